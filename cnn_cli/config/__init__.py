@@ -1,0 +1,32 @@
+"""The config: YAML in, frozen pydantic models out, and every message about it."""
+
+from cnn_cli.config.layers import (
+    BranchesConfig,
+    LayerConfig,
+    RepeatConfig,
+    ResidualConfig,
+)
+from cnn_cli.config.load import (
+    config_text,
+    load_config,
+    plain_config,
+    required_root,
+    validate_config,
+)
+from cnn_cli.config.models import Config, DataConfig, ModelConfig, TrainConfig
+
+__all__ = [
+    "BranchesConfig",
+    "Config",
+    "DataConfig",
+    "LayerConfig",
+    "ModelConfig",
+    "RepeatConfig",
+    "ResidualConfig",
+    "TrainConfig",
+    "config_text",
+    "load_config",
+    "plain_config",
+    "required_root",
+    "validate_config",
+]

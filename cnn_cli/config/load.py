@@ -1,0 +1,148 @@
+"""From a file and the command line to a `Config`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from cnn_cli.config.layers import LAYER_KINDS
+from cnn_cli.config.messages import config_error, place, show
+from cnn_cli.config.models import OPTIMIZERS, SCHEDULERS, Config
+from cnn_cli.config.yaml12 import dump_yaml, parse_yaml
+from cnn_cli.errors import ConfigError, UsageError, reason
+
+MAX_BYTES = 10_000_000
+
+
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
+) -> Config:
+    """Read a config file and lay the command line over it.
+
+    Args:
+        path: the YAML file. Its `data.root` is relative to its own folder.
+        overrides: ``KEY=VALUE`` with dotted keys, values as YAML. A `data.root` among them is
+            relative to the current folder.
+        options: values by dotted key that win over all; None is no value.
+
+    Raises:
+        ConfigError: what is wrong, in one line.
+        UsageError: an override without ``=``.
+    """
+    source = str(path)
+    document = _read(Path(path), source)
+    _absolute_root(document, Path(path).resolve().parent)
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise UsageError(override, "an override is written KEY=VALUE, as train.epochs=3")
+        _set(document, key, parse_yaml(text, key), override)
+    for key, value in (options or {}).items():
+        if value is not None:
+            _set(document, key, value, key)
+    _absolute_root(document, Path.cwd())
+    return validate_config(document, source)
+
+
+def validate_config(document: Any, source: str) -> Config:
+    """Check a document of plain values; `source` names it in errors.
+
+    Raises:
+        ConfigError: the first thing that is wrong.
+    """
+    if not isinstance(document, dict):
+        raise ConfigError(source, "must be a mapping of keys to values", show(document))
+    try:
+        return Config.model_validate(document)
+    except ValidationError as error:
+        raise config_error(error, source) from error
+    except RecursionError as error:
+        raise ConfigError(source, "is nested too deeply") from error
+
+
+def plain_config(config: Config) -> dict[str, Any]:
+    """The whole config, defaults filled in, as values that JSON and YAML hold."""
+    return config.model_dump(mode="json")
+
+
+def config_text(config: Config) -> str:
+    """The whole config as a YAML file that `load_config` reads back."""
+    return dump_yaml(plain_config(config))
+
+
+def _read(path: Path, source: str) -> dict[Any, Any]:
+    try:
+        with path.open("rb") as file:
+            raw = file.read(MAX_BYTES + 1)
+        text = raw.decode("utf-8-sig")
+    except (OSError, ValueError) as error:
+        if isinstance(error, UnicodeDecodeError):
+            raise ConfigError(source, "must be UTF-8 text") from error
+        raise ConfigError(source, "cannot be read", reason(error)) from error
+    if len(raw) > MAX_BYTES:
+        raise ConfigError(source, f"must be at most {MAX_BYTES:,} bytes")
+    document = parse_yaml(text, source)
+    if not isinstance(document, dict):
+        raise ConfigError(source, "must be a mapping of keys to values", show(document))
+    return document
+
+
+def _absolute_root(document: dict[Any, Any], folder: Path) -> None:
+    data = document.get("data")
+    if isinstance(data, dict) and isinstance(data.get("root"), str) and data["root"]:
+        data["root"] = os.path.abspath(folder / Path(data["root"]).expanduser())
+
+
+def _set(document: dict[Any, Any], dotted: str, value: Any, override: str) -> None:
+    """Put `value` at a dotted key, making the mappings on the way."""
+    keys = dotted.split(".")
+    here: Any = document
+    for i, key in enumerate(keys[:-1]):
+        child = _child(here, key, keys[: i + 1], override)
+        if isinstance(child, str) and child in LAYER_KINDS and keys[i + 1] == child:
+            child = {child: {}}  # `relu` alone, about to be given arguments
+        elif isinstance(child, str) and key in ("optimizer", "scheduler"):
+            child = {"type": child}
+        elif not isinstance(child, dict | list):
+            first = LAYER_KINDS[key].first_argument() if key in LAYER_KINDS else None
+            child = {first: child} if first and child is not None else {}
+        _put(here, key, child)
+        here = child
+    _child(here, keys[-1], keys, override)
+    _put(here, keys[-1], value)
+    _drop_foreign_keys(document, keys)
+
+
+def _child(here: Any, key: str, path: list[str], override: str) -> Any:
+    if isinstance(here, list):
+        if not key.isdecimal() or int(key) >= len(here):
+            rule = f"{'.'.join(path[:-1])} is a list of {len(here)}, counted from 0"
+            raise ConfigError(override, rule, show(key))
+        return here[int(key)]
+    return here.get(key)
+
+
+def _put(here: Any, key: str, value: Any) -> None:
+    here[int(key) if isinstance(here, list) else key] = value
+
+
+def _drop_foreign_keys(document: dict[Any, Any], keys: list[str]) -> None:
+    """After another optimizer or schedule was chosen, forget the old one's arguments."""
+    for section, kinds in (("optimizer", OPTIMIZERS), ("scheduler", SCHEDULERS)):
+        if keys == ["train", section, "type"]:
+            chosen = document["train"][section]
+            model = kinds.get(str(chosen["type"]))
+            if model is not None:
+                for key in [key for key in chosen if key not in model.model_fields]:
+                    del chosen[key]
+
+
+def required_root(config: Config, source: str) -> str:
+    """`data.root`, which training cannot do without."""
+    if config.data.root is None:
+        raise ConfigError(place(source, ["data", "root"]), "is required, here or as --data DIR")
+    return config.data.root

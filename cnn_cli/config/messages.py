@@ -1,0 +1,114 @@
+"""pydantic's errors as the one line that the program prints."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from cnn_cli.config.fields import RULE
+from cnn_cli.config.layers import LAYER_KINDS
+from cnn_cli.config.models import AUGMENTATIONS, OPTIMIZERS, SCHEDULERS, Config
+from cnn_cli.errors import ConfigError, suggest
+
+Location = Sequence[str | int]
+
+_TYPES: dict[str, str] = {
+    "dict_type": "must be a mapping of keys to values",
+    "model_type": "must be a mapping of keys to values",
+    "model_attributes_type": "must be a mapping of keys to values",
+    "list_type": "must be a list",
+    "tuple_type": "must be a list",
+    "too_short": "must not be empty",
+}
+
+
+def config_error(error: ValidationError, source: str) -> ConfigError:
+    """The first of pydantic's errors; `source` is the file's name."""
+    first = error.errors(include_url=False)[0]
+    location, value = first["loc"], first["input"]
+    kind = first["type"]
+    if kind == "extra_forbidden":
+        known = _known_keys(location[:-1])
+        return ConfigError(
+            place(source, location), f"unknown key.{suggest(str(location[-1]), known)}"
+        )
+    if kind == "missing":
+        return ConfigError(place(source, location), "is required")
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        return _unknown_choice(source, location, value)
+    if kind == RULE:
+        rule = first["ctx"]["rule"]
+    else:
+        rule = _TYPES.get(kind, first["msg"][:1].lower() + first["msg"][1:])
+    got = None if isinstance(value, dict | BaseModel) and kind == RULE else show(value)
+    return ConfigError(place(source, location), rule, got)
+
+
+def _unknown_choice(source: str, location: Location, value: Any) -> ConfigError:
+    """No such layer, optimizer or schedule."""
+    tail = location[-1] if location else ""
+    choices = {"optimizer": OPTIMIZERS, "scheduler": SCHEDULERS}.get(str(tail))
+    if choices is not None:
+        if not isinstance(value, dict):
+            return ConfigError(place(source, location), "must be a mapping of keys", show(value))
+        word = value.get("type")
+        rule = f"must be one of {', '.join(choices)}.{suggest(str(word), choices)}"
+        return ConfigError(place(source, [*location, "type"]), rule, show(word))
+    if isinstance(value, dict) and len(value) == 1:
+        value = next(iter(value))
+    if not isinstance(value, str):
+        rule = "a layer is a name, or one name with its arguments"
+        return ConfigError(place(source, location), rule, show(value))
+    rule = f"no such layer.{suggest(value, LAYER_KINDS)}"
+    return ConfigError(place(source, location), rule, show(value))
+
+
+def _known_keys(location: Location) -> list[str]:
+    """The keys allowed at a place, found by walking the models along it."""
+    model: type[BaseModel] = Config
+    for step in location:
+        if isinstance(step, int):
+            continue
+        if step in LAYER_KINDS and "layers" in location:
+            model = LAYER_KINDS[step]
+        elif step in OPTIMIZERS and "optimizer" in location:
+            model = OPTIMIZERS[step]
+        elif step in SCHEDULERS and "scheduler" in location:
+            model = SCHEDULERS[step]
+        elif step == "augment":
+            return list(AUGMENTATIONS)
+        elif step in model.model_fields:
+            annotation = model.model_fields[step].annotation
+            if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+                model = annotation
+    return list(model.model_fields)
+
+
+def place(source: str, location: Location) -> str:
+    """`configs/a.yaml: model.layers[3].conv.stride`, as a person would write it."""
+    path = ""
+    steps = list(location)
+    for i, step in enumerate(steps):
+        if isinstance(step, int):
+            path += f"[{step}]"
+        elif i and steps[i - 1] in ("optimizer", "scheduler"):
+            continue  # pydantic names the chosen type here, which is no key
+        elif i and step == steps[i - 1] == "branches":
+            continue  # a layer and its one argument share the word
+        else:
+            path += f".{step}" if path else step
+    return f"{source}: {path}" if path else source
+
+
+def show(value: Any, limit: int = 60) -> str:
+    """A value as the config writes it, cut where it is long."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, dict):
+        return "a mapping" if value else "an empty mapping"
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 1] + "…"

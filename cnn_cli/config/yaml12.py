@@ -1,0 +1,144 @@
+"""YAML with the scalars of version 1.2, which surprise nobody.
+
+PyYAML reads version 1.1, where `no` is a boolean, `010` is eight, `1:30` is ninety and `1e-3` is a
+string. Here the core schema of YAML 1.2 (section 10.3) holds, `none` is null as well, and a key
+given twice is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable
+from typing import Any
+
+import yaml
+
+from cnn_cli.errors import ConfigError
+
+MAX_VALUES = 100_000
+MAX_DEPTH = 60
+
+_NULL = re.compile(r"^(?:~|null|Null|NULL|none|None|NONE|)$")
+_BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_INT = re.compile(r"^(?:[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+)$")
+_FLOAT = re.compile(
+    r"^(?:[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?"
+    r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+)
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader with the core schema's scalars; it builds plain containers only."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML declares it
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        if not isinstance(node, yaml.MappingNode):
+            raise yaml.constructor.ConstructorError(None, None, "not a mapping", node.start_mark)
+        seen = set()
+        for key_node, _ in node.value:
+            key = self.construct_object(key_node, deep=True)
+            if not isinstance(key, Hashable):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "a key must be a word", key_node.start_mark
+                )
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep)
+
+
+def _construct_null(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> None:
+    loader.construct_scalar(node)
+
+
+def _construct_bool(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> bool:
+    text = str(loader.construct_scalar(node))
+    if not _BOOL.match(text):
+        raise ValueError(f"{text!r} is not true or false")
+    return text.lower() == "true"
+
+
+def _construct_int(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> int:
+    text = str(loader.construct_scalar(node))
+    return int(text, 0) if text[:2] in ("0o", "0x") else int(text)
+
+
+def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
+    text = str(loader.construct_scalar(node))
+    return float(text.lower().replace(".inf", "inf").replace(".nan", "nan"))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Quotes what `_Loader` would take for something else than a string."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML declares it
+
+
+# The first pattern that matches decides, so an int is looked for before a float.
+for _tag, _pattern, _first in (
+    ("null", _NULL, ["~", "n", "N", ""]),
+    ("bool", _BOOL, list("tTfF")),
+    ("int", _INT, list("-+0123456789")),
+    ("float", _FLOAT, list("-+.0123456789")),
+):
+    for _class in (_Loader, _Dumper):
+        _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
+# These tags and no others: dates, sets and binaries are nothing a config is made of.
+_Loader.yaml_constructors = {
+    "tag:yaml.org,2002:null": _construct_null,
+    "tag:yaml.org,2002:bool": _construct_bool,
+    "tag:yaml.org,2002:int": _construct_int,
+    "tag:yaml.org,2002:float": _construct_float,
+    "tag:yaml.org,2002:str": yaml.SafeLoader.construct_yaml_str,
+    "tag:yaml.org,2002:seq": yaml.SafeLoader.construct_yaml_seq,
+    "tag:yaml.org,2002:map": yaml.SafeLoader.construct_yaml_map,
+    None: yaml.SafeLoader.construct_undefined,
+}
+
+
+def parse_yaml(text: str, place: str) -> Any:
+    """The value that `text` describes, made of dict, list, str, int, float, bool and None.
+
+    Args:
+        place: where the text stands, for the error message.
+
+    Raises:
+        ConfigError: not YAML, a key given twice, an alias that contains itself, or more than
+            100,000 values or 60 levels once aliases are expanded.
+    """
+    try:
+        value = yaml.load(text, Loader=_Loader)
+        _measure(value, {}, 0)
+    except yaml.MarkedYAMLError as error:
+        where = error.problem_mark or error.context_mark
+        line = "" if where is None else f" at line {where.line + 1}, column {where.column + 1}"
+        raise ConfigError(place, "must be YAML", f"{error.problem}{line}") from error
+    except (yaml.YAMLError, ValueError) as error:
+        raise ConfigError(place, "must be YAML", " ".join(str(error).split())) from error
+    except RecursionError as error:
+        rule = f"must be at most {MAX_DEPTH} levels deep"
+        raise ConfigError(place, rule, "deeper nesting") from error
+    return value
+
+
+def dump_yaml(value: Any) -> str:
+    """Text that `parse_yaml` reads back; plain ASCII, for names may hold any bytes."""
+    text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False)
+    return text
+
+
+def _measure(value: Any, sizes: dict[int, int], depth: int) -> int:
+    """Count the values in `value` as if aliases were written out."""
+    if depth > MAX_DEPTH:
+        raise RecursionError
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in sizes:
+        children = value.values() if isinstance(value, dict) else value
+        sizes[id(value)] = 1 + sum(_measure(child, sizes, depth + 1) for child in children)
+    if sizes[id(value)] > MAX_VALUES:
+        raise ValueError(f"more than {MAX_VALUES:,} values once aliases are written out")
+    return sizes[id(value)]

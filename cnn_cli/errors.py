@@ -1,0 +1,111 @@
+"""What can go wrong, and the exit code each kind of failure ends the program with.
+
+Library code raises these; only `cnn_cli.cli` prints them and exits. A message reads
+``place: rule. Got what.`` and is one line: `CnnError.line` makes it so.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What the process tells the script that called it."""
+
+    OK = 0
+    INTERNAL = 1
+    USAGE = 2
+    CONFIG = 3
+    DATA = 4
+    DIVERGED = 5
+    GATE = 6
+    LOCKED = 7
+    STOPPED = 75
+    INTERRUPTED = 130
+    PIPE = 141
+
+
+class CnnError(Exception):
+    """A failure the user can do something about.
+
+    Args:
+        place: where: a file, or a file and the key within it, or an option.
+        rule: what must hold there, without a full stop.
+        got: what was found instead; left out where the rule says it all.
+    """
+
+    code: ExitCode = ExitCode.INTERNAL
+
+    def __init__(self, place: object, rule: str, got: object = None) -> None:
+        self.place = str(place)
+        self.rule = rule
+        self.got = None if got is None else str(got)
+        super().__init__(self.line())
+
+    def line(self) -> str:
+        """The message as one printable line, whatever bytes the names in it hold."""
+        text = f"{self.place}: {self.rule}"
+        if not text.endswith(("?", ".")):
+            text += "."
+        if self.got is not None:
+            text += f" Got {self.got}."
+        return printable(text)
+
+
+class UsageError(CnnError):
+    """The command line is wrong, or asks for what is not installed."""
+
+    code = ExitCode.USAGE
+
+
+class ConfigError(CnnError):
+    """The configuration is absent, unreadable, or describes an impossible network."""
+
+    code = ExitCode.CONFIG
+
+
+class DataError(CnnError):
+    """Images, lists, checkpoints or outputs that cannot be read or written."""
+
+    code = ExitCode.DATA
+
+
+class DivergedError(CnnError):
+    """The loss is no longer finite."""
+
+    code = ExitCode.DIVERGED
+
+
+class GateError(CnnError):
+    """A `--fail-under` bound was not reached."""
+
+    code = ExitCode.GATE
+
+
+class LockedError(CnnError):
+    """Another process is training into the same run folder."""
+
+    code = ExitCode.LOCKED
+
+
+def printable(text: str) -> str:
+    """`text` on one line: control characters and undecodable bytes are escaped."""
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
+        for char in text
+    )
+
+
+def suggest(name: str, known: Iterable[str]) -> str:
+    """`` Did you mean 'x'?``, or nothing where no known name is near."""
+    near = difflib.get_close_matches(name, list(known), n=1)
+    return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def reason(error: BaseException) -> str:
+    """Why the operating system refused, without the path it repeats."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror[0].lower() + error.strerror[1:]
+    return str(error) or type(error).__name__

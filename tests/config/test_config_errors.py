@@ -1,0 +1,326 @@
+"""Every kind of wrong config: one line with the place, the rule and what was found."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cnn_cli.config import load_config, required_root, validate_config
+from cnn_cli.errors import ConfigError, ExitCode
+
+NUMBER_ABOVE_0 = "must be a whole number above 0."
+NUMBER = "must be a whole number, 0 or more."
+MAPPING = "must be a mapping of keys to values."
+BELOW_1 = "must be a number from 0 up to, but not, 1."
+LAYER = "a layer is a name, or one name with its arguments."
+PADDING = "must be a whole number, 0 or more, two of them, or 'same'."
+
+DOCUMENTS = [
+    ("", f"{MAPPING} Got nothing."),
+    ("- a", f"{MAPPING} Got ['a']."),
+    ("words", f"{MAPPING} Got 'words'."),
+    ("{}", "model: is required."),
+    ("model: 3", f"model: {MAPPING} Got 3."),
+    ("model: {}", "model.layers: is required."),
+    ("model: {layers: []}", "model.layers: must not be empty. Got []."),
+    ("model: {layers: relu}", "model.layers: must be a list. Got 'relu'."),
+    ("model: {layers: {relu: 1}}", "model.layers: must be a list. Got a mapping."),
+    ("model: {layers: [relu], init: he}", "model.init: must be pytorch or kaiming. Got 'he'."),
+    (
+        "a: [",
+        "must be YAML. Got expected the node content, but found '<stream end>' at line 1,"
+        " column 5.",
+    ),
+    ("a: 1\na: 2", "must be YAML. Got the key 'a' stands twice at line 2, column 1."),
+]
+
+LAYERS = [
+    ("cnv: 3", "[0]: no such layer. Did you mean 'conv'? Got 'cnv'."),
+    ("xyz", "[0]: no such layer. Got 'xyz'."),
+    ("3", f"[0]: {LAYER} Got 3."),
+    ("null", f"[0]: {LAYER} Got nothing."),
+    ("{conv: 3, relu: }", f"[0]: {LAYER} Got a mapping."),
+    ("conv", "[0].conv.out_channels: is required."),
+    ("conv: 8", "[0].conv.kernel_size: is required."),
+    ("conv: {out_channels: 0, kernel_size: 3}", f"[0].conv.out_channels: {NUMBER_ABOVE_0} Got 0."),
+    (
+        "conv: {out_channels: true, kernel_size: 3}",
+        f"[0].conv.out_channels: {NUMBER_ABOVE_0} Got true.",
+    ),
+    (
+        "conv: {out_channels: 8, kernel_size: three}",
+        f"[0].conv.kernel_size: {NUMBER_ABOVE_0} Got 'three'.",
+    ),
+    (
+        "conv: {out_channels: 8, kernel_size: 3.0}",
+        f"[0].conv.kernel_size: {NUMBER_ABOVE_0} Got 3.0.",
+    ),
+    (
+        "conv: {out_channels: 8, kernel_size: [3, 0]}",
+        "[0].conv.kernel_size: must be two whole numbers above 0, [height, width]. Got [3, 0].",
+    ),
+    (
+        "conv: {out_channels: 8, kernel_size: 3, stride: 0}",
+        f"[0].conv.stride: {NUMBER_ABOVE_0} Got 0.",
+    ),
+    (
+        "conv: {out_channels: 8, kernel_size: 3, strid: 1}",
+        "[0].conv.strid: unknown key. Did you mean 'stride'?",
+    ),
+    ("conv: {out_channels: 8, kernel_size: 3, zoom: 1}", "[0].conv.zoom: unknown key."),
+    (
+        "conv: {out_channels: 8, kernel_size: 3, padding: sme}",
+        f"[0].conv.padding: {PADDING} Got 'sme'.",
+    ),
+    (
+        "conv: {out_channels: 8, kernel_size: 3, padding: -1}",
+        f"[0].conv.padding: {PADDING} Got -1.",
+    ),
+    (
+        "conv: {out_channels: 8, kernel_size: 3, padding: same, stride: 2}",
+        "[0].conv: padding 'same' requires stride 1.",
+    ),
+    (
+        "conv: {out_channels: 8, kernel_size: 3, bias: 1}",
+        "[0].conv.bias: must be true or false. Got 1.",
+    ),
+    ("relu: 3", "[0].relu: takes no argument but name."),
+    ("relu: {slope: 3}", "[0].relu.slope: unknown key."),
+    (
+        "relu: {name: a.b}",
+        "[0].relu.name: must be a name of letters, digits, '_' and '-'. Got 'a.b'.",
+    ),
+    ("leaky_relu: -1", "[0].leaky_relu.negative_slope: must be a number, 0 or more. Got -1."),
+    ("batchnorm: {momentum: 2}", "[0].batchnorm.momentum: must be a number from 0 to 1. Got 2."),
+    ("batchnorm: {eps: 0}", "[0].batchnorm.eps: must be a number above 0. Got 0."),
+    ("groupnorm", "[0].groupnorm.num_groups: is required."),
+    (
+        "maxpool: {kernel_size: 2, padding: 2}",
+        "[0].maxpool: padding must be at most half of kernel_size.",
+    ),
+    (
+        "avgpool: {kernel_size: 2, ceil_mode: yes}",
+        "[0].avgpool.ceil_mode: must be true or false. Got 'yes'.",
+    ),
+    ("dropout: 1.5", "[0].dropout.p: must be a number from 0 to 1. Got 1.5."),
+    (
+        "linear: clases",
+        "[0].linear.out_features: must be a whole number above 0, or 'classes'. Got 'clases'.",
+    ),
+    ("residual", "[0].residual.layers: is required."),
+    ("residual: {layers: []}", "[0].residual.layers: must not be empty. Got []."),
+    (
+        "residual: {layers: [relu], shortcut: [geluu]}",
+        "[0].residual.shortcut[0]: no such layer. Did you mean 'gelu'? Got 'geluu'.",
+    ),
+    ("branches: [relu]", "[0].branches[0]: must be a list. Got 'relu'."),
+    (
+        "branches: [[relu], [relu, reul]]",
+        "[0].branches[1][1]: no such layer. Did you mean 'relu'? Got 'reul'.",
+    ),
+    (
+        "repeat: {times: 0, layers: [relu]}",
+        "[0].repeat.times: must be a whole number from 1 to 1000. Got 0.",
+    ),
+    ("repeat: 3", "[0].repeat.layers: is required."),
+    (
+        "repeat: {times: 2, layers: [residual: {layers: [conv: {out_channels: 8,"
+        " kernel_size: -1}]}]}",
+        f"[0].repeat.layers[0].residual.layers[0].conv.kernel_size: {NUMBER_ABOVE_0} Got -1.",
+    ),
+]
+
+SECTIONS = [
+    ("dat: {}", "dat: unknown key. Did you mean 'data'?"),
+    ("data: [1]", f"data: {MAPPING} Got [1]."),
+    ("data: {rot: x}", "data.rot: unknown key. Did you mean 'root'?"),
+    ("data: {root: 3}", "data.root: must be a text. Got 3."),
+    ("data: {image_size: 0}", f"data.image_size: {NUMBER_ABOVE_0} Got 0."),
+    (
+        "data: {image_size: [1, 2, 3]}",
+        "data.image_size: must be two whole numbers above 0, [height, width]. Got [1, 2, 3].",
+    ),
+    ("data: {channels: 2}", "data.channels: must be 1 or 3. Got 2."),
+    (
+        "data: {resize_mode: stretch}",
+        "data.resize_mode: must be crop, squash or letterbox. Got 'stretch'.",
+    ),
+    ("data: {mean: [0.5, 0.5]}", "data: mean must have one number per channel, 3."),
+    (
+        "data: {mean: x}",
+        "data.mean: must be auto, or a list of numbers, one per channel. Got 'x'.",
+    ),
+    (
+        "data: {std: 0}",
+        "data.std: must be auto, or a list of numbers above 0, one per channel. Got 0.",
+    ),
+    ("data: {classes: [a]}", "data: classes must be two or more different names."),
+    ("data: {classes: [a, b, a]}", "data: classes must be two or more different names."),
+    ("data: {classes: [a, 1]}", "data.classes: must be a list of class names. Got ['a', 1]."),
+    ("data: {val_split: 1}", f"data.val_split: {BELOW_1} Got 1."),
+    ("data: {val_split: .nan}", f"data.val_split: {BELOW_1} Got nan."),
+    ("data: {on_corrupt: ignore}", "data.on_corrupt: must be skip or error. Got 'ignore'."),
+    ("data: {cache: memory}", "data.cache: must be auto, ram, disk or none. Got 'memory'."),
+    ("augment: {hfilp: 0.5}", "augment.hfilp: unknown key. Did you mean 'hflip'?"),
+    ("train: 3", f"train: {MAPPING} Got 3."),
+    ("train: {epoch: 3}", "train.epoch: unknown key. Did you mean 'epochs'?"),
+    ("train: {epochs: -1}", f"train.epochs: {NUMBER} Got -1."),
+    ("train: {epochs: 1.5}", f"train.epochs: {NUMBER} Got 1.5."),
+    ("train: {epochs: ten}", f"train.epochs: {NUMBER} Got 'ten'."),
+    ("train: {batch_size: 0}", f"train.batch_size: {NUMBER_ABOVE_0} Got 0."),
+    ("train: {seed: -1}", f"train.seed: {NUMBER} Got -1."),
+    ("train: {dtype: float16}", "train.dtype: must be float32 or float64. Got 'float16'."),
+    (
+        "train: {optimizer: {type: adam, momentum: 0.9}}",
+        "train.optimizer.momentum: unknown key.",
+    ),
+    (
+        "train: {optimizer: {lr: fast}}",
+        "train.optimizer.lr: must be a number, 0 or more. Got 'fast'.",
+    ),
+    ("train: {optimizer: {lr: .inf}}", "train.optimizer.lr: must be a number, 0 or more. Got inf."),
+    ("train: {optimizer: {momentum: 1}}", f"train.optimizer.momentum: {BELOW_1} Got 1."),
+    (
+        "train: {optimizer: {momentum: 0, nesterov: true}}",
+        "train.optimizer: nesterov requires a momentum above 0.",
+    ),
+    (
+        "train: {optimizer: {type: adamw, betas: [0.9, 1.0]}}",
+        "train.optimizer.betas: must be two numbers from 0 up to, but not, 1. Got [0.9, 1.0].",
+    ),
+    ("train: {scheduler: {type: step}}", "train.scheduler.step_size: is required."),
+    (
+        "train: {scheduler: {type: multistep, milestones: 3}}",
+        "train.scheduler.milestones: must be a list of whole numbers above 0. Got 3.",
+    ),
+    (
+        "train: {scheduler: {warmup: 3}}",
+        "train.scheduler.warmup: unknown key. Did you mean 'warmup_epochs'?",
+    ),
+    (
+        "train: {label_smoothing: 1.1}",
+        "train.label_smoothing: must be a number from 0 to 1. Got 1.1.",
+    ),
+    (
+        "train: {class_weights: equal}",
+        "train.class_weights: must be none, balanced, or a list of numbers, one per class."
+        " Got 'equal'.",
+    ),
+    ("train: {clip_grad_norm: 0}", "train.clip_grad_norm: must be a number above 0. Got 0."),
+    ("train: {early_stop: 0}", f"train.early_stop: {NUMBER_ABOVE_0} Got 0."),
+    ("train: {precise_bn: maybe}", "train.precise_bn: must be auto, true or false. Got 'maybe'."),
+    ("train: {checkpoint_every: 0}", f"train.checkpoint_every: {NUMBER_ABOVE_0} Got 0."),
+]
+
+
+def message(path: Path, text: str | bytes) -> str:
+    """What is said about a config file, without its name."""
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert caught.value.code == ExitCode.CONFIG
+    line = caught.value.line()
+    assert line.startswith(f"{path}: ")
+    assert "\n" not in line
+    return line[len(f"{path}: ") :]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "c.yaml"
+
+
+def names(cases: list[tuple[str, str]]) -> list[str]:
+    return [text.replace("\n", " ") for text, _ in cases]
+
+
+@pytest.mark.parametrize(("text", "expected"), DOCUMENTS, ids=names(DOCUMENTS))
+def test_document(path: Path, text: str, expected: str) -> None:
+    assert message(path, text) == expected
+
+
+@pytest.mark.parametrize(("text", "expected"), LAYERS, ids=names(LAYERS))
+def test_layer(path: Path, text: str, expected: str) -> None:
+    assert message(path, f"model: {{layers: [{text}]}}") == f"model.layers{expected}"
+
+
+@pytest.mark.parametrize(("text", "expected"), SECTIONS, ids=names(SECTIONS))
+def test_section(path: Path, text: str, expected: str) -> None:
+    assert message(path, f"model: {{layers: [relu]}}\n{text}") == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("train: {ema: 0.999}", "train.ema: not available yet. Got 0.999."),
+        ("augment: {hflip: 0.5}", "augment: not available yet."),
+    ],
+)
+def test_what_is_not_built_is_refused(path: Path, text: str, expected: str) -> None:
+    assert message(path, f"model: {{layers: [relu]}}\n{text}") == expected
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "rest"),
+    [
+        ("sdg", "must be one of sgd, adam, adamw. Did you mean 'sgd'? Got 'sdg'."),
+        ("{type: rmsprop}", "must be one of sgd, adam, adamw. Got 'rmsprop'."),
+        ("3", f"{MAPPING} Got 3."),
+    ],
+)
+def test_no_such_optimizer(path: Path, optimizer: str, rest: str) -> None:
+    line = message(path, f"model: {{layers: [relu]}}\ntrain: {{optimizer: {optimizer}}}")
+    assert line == f"train.optimizer: {rest}"
+
+
+@pytest.mark.parametrize("value", ["true", "1.0", "3.0"])
+def test_channels_are_a_whole_number(path: Path, value: str) -> None:
+    line = message(path, f"model: {{layers: [relu]}}\ndata: {{channels: {value}}}")
+    assert line == f"data.channels: must be 1 or 3. Got {value}."
+
+
+def test_the_first_error_is_the_one_told(path: Path) -> None:
+    text = "model: {layers: [relu]}\ndata: {val_split: 2}\ntrain: {epochs: -1}"
+    assert message(path, text) == f"data.val_split: {BELOW_1} Got 2."
+
+
+def test_long_values_are_cut(path: Path) -> None:
+    line = message(path, f"model: {{layers: [relu], init: {'x' * 200}}}")
+    assert line == f"model.init: must be pytorch or kaiming. Got '{'x' * 58}…."
+
+
+def test_files_that_are_no_text(path: Path) -> None:
+    assert message(path, b"\xff\xfea") == "must be UTF-8 text."
+    assert message(path, b"a: \x00").startswith("must be YAML. Got unacceptable character #x0000")
+    assert message(path, b"#" * 10_000_001) == "must be at most 10,000,000 bytes."
+
+
+def test_files_that_cannot_be_read(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path / "no.yaml")
+    assert caught.value.line() == (
+        f"{tmp_path}/no.yaml: cannot be read. Got no such file or directory."
+    )
+    with pytest.raises(ConfigError) as caught:
+        load_config(tmp_path)
+    assert caught.value.line() == f"{tmp_path}: cannot be read. Got is a directory."
+
+
+def test_control_characters_stay_on_one_line(path: Path) -> None:
+    line = message(path, 'model: {layers: ["re\\nlu\\e[31m"]}')
+    assert line == "model.layers[0]: no such layer. Got 're\\nlu\\x1b[31m'."
+
+
+def test_the_file_is_named_as_it_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "c.yaml").write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"^c\.yaml: model: is required\.$"):
+        load_config("c.yaml")
+
+
+def test_a_root_is_required_somewhere() -> None:
+    config = validate_config({"model": {"layers": ["relu"]}}, "c.yaml")
+    with pytest.raises(ConfigError) as caught:
+        required_root(config, "c.yaml")
+    assert caught.value.line() == "c.yaml: data.root: is required, here or as --data DIR."
