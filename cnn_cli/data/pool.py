@@ -1,0 +1,80 @@
+"""Threads that never keep the program from ending.
+
+Those of `concurrent.futures.ThreadPoolExecutor` are waited for at exit, however long a file on
+a network drive takes to be read.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from queue import SimpleQueue
+from types import TracebackType
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
+
+
+class Pool:
+    """Daemon threads that call functions; a context manager that ends them.
+
+    Args:
+        threads: how many, at least 1.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        self._jobs: SimpleQueue[Job | None] = SimpleQueue()
+        for number in range(threads):
+            threading.Thread(
+                target=_work, args=(self._jobs,), name=f"data-{number}", daemon=True
+            ).start()
+
+    def submit(self, function: Callable[..., T], *args: object) -> Future[T]:
+        """Have a thread call ``function(*args)``."""
+        future: Future[T] = Future()
+        self._jobs.put((future, function, args))
+        return future
+
+    def run(self, function: Callable[..., object], *args: object) -> None:
+        """Have every thread call ``function(*args)``, and wait until all have returned.
+
+        Raises:
+            Exception: the first one a call raised, once all have ended.
+        """
+        futures = [self.submit(function, *args) for _ in range(self.threads)]
+        errors = [future.exception() for future in futures]
+        for error in errors:
+            if error is not None:
+                raise error
+
+    def close(self) -> None:
+        """Let the threads end once what they do and what is queued is done; does not wait."""
+        for _ in range(self.threads):
+            self._jobs.put(None)
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _work(jobs: SimpleQueue[Job | None]) -> None:
+    while (job := jobs.get()) is not None:
+        future, function, args = job
+        if not future.set_running_or_notify_cancel():
+            continue
+        try:
+            future.set_result(function(*args))
+        except BaseException as error:
+            future.set_exception(error)
+        del job, future, function, args

@@ -1,0 +1,89 @@
+"""What `predict` is to read: files, folders, patterns and lists, taken one at a time."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Iterable, Iterator
+from typing import BinaryIO
+
+from cnn_cli.data.decode import ImageError
+from cnn_cli.data.folder import walk_images
+from cnn_cli.errors import DataError
+
+BLOCK = 2**16
+
+Entry = tuple[str, str | bytes | ImageError]
+
+
+def expand_sources(sources: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[Entry]:
+    """The images that `sources` stand for, in their order.
+
+    A folder gives the images below it, sorted by name; hidden entries and files without an image
+    extension are passed over. A pattern (``*``, ``?``, ``[…]``, ``**``) counts as one where no file
+    has that very name, and what it matches is taken as if it had been typed.
+
+    Args:
+        sources: paths and patterns.
+        stdin: where ``-`` reads an image from; without it, ``-`` is a file name.
+
+    Yields:
+        The path as typed, joined with the name below it, and what `load_image` is to read, or
+        the error of a source that is not there, holds no image, or cannot be read.
+    """
+    for source in sources:
+        if source == "-" and stdin is not None:
+            yield source, stdin.read()
+        elif os.path.lexists(source) or not glob.has_magic(source):
+            yield from _expand(source)
+        else:
+            matches = sorted(glob.glob(source, recursive=True))
+            for match in matches:
+                yield from _expand(match)
+            if not matches:
+                yield source, ImageError(source, "matches no file")
+
+
+def _expand(path: str) -> Iterator[Entry]:
+    if not os.path.isdir(path):
+        yield path, path  # one that is not there is reported where it is read
+        return
+    problems: list[DataError] = []
+    empty = True
+    for image in walk_images(path, problems.append):
+        yield from _report(problems)
+        yield image, image
+        empty = False
+    empty = empty and not problems
+    yield from _report(problems)
+    if empty:
+        yield path, ImageError(path, "holds no image")
+
+
+def _report(problems: list[DataError]) -> Iterator[Entry]:
+    while problems:
+        problem = problems.pop(0)
+        yield problem.place, ImageError(problem.place, problem.rule, problem.got)
+
+
+def read_list(stream: BinaryIO, nul: bool) -> Iterator[str]:
+    """Paths of a list, as they come in; empty ones are left out.
+
+    Args:
+        stream: bytes; those that are no UTF-8 come back unchanged when the path is used.
+        nul: whether paths end with a NUL byte, as ``find -print0`` writes them, rather than with
+            a line end.
+    """
+    if not nul:
+        for line in stream:
+            path = line.removesuffix(b"\n").removesuffix(b"\r")
+            if path:
+                yield os.fsdecode(path)
+        return
+    read = getattr(stream, "read1", stream.read)  # what is there, without waiting for more
+    rest = b""
+    while block := read(BLOCK):
+        *paths, rest = (rest + block).split(b"\0")
+        yield from (os.fsdecode(path) for path in paths if path)
+    if rest:
+        yield os.fsdecode(rest)

@@ -1,0 +1,224 @@
+"""Every kind of image file becomes the same kind of array, or one clear error."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data_samples import Pixels, encoded, noise
+from PIL import Image, ImageCms
+
+from cnn_cli.data import decode
+from cnn_cli.data.decode import Preprocess, load_image
+
+GREY = Preprocess(6, 8, 1)
+COLOUR = Preprocess(6, 8, 3)
+COLOURS = noise(6, 8, 3)
+SHADES = noise(6, 8, 1)
+
+
+def test_colour_as_it_is() -> None:
+    x = load_image(encoded(Image.fromarray(COLOURS)), COLOUR)
+    assert x.shape == (6, 8, 3)
+    assert x.dtype == np.uint8
+    np.testing.assert_array_equal(x, COLOURS)
+
+
+def test_grey_as_it_is() -> None:
+    data = encoded(Image.fromarray(SHADES))
+    np.testing.assert_array_equal(load_image(data, GREY), SHADES[:, :, None])
+    np.testing.assert_array_equal(load_image(data, COLOUR), np.stack([SHADES] * 3, axis=2))
+
+
+def test_colour_to_grey_is_pillows() -> None:
+    image = Image.fromarray(COLOURS)
+    x = load_image(encoded(image), GREY)
+    np.testing.assert_array_equal(x[:, :, 0], np.asarray(image.convert("L")))
+
+
+def test_one_bit() -> None:
+    image = Image.fromarray(SHADES).convert("1")
+    x = load_image(encoded(image), GREY)
+    np.testing.assert_array_equal(x[:, :, 0], np.asarray(image, np.uint8) * 255)
+
+
+def test_palette() -> None:
+    image = Image.fromarray(COLOURS).quantize(16)
+    x = load_image(encoded(image), COLOUR)
+    np.testing.assert_array_equal(x, np.asarray(image.convert("RGB")))
+
+
+def test_palette_with_a_transparent_entry() -> None:
+    image = Image.new("P", (8, 6), 0)
+    image.putpalette([200, 0, 0, 0, 100, 0])
+    image.paste(1, (0, 0, 4, 6))
+    for kind in ("PNG", "GIF"):
+        x = load_image(encoded(image, kind, transparency=0), COLOUR)
+        assert (x[:, :4] == (0, 100, 0)).all()
+        assert (x[:, 4:] == 255).all()
+
+
+def test_palette_with_alpha_for_each_entry() -> None:
+    image = Image.new("P", (8, 6), 0)
+    image.putpalette([200, 0, 0])
+    x = load_image(encoded(image, transparency=bytes([51])), COLOUR)  # a fifth
+    assert (x == (244, 204, 204)).all()
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
+def test_alpha_lies_over_white(kind: str) -> None:
+    colours = np.zeros((6, 8, 4), np.uint8)
+    colours[:, :, 0] = 200
+    colours[:, :4, 3] = 255
+    colours[:2, :4, 3] = 51
+    options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    x = load_image(encoded(Image.fromarray(colours), kind, **options), COLOUR)
+    assert (x[:2, :4] == (244, 204, 204)).all()
+    assert (x[2:, :4] == (200, 0, 0)).all()
+    assert (x[:, 4:] == 255).all()
+
+
+def test_grey_with_alpha() -> None:
+    image = Image.merge("LA", [Image.new("L", (8, 6), 100), Image.new("L", (8, 6), 51)])
+    assert (load_image(encoded(image), GREY) == 224).all()
+
+
+def test_grey_with_a_transparent_shade() -> None:
+    image = Image.new("L", (8, 6), 9)
+    image.putpixel((3, 2), 10)
+    x = load_image(encoded(image, transparency=9), GREY)
+    assert x[2, 3] == 10
+    assert np.count_nonzero(x == 255) == 47
+
+
+def test_colour_with_a_transparent_colour() -> None:
+    image = Image.new("RGB", (8, 6), (1, 2, 3))
+    image.putpixel((3, 2), (4, 5, 6))
+    x = load_image(encoded(image, transparency=(1, 2, 3)), COLOUR)
+    assert x[2, 3].tolist() == [4, 5, 6]
+    assert np.count_nonzero(x == 255) == 47 * 3
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_sixteen_bits_lose_the_lower_eight(kind: str) -> None:
+    x16 = (SHADES.astype(np.uint16) << 8) + 255 - SHADES
+    x = load_image(encoded(Image.fromarray(x16), kind), GREY)
+    np.testing.assert_array_equal(x[:, :, 0], SHADES)
+
+
+def test_sixteen_bits_big_endian() -> None:
+    x16 = SHADES.astype(np.uint16) * 257
+    image = Image.frombytes("I;16B", (8, 6), x16.astype(">u2").tobytes())
+    x = load_image(encoded(image, "TIFF"), COLOUR)
+    np.testing.assert_array_equal(x[:, :, 1], SHADES)
+
+
+def test_sixteen_bits_with_a_transparent_shade() -> None:
+    image = Image.fromarray(np.full((6, 8), 1000, np.uint16))
+    image.putpixel((3, 2), 2560)
+    x = load_image(encoded(image, transparency=1000), GREY)
+    assert x[2, 3] == 10
+    assert np.count_nonzero(x == 255) == 47
+
+
+def test_whole_numbers_are_clipped_to_sixteen_bits() -> None:
+    numbers = np.zeros((6, 8), np.int32)
+    numbers[0, :3] = -5, 70_000, 512
+    x = load_image(encoded(Image.fromarray(numbers), "TIFF"), GREY)
+    assert x[0, :3, 0].tolist() == [0, 255, 2]
+
+
+@pytest.mark.parametrize(("top", "scale"), [(1.0, 255.0), (200.0, 1.0), (65535.0, 1 / 257)])
+def test_floats(top: float, scale: float) -> None:
+    numbers = np.linspace(0, top, 48, dtype=np.float32).reshape(6, 8)
+    x = load_image(encoded(Image.fromarray(numbers), "TIFF"), GREY)
+    np.testing.assert_allclose(x[:, :, 0], numbers * scale, atol=0.51)
+
+
+def test_floats_that_are_none() -> None:
+    numbers = np.full((6, 8), 0.5, np.float32)
+    numbers[0, :3] = np.nan, -np.inf, -1
+    x = load_image(encoded(Image.fromarray(numbers), "TIFF"), GREY)
+    assert x[0, :4, 0].tolist() == [0, 0, 0, 128]
+
+
+def test_cmyk() -> None:
+    image = Image.new("CMYK", (8, 6), (0, 255, 255, 0))
+    x = load_image(encoded(image, "TIFF"), COLOUR)
+    assert (x == (255, 0, 0)).all()
+    jpeg = encoded(image, "JPEG")
+    assert np.abs(load_image(jpeg, COLOUR).astype(int) - (255, 0, 0)).max() <= 8
+
+
+def test_ycbcr_jpeg_and_tiff() -> None:
+    image = Image.new("RGB", (8, 6), (200, 100, 50))
+    for data in (encoded(image, "JPEG"), encoded(image.convert("YCbCr"), "TIFF")):
+        assert np.abs(load_image(data, COLOUR).astype(int) - (200, 100, 50)).max() <= 3
+
+
+def test_lab() -> None:
+    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+    colour = Image.new("RGB", (8, 6), (200, 100, 50))
+    image = ImageCms.buildTransform(srgb, lab, "RGB", "LAB").apply(colour)
+    x = load_image(encoded(image, "TIFF"), COLOUR)
+    assert np.abs(x.astype(int) - (200, 100, 50)).max() <= 3
+    assert load_image(encoded(image, "TIFF"), GREY).shape == (6, 8, 1)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_mode_gives_the_configured_channels(mode: str, channels: int) -> None:
+    image = Image.new(mode, (30, 20))
+    assert load_image(encoded(image), Preprocess(6, 8, channels)).shape == (6, 8, channels)
+
+
+def test_first_frame_of_an_animation() -> None:
+    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
+    for kind in ("GIF", "PNG", "WEBP"):
+        options = {"lossless": True} if kind == "WEBP" else {}
+        data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
+        assert (load_image(data, COLOUR) == (255, 0, 0)).all()
+
+
+TURNED: dict[int, Callable[[Pixels], Pixels]] = {
+    1: lambda x: x,
+    2: lambda x: x[:, ::-1],
+    3: lambda x: x[::-1, ::-1],
+    4: lambda x: x[::-1],
+    5: lambda x: x.transpose(1, 0, 2),
+    6: lambda x: np.rot90(x, -1),
+    7: lambda x: x[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda x: np.rot90(x, 1),
+}
+
+
+@pytest.mark.parametrize("orientation", [*TURNED, 0, 9])
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
+def test_exif_orientation(orientation: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[decode.ORIENTATION] = orientation
+    options = {"lossless": True} if kind == "WEBP" else {}
+    data = encoded(Image.fromarray(COLOURS), kind, exif=exif, **options)
+    expected = TURNED.get(orientation, TURNED[1])(COLOURS)
+    pre = Preprocess(expected.shape[0], expected.shape[1], 3)
+    np.testing.assert_array_equal(load_image(data, pre), expected)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_damaged_metadata_does_not_spoil_an_image() -> None:
+    data = encoded(Image.fromarray(COLOURS), exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff")
+    np.testing.assert_array_equal(load_image(data, COLOUR), COLOURS)
+
+
+def test_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "a.png"
+    os.mkfifo(pipe)
+    data = encoded(Image.fromarray(COLOURS))
+    thread = threading.Thread(target=pipe.write_bytes, args=(data,))
+    thread.start()
+    np.testing.assert_array_equal(load_image(pipe, COLOUR), COLOURS)
+    thread.join()

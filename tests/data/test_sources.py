@@ -1,0 +1,123 @@
+"""What `predict` is given, as paths."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from data_samples import save_grey
+
+from cnn_cli.data.decode import ImageError
+from cnn_cli.data.sources import expand_sources, read_list
+
+
+@pytest.fixture(autouse=True)
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("photos/b.jpg", "photos/a/1.png", "photos/a/0.PNG", "photos/.x/a.png", "c.dat"):
+        save_grey(Path(name))
+    Path("photos/notes.txt").touch()
+    Path("empty").mkdir()
+
+
+def expand(*sources: str) -> list[str]:
+    """Paths, and lines of errors."""
+    found = []
+    for path, what in expand_sources(sources):
+        if isinstance(what, ImageError):
+            assert what.place == path
+            found.append(what.line())
+        else:
+            assert what == path
+            found.append(path)
+    return found
+
+
+def test_files_are_taken_as_typed() -> None:
+    assert expand("./photos/b.jpg", "c.dat", "photos//b.jpg") == [
+        *("./photos/b.jpg", "c.dat", "photos//b.jpg")
+    ]
+
+
+@pytest.mark.parametrize("typed", ["photos", "photos/"])
+def test_folder(typed: str) -> None:
+    assert expand(typed) == ["photos/a/0.PNG", "photos/a/1.png", "photos/b.jpg"]
+
+
+def test_folder_of_another_place(tmp_path: Path) -> None:
+    assert expand("./photos/a") == ["./photos/a/0.PNG", "./photos/a/1.png"]
+    assert expand(str(tmp_path / "photos" / "a"))[0] == f"{tmp_path}/photos/a/0.PNG"
+
+
+def test_pattern() -> None:
+    assert expand("photos/*.jpg") == ["photos/b.jpg"]
+    assert expand("photos/a/?.*") == ["photos/a/0.PNG", "photos/a/1.png"]
+    assert expand("photos/**/*.[pj][np]g") == ["photos/a/1.png", "photos/b.jpg"]
+    assert expand("ph*s") == ["photos/a/0.PNG", "photos/a/1.png", "photos/b.jpg"]
+
+
+def test_a_file_named_like_a_pattern() -> None:
+    save_grey(Path("b[1].png"))
+    save_grey(Path("b1.png"))
+    assert expand("b[1].png") == ["b[1].png"]
+    Path("b[1].png").unlink()
+    assert expand("b[1].png") == ["b1.png"]
+
+
+def test_what_is_not_there() -> None:
+    assert expand("gone.png") == ["gone.png"]  # loading it says what is wrong
+    assert expand("*.gone") == ["*.gone: matches no file."]
+    assert expand("empty") == ["empty: holds no image."]
+
+
+def test_a_folder_that_cannot_be_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    scandir = os.scandir
+
+    def refuse(path: str) -> Iterator[os.DirEntry[str]]:
+        if path in ("photos/a", "empty"):
+            raise PermissionError(13, "Permission denied")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert expand("photos") == ["photos/a: cannot be read. Got permission denied.", "photos/b.jpg"]
+    assert expand("empty") == ["empty: cannot be read. Got permission denied."]
+
+
+def test_an_image_on_stdin() -> None:
+    assert list(expand_sources(["-"], io.BytesIO(b"bytes"))) == [("-", b"bytes")]
+    assert list(expand_sources(["-"])) == [("-", "-")]
+
+
+def test_sources_are_taken_one_at_a_time() -> None:
+    def sources() -> Iterator[str]:
+        yield "photos"
+        raise AssertionError("asked for more than was needed")
+
+    assert next(expand_sources(sources())) == ("photos/a/0.PNG", "photos/a/0.PNG")
+
+
+def test_list_of_lines() -> None:
+    stream = io.BytesIO(b"a.png\n\nb c.png\r\n\xff\xc3\xa9.png\nlast")
+    assert list(read_list(stream, nul=False)) == ["a.png", "b c.png", "\udcffé.png", "last"]
+    assert list(read_list(io.BytesIO(b""), nul=False)) == []
+
+
+@pytest.mark.parametrize("block", [1, 3, 2**16])
+def test_list_with_nul(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
+    monkeypatch.setattr("cnn_cli.data.sources.BLOCK", block)
+    stream = io.BytesIO(b"a.png\0\0new\nline\r\0\xff\0last")
+    assert list(read_list(stream, nul=True)) == ["a.png", "new\nline\r", "\udcff", "last"]
+    assert list(read_list(io.BytesIO(b""), nul=True)) == []
+
+
+@pytest.mark.parametrize("end", [b"\n", b"\0"])
+def test_list_gives_what_is_there(end: bytes) -> None:
+    reading, writing = os.pipe()
+    with open(reading, "rb") as stream, open(writing, "wb", buffering=0) as other:
+        paths = read_list(stream, nul=end == b"\0")
+        for path in (b"a", b"b"):
+            other.write(path + end)
+            assert next(paths) == path.decode()

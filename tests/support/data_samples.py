@@ -1,0 +1,42 @@
+"""Images and folders of images for the tests of `cnn_cli.data`."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+Pixels = NDArray[np.uint8]
+
+
+def noise(height: int, width: int, channels: int, seed: int = 0) -> Pixels:
+    """(height, width, channels) bytes, or (height, width) for one channel."""
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    """The bytes of an image file."""
+    stream = io.BytesIO()
+    image.save(stream, kind, **options)
+    return stream.getvalue()
+
+
+def save_grey(path: Path, seed: int = 0, side: int = 4) -> Path:
+    """A small grey PNG of noise."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(noise(side, side, 1, seed)).save(path, "PNG")
+    return path
+
+
+def make_folders(root: Path, counts: Mapping[str, int]) -> Path:
+    """Folders by name with so many images of different content each."""
+    for number, (name, count) in enumerate(counts.items()):
+        (root / name).mkdir(parents=True, exist_ok=True)
+        for i in range(count):
+            save_grey(root / name / f"{i:03}.png", seed=1000 * number + i)
+    return root
