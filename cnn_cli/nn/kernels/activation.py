@@ -1,0 +1,142 @@
+"""Activation functions, elementwise: all arrays of one call have one shape, whatever it is.
+
+They are contiguous. `y` is written and `dy` is overwritten with the gradient of x.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from math import pi, sqrt
+
+import numpy as np
+
+from cnn_cli.nn.kernels.erf import erf
+from cnn_cli.nn.types import Array
+
+# Formulas of many steps go block by block, so that what is between stays in the second-level cache.
+# Smaller blocks, which would fit the first, lose more in calls than they gain.
+BLOCK = 32768
+ROW = 1024
+
+
+def relu(x: Array, y: Array) -> None:
+    """Write max(x, 0) to y, which may be x itself. A NaN stays."""
+    _maximum(x, 0, y)
+
+
+def relu_backward(dy: Array, y: Array, positive: Array) -> None:
+    """Zero dy where y is 0. `positive`, bool, is scratch."""
+    np.greater(y, 0, out=positive)
+    np.multiply(dy, positive, out=dy)
+
+
+def leaky_relu(x: Array, slope: float, y: Array, scaled: Array) -> None:
+    """Write x where it is above 0 and slope·x elsewhere to y, which may be x itself.
+
+    `scaled` is scratch.
+    """
+    np.multiply(x, slope, out=scaled)
+    larger = np.maximum if slope <= 1 else np.minimum
+    larger(x, scaled, out=y)
+
+
+def leaky_relu_backward(dy: Array, y: Array, slope: float, positive: Array, factor: Array) -> None:
+    """Multiply dy by the slope where y is not above 0.
+
+    The slope is 0 or more, so that y has the sign of x. `positive`, bool, and `factor` are
+    scratch.
+    """
+    if slope <= 1:
+        np.greater(y, 0, out=positive)
+        np.copyto(factor, positive)
+        _maximum(factor, slope, factor)
+    else:
+        np.less_equal(y, 0, out=positive)
+        np.multiply(positive, slope, out=factor)
+        _maximum(factor, 1, factor)
+    np.multiply(dy, factor, out=dy)
+
+
+def silu(x: Array, y: Array, work: Array) -> None:
+    """Write x·sigmoid(x) to y, which may be x itself. `work`: scratch, BLOCK elements.
+
+    sigmoid(x) = (1 + tanh(x/2))/2, which cannot overflow.
+    """
+    for here in _blocks(x):
+        xs, ys = x.reshape(-1)[here], y.reshape(-1)[here]
+        half = work[: xs.size]
+        np.multiply(xs, 0.5, out=half)
+        np.tanh(half, out=ys)
+        np.add(ys, 1, out=ys)
+        np.multiply(ys, half, out=ys)
+
+
+def silu_backward(dy: Array, x: Array, work: Array) -> None:
+    """Multiply dy by s·(1 + x·(1 - s)), s = sigmoid(x). `work`: 2 rows of BLOCK."""
+    for here in _blocks(x):
+        xs, dys = x.reshape(-1)[here], dy.reshape(-1)[here]
+        s, factor = work[:, : xs.size]
+        np.multiply(xs, 0.5, out=s)
+        np.tanh(s, out=s)
+        np.multiply(s, 0.5, out=s)
+        np.add(s, 0.5, out=s)
+        np.subtract(1, s, out=factor)
+        np.multiply(factor, xs, out=factor)
+        np.add(factor, 1, out=factor)
+        np.multiply(factor, s, out=factor)
+        np.multiply(dys, factor, out=dys)
+
+
+def gelu(x: Array, y: Array, work: Array) -> None:
+    """Write x·Phi(x) to y, which may be x itself. `work`: scratch, 3 rows of BLOCK.
+
+    Phi(x) = (1 + erf(x/sqrt(2)))/2 is the normal distribution's function.
+    """
+    for here in _blocks(x):
+        xs, ys = x.reshape(-1)[here], y.reshape(-1)[here]
+        phi = work[0, : xs.size]
+        _normal_cdf(xs, phi, work[1:, : xs.size])
+        np.multiply(phi, xs, out=ys)
+
+
+def gelu_backward(dy: Array, x: Array, work: Array) -> None:
+    """Multiply dy by Phi(x) + x·phi(x), phi the normal density. `work` as for `gelu`."""
+    for here in _blocks(x):
+        xs, dys = x.reshape(-1)[here], dy.reshape(-1)[here]
+        factor, density = work[0, : xs.size], work[1, : xs.size]
+        _normal_cdf(xs, factor, work[1:, : xs.size])
+        with np.errstate(over="ignore"):
+            np.multiply(xs, xs, out=density)
+        np.multiply(density, -0.5, out=density)
+        np.exp(density, out=density)
+        np.multiply(density, xs, out=density)
+        np.multiply(density, 1 / sqrt(2 * pi), out=density)
+        np.add(factor, density, out=factor)
+        np.multiply(dys, factor, out=dys)
+
+
+def _normal_cdf(x: Array, y: Array, work: Array) -> None:
+    """Write (1 + erf(x/sqrt(2)))/2 to y. `work`: scratch, 2 rows like x."""
+    scaled, squares = work
+    np.multiply(x, sqrt(0.5), out=scaled)
+    erf(scaled, y, squares)
+    np.multiply(y, 0.5, out=y)
+    np.add(y, 0.5, out=y)
+
+
+def _blocks(x: Array) -> Iterator[slice]:
+    """Slices of the flattened x of at most BLOCK elements."""
+    for start in range(0, x.size, BLOCK):
+        yield slice(start, min(start + BLOCK, x.size))
+
+
+def _maximum(x: Array, bound: float, y: Array) -> None:
+    """Write max(x, bound) to y, which may be x itself.
+
+    NumPy's maximum is vectorized for two arrays, not for an array and a number: twice as fast.
+    """
+    row = np.full(ROW, bound, x.dtype)
+    flat, out = x.reshape(-1), y.reshape(-1)
+    whole = x.size - x.size % ROW
+    np.maximum(flat[:whole].reshape(-1, ROW), row, out=out[:whole].reshape(-1, ROW))
+    np.maximum(flat[whole:], row[: x.size - whole], out=out[whole:])

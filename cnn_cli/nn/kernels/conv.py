@@ -1,0 +1,203 @@
+"""Convolution as matrix products: forward, gradient of the weight, gradient of the input.
+
+Images are NHWC, weights (kh, kw, c / groups, o) with the outputs of a group side by side.
+`loops/conv.py` has the definition that all of this is proved against.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from cnn_cli.nn.kernels import depthwise
+from cnn_cli.nn.kernels.geometry import Geometry, Scratch
+from cnn_cli.nn.kernels.im2col import col2im, im2col, im2col_taps, pad
+from cnn_cli.nn.types import Array
+
+At = tuple[slice, slice]
+
+COLUMN_BYTES = 4 << 20
+"""What the windows of one product may take: cache holds it, and larger products gain nothing."""
+
+
+def forward(
+    x: Array, weight: Array, bias: Array | None, geometry: Geometry, scratch: Scratch, y: Array
+) -> None:
+    """(n, h, w, c) -> (n, oh, ow, o), writes `y`.
+
+    Args:
+        x: the images, contiguous.
+        weight: (kh, kw, c / groups, o), contiguous.
+        bias: (o,) or None.
+        geometry: the sizes.
+        scratch: gives uninitialized memory by name and shape.
+        y: contiguous.
+    """
+    row = None if bias is None else _bias_row(bias, y, scratch)
+    if geometry.depthwise:
+        depthwise.forward(x, weight, geometry, scratch, y)
+        if row is not None:
+            np.add(y, row, out=y)
+        return
+    by_group = _group_weight(weight, geometry.groups)
+    for at, columns in _columns(x, geometry, scratch):
+        part = y[at]
+        np.matmul(columns, by_group, out=_group(part, geometry.groups))
+        if row is not None:
+            np.add(part, row, out=part)
+
+
+def weight_gradient(
+    x: Array, dy: Array, geometry: Geometry, scratch: Scratch, dweight: Array, fresh: bool
+) -> None:
+    """(n, h, w, c), (n, oh, ow, o) -> (kh, kw, c / groups, o), adds to `dweight`.
+
+    With `fresh`, `dweight` is written instead. The other arguments are those of `forward`.
+    """
+    if geometry.depthwise:
+        depthwise.weight_gradient(x, dy, geometry, scratch, dweight, fresh)
+        return
+    by_group = _group_weight(dweight, geometry.groups)
+    for at, columns in _columns(x, geometry, scratch):
+        slopes = _group(dy[at], geometry.groups)
+        if fresh:
+            np.matmul(columns.transpose(0, 2, 1), slopes, out=by_group)
+        else:
+            product = _group_weight(scratch("gradient", dweight.shape), geometry.groups)
+            by_group += np.matmul(columns.transpose(0, 2, 1), slopes, out=product)
+        fresh = False
+
+
+def input_gradient(
+    dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx: Array
+) -> None:
+    """(n, oh, ow, o) -> (n, h, w, c), writes `dx`; other arguments as in `forward`."""
+    if geometry.depthwise:
+        depthwise.input_gradient(dy, weight, geometry, scratch, dx)
+    elif geometry.pointwise:
+        by_group = _group_weight(weight, geometry.groups).transpose(0, 2, 1)
+        np.matmul(_group(dy, geometry.groups), by_group, out=_group(dx, geometry.groups))
+    elif _gathers(geometry, dy.shape[0]):
+        _gather(dy, weight, geometry, scratch, dx)
+    else:
+        _scatter(dy, weight, geometry, scratch, dx)
+
+
+def _gathers(geometry: Geometry, n: int) -> bool:
+    """Whether to gather the input gradient, by an estimate in nanoseconds.
+
+    Gathering multiplies for every input pixel and turns the weight round, which is slow for
+    many channels on small maps; scattering multiplies for every output pixel, of which there
+    are fewer without padding, but adding slices costs more than copying them.
+    """
+    if geometry.stride != (1, 1):
+        return False
+    h, w, c = geometry.in_shape
+    (oh, ow), o = geometry.out_size, geometry.out_channels
+    kh, kw, c_group, _ = geometry.weight_shape
+    o_group = o // geometry.groups
+    gather = n * h * w * kh * kw * o * (0.15 + c_group / 75) + kh * kw * c_group * o
+    scatter = n * oh * ow * kh * kw * c * (0.5 + o_group / 75)
+    return gather < scatter
+
+
+def _gather(dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx: Array) -> None:
+    """`input_gradient` as a convolution of `dy`, for stride 1."""
+    kh, kw, c, o = weight.shape
+    groups = geometry.groups
+    turned = scratch("turned weight", (kh, kw, o // groups, groups, c))
+    by_tap = weight[::-1, ::-1].reshape(kh, kw, c, groups, o // groups)
+    np.copyto(turned, by_tap.transpose(0, 1, 4, 3, 2))
+    turned = turned.reshape(kh, kw, o // groups, groups * c)
+    forward(dy, turned, None, geometry.transposed(), scratch, dx)
+
+
+def _scatter(dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx: Array) -> None:
+    """`input_gradient` by adding each window's gradient where the window was taken from.
+
+    Rows and columns that no window reaches stay zero.
+    """
+    groups, (kh, kw) = geometry.groups, geometry.kernel_size
+    n, oh, _, _ = dy.shape
+    c = geometry.in_shape[2] // groups
+    by_group = _group_weight(weight, groups).transpose(0, 2, 1)
+    dx.fill(0)
+    for images, rows in _blocks(n, oh, geometry, dy.itemsize):
+        slopes = dy[images, rows]
+        shape = (groups, *slopes.shape[:3], kh, kw, c)
+        columns = scratch("columns", shape)
+        matrix = columns.reshape(groups, -1, kh * kw * c)
+        np.matmul(_group(slopes, groups), by_group, out=matrix)
+        col2im(columns, geometry.start, geometry.stride, geometry.dilation, rows.start, dx[images])
+
+
+def _columns(x: Array, geometry: Geometry, scratch: Scratch) -> Iterator[tuple[At, Array]]:
+    """Yield the windows, (groups, pixels, kh * kw * c / groups), block after block.
+
+    With each come the images and the output rows that its pixels lie in. The next block may
+    take its place in memory.
+    """
+    groups, (kh, kw) = geometry.groups, geometry.kernel_size
+    if geometry.pointwise:
+        yield (slice(None), slice(None)), _group(x, groups)
+        return
+    if any(geometry.padding):
+        padded = scratch("padded", (x.shape[0], *geometry.padded_size, x.shape[3]))
+        pad(x, geometry.start, padded)
+        x = padded
+    oh, ow = geometry.out_size
+    c = x.shape[3]
+    for images, rows in _blocks(x.shape[0], oh, geometry, x.itemsize):
+        place = (geometry.stride, geometry.dilation, images.start, rows.start)
+        size = (images.stop - images.start, rows.stop - rows.start, ow)
+        if c == 1:
+            taps = scratch("columns", (kh, kw, 1, *size))
+            im2col_taps(x, *place, taps)
+            yield (images, rows), taps.reshape(1, kh * kw, -1).transpose(0, 2, 1)
+        else:
+            columns = scratch("columns", (groups, *size, kh, kw, c // groups))
+            im2col(x, *place, columns)
+            yield (images, rows), columns.reshape(groups, -1, kh * kw * c // groups)
+
+
+def _blocks(n: int, oh: int, geometry: Geometry, itemsize: int) -> Iterator[At]:
+    """Cut n images, or where one is too large its rows, into even parts.
+
+    A product by a large weight needs many pixels to be worth the reading of it.
+    """
+    kh, kw, c, o = geometry.weight_shape
+    budget = max(COLUMN_BYTES, 2 * kh * kw * c * o * itemsize)
+    row_bytes = geometry.out_size[1] * kh * kw * geometry.in_shape[2] * itemsize
+    rows = max(1, budget // row_bytes)
+    if rows >= oh:
+        for images in _even(n, rows // oh):
+            yield images, slice(0, oh)
+    else:
+        for image in range(n):
+            for part in _even(oh, rows):
+                yield slice(image, image + 1), part
+
+
+def _even(size: int, most: int) -> Iterator[slice]:
+    parts = -(-size // most)
+    for part in range(parts):
+        yield slice(part * size // parts, (part + 1) * size // parts)
+
+
+def _group(images: Array, groups: int) -> Array:
+    """(n, h, w, c) as (groups, n * h * w, c / groups): a view, for one product a group."""
+    return images.reshape(-1, groups, images.shape[-1] // groups).transpose(1, 0, 2)
+
+
+def _group_weight(weight: Array, groups: int) -> Array:
+    """(kh, kw, c, o) as (groups, kh * kw * c, o / groups): a view."""
+    o = weight.shape[3]
+    return weight.reshape(-1, groups, o // groups).transpose(1, 0, 2)
+
+
+def _bias_row(bias: Array, y: Array, scratch: Scratch) -> Array:
+    """(o,) -> (ow, o): the bias of a whole row of `y`, since adding short runs is slow."""
+    row = scratch("bias row", y.shape[2:])
+    row[...] = bias
+    return row

@@ -1,0 +1,136 @@
+"""Rearranging images so that a convolution becomes one matrix product, and back.
+
+A convolution's windows as the rows of a matrix: Chellapilla, Puri and Simard 2006, "High
+performance convolutional neural networks for document processing". Images are NHWC.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnn_cli.nn.types import Array, Pair
+
+SHORT_RUN = 32
+"""Below this many numbers it pays to copy kernel row by kernel row: NumPy then loops over pixels
+innermost, not over the few rows of the kernel."""
+
+
+def pad(x: Array, start: Pair, out: Array, spread: Pair = (1, 1)) -> None:
+    """(n, h, w, c) -> (n, H, W, c), writes `out`: the images among zeros.
+
+    Args:
+        x: the images.
+        start: rows of zeros above them and columns of zeros to their left; negative numbers
+            crop. What lies below and to the right follows from the shape of `out`.
+        out: every element of it is written, whatever it holds.
+        spread: distance in `out` of pixels that are neighbours in `x`, [h, w].
+    """
+    from_rows, rows = tap_slices(start[0], spread[0], x.shape[1], out.shape[1])
+    from_columns, columns = tap_slices(start[1], spread[1], x.shape[2], out.shape[2])
+    if spread == (1, 1):
+        out[:, : rows.start] = 0
+        out[:, rows.stop :] = 0
+        out[:, rows, : columns.start] = 0
+        out[:, rows, columns.stop :] = 0
+    else:
+        out.fill(0)
+    out[:, rows, columns] = x[:, from_rows, from_columns]
+
+
+def im2col(x: Array, stride: Pair, dilation: Pair, image: int, row: int, out: Array) -> None:
+    """(N, h, w, c) -> (groups, n, rows, ow, kh, kw, c / groups), writes `out`.
+
+    A pixel's window lies in one row of the matrix (pixels, kh * kw * c / groups), one matrix
+    for each group.
+
+    Args:
+        x: the padded images, contiguous.
+        stride, dilation: [h, w].
+        image: the first image of `out`.
+        row: the first output row of `out`.
+        out: contiguous; its shape says how many images and rows, and the kernel.
+    """
+    groups, n, rows, ow, kh, kw, c = out.shape
+    by_image, by_row, by_column, by_channel = x.strides
+    shape: tuple[int, ...] = (groups, n, rows, ow, kh, kw)
+    strides: tuple[int, ...] = (
+        c * by_channel,
+        by_image,
+        by_row * stride[0],
+        by_column * stride[1],
+        by_row * dilation[0],
+        by_column * dilation[1],
+    )
+    run = c
+    merged = groups == 1 and dilation[1] == 1
+    if merged:
+        shape, strides, run = shape[:-1], strides[:-1], kw * c
+    # NumPy loops over elements faster than over short runs of them: a run of numbers that are
+    # neighbours on both sides is copied as one opaque element.
+    element = np.dtype((np.void, run * by_channel))
+    start = image * by_image + row * stride[0] * by_row
+    windows = np.ndarray(shape, element, buffer=x.data, offset=start, strides=strides)
+    columns = out.reshape(*shape, run).view(element)[..., 0]
+    if merged and run < SHORT_RUN:
+        for i in range(shape[-1]):
+            np.copyto(columns[..., i], windows[..., i])
+    else:
+        np.copyto(columns, windows)
+
+
+def im2col_taps(x: Array, stride: Pair, dilation: Pair, image: int, row: int, out: Array) -> None:
+    """(N, h, w, c) -> (kh, kw, c, n, rows, ow), writes `out`.
+
+    The transpose of `im2col` without groups, (kh * kw * c, pixels): a tap's pixels are
+    neighbours, so that few channels make long runs. Arguments as in `im2col`.
+    """
+    by_image, by_row, by_column, by_channel = x.strides
+    windows: Array = np.ndarray(
+        out.shape,
+        x.dtype,
+        buffer=x.data,
+        offset=image * by_image + row * stride[0] * by_row,
+        strides=(
+            by_row * dilation[0],
+            by_column * dilation[1],
+            by_channel,
+            by_image,
+            by_row * stride[0],
+            by_column * stride[1],
+        ),
+    )
+    np.copyto(out, windows)
+
+
+def col2im(columns: Array, start: Pair, stride: Pair, dilation: Pair, row: int, out: Array) -> None:
+    """(groups, n, rows, ow, kh, kw, c / groups) -> (n, h, w, c), adds to `out`.
+
+    The adjoint of padding and `im2col`: kh * kw slices are added where they were taken from.
+
+    Args:
+        columns: gradients of what `im2col` gives.
+        start: rows of padding above the images and columns of it to their left.
+        stride, dilation: [h, w].
+        row: the first output row of `columns`.
+        out: the gradient of the unpadded images that `columns` belongs to.
+    """
+    groups, n, rows, ow, kh, kw, c = columns.shape
+    _, h, w, _ = out.shape
+    grouped = out.reshape(n, h, w, groups, c).transpose(3, 0, 1, 2, 4)
+    for i in range(kh):
+        offset = row * stride[0] + i * dilation[0] - start[0]
+        from_rows, to_rows = tap_slices(offset, stride[0], rows, h)
+        for j in range(kw):
+            offset = j * dilation[1] - start[1]
+            from_columns, to_columns = tap_slices(offset, stride[1], ow, w)
+            part = grouped[:, :, to_rows, to_columns]
+            np.add(part, columns[:, :, from_rows, from_columns, i, j], out=part)
+
+
+def tap_slices(offset: int, stride: int, size: int, bound: int) -> tuple[slice, slice]:
+    """The positions p of 0..size whose offset + stride * p is in 0..bound, and those values."""
+    first = max(0, -(offset // stride))
+    end = max(first, min(size, (bound - 1 - offset) // stride + 1))
+    target = max(0, offset + stride * first)
+    stop = target + stride * (end - first - 1) + 1
+    return slice(first, end), slice(target, max(target, stop), stride)

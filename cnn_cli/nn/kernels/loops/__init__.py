@@ -1,0 +1,1 @@
+"""The kernels as plain loops: slow, readable, what the fast ones are proved against."""

@@ -1,0 +1,118 @@
+"""Where the windows of a pooling layer lie."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import product
+
+import numpy as np
+
+from cnn_cli.nn.types import Array, Pair
+
+Slices = tuple[slice, slice, slice]
+
+
+@dataclass(frozen=True, slots=True)
+class Tap:
+    """One position within the kernel, for all windows at once.
+
+    Attributes:
+        source: the elements under it, of x (n, h, w, c): rows and columns `stride` apart.
+        target: their windows, of y (n, ho, wo, c). Where the position falls outside the input,
+            windows are missing here.
+    """
+
+    source: Slices
+    target: Slices
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of one kernel over a map; pairs are (height, width).
+
+    Attributes:
+        in_size, out_size: of the map before and after.
+        kernel_size, stride, padding: as PyTorch names them.
+    """
+
+    in_size: Pair
+    out_size: Pair
+    kernel_size: Pair
+    stride: Pair
+    padding: Pair
+
+    @cached_property
+    def taps(self) -> tuple[Tap, ...]:
+        """The kernel's positions in row-major order."""
+        rows, columns = (self._line(axis) for axis in (0, 1))
+        whole = slice(None)
+        return tuple(
+            Tap((whole, row[0], column[0]), (whole, row[1], column[1]))
+            for row, column in product(rows, columns)
+        )
+
+    @cached_property
+    def inside(self) -> bool:
+        """No window reaches beyond the input."""
+        return all(
+            p == 0 and (out - 1) * s + k <= size
+            for size, out, k, s, p in zip(*self._axes(), strict=True)
+        )
+
+    @cached_property
+    def disjoint(self) -> bool:
+        """No two windows share an element."""
+        return all(s >= k for k, s in zip(self.kernel_size, self.stride, strict=True))
+
+    @cached_property
+    def tiling(self) -> bool:
+        """Every element of the input is in exactly one window."""
+        return self.kernel_size == self.stride and all(
+            p == 0 and out * k >= size for size, out, k, _, p in zip(*self._axes(), strict=True)
+        )
+
+    def areas(self, count_include_pad: bool) -> Array:
+        """(ho, wo) float64: what an average divides by.
+
+        With `count_include_pad`, elements of the padding count, but not those beyond it, which
+        `ceil_mode` reaches; without, only elements of the input do.
+        """
+        lengths = []
+        for size, out, k, s, p in zip(*self._axes(), strict=True):
+            start = np.arange(out) * s - p
+            end = np.minimum(start + k, size + p)
+            if not count_include_pad:
+                start, end = np.maximum(start, 0), np.minimum(end, size)
+            lengths.append((end - start).astype(np.float64))
+        return np.outer(*lengths)
+
+    def _axes(self) -> tuple[Pair, Pair, Pair, Pair, Pair]:
+        return self.in_size, self.out_size, self.kernel_size, self.stride, self.padding
+
+    def _line(self, axis: int) -> list[tuple[slice, slice]]:
+        """Along one axis, for each position in the kernel: (of the input, of the output)."""
+        size, out, k, s, p = (pair[axis] for pair in self._axes())
+        slices = []
+        for i in range(k):
+            first = max(0, -((i - p) // s))
+            end = max(first, min(out, (size - 1 + p - i) // s + 1))
+            start = first * s - p + i
+            stop = start + (end - first - 1) * s + 1 if end > first else start
+            slices.append((slice(start, stop, s), slice(first, end)))
+        return slices
+
+
+def pooled_size(size: int, kernel_size: int, stride: int, padding: int, ceil_mode: bool) -> int:
+    """How many windows fit along one axis, as PyTorch counts them; below 1 where none does.
+
+    With `ceil_mode` a last window may reach beyond the padding, but must start inside the
+    input or the padding before it.
+    """
+    span = size + 2 * padding - kernel_size
+    if not ceil_mode:
+        return span // stride + 1
+    out = -(-span // stride) + 1
+    if (out - 1) * stride >= size + padding:
+        out -= 1
+    return out

@@ -1,0 +1,31 @@
+"""The layers by their word in the config."""
+
+from __future__ import annotations
+
+from cnn_cli.nn.layers.activation import GELU, LeakyReLU, ReLU, SiLU
+from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.layers.conv import Conv
+from cnn_cli.nn.layers.dropout import Dropout
+from cnn_cli.nn.layers.linear import Linear
+from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
+from cnn_cli.nn.layers.pool import AvgPool, GlobalAvgPool, MaxPool
+from cnn_cli.nn.layers.shape import Flatten
+
+LAYERS: dict[str, type[Layer]] = {
+    layer.kind: layer
+    for layer in (
+        Conv,
+        BatchNorm,
+        GroupNorm,
+        ReLU,
+        LeakyReLU,
+        SiLU,
+        GELU,
+        MaxPool,
+        AvgPool,
+        GlobalAvgPool,
+        Flatten,
+        Dropout,
+        Linear,
+    )
+}

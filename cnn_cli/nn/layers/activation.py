@@ -1,0 +1,104 @@
+"""Activation layers; x has any shape, and the output the same."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.kernels import activation as kernels
+from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.types import Array, Shape
+
+
+class _Activation(Layer):
+    def __init__(self, in_shape: Shape) -> None:
+        self.in_shape = self.out_shape = in_shape
+
+
+class ReLU(_Activation):
+    """max(x, 0)."""
+
+    kind: ClassVar[str] = "relu"
+    saves_output: ClassVar[bool] = True
+    can_write_input: ClassVar[bool] = True
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
+        y = x if ctx.inplace else ctx.take(x.shape)
+        kernels.relu(x, y)
+        return y, y
+
+    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        kernels.relu_backward(dy, saved, ctx.scratch("positive", dy.shape, np.bool_))
+        return dy
+
+
+class LeakyReLU(_Activation):
+    """x above 0, negative_slope·x elsewhere (Maas et al. 2013).
+
+    Args:
+        in_shape: of one image.
+        negative_slope: 0 or more.
+    """
+
+    kind: ClassVar[str] = "leaky_relu"
+    saves_output: ClassVar[bool] = True
+    can_write_input: ClassVar[bool] = True
+
+    def __init__(self, in_shape: Shape, *, negative_slope: float = 0.01) -> None:
+        super().__init__(in_shape)
+        self.negative_slope = negative_slope
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
+        y = x if ctx.inplace else ctx.take(x.shape)
+        kernels.leaky_relu(x, self.negative_slope, y, ctx.scratch("scaled", x.shape))
+        return y, y
+
+    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        positive = ctx.scratch("positive", dy.shape, np.bool_)
+        factor = ctx.scratch("factor", dy.shape)
+        kernels.leaky_relu_backward(dy, saved, self.negative_slope, positive, factor)
+        return dy
+
+
+class SiLU(_Activation):
+    """x·sigmoid(x) (Elfwing et al. 2017), also known as swish."""
+
+    kind: ClassVar[str] = "silu"
+    saves_input: ClassVar[bool] = True
+    can_write_input: ClassVar[bool] = True
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
+        y = x if ctx.inplace else ctx.take(x.shape)
+        kernels.silu(x, y, ctx.scratch("work", (kernels.BLOCK,)))
+        return y, x
+
+    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        kernels.silu_backward(dy, saved, ctx.scratch("work", (2, kernels.BLOCK)))
+        return dy
+
+
+class GELU(_Activation):
+    """x·Phi(x) (Hendrycks and Gimpel 2016), Phi the normal distribution's function, by erf."""
+
+    kind: ClassVar[str] = "gelu"
+    saves_input: ClassVar[bool] = True
+    can_write_input: ClassVar[bool] = True
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
+        y = x if ctx.inplace else ctx.take(x.shape)
+        kernels.gelu(x, y, ctx.scratch("work", (3, kernels.BLOCK)))
+        return y, x
+
+    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        kernels.gelu_backward(dy, saved, ctx.scratch("work", (3, kernels.BLOCK)))
+        return dy

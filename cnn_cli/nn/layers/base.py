@@ -1,0 +1,105 @@
+"""What every layer is: arithmetic on one chunk, on one thread, with nothing remembered.
+
+Activations are NHWC, shape (n, h, w, c), or (n, features); shapes of one image leave out n.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from typing import Any, ClassVar, Literal
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.types import Array, Shape
+
+
+@dataclass(frozen=True, slots=True)
+class ParamSpec:
+    """A trained array of a layer.
+
+    Attributes:
+        name: PyTorch's name for it: `weight` or `bias`.
+        shape: in the layer's own layout, which suits the kernels.
+        role: `weight` is initialized at random, `scale` with ones, `shift` with zeros,
+            `bias` as PyTorch does, uniform within 1/sqrt(fan_in).
+        fan_in: inputs that one output sums over.
+        to_torch: axes that transpose the own layout to PyTorch's.
+    """
+
+    name: str
+    shape: Shape
+    role: Literal["weight", "bias", "scale", "shift"]
+    fan_in: int = 1
+    to_torch: tuple[int, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        return prod(self.shape)
+
+    @property
+    def torch_shape(self) -> Shape:
+        if self.to_torch is None:
+            return self.shape
+        return tuple(self.shape[axis] for axis in self.to_torch)
+
+
+@dataclass(frozen=True, slots=True)
+class BufferSpec:
+    """An array a layer keeps that is not trained, such as a running mean."""
+
+    name: str
+    shape: Shape
+    initial: float
+
+
+class ShapeError(ValueError):
+    """A layer that cannot take its input; the graph adds the layer's name and the shapes."""
+
+
+class Layer:
+    """One node's arithmetic. Subclasses set the attributes in `__init__` and never after.
+
+    Attributes:
+        kind: the name in the config.
+        in_shape, out_shape: of one image.
+        params, buffers: what it owns; the arrays themselves come with the context.
+        saves_input, saves_output: what `backward` reads of them, so that the engine knows
+            which arrays must live on.
+        can_write_input: the output may be written over the (first) input, `ctx.inplace`.
+        is_view: the output shares the input's memory.
+        takes_tuple: it has several inputs.
+        muladds: multiply-adds for one image, as `cnn summary` counts them.
+    """
+
+    kind: ClassVar[str] = ""
+    saves_input: ClassVar[bool] = False
+    saves_output: ClassVar[bool] = False
+    can_write_input: ClassVar[bool] = False
+    is_view: ClassVar[bool] = False
+    takes_tuple: ClassVar[bool] = False
+
+    in_shape: Shape
+    out_shape: Shape
+    params: tuple[ParamSpec, ...] = ()
+    buffers: tuple[BufferSpec, ...] = ()
+    muladds: int = 0
+
+    def __init__(self, in_shape: Any, **arguments: Any) -> None:
+        raise NotImplementedError
+
+    def forward(self, x: Any, ctx: Context) -> tuple[Array, Any]:
+        """Return the output and whatever `backward` needs.
+
+        `x` is (n, *in_shape), or a tuple of arrays for a layer with several inputs. The output
+        and the saved arrays come from `ctx.take` (or are `x` itself, or views of it); `x` is
+        left as it is unless `ctx.inplace`.
+        """
+        raise NotImplementedError
+
+    def backward(self, dy: Array, saved: Any, ctx: Context) -> Any:
+        """Return the gradient of the input (a tuple for several inputs), or None without need.
+
+        Adds to `ctx.grads` through `ctx.add_product` and `ctx.add_row_sum`. `dy`, (n, *out_shape)
+        and contiguous, is the layer's own: it may be overwritten, and returned.
+        """
+        raise NotImplementedError

@@ -1,0 +1,74 @@
+"""What a layer must offer that needs the whole batch while the engine cuts it into chunks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.types import Array
+
+
+@dataclass(frozen=True, slots=True)
+class Statistics:
+    """Of each channel over a whole batch.
+
+    Attributes:
+        count: values a channel: images times pixels.
+        mean: (c,) float64.
+        var: (c,) float64, biased: the mean of squared deviations.
+    """
+
+    count: int
+    mean: Array
+    var: Array
+
+    @property
+    def unbiased_var(self) -> Array:
+        """The variance that running statistics keep; of a single value it is as it is."""
+        return self.var * (self.count / max(self.count - 1, 1))
+
+    def as_partial(self) -> Array:
+        """The same as `BatchLayer.partial` gives it, to be combined with others."""
+        return np.stack([np.full_like(self.mean, self.count), self.mean, self.var * self.count])
+
+
+class BatchLayer(Layer):
+    """A layer whose training passes meet the other chunks twice.
+
+    Forward: `partial` of every chunk; `combine`, once; `update_running`, once; then `forward`
+    of every chunk with `ctx.statistics`. Backward: `backward_partial` of every chunk;
+    `combine_backward`, once; then `backward` of every chunk with `ctx.statistics` and
+    `ctx.sums`. Partial results are combined in the order given, so that the same chunks give
+    the same bits.
+
+    In evaluation (`ctx.training` false) it is a layer like any other: `forward` reads
+    `ctx.buffers`, `backward` also adds the parameters' gradients, and no other method is called.
+    """
+
+    def partial(self, x: Array, ctx: Context) -> Array:
+        """Return (3, c) float64 of a chunk: count, mean, sum of squared deviations from it."""
+        raise NotImplementedError
+
+    def combine(self, partials: Sequence[Array]) -> Statistics:
+        """Return the batch's statistics from its chunks' partial ones."""
+        raise NotImplementedError
+
+    def update_running(self, statistics: Statistics, buffers: dict[str, Array]) -> None:
+        """Move the running statistics in `buffers`, in place, towards the batch's."""
+        raise NotImplementedError
+
+    def backward_partial(self, dy: Array, saved: Any, ctx: Context) -> Array:
+        """Return (2, c) float64 of a chunk, and add the parameters' gradients to `ctx.grads`.
+
+        Leaves dy as it is.
+        """
+        raise NotImplementedError
+
+    def combine_backward(self, partials: Sequence[Array]) -> Array:
+        """Return (2, c) float64: the sum of the chunks' partial results."""
+        raise NotImplementedError

@@ -1,0 +1,103 @@
+"""Convolution."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import ClassVar, Literal
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.kernels import conv as kernels
+from cnn_cli.nn.kernels.geometry import Geometry
+from cnn_cli.nn.layers.base import Layer, ParamSpec, ShapeError
+from cnn_cli.nn.types import Array, Pair, Shape
+
+
+class Conv(Layer):
+    """Two-dimensional convolution (cross-correlation), as PyTorch's `Conv2d`.
+
+    Args:
+        in_shape: (h, w, c).
+        out_channels: o.
+        kernel_size, stride, dilation: (height, width) in pixels.
+        padding: zeros on every side, (height, width) in pixels; or `same`, which keeps the
+            size, with the odd row below and the odd column to the right.
+        groups: parts that channels are divided into; each part of the outputs sees only its
+            part of the inputs.
+        bias: add a trained number per output channel.
+
+    Raises:
+        ShapeError: the input is no map, the kernel does not fit it, `groups` does not divide
+            its channels or `out_channels`, or `same` has a stride.
+    """
+
+    kind: ClassVar[str] = "conv"
+    saves_input: ClassVar[bool] = True
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        *,
+        out_channels: int,
+        kernel_size: Pair,
+        stride: Pair = (1, 1),
+        padding: Pair | Literal["same"] = (0, 0),
+        dilation: Pair = (1, 1),
+        groups: int = 1,
+        bias: bool = True,
+    ) -> None:
+        if len(in_shape) != 3:
+            raise ShapeError("a convolution needs an input of rows, columns and channels")
+        for what, channels in (("input", in_shape[2]), ("output", out_channels)):
+            if channels % groups:
+                raise ShapeError(f"groups={groups} does not divide {channels} {what} channels")
+        if padding == "same":
+            if stride != (1, 1):
+                raise ShapeError("padding 'same' needs a stride of 1")
+            (th, tw) = (d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True))
+            sides = (th // 2, th - th // 2, tw // 2, tw - tw // 2)
+        else:
+            sides = (padding[0], padding[0], padding[1], padding[1])
+        self.geometry = Geometry(
+            in_shape, out_channels, kernel_size, stride, sides, dilation, groups
+        )
+        if min(self.geometry.out_size) < 1:
+            raise ShapeError(_too_large(self.geometry))
+        self.in_shape = in_shape
+        self.out_shape = (*self.geometry.out_size, out_channels)
+        shape = self.geometry.weight_shape
+        fan_in = prod(shape[:3])
+        self.params = (ParamSpec("weight", shape, "weight", fan_in, to_torch=(3, 2, 0, 1)),)
+        if bias:
+            self.params += (ParamSpec("bias", (out_channels,), "bias", fan_in),)
+        self.muladds = prod(self.out_shape) * fan_in
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
+        y = ctx.take((x.shape[0], *self.out_shape))
+        weight, bias = ctx.params["weight"], ctx.params.get("bias")
+        kernels.forward(x, weight, bias, self.geometry, ctx.scratch, y)
+        return y, x
+
+    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+        x, dweight = saved, ctx.grads["weight"]
+        kernels.weight_gradient(x, dy, self.geometry, ctx.scratch, dweight, ctx.fresh)
+        if "bias" in ctx.grads:
+            ctx.add_row_sum("bias", dy)
+        if not ctx.need_dx:
+            return None
+        dx = ctx.take(x.shape)
+        kernels.input_gradient(dy, ctx.params["weight"], self.geometry, ctx.scratch, dx)
+        return dx
+
+
+def _too_large(geometry: Geometry) -> str:
+    kernel = _by(geometry.kernel_size)
+    if geometry.reach != geometry.kernel_size:
+        kernel += f" kernel, {_by(geometry.reach)} with its dilation,"
+    else:
+        kernel += " kernel"
+    size = _by(geometry.padded_size)
+    return f"a {kernel} does not fit its input of {size} (padding included)"
+
+
+def _by(pair: Pair) -> str:
+    return f"{pair[0]}x{pair[1]}"

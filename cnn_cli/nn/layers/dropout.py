@@ -1,0 +1,63 @@
+"""Dropout (Srivastava et al. 2014), scaled while training as PyTorch does."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from cnn_cli import rng
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.types import Array, Shape
+
+
+class Dropout(Layer):
+    """Zeroes single values with probability p in training and scales the others by 1/(1-p).
+
+    Args:
+        in_shape: of one image.
+        p: from 0, which keeps everything, to 1, which keeps nothing.
+
+    An image's mask depends on the seed, the step, the layer and the image's position in the
+    batch, never on how the batch is cut into chunks.
+    """
+
+    kind: ClassVar[str] = "dropout"
+    can_write_input: ClassVar[bool] = True
+
+    def __init__(self, in_shape: Shape, *, p: float = 0.5) -> None:
+        self.in_shape = self.out_shape = in_shape
+        self.p = p
+        self.scale = 1 / (1 - p) if p < 1 else 0.0
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array | None]:
+        """Return y and the mask of what was kept, or None where that is everything."""
+        y = x if ctx.inplace else ctx.take(x.shape)
+        if not ctx.training or self.p == 0:
+            if y is not x:
+                np.copyto(y, x)
+            return y, None
+        kept = ctx.take(x.shape, np.bool_)
+        self._draw(kept, ctx)
+        np.multiply(x, kept, out=y)
+        np.multiply(y, self.scale, out=y)
+        return y, kept
+
+    def backward(self, dy: Array, saved: Array | None, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        if saved is not None:
+            np.multiply(dy, saved, out=dy)
+            np.multiply(dy, self.scale, out=dy)
+        return dy
+
+    def _draw(self, kept: Array, ctx: Context) -> None:
+        """Write a mask for each image of the chunk."""
+        # float32 whatever the dtype, so that float64 checks see the same masks.
+        uniform = ctx.scratch("uniform", self.in_shape, np.float32)
+        for i, mask in enumerate(kept):
+            place = (ctx.step, ctx.layer_index, ctx.start + i)
+            stream = rng.generator(ctx.seed, rng.Purpose.DROPOUT, *place)
+            stream.random(dtype=np.float32, out=uniform)
+            np.greater_equal(uniform, self.p, out=mask)

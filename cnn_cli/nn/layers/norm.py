@@ -1,0 +1,202 @@
+"""Batch normalization (Ioffe and Szegedy 2015) and group normalization (Wu and He 2018)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.kernels import norm as kernels
+from cnn_cli.nn.layers.base import BufferSpec, Layer, ParamSpec, ShapeError
+from cnn_cli.nn.layers.batch import BatchLayer, Statistics
+from cnn_cli.nn.types import Array, Shape
+
+
+class BatchNorm(BatchLayer):
+    """Each channel with mean `bias` and deviation `weight` over the batch.
+
+    Args:
+        in_shape: (h, w, c) or (features,).
+        eps: added to the variance.
+        momentum: share of a batch's statistics in the running ones, which evaluation uses; the
+            running variance starts at 1 and is the unbiased one.
+    """
+
+    kind: ClassVar[str] = "batchnorm"
+    saves_input: ClassVar[bool] = True
+    can_write_input: ClassVar[bool] = True
+
+    def __init__(self, in_shape: Shape, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+        c = in_shape[-1]
+        self.in_shape = self.out_shape = in_shape
+        self.eps = eps
+        self.momentum = momentum
+        self.params = _scale_and_shift(c)
+        self.buffers = (
+            BufferSpec("running_mean", (c,), initial=0),
+            BufferSpec("running_var", (c,), initial=1),
+        )
+
+    def partial(self, x: Array, ctx: Context) -> Array:
+        rows = self._rows(x)
+        centred = ctx.scratch("centred", rows.shape)
+        partial = np.empty((3, rows.shape[2]))
+        partial[0] = rows.shape[1]
+        partial[1:2], partial[2:3] = kernels.moments(rows, centred)
+        return partial
+
+    def combine(self, partials: Sequence[Array]) -> Statistics:
+        """Join the chunks' statistics pair by pair (Chan, Golub and LeVeque 1983)."""
+        count, mean, m2 = partials[0]
+        for other_count, other_mean, other_m2 in partials[1:]:
+            total = count + other_count
+            delta = other_mean - mean
+            mean = mean + delta * (other_count / total)
+            m2 = m2 + other_m2 + delta**2 * (count * other_count / total)
+            count = total
+        return Statistics(int(count[0]), mean, m2 / count)
+
+    def update_running(self, statistics: Statistics, buffers: dict[str, Array]) -> None:
+        """As PyTorch."""
+        news = {"running_mean": statistics.mean, "running_var": statistics.unbiased_var}
+        for name, new in news.items():
+            buffers[name][...] = (1 - self.momentum) * buffers[name] + self.momentum * new
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
+        """Return y and x itself: the backward pass normalizes again."""
+        mean, invstd = self._mean_and_invstd(ctx)
+        scale = ctx.params["weight"] * invstd
+        shift = ctx.params["bias"] - mean * scale
+        y = x if ctx.inplace else ctx.take(x.shape)
+        kernels.affine(self._rows(x), scale, shift, self._rows(y))
+        return y, x
+
+    def backward_partial(self, dy: Array, saved: Array, ctx: Context) -> Array:
+        """Return the sums of dy and of dy·xhat, which are the gradients of bias and weight."""
+        x = self._rows(saved)
+        centred = ctx.scratch("centred", x.shape)
+        mean, invstd = self._mean_and_invstd(ctx)
+        sums: Array = kernels.gradient_sums(self._rows(dy), x, mean, invstd, centred)[:, 0]
+        _add_gradients(sums, ctx)
+        return sums
+
+    def combine_backward(self, partials: Sequence[Array]) -> Array:
+        total = partials[0].copy()
+        for other in partials[1:]:
+            total += other
+        return total
+
+    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+        """Return the gradient of x, written over dy."""
+        if not ctx.training:
+            self.backward_partial(dy, saved, ctx)
+        if not ctx.need_dx:
+            return None
+        mean, invstd = self._mean_and_invstd(ctx)
+        scale = ctx.params["weight"] * invstd
+        rows = self._rows(dy)
+        if ctx.training:
+            sums = ctx.params["weight"] * ctx.sums[:, None]
+            mean_dy, mean_dy_xhat = sums / ctx.statistics.count
+            scratch = ctx.scratch("centred", rows.shape)
+            kernels.normalization_backward(
+                rows, self._rows(saved), scale, mean, invstd, mean_dy, mean_dy_xhat, scratch
+            )
+        else:
+            kernels.scale_rows(rows, scale)
+        return dy
+
+    def _rows(self, x: Array) -> Array:
+        """View of (n, *in_shape) as (1, rows, c)."""
+        return x.reshape(1, -1, self.in_shape[-1])
+
+    def _mean_and_invstd(self, ctx: Context) -> tuple[Array, Array]:
+        """Each (1, c) float64: the batch's in training, the running ones in evaluation."""
+        if ctx.training:
+            mean, var = ctx.statistics.mean, ctx.statistics.var
+        else:
+            mean = ctx.buffers["running_mean"].astype(np.float64)
+            var = ctx.buffers["running_var"].astype(np.float64)
+        return mean[None], 1 / np.sqrt(var[None] + self.eps)
+
+
+class GroupNorm(Layer):
+    """Each group of channels of one image with mean 0 and deviation 1, then scaled by channel.
+
+    Args:
+        in_shape: (h, w, c) or (features,).
+        num_groups: into how many equal groups the channels are cut.
+        eps: added to the variance.
+
+    Raises:
+        ShapeError: the channels cannot be cut so.
+    """
+
+    kind: ClassVar[str] = "groupnorm"
+    saves_input: ClassVar[bool] = True
+
+    def __init__(self, in_shape: Shape, *, num_groups: int, eps: float = 1e-5) -> None:
+        c = in_shape[-1]
+        if c % num_groups:
+            raise ShapeError(f"num_groups {num_groups} must divide the number of channels {c}")
+        self.in_shape = self.out_shape = in_shape
+        self.num_groups = num_groups
+        self.eps = eps
+        self.params = _scale_and_shift(c)
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, tuple[Array, Array]]:
+        """Return y, and x with the (2, n, c) mean and inverse deviation of each value's group."""
+        rows = self._rows(x)
+        means, m2 = kernels.moments(rows, ctx.scratch("centred", rows.shape))
+        mean = self._group_mean(means)
+        # The groups' variance: within the channels, and between their means.
+        var = self._group_mean(m2 / rows.shape[1] + (means - mean) ** 2)
+        invstd = 1 / np.sqrt(var + self.eps)
+        scale = ctx.params["weight"] * invstd
+        shift = ctx.params["bias"] - mean * scale
+        y = ctx.take(x.shape)
+        kernels.affine(rows, scale, shift, self._rows(y))
+        statistics = ctx.take((2, *mean.shape), np.float64)
+        statistics[0], statistics[1] = mean, invstd
+        return y, (x, statistics)
+
+    def backward(self, dy: Array, saved: tuple[Array, Array], ctx: Context) -> Array | None:
+        """Return the gradient of x, written over dy."""
+        x, (mean, invstd) = self._rows(saved[0]), saved[1]
+        rows = self._rows(dy)
+        scratch = ctx.scratch("centred", x.shape)
+        sums = kernels.gradient_sums(rows, x, mean, invstd, scratch)
+        _add_gradients(sums.sum(axis=1), ctx)
+        if not ctx.need_dx:
+            return None
+        weight = ctx.params["weight"]
+        mean_dy, mean_dy_xhat = (self._group_mean(weight * each / rows.shape[1]) for each in sums)
+        kernels.normalization_backward(
+            rows, x, weight * invstd, mean, invstd, mean_dy, mean_dy_xhat, scratch
+        )
+        return dy
+
+    def _rows(self, x: Array) -> Array:
+        """View of (n, *in_shape) as (n, pixels, c)."""
+        return x.reshape(x.shape[0], prod(self.in_shape[:-1]), self.in_shape[-1])
+
+    def _group_mean(self, values: Array) -> Array:
+        """Over the channels of each group, given to each of them: (n, c) to (n, c)."""
+        grouped = values.reshape(len(values), self.num_groups, -1)
+        return np.repeat(grouped.mean(axis=2), grouped.shape[2], axis=1)
+
+
+def _scale_and_shift(c: int) -> tuple[ParamSpec, ParamSpec]:
+    return ParamSpec("weight", (c,), "scale"), ParamSpec("bias", (c,), "shift")
+
+
+def _add_gradients(sums: Array, ctx: Context) -> None:
+    """Add the (2, c) sums of dy and of dy·xhat to the gradients of bias and weight."""
+    for name, values in zip(("bias", "weight"), sums, strict=True):
+        if ctx.fresh:
+            ctx.grads[name][...] = values
+        else:
+            ctx.grads[name] += values

@@ -1,0 +1,13 @@
+"""Names for what the kernels, the layers and the engine pass around."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+FloatArray = NDArray[np.floating[Any]]
+Shape = tuple[int, ...]
+Pair = tuple[int, int]

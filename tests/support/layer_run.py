@@ -1,0 +1,141 @@
+"""Running one layer by itself, as the engine would: memory, parameters, forward, backward."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.types import Array
+from cnn_cli.nn.workspace import Workspace
+
+Input = Array | tuple[Array, ...]
+Arrays = dict[str, Array]
+
+
+def random_input(layer: Layer, n: int, *, seed: int, dtype: DTypeLike = np.float64) -> Array:
+    """Normal numbers of shape (n, *layer.in_shape)."""
+    return np.random.default_rng(seed).standard_normal((n, *layer.in_shape)).astype(dtype)
+
+
+def random_params(layer: Layer, *, seed: int, dtype: DTypeLike = np.float64) -> Arrays:
+    """Parameters that keep the output near the input's size, with no zero among them."""
+    rng = np.random.default_rng([seed, 1])
+    params = {}
+    for spec in layer.params:
+        values = rng.standard_normal(spec.shape)
+        if spec.role == "scale":
+            values = 1 + 0.3 * values
+        elif spec.role == "weight":
+            values /= np.sqrt(spec.fan_in)
+        params[spec.name] = values.astype(dtype)
+    return params
+
+
+def make_context(
+    layer: Layer,
+    params: Arrays | None = None,
+    dtype: DTypeLike = np.float64,
+    *,
+    training: bool = True,
+    seed: int = 0,
+    buffers: Arrays | None = None,
+) -> Context:
+    """A context as the engine would make it for one node.
+
+    Args:
+        layer: whose specs say what to allocate.
+        params: by name, in the layer's own layout; random ones where left out.
+        dtype: of activations, parameters, buffers and gradients.
+        training: as `Context.training`.
+        seed: of the random parameters, and `Context.seed`.
+        buffers: running statistics by name; their initial values where left out.
+
+    The gradients hold NaN, since a fresh one is to be written, not added to.
+    """
+    if params is None:
+        params = random_params(layer, seed=seed)
+    if buffers is None:
+        buffers = {spec.name: np.full(spec.shape, spec.initial) for spec in layer.buffers}
+    return Context(
+        workspace=Workspace(),
+        training=training,
+        seed=seed,
+        dtype=dtype,
+        params={name: np.array(value, dtype) for name, value in params.items()},
+        buffers={name: np.array(value, dtype) for name, value in buffers.items()},
+        grads={spec.name: np.full(spec.shape, np.nan, dtype) for spec in layer.params},
+    )
+
+
+def run_layer(
+    layer: Layer,
+    x: Input,
+    params: Arrays | None = None,
+    dtype: DTypeLike = np.float64,
+    *,
+    training: bool = True,
+    seed: int = 0,
+    buffers: Arrays | None = None,
+) -> tuple[Array, Any, Context]:
+    """Run `layer.forward` on `x` cast to `dtype`; return (y, saved, ctx) for a `backward`.
+
+    The other arguments are those of `make_context`.
+    """
+    ctx = make_context(layer, params, dtype, training=training, seed=seed, buffers=buffers)
+    y, saved = layer.forward(cast(x, dtype), ctx)
+    return y, saved, ctx
+
+
+def run_backward(layer: Layer, dy: Array, saved: Any, ctx: Context) -> tuple[Any, Arrays]:
+    """Run `layer.backward` on a copy of `dy`; return copies of (dx, gradients by name)."""
+    own = ctx.take(dy.shape)
+    own[...] = dy
+    dx = layer.backward(own, saved, ctx)
+    copies = tuple(part.copy() for part in dx) if isinstance(dx, tuple) else dx
+    if isinstance(dx, np.ndarray):
+        copies = dx.copy()
+    grads = {name: grad.copy() for name, grad in ctx.grads.items()}
+    give_back(ctx.workspace, [own, dx])
+    return copies, grads
+
+
+def parts_of(x: Input) -> tuple[Array, ...]:
+    return x if isinstance(x, tuple) else (x,)
+
+
+def cast(x: Input, dtype: DTypeLike) -> Any:
+    """A contiguous copy in `dtype`."""
+    if isinstance(x, tuple):
+        return tuple(cast(part, dtype) for part in x)
+    return np.array(x, dtype, order="C")
+
+
+def arrays_in(thing: Any) -> Iterator[Array]:
+    """Every array within nested tuples, lists and dictionaries."""
+    if isinstance(thing, np.ndarray):
+        yield thing
+    elif isinstance(thing, tuple | list):
+        for item in thing:
+            yield from arrays_in(item)
+    elif isinstance(thing, dict):
+        yield from arrays_in(list(thing.values()))
+
+
+def give_back(workspace: Workspace, things: Any, keep: tuple[Array, ...] = ()) -> None:
+    """Give each block among `things` back once, whatever the number of views of it."""
+    owned = {a.ctypes.data: a for a in arrays_in(things) if workspace.owns(a)}
+    for address, array in owned.items():
+        if not any(address == part.ctypes.data for part in keep):
+            workspace.give(array)
+
+
+def poison(workspace: Workspace) -> None:
+    """Fill scratch and free blocks with NaN, so that stale or unwritten memory shows."""
+    free = [block for blocks in workspace._free.values() for block in blocks]
+    for block in [*free, *workspace._scratch.values()]:
+        block.fill(0xFF)
