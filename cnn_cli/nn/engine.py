@@ -1,0 +1,206 @@
+"""Carries chunks of a batch through the network, on all threads.
+
+The batch is cut into chunks of a few images. A worker takes its chunks through a whole segment of
+nodes, so that activations are still in cache when the next node reads them; in the last segment
+the backward pass follows at once. Only batch normalization in training makes chunks wait for each
+other, at the barriers between segments. Only the engine knows about threads.
+
+Which chunk goes where depends on batch, shapes and thread count only, and sums are added in the
+order of chunks and workers: the same bits every time.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import numpy as np
+from threadpoolctl import threadpool_limits
+
+from cnn_cli.nn.chunk import Chunk
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.loss import cross_entropy, cross_entropy_gradient
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.passes import Pass
+from cnn_cli.nn.plan import CHUNK_BYTES, images_per_chunk, plan_segments
+from cnn_cli.nn.team import Team
+from cnn_cli.nn.types import Array
+from cnn_cli.nn.workspace import Workspace
+
+
+class Engine:
+    """A network, its memory and its threads.
+
+    Args:
+        graph: the network.
+        params: its parameters; training reads them and writes running statistics.
+        threads: how many workers.
+        seed: of dropout.
+        scale, shift: per channel, (c,): images of integers become ``x * scale + shift``.
+
+    Attributes:
+        gradient: one flat array like `params.flat`: the last step's gradient.
+        gradient_views: named views of it.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        params: Parameters,
+        *,
+        threads: int = 1,
+        seed: int = 0,
+        scale: Array | None = None,
+        shift: Array | None = None,
+    ) -> None:
+        self.graph = graph
+        self.params = params
+        self.seed = seed
+        self.dtype = params.dtype
+        channels = graph.in_shape[-1]
+        self.scale = np.ones(channels, self.dtype) if scale is None else scale.astype(self.dtype)
+        self.shift = np.zeros(channels, self.dtype) if shift is None else shift.astype(self.dtype)
+        self._limits = threadpool_limits(1, user_api="blas")
+        self._team = Team(threads)
+        self.workspaces = [Workspace() for _ in range(threads)]
+        self._gradients: list[tuple[Array, list[dict[str, Array]]]] = []
+        self.chunk_size = images_per_chunk(graph, self.dtype.itemsize, CHUNK_BYTES)
+        self._training_plan = plan_segments(graph, training=True)
+        self._inference_plan = plan_segments(graph, training=False)
+        self._outputs: dict[str, Array] = {}
+
+    @property
+    def threads(self) -> int:
+        return self._team.size
+
+    @property
+    def gradient(self) -> Array:
+        return self._accumulators()[0][0]
+
+    @property
+    def gradient_views(self) -> list[dict[str, Array]]:
+        return self._accumulators()[0][1]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held for chunks and gradients."""
+        gradients = sum(flat.nbytes for flat, _ in self._gradients)
+        return gradients + sum(workspace.nbytes for workspace in self.workspaces)
+
+    def close(self) -> None:
+        """End the threads and give BLAS its own back."""
+        self._team.close()
+        self._limits.restore_original_limits()
+
+    def __enter__(self) -> Engine:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def predict(self, x: Array, params: Parameters | None = None) -> Array:
+        """The network's output for each image, with running statistics and without dropout.
+
+        Args:
+            x: (n, h, w, c), of the network's type; integers are scaled and shifted.
+            params: other parameters to use, such as averaged ones.
+
+        Returns:
+            Logits (n, classes), overwritten by the next call.
+        """
+        logits = self._output("logits", len(x))
+        run = Pass(self, params or self.params, x, self._inference_plan, training=False)
+
+        output = len(self.graph.nodes) - 1
+
+        def through(chunk: Chunk, ctx: Context) -> None:
+            run.forward(0, chunk, ctx)
+            logits[chunk.start : chunk.stop] = chunk.values[output]
+            chunk.release([output], ctx.workspace)
+
+        self._team.run(run.each_chunk(through))
+        return logits
+
+    def train_step(
+        self, x: Array, targets: Array, divisor: float, *, step: int = 0
+    ) -> tuple[float, Array]:
+        """Forward, loss and backward of a batch: fills `gradient`, updates running statistics.
+
+        Args:
+            x: (n, h, w, c), n at least 1; integers are scaled and shifted.
+            targets, divisor: of `loss.target_weights`.
+            step: number of the step, which dropout depends on.
+
+        Returns:
+            The summed loss over `divisor`, and logits (n, classes), overwritten by the next call.
+        """
+        logits = self._output("logits", len(x))
+        losses = self._output("losses", len(x))[:, 0]
+        accumulators = self._accumulators()
+        grads = [views for _, views in accumulators]
+        run = Pass(self, self.params, x, self._training_plan, training=True, step=step, grads=grads)
+        output = len(self.graph.nodes) - 1
+        last = len(self._training_plan) - 1
+
+        def turn(chunk: Chunk, ctx: Context) -> None:
+            """The last segment: forward, loss, and backward at once."""
+            run.forward(last, chunk, ctx)
+            rows = slice(chunk.start, chunk.stop)
+            scores = chunk.values[output]
+            logits[rows] = scores
+            cross_entropy(scores, targets[rows], losses[rows])
+            dy = ctx.take(scores.shape)
+            cross_entropy_gradient(scores, targets[rows], divisor, dy)
+            chunk.gradients[output] = dy
+            run.backward(last, chunk, ctx)
+
+        self._forward_to(run, last)
+        self._team.run(run.each_chunk(turn))
+        for level in reversed(range(last)):
+            run.combine_backward(level)
+            self._team.run(run.each_chunk(partial(run.backward, level)))
+        self._reduce(run.busy)
+        return float(losses.sum(dtype=np.float64)) / divisor, logits
+
+    def batch_statistics(self, x: Array, *, step: int = 0) -> dict[int, Any]:
+        """The statistics of a batch at each batch layer, by node; running ones are left alone."""
+        last = len(self._training_plan) - 1
+        run = Pass(self, self.params, x, self._training_plan, training=True, step=step)
+        run.update_running = False
+        self._forward_to(run, last)
+        self._team.run(run.each_chunk(run.abandon))
+        return run.statistics
+
+    def _forward_to(self, run: Pass, last: int) -> None:
+        """Forward through all segments before `last`, with their barriers."""
+        for level in range(last):
+            self._team.run(run.each_chunk(partial(run.forward, level)))
+            run.combine(level)
+
+    def _reduce(self, busy: int) -> None:
+        """Add the workers' gradients, in order, into the first one's; each worker a share."""
+        flats = [flat for flat, _ in self._gradients[:busy]]
+        total = flats[0]
+
+        def work(worker: int) -> None:
+            share = slice(
+                total.size * worker // self.threads, total.size * (worker + 1) // self.threads
+            )
+            for flat in flats[1:]:
+                total[share] += flat[share]
+
+        if busy > 1:
+            self._team.run(work)
+
+    def _accumulators(self) -> list[tuple[Array, list[dict[str, Array]]]]:
+        if not self._gradients:
+            self._gradients = [self.params.empty_like() for _ in range(self.threads)]
+        return self._gradients
+
+    def _output(self, name: str, n: int) -> Array:
+        """A (n, classes) array that is reused while batches do not grow."""
+        held = self._outputs.get(name)
+        if held is None or len(held) < n:
+            held = self._outputs[name] = np.empty((n, self.graph.classes), self.dtype)
+        return held[:n]

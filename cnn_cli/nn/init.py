@@ -1,0 +1,41 @@
+"""How parameters start."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+
+from cnn_cli.nn.layers.base import ParamSpec
+from cnn_cli.nn.params import Parameters, to_torch
+from cnn_cli.nn.types import Array
+from cnn_cli.rng import Purpose, generator
+
+
+def initialize(params: Parameters, seed: int, scheme: Literal["pytorch", "kaiming"]) -> None:
+    """Draw a network's weights; each parameter has a random stream of its own.
+
+    Args:
+        params: written in place.
+        seed: `train.seed`.
+        scheme: `pytorch`: weights and biases uniform within 1/sqrt(fan_in), as PyTorch's Conv2d
+            and Linear. `kaiming`: weights normal with variance 2/fan_in (He et al. 2015,
+            equation 10), biases 0. Scales start at 1 and shifts at 0 in both.
+    """
+    for node in params.graph.nodes:
+        for number, spec in enumerate(node.layer.params):
+            rng = generator(seed, Purpose.INIT, node.index, number)
+            # Drawn in PyTorch's layout, so that the kernels' layout may change without the weights.
+            to_torch(params.views[node.index][spec.name], spec)[...] = _draw(spec, rng, scheme)
+
+
+def _draw(spec: ParamSpec, rng: np.random.Generator, scheme: str) -> Array | float:
+    match spec.role, scheme:
+        case "scale", _:
+            return 1.0
+        case ("shift", _) | ("bias", "kaiming"):
+            return 0.0
+        case "weight", "kaiming":
+            return rng.normal(0, np.sqrt(2 / spec.fan_in), spec.torch_shape)
+    bound = 1 / np.sqrt(spec.fan_in)
+    return rng.uniform(-bound, bound, spec.torch_shape)

@@ -1,0 +1,72 @@
+"""Softmax cross-entropy, with label smoothing and class weights."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from cnn_cli.nn.types import Array
+
+
+def target_weights(
+    labels: Array,
+    classes: int,
+    *,
+    label_smoothing: float = 0.0,
+    class_weights: Array | None = None,
+    dtype: DTypeLike = np.float32,
+) -> tuple[Array, float]:
+    """What each image's log-probabilities are multiplied with, and what the sum is divided by.
+
+    Smoothing moves `label_smoothing` of the target evenly over all classes (Szegedy et al. 2016,
+    section 7); with class weights the mean divides by the batch's sum of weights. Both are as in
+    torch.nn.CrossEntropyLoss.
+
+    Args:
+        labels: (n,) class numbers.
+        class_weights: (classes,), or None for all 1.
+
+    Returns:
+        targets (n, classes) and the divisor, at least the smallest positive number.
+    """
+    n = len(labels)
+    targets = np.full((n, classes), label_smoothing / classes, dtype)
+    targets[np.arange(n), labels] += 1 - label_smoothing
+    if class_weights is None:
+        return targets, float(max(n, 1))
+    targets *= class_weights.astype(dtype)
+    total = float(class_weights[labels].sum(dtype=np.float64))
+    return targets, max(total, float(np.finfo(np.float32).tiny))
+
+
+def softmax(logits: Array) -> Array:
+    """Probabilities (n, classes) of logits (n, classes), the largest subtracted for stability."""
+    y: Array = np.exp(logits - logits.max(axis=1, keepdims=True))
+    y /= y.sum(axis=1, keepdims=True)
+    return y
+
+
+def cross_entropy(logits: Array, targets: Array, losses: Array) -> None:
+    """Each image's loss, -Σ targets·log softmax(logits).
+
+    Args:
+        logits: (n, classes).
+        targets: (n, classes), of `target_weights`.
+        losses: (n,), written.
+    """
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(axis=1))
+    losses[:] = targets.sum(axis=1) * log_sum - np.einsum("nk,nk->n", targets, shifted)
+
+
+def cross_entropy_gradient(logits: Array, targets: Array, divisor: float, dy: Array) -> None:
+    """The gradient of the summed losses over `divisor`: (softmax·Σ targets − targets)/divisor.
+
+    Args:
+        logits, targets: (n, classes).
+        dy: (n, classes), written; may be `logits` itself.
+    """
+    probabilities = softmax(logits)
+    probabilities *= targets.sum(axis=1, keepdims=True)
+    np.subtract(probabilities, targets, out=dy)
+    dy /= divisor

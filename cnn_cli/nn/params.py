@@ -1,0 +1,152 @@
+"""All parameters of a network in one flat array, with named views into it.
+
+Optimizer, clipping, averaging, checkpoint and all-reduce are then a few whole-array calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from cnn_cli.errors import DataError
+from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.layers.base import ParamSpec
+from cnn_cli.nn.types import Array, Shape
+
+ALIGNMENT = 16  # elements: views start on cache lines
+
+
+class Parameters:
+    """A network's trained arrays and its running statistics.
+
+    Attributes:
+        flat: every parameter, one after the other, each on a cache line; the gaps are 0.
+        views: per node, its parameters by name, in the layer's own layout.
+        flat_buffers, buffer_views: the same for running statistics.
+    """
+
+    def __init__(self, graph: Graph, dtype: DTypeLike) -> None:
+        self.graph = graph
+        self.dtype = np.dtype(dtype)
+        self.flat, self.views = _allocate(
+            [[(spec.name, spec.shape) for spec in node.layer.params] for node in graph.nodes],
+            self.dtype,
+        )
+        self.flat_buffers, self.buffer_views = _allocate(
+            [[(spec.name, spec.shape) for spec in node.layer.buffers] for node in graph.nodes],
+            self.dtype,
+        )
+        for node in graph.nodes:
+            for spec in node.layer.buffers:
+                self.buffer_views[node.index][spec.name].fill(spec.initial)
+
+    @property
+    def count(self) -> int:
+        """How many numbers are trained."""
+        return sum(spec.size for node in self.graph.nodes for spec in node.layer.params)
+
+    def empty_like(self) -> tuple[Array, list[dict[str, Array]]]:
+        """Another flat array of zeros and the views into it: gradients, averages."""
+        return _allocate(
+            [[(spec.name, spec.shape) for spec in node.layer.params] for node in self.graph.nodes],
+            self.dtype,
+        )
+
+    def copy(self) -> Parameters:
+        """A network's worth of arrays with the same values and memory of its own."""
+        other = Parameters(self.graph, self.dtype)
+        other.flat[:] = self.flat
+        other.flat_buffers[:] = self.flat_buffers
+        return other
+
+    def named(self, views: list[dict[str, Array]] | None = None) -> dict[str, Array]:
+        """Parameters as `layer/name` in PyTorch's layouts (views, where the layout allows).
+
+        Args:
+            views: views of another flat array; by default the parameters' own.
+        """
+        views = self.views if views is None else views
+        return {
+            f"{node.name}/{spec.name}": to_torch(views[node.index][spec.name], spec)
+            for node in self.graph.nodes
+            for spec in node.layer.params
+        }
+
+    def named_buffers(self) -> dict[str, Array]:
+        """Running statistics as `layer/name`."""
+        return {
+            f"{node.name}/{spec.name}": self.buffer_views[node.index][spec.name]
+            for node in self.graph.nodes
+            for spec in node.layer.buffers
+        }
+
+    def load(self, arrays: Mapping[str, Array], place: str) -> None:
+        """Take values from `layer/name` arrays in PyTorch's layouts.
+
+        Raises:
+            DataError: names missing, extra or of another shape or kind, all of them listed.
+        """
+        targets = self.named() | self.named_buffers()
+        problems = _mismatches({name: view.shape for name, view in targets.items()}, arrays)
+        if problems:
+            raise DataError(place, "tensors do not match the network", problems)
+        for name, view in targets.items():
+            view[...] = arrays[name]
+
+
+def to_torch(array: Array, spec: ParamSpec) -> Array:
+    """A view of a parameter in PyTorch's layout."""
+    return array if spec.to_torch is None else array.transpose(spec.to_torch)
+
+
+def _mismatches(expected: Mapping[str, Shape], arrays: Mapping[str, Array]) -> str:
+    problems = []
+    if missing := [name for name in expected if name not in arrays]:
+        problems.append("missing " + _some(missing))
+    if extra := [name for name in arrays if name not in expected]:
+        problems.append("extra " + _some(extra))
+    misshapen = [
+        f"{name} of shape {arrays[name].shape}, not {shape}"
+        for name, shape in expected.items()
+        if name in arrays and arrays[name].shape != shape
+    ]
+    if misshapen:
+        problems.append("misshapen " + _some(misshapen))
+    wrong = [
+        f"{name} of type {arrays[name].dtype}"
+        for name in expected
+        if name in arrays and arrays[name].dtype.kind != "f"
+    ]
+    if wrong:
+        problems.append("not floating-point " + _some(wrong))
+    return "; ".join(problems)
+
+
+def _some(names: list[str], most: int = 5) -> str:
+    text = ", ".join(names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"
+
+
+def _allocate(
+    specs: list[list[tuple[str, Shape]]], dtype: np.dtype[np.generic]
+) -> tuple[Array, list[dict[str, Array]]]:
+    """Zeros for all, and per node the views by name."""
+    places = []
+    end = 0
+    for node_specs in specs:
+        for _, shape in node_specs:
+            size = int(np.prod(shape, dtype=np.int64))
+            places.append((end, size))
+            end += -(-size // ALIGNMENT) * ALIGNMENT
+    flat = np.zeros(end, dtype)
+    taken = iter(places)
+    views = []
+    for node_specs in specs:
+        node_views = {}
+        for name, shape in node_specs:
+            start, size = next(taken)
+            node_views[name] = flat[start : start + size].reshape(shape)
+        views.append(node_views)
+    return flat, views

@@ -1,0 +1,197 @@
+"""One pass of a batch through the network: segment by segment, forward and backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cnn_cli.nn.chunk import Chunk, as_tuple, inputs_of, share_chunks
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.graph import IMAGE, Node
+from cnn_cli.nn.layers.batch import BatchLayer
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.plan import Segment, Step, chunk_bounds
+from cnn_cli.nn.types import Array
+
+if TYPE_CHECKING:
+    from cnn_cli.nn.engine import Engine
+
+
+class Pass:
+    """One pass of a batch: its chunks, and what was found at the barriers."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        params: Parameters,
+        x: Array,
+        plan: tuple[Segment, ...],
+        *,
+        training: bool,
+        step: int = 0,
+        grads: list[list[dict[str, Array]]] | None = None,
+    ) -> None:
+        self.engine = engine
+        self.params = params
+        self.x = x
+        self.plan = plan
+        self.training = training
+        self.step = step
+        self.grads = grads
+        self.update_running = True
+        self.statistics: dict[int, Any] = {}
+        self.sums: dict[int, Any] = {}
+        bounds = chunk_bounds(len(x), engine.chunk_size, engine.threads)
+        self._shares = share_chunks(bounds, engine.threads)
+        # By batch layer and by a chunk's start; made here, because workers fill it together.
+        self._partials: dict[int, dict[int, Array]] = {
+            node.index: {} for segment in plan for node in segment.barriers
+        }
+
+    @property
+    def busy(self) -> int:
+        """Workers that have a chunk; they are the first ones."""
+        return sum(bool(chunks) for chunks in self._shares)
+
+    def each_chunk(self, act: Callable[[Chunk, Context], None]) -> Callable[[int], None]:
+        """A job for the team: `act` on each of a worker's chunks."""
+
+        def work(worker: int) -> None:
+            # A diverging network overflows; its loss shows it, in one line.
+            with np.errstate(all="ignore"):
+                for chunk in self._shares[worker]:
+                    act(chunk, self.context(worker, chunk))
+
+        return work
+
+    def context(self, worker: int, chunk: Chunk) -> Context:
+        return Context(
+            workspace=self.engine.workspaces[worker],
+            training=self.training,
+            seed=self.engine.seed,
+            step=self.step,
+            start=chunk.start,
+            dtype=self.engine.dtype,
+            fresh=chunk.fresh,
+            worker_grads=None if self.grads is None else self.grads[worker],
+        )
+
+    def _enter(self, chunk: Chunk, ctx: Context) -> None:
+        """Lay the chunk's images out as the first nodes read them."""
+        x = self.x[chunk.start : chunk.stop]
+        if x.dtype.kind in "ui":
+            images = ctx.take(x.shape)
+            np.multiply(x, self.engine.scale, out=images)
+            images += self.engine.shift
+            x = images
+        chunk.hold(IMAGE, x)
+
+    def forward(self, level: int, chunk: Chunk, ctx: Context) -> None:
+        """Take a chunk through a segment, and sum up what its barriers need."""
+        if level == 0:
+            self._enter(chunk, ctx)
+        segment = self.plan[level]
+        for step in segment.steps:
+            node = step.node
+            self._point(ctx, step)
+            y, saved = node.layer.forward(inputs_of(chunk, node), ctx)
+            chunk.hold(node.index, y)
+            if self.training:
+                chunk.saved[node.index] = saved
+            else:
+                chunk.give_saved(saved, ctx.workspace)
+            chunk.release(step.release, ctx.workspace)
+        for node in segment.barriers:
+            layer = node.layer
+            assert isinstance(layer, BatchLayer)
+            sums = layer.partial(chunk.values[node.inputs[0]], ctx)
+            self._keep_partial(node, chunk, sums)
+
+    def combine(self, level: int) -> None:
+        """At the barrier after a segment: the batch's statistics from the chunks'."""
+        for node in self.plan[level].barriers:
+            layer = node.layer
+            assert isinstance(layer, BatchLayer)
+            statistics = layer.combine(self._in_order(node))
+            self.statistics[node.index] = statistics
+            if self.update_running:
+                layer.update_running(statistics, self.params.buffer_views[node.index])
+
+    def backward(self, level: int, chunk: Chunk, ctx: Context) -> None:
+        """Take a chunk's gradients back through a segment.
+
+        First come the batch layers whose output lies behind the barrier, then the segment's own
+        nodes; a batch layer among those is summed up and waits for the barrier before it.
+        """
+        for node in reversed(self.plan[level].barriers):
+            step = self._steps_of(level + 1)[node.index]
+            self._point(ctx, step)
+            ctx.sums = self.sums[node.index]
+            self._backward_node(step, chunk, ctx)
+        for step in reversed(self.plan[level].steps):
+            node = step.node
+            self._point(ctx, step)
+            if isinstance(node.layer, BatchLayer):
+                dy = chunk.gradients[node.index]
+                sums = node.layer.backward_partial(dy, chunk.saved[node.index], ctx)
+                self._keep_partial(node, chunk, sums)
+            else:
+                self._backward_node(step, chunk, ctx)
+
+    def combine_backward(self, level: int) -> None:
+        """At the barrier before the next segment back: the batch's sums from the chunks'."""
+        for node in self.plan[level].barriers:
+            layer = node.layer
+            assert isinstance(layer, BatchLayer)
+            self.sums[node.index] = layer.combine_backward(self._in_order(node))
+
+    def abandon(self, chunk: Chunk, ctx: Context) -> None:
+        """Give back all that a chunk holds, without a backward pass."""
+        for node in self.engine.graph.nodes:
+            if node.index in chunk.saved:
+                chunk.give_saved(chunk.saved.pop(node.index), ctx.workspace)
+        chunk.release(list(chunk.values), ctx.workspace)
+
+    def _backward_node(self, step: Step, chunk: Chunk, ctx: Context) -> None:
+        node = step.node
+        dy = chunk.gradients.pop(node.index)
+        saved = chunk.saved.pop(node.index)
+        dx = node.layer.backward(dy, saved, ctx)
+        kept = False
+        for tensor, gradient in zip(node.inputs, as_tuple(dx), strict=False):
+            if tensor == IMAGE:
+                if gradient is not None and gradient.base is not dy.base:
+                    ctx.workspace.give(gradient)
+                continue
+            kept |= gradient.base is dy.base
+            chunk.add_gradient(tensor, gradient, ctx.workspace)
+        if not kept:
+            ctx.workspace.give(dy)
+        chunk.give_saved(saved, ctx.workspace)
+        chunk.release(step.release_backward, ctx.workspace)
+
+    def _point(self, ctx: Context, step: Step) -> None:
+        """Show a context the node whose turn it is."""
+        index = step.node.index
+        ctx.layer_index = index
+        ctx.params = self.params.views[index]
+        ctx.buffers = self.params.buffer_views[index]
+        ctx.inplace = step.inplace
+        ctx.need_dx = step.need_dx
+        ctx.statistics = self.statistics.get(index)
+        if ctx.worker_grads is not None:
+            ctx.grads = ctx.worker_grads[index]
+
+    def _steps_of(self, level: int) -> dict[int, Step]:
+        return {step.node.index: step for step in self.plan[level].steps}
+
+    def _keep_partial(self, node: Node, chunk: Chunk, sums: Array) -> None:
+        self._partials[node.index][chunk.start] = sums
+
+    def _in_order(self, node: Node) -> list[Array]:
+        partials = self._partials[node.index]
+        in_order = [partials[start] for start in sorted(partials)]
+        partials.clear()
+        return in_order

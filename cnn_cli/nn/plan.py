@@ -1,0 +1,154 @@
+"""What the engine does when: decided once from the graph, before any data is seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+
+from cnn_cli.nn.graph import IMAGE, Graph, Node
+from cnn_cli.nn.layers.batch import BatchLayer
+
+CHUNK_BYTES = 1_500_000  # of one node's activations: what leaves room in a 2 MiB L2 cache
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One node's turn.
+
+    Attributes:
+        inplace: its output goes over its first input.
+        release: tensors that nobody reads after this node's forward.
+        release_backward: tensors that nobody reads after this node's backward.
+        need_dx: somebody reads the gradient of its input.
+    """
+
+    node: Node
+    inplace: bool
+    release: tuple[int, ...]
+    release_backward: tuple[int, ...]
+    need_dx: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Nodes that a chunk passes through without waiting for the other chunks.
+
+    Attributes:
+        steps: in topological order.
+        barriers: batch layers whose sums over this segment's outputs end it (none in evaluation).
+    """
+
+    steps: tuple[Step, ...]
+    barriers: tuple[Node, ...]
+
+
+def plan_segments(graph: Graph, training: bool) -> tuple[Segment, ...]:
+    """Cut the nodes where the whole batch is needed.
+
+    A tensor's depth is the largest number of batch layers on a path to it. Nodes of one depth
+    form a segment, so that a shortcut's and a branch's statistics share one barrier. Without
+    training, nothing needs the batch and there is one segment.
+    """
+    depth = {IMAGE: 0}
+    for node in graph.nodes:
+        waits = training and isinstance(node.layer, BatchLayer)
+        depth[node.index] = max(depth[tensor] for tensor in node.inputs) + waits
+    order = sorted(graph.nodes, key=lambda node: (depth[node.index], node.index))
+    lifetimes = _Lifetimes(graph, order, training)
+    segments = []
+    for level in range(max(depth.values()) + 1):
+        nodes = [node for node in order if depth[node.index] == level]
+        barriers = tuple(
+            node
+            for node in graph.nodes
+            if training and isinstance(node.layer, BatchLayer) and depth[node.index] == level + 1
+        )
+        segments.append(Segment(tuple(lifetimes.step(node) for node in nodes), barriers))
+    return tuple(segments)
+
+
+class _Lifetimes:
+    """Who reads each tensor last, forward and backward, and who may write over it."""
+
+    def __init__(self, graph: Graph, order: list[Node], training: bool) -> None:
+        self.graph = graph
+        self.training = training
+        turn = {node.index: i for i, node in enumerate(order)}
+        self.readers: dict[int, list[Node]] = {IMAGE: []}
+        for node in graph.nodes:
+            self.readers[node.index] = []
+            for tensor in node.inputs:
+                self.readers[tensor].append(node)
+        for readers in self.readers.values():
+            readers.sort(key=lambda node: turn[node.index])
+        # Tensors that share memory, because one is written over or is a view of another.
+        self.shared: dict[int, list[int]] = {IMAGE: [IMAGE]}
+        self.inplace: dict[int, bool] = {}
+        for node in order:
+            self.inplace[node.index] = self._may_write(node, turn)
+            first = node.inputs[0]
+            if self.inplace[node.index] or node.layer.is_view:
+                self.shared[first].append(node.index)
+                self.shared[node.index] = self.shared[first]
+            else:
+                self.shared[node.index] = [node.index]
+
+    def _may_write(self, node: Node, turn: dict[int, int]) -> bool:
+        """Whether nobody needs the first input's memory any more when `node`'s turn has come."""
+        first = node.inputs[0]
+        if not node.layer.can_write_input or node.inputs.count(first) > 1:
+            return False
+        for tensor in self.shared[first]:
+            if tensor == IMAGE or self._saved(tensor):
+                return False
+            if any(turn[reader.index] > turn[node.index] for reader in self.readers[tensor]):
+                return False
+        return True
+
+    def _saved(self, tensor: int) -> bool:
+        """Whether some backward reads the tensor."""
+        if not self.training:
+            return False
+        produces = tensor != IMAGE and self.graph.nodes[tensor].layer.saves_output
+        return produces or any(reader.layer.saves_input for reader in self.readers[tensor])
+
+    def step(self, node: Node) -> Step:
+        release = [
+            tensor
+            for tensor in set(node.inputs)
+            if not self._saved(tensor) and self.readers[tensor][-1] is node
+        ]
+        return Step(
+            node,
+            inplace=self.inplace[node.index],
+            release=tuple(release),
+            release_backward=self._released_backward(node),
+            need_dx=any(tensor != IMAGE for tensor in node.inputs),
+        )
+
+    def _released_backward(self, node: Node) -> tuple[int, ...]:
+        """In backward, a tensor's producer comes last, after all its readers."""
+        if not self.training:
+            return ()
+        own = node.index == len(self.graph.nodes) - 1 or self._saved(node.index)
+        image = IMAGE in node.inputs and self._saved(IMAGE) and self.readers[IMAGE][0] is node
+        return (node.index,) * own + (IMAGE,) * image
+
+
+def chunk_bounds(n: int, images_per_chunk: int, workers: int) -> list[tuple[int, int]]:
+    """Where a batch of `n` is cut: near-equal chunks, a multiple of the workers where n allows.
+
+    Depends on the arguments only, so that a run can be repeated bit for bit.
+    """
+    chunks = -(-n // max(images_per_chunk, 1))
+    chunks = min(n, -(-chunks // workers) * workers)
+    return [(n * i // chunks, n * (i + 1) // chunks) for i in range(chunks)]
+
+
+def images_per_chunk(graph: Graph, itemsize: int, budget: int) -> int:
+    """How many images' activations fit the byte budget, at the widest node."""
+    widest = max(
+        sum(prod(graph.shape(tensor)) for tensor in (*node.inputs, node.index))
+        for node in graph.nodes
+    )
+    return max(1, budget // (widest * itemsize))

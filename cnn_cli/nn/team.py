@@ -1,0 +1,61 @@
+"""Threads that work together: NumPy releases the GIL, so plain threads scale."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from queue import SimpleQueue
+
+Job = Callable[[int], None]
+
+
+class Team:
+    """A fixed number of workers; the calling thread is worker 0.
+
+    The others are daemons: they never keep the program from ending.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self._queues: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in range(size - 1)]
+        self._done: SimpleQueue[BaseException | None] = SimpleQueue()
+        for number, queue in enumerate(self._queues, start=1):
+            name = f"cnn-worker-{number}"
+            args = (number, queue, self._done)
+            threading.Thread(target=_serve, args=args, name=name, daemon=True).start()
+
+    def run(self, job: Job) -> None:
+        """Call `job(worker)` on every worker and wait for all.
+
+        Raises:
+            BaseException: the first one that a worker raised, after all have ended.
+        """
+        for queue in self._queues:
+            queue.put(job)
+        error: BaseException | None = None
+        try:
+            job(0)
+        except BaseException as caught:
+            error = caught
+        for _ in self._queues:
+            error = self._done.get() or error
+        if error is not None:
+            raise error
+
+    def close(self) -> None:
+        """End the threads."""
+        for queue in self._queues:
+            queue.put(None)
+
+
+def _serve(
+    number: int, queue: SimpleQueue[Job | None], done: SimpleQueue[BaseException | None]
+) -> None:
+    while (job := queue.get()) is not None:
+        try:
+            job(number)
+        except BaseException as error:
+            done.put(error)
+        else:
+            done.put(None)
+        del job  # it holds the batch

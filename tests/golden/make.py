@@ -1,0 +1,77 @@
+"""Writes the golden files: `python tests/golden/make.py`, with PyTorch installed.
+
+Each file holds a network's first weights, a batch, and what PyTorch makes of them in float64: the
+logits in evaluation and in training, the loss, every gradient, ten training losses, and all
+parameters and running statistics after the third and the tenth step. The test suite reads the
+files and needs no PyTorch.
+"""
+
+from __future__ import annotations
+
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from networks import CASES, Case
+from torch import nn
+from torch_twin import Twin
+
+HERE = Path(__file__).parent
+STEPS = 10
+
+
+def make(name: str, case: Case) -> dict[str, Any]:
+    torch.manual_seed(zlib.crc32(name.encode()))
+    torch.set_default_dtype(torch.float64)
+    height, width, channels = case.in_shape
+    twin = Twin(case.layers, channels, (height, width), case.classes)
+    x = torch.randn(case.images, channels, height, width)
+    labels = torch.randint(case.classes, (case.images,))
+    for module in twin.modules():
+        # Other values than the initial ones, so that a mistake about them shows.
+        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm):
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.uniform_(module.bias, -0.5, 0.5)
+    out: dict[str, Any] = {"x": x.permute(0, 2, 3, 1).numpy(), "labels": labels.numpy()}
+    out |= {f"before/{key}": value for key, value in twin.state().items()}
+    twin.eval()
+    out["logits_evaluation"] = twin(x).detach().numpy()
+    twin.train()
+    weight = None if case.class_weights is None else torch.tensor(case.class_weights)
+    criterion = nn.CrossEntropyLoss(weight=weight, label_smoothing=case.label_smoothing)
+    optimizer = make_optimizer(case.optimizer, twin)
+    losses = []
+    for step in range(STEPS):
+        optimizer.zero_grad()
+        logits = twin(x)
+        loss = criterion(logits, labels)
+        loss.backward()
+        if step == 0:
+            out["logits_training"] = logits.detach().numpy().copy()
+            out |= {f"gradient/{key}": value for key, value in twin.gradients().items()}
+        optimizer.step()
+        losses.append(loss.item())
+        if step + 1 in (3, STEPS):
+            out |= {f"after{step + 1}/{key}": value for key, value in twin.state().items()}
+    out["losses"] = np.array(losses)
+    return out
+
+
+def make_optimizer(config: dict[str, Any], twin: nn.Module) -> torch.optim.Optimizer:
+    arguments = {key: value for key, value in config.items() if key != "type"}
+    match config["type"]:
+        case "sgd":
+            arguments = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4} | arguments
+            return torch.optim.SGD(twin.parameters(), **arguments)
+        case "adam":
+            return torch.optim.Adam(twin.parameters(), **arguments)
+        case _:
+            return torch.optim.AdamW(twin.parameters(), **arguments)
+
+
+if __name__ == "__main__":
+    for name, case in CASES.items():
+        np.savez_compressed(HERE / f"{name}.npz", **make(name, case))
+        print(f"{name}.npz: {(HERE / f'{name}.npz').stat().st_size:,} bytes")

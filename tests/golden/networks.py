@@ -1,0 +1,159 @@
+"""Small networks that between them hold every layer, and how each golden file trains them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Case:
+    """One golden file.
+
+    Attributes:
+        layers: `model.layers`, as YAML would give it.
+        in_shape: (height, width, channels).
+        optimizer: `train.optimizer`.
+        smooth: no kinks (ReLU, maximum), so that float32 stays close to float64.
+    """
+
+    layers: list[Any]
+    in_shape: tuple[int, int, int] = (9, 8, 3)
+    classes: int = 4
+    images: int = 7
+    optimizer: dict[str, Any] = field(
+        default_factory=lambda: {"type": "sgd", "lr": 0.05, "weight_decay": 5e-4}
+    )
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+    smooth: bool = False
+
+
+def _conv(out_channels: int, kernel_size: Any = 3, **arguments: Any) -> dict[str, Any]:
+    return {"conv": {"out_channels": out_channels, "kernel_size": kernel_size} | arguments}
+
+
+_BASIC_BLOCK = [
+    _conv(6, padding=1, bias=False),
+    "batchnorm",
+    "relu",
+    _conv(6, padding=1, bias=False),
+    "batchnorm",
+]
+
+CASES: dict[str, Case] = {
+    "plain": Case(
+        [
+            _conv(5, 5),
+            "relu",
+            {"maxpool": 2},
+            _conv(7, 2, name="second"),
+            {"leaky_relu": 0.2},
+            {"linear": 9},
+            {"dropout": 0.0},
+            "relu",
+            {"linear": "classes"},
+        ],
+        optimizer={"type": "sgd", "lr": 0.05, "momentum": 0.0, "nesterov": False},
+    ),
+    "convolutions": Case(
+        [
+            _conv(8, 4, padding="same"),
+            "silu",
+            _conv(8, [1, 3], padding=[0, 1], groups=2),
+            "gelu",
+            _conv(16, 3, padding=2, dilation=2, groups=8),
+            "silu",
+            _conv(6, [3, 2], stride=[2, 3], padding=[2, 1], bias=False),
+            "gelu",
+            _conv(6, 1),
+            "silu",
+            _conv(5, 2, padding="same", dilation=3),
+            {"avgpool": {"kernel_size": 3, "stride": 2, "padding": 1}},
+            "flatten",
+            {"linear": {"out_features": "classes", "bias": False}},
+        ],
+        in_shape=(11, 10, 1),
+        optimizer={"type": "adam", "lr": 0.01, "weight_decay": 0.01},
+        smooth=True,
+    ),
+    "pooling": Case(
+        [
+            _conv(6, 3),
+            {"maxpool": {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}},
+            _conv(6, 1),
+            {"maxpool": {"kernel_size": [2, 3], "stride": 1}},
+            {
+                "avgpool": {
+                    "kernel_size": 3,
+                    "stride": 2,
+                    "padding": 1,
+                    "ceil_mode": True,
+                    "count_include_pad": False,
+                }
+            },
+            {"avgpool": {"kernel_size": 2, "stride": 2, "ceil_mode": True}},
+            "global_avgpool",
+            {"linear": "classes"},
+        ],
+        in_shape=(13, 12, 3),
+        optimizer={"type": "adamw", "lr": 0.01, "weight_decay": 0.05},
+        label_smoothing=0.1,
+    ),
+    "resnet": Case(
+        [
+            _conv(4, 3, padding=1, bias=False),
+            "batchnorm",
+            "relu",
+            {"residual": {"layers": _BASIC_BLOCK}},
+            "relu",
+            {"repeat": {"times": 2, "layers": [{"residual": {"layers": _BASIC_BLOCK}}, "relu"]}},
+            {
+                "residual": {
+                    "layers": [
+                        _conv(8, 3, stride=2, padding=1, bias=False),
+                        "batchnorm",
+                        "relu",
+                        _conv(8, 3, padding=1, bias=False),
+                        {"batchnorm": {"momentum": 0.3, "eps": 1e-3}},
+                    ]
+                }
+            },
+            "relu",
+            "global_avgpool",
+            {"linear": "classes"},
+        ],
+    ),
+    "branches": Case(
+        [
+            _conv(6, 3, padding=1),
+            "batchnorm",
+            "silu",
+            {
+                "branches": [
+                    [_conv(3, 1), "batchnorm", "gelu"],
+                    [_conv(4, 3, padding=1), "batchnorm", "gelu", _conv(5, 3, padding=1)],
+                    [],
+                    [{"avgpool": {"kernel_size": 3, "stride": 1, "padding": 1}}, _conv(2, 1)],
+                ]
+            },
+            {"groupnorm": 4},
+            "silu",
+            {
+                "residual": {
+                    "layers": [_conv(8, 1, groups=2), "gelu"],
+                    "shortcut": [_conv(8, 3, padding=1), "batchnorm"],
+                }
+            },
+            _conv(12, 3, stride=2, groups=2),
+            {"groupnorm": {"num_groups": 3, "eps": 1e-3}},
+            "gelu",
+            "global_avgpool",
+            "batchnorm",
+            {"linear": "classes"},
+        ],
+        class_weights=(1.0, 0.5, 2.0, 0.25),
+        label_smoothing=0.2,
+        smooth=True,
+    ),
+}

@@ -1,0 +1,185 @@
+"""The same network in PyTorch, read from the same layers by code that shares nothing with ours."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F  # noqa: N812 - its usual name
+
+Pair = tuple[int, int]
+
+
+class Twin(nn.Module):
+    """`model.layers` as PyTorch modules; channels and sizes come from running a blank image."""
+
+    def __init__(self, layers: list[Any], channels: int, size: Pair, classes: int) -> None:
+        super().__init__()
+        self.by_name: dict[str, nn.Module] = {}
+        self.classes = classes
+        blank = torch.zeros(2, channels, *size)
+        self.body, _ = self._chain(layers, blank, "layers", ())
+        self.tracked = nn.ModuleList(self.by_name.values())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.body(x)
+        return y
+
+    def state(self) -> dict[str, Any]:
+        """Parameters and running statistics as `layer/name`, copied."""
+        return {
+            f"{name}/{key}": value.detach().numpy().copy()
+            for name, module in self.by_name.items()
+            for key, value in module.state_dict().items()
+            if key != "num_batches_tracked"
+        }
+
+    def gradients(self) -> dict[str, Any]:
+        return {
+            f"{name}/{key}": value.grad.numpy().copy()
+            for name, module in self.by_name.items()
+            for key, value in module.named_parameters()
+            if value.grad is not None
+        }
+
+    def _chain(
+        self, layers: list[Any], x: torch.Tensor, path: str, copies: tuple[int, ...]
+    ) -> tuple[nn.Module, torch.Tensor]:
+        modules = []
+        for i, layer in enumerate(layers):
+            module, x = self._layer(layer, x, f"{path}.{i}", copies)
+            modules.append(module)
+        return nn.Sequential(*modules), x
+
+    def _layer(
+        self, layer: Any, x: torch.Tensor, name: str, copies: tuple[int, ...]
+    ) -> tuple[nn.Module, torch.Tensor]:
+        kind, arguments = next(iter(layer.items())) if isinstance(layer, dict) else (layer, {})
+        if isinstance(arguments, dict) and "name" in arguments:
+            name = ".".join([arguments["name"], *map(str, copies)])
+            arguments = {key: value for key, value in arguments.items() if key != "name"}
+        if kind == "repeat":
+            modules = []
+            for copy in range(arguments["times"]):
+                inner = f"{name}.{copy}.layers"
+                module, x = self._chain(arguments["layers"], x, inner, (*copies, copy))
+                modules.append(module)
+            return nn.Sequential(*modules), x
+        if kind == "residual":
+            return self._residual(arguments, x, name, copies)
+        if kind == "branches":
+            branches = [
+                self._chain(branch, x, f"{name}.{i}", copies)[0]
+                for i, branch in enumerate(arguments)
+            ]
+            joined = _Branches(branches)
+            return joined, joined(x)
+        module = _simple(kind, arguments, x, self.classes)
+        if any(True for _ in module.parameters()):
+            self.by_name[name] = module
+        return module, _run(module, x)
+
+    def _residual(
+        self, arguments: dict[str, Any], x: torch.Tensor, name: str, copies: tuple[int, ...]
+    ) -> tuple[nn.Module, torch.Tensor]:
+        branch, y = self._chain(arguments["layers"], x, f"{name}.layers", copies)
+        shortcut: nn.Module = nn.Identity()
+        if arguments.get("shortcut") is not None:
+            shortcut, _ = self._chain(arguments["shortcut"], x, f"{name}.shortcut", copies)
+        elif y.shape != x.shape:
+            stride = -(-x.shape[2] // y.shape[2])
+            projection = nn.Conv2d(x.shape[1], y.shape[1], 1, stride=stride, bias=False)
+            norm = nn.BatchNorm2d(y.shape[1])
+            self.by_name[f"{name}.shortcut.0"] = projection
+            self.by_name[f"{name}.shortcut.1"] = norm
+            shortcut = nn.Sequential(projection, norm)
+        joined = _Residual(branch, shortcut)
+        return joined, _run(joined, x)
+
+
+class _Residual(nn.Module):
+    def __init__(self, branch: nn.Module, shortcut: nn.Module) -> None:
+        super().__init__()
+        self.branch, self.shortcut = branch, shortcut
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.branch(x) + self.shortcut(x)
+        return y
+
+
+class _Branches(nn.Module):
+    def __init__(self, branches: list[nn.Module]) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(branches)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.cat([branch(x) for branch in self.branches], dim=1)
+
+
+class _GlobalAvgPool(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.adaptive_avg_pool2d(x, 1).flatten(1)
+
+
+def _run(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Shapes only: statistics must not move."""
+    module.eval()
+    with torch.no_grad():
+        y: torch.Tensor = module(x)
+    module.train()
+    return y
+
+
+def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Module:
+    """A layer without layers inside."""
+    c = x.shape[1]
+    first = {
+        "linear": "out_features",
+        "maxpool": "kernel_size",
+        "avgpool": "kernel_size",
+        "dropout": "p",
+        "leaky_relu": "negative_slope",
+        "groupnorm": "num_groups",
+    }
+    if not isinstance(arguments, dict):
+        arguments = {first[kind]: arguments}
+    arguments = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()
+    }
+    match kind:
+        case "conv":
+            return nn.Conv2d(c, **arguments)
+        case "batchnorm":
+            return (nn.BatchNorm2d if x.ndim == 4 else nn.BatchNorm1d)(c, **arguments)
+        case "groupnorm":
+            return nn.GroupNorm(arguments.pop("num_groups"), c, **arguments)
+        case "linear":
+            out = arguments.pop("out_features")
+            features = x.flatten(1).shape[1]
+            linear = nn.Linear(features, classes if out == "classes" else out, **arguments)
+            return _Flat(linear) if x.ndim == 4 else linear
+    plain = {
+        "relu": nn.ReLU,
+        "leaky_relu": nn.LeakyReLU,
+        "silu": nn.SiLU,
+        "gelu": nn.GELU,
+        "maxpool": nn.MaxPool2d,
+        "avgpool": nn.AvgPool2d,
+        "global_avgpool": _GlobalAvgPool,
+        "flatten": nn.Flatten,
+        "dropout": nn.Dropout,
+    }
+    module: nn.Module = plain[kind](**arguments)
+    return module
+
+
+class _Flat(nn.Linear):
+    """A linear layer that flattens what comes in."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.weight, self.bias = linear.weight, linear.bias
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.linear(x.flatten(1), self.weight, self.bias)
