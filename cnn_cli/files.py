@@ -1,0 +1,134 @@
+"""Files that are either the old one or the new one, whatever happens in between."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import count
+from pathlib import Path
+from typing import BinaryIO
+
+from cnn_cli.errors import DataError, reason
+
+_TEMPORARY = re.compile(r"^\.cnn-(\d{1,10})-\d+\.tmp$")
+
+
+def write_atomic(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> None:
+    """Replace a file in one step: a reader, or a crash, meets the old content or the new.
+
+    The content goes to a temporary file beside it, which takes its place once it is on disk.
+    Where `path` is a symbolic link, the file it leads to is replaced; a device or a pipe is
+    written directly.
+
+    Args:
+        path: the file; its folder exists.
+        data: the content, or what writes it into an open file.
+
+    Raises:
+        DataError: the file cannot be written; it is as it was, and nothing is left beside it.
+    """
+    try:
+        target = Path(os.path.realpath(path))
+        if _is_special(target):
+            with target.open("wb") as device:
+                _fill(device, data)
+            return
+        temporary, file = _open_temporary(target.parent)
+        try:
+            with file:
+                _fill(file, data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        _sync_folder(target.parent)
+    except OSError as error:
+        raise DataError(path, "cannot be written", reason(error)) from error
+
+
+def check_writable_folder(path: str | Path) -> None:
+    """Make a folder where there is none, and prove that a file can be made in it.
+
+    Raises:
+        DataError: no folder can be made there, or nothing be written into it.
+    """
+    try:
+        folder = Path(path)
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary, file = _open_temporary(folder)
+        try:
+            with file:
+                file.write(bytes(4096))  # a full disk refuses this, not the empty file
+        finally:
+            temporary.unlink()
+    except OSError as error:
+        raise DataError(path, "must be a folder that can be written to", reason(error)) from error
+
+
+def remove_stale_temporaries(folder: str | Path) -> None:
+    """Delete what killed processes left half-written in a folder.
+
+    Call it before this process writes there: files with its own number are deleted too, since
+    in a container every process may get the same one.
+    """
+    with suppress(OSError):
+        for entry in Path(folder).iterdir():
+            match = _TEMPORARY.match(entry.name)
+            if match and not _is_other_process(int(match[1])):
+                with suppress(OSError):
+                    entry.unlink()
+
+
+def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
+    for number in count():
+        temporary = folder / f".cnn-{os.getpid()}-{number}.tmp"
+        with suppress(FileExistsError):
+            return temporary, temporary.open("xb")
+    raise AssertionError("count() does not end")
+
+
+def _fill(file: BinaryIO, data: bytes | Callable[[BinaryIO], None]) -> None:
+    if isinstance(data, bytes):
+        file.write(data)
+    else:
+        data(file)
+
+
+def _is_special(path: Path) -> bool:
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the new name on disk as well, where the system can do that."""
+    if os.name == "nt":
+        return
+    with suppress(OSError):  # some network file systems refuse; the file itself is complete
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+def _is_other_process(number: int) -> bool:
+    if number in (0, os.getpid()):
+        return False
+    if os.name == "nt":
+        return False  # there an open file cannot be deleted anyway
+    try:
+        os.kill(number, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,86 @@
+"""The JSON document of a checkpoint, and what evaluating and predicting count on in it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from cnn_cli.errors import DataError
+from cnn_cli.nn.types import Array
+
+FORMAT_VERSION = 1
+
+
+def check_meta(array: Array, place: str) -> dict[str, Any]:
+    """Decode `meta` and check the parts that every command reads.
+
+    Those are `format_version`; `config`, a mapping; `classes`, two or more different names;
+    `preprocess`, with height, width, channels and resize_mode; `mean` and `std`, a number per
+    channel. The config itself is checked by whoever builds a network from it.
+
+    Args:
+        array: uint8, one axis: UTF-8 JSON.
+        place: the checkpoint's name.
+
+    Raises:
+        DataError: not such a document, or of a newer format.
+    """
+    if array.dtype != np.uint8 or array.ndim != 1:
+        raise DataError(place, "meta must be text", f"{array.dtype} of shape {array.shape}")
+    try:
+        meta = json.loads(array.tobytes().decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise DataError(place, "meta must be a JSON document") from error
+    if not isinstance(meta, dict):
+        raise DataError(place, "meta must be a mapping", type(meta).__name__)
+    version = meta.get("format_version")
+    if version is None or not _is_whole(version):
+        raise DataError(place, "meta.format_version must be a whole number above 0")
+    if version > FORMAT_VERSION:
+        rule = f"was written by a newer version of cnn; this one reads formats to {FORMAT_VERSION}"
+        raise DataError(place, rule, f"format {version}")
+    for rule, holds in _rules(meta):
+        if not holds:
+            raise DataError(place, f"meta.{rule}")
+    return meta
+
+
+def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    """Each rule and whether it holds; a later one counts on the earlier ones."""
+    yield "config must be a mapping", isinstance(meta.get("config"), dict)
+
+    classes = meta.get("classes")
+    rule = "classes must be a list of two or more different names"
+    yield rule, isinstance(classes, list) and all(isinstance(name, str) for name in classes)
+    yield rule, len(set(meta["classes"])) == len(meta["classes"]) >= 2 and "" not in meta["classes"]
+
+    yield "preprocess must be a mapping", isinstance(meta.get("preprocess"), dict)
+    preprocess = meta["preprocess"]
+    keys = ("height", "width", "channels", "resize_mode")
+    yield f"preprocess must have the keys {', '.join(keys)}", set(preprocess) == set(keys)
+    for key in ("height", "width"):
+        yield f"preprocess.{key} must be a whole number above 0", _is_whole(preprocess[key])
+    channels = preprocess["channels"]
+    yield "preprocess.channels must be 1 or 3", _is_whole(channels) and channels in (1, 3)
+    rule = "preprocess.resize_mode must be crop, squash or letterbox"
+    yield rule, preprocess["resize_mode"] in ("crop", "squash", "letterbox")
+
+    for key in ("mean", "std"):
+        values = meta.get(key)
+        rule = f"{key} must be a list of {channels} finite numbers"
+        yield rule, isinstance(values, list) and len(values) == channels
+        yield rule, all(_is_number(value) for value in meta[key])
+    yield "std must be above 0", all(value > 0 for value in meta["std"])
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value < 2**31
+
+
+def _is_number(value: Any) -> bool:
+    """Whether a value is a number that float32 can hold."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return is_number and abs(value) < 1e38  # false for NaN

@@ -1,0 +1,82 @@
+"""A trained network with all it needs to name what is in a picture."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn_cli.config import Config, validate_config
+from cnn_cli.data.decode import Preprocess
+from cnn_cli.errors import ConfigError, DataError
+from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Array
+from cnn_cli.training.checkpoint import load_checkpoint, resolve_checkpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """Pixels from 0 to 255 become ``(pixel / 255 - mean) / std``, as in torchvision."""
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def scale_and_shift(self) -> tuple[Array, Array]:
+        """The same as ``pixel * scale + shift``, both (channels,)."""
+        std = np.array(self.std)
+        return 1 / (255 * std), -np.array(self.mean) / std
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """What a checkpoint holds for evaluation and prediction.
+
+    Attributes:
+        path: the checkpoint's file.
+        meta: the checkpoint's document.
+        params: the weights and statistics that are evaluated.
+    """
+
+    path: Path
+    meta: dict[str, Any]
+    config: Config
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    normalization: Normalization
+    graph: Graph
+    params: Parameters
+
+    @classmethod
+    def load(cls, path: str | Path) -> Classifier:
+        """Read an `.npz`, or a run folder's best one.
+
+        Raises:
+            DataError: it is absent, damaged, or does not fit its own config.
+        """
+        file = resolve_checkpoint(Path(path))
+        checkpoint = load_checkpoint(file)
+        meta = checkpoint.meta
+        preprocess = Preprocess(**meta["preprocess"])
+        classes = tuple(meta["classes"])
+        try:
+            config = validate_config(meta["config"], str(file))
+            shape = (preprocess.height, preprocess.width, preprocess.channels)
+            graph = build_graph(config.model, shape, len(classes), str(file))
+        except ConfigError as error:
+            raise DataError(error.place, error.rule, error.got) from error
+        params = Parameters(graph, config.train.dtype)
+        # Statistics estimated for evaluation stand in for the running ones of training.
+        params.load(
+            checkpoint.groups.get("model", {}) | checkpoint.groups.get("precise_bn", {}), str(file)
+        )
+        normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
+        return cls(file, meta, config, classes, preprocess, normalization, graph, params)
+
+    def engine(self, threads: int) -> Engine:
+        """An engine for predicting; close it when done."""
+        scale, shift = self.normalization.scale_and_shift()
+        return Engine(self.graph, self.params, threads=threads, scale=scale, shift=shift)

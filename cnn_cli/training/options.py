@@ -1,0 +1,27 @@
+"""What the command line says of a training besides the config."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class TrainOptions:
+    """What the command line says besides the config.
+
+    Attributes:
+        out: the run folder; by default one under `runs/`.
+        overwrite: delete the run that is there.
+        resume: go on from its `last.npz`, if it is there.
+        weights: a checkpoint to take the first weights from.
+        threads: workers; by default those of the resumed checkpoint, or the cores there are.
+        backend: of the kernels.
+    """
+
+    out: Path | None = None
+    overwrite: bool = False
+    resume: bool = False
+    weights: Path | None = None
+    threads: int | None = None
+    backend: str = "numpy"

@@ -1,0 +1,68 @@
+"""`--dry-run`: everything is checked that can be without reading images, and nothing is written."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cnn_cli.config import Config
+from cnn_cli.nn.memory import parameter_count
+from cnn_cli.system import cpu_count
+from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.run import choose_folder
+from cnn_cli.training.session import check_memory, class_weights, gigabytes, open_network
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingPlan:
+    """What a training would do."""
+
+    run: Path
+    classes: tuple[str, ...]
+    train_images: int
+    val_images: int
+    parameters: int
+    epochs: int
+    steps_per_epoch: int
+    threads: int
+    memory_bytes: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"run": str(self.run), "classes": list(self.classes)}
+
+    def lines(self) -> list[str]:
+        """One line a fact."""
+        return [
+            f"run folder   {self.run}",
+            f"classes      {len(self.classes)}: {', '.join(self.classes)}",
+            f"images       {self.train_images:,} to train on, {self.val_images:,} to validate on",
+            f"parameters   {self.parameters:,}",
+            f"steps        {self.epochs} epochs of {self.steps_per_epoch:,}",
+            f"threads      {self.threads}",
+            f"memory       about {gigabytes(self.memory_bytes)}, cached images apart",
+        ]
+
+
+def plan_training(config: Config, source: str, options: TrainOptions) -> TrainingPlan:
+    """Check config, data and memory, as `train` does; write nothing.
+
+    Raises:
+        CnnError: what `train` would raise before its first step.
+    """
+    folder = choose_folder(options.out, source, resume=options.resume, overwrite=options.overwrite)
+    threads = options.threads or cpu_count()
+    dataset, graph = open_network(config, source)
+    need = check_memory(config, graph, source, threads)
+    class_weights(config, dataset, source)
+    return TrainingPlan(
+        run=folder,
+        classes=dataset.classes,
+        train_images=len(dataset.train),
+        val_images=0 if dataset.val is None else len(dataset.val),
+        parameters=parameter_count(graph),
+        epochs=config.train.epochs,
+        steps_per_epoch=-(-len(dataset.train) // config.train.batch_size),
+        threads=threads,
+        memory_bytes=need,
+    )

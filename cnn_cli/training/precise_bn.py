@@ -1,0 +1,57 @@
+"""Batch statistics estimated anew for evaluation, where training's own are too noisy.
+
+A running mean over batches of a few images lags and scatters. Wu and Johnson 2021 ("Rethinking
+'Batch' in BatchNorm", section 3) compute the statistics of many images with the weights held
+still; here with Chan's formula over all of their batches.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from cnn_cli.config import Config
+from cnn_cli.data.loader import Loader
+from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.layers.batch import BatchLayer, Statistics
+from cnn_cli.nn.params import Parameters
+from cnn_cli.rng import Purpose, generator
+from cnn_cli.training.session import Materials
+
+SMALL_BATCH = 32  # `auto` estimates below this batch size, and the estimate's batches have it
+IMAGES = 2048
+
+
+def wants_precise_bn(config: Config, graph: Graph) -> bool:
+    """`train.precise_bn`, where `auto` means batches below 32 images."""
+    if not any(isinstance(node.layer, BatchLayer) for node in graph.nodes):
+        return False
+    asked = config.train.precise_bn
+    return config.train.batch_size < SMALL_BATCH if asked == "auto" else bool(asked)
+
+
+def estimate_statistics(
+    engine: Engine, evaluated: Parameters, materials: Materials, config: Config, epoch: int
+) -> None:
+    """Set `evaluated` to the engine's weights with statistics of up to 2,048 training images.
+
+    Which images depends on (seed, epoch) only. Training's own statistics are left alone.
+    """
+    evaluated.flat[:] = engine.params.flat
+    evaluated.flat_buffers[:] = engine.params.flat_buffers
+    loader = materials.train_loader
+    size = max(SMALL_BATCH, config.train.batch_size)
+    loader = Loader(loader.split, loader.cache, size, loader.threads, loader.on_corrupt)
+    order = generator(config.train.seed, Purpose.SHUFFLE, epoch, 1).permutation(len(loader.split))
+    found: dict[int, list[Statistics]] = defaultdict(list)
+    for batch in loader.batches(order[:IMAGES]):
+        if len(batch) > 1:
+            for index, statistics in engine.batch_statistics(batch.images).items():
+                found[index].append(statistics)
+    for index, batches in found.items():
+        layer = engine.graph.nodes[index].layer
+        assert isinstance(layer, BatchLayer)
+        together = layer.combine([statistics.as_partial() for statistics in batches])
+        buffers = evaluated.buffer_views[index]
+        buffers["running_mean"][...] = together.mean
+        buffers["running_var"][...] = together.unbiased_var

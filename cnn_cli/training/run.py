@@ -1,0 +1,180 @@
+"""A run folder: which one it is, who may write into it, and its files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cnn_cli.errors import DataError, LockedError, UsageError, printable, reason
+from cnn_cli.files import check_writable_folder, remove_stale_temporaries, write_atomic
+
+RUNS = Path("runs")
+CONFIG = "config.yaml"
+LAST = "last.npz"
+BEST = "best.npz"
+METRICS = "metrics.csv"
+LOG = "log.jsonl"
+BAD_FILES = "bad_files.txt"
+LOCK = ".lock"
+OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, "curves.png", "confusion.png")
+COLUMNS = (
+    "epoch",
+    "train_loss",
+    "train_top1",
+    "val_loss",
+    "val_top1",
+    "lr",
+    "seconds",
+    "images_per_second",
+)
+
+
+def choose_folder(out: Path | None, config: str, *, resume: bool, overwrite: bool) -> Path:
+    """The run folder: `--out`, else `runs/<config name>`, then `-2`, `-3` and so on.
+
+    Raises:
+        UsageError: `out` holds a run that nobody said to resume or overwrite.
+    """
+    if out is not None:
+        if holds_run(out) and not (resume or overwrite):
+            raise UsageError(f"--out {out}", "holds a run; give --resume or --overwrite to use it")
+        return out
+    name = Path(config).resolve().stem
+    if name == "config" and holds_run(Path(config).resolve().parent):
+        name = Path(config).resolve().parent.name  # a run's own config
+    first = RUNS / name
+    if overwrite:
+        return first
+    taken = [first] * holds_run(first)
+    number = 2
+    while holds_run(RUNS / f"{name}-{number}"):
+        taken.append(RUNS / f"{name}-{number}")
+        number += 1
+    if resume:
+        return taken[-1] if taken else first
+    return RUNS / f"{name}-{number}" if taken else first
+
+
+def holds_run(folder: Path) -> bool:
+    """Whether a training has written into `folder`."""
+    return any((folder / name).exists() for name in (LAST, BEST, METRICS, LOG))
+
+
+class RunFolder:
+    """A run's files, while this process alone may write them.
+
+    A context manager; entering makes the folder and locks it.
+
+    Raises:
+        LockedError: another process is training into it.
+        DataError: it cannot be written.
+    """
+
+    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+        self.path = path
+        self._overwrite = overwrite
+        self._lock: int | None = None
+
+    def __enter__(self) -> RunFolder:
+        check_writable_folder(self.path)
+        self._lock = _lock(self.path / LOCK)
+        remove_stale_temporaries(self.path)
+        if self._overwrite:
+            for name in OWN_FILES:
+                (self.path / name).unlink(missing_ok=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    @property
+    def last(self) -> Path:
+        return self.path / LAST
+
+    @property
+    def best(self) -> Path:
+        return self.path / BEST
+
+    def write_config(self, text: str) -> None:
+        write_atomic(self.path / CONFIG, text.encode())
+
+    def write_reports(
+        self, rows: Iterable[Mapping[str, Any]], log: Iterable[Mapping[str, Any]]
+    ) -> None:
+        """`metrics.csv` and `log.jsonl`, from what the checkpoint holds of them."""
+        self._write_metrics(rows)
+        self._write_log(log)
+
+    def _write_metrics(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """A row per epoch; what was not measured is empty."""
+        text = io.StringIO()
+        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+        table.writeheader()
+        table.writerows(
+            {key: "" if row[key] is None else row[key] for key in COLUMNS} for row in rows
+        )
+        write_atomic(self.path / METRICS, text.getvalue().encode())
+
+    def _write_log(self, events: Iterable[Mapping[str, Any]]) -> None:
+        lines = [json.dumps(event, ensure_ascii=True) + "\n" for event in events]
+        write_atomic(self.path / LOG, "".join(lines).encode())
+
+    def write_bad_files(self, bad: Mapping[str, str]) -> None:
+        """A line an image: path, tab, what is wrong with it."""
+        if bad:
+            lines = [f"{printable(path)}\t{printable(bad[path])}\n" for path in sorted(bad)]
+            write_atomic(self.path / BAD_FILES, "".join(lines).encode())
+
+
+def _lock(path: Path) -> int:
+    """Hold the lock file; the system lets go of it when the process ends, however it ends."""
+    import fcntl
+
+    try:
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        raise DataError(path, "cannot be written", reason(error)) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(file)
+        raise LockedError(
+            path.parent, "another process is training into this run folder"
+        ) from error
+    except OSError as error:
+        os.close(file)
+        raise DataError(path, "cannot be locked", reason(error)) from error
+    return file
+
+
+def differences(
+    old: Mapping[str, Any], new: Mapping[str, Any], allowed: Sequence[str]
+) -> list[str]:
+    """Dotted keys whose values differ between two plain configs, apart from `allowed`."""
+    flat_old, flat_new = dict(_flatten(old)), dict(_flatten(new))
+    return [
+        key
+        for key in dict.fromkeys([*flat_old, *flat_new])
+        if flat_old.get(key) != flat_new.get(key) and key not in allowed
+    ]
+
+
+def _flatten(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    if isinstance(value, Mapping) and value:
+        items: Iterable[tuple[Any, Any]] = value.items()
+    elif isinstance(value, list) and value:
+        items = enumerate(value)
+    else:
+        return [(prefix, value)]
+    return [
+        pair
+        for key, child in items
+        for pair in _flatten(child, f"{prefix}.{key}" if prefix else str(key))
+    ]

@@ -1,0 +1,159 @@
+"""What a training needs before its first step: images, network, memory; checked in this order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn_cli.config import Config, required_root
+from cnn_cli.data.cache import ImageCache
+from cnn_cli.data.dataset import Dataset, Split, open_dataset
+from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.loader import Loader
+from cnn_cli.data.statistics import channel_statistics
+from cnn_cli.errors import ConfigError
+from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.memory import training_bytes
+from cnn_cli.nn.types import Array
+from cnn_cli.system import available_memory
+from cnn_cli.training.classifier import Normalization
+
+EVALUATION_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Materials:
+    """Images and network of one training.
+
+    Attributes:
+        train_loader, val_loader: of the two splits; the second is None without validation.
+    """
+
+    dataset: Dataset
+    preprocess: Preprocess
+    graph: Graph
+    train_loader: Loader
+    val_loader: Loader | None
+
+    @property
+    def caches(self) -> list[ImageCache]:
+        loaders = [self.train_loader, self.val_loader]
+        return [loader.cache for loader in loaders if loader is not None]
+
+    @property
+    def bad_files(self) -> dict[str, str]:
+        bad: dict[str, str] = {}
+        for cache in self.caches:
+            bad |= {cache.paths[i]: error.message for i, error in cache.bad.items()}
+        return bad
+
+    def close(self) -> None:
+        for cache in self.caches:
+            cache.close()
+
+
+def preprocess_of(config: Config) -> Preprocess:
+    height, width = config.data.image_size
+    return Preprocess(height, width, config.data.channels, config.data.resize_mode)
+
+
+def open_network(config: Config, source: str) -> tuple[Dataset, Graph]:
+    """List the images and write the network out for their classes.
+
+    Raises:
+        ConfigError, DataError: what does not fit or is not there.
+    """
+    dataset = open_dataset(
+        Path(required_root(config, source)), config.data.classes, config.data.val_split
+    )
+    in_shape = preprocess_of(config).shape
+    return dataset, build_graph(config.model, in_shape, len(dataset.classes), source)
+
+
+def check_memory(config: Config, graph: Graph, source: str, threads: int) -> int:
+    """The bytes that training takes, apart from cached images.
+
+    Raises:
+        ConfigError: more than there is.
+    """
+    need = training_bytes(graph, config.train, threads)
+    have = available_memory()
+    if need > have:
+        rule = "the network needs more memory than there is"
+        raise ConfigError(f"{source}: model", rule, f"{gigabytes(need)} of {gigabytes(have)}")
+    return need
+
+
+def gigabytes(nbytes: int) -> str:
+    return f"{nbytes / 1e9:,.2f} GB"
+
+
+def open_materials(
+    config: Config, dataset: Dataset, graph: Graph, threads: int, note: Callable[[str], None]
+) -> Materials:
+    """Make room for the images; they are read as they are needed."""
+    budget = available_memory() // 2
+
+    def loader(split: Split, batch_size: int) -> Loader:
+        nonlocal budget
+        forced = config.data.cache == "ram"
+        cache = ImageCache.open(
+            config.data.cache, split.paths, preprocess, None if forced else budget
+        )
+        if cache.mode == "ram":
+            budget -= cache.nbytes
+        elif config.data.cache == "auto":
+            note(f"decoded images do not fit in memory; cache: {cache.mode}")
+        return Loader(split, cache, batch_size, threads, config.data.on_corrupt)
+
+    preprocess = preprocess_of(config)
+    train_loader = loader(dataset.train, config.train.batch_size)
+    val_loader = None
+    if dataset.val is not None and len(dataset.val):
+        val_loader = loader(dataset.val, EVALUATION_BATCH)
+    return Materials(dataset, preprocess, graph, train_loader, val_loader)
+
+
+def measure_normalization(config: Config, materials: Materials, threads: int) -> Normalization:
+    """`data.mean` and `data.std`, measured on the training images where they are `auto`."""
+    mean, std = config.data.mean, config.data.std
+    if mean == "auto" or std == "auto":
+        cache = materials.train_loader.cache
+        measured_mean, measured_std = channel_statistics(cache, len(cache), threads)
+        mean = measured_mean if mean == "auto" else mean
+        std = measured_std if std == "auto" else std
+    return Normalization(tuple(mean), tuple(std))
+
+
+def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:
+    """`train.class_weights` as an array: (classes,), or None.
+
+    `balanced` weighs a class by images / (classes · images of the class), as scikit-learn.
+    """
+    weights = config.train.class_weights
+    if weights is None:
+        return None
+    classes = len(dataset.classes)
+    if weights == "balanced":
+        counts = np.bincount(dataset.train.labels, minlength=classes)
+        balanced: Array = len(dataset.train) / (classes * counts)
+        return balanced
+    if len(weights) != classes:
+        place = f"{source}: train.class_weights"
+        raise ConfigError(place, f"must have one weight per class, {classes}", len(weights))
+    if not any(weights):
+        raise ConfigError(f"{source}: train.class_weights", "must not all be 0")
+    return np.array(weights)
+
+
+def data_counts(dataset: Dataset) -> dict[str, Any]:
+    """What a resumed run compares its images with."""
+    return {
+        "train": len(dataset.train),
+        "val": 0 if dataset.val is None else len(dataset.val),
+        "classes": list(dataset.classes),
+    }

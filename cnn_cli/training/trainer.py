@@ -1,0 +1,56 @@
+"""Training from the outside: which run folder, from the start or from where it stopped."""
+
+from __future__ import annotations
+
+from cnn_cli.config import Config, plain_config
+from cnn_cli.errors import ConfigError
+from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint
+from cnn_cli.training.loop import Trainer
+from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.progress import Progress, TrainResult
+from cnn_cli.training.requests import Requests
+from cnn_cli.training.run import RunFolder, choose_folder, differences
+from cnn_cli.training.state import TrainingState
+
+# What a resumed run may change: how long it goes and how it keeps its images and checkpoints.
+RESUMABLE = ("train.epochs", "train.checkpoint_every", "data.cache")
+
+
+def train(
+    config: Config, source: str, options: TrainOptions, requests: Requests, progress: Progress
+) -> TrainResult:
+    """Train a network and save it into its run folder.
+
+    Args:
+        config: what to train, on what, and how.
+        source: the config's file, which names the run and stands in messages.
+        options: where to, and whether to go on.
+        requests: looked at after each step.
+        progress: told of each step and epoch.
+
+    Raises:
+        CnnError: in one of its kinds; what was saved before stays as it was.
+    """
+    folder = choose_folder(options.out, source, resume=options.resume, overwrite=options.overwrite)
+    with RunFolder(folder, overwrite=options.overwrite) as run:
+        checkpoint = None
+        if options.resume and run.last.exists():
+            checkpoint = load_checkpoint(run.last)
+            check_same_config(checkpoint, config, source)
+            state = TrainingState.from_meta(checkpoint.meta, str(run.last))
+            if state.finished(config.train.epochs):
+                run.write_reports(state.rows, state.log)  # where a kill came between the files
+                return state.result(run.path, len(checkpoint.meta.get("bad_files", {})), None)
+        trainer = Trainer(config, source, options, run, progress, checkpoint)
+        try:
+            return trainer.run_epochs(requests)
+        finally:
+            trainer.close()
+
+
+def check_same_config(checkpoint: Checkpoint, config: Config, source: str) -> None:
+    """Refuse to go on with another config than the run began with."""
+    keys = differences(checkpoint.meta["config"], plain_config(config), RESUMABLE)
+    if keys:
+        rule = "a resumed run keeps its config; only train.epochs and limits may change"
+        raise ConfigError(source, rule, f"another {', '.join(keys)}")

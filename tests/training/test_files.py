@@ -1,0 +1,174 @@
+"""Atomic writes: the old content or the new, and nothing left beside it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+import pytest
+
+from cnn_cli.errors import DataError
+from cnn_cli.files import check_writable_folder, remove_stale_temporaries, write_atomic
+
+# Nobody refuses root anything, so permission tests say nothing there.
+needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(entry.name for entry in folder.iterdir())
+
+
+def test_bytes_replace_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    path.write_bytes(b"a longer old text")
+    write_atomic(path, b"new")
+    assert path.read_bytes() == b"new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_writer_gets_a_seekable_file(tmp_path: Path) -> None:
+    def write(file: BinaryIO) -> None:
+        file.write(b"____ world")
+        file.seek(0)
+        file.write(b"hello")
+
+    write_atomic(str(tmp_path / "b"), write)
+    assert (tmp_path / "b").read_bytes() == b"helloworld"
+
+
+@pytest.mark.parametrize("error", [ValueError("no"), KeyboardInterrupt()])
+def test_a_failing_writer_leaves_everything_as_it_was(tmp_path: Path, error: BaseException) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+
+    def write(file: BinaryIO) -> None:
+        file.write(b"half of the n")
+        assert len(names(tmp_path)) == 2
+        assert next(name for name in names(tmp_path) if name != "a").startswith(
+            f".cnn-{os.getpid()}-"
+        )
+        raise error
+
+    with pytest.raises(type(error)):
+        write_atomic(path, write)
+    assert path.read_bytes() == b"old"
+    assert names(tmp_path) == ["a"]
+
+
+def test_what_the_system_refuses_is_one_line(tmp_path: Path) -> None:
+    def write(file: BinaryIO) -> None:
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(DataError) as caught:
+        write_atomic(tmp_path / "a", write)
+    assert caught.value.line() == f"{tmp_path}/a: cannot be written. Got no space left on device."
+    assert names(tmp_path) == []
+
+
+def test_a_missing_folder_and_a_folder_in_the_way(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        write_atomic(tmp_path / "no" / "a", b"")
+    assert caught.value.line() == (
+        f"{tmp_path}/no/a: cannot be written. Got no such file or directory."
+    )
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError) as caught:
+        write_atomic(tmp_path / "folder", b"")
+    assert caught.value.line() == f"{tmp_path}/folder: cannot be written. Got is a directory."
+    assert names(tmp_path) == ["folder"]
+
+
+def test_a_reader_sees_the_old_file_until_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    with path.open("rb") as reader:
+
+        def write(file: BinaryIO) -> None:
+            file.write(b"new")
+            file.flush()
+            assert path.read_bytes() == b"old"
+
+        write_atomic(path, write)
+        assert reader.read() == b"old"
+
+
+def test_a_link_goes_on_leading_to_its_file(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    target = tmp_path / "there" / "a"
+    target.write_bytes(b"old")
+    link = tmp_path / "link"
+    link.symlink_to(target)
+    write_atomic(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert names(tmp_path) == ["link", "there"]
+
+
+def test_a_device_is_not_replaced() -> None:
+    write_atomic("/dev/null", b"x")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_new_files_get_the_usual_permissions(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        write_atomic(tmp_path / "a", b"")
+    finally:
+        os.umask(old)
+    assert stat.S_IMODE((tmp_path / "a").stat().st_mode) == 0o640
+
+
+def test_a_leftover_of_the_same_name_is_stepped_around(tmp_path: Path) -> None:
+    leftover = tmp_path / f".cnn-{os.getpid()}-0.tmp"
+    leftover.write_bytes(b"left")
+    write_atomic(tmp_path / "a", b"new")
+    assert leftover.read_bytes() == b"left"
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_a_writable_folder_is_made_and_left_empty(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "b"
+    check_writable_folder(folder)
+    assert names(folder) == []
+    check_writable_folder(folder)
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"x")
+    with pytest.raises(DataError) as caught:
+        check_writable_folder(tmp_path / "a")
+    assert caught.value.line() == (
+        f"{tmp_path}/a: must be a folder that can be written to. Got file exists."
+    )
+    with pytest.raises(DataError) as caught:
+        check_writable_folder(tmp_path / "a" / "b")
+    assert caught.value.line() == (
+        f"{tmp_path}/a/b: must be a folder that can be written to. Got not a directory."
+    )
+
+
+@needs_permissions
+def test_a_folder_without_permission(tmp_path: Path) -> None:
+    folder = tmp_path / "sealed"
+    folder.mkdir(mode=0o500)
+    with pytest.raises(DataError) as caught:
+        check_writable_folder(folder)
+    assert caught.value.line() == (
+        f"{folder}: must be a folder that can be written to. Got permission denied."
+    )
+
+
+def test_leftovers_of_ended_processes_are_removed(tmp_path: Path) -> None:
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    alive = os.getppid()
+    kept = [f".cnn-{alive}-0.tmp", ".cnn-x-0.tmp", "cnn-1-0.tmp", "last.npz"]
+    for name in [f".cnn-{ended.pid}-0.tmp", f".cnn-{os.getpid()}-7.tmp", *kept]:
+        (tmp_path / name).write_bytes(b"x")
+    remove_stale_temporaries(tmp_path)
+    assert names(tmp_path) == sorted(kept)
+    remove_stale_temporaries(tmp_path / "absent")

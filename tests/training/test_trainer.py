@@ -1,0 +1,405 @@
+"""Training as a whole: what it writes, how it goes on, and what interruptions leave alone."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from learnable import CLASSES, config_document, make_pictures
+
+from cnn_cli.config import load_config, validate_config
+from cnn_cli.data.decode import load_image
+from cnn_cli.errors import ConfigError, DataError, DivergedError, LockedError, UsageError
+from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.training.classifier import Classifier
+from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.planning import plan_training
+from cnn_cli.training.progress import EpochRow, Silent, TrainResult
+from cnn_cli.training.requests import Requests
+from cnn_cli.training.run import RunFolder, choose_folder
+from cnn_cli.training.trainer import train
+
+
+class Watch(Silent):
+    """Keeps what it is told, and can act after a step."""
+
+    def __init__(self, after_step: Callable[[int, int], None] | None = None) -> None:
+        self.rows: list[EpochRow] = []
+        self.notes: list[str] = []
+        self.steps: list[tuple[int, int]] = []
+        self.after_step = after_step
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+    def step(self, epoch: int, step: int, images: int, loss: float, top1: float) -> None:
+        self.steps.append((epoch, step))
+        if self.after_step is not None:
+            self.after_step(epoch, step)
+
+    def epoch(self, row: EpochRow, best: bool) -> None:
+        self.rows.append(row)
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def run(
+    pictures: Path,
+    out: Path,
+    watch: Watch | None = None,
+    requests: Requests | None = None,
+    options: dict[str, Any] | None = None,
+    **keys: Any,
+) -> TrainResult:
+    config = validate_config(config_document(pictures, **keys), "test.yaml")
+    given: dict[str, Any] = {"out": out, "threads": 2}
+    chosen = TrainOptions(**(given | (options or {})))
+    return train(config, "test.yaml", chosen, requests or Requests(), watch or Watch())
+
+
+def weights(run_folder: Path) -> dict[str, bytes]:
+    checkpoint = load_checkpoint(run_folder / "last.npz")
+    return {
+        f"{group}/{name}": array.tobytes()
+        for group, arrays in checkpoint.groups.items()
+        for name, array in arrays.items()
+    }
+
+
+def rows_without_times(run_folder: Path) -> list[dict[str, str]]:
+    with (run_folder / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["seconds"], row["images_per_second"]
+    return rows
+
+
+def test_learns_and_writes_the_run_folder(pictures: Path, tmp_path: Path) -> None:
+    watch = Watch()
+    result = run(pictures, tmp_path / "run", watch)
+    assert result.epochs == 3
+    assert result.stopped is None
+    assert result.last is not None
+    assert result.last.val_top1 is not None
+    assert result.last.val_top1 >= 0.9
+    assert [row.epoch for row in watch.rows] == [1, 2, 3]
+    assert watch.steps == [(epoch, step) for epoch in (1, 2, 3) for step in (1, 2, 3, 4)]
+    names = {path.name for path in (tmp_path / "run").iterdir()}
+    assert names == {".lock", "config.yaml", "last.npz", "best.npz", "metrics.csv", "log.jsonl"}
+    table = rows_without_times(tmp_path / "run")
+    assert [row["epoch"] for row in table] == ["1", "2", "3"]
+    lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
+    events = [json.loads(line) for line in lines]
+    assert [event["event"] for event in events] == ["start", "epoch", "epoch", "epoch"]
+
+
+def test_best_is_the_earliest_epoch_of_the_highest_val_top1(pictures: Path, tmp_path: Path) -> None:
+    watch = Watch()
+    result = run(pictures, tmp_path / "run", watch, epochs=5)
+    top1 = [row.val_top1 or 0.0 for row in watch.rows]
+    assert result.best_epoch == top1.index(max(top1)) + 1
+    assert load_checkpoint(tmp_path / "run" / "best.npz").meta["epoch"] == result.best_epoch
+
+
+def test_the_written_config_trains_the_same_network_again(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "run")
+    config = load_config(tmp_path / "run" / "config.yaml")
+    options = TrainOptions(out=tmp_path / "again", threads=2)
+    train(config, "config.yaml", options, Requests(), Watch())
+    assert weights(tmp_path / "run") == weights(tmp_path / "again")
+
+
+@pytest.mark.parametrize("stop_at", [(1, 1), (1, 4), (2, 2), (3, 3), (3, 4)])
+def test_stopped_and_resumed_gives_the_same_bits(
+    pictures: Path, tmp_path: Path, stop_at: tuple[int, int]
+) -> None:
+    run(pictures, tmp_path / "whole")
+    requests = Requests()
+
+    def stop(epoch: int, step: int) -> None:
+        if (epoch, step) == stop_at:
+            requests.ask_stop("terminated")
+
+    result = run(pictures, tmp_path / "parts", Watch(stop), requests)
+    finished = stop_at == (3, 4)
+    assert result.stopped == (None if finished else "terminated")
+    result = run(pictures, tmp_path / "parts", options={"resume": True, "threads": None})
+    assert result.stopped is None
+    assert result.epochs == 3
+    assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
+    assert rows_without_times(tmp_path / "whole") == rows_without_times(tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    "keys",
+    [
+        {"optimizer": {"type": "adamw", "lr": 0.01}, "precise_bn": True},
+        {"batch_size": 7, "clip_grad_norm": 0.5, "label_smoothing": 0.1},
+        {"class_weights": "balanced", "dtype": "float64", "scheduler": "constant"},
+    ],
+)
+def test_resume_gives_the_same_bits_with_every_technique(
+    pictures: Path, tmp_path: Path, keys: dict[str, Any]
+) -> None:
+    run(pictures, tmp_path / "whole", **keys)
+    requests = Requests()
+
+    def stop(epoch: int, step: int) -> None:
+        if (epoch, step) == (2, 2):
+            requests.ask_stop("time limit")
+
+    run(pictures, tmp_path / "parts", Watch(stop), requests, **keys)
+    run(pictures, tmp_path / "parts", options={"resume": True}, **keys)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
+
+
+def test_thread_count_changes_rounding_only(pictures: Path, tmp_path: Path) -> None:
+    for threads in (1, 3):
+        run(pictures, tmp_path / str(threads), options={"threads": threads}, dtype="float64")
+    one, three = (load_checkpoint(tmp_path / str(n) / "last.npz").groups["model"] for n in (1, 3))
+    for name, array in one.items():
+        np.testing.assert_allclose(array, three[name], rtol=1e-6, atol=1e-9, err_msg=name)
+
+
+def test_a_finished_run_goes_further_with_more_epochs(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "run")
+    watch = Watch()
+    resume = {"resume": True}
+    assert run(pictures, tmp_path / "run", watch, options=resume).epochs == 3
+    assert watch.steps == []
+    result = run(pictures, tmp_path / "run", watch, options=resume, epochs=5)
+    assert result.epochs == 5
+    assert watch.steps[0] == (4, 1)
+    assert [row["epoch"] for row in rows_without_times(tmp_path / "run")] == list("12345")
+
+
+def test_resume_refuses_another_config(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "run")
+    with pytest.raises(ConfigError) as caught:
+        run(pictures, tmp_path / "run", options={"resume": True}, batch_size=8, seed=1)
+    assert str(caught.value) == (
+        "test.yaml: a resumed run keeps its config; only train.epochs and limits may change. "
+        "Got another train.batch_size, train.seed."
+    )
+
+
+def test_resume_says_that_the_data_changed(tmp_path: Path) -> None:
+    pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
+    run(pictures, tmp_path / "run", epochs=1)
+    (pictures / "train" / "dark" / "0.png").unlink()
+    watch = Watch()
+    run(pictures, tmp_path / "run", watch, options={"resume": True}, epochs=2)
+    assert watch.notes == [
+        "the data changed since the run began: 18 training and 6 validation images then, "
+        "17 and 6 now"
+    ]
+
+
+def test_no_epochs_write_the_initial_weights(pictures: Path, tmp_path: Path) -> None:
+    result = run(pictures, tmp_path / "run", epochs=0)
+    assert result.epochs == 0
+    assert result.last is None
+    classifier = Classifier.load(tmp_path / "run")
+    assert classifier.classes == CLASSES
+    assert classifier.path.name == "last.npz"
+
+
+def test_steps_between_checkpoints(pictures: Path, tmp_path: Path) -> None:
+    seen = []
+
+    def look(epoch: int, step: int) -> None:
+        path = tmp_path / "run" / "last.npz"
+        seen.append(load_checkpoint(path).meta["step"] if path.exists() else None)
+
+    run(pictures, tmp_path / "run", Watch(look), epochs=1, checkpoint_every=2)
+    assert seen == [None, None, 2, 2]  # looked at before the step's own checkpoint
+
+
+def test_a_checkpoint_on_request(pictures: Path, tmp_path: Path) -> None:
+    requests = Requests(save=True)
+    seen = []
+
+    def look(epoch: int, step: int) -> None:
+        path = tmp_path / "run" / "last.npz"
+        seen.append(load_checkpoint(path).meta["step"] if path.exists() else None)
+
+    run(pictures, tmp_path / "run", Watch(look), requests, epochs=1)
+    assert seen == [None, 1, 1, 1]
+
+
+def test_early_stop_is_final(pictures: Path, tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"epochs": 30, "early_stop": 2, "optimizer": {"type": "sgd", "lr": 0.0}}
+    result = run(pictures, tmp_path / "run", **keys)
+    assert (result.epochs, result.best_epoch, result.stopped) == (3, 1, "early stop")
+    watch = Watch()
+    again = run(pictures, tmp_path / "run", watch, options={"resume": True}, **keys)
+    assert (again.epochs, again.stopped, watch.steps) == (3, "early stop", [])
+
+
+def test_without_validation_the_last_epoch_is_best(pictures: Path, tmp_path: Path) -> None:
+    document = config_document(pictures / "train")
+    document["data"]["val_split"] = 0
+    config = validate_config(document, "test.yaml")
+    options = TrainOptions(out=tmp_path / "run", threads=1)
+    result = train(config, "test.yaml", options, Requests(), Watch())
+    assert result.best_epoch == 3
+    assert [row["val_top1"] for row in rows_without_times(tmp_path / "run")] == ["", "", ""]
+
+
+def test_precise_statistics_serve_evaluation_only(pictures: Path, tmp_path: Path) -> None:
+    """Batches of 4 leave running statistics noisy; the estimate is the training images' own."""
+    run(pictures, tmp_path / "run", batch_size=4, epochs=1)
+    last = load_checkpoint(tmp_path / "run" / "last.npz")
+    precise = last.groups["precise_bn"]
+    running = {name: last.groups["model"][name] for name in precise}
+    assert set(precise) == {"layers.1/running_mean", "layers.1/running_var"}
+    classifier = Classifier.load(tmp_path / "run" / "best.npz")
+    buffers = classifier.params.named_buffers()
+    for name, estimate in precise.items():
+        np.testing.assert_array_equal(buffers[name], estimate)
+        assert np.abs(estimate - running[name]).max() > 0
+    # The first layer's statistics do not depend on batches: recompute them from the images.
+    paths = sorted((pictures / "train").rglob("*.png"))
+    scale, shift = classifier.normalization.scale_and_shift()
+    x = np.stack([load_image(path, classifier.preprocess) for path in paths]) * scale + shift
+    padded = np.pad(x, [(0, 0), (1, 1), (1, 1), (0, 0)])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), axis=(1, 2))
+    weight = classifier.params.named()["stem/weight"]
+    y = np.einsum("nhwcij,ocij->nhwo", windows, weight) + classifier.params.named()["stem/bias"]
+    flat = y.reshape(-1, 6)
+    np.testing.assert_allclose(buffers["layers.1/running_mean"], flat.mean(axis=0), rtol=1e-4)
+    np.testing.assert_allclose(buffers["layers.1/running_var"], flat.var(axis=0, ddof=1), rtol=1e-4)
+
+
+def test_a_single_last_image_is_left_out_where_batchnorm_would_see_one_value(
+    tmp_path: Path,
+) -> None:
+    pictures = make_pictures(tmp_path / "pictures", train=3, val=1)  # 9 images
+    document = config_document(pictures, epochs=1, batch_size=4)
+    document["model"]["layers"] = ["global_avgpool", "batchnorm", {"linear": "classes"}]
+    watch = Watch()
+    options = TrainOptions(out=tmp_path / "run", threads=1)
+    train(validate_config(document, "x"), "x", options, Requests(), watch)
+    assert [step for _, step in watch.steps] == [1, 2, 3]
+    assert np.isfinite(watch.rows[0].train_loss)
+
+
+def test_divergence(pictures: Path, tmp_path: Path) -> None:
+    keys: dict[str, Any] = {"optimizer": {"type": "sgd", "lr": 1e30}, "scheduler": "constant"}
+    with pytest.raises(DivergedError) as caught:
+        run(pictures, tmp_path / "run", **keys)
+    assert str(caught.value).startswith("epoch 1, step 2: the loss must be finite; try a smaller")
+
+
+def test_bad_files_are_left_out_and_listed(tmp_path: Path) -> None:
+    pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
+    bad = pictures / "train" / "dark" / "broken.png"
+    bad.write_bytes(b"not a picture")
+    result = run(pictures, tmp_path / "run", epochs=1)
+    assert result.bad_files == 1
+    text = (tmp_path / "run" / "bad_files.txt").read_text()
+    assert text == f"{bad}\tnot an image Pillow can read\n"
+
+
+def test_bad_files_can_be_errors(tmp_path: Path) -> None:
+    pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
+    (pictures / "train" / "dark" / "broken.png").write_bytes(b"not a picture")
+    document = config_document(pictures)
+    document["data"]["on_corrupt"] = "error"
+    options = TrainOptions(out=tmp_path / "run", threads=1)
+    with pytest.raises(DataError, match=r"broken\.png"):
+        train(validate_config(document, "x"), "x", options, Requests(), Watch())
+
+
+def test_first_weights_from_another_run(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "first")
+    options = {"weights": tmp_path / "first" / "last.npz"}
+    run(pictures, tmp_path / "second", options=options, epochs=0)
+    first, second = (
+        load_checkpoint(tmp_path / name / "last.npz").groups["model"]
+        for name in ("first", "second")
+    )
+    for name, array in first.items():
+        np.testing.assert_array_equal(array, second[name])
+
+
+def test_too_little_memory_is_said_before_anything_is_allocated(
+    pictures: Path, tmp_path: Path
+) -> None:
+    document = config_document(pictures)
+    document["model"]["layers"][0]["conv"]["out_channels"] = 10**9
+    config = validate_config(document, "x.yaml")
+    options = TrainOptions(out=tmp_path / "run", threads=1)
+    with pytest.raises(ConfigError, match=r"x\.yaml: model: the network needs more memory"):
+        train(config, "x.yaml", options, Requests(), Watch())
+    with pytest.raises(ConfigError, match=r"x\.yaml: model: the network needs more memory"):
+        plan_training(config, "x.yaml", options)
+
+
+def test_planning_writes_nothing(pictures: Path, tmp_path: Path) -> None:
+    config = validate_config(config_document(pictures), "x.yaml")
+    plan = plan_training(config, "x.yaml", TrainOptions(out=tmp_path / "run"))
+    assert plan.as_dict()["train_images"] == 60
+    assert any("60" in line for line in plan.lines())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_run_folders_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+    def choose(**flags: bool) -> str:
+        defaults = {"resume": False, "overwrite": False}
+        return str(choose_folder(None, "configs/small.yaml", **(defaults | flags)))
+
+    assert choose() == choose(resume=True) == "runs/small"
+    for name in ("small", "small-2"):
+        Path("runs", name).mkdir(parents=True)
+        Path("runs", name, "last.npz").touch()
+    assert choose() == "runs/small-3"
+    assert choose(resume=True) == "runs/small-2"
+    assert choose(overwrite=True) == "runs/small"
+
+
+def test_an_out_that_holds_a_run_is_refused(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "run", epochs=0)
+    before = weights(tmp_path / "run")
+    with pytest.raises(UsageError) as caught:
+        run(pictures, tmp_path / "run")
+    assert str(caught.value) == (
+        f"--out {tmp_path}/run: holds a run; give --resume or --overwrite to use it."
+    )
+    assert weights(tmp_path / "run") == before
+    (tmp_path / "run" / "notes.txt").write_text("mine")
+    run(pictures, tmp_path / "run", options={"overwrite": True}, epochs=1)
+    assert (tmp_path / "run" / "notes.txt").read_text() == "mine"
+
+
+def test_one_process_at_a_time(pictures: Path, tmp_path: Path) -> None:
+    with RunFolder(tmp_path / "run"), pytest.raises(LockedError) as caught:
+        run(pictures, tmp_path / "run")
+    assert str(caught.value) == (
+        f"{tmp_path}/run: another process is training into this run folder."
+    )
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_an_out_that_cannot_be_written(pictures: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(DataError):
+        run(pictures, tmp_path / "run")
+
+
+def test_an_out_that_is_a_file(pictures: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("")
+    with pytest.raises(DataError) as caught:
+        run(pictures, tmp_path / "run")
+    assert caught.value.code == 4
