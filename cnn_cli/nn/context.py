@@ -26,12 +26,14 @@ class Context:
         params: the node's parameters by name, in the layer's own layout.
         buffers: the node's running statistics by name.
         grads: this worker's gradient accumulators, shaped like `params`.
+        prepared, prepared_grad: where the layer has `prepared`: the array, and the accumulator of
+            its gradient.
         fresh: the accumulators hold nothing yet: the first chunk of a step writes, others add.
         need_dx: whether anybody reads the gradient of the node's input.
         inplace: the node may write its output over its (first) input.
         statistics: of the whole batch, for a batch layer in training.
         sums: of the whole batch, for a batch layer's backward.
-        worker_grads: `grads` of every node.
+        worker_grads, worker_prepared_grads: `grads` and `prepared_grad` of every node.
     """
 
     workspace: Workspace
@@ -44,10 +46,13 @@ class Context:
     params: dict[str, Array] = field(default_factory=dict)
     buffers: dict[str, Array] = field(default_factory=dict)
     grads: dict[str, Array] = field(default_factory=dict)
+    prepared: Array | None = None
+    prepared_grad: Array | None = None
     fresh: bool = True
     need_dx: bool = True
     inplace: bool = False
     worker_grads: list[dict[str, Array]] | None = None
+    worker_prepared_grads: dict[int, Array] | None = None
     sums: Any = None
     statistics: Any = None
 

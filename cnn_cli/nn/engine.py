@@ -19,11 +19,14 @@ from threadpoolctl import threadpool_limits
 
 from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.context import Context
+from cnn_cli.nn.fold import FoldedNetwork
+from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.loss import cross_entropy, cross_entropy_gradient
+from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.passes import Pass
-from cnn_cli.nn.plan import CHUNK_BYTES, images_per_chunk, plan_segments
+from cnn_cli.nn.plan import CHUNK_BYTES, images_per_chunk
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
@@ -64,10 +67,10 @@ class Engine:
         self._limits = threadpool_limits(1, user_api="blas")
         self._team = Team(threads)
         self.workspaces = [Workspace() for _ in range(threads)]
-        self._gradients: list[tuple[Array, list[dict[str, Array]]]] = []
+        self._gradients: Gradients | None = None
         self.chunk_size = images_per_chunk(graph, self.dtype.itemsize, CHUNK_BYTES)
-        self._training_plan = plan_segments(graph, training=True)
-        self._inference_plan = plan_segments(graph, training=False)
+        self._network = Network.open(graph, params, self._team, training=True)
+        self._inference: dict[int, tuple[Network, FoldedNetwork]] = {}
         self._outputs: dict[str, Array] = {}
 
     @property
@@ -76,16 +79,16 @@ class Engine:
 
     @property
     def gradient(self) -> Array:
-        return self._accumulators()[0][0]
+        return self._sums().flat[0]
 
     @property
     def gradient_views(self) -> list[dict[str, Array]]:
-        return self._accumulators()[0][1]
+        return self._sums().views[0]
 
     @property
     def nbytes(self) -> int:
         """Bytes held for chunks and gradients."""
-        gradients = sum(flat.nbytes for flat, _ in self._gradients)
+        gradients = 0 if self._gradients is None else self._gradients.nbytes
         return gradients + sum(workspace.nbytes for workspace in self.workspaces)
 
     def close(self) -> None:
@@ -110,9 +113,9 @@ class Engine:
             Logits (n, classes), overwritten by the next call.
         """
         logits = self._output("logits", len(x))
-        run = Pass(self, params or self.params, x, self._inference_plan, training=False)
-
-        output = len(self.graph.nodes) - 1
+        network = self._for_inference(params or self.params)
+        run = Pass(self, network, x)
+        output = len(network.graph.nodes) - 1
 
         def through(chunk: Chunk, ctx: Context) -> None:
             run.forward(0, chunk, ctx)
@@ -137,11 +140,10 @@ class Engine:
         """
         logits = self._output("logits", len(x))
         losses = self._output("losses", len(x))[:, 0]
-        accumulators = self._accumulators()
-        grads = [views for _, views in accumulators]
-        run = Pass(self, self.params, x, self._training_plan, training=True, step=step, grads=grads)
+        self._network.prepared.refresh()
+        run = Pass(self, self._network, x, step=step, gradients=self._sums())
         output = len(self.graph.nodes) - 1
-        last = len(self._training_plan) - 1
+        last = len(self._network.segments) - 1
 
         def turn(chunk: Chunk, ctx: Context) -> None:
             """The last segment: forward, loss, and backward at once."""
@@ -160,13 +162,14 @@ class Engine:
         for level in reversed(range(last)):
             run.combine_backward(level)
             self._team.run(run.each_chunk(partial(run.backward, level)))
-        self._reduce(run.busy)
+        self._sums().reduce(run.busy)
         return float(losses.sum(dtype=np.float64)) / divisor, logits
 
     def batch_statistics(self, x: Array, *, step: int = 0) -> dict[int, Any]:
         """The statistics of a batch at each batch layer, by node; running ones are left alone."""
-        last = len(self._training_plan) - 1
-        run = Pass(self, self.params, x, self._training_plan, training=True, step=step)
+        self._network.prepared.refresh()
+        last = len(self._network.segments) - 1
+        run = Pass(self, self._network, x, step=step)
         run.update_running = False
         self._forward_to(run, last)
         self._team.run(run.each_chunk(run.abandon))
@@ -178,24 +181,21 @@ class Engine:
             self._team.run(run.each_chunk(partial(run.forward, level)))
             run.combine(level)
 
-    def _reduce(self, busy: int) -> None:
-        """Add the workers' gradients, in order, into the first one's; each worker a share."""
-        flats = [flat for flat, _ in self._gradients[:busy]]
-        total = flats[0]
+    def _for_inference(self, params: Parameters) -> Network:
+        """The shortened network of some parameters, up to date."""
+        held = self._inference.get(id(params))
+        if held is None:
+            folded = FoldedNetwork(self.graph, params)
+            held = Network.open(folded.graph, folded.params, self._team, training=False), folded
+            self._inference[id(params)] = held
+        network, folded = held
+        folded.refresh()
+        network.prepared.refresh()
+        return network
 
-        def work(worker: int) -> None:
-            share = slice(
-                total.size * worker // self.threads, total.size * (worker + 1) // self.threads
-            )
-            for flat in flats[1:]:
-                total[share] += flat[share]
-
-        if busy > 1:
-            self._team.run(work)
-
-    def _accumulators(self) -> list[tuple[Array, list[dict[str, Array]]]]:
-        if not self._gradients:
-            self._gradients = [self.params.empty_like() for _ in range(self.threads)]
+    def _sums(self) -> Gradients:
+        if self._gradients is None:
+            self._gradients = Gradients(self.params, self._team)
         return self._gradients
 
     def _output(self, name: str, n: int) -> Array:

@@ -27,6 +27,7 @@ def initialize(params: Parameters, seed: int, scheme: Literal["pytorch", "kaimin
             rng = generator(seed, Purpose.INIT, node.index, number)
             # Drawn in PyTorch's layout, so that the kernels' layout may change without the weights.
             to_torch(params.views[node.index][spec.name], spec)[...] = _draw(spec, rng, scheme)
+    params.touch()
 
 
 def _draw(spec: ParamSpec, rng: np.random.Generator, scheme: str) -> Array | float:

@@ -25,11 +25,13 @@ class Parameters:
         flat: every parameter, one after the other, each on a cache line; the gaps are 0.
         views: per node, its parameters by name, in the layer's own layout.
         flat_buffers, buffer_views: the same for running statistics.
+        version: changes whenever the values do; who writes to the arrays calls `touch`.
     """
 
     def __init__(self, graph: Graph, dtype: DTypeLike) -> None:
         self.graph = graph
         self.dtype = np.dtype(dtype)
+        self.version = 0
         self.flat, self.views = _allocate(
             [[(spec.name, spec.shape) for spec in node.layer.params] for node in graph.nodes],
             self.dtype,
@@ -41,6 +43,10 @@ class Parameters:
         for node in graph.nodes:
             for spec in node.layer.buffers:
                 self.buffer_views[node.index][spec.name].fill(spec.initial)
+
+    def touch(self) -> None:
+        """Say that values have changed: what was derived from them is to be made anew."""
+        self.version += 1
 
     @property
     def count(self) -> int:
@@ -57,9 +63,14 @@ class Parameters:
     def copy(self) -> Parameters:
         """A network's worth of arrays with the same values and memory of its own."""
         other = Parameters(self.graph, self.dtype)
-        other.flat[:] = self.flat
-        other.flat_buffers[:] = self.flat_buffers
+        other.copy_from(self)
         return other
+
+    def copy_from(self, other: Parameters) -> None:
+        """Take over another one's values; both are of the same network."""
+        self.flat[:] = other.flat
+        self.flat_buffers[:] = other.flat_buffers
+        self.touch()
 
     def named(self, views: list[dict[str, Array]] | None = None) -> dict[str, Array]:
         """Parameters as `layer/name` in PyTorch's layouts (views, where the layout allows).
@@ -94,6 +105,7 @@ class Parameters:
             raise DataError(place, "tensors do not match the network", problems)
         for name, view in targets.items():
             view[...] = arrays[name]
+        self.touch()
 
 
 def to_torch(array: Array, spec: ParamSpec) -> Array:

@@ -9,10 +9,11 @@ import numpy as np
 
 from cnn_cli.nn.chunk import Chunk, as_tuple, inputs_of, share_chunks
 from cnn_cli.nn.context import Context
+from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import IMAGE, Node
 from cnn_cli.nn.layers.batch import BatchLayer
-from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.plan import Segment, Step, chunk_bounds
+from cnn_cli.nn.network import Network
+from cnn_cli.nn.plan import Step, chunk_bounds
 from cnn_cli.nn.types import Array
 
 if TYPE_CHECKING:
@@ -25,21 +26,17 @@ class Pass:
     def __init__(
         self,
         engine: Engine,
-        params: Parameters,
+        network: Network,
         x: Array,
-        plan: tuple[Segment, ...],
         *,
-        training: bool,
         step: int = 0,
-        grads: list[list[dict[str, Array]]] | None = None,
+        gradients: Gradients | None = None,
     ) -> None:
         self.engine = engine
-        self.params = params
+        self.network = network
         self.x = x
-        self.plan = plan
-        self.training = training
         self.step = step
-        self.grads = grads
+        self.gradients = gradients
         self.update_running = True
         self.statistics: dict[int, Any] = {}
         self.sums: dict[int, Any] = {}
@@ -47,7 +44,7 @@ class Pass:
         self._shares = share_chunks(bounds, engine.threads)
         # By batch layer and by a chunk's start; made here, because workers fill it together.
         self._partials: dict[int, dict[int, Array]] = {
-            node.index: {} for segment in plan for node in segment.barriers
+            node.index: {} for segment in network.segments for node in segment.barriers
         }
 
     @property
@@ -67,15 +64,17 @@ class Pass:
         return work
 
     def context(self, worker: int, chunk: Chunk) -> Context:
+        sums = self.gradients
         return Context(
             workspace=self.engine.workspaces[worker],
-            training=self.training,
+            training=self.network.training,
             seed=self.engine.seed,
             step=self.step,
             start=chunk.start,
             dtype=self.engine.dtype,
             fresh=chunk.fresh,
-            worker_grads=None if self.grads is None else self.grads[worker],
+            worker_grads=None if sums is None else sums.views[worker],
+            worker_prepared_grads=None if sums is None else sums.prepared[worker],
         )
 
     def _enter(self, chunk: Chunk, ctx: Context) -> None:
@@ -92,13 +91,13 @@ class Pass:
         """Take a chunk through a segment, and sum up what its barriers need."""
         if level == 0:
             self._enter(chunk, ctx)
-        segment = self.plan[level]
+        segment = self.network.segments[level]
         for step in segment.steps:
             node = step.node
             self._point(ctx, step)
             y, saved = node.layer.forward(inputs_of(chunk, node), ctx)
             chunk.hold(node.index, y)
-            if self.training:
+            if self.network.training:
                 chunk.saved[node.index] = saved
             else:
                 chunk.give_saved(saved, ctx.workspace)
@@ -111,13 +110,13 @@ class Pass:
 
     def combine(self, level: int) -> None:
         """At the barrier after a segment: the batch's statistics from the chunks'."""
-        for node in self.plan[level].barriers:
+        for node in self.network.segments[level].barriers:
             layer = node.layer
             assert isinstance(layer, BatchLayer)
             statistics = layer.combine(self._in_order(node))
             self.statistics[node.index] = statistics
             if self.update_running:
-                layer.update_running(statistics, self.params.buffer_views[node.index])
+                layer.update_running(statistics, self.network.params.buffer_views[node.index])
 
     def backward(self, level: int, chunk: Chunk, ctx: Context) -> None:
         """Take a chunk's gradients back through a segment.
@@ -125,12 +124,12 @@ class Pass:
         First come the batch layers whose output lies behind the barrier, then the segment's own
         nodes; a batch layer among those is summed up and waits for the barrier before it.
         """
-        for node in reversed(self.plan[level].barriers):
+        for node in reversed(self.network.segments[level].barriers):
             step = self._steps_of(level + 1)[node.index]
             self._point(ctx, step)
             ctx.sums = self.sums[node.index]
             self._backward_node(step, chunk, ctx)
-        for step in reversed(self.plan[level].steps):
+        for step in reversed(self.network.segments[level].steps):
             node = step.node
             self._point(ctx, step)
             if isinstance(node.layer, BatchLayer):
@@ -142,14 +141,14 @@ class Pass:
 
     def combine_backward(self, level: int) -> None:
         """At the barrier before the next segment back: the batch's sums from the chunks'."""
-        for node in self.plan[level].barriers:
+        for node in self.network.segments[level].barriers:
             layer = node.layer
             assert isinstance(layer, BatchLayer)
             self.sums[node.index] = layer.combine_backward(self._in_order(node))
 
     def abandon(self, chunk: Chunk, ctx: Context) -> None:
         """Give back all that a chunk holds, without a backward pass."""
-        for node in self.engine.graph.nodes:
+        for node in self.network.graph.nodes:
             if node.index in chunk.saved:
                 chunk.give_saved(chunk.saved.pop(node.index), ctx.workspace)
         chunk.release(list(chunk.values), ctx.workspace)
@@ -176,16 +175,20 @@ class Pass:
         """Show a context the node whose turn it is."""
         index = step.node.index
         ctx.layer_index = index
-        ctx.params = self.params.views[index]
-        ctx.buffers = self.params.buffer_views[index]
+        ctx.params = self.network.params.views[index]
+        ctx.buffers = self.network.params.buffer_views[index]
         ctx.inplace = step.inplace
         ctx.need_dx = step.need_dx
         ctx.statistics = self.statistics.get(index)
         if ctx.worker_grads is not None:
             ctx.grads = ctx.worker_grads[index]
+        if step.node.layer.prepared is not None:
+            ctx.prepared = self.network.prepared.arrays[index]
+            if ctx.worker_prepared_grads is not None:
+                ctx.prepared_grad = ctx.worker_prepared_grads[index]
 
     def _steps_of(self, level: int) -> dict[int, Step]:
-        return {step.node.index: step for step in self.plan[level].steps}
+        return {step.node.index: step for step in self.network.segments[level].steps}
 
     def _keep_partial(self, node: Node, chunk: Chunk, sums: Array) -> None:
         self._partials[node.index][chunk.start] = sums

@@ -46,6 +46,7 @@ class Optimizer:
         with np.errstate(over="ignore", invalid="ignore"):
             for block in _blocks(gradient.size, BLOCK):
                 self._update(block, self.params.flat[block], gradient[block], lr)
+        self.params.touch()
 
     def _update(self, block: slice, param: Array, grad: Array, lr: float) -> None:
         raise NotImplementedError

@@ -37,8 +37,7 @@ def estimate_statistics(
 
     Which images depends on (seed, epoch) only. Training's own statistics are left alone.
     """
-    evaluated.flat[:] = engine.params.flat
-    evaluated.flat_buffers[:] = engine.params.flat_buffers
+    evaluated.copy_from(engine.params)
     loader = materials.train_loader
     size = max(SMALL_BATCH, config.train.batch_size)
     loader = Loader(loader.split, loader.cache, size, loader.threads, loader.on_corrupt)
@@ -55,3 +54,4 @@ def estimate_statistics(
         buffers = evaluated.buffer_views[index]
         buffers["running_mean"][...] = together.mean
         buffers["running_var"][...] = together.unbiased_var
+    evaluated.touch()

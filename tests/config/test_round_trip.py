@@ -138,6 +138,16 @@ def test_any_config_comes_back(document: dict[str, Any]) -> None:
     assert Config.model_validate(plain_config(config)) == config
 
 
+@pytest.mark.parametrize(
+    "name", ["1e3", "0E0", "none", "None", "no", "0o17", "010", "~", "a: b", "\x85", "\u2028", "ü"]
+)
+def test_class_names_stay_words(name: str) -> None:
+    document = {"model": {"layers": ["relu"]}, "data": {"classes": [name, "other"]}}
+    text = config_text(validate_config(document, "a"))
+    again = validate_config(parse_yaml(text, "b"), "b")
+    assert again.data.classes == (name, "other")
+
+
 def test_from_file_to_file(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
     first = tmp_path / "a.yaml"

@@ -69,6 +69,7 @@ class Layer:
         is_view: the output shares the input's memory.
         takes_tuple: it has several inputs.
         muladds: multiply-adds for one image, as `cnn summary` counts them.
+        prepared: shape of what `prepare` makes of the parameters, such as transformed weights.
     """
 
     kind: ClassVar[str] = ""
@@ -83,8 +84,17 @@ class Layer:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[BufferSpec, ...] = ()
     muladds: int = 0
+    prepared: Shape | None = None
 
     def __init__(self, in_shape: Any, **arguments: Any) -> None:
+        raise NotImplementedError
+
+    def prepare(self, params: dict[str, Array], out: Array) -> None:
+        """Write into `out`, of shape `prepared`, what every chunk of a step needs alike."""
+        raise NotImplementedError
+
+    def collect(self, prepared_grad: Array, grads: dict[str, Array]) -> None:
+        """Write the parameters' gradients from that of `prepared`, summed over the chunks."""
         raise NotImplementedError
 
     def forward(self, x: Any, ctx: Context) -> tuple[Array, Any]:

@@ -1,0 +1,94 @@
+"""Batch normalization folded into the convolution before it, for evaluation.
+
+With running statistics, batch normalization is an affine map of each channel, and so is the bias:
+y = scale·(W x + b) + shift = (scale·W) x + (scale·b + shift). The layer costs nothing then.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+
+import numpy as np
+
+from cnn_cli.nn.graph import IMAGE, Graph, Node
+from cnn_cli.nn.layers.base import Layer, ParamSpec
+from cnn_cli.nn.layers.conv import Conv
+from cnn_cli.nn.layers.norm import BatchNorm
+from cnn_cli.nn.params import Parameters
+
+
+class FoldedNetwork:
+    """A network for evaluation, without the batch normalizations that follow a convolution.
+
+    Attributes:
+        graph: the shorter list of nodes; those that stay keep their names.
+        params: for that graph; `refresh` brings them up to date.
+    """
+
+    def __init__(self, graph: Graph, source: Parameters) -> None:
+        self.source = source
+        # Per node of the short graph, the node it was and the batchnorm it took in.
+        self._origin: list[tuple[Node, Node | None]] = []
+        self.graph = self._shorten(graph)
+        self.params = Parameters(self.graph, source.dtype)
+        self._version: int | None = None
+
+    def refresh(self) -> None:
+        """Take over the source's parameters, if they have changed."""
+        if self._version == self.source.version:
+            return
+        self._version = self.source.version
+        for i, (node, norm) in enumerate(self._origin):
+            for ours, theirs in (
+                (self.params.views[i], self.source.views[node.index]),
+                (self.params.buffer_views[i], self.source.buffer_views[node.index]),
+            ):
+                for name, view in theirs.items():
+                    ours[name][...] = view
+            if norm is not None:
+                self._fold(i, node, norm)
+        self.params.touch()
+
+    def _fold(self, i: int, node: Node, norm: Node) -> None:
+        assert isinstance(norm.layer, BatchNorm)
+        affine, running = self.source.views[norm.index], self.source.buffer_views[norm.index]
+        scale = affine["weight"] / np.sqrt(running["running_var"] + norm.layer.eps)
+        shift = affine["bias"] - running["running_mean"] * scale
+        ours = self.params.views[i]
+        ours["weight"] *= scale  # (kh, kw, c, o): by output channel
+        ours["bias"][...] = scale * self.source.views[node.index].get("bias", 0.0) + shift
+
+    def _shorten(self, graph: Graph) -> Graph:
+        readers = [0] * len(graph.nodes)
+        for node in graph.nodes:
+            for tensor in node.inputs:
+                if tensor != IMAGE:
+                    readers[tensor] += 1
+        moved = {IMAGE: IMAGE}
+        nodes: list[Node] = []
+        for node in graph.nodes:
+            before = node.inputs[0]
+            if (
+                isinstance(node.layer, BatchNorm)
+                and before != IMAGE
+                and isinstance(graph.nodes[before].layer, Conv)
+                and readers[before] == 1
+            ):
+                at = moved[node.index] = moved[before]
+                nodes[at] = replace(nodes[at], layer=_with_bias(nodes[at].layer))
+                self._origin[at] = (graph.nodes[before], node)
+                continue
+            moved[node.index] = len(nodes)
+            inputs = tuple(moved[tensor] for tensor in node.inputs)
+            nodes.append(replace(node, index=len(nodes), inputs=inputs))
+            self._origin.append((node, None))
+        return Graph(tuple(nodes), graph.in_shape, graph.classes)
+
+
+def _with_bias(layer: Layer) -> Layer:
+    layer = copy(layer)
+    if all(spec.name != "bias" for spec in layer.params):
+        weight = layer.params[0]
+        layer.params = (*layer.params, ParamSpec("bias", weight.shape[-1:], "bias", weight.fan_in))
+    return layer

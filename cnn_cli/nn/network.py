@@ -1,0 +1,32 @@
+"""A graph with its parameters, planned and ready to be passed through."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.plan import Segment, plan_segments
+from cnn_cli.nn.prepared import Prepared
+from cnn_cli.nn.team import Team
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """What a pass runs through.
+
+    Attributes:
+        segments: of the graph's nodes, cut for training or for evaluation.
+        prepared: what layers make of `params` once a step.
+    """
+
+    graph: Graph
+    params: Parameters
+    segments: tuple[Segment, ...]
+    prepared: Prepared
+    training: bool
+
+    @classmethod
+    def open(cls, graph: Graph, params: Parameters, team: Team, *, training: bool) -> Network:
+        segments = plan_segments(graph, training=training)
+        return cls(graph, params, segments, Prepared(graph, params, team), training)

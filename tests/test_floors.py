@@ -1,0 +1,282 @@
+"""The floors of the house: imports point down only, and only the command line prints."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = "cnn_cli"
+
+# From the top; modules of one floor do not import each other's packages.
+FLOORS: list[set[str]] = [
+    {"__main__"},
+    {"cli"},
+    {"report"},
+    {"export"},
+    {"training"},
+    {"data", "nn"},
+    {"config"},
+    {"errors", "rng", "system", "files", "__init__"},
+]
+# Inside nn: what each part may import of the package.
+NN_PARTS = {
+    "nn.kernels": ["nn.kernels", "nn.types", "errors", "rng", "system"],
+    "nn.layers": [
+        "nn.layers",
+        "nn.kernels",
+        "nn.types",
+        "nn.context",
+        "nn.workspace",
+        "errors",
+        "rng",
+        "system",
+    ],
+    "nn.context": ["nn.types", "nn.workspace"],
+    "nn.workspace": ["nn.types"],
+    "nn.types": [],
+}
+# Import names that differ from the name of the distribution.
+DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "pydantic_core": "pydantic"}
+THREADS = {"threading", "_thread", "concurrent", "multiprocessing", "threadpoolctl"}
+PRINTERS = {"input", "breakpoint", "exit", "quit"}
+EXITS = {("sys", "exit"), ("os", "_exit"), ("os", "abort")}
+STREAMS = {("sys", "stdout"), ("sys", "stderr"), ("sys", "stdin")}
+
+
+def files() -> list[Path]:
+    return sorted((ROOT / PACKAGE).rglob("*.py"))
+
+
+def module_of(path: Path) -> str:
+    """`nn.layers.conv` for cnn_cli/nn/layers/conv.py; a package is its own name."""
+    parts = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
+    return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(encoding="utf-8"), str(path))
+
+
+def imports(node: ast.AST) -> Iterator[tuple[str, int]]:
+    """Full names of all modules that are imported, inside functions too, and the lines."""
+    for statement in ast.walk(node):
+        if isinstance(statement, ast.Import):
+            for alias in statement.names:
+                yield alias.name, statement.lineno
+        elif isinstance(statement, ast.ImportFrom):
+            assert statement.level == 0, f"line {statement.lineno}: imports name their module"
+            assert statement.module is not None
+            for alias in statement.names:
+                # `from cnn_cli import data` imports cnn_cli.data.
+                yield f"{statement.module}.{alias.name}", statement.lineno
+
+
+def own_imports(node: ast.AST) -> Iterator[tuple[str, int]]:
+    """Names below the package, as `nn.layers.conv.Conv`."""
+    for name, line in imports(node):
+        if name.startswith(f"{PACKAGE}."):
+            yield name.removeprefix(f"{PACKAGE}."), line
+
+
+def floor_of(module: str) -> int:
+    top = module.split(".", maxsplit=1)[0]
+    for number, floor in enumerate(FLOORS):
+        if top in floor:
+            return number
+    # What stands in cnn_cli/__init__.py, such as the version.
+    assert not (ROOT / PACKAGE / top).exists(), f"{top} belongs to no floor"
+    assert not (ROOT / PACKAGE / f"{top}.py").exists(), f"{top} belongs to no floor"
+    return floor_of("__init__")
+
+
+def within(name: str, parts: list[str]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+def upward(module: str, node: ast.AST) -> list[str]:
+    """Imports of a module that do not point down."""
+    here = floor_of(module)
+    return [
+        f"{module} line {line}: {name}"
+        for name, line in own_imports(node)
+        if not (
+            floor_of(name) > here
+            or name.split(".")[0] == module.split(".", maxsplit=1)[0]
+            or here == len(FLOORS) - 1 == floor_of(name)
+        )
+    ]
+
+
+def foreign(module: str, node: ast.AST, part: str) -> list[str]:
+    """Imports of a part of nn that it has no business with."""
+    return [
+        f"{module} line {line}: {name}"
+        for name, line in own_imports(node)
+        if not within(name, NN_PARTS[part])
+    ]
+
+
+def loud(module: str, node: ast.AST) -> list[str]:
+    """Where a module prints, reads from the terminal or ends the process."""
+    found = []
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Name(id="print" | "SystemExit" as name):
+                found.append(f"{module} line {inner.lineno}: {name}")
+            case ast.Call(func=ast.Name(id=name)) if name in PRINTERS:
+                found.append(f"{module} line {inner.lineno}: {name}")
+            case ast.Attribute(value=ast.Name(id=owner), attr=name):
+                if (owner, name) in EXITS | STREAMS:
+                    found.append(f"{module} line {inner.lineno}: {owner}.{name}")
+            case ast.ImportFrom(module="sys" | "os" as owner, names=aliases):
+                found += [
+                    f"{module} line {inner.lineno}: {owner}.{alias.name}"
+                    for alias in aliases
+                    if (owner, alias.name) in EXITS | STREAMS
+                ]
+    return found
+
+
+def undeclared(module: str, node: ast.AST, declared: set[str]) -> list[str]:
+    """Imports of packages that nobody promised to install."""
+    found = []
+    for name, line in imports(node):
+        top = name.split(".")[0]
+        known = top == PACKAGE or top in sys.stdlib_module_names
+        if not known and DISTRIBUTIONS.get(top, top) not in declared:
+            found.append(f"{module} line {line}: {top}")
+    return found
+
+
+def required() -> set[str]:
+    """Distributions that every installation has."""
+    return {_name(line) for line in _project()["dependencies"]}
+
+
+def extras() -> set[str]:
+    """Distributions that some installations have, apart from the tools for developing this."""
+    groups = _project().get("optional-dependencies", {})
+    return {_name(line) for extra, lines in groups.items() if extra != "dev" for line in lines}
+
+
+def _project() -> dict[str, Any]:
+    found = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert isinstance(found, dict)
+    return found
+
+
+def _name(requirement: str) -> str:
+    found = re.match(r"[A-Za-z0-9_-]+", requirement)
+    assert found is not None
+    return found[0]
+
+
+def test_the_package_is_found() -> None:
+    assert {"errors", "nn.layers.base", "nn.kernels", "config"} <= {module_of(p) for p in files()}
+
+
+@pytest.mark.parametrize("path", files(), ids=module_of)
+def test_imports_point_down(path: Path) -> None:
+    assert upward(module_of(path), tree(path)) == []
+
+
+@pytest.mark.parametrize("part", NN_PARTS)
+def test_parts_of_nn_know_what_is_below_them_only(part: str) -> None:
+    paths = [path for path in files() if within(module_of(path), [part])]
+    assert paths
+    assert [line for path in paths for line in foreign(module_of(path), tree(path), part)] == []
+
+
+def test_layers_and_kernels_know_nothing_of_threads() -> None:
+    for path in files():
+        if within(module_of(path), ["nn.kernels", "nn.layers"]):
+            assert THREADS.isdisjoint(name.split(".")[0] for name, _ in imports(tree(path))), path
+
+
+@pytest.mark.parametrize("path", files(), ids=module_of)
+def test_only_the_command_line_prints_and_exits(path: Path) -> None:
+    if floor_of(module_of(path)) > floor_of("cli"):
+        assert loud(module_of(path), tree(path)) == []
+
+
+@pytest.mark.parametrize("path", files(), ids=module_of)
+def test_nothing_is_imported_that_is_not_installed(path: Path) -> None:
+    assert {"numpy", "pillow", "pyyaml"} <= required()
+    assert undeclared(module_of(path), tree(path), required() | extras()) == []
+
+
+@pytest.mark.parametrize("path", files(), ids=module_of)
+def test_extras_are_imported_only_where_they_are_used(path: Path) -> None:
+    """Not when the module is: the program must start without them."""
+    top_level = ast.Module(
+        [node for node in tree(path).body if isinstance(node, ast.Import | ast.ImportFrom)], []
+    )
+    assert undeclared(module_of(path), top_level, required()) == []
+
+
+def test_torch_is_a_reference_and_never_used() -> None:
+    assert "torch" not in required() | extras()
+    for path in files():
+        tops = {name.split(".")[0] for name, _ in imports(tree(path))}
+        assert tops.isdisjoint({"torch", "torchvision", "tensorflow", "jax"}), path
+
+
+@pytest.mark.parametrize(
+    ("module", "line"),
+    [
+        ("nn.plan", "from cnn_cli.training import trainer"),
+        ("nn.plan", "from cnn_cli import data"),
+        ("nn.plan", "import cnn_cli.data.loader"),
+        ("data.loader", "def f():\n    from cnn_cli.nn.types import Array"),
+        ("config.load", "from cnn_cli.nn.types import Array"),
+        ("errors", "from cnn_cli.config import Config"),
+        ("training.run", "from cnn_cli.cli.output import say"),
+    ],
+)
+def test_an_import_that_points_up_is_noticed(module: str, line: str) -> None:
+    assert len(upward(module, ast.parse(line))) == 1
+
+
+def test_imports_that_point_down_are_fine() -> None:
+    source = "from cnn_cli import __version__\nfrom cnn_cli.errors import CnnError\nimport os"
+    for module in ("cli.main", "nn.plan", "data.loader", "config.load", "files"):
+        assert upward(module, ast.parse(source)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "print('x')",
+        "import sys\nsys.exit(1)",
+        "from sys import exit",
+        "raise SystemExit",
+        "exit(1)",
+        "os._exit(1)",
+        "sys.stderr.write('x')",
+        "show = print",
+    ],
+)
+def test_a_loud_line_is_noticed(line: str) -> None:
+    assert len(loud("nn.plan", ast.parse(line))) == 1
+
+
+def test_an_undeclared_package_is_noticed() -> None:
+    source = ast.parse("import numpy\nfrom PIL import Image\nimport scipy.ndimage\nimport json")
+    assert undeclared("nn.plan", source, {"numpy", "pillow"}) == ["nn.plan line 3: scipy"]
+
+
+def test_a_kernel_that_knows_a_layer_is_noticed() -> None:
+    source = ast.parse("from cnn_cli.nn.types import Array\nfrom cnn_cli.nn.layers import LAYERS")
+    assert foreign("nn.kernels.conv", source, "nn.kernels") == [
+        "nn.kernels.conv line 2: nn.layers.LAYERS"
+    ]
