@@ -265,3 +265,11 @@ class Config(Frozen):
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig
     train: TrainConfig = TrainConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_section(cls, value: Any) -> Any:
+        """A section with no key under it has its defaults."""
+        if isinstance(value, dict):
+            return {key: {} if part is None else part for key, part in value.items()}
+        return value

@@ -58,7 +58,7 @@ class Classifier:
             DataError: it is absent, damaged, or does not fit its own config.
         """
         file = resolve_checkpoint(Path(path))
-        checkpoint = load_checkpoint(file)
+        checkpoint = load_checkpoint(file, ("model", "precise_bn"))
         meta = checkpoint.meta
         preprocess = Preprocess(**meta["preprocess"])
         classes = tuple(meta["classes"])

@@ -72,7 +72,7 @@ class Trainer:
         initialize(self.params, config.train.seed, config.model.init)
         if options.weights is not None and checkpoint is None:
             start = load_checkpoint(options.weights)
-            self.params.load(start.groups["model"], str(options.weights))
+            self.params.load(start.groups.get("model", {}), str(options.weights))
         self.optimizer = make_optimizer(config.train.optimizer, self.params)
         if checkpoint is not None:
             self._restore(checkpoint)
@@ -193,6 +193,7 @@ class Trainer:
     def _end_epoch(self) -> None:
         """Evaluate, and save what was reached."""
         state = self.state
+        self._check_weights()
         if self.evaluated is not self.params:
             estimate_statistics(
                 self.engine, self.evaluated, self.materials, self.config, state.epoch
@@ -200,6 +201,8 @@ class Trainer:
         evaluation: Evaluation | None = None
         if self.materials.val_loader is not None:
             evaluation = evaluate(self.engine, self.materials.val_loader, self.evaluated)
+            if not len(evaluation.labels):
+                evaluation = None  # not one image could be read
         row = EpochRow(
             epoch=state.epoch + 1,
             train_loss=state.sums.mean_loss,
@@ -228,7 +231,18 @@ class Trainer:
         self._write_reports()
         self.progress.epoch(row, best)
 
+    def _check_weights(self) -> None:
+        """Nothing is saved that could not be used."""
+        if not (
+            np.isfinite(self.params.flat).all() and np.isfinite(self.params.flat_buffers).all()
+        ):
+            place = f"epoch {self.state.epoch + 1}, step {self.state.batch}"
+            raise DivergedError(
+                place, "the weights must be finite; try a smaller train.optimizer.lr"
+            )
+
     def _save_last(self, *, mid_epoch: bool = False) -> None:
+        self._check_weights()
         groups = {"model": _model(self.params), "optimizer": self.optimizer.named_state()}
         if self.evaluated is not self.params and not mid_epoch and self.state.epoch:
             groups["precise_bn"] = self.evaluated.named_buffers()

@@ -86,7 +86,10 @@ class RunFolder:
         remove_stale_temporaries(self.path)
         if self._overwrite:
             for name in OWN_FILES:
-                (self.path / name).unlink(missing_ok=True)
+                try:
+                    (self.path / name).unlink(missing_ok=True)
+                except OSError as error:
+                    raise DataError(self.path / name, "cannot be deleted", reason(error)) from error
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from pydantic import TypeAdapter, ValidationError
+
 from cnn_cli.errors import DataError
 from cnn_cli.training.progress import EpochRow, TrainResult
 
@@ -86,7 +88,6 @@ class TrainingState:
             DataError: it is not a training's checkpoint, or it is damaged.
         """
         try:
-            values = dict(meta["state"])
-            return cls(**(values | {"sums": EpochSums(**values["sums"])}))
-        except (KeyError, TypeError, ValueError) as error:
+            return TypeAdapter(cls).validate_python(meta.get("state"))
+        except ValidationError as error:
             raise DataError(place, "must be a checkpoint that training can go on from") from error

@@ -300,6 +300,22 @@ def test_divergence(pictures: Path, tmp_path: Path) -> None:
     assert str(caught.value).startswith("epoch 1, step 2: the loss must be finite; try a smaller")
 
 
+def test_divergence_in_the_last_step_of_an_epoch_is_not_saved(
+    pictures: Path, tmp_path: Path
+) -> None:
+    keys: dict[str, Any] = {"batch_size": 60, "scheduler": "constant"}
+    run(pictures, tmp_path / "run", epochs=1, **keys)
+    before = weights(tmp_path / "run")
+    keys["optimizer"] = {"type": "sgd", "lr": 1e300}
+    with pytest.raises(DivergedError) as caught:
+        run(pictures, tmp_path / "other", epochs=1, **keys)
+    assert str(caught.value) == (
+        "epoch 1, step 1: the weights must be finite; try a smaller train.optimizer.lr."
+    )
+    assert not (tmp_path / "other" / "last.npz").exists()
+    assert weights(tmp_path / "run") == before
+
+
 def test_bad_files_are_left_out_and_listed(tmp_path: Path) -> None:
     pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
     bad = pictures / "train" / "dark" / "broken.png"
