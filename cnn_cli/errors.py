@@ -104,6 +104,15 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
+def size_text(nbytes: float) -> str:
+    """`1.5 GB`, `83.2 MB`: in the largest unit of 1000 that leaves a whole number before it."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if nbytes < 1000:
+            return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.1f} {unit}"
+        nbytes /= 1000
+    return f"{nbytes:,.1f} TB"
+
+
 def reason(error: BaseException) -> str:
     """Why the operating system refused, without the path it repeats."""
     if isinstance(error, OSError) and error.strerror:

@@ -31,11 +31,11 @@ def write_atomic(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> 
         DataError: the file cannot be written; it is as it was, and nothing is left beside it.
     """
     try:
-        target = Path(os.path.realpath(path))
-        if _is_special(target):
-            with target.open("wb") as device:
+        if _is_special(Path(path)):  # asked of the path as given: a pipe's real name is no file
+            with Path(path).open("wb") as device:
                 _fill(device, data)
             return
+        target = Path(os.path.realpath(path))
         temporary, file = _open_temporary(target.parent)
         try:
             with file:

@@ -12,7 +12,6 @@ from pydantic import ValidationError
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.messages import config_error, place, show
 from cnn_cli.config.models import OPTIMIZERS, SCHEDULERS, Config
-from cnn_cli.config.yaml12 import dump_yaml, parse_yaml
 from cnn_cli.errors import ConfigError, UsageError, reason
 
 MAX_BYTES = 10_000_000
@@ -33,6 +32,8 @@ def load_config(
         ConfigError: what is wrong, in one line.
         UsageError: an override without ``=``.
     """
+    from cnn_cli.config.yaml12 import parse_yaml  # a checkpoint's config is read without it
+
     source = str(path)
     document = _read(Path(path), source)
     _absolute_root(document, Path(path).resolve().parent)
@@ -71,10 +72,14 @@ def plain_config(config: Config) -> dict[str, Any]:
 
 def config_text(config: Config) -> str:
     """The whole config as a YAML file that `load_config` reads back."""
+    from cnn_cli.config.yaml12 import dump_yaml
+
     return dump_yaml(plain_config(config))
 
 
 def _read(path: Path, source: str) -> dict[Any, Any]:
+    from cnn_cli.config.yaml12 import parse_yaml
+
     try:
         with path.open("rb") as file:
             raw = file.read(MAX_BYTES + 1)

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.decode import ImageError, Pixels, Preprocess, load_image
-from cnn_cli.errors import ConfigError, DataError, reason
+from cnn_cli.errors import ConfigError, DataError, reason, size_text
 from cnn_cli.system import available_memory, in_memory, user_cache_folder
 
 SMALL_FILE = 4096
@@ -81,7 +81,7 @@ class ImageCache:
                 return cls("ram", paths, pre, np.empty(shape, np.uint8))
             if mode == "ram":
                 rule = "must be auto, disk or none where decoded images do not fit in memory"
-                got = f"ram, which takes {_size(need)} of {_size(budget)}"
+                got = f"ram, which takes {size_text(need)} of {size_text(budget)}"
                 raise ConfigError("data.cache", rule, got)
         if mode != "none" and need:
             images = _on_disk(shape, folder, forced=mode == "disk")
@@ -169,7 +169,7 @@ def _on_disk(shape: tuple[int, ...], folder: Path | None, forced: bool) -> Pixel
             place.mkdir(parents=True, exist_ok=True)
             free = shutil.disk_usage(place).free
             if need > free // (1 if forced else 2):
-                problem = f"{_size(free)} free in {place} and {_size(need)} needed"
+                problem = f"{size_text(free)} free in {place} and {size_text(need)} needed"
                 continue
             if not forced and in_memory(place):
                 continue
@@ -194,7 +194,3 @@ def _reserve(file: int, nbytes: int) -> None:
         os.posix_fallocate(file, 0, nbytes)
     else:  # macOS
         os.ftruncate(file, nbytes)
-
-
-def _size(nbytes: int) -> str:
-    return f"{nbytes / 1e9:.1f} GB"

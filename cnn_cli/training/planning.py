@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from cnn_cli.config import Config
+from cnn_cli.errors import size_text
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.system import cpu_count
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.run import choose_folder
-from cnn_cli.training.session import check_memory, class_weights, gigabytes, open_network
+from cnn_cli.training.session import check_memory, class_weights, open_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ class TrainingPlan:
             f"parameters   {self.parameters:,}",
             f"steps        {self.epochs} epochs of {self.steps_per_epoch:,}",
             f"threads      {self.threads}",
-            f"memory       about {gigabytes(self.memory_bytes)}, cached images apart",
+            f"memory       about {size_text(self.memory_bytes)}, cached images apart",
         ]
 
 

@@ -79,8 +79,10 @@ class RunFolder:
         self.path = path
         self._overwrite = overwrite
         self._lock: int | None = None
+        self._made = False
 
     def __enter__(self) -> RunFolder:
+        self._made = not self.path.exists()
         check_writable_folder(self.path)
         self._lock = _lock(self.path / LOCK)
         remove_stale_temporaries(self.path)
@@ -94,6 +96,10 @@ class RunFolder:
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
+            if self._made and [entry.name for entry in self.path.iterdir()] == [LOCK]:
+                # Nothing came of it: leave no folder that looks like a run.
+                (self.path / LOCK).unlink()
+                self.path.rmdir()
             os.close(self._lock)
             self._lock = None
 

@@ -15,7 +15,7 @@ from cnn_cli.data.dataset import Dataset, Split, open_dataset
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.loader import Loader
 from cnn_cli.data.statistics import channel_statistics
-from cnn_cli.errors import ConfigError
+from cnn_cli.errors import ConfigError, size_text
 from cnn_cli.nn.graph import Graph, build_graph
 from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.types import Array
@@ -84,12 +84,8 @@ def check_memory(config: Config, graph: Graph, source: str, threads: int) -> int
     have = available_memory()
     if need > have:
         rule = "the network needs more memory than there is"
-        raise ConfigError(f"{source}: model", rule, f"{gigabytes(need)} of {gigabytes(have)}")
+        raise ConfigError(f"{source}: model", rule, f"{size_text(need)} of {size_text(have)}")
     return need
-
-
-def gigabytes(nbytes: int) -> str:
-    return f"{nbytes / 1e9:,.2f} GB"
 
 
 def open_materials(

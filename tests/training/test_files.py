@@ -172,3 +172,14 @@ def test_leftovers_of_ended_processes_are_removed(tmp_path: Path) -> None:
     remove_stale_temporaries(tmp_path)
     assert names(tmp_path) == sorted(kept)
     remove_stale_temporaries(tmp_path / "absent")
+
+
+def test_a_pipe_behind_a_link_is_written_directly(tmp_path: Path) -> None:
+    """As `--output /dev/stdout | ...`: the real name of a pipe is no file."""
+    reading, writing = os.pipe()
+    try:
+        write_atomic(f"/dev/fd/{writing}", b"content")
+        assert os.read(reading, 100) == b"content"
+    finally:
+        os.close(reading)
+        os.close(writing)

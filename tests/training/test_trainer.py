@@ -357,6 +357,7 @@ def test_too_little_memory_is_said_before_anything_is_allocated(
     options = TrainOptions(out=tmp_path / "run", threads=1)
     with pytest.raises(ConfigError, match=r"x\.yaml: model: the network needs more memory"):
         train(config, "x.yaml", options, Requests(), Watch())
+    assert not (tmp_path / "run").exists()
     with pytest.raises(ConfigError, match=r"x\.yaml: model: the network needs more memory"):
         plan_training(config, "x.yaml", options)
 

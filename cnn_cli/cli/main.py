@@ -1,0 +1,138 @@
+"""The `cnn` program: which command it is, and how it ends.
+
+What a command needs is imported when it runs, so that `cnn --help` and `cnn predict` are quick.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from itertools import takewhile
+from typing import Annotated
+
+import typer
+
+from cnn_cli import __version__
+from cnn_cli.cli import eval as eval_command
+from cnn_cli.cli import later, output, predict, summary, train
+from cnn_cli.cli.commands import Command, Group
+from cnn_cli.cli.options import Debug
+from cnn_cli.cli.signals import TERMINATED, Terminated, end_at_sigterm
+from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
+
+NAME = "cnn"
+EXAMPLES = """\b
+Example:
+  cnn train configs/small.yaml
+  cnn eval --ckpt runs/small
+  cnn predict photo.jpg --ckpt runs/small
+"""
+
+
+app = typer.Typer(
+    name=NAME,
+    cls=Group,
+    help="Train, evaluate and run convolutional image classifiers, in plain NumPy.",
+    epilog=EXAMPLES,
+    invoke_without_command=True,
+    add_completion=False,  # its options have pydantic imported, whatever the command is
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+for _command in (train, eval_command, predict, summary):
+    app.command(_command.NAME, cls=Command, epilog=_command.EXAMPLES)(_command.command)
+later.add_to(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.write(f"{NAME} {__version__}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        raise UsageError("COMMAND", "must be train, eval, predict or summary", "nothing")
+
+
+def main() -> None:
+    """Run the program on its command line and exit."""
+    output.prepare_streams()
+    # Both save start-up time: pydantic would read the metadata of every installed package in
+    # search of plugins, and OpenBLAS start threads that the engine, which has its own, never uses.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    code = run(sys.argv[1:])
+    output.abandon_stdout()
+    sys.exit(code)
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run a command line; errors are printed as one line on stderr.
+
+    Args:
+        arguments: what stands after the program's name.
+
+    Returns:
+        The exit code.
+    """
+    debug = "--debug" in takewhile(lambda argument: argument != "--", arguments)
+    try:
+        with end_at_sigterm():
+            code = _invoke(list(arguments))
+            output.flush()
+    except Terminated:
+        return TERMINATED
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
+    except BrokenPipeError:
+        return ExitCode.PIPE
+    except Exception as error:
+        if debug:
+            import traceback
+
+            traceback.print_exc()
+        known = as_known(error)
+        if known is None:
+            text = f"{type(error).__name__}: {error}"
+            output.say(f"cnn: internal error: {text}{'' if debug else ' (--debug shows where)'}")
+            return ExitCode.INTERNAL
+        output.say(f"cnn: {known.line()}")
+        return known.code
+    return code
+
+
+def _invoke(arguments: list[str]) -> int:
+    try:
+        command = typer.main.get_command(app)
+        with command.make_context(NAME, arguments) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return ExitCode.OK
+
+
+def as_known(error: Exception) -> CnnError | None:
+    """An exception as the error that is printed; None for what should not have come this far."""
+    match error:
+        case CnnError():
+            return error
+        case MemoryError():
+            rule = "there must be enough; smaller images, batches or layers take less"
+            return ConfigError("memory", rule, reason(error) if str(error) else None)
+        case OSError() if error.filename is not None:
+            return DataError(os.fsdecode(error.filename), "cannot be used", reason(error))
+        case OSError() if error.errno is not None:
+            return DataError("output", "cannot be written", reason(error))
+    return None

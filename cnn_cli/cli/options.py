@@ -1,0 +1,42 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnn_cli.cli import values
+
+Checkpoint = Annotated[
+    Path,
+    typer.Option(
+        "--ckpt",
+        metavar="FILE",
+        parser=values.path("--ckpt"),
+        help="A checkpoint (.npz), or a run folder: its best.npz, else its last.npz.",
+        show_default=False,
+    ),
+]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        metavar="N",
+        parser=values.whole("--batch-size", 1),
+        help="Images that go through the network together.",
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        parser=values.whole("--threads", 1, below=4097),
+        help="Default: the cores this process may use.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")]

@@ -1,0 +1,109 @@
+"""What the program writes: results on stdout, all else on stderr, files in one step."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import stat
+import sys
+from pathlib import Path
+from typing import Any
+
+from cnn_cli.errors import DataError, printable, reason
+
+
+def write(text: str) -> None:
+    """Put a result, which may end anywhere within a line, on stdout.
+
+    Raises:
+        BrokenPipeError: the reader is gone.
+        DataError: stdout cannot be written for another reason.
+    """
+    if sys.stdout is None:
+        raise DataError("stdout", "cannot be written", "a closed stream")
+    try:
+        sys.stdout.write(text)
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise DataError("stdout", "cannot be written", reason(error)) from error
+
+
+def flush() -> None:
+    """Send what was written on its way; errors as in `write`."""
+    if sys.stdout is None:
+        return
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise DataError("stdout", "cannot be written", reason(error)) from error
+
+
+def say(text: str) -> None:
+    """One line on stderr. Nobody there to read it is no reason to stop."""
+    with contextlib.suppress(OSError, ValueError):
+        print(printable(text), file=sys.stderr, flush=True)
+
+
+def json_line(value: Any) -> str:
+    """`value` as JSON on one line, ASCII whatever the names in it hold; NaN becomes null."""
+    return json.dumps(_finite(value), allow_nan=False)
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case dict():
+            return {key: _finite(child) for key, child in value.items()}
+        case list() | tuple():
+            return [_finite(child) for child in value]
+    return value
+
+
+def check_output(path: Path) -> None:
+    """Say early what would keep a file from being written; nothing is changed.
+
+    Raises:
+        DataError: it is a folder, or its own folder is not there or cannot be written to.
+    """
+    rule = "cannot be written"
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        folder = os.path.dirname(os.path.realpath(path))
+    else:
+        if stat.S_ISDIR(mode):
+            raise DataError(path, rule, "a folder")
+        # A file is replaced by a new one, a device or a pipe is written itself.
+        folder = os.path.dirname(os.path.realpath(path)) if stat.S_ISREG(mode) else str(path)
+    if not os.path.exists(folder):
+        raise DataError(path, rule, "no such folder")
+    if not os.access(folder, os.W_OK):
+        raise DataError(path, rule, "permission denied")
+
+
+def prepare_streams() -> None:
+    """Make sure that no name can keep stdout from being written, and no file becomes a stream."""
+    for descriptor in (0, 1, 2):
+        try:
+            os.fstat(descriptor)
+        except OSError:  # closed by the caller: the next file opened would take its place
+            os.open(os.devnull, os.O_RDWR)
+    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def abandon_stdout() -> None:
+    """Keep what is still buffered from being tried again, and failing again, at exit."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except (OSError, ValueError):
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)

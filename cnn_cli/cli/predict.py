@@ -1,0 +1,231 @@
+"""`cnn predict`: name what is in pictures, one after the other, however many there are."""
+
+from __future__ import annotations
+
+import io
+import sys
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from cnn_cli.cli import output, values
+from cnn_cli.cli.formats import FORMATS, Row, make_format
+from cnn_cli.cli.options import BatchSize, Checkpoint, Debug, Threads
+from cnn_cli.errors import DataError, ExitCode, UsageError, reason
+
+if TYPE_CHECKING:
+    from cnn_cli.data.decode import ImageError, Pixels
+    from cnn_cli.nn.engine import Engine
+    from cnn_cli.training.classifier import Classifier
+
+    Decoded = tuple[str, Pixels | ImageError]
+
+NAME = "predict"
+EXAMPLES = """\b
+Examples:
+  cnn predict photo.jpg --ckpt runs/small
+  cnn predict photos/ 'more/*.png' --ckpt model.npz --format csv --output labels.csv
+  find . -name '*.jpg' -print0 | cnn predict --from-file - -0 --ckpt model.npz --json
+"""
+
+
+def command(
+    ckpt: Checkpoint,
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[SOURCE]...",
+            parser=values.text,
+            help="Images, folders, patterns, or - for an image on stdin.",
+            show_default=False,
+        ),
+    ] = None,
+    from_file: Annotated[
+        str | None,
+        typer.Option(
+            "--from-file",
+            metavar="LIST",
+            parser=values.text,
+            help="A file with a path a line; - reads them from stdin.",
+        ),
+    ] = None,
+    nul: Annotated[
+        bool, typer.Option("-0", help="The paths of LIST end with NUL, as find -print0 writes.")
+    ] = False,
+    format_name: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="|".join(FORMATS),
+            parser=values.choice("--format", FORMATS),
+            help="Default: text, a line an image: path, label, probability.",
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    topk: Annotated[
+        int,
+        typer.Option(
+            "--topk",
+            metavar="K",
+            parser=values.whole("--topk", 1),
+            help="How many classes json and jsonl list; at most all.",
+        ),
+    ] = 5,
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            parser=values.path("--output"),
+            help="Write there, in one step at the end, and not to stdout.",
+        ),
+    ] = None,
+    min_prob: Annotated[
+        float,
+        typer.Option(
+            "--min-prob",
+            metavar="P",
+            parser=values.number("--min-prob", 1),
+            help="Leave the label empty below this probability.",
+        ),
+    ] = 0.0,
+    batch_size: BatchSize = 64,
+    threads: Threads = None,
+    debug: Debug = False,
+) -> None:
+    """Name what is in pictures.
+
+    An image that cannot be read is named on stderr; the others are done, and the exit code is 4.
+    """
+    sources = sources or []
+    _check(sources, from_file, nul, format_name, json)
+    from cnn_cli.files import write_atomic
+    from cnn_cli.system import cpu_count
+    from cnn_cli.training.classifier import Classifier
+
+    classifier = Classifier.load(ckpt)
+    if output_file is not None:
+        output.check_output(output_file)
+    few = from_file is None and len(sources) == 1 and not Path(sources[0]).is_dir()
+    threads = threads or (1 if few else cpu_count())
+    format_ = make_format("json" if json else format_name or "text")
+    bad = 0
+
+    def texts(engine: Engine, paths: BinaryIO | None) -> Iterator[str]:
+        nonlocal bad
+        yield format_.start()
+        images = _decoded(classifier, sources, paths, nul, threads)
+        for batch in _batched(images, batch_size):
+            rows = _predict(engine, classifier.classes, batch, topk, min_prob)
+            bad += sum(row.error is not None for row in rows)
+            yield "".join(map(format_.row, rows))
+        yield format_.end()
+
+    with _open_list(from_file) as paths, classifier.engine(threads) as engine:
+        if output_file is None:
+            for text in texts(engine, paths):
+                output.write(text)
+                output.flush()
+        else:
+            write_atomic(output_file, lambda file: _save(file, texts(engine, paths)))
+    if bad:
+        raise typer.Exit(ExitCode.DATA)
+
+
+def _check(
+    sources: list[str], from_file: str | None, nul: bool, format_name: str | None, json: bool
+) -> None:
+    """Refuse what contradicts itself."""
+    if not sources and from_file is None:
+        raise UsageError(NAME, "needs SOURCE or --from-file LIST", "nothing")
+    if "" in sources:
+        raise UsageError("SOURCE", "must be a path", "an empty one")
+    if from_file == "":
+        raise UsageError("--from-file", "must be a path", "an empty one")
+    if sources.count("-") + (from_file == "-") > 1:
+        raise UsageError("-", "stdin can be read once only")
+    if nul and from_file is None:
+        raise UsageError("-0", "goes with --from-file LIST")
+    if json and format_name not in (None, "json"):
+        raise UsageError("--json", "is short for --format json", f"--format {format_name} as well")
+
+
+def _decoded(
+    classifier: Classifier, sources: list[str], paths: BinaryIO | None, nul: bool, threads: int
+) -> Iterator[Decoded]:
+    """The images in their order, a few of them ahead."""
+    from cnn_cli.data.loader import decode_stream
+    from cnn_cli.data.sources import expand_sources, read_list
+
+    entries = expand_sources(sources, _stdin() if "-" in sources else None)
+    if paths is not None:
+        entries = chain(entries, expand_sources(read_list(paths, nul)))
+    return decode_stream(entries, classifier.preprocess, threads)
+
+
+@contextmanager
+def _open_list(path: str | None) -> Iterator[BinaryIO | None]:
+    """The file of paths; None without one."""
+    if path is None or path == "-":
+        yield None if path is None else _stdin()
+        return
+    try:
+        stream = open(path, "rb")  # noqa: SIM115 - closed below; what happens meanwhile is not its error
+    except (OSError, ValueError) as error:
+        raise DataError(path, "cannot be read", reason(error)) from error
+    with stream:
+        yield stream
+
+
+def _stdin() -> BinaryIO:
+    if sys.stdin is None:
+        raise DataError("stdin", "cannot be read", "a closed stream")
+    return sys.stdin.buffer
+
+
+def _batched(images: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
+    batch = []
+    for image in images:
+        batch.append(image)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _predict(
+    engine: Engine, classes: tuple[str, ...], batch: list[Decoded], topk: int, min_prob: float
+) -> list[Row]:
+    """The rows of some images, in their order; those that could not be read are named."""
+    import numpy as np
+
+    from cnn_cli.data.decode import ImageError
+    from cnn_cli.nn.loss import softmax
+    from cnn_cli.training.metrics import top_k
+
+    pixels = [image for _, image in batch if not isinstance(image, ImageError)]
+    probabilities = iter(softmax(engine.predict(np.stack(pixels)))) if pixels else iter(())
+    rows = []
+    for path, image in batch:
+        if isinstance(image, ImageError):
+            output.say(f"cnn: {image.line()}")
+            rows.append(Row(path, error=image.message))
+            continue
+        scores = next(probabilities)
+        best = tuple((classes[i], round(float(scores[i]), 8)) for i in top_k(scores[None], topk)[0])
+        label, prob = best[0]
+        rows.append(Row(path, label if scores.max() >= min_prob else None, prob, best))
+    return rows
+
+
+def _save(file: BinaryIO, texts: Iterable[str]) -> None:
+    stream = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+    for text in texts:
+        stream.write(text)
+    stream.flush()
+    stream.detach()  # else it would close the file, which is not its own

@@ -1,0 +1,84 @@
+"""What signals do to the commands.
+
+A signal that was ignored when the program started, as `nohup` does, stays ignored.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from cnn_cli.training.requests import Requests, StopReason
+
+TERMINATED = 128 + 15
+
+Handler = Callable[[int, FrameType | None], None]
+
+
+class Terminated(BaseException):
+    """SIGTERM came; raised wherever the main thread is, so that temporary files are removed."""
+
+
+@contextmanager
+def end_at_sigterm() -> Iterator[None]:
+    """Within it, SIGTERM raises `Terminated`."""
+
+    def end(number: int, frame: FrameType | None) -> None:
+        signal.signal(number, signal.SIG_DFL)
+        raise Terminated
+
+    with _handlers({"SIGTERM": end}):
+        yield
+
+
+@contextmanager
+def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
+    """Within it, signals ask the training to stop or to save; a second SIGINT stops at once."""
+    interrupts = 0
+
+    def stop(reason: StopReason) -> Handler:
+        return lambda number, frame: requests.ask_stop(reason)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts > 1:
+            raise KeyboardInterrupt
+        requests.ask_stop("interrupted")
+        if not quiet:
+            _announce(b"\ncnn: stopping after this step; a second interrupt stops at once\n")
+
+    def save(number: int, frame: FrameType | None) -> None:
+        requests.save = True
+
+    handlers = {
+        "SIGTERM": stop("terminated"),
+        "SIGHUP": stop("terminated"),
+        "SIGINT": interrupt,
+        "SIGUSR1": save,
+    }
+    with _handlers(handlers):
+        yield
+
+
+def _announce(line: bytes) -> None:
+    """Write past the buffer of stderr, which may be in use where the signal came."""
+    with suppress(OSError):
+        os.write(2, line)
+
+
+@contextmanager
+def _handlers(handlers: dict[str, Handler]) -> Iterator[None]:
+    before = {}
+    for name, handler in handlers.items():
+        number = getattr(signal, name, None)  # Windows has but a few
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, handler_before in before.items():
+            signal.signal(number, handler_before)

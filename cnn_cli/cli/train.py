@@ -1,0 +1,208 @@
+"""`cnn train`: from a config to a run folder."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cnn_cli.cli import output, values
+from cnn_cli.cli.gates import Gate, gate
+from cnn_cli.cli.options import Debug, Json
+from cnn_cli.cli.progress import watcher
+from cnn_cli.cli.signals import requests_from_signals
+from cnn_cli.errors import ExitCode, LockedError
+from cnn_cli.training.requests import Requests
+
+if TYPE_CHECKING:
+    from cnn_cli.training.progress import TrainResult
+
+NAME = "train"
+EXAMPLES = """\b
+Examples:
+  cnn train configs/small.yaml
+  cnn train configs/small.yaml --data photos train.epochs=3 data.image_size=64
+  cnn train configs/small.yaml --resume --time-limit 25m --quiet
+"""
+ENDS = {
+    "time limit": ExitCode.STOPPED,
+    "terminated": ExitCode.STOPPED,
+    "interrupted": ExitCode.INTERRUPTED,
+}
+
+
+def command(
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG", parser=values.text, help="A YAML file.", show_default=False
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            parser=values.override,
+            help="Values for the config's keys, as train.epochs=3.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="DIR", parser=values.path("--data"), help="Images: data.root."
+        ),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            parser=values.path("--out"),
+            help="The run folder. Default: runs/<config name>, then -2, -3, …",
+        ),
+    ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Delete the run that is in the run folder.")
+    ] = False,
+    epochs: Annotated[
+        int | None,
+        typer.Option(
+            "--epochs", metavar="N", parser=values.whole("--epochs"), help="train.epochs."
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            "-b",
+            metavar="N",
+            parser=values.whole("--batch-size", 1),
+            help="train.batch_size.",
+        ),
+    ] = None,
+    lr: Annotated[
+        float | None,
+        typer.Option("--lr", metavar="X", parser=values.number("--lr"), help="train.optimizer.lr."),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            parser=values.whole("--seed", below=2**63),
+            help="train.seed.",
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None,
+        typer.Option(
+            "--threads",
+            metavar="N",
+            parser=values.whole("--threads", 1, below=4097),
+            help="Default: the cores this process may use; with --resume, the run's own.",
+        ),
+    ] = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            "--backend",
+            metavar="numpy|fast",
+            parser=values.choice("--backend", ("numpy",), ("fast",)),
+            help="What computes.",
+        ),
+    ] = "numpy",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the run's last.npz, if it is there.")
+    ] = False,
+    weights: Annotated[
+        Path | None,
+        typer.Option(
+            "--weights",
+            metavar="CKPT",
+            parser=values.path("--weights"),
+            help="Start from this checkpoint's weights.",
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            "--time-limit",
+            metavar="TIME",
+            parser=values.duration("--time-limit"),
+            help="Save and stop, with 75, after 90s, 25m, 1h30m.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Check config, data and memory; train nothing."),
+    ] = False,
+    fail_under: Annotated[
+        Gate | None,
+        typer.Option(
+            "--fail-under",
+            metavar="top1=X",
+            parser=gate("top1", "top1=0.9"),
+            help="Exit with 6 where the best val_top1 is below.",
+        ),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Train a network as a config says, and save it in a run folder.
+
+    SIGINT, SIGTERM and SIGHUP save and stop; SIGUSR1 saves and goes on. --resume takes it up again.
+    """
+    requests = Requests()
+    if time_limit is not None:
+        requests.deadline = time.monotonic() + time_limit
+    settings: dict[str, Any] = {
+        "data.root": None if data is None else str(data),
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.optimizer.lr": lr,
+        "train.seed": seed,
+    }
+    with requests_from_signals(requests, quiet):
+        from cnn_cli.config import load_config
+        from cnn_cli.training.checkpoint import resolve_checkpoint
+        from cnn_cli.training.options import TrainOptions
+        from cnn_cli.training.planning import plan_training
+        from cnn_cli.training.trainer import train
+
+        weights = None if weights is None else resolve_checkpoint(weights)
+        options = TrainOptions(out, overwrite, resume, weights, threads, backend)
+        loaded = load_config(config, overrides or [], settings)
+        if dry_run:
+            plan = plan_training(loaded, config, options)
+            lines = [output.json_line(plan.as_dict())] if json else plan.lines()
+            output.write("".join(f"{line}\n" for line in lines))
+            return
+        progress = watcher(quiet)
+        try:
+            result = train(loaded, config, options, requests, progress)
+        except LockedError:
+            if quiet:
+                raise typer.Exit(ExitCode.LOCKED) from None
+            raise
+        finally:
+            progress.close()
+    _finish(result, fail_under, quiet=quiet, json=json)
+
+
+def _finish(result: TrainResult, gate: Gate | None, *, quiet: bool, json: bool) -> None:
+    """Print the result and choose how to exit."""
+    from cnn_cli.report.training import result_dict, result_text
+
+    if json:
+        output.write(output.json_line(result_dict(result)) + "\n")
+    elif not quiet:
+        output.write(result_text(result))
+    output.flush()
+    if result.stopped in ENDS:
+        raise typer.Exit(ENDS[result.stopped])
+    if gate is not None:
+        gate.check(result.best_top1, "no validation images")

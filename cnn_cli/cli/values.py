@@ -1,0 +1,110 @@
+"""Readers of option values: from the text typed to a value, or the usage error of that option."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+from cnn_cli.errors import UsageError
+
+_DURATION = re.compile(
+    r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?"
+)
+
+
+def whole(option: str, least: int = 0, below: int = 2**31) -> Callable[[object], int]:
+    """Read a whole number from `least` up to, but not, `below`."""
+    bound = "above 0" if least == 1 else f"{least} or more"
+    rule = f"must be a whole number{', ' if least != 1 else ' '}{bound}"
+
+    def read(value: object) -> int:
+        text = str(value)
+        if not (text.isascii() and text.isdigit()) or not least <= int(text[:40]) < below:
+            raise UsageError(option, rule, repr(text))
+        return int(text)
+
+    return read
+
+
+def number(option: str, most: float = math.inf) -> Callable[[object], float]:
+    """Read a finite number from 0 to `most`."""
+    rule = f"must be a number{', 0 or more' if most == math.inf else f' from 0 to {most:g}'}"
+
+    def read(value: object) -> float:
+        try:
+            result = float(str(value))
+        except ValueError:
+            result = math.nan
+        if not (math.isfinite(result) and 0 <= result <= most):
+            raise UsageError(option, rule, repr(str(value)))
+        return result
+
+    return read
+
+
+def choice(
+    option: str, choices: tuple[str, ...], later: tuple[str, ...] = ()
+) -> Callable[[object], str]:
+    """Read one of some words; `later` are those that are not available yet."""
+
+    def read(value: object) -> str:
+        text = str(value)
+        if text in later:
+            raise UsageError(option, f"{text} is not available yet")
+        if text not in choices:
+            words = (*choices, *later)
+            rule = (
+                f"must be {', '.join(words[:-1])} or {words[-1]}"
+                if words[1:]
+                else f"must be {words[0]}"
+            )
+            raise UsageError(option, rule, repr(text))
+        return text
+
+    return read
+
+
+def path(option: str) -> Callable[[object], Path]:
+    """Read a path, which must not be empty."""
+
+    def read(value: object) -> Path:
+        if not str(value):
+            raise UsageError(option, "must be a path", "an empty one")
+        return Path(str(value))
+
+    return read
+
+
+def text(value: object) -> str:
+    """Take any text, also one with bytes that are no UTF-8."""
+    return str(value)
+
+
+def duration(option: str) -> Callable[[object], float]:
+    """Read a time in seconds: `90`, `90s`, `25m`, `2h`, `1h30m`."""
+
+    def read(value: object) -> float:
+        typed = str(value)
+        match = _DURATION.fullmatch(
+            typed + "s" if typed[-1:].isdigit() and not re.search("[hm]", typed) else typed
+        )
+        seconds = 0.0
+        if match is not None:
+            hours, minutes, rest = (float(part or 0) for part in match.group("h", "m", "s"))
+            seconds = 3600 * hours + 60 * minutes + rest
+        if not 0 < seconds < math.inf:
+            raise UsageError(option, "must be a time above 0, as 90s, 25m or 1h30m", repr(typed))
+        return seconds
+
+    return read
+
+
+def override(value: object) -> str:
+    """Take `KEY=VALUE`, for `load_config`."""
+    typed = str(value)
+    key, equals, _ = typed.partition("=")
+    if not (key and equals):
+        raise UsageError(typed, "an override is written KEY=VALUE, as train.epochs=3")
+    return typed

@@ -1,0 +1,43 @@
+"""What a network said of each labelled image, as CSV."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+
+from cnn_cli.nn.types import Array
+from cnn_cli.training.evaluate import Evaluation
+
+COLUMNS = ("path", "true", "label", "prob", "error")
+
+
+def predictions_csv(
+    names: Sequence[str],
+    paths: Sequence[str],
+    labels: Array,
+    evaluation: Evaluation,
+    errors: Mapping[int, str],
+) -> bytes:
+    """A row per image, in the split's order.
+
+    Args:
+        names: of the classes.
+        paths, labels: of the split, (n,).
+        evaluation: of the images that could be read.
+        errors: why the others could not, by position in the split.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(COLUMNS)
+    said = {
+        int(i): row for i, row in zip(evaluation.indices, evaluation.probabilities, strict=True)
+    }
+    for i, path in enumerate(paths):
+        cells = [path, names[int(labels[i])]]
+        if i in said:
+            guess = int(said[i].argmax())
+            table.writerow([*cells, names[guess], f"{said[i][guess]:.6f}", ""])
+        else:
+            table.writerow([*cells, "", "", errors.get(i, "")])
+    return text.getvalue().encode("utf-8", "backslashreplace")

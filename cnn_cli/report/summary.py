@@ -1,0 +1,107 @@
+"""A network as a table: what each layer makes, holds and costs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from cnn_cli.config.models import TrainConfig
+from cnn_cli.errors import size_text
+from cnn_cli.nn.graph import Graph, shape_text
+from cnn_cli.nn.memory import parameter_count, training_bytes
+from cnn_cli.nn.types import Shape
+from cnn_cli.report.table import format_pairs, format_table
+
+
+@dataclass(frozen=True, slots=True)
+class LayerRow:
+    """One layer.
+
+    Attributes:
+        output: shape for one image: height, width, channels; or features.
+        parameters: trained numbers.
+        multiply_adds: for one image, forward.
+    """
+
+    name: str
+    type: str
+    output: Shape
+    parameters: int
+    multiply_adds: int
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """A whole network.
+
+    Attributes:
+        input: height, width and channels of an image.
+        layers: in the order they run.
+        parameter_bytes: of the trained numbers.
+        training_bytes: an estimate of what training takes at most, besides the interpreter and
+            cached images, with that `batch_size` and so many `threads`.
+    """
+
+    input: Shape
+    classes: int
+    layers: tuple[LayerRow, ...]
+    parameters: int
+    multiply_adds: int
+    parameter_bytes: int
+    training_bytes: int
+    batch_size: int
+    threads: int
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def as_text(self) -> str:
+        """A table of the layers with totals, an empty line, and the memory."""
+        rows = [(row.name, row.type, shape_text(row.output), *_counts(row)) for row in self.layers]
+        header = ("name", "type", "output", "parameters", "multiply-adds")
+        total = ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}")
+        first = ("input", "", shape_text(self.input), "0", "0")
+        table = format_table(header, [first, *rows], "lllrr", total)
+        batch = f"(estimate: batch size {self.batch_size}, {self.threads} threads, without images)"
+        memory = [
+            ("memory of the parameters", size_text(self.parameter_bytes)),
+            ("memory to train", f"{size_text(self.training_bytes)} {batch}"),
+        ]
+        return table + "\n" + format_pairs(memory)
+
+
+def summarize(graph: Graph, train: TrainConfig, threads: int) -> Summary:
+    """The rows and totals of a network.
+
+    Args:
+        graph: the network.
+        train: how it is trained, which decides on the memory it takes.
+        threads: that train it.
+    """
+    rows = tuple(
+        LayerRow(
+            node.name,
+            node.layer.kind,
+            node.layer.out_shape,
+            sum(spec.size for spec in node.layer.params),
+            node.layer.muladds,
+        )
+        for node in graph.nodes
+    )
+    return Summary(
+        input=graph.in_shape,
+        classes=graph.classes,
+        layers=rows,
+        parameters=parameter_count(graph),
+        multiply_adds=sum(row.multiply_adds for row in rows),
+        parameter_bytes=parameter_count(graph) * np.dtype(train.dtype).itemsize,
+        training_bytes=training_bytes(graph, train, threads),
+        batch_size=train.batch_size,
+        threads=threads,
+    )
+
+
+def _counts(row: LayerRow) -> tuple[str, str]:
+    return f"{row.parameters:,}", f"{row.multiply_adds:,}"

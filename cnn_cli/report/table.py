@@ -1,0 +1,52 @@
+"""Plain text tables for a terminal."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Sequence
+
+from cnn_cli.errors import printable
+
+GAP = "  "
+
+
+def format_table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], align: str, total: Sequence[str] = ()
+) -> str:
+    """Columns under a header, each as wide as its widest cell; every line ends in a newline.
+
+    Args:
+        header: a title per column.
+        rows: of as many cells.
+        align: `l` or `r` per column.
+        total: one more row below a line.
+    """
+    lines = [[printable(cell) for cell in row] for row in (header, *rows)]
+    sums = [[printable(cell) for cell in total]] if total else []
+    widths = [max(map(display_width, column)) for column in zip(*lines, *sums, strict=True)]
+    rule = ["-" * width for width in widths]
+    table = [lines[0], rule, *lines[1:], *([rule, *sums] if sums else [])]
+    return "".join(_line(row, widths, align) for row in table)
+
+
+def format_pairs(pairs: Iterable[tuple[str, str]]) -> str:
+    """Names and values in two columns; every line ends in a newline."""
+    rows = [[printable(cell) for cell in pair] for pair in pairs]
+    width = max((display_width(name) for name, _ in rows), default=0)
+    return "".join(_line(row, [width, 0], "ll") for row in rows)
+
+
+def display_width(text: str) -> int:
+    """Columns that a terminal takes for `text`: two for a wide character, none for an accent."""
+    return sum(
+        2 if unicodedata.east_asian_width(char) in "WF" else not unicodedata.combining(char)
+        for char in text
+    )
+
+
+def _line(row: Sequence[str], widths: Sequence[int], align: str) -> str:
+    cells = []
+    for cell, width, side in zip(row, widths, align, strict=True):
+        space = " " * (width - display_width(cell))
+        cells.append(space + cell if side == "r" else cell + space)
+    return GAP.join(cells).rstrip() + "\n"

@@ -1,0 +1,46 @@
+"""How a training ended, for people and for programs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnn_cli.report.table import format_pairs
+from cnn_cli.training.progress import TrainResult
+
+RESUMABLE = ("time limit", "terminated", "interrupted")
+
+
+def result_dict(result: TrainResult) -> dict[str, Any]:
+    """What `cnn train --json` prints; the losses and shares are the last epoch's."""
+    last = {} if result.last is None else result.last.as_dict()
+    return {
+        "run": str(result.run),
+        "epochs": result.epochs,
+        "best_epoch": result.best_epoch,
+        **{key: last.get(key) for key in ("train_loss", "train_top1", "val_loss", "val_top1")},
+        "seconds": round(result.seconds, 3),
+        "stopped": result.stopped,
+    }
+
+
+def result_text(result: TrainResult) -> str:
+    """The same in a few lines, and where the files are."""
+    pairs = [("run", str(result.run)), ("epochs", str(result.epochs))]
+    if result.stopped is not None:
+        hint = "; --resume goes on" if result.stopped in RESUMABLE else ""
+        pairs.append(("stopped", result.stopped + hint))
+    if result.last is not None:
+        row = result.last
+        pairs.append(("train", f"loss {row.train_loss:.4f}, top-1 {row.train_top1:.4f}"))
+        if row.val_loss is not None and row.val_top1 is not None:
+            pairs.append(("validation", f"loss {row.val_loss:.4f}, top-1 {row.val_top1:.4f}"))
+    if result.best_epoch is not None:
+        top1 = "" if result.best_top1 is None else f", validation top-1 {result.best_top1:.4f}"
+        best = result.run / "best.npz"
+        pairs.append(("best", f"{best} (epoch {result.best_epoch}{top1})"))
+    elif result.epochs == 0:
+        pairs.append(("last", str(result.run / "last.npz")))
+    if result.bad_files:
+        pairs.append(("bad files", f"{result.bad_files:,}: {result.run / 'bad_files.txt'}"))
+    pairs.append(("time", f"{result.seconds:.1f} s"))
+    return format_pairs(pairs)

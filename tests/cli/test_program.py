@@ -1,0 +1,170 @@
+"""The program as a whole: help, start, streams, and how it ends when something breaks."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_program import COMMAND, Inside, process
+
+from cnn_cli import __version__
+from cnn_cli.cli import eval as eval_command
+from cnn_cli.cli import predict, summary, train
+from cnn_cli.cli.later import NAMES
+
+HEAVY = ("numpy", "pydantic", "PIL", "yaml", "tqdm", "rich", "matplotlib", "threadpoolctl")
+
+
+def test_version() -> None:
+    outcome = process("--version")
+    assert (outcome.code, outcome.out, outcome.err) == (0, f"cnn {__version__}\n", "")
+
+
+@pytest.mark.parametrize("command", [train, eval_command, predict, summary])
+def test_help_of_each_command_has_an_example(cnn: Inside, command: object) -> None:
+    name: str = getattr(command, "NAME")  # noqa: B009 - they are modules
+    outcome = cnn(name, "--help")
+    assert outcome.code == 0
+    assert outcome.err == ""
+    assert outcome.out.startswith(f"Usage: cnn {name} ")
+    assert f"  cnn {name} " in outcome.out.partition("Examples:")[2]
+    assert "--debug" in outcome.out
+
+
+def test_help_names_the_commands_there_are(cnn: Inside) -> None:
+    outcome = cnn("--help")
+    assert outcome.code == 0
+    for name in ("train", "eval", "predict", "summary"):
+        assert f"\n  {name}  " in outcome.out
+    for name in NAMES:
+        assert f"\n  {name}  " not in outcome.out
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["predict", "--help"], ["train", "--epoch"]])
+def test_nothing_heavy_is_imported_before_it_is_needed(arguments: list[str]) -> None:
+    program = (
+        "import sys; from cnn_cli.cli.main import run; run(sys.argv[1:]);"
+        f"print('imported:', [name for name in {HEAVY} if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.endswith("imported: []\n")
+
+
+def test_predict_imports_no_more_than_it_needs(trained: Path, picture: Path) -> None:
+    program = (
+        "import sys; from cnn_cli.cli.main import run; run(sys.argv[1:]);"
+        "print([name for name in ('tqdm', 'rich', 'matplotlib') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, "predict", picture, "--ckpt", trained],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.endswith("\n[]\n")
+
+
+def test_the_reader_may_leave(trained: Path, project: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as stdout:
+        outcome = process(
+            "predict",
+            project / "photos",
+            "--ckpt",
+            trained,
+            capture_output=False,
+            stdout=stdout,
+            stderr=subprocess.PIPE,
+        )
+    assert (outcome.code, outcome.err) == (141, "")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no full device")
+@pytest.mark.parametrize("line", ["--help", "--version", "predict {} --ckpt {}"])
+def test_a_full_disk_behind_stdout(trained: Path, picture: Path, line: str) -> None:
+    arguments = line.format(picture, trained).split()
+    with open("/dev/full", "wb") as stdout:
+        outcome = process(*arguments, capture_output=False, stdout=stdout, stderr=subprocess.PIPE)
+    place = "output" if line == "--help" else "stdout"
+    message = f"cnn: {place}: cannot be written. Got no space left on device.\n"
+    assert (outcome.code, outcome.err) == (4, message)
+
+
+def test_closed_streams(trained: Path, picture: Path) -> None:
+    command = [*COMMAND, "predict", str(picture), "--ckpt", str(trained)]
+    script = 'exec "$@" <&- >&- 2>&-'
+    done = subprocess.run(["sh", "-c", script, "sh", *command], check=False, timeout=60)
+    assert done.returncode == 4
+    script = 'exec "$@" <&- 2>&-'
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *command], check=False, timeout=60, stdout=subprocess.PIPE
+    )
+    assert done.returncode == 0
+    assert done.stdout.startswith(os.fsencode(picture))
+
+
+def break_version(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None:
+    def fail(text: str) -> None:
+        raise error
+
+    monkeypatch.setattr("cnn_cli.cli.output.write", fail)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (
+            ZeroDivisionError("by\nnought"),
+            1,
+            "internal error: ZeroDivisionError: by\\nnought (--debug shows where)",
+        ),
+        (
+            MemoryError("no room for 3 GiB"),
+            3,
+            "memory: there must be enough; smaller images, batches or layers take less. "
+            "Got no room for 3 GiB.",
+        ),
+        (
+            OSError(28, "No space left on device", "x.bin"),
+            4,
+            "x.bin: cannot be used. Got no space left on device.",
+        ),
+    ],
+)
+def test_unexpected_errors(
+    cnn: Inside, monkeypatch: pytest.MonkeyPatch, error: Exception, code: int, message: str
+) -> None:
+    break_version(monkeypatch, error)
+    outcome = cnn("--version")
+    assert (outcome.code, outcome.err) == (code, f"cnn: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(KeyboardInterrupt(), 130), (BrokenPipeError(32, "Broken pipe"), 141)]
+)
+def test_silent_ends(
+    cnn: Inside, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int
+) -> None:
+    break_version(monkeypatch, error)
+    outcome = cnn("--version")
+    assert (outcome.code, outcome.err) == (code, "")
+
+
+@pytest.mark.parametrize("line", ["--debug eval --ckpt nope", "eval --ckpt nope --debug"])
+def test_debug_shows_where(cnn: Inside, line: str) -> None:
+    outcome = cnn(*line.split())
+    assert outcome.code == 4
+    assert outcome.err.startswith("Traceback (most recent call last):\n")
+    assert outcome.err.endswith("\ncnn: nope: cannot be read. Got no such file or directory.\n")
+
+
+def test_debug_after_two_dashes_is_a_name(cnn: Inside, trained: Path) -> None:
+    outcome = cnn("predict", "--ckpt", trained, "--", "--debug")
+    assert outcome.code == 4
+    assert outcome.err == "cnn: --debug: cannot be read. Got no such file or directory.\n"

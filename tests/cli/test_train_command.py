@@ -1,0 +1,251 @@
+"""`cnn train`: what it prints, where it writes, and how it ends."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_program import Inside, process
+
+from cnn_cli.cli.progress import Bar, Lines
+from cnn_cli.training import trainer
+from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.training.progress import EpochRow, TrainResult
+
+KEYS = [
+    "run",
+    "epochs",
+    "best_epoch",
+    "train_loss",
+    "train_top1",
+    "val_loss",
+    "val_top1",
+    "seconds",
+    "stopped",
+]
+ROW = EpochRow(3, 0.51234, 0.81, 0.48, 0.829, 0.08123, 12.34, 1630.4)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_line_per_epoch_on_stderr_and_the_files_on_stdout(
+    cnn: Inside, project: Path, here: Path
+) -> None:
+    outcome = cnn("train", project / "tiny.yaml", "--threads", 1)
+    assert outcome.code == 0
+    lines = outcome.err.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
+    names = [line.split()[0] for line in outcome.out.splitlines()]
+    assert names == ["run", "epochs", "train", "validation", "best", "time"]
+    assert "run         runs/tiny\n" in outcome.out
+    assert "best        runs/tiny/best.npz (epoch " in outcome.out
+    assert (here / "runs/tiny/best.npz").exists()
+
+
+def test_json(cnn: Inside, project: Path, here: Path) -> None:
+    outcome = cnn("train", project / "tiny.yaml", "--json", "--out", "a", "--epochs", 1)
+    assert outcome.code == 0
+    result = json.loads(outcome.out)
+    assert list(result) == KEYS
+    assert (result["run"], result["epochs"], result["best_epoch"]) == ("a", 1, 1)
+    assert result["stopped"] is None
+    assert 0 <= result["val_top1"] <= 1
+
+
+def test_quiet(cnn: Inside, project: Path, here: Path) -> None:
+    outcome = cnn("train", project / "tiny.yaml", "--quiet", "--out", "a")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    outcome = cnn("train", project / "tiny.yaml", "--quiet", "--out", "a")
+    message = "cnn: --out a: holds a run; give --resume or --overwrite to use it.\n"
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", message)
+    outcome = cnn("train", project / "tiny.yaml", "--quiet", "--out", "a", "--resume")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+
+
+def test_options_override_keys_which_override_the_config(
+    cnn: Inside, project: Path, here: Path
+) -> None:
+    os.symlink(project / "photos", here / "pictures")
+    line = "train.epochs=7 train.batch_size=5 train.seed=3 --epochs 0 --data pictures --lr 0.5"
+    outcome = cnn("train", project / "tiny.yaml", *line.split(), "-b", 6, "--out", "a")
+    assert outcome.code == 0
+    config = load_checkpoint("a/last.npz").meta["config"]
+    assert config["train"]["epochs"] == 0
+    assert config["train"]["batch_size"] == 6
+    assert config["train"]["seed"] == 3
+    assert config["train"]["optimizer"]["lr"] == 0.5
+    assert config["data"]["root"] == str(here / "pictures")
+
+
+def test_no_epochs_write_the_first_weights(cnn: Inside, project: Path, here: Path) -> None:
+    outcome = cnn("train", project / "tiny.yaml", "--epochs", 0)
+    assert outcome.code == 0
+    assert "last    runs/tiny/last.npz\n" in outcome.out
+    outcome = cnn("train", project / "tiny.yaml", "--epochs", 0, "--json")
+    assert json.loads(outcome.out)["val_top1"] is None
+
+
+def test_dry_run_writes_nothing(cnn: Inside, project: Path, here: Path) -> None:
+    outcome = cnn("train", project / "tiny.yaml", "--dry-run")
+    assert outcome.code == 0
+    assert "images" in outcome.out
+    assert outcome.err == ""
+    outcome = cnn("train", project / "tiny.yaml", "--dry-run", "--json")
+    plan = json.loads(outcome.out)
+    assert plan["classes"] == ["bright", "dark", "grey"]
+    assert plan["train_images"] == 24
+    assert list(here.iterdir()) == []
+
+
+def test_weights(cnn: Inside, project: Path, trained: Path, here: Path) -> None:
+    line = ["--epochs", 0, "--weights", trained, "--out", "a"]
+    outcome = cnn("train", project / "tiny.yaml", *line)
+    assert outcome.code == 0, outcome.err
+    ours, theirs = load_checkpoint("a/last.npz"), load_checkpoint(trained / "best.npz")
+    np.testing.assert_array_equal(
+        ours.groups["model"]["layers.0/weight"], theirs.groups["model"]["layers.0/weight"]
+    )
+
+
+def test_time_limit(cnn: Inside, project: Path, here: Path) -> None:
+    line = ["--epochs", 100_000, "--time-limit", "0.2s", "--out", "a"]
+    outcome = cnn("train", project / "tiny.yaml", *line, "--json")
+    assert outcome.code == 75
+    assert json.loads(outcome.out)["stopped"] == "time limit"
+    outcome = cnn("train", project / "tiny.yaml", *line, "--resume")
+    assert outcome.code == 75
+    assert "stopped     time limit; --resume goes on\n" in outcome.out
+    outcome = cnn("train", project / "tiny.yaml", *line, "--resume", "--quiet")
+    assert (outcome.code, outcome.out, outcome.err) == (75, "", "")
+
+
+def test_fail_under_is_about_the_best_epoch(
+    cnn: Inside, project: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    result = TrainResult(Path("a"), 3, 2, 0.25, ROW, 1.0, None, 0)
+    monkeypatch.setattr(trainer, "train", lambda *arguments: result)
+    line = ["train", project / "tiny.yaml", "--quiet", "--fail-under"]
+    assert cnn(*line, "top1=0.25").code == 0
+    outcome = cnn(*line, "top1=0.26")
+    message = "cnn: --fail-under: top1 must be at least 0.26. Got 0.25.\n"
+    assert (outcome.code, outcome.err) == (6, message)
+
+
+def test_fail_under_without_validation(cnn: Inside, project: Path, here: Path) -> None:
+    photos = project / "photos/train"
+    line = ["--data", photos, "data.val_split=0", "--fail-under", "top1=0", "--quiet"]
+    outcome = cnn("train", project / "tiny.yaml", *line)
+    message = "cnn: --fail-under: top1 must be at least 0. Got no validation images.\n"
+    assert (outcome.code, outcome.err) == (6, message)
+
+
+def test_a_run_that_another_process_trains(cnn: Inside, project: Path, here: Path) -> None:
+    (here / "a").mkdir()
+    with open(here / "a/.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        outcome = cnn("train", project / "tiny.yaml", "--out", "a")
+        message = "cnn: a: another process is training into this run folder.\n"
+        assert (outcome.code, outcome.out, outcome.err) == (7, "", message)
+        outcome = cnn("train", project / "tiny.yaml", "--out", "a", "--quiet")
+        assert (outcome.code, outcome.out, outcome.err) == (7, "", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["nope.yaml"], 3, "nope.yaml: cannot be read. Got no such file or directory."),
+        (
+            ["{config}", "train.epoks=3"],
+            3,
+            "{config}: train.epoks: unknown key. Did you mean 'epochs'?",
+        ),
+        (
+            ["{config}", "model.layers.0.conv.kernel_size=99"],
+            3,
+            "{config}: model.layers[0].conv: a 99x99 kernel does not fit its input of "
+            "10x10 (padding included). Got an input of 8x8x1.",
+        ),
+        (
+            ["{config}", "--data", "nowhere"],
+            4,
+            "{here}/nowhere: must be a folder with a sub-folder of images for each class. "
+            "Got no such folder.",
+        ),
+        (
+            ["{config}", "--out", "{config}"],
+            4,
+            "{config}: must be a folder that can be written to. Got file exists.",
+        ),
+        (
+            ["{config}", "--weights", "w.npz"],
+            4,
+            "w.npz: cannot be read. Got no such file or directory.",
+        ),
+    ],
+)
+def test_what_cannot_be_trained(
+    cnn: Inside, project: Path, here: Path, arguments: list[str], code: int, message: str
+) -> None:
+    places = {"config": project / "tiny.yaml", "here": here}
+    outcome = cnn("train", *(argument.format(**places) for argument in arguments))
+    expected = f"cnn: {message.format(**places)}\n"
+    assert (outcome.code, outcome.out, outcome.err) == (code, "", expected)
+
+
+def test_bad_images_are_counted(cnn: Inside, project: Path, here: Path) -> None:
+    for name in ("bright", "dark"):
+        place = here / "photos" / name
+        place.mkdir(parents=True)
+        for source in (project / "photos/train" / name).iterdir():
+            (place / source.name).symlink_to(source)
+    (here / "photos/dark/broken.png").write_bytes(b"no image")
+    outcome = cnn("train", project / "tiny.yaml", "--data", "photos", "data.val_split=0")
+    assert outcome.code == 0
+    assert "bad files  1: runs/tiny/bad_files.txt\n" in outcome.out
+
+
+def test_names_of_any_bytes(project: Path, tmp_path: Path) -> None:
+    out = os.fsdecode(os.fsencode(tmp_path) + b"/r\xffn")
+    outcome = process("train", project / "tiny.yaml", "--out", out, "--epochs", 0)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert f"run     {tmp_path}/r\\udcffn\n" in outcome.out
+    outcome = process("train", project / "tiny.yaml", "--out", out)
+    assert outcome.err.startswith(f"cnn: --out {tmp_path}/r\\udcffn: holds a run; ")
+
+
+def test_an_epoch_as_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines()
+    lines.start(10, 3, 5)
+    lines.note("a\ncache")
+    lines.epoch(ROW, best=True)
+    assert capsys.readouterr().err == (
+        "cnn: a\\ncache\n"
+        "epoch  3/10: train_loss 0.5123, train_top1 0.8100, val_loss 0.4800, "
+        "val_top1 0.8290 (best), lr 0.0812, 12.3 s, 1,630 images/s\n"
+    )
+
+
+def test_the_bar_is_gone_after_its_epoch(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    progress = Bar()
+    progress.start(10, 3, 2)
+    progress.step(3, 1, 8, 0.6, 0.75)
+    progress.step(3, 2, 8, 0.5, 0.8)
+    shown = capsys.readouterr().err
+    assert "epoch 3/10:" in shown
+    progress.epoch(ROW, best=False)
+    after = capsys.readouterr().err
+    assert after.rpartition("\r")[2].startswith("epoch  3/10: train_loss 0.5123")
+    progress.close()
+    assert capsys.readouterr().err == ""

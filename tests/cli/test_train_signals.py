@@ -1,0 +1,147 @@
+"""Signals to a training: it saves, and stops or goes on."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from cli_program import COMMAND, Inside
+
+from cnn_cli.cli.signals import requests_from_signals
+from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.training.requests import Requests
+
+PATIENCE = 60.0
+
+
+@contextmanager
+def training(folder: Path, *options: str, ignored: str = "") -> Iterator[subprocess.Popen[bytes]]:
+    """A training without an end, of `tiny.yaml` in a folder; `ignored` signals are so from the
+    start."""
+    line = ["train", "tiny.yaml", "--epochs", "1000000", "--json", "--quiet", *options]
+    script = f'trap "" {ignored}; exec "$@"' if ignored else 'exec "$@"'
+    process = subprocess.Popen(
+        ["sh", "-c", script, "sh", *COMMAND, *line],
+        cwd=folder,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not condition():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < end, "nothing happened"
+        time.sleep(0.01)
+
+
+def rows(out: Path) -> int:
+    """Epochs in the run's metrics."""
+    metrics = out / "metrics.csv"
+    return len(metrics.read_text().splitlines()) - 1 if metrics.exists() else 0
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "reason"),
+    [
+        (signal.SIGTERM, 75, "terminated"),
+        (signal.SIGHUP, 75, "terminated"),
+        (signal.SIGINT, 130, "interrupted"),
+    ],
+)
+def test_a_stop_is_saved_and_resumed(
+    cnn: Inside, project: Path, tmp_path: Path, number: int, code: int, reason: str
+) -> None:
+    out = tmp_path / "run"
+    with training(project, "--out", str(out)) as process:
+        wait_for(lambda: rows(out) > 0, process)
+        process.send_signal(number)
+        stdout, stderr = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, stderr) == (code, b"")
+    result = json.loads(stdout)
+    assert result["stopped"] == reason
+    epochs = result["epochs"]
+    assert epochs >= 1
+    assert rows(out) == epochs
+    line = ["--out", out, "--resume", "--epochs", epochs + 2, "--json"]
+    outcome = cnn("train", project / "tiny.yaml", *line)
+    assert outcome.code == 0, outcome.err
+    result = json.loads(outcome.out)
+    assert (result["epochs"], result["stopped"]) == (epochs + 2, None)
+
+
+def test_sigusr1_saves_and_goes_on(project: Path, tmp_path: Path) -> None:
+    # So many images, one a step, that no epoch ends before the test does.
+    for name in ("bright", "dark"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for i in range(3000):
+            link = tmp_path / "photos" / name / f"{i}.png"
+            link.symlink_to(project / "photos/train" / name / "0.png")
+    (tmp_path / "tiny.yaml").symlink_to(project / "tiny.yaml")
+    options = ["--data", "photos", "data.val_split=0", "data.mean=0.5", "data.std=0.5", "-b", "1"]
+    run = tmp_path / "runs/tiny"
+    with training(tmp_path, *options) as process:
+        wait_for((run / ".lock").exists, process)
+        process.send_signal(signal.SIGUSR1)
+        wait_for((run / "last.npz").exists, process)
+        meta = load_checkpoint(run / "last.npz").meta
+        assert meta["epoch"] == 0
+        assert meta["step"] >= 1
+        process.send_signal(signal.SIGTERM)
+        stdout, _ = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 75
+    assert json.loads(stdout)["stopped"] == "terminated"
+
+
+def test_an_ignored_signal_stays_ignored(project: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    with training(project, "--out", str(out), ignored="HUP") as process:
+        wait_for(lambda: rows(out) > 0, process)
+        process.send_signal(signal.SIGHUP)
+        epochs = rows(out)
+        wait_for(lambda: rows(out) > epochs + 5, process)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=PATIENCE)
+    assert process.returncode == 75
+
+
+def test_a_second_interrupt_stops_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    requests = Requests()
+    before = signal.getsignal(signal.SIGINT)
+    with requests_from_signals(requests, quiet=False):
+        signal.raise_signal(signal.SIGINT)
+        assert requests.stop == "interrupted"
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is before
+    line = "\ncnn: stopping after this step; a second interrupt stops at once\n"
+    assert capfd.readouterr().err == line
+
+
+def test_the_first_reason_stays() -> None:
+    requests = Requests()
+    with requests_from_signals(requests, quiet=True):
+        signal.raise_signal(signal.SIGTERM)
+        signal.raise_signal(signal.SIGINT)
+    assert requests.stop == "terminated"
+
+
+def test_saving_is_asked_for_once() -> None:
+    requests = Requests()
+    with requests_from_signals(requests, quiet=True):
+        signal.raise_signal(signal.SIGUSR1)
+    assert requests.take_save()
+    assert not requests.take_save()
+    assert requests.stop is None

@@ -1,0 +1,103 @@
+"""Wrong command lines: one line each, exit code 2."""
+
+from __future__ import annotations
+
+import pytest
+from cli_program import Inside
+
+TRAIN = "train c.yaml "
+EVAL = "eval --ckpt m.npz "
+PREDICT = "predict --ckpt m.npz "
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("", "COMMAND: must be train, eval, predict or summary. Got nothing."),
+        ("trian", "trian: no such command. Did you mean 'train'?"),
+        ("xyzzy", "xyzzy: no such command."),
+        ("--bogus", "--bogus: no such option of cnn."),
+        ("train", "train: needs CONFIG. Got nothing."),
+        ("train --epoch=3", "--epoch: no such option of train. Did you mean '--epochs'?"),
+        ("train c.yaml -x", "-x: no such option of train."),
+        (TRAIN + "extra", "extra: an override is written KEY=VALUE, as train.epochs=3."),
+        (TRAIN + "=3", "=3: an override is written KEY=VALUE, as train.epochs=3."),
+        (TRAIN + "--epochs", "--epochs: needs a value. Got nothing."),
+        (TRAIN + "--quiet=yes", "--quiet: takes no value."),
+        (TRAIN + "--epochs x", "--epochs: must be a whole number, 0 or more. Got 'x'."),
+        (TRAIN + "--epochs -1", "--epochs: must be a whole number, 0 or more. Got '-1'."),
+        (TRAIN + "-b 0", "--batch-size: must be a whole number above 0. Got '0'."),
+        (TRAIN + "--lr nan", "--lr: must be a number, 0 or more. Got 'nan'."),
+        (TRAIN + "--threads 0", "--threads: must be a whole number above 0. Got '0'."),
+        (TRAIN + "--backend fast", "--backend: fast is not available yet."),
+        (TRAIN + "--backend c", "--backend: must be numpy or fast. Got 'c'."),
+        (
+            TRAIN + "--time-limit 5x",
+            "--time-limit: must be a time above 0, as 90s, 25m or 1h30m. Got '5x'.",
+        ),
+        (
+            TRAIN + "--fail-under top5=0.9",
+            "--fail-under: must be written top1=0.9. Got 'top5=0.9'.",
+        ),
+        (
+            TRAIN + "--fail-under top1=90",
+            "--fail-under: must be written top1=0.9. Got 'top1=90'.",
+        ),
+        ("eval", "eval: needs --ckpt FILE. Got nothing."),
+        (EVAL + "a b", "eval: takes one DIR at most. Got 'b' as well."),
+        (EVAL + "--split tset", "--split: must be train, val, test or all. Got 'tset'."),
+        (EVAL + "--tta hflip", "--tta: hflip is not available yet."),
+        (EVAL + "--confusion c.txt", "--confusion: must be a .csv or .png file. Got 'c.txt'."),
+        (EVAL + "--predictions p.txt", "--predictions: must be a .csv file. Got 'p.txt'."),
+        (
+            EVAL + "--confusion c.csv --predictions c.csv",
+            "--confusion: must be another file than --predictions.",
+        ),
+        (
+            EVAL + "--fail-under top1",
+            "--fail-under: must be written top1=0.9, topk=0.99 or loss=0.5. Got 'top1'.",
+        ),
+        ("predict x.png", "predict: needs --ckpt FILE. Got nothing."),
+        (PREDICT, "predict: needs SOURCE or --from-file LIST. Got nothing."),
+        (PREDICT + "- -", "-: stdin can be read once only."),
+        (PREDICT + "- --from-file -", "-: stdin can be read once only."),
+        (PREDICT + "x -0", "-0: goes with --from-file LIST."),
+        (
+            PREDICT + "x --json --format csv",
+            "--json: is short for --format json. Got --format csv as well.",
+        ),
+        (
+            PREDICT + "x --format xml",
+            "--format: must be text, json, jsonl or csv. Got 'xml'.",
+        ),
+        (PREDICT + "x --min-prob 2", "--min-prob: must be a number from 0 to 1. Got '2'."),
+        ("summary", "summary: needs CONFIG|CKPT. Got nothing."),
+        ("summary m.npz a=1", "a=1: a checkpoint's config cannot be changed."),
+        ("summary m.npz --classes 3", "--classes: a checkpoint has its own classes."),
+        ("explain x.png --layer conv1", "explain: not available yet."),
+        ("data check photos", "data: not available yet."),
+        ("init photos", "init: not available yet."),
+        ("export --ckpt m.npz --output m.onnx", "export: not available yet."),
+        ("import m.pt", "import: not available yet."),
+        ("report runs/small", "report: not available yet."),
+        ("bench", "bench: not available yet."),
+        ("docs", "docs: not available yet."),
+    ],
+)
+def test_wrong_command_lines(cnn: Inside, line: str, message: str) -> None:
+    outcome = cnn(*line.split())
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", f"cnn: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "c.yaml", "--out", ""], "--out: must be a path. Got an empty one."),
+        (["predict", "", "--ckpt", "m"], "SOURCE: must be a path. Got an empty one."),
+        (["a\nb"], "a\\nb: no such command."),
+        (["train", "c.yaml", "--\udcff"], "--\\udcff: no such option of train."),
+    ],
+)
+def test_odd_characters_stay_on_one_line(cnn: Inside, arguments: list[str], message: str) -> None:
+    outcome = cnn(*arguments)
+    assert (outcome.code, outcome.err) == (2, f"cnn: {message}\n")

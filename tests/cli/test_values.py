@@ -1,0 +1,99 @@
+"""Option values: what is read, and what is said of the rest."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from cnn_cli.cli import values
+from cnn_cli.cli.gates import Gate, gate
+from cnn_cli.errors import GateError, UsageError
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("90", 90),
+        ("90s", 90),
+        ("25m", 1500),
+        ("2h", 7200),
+        ("1h30m", 5400),
+        ("1h0m5s", 3605),
+        ("1.5h", 5400),
+        ("0.25", 0.25),
+    ],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert values.duration("--time-limit")(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "0s", "-5", "5d", "1h30", "m", "1 m", "30m1h", "1e9"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        values.duration("--time-limit")(text)
+    rule = "must be a time above 0, as 90s, 25m or 1h30m"
+    assert str(caught.value) == f"--time-limit: {rule}. Got {text!r}."
+
+
+@pytest.mark.parametrize("text", ["", "1.0", "+1", "1_000", "٣", "2147483648", "9" * 5000])
+def test_what_is_no_whole_number(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--n: must be a whole number, 0 or more\. Got '"):
+        values.whole("--n")(text)
+
+
+def test_whole_numbers() -> None:
+    assert values.whole("--n")("007") == 7
+    assert values.whole("--seed", below=2**63)(str(2**63 - 1)) == 2**63 - 1
+
+
+@pytest.mark.parametrize("text", ["inf", "nan", "-0.1", "one", ""])
+def test_what_is_no_number(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--lr: must be a number, 0 or more\. Got '"):
+        values.number("--lr")(text)
+
+
+read: Any = gate(r"top[1-9]\d*|topk|loss", "top1=0.9")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected", "k"),
+    [
+        ("top1=0.9", Gate("top1", "0.9", 0.9), 1),
+        ("top5=1", Gate("top5", "1", 1.0), 5),
+        ("topk=.5", Gate("topk", ".5", 0.5), None),
+        ("loss=2.5", Gate("loss", "2.5", 2.5), None),
+    ],
+)
+def test_gates(text: str, expected: Gate, k: int | None) -> None:
+    assert read(text) == expected
+    assert expected.k == k
+
+
+@pytest.mark.parametrize(
+    "text", ["top1", "top1=", "top0=0.5", "top1=1.5", "top1=nan", "loss=-1", "f1=0.5", "=0.5"]
+)
+def test_what_is_no_gate(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(text)
+    assert str(caught.value) == f"--fail-under: must be written top1=0.9. Got {text!r}."
+
+
+def test_bounds_are_kept_when_met() -> None:
+    read("top1=0.9").check(0.9, "none")
+    read("loss=0.5").check(0.5, "none")
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "message"),
+    [
+        ("top1=0.9", 0.8999999, "top1 must be at least 0.9. Got 0.8999999."),
+        ("loss=0.5", 0.75, "loss must be at most 0.5. Got 0.75."),
+        ("loss=0.5", float("nan"), "loss must be at most 0.5. Got nan."),
+        ("top1=0.9", None, "top1 must be at least 0.9. Got none."),
+    ],
+)
+def test_bounds_that_are_not_kept(text: str, value: float | None, message: str) -> None:
+    with pytest.raises(GateError) as caught:
+        read(text).check(value, "none")
+    assert str(caught.value) == f"--fail-under: {message}"

@@ -1,0 +1,34 @@
+"""Plain tables: columns line up whatever is in them."""
+
+from __future__ import annotations
+
+from cnn_cli.report.table import display_width, format_pairs, format_table
+
+
+def test_columns_line_up() -> None:
+    rows = [("conv", "40"), ("a long name", "1,234")]
+    assert format_table(("name", "n"), rows, "lr", ("total", "1,274")) == (
+        "name             n\n"
+        "-----------  -----\n"
+        "conv            40\n"
+        "a long name  1,234\n"
+        "-----------  -----\n"
+        "total        1,274\n"
+    )
+
+
+def test_wide_and_combining_characters() -> None:
+    assert display_width("猫") == 2
+    assert display_width("é") == display_width("e\u0301") == 1
+    rows = [("猫", "1"), ("e\u0301", "22")]
+    assert format_table(("n", "x"), rows, "lr") == ("n    x\n--  --\n猫   1\ne\u0301   22\n")
+
+
+def test_control_characters_stay_in_their_cell() -> None:
+    assert format_table(("a",), [("x\ny\x1b",)], "l") == "a\n--------\nx\\ny\\x1b\n"
+    assert format_pairs([("a\nb", "1"), ("c", "2\t3")]) == "a\\nb  1\nc     2\\t3\n"
+
+
+def test_no_rows() -> None:
+    assert format_table(("name", "n"), [], "lr") == "name  n\n----  -\n"
+    assert format_pairs([]) == ""
