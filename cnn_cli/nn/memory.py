@@ -7,7 +7,7 @@ from math import prod
 import numpy as np
 
 from cnn_cli.config.models import TrainConfig
-from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.plan import (
     CHUNK_BYTES,
     Segment,
@@ -16,6 +16,11 @@ from cnn_cli.nn.plan import (
     plan_segments,
 )
 
+# Measured as peak resident memory, on Linux with NumPy 2.4.
+INTERPRETER_BYTES = 52_000_000  # Python, NumPy, Pillow and pydantic, before the network is made
+SCRATCH_BYTES = 10_000_000  # of one worker: windows, padded images, products to be added
+
+LOADER_BATCHES = 4
 OPTIMIZER_SLOTS = {"sgd": 1, "adam": 2, "adamw": 2}
 
 
@@ -25,7 +30,7 @@ def parameter_count(graph: Graph) -> int:
 
 
 def training_bytes(graph: Graph, train: TrainConfig, threads: int) -> int:
-    """What training takes at most, apart from the interpreter and cached images.
+    """The peak resident memory of training, the interpreter included, apart from cached images.
 
     Parameters, one gradient a worker, the optimizer's state; and the activations that live at
     once: of the whole batch where batch normalization cuts the network, else of a chunk a worker.
@@ -36,25 +41,35 @@ def training_bytes(graph: Graph, train: TrainConfig, threads: int) -> int:
     segments = plan_segments(graph, training=True)
     chunk = min(images_per_chunk(graph, itemsize, CHUNK_BYTES), train.batch_size)
     bounds = chunk_bounds(train.batch_size, chunk, threads)
-    images = train.batch_size if len(segments) > 1 else threads * max(b - a for a, b in bounds)
-    batch = train.batch_size * prod(graph.in_shape)
-    return parameters + batch + images * _live_per_image(graph, segments) * itemsize
+    under_way = threads * max(stop - start for start, stop in bounds)
+    waiting, last = _live_per_image(graph, segments)
+    activations = (train.batch_size * waiting + under_way * last) * itemsize
+    batches = LOADER_BATCHES * train.batch_size * prod(graph.in_shape)  # of bytes
+    prepared = sum(prod(node.layer.prepared or (0,)) for node in graph.nodes)
+    prepared *= (1 + threads) * itemsize
+    fixed = INTERPRETER_BYTES + threads * SCRATCH_BYTES
+    return fixed + parameters + prepared + batches + activations
 
 
-def _live_per_image(graph: Graph, segments: tuple[Segment, ...]) -> int:
-    """The most numbers that are alive at once, for one image, when the forward pass has ended.
+def _live_per_image(graph: Graph, segments: tuple[Segment, ...]) -> tuple[int, int]:
+    """Numbers that are alive at once for one image: while it waits at the last barrier, with the
+    gradients that come back to it, and what the last segment adds while it is under way.
 
-    Gradients then take over memory that activations leave, but for the widest one.
+    Other gradients take over memory that activations leave.
     """
-    alive = {tensor: prod(graph.shape(tensor)) for tensor in (-1,)}
-    widest = max(alive.values())
+    alive = {IMAGE: prod(graph.shape(IMAGE))}
+    waiting = 0
     for segment in segments:
+        waiting = sum(alive.values()) if segment is not segments[0] else 0
         for step in segment.steps:
-            size = prod(step.node.layer.out_shape)
-            widest = max(widest, size)
-            alive[step.node.index] = 0 if step.node.layer.is_view else size
+            shares = step.inplace or step.node.layer.is_view
+            alive[step.node.index] = 0 if shares else prod(step.node.layer.out_shape)
             for tensor in step.release:
-                size_released = alive.pop(tensor)
-                if step.inplace and tensor == step.node.inputs[0]:
-                    alive[step.node.index] = size_released
-    return sum(alive.values()) + 2 * widest
+                size = alive.pop(tensor)
+                if shares and tensor == step.node.inputs[0]:
+                    alive[step.node.index] = size
+    widest = max(prod(step.node.layer.out_shape) for step in segments[-1].steps)
+    last = sum(alive.values()) - waiting + 2 * widest
+    if len(segments) > 1:
+        waiting += sum(prod(node.layer.out_shape) for node in segments[-2].barriers)
+    return waiting, last

@@ -1,0 +1,59 @@
+"""The memory that is foretold, held against what training takes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+
+CONV = {"conv": {"out_channels": 32, "kernel_size": 3, "padding": 1}}
+NETWORKS: dict[str, tuple[list[Any], int, int]] = {
+    "batchnorm": ([CONV, "batchnorm", "relu", CONV, "batchnorm", "relu"], 64, 64),
+    "plain": ([CONV, "relu", {"maxpool": 2}, CONV, "relu"], 128, 32),
+    "weights": ([{"maxpool": 4}, {"linear": 4000}, "relu", {"linear": 3000}], 64, 8),
+}
+
+MEASURE = """
+import json, resource, sys
+import numpy as np
+from cnn_cli.config import validate_config
+from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.graph import build_graph
+from cnn_cli.nn.loss import target_weights
+from cnn_cli.nn.memory import training_bytes
+from cnn_cli.nn.params import Parameters
+from cnn_cli.training import loop
+from cnn_cli.training.optimizer import make_optimizer
+
+layers, size, batch_size = json.loads(sys.argv[1])
+layers += ["global_avgpool"] * (len(layers) > 4) + [{"linear": "classes"}]
+document = {"model": {"layers": layers}, "train": {"batch_size": batch_size}}
+config = validate_config(document, "x")
+graph = build_graph(config.model, (size, size, 3), 4, "x")
+params = Parameters(graph, "float32")
+optimizer = make_optimizer(config.train.optimizer, params)
+images = np.ones((batch_size, size, size, 3), np.uint8)
+targets, divisor = target_weights(np.zeros(batch_size, np.int64), 4)
+with Engine(graph, params, threads=2) as engine:
+    for step in range(3):
+        engine.train_step(images, targets, divisor, step=step)
+        optimizer.step(engine.gradient, 0.01)
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+print(json.dumps([training_bytes(graph, config.train, 2), peak]))
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in kilobytes on Linux only")
+@pytest.mark.parametrize("name", NETWORKS)
+def test_estimate_is_within_a_quarter(name: str) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", MEASURE, json.dumps(NETWORKS[name])],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    estimate, kilobytes = json.loads(done.stdout)
+    assert estimate / (1024 * kilobytes) == pytest.approx(1, abs=0.25)
