@@ -25,7 +25,7 @@ from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.loss import cross_entropy, cross_entropy_gradient
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.passes import Pass
+from cnn_cli.nn.passes import Pass, Workshop
 from cnn_cli.nn.plan import CHUNK_BYTES, images_per_chunk
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
@@ -59,16 +59,18 @@ class Engine:
     ) -> None:
         self.graph = graph
         self.params = params
-        self.seed = seed
         self.dtype = params.dtype
-        channels = graph.in_shape[-1]
-        self.scale = np.ones(channels, self.dtype) if scale is None else scale.astype(self.dtype)
-        self.shift = np.zeros(channels, self.dtype) if shift is None else shift.astype(self.dtype)
         self._limits = threadpool_limits(1, user_api="blas")
         self._team = Team(threads)
-        self.workspaces = [Workspace() for _ in range(threads)]
+        channels = graph.in_shape[-1]
+        self._workshop = Workshop(
+            workspaces=[Workspace() for _ in range(threads)],
+            images_per_chunk=images_per_chunk(graph, self.dtype.itemsize, CHUNK_BYTES),
+            seed=seed,
+            scale=(np.ones(channels) if scale is None else scale).astype(self.dtype),
+            shift=(np.zeros(channels) if shift is None else shift).astype(self.dtype),
+        )
         self._gradients: Gradients | None = None
-        self.chunk_size = images_per_chunk(graph, self.dtype.itemsize, CHUNK_BYTES)
         self._network = Network.open(graph, params, self._team, training=True)
         self._inference: dict[int, tuple[Network, FoldedNetwork]] = {}
         self._outputs: dict[str, Array] = {}
@@ -76,6 +78,15 @@ class Engine:
     @property
     def threads(self) -> int:
         return self._team.size
+
+    @property
+    def chunk_size(self) -> int:
+        """How many images go through the network together."""
+        return self._workshop.images_per_chunk
+
+    @property
+    def workspaces(self) -> list[Workspace]:
+        return self._workshop.workspaces
 
     @property
     def gradient(self) -> Array:
@@ -114,7 +125,7 @@ class Engine:
         """
         logits = self._output("logits", len(x))
         network = self._for_inference(params or self.params)
-        run = Pass(self, network, x)
+        run = Pass(self._workshop, network, x)
         output = len(network.graph.nodes) - 1
 
         def through(chunk: Chunk, ctx: Context) -> None:
@@ -141,7 +152,7 @@ class Engine:
         logits = self._output("logits", len(x))
         losses = self._output("losses", len(x))[:, 0]
         self._network.prepared.refresh()
-        run = Pass(self, self._network, x, step=step, gradients=self._sums())
+        run = Pass(self._workshop, self._network, x, step=step, gradients=self._sums())
         output = len(self.graph.nodes) - 1
         last = len(self._network.segments) - 1
 
@@ -169,7 +180,7 @@ class Engine:
         """The statistics of a batch at each batch layer, by node; running ones are left alone."""
         self._network.prepared.refresh()
         last = len(self._network.segments) - 1
-        run = Pass(self, self._network, x, step=step)
+        run = Pass(self._workshop, self._network, x, step=step)
         run.update_running = False
         self._forward_to(run, last)
         self._team.run(run.each_chunk(run.abandon))

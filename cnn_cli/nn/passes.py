@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,9 +16,25 @@ from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.plan import Step, chunk_bounds
 from cnn_cli.nn.types import Array
+from cnn_cli.nn.workspace import Workspace
 
-if TYPE_CHECKING:
-    from cnn_cli.nn.engine import Engine
+
+@dataclass(frozen=True, slots=True)
+class Workshop:
+    """What an engine lends to every pass.
+
+    Attributes:
+        workspaces: one a worker.
+        images_per_chunk: how many go through the network together.
+        seed: of dropout.
+        scale, shift: per channel, (c,): images of integers become ``x * scale + shift``.
+    """
+
+    workspaces: list[Workspace]
+    images_per_chunk: int
+    seed: int
+    scale: Array
+    shift: Array
 
 
 class Pass:
@@ -25,14 +42,14 @@ class Pass:
 
     def __init__(
         self,
-        engine: Engine,
+        workshop: Workshop,
         network: Network,
         x: Array,
         *,
         step: int = 0,
         gradients: Gradients | None = None,
     ) -> None:
-        self.engine = engine
+        self.workshop = workshop
         self.network = network
         self.x = x
         self.step = step
@@ -40,8 +57,9 @@ class Pass:
         self.update_running = True
         self.statistics: dict[int, Any] = {}
         self.sums: dict[int, Any] = {}
-        bounds = chunk_bounds(len(x), engine.chunk_size, engine.threads)
-        self._shares = share_chunks(bounds, engine.threads)
+        workers = len(workshop.workspaces)
+        bounds = chunk_bounds(len(x), workshop.images_per_chunk, workers)
+        self._shares = share_chunks(bounds, workers)
         # By batch layer and by a chunk's start; made here, because workers fill it together.
         self._partials: dict[int, dict[int, Array]] = {
             node.index: {} for segment in network.segments for node in segment.barriers
@@ -66,12 +84,12 @@ class Pass:
     def context(self, worker: int, chunk: Chunk) -> Context:
         sums = self.gradients
         return Context(
-            workspace=self.engine.workspaces[worker],
+            workspace=self.workshop.workspaces[worker],
             training=self.network.training,
-            seed=self.engine.seed,
+            seed=self.workshop.seed,
             step=self.step,
             start=chunk.start,
-            dtype=self.engine.dtype,
+            dtype=self.network.params.dtype,
             fresh=chunk.fresh,
             worker_grads=None if sums is None else sums.views[worker],
             worker_prepared_grads=None if sums is None else sums.prepared[worker],
@@ -82,8 +100,8 @@ class Pass:
         x = self.x[chunk.start : chunk.stop]
         if x.dtype.kind in "ui":
             images = ctx.take(x.shape)
-            np.multiply(x, self.engine.scale, out=images)
-            images += self.engine.shift
+            np.multiply(x, self.workshop.scale, out=images)
+            images += self.workshop.shift
             x = images
         chunk.hold(IMAGE, x)
 
