@@ -15,6 +15,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 from threadpoolctl import threadpool_limits
 
 from cnn_cli.nn.chunk import Chunk
@@ -62,13 +63,13 @@ class Engine:
         self.dtype = params.dtype
         self._limits = threadpool_limits(1, user_api="blas")
         self._team = Team(threads)
-        channels = graph.in_shape[-1]
+        _, width, channels = graph.in_shape
         self._workshop = Workshop(
             workspaces=[Workspace() for _ in range(threads)],
             images_per_chunk=images_per_chunk(graph, self.dtype.itemsize, CHUNK_BYTES),
             seed=seed,
-            scale=(np.ones(channels) if scale is None else scale).astype(self.dtype),
-            shift=(np.zeros(channels) if shift is None else shift).astype(self.dtype),
+            scale=_row(np.ones(channels) if scale is None else scale, width, self.dtype),
+            shift=_row(np.zeros(channels) if shift is None else shift, width, self.dtype),
         )
         self._gradients: Gradients | None = None
         self._network = Network.open(graph, params, self._team, training=True)
@@ -215,3 +216,8 @@ class Engine:
         if held is None or len(held) < n:
             held = self._outputs[name] = np.empty((n, self.graph.classes), self.dtype)
         return held[:n]
+
+
+def _row(values: Array, width: int, dtype: DTypeLike) -> Array:
+    """(c,) -> (w·c,)."""
+    return np.tile(values, width).astype(dtype)

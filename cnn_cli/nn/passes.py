@@ -27,7 +27,8 @@ class Workshop:
         workspaces: one a worker.
         images_per_chunk: how many go through the network together.
         seed: of dropout.
-        scale, shift: per channel, (c,): images of integers become ``x * scale + shift``.
+        scale, shift: of a row of pixels, (w·c,), since three channels make a slow inner loop:
+            images of integers become ``x * scale + shift``.
     """
 
     workspaces: list[Workspace]
@@ -100,8 +101,9 @@ class Pass:
         x = self.x[chunk.start : chunk.stop]
         if x.dtype.kind in "ui":
             images = ctx.take(x.shape)
-            np.multiply(x, self.workshop.scale, out=images)
-            images += self.workshop.shift
+            rows = images.reshape(-1, self.workshop.scale.size)
+            np.multiply(x.reshape(rows.shape), self.workshop.scale, out=rows)
+            rows += self.workshop.shift
             x = images
         chunk.hold(IMAGE, x)
 
