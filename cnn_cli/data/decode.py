@@ -1,7 +1,8 @@
 """From an image file to the bytes a network is given: one way for training and for predicting.
 
 EXIF orientation is applied; 16-bit scaled to 8; alpha laid over white; then Pillow's L or RGB;
-resized by Pillow's antialiased bilinear filter. Of an animation the first frame is taken.
+resized by Pillow's antialiased bilinear filter. Of an animation the first frame is taken. A JPEG
+much larger than needed is decoded at a half, a quarter or an eighth of its size first.
 """
 
 from __future__ import annotations
@@ -19,9 +20,10 @@ from typing import IO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError, _imaging
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError, _imaging
 
 from cnn_cli.data import resize
+from cnn_cli.data.draft import draft
 from cnn_cli.errors import DataError, reason
 
 Pixels = NDArray[np.uint8]
@@ -101,9 +103,7 @@ def load_image(source: Source, pre: Preprocess, name: str | None = None) -> Pixe
                 raise ImageError(place, "is PostScript, which is a program and not an image")
             if image.format == "TIFF":
                 _hush_libtiff()
-            image.load()
-            turned = _turn(_plain(image, "L" if pre.channels == 1 else "RGB"), _orientation(image))
-            fitted = resize.fit(turned, (pre.height, pre.width), pre.resize_mode)
+            fitted = _fitted(image, pre)
         return np.frombuffer(fitted.tobytes(), np.uint8).reshape(pre.shape)
     except ImageError:
         raise
@@ -118,6 +118,16 @@ def load_image(source: Source, pre: Preprocess, name: str | None = None) -> Pixe
         if isinstance(error, OSError) and error.errno is not None:
             raise ImageError(place, "cannot be read", reason(error)) from None
         raise ImageError(place, "truncated or damaged") from None
+
+
+def _fitted(image: Image.Image, pre: Preprocess) -> Image.Image:
+    size = pre.height, pre.width
+    box = None
+    if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO, of many cameras, is one
+        box = draft(image, size, pre.resize_mode, _orientation(image))
+    image.load()
+    turned = _turn(_plain(image, "L" if pre.channels == 1 else "RGB"), _orientation(image))
+    return resize.fit(turned, size, pre.resize_mode, box)
 
 
 def _binary(source: Source, place: str) -> IO[bytes]:

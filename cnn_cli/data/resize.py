@@ -6,13 +6,16 @@ from typing import Literal
 
 from PIL import Image
 
+Mode = Literal["crop", "squash", "letterbox"]
+Box = tuple[float, float, float, float]  # left, top, right, bottom
+
 BILINEAR = Image.Resampling.BILINEAR
 GREY = "#727272"  # 114
 MOST_PIXELS = 64 * 2**20
 
 
 def fit(
-    image: Image.Image, size: tuple[int, int], mode: Literal["crop", "squash", "letterbox"]
+    image: Image.Image, size: tuple[int, int], mode: Mode, box: Box | None = None
 ) -> Image.Image:
     """`image` (L or RGB) at exactly `size`, by Pillow's antialiased bilinear filter.
 
@@ -21,32 +24,54 @@ def fit(
         size: (height, width) in pixels.
         mode: `crop` is torchvision's ``Resize`` and ``CenterCrop``; `letterbox` the one of
             Ultralytics, with their grey (114).
+        box: where in `image` the picture lies; all of it where left out.
     """
     height, width = size
-    if image.size == (width, height):
+    if image.size == (width, height) and box is None:
         return image
+    left, top, right, bottom = box or (0, 0, *image.size)
+    w, h = scaled(right - left, bottom - top, size, mode)
+    if mode == "crop":
+        x, y = centre(w, width), centre(h, height)
+        if w * h > MOST_PIXELS:
+            # A strip would grow to many times its size to be cut again: only the part that is
+            # kept is made. Pillow rounds the box to float32, so that this may differ in the last
+            # bit.
+            across, down = (right - left) / w, (bottom - top) / h
+            box = (x * across, y * down, (x + width) * across, (y + height) * down)
+            moved = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
+            return image.resize((width, height), BILINEAR, moved)
+        return _resized(image, (w, h), box).crop((x, y, x + width, y + height))
+    resized = _resized(image, (w, h), box)
     if mode == "squash":
-        return image.resize((width, height), BILINEAR)
-    if mode == "letterbox":
-        return _letterbox(image, height, width)
-    return _crop(image, height, width)
+        return resized
+    canvas = Image.new(image.mode, (width, height), GREY)
+    canvas.paste(resized, ((width - w) // 2, (height - h) // 2))
+    return canvas
 
 
-def _crop(image: Image.Image, height: int, width: int) -> Image.Image:
-    w, h = covering(image.width, image.height, width, height)
-    left, top = centre(w, width), centre(h, height)
-    if w * h > MOST_PIXELS:
-        # A strip would grow to many times its size to be cut again: only the part that is kept
-        # is made. Pillow rounds the box to float32, so that this may differ in the last bit.
-        x, y = image.width / w, image.height / h
-        box = (left * x, top * y, (left + width) * x, (top + height) * y)
-        return image.resize((width, height), BILINEAR, box)
-    if (w, h) != image.size:
-        image = image.resize((w, h), BILINEAR)
-    return image.crop((left, top, left + width, top + height))
+def scaled(w: float, h: float, size: tuple[int, int], mode: Mode) -> tuple[int, int]:
+    """Width and height that a picture of `w` by `h` is resized to, before what is cut or added.
+
+    Args:
+        w, h: in pixels, or in parts of them.
+        size: (height, width) wanted.
+        mode: of `fit`.
+    """
+    height, width = size
+    if mode == "squash":
+        return width, height
+    if mode == "crop":
+        return covering(w, h, width, height)
+    scale = min(height / h, width / w)
+    return max(1, round(w * scale)), max(1, round(h * scale))
 
 
-def covering(w: int, h: int, width: int, height: int) -> tuple[int, int]:
+def _resized(image: Image.Image, size: tuple[int, int], box: Box | None) -> Image.Image:
+    return image if image.size == size and box is None else image.resize(size, BILINEAR, box)
+
+
+def covering(w: float, h: float, width: int, height: int) -> tuple[int, int]:
     """The size that an image of `w` by `h` takes to cover `width` by `height`.
 
     For a square this is torchvision's ``Resize(int)``: the long side is the truncated ratio.
@@ -59,12 +84,3 @@ def covering(w: int, h: int, width: int, height: int) -> tuple[int, int]:
 def centre(length: int, kept: int) -> int:
     """Where the kept middle of `length` starts, rounded as in torchvision's ``CenterCrop``."""
     return round((length - kept) / 2.0)
-
-
-def _letterbox(image: Image.Image, height: int, width: int) -> Image.Image:
-    scale = min(height / image.height, width / image.width)
-    w, h = max(1, round(image.width * scale)), max(1, round(image.height * scale))
-    canvas = Image.new(image.mode, (width, height), GREY)
-    small = image if image.size == (w, h) else image.resize((w, h), BILINEAR)
-    canvas.paste(small, ((width - w) // 2, (height - h) // 2))
-    return canvas
