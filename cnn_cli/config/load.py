@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -99,7 +100,10 @@ def _read(path: Path, source: str) -> dict[Any, Any]:
 def _absolute_root(document: dict[Any, Any], folder: Path) -> None:
     data = document.get("data")
     if isinstance(data, dict) and isinstance(data.get("root"), str) and data["root"]:
-        data["root"] = os.path.abspath(folder / Path(data["root"]).expanduser())
+        root = data["root"]
+        with suppress(RuntimeError):  # a home that is not known is a name like any other
+            root = Path(root).expanduser()
+        data["root"] = os.path.abspath(folder / root)
 
 
 def _set(document: dict[Any, Any], dotted: str, value: Any, override: str) -> None:

@@ -25,8 +25,12 @@ _TYPES: dict[str, str] = {
 
 
 def config_error(error: ValidationError, source: str) -> ConfigError:
-    """The first of pydantic's errors; `source` is the file's name."""
-    first = error.errors(include_url=False)[0]
+    """The first of pydantic's errors; `source` is the file's name.
+
+    A key that nobody knows comes before one that is missing: it is often that one, misspelt.
+    """
+    found = error.errors(include_url=False)
+    first = min(found, key=lambda each: each["type"] != "extra_forbidden")
     location, value = first["loc"], first["input"]
     kind = first["type"]
     if kind == "extra_forbidden":
@@ -34,6 +38,8 @@ def config_error(error: ValidationError, source: str) -> ConfigError:
         return ConfigError(
             place(source, location), f"unknown key.{suggest(str(location[-1]), known)}"
         )
+    if kind == "invalid_key":
+        return ConfigError(place(source, location[:-1]), "keys must be words", show(location[-1]))
     if kind == "missing":
         return ConfigError(place(source, location), "is required")
     if kind in ("union_tag_invalid", "union_tag_not_found"):
@@ -42,8 +48,18 @@ def config_error(error: ValidationError, source: str) -> ConfigError:
         rule = first["ctx"]["rule"]
     else:
         rule = _TYPES.get(kind, first["msg"][:1].lower() + first["msg"][1:])
-    got = None if isinstance(value, dict | BaseModel) and kind == RULE else show(value)
+    # What a rule about several keys found is the whole section, which would say nothing.
+    is_section = isinstance(value, dict | BaseModel) and not _is_leaf(location)
+    got = None if kind == RULE and is_section else show(value)
     return ConfigError(place(source, location), rule, got)
+
+
+def _is_leaf(location: Location) -> bool:
+    """Whether a place is a single value's, and no section's or layer's."""
+    steps = [step for step in location if isinstance(step, str)]
+    last = steps[-1] if steps else ""
+    sections = {*Config.model_fields, *LAYER_KINDS, *OPTIMIZERS, *SCHEDULERS}
+    return last not in sections | {"optimizer", "scheduler"}
 
 
 def _unknown_choice(source: str, location: Location, value: Any) -> ConfigError:
@@ -93,7 +109,7 @@ def place(source: str, location: Location) -> str:
     for i, step in enumerate(steps):
         if isinstance(step, int):
             path += f"[{step}]"
-        elif i and steps[i - 1] in ("optimizer", "scheduler"):
+        elif i and steps[i - 1] in ("optimizer", "scheduler") and step != "type":
             continue  # pydantic names the chosen type here, which is no key
         elif i and step == steps[i - 1] == "branches":
             continue  # a layer and its one argument share the word

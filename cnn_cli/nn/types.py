@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-FloatArray = NDArray[np.floating[Any]]
 Shape = tuple[int, ...]
 Pair = tuple[int, int]

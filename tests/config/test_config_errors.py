@@ -210,6 +210,7 @@ SECTIONS = [
     ("train: {clip_grad_norm: 0}", "train.clip_grad_norm: must be a number above 0. Got 0."),
     ("train: {early_stop: 0}", f"train.early_stop: {NUMBER_ABOVE_0} Got 0."),
     ("train: {precise_bn: maybe}", "train.precise_bn: must be auto, true or false. Got 'maybe'."),
+    ("train: {on_nan: go}", "train.on_nan: must be stop or rollback. Got 'go'."),
     ("train: {checkpoint_every: 0}", f"train.checkpoint_every: {NUMBER_ABOVE_0} Got 0."),
 ]
 
@@ -271,7 +272,8 @@ def test_what_is_not_built_is_refused(path: Path, text: str, expected: str) -> N
 )
 def test_no_such_optimizer(path: Path, optimizer: str, rest: str) -> None:
     line = message(path, f"model: {{layers: [relu]}}\ntrain: {{optimizer: {optimizer}}}")
-    assert line == f"train.optimizer: {rest}"
+    place = "train.optimizer" if optimizer == "3" else "train.optimizer.type"
+    assert line == f"{place}: {rest}"
 
 
 @pytest.mark.parametrize("value", ["true", "1.0", "3.0"])
@@ -324,3 +326,23 @@ def test_a_root_is_required_somewhere() -> None:
     with pytest.raises(ConfigError) as caught:
         required_root(config, "c.yaml")
     assert caught.value.line() == "c.yaml: data.root: is required, here or as --data DIR."
+
+
+def test_an_unknown_key_is_told_before_a_missing_one(path: Path) -> None:
+    """It is often the same key, misspelt."""
+    line = message(path, "Model: {layers: [relu]}")
+    assert line == "Model: unknown key. Did you mean 'model'?"
+
+
+def test_keys_are_words(path: Path) -> None:
+    assert message(path, "1: 2\nmodel: {layers: [relu]}") == "keys must be words. Got 1."
+
+
+def test_a_root_with_a_null_byte(path: Path) -> None:
+    line = message(path, 'model: {layers: [relu]}\ndata: {root: "/a\\0b"}')
+    assert line == r"data.root: must be a text. Got '/a\x00b'."
+
+
+def test_a_home_that_is_not_known_is_a_name_like_any_other(path: Path) -> None:
+    path.write_text("model: {layers: [relu]}\ndata: {root: ~nosuchuser/x}")
+    assert load_config(path).data.root == str(path.parent / "~nosuchuser/x")

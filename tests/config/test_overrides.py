@@ -222,7 +222,9 @@ def test_errors_of_overrides(path: Path) -> None:
             " at line 1, column 2."
         ),
         "model.layers.1.relu=3": f"{path}: model.layers[1].relu: takes no argument but name.",
-        "train.epochs.x=3": f"{path}: train.epochs: must be a whole number, 0 or more.",
+        "train.epochs.x=3": (
+            f"{path}: train.epochs: must be a whole number, 0 or more. Got a mapping."
+        ),
     }
     for override, expected in cases.items():
         error = refused(path, override).line()

@@ -121,6 +121,7 @@ documents = st.fixed_dictionaries(
             early_stop=st.none() | counts,
             precise_bn=st.sampled_from(["auto", True, False]),
             checkpoint_every=st.none() | counts,
+            on_nan=st.sampled_from(["stop", "rollback"]),
         ),
     }
 )
@@ -207,6 +208,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "early_stop": None,
         "precise_bn": "auto",
         "checkpoint_every": None,
+        "on_nan": "stop",
     }
 
 
