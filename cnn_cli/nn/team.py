@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
+import numpy as np
+
 Job = Callable[[int], None]
 
 
@@ -34,7 +36,8 @@ class Team:
             queue.put(job)
         error: BaseException | None = None
         try:
-            job(0)
+            with _quiet():
+                job(0)
         except BaseException as caught:
             error = caught
         for _ in self._queues:
@@ -48,12 +51,18 @@ class Team:
             queue.put(None)
 
 
+def _quiet() -> np.errstate:
+    """A diverging network overflows; its loss shows it, in one line instead of warnings."""
+    return np.errstate(all="ignore")
+
+
 def _serve(
     number: int, queue: SimpleQueue[Job | None], done: SimpleQueue[BaseException | None]
 ) -> None:
     while (job := queue.get()) is not None:
         try:
-            job(number)
+            with _quiet():
+                job(number)
         except BaseException as error:
             done.put(error)
         else:
