@@ -14,11 +14,11 @@ from typing import Annotated
 import typer
 
 from cnn_cli import __version__
+from cnn_cli.cli import bench, data, later, output, predict, summary, train
 from cnn_cli.cli import eval as eval_command
-from cnn_cli.cli import later, output, predict, summary, train
 from cnn_cli.cli.commands import Command, Group
 from cnn_cli.cli.options import Debug
-from cnn_cli.cli.signals import TERMINATED, Terminated, end_at_sigterm
+from cnn_cli.cli.signals import TERMINATED, Terminated, end_at_sigterm, ignore_signals
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
 
 NAME = "cnn"
@@ -40,8 +40,9 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _command in (train, eval_command, predict, summary):
+for _command in (train, eval_command, predict, summary, bench):
     app.command(_command.NAME, cls=Command, epilog=_command.EXAMPLES)(_command.command)
+app.add_typer(data.app)
 later.add_to(app)
 
 
@@ -63,7 +64,8 @@ def start(
     debug: Debug = False,
 ) -> None:
     if context.invoked_subcommand is None:
-        raise UsageError("COMMAND", "must be train, eval, predict or summary", "nothing")
+        rule = "must be train, eval, predict, summary, bench or data"
+        raise UsageError("COMMAND", rule, "nothing")
 
 
 def main() -> None:
@@ -73,9 +75,21 @@ def main() -> None:
     # search of plugins, and OpenBLAS start threads that the engine, which has its own, never uses.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    if "--debug" not in sys.argv:
+        _hush()
     code = run(sys.argv[1:])
     output.abandon_stdout()
+    ignore_signals()
     sys.exit(code)
+
+
+def _hush() -> None:
+    """Keep Python from writing to stderr what is no line of the program's own."""
+    import warnings
+
+    warnings.simplefilter("ignore")  # NumPy's, where numbers overflow
+    # What is raised where nobody can catch it, as by a second signal while a generator is closed.
+    sys.unraisablehook = lambda _: None
 
 
 def run(arguments: Sequence[str]) -> int:

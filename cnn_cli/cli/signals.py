@@ -24,19 +24,30 @@ class Terminated(BaseException):
 
 @contextmanager
 def end_at_sigterm() -> Iterator[None]:
-    """Within it, SIGTERM raises `Terminated`."""
+    """Within it, SIGTERM raises `Terminated`, and SIGINT `KeyboardInterrupt`."""
 
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
         raise Terminated
 
-    with _handlers({"SIGTERM": end}):
+    with _handlers({"SIGTERM": end, "SIGINT": signal.default_int_handler}):
         yield
+
+
+def ignore_signals() -> None:
+    """From now on; the exit code is decided, and the next one must not change it."""
+    for name in ("SIGHUP", "SIGINT", "SIGTERM"):
+        number = getattr(signal, name, None)
+        if number is not None:
+            signal.signal(number, signal.SIG_IGN)
 
 
 @contextmanager
 def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
-    """Within it, signals ask the training to stop or to save; a second SIGINT stops at once."""
+    """Within it, signals ask the training to stop or to save; a second SIGINT stops at once.
+
+    Handlers run on the main thread, so that `StopNow` is raised there.
+    """
     interrupts = 0
 
     def stop(reason: StopReason) -> Handler:

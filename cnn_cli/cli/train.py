@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -166,7 +167,8 @@ def command(
         "train.optimizer.lr": lr,
         "train.seed": seed,
     }
-    with requests_from_signals(requests, quiet):
+    # A dry run has nothing to save: signals end it as they end the other commands.
+    with nullcontext() if dry_run else requests_from_signals(requests, quiet):
         from cnn_cli.config import load_config
         from cnn_cli.training.checkpoint import resolve_checkpoint
         from cnn_cli.training.options import TrainOptions
@@ -190,7 +192,7 @@ def command(
             raise
         finally:
             progress.close()
-    _finish(result, fail_under, quiet=quiet, json=json)
+        _finish(result, fail_under, quiet=quiet, json=json)
 
 
 def _finish(result: TrainResult, gate: Gate | None, *, quiet: bool, json: bool) -> None:

@@ -24,16 +24,22 @@ def usage_error(error: typer.TyperException, context: Any) -> UsageError:
         owner = next((one for one in parameters if option in one.opts), None)
         if owner is None:
             known = [name for one in parameters for name in one.opts if name.startswith("-")]
-            rule = f"no such option of {context.info_name}.{suggest(option, known)}"
+            rule = f"no such option of {_name(context)}.{suggest(option, known)}"
             return UsageError(option, rule)
         if owner.is_flag:
             return UsageError(option, "takes no value")
         return UsageError(option, "needs a value", "nothing")
     parameter: Any = getattr(error, "param", None)
     if type(error).__name__ == "MissingParameter" and parameter is not None:
-        return UsageError(context.info_name, f"needs {_written(parameter)}", "nothing")
-    place = context.info_name if parameter is None else _written(parameter)
+        return UsageError(_name(context), f"needs {_written(parameter)}", "nothing")
+    place = _name(context) if parameter is None else _written(parameter)
     return UsageError(place, error.message[:1].lower() + error.message[1:].rstrip("."))
+
+
+def _name(context: Any) -> str:
+    """`train`, or `data check`: what was typed after the program's name, or that."""
+    program, _, command = str(context.command_path).partition(" ")
+    return command or program
 
 
 def _written(parameter: Any) -> str:

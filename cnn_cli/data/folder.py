@@ -45,6 +45,7 @@ SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "
 LAYOUT = "must be a folder with a sub-folder of images for each class"
 
 Unreadable = Callable[[DataError], object]
+Other = Callable[[str], object]
 
 
 def is_image_name(name: str) -> bool:
@@ -91,7 +92,9 @@ def find_splits(root: str | Path) -> dict[str, Path] | None:
     return found
 
 
-def walk_images(folder: str, on_unreadable: Unreadable | None = None) -> Iterator[str]:
+def walk_images(
+    folder: str, on_unreadable: Unreadable | None = None, on_other: Other | None = None
+) -> Iterator[str]:
     """Paths of the images in `folder` and its sub-folders, each joined to `folder` as given.
 
     A link to a file that is not there counts as an image, so that it is reported and not lost.
@@ -100,15 +103,19 @@ def walk_images(folder: str, on_unreadable: Unreadable | None = None) -> Iterato
         folder: where to look.
         on_unreadable: called with the error of a folder that cannot be read, which is then
             passed over.
+        on_other: called with the path of a visible file without an image extension.
 
     Raises:
         DataError: a folder cannot be read, and there is no `on_unreadable`.
     """
-    return _walk(folder, set(), on_unreadable)
+    return _walk(folder, set(), on_unreadable, on_other)
 
 
 def _walk(
-    folder: str, visited: set[tuple[int, int]], on_unreadable: Unreadable | None
+    folder: str,
+    visited: set[tuple[int, int]],
+    on_unreadable: Unreadable | None,
+    on_other: Other | None,
 ) -> Iterator[str]:
     try:
         status = os.stat(folder)
@@ -128,9 +135,12 @@ def _walk(
     for entry in entries:
         path = os.path.join(folder, entry.name)
         if _is_folder(entry):
-            yield from _walk(path, visited, on_unreadable)
-        elif is_image_name(entry.name) and (_is_file(entry) or not os.path.exists(path)):
-            yield path
+            yield from _walk(path, visited, on_unreadable, on_other)
+        elif is_image_name(entry.name):
+            if _is_file(entry) or not os.path.exists(path):
+                yield path
+        elif on_other is not None and _is_file(entry):
+            on_other(path)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -13,7 +13,7 @@ PREDICT = "predict --ckpt m.npz "
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "COMMAND: must be train, eval, predict or summary. Got nothing."),
+        ("", "COMMAND: must be train, eval, predict, summary, bench or data. Got nothing."),
         ("trian", "trian: no such command. Did you mean 'train'?"),
         ("xyzzy", "xyzzy: no such command."),
         ("--bogus", "--bogus: no such option of cnn."),
@@ -75,12 +75,16 @@ PREDICT = "predict --ckpt m.npz "
         ("summary m.npz a=1", "a=1: a checkpoint's config cannot be changed."),
         ("summary m.npz --classes 3", "--classes: a checkpoint has its own classes."),
         ("explain x.png --layer conv1", "explain: not available yet."),
-        ("data check photos", "data: not available yet."),
         ("init photos", "init: not available yet."),
         ("export --ckpt m.npz --output m.onnx", "export: not available yet."),
         ("import m.pt", "import: not available yet."),
         ("report runs/small", "report: not available yet."),
-        ("bench", "bench: not available yet."),
+        ("bench", "bench: needs CONFIG|CKPT. Got nothing."),
+        ("bench m.npz a=1", "a=1: a checkpoint's config cannot be changed."),
+        ("bench m.npz --classes 3", "--classes: a checkpoint has its own classes."),
+        ("bench c.yaml -b 0", "--batch-size: must be a whole number above 0. Got '0'."),
+        ("bench c.yaml --seconds x", "--seconds: must be a number, 0 or more. Got 'x'."),
+        ("bench c.yaml --backend fast", "--backend: fast is not available yet."),
         ("docs", "docs: not available yet."),
     ],
 )

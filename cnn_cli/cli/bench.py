@@ -1,0 +1,93 @@
+"""`cnn bench`: how fast a network is on this machine, and which layers the time goes to."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from typing import Annotated
+
+import typer
+
+from cnn_cli.cli import output, values
+from cnn_cli.cli.networks import Classes, Overrides, Source, open_network
+from cnn_cli.cli.options import Debug, Json, Threads
+
+NAME = "bench"
+EXAMPLES = """\b
+Examples:
+  cnn bench configs/small.yaml
+  cnn bench configs/seed.yaml --classes 3 --batch-size 32 --threads 1
+  cnn bench runs/small --json
+"""
+
+
+def command(
+    source: Source,
+    overrides: Overrides = None,
+    classes: Classes = None,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            "--batch-size",
+            "-b",
+            metavar="N",
+            parser=values.whole("--batch-size", 1),
+            help="Default: train.batch_size.",
+        ),
+    ] = None,
+    threads: Threads = None,
+    backend: Annotated[
+        str,
+        typer.Option(
+            "--backend",
+            metavar="numpy|fast",
+            parser=values.choice("--backend", ("numpy",), ("fast",)),
+            help="What computes.",
+        ),
+    ] = "numpy",
+    seconds: Annotated[
+        float,
+        typer.Option(
+            "--seconds",
+            metavar="S",
+            parser=values.number("--seconds"),
+            help="How long each of the three measurements takes, at least.",
+        ),
+    ] = 3.0,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Measure how fast a network trains and predicts, on random images.
+
+    The layers are timed in training, on one worker with its share of a batch; images a second are
+    those of all threads. Nothing is read but the config or checkpoint, and nothing is written.
+    """
+    network = open_network(source, overrides or [], classes)
+    from cnn_cli.nn.init import initialize
+    from cnn_cli.nn.params import Parameters
+    from cnn_cli.report.bench import bench_text
+    from cnn_cli.system import cpu_count
+    from cnn_cli.training.bench import bench
+
+    config = network.config
+    if batch_size is not None:
+        train = config.train.model_copy(update={"batch_size": batch_size})
+        config = config.model_copy(update={"train": train})
+    params = network.params
+    if params is None:
+        params = Parameters(network.graph, config.train.dtype)
+        initialize(params, config.train.seed, config.model.init)
+    result = bench(
+        network.graph,
+        params,
+        config,
+        source,
+        threads=threads or cpu_count(),
+        backend=backend,
+        seconds=seconds,
+    )
+    if json:
+        output.write(output.json_line(result.as_dict()) + "\n")
+        return
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    output.write(bench_text(result, width))

@@ -1,0 +1,106 @@
+"""`cnn data`: a look at a folder of images before anything is trained on it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cnn_cli.cli import output, values
+from cnn_cli.cli.commands import Command, Group
+from cnn_cli.cli.options import Debug, Json, Threads
+from cnn_cli.errors import DataError, UsageError
+
+NAME = "data"
+EXAMPLES = """\b
+Examples:
+  cnn data check photos
+  cnn data check photos --strict && cnn train configs/small.yaml --data photos
+  cnn data check photos --json
+"""
+
+app = typer.Typer(
+    name=NAME,
+    cls=Group,
+    help="Look at a folder of images.",
+    epilog=EXAMPLES,
+    invoke_without_command=True,
+    rich_markup_mode=None,
+)
+
+
+@app.callback()
+def start(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        raise UsageError(NAME, "must be followed by check", "nothing")
+
+
+@app.command("check", cls=Command, epilog=EXAMPLES)
+def check(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            parser=values.path("DIR"),
+            help="Images by class, or folders train, val and test of them.",
+            show_default=False,
+        ),
+    ],
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 4 where anything was found.")
+    ] = False,
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List what would hurt a training: broken and odd images, copies, classes that do not match.
+
+    Every image is read; nothing is changed. Exits with 4 where a training could not start.
+    """
+    from cnn_cli.report.findings import findings_dict, findings_text
+
+    findings = _check(folder, threads)
+    if json:
+        output.write(output.json_line(findings_dict(findings)) + "\n")
+    else:
+        output.write(findings_text(findings))
+    output.flush()
+    if findings.error is not None:
+        raise findings.error
+    if strict and findings.found:
+        raise DataError(folder, "must have no findings with --strict", len(findings.found))
+
+
+@app.command(
+    "preview",
+    hidden=True,
+    help="Not available yet.",
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def preview(context: typer.Context) -> None:
+    raise UsageError(f"{NAME} preview", "not available yet")
+
+
+def _check(folder: Path, threads: int | None) -> Any:
+    """The findings, with a bar on a terminal while images are read."""
+    from cnn_cli.cli.progress import bar, on_terminal
+    from cnn_cli.data.check import check_folder
+    from cnn_cli.system import cpu_count
+
+    threads = threads or cpu_count()
+    if not on_terminal():
+        return check_folder(folder, threads)
+    shown: Any = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal shown
+        if shown is None:
+            shown = bar(total, "reading", "image")
+        shown.update(done - shown.n)
+
+    try:
+        return check_folder(folder, threads, progress)
+    finally:
+        if shown is not None:
+            shown.close()

@@ -1,0 +1,284 @@
+"""What in a folder of images would hurt a training, found by reading every file of it."""
+
+from __future__ import annotations
+
+import os
+import unicodedata
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+
+from cnn_cli.data.cache import ImageCache
+from cnn_cli.data.dataset import open_dataset
+from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.examine import ORDINARY, Picture, examine
+from cnn_cli.data.folder import SPLITS, find_splits, is_image_name, sub_folders, walk_images
+from cnn_cli.data.pool import Pool
+from cnn_cli.errors import DataError
+
+FEW_IMAGES = 10  # of a class to train on
+IMBALANCE = 10  # times as many images in one class as in another
+SMALL_SIDE = 8  # pixels
+LARGE_PIXELS = 40_000_000
+LONG_SIDE = 5  # times the short one
+JOB = 16  # files that a thread reads before it asks for more
+WINDOW = 4  # jobs a thread that are waited for or waiting
+WHOLE = "all"  # the part, where a folder has none
+
+KINDS = (
+    "unreadable",
+    "two_classes",
+    "two_parts",
+    "copies",
+    "empty_class",
+    "small_class",
+    "imbalance",
+    "unknown_class",
+    "missing_class",
+    "similar_classes",
+    "part_as_class",
+    "small",
+    "large",
+    "narrow",
+    "mode",
+    "not_image",
+    "outside",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that may hurt.
+
+    Attributes:
+        kind: one of `KINDS`.
+        paths: of the files or folders it is about.
+        detail: what more there is to say, in words; may be empty.
+    """
+
+    kind: str
+    paths: tuple[str, ...]
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What a folder holds, and what would hurt.
+
+    Attributes:
+        root: the folder.
+        parts: images that can be read, by part (`train`, `val`, `test`; `all` where there are
+            none) and class.
+        found: in the order of `KINDS`, and within a kind in that of the files.
+        error: what keeps a training from starting, if anything does.
+    """
+
+    root: str
+    parts: dict[str, dict[str, int]]
+    found: tuple[Finding, ...]
+    error: DataError | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """An image file, its place, and what it is like."""
+
+    part: str
+    name: str
+    path: str
+    picture: Picture | str
+
+
+def check_folder(
+    root: Path, threads: int, progress: Callable[[int, int], object] | None = None
+) -> Findings:
+    """Read all images of a folder and list what would hurt a training. Nothing is changed.
+
+    Args:
+        root: class folders, or folders `train`, `val` and `test` that hold class folders.
+        threads: that read.
+        progress: called now and then with the images read so far and their number.
+
+    Raises:
+        DataError: `root` is missing, cannot be read, or has no class folder.
+    """
+    parts = find_splits(root)
+    parts = {WHOLE: root} if parts is None else parts
+    error = _what_stops(root)
+    classes = {part: sub_folders(folder) for part, folder in parts.items()}
+    if error is not None and not any(classes.values()):
+        raise error
+    found: list[Finding] = []
+    places = list(_list_images(classes, found))
+    seen = [
+        _Seen(part, name, path, picture)
+        for (part, name, path), picture in zip(
+            places, _examine_all([path for *_, path in places], threads, progress), strict=True
+        )
+    ]
+    counts = {part: dict.fromkeys(folders, 0) for part, folders in classes.items()}
+    for each in seen:
+        counts[each.part][each.name] += isinstance(each.picture, Picture)
+    if error is None and not any(counts["train" if WHOLE not in parts else WHOLE].values()):
+        rule, got = "must hold an image that can be read", f"{len(seen)} that cannot"
+        error = DataError(root, rule, got)
+    found += _of_files(seen)
+    found += _copies(seen)
+    found += _of_classes(classes, counts)
+    found += _of_names(classes)
+    found += _outside(dict.fromkeys([root, *parts.values()]))
+    found.sort(key=lambda finding: KINDS.index(finding.kind))
+    return Findings(str(root), counts, tuple(found), error)
+
+
+def _what_stops(root: Path) -> DataError | None:
+    try:
+        open_dataset(root, None, 0.0)
+    except DataError as error:
+        return error
+    return None
+
+
+def _list_images(
+    classes: dict[str, dict[str, Path]], found: list[Finding]
+) -> Iterator[tuple[str, str, str]]:
+    """Part, class and path of every image; what is no image goes to `found`."""
+
+    def unreadable(error: DataError) -> None:
+        found.append(Finding("unreadable", (error.place,), f"{error.rule}: {error.got}"))
+
+    def other(path: str) -> None:
+        found.append(Finding("not_image", (path,)))
+
+    for part, folders in classes.items():
+        for name, folder in folders.items():
+            for path in walk_images(str(folder), unreadable, other):
+                yield part, name, path
+
+
+def _examine_all(
+    paths: list[str], threads: int, progress: Callable[[int, int], object] | None
+) -> Iterator[Picture | str]:
+    """What each file is like, in their order, read on several threads."""
+    useful = ImageCache("none", paths, Preprocess(1, 1, 1), None).useful_threads(threads)
+    waiting: deque[Future[list[Picture | str]]] = deque()
+    done = 0
+    with Pool(useful) as pool:
+        for start in range(0, len(paths), JOB):
+            waiting.append(pool.submit(_examine_some, paths[start : start + JOB]))
+            while len(waiting) >= WINDOW * useful or (waiting and start + JOB >= len(paths)):
+                pictures = waiting.popleft().result()
+                yield from pictures
+                done += len(pictures)
+                if progress is not None:
+                    progress(done, len(paths))
+
+
+def _examine_some(paths: list[str]) -> list[Picture | str]:
+    return [examine(path) for path in paths]
+
+
+def _of_files(seen: list[_Seen]) -> Iterator[Finding]:
+    """What is wrong with, or odd about, single images."""
+    kinds = Counter(each.picture.kind for each in seen if isinstance(each.picture, Picture))
+    usual = max(ORDINARY, key=lambda kind: kinds[kind])
+    for each in seen:
+        path, picture = (each.path,), each.picture
+        if isinstance(picture, str):
+            yield Finding("unreadable", path, picture)
+            continue
+        size = f"{picture.width}x{picture.height}"
+        short, long = sorted((picture.width, picture.height))
+        if short < SMALL_SIDE:
+            yield Finding("small", path, size)
+        if short * long > LARGE_PIXELS:
+            yield Finding("large", path, size)
+        if long > LONG_SIDE * short:
+            yield Finding("narrow", path, size)
+        if picture.kind not in ORDINARY:
+            yield Finding("mode", path, picture.kind)
+        elif picture.kind != usual:
+            yield Finding("mode", path, f"{picture.kind} where most are {usual}")
+
+
+def _copies(seen: list[_Seen]) -> Iterator[Finding]:
+    """Files of the same content."""
+    groups: dict[bytes, list[_Seen]] = defaultdict(list)
+    for each in seen:
+        if isinstance(each.picture, Picture):
+            groups[each.picture.digest].append(each)
+    for group in groups.values():
+        if len(group) == 1:
+            continue
+        if len({each.name for each in group}) > 1:
+            yield Finding("two_classes", _paths(group))
+        if len({each.part for each in group}) > 1:
+            yield Finding("two_parts", _paths(group))
+        together: dict[tuple[str, str], list[_Seen]] = defaultdict(list)
+        for each in group:
+            together[each.part, each.name].append(each)
+        for same in together.values():
+            if len(same) > 1:
+                yield Finding("copies", _paths(same))
+
+
+def _paths(seen: Iterable[_Seen]) -> tuple[str, ...]:
+    return tuple(each.path for each in seen)
+
+
+def _of_classes(
+    classes: dict[str, dict[str, Path]], counts: dict[str, dict[str, int]]
+) -> Iterator[Finding]:
+    """Classes with hardly an image, or far fewer than others."""
+    for part, folders in classes.items():
+        trained = part in ("train", WHOLE)
+        ranked = sorted((count, name) for name, count in counts[part].items() if count)
+        for name, folder in folders.items():
+            count = counts[part][name]
+            if count == 0:
+                yield Finding("empty_class", (str(folder),))
+            elif trained and count < FEW_IMAGES:
+                yield Finding("small_class", (str(folder),), _images(count))
+        if trained and ranked and ranked[-1][0] >= IMBALANCE * ranked[0][0]:
+            (few, rare), (many, common) = ranked[0], ranked[-1]
+            detail = f"{_images(many)} and {few:,}, {many / few:,.0f} times as many"
+            yield Finding("imbalance", (str(folders[common]), str(folders[rare])), detail)
+
+
+def _of_names(classes: dict[str, dict[str, Path]]) -> Iterator[Finding]:
+    """Classes that do not match from part to part, or may be meant for the same."""
+    similar: dict[str, dict[str, str]] = defaultdict(dict)
+    for part, folders in classes.items():
+        for name, folder in folders.items():
+            similar[_folded(name)].setdefault(name, str(folder))
+            if part == WHOLE and name in SPLITS:
+                yield Finding("part_as_class", (str(folder),))
+            if part != "train" and name not in classes.get("train", folders):
+                yield Finding("unknown_class", (str(folder),))
+    for same in similar.values():
+        if len(same) > 1:
+            yield Finding("similar_classes", tuple(same.values()))
+    for name, folder in classes.get("train", {}).items():
+        for part in ("val", "test"):
+            if name not in classes.get(part, classes["train"]):
+                yield Finding("missing_class", (str(folder),), f"not in {part}")
+
+
+def _folded(name: str) -> str:
+    """A name without what file systems may ignore: case, and how an accent is written."""
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _images(count: int) -> str:
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
+def _outside(folders: Iterable[Path]) -> Iterator[Finding]:
+    """Images that lie beside the class folders."""
+    for folder in folders:
+        for name in sorted(os.listdir(folder)):
+            path = os.path.join(folder, name)
+            if is_image_name(name) and not name.startswith(".") and os.path.isfile(path):
+                yield Finding("outside", (path,))

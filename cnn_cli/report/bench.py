@@ -1,0 +1,76 @@
+"""How fast a network is, as text for a terminal."""
+
+from __future__ import annotations
+
+from cnn_cli.report.table import display_width, format_pairs, format_table
+from cnn_cli.training.bench import Bench, LayerBench
+
+HEADER = ("name", "type", "forward", "GFLOP/s", "backward", "GFLOP/s", "share")
+ELLIPSIS = "…"
+SHORTEST_NAME = 12
+
+
+def bench_text(bench: Bench, width: int | None = None) -> str:
+    """A table of the layers, and images a second.
+
+    Args:
+        bench: what was measured.
+        width: columns of the terminal, to which long names of layers are shortened.
+    """
+    text = _text(bench, None)
+    if width is not None:
+        names = [display_width(layer.name) for layer in bench.layers]
+        table = text.splitlines()[2]
+        most = max(names) - (display_width(table) - width)
+        if most < max(names):
+            text = _text(bench, max(most, SHORTEST_NAME))
+    return text
+
+
+def _text(bench: Bench, most: int | None) -> str:
+    workers = f"one of {bench.threads} workers" if bench.threads > 1 else "the worker"
+    title = (
+        f"milliseconds of {workers}: {bench.images} images of a batch of {bench.batch_size}, "
+        f"{bench.chunk} at a time\n"
+    )
+    rows = [_row(layer, most) for layer in bench.layers]
+    for name, milliseconds in (("optimizer", bench.optimizer_ms), ("engine", bench.engine_ms)):
+        share = milliseconds / bench.step_ms
+        rows.append((name, "", _number(milliseconds, 2), "", "", "", f"{share:.1%}"))
+    total = ("total", "", _number(bench.step_ms, 2), "", "", "", "100.0%")
+    rates = [
+        ("training", f"{_number(bench.training, 1)} images/s"),
+        ("prediction", f"{_number(bench.prediction, 1)} images/s"),
+    ]
+    setting = f"batch size {bench.batch_size}, {bench.threads} threads, {bench.backend}"
+    rates.append(("", f"({setting}, {bench.dtype})"))
+    table = format_table(HEADER, rows, "llrrrrr", total)
+    return f"{title}\n{table}\n{format_pairs(rates)}"
+
+
+def _row(layer: LayerBench, most: int | None) -> tuple[str, ...]:
+    return (
+        layer.name if most is None else shortened(layer.name, most),
+        layer.type,
+        _number(layer.forward_ms, 2),
+        _rate(layer.forward_gflops),
+        _number(layer.backward_ms, 2),
+        _rate(layer.backward_gflops),
+        f"{layer.share:.1%}",
+    )
+
+
+def shortened(name: str, most: int) -> str:
+    """`name` in at most so many characters: its middle gives way."""
+    if len(name) <= most:
+        return name
+    tail = (most - 1) * 2 // 3
+    return name[: most - 1 - tail] + ELLIPSIS + name[len(name) - tail :]
+
+
+def _number(value: float, digits: int) -> str:
+    return f"{value:,.{digits}f}"
+
+
+def _rate(gflops: float | None) -> str:
+    return "" if gflops is None else _number(gflops, 1)

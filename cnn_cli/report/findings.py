@@ -1,0 +1,101 @@
+"""What is wrong with a folder of images, for people and for programs."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from cnn_cli.data.check import (
+    FEW_IMAGES,
+    IMBALANCE,
+    LARGE_PIXELS,
+    LONG_SIDE,
+    SMALL_SIDE,
+    Finding,
+    Findings,
+)
+from cnn_cli.errors import printable
+from cnn_cli.report.table import format_table
+
+EXAMPLES = 3
+
+TITLES = {
+    "unreadable": "cannot be read, and would be left out",
+    "two_classes": "the same file under two classes",
+    "two_parts": "the same file in two parts, so that scores would be too good",
+    "copies": "the same file more than once in a class",
+    "empty_class": "classes without an image that can be read",
+    "small_class": f"classes with fewer than {FEW_IMAGES} images",
+    "imbalance": f"classes of very different size, {IMBALANCE} times or more",
+    "unknown_class": "classes that train does not have",
+    "missing_class": "classes that only train has",
+    "similar_classes": "classes whose names differ in case or in how accents are written",
+    "part_as_class": "taken for a class, because other folders than parts are beside it",
+    "small": f"smaller than {SMALL_SIDE} pixels",
+    "large": f"larger than {LARGE_PIXELS // 10**6} million pixels",
+    "narrow": f"more than {LONG_SIDE} times as long as wide",
+    "mode": "of an unusual kind",
+    "not_image": "not taken for an image, by the name's extension",
+    "outside": "images outside the class folders, which would not be used",
+}
+
+
+def findings_dict(findings: Findings) -> dict[str, Any]:
+    """All of it, for `--json`."""
+    return {
+        "root": findings.root,
+        "images": _total(findings),
+        "parts": findings.parts,
+        "findings": [
+            {"kind": one.kind, "paths": list(one.paths), "detail": one.detail or None}
+            for one in findings.found
+        ],
+        "error": None if findings.error is None else findings.error.line(),
+    }
+
+
+def findings_text(findings: Findings) -> str:
+    """A table of the parts, and for each kind of finding a title, a count and a few examples."""
+    rows = [_part_row(part, counts) for part, counts in findings.parts.items()]
+    header = ("part", "classes", "images", "fewest", "most")
+    blocks = [format_table(header, rows, "lrrll")]
+    groups: dict[str, list[Finding]] = defaultdict(list)
+    for one in findings.found:
+        groups[_title(one)].append(one)
+    for title, group in groups.items():
+        lines = [f"{title}: {len(group):,}", *(f"  {_line(one)}" for one in group[:EXAMPLES])]
+        if len(group) > EXAMPLES:
+            lines.append(f"  and {len(group) - EXAMPLES:,} more")
+        blocks.append("".join(f"{line}\n" for line in lines))
+    if not groups:
+        blocks.append("nothing found\n")
+    return "\n".join(blocks)
+
+
+def _total(findings: Findings) -> int:
+    return sum(sum(counts.values()) for counts in findings.parts.values())
+
+
+def _part_row(part: str, counts: dict[str, int]) -> tuple[str, ...]:
+    ends = ["", ""]
+    if counts:
+        few, many = (pick(counts, key=lambda name: counts[name]) for pick in (min, max))
+        ends = [f"{counts[few]:,} ({few})", f"{counts[many]:,} ({many})"]
+        if few == many:
+            ends = [f"{counts[few]:,}"] * 2
+    return part, f"{len(counts):,}", f"{sum(counts.values()):,}", *ends
+
+
+def _title(one: Finding) -> str:
+    """Images of an unusual kind are told apart by which one it is."""
+    title = TITLES[one.kind]
+    return f"{title}, {one.detail}" if one.kind == "mode" else title
+
+
+def _line(one: Finding) -> str:
+    text = " and ".join(one.paths[:EXAMPLES])
+    if len(one.paths) > EXAMPLES:
+        text = f"{', '.join(one.paths[:EXAMPLES])} and {len(one.paths) - EXAMPLES:,} more"
+    elif len(one.paths) == EXAMPLES:
+        text = f"{', '.join(one.paths[:-1])} and {one.paths[-1]}"
+    return printable(text if not one.detail or one.kind == "mode" else f"{text}: {one.detail}")

@@ -1,0 +1,83 @@
+"""Peak memory of training against PyTorch's: `python tests/benchmarks/memory.py`.
+
+Every figure is the largest resident set of a process of its own, its program included.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import harness
+from benchmark_networks import NETWORKS
+
+STEPS = 5
+SIDES = ("ours", "default", "channels_last")
+UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
+HEADER = ("network", "batch", *SIDES, "ratio", "foretold")
+
+
+def main() -> None:
+    parser = harness.arguments("Compares the peak memory of training.")
+    training = [name for name, network in NETWORKS.items() if not network.predicts]
+    harness.add_networks(parser, ",".join(training))
+    parser.add_argument("--child", choices=SIDES, help="train this side here; for its own use")
+    options = parser.parse_args()
+    names = harness.chosen(options.networks)
+    if options.child is not None:
+        child(options.child, names[0], options.threads, options.backend)
+        return
+    harness.prepare()
+    rows = []
+    for name in names:
+        command = [sys.executable, __file__, *sys.argv[1:], "--networks", name]
+        peaks, answers = zip(*(peak([*command, "--child", side]) for side in SIDES), strict=True)
+        foretold = json.loads(answers[0])
+        ratio = peaks[0] / min(peaks[1:])
+        cells = (*(f"{value / 1e6:,.0f}" for value in peaks), f"{ratio:.2f}")
+        rows.append((name, str(NETWORKS[name].batch), *cells, f"{foretold / 1e6:,.0f}"))
+    # Imported this late because a process begins with the memory of the one that starts it.
+    from cnn_cli.report.table import format_table
+
+    print(f"peak MB; {options.threads} threads, {options.backend}, float32\n")
+    print(format_table(HEADER, rows, "lrrrrrr"), end="")
+
+
+def peak(command: list[str]) -> tuple[int, str]:
+    """The peak of a process in bytes, and what it printed."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, usage = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
+    if process.returncode:
+        harness.fail(f"{' '.join(command)} failed")
+    return usage.ru_maxrss * UNIT, output
+
+
+def child(side: str, name: str, threads: int, backend: str) -> None:
+    """A few training steps; ours prints what it foretells of its memory."""
+    network = NETWORKS[name]
+    if side != "ours":
+        sys.path.append(str(harness.GOLDEN))
+        from torch_twins import make_twin
+
+        theirs = make_twin(network, side, threads)
+        for _ in range(STEPS):
+            theirs.step()
+        return
+    from ours import Ours, build
+
+    from cnn_cli.nn.memory import training_bytes
+
+    config, graph = build(name, network)
+    ours = Ours(name, network, None, threads, backend)
+    for _ in range(STEPS):
+        ours.step()
+    print(training_bytes(graph, config.train, threads))
+
+
+if __name__ == "__main__":
+    main()

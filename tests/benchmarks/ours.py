@@ -1,0 +1,79 @@
+"""Our side of a comparison."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from benchmark_networks import Network
+from harness import SGD
+
+from cnn_cli.config import Config, validate_config
+from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.init import initialize
+from cnn_cli.nn.loss import target_weights
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Array
+from cnn_cli.training.optimizer import make_optimizer
+
+
+def build(name: str, network: Network) -> tuple[Config, Graph]:
+    """The network as the program reads it from a config."""
+    document = {
+        "model": {"layers": network.layers},
+        "train": {"batch_size": network.batch, "optimizer": {"type": "sgd", **SGD}},
+    }
+    config = validate_config(document, name)
+    return config, build_graph(config.model, network.in_shape, network.classes, name)
+
+
+class Ours:
+    """A network in this program; `close` ends its threads.
+
+    Args:
+        weights: `layer/name` arrays in PyTorch's layouts; drawn at random without them.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        weights: dict[str, Any] | None,
+        threads: int,
+        backend: str,
+    ) -> None:
+        config, graph = build(name, network)
+        params = Parameters(graph, "float32")
+        if weights is None:
+            initialize(params, 0, config.model.init)
+        else:
+            params.load(weights, name)
+        self.x, labels = network.make_batch()
+        self.targets, self.divisor = target_weights(labels, network.classes)
+        self.engine = make_engine(graph, params, threads, backend)
+        self.optimizer = make_optimizer(config.train.optimizer, params)
+
+    def step(self) -> float:
+        loss, _ = self.engine.train_step(self.x, self.targets, self.divisor)
+        self.optimizer.step(self.engine.gradient, SGD["lr"])
+        return loss
+
+    def predict(self) -> Array:
+        return self.engine.predict(self.x)
+
+    def close(self) -> None:
+        self.engine.close()
+
+
+def make_engine(
+    graph: Graph,
+    params: Parameters,
+    threads: int,
+    backend: str,
+    scale: Array | None = None,
+    shift: Array | None = None,
+) -> Engine:
+    """An engine; images of integers become ``x * scale + shift``."""
+    if backend != "numpy":
+        raise SystemExit(f"the backend {backend} is not available yet")
+    return Engine(graph, params, threads=threads, scale=scale, shift=shift)

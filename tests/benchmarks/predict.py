@@ -1,0 +1,103 @@
+"""One picture named by a whole process, against PyTorch: `python tests/benchmarks/predict.py`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import harness
+import numpy as np
+from benchmark_networks import SEED
+from pictures import picture
+from PIL import Image
+
+from cnn_cli.report.table import format_table
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent.parent
+CLASSES = ("apple", "pear", "quince")  # of torch_predict.py
+SIZE = (500, 375)
+
+
+def main() -> None:
+    parser = harness.arguments("Times one prediction as a whole process.", rounds=15)
+    options = parser.parse_args()
+    harness.prepare()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        image = folder / "picture.jpg"
+        Image.fromarray(picture(*SIZE, seed=0)).save(image, quality=88)
+        checkpoint = make_checkpoint(folder)
+        weights = export_weights(checkpoint, folder)
+        commands = {
+            "cnn predict": [*CNN, "predict", str(image), "--ckpt", str(checkpoint)],
+            "torch": [sys.executable, str(HERE / "torch_predict.py"), str(weights), str(image)],
+            "python": [sys.executable, "-c", "import numpy, PIL.Image"],
+        }
+        answers = {name: run(command) for name, command in commands.items()}
+        check(answers["cnn predict"], answers["torch"])
+        acts = {name: lambda command=command: run(command) for name, command in commands.items()}
+        seconds = harness.alternate(acts, options.rounds, turn=0)
+    names = {"python": "python with NumPy and Pillow imported"}
+    rows = [
+        (names.get(name, name), f"{1e3 * taken:.0f}", f"{seconds['torch'] / taken:.1f}")
+        for name, taken in seconds.items()
+    ]
+    print(format_table(("process", "ms", "torch / it"), rows, "lrr"), end="")
+
+
+CNN = (sys.executable, "-m", "cnn_cli")
+
+
+def run(command: list[str]) -> str:
+    """The output of a process that went well."""
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        harness.fail(f"{' '.join(command)}\n{done.stderr}")
+    return done.stdout
+
+
+def make_checkpoint(folder: Path) -> Path:
+    """The seed network's first weights, as `cnn train` saves them."""
+    import yaml
+
+    for i, name in enumerate(CLASSES):
+        (folder / "photos" / name).mkdir(parents=True)
+        Image.fromarray(picture(32, 32, seed=i)).save(folder / "photos" / name / "0.png")
+    data: dict[str, Any] = {"root": "photos", "image_size": 224, "val_split": 0}
+    data |= {"mean": [0.5] * 3, "std": [0.25] * 3}
+    document = {"data": data, "model": {"layers": SEED}, "train": {"epochs": 0}}
+    config = folder / "seed.yaml"
+    config.write_text(yaml.safe_dump(document))
+    run([*CNN, "train", str(config), "--out", str(folder / "run"), "--quiet"])
+    return folder / "run" / "last.npz"
+
+
+def export_weights(checkpoint: Path, folder: Path) -> Path:
+    """The same weights as `torch.save` writes them."""
+    import torch
+
+    arrays = np.load(checkpoint)
+    state = {}
+    for key in arrays.files:
+        kind, _, name = key.partition("/")
+        if kind == "model":
+            layer, _, parameter = name.removeprefix("layers.").partition("/")
+            # The linear layer comes one later: PyTorch's needs its input flattened.
+            position = int(layer) + (layer == str(len(SEED) - 1))
+            state[f"{position}.{parameter}"] = torch.from_numpy(arrays[key])
+    torch.save(state, folder / "weights.pt")
+    return folder / "weights.pt"
+
+
+def check(ours: str, theirs: str) -> None:
+    (_, label, probability), (_, other, expected) = (x.split("\t") for x in (ours, theirs))
+    if label != other or abs(float(probability) - float(expected)) > 1e-4:
+        harness.fail(f"the predictions differ: {ours.strip()} and {theirs.strip()}")
+
+
+if __name__ == "__main__":
+    main()

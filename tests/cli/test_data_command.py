@@ -1,0 +1,144 @@
+"""`cnn data check`: what it prints and how it ends."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_program import Inside, process
+from data_samples import make_folders, save_grey
+
+CLEAN = """\
+part  classes  images  fewest  most
+----  -------  ------  ------  ----
+all         2      20  10      10
+
+nothing found
+"""
+
+
+@pytest.fixture
+def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two classes with nothing to say against them, in the current folder."""
+    monkeypatch.chdir(tmp_path)
+    for number in range(20):
+        save_grey(Path("photos", "ab"[number % 2], f"{number}.png"), seed=number, side=8)
+    return Path("photos")
+
+
+def test_nothing_found(cnn: Inside, photos: Path) -> None:
+    for arguments in ([], ["--strict"], ["--threads", 1]):
+        outcome = cnn("data", "check", photos, *arguments)
+        assert (outcome.code, outcome.out, outcome.err) == (0, CLEAN, "")
+
+
+def test_findings_are_warnings(cnn: Inside, photos: Path) -> None:
+    shutil.copy(photos / "a/0.png", photos / "b/0 copy.png")
+    (photos / "a/cut.png").write_bytes((photos / "a/2.png").read_bytes()[:60])
+    outcome = cnn("data", "check", photos)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == (
+        "part  classes  images  fewest  most\n"
+        "----  -------  ------  ------  ------\n"
+        "all         2      21  10 (a)  11 (b)\n"
+        "\n"
+        "cannot be read, and would be left out: 1\n"
+        "  photos/a/cut.png: truncated or damaged\n"
+        "\n"
+        "the same file under two classes: 1\n"
+        "  photos/a/0.png and photos/b/0 copy.png\n"
+    )
+
+
+def test_strict(cnn: Inside, photos: Path) -> None:
+    (photos / "a/notes.txt").touch()
+    outcome = cnn("data", "check", photos, "--strict")
+    assert outcome.out.endswith("extension: 1\n  photos/a/notes.txt\n")
+    assert (outcome.code, outcome.err) == (
+        4,
+        "cnn: photos: must have no findings with --strict. Got 1.\n",
+    )
+
+
+def test_json(cnn: Inside, photos: Path) -> None:
+    for name in ("notes.txt", "more.txt", "still.txt", "last.txt"):
+        (photos / "a" / name).touch()
+    outcome = cnn("data", "check", photos, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.count("\n") == 1
+    document = json.loads(outcome.out)
+    assert [one["paths"] for one in document.pop("findings")] == [
+        [f"photos/a/{name}.txt"] for name in ("last", "more", "notes", "still")
+    ]
+    assert document == {
+        "root": "photos",
+        "images": 20,
+        "parts": {"all": {"a": 10, "b": 10}},
+        "error": None,
+    }
+
+
+def test_what_cannot_be_trained_on(cnn: Inside, photos: Path) -> None:
+    (photos / "c").mkdir()
+    error = "photos/c: must hold at least one image. Got none."
+    outcome = cnn("data", "check", photos)
+    assert outcome.out.endswith("\nclasses without an image that can be read: 1\n  photos/c\n")
+    assert (outcome.code, outcome.err) == (4, f"cnn: {error}\n")
+    outcome = cnn("data", "check", photos, "--json", "--strict")
+    assert json.loads(outcome.out)["error"] == error
+    assert (outcome.code, outcome.err) == (4, f"cnn: {error}\n")
+
+
+@pytest.mark.parametrize(
+    ("folder", "got"),
+    [("nope", "no such folder"), ("photos/a/0.png", "a file"), ("photos/a", "no sub-folder")],
+)
+def test_no_folder_of_classes(cnn: Inside, photos: Path, folder: str, got: str) -> None:
+    outcome = cnn("data", "check", folder)
+    rule = "must be a folder with a sub-folder of images for each class"
+    assert (outcome.code, outcome.out) == (4, "")
+    assert outcome.err == f"cnn: {folder}: {rule}. Got {got}.\n"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("data", "data: must be followed by check. Got nothing."),
+        ("data chek x", "chek: no such command. Did you mean 'check'?"),
+        ("data --strict", "--strict: no such option of data."),
+        ("data check", "data check: needs DIR. Got nothing."),
+        ("data check a b", "data check: got unexpected extra argument(s) (b)."),
+        ("data check a --strct", "--strct: no such option of data check. Did you mean '--strict'?"),
+        ("data check a --threads 0", "--threads: must be a whole number above 0. Got '0'."),
+        ("data preview c.yaml", "data preview: not available yet."),
+        ("data preview --count 3", "data preview: not available yet."),
+    ],
+)
+def test_wrong_command_lines(cnn: Inside, line: str, message: str) -> None:
+    outcome = cnn(*line.split())
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", f"cnn: {message}\n")
+
+
+def test_help(cnn: Inside) -> None:
+    outcome = cnn("data", "--help")
+    assert outcome.code == 0
+    assert "\n  check  List what would hurt a training" in outcome.out
+    assert "preview" not in outcome.out
+    outcome = cnn("data", "check", "--help")
+    assert outcome.code == 0
+    assert outcome.out.startswith("Usage: cnn data check DIR [OPTIONS]\n")
+    assert "\n  cnn data check photos --json\n" in outcome.out.replace("    cnn", "  cnn")
+
+
+def test_odd_names(photos: Path) -> None:
+    """A class, and an image, that are no UTF-8 or would break the line."""
+    make_folders(photos, {"x\ny": 0})
+    (photos / "x\ny" / "\udcff.png").write_bytes(b"x")
+    outcome = process("data", "check", photos)
+    assert outcome.code == 0
+    assert "  photos/x\\ny/\\udcff.png: not an image Pillow can read\n" in outcome.out
+    assert "  photos/x\\ny\n" in outcome.out
+    document = json.loads(process("data", "check", photos, "--json").out)
+    assert document["findings"][0]["paths"] == ["photos/x\ny/\udcff.png"]
