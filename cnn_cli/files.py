@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from cnn_cli.errors import DataError, reason
 
+WRITABLE_FOLDER = "must be a folder that can be written to"
 _TEMPORARY = re.compile(r"^\.cnn-(\d{1,10})-\d+\.tmp$")
 
 
@@ -52,23 +53,40 @@ def write_atomic(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> 
         raise DataError(path, "cannot be written", reason(error)) from error
 
 
+def make_folder(path: str | Path) -> None:
+    """Make a folder, and those above it, where there is none, to stay there after a crash.
+
+    Raises:
+        DataError: no folder can be made there.
+    """
+    folder = Path(path)
+    try:
+        if not folder.exists():
+            made = [each for each in (folder, *folder.parents) if not each.exists()]
+            folder.mkdir(parents=True, exist_ok=True)
+            for each in reversed(made):
+                _sync_folder(each.parent)
+        folder.mkdir(exist_ok=True)
+    except OSError as error:
+        raise DataError(path, WRITABLE_FOLDER, reason(error)) from error
+
+
 def check_writable_folder(path: str | Path) -> None:
     """Make a folder where there is none, and prove that a file can be made in it.
 
     Raises:
         DataError: no folder can be made there, or nothing be written into it.
     """
+    make_folder(path)
     try:
-        folder = Path(path)
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary, file = _open_temporary(folder)
+        temporary, file = _open_temporary(Path(path))
         try:
             with file:
                 file.write(bytes(4096))  # a full disk refuses this, not the empty file
         finally:
-            temporary.unlink()
+            temporary.unlink(missing_ok=True)  # in containers another one may have the same number
     except OSError as error:
-        raise DataError(path, "must be a folder that can be written to", reason(error)) from error
+        raise DataError(path, WRITABLE_FOLDER, reason(error)) from error
 
 
 def remove_stale_temporaries(folder: str | Path) -> None:

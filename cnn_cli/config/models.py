@@ -38,7 +38,7 @@ AUGMENTATIONS = (
     "cutmix",
 )
 
-Text = Annotated[str, Field(min_length=1), must("a text")]
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$"), must("a text")]
 Auto = Literal["auto"]
 
 
@@ -256,6 +256,7 @@ class TrainConfig(Frozen):
     early_stop: Count | None = None
     precise_bn: Annotated[Auto | Flag, must("auto, true or false")] = "auto"
     checkpoint_every: Count | None = None
+    on_nan: Annotated[Literal["stop", "rollback"], must("stop or rollback")] = "stop"
 
 
 class Config(Frozen):

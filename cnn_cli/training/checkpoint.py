@@ -72,11 +72,16 @@ def load_checkpoint(path: str | Path, groups: Collection[str] | None = None) -> 
             no checkpoint has.
     """
     try:
-        file = Path(path).open("rb")  # noqa: SIM115 - closed below; errors of opening differ
+        file = open(path, "rb", opener=_open_now)  # noqa: SIM115 - closed below; errors of opening differ
     except (OSError, ValueError) as error:
         raise DataError(path, "cannot be read", reason(error)) from error
     with file:
         return _load(file, str(path), groups)
+
+
+def _open_now(path: str, flags: int) -> int:
+    """Open, without waiting for somebody to write where it is a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def resolve_checkpoint(path: str | Path) -> Path:

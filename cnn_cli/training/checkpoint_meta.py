@@ -12,6 +12,8 @@ from cnn_cli.errors import DataError
 from cnn_cli.nn.types import Array
 
 FORMAT_VERSION = 1
+MOST_THREADS = 4096
+MOST_LEVELS = 100  # a config has 60 of them
 
 
 def check_meta(array: Array, place: str) -> dict[str, Any]:
@@ -19,7 +21,8 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
 
     Those are `format_version`; `config`, a mapping; `classes`, two or more different names;
     `preprocess`, with height, width, channels and resize_mode; `mean` and `std`, a number per
-    channel. The config itself is checked by whoever builds a network from it.
+    channel. The config itself is checked by whoever builds a network from it. Where they are
+    there, `threads` and `bad_files` are checked as well.
 
     Args:
         array: uint8, one axis: UTF-8 JSON.
@@ -36,6 +39,8 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
         raise DataError(place, "meta must be a JSON document") from error
     if not isinstance(meta, dict):
         raise DataError(place, "meta must be a mapping", type(meta).__name__)
+    if not _is_flat(meta):
+        raise DataError(place, f"meta must be at most {MOST_LEVELS} levels deep", "deeper nesting")
     version = meta.get("format_version")
     if version is None or not _is_whole(version):
         raise DataError(place, "meta.format_version must be a whole number above 0")
@@ -74,6 +79,24 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
         yield rule, isinstance(values, list) and len(values) == channels
         yield rule, all(_is_number(value) for value in meta[key])
     yield "std must be above 0", all(value > 0 for value in meta["std"])
+
+    threads = meta.get("threads", 1)
+    rule = f"threads must be a whole number from 1 to {MOST_THREADS}"
+    yield rule, _is_whole(threads) and threads <= MOST_THREADS
+    bad = meta.get("bad_files", {})
+    rule = "bad_files must be a mapping of paths to what is wrong with them"
+    yield rule, isinstance(bad, dict) and all(isinstance(text, str) for text in bad.values())
+
+
+def _is_flat(value: Any) -> bool:
+    """Whether what reads it level by level, recursively, will come to an end."""
+    level = [value]
+    for _ in range(MOST_LEVELS):
+        children = (each.values() if isinstance(each, dict) else each for each in level)
+        level = [child for some in children for child in some if isinstance(child, dict | list)]
+        if not level:
+            return True
+    return False
 
 
 def _is_whole(value: Any) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 
 from cnn_cli.config import Config, validate_config
 from cnn_cli.data.decode import Preprocess
-from cnn_cli.errors import ConfigError, DataError
+from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.memory import parameter_count
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
+from cnn_cli.system import available_memory
 from cnn_cli.training.checkpoint import load_checkpoint, resolve_checkpoint
 
 
@@ -68,6 +71,7 @@ class Classifier:
             graph = build_graph(config.model, shape, len(classes), str(file))
         except ConfigError as error:
             raise DataError(error.place, error.rule, error.got) from error
+        _check_memory(graph, config.train.dtype, str(file))
         params = Parameters(graph, config.train.dtype)
         # Statistics estimated for evaluation stand in for the running ones of training.
         params.load(
@@ -80,3 +84,13 @@ class Classifier:
         """An engine for predicting; close it when done."""
         scale, shift = self.normalization.scale_and_shift()
         return Engine(self.graph, self.params, threads=threads, scale=scale, shift=shift)
+
+
+def _check_memory(graph: Graph, dtype: str, place: str) -> None:
+    """Refuse what cannot be, before its shapes are believed: one image needs this at least."""
+    widest = max(prod(node.layer.out_shape) for node in graph.nodes)
+    numbers = parameter_count(graph) + prod(graph.in_shape) + widest
+    need, have = numbers * np.dtype(dtype).itemsize, available_memory()
+    if need > have:
+        rule = "the network needs more memory than there is"
+        raise DataError(place, rule, f"{size_text(need)} of {size_text(have)}")

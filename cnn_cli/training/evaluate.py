@@ -48,12 +48,13 @@ def evaluate(engine: Engine, loader: Loader, params: Parameters | None = None) -
     classes = engine.graph.classes
     losses, probabilities, labels, indices = [], [], [], []
     for batch in loader.batches(np.arange(len(loader.split))):
-        logits = engine.predict(batch.images, params)
-        targets, _ = target_weights(batch.labels, classes, dtype=logits.dtype)
-        row_losses = np.empty(len(logits), logits.dtype)
-        cross_entropy(logits, targets, row_losses)
+        targets, _ = target_weights(batch.labels, classes, dtype=engine.dtype)
+        row_losses = np.empty(len(batch), engine.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
+            logits = engine.predict(batch.images, params)
+            cross_entropy(logits, targets, row_losses)
+            probabilities.append(softmax(logits))
         losses.append(row_losses)
-        probabilities.append(softmax(logits))
         labels.append(batch.labels)
         indices.append(batch.indices)
     if not labels:

@@ -8,6 +8,7 @@ optimizer's arrays is all a resumed run needs to give the same bits.
 from __future__ import annotations
 
 import time
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -15,34 +16,47 @@ import numpy as np
 from cnn_cli import __version__
 from cnn_cli.config import Config, config_text, plain_config
 from cnn_cli.data.loader import Batch
-from cnn_cli.errors import DivergedError
+from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.init import initialize
-from cnn_cli.nn.layers.batch import BatchLayer
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Array
+from cnn_cli.nn.workspace import Workspace
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import cpu_count
-from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cnn_cli.training.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.training.classifier import Normalization
+from cnn_cli.training.diagnose import find_origin
+from cnn_cli.training.divergence import (
+    MOST_ROLLBACKS,
+    go_back,
+    is_finite,
+    rollback_note,
+    step_error,
+    weights_error,
+)
 from cnn_cli.training.evaluate import Evaluation, evaluate
 from cnn_cli.training.optimizer import clip_grad_norm, make_optimizer
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.precise_bn import estimate_statistics, wants_precise_bn
 from cnn_cli.training.progress import EpochRow, Progress, TrainResult
-from cnn_cli.training.requests import Requests
+from cnn_cli.training.requests import Requests, StopNow
 from cnn_cli.training.run import RunFolder
 from cnn_cli.training.schedule import learning_rate
 from cnn_cli.training.session import (
     Materials,
     check_memory,
     class_weights,
+    data_change,
     data_counts,
+    first_parameters,
     measure_normalization,
+    needs_company,
     open_materials,
     open_network,
 )
-from cnn_cli.training.state import EpochSums, TrainingState
+from cnn_cli.training.state import TrainingState
 
 
 class Trainer:
@@ -64,18 +78,20 @@ class Trainer:
         meta = {} if checkpoint is None else checkpoint.meta
         self.threads = options.threads or meta.get("threads") or cpu_count()
         self.state = TrainingState()
+        self.bad_before: dict[str, str] = meta.get("bad_files", {})
         dataset, graph = open_network(config, source)
         check_memory(config, graph, source, self.threads)
+        self.needs_company = needs_company(graph)
         self.class_weights = class_weights(config, dataset, source)
         self.counts = data_counts(dataset)
-        self.params = Parameters(graph, config.train.dtype)
-        initialize(self.params, config.train.seed, config.model.init)
-        if options.weights is not None and checkpoint is None:
-            start = load_checkpoint(options.weights)
-            self.params.load(start.groups.get("model", {}), str(options.weights))
+        self.params = first_parameters(
+            config, graph, options.weights if checkpoint is None else None
+        )
         self.optimizer = make_optimizer(config.train.optimizer, self.params)
         if checkpoint is not None:
             self._restore(checkpoint)
+            if changed := data_change(meta.get("data"), self.counts):
+                progress.note(changed)
         self.materials: Materials = open_materials(
             config, dataset, graph, self.threads, progress.note
         )
@@ -83,17 +99,14 @@ class Trainer:
             self.normalization = measure_normalization(config, self.materials, self.threads)
         else:
             self.normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
-        scale, shift = self.normalization.scale_and_shift()
-        self.engine = Engine(
-            graph,
-            self.params,
-            threads=self.threads,
-            seed=config.train.seed,
-            scale=scale,
-            shift=shift,
-        )
+        self.engine = self._make_engine(graph, self.params)
         self.evaluated = self.params.copy() if wants_precise_bn(config, graph) else self.params
         self.steps_per_epoch = -(-len(dataset.train) // config.train.batch_size)
+
+    def _make_engine(self, graph: Graph, params: Parameters) -> Engine:
+        scale, shift = self.normalization.scale_and_shift()
+        seed = self.config.train.seed
+        return Engine(graph, params, threads=self.threads, seed=seed, scale=scale, shift=shift)
 
     def close(self) -> None:
         self.engine.close()
@@ -102,25 +115,51 @@ class Trainer:
 
     def run_epochs(self, requests: Requests) -> TrainResult:
         """Train until the end, or until `requests` has a reason to stop."""
-        state, epochs = self.state, self.config.train.epochs
+        epochs, may_go_back = self.config.train.epochs, self.config.train.on_nan == "rollback"
         self.run.write_config(config_text(self.config))
-        self._note_event("start" if not state.log else "resume")
-        if epochs == 0:
+        self.state.note_event("start" if not self.state.log else "resume")
+        if epochs == 0 or (may_go_back and not self.run.last.exists()):
             self._save_last()
             self._write_reports()
-        self.progress.start(epochs, state.epoch + 1, self.steps_per_epoch)
+        self.progress.start(epochs, self.state.epoch + 1, self.steps_per_epoch)
         stopped = None
-        while not state.finished(epochs) and stopped is None:
+        while not self.state.finished(epochs) and stopped is None:
+            try:
+                stopped = self._run_epoch(requests)
+            except DivergedError as error:
+                if not may_go_back or self.state.rollbacks >= MOST_ROLLBACKS:
+                    raise
+                self._go_back(error)
+        if stopped is not None:
+            self.state.note_event("stop", reason=stopped)
+            self._save_last(mid_epoch=self.state.batch > 0)
+            self._write_reports()
+        return self.state.result(self.run.path, len(self.bad_files), stopped)
+
+    def _run_epoch(self, requests: Requests) -> str | None:
+        """The rest of an epoch and its evaluation; the reason to stop, if one came up."""
+        try:
             stopped = self._train_epoch(requests)
             if stopped is None:
-                self._end_epoch()
-                if not state.finished(epochs):
+                self._end_epoch(requests)
+                if not self.state.finished(self.config.train.epochs):
                     stopped = requests.stop_reason()
+        except StopNow as stop:
+            stopped = stop.reason
         if stopped is not None:
-            self._note_event("stop", reason=stopped)
-            self._save_last(mid_epoch=state.batch > 0)
-            self._write_reports()
-        return state.result(self.run.path, len(self.materials.bad_files), stopped)
+            self._check_weights()
+        return stopped
+
+    def _go_back(self, error: DivergedError) -> None:
+        """Take up the last checkpoint again, with half the learning rate from there on."""
+        self._restore(go_back(self.run.last, self.state))
+        self._write_reports()
+        self.progress.note(rollback_note(error, self.state))
+
+    @property
+    def bad_files(self) -> dict[str, str]:
+        """Path and problem of the images that could not be read, in all sessions."""
+        return self.bad_before | self.materials.bad_files
 
     def _train_epoch(self, requests: Requests) -> str | None:
         """The steps of an epoch that are left; the reason to stop, if one came up."""
@@ -129,8 +168,9 @@ class Trainer:
             len(self.materials.dataset.train)
         )
         clock = time.perf_counter()
-        for batch in self.materials.train_loader.batches(order, state.batch):
-            if self._can_train_on(batch):
+        batches = self.materials.train_loader.batches(order, state.batch)
+        for batch in requests.awaited(batches):
+            if len(batch) > 1 or not self.needs_company:
                 self._train_step(batch)
             now = time.perf_counter()
             state.sums.seconds += now - clock
@@ -145,23 +185,22 @@ class Trainer:
                 self._save_last(mid_epoch=True)
             if state.batch < self.steps_per_epoch and (reason := requests.stop_reason()):
                 return reason
+        if not state.sums.images:
+            place, images = self.materials.dataset.root, len(order)
+            raise DataError(place, "must hold an image that can be read", f"{images} that cannot")
         return None
 
     @property
     def _step(self) -> int:
         """Steps that are done, counted by position: a batch left out counts as well."""
-        return self.state.epoch * self.steps_per_epoch + self.state.batch
+        return self._step_at(self.state.batch)
 
-    def _can_train_on(self, batch: Batch) -> bool:
-        """Batch normalization needs more than one value per channel."""
-        return len(batch) > 1 or not any(
-            isinstance(node.layer, BatchLayer) and int(np.prod(node.layer.out_shape[:-1])) == 1
-            for node in self.params.graph.nodes
-        )
+    def _step_at(self, batch: int) -> int:
+        return self.state.epoch * self.steps_per_epoch + batch
 
     def _train_step(self, batch: Batch) -> None:
         config, state = self.config.train, self.state
-        step = self._step_of(batch)
+        step = self._step_at(batch.number)
         targets, divisor = target_weights(
             batch.labels,
             len(self.materials.dataset.classes),
@@ -169,11 +208,10 @@ class Trainer:
             class_weights=self.class_weights,
             dtype=self.params.dtype,
         )
-        loss, logits = self.engine.train_step(batch.images, targets, divisor, step=step)
-        if not np.isfinite(loss):
-            place = f"epoch {state.epoch + 1}, step {batch.number + 1}"
-            rule = "the loss must be finite; try a smaller train.optimizer.lr"
-            raise DivergedError(place, rule, loss)
+        with np.errstate(all="ignore"):  # what overflows shows in the loss or the gradient
+            loss, logits = self.engine.train_step(batch.images, targets, divisor, step=step)
+        if not (np.isfinite(loss) and is_finite(self.engine.gradient)):
+            raise self._explain(batch, targets, divisor, loss)
         if config.clip_grad_norm is not None:
             clip_grad_norm(self.engine.gradient, config.clip_grad_norm)
         self.optimizer.step(self.engine.gradient, self._learning_rate(step))
@@ -181,28 +219,40 @@ class Trainer:
         state.sums.correct += int((logits.argmax(axis=1) == batch.labels).sum())
         state.sums.images += len(batch)
 
-    def _step_of(self, batch: Batch) -> int:
-        return self.state.epoch * self.steps_per_epoch + batch.number
+    def _explain(self, batch: Batch, targets: Array, divisor: float, loss: float) -> DivergedError:
+        """The error of a step whose loss or gradient is not finite."""
+        workspaces = self.engine.workspaces
+        workspaces[:] = [Workspace() for _ in workspaces]  # makes room for another engine
+        step = self._step_at(batch.number)
+        origin = find_origin(
+            self._make_engine, self.params, batch.images, targets, divisor, step=step
+        )
+        files = [self.materials.dataset.train.paths[i] for i in batch.indices]
+        return step_error(self.state, batch.number + 1, loss, origin, files)
 
     def _learning_rate(self, step: int) -> float:
         config = self.config.train
-        return learning_rate(
+        return self.state.lr_factor * learning_rate(
             config.scheduler, config.optimizer.lr, step, self.steps_per_epoch, config.epochs
         )
 
-    def _end_epoch(self) -> None:
+    def _evaluate(self) -> Evaluation | None:
+        """Scores on the validation images; None where there are none that can be read."""
+        if self.evaluated is not self.params:
+            estimate_statistics(
+                self.engine, self.evaluated, self.materials, self.config, self.state.epoch
+            )
+        if self.materials.val_loader is None:
+            return None
+        evaluation = evaluate(self.engine, self.materials.val_loader, self.evaluated)
+        return evaluation if len(evaluation.labels) else None
+
+    def _end_epoch(self, requests: Requests) -> None:
         """Evaluate, and save what was reached."""
         state = self.state
         self._check_weights()
-        if self.evaluated is not self.params:
-            estimate_statistics(
-                self.engine, self.evaluated, self.materials, self.config, state.epoch
-            )
-        evaluation: Evaluation | None = None
-        if self.materials.val_loader is not None:
-            evaluation = evaluate(self.engine, self.materials.val_loader, self.evaluated)
-            if not len(evaluation.labels):
-                evaluation = None  # not one image could be read
+        with requests.at_once():  # a resumed run finds the epoch's steps done and evaluates again
+            evaluation = self._evaluate()
         row = EpochRow(
             epoch=state.epoch + 1,
             train_loss=state.sums.mean_loss,
@@ -213,17 +263,8 @@ class Trainer:
             seconds=state.sums.seconds,
             images_per_second=state.sums.images / max(state.sums.seconds, 1e-9),
         )
-        best = row.val_top1 is None or state.best_top1 is None or row.val_top1 > state.best_top1
-        if best:
-            state.best_epoch, state.best_top1 = row.epoch, row.val_top1
-        state.epoch += 1
-        state.batch = 0
-        state.sums = EpochSums()
-        state.rows.append(row.as_dict())
-        patience = self.config.train.early_stop
-        if patience is not None and state.best_epoch is not None and row.val_top1 is not None:
-            state.early_stopped = state.epoch - state.best_epoch >= patience
-        self._note_event("epoch", **row.as_dict())
+        best = state.end_epoch(row, self.config.train.early_stop)
+        self.state.note_event("epoch", **row.as_dict())
         # The best one first: if only it gets written, the epoch is done again to the same bits.
         if best:
             save_checkpoint(self.run.best, self._checkpoint({"model": _model(self.evaluated)}))
@@ -236,10 +277,7 @@ class Trainer:
         if not (
             np.isfinite(self.params.flat).all() and np.isfinite(self.params.flat_buffers).all()
         ):
-            place = f"epoch {self.state.epoch + 1}, step {self.state.batch}"
-            raise DivergedError(
-                place, "the weights must be finite; try a smaller train.optimizer.lr"
-            )
+            raise weights_error(self.state)
 
     def _save_last(self, *, mid_epoch: bool = False) -> None:
         self._check_weights()
@@ -249,17 +287,11 @@ class Trainer:
         save_checkpoint(self.run.last, self._checkpoint(groups))
 
     def _checkpoint(self, groups: dict[str, Any]) -> Checkpoint:
-        pre = self.materials.preprocess
         meta = {
             "program_version": __version__,
             "config": plain_config(self.config),
             "classes": list(self.materials.dataset.classes),
-            "preprocess": {
-                "height": pre.height,
-                "width": pre.width,
-                "channels": pre.channels,
-                "resize_mode": pre.resize_mode,
-            },
+            "preprocess": asdict(self.materials.preprocess),
             "mean": list(self.normalization.mean),
             "std": list(self.normalization.std),
             "epoch": self.state.epoch,
@@ -268,7 +300,7 @@ class Trainer:
             "threads": self.threads,
             "backend": self.backend,
             "data": self.counts,
-            "bad_files": self.materials.bad_files,
+            "bad_files": self.bad_files,
             "state": self.state.as_meta(),
         }
         return Checkpoint(meta, groups)
@@ -278,21 +310,10 @@ class Trainer:
         self.state = TrainingState.from_meta(checkpoint.meta, place)
         self.params.load(checkpoint.groups.get("model", {}), place)
         self.optimizer.load_named_state(checkpoint.groups.get("optimizer", {}), place)
-        before = checkpoint.meta.get("data")
-        if before != self.counts and isinstance(before, dict):
-            self.progress.note(
-                f"the data changed since the run began: {before.get('train')} training and "
-                f"{before.get('val')} validation images then, "
-                f"{self.counts['train']} and {self.counts['val']} now"
-            )
-
-    def _note_event(self, event: str, **values: Any) -> None:
-        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
-        self.state.log.append({"time": stamp, "event": event, **values})
 
     def _write_reports(self) -> None:
         self.run.write_reports(self.state.rows, self.state.log)
-        self.run.write_bad_files(self.materials.bad_files)
+        self.run.write_bad_files(self.bad_files)
 
 
 def _model(params: Parameters) -> dict[str, Any]:

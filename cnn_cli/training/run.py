@@ -5,13 +5,20 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from cnn_cli.errors import DataError, LockedError, UsageError, printable, reason
-from cnn_cli.files import check_writable_folder, remove_stale_temporaries, write_atomic
+from cnn_cli.files import (
+    check_writable_folder,
+    make_folder,
+    remove_stale_temporaries,
+    write_atomic,
+)
 
 RUNS = Path("runs")
 CONFIG = "config.yaml"
@@ -72,36 +79,50 @@ class RunFolder:
 
     Raises:
         LockedError: another process is training into it.
-        DataError: it cannot be written.
+        DataError: it cannot be made or locked.
     """
 
-    def __init__(self, path: Path, *, overwrite: bool = False) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
-        self._overwrite = overwrite
         self._lock: int | None = None
         self._made = False
 
     def __enter__(self) -> RunFolder:
         self._made = not self.path.exists()
-        check_writable_folder(self.path)
+        make_folder(self.path)
         self._lock = _lock(self.path / LOCK)
-        remove_stale_temporaries(self.path)
-        if self._overwrite:
-            for name in OWN_FILES:
-                try:
-                    (self.path / name).unlink(missing_ok=True)
-                except OSError as error:
-                    raise DataError(self.path / name, "cannot be deleted", reason(error)) from error
+        remove_stale_temporaries(self.path)  # which may be what fills the disk
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
-            if self._made and [entry.name for entry in self.path.iterdir()] == [LOCK]:
-                # Nothing came of it: leave no folder that looks like a run.
-                (self.path / LOCK).unlink()
-                self.path.rmdir()
+            with suppress(OSError):  # the folder itself may be gone
+                if self._made and [entry.name for entry in self.path.iterdir()] == [LOCK]:
+                    # Nothing came of it: leave no folder that looks like a run.
+                    (self.path / LOCK).unlink()
+                    self.path.rmdir()
             os.close(self._lock)
             self._lock = None
+
+    def check_writable(self) -> None:
+        """Prove that files can be made in it.
+
+        Raises:
+            DataError: they cannot.
+        """
+        check_writable_folder(self.path)
+
+    def clear(self) -> None:
+        """Delete the run that is there, and nothing else.
+
+        Raises:
+            DataError: a file cannot be deleted.
+        """
+        for name in OWN_FILES:
+            try:
+                (self.path / name).unlink(missing_ok=True)
+            except OSError as error:
+                raise DataError(self.path / name, "cannot be deleted", reason(error)) from error
 
     @property
     def last(self) -> Path:
@@ -126,41 +147,63 @@ class RunFolder:
         text = io.StringIO()
         table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
         table.writeheader()
-        table.writerows(
-            {key: "" if row[key] is None else row[key] for key in COLUMNS} for row in rows
-        )
-        write_atomic(self.path / METRICS, text.getvalue().encode())
+        table.writerows({key: _cell(row[key]) for key in COLUMNS} for row in rows)
+        self._replace(METRICS, text.getvalue().encode())
 
     def _write_log(self, events: Iterable[Mapping[str, Any]]) -> None:
         lines = [json.dumps(event, ensure_ascii=True) + "\n" for event in events]
-        write_atomic(self.path / LOG, "".join(lines).encode())
+        self._replace(LOG, "".join(lines).encode())
 
     def write_bad_files(self, bad: Mapping[str, str]) -> None:
         """A line an image: path, tab, what is wrong with it."""
         if bad:
             lines = [f"{printable(path)}\t{printable(bad[path])}\n" for path in sorted(bad)]
-            write_atomic(self.path / BAD_FILES, "".join(lines).encode())
+            self._replace(BAD_FILES, "".join(lines).encode())
+
+    def _replace(self, name: str, content: bytes) -> None:
+        """Write a file; one that says the same already keeps its date."""
+        path = self.path / name
+        with suppress(OSError):
+            if path.read_bytes() == content:
+                return
+        write_atomic(path, content)
+
+
+def _cell(value: float | None) -> float | str:
+    """JSON, and so the checkpoint, has no number for what is not finite."""
+    return "" if value is None or not math.isfinite(value) else value
 
 
 def _lock(path: Path) -> int:
     """Hold the lock file; the system lets go of it when the process ends, however it ends."""
     import fcntl
 
+    while True:
+        try:
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise DataError(path, "cannot be written", reason(error)) from error
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            os.close(file)
+            raise LockedError(
+                path.parent, "another process is training into this run folder"
+            ) from error
+        except OSError as error:
+            os.close(file)
+            raise DataError(path, "cannot be locked", reason(error)) from error
+        if _is_still(path, file):
+            return file
+        os.close(file)  # its holder deleted it meanwhile: another one may lock the next
+
+
+def _is_still(path: Path, file: int) -> bool:
+    """Whether the open file is the one that stands at `path`."""
     try:
-        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    except OSError as error:
-        raise DataError(path, "cannot be written", reason(error)) from error
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-        os.close(file)
-        raise LockedError(
-            path.parent, "another process is training into this run folder"
-        ) from error
-    except OSError as error:
-        os.close(file)
-        raise DataError(path, "cannot be locked", reason(error)) from error
-    return file
+        return os.path.samestat(os.stat(path), os.fstat(file))
+    except OSError:
+        return False
 
 
 def differences(

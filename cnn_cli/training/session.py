@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,13 @@ from cnn_cli.data.loader import Loader
 from cnn_cli.data.statistics import channel_statistics
 from cnn_cli.errors import ConfigError, size_text
 from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.init import initialize
+from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.memory import training_bytes
+from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.system import available_memory
+from cnn_cli.training.checkpoint import load_checkpoint
 from cnn_cli.training.classifier import Normalization
 
 EVALUATION_BATCH = 64
@@ -71,7 +76,33 @@ def open_network(config: Config, source: str) -> tuple[Dataset, Graph]:
         Path(required_root(config, source)), config.data.classes, config.data.val_split
     )
     in_shape = preprocess_of(config).shape
-    return dataset, build_graph(config.model, in_shape, len(dataset.classes), source)
+    graph = build_graph(config.model, in_shape, len(dataset.classes), source)
+    if config.train.batch_size == 1 and needs_company(graph):
+        rule = "must be at least 2 where a batchnorm sees one value per channel of an image"
+        raise ConfigError(f"{source}: train.batch_size", rule, 1)
+    return dataset, graph
+
+
+def needs_company(graph: Graph) -> bool:
+    """Whether a batchnorm sees one value per channel of an image: one image has no variance."""
+    return any(
+        isinstance(node.layer, BatchLayer) and prod(node.layer.out_shape[:-1]) == 1
+        for node in graph.nodes
+    )
+
+
+def first_parameters(config: Config, graph: Graph, weights: Path | None) -> Parameters:
+    """What training starts from: a checkpoint's weights, or those that `model.init` draws.
+
+    Raises:
+        DataError: the checkpoint cannot be read, or is another network's.
+    """
+    params = Parameters(graph, config.train.dtype)
+    if weights is None:
+        initialize(params, config.train.seed, config.model.init)
+    else:
+        params.load(load_checkpoint(weights).groups.get("model", {}), str(weights))
+    return params
 
 
 def check_memory(config: Config, graph: Graph, source: str, threads: int) -> int:
@@ -153,3 +184,13 @@ def data_counts(dataset: Dataset) -> dict[str, Any]:
         "val": 0 if dataset.val is None else len(dataset.val),
         "classes": list(dataset.classes),
     }
+
+
+def data_change(before: Any, now: dict[str, Any]) -> str | None:
+    """What to say where the counts of `data_counts` are not those of the run's checkpoint."""
+    if before == now or not isinstance(before, dict):
+        return None
+    return (
+        f"the data changed since the run began: {before.get('train')} training and "
+        f"{before.get('val')} validation images then, {now['train']} and {now['val']} now"
+    )

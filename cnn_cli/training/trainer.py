@@ -8,12 +8,13 @@ from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint
 from cnn_cli.training.loop import Trainer
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress, TrainResult
-from cnn_cli.training.requests import Requests
+from cnn_cli.training.requests import Requests, StopNow
 from cnn_cli.training.run import RunFolder, choose_folder, differences
 from cnn_cli.training.state import TrainingState
 
 # What a resumed run may change: how long it goes and how it keeps its images and checkpoints.
-RESUMABLE = ("train.epochs", "train.checkpoint_every", "data.cache")
+# What to do about numbers that are not finite changes no step that was done.
+RESUMABLE = ("train.epochs", "train.checkpoint_every", "train.on_nan", "data.cache")
 
 
 def train(
@@ -32,16 +33,26 @@ def train(
         CnnError: in one of its kinds; what was saved before stays as it was.
     """
     folder = choose_folder(options.out, source, resume=options.resume, overwrite=options.overwrite)
-    with RunFolder(folder, overwrite=options.overwrite) as run:
+    with RunFolder(folder) as run:
         checkpoint = None
-        if options.resume and run.last.exists():
-            checkpoint = load_checkpoint(run.last)
-            check_same_config(checkpoint, config, source)
-            state = TrainingState.from_meta(checkpoint.meta, str(run.last))
-            if state.finished(config.train.epochs):
-                run.write_reports(state.rows, state.log)  # where a kill came between the files
-                return state.result(run.path, len(checkpoint.meta.get("bad_files", {})), None)
-        trainer = Trainer(config, source, options, run, progress, checkpoint)
+        state, bad_files = TrainingState(), 0
+        try:
+            with requests.at_once():
+                if options.resume and run.last.exists():
+                    checkpoint = load_checkpoint(run.last)
+                    check_same_config(checkpoint, config, source)
+                    state = TrainingState.from_meta(checkpoint.meta, str(run.last))
+                    bad_files = len(checkpoint.meta.get("bad_files", {}))
+                    # Where a kill came between the files.
+                    run.write_reports(state.rows, state.log)
+                    if state.finished(config.train.epochs):
+                        return state.result(run.path, bad_files, None)
+                run.check_writable()
+                trainer = Trainer(config, source, options, run, progress, checkpoint)
+        except StopNow as stop:  # nothing was done that could be saved
+            return state.result(run.path, bad_files, stop.reason)
+        if options.overwrite:
+            run.clear()  # now that nothing but the training itself can fail
         try:
             return trainer.run_epochs(requests)
         finally:

@@ -1,0 +1,114 @@
+"""Where a step went wrong: the first layer with a number that is not finite, and whose images.
+
+The step is done once more, by a network whose layers look at all they return. It is slow, and is
+done only where a loss or a gradient is no number any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.graph import Graph, Node
+from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Array
+
+MakeEngine = Callable[[Graph, Parameters], Engine]
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the first number is that is not finite.
+
+    Attributes:
+        layer, kind: its name and what it is.
+        what: `output` or `gradient`.
+        rows: positions in the batch of the images it belongs to; empty where that cannot be said.
+    """
+
+    layer: str
+    kind: str
+    what: str
+    rows: tuple[int, ...]
+
+
+def find_origin(
+    make_engine: MakeEngine,
+    params: Parameters,
+    x: Array,
+    targets: Array,
+    divisor: float,
+    *,
+    step: int,
+) -> Origin | None:
+    """Do a step again and see which layer is the first to give numbers that are not finite.
+
+    Args:
+        make_engine: builds an engine like the one that did the step.
+        params: as they were in the step; left as they are.
+        x, targets, divisor, step: of `Engine.train_step`.
+
+    Returns:
+        The first layer, forward, whose output is not finite; if there is none the first one,
+        backward, whose parameters' or input's gradient is not. None if that is the loss alone.
+    """
+    outputs: _Seen = []
+    gradients: _Seen = []
+    nodes = params.graph.nodes
+    watched = tuple(
+        replace(node, layer=_watched(node.layer, node.index, outputs, gradients)) for node in nodes
+    )
+    engine = make_engine(replace(params.graph, nodes=watched), params.copy())
+    with engine, np.errstate(all="ignore"):
+        engine.train_step(x, targets, divisor, step=step)
+        for node, views in zip(nodes, engine.gradient_views, strict=True):
+            if not all(np.isfinite(view).all() for view in views.values()):
+                gradients.append((node.index, ()))
+    if outputs:
+        return _origin(nodes, min(index for index, _ in outputs), "output", outputs)
+    if gradients:
+        return _origin(nodes, max(index for index, _ in gradients), "gradient", gradients)
+    return None
+
+
+_Seen = list[tuple[int, tuple[int, ...]]]
+
+
+def _origin(nodes: Sequence[Node], index: int, what: str, seen: _Seen) -> Origin:
+    rows = {row for where, some in seen if where == index for row in some}
+    node = nodes[index]
+    return Origin(node.name, node.layer.kind, what, tuple(sorted(rows)))
+
+
+def _watched(layer: Layer, index: int, outputs: _Seen, gradients: _Seen) -> Layer:
+    """A layer of a class of its own that calls the class of `layer` and looks at the result."""
+    kind: Any = type(layer)
+
+    def forward(self: Layer, x: Any, ctx: Context) -> tuple[Array, Any]:
+        y, saved = kind.forward(self, x, ctx)
+        _look(y, ctx, outputs)
+        return y, saved
+
+    def backward(self: Layer, dy: Array, saved: Any, ctx: Context) -> Any:
+        dx = kind.backward(self, dy, saved, ctx)
+        for each in dx if isinstance(dx, tuple) else (dx,):
+            if each is not None:
+                _look(each, ctx, gradients)
+        return dx
+
+    def _look(array: Array, ctx: Context, seen: _Seen) -> None:
+        good = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
+        if not good.all():  # workers add to one list, which is safe
+            seen.append((index, tuple(int(row) + ctx.start for row in np.flatnonzero(~good))))
+
+    methods = {"forward": forward, "backward": backward}
+    watched_kind: type[Layer] = type(kind.__name__, (kind,), methods)
+    other = watched_kind.__new__(watched_kind)
+    vars(other).update(vars(layer))
+    return other

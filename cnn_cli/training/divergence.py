@@ -1,0 +1,106 @@
+"""What becomes of a step whose loss or gradient is not finite: an error, or a way back."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from cnn_cli.errors import DivergedError
+from cnn_cli.nn.types import Array
+from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cnn_cli.training.diagnose import Origin
+from cnn_cli.training.state import TrainingState
+
+MOST_ROLLBACKS = 3
+FILES = 3
+
+
+def is_finite(gradient: Array) -> bool:
+    """Whether all of a flat gradient is; as a rule by one pass over it, with BLAS."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = float(np.dot(gradient, gradient))
+    return math.isfinite(squares) or bool(np.isfinite(gradient).all())
+
+
+def weights_error(state: TrainingState) -> DivergedError:
+    """The error of weights that are not finite, after the steps done so far."""
+    return DivergedError(
+        _place(state, state.batch), f"the weights must be finite; {_advice(state)}"
+    )
+
+
+def step_error(
+    state: TrainingState, step: int, loss: float, origin: Origin | None, files: Sequence[str]
+) -> DivergedError:
+    """The error of a step whose loss or gradient is not finite.
+
+    Args:
+        step: within the epoch, from 1.
+        loss: of the step.
+        origin: of `find_origin`.
+        files: of the batch, in its order.
+    """
+    if math.isfinite(loss):
+        what, got = "gradient", "inf or nan"
+    else:
+        what, got = "loss", str(loss)
+        if origin is None or origin.what == "gradient":
+            origin, got = None, f"{loss} from scores that are finite"
+    if origin is not None:
+        got += f", first in the {origin.what} of {origin.layer} ({origin.kind})"
+        files = [files[row] for row in origin.rows] or files
+    rule = f"the {what} must be finite; {_advice(state)}"
+    return DivergedError(_place(state, step), rule, f"{got}, for {_some(files)}")
+
+
+def go_back(last: Path, failed: TrainingState) -> Checkpoint:
+    """Halve the learning rate of the checkpoint that a run is to go on from.
+
+    Args:
+        last: the checkpoint, which is read and written.
+        failed: the run's state; its time and its log are kept.
+
+    Returns:
+        The checkpoint as it is now.
+
+    Raises:
+        DataError: it cannot be read or written.
+    """
+    checkpoint = load_checkpoint(last)
+    state = TrainingState.from_meta(checkpoint.meta, str(last))
+    state.seconds, state.log = failed.seconds, failed.log
+    state.lr_factor = failed.lr_factor / 2
+    state.note_event("rollback", epoch=state.epoch + 1, step=state.batch, lr_factor=state.lr_factor)
+    checkpoint.meta["state"] = state.as_meta()
+    save_checkpoint(last, checkpoint)
+    return checkpoint
+
+
+def rollback_note(error: DivergedError, state: TrainingState) -> str:
+    """What to tell of a way back, whose end `state` is."""
+    return (
+        f"{error.line()} Back to {_place(state, state.batch)}, with half the learning rate "
+        f"(rollback {state.rollbacks} of {MOST_ROLLBACKS})"
+    )
+
+
+def _place(state: TrainingState, step: int) -> str:
+    return f"epoch {state.epoch + 1}, step {step}"
+
+
+def _advice(state: TrainingState) -> str:
+    advice = "try a smaller train.optimizer.lr"
+    if state.rollbacks < MOST_ROLLBACKS:
+        return advice
+    return f"{state.rollbacks} rollbacks did not help; {advice}"
+
+
+def _some(files: Sequence[str]) -> str:
+    names = list(files[:FILES])
+    if len(files) > FILES:
+        names.append(f"{len(files) - FILES} more")
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last
