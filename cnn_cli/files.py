@@ -89,6 +89,21 @@ def check_writable_folder(path: str | Path) -> None:
         raise DataError(path, WRITABLE_FOLDER, reason(error)) from error
 
 
+def check_could_write(path: str | Path) -> None:
+    """Say whether a folder could be made and written to, without doing so.
+
+    Raises:
+        DataError: it could not.
+    """
+    folder = Path(path)
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    if not folder.is_dir():
+        raise DataError(path, WRITABLE_FOLDER, f"a file, {folder}")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise DataError(path, WRITABLE_FOLDER, "permission denied")
+
+
 def remove_stale_temporaries(folder: str | Path) -> None:
     """Delete what killed processes left half-written in a folder.
 

@@ -90,7 +90,8 @@ class Trainer:
         self.optimizer = make_optimizer(config.train.optimizer, self.params)
         if checkpoint is not None:
             self._restore(checkpoint)
-            if changed := data_change(meta.get("data"), self.counts):
+            place = str(dataset.root)
+            if changed := data_change(meta.get("data"), self.counts, place):
                 progress.note(changed)
         self.materials: Materials = open_materials(
             config, dataset, graph, self.threads, progress.note

@@ -8,11 +8,18 @@ from typing import Any
 
 from cnn_cli.config import Config
 from cnn_cli.errors import size_text
+from cnn_cli.files import check_could_write
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.system import cpu_count
 from cnn_cli.training.options import TrainOptions
-from cnn_cli.training.run import choose_folder
-from cnn_cli.training.session import check_memory, class_weights, open_network
+from cnn_cli.training.run import LAST, choose_folder
+from cnn_cli.training.session import (
+    check_memory,
+    class_weights,
+    first_parameters,
+    open_network,
+)
+from cnn_cli.training.trainer import load_resumable
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,10 +59,16 @@ def plan_training(config: Config, source: str, options: TrainOptions) -> Trainin
         CnnError: what `train` would raise before its first step.
     """
     folder = choose_folder(options.out, source, resume=options.resume, overwrite=options.overwrite)
+    check_could_write(folder)
     threads = options.threads or cpu_count()
+    if options.resume and (folder / LAST).exists():
+        meta = load_resumable(folder / LAST, config, source).meta
+        threads = options.threads or meta.get("threads") or threads
     dataset, graph = open_network(config, source)
     need = check_memory(config, graph, source, threads)
     class_weights(config, dataset, source)
+    if options.weights is not None:
+        first_parameters(config, graph, options.weights)
     return TrainingPlan(
         run=folder,
         classes=dataset.classes,

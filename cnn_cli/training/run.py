@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import glob
 import io
 import json
 import math
@@ -57,14 +58,14 @@ def choose_folder(out: Path | None, config: str, *, resume: bool, overwrite: boo
     first = RUNS / name
     if overwrite:
         return first
-    taken = [first] * holds_run(first)
-    number = 2
-    while holds_run(RUNS / f"{name}-{number}"):
-        taken.append(RUNS / f"{name}-{number}")
-        number += 1
-    if resume:
-        return taken[-1] if taken else first
-    return RUNS / f"{name}-{number}" if taken else first
+    # A lock alone is taken as well: that training has not come to its first checkpoint yet.
+    numbers = [1] * (holds_run(first) or (first / LOCK).exists())
+    for folder in RUNS.glob(f"{glob.escape(name)}-*"):
+        suffix = folder.name.removeprefix(f"{name}-")
+        if suffix.isdecimal() and (holds_run(folder) or (folder / LOCK).exists()):
+            numbers.append(int(suffix))
+    number = max(numbers, default=0) + (not resume)
+    return first if number <= 1 else RUNS / f"{name}-{number}"
 
 
 def holds_run(folder: Path) -> bool:

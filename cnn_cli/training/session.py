@@ -16,7 +16,7 @@ from cnn_cli.data.dataset import Dataset, Split, open_dataset
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.loader import Loader
 from cnn_cli.data.statistics import channel_statistics
-from cnn_cli.errors import ConfigError, size_text
+from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.nn.graph import Graph, build_graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.layers.batch import BatchLayer
@@ -186,10 +186,17 @@ def data_counts(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def data_change(before: Any, now: dict[str, Any]) -> str | None:
-    """What to say where the counts of `data_counts` are not those of the run's checkpoint."""
+def data_change(before: Any, now: dict[str, Any], place: str) -> str | None:
+    """What to say where the counts of `data_counts` are not those of the run's checkpoint.
+
+    Raises:
+        DataError: the classes are others, so that the network's outputs would mean others.
+    """
     if before == now or not isinstance(before, dict):
         return None
+    if before.get("classes") != now["classes"]:
+        rule = f"a resumed run keeps its classes, {', '.join(map(str, before.get('classes', ())))}"
+        raise DataError(place, rule, ", ".join(now["classes"]))
     return (
         f"the data changed since the run began: {before.get('train')} training and "
         f"{before.get('val')} validation images then, {now['train']} and {now['val']} now"

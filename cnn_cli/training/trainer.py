@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cnn_cli.config import Config, plain_config
+from pathlib import Path
+
+from cnn_cli.config import Config, plain_config, validate_config
 from cnn_cli.errors import ConfigError
 from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint
 from cnn_cli.training.loop import Trainer
@@ -39,8 +41,7 @@ def train(
         try:
             with requests.at_once():
                 if options.resume and run.last.exists():
-                    checkpoint = load_checkpoint(run.last)
-                    check_same_config(checkpoint, config, source)
+                    checkpoint = load_resumable(run.last, config, source)
                     state = TrainingState.from_meta(checkpoint.meta, str(run.last))
                     bad_files = len(checkpoint.meta.get("bad_files", {}))
                     # Where a kill came between the files.
@@ -59,9 +60,13 @@ def train(
             trainer.close()
 
 
-def check_same_config(checkpoint: Checkpoint, config: Config, source: str) -> None:
-    """Refuse to go on with another config than the run began with."""
-    keys = differences(checkpoint.meta["config"], plain_config(config), RESUMABLE)
+def load_resumable(path: Path, config: Config, source: str) -> Checkpoint:
+    """Read a run's checkpoint, and refuse to go on with another config than it began with."""
+    checkpoint = load_checkpoint(path)
+    # Through the models: keys that an earlier version did not have get their defaults.
+    before = plain_config(validate_config(checkpoint.meta["config"], str(path)))
+    keys = differences(before, plain_config(config), RESUMABLE)
     if keys:
         rule = "a resumed run keeps its config; only train.epochs and limits may change"
         raise ConfigError(source, rule, f"another {', '.join(keys)}")
+    return checkpoint

@@ -203,6 +203,34 @@ def test_resume_says_that_the_data_changed(tmp_path: Path) -> None:
     ]
 
 
+def test_resume_refuses_other_classes(tmp_path: Path) -> None:
+    pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
+    run(pictures, tmp_path / "run", epochs=1)
+    for part in ("train", "val"):
+        (pictures / part / "bright").rename(pictures / part / "zebra")
+    with pytest.raises(DataError) as caught:
+        run(pictures, tmp_path / "run", options={"resume": True}, epochs=2)
+    assert str(caught.value) == (
+        f"{pictures}: a resumed run keeps its classes, bright, dark, striped. "
+        "Got dark, striped, zebra."
+    )
+
+
+def test_planning_refuses_what_training_would(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "run", epochs=1)
+    other = validate_config(config_document(pictures, batch_size=8), "x.yaml")
+    resume = TrainOptions(out=tmp_path / "run", resume=True)
+    with pytest.raises(ConfigError, match=r"Got another train\.batch_size"):
+        plan_training(other, "x.yaml", resume)
+    with pytest.raises(DataError, match="no such file"):
+        plan_training(other, "x.yaml", TrainOptions(tmp_path / "a", weights=tmp_path / "no.npz"))
+    (tmp_path / "file").write_text("")
+    with pytest.raises(DataError) as caught:
+        plan_training(other, "x.yaml", TrainOptions(out=tmp_path / "file" / "run"))
+    rule = "must be a folder that can be written to"
+    assert str(caught.value) == f"{tmp_path}/file/run: {rule}. Got a file, {tmp_path}/file."
+
+
 def test_no_epochs_write_the_initial_weights(pictures: Path, tmp_path: Path) -> None:
     result = run(pictures, tmp_path / "run", epochs=0)
     assert result.epochs == 0
@@ -377,11 +405,13 @@ def test_run_folders_are_numbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
         return str(choose_folder(None, "configs/small.yaml", **(defaults | flags)))
 
     assert choose() == choose(resume=True) == "runs/small"
-    for name in ("small", "small-2"):
+    for name in ("small", "small-2", "small-4"):
         Path("runs", name).mkdir(parents=True)
         Path("runs", name, "last.npz").touch()
-    assert choose() == "runs/small-3"
-    assert choose(resume=True) == "runs/small-2"
+    assert choose() == "runs/small-5"
+    assert choose(resume=True) == "runs/small-4"
+    with RunFolder(Path("runs/small-5")):  # another process, before its first checkpoint
+        assert choose() == "runs/small-6"
     assert choose(overwrite=True) == "runs/small"
 
 
