@@ -41,7 +41,7 @@ class CnnError(Exception):
     def __init__(self, place: object, rule: str, got: object = None) -> None:
         self.place = str(place)
         self.rule = rule
-        self.got = None if got is None else str(got)
+        self.got = None if got is None else _cut(str(got))
         super().__init__(self.line())
 
     def line(self) -> str:
@@ -88,6 +88,10 @@ class LockedError(CnnError):
     """Another process is training into the same run folder."""
 
     code = ExitCode.LOCKED
+
+
+def _cut(text: str, most: int = 500) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def printable(text: str) -> str:

@@ -80,6 +80,9 @@ def main() -> None:
     code = run(sys.argv[1:])
     output.abandon_stdout()
     ignore_signals()
+    if code == ExitCode.INTERRUPTED:
+        # CPython may remember an interrupt that was caught, and end by that signal all the same.
+        os._exit(code)
     sys.exit(code)
 
 

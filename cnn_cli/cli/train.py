@@ -149,7 +149,9 @@ def command(
             help="Exit with 6 where the best val_top1 is below.",
         ),
     ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print nothing but errors, not even --json.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -181,7 +183,8 @@ def command(
         if dry_run:
             plan = plan_training(loaded, config, options)
             lines = [output.json_line(plan.as_dict())] if json else plan.lines()
-            output.write("".join(f"{line}\n" for line in lines))
+            if not quiet:
+                output.write("".join(f"{line}\n" for line in lines))
             return
         progress = watcher(quiet)
         try:
@@ -199,10 +202,9 @@ def _finish(result: TrainResult, gate: Gate | None, *, quiet: bool, json: bool) 
     """Print the result and choose how to exit."""
     from cnn_cli.report.training import result_dict, result_text
 
-    if json:
-        output.write(output.json_line(result_dict(result)) + "\n")
-    elif not quiet:
-        output.write(result_text(result))
+    if not quiet:
+        text = output.json_line(result_dict(result)) + "\n" if json else result_text(result)
+        output.write(text)
     output.flush()
     if result.stopped in ENDS:
         raise typer.Exit(ENDS[result.stopped])

@@ -16,13 +16,15 @@ _DURATION = re.compile(
 
 def whole(option: str, least: int = 0, below: int = 2**31) -> Callable[[object], int]:
     """Read a whole number from `least` up to, but not, `below`."""
-    bound = "above 0" if least == 1 else f"{least} or more"
-    rule = f"must be a whole number{', ' if least != 1 else ' '}{bound}"
+    bound = " above 0" if least == 1 else f", {least} or more"
+    rule = f"must be a whole number{bound}"
 
     def read(value: object) -> int:
         text = str(value)
-        if not (text.isascii() and text.isdigit()) or not least <= int(text[:40]) < below:
+        if not (text.isascii() and text.isdigit()) or int(text[:40]) < least:
             raise UsageError(option, rule, repr(text))
+        if int(text[:40]) >= below:
+            raise UsageError(option, f"must be at most {below - 1:,}", repr(text))
         return int(text)
 
     return read

@@ -67,8 +67,9 @@ def test_quiet(cnn: Inside, project: Path, here: Path) -> None:
     outcome = cnn("train", project / "tiny.yaml", "--quiet", "--out", "a")
     message = "cnn: --out a: holds a run; give --resume or --overwrite to use it.\n"
     assert (outcome.code, outcome.out, outcome.err) == (2, "", message)
-    outcome = cnn("train", project / "tiny.yaml", "--quiet", "--out", "a", "--resume")
-    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    for options in (["--resume"], ["--resume", "--json"], ["--overwrite", "--dry-run"]):
+        outcome = cnn("train", project / "tiny.yaml", "--quiet", "--out", "a", *options)
+        assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
 
 
 def test_options_override_keys_which_override_the_config(

@@ -36,10 +36,17 @@ def test_what_is_no_duration(text: str) -> None:
     assert str(caught.value) == f"--time-limit: {rule}. Got {text!r}."
 
 
-@pytest.mark.parametrize("text", ["", "1.0", "+1", "1_000", "٣", "2147483648", "9" * 5000])
+@pytest.mark.parametrize("text", ["", "1.0", "+1", "1_000", "٣"])
 def test_what_is_no_whole_number(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--n: must be a whole number, 0 or more\. Got '"):
         values.whole("--n")(text)
+
+
+@pytest.mark.parametrize("text", ["2147483648", "9" * 5000])
+def test_a_whole_number_that_is_too_large(text: str) -> None:
+    with pytest.raises(UsageError, match=r"^--n: must be at most 2,147,483,647\. Got '") as caught:
+        values.whole("--n")(text)
+    assert len(str(caught.value)) < 600
 
 
 def test_whole_numbers() -> None:
