@@ -20,6 +20,7 @@ class LayerRow:
     """One layer.
 
     Attributes:
+        path: how a convolution is computed; empty for other layers.
         output: shape for one image: height, width, channels; or features.
         parameters: trained numbers.
         multiply_adds: for one image, forward.
@@ -27,6 +28,7 @@ class LayerRow:
 
     name: str
     type: str
+    path: str
     output: Shape
     parameters: int
     multiply_adds: int
@@ -40,8 +42,8 @@ class Summary:
         input: height, width and channels of an image.
         layers: in the order they run.
         parameter_bytes: of the trained numbers.
-        training_bytes: an estimate of what training takes at most, besides the interpreter and
-            cached images, with that `batch_size` and so many `threads`.
+        training_bytes: an estimate of the peak memory of training, the interpreter included and
+            cached images apart, with that `batch_size` and so many `threads`.
     """
 
     input: Shape
@@ -59,11 +61,14 @@ class Summary:
 
     def as_text(self) -> str:
         """A table of the layers with totals, an empty line, and the memory."""
-        rows = [(row.name, row.type, shape_text(row.output), *_counts(row)) for row in self.layers]
-        header = ("name", "type", "output", "parameters", "multiply-adds")
-        total = ("total", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}")
-        first = ("input", "", shape_text(self.input), "0", "0")
-        table = format_table(header, [first, *rows], "lllrr", total)
+        rows = [
+            (row.name, row.type, row.path, shape_text(row.output), *_counts(row))
+            for row in self.layers
+        ]
+        header = ("name", "type", "path", "output", "parameters", "multiply-adds")
+        total = ("total", "", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}")
+        first = ("input", "", "", shape_text(self.input), "0", "0")
+        table = format_table(header, [first, *rows], "llllrr", total)
         batch = f"(estimate: batch size {self.batch_size}, {self.threads} threads, without images)"
         memory = [
             ("memory of the parameters", size_text(self.parameter_bytes)),
@@ -84,6 +89,7 @@ def summarize(graph: Graph, train: TrainConfig, threads: int) -> Summary:
         LayerRow(
             node.name,
             node.layer.kind,
+            node.layer.path or "",
             node.layer.out_shape,
             sum(spec.size for spec in node.layer.params),
             node.layer.muladds,

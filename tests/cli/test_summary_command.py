@@ -9,16 +9,16 @@ import pytest
 from cli_program import Inside
 
 TABLE = """\
-name      type            output  parameters  multiply-adds
---------  --------------  ------  ----------  -------------
-input                     8x8x1            0              0
-layers.0  conv            8x8x4           40          2,304
-layers.1  batchnorm       8x8x4            8              0
-layers.2  relu            8x8x4            0              0
-layers.3  global_avgpool  4                0              0
-layers.4  linear          3               15             12
---------  --------------  ------  ----------  -------------
-total                                     63          2,316
+name      type            path    output  parameters  multiply-adds
+--------  --------------  ------  ------  ----------  -------------
+input                             8x8x1            0              0
+layers.0  conv            im2col  8x8x4           40          2,304
+layers.1  batchnorm               8x8x4            8              0
+layers.2  relu                    8x8x4            0              0
+layers.3  global_avgpool          4                0              0
+layers.4  linear                  3               15             12
+--------  --------------  ------  ------  ----------  -------------
+total                                             63          2,316
 
 memory of the parameters  252 B
 memory to train           """
@@ -44,6 +44,7 @@ def test_json(cnn: Inside, project: Path) -> None:
     assert document["layers"][0] == {
         "name": "layers.0",
         "type": "conv",
+        "path": "im2col",
         "output": [8, 6, 4],
         "parameters": 40,
         "multiply_adds": 1728,

@@ -9,10 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 from gradcheck import gradcheck, make_context, random_input, run_backward, run_layer
+from layer_run import prepare
 
 from cnn_cli.nn.kernels import conv as kernels
+from cnn_cli.nn.kernels import taps
+from cnn_cli.nn.kernels.blocks import Block
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.loops import conv as loops
+from cnn_cli.nn.kernels.paths import Path, can_take
 from cnn_cli.nn.layers.base import ShapeError
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.types import Array, Shape
@@ -68,6 +72,10 @@ def make(case: str, **more: Any) -> Conv:
     return Conv(in_shape, **{"out_channels": 4, "kernel_size": (3, 3), **arguments, **more})
 
 
+PATHS: tuple[Path, ...] = ("winograd", "im2col", "taps", "pointwise", "depthwise")
+BY_PATH = [(case, path) for case in CASES for path in PATHS if can_take(path, make(case).geometry)]
+
+
 def by_loops(layer: Conv, x: Array, dy: Array, params: dict[str, Array]) -> list[Array]:
     """[y, dx, dweight] by the definition."""
     geometry = layer.geometry
@@ -86,11 +94,12 @@ def random_dy(layer: Conv, n: int) -> Array:
 
 
 @pytest.fixture(params=["by estimate", "gather", "scatter", "small blocks"])
-def path(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """Every way the kernels may choose by size, taken whatever the size."""
     chosen: str = request.param
     if chosen == "small blocks":
         monkeypatch.setattr(kernels, "_blocks", one_row_blocks)
+        monkeypatch.setattr(taps, "TAP_BYTES", 1)
     elif chosen == "gather":
         monkeypatch.setattr(kernels, "_gathers", gathers_if_possible)
     elif chosen == "scatter":
@@ -106,17 +115,17 @@ def never_gathers(geometry: Geometry, n: int) -> bool:
     return False
 
 
-def one_row_blocks(n: int, oh: int, geometry: Geometry, itemsize: int) -> Iterator[kernels.At]:
+def one_row_blocks(n: int, oh: int, geometry: Geometry, itemsize: int) -> Iterator[Block]:
     for image in range(n):
         for row in range(oh):
             yield slice(image, image + 1), slice(row, row + 1)
 
 
-@pytest.mark.usefixtures("path")
+@pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize("case", CASES)
-def test_equals_the_loops(case: str, n: int) -> None:
-    layer = make(case)
+@pytest.mark.parametrize(("case", "path"), BY_PATH)
+def test_equals_the_loops(case: str, path: Path, n: int) -> None:
+    layer = make(case, path=path)
     x, dy = random_input(layer, n, seed=1), random_dy(layer, n)
     y, saved, ctx = run_layer(layer, x, seed=1)
     dx, grads = run_backward(layer, dy, saved, ctx)
@@ -126,9 +135,9 @@ def test_equals_the_loops(case: str, n: int) -> None:
     np.testing.assert_allclose(grads["bias"], dy.sum((0, 1, 2)), rtol=1e-12, atol=1e-12)
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_float32(case: str) -> None:
-    layer = make(case)
+@pytest.mark.parametrize(("case", "path"), BY_PATH)
+def test_float32(case: str, path: Path) -> None:
+    layer = make(case, path=path)
     x, dy = random_input(layer, 2, seed=2), random_dy(layer, 2)
     y, saved, ctx = run_layer(layer, x, dtype=np.float32, seed=2)
     dx, grads = run_backward(layer, dy.astype(np.float32), saved, ctx)
@@ -139,10 +148,15 @@ def test_float32(case: str) -> None:
         assert np.abs(actual - exact).max() <= 1e-5 * np.abs(exact).max()
 
 
-@pytest.mark.parametrize("case", CASES)
-def test_gradients(case: str) -> None:
-    layer = make(case)
+@pytest.mark.parametrize(("case", "path"), BY_PATH)
+def test_gradients(case: str, path: Path) -> None:
+    layer = make(case, path=path)
     gradcheck(layer, random_input(layer, 2, seed=3), seed=3)
+
+
+def test_a_path_that_the_shape_cannot_take() -> None:
+    with pytest.raises(ValueError, match=r"^no path 'winograd' for Geometry"):
+        make("stride", path="winograd")
 
 
 @pytest.mark.parametrize("case", ["padded", "depthwise", "pointwise, groups"])
@@ -225,7 +239,9 @@ def test_what_does_not_fit(in_shape: Shape, arguments: dict[str, Any], message: 
 @pytest.mark.parametrize(
     "more",
     [
-        {},
+        {"path": "winograd"},
+        {"path": "im2col"},
+        {"path": "taps"},
         {"stride": (2, 2)},
         {"kernel_size": (1, 1), "padding": (0, 0), "groups": 4},
         {"groups": 4},
@@ -241,6 +257,7 @@ def test_later_calls_allocate_no_array(more: dict[str, Any]) -> None:
     ctx = make_context(layer, dtype=np.float32)
 
     def step() -> None:
+        prepare(layer, ctx)
         y, _ = layer.forward(x, ctx)
         dx = layer.backward(y, x, ctx)
         assert dx is not None
@@ -250,6 +267,8 @@ def test_later_calls_allocate_no_array(more: dict[str, Any]) -> None:
 
     for grad in ctx.grads.values():
         grad.fill(0)
+    if ctx.prepared_grad is not None:
+        ctx.prepared_grad.fill(0)
     step()
     step()
     tracemalloc.start()

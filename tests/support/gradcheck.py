@@ -19,10 +19,12 @@ from layer_run import (
     Input,
     arrays_in,
     cast,
+    collect,
     give_back,
     make_context,
     parts_of,
     poison,
+    prepare,
     random_input,
     random_params,
     run_backward,
@@ -98,9 +100,11 @@ def gradcheck(
         """The loss at a step from here, minus the loss here; y by y, which cancels less."""
         value = flat[position]
         flat[position] = value + sign * STEP
+        prepare(layer, ctx)
         there, its_saved = layer.forward(x, ctx)
         moved = np.subtract(there, y_here)
         flat[position] = value
+        prepare(layer, ctx)
         give_back(ctx.workspace, [there, its_saved], keep=parts)
         return float(np.vdot(moved, dy))
 
@@ -160,6 +164,9 @@ def _check_manners(
     base = {name: np.full_like(grad, 0.5) for name, grad in grads.items()}
     for name, value in base.items():
         ctx.grads[name][...] = value
+    if ctx.prepared_grad is not None:
+        ctx.prepared_grad.fill(0.5)
+        collect(layer, ctx, base)
     again, saved = layer.forward(x, ctx)
     added = run_backward(layer, dy, saved, ctx)[1]
     sums = {name: base[name] + grads[name] for name in grads}

@@ -55,13 +55,14 @@ def make_context(
         seed: of the random parameters, and `Context.seed`.
         buffers: running statistics by name; their initial values where left out.
 
-    The gradients hold NaN, since a fresh one is to be written, not added to.
+    The gradients hold NaN, since a fresh one is to be written, not added to. What the layer
+    prepares is prepared from `params`; who changes those calls `prepare` again.
     """
     if params is None:
         params = random_params(layer, seed=seed)
     if buffers is None:
         buffers = {spec.name: np.full(spec.shape, spec.initial) for spec in layer.buffers}
-    return Context(
+    ctx = Context(
         workspace=Workspace(),
         training=training,
         seed=seed,
@@ -70,6 +71,23 @@ def make_context(
         buffers={name: np.array(value, dtype) for name, value in buffers.items()},
         grads={spec.name: np.full(spec.shape, np.nan, dtype) for spec in layer.params},
     )
+    if layer.prepared is not None:
+        ctx.prepared = np.full(layer.prepared, np.nan, dtype)
+        ctx.prepared_grad = np.full(layer.prepared, np.nan, dtype)
+        prepare(layer, ctx)
+    return ctx
+
+
+def prepare(layer: Layer, ctx: Context) -> None:
+    """Make what the layer prepares from its parameters anew, as the engine does every step."""
+    if ctx.prepared is not None:
+        layer.prepare(ctx.params, ctx.prepared)
+
+
+def collect(layer: Layer, ctx: Context, grads: Arrays) -> None:
+    """Write to `grads` what the layer takes from the gradient of the prepared array."""
+    if ctx.prepared_grad is not None:
+        layer.collect(ctx.prepared_grad, grads)
 
 
 def run_layer(
@@ -100,6 +118,7 @@ def run_backward(layer: Layer, dy: Array, saved: Any, ctx: Context) -> tuple[Any
     if isinstance(dx, np.ndarray):
         copies = dx.copy()
     grads = {name: grad.copy() for name, grad in ctx.grads.items()}
+    collect(layer, ctx, grads)
     give_back(ctx.workspace, [own, dx])
     return copies, grads
 

@@ -1,4 +1,4 @@
-"""Convolution as matrix products: forward, gradient of the weight, gradient of the input.
+"""Convolution: forward, gradient of the weight, gradient of the input, by any path but Winograd's.
 
 Images are NHWC, weights (kh, kw, c / groups, o) with the outputs of a group side by side.
 `loops/conv.py` has the definition that all of this is proved against.
@@ -10,19 +10,26 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cnn_cli.nn.kernels import depthwise
+from cnn_cli.nn.kernels import depthwise, taps
+from cnn_cli.nn.kernels.blocks import Block, blocks
 from cnn_cli.nn.kernels.geometry import Geometry, Scratch
-from cnn_cli.nn.kernels.im2col import col2im, im2col, im2col_taps, pad
+from cnn_cli.nn.kernels.im2col import col2im, im2col, pad
+from cnn_cli.nn.kernels.paths import Path
+from cnn_cli.nn.kernels.product import add_transposed, multiply
 from cnn_cli.nn.types import Array
-
-At = tuple[slice, slice]
 
 COLUMN_BYTES = 4 << 20
 """What the windows of one product may take: cache holds it, and larger products gain nothing."""
 
 
 def forward(
-    x: Array, weight: Array, bias: Array | None, geometry: Geometry, scratch: Scratch, y: Array
+    x: Array,
+    weight: Array,
+    bias: Array | None,
+    geometry: Geometry,
+    path: Path,
+    scratch: Scratch,
+    y: Array,
 ) -> None:
     """(n, h, w, c) -> (n, oh, ow, o), writes `y`.
 
@@ -31,51 +38,59 @@ def forward(
         weight: (kh, kw, c / groups, o), contiguous.
         bias: (o,) or None.
         geometry: the sizes.
+        path: one that `paths.can_take` allows.
         scratch: gives uninitialized memory by name and shape.
         y: contiguous.
     """
+    if path == "taps":
+        taps.forward(x, weight, bias, geometry, scratch, y)
+        return
     row = None if bias is None else _bias_row(bias, y, scratch)
-    if geometry.depthwise:
+    if path == "depthwise":
         depthwise.forward(x, weight, geometry, scratch, y)
         if row is not None:
             np.add(y, row, out=y)
         return
     by_group = _group_weight(weight, geometry.groups)
-    for at, columns in _columns(x, geometry, scratch):
+    for at, columns in _columns(x, geometry, path, scratch):
         part = y[at]
-        np.matmul(columns, by_group, out=_group(part, geometry.groups))
+        multiply(columns, by_group, _group(part, geometry.groups))
         if row is not None:
             np.add(part, row, out=part)
 
 
 def weight_gradient(
-    x: Array, dy: Array, geometry: Geometry, scratch: Scratch, dweight: Array, fresh: bool
+    x: Array,
+    dy: Array,
+    geometry: Geometry,
+    path: Path,
+    scratch: Scratch,
+    dweight: Array,
+    fresh: bool,
 ) -> None:
     """(n, h, w, c), (n, oh, ow, o) -> (kh, kw, c / groups, o), adds to `dweight`.
 
     With `fresh`, `dweight` is written instead. The other arguments are those of `forward`.
     """
-    if geometry.depthwise:
+    if path == "taps":
+        taps.weight_gradient(x, dy, geometry, scratch, dweight, fresh)
+        return
+    if path == "depthwise":
         depthwise.weight_gradient(x, dy, geometry, scratch, dweight, fresh)
         return
     by_group = _group_weight(dweight, geometry.groups)
-    for at, columns in _columns(x, geometry, scratch):
-        slopes = _group(dy[at], geometry.groups)
-        if fresh:
-            np.matmul(columns.transpose(0, 2, 1), slopes, out=by_group)
-        else:
-            product = _group_weight(scratch("gradient", dweight.shape), geometry.groups)
-            by_group += np.matmul(columns.transpose(0, 2, 1), slopes, out=product)
+    for at, columns in _columns(x, geometry, path, scratch):
+        add_transposed(columns, _group(dy[at], geometry.groups), scratch, by_group, fresh)
         fresh = False
 
 
 def input_gradient(
-    dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx: Array
+    dy: Array, weight: Array, geometry: Geometry, path: Path, scratch: Scratch, dx: Array
 ) -> None:
     """(n, oh, ow, o) -> (n, h, w, c), writes `dx`; other arguments as in `forward`."""
-    if geometry.depthwise:
+    if path == "depthwise":
         depthwise.input_gradient(dy, weight, geometry, scratch, dx)
-    elif geometry.pointwise:
+    elif path == "pointwise":
         by_group = _group_weight(weight, geometry.groups).transpose(0, 2, 1)
         np.matmul(_group(dy, geometry.groups), by_group, out=_group(dx, geometry.groups))
     elif _gathers(geometry, dy.shape[0]):
@@ -89,7 +104,7 @@ def _gathers(geometry: Geometry, n: int) -> bool:
 
     Gathering multiplies for every input pixel and turns the weight round, which is slow for
     many channels on small maps; scattering multiplies for every output pixel, of which there
-    are fewer without padding, but adding slices costs more than copying them.
+    are fewer without padding, but adding costs more than copying, and most for short runs.
     """
     if geometry.stride != (1, 1):
         return False
@@ -97,8 +112,9 @@ def _gathers(geometry: Geometry, n: int) -> bool:
     (oh, ow), o = geometry.out_size, geometry.out_channels
     kh, kw, c_group, _ = geometry.weight_shape
     o_group = o // geometry.groups
+    adding = 0.5 if c == 1 else 0.25 + 8 / c_group
     gather = n * h * w * kh * kw * o * (0.15 + c_group / 75) + kh * kw * c_group * o
-    scatter = n * oh * ow * kh * kw * c * (0.5 + o_group / 75)
+    scatter = n * oh * ow * kh * kw * c * (adding + o_group / 75)
     return gather < scatter
 
 
@@ -110,7 +126,7 @@ def _gather(dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx: 
     by_tap = weight[::-1, ::-1].reshape(kh, kw, c, groups, o // groups)
     np.copyto(turned, by_tap.transpose(0, 1, 4, 3, 2))
     turned = turned.reshape(kh, kw, o // groups, groups * c)
-    forward(dy, turned, None, geometry.transposed(), scratch, dx)
+    forward(dy, turned, None, geometry.transposed(), "im2col", scratch, dx)
 
 
 def _scatter(dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx: Array) -> None:
@@ -125,21 +141,21 @@ def _scatter(dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx:
     dx.fill(0)
     for images, rows in _blocks(n, oh, geometry, dy.itemsize):
         slopes = dy[images, rows]
-        shape = (groups, *slopes.shape[:3], kh, kw, c)
-        columns = scratch("columns", shape)
-        matrix = columns.reshape(groups, -1, kh * kw * c)
-        np.matmul(_group(slopes, groups), by_group, out=matrix)
+        columns = scratch("columns", (groups, *slopes.shape[:3], kh, kw, c))
+        np.matmul(_group(slopes, groups), by_group, out=columns.reshape(groups, -1, kh * kw * c))
         col2im(columns, geometry.start, geometry.stride, geometry.dilation, rows.start, dx[images])
 
 
-def _columns(x: Array, geometry: Geometry, scratch: Scratch) -> Iterator[tuple[At, Array]]:
+def _columns(
+    x: Array, geometry: Geometry, path: Path, scratch: Scratch
+) -> Iterator[tuple[Block, Array]]:
     """Yield the windows, (groups, pixels, kh * kw * c / groups), block after block.
 
     With each come the images and the output rows that its pixels lie in. The next block may
     take its place in memory.
     """
     groups, (kh, kw) = geometry.groups, geometry.kernel_size
-    if geometry.pointwise:
+    if path == "pointwise":
         yield (slice(None), slice(None)), _group(x, groups)
         return
     if any(geometry.padding):
@@ -147,21 +163,15 @@ def _columns(x: Array, geometry: Geometry, scratch: Scratch) -> Iterator[tuple[A
         pad(x, geometry.start, padded)
         x = padded
     oh, ow = geometry.out_size
-    c = x.shape[3]
+    c = x.shape[3] // groups
     for images, rows in _blocks(x.shape[0], oh, geometry, x.itemsize):
-        place = (geometry.stride, geometry.dilation, images.start, rows.start)
-        size = (images.stop - images.start, rows.stop - rows.start, ow)
-        if c == 1:
-            taps = scratch("columns", (kh, kw, 1, *size))
-            im2col_taps(x, *place, taps)
-            yield (images, rows), taps.reshape(1, kh * kw, -1).transpose(0, 2, 1)
-        else:
-            columns = scratch("columns", (groups, *size, kh, kw, c // groups))
-            im2col(x, *place, columns)
-            yield (images, rows), columns.reshape(groups, -1, kh * kw * c // groups)
+        size = images.stop - images.start, rows.stop - rows.start, ow
+        columns = scratch("columns", (groups, *size, kh, kw, c))
+        im2col(x, geometry.stride, geometry.dilation, images.start, rows.start, columns)
+        yield (images, rows), columns.reshape(groups, -1, kh * kw * c)
 
 
-def _blocks(n: int, oh: int, geometry: Geometry, itemsize: int) -> Iterator[At]:
+def _blocks(n: int, oh: int, geometry: Geometry, itemsize: int) -> Iterator[Block]:
     """Cut n images, or where one is too large its rows, into even parts.
 
     A product by a large weight needs many pixels to be worth the reading of it.
@@ -169,20 +179,7 @@ def _blocks(n: int, oh: int, geometry: Geometry, itemsize: int) -> Iterator[At]:
     kh, kw, c, o = geometry.weight_shape
     budget = max(COLUMN_BYTES, 2 * kh * kw * c * o * itemsize)
     row_bytes = geometry.out_size[1] * kh * kw * geometry.in_shape[2] * itemsize
-    rows = max(1, budget // row_bytes)
-    if rows >= oh:
-        for images in _even(n, rows // oh):
-            yield images, slice(0, oh)
-    else:
-        for image in range(n):
-            for part in _even(oh, rows):
-                yield slice(image, image + 1), part
-
-
-def _even(size: int, most: int) -> Iterator[slice]:
-    parts = -(-size // most)
-    for part in range(parts):
-        yield slice(part * size // parts, (part + 1) * size // parts)
+    return blocks(n, oh, budget // row_bytes)
 
 
 def _group(images: Array, groups: int) -> Array:

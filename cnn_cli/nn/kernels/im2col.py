@@ -117,14 +117,39 @@ def col2im(columns: Array, start: Pair, stride: Pair, dilation: Pair, row: int, 
     groups, n, rows, ow, kh, kw, c = columns.shape
     _, h, w, _ = out.shape
     grouped = out.reshape(n, h, w, groups, c).transpose(3, 0, 1, 2, 4)
+    across = [tap_slices(j * dilation[1] - start[1], stride[1], ow, w) for j in range(kw)]
     for i in range(kh):
         offset = row * stride[0] + i * dilation[0] - start[0]
         from_rows, to_rows = tap_slices(offset, stride[0], rows, h)
-        for j in range(kw):
-            offset = j * dilation[1] - start[1]
-            from_columns, to_columns = tap_slices(offset, stride[1], ow, w)
-            part = grouped[:, :, to_rows, to_columns]
-            np.add(part, columns[:, :, from_rows, from_columns, i, j], out=part)
+        j = 0
+        while j < kw:
+            from_columns, to_columns = across[j]
+            if groups == 1 and _side_by_side(across[j : j + stride[1]], stride[1]):
+                # As many taps as the stride is long fill a run of pixels: longer runs add faster.
+                run = slice(to_columns.start, to_columns.start + _length(from_columns) * stride[1])
+                taps = columns[0, :, from_rows, from_columns, i, j : j + stride[1]]
+                values = taps.reshape(*taps.shape[:3], stride[1] * c)
+                part = out[:, to_rows, run].reshape(values.shape)
+                j += stride[1]
+            else:
+                values = columns[:, :, from_rows, from_columns, i, j]
+                part = grouped[:, :, to_rows, to_columns]
+                j += 1
+            np.add(part, values, out=part)
+
+
+def _side_by_side(taps: list[tuple[slice, slice]], count: int) -> bool:
+    """Whether `count` taps are of the same windows and of neighbouring pixels."""
+    windows, pixels = taps[0]
+    return 1 < count == len(taps) and all(
+        other == windows and target.start == pixels.start + k
+        for k, (other, target) in enumerate(taps)
+    )
+
+
+def _length(part: slice) -> int:
+    length: int = part.stop - part.start
+    return length
 
 
 def tap_slices(offset: int, stride: int, size: int, bound: int) -> tuple[slice, slice]:

@@ -69,6 +69,7 @@ class Layer:
         is_view: the output shares the input's memory.
         takes_tuple: it has several inputs.
         muladds: multiply-adds for one image, as `cnn summary` counts them.
+        path: how it is computed, where there are several ways.
         prepared: shape of what `prepare` makes of the parameters, such as transformed weights.
     """
 
@@ -84,6 +85,7 @@ class Layer:
     params: tuple[ParamSpec, ...] = ()
     buffers: tuple[BufferSpec, ...] = ()
     muladds: int = 0
+    path: str | None = None
     prepared: Shape | None = None
 
     def __init__(self, in_shape: Any, **arguments: Any) -> None:

@@ -6,8 +6,9 @@ from math import prod
 from typing import ClassVar, Literal
 
 from cnn_cli.nn.context import Context
-from cnn_cli.nn.kernels import conv as kernels
+from cnn_cli.nn.kernels import conv, winograd
 from cnn_cli.nn.kernels.geometry import Geometry
+from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path
 from cnn_cli.nn.layers.base import Layer, ParamSpec, ShapeError
 from cnn_cli.nn.types import Array, Pair, Shape
 
@@ -24,14 +25,22 @@ class Conv(Layer):
         groups: parts that channels are divided into; each part of the outputs sees only its
             part of the inputs.
         bias: add a trained number per output channel.
+        path: the way to compute it, instead of the fastest one.
+        backend: which kernels the fastest one is chosen for.
+
+    Attributes:
+        path: the way it is computed.
 
     Raises:
         ShapeError: the input is no map, the kernel does not fit it, `groups` does not divide
             its channels or `out_channels`, or `same` has a stride.
+        ValueError: such a convolution cannot take the path.
     """
 
     kind: ClassVar[str] = "conv"
     saves_input: ClassVar[bool] = True
+
+    path: Path
 
     def __init__(
         self,
@@ -44,6 +53,8 @@ class Conv(Layer):
         dilation: Pair = (1, 1),
         groups: int = 1,
         bias: bool = True,
+        path: Path | None = None,
+        backend: Backend = "numpy",
     ) -> None:
         if len(in_shape) != 3:
             raise ShapeError("a convolution needs an input of rows, columns and channels")
@@ -70,23 +81,56 @@ class Conv(Layer):
         if bias:
             self.params += (ParamSpec("bias", (out_channels,), "bias", fan_in),)
         self.muladds = prod(self.out_shape) * fan_in
+        self.path = choose_path(self.geometry, backend) if path is None else path
+        if not can_take(self.path, self.geometry):
+            raise ValueError(f"no path {self.path!r} for {self.geometry}")
+        if self.path == "winograd":
+            self.prepared = (2, winograd.POSITIONS, in_shape[2], out_channels)
+
+    def prepare(self, params: dict[str, Array], out: Array) -> None:
+        winograd.transform_weight(params["weight"], out)
+
+    def collect(self, prepared_grad: Array, grads: dict[str, Array]) -> None:
+        winograd.weight_gradient(prepared_grad, grads["weight"])
 
     def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
         y = ctx.take((x.shape[0], *self.out_shape))
         weight, bias = ctx.params["weight"], ctx.params.get("bias")
-        kernels.forward(x, weight, bias, self.geometry, ctx.scratch, y)
+        geometry = self.geometry
+        if self.path == "winograd":
+            assert ctx.prepared is not None
+            winograd.forward(x, ctx.prepared, bias, geometry, ctx.scratch, y, winograd.NUMPY)
+        else:
+            conv.forward(x, weight, bias, geometry, self.path, ctx.scratch, y)
         return y, x
 
     def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        x, dweight = saved, ctx.grads["weight"]
-        kernels.weight_gradient(x, dy, self.geometry, ctx.scratch, dweight, ctx.fresh)
         if "bias" in ctx.grads:
             ctx.add_row_sum("bias", dy)
-        if not ctx.need_dx:
-            return None
-        dx = ctx.take(x.shape)
-        kernels.input_gradient(dy, ctx.params["weight"], self.geometry, ctx.scratch, dx)
+        dx = ctx.take(saved.shape) if ctx.need_dx else None
+        if self.path == "winograd":
+            self._backward_by_winograd(saved, dy, ctx, dx)
+            return dx
+        place = self.geometry, self.path, ctx.scratch
+        conv.weight_gradient(saved, dy, *place, ctx.grads["weight"], ctx.fresh)
+        if dx is not None:
+            conv.input_gradient(dy, ctx.params["weight"], *place, dx)
         return dx
+
+    def _backward_by_winograd(self, x: Array, dy: Array, ctx: Context, dx: Array | None) -> None:
+        assert ctx.prepared is not None
+        assert ctx.prepared_grad is not None
+        winograd.backward(
+            x,
+            dy,
+            ctx.prepared,
+            self.geometry,
+            ctx.scratch,
+            ctx.prepared_grad,
+            ctx.fresh,
+            dx,
+            winograd.NUMPY,
+        )
 
 
 def _too_large(geometry: Geometry) -> str:

@@ -1,0 +1,64 @@
+"""Which way a convolution takes, by its shape alone: the same way for every batch and machine."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from cnn_cli.nn.kernels.geometry import Geometry
+
+Path = Literal["winograd", "im2col", "taps", "pointwise", "depthwise"]
+Backend = Literal["numpy", "fast"]
+
+
+def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
+    """The fastest path for forward and backward together.
+
+    Args:
+        geometry: the sizes.
+        backend: what transforms Winograd's tiles: NumPy, or compiled loops in a third of the time.
+
+    Returns:
+        `depthwise` where no channels are summed up and a product has nothing to do; `pointwise`
+        where pixels are their own windows; `winograd`, `kernels.winograd`; `taps`,
+        `kernels.taps`; `im2col`, `kernels.conv`, where nothing else is faster.
+
+    The bounds are from one thread of a processor with AVX-512, chunks of 1 to 16 images.
+    """
+    (oh, ow), o = geometry.out_size, geometry.out_channels
+    kh, kw, c, _ = geometry.weight_shape
+    if geometry.depthwise:
+        return "depthwise"
+    if geometry.pointwise:
+        return "pointwise"
+    if can_take("winograd", geometry):
+        # Tiles reach over the edges: 7×7 outputs are computed as 8×8, 1.3 times as many.
+        computed = 4 * -(-oh // 4) * 4 * -(-ow // 4) / (oh * ow)
+        # Weights grow fourfold; few outputs are not worth reading them, nor transforming them.
+        few = c * o > 2000 * oh * ow
+        if backend == "fast":
+            pays = min(c, o) >= 8 and computed < 2.6
+        else:
+            pays = min(c, o) >= 12 and computed < min(1 + min(c, o) / 64, 1.8)
+        if pays and not few:
+            return "winograd"
+    if can_take("taps", geometry) and geometry.stride[1] == 1 and kh * kw * c <= 32 and ow >= 16:
+        # So few taps of long rows are copied faster than so many short windows.
+        return "taps"
+    return "im2col"
+
+
+def can_take(path: Path, geometry: Geometry) -> bool:
+    """Whether a convolution of that shape can take the path, fast or not."""
+    match path:
+        case "winograd":
+            sizes = geometry.kernel_size, geometry.stride, geometry.dilation, geometry.groups
+            inside = all(0 <= side <= 2 for side in geometry.padding)
+            return inside and sizes == ((3, 3), (1, 1), (1, 1), 1)
+        case "taps":
+            return geometry.groups == 1
+        case "pointwise":
+            return geometry.pointwise
+        case "depthwise":
+            return geometry.depthwise
+        case "im2col":
+            return True

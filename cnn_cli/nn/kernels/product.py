@@ -1,0 +1,73 @@
+"""Matrix products of many rows with a small matrix.
+
+OpenBLAS multiplies small matrices without packing them first, at nearly twice the speed for few
+channels: 27 rows of weights and 16 or 32 columns went from 106-157 to 190-220 GFLOP/s (AVX-512).
+So many rows are multiplied in parts that it takes for small.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnn_cli.nn.kernels.geometry import Scratch
+from cnn_cli.nn.types import Array
+
+SMALL_PRODUCT = 1_000_000
+"""Multiply-adds up to which OpenBLAS (0.3.17 and later) takes a product for small."""
+
+FEWEST_ROWS = 48
+FEWEST_ROWS_TRANSPOSED = 96
+"""Shorter parts gain nothing; the products of transposed ones have to be added up."""
+
+
+def multiply(a: Array, b: Array, out: Array) -> None:
+    """a (groups, rows, k) @ b (groups, k, m) -> (groups, rows, m), writes `out`."""
+    groups, rows, k = a.shape
+    part, whole = _parts(rows, k * b.shape[2], FEWEST_ROWS)
+    if part == rows:
+        np.matmul(a, b, out=out)
+        return
+    np.matmul(
+        a[:, :whole].reshape(groups, -1, part, k),
+        b[:, np.newaxis],
+        out=out[:, :whole].reshape(groups, -1, part, b.shape[2]),
+    )
+    if whole < rows:
+        np.matmul(a[:, whole:], b, out=out[:, whole:])
+
+
+def add_transposed(a: Array, b: Array, scratch: Scratch, out: Array, fresh: bool) -> None:
+    """aᵀ @ b for a (groups, rows, k), b (groups, rows, m) -> (groups, k, m), adds to `out`.
+
+    With `fresh`, `out` is written instead.
+    """
+    groups, rows, k = a.shape
+    m = b.shape[2]
+    part, whole = _parts(rows, k * m, FEWEST_ROWS_TRANSPOSED)
+    if part == rows:
+        if fresh:
+            np.matmul(a.transpose(0, 2, 1), b, out=out)
+        else:
+            product = scratch("product", (groups, k, m))
+            out += np.matmul(a.transpose(0, 2, 1), b, out=product)
+        return
+    count = whole // part
+    products = scratch("product", (groups, count + 1 + (whole < rows), k, m))
+    np.matmul(
+        a[:, :whole].reshape(groups, count, part, k).transpose(0, 1, 3, 2),
+        b[:, :whole].reshape(groups, count, part, m),
+        out=products[:, :count],
+    )
+    if whole < rows:
+        np.matmul(a[:, whole:].transpose(0, 2, 1), b[:, whole:], out=products[:, -1])
+    np.copyto(products[:, count], 0 if fresh else out)
+    np.add.reduce(products, axis=1, out=out)
+
+
+def _parts(rows: int, size: int, fewest: int) -> tuple[int, int]:
+    """How many rows to take at a time, and how many of all the equal parts cover."""
+    most = SMALL_PRODUCT // size
+    if most < fewest or most >= rows:
+        return rows, rows
+    part = -(-rows // -(-rows // most))
+    return part, rows // part * part
