@@ -1,0 +1,142 @@
+"""SIGKILL at any moment, `--resume`, and the bits of a run that was never stopped."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import killing
+import numpy as np
+import pytest
+from cli_program import COMMAND
+from hardship import Field, assert_same_run, cnn, make_field, metrics_of, weights_of
+
+from cnn_cli.training.checkpoint import load_checkpoint
+
+ROOT = Path(__file__).parent.parent.parent
+KILLED = -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
+    return make_field(tmp_path_factory.mktemp("field"), train=8, epochs=2, checkpoint_every=3)
+
+
+@pytest.fixture(scope="module")
+def whole(field: Field) -> Path:
+    """A run that was never stopped."""
+    out = field.config.parent / "whole"
+    outcome = cnn("train", field.config, "--out", out, "--quiet", "--threads", 2)
+    assert outcome.code == 0, outcome.err
+    return out
+
+
+def kill(field: Field, out: Path, how: str, *numbers: int) -> list[list[int]]:
+    """What `killing.py` tells: a list of exit codes a run."""
+    line = [sys.executable, killing.__file__, how, str(field.config), str(out), *map(str, numbers)]
+    done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    ends: list[list[int]] = json.loads(done.stdout)
+    return ends
+
+
+@pytest.mark.parametrize(("how", "numbers"), [("coarse", ()), ("fine", (150,))])
+def test_killed_once_at_every_moment(
+    field: Field, whole: Path, tmp_path: Path, how: str, numbers: tuple[int, ...]
+) -> None:
+    """`coarse` is before and after every sync and renaming, `fine` a seeded choice of the moments
+    within writes and around steps."""
+    ends = kill(field, tmp_path, how, *numbers)
+    assert len(ends) >= 8
+    assert {(code, resumed) for _, code, resumed in ends} == {(KILLED, 0)}
+    for moment, _, _ in ends:
+        assert_same_run(whole, tmp_path / str(moment))
+
+
+def test_killed_again_and_again(field: Field, whole: Path, tmp_path: Path) -> None:
+    (codes,) = kill(field, tmp_path / "run", "often", 0, 400)
+    assert codes.count(KILLED) >= 5
+    assert codes[-1] == 0
+    assert_same_run(whole, tmp_path / "run")
+
+
+def start(config: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
+    line = [*COMMAND, "train", str(config), "--out", str(out), "--resume", "--quiet", "--threads=2"]
+    return subprocess.Popen([*line, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def test_whole_processes_killed_at_random_times(field: Field, whole: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        process = start(field.config, tmp_path / "run")
+        try:
+            process.wait(float(rng.uniform(0.2, 0.6)))
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.communicate()
+    process = start(field.config, tmp_path / "run")
+    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.returncode == 0
+    assert_same_run(whole, tmp_path / "run")
+
+
+def test_reports_are_written_again_after_a_kill_between_the_files(
+    field: Field, tmp_path: Path
+) -> None:
+    """`last.npz` knows an epoch that the files beside it do not."""
+    out = tmp_path / "run"
+    assert cnn("train", field.config, "--out", out, "--epochs", 1).code == 0
+    before = (out / "metrics.csv").read_bytes(), (out / "log.jsonl").read_bytes()
+    rows = metrics_of(out)
+    for epochs, name in ((1, "metrics.csv"), (1, "log.jsonl"), (2, "metrics.csv")):
+        (out / name).write_text("of an older epoch\n")
+        assert cnn("train", field.config, "--out", out, "--resume", "--epochs", epochs).code == 0
+        if epochs == 1:
+            assert ((out / "metrics.csv").read_bytes(), (out / "log.jsonl").read_bytes()) == before
+    assert metrics_of(out)[:1] == rows
+
+
+def test_a_finished_run_is_left_alone(field: Field, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    assert cnn("train", field.config, "--out", out).code == 0
+    before = {path.name: path.stat() for path in out.iterdir()}
+    outcome = cnn("train", field.config, "--out", out, "--resume", "--quiet")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    for path in out.iterdir():
+        old, new = before.pop(path.name), path.stat()
+        assert (old.st_ino, old.st_mtime_ns) == (new.st_ino, new.st_mtime_ns), path
+    assert not before
+
+
+@pytest.mark.soak
+def test_fifty_kills_of_the_small_config(tmp_path: Path) -> None:
+    """Twelve epochs of `configs/small.yaml`, with 50 SIGKILLs spread over them by a seed."""
+    config, kills = ROOT / "configs/small.yaml", 50
+    begin = time.monotonic()
+    process = start(config, tmp_path / "whole")
+    assert process.communicate() == (b"", b"")
+    seconds = time.monotonic() - begin
+    assert process.returncode == 0
+    steps = load_checkpoint(tmp_path / "whole/last.npz").meta["step"]
+
+    rng, out, done = np.random.default_rng(0), tmp_path / "parts", 0
+    for left in range(kills, 0, -1):
+        share = rng.uniform(0, 2) * (steps - done) / steps / left
+        process = start(config, out, "train.checkpoint_every=3")
+        try:
+            process.wait(0.5 + share * seconds)
+        except subprocess.TimeoutExpired:
+            process.kill()
+        process.communicate()
+        assert process.returncode == KILLED
+        if (out / "last.npz").exists():
+            done = load_checkpoint(out / "last.npz").meta["step"]
+    process = start(config, out, "train.checkpoint_every=3")
+    assert process.communicate() == (b"", b"")
+    assert process.returncode == 0
+    assert_same_run(tmp_path / "whole", out)
+    print(f"{kills} kills over {steps} steps; weights {weights_of(out)}")

@@ -1,0 +1,335 @@
+"""A signal while there is no step to finish: answered at once, with 75 and a run to go on from."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_program import COMMAND, Outcome
+from hardship import Field, assert_same_run, cnn, contents, make_field, metrics_of
+
+from cnn_cli.data import cache, split
+from cnn_cli.training import loop, session
+from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.training.requests import Requests, StopNow
+
+PATIENCE = 60.0
+STEPS = 2  # of an epoch: 24 images in batches of 16
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
+    return make_field(tmp_path_factory.mktemp("field"), train=8, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def whole(field: Field) -> Path:
+    out = field.config.parent / "whole"
+    assert cnn("train", field.config, "--out", out).code == 0
+    return out
+
+
+def at_call(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: int, act: Callable[[], None]
+) -> None:
+    """Have the call of that number do something first."""
+    original = getattr(owner, name)
+    calls = 0
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls == number:
+            act()
+        return original(*arguments, **options)
+
+    monkeypatch.setattr(owner, name, call)
+
+
+def send(number: int) -> Callable[[], None]:
+    return lambda: signal.raise_signal(number)
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "reason"),
+    [
+        (signal.SIGTERM, 75, "terminated"),
+        (signal.SIGHUP, 75, "terminated"),
+        (signal.SIGINT, 130, "interrupted"),
+    ],
+)
+def test_while_files_are_listed(
+    field: Field,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    code: int,
+    reason: str,
+) -> None:
+    """Files are hashed to split them; the third one is never read, and no run is left."""
+    read: list[str] = []
+
+    def read_or_stop(path: str) -> float:
+        if len(read) == 2:
+            signal.raise_signal(number)
+        read.append(path)
+        return 0.5
+
+    monkeypatch.setattr(split, "content_fraction", read_or_stop)
+    data = field.pictures / "train"
+    outcome = cnn("train", field.config, "--data", data, "--out", tmp_path / "run", "--json")
+    assert (outcome.code, outcome.err) == (code, "")
+    assert f'"stopped": "{reason}"' in outcome.out
+    assert len(read) == 2
+    assert not (tmp_path / "run").exists()
+
+
+def test_while_the_statistics_are_measured(
+    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On worker threads, one of which never comes back."""
+    answered = threading.Event()
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def hang() -> None:
+        signal.pthread_kill(main, signal.SIGTERM)
+        answered.wait(PATIENCE)
+
+    at_call(monkeypatch, cache, "load_image", 5, hang)
+    outcome = cnn("train", field.config, "--out", tmp_path / "run", "--quiet", "--threads", 2)
+    assert not answered.is_set()
+    answered.set()
+    assert outcome == Outcome(75, "", "")
+    assert not (tmp_path / "run").exists()
+
+
+def test_while_a_batch_is_waited_for(
+    field: Field, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that stopped answering, in the second epoch; nothing is kept in memory."""
+    out = tmp_path / "run"
+    line = ("train", field.config, "--out", out, "--quiet")
+    mean_and_std = ("data.cache=none",)
+    answered = threading.Event()
+    main = threading.main_thread().ident
+    assert main is not None
+
+    def hang() -> None:
+        signal.pthread_kill(main, signal.SIGTERM)
+        answered.wait(PATIENCE)
+
+    images = 24 + 24 + 24 + 12  # statistics, an epoch, its batchnorm statistics, its validation
+    at_call(monkeypatch, cache, "load_image", images + 20, hang)
+    assert cnn(*line, *mean_and_std) == Outcome(75, "", "")
+    assert not answered.is_set()
+    answered.set()
+    monkeypatch.undo()
+    meta = load_checkpoint(out / "last.npz").meta
+    assert STEPS <= meta["step"] <= STEPS + 1
+    assert cnn(*line, *mean_and_std, "--resume").code == 0
+    assert_same_run(whole, out)
+
+
+@pytest.mark.parametrize("phase", ["estimate_statistics", "evaluate"])
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_while_an_epoch_is_evaluated(
+    field: Field,
+    whole: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    phase: str,
+    epoch: int,
+) -> None:
+    """The epoch's steps are kept, and evaluated when the run goes on."""
+    out = tmp_path / "run"
+    at_call(monkeypatch, loop, phase, epoch, send(signal.SIGTERM))
+    line = ("train", field.config, "--out", out, "--quiet")
+    assert cnn(*line) == Outcome(75, "", "")
+    assert load_checkpoint(out / "last.npz").meta["step"] == epoch * STEPS
+    assert len(metrics_of(out)) == epoch - 1
+    assert cnn(*line, "--resume") == Outcome(0, "", "")
+    assert_same_run(whole, out)
+
+
+def test_the_time_limit_lets_an_evaluation_end(field: Field, tmp_path: Path) -> None:
+    """Else one that is longer than the limit would begin anew each time, for ever."""
+    out = tmp_path / "run"
+    for epochs in (1, 2):
+        line = ("train", field.config, "--out", out, "--resume", "--quiet", "-b", 24)
+        outcome = cnn(*line, "--time-limit", "0.001s")
+        assert (outcome.code, len(metrics_of(out))) == ((75, 1) if epochs == 1 else (0, 2))
+
+
+def test_a_save_asked_for_during_an_evaluation(
+    field: Field, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    at_call(monkeypatch, loop, "evaluate", 1, send(signal.SIGUSR1))
+    assert cnn("train", field.config, "--out", tmp_path / "run").code == 0
+    assert_same_run(whole, tmp_path / "run")
+
+
+def test_stopping_while_it_goes_on_leaves_the_checkpoint_alone(
+    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "run"
+    assert cnn("train", field.config, "--out", out, "--epochs", 1).code == 0
+    before = contents(out)
+    at_call(monkeypatch, loop, "open_materials", 1, send(signal.SIGTERM))
+    line = ("train", field.config, "--out", out, "--resume", "--json")
+    outcome = cnn(*line)
+    assert (outcome.code, outcome.err) == (75, "")
+    assert '"epochs": 1' in outcome.out
+    assert contents(out) == before
+
+
+def test_overwriting_begins_when_nothing_else_can_fail(
+    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal, images that are gone, a network too large: the old run is still there."""
+    out = tmp_path / "run"
+    assert cnn("train", field.config, "--out", out, "--epochs", 1).code == 0
+    before = contents(out)
+    line = ("train", field.config, "--out", out, "--overwrite", "--quiet")
+    assert cnn(*line, "--data", tmp_path / "gone").code == 4
+    assert cnn(*line, "model.layers.0.conv.out_channels=1000000000").code == 3
+    assert cnn(*line, "--weights", tmp_path / "gone.npz").code == 4
+    with monkeypatch.context() as patch:
+        at_call(patch, session, "channel_statistics", 1, send(signal.SIGTERM))
+        assert cnn(*line).code == 75
+    assert contents(out) == before
+    assert cnn(*line, "--weights", out, "--epochs", 0).code == 0
+    assert not (out / "best.npz").exists()
+
+
+def test_a_dry_run_has_nothing_to_save(
+    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ("train", field.config, "--data", field.pictures / "train", "--dry-run")
+    for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
+        with monkeypatch.context() as patch:
+            at_call(patch, split, "content_fraction", 3, send(number))
+            assert cnn(*line) == Outcome(code, "", "")
+
+
+def test_one_stop_is_enough() -> None:
+    requests = Requests()
+    with pytest.raises(StopNow) as caught, requests.at_once():
+        requests.ask_stop("terminated")
+    assert caught.value.reason == "terminated"
+    requests.ask_stop("interrupted")  # outside, it only is remembered
+    assert requests.stop_reason() == "terminated"
+    with pytest.raises(StopNow), requests.at_once():
+        pytest.fail("it was asked for before")
+    with pytest.raises(StopNow):
+        next(requests.awaited(iter([1])))
+
+
+HANGING = """
+import signal, sys, threading
+from cnn_cli.data import cache
+from cnn_cli.cli.main import main
+calls, load = iter(range(10**9)), cache.load_image
+def hang(*arguments):
+    if next(calls) == {call}:
+        print("hanging", flush=True)
+        threading.Event().wait()
+    return load(*arguments)
+cache.load_image = hang
+main()
+"""
+
+
+@pytest.mark.parametrize("command", ["train", "eval"])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_thread_that_hangs_does_not_keep_the_program_from_ending(
+    field: Field, whole: Path, tmp_path: Path, command: str, number: int
+) -> None:
+    arguments = {
+        "train": [field.config, "--out", tmp_path / "run", "--threads=2"],
+        "eval": [field.pictures, "--ckpt", whole, "--threads=2"],
+    }[command]
+    script = HANGING.format(call=7)
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, command, *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"hanging\n"
+    process.send_signal(number)
+    _, err = process.communicate(timeout=PATIENCE)
+    codes = {"train": {signal.SIGTERM: 75, signal.SIGINT: 130}, "eval": {signal.SIGTERM: 143}}
+    assert process.returncode == codes[command].get(signal.Signals(number), 130)
+    assert b"Traceback" not in err
+
+
+def test_a_second_interrupt_ends_a_long_step(field: Field, tmp_path: Path) -> None:
+    """The first waits for the step to end; the second does not, and saves nothing."""
+    script = (
+        "import time\n"
+        "from cnn_cli.nn.engine import Engine\n"
+        "from cnn_cli.cli.main import main\n"
+        "def step(self, *arguments, **options):\n"
+        "    print('stepping', flush=True)\n"
+        "    time.sleep(600)\n"
+        "Engine.train_step = step\n"
+        "main()\n"
+    )
+    line = [sys.executable, "-c", script, "train", str(field.config), "--out", str(tmp_path / "r")]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert process.stdout.readline() == b"stepping\n"
+    process.send_signal(signal.SIGINT)
+    assert process.stderr.readline() == b"\n"
+    line_said = process.stderr.readline()
+    assert line_said == b"cnn: stopping after this step; a second interrupt stops at once\n"
+    assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out, err) == (130, b"", b"")
+    assert not (tmp_path / "r/last.npz").exists()
+
+
+@pytest.mark.parametrize("ignored", ["INT", "TERM"])
+def test_a_signal_ignored_at_the_start_stays_ignored(
+    field: Field, tmp_path: Path, ignored: str
+) -> None:
+    """As a shell does with INT for what it starts in the background."""
+    out = tmp_path / "run"
+    line = [*COMMAND, "train", str(field.config), "--out", str(out), "--epochs=1000000"]
+    script = ["sh", "-c", f'trap "" {ignored}; exec "$@"', "sh", *line, "--quiet"]
+    process = subprocess.Popen(script, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    try:
+        end = time.monotonic() + PATIENCE
+        while not (out / "metrics.csv").exists():
+            assert process.poll() is None
+            assert time.monotonic() < end
+        process.send_signal(getattr(signal, f"SIG{ignored}"))
+        before = (out / "metrics.csv").stat().st_mtime_ns
+        while (out / "metrics.csv").stat().st_mtime_ns == before:
+            assert process.poll() is None
+            assert time.monotonic() < end
+        process.send_signal(signal.SIGHUP)
+        assert process.communicate(timeout=PATIENCE) == (b"", b"")
+        assert process.returncode == 75
+    finally:
+        process.kill()
+        process.wait()
+
+
+def test_an_interrupt_while_the_program_is_imported_is_silent(tmp_path: Path) -> None:
+    """Python would print where it was."""
+    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
+    done = subprocess.run([*COMMAND, "--help"], capture_output=True, env=environment, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")

@@ -1,0 +1,160 @@
+"""A small run to ill-treat, and what must be the same afterwards."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import signal
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import yaml
+from cli_program import Outcome
+from learnable import make_pictures
+
+from cnn_cli.cli.main import run
+from cnn_cli.training.checkpoint import load_checkpoint
+
+CODES = {0, 2, 3, 4, 5, 6, 7, 75, 130, 141}  # 1 is a bug
+ALL_TECHNIQUES: dict[str, Any] = {
+    "data": {"image_size": 8, "channels": 1},
+    "model": {
+        "layers": [
+            {"conv": {"out_channels": 6, "kernel_size": 3, "padding": "same"}},
+            "batchnorm",
+            "relu",
+            {"dropout": 0.3},
+            {"maxpool": 2},
+            {"linear": "classes"},
+        ]
+    },
+    "train": {
+        "epochs": 3,
+        "batch_size": 16,
+        "optimizer": {"type": "adamw", "lr": 0.01},
+        "label_smoothing": 0.1,
+        "class_weights": "balanced",
+        "clip_grad_norm": 5.0,
+        "precise_bn": True,
+    },
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """Pictures of three classes and a config that trains on them.
+
+    Attributes:
+        pictures: with `train` and `val`.
+        config: the YAML file beside them.
+    """
+
+    pictures: Path
+    config: Path
+
+
+def make_field(folder: Path, train: int = 12, val: int = 4, **keys: Any) -> Field:
+    """Write pictures and a config with every technique; `keys` are others for `train`."""
+    pictures = make_pictures(folder / "pictures", train, val)
+    document = ALL_TECHNIQUES | {
+        "data": ALL_TECHNIQUES["data"] | {"root": "pictures"},
+        "train": ALL_TECHNIQUES["train"] | keys,
+    }
+    config = folder / "tiny.yaml"
+    config.write_text(yaml.safe_dump(document, sort_keys=False))
+    return Field(pictures, config)
+
+
+def cnn(*arguments: object, stdin: bytes = b"") -> Outcome:
+    """Run a command line in this process, whatever fixtures there are."""
+    before = sys.stdin
+    sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
+    out, err = io.TextIOWrapper(io.BytesIO()), io.TextIOWrapper(io.BytesIO())
+    try:
+        with redirect_stdout(out), redirect_stderr(err):
+            code = run([str(argument) for argument in arguments])
+            out.flush()
+            err.flush()
+    finally:
+        sys.stdin = before
+    texts = (stream.detach().getvalue().decode("utf-8", "replace") for stream in (out, err))
+    return Outcome(int(code), *texts)
+
+
+def weights_of(run_folder: Path, name: str = "last.npz") -> str:
+    """SHA-256 of all arrays of a checkpoint."""
+    digest = hashlib.sha256()
+    groups = load_checkpoint(run_folder / name).groups
+    for group in sorted(groups):
+        for key, array in sorted(groups[group].items()):
+            digest.update(f"{group}/{key} {array.dtype} {array.shape}".encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def metrics_of(run_folder: Path) -> list[dict[str, str]]:
+    """The rows of `metrics.csv`, times apart."""
+    with (run_folder / "metrics.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    for row in rows:
+        del row["seconds"], row["images_per_second"]
+    return rows
+
+
+def assert_same_run(one: Path, other: Path) -> None:
+    """Same weights, same best ones, same metrics, and a log of every epoch."""
+    for name in ("last.npz", "best.npz"):
+        assert weights_of(one, name) == weights_of(other, name), name
+    rows = metrics_of(one)
+    assert rows == metrics_of(other)
+    lines = (other / "log.jsonl").read_text().splitlines()
+    epochs = [event["epoch"] for event in map(json.loads, lines) if event["event"] == "epoch"]
+    assert epochs == [int(row["epoch"]) for row in rows]
+    assert not list(other.glob(".cnn-*")), "a half-written file"
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """Every file below a folder and the hash of what is in it."""
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def assert_well_said(outcome: Outcome) -> None:
+    """An exit code of the table; each line on stderr one of the program's; no traceback."""
+    assert outcome.code in CODES, outcome
+    assert "Traceback" not in outcome.err, outcome
+    lines = outcome.err.splitlines()
+    assert all(line.startswith(("cnn: ", "epoch ")) for line in lines), outcome
+    if outcome.code in (2, 3, 5, 6, 7):
+        assert len(lines) >= 1, outcome
+
+
+class TooSlowError(BaseException):
+    """A case that took too long; not an `Exception`, so that nobody on the way catches it."""
+
+
+@contextmanager
+def at_most(seconds: float) -> Iterator[None]:
+    """Raise `TooSlowError` on the main thread after so many seconds."""
+
+    def too_slow(number: int, frame: FrameType | None) -> None:
+        raise TooSlowError(f"more than {seconds} s")
+
+    before = signal.signal(signal.SIGALRM, too_slow)
+    signal.setitimer(signal.ITIMER_REAL, seconds)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)

@@ -1,0 +1,130 @@
+"""A training that dies by SIGKILL at a chosen moment, and is taken up again.
+
+Run as a program, so that it may fork: it has one thread. Every moment is numbered: before and
+after each step, each sync and each renaming, and in the midst of each write into a file.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from PIL import Image
+
+from cnn_cli import files
+from cnn_cli.config import load_config
+from cnn_cli.nn.engine import Engine
+from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.progress import Silent
+from cnn_cli.training.requests import Requests
+from cnn_cli.training.trainer import train
+
+COARSE = ("sync", "rename")
+
+
+class Moments:
+    """Counts moments of some kinds and ends the process at one of them."""
+
+    def __init__(self, kinds: tuple[str, ...], last: int) -> None:
+        self.kinds = kinds
+        self.left = last
+
+    def pass_by(self, kind: str, before_dying: Callable[[], object] = lambda: None) -> None:
+        if kind not in self.kinds:
+            return
+        self.left -= 1
+        if self.left == 0:
+            before_dying()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def watch(moments: Moments) -> None:
+    """Have everything that changes a run pass by `moments`."""
+    replace, step, open_temporary = os.replace, Engine.train_step, files._open_temporary
+
+    def watched_replace(*arguments: Any) -> None:
+        moments.pass_by("rename")
+        replace(*arguments)
+        moments.pass_by("rename")
+
+    def watched_step(self: Engine, *arguments: Any, **options: Any) -> Any:
+        moments.pass_by("step")
+        result = step(self, *arguments, **options)
+        moments.pass_by("step")  # the gradient is there, the weights are the old ones
+        return result
+
+    class Watched(io.BufferedWriter):
+        def write(self, data: Any) -> int:
+            def write_half() -> None:
+                super(Watched, self).write(bytes(data)[: len(bytes(data)) // 2])
+                self.flush()
+
+            moments.pass_by("write", write_half)
+            return super().write(data)
+
+    def open_watched(folder: Path) -> tuple[Path, BinaryIO]:
+        path, file = open_temporary(folder)
+        return path, Watched(file.detach())  # type: ignore[attr-defined]  # it is buffered
+
+    # A kill loses nothing that was written, so nothing has to be on the disk itself.
+    os.fsync = lambda fd: moments.pass_by("sync")
+    setattr(os, "replace", watched_replace)  # noqa: B010 - its types are many
+    Engine.train_step = watched_step  # type: ignore[method-assign]
+    files._open_temporary = open_watched
+
+
+def attempt(config: str, out: Path, moments: Moments) -> int:
+    """Train, or go on, in a child; its exit code, or minus the signal that ended it."""
+    loaded = load_config(config)
+    child = os.fork()
+    if child == 0:
+        try:
+            watch(moments)
+            options = TrainOptions(out, resume=True, threads=2)
+            train(loaded, config, options, Requests(), Silent())
+            os._exit(0)
+        finally:
+            os._exit(99)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def kill_once(config: str, out: Path, kinds: tuple[str, ...], picked: int) -> Iterator[list[int]]:
+    """One run a moment, killed there and taken up again; 0 picks every moment."""
+    rng = np.random.default_rng(0)
+    n = 0
+    while True:
+        n += 1 if picked == 0 else int(rng.integers(1, picked))
+        folder = out / str(n)
+        code = attempt(config, folder, Moments(kinds, n))
+        if code == 0:
+            return  # it came to its end before moment n
+        yield [n, code, attempt(config, folder, Moments((), 0))]
+
+
+def kill_often(config: str, out: Path, seed: int, longest: int) -> Iterator[list[int]]:
+    """One run, killed after a random number of moments again and again."""
+    rng = np.random.default_rng(seed)
+    codes: list[int] = []
+    while not codes or codes[-1] == -signal.SIGKILL:
+        moments = Moments(("sync", "rename", "write", "step"), int(rng.integers(1, longest)))
+        codes.append(attempt(config, out, moments))
+    yield codes  # of all sessions
+
+
+if __name__ == "__main__":
+    how, config_file, folder, *numbers = sys.argv[1:]
+    given = [int(number) for number in numbers]
+    Image.preinit()  # once, not in every child
+    ends = {
+        "coarse": lambda: kill_once(config_file, Path(folder), COARSE, 0),
+        "fine": lambda: kill_once(config_file, Path(folder), ("write", "step"), *given),
+        "often": lambda: kill_often(config_file, Path(folder), *given),
+    }[how]()
+    print(json.dumps(list(ends)))
