@@ -40,7 +40,7 @@ NN_PARTS = {
         "rng",
         "system",
     ],
-    "nn.context": ["nn.types", "nn.workspace"],
+    "nn.context": ["nn.kernels", "nn.types", "nn.workspace"],
     "nn.workspace": ["nn.types"],
     "nn.types": [],
 }

@@ -18,7 +18,7 @@ from cnn_cli.cli import bench, data, later, output, predict, summary, train
 from cnn_cli.cli import eval as eval_command
 from cnn_cli.cli.commands import Command, Group
 from cnn_cli.cli.options import Debug
-from cnn_cli.cli.signals import TERMINATED, Terminated, end_at_sigterm, ignore_signals
+from cnn_cli.cli.signals import Terminated, end_at_signals, ignore_signals
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
 
 NAME = "cnn"
@@ -106,11 +106,11 @@ def run(arguments: Sequence[str]) -> int:
     """
     debug = "--debug" in takewhile(lambda argument: argument != "--", arguments)
     try:
-        with end_at_sigterm():
+        with end_at_signals():
             code = _invoke(list(arguments))
             output.flush()
-    except Terminated:
-        return TERMINATED
+    except Terminated as end:
+        return end.code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     except BrokenPipeError:

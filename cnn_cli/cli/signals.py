@@ -13,24 +13,31 @@ from types import FrameType
 
 from cnn_cli.training.requests import Requests, StopReason
 
-TERMINATED = 128 + 15
-
 Handler = Callable[[int, FrameType | None], None]
 
 
 class Terminated(BaseException):
-    """SIGTERM came; raised wherever the main thread is, so that temporary files are removed."""
+    """SIGTERM or SIGHUP came; raised wherever the main thread is, so that temporary files are
+    removed.
+
+    Attributes:
+        code: what a shell calls the end by that signal.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.code = 128 + number
 
 
 @contextmanager
-def end_at_sigterm() -> Iterator[None]:
-    """Within it, SIGTERM raises `Terminated`, and SIGINT `KeyboardInterrupt`."""
+def end_at_signals() -> Iterator[None]:
+    """Within it, SIGTERM and SIGHUP raise `Terminated`, and SIGINT `KeyboardInterrupt`."""
 
     def end(number: int, frame: FrameType | None) -> None:
         signal.signal(number, signal.SIG_DFL)
-        raise Terminated
+        raise Terminated(number)
 
-    with _handlers({"SIGTERM": end, "SIGINT": signal.default_int_handler}):
+    with _handlers({"SIGTERM": end, "SIGHUP": end, "SIGINT": signal.default_int_handler}):
         yield
 
 

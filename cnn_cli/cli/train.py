@@ -107,14 +107,14 @@ def command(
         ),
     ] = None,
     backend: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--backend",
             metavar="numpy|fast",
-            parser=values.choice("--backend", ("numpy",), ("fast",)),
-            help="What computes.",
+            parser=values.choice("--backend", ("numpy", "fast")),
+            help="What computes. Default: numpy; with --resume, the run's own.",
         ),
-    ] = "numpy",
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last.npz, if it is there.")
     ] = False,

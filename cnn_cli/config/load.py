@@ -15,7 +15,7 @@ from cnn_cli.config.messages import config_error, place, show
 from cnn_cli.config.models import OPTIMIZERS, SCHEDULERS, Config
 from cnn_cli.errors import ConfigError, UsageError, reason
 
-MAX_BYTES = 10_000_000
+MAX_BYTES = 1_000_000
 
 
 def load_config(

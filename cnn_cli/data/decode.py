@@ -16,7 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import IO, Literal
+from typing import IO, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -44,6 +44,8 @@ ORIENTATIONS = {
 # The filter stands for the whole process because catch_warnings is not thread-safe.
 warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
 logging.getLogger("PIL").addHandler(logging.NullHandler())
+
+MOST_BYTES = 2**30  # of a stream: Pillow's limit of pixels takes 0.7 GB as 16-bit colour with alpha
 
 _plugins = threading.Lock()
 
@@ -141,7 +143,19 @@ def _binary(source: Source, place: str) -> IO[bytes]:
     if file.seekable():
         return file
     with file:
-        return io.BytesIO(file.read())
+        return io.BytesIO(read_stream(file, place))
+
+
+def read_stream(stream: BinaryIO, place: str) -> bytes:
+    """All that a pipe gives.
+
+    Raises:
+        ImageError: that has no end, or none near enough.
+    """
+    content = stream.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ImageError(place, f"must have at most {MOST_BYTES:,} bytes")
+    return content
 
 
 def _open(file: IO[bytes]) -> Image.Image:

@@ -7,11 +7,12 @@ import os
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
-from cnn_cli.data.decode import ImageError
+from cnn_cli.data.decode import ImageError, read_stream
 from cnn_cli.data.folder import walk_images
 from cnn_cli.errors import DataError
 
 BLOCK = 2**16
+MOST_PATH = 2**20  # bytes
 
 Entry = tuple[str, str | bytes | ImageError]
 
@@ -33,7 +34,7 @@ def expand_sources(sources: Iterable[str], stdin: BinaryIO | None = None) -> Ite
     """
     for source in sources:
         if source == "-" and stdin is not None:
-            yield source, stdin.read()
+            yield source, _from_stdin(stdin)
         elif os.path.lexists(source) or not glob.has_magic(source):
             yield from _expand(source)
         else:
@@ -42,6 +43,13 @@ def expand_sources(sources: Iterable[str], stdin: BinaryIO | None = None) -> Ite
                 yield from _expand(match)
             if not matches:
                 yield source, ImageError(source, "matches no file")
+
+
+def _from_stdin(stdin: BinaryIO) -> bytes | ImageError:
+    try:
+        return read_stream(stdin, "-")
+    except ImageError as error:
+        return error
 
 
 def _expand(path: str) -> Iterator[Entry]:
@@ -73,9 +81,13 @@ def read_list(stream: BinaryIO, nul: bool) -> Iterator[str]:
         stream: bytes; those that are no UTF-8 come back unchanged when the path is used.
         nul: whether paths end with a NUL byte, as ``find -print0`` writes them, rather than with
             a line end.
+
+    Raises:
+        DataError: one has no end, or none near enough.
     """
     if not nul:
-        for line in stream:
+        while line := stream.readline(MOST_PATH):
+            _check_length(line)
             path = line.removesuffix(b"\n").removesuffix(b"\r")
             if path:
                 yield os.fsdecode(path)
@@ -84,6 +96,12 @@ def read_list(stream: BinaryIO, nul: bool) -> Iterator[str]:
     rest = b""
     while block := read(BLOCK):
         *paths, rest = (rest + block).split(b"\0")
+        _check_length(rest)
         yield from (os.fsdecode(path) for path in paths if path)
     if rest:
         yield os.fsdecode(rest)
+
+
+def _check_length(path: bytes) -> None:
+    if len(path) >= MOST_PATH:
+        raise DataError("--from-file", f"must hold paths of less than {MOST_PATH:,} bytes")

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.nn.workspace import Workspace
 
@@ -22,6 +23,7 @@ class Context:
         seed, step, start: place of the chunk for random numbers; `start` is the position of
             its first image in the batch.
         dtype: of activations and parameters.
+        kernels: what layers compute with.
         layer_index: position of the node in the network.
         params: the node's parameters by name, in the layer's own layout.
         buffers: the node's running statistics by name.
@@ -42,6 +44,7 @@ class Context:
     step: int = 0
     start: int = 0
     dtype: DTypeLike = np.float32
+    kernels: Kernels = NUMPY
     layer_index: int = 0
     params: dict[str, Array] = field(default_factory=dict)
     buffers: dict[str, Array] = field(default_factory=dict)

@@ -21,8 +21,10 @@ from threadpoolctl import threadpool_limits
 from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.fold import FoldedNetwork
+from cnn_cli.nn.fuse import choose_paths, fuse_graph
 from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.loss import cross_entropy, cross_entropy_gradient
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
@@ -42,6 +44,7 @@ class Engine:
         threads: how many workers.
         seed: of dropout.
         scale, shift: per channel, (c,): images of integers become ``x * scale + shift``.
+        kernels: what layers compute with, see `kernels.backend`.
 
     Attributes:
         gradient: one flat array like `params.flat`: the last step's gradient.
@@ -57,6 +60,7 @@ class Engine:
         seed: int = 0,
         scale: Array | None = None,
         shift: Array | None = None,
+        kernels: Kernels = NUMPY,
     ) -> None:
         self.graph = graph
         self.params = params
@@ -70,9 +74,11 @@ class Engine:
             seed=seed,
             scale=_row(np.ones(channels) if scale is None else scale, width, self.dtype),
             shift=_row(np.zeros(channels) if shift is None else shift, width, self.dtype),
+            kernels=kernels,
         )
         self._gradients: Gradients | None = None
-        self._network = Network.open(graph, params, self._team, training=True)
+        self._kernels = kernels
+        self._network = Network.open(self._tuned(graph), params, self._team, training=True)
         self._inference: dict[int, tuple[Network, FoldedNetwork]] = {}
         self._outputs: dict[str, Array] = {}
 
@@ -193,12 +199,18 @@ class Engine:
             self._team.run(run.each_chunk(partial(run.forward, level)))
             run.combine(level)
 
+    def _tuned(self, graph: Graph) -> Graph:
+        """The same network as the kernels compute it fastest."""
+        graph = choose_paths(graph, self._kernels.name)
+        return fuse_graph(graph) if self._kernels.fuses else graph
+
     def _for_inference(self, params: Parameters) -> Network:
         """The shortened network of some parameters, up to date."""
         held = self._inference.get(id(params))
         if held is None:
             folded = FoldedNetwork(self.graph, params)
-            held = Network.open(folded.graph, folded.params, self._team, training=False), folded
+            tuned = self._tuned(folded.graph)
+            held = Network.open(tuned, folded.params, self._team, training=False), folded
             self._inference[id(params)] = held
         network, folded = held
         folded.refresh()
@@ -207,7 +219,7 @@ class Engine:
 
     def _sums(self) -> Gradients:
         if self._gradients is None:
-            self._gradients = Gradients(self.params, self._team)
+            self._gradients = Gradients(self._network.graph, self.params, self._team)
         return self._gradients
 
     def _output(self, name: str, n: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.prepared import prepared_arrays, share_nodes
 from cnn_cli.nn.team import Team
@@ -17,8 +18,8 @@ class Gradients:
         prepared: by node, gradients of the prepared arrays.
     """
 
-    def __init__(self, params: Parameters, team: Team) -> None:
-        self._graph = params.graph
+    def __init__(self, graph: Graph, params: Parameters, team: Team) -> None:
+        self._graph = graph
         self._team = team
         pairs = [params.empty_like() for _ in range(team.size)]
         self.flat: list[Array] = [flat for flat, _ in pairs]

@@ -12,6 +12,7 @@ from cnn_cli.nn.chunk import Chunk, as_tuple, inputs_of, share_chunks
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import IMAGE, Node
+from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.plan import Step, chunk_bounds
@@ -29,6 +30,7 @@ class Workshop:
         seed: of dropout.
         scale, shift: of a row of pixels, (w·c,), since three channels make a slow inner loop:
             images of integers become ``x * scale + shift``.
+        kernels: what layers compute with.
     """
 
     workspaces: list[Workspace]
@@ -36,6 +38,7 @@ class Workshop:
     seed: int
     scale: Array
     shift: Array
+    kernels: Kernels
 
 
 class Pass:
@@ -89,6 +92,7 @@ class Pass:
             step=self.step,
             start=chunk.start,
             dtype=self.network.params.dtype,
+            kernels=self.workshop.kernels,
             fresh=chunk.fresh,
             worker_grads=None if sums is None else sums.views[worker],
             worker_prepared_grads=None if sums is None else sums.prepared[worker],

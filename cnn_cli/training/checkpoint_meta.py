@@ -22,7 +22,7 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
     Those are `format_version`; `config`, a mapping; `classes`, two or more different names;
     `preprocess`, with height, width, channels and resize_mode; `mean` and `std`, a number per
     channel. The config itself is checked by whoever builds a network from it. Where they are
-    there, `threads` and `bad_files` are checked as well.
+    there, `threads`, `backend`, `bad_files` and `data` are checked as well.
 
     Args:
         array: uint8, one axis: UTF-8 JSON.
@@ -83,9 +83,14 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     threads = meta.get("threads", 1)
     rule = f"threads must be a whole number from 1 to {MOST_THREADS}"
     yield rule, _is_whole(threads) and threads <= MOST_THREADS
+    yield "backend must be a word", isinstance(meta.get("backend", ""), str)
     bad = meta.get("bad_files", {})
     rule = "bad_files must be a mapping of paths to what is wrong with them"
     yield rule, isinstance(bad, dict) and all(isinstance(text, str) for text in bad.values())
+    data = meta.get("data", {})
+    rule = "data must be a mapping, its classes a list of names"
+    yield rule, isinstance(data, dict) and isinstance(data.get("classes", []), list)
+    yield rule, all(isinstance(name, str) for name in data.get("classes", []))
 
 
 def _is_flat(value: Any) -> bool:

@@ -18,7 +18,9 @@ from cnn_cli.config import Config, config_text, plain_config
 from cnn_cli.data.loader import Batch
 from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.fuse import kernel_kinds
 from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.kernels.backend import load_backend
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
@@ -74,13 +76,12 @@ class Trainer:
         self.config = config
         self.run = run
         self.progress = progress
-        self.backend = options.backend
         meta = {} if checkpoint is None else checkpoint.meta
         self.threads = options.threads or meta.get("threads") or cpu_count()
         self.state = TrainingState()
         self.bad_before: dict[str, str] = meta.get("bad_files", {})
         dataset, graph = open_network(config, source)
-        check_memory(config, graph, source, self.threads)
+        check_memory(config, graph, source, self.threads, len(dataset.train))
         self.needs_company = needs_company(graph)
         self.class_weights = class_weights(config, dataset, source)
         self.counts = data_counts(dataset)
@@ -100,14 +101,27 @@ class Trainer:
             self.normalization = measure_normalization(config, self.materials, self.threads)
         else:
             self.normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
+        backend = options.backend or meta.get("backend") or "numpy"
+        self.kernels = load_backend(
+            backend, dtype=config.train.dtype, kinds=kernel_kinds(graph), say=progress.note
+        )
+        if self.kernels.note:
+            progress.note(self.kernels.note)
         self.engine = self._make_engine(graph, self.params)
         self.evaluated = self.params.copy() if wants_precise_bn(config, graph) else self.params
         self.steps_per_epoch = -(-len(dataset.train) // config.train.batch_size)
 
     def _make_engine(self, graph: Graph, params: Parameters) -> Engine:
         scale, shift = self.normalization.scale_and_shift()
-        seed = self.config.train.seed
-        return Engine(graph, params, threads=self.threads, seed=seed, scale=scale, shift=shift)
+        return Engine(
+            graph,
+            params,
+            threads=self.threads,
+            seed=self.config.train.seed,
+            scale=scale,
+            shift=shift,
+            kernels=self.kernels,
+        )
 
     def close(self) -> None:
         self.engine.close()
@@ -299,7 +313,7 @@ class Trainer:
             "step": self._step,
             "seed": self.config.train.seed,
             "threads": self.threads,
-            "backend": self.backend,
+            "backend": self.kernels.name,
             "data": self.counts,
             "bad_files": self.bad_files,
             "state": self.state.as_meta(),

@@ -16,7 +16,7 @@ class TrainOptions:
         resume: go on from its `last.npz`, if it is there.
         weights: a checkpoint to take the first weights from.
         threads: workers; by default those of the resumed checkpoint, or the cores there are.
-        backend: of the kernels.
+        backend: `numpy` or `fast`; by default that of the resumed checkpoint, or `numpy`.
     """
 
     out: Path | None = None
@@ -24,4 +24,4 @@ class TrainOptions:
     resume: bool = False
     weights: Path | None = None
     threads: int | None = None
-    backend: str = "numpy"
+    backend: str | None = None

@@ -65,7 +65,7 @@ def plan_training(config: Config, source: str, options: TrainOptions) -> Trainin
         meta = load_resumable(folder / LAST, config, source).meta
         threads = options.threads or meta.get("threads") or threads
     dataset, graph = open_network(config, source)
-    need = check_memory(config, graph, source, threads)
+    need = check_memory(config, graph, source, threads, len(dataset.train))
     class_weights(config, dataset, source)
     if options.weights is not None:
         first_parameters(config, graph, options.weights)

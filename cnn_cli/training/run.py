@@ -165,7 +165,7 @@ class RunFolder:
         """Write a file; one that says the same already keeps its date."""
         path = self.path / name
         with suppress(OSError):
-            if path.read_bytes() == content:
+            if path.is_file() and path.read_bytes() == content:
                 return
         write_atomic(path, content)
 

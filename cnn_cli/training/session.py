@@ -105,13 +105,21 @@ def first_parameters(config: Config, graph: Graph, weights: Path | None) -> Para
     return params
 
 
-def check_memory(config: Config, graph: Graph, source: str, threads: int) -> int:
+def check_memory(
+    config: Config, graph: Graph, source: str, threads: int, images: int | None = None
+) -> int:
     """The bytes that training takes, apart from cached images.
+
+    Args:
+        images: how many there are to train on: no batch has more.
 
     Raises:
         ConfigError: more than there is.
     """
-    need = training_bytes(graph, config.train, threads)
+    train = config.train
+    if images is not None and images < train.batch_size:
+        train = train.model_copy(update={"batch_size": images})
+    need = training_bytes(graph, train, threads)
     have = available_memory()
     if need > have:
         rule = "the network needs more memory than there is"

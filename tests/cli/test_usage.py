@@ -29,7 +29,6 @@ PREDICT = "predict --ckpt m.npz "
         (TRAIN + "-b 0", "--batch-size: must be a whole number above 0. Got '0'."),
         (TRAIN + "--lr nan", "--lr: must be a number, 0 or more. Got 'nan'."),
         (TRAIN + "--threads 0", "--threads: must be a whole number above 0. Got '0'."),
-        (TRAIN + "--backend fast", "--backend: fast is not available yet."),
         (TRAIN + "--backend c", "--backend: must be numpy or fast. Got 'c'."),
         (
             TRAIN + "--time-limit 5x",

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import definitions
 import numpy as np
 import pytest
 from gradcheck import gradcheck, random_input, run_backward, run_layer
 
 from cnn_cli.nn.kernels.erf import erf
-from cnn_cli.nn.kernels.loops import activation as loops
 from cnn_cli.nn.layers.activation import GELU, LeakyReLU, ReLU, SiLU
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array
@@ -26,15 +26,15 @@ def cases(size: int) -> list[tuple[Layer, Scalar, Scalar]]:
     """Each layer for vectors of `size`, its function and its derivative."""
     shape = (size,)
     plain: list[tuple[Layer, Scalar, Scalar]] = [
-        (ReLU(shape), loops.relu, loops.relu_derivative),
-        (SiLU(shape), loops.silu, loops.silu_derivative),
-        (GELU(shape), loops.gelu, loops.gelu_derivative),
+        (ReLU(shape), definitions.relu, definitions.relu_derivative),
+        (SiLU(shape), definitions.silu, definitions.silu_derivative),
+        (GELU(shape), definitions.gelu, definitions.gelu_derivative),
     ]
     leaky: list[tuple[Layer, Scalar, Scalar]] = [
         (
             LeakyReLU(shape, negative_slope=slope),
-            partial(loops.leaky_relu, slope=slope),
-            partial(loops.leaky_relu_derivative, slope=slope),
+            partial(definitions.leaky_relu, slope=slope),
+            partial(definitions.leaky_relu_derivative, slope=slope),
         )
         for slope in SLOPES
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from cnn_cli.config import validate_config
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import build_graph
+from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
@@ -24,7 +26,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 class Twin:
     """Our side of a golden file."""
 
-    def __init__(self, name: str, dtype: str, threads: int) -> None:
+    def __init__(self, name: str, dtype: str, threads: int, kernels: Kernels = NUMPY) -> None:
         self.case: Case = CASES[name]
         with np.load(GOLDEN / f"{name}.npz") as file:
             self.golden: dict[str, Array] = dict(file)
@@ -36,7 +38,7 @@ class Twin:
         graph = build_graph(self.config.model, self.case.in_shape, self.case.classes, name)
         self.params = Parameters(graph, dtype)
         self.params.load(self.part("before"), name)
-        self.engine = Engine(graph, self.params, threads=threads)
+        self.engine = Engine(graph, self.params, threads=threads, kernels=kernels)
         self.optimizer = make_optimizer(self.config.train.optimizer, self.params)
         self.x = self.golden["x"].astype(dtype)
         weights = self.case.class_weights
@@ -74,10 +76,14 @@ def assert_close(ours: dict[str, Array], theirs: dict[str, Array], tolerance: fl
         np.testing.assert_allclose(ours[name], expected, rtol=0, atol=limit, err_msg=name)
 
 
-@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize(
+    ("kernels", "threads"), [("numpy", 1), ("numpy", 2), ("numpy", 3), ("fast", 2)]
+)
 @pytest.mark.parametrize("name", CASES)
-def test_float64_training_is_pytorchs(name: str, threads: int) -> None:
-    twin = Twin(name, "float64", threads)
+def test_float64_training_is_pytorchs(
+    backend: Callable[[str], Kernels], name: str, kernels: str, threads: int
+) -> None:
+    twin = Twin(name, "float64", threads, backend(kernels))
     with twin.engine:
         logits = twin.engine.predict(twin.x)
         np.testing.assert_allclose(logits, twin.golden["logits_evaluation"], rtol=0, atol=1e-12)
@@ -96,9 +102,12 @@ def test_float64_training_is_pytorchs(name: str, threads: int) -> None:
         assert_close(twin.state(), twin.part("after10"), 1e-7)
 
 
+@pytest.mark.parametrize("kernels", ["numpy", "fast"])
 @pytest.mark.parametrize("name", [name for name, case in CASES.items() if case.smooth])
-def test_float32_training_of_smooth_networks_stays_close(name: str) -> None:
-    twin = Twin(name, "float32", 2)
+def test_float32_training_of_smooth_networks_stays_close(
+    backend: Callable[[str], Kernels], name: str, kernels: str
+) -> None:
+    twin = Twin(name, "float32", 2, backend(kernels))
     with twin.engine:
         for step in range(3):
             twin.step(step)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import definitions
 import numpy as np
 import pytest
 from gradcheck import Arrays, gradcheck, make_context, random_input, random_params, run_layer
 
 from cnn_cli.nn.kernels import norm as kernels
-from cnn_cli.nn.kernels.loops import norm as loops
 from cnn_cli.nn.layers.base import ShapeError
 from cnn_cli.nn.layers.batch import Statistics
 from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
@@ -73,8 +73,8 @@ def test_batchnorm_is_the_loop(shape: Any) -> None:
 
     rows, drows = x.reshape(1, -1, c), dy.reshape(1, -1, c)
     y, dx, dweight, dbias = np.empty_like(rows), np.empty_like(rows), np.empty(c), np.empty(c)
-    loops.normalize(rows, c, params["weight"], params["bias"], 1e-3, y)
-    loops.normalize_backward(drows, rows, c, params["weight"], 1e-3, dx, dweight, dbias)
+    definitions.normalize(rows, c, params["weight"], params["bias"], 1e-3, y)
+    definitions.normalize_backward(drows, rows, c, params["weight"], 1e-3, dx, dweight, dbias)
     np.testing.assert_allclose(result.y, y.reshape(x.shape), rtol=0, atol=1e-12)
     np.testing.assert_allclose(result.dx, dx.reshape(x.shape), rtol=0, atol=1e-12)
     np.testing.assert_allclose(result.grads["weight"], dweight, rtol=0, atol=1e-12)
@@ -244,7 +244,7 @@ def test_groupnorm_is_the_loop(shape: Any, groups: int, n: int) -> None:
     y, _, _ = run_layer(layer, x, params)
     rows = x.reshape(n, -1, shape[-1])
     expected = np.empty_like(rows)
-    loops.normalize(rows, groups, params["weight"], params["bias"], 1e-3, expected)
+    definitions.normalize(rows, groups, params["weight"], params["bias"], 1e-3, expected)
     np.testing.assert_allclose(y, expected.reshape(x.shape), rtol=0, atol=1e-12)
 
 

@@ -16,7 +16,8 @@ from cnn_cli.nn.kernels.geometry import Geometry, Padding
 from cnn_cli.nn.kernels.loops import conv as direct
 from cnn_cli.nn.kernels.loops import winograd as loops
 from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path
-from cnn_cli.nn.kernels.winograd import POSITIONS, Transforms
+from cnn_cli.nn.kernels.tiles import POSITIONS
+from cnn_cli.nn.kernels.winograd import Transforms
 from cnn_cli.nn.layers import conv as conv_layer
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.types import Array, Pair, Shape

@@ -1,4 +1,4 @@
-"""Folders as they are found in the wild: the good images are used, the others named, nothing hangs."""
+"""Folders as they are found in the wild: good images are used, the others named, nothing hangs."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ import signal
 import socket
 import struct
 import subprocess
+import threading
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,7 @@ from PIL import Image
 from cnn_cli.data.decode import ImageError, Preprocess, load_image
 from cnn_cli.training import loop
 from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.training.evaluate import evaluate
 
 RGB, GREY = Image.fromarray(noise(9, 12, 3)), Image.fromarray(noise(9, 12, 1))
 
@@ -176,32 +179,38 @@ def test_strips_take_no_more_memory_than_other_images(
 
 def test_a_pipe_that_nobody_writes_into_can_be_left(trained: Path, tmp_path: Path) -> None:
     """Typed by hand it is read, as `<(…)` is; whoever waits for nothing can end it."""
-    os.mkfifo(tmp_path / "x.jpg")
-    line = [*COMMAND, "predict", str(tmp_path / "x.jpg"), "--ckpt", str(trained)]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    opened = tmp_path / "x.jpg"
-    deadline = time.monotonic() + 60
-    while not _waits_for(process.pid, opened):
-        assert time.monotonic() < deadline
-        assert process.poll() is None
-    process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=60) == (b"", b"")
+    fifo = tmp_path / "x.jpg"
+    os.mkfifo(fifo)
+    line = [*COMMAND, "predict", str(fifo), "--ckpt", str(trained)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        writer = None
+        while writer is None:
+            assert process.poll() is None
+            with suppress(OSError):  # until somebody reads
+                writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=60) == (b"", b"")
+        os.close(writer)
     assert process.returncode == 143
 
 
-def _waits_for(pid: int, fifo: Path) -> bool:
-    """Whether a thread of the process sleeps in opening a pipe, or it cannot be told."""
-    tasks = Path(f"/proc/{pid}/task")
-    if not tasks.exists():
-        time.sleep(1)
-        return True
-    channels = []
-    for task in tasks.iterdir():
-        try:
-            channels.append((task / "wchan").read_text())
-        except OSError:
-            return False
-    return any("fifo" in name for name in channels) or not any(channels)
+def test_streams_without_an_end(
+    trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `< /dev/zero`: they take no more memory than a very large image."""
+    monkeypatch.setattr("cnn_cli.data.decode.MOST_BYTES", 1000)
+    line = ("predict", "--ckpt", trained)
+    outcome = cnn(*line, "-", stdin=bytes(1001))
+    assert (outcome.code, outcome.err) == (4, "cnn: -: must have at most 1,000 bytes.\n")
+    fifo = tmp_path / "x.png"
+    os.mkfifo(fifo)
+    threading.Thread(target=fifo.write_bytes, args=(bytes(1001),), daemon=True).start()
+    outcome = cnn(*line, fifo)
+    assert (outcome.code, outcome.err) == (4, f"cnn: {fifo}: must have at most 1,000 bytes.\n")
+    for options in ([], ["-0"]):
+        outcome = cnn(*line, "--from-file", "-", *options, stdin=b"a" * (2**20 + 1))
+        rule = "must hold paths of less than 1,048,576 bytes."
+        assert outcome == Outcome(4, "", f"cnn: --from-file: {rule}\n")
 
 
 def test_pipes_and_devices_are_no_checkpoints(field: Field, tmp_path: Path) -> None:
@@ -273,7 +282,6 @@ def test_the_validation_images_vanish(
     """An epoch that could not be measured is not taken for the best one."""
     pictures = shutil.copytree(field.pictures, tmp_path / "pictures")
     out = tmp_path / "run"
-    evaluate = loop.evaluate
 
     def evaluate_and_unmount(*arguments: object) -> object:
         result = evaluate(*arguments)  # type: ignore[arg-type]  # handed through
@@ -281,7 +289,7 @@ def test_the_validation_images_vanish(
             path.unlink()
         return result
 
-    monkeypatch.setattr(loop, "evaluate", evaluate_and_unmount)
+    monkeypatch.setattr("cnn_cli.training.loop.evaluate", evaluate_and_unmount)
     line = ("train", field.config, "--data", pictures, "--out", out, "data.cache=none", "--json")
     outcome = cnn(*line)
     assert outcome.code == 0
@@ -294,13 +302,12 @@ def test_the_run_folder_vanishes(
     field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "run"
-    evaluate = loop.evaluate
 
     def evaluate_and_delete(*arguments: object) -> object:
         shutil.rmtree(out)
         return evaluate(*arguments)  # type: ignore[arg-type]  # handed through
 
-    monkeypatch.setattr(loop, "evaluate", evaluate_and_delete)
+    monkeypatch.setattr("cnn_cli.training.loop.evaluate", evaluate_and_delete)
     outcome = cnn("train", field.config, "--out", out, "--quiet")
     line = f"cnn: {out}/best.npz: cannot be written. Got no such file or directory.\n"
     assert outcome == Outcome(4, "", line)

@@ -23,7 +23,9 @@ KILLED = -signal.SIGKILL
 
 @pytest.fixture(scope="module")
 def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
-    return make_field(tmp_path_factory.mktemp("field"), train=8, epochs=2, checkpoint_every=3)
+    field = make_field(tmp_path_factory.mktemp("field"), train=8, epochs=2, checkpoint_every=3)
+    (field.pictures / "train/dark/broken.png").write_bytes(b"no image")
+    return field
 
 
 @pytest.fixture(scope="module")

@@ -102,7 +102,7 @@ def test_while_the_statistics_are_measured(
 
     def hang() -> None:
         signal.pthread_kill(main, signal.SIGTERM)
-        answered.wait(PATIENCE)
+        answered.wait(PATIENCE / 10)
 
     at_call(monkeypatch, cache, "load_image", 5, hang)
     outcome = cnn("train", field.config, "--out", tmp_path / "run", "--quiet", "--threads", 2)
@@ -235,7 +235,7 @@ def test_one_stop_is_enough() -> None:
 
 HANGING = """
 import signal, sys, threading
-from cnn_cli.data import cache
+from cnn_cli.data import cache, loader
 from cnn_cli.cli.main import main
 calls, load = iter(range(10**9)), cache.load_image
 def hang(*arguments):
@@ -243,7 +243,7 @@ def hang(*arguments):
         print("hanging", flush=True)
         threading.Event().wait()
     return load(*arguments)
-cache.load_image = hang
+cache.load_image = loader.load_image = hang
 main()
 """
 
@@ -270,6 +270,24 @@ def test_a_thread_that_hangs_does_not_keep_the_program_from_ending(
     codes = {"train": {signal.SIGTERM: 75, signal.SIGINT: 130}, "eval": {signal.SIGTERM: 143}}
     assert process.returncode == codes[command].get(signal.Signals(number), 130)
     assert b"Traceback" not in err
+
+
+def test_a_closed_terminal_leaves_no_half_written_output(
+    field: Field, whole: Path, tmp_path: Path
+) -> None:
+    arguments = [field.pictures, "--ckpt", whole, "--output", tmp_path / "labels", "-b", "2"]
+    process = subprocess.Popen(
+        [sys.executable, "-c", HANGING.format(call=20), "predict", *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == b"hanging\n"
+    assert len(list(tmp_path.iterdir())) == 1
+    process.send_signal(signal.SIGHUP)
+    assert process.communicate(timeout=PATIENCE) == (b"", b"")
+    assert process.returncode == 128 + signal.SIGHUP
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_second_interrupt_ends_a_long_step(field: Field, tmp_path: Path) -> None:

@@ -32,6 +32,7 @@ from layer_run import (
 )
 
 from cnn_cli.nn.context import Context
+from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array
 
@@ -61,6 +62,7 @@ def gradcheck(
     training: bool = True,
     params: Arrays | None = None,
     buffers: Arrays | None = None,
+    kernels: Kernels = NUMPY,
 ) -> None:
     """Assert that `backward` is the derivative of `forward`, and that both behave.
 
@@ -70,6 +72,7 @@ def gradcheck(
         seed: of parameters, projection and sampled positions.
         training: as `Context.training`.
         params, buffers: instead of the ones `make_context` makes.
+        kernels: as `Context.kernels`.
 
     Besides the derivatives by every input and parameter it checks that: the input is left
     alone; a second pass allocates nothing; gradients add unless fresh; without `need_dx` there
@@ -78,7 +81,9 @@ def gradcheck(
     """
     x = cast(x, np.float64)
     kept = cast(x, np.float64)
-    ctx = make_context(layer, params, training=training, seed=seed, buffers=buffers)
+    ctx = make_context(
+        layer, params, training=training, seed=seed, buffers=buffers, kernels=kernels
+    )
     y, saved = layer.forward(x, ctx)
     parts = parts_of(x)
     assert y.shape == (parts[0].shape[0], *layer.out_shape), "the output has another shape"

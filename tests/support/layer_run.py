@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from cnn_cli.nn.context import Context
+from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
@@ -44,6 +45,7 @@ def make_context(
     training: bool = True,
     seed: int = 0,
     buffers: Arrays | None = None,
+    kernels: Kernels = NUMPY,
 ) -> Context:
     """A context as the engine would make it for one node.
 
@@ -54,6 +56,7 @@ def make_context(
         training: as `Context.training`.
         seed: of the random parameters, and `Context.seed`.
         buffers: running statistics by name; their initial values where left out.
+        kernels: as `Context.kernels`.
 
     The gradients hold NaN, since a fresh one is to be written, not added to. What the layer
     prepares is prepared from `params`; who changes those calls `prepare` again.
@@ -67,6 +70,7 @@ def make_context(
         training=training,
         seed=seed,
         dtype=dtype,
+        kernels=kernels,
         params={name: np.array(value, dtype) for name, value in params.items()},
         buffers={name: np.array(value, dtype) for name, value in buffers.items()},
         grads={spec.name: np.full(spec.shape, np.nan, dtype) for spec in layer.params},
@@ -99,12 +103,15 @@ def run_layer(
     training: bool = True,
     seed: int = 0,
     buffers: Arrays | None = None,
+    kernels: Kernels = NUMPY,
 ) -> tuple[Array, Any, Context]:
     """Run `layer.forward` on `x` cast to `dtype`; return (y, saved, ctx) for a `backward`.
 
     The other arguments are those of `make_context`.
     """
-    ctx = make_context(layer, params, dtype, training=training, seed=seed, buffers=buffers)
+    ctx = make_context(
+        layer, params, dtype, training=training, seed=seed, buffers=buffers, kernels=kernels
+    )
     y, saved = layer.forward(cast(x, dtype), ctx)
     return y, saved, ctx
 

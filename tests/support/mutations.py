@@ -94,20 +94,22 @@ def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
         yield from places(value, (*path, key))
 
 
-def changed(document: Any, where: int, what: int) -> Any:
-    """A copy with one value replaced (or, for the last `what`, taken out or given a new name)."""
+def changed(document: Any, where: int, what: int, *values: Any) -> Any:
+    """A copy with one value replaced, as a rule by one of `VALUES` or `values`; some `what` take
+    it out, give it a new name or double it."""
     document = deepcopy(document)
     paths = list(places(document))
     *path, last = paths[where % len(paths)]
     here = document
     for key in path:
         here = here[key]
-    choice = what % (len(VALUES) + 3)
-    if choice < len(VALUES):
-        here[last] = deepcopy(VALUES[choice])
-    elif choice == len(VALUES):
+    chosen = values or VALUES
+    choice = what % (len(chosen) + 3)
+    if choice < len(chosen):
+        here[last] = deepcopy(chosen[choice])
+    elif choice == len(chosen):
         del here[last]
-    elif choice == len(VALUES) + 1 and isinstance(here, dict):
+    elif choice == len(chosen) + 1 and isinstance(here, dict):
         here[f"{last}s"] = here.pop(last)
     else:
         here[last] = [here[last], here[last]]

@@ -6,6 +6,7 @@ import csv
 import json
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -449,3 +450,22 @@ def test_an_out_that_is_a_file(pictures: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         run(pictures, tmp_path / "run")
     assert caught.value.code == 4
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+def test_compiled_kernels_train_the_same_network(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    folder = request.config.cache.mkdir("compiled") if request.config.cache else tmp_path
+    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+    run(pictures, tmp_path / "numpy", epochs=1)
+    run(pictures, tmp_path / "fast", options={"backend": "fast"}, epochs=1)
+    assert load_checkpoint(tmp_path / "fast" / "last.npz").meta["backend"] == "fast"
+    ours, theirs = (
+        load_checkpoint(tmp_path / name / "last.npz").groups["model"] for name in ("fast", "numpy")
+    )
+    for name, array in theirs.items():
+        np.testing.assert_allclose(ours[name], array, rtol=0, atol=2e-3, err_msg=name)
+    # A resumed run keeps its backend.
+    run(pictures, tmp_path / "fast", options={"resume": True}, epochs=2)
+    assert load_checkpoint(tmp_path / "fast" / "last.npz").meta["backend"] == "fast"

@@ -1,6 +1,7 @@
 """Activation functions, elementwise: all arrays of one call have one shape, whatever it is.
 
-They are contiguous. `y` is written and `dy` is overwritten with the gradient of x.
+They are contiguous. `y` is written and `dy` is overwritten with the gradient of x; `scratch` gives
+memory for what is between.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from math import pi, sqrt
 import numpy as np
 
 from cnn_cli.nn.kernels.erf import erf
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.kernels.loops.activation import GELU, RELU, SILU
+from cnn_cli.nn.types import Array, Scratch
 
 # Formulas of many steps go block by block, so that what is between stays in the second-level cache.
 # Smaller blocks, which would fit the first, lose more in calls than they gain.
@@ -19,33 +21,54 @@ BLOCK = 32768
 ROW = 1024
 
 
+def activate(x: Array, kind: int, y: Array, scratch: Scratch) -> None:
+    """Write the activation of x, of a kind of `loops.activation`, to y, which may be x itself."""
+    if kind == RELU:
+        relu(x, y)
+    elif kind == SILU:
+        silu(x, y, scratch)
+    elif kind == GELU:
+        gelu(x, y, scratch)
+    elif y is not x:
+        np.copyto(y, x)
+
+
+def activate_backward(dy: Array, x: Array, kind: int, scratch: Scratch) -> None:
+    """Multiply dy by the activation's derivative at x."""
+    if kind == RELU:
+        relu_backward(dy, x, scratch)
+    elif kind == SILU:
+        silu_backward(dy, x, scratch)
+    elif kind == GELU:
+        gelu_backward(dy, x, scratch)
+
+
 def relu(x: Array, y: Array) -> None:
     """Write max(x, 0) to y, which may be x itself. A NaN stays."""
     _maximum(x, 0, y)
 
 
-def relu_backward(dy: Array, y: Array, positive: Array) -> None:
-    """Zero dy where y is 0. `positive`, bool, is scratch."""
+def relu_backward(dy: Array, y: Array, scratch: Scratch) -> None:
+    """Zero dy where y, or x, is not above 0."""
+    positive = scratch("positive", dy.shape, np.bool_)
     np.greater(y, 0, out=positive)
     np.multiply(dy, positive, out=dy)
 
 
-def leaky_relu(x: Array, slope: float, y: Array, scaled: Array) -> None:
-    """Write x where it is above 0 and slope·x elsewhere to y, which may be x itself.
-
-    `scaled` is scratch.
-    """
-    np.multiply(x, slope, out=scaled)
+def leaky_relu(x: Array, slope: float, y: Array, scratch: Scratch) -> None:
+    """Write x where it is above 0 and slope·x elsewhere to y, which may be x itself."""
+    scaled = np.multiply(x, slope, out=scratch("scaled", x.shape))
     larger = np.maximum if slope <= 1 else np.minimum
     larger(x, scaled, out=y)
 
 
-def leaky_relu_backward(dy: Array, y: Array, slope: float, positive: Array, factor: Array) -> None:
+def leaky_relu_backward(dy: Array, y: Array, slope: float, scratch: Scratch) -> None:
     """Multiply dy by the slope where y is not above 0.
 
-    The slope is 0 or more, so that y has the sign of x. `positive`, bool, and `factor` are
-    scratch.
+    The slope is 0 or more, so that y has the sign of x.
     """
+    positive = scratch("positive", dy.shape, np.bool_)
+    factor = scratch("scaled", dy.shape)
     if slope <= 1:
         np.greater(y, 0, out=positive)
         np.copyto(factor, positive)
@@ -57,11 +80,12 @@ def leaky_relu_backward(dy: Array, y: Array, slope: float, positive: Array, fact
     np.multiply(dy, factor, out=dy)
 
 
-def silu(x: Array, y: Array, work: Array) -> None:
-    """Write x·sigmoid(x) to y, which may be x itself. `work`: scratch, BLOCK elements.
+def silu(x: Array, y: Array, scratch: Scratch) -> None:
+    """Write x·sigmoid(x) to y, which may be x itself.
 
     sigmoid(x) = (1 + tanh(x/2))/2, which cannot overflow.
     """
+    work = scratch("work", (BLOCK,))
     for here in _blocks(x):
         xs, ys = x.reshape(-1)[here], y.reshape(-1)[here]
         half = work[: xs.size]
@@ -71,8 +95,9 @@ def silu(x: Array, y: Array, work: Array) -> None:
         np.multiply(ys, half, out=ys)
 
 
-def silu_backward(dy: Array, x: Array, work: Array) -> None:
-    """Multiply dy by s·(1 + x·(1 - s)), s = sigmoid(x). `work`: 2 rows of BLOCK."""
+def silu_backward(dy: Array, x: Array, scratch: Scratch) -> None:
+    """Multiply dy by s·(1 + x·(1 - s)), s = sigmoid(x)."""
+    work = scratch("work", (2, BLOCK))
     for here in _blocks(x):
         xs, dys = x.reshape(-1)[here], dy.reshape(-1)[here]
         s, factor = work[:, : xs.size]
@@ -87,11 +112,12 @@ def silu_backward(dy: Array, x: Array, work: Array) -> None:
         np.multiply(dys, factor, out=dys)
 
 
-def gelu(x: Array, y: Array, work: Array) -> None:
-    """Write x·Phi(x) to y, which may be x itself. `work`: scratch, 3 rows of BLOCK.
+def gelu(x: Array, y: Array, scratch: Scratch) -> None:
+    """Write x·Phi(x) to y, which may be x itself.
 
     Phi(x) = (1 + erf(x/sqrt(2)))/2 is the normal distribution's function.
     """
+    work = scratch("work", (3, BLOCK))
     for here in _blocks(x):
         xs, ys = x.reshape(-1)[here], y.reshape(-1)[here]
         phi = work[0, : xs.size]
@@ -99,8 +125,9 @@ def gelu(x: Array, y: Array, work: Array) -> None:
         np.multiply(phi, xs, out=ys)
 
 
-def gelu_backward(dy: Array, x: Array, work: Array) -> None:
-    """Multiply dy by Phi(x) + x·phi(x), phi the normal density. `work` as for `gelu`."""
+def gelu_backward(dy: Array, x: Array, scratch: Scratch) -> None:
+    """Multiply dy by Phi(x) + x·phi(x), phi the normal density."""
+    work = scratch("work", (3, BLOCK))
     for here in _blocks(x):
         xs, dys = x.reshape(-1)[here], dy.reshape(-1)[here]
         factor, density = work[0, : xs.size], work[1, : xs.size]

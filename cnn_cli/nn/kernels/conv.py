@@ -10,10 +10,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from cnn_cli.nn.kernels import depthwise, taps
+from cnn_cli.nn.kernels import taps
+from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.kernels.blocks import Block, blocks
 from cnn_cli.nn.kernels.geometry import Geometry, Scratch
-from cnn_cli.nn.kernels.im2col import col2im, im2col, pad
+from cnn_cli.nn.kernels.im2col import im2col, pad
 from cnn_cli.nn.kernels.paths import Path
 from cnn_cli.nn.kernels.product import add_transposed, multiply
 from cnn_cli.nn.types import Array
@@ -30,6 +31,7 @@ def forward(
     path: Path,
     scratch: Scratch,
     y: Array,
+    kernels: Kernels = NUMPY,
 ) -> None:
     """(n, h, w, c) -> (n, oh, ow, o), writes `y`.
 
@@ -41,13 +43,14 @@ def forward(
         path: one that `paths.can_take` allows.
         scratch: gives uninitialized memory by name and shape.
         y: contiguous.
+        kernels: for what is not a matrix product.
     """
     if path == "taps":
         taps.forward(x, weight, bias, geometry, scratch, y)
         return
     row = None if bias is None else _bias_row(bias, y, scratch)
     if path == "depthwise":
-        depthwise.forward(x, weight, geometry, scratch, y)
+        kernels.depthwise_forward(x, weight, geometry, scratch, y)
         if row is not None:
             np.add(y, row, out=y)
         return
@@ -67,6 +70,7 @@ def weight_gradient(
     scratch: Scratch,
     dweight: Array,
     fresh: bool,
+    kernels: Kernels = NUMPY,
 ) -> None:
     """(n, h, w, c), (n, oh, ow, o) -> (kh, kw, c / groups, o), adds to `dweight`.
 
@@ -76,7 +80,7 @@ def weight_gradient(
         taps.weight_gradient(x, dy, geometry, scratch, dweight, fresh)
         return
     if path == "depthwise":
-        depthwise.weight_gradient(x, dy, geometry, scratch, dweight, fresh)
+        kernels.depthwise_weight_gradient(x, dy, geometry, scratch, dweight, fresh)
         return
     by_group = _group_weight(dweight, geometry.groups)
     for at, columns in _columns(x, geometry, path, scratch):
@@ -85,18 +89,24 @@ def weight_gradient(
 
 
 def input_gradient(
-    dy: Array, weight: Array, geometry: Geometry, path: Path, scratch: Scratch, dx: Array
+    dy: Array,
+    weight: Array,
+    geometry: Geometry,
+    path: Path,
+    scratch: Scratch,
+    dx: Array,
+    kernels: Kernels = NUMPY,
 ) -> None:
     """(n, oh, ow, o) -> (n, h, w, c), writes `dx`; other arguments as in `forward`."""
     if path == "depthwise":
-        depthwise.input_gradient(dy, weight, geometry, scratch, dx)
+        kernels.depthwise_input_gradient(dy, weight, geometry, scratch, dx)
     elif path == "pointwise":
         by_group = _group_weight(weight, geometry.groups).transpose(0, 2, 1)
         np.matmul(_group(dy, geometry.groups), by_group, out=_group(dx, geometry.groups))
     elif _gathers(geometry, dy.shape[0]):
         _gather(dy, weight, geometry, scratch, dx)
     else:
-        _scatter(dy, weight, geometry, scratch, dx)
+        _scatter(dy, weight, geometry, scratch, dx, kernels)
 
 
 def _gathers(geometry: Geometry, n: int) -> bool:
@@ -129,7 +139,14 @@ def _gather(dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx: 
     forward(dy, turned, None, geometry.transposed(), "im2col", scratch, dx)
 
 
-def _scatter(dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx: Array) -> None:
+def _scatter(
+    dy: Array,
+    weight: Array,
+    geometry: Geometry,
+    scratch: Scratch,
+    dx: Array,
+    kernels: Kernels,
+) -> None:
     """`input_gradient` by adding each window's gradient where the window was taken from.
 
     Rows and columns that no window reaches stay zero.
@@ -143,7 +160,8 @@ def _scatter(dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx:
         slopes = dy[images, rows]
         columns = scratch("columns", (groups, *slopes.shape[:3], kh, kw, c))
         np.matmul(_group(slopes, groups), by_group, out=columns.reshape(groups, -1, kh * kw * c))
-        col2im(columns, geometry.start, geometry.stride, geometry.dilation, rows.start, dx[images])
+        place = geometry.start, geometry.stride, geometry.dilation, rows.start
+        kernels.col2im(columns, *place, dx[images])
 
 
 def _columns(

@@ -1,7 +1,8 @@
 """Sums over pixels and maps with one coefficient a channel: what normalization is made of.
 
 Activations are (n, rows, c): n sets of rows that are normalized apart. Batchnorm has one set, the
-rows being all pixels of a chunk; groupnorm has one an image. Coefficients are (n, c), float64.
+rows being all pixels of a chunk; groupnorm has one an image. Coefficients are (n, c), float64;
+weight and bias are (c,).
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ from functools import lru_cache
 
 import numpy as np
 
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.kernels.activation import activate, activate_backward
+from cnn_cli.nn.kernels.loops.activation import NONE
+from cnn_cli.nn.types import Array, Scratch
 
 # Elements in a row of the views that ufuncs get: NumPy starts its inner loop anew for each row,
 # and 16 channels are over before it is under way. 4 KiB stay in the first-level cache.
@@ -19,26 +22,24 @@ RUN = 1024
 
 def channel_sum(x: Array) -> Array:
     """Sum over the rows: x (n, rows, c) to (n, c), float64."""
-    runs = _runs(x)
+    runs = joined(x)
     ones = np.ones((1, runs.shape[1]), x.dtype)
     return _fold(np.matmul(ones, runs), x.shape[2])
 
 
 def channel_dot(x: Array, y: Array) -> Array:
     """Sum of products over the rows: x and y (n, rows, c) to (n, c), float64."""
-    return _fold(np.einsum("nij,nij->nj", _runs(x), _runs(y)), x.shape[2])
+    return _fold(np.einsum("nij,nij->nj", joined(x), joined(y)), x.shape[2])
 
 
 def centre(x: Array, mean: Array, centred: Array) -> None:
     """Write x - mean. Shapes: x (n, rows, c); mean (n, c); centred like x, written."""
-    runs = _runs(x)
-    np.subtract(runs, _tile(mean, runs), out=_runs(centred))
+    runs = joined(x)
+    np.subtract(runs, _tile(mean, runs), out=joined(centred))
 
 
-def moments(x: Array, centred: Array) -> tuple[Array, Array]:
-    """Return mean and sum of squared deviations over the rows, each (n, c), float64.
-
-    Shapes: x (n, rows, c); centred like x, scratch.
+def moments(x: Array, scratch: Scratch) -> tuple[Array, Array]:
+    """Return mean and sum of squared deviations over the rows of x, each (n, c), float64.
 
     Two passes: the squares are of deviations from a mean, not of x, and what rounding left of
     their sum corrects both results (the corrected two-pass algorithm of Chan, Golub and LeVeque
@@ -46,10 +47,31 @@ def moments(x: Array, centred: Array) -> tuple[Array, Array]:
     """
     rows = x.shape[1]
     near = (channel_sum(x) / rows).astype(x.dtype)
+    centred = scratch("centred", x.shape)
     centre(x, near, centred)
     rest = channel_sum(centred) / rows
     m2 = channel_dot(centred, centred) - rows * rest**2
     return near.astype(np.float64) + rest, np.maximum(m2, 0)
+
+
+def normalize(
+    x: Array,
+    mean: Array,
+    invstd: Array,
+    weight: Array,
+    bias: Array,
+    activation: int,
+    y: Array,
+    scratch: Scratch,
+) -> None:
+    """Write the activation of (x - mean)·invstd·weight + bias.
+
+    Shapes: x (n, rows, c); mean and invstd (n, c); y like x, written, may be x itself.
+    """
+    scale = weight * invstd
+    affine(x, scale, bias - mean * scale, y)
+    if activation != NONE:
+        activate(y, activation, y, scratch)
 
 
 def affine(x: Array, scale: Array, shift: Array, y: Array) -> None:
@@ -57,22 +79,36 @@ def affine(x: Array, scale: Array, shift: Array, y: Array) -> None:
 
     Shapes: x (n, rows, c); scale and shift (n, c); y like x, written, may be x itself.
     """
-    runs, out = _runs(x), _runs(y)
+    runs, out = joined(x), joined(y)
     np.multiply(runs, _tile(scale, runs), out=out)
     np.add(out, _tile(shift, runs), out=out)
 
 
 def scale_rows(x: Array, scale: Array) -> None:
     """Multiply x in place. Shapes: x (n, rows, c), overwritten; scale (n, c)."""
-    runs = _runs(x)
+    runs = joined(x)
     np.multiply(runs, _tile(scale, runs), out=runs)
 
 
-def gradient_sums(dy: Array, x: Array, mean: Array, invstd: Array, centred: Array) -> Array:
+def gradient_sums(
+    dy: Array,
+    x: Array,
+    mean: Array,
+    invstd: Array,
+    weight: Array,
+    bias: Array,
+    activation: int,
+    scratch: Scratch,
+) -> Array:
     """Return the sums over the rows of dy and of dy·(x - mean)·invstd: (2, n, c), float64.
 
-    Shapes: dy and x (n, rows, c); mean and invstd (n, c); centred like x, scratch.
+    Shapes as in `normalize`. With an activation, dy is overwritten by the gradient of what goes
+    into it, and the sums are of that.
     """
+    centred = scratch("centred", x.shape)
+    if activation != NONE:
+        normalize(x, mean, invstd, weight, bias, NONE, centred, scratch)
+        activate_backward(dy, centred, activation, scratch)
     centre(x, mean, centred)
     # The mean that was subtracted is rounded to x's type.
     rounding = mean.astype(x.dtype) - mean
@@ -82,49 +118,49 @@ def gradient_sums(dy: Array, x: Array, mean: Array, invstd: Array, centred: Arra
     return sums
 
 
-def normalization_backward(
+def normalize_backward(
     dy: Array,
     x: Array,
-    scale: Array,
     mean: Array,
     invstd: Array,
+    weight: Array,
     mean_dy: Array,
     mean_dy_xhat: Array,
-    scratch: Array,
+    scratch: Scratch,
 ) -> None:
     """Write the gradient of x over dy.
 
-    With xhat = (x - mean)·invstd it is scale·dy - invstd·(mean_dy + xhat·mean_dy_xhat), written
-    as a·dy + b·x + c. Where the normalization is scaled before the means are taken, as in
+    With xhat = (x - mean)·invstd it is weight·invstd·dy - invstd·(mean_dy + xhat·mean_dy_xhat),
+    written as a·dy + b·x + c. Where the normalization is scaled before the means are taken, as in
     batchnorm, the weight is in mean_dy and mean_dy_xhat.
 
-    Shapes: dy (n, rows, c), overwritten; x and scratch like it; the others (n, c): scale is
-    weight·invstd, the two means are over all elements that were normalized together.
+    Shapes: dy (n, rows, c), overwritten; x like it; the others (n, c): the last two are means over
+    all elements that were normalized together.
     """
-    runs, out, work = _runs(x), _runs(dy), _runs(scratch)
+    runs, out, work = joined(x), joined(dy), joined(scratch("centred", x.shape))
     b = -(invstd**2) * mean_dy_xhat
     c = -invstd * mean_dy - b * mean
     np.multiply(runs, _tile(b, runs), out=work)
     np.add(work, _tile(c, runs), out=work)
-    np.multiply(out, _tile(scale, runs), out=out)
+    np.multiply(out, _tile(weight * invstd, runs), out=out)
     np.add(out, work, out=out)
 
 
-def _runs(x: Array) -> Array:
+def joined(x: Array) -> Array:
     """A view of x (n, rows, c) with whole rows joined: (n, rows/r, r·c)."""
     n, rows, c = x.shape
-    r = _joined(rows, c)
+    r = _rows_to_join(rows, c)
     return x.reshape(n, rows // r, r * c)
 
 
 def _fold(sums: Array, c: int) -> Array:
-    """Sums over the rows of `_runs`, (n, r·c) in any shape, as (n, c) float64."""
+    """Sums over the rows of `joined`, (n, r·c) in any shape, as (n, c) float64."""
     folded: Array = np.add.reduce(sums.reshape(len(sums), -1, c), axis=1, dtype=np.float64)
     return folded
 
 
 def _tile(coefficients: Array, runs: Array) -> Array:
-    """(n, c) as (n, 1, r·c) in the type of runs, to meet the rows of `_runs`."""
+    """(n, c) as (n, 1, r·c) in the type of runs, to meet the rows of `joined`."""
     n, c = coefficients.shape
     tiled = np.empty((n, runs.shape[2] // c, c), runs.dtype)
     tiled[...] = coefficients[:, None]
@@ -132,7 +168,7 @@ def _tile(coefficients: Array, runs: Array) -> Array:
 
 
 @lru_cache(maxsize=4096)
-def _joined(rows: int, c: int) -> int:
+def _rows_to_join(rows: int, c: int) -> int:
     """The largest divisor of rows that keeps a run within RUN elements."""
     r = max(1, min(rows, RUN // c))
     while rows % r:

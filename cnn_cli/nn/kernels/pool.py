@@ -5,29 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from cnn_cli.nn.kernels.windows import Tap, Windows
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.types import Array, Scratch
 
 
-def max_pool(x: Array, windows: Windows, y: Array) -> None:
-    """Write the largest value of each window to y; a NaN in it wins.
+def max_pool(x: Array, windows: Windows, y: Array, index: Array, scratch: Scratch) -> None:
+    """Write the largest value of each window to y, a NaN wins, and where it is to index.
 
-    Shapes: x (n, h, w, c); y (n, ho, wo, c), written.
+    Shapes: x (n, h, w, c); y (n, ho, wo, c), written; index like y, unsigned integers, written
+    with positions in the kernel in row-major order, the first one where several are equal.
     """
     _reduce(np.maximum, -np.inf, x, windows, y)
-
-
-def max_pool_index(
-    x: Array, y: Array, windows: Windows, index: Array, missed: Array, differs: Array
-) -> None:
-    """Write which element of each window is its maximum, the first one where several are.
-
-    Shapes: x (n, h, w, c); y (n, ho, wo, c), its maxima; index (n, ho, wo, c), unsigned
-    integers, written with positions in the kernel in row-major order; missed and differs, bool,
-    shaped like y, scratch.
-
-    The index is the number of positions that come before the first equal one. Those outside
-    the input are never equal.
-    """
+    # The index is the number of positions that come before the first equal one. Those outside the
+    # input are never equal.
+    missed = scratch("missed", y.shape, np.bool_)
+    differs = scratch("differs", y.shape, np.bool_)
     missed.fill(True)
     index.fill(0)
     for tap in windows.taps[:-1]:
@@ -39,13 +30,13 @@ def max_pool_index(
 
 
 def max_pool_backward(
-    dy: Array, index: Array, windows: Windows, dx: Array, chosen: Array, product: Array
+    dy: Array, index: Array, windows: Windows, dx: Array, scratch: Scratch
 ) -> None:
     """Write to dx the gradient that each maximum gets.
 
-    Shapes: dy and index (n, ho, wo, c); dx (n, h, w, c), written everywhere; chosen, bool, and
-    product, both shaped like dy, scratch.
+    Shapes: dy and index (n, ho, wo, c); dx (n, h, w, c), written everywhere.
     """
+    chosen = scratch("chosen", dy.shape, np.bool_)
     if not windows.tiling:
         dx.fill(0)
     for position, tap in enumerate(windows.taps):
@@ -53,7 +44,7 @@ def max_pool_backward(
         if windows.disjoint:
             np.multiply(dy[tap.target], chosen[tap.target], out=dx[tap.source])
         else:
-            np.multiply(dy, chosen, out=product)
+            product = np.multiply(dy, chosen, out=scratch("product", dy.shape))
             _add_to(dx, tap, product)
 
 

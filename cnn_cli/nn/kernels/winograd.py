@@ -17,18 +17,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
-from math import prod
 
 import numpy as np
 
 from cnn_cli.nn.kernels.blocks import blocks
 from cnn_cli.nn.kernels.geometry import Geometry, Scratch
-from cnn_cli.nn.kernels.im2col import pad
+from cnn_cli.nn.kernels.tiles import (
+    POSITIONS,
+    TILE,
+    block_transform,
+    output_transform,
+    window_transform,
+)
 from cnn_cli.nn.types import Array
-
-TILE = 4
-WINDOW = 6
-POSITIONS = WINDOW * WINDOW
 
 BLOCK_BYTES = 9 << 17
 """What the transformed tiles of a block may take: more leaves the cache, less costs calls."""
@@ -39,39 +40,32 @@ BLOCK_TILES = 64
 BIAS_POSITION = 7
 """Position (1, 1): A adds its product, times 1, to every output of the tile."""
 
-B_T = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ]
-)
 G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
-A_T = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
 
 
 @dataclass(frozen=True, slots=True)
 class Transforms:
-    """The transforms of a block of tiles: `NUMPY` here, or compiled from `loops.winograd`.
+    """How a block of tiles is transformed: in NumPy, or by compiled loops (`loops.winograd`).
 
-    Transformed tiles, v and m, are (n, rows, columns, 36, c); images, x and y, (n, h, w, c). All
-    are contiguous. `spare` is an uninitialized array like the transformed tiles.
+    Transformed tiles, v and m, are (n, rows, columns, 36, c), the 6×6 positions of a tile column
+    by column; images, x and y, are (n, h, w, c). All are contiguous. `spare` is an uninitialized
+    vector with room for n * (rows + 1) * (columns + 1) transformed tiles.
 
     Attributes:
-        windows: (x, top, left, v, spare) writes Bᵀ d B of the 6×6 windows, which overlap by two
+        windows: (x, top, left, v, spare) writes Bᵀ d B of 6×6 windows, which overlap by two
             pixels, to v. The first one starts at pixel (top, left) of x. Pixels outside are 0.
-        blocks: (x, top, v, spare) writes A d Aᵀ of the 4×4 blocks from pixel (top, 0) on to v.
+        blocks: (x, top, v, spare) writes A d Aᵀ of 4×4 blocks, from pixel (top, 0) of x on, to v.
             Pixels outside are 0.
-        outputs: (m, y, top, spare) writes Aᵀ m A to the 4×4 blocks of y from pixel (top, 0) on,
-            except pixels outside.
+        outputs: (m, y, top, spare) writes Aᵀ m A to 4×4 blocks of y, from pixel (top, 0) on,
+            without the pixels outside, and may overwrite m.
     """
 
     windows: Callable[[Array, int, int, Array, Array], None]
     blocks: Callable[[Array, int, Array, Array], None]
     outputs: Callable[[Array, Array, int, Array], None]
+
+
+NUMPY = Transforms(window_transform, block_transform, output_transform)
 
 
 def forward(
@@ -173,56 +167,6 @@ def weight_gradient(prepared_grad: Array, dweight: Array) -> None:
     np.matmul(to_tile_turned.T, total, out=dweight.reshape(9, -1))
 
 
-def window_transform(x: Array, top: int, left: int, v: Array, spare: Array) -> None:
-    """`Transforms.windows` as one matrix product a tile."""
-    n, rows, columns, _, c = v.shape
-    height, width = TILE * rows + 2, TILE * columns + 2
-    if min(top, left) < 0 or top + height > x.shape[1] or left + width > x.shape[2]:
-        # Windows overlap: the pixels take less memory than v, which is written last.
-        padded = v.reshape(-1)[: n * height * width * c].reshape(n, height, width, c)
-        pad(x, (-top, -left), padded)
-        x, top, left = padded, 0, 0
-    by_image, by_row, by_column, by_channel = x.strides
-    windows: Array = np.ndarray(
-        (n, rows, columns, WINDOW, WINDOW * c),
-        x.dtype,
-        buffer=x.data,
-        offset=top * by_row + left * by_column,
-        strides=(by_image, TILE * by_row, TILE * by_column, by_row, by_channel),
-    )
-    tiles = spare[: v.size]
-    np.copyto(tiles.reshape(windows.shape), windows)
-    to_tile, _ = _tile_matrices(x.dtype)
-    np.matmul(to_tile, tiles.reshape(-1, POSITIONS, c), out=v.reshape(-1, POSITIONS, c))
-
-
-def block_transform(x: Array, top: int, v: Array, spare: Array) -> None:
-    """`Transforms.blocks` as one matrix product a tile."""
-    blocks = _blocks(v, spare)
-    _, rows, columns, _, c = v.shape
-    if x.shape[1] - top < TILE * rows or x.shape[2] < TILE * columns:
-        blocks.fill(0)
-    for part, pixels in _inside(blocks, x, top):
-        np.copyto(part, pixels)
-    _, from_tile = _tile_matrices(x.dtype)
-    product = v.reshape(-1, POSITIONS, c)
-    np.matmul(from_tile.T, blocks.reshape(-1, TILE * TILE, c), out=product)
-
-
-def output_transform(m: Array, y: Array, top: int, spare: Array) -> None:
-    """`Transforms.outputs` as one matrix product a tile."""
-    blocks = _blocks(m, spare)
-    o = m.shape[-1]
-    _, from_tile = _tile_matrices(m.dtype)
-    product = blocks.reshape(-1, TILE * TILE, o)
-    np.matmul(from_tile, m.reshape(-1, POSITIONS, o), out=product)
-    for part, pixels in _inside(blocks, y, top):
-        np.copyto(pixels, part)
-
-
-NUMPY = Transforms(window_transform, block_transform, output_transform)
-
-
 def _tiles(
     geometry: Geometry, n: int, scratch: Scratch
 ) -> Iterator[tuple[slice, slice, tuple[Array, Array, Array]]]:
@@ -250,47 +194,6 @@ def _multiply(v: Array, weight: Array, m: Array) -> None:
 def _by_position(tiles: Array) -> Array:
     """(n, rows, columns, 36, c) as (36, tiles, c): a view."""
     return tiles.reshape(-1, POSITIONS, tiles.shape[-1]).transpose(1, 0, 2)
-
-
-def _blocks(tiles: Array, spare: Array) -> Array:
-    """(n, rows, columns, 4, 4 * c) in `spare`, for as many tiles."""
-    n, rows, columns, _, c = tiles.shape
-    shape = (n, rows, columns, TILE, TILE * c)
-    return spare[: prod(shape)].reshape(shape)
-
-
-def _inside(blocks: Array, x: Array, top: int) -> Iterator[tuple[Array, Array]]:
-    """Yield parts of `blocks` with the pixels of x that they stand for, both views alike.
-
-    One part, or where edges cut blocks off up to four.
-    """
-    n, rows, columns, _, _ = blocks.shape
-    _, h, w, c = x.shape
-    for row, tall in _whole_and_cut(min(h - top, TILE * rows)):
-        for column, wide in _whole_and_cut(min(w, TILE * columns)):
-            part = blocks[:, row, column, :tall, : wide * c]
-            upper, leftmost = top + TILE * row.start, TILE * column.start
-            lower, end = upper + part.shape[1] * tall, leftmost + part.shape[2] * wide
-            pixels = x[:, upper:lower, leftmost:end]
-            pixels = pixels.reshape(n, part.shape[1], tall, part.shape[2], wide * c)
-            yield part, pixels.transpose(0, 1, 3, 2, 4)
-
-
-def _whole_and_cut(size: int) -> Iterator[tuple[slice, int]]:
-    """Blocks along one axis of so many pixels, and how many pixels of each are inside."""
-    whole, cut = divmod(size, TILE)
-    if whole:
-        yield slice(0, whole), TILE
-    if cut:
-        yield slice(whole, whole + 1), cut
-
-
-@cache
-def _tile_matrices(dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
-    """(36, 36) from windows to tiles and (16, 36) from tiles to blocks, both axes at once."""
-    to_tile = np.einsum("ia, jb -> jiab", B_T, B_T).reshape(POSITIONS, POSITIONS)
-    from_tile = np.einsum("ai, bj -> abji", A_T, A_T).reshape(TILE * TILE, POSITIONS)
-    return to_tile.astype(dtype), from_tile.astype(dtype)
 
 
 @cache

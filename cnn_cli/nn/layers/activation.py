@@ -4,10 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-import numpy as np
-
 from cnn_cli.nn.context import Context
-from cnn_cli.nn.kernels import activation as kernels
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array, Shape
 
@@ -26,13 +23,13 @@ class ReLU(_Activation):
 
     def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
         y = x if ctx.inplace else ctx.take(x.shape)
-        kernels.relu(x, y)
+        ctx.kernels.relu(x, y)
         return y, y
 
     def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
         if not ctx.need_dx:
             return None
-        kernels.relu_backward(dy, saved, ctx.scratch("positive", dy.shape, np.bool_))
+        ctx.kernels.relu_backward(dy, saved, ctx.scratch)
         return dy
 
 
@@ -54,15 +51,13 @@ class LeakyReLU(_Activation):
 
     def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
         y = x if ctx.inplace else ctx.take(x.shape)
-        kernels.leaky_relu(x, self.negative_slope, y, ctx.scratch("scaled", x.shape))
+        ctx.kernels.leaky_relu(x, self.negative_slope, y, ctx.scratch)
         return y, y
 
     def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
         if not ctx.need_dx:
             return None
-        positive = ctx.scratch("positive", dy.shape, np.bool_)
-        factor = ctx.scratch("factor", dy.shape)
-        kernels.leaky_relu_backward(dy, saved, self.negative_slope, positive, factor)
+        ctx.kernels.leaky_relu_backward(dy, saved, self.negative_slope, ctx.scratch)
         return dy
 
 
@@ -75,13 +70,13 @@ class SiLU(_Activation):
 
     def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
         y = x if ctx.inplace else ctx.take(x.shape)
-        kernels.silu(x, y, ctx.scratch("work", (kernels.BLOCK,)))
+        ctx.kernels.silu(x, y, ctx.scratch)
         return y, x
 
     def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
         if not ctx.need_dx:
             return None
-        kernels.silu_backward(dy, saved, ctx.scratch("work", (2, kernels.BLOCK)))
+        ctx.kernels.silu_backward(dy, saved, ctx.scratch)
         return dy
 
 
@@ -94,11 +89,11 @@ class GELU(_Activation):
 
     def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
         y = x if ctx.inplace else ctx.take(x.shape)
-        kernels.gelu(x, y, ctx.scratch("work", (3, kernels.BLOCK)))
+        ctx.kernels.gelu(x, y, ctx.scratch)
         return y, x
 
     def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
         if not ctx.need_dx:
             return None
-        kernels.gelu_backward(dy, saved, ctx.scratch("work", (3, kernels.BLOCK)))
+        ctx.kernels.gelu_backward(dy, saved, ctx.scratch)
         return dy

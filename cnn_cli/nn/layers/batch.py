@@ -65,7 +65,7 @@ class BatchLayer(Layer):
     def backward_partial(self, dy: Array, saved: Any, ctx: Context) -> Array:
         """Return (2, c) float64 of a chunk, and add the parameters' gradients to `ctx.grads`.
 
-        Leaves dy as it is.
+        `backward` gets dy as this leaves it.
         """
         raise NotImplementedError
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from math import prod
 from typing import ClassVar, Literal
 
@@ -9,6 +10,7 @@ from cnn_cli.nn.context import Context
 from cnn_cli.nn.kernels import conv, winograd
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path
+from cnn_cli.nn.kernels.tiles import POSITIONS
 from cnn_cli.nn.layers.base import Layer, ParamSpec, ShapeError
 from cnn_cli.nn.types import Array, Pair, Shape
 
@@ -81,11 +83,20 @@ class Conv(Layer):
         if bias:
             self.params += (ParamSpec("bias", (out_channels,), "bias", fan_in),)
         self.muladds = prod(self.out_shape) * fan_in
-        self.path = choose_path(self.geometry, backend) if path is None else path
-        if not can_take(self.path, self.geometry):
-            raise ValueError(f"no path {self.path!r} for {self.geometry}")
-        if self.path == "winograd":
-            self.prepared = (2, winograd.POSITIONS, in_shape[2], out_channels)
+        self._take(choose_path(self.geometry, backend) if path is None else path)
+
+    def for_backend(self, backend: Backend) -> Conv:
+        """The same layer, on the path that is fastest with those kernels."""
+        other = copy(self)
+        other._take(choose_path(self.geometry, backend))
+        return other
+
+    def _take(self, path: Path) -> None:
+        if not can_take(path, self.geometry):
+            raise ValueError(f"no path {path!r} for {self.geometry}")
+        self.path = path
+        c, o = self.in_shape[2], self.geometry.out_channels
+        self.prepared = (2, POSITIONS, c, o) if path == "winograd" else None
 
     def prepare(self, params: dict[str, Array], out: Array) -> None:
         winograd.transform_weight(params["weight"], out)
@@ -99,9 +110,10 @@ class Conv(Layer):
         geometry = self.geometry
         if self.path == "winograd":
             assert ctx.prepared is not None
-            winograd.forward(x, ctx.prepared, bias, geometry, ctx.scratch, y, winograd.NUMPY)
+            transforms = ctx.kernels.winograd
+            winograd.forward(x, ctx.prepared, bias, geometry, ctx.scratch, y, transforms)
         else:
-            conv.forward(x, weight, bias, geometry, self.path, ctx.scratch, y)
+            conv.forward(x, weight, bias, geometry, self.path, ctx.scratch, y, ctx.kernels)
         return y, x
 
     def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
@@ -112,9 +124,9 @@ class Conv(Layer):
             self._backward_by_winograd(saved, dy, ctx, dx)
             return dx
         place = self.geometry, self.path, ctx.scratch
-        conv.weight_gradient(saved, dy, *place, ctx.grads["weight"], ctx.fresh)
+        conv.weight_gradient(saved, dy, *place, ctx.grads["weight"], ctx.fresh, ctx.kernels)
         if dx is not None:
-            conv.input_gradient(dy, ctx.params["weight"], *place, dx)
+            conv.input_gradient(dy, ctx.params["weight"], *place, dx, ctx.kernels)
         return dx
 
     def _backward_by_winograd(self, x: Array, dy: Array, ctx: Context, dx: Array | None) -> None:
@@ -129,7 +141,7 @@ class Conv(Layer):
             ctx.prepared_grad,
             ctx.fresh,
             dx,
-            winograd.NUMPY,
+            ctx.kernels.winograd,
         )
 
 

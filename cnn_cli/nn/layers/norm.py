@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 
 from cnn_cli.nn.context import Context
-from cnn_cli.nn.kernels import norm as kernels
+from cnn_cli.nn.kernels.loops.activation import NONE
+from cnn_cli.nn.kernels.norm import scale_rows
 from cnn_cli.nn.layers.base import BufferSpec, Layer, ParamSpec, ShapeError
 from cnn_cli.nn.layers.batch import BatchLayer, Statistics
 from cnn_cli.nn.types import Array, Shape
@@ -23,11 +24,16 @@ class BatchNorm(BatchLayer):
         eps: added to the variance.
         momentum: share of a batch's statistics in the running ones, which evaluation uses; the
             running variance starts at 1 and is the unbiased one.
+
+    Attributes:
+        activation: applied to the result, see `nn.fuse`.
     """
 
     kind: ClassVar[str] = "batchnorm"
     saves_input: ClassVar[bool] = True
     can_write_input: ClassVar[bool] = True
+
+    activation: int = NONE
 
     def __init__(self, in_shape: Shape, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
         c = in_shape[-1]
@@ -42,10 +48,9 @@ class BatchNorm(BatchLayer):
 
     def partial(self, x: Array, ctx: Context) -> Array:
         rows = self._rows(x)
-        centred = ctx.scratch("centred", rows.shape)
         partial = np.empty((3, rows.shape[2]))
         partial[0] = rows.shape[1]
-        partial[1:2], partial[2:3] = kernels.moments(rows, centred)
+        partial[1:2], partial[2:3] = ctx.kernels.moments(rows, ctx.scratch)
         return partial
 
     def combine(self, partials: Sequence[Array]) -> Statistics:
@@ -67,19 +72,24 @@ class BatchNorm(BatchLayer):
 
     def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
         """Return y and x itself: the backward pass normalizes again."""
-        mean, invstd = self._mean_and_invstd(ctx)
-        scale = ctx.params["weight"] * invstd
-        shift = ctx.params["bias"] - mean * scale
         y = x if ctx.inplace else ctx.take(x.shape)
-        kernels.affine(self._rows(x), scale, shift, self._rows(y))
+        ctx.kernels.normalize(
+            self._rows(x), *self._coefficients(ctx), self.activation, self._rows(y), ctx.scratch
+        )
         return y, x
 
     def backward_partial(self, dy: Array, saved: Array, ctx: Context) -> Array:
-        """Return the sums of dy and of dy·xhat, which are the gradients of bias and weight."""
-        x = self._rows(saved)
-        centred = ctx.scratch("centred", x.shape)
-        mean, invstd = self._mean_and_invstd(ctx)
-        sums: Array = kernels.gradient_sums(self._rows(dy), x, mean, invstd, centred)[:, 0]
+        """Return the sums of dy and of dy·xhat, which are the gradients of bias and weight.
+
+        With an activation, dy becomes the gradient of what goes into it.
+        """
+        sums: Array = ctx.kernels.gradient_sums(
+            self._rows(dy),
+            self._rows(saved),
+            *self._coefficients(ctx),
+            self.activation,
+            ctx.scratch,
+        )[:, 0]
         _add_gradients(sums, ctx)
         return sums
 
@@ -90,37 +100,38 @@ class BatchNorm(BatchLayer):
         return total
 
     def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        """Return the gradient of x, written over dy."""
+        """Return the gradient of x, written over dy, as `backward_partial` has left it."""
         if not ctx.training:
             self.backward_partial(dy, saved, ctx)
         if not ctx.need_dx:
             return None
-        mean, invstd = self._mean_and_invstd(ctx)
-        scale = ctx.params["weight"] * invstd
+        mean, invstd, weight, _ = self._coefficients(ctx)
         rows = self._rows(dy)
         if ctx.training:
-            sums = ctx.params["weight"] * ctx.sums[:, None]
-            mean_dy, mean_dy_xhat = sums / ctx.statistics.count
-            scratch = ctx.scratch("centred", rows.shape)
-            kernels.normalization_backward(
-                rows, self._rows(saved), scale, mean, invstd, mean_dy, mean_dy_xhat, scratch
+            mean_dy, mean_dy_xhat = weight * ctx.sums[:, None] / ctx.statistics.count
+            ctx.kernels.normalize_backward(
+                rows, self._rows(saved), mean, invstd, weight, mean_dy, mean_dy_xhat, ctx.scratch
             )
         else:
-            kernels.scale_rows(rows, scale)
+            scale_rows(rows, weight * invstd)
         return dy
 
     def _rows(self, x: Array) -> Array:
         """View of (n, *in_shape) as (1, rows, c)."""
         return x.reshape(1, -1, self.in_shape[-1])
 
-    def _mean_and_invstd(self, ctx: Context) -> tuple[Array, Array]:
-        """Each (1, c) float64: the batch's in training, the running ones in evaluation."""
+    def _coefficients(self, ctx: Context) -> tuple[Array, Array, Array, Array]:
+        """Mean and inverse deviation, (1, c) float64, weight and bias.
+
+        The statistics are the batch's in training, the running ones in evaluation.
+        """
         if ctx.training:
             mean, var = ctx.statistics.mean, ctx.statistics.var
         else:
             mean = ctx.buffers["running_mean"].astype(np.float64)
             var = ctx.buffers["running_var"].astype(np.float64)
-        return mean[None], 1 / np.sqrt(var[None] + self.eps)
+        invstd = 1 / np.sqrt(var[None] + self.eps)
+        return mean[None], invstd, ctx.params["weight"], ctx.params["bias"]
 
 
 class GroupNorm(Layer):
@@ -133,10 +144,14 @@ class GroupNorm(Layer):
 
     Raises:
         ShapeError: the channels cannot be cut so.
+
+    Attributes:
+        activation: applied to the result, see `nn.fuse`.
     """
 
     kind: ClassVar[str] = "groupnorm"
     saves_input: ClassVar[bool] = True
+    activation: int = NONE
 
     def __init__(self, in_shape: Shape, *, num_groups: int, eps: float = 1e-5) -> None:
         c = in_shape[-1]
@@ -150,15 +165,16 @@ class GroupNorm(Layer):
     def forward(self, x: Array, ctx: Context) -> tuple[Array, tuple[Array, Array]]:
         """Return y, and x with the (2, n, c) mean and inverse deviation of each value's group."""
         rows = self._rows(x)
-        means, m2 = kernels.moments(rows, ctx.scratch("centred", rows.shape))
+        means, m2 = ctx.kernels.moments(rows, ctx.scratch)
         mean = self._group_mean(means)
         # The groups' variance: within the channels, and between their means.
         var = self._group_mean(m2 / rows.shape[1] + (means - mean) ** 2)
         invstd = 1 / np.sqrt(var + self.eps)
-        scale = ctx.params["weight"] * invstd
-        shift = ctx.params["bias"] - mean * scale
+        weight, bias = ctx.params["weight"], ctx.params["bias"]
         y = ctx.take(x.shape)
-        kernels.affine(rows, scale, shift, self._rows(y))
+        ctx.kernels.normalize(
+            rows, mean, invstd, weight, bias, self.activation, self._rows(y), ctx.scratch
+        )
         statistics = ctx.take((2, *mean.shape), np.float64)
         statistics[0], statistics[1] = mean, invstd
         return y, (x, statistics)
@@ -167,15 +183,16 @@ class GroupNorm(Layer):
         """Return the gradient of x, written over dy."""
         x, (mean, invstd) = self._rows(saved[0]), saved[1]
         rows = self._rows(dy)
-        scratch = ctx.scratch("centred", x.shape)
-        sums = kernels.gradient_sums(rows, x, mean, invstd, scratch)
+        weight, bias = ctx.params["weight"], ctx.params["bias"]
+        sums = ctx.kernels.gradient_sums(
+            rows, x, mean, invstd, weight, bias, self.activation, ctx.scratch
+        )
         _add_gradients(sums.sum(axis=1), ctx)
         if not ctx.need_dx:
             return None
-        weight = ctx.params["weight"]
         mean_dy, mean_dy_xhat = (self._group_mean(weight * each / rows.shape[1]) for each in sums)
-        kernels.normalization_backward(
-            rows, x, weight * invstd, mean, invstd, mean_dy, mean_dy_xhat, scratch
+        ctx.kernels.normalize_backward(
+            rows, x, mean, invstd, weight, mean_dy, mean_dy_xhat, ctx.scratch
         )
         return dy
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from cnn_cli.nn.context import Context
-from cnn_cli.nn.kernels import pool as kernels
+from cnn_cli.nn.kernels.pool import global_avg_pool, global_avg_pool_backward
 from cnn_cli.nn.kernels.windows import Windows, pooled_size
 from cnn_cli.nn.layers.base import Layer, ShapeError
 from cnn_cli.nn.types import Array, Pair, Shape
@@ -66,21 +66,16 @@ class MaxPool(_Pool):
         """Return y and, in the narrowest type, each maximum's position in its window."""
         shape = (x.shape[0], *self.out_shape)
         y = ctx.take(shape)
-        kernels.max_pool(x, self.windows, y)
         area = self.windows.kernel_size[0] * self.windows.kernel_size[1]
         index = ctx.take(shape, np.min_scalar_type(area))
-        missed = ctx.scratch("missed", shape, np.bool_)
-        differs = ctx.scratch("differs", shape, np.bool_)
-        kernels.max_pool_index(x, y, self.windows, index, missed, differs)
+        ctx.kernels.max_pool(x, self.windows, y, index, ctx.scratch)
         return y, index
 
     def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
         if not ctx.need_dx:
             return None
         dx = ctx.take((dy.shape[0], *self.in_shape))
-        chosen = ctx.scratch("chosen", dy.shape, np.bool_)
-        product = ctx.scratch("product", dy.shape)
-        kernels.max_pool_backward(dy, saved, self.windows, dx, chosen, product)
+        ctx.kernels.max_pool_backward(dy, saved, self.windows, dx, ctx.scratch)
         return dx
 
 
@@ -119,14 +114,14 @@ class AvgPool(_Pool):
 
     def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
         y = ctx.take((x.shape[0], *self.out_shape))
-        kernels.avg_pool(x, self.windows, self.areas.astype(y.dtype), y)
+        ctx.kernels.avg_pool(x, self.windows, self.areas.astype(y.dtype), y)
         return y, None
 
     def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
         if not ctx.need_dx:
             return None
         dx = ctx.take((dy.shape[0], *self.in_shape))
-        kernels.avg_pool_backward(dy, self.windows, self.areas.astype(dy.dtype), dx)
+        ctx.kernels.avg_pool_backward(dy, self.windows, self.areas.astype(dy.dtype), dx)
         return dx
 
 
@@ -150,14 +145,14 @@ class GlobalAvgPool(Layer):
 
     def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
         y = ctx.take((x.shape[0], *self.out_shape))
-        kernels.global_avg_pool(x.reshape(x.shape[0], self.pixels, *self.out_shape), y)
+        global_avg_pool(x.reshape(x.shape[0], self.pixels, *self.out_shape), y)
         return y, None
 
     def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
         if not ctx.need_dx:
             return None
         dx = ctx.take((dy.shape[0], *self.in_shape))
-        kernels.global_avg_pool_backward(dy, dx.reshape(dy.shape[0], self.pixels, *self.out_shape))
+        global_avg_pool_backward(dy, dx.reshape(dy.shape[0], self.pixels, *self.out_shape))
         return dx
 
 

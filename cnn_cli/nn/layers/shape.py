@@ -1,4 +1,4 @@
-"""Layers that only change the shape."""
+"""Layers that only change the shape, or not even that."""
 
 from __future__ import annotations
 
@@ -38,3 +38,23 @@ class Flatten(Layer):
         channels_first = np.moveaxis(dx, -1, 1)
         np.copyto(channels_first, dy.reshape(channels_first.shape))
         return dx
+
+
+class Identity(Layer):
+    """Its input: what stays in the place of a layer whose work another one does.
+
+    Args:
+        in_shape: of one image.
+    """
+
+    kind: ClassVar[str] = "identity"
+    is_view: ClassVar[bool] = True
+
+    def __init__(self, in_shape: Shape) -> None:
+        self.in_shape = self.out_shape = in_shape
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
+        return x, None
+
+    def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
+        return dy if ctx.need_dx else None

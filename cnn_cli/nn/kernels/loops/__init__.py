@@ -1,1 +1,1 @@
-"""The kernels as plain loops: slow, readable, what the fast ones are proved against."""
+"""The kernels as plain loops: what NumPy's forms are proved against, and what numba compiles."""

@@ -1,12 +1,11 @@
-"""Pooling, one value at a time: what `kernels.pool` is proved against.
+"""Pooling, window by window and channel by channel: what `kernels.pool` does.
 
-x is (n, h, w, c), y (n, ho, wo, c); the last arguments are written. Windows start at
-o·stride - padding and are kernel_size long, both pairs of (height, width).
+x and dx are (n, h, w, c), y and dy (n, ho, wo, c); the last arguments are written. Windows start at
+o·stride - padding and are kernel_size long, all of them pairs of (height, width). The functions for
+2x2 windows need all of them inside the map.
 """
 
 from __future__ import annotations
-
-from math import inf
 
 from cnn_cli.nn.types import Array, Pair
 
@@ -14,86 +13,141 @@ from cnn_cli.nn.types import Array, Pair
 def max_pool(
     x: Array, kernel_size: Pair, stride: Pair, padding: Pair, y: Array, index: Array
 ) -> None:
-    """Write each window's first largest value to y and its row-major position to index."""
-    (kh, kw), (sh, sw), (ph, pw) = kernel_size, stride, padding
-    images, h, w, channels = x.shape
-    _, ho, wo, _ = y.shape
+    """Write each window's first largest value to y and its row-major position to index.
+
+    A NaN is larger than anything.
+    """
+    kw = kernel_size[1]
+    _, h, w, channels = x.shape
+    images, ho, wo, _ = y.shape
+    for n in range(images):
+        for oi in range(ho):
+            top, first_i, end_i = span(oi, h, kernel_size[0], stride[0], padding[0])
+            for oj in range(wo):
+                left, first_j, end_j = span(oj, w, kw, stride[1], padding[1])
+                largest, at = y[n, oi, oj], index[n, oi, oj]
+                pixel = x[n, top + first_i, left + first_j]
+                position = at.dtype.type(first_i * kw + first_j)
+                for c in range(channels):
+                    largest[c] = pixel[c]
+                    at[c] = position
+                for i in range(first_i, end_i):
+                    for j in range(first_j, end_j):
+                        pixel = x[n, top + i, left + j]
+                        position = at.dtype.type(i * kw + j)
+                        for c in range(channels):
+                            better = (pixel[c] > largest[c]) | (pixel[c] != pixel[c])
+                            largest[c] = pixel[c] if better else largest[c]
+                            at[c] = position if better else at[c]
+
+
+def max_pool_2x2(x: Array, stride: Pair, y: Array, index: Array) -> None:
+    """`max_pool` of 2x2 windows, each in one go."""
+    images, ho, wo, channels = y.shape
+    zero, one, two, three = [index.dtype.type(position) for position in range(4)]
     for n in range(images):
         for oi in range(ho):
             for oj in range(wo):
+                i, j = oi * stride[0], oj * stride[1]
+                x0, x1, x2, x3 = x[n, i, j], x[n, i, j + 1], x[n, i + 1, j], x[n, i + 1, j + 1]
+                out, out_at = y[n, oi, oj], index[n, oi, oj]
                 for c in range(channels):
-                    largest = -inf
-                    at = -1
-                    for i in range(kh):
-                        for j in range(kw):
-                            row, column = oi * sh - ph + i, oj * sw - pw + j
-                            if 0 <= row < h and 0 <= column < w:
-                                value = x[n, row, column, c]
-                                if at < 0 or value > largest or value != value:  # noqa: PLR0124 (NaN)
-                                    largest = value
-                                    at = i * kw + j
-                    y[n, oi, oj, c] = largest
-                    index[n, oi, oj, c] = at
+                    largest, at = x0[c], zero
+                    better = (x1[c] > largest) | (x1[c] != x1[c])
+                    largest, at = (x1[c], one) if better else (largest, at)
+                    better = (x2[c] > largest) | (x2[c] != x2[c])
+                    largest, at = (x2[c], two) if better else (largest, at)
+                    better = (x3[c] > largest) | (x3[c] != x3[c])
+                    largest, at = (x3[c], three) if better else (largest, at)
+                    out[c] = largest
+                    out_at[c] = at
 
 
 def max_pool_backward(
     dy: Array, index: Array, kernel_size: Pair, stride: Pair, padding: Pair, dx: Array
 ) -> None:
     """Write to dx what reaches each value through the windows whose maximum it is."""
-    kw, (sh, sw), (ph, pw) = kernel_size[1], stride, padding
+    kw = kernel_size[1]
+    images, h, w, channels = dx.shape
+    _, ho, wo, _ = dy.shape
+    zero = dx.dtype.type(0)
+    dx.fill(0)
+    for n in range(images):
+        for oi in range(ho):
+            top, first_i, end_i = span(oi, h, kernel_size[0], stride[0], padding[0])
+            for oj in range(wo):
+                left, first_j, end_j = span(oj, w, kw, stride[1], padding[1])
+                slope, at = dy[n, oi, oj], index[n, oi, oj]
+                for i in range(first_i, end_i):
+                    for j in range(first_j, end_j):
+                        pixel = dx[n, top + i, left + j]
+                        position = at.dtype.type(i * kw + j)
+                        for c in range(channels):
+                            pixel[c] += slope[c] if at[c] == position else zero
+
+
+def max_pool_backward_2x2(dy: Array, index: Array, stride: Pair, dx: Array) -> None:
+    """`max_pool_backward` of 2x2 windows that share nothing; values in none of them are kept."""
     images, ho, wo, channels = dy.shape
-    dx[...] = 0
+    zero = dx.dtype.type(0)
     for n in range(images):
         for oi in range(ho):
             for oj in range(wo):
-                for c in range(channels):
-                    i, j = divmod(int(index[n, oi, oj, c]), kw)
-                    dx[n, oi * sh - ph + i, oj * sw - pw + j, c] += dy[n, oi, oj, c]
+                slope, at = dy[n, oi, oj], index[n, oi, oj]
+                for i in range(2):
+                    for j in range(2):
+                        pixel = dx[n, oi * stride[0] + i, oj * stride[1] + j]
+                        position = 2 * i + j
+                        for c in range(channels):
+                            pixel[c] = slope[c] if at[c] == position else zero
 
 
 def avg_pool(
-    x: Array, kernel_size: Pair, stride: Pair, padding: Pair, count_include_pad: bool, y: Array
+    x: Array, kernel_size: Pair, stride: Pair, padding: Pair, areas: Array, y: Array
 ) -> None:
-    """Write each window's mean to y."""
-    images, h, w, channels = x.shape
-    _, ho, wo, _ = y.shape
-    for oi in range(ho):
-        for oj in range(wo):
-            top, bottom, rows = _span(oi, h, kernel_size[0], stride[0], padding[0])
-            left, right, columns = _span(oj, w, kernel_size[1], stride[1], padding[1])
-            if not count_include_pad:
-                rows, columns = bottom - top, right - left
-            for n in range(images):
+    """Write each window's sum over its area, of areas (ho or 1, wo or 1, 1), to y."""
+    _, h, w, channels = x.shape
+    images, ho, wo, _ = y.shape
+    for n in range(images):
+        for oi in range(ho):
+            top, first_i, end_i = span(oi, h, kernel_size[0], stride[0], padding[0])
+            for oj in range(wo):
+                left, first_j, end_j = span(oj, w, kernel_size[1], stride[1], padding[1])
+                area = areas[oi % areas.shape[0], oj % areas.shape[1], 0]
+                total = y[n, oi, oj]
+                total.fill(0)
+                for i in range(first_i, end_i):
+                    for j in range(first_j, end_j):
+                        pixel = x[n, top + i, left + j]
+                        for c in range(channels):
+                            total[c] += pixel[c]
                 for c in range(channels):
-                    total = 0.0
-                    for row in range(top, bottom):
-                        for column in range(left, right):
-                            total += x[n, row, column, c]
-                    y[n, oi, oj, c] = total / (rows * columns)
+                    total[c] /= area
 
 
 def avg_pool_backward(
-    dy: Array, kernel_size: Pair, stride: Pair, padding: Pair, count_include_pad: bool, dx: Array
+    dy: Array, kernel_size: Pair, stride: Pair, padding: Pair, areas: Array, dx: Array
 ) -> None:
     """Write to dx each window's gradient, shared out among its values."""
     images, h, w, channels = dx.shape
     _, ho, wo, _ = dy.shape
-    dx[...] = 0
-    for oi in range(ho):
-        for oj in range(wo):
-            top, bottom, rows = _span(oi, h, kernel_size[0], stride[0], padding[0])
-            left, right, columns = _span(oj, w, kernel_size[1], stride[1], padding[1])
-            if not count_include_pad:
-                rows, columns = bottom - top, right - left
-            for n in range(images):
-                for c in range(channels):
-                    for row in range(top, bottom):
-                        for column in range(left, right):
-                            dx[n, row, column, c] += dy[n, oi, oj, c] / (rows * columns)
+    one = dx.dtype.type(1)
+    dx.fill(0)
+    for n in range(images):
+        for oi in range(ho):
+            top, first_i, end_i = span(oi, h, kernel_size[0], stride[0], padding[0])
+            for oj in range(wo):
+                left, first_j, end_j = span(oj, w, kernel_size[1], stride[1], padding[1])
+                share = one / areas[oi % areas.shape[0], oj % areas.shape[1], 0]
+                slope = dy[n, oi, oj]
+                for i in range(first_i, end_i):
+                    for j in range(first_j, end_j):
+                        pixel = dx[n, top + i, left + j]
+                        for c in range(channels):
+                            pixel[c] += slope[c] * share
 
 
-def _span(o: int, size: int, kernel: int, stride: int, padding: int) -> tuple[int, int, int]:
-    """First and past-the-last element of a window, and its length with the padding in it."""
+def span(o: int, size: int, kernel: int, stride: int, padding: int) -> tuple[int, int, int]:
+    """Where a window starts, and the first and past-the-last of its positions in the map."""
     start = o * stride - padding
-    end = min(start + kernel, size + padding)
-    return max(start, 0), min(end, size), end - start
+    return start, max(0, -start), min(kernel, size - start)

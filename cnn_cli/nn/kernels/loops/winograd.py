@@ -1,4 +1,4 @@
-"""Winograd's transforms as loops: what the products of `kernels.winograd` are proved against.
+"""Winograd's transforms as loops: what the products of `kernels.tiles` are proved against.
 
 Lavin and Gray 2015 (arXiv:1509.09308); shapes and arguments as for `kernels.winograd.Transforms`.
 A transform takes a row of tiles at a time: one pass along the columns of pixels, one along the
@@ -7,6 +7,8 @@ positions lie column by column, so that the pass along rows goes over 6 * c neig
 """
 
 from __future__ import annotations
+
+import numpy as np
 
 from cnn_cli.nn.types import Array
 
@@ -129,28 +131,29 @@ def _window_columns(x: Array, image: int, top: int, left: int, band: Array) -> N
     """Bᵀ along each column of 6 pixels; columns outside are 0."""
     width, _, c = band.shape
     two, four = x.dtype.type(2), x.dtype.type(4)
-    for q in range(width):
+    # Not a condition within the loop, which would keep it from being made of vectors.
+    first, end = max(0, -left), min(width, x.shape[2] - left)
+    for q in range(first):
+        band[q].fill(0)
+    for q in range(first, end):
         column = left + q
-        if column >= 0 and column < x.shape[2]:
-            for k in range(c):
-                d0 = x[image, top, column, k]
-                d1 = x[image, top + 1, column, k]
-                d2 = x[image, top + 2, column, k]
-                d3 = x[image, top + 3, column, k]
-                d4 = x[image, top + 4, column, k]
-                d5 = x[image, top + 5, column, k]
-                even, odd = d4 - four * d2, d3 - four * d1
-                even2, odd2 = d4 - d2, two * (d3 - d1)
-                band[q, 0, k] = four * (d0 - d2) + even2
-                band[q, 1, k] = even + odd
-                band[q, 2, k] = even - odd
-                band[q, 3, k] = even2 + odd2
-                band[q, 4, k] = even2 - odd2
-                band[q, 5, k] = four * (d1 - d3) + d5 - d3
-        else:
-            for i in range(6):
-                for k in range(c):
-                    band[q, i, k] = 0
+        for k in range(c):
+            d0 = x[image, top, column, k]
+            d1 = x[image, top + 1, column, k]
+            d2 = x[image, top + 2, column, k]
+            d3 = x[image, top + 3, column, k]
+            d4 = x[image, top + 4, column, k]
+            d5 = x[image, top + 5, column, k]
+            even, odd = d4 - four * d2, d3 - four * d1
+            even2, odd2 = d4 - d2, two * (d3 - d1)
+            band[q, 0, k] = four * (d0 - d2) + even2
+            band[q, 1, k] = even + odd
+            band[q, 2, k] = even - odd
+            band[q, 3, k] = even2 + odd2
+            band[q, 4, k] = even2 - odd2
+            band[q, 5, k] = four * (d1 - d3) + d5 - d3
+    for q in range(max(first, end), width):
+        band[q].fill(0)
 
 
 def _window_rows(band: Array, start: int, tiles: Array) -> None:
@@ -175,25 +178,25 @@ def _block_columns(x: Array, image: int, top: int, band: Array) -> None:
     """A along each column of 4 pixels; columns outside are 0."""
     width, _, c = band.shape
     two, four = x.dtype.type(2), x.dtype.type(4)
-    for q in range(width):
-        if q < x.shape[2]:
-            for k in range(c):
-                d0 = x[image, top, q, k]
-                d1 = x[image, top + 1, q, k]
-                d2 = x[image, top + 2, q, k]
-                d3 = x[image, top + 3, q, k]
-                even, odd = d0 + d2, d1 + d3
-                even2, odd2 = d0 + four * d2, two * (d1 + four * d3)
-                band[q, 0, k] = d0
-                band[q, 1, k] = even + odd
-                band[q, 2, k] = even - odd
-                band[q, 3, k] = even2 + odd2
-                band[q, 4, k] = even2 - odd2
-                band[q, 5, k] = d3
-        else:
-            for i in range(6):
-                for k in range(c):
-                    band[q, i, k] = 0
+    inside = min(width, x.shape[2])
+    # Numbers from an array: a compiler that knew them would look for overlaps of what is read and
+    # written over all columns at once, find some, and make no vectors.
+    for q in np.arange(inside):
+        for k in range(c):
+            d0 = x[image, top, q, k]
+            d1 = x[image, top + 1, q, k]
+            d2 = x[image, top + 2, q, k]
+            d3 = x[image, top + 3, q, k]
+            even, odd = d0 + d2, d1 + d3
+            even2, odd2 = d0 + four * d2, two * (d1 + four * d3)
+            band[q, 0, k] = d0
+            band[q, 1, k] = even + odd
+            band[q, 2, k] = even - odd
+            band[q, 3, k] = even2 + odd2
+            band[q, 4, k] = even2 - odd2
+            band[q, 5, k] = d3
+    for q in range(inside, width):
+        band[q].fill(0)
 
 
 def _block_rows(band: Array, start: int, tiles: Array) -> None:

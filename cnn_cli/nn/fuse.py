@@ -1,0 +1,66 @@
+"""Changes to a network that compiled kernels gain by; the arithmetic stays the same.
+
+Nodes keep their places and names, so that parameters, running statistics and random numbers of one
+graph are those of the other.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from dataclasses import replace
+
+from cnn_cli.nn.graph import IMAGE, Graph
+from cnn_cli.nn.kernels.loops.activation import GELU, RELU, SILU
+from cnn_cli.nn.kernels.paths import Backend
+from cnn_cli.nn.layers.conv import Conv
+from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
+from cnn_cli.nn.layers.shape import Identity
+
+ACTIVATIONS = {"relu": RELU, "silu": SILU, "gelu": GELU}
+
+
+def choose_paths(graph: Graph, backend: Backend) -> Graph:
+    """Put each convolution on the path that is fastest with the kernels of `backend`."""
+    nodes = [
+        replace(node, layer=node.layer.for_backend(backend))
+        if isinstance(node.layer, Conv)
+        else node
+        for node in graph.nodes
+    ]
+    return replace(graph, nodes=tuple(nodes))
+
+
+def fuse_graph(graph: Graph) -> Graph:
+    """Give each activation to the normalization whose only reader it is.
+
+    One pass does both then. Neither the normalized values are kept for the backward pass nor the
+    activation's output for itself: both are computed again from the normalization's input. An
+    `Identity` stays where the activation was. `graph` is left as it is.
+    """
+    readers = [0] * len(graph.nodes)
+    for node in graph.nodes:
+        for tensor in node.inputs:
+            if tensor != IMAGE:
+                readers[tensor] += 1
+    nodes = list(graph.nodes)
+    for node in graph.nodes:
+        before, activation = node.inputs[0], ACTIVATIONS.get(node.layer.kind)
+        if activation is None or before == IMAGE or readers[before] != 1:
+            continue
+        layer = graph.nodes[before].layer
+        if isinstance(layer, BatchNorm | GroupNorm):
+            fused = copy(layer)
+            fused.activation = activation
+            nodes[before] = replace(graph.nodes[before], layer=fused)
+            nodes[node.index] = replace(node, layer=Identity(node.layer.in_shape))
+    return replace(graph, nodes=tuple(nodes))
+
+
+def kernel_kinds(graph: Graph) -> set[str]:
+    """Kinds of layers and paths of convolutions: what `load_backend` compiles kernels for.
+
+    Those of single activations too, which prediction calls where it folds a batchnorm into the
+    convolution before it.
+    """
+    layers = [node.layer for node in choose_paths(graph, "fast").nodes]
+    return {layer.kind for layer in layers} | {layer.path for layer in layers if layer.path}

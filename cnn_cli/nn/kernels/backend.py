@@ -1,0 +1,98 @@
+"""The kernels that layers call, in NumPy or compiled, behind one interface."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from importlib.util import find_spec
+from typing import ClassVar
+
+from cnn_cli.errors import UsageError
+from cnn_cli.nn.kernels import activation, depthwise, im2col, norm, pool, winograd
+from cnn_cli.nn.kernels.paths import Backend
+
+
+class Kernels:
+    """What layers compute with, as `ctx.kernels`; here the NumPy forms.
+
+    Attributes:
+        name: `numpy` or `fast`, as `--backend` names it.
+        fuses: a normalization with its activation costs less than one after the other.
+        note: a line for the user about how the kernels were come by, if there is one.
+    """
+
+    name: ClassVar[Backend] = "numpy"
+    fuses: ClassVar[bool] = False
+
+    def __init__(self, note: str | None = None) -> None:
+        self.note = note
+
+    relu = staticmethod(activation.relu)
+    relu_backward = staticmethod(activation.relu_backward)
+    leaky_relu = staticmethod(activation.leaky_relu)
+    leaky_relu_backward = staticmethod(activation.leaky_relu_backward)
+    silu = staticmethod(activation.silu)
+    silu_backward = staticmethod(activation.silu_backward)
+    gelu = staticmethod(activation.gelu)
+    gelu_backward = staticmethod(activation.gelu_backward)
+
+    moments = staticmethod(norm.moments)
+    normalize = staticmethod(norm.normalize)
+    gradient_sums = staticmethod(norm.gradient_sums)
+    normalize_backward = staticmethod(norm.normalize_backward)
+
+    max_pool = staticmethod(pool.max_pool)
+    max_pool_backward = staticmethod(pool.max_pool_backward)
+    avg_pool = staticmethod(pool.avg_pool)
+    avg_pool_backward = staticmethod(pool.avg_pool_backward)
+
+    depthwise_forward = staticmethod(depthwise.forward)
+    depthwise_weight_gradient = staticmethod(depthwise.weight_gradient)
+    depthwise_input_gradient = staticmethod(depthwise.input_gradient)
+    col2im = staticmethod(im2col.col2im)
+    winograd: winograd.Transforms = winograd.NUMPY
+
+
+NUMPY = Kernels()
+
+
+def numpy_kernels() -> Kernels:
+    """The NumPy forms."""
+    return NUMPY
+
+
+def load_backend(
+    name: str,
+    *,
+    dtype: str = "float32",
+    kinds: Iterable[str] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Kernels:
+    """The kernels of a backend, compiled where that is asked for.
+
+    Args:
+        name: `numpy`; `fast`; or `auto`, which is `fast` where numba is installed.
+        dtype: of activations. Kernels for another one are compiled when they are first called.
+        kinds: `fuse.kernel_kinds` of the network, whose kernels alone are then compiled ahead;
+            all by default.
+        say: told, before it takes its time, that kernels are compiled.
+
+    Returns:
+        Compiled kernels, or where numba fails or nothing can be cached the NumPy forms, with a
+        note that says why.
+
+    Raises:
+        UsageError: `fast` without numba.
+    """
+    if name == "numpy":
+        return numpy_kernels()
+    if find_spec("numba") is None:
+        if name == "auto":
+            return numpy_kernels()
+        rule = "needs numba; install it with pip install 'cnn-cli[fast]'"
+        raise UsageError("--backend fast", rule)
+    from cnn_cli.nn.kernels.compiled import CannotCompileError, fast_kernels
+
+    try:
+        return fast_kernels(dtype, kinds, say)
+    except CannotCompileError as error:
+        return Kernels(f"plain NumPy, no compiled kernels: {error}")

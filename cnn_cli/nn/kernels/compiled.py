@@ -1,0 +1,202 @@
+"""The loops compiled by numba: once for this machine, then taken from the user's cache folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import warnings
+from collections.abc import Callable, Iterable
+from hashlib import sha256
+from pathlib import Path
+from time import perf_counter
+from types import FunctionType
+from typing import Any
+
+from cnn_cli.errors import reason
+from cnn_cli.nn.kernels import loops
+from cnn_cli.nn.kernels.fast import Loop, LoopKernels
+from cnn_cli.nn.kernels.loops import activation, depthwise, im2col, norm, pool, winograd
+from cnn_cli.system import user_cache_folder
+
+Signatures = tuple[tuple[Callable[..., Any], str], ...]
+
+ACTIVATION: Signatures = (
+    (activation.activate, "x1 x1 i"),
+    (activation.activate_backward, "x1 x1 i"),
+)
+# What is compiled ahead for each kind of layer and path of a convolution. x, d and u are arrays,
+# C-contiguous, of activations, float64 and uint8, with so many dimensions; i is a whole number, p a
+# pair of them, f a float.
+SIGNATURES: dict[str, Signatures] = {
+    "relu": ACTIVATION,
+    "silu": ACTIVATION,
+    "gelu": ACTIVATION,
+    "leaky_relu": (
+        (activation.leaky_relu, "x1 f x1"),
+        (activation.leaky_relu_backward, "x1 x1 f"),
+    ),
+    "batchnorm": (
+        (norm.moments, "x3 d2 d2"),
+        (norm.normalize, "x3 d2 d2 x1 x1 i x3"),
+        (norm.gradient_sums, "x3 x3 d2 d2 x1 x1 i d3"),
+        (norm.normalize_backward, "x3 x3 d2 d2 x1 d2 d2"),
+    ),
+    "maxpool": (
+        (pool.max_pool, "x4 p p p x4 u4"),
+        (pool.max_pool_2x2, "x4 p x4 u4"),
+        (pool.max_pool_backward, "x4 u4 p p p x4"),
+        (pool.max_pool_backward_2x2, "x4 u4 p x4"),
+    ),
+    "avgpool": (
+        (pool.avg_pool, "x4 p p p x3 x4"),
+        (pool.avg_pool_backward, "x4 p p p x3 x4"),
+    ),
+    "im2col": ((im2col.col2im, "x7 p p p i x4"),),
+    "winograd": (
+        (winograd.window_transform, "x4 i i x5 x1"),
+        (winograd.block_transform, "x4 i x5 x1"),
+        (winograd.output_transform, "x5 x4 i x1"),
+    ),
+    "depthwise": (
+        (depthwise.forward, "x4 x4 p p p x4"),
+        (depthwise.weight_gradient, "x4 x4 p p p x4"),
+        (depthwise.input_gradient, "x4 x4 p p p x4"),
+    ),
+}
+SIGNATURES["groupnorm"] = SIGNATURES["batchnorm"]
+
+
+class CannotCompileError(Exception):
+    """Why there are no compiled kernels, in a line."""
+
+
+def fast_kernels(
+    dtype: str = "float32",
+    kinds: Iterable[str] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> LoopKernels:
+    """Kernels compiled for this machine; arguments as in `backend.load_backend`.
+
+    Raises:
+        CannotCompileError: numba failed, or there is no folder to keep what it makes.
+    """
+    started = perf_counter()
+    folder = _cache_folder()
+    chosen = SIGNATURES if kinds is None else {kind: SIGNATURES.get(kind, ()) for kind in kinds}
+    signatures = tuple(dict.fromkeys(pair for pairs in chosen.values() for pair in pairs))
+    if say is not None and not any(folder.iterdir()):
+        say("compiling kernels, once")
+    try:
+        with warnings.catch_warnings():  # numba's, about its own code
+            warnings.simplefilter("ignore")
+            try:
+                compiler = Compiler(folder)
+                compiled = compiler.ahead(signatures, dtype)
+            except Exception:  # of any kind, if what was in the cache is damaged
+                shutil.rmtree(folder, ignore_errors=True)
+                compiler = Compiler(_cache_folder())
+                compiled = compiler.ahead(signatures, dtype)
+    except CannotCompileError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [""]
+        raise CannotCompileError(f"numba failed ({type(error).__name__}: {lines[0]})") from error
+    seconds = perf_counter() - started
+    return LoopKernels(compiler, f"compiled kernels, once: {seconds:.0f} s" if compiled else None)
+
+
+def _cache_folder() -> Path:
+    """A folder for what is compiled of these very loops.
+
+    Raises:
+        CannotCompileError: it cannot be made or written, or others can write to it.
+    """
+    top = user_cache_folder()
+    folder = top / "numba" / version()
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            raise CannotCompileError(f"{folder} cannot be written")
+        # Code is run from there: whoever can write to it chooses what.
+        ours = _only_ours(folder, stat.S_IWGRP | stat.S_IWOTH)
+        if not (ours and _only_ours(folder.parent, stat.S_IWOTH) and _only_ours(top, stat.S_IWOTH)):
+            raise CannotCompileError(f"others can write to {folder}")
+    except OSError as error:
+        raise CannotCompileError(f"{folder} cannot be made ({reason(error)})") from error
+    return folder
+
+
+def version() -> str:
+    """A name for the loops as they are: numba sees changes of one file only."""
+    sources = sorted(Path(loops.__file__).parent.glob("*.py"))
+    return sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
+
+
+def _only_ours(folder: Path, modes: int) -> bool:
+    status = folder.stat()
+    return not hasattr(os, "getuid") or (
+        status.st_uid == os.getuid() and not status.st_mode & modes
+    )
+
+
+class Compiler:
+    """Makes a compiled function of a loop, and of the functions that it calls.
+
+    Args:
+        folder: for the cache.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import numba
+
+        self.folder = folder
+        self._numba = numba
+        self._compiled: dict[Callable[..., Any], Any] = {}
+
+    def __call__(self, loop: Loop, /) -> Loop:
+        """The loop's compiled form; compiling itself happens in `ahead`, or at its first call."""
+        found: Loop | None = self._compiled.get(loop)
+        if found is None:
+            found = self._compiled[loop] = self._cached(loop)
+        return found
+
+    def ahead(self, signatures: Iterable[tuple[Callable[..., Any], str]], dtype: str) -> bool:
+        """Compile, or fetch from the cache; whether anything was compiled."""
+        missed = False
+        for loop, signature in signatures:
+            dispatcher: Any = self(loop)
+            dispatcher.compile(tuple(self._type(code, dtype) for code in signature.split()))
+            missed |= bool(dispatcher.stats.cache_misses)
+        return missed
+
+    def _cached(self, loop: Callable[..., Any]) -> Any:
+        config = self._numba.config
+        elsewhere = config.CACHE_DIR
+        try:
+            config.CACHE_DIR = str(self.folder)  # read when the dispatcher is made
+            return self._dispatcher(loop, cache=True)
+        finally:
+            config.CACHE_DIR = elsewhere
+
+    def _dispatcher(self, loop: Callable[..., Any], *, cache: bool = False) -> Any:
+        assert isinstance(loop, FunctionType)
+        names = {}
+        for name in loop.__code__.co_names:
+            called = loop.__globals__.get(name)
+            if isinstance(called, FunctionType) and called.__module__.startswith(loops.__name__):
+                if called not in self._compiled:
+                    self._compiled[called] = self._dispatcher(called)
+                names[name] = self._compiled[called]
+        # The same code, which finds the compiled forms of what it calls.
+        linked = FunctionType(loop.__code__, loop.__globals__ | names, loop.__name__)
+        return self._numba.njit(
+            linked, nogil=True, cache=cache, error_model="numpy", fastmath={"contract"}
+        )
+
+    def _type(self, code: str, dtype: str) -> Any:
+        types = self._numba.types
+        if code in ("i", "f", "p"):
+            return {"i": types.int64, "f": types.float64, "p": types.UniTuple(types.int64, 2)}[code]
+        element = {"x": getattr(types, dtype), "d": types.float64, "u": types.uint8}[code[0]]
+        return types.Array(element, int(code[1:]), "C")

@@ -1,0 +1,234 @@
+"""The loops behind the interface of the kernels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, ClassVar, Protocol, TypeVar
+
+import numpy as np
+
+from cnn_cli.nn.kernels import geometry as sizes
+from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.kernels.geometry import Geometry
+from cnn_cli.nn.kernels.loops import activation, depthwise, im2col, norm, pool, winograd
+from cnn_cli.nn.kernels.loops.activation import GELU, RELU, SILU
+from cnn_cli.nn.kernels.norm import joined
+from cnn_cli.nn.kernels.paths import Backend
+from cnn_cli.nn.kernels.windows import Windows
+from cnn_cli.nn.kernels.winograd import Transforms
+from cnn_cli.nn.types import Array, Pair, Scratch
+
+Loop = TypeVar("Loop", bound=Callable[..., Any])
+
+
+class Compile(Protocol):
+    """Makes a fast function of a loop."""
+
+    def __call__(self, loop: Loop, /) -> Loop: ...
+
+
+def as_it_is(loop: Loop) -> Loop:
+    return loop
+
+
+class LoopKernels(Kernels):
+    """Kernels made of loops; what a loop does not gain, or cannot do, stays with NumPy.
+
+    Args:
+        compiled: makes a fast function of a loop. By default the loops run as they are, which is
+            slow: what the tests compare with.
+        note: see `Kernels`.
+    """
+
+    name: ClassVar[Backend] = "fast"
+    fuses: ClassVar[bool] = True
+
+    def __init__(self, compiled: Compile = as_it_is, note: str | None = None) -> None:
+        super().__init__(note)
+        self._activate = compiled(activation.activate)
+        self._activate_backward = compiled(activation.activate_backward)
+        self._leaky_relu = compiled(activation.leaky_relu)
+        self._leaky_relu_backward = compiled(activation.leaky_relu_backward)
+        self._moments = compiled(norm.moments)
+        self._normalize = compiled(norm.normalize)
+        self._gradient_sums = compiled(norm.gradient_sums)
+        self._normalize_backward = compiled(norm.normalize_backward)
+        self._max_pool = compiled(pool.max_pool)
+        self._max_pool_2x2 = compiled(pool.max_pool_2x2)
+        self._max_pool_backward = compiled(pool.max_pool_backward)
+        self._max_pool_backward_2x2 = compiled(pool.max_pool_backward_2x2)
+        self._avg_pool = compiled(pool.avg_pool)
+        self._avg_pool_backward = compiled(pool.avg_pool_backward)
+        self._depthwise_forward = compiled(depthwise.forward)
+        self._depthwise_weight_gradient = compiled(depthwise.weight_gradient)
+        self._depthwise_input_gradient = compiled(depthwise.input_gradient)
+        self._col2im = compiled(im2col.col2im)
+        self.winograd = Transforms(
+            compiled(winograd.window_transform),
+            compiled(winograd.block_transform),
+            compiled(winograd.output_transform),
+        )
+
+    def relu(self, x: Array, y: Array) -> None:
+        self._activate(x.reshape(-1), y.reshape(-1), RELU)
+
+    def relu_backward(self, dy: Array, y: Array, scratch: Scratch) -> None:
+        self._activate_backward(dy.reshape(-1), y.reshape(-1), RELU)
+
+    def leaky_relu(self, x: Array, slope: float, y: Array, scratch: Scratch) -> None:
+        self._leaky_relu(x.reshape(-1), slope, y.reshape(-1))
+
+    def leaky_relu_backward(self, dy: Array, y: Array, slope: float, scratch: Scratch) -> None:
+        self._leaky_relu_backward(dy.reshape(-1), y.reshape(-1), slope)
+
+    def silu(self, x: Array, y: Array, scratch: Scratch) -> None:
+        if _loops_can(SILU, x):
+            self._activate(x.reshape(-1), y.reshape(-1), SILU)
+        else:
+            Kernels.silu(x, y, scratch)
+
+    def silu_backward(self, dy: Array, x: Array, scratch: Scratch) -> None:
+        if _loops_can(SILU, x):
+            self._activate_backward(dy.reshape(-1), x.reshape(-1), SILU)
+        else:
+            Kernels.silu_backward(dy, x, scratch)
+
+    def gelu(self, x: Array, y: Array, scratch: Scratch) -> None:
+        if _loops_can(GELU, x):
+            self._activate(x.reshape(-1), y.reshape(-1), GELU)
+        else:
+            Kernels.gelu(x, y, scratch)
+
+    def gelu_backward(self, dy: Array, x: Array, scratch: Scratch) -> None:
+        if _loops_can(GELU, x):
+            self._activate_backward(dy.reshape(-1), x.reshape(-1), GELU)
+        else:
+            Kernels.gelu_backward(dy, x, scratch)
+
+    def moments(self, x: Array, scratch: Scratch) -> tuple[Array, Array]:
+        mean, m2 = np.empty((2, x.shape[0], x.shape[2]))
+        self._moments(joined(x), mean, m2)
+        return mean, m2
+
+    def normalize(
+        self,
+        x: Array,
+        mean: Array,
+        invstd: Array,
+        weight: Array,
+        bias: Array,
+        activation: int,
+        y: Array,
+        scratch: Scratch,
+    ) -> None:
+        if _loops_can(activation, x):
+            self._normalize(joined(x), mean, invstd, weight, bias, activation, joined(y))
+        else:
+            Kernels.normalize(x, mean, invstd, weight, bias, activation, y, scratch)
+
+    def gradient_sums(
+        self,
+        dy: Array,
+        x: Array,
+        mean: Array,
+        invstd: Array,
+        weight: Array,
+        bias: Array,
+        activation: int,
+        scratch: Scratch,
+    ) -> Array:
+        if not _loops_can(activation, x):
+            given = (mean, invstd, weight, bias, activation, scratch)
+            return Kernels.gradient_sums(dy, x, *given)
+        sums = np.empty((2, *mean.shape))
+        self._gradient_sums(joined(dy), joined(x), mean, invstd, weight, bias, activation, sums)
+        return sums
+
+    def normalize_backward(
+        self,
+        dy: Array,
+        x: Array,
+        mean: Array,
+        invstd: Array,
+        weight: Array,
+        mean_dy: Array,
+        mean_dy_xhat: Array,
+        scratch: Scratch,
+    ) -> None:
+        given = (mean, invstd, weight, mean_dy, mean_dy_xhat)
+        self._normalize_backward(joined(dy), joined(x), *given)
+
+    def max_pool(
+        self, x: Array, windows: Windows, y: Array, index: Array, scratch: Scratch
+    ) -> None:
+        if windows.kernel_size == (2, 2) and windows.inside:
+            self._max_pool_2x2(x, windows.stride, y, index)
+        else:
+            self._max_pool(x, *_place(windows), y, index)
+
+    def max_pool_backward(
+        self, dy: Array, index: Array, windows: Windows, dx: Array, scratch: Scratch
+    ) -> None:
+        if windows.kernel_size == (2, 2) and windows.inside and windows.disjoint:
+            if not windows.tiling:
+                dx.fill(0)
+            self._max_pool_backward_2x2(dy, index, windows.stride, dx)
+        else:
+            self._max_pool_backward(dy, index, *_place(windows), dx)
+
+    def avg_pool(self, x: Array, windows: Windows, areas: Array, y: Array) -> None:
+        self._avg_pool(x, *_place(windows), areas, y)
+
+    def avg_pool_backward(self, dy: Array, windows: Windows, areas: Array, dx: Array) -> None:
+        self._avg_pool_backward(dy, *_place(windows), areas, dx)
+
+    def depthwise_forward(
+        self, x: Array, weight: Array, geometry: Geometry, scratch: sizes.Scratch, y: Array
+    ) -> None:
+        if geometry.out_channels == x.shape[3]:
+            self._depthwise_forward(x, weight, *_taps(geometry), y)
+        else:
+            Kernels.depthwise_forward(x, weight, geometry, scratch, y)
+
+    def depthwise_weight_gradient(
+        self,
+        x: Array,
+        dy: Array,
+        geometry: Geometry,
+        scratch: sizes.Scratch,
+        dweight: Array,
+        fresh: bool,
+    ) -> None:
+        if geometry.out_channels != x.shape[3]:
+            Kernels.depthwise_weight_gradient(x, dy, geometry, scratch, dweight, fresh)
+            return
+        total = dweight if fresh else scratch("gradient", dweight.shape)
+        self._depthwise_weight_gradient(x, dy, *_taps(geometry), total)
+        if not fresh:
+            dweight += total
+
+    def depthwise_input_gradient(
+        self, dy: Array, weight: Array, geometry: Geometry, scratch: sizes.Scratch, dx: Array
+    ) -> None:
+        if geometry.out_channels == dx.shape[3]:
+            self._depthwise_input_gradient(dy, weight, *_taps(geometry), dx)
+        else:
+            Kernels.depthwise_input_gradient(dy, weight, geometry, scratch, dx)
+
+    def col2im(
+        self, columns: Array, start: Pair, stride: Pair, dilation: Pair, row: int, out: Array
+    ) -> None:
+        self._col2im(columns, start, stride, dilation, row, out)
+
+
+def _loops_can(activation: int, x: Array) -> bool:
+    """Whether the loops have the activation for numbers of x's type."""
+    return x.dtype == np.float32 or activation not in (SILU, GELU)
+
+
+def _place(windows: Windows) -> tuple[Pair, Pair, Pair]:
+    return windows.kernel_size, windows.stride, windows.padding
+
+
+def _taps(geometry: Geometry) -> tuple[Pair, Pair, Pair]:
+    return geometry.start, geometry.stride, geometry.dilation

@@ -1,0 +1,159 @@
+"""Normalization and activation in one pass: the same network, by name, memory and gradient."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnn_cli.config import validate_config
+from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.fuse import choose_paths, fuse_graph, kernel_kinds
+from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.init import initialize
+from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.kernels.loops.activation import GELU, NONE, RELU, SILU
+from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
+from cnn_cli.nn.loss import target_weights
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Array
+
+CONV = {"conv": {"out_channels": 6, "kernel_size": 3, "padding": 1}}
+LAYERS: list[Any] = [
+    CONV,
+    "batchnorm",
+    "relu",
+    {"residual": {"layers": [CONV, "batchnorm", "gelu", CONV, "batchnorm"]}},
+    "relu",
+    {"branches": [[CONV, {"groupnorm": 3}, "silu"], [CONV, "batchnorm", {"leaky_relu": 0.1}], []]},
+    "batchnorm",
+    {"dropout": 0.3},
+    "global_avgpool",
+    "batchnorm",
+    "silu",
+    {"linear": "classes"},
+]
+
+
+def network(layers: list[Any] = LAYERS) -> Graph:
+    config = validate_config({"model": {"layers": layers}}, "x")
+    return build_graph(config.model, (8, 8, 3), 4, "x")
+
+
+def test_an_activation_goes_to_the_normalization_whose_only_reader_it_is() -> None:
+    graph = network()
+    kinds = [(node.name, node.layer.kind) for node in graph.nodes]
+    fused = fuse_graph(graph)
+    activations = {
+        node.name: node.layer.activation
+        for node in fused.nodes
+        if isinstance(node.layer, BatchNorm | GroupNorm)
+    }
+    assert activations == {
+        "layers.1": RELU,
+        "layers.3.layers.1": GELU,
+        "layers.3.layers.4": NONE,  # read by the sum
+        "layers.5.0.1": SILU,
+        "layers.5.1.1": NONE,  # its reader is a leaky one
+        "layers.6": NONE,
+        "layers.9": SILU,
+    }
+    identities = [node.name for node in fused.nodes if node.layer.kind == "identity"]
+    assert identities == ["layers.2", "layers.3.layers.2", "layers.5.0.2", "layers.10"]
+    assert [(node.name, node.inputs) for node in fused.nodes] == [
+        (node.name, node.inputs) for node in graph.nodes
+    ]
+    assert [(node.name, node.layer.kind) for node in graph.nodes] == kinds
+    for node in graph.nodes:
+        assert getattr(node.layer, "activation", NONE) == NONE, "the graph was changed"
+
+
+def test_what_two_layers_read_stays_as_it_is() -> None:
+    graph = network(
+        [CONV, "batchnorm", {"residual": {"layers": ["relu"]}}, "flatten", {"linear": "classes"}]
+    )
+    assert [node.layer for node in fuse_graph(graph).nodes] == [n.layer for n in graph.nodes]
+
+
+def test_an_activation_of_the_image_stays() -> None:
+    graph = network(["relu", "flatten", {"linear": "classes"}])
+    assert [node.layer.kind for node in fuse_graph(graph).nodes] == ["relu", "flatten", "linear"]
+
+
+def test_paths_for_compiled_kernels() -> None:
+    wide = {"conv": {"out_channels": 16, "kernel_size": 3, "padding": 1}}
+    narrow = {"conv": {"out_channels": 9, "kernel_size": 3, "padding": 1}}
+    graph = network([wide, narrow, "relu", "flatten", {"linear": "classes"}])
+    paths = [node.layer.path for node in graph.nodes[:2]]
+    assert paths == ["im2col", "im2col"]
+    there = choose_paths(graph, "fast")
+    assert [node.layer.path for node in there.nodes[:2]] == ["im2col", "winograd"]
+    assert there.nodes[1].layer.prepared == (2, 36, 16, 9)
+    assert [node.layer.path for node in graph.nodes[:2]] == paths, "the graph was changed"
+    back = choose_paths(there, "numpy")
+    assert [(node.layer.path, node.layer.prepared) for node in back.nodes[:2]] == [
+        ("im2col", None),
+        ("im2col", None),
+    ]
+    expected = {"conv", "im2col", "winograd", "relu", "flatten", "linear"}
+    assert kernel_kinds(graph) == expected
+
+
+def train(kernels: Kernels, dtype: str, threads: int = 2) -> tuple[list[Any], list[int]]:
+    """What three steps make, and the memory held after each."""
+    graph = network()
+    params = Parameters(graph, dtype)
+    initialize(params, 0, "pytorch")
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((7, 8, 8, 3)).astype(dtype)
+    targets, divisor = target_weights(rng.integers(0, 4, 7), 4, dtype=dtype)
+    results: list[Any] = []
+    held = []
+    with Engine(graph, params, threads=threads, seed=3, kernels=kernels) as engine:
+        for step in range(3):
+            loss, logits = engine.train_step(x, targets, divisor, step=step)
+            results += [loss, logits.copy(), engine.gradient.copy(), params.flat_buffers.copy()]
+            params.flat -= 0.05 * engine.gradient
+            params.touch()
+            held.append(engine.nbytes)
+        results.append(engine.predict(x).copy())
+    return results, held
+
+
+@pytest.mark.parametrize("name", ["loops", "fast"])
+def test_training_is_that_of_numpy(backend: Callable[[str], Kernels], name: str) -> None:
+    expected, _ = train(backend("numpy"), "float64")
+    for threads in (1, 2):
+        results, held = train(backend(name), "float64", threads)
+        for ours, theirs in zip(results, expected, strict=True):
+            np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-11)
+        assert held[1] == held[2], "a later step allocates"
+
+
+def test_float32_training_stays_close(backend: Callable[[str], Kernels]) -> None:
+    exact, _ = train(backend("numpy"), "float64")
+    for ours, theirs in zip(train(backend("fast"), "float32")[0], exact, strict=True):
+        limit = 1e-4 * float(np.abs(theirs).max())
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=limit)
+
+
+def test_the_same_bits_every_time(backend: Callable[[str], Kernels]) -> None:
+    first, second = (train(backend("fast"), "float32")[0] for _ in range(2))
+    for ours, theirs in zip(first, second, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+
+
+def test_fusing_takes_less_memory(backend: Callable[[str], Kernels]) -> None:
+    layers = [CONV, "batchnorm", "gelu", CONV, "batchnorm", "gelu", {"linear": "classes"}]
+    held = []
+    for kernels in (backend("numpy"), backend("fast")):
+        graph = network(layers)
+        params = Parameters(graph, "float32")
+        x: Array = np.zeros((64, 8, 8, 3), np.float32)
+        targets, divisor = target_weights(np.zeros(64, np.int64), 4)
+        with Engine(graph, params, kernels=kernels) as engine:
+            engine.train_step(x, targets, divisor)
+            held.append(engine.nbytes)
+    assert held[1] < 0.85 * held[0]

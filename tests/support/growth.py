@@ -1,0 +1,44 @@
+"""Runs a command line and prints how much memory it held as it went on: bytes, as JSON.
+
+The first number is after a third of what there is to do, the second at the end.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from cnn_cli.cli import predict
+from cnn_cli.cli.main import run
+from cnn_cli.nn.engine import Engine
+
+STATM = Path("/proc/self/statm")
+
+
+def resident() -> int:
+    """Bytes of memory that the process holds now."""
+    return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def watch(owner: Any, name: str, held: list[int]) -> None:
+    """Note down the memory after each call."""
+    original = getattr(owner, name)
+
+    def call(*arguments: Any, **options: Any) -> Any:
+        result = original(*arguments, **options)
+        held.append(resident())
+        return result
+
+    setattr(owner, name, call)
+
+
+if __name__ == "__main__":
+    held: list[int] = []
+    watch(Engine, "train_step", held)
+    watch(predict, "_predict", held)
+    code = run(sys.argv[1:])
+    third = len(held) // 3
+    print(json.dumps([code, len(held), max(held[:third]), max(held[third:])]))
