@@ -16,6 +16,9 @@ from cnn_cli.data.resize import Box, Mode, scaled
 
 T = TypeVar("T")
 
+LARGE = 1_000_000
+"""Pixels from which on it is done: smaller ones are soon decoded, and keep torchvision's values."""
+
 GAP = 2
 FACTORS: tuple[int, ...] = (8, 4, 2)
 
@@ -40,6 +43,8 @@ def draft(
         Where in what is decoded, once it is turned, the picture lies: its edges may go through a
         pixel. None where nothing changes.
     """
+    if image.width * image.height < LARGE:
+        return None
     if not image.quantization:  # lossless, which has no DCT to scale
         return None
     turns = orientation in TRANSPOSED

@@ -26,6 +26,12 @@ def scene(height: int, width: int) -> Image.Image:
     return Image.fromarray(np.stack([red, green, blue], axis=2).astype(np.uint8))
 
 
+@pytest.fixture(autouse=True)
+def any_size_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So that small pictures serve the tests."""
+    monkeypatch.setattr(draft, "LARGE", 0)
+
+
 def jpeg(image: Image.Image, **options: object) -> bytes:
     return encoded(image, "JPEG", quality=92, **options)
 
@@ -185,3 +191,13 @@ def test_the_limit_holds_for_the_size_of_the_file(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 39_999)
     with pytest.raises(ImageError, match="Got 40000 pixels"):
         load_image(jpeg(scene(200, 200)), COLOUR)
+
+
+def test_less_than_a_million_pixels_are_decoded_whole(
+    monkeypatch: pytest.MonkeyPatch, asked: list[int]
+) -> None:
+    monkeypatch.setattr(draft, "LARGE", 200 * 200)
+    for side, factors in ((199, []), (200, [4])):
+        asked.clear()
+        load_image(jpeg(Image.fromarray(noise(side, side, 3))), Preprocess(16, 16, 3, "squash"))
+        assert asked == factors
