@@ -1,8 +1,8 @@
 """The config: YAML in, frozen pydantic models out, and every message about it."""
 
+from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import (
     BranchesConfig,
-    LayerConfig,
     RepeatConfig,
     ResidualConfig,
 )

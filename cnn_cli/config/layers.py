@@ -6,86 +6,50 @@ enough, ``maxpool: 2``: a lone value is the first argument.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Discriminator,
     Field,
     Tag,
-    model_serializer,
     model_validator,
 )
 
+from cnn_cli.config.activations import (
+    ELUConfig,
+    GELUConfig,
+    HardSigmoidConfig,
+    HardSwishConfig,
+    LeakyReLUConfig,
+    PReLUConfig,
+    ReLU6Config,
+    ReLUConfig,
+    SELUConfig,
+    SigmoidConfig,
+    SiLUConfig,
+    SoftplusConfig,
+    SoftsignConfig,
+    TanhConfig,
+)
 from cnn_cli.config.fields import (
     Above0,
     Count,
     Flag,
-    Frozen,
-    NotBelow0,
     Pair,
     PairOrZero,
     Share,
     broken,
     must,
-    once,
 )
-
-LayerName = Annotated[
-    str,
-    Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=100),
-    must("a name of letters, digits, '_' and '-'"),
-]
-
-
-class LayerConfig(Frozen):
-    """What every layer may carry.
-
-    Attributes:
-        kind: its word in the config.
-        name: stands for the layer wherever one is named; by default its path of positions.
-    """
-
-    kind: ClassVar[str]
-
-    name: LayerName | None = None
-
-    @model_validator(mode="before")
-    @classmethod
-    def _unwrap(cls, value: Any) -> Any:
-        """Turn the three ways of writing a layer into a mapping of arguments."""
-        if isinstance(value, str):
-            return {}
-        if not (isinstance(value, dict) and list(value) == [cls.kind]):
-            return value
-        arguments = value[cls.kind]
-        if arguments is None:
-            return {}
-        if isinstance(arguments, dict):
-            return arguments
-        first = cls.first_argument()
-        if first is None:
-            raise broken("takes no argument but name")
-        return {first: arguments}
-
-    @model_serializer(mode="plain")
-    def _wrap(self) -> dict[str, Any]:
-        arguments = {key: once(getattr(self, key)) for key in type(self).model_fields}
-        if self.name is None:
-            del arguments["name"]
-        return {self.kind: arguments}
-
-    @classmethod
-    def first_argument(cls) -> str | None:
-        """The argument that a lone value stands for."""
-        return next((field for field in cls.model_fields if field != "name"), None)
-
-    def arguments(self) -> dict[str, Any]:
-        """What the layer's class takes, apart from the input's shape."""
-        return {key: getattr(self, key) for key in type(self).model_fields if key != "name"}
+from cnn_cli.config.layer import LayerConfig
 
 
 class ConvConfig(LayerConfig):
-    """2-D convolution; `same` keeps the size, an odd row or column of padding at the end."""
+    """2-D convolution.
+
+    With padding `same` the output is the input divided by the stride, rounded up, as in
+    TensorFlow; an odd row or column of padding is at the end.
+    """
 
     kind = "conv"
     out_channels: Count
@@ -97,12 +61,6 @@ class ConvConfig(LayerConfig):
     dilation: Pair = (1, 1)
     groups: Count = 1
     bias: Flag = True
-
-    @model_validator(mode="after")
-    def _same_needs_stride_1(self) -> ConvConfig:
-        if self.padding == "same" and self.stride != (1, 1):
-            raise broken("padding 'same' requires stride 1")
-        return self
 
 
 class BatchNormConfig(LayerConfig):
@@ -119,31 +77,6 @@ class GroupNormConfig(LayerConfig):
     kind = "groupnorm"
     num_groups: Count
     eps: Above0 = 1e-5
-
-
-class ReLUConfig(LayerConfig):
-    """max(0, x)."""
-
-    kind = "relu"
-
-
-class LeakyReLUConfig(LayerConfig):
-    """x above 0, negative_slope x below."""
-
-    kind = "leaky_relu"
-    negative_slope: NotBelow0 = 0.01
-
-
-class SiLUConfig(LayerConfig):
-    """x times its sigmoid."""
-
-    kind = "silu"
-
-
-class GELUConfig(LayerConfig):
-    """x times the normal distribution's function of x (the exact one)."""
-
-    kind = "gelu"
 
 
 class _PoolConfig(LayerConfig):
@@ -212,6 +145,18 @@ class ResidualConfig(LayerConfig):
     shortcut: tuple[AnyLayer, ...] | None = None
 
 
+class SqueezeExciteConfig(LayerConfig):
+    """Each channel times a number from 0 to 1 found from all channels' means (Hu et al. 2017)."""
+
+    kind = "squeeze_excite"
+    squeeze_channels: Count
+    activation: Annotated[
+        Literal["relu", "silu", "gelu", "relu6", "hardswish"],
+        must("relu, silu, gelu, relu6 or hardswish"),
+    ] = "relu"
+    gate: Annotated[Literal["sigmoid", "hardsigmoid"], must("sigmoid or hardsigmoid")] = "sigmoid"
+
+
 class BranchesConfig(LayerConfig):
     """Several lists of layers side by side, concatenated along the channels."""
 
@@ -237,12 +182,23 @@ LAYER_KINDS: dict[str, type[LayerConfig]] = {
         LeakyReLUConfig,
         SiLUConfig,
         GELUConfig,
+        ReLU6Config,
+        HardSwishConfig,
+        SigmoidConfig,
+        HardSigmoidConfig,
+        TanhConfig,
+        ELUConfig,
+        SELUConfig,
+        SoftplusConfig,
+        SoftsignConfig,
+        PReLUConfig,
         MaxPoolConfig,
         AvgPoolConfig,
         GlobalAvgPoolConfig,
         FlattenConfig,
         DropoutConfig,
         LinearConfig,
+        SqueezeExciteConfig,
         ResidualConfig,
         BranchesConfig,
         RepeatConfig,
@@ -266,12 +222,23 @@ AnyLayer = Annotated[
     | Annotated[LeakyReLUConfig, Tag("leaky_relu")]
     | Annotated[SiLUConfig, Tag("silu")]
     | Annotated[GELUConfig, Tag("gelu")]
+    | Annotated[ReLU6Config, Tag("relu6")]
+    | Annotated[HardSwishConfig, Tag("hardswish")]
+    | Annotated[SigmoidConfig, Tag("sigmoid")]
+    | Annotated[HardSigmoidConfig, Tag("hardsigmoid")]
+    | Annotated[TanhConfig, Tag("tanh")]
+    | Annotated[ELUConfig, Tag("elu")]
+    | Annotated[SELUConfig, Tag("selu")]
+    | Annotated[SoftplusConfig, Tag("softplus")]
+    | Annotated[SoftsignConfig, Tag("softsign")]
+    | Annotated[PReLUConfig, Tag("prelu")]
     | Annotated[MaxPoolConfig, Tag("maxpool")]
     | Annotated[AvgPoolConfig, Tag("avgpool")]
     | Annotated[GlobalAvgPoolConfig, Tag("global_avgpool")]
     | Annotated[FlattenConfig, Tag("flatten")]
     | Annotated[DropoutConfig, Tag("dropout")]
     | Annotated[LinearConfig, Tag("linear")]
+    | Annotated[SqueezeExciteConfig, Tag("squeeze_excite")]
     | Annotated[ResidualConfig, Tag("residual")]
     | Annotated[BranchesConfig, Tag("branches")]
     | Annotated[RepeatConfig, Tag("repeat")],

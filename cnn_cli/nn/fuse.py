@@ -10,13 +10,13 @@ from copy import copy
 from dataclasses import replace
 
 from cnn_cli.nn.graph import IMAGE, Graph
-from cnn_cli.nn.kernels.loops.activation import GELU, RELU, SILU
+from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, RELU, RELU6, SILU
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
 from cnn_cli.nn.layers.shape import Identity
 
-ACTIVATIONS = {"relu": RELU, "silu": SILU, "gelu": GELU}
+ACTIVATIONS = {"relu": RELU, "silu": SILU, "gelu": GELU, "relu6": RELU6, "hardswish": HARDSWISH}
 
 
 def choose_paths(graph: Graph, backend: Backend) -> Graph:

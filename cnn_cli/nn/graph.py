@@ -10,21 +10,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import (
     AnyLayer,
     BatchNormConfig,
     BranchesConfig,
     ConvConfig,
-    LayerConfig,
     LinearConfig,
     RepeatConfig,
     ResidualConfig,
+    SqueezeExciteConfig,
 )
 from cnn_cli.config.models import ModelConfig
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.layers import LAYERS
 from cnn_cli.nn.layers.base import Layer, ShapeError
-from cnn_cli.nn.layers.merge import Add, Concat
+from cnn_cli.nn.layers.merge import Add, Concat, Excite
 from cnn_cli.nn.types import Pair, Shape
 
 IMAGE = -1
@@ -124,6 +125,8 @@ class _Builder:
                 return x
             case ResidualConfig():
                 return self._residual(layer, x, name, place, copies)
+            case SqueezeExciteConfig():
+                return self._squeeze_excite(layer, x, name, place)
             case BranchesConfig():
                 ends = [
                     self.chain(branch, x, f"{name}.{i}", f"{place}[{i}]", copies)
@@ -146,6 +149,22 @@ class _Builder:
         end = self.chain(shortcut, x, f"{name}.shortcut", f"{place}.shortcut", copies)
         ends = [branch, end]
         return self._node(Add, [self.shape(tensor) for tensor in ends], {}, ends, name, place)
+
+    def _squeeze_excite(self, layer: SqueezeExciteConfig, x: int, name: str, place: str) -> int:
+        """A number a channel, found from all channels' means, that the map is multiplied by."""
+        channels, squeezed = self.shape(x)[-1], layer.squeeze_channels
+        end = x
+        for part, kind, arguments in (
+            ("pool", "global_avgpool", {}),
+            ("reduce", "linear", {"out_features": squeezed}),
+            ("activation", layer.activation, {}),
+            ("expand", "linear", {"out_features": channels}),
+            ("gate", layer.gate, {}),
+        ):
+            inputs, where = self.shape(end), f"{name}.{part}"
+            end = self._node(LAYERS[kind], inputs, arguments, [end], where, place)
+        ends = [x, end]
+        return self._node(Excite, [self.shape(tensor) for tensor in ends], {}, ends, name, place)
 
     def _default_shortcut(self, layer: ResidualConfig, x: int, branch: int) -> tuple[AnyLayer, ...]:
         """Identity, or a projection where the shapes differ (He et al. 2015, option B)."""

@@ -20,7 +20,7 @@ def initialize(params: Parameters, seed: int, scheme: Literal["pytorch", "kaimin
         seed: `train.seed`.
         scheme: `pytorch`: weights and biases uniform within 1/sqrt(fan_in), as PyTorch's Conv2d
             and Linear. `kaiming`: weights normal with variance 2/fan_in (He et al. 2015,
-            equation 10), biases 0. Scales start at 1 and shifts at 0 in both.
+            equation 10), biases 0. Scales start at 1, shifts at 0 and slopes at 1/4 in both.
     """
     for node in params.graph.nodes:
         for number, spec in enumerate(node.layer.params):
@@ -34,6 +34,8 @@ def _draw(spec: ParamSpec, rng: np.random.Generator, scheme: str) -> Array | flo
     match spec.role, scheme:
         case "scale", _:
             return 1.0
+        case "slope", _:
+            return 0.25
         case ("shift", _) | ("bias", "kaiming"):
             return 0.0
         case "weight", "kaiming":

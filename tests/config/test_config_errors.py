@@ -78,13 +78,21 @@ LAYERS = [
         f"[0].conv.padding: {PADDING} Got -1.",
     ),
     (
-        "conv: {out_channels: 8, kernel_size: 3, padding: same, stride: 2}",
-        "[0].conv: padding 'same' requires stride 1.",
-    ),
-    (
         "conv: {out_channels: 8, kernel_size: 3, bias: 1}",
         "[0].conv.bias: must be true or false. Got 1.",
     ),
+    ("elu: 0", "[0].elu.alpha: must be a number above 0. Got 0."),
+    ("prelu: 0", "[0].prelu.num_parameters: must be a whole number above 0. Got 0."),
+    ("squeeze_excite", "[0].squeeze_excite.squeeze_channels: is required."),
+    (
+        "squeeze_excite: {squeeze_channels: 8, activation: tanh}",
+        "[0].squeeze_excite.activation: must be relu, silu, gelu, relu6 or hardswish. Got 'tanh'.",
+    ),
+    (
+        "squeeze_excite: {squeeze_channels: 8, gate: relu}",
+        "[0].squeeze_excite.gate: must be sigmoid or hardsigmoid. Got 'relu'.",
+    ),
+    ("relu7", "[0]: no such layer. Did you mean 'relu'? Got 'relu7'."),
     ("relu: 3", "[0].relu: takes no argument but name."),
     ("relu: {slope: 3}", "[0].relu.slope: unknown key."),
     (

@@ -13,6 +13,8 @@ from cnn_cli.config import Config, config_text, load_config, plain_config, valid
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.yaml12 import parse_yaml
 
+PLAIN = ["relu", "silu", "gelu", "relu6", "hardswish", "sigmoid", "hardsigmoid", "tanh", "selu"]
+PLAIN += ["softplus", "softsign", "global_avgpool", "flatten"]
 counts = st.integers(1, 2**31 - 1)
 wholes = st.integers(0, 2**31 - 1)
 shares = st.floats(0, 1)
@@ -59,8 +61,16 @@ plain_layers = st.one_of(
     ),
     layer("batchnorm", eps=positive, momentum=shares),
     layer("groupnorm", {"num_groups": counts}, eps=positive),
-    st.sampled_from(["relu", "silu", "gelu", "global_avgpool", "flatten", "batchnorm"]),
+    st.sampled_from([*PLAIN, "batchnorm"]),
     layer("relu"),
+    layer("elu", alpha=positive),
+    layer("prelu", num_parameters=counts),
+    layer(
+        "squeeze_excite",
+        {"squeeze_channels": counts},
+        activation=st.sampled_from(["relu", "silu", "gelu", "relu6", "hardswish"]),
+        gate=st.sampled_from(["sigmoid", "hardsigmoid"]),
+    ),
     layer("leaky_relu", negative_slope=not_below_0),
     layer("maxpool", {"kernel_size": st.just(4)}, stride=pairs, padding=st.integers(0, 2)),
     layer(
@@ -230,8 +240,15 @@ def test_defaults_are_those_of_the_contract() -> None:
         ),
         ("avgpool", {"kernel_size": 2}, {"stride": (2, 2), "count_include_pad": True}),
         ("dropout", {}, {"p": 0.5}),
+        ("elu", {}, {"alpha": 1.0}),
+        ("prelu", {}, {"num_parameters": 1}),
+        (
+            "squeeze_excite",
+            {"squeeze_channels": 4},
+            {"activation": "relu", "gate": "sigmoid"},
+        ),
         ("linear", {"out_features": 3}, {"bias": True}),
-        *[(kind, {}, {}) for kind in ("relu", "silu", "gelu", "global_avgpool", "flatten")],
+        *[(kind, {}, {}) for kind in PLAIN],
     ],
 )
 def test_layers_have_torch_defaults(

@@ -1,4 +1,4 @@
-"""Writes the golden files: `python tests/golden/make.py`, with PyTorch installed.
+"""Writes the golden files: `python tests/golden/make.py [NAME...]`, with PyTorch installed.
 
 Each file holds a network's first weights, a batch, and what PyTorch makes of them in float64: the
 logits in evaluation and in training, the loss, every gradient, ten training losses, and all
@@ -8,6 +8,7 @@ files and needs no PyTorch.
 
 from __future__ import annotations
 
+import sys
 import zlib
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,7 @@ def make_optimizer(config: dict[str, Any], twin: nn.Module) -> torch.optim.Optim
 
 
 if __name__ == "__main__":
-    for name, case in CASES.items():
+    for name in sys.argv[1:] or CASES:
+        case = CASES[name]
         np.savez_compressed(HERE / f"{name}.npz", **make(name, case))
         print(f"{name}.npz: {(HERE / f'{name}.npz').stat().st_size:,} bytes")

@@ -124,6 +124,65 @@ CASES: dict[str, Case] = {
             {"linear": "classes"},
         ],
     ),
+    "mobile": Case(
+        [
+            _conv(8, 3, stride=2, padding="same", bias=False),
+            {"batchnorm": {"eps": 1e-3}},
+            "relu6",
+            _conv(8, [2, 5], stride=[3, 2], padding="same", dilation=[2, 1]),
+            "hardswish",
+            {
+                "residual": {
+                    "layers": [
+                        _conv(12, 1, bias=False),
+                        "batchnorm",
+                        "hardswish",
+                        _conv(12, 3, padding="same", groups=12),
+                        {"squeeze_excite": {"squeeze_channels": 5, "name": "squeeze"}},
+                        _conv(8, 1),
+                    ]
+                }
+            },
+            _conv(6, 1),
+            "batchnorm",
+            "relu6",
+            _conv(6, 4, stride=2, padding="same", groups=6),
+            {
+                "squeeze_excite": {
+                    "squeeze_channels": 3,
+                    "activation": "silu",
+                    "gate": "hardsigmoid",
+                }
+            },
+            "tanh",
+            "global_avgpool",
+            {"linear": "classes"},
+        ],
+        in_shape=(17, 14, 3),
+    ),
+    "activations": Case(
+        [
+            _conv(6, 3, padding=1),
+            {"prelu": 6},
+            _conv(6, 1),
+            "sigmoid",
+            _conv(6, 1),
+            {"elu": 0.7},
+            _conv(6, 1),
+            "selu",
+            _conv(6, 1),
+            "softplus",
+            {"groupnorm": 3},
+            "softsign",
+            _conv(6, 1),
+            "prelu",
+            "hardsigmoid",
+            "global_avgpool",
+            {"linear": "classes"},
+        ],
+        in_shape=(5, 4, 3),
+        optimizer={"type": "adam", "lr": 0.01},
+    ),
     "branches": Case(
         [
             _conv(6, 3, padding=1),

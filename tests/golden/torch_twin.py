@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -68,6 +69,10 @@ class Twin(nn.Module):
             return nn.Sequential(*modules), x
         if kind == "residual":
             return self._residual(arguments, x, name, copies)
+        if kind == "squeeze_excite":
+            squeeze = _SqueezeExcite(x.shape[1], **arguments)
+            self.by_name |= {f"{name}.reduce": squeeze.reduce, f"{name}.expand": squeeze.expand}
+            return squeeze, _run(squeeze, x)
         if kind == "branches":
             branches = [
                 self._chain(branch, x, f"{name}.{i}", copies)[0]
@@ -117,6 +122,42 @@ class _Branches(nn.Module):
         return torch.cat([branch(x) for branch in self.branches], dim=1)
 
 
+class _HardSigmoid(nn.Module):
+    """PyTorch's own divides its gradient by a 6 in float32, whatever the type."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.relu6(x + 3) / 6
+
+
+class _SqueezeExcite(nn.Module):
+    def __init__(
+        self, channels: int, squeeze_channels: int, activation: str = "relu", gate: str = "sigmoid"
+    ) -> None:
+        super().__init__()
+        self.reduce = nn.Linear(channels, squeeze_channels)
+        self.expand = nn.Linear(squeeze_channels, channels)
+        self.activation = getattr(F, activation)
+        self.gate: nn.Module = _HardSigmoid() if gate == "hardsigmoid" else nn.Sigmoid()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        squeezed = self.activation(self.reduce(x.mean((2, 3))))
+        y: torch.Tensor = x * self.gate(self.expand(squeezed))[:, :, None, None]
+        return y
+
+
+class _SameConv(nn.Conv2d):
+    """With the padding of TensorFlow, which PyTorch has for a stride of 1 only."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        sides: list[int] = []
+        for axis in (1, 0):
+            size, stride = x.shape[2 + axis], self.stride[axis]
+            reach = self.dilation[axis] * (self.kernel_size[axis] - 1) + 1
+            total = max((math.ceil(size / stride) - 1) * stride + reach - size, 0)
+            sides += [total // 2, total - total // 2]
+        return super().forward(F.pad(x, sides))
+
+
 class _GlobalAvgPool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.adaptive_avg_pool2d(x, 1).flatten(1)
@@ -141,6 +182,8 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         "dropout": "p",
         "leaky_relu": "negative_slope",
         "groupnorm": "num_groups",
+        "elu": "alpha",
+        "prelu": "num_parameters",
     }
     if not isinstance(arguments, dict):
         arguments = {first[kind]: arguments}
@@ -148,6 +191,8 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         key: tuple(value) if isinstance(value, list) else value for key, value in arguments.items()
     }
     match kind:
+        case "conv" if arguments.get("padding") == "same" and arguments.get("stride", 1) != 1:
+            return _SameConv(c, **arguments | {"padding": 0})
         case "conv":
             return nn.Conv2d(c, **arguments)
         case "batchnorm":
@@ -164,6 +209,16 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         "leaky_relu": nn.LeakyReLU,
         "silu": nn.SiLU,
         "gelu": nn.GELU,
+        "relu6": nn.ReLU6,
+        "hardswish": nn.Hardswish,
+        "sigmoid": nn.Sigmoid,
+        "hardsigmoid": _HardSigmoid,
+        "tanh": nn.Tanh,
+        "elu": nn.ELU,
+        "selu": nn.SELU,
+        "softplus": nn.Softplus,
+        "softsign": nn.Softsign,
+        "prelu": nn.PReLU,
         "maxpool": nn.MaxPool2d,
         "avgpool": nn.AvgPool2d,
         "global_avgpool": _GlobalAvgPool,

@@ -13,7 +13,7 @@ import pytest
 from gradcheck import gradcheck, random_input, run_backward, run_layer
 
 from cnn_cli.nn.kernels.erf import erf
-from cnn_cli.nn.layers.activation import GELU, LeakyReLU, ReLU, SiLU
+from cnn_cli.nn.layers.activation import GELU, HardSwish, LeakyReLU, ReLU, ReLU6, SiLU
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array
 
@@ -29,6 +29,8 @@ def cases(size: int) -> list[tuple[Layer, Scalar, Scalar]]:
         (ReLU(shape), definitions.relu, definitions.relu_derivative),
         (SiLU(shape), definitions.silu, definitions.silu_derivative),
         (GELU(shape), definitions.gelu, definitions.gelu_derivative),
+        (ReLU6(shape), definitions.relu6, definitions.relu6_derivative),
+        (HardSwish(shape), definitions.hardswish, definitions.hardswish_derivative),
     ]
     leaky: list[tuple[Layer, Scalar, Scalar]] = [
         (
@@ -66,10 +68,12 @@ def test_is_the_scalar_formula(case: int, size: int, dtype: Any, tolerance: floa
         LeakyReLU((4, 3, 5), negative_slope=1.5),
         SiLU((4, 3, 5)),
         GELU((4, 3, 5)),
+        ReLU6((4, 3, 5)),
+        HardSwish((4, 3, 5)),
     ],
 )
 def test_gradients(layer: Layer, n: int) -> None:
-    gradcheck(layer, random_input(layer, n, seed=2), seed=2)
+    gradcheck(layer, 3 * random_input(layer, n, seed=2), seed=2)
 
 
 @pytest.mark.parametrize("layer", [layer for layer, _, _ in cases(33000)])
@@ -89,8 +93,9 @@ def test_large_values_overflow_nothing(layer: Layer, dtype: Any) -> None:
     x = np.array([[-largest, -1e4, 0, 1e4, largest]], dtype)
     y, saved, ctx = run_layer(layer, x, dtype=dtype)
     dx, _ = run_backward(layer, np.ones_like(x), saved, ctx)
-    np.testing.assert_allclose(y[0, 3:], x[0, 3:], rtol=1e-6)
-    np.testing.assert_allclose(dx[0, 3:], 1, rtol=1e-6)
+    bounded = isinstance(layer, ReLU6)
+    np.testing.assert_allclose(y[0, 3:], 6 if bounded else x[0, 3:], rtol=1e-6)
+    np.testing.assert_allclose(dx[0, 3:], 0 if bounded else 1, rtol=1e-6)
     assert np.isfinite(y).all()
     assert np.isfinite(dx).all()
 

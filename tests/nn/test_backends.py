@@ -13,7 +13,7 @@ from numpy.typing import DTypeLike
 from cnn_cli.nn.kernels import conv, winograd
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.kernels.geometry import Geometry
-from cnn_cli.nn.kernels.loops.activation import GELU, NONE, RELU, SILU
+from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, NONE, RELU, RELU6, SILU
 from cnn_cli.nn.kernels.windows import Windows, pooled_size
 from cnn_cli.nn.layers.activation import LeakyReLU, ReLU
 from cnn_cli.nn.layers.base import Layer
@@ -62,6 +62,10 @@ def unary(kernels: Kernels, name: str, x: Array, y: Array, scratch: Scratch) -> 
         kernels.leaky_relu(x, 0.2, y, scratch)
     elif name == "silu":
         kernels.silu(x, y, scratch)
+    elif name == "relu6":
+        kernels.relu6(x, y)
+    elif name == "hardswish":
+        kernels.hardswish(x, y, scratch)
     else:
         kernels.gelu(x, y, scratch)
 
@@ -73,11 +77,15 @@ def unary_backward(kernels: Kernels, name: str, dy: Array, x: Array, scratch: Sc
         kernels.leaky_relu_backward(dy, x, 0.2, scratch)
     elif name == "silu":
         kernels.silu_backward(dy, x, scratch)
+    elif name == "relu6":
+        kernels.relu6_backward(dy, x, scratch)
+    elif name == "hardswish":
+        kernels.hardswish_backward(dy, x, scratch)
     else:
         kernels.gelu_backward(dy, x, scratch)
 
 
-ACTIVATIONS = ["relu", "leaky_relu", "silu", "gelu"]
+ACTIVATIONS = ["relu", "leaky_relu", "silu", "gelu", "relu6", "hardswish"]
 
 
 @pytest.mark.parametrize("size", [(1,), (2, 3, 5), (1024,), (5, 9, 47)])
@@ -108,8 +116,9 @@ def test_activations_far_out(kernels: Kernels, name: str) -> None:
         unary(kernels, name, x, y, Scratch(np.float32))
         unary_backward(kernels, name, slope, x, Scratch(np.float32))
     factor = np.float32(0.2 if name == "leaky_relu" else 0)
-    np.testing.assert_allclose(y, np.where(x > 0, x, factor * x), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(slope, np.where(x > 0, 1, factor), rtol=1e-6, atol=1e-6)
+    above, rise = (6, 0) if name == "relu6" else (x, 1)
+    np.testing.assert_allclose(y, np.where(x > 0, above, factor * x), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(slope, np.where(x > 0, rise, factor), rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)
@@ -145,7 +154,7 @@ def test_float32_moments_of_values_far_from_0(kernels: Kernels, c: int) -> None:
     np.testing.assert_allclose(m2 / 512, exact.var(axis=1), rtol=3e-6)
 
 
-@pytest.mark.parametrize("activation", [NONE, RELU, SILU, GELU])
+@pytest.mark.parametrize("activation", [NONE, RELU, SILU, GELU, RELU6, HARDSWISH])
 @pytest.mark.parametrize("shape", SETS)
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_normalization(kernels: Kernels, dtype: Any, shape: Shape, activation: int) -> None:
@@ -356,7 +365,7 @@ def fused(layer: BatchNorm | GroupNorm, activation: int) -> Layer:
 
 
 @pytest.mark.parametrize("name", ["numpy", "loops", "fast"])
-@pytest.mark.parametrize("activation", [NONE, RELU, SILU, GELU])
+@pytest.mark.parametrize("activation", [NONE, RELU, SILU, GELU, RELU6, HARDSWISH])
 def test_gradients_of_normalization(
     backend: Callable[[str], Kernels], name: str, activation: int
 ) -> None:

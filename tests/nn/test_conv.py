@@ -58,6 +58,10 @@ CASES: dict[str, tuple[Shape, dict[str, Any]]] = {
     "depthwise": ((5, 4, 4), {"groups": 4, "padding": (1, 1)}),
     "depthwise, multiplier": ((5, 4, 3), {"groups": 3, "out_channels": 6}),
     "depthwise, stride": ((7, 6, 4), {"groups": 4, "stride": (2, 3), "padding": (1, 1)}),
+    "same, strided": ((8, 7, 2), {"padding": "same", "stride": (2, 3)}),
+    "same, strided, odd": ((5, 6, 2), {"kernel_size": (5, 5), "padding": "same", "stride": (2, 4)}),
+    "same, strided, 1x1": ((5, 6, 2), {"kernel_size": (1, 1), "padding": "same", "stride": (2, 2)}),
+    "depthwise, same, strided": ((8, 7, 4), {"groups": 4, "padding": "same", "stride": (2, 3)}),
     "depthwise, same, even": ((4, 5, 4), {"groups": 4, "kernel_size": (2, 4), "padding": "same"}),
     "depthwise, dilation": (
         (7, 8, 2),
@@ -186,6 +190,15 @@ def test_same_pads_the_odd_row_and_column_at_the_end() -> None:
     np.testing.assert_array_equal(y[0, :, :, 0], [[12, 16, 9], [24, 28, 15], [15, 17, 9]])
 
 
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+@pytest.mark.parametrize("kernel", [1, 2, 3, 6])
+def test_strided_same_gives_the_size_by_the_stride_rounded_up(kernel: int, stride: int) -> None:
+    size, strides = (kernel, kernel), (stride, stride)
+    for h in range(1, 9):
+        layer = Conv((h, 7, 1), out_channels=1, kernel_size=size, stride=strides, padding="same")
+        assert layer.out_shape[:2] == (-(-h // stride), -(-7 // stride))
+
+
 def test_describes_itself() -> None:
     layer = Conv((9, 8, 6), out_channels=4, kernel_size=(3, 2), stride=(2, 1), groups=2)
     weight, bias = layer.params
@@ -222,11 +235,6 @@ def test_describes_itself() -> None:
             (4, 4, 1),
             {"dilation": (2, 1)},
             "a 3x3 kernel, 5x3 with its dilation, does not fit its input of 4x4 (padding included)",
-        ),
-        (
-            (4, 4, 1),
-            {"padding": "same", "stride": (1, 2)},
-            "padding 'same' needs a stride of 1",
         ),
     ],
 )

@@ -9,7 +9,7 @@ import pytest
 from gradcheck import gradcheck, run_backward, run_layer
 
 from cnn_cli.nn.layers.base import ShapeError
-from cnn_cli.nn.layers.merge import Add, Concat
+from cnn_cli.nn.layers.merge import Add, Concat, Excite
 from cnn_cli.nn.types import Array
 
 
@@ -73,3 +73,12 @@ def test_shapes_that_cannot_be_concatenated(shapes: list[Any], text: str) -> Non
         Concat(shapes)
     expected = f"branches need equal heights and widths to be concatenated, {text}"
     assert str(error.value) == expected
+
+
+@pytest.mark.parametrize("n", [1, 3])
+def test_excite(n: int) -> None:
+    layer = Excite([(2, 3, 4), (4,)])
+    x = inputs([(2, 3, 4), (4,)], n)
+    y, _, _ = run_layer(layer, x)
+    np.testing.assert_array_equal(y, x[0] * x[1][:, None, None])
+    gradcheck(layer, x, seed=1)

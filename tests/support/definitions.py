@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from math import erf, exp, pi, sqrt
+from math import erf, exp, expm1, log1p, pi, sqrt, tanh
 
 from cnn_cli.nn.types import Array, Pair
 
@@ -27,6 +27,60 @@ def sigmoid(x: float) -> float:
     if x < 0:
         return exp(x) / (1 + exp(x))
     return 1 / (1 + exp(-x))
+
+
+def sigmoid_derivative(x: float) -> float:
+    return sigmoid(x) * sigmoid(-x)
+
+
+def relu6(x: float) -> float:
+    return min(max(x, 0.0), 6.0)
+
+
+def relu6_derivative(x: float) -> float:
+    return 1.0 if 0 < x < 6 else 0.0
+
+
+def hardsigmoid(x: float) -> float:
+    return relu6(x + 3) / 6
+
+
+def hardsigmoid_derivative(x: float) -> float:
+    return 1 / 6 if -3 < x < 3 else 0.0
+
+
+def hardswish(x: float) -> float:
+    return x * relu6(x + 3) / 6
+
+
+def hardswish_derivative(x: float) -> float:
+    if x <= -3:
+        return 0.0
+    return 1.0 if x >= 3 else x / 3 + 1 / 2
+
+
+def tanh_derivative(x: float) -> float:
+    return 1 - tanh(x) ** 2
+
+
+def elu(x: float, alpha: float, scale: float) -> float:
+    return scale * (x if x > 0 else alpha * expm1(x))
+
+
+def elu_derivative(x: float, alpha: float, scale: float) -> float:
+    return scale * (1.0 if x > 0 else alpha * exp(x))
+
+
+def softplus(x: float) -> float:
+    return max(x, 0.0) + log1p(exp(-abs(x)))
+
+
+def softsign(x: float) -> float:
+    return x / (1 + abs(x))
+
+
+def softsign_derivative(x: float) -> float:
+    return 1 / (1 + abs(x)) ** 2
 
 
 def silu(x: float) -> float:

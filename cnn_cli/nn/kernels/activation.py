@@ -12,7 +12,7 @@ from math import pi, sqrt
 import numpy as np
 
 from cnn_cli.nn.kernels.erf import erf
-from cnn_cli.nn.kernels.loops.activation import GELU, RELU, SILU
+from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, RELU, RELU6, SILU
 from cnn_cli.nn.types import Array, Scratch
 
 # Formulas of many steps go block by block, so that what is between stays in the second-level cache.
@@ -29,6 +29,10 @@ def activate(x: Array, kind: int, y: Array, scratch: Scratch) -> None:
         silu(x, y, scratch)
     elif kind == GELU:
         gelu(x, y, scratch)
+    elif kind == RELU6:
+        relu6(x, y)
+    elif kind == HARDSWISH:
+        hardswish(x, y, scratch)
     elif y is not x:
         np.copyto(y, x)
 
@@ -41,6 +45,10 @@ def activate_backward(dy: Array, x: Array, kind: int, scratch: Scratch) -> None:
         silu_backward(dy, x, scratch)
     elif kind == GELU:
         gelu_backward(dy, x, scratch)
+    elif kind == RELU6:
+        relu6_backward(dy, x, scratch)
+    elif kind == HARDSWISH:
+        hardswish_backward(dy, x, scratch)
 
 
 def relu(x: Array, y: Array) -> None:
@@ -53,6 +61,49 @@ def relu_backward(dy: Array, y: Array, scratch: Scratch) -> None:
     positive = scratch("positive", dy.shape, np.bool_)
     np.greater(y, 0, out=positive)
     np.multiply(dy, positive, out=dy)
+
+
+def relu6(x: Array, y: Array) -> None:
+    """Write min(max(x, 0), 6) to y, which may be x itself. A NaN stays."""
+    _maximum(x, 0, y)
+    _minimum(y, 6, y)
+
+
+def relu6_backward(dy: Array, y: Array, scratch: Scratch) -> None:
+    """Zero dy where y, or x, is not between 0 and 6."""
+    inside, below = scratch("inside", (2, *dy.shape), np.bool_)
+    np.greater(y, 0, out=inside)
+    np.less(y, 6, out=below)
+    np.logical_and(inside, below, out=inside)
+    np.multiply(dy, inside, out=dy)
+
+
+def hardswish(x: Array, y: Array, scratch: Scratch) -> None:
+    """Write x·relu6(x + 3)/6 to y, which may be x itself."""
+    work = scratch("work", (BLOCK,))
+    for here in _blocks(x):
+        xs, ys = x.reshape(-1)[here], y.reshape(-1)[here]
+        gate = work[: xs.size]
+        np.add(xs, 3, out=gate)
+        relu6(gate, gate)
+        # Before the product, which could overflow.
+        np.multiply(gate, 1 / 6, out=gate)
+        np.multiply(gate, xs, out=ys)
+
+
+def hardswish_backward(dy: Array, x: Array, scratch: Scratch) -> None:
+    """Multiply dy by 0 up to -3, by 1 from 3 on, and by x/3 + 1/2 between."""
+    work, outside = scratch("work", (BLOCK,)), scratch("outside", (BLOCK,), np.bool_)
+    for here in _blocks(x):
+        xs, dys = x.reshape(-1)[here], dy.reshape(-1)[here]
+        factor, where = work[: xs.size], outside[: xs.size]
+        np.multiply(xs, 1 / 3, out=factor)
+        np.add(factor, 0.5, out=factor)
+        np.less_equal(xs, -3, out=where)
+        np.copyto(factor, 0, where=where)
+        np.greater_equal(xs, 3, out=where)
+        np.copyto(factor, 1, where=where)
+        np.multiply(dys, factor, out=dys)
 
 
 def leaky_relu(x: Array, slope: float, y: Array, scratch: Scratch) -> None:
@@ -158,12 +209,22 @@ def _blocks(x: Array) -> Iterator[slice]:
 
 
 def _maximum(x: Array, bound: float, y: Array) -> None:
-    """Write max(x, bound) to y, which may be x itself.
+    """Write max(x, bound) to y, which may be x itself."""
+    _by_rows(np.maximum, x, bound, y)
+
+
+def _minimum(x: Array, bound: float, y: Array) -> None:
+    """Write min(x, bound) to y, which may be x itself."""
+    _by_rows(np.minimum, x, bound, y)
+
+
+def _by_rows(choose: np.ufunc, x: Array, bound: float, y: Array) -> None:
+    """Write choose(x, bound) to y.
 
     NumPy's maximum is vectorized for two arrays, not for an array and a number: twice as fast.
     """
     row = np.full(ROW, bound, x.dtype)
     flat, out = x.reshape(-1), y.reshape(-1)
     whole = x.size - x.size % ROW
-    np.maximum(flat[:whole].reshape(-1, ROW), row, out=out[:whole].reshape(-1, ROW))
-    np.maximum(flat[whole:], row[: x.size - whole], out=out[whole:])
+    choose(flat[:whole].reshape(-1, ROW), row, out=out[:whole].reshape(-1, ROW))
+    choose(flat[whole:], row[: x.size - whole], out=out[whole:])

@@ -34,6 +34,10 @@ class Kernels:
     silu_backward = staticmethod(activation.silu_backward)
     gelu = staticmethod(activation.gelu)
     gelu_backward = staticmethod(activation.gelu_backward)
+    relu6 = staticmethod(activation.relu6)
+    relu6_backward = staticmethod(activation.relu6_backward)
+    hardswish = staticmethod(activation.hardswish)
+    hardswish_backward = staticmethod(activation.hardswish_backward)
 
     moments = staticmethod(norm.moments)
     normalize = staticmethod(norm.normalize)

@@ -32,6 +32,8 @@ SIGNATURES: dict[str, Signatures] = {
     "relu": ACTIVATION,
     "silu": ACTIVATION,
     "gelu": ACTIVATION,
+    "relu6": ACTIVATION,
+    "hardswish": ACTIVATION,
     "leaky_relu": (
         (activation.leaky_relu, "x1 f x1"),
         (activation.leaky_relu_backward, "x1 x1 f"),

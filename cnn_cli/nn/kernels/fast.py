@@ -11,7 +11,7 @@ from cnn_cli.nn.kernels import geometry as sizes
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.loops import activation, depthwise, im2col, norm, pool, winograd
-from cnn_cli.nn.kernels.loops.activation import GELU, RELU, SILU
+from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, RELU, RELU6, SILU
 from cnn_cli.nn.kernels.norm import joined
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.kernels.windows import Windows
@@ -104,6 +104,18 @@ class LoopKernels(Kernels):
             self._activate_backward(dy.reshape(-1), x.reshape(-1), GELU)
         else:
             Kernels.gelu_backward(dy, x, scratch)
+
+    def relu6(self, x: Array, y: Array) -> None:
+        self._activate(x.reshape(-1), y.reshape(-1), RELU6)
+
+    def relu6_backward(self, dy: Array, y: Array, scratch: Scratch) -> None:
+        self._activate_backward(dy.reshape(-1), y.reshape(-1), RELU6)
+
+    def hardswish(self, x: Array, y: Array, scratch: Scratch) -> None:
+        self._activate(x.reshape(-1), y.reshape(-1), HARDSWISH)
+
+    def hardswish_backward(self, dy: Array, x: Array, scratch: Scratch) -> None:
+        self._activate_backward(dy.reshape(-1), x.reshape(-1), HARDSWISH)
 
     def moments(self, x: Array, scratch: Scratch) -> tuple[Array, Array]:
         mean, m2 = np.empty((2, x.shape[0], x.shape[2]))

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from cnn_cli.nn.layers.activation import GELU, LeakyReLU, ReLU, SiLU
+from cnn_cli.nn.layers.activation import GELU, HardSwish, LeakyReLU, ReLU, ReLU6, SiLU
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.layers.dropout import Dropout
 from cnn_cli.nn.layers.linear import Linear
 from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
 from cnn_cli.nn.layers.pool import AvgPool, GlobalAvgPool, MaxPool
+from cnn_cli.nn.layers.rare import (
+    ELU,
+    SELU,
+    HardSigmoid,
+    PReLU,
+    Sigmoid,
+    Softplus,
+    Softsign,
+    Tanh,
+)
 from cnn_cli.nn.layers.shape import Flatten
 
 LAYERS: dict[str, type[Layer]] = {
@@ -21,6 +31,16 @@ LAYERS: dict[str, type[Layer]] = {
         LeakyReLU,
         SiLU,
         GELU,
+        ReLU6,
+        HardSwish,
+        Sigmoid,
+        HardSigmoid,
+        Tanh,
+        ELU,
+        SELU,
+        Softplus,
+        Softsign,
+        PReLU,
         MaxPool,
         AvgPool,
         GlobalAvgPool,

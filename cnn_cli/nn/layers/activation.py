@@ -97,3 +97,41 @@ class GELU(_Activation):
             return None
         ctx.kernels.gelu_backward(dy, saved, ctx.scratch)
         return dy
+
+
+class ReLU6(_Activation):
+    """min(max(x, 0), 6) (Howard et al. 2017)."""
+
+    kind: ClassVar[str] = "relu6"
+    saves_output: ClassVar[bool] = True
+    can_write_input: ClassVar[bool] = True
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
+        y = x if ctx.inplace else ctx.take(x.shape)
+        ctx.kernels.relu6(x, y)
+        return y, y
+
+    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        ctx.kernels.relu6_backward(dy, saved, ctx.scratch)
+        return dy
+
+
+class HardSwish(_Activation):
+    """x·relu6(x + 3)/6 (Howard et al. 2019)."""
+
+    kind: ClassVar[str] = "hardswish"
+    saves_input: ClassVar[bool] = True
+    can_write_input: ClassVar[bool] = True
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
+        y = x if ctx.inplace else ctx.take(x.shape)
+        ctx.kernels.hardswish(x, y, ctx.scratch)
+        return y, x
+
+    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        ctx.kernels.hardswish_backward(dy, saved, ctx.scratch)
+        return dy

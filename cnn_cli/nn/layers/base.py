@@ -20,15 +20,15 @@ class ParamSpec:
     Attributes:
         name: PyTorch's name for it: `weight` or `bias`.
         shape: in the layer's own layout, which suits the kernels.
-        role: `weight` is initialized at random, `scale` with ones, `shift` with zeros,
-            `bias` as PyTorch does, uniform within 1/sqrt(fan_in).
+        role: `weight` is initialized at random, `scale` with ones, `shift` with zeros, `slope`
+            with a quarter, `bias` as PyTorch does, uniform within 1/sqrt(fan_in).
         fan_in: inputs that one output sums over.
         to_torch: axes that transpose the own layout to PyTorch's.
     """
 
     name: str
     shape: Shape
-    role: Literal["weight", "bias", "scale", "shift"]
+    role: Literal["weight", "bias", "scale", "shift", "slope"]
     fan_in: int = 1
     to_torch: tuple[int, ...] | None = None
 

@@ -22,8 +22,9 @@ class Conv(Layer):
         in_shape: (h, w, c).
         out_channels: o.
         kernel_size, stride, dilation: (height, width) in pixels.
-        padding: zeros on every side, (height, width) in pixels; or `same`, which keeps the
-            size, with the odd row below and the odd column to the right.
+        padding: zeros on every side, (height, width) in pixels; or `same`, as in TensorFlow: the
+            output is as large as the input divided by the stride, rounded up, and an odd row of
+            zeros is below, an odd column to the right.
         groups: parts that channels are divided into; each part of the outputs sees only its
             part of the inputs.
         bias: add a trained number per output channel.
@@ -35,7 +36,7 @@ class Conv(Layer):
 
     Raises:
         ShapeError: the input is no map, the kernel does not fit it, `groups` does not divide
-            its channels or `out_channels`, or `same` has a stride.
+            its channels or `out_channels`.
         ValueError: such a convolution cannot take the path.
     """
 
@@ -64,9 +65,8 @@ class Conv(Layer):
             if channels % groups:
                 raise ShapeError(f"groups={groups} does not divide {channels} {what} channels")
         if padding == "same":
-            if stride != (1, 1):
-                raise ShapeError("padding 'same' needs a stride of 1")
-            (th, tw) = (d * (k - 1) for k, d in zip(kernel_size, dilation, strict=True))
+            sizes = zip(in_shape[:2], kernel_size, stride, dilation, strict=True)
+            th, tw = (_same_padding(*size) for size in sizes)
             sides = (th // 2, th - th // 2, tw // 2, tw - tw // 2)
         else:
             sides = (padding[0], padding[0], padding[1], padding[1])
@@ -143,6 +143,12 @@ class Conv(Layer):
             dx,
             ctx.kernels.winograd,
         )
+
+
+def _same_padding(size: int, kernel: int, stride: int, dilation: int) -> int:
+    """Zeros before and after `size` pixels together, for ceil(size / stride) outputs."""
+    last = (-(-size // stride) - 1) * stride
+    return max(last + dilation * (kernel - 1) + 1 - size, 0)
 
 
 def _too_large(geometry: Geometry) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from cnn_cli.nn.types import Array
 
-NONE, RELU, SILU, GELU = range(4)
+NONE, RELU, SILU, GELU, RELU6, HARDSWISH = range(6)
 
 ROW = 1024  # numbers at a time: what is between stays in the first-level cache
 
@@ -99,6 +99,12 @@ def activate_row(row: Array, kind: int) -> None:
     elif kind == GELU:
         for i in range(row.size):
             row[i] = gelu(row[i])
+    elif kind == RELU6:
+        zero, six = row.dtype.type(0), row.dtype.type(6)
+        for i in range(row.size):
+            row[i] = zero if row[i] < zero else six if row[i] > six else row[i]
+    elif kind == HARDSWISH:
+        hardswish_row(row)
 
 
 def activate_row_backward(dy: Array, x: Array, kind: int) -> None:
@@ -114,6 +120,32 @@ def activate_row_backward(dy: Array, x: Array, kind: int) -> None:
     elif kind == GELU:
         for i in range(x.size):
             dy[i] *= gelu_derivative(x[i])
+    elif kind == RELU6:
+        zero, six = dy.dtype.type(0), dy.dtype.type(6)
+        for i in range(x.size):
+            dy[i] = dy[i] if zero < x[i] < six else zero
+    elif kind == HARDSWISH:
+        hardswish_row_backward(dy, x)
+
+
+def hardswish_row(row: Array) -> None:
+    """x·relu6(x + 3)/6."""
+    zero, one = row.dtype.type(0), row.dtype.type(1)
+    sixth, half = row.dtype.type(1 / 6), row.dtype.type(0.5)
+    for i in range(row.size):
+        gate = row[i] * sixth + half
+        row[i] *= zero if gate < zero else one if gate > one else gate
+
+
+def hardswish_row_backward(dy: Array, x: Array) -> None:
+    """0 up to -3, 1 from 3 on, x/3 + 1/2 between."""
+    zero, three = dy.dtype.type(0), dy.dtype.type(3)
+    third, half = dy.dtype.type(1 / 3), dy.dtype.type(0.5)
+    for i in range(x.size):
+        if x[i] <= -three:
+            dy[i] = zero
+        elif x[i] < three:
+            dy[i] *= x[i] * third + half
 
 
 def sigmoid(x: np.float32) -> np.float32:
