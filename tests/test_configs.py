@@ -1,0 +1,48 @@
+"""The configs that come with the program: known networks have exactly the known sizes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from cnn_cli.config import load_config
+from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.memory import parameter_count
+
+CONFIGS = Path(__file__).parent.parent / "configs"
+MULTIPLY_ADDS = {
+    "resnet18": 1_814_073_344,
+    "resnet50": 4_089_184_256,
+    "mobilenetv2": 300_774_272,
+    "efficientnet-lite0": 385_187_552,
+}
+
+
+def network(name: str, classes: int = 1000) -> Graph:
+    path = CONFIGS / f"{name}.yaml"
+    config = load_config(path)
+    in_shape = (*config.data.image_size, config.data.channels)
+    return build_graph(config.model, in_shape, classes, str(path))
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("resnet18", 11_689_512),
+        ("resnet50", 25_557_032),
+        ("mobilenetv2", 3_504_872),
+        ("efficientnet-lite0", 4_652_008),
+    ],
+)
+def test_known_networks_have_the_references_parameters(name: str, parameters: int) -> None:
+    graph = network(name)
+    assert parameter_count(graph) == parameters
+    convolutions = [node.layer for node in graph.nodes if node.layer.kind in ("conv", "linear")]
+    assert sum(layer.muladds for layer in convolutions) == MULTIPLY_ADDS[name]
+
+
+@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_config_builds(path: Path) -> None:
+    graph = network(path.stem, classes=10)
+    assert graph.nodes[-1].layer.out_shape == (10,)
