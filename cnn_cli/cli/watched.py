@@ -12,11 +12,11 @@ from cnn_cli.data.prefetch import Indices
 class WatchedLoader(Loader):
     """The bar shows only where stderr is a terminal."""
 
-    def batches(self, order: Indices, start: int = 0) -> Iterator[Batch]:
+    def batches(self, order: Indices, start: int = 0, epoch: int = 0) -> Iterator[Batch]:
         if not on_terminal():
-            yield from super().batches(order, start)
+            yield from super().batches(order, start, epoch)
             return
         with bar(len(order), "evaluating", "image") as progress:
-            for batch in super().batches(order, start):
+            for batch in super().batches(order, start, epoch):
                 yield batch
                 progress.update(len(batch))

@@ -1,5 +1,6 @@
 """The config: YAML in, frozen pydantic models out, and every message about it."""
 
+from cnn_cli.config.augment import AugmentConfig
 from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import (
     BranchesConfig,
@@ -16,6 +17,7 @@ from cnn_cli.config.load import (
 from cnn_cli.config.models import Config, DataConfig, ModelConfig, TrainConfig
 
 __all__ = [
+    "AugmentConfig",
     "BranchesConfig",
     "Config",
     "DataConfig",

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
+from cnn_cli.config.augment import TECHNIQUES
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.messages import config_error, place, show
 from cnn_cli.config.models import OPTIMIZERS, SCHEDULERS, Config
@@ -117,13 +118,22 @@ def _set(document: dict[Any, Any], dotted: str, value: Any, override: str) -> No
         elif isinstance(child, str) and key in ("optimizer", "scheduler"):
             child = {"type": child}
         elif not isinstance(child, dict | list):
-            first = LAYER_KINDS[key].first_argument() if key in LAYER_KINDS else None
-            child = {first: child} if first and child is not None else {}
+            child = _arguments(key, child)
         _put(here, key, child)
         here = child
     _child(here, keys[-1], keys, override)
     _put(here, keys[-1], value)
     _drop_foreign_keys(document, keys)
+
+
+def _arguments(key: str, lone: Any) -> dict[str, Any]:
+    """What a layer's or a technique's lone value, about to be given others, stands for."""
+    if lone is None or isinstance(lone, bool):
+        return {}
+    if key in TECHNIQUES:
+        return TECHNIQUES[key].from_lone(lone)
+    first = LAYER_KINDS[key].first_argument() if key in LAYER_KINDS else None
+    return {first: lone} if first else {}
 
 
 def _child(here: Any, key: str, path: list[str], override: str) -> Any:

@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from cnn_cli.config.augment import TECHNIQUES
 from cnn_cli.config.fields import RULE
 from cnn_cli.config.layers import LAYER_KINDS
-from cnn_cli.config.models import AUGMENTATIONS, OPTIMIZERS, SCHEDULERS, Config
+from cnn_cli.config.models import OPTIMIZERS, SCHEDULERS, Config
 from cnn_cli.errors import ConfigError, suggest
 
 Location = Sequence[str | int]
@@ -58,8 +59,8 @@ def _is_leaf(location: Location) -> bool:
     """Whether a place is a single value's, and no section's or layer's."""
     steps = [step for step in location if isinstance(step, str)]
     last = steps[-1] if steps else ""
-    sections = {*Config.model_fields, *LAYER_KINDS, *OPTIMIZERS, *SCHEDULERS}
-    return last not in sections | {"optimizer", "scheduler"}
+    sections = {*Config.model_fields, *LAYER_KINDS, *OPTIMIZERS, *SCHEDULERS, *TECHNIQUES}
+    return bool(steps) and last not in sections | {"optimizer", "scheduler"}
 
 
 def _unknown_choice(source: str, location: Location, value: Any) -> ConfigError:
@@ -93,8 +94,8 @@ def _known_keys(location: Location) -> list[str]:
             model = OPTIMIZERS[step]
         elif step in SCHEDULERS and "scheduler" in location:
             model = SCHEDULERS[step]
-        elif step == "augment":
-            return list(AUGMENTATIONS)
+        elif step in TECHNIQUES and "augment" in location:
+            model = TECHNIQUES[step]
         elif step in model.model_fields:
             annotation = model.model_fields[step].annotation
             if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
+from cnn_cli.config.augment import AugmentConfig
 from cnn_cli.config.fields import (
     Above0,
     Count,
@@ -20,23 +21,9 @@ from cnn_cli.config.fields import (
     Whole,
     broken,
     must,
-    not_yet,
     unavailable,
 )
 from cnn_cli.config.layers import AnyLayer
-
-AUGMENTATIONS = (
-    "random_resized_crop",
-    "pad_crop",
-    "hflip",
-    "vflip",
-    "rotate",
-    "color_jitter",
-    "random_erase",
-    "trivialaugment",
-    "mixup",
-    "cutmix",
-)
 
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$"), must("a text")]
 Auto = Literal["auto"]
@@ -105,17 +92,6 @@ class DataConfig(Frozen):
         if self.classes is not None and len(set(self.classes)) < max(2, len(self.classes)):
             raise broken("classes must be two or more different names")
         return self
-
-
-class AugmentConfig(Frozen):
-    """Random changes to the training images."""
-
-    @model_validator(mode="before")
-    @classmethod
-    def _none_available(cls, value: Any) -> Any:
-        if isinstance(value, dict) and any(key in AUGMENTATIONS for key in value):
-            raise not_yet()
-        return {} if value is None else value
 
 
 class ModelConfig(Frozen):
@@ -274,3 +250,8 @@ class Config(Frozen):
         if isinstance(value, dict):
             return {key: {} if part is None else part for key, part in value.items()}
         return value
+
+    @model_validator(mode="after")
+    def _augmentation_fits(self) -> Config:
+        self.augment.check_fits(self.data.image_size, self.data.channels)
+        return self

@@ -14,7 +14,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.decode import ImageError, Pixels, Preprocess, load_image
+from cnn_cli.data.decode import ImageError, Pixels, Preprocess, load_image, upright_size
 from cnn_cli.errors import ConfigError, DataError, reason, size_text
 from cnn_cli.system import available_memory, in_memory, user_cache_folder
 
@@ -35,10 +35,18 @@ class ImageCache:
         paths: of the image files.
         pre: size, channels and resize mode.
         bad: position and error of the images that could not be decoded so far.
+        aspects: (paths,) width / height of the image files, of those that were decoded so far;
+            None where nobody asked for them.
     """
 
     def __init__(
-        self, mode: Kept, paths: Sequence[str], pre: Preprocess, images: Pixels | None
+        self,
+        mode: Kept,
+        paths: Sequence[str],
+        pre: Preprocess,
+        images: Pixels | None,
+        *,
+        aspects: bool = False,
     ) -> None:
         self.mode = mode
         self.paths = paths
@@ -47,6 +55,7 @@ class ImageCache:
         self.nbytes = 0 if images is None else images.nbytes
         self._images = images
         self._filled = np.zeros(len(paths), np.bool_)
+        self.aspects = np.ones(len(paths)) if aspects else None
 
     @classmethod
     def open(
@@ -56,6 +65,8 @@ class ImageCache:
         pre: Preprocess,
         budget: int | None = None,
         folder: Path | None = None,
+        *,
+        aspects: bool = False,
     ) -> ImageCache:
         """Choose where to keep the images, and make room.
 
@@ -67,6 +78,7 @@ class ImageCache:
             budget: bytes of memory; half of what is available for `auto`, all of it for `ram`.
             folder: where the file goes; the user's cache or a temporary folder. It has no name
                 there: it is gone with the process, however that ends.
+            aspects: remember each image's width / height, which `pre` may squash.
 
         Raises:
             ConfigError: `ram` does not fit the budget.
@@ -78,7 +90,7 @@ class ImageCache:
             if budget is None:
                 budget = available_memory() // (2 if mode == "auto" else 1)
             if need <= budget:
-                return cls("ram", paths, pre, np.empty(shape, np.uint8))
+                return cls("ram", paths, pre, np.empty(shape, np.uint8), aspects=aspects)
             if mode == "ram":
                 rule = "must be auto, disk or none where decoded images do not fit in memory"
                 got = f"ram, which takes {size_text(need)} of {size_text(budget)}"
@@ -86,8 +98,8 @@ class ImageCache:
         if mode != "none" and need:
             images = _on_disk(shape, folder, forced=mode == "disk")
             if images is not None:
-                return cls("disk", paths, pre, images)
-        return cls("none", paths, pre, None)
+                return cls("disk", paths, pre, images, aspects=aspects)
+        return cls("none", paths, pre, None, aspects=aspects)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -109,6 +121,9 @@ class ImageCache:
         except ImageError as error:
             self.bad[i] = _again(error)
             raise
+        if self.aspects is not None:
+            size = upright_size(self.paths[i])
+            self.aspects[i] = 1.0 if size is None else size[0] / size[1]
         if images is not None:
             images[i] = image
             self._filled[i] = True

@@ -39,6 +39,7 @@ ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+SIDEWAYS = (5, 6, 7, 8)
 
 # Pillow talks about odd metadata on stderr; whether an image is good is for `load_image` to say.
 # The filter stands for the whole process because catch_warnings is not thread-safe.
@@ -120,6 +121,16 @@ def load_image(source: Source, pre: Preprocess, name: str | None = None) -> Pixe
         if isinstance(error, OSError) and error.errno is not None:
             raise ImageError(place, "cannot be read", reason(error)) from None
         raise ImageError(place, "truncated or damaged") from None
+
+
+def upright_size(path: str) -> tuple[int, int] | None:
+    """Width and height of an image as it is seen, of which little is read; None if it is none."""
+    try:
+        with _binary(path, path) as file, _open(file) as image:
+            turns = _orientation(image) in SIDEWAYS
+            return image.size[::-1] if turns else image.size
+    except Exception:  # plugins raise nearly anything on broken data
+        return None
 
 
 def _fitted(image: Image.Image, pre: Preprocess) -> Image.Image:

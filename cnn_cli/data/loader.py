@@ -10,6 +10,7 @@ from typing import Literal
 
 import numpy as np
 
+from cnn_cli.data.augment import Augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import ImageError, Pixels, Preprocess, Source, load_image
@@ -46,6 +47,7 @@ class Loader:
     they are read or which of them are bad.
 
     Attributes:
+        augment: random changes to the images; None leaves them as they are.
         bad: path and problem of the images that were left out of the batches so far.
     """
 
@@ -56,15 +58,17 @@ class Loader:
         batch_size: int,
         threads: int,
         on_corrupt: Literal["skip", "error"] = "skip",
+        augment: Augmentation | None = None,
     ) -> None:
         self.split = split
         self.cache = cache
         self.batch_size = batch_size
         self.threads = threads
         self.on_corrupt = on_corrupt
+        self.augment = augment
         self.bad: dict[str, str] = {}
 
-    def batches(self, order: Indices, start: int = 0) -> Iterator[Batch]:
+    def batches(self, order: Indices, start: int = 0, epoch: int = 0) -> Iterator[Batch]:
         """Batches of ``order[start * batch_size:]``; a batch of bad images only is left out.
 
         Closing or dropping the iterator ends its threads.
@@ -72,12 +76,13 @@ class Loader:
         Args:
             order: positions in the split, each any number of times.
             start: batches to pass over.
+            epoch: which random changes depend on.
 
         Raises:
             ImageError: an image is bad and `on_corrupt` is `error`.
         """
         order = np.asarray(order, np.int64)
-        filler = Filler(self.cache, self.threads)
+        filler = Filler(self.cache, self.threads, self.augment, epoch)
         filler.start(order, self.batch_size, start)
         try:
             while (filled := filler.take()) is not None:

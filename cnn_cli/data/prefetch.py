@@ -10,6 +10,7 @@ from queue import SimpleQueue
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.data.augment import Augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.decode import ImageError, Pixels
 from cnn_cli.data.pool import Pool
@@ -41,12 +42,23 @@ class Filler:
 
     Args:
         cache: of the images.
-        threads: at most, that decode those not yet in the cache.
+        threads: at most, that decode those not yet in the cache, and change them.
+        augment: random changes, or None.
+        epoch: which the changes depend on.
     """
 
-    def __init__(self, cache: ImageCache, threads: int) -> None:
+    def __init__(
+        self,
+        cache: ImageCache,
+        threads: int,
+        augment: Augmentation | None = None,
+        epoch: int = 0,
+    ) -> None:
         self._cache = cache
         self._threads = threads
+        self._augment = augment
+        self._crop = None if augment is None else augment.crop
+        self._epoch = epoch
         self._free: SimpleQueue[Pixels | None] = SimpleQueue()
         self._ready: SimpleQueue[Filled | Exception | None] = SimpleQueue()
         self._pool: Pool | None = None
@@ -54,8 +66,9 @@ class Filler:
 
     def start(self, order: Indices, size: int, start: int) -> None:
         """Begin with batch `start` of those of `size` images that `order` makes."""
+        shape = self._cache.pre.shape if self._crop is None else self._crop.shape
         for _ in range(BUFFERS):
-            self._free.put(np.empty((min(size, len(order)), *self._cache.pre.shape), np.uint8))
+            self._free.put(np.empty((min(size, len(order)), *shape), np.uint8))
         threading.Thread(
             target=self._work, args=(order, size, start), name="data-batches", daemon=True
         ).start()
@@ -95,7 +108,7 @@ class Filler:
                 self._pool.close()
 
     def _fill(self, buffer: Pixels, indices: Indices, number: int) -> Filled:
-        if self._cache.mode == "none":
+        if self._cache.mode == "none" or self._crop is not None:
             good = self._decode_into(buffer, indices)
         else:
             todo = self._cache.missing(indices)
@@ -103,7 +116,21 @@ class Filler:
             good = self._cache.readable(indices)
             if not self._stopped.is_set():
                 self._cache.gather(indices[good], buffer[: np.count_nonzero(good)])
+        if self._augment is not None:
+            self._change(self._augment, buffer[: np.count_nonzero(good)], indices[good])
         return Filled(buffer, indices[good], indices[~good], number)
+
+    def _change(self, augment: Augmentation, images: Pixels, indices: Indices) -> None:
+        """Change a batch in place, on this thread alone where its images are few and small."""
+        blocks = augment.blocks(images)
+
+        def change(k: int) -> None:
+            augment(images[blocks[k]], indices[blocks[k]], self._epoch)
+
+        if len(blocks) == 1:
+            change(0)
+        else:
+            self._share(len(blocks), change)
 
     def _decode_into(self, buffer: Pixels, indices: Indices) -> NDArray[np.bool_]:
         """Decode straight into the buffer, and close the gaps of bad images."""
@@ -111,7 +138,7 @@ class Filler:
         def decode(k: int) -> None:
             image = self._decode(indices[k])
             if image is not None:
-                buffer[k] = image
+                buffer[k] = self._cropped(image, int(indices[k]))
 
         self._share(len(indices), decode)
         good = self._cache.readable(indices)
@@ -119,6 +146,12 @@ class Filler:
             for to, k in enumerate(np.flatnonzero(good)):
                 buffer[to] = buffer[k]
         return good
+
+    def _cropped(self, image: Pixels, i: int) -> Pixels:
+        aspects = self._cache.aspects
+        if self._crop is None or aspects is None:
+            return image
+        return self._crop(image, float(aspects[i]), i, self._epoch)
 
     def _decode(self, i: np.int64) -> Pixels | None:
         try:

@@ -26,6 +26,7 @@ from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.loss import cross_entropy, cross_entropy_gradient
+from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.passes import Pass, Workshop
@@ -144,7 +145,7 @@ class Engine:
         return logits
 
     def train_step(
-        self, x: Array, targets: Array, divisor: float, *, step: int = 0
+        self, x: Array, targets: Array, divisor: float, *, step: int = 0, mix: Mix | None = None
     ) -> tuple[float, Array]:
         """Forward, loss and backward of a batch: fills `gradient`, updates running statistics.
 
@@ -152,6 +153,7 @@ class Engine:
             x: (n, h, w, c), n at least 1; integers are scaled and shifted.
             targets, divisor: of `loss.target_weights`.
             step: number of the step, which dropout depends on.
+            mix: what becomes of the images, if two are to be one; the targets know it already.
 
         Returns:
             The summed loss over `divisor`, and logits (n, classes), overwritten by the next call.
@@ -159,7 +161,7 @@ class Engine:
         logits = self._output("logits", len(x))
         losses = self._output("losses", len(x))[:, 0]
         self._network.prepared.refresh()
-        run = Pass(self._workshop, self._network, x, step=step, gradients=self._sums())
+        run = Pass(self._workshop, self._network, x, step=step, gradients=self._sums(), mix=mix)
         output = len(self.graph.nodes) - 1
         last = len(self._network.segments) - 1
 

@@ -14,27 +14,38 @@ def target_weights(
     *,
     label_smoothing: float = 0.0,
     class_weights: Array | None = None,
+    partners: tuple[Array, Array] | None = None,
     dtype: DTypeLike = np.float32,
 ) -> tuple[Array, float]:
     """What each image's log-probabilities are multiplied with, and what the sum is divided by.
 
     Smoothing moves `label_smoothing` of the target evenly over all classes (Szegedy et al. 2016,
     section 7); with class weights the mean divides by the batch's sum of weights. Both are as in
-    torch.nn.CrossEntropyLoss.
+    torch.nn.CrossEntropyLoss. So are mixed images, whose targets are probabilities: there, class
+    weights weigh the classes of a target, and the mean divides by the number of images.
 
     Args:
         labels: (n,) class numbers.
         class_weights: (classes,), or None for all 1.
+        partners: of mixed images: (n,) class numbers of the second ones, and (n,) shares from 0
+            to 1 of the first ones' labels.
 
     Returns:
         targets (n, classes) and the divisor, at least the smallest positive number.
     """
     n = len(labels)
     targets = np.full((n, classes), label_smoothing / classes, dtype)
-    targets[np.arange(n), labels] += 1 - label_smoothing
+    if partners is None:
+        targets[np.arange(n), labels] += 1 - label_smoothing
+    else:
+        others, ratios = partners
+        targets[np.arange(n), labels] += (1 - label_smoothing) * ratios
+        targets[np.arange(n), others] += (1 - label_smoothing) * (1 - ratios)
     if class_weights is None:
         return targets, float(max(n, 1))
     targets *= class_weights.astype(dtype)
+    if partners is not None:
+        return targets, float(max(n, 1))
     total = float(class_weights[labels].sum(dtype=np.float64))
     return targets, max(total, float(np.finfo(np.float32).tiny))
 

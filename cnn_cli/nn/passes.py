@@ -14,6 +14,7 @@ from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import IMAGE, Node
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.layers.batch import BatchLayer
+from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.plan import Step, chunk_bounds
 from cnn_cli.nn.types import Array
@@ -52,12 +53,14 @@ class Pass:
         *,
         step: int = 0,
         gradients: Gradients | None = None,
+        mix: Mix | None = None,
     ) -> None:
         self.workshop = workshop
         self.network = network
         self.x = x
         self.step = step
         self.gradients = gradients
+        self.mix = mix
         self.update_running = True
         self.statistics: dict[int, Any] = {}
         self.sums: dict[int, Any] = {}
@@ -101,13 +104,26 @@ class Pass:
     def _enter(self, chunk: Chunk, ctx: Context) -> None:
         """Lay the chunk's images out as the first nodes read them."""
         x = self.x[chunk.start : chunk.stop]
-        if x.dtype.kind in "ui":
-            images = ctx.take(x.shape)
-            rows = images.reshape(-1, self.workshop.scale.size)
-            np.multiply(x.reshape(rows.shape), self.workshop.scale, out=rows)
-            rows += self.workshop.shift
-            x = images
+        if self.mix is not None:
+            mix = self.mix.rows(chunk.start, chunk.stop)
+            x = self._scaled(x, ctx)
+            others = self._scaled(self.x[mix.partners], ctx)
+            blend(x, others, mix)
+            ctx.workspace.give(others)
+        elif x.dtype.kind in "ui":
+            x = self._scaled(x, ctx)
         chunk.hold(IMAGE, x)
+
+    def _scaled(self, x: Array, ctx: Context) -> Array:
+        """A copy of images in the network's numbers; integers are scaled and shifted."""
+        images = ctx.take(x.shape)
+        if x.dtype.kind not in "ui":
+            images[...] = x
+            return images
+        rows = images.reshape(-1, self.workshop.scale.size)
+        np.multiply(x.reshape(rows.shape), self.workshop.scale, out=rows)
+        rows += self.workshop.shift
+        return images
 
     def forward(self, level: int, chunk: Chunk, ctx: Context) -> None:
         """Take a chunk through a segment, and sum up what its barriers need."""

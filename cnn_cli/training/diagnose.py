@@ -16,6 +16,7 @@ from cnn_cli.nn.context import Context
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 
@@ -46,13 +47,14 @@ def find_origin(
     divisor: float,
     *,
     step: int,
+    mix: Mix | None = None,
 ) -> Origin | None:
     """Do a step again and see which layer is the first to give numbers that are not finite.
 
     Args:
         make_engine: builds an engine like the one that did the step.
         params: as they were in the step; left as they are.
-        x, targets, divisor, step: of `Engine.train_step`.
+        x, targets, divisor, step, mix: of `Engine.train_step`.
 
     Returns:
         The first layer, forward, whose output is not finite; if there is none the first one,
@@ -66,7 +68,7 @@ def find_origin(
     )
     engine = make_engine(replace(params.graph, nodes=watched), params.copy())
     with engine, np.errstate(all="ignore"):
-        engine.train_step(x, targets, divisor, step=step)
+        engine.train_step(x, targets, divisor, step=step, mix=mix)
         for node, views in zip(nodes, engine.gradient_views, strict=True):
             if not all(np.isfinite(view).all() for view in views.values()):
                 gradients.append((node.index, ()))

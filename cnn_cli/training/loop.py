@@ -15,6 +15,7 @@ import numpy as np
 
 from cnn_cli import __version__
 from cnn_cli.config import Config, config_text, plain_config
+from cnn_cli.data.augment import make_augmentation
 from cnn_cli.data.loader import Batch
 from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.nn.engine import Engine
@@ -22,6 +23,7 @@ from cnn_cli.nn.fuse import kernel_kinds
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.backend import load_backend
 from cnn_cli.nn.loss import target_weights
+from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
@@ -39,6 +41,7 @@ from cnn_cli.training.divergence import (
     weights_error,
 )
 from cnn_cli.training.evaluate import Evaluation, evaluate
+from cnn_cli.training.mixing import dominant_labels, make_mixer
 from cnn_cli.training.optimizer import clip_grad_norm, make_optimizer
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.precise_bn import estimate_statistics, wants_precise_bn
@@ -101,6 +104,13 @@ class Trainer:
             self.normalization = measure_normalization(config, self.materials, self.threads)
         else:
             self.normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
+        self.materials.train_loader.augment = make_augmentation(
+            config.augment,
+            config.train.seed,
+            self.materials.preprocess,
+            self.normalization.mean,
+        )
+        self.mixer = make_mixer(config.augment, config.train.seed, config.data.image_size)
         backend = options.backend or meta.get("backend") or "numpy"
         self.kernels = load_backend(
             backend, dtype=config.train.dtype, kinds=kernel_kinds(graph), say=progress.note
@@ -183,7 +193,7 @@ class Trainer:
             len(self.materials.dataset.train)
         )
         clock = time.perf_counter()
-        batches = self.materials.train_loader.batches(order, state.batch)
+        batches = self.materials.train_loader.batches(order, state.batch, state.epoch)
         for batch in requests.awaited(batches):
             if len(batch) > 1 or not self.needs_company:
                 self._train_step(batch)
@@ -216,31 +226,41 @@ class Trainer:
     def _train_step(self, batch: Batch) -> None:
         config, state = self.config.train, self.state
         step = self._step_at(batch.number)
+        mix = None
+        if self.mixer is not None:
+            start = batch.number * config.batch_size
+            mix = self.mixer.mix(state.epoch, start, len(batch))
         targets, divisor = target_weights(
             batch.labels,
             len(self.materials.dataset.classes),
             label_smoothing=config.label_smoothing,
             class_weights=self.class_weights,
+            partners=None if mix is None else (batch.labels[mix.partners], mix.ratios),
             dtype=self.params.dtype,
         )
         with np.errstate(all="ignore"):  # what overflows shows in the loss or the gradient
-            loss, logits = self.engine.train_step(batch.images, targets, divisor, step=step)
+            loss, logits = self.engine.train_step(
+                batch.images, targets, divisor, step=step, mix=mix
+            )
         if not (np.isfinite(loss) and is_finite(self.engine.gradient)):
-            raise self._explain(batch, targets, divisor, loss)
+            raise self._explain(batch, targets, divisor, mix, loss)
         if config.clip_grad_norm is not None:
             clip_grad_norm(self.engine.gradient, config.clip_grad_norm)
         self.optimizer.step(self.engine.gradient, self._learning_rate(step))
+        labels = dominant_labels(batch.labels, mix)
         state.sums.loss += loss * len(batch)
-        state.sums.correct += int((logits.argmax(axis=1) == batch.labels).sum())
+        state.sums.correct += int((logits.argmax(axis=1) == labels).sum())
         state.sums.images += len(batch)
 
-    def _explain(self, batch: Batch, targets: Array, divisor: float, loss: float) -> DivergedError:
+    def _explain(
+        self, batch: Batch, targets: Array, divisor: float, mix: Mix | None, loss: float
+    ) -> DivergedError:
         """The error of a step whose loss or gradient is not finite."""
         workspaces = self.engine.workspaces
         workspaces[:] = [Workspace() for _ in workspaces]  # makes room for another engine
         step = self._step_at(batch.number)
         origin = find_origin(
-            self._make_engine, self.params, batch.images, targets, divisor, step=step
+            self._make_engine, self.params, batch.images, targets, divisor, step=step, mix=mix
         )
         files = [self.materials.dataset.train.paths[i] for i in batch.indices]
         return step_error(self.state, batch.number + 1, loss, origin, files)

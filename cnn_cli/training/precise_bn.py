@@ -35,15 +35,18 @@ def estimate_statistics(
 ) -> None:
     """Set `evaluated` to the engine's weights with statistics of up to 2,048 training images.
 
-    Which images depends on (seed, epoch) only. Training's own statistics are left alone.
+    They are augmented as in the epoch of that number, but not mixed. Which images depends on
+    (seed, epoch) only. Training's own statistics are left alone.
     """
     evaluated.copy_from(engine.params)
     loader = materials.train_loader
     size = max(SMALL_BATCH, config.train.batch_size)
-    loader = Loader(loader.split, loader.cache, size, loader.threads, loader.on_corrupt)
+    loader = Loader(
+        loader.split, loader.cache, size, loader.threads, loader.on_corrupt, loader.augment
+    )
     order = generator(config.train.seed, Purpose.SHUFFLE, epoch, 1).permutation(len(loader.split))
     found: dict[int, list[Statistics]] = defaultdict(list)
-    for batch in loader.batches(order[:IMAGES]):
+    for batch in loader.batches(order[:IMAGES], epoch=epoch):
         if len(batch) > 1:
             for index, statistics in engine.batch_statistics(batch.images).items():
                 found[index].append(statistics)

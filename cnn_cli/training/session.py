@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from cnn_cli.config import Config, required_root
+from cnn_cli.data.augment import kept_preprocess
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Dataset, Split, open_dataset
 from cnn_cli.data.decode import Preprocess
@@ -133,11 +134,15 @@ def open_materials(
     """Make room for the images; they are read as they are needed."""
     budget = available_memory() // 2
 
-    def loader(split: Split, batch_size: int) -> Loader:
+    def loader(split: Split, batch_size: int, kept: Preprocess) -> Loader:
         nonlocal budget
         forced = config.data.cache == "ram"
         cache = ImageCache.open(
-            config.data.cache, split.paths, preprocess, None if forced else budget
+            config.data.cache,
+            split.paths,
+            kept,
+            None if forced else budget,
+            aspects=kept is not preprocess,
         )
         if cache.mode == "ram":
             budget -= cache.nbytes
@@ -146,10 +151,12 @@ def open_materials(
         return Loader(split, cache, batch_size, threads, config.data.on_corrupt)
 
     preprocess = preprocess_of(config)
-    train_loader = loader(dataset.train, config.train.batch_size)
+    crop = config.augment.random_resized_crop
+    kept = kept_preprocess(crop, preprocess, dataset.train.paths) if crop else preprocess
+    train_loader = loader(dataset.train, config.train.batch_size, kept)
     val_loader = None
     if dataset.val is not None and len(dataset.val):
-        val_loader = loader(dataset.val, EVALUATION_BATCH)
+        val_loader = loader(dataset.val, EVALUATION_BATCH, preprocess)
     return Materials(dataset, preprocess, graph, train_loader, val_loader)
 
 

@@ -263,7 +263,6 @@ def test_section(path: Path, text: str, expected: str) -> None:
     ("text", "expected"),
     [
         ("train: {ema: 0.999}", "train.ema: not available yet. Got 0.999."),
-        ("augment: {hflip: 0.5}", "augment: not available yet."),
     ],
 )
 def test_what_is_not_built_is_refused(path: Path, text: str, expected: str) -> None:

@@ -38,6 +38,15 @@ ALL_TECHNIQUES: dict[str, Any] = {
             {"linear": "classes"},
         ]
     },
+    "augment": {
+        "random_resized_crop": [0.5, 1.0],
+        "hflip": "alternating",
+        "pad_crop": {"padding": 1, "padding_mode": "reflect"},
+        "rotate": 10,
+        "random_erase": {"p": 0.3, "value": "random"},
+        "mixup": 0.4,
+        "cutmix": {"p": 0.5},
+    },
     "train": {
         "epochs": 3,
         "batch_size": 16,
@@ -52,9 +61,6 @@ ALL_TECHNIQUES: dict[str, Any] = {
 
 # What is added to it as soon as it is built.
 LATER: list[tuple[str, str, Any]] = [
-    ("augment", "hflip", 0.5),
-    ("augment", "random_erase", 0.3),
-    ("augment", "mixup", 0.4),
     ("train", "ema", 0.9),
 ]
 

@@ -1,0 +1,109 @@
+"""random_resized_crop: a part of an image, at the network's size.
+
+torchvision's RandomResizedCrop cuts its part out of the original. Here images are decoded once
+and kept, so they are kept larger than the network takes them: whole, not cut, and resized to one
+size without regard to their shape, which is remembered. A part has its place and shape relative
+to the image and so looks the same as one of the original, but for its sharpness. The size kept is
+that at which a part of the mean area of `scale` has as many pixels as the network takes, so that
+the larger half of the parts loses nothing; the others are blurred a little. It is the same with
+every `data.cache`, and images that are smaller themselves, such as CIFAR's, are kept as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import ceil, exp, log, sqrt
+
+import numpy as np
+
+from cnn_cli.config.augment import RandomResizedCropConfig
+from cnn_cli.data.augment.draws import Part, stream_for
+from cnn_cli.data.augment.pillow import as_image, as_pixels
+from cnn_cli.data.decode import Pixels, Preprocess, upright_size
+from cnn_cli.data.resize import BILINEAR
+
+TRIES = 10  # of torchvision
+SAMPLE = 16  # images that are asked for their size
+
+Part4 = tuple[float, float, float, float]  # left, top, width, height, of an image of 1 by 1
+
+
+class RandomResizedCrop:
+    """As torchvision's, on images that are kept squashed.
+
+    Args:
+        config: scale and ratio.
+        seed: `train.seed`.
+        pre: what is made of every image, which says the size in the end.
+    """
+
+    def __init__(self, config: RandomResizedCropConfig, seed: int, pre: Preprocess) -> None:
+        self._config = config
+        self._seed = seed
+        self.shape = pre.shape
+
+    def __call__(self, kept: Pixels, aspect: float, index: int, epoch: int) -> Pixels:
+        """A part of one image as `shape`.
+
+        Args:
+            kept: (height, width, channels), the whole image, squashed.
+            aspect: its true width / height.
+            index: its position in the split.
+            epoch: counted from 0.
+        """
+        numbers = stream_for(self._seed, Part.CROP, epoch, index).random(2 * TRIES + 2).tolist()
+        width, height = choose_part(self._config, aspect, numbers[2:])
+        columns, left = _on_grid(width, kept.shape[1], numbers[0])
+        rows, top = _on_grid(height, kept.shape[0], numbers[1])
+        part = as_image(kept[top : top + rows, left : left + columns])
+        return as_pixels(part.resize((self.shape[1], self.shape[0]), BILINEAR))
+
+
+def choose_part(
+    config: RandomResizedCropConfig, aspect: float, numbers: Sequence[float]
+) -> tuple[float, float]:
+    """Width and height of a part, as shares of the image's.
+
+    Area and ratio are drawn until the part fits, ten times at most; then it is the largest one in
+    the middle whose ratio is allowed.
+
+    Args:
+        aspect: of the image, width / height.
+        numbers: two a try, from 0 to 1.
+    """
+    scale, ratio = config.scale, config.ratio
+    for share, shape in zip(numbers[::2], numbers[1::2], strict=True):
+        area = scale[0] + (scale[1] - scale[0]) * share
+        chosen = exp(log(ratio[0]) + log(ratio[1] / ratio[0]) * shape)
+        width, height = sqrt(area * chosen / aspect), sqrt(area * aspect / chosen)
+        if width <= 1 and height <= 1:
+            return width, height
+    if aspect < ratio[0]:
+        return 1.0, aspect / ratio[0]
+    return min(1.0, ratio[1] / aspect), 1.0
+
+
+def _on_grid(share: float, length: int, number: float) -> tuple[int, int]:
+    """How many of `length` pixels a share is, at least one, and a random first one."""
+    count = min(length, max(1, round(share * length)))
+    return count, int(number * (length - count + 1))
+
+
+def kept_preprocess(
+    config: RandomResizedCropConfig, pre: Preprocess, paths: Sequence[str]
+) -> Preprocess:
+    """What is kept of every image to cut parts out of it.
+
+    Args:
+        config: scale and ratio.
+        pre: what the network takes.
+        paths: of the images; a few of them are asked for their size.
+    """
+    grown = 1 / sqrt((config.scale[0] + config.scale[1]) / 2)
+    height, width = ceil(pre.height * grown), ceil(pre.width * grown)
+    sizes = [upright_size(path) for path in paths[:: max(1, len(paths) // SAMPLE)]]
+    known = [size for size in sizes if size is not None]
+    if known:
+        most = np.max(known, axis=0)
+        width, height = min(width, int(most[0])), min(height, int(most[1]))
+    return Preprocess(height, width, pre.channels, "squash")

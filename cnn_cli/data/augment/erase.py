@@ -1,0 +1,70 @@
+"""random_erase: a rectangle of each image painted over."""
+
+from __future__ import annotations
+
+from math import log
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn_cli.config.augment import RandomEraseConfig
+from cnn_cli.data.augment.draws import Indices, Part, below, between, numbers_for, stream_for
+from cnn_cli.data.decode import Pixels
+
+TRIES = 10  # of torchvision
+
+
+class RandomErase:
+    """Random erasing (Zhong et al. 2017, algorithm 1; as torchvision's RandomErasing) or, with a
+    `size`, Cutout (DeVries and Taylor 2017).
+
+    Args:
+        config: which, how often, and with what.
+        seed: `train.seed`.
+        mean: of each channel, of pixels from 0 to 1.
+    """
+
+    def __init__(self, config: RandomEraseConfig, seed: int, mean: tuple[float, ...]) -> None:
+        self._config = config
+        self._seed = seed
+        self._mean = np.rint(255 * np.clip(mean, 0, 1)).astype(np.uint8)
+
+    def __call__(self, images: Pixels, indices: Indices, epoch: int) -> None:
+        """Change images, (n, height, width, channels), in place."""
+        numbers = numbers_for(self._seed, Part.ERASE, epoch, indices, 3 + 2 * TRIES)
+        chosen = np.flatnonzero(numbers[:, 0] < self._config.p)
+        boxes = self._boxes(numbers[chosen, 1:], images.shape[1], images.shape[2])
+        for row, (top, left, bottom, right) in zip(chosen.tolist(), boxes.tolist(), strict=True):
+            part = images[row, top:bottom, left:right]
+            if self._config.value == "mean":
+                part[...] = self._mean
+            else:
+                rng = stream_for(self._seed, Part.NOISE, epoch, int(indices[row]))
+                part[...] = rng.integers(0, 256, part.shape, np.uint8)
+
+    def _boxes(self, numbers: NDArray[np.float64], height: int, width: int) -> NDArray[np.int64]:
+        """(n, 4): top, left, bottom, right of what is erased, within the image."""
+        size = self._config.size
+        if size is not None:
+            centres = below(numbers[:, :2], np.array([height, width]))
+            corners = centres - size // 2
+            both = np.concatenate([corners, corners + size], axis=1)
+            boxes: NDArray[np.int64] = np.clip(both, 0, [height, width] * 2)
+            return boxes
+        sides = self._sides(numbers[:, 2:], height, width)
+        corners = below(numbers[:, :2], np.array([height, width]) - sides + 1)
+        return np.concatenate([corners, corners + sides], axis=1)
+
+    def _sides(self, numbers: NDArray[np.float64], height: int, width: int) -> NDArray[np.int64]:
+        """(n, 2): height and width of the first of ten rectangles that fits; 0 if none does."""
+        scale, ratio = self._config.scale, self._config.ratio
+        assert scale is not None
+        assert ratio is not None
+        area = height * width * between(numbers[:, :TRIES], *scale)
+        shape = np.exp(between(numbers[:, TRIES:], log(ratio[0]), log(ratio[1])))
+        sides = np.rint(np.sqrt([area * shape, area / shape])).astype(np.int64)
+        fits = (sides[0] < height) & (sides[1] < width)
+        first = fits.argmax(axis=1)
+        rows = np.arange(len(numbers))
+        found: NDArray[np.int64] = np.where(fits[rows, first], sides[:, rows, first], 0).T
+        return found

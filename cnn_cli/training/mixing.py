@@ -1,0 +1,113 @@
+"""Mixup and CutMix: which images of a batch become one, and in what shares.
+
+An image's partner is the one before it in the epoch's random order (the batch's first has the
+last): as random a pair as any, and what torchvision's MixUp and CutMix do. Shares and boxes depend
+on (seed, epoch, position in that order).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn_cli.config import AugmentConfig
+from cnn_cli.nn.mix import Mix
+from cnn_cli.nn.types import Array
+from cnn_cli.rng import Purpose, generator, uniforms
+
+BLOCK = 1024  # shares drawn from one generator: one for each would take longer
+MIXUP, CUTMIX, CHOICE = range(3)
+
+
+class Mixer:
+    """Draws the mix of a batch.
+
+    Where both techniques are on, each image gets one of them by an even chance (as timm), and
+    then is mixed with its probability `p`.
+
+    Args:
+        config: mixup and cutmix; at least one is on.
+        seed: `train.seed`.
+        image_size: height and width.
+    """
+
+    def __init__(self, config: AugmentConfig, seed: int, image_size: tuple[int, int]) -> None:
+        self._mixup = config.mixup
+        self._cutmix = config.cutmix
+        self._seed = seed
+        self._image_size = image_size
+
+    def mix(self, epoch: int, start: int, n: int) -> Mix:
+        """The mix of a batch.
+
+        Args:
+            epoch: counted from 0.
+            start: position of its first image in the epoch's order.
+            n: images in it.
+        """
+        positions = np.arange(start, start + n)
+        choice = uniforms(self._seed, Purpose.MIX, epoch, positions, CHOICE, 4)
+        pasted = np.full(n, self._mixup is None)
+        if self._mixup is not None and self._cutmix is not None:
+            pasted = choice[:, 0] < 0.5
+        ratios, strengths = np.ones(n), np.ones(n)
+        boxes = np.zeros((n, 4), np.int64)
+        if self._mixup is not None:
+            rows = ~pasted & (choice[:, 1] < self._mixup.p)
+            strengths[rows] = self._shares(MIXUP, self._mixup.alpha, epoch, positions)[rows]
+            ratios[rows] = strengths[rows]
+        if self._cutmix is not None:
+            rows = pasted & (choice[:, 1] < self._cutmix.p)
+            shares = self._shares(CUTMIX, self._cutmix.alpha, epoch, positions)[rows]
+            boxes[rows], ratios[rows] = cut_boxes(shares, choice[rows, 2:], self._image_size)
+        partners = np.roll(np.arange(n), 1)
+        return Mix(partners, ratios, strengths, boxes)
+
+    def _shares(
+        self, technique: int, alpha: float, epoch: int, positions: NDArray[np.int64]
+    ) -> Array:
+        """λ of Beta(alpha, alpha) for positions that follow each other."""
+        first, last = int(positions[0]) // BLOCK, int(positions[-1]) // BLOCK
+        drawn = [
+            generator(self._seed, Purpose.MIX, epoch, block, technique).beta(alpha, alpha, BLOCK)
+            for block in range(first, last + 1)
+        ]
+        shares: Array = np.concatenate(drawn)[positions - first * BLOCK]
+        return shares
+
+
+def make_mixer(config: AugmentConfig, seed: int, image_size: tuple[int, int]) -> Mixer | None:
+    """What draws mixes as `config` asks for; None where it asks for none."""
+    if config.mixup is None and config.cutmix is None:
+        return None
+    return Mixer(config, seed, image_size)
+
+
+def cut_boxes(
+    shares: Array, centres: Array, image_size: tuple[int, int]
+) -> tuple[NDArray[np.int64], Array]:
+    """What CutMix pastes: Yun et al. 2019, equation 2, and their program at the edges.
+
+    Args:
+        shares: (n,) λ: a box has √(1-λ) of the height and of the width.
+        centres: (n, 2) from 0 to 1, down and across; a part of a box may lie outside.
+        image_size: height and width.
+
+    Returns:
+        (n, 4) top, left, bottom, right, and (n,) the share of the area that is left.
+    """
+    size = np.array(image_size)
+    halves = (size * np.sqrt(1 - shares)[:, None]).astype(np.int64) // 2
+    middles = (size * centres).astype(np.int64)
+    corners = np.clip(middles - halves, 0, size)
+    ends = np.clip(middles + halves, 0, size)
+    left_over = 1 - (ends - corners).prod(axis=1) / size.prod()
+    return np.concatenate([corners, ends], axis=1), left_over
+
+
+def dominant_labels(labels: Array, mix: Mix | None) -> Array:
+    """(n,) the label that has the larger share in each image, which training's top-1 counts."""
+    if mix is None:
+        return labels
+    dominant: Array = np.where(mix.ratios < 0.5, labels[mix.partners], labels)
+    return dominant
