@@ -31,6 +31,7 @@ class Context:
         prepared, prepared_grad: where the layer has `prepared`: the array, and the accumulator of
             its gradient.
         fresh: the accumulators hold nothing yet: the first chunk of a step writes, others add.
+        need_saved: whether a backward pass follows.
         need_dx: whether anybody reads the gradient of the node's input.
         inplace: the node may write its output over its (first) input.
         statistics: of the whole batch, for a batch layer in training.
@@ -52,6 +53,7 @@ class Context:
     prepared: Array | None = None
     prepared_grad: Array | None = None
     fresh: bool = True
+    need_saved: bool = True
     need_dx: bool = True
     inplace: bool = False
     worker_grads: list[dict[str, Array]] | None = None

@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.fold import FoldedNetwork
-from cnn_cli.nn.fuse import choose_paths, fuse_graph
+from cnn_cli.nn.fuse import choose_paths, fuse_graph, fuse_pools
 from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
@@ -134,6 +134,7 @@ class Engine:
         logits = self._output("logits", len(x))
         network = self._for_inference(params or self.params)
         run = Pass(self._workshop, network, x)
+        run.goes_back = False
         output = len(network.graph.nodes) - 1
 
         def through(chunk: Chunk, ctx: Context) -> None:
@@ -190,7 +191,7 @@ class Engine:
         self._network.prepared.refresh()
         last = len(self._network.segments) - 1
         run = Pass(self._workshop, self._network, x, step=step)
-        run.update_running = False
+        run.update_running = run.goes_back = False
         self._forward_to(run, last)
         self._team.run(run.each_chunk(run.abandon))
         return run.statistics
@@ -204,7 +205,9 @@ class Engine:
     def _tuned(self, graph: Graph) -> Graph:
         """The same network as the kernels compute it fastest."""
         graph = choose_paths(graph, self._kernels.name)
-        return fuse_graph(graph) if self._kernels.fuses else graph
+        if self._kernels.fuses:
+            graph = fuse_graph(graph)
+        return fuse_pools(graph)
 
     def _for_inference(self, params: Parameters) -> Network:
         """The shortened network of some parameters, up to date."""

@@ -1,4 +1,4 @@
-"""Changes to a network that compiled kernels gain by; the arithmetic stays the same.
+"""Changes to a network that kernels gain by; the arithmetic stays the same.
 
 Nodes keep their places and names, so that parameters, running statistics and random numbers of one
 graph are those of the other.
@@ -13,7 +13,9 @@ from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, RELU, RELU6, SILU
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.conv import Conv
+from cnn_cli.nn.layers.activation import ReLU
 from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
+from cnn_cli.nn.layers.pool import MaxPool
 from cnn_cli.nn.layers.shape import Identity
 
 ACTIVATIONS = {"relu": RELU, "silu": SILU, "gelu": GELU, "relu6": RELU6, "hardswish": HARDSWISH}
@@ -37,11 +39,7 @@ def fuse_graph(graph: Graph) -> Graph:
     activation's output for itself: both are computed again from the normalization's input. An
     `Identity` stays where the activation was. `graph` is left as it is.
     """
-    readers = [0] * len(graph.nodes)
-    for node in graph.nodes:
-        for tensor in node.inputs:
-            if tensor != IMAGE:
-                readers[tensor] += 1
+    readers = _readers(graph)
     nodes = list(graph.nodes)
     for node in graph.nodes:
         before, activation = node.inputs[0], ACTIVATIONS.get(node.layer.kind)
@@ -54,6 +52,38 @@ def fuse_graph(graph: Graph) -> Graph:
             nodes[before] = replace(graph.nodes[before], layer=fused)
             nodes[node.index] = replace(node, layer=Identity(node.layer.in_shape))
     return replace(graph, nodes=tuple(nodes))
+
+
+def fuse_pools(graph: Graph) -> Graph:
+    """Give each ReLU to the max pooling that is its only reader.
+
+    A ReLU never falls, so the largest of a window's ReLUs is the ReLU of its largest number: the
+    same bits, from a quarter of the work for 2×2 windows. An `Identity` stays where the ReLU was.
+    `graph` is left as it is.
+    """
+    readers = _readers(graph)
+    nodes = list(graph.nodes)
+    for node in graph.nodes:
+        before = node.inputs[0]
+        if before == IMAGE or readers[before] != 1 or not isinstance(node.layer, MaxPool):
+            continue
+        relu = graph.nodes[before]
+        if isinstance(relu.layer, ReLU) and IMAGE not in relu.inputs:
+            fused = copy(node.layer)
+            fused.activation = RELU
+            nodes[node.index] = replace(node, layer=fused)
+            nodes[before] = replace(relu, layer=Identity(relu.layer.in_shape))
+    return replace(graph, nodes=tuple(nodes))
+
+
+def _readers(graph: Graph) -> list[int]:
+    """How many nodes read each node's output."""
+    readers = [0] * len(graph.nodes)
+    for node in graph.nodes:
+        for tensor in node.inputs:
+            if tensor != IMAGE:
+                readers[tensor] += 1
+    return readers
 
 
 def kernel_kinds(graph: Graph) -> set[str]:

@@ -43,7 +43,12 @@ class Workshop:
 
 
 class Pass:
-    """One pass of a batch: its chunks, and what was found at the barriers."""
+    """One pass of a batch: its chunks, and what was found at the barriers.
+
+    Attributes:
+        update_running: batch layers move their running statistics.
+        goes_back: a backward pass follows, for which layers save what they need.
+    """
 
     def __init__(
         self,
@@ -62,6 +67,7 @@ class Pass:
         self.gradients = gradients
         self.mix = mix
         self.update_running = True
+        self.goes_back = True
         self.statistics: dict[int, Any] = {}
         self.sums: dict[int, Any] = {}
         workers = len(workshop.workspaces)
@@ -97,6 +103,7 @@ class Pass:
             dtype=self.network.params.dtype,
             kernels=self.workshop.kernels,
             fresh=chunk.fresh,
+            need_saved=self.goes_back,
             worker_grads=None if sums is None else sums.views[worker],
             worker_prepared_grads=None if sums is None else sums.prepared[worker],
         )

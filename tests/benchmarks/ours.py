@@ -11,6 +11,7 @@ from cnn_cli.config import Config, validate_config
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph, build_graph
 from cnn_cli.nn.init import initialize
+from cnn_cli.nn.kernels.backend import load_backend
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
@@ -74,6 +75,5 @@ def make_engine(
     shift: Array | None = None,
 ) -> Engine:
     """An engine; images of integers become ``x * scale + shift``."""
-    if backend != "numpy":
-        raise SystemExit(f"the backend {backend} is not available yet")
-    return Engine(graph, params, threads=threads, scale=scale, shift=shift)
+    kernels = load_backend(backend)
+    return Engine(graph, params, threads=threads, scale=scale, shift=shift, kernels=kernels)

@@ -220,9 +220,10 @@ def windows_of(case: tuple[Pair, Pair, Pair, Pair, bool]) -> Windows:
     return Windows(in_size, (h, w), kernel_size, stride, padding)
 
 
+@pytest.mark.parametrize("activation", [NONE, RELU])
 @pytest.mark.parametrize("case", WINDOWS)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_max_pool(kernels: Kernels, dtype: Any, case: Any) -> None:
+def test_max_pool(kernels: Kernels, dtype: Any, case: Any, activation: int) -> None:
     windows, scratch = windows_of(case), Scratch(dtype)
     # One decimal, so that windows have ties.
     x = np.round(numbers(10, 2, *windows.in_size, 3), 1).astype(dtype)
@@ -230,7 +231,10 @@ def test_max_pool(kernels: Kernels, dtype: Any, case: Any) -> None:
     for each in (kernels, NUMPY):
         y = np.full((2, *windows.out_size, 3), np.nan, dtype)
         index = np.full(y.shape, 255, np.uint8)
-        each.max_pool(x, windows, y, index, scratch)
+        each.max_pool(x, windows, activation, y, index, scratch)
+        unasked = np.empty_like(y)
+        each.max_pool(x, windows, activation, unasked, None, scratch)
+        np.testing.assert_array_equal(unasked, y)
         dx, dy = np.full_like(x, np.nan), numbers(11, *y.shape, dtype=dtype)
         each.max_pool_backward(dy, index, windows, dx, scratch)
         results.append((y, index, dx))
@@ -247,7 +251,7 @@ def test_max_pool_of_nan_and_infinities(kernels: Kernels, kernel_size: Pair, pos
     x = np.full((1, *kernel_size, 2), -np.inf)
     x[..., 1].reshape(-1)[position] = np.nan
     y, index = np.empty((1, 1, 1, 2)), np.empty((1, 1, 1, 2), np.uint8)
-    kernels.max_pool(x, windows, y, index, Scratch(np.float64))
+    kernels.max_pool(x, windows, NONE, y, index, Scratch(np.float64))
     assert y[0, 0, 0, 0] == -np.inf
     assert index[0, 0, 0, 0] == 0
     assert np.isnan(y[0, 0, 0, 1])

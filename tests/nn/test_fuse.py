@@ -10,12 +10,13 @@ import pytest
 
 from cnn_cli.config import validate_config
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.fuse import choose_paths, fuse_graph, kernel_kinds
+from cnn_cli.nn.fuse import choose_paths, fuse_graph, fuse_pools, kernel_kinds
 from cnn_cli.nn.graph import Graph, build_graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.kernels.loops.activation import GELU, NONE, RELU, SILU
 from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
+from cnn_cli.nn.layers.pool import MaxPool
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
@@ -80,6 +81,55 @@ def test_what_two_layers_read_stays_as_it_is() -> None:
 def test_an_activation_of_the_image_stays() -> None:
     graph = network(["relu", "flatten", {"linear": "classes"}])
     assert [node.layer.kind for node in fuse_graph(graph).nodes] == ["relu", "flatten", "linear"]
+
+
+POOLED: list[Any] = [
+    CONV,
+    "relu",
+    {"maxpool": {"kernel_size": 3, "stride": 2, "padding": 1}},
+    {"residual": {"layers": ["relu", {"maxpool": {"kernel_size": 1}}]}},
+    {"leaky_relu": 0.1},
+    {"maxpool": 2},
+    {"linear": "classes"},
+]
+
+
+def test_a_relu_goes_to_the_pooling_whose_only_reader_it_is() -> None:
+    graph = network(POOLED)
+    fused = fuse_pools(graph)
+    activations = {
+        node.name: node.layer.activation for node in fused.nodes if isinstance(node.layer, MaxPool)
+    }
+    assert activations == {"layers.2": RELU, "layers.3.layers.1": RELU, "layers.5": NONE}
+    kinds = [node.layer.kind for node in fused.nodes]
+    assert kinds == "conv identity maxpool identity maxpool add leaky_relu maxpool linear".split()
+    assert all(getattr(node.layer, "activation", NONE) == NONE for node in graph.nodes)
+
+
+@pytest.mark.parametrize("reads", ["the image", "two readers"])
+def test_a_relu_stays_where_it_is_needed(reads: str) -> None:
+    pool = {"maxpool": {"kernel_size": 1}}
+    layers = (
+        ["relu", pool] if reads == "the image" else [CONV, "relu", {"residual": {"layers": [pool]}}]
+    )
+    graph = network([*layers, {"linear": "classes"}])
+    assert [n.layer for n in fuse_pools(graph).nodes] == [n.layer for n in graph.nodes]
+
+
+def test_pooling_before_a_relu_gives_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = np.random.default_rng(1).standard_normal((5, 8, 8, 3)).astype(np.float32)
+    targets, divisor = target_weights(np.arange(5) % 4, 4)
+    results = []
+    for fuse in (fuse_pools, lambda graph: graph):
+        monkeypatch.setattr("cnn_cli.nn.engine.fuse_pools", fuse)
+        graph = network(POOLED)
+        params = Parameters(graph, "float32")
+        initialize(params, 0, "pytorch")
+        with Engine(graph, params, threads=2) as engine:
+            loss, _ = engine.train_step(x, targets, divisor)
+            results.append([loss, engine.gradient.copy(), engine.predict(x).copy()])
+    for ours, theirs in zip(*results, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
 
 
 def test_paths_for_compiled_kernels() -> None:

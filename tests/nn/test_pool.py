@@ -11,6 +11,8 @@ import pytest
 from gradcheck import gradcheck, random_input, run_backward, run_layer
 
 from cnn_cli.nn.kernels.loops import pool as loops
+from cnn_cli.nn.kernels.loops.activation import NONE, RELU
+from cnn_cli.nn.kernels.pool import FEW_CHANNELS
 from cnn_cli.nn.layers.base import Layer, ShapeError
 from cnn_cli.nn.layers.pool import AvgPool, GlobalAvgPool, MaxPool
 from cnn_cli.nn.types import Pair
@@ -57,15 +59,20 @@ GEOMETRIES = [
 ]
 
 
+@pytest.mark.parametrize("activation", [NONE, RELU])
+@pytest.mark.parametrize("channels", [3, FEW_CHANNELS + 1])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("geometry", GEOMETRIES)
-def test_max_pool_is_the_loop(geometry: Geometry, dtype: Any) -> None:
-    layer = MaxPool((geometry.h, geometry.w, 3), **geometry.arguments)
+def test_max_pool_is_the_loop(
+    geometry: Geometry, dtype: Any, channels: int, activation: int
+) -> None:
+    layer = MaxPool((geometry.h, geometry.w, channels), **geometry.arguments)
+    layer.activation = activation
     # One decimal, so that windows have ties.
     x = np.round(random_input(layer, 2, seed=1), 1).astype(dtype)
     y, index, ctx = run_layer(layer, x, dtype=dtype)
     expected, at = np.empty_like(y), np.empty(y.shape, np.intp)
-    loops.max_pool(x, **geometry.windows, y=expected, index=at)
+    loops.max_pool(x, **geometry.windows, kind=activation, y=expected, index=at)
     np.testing.assert_array_equal(y, expected)
     np.testing.assert_array_equal(index, at)
 

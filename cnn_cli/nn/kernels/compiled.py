@@ -45,8 +45,8 @@ SIGNATURES: dict[str, Signatures] = {
         (norm.normalize_backward, "x3 x3 d2 d2 x1 d2 d2"),
     ),
     "maxpool": (
-        (pool.max_pool, "x4 p p p x4 u4"),
-        (pool.max_pool_2x2, "x4 p x4 u4"),
+        (pool.max_pool, "x4 p p p i x4 u4"),
+        (pool.max_pool_2x2, "x4 p i x4 u4"),
         (pool.max_pool_backward, "x4 u4 p p p x4"),
         (pool.max_pool_backward_2x2, "x4 u4 p x4"),
     ),

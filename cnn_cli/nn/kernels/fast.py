@@ -171,12 +171,20 @@ class LoopKernels(Kernels):
         self._normalize_backward(joined(dy), joined(x), *given)
 
     def max_pool(
-        self, x: Array, windows: Windows, y: Array, index: Array, scratch: Scratch
+        self,
+        x: Array,
+        windows: Windows,
+        activation: int,
+        y: Array,
+        index: Array | None,
+        scratch: Scratch,
     ) -> None:
+        if index is None:
+            index = scratch("index", y.shape, np.min_scalar_type(len(windows.taps)))
         if windows.kernel_size == (2, 2) and windows.inside:
-            self._max_pool_2x2(x, windows.stride, y, index)
+            self._max_pool_2x2(x, windows.stride, activation, y, index)
         else:
-            self._max_pool(x, *_place(windows), y, index)
+            self._max_pool(x, *_place(windows), activation, y, index)
 
     def max_pool_backward(
         self, dy: Array, index: Array, windows: Windows, dx: Array, scratch: Scratch

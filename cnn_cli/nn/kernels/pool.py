@@ -4,27 +4,55 @@ from __future__ import annotations
 
 import numpy as np
 
+from cnn_cli.nn.kernels.activation import relu
+from cnn_cli.nn.kernels.loops.activation import RELU
 from cnn_cli.nn.kernels.windows import Tap, Windows
 from cnn_cli.nn.types import Array, Scratch
 
 
-def max_pool(x: Array, windows: Windows, y: Array, index: Array, scratch: Scratch) -> None:
-    """Write the largest value of each window to y, a NaN wins, and where it is to index.
+# Numbers a pixel up to which windows are taken apart: NumPy starts its inner loop anew for each
+# pixel of a slice with steps, and does nothing else for few channels.
+FEW_CHANNELS = 48
 
-    Shapes: x (n, h, w, c); y (n, ho, wo, c), written; index like y, unsigned integers, written
-    with positions in the kernel in row-major order, the first one where several are equal.
+
+def max_pool(
+    x: Array, windows: Windows, activation: int, y: Array, index: Array | None, scratch: Scratch
+) -> None:
+    """Write the activation of the largest value of each window to y, and where it is to index.
+
+    A NaN is larger than anything.
+
+    Shapes: x (n, h, w, c), contiguous; y (n, ho, wo, c), written; index like y, unsigned integers,
+    written with positions in the kernel in row-major order, the first one where several are equal;
+    None where nobody asks. The activation is NONE or RELU: then a value that is not above 0 is
+    nowhere, at the number of positions.
     """
-    _reduce(np.maximum, -np.inf, x, windows, y)
-    # The index is the number of positions that come before the first equal one. Those outside the
-    # input are never equal.
+    parts = _parts(x, windows, scratch)
+    _reduce(np.maximum, -np.inf, parts, windows, y)
+    if index is not None:
+        _find(parts, windows, y, index, scratch)
+    if activation == RELU:
+        if index is not None:
+            # A condition on each element is ten times slower than arithmetic.
+            positive = np.greater(y, 0, out=scratch("differs", y.shape, np.bool_))
+            np.logical_not(positive, out=positive)
+            nowhere = scratch("nowhere", y.shape, index.dtype)
+            np.multiply(positive, index.dtype.type(len(windows.taps)), out=nowhere)
+            np.maximum(index, nowhere, out=index)
+        relu(y, y)
+
+
+def _find(parts: list[Array], windows: Windows, y: Array, index: Array, scratch: Scratch) -> None:
+    """Write to index which of the parts of `_parts` is the first to equal y."""
+    # That is the number of positions before it. Those outside the input are never equal.
     missed = scratch("missed", y.shape, np.bool_)
     differs = scratch("differs", y.shape, np.bool_)
     missed.fill(True)
     index.fill(0)
-    for tap in windows.taps[:-1]:
+    for part, tap in zip(parts[:-1], windows.taps, strict=False):
         if not windows.inside:
             differs.fill(True)
-        np.not_equal(x[tap.source], y[tap.target], out=differs[tap.target])
+        np.not_equal(part, y[tap.target], out=differs[tap.target])
         np.logical_and(missed, differs, out=missed)
         np.add(index, missed.view(np.uint8), out=index)
 
@@ -37,15 +65,16 @@ def max_pool_backward(
     Shapes: dy and index (n, ho, wo, c); dx (n, h, w, c), written everywhere.
     """
     chosen = scratch("chosen", dy.shape, np.bool_)
+    part = scratch("part", dy.shape)
     if not windows.tiling:
         dx.fill(0)
     for position, tap in enumerate(windows.taps):
         np.equal(index, position, out=chosen)
+        np.multiply(dy, chosen, out=part)
         if windows.disjoint:
-            np.multiply(dy[tap.target], chosen[tap.target], out=dx[tap.source])
+            np.copyto(_pixels(dx)[tap.source], _pixels(part)[tap.target])
         else:
-            product = np.multiply(dy, chosen, out=scratch("product", dy.shape))
-            _add_to(dx, tap, product)
+            _add_to(dx, tap, part)
 
 
 def avg_pool(x: Array, windows: Windows, areas: Array, y: Array) -> None:
@@ -54,7 +83,7 @@ def avg_pool(x: Array, windows: Windows, areas: Array, y: Array) -> None:
     Shapes: x (n, h, w, c); areas, what to divide by, (ho, wo, 1) or one number; y
     (n, ho, wo, c), written.
     """
-    _reduce(np.add, 0, x, windows, y)
+    _reduce(np.add, 0, [x[tap.source] for tap in windows.taps], windows, y)
     np.divide(y, areas, out=y)
 
 
@@ -88,17 +117,35 @@ def global_avg_pool_backward(dy: Array, dx: Array) -> None:
     np.copyto(dx, dy[:, None])
 
 
-def _reduce(ufunc: np.ufunc, identity: float, x: Array, windows: Windows, y: Array) -> None:
-    """Write the reduction of each window by `ufunc` to y."""
-    taps = windows.taps
-    if windows.inside and len(taps) > 1:
+def _parts(x: Array, windows: Windows, scratch: Scratch) -> list[Array]:
+    """What lies under each position of the kernel, of x (n, h, w, c): of few channels a copy."""
+    sources = [tap.source for tap in windows.taps]
+    if not windows.inside or x.shape[3] > FEW_CHANNELS:
+        return [x[source] for source in sources]
+    copies = scratch("parts", (len(sources), len(x), *windows.out_size, x.shape[3]))
+    for copy, source in zip(copies, sources, strict=True):
+        np.copyto(_pixels(copy), _pixels(x)[source])
+    return list(copies)
+
+
+def _pixels(x: Array) -> Array:
+    """(n, h, w, c) as (n, h, w): a pixel is one opaque element, which is copied faster."""
+    return x.view(np.dtype((np.void, x.shape[3] * x.itemsize)))[..., 0]
+
+
+def _reduce(
+    ufunc: np.ufunc, identity: float, parts: list[Array], windows: Windows, y: Array
+) -> None:
+    """Write the reduction of each window by `ufunc` to y; parts as of `_parts`."""
+    pairs = list(zip(parts, windows.taps, strict=True))
+    if windows.inside and len(parts) > 1:
         # Every position has all windows: two slices at once, and nothing to fill in.
-        ufunc(x[taps[0].source], x[taps[1].source], out=y)
-        taps = taps[2:]
+        ufunc(parts[0], parts[1], out=y)
+        pairs = pairs[2:]
     else:
         y.fill(identity)
-    for tap in taps:
-        ufunc(y[tap.target], x[tap.source], out=y[tap.target])
+    for part, tap in pairs:
+        ufunc(y[tap.target], part, out=y[tap.target])
 
 
 def _add_to(dx: Array, tap: Tap, values: Array) -> None:

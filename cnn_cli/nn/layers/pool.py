@@ -7,6 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from cnn_cli.nn.context import Context
+from cnn_cli.nn.kernels.loops.activation import NONE
 from cnn_cli.nn.kernels.pool import global_avg_pool, global_avg_pool_backward
 from cnn_cli.nn.kernels.windows import Windows, pooled_size
 from cnn_cli.nn.layers.base import Layer, ShapeError
@@ -58,17 +59,23 @@ class MaxPool(_Pool):
     """The largest value of each window; the first of equal ones gets the gradient.
 
     Arguments and errors as for PyTorch's `MaxPool2d`, see `_Pool`.
+
+    Attributes:
+        activation: applied to the result, none or a ReLU, see `nn.fuse`.
     """
 
     kind: ClassVar[str] = "maxpool"
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
+    activation: int = NONE
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array | None]:
         """Return y and, in the narrowest type, each maximum's position in its window."""
         shape = (x.shape[0], *self.out_shape)
         y = ctx.take(shape)
-        area = self.windows.kernel_size[0] * self.windows.kernel_size[1]
-        index = ctx.take(shape, np.min_scalar_type(area))
-        ctx.kernels.max_pool(x, self.windows, y, index, ctx.scratch)
+        index = None
+        if ctx.need_saved:
+            index = ctx.take(shape, np.min_scalar_type(len(self.windows.taps)))
+        ctx.kernels.max_pool(x, self.windows, self.activation, y, index, ctx.scratch)
         return y, index
 
     def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:

@@ -7,16 +7,22 @@ o·stride - padding and are kernel_size long, all of them pairs of (height, widt
 
 from __future__ import annotations
 
+import numpy as np
+
+from cnn_cli.nn.kernels.loops.activation import RELU
 from cnn_cli.nn.types import Array, Pair
 
 
 def max_pool(
-    x: Array, kernel_size: Pair, stride: Pair, padding: Pair, y: Array, index: Array
+    x: Array, kernel_size: Pair, stride: Pair, padding: Pair, kind: int, y: Array, index: Array
 ) -> None:
-    """Write each window's first largest value to y and its row-major position to index.
+    """Write the activation of each window's first largest value to y, its place to index.
 
-    A NaN is larger than anything.
+    A NaN is larger than anything. Places are positions in row-major order. A ReLU is a first
+    candidate of 0 in every window; where it wins, the place is the number of positions.
     """
+    floor = y.dtype.type(0.0 if kind == RELU else -np.inf)
+    nowhere = index.dtype.type(kernel_size[0] * kernel_size[1])
     kw = kernel_size[1]
     _, h, w, channels = x.shape
     images, ho, wo, _ = y.shape
@@ -26,11 +32,10 @@ def max_pool(
             for oj in range(wo):
                 left, first_j, end_j = span(oj, w, kw, stride[1], padding[1])
                 largest, at = y[n, oi, oj], index[n, oi, oj]
-                pixel = x[n, top + first_i, left + first_j]
                 position = at.dtype.type(first_i * kw + first_j)
                 for c in range(channels):
-                    largest[c] = pixel[c]
-                    at[c] = position
+                    largest[c] = floor
+                    at[c] = nowhere if kind == RELU else position
                 for i in range(first_i, end_i):
                     for j in range(first_j, end_j):
                         pixel = x[n, top + i, left + j]
@@ -41,10 +46,12 @@ def max_pool(
                             at[c] = position if better else at[c]
 
 
-def max_pool_2x2(x: Array, stride: Pair, y: Array, index: Array) -> None:
+def max_pool_2x2(x: Array, stride: Pair, kind: int, y: Array, index: Array) -> None:
     """`max_pool` of 2x2 windows, each in one go."""
     images, ho, wo, channels = y.shape
-    zero, one, two, three = [index.dtype.type(position) for position in range(4)]
+    zero, one, two, three, four = [index.dtype.type(position) for position in range(5)]
+    floor = y.dtype.type(0.0 if kind == RELU else -np.inf)
+    first = four if kind == RELU else zero
     for n in range(images):
         for oi in range(ho):
             for oj in range(wo):
@@ -52,7 +59,9 @@ def max_pool_2x2(x: Array, stride: Pair, y: Array, index: Array) -> None:
                 x0, x1, x2, x3 = x[n, i, j], x[n, i, j + 1], x[n, i + 1, j], x[n, i + 1, j + 1]
                 out, out_at = y[n, oi, oj], index[n, oi, oj]
                 for c in range(channels):
-                    largest, at = x0[c], zero
+                    largest, at = floor, first
+                    better = (x0[c] > largest) | (x0[c] != x0[c])
+                    largest, at = (x0[c], zero) if better else (largest, at)
                     better = (x1[c] > largest) | (x1[c] != x1[c])
                     largest, at = (x1[c], one) if better else (largest, at)
                     better = (x2[c] > largest) | (x2[c] != x2[c])
