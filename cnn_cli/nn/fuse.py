@@ -12,8 +12,8 @@ from dataclasses import replace
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, RELU, RELU6, SILU
 from cnn_cli.nn.kernels.paths import Backend
-from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.layers.activation import ReLU
+from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
 from cnn_cli.nn.layers.pool import MaxPool
 from cnn_cli.nn.layers.shape import Identity

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.prepared import prepared_arrays, share_nodes
+from cnn_cli.nn.prepared import share_nodes
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
 
@@ -24,7 +26,14 @@ class Gradients:
         pairs = [params.empty_like() for _ in range(team.size)]
         self.flat: list[Array] = [flat for flat, _ in pairs]
         self.views = [views for _, views in pairs]
-        self.prepared = [prepared_arrays(self._graph, params.dtype) for _ in range(team.size)]
+        self.prepared: list[dict[int, Array]] = [
+            {
+                node.index: np.zeros(node.layer.prepared_grad, params.dtype)
+                for node in graph.nodes
+                if node.layer.prepared_grad is not None
+            }
+            for _ in range(team.size)
+        ]
         self._shares = share_nodes(self._graph, team.size)
 
     @property

@@ -45,8 +45,10 @@ def training_bytes(graph: Graph, train: TrainConfig, threads: int) -> int:
     waiting, last = _live_per_image(graph, segments)
     activations = (train.batch_size * waiting + under_way * last) * itemsize
     batches = LOADER_BATCHES * train.batch_size * prod(graph.in_shape)  # of bytes
-    prepared = sum(prod(node.layer.prepared or (0,)) for node in graph.nodes)
-    prepared *= (1 + threads) * itemsize
+    prepared = itemsize * sum(
+        prod(node.layer.prepared or (0,)) + threads * prod(node.layer.prepared_grad or (0,))
+        for node in graph.nodes
+    )
     fixed = INTERPRETER_BYTES + threads * SCRATCH_BYTES
     return fixed + parameters + prepared + batches + activations
 

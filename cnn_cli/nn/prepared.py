@@ -9,7 +9,6 @@ import numpy as np
 from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.team import Team
-from cnn_cli.nn.types import Array
 
 
 class Prepared:
@@ -21,7 +20,11 @@ class Prepared:
 
     def __init__(self, graph: Graph, params: Parameters, team: Team) -> None:
         self.params = params
-        self.arrays = prepared_arrays(graph, params.dtype)
+        self.arrays = {
+            node.index: np.zeros(node.layer.prepared, params.dtype)
+            for node in graph.nodes
+            if node.layer.prepared is not None
+        }
         self._team = team
         self._shares = share_nodes(graph, team.size)
         self._version: int | None = None
@@ -38,15 +41,6 @@ class Prepared:
 
         if self.arrays:
             self._team.run(work)
-
-
-def prepared_arrays(graph: Graph, dtype: np.dtype[np.generic]) -> dict[int, Array]:
-    """Zeros for each layer that has `prepared`, by node."""
-    return {
-        node.index: np.zeros(node.layer.prepared, dtype)
-        for node in graph.nodes
-        if node.layer.prepared is not None
-    }
 
 
 def share_nodes(graph: Graph, workers: int) -> list[list[Node]]:

@@ -352,7 +352,7 @@ def test_winograd(
     winograd.transform_weight(weight, prepared)
     results = []
     for each in (kernels, NUMPY):
-        y, dx, grad = np.full_like(dy, np.nan), np.full_like(x, np.nan), np.zeros_like(prepared)
+        y, dx, grad = np.full_like(dy, np.nan), np.full_like(x, np.nan), np.zeros_like(prepared[0])
         winograd.forward(x, prepared, None, geometry, scratch, y, each.winograd)
         winograd.backward(x, dy, prepared, geometry, scratch, grad, True, dx, each.winograd)
         results.append((y, dx, grad))

@@ -102,7 +102,17 @@ def test_a_relu_goes_to_the_pooling_whose_only_reader_it_is() -> None:
     }
     assert activations == {"layers.2": RELU, "layers.3.layers.1": RELU, "layers.5": NONE}
     kinds = [node.layer.kind for node in fused.nodes]
-    assert kinds == "conv identity maxpool identity maxpool add leaky_relu maxpool linear".split()
+    assert kinds == [
+        "conv",
+        "identity",
+        "maxpool",
+        "identity",
+        "maxpool",
+        "add",
+        "leaky_relu",
+        "maxpool",
+        "linear",
+    ]
     assert all(getattr(node.layer, "activation", NONE) == NONE for node in graph.nodes)
 
 

@@ -49,7 +49,7 @@ def convolve(
     """[y, dx, dweight] in the type of `x`; everything is written over NaN."""
     scratch = make_scratch(x.dtype)
     prepared = np.full((2, POSITIONS, *weight.shape[2:]), np.nan, x.dtype)
-    prepared_grad = np.full_like(prepared, np.nan)
+    prepared_grad = np.full_like(prepared[0], np.nan)
     y, dx, dweight = (np.full_like(array, np.nan) for array in (dy, x, weight))
     winograd.transform_weight(weight, prepared)
     winograd.forward(x, prepared, bias, geometry, scratch, y, transforms)
@@ -165,8 +165,8 @@ def exact_room(shape: Shape) -> Array:
 
 @pytest.mark.parametrize("channels", [(1, 1), (3, 2), (2, 5)])
 def test_weights_as_in_loops(channels: Pair) -> None:
-    weight, prepared_grad = random(3, 3, *channels), random(2, POSITIONS, *channels, seed=1)
-    prepared, expected = np.full((2, *prepared_grad.shape), np.nan)
+    weight, prepared_grad = random(3, 3, *channels), random(POSITIONS, *channels, seed=1)
+    prepared, expected = np.full((2, 2, *prepared_grad.shape), np.nan)
     winograd.transform_weight(weight, prepared)
     loops.transform_weight(weight, expected)
     np.testing.assert_allclose(prepared, expected, rtol=1e-12, atol=1e-14)

@@ -77,7 +77,8 @@ def make_context(
     )
     if layer.prepared is not None:
         ctx.prepared = np.full(layer.prepared, np.nan, dtype)
-        ctx.prepared_grad = np.full(layer.prepared, np.nan, dtype)
+        assert layer.prepared_grad is not None
+        ctx.prepared_grad = np.full(layer.prepared_grad, np.nan, dtype)
         prepare(layer, ctx)
     return ctx
 

@@ -9,7 +9,6 @@ from cnn_cli.nn.kernels.loops.activation import RELU
 from cnn_cli.nn.kernels.windows import Tap, Windows
 from cnn_cli.nn.types import Array, Scratch
 
-
 # Numbers a pixel up to which windows are taken apart: NumPy starts its inner loop anew for each
 # pixel of a slice with steps, and does nothing else for few channels.
 FEW_CHANNELS = 48

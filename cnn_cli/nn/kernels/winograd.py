@@ -116,13 +116,12 @@ def backward(
         x, prepared, geometry, scratch, transforms: as in `forward`; of `prepared`, the second half
             is read.
         dy: (n, oh, ow, o), contiguous.
-        prepared_grad: (2, 36, c, o), of which the first half is used: of `weight_gradient`.
+        prepared_grad: (36, c, o), of `weight_gradient`.
         fresh: `prepared_grad` holds nothing yet.
         dx: (n, h, w, c), contiguous, or None.
     """
     _, positions, c, o = prepared.shape
     turned = prepared[1].reshape(positions, o, c)
-    total = prepared_grad[0]
     back = geometry.transposed()
     top, left = back.start
     for images, rows, (v, m, spare) in _tiles(back, x.shape[0], scratch):
@@ -131,9 +130,10 @@ def backward(
         transforms.blocks(x[images], first, m, spare)
         by_position = _by_position(m).transpose(0, 2, 1)
         if fresh:
-            np.matmul(by_position, _by_position(v), out=total)
+            np.matmul(by_position, _by_position(v), out=prepared_grad)
         else:
-            total += np.matmul(by_position, _by_position(v), out=scratch("product", total.shape))
+            product = scratch("product", prepared_grad.shape)
+            prepared_grad += np.matmul(by_position, _by_position(v), out=product)
         fresh = False
         if dx is not None:
             _multiply(v, turned, m)
@@ -159,11 +159,11 @@ def weight_gradient(prepared_grad: Array, dweight: Array) -> None:
     """The adjoint of the second half of `transform_weight`.
 
     Args:
-        prepared_grad: (2, 36, c, o), of `backward`.
+        prepared_grad: (36, c, o), of `backward`.
         dweight: (3, 3, c, o), contiguous, written.
     """
     _, to_tile_turned = _weight_matrices(dweight.dtype)
-    total = prepared_grad[0].reshape(POSITIONS, -1)
+    total = prepared_grad.reshape(POSITIONS, -1)
     np.matmul(to_tile_turned.T, total, out=dweight.reshape(9, -1))
 
 

@@ -71,6 +71,7 @@ class Layer:
         muladds: multiply-adds for one image, as `cnn summary` counts them.
         path: how it is computed, where there are several ways.
         prepared: shape of what `prepare` makes of the parameters, such as transformed weights.
+        prepared_grad: shape of the gradients that `backward` adds up instead of the parameters'.
     """
 
     kind: ClassVar[str] = ""
@@ -87,6 +88,7 @@ class Layer:
     muladds: int = 0
     path: str | None = None
     prepared: Shape | None = None
+    prepared_grad: Shape | None = None
 
     def __init__(self, in_shape: Any, **arguments: Any) -> None:
         raise NotImplementedError
@@ -96,7 +98,7 @@ class Layer:
         raise NotImplementedError
 
     def collect(self, prepared_grad: Array, grads: dict[str, Array]) -> None:
-        """Write the parameters' gradients from that of `prepared`, summed over the chunks."""
+        """Write the parameters' gradients from `prepared_grad`, summed over the chunks."""
         raise NotImplementedError
 
     def forward(self, x: Any, ctx: Context) -> tuple[Array, Any]:

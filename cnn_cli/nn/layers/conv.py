@@ -95,8 +95,9 @@ class Conv(Layer):
         if not can_take(path, self.geometry):
             raise ValueError(f"no path {path!r} for {self.geometry}")
         self.path = path
-        c, o = self.in_shape[2], self.geometry.out_channels
-        self.prepared = (2, POSITIONS, c, o) if path == "winograd" else None
+        tiles = POSITIONS, self.in_shape[2], self.geometry.out_channels
+        self.prepared = (2, *tiles) if path == "winograd" else None
+        self.prepared_grad = tiles if path == "winograd" else None
 
     def prepare(self, params: dict[str, Array], out: Array) -> None:
         winograd.transform_weight(params["weight"], out)

@@ -112,7 +112,7 @@ def weight_gradient(prepared_grad: Array, dweight: Array) -> None:
                     total = dweight.dtype.type(0)
                     for i in range(6):
                         for j in range(6):
-                            total += G[i][a] * G[j][b] * prepared_grad[0, 6 * j + i, k, m]
+                            total += G[i][a] * G[j][b] * prepared_grad[6 * j + i, k, m]
                     dweight[2 - a, 2 - b, k, m] = total
 
 
