@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from cnn_cli.cli import output, values
+from cnn_cli.cli import output, preview, values
 from cnn_cli.cli.commands import Command, Group
 from cnn_cli.cli.options import Debug, Json, Threads
 from cnn_cli.errors import DataError, UsageError
@@ -18,6 +18,7 @@ Examples:
   cnn data check photos
   cnn data check photos --strict && cnn train configs/small.yaml --data photos
   cnn data check photos --json
+  cnn data preview configs/small.yaml augment.hflip=0.5
 """
 
 app = typer.Typer(
@@ -33,7 +34,7 @@ app = typer.Typer(
 @app.callback()
 def start(context: typer.Context) -> None:
     if context.invoked_subcommand is None:
-        raise UsageError(NAME, "must be followed by check", "nothing")
+        raise UsageError(NAME, "must be followed by check or preview", "nothing")
 
 
 @app.command("check", cls=Command, epilog=EXAMPLES)
@@ -72,14 +73,7 @@ def check(
         raise DataError(folder, "must have no findings with --strict", len(findings.found))
 
 
-@app.command(
-    "preview",
-    hidden=True,
-    help="Not available yet.",
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)
-def preview(context: typer.Context) -> None:
-    raise UsageError(f"{NAME} preview", "not available yet")
+app.command("preview", cls=Command, epilog=preview.EXAMPLES)(preview.command)
 
 
 def _check(folder: Path, threads: int | None) -> Any:

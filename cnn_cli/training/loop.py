@@ -15,7 +15,6 @@ import numpy as np
 
 from cnn_cli import __version__
 from cnn_cli.config import Config, config_text, plain_config
-from cnn_cli.data.augment import make_augmentation
 from cnn_cli.data.loader import Batch
 from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.nn.engine import Engine
@@ -27,7 +26,6 @@ from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
-from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import cpu_count
 from cnn_cli.training.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.training.classifier import Normalization
@@ -51,10 +49,12 @@ from cnn_cli.training.run import RunFolder
 from cnn_cli.training.schedule import learning_rate
 from cnn_cli.training.session import (
     Materials,
+    augment_training,
     check_memory,
     class_weights,
     data_change,
     data_counts,
+    epoch_order,
     first_parameters,
     measure_normalization,
     needs_company,
@@ -104,12 +104,7 @@ class Trainer:
             self.normalization = measure_normalization(config, self.materials, self.threads)
         else:
             self.normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
-        self.materials.train_loader.augment = make_augmentation(
-            config.augment,
-            config.train.seed,
-            self.materials.preprocess,
-            self.normalization.mean,
-        )
+        augment_training(config, self.materials, self.normalization)
         self.mixer = make_mixer(config.augment, config.train.seed, config.data.image_size)
         backend = options.backend or meta.get("backend") or "numpy"
         self.kernels = load_backend(
@@ -189,9 +184,7 @@ class Trainer:
     def _train_epoch(self, requests: Requests) -> str | None:
         """The steps of an epoch that are left; the reason to stop, if one came up."""
         config, state = self.config.train, self.state
-        order = generator(config.seed, Purpose.SHUFFLE, state.epoch).permutation(
-            len(self.materials.dataset.train)
-        )
+        order = epoch_order(self.config, state.epoch, len(self.materials.dataset.train))
         clock = time.perf_counter()
         batches = self.materials.train_loader.batches(order, state.batch, state.epoch)
         for batch in requests.awaited(batches):

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnn_cli.config import Config, required_root
-from cnn_cli.data.augment import kept_preprocess
+from cnn_cli.data.augment import kept_preprocess, make_augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Dataset, Split, open_dataset
 from cnn_cli.data.decode import Preprocess
@@ -24,6 +25,7 @@ from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
+from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import available_memory
 from cnn_cli.training.checkpoint import load_checkpoint
 from cnn_cli.training.classifier import Normalization
@@ -169,6 +171,18 @@ def measure_normalization(config: Config, materials: Materials, threads: int) ->
         mean = measured_mean if mean == "auto" else mean
         std = measured_std if std == "auto" else std
     return Normalization(tuple(mean), tuple(std))
+
+
+def augment_training(config: Config, materials: Materials, normalization: Normalization) -> None:
+    """Have the training images changed as `augment` says."""
+    materials.train_loader.augment = make_augmentation(
+        config.augment, config.train.seed, materials.preprocess, normalization.mean
+    )
+
+
+def epoch_order(config: Config, epoch: int, images: int) -> NDArray[np.int64]:
+    """The order in which an epoch, counted from 0, takes the training images."""
+    return generator(config.train.seed, Purpose.SHUFFLE, epoch).permutation(images)
 
 
 def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:

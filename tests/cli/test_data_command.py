@@ -105,15 +105,26 @@ def test_no_folder_of_classes(cnn: Inside, photos: Path, folder: str, got: str) 
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("data", "data: must be followed by check. Got nothing."),
+        ("data", "data: must be followed by check or preview. Got nothing."),
         ("data chek x", "chek: no such command. Did you mean 'check'?"),
         ("data --strict", "--strict: no such option of data."),
         ("data check", "data check: needs DIR. Got nothing."),
         ("data check a b", "data check: got unexpected extra argument(s) (b)."),
         ("data check a --strct", "--strct: no such option of data check. Did you mean '--strict'?"),
         ("data check a --threads 0", "--threads: must be a whole number above 0. Got '0'."),
-        ("data preview c.yaml", "data preview: not available yet."),
-        ("data preview --count 3", "data preview: not available yet."),
+        ("data preview", "data preview: needs CONFIG. Got nothing."),
+        ("data preview c.yaml --rows 0", "--rows: must be a whole number above 0. Got '0'."),
+        ("data preview c.yaml --columns 101", "--columns: must be at most 100. Got '101'."),
+        ("data preview c.yaml --output x.jpg", "--output: must be a .png file. Got 'x.jpg'."),
+        ("data preview c.yaml --epoch 0", "--epoch: must be a whole number above 0. Got '0'."),
+        (
+            "data preview c.yaml hflip",
+            "hflip: an override is written KEY=VALUE, as train.epochs=3.",
+        ),
+        (
+            "data preview c.yaml --colums 3",
+            "--colums: no such option of data preview. Did you mean '--columns'?",
+        ),
     ],
 )
 def test_wrong_command_lines(cnn: Inside, line: str, message: str) -> None:
@@ -124,8 +135,8 @@ def test_wrong_command_lines(cnn: Inside, line: str, message: str) -> None:
 def test_help(cnn: Inside) -> None:
     outcome = cnn("data", "--help")
     assert outcome.code == 0
-    assert "\n  check  List what would hurt a training" in outcome.out
-    assert "preview" not in outcome.out
+    assert "\n  check    List what would hurt a training" in outcome.out
+    assert "\n  preview  Draw the images of an epoch" in outcome.out
     outcome = cnn("data", "check", "--help")
     assert outcome.code == 0
     assert outcome.out.startswith("Usage: cnn data check DIR [OPTIONS]\n")

@@ -14,9 +14,8 @@ from cnn_cli.data.augment.draws import Indices, Part
 from cnn_cli.data.augment.erase import RandomErase
 from cnn_cli.data.augment.pillow import Change, OneByOne
 from cnn_cli.data.augment.place import Place
-from cnn_cli.data.augment.trivial import trivial_augment
+from cnn_cli.data.augment.trivial import NEAREST, trivial_augment
 from cnn_cli.data.decode import Pixels, Preprocess
-from cnn_cli.data.resize import BILINEAR
 
 BLOCK_BYTES = 2**20  # of images changed together: they and a framed copy stay in cache
 
@@ -99,10 +98,11 @@ def make_augmentation(
 def rotation(degrees: float) -> Change:
     """`rotate`: about the centre, by an angle up to `degrees` to either side; corners are black.
 
-    As torchvision's RandomRotation, with bilinear interpolation.
+    Each pixel is the nearest one of the original, as in torchvision's RandomRotation: bilinear
+    interpolation took 0.8 ms for 224×224 pixels, and this takes 0.06.
     """
 
     def change(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        return image.rotate(rng.uniform(-degrees, degrees), BILINEAR)
+        return image.rotate(rng.uniform(-degrees, degrees), NEAREST)
 
     return change

@@ -94,9 +94,9 @@ def test_the_order_is_random() -> None:
 
 
 def test_rotation() -> None:
-    """A marked pixel goes around the centre by the angle that was drawn."""
+    """A marked square goes around the centre by the angle that was drawn."""
     image = Image.new("L", (41, 41))
-    image.putpixel((35, 20), 255)
+    image.paste(255, (33, 18, 38, 23))
     angles = []
     for index in range(30):
         angle = stream_for(0, Part.ROTATE, 0, index).uniform(-30, 30)

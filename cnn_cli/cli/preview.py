@@ -1,0 +1,124 @@
+"""`cnn data preview`: a picture of the images that an epoch trains on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cnn_cli.cli import output, values
+from cnn_cli.cli.options import Debug, Json, Threads
+from cnn_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from cnn_cli.config import AugmentConfig
+
+EXAMPLES = """\b
+Examples:
+  cnn data preview configs/small.yaml
+  cnn data preview configs/small.yaml augment.pad_crop=2 augment.mixup=0.4 --output mixed.png
+  cnn data preview configs/seed.yaml --data photos --epoch 3 --rows 2 --columns 5
+"""
+
+
+def command(
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG", parser=values.text, help="A YAML file.", show_default=False
+        ),
+    ],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="[KEY=VALUE]...",
+            parser=values.override,
+            help="Values for the config's keys, as augment.hflip=0.5.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data", metavar="DIR", parser=values.path("--data"), help="Images: data.root."
+        ),
+    ] = None,
+    output_file: Annotated[
+        Path,
+        typer.Option(
+            "--output", metavar="FILE.png", parser=values.path("--output"), help="The picture."
+        ),
+    ] = Path("preview.png"),
+    rows: Annotated[
+        int,
+        typer.Option(
+            "--rows", metavar="N", parser=values.whole("--rows", 1, below=101), help="Of images."
+        ),
+    ] = 4,
+    columns: Annotated[
+        int,
+        typer.Option(
+            "--columns",
+            metavar="N",
+            parser=values.whole("--columns", 1, below=101),
+            help="Images in a row.",
+        ),
+    ] = 8,
+    epoch: Annotated[
+        int,
+        typer.Option(
+            "--epoch",
+            metavar="N",
+            parser=values.whole("--epoch", 1),
+            help="Which epoch's images, counted from 1.",
+        ),
+    ] = 1,
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Draw the images of an epoch exactly as training sees them, with their labels.
+
+    They are the first ones of the epoch's random order, with the config's `augment`; of a mixed
+    image both labels and their shares are told. Nothing is trained.
+    """
+    if output_file.suffix.lower() != ".png":
+        raise UsageError("--output", "must be a .png file", f"'{output_file}'")
+    output.check_output(output_file)
+    from cnn_cli.config import load_config
+    from cnn_cli.files import write_atomic
+    from cnn_cli.report.preview import preview_png
+    from cnn_cli.system import cpu_count
+    from cnn_cli.training.preview import preview
+
+    root = None if data is None else str(data)
+    loaded = load_config(config, overrides or [], {"data.root": root})
+    found = preview(loaded, config, epoch - 1, rows * columns, threads or cpu_count())
+    title = f"{len(found.samples):,} of {found.images:,} training images, epoch {epoch}"
+    picture = preview_png(found, columns, title, augment_text(loaded.augment))
+    write_atomic(output_file, picture)
+    if json:
+        output.write(output.json_line(_document(output_file, epoch, found.samples)) + "\n")
+    else:
+        output.write(f"{output_file}: {title}\n")
+
+
+def augment_text(augment: AugmentConfig) -> str:
+    """The techniques that are on, with the arguments that were given, on one line."""
+    on = augment.model_dump(mode="json", exclude_defaults=True)
+    return ", ".join(_technique(key, value) for key, value in on.items()) or "as they are"
+
+
+def _technique(key: str, value: Any) -> str:
+    if value is True:
+        return key
+    if isinstance(value, dict):
+        given = [_technique(name, each) for name, each in value.items() if each is not None]
+        return f"{key} ({', '.join(given)})" if given else key
+    return f"{key} {value:g}" if isinstance(value, float) else f"{key} {value}"
+
+
+def _document(path: Path, epoch: int, samples: Any) -> dict[str, Any]:
+    images = [{"path": sample.path, "labels": dict(sample.labels)} for sample in samples]
+    return {"output": str(path), "epoch": epoch, "images": images}

@@ -1,0 +1,125 @@
+"""The training images of an epoch as the network is given them: what `cnn data preview` draws."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+
+import numpy as np
+
+from cnn_cli.config import Config
+from cnn_cli.data.decode import Pixels
+from cnn_cli.errors import DataError
+from cnn_cli.nn.mix import Mix, blend
+from cnn_cli.training.classifier import Normalization
+from cnn_cli.training.mixing import make_mixer
+from cnn_cli.training.session import (
+    Materials,
+    augment_training,
+    epoch_order,
+    measure_normalization,
+    open_materials,
+    open_network,
+)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Sample:
+    """One image of a batch.
+
+    Attributes:
+        path: of its file.
+        pixels: (height, width, channels); those of a mixed image are rounded to be shown.
+        labels: names of classes and their shares, the image's own first; one of share 0 is left
+            out, and two images of one class have one label.
+    """
+
+    path: str
+    pixels: Pixels
+    labels: tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """The first images of an epoch.
+
+    Attributes:
+        classes: of the data set, in the network's order.
+        images: how many there are to train on.
+    """
+
+    classes: tuple[str, ...]
+    images: int
+    samples: tuple[Sample, ...]
+
+
+def preview(config: Config, source: str, epoch: int, count: int, threads: int) -> Preview:
+    """The first `count` images that an epoch trains on, in their order.
+
+    Args:
+        config: of the training.
+        source: its file, for messages.
+        epoch: counted from 0.
+        count: at most.
+        threads: that decode and change images.
+
+    Raises:
+        CnnError: what `train` would raise, or no image can be read.
+    """
+    dataset, graph = open_network(config, source)
+    data = config.data.model_copy(update={"cache": "none"})  # an image is read once
+    config = config.model_copy(update={"data": data})
+    materials = open_materials(config, dataset, graph, threads, lambda _: None)
+    try:
+        augment_training(config, materials, _normalization(config, materials, threads))
+        samples = tuple(islice(_samples(config, materials, epoch), count))
+    finally:
+        materials.close()
+    if not samples:
+        images = len(dataset.train)
+        raise DataError(
+            dataset.root, "must hold an image that can be read", f"{images} that cannot"
+        )
+    return Preview(dataset.classes, len(dataset.train), samples)
+
+
+def _normalization(config: Config, materials: Materials, threads: int) -> Normalization:
+    """As in training where augmentation paints with the mean; else no image is read for it."""
+    erase = config.augment.random_erase
+    if erase is not None and erase.value == "mean":
+        return measure_normalization(config, materials, threads)
+    channels = config.data.channels
+    return Normalization((0.0,) * channels, (1.0,) * channels)
+
+
+def _samples(config: Config, materials: Materials, epoch: int) -> Iterator[Sample]:
+    dataset = materials.dataset
+    mixer = make_mixer(config.augment, config.train.seed, config.data.image_size)
+    order = epoch_order(config, epoch, len(dataset.train))
+    for batch in materials.train_loader.batches(order, epoch=epoch):
+        images, mix = batch.images, None
+        if mixer is not None:
+            mix = mixer.mix(epoch, batch.number * config.train.batch_size, len(batch))
+            images = mixed_pixels(images, mix)
+        for row, index in enumerate(batch.indices):
+            own = dataset.classes[batch.labels[row]]
+            labels = {own: 1.0}
+            if mix is not None:
+                ratio = float(mix.ratios[row])
+                other = dataset.classes[batch.labels[mix.partners[row]]]
+                if other != own:
+                    labels = {own: ratio, other: 1 - ratio}
+            yield Sample(
+                dataset.train.paths[index],
+                images[row].copy(),
+                tuple((name, share) for name, share in labels.items() if share),
+            )
+
+
+def mixed_pixels(images: Pixels, mix: Mix) -> Pixels:
+    """What the engine makes of a batch, in pixels of 0 to 255: mixing and scaling may swap."""
+    x = images.astype(np.float64)
+    blend(x, x[mix.partners], mix)
+    pixels: Pixels = np.rint(x).astype(np.uint8)
+    return pixels

@@ -1,0 +1,91 @@
+"""The sheet of `cnn data preview`."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from data_samples import noise
+from numpy.typing import NDArray
+from PIL import Image, ImageFont
+
+from cnn_cli.report.preview import (
+    BAR,
+    COLOURS,
+    GAP,
+    MARGIN,
+    _Sheet,
+    percent_text,
+    preview_png,
+    shortened,
+)
+from cnn_cli.training.preview import Preview, Sample
+
+
+def preview_of(*labels: tuple[tuple[str, float], ...], side: int, channels: int) -> Preview:
+    samples = tuple(
+        Sample(f"{i}.png", noise(side, side, channels, i).reshape(side, side, channels), names)
+        for i, names in enumerate(labels)
+    )
+    return Preview(("cat", "dog"), 99, samples)
+
+
+CAT, BOTH = (("cat", 1.0),), (("cat", 0.25), ("dog", 0.75))
+
+
+def pixels_of(png: bytes) -> NDArray[np.uint8]:
+    image = Image.open(io.BytesIO(png))
+    assert (image.format, image.mode) == ("PNG", "RGB")
+    return np.asarray(image)
+
+
+@pytest.mark.parametrize(("side", "factor"), [(28, 4), (40, 3), (112, 1), (224, 1)])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_pixel_is_a_square(side: int, factor: int, channels: int) -> None:
+    preview = preview_of(CAT, CAT, BOTH, side=side, channels=channels)
+    sheet = pixels_of(preview_png(preview, 2, "title", "subtitle"))
+    top = _Sheet(preview, 2).top
+    for sample, (row, column) in zip(preview.samples, ((0, 0), (0, 1), (1, 0)), strict=True):
+        x = MARGIN + column * (side * factor + GAP)
+        y = top + row * _Sheet(preview, 2).step[1]
+        tile = sheet[y : y + side * factor, x : x + side * factor]
+        expected = sample.pixels.repeat(factor, axis=0).repeat(factor, axis=1)
+        np.testing.assert_array_equal(tile, np.broadcast_to(expected, tile.shape))
+
+
+def test_the_bar_shows_the_shares() -> None:
+    preview = preview_of(BOTH, (("dog", 0.999), ("cat", 0.001)), side=112, channels=1)
+    sheet = _Sheet(preview, 2)
+    for number, sample in enumerate(preview.samples):
+        sheet.place(number, sample)
+    line = np.asarray(sheet.image)[sheet.top + 112 + BAR // 2, MARGIN : MARGIN + 2 * 112 + GAP]
+    colours = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in line.tolist()]
+    assert colours == [COLOURS[0]] * 28 + [COLOURS[1]] * 84 + ["#ffffff"] * GAP + [COLOURS[1]] * 112
+
+
+def test_odd_names_are_written_somehow() -> None:
+    names = ("a\nb", "\udcff", "猫", "a name that is much too long for a picture of its size")
+    labels = [((name, 0.5), ("cat", 0.5)) for name in names]
+    samples = preview_of(*labels, side=8, channels=1).samples
+    assert preview_png(Preview((*names, "cat"), 4, samples), 4, "\x1b[31m", "-").startswith(
+        b"\x89PNG"
+    )
+
+
+def test_long_names_are_cut() -> None:
+    font = ImageFont.load_default(14)
+    assert shortened("cat", font, 100) == "cat"
+    cut = shortened("a very long name of a class", font, 100)
+    assert cut.endswith("…")
+    assert cut[:-1] == "a very long name of a class"[: len(cut) - 1]
+    assert 80 < font.getlength(cut) <= 100
+    assert shortened("cat", font, 0) == "…"
+
+
+@pytest.mark.parametrize(
+    ("share", "text"),
+    [(0.001, "<1%"), (0.01, "1%"), (0.254, "25%"), (0.99, "99%"), (0.9999, ">99%")],
+)
+def test_percents(share: float, text: str) -> None:
+    assert percent_text(share) == text
