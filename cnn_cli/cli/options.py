@@ -9,6 +9,14 @@ import typer
 
 from cnn_cli.cli import values
 
+ConfigFile = Annotated[
+    str,
+    typer.Argument(metavar="CONFIG", parser=values.text, help="A YAML file.", show_default=False),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", parser=values.path("--data"), help="Images: data.root."),
+]
 Checkpoint = Annotated[
     Path,
     typer.Option(

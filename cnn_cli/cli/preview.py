@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnn_cli.cli import output, values
-from cnn_cli.cli.options import Debug, Json, Threads
+from cnn_cli.cli.networks import Overrides
+from cnn_cli.cli.options import ConfigFile, Data, Debug, Json, Threads
 from cnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -23,27 +24,9 @@ Examples:
 
 
 def command(
-    config: Annotated[
-        str,
-        typer.Argument(
-            metavar="CONFIG", parser=values.text, help="A YAML file.", show_default=False
-        ),
-    ],
-    overrides: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[KEY=VALUE]...",
-            parser=values.override,
-            help="Values for the config's keys, as augment.hflip=0.5.",
-            show_default=False,
-        ),
-    ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data", metavar="DIR", parser=values.path("--data"), help="Images: data.root."
-        ),
-    ] = None,
+    config: ConfigFile,
+    overrides: Overrides = None,
+    data: Data = None,
     output_file: Annotated[
         Path,
         typer.Option(
@@ -53,7 +36,7 @@ def command(
     rows: Annotated[
         int,
         typer.Option(
-            "--rows", metavar="N", parser=values.whole("--rows", 1, below=101), help="Of images."
+            "--rows", metavar="N", parser=values.whole("--rows", 1, below=51), help="Of images."
         ),
     ] = 4,
     columns: Annotated[
@@ -61,7 +44,7 @@ def command(
         typer.Option(
             "--columns",
             metavar="N",
-            parser=values.whole("--columns", 1, below=101),
+            parser=values.whole("--columns", 1, below=51),
             help="Images in a row.",
         ),
     ] = 8,

@@ -11,7 +11,7 @@ import typer
 
 from cnn_cli.cli import output, values
 from cnn_cli.cli.gates import Gate, gate
-from cnn_cli.cli.options import Debug, Json
+from cnn_cli.cli.options import ConfigFile, Data, Debug, Json
 from cnn_cli.cli.progress import watcher
 from cnn_cli.cli.signals import requests_from_signals
 from cnn_cli.errors import ExitCode, LockedError
@@ -35,12 +35,7 @@ ENDS = {
 
 
 def command(
-    config: Annotated[
-        str,
-        typer.Argument(
-            metavar="CONFIG", parser=values.text, help="A YAML file.", show_default=False
-        ),
-    ],
+    config: ConfigFile,
     overrides: Annotated[
         list[str] | None,
         typer.Argument(
@@ -50,12 +45,7 @@ def command(
             show_default=False,
         ),
     ] = None,
-    data: Annotated[
-        Path | None,
-        typer.Option(
-            "--data", metavar="DIR", parser=values.path("--data"), help="Images: data.root."
-        ),
-    ] = None,
+    data: Data = None,
     out: Annotated[
         Path | None,
         typer.Option(

@@ -114,7 +114,7 @@ def test_no_folder_of_classes(cnn: Inside, photos: Path, folder: str, got: str) 
         ("data check a --threads 0", "--threads: must be a whole number above 0. Got '0'."),
         ("data preview", "data preview: needs CONFIG. Got nothing."),
         ("data preview c.yaml --rows 0", "--rows: must be a whole number above 0. Got '0'."),
-        ("data preview c.yaml --columns 101", "--columns: must be at most 100. Got '101'."),
+        ("data preview c.yaml --columns 51", "--columns: must be at most 50. Got '51'."),
         ("data preview c.yaml --output x.jpg", "--output: must be a .png file. Got 'x.jpg'."),
         ("data preview c.yaml --epoch 0", "--epoch: must be a whole number above 0. Got '0'."),
         (

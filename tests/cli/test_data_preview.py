@@ -50,7 +50,7 @@ def test_json(cnn: Inside, project: Path) -> None:
 
 
 def test_fewer_images_than_places(cnn: Inside, project: Path) -> None:
-    outcome = cnn("data", "preview", project / "tiny.yaml", "--rows", 100)
+    outcome = cnn("data", "preview", project / "tiny.yaml", "--rows", 50)
     assert outcome.out == "preview.png: 24 of 24 training images, epoch 1\n"
 
 
