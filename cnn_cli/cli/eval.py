@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cnn_cli.cli import output, values
 from cnn_cli.cli.gates import Gate, gate
+from cnn_cli.cli.labelled import SPLITS, evaluate_images, find_images
 from cnn_cli.cli.options import BatchSize, Checkpoint, Debug, Json, Threads
 from cnn_cli.errors import DataError, UsageError
 
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
     from cnn_cli.data.decode import ImageError
     from cnn_cli.nn.types import Array
-    from cnn_cli.training.classifier import Classifier
+    from cnn_cli.training.calibration import Calibration
     from cnn_cli.training.evaluate import Evaluation
 
     Bad = dict[int, ImageError]
@@ -31,8 +33,10 @@ Examples:
   cnn eval --ckpt runs/small
   cnn eval photos/ --ckpt model.npz --split test --json
   cnn eval --ckpt runs/small --confusion confusion.csv --fail-under top1=0.9
+  cnn eval --ckpt runs/small --split test --tta multicrop
+  cnn eval --ckpt runs/small --calibrate
 """
-SPLITS = ("train", "val", "test", "all")
+TTA = ("hflip", "multicrop", "tencrop")
 
 
 def command(
@@ -85,9 +89,21 @@ def command(
     tta: Annotated[
         str | None,
         typer.Option(
-            "--tta", metavar="hflip", parser=values.choice("--tta", (), ("hflip",)), hidden=True
+            "--tta",
+            metavar="|".join(TTA),
+            parser=values.choice("--tta", TTA),
+            help="Average the scores of each image and its mirror image; of both, moved a little; "
+            "or of ten crops of a larger one.",
         ),
     ] = None,
+    calibrate: Annotated[
+        bool,
+        typer.Option(
+            "--calibrate",
+            help="Find the temperature that makes probabilities fit the accuracy on the "
+            "validation images, and keep it in the checkpoint.",
+        ),
+    ] = False,
     fail_under: Annotated[
         list[Gate] | None,
         typer.Option(
@@ -109,28 +125,63 @@ def command(
     """
     if folders is not None and len(folders) > 1:
         raise UsageError(NAME, "takes one DIR at most", f"'{folders[1]}' as well")
+    if calibrate and (tta is not None or split != "val"):
+        rule = "is measured on validation images as they are, without --tta or another --split"
+        raise UsageError("--calibrate", rule)
     outputs = _check_outputs(confusion, predictions)
     from cnn_cli.files import write_atomic
     from cnn_cli.report.scores import score, top_share
+    from cnn_cli.training.calibration import changing, store
+    from cnn_cli.training.checkpoint import resolve_checkpoint
     from cnn_cli.training.classifier import Classifier
 
-    classifier = Classifier.load(ckpt)
-    classes = classifier.classes
-    images = _find_images(classifier, folders[0] if folders else None, split)
-    evaluation, bad = _evaluate(classifier, images, batch_size, threads)
-    for error in bad.values():
-        output.say(f"cnn: {error.line()}")
-    if not len(evaluation.labels):
+    file = resolve_checkpoint(ckpt)
+    with changing(file) if calibrate else nullcontext():
+        classifier = Classifier.load(file)
+        if calibrate:
+            output.check_output(file)
+        classes, temperature = classifier.classes, classifier.temperature
+        images = find_images(NAME, classifier, folders[0] if folders else None, split)
+        evaluation, bad = evaluate_images(classifier, images, batch_size, threads, tta)
+        for error in bad.values():
+            output.say(f"cnn: {error.line()}")
         place = folders[0] if folders else classifier.config.data.root
-        raise DataError(place, "must hold an image that can be read", f"{len(bad)} that cannot")
+        if not len(evaluation.labels):
+            raise DataError(place, "must hold an image that can be read", f"{len(bad)} that cannot")
+        calibration = None
+        if calibrate:
+            calibration = _calibrate(evaluation, place)
+            store(file, calibration)
+            output.say(f"cnn: {file}: has temperature {calibration.temperature:.4f} now")
+            temperature = calibration.temperature
+    evaluation = evaluation.at_temperature(temperature)
     for path, contents in outputs.items():
         write_atomic(path, contents(classes, images, evaluation, bad))
-    scores = score(evaluation, classes, len(bad), topk)
+    scores = score(
+        evaluation,
+        classes,
+        len(bad),
+        topk,
+        temperature=temperature,
+        tta=tta,
+        calibration=calibration,
+    )
     output.write(output.json_line(scores.as_dict()) + "\n" if json else scores.as_text())
     output.flush()
     for one in fail_under or []:
         share = top_share(evaluation, scores.k if one.k is None else one.k)
         one.check(scores.loss if one.metric == "loss" else share, "none")
+
+
+def _calibrate(evaluation: Evaluation, place: object) -> Calibration:
+    from cnn_cli.training.calibration import calibrate
+
+    found = calibrate(evaluation)
+    if found is None:
+        share = f"{evaluation.top1:.4f} of {len(evaluation.labels):,} images right"
+        rule = "--calibrate needs images of which the network gets some wrong and most right"
+        raise DataError(place, rule, share)
+    return found
 
 
 def _check_outputs(confusion: Path | None, predictions: Path | None) -> dict[Path, Writer]:
@@ -180,47 +231,3 @@ def _counts(names: Names, evaluation: Evaluation) -> Array:
 
     guesses = evaluation.probabilities.argmax(axis=1)
     return confusion_matrix(evaluation.labels, guesses, len(names))
-
-
-def _find_images(classifier: Classifier, folder: Path | None, split: str) -> Split:
-    """A part of the folder, or of the images that the model was trained on."""
-    import numpy as np
-
-    from cnn_cli.data.dataset import Split, open_dataset, open_labelled
-
-    if folder is not None:
-        part = cast("Literal['train', 'val', 'test', 'all']", split)
-        return open_labelled(folder, classifier.classes, part)
-    data = classifier.config.data
-    if data.root is None:
-        raise UsageError(NAME, "needs DIR: the checkpoint does not say where its images are")
-    dataset = open_dataset(Path(data.root), classifier.classes, data.val_split)
-    parts = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
-    found = {name: part for name, part in parts.items() if part is not None and len(part)}
-    if split == "all":
-        return Split(
-            [path for part in found.values() for path in part.paths],
-            np.concatenate([part.labels for part in found.values()]),
-        )
-    if split not in found:
-        raise DataError(
-            data.root, f"must have images for --split {split}", f"{', '.join(found)} only"
-        )
-    return found[split]
-
-
-def _evaluate(
-    classifier: Classifier, images: Split, batch_size: int, threads: int | None
-) -> tuple[Evaluation, Bad]:
-    """What the network says, and what is wrong with the images that could not be read."""
-    from cnn_cli.cli.watched import WatchedLoader
-    from cnn_cli.data.cache import ImageCache
-    from cnn_cli.system import cpu_count
-    from cnn_cli.training.evaluate import evaluate
-
-    threads = threads or cpu_count()
-    cache = ImageCache.open("none", images.paths, classifier.preprocess)
-    loader = WatchedLoader(images, cache, batch_size, threads)
-    with classifier.engine(threads) as engine:
-        evaluation = evaluate(engine, loader)
-    return evaluation, dict(sorted(cache.bad.items()))

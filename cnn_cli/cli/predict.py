@@ -20,6 +20,7 @@ from cnn_cli.errors import DataError, ExitCode, UsageError, reason
 if TYPE_CHECKING:
     from cnn_cli.data.decode import ImageError, Pixels
     from cnn_cli.nn.engine import Engine
+    from cnn_cli.nn.types import Array
     from cnn_cli.training.classifier import Classifier
 
     Decoded = tuple[str, Pixels | ImageError]
@@ -120,7 +121,7 @@ def command(
         yield format_.start()
         images = _decoded(classifier, sources, paths, nul, threads)
         for batch in _batched(images, batch_size):
-            rows = _predict(engine, classifier.classes, batch, topk, min_prob)
+            rows = _predict(engine, classifier, batch, topk, min_prob)
             bad += sum(row.error is not None for row in rows)
             yield "".join(map(format_.row, rows))
         yield format_.end()
@@ -199,17 +200,19 @@ def _batched(images: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
 
 
 def _predict(
-    engine: Engine, classes: tuple[str, ...], batch: list[Decoded], topk: int, min_prob: float
+    engine: Engine, classifier: Classifier, batch: list[Decoded], topk: int, min_prob: float
 ) -> list[Row]:
     """The rows of some images, in their order; those that could not be read are named."""
     import numpy as np
 
     from cnn_cli.data.decode import ImageError
-    from cnn_cli.nn.loss import softmax
     from cnn_cli.training.metrics import top_k
 
+    classes = classifier.classes
     pixels = [image for _, image in batch if not isinstance(image, ImageError)]
-    probabilities = iter(softmax(engine.predict(np.stack(pixels)))) if pixels else iter(())
+    probabilities: Iterator[Array] = iter(())
+    if pixels:
+        probabilities = iter(classifier.probabilities(engine.predict(np.stack(pixels))))
     rows = []
     for path, image in batch:
         if isinstance(image, ImageError):

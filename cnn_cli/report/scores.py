@@ -7,8 +7,16 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from cnn_cli.report.table import format_pairs, format_table
+from cnn_cli.training.calibration import Calibration
 from cnn_cli.training.evaluate import Evaluation
-from cnn_cli.training.metrics import ClassScores, confusion_matrix, per_class, top_k_correct
+from cnn_cli.training.metrics import (
+    ClassScores,
+    confusion_matrix,
+    expected_calibration_error,
+    per_class,
+    top_k_correct,
+    wilson_interval,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,11 @@ class Scores:
         top1, topk: shares of images whose class is the first guess, or among the first `k`.
         images: how many were evaluated.
         bad_files: how many more could not be read.
+        top1_interval: where the accuracy lies with 95 % confidence.
+        ece: expected calibration error.
+        temperature: that logits were divided by; 1 for none.
+        tta: kind of test-time augmentation.
+        calibration: what was found by `--calibrate`.
         classes: by name, in the model's order.
     """
 
@@ -29,22 +42,42 @@ class Scores:
     k: int
     images: int
     bad_files: int
+    top1_interval: tuple[float, float]
+    ece: float
+    temperature: float
+    tta: str | None
+    calibration: Calibration | None
     classes: dict[str, ClassScores]
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
+        """For JSON; `calibration` only where it was asked for."""
+        document = asdict(self)
+        if self.calibration is None:
+            del document["calibration"]
+        return document
 
     def as_text(self) -> str:
         """The scores, an empty line, and a table of the classes."""
+        low, high = self.top1_interval
         pairs = [
             ("images", f"{self.images:,}"),
             ("bad files", f"{self.bad_files:,}"),
             ("loss", f"{self.loss:.4f}"),
-            ("top-1", f"{self.top1:.4f}"),
+            ("top-1", f"{self.top1:.4f}, with 95 % confidence {low:.4f} to {high:.4f}"),
             (f"top-{self.k}", f"{self.topk:.4f}"),
+            ("ece", f"{self.ece:.4f}"),
         ]
         if self.bad_files == 0:
             del pairs[1]
+        if self.tta is not None:
+            pairs.append(("tta", self.tta))
+        if self.temperature != 1:
+            pairs.append(("temperature", f"{self.temperature:.4f}"))
+        if self.calibration is not None:
+            of = self.calibration
+            change = f"loss {of.loss_before:.4f} to {of.loss_after:.4f}"
+            change += f", ece {of.ece_before:.4f} to {of.ece_after:.4f}"
+            pairs.append(("calibration", change))
         rows = [
             (name, *(f"{x:.4f}" for x in (of.precision, of.recall, of.f1)), f"{of.support:,}")
             for name, of in self.classes.items()
@@ -53,14 +86,24 @@ class Scores:
         return format_pairs(pairs) + "\n" + format_table(header, rows, "lrrrr")
 
 
-def score(evaluation: Evaluation, names: Sequence[str], bad_files: int, k: int) -> Scores:
+def score(
+    evaluation: Evaluation,
+    names: Sequence[str],
+    bad_files: int,
+    k: int,
+    *,
+    temperature: float = 1.0,
+    tta: str | None = None,
+    calibration: Calibration | None = None,
+) -> Scores:
     """The scores of at least one image.
 
     Args:
-        evaluation: what the network said.
+        evaluation: what the network said, at that temperature.
         names: of the classes.
         bad_files: images that could not be read.
         k: guesses that count for `topk`; at most the number of classes.
+        temperature, tta, calibration: of `Scores`.
     """
     k = min(k, len(names))
     guesses = evaluation.probabilities.argmax(axis=1)
@@ -72,6 +115,11 @@ def score(evaluation: Evaluation, names: Sequence[str], bad_files: int, k: int) 
         k=k,
         images=len(evaluation.labels),
         bad_files=bad_files,
+        top1_interval=wilson_interval(int(confusion.trace()), len(evaluation.labels)),
+        ece=expected_calibration_error(evaluation.probabilities, evaluation.labels),
+        temperature=temperature,
+        tta=tta,
+        calibration=calibration,
         classes=per_class(confusion, names),
     )
 

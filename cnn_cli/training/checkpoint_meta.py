@@ -14,6 +14,7 @@ from cnn_cli.nn.types import Array
 FORMAT_VERSION = 1
 MOST_THREADS = 4096
 MOST_LEVELS = 100  # a config has 60 of them
+TEMPERATURES = (0.01, 100.0)  # least and most
 
 
 def check_meta(array: Array, place: str) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
     Those are `format_version`; `config`, a mapping; `classes`, two or more different names;
     `preprocess`, with height, width, channels and resize_mode; `mean` and `std`, a number per
     channel. The config itself is checked by whoever builds a network from it. Where they are
-    there, `threads`, `backend`, `bad_files` and `data` are checked as well.
+    there, `threads`, `backend`, `bad_files`, `data` and `calibration` are checked as well.
 
     Args:
         array: uint8, one axis: UTF-8 JSON.
@@ -91,6 +92,11 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     rule = "data must be a mapping, its classes a list of names"
     yield rule, isinstance(data, dict) and isinstance(data.get("classes", []), list)
     yield rule, all(isinstance(name, str) for name in data.get("classes", []))
+    calibration = meta.get("calibration", {"temperature": 1.0})
+    least, most = TEMPERATURES
+    rule = f"calibration must be a mapping with a temperature from {least:g} to {most:g}"
+    yield rule, isinstance(calibration, dict) and _is_number(calibration.get("temperature"))
+    yield rule, least <= calibration["temperature"] <= most
 
 
 def _is_flat(value: Any) -> bool:

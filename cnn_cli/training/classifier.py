@@ -14,6 +14,7 @@ from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.loss import softmax
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
@@ -42,6 +43,7 @@ class Classifier:
         path: the checkpoint's file.
         meta: the checkpoint's document.
         params: the weights and statistics that are evaluated.
+        temperature: that logits are divided by, of `cnn eval --calibrate`; 1 without.
     """
 
     path: Path
@@ -52,6 +54,7 @@ class Classifier:
     normalization: Normalization
     graph: Graph
     params: Parameters
+    temperature: float
 
     @classmethod
     def load(cls, path: str | Path) -> Classifier:
@@ -78,12 +81,19 @@ class Classifier:
             checkpoint.groups.get("model", {}) | checkpoint.groups.get("precise_bn", {}), str(file)
         )
         normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
-        return cls(file, meta, config, classes, preprocess, normalization, graph, params)
+        temperature = meta.get("calibration", {}).get("temperature", 1.0)
+        return cls(
+            file, meta, config, classes, preprocess, normalization, graph, params, temperature
+        )
 
     def engine(self, threads: int) -> Engine:
         """An engine for predicting; close it when done."""
         scale, shift = self.normalization.scale_and_shift()
         return Engine(self.graph, self.params, threads=threads, scale=scale, shift=shift)
+
+    def probabilities(self, logits: Array) -> Array:
+        """(n, classes) of logits (n, classes), calibrated where the checkpoint is."""
+        return softmax(logits if self.temperature == 1 else logits / self.temperature)
 
 
 def _check_memory(graph: Graph, dtype: str, place: str) -> None:

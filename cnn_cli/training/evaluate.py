@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
+from cnn_cli.data.decode import Pixels
 from cnn_cli.data.loader import Loader
+from cnn_cli.data.views import Views
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.loss import cross_entropy, softmax, target_weights
 from cnn_cli.nn.params import Parameters
@@ -19,12 +21,15 @@ class Evaluation:
 
     Attributes:
         loss: mean cross-entropy, without smoothing or class weights; NaN without images.
-        probabilities: (n, classes).
+        losses: (n,) each image's own.
+        logits, probabilities: (n, classes).
         labels: (n,).
         indices: (n,) positions in the split.
     """
 
     loss: float
+    losses: Array
+    logits: Array
     probabilities: Array
     labels: Array
     indices: Array
@@ -36,33 +41,72 @@ class Evaluation:
             return float("nan")
         return float((self.probabilities.argmax(axis=1) == self.labels).mean())
 
+    def at_temperature(self, temperature: float) -> Evaluation:
+        """The same once logits are divided by a temperature, see `training.calibration`."""
+        if temperature == 1 or len(self.labels) == 0:
+            return self
+        logits = self.logits / temperature
+        losses = _losses(logits, self.labels)
+        return replace(
+            self,
+            loss=float(losses.mean(dtype=np.float64)),
+            losses=losses,
+            logits=logits,
+            probabilities=softmax(logits),
+        )
 
-def evaluate(engine: Engine, loader: Loader, params: Parameters | None = None) -> Evaluation:
+
+def evaluate(
+    engine: Engine,
+    loader: Loader,
+    params: Parameters | None = None,
+    views: Views | None = None,
+) -> Evaluation:
     """Run a split through the network.
 
     Args:
         engine: of the network.
         loader: of the split; lists the images it could not read in `loader.bad`.
         params: other parameters than the engine's, such as averaged ones.
+        views: of each image, whose logits are averaged; the loader's images are `views.pre`.
     """
     classes = engine.graph.classes
-    losses, probabilities, labels, indices = [], [], [], []
+    losses, scores, probabilities, labels, indices = [], [], [], [], []
     for batch in loader.batches(np.arange(len(loader.split))):
-        targets, _ = target_weights(batch.labels, classes, dtype=engine.dtype)
-        row_losses = np.empty(len(batch), engine.dtype)
         with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
-            logits = engine.predict(batch.images, params)
-            cross_entropy(logits, targets, row_losses)
+            logits = _predict(engine, batch.images, params, views)
+            losses.append(_losses(logits, batch.labels))
             probabilities.append(softmax(logits))
-        losses.append(row_losses)
+        scores.append(logits)
         labels.append(batch.labels)
         indices.append(batch.indices)
     if not labels:
-        nothing = np.empty(0, np.int64)
-        return Evaluation(float("nan"), np.empty((0, classes)), nothing, nothing)
+        nothing, no_scores = np.empty(0, np.int64), np.empty((0, classes))
+        return Evaluation(float("nan"), np.empty(0), no_scores, no_scores, nothing, nothing)
     return Evaluation(
         float(np.concatenate(losses).mean(dtype=np.float64)),
+        np.concatenate(losses),
+        np.concatenate(scores),
         np.concatenate(probabilities),
         np.concatenate(labels),
         np.concatenate(indices),
     )
+
+
+def _predict(
+    engine: Engine, images: Pixels, params: Parameters | None, views: Views | None
+) -> Array:
+    """Logits (n, classes) of a batch, which stay."""
+    if views is None:
+        return engine.predict(images, params).copy()
+    total = np.zeros((len(images), engine.graph.classes), engine.dtype)
+    for weight, pixels in views.of(images):
+        total += weight * engine.predict(pixels, params)
+    return total
+
+
+def _losses(logits: Array, labels: Array) -> Array:
+    targets, _ = target_weights(labels, logits.shape[1], dtype=logits.dtype)
+    losses = np.empty(len(labels), logits.dtype)
+    cross_entropy(logits, targets, losses)
+    return losses

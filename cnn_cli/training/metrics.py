@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
 from cnn_cli.nn.types import Array
+
+NORMAL_95 = 1.959963984540054  # 95 % of a normal distribution lie within so many deviations
+ECE_BINS = 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,41 @@ def per_class(confusion: Array, names: Sequence[str]) -> dict[str, ClassScores]:
         )
         for i, name in enumerate(names)
     }
+
+
+def wilson_interval(correct: int, images: int) -> tuple[float, float]:
+    """Where the accuracy lies that `correct` of `images` are a sample of, with 95 % confidence.
+
+    Unlike the normal approximation, Wilson's interval (1927) stays within 0 and 1 and holds for
+    few images and for shares near 0 and 1.
+
+    Args:
+        correct: images that were classified right.
+        images: at least 1.
+    """
+    share, z2 = correct / images, NORMAL_95**2
+    middle = (share + z2 / (2 * images)) / (1 + z2 / images)
+    spread = sqrt(share * (1 - share) / images + z2 / (4 * images**2))
+    half = NORMAL_95 * spread / (1 + z2 / images)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
+
+
+def expected_calibration_error(probabilities: Array, labels: Array) -> float:
+    """How far confidence and accuracy are apart, 0 to 1 (Naeini et al. 2015).
+
+    Images are put into 15 equally wide bins by the probability of their first guess, bin m from
+    above (m-1)/15 to m/15; the mean over the images of |accuracy − mean confidence| of their bin
+    (Guo et al. 2017, equation 3).
+
+    Args:
+        probabilities: (n, classes), n at least 1.
+        labels: (n,) class numbers.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    surplus = (probabilities.argmax(axis=1) == labels) - confidence
+    bins = np.ceil(confidence * ECE_BINS).astype(np.int64).clip(1, ECE_BINS) - 1
+    sums = np.bincount(bins, weights=surplus, minlength=ECE_BINS)
+    return float(np.abs(sums).sum() / len(labels))
 
 
 def _ratio(part: int, whole: int) -> float:

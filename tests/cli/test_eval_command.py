@@ -13,7 +13,8 @@ from PIL import Image
 
 from cnn_cli.training.checkpoint import load_checkpoint, save_checkpoint
 
-KEYS = ["loss", "top1", "topk", "k", "images", "bad_files", "classes"]
+KEYS = ["loss", "top1", "topk", "k", "images", "bad_files", "top1_interval", "ece"]
+KEYS += ["temperature", "tta", "classes"]
 
 
 def result(cnn: Inside, *arguments: object) -> dict[str, object]:
@@ -28,14 +29,14 @@ def test_text(cnn: Inside, trained: Path) -> None:
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
     assert lines[0] == "images  12"
-    assert [line.split()[0] for line in lines[1:4]] == ["loss", "top-1", "top-3"]
-    assert lines[4:7] == [
+    assert [line.split()[0] for line in lines[1:5]] == ["loss", "top-1", "top-3", "ece"]
+    assert lines[5:8] == [
         "",
         "class   precision  recall      f1  support",
         "------  ---------  ------  ------  -------",
     ]
-    assert [line.split()[0] for line in lines[7:]] == ["bright", "dark", "grey"]
-    assert all(line.endswith("        4") for line in lines[7:])
+    assert [line.split()[0] for line in lines[8:]] == ["bright", "dark", "grey"]
+    assert all(line.endswith("        4") for line in lines[8:])
 
 
 def test_json(cnn: Inside, trained: Path) -> None:

@@ -45,7 +45,6 @@ PREDICT = "predict --ckpt m.npz "
         ("eval", "eval: needs --ckpt FILE. Got nothing."),
         (EVAL + "a b", "eval: takes one DIR at most. Got 'b' as well."),
         (EVAL + "--split tset", "--split: must be train, val, test or all. Got 'tset'."),
-        (EVAL + "--tta hflip", "--tta: hflip is not available yet."),
         (EVAL + "--confusion c.txt", "--confusion: must be a .csv or .png file. Got 'c.txt'."),
         (EVAL + "--predictions p.txt", "--predictions: must be a .csv file. Got 'p.txt'."),
         (

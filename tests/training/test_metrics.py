@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from cnn_cli.training.metrics import (
     ClassScores,
     confusion_matrix,
+    expected_calibration_error,
     per_class,
     top_k,
     top_k_correct,
+    wilson_interval,
 )
 
 
@@ -63,3 +66,38 @@ def test_per_class_scores() -> None:
     assert scores["c"] == ClassScores(1.0, 1 / 2, 2 / 3, 2)
     # Never seen and never predicted: 0, not a division by zero.
     assert scores["d"] == ClassScores(0.0, 0.0, 0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("correct", "images", "interval"),
+    [
+        # Newcombe 1998, table I, method 3.
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+        (20, 20, (1 - 0.1611, 1.0)),
+    ],
+)
+def test_wilson_interval(correct: int, images: int, interval: tuple[float, float]) -> None:
+    assert wilson_interval(correct, images) == pytest.approx(interval, abs=5e-5)
+
+
+def test_expected_calibration_error() -> None:
+    """Two images in the bin from 8/15 to 9/15, half of them right; one, at 0.9, alone and right."""
+    confidence = np.array([0.55, 0.59, 0.9])
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    error = expected_calibration_error(probabilities, np.array([0, 1, 0]))
+    assert error == pytest.approx((2 * abs(0.5 - 0.57) + abs(1 - 0.9)) / 3)
+
+
+def test_a_bin_holds_its_upper_end() -> None:
+    """Guo et al. 2017: bins are open below and closed above."""
+    probabilities = np.array([[0.6, 0.4], [0.6, 0.4], [0.64, 0.36]])
+    labels = np.array([0, 1, 0])
+    expected = (2 * abs(0.5 - 0.6) + abs(1 - 0.64)) / 3
+    assert expected_calibration_error(probabilities, labels) == pytest.approx(expected)
+
+
+def test_certain_and_wrong_is_an_error_of_one() -> None:
+    assert expected_calibration_error(np.eye(3), np.array([1, 2, 0])) == 1

@@ -280,7 +280,12 @@ def test_without_validation_the_last_epoch_is_best(pictures: Path, tmp_path: Pat
     options = TrainOptions(out=tmp_path / "run", threads=1)
     result = train(config, "test.yaml", options, Requests(), Watch())
     assert result.best_epoch == 3
-    assert [row["val_top1"] for row in rows_without_times(tmp_path / "run")] == ["", "", ""]
+    rows = rows_without_times(tmp_path / "run")
+    assert [(row["val_loss"], row["val_top1"]) for row in rows] == [("", "")] * 3
+    best, last = (load_checkpoint(tmp_path / "run" / f"{name}.npz") for name in ("best", "last"))
+    assert best.meta["epoch"] == last.meta["epoch"] == 3
+    for name, array in last.groups["model"].items():
+        np.testing.assert_array_equal(best.groups["model"][name], array)
 
 
 def test_precise_statistics_serve_evaluation_only(pictures: Path, tmp_path: Path) -> None:

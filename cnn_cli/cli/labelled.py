@@ -1,0 +1,88 @@
+"""Labelled images for a trained network: which ones, and what it says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from cnn_cli.errors import DataError, UsageError
+
+if TYPE_CHECKING:
+    from cnn_cli.data.dataset import Split
+    from cnn_cli.data.decode import ImageError
+    from cnn_cli.training.classifier import Classifier
+    from cnn_cli.training.evaluate import Evaluation
+
+    Bad = dict[int, ImageError]
+
+SPLITS = ("train", "val", "test", "all")
+
+
+def find_images(command: str, classifier: Classifier, folder: Path | None, split: str) -> Split:
+    """A part of the folder, or of the images that the model was trained on.
+
+    Args:
+        command: that is run, for messages.
+        classifier: of the model.
+        folder: images by class, or folders of the parts.
+        split: one of `SPLITS`.
+
+    Raises:
+        UsageError: there is no folder, and the checkpoint names none.
+        DataError: no images, or a class that the model does not know.
+    """
+    import numpy as np
+
+    from cnn_cli.data.dataset import Split, open_dataset, open_labelled
+
+    if folder is not None:
+        part = cast("Literal['train', 'val', 'test', 'all']", split)
+        return open_labelled(folder, classifier.classes, part)
+    data = classifier.config.data
+    if data.root is None:
+        raise UsageError(command, "needs DIR: the checkpoint does not say where its images are")
+    dataset = open_dataset(Path(data.root), classifier.classes, data.val_split)
+    parts = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
+    found = {name: part for name, part in parts.items() if part is not None and len(part)}
+    if split == "all":
+        return Split(
+            [path for part in found.values() for path in part.paths],
+            np.concatenate([part.labels for part in found.values()]),
+        )
+    if split not in found:
+        raise DataError(
+            data.root, f"must have images for --split {split}", f"{', '.join(found)} only"
+        )
+    return found[split]
+
+
+def evaluate_images(
+    classifier: Classifier,
+    images: Split,
+    batch_size: int,
+    threads: int | None,
+    tta: str | None = None,
+) -> tuple[Evaluation, Bad]:
+    """What the network says, and what is wrong with the images that could not be read.
+
+    Args:
+        classifier: of the network.
+        images: to show it.
+        batch_size, threads: of the command line.
+        tta: kind of test-time augmentation.
+    """
+    from cnn_cli.cli.watched import WatchedLoader
+    from cnn_cli.data.cache import ImageCache
+    from cnn_cli.data.views import make_views
+    from cnn_cli.system import cpu_count
+    from cnn_cli.training.evaluate import evaluate
+
+    threads = threads or cpu_count()
+    views = None if tta is None else make_views(tta, classifier.preprocess)
+    cache = ImageCache.open(
+        "none", images.paths, classifier.preprocess if views is None else views.pre
+    )
+    loader = WatchedLoader(images, cache, batch_size, threads)
+    with classifier.engine(threads) as engine:
+        evaluation = evaluate(engine, loader, views=views)
+    return evaluation, dict(sorted(cache.bad.items()))

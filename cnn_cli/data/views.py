@@ -1,0 +1,99 @@
+"""Views of one image whose scores are averaged: test-time augmentation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+
+from cnn_cli.data.decode import Pixels, Preprocess
+
+TTA = ("hflip", "multicrop", "tencrop")
+
+SHIFT = 32  # multicrop moves by a pixel of so many
+LARGER = 8 / 7  # tencrop decodes for 224 pixels at 256, as torchvision's examples do
+
+
+class View(NamedTuple):
+    """A crop of what was decoded.
+
+    Attributes:
+        weight: of its scores.
+        row, column: of the crop's first pixel.
+        mirrored: left and right are exchanged.
+    """
+
+    weight: float
+    row: int
+    column: int
+    mirrored: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """How images are decoded, and which crops of them the network is given.
+
+    Attributes:
+        pre: what images are decoded to.
+        margin: pixels around that, reflected at the edge.
+        height, width: of a crop.
+        views: their weights add up to 1.
+    """
+
+    pre: Preprocess
+    margin: int
+    height: int
+    width: int
+    views: tuple[View, ...]
+
+    def of(self, images: Pixels) -> Iterator[tuple[float, Pixels]]:
+        """The weight and the pixels of each view.
+
+        Args:
+            images: (n, *pre.shape).
+
+        Yields:
+            Pixels as (n, height, width, channels).
+        """
+        if self.margin:
+            around = (self.margin, self.margin)
+            images = np.pad(images, ((0, 0), around, around, (0, 0)), mode="reflect")
+        for weight, row, column, mirrored in self.views:
+            crop = images[:, row : row + self.height, column : column + self.width]
+            yield weight, np.ascontiguousarray(crop[:, :, ::-1] if mirrored else crop)
+
+
+def make_views(name: str, pre: Preprocess) -> Views:
+    """The views of a kind of test-time augmentation.
+
+    `hflip` is the image and its mirror image. `multicrop` adds both, moved by a pixel in 32
+    towards either end of the diagonal and at half the weight (Jordan 2024, arXiv:2404.00498,
+    section 3.5; there one pixel of 32). `tencrop` decodes at 8/7 of the size and takes the four
+    corners, the middle, and their mirror images (torchvision's `TenCrop`).
+
+    Args:
+        name: one of `TTA`.
+        pre: what the network was trained on.
+    """
+    margin = 0
+    larger = pre
+    match name:
+        case "hflip":
+            places = [(0.5, 0, 0)]
+        case "multicrop":
+            margin = max(1, round(min(pre.height, pre.width) / SHIFT))
+            ends = ((0, 0), (2 * margin, 2 * margin))
+            places = [(0.25, margin, margin), *((0.125, *end) for end in ends)]
+        case "tencrop":
+            larger = replace(
+                pre, height=round(pre.height * LARGER), width=round(pre.width * LARGER)
+            )
+            rows, columns = larger.height - pre.height, larger.width - pre.width
+            corners = [(row, column) for row in (0, rows) for column in (0, columns)]
+            places = [(0.1, *at) for at in (*corners, (rows // 2, columns // 2))]
+        case _:
+            raise ValueError(name)
+    views = tuple(View(*place, mirrored) for place in places for mirrored in (False, True))
+    return Views(larger, margin, pre.height, pre.width, views)

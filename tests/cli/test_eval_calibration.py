@@ -1,0 +1,159 @@
+"""`cnn eval --tta` and `--calibrate`, and what predict makes of a calibrated checkpoint."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_program import Inside
+from PIL import Image
+
+from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.training.run import RunFolder
+
+CALIBRATION = ["temperature", "images", "loss_before", "loss_after", "ece_before", "ece_after"]
+
+
+@pytest.fixture
+def mixed(project: Path, tmp_path: Path) -> Path:
+    """Images of which a few have the wrong label."""
+    photos = tmp_path / "photos"
+    shutil.copytree(project / "photos/train", photos)
+    shutil.copy(photos / "dark/0.png", photos / "bright/wrong.png")
+    shutil.copy(photos / "bright/0.png", photos / "grey/wrong.png")
+    return photos
+
+
+@pytest.fixture
+def model(trained: Path, tmp_path: Path) -> Path:
+    """A checkpoint that may be changed."""
+    return Path(shutil.copy(trained / "best.npz", tmp_path / "m.npz"))
+
+
+def result(cnn: Inside, *arguments: object) -> dict[str, object]:
+    outcome = cnn("eval", *arguments, "--json")
+    assert outcome.code == 0, outcome.err
+    document: dict[str, object] = json.loads(outcome.out)
+    return document
+
+
+@pytest.mark.parametrize("tta", ["hflip", "multicrop", "tencrop"])
+def test_tta_averages_the_logits_of_the_views(
+    cnn: Inside, trained: Path, project: Path, tta: str
+) -> None:
+    plain = result(cnn, project / "photos", "--ckpt", trained)
+    document = result(cnn, project / "photos", "--ckpt", trained, "--tta", tta)
+    assert (plain["tta"], document["tta"]) == (None, tta)
+    assert list(document) == list(plain)
+    assert document["loss"] != plain["loss"]
+
+
+def test_tta_of_symmetric_pictures_changes_nothing(
+    cnn: Inside, trained: Path, tmp_path: Path
+) -> None:
+    for name, level in (("bright", 200), ("dark", 20)):
+        (tmp_path / name).mkdir()
+        pixels = np.full((8, 8), level, np.uint8)
+        pixels[3:5, 2:6] += 20
+        Image.fromarray(pixels).save(tmp_path / name / "x.png")
+    plain = result(cnn, tmp_path, "--ckpt", trained)
+    mirrored = result(cnn, tmp_path, "--ckpt", trained, "--tta", "hflip")
+    assert mirrored["loss"] == pytest.approx(plain["loss"], rel=1e-5)
+
+
+def test_calibrate(cnn: Inside, model: Path, mixed: Path) -> None:
+    before = result(cnn, mixed, "--ckpt", model)
+    assert before["temperature"] == 1
+    outcome = cnn("eval", mixed, "--ckpt", model, "--calibrate", "--json")
+    document = json.loads(outcome.out)
+    found = document["calibration"]
+    assert list(found) == CALIBRATION
+    assert outcome.err == f"cnn: {model}: has temperature {found['temperature']:.4f} now\n"
+    assert found["images"] == 26
+    assert (found["loss_before"], found["ece_before"]) == (before["loss"], before["ece"])
+    assert (found["loss_after"], found["ece_after"]) == (document["loss"], document["ece"])
+    assert found["loss_after"] < found["loss_before"]
+    assert document["temperature"] == found["temperature"] != 1
+    assert document["top1"] == before["top1"]
+    # From now on it is used.
+    after = result(cnn, mixed, "--ckpt", model)
+    assert "calibration" not in after
+    assert {key: document[key] for key in after} == after
+    content = model.read_bytes()
+    assert result(cnn, mixed, "--ckpt", model, "--calibrate") == document
+    assert model.read_bytes() == content, "calibrating twice is calibrating once"
+
+
+def test_text_says_what_it_did(cnn: Inside, model: Path, mixed: Path) -> None:
+    lines = cnn("eval", mixed, "--ckpt", model, "--calibrate").out.splitlines()
+    assert [line.split()[0] for line in lines[:7]] == [
+        "images",
+        "loss",
+        "top-1",
+        "top-3",
+        "ece",
+        "temperature",
+        "calibration",
+    ]
+
+
+def test_predict_uses_it(cnn: Inside, model: Path, mixed: Path, picture: Path) -> None:
+    before = json.loads(cnn("predict", picture, "--ckpt", model, "--json").out)[0]
+    outcome = cnn("eval", mixed, "--ckpt", model, "--calibrate", "--json")
+    temperature: float = json.loads(outcome.out)["temperature"]
+    after = json.loads(cnn("predict", picture, "--ckpt", model, "--json").out)[0]
+    assert after["label"] == before["label"]
+
+    def log_odds(row: dict[str, list[dict[str, float]]]) -> float:
+        return float(np.log(row["topk"][0]["prob"] / row["topk"][1]["prob"]))
+
+    assert log_odds(after) == pytest.approx(log_odds(before) / temperature, rel=1e-3)
+
+
+def test_nothing_to_calibrate_with(cnn: Inside, model: Path, project: Path, tmp_path: Path) -> None:
+    content = model.read_bytes()
+    (tmp_path / "right/bright").mkdir(parents=True)
+    shutil.copy(project / "photos/train/bright/0.png", tmp_path / "right/bright")
+    guess = json.loads(cnn("predict", tmp_path / "right", "--ckpt", model, "--json").out)
+    (tmp_path / "right/bright").rename(tmp_path / "right" / guess[0]["label"])
+    outcome = cnn("eval", tmp_path / "right", "--ckpt", model, "--calibrate")
+    rule = "--calibrate needs images of which the network gets some wrong and most right"
+    got = "1.0000 of 1 images right"
+    assert (outcome.code, outcome.err) == (4, f"cnn: {tmp_path}/right: {rule}. Got {got}.\n")
+    assert model.read_bytes() == content
+
+
+@pytest.mark.parametrize("option", [("--tta", "hflip"), ("--split", "train")])
+def test_what_does_not_go_with_calibrate(
+    cnn: Inside, trained: Path, option: tuple[str, str]
+) -> None:
+    outcome = cnn("eval", "--ckpt", trained, "--calibrate", *option)
+    rule = "is measured on validation images as they are, without --tta or another --split"
+    assert (outcome.code, outcome.err) == (2, f"cnn: --calibrate: {rule}.\n")
+
+
+def test_an_unknown_kind_of_tta(cnn: Inside) -> None:
+    outcome = cnn("eval", "--ckpt", "m.npz", "--tta", "vflip")
+    message = "cnn: --tta: must be hflip, multicrop or tencrop. Got 'vflip'.\n"
+    assert (outcome.code, outcome.err) == (2, message)
+
+
+@pytest.fixture
+def run_folder(trained: Path, tmp_path: Path) -> Path:
+    folder = tmp_path / "run"
+    shutil.copytree(trained, folder)
+    return folder
+
+
+def test_a_training_under_way_is_not_disturbed(cnn: Inside, run_folder: Path, mixed: Path) -> None:
+    with RunFolder(run_folder):
+        outcome = cnn("eval", mixed, "--ckpt", run_folder, "--calibrate")
+    message = f"cnn: {run_folder}: another process is training into this run folder.\n"
+    assert (outcome.code, outcome.err) == (7, message)
+    assert "calibration" not in load_checkpoint(run_folder / "best.npz").meta
+    assert cnn("eval", mixed, "--ckpt", run_folder, "--calibrate").code == 0
+    assert "calibration" in load_checkpoint(run_folder / "best.npz").meta
+    assert "calibration" not in load_checkpoint(run_folder / "last.npz").meta
