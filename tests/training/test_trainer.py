@@ -284,7 +284,7 @@ def test_without_validation_the_last_epoch_is_best(pictures: Path, tmp_path: Pat
     assert [(row["val_loss"], row["val_top1"]) for row in rows] == [("", "")] * 3
     best, last = (load_checkpoint(tmp_path / "run" / f"{name}.npz") for name in ("best", "last"))
     assert best.meta["epoch"] == last.meta["epoch"] == 3
-    for name, array in last.groups["model"].items():
+    for name, array in (last.groups["model"] | last.groups["precise_bn"]).items():
         np.testing.assert_array_equal(best.groups["model"][name], array)
 
 
