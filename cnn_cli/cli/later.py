@@ -6,7 +6,7 @@ import typer
 
 from cnn_cli.errors import UsageError
 
-NAMES = ("explain", "init", "export", "import", "report", "docs")
+NAMES = ("init", "export", "import", "report", "docs")
 
 
 def add_to(app: typer.Typer) -> None:

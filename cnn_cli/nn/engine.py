@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 from threadpoolctl import threadpool_limits
 
+from cnn_cli.nn.attribution import Attribution
 from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.fold import FoldedNetwork
@@ -195,6 +196,11 @@ class Engine:
         self._forward_to(run, last)
         self._team.run(run.each_chunk(run.abandon))
         return run.statistics
+
+    def attribution(self, node: int) -> Attribution:
+        """What derives the classes' scores by the output of the node at that position."""
+        graph = choose_paths(self.graph, self._kernels.name)
+        return Attribution(graph, self.params, node, self._workshop, self._team)
 
     def _forward_to(self, run: Pass, last: int) -> None:
         """Forward through all segments before `last`, with their barriers."""

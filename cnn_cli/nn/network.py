@@ -18,6 +18,8 @@ class Network:
     Attributes:
         segments: of the graph's nodes, cut for training or for evaluation.
         prepared: what layers make of `params` once a step.
+        training: there is a backward pass.
+        frozen: batch layers use their running statistics and dropout keeps all, as in evaluation.
     """
 
     graph: Graph
@@ -25,6 +27,7 @@ class Network:
     segments: tuple[Segment, ...]
     prepared: Prepared
     training: bool
+    frozen: bool = False
 
     @classmethod
     def open(cls, graph: Graph, params: Parameters, team: Team, *, training: bool) -> Network:

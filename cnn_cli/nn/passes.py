@@ -96,7 +96,7 @@ class Pass:
         sums = self.gradients
         return Context(
             workspace=self.workshop.workspaces[worker],
-            training=self.network.training,
+            training=self.network.training and not self.network.frozen,
             seed=self.workshop.seed,
             step=self.step,
             start=chunk.start,

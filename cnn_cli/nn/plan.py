@@ -46,19 +46,27 @@ class Segment:
     barriers: tuple[Node, ...]
 
 
-def plan_segments(graph: Graph, training: bool) -> tuple[Segment, ...]:
+def plan_segments(
+    graph: Graph, training: bool, *, frozen: bool = False, keep: int | None = None
+) -> tuple[Segment, ...]:
     """Cut the nodes where the whole batch is needed.
 
     A tensor's depth is the largest number of batch layers on a path to it. Nodes of one depth
     form a segment, so that a shortcut's and a branch's statistics share one barrier. Without
     training, nothing needs the batch and there is one segment.
+
+    Args:
+        graph: the network.
+        training: there is a backward pass.
+        frozen: batch layers use their running statistics, and nothing needs the batch either.
+        keep: a tensor that is neither written over nor released before its node's backward.
     """
     depth = {IMAGE: 0}
     for node in graph.nodes:
-        waits = training and isinstance(node.layer, BatchLayer)
+        waits = training and not frozen and isinstance(node.layer, BatchLayer)
         depth[node.index] = max(depth[tensor] for tensor in node.inputs) + waits
     order = sorted(graph.nodes, key=lambda node: (depth[node.index], node.index))
-    lifetimes = _Lifetimes(graph, order, training)
+    lifetimes = _Lifetimes(graph, order, training, keep)
     segments = []
     for level in range(max(depth.values()) + 1):
         nodes = [node for node in order if depth[node.index] == level]
@@ -74,9 +82,12 @@ def plan_segments(graph: Graph, training: bool) -> tuple[Segment, ...]:
 class _Lifetimes:
     """Who reads each tensor last, forward and backward, and who may write over it."""
 
-    def __init__(self, graph: Graph, order: list[Node], training: bool) -> None:
+    def __init__(
+        self, graph: Graph, order: list[Node], training: bool, keep: int | None = None
+    ) -> None:
         self.graph = graph
         self.training = training
+        self.keep = keep
         turn = {node.index: i for i, node in enumerate(order)}
         self.readers: dict[int, list[Node]] = {IMAGE: []}
         for node in graph.nodes:
@@ -114,7 +125,11 @@ class _Lifetimes:
         if not self.training:
             return False
         produces = tensor != IMAGE and self.graph.nodes[tensor].layer.saves_output
-        return produces or any(reader.layer.saves_input for reader in self.readers[tensor])
+        return (
+            produces
+            or tensor == self.keep
+            or any(reader.layer.saves_input for reader in self.readers[tensor])
+        )
 
     def step(self, node: Node) -> Step:
         release = [

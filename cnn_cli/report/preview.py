@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 from PIL import Image, ImageDraw, ImageFont
 
 from cnn_cli.errors import printable
+from cnn_cli.report.paper import (
+    FAINT,
+    GAP,
+    INK,
+    LABEL_SIZE,
+    LINE,
+    MARGIN,
+    PAPER,
+    TITLE_SIZE,
+    Font,
+    enlarged,
+    png,
+    shortened,
+)
 from cnn_cli.training.preview import Preview, Sample
 
 LEAST_SIDE = 112  # smaller images are enlarged by a whole number, so that pixels stay squares
-MARGIN, GAP, BAR = 24, 14, 5
-TITLE_SIZE, LABEL_SIZE, LINE = 20, 14, 18
-PAPER, INK, FAINT = "#ffffff", "#1f2328", "#6e7781"
+BAR = 5
 # Okabe and Ito's colours, which the colour-blind tell apart as well; black and yellow left out.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#7f7f7f")
-
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def preview_png(preview: Preview, columns: int, title: str, subtitle: str) -> bytes:
@@ -32,18 +41,14 @@ def preview_png(preview: Preview, columns: int, title: str, subtitle: str) -> by
     sheet.write_titles(title, subtitle)
     for number, sample in enumerate(preview.samples):
         sheet.place(number, sample)
-    file = io.BytesIO()
-    sheet.image.save(file, "PNG", optimize=True)
-    return file.getvalue()
+    return png(sheet.image)
 
 
 class _Sheet:
     """Paper with a grid of places on it."""
 
     def __init__(self, preview: Preview, columns: int) -> None:
-        height, width = preview.samples[0].pixels.shape[:2]
-        factor = max(1, -(-LEAST_SIDE // min(height, width)))
-        self.size = width * factor, height * factor
+        self.size = enlarged(preview.samples[0].pixels, LEAST_SIDE).size
         self.columns = columns
         self.colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(preview.classes)}
         self.lines = max(len(sample.labels) for sample in preview.samples)
@@ -67,9 +72,7 @@ class _Sheet:
     def place(self, number: int, sample: Sample) -> None:
         row, column = divmod(number, self.columns)
         x, y = MARGIN + column * self.step[0], self.top + row * self.step[1]
-        pixels = sample.pixels[..., 0] if sample.pixels.shape[-1] == 1 else sample.pixels
-        tile = Image.fromarray(pixels).resize(self.size, Image.Resampling.NEAREST)
-        self.image.paste(tile, (x, y))
+        self.image.paste(enlarged(sample.pixels, LEAST_SIDE), (x, y))
         self._bar(x, y + self.size[1], sample.labels)
         for i, (name, share) in enumerate(sample.labels):
             top = y + self.size[1] + BAR + 5 + i * LINE
@@ -101,12 +104,3 @@ class _Sheet:
 def percent_text(share: float) -> str:
     """Whole percents; what is not all or nothing does not look like it."""
     return "<1%" if share < 0.01 else ">99%" if share > 0.99 else f"{share:.0%}"
-
-
-def shortened(text: str, font: Font, room: int) -> str:
-    """`text`, or as much of its start as there is room for, and dots."""
-    if font.getlength(text) <= room:
-        return text
-    while text and font.getlength(text + "…") > room:
-        text = text[:-1]
-    return text + "…"

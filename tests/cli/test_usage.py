@@ -13,7 +13,10 @@ PREDICT = "predict --ckpt m.npz "
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("", "COMMAND: must be train, eval, predict, summary, bench or data. Got nothing."),
+        (
+            "",
+            "COMMAND: must be train, eval, predict, explain, summary, bench or data. Got nothing.",
+        ),
         ("trian", "trian: no such command. Did you mean 'train'?"),
         ("xyzzy", "xyzzy: no such command."),
         ("--bogus", "--bogus: no such option of cnn."),
@@ -72,7 +75,6 @@ PREDICT = "predict --ckpt m.npz "
         ("summary", "summary: needs CONFIG|CKPT. Got nothing."),
         ("summary m.npz a=1", "a=1: a checkpoint's config cannot be changed."),
         ("summary m.npz --classes 3", "--classes: a checkpoint has its own classes."),
-        ("explain x.png --layer conv1", "explain: not available yet."),
         ("init photos", "init: not available yet."),
         ("export --ckpt m.npz --output m.onnx", "export: not available yet."),
         ("import m.pt", "import: not available yet."),

@@ -10,15 +10,13 @@ from data_samples import noise
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
+from cnn_cli.report.paper import GAP, MARGIN, shortened
 from cnn_cli.report.preview import (
     BAR,
     COLOURS,
-    GAP,
-    MARGIN,
     _Sheet,
     percent_text,
     preview_png,
-    shortened,
 )
 from cnn_cli.training.preview import Preview, Sample
 
