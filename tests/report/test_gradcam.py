@@ -95,7 +95,8 @@ def test_the_picture_is_brightest_where_heat_is(channels: int) -> None:
     heat = np.zeros((2, 3))
     heat[1, 2] = 1
     picture = overlay(pixels, heat)
-    assert (picture.shape, picture.dtype) == ((20, 30, 3), np.uint8)
+    assert picture.shape == (20, 30, 3)
+    assert picture.dtype == np.uint8
     light = picture.sum(axis=2, dtype=int)
     assert light[-1, -1] == light.max() > 2 * light[0, 0]
     np.testing.assert_array_equal(picture[0, 0], [40, 40, 42])
