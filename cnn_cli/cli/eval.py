@@ -2,30 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import nullcontext
-from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cnn_cli.cli import output, values
+from cnn_cli.cli.eval_files import SHEET, check_files
 from cnn_cli.cli.gates import Gate, gate
 from cnn_cli.cli.labelled import SPLITS, evaluate_images, find_images
 from cnn_cli.cli.options import BatchSize, Checkpoint, Debug, Json, Threads
 from cnn_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from cnn_cli.data.dataset import Split
-    from cnn_cli.data.decode import ImageError
-    from cnn_cli.nn.types import Array
     from cnn_cli.training.calibration import Calibration
     from cnn_cli.training.evaluate import Evaluation
-
-    Bad = dict[int, ImageError]
-    Names = tuple[str, ...]
-    Writer = Callable[[Names, Split, Evaluation, Bad], bytes]
 
 NAME = "eval"
 EXAMPLES = """\b
@@ -35,7 +27,9 @@ Examples:
   cnn eval --ckpt runs/small --confusion confusion.csv --fail-under top1=0.9
   cnn eval --ckpt runs/small --split test --tta multicrop
   cnn eval --ckpt runs/small --calibrate
+  cnn eval --ckpt runs/small --top-losses 24 --sheet worst.png
 """
+AROUND = 14  # lines about the table of classes: scores, header, note, and the prompt
 TTA = ("hflip", "multicrop", "tencrop")
 
 
@@ -86,6 +80,25 @@ def command(
             help="Write a row per image: path, true class, label, probability, error.",
         ),
     ] = None,
+    top_losses: Annotated[
+        int | None,
+        typer.Option(
+            "--top-losses",
+            metavar="N",
+            parser=values.whole("--top-losses", 1, below=1001),
+            help="Draw the N images of largest loss, with their classes and what they were "
+            "taken for.",
+        ),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet",
+            metavar="FILE.png",
+            parser=values.path("--sheet"),
+            help=f"Where --top-losses go. Default: {SHEET}.",
+        ),
+    ] = None,
     tta: Annotated[
         str | None,
         typer.Option(
@@ -128,7 +141,7 @@ def command(
     if calibrate and (tta is not None or split != "val"):
         rule = "is measured on validation images as they are, without --tta or another --split"
         raise UsageError("--calibrate", rule)
-    outputs = _check_outputs(confusion, predictions)
+    files = check_files(confusion, predictions, top_losses, sheet)
     from cnn_cli.files import write_atomic
     from cnn_cli.report.scores import score, top_share
     from cnn_cli.training.calibration import changing, store
@@ -140,7 +153,7 @@ def command(
         classifier = Classifier.load(file)
         if calibrate:
             output.check_output(file)
-        classes, temperature = classifier.classes, classifier.temperature
+        temperature = classifier.temperature
         images = find_images(NAME, classifier, folders[0] if folders else None, split)
         evaluation, bad = evaluate_images(classifier, images, batch_size, threads, tta)
         for error in bad.values():
@@ -155,22 +168,33 @@ def command(
             output.say(f"cnn: {file}: has temperature {calibration.temperature:.4f} now")
             temperature = calibration.temperature
     evaluation = evaluation.at_temperature(temperature)
-    for path, contents in outputs.items():
-        write_atomic(path, contents(classes, images, evaluation, bad))
+    for path, contents in files.items():
+        write_atomic(path, contents(classifier, images, evaluation, bad))
+    if top_losses is not None and sheet is None:
+        output.say(f"cnn: the images of largest loss: {SHEET}")
     scores = score(
         evaluation,
-        classes,
+        classifier.classes,
         len(bad),
         topk,
         temperature=temperature,
         tta=tta,
         calibration=calibration,
     )
-    output.write(output.json_line(scores.as_dict()) + "\n" if json else scores.as_text())
+    if json:
+        output.write(output.json_line(scores.as_dict()) + "\n")
+    else:
+        output.write(scores.as_text(*_room()))
     output.flush()
     for one in fail_under or []:
         share = top_share(evaluation, scores.k if one.k is None else one.k)
         one.check(scores.loss if one.metric == "loss" else share, "none")
+
+
+def _room() -> tuple[int | None, int | None]:
+    """Columns, and rows of the table of classes, where stdout is a terminal."""
+    size = output.terminal_size()
+    return (None, None) if size is None else (size.columns, max(size.lines - AROUND, 10))
 
 
 def _calibrate(evaluation: Evaluation, place: object) -> Calibration:
@@ -182,52 +206,3 @@ def _calibrate(evaluation: Evaluation, place: object) -> Calibration:
         rule = "--calibrate needs images of which the network gets some wrong and most right"
         raise DataError(place, rule, share)
     return found
-
-
-def _check_outputs(confusion: Path | None, predictions: Path | None) -> dict[Path, Writer]:
-    """What to write where; an error before any work where that cannot be."""
-    outputs: dict[Path, Writer] = {}
-    if predictions is not None:
-        if predictions.suffix.lower() != ".csv":
-            raise UsageError("--predictions", "must be a .csv file", f"'{predictions}'")
-        outputs[predictions] = _predictions_csv
-    if confusion is not None:
-        if confusion == predictions:
-            raise UsageError("--confusion", "must be another file than --predictions")
-        if confusion.suffix.lower() not in (".csv", ".png"):
-            raise UsageError("--confusion", "must be a .csv or .png file", f"'{confusion}'")
-        picture = confusion.suffix.lower() == ".png"
-        if picture and find_spec("matplotlib") is None:
-            rule = "a .png needs matplotlib: python -m pip install 'cnn-cli[report]'"
-            raise UsageError("--confusion", rule)
-        outputs[confusion] = _confusion_png if picture else _confusion_csv
-    for path in outputs:
-        output.check_output(path)
-    return outputs
-
-
-def _predictions_csv(names: Names, images: Split, evaluation: Evaluation, bad: Bad) -> bytes:
-    from cnn_cli.report.predictions import predictions_csv
-
-    return predictions_csv(
-        names, images.paths, images.labels, evaluation, {i: bad[i].message for i in bad}
-    )
-
-
-def _confusion_csv(names: Names, images: Split, evaluation: Evaluation, bad: Bad) -> bytes:
-    from cnn_cli.report.confusion import confusion_csv
-
-    return confusion_csv(_counts(names, evaluation), names)
-
-
-def _confusion_png(names: Names, images: Split, evaluation: Evaluation, bad: Bad) -> bytes:
-    from cnn_cli.report.confusion import confusion_png
-
-    return confusion_png(_counts(names, evaluation), names)
-
-
-def _counts(names: Names, evaluation: Evaluation) -> Array:
-    from cnn_cli.training.metrics import confusion_matrix
-
-    guesses = evaluation.probabilities.argmax(axis=1)
-    return confusion_matrix(evaluation.labels, guesses, len(names))

@@ -210,7 +210,8 @@ class _Pages:
 
         file = self._folder / self._name(path, label)
         write_atomic(file, png(above))
-        self._tiles.append(Tile((picture, above), (f"{label} {prob:.4f}", Path(path).name)))
+        lines = ((label, f" {prob:.4f}"), (Path(path).stem, Path(path).suffix))
+        self._tiles.append(Tile((picture, above), lines))
         if len(self._tiles) == ON_A_SHEET:
             self.finish()
         return str(file)

@@ -49,6 +49,14 @@ def say(text: str) -> None:
         print(printable(text), file=sys.stderr, flush=True)
 
 
+def terminal_size() -> os.terminal_size | None:
+    """Columns and lines of the terminal that stdout is; None where it is none."""
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()) if sys.stdout.isatty() else None
+    except (AttributeError, OSError, ValueError):
+        return None
+
+
 def json_line(value: Any) -> str:
     """`value` as JSON on one line, ASCII whatever the names in it hold; NaN becomes null."""
     return json.dumps(_finite(value), allow_nan=False)

@@ -6,9 +6,22 @@ import csv
 import io
 import warnings
 from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
 
 from cnn_cli.errors import printable
 from cnn_cli.nn.types import Array
+from cnn_cli.report.table import cut_middle
+
+# By the most classes that it is for: inches a cell, and points of a number.
+SIZES = ((12, 0.72, 10.0), (25, 0.58, 8.0), (50, 0.42, 7.0), (150, 0.36, 6.5))
+WITH_SHARES = 25  # classes up to which a cell has room for its share below its count
+SIDE = 40.0  # inches that more classes than in `SIZES` share, without numbers
+LONGEST = 60  # characters of a class's name
+DPI = 110
+# One hue from white to dark, so that lightness alone tells what is more, whatever colours one sees.
+COLOUR_MAP, INK, FAINT = "Blues", "#1f2328", "#6e7781"
 
 
 def confusion_csv(confusion: Array, names: Sequence[str]) -> bytes:
@@ -27,7 +40,10 @@ def confusion_csv(confusion: Array, names: Sequence[str]) -> bytes:
 
 
 def confusion_png(confusion: Array, names: Sequence[str]) -> bytes:
-    """A heat map of each true class's shares, with the counts written in while there is room.
+    """A heat map of each true class's shares, with counts, recall and precision.
+
+    The counts of up to 25 classes have their shares below them. More than 150 classes have room
+    for colours only.
 
     Args:
         confusion: (classes, classes) counts.
@@ -36,32 +52,87 @@ def confusion_png(confusion: Array, names: Sequence[str]) -> bytes:
     Raises:
         ImportError: matplotlib is not installed.
     """
+    from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
     classes = len(names)
-    side = min(4 + 0.35 * classes, 40.0)
-    figure = Figure(figsize=(side, side), layout="constrained")
-    axes = figure.add_subplot()
+    room = next((size for size in SIZES if classes <= size[0]), None)
+    cell, points = (SIDE / classes, min(6.0, SIDE / classes * 54)) if room is None else room[1:]
     shares = confusion / confusion.sum(axis=1, keepdims=True).clip(min=1)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    # A name is text, not the formula that matplotlib would read between dollar signs.
-    labels = [printable(name).replace("$", r"\$") for name in names]
-    axes.set_xticks(range(classes), labels, rotation=90)
-    axes.set_yticks(range(classes), labels)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    if classes <= 40:
-        for (row, column), count in _cells(confusion):
-            colour = "white" if shares[row, column] > 0.5 else "black"
-            axes.text(column, row, str(count), ha="center", va="center", color=colour, size=8)
+    # The margins are cells as well. All is drawn at its size; what lies outside, as long names do,
+    # makes the picture larger.
+    side = (classes + 1.2) * cell
+    figure = Figure(figsize=(side, side))
+    axes = figure.add_axes((0, 0, 1, 1))
+    # Mistakes are few beside what is right: the square root makes them visible.
+    axes.imshow(shares, cmap=COLOUR_MAP, norm=PowerNorm(0.5, 0, 1), aspect="auto")
+    axes.set_xlim(-0.5, classes + 0.7)
+    axes.set_ylim(classes + 0.7, -0.5)
+    _name_axes(axes, names, cell, points)
+    if room is not None:
+        _write_counts(axes, confusion, shares, points)
+        _write_rates(axes, confusion, points)
     file = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of characters that the font lacks
-        figure.savefig(file, format="png", dpi=100)
+        figure.savefig(file, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.2)
     return file.getvalue()
 
 
-def _cells(confusion: Array) -> list[tuple[tuple[int, int], int]]:
-    """Positions and counts of what is not zero."""
-    rows, columns = confusion.nonzero()
-    return [((int(i), int(j)), int(confusion[i, j])) for i, j in zip(rows, columns, strict=True)]
+def _name_axes(axes: Any, names: Sequence[str], cell: float, points: float) -> None:
+    """Write the classes' names, and draw lines between the cells."""
+    classes = len(names)
+    # A name is text, not the formula that matplotlib would read between dollar signs.
+    labels = [cut_middle(printable(name), LONGEST).replace("$", r"\$") for name in names]
+    short = max(map(len, labels)) * (points + 1) * 0.6 < cell * 72
+    axes.set_xticks(range(classes), labels, rotation=0 if short else 90, size=points + 1)
+    axes.set_yticks(range(classes), labels, size=points + 1)
+    axes.tick_params(length=0, colors=INK)
+    axes.set_xlabel("predicted", size=points + 3, color=INK, labelpad=8)
+    axes.set_ylabel("true", size=points + 3, color=INK, labelpad=8)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    edges = np.arange(classes + 1) - 0.5
+    axes.hlines(edges, -0.5, classes - 0.5, color="#d0d7de", linewidth=0.5)
+    axes.vlines(edges, -0.5, classes - 0.5, color="#d0d7de", linewidth=0.5)
+
+
+def _write_counts(axes: Any, confusion: Array, shares: Array, points: float) -> None:
+    """Each count that is not 0, where there is room with its share of the true class."""
+    with_shares = len(confusion) <= WITH_SHARES
+    for row, column in zip(*confusion.nonzero(), strict=True):
+        share = shares[row, column]
+        text = str(confusion[row, column])
+        if with_shares:
+            text += f"\n{_percent(share)}"
+        colour = "white" if share > 0.35 else INK
+        _write(axes, column, row, text, points, colour)
+
+
+def _write_rates(axes: Any, confusion: Array, points: float) -> None:
+    """Recall beside each row, precision below each column; a class without images has none."""
+    classes = len(confusion)
+    end = classes + 0.1
+    for number in range(classes):
+        correct = confusion[number, number]
+        for total, x, y in (
+            (confusion[number].sum(), end, number),
+            (confusion[:, number].sum(), number, end),
+        ):
+            text = _percent(correct / total) if total else "–"
+            _write(axes, x, y, text, points, INK)
+    _write(axes, end, -0.65, "recall", points, FAINT, va="bottom", rotation=90)
+    _write(axes, -0.65, end, "precision", points, FAINT, ha="right")
+
+
+def _percent(share: float) -> str:
+    """Whole percents, except that only none is 0 % and only all 100 %."""
+    if 0 < share <= 0.005:
+        return "<1%"
+    return ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
+
+
+def _write(
+    axes: Any, x: float, y: float, text: str, points: float, colour: str, **layout: Any
+) -> None:
+    axes.text(x, y, text, size=points, color=colour, **({"ha": "center", "va": "center"} | layout))

@@ -56,8 +56,14 @@ class Scores:
             del document["calibration"]
         return document
 
-    def as_text(self) -> str:
-        """The scores, an empty line, and a table of the classes."""
+    def as_text(self, width: int | None = None, most: int | None = None) -> str:
+        """The scores, an empty line, and a table of the classes.
+
+        Args:
+            width: columns that there are for it; names that do not fit are shortened.
+            most: rows of the table; where there are more classes, those of the lowest F1 are
+                shown. None for all.
+        """
         low, high = self.top1_interval
         pairs = [
             ("images", f"{self.images:,}"),
@@ -78,12 +84,18 @@ class Scores:
             change = f"loss {of.loss_before:.4f} to {of.loss_after:.4f}"
             change += f", ece {of.ece_before:.4f} to {of.ece_after:.4f}"
             pairs.append(("calibration", change))
+        shown = list(self.classes.items())
+        note = ""
+        if most is not None and len(shown) > most:
+            note = f"the {most} of {len(shown):,} classes with the lowest f1; | cat shows all\n"
+            shown = sorted(shown, key=lambda item: item[1].f1)[:most]
         rows = [
             (name, *(f"{x:.4f}" for x in (of.precision, of.recall, of.f1)), f"{of.support:,}")
-            for name, of in self.classes.items()
+            for name, of in shown
         ]
         header = ("class", "precision", "recall", "f1", "support")
-        return format_pairs(pairs) + "\n" + format_table(header, rows, "lrrrr")
+        table = format_table(header, rows, "lrrrr", width=width)
+        return format_pairs(pairs) + "\n" + table + note
 
 
 def score(

@@ -31,11 +31,12 @@ class Tile:
 
     Attributes:
         pictures: beside each other; those of all tiles have the same size.
-        lines: under them; the first one is in ink, the others are faint.
+        lines: under them, each a text and an end that stays whole where the text is shortened;
+            the first one is in ink, the others are faint.
     """
 
     pictures: tuple[Image.Image, ...]
-    lines: tuple[str, ...]
+    lines: tuple[tuple[str, str], ...]
 
 
 def sheet_png(tiles: Sequence[Tile], columns: int, title: str, subtitle: str) -> bytes:
@@ -59,8 +60,10 @@ def sheet_png(tiles: Sequence[Tile], columns: int, title: str, subtitle: str) ->
     draw = ImageDraw.Draw(paper)
     large, small = ImageFont.load_default(TITLE_SIZE), ImageFont.load_default(LABEL_SIZE)
 
-    def write(x: int, y: int, text: str, font: Font, ink: str, room: int) -> None:
-        draw.text((x, y), shortened(printable(text), font, room), ink, font)
+    def write(x: int, y: int, text: str, font: Font, ink: str, room: int, end: str = "") -> None:
+        end = printable(end)
+        text = shortened(printable(text), font, room - round(font.getlength(end)))
+        draw.text((x, y), text + end, ink, font)
 
     write(MARGIN, MARGIN, title, large, INK, paper.width - 2 * MARGIN)
     write(MARGIN, MARGIN + TITLE_SIZE + 8, subtitle, small, FAINT, paper.width - 2 * MARGIN)
@@ -69,7 +72,7 @@ def sheet_png(tiles: Sequence[Tile], columns: int, title: str, subtitle: str) ->
         x, y = MARGIN + column * step[0], top + row * step[1]
         for i, picture in enumerate(tile.pictures):
             paper.paste(picture, (x + i * (size[0] + BESIDE), y))
-        for i, line in enumerate(tile.lines):
+        for i, (text, end) in enumerate(tile.lines):
             ink = FAINT if i else INK
-            write(x, y + size[1] + 6 + i * LINE, line, small, ink, width)
+            write(x, y + size[1] + 6 + i * LINE, text, small, ink, width, end)
     return png(paper)

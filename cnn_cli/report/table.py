@@ -8,10 +8,15 @@ from collections.abc import Iterable, Sequence
 from cnn_cli.errors import printable
 
 GAP = "  "
+LEAST = 8  # columns that a shortened cell keeps
 
 
 def format_table(
-    header: Sequence[str], rows: Iterable[Sequence[str]], align: str, total: Sequence[str] = ()
+    header: Sequence[str],
+    rows: Iterable[Sequence[str]],
+    align: str,
+    total: Sequence[str] = (),
+    width: int | None = None,
 ) -> str:
     """Columns under a header, each as wide as its widest cell; every line ends in a newline.
 
@@ -20,10 +25,17 @@ def format_table(
         rows: of as many cells.
         align: `l` or `r` per column.
         total: one more row below a line.
+        width: columns that there are; the first cell of a row is shortened to fit, though never
+            below its header or `LEAST`. None for any number.
     """
     lines = [[printable(cell) for cell in row] for row in (header, *rows)]
     sums = [[printable(cell) for cell in total]] if total else []
     widths = [max(map(display_width, column)) for column in zip(*lines, *sums, strict=True)]
+    if width is not None:
+        room = width - sum(widths[1:]) - len(GAP) * len(widths[1:])
+        widths[0] = min(widths[0], max(room, display_width(lines[0][0]), LEAST))
+        for row in lines:
+            row[0] = cut_middle(row[0], widths[0])
     rule = ["-" * width for width in widths]
     table = [lines[0], rule, *lines[1:], *([rule, *sums] if sums else [])]
     return "".join(_line(row, widths, align) for row in table)
@@ -42,6 +54,18 @@ def display_width(text: str) -> int:
         2 if unicodedata.east_asian_width(char) in "WF" else not unicodedata.combining(char)
         for char in text
     )
+
+
+def cut_middle(text: str, columns: int) -> str:
+    """`text`, or its start and end around dots where a terminal needs more columns for it."""
+    if display_width(text) <= columns:
+        return text
+    start, end = text, ""
+    for size in range(len(text) - 1, 0, -1):
+        start, end = text[: -(-size // 2)], text[len(text) - size // 2 :]
+        if display_width(start + end) < columns:
+            break
+    return f"{start}…{end}"
 
 
 def _line(row: Sequence[str], widths: Sequence[int], align: str) -> str:

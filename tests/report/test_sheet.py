@@ -18,7 +18,10 @@ def draw(tiles: list[Tile], columns: int) -> Image.Image:
 def test_pictures_are_where_they_belong() -> None:
     colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
     tiles = [
-        Tile((Image.new("RGB", (50, 40), colour), Image.new("RGB", (50, 40), "yellow")), ("x", "y"))
+        Tile(
+            (Image.new("RGB", (50, 40), colour), Image.new("RGB", (50, 40), "yellow")),
+            (("x", ""), ("y", "")),
+        )
         for colour in colours
     ]
     pixels = np.asarray(draw(tiles, 2))
@@ -34,7 +37,9 @@ def test_pictures_are_where_they_belong() -> None:
 
 
 def test_long_text_leaves_the_edge_white() -> None:
-    tile = Tile((Image.new("RGB", (60, 60)),), ("a very long line of text " * 9, "b\n\x1b"))
+    tile = Tile(
+        (Image.new("RGB", (60, 60)),), (("a very long line of text " * 9, " 0.5"), ("b\n\x1b", ""))
+    )
     pixels = np.asarray(draw([tile], 5))
     assert (pixels[:, -10:] == 255).all()
     assert PAPER == "#ffffff"

@@ -1,0 +1,52 @@
+"""A sheet of the images that a network gets most wrong."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from cnn_cli.data.dataset import Split
+from cnn_cli.data.decode import load_image
+from cnn_cli.report.paper import enlarged
+from cnn_cli.report.sheet import Tile, sheet_png
+from cnn_cli.training.classifier import Classifier
+from cnn_cli.training.evaluate import Evaluation
+
+COLUMNS = 6
+LEAST_SIDE, MOST_SIDE = 168, 256  # of a picture, in pixels
+
+
+def top_losses_png(
+    most: int, classifier: Classifier, images: Split, evaluation: Evaluation
+) -> bytes:
+    """The images of largest loss, the worst first, as the network sees them.
+
+    Under each stand its class, what it was taken for, both with their probabilities, and the name
+    of its file.
+
+    Args:
+        most: images to show.
+        classifier: of the network.
+        images: the split that was evaluated.
+        evaluation: of at least one image of it.
+
+    Raises:
+        ImageError: an image can no longer be read.
+    """
+    order = np.argsort(-evaluation.losses, kind="stable")[:most]
+    tiles = []
+    for row in order:
+        path = images.paths[int(evaluation.indices[row])]
+        picture = enlarged(load_image(path, classifier.preprocess), LEAST_SIDE)
+        picture.thumbnail((MOST_SIDE, MOST_SIDE))
+        p = evaluation.probabilities[row]
+        label, guess = int(evaluation.labels[row]), int(p.argmax())
+        lines = (
+            (classifier.classes[label], f" {p[label]:.4f}"),
+            (f"taken for {classifier.classes[guess]}", f" {p[guess]:.4f}"),
+            (Path(path).stem, Path(path).suffix),
+        )
+        tiles.append(Tile((picture,), lines))
+    title = f"The {len(tiles):,} of {len(evaluation.labels):,} images with the largest loss"
+    return sheet_png(tiles, COLUMNS, title, str(classifier.path))
