@@ -16,8 +16,8 @@ from cnn_cli.report.paper import (
     MARGIN,
     PAPER,
     TITLE_SIZE,
-    Font,
     enlarged,
+    legible,
     png,
     shortened,
 )
@@ -65,9 +65,8 @@ class _Sheet:
 
     def write_titles(self, title: str, subtitle: str) -> None:
         room = self.image.width - 2 * MARGIN
-        large = ImageFont.load_default(TITLE_SIZE)
-        self._text((MARGIN, MARGIN), title, large, INK, room)
-        self._text((MARGIN, MARGIN + TITLE_SIZE + 8), subtitle, self.font, FAINT, room)
+        self._text((MARGIN, MARGIN), title, TITLE_SIZE, INK, room)
+        self._text((MARGIN, MARGIN + TITLE_SIZE + 8), subtitle, LABEL_SIZE, FAINT, room)
 
     def place(self, number: int, sample: Sample) -> None:
         row, column = divmod(number, self.columns)
@@ -78,7 +77,7 @@ class _Sheet:
             top = y + self.size[1] + BAR + 5 + i * LINE
             percent = percent_text(share) if len(sample.labels) > 1 else ""
             used = self._right(x + self.size[0], top, percent)
-            self._text((x, top), name, self.font, INK, self.size[0] - used)
+            self._text((x, top), name, LABEL_SIZE, INK, self.size[0] - used)
 
     def _bar(self, x: int, y: int, labels: Sequence[tuple[str, float]]) -> None:
         left = float(x)
@@ -97,8 +96,9 @@ class _Sheet:
         self.draw.text((x - width, y), text, FAINT, self.font)
         return width + 6
 
-    def _text(self, place: tuple[int, int], text: str, font: Font, ink: str, room: int) -> None:
-        self.draw.text(place, shortened(printable(text), font, room), ink, font)
+    def _text(self, place: tuple[int, int], text: str, size: int, ink: str, room: int) -> None:
+        text, font = legible(printable(text), size)
+        self.draw.text(place, shortened(text, font, room), ink, font)
 
 
 def percent_text(share: float) -> str:

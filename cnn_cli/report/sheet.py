@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from cnn_cli.errors import printable
 from cnn_cli.report.paper import (
@@ -17,7 +17,7 @@ from cnn_cli.report.paper import (
     MARGIN,
     PAPER,
     TITLE_SIZE,
-    Font,
+    legible,
     png,
     shortened,
 )
@@ -58,15 +58,16 @@ def sheet_png(tiles: Sequence[Tile], columns: int, title: str, subtitle: str) ->
         "RGB", (2 * MARGIN - GAP + columns * step[0], top + rows * step[1] + GAP), PAPER
     )
     draw = ImageDraw.Draw(paper)
-    large, small = ImageFont.load_default(TITLE_SIZE), ImageFont.load_default(LABEL_SIZE)
 
-    def write(x: int, y: int, text: str, font: Font, ink: str, room: int, end: str = "") -> None:
+    def write(x: int, y: int, text: str, size: int, ink: str, room: int, end: str = "") -> None:
         end = printable(end)
-        text = shortened(printable(text), font, room - round(font.getlength(end)))
+        text, font = legible(printable(text), size)
+        text = shortened(text, font, room - round(font.getlength(end)))
         draw.text((x, y), text + end, ink, font)
 
-    write(MARGIN, MARGIN, title, large, INK, paper.width - 2 * MARGIN)
-    write(MARGIN, MARGIN + TITLE_SIZE + 8, subtitle, small, FAINT, paper.width - 2 * MARGIN)
+    room = paper.width - 2 * MARGIN
+    write(MARGIN, MARGIN, title, TITLE_SIZE, INK, room)
+    write(MARGIN, MARGIN + TITLE_SIZE + 8, subtitle, LABEL_SIZE, FAINT, room)
     for number, tile in enumerate(tiles):
         row, column = divmod(number, columns)
         x, y = MARGIN + column * step[0], top + row * step[1]
@@ -74,5 +75,5 @@ def sheet_png(tiles: Sequence[Tile], columns: int, title: str, subtitle: str) ->
             paper.paste(picture, (x + i * (size[0] + BESIDE), y))
         for i, (text, end) in enumerate(tile.lines):
             ink = FAINT if i else INK
-            write(x, y + size[1] + 6 + i * LINE, text, small, ink, width, end)
+            write(x, y + size[1] + 6 + i * LINE, text, LABEL_SIZE, ink, width, end)
     return png(paper)

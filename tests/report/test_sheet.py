@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 
 import numpy as np
-from PIL import Image
+import pytest
+from PIL import Image, ImageFont
 
-from cnn_cli.report.paper import PAPER, enlarged
+from cnn_cli.report import paper
+from cnn_cli.report.paper import PAPER, enlarged, legible
 from cnn_cli.report.sheet import BESIDE, Tile, sheet_png
+
+OWN = "Aileron"
 
 
 def draw(tiles: list[Tile], columns: int) -> Image.Image:
@@ -50,3 +54,21 @@ def test_small_pictures_are_enlarged_by_whole_numbers() -> None:
     picture = np.asarray(enlarged(pixels, 10))
     np.testing.assert_array_equal(picture[..., 0], np.kron(pixels[..., 0], np.ones((4, 4))))
     assert enlarged(np.zeros((30, 20, 3), np.uint8), 10).size == (20, 30)
+
+
+def test_letters_that_the_own_font_lacks_come_from_another() -> None:
+    assert family("a plain name…") == ("a plain name…", OWN)
+    pytest.importorskip("matplotlib")
+    assert family("Bär, Ж, α") == ("Bär, Ж, α", "DejaVu Sans")
+
+
+def test_without_another_font_accents_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paper, "_find", lambda name, size: None)
+    assert family("Bär und Élan") == ("Bar und Elan", OWN)
+
+
+def family(text: str) -> tuple[str, str | None]:
+    """What is written, and the name of the font."""
+    written, font = legible(text, 14)
+    assert isinstance(font, ImageFont.FreeTypeFont)
+    return written, font.getname()[0]
