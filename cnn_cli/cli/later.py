@@ -6,7 +6,7 @@ import typer
 
 from cnn_cli.errors import UsageError
 
-NAMES = ("init", "export", "import", "report", "docs")
+NAMES = ("init", "export", "report", "docs")
 
 
 def add_to(app: typer.Typer) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from cnn_cli.errors import UsageError
@@ -42,6 +43,29 @@ def number(option: str, most: float = math.inf) -> Callable[[object], float]:
         if not (math.isfinite(result) and 0 <= result <= most):
             raise UsageError(option, rule, repr(str(value)))
         return result
+
+    return read
+
+
+@dataclass(frozen=True, slots=True)
+class Numbers:
+    """Some numbers; Typer takes a tuple for an option of several words."""
+
+    values: tuple[float, ...]
+
+
+def numbers(option: str, *, above_0: bool = False) -> Callable[[object], Numbers]:
+    """Read numbers with commas between them."""
+    rule = f"must be numbers{' above 0' if above_0 else ''} with commas between them"
+
+    def read(value: object) -> Numbers:
+        try:
+            found = tuple(float(part) for part in str(value).split(","))
+        except ValueError:
+            found = (math.nan,)
+        if not all(math.isfinite(each) and (each > 0 or not above_0) for each in found):
+            raise UsageError(option, rule, repr(str(value)))
+        return Numbers(found)
 
     return read
 

@@ -115,6 +115,7 @@ class AvgPool(_Pool):
             padding=padding,
             ceil_mode=ceil_mode,
         )
+        self.count_include_pad = count_include_pad
         areas = self.windows.areas(count_include_pad)
         alike = bool((areas == areas[0, 0]).all())
         self.areas: Array = areas[:1, :1, None] if alike else areas[..., None]

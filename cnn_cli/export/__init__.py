@@ -1,0 +1,1 @@
+"""Weights of others in, networks for other runtimes out."""

@@ -1,0 +1,47 @@
+"""Small networks and their weights, as other programs would name and lay them out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cnn_cli.config import validate_config
+from cnn_cli.export.foreign import Foreign, modules_by_name
+from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Array
+
+
+def graph_of(layers: list[Any], in_shape: tuple[int, ...] = (9, 9, 3), classes: int = 4) -> Graph:
+    config = validate_config({"model": {"layers": layers}}, "x")
+    return build_graph(config.model, in_shape, classes, "x")
+
+
+def random_parameters(graph: Graph, seed: int = 0, dtype: str = "float64") -> Parameters:
+    """Parameters near 1, and variances above 0."""
+    params = Parameters(graph, dtype)
+    rng = np.random.default_rng(seed)
+    for views in (params.views, params.buffer_views):
+        for node in graph.nodes:
+            for array in views[node.index].values():
+                array[...] = rng.uniform(0.5, 1.5, array.shape)
+    params.touch()
+    return params
+
+
+def arrays_of(params: Parameters) -> dict[str, Array]:
+    return params.named() | params.named_buffers()
+
+
+def renamed(params: Parameters, names: list[str]) -> Foreign:
+    """The network's arrays under other layer names, which come sorted, as in safetensors."""
+    nodes = [node for node in params.graph.nodes if node.layer.params]
+    arrays = arrays_of(params)
+    found = {}
+    for node, name in zip(nodes, names, strict=True):
+        for key, array in arrays.items():
+            layer, _, param = key.rpartition("/")
+            if layer == node.name:
+                found[f"{name}.{param}"] = array
+    return Foreign("weights", modules_by_name(dict(sorted(found.items()))))
