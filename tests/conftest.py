@@ -1,12 +1,28 @@
-"""For every test: signals as a terminal would have them.
+"""For every test: signals as a terminal would have them, and a cache folder that is not the user's.
 
-Under nohup or behind `&` some are ignored, which children inherit and the program respects.
+Under nohup or behind `&` some signals are ignored, which children inherit and the program respects.
+What is compiled is kept in pytest's cache, if it has one, and so is compiled once for all sessions.
 """
 
 from __future__ import annotations
 
+import os
 import signal
+import tempfile
+
+import pytest
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for _number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1):
     signal.signal(_number, signal.SIG_DFL)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    cache = getattr(config, "cache", None)
+    if cache is not None:
+        folder = str(cache.mkdir("compiled"))
+    else:
+        temporary = tempfile.TemporaryDirectory(prefix="cnn-tests-")
+        config.add_cleanup(temporary.cleanup)
+        folder = temporary.name
+    os.environ["XDG_CACHE_HOME"] = folder

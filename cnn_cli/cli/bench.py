@@ -10,7 +10,7 @@ import typer
 
 from cnn_cli.cli import output, values
 from cnn_cli.cli.networks import Classes, Overrides, Source, open_network
-from cnn_cli.cli.options import Debug, Json, Threads
+from cnn_cli.cli.options import Debug, Json, Threads, backend_option
 
 NAME = "bench"
 EXAMPLES = """\b
@@ -36,15 +36,7 @@ def command(
         ),
     ] = None,
     threads: Threads = None,
-    backend: Annotated[
-        str,
-        typer.Option(
-            "--backend",
-            metavar="numpy|fast",
-            parser=values.choice("--backend", ("numpy",), ("fast",)),
-            help="What computes.",
-        ),
-    ] = "numpy",
+    backend: Annotated[str | None, backend_option("fast where numba is installed")] = None,
     seconds: Annotated[
         float,
         typer.Option(
@@ -67,6 +59,7 @@ def command(
     from cnn_cli.nn.params import Parameters
     from cnn_cli.report.bench import bench_text
     from cnn_cli.system import cpu_count
+    from cnn_cli.training.backend import choose_backend, open_kernels
     from cnn_cli.training.bench import bench
 
     config = network.config
@@ -77,13 +70,14 @@ def command(
     if params is None:
         params = Parameters(network.graph, config.train.dtype)
         initialize(params, config.train.seed, config.model.init)
+    kernels = open_kernels(choose_backend(backend), network.graph, config.train.dtype, output.note)
     result = bench(
         network.graph,
         params,
         config,
         source,
         threads=threads or cpu_count(),
-        backend=backend,
+        kernels=kernels,
         seconds=seconds,
     )
     if json:

@@ -12,7 +12,7 @@ from cnn_cli.cli import output, values
 from cnn_cli.cli.eval_files import SHEET, check_files
 from cnn_cli.cli.gates import Gate, gate
 from cnn_cli.cli.labelled import SPLITS, evaluate_images, find_images
-from cnn_cli.cli.options import BatchSize, Checkpoint, Debug, Json, Threads
+from cnn_cli.cli.options import BatchSize, Checkpoint, Debug, Json, Threads, backend_option
 from cnn_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -128,6 +128,10 @@ def command(
     ] = None,
     batch_size: BatchSize = 64,
     threads: Threads = None,
+    backend: Annotated[
+        str | None,
+        backend_option("fast from a thousand images on where numba is installed, else numpy"),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -155,7 +159,7 @@ def command(
             output.check_output(file)
         temperature = classifier.temperature
         images = find_images(NAME, classifier, folders[0] if folders else None, split)
-        evaluation, bad = evaluate_images(classifier, images, batch_size, threads, tta)
+        evaluation, bad = evaluate_images(classifier, images, batch_size, threads, backend, tta)
         for error in bad.values():
             output.say(f"cnn: {error.line()}")
         place = folders[0] if folders else classifier.config.data.root

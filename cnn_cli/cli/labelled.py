@@ -61,6 +61,7 @@ def evaluate_images(
     images: Split,
     batch_size: int,
     threads: int | None,
+    backend: str | None,
     tta: str | None = None,
 ) -> tuple[Evaluation, Bad]:
     """What the network says, and what is wrong with the images that could not be read.
@@ -68,21 +69,24 @@ def evaluate_images(
     Args:
         classifier: of the network.
         images: to show it.
-        batch_size, threads: of the command line.
+        batch_size, threads, backend: of the command line.
         tta: kind of test-time augmentation.
     """
+    from cnn_cli.cli import output
     from cnn_cli.cli.watched import WatchedLoader
     from cnn_cli.data.cache import ImageCache
     from cnn_cli.data.views import make_views
     from cnn_cli.system import cpu_count
+    from cnn_cli.training.backend import backend_for
     from cnn_cli.training.evaluate import evaluate
 
     threads = threads or cpu_count()
+    backend = backend or backend_for(len(images))
     views = None if tta is None else make_views(tta, classifier.preprocess)
     cache = ImageCache.open(
         "none", images.paths, classifier.preprocess if views is None else views.pre
     )
     loader = WatchedLoader(images, cache, batch_size, threads)
-    with classifier.engine(threads) as engine:
+    with classifier.engine(threads, backend, output.note) as engine:
         evaluation = evaluate(engine, loader, views=views)
     return evaluation, dict(sorted(cache.bad.items()))

@@ -80,10 +80,9 @@ def main() -> None:
     code = run(sys.argv[1:])
     output.abandon_stdout()
     ignore_signals()
-    if code == ExitCode.INTERRUPTED:
-        # CPython may remember an interrupt that was caught, and end by that signal all the same.
-        os._exit(code)
-    sys.exit(code)
+    # All is written, and taking Python down would take a sixth of a prediction's time. Nor can
+    # CPython then remember an interrupt that was caught, and end by that signal all the same.
+    os._exit(code)
 
 
 def _hush() -> None:

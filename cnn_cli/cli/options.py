@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -46,5 +46,18 @@ Threads = Annotated[
         help="Default: the cores this process may use.",
     ),
 ]
+BACKENDS = ("numpy", "fast")
+
+
+def backend_option(default: str) -> Any:
+    """`--backend`, whose help says what the default is."""
+    return typer.Option(
+        "--backend",
+        metavar="|".join(BACKENDS),
+        parser=values.choice("--backend", BACKENDS),
+        help=f"What computes: NumPy, or loops compiled by numba. Default: {default}.",
+    )
+
+
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")]

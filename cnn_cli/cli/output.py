@@ -57,6 +57,11 @@ def terminal_size() -> os.terminal_size | None:
         return None
 
 
+def note(text: str) -> None:
+    """What the user may want to know, that is no error, on stderr."""
+    say(f"cnn: {text}")
+
+
 def json_line(value: Any) -> str:
     """`value` as JSON on one line, ASCII whatever the names in it hold; NaN becomes null."""
     return json.dumps(_finite(value), allow_nan=False)

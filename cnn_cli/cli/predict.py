@@ -14,14 +14,13 @@ import typer
 
 from cnn_cli.cli import output, values
 from cnn_cli.cli.formats import FORMATS, Row, make_format
-from cnn_cli.cli.options import BatchSize, Checkpoint, Debug, Threads
+from cnn_cli.cli.options import BatchSize, Checkpoint, Debug, Threads, backend_option
 from cnn_cli.errors import DataError, ExitCode, UsageError, reason
 
 if TYPE_CHECKING:
     from cnn_cli.data.decode import ImageError, Pixels
-    from cnn_cli.nn.engine import Engine
-    from cnn_cli.nn.types import Array
     from cnn_cli.training.classifier import Classifier
+    from cnn_cli.training.predictor import Predictor
 
     Decoded = tuple[str, Pixels | ImageError]
 
@@ -96,6 +95,10 @@ def command(
     ] = 0.0,
     batch_size: BatchSize = 64,
     threads: Threads = None,
+    backend: Annotated[
+        str | None,
+        backend_option("numpy; after a thousand images fast, where numba is installed"),
+    ] = None,
     debug: Debug = False,
 ) -> None:
     """Name what is in pictures.
@@ -107,6 +110,7 @@ def command(
     from cnn_cli.files import write_atomic
     from cnn_cli.system import cpu_count
     from cnn_cli.training.classifier import Classifier
+    from cnn_cli.training.predictor import Predictor
 
     classifier = Classifier.load(ckpt)
     if output_file is not None:
@@ -116,23 +120,26 @@ def command(
     format_ = make_format("json" if json else format_name or "text")
     bad = 0
 
-    def texts(engine: Engine, paths: BinaryIO | None) -> Iterator[str]:
+    def texts(predictor: Predictor, paths: BinaryIO | None) -> Iterator[str]:
         nonlocal bad
         yield format_.start()
         images = _decoded(classifier, sources, paths, nul, threads)
         for batch in _batched(images, batch_size):
-            rows = _predict(engine, classifier, batch, topk, min_prob)
+            rows = _predict(predictor, batch, topk, min_prob)
             bad += sum(row.error is not None for row in rows)
             yield "".join(map(format_.row, rows))
         yield format_.end()
 
-    with _open_list(from_file) as paths, classifier.engine(threads) as engine:
+    with (
+        _open_list(from_file) as paths,
+        Predictor(classifier, threads, backend, output.note) as predictor,
+    ):
         if output_file is None:
-            for text in texts(engine, paths):
+            for text in texts(predictor, paths):
                 output.write(text)
                 output.flush()
         else:
-            write_atomic(output_file, lambda file: _save(file, texts(engine, paths)))
+            write_atomic(output_file, lambda file: _save(file, texts(predictor, paths)))
     if bad:
         raise typer.Exit(ExitCode.DATA)
 
@@ -199,20 +206,15 @@ def _batched(images: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
         yield batch
 
 
-def _predict(
-    engine: Engine, classifier: Classifier, batch: list[Decoded], topk: int, min_prob: float
-) -> list[Row]:
+def _predict(predictor: Predictor, batch: list[Decoded], topk: int, min_prob: float) -> list[Row]:
     """The rows of some images, in their order; those that could not be read are named."""
-    import numpy as np
-
     from cnn_cli.data.decode import ImageError
     from cnn_cli.training.metrics import top_k
 
-    classes = classifier.classes
+    classes = predictor.classifier.classes
+
     pixels = [image for _, image in batch if not isinstance(image, ImageError)]
-    probabilities: Iterator[Array] = iter(())
-    if pixels:
-        probabilities = iter(classifier.probabilities(engine.predict(np.stack(pixels))))
+    probabilities = iter(predictor.probabilities(pixels)) if pixels else iter(())
     rows = []
     for path, image in batch:
         if isinstance(image, ImageError):

@@ -6,7 +6,7 @@ import contextlib
 import sys
 from typing import Any
 
-from cnn_cli.cli.output import say
+from cnn_cli.cli.output import note, say
 from cnn_cli.training.progress import EpochRow, Progress, Silent
 
 
@@ -31,7 +31,7 @@ class Lines:
     epochs = 0
 
     def note(self, message: str) -> None:
-        say(f"cnn: {message}")
+        note(message)
 
     def start(self, epochs: int, first_epoch: int, steps_per_epoch: int) -> None:
         self.epochs = epochs

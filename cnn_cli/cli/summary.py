@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 from cnn_cli.cli import output
 from cnn_cli.cli.networks import Classes, Overrides, Source, open_network
-from cnn_cli.cli.options import Debug, Json
+from cnn_cli.cli.options import Debug, Json, backend_option
 
 NAME = "summary"
 EXAMPLES = """\b
@@ -19,17 +21,20 @@ def command(
     source: Source,
     overrides: Overrides = None,
     classes: Classes = None,
+    backend: Annotated[str | None, backend_option("fast where numba is installed")] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Show a network's layers and what they cost.
 
     Output shapes are height, width and channels of one image; multiply-adds are those of its
-    forward pass.
+    forward pass. Paths of convolutions and memory are those of the backend.
     """
     network = open_network(source, overrides or [], classes)
     from cnn_cli.report.summary import summarize
     from cnn_cli.system import cpu_count
+    from cnn_cli.training.backend import choose_backend
 
-    summary = summarize(network.graph, network.config.train, cpu_count())
+    train = network.config.train
+    summary = summarize(network.graph, train, cpu_count(), choose_backend(backend))
     output.write(output.json_line(summary.as_dict()) + "\n" if json else summary.as_text())

@@ -11,7 +11,7 @@ import typer
 
 from cnn_cli.cli import output, values
 from cnn_cli.cli.gates import Gate, gate
-from cnn_cli.cli.options import ConfigFile, Data, Debug, Json
+from cnn_cli.cli.options import ConfigFile, Data, Debug, Json, backend_option
 from cnn_cli.cli.progress import watcher
 from cnn_cli.cli.signals import requests_from_signals
 from cnn_cli.errors import ExitCode, LockedError
@@ -98,12 +98,7 @@ def command(
     ] = None,
     backend: Annotated[
         str | None,
-        typer.Option(
-            "--backend",
-            metavar="numpy|fast",
-            parser=values.choice("--backend", ("numpy", "fast")),
-            help="What computes. Default: numpy; with --resume, the run's own.",
-        ),
+        backend_option("fast where numba is installed; with --resume, the run's own"),
     ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on from the run's last.npz, if it is there.")

@@ -21,6 +21,12 @@ from cnn_cli.nn.layers.shape import Identity
 ACTIVATIONS = {"relu": RELU, "silu": SILU, "gelu": GELU, "relu6": RELU6, "hardswish": HARDSWISH}
 
 
+def tuned_graph(graph: Graph, backend: Backend) -> Graph:
+    """The same network as the kernels of `backend` compute it fastest."""
+    graph = choose_paths(graph, backend)
+    return fuse_graph(graph) if backend == "fast" else graph
+
+
 def choose_paths(graph: Graph, backend: Backend) -> Graph:
     """Put each convolution on the path that is fastest with the kernels of `backend`."""
     nodes = [

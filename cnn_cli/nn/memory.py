@@ -7,7 +7,9 @@ from math import prod
 import numpy as np
 
 from cnn_cli.config.models import TrainConfig
+from cnn_cli.nn.fuse import tuned_graph
 from cnn_cli.nn.graph import IMAGE, Graph
+from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.plan import (
     CHUNK_BYTES,
     Segment,
@@ -18,6 +20,8 @@ from cnn_cli.nn.plan import (
 
 # Measured as peak resident memory, on Linux with NumPy 2.4.
 INTERPRETER_BYTES = 52_000_000  # Python, NumPy, Pillow and pydantic, before the network is made
+# numba, LLVM and the kernels: 105 from the cache, 155 to 190 where they are compiled first.
+COMPILED_BYTES = 120_000_000
 SCRATCH_BYTES = 10_000_000  # of one worker: windows, padded images, products to be added
 
 LOADER_BATCHES = 4
@@ -29,12 +33,15 @@ def parameter_count(graph: Graph) -> int:
     return sum(spec.size for node in graph.nodes for spec in node.layer.params)
 
 
-def training_bytes(graph: Graph, train: TrainConfig, threads: int) -> int:
+def training_bytes(
+    graph: Graph, train: TrainConfig, threads: int, backend: Backend = "numpy"
+) -> int:
     """The peak resident memory of training, the interpreter included, apart from cached images.
 
     Parameters, one gradient a worker, the optimizer's state; and the activations that live at
     once: of the whole batch where batch normalization cuts the network, else of a chunk a worker.
     """
+    graph = tuned_graph(graph, backend)
     itemsize = np.dtype(train.dtype).itemsize
     slots = OPTIMIZER_SLOTS[train.optimizer.type]
     parameters = parameter_count(graph) * (1 + threads + slots) * itemsize
@@ -50,6 +57,8 @@ def training_bytes(graph: Graph, train: TrainConfig, threads: int) -> int:
         for node in graph.nodes
     )
     fixed = INTERPRETER_BYTES + threads * SCRATCH_BYTES
+    if backend == "fast":
+        fixed += COMPILED_BYTES
     return fixed + parameters + prepared + batches + activations
 
 

@@ -9,7 +9,9 @@ import numpy as np
 
 from cnn_cli.config.models import TrainConfig
 from cnn_cli.errors import size_text
+from cnn_cli.nn.fuse import choose_paths
 from cnn_cli.nn.graph import Graph, shape_text
+from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.memory import parameter_count, training_bytes
 from cnn_cli.nn.types import Shape
 from cnn_cli.report.table import format_pairs, format_table
@@ -43,7 +45,7 @@ class Summary:
         layers: in the order they run.
         parameter_bytes: of the trained numbers.
         training_bytes: an estimate of the peak memory of training, the interpreter included and
-            cached images apart, with that `batch_size` and so many `threads`.
+            cached images apart, with that `batch_size`, so many `threads`, and `backend`.
     """
 
     input: Shape
@@ -55,6 +57,7 @@ class Summary:
     training_bytes: int
     batch_size: int
     threads: int
+    backend: str
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -69,7 +72,8 @@ class Summary:
         total = ("total", "", "", "", f"{self.parameters:,}", f"{self.multiply_adds:,}")
         first = ("input", "", "", shape_text(self.input), "0", "0")
         table = format_table(header, [first, *rows], "llllrr", total)
-        batch = f"(estimate: batch size {self.batch_size}, {self.threads} threads, without images)"
+        setting = f"batch size {self.batch_size}, {self.threads} threads, {self.backend}"
+        batch = f"(estimate: {setting}, without images)"
         memory = [
             ("memory of the parameters", size_text(self.parameter_bytes)),
             ("memory to train", f"{size_text(self.training_bytes)} {batch}"),
@@ -77,13 +81,14 @@ class Summary:
         return table + "\n" + format_pairs(memory)
 
 
-def summarize(graph: Graph, train: TrainConfig, threads: int) -> Summary:
+def summarize(graph: Graph, train: TrainConfig, threads: int, backend: Backend) -> Summary:
     """The rows and totals of a network.
 
     Args:
         graph: the network.
         train: how it is trained, which decides on the memory it takes.
         threads: that train it.
+        backend: what computes, which decides on the paths of convolutions.
     """
     rows = tuple(
         LayerRow(
@@ -94,7 +99,7 @@ def summarize(graph: Graph, train: TrainConfig, threads: int) -> Summary:
             sum(spec.size for spec in node.layer.params),
             node.layer.muladds,
         )
-        for node in graph.nodes
+        for node in choose_paths(graph, backend).nodes
     )
     return Summary(
         input=graph.in_shape,
@@ -103,9 +108,10 @@ def summarize(graph: Graph, train: TrainConfig, threads: int) -> Summary:
         parameters=parameter_count(graph),
         multiply_adds=sum(row.multiply_adds for row in rows),
         parameter_bytes=parameter_count(graph) * np.dtype(train.dtype).itemsize,
-        training_bytes=training_bytes(graph, train, threads),
+        training_bytes=training_bytes(graph, train, threads, backend),
         batch_size=train.batch_size,
         threads=threads,
+        backend=backend,
     )
 
 

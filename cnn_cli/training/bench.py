@@ -12,6 +12,7 @@ import numpy as np
 from cnn_cli.config import Config
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import IMAGE, Graph, Node
+from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.timing import timed
@@ -83,7 +84,7 @@ def bench(
     source: str,
     *,
     threads: int,
-    backend: str,
+    kernels: Kernels,
     seconds: float,
 ) -> Bench:
     """Measure a network.
@@ -93,17 +94,17 @@ def bench(
         config: says how it is trained: `train.batch_size`, the optimizer.
         source: the config's file, for messages.
         threads: of training and prediction; layers are measured on one.
-        backend: of the kernels.
+        kernels: what layers compute with.
         seconds: for each of the three measurements, at least; so is a warm-up of one step.
 
     Raises:
         ConfigError: training takes more memory than there is.
     """
-    check_memory(config, graph, source, threads)
+    check_memory(config, graph, source, threads, kernels.name)
     size = config.train.batch_size
     share = -(-size // threads)
     timed_graph, times = timed(graph)
-    with _Steps(timed_graph, params, config, share, 1) as steps:
+    with _Steps(timed_graph, params, config, kernels, share, 1) as steps:
         rows = []
 
         def measured() -> None:
@@ -119,13 +120,13 @@ def bench(
     layer_seconds = medians[:-2].reshape(-1, 2)
     engine, optimizer = medians[-2] - layer_seconds.sum(), medians[-1]
     total = float(medians[-2:].sum())
-    with _Steps(graph, params, config, size, threads) as steps:
+    with _Steps(graph, params, config, kernels, size, threads) as steps:
         training = size / _repeat(steps.train, seconds)
         prediction = size / _repeat(steps.predict, seconds)
     return Bench(
         batch_size=size,
         threads=threads,
-        backend=backend,
+        backend=kernels.name,
         dtype=config.train.dtype,
         images=share,
         chunk=chunk,
@@ -149,7 +150,13 @@ class _Steps:
     """
 
     def __init__(
-        self, graph: Graph, params: Parameters, config: Config, images: int, threads: int
+        self,
+        graph: Graph,
+        params: Parameters,
+        config: Config,
+        kernels: Kernels,
+        images: int,
+        threads: int,
     ) -> None:
         rng = np.random.default_rng(0)
         self.images = rng.integers(0, 256, (images, *graph.in_shape), np.uint8)
@@ -158,7 +165,9 @@ class _Steps:
         channels = graph.in_shape[-1]
         normalization = Normalization((0.5,) * channels, (0.25,) * channels)
         scale, shift = normalization.scale_and_shift()
-        self.engine = Engine(graph, params, threads=threads, scale=scale, shift=shift)
+        self.engine = Engine(
+            graph, params, threads=threads, scale=scale, shift=shift, kernels=kernels
+        )
         self.optimizer = make_optimizer(config.train.optimizer, params)
         self.seconds = (0.0, 0.0)
 

@@ -84,7 +84,7 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     threads = meta.get("threads", 1)
     rule = f"threads must be a whole number from 1 to {MOST_THREADS}"
     yield rule, _is_whole(threads) and threads <= MOST_THREADS
-    yield "backend must be a word", isinstance(meta.get("backend", ""), str)
+    yield "backend must be numpy or fast", meta.get("backend", "numpy") in ("numpy", "fast")
     bad = meta.get("bad_files", {})
     rule = "bad_files must be a mapping of paths to what is wrong with them"
     yield rule, isinstance(bad, dict) and all(isinstance(text, str) for text in bad.values())

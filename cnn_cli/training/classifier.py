@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -19,6 +20,7 @@ from cnn_cli.nn.memory import parameter_count
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.system import available_memory
+from cnn_cli.training.backend import open_kernels
 from cnn_cli.training.checkpoint import load_checkpoint, resolve_checkpoint
 
 
@@ -86,10 +88,15 @@ class Classifier:
             file, meta, config, classes, preprocess, normalization, graph, params, temperature
         )
 
-    def engine(self, threads: int) -> Engine:
-        """An engine for predicting; close it when done."""
+    def engine(
+        self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None
+    ) -> Engine:
+        """An engine for predicting; close it when done. Arguments as those of `open_kernels`."""
         scale, shift = self.normalization.scale_and_shift()
-        return Engine(self.graph, self.params, threads=threads, scale=scale, shift=shift)
+        kernels = open_kernels(backend, self.graph, self.config.train.dtype, note)
+        return Engine(
+            self.graph, self.params, threads=threads, scale=scale, shift=shift, kernels=kernels
+        )
 
     def probabilities(self, logits: Array) -> Array:
         """(n, classes) of logits (n, classes), calibrated where the checkpoint is."""

@@ -18,15 +18,14 @@ from cnn_cli.config import Config, config_text, plain_config
 from cnn_cli.data.loader import Batch
 from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.fuse import kernel_kinds
 from cnn_cli.nn.graph import Graph
-from cnn_cli.nn.kernels.backend import load_backend
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
 from cnn_cli.system import cpu_count
+from cnn_cli.training.backend import open_kernels, training_backend
 from cnn_cli.training.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.training.classifier import Normalization
 from cnn_cli.training.diagnose import find_origin
@@ -81,10 +80,11 @@ class Trainer:
         self.progress = progress
         meta = {} if checkpoint is None else checkpoint.meta
         self.threads = options.threads or meta.get("threads") or cpu_count()
+        backend = training_backend(options.backend, meta.get("backend"))
         self.state = TrainingState()
         self.bad_before: dict[str, str] = meta.get("bad_files", {})
         dataset, graph = open_network(config, source)
-        check_memory(config, graph, source, self.threads, len(dataset.train))
+        check_memory(config, graph, source, self.threads, backend, len(dataset.train))
         self.needs_company = needs_company(graph)
         self.class_weights = class_weights(config, dataset, source)
         self.counts = data_counts(dataset)
@@ -106,12 +106,7 @@ class Trainer:
             self.normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
         augment_training(config, self.materials, self.normalization)
         self.mixer = make_mixer(config.augment, config.train.seed, config.data.image_size)
-        backend = options.backend or meta.get("backend") or "numpy"
-        self.kernels = load_backend(
-            backend, dtype=config.train.dtype, kinds=kernel_kinds(graph), say=progress.note
-        )
-        if self.kernels.note:
-            progress.note(self.kernels.note)
+        self.kernels = open_kernels(backend, graph, config.train.dtype, progress.note)
         self.engine = self._make_engine(graph, self.params)
         self.evaluated = self.params.copy() if wants_precise_bn(config, graph) else self.params
         self.steps_per_epoch = -(-len(dataset.train) // config.train.batch_size)

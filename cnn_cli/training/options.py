@@ -16,7 +16,7 @@ class TrainOptions:
         resume: go on from its `last.npz`, if it is there.
         weights: a checkpoint to take the first weights from.
         threads: workers; by default those of the resumed checkpoint, or the cores there are.
-        backend: `numpy` or `fast`; by default that of the resumed checkpoint, or `numpy`.
+        backend: `numpy` or `fast`; by default that of the resumed checkpoint, or the best here.
     """
 
     out: Path | None = None

@@ -11,6 +11,7 @@ from cnn_cli.errors import size_text
 from cnn_cli.files import check_could_write
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.system import cpu_count
+from cnn_cli.training.backend import training_backend
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.run import LAST, choose_folder
 from cnn_cli.training.session import (
@@ -34,6 +35,7 @@ class TrainingPlan:
     epochs: int
     steps_per_epoch: int
     threads: int
+    backend: str
     memory_bytes: int
 
     def as_dict(self) -> dict[str, Any]:
@@ -48,6 +50,7 @@ class TrainingPlan:
             f"parameters   {self.parameters:,}",
             f"steps        {self.epochs} epochs of {self.steps_per_epoch:,}",
             f"threads      {self.threads}",
+            f"backend      {self.backend}",
             f"memory       about {size_text(self.memory_bytes)}, cached images apart",
         ]
 
@@ -60,12 +63,13 @@ def plan_training(config: Config, source: str, options: TrainOptions) -> Trainin
     """
     folder = choose_folder(options.out, source, resume=options.resume, overwrite=options.overwrite)
     check_could_write(folder)
-    threads = options.threads or cpu_count()
+    meta: dict[str, Any] = {}
     if options.resume and (folder / LAST).exists():
         meta = load_resumable(folder / LAST, config, source).meta
-        threads = options.threads or meta.get("threads") or threads
+    threads = options.threads or meta.get("threads") or cpu_count()
+    backend = training_backend(options.backend, meta.get("backend"))
     dataset, graph = open_network(config, source)
-    need = check_memory(config, graph, source, threads, len(dataset.train))
+    need = check_memory(config, graph, source, threads, backend, len(dataset.train))
     class_weights(config, dataset, source)
     if options.weights is not None:
         first_parameters(config, graph, options.weights)
@@ -78,5 +82,6 @@ def plan_training(config: Config, source: str, options: TrainOptions) -> Trainin
         epochs=config.train.epochs,
         steps_per_epoch=-(-len(dataset.train) // config.train.batch_size),
         threads=threads,
+        backend=backend,
         memory_bytes=need,
     )

@@ -21,6 +21,7 @@ from cnn_cli.data.statistics import channel_statistics
 from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.nn.graph import Graph, build_graph
 from cnn_cli.nn.init import initialize
+from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.params import Parameters
@@ -109,7 +110,12 @@ def first_parameters(config: Config, graph: Graph, weights: Path | None) -> Para
 
 
 def check_memory(
-    config: Config, graph: Graph, source: str, threads: int, images: int | None = None
+    config: Config,
+    graph: Graph,
+    source: str,
+    threads: int,
+    backend: Backend,
+    images: int | None = None,
 ) -> int:
     """The bytes that training takes, apart from cached images.
 
@@ -122,7 +128,7 @@ def check_memory(
     train = config.train
     if images is not None and images < train.batch_size:
         train = train.model_copy(update={"batch_size": images})
-    need = training_bytes(graph, train, threads)
+    need = training_bytes(graph, train, threads, backend)
     have = available_memory()
     if need > have:
         rule = "the network needs more memory than there is"

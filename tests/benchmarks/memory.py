@@ -71,12 +71,13 @@ def child(side: str, name: str, threads: int, backend: str) -> None:
     from ours import Ours, build
 
     from cnn_cli.nn.memory import training_bytes
+    from cnn_cli.training.backend import choose_backend
 
     config, graph = build(name, network)
     ours = Ours(name, network, None, threads, backend)
     for _ in range(STEPS):
         ours.step()
-    print(training_bytes(graph, config.train, threads))
+    print(training_bytes(graph, config.train, threads, choose_backend(backend)))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from harness import SGD
 
 from cnn_cli.config import Config, validate_config
 from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.fuse import kernel_kinds
 from cnn_cli.nn.graph import Graph, build_graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.backend import load_backend
@@ -75,5 +76,5 @@ def make_engine(
     shift: Array | None = None,
 ) -> Engine:
     """An engine; images of integers become ``x * scale + shift``."""
-    kernels = load_backend(backend)
+    kernels = load_backend(backend, kinds=kernel_kinds(graph))
     return Engine(graph, params, threads=threads, scale=scale, shift=shift, kernels=kernels)

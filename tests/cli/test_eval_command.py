@@ -11,6 +11,8 @@ import pytest
 from cli_program import Inside
 from PIL import Image
 
+from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.training import backend
 from cnn_cli.training.checkpoint import load_checkpoint, save_checkpoint
 
 KEYS = ["loss", "top1", "topk", "k", "images", "bad_files", "top1_interval", "ece"]
@@ -254,3 +256,14 @@ def test_outputs_are_checked_first(
     outcome = cnn("eval", "--ckpt", "nope", option, tmp_path / place)
     message = f"cnn: {tmp_path}/{place}: cannot be written. Got {reason}.\n"
     assert (outcome.code, outcome.err) == (4, message)
+
+
+def test_the_backend_follows_from_the_number_of_images(
+    cnn: Inside, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backend, "load_backend", lambda name, **_: Kernels(f"asked for {name}"))
+    monkeypatch.setattr(backend, "find_spec", lambda _: object())
+    assert cnn("eval", "--ckpt", trained).err == "cnn: asked for numpy\n"
+    monkeypatch.setattr(backend, "BULK", 12)
+    assert cnn("eval", "--ckpt", trained).err == "cnn: asked for fast\n"
+    assert cnn("eval", "--ckpt", trained, "--backend", "numpy").err == "cnn: asked for numpy\n"

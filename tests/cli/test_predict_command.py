@@ -10,12 +10,15 @@ import shutil
 import signal
 import subprocess
 import time
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 from cli_program import COMMAND, Inside, process
 
 from cnn_cli.cli import predict as predict_command
+from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.training import backend
 
 MISSING = "cannot be read. Got no such file or directory."
 
@@ -273,3 +276,19 @@ def test_an_interrupted_output_leaves_nothing(trained: Path, tmp_path: Path) -> 
         assert running.stderr is not None
         assert running.stderr.read() == b""
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+def test_backends_agree_and_few_images_are_left_to_numpy(
+    cnn: Inside, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    line = ["predict", "photos", "--ckpt", trained, "--json"]
+    probabilities = {}
+    for name in ("numpy", "fast"):
+        outcome = cnn(*line, "--backend", name)
+        assert outcome.code == 0
+        probabilities[name] = [one["prob"] for one in json.loads(outcome.out)]
+    assert probabilities["fast"] == pytest.approx(probabilities["numpy"], abs=1e-5)
+    monkeypatch.setattr(backend, "load_backend", lambda name, **_: Kernels(f"asked for {name}"))
+    assert cnn(*line).err == "cnn: asked for numpy\n"
+    assert cnn(*line, "--backend", "fast").err == "cnn: asked for fast\n"

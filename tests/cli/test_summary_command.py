@@ -92,3 +92,13 @@ def test_an_unknown_number_of_classes(cnn: Inside, project: Path, root: str, got
 def test_what_is_not_there(cnn: Inside, arguments: list[str], code: int, message: str) -> None:
     outcome = cnn("summary", *arguments)
     assert (outcome.code, outcome.err) == (code, f"cnn: {message}\n")
+
+
+def test_backends_have_paths_and_memory_of_their_own(cnn: Inside, project: Path) -> None:
+    layer = "[{conv: {out_channels: 8, kernel_size: 3, padding: 1}}, {linear: classes}]"
+    line = ["summary", project / "tiny.yaml", "data.image_size=16", "data.channels=3"]
+    line += [f"model.layers=[{{conv: {{out_channels: 8, kernel_size: 1}}}}, {layer[1:]}"]
+    found = [json.loads(cnn(*line, "--json", "--backend", name).out) for name in ("numpy", "fast")]
+    assert [document["backend"] for document in found] == ["numpy", "fast"]
+    assert [document["layers"][1]["path"] for document in found] == ["im2col", "winograd"]
+    assert found[1]["training_bytes"] - found[0]["training_bytes"] > 100_000_000

@@ -5,11 +5,13 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_program import Inside, process
+from cli_program import COMMAND, Inside, process
 
 from cnn_cli.cli.progress import Bar, Lines
 from cnn_cli.training import trainer
@@ -250,3 +252,14 @@ def test_the_bar_is_gone_after_its_epoch(
     assert after.rpartition("\r")[2].startswith("epoch  3/10: train_loss 0.5123")
     progress.close()
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+def test_compiled_kernels_are_the_default(project: Path, tmp_path: Path) -> None:
+    line = [*COMMAND, "train", str(project / "tiny.yaml"), "--out", str(tmp_path / "run")]
+    for options in (["--epochs", "1"], ["--epochs", "2", "--resume"]):
+        done = subprocess.run(
+            [*line, *options, "--quiet"], capture_output=True, text=True, check=True
+        )
+        assert done.stdout + done.stderr == ""
+    assert load_checkpoint(tmp_path / "run" / "last.npz").meta["backend"] == "fast"

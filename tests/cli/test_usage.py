@@ -85,7 +85,7 @@ PREDICT = "predict --ckpt m.npz "
         ("bench m.npz --classes 3", "--classes: a checkpoint has its own classes."),
         ("bench c.yaml -b 0", "--batch-size: must be a whole number above 0. Got '0'."),
         ("bench c.yaml --seconds x", "--seconds: must be a number, 0 or more. Got 'x'."),
-        ("bench c.yaml --backend fast", "--backend: fast is not available yet."),
+        ("bench c.yaml --backend c", "--backend: must be numpy or fast. Got 'c'."),
         ("docs", "docs: not available yet."),
     ],
 )

@@ -14,23 +14,16 @@ BackendOf = Callable[[str], Kernels]
 
 
 @pytest.fixture(scope="session")
-def backend(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> BackendOf:
-    """Kernels by name: `numpy`, `fast`, or `loops`, the ones of `fast` before they are compiled.
-
-    What is compiled is kept in pytest's cache, if it has one.
-    """
+def backend() -> BackendOf:
+    """Kernels by name: `numpy`, `fast`, or `loops`, the ones of `fast` before they are compiled."""
     made: dict[str, Kernels] = {"numpy": numpy_kernels(), "loops": LoopKernels()}
 
     def get(name: str) -> Kernels:
         if name == "fast" and find_spec("numba") is None:
             pytest.skip("numba is not installed")
         if name not in made:
-            cache = getattr(pytestconfig, "cache", None)
-            folder = cache.mkdir("compiled") if cache else tmp_path_factory.mktemp("compiled")
-            with pytest.MonkeyPatch.context() as patch:
-                patch.setenv("XDG_CACHE_HOME", str(folder))
-                made[name] = load_backend(name)
-                assert made[name].name == "fast", made[name].note
+            made[name] = load_backend(name)
+            assert made[name].name == "fast", made[name].note
         return made[name]
 
     return get

@@ -23,6 +23,8 @@ import numpy as np
 from cnn_cli.config import validate_config
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import build_graph
+from cnn_cli.nn.fuse import kernel_kinds
+from cnn_cli.nn.kernels.backend import load_backend
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.params import Parameters
@@ -30,6 +32,7 @@ from cnn_cli.training import loop
 from cnn_cli.training.optimizer import make_optimizer
 
 layers, size, batch_size = json.loads(sys.argv[1])
+backend = sys.argv[2]
 layers += ["global_avgpool"] * (len(layers) > 4) + [{"linear": "classes"}]
 document = {"model": {"layers": layers}, "train": {"batch_size": batch_size}}
 config = validate_config(document, "x")
@@ -38,21 +41,26 @@ params = Parameters(graph, "float32")
 optimizer = make_optimizer(config.train.optimizer, params)
 images = np.ones((batch_size, size, size, 3), np.uint8)
 targets, divisor = target_weights(np.zeros(batch_size, np.int64), 4)
-with Engine(graph, params, threads=2) as engine:
+kernels = load_backend(backend, kinds=kernel_kinds(graph))
+with Engine(graph, params, threads=2, kernels=kernels) as engine:
     for step in range(3):
         engine.train_step(images, targets, divisor, step=step)
         optimizer.step(engine.gradient, 0.01)
 # Not ru_maxrss, which begins with what the parent had when it forked.
 peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
-print(json.dumps([training_bytes(graph, config.train, 2), peak]))
+print(json.dumps([training_bytes(graph, config.train, 2, backend), peak]))
 """
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-@pytest.mark.parametrize("name", NETWORKS)
-def test_estimate_is_within_a_quarter(name: str) -> None:
+@pytest.mark.parametrize(
+    ("name", "backend"), [*((name, "numpy") for name in NETWORKS), ("batchnorm", "fast")]
+)
+def test_estimate_is_within_a_quarter(name: str, backend: str) -> None:
+    if backend == "fast":
+        pytest.importorskip("numba")
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, json.dumps(NETWORKS[name])],
+        [sys.executable, "-c", MEASURE, json.dumps(NETWORKS[name]), backend],
         capture_output=True,
         text=True,
         check=True,

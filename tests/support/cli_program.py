@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,17 @@ class Outcome:
     err: str
 
 
+def plainly(arguments: Sequence[object]) -> list[str]:
+    """The command line, with NumPy where training or `bench` does not say what with.
+
+    Compiled kernels take time to load, and have tests of their own.
+    """
+    texts = [str(argument) for argument in arguments]
+    if texts[:1] in (["train"], ["bench"]) and "--backend" not in texts:
+        texts[1:1] = ["--backend", "numpy"]
+    return texts
+
+
 Inside = Callable[..., Outcome]
 
 
@@ -40,7 +51,7 @@ def call_inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
     def call(*arguments: object, stdin: bytes = b"") -> Outcome:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
         capsys.readouterr()
-        code = run([str(argument) for argument in arguments])
+        code = run(plainly(arguments))
         captured = capsys.readouterr()
         return Outcome(code, captured.out, captured.err)
 
@@ -50,7 +61,7 @@ def call_inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 def process(*arguments: object, cwd: Path | None = None, **options: Any) -> Outcome:
     """Run a command line as a process of its own; undecodable bytes come back as surrogates."""
     done: Any = subprocess.run(
-        [*COMMAND, *map(str, arguments)],
+        [*COMMAND, *plainly(arguments)],
         cwd=cwd,
         timeout=60,
         check=False,

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from cli_program import Outcome
+from cli_program import Outcome, plainly
 from learnable import make_pictures
 
 from cnn_cli.cli.main import run
@@ -105,7 +105,7 @@ def cnn(*arguments: object, stdin: bytes = b"") -> Outcome:
     out, err = io.TextIOWrapper(io.BytesIO()), io.TextIOWrapper(io.BytesIO())
     try:
         with redirect_stdout(out), redirect_stderr(err):
-            code = run([str(argument) for argument in arguments])
+            code = run(plainly(arguments))
             out.flush()
             err.flush()
     finally:

@@ -87,7 +87,7 @@ def attempt(config: str, out: Path, moments: Moments) -> int:
     if child == 0:
         try:
             watch(moments)
-            options = TrainOptions(out, resume=True, threads=2)
+            options = TrainOptions(out, resume=True, threads=2, backend="numpy")
             train(loaded, config, options, Requests(), Silent())
             os._exit(0)
         finally:

@@ -9,6 +9,7 @@ from cnn_cli.config import Config, validate_config
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.graph import Graph, build_graph
 from cnn_cli.nn.init import initialize
+from cnn_cli.nn.kernels.backend import NUMPY
 from cnn_cli.nn.params import Parameters
 from cnn_cli.training.bench import Bench, bench
 
@@ -32,7 +33,7 @@ def network(batch_size: int = 5) -> tuple[Config, Graph, Parameters]:
 
 def measured(threads: int = 2) -> Bench:
     config, graph, params = network()
-    return bench(graph, params, config, "c.yaml", threads=threads, backend="numpy", seconds=0)
+    return bench(graph, params, config, "c.yaml", threads=threads, kernels=NUMPY, seconds=0)
 
 
 def test_layers_in_their_order() -> None:
@@ -82,13 +83,13 @@ def test_operations_a_second() -> None:
 def test_weights_stay_as_they_are() -> None:
     config, graph, params = network()
     before = params.flat.copy()
-    bench(graph, params, config, "c.yaml", threads=1, backend="numpy", seconds=0)
+    bench(graph, params, config, "c.yaml", threads=1, kernels=NUMPY, seconds=0)
     np.testing.assert_array_equal(params.flat, before)
 
 
 def test_more_memory_than_there_is() -> None:
     config, graph, params = network(batch_size=10**9)
     with pytest.raises(ConfigError) as caught:
-        bench(graph, params, config, "c.yaml", threads=1, backend="numpy", seconds=0)
+        bench(graph, params, config, "c.yaml", threads=1, kernels=NUMPY, seconds=0)
     assert caught.value.place == "c.yaml: model"
     assert caught.value.rule == "the network needs more memory than there is"

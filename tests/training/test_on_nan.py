@@ -88,7 +88,7 @@ def run(
     document = config_document(pictures, **keys)
     document["model"]["layers"] = LAYERS
     config = validate_config(document, "test.yaml")
-    given: dict[str, Any] = {"out": out, "threads": 2} | options
+    given: dict[str, Any] = {"out": out, "threads": 2, "backend": "numpy"} | options
     requests = watch.requests or Requests()
     return train(config, "test.yaml", TrainOptions(**given), requests, watch)
 

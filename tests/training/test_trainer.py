@@ -62,7 +62,7 @@ def run(
     **keys: Any,
 ) -> TrainResult:
     config = validate_config(config_document(pictures, **keys), "test.yaml")
-    given: dict[str, Any] = {"out": out, "threads": 2}
+    given: dict[str, Any] = {"out": out, "threads": 2, "backend": "numpy"}
     chosen = TrainOptions(**(given | (options or {})))
     return train(config, "test.yaml", chosen, requests or Requests(), watch or Watch())
 
@@ -114,7 +114,7 @@ def test_best_is_the_earliest_epoch_of_the_highest_val_top1(pictures: Path, tmp_
 def test_the_written_config_trains_the_same_network_again(pictures: Path, tmp_path: Path) -> None:
     run(pictures, tmp_path / "run")
     config = load_config(tmp_path / "run" / "config.yaml")
-    options = TrainOptions(out=tmp_path / "again", threads=2)
+    options = TrainOptions(out=tmp_path / "again", threads=2, backend="numpy")
     train(config, "config.yaml", options, Requests(), Watch())
     assert weights(tmp_path / "run") == weights(tmp_path / "again")
 
@@ -277,7 +277,7 @@ def test_without_validation_the_last_epoch_is_best(pictures: Path, tmp_path: Pat
     document = config_document(pictures / "train")
     document["data"]["val_split"] = 0
     config = validate_config(document, "test.yaml")
-    options = TrainOptions(out=tmp_path / "run", threads=1)
+    options = TrainOptions(out=tmp_path / "run", threads=1, backend="numpy")
     result = train(config, "test.yaml", options, Requests(), Watch())
     assert result.best_epoch == 3
     rows = rows_without_times(tmp_path / "run")
@@ -320,7 +320,7 @@ def test_a_single_last_image_is_left_out_where_batchnorm_would_see_one_value(
     document = config_document(pictures, epochs=1, batch_size=4)
     document["model"]["layers"] = ["global_avgpool", "batchnorm", {"linear": "classes"}]
     watch = Watch()
-    options = TrainOptions(out=tmp_path / "run", threads=1)
+    options = TrainOptions(out=tmp_path / "run", threads=1, backend="numpy")
     train(validate_config(document, "x"), "x", options, Requests(), watch)
     assert [step for _, step in watch.steps] == [1, 2, 3]
     assert np.isfinite(watch.rows[0].train_loss)
@@ -364,7 +364,7 @@ def test_bad_files_can_be_errors(tmp_path: Path) -> None:
     (pictures / "train" / "dark" / "broken.png").write_bytes(b"not a picture")
     document = config_document(pictures)
     document["data"]["on_corrupt"] = "error"
-    options = TrainOptions(out=tmp_path / "run", threads=1)
+    options = TrainOptions(out=tmp_path / "run", threads=1, backend="numpy")
     with pytest.raises(DataError, match=r"broken\.png"):
         train(validate_config(document, "x"), "x", options, Requests(), Watch())
 
@@ -387,7 +387,7 @@ def test_too_little_memory_is_said_before_anything_is_allocated(
     document = config_document(pictures)
     document["model"]["layers"][0]["conv"]["out_channels"] = 10**9
     config = validate_config(document, "x.yaml")
-    options = TrainOptions(out=tmp_path / "run", threads=1)
+    options = TrainOptions(out=tmp_path / "run", threads=1, backend="numpy")
     with pytest.raises(ConfigError, match=r"x\.yaml: model: the network needs more memory"):
         train(config, "x.yaml", options, Requests(), Watch())
     assert not (tmp_path / "run").exists()
@@ -458,11 +458,7 @@ def test_an_out_that_is_a_file(pictures: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
-def test_compiled_kernels_train_the_same_network(
-    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> None:
-    folder = request.config.cache.mkdir("compiled") if request.config.cache else tmp_path
-    monkeypatch.setenv("XDG_CACHE_HOME", str(folder))
+def test_compiled_kernels_train_the_same_network(pictures: Path, tmp_path: Path) -> None:
     run(pictures, tmp_path / "numpy", epochs=1)
     run(pictures, tmp_path / "fast", options={"backend": "fast"}, epochs=1)
     assert load_checkpoint(tmp_path / "fast" / "last.npz").meta["backend"] == "fast"
@@ -472,5 +468,5 @@ def test_compiled_kernels_train_the_same_network(
     for name, array in theirs.items():
         np.testing.assert_allclose(ours[name], array, rtol=0, atol=2e-3, err_msg=name)
     # A resumed run keeps its backend.
-    run(pictures, tmp_path / "fast", options={"resume": True}, epochs=2)
+    run(pictures, tmp_path / "fast", options={"resume": True, "backend": None}, epochs=2)
     assert load_checkpoint(tmp_path / "fast" / "last.npz").meta["backend"] == "fast"

@@ -1,0 +1,77 @@
+"""Which kernels compute: what was asked for, or the best that pays."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+
+from cnn_cli.errors import UsageError
+from cnn_cli.nn.fuse import kernel_kinds
+from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.kernels.backend import Kernels, load_backend
+from cnn_cli.nn.kernels.paths import Backend
+
+# Images to predict from which on compiled kernels pay: importing numba and fetching them from the
+# cache takes 0.3 s, in which the smaller networks predict some hundreds.
+BULK = 1000
+
+
+def choose_backend(*asked: str | None) -> Backend:
+    """The first that was asked for; else `fast` where numba is installed, else `numpy`.
+
+    Numba is not imported for that.
+    """
+    for name in asked:
+        if name is not None:
+            return "numpy" if name == "numpy" else "fast"
+    return "numpy" if find_spec("numba") is None else "fast"
+
+
+def backend_for(images: int) -> Backend:
+    """The backend to predict so many images with, where none was asked for."""
+    return choose_backend() if images >= BULK else "numpy"
+
+
+def training_backend(asked: str | None, resumed: str | None) -> Backend:
+    """The backend to train with.
+
+    Args:
+        asked: on the command line.
+        resumed: in the checkpoint of the run that goes on.
+
+    Raises:
+        UsageError: `fast` without numba.
+    """
+    name = choose_backend(asked, resumed)
+    if name == "fast" and choose_backend() != "fast":
+        if asked is None:
+            rule = (
+                "the run was trained with the backend fast, which needs numba; install it with "
+                "pip install 'cnn-cli[fast]', or go on with --backend numpy"
+            )
+            raise UsageError("--resume", rule)
+        load_backend(name)  # says the same of an option
+    return name
+
+
+def open_kernels(name: str, graph: Graph, dtype: str, note: Callable[[str], None]) -> Kernels:
+    """The kernels of a backend, compiled for a network where they must be.
+
+    Args:
+        name: `numpy` or `fast`.
+        dtype: of activations.
+        note: told in one line that kernels are compiled, or why they cannot be.
+
+    Raises:
+        UsageError: `fast` without numba.
+    """
+    told: list[str] = []
+
+    def say(text: str) -> None:
+        told.append(text)
+        note(text)
+
+    kernels = load_backend(name, dtype=dtype, kinds=kernel_kinds(graph), say=say)
+    if kernels.note and not (told and kernels.name == "fast"):
+        note(kernels.note)
+    return kernels
