@@ -22,7 +22,7 @@ from cnn_cli.nn.attribution import Attribution
 from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.fold import FoldedNetwork
-from cnn_cli.nn.fuse import choose_paths, fuse_graph, fuse_pools
+from cnn_cli.nn.fuse import choose_paths, tuned_graph
 from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
@@ -80,7 +80,9 @@ class Engine:
         )
         self._gradients: Gradients | None = None
         self._kernels = kernels
-        self._network = Network.open(self._tuned(graph), params, self._team, training=True)
+        self._network = Network.open(
+            tuned_graph(graph, kernels.name), params, self._team, training=True
+        )
         self._inference: dict[int, tuple[Network, FoldedNetwork]] = {}
         self._outputs: dict[str, Array] = {}
 
@@ -208,19 +210,12 @@ class Engine:
             self._team.run(run.each_chunk(partial(run.forward, level)))
             run.combine(level)
 
-    def _tuned(self, graph: Graph) -> Graph:
-        """The same network as the kernels compute it fastest."""
-        graph = choose_paths(graph, self._kernels.name)
-        if self._kernels.fuses:
-            graph = fuse_graph(graph)
-        return fuse_pools(graph)
-
     def _for_inference(self, params: Parameters) -> Network:
         """The shortened network of some parameters, up to date."""
         held = self._inference.get(id(params))
         if held is None:
             folded = FoldedNetwork(self.graph, params)
-            tuned = self._tuned(folded.graph)
+            tuned = tuned_graph(folded.graph, self._kernels.name)
             held = Network.open(tuned, folded.params, self._team, training=False), folded
             self._inference[id(params)] = held
         network, folded = held

@@ -131,7 +131,7 @@ def test_pooling_before_a_relu_gives_the_same_bits(monkeypatch: pytest.MonkeyPat
     targets, divisor = target_weights(np.arange(5) % 4, 4)
     results = []
     for fuse in (fuse_pools, lambda graph: graph):
-        monkeypatch.setattr("cnn_cli.nn.engine.fuse_pools", fuse)
+        monkeypatch.setattr("cnn_cli.nn.fuse.fuse_pools", fuse)
         graph = network(POOLED)
         params = Parameters(graph, "float32")
         initialize(params, 0, "pytorch")

@@ -16,12 +16,10 @@ class Kernels:
 
     Attributes:
         name: `numpy` or `fast`, as `--backend` names it.
-        fuses: a normalization with its activation costs less than one after the other.
         note: a line for the user about how the kernels were come by, if there is one.
     """
 
     name: ClassVar[Backend] = "numpy"
-    fuses: ClassVar[bool] = False
 
     def __init__(self, note: str | None = None) -> None:
         self.note = note

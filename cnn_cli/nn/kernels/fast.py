@@ -41,7 +41,6 @@ class LoopKernels(Kernels):
     """
 
     name: ClassVar[Backend] = "fast"
-    fuses: ClassVar[bool] = True
 
     def __init__(self, compiled: Compile = as_it_is, note: str | None = None) -> None:
         super().__init__(note)
