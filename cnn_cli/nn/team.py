@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from queue import SimpleQueue
 
 import numpy as np
 
 Job = Callable[[int], None]
+
+BUFFER = 1024
+"""Numbers that NumPy converts or gathers at a time: several arrays' worth of its own 8192 do not
+fit the first-level cache."""
 
 
 class Team:
@@ -36,7 +41,7 @@ class Team:
             queue.put(job)
         error: BaseException | None = None
         try:
-            with _quiet():
+            with _settings():
                 job(0)
         except BaseException as caught:
             error = caught
@@ -51,9 +56,15 @@ class Team:
             queue.put(None)
 
 
-def _quiet() -> np.errstate:
-    """A diverging network overflows; its loss shows it, in one line instead of warnings."""
-    return np.errstate(all="ignore")
+@contextmanager
+def _settings() -> Iterator[None]:
+    """NumPy's, while a job runs; a thread has its own.
+
+    A diverging network overflows; its loss shows it, in one line instead of warnings.
+    """
+    with np.errstate(all="ignore"):  # and what is set within it ends with it
+        np.setbufsize(BUFFER)
+        yield
 
 
 def _serve(
@@ -61,7 +72,7 @@ def _serve(
 ) -> None:
     while (job := queue.get()) is not None:
         try:
-            with _quiet():
+            with _settings():
                 job(number)
         except BaseException as error:
             done.put(error)
