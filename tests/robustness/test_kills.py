@@ -12,7 +12,7 @@ from pathlib import Path
 import killing
 import numpy as np
 import pytest
-from cli_program import COMMAND
+from cli_program import COMMAND, plainly
 from hardship import Field, assert_same_run, cnn, make_field, metrics_of, weights_of
 
 from cnn_cli.training.checkpoint import load_checkpoint
@@ -67,8 +67,9 @@ def test_killed_again_and_again(field: Field, whole: Path, tmp_path: Path) -> No
 
 
 def start(config: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
-    line = [*COMMAND, "train", str(config), "--out", str(out), "--resume", "--quiet", "--threads=2"]
-    return subprocess.Popen([*line, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    line = [*COMMAND, *plainly(["train", config, "--out", out, "--resume", "--quiet"])]
+    line += ["--threads=2", *options]
+    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def test_whole_processes_killed_at_random_times(field: Field, whole: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import pytest
 from stubs import stub_graph
 
 from cnn_cli.errors import UsageError
+from cnn_cli.nn.kernels import backend as kernels_backend
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.kernels.fast import LoopKernels
 from cnn_cli.training import backend, predictor
@@ -66,7 +67,8 @@ def test_one_line_about_compiling(
 
 
 def test_a_run_of_compiled_kernels_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "find_spec", lambda _: None)
+    for module in (backend, kernels_backend):
+        monkeypatch.setattr(module, "find_spec", lambda _: None)
     with pytest.raises(UsageError) as error:
         training_backend(None, "fast")
     assert error.value.line() == (
@@ -90,6 +92,9 @@ class Recorder:
 
     def predict(self, images: np.ndarray) -> np.ndarray:  # of bytes
         return np.zeros((len(images), 4), np.float32)
+
+    def probabilities(self, logits: np.ndarray) -> np.ndarray:
+        return logits + 0.25
 
     def close(self) -> None:
         self.events.append("closed")
