@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import (
@@ -54,6 +55,16 @@ def unavailable(value: Any) -> Any:
     if value is not None:
         raise not_yet()
     return value
+
+
+def with_type(default: str) -> Callable[[Any], Any]:
+    """A word is the `type` of a mapping, and a mapping without one is of the default type."""
+
+    def fill(value: Any) -> Any:
+        value = {"type": value} if isinstance(value, str) else value
+        return {"type": default} | value if isinstance(value, dict) else value
+
+    return fill
 
 
 def _twice(value: Any) -> Any:

@@ -10,7 +10,9 @@ from pydantic import BaseModel, ValidationError
 from cnn_cli.config.augment import TECHNIQUES
 from cnn_cli.config.fields import RULE
 from cnn_cli.config.layers import LAYER_KINDS
-from cnn_cli.config.models import OPTIMIZERS, SCHEDULERS, Config
+from cnn_cli.config.models import Config
+from cnn_cli.config.optimizers import OPTIMIZERS
+from cnn_cli.config.schedules import SCHEDULERS
 from cnn_cli.errors import ConfigError, suggest
 
 Location = Sequence[str | int]

@@ -24,6 +24,8 @@ from cnn_cli.config.fields import (
     unavailable,
 )
 from cnn_cli.config.layers import AnyLayer
+from cnn_cli.config.optimizers import AnyOptimizer, SGDConfig
+from cnn_cli.config.schedules import AnyScheduler, CosineConfig
 
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$"), must("a text")]
 Auto = Literal["auto"]
@@ -43,11 +45,6 @@ def _grey_or_colour(value: int) -> int:
     if value not in (1, 3):
         raise broken("must be 1 or 3")
     return value
-
-
-def _word_is_type(value: Any) -> Any:
-    """`adam` is short for `{type: adam}`."""
-    return {"type": value} if isinstance(value, str) else value
 
 
 class DataConfig(Frozen):
@@ -105,123 +102,50 @@ class ModelConfig(Frozen):
     init: Annotated[Literal["pytorch", "kaiming"], must("pytorch or kaiming")] = "pytorch"
 
 
-class SGDConfig(Frozen):
-    """Stochastic gradient descent (as torch.optim.SGD)."""
-
-    type: Literal["sgd"] = "sgd"
-    lr: NotBelow0 = 0.1
-    momentum: ShareBelow1 = 0.9
-    nesterov: Flag = True
-    weight_decay: NotBelow0 = 5e-4
-
-    @model_validator(mode="before")
-    @classmethod
-    def _plain_without_momentum(cls, value: Any) -> Any:
-        """`momentum: 0` alone means no Nesterov either."""
-        if isinstance(value, dict) and value.get("momentum") == 0:
-            return {"nesterov": False} | value
-        return value
-
-    @model_validator(mode="after")
-    def _nesterov_needs_momentum(self) -> SGDConfig:
-        if self.nesterov and self.momentum == 0:
-            raise broken("nesterov requires a momentum above 0")
-        return self
+def _from_the_start(value: Any) -> Any:
+    """Names alone are frozen throughout."""
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list) and all(isinstance(name, str) for name in names):
+        return dict.fromkeys(names, 0)
+    return value
 
 
-class _AdamConfig(Frozen):
-    lr: NotBelow0 = 1e-3
-    betas: Annotated[
-        tuple[ShareBelow1, ShareBelow1], must("two numbers from 0 up to, but not, 1")
-    ] = (0.9, 0.999)
-    eps: NotBelow0 = 1e-8
-
-
-class AdamConfig(_AdamConfig):
-    """Adam (Kingma and Ba 2015; weight decay as an L2 term, as torch.optim.Adam)."""
-
-    type: Literal["adam"] = "adam"
-    weight_decay: NotBelow0 = 0.0
-
-
-class AdamWConfig(_AdamConfig):
-    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
-
-    type: Literal["adamw"] = "adamw"
-    weight_decay: NotBelow0 = 0.01
-
-
-class _ScheduleConfig(Frozen):
-    """Every schedule may start with a linear warm-up, in epochs (parts of one allowed)."""
-
-    warmup_epochs: NotBelow0 = 0.0
-
-
-class ConstantConfig(_ScheduleConfig):
-    """The same rate throughout."""
-
-    type: Literal["constant"] = "constant"
-
-
-class StepConfig(_ScheduleConfig):
-    """The rate times gamma every step_size epochs."""
-
-    type: Literal["step"] = "step"
-    step_size: Count
-    gamma: Share = 0.1
-
-
-class MultiStepConfig(_ScheduleConfig):
-    """The rate times gamma at each epoch of milestones."""
-
-    type: Literal["multistep"] = "multistep"
-    milestones: Annotated[tuple[Count, ...], must("a list of whole numbers above 0")]
-    gamma: Share = 0.1
-
-
-class CosineConfig(_ScheduleConfig):
-    """Down to min_lr along half a cosine (Loshchilov and Hutter 2017)."""
-
-    type: Literal["cosine"] = "cosine"
-    warmup_epochs: NotBelow0 = 1.0
-    min_lr: NotBelow0 = 0.0
-
-
-OPTIMIZERS: dict[str, type[Frozen]] = {"sgd": SGDConfig, "adam": AdamConfig, "adamw": AdamWConfig}
-SCHEDULERS: dict[str, type[Frozen]] = {
-    "constant": ConstantConfig,
-    "step": StepConfig,
-    "multistep": MultiStepConfig,
-    "cosine": CosineConfig,
-}
-
-OptimizerConfig = SGDConfig | AdamConfig | AdamWConfig
-SchedulerConfig = ConstantConfig | StepConfig | MultiStepConfig | CosineConfig
-
-
-def _with_type(default: str) -> BeforeValidator:
-    """A mapping without `type` means the default one."""
-
-    def fill(value: Any) -> Any:
-        value = _word_is_type(value)
-        return {"type": default} | value if isinstance(value, dict) else value
-
-    return BeforeValidator(fill)
+# A pattern of parameters' names, as fnmatch has them: `stem.weight`, `*.bias`, `batchnorm.bias`.
+Pattern = Annotated[str, Field(min_length=1)]
+Factors = Annotated[
+    dict[Pattern, NotBelow0],
+    must("a mapping of parameters' names to numbers, 0 or more"),
+]
+Freeze = Annotated[
+    dict[Pattern, Whole],
+    BeforeValidator(_from_the_start),
+    must("a list of parameters' names, or a mapping of them to whole numbers of epochs"),
+]
 
 
 class TrainConfig(Frozen):
-    """How the network is trained."""
+    """How the network is trained.
+
+    `lr_factors`, `weight_decay_factors` and `freeze` name parameters by patterns, of their own
+    names or of their layers' kinds (`batchnorm.bias`); of several that fit, the last one counts.
+
+    Attributes:
+        lr_factors: of the optimizer's and the schedule's learning rate.
+        weight_decay_factors: of the optimizer's weight decay. It acts times the learning rate, as
+            in PyTorch, so that a rate factor times its inverse here leaves the decay as it was.
+        freeze: after so many epochs a parameter changes no more: 0 is from the start. A batchnorm
+            that is frozen whole uses its running statistics and leaves them alone.
+    """
 
     epochs: Whole = 10
     batch_size: Count = 64
     seed: Seed = 0
     dtype: Annotated[Literal["float32", "float64"], must("float32 or float64")] = "float32"
-    optimizer: Annotated[OptimizerConfig, Field(discriminator="type"), _with_type("sgd")] = (
-        SGDConfig()
-    )
-    scheduler: Annotated[SchedulerConfig, Field(discriminator="type"), _with_type("cosine")] = (
-        CosineConfig()
-    )
+    optimizer: AnyOptimizer = SGDConfig()
+    lr_factors: Factors = Field(default_factory=dict)
+    weight_decay_factors: Factors = Field(default_factory=dict)
+    freeze: Freeze = Field(default_factory=dict)
+    scheduler: AnyScheduler = CosineConfig()
     label_smoothing: Share = 0.0
     class_weights: Annotated[
         Literal["balanced"] | tuple[NotBelow0, ...] | None,

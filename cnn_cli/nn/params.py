@@ -5,13 +5,13 @@ Optimizer, clipping, averaging, checkpoint and all-reduce are then a few whole-a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from cnn_cli.errors import DataError
-from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.types import Array, Shape
 
@@ -52,6 +52,15 @@ class Parameters:
     def count(self) -> int:
         """How many numbers are trained."""
         return sum(spec.size for node in self.graph.nodes for spec in node.layer.params)
+
+    def parts(self) -> Iterator[tuple[Node, ParamSpec, slice]]:
+        """Where in `flat` each parameter lies, with the gap behind it, in the array's order."""
+        start = 0
+        for node in self.graph.nodes:
+            for spec in node.layer.params:
+                stop = start + _padded(spec.size)
+                yield node, spec, slice(start, stop)
+                start = stop
 
     def empty_like(self) -> tuple[Array, list[dict[str, Array]]]:
         """Another flat array of zeros and the views into it: gradients, averages."""
@@ -141,6 +150,10 @@ def _some(names: list[str], most: int = 5) -> str:
     return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 
+def _padded(size: int) -> int:
+    return -(-size // ALIGNMENT) * ALIGNMENT
+
+
 def _allocate(
     specs: list[list[tuple[str, Shape]]], dtype: np.dtype[np.generic]
 ) -> tuple[Array, list[dict[str, Array]]]:
@@ -151,7 +164,7 @@ def _allocate(
         for _, shape in node_specs:
             size = int(np.prod(shape, dtype=np.int64))
             places.append((end, size))
-            end += -(-size // ALIGNMENT) * ALIGNMENT
+            end += _padded(size)
     flat = np.zeros(end, dtype)
     taken = iter(places)
     views = []

@@ -13,7 +13,7 @@ from cnn_cli.nn.context import Context
 from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import IMAGE, Node
 from cnn_cli.nn.kernels.backend import Kernels
-from cnn_cli.nn.layers.batch import BatchLayer
+from cnn_cli.nn.layers.batch import BatchLayer, waits_for_batch
 from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.plan import Step, chunk_bounds
@@ -177,7 +177,7 @@ class Pass:
         for step in reversed(self.network.segments[level].steps):
             node = step.node
             self._point(ctx, step)
-            if isinstance(node.layer, BatchLayer):
+            if waits_for_batch(node.layer):
                 dy = chunk.gradients[node.index]
                 sums = node.layer.backward_partial(dy, chunk.saved[node.index], ctx)
                 self._keep_partial(node, chunk, sums)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from cnn_cli.nn.graph import IMAGE, Graph, Node
-from cnn_cli.nn.layers.batch import BatchLayer
+from cnn_cli.nn.layers.batch import waits_for_batch
 
 CHUNK_BYTES = 13_000_000
 """Of one node, in and out: larger chunks save calls from Python, smaller ones stay in cache."""
@@ -63,7 +63,7 @@ def plan_segments(
     """
     depth = {IMAGE: 0}
     for node in graph.nodes:
-        waits = training and not frozen and isinstance(node.layer, BatchLayer)
+        waits = training and not frozen and waits_for_batch(node.layer)
         depth[node.index] = max(depth[tensor] for tensor in node.inputs) + waits
     order = sorted(graph.nodes, key=lambda node: (depth[node.index], node.index))
     lifetimes = _Lifetimes(graph, order, training, keep)
@@ -73,7 +73,7 @@ def plan_segments(
         barriers = tuple(
             node
             for node in graph.nodes
-            if training and isinstance(node.layer, BatchLayer) and depth[node.index] == level + 1
+            if training and waits_for_batch(node.layer) and depth[node.index] == level + 1
         )
         segments.append(Segment(tuple(lifetimes.step(node) for node in nodes), barriers))
     return tuple(segments)

@@ -38,6 +38,7 @@ from cnn_cli.training.divergence import (
     weights_error,
 )
 from cnn_cli.training.evaluate import Evaluation, evaluate
+from cnn_cli.training.groups import freeze_norms, make_groups
 from cnn_cli.training.mixing import dominant_labels, make_mixer
 from cnn_cli.training.optimizer import clip_grad_norm, make_optimizer
 from cnn_cli.training.options import TrainOptions
@@ -179,6 +180,7 @@ class Trainer:
     def _train_epoch(self, requests: Requests) -> str | None:
         """The steps of an epoch that are left; the reason to stop, if one came up."""
         config, state = self.config.train, self.state
+        self._freeze()
         order = epoch_order(self.config, state.epoch, len(self.materials.dataset.train))
         clock = time.perf_counter()
         batches = self.materials.train_loader.batches(order, state.batch, state.epoch)
@@ -202,6 +204,15 @@ class Trainer:
             place, images = self.materials.dataset.root, len(order)
             raise DataError(place, "must hold an image that can be read", f"{images} that cannot")
         return None
+
+    def _freeze(self) -> None:
+        """Hold still what `train.freeze` holds in this epoch."""
+        config, epoch = self.config.train, self.state.epoch
+        self.optimizer.groups = make_groups(self.params, config, epoch)
+        graph = freeze_norms(self.engine.graph, config, epoch)
+        if graph is not self.engine.graph:
+            self.engine.close()
+            self.engine = self._make_engine(graph, self.params)
 
     @property
     def _step(self) -> int:
@@ -230,6 +241,8 @@ class Trainer:
             loss, logits = self.engine.train_step(
                 batch.images, targets, divisor, step=step, mix=mix
             )
+        for part in self.optimizer.groups.frozen:
+            self.engine.gradient[part] = 0
         if not (np.isfinite(loss) and is_finite(self.engine.gradient)):
             raise self._explain(batch, targets, divisor, mix, loss)
         if config.clip_grad_norm is not None:
@@ -256,7 +269,12 @@ class Trainer:
     def _learning_rate(self, step: int) -> float:
         config = self.config.train
         return self.state.lr_factor * learning_rate(
-            config.scheduler, config.optimizer.lr, step, self.steps_per_epoch, config.epochs
+            config.scheduler,
+            config.optimizer.lr,
+            step,
+            self.steps_per_epoch,
+            config.epochs,
+            self.state.rows,
         )
 
     def _evaluate(self) -> Evaluation | None:

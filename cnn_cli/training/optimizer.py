@@ -7,10 +7,12 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from cnn_cli.config.models import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
+from cnn_cli.config import TrainConfig
+from cnn_cli.config.optimizers import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
 from cnn_cli.errors import DataError
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
+from cnn_cli.training.groups import Group, Groups, make_groups
 
 BLOCK = 32_768  # elements: a block of every array involved fits the L2 cache
 NORM_BLOCK = 8_192
@@ -21,14 +23,17 @@ class Optimizer:
     """Moves parameters against their gradient; keeps flat arrays like `params.flat`.
 
     Args:
+        groups: which parts of them move, and how.
         buffers: PyTorch's names of the arrays kept.
 
     Attributes:
+        groups: may be replaced between steps.
         steps: how many steps were taken.
     """
 
-    def __init__(self, params: Parameters, buffers: Sequence[str]) -> None:
+    def __init__(self, params: Parameters, groups: Groups, buffers: Sequence[str]) -> None:
         self.params = params
+        self.groups = groups
         self.steps = 0
         self._buffers = {name: params.empty_like() for name in buffers}
         size = min(BLOCK, params.flat.size)
@@ -44,11 +49,17 @@ class Optimizer:
         self.steps += 1
         # A diverging run overflows here; the loss shows it, one line instead of warnings.
         with np.errstate(over="ignore", invalid="ignore"):
-            for block in _blocks(gradient.size, BLOCK):
-                self._update(block, self.params.flat[block], gradient[block], lr)
+            for group in self.groups.moved:
+                self._move(group, gradient, lr * group.lr_factor)
         self.params.touch()
 
-    def _update(self, block: slice, param: Array, grad: Array, lr: float) -> None:
+    def _move(self, group: Group, gradient: Array, lr: float) -> None:
+        for block in _blocks(group.part, BLOCK):
+            self._update(block, self.params.flat[block], gradient[block], lr, group.weight_decay)
+
+    def _update(
+        self, block: slice, param: Array, grad: Array, lr: float, weight_decay: float
+    ) -> None:
         raise NotImplementedError
 
     def state(self) -> dict[str, Array]:
@@ -102,15 +113,17 @@ class Optimizer:
 class SGD(Optimizer):
     """Stochastic gradient descent with momentum, as torch.optim.SGD without dampening."""
 
-    def __init__(self, config: SGDConfig, params: Parameters) -> None:
-        super().__init__(params, ["momentum_buffer"] if config.momentum else [])
+    def __init__(self, config: SGDConfig, params: Parameters, groups: Groups) -> None:
+        super().__init__(params, groups, ["momentum_buffer"] if config.momentum else [])
         self.config = config
 
-    def _update(self, block: slice, param: Array, grad: Array, lr: float) -> None:
+    def _update(
+        self, block: slice, param: Array, grad: Array, lr: float, weight_decay: float
+    ) -> None:
         config = self.config
         decayed, product = (scratch[: grad.size] for scratch in self._scratch)
-        if config.weight_decay != 0:
-            np.multiply(param, config.weight_decay, out=decayed)
+        if weight_decay != 0:
+            np.multiply(param, weight_decay, out=decayed)
             decayed += grad
             grad = decayed
         if config.momentum != 0:
@@ -135,20 +148,24 @@ class Adam(Optimizer):
     torch.optim.AdamW.
     """
 
-    def __init__(self, config: AdamConfig | AdamWConfig, params: Parameters) -> None:
-        super().__init__(params, ["exp_avg", "exp_avg_sq"])
+    def __init__(
+        self, config: AdamConfig | AdamWConfig, params: Parameters, groups: Groups
+    ) -> None:
+        super().__init__(params, groups, ["exp_avg", "exp_avg_sq"])
         self.config = config
         # An eps of 0 would make 0/0 of every parameter that never had a gradient.
         self._eps = max(config.eps, float(np.finfo(params.dtype).tiny))
 
-    def _update(self, block: slice, param: Array, grad: Array, lr: float) -> None:
+    def _update(
+        self, block: slice, param: Array, grad: Array, lr: float, weight_decay: float
+    ) -> None:
         config = self.config
         beta1, beta2 = config.betas
         decayed, scratch = (scratch[: grad.size] for scratch in self._scratch)
         if isinstance(config, AdamWConfig):
-            param *= 1 - lr * config.weight_decay
-        elif config.weight_decay != 0:
-            np.multiply(param, config.weight_decay, out=decayed)
+            param *= 1 - lr * weight_decay
+        elif weight_decay != 0:
+            np.multiply(param, weight_decay, out=decayed)
             decayed += grad
             grad = decayed
         exp_avg, exp_avg_sq = (flat[block] for flat in self.state().values())
@@ -167,13 +184,21 @@ class Adam(Optimizer):
         param += update
 
 
-def make_optimizer(config: OptimizerConfig, params: Parameters) -> Optimizer:
-    """The optimizer that `train.optimizer` describes, for a network's parameters."""
+def make_optimizer(
+    config: OptimizerConfig, params: Parameters, groups: Groups | None = None
+) -> Optimizer:
+    """The optimizer that `train.optimizer` describes, for a network's parameters.
+
+    Args:
+        groups: of `make_groups`; by default as `config` alone asks for them.
+    """
+    if groups is None:
+        groups = make_groups(params, TrainConfig(optimizer=config))
     match config:
         case SGDConfig():
-            return SGD(config, params)
+            return SGD(config, params, groups)
         case AdamConfig() | AdamWConfig():
-            return Adam(config, params)
+            return Adam(config, params, groups)
 
 
 def clip_grad_norm(gradient: Array, max_norm: float) -> float:
@@ -189,7 +214,7 @@ def clip_grad_norm(gradient: Array, max_norm: float) -> float:
     squares = np.empty(min(NORM_BLOCK, gradient.size), np.float64)
     total = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        for block in _blocks(gradient.size, NORM_BLOCK):
+        for block in _blocks(slice(0, gradient.size), NORM_BLOCK):
             part = squares[: block.stop - block.start]
             np.copyto(part, gradient[block])
             part *= part
@@ -201,9 +226,9 @@ def clip_grad_norm(gradient: Array, max_norm: float) -> float:
     return norm
 
 
-def _blocks(size: int, block: int) -> Iterator[slice]:
-    for start in range(0, size, block):
-        yield slice(start, min(start + block, size))
+def _blocks(part: slice, block: int) -> Iterator[slice]:
+    for start in range(part.start, part.stop, block):
+        yield slice(start, min(start + block, part.stop))
 
 
 def _word(kind: str) -> str:

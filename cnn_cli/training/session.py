@@ -30,6 +30,7 @@ from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import available_memory
 from cnn_cli.training.checkpoint import load_checkpoint
 from cnn_cli.training.classifier import Normalization
+from cnn_cli.training.groups import check_patterns
 
 EVALUATION_BATCH = 64
 
@@ -81,9 +82,13 @@ def open_network(config: Config, source: str) -> tuple[Dataset, Graph]:
     )
     in_shape = preprocess_of(config).shape
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)
+    check_patterns(graph, config.train, source)
     if config.train.batch_size == 1 and needs_company(graph):
         rule = "must be at least 2 where a batchnorm sees one value per channel of an image"
         raise ConfigError(f"{source}: train.batch_size", rule, 1)
+    if config.train.scheduler.type == "plateau" and not (dataset.val and len(dataset.val)):
+        rule = "plateau needs validation images; give some, or choose another schedule"
+        raise ConfigError(f"{source}: train.scheduler", rule)
     return dataset, graph
 
 

@@ -254,6 +254,34 @@ def test_layer(path: Path, text: str, expected: str) -> None:
     assert message(path, f"model: {{layers: [{text}]}}") == f"model.layers{expected}"
 
 
+FACTORS = "must be a mapping of parameters' names to numbers, 0 or more."
+FREEZE = "must be a list of parameters' names, or a mapping of them to whole numbers of epochs."
+
+SECTIONS += [
+    ("train: {lr_factors: 2}", f"train.lr_factors: {FACTORS} Got 2."),
+    ("train: {lr_factors: {stem.weight: -1}}", f"train.lr_factors: {FACTORS} Got a mapping."),
+    ("train: {weight_decay_factors: [a]}", f"train.weight_decay_factors: {FACTORS} Got ['a']."),
+    ("train: {freeze: 3}", f"train.freeze: {FREEZE} Got 3."),
+    ("train: {freeze: {stem.weight: 0.5}}", f"train.freeze: {FREEZE} Got a mapping."),
+    (
+        "train: {optimizer: {norm_weight_decay: -1}}",
+        "train.optimizer.norm_weight_decay: must be a number, 0 or more. Got -1.",
+    ),
+    (
+        "train: {scheduler: {type: plateau, monitor: loss}}",
+        "train.scheduler.monitor: must be val_loss or val_top1. Got 'loss'.",
+    ),
+    (
+        "train: {scheduler: {type: plateau, factor: 1}}",
+        "train.scheduler.factor: must be a number from 0 up to, but not, 1. Got 1.",
+    ),
+    (
+        "train: {scheduler: {type: linear, end_factor: 2}}",
+        "train.scheduler.end_factor: must be a number from 0 to 1. Got 2.",
+    ),
+]
+
+
 @pytest.mark.parametrize(("text", "expected"), SECTIONS, ids=names(SECTIONS))
 def test_section(path: Path, text: str, expected: str) -> None:
     assert message(path, f"model: {{layers: [relu]}}\n{text}") == expected

@@ -159,6 +159,7 @@ def test_another_optimizer_drops_the_old_ones_keys(path: Path) -> None:
         "betas": (0.9, 0.999),
         "eps": 1e-8,
         "weight_decay": 0.01,
+        "norm_weight_decay": None,
     }
 
 

@@ -95,6 +95,7 @@ adam = {"lr": not_below_0, "betas": st.tuples(shares_below_1, shares_below_1).ma
 optimizers = st.one_of(
     st.sampled_from(["sgd", "adam", "adamw"]),
     mapping({}, lr=not_below_0, weight_decay=not_below_0, momentum=st.floats(0.1, 0.9)),
+    mapping({}, norm_weight_decay=st.none() | not_below_0),
     mapping({"type": st.just("sgd"), "momentum": st.just(0)}),
     mapping({"type": st.sampled_from(["adam", "adamw"])}, eps=not_below_0, **adam),
 )
@@ -103,13 +104,21 @@ schedulers = st.one_of(
     mapping({"type": st.just("step"), "step_size": counts}, gamma=shares),
     mapping({"type": st.just("multistep"), "milestones": st.lists(counts)}),
     mapping({}, warmup_epochs=not_below_0, min_lr=not_below_0),
+    mapping({"type": st.just("linear")}, start_factor=shares, end_factor=shares),
+    mapping(
+        {"type": st.just("plateau")},
+        monitor=st.sampled_from(["val_loss", "val_top1"]),
+        factor=shares_below_1,
+        patience=wholes,
+        threshold_mode=st.sampled_from(["rel", "abs"]),
+    ),
 )
 documents = st.fixed_dictionaries(
     {
         "model": mapping({"layers": some(layers)}, init=st.sampled_from(["pytorch", "kaiming"])),
         "data": mapping(
             {"channels": st.just(1)},
-            root=words,
+            root=words.filter(lambda root: "\0" not in root),
             val_split=shares_below_1,
             classes=st.none() | st.lists(words, min_size=2, max_size=4, unique=True),
             image_size=pairs,
@@ -126,6 +135,9 @@ documents = st.fixed_dictionaries(
             seed=st.integers(0, 2**63 - 1),
             dtype=st.sampled_from(["float32", "float64"]),
             label_smoothing=shares,
+            lr_factors=st.dictionaries(words, not_below_0, max_size=2),
+            weight_decay_factors=st.dictionaries(words, not_below_0, max_size=2),
+            freeze=st.lists(words, max_size=2) | st.dictionaries(words, wholes, max_size=2),
             class_weights=st.sampled_from([None, "balanced"]) | st.lists(not_below_0),
             clip_grad_norm=st.none() | positive,
             early_stop=st.none() | counts,
@@ -209,7 +221,11 @@ def test_defaults_are_those_of_the_contract() -> None:
             "momentum": 0.9,
             "nesterov": True,
             "weight_decay": 5e-4,
+            "norm_weight_decay": None,
         },
+        "lr_factors": {},
+        "weight_decay_factors": {},
+        "freeze": {},
         "scheduler": {"type": "cosine", "warmup_epochs": 1.0, "min_lr": 0.0},
         "label_smoothing": 0.0,
         "class_weights": None,

@@ -12,7 +12,7 @@ import pytest
 from checkpoints import META, error_of, example, meta_bytes, npy, write_zip
 from stubs import small_graph
 
-from cnn_cli.config.models import SGDConfig
+from cnn_cli.config.optimizers import SGDConfig
 from cnn_cli.nn.params import Parameters
 from cnn_cli.training.checkpoint import (
     Checkpoint,

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from stubs import Stub, small_graph, stub_graph
 
-from cnn_cli.config.models import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
+from cnn_cli.config.optimizers import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
 from cnn_cli.errors import DataError
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.params import Parameters

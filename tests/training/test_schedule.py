@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
+import numpy as np
 import pytest
+from recipe_cases import PLATEAUS
 
-from cnn_cli.config.models import (
+from cnn_cli.config.schedules import (
     ConstantConfig,
     CosineConfig,
+    LinearConfig,
     MultiStepConfig,
+    PlateauConfig,
     SchedulerConfig,
     StepConfig,
 )
+from cnn_cli.nn.types import Array
 from cnn_cli.training.schedule import learning_rate
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "recipes.npz"
+
+
+def golden(name: str) -> Array:
+    with np.load(GOLDEN) as file:
+        array: Array = file[name]
+    return array
 
 
 def rates(
@@ -101,6 +115,8 @@ def test_cosine_formula_by_step() -> None:
         StepConfig(warmup_epochs=2.0, step_size=1),
         MultiStepConfig(warmup_epochs=2.0, milestones=(1,)),
         CosineConfig(warmup_epochs=2.0),
+        LinearConfig(warmup_epochs=2.0),
+        PlateauConfig(warmup_epochs=2.0),
     ],
     ids=lambda schedule: str(schedule.type),
 )
@@ -130,3 +146,40 @@ def test_more_epochs_change_the_rest_only_by_the_new_total() -> None:
     schedule = CosineConfig(warmup_epochs=0.0)
     assert learning_rate(schedule, 1.0, 50, 10, 10) == pytest.approx(0.5)
     assert learning_rate(schedule, 1.0, 50, 10, 20) == pytest.approx((1 + math.sqrt(0.5)) / 2)
+
+
+def test_linear_falls_as_torch_linear_lr() -> None:
+    schedule = LinearConfig(warmup_epochs=0.0, end_factor=0.07)
+    expected = golden("linear/down")
+    np.testing.assert_allclose(rates(schedule, 10, epochs=9), expected, rtol=1e-14)
+
+
+def test_linear_rises_as_torch_linear_lr() -> None:
+    """PyTorch's first step has the start's rate; here the warm-up's last one has the full rate."""
+    schedule = LinearConfig(warmup_epochs=4.0, start_factor=0.2)
+    expected = golden("linear/up")[1:]
+    np.testing.assert_allclose(rates(schedule, 4), expected, rtol=1e-14)
+
+
+def test_linear_with_its_defaults_is_a_triangle_to_zero() -> None:
+    found = rates(LinearConfig(), 10, per_epoch=2, epochs=5)
+    expected = [0.2, 0.4, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05]
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("name", PLATEAUS)
+def test_plateau_is_torch_reduce_lr_on_plateau(name: str) -> None:
+    scores = golden("plateau/scores")
+    arguments = {key: value for key, value in PLATEAUS[name].items() if key != "mode"}
+    falls = PLATEAUS[name]["mode"] == "min"
+    schedule = PlateauConfig(monitor="val_loss" if falls else "val_top1", **arguments)
+    rows = [{"val_loss": score, "val_top1": 1 - score} for score in scores.tolist()]
+    found = [learning_rate(schedule, 0.4, i, 1, 99, rows[:i]) for i in range(len(rows))]
+    np.testing.assert_allclose(found, golden(f"plateau/{name}"), rtol=1e-14)
+    assert len(set(found)) > 1
+
+
+def test_plateau_passes_over_epochs_without_a_score() -> None:
+    schedule = PlateauConfig(patience=0)
+    rows = [{"val_loss": score} for score in (1.0, None, math.nan, 0.5)]
+    assert learning_rate(schedule, 0.4, 4, 1, 9, rows) == 0.4

@@ -145,6 +145,13 @@ def test_stopped_and_resumed_gives_the_same_bits(
         {"optimizer": {"type": "adamw", "lr": 0.01}, "precise_bn": True},
         {"batch_size": 7, "clip_grad_norm": 0.5, "label_smoothing": 0.1},
         {"class_weights": "balanced", "dtype": "float64", "scheduler": "constant"},
+        {
+            "optimizer": {"type": "sgd", "lr": 0.05, "norm_weight_decay": 0.0},
+            "lr_factors": {"batchnorm.bias": 8.0},
+            "weight_decay_factors": {"linear.*": 2.0},
+            "freeze": {"stem.bias": 1, "stem.weight": 2, "layers.1.*": 1},
+            "scheduler": {"type": "plateau", "patience": 0, "threshold": 0.5},
+        },
     ],
 )
 def test_resume_gives_the_same_bits_with_every_technique(

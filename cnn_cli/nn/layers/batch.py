@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -46,9 +46,15 @@ class BatchLayer(Layer):
     `ctx.sums`. Partial results are combined in the order given, so that the same chunks give
     the same bits.
 
-    In evaluation (`ctx.training` false) it is a layer like any other: `forward` reads
-    `ctx.buffers`, `backward` also adds the parameters' gradients, and no other method is called.
+    In evaluation (`ctx.training` false) and where it is `frozen` it is a layer like any other:
+    `forward` reads `ctx.buffers`, `backward` also adds the parameters' gradients, and no other
+    method is called.
+
+    Attributes:
+        frozen: training uses the running statistics, and leaves them as they are.
     """
+
+    frozen: bool = False
 
     def partial(self, x: Array, ctx: Context) -> Array:
         """Return (3, c) float64 of a chunk: count, mean, sum of squared deviations from it."""
@@ -72,3 +78,8 @@ class BatchLayer(Layer):
     def combine_backward(self, partials: Sequence[Array]) -> Array:
         """Return (2, c) float64: the sum of the chunks' partial results."""
         raise NotImplementedError
+
+
+def waits_for_batch(layer: Layer) -> TypeGuard[BatchLayer]:
+    """Whether a layer's chunks wait for each other in training."""
+    return isinstance(layer, BatchLayer) and not layer.frozen

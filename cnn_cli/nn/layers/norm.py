@@ -101,13 +101,13 @@ class BatchNorm(BatchLayer):
 
     def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
         """Return the gradient of x, written over dy, as `backward_partial` has left it."""
-        if not ctx.training:
+        if not self._uses_batch(ctx):
             self.backward_partial(dy, saved, ctx)
         if not ctx.need_dx:
             return None
         mean, invstd, weight, _ = self._coefficients(ctx)
         rows = self._rows(dy)
-        if ctx.training:
+        if self._uses_batch(ctx):
             mean_dy, mean_dy_xhat = weight * ctx.sums[:, None] / ctx.statistics.count
             ctx.kernels.normalize_backward(
                 rows, self._rows(saved), mean, invstd, weight, mean_dy, mean_dy_xhat, ctx.scratch
@@ -115,6 +115,10 @@ class BatchNorm(BatchLayer):
         else:
             scale_rows(rows, weight * invstd)
         return dy
+
+    def _uses_batch(self, ctx: Context) -> bool:
+        """Whether statistics are the batch's, not the running ones."""
+        return ctx.training and not self.frozen
 
     def _rows(self, x: Array) -> Array:
         """View of (n, *in_shape) as (1, rows, c)."""
@@ -125,7 +129,7 @@ class BatchNorm(BatchLayer):
 
         The statistics are the batch's in training, the running ones in evaluation.
         """
-        if ctx.training:
+        if self._uses_batch(ctx):
             mean, var = ctx.statistics.mean, ctx.statistics.var
         else:
             mean = ctx.buffers["running_mean"].astype(np.float64)

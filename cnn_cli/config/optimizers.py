@@ -1,0 +1,71 @@
+"""The config's `train.optimizer`: one model a kind, with PyTorch's names and defaults.
+
+`weight_decay` is of weights; `norm_weight_decay` of what has one number a channel or feature: the
+scales and shifts of normalizations, all biases and the slopes of prelu. Left out it is the same.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from cnn_cli.config.fields import Flag, Frozen, NotBelow0, ShareBelow1, broken, must, with_type
+
+
+class SGDConfig(Frozen):
+    """Stochastic gradient descent (as torch.optim.SGD)."""
+
+    type: Literal["sgd"] = "sgd"
+    lr: NotBelow0 = 0.1
+    momentum: ShareBelow1 = 0.9
+    nesterov: Flag = True
+    weight_decay: NotBelow0 = 5e-4
+    norm_weight_decay: NotBelow0 | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_without_momentum(cls, value: Any) -> Any:
+        """`momentum: 0` alone means no Nesterov either."""
+        if isinstance(value, dict) and value.get("momentum") == 0:
+            return {"nesterov": False} | value
+        return value
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> SGDConfig:
+        if self.nesterov and self.momentum == 0:
+            raise broken("nesterov requires a momentum above 0")
+        return self
+
+
+class _AdamConfig(Frozen):
+    lr: NotBelow0 = 1e-3
+    betas: Annotated[
+        tuple[ShareBelow1, ShareBelow1], must("two numbers from 0 up to, but not, 1")
+    ] = (0.9, 0.999)
+    eps: NotBelow0 = 1e-8
+
+
+class AdamConfig(_AdamConfig):
+    """Adam (Kingma and Ba 2015; weight decay as an L2 term, as torch.optim.Adam)."""
+
+    type: Literal["adam"] = "adam"
+    weight_decay: NotBelow0 = 0.0
+    norm_weight_decay: NotBelow0 | None = None
+
+
+class AdamWConfig(_AdamConfig):
+    """Adam with decoupled weight decay (Loshchilov and Hutter 2019)."""
+
+    type: Literal["adamw"] = "adamw"
+    weight_decay: NotBelow0 = 0.01
+    norm_weight_decay: NotBelow0 | None = None
+
+
+OPTIMIZERS: dict[str, type[Frozen]] = {"sgd": SGDConfig, "adam": AdamConfig, "adamw": AdamWConfig}
+
+OptimizerConfig = SGDConfig | AdamConfig | AdamWConfig
+
+AnyOptimizer = Annotated[
+    OptimizerConfig, Field(discriminator="type"), BeforeValidator(with_type("sgd"))
+]

@@ -1,0 +1,137 @@
+"""Which parameters move alike: rate and decay of each, and which of them stay as they are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from copy import copy
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import TypeVar
+
+from cnn_cli.config import TrainConfig
+from cnn_cli.errors import ConfigError, suggest
+from cnn_cli.nn.graph import Graph, Node
+from cnn_cli.nn.layers.base import ParamSpec
+from cnn_cli.nn.layers.batch import BatchLayer
+from cnn_cli.nn.params import Parameters
+
+Value = TypeVar("Value")
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A run of the flat array whose numbers move alike.
+
+    Attributes:
+        part: of `Parameters.flat`.
+        lr_factor: of the step's learning rate.
+        weight_decay: of each number, times the learning rate.
+    """
+
+    part: slice
+    lr_factor: float
+    weight_decay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """How all of the flat array is treated.
+
+    Attributes:
+        moved: in the array's order.
+        frozen: the other runs of it.
+    """
+
+    moved: tuple[Group, ...]
+    frozen: tuple[slice, ...]
+
+
+def make_groups(params: Parameters, config: TrainConfig, epoch: int = 0) -> Groups:
+    """What `norm_weight_decay`, `lr_factors`, `weight_decay_factors` and `freeze` ask for.
+
+    Neighbours that move alike are one group, so that without these keys there is a single one.
+
+    Args:
+        epoch: number of the epoch from 0, on which `freeze` depends.
+    """
+    optimizer = config.optimizer
+    others = optimizer.norm_weight_decay
+    moved: list[Group] = []
+    frozen: list[slice] = []
+    for node, spec, part in params.parts():
+        if is_frozen(node, spec, config, epoch):
+            frozen.append(part)
+            continue
+        weight_decay: float = optimizer.weight_decay
+        if spec.role != "weight" and others is not None:
+            weight_decay = others
+        weight_decay *= _last_fitting(config.weight_decay_factors, node, spec, 1.0)
+        lr_factor = _last_fitting(config.lr_factors, node, spec, 1.0)
+        start = part.start
+        if moved and moved[-1] == Group(
+            slice(moved[-1].part.start, start), lr_factor, weight_decay
+        ):
+            start = moved.pop().part.start
+        moved.append(Group(slice(start, part.stop), lr_factor, weight_decay))
+    return Groups(tuple(moved), tuple(frozen))
+
+
+def is_frozen(node: Node, spec: ParamSpec, config: TrainConfig, epoch: int) -> bool:
+    """Whether a parameter stays as it is in an epoch, counted from 0."""
+    first: int | None = _last_fitting(config.freeze, node, spec, None)
+    return first is not None and epoch >= first
+
+
+def freeze_norms(graph: Graph, config: TrainConfig, epoch: int) -> Graph:
+    """The same network, those of its batchnorms held still that are frozen whole in an epoch.
+
+    Returns:
+        `graph` itself where nothing changes.
+    """
+    nodes = list(graph.nodes)
+    for node in graph.nodes:
+        layer = node.layer
+        if isinstance(layer, BatchLayer):
+            frozen = all(is_frozen(node, spec, config, epoch) for spec in layer.params)
+            if layer.frozen != frozen:
+                changed = copy(layer)
+                changed.frozen = frozen
+                nodes[node.index] = replace(node, layer=changed)
+    return graph if nodes == list(graph.nodes) else replace(graph, nodes=tuple(nodes))
+
+
+def check_patterns(graph: Graph, config: TrainConfig, source: str) -> None:
+    """Refuse patterns that no parameter fits.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    for key in ("lr_factors", "weight_decay_factors", "freeze"):
+        for pattern in getattr(config, key):
+            parameters = [(node, spec) for node in graph.nodes for spec in node.layer.params]
+            if any(_fits(pattern, node, spec) for node, spec in parameters):
+                continue
+            names = [name for node, spec in parameters for name in _names(node, spec)]
+            rule = f"no parameter has such a name.{suggest(pattern, names)}"
+            raise ConfigError(f"{source}: train.{key}", rule, repr(pattern))
+
+
+def _last_fitting(
+    values: Mapping[str, Value], node: Node, spec: ParamSpec, default: Value
+) -> Value:
+    for pattern, value in values.items():
+        if _fits(pattern, node, spec):
+            default = value
+    return default
+
+
+def _fits(pattern: str, node: Node, spec: ParamSpec) -> bool:
+    """Whether a pattern fits one of a parameter's names; a checkpoint's slash is a dot."""
+    pattern = pattern.replace("/", ".")
+    return any(fnmatchcase(name, pattern) for name in _names(node, spec))
+
+
+def _names(node: Node, spec: ParamSpec) -> Iterator[str]:
+    """Its own, and that of all of its kind."""
+    yield f"{node.name}.{spec.name}"
+    yield f"{node.layer.kind}.{spec.name}"
