@@ -14,7 +14,18 @@ from typing import Annotated
 import typer
 
 from cnn_cli import __version__
-from cnn_cli.cli import bench, data, explain, import_weights, later, output, predict, summary, train
+from cnn_cli.cli import (
+    bench,
+    data,
+    explain,
+    export,
+    import_weights,
+    later,
+    output,
+    predict,
+    summary,
+    train,
+)
 from cnn_cli.cli import eval as eval_command
 from cnn_cli.cli.commands import Command, Group
 from cnn_cli.cli.options import Debug
@@ -40,7 +51,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _command in (train, eval_command, predict, explain, summary, bench, import_weights):
+for _command in (train, eval_command, predict, explain, summary, bench, import_weights, export):
     app.command(_command.NAME, cls=Command, epilog=_command.EXAMPLES)(_command.command)
 app.add_typer(data.app)
 later.add_to(app)
@@ -64,7 +75,7 @@ def start(
     debug: Debug = False,
 ) -> None:
     if context.invoked_subcommand is None:
-        rule = "must be train, eval, predict, explain, summary, bench, import or data"
+        rule = "must be train, eval, predict, explain, summary, bench, import, export or data"
         raise UsageError("COMMAND", rule, "nothing")
 
 

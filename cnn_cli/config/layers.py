@@ -99,6 +99,7 @@ class MaxPoolConfig(_PoolConfig):
     """The largest value of each window."""
 
     kind = "maxpool"
+    dilation: Pair = (1, 1)
 
 
 class AvgPoolConfig(_PoolConfig):

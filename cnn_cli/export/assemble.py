@@ -105,7 +105,13 @@ class _Assembly:
         self.extra += [f"{module.name}.{param}" for param in found]
         ours = getattr(node.layer, "eps", None)
         variance = f"{node.name}/running_var"
-        if eps is not None and ours is not None and variance in self.arrays and eps != ours:
+        # ONNX keeps it in float32.
+        if (
+            eps is not None
+            and ours is not None
+            and np.float32(eps) != np.float32(ours)
+            and variance in self.arrays
+        ):
             self.arrays[variance] = self.arrays[variance] + (eps - ours)
             self.epsilons += 1
             if self.arrays[variance].min() < 0:

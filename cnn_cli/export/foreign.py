@@ -68,12 +68,6 @@ class Foreign:
     modules: tuple[Module, ...]
     ops: tuple[Op, ...] | None = None
 
-    @property
-    def classes(self) -> int | None:
-        """How many scores the last linear layer gives; None without one."""
-        linear = [module for module in self.modules if module.kind == "linear"]
-        return linear[-1].arrays["weight"].shape[0] if linear else None
-
 
 def kind_of(arrays: Mapping[str, Array]) -> Kind:
     """The kind of layer that has arrays of such names and shapes, under PyTorch's names."""

@@ -12,13 +12,14 @@ import numpy as np
 
 from cnn_cli import __version__
 from cnn_cli.config import Config, load_config, plain_config, validate_config
+from cnn_cli.config.layers import LinearConfig
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError, DataError, reason
 from cnn_cli.export.assemble import assemble, swap_colours
-from cnn_cli.export.foreign import Foreign, open_foreign
+from cnn_cli.export.foreign import Foreign, Module, open_foreign
 from cnn_cli.export.names import match_map, match_names
 from cnn_cli.export.structure import match_structure
-from cnn_cli.nn.graph import build_graph
+from cnn_cli.nn.graph import Graph, build_graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.training.checkpoint import Checkpoint, save_checkpoint
 
@@ -94,18 +95,8 @@ def import_weights(
     foreign = open_foreign(weights)
     classes, notes = _classes(config, config_file, foreign, options)
     config = _with_preprocessing(config, config_file, options, classes)
-    in_shape = (*config.data.image_size, config.data.channels)
-    graph = build_graph(config.model, in_shape, len(classes), config_file)
-    eps: Mapping[int, float] = {}
-    if options.map_file is not None:
-        mapping = _read_map(options.map_file)
-        pairs = match_map(graph, foreign, mapping, str(options.map_file))
-        matched_by = str(options.map_file)
-    elif foreign.ops is not None:
-        pairs, eps = match_structure(graph, foreign)
-        matched_by = "the network's structure"
-    else:
-        pairs, matched_by = match_names(graph, foreign)
+    graph = _graph(config, len(classes), config_file)
+    pairs, eps, matched_by = _match(graph, foreign, options)
     arrays, changes = assemble(graph, foreign, pairs, eps)
     if options.channel_order == "bgr":
         swap_colours(graph, arrays, config_file)
@@ -130,6 +121,25 @@ def import_weights(
     )
 
 
+def _graph(config: Config, classes: int, source: str) -> Graph:
+    in_shape = (*config.data.image_size, config.data.channels)
+    return build_graph(config.model, in_shape, classes, source)
+
+
+def _match(
+    graph: Graph, foreign: Foreign, options: ImportOptions
+) -> tuple[dict[int, Module], Mapping[int, float], str]:
+    """The file's module of each node, its batchnorms' eps, and which rule said so."""
+    if options.map_file is not None:
+        mapping = _read_map(options.map_file)
+        pairs = match_map(graph, foreign, mapping, str(options.map_file))
+        return pairs, {}, str(options.map_file)
+    if foreign.ops is not None:
+        return *match_structure(graph, foreign), "the network's structure"
+    pairs, matched_by = match_names(graph, foreign)
+    return pairs, {}, matched_by
+
+
 def _classes(
     config: Config, source: str, foreign: Foreign, options: ImportOptions
 ) -> tuple[list[str], list[str]]:
@@ -142,10 +152,17 @@ def _classes(
         return distinct, [note] if changed else []
     if config.data.classes is not None:
         return list(config.data.classes), []
-    count = foreign.classes
-    if count is None or count < 2:
-        rule = "is required where the file does not end in a linear layer; or give --classes FILE"
+    if not any(
+        isinstance(layer, LinearConfig) and layer.out_features == "classes"
+        for layer in config.model.layers
+    ):
+        rule = "is required without a layer `linear: classes`; or give --classes FILE"
         raise ConfigError(f"{source}: data.classes", rule)
+    # Which layer is which depends on no shape, so that any number of classes will do here.
+    graph = _graph(config, 2, source)
+    pairs, _, _ = _match(graph, foreign, options)
+    last = max(index for index in pairs if graph.nodes[index].layer.kind == "linear")
+    count = pairs[last].arrays["weight"].shape[0]
     return [str(i) for i in range(count)], ["classes are numbers: no --classes FILE names them"]
 
 

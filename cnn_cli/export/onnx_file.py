@@ -57,6 +57,9 @@ def read_onnx(path: Path) -> Foreign:
             }
             if node.op_type == "Constant":
                 builder.values[node.output[0]] = numpy_helper.to_array(attributes["value"])
+            elif node.op_type == "Transpose" and node.input[0] in builder.values:
+                turned = builder.values[node.input[0]].transpose(attributes.get("perm"))
+                builder.values[node.output[0]] = turned
             else:
                 builder.add(node, attributes)
     except DataError:

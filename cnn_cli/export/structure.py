@@ -151,7 +151,7 @@ class _Walk:
                     f"{op.name} pads with zeros, which {node.name} ({kind}) does not"
                 )
             self._same_window(node, op, padded, windows, windows.padding)
-            self._agree(node, op, "dilation", (1, 1), facts.get("dilation", (1, 1)))
+            self._agree(node, op, "dilation", windows.dilation, facts.get("dilation", (1, 1)))
             if isinstance(layer, AvgPool) and not windows.inside:
                 counts = facts.get("count_include_pad", False)  # as TensorFlow does not
                 self._agree(node, op, "count_include_pad", layer.count_include_pad, counts)

@@ -131,6 +131,7 @@ def test_a_short_layer_is_given_arguments(path: Path) -> None:
         "stride": 1,
         "padding": 0,
         "ceil_mode": False,
+        "dilation": 1,
     }
     assert layers(config)[4] == {"leaky_relu": {"negative_slope": 0.2}}
     assert layers(config)[5] == {"linear": {"out_features": "classes", "bias": False}}

@@ -192,7 +192,15 @@ def test_the_text_names_every_key() -> None:
         assert set(document[section]) == set(fields)
     assert document["model"]["layers"] == [
         {"relu": {}},
-        {"maxpool": {"kernel_size": 2, "stride": None, "padding": 0, "ceil_mode": False}},
+        {
+            "maxpool": {
+                "kernel_size": 2,
+                "stride": None,
+                "padding": 0,
+                "ceil_mode": False,
+                "dilation": 1,
+            }
+        },
     ]
 
 
@@ -252,7 +260,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         (
             "maxpool",
             {"kernel_size": [2, 3]},
-            {"stride": (2, 3), "padding": (0, 0), "ceil_mode": False},
+            {"stride": (2, 3), "padding": (0, 0), "ceil_mode": False, "dilation": (1, 1)},
         ),
         ("avgpool", {"kernel_size": 2}, {"stride": (2, 2), "count_include_pad": True}),
         ("dropout", {}, {"p": 0.5}),

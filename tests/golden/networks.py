@@ -164,6 +164,7 @@ CASES: dict[str, Case] = {
         [
             _conv(6, 3, padding=1),
             {"prelu": 6},
+            {"maxpool": {"kernel_size": 2, "stride": 1, "padding": 1, "dilation": [2, 1]}},
             _conv(6, 1),
             "sigmoid",
             _conv(6, 1),

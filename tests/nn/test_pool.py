@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from gradcheck import gradcheck, random_input, run_backward, run_layer
 
+from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.kernels.loops import pool as loops
 from cnn_cli.nn.kernels.loops.activation import NONE, RELU
 from cnn_cli.nn.kernels.pool import FEW_CHANNELS
@@ -57,6 +58,29 @@ GEOMETRIES = [
     Geometry(1, 1, (3, 3), (1, 1), (1, 1)),
     Geometry(2, 1, (3, 3), (2, 2), (0, 1), ceil_mode=True),
 ]
+
+
+WINDOWS: list[tuple[Pair, Pair]] = [((1, 1), (0, 0)), ((2, 3), (1, 1)), ((5, 5), (0, 1))]
+
+
+@pytest.mark.parametrize("channels", [3, FEW_CHANNELS + 1])
+@pytest.mark.parametrize(("stride", "padding"), WINDOWS)
+def test_dilated_max_pool(
+    backend: Callable[[str], Kernels], channels: int, stride: Pair, padding: Pair
+) -> None:
+    layer = MaxPool(
+        (8, 9, channels), kernel_size=(2, 3), stride=stride, padding=padding, dilation=(3, 2)
+    )
+    x = random_input(layer, 2, seed=1)
+    y, _, _ = run_layer(layer, x, kernels=backend("loops"))
+    edges = [(0, 0), (padding[0],) * 2, (padding[1],) * 2, (0, 0)]
+    padded = np.pad(x, edges, constant_values=-np.inf)
+    for i, j in np.ndindex(*layer.out_shape[:2]):
+        top, left = i * stride[0], j * stride[1]
+        window = padded[:, top : top + 4 : 3, left : left + 5 : 2]
+        np.testing.assert_array_equal(y[:, i, j], window.max(axis=(1, 2)))
+    gradcheck(layer, x, seed=1)
+    gradcheck(layer, x, seed=1, kernels=backend("loops"))
 
 
 @pytest.mark.parametrize("activation", [NONE, RELU])

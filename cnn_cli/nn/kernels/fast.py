@@ -178,6 +178,9 @@ class LoopKernels(Kernels):
         index: Array | None,
         scratch: Scratch,
     ) -> None:
+        if windows.dilation != (1, 1):
+            Kernels.max_pool(x, windows, activation, y, index, scratch)
+            return
         if index is None:
             index = scratch("index", y.shape, np.min_scalar_type(len(windows.taps)))
         if windows.kernel_size == (2, 2) and windows.inside:
@@ -188,7 +191,9 @@ class LoopKernels(Kernels):
     def max_pool_backward(
         self, dy: Array, index: Array, windows: Windows, dx: Array, scratch: Scratch
     ) -> None:
-        if windows.kernel_size == (2, 2) and windows.inside and windows.disjoint:
+        if windows.dilation != (1, 1):
+            Kernels.max_pool_backward(dy, index, windows, dx, scratch)
+        elif windows.kernel_size == (2, 2) and windows.inside and windows.disjoint:
             if not windows.tiling:
                 dx.fill(0)
             self._max_pool_backward_2x2(dy, index, windows.stride, dx)

@@ -33,7 +33,7 @@ class Windows:
 
     Attributes:
         in_size, out_size: of the map before and after.
-        kernel_size, stride, padding: as PyTorch names them.
+        kernel_size, stride, padding, dilation: as PyTorch names them.
     """
 
     in_size: Pair
@@ -41,6 +41,13 @@ class Windows:
     kernel_size: Pair
     stride: Pair
     padding: Pair
+    dilation: Pair = (1, 1)
+
+    @property
+    def reach(self) -> Pair:
+        """Height and width of the dilated kernel."""
+        (kh, kw), (dh, dw) = self.kernel_size, self.dilation
+        return dh * (kh - 1) + 1, dw * (kw - 1) + 1
 
     @cached_property
     def taps(self) -> tuple[Tap, ...]:
@@ -63,12 +70,12 @@ class Windows:
     @cached_property
     def disjoint(self) -> bool:
         """No two windows share an element."""
-        return all(s >= k for k, s in zip(self.kernel_size, self.stride, strict=True))
+        return all(s >= reach for reach, s in zip(self.reach, self.stride, strict=True))
 
     @cached_property
     def tiling(self) -> bool:
         """Every element of the input is in exactly one window."""
-        return self.kernel_size == self.stride and all(
+        return self.reach == self.kernel_size == self.stride and all(
             p == 0 and out * k >= size for size, out, k, _, p in zip(*self._axes(), strict=True)
         )
 
@@ -88,13 +95,13 @@ class Windows:
         return np.outer(*lengths)
 
     def _axes(self) -> tuple[Pair, Pair, Pair, Pair, Pair]:
-        return self.in_size, self.out_size, self.kernel_size, self.stride, self.padding
+        return self.in_size, self.out_size, self.reach, self.stride, self.padding
 
     def _line(self, axis: int) -> list[tuple[slice, slice]]:
         """Along one axis, for each position in the kernel: (of the input, of the output)."""
-        size, out, k, s, p = (pair[axis] for pair in self._axes())
+        size, out, reach, s, p = (pair[axis] for pair in self._axes())
         slices = []
-        for i in range(k):
+        for i in range(0, reach, self.dilation[axis]):
             first = max(0, -((i - p) // s))
             end = max(first, min(out, (size - 1 + p - i) // s + 1))
             start = first * s - p + i

@@ -19,8 +19,8 @@ class _Pool(Layer):
 
     Args:
         in_shape: (h, w, c).
-        kernel_size, stride, padding: (height, width) in pixels; padding is at most half the
-            kernel.
+        kernel_size, stride, padding, dilation: (height, width) in pixels; padding is at most
+            half the kernel.
         ceil_mode: round the number of windows up, not down; a window must still start inside
             the input or the padding before it.
 
@@ -35,24 +35,26 @@ class _Pool(Layer):
         kernel_size: Pair,
         stride: Pair,
         padding: Pair = (0, 0),
+        dilation: Pair = (1, 1),
         ceil_mode: bool = False,
     ) -> None:
         h, w, c = _map_shape(in_shape)
+        reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True))
         if any(2 * p > k for p, k in zip(padding, kernel_size, strict=True)):
             raise ShapeError("padding must be at most half of kernel_size")
         ho, wo = (
             pooled_size(size, k, s, p, ceil_mode)
-            for size, k, s, p in zip((h, w), kernel_size, stride, padding, strict=True)
+            for size, k, s, p in zip((h, w), reach, stride, padding, strict=True)
         )
         if ho < 1 or wo < 1:
-            kernel = "x".join(map(str, kernel_size))
+            kernel = "x".join(map(str, reach))
             raise ShapeError(
-                f"kernel_size {kernel} must fit the padded input"
+                f"kernel_size {kernel}{_with_dilation(dilation)} must fit the padded input"
                 f" of {h + 2 * padding[0]}x{w + 2 * padding[1]}"
             )
         self.in_shape = in_shape
         self.out_shape = (ho, wo, c)
-        self.windows = Windows((h, w), (ho, wo), kernel_size, stride, padding)
+        self.windows = Windows((h, w), (ho, wo), kernel_size, stride, padding, dilation)
 
 
 class MaxPool(_Pool):
@@ -162,6 +164,10 @@ class GlobalAvgPool(Layer):
         dx = ctx.take((dy.shape[0], *self.in_shape))
         global_avg_pool_backward(dy, dx.reshape(dy.shape[0], self.pixels, *self.out_shape))
         return dx
+
+
+def _with_dilation(dilation: Pair) -> str:
+    return "" if dilation == (1, 1) else " with its dilation"
 
 
 def _map_shape(in_shape: Shape) -> tuple[int, int, int]:

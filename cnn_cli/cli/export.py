@@ -1,0 +1,91 @@
+"""`cnn export`: a checkpoint for other runtimes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnn_cli.cli import output, values
+from cnn_cli.cli.options import Checkpoint, Debug, Json
+from cnn_cli.errors import UsageError
+
+NAME = "export"
+EXAMPLES = """\b
+Examples:
+  cnn export --ckpt runs/small --output small.onnx --fold --check photos
+  cnn export --ckpt runs/small --output small.safetensors
+"""
+
+
+def command(
+    ckpt: Checkpoint,
+    output_file: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            parser=values.path("--output"),
+            help="What to write: a name ending in .onnx or .safetensors.",
+            show_default=False,
+        ),
+    ],
+    preprocessing: Annotated[
+        bool,
+        typer.Option(
+            "--preprocessing",
+            help="ONNX that reads pixels (uint8, n·height·width·channels) and normalizes them.",
+        ),
+    ] = False,
+    fold: Annotated[
+        bool, typer.Option("--fold", help="ONNX with batchnorm folded into convolutions.")
+    ] = False,
+    check: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--check",
+            metavar="SOURCE",
+            parser=values.text,
+            help="A picture or a folder on which onnxruntime has to agree (may be repeated).",
+        ),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Write a checkpoint's network for other programs.
+
+    ONNX: scores for any number of images, with class names and preprocessing in the metadata;
+    resizing is left to the reader. Checked by onnx, and with --check against onnxruntime: a
+    probability that differs by more than 1e-4 exits with 6, and nothing is written.
+    safetensors: the weights under PyTorch's names.
+    """
+    kind = output_file.suffix
+    if kind not in (".onnx", ".safetensors"):
+        raise UsageError("--output", "must be a name ending in .onnx or .safetensors", output_file)
+    if kind == ".safetensors" and (preprocessing or fold or check):
+        name = "--preprocessing" if preprocessing else "--fold" if fold else "--check"
+        raise UsageError(name, "goes with an --output ending in .onnx")
+    from cnn_cli.training.classifier import Classifier
+
+    classifier = Classifier.load(ckpt)
+    output.check_output(output_file)
+    found: dict[str, object] = {"output": str(output_file)}
+    from cnn_cli.export import onnx_export
+
+    if kind == ".safetensors":
+        onnx_export.save_safetensors(classifier, output_file)
+    else:
+        from cnn_cli.files import write_atomic
+
+        content = onnx_export.to_onnx(classifier, preprocessing=preprocessing, fold=fold)
+        if check:
+            images, difference = onnx_export.check_onnx(content, classifier, check)
+            found |= {"images": images, "difference": difference}
+        write_atomic(output_file, content)
+    if json:
+        output.write(output.json_line(found) + "\n")
+        return
+    if check:
+        output.write(f"checked  {images} images, largest difference {difference:.2g}\n")
+    output.write(f"written  {output_file}\n")
