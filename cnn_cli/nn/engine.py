@@ -104,6 +104,11 @@ class Engine:
         return self._sums().flat[0]
 
     @property
+    def gradient_is_finite(self) -> bool:
+        """Whether all of `gradient` is."""
+        return self._sums().finite
+
+    @property
     def gradient_views(self) -> list[dict[str, Array]]:
         return self._sums().views[0]
 

@@ -6,23 +6,13 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
-
 from cnn_cli.errors import DivergedError
-from cnn_cli.nn.types import Array
 from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnn_cli.training.diagnose import Origin
 from cnn_cli.training.state import TrainingState
 
 MOST_ROLLBACKS = 3
 FILES = 3
-
-
-def is_finite(gradient: Array) -> bool:
-    """Whether all of a flat gradient is; as a rule by one pass over it, with BLAS."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = float(np.dot(gradient, gradient))
-    return math.isfinite(squares) or bool(np.isfinite(gradient).all())
 
 
 def weights_error(state: TrainingState) -> DivergedError:

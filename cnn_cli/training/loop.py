@@ -32,7 +32,6 @@ from cnn_cli.training.diagnose import find_origin
 from cnn_cli.training.divergence import (
     MOST_ROLLBACKS,
     go_back,
-    is_finite,
     rollback_note,
     step_error,
     weights_error,
@@ -241,10 +240,10 @@ class Trainer:
             loss, logits = self.engine.train_step(
                 batch.images, targets, divisor, step=step, mix=mix
             )
+        if not (np.isfinite(loss) and self.engine.gradient_is_finite):
+            raise self._explain(batch, targets, divisor, mix, loss)
         for part in self.optimizer.groups.frozen:
             self.engine.gradient[part] = 0
-        if not (np.isfinite(loss) and is_finite(self.engine.gradient)):
-            raise self._explain(batch, targets, divisor, mix, loss)
         if config.clip_grad_norm is not None:
             clip_grad_norm(self.engine.gradient, config.clip_grad_norm)
         self.optimizer.step(self.engine.gradient, self._learning_rate(step))

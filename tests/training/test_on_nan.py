@@ -24,7 +24,6 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.training.checkpoint import load_checkpoint, save_checkpoint
 from cnn_cli.training.diagnose import Origin, find_origin
-from cnn_cli.training.divergence import is_finite
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent, TrainResult
 from cnn_cli.training.requests import Requests
@@ -164,17 +163,6 @@ def test_a_gradient_that_is_not_finite(pictures: Path, tmp_path: Path) -> None:
         "epoch 1, step 1: the gradient must be finite; try a smaller train.optimizer.lr. "
         f"Got inf or nan, first in the gradient of stem (conv), for {a}, {b}, {c} and 2 more."
     )
-
-
-def test_the_check_of_a_gradient() -> None:
-    for size in (1, 1000):
-        gradient = np.ones(size, np.float32)
-        assert is_finite(gradient)
-        gradient[0] = 3e38  # whose square is not
-        assert is_finite(gradient)
-        for bad in (np.nan, np.inf, -np.inf):
-            gradient[-1] = bad
-            assert not is_finite(gradient)
 
 
 def test_finding_the_origin_changes_nothing() -> None:
