@@ -23,7 +23,7 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
     Those are `format_version`; `config`, a mapping; `classes`, two or more different names;
     `preprocess`, with height, width, channels and resize_mode; `mean` and `std`, a number per
     channel. The config itself is checked by whoever builds a network from it. Where they are
-    there, `threads`, `backend`, `bad_files`, `data` and `calibration` are checked as well.
+    there, `threads`, `backend`, `bad_files`, `rollback`, `data` and `calibration` are checked too.
 
     Args:
         array: uint8, one axis: UTF-8 JSON.
@@ -88,6 +88,7 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     bad = meta.get("bad_files", {})
     rule = "bad_files must be a mapping of paths to what is wrong with them"
     yield rule, isinstance(bad, dict) and all(isinstance(text, str) for text in bad.values())
+    yield "rollback must be a mapping", isinstance(meta.get("rollback", {}), dict)
     data = meta.get("data", {})
     rule = "data must be a mapping, its classes a list of names"
     yield rule, isinstance(data, dict) and isinstance(data.get("classes", []), list)

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
-from cnn_cli.errors import DivergedError
+from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnn_cli.training.diagnose import Origin
 from cnn_cli.training.state import TrainingState
 
 MOST_ROLLBACKS = 3
 FILES = 3
+CARRIED = "rollback"  # group, and key of meta
+PLACE = ("epoch", "step", "state")  # what of meta moves as training goes on
 
 
 def weights_error(state: TrainingState) -> DivergedError:
@@ -46,11 +49,32 @@ def step_error(
     return DivergedError(_place(state, step), rule, f"{got}, for {_some(files)}")
 
 
-def go_back(last: Path, failed: TrainingState) -> Checkpoint:
-    """Halve the learning rate of the checkpoint that a run is to go on from.
+def carry_scheduled(last: Path, checkpoint: Checkpoint) -> None:
+    """Have a checkpoint that a stop or a signal asked for keep the way back.
+
+    A run goes back to its last scheduled checkpoint: of its start, of an epoch's end or of
+    `train.checkpoint_every`. Where it happened to be stopped must not change its weights, so that
+    a checkpoint of another moment carries the scheduled one along when it takes its place.
 
     Args:
-        last: the checkpoint, which is read and written.
+        last: the file that `checkpoint` is about to replace.
+        checkpoint: which is added to.
+    """
+    with suppress(DataError):  # what cannot be read cannot be gone back to; nothing else is lost
+        scheduled = _scheduled(last)
+        checkpoint.meta[CARRIED] = {key: scheduled.meta.get(key) for key in PLACE}
+        checkpoint.groups[CARRIED] = {
+            f"{group}/{name}": array
+            for group, arrays in scheduled.groups.items()
+            for name, array in arrays.items()
+        }
+
+
+def go_back(last: Path, failed: TrainingState) -> Checkpoint:
+    """Halve the learning rate of the scheduled checkpoint that a run is to go on from.
+
+    Args:
+        last: the run's checkpoint, which is read, and written as it is to go on.
         failed: the run's state; its time and its log are kept.
 
     Returns:
@@ -59,13 +83,27 @@ def go_back(last: Path, failed: TrainingState) -> Checkpoint:
     Raises:
         DataError: it cannot be read or written.
     """
-    checkpoint = load_checkpoint(last)
+    checkpoint = _scheduled(last)
     state = TrainingState.from_meta(checkpoint.meta, str(last))
     state.seconds, state.log = failed.seconds, failed.log
     state.lr_factor = failed.lr_factor / 2
     state.note_event("rollback", epoch=state.epoch + 1, step=state.batch, lr_factor=state.lr_factor)
     checkpoint.meta["state"] = state.as_meta()
     save_checkpoint(last, checkpoint)
+    return checkpoint
+
+
+def _scheduled(last: Path) -> Checkpoint:
+    """A run's last scheduled checkpoint: its `last` one, or the one that carries along."""
+    checkpoint = load_checkpoint(last)
+    meta, arrays = checkpoint.meta.pop(CARRIED, None), checkpoint.groups.pop(CARRIED, None)
+    if meta is None or arrays is None:
+        return checkpoint
+    checkpoint.meta |= {key: meta.get(key) for key in PLACE}
+    checkpoint.groups = {}
+    for path, array in arrays.items():
+        group, _, name = path.partition("/")
+        checkpoint.groups.setdefault(group, {})[name] = array
     return checkpoint
 
 

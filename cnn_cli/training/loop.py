@@ -31,6 +31,7 @@ from cnn_cli.training.classifier import Normalization
 from cnn_cli.training.diagnose import find_origin
 from cnn_cli.training.divergence import (
     MOST_ROLLBACKS,
+    carry_scheduled,
     go_back,
     rollback_note,
     step_error,
@@ -147,7 +148,8 @@ class Trainer:
                 self._go_back(error)
         if stopped is not None:
             self.state.note_event("stop", reason=stopped)
-            self._save_last(mid_epoch=self.state.batch > 0)
+            within = self.state.batch > 0
+            self._save_last(mid_epoch=within, scheduled=not within)
             self._write_reports()
         return self.state.result(self.run.path, len(self.bad_files), stopped)
 
@@ -166,7 +168,7 @@ class Trainer:
         return stopped
 
     def _go_back(self, error: DivergedError) -> None:
-        """Take up the last checkpoint again, with half the learning rate from there on."""
+        """Take up the last scheduled checkpoint again, with half the learning rate."""
         self._restore(go_back(self.run.last, self.state))
         self._write_reports()
         self.progress.note(rollback_note(error, self.state))
@@ -195,8 +197,9 @@ class Trainer:
                 state.epoch + 1, state.batch, len(batch), state.sums.mean_loss, state.sums.top1
             )
             every = config.checkpoint_every
-            if requests.take_save() or (every and self._step % every == 0):
-                self._save_last(mid_epoch=True)
+            scheduled = every is not None and self._step % every == 0
+            if requests.take_save() or scheduled:
+                self._save_last(mid_epoch=True, scheduled=scheduled)
             if state.batch < self.steps_per_epoch and (reason := requests.stop_reason()):
                 return reason
         if not state.sums.images:
@@ -319,12 +322,15 @@ class Trainer:
         ):
             raise weights_error(self.state)
 
-    def _save_last(self, *, mid_epoch: bool = False) -> None:
+    def _save_last(self, *, mid_epoch: bool = False, scheduled: bool = True) -> None:
         self._check_weights()
         groups = {"model": _model(self.params), "optimizer": self.optimizer.named_state()}
         if self.evaluated is not self.params and not mid_epoch and self.state.epoch:
             groups["precise_bn"] = self.evaluated.named_buffers()
-        save_checkpoint(self.run.last, self._checkpoint(groups))
+        checkpoint = self._checkpoint(groups)
+        if not scheduled and self.config.train.on_nan == "rollback":
+            carry_scheduled(self.run.last, checkpoint)
+        save_checkpoint(self.run.last, checkpoint)
 
     def _checkpoint(self, groups: dict[str, Any]) -> Checkpoint:
         meta = {

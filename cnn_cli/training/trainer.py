@@ -50,6 +50,7 @@ def train(
                         return state.result(run.path, bad_files, None)
                 run.check_writable()
                 trainer = Trainer(config, source, options, run, progress, checkpoint)
+                checkpoint = None  # its arrays are the trainer's now
         except StopNow as stop:  # nothing was done that could be saved
             return state.result(run.path, bad_files, stop.reason)
         if options.overwrite:

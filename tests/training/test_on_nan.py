@@ -22,7 +22,7 @@ from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.rng import Purpose, generator
-from cnn_cli.training.checkpoint import load_checkpoint, save_checkpoint
+from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnn_cli.training.diagnose import Origin, find_origin
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent, TrainResult
@@ -274,6 +274,90 @@ def test_stopped_and_resumed_after_a_rollback_gives_the_same_bits(
     assert (result.epochs, result.stopped, again.notes) == (2, None, [])
     assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+
+
+# Step 106 is the first that fails; the scheduled checkpoint before it was written after step 100.
+@pytest.mark.parametrize("stops", [[103], [105], [102, 2], [110], [61, 44, 3]], ids=str)
+def test_stopped_before_a_rollback_and_resumed_gives_the_same_bits(
+    pictures: Path, tmp_path: Path, stops: list[int]
+) -> None:
+    """Where a run happened to be stopped is no place to go back to; what it stops for may be that
+    its weights are found to be broken a step earlier."""
+    whole = Watch()
+    run(pictures, tmp_path / "whole", RISING, whole)
+    notes: list[str] = []
+    for stop_after in stops:
+        watch = Watch(Requests(), stop_after)
+        result = run(pictures, tmp_path / "parts", RISING, watch, resume=True)
+        assert result.stopped == "terminated"
+        notes += watch.notes
+    last = Watch()
+    run(pictures, tmp_path / "parts", RISING, last, resume=True)
+    ways_back = [note[note.index("Back to") :] for note in notes + last.notes]
+    assert ways_back == [note[note.index("Back to") :] for note in whole.notes]
+    assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
+    assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
+    assert "rollback" not in load_checkpoint(tmp_path / "parts/last.npz").meta
+
+
+def test_a_save_that_was_asked_for_is_no_place_to_go_back_to(
+    pictures: Path, tmp_path: Path
+) -> None:
+    requests = Requests()
+    watch, whole = Watch(requests), Watch()
+    saved: list[int] = []
+
+    def step(epoch: int, step: int, images: int, loss: float, top1: float) -> None:
+        watch.steps.append((epoch, step))
+        if len(watch.steps) in (30, 104):
+            requests.save = True
+            saved.append(step)
+
+    watch.step = step  # type: ignore[method-assign]  # to ask in between
+    run(pictures, tmp_path / "asked", RISING, watch)
+    run(pictures, tmp_path / "whole", RISING, whole)
+    assert saved == [30, 44]
+    assert watch.notes == whole.notes
+    assert weights(tmp_path / "whole") == weights(tmp_path / "asked")
+
+
+def test_a_stop_saves_even_if_the_way_back_is_lost(pictures: Path, tmp_path: Path) -> None:
+    """What was learnt is worth more than the place to go back to, which is then the stop itself."""
+    watch, last = Watch(Requests(), 103), tmp_path / "run/last.npz"
+
+    def step_and_damage(epoch: int, step: int, images: int, loss: float, top1: float) -> None:
+        Watch.step(watch, epoch, step, images, loss, top1)
+        if len(watch.steps) == 103:
+            last.write_bytes(b"damaged")
+
+    watch.step = step_and_damage  # type: ignore[method-assign]  # to spoil the file in between
+    assert run(pictures, tmp_path / "run", RISING, watch).stopped == "terminated"
+    assert load_checkpoint(last).meta["step"] == 103
+    again = Watch()
+    assert run(pictures, tmp_path / "run", RISING, again, resume=True).epochs == 2
+    assert "Back to epoch 2, step 43," in again.notes[0]
+
+
+def test_what_is_carried_is_checked_like_the_rest(pictures: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run/last.npz"
+    run(pictures, tmp_path / "run", RISING, Watch(Requests(), 103))
+    good = load_checkpoint(path)
+    for broken, said in (
+        (5, "meta.rollback must be a mapping."),
+        ({"state": 5}, "must be a checkpoint that training can go on from."),
+    ):
+        save_checkpoint(path, Checkpoint(good.meta | {"rollback": broken}, good.groups))
+        with pytest.raises(DataError) as caught:
+            run(pictures, tmp_path / "run", RISING, resume=True)
+        assert str(caught.value) == f"{path}: {said}"
+
+
+def test_without_rollback_nothing_is_carried(pictures: Path, tmp_path: Path) -> None:
+    keys = RISING | {"on_nan": "stop"}
+    run(pictures, tmp_path / "run", keys, Watch(Requests(), 103))
+    checkpoint = load_checkpoint(tmp_path / "run/last.npz")
+    assert "rollback" not in checkpoint.meta
+    assert checkpoint.groups.keys() == {"model", "optimizer"}
 
 
 @pytest.mark.parametrize("kill_after", [3, 103, 106, 112, 116, 130])
