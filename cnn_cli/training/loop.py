@@ -50,6 +50,7 @@ from cnn_cli.training.schedule import learning_rate
 from cnn_cli.training.session import (
     Materials,
     augment_training,
+    check_classes,
     check_memory,
     class_weights,
     data_change,
@@ -205,6 +206,7 @@ class Trainer:
         if not state.sums.images:
             place, images = self.materials.dataset.root, len(order)
             raise DataError(place, "must hold an image that can be read", f"{images} that cannot")
+        check_classes(self.materials)
         return None
 
     def _freeze(self) -> None:

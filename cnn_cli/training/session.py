@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
@@ -174,11 +175,16 @@ def open_materials(
 
 
 def measure_normalization(config: Config, materials: Materials, threads: int) -> Normalization:
-    """`data.mean` and `data.std`, measured on the training images where they are `auto`."""
+    """`data.mean` and `data.std`, measured on the training images where they are `auto`.
+
+    Raises:
+        DataError: the images of a class, or all, cannot be read.
+    """
     mean, std = config.data.mean, config.data.std
     if mean == "auto" or std == "auto":
         cache = materials.train_loader.cache
         measured_mean, measured_std = channel_statistics(cache, len(cache), threads)
+        check_classes(materials)
         mean = measured_mean if mean == "auto" else mean
         std = measured_std if std == "auto" else std
     return Normalization(tuple(mean), tuple(std))
@@ -194,6 +200,24 @@ def augment_training(config: Config, materials: Materials, normalization: Normal
 def epoch_order(config: Config, epoch: int, images: int) -> NDArray[np.int64]:
     """The order in which an epoch, counted from 0, takes the training images."""
     return generator(config.train.seed, Purpose.SHUFFLE, epoch).permutation(images)
+
+
+def check_classes(materials: Materials) -> None:
+    """Refuse to go on without a class: what never sees one cannot tell it from the others.
+
+    Raises:
+        DataError: all training images of a class turned out to be unreadable so far.
+    """
+    train, bad = materials.dataset.train, list(materials.train_loader.cache.bad)
+    if not bad:
+        return
+    classes = len(materials.dataset.classes)
+    counts = np.bincount(train.labels, minlength=classes)
+    lost = np.flatnonzero(counts == np.bincount(train.labels[bad], minlength=classes))
+    if len(lost):
+        paths = [train.paths[i] for i in np.flatnonzero(train.labels == lost[0])]
+        place = os.path.commonpath([os.path.dirname(path) for path in paths])
+        raise DataError(place, "must hold an image that can be read", f"{len(paths)} that cannot")
 
 
 def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:

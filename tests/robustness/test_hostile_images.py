@@ -276,6 +276,48 @@ def test_all_images_vanish(field: Field, tmp_path: Path, monkeypatch: pytest.Mon
     assert_same_run(tmp_path / "whole", out)
 
 
+@pytest.mark.parametrize("mean", ["auto", "0.5"])
+def test_a_class_without_an_image_that_can_be_read(field: Field, tmp_path: Path, mean: str) -> None:
+    """Nobody would notice for months that the network never saw one. Said before the first step
+    where the images are measured, at the end of the first epoch else."""
+    pictures = shutil.copytree(field.pictures, tmp_path / "pictures")
+    out = tmp_path / "run"
+    for path in (pictures / "train/dark").iterdir():
+        path.write_bytes(b"no image")
+    std = "auto" if mean == "auto" else "0.25"
+    line = ("train", field.config, "--data", pictures, "--out", out)
+    options = ("--quiet", f"data.mean={mean}", f"data.std={std}")
+    rule = "must hold an image that can be read. Got 6 that cannot."
+    assert cnn(*line, *options) == Outcome(4, "", f"cnn: {pictures}/train/dark: {rule}\n")
+    assert not (out / "last.npz").exists()
+    shutil.copy(field.pictures / "train/dark/0.png", pictures / "train/dark/0.png")
+    assert cnn(*line, *options, "--overwrite") == Outcome(0, "", "")
+    assert (out / "bad_files.txt").read_text().count("\n") == 5
+
+
+def test_a_class_vanishes(field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part that was unmounted: no epoch is counted that trained without it."""
+    pictures = shutil.copytree(field.pictures, tmp_path / "pictures")
+    out, end_epoch = tmp_path / "run", loop.Trainer._end_epoch
+
+    def end_and_take_away(self: loop.Trainer, *arguments: object) -> None:
+        end_epoch(self, *arguments)  # type: ignore[arg-type]  # handed through
+        for path in (pictures / "train/dark").iterdir():
+            path.unlink()
+
+    line = ("train", field.config, "--data", pictures, "data.cache=none", "--resume", "--quiet")
+    with monkeypatch.context() as patch:
+        patch.setattr(loop.Trainer, "_end_epoch", end_and_take_away)
+        outcome = cnn(*line, "--out", out)
+    rule = "must hold an image that can be read. Got 6 that cannot."
+    assert outcome == Outcome(4, "", f"cnn: {pictures}/train/dark: {rule}\n")
+    assert load_checkpoint(out / "last.npz").meta["epoch"] == 1
+    shutil.copytree(field.pictures / "train/dark", pictures / "train/dark", dirs_exist_ok=True)
+    assert cnn(*line, "--out", out).code == 0
+    assert cnn(*line, "--out", tmp_path / "whole").code == 0
+    assert_same_run(tmp_path / "whole", out)
+
+
 def test_the_validation_images_vanish(
     field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
