@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from itertools import count
@@ -15,6 +16,7 @@ from cnn_cli.errors import DataError, reason
 
 WRITABLE_FOLDER = "must be a folder that can be written to"
 _TEMPORARY = re.compile(r"^\.cnn-(\d{1,10})-\d+\.tmp$")
+_unfinished: set[Path] = set()  # temporary files of this process
 
 
 def write_atomic(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> None:
@@ -44,10 +46,8 @@ def write_atomic(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> 
                 file.flush()
                 os.fsync(file.fileno())
             os.replace(temporary, target)
-        except BaseException:
-            with suppress(OSError):
-                temporary.unlink()
-            raise
+        finally:
+            _remove(temporary)  # no longer there if it took its place
         _sync_folder(target.parent)
     except OSError as error:
         raise DataError(path, "cannot be written", reason(error)) from error
@@ -84,7 +84,7 @@ def check_writable_folder(path: str | Path) -> None:
             with file:
                 file.write(bytes(4096))  # a full disk refuses this, not the empty file
         finally:
-            temporary.unlink(missing_ok=True)  # in containers another one may have the same number
+            _remove(temporary)
     except OSError as error:
         raise DataError(path, WRITABLE_FOLDER, reason(error)) from error
 
@@ -104,6 +104,12 @@ def check_could_write(path: str | Path) -> None:
         raise DataError(path, WRITABLE_FOLDER, "permission denied")
 
 
+def remove_unfinished() -> None:
+    """Delete this process's temporary files; for a signal that ends it, where nothing unwinds."""
+    for temporary in tuple(_unfinished):
+        _remove(temporary)
+
+
 def remove_stale_temporaries(folder: str | Path) -> None:
     """Delete what killed processes left half-written in a folder.
 
@@ -119,11 +125,24 @@ def remove_stale_temporaries(folder: str | Path) -> None:
 
 
 def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
-    for number in count():
+    """A new file and its name, which `remove_unfinished` knows before it is there."""
+    for number in count(time.time_ns()):  # in containers another process may have the same id
         temporary = folder / f".cnn-{os.getpid()}-{number}.tmp"
-        with suppress(FileExistsError):
+        _unfinished.add(temporary)
+        try:
             return temporary, temporary.open("xb")
+        except FileExistsError:
+            _unfinished.discard(temporary)
+        except OSError:
+            _unfinished.discard(temporary)
+            raise
     raise AssertionError("count() does not end")
+
+
+def _remove(temporary: Path) -> None:
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
+    _unfinished.discard(temporary)
 
 
 def _fill(file: BinaryIO, data: bytes | Callable[[BinaryIO], None]) -> None:

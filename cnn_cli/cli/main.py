@@ -31,6 +31,7 @@ from cnn_cli.cli.commands import Command, Group
 from cnn_cli.cli.options import Debug
 from cnn_cli.cli.signals import Terminated, end_at_signals, ignore_signals
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
+from cnn_cli.files import remove_unfinished
 
 NAME = "cnn"
 EXAMPLES = """\b
@@ -91,6 +92,7 @@ def main() -> None:
     code = run(sys.argv[1:])
     output.abandon_stdout()
     ignore_signals()
+    remove_unfinished()  # where a second interrupt came while the first one's were deleted
     # All is written, and taking Python down would take a sixth of a prediction's time. Nor can
     # CPython then remember an interrupt that was caught, and end by that signal all the same.
     os._exit(code)

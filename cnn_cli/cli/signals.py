@@ -11,14 +11,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
+from cnn_cli.files import remove_unfinished
 from cnn_cli.training.requests import Requests, StopReason
 
 Handler = Callable[[int, FrameType | None], None]
+ENDING = ("SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
 class Terminated(BaseException):
-    """SIGTERM or SIGHUP came; raised wherever the main thread is, so that temporary files are
-    removed.
+    """A signal came that ends the program; raised wherever the main thread is, so that temporary
+    files are removed.
 
     Attributes:
         code: what a shell calls the end by that signal.
@@ -31,19 +33,32 @@ class Terminated(BaseException):
 
 @contextmanager
 def end_at_signals() -> Iterator[None]:
-    """Within it, SIGTERM and SIGHUP raise `Terminated`, and SIGINT `KeyboardInterrupt`."""
+    """Within it, SIGINT raises `KeyboardInterrupt`, and others that end a program `Terminated`.
+
+    A second one, as two come where a terminal is closed, does not wait for that to unwind.
+    """
+    end = _ending()
+    with _handlers(dict.fromkeys(ENDING, end)):
+        yield
+
+
+def _ending() -> Handler:
+    began = False
 
     def end(number: int, frame: FrameType | None) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        raise Terminated(number)
+        nonlocal began
+        if began:
+            remove_unfinished()
+            os._exit(128 + number)
+        began = True
+        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
-    with _handlers({"SIGTERM": end, "SIGHUP": end, "SIGINT": signal.default_int_handler}):
-        yield
+    return end
 
 
 def ignore_signals() -> None:
     """From now on; the exit code is decided, and the next one must not change it."""
-    for name in ("SIGHUP", "SIGINT", "SIGTERM"):
+    for name in ENDING:
         number = getattr(signal, name, None)
         if number is not None:
             signal.signal(number, signal.SIG_IGN)
@@ -55,6 +70,7 @@ def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
 
     Handlers run on the main thread, so that `StopNow` is raised there.
     """
+    end = _ending()
     interrupts = 0
 
     def stop(reason: StopReason) -> Handler:
@@ -64,7 +80,7 @@ def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
         nonlocal interrupts
         interrupts += 1
         if interrupts > 1:
-            raise KeyboardInterrupt
+            end(number, frame)
         requests.ask_stop("interrupted")
         if not quiet:
             _announce(b"\ncnn: stopping after this step; a second interrupt stops at once\n")

@@ -52,7 +52,7 @@ def accumulators(sums: Gradients, worker: int) -> list[Array]:
         for name, view in views.items()
         if not (index in prepared and name == "weight")
     ]
-    return plain + [array[0] for array in prepared.values()]  # the rest is for the input's
+    return plain + list(prepared.values())
 
 
 def refill(sums: Gradients, number: float = 1.0) -> None:

@@ -272,22 +272,83 @@ def test_a_thread_that_hangs_does_not_keep_the_program_from_ending(
     assert b"Traceback" not in err
 
 
-def test_a_closed_terminal_leaves_no_half_written_output(
+# Gives itself a signal once so many files were written, before the last one takes its place; and
+# `again` while that one is deleted: a terminal that is closed sends two, and so do the impatient.
+WRITING = """
+import os, signal, sys, time
+from pathlib import Path
+from cnn_cli import files
+from cnn_cli.cli.main import main
+number, last, first, again = (int(sys.argv.pop(1)) for _ in range(4))
+fill, unlink, calls = files._fill, Path.unlink, iter(range(1, 10**9))
+def send(times):
+    for _ in range(times):
+        os.kill(os.getpid(), number)
+        time.sleep(0.05)
+def interrupted_fill(file, data):
+    fill(file, data)
+    if next(calls) == last:
+        Path.unlink = interrupted_unlink
+        send(first)
+def interrupted_unlink(self, **options):
+    Path.unlink = unlink
+    send(again)
+    return unlink(self, **options)
+files._fill = interrupted_fill
+main()
+"""
+
+
+def interrupted(name: str, last: int, first: int, again: int, *arguments: object) -> Outcome:
+    """A process that gets a signal while it writes its file number `last`."""
+    numbers = getattr(signal, f"SIG{name}").value, last, first, again
+    done = subprocess.run(
+        [sys.executable, "-c", WRITING, *map(str, (*numbers, *arguments))],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.mark.parametrize(
+    ("name", "again"), [("HUP", 0), ("QUIT", 0), ("HUP", 1), ("INT", 1), ("XCPU", 1)]
+)
+def test_no_signal_leaves_a_half_written_output(
+    field: Field, whole: Path, tmp_path: Path, name: str, again: int
+) -> None:
+    path = tmp_path / "labels"
+    line = ("predict", field.pictures / "val", "--ckpt", whole, "--output", path)
+    code = 128 + getattr(signal, f"SIG{name}")
+    assert interrupted(name, 1, 1, again, *line) == Outcome(code, "", "")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("which", [1, 2])
+def test_of_several_outputs_each_is_whole_or_as_it_was(
+    field: Field, whole: Path, tmp_path: Path, which: int
+) -> None:
+    outputs = [tmp_path / "predictions.csv", tmp_path / "confusion.csv"]
+    for path in outputs:
+        path.write_text("old")
+    options = ("--predictions", outputs[0], "--confusion", outputs[1])
+    line = ("eval", field.pictures, "--ckpt", whole, *options)
+    assert interrupted("HUP", which, 1, 1, *line) == Outcome(129, "", "")
+    assert sorted(tmp_path.iterdir()) == sorted(outputs)
+    assert [path.read_text() == "old" for path in outputs] == [which == 1, True]
+
+
+def test_three_interrupts_leave_no_half_written_checkpoint(
     field: Field, whole: Path, tmp_path: Path
 ) -> None:
-    arguments = [field.pictures, "--ckpt", whole, "--output", tmp_path / "labels", "-b", "2"]
-    process = subprocess.Popen(
-        [sys.executable, "-c", HANGING.format(call=20), "predict", *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    assert process.stdout.readline() == b"hanging\n"
-    assert len(list(tmp_path.iterdir())) == 1
-    process.send_signal(signal.SIGHUP)
-    assert process.communicate(timeout=PATIENCE) == (b"", b"")
-    assert process.returncode == 128 + signal.SIGHUP
-    assert list(tmp_path.iterdir()) == []
+    """The first asks for a stop, the second ends the saving, the third its unwinding."""
+    out, names = tmp_path / "run", {".lock", "config.yaml", "best.npz"}
+    line = ("train", field.config, "--out", out, "--quiet")
+    assert interrupted("INT", len(names), 2, 1, *line) == Outcome(130, "", "")
+    assert {path.name for path in out.iterdir()} == names
+    assert cnn(*line, "--resume") == Outcome(0, "", "")
+    assert_same_run(whole, out)
 
 
 def test_a_second_interrupt_ends_a_long_step(field: Field, tmp_path: Path) -> None:
