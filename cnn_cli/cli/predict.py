@@ -14,6 +14,7 @@ import typer
 
 from cnn_cli.cli import output, values
 from cnn_cli.cli.formats import FORMATS, Row, make_format
+from cnn_cli.cli.listening import listening
 from cnn_cli.cli.options import BatchSize, Checkpoint, Debug, Threads, backend_option
 from cnn_cli.errors import DataError, ExitCode, UsageError, reason
 
@@ -186,13 +187,13 @@ def _open_list(path: str | None) -> Iterator[BinaryIO | None]:
     except (OSError, ValueError) as error:
         raise DataError(path, "cannot be read", reason(error)) from error
     with stream:
-        yield stream
+        yield listening(stream)
 
 
 def _stdin() -> BinaryIO:
     if sys.stdin is None:
         raise DataError("stdin", "cannot be read", "a closed stream")
-    return sys.stdin.buffer
+    return listening(sys.stdin.buffer)
 
 
 def _batched(images: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:

@@ -325,6 +325,50 @@ def test_no_signal_leaves_a_half_written_output(
     assert list(tmp_path.iterdir()) == []
 
 
+# Gives a thread a signal, as the system may, while the main thread waits for a list's next line.
+LISTENING = """
+import signal, sys, threading, time
+from cnn_cli.data import sources
+from cnn_cli.cli.main import main
+number, read_list = int(sys.argv.pop(1)), sources.read_list
+def signal_soon():
+    time.sleep(0.3)
+    signal.pthread_kill(threading.get_ident(), number)
+def listening(*arguments):
+    threading.Thread(target=signal_soon, daemon=True).start()
+    return read_list(*arguments)
+sources.read_list = listening
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["INT", "TERM"])
+@pytest.mark.parametrize("pipe", ["-", "list"])
+def test_a_signal_reaches_who_waits_for_a_list(
+    whole: Path, tmp_path: Path, name: str, pipe: str
+) -> None:
+    """Nobody writes into the pipe, ever, and another thread was given the signal."""
+    number, folder = getattr(signal, f"SIG{name}").value, tmp_path / "out"
+    folder.mkdir()
+    os.mkfifo(tmp_path / "list")
+    silent = os.open(tmp_path / "list", os.O_RDWR)
+    source = tmp_path / pipe if pipe == "list" else pipe
+    line = ["predict", "--from-file", source, "--ckpt", whole, "--output", folder / "labels"]
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", LISTENING, *map(str, (number, *line))],
+            stdin=silent,
+            capture_output=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+    finally:
+        os.close(silent)
+    code = {"INT": 130, "TERM": 143}[name]
+    assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
+    assert list(folder.iterdir()) == []
+
+
 @pytest.mark.parametrize("which", [1, 2])
 def test_of_several_outputs_each_is_whole_or_as_it_was(
     field: Field, whole: Path, tmp_path: Path, which: int
