@@ -1,11 +1,12 @@
 """Checkpoints: NumPy `.npz` files of named arrays and one JSON document, `meta`.
 
 Reading trusts nothing: every member's declared size is held against the file's own before memory
-is taken for it, and no object is ever unpickled.
+is taken for it, or, where it is compressed, against the network's; and no object is ever unpickled.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -20,14 +21,17 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
-from cnn_cli.errors import DataError, reason
+from cnn_cli.errors import DataError, reason, size_text
 from cnn_cli.files import write_atomic
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.training.checkpoint_meta import FORMAT_VERSION, check_meta
+from cnn_cli.training.stored_network import check_unpacked_size
 
 META = "meta"
 WEIGHT_GROUPS = ("model", "ema", "precise_bn")
 BEST, LAST = "best.npz", "last.npz"
+MOST_META = 16 * 2**20  # bytes, where it is compressed
+MOST_HEADER = 12_000  # bytes of a member that are read in search of one; NumPy takes 10,000
 
 
 @dataclass(slots=True)
@@ -105,7 +109,12 @@ def _load(file: BinaryIO, place: str, groups: Collection[str] | None) -> Checkpo
         members = _check_members(archive, os.fstat(file.fileno()).st_size, place)
         if META not in members:
             raise DataError(place, "must be a checkpoint of cnn", "an .npz file without meta")
+        _check_header(archive, members[META], META, place)
         meta = check_meta(_read(archive, META), place)
+        if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
+            check_unpacked_size(sum(info.file_size for info in members.values()), meta, place)
+        for name, info in members.items():
+            _check_header(archive, info, name, place)
         checkpoint = Checkpoint(meta)
         for name in members:
             group, _, rest = name.partition("/")
@@ -137,29 +146,40 @@ def _open_archive(file: BinaryIO, place: str) -> zipfile.ZipFile:
     return zipfile.ZipFile(file)
 
 
-def _check_members(archive: zipfile.ZipFile, file_size: int, place: str) -> list[str]:
-    """The names of all arrays, once their headers promise no more than the file holds."""
-    names = []
+def _check_members(
+    archive: zipfile.ZipFile, file_size: int, place: str
+) -> dict[str, zipfile.ZipInfo]:
+    """All arrays by name, once the directory promises no more than the file holds.
+
+    What is compressed may hold more; of that, only `meta` is known to be small.
+    """
+    members: dict[str, zipfile.ZipInfo] = {}
     total = 0
     for info in archive.infolist():
         name = info.filename.removesuffix(".npy")
         group, _, rest = name.partition("/")
         if name == info.filename or not (name == META or (group and rest)):
             raise DataError(place, "must hold meta and arrays named group/name only", repr(name))
-        if name in names:
+        if name in members:
             raise DataError(place, "must hold every array once", f"{name} twice")
-        if info.compress_type != zipfile.ZIP_STORED:
-            raise DataError(place, "must be uncompressed, as numpy.savez writes", name)
-        total += info.file_size
-        if info.file_size != info.compress_size or total > file_size:
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            rule = "must be as numpy.savez or numpy.savez_compressed writes"
+            raise DataError(place, rule, f"another compression of {name}")
+        stored = info.compress_type == zipfile.ZIP_STORED
+        total += info.compress_size
+        if (stored and info.file_size != info.compress_size) or total > file_size:
             raise DataError(place, "is damaged or cut short", f"a wrong size of {name}")
-        _check_header(archive, info, name, place)
-        names.append(name)
-    return names
+        if name == META and not stored and info.file_size > MOST_META:
+            rule = f"meta must have at most {size_text(MOST_META)}, compressed"
+            raise DataError(place, rule, size_text(info.file_size))
+        members[name] = info
+    return members
 
 
 def _check_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, place: str) -> None:
-    with archive.open(info) as member:
+    with archive.open(info) as compressed:
+        # All at once and no more: a header may say that it has four gigabytes.
+        member = io.BytesIO(compressed.read(MOST_HEADER))
         version = npy.read_magic(member)
         readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
         if version not in readers:

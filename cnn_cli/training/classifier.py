@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from cnn_cli.config import Config, validate_config
+from cnn_cli.config import Config
 from cnn_cli.data.decode import Preprocess
-from cnn_cli.errors import ConfigError, DataError, size_text
+from cnn_cli.errors import DataError, size_text
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.loss import softmax
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.nn.params import Parameters
@@ -22,6 +22,7 @@ from cnn_cli.nn.types import Array
 from cnn_cli.system import available_memory
 from cnn_cli.training.backend import open_kernels
 from cnn_cli.training.checkpoint import load_checkpoint, resolve_checkpoint
+from cnn_cli.training.stored_network import stored_network
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +71,7 @@ class Classifier:
         meta = checkpoint.meta
         preprocess = Preprocess(**meta["preprocess"])
         classes = tuple(meta["classes"])
-        try:
-            config = validate_config(meta["config"], str(file))
-            shape = (preprocess.height, preprocess.width, preprocess.channels)
-            graph = build_graph(config.model, shape, len(classes), str(file))
-        except ConfigError as error:
-            raise DataError(error.place, error.rule, error.got) from error
+        config, graph = stored_network(meta, str(file))
         _check_memory(graph, config.train.dtype, str(file))
         params = Parameters(graph, config.train.dtype)
         # Statistics estimated for evaluation stand in for the running ones of training.
