@@ -15,7 +15,7 @@ from typing import BinaryIO
 from cnn_cli.errors import DataError, reason
 
 WRITABLE_FOLDER = "must be a folder that can be written to"
-_TEMPORARY = re.compile(r"^\.cnn-(\d{1,10})-\d+\.tmp$")
+_TEMPORARY = re.compile(r"\.cnn-\d+-\d+\.tmp$")
 _unfinished: set[Path] = set()  # temporary files of this process
 
 
@@ -45,7 +45,10 @@ def write_atomic(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> 
                 _fill(file, data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, target)
+                if os.name != "nt":
+                    os.replace(temporary, target)  # before it is closed, which unlocks it
+            if os.name == "nt":  # where no open file can be renamed
+                os.replace(temporary, target)
         finally:
             _remove(temporary)  # no longer there if it took its place
         _sync_folder(target.parent)
@@ -111,32 +114,57 @@ def remove_unfinished() -> None:
 
 
 def remove_stale_temporaries(folder: str | Path) -> None:
-    """Delete what killed processes left half-written in a folder.
-
-    Call it before this process writes there: files with its own number are deleted too, since
-    in a container every process may get the same one.
-    """
+    """Delete what killed processes left half-written in a folder; others may be writing there."""
     with suppress(OSError):
-        for entry in Path(folder).iterdir():
-            match = _TEMPORARY.match(entry.name)
-            if match and not _is_other_process(int(match[1])):
-                with suppress(OSError):
-                    entry.unlink()
+        for name in filter(_TEMPORARY.match, os.listdir(folder)):
+            with suppress(OSError), open(os.path.join(folder, name), "r+b") as file:
+                if _lock(file, without=False):
+                    os.unlink(file.name)
 
 
 def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
-    """A new file and its name, which `remove_unfinished` knows before it is there."""
+    """A new file and its name, which `remove_unfinished` knows before it is there.
+
+    It is locked while it is open, so that `remove_stale_temporaries` leaves it alone.
+    """
     for number in count(time.time_ns()):  # in containers another process may have the same id
         temporary = folder / f".cnn-{os.getpid()}-{number}.tmp"
         _unfinished.add(temporary)
         try:
-            return temporary, temporary.open("xb")
+            file = temporary.open("xb")
         except FileExistsError:
             _unfinished.discard(temporary)
+            continue
         except OSError:
             _unfinished.discard(temporary)
             raise
+        if _lock(file, without=True) and os.fstat(file.fileno()).st_nlink:
+            return temporary, file
+        file.close()  # taken for a stale one before it was locked
+        _remove(temporary)
     raise AssertionError("count() does not end")
+
+
+def _lock(file: BinaryIO, *, without: bool) -> bool:
+    """Lock an open file until it is closed or its process ends.
+
+    Args:
+        without: the answer where the file system, or Windows, has no such locks.
+
+    Returns:
+        Whether it is locked now; False where another one has it.
+    """
+    if os.name == "nt":
+        return without
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return without
+    return True
 
 
 def _remove(temporary: Path) -> None:
@@ -170,17 +198,3 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def _is_other_process(number: int) -> bool:
-    if number in (0, os.getpid()):
-        return False
-    if os.name == "nt":
-        return False  # there an open file cannot be deleted anyway
-    try:
-        os.kill(number, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except PermissionError:
-        return True
-    return True

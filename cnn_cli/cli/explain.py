@@ -110,7 +110,7 @@ def command(
         raise UsageError("IMAGE", "must be a path", "an empty one")
     from cnn_cli.data.loader import decode_stream
     from cnn_cli.data.sources import expand_sources
-    from cnn_cli.files import check_writable_folder
+    from cnn_cli.files import check_writable_folder, remove_stale_temporaries
     from cnn_cli.report.gradcam import find_layer
     from cnn_cli.system import cpu_count
     from cnn_cli.training.classifier import Classifier
@@ -119,6 +119,7 @@ def command(
     number = _class_number(classifier, class_name)
     node = find_layer(classifier.graph, layer, str(classifier.path))
     check_writable_folder(folder)
+    remove_stale_temporaries(folder)
     threads = threads or cpu_count()
     pages = _Pages(folder, f"Grad-CAM of {node.name} ({node.layer.kind})", str(classifier.path))
     results: list[Explained] = []

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_cli.errors import DataError, printable, reason
+from cnn_cli.files import remove_stale_temporaries
 
 
 def write(text: str) -> None:
@@ -79,7 +80,9 @@ def _finite(value: Any) -> Any:
 
 
 def check_output(path: Path) -> None:
-    """Say early what would keep a file from being written; nothing is changed.
+    """Say early what would keep a file from being written; no file of others is changed.
+
+    What a killed process left half-written beside it is deleted.
 
     Raises:
         DataError: it is a folder, or its own folder is not there or cannot be written to.
@@ -98,6 +101,7 @@ def check_output(path: Path) -> None:
         raise DataError(path, rule, "no such folder")
     if not os.access(folder, os.W_OK):
         raise DataError(path, rule, "permission denied")
+    remove_stale_temporaries(folder)
 
 
 def prepare_streams() -> None:

@@ -369,6 +369,22 @@ def test_a_signal_reaches_who_waits_for_a_list(
     assert list(folder.iterdir()) == []
 
 
+@pytest.mark.parametrize("command", ["predict", "eval"])
+def test_what_a_kill_leaves_half_written_is_gone_after_the_next_run(
+    field: Field, whole: Path, tmp_path: Path, command: str
+) -> None:
+    options = {
+        "predict": (field.pictures / "val", "--output"),
+        "eval": (field.pictures, "--predictions"),
+    }
+    line = (command, *options[command], tmp_path / "labels.csv", "--ckpt", whole)
+    assert interrupted("KILL", 1, 1, 0, *line) == Outcome(-signal.SIGKILL, "", "")
+    (half,) = tmp_path.iterdir()
+    assert half.suffix == ".tmp"
+    assert cnn(*line).code == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.csv"]
+
+
 @pytest.mark.parametrize("which", [1, 2])
 def test_of_several_outputs_each_is_whole_or_as_it_was(
     field: Field, whole: Path, tmp_path: Path, which: int

@@ -11,6 +11,7 @@ from typing import BinaryIO
 
 import pytest
 
+from cnn_cli import files
 from cnn_cli.errors import DataError
 from cnn_cli.files import check_writable_folder, remove_stale_temporaries, write_atomic
 
@@ -162,16 +163,75 @@ def test_a_folder_without_permission(tmp_path: Path) -> None:
     )
 
 
-def test_leftovers_of_ended_processes_are_removed(tmp_path: Path) -> None:
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    alive = os.getppid()
-    kept = [f".cnn-{alive}-0.tmp", ".cnn-x-0.tmp", "cnn-1-0.tmp", "last.npz"]
-    for name in [f".cnn-{ended.pid}-0.tmp", f".cnn-{os.getpid()}-7.tmp", *kept]:
-        (tmp_path / name).write_bytes(b"x")
-    remove_stale_temporaries(tmp_path)
-    assert names(tmp_path) == sorted(kept)
+# Writes half a file, then kills itself or waits for the end of its stdin.
+HALF = """
+import os, signal, sys
+from cnn_cli.files import write_atomic
+def half(file):
+    file.write(b"half")
+    file.flush()
+    print("half", flush=True)
+    if sys.argv[2] == "killed":
+        os.kill(os.getpid(), signal.SIGKILL)
+    sys.stdin.read()
+write_atomic(sys.argv[1], half)
+"""
+
+
+def write_half(path: Path, end: str) -> subprocess.Popen[bytes]:
+    """A process that has come to the middle."""
+    line = [sys.executable, "-c", HALF, str(path), end]
+    writer = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    assert writer.stdout is not None
+    assert writer.stdout.readline() == b"half\n"
+    return writer
+
+
+def test_only_leftovers_of_ended_processes_are_removed(tmp_path: Path) -> None:
+    with write_half(tmp_path / "a", "killed") as killed:
+        killed.wait()
+    (stale,) = names(tmp_path)
+    with write_half(tmp_path / "b", "later") as alive:
+        (unfinished,) = set(names(tmp_path)) - {stale}
+        others = [".cnn-x-0.tmp", "cnn-1-0.tmp", ".cnn-1-0.tmp.png", "last.npz"]
+        for name in others:
+            (tmp_path / name).write_bytes(b"x")
+        remove_stale_temporaries(tmp_path)
+        assert names(tmp_path) == sorted([unfinished, *others])
+        alive.communicate()
+    assert alive.returncode == 0
+    assert names(tmp_path) == sorted(["b", *others])
     remove_stale_temporaries(tmp_path / "absent")
+
+
+def test_a_file_of_its_own_is_no_leftover(tmp_path: Path) -> None:
+    def content(file: BinaryIO) -> None:
+        remove_stale_temporaries(tmp_path)
+        file.write(b"new")
+
+    write_atomic(tmp_path / "a", content)
+    assert (tmp_path / "a").read_bytes() == b"new"
+    assert names(tmp_path) == ["a"]
+
+
+def test_one_taken_for_a_leftover_too_early_is_begun_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another process comes between the opening and the locking."""
+    lock = files._lock
+    calls = 0
+
+    def lock_late(file: BinaryIO, *, without: bool) -> bool:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            remove_stale_temporaries(tmp_path)
+        return lock(file, without=without)
+
+    monkeypatch.setattr(files, "_lock", lock_late)
+    write_atomic(tmp_path / "a", b"new")
+    assert calls == 3
+    assert names(tmp_path) == ["a"]
 
 
 def test_a_pipe_behind_a_link_is_written_directly(tmp_path: Path) -> None:
