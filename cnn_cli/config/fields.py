@@ -32,11 +32,6 @@ def broken(rule: str) -> PydanticCustomError:
     return PydanticCustomError(RULE, "{rule}", {"rule": rule})
 
 
-def not_yet() -> PydanticCustomError:
-    """The error for what the contract names and this version lacks."""
-    return broken("not available yet")
-
-
 def must(rule: str, of_list: str | None = None) -> WrapValidator:
     """Say `rule` for whatever is wrong with the value, `of_list` where it is a list."""
 
@@ -48,13 +43,6 @@ def must(rule: str, of_list: str | None = None) -> WrapValidator:
             raise broken(f"must be {sentence}") from error
 
     return WrapValidator(check)
-
-
-def unavailable(value: Any) -> Any:
-    """Refuse anything but null."""
-    if value is not None:
-        raise not_yet()
-    return value
 
 
 def with_type(default: str) -> Callable[[Any], Any]:

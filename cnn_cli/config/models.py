@@ -21,7 +21,6 @@ from cnn_cli.config.fields import (
     Whole,
     broken,
     must,
-    unavailable,
 )
 from cnn_cli.config.layers import AnyLayer
 from cnn_cli.config.optimizers import AnyOptimizer, SGDConfig
@@ -102,6 +101,21 @@ class ModelConfig(Frozen):
     init: Annotated[Literal["pytorch", "kaiming"], must("pytorch or kaiming")] = "pytorch"
 
 
+class LookaheadConfig(Frozen):
+    """Slow weights that the trained ones come back to (Zhang et al. 2019).
+
+    Attributes:
+        every: steps of the trained weights between two of the slow ones (k).
+        decay: share of the slow weights that such a step leaves (1 - α).
+        power: that share times (step / all steps) to this power, so that averaging begins weak.
+            arXiv:2404.00498 has 3, with a decay of 0.95 to the fifth, 0.774.
+    """
+
+    every: Count = 5
+    decay: ShareBelow1 = 0.5
+    power: NotBelow0 = 0.0
+
+
 def _from_the_start(value: Any) -> Any:
     """Names alone are frozen throughout."""
     names = [value] if isinstance(value, str) else value
@@ -135,6 +149,9 @@ class TrainConfig(Frozen):
             in PyTorch, so that a rate factor times its inverse here leaves the decay as it was.
         freeze: after so many epochs a parameter changes no more: 0 is from the start. A batchnorm
             that is frozen whole uses its running statistics and leaves them alone.
+        ema, lookahead: averaged weights, which are evaluated and saved as the best ones: the decay
+            of a moving average, as timm's ModelEmaV2, or slow weights. Running statistics are
+            averaged as well.
     """
 
     epochs: Whole = 10
@@ -152,11 +169,18 @@ class TrainConfig(Frozen):
         must("none, balanced, or a list of numbers, one per class"),
     ] = None
     clip_grad_norm: Above0 | None = None
-    ema: Annotated[None, BeforeValidator(unavailable)] = None
+    ema: ShareBelow1 | None = None
+    lookahead: LookaheadConfig | None = None
     early_stop: Count | None = None
     precise_bn: Annotated[Auto | Flag, must("auto, true or false")] = "auto"
     checkpoint_every: Count | None = None
     on_nan: Annotated[Literal["stop", "rollback"], must("stop or rollback")] = "stop"
+
+    @model_validator(mode="after")
+    def _one_average(self) -> TrainConfig:
+        if self.ema is not None and self.lookahead is not None:
+            raise broken("ema and lookahead leave no room for each other: one of them")
+        return self
 
 
 class Config(Frozen):

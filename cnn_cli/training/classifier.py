@@ -67,17 +67,19 @@ class Classifier:
             DataError: it is absent, damaged, or does not fit its own config.
         """
         file = resolve_checkpoint(Path(path))
-        checkpoint = load_checkpoint(file, ("model", "precise_bn"))
+        checkpoint = load_checkpoint(file, ("model", "ema", "precise_bn"))
         meta = checkpoint.meta
         preprocess = Preprocess(**meta["preprocess"])
         classes = tuple(meta["classes"])
         config, graph = stored_network(meta, str(file))
         _check_memory(graph, config.train.dtype, str(file))
         params = Parameters(graph, config.train.dtype)
-        # Statistics estimated for evaluation stand in for the running ones of training.
-        params.load(
-            checkpoint.groups.get("model", {}) | checkpoint.groups.get("precise_bn", {}), str(file)
-        )
+        # Averaged weights stand in for the trained ones, statistics estimated for evaluation for
+        # the running ones.
+        arrays: dict[str, Array] = {}
+        for group in ("model", "ema", "precise_bn"):
+            arrays |= checkpoint.groups.get(group, {})
+        params.load(arrays, str(file))
         normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
         temperature = meta.get("calibration", {}).get("temperature", 1.0)
         return cls(

@@ -25,6 +25,7 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
 from cnn_cli.system import cpu_count
+from cnn_cli.training.averages import make_average
 from cnn_cli.training.backend import open_kernels, training_backend
 from cnn_cli.training.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.training.classifier import Normalization
@@ -94,6 +95,7 @@ class Trainer:
             config, graph, options.weights if checkpoint is None else None
         )
         self.optimizer = make_optimizer(config.train.optimizer, self.params)
+        self.average = make_average(config.train, self.params)
         if checkpoint is not None:
             self._restore(checkpoint)
             place = str(dataset.root)
@@ -110,7 +112,8 @@ class Trainer:
         self.mixer = make_mixer(config.augment, config.train.seed, config.data.image_size)
         self.kernels = open_kernels(backend, graph, config.train.dtype, progress.note)
         self.engine = self._make_engine(graph, self.params)
-        self.evaluated = self.params.copy() if wants_precise_bn(config, graph) else self.params
+        self.precise_bn = wants_precise_bn(config, graph)
+        self.evaluated = self.params.copy() if self.precise_bn else self._weights
         self.steps_per_epoch = -(-len(dataset.train) // config.train.batch_size)
 
     def _make_engine(self, graph: Graph, params: Parameters) -> Engine:
@@ -124,6 +127,11 @@ class Trainer:
             shift=shift,
             kernels=self.kernels,
         )
+
+    @property
+    def _weights(self) -> Parameters:
+        """What is evaluated, but for statistics."""
+        return self.params if self.average is None else self.average.params
 
     def close(self) -> None:
         self.engine.close()
@@ -252,6 +260,8 @@ class Trainer:
         if config.clip_grad_norm is not None:
             clip_grad_norm(self.engine.gradient, config.clip_grad_norm)
         self.optimizer.step(self.engine.gradient, self._learning_rate(step))
+        if self.average is not None:
+            self.average.update(self.params, step + 1, config.epochs * self.steps_per_epoch)
         labels = dominant_labels(batch.labels, mix)
         state.sums.loss += loss * len(batch)
         state.sums.correct += int((logits.argmax(axis=1) == labels).sum())
@@ -283,9 +293,14 @@ class Trainer:
 
     def _evaluate(self) -> Evaluation | None:
         """Scores on the validation images; None where there are none that can be read."""
-        if self.evaluated is not self.params:
+        if self.precise_bn:
             estimate_statistics(
-                self.engine, self.evaluated, self.materials, self.config, self.state.epoch
+                self.engine,
+                self._weights,
+                self.evaluated,
+                self.materials,
+                self.config,
+                self.state.epoch,
             )
         if self.materials.val_loader is None:
             return None
@@ -327,7 +342,9 @@ class Trainer:
     def _save_last(self, *, mid_epoch: bool = False, scheduled: bool = True) -> None:
         self._check_weights()
         groups = {"model": _model(self.params), "optimizer": self.optimizer.named_state()}
-        if self.evaluated is not self.params and not mid_epoch and self.state.epoch:
+        if self.average is not None:
+            groups["ema"] = _model(self.average.params)
+        if self.precise_bn and not mid_epoch and self.state.epoch:
             groups["precise_bn"] = self.evaluated.named_buffers()
         checkpoint = self._checkpoint(groups)
         if not scheduled and self.config.train.on_nan == "rollback":
@@ -357,6 +374,8 @@ class Trainer:
         place = str(self.run.last)
         self.state = TrainingState.from_meta(checkpoint.meta, place)
         self.params.load(checkpoint.groups.get("model", {}), place)
+        if self.average is not None:
+            self.average.params.load(checkpoint.groups.get("ema", {}), place)
         self.optimizer.load_named_state(checkpoint.groups.get("optimizer", {}), place)
 
     def _write_reports(self) -> None:

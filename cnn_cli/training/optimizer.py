@@ -54,7 +54,7 @@ class Optimizer:
         self.params.touch()
 
     def _move(self, group: Group, gradient: Array, lr: float) -> None:
-        for block in _blocks(group.part, BLOCK):
+        for block in blocks(group.part, BLOCK):
             self._update(block, self.params.flat[block], gradient[block], lr, group.weight_decay)
 
     def _update(
@@ -214,7 +214,7 @@ def clip_grad_norm(gradient: Array, max_norm: float) -> float:
     squares = np.empty(min(NORM_BLOCK, gradient.size), np.float64)
     total = 0.0
     with np.errstate(over="ignore", invalid="ignore"):
-        for block in _blocks(slice(0, gradient.size), NORM_BLOCK):
+        for block in blocks(slice(0, gradient.size), NORM_BLOCK):
             part = squares[: block.stop - block.start]
             np.copyto(part, gradient[block])
             part *= part
@@ -226,7 +226,8 @@ def clip_grad_norm(gradient: Array, max_norm: float) -> float:
     return norm
 
 
-def _blocks(part: slice, block: int) -> Iterator[slice]:
+def blocks(part: slice, block: int) -> Iterator[slice]:
+    """`part` in pieces of at most `block` elements."""
     for start in range(part.start, part.stop, block):
         yield slice(start, min(start + block, part.stop))
 

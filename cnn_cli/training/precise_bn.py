@@ -8,6 +8,8 @@ still; here with Chan's formula over all of their batches.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from cnn_cli.config import Config
 from cnn_cli.data.loader import Loader
@@ -31,14 +33,19 @@ def wants_precise_bn(config: Config, graph: Graph) -> bool:
 
 
 def estimate_statistics(
-    engine: Engine, evaluated: Parameters, materials: Materials, config: Config, epoch: int
+    engine: Engine,
+    weights: Parameters,
+    evaluated: Parameters,
+    materials: Materials,
+    config: Config,
+    epoch: int,
 ) -> None:
-    """Set `evaluated` to the engine's weights with statistics of up to 2,048 training images.
+    """Set `evaluated` to `weights` with statistics of up to 2,048 training images.
 
     They are augmented as in the epoch of that number, but not mixed. Which images depends on
     (seed, epoch) only. Training's own statistics are left alone.
     """
-    evaluated.copy_from(engine.params)
+    evaluated.copy_from(weights)
     loader = materials.train_loader
     size = max(SMALL_BATCH, config.train.batch_size)
     loader = Loader(
@@ -46,10 +53,11 @@ def estimate_statistics(
     )
     order = generator(config.train.seed, Purpose.SHUFFLE, epoch, 1).permutation(len(loader.split))
     found: dict[int, list[Statistics]] = defaultdict(list)
-    for batch in loader.batches(order[:IMAGES], epoch=epoch):
-        if len(batch) > 1:
-            for index, statistics in engine.batch_statistics(batch.images).items():
-                found[index].append(statistics)
+    with _holding(engine.params, weights):
+        for batch in loader.batches(order[:IMAGES], epoch=epoch):
+            if len(batch) > 1:
+                for index, statistics in engine.batch_statistics(batch.images).items():
+                    found[index].append(statistics)
     for index, batches in found.items():
         layer = engine.graph.nodes[index].layer
         assert isinstance(layer, BatchLayer)
@@ -58,3 +66,17 @@ def estimate_statistics(
         buffers["running_mean"][...] = together.mean
         buffers["running_var"][...] = together.unbiased_var
     evaluated.touch()
+
+
+@contextmanager
+def _holding(params: Parameters, others: Parameters) -> Iterator[None]:
+    """Let `params` have the values of `others` for a while."""
+    if params is others:
+        yield
+        return
+    kept = params.copy()
+    params.copy_from(others)
+    try:
+        yield
+    finally:
+        params.copy_from(kept)

@@ -111,7 +111,8 @@ def first_parameters(config: Config, graph: Graph, weights: Path | None) -> Para
     if weights is None:
         initialize(params, config.train.seed, config.model.init)
     else:
-        params.load(load_checkpoint(weights).groups.get("model", {}), str(weights))
+        groups = load_checkpoint(weights).groups
+        params.load(groups.get("model", {}) | groups.get("ema", {}), str(weights))
     return params
 
 

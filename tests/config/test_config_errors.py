@@ -263,6 +263,12 @@ SECTIONS += [
     ("train: {weight_decay_factors: [a]}", f"train.weight_decay_factors: {FACTORS} Got ['a']."),
     ("train: {freeze: 3}", f"train.freeze: {FREEZE} Got 3."),
     ("train: {freeze: {stem.weight: 0.5}}", f"train.freeze: {FREEZE} Got a mapping."),
+    ("train: {ema: 1}", f"train.ema: {BELOW_1} Got 1."),
+    ("train: {lookahead: {every: 0}}", f"train.lookahead.every: {NUMBER_ABOVE_0} Got 0."),
+    (
+        "train: {ema: 0.9, lookahead: {}}",
+        "train: ema and lookahead leave no room for each other: one of them.",
+    ),
     (
         "train: {optimizer: {norm_weight_decay: -1}}",
         "train.optimizer.norm_weight_decay: must be a number, 0 or more. Got -1.",
@@ -284,16 +290,6 @@ SECTIONS += [
 
 @pytest.mark.parametrize(("text", "expected"), SECTIONS, ids=names(SECTIONS))
 def test_section(path: Path, text: str, expected: str) -> None:
-    assert message(path, f"model: {{layers: [relu]}}\n{text}") == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("train: {ema: 0.999}", "train.ema: not available yet. Got 0.999."),
-    ],
-)
-def test_what_is_not_built_is_refused(path: Path, text: str, expected: str) -> None:
     assert message(path, f"model: {{layers: [relu]}}\n{text}") == expected
 
 
