@@ -30,6 +30,7 @@ class Purpose(IntEnum):
     INIT = 1
     SHUFFLE = 2
     DROPOUT = 3
+    DROP_PATH = 4
     AUGMENT = 10
     MIX = 11
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    BeforeValidator,
     Discriminator,
     Field,
     Tag,
@@ -35,13 +36,31 @@ from cnn_cli.config.fields import (
     Above0,
     Count,
     Flag,
+    Frozen,
+    Number,
     Pair,
     PairOrZero,
     Share,
+    ShareBelow1,
     broken,
     must,
 )
 from cnn_cli.config.layer import LayerConfig
+
+
+def _word_is_whitening(value: Any) -> Any:
+    return {} if value == "whitening" else value
+
+
+class WhiteningConfig(Frozen):
+    """Filters that make the images' patches white (arXiv:2404.00498, section 3.1).
+
+    Attributes:
+        eps: added to the variance of each direction of the patches.
+    """
+
+    type: Literal["whitening"] = "whitening"
+    eps: Above0 = 5e-4
 
 
 class ConvConfig(LayerConfig):
@@ -49,6 +68,11 @@ class ConvConfig(LayerConfig):
 
     With padding `same` the output is the input divided by the stride, rounded up, as in
     TensorFlow; an odd row or column of padding is at the end.
+
+    Attributes:
+        init: how the weights start, instead of as `model.init` says: `dirac`: the first filters
+            hand on a channel each as it is, `whitening`: from the training images' patches. With
+            either the bias starts at 0.
     """
 
     kind = "conv"
@@ -61,6 +85,17 @@ class ConvConfig(LayerConfig):
     dilation: Pair = (1, 1)
     groups: Count = 1
     bias: Flag = True
+    init: Annotated[
+        Literal["dirac"] | WhiteningConfig | None,
+        BeforeValidator(_word_is_whitening),
+        must("dirac, whitening, or a mapping of whitening's type and eps"),
+    ] = None
+
+    def arguments(self) -> dict[str, Any]:
+        arguments = super().arguments()
+        if isinstance(self.init, WhiteningConfig):
+            arguments |= {"init": "whitening", "init_eps": self.init.eps}
+        return arguments
 
 
 class BatchNormConfig(LayerConfig):
@@ -128,6 +163,13 @@ class DropoutConfig(LayerConfig):
     p: Share = 0.5
 
 
+class ScaleConfig(LayerConfig):
+    """Each value times a number that is not trained."""
+
+    kind = "scale"
+    factor: Number
+
+
 class LinearConfig(LayerConfig):
     """A matrix product; `classes` stands for the number of classes."""
 
@@ -139,11 +181,17 @@ class LinearConfig(LayerConfig):
 
 
 class ResidualConfig(LayerConfig):
-    """The sum of some layers' output and a shortcut (He et al. 2015), nothing after it."""
+    """The sum of some layers' output and a shortcut (He et al. 2015), nothing after it.
+
+    Attributes:
+        drop_path: stochastic depth: with this probability the layers of an image count nothing in
+            training (Huang et al. 2016); else they count 1 / (1 - drop_path) times, as in timm.
+    """
 
     kind = "residual"
     layers: Annotated[tuple[AnyLayer, ...], Field(min_length=1)]
     shortcut: tuple[AnyLayer, ...] | None = None
+    drop_path: ShareBelow1 = 0.0
 
 
 class SqueezeExciteConfig(LayerConfig):
@@ -198,6 +246,7 @@ LAYER_KINDS: dict[str, type[LayerConfig]] = {
         GlobalAvgPoolConfig,
         FlattenConfig,
         DropoutConfig,
+        ScaleConfig,
         LinearConfig,
         SqueezeExciteConfig,
         ResidualConfig,
@@ -238,6 +287,7 @@ AnyLayer = Annotated[
     | Annotated[GlobalAvgPoolConfig, Tag("global_avgpool")]
     | Annotated[FlattenConfig, Tag("flatten")]
     | Annotated[DropoutConfig, Tag("dropout")]
+    | Annotated[ScaleConfig, Tag("scale")]
     | Annotated[LinearConfig, Tag("linear")]
     | Annotated[SqueezeExciteConfig, Tag("squeeze_excite")]
     | Annotated[ResidualConfig, Tag("residual")]

@@ -13,6 +13,7 @@ from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
 from cnn_cli.nn.layers.pool import AvgPool, MaxPool
 from cnn_cli.nn.layers.rare import ELU
+from cnn_cli.nn.layers.shape import Scale
 from cnn_cli.nn.params import Parameters, to_torch
 from cnn_cli.nn.types import Array
 
@@ -93,8 +94,12 @@ class Operators:
             case ELU() if kind == "elu":
                 return self.add("Elu", inputs, name, alpha=layer.alpha)
         match kind:
-            case "dropout":
+            case "dropout" | "drop_path":
                 return inputs[0]
+            case "scale":
+                assert isinstance(layer, Scale)
+                factor = self.constant(f"{name}.factor", np.array(layer.factor))
+                return self.add("Mul", [*inputs, factor], name)
             case "linear":
                 if len(layer.in_shape) > 1:
                     inputs = [self.add("Flatten", inputs, f"{name}.flat", axis=1)]

@@ -25,6 +25,7 @@ from cnn_cli.config.models import ModelConfig
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.layers import LAYERS
 from cnn_cli.nn.layers.base import Layer, ShapeError
+from cnn_cli.nn.layers.dropout import DropPath
 from cnn_cli.nn.layers.merge import Add, Concat, Excite
 from cnn_cli.nn.types import Pair, Shape
 
@@ -143,6 +144,10 @@ class _Builder:
         self, layer: ResidualConfig, x: int, name: str, place: str, copies: tuple[int, ...]
     ) -> int:
         branch = self.chain(layer.layers, x, f"{name}.layers", f"{place}.layers", copies)
+        if layer.drop_path > 0:
+            arguments = {"p": layer.drop_path}
+            inputs, part = self.shape(branch), f"{name}.drop_path"
+            branch = self._node(DropPath, inputs, arguments, [branch], part, place)
         shortcut = layer.shortcut
         if shortcut is None:
             shortcut = self._default_shortcut(layer, x, branch)
@@ -196,6 +201,8 @@ class _Builder:
         except ShapeError as error:
             shapes = " and ".join(shape_text(self.shape(tensor)) for tensor in inputs)
             raise ConfigError(where, str(error), f"an input of {shapes}") from error
+        if inputs != [IMAGE] and any(spec.init == "whitening" for spec in layer.params):
+            raise ConfigError(where, "init whitening is for a layer that reads the image itself")
         self.names.add(name)
         self.nodes.append(Node(len(self.nodes), name, layer, tuple(inputs)))
         return len(self.nodes) - 1

@@ -21,12 +21,17 @@ def initialize(params: Parameters, seed: int, scheme: Literal["pytorch", "kaimin
         scheme: `pytorch`: weights and biases uniform within 1/sqrt(fan_in), as PyTorch's Conv2d
             and Linear. `kaiming`: weights normal with variance 2/fan_in (He et al. 2015,
             equation 10), biases 0. Scales start at 1, shifts at 0 and slopes at 1/4 in both.
+            A convolution's own `init: dirac` then makes its first filters the identity, as
+            torch.nn.init.dirac_; `whitening` waits for images.
     """
     for node in params.graph.nodes:
         for number, spec in enumerate(node.layer.params):
             rng = generator(seed, Purpose.INIT, node.index, number)
             # Drawn in PyTorch's layout, so that the kernels' layout may change without the weights.
-            to_torch(params.views[node.index][spec.name], spec)[...] = _draw(spec, rng, scheme)
+            values = to_torch(params.views[node.index][spec.name], spec)
+            values[...] = _draw(spec, rng, scheme)
+            if spec.init == "dirac":
+                _make_identity(values)
     params.touch()
 
 
@@ -42,3 +47,12 @@ def _draw(spec: ParamSpec, rng: np.random.Generator, scheme: str) -> Array | flo
             return rng.normal(0, np.sqrt(2 / spec.fan_in), spec.torch_shape)
     bound = 1 / np.sqrt(spec.fan_in)
     return rng.uniform(-bound, bound, spec.torch_shape)
+
+
+def _make_identity(weight: Array) -> None:
+    """Let filter i, (out, in, kh, kw), hand on channel i, for as many as there are of both."""
+    identical = min(weight.shape[:2])
+    weight[:identical] = 0
+    middle = weight.shape[2] // 2, weight.shape[3] // 2
+    for i in range(identical):
+        weight[(i, i, *middle)] = 1

@@ -64,6 +64,7 @@ from cnn_cli.training.session import (
     open_network,
 )
 from cnn_cli.training.state import TrainingState
+from cnn_cli.training.whitening import whiten
 
 
 class Trainer:
@@ -109,6 +110,8 @@ class Trainer:
         else:
             self.normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
         augment_training(config, self.materials, self.normalization)
+        if checkpoint is None and options.weights is None:
+            self._whiten()
         self.mixer = make_mixer(config.augment, config.train.seed, config.data.image_size)
         self.kernels = open_kernels(backend, graph, config.train.dtype, progress.note)
         self.engine = self._make_engine(graph, self.params)
@@ -127,6 +130,13 @@ class Trainer:
             shift=shift,
             kernels=self.kernels,
         )
+
+    def _whiten(self) -> None:
+        """Let the images say where a whitening convolution starts."""
+        loader, seed = self.materials.train_loader, self.config.train.seed
+        whiten(self.params, loader, self.normalization, seed)
+        if self.average is not None:
+            self.average.params.copy_from(self.params)
 
     @property
     def _weights(self) -> Parameters:

@@ -81,6 +81,14 @@ LAYERS = [
         "conv: {out_channels: 8, kernel_size: 3, bias: 1}",
         "[0].conv.bias: must be true or false. Got 1.",
     ),
+    (
+        "conv: {out_channels: 8, kernel_size: 3, init: zca}",
+        "[0].conv.init: must be dirac, whitening, or a mapping of whitening's type and eps."
+        " Got 'zca'.",
+    ),
+    ("scale", "[0].scale.factor: is required."),
+    ("scale: .inf", "[0].scale.factor: must be a finite number. Got inf."),
+    ("residual: {layers: [relu], drop_path: 1}", f"[0].residual.drop_path: {BELOW_1} Got 1."),
     ("elu: 0", "[0].elu.alpha: must be a number above 0. Got 0."),
     ("prelu: 0", "[0].prelu.num_parameters: must be a whole number above 0. Got 0."),
     ("squeeze_excite", "[0].squeeze_excite.squeeze_channels: is required."),

@@ -78,12 +78,23 @@ plain_layers = st.one_of(
     ),
     counts.map(lambda size: {"maxpool": size}),
     shares.map(lambda p: {"dropout": p}),
+    layer("scale", {"factor": st.floats(-1e9, 1e9)}),
+    layer(
+        "conv",
+        {"out_channels": counts, "kernel_size": pairs},
+        init=st.sampled_from(["dirac", "whitening", {"type": "whitening", "eps": 0.1}]),
+    ),
     layer("linear", {"out_features": st.just("classes") | counts}, bias=st.booleans()),
 )
 layers = st.recursive(
     plain_layers,
     lambda inner: st.one_of(
-        layer("residual", {"layers": some(inner)}, shortcut=st.lists(inner, max_size=2)),
+        layer(
+            "residual",
+            {"layers": some(inner)},
+            shortcut=st.lists(inner, max_size=2),
+            drop_path=shares_below_1,
+        ),
         layer("branches", {"branches": st.lists(st.lists(inner, max_size=2), min_size=1)}),
         layer("repeat", {"times": st.integers(1, 1000), "layers": some(inner)}),
     ),

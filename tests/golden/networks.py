@@ -160,6 +160,25 @@ CASES: dict[str, Case] = {
         ],
         in_shape=(17, 14, 3),
     ),
+    "speedrun": Case(
+        [
+            _conv(8, 2),
+            "gelu",
+            _conv(6, 3, padding="same", bias=False),
+            {"avgpool": 2},
+            {"batchnorm": {"momentum": 0.4, "eps": 1e-12}},
+            "gelu",
+            _conv(6, 3, padding="same", bias=False),
+            {"batchnorm": {"momentum": 0.4, "eps": 1e-12}},
+            "gelu",
+            {"avgpool": 3},
+            {"linear": {"out_features": "classes", "bias": False}},
+            {"scale": 0.111},
+        ],
+        optimizer={"type": "sgd", "lr": 0.2, "momentum": 0.85, "weight_decay": 1e-3},
+        label_smoothing=0.2,
+        smooth=True,
+    ),
     "activations": Case(
         [
             _conv(6, 3, padding=1),

@@ -158,6 +158,15 @@ class _SameConv(nn.Conv2d):
         return super().forward(F.pad(x, sides))
 
 
+class _Scale(nn.Module):
+    def __init__(self, factor: float) -> None:
+        super().__init__()
+        self.factor = factor
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.factor
+
+
 class _GlobalAvgPool(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.adaptive_avg_pool2d(x, 1).flatten(1)
@@ -183,6 +192,7 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         "leaky_relu": "negative_slope",
         "groupnorm": "num_groups",
         "elu": "alpha",
+        "scale": "factor",
         "prelu": "num_parameters",
     }
     if not isinstance(arguments, dict):
@@ -224,6 +234,7 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         "global_avgpool": _GlobalAvgPool,
         "flatten": nn.Flatten,
         "dropout": nn.Dropout,
+        "scale": _Scale,
     }
     module: nn.Module = plain[kind](**arguments)
     return module

@@ -12,6 +12,7 @@ from stubs import Stub, small_graph, stub_graph
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.layers.base import ParamSpec
+from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.params import Parameters
 
 Scheme = Literal["pytorch", "kaiming"]
@@ -103,3 +104,21 @@ def test_gaps_are_left_alone() -> None:
         for view in node_views.values():
             view[...] = 0
     assert not params.flat.any()
+
+
+def test_dirac_is_torchs_on_the_first_filters() -> None:
+    """As torch.nn.init.dirac_ on the first `in` filters; the others are drawn."""
+    layer = Conv((6, 6, 3), out_channels=5, kernel_size=(3, 4), init="dirac")
+    params = drawn(stub_graph(layer=layer))
+    plain = drawn(stub_graph(layer=Conv((6, 6, 3), out_channels=5, kernel_size=(3, 4))))
+    weight, others = params.named()["layer/weight"], plain.named()["layer/weight"]
+    expected = np.zeros((3, 3, 3, 4))
+    expected[np.arange(3), np.arange(3), 1, 2] = 1
+    np.testing.assert_array_equal(weight[:3], expected)
+    np.testing.assert_array_equal(weight[3:], others[3:])
+
+
+def test_dirac_of_more_channels_than_filters() -> None:
+    layer = Conv((6, 6, 4), out_channels=2, kernel_size=(1, 1), init="dirac")
+    weight = drawn(stub_graph(layer=layer)).named()["layer/weight"]
+    np.testing.assert_array_equal(weight[:, :, 0, 0], np.eye(2, 4))

@@ -19,7 +19,7 @@ from cnn_cli.nn.layers.rare import (
     Softsign,
     Tanh,
 )
-from cnn_cli.nn.layers.shape import Flatten
+from cnn_cli.nn.layers.shape import Flatten, Scale
 
 LAYERS: dict[str, type[Layer]] = {
     layer.kind: layer
@@ -46,6 +46,7 @@ LAYERS: dict[str, type[Layer]] = {
         GlobalAvgPool,
         Flatten,
         Dropout,
+        Scale,
         Linear,
     )
 }

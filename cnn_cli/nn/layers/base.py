@@ -24,6 +24,8 @@ class ParamSpec:
             with a quarter, `bias` as PyTorch does, uniform within 1/sqrt(fan_in).
         fan_in: inputs that one output sums over.
         to_torch: axes that transpose the own layout to PyTorch's.
+        init: how it starts instead: `dirac` or `whitening`, see `nn.init`.
+        init_eps: of `whitening`.
     """
 
     name: str
@@ -31,6 +33,8 @@ class ParamSpec:
     role: Literal["weight", "bias", "scale", "shift", "slope"]
     fan_in: int = 1
     to_torch: tuple[int, ...] | None = None
+    init: Literal["dirac", "whitening"] | None = None
+    init_eps: float = 0.0
 
     @property
     def size(self) -> int:

@@ -28,6 +28,7 @@ class Conv(Layer):
         groups: parts that channels are divided into; each part of the outputs sees only its
             part of the inputs.
         bias: add a trained number per output channel.
+        init, init_eps: how the weights start, see `ParamSpec`; the bias is 0 then.
         path: the way to compute it, instead of the fastest one.
         backend: which kernels the fastest one is chosen for.
 
@@ -36,7 +37,7 @@ class Conv(Layer):
 
     Raises:
         ShapeError: the input is no map, the kernel does not fit it, `groups` does not divide
-            its channels or `out_channels`.
+            its channels or `out_channels`, or `init` does not suit it.
         ValueError: such a convolution cannot take the path.
     """
 
@@ -56,6 +57,8 @@ class Conv(Layer):
         dilation: Pair = (1, 1),
         groups: int = 1,
         bias: bool = True,
+        init: Literal["dirac", "whitening"] | None = None,
+        init_eps: float = 0.0,
         path: Path | None = None,
         backend: Backend = "numpy",
     ) -> None:
@@ -79,9 +82,16 @@ class Conv(Layer):
         self.out_shape = (*self.geometry.out_size, out_channels)
         shape = self.geometry.weight_shape
         fan_in = prod(shape[:3])
-        self.params = (ParamSpec("weight", shape, "weight", fan_in, to_torch=(3, 2, 0, 1)),)
+        if init is not None and groups > 1:
+            raise ShapeError(f"init {init} needs a convolution of one group, not {groups}")
+        if init == "whitening" and (out_channels % 2 or out_channels > 2 * fan_in):
+            rule = f"an even number of out_channels, at most {2 * fan_in}, not {out_channels}"
+            raise ShapeError(f"init whitening needs {rule}")
+        weight = ParamSpec("weight", shape, "weight", fan_in, (3, 2, 0, 1), init, init_eps)
+        self.params = (weight,)
         if bias:
-            self.params += (ParamSpec("bias", (out_channels,), "bias", fan_in),)
+            role: Literal["bias", "shift"] = "bias" if init is None else "shift"
+            self.params += (ParamSpec("bias", (out_channels,), role, fan_in),)
         self.muladds = prod(self.out_shape) * fan_in
         self._take(choose_path(self.geometry, backend) if path is None else path)
 

@@ -1,4 +1,4 @@
-"""Layers that only change the shape, or not even that."""
+"""Layers that only change the shape, the scale, or not even that."""
 
 from __future__ import annotations
 
@@ -58,3 +58,30 @@ class Identity(Layer):
 
     def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
         return dy if ctx.need_dx else None
+
+
+class Scale(Layer):
+    """Its input times a number that is not trained.
+
+    Args:
+        in_shape: of one image.
+        factor: the number.
+    """
+
+    kind: ClassVar[str] = "scale"
+    can_write_input: ClassVar[bool] = True
+
+    def __init__(self, in_shape: Shape, *, factor: float) -> None:
+        self.in_shape = self.out_shape = in_shape
+        self.factor = factor
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
+        y = x if ctx.inplace else ctx.take(x.shape)
+        np.multiply(x, self.factor, out=y)
+        return y, None
+
+    def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        np.multiply(dy, self.factor, out=dy)
+        return dy

@@ -1,0 +1,72 @@
+"""A first convolution whose filters make the training images' patches white.
+
+arXiv:2404.00498, section 3.1, after D. Page 2018: the filters are the eigenvectors of the patches'
+second moments, each divided by the root of its eigenvalue, and the same with the other sign, so
+that an activation behind them loses nothing.
+"""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from cnn_cli.data.loader import Loader
+from cnn_cli.nn.layers.base import ParamSpec
+from cnn_cli.nn.params import Parameters, to_torch
+from cnn_cli.nn.types import Array, Shape
+from cnn_cli.rng import Purpose, generator
+from cnn_cli.training.classifier import Normalization
+
+IMAGES = 5000
+
+
+def whiten(params: Parameters, loader: Loader, normalization: Normalization, seed: int) -> None:
+    """Set the weights of the convolutions with `init: whitening`.
+
+    Args:
+        params: written.
+        loader: of the training images; up to 5,000 of them are seen as in the first epoch.
+        normalization: of the images.
+        seed: says which images.
+    """
+    for node in params.graph.nodes:
+        for spec in node.layer.params:
+            if spec.init == "whitening":
+                moments = _patch_moments(spec.torch_shape[1:], loader, normalization, seed)
+                weight = to_torch(params.views[node.index][spec.name], spec)
+                weight[...] = whitening_filters(moments, spec)
+    params.touch()
+
+
+def whitening_filters(moments: Array, spec: ParamSpec) -> Array:
+    """Filters for patches of given second moments.
+
+    Args:
+        moments: (f, f), f being channels, rows and columns of a patch in this order.
+        spec: of the weight.
+
+    Returns:
+        (out, in, kh, kw): the directions of largest moments first, then all of them negated.
+    """
+    values, vectors = np.linalg.eigh(moments)
+    half = spec.torch_shape[0] // 2
+    largest = slice(None, -half - 1, -1)
+    filters = vectors.T[largest] / np.sqrt(values[largest, None] + spec.init_eps)
+    both: Array = np.concatenate([filters, -filters]).reshape(spec.torch_shape)
+    return both
+
+
+def _patch_moments(patch: Shape, loader: Loader, normalization: Normalization, seed: int) -> Array:
+    """The mean of x·xᵀ over all patches x, (channels, rows, columns), of some images."""
+    size = prod(patch)
+    total, count = np.zeros((size, size)), 0
+    scale, shift = normalization.scale_and_shift()
+    order = generator(seed, Purpose.SHUFFLE, 0, 2).permutation(len(loader.split))
+    for batch in loader.batches(order[:IMAGES]):
+        images = batch.images * scale + shift
+        windows = np.lib.stride_tricks.sliding_window_view(images, patch[1:], axis=(1, 2))
+        patches = windows.reshape(-1, size)
+        total += patches.T @ patches
+        count += len(patches)
+    return total / max(count, 1)
