@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from cnn_cli.config.augment import TECHNIQUES
 from cnn_cli.config.layers import LAYER_KINDS
-from cnn_cli.config.messages import config_error, place, show
+from cnn_cli.config.messages import CHOICES, config_error, place, show
 from cnn_cli.config.models import Config
 from cnn_cli.config.optimizers import OPTIMIZERS
 from cnn_cli.config.schedules import SCHEDULERS
@@ -117,7 +117,7 @@ def _set(document: dict[Any, Any], dotted: str, value: Any, override: str) -> No
         child = _child(here, key, keys[: i + 1], override)
         if isinstance(child, str) and child in LAYER_KINDS and keys[i + 1] == child:
             child = {child: {}}  # `relu` alone, about to be given arguments
-        elif isinstance(child, str) and key in ("optimizer", "scheduler"):
+        elif isinstance(child, str) and key in CHOICES:
             child = {"type": child}
         elif not isinstance(child, dict | list):
             child = _arguments(key, child)

@@ -11,11 +11,14 @@ from cnn_cli.config.augment import TECHNIQUES
 from cnn_cli.config.fields import RULE
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.models import Config
-from cnn_cli.config.optimizers import OPTIMIZERS
+from cnn_cli.config.optimizers import OPTIMIZERS, OTHER_OPTIMIZERS
 from cnn_cli.config.schedules import SCHEDULERS
 from cnn_cli.errors import ConfigError, suggest
 
 Location = Sequence[str | int]
+
+# Keys whose mapping says by its `type` which model it is of.
+CHOICES = {"optimizer": OPTIMIZERS, "other": OTHER_OPTIMIZERS, "scheduler": SCHEDULERS}
 
 _TYPES: dict[str, str] = {
     "dict_type": "must be a mapping of keys to values",
@@ -62,13 +65,13 @@ def _is_leaf(location: Location) -> bool:
     steps = [step for step in location if isinstance(step, str)]
     last = steps[-1] if steps else ""
     sections = {*Config.model_fields, *LAYER_KINDS, *OPTIMIZERS, *SCHEDULERS, *TECHNIQUES}
-    return bool(steps) and last not in sections | {"optimizer", "scheduler"}
+    return bool(steps) and last not in {*sections, *CHOICES}
 
 
 def _unknown_choice(source: str, location: Location, value: Any) -> ConfigError:
     """No such layer, optimizer or schedule."""
     tail = location[-1] if location else ""
-    choices = {"optimizer": OPTIMIZERS, "scheduler": SCHEDULERS}.get(str(tail))
+    choices = CHOICES.get(str(tail))
     if choices is not None:
         if not isinstance(value, dict):
             return ConfigError(place(source, location), "must be a mapping of keys", show(value))
@@ -112,7 +115,7 @@ def place(source: str, location: Location) -> str:
     for i, step in enumerate(steps):
         if isinstance(step, int):
             path += f"[{step}]"
-        elif i and steps[i - 1] in ("optimizer", "scheduler") and step != "type":
+        elif i and steps[i - 1] in CHOICES and step != "type":
             continue  # pydantic names the chosen type here, which is no key
         elif i and step == steps[i - 1] == "branches":
             continue  # a layer and its one argument share the word

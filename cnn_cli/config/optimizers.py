@@ -10,7 +10,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from cnn_cli.config.fields import Flag, Frozen, NotBelow0, ShareBelow1, broken, must, with_type
+from cnn_cli.config.fields import (
+    Above0,
+    Flag,
+    Frozen,
+    NotBelow0,
+    ShareBelow1,
+    broken,
+    must,
+    with_type,
+)
 
 
 class SGDConfig(Frozen):
@@ -62,9 +71,51 @@ class AdamWConfig(_AdamConfig):
     norm_weight_decay: NotBelow0 | None = None
 
 
-OPTIMIZERS: dict[str, type[Frozen]] = {"sgd": SGDConfig, "adam": AdamConfig, "adamw": AdamWConfig}
+OtherOptimizerConfig = SGDConfig | AdamConfig | AdamWConfig
 
-OptimizerConfig = SGDConfig | AdamConfig | AdamWConfig
+
+class MuonConfig(Frozen):
+    """Muon for the filters of convolutions, another optimizer for the rest (K. Jordan et al. 2024).
+
+    Attributes:
+        lr: of filters; the schedule is of this one, and that of `other` keeps its ratio to it.
+        steps: of the Newton-Schulz iteration.
+        weight_decay: decoupled, as AdamW's.
+        adjust_lr: the rate times √max(1, out / (in·kh·kw)) (`original`) or, for rates of AdamW,
+            0.2·√max(out, in·kh·kw) (`match_rms_adamw`), as torch.optim.Muon; `none` leaves it.
+        normalize_weights: before each step, filters are scaled to a mean square of 1 a filter.
+        other: of all other parameters.
+    """
+
+    type: Literal["muon"] = "muon"
+    lr: Above0 = 0.02
+    momentum: ShareBelow1 = 0.95
+    nesterov: Flag = True
+    steps: Annotated[int, Field(strict=True, gt=0, le=20), must("a whole number from 1 to 20")] = 5
+    weight_decay: NotBelow0 = 0.0
+    adjust_lr: Annotated[
+        Literal["original", "match_rms_adamw"] | None, must("original, match_rms_adamw or none")
+    ] = "original"
+    normalize_weights: Flag = False
+    other: Annotated[
+        OtherOptimizerConfig, Field(discriminator="type"), BeforeValidator(with_type("sgd"))
+    ] = SGDConfig()
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> MuonConfig:
+        if self.nesterov and self.momentum == 0:
+            raise broken("nesterov requires a momentum above 0")
+        return self
+
+
+OTHER_OPTIMIZERS: dict[str, type[Frozen]] = {
+    "sgd": SGDConfig,
+    "adam": AdamConfig,
+    "adamw": AdamWConfig,
+}
+OPTIMIZERS: dict[str, type[Frozen]] = OTHER_OPTIMIZERS | {"muon": MuonConfig}
+
+OptimizerConfig = OtherOptimizerConfig | MuonConfig
 
 AnyOptimizer = Annotated[
     OptimizerConfig, Field(discriminator="type"), BeforeValidator(with_type("sgd"))

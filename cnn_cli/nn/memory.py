@@ -7,6 +7,7 @@ from math import prod
 import numpy as np
 
 from cnn_cli.config.models import TrainConfig
+from cnn_cli.config.optimizers import MuonConfig, OptimizerConfig
 from cnn_cli.nn.fuse import tuned_graph
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.paths import Backend
@@ -33,6 +34,13 @@ def parameter_count(graph: Graph) -> int:
     return sum(spec.size for node in graph.nodes for spec in node.layer.params)
 
 
+def _optimizer_slots(optimizer: OptimizerConfig) -> int:
+    """Arrays like the parameters that an optimizer keeps."""
+    if isinstance(optimizer, MuonConfig):  # its momentum and that of SGD are one array
+        return OPTIMIZER_SLOTS[optimizer.other.type] + (optimizer.other.type != "sgd")
+    return OPTIMIZER_SLOTS[optimizer.type]
+
+
 def training_bytes(
     graph: Graph, train: TrainConfig, threads: int, backend: Backend = "numpy"
 ) -> int:
@@ -44,7 +52,7 @@ def training_bytes(
     """
     graph = tuned_graph(graph, backend)
     itemsize = np.dtype(train.dtype).itemsize
-    slots = OPTIMIZER_SLOTS[train.optimizer.type]
+    slots = _optimizer_slots(train.optimizer)
     slots += train.ema is not None or train.lookahead is not None
     parameters = parameter_count(graph) * (1 + threads + slots) * itemsize
     segments = plan_segments(graph, training=True)

@@ -18,7 +18,7 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.timing import timed
 from cnn_cli.nn.types import Array
 from cnn_cli.training.classifier import Normalization
-from cnn_cli.training.optimizer import make_optimizer
+from cnn_cli.training.optimizers import make_optimizer
 from cnn_cli.training.session import check_memory
 
 LEAST_STEPS = 3  # whatever the time they take

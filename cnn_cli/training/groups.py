@@ -9,6 +9,7 @@ from fnmatch import fnmatchcase
 from typing import TypeVar
 
 from cnn_cli.config import TrainConfig
+from cnn_cli.config.optimizers import MuonConfig, OptimizerConfig
 from cnn_cli.errors import ConfigError, suggest
 from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import ParamSpec
@@ -26,11 +27,14 @@ class Group:
         part: of `Parameters.flat`.
         lr_factor: of the step's learning rate.
         weight_decay: of each number, times the learning rate.
+        matrix: rows and columns of a single convolution's filters, one a column, for an optimizer
+            that moves them as a whole.
     """
 
     part: slice
     lr_factor: float
     weight_decay: float
+    matrix: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,26 +58,38 @@ def make_groups(params: Parameters, config: TrainConfig, epoch: int = 0) -> Grou
     Args:
         epoch: number of the epoch from 0, on which `freeze` depends.
     """
-    optimizer = config.optimizer
-    others = optimizer.norm_weight_decay
     moved: list[Group] = []
     frozen: list[slice] = []
     for node, spec, part in params.parts():
         if is_frozen(node, spec, config, epoch):
             frozen.append(part)
             continue
-        weight_decay: float = optimizer.weight_decay
-        if spec.role != "weight" and others is not None:
-            weight_decay = others
+        lr_factor, weight_decay, matrix = _treatment(config.optimizer, node, spec)
         weight_decay *= _last_fitting(config.weight_decay_factors, node, spec, 1.0)
-        lr_factor = _last_fitting(config.lr_factors, node, spec, 1.0)
+        lr_factor *= _last_fitting(config.lr_factors, node, spec, 1.0)
         start = part.start
-        if moved and moved[-1] == Group(
-            slice(moved[-1].part.start, start), lr_factor, weight_decay
-        ):
-            start = moved.pop().part.start
-        moved.append(Group(slice(start, part.stop), lr_factor, weight_decay))
+        if moved and matrix is None:
+            before = moved[-1].part.start
+            if moved[-1] == Group(slice(before, start), lr_factor, weight_decay):
+                start = moved.pop().part.start
+        moved.append(Group(slice(start, part.stop), lr_factor, weight_decay, matrix))
     return Groups(tuple(moved), tuple(frozen))
+
+
+def _treatment(
+    optimizer: OptimizerConfig, node: Node, spec: ParamSpec
+) -> tuple[float, float, tuple[int, int] | None]:
+    """Rate factor, weight decay and matrix of a parameter, by its optimizer alone."""
+    lr_factor = 1.0
+    if isinstance(optimizer, MuonConfig):
+        if node.layer.kind == "conv" and spec.role == "weight":
+            columns = spec.shape[-1]
+            return lr_factor, optimizer.weight_decay, (spec.size // columns, columns)
+        lr_factor = optimizer.other.lr / optimizer.lr
+        optimizer = optimizer.other
+    spared = spec.role != "weight" and optimizer.norm_weight_decay is not None
+    weight_decay = optimizer.norm_weight_decay if spared else optimizer.weight_decay
+    return lr_factor, weight_decay or 0.0, None
 
 
 def is_frozen(node: Node, spec: ParamSpec, config: TrainConfig, epoch: int) -> bool:

@@ -41,7 +41,8 @@ from cnn_cli.training.divergence import (
 from cnn_cli.training.evaluate import Evaluation, evaluate
 from cnn_cli.training.groups import freeze_norms, make_groups
 from cnn_cli.training.mixing import dominant_labels, make_mixer
-from cnn_cli.training.optimizer import clip_grad_norm, make_optimizer
+from cnn_cli.training.optimizer import clip_grad_norm
+from cnn_cli.training.optimizers import make_optimizer
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.precise_bn import estimate_statistics, wants_precise_bn
 from cnn_cli.training.progress import EpochRow, Progress, TrainResult

@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from cnn_cli.config import TrainConfig
-from cnn_cli.config.optimizers import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
+from cnn_cli.config.optimizers import AdamConfig, AdamWConfig, SGDConfig
 from cnn_cli.errors import DataError
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.training.groups import Group, Groups, make_groups
+from cnn_cli.training.groups import Group, Groups
 
 BLOCK = 32_768  # elements: a block of every array involved fits the L2 cache
 NORM_BLOCK = 8_192
@@ -28,6 +27,7 @@ class Optimizer:
 
     Attributes:
         groups: may be replaced between steps.
+        buffers: the flat arrays kept and the views into them, by PyTorch's names.
         steps: how many steps were taken.
     """
 
@@ -35,7 +35,7 @@ class Optimizer:
         self.params = params
         self.groups = groups
         self.steps = 0
-        self._buffers = {name: params.empty_like() for name in buffers}
+        self.buffers = {name: params.empty_like() for name in buffers}
         size = min(BLOCK, params.flat.size)
         self._scratch = (np.empty(size, params.dtype), np.empty(size, params.dtype))
 
@@ -50,10 +50,11 @@ class Optimizer:
         # A diverging run overflows here; the loss shows it, one line instead of warnings.
         with np.errstate(over="ignore", invalid="ignore"):
             for group in self.groups.moved:
-                self._move(group, gradient, lr * group.lr_factor)
+                self.move(group, gradient, lr * group.lr_factor)
         self.params.touch()
 
-    def _move(self, group: Group, gradient: Array, lr: float) -> None:
+    def move(self, group: Group, gradient: Array, lr: float) -> None:
+        """Move the parameters of one group; `lr` is the group's own."""
         for block in blocks(group.part, BLOCK):
             self._update(block, self.params.flat[block], gradient[block], lr, group.weight_decay)
 
@@ -64,7 +65,7 @@ class Optimizer:
 
     def state(self) -> dict[str, Array]:
         """The flat arrays kept, by PyTorch's names."""
-        return {name: flat for name, (flat, _) in self._buffers.items()}
+        return {name: flat for name, (flat, _) in self.buffers.items()}
 
     def load_state(self, arrays: Mapping[str, Array], steps: int) -> None:
         """Take over what `state` and `steps` gave earlier, for the same network."""
@@ -105,7 +106,7 @@ class Optimizer:
     def _named_buffers(self) -> dict[str, Array]:
         return {
             f"{buffer}/{name}": array
-            for buffer, (_, views) in self._buffers.items()
+            for buffer, (_, views) in self.buffers.items()
             for name, array in self.params.named(views).items()
         }
 
@@ -182,23 +183,6 @@ class Adam(Optimizer):
         update = np.divide(exp_avg, denom, out=scratch)
         update *= -lr / (1 - beta1**self.steps)
         param += update
-
-
-def make_optimizer(
-    config: OptimizerConfig, params: Parameters, groups: Groups | None = None
-) -> Optimizer:
-    """The optimizer that `train.optimizer` describes, for a network's parameters.
-
-    Args:
-        groups: of `make_groups`; by default as `config` alone asks for them.
-    """
-    if groups is None:
-        groups = make_groups(params, TrainConfig(optimizer=config))
-    match config:
-        case SGDConfig():
-            return SGD(config, params, groups)
-        case AdamConfig() | AdamWConfig():
-            return Adam(config, params, groups)
 
 
 def clip_grad_norm(gradient: Array, max_norm: float) -> float:

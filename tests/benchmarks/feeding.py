@@ -31,7 +31,7 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.report.table import format_pairs
 from cnn_cli.training.classifier import Normalization
-from cnn_cli.training.optimizer import make_optimizer
+from cnn_cli.training.optimizers import make_optimizer
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import EpochRow, Silent
 from cnn_cli.training.requests import Requests

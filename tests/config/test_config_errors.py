@@ -271,6 +271,34 @@ SECTIONS += [
     ("train: {weight_decay_factors: [a]}", f"train.weight_decay_factors: {FACTORS} Got ['a']."),
     ("train: {freeze: 3}", f"train.freeze: {FREEZE} Got 3."),
     ("train: {freeze: {stem.weight: 0.5}}", f"train.freeze: {FREEZE} Got a mapping."),
+    (
+        "train: {optimizer: {type: muon, lr: 0}}",
+        "train.optimizer.lr: must be a number above 0. Got 0.",
+    ),
+    (
+        "train: {optimizer: {type: muon, steps: 21}}",
+        "train.optimizer.steps: must be a whole number from 1 to 20. Got 21.",
+    ),
+    (
+        "train: {optimizer: {type: muon, adjust_lr: rms}}",
+        "train.optimizer.adjust_lr: must be original, match_rms_adamw or none. Got 'rms'.",
+    ),
+    (
+        "train: {optimizer: {type: muon, momentum: 0}}",
+        "train.optimizer: nesterov requires a momentum above 0.",
+    ),
+    (
+        "train: {optimizer: {type: muon, other: muon}}",
+        "train.optimizer.other.type: must be one of sgd, adam, adamw. Got 'muon'.",
+    ),
+    (
+        "train: {optimizer: {type: muon, other: {type: adam, lr: -1}}}",
+        "train.optimizer.other.lr: must be a number, 0 or more. Got -1.",
+    ),
+    (
+        "train: {optimizer: {type: muon, other: {type: adam, momentun: 1}}}",
+        "train.optimizer.other.momentun: unknown key.",
+    ),
     ("train: {ema: 1}", f"train.ema: {BELOW_1} Got 1."),
     ("train: {lookahead: {every: 0}}", f"train.lookahead.every: {NUMBER_ABOVE_0} Got 0."),
     (
@@ -304,8 +332,8 @@ def test_section(path: Path, text: str, expected: str) -> None:
 @pytest.mark.parametrize(
     ("optimizer", "rest"),
     [
-        ("sdg", "must be one of sgd, adam, adamw. Did you mean 'sgd'? Got 'sdg'."),
-        ("{type: rmsprop}", "must be one of sgd, adam, adamw. Got 'rmsprop'."),
+        ("sdg", "must be one of sgd, adam, adamw, muon. Did you mean 'sgd'? Got 'sdg'."),
+        ("{type: rmsprop}", "must be one of sgd, adam, adamw, muon. Got 'rmsprop'."),
         ("3", f"{MAPPING} Got 3."),
     ],
 )

@@ -106,6 +106,12 @@ adam = {"lr": not_below_0, "betas": st.tuples(shares_below_1, shares_below_1).ma
 optimizers = st.one_of(
     st.sampled_from(["sgd", "adam", "adamw"]),
     mapping({}, lr=not_below_0, weight_decay=not_below_0, momentum=st.floats(0.1, 0.9)),
+    mapping(
+        {"type": st.just("muon")},
+        steps=st.integers(1, 20),
+        adjust_lr=st.sampled_from(["original", "match_rms_adamw", None]),
+        other=st.sampled_from(["sgd", "adam", {"type": "adamw", "lr": 0.5}]),
+    ),
     mapping({}, norm_weight_decay=st.none() | not_below_0),
     mapping({"type": st.just("sgd"), "momentum": st.just(0)}),
     mapping({"type": st.sampled_from(["adam", "adamw"])}, eps=not_below_0, **adam),

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from recipe_cases import GROUPS, PLATEAUS
+from recipe_cases import GROUPS, MUONS, PLATEAUS
 from torch.optim.lr_scheduler import LinearLR, ReduceLROnPlateau
 
 HERE = Path(__file__).parent
@@ -69,7 +69,47 @@ def groups(rng: np.random.Generator) -> dict[str, Any]:
     return out
 
 
+def newton_schulz(gradient: torch.Tensor, steps: int) -> torch.Tensor:
+    """The quintic iteration as its author describes it, on X itself."""
+    x = gradient / (gradient.norm() + 1e-7)
+    x = x.T if len(x) > x.shape[1] else x
+    for _ in range(steps):
+        gram = x @ x.T
+        x = 3.4445 * x + (-4.7750 * gram + 2.0315 * gram @ gram) @ x
+    return x.T if len(gradient) > gradient.shape[1] else x
+
+
+def muon(rng: np.random.Generator) -> dict[str, Any]:
+    """Steps of Muon on two filter banks, one high and one wide, written out."""
+    shapes = {"high": (9, 1, 2, 2), "wide": (4, 3, 3, 3)}
+    out: dict[str, Any] = {}
+    for bank, shape in shapes.items():
+        out[f"muon/start/{bank}"] = rng.standard_normal(shape)
+        out[f"muon/gradients/{bank}"] = rng.standard_normal((4, *shape))
+        for name, given in MUONS.items():
+            case = {"momentum": 0.95, "nesterov": True, "steps": 5, "weight_decay": 0.0} | given
+            weight = torch.tensor(out[f"muon/start/{bank}"])
+            momentum = torch.zeros_like(weight)
+            height, width = shape[0], weight[0].numel()
+            rate = case["lr"]
+            if case.get("adjust_lr", "original") == "original":
+                rate *= max(1, height / width) ** 0.5
+            elif case["adjust_lr"] == "match_rms_adamw":
+                rate *= 0.2 * max(height, width) ** 0.5
+            for values in out[f"muon/gradients/{bank}"]:
+                gradient = torch.tensor(values)
+                momentum = case["momentum"] * momentum + gradient
+                direction = gradient + case["momentum"] * momentum if case["nesterov"] else momentum
+                if case.get("normalize_weights"):
+                    weight = weight * height**0.5 / weight.norm()
+                weight = weight * (1 - case["lr"] * case["weight_decay"])
+                update = newton_schulz(direction.reshape(height, -1), case["steps"])
+                weight = weight - rate * update.reshape(shape)
+            out[f"muon/{name}/{bank}"] = weight.numpy()
+    return out
+
+
 if __name__ == "__main__":
     rng = np.random.default_rng(5)
-    np.savez_compressed(HERE / "recipes.npz", **schedules(rng), **groups(rng))
+    np.savez_compressed(HERE / "recipes.npz", **schedules(rng), **groups(rng), **muon(rng))
     print(f"recipes.npz: {(HERE / 'recipes.npz').stat().st_size:,} bytes")

@@ -25,3 +25,16 @@ GROUPS: list[dict[str, Any]] = [
     {"lr": 6.4, "weight_decay": 0.002},
     {"lr": 0.05, "weight_decay": 0.0},
 ]
+
+# Arguments of Muon, as `train.optimizer` takes them.
+MUONS: dict[str, dict[str, Any]] = {
+    "original": {"lr": 0.02, "weight_decay": 0.1},
+    "airbench": {
+        "lr": 0.24,
+        "momentum": 0.6,
+        "steps": 3,
+        "adjust_lr": None,
+        "normalize_weights": True,
+    },
+    "rms": {"lr": 1e-3, "momentum": 0.9, "nesterov": False, "adjust_lr": "match_rms_adamw"},
+}

@@ -20,7 +20,7 @@ from cnn_cli.training.checkpoint import (
     resolve_checkpoint,
     save_checkpoint,
 )
-from cnn_cli.training.optimizer import make_optimizer
+from cnn_cli.training.optimizers import make_optimizer
 
 
 @pytest.fixture

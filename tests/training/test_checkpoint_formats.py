@@ -12,7 +12,7 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.training.checkpoint import load_checkpoint
 from cnn_cli.training.checkpoint_meta import FORMAT_VERSION
 from cnn_cli.training.classifier import Classifier
-from cnn_cli.training.optimizer import make_optimizer
+from cnn_cli.training.optimizers import make_optimizer
 from cnn_cli.training.state import TrainingState
 
 DATA = Path(__file__).parent / "data"

@@ -17,7 +17,7 @@ from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.params import Parameters
 from cnn_cli.training.checkpoint import load_checkpoint
 from cnn_cli.training.groups import Group, Groups, check_patterns, make_groups
-from cnn_cli.training.optimizer import make_optimizer
+from cnn_cli.training.optimizers import make_optimizer
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.planning import plan_training
 from cnn_cli.training.progress import Silent

@@ -15,7 +15,8 @@ from cnn_cli.errors import DataError
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.training.optimizer import BLOCK, Optimizer, clip_grad_norm, make_optimizer
+from cnn_cli.training.optimizer import BLOCK, Optimizer, clip_grad_norm
+from cnn_cli.training.optimizers import make_optimizer
 
 START = [0.5, -1.25, 2.0, 0.0]
 STEPS = [
