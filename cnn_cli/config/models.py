@@ -47,7 +47,12 @@ def _grey_or_colour(value: int) -> int:
 
 
 class DataConfig(Frozen):
-    """Where the images are and how each becomes an array."""
+    """Where the images are and how each becomes an array.
+
+    Attributes:
+        sampler: of the training images: `shuffle`: an epoch has each once; `balanced`: as many
+            images, each class's share the same.
+    """
 
     root: Text | None = None
     val_split: ShareBelow1 = 0.1
@@ -73,6 +78,7 @@ class DataConfig(Frozen):
         must("auto, or a list of numbers above 0, one per channel"),
     ] = "auto"
     on_corrupt: Annotated[Literal["skip", "error"], must("skip or error")] = "skip"
+    sampler: Annotated[Literal["shuffle", "balanced"], must("shuffle or balanced")] = "shuffle"
     cache: Annotated[
         Literal["auto", "ram", "disk", "none"],
         BeforeValidator(_none_is_a_word),
@@ -144,6 +150,8 @@ class TrainConfig(Frozen):
     names or of their layers' kinds (`batchnorm.bias`); of several that fit, the last one counts.
 
     Attributes:
+        accumulate: batches whose gradients make one update, as one batch of so many times the
+            images would, but for batchnorm's statistics. Schedules and averages count updates.
         lr_factors: of the optimizer's and the schedule's learning rate.
         weight_decay_factors: of the optimizer's weight decay. It acts times the learning rate, as
             in PyTorch, so that a rate factor times its inverse here leaves the decay as it was.
@@ -156,6 +164,7 @@ class TrainConfig(Frozen):
 
     epochs: Whole = 10
     batch_size: Count = 64
+    accumulate: Count = 1
     seed: Seed = 0
     dtype: Annotated[Literal["float32", "float64"], must("float32 or float64")] = "float32"
     optimizer: AnyOptimizer = SGDConfig()

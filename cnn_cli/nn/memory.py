@@ -46,13 +46,14 @@ def training_bytes(
 ) -> int:
     """The peak resident memory of training, the interpreter included, apart from cached images.
 
-    Parameters, one gradient a worker, the optimizer's state and averaged weights; and the
-    activations that live at once: of the whole batch where batch normalization cuts the network,
-    else of a chunk a worker.
+    Parameters, one gradient a worker, the optimizer's state, summed gradients and averaged
+    weights; and the activations that live at once: of the whole batch where batch normalization
+    cuts the network, else of a chunk a worker.
     """
     graph = tuned_graph(graph, backend)
     itemsize = np.dtype(train.dtype).itemsize
     slots = _optimizer_slots(train.optimizer)
+    slots += train.accumulate > 1
     slots += train.ema is not None or train.lookahead is not None
     parameters = parameter_count(graph) * (1 + threads + slots) * itemsize
     segments = plan_segments(graph, training=True)

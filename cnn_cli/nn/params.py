@@ -108,13 +108,21 @@ class Parameters:
         Raises:
             DataError: names missing, extra or of another shape or kind, all of them listed.
         """
-        targets = self.named() | self.named_buffers()
-        problems = _mismatches({name: view.shape for name, view in targets.items()}, arrays)
-        if problems:
-            raise DataError(place, "tensors do not match the network", problems)
-        for name, view in targets.items():
-            view[...] = arrays[name]
+        fill(self.named() | self.named_buffers(), arrays, place)
         self.touch()
+
+
+def fill(targets: Mapping[str, Array], arrays: Mapping[str, Array], place: str) -> None:
+    """Write arrays of the same names and shapes into others.
+
+    Raises:
+        DataError: names missing, extra or of another shape or kind, all of them listed.
+    """
+    problems = _mismatches({name: view.shape for name, view in targets.items()}, arrays)
+    if problems:
+        raise DataError(place, "tensors do not match the network", problems)
+    for name, view in targets.items():
+        view[...] = arrays[name]
 
 
 def to_torch(array: Array, spec: ParamSpec) -> Array:

@@ -25,6 +25,7 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
 from cnn_cli.system import cpu_count
+from cnn_cli.training.accumulate import Accumulator
 from cnn_cli.training.averages import make_average
 from cnn_cli.training.backend import open_kernels, training_backend
 from cnn_cli.training.checkpoint import Checkpoint, save_checkpoint
@@ -98,6 +99,8 @@ class Trainer:
         )
         self.optimizer = make_optimizer(config.train.optimizer, self.params)
         self.average = make_average(config.train, self.params)
+        every = config.train.accumulate
+        self.accumulator = Accumulator(self.params, every) if every > 1 else None
         if checkpoint is not None:
             self._restore(checkpoint)
             place = str(dataset.root)
@@ -119,6 +122,7 @@ class Trainer:
         self.precise_bn = wants_precise_bn(config, graph)
         self.evaluated = self.params.copy() if self.precise_bn else self._weights
         self.steps_per_epoch = -(-len(dataset.train) // config.train.batch_size)
+        self.updates_per_epoch = -(-self.steps_per_epoch // every)
 
     def _make_engine(self, graph: Graph, params: Parameters) -> Engine:
         scale, shift = self.normalization.scale_and_shift()
@@ -202,12 +206,15 @@ class Trainer:
         """The steps of an epoch that are left; the reason to stop, if one came up."""
         config, state = self.config.train, self.state
         self._freeze()
-        order = epoch_order(self.config, state.epoch, len(self.materials.dataset.train))
+        order = epoch_order(self.config, state.epoch, self.materials.dataset.train)
         clock = time.perf_counter()
         batches = self.materials.train_loader.batches(order, state.batch, state.epoch)
         for batch in requests.awaited(batches):
+            self._finish_update_before(batch.number)
             if len(batch) > 1 or not self.needs_company:
                 self._train_step(batch)
+            if (batch.number + 1) % config.accumulate == 0:
+                self._finish_update_before(batch.number + 1)
             now = time.perf_counter()
             state.sums.seconds += now - clock
             state.seconds += now - clock
@@ -222,6 +229,7 @@ class Trainer:
                 self._save_last(mid_epoch=True, scheduled=scheduled)
             if state.batch < self.steps_per_epoch and (reason := requests.stop_reason()):
                 return reason
+        self._finish_update_before(self.steps_per_epoch + config.accumulate)
         if not state.sums.images:
             place, images = self.materials.dataset.root, len(order)
             raise DataError(place, "must hold an image that can be read", f"{images} that cannot")
@@ -268,15 +276,30 @@ class Trainer:
             raise self._explain(batch, targets, divisor, mix, loss)
         for part in self.optimizer.groups.frozen:
             self.engine.gradient[part] = 0
-        if config.clip_grad_norm is not None:
-            clip_grad_norm(self.engine.gradient, config.clip_grad_norm)
-        self.optimizer.step(self.engine.gradient, self._learning_rate(step))
-        if self.average is not None:
-            self.average.update(self.params, step + 1, config.epochs * self.steps_per_epoch)
+        if self.accumulator is None:
+            self._update(self.engine.gradient, batch.number)
+        else:
+            self.accumulator.add(self.engine.gradient, divisor, batch.number)
         labels = dominant_labels(batch.labels, mix)
         state.sums.loss += loss * len(batch)
         state.sums.correct += int((logits.argmax(axis=1) == labels).sum())
         state.sums.images += len(batch)
+
+    def _finish_update_before(self, batch: int) -> None:
+        """Take the update that is pending, if a batch of that number belongs to a later one."""
+        if self.accumulator is not None and self.accumulator.is_due(batch):
+            self._update(self.accumulator.take(), self.accumulator.batch)
+
+    def _update(self, gradient: Array, batch: int) -> None:
+        """Move the parameters, as the batch of that number is the last one of an update."""
+        config = self.config.train
+        update = self.state.epoch * self.updates_per_epoch + batch // config.accumulate
+        if config.clip_grad_norm is not None:
+            clip_grad_norm(gradient, config.clip_grad_norm)
+        self.optimizer.step(gradient, self._learning_rate(update))
+        if self.average is not None:
+            updates = config.epochs * self.updates_per_epoch
+            self.average.update(self.params, update + 1, updates)
 
     def _explain(
         self, batch: Batch, targets: Array, divisor: float, mix: Mix | None, loss: float
@@ -291,13 +314,13 @@ class Trainer:
         files = [self.materials.dataset.train.paths[i] for i in batch.indices]
         return step_error(self.state, batch.number + 1, loss, origin, files)
 
-    def _learning_rate(self, step: int) -> float:
+    def _learning_rate(self, update: int) -> float:
         config = self.config.train
         return self.state.lr_factor * learning_rate(
             config.scheduler,
             config.optimizer.lr,
-            step,
-            self.steps_per_epoch,
+            update,
+            self.updates_per_epoch,
             config.epochs,
             self.state.rows,
         )
@@ -330,7 +353,7 @@ class Trainer:
             train_top1=state.sums.top1,
             val_loss=None if evaluation is None else evaluation.loss,
             val_top1=None if evaluation is None else evaluation.top1,
-            lr=self._learning_rate((state.epoch + 1) * self.steps_per_epoch - 1),
+            lr=self._learning_rate((state.epoch + 1) * self.updates_per_epoch - 1),
             seconds=state.sums.seconds,
             images_per_second=state.sums.images / max(state.sums.seconds, 1e-9),
         )
@@ -355,6 +378,8 @@ class Trainer:
         groups = {"model": _model(self.params), "optimizer": self.optimizer.named_state()}
         if self.average is not None:
             groups["ema"] = _model(self.average.params)
+        if self.accumulator is not None and self.accumulator.pending:
+            groups["accumulated"] = self.accumulator.named()
         if self.precise_bn and not mid_epoch and self.state.epoch:
             groups["precise_bn"] = self.evaluated.named_buffers()
         checkpoint = self._checkpoint(groups)
@@ -385,6 +410,9 @@ class Trainer:
         place = str(self.run.last)
         self.state = TrainingState.from_meta(checkpoint.meta, place)
         self.params.load(checkpoint.groups.get("model", {}), place)
+        if self.accumulator is not None:
+            sums = checkpoint.groups.get("accumulated", {})
+            self.accumulator.load(sums, place, self.state.batch - 1)
         if self.average is not None:
             self.average.params.load(checkpoint.groups.get("ema", {}), place)
         self.optimizer.load_named_state(checkpoint.groups.get("optimizer", {}), place)

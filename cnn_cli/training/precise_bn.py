@@ -17,8 +17,7 @@ from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.layers.batch import BatchLayer, Statistics
 from cnn_cli.nn.params import Parameters
-from cnn_cli.rng import Purpose, generator
-from cnn_cli.training.session import Materials
+from cnn_cli.training.session import Materials, epoch_order
 
 SMALL_BATCH = 32  # `auto` estimates below this batch size, and the estimate's batches have it
 IMAGES = 2048
@@ -51,7 +50,7 @@ def estimate_statistics(
     loader = Loader(
         loader.split, loader.cache, size, loader.threads, loader.on_corrupt, loader.augment
     )
-    order = generator(config.train.seed, Purpose.SHUFFLE, epoch, 1).permutation(len(loader.split))
+    order = epoch_order(config, epoch, loader.split, draw=1)
     found: dict[int, list[Statistics]] = defaultdict(list)
     with _holding(engine.params, weights):
         for batch in loader.batches(order[:IMAGES], epoch=epoch):

@@ -18,6 +18,7 @@ from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Dataset, Split, open_dataset
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.loader import Loader
+from cnn_cli.data.sampling import draw_order
 from cnn_cli.data.statistics import channel_statistics
 from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.nn.graph import Graph, build_graph
@@ -198,9 +199,14 @@ def augment_training(config: Config, materials: Materials, normalization: Normal
     )
 
 
-def epoch_order(config: Config, epoch: int, images: int) -> NDArray[np.int64]:
-    """The order in which an epoch, counted from 0, takes the training images."""
-    return generator(config.train.seed, Purpose.SHUFFLE, epoch).permutation(images)
+def epoch_order(config: Config, epoch: int, split: Split, draw: int = 0) -> NDArray[np.int64]:
+    """The order in which an epoch, counted from 0, takes the training images.
+
+    Args:
+        draw: another number is another order.
+    """
+    rng = generator(config.train.seed, Purpose.SHUFFLE, epoch, draw)
+    return draw_order(split.labels, config.data.sampler, rng)
 
 
 def check_classes(materials: Materials) -> None:

@@ -299,6 +299,11 @@ SECTIONS += [
         "train: {optimizer: {type: muon, other: {type: adam, momentun: 1}}}",
         "train.optimizer.other.momentun: unknown key.",
     ),
+    ("train: {accumulate: 0}", f"train.accumulate: {NUMBER_ABOVE_0} Got 0."),
+    (
+        "data: {sampler: weighted}",
+        "data.sampler: must be shuffle or balanced. Got 'weighted'.",
+    ),
     ("train: {ema: 1}", f"train.ema: {BELOW_1} Got 1."),
     ("train: {lookahead: {every: 0}}", f"train.lookahead.every: {NUMBER_ABOVE_0} Got 0."),
     (

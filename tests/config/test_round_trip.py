@@ -142,6 +142,7 @@ documents = st.fixed_dictionaries(
             resize_mode=st.sampled_from(["crop", "squash", "letterbox"]),
             mean=st.just("auto") | st.floats(-1e9, 1e9),
             std=st.lists(positive, min_size=1, max_size=1),
+            sampler=st.sampled_from(["shuffle", "balanced"]),
             on_corrupt=st.sampled_from(["skip", "error"]),
             cache=st.sampled_from(["auto", "ram", "disk", "none", None]),
         ),
@@ -149,6 +150,7 @@ documents = st.fixed_dictionaries(
             {"optimizer": optimizers, "scheduler": schedulers},
             epochs=wholes,
             batch_size=counts,
+            accumulate=counts,
             seed=st.integers(0, 2**63 - 1),
             dtype=st.sampled_from(["float32", "float64"]),
             label_smoothing=shares,
@@ -234,11 +236,13 @@ def test_defaults_are_those_of_the_contract() -> None:
         "mean": "auto",
         "std": "auto",
         "on_corrupt": "skip",
+        "sampler": "shuffle",
         "cache": "auto",
     }
     assert plain_config(config)["train"] == {
         "epochs": 10,
         "batch_size": 64,
+        "accumulate": 1,
         "seed": 0,
         "dtype": "float32",
         "optimizer": {

@@ -1,0 +1,36 @@
+"""In which order an epoch takes the training images, and which of them."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Indices = NDArray[np.int64]
+
+
+def draw_order(
+    labels: Indices, sampler: Literal["shuffle", "balanced"], rng: np.random.Generator
+) -> Indices:
+    """Positions of an epoch's images: as many as there are.
+
+    Args:
+        labels: (n,) class numbers of the images.
+        sampler: `shuffle`: each image once. `balanced`: of each class as many, so that images of
+            small classes come several times, all equally often but for one, and some of large
+            ones not at all.
+        rng: of this epoch.
+    """
+    n = len(labels)
+    if sampler == "shuffle":
+        return rng.permutation(n)
+    classes = np.unique(labels)
+    shares = np.full(len(classes), n // len(classes))
+    shares[rng.permutation(len(classes))[: n % len(classes)]] += 1
+    parts = []
+    for name, share in zip(classes, shares, strict=True):
+        members = np.flatnonzero(labels == name)
+        rounds = [rng.permutation(members) for _ in range(-(-share // len(members)))]
+        parts.append(np.concatenate(rounds)[:share] if rounds else members[:0])
+    return rng.permutation(np.concatenate(parts))
