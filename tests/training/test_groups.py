@@ -167,3 +167,15 @@ def test_patterns_are_checked_before_training(pictures: Path, tmp_path: Path) ->
     config = validate_config(config_document(pictures, freeze=["stm.*"]), "a.yaml")
     with pytest.raises(ConfigError, match="no parameter has such a name"):
         plan_training(config, "a.yaml", TrainOptions(out=tmp_path / "run"))
+
+
+def test_plateau_needs_validation_images(pictures: Path, tmp_path: Path) -> None:
+    document = config_document(pictures / "train", scheduler="plateau")
+    document["data"]["val_split"] = 0
+    config = validate_config(document, "a.yaml")
+    with pytest.raises(ConfigError) as caught:
+        plan_training(config, "a.yaml", TrainOptions(out=tmp_path / "run"))
+    assert str(caught.value) == (
+        "a.yaml: train.scheduler: plateau needs validation images; give some, or choose another "
+        "schedule."
+    )
