@@ -68,9 +68,10 @@ def test_killed_again_and_again(field: Field, whole: Path, tmp_path: Path) -> No
 
 
 def start(config: Path, out: Path, *options: str) -> subprocess.Popen[bytes]:
-    line = [*COMMAND, *plainly(["train", config, "--out", out, "--resume", "--quiet"])]
-    line += ["--threads=2", *options]
-    return subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    line = ["train", config, "--out", out, "--resume", "--quiet", "--threads=2", *options]
+    return subprocess.Popen(
+        [*COMMAND, *plainly(line)], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
 
 
 def test_whole_processes_killed_at_random_times(field: Field, whole: Path, tmp_path: Path) -> None:
@@ -117,10 +118,12 @@ def test_a_finished_run_is_left_alone(field: Field, tmp_path: Path) -> None:
 
 
 @pytest.mark.soak
-def test_fifty_kills_of_the_small_config(tmp_path: Path) -> None:
+@pytest.mark.parametrize("backend", ["numpy", "fast"])
+def test_fifty_kills_of_the_small_config(tmp_path: Path, backend: str) -> None:
     """Twelve epochs of `configs/small.yaml`, with 50 SIGKILLs spread over them by a seed."""
     config, kills = ROOT / "configs/small.yaml", 50
-    process = start(config, tmp_path / "whole")
+    options = "--backend", backend
+    process = start(config, tmp_path / "whole", *options)
     assert process.communicate() == (b"", b"")
     assert process.returncode == 0
     steps = step_of(tmp_path / "whole")
@@ -128,7 +131,7 @@ def test_fifty_kills_of_the_small_config(tmp_path: Path) -> None:
     # By steps, not by time: how fast a machine is may change from one minute to the next.
     rng, out = np.random.default_rng(0), tmp_path / "parts"
     for step in sorted(rng.integers(0, steps * 4 // 5, kills)):
-        process = start(config, out, "train.checkpoint_every=3")
+        process = start(config, out, "train.checkpoint_every=3", *options)
         while step_of(out) < step and process.poll() is None:
             time.sleep(0.01)
         with suppress(subprocess.TimeoutExpired):
@@ -137,11 +140,11 @@ def test_fifty_kills_of_the_small_config(tmp_path: Path) -> None:
         assert process.communicate() == (b"", b"")
         assert process.returncode == KILLED
     assert step_of(out) > steps / 2
-    process = start(config, out, "train.checkpoint_every=3")
+    process = start(config, out, "train.checkpoint_every=3", *options)
     assert process.communicate() == (b"", b"")
     assert process.returncode == 0
     assert_same_run(tmp_path / "whole", out)
-    print(f"{kills} kills over {steps} steps; weights {weights_of(out)}")
+    print(f"{backend}: {kills} kills over {steps} steps; weights {weights_of(out)}")
 
 
 def step_of(run: Path) -> int:

@@ -481,3 +481,20 @@ def test_compiled_kernels_train_the_same_network(pictures: Path, tmp_path: Path)
     # A resumed run keeps its backend.
     run(pictures, tmp_path / "fast", options={"resume": True, "backend": None}, epochs=2)
     assert load_checkpoint(tmp_path / "fast" / "last.npz").meta["backend"] == "fast"
+
+
+@pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")
+def test_resume_gives_the_same_bits_with_compiled_kernels(pictures: Path, tmp_path: Path) -> None:
+    options = {"backend": "fast", "threads": 2}
+    run(pictures, tmp_path / "whole", options=options, epochs=2)
+    requests = Requests()
+
+    def stop(epoch: int, step: int) -> None:
+        if (epoch, step) == (2, 2):
+            requests.ask_stop("terminated")
+
+    run(pictures, tmp_path / "parts", Watch(stop), requests, options=options, epochs=2)
+    resumed = {"resume": True, "backend": None, "threads": None}
+    run(pictures, tmp_path / "parts", options=resumed, epochs=2)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
+    assert rows_without_times(tmp_path / "whole") == rows_without_times(tmp_path / "parts")
