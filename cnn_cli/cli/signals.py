@@ -15,6 +15,7 @@ from cnn_cli.files import remove_unfinished
 from cnn_cli.training.requests import Requests, StopReason
 
 Handler = Callable[[int, FrameType | None], None]
+LOOK_AGAIN = 0.02  # seconds after a signal that came during an import
 ENDING = ("SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
@@ -50,10 +51,23 @@ def _ending() -> Handler:
         if began:
             remove_unfinished()
             os._exit(128 + number)
+        if hasattr(signal, "setitimer") and _is_importing(frame):
+            # The start of an extension module may swallow what is raised within it.
+            signal.signal(signal.SIGALRM, lambda _, later: end(number, later))
+            signal.setitimer(signal.ITIMER_REAL, LOOK_AGAIN)
+            return
         began = True
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
     return end
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            return True
+        frame = frame.f_back
+    return False
 
 
 def ignore_signals() -> None:
