@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
-from threadpoolctl import threadpool_limits
+from threadpoolctl import ThreadpoolController
 
 from cnn_cli.nn.attribution import Attribution
 from cnn_cli.nn.chunk import Chunk
@@ -67,7 +67,8 @@ class Engine:
         self.graph = graph
         self.params = params
         self.dtype = params.dtype
-        self._limits = threadpool_limits(1, user_api="blas")
+        self._blas = ThreadpoolController()
+        self._limits = self._blas.limit(limits=1, user_api="blas")
         self._team = Team(threads)
         _, width, channels = graph.in_shape
         self._workshop = Workshop(
@@ -150,7 +151,10 @@ class Engine:
             logits[chunk.start : chunk.stop] = chunk.values[output]
             chunk.release([output], ctx.workspace)
 
-        self._team.run(run.each_chunk(through))
+        # A single image leaves the other workers idle, and BLAS may have their cores.
+        cores = self.threads if run.busy == 1 else 1
+        with self._blas.limit(limits=cores, user_api="blas"):
+            self._team.run(run.each_chunk(through))
         return logits
 
     def train_step(

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from threadpoolctl import threadpool_info
 
 from cnn_cli.config import validate_config
 from cnn_cli.nn import plan
@@ -16,6 +17,7 @@ from cnn_cli.nn.graph import Graph, build_graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.passes import Pass
 from cnn_cli.nn.types import Array
 
 CONV = {"conv": {"out_channels": 6, "kernel_size": 3, "padding": 1}}
@@ -68,6 +70,27 @@ def test_chunks_and_threads_change_rounding_only(
     for other in results[1:]:
         for ours, first in zip(other, results[0], strict=True):
             np.testing.assert_allclose(ours, first, rtol=1e-9, atol=1e-12)
+
+
+def test_a_single_image_has_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, params = network(next(iter(NETWORKS)))
+    seen = []
+    forward = Pass.forward
+
+    def spy(self: Pass, *args: Any) -> None:
+        pools = [pool for pool in threadpool_info() if pool["user_api"] == "blas"]
+        seen.append(max((pool["num_threads"] for pool in pools), default=0))
+        forward(self, *args)
+
+    x, _, _ = batch(4)
+    with Engine(graph, params, threads=2) as engine:
+        together = engine.predict(x).copy()
+        monkeypatch.setattr(Pass, "forward", spy)
+        alone = engine.predict(x[:1]).copy()
+        engine.predict(x)
+    assert seen[0] in (0, 2)
+    assert set(seen[1:]) <= {0, 1}
+    np.testing.assert_allclose(alone, together[:1], rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", NETWORKS)
