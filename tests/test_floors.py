@@ -20,13 +20,15 @@ PACKAGE = "cnn_cli"
 FLOORS: list[set[str]] = [
     {"__main__"},
     {"cli"},
-    {"report"},
+    {"report", "api"},
     {"export"},
     {"training"},
     {"data", "nn"},
     {"config"},
     {"errors", "rng", "system", "files", "__init__"},
 ]
+# What the package itself offers, and imports when it is asked for it.
+FRONT_DOOR = ["api"]
 # Inside nn: what each part may import of the package.
 NN_PARTS = {
     "nn.kernels": ["nn.kernels", "nn.types", "errors", "rng", "system"],
@@ -110,7 +112,8 @@ def upward(module: str, node: ast.AST) -> list[str]:
         f"{module} line {line}: {name}"
         for name, line in own_imports(node)
         if not (
-            floor_of(name) > here
+            (module == "__init__" and within(name, FRONT_DOOR))
+            or floor_of(name) > here
             or name.split(".")[0] == module.split(".", maxsplit=1)[0]
             or here == len(FLOORS) - 1 == floor_of(name)
         )

@@ -123,6 +123,11 @@ def load_image(source: Source, pre: Preprocess, name: str | None = None) -> Pixe
         raise ImageError(place, "truncated or damaged") from None
 
 
+def fit_image(image: Image.Image, pre: Preprocess) -> Pixels:
+    """The same of an image that Pillow holds already; see `load_image`."""
+    return np.frombuffer(_fitted(image, pre).tobytes(), np.uint8).reshape(pre.shape)
+
+
 def upright_size(path: str) -> tuple[int, int] | None:
     """Width and height of an image as it is seen, of which little is read; None if it is none."""
     try:

@@ -59,12 +59,12 @@ from cnn_cli.training.session import (
     data_change,
     data_counts,
     epoch_order,
-    first_parameters,
     measure_normalization,
     needs_company,
     open_materials,
     open_network,
 )
+from cnn_cli.training.start import first_parameters
 from cnn_cli.training.state import TrainingState
 from cnn_cli.training.whitening import whiten
 
@@ -94,9 +94,12 @@ class Trainer:
         self.needs_company = needs_company(graph)
         self.class_weights = class_weights(config, dataset, source)
         self.counts = data_counts(dataset)
-        self.params = first_parameters(
-            config, graph, options.weights if checkpoint is None else None
+        start = first_parameters(
+            config, graph, dataset.classes, options.weights if checkpoint is None else None
         )
+        if start.note is not None:
+            progress.note(start.note)
+        self.params = start.params
         self.optimizer = make_optimizer(config.train.optimizer, self.params)
         self.average = make_average(config.train, self.params)
         every = config.train.accumulate
@@ -110,7 +113,11 @@ class Trainer:
             config, dataset, graph, self.threads, progress.note
         )
         if checkpoint is None:
-            self.normalization = measure_normalization(config, self.materials, self.threads)
+            self.normalization = measure_normalization(
+                config, self.materials, self.threads, start.normalization
+            )
+            if warning := start.compare(self.normalization):
+                progress.note(warning)
         else:
             self.normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
         augment_training(config, self.materials, self.normalization)

@@ -17,9 +17,9 @@ from cnn_cli.training.run import LAST, choose_folder
 from cnn_cli.training.session import (
     check_memory,
     class_weights,
-    first_parameters,
     open_network,
 )
+from cnn_cli.training.start import first_parameters
 from cnn_cli.training.trainer import load_resumable
 
 
@@ -72,7 +72,7 @@ def plan_training(config: Config, source: str, options: TrainOptions) -> Trainin
     need = check_memory(config, graph, source, threads, backend, len(dataset.train))
     class_weights(config, dataset, source)
     if options.weights is not None:
-        first_parameters(config, graph, options.weights)
+        first_parameters(config, graph, dataset.classes, options.weights)
     return TrainingPlan(
         run=folder,
         classes=dataset.classes,

@@ -22,15 +22,12 @@ from cnn_cli.data.sampling import draw_order
 from cnn_cli.data.statistics import channel_statistics
 from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.nn.graph import Graph, build_graph
-from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.memory import training_bytes
-from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import available_memory
-from cnn_cli.training.checkpoint import load_checkpoint
 from cnn_cli.training.classifier import Normalization
 from cnn_cli.training.groups import check_patterns
 
@@ -102,21 +99,6 @@ def needs_company(graph: Graph) -> bool:
     )
 
 
-def first_parameters(config: Config, graph: Graph, weights: Path | None) -> Parameters:
-    """What training starts from: a checkpoint's weights, or those that `model.init` draws.
-
-    Raises:
-        DataError: the checkpoint cannot be read, or is another network's.
-    """
-    params = Parameters(graph, config.train.dtype)
-    if weights is None:
-        initialize(params, config.train.seed, config.model.init)
-    else:
-        groups = load_checkpoint(weights).groups
-        params.load(groups.get("model", {}) | groups.get("ema", {}), str(weights))
-    return params
-
-
 def check_memory(
     config: Config,
     graph: Graph,
@@ -176,13 +158,21 @@ def open_materials(
     return Materials(dataset, preprocess, graph, train_loader, val_loader)
 
 
-def measure_normalization(config: Config, materials: Materials, threads: int) -> Normalization:
-    """`data.mean` and `data.std`, measured on the training images where they are `auto`.
+def measure_normalization(
+    config: Config, materials: Materials, threads: int, given: Normalization | None = None
+) -> Normalization:
+    """`data.mean` and `data.std`.
+
+    Where they are `auto`, they are `given`, which the first weights expect, or measured on the
+    training images.
 
     Raises:
-        DataError: the images of a class, or all, cannot be read.
+        DataError: they are measured, and the images of a class, or all, cannot be read.
     """
     mean, std = config.data.mean, config.data.std
+    if given is not None:
+        mean = given.mean if mean == "auto" else mean
+        std = given.std if std == "auto" else std
     if mean == "auto" or std == "auto":
         cache = materials.train_loader.cache
         measured_mean, measured_std = channel_statistics(cache, len(cache), threads)

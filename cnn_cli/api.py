@@ -1,0 +1,160 @@
+"""Predicting from Python, with the same preprocessing and results as `cnn predict`.
+
+import cnn_cli
+
+with cnn_cli.load("runs/small") as model:
+    for found in model.predict(["a.jpg", "b.jpg"]):
+        print(found.label, found.prob)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from cnn_cli.data.decode import ImageError, Pixels, fit_image, load_image
+from cnn_cli.system import cpu_count
+from cnn_cli.training.classifier import Classifier
+from cnn_cli.training.metrics import top_k
+from cnn_cli.training.predictor import Predictor
+
+Picture = str | PathLike[str] | bytes | NDArray[Any] | Image.Image
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What a picture shows.
+
+    Attributes:
+        label: the likeliest class.
+        prob: its probability.
+        topk: the likeliest classes with their probabilities, in falling order.
+    """
+
+    label: str
+    prob: float
+    topk: tuple[tuple[str, float], ...]
+
+
+class Model:
+    """A trained network; a context manager.
+
+    While it is open its threads wait for pictures, and BLAS runs on one thread each.
+
+    Args:
+        classifier: what `load` has read.
+        threads: workers.
+        backend: `numpy`, or `fast` with the extra of that name; by default the faster one for
+            as many pictures as come.
+
+    Raises:
+        UsageError: `fast` without numba.
+    """
+
+    def __init__(self, classifier: Classifier, threads: int, backend: str | None = None) -> None:
+        self._predictor = Predictor(classifier, threads, backend, lambda _: None)
+        self._classifier = classifier
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """The class names, in the order of the scores."""
+        return self._classifier.classes
+
+    @property
+    def image_size(self) -> tuple[int, int]:
+        """(height, width) in pixels that pictures are brought to."""
+        return self._classifier.preprocess.height, self._classifier.preprocess.width
+
+    def predict(
+        self, pictures: Picture | Iterable[Picture], *, topk: int = 5, batch_size: int = 64
+    ) -> list[Prediction]:
+        """Name what is in pictures, in their order.
+
+        Args:
+            pictures: one or many: paths, contents of image files, Pillow images, or arrays of
+                pixels, uint8: (h, w), (h, w, 1), (h, w, 3) in red, green, blue, or (h, w, 4) with
+                alpha, or (n, h, w, c) for n of them. Of any size.
+            topk: how many classes to list; at most all.
+            batch_size: pictures that go through the network together.
+
+        Raises:
+            ImageError: a picture cannot be read.
+            ValueError: an array of another shape or type.
+        """
+        found = []
+        images = self._pixels(pictures)
+        while batch := list(islice(images, batch_size)):
+            for scores in self._predictor.probabilities(batch):
+                best = tuple(
+                    (self.classes[i], round(float(scores[i]), 8))
+                    for i in top_k(scores[None], topk)[0]
+                )
+                found.append(Prediction(*best[0], best))
+        return found
+
+    def close(self) -> None:
+        """End the threads and give BLAS its own back."""
+        self._predictor.__exit__()
+
+    def __enter__(self) -> Model:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _pixels(self, pictures: Picture | Iterable[Picture]) -> Iterator[Pixels]:
+        pre = self._classifier.preprocess
+        for number, picture in enumerate(_many(pictures)):
+            if isinstance(picture, np.ndarray):
+                yield fit_image(_as_image(picture, number), pre)
+            elif isinstance(picture, Image.Image):
+                yield fit_image(picture, pre)
+            elif isinstance(picture, bytes):
+                yield load_image(picture, pre, f"picture {number}")
+            else:
+                yield load_image(fspath(picture), pre)
+
+
+def load(
+    path: str | PathLike[str], *, threads: int | None = None, backend: str | None = None
+) -> Model:
+    """Read a checkpoint.
+
+    Args:
+        path: an `.npz`, or a run folder: its `best.npz`, else its `last.npz`.
+        threads: by default the cores this process may use.
+        backend: see `Model`.
+
+    Raises:
+        DataError: it is absent, damaged, or does not fit its own config.
+        UsageError: the backend `fast` without numba.
+    """
+    return Model(Classifier.load(Path(path)), threads or cpu_count(), backend)
+
+
+def _many(pictures: Picture | Iterable[Picture]) -> Iterable[Picture]:
+    if isinstance(pictures, str | bytes | PathLike | Image.Image):
+        return [pictures]
+    if isinstance(pictures, np.ndarray):
+        return pictures if pictures.ndim > 3 else [pictures]
+    return pictures
+
+
+def _as_image(pixels: NDArray[Any], number: int) -> Image.Image:
+    grey = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    right = grey.ndim == 2 or (grey.ndim == 3 and grey.shape[2] in (3, 4))
+    if not right or grey.dtype != np.uint8 or 0 in grey.shape:
+        rule = "must be uint8 of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)"
+        raise ValueError(f"picture {number}: {rule}. Got {pixels.dtype} of shape {pixels.shape}.")
+    return Image.fromarray(np.ascontiguousarray(grey))
+
+
+__all__ = ["ImageError", "Model", "Prediction", "load"]

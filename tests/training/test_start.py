@@ -1,0 +1,105 @@
+"""What training starts from: `--weights`, for the same classes and for others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from foreign_networks import arrays_of
+
+from cnn_cli.config import Config, validate_config
+from cnn_cli.errors import DataError
+from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.training.checkpoint import Checkpoint, save_checkpoint
+from cnn_cli.training.classifier import Normalization
+from cnn_cli.training.start import Start, first_parameters, head_names
+
+LAYERS: list[Any] = [
+    {"conv": {"out_channels": 4, "kernel_size": 3, "bias": False}},
+    "batchnorm",
+    "relu",
+    "global_avgpool",
+    {"linear": {"out_features": 5, "name": "neck"}},
+    "relu",
+    {"linear": {"out_features": "classes", "name": "head"}},
+]
+
+
+def network(classes: int, layers: list[Any] = LAYERS, seed: int = 0) -> tuple[Config, Graph]:
+    config = validate_config({"model": {"layers": layers}, "train": {"seed": seed}}, "x")
+    return config, build_graph(config.model, (6, 6, 3), classes, "x")
+
+
+def start(classes: str, weights: Path | None, **how: Any) -> Start:
+    config, graph = network(len(classes), seed=1, **how)
+    return first_parameters(config, graph, tuple(classes), weights)
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    """Of the classes a, b and c."""
+    config, graph = network(3)
+    params = first_parameters(config, graph, ("a", "b", "c"), None).params
+    meta = {
+        "config": {"model": {"layers": LAYERS}},
+        "classes": ["a", "b", "c"],
+        "preprocess": {"height": 6, "width": 6, "channels": 3, "resize_mode": "crop"},
+        "mean": [0.1, 0.2, 0.3],
+        "std": [0.4, 0.5, 0.6],
+    }
+    path = tmp_path / "old.npz"
+    save_checkpoint(path, Checkpoint(meta, {"model": arrays_of(params)}))
+    return path
+
+
+def test_the_same_classes_take_all_weights(checkpoint: Path) -> None:
+    config, graph = network(3)
+    old = arrays_of(first_parameters(config, graph, ("a", "b", "c"), None).params)
+    new = start("abc", checkpoint)
+    assert new.note is None
+    for name, array in arrays_of(new.params).items():
+        np.testing.assert_array_equal(array, old[name])
+
+
+@pytest.mark.parametrize("classes", ["abcd", "xy", "acb", "xyz"])
+def test_other_classes_replace_the_head(checkpoint: Path, classes: str) -> None:
+    config, graph = network(3)
+    old = arrays_of(first_parameters(config, graph, ("a", "b", "c"), None).params)
+    fresh = arrays_of(start(classes, None).params)
+    new = start(classes, checkpoint)
+    assert new.note == f"head starts at random: the 3 classes of {checkpoint} are others"
+    for name, array in arrays_of(new.params).items():
+        expected = fresh if name.startswith("head/") else old
+        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+
+
+def test_a_run_folder_is_its_best_checkpoint(checkpoint: Path) -> None:
+    checkpoint.rename(checkpoint.parent / "best.npz")
+    assert start("abc", checkpoint.parent).note is None
+
+
+def test_another_network_is_refused(checkpoint: Path) -> None:
+    other = [{"conv": {"out_channels": 5, "kernel_size": 3, "bias": False}}, *LAYERS[1:]]
+    with pytest.raises(DataError, match=r"tensors do not match the network\. Got misshapen"):
+        start("xy", checkpoint, layers=other)
+
+
+def test_without_a_head_of_the_classes_they_must_be_the_same(checkpoint: Path) -> None:
+    fixed = [*LAYERS[:-1], {"linear": {"out_features": 3, "name": "head"}}]
+    assert head_names(*network(3)) == ["head"]
+    with pytest.raises(DataError) as caught:
+        start("xyz", checkpoint, layers=fixed)
+    rule = "its classes must be the data's, since no layer's size is `classes`"
+    assert caught.value.line() == f"{checkpoint}: {rule}. Got a, b, c."
+
+
+def test_normalization_comes_along(checkpoint: Path) -> None:
+    new = start("abc", checkpoint)
+    assert new.normalization == Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    assert new.compare(new.normalization) is None
+    other = Normalization((0.1, 0.2, 0.4), (0.4, 0.5, 0.6))
+    expected = "data.mean and data.std are not those that the weights were trained with"
+    assert new.compare(other) == expected
+    assert start("abc", None).compare(other) is None
