@@ -24,7 +24,7 @@ from cnn_cli.nn.context import Context
 from cnn_cli.nn.fold import FoldedNetwork
 from cnn_cli.nn.fuse import choose_paths, tuned_graph
 from cnn_cli.nn.gradients import Gradients
-from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.loss import cross_entropy, cross_entropy_gradient
 from cnn_cli.nn.mix import Mix
@@ -47,6 +47,7 @@ class Engine:
         seed: of dropout.
         scale, shift: per channel, (c,): images of integers become ``x * scale + shift``.
         kernels: what layers compute with, see `kernels.backend`.
+        start: the tensor that `train_step` is given instead of images: `plan.still_prefix`.
 
     Attributes:
         gradient: one flat array like `params.flat`: the last step's gradient.
@@ -63,8 +64,10 @@ class Engine:
         scale: Array | None = None,
         shift: Array | None = None,
         kernels: Kernels = NUMPY,
+        start: int = IMAGE,
     ) -> None:
         self.graph = graph
+        self.start = start
         self.params = params
         self.dtype = params.dtype
         self._blas = ThreadpoolController()
@@ -82,7 +85,7 @@ class Engine:
         self._gradients: Gradients | None = None
         self._kernels = kernels
         self._network = Network.open(
-            tuned_graph(graph, kernels.name), params, self._team, training=True
+            tuned_graph(graph, kernels.name), params, self._team, training=True, start=start
         )
         self._inference: dict[int, tuple[Network, FoldedNetwork]] = {}
         self._outputs: dict[str, Array] = {}
@@ -141,21 +144,42 @@ class Engine:
             Logits (n, classes), overwritten by the next call.
         """
         logits = self._output("logits", len(x))
-        network = self._for_inference(params or self.params)
+        self._evaluate(self._for_inference(params or self.params), x, logits)
+        return logits
+
+    def features(self, x: Array, node: int) -> Array:
+        """The output of a node, computed as `predict` does: (n, *its shape).
+
+        Args:
+            x: as of `predict`.
+            node: a position in the graph; no node before it is read by one behind it.
+        """
+        whole = self.graph
+        part = Graph(whole.nodes[: node + 1], whole.in_shape, whole.classes)
+        folded = FoldedNetwork(part, self.params)
+        folded.refresh()
+        tuned = tuned_graph(folded.graph, self._kernels.name)
+        network = Network.open(tuned, folded.params, self._team, training=False)
+        network.prepared.refresh()
+        features = np.empty((len(x), *whole.shape(node)), self.dtype)
+        self._evaluate(network, x, features)
+        return features
+
+    def _evaluate(self, network: Network, x: Array, out: Array) -> None:
+        """Write what a network for evaluation ends in."""
         run = Pass(self._workshop, network, x)
         run.goes_back = False
         output = len(network.graph.nodes) - 1
 
         def through(chunk: Chunk, ctx: Context) -> None:
             run.forward(0, chunk, ctx)
-            logits[chunk.start : chunk.stop] = chunk.values[output]
+            out[chunk.start : chunk.stop] = chunk.values[output]
             chunk.release([output], ctx.workspace)
 
         # A single image leaves the other workers idle, and BLAS may have their cores.
         cores = self.threads if run.busy == 1 else 1
         with self._blas.limit(limits=cores, user_api="blas"):
             self._team.run(run.each_chunk(through))
-        return logits
 
     def train_step(
         self, x: Array, targets: Array, divisor: float, *, step: int = 0, mix: Mix | None = None

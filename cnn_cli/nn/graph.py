@@ -52,11 +52,16 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """A network: shapes are of one image, (height, width, channels) or (features,)."""
+    """A network: shapes are of one image, (height, width, channels) or (features,).
+
+    Attributes:
+        still: nodes whose parameters do not move in training.
+    """
 
     nodes: tuple[Node, ...]
     in_shape: Shape
     classes: int
+    still: frozenset[int] = frozenset()
 
     def shape(self, tensor: int) -> Shape:
         return self.in_shape if tensor == IMAGE else self.nodes[tensor].layer.out_shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import Segment, plan_segments
 from cnn_cli.nn.prepared import Prepared
@@ -20,6 +20,7 @@ class Network:
         prepared: what layers make of `params` once a step.
         training: there is a backward pass.
         frozen: batch layers use their running statistics and dropout keeps all, as in evaluation.
+        start: the tensor that passes begin with.
     """
 
     graph: Graph
@@ -28,8 +29,12 @@ class Network:
     prepared: Prepared
     training: bool
     frozen: bool = False
+    start: int = IMAGE
 
     @classmethod
-    def open(cls, graph: Graph, params: Parameters, team: Team, *, training: bool) -> Network:
-        segments = plan_segments(graph, training=training)
-        return cls(graph, params, segments, Prepared(graph, params, team), training)
+    def open(
+        cls, graph: Graph, params: Parameters, team: Team, *, training: bool, start: int = IMAGE
+    ) -> Network:
+        segments = plan_segments(graph, training=training, start=start)
+        prepared = Prepared(graph, params, team)
+        return cls(graph, params, segments, prepared, training, start=start)

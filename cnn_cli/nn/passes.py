@@ -11,7 +11,7 @@ import numpy as np
 from cnn_cli.nn.chunk import Chunk, as_tuple, inputs_of, share_chunks
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.gradients import Gradients
-from cnn_cli.nn.graph import IMAGE, Node
+from cnn_cli.nn.graph import Node
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.layers.batch import BatchLayer, waits_for_batch
 from cnn_cli.nn.mix import Mix, blend
@@ -103,7 +103,6 @@ class Pass:
             dtype=self.network.params.dtype,
             kernels=self.workshop.kernels,
             fresh=chunk.fresh,
-            need_saved=self.goes_back,
             worker_grads=None if sums is None else sums.views[worker],
             worker_prepared_grads=None if sums is None else sums.prepared[worker],
         )
@@ -119,7 +118,7 @@ class Pass:
             ctx.workspace.give(others)
         elif x.dtype.kind in "ui":
             x = self._scaled(x, ctx)
-        chunk.hold(IMAGE, x)
+        chunk.hold(self.network.start, x)
 
     def _scaled(self, x: Array, ctx: Context) -> Array:
         """A copy of images in the network's numbers; integers are scaled and shifted."""
@@ -142,7 +141,7 @@ class Pass:
             self._point(ctx, step)
             y, saved = node.layer.forward(inputs_of(chunk, node), ctx)
             chunk.hold(node.index, y)
-            if self.network.training:
+            if step.goes_back:
                 chunk.saved[node.index] = saved
             else:
                 chunk.give_saved(saved, ctx.workspace)
@@ -176,6 +175,8 @@ class Pass:
             self._backward_node(step, chunk, ctx)
         for step in reversed(self.network.segments[level].steps):
             node = step.node
+            if not step.goes_back:
+                continue
             self._point(ctx, step)
             if waits_for_batch(node.layer):
                 dy = chunk.gradients[node.index]
@@ -205,7 +206,7 @@ class Pass:
         dx = node.layer.backward(dy, saved, ctx)
         kept = False
         for tensor, gradient in zip(node.inputs, as_tuple(dx), strict=False):
-            if tensor == IMAGE:
+            if tensor not in step.wanted:
                 if gradient is not None and gradient.base is not dy.base:
                     ctx.workspace.give(gradient)
                 continue
@@ -223,7 +224,8 @@ class Pass:
         ctx.params = self.network.params.views[index]
         ctx.buffers = self.network.params.buffer_views[index]
         ctx.inplace = step.inplace
-        ctx.need_dx = step.need_dx
+        ctx.need_dx = bool(step.wanted)
+        ctx.need_saved = self.goes_back and step.goes_back
         ctx.statistics = self.statistics.get(index)
         if ctx.worker_grads is not None:
             ctx.grads = ctx.worker_grads[index]

@@ -7,6 +7,7 @@ from math import prod
 
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.layers.batch import waits_for_batch
+from cnn_cli.nn.layers.dropout import Dropout
 
 CHUNK_BYTES = 13_000_000
 """Of one node, in and out: larger chunks save calls from Python, smaller ones stay in cache."""
@@ -23,14 +24,16 @@ class Step:
         inplace: its output goes over its first input.
         release: tensors that nobody reads after this node's forward.
         release_backward: tensors that nobody reads after this node's backward.
-        need_dx: somebody reads the gradient of its input.
+        wanted: inputs whose gradient somebody reads.
+        goes_back: it has a backward pass: what it makes depends on a parameter that moves.
     """
 
     node: Node
     inplace: bool
     release: tuple[int, ...]
     release_backward: tuple[int, ...]
-    need_dx: bool
+    wanted: frozenset[int]
+    goes_back: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +50,12 @@ class Segment:
 
 
 def plan_segments(
-    graph: Graph, training: bool, *, frozen: bool = False, keep: int | None = None
+    graph: Graph,
+    training: bool,
+    *,
+    frozen: bool = False,
+    keep: int | None = None,
+    start: int = IMAGE,
 ) -> tuple[Segment, ...]:
     """Cut the nodes where the whole batch is needed.
 
@@ -60,19 +68,21 @@ def plan_segments(
         training: there is a backward pass.
         frozen: batch layers use their running statistics, and nothing needs the batch either.
         keep: a tensor that is neither written over nor released before its node's backward.
+        start: the tensor to begin with: a node's, of which alone later nodes read.
     """
-    depth = {IMAGE: 0}
-    for node in graph.nodes:
+    depth = {start: 0}
+    rest = graph.nodes[start + 1 :]
+    for node in rest:
         waits = training and not frozen and waits_for_batch(node.layer)
         depth[node.index] = max(depth[tensor] for tensor in node.inputs) + waits
-    order = sorted(graph.nodes, key=lambda node: (depth[node.index], node.index))
-    lifetimes = _Lifetimes(graph, order, training, keep)
+    order = sorted(rest, key=lambda node: (depth[node.index], node.index))
+    lifetimes = _Lifetimes(graph, order, training, keep, start)
     segments = []
     for level in range(max(depth.values()) + 1):
         nodes = [node for node in order if depth[node.index] == level]
         barriers = tuple(
             node
-            for node in graph.nodes
+            for node in rest
             if training and waits_for_batch(node.layer) and depth[node.index] == level + 1
         )
         segments.append(Segment(tuple(lifetimes.step(node) for node in nodes), barriers))
@@ -83,21 +93,23 @@ class _Lifetimes:
     """Who reads each tensor last, forward and backward, and who may write over it."""
 
     def __init__(
-        self, graph: Graph, order: list[Node], training: bool, keep: int | None = None
+        self, graph: Graph, order: list[Node], training: bool, keep: int | None, start: int
     ) -> None:
         self.graph = graph
         self.training = training
         self.keep = keep
+        self.start = start
+        self.moving = moving_tensors(graph, keep)
         turn = {node.index: i for i, node in enumerate(order)}
-        self.readers: dict[int, list[Node]] = {IMAGE: []}
-        for node in graph.nodes:
+        self.readers: dict[int, list[Node]] = {start: []}
+        for node in graph.nodes[start + 1 :]:
             self.readers[node.index] = []
             for tensor in node.inputs:
                 self.readers[tensor].append(node)
         for readers in self.readers.values():
             readers.sort(key=lambda node: turn[node.index])
         # Tensors that share memory, because one is written over or is a view of another.
-        self.shared: dict[int, list[int]] = {IMAGE: [IMAGE]}
+        self.shared: dict[int, list[int]] = {start: [start]}
         self.inplace: dict[int, bool] = {}
         for node in order:
             self.inplace[node.index] = self._may_write(node, turn)
@@ -114,7 +126,7 @@ class _Lifetimes:
         if not node.layer.can_write_input or node.inputs.count(first) > 1:
             return False
         for tensor in self.shared[first]:
-            if tensor == IMAGE or self._saved(tensor):
+            if tensor == self.start or self._saved(tensor):
                 return False
             if any(turn[reader.index] > turn[node.index] for reader in self.readers[tensor]):
                 return False
@@ -124,12 +136,16 @@ class _Lifetimes:
         """Whether some backward reads the tensor."""
         if not self.training:
             return False
-        produces = tensor != IMAGE and self.graph.nodes[tensor].layer.saves_output
+        produces = tensor in self.moving and self.graph.nodes[tensor].layer.saves_output
         return (
             produces
             or tensor == self.keep
-            or any(reader.layer.saves_input for reader in self.readers[tensor])
+            or any(reader.layer.saves_input for reader in self._backward_readers(tensor))
         )
+
+    def _backward_readers(self, tensor: int) -> list[Node]:
+        """Those that have a backward pass, the first in the forward pass first."""
+        return [reader for reader in self.readers[tensor] if reader.index in self.moving]
 
     def step(self, node: Node) -> Step:
         release = [
@@ -142,16 +158,55 @@ class _Lifetimes:
             inplace=self.inplace[node.index],
             release=tuple(release),
             release_backward=self._released_backward(node),
-            need_dx=any(tensor != IMAGE for tensor in node.inputs),
+            wanted=self.moving.intersection(node.inputs),
+            goes_back=self.training and node.index in self.moving,
         )
 
     def _released_backward(self, node: Node) -> tuple[int, ...]:
-        """In backward, a tensor's producer comes last, after all its readers."""
-        if not self.training:
+        """In backward, a tensor's producer comes last, after all its readers.
+
+        Where the producer has no backward pass, the last to read is the first of them.
+        """
+        if not self.training or node.index not in self.moving:
             return ()
         own = node.index == len(self.graph.nodes) - 1 or self._saved(node.index)
-        image = IMAGE in node.inputs and self._saved(IMAGE) and self.readers[IMAGE][0] is node
-        return (node.index,) * own + (IMAGE,) * image
+        inputs = tuple(
+            tensor
+            for tensor in dict.fromkeys(node.inputs)
+            if tensor not in self.moving
+            and self._saved(tensor)
+            and self._backward_readers(tensor)[0] is node
+        )
+        return (node.index,) * own + inputs
+
+
+def moving_tensors(graph: Graph, keep: int | None = None) -> frozenset[int]:
+    """Tensors whose gradient leads to a parameter that moves.
+
+    The last one is always among them, and so is `keep`.
+    """
+    moving = {len(graph.nodes) - 1}
+    for node in graph.nodes:
+        own = bool(node.layer.params) and node.index not in graph.still
+        if own or node.index == keep or not moving.isdisjoint(node.inputs):
+            moving.add(node.index)
+    return frozenset(moving)
+
+
+def still_prefix(graph: Graph) -> int:
+    """The last tensor that is the same for an image in every step, and all that later nodes read.
+
+    `IMAGE` where there is none: what comes before must move no parameter and drop nothing out.
+    """
+    moving = moving_tensors(graph)
+    found = IMAGE
+    for node in graph.nodes:
+        if node.index in moving or (isinstance(node.layer, Dropout) and node.layer.p > 0):
+            break
+        later = graph.nodes[node.index + 1 :]
+        if all(tensor >= node.index for other in later for tensor in other.inputs):
+            found = node.index
+    return found
 
 
 def chunk_bounds(n: int, images_per_chunk: int, workers: int) -> list[tuple[int, int]]:

@@ -98,22 +98,25 @@ def is_frozen(node: Node, spec: ParamSpec, config: TrainConfig, epoch: int) -> b
     return first is not None and epoch >= first
 
 
-def freeze_norms(graph: Graph, config: TrainConfig, epoch: int) -> Graph:
-    """The same network, those of its batchnorms held still that are frozen whole in an epoch.
+def freeze_graph(graph: Graph, config: TrainConfig, epoch: int) -> Graph:
+    """The same network, those of its layers held still that are frozen whole in an epoch.
 
     Returns:
         `graph` itself where nothing changes.
     """
-    nodes = list(graph.nodes)
+    nodes, still = list(graph.nodes), set()
     for node in graph.nodes:
         layer = node.layer
-        if isinstance(layer, BatchLayer):
-            frozen = all(is_frozen(node, spec, config, epoch) for spec in layer.params)
-            if layer.frozen != frozen:
-                changed = copy(layer)
-                changed.frozen = frozen
-                nodes[node.index] = replace(node, layer=changed)
-    return graph if nodes == list(graph.nodes) else replace(graph, nodes=tuple(nodes))
+        frozen = all(is_frozen(node, spec, config, epoch) for spec in layer.params)
+        if layer.params and frozen:
+            still.add(node.index)
+        if isinstance(layer, BatchLayer) and layer.frozen != frozen:
+            changed = copy(layer)
+            changed.frozen = frozen
+            nodes[node.index] = replace(node, layer=changed)
+    if still == graph.still and nodes == list(graph.nodes):
+        return graph
+    return replace(graph, nodes=tuple(nodes), still=frozenset(still))
 
 
 def check_patterns(graph: Graph, config: TrainConfig, source: str) -> None:

@@ -18,7 +18,7 @@ from cnn_cli.config import Config, config_text, plain_config
 from cnn_cli.data.loader import Batch
 from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
@@ -40,7 +40,8 @@ from cnn_cli.training.divergence import (
     weights_error,
 )
 from cnn_cli.training.evaluate import Evaluation, evaluate
-from cnn_cli.training.groups import freeze_norms, make_groups
+from cnn_cli.training.features import Features, cached_node, compute_features
+from cnn_cli.training.groups import freeze_graph, make_groups
 from cnn_cli.training.mixing import dominant_labels, make_mixer
 from cnn_cli.training.optimizer import clip_grad_norm
 from cnn_cli.training.optimizers import make_optimizer
@@ -125,13 +126,14 @@ class Trainer:
             self._whiten()
         self.mixer = make_mixer(config.augment, config.train.seed, config.data.image_size)
         self.kernels = open_kernels(backend, graph, config.train.dtype, progress.note)
+        self.features: Features | None = None
         self.engine = self._make_engine(graph, self.params)
         self.precise_bn = wants_precise_bn(config, graph)
         self.evaluated = self.params.copy() if self.precise_bn else self._weights
         self.steps_per_epoch = -(-len(dataset.train) // config.train.batch_size)
         self.updates_per_epoch = -(-self.steps_per_epoch // every)
 
-    def _make_engine(self, graph: Graph, params: Parameters) -> Engine:
+    def _make_engine(self, graph: Graph, params: Parameters, start: int = IMAGE) -> Engine:
         scale, shift = self.normalization.scale_and_shift()
         return Engine(
             graph,
@@ -141,6 +143,7 @@ class Trainer:
             scale=scale,
             shift=shift,
             kernels=self.kernels,
+            start=start,
         )
 
     def _whiten(self) -> None:
@@ -212,10 +215,13 @@ class Trainer:
     def _train_epoch(self, requests: Requests) -> str | None:
         """The steps of an epoch that are left; the reason to stop, if one came up."""
         config, state = self.config.train, self.state
-        self._freeze()
-        order = epoch_order(self.config, state.epoch, self.materials.dataset.train)
         clock = time.perf_counter()
-        batches = self.materials.train_loader.batches(order, state.batch, state.epoch)
+        self._freeze(requests)
+        order = epoch_order(self.config, state.epoch, self.materials.dataset.train)
+        if self.features is None:
+            batches = self.materials.train_loader.batches(order, state.batch, state.epoch)
+        else:
+            batches = self.features.batches(order, config.batch_size, state.batch)
         for batch in requests.awaited(batches):
             self._finish_update_before(batch.number)
             if len(batch) > 1 or not self.needs_company:
@@ -243,14 +249,26 @@ class Trainer:
         check_classes(self.materials)
         return None
 
-    def _freeze(self) -> None:
-        """Hold still what `train.freeze` holds in this epoch."""
+    def _freeze(self, requests: Requests) -> None:
+        """Hold still what `train.freeze` says for this epoch; compute it once where that does."""
         config, epoch = self.config.train, self.state.epoch
         self.optimizer.groups = make_groups(self.params, config, epoch)
-        graph = freeze_norms(self.engine.graph, config, epoch)
-        if graph is not self.engine.graph:
-            self.engine.close()
-            self.engine = self._make_engine(graph, self.params)
+        graph = freeze_graph(self.engine.graph, config, epoch)
+        if graph is self.engine.graph:
+            return
+        loader = self.materials.train_loader
+        node = IMAGE
+        # Neither augmented images nor estimated statistics can do with features.
+        if loader.augment is None and self.mixer is None and self.evaluated is self.params:
+            node = cached_node(graph, len(loader.split), self.params.dtype.itemsize)
+        self.features = None
+        if node != IMAGE:
+            layer, images = graph.nodes[node].name, len(loader.split)
+            self.progress.note(f"frozen up to {layer}: computed once for {images:,} images")
+            with requests.at_once():
+                self.features = compute_features(self.engine, loader, node)
+        self.engine.close()
+        self.engine = self._make_engine(graph, self.params, node)
 
     @property
     def _step(self) -> int:
@@ -315,8 +333,12 @@ class Trainer:
         workspaces = self.engine.workspaces
         workspaces[:] = [Workspace() for _ in workspaces]  # makes room for another engine
         step = self._step_at(batch.number)
+        images = batch.images
+        if self.features is not None:
+            loader = self.materials.train_loader
+            images = np.concatenate([part.images for part in loader.batches(batch.indices)])
         origin = find_origin(
-            self._make_engine, self.params, batch.images, targets, divisor, step=step, mix=mix
+            self._make_engine, self.params, images, targets, divisor, step=step, mix=mix
         )
         files = [self.materials.dataset.train.paths[i] for i in batch.indices]
         return step_error(self.state, batch.number + 1, loss, origin, files)

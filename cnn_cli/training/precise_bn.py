@@ -15,8 +15,9 @@ from cnn_cli.config import Config
 from cnn_cli.data.loader import Loader
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
-from cnn_cli.nn.layers.batch import BatchLayer, Statistics
+from cnn_cli.nn.layers.batch import BatchLayer, Statistics, waits_for_batch
 from cnn_cli.nn.params import Parameters
+from cnn_cli.training.groups import freeze_graph
 from cnn_cli.training.session import Materials, epoch_order
 
 SMALL_BATCH = 32  # `auto` estimates below this batch size, and the estimate's batches have it
@@ -24,8 +25,10 @@ IMAGES = 2048
 
 
 def wants_precise_bn(config: Config, graph: Graph) -> bool:
-    """`train.precise_bn`, where `auto` means batches below 32 images."""
-    if not any(isinstance(node.layer, BatchLayer) for node in graph.nodes):
+    """`train.precise_bn`, where `auto` means batches below 32 images, and nothing is wanted where
+    every batchnorm is frozen from the start.
+    """
+    if not any(waits_for_batch(node.layer) for node in freeze_graph(graph, config.train, 0).nodes):
         return False
     asked = config.train.precise_bn
     return config.train.batch_size < SMALL_BATCH if asked == "auto" else bool(asked)

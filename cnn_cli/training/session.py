@@ -29,7 +29,7 @@ from cnn_cli.nn.types import Array
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import available_memory
 from cnn_cli.training.classifier import Normalization
-from cnn_cli.training.groups import check_patterns
+from cnn_cli.training.groups import check_patterns, freeze_graph
 
 EVALUATION_BATCH = 64
 
@@ -118,7 +118,7 @@ def check_memory(
     train = config.train
     if images is not None and images < train.batch_size:
         train = train.model_copy(update={"batch_size": images})
-    need = training_bytes(graph, train, threads, backend)
+    need = training_bytes(freeze_graph(graph, train, 0), train, threads, backend)
     have = available_memory()
     if need > have:
         rule = "the network needs more memory than there is"

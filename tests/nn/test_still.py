@@ -1,0 +1,139 @@
+"""Layers that do not move: no backward pass below them, and the same gradients above."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnn_cli.config import validate_config
+from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.graph import IMAGE, Graph, build_graph
+from cnn_cli.nn.init import initialize
+from cnn_cli.nn.kernels.backend import NUMPY, Kernels
+from cnn_cli.nn.kernels.fast import LoopKernels
+from cnn_cli.nn.loss import target_weights
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.plan import moving_tensors, plan_segments, still_prefix
+from cnn_cli.nn.types import Array
+from cnn_cli.training.groups import freeze_graph
+
+CONV = {"conv": {"out_channels": 6, "kernel_size": 3, "padding": 1}}
+LAYERS: list[Any] = [
+    CONV,
+    "batchnorm",
+    "relu",
+    {"maxpool": 2},
+    {"residual": {"layers": [CONV, "batchnorm", "relu", CONV, "batchnorm"]}},
+    "relu",
+    {"residual": {"layers": [CONV, "batchnorm"], "shortcut": [CONV]}},
+    {"dropout": 0.3},
+    "global_avgpool",
+    {"linear": {"out_features": 5, "name": "neck"}},
+    "relu",
+    {"linear": {"out_features": "classes", "name": "head"}},
+]
+KERNELS = pytest.mark.parametrize("kernels", [NUMPY, LoopKernels()], ids=["numpy", "loops"])
+# What is frozen, and the name of the last layer that is the same in every step.
+FROZEN = {
+    "nothing": ([], None),
+    "the first convolution": (["layers.0.*"], "layers.0"),
+    "the stem": (["layers.0.*", "layers.1.*"], "layers.3"),
+    "a branch in between": (["layers.4.*"], None),
+    "half of a residual": (["layers.[014].*", "layers.6.shortcut.*"], "layers.5"),
+    "all but the head": (["conv.*", "batchnorm.*", "neck.*"], "layers.6"),
+    "everything": (["*"], "layers.6"),
+}
+
+
+def network(patterns: list[str]) -> tuple[Graph, Graph]:
+    """The whole graph, and the one with layers held still."""
+    document = {"model": {"layers": LAYERS}, "train": {"freeze": patterns, "dtype": "float64"}}
+    config = validate_config(document, "x")
+    graph = build_graph(config.model, (8, 8, 3), 4, "x")
+    return graph, freeze_graph(graph, config.train, 0)
+
+
+def parameters(graph: Graph) -> Parameters:
+    params = Parameters(graph, "float64")
+    initialize(params, 0, "kaiming")
+    params.flat_buffers += 0.1
+    return params
+
+
+def data(n: int = 7) -> tuple[Array, Array, float]:
+    rng = np.random.default_rng(1)
+    targets, divisor = target_weights(rng.integers(0, 4, n), 4, dtype=np.float64)
+    return rng.standard_normal((n, 8, 8, 3)), targets, divisor
+
+
+@pytest.mark.parametrize("name", FROZEN)
+def test_the_last_layer_that_is_the_same_in_every_step(name: str) -> None:
+    patterns, expected = FROZEN[name]
+    _, graph = network(patterns)
+    node = still_prefix(graph)
+    assert (None if node == IMAGE else graph.nodes[node].name) == expected
+
+
+@KERNELS
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", FROZEN)
+def test_what_moves_has_the_gradient_it_had(name: str, threads: int, kernels: Kernels) -> None:
+    _, still = network(FROZEN[name][0])
+    # The same batchnorms held still, but every layer with a backward pass.
+    whole = replace(still, still=frozenset())
+    x, targets, divisor = data()
+    found = []
+    for graph in (whole, still):
+        with Engine(graph, parameters(graph), threads=threads, kernels=kernels) as engine:
+            loss, logits = engine.train_step(x, targets, divisor, step=3)
+            first = engine.gradient.copy()
+            held = engine.nbytes
+            engine.train_step(x, targets, divisor, step=3)
+            np.testing.assert_array_equal(engine.gradient, first)
+            assert engine.nbytes == held
+            found.append((loss, logits.copy(), engine.gradient_views))
+    np.testing.assert_array_equal(found[0][0], found[1][0])
+    np.testing.assert_array_equal(found[0][1], found[1][1])
+    for node in still.nodes:
+        for key, expected in found[0][2][node.index].items():
+            if node.index not in still.still:
+                np.testing.assert_array_equal(found[1][2][node.index][key], expected)
+
+
+def test_nothing_goes_back_below_the_lowest_layer_that_moves() -> None:
+    _, graph = network(["layers.[01].*", "layers.4.*"])
+    moving = moving_tensors(graph)
+    names = [graph.nodes[index].name for index in sorted(moving)]
+    assert names[0] == "layers.6.layers.0"
+    steps = [step for each in plan_segments(graph, training=True) for step in each.steps]
+    assert {step.node.index for step in steps if step.goes_back} == moving
+    lowest = [step for step in steps if step.node.name.startswith("layers.6.") and not step.wanted]
+    assert {step.node.name for step in lowest} == {"layers.6.layers.0", "layers.6.shortcut.0"}
+
+
+@KERNELS
+@pytest.mark.parametrize("name", ["the stem", "half of a residual", "all but the head"])
+def test_beginning_with_features_gives_the_same_gradient(name: str, kernels: Kernels) -> None:
+    _, graph = network(FROZEN[name][0])
+    node = still_prefix(graph)
+    x, targets, divisor = data()
+    params = parameters(graph)
+    with Engine(graph, params, kernels=kernels) as engine:
+        expected, _ = engine.train_step(x, targets, divisor, step=3)
+        gradient = engine.gradient.copy()
+        features = engine.features(x, node)
+    assert features.shape == (7, *graph.shape(node))
+    with Engine(graph, params, threads=2, kernels=kernels, start=node) as engine:
+        loss, _ = engine.train_step(features, targets, divisor, step=3)
+        np.testing.assert_allclose(loss, expected, rtol=1e-12)
+        views, whole = engine.gradient_views, params.empty_like()
+        whole[0][:] = gradient
+        for each in graph.nodes:
+            if each.index > node and each.index not in graph.still:
+                for key, value in views[each.index].items():
+                    np.testing.assert_allclose(value, whole[1][each.index][key], atol=1e-12)
+        # Prediction is of images all the same.
+        assert engine.predict(x).shape == (7, 4)

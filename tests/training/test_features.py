@@ -1,0 +1,134 @@
+"""Frozen layers computed once: the same training, and the same bits after a resume."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from learnable import make_pictures
+from test_trainer import Watch
+
+from cnn_cli.config import validate_config
+from cnn_cli.nn.graph import IMAGE
+from cnn_cli.training import loop
+from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.requests import Requests
+from cnn_cli.training.trainer import train
+
+LAYERS: list[Any] = [
+    {"conv": {"out_channels": 6, "kernel_size": 3, "padding": "same", "name": "stem"}},
+    "batchnorm",
+    "relu",
+    {"maxpool": 2},
+    {"conv": {"out_channels": 6, "kernel_size": 3, "name": "upper"}},
+    "batchnorm",
+    "relu",
+    {"dropout": 0.2},
+    {"linear": "classes"},
+]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def run(
+    root: Path,
+    out: Path,
+    *,
+    watch: Watch | None = None,
+    requests: Requests | None = None,
+    resume: bool = False,
+    augment: Any = None,
+    **keys: Any,
+) -> Watch:
+    document = {
+        "data": {"root": str(root), "image_size": 8, "channels": 1},
+        "augment": augment or {},
+        "model": {"layers": LAYERS},
+        "train": {"epochs": 3, "batch_size": 16, "precise_bn": False} | keys,
+    }
+    watch = watch or Watch()
+    options = TrainOptions(out=out, threads=2, backend="numpy", resume=resume)
+    train(validate_config(document, "x"), "x.yaml", options, requests or Requests(), watch)
+    return watch
+
+
+STEM = ["stem.*", "layers.1.*"]
+NOTE = "frozen up to layers.3: computed once for 60 images"
+
+
+def arrays(folder: Path) -> dict[str, Any]:
+    return load_checkpoint(folder / "last.npz").groups["model"]
+
+
+def test_features_train_as_images_do(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    watch = run(pictures, tmp_path / "features", freeze=STEM, dtype="float64")
+    assert watch.notes == [NOTE]
+    monkeypatch.setattr(loop, "cached_node", lambda *_: IMAGE)
+    watch = run(pictures, tmp_path / "images", freeze=STEM, dtype="float64")
+    assert watch.notes == []
+    found, expected = arrays(tmp_path / "features"), arrays(tmp_path / "images")
+    for name, array in expected.items():
+        np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-10, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "freeze", [STEM, {"stem.*": 1, "layers.1.*": 1}, {"stem.*": 1, "layers.1.*": 1, "upper.*": 2}]
+)
+def test_a_resumed_run_gives_the_same_bits(pictures: Path, tmp_path: Path, freeze: Any) -> None:
+    run(pictures, tmp_path / "whole", freeze=freeze)
+    requests = Requests()
+
+    def stop(epoch: int, step: int) -> None:
+        if (epoch, step) == (2, 2):
+            requests.ask_stop("terminated")
+
+    run(pictures, tmp_path / "parts", watch=Watch(stop), requests=requests, freeze=freeze)
+    run(pictures, tmp_path / "parts", resume=True, freeze=freeze)
+    found, expected = arrays(tmp_path / "parts"), arrays(tmp_path / "whole")
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"augment": {"hflip": 0.5}},
+        {"augment": {"mixup": {"alpha": 0.2}}},
+        {"precise_bn": True},
+        {"freeze": ["upper.*"]},
+    ],
+)
+def test_where_images_or_layers_change_nothing_is_kept(
+    pictures: Path, tmp_path: Path, how: Any
+) -> None:
+    watch = run(pictures, tmp_path / "run", **({"freeze": STEM, "epochs": 1} | how))
+    assert watch.notes == []
+
+
+def test_bad_images_are_left_out_and_named(tmp_path: Path) -> None:
+    root = make_pictures(tmp_path / "pictures")
+    bad = root / "train" / "dark" / "3.png"
+    bad.write_bytes(b"x")
+    run(root, tmp_path / "run", freeze=STEM, epochs=1)
+    assert (tmp_path / "run" / "bad_files.txt").read_text().startswith(str(bad))
+
+
+def test_numbers_that_are_not_finite_name_layer_and_images(pictures: Path, tmp_path: Path) -> None:
+    from cnn_cli.errors import DivergedError
+
+    with pytest.raises(DivergedError, match="epoch 1, step"):
+        run(
+            pictures,
+            tmp_path / "run",
+            freeze=STEM,
+            optimizer={"type": "sgd", "lr": 1e30},
+            scheduler="constant",
+        )
