@@ -71,13 +71,12 @@ class ImportReport:
 
     def lines(self) -> list[str]:
         """One line a fact."""
+        order = "red, green, blue, of 0..1" if len(self.mean) == 3 else "of 0..1"
         return [
             f"matched     {self.layers} layers by {self.matched_by}",
             f"parameters  {self.parameters:,}",
             f"classes     {self.classes}",
-            f"mean, std   {_numbers(self.mean)}; {_numbers(self.std)} (red, green, blue, of 0..1)"
-            if len(self.mean) == 3
-            else f"mean, std   {_numbers(self.mean)}; {_numbers(self.std)} (of 0..1)",
+            f"mean, std   {_numbers(self.mean)}; {_numbers(self.std)} ({order})",
             *(f"note        {note}" for note in self.notes),
             f"written     {self.output}",
         ]
