@@ -150,6 +150,8 @@ class _Builder:
                 return Op(word.lower(), name, inputs)
             case "Add" if len(inputs) == 1 and self._is_bias(inputs[0], constants[0]):
                 return self._with_bias(inputs[0], constants[0])
+            case "Mul" if len(inputs) == 1 and constants and constants[0].size == 1:
+                return Op("scale", name, inputs, {"factor": constants[0].item()})
             case "Mul" if len(inputs) == 2:
                 return Op("excite", name, inputs)
         if word in SAME:

@@ -9,6 +9,7 @@ whole map, and a batch normalization that was folded into the convolution before
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import isclose
 from typing import Any
 
 from cnn_cli.errors import DataError
@@ -16,13 +17,13 @@ from cnn_cli.export.foreign import INPUT, Foreign, Module, Op
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.windows import Windows
-from cnn_cli.nn.layers.activation import LeakyReLU
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.layers.linear import Linear
 from cnn_cli.nn.layers.pool import AvgPool, MaxPool
-from cnn_cli.nn.layers.rare import ELU, SELU
 
-PASSED_OVER = ("dropout", "flatten", "identity")
+PASSED_OVER = ("dropout", "drop_path", "flatten", "identity")
+# Of layers that one number makes what they are.
+ARGUMENTS = {"leaky_relu": "negative_slope", "elu": "alpha", "scale": "factor"}
 UNORDERED = ("add", "excite")
 # Their outputs are never below 0, so that zeros around them are what a maximum ignores.
 NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hardsigmoid")
@@ -167,11 +168,9 @@ class _Walk:
             raise MismatchError(
                 f"{self._named_op(op)} where {self._our_name(node.index)} should be"
             )
-        elif isinstance(layer, LeakyReLU):
-            slope = facts["negative_slope"]
-            self._agree(node, op, "negative_slope", layer.negative_slope, slope)
-        elif isinstance(layer, ELU) and not isinstance(layer, SELU):
-            self._agree(node, op, "alpha", layer.alpha, facts["alpha"])
+        elif kind in ARGUMENTS:
+            key = ARGUMENTS[kind]
+            self._agree(node, op, key, getattr(layer, key), facts[key])
         if len(inputs) != len(node.inputs):
             raise MismatchError(
                 f"{op.name} has {len(inputs)} inputs, {node.name} {len(node.inputs)}"
@@ -212,7 +211,8 @@ class _Walk:
             self._agree(node, op, f"number of {word}", node.layer.out_shape[axis], outputs)
 
     def _agree(self, node: Node, op: Op, what: str, ours: Any, theirs: Any) -> None:
-        same = abs(ours - theirs) < 1e-6 if isinstance(ours, float) else ours == theirs
+        # Files keep such numbers in float32.
+        same = isclose(ours, theirs, rel_tol=1e-6) if isinstance(ours, float) else ours == theirs
         if not same:
             raise MismatchError(f"{op.name} with {what} {theirs}, where {node.name} has {ours}")
 

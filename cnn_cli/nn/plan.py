@@ -7,7 +7,7 @@ from math import prod
 
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.layers.batch import waits_for_batch
-from cnn_cli.nn.layers.dropout import Dropout
+from cnn_cli.nn.layers.dropout import Dropout, DropPath
 
 CHUNK_BYTES = 13_000_000
 """Of one node, in and out: larger chunks save calls from Python, smaller ones stay in cache."""
@@ -201,7 +201,8 @@ def still_prefix(graph: Graph) -> int:
     moving = moving_tensors(graph)
     found = IMAGE
     for node in graph.nodes:
-        if node.index in moving or (isinstance(node.layer, Dropout) and node.layer.p > 0):
+        layer = node.layer
+        if node.index in moving or (isinstance(layer, Dropout | DropPath) and layer.p > 0):
             break
         later = graph.nodes[node.index + 1 :]
         if all(tensor >= node.index for other in later for tensor in other.inputs):

@@ -30,6 +30,7 @@ LAYERS: list[Any] = [
     "relu",
     {"residual": {"layers": [CONV, "batchnorm"], "shortcut": [CONV]}},
     {"dropout": 0.3},
+    {"residual": {"layers": [CONV], "drop_path": 0.5}},
     "global_avgpool",
     {"linear": {"out_features": 5, "name": "neck"}},
     "relu",
