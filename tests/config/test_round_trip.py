@@ -130,6 +130,25 @@ schedulers = st.one_of(
         threshold_mode=st.sampled_from(["rel", "abs"]),
     ),
 )
+scales = st.lists(st.floats(1e-300, 1), min_size=2, max_size=2).map(sorted)
+ratios = st.lists(positive, min_size=2, max_size=2).map(sorted)
+switches = st.booleans() | st.none()
+augmentations = mapping(
+    {},
+    random_resized_crop=switches | scales | mapping({}, scale=scales, ratio=ratios),
+    hflip=switches | shares | st.just("alternating"),
+    vflip=switches | shares,
+    pad_crop=counts | mapping({"padding": counts, "padding_mode": st.just("zeros")}),
+    trivialaugment=switches,
+    rotate=st.none() | st.floats(0, 180),
+    color_jitter=mapping({"brightness": positive}, contrast=not_below_0),
+    random_erase=switches
+    | shares
+    | mapping({}, p=shares, scale=scales, ratio=ratios, value=st.sampled_from(["mean", "random"]))
+    | mapping({"size": counts}, p=shares),
+    mixup=switches | positive | mapping({}, alpha=positive, p=shares),
+    cutmix=switches | positive | mapping({}, alpha=positive, p=shares),
+)
 documents = st.fixed_dictionaries(
     {
         "model": mapping({"layers": some(layers)}, init=st.sampled_from(["pytorch", "kaiming"])),
@@ -146,6 +165,7 @@ documents = st.fixed_dictionaries(
             on_corrupt=st.sampled_from(["skip", "error"]),
             cache=st.sampled_from(["auto", "ram", "disk", "none", None]),
         ),
+        "augment": augmentations,
         "train": mapping(
             {"optimizer": optimizers, "scheduler": schedulers},
             epochs=wholes,

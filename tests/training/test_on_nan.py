@@ -20,6 +20,7 @@ from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph, build_graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights
+from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
@@ -163,6 +164,24 @@ def test_a_gradient_that_is_not_finite(pictures: Path, tmp_path: Path) -> None:
         "epoch 1, step 1: the gradient must be finite; try a smaller train.optimizer.lr. "
         f"Got inf or nan, first in the gradient of stem (conv), for {a}, {b}, {c} and 2 more."
     )
+
+
+def test_the_origin_in_mixed_images() -> None:
+    """The second image is the bright one that overflows, in place of the first."""
+    model = validate_config({"model": {"layers": LAYERS}}, "x").model
+    graph = build_graph(model, (8, 8, 1), 3, "x")
+    params = Parameters(graph, "float32")
+    params.views[0]["weight"][...] = 3e38
+    x = np.zeros((4, 8, 8, 1), np.uint8)
+    x[1] = 255
+    targets, divisor = target_weights(np.zeros(4, np.int64), 3)
+    mix = Mix(np.array([3, 0, 1, 2]), np.zeros(4), np.zeros(4), np.zeros((4, 4), np.int64))
+
+    def make_engine(graph: Graph, params: Parameters) -> Engine:
+        return Engine(graph, params, threads=2)
+
+    origin = find_origin(make_engine, params, x, targets, divisor, step=0, mix=mix)
+    assert origin == Origin("stem", "conv", "output", (2,))
 
 
 def test_finding_the_origin_changes_nothing() -> None:
