@@ -11,6 +11,7 @@ order of chunks and workers: the same bits every time.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -147,12 +148,14 @@ class Engine:
         self._evaluate(self._for_inference(params or self.params), x, logits)
         return logits
 
-    def features(self, x: Array, node: int) -> Array:
-        """The output of a node, computed as `predict` does: (n, *its shape).
+    def features(self, node: int) -> Callable[[Array], Array]:
+        """What computes the output of a node as `predict` does, of the parameters as they are now.
 
         Args:
-            x: as of `predict`.
             node: a position in the graph; no node before it is read by one behind it.
+
+        Returns:
+            A function of x, as of `predict`, that gives (n, *the node's shape).
         """
         whole = self.graph
         part = Graph(whole.nodes[: node + 1], whole.in_shape, whole.classes)
@@ -161,9 +164,13 @@ class Engine:
         tuned = tuned_graph(folded.graph, self._kernels.name)
         network = Network.open(tuned, folded.params, self._team, training=False)
         network.prepared.refresh()
-        features = np.empty((len(x), *whole.shape(node)), self.dtype)
-        self._evaluate(network, x, features)
-        return features
+
+        def compute(x: Array) -> Array:
+            out = np.empty((len(x), *whole.shape(node)), self.dtype)
+            self._evaluate(network, x, out)
+            return out
+
+        return compute
 
     def _evaluate(self, network: Network, x: Array, out: Array) -> None:
         """Write what a network for evaluation ends in."""

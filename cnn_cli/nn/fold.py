@@ -60,11 +60,7 @@ class FoldedNetwork:
         ours["bias"][...] = scale * self.source.views[node.index].get("bias", 0.0) + shift
 
     def _shorten(self, graph: Graph) -> Graph:
-        readers = [0] * len(graph.nodes)
-        for node in graph.nodes:
-            for tensor in node.inputs:
-                if tensor != IMAGE:
-                    readers[tensor] += 1
+        readers = graph.reader_counts()
         moved = {IMAGE: IMAGE}
         nodes: list[Node] = []
         for node in graph.nodes:

@@ -47,7 +47,7 @@ def fuse_graph(graph: Graph) -> Graph:
     activation's output for itself: both are computed again from the normalization's input. An
     `Identity` stays where the activation was. `graph` is left as it is.
     """
-    readers = _readers(graph)
+    readers = graph.reader_counts()
     nodes = list(graph.nodes)
     for node in graph.nodes:
         before, activation = node.inputs[0], ACTIVATIONS.get(node.layer.kind)
@@ -69,7 +69,7 @@ def fuse_pools(graph: Graph) -> Graph:
     same bits, from a quarter of the work for 2×2 windows. An `Identity` stays where the ReLU was.
     `graph` is left as it is.
     """
-    readers = _readers(graph)
+    readers = graph.reader_counts()
     nodes = list(graph.nodes)
     for node in graph.nodes:
         before = node.inputs[0]
@@ -82,16 +82,6 @@ def fuse_pools(graph: Graph) -> Graph:
             nodes[node.index] = replace(node, layer=fused)
             nodes[before] = replace(relu, layer=Identity(relu.layer.in_shape))
     return replace(graph, nodes=tuple(nodes))
-
-
-def _readers(graph: Graph) -> list[int]:
-    """How many nodes read each node's output."""
-    readers = [0] * len(graph.nodes)
-    for node in graph.nodes:
-        for tensor in node.inputs:
-            if tensor != IMAGE:
-                readers[tensor] += 1
-    return readers
 
 
 def kernel_kinds(graph: Graph) -> set[str]:

@@ -66,6 +66,15 @@ class Graph:
     def shape(self, tensor: int) -> Shape:
         return self.in_shape if tensor == IMAGE else self.nodes[tensor].layer.out_shape
 
+    def reader_counts(self) -> list[int]:
+        """How many times each node's output is read."""
+        counts = [0] * len(self.nodes)
+        for node in self.nodes:
+            for tensor in node.inputs:
+                if tensor != IMAGE:
+                    counts[tensor] += 1
+        return counts
+
 
 def build_graph(model: ModelConfig, in_shape: Shape, classes: int, source: str) -> Graph:
     """Write the network out.

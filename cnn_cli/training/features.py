@@ -69,7 +69,8 @@ def compute_features(engine: Engine, loader: Loader, node: int) -> Features:
     values = np.zeros((images, *engine.graph.shape(node)), engine.dtype)
     good = np.zeros(images, np.bool_)
     all_of_them = Loader(loader.split, loader.cache, BATCH, loader.threads, loader.on_corrupt)
+    features_of = engine.features(node)
     for batch in all_of_them.batches(np.arange(images)):
-        values[batch.indices] = engine.features(batch.images, node)
+        values[batch.indices] = features_of(batch.images)
         good[batch.indices] = True
     return Features(node, values, good, loader.split.labels)

@@ -125,7 +125,7 @@ def test_beginning_with_features_gives_the_same_gradient(name: str, kernels: Ker
     with Engine(graph, params, kernels=kernels) as engine:
         expected, _ = engine.train_step(x, targets, divisor, step=3)
         gradient = engine.gradient.copy()
-        features = engine.features(x, node)
+        features = engine.features(node)(x)
     assert features.shape == (7, *graph.shape(node))
     with Engine(graph, params, threads=2, kernels=kernels, start=node) as engine:
         loss, _ = engine.train_step(features, targets, divisor, step=3)
