@@ -1,0 +1,117 @@
+"""The other side of learning.py: a run's network and recipe in PyTorch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import harness
+import numpy as np
+import torch
+from torch import nn
+from torch_twin import Twin
+
+from cnn_cli.config import Config, plain_config
+from cnn_cli.config.optimizers import SGDConfig
+from cnn_cli.data.loader import Batch, Loader
+from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.init import initialize
+from cnn_cli.nn.params import Parameters
+from cnn_cli.training.schedule import learning_rate
+from cnn_cli.training.session import (
+    augment_training,
+    epoch_order,
+    measure_normalization,
+    open_materials,
+    open_network,
+)
+
+
+class Learner:
+    """The twin with the run's images and recipe.
+
+    Only what PyTorch has under the same name: SGD, label smoothing, any schedule but plateau.
+    """
+
+    def __init__(self, config: Config, source: str, threads: int) -> None:
+        torch.set_num_threads(threads)
+        train = config.train
+        if not isinstance(train.optimizer, SGDConfig) or train.ema or train.lookahead:
+            harness.fail("compares runs with sgd and without averaged weights")
+        self.config = config
+        dataset, graph = open_network(config, source)
+        self.materials = open_materials(config, dataset, graph, threads, print)
+        normalization = measure_normalization(config, self.materials, threads)
+        augment_training(config, self.materials, normalization)
+        self.mean = np.float32(255) * np.array(normalization.mean, np.float32)
+        self.std = np.float32(255) * np.array(normalization.std, np.float32)
+        layers = _plain(plain_config(config)["model"]["layers"])
+        height, width = config.data.image_size
+        size = (height, width)
+        self.twin = Twin(layers, config.data.channels, size, len(dataset.classes))
+        _load(self.twin, graph, config)
+        sgd = train.optimizer
+        self.optimizer = torch.optim.SGD(
+            self.twin.parameters(),
+            lr=sgd.lr,
+            momentum=sgd.momentum,
+            nesterov=sgd.nesterov,
+            weight_decay=sgd.weight_decay,
+        )
+        self.loss = nn.CrossEntropyLoss(label_smoothing=train.label_smoothing)
+
+    def epoch(self, epoch: int) -> dict[str, float]:
+        """Train an epoch, counted from 0, and evaluate."""
+        train = self.config.train
+        loader = self.materials.train_loader
+        order = epoch_order(self.config, epoch, loader.split)
+        steps = -(-len(order) // train.batch_size)
+        self.twin.train()
+        sums = np.zeros(3)
+        for batch in loader.batches(order, epoch=epoch):
+            step = epoch * steps + batch.number
+            for group in self.optimizer.param_groups:
+                group["lr"] = learning_rate(
+                    train.scheduler, train.optimizer.lr, step, steps, train.epochs
+                )
+            self.optimizer.zero_grad()
+            loss, correct = self._scores(batch, self.loss)
+            loss.backward()
+            self.optimizer.step()
+            sums += (loss.item() * len(batch), correct, len(batch))
+        figures = {"train_loss": sums[0] / sums[2], "train_top1": sums[1] / sums[2]}
+        return figures | self._evaluate(self.materials.val_loader)
+
+    def _evaluate(self, loader: Loader | None) -> dict[str, float]:
+        if loader is None:
+            return {"val_loss": float("nan"), "val_top1": float("nan")}
+        self.twin.eval()
+        sums = np.zeros(3)
+        with torch.inference_mode():
+            for batch in loader.batches(np.arange(len(loader.split))):
+                loss, correct = self._scores(batch, nn.CrossEntropyLoss())
+                sums += (loss.item() * len(batch), correct, len(batch))
+        return {"val_loss": sums[0] / sums[2], "val_top1": sums[1] / sums[2]}
+
+    def _scores(self, batch: Batch, loss: Any) -> tuple[Any, int]:
+        x = (batch.images.astype(np.float32) - self.mean) / self.std
+        labels = torch.from_numpy(batch.labels.astype(np.int64))
+        logits = self.twin(torch.from_numpy(x).permute(0, 3, 1, 2).contiguous())
+        return loss(logits, labels), int((logits.argmax(1) == labels).sum())
+
+
+def _plain(part: Any) -> Any:
+    """Layers without what PyTorch's have no argument for: our first weights, stochastic depth."""
+    if isinstance(part, dict):
+        ours = ("init", "name", "drop_path")
+        return {key: _plain(value) for key, value in part.items() if key not in ours}
+    return [_plain(entry) for entry in part] if isinstance(part, list) else part
+
+
+def _load(twin: Any, graph: Graph, config: Config) -> None:
+    """Give the twin the weights that the run began with."""
+    params = Parameters(graph, "float32")
+    initialize(params, config.train.seed, config.model.init)
+    with torch.no_grad():
+        for name, array in params.named().items():
+            layer, _, key = name.rpartition("/")
+            getattr(twin.by_name[layer], key).copy_(torch.from_numpy(array.copy()))
