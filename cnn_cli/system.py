@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import platform
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path("/")
@@ -90,6 +92,17 @@ def in_memory(folder: Path, root: Path = ROOT) -> bool:
         if str(place) in kinds:
             return kinds[str(place)] in ("tmpfs", "ramfs")
     return False
+
+
+def versions() -> dict[str, str]:
+    """Of Python, of the packages that compute, as far as they are installed, and of the system."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    found = {"python": platform.python_version()}
+    for name in ("numpy", "pillow", "numba"):
+        with suppress(PackageNotFoundError):
+            found[name] = version(name)
+    return found | {"system": f"{platform.system()} {platform.machine()}"}
 
 
 def _control_groups(controller: str, root: Path) -> Iterator[tuple[int, Path]]:

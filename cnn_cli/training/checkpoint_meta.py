@@ -23,7 +23,8 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
     Those are `format_version`; `config`, a mapping; `classes`, two or more different names;
     `preprocess`, with height, width, channels and resize_mode; `mean` and `std`, a number per
     channel. The config itself is checked by whoever builds a network from it. Where they are
-    there, `threads`, `backend`, `bad_files`, `rollback`, `data` and `calibration` are checked too.
+    there, `versions`, `threads`, `backend`, `bad_files`, `rollback`, `data` and `calibration` are
+    checked too.
 
     Args:
         array: uint8, one axis: UTF-8 JSON.
@@ -81,6 +82,10 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
         yield rule, all(_is_number(value) for value in meta[key])
     yield "std must be above 0", all(value > 0 for value in meta["std"])
 
+    versions = meta.get("versions", {})
+    rule = "versions must be a mapping of names to texts"
+    yield rule, isinstance(versions, dict)
+    yield rule, all(isinstance(text, str) for text in versions.values())
     threads = meta.get("threads", 1)
     rule = f"threads must be a whole number from 1 to {MOST_THREADS}"
     yield rule, _is_whole(threads) and threads <= MOST_THREADS

@@ -24,7 +24,7 @@ from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
-from cnn_cli.system import cpu_count
+from cnn_cli.system import cpu_count, versions
 from cnn_cli.training.accumulate import Accumulator
 from cnn_cli.training.averages import make_average
 from cnn_cli.training.backend import open_kernels, training_backend
@@ -419,6 +419,7 @@ class Trainer:
     def _checkpoint(self, groups: dict[str, Any]) -> Checkpoint:
         meta = {
             "program_version": __version__,
+            "versions": versions(),
             "config": plain_config(self.config),
             "classes": list(self.materials.dataset.classes),
             "preprocess": asdict(self.materials.preprocess),
