@@ -159,12 +159,10 @@ def command(
             output.check_output(file)
         temperature = classifier.temperature
         images = find_images(NAME, classifier, folders[0] if folders else None, split)
-        evaluation, bad = evaluate_images(classifier, images, batch_size, threads, backend, tta)
-        for error in bad.values():
-            output.say(f"cnn: {error.line()}")
         place = folders[0] if folders else classifier.config.data.root
-        if not len(evaluation.labels):
-            raise DataError(place, "must hold an image that can be read", f"{len(bad)} that cannot")
+        evaluation, bad = evaluate_images(
+            classifier, images, place, batch_size, threads, backend, tta
+        )
         calibration = None
         if calibrate:
             calibration = _calibrate(evaluation, place)

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 SPLITS = ("train", "val", "test", "all")
 
 
-def find_images(command: str, classifier: Classifier, folder: Path | None, split: str) -> Split:
+def find_images(
+    command: str, classifier: Classifier, folder: Path | None, split: str, wanted: str = "DIR"
+) -> Split:
     """A part of the folder, or of the images that the model was trained on.
 
     Args:
@@ -26,6 +28,7 @@ def find_images(command: str, classifier: Classifier, folder: Path | None, split
         classifier: of the model.
         folder: images by class, or folders of the parts.
         split: one of `SPLITS`.
+        wanted: how the command line would name the folder, for messages.
 
     Raises:
         UsageError: there is no folder, and the checkpoint names none.
@@ -40,7 +43,8 @@ def find_images(command: str, classifier: Classifier, folder: Path | None, split
         return open_labelled(folder, classifier.classes, part)
     data = classifier.config.data
     if data.root is None:
-        raise UsageError(command, "needs DIR: the checkpoint does not say where its images are")
+        rule = f"needs {wanted}: the checkpoint does not say where its images are"
+        raise UsageError(command, rule)
     dataset = open_dataset(Path(data.root), classifier.classes, data.val_split)
     parts = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     found = {name: part for name, part in parts.items() if part is not None and len(part)}
@@ -59,6 +63,7 @@ def find_images(command: str, classifier: Classifier, folder: Path | None, split
 def evaluate_images(
     classifier: Classifier,
     images: Split,
+    place: object,
     batch_size: int,
     threads: int | None,
     backend: str | None,
@@ -66,11 +71,17 @@ def evaluate_images(
 ) -> tuple[Evaluation, Bad]:
     """What the network says, and what is wrong with the images that could not be read.
 
+    Those are named on stderr.
+
     Args:
         classifier: of the network.
         images: to show it.
+        place: the folder they are of, for messages.
         batch_size, threads, backend: of the command line.
         tta: kind of test-time augmentation.
+
+    Raises:
+        DataError: no image could be read.
     """
     from cnn_cli.cli import output
     from cnn_cli.cli.watched import WatchedLoader
@@ -89,4 +100,8 @@ def evaluate_images(
     loader = WatchedLoader(images, cache, batch_size, threads)
     with classifier.engine(threads, backend, output.note) as engine:
         evaluation = evaluate(engine, loader, views=views)
-    return evaluation, dict(sorted(cache.bad.items()))
+    for error in (bad := dict(sorted(cache.bad.items()))).values():
+        output.say(f"cnn: {error.line()}")
+    if not len(evaluation.labels):
+        raise DataError(place, "must hold an image that can be read", f"{len(bad)} that cannot")
+    return evaluation, bad

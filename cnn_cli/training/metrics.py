@@ -106,22 +106,37 @@ def wilson_interval(correct: int, images: int) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
+def calibration_bins(probabilities: Array, labels: Array) -> tuple[Array, Array, Array]:
+    """Images by the probability of their first guess.
+
+    There are 15 equally wide bins, bin m from above (m-1)/15 to m/15.
+
+    Args:
+        probabilities: (n, classes).
+        labels: (n,) class numbers.
+
+    Returns:
+        Of each bin the images, the sum of those probabilities, and how many guesses are right.
+    """
+    confidence = probabilities.max(axis=1).astype(np.float64)
+    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
+    bins = np.ceil(confidence * ECE_BINS).astype(np.int64).clip(1, ECE_BINS) - 1
+    sums = [np.bincount(bins, of, ECE_BINS) for of in (None, confidence, right)]
+    return sums[0].astype(np.int64), sums[1], sums[2].astype(np.int64)
+
+
 def expected_calibration_error(probabilities: Array, labels: Array) -> float:
     """How far confidence and accuracy are apart, 0 to 1 (Naeini et al. 2015).
 
-    Images are put into 15 equally wide bins by the probability of their first guess, bin m from
-    above (m-1)/15 to m/15; the mean over the images of |accuracy − mean confidence| of their bin
-    (Guo et al. 2017, equation 3).
+    Images are put into 15 equally wide bins by the probability of their first guess; the mean over
+    the images of |accuracy − mean confidence| of their bin (Guo et al. 2017, equation 3).
 
     Args:
         probabilities: (n, classes), n at least 1.
         labels: (n,) class numbers.
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    surplus = (probabilities.argmax(axis=1) == labels) - confidence
-    bins = np.ceil(confidence * ECE_BINS).astype(np.int64).clip(1, ECE_BINS) - 1
-    sums = np.bincount(bins, weights=surplus, minlength=ECE_BINS)
-    return float(np.abs(sums).sum() / len(labels))
+    images, confidence, right = calibration_bins(probabilities, labels)
+    return float(np.abs(right - confidence).sum() / images.sum())
 
 
 def _ratio(part: int, whole: int) -> float:
