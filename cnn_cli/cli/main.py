@@ -23,6 +23,7 @@ from cnn_cli.cli import (
     later,
     output,
     predict,
+    report,
     summary,
     train,
 )
@@ -52,7 +53,8 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-for _command in (train, eval_command, predict, explain, summary, bench, import_weights, export):
+_COMMANDS = (train, eval_command, report, predict, explain, summary, bench, import_weights, export)
+for _command in _COMMANDS:
     app.command(_command.NAME, cls=Command, epilog=_command.EXAMPLES)(_command.command)
 app.add_typer(data.app)
 later.add_to(app)
@@ -76,7 +78,9 @@ def start(
     debug: Debug = False,
 ) -> None:
     if context.invoked_subcommand is None:
-        rule = "must be train, eval, predict, explain, summary, bench, import, export or data"
+        rule = (
+            "must be train, eval, report, predict, explain, summary, bench, import, export or data"
+        )
         raise UsageError("COMMAND", rule, "nothing")
 
 

@@ -104,7 +104,7 @@ def _write_counts(axes: Any, confusion: Array, shares: Array, points: float) -> 
         share = shares[row, column]
         text = str(confusion[row, column])
         if with_shares:
-            text += f"\n{_percent(share)}"
+            text += f"\n{percent(share)}"
         colour = "white" if share > 0.35 else INK
         _write(axes, column, row, text, points, colour)
 
@@ -119,13 +119,13 @@ def _write_rates(axes: Any, confusion: Array, points: float) -> None:
             (confusion[number].sum(), end, number),
             (confusion[:, number].sum(), number, end),
         ):
-            text = _percent(correct / total) if total else "–"
+            text = percent(correct / total) if total else "–"
             _write(axes, x, y, text, points, INK)
     _write(axes, end, -0.65, "recall", points, FAINT, va="bottom", rotation=90)
     _write(axes, -0.65, end, "precision", points, FAINT, ha="right")
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
     """Whole percents, except that only none is 0 % and only all 100 %."""
     if 0 < share <= 0.005:
         return "<1%"

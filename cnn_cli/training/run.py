@@ -29,7 +29,9 @@ METRICS = "metrics.csv"
 LOG = "log.jsonl"
 BAD_FILES = "bad_files.txt"
 LOCK = ".lock"
-OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, "curves.png", "confusion.png")
+REPORT = "report.html"
+DRAWN = ("curves.png", "confusion.png", REPORT)  # afterwards, from the others
+OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, *DRAWN)
 COLUMNS = (
     "epoch",
     "train_loss",
@@ -211,7 +213,7 @@ def differences(
     old: Mapping[str, Any], new: Mapping[str, Any], allowed: Sequence[str]
 ) -> list[str]:
     """Dotted keys whose values differ between two plain configs, apart from `allowed`."""
-    flat_old, flat_new = dict(_flatten(old)), dict(_flatten(new))
+    flat_old, flat_new = dict(flat(old)), dict(flat(new))
     return [
         key
         for key in dict.fromkeys([*flat_old, *flat_new])
@@ -219,7 +221,8 @@ def differences(
     ]
 
 
-def _flatten(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+def flat(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
+    """Dotted keys and values of a plain config; positions in a list are keys as well."""
     if isinstance(value, Mapping) and value:
         items: Iterable[tuple[Any, Any]] = value.items()
     elif isinstance(value, list) and value:
@@ -229,5 +232,5 @@ def _flatten(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
     return [
         pair
         for key, child in items
-        for pair in _flatten(child, f"{prefix}.{key}" if prefix else str(key))
+        for pair in flat(child, f"{prefix}.{key}" if prefix else str(key))
     ]

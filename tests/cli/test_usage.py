@@ -15,8 +15,8 @@ PREDICT = "predict --ckpt m.npz "
     [
         (
             "",
-            "COMMAND: must be train, eval, predict, explain, summary, bench, import, export "
-            "or data. Got nothing.",
+            "COMMAND: must be train, eval, report, predict, explain, summary, bench, import, "
+            "export or data. Got nothing.",
         ),
         ("trian", "trian: no such command. Did you mean 'train'?"),
         ("xyzzy", "xyzzy: no such command."),
@@ -79,7 +79,7 @@ PREDICT = "predict --ckpt m.npz "
         ("init photos", "init: not available yet."),
         ("export --ckpt m.npz", "export: needs --output FILE. Got nothing."),
         ("import m.pt", "import: needs --config CONFIG. Got nothing."),
-        ("report runs/small", "report: not available yet."),
+        ("report", "report: needs RUN. Got nothing."),
         ("bench", "bench: needs CONFIG|CKPT. Got nothing."),
         ("bench m.npz a=1", "a=1: a checkpoint's config cannot be changed."),
         ("bench m.npz --classes 3", "--classes: a checkpoint has its own classes."),

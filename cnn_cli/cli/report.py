@@ -1,0 +1,137 @@
+"""`cnn report`: a run, or several side by side, as one HTML page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnn_cli.cli import output, values
+from cnn_cli.cli.labelled import SPLITS, evaluate_images, find_images
+from cnn_cli.cli.options import BatchSize, Debug, Threads, backend_option
+from cnn_cli.errors import CnnError, UsageError
+
+if TYPE_CHECKING:
+    from cnn_cli.report.record import Measured, Record, Subject
+
+NAME = "report"
+EXAMPLES = """\b
+Examples:
+  cnn report runs/small
+  cnn report runs/small --split test --output test.html
+  cnn report model.npz --data photos
+  cnn report runs/small runs/small-2 --output compared.html
+"""
+FILE = Path("report.html")
+
+
+def command(
+    runs: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="RUN...",
+            parser=values.path("RUN"),
+            help="Run folders, or checkpoints (.npz).",
+            show_default=False,
+        ),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            parser=values.path("--output"),
+            help="Where the page goes. Default: report.html, of one run folder in that folder.",
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            parser=values.path("--data"),
+            help="Images by class, or folders train, val and test of them. Default: the run's.",
+        ),
+    ] = None,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            "--split",
+            metavar="|".join(SPLITS),
+            parser=values.choice("--split", SPLITS),
+            help="Which part; a DIR without parts is taken whole. Default: val.",
+        ),
+    ] = None,
+    batch_size: BatchSize = 64,
+    threads: Threads = None,
+    backend: Annotated[
+        str | None,
+        backend_option("fast from a thousand images on where numba is installed, else numpy"),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Make one HTML page of a run, or of several side by side.
+
+    It needs no network and nothing beside it: curves, scores, confusion, calibration, pictures of
+    mistakes with heat maps, filters, layers and config. Where the run has no validation images, or
+    they are gone, it says so and has the rest; with --data or --split that is an error.
+    """
+    if not runs:
+        raise UsageError(NAME, "needs RUN", "nothing")
+    if file is None:
+        file = runs[0] / FILE if len(runs) == 1 and runs[0].is_dir() else FILE
+    from cnn_cli.files import write_atomic
+    from cnn_cli.report.html.compare import comparison_page
+    from cnn_cli.report.html.single import single_page
+    from cnn_cli.report.record import Record, Subject, short_names
+    from cnn_cli.system import cpu_count
+
+    records = [Record.open(run) for run in runs]
+    output.check_output(file)
+    subjects = []
+    for name, record in zip(short_names(runs), records, strict=True):
+        measured: Measured | str
+        try:
+            measured = _measure(record, data, split or "val", batch_size, threads, backend)
+        except CnnError as error:
+            if data is not None or split is not None:
+                raise
+            output.note(error.line())
+            measured = error.line()
+        subjects.append(Subject(name, record, measured))
+    if len(subjects) == 1:
+        contents = single_page(subjects[0], threads or cpu_count())
+    else:
+        contents = comparison_page(subjects)
+    write_atomic(file, contents)
+    output.write(f"{file}: {_words(subjects)}\n")
+
+
+def _measure(
+    record: Record,
+    data: Path | None,
+    split: str,
+    batch_size: int,
+    threads: int | None,
+    backend: str | None,
+) -> Measured:
+    from cnn_cli.report.record import Measured
+
+    classifier = record.classifier
+    images = find_images(NAME, classifier, data, split, "--data DIR")
+    place = data or classifier.config.data.root
+    evaluation, bad = evaluate_images(classifier, images, place, batch_size, threads, backend)
+    evaluation = evaluation.at_temperature(classifier.temperature)
+    return Measured(images, evaluation, bad, split, str(place))
+
+
+def _words(subjects: list[Subject]) -> str:
+    """What the page is of."""
+    if len(subjects) > 1:
+        return f"{len(subjects)} runs"
+    measured = subjects[0].measured
+    if isinstance(measured, str):
+        return "without scores"
+    evaluation = measured.evaluation
+    return f"top-1 {evaluation.top1:.4f} on {len(evaluation.labels):,} images"

@@ -1,0 +1,133 @@
+"""The page of several runs, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cnn_cli.config import plain_config
+from cnn_cli.nn.memory import parameter_count
+from cnn_cli.report.html.curves import NOT_MEASURED, curves, number
+from cnn_cli.report.html.markup import Markup, element, paragraph, table
+from cnn_cli.report.html.page import Part, page
+from cnn_cli.report.html.results import epochs_text, scores_of, time_text
+from cnn_cli.report.record import Subject
+from cnn_cli.report.scores import Scores
+from cnn_cli.training.run import differences, flat
+
+All = Sequence[tuple[Subject, Scores | None]]
+
+
+def comparison_page(subjects: Sequence[Subject]) -> bytes:
+    """An HTML file with what differs between runs.
+
+    Args:
+        subjects: two at least, their names their own.
+    """
+    every = [(subject, scores_of(subject)) for subject in subjects]
+    parts: list[Part] = [
+        ("results", "Results", _results(every)),
+        ("curves", "Curves", curves(subjects)),
+        ("configs", "Config differences", _configs(subjects)),
+    ]
+    if any(scores is not None for _, scores in every):
+        parts.append(("classes", "Classes", _classes(every)))
+    title = f"{len(subjects)} runs side by side"
+    return page(title, ", ".join(str(subject.record.path) for subject in subjects), parts)
+
+
+def _results(every: All) -> list[Markup]:
+    rows = []
+    best = max((scores.top1 for _, scores in every if scores is not None), default=None)
+    for subject, scores in every:
+        record = subject.record
+        state, measured = record.state, subject.measured
+        cells: list[str] = [NOT_MEASURED] * 5
+        if scores is not None and not isinstance(measured, str):
+            low, high = scores.top1_interval
+            cells = [
+                _bold(f"{scores.top1:.4f}", scores.top1 == best),
+                f"{low:.4f} to {high:.4f}",
+                f"{scores.loss:.4f}",
+                f"{scores.ece:.4f}",
+                f"{scores.images:,}",
+            ]
+        rows.append(
+            [
+                subject.name,
+                *cells,
+                epochs_text(record),
+                NOT_MEASURED if state is None else str(state.best_epoch or NOT_MEASURED),
+                NOT_MEASURED if state is None else time_text(state.seconds),
+                f"{parameter_count(record.classifier.graph):,}",
+            ]
+        )
+    header = ["run", "top-1", "95 % confidence", "loss", "ECE", "images"]
+    header += ["epochs", "best epoch", "time", "parameters"]
+    caption = "What the best weights of each run reach"
+    parts = [table(caption, header, rows, "lrrrrrlrrr")]
+    places: dict[tuple[str, str, int], None] = {}
+    for subject, _ in every:
+        measured = subject.measured
+        if isinstance(measured, str):
+            parts.append(paragraph(f"{subject.name}: nothing was measured. {measured}"))
+        else:
+            places[measured.place, measured.part, len(measured.evaluation.labels)] = None
+    if len(places) > 1:
+        parts.append(paragraph("The runs were measured on different images: mind the intervals."))
+    for place, part, images in places:
+        parts.append(paragraph(f"Measured on {images:,} images of {place} ({part})."))
+    return parts
+
+
+def _configs(subjects: Sequence[Subject]) -> list[Markup]:
+    """The keys that are not the same in all."""
+    plain = [plain_config(subject.record.config) for subject in subjects]
+    keys = dict.fromkeys(key for other in plain[1:] for key in differences(plain[0], other, ()))
+    if not keys:
+        return [paragraph("The configs are the same.")]
+    values: list[Mapping[str, Any]] = [dict(flat(config)) for config in plain]
+    rows = [[key, *(_value(config, key) for config in values)] for key in keys]
+    header = ["key", *(subject.name for subject in subjects)]
+    return [table("Keys whose values differ", header, rows, "l" * len(header))]
+
+
+def _value(config: Mapping[str, Any], key: str) -> str:
+    if key not in config:
+        return NOT_MEASURED
+    value = config[key]
+    return (
+        "none"
+        if value is None
+        else str(value).lower()
+        if value is True or value is False
+        else str(value)
+    )
+
+
+def _classes(every: All) -> list[Markup]:
+    """The F1 score of each class in each run, the hardest first."""
+    shown = [(subject, scores) for subject, scores in every if scores is not None]
+    found: dict[str, list[float | None]] = {}
+    for _, scores in shown:
+        for name in scores.classes:
+            found.setdefault(name, [])
+    for name, values in found.items():
+        for _, scores in shown:
+            values.append(scores.classes[name].f1 if name in scores.classes else None)
+    rows = []
+    for name, values in sorted(found.items(), key=lambda item: min(_known(item[1]))):
+        best, worst = max(_known(values)), min(_known(values))
+        cells = [_bold(number(value), value == best != worst) for value in values]
+        rows.append([name, *cells, f"{best - worst:.4f}"])
+    header = ["class", *(subject.name for subject, _ in shown), "range"]
+    caption = "F1 score of each class, the lowest first; the best of a row is bold"
+    return [table(caption, header, rows, "l" + "r" * (len(header) - 1))]
+
+
+def _known(values: Sequence[float | None]) -> list[float]:
+    return [value for value in values if value is not None]
+
+
+def _bold(text: str, best: bool) -> str:
+    return element("strong", text) if best else text

@@ -1,0 +1,201 @@
+"""Pictures in the page: what was most surely wrong, what was barely right, the first filters."""
+
+from __future__ import annotations
+
+import base64
+import io
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image
+
+from cnn_cli.data.decode import ImageError, Pixels, load_image
+from cnn_cli.errors import DataError
+from cnn_cli.nn.types import Array
+from cnn_cli.report.gradcam import find_layer, heat_maps, overlay
+from cnn_cli.report.html.markup import Markup, element, joined, paragraph
+from cnn_cli.report.paper import enlarged, png
+from cnn_cli.report.record import Measured
+from cnn_cli.training.classifier import Classifier
+
+MOST = 12  # pictures of each kind
+LEAST_SIDE, MOST_SIDE = 168, 224  # of a picture, in pixels
+QUALITY = 85
+FILTERS = 256  # most that are drawn
+FILTER_SIDE, FILTER_GAP, FILTER_COLUMNS = 40, 4, 16
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """An image that was chosen.
+
+    Attributes:
+        row: of the evaluation.
+        pixels: (h, w, 1 or 3), as the network sees it.
+    """
+
+    row: int
+    pixels: Pixels
+
+
+def galleries(classifier: Classifier, measured: Measured, threads: int) -> list[Markup]:
+    """The most confident mistakes and the least certain hits, each beside its heat map.
+
+    Args:
+        classifier: of the network.
+        measured: what it says.
+        threads: that compute the heat maps.
+    """
+    probabilities = measured.evaluation.probabilities
+    guesses = probabilities.argmax(axis=1)
+    confidence = probabilities.max(axis=1)
+    wrong = guesses != measured.evaluation.labels
+    mistakes = _first(np.flatnonzero(wrong), -confidence)
+    hits = _first(np.flatnonzero(~wrong), confidence)
+    chosen = [_load(classifier, measured, rows) for rows in (mistakes, hits)]
+    everything = [one for some in chosen for one in some]
+    heats, layer = _heats(classifier, everything, guesses, threads)
+    note = (
+        f"Beside each stands Grad-CAM of {layer}: bright where the picture speaks for that class."
+        if heats is not None
+        else "No layer has a map that Grad-CAM could show."
+    )
+    parts = [paragraph(f"{note} Images are as the network sees them.")]
+    for title, nothing, some in (
+        ("The most confident mistakes", "No image was classified wrong.", chosen[0]),
+        ("The least certain hits", "No image was classified right.", chosen[1]),
+    ):
+        parts.append(element("h3", title))
+        tiles = [
+            _tile(classifier, measured, one, None if heats is None else heats[one.row])
+            for one in some
+        ]
+        parts.append(element("ul", *tiles, class_="gallery") if tiles else paragraph(nothing))
+    return parts
+
+
+def _first(rows: Array, key: Array) -> list[int]:
+    """Of some rows those of the least key."""
+    return [int(row) for row in rows[np.argsort(key[rows], kind="stable")][:MOST]]
+
+
+def _load(classifier: Classifier, measured: Measured, rows: list[int]) -> list[Shown]:
+    """The images; one that has vanished since is left out."""
+    found = []
+    for row in rows:
+        path = measured.images.paths[int(measured.evaluation.indices[row])]
+        try:
+            found.append(Shown(row, load_image(path, classifier.preprocess)))
+        except ImageError:
+            continue
+    return found
+
+
+def _heats(
+    classifier: Classifier, shown: list[Shown], guesses: Array, threads: int
+) -> tuple[dict[int, Array] | None, str]:
+    """Heat maps by row, for what each image was taken for, and the name of the layer."""
+    try:
+        node = find_layer(classifier.graph, None, str(classifier.path))
+    except DataError:
+        return None, ""
+    if not shown:
+        return {}, node.name
+    rows = [one.row for one in shown]
+    with classifier.engine(threads) as engine:
+        found = engine.attribution(node.index)(
+            np.stack([one.pixels for one in shown]), guesses[rows]
+        )
+    return dict(zip(rows, heat_maps(found), strict=True)), f"{node.name} ({node.layer.kind})"
+
+
+def _tile(classifier: Classifier, measured: Measured, shown: Shown, heat: Array | None) -> Markup:
+    evaluation, names = measured.evaluation, classifier.classes
+    p = evaluation.probabilities[shown.row]
+    label, guess = int(evaluation.labels[shown.row]), int(p.argmax())
+    picture = enlarged(shown.pixels, LEAST_SIDE)
+    alt = f"an image of {names[label]}"
+    images = [_image(picture, alt)]
+    if heat is not None:
+        over = Image.fromarray(overlay(np.asarray(picture), heat))
+        images.append(_image(over, f"what speaks for {names[guess]} in it"))
+    if label == guess:
+        second = int(np.argsort(-p, kind="stable")[1])
+        words = f" {p[guess]:.4f}, before {names[second]} {p[second]:.4f}"
+    else:
+        words = f" {p[label]:.4f}, taken for {names[guess]} {p[guess]:.4f}"
+    path = os.path.relpath(
+        measured.images.paths[int(evaluation.indices[shown.row])], measured.place
+    )
+    return element(
+        "li",
+        element("div", *images, class_="pair"),
+        element("p", element("strong", names[label]), words),
+        element("p", path, class_="note"),
+    )
+
+
+def _image(image: Image.Image, alt: str) -> Markup:
+    image.thumbnail((MOST_SIDE, MOST_SIDE))
+    size = {"width": image.width, "height": image.height}
+    return element("img", src=data_uri(image), alt=alt, **size)
+
+
+def data_uri(image: Image.Image) -> str:
+    """An image as PNG or JPEG, whichever is smaller."""
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=QUALITY)
+    kinds = {"png": png(image), "jpeg": file.getvalue()}
+    kind = min(kinds, key=lambda name: len(kinds[name]))
+    return f"data:image/{kind};base64,{base64.b64encode(kinds[kind]).decode()}"
+
+
+def filters(classifier: Classifier) -> list[Markup]:
+    """The weights of the first convolution, in colour where it sees colour."""
+    node = next((node for node in classifier.graph.nodes if node.layer.kind == "conv"), None)
+    if node is None:
+        return [paragraph("The network has no convolution.")]
+    weight = classifier.params.named()[f"{node.name}/weight"]
+    count, channels, height, width = weight.shape
+    drawn = _drawn(weight[:FILTERS])
+    few = f"The first {FILTERS} of {count:,}" if count > FILTERS else f"The {count:,}"
+    colour = "in colour" if channels == 3 else "grey"
+    text = (
+        f"{few} filters of {node.name}, {height}×{width}, {colour}: grey is 0, and the largest "
+        "weight of each is black or white."
+        if channels != 3
+        else f"{few} filters of {node.name}, {height}×{width}, in colour: grey is 0, and each "
+        "is as bright as its largest weight allows."
+    )
+    image = element(
+        "img",
+        src="data:image/png;base64," + base64.b64encode(png(drawn)).decode(),
+        alt=f"{min(count, FILTERS)} filters of {node.name}",
+        width=drawn.width,
+        height=drawn.height,
+        class_="pixels",
+    )
+    return [paragraph(text), joined([image])]
+
+
+def _drawn(weight: Array) -> Image.Image:
+    """Filters (n, channels, h, w) beside each other on nothing, pixels as squares."""
+    if weight.shape[1] != 3:
+        weight = weight.mean(axis=1, keepdims=True).repeat(3, axis=1)
+    top = np.abs(weight).max(axis=(1, 2, 3), keepdims=True)
+    pixels = np.rint(127.5 + 127.5 * weight / np.where(top > 0, top, 1)).astype(np.uint8)
+    pixels = pixels.transpose(0, 2, 3, 1)
+    n, h, w = pixels.shape[:3]
+    factor = max(1, FILTER_SIDE // max(h, w))
+    columns = min(n, FILTER_COLUMNS)
+    step = w * factor + FILTER_GAP, h * factor + FILTER_GAP
+    size = columns * step[0] - FILTER_GAP, -(-n // columns) * step[1] - FILTER_GAP
+    paper = Image.new("RGBA", size)
+    for number in range(n):
+        row, column = divmod(number, columns)
+        tile = Image.fromarray(pixels[number]).resize(
+            (w * factor, h * factor), Image.Resampling.NEAREST
+        )
+        paper.paste(tile, (column * step[0], row * step[1]))
+    return paper

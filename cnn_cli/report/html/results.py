@@ -1,0 +1,202 @@
+"""How good the network is: the scores, those of each class, and how sure it may be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cnn_cli.errors import size_text
+from cnn_cli.nn.memory import parameter_count
+from cnn_cli.report.html.charts import reliability_chart
+from cnn_cli.report.html.curves import NOT_MEASURED, number
+from cnn_cli.report.html.markup import (
+    Markup,
+    details,
+    element,
+    figure,
+    joined,
+    pairs,
+    paragraph,
+    table,
+)
+from cnn_cli.report.record import Measured, Record, Subject
+from cnn_cli.report.scores import Scores, score
+from cnn_cli.training.metrics import ECE_BINS, calibration_bins
+
+TOP = 5
+WRITTEN = {
+    "python": "Python",
+    "numpy": "NumPy",
+    "pillow": "Pillow",
+    "numba": "Numba",
+    "system": "System",
+}
+PARTS = {"train": "training", "val": "validation", "test": "test", "all": "all"}
+
+
+def scores_of(subject: Subject) -> Scores | None:
+    """The scores of a run; None where nothing was measured."""
+    measured, classifier = subject.measured, subject.record.classifier
+    if isinstance(measured, str):
+        return None
+    return score(
+        measured.evaluation,
+        classifier.classes,
+        len(measured.bad),
+        TOP,
+        temperature=classifier.temperature,
+    )
+
+
+def result(subject: Subject, scores: Scores | None) -> list[Markup]:
+    """The scores, on which images, and how long the training went."""
+    parts = []
+    measured = subject.measured
+    if scores is None or isinstance(measured, str):
+        parts.append(paragraph(f"Nothing was measured. {measured}"))
+    else:
+        low, high = scores.top1_interval
+        rows = [
+            ("Top-1", _large(f"{scores.top1:.4f}", f"95 % confidence: {low:.4f} to {high:.4f}")),
+            (f"Top-{scores.k}", f"{scores.topk:.4f}"),
+            ("Loss", f"{scores.loss:.4f}"),
+            ("Calibration error (ECE)", f"{scores.ece:.4f}"),
+        ]
+        if scores.k == 1 or scores.k == len(scores.classes):
+            del rows[1]
+        parts += [element("div", pairs(rows), class_="main"), paragraph(_where(measured, scores))]
+    parts.append(pairs(training_pairs(subject.record)))
+    return parts
+
+
+def training_pairs(record: Record) -> list[tuple[str, str]]:
+    """How far the training has come, from when to when."""
+    state = record.state
+    parameters = f"{parameter_count(record.classifier.graph):,}"
+    if state is None:
+        return [("Training", "none: the weights come from elsewhere"), ("Parameters", parameters)]
+    found = [("Epochs", epochs_text(record))]
+    if state.best_epoch is not None:
+        top1 = state.best_top1
+        best = f"epoch {state.best_epoch}"
+        found.append(("Best", best if top1 is None else f"{best}, validation top-1 {number(top1)}"))
+    found += [("Parameters", parameters), ("Time", time_text(state.seconds))]
+    times = [event["time"] for event in state.log if isinstance(event.get("time"), str)]
+    if times:
+        found += [("Started", times[0]), ("Last saved", times[-1])]
+    return found
+
+
+def epochs_text(record: Record) -> str:
+    """`3 of 12, unfinished`."""
+    state = record.state
+    if state is None:
+        return NOT_MEASURED
+    epochs = record.config.train.epochs
+    if state.early_stopped:
+        return f"{state.epoch} of {epochs}, stopped early"
+    return f"{state.epoch} of {epochs}" + ("" if state.finished(epochs) else ", unfinished")
+
+
+def time_text(seconds: float) -> str:
+    """`1 h 02 min`, `3 min 20 s`, `12 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    if hours:
+        return f"{hours:,} h {minutes:02} min"
+    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
+
+
+def per_class_table(scores: Scores) -> Markup:
+    """Every class, the hardest first."""
+    rows = [
+        [name, f"{of.precision:.4f}", f"{of.recall:.4f}", _share(of.f1), f"{of.support:,}"]
+        for name, of in sorted(scores.classes.items(), key=lambda item: item[1].f1)
+    ]
+    header = ["class", "precision", "recall", "F1", "images"]
+    return table("Classes, those of the lowest F1 score first", header, rows, "lrrrr")
+
+
+def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
+    """How often the network is right when it says so and so sure."""
+    evaluation = measured.evaluation
+    images, sums, right = calibration_bins(evaluation.probabilities, evaluation.labels)
+    bins: list[tuple[int, float | None, float | None]] = [
+        (int(n), float(sums[i] / n), float(right[i] / n)) if n else (0, None, None)
+        for i, n in enumerate(images)
+    ]
+    words = (
+        f"Bars: the share of right first guesses among images of a confidence. Strokes: that "
+        f"confidence. Expected calibration error {scores.ece:.4f}."
+    )
+    chart = reliability_chart("chart-calibration", "Accuracy by confidence", words, bins)
+    rows = [
+        [
+            f"{i / ECE_BINS:.3f} to {(i + 1) / ECE_BINS:.3f}",
+            f"{n:,}",
+            number(confidence),
+            number(accuracy),
+        ]
+        for i, (n, confidence, accuracy) in enumerate(bins)
+    ]
+    header = ["confidence", "images", "mean confidence", "accuracy"]
+    numbers = table("Images by the confidence of the first guess", header, rows, "lrrr")
+    command = element("code", "cnn eval --calibrate")
+    temperature = (
+        [f"Scores are divided by the temperature {scores.temperature:.4f}, found by ", command, "."]
+        if scores.temperature != 1
+        else ["The temperature is 1: ", command, " has not been run."]
+    )
+    return [
+        paragraph(
+            "Where bar and stroke meet, probabilities mean what they say; where the bar stays "
+            "below, the network is too sure of itself. Grey: how many images there are. "
+            f"The expected calibration error, the mean distance, is {scores.ece:.4f}. ",
+            *temperature,
+        ),
+        figure("Accuracy by confidence", chart, details("As a table", numbers)),
+    ]
+
+
+def _where(measured: Measured, scores: Scores) -> str:
+    text = f"On {scores.images:,} {PARTS[measured.part]} images of {measured.place}"
+    if scores.bad_files:
+        text += f"; {scores.bad_files:,} more could not be read"
+    return f"{text}. Weights: the best ones."
+
+
+def _large(text: str, below: str) -> Markup:
+    return joined([text, element("small", below)])
+
+
+def _share(value: float) -> Markup:
+    """A number, and a bar as long as it."""
+    bar = element("span", style=f"width:{value:.1%}")
+    return joined([element("span", bar, class_="share", aria_hidden="true"), f"{value:.4f}"])
+
+
+def versions_pairs(versions: dict[str, str]) -> list[tuple[str, str]]:
+    """Names as they are written, and versions."""
+    return [(WRITTEN.get(name, name), version) for name, version in versions.items()]
+
+
+def network_pairs(record: Record) -> list[tuple[str, str]]:
+    """What it was trained with."""
+    meta: dict[str, Any] = record.meta
+    config = record.config
+    counts = meta.get("data", {})
+    found = [
+        ("cnn", str(meta.get("program_version", "not known"))),
+        *versions_pairs(meta.get("versions", {})),
+        ("Backend", str(meta.get("backend", "not known"))),
+        ("Threads", str(meta.get("threads", "not known"))),
+        ("Seed", str(config.train.seed)),
+        ("Numbers", config.train.dtype),
+    ]
+    for part in ("train", "val"):
+        if isinstance(counts.get(part), int):
+            found.append((f"{PARTS[part].capitalize()} images", f"{counts[part]:,}"))
+    bad = meta.get("bad_files", {})
+    if bad:
+        found.append(("Images left out", f"{len(bad):,}, which could not be read"))
+    size = record.classifier.path.stat().st_size
+    return [*found, ("Checkpoint", f"{record.classifier.path}, {size_text(size)}")]

@@ -1,0 +1,116 @@
+"""The page of one run."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from cnn_cli import __version__
+from cnn_cli.config import config_text
+from cnn_cli.nn.graph import shape_text
+from cnn_cli.report.html.curves import curves
+from cnn_cli.report.html.markup import Markup, element, pairs, scrolling, table
+from cnn_cli.report.html.matrix import confusion_parts
+from cnn_cli.report.html.page import Part, page
+from cnn_cli.report.html.pictures import filters, galleries
+from cnn_cli.report.html.results import (
+    calibration_parts,
+    network_pairs,
+    per_class_table,
+    result,
+    scores_of,
+    versions_pairs,
+)
+from cnn_cli.report.record import Record, Subject
+from cnn_cli.report.summary import summarize
+from cnn_cli.system import versions
+from cnn_cli.training.metrics import confusion_matrix
+
+
+def single_page(subject: Subject, threads: int) -> bytes:
+    """An HTML file of all that is known of a run.
+
+    What needs images is left out where none were measured, and the page says why.
+
+    Args:
+        subject: the run.
+        threads: that compute heat maps.
+    """
+    record, scores = subject.record, scores_of(subject)
+    parts: list[Part] = [
+        ("result", "Result", result(subject, scores)),
+        ("curves", "Curves", curves([subject])),
+    ]
+    measured = subject.measured
+    if not isinstance(measured, str) and scores is not None:
+        evaluation, classes = measured.evaluation, record.classifier.classes
+        guesses = evaluation.probabilities.argmax(axis=1)
+        confusion = confusion_matrix(evaluation.labels, guesses, len(classes))
+        parts += [
+            ("confusion", "Confusion", confusion_parts(confusion, classes)),
+            ("classes", "Classes", [per_class_table(scores)]),
+            ("calibration", "Calibration", calibration_parts(measured, scores)),
+            ("pictures", "Pictures", galleries(record.classifier, measured, threads)),
+        ]
+    parts += [
+        ("filters", "First filters", filters(record.classifier)),
+        ("layers", "Layers", [layer_table(record)]),
+        ("config", "Config", [config_block(record)]),
+        ("environment", "Environment", environment(record)),
+    ]
+    return page(subject.name, _subtitle(subject), parts)
+
+
+def layer_table(record: Record) -> Markup:
+    """As `cnn summary` has it."""
+    meta: dict[str, Any] = record.meta
+    classifier = record.classifier
+    summary = summarize(
+        classifier.graph,
+        record.config.train,
+        meta.get("threads", 1),
+        meta.get("backend", "numpy"),
+    )
+    rows = [["input", "", "", shape_text(summary.input), "0", "0"]]
+    rows += [
+        [
+            row.name,
+            row.type,
+            row.path,
+            shape_text(row.output),
+            f"{row.parameters:,}",
+            f"{row.multiply_adds:,}",
+        ]
+        for row in summary.layers
+    ]
+    rows.append(["total", "", "", "", f"{summary.parameters:,}", f"{summary.multiply_adds:,}"])
+    header = ["layer", "type", "path", "output", "parameters", "multiply-adds"]
+    caption = "Layers, and what they make, hold and cost for one image"
+    return table(caption, header, rows, "llllrr")
+
+
+def config_block(record: Record) -> Markup:
+    """The whole config, as a run folder's config.yaml has it."""
+    code = element("pre", element("code", config_text(record.config)))
+    return scrolling("Config, YAML", code)
+
+
+def environment(record: Record) -> list[Markup]:
+    """What the network was trained with, and what the report was made with."""
+    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    return [
+        element("h3", "Training"),
+        pairs(network_pairs(record)),
+        element("h3", "This report"),
+        pairs([("cnn", __version__), *versions_pairs(versions()), ("Made", made)]),
+    ]
+
+
+def _subtitle(subject: Subject) -> str:
+    record = subject.record
+    classes = len(record.classifier.classes)
+    return f"{record.path}: {classes:,} classes, images of {_image_size(record)}"
+
+
+def _image_size(record: Record) -> str:
+    return shape_text(record.classifier.graph.in_shape)

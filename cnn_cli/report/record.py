@@ -1,0 +1,95 @@
+"""What a run, or a checkpoint alone, says of itself."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cnn_cli.config import Config
+from cnn_cli.data.dataset import Split
+from cnn_cli.data.decode import ImageError
+from cnn_cli.training.checkpoint import LAST, load_checkpoint
+from cnn_cli.training.classifier import Classifier
+from cnn_cli.training.evaluate import Evaluation
+from cnn_cli.training.state import TrainingState
+from cnn_cli.training.stored_network import stored_network
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A run as far as it has come.
+
+    Attributes:
+        path: as it was named.
+        classifier: of its best checkpoint.
+        meta: of its last one, whose epochs may go on beyond the best.
+        config: of that.
+        state: None where the weights come from elsewhere, as those of `cnn import`.
+    """
+
+    path: Path
+    classifier: Classifier
+    meta: dict[str, Any]
+    config: Config
+    state: TrainingState | None
+
+    @classmethod
+    def open(cls, path: Path) -> Record:
+        """Read a run folder's checkpoints, or an `.npz`.
+
+        Raises:
+            DataError: one is absent or damaged.
+        """
+        classifier = Classifier.load(path)
+        file, meta, config = classifier.path, classifier.meta, classifier.config
+        if path.is_dir() and file.name != LAST and (path / LAST).exists():
+            file = path / LAST
+            meta = load_checkpoint(file, ()).meta
+            config, _ = stored_network(meta, str(file))
+        state = TrainingState.from_meta(meta, str(file)) if "state" in meta else None
+        return cls(path, classifier, meta, config, state)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What the network says of labelled images.
+
+    Attributes:
+        images: of the part.
+        evaluation: of those that could be read, one at least, at the classifier's temperature.
+        bad: why the others could not.
+        part: its name, as `val`.
+        place: the folder it is of.
+    """
+
+    images: Split
+    evaluation: Evaluation
+    bad: dict[int, ImageError]
+    part: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """A run of a report.
+
+    Attributes:
+        name: short, its own among the runs of the report.
+        measured: or why there is nothing.
+    """
+
+    name: str
+    record: Record
+    measured: Measured | str
+
+
+def short_names(paths: list[Path]) -> list[str]:
+    """The folders' or files' own names where those differ, else the paths; never two the same."""
+    names = [path.name or str(path) for path in paths]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    return [
+        name if names.count(name) == 1 else f"{name} ({names[: number + 1].count(name)})"
+        for number, name in enumerate(names)
+    ]
