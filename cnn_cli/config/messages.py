@@ -46,6 +46,8 @@ def config_error(error: ValidationError, source: str) -> ConfigError:
         )
     if kind == "invalid_key":
         return ConfigError(place(source, location[:-1]), "keys must be words", show(location[-1]))
+    if location and location[-1] == "[key]":  # and before it the key itself
+        return ConfigError(place(source, location[:-2]), "keys must be words", show(value))
     if kind == "missing":
         return ConfigError(place(source, location), "is required")
     if kind in ("union_tag_invalid", "union_tag_not_found"):

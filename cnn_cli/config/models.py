@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
 from cnn_cli.config.augment import AugmentConfig
 from cnn_cli.config.fields import (
@@ -122,25 +122,37 @@ class LookaheadConfig(Frozen):
     power: NotBelow0 = 0.0
 
 
-def _from_the_start(value: Any) -> Any:
-    """Names alone are frozen throughout."""
-    names = [value] if isinstance(value, str) else value
-    if isinstance(names, list) and all(isinstance(name, str) for name in names):
-        return dict.fromkeys(names, 0)
+# A pattern of parameters' names, as fnmatch has them: `stem.weight`, `*.bias`, `batchnorm.bias`.
+Pattern = Annotated[str, Field(min_length=1), must("a parameter's name")]
+_NAMES = TypeAdapter(list[Pattern])
+_EPOCHS = TypeAdapter(dict[Pattern, Whole])
+
+
+def _mapping(value: Any) -> Any:
+    """What is wrong within a mapping is for its entries to say."""
+    if not isinstance(value, dict):
+        raise broken("must be a mapping of parameters' names to numbers, 0 or more")
     return value
 
 
-# A pattern of parameters' names, as fnmatch has them: `stem.weight`, `*.bias`, `batchnorm.bias`.
-Pattern = Annotated[str, Field(min_length=1)]
-Factors = Annotated[
-    dict[Pattern, NotBelow0],
-    must("a mapping of parameters' names to numbers, 0 or more"),
-]
-Freeze = Annotated[
-    dict[Pattern, Whole],
-    BeforeValidator(_from_the_start),
-    must("a list of parameters' names, or a mapping of them to whole numbers of epochs"),
-]
+def _count_or_epochs(value: Any) -> Any:
+    """A count of layers, or names with epochs; names alone are frozen from the start."""
+    if isinstance(value, str):
+        value = [value]
+    if isinstance(value, list):
+        return dict.fromkeys(_NAMES.validate_python(value), 0)
+    if isinstance(value, dict):
+        return _EPOCHS.validate_python(value)
+    if type(value) is int and value >= 0:  # true and false are no counts
+        return value
+    raise broken(
+        "must be a number of layers, a list of parameters' names, or a mapping of them to whole "
+        "numbers of epochs"
+    )
+
+
+Factors = Annotated[dict[Pattern, NotBelow0], BeforeValidator(_mapping)]
+Freeze = Annotated[int | dict[str, int], BeforeValidator(_count_or_epochs)]
 
 
 class TrainConfig(Frozen):
@@ -155,7 +167,8 @@ class TrainConfig(Frozen):
         lr_factors: of the optimizer's and the schedule's learning rate.
         weight_decay_factors: of the optimizer's weight decay. It acts times the learning rate, as
             in PyTorch, so that a rate factor times its inverse here leaves the decay as it was.
-        freeze: after so many epochs a parameter changes no more: 0 is from the start. A batchnorm
+        freeze: after so many epochs a parameter changes no more: 0 is from the start. A number
+            instead of names is of the first layers with parameters, from the start. A batchnorm
             that is frozen whole uses its running statistics and leaves them alone.
         ema, lookahead: averaged weights, which are evaluated and saved as the best ones: the decay
             of a moving average, as timm's ModelEmaV2, or slow weights. Running statistics are

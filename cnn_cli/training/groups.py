@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -61,7 +61,7 @@ def make_groups(params: Parameters, config: TrainConfig, epoch: int = 0) -> Grou
     moved: list[Group] = []
     frozen: list[slice] = []
     for node, spec, part in params.parts():
-        if is_frozen(node, spec, config, epoch):
+        if is_frozen(params.graph, node, spec, config, epoch):
             frozen.append(part)
             continue
         lr_factor, weight_decay, matrix = _treatment(config.optimizer, node, spec)
@@ -92,8 +92,10 @@ def _treatment(
     return lr_factor, weight_decay or 0.0, None
 
 
-def is_frozen(node: Node, spec: ParamSpec, config: TrainConfig, epoch: int) -> bool:
+def is_frozen(graph: Graph, node: Node, spec: ParamSpec, config: TrainConfig, epoch: int) -> bool:
     """Whether a parameter stays as it is in an epoch, counted from 0."""
+    if isinstance(config.freeze, int):
+        return _layers_with_parameters(graph.nodes[: node.index]) < config.freeze
     first: int | None = _last_fitting(config.freeze, node, spec, None)
     return first is not None and epoch >= first
 
@@ -107,7 +109,7 @@ def freeze_graph(graph: Graph, config: TrainConfig, epoch: int) -> Graph:
     nodes, still = list(graph.nodes), set()
     for node in graph.nodes:
         layer = node.layer
-        frozen = all(is_frozen(node, spec, config, epoch) for spec in layer.params)
+        frozen = all(is_frozen(graph, node, spec, config, epoch) for spec in layer.params)
         if layer.params and frozen:
             still.add(node.index)
         if isinstance(layer, BatchLayer) and layer.frozen != frozen:
@@ -120,19 +122,31 @@ def freeze_graph(graph: Graph, config: TrainConfig, epoch: int) -> Graph:
 
 
 def check_patterns(graph: Graph, config: TrainConfig, source: str) -> None:
-    """Refuse patterns that no parameter fits.
+    """Refuse patterns that no parameter fits, and to freeze all there is to train.
 
     Raises:
-        ConfigError: there is one.
+        ConfigError: there is such a pattern, or nothing would be trained.
     """
+    parameters = [(node, spec) for node in graph.nodes for spec in node.layer.params]
     for key in ("lr_factors", "weight_decay_factors", "freeze"):
-        for pattern in getattr(config, key):
-            parameters = [(node, spec) for node in graph.nodes for spec in node.layer.params]
+        patterns = getattr(config, key)
+        for pattern in () if isinstance(patterns, int) else patterns:
             if any(_fits(pattern, node, spec) for node, spec in parameters):
                 continue
             names = [name for node, spec in parameters for name in _names(node, spec)]
             rule = f"no parameter has such a name.{suggest(pattern, names)}"
             raise ConfigError(f"{source}: train.{key}", rule, repr(pattern))
+    if parameters and all(is_frozen(graph, *each, config, 0) for each in parameters):
+        if isinstance(config.freeze, int):
+            layers = _layers_with_parameters(graph.nodes)
+            rule = f"must be below the number of layers with parameters, {layers}"
+            raise ConfigError(f"{source}: train.freeze", rule, config.freeze)
+        patterns = ", ".join(map(repr, config.freeze))
+        raise ConfigError(f"{source}: train.freeze", "must leave parameters to train", patterns)
+
+
+def _layers_with_parameters(nodes: Sequence[Node]) -> int:
+    return sum(1 for node in nodes if node.layer.params)
 
 
 def _last_fitting(

@@ -263,14 +263,32 @@ def test_layer(path: Path, text: str, expected: str) -> None:
 
 
 FACTORS = "must be a mapping of parameters' names to numbers, 0 or more."
-FREEZE = "must be a list of parameters' names, or a mapping of them to whole numbers of epochs."
+FREEZE = (
+    "must be a number of layers, a list of parameters' names, or a mapping of them to whole "
+    "numbers of epochs."
+)
 
 SECTIONS += [
     ("train: {lr_factors: 2}", f"train.lr_factors: {FACTORS} Got 2."),
-    ("train: {lr_factors: {stem.weight: -1}}", f"train.lr_factors: {FACTORS} Got a mapping."),
+    (
+        "train: {lr_factors: {stem.bias: 1, stem.weight: -1}}",
+        "train.lr_factors.stem.weight: must be a number, 0 or more. Got -1.",
+    ),
+    (
+        "train: {weight_decay_factors: {'*': .nan}}",
+        "train.weight_decay_factors.*: must be a number, 0 or more. Got nan.",
+    ),
+    ("train: {lr_factors: {3: 1}}", "train.lr_factors: keys must be words. Got 3."),
     ("train: {weight_decay_factors: [a]}", f"train.weight_decay_factors: {FACTORS} Got ['a']."),
-    ("train: {freeze: 3}", f"train.freeze: {FREEZE} Got 3."),
-    ("train: {freeze: {stem.weight: 0.5}}", f"train.freeze: {FREEZE} Got a mapping."),
+    ("train: {freeze: -1}", f"train.freeze: {FREEZE} Got -1."),
+    ("train: {freeze: 3.0}", f"train.freeze: {FREEZE} Got 3.0."),
+    ("train: {freeze: true}", f"train.freeze: {FREEZE} Got true."),
+    (
+        "train: {freeze: {stem.weight: 0.5}}",
+        "train.freeze.stem.weight: must be a whole number, 0 or more. Got 0.5.",
+    ),
+    ("train: {freeze: [a, 3]}", "train.freeze[1]: must be a parameter's name. Got 3."),
+    ("train: {freeze: {'': 3}}", "train.freeze: keys must be words. Got ''."),
     (
         "train: {optimizer: {type: muon, lr: 0}}",
         "train.optimizer.lr: must be a number above 0. Got 0.",

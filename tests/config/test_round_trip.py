@@ -176,7 +176,9 @@ documents = st.fixed_dictionaries(
             label_smoothing=shares,
             lr_factors=st.dictionaries(words, not_below_0, max_size=2),
             weight_decay_factors=st.dictionaries(words, not_below_0, max_size=2),
-            freeze=st.lists(words, max_size=2) | st.dictionaries(words, wholes, max_size=2),
+            freeze=wholes
+            | st.lists(words, max_size=2)
+            | st.dictionaries(words, wholes, max_size=2),
             class_weights=st.sampled_from([None, "balanced"]) | st.lists(not_below_0),
             clip_grad_norm=st.none() | positive,
             early_stop=st.none() | counts,

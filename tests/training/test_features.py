@@ -43,6 +43,7 @@ def run(
     watch: Watch | None = None,
     requests: Requests | None = None,
     resume: bool = False,
+    weights: Path | None = None,
     augment: Any = None,
     **keys: Any,
 ) -> Watch:
@@ -53,7 +54,7 @@ def run(
         "train": {"epochs": 3, "batch_size": 16, "precise_bn": False} | keys,
     }
     watch = watch or Watch()
-    options = TrainOptions(out=out, threads=2, backend="numpy", resume=resume)
+    options = TrainOptions(out, resume=resume, weights=weights, threads=2, backend="numpy")
     train(validate_config(document, "x"), "x.yaml", options, requests or Requests(), watch)
     return watch
 
@@ -80,7 +81,8 @@ def test_features_train_as_images_do(
 
 
 @pytest.mark.parametrize(
-    "freeze", [STEM, {"stem.*": 1, "layers.1.*": 1}, {"stem.*": 1, "layers.1.*": 1, "upper.*": 2}]
+    "freeze",
+    [STEM, 2, {"stem.*": 1, "layers.1.*": 1}, {"stem.*": 1, "layers.1.*": 1, "upper.*": 2}],
 )
 def test_a_resumed_run_gives_the_same_bits(pictures: Path, tmp_path: Path, freeze: Any) -> None:
     run(pictures, tmp_path / "whole", freeze=freeze)
@@ -95,6 +97,21 @@ def test_a_resumed_run_gives_the_same_bits(pictures: Path, tmp_path: Path, freez
     found, expected = arrays(tmp_path / "parts"), arrays(tmp_path / "whole")
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_a_count_of_layers_is_as_their_names(pictures: Path, tmp_path: Path) -> None:
+    first = run(pictures, tmp_path / "first", epochs=1)
+    assert first.notes == []
+    start = arrays(tmp_path / "first")
+    for freeze in (STEM, 2):
+        out = tmp_path / str(freeze)
+        watch = run(pictures, out, weights=tmp_path / "first", freeze=freeze)
+        assert watch.notes == [NOTE]
+    by_name, by_count = arrays(tmp_path / str(STEM)), arrays(tmp_path / "2")
+    kept = {name for name, array in start.items() if np.array_equal(array, by_count[name])}
+    assert kept == {name for name in start if name.startswith(("stem/", "layers.1/"))}
+    for name, array in by_name.items():
+        np.testing.assert_array_equal(by_count[name], array, err_msg=name)
 
 
 @pytest.mark.parametrize(

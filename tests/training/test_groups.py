@@ -12,7 +12,7 @@ from recipe_cases import GROUPS
 from stubs import Stub, small_graph, stub_graph
 
 from cnn_cli.config import TrainConfig, validate_config
-from cnn_cli.errors import ConfigError
+from cnn_cli.errors import ConfigError, ExitCode
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.params import Parameters
 from cnn_cli.training.checkpoint import load_checkpoint
@@ -69,6 +69,13 @@ def test_frozen_parameters_are_in_no_group() -> None:
     assert groups.frozen == (SCALE, SHIFT)
 
 
+@pytest.mark.parametrize(
+    ("count", "frozen"), [(0, ()), (1, (STEM,)), (2, (STEM, SCALE, SHIFT))], ids=str
+)
+def test_a_count_is_of_the_first_layers(count: int, frozen: tuple[slice, ...]) -> None:
+    assert groups_of(freeze=count).frozen == frozen
+
+
 def test_freezing_begins_at_its_epoch() -> None:
     params = Parameters(small_graph(), "float32")
     config = TrainConfig(freeze={"stem.weight": 2})
@@ -122,6 +129,26 @@ def test_a_pattern_that_nothing_fits() -> None:
     with pytest.raises(ConfigError) as caught:
         check_patterns(small_graph(), TrainConfig(freeze={"xyz": 0}), "a.yaml")
     assert str(caught.value) == "a.yaml: train.freeze: no parameter has such a name. Got 'xyz'."
+
+
+@pytest.mark.parametrize("count", [3, 4, 2**70])
+def test_a_count_leaves_a_layer_with_parameters(count: int) -> None:
+    check_patterns(small_graph(), TrainConfig(freeze=2), "a.yaml")
+    with pytest.raises(ConfigError) as caught:
+        check_patterns(small_graph(), TrainConfig(freeze=count), "a.yaml")
+    assert caught.value.code == ExitCode.CONFIG
+    assert str(caught.value) == (
+        f"a.yaml: train.freeze: must be below the number of layers with parameters, 3. Got {count}."
+    )
+
+
+def test_all_that_is_frozen_later_trains_before() -> None:
+    check_patterns(small_graph(), TrainConfig(freeze={"*": 1}), "a.yaml")
+    with pytest.raises(ConfigError) as caught:
+        check_patterns(small_graph(), TrainConfig(freeze={"stem.*": 0, "layers.*": 0}), "a.yaml")
+    assert str(caught.value) == (
+        "a.yaml: train.freeze: must leave parameters to train. Got 'stem.*', 'layers.*'."
+    )
 
 
 @pytest.fixture(scope="module")
