@@ -158,6 +158,7 @@ def test_an_unfinished_run_and_what_was_not_measured(cnn: Inside, run: Path) -> 
     page = page_of(run / "report.html")
     assert "2 of 5, unfinished" in page.text
     assert "validation: not measured in epoch 1, " in page.text
+    assert "Weights: best.npz." in page.text
 
 
 def test_weights_from_elsewhere(cnn: Inside, run: Path, tmp_path: Path) -> None:
@@ -194,6 +195,25 @@ def test_a_run_beside_itself(cnn: Inside, run: Path, tmp_path: Path) -> None:
     page = page_of(file)
     assert f"{run} (2)" in page.text
     assert "The configs are the same." in page.text
+
+
+def test_another_network_is_one_row(cnn: Inside, run: Path, project: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    line = ["train", "tiny.yaml", "train.epochs=0", "model.layers.2=silu", "--out", other]
+    assert process(*line, cwd=project).code == 0
+    file = tmp_path / "both.html"
+    assert cnn("report", run, other, "--output", file).code == 0
+    made = "1 conv, 1 batchnorm, 1 {}, 1 global_avgpool, 1 linear"
+    rows = f"model.layers{made.format('relu')}{made.format('silu')}train.epochs20"
+    assert rows in page_of(file).text
+
+
+def test_many_runs_show_validation_only(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "all.html"
+    assert cnn("report", *[run] * 8, "--output", file).out == f"{file}: 8 runs\n"
+    page = page_of(file)
+    assert f"{run} (8), validation" in page.text
+    assert ", training" not in page.text
 
 
 def test_overwriting_a_run_deletes_its_report(cnn: Inside, run: Path, project: Path) -> None:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from cnn_cli.system import available_memory, cpu_count, in_memory, user_cache_folder
+from cnn_cli.system import available_memory, cpu_count, in_memory, user_cache_folder, versions
 
 MIB = 2**20
 
@@ -158,3 +159,10 @@ def test_folders_in_memory(tmp_path: Path) -> None:
     assert not in_memory(tmp_path / "with space" / "disk", root)
     assert not in_memory(tmp_path, root)
     assert not in_memory(tmp_path, tmp_path / "no such root")
+
+
+def test_versions() -> None:
+    found = versions()
+    assert list(found)[:3] == ["python", "numpy", "pillow"]
+    assert found["numpy"] == np.__version__
+    assert list(found)[-1] == "system"

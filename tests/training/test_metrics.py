@@ -7,6 +7,7 @@ import pytest
 
 from cnn_cli.training.metrics import (
     ClassScores,
+    calibration_bins,
     confusion_matrix,
     expected_calibration_error,
     per_class,
@@ -89,6 +90,14 @@ def test_expected_calibration_error() -> None:
     probabilities = np.stack([confidence, 1 - confidence], axis=1)
     error = expected_calibration_error(probabilities, np.array([0, 1, 0]))
     assert error == pytest.approx((2 * abs(0.5 - 0.57) + abs(1 - 0.9)) / 3)
+
+
+def test_calibration_bins() -> None:
+    probabilities = np.array([[0.55, 0.45], [0.41, 0.59], [0.9, 0.1], [1.0, 0.0]])
+    images, confidence, right = calibration_bins(probabilities, np.array([0, 0, 0, 1]))
+    assert images.tolist() == [0] * 8 + [2, 0, 0, 0, 0, 1, 1]
+    assert right.tolist() == [0] * 8 + [1, 0, 0, 0, 0, 1, 0]
+    assert confidence[[8, 13, 14]] == pytest.approx([1.14, 0.9, 1])
 
 
 def test_a_bin_holds_its_upper_end() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,8 @@ from cnn_cli.report.html.results import epochs_text, scores_of, time_text
 from cnn_cli.report.record import Subject
 from cnn_cli.report.scores import Scores
 from cnn_cli.training.run import differences, flat
+
+LAYERS = "model.layers"
 
 All = Sequence[tuple[Subject, Scores | None]]
 
@@ -81,28 +84,38 @@ def _results(every: All) -> list[Markup]:
 
 
 def _configs(subjects: Sequence[Subject]) -> list[Markup]:
-    """The keys that are not the same in all."""
+    """The keys that are not the same in all; of other networks what they are made of."""
     plain = [plain_config(subject.record.config) for subject in subjects]
     keys = dict.fromkeys(key for other in plain[1:] for key in differences(plain[0], other, ()))
     if not keys:
         return [paragraph("The configs are the same.")]
-    values: list[Mapping[str, Any]] = [dict(flat(config)) for config in plain]
-    rows = [[key, *(_value(config, key) for config in values)] for key in keys]
+    values: list[dict[str, Any]] = [dict(flat(config)) for config in plain]
+    layers = [{key for key in config if key.startswith(LAYERS)} for config in values]
+    rows = []
+    if any(other != layers[0] for other in layers[1:]):
+        keys = dict.fromkeys(key for key in keys if not key.startswith(LAYERS))
+        rows.append([LAYERS, *(_made_of(subject) for subject in subjects)])
+    rows += [[key, *(_value(config, key) for config in values)] for key in keys]
     header = ["key", *(subject.name for subject in subjects)]
     return [table("Keys whose values differ", header, rows, "l" * len(header))]
+
+
+def _made_of(subject: Subject) -> str:
+    """`2 conv, 2 relu, 1 linear`."""
+    kinds = Counter(node.layer.kind for node in subject.record.classifier.graph.nodes)
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
 
 
 def _value(config: Mapping[str, Any], key: str) -> str:
     if key not in config:
         return NOT_MEASURED
-    value = config[key]
-    return (
-        "none"
-        if value is None
-        else str(value).lower()
-        if value is True or value is False
-        else str(value)
-    )
+    match config[key]:
+        case None:
+            return "none"
+        case bool() as flag:
+            return str(flag).lower()
+        case value:
+            return str(value)
 
 
 def _classes(every: All) -> list[Markup]:

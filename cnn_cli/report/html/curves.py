@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import isfinite
-from typing import Any
 
 from cnn_cli.report.html.charts import COLOURS, Line, line_chart
 from cnn_cli.report.html.markup import Markup, details, element, figure, paragraph, table
@@ -17,69 +16,64 @@ CHARTS = (
 )
 WORDS = {"train": "training", "val": "validation", "lr": "learning rate"}
 NOT_MEASURED = "–"
+MOST_PAIRS = 4  # runs whose training and validation can be told apart
 
 
 def curves(subjects: Sequence[Subject]) -> list[Markup]:
     """A chart each, with its numbers in a table; runs are laid over each other."""
-    shown = [one for one in subjects if rows_of(one)]
-    if not shown:
-        return [paragraph("No epoch was trained.")]
     figures = []
     for ident, title, columns in CHARTS:
-        lines = [
-            line
-            for number, subject in enumerate(subjects)
-            for line in _lines(subject, columns, number, alone=len(subjects) == 1)
-        ]
-        if not lines:
-            continue
-        words = _words(shown, columns)
-        chart = line_chart(
-            f"chart-{ident}",
-            f"{title} over the epochs",
-            words,
-            lines,
-            may_log=ident == "loss",
-            mark=_best(subjects),
-            mark_below=ident == "top1",
-        )
-        numbers = _numbers(f"{title} by epoch", shown, columns, lines)
-        figures.append(figure(title, chart, details("As a table", numbers)))
+        lines = _lines(subjects, columns)
+        if lines:
+            chart = line_chart(
+                f"chart-{ident}",
+                f"{title} over the epochs",
+                _words(lines),
+                lines,
+                may_log=ident == "loss",
+                mark=_best(subjects),
+                mark_below=ident == "top1",
+            )
+            numbers = _numbers(f"{title} by epoch", columns, lines)
+            figures.append(figure(title, chart, details("As a table", numbers)))
+    if not figures:
+        return [paragraph("No epoch was trained.")]
     return [element("div", *figures, class_="charts")]
 
 
-def rows_of(subject: Subject) -> list[dict[str, Any]]:
-    state = subject.record.state
-    return [] if state is None else state.rows
-
-
-def number(value: float | None, digits: int = 4) -> str:
+def number(value: float | None, digits: str = ".4f") -> str:
     """A number, or a dash where it was not measured."""
-    if value is None or not isfinite(value):
-        return NOT_MEASURED
-    return f"{value:.{digits}f}"
+    return NOT_MEASURED if value is None or not isfinite(value) else format(value, digits)
 
 
-def _lines(subject: Subject, columns: Sequence[str], which: int, *, alone: bool) -> list[Line]:
-    """Of one run, training and validation differ in colour; of several, the runs do."""
+def _lines(subjects: Sequence[Subject], columns: Sequence[str]) -> list[Line]:
+    """Of one run, training and validation differ in colour; of several, the runs do.
+
+    Of many runs, training is left out where validation was measured.
+    """
     found = []
-    for i, column in enumerate(columns):
-        points = [(float(row["epoch"]), _finite(row[column])) for row in rows_of(subject)]
-        if all(y is None for _, y in points):
-            continue
-        word = _word(column)
-        if alone:
-            found.append(Line(word, points, i))
-        else:
-            name = subject.name if len(columns) == 1 else f"{subject.name}, {word}"
-            # Validation is what runs are compared by: the whole line is its own.
-            dash = len(columns) - 1 - i if which < COLOURS else 2
+    for which, subject in enumerate(subjects):
+        state = subject.record.state
+        rows = [] if state is None else state.rows
+        known = [column for column in columns if any(_is_known(row[column]) for row in rows)]
+        for column in known[-1:] if len(subjects) > MOST_PAIRS else known:
+            points = [
+                (float(row["epoch"]), row[column] if _is_known(row[column]) else None)
+                for row in rows
+            ]
+            i = columns.index(column)
+            if len(subjects) == 1:
+                found.append(Line(_word(column), points, i))
+                continue
+            name = subject.name if column == "lr" else f"{subject.name}, {_word(column)}"
+            # Validation is what runs are compared by: it has the whole lines.
+            dash = len(columns) - 1 - i or 2 * (which >= COLOURS)
             found.append(Line(name, points, which, dash))
     return found
 
 
-def _finite(value: float | None) -> float | None:
-    return None if value is None or not isfinite(value) else value
+def _is_known(value: float | None) -> bool:
+    return value is not None and isfinite(value)
 
 
 def _word(column: str) -> str:
@@ -93,18 +87,14 @@ def _best(subjects: Sequence[Subject]) -> tuple[float, str] | None:
     return float(state.best_epoch), f"best: epoch {state.best_epoch}"
 
 
-def _words(subjects: Sequence[Subject], columns: Sequence[str]) -> str:
-    """What a curve says, in words."""
+def _words(lines: Sequence[Line]) -> str:
+    """What the curves say, in words."""
     parts = []
-    for subject in subjects:
-        rows = rows_of(subject)
-        for column in columns:
-            first, last = rows[0][column], rows[-1][column]
-            name = _word(column) if len(subjects) == 1 else f"{subject.name}, {_word(column)}"
-            parts.append(
-                f"{name}: {_short(first)} in epoch {rows[0]['epoch']}, "
-                f"{_short(last)} in epoch {rows[-1]['epoch']}."
-            )
+    for line in lines:
+        (first, start), (last, end) = line.points[0], line.points[-1]
+        parts.append(
+            f"{line.name}: {_short(start)} in epoch {first:g}, {_short(end)} in epoch {last:g}."
+        )
     return " ".join(parts)
 
 
@@ -112,19 +102,12 @@ def _short(value: float | None) -> str:
     return "not measured" if value is None else f"{value:.4g}"
 
 
-def _numbers(
-    caption: str, subjects: Sequence[Subject], columns: Sequence[str], lines: Sequence[Line]
-) -> Markup:
-    epochs = sorted({int(x) for line in lines for x, _ in line.points})
+def _numbers(caption: str, columns: Sequence[str], lines: Sequence[Line]) -> Markup:
+    epochs = sorted({x for line in lines for x, _ in line.points})
     found = [dict(line.points) for line in lines]
     digits = ".3g" if columns == ("lr",) else ".4f"
     rows = [
-        [str(epoch), *(_cell(values.get(float(epoch)), digits) for values in found)]
-        for epoch in epochs
+        [f"{epoch:g}", *(number(values.get(epoch), digits) for values in found)] for epoch in epochs
     ]
     header = ["epoch", *(line.name for line in lines)]
     return table(caption, header, rows, "r" * len(header))
-
-
-def _cell(value: float | None, digits: str) -> str:
-    return NOT_MEASURED if value is None else format(value, digits)

@@ -89,12 +89,17 @@ def table(
         lines.append(element("tr", first, *rest))
     whole = element(
         "table",
-        element("caption", caption),
+        caption_of(caption),
         element("thead", element("tr", *titles)),
         element("tbody", *lines),
         class_=class_,
     )
     return scrolling(caption, whole)
+
+
+def caption_of(text: str) -> Markup:
+    """A table's title, which on a phone is no wider than the page, whatever the table is."""
+    return element("caption", element("span", text))
 
 
 def scrolling(name: str, *children: str, class_: str = "") -> Markup:

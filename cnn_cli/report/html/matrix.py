@@ -11,6 +11,7 @@ from cnn_cli.nn.types import Array
 from cnn_cli.report.confusion import percent
 from cnn_cli.report.html.markup import (
     Markup,
+    caption_of,
     element,
     figure,
     paragraph,
@@ -24,7 +25,8 @@ LEVELS = 8
 CAPTION = "Images by their class (rows) and what they were taken for (columns)"
 MOST_CONFUSED = 20
 LONGEST = 24  # columns of a class's name
-CELL, LETTER = 12, 6.2  # of the picture, in pixels: side of a cell, width of a letter
+WIDE, CELLS, LETTER = 1160, (10, 20), 6.2  # pixels of the picture, a cell, a letter
+LINES = 10  # cells between two lines
 
 
 def confusion_parts(confusion: Array, names: Sequence[str]) -> list[Markup]:
@@ -75,7 +77,7 @@ def _table(confusion: Array, names: Sequence[str]) -> Markup:
     )
     whole = element(
         "table",
-        element("caption", CAPTION),
+        caption_of(CAPTION),
         element(
             "thead",
             element(
@@ -102,23 +104,26 @@ def _picture(confusion: Array, names: Sequence[str]) -> Markup:
     """Cells without numbers; all of one colour are one path."""
     levels = _levels(confusion)
     room = round(max(map(len, names)) * LETTER) + 8
-    side = CELL * len(names)
+    cell = min(max((WIDE - room) // len(names), CELLS[0]), CELLS[1])
+    side = cell * len(names)
     paths: dict[int, list[str]] = defaultdict(list)
     for i, j in zip(*levels.nonzero(), strict=True):
         paths[int(levels[i, j])].append(
-            f"M{room + j * CELL} {room + i * CELL}h{CELL}v{CELL}h-{CELL}z"
+            f"M{room + j * cell} {room + i * cell}h{cell}v{cell}h-{cell}z"
         )
     cells = [
         element("path", d="".join(parts), class_=f"h{n}") for n, parts in sorted(paths.items())
     ]
     labels = []
     for i, name in enumerate(names):
-        at = room + i * CELL + CELL - 3
+        at = room + i * cell + cell / 2 + 3.5
         labels += [
             element("text", name, x=room - 5, y=at, text_anchor="end"),
             element("text", name, transform=f"translate({at} {room - 5}) rotate(-90)"),
         ]
     total = room + side + 1
+    starts = range(room, room + side, LINES * cell)
+    grid = "".join(f"M{room} {at}h{side}M{at} {room}v{side}" for at in starts)
     frame = element(
         "rect", x=room, y=room, width=side, height=side, fill="none", stroke="currentColor"
     )
@@ -127,6 +132,7 @@ def _picture(confusion: Array, names: Sequence[str]) -> Markup:
         "svg",
         element("title", "Confusion matrix", id="matrix-name"),
         element("desc", words, id="matrix-desc"),
+        element("path", d=grid, class_="grid"),
         *cells,
         frame,
         *labels,

@@ -61,9 +61,12 @@ def result(subject: Subject, scores: Scores | None) -> list[Markup]:
             ("Loss", f"{scores.loss:.4f}"),
             ("Calibration error (ECE)", f"{scores.ece:.4f}"),
         ]
-        if scores.k == 1 or scores.k == len(scores.classes):
-            del rows[1]
-        parts += [element("div", pairs(rows), class_="main"), paragraph(_where(measured, scores))]
+        if scores.k == len(scores.classes):
+            del rows[1]  # always 1
+        parts += [
+            element("div", pairs(rows), class_="main"),
+            paragraph(_where(subject.record, measured, scores)),
+        ]
     parts.append(pairs(training_pairs(subject.record)))
     return parts
 
@@ -157,11 +160,11 @@ def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
     ]
 
 
-def _where(measured: Measured, scores: Scores) -> str:
+def _where(record: Record, measured: Measured, scores: Scores) -> str:
     text = f"On {scores.images:,} {PARTS[measured.part]} images of {measured.place}"
     if scores.bad_files:
         text += f"; {scores.bad_files:,} more could not be read"
-    return f"{text}. Weights: the best ones."
+    return f"{text}. Weights: {record.classifier.path.name}."
 
 
 def _large(text: str, below: str) -> Markup:

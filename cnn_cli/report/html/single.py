@@ -92,7 +92,7 @@ def layer_table(record: Record) -> Markup:
 def config_block(record: Record) -> Markup:
     """The whole config, as a run folder's config.yaml has it."""
     code = element("pre", element("code", config_text(record.config)))
-    return scrolling("Config, YAML", code)
+    return scrolling("Config, YAML", code, class_="config")
 
 
 def environment(record: Record) -> list[Markup]:
