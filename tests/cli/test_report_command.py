@@ -127,10 +127,16 @@ def test_without_validation_images(project: Path, tmp_path: Path, cnn: Inside) -
     assert (outcome.code, outcome.err) == (4, f"cnn: {message}\n")
 
 
-def test_images_that_are_gone(cnn: Inside, run: Path) -> None:
+def lost(run: Path) -> Path:
+    """The run, of images that are not there any more."""
     checkpoint = load_checkpoint(run / "best.npz")
     checkpoint.meta["config"]["data"]["root"] = "/nowhere"
     save_checkpoint(run / "best.npz", checkpoint)
+    return run
+
+
+def test_images_that_are_gone(cnn: Inside, run: Path) -> None:
+    lost(run)
     outcome = cnn("report", run)
     assert (outcome.code, outcome.err.count("\n")) == (0, 1)
     assert outcome.err.startswith("cnn: /nowhere: ")
@@ -195,6 +201,18 @@ def test_a_run_beside_itself(cnn: Inside, run: Path, tmp_path: Path) -> None:
     page = page_of(file)
     assert f"{run} (2)" in page.text
     assert "The configs are the same." in page.text
+
+
+def test_a_run_whose_images_are_gone_beside_another(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    other = lost(Path(shutil.copytree(run, tmp_path / "other")))
+    file = tmp_path / "both.html"
+    outcome = cnn("report", run, other, "--output", file)
+    assert (outcome.code, outcome.err.count("\n")) == (0, 1)
+    page = page_of(file)
+    assert "other: nothing was measured. /nowhere: " in page.text
+    assert "classtinyrange" in page.text, "the scores of classes are those of one run"
+    # Of scores on the same images the best one is bold.
+    assert page.elements["strong"] == 1
 
 
 def test_another_network_is_one_row(cnn: Inside, run: Path, project: Path, tmp_path: Path) -> None:

@@ -40,47 +40,46 @@ def comparison_page(subjects: Sequence[Subject]) -> bytes:
 
 
 def _results(every: All) -> list[Markup]:
-    rows = []
-    best = max((scores.top1 for _, scores in every if scores is not None), default=None)
-    for subject, scores in every:
-        record = subject.record
-        state, measured = record.state, subject.measured
-        cells: list[str] = [NOT_MEASURED] * 5
-        if scores is not None and not isinstance(measured, str):
-            low, high = scores.top1_interval
-            cells = [
-                _bold(f"{scores.top1:.4f}", scores.top1 == best),
-                f"{low:.4f} to {high:.4f}",
-                f"{scores.loss:.4f}",
-                f"{scores.ece:.4f}",
-                f"{scores.images:,}",
-            ]
-        rows.append(
-            [
-                subject.name,
-                *cells,
-                epochs_text(record),
-                NOT_MEASURED if state is None else str(state.best_epoch or NOT_MEASURED),
-                NOT_MEASURED if state is None else time_text(state.seconds),
-                f"{parameter_count(record.classifier.graph):,}",
-            ]
-        )
     header = ["run", "top-1", "95 % confidence", "loss", "ECE", "images"]
     header += ["epochs", "best epoch", "time", "parameters"]
     caption = "What the best weights of each run reach"
-    parts = [table(caption, header, rows, "lrrrrrlrrr")]
     places: dict[tuple[str, str, int], None] = {}
-    for subject, _ in every:
+    below = []
+    for subject, scores in every:
         measured = subject.measured
         if isinstance(measured, str):
-            parts.append(paragraph(f"{subject.name}: nothing was measured. {measured}"))
-        else:
-            places[measured.place, measured.part, len(measured.evaluation.labels)] = None
+            below.append(paragraph(f"{subject.name}: nothing was measured. {measured}"))
+        elif scores is not None:
+            places[measured.place, measured.part, scores.images] = None
     if len(places) > 1:
-        parts.append(paragraph("The runs were measured on different images: mind the intervals."))
+        below.append(paragraph("The runs were measured on different images: mind the intervals."))
     for place, part, images in places:
-        parts.append(paragraph(f"Measured on {images:,} images of {place} ({part})."))
-    return parts
+        below.append(paragraph(f"Measured on {images:,} images of {place} ({part})."))
+    best = max((scores.top1 for _, scores in every if scores is not None), default=None)
+    rows = [_row(*one, best if len(places) == 1 else None) for one in every]
+    return [table(caption, header, rows, "lrrrrrlrrr"), *below]
+
+
+def _row(subject: Subject, scores: Scores | None, best: float | None) -> list[str]:
+    record, state = subject.record, subject.record.state
+    cells: list[str] = [NOT_MEASURED] * 5
+    if scores is not None:
+        low, high = scores.top1_interval
+        cells = [
+            _bold(f"{scores.top1:.4f}", scores.top1 == best),
+            f"{low:.4f} to {high:.4f}",
+            f"{scores.loss:.4f}",
+            f"{scores.ece:.4f}",
+            f"{scores.images:,}",
+        ]
+    return [
+        subject.name,
+        *cells,
+        epochs_text(record),
+        NOT_MEASURED if state is None else str(state.best_epoch or NOT_MEASURED),
+        NOT_MEASURED if state is None else time_text(state.seconds),
+        f"{parameter_count(record.classifier.graph):,}",
+    ]
 
 
 def _configs(subjects: Sequence[Subject]) -> list[Markup]:
@@ -132,7 +131,8 @@ def _classes(every: All) -> list[Markup]:
     for name, values in sorted(found.items(), key=lambda item: min(_known(item[1]))):
         best, worst = max(_known(values)), min(_known(values))
         cells = [_bold(number(value), value == best != worst) for value in values]
-        rows.append([name, *cells, f"{best - worst:.4f}"])
+        spread = number(best - worst if len(_known(values)) > 1 else None)
+        rows.append([name, *cells, spread])
     header = ["class", *(subject.name for subject, _ in shown), "range"]
     caption = "F1 score of each class, the lowest first; the best of a row is bold"
     return [table(caption, header, rows, "l" + "r" * (len(header) - 1))]
