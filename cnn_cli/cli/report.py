@@ -116,6 +116,7 @@ def _measure(
     threads: int | None,
     backend: str | None,
 ) -> Measured:
+    from cnn_cli.data.folder import find_splits
     from cnn_cli.report.record import Measured
 
     classifier = record.classifier
@@ -123,7 +124,8 @@ def _measure(
     place = data or classifier.config.data.root
     evaluation, bad = evaluate_images(classifier, images, place, batch_size, threads, backend)
     evaluation = evaluation.at_temperature(classifier.temperature)
-    return Measured(images, evaluation, bad, split, str(place))
+    part = "all" if data is not None and find_splits(data) is None else split
+    return Measured(images, evaluation, bad, part, str(place))
 
 
 def _words(subjects: list[Subject]) -> str:

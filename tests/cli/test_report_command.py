@@ -64,7 +64,9 @@ def test_a_checkpoint_alone_has_its_page_here(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert cnn("report", trained / "best.npz").code == 0
-    assert page_of(tmp_path / "report.html").headings[0] == (1, "best.npz")
+    page = page_of(tmp_path / "report.html")
+    assert page.headings[0] == (1, "best.npz")
+    assert "unfinished" not in page.text
 
 
 def test_another_part(cnn: Inside, run: Path) -> None:
@@ -75,7 +77,7 @@ def test_another_part(cnn: Inside, run: Path) -> None:
 def test_another_folder(cnn: Inside, run: Path, project: Path) -> None:
     folder = project / "photos/test"
     assert cnn("report", run, "--data", folder).out.endswith(" on 6 images\n")
-    assert f"images of {folder}" in page_of(run / "report.html").text
+    assert f"On 6 images of {folder}" in page_of(run / "report.html").text
 
 
 def test_images_that_cannot_be_read(cnn: Inside, run: Path, project: Path, tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ import pytest
 from cnn_cli.report.html.axis import axis_of
 from cnn_cli.report.html.charts import Line, line_chart, reliability_chart
 from cnn_cli.report.html.markup import Markup, element
+from cnn_cli.report.html.results import time_text
 
 
 @pytest.mark.parametrize(
@@ -108,3 +109,11 @@ def test_text_is_escaped_and_markup_is_not() -> None:
     )
     assert element("img", src="data:,") == '<img src="data:,">'
     assert element("rect", x=1) == '<rect x="1"/>'
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(12.34, "12.3 s"), (59.6, "1 min 00 s"), (200.0, "3 min 20 s"), (3720.0, "1 h 02 min")],
+)
+def test_times(seconds: float, text: str) -> None:
+    assert time_text(seconds) == text

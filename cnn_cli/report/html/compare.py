@@ -11,7 +11,7 @@ from cnn_cli.nn.memory import parameter_count
 from cnn_cli.report.html.curves import NOT_MEASURED, curves, number
 from cnn_cli.report.html.markup import Markup, element, paragraph, table
 from cnn_cli.report.html.page import Part, page
-from cnn_cli.report.html.results import epochs_text, scores_of, time_text
+from cnn_cli.report.html.results import PARTS, epochs_text, scores_of, time_text
 from cnn_cli.report.record import Subject
 from cnn_cli.report.scores import Scores
 from cnn_cli.training.run import differences, flat
@@ -54,7 +54,7 @@ def _results(every: All) -> list[Markup]:
     if len(places) > 1:
         below.append(paragraph("The runs were measured on different images: mind the intervals."))
     for place, part, images in places:
-        below.append(paragraph(f"Measured on {images:,} images of {place} ({part})."))
+        below.append(paragraph(f"Measured on {images:,} {PARTS[part]} of {place}."))
     best = max((scores.top1 for _, scores in every if scores is not None), default=None)
     rows = [_row(*one, best if len(places) == 1 else None) for one in every]
     return [table(caption, header, rows, "lrrrrrlrrr"), *below]

@@ -30,7 +30,12 @@ WRITTEN = {
     "numba": "Numba",
     "system": "System",
 }
-PARTS = {"train": "training", "val": "validation", "test": "test", "all": "all"}
+PARTS = {
+    "train": "training images",
+    "val": "validation images",
+    "test": "test images",
+    "all": "images",
+}
 
 
 def scores_of(subject: Subject) -> Scores | None:
@@ -90,18 +95,19 @@ def training_pairs(record: Record) -> list[tuple[str, str]]:
 
 
 def epochs_text(record: Record) -> str:
-    """`3 of 12, unfinished`."""
+    """`3 of 12, unfinished`; a checkpoint alone does not say whether the run went on."""
     state = record.state
     if state is None:
         return NOT_MEASURED
     epochs = record.config.train.epochs
     if state.early_stopped:
         return f"{state.epoch} of {epochs}, stopped early"
-    return f"{state.epoch} of {epochs}" + ("" if state.finished(epochs) else ", unfinished")
+    unfinished = record.path.is_dir() and not state.finished(epochs)
+    return f"{state.epoch} of {epochs}" + ", unfinished" * unfinished
 
 
 def time_text(seconds: float) -> str:
-    """`1 h 02 min`, `3 min 20 s`, `12 s`."""
+    """`1 h 02 min`, `3 min 20 s`, `12.3 s`."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     if hours:
@@ -161,7 +167,7 @@ def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
 
 
 def _where(record: Record, measured: Measured, scores: Scores) -> str:
-    text = f"On {scores.images:,} {PARTS[measured.part]} images of {measured.place}"
+    text = f"On {scores.images:,} {PARTS[measured.part]} of {measured.place}"
     if scores.bad_files:
         text += f"; {scores.bad_files:,} more could not be read"
     return f"{text}. Weights: {record.classifier.path.name}."
@@ -197,7 +203,7 @@ def network_pairs(record: Record) -> list[tuple[str, str]]:
     ]
     for part in ("train", "val"):
         if isinstance(counts.get(part), int):
-            found.append((f"{PARTS[part].capitalize()} images", f"{counts[part]:,}"))
+            found.append((PARTS[part].capitalize(), f"{counts[part]:,}"))
     bad = meta.get("bad_files", {})
     if bad:
         found.append(("Images left out", f"{len(bad):,}, which could not be read"))
