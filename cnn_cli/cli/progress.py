@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import sys
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from cnn_cli.cli.output import note, say
 from cnn_cli.training.progress import EpochRow, Progress, Silent
+
+FORMAT = "{desc} {percentage:3.0f}%|{bar}|"
+LEAST = 11  # columns for the percentage and a short bar
+COLUMNS = 80  # of a terminal that does not say it
 
 
 def watcher(quiet: bool) -> Progress:
@@ -45,37 +51,71 @@ class Lines:
 
 
 class Bar(Lines):
-    """The same, with a bar for the epoch under way."""
+    """The same, above a bar for the whole run."""
 
     def __init__(self) -> None:
         self.steps = 0
         self.bar: Any = None
+        self.began = 0.0  # when the first step was done: what came before it comes once
+        self.steps_since = 0
+        self.epoch_began = 0.0
+        self.images_since = 0
 
     def note(self, message: str) -> None:
-        self._end_bar()
-        super().note(message)
+        self._above(lambda: note(message))
 
     def start(self, epochs: int, first_epoch: int, steps_per_epoch: int) -> None:
         super().start(epochs, first_epoch, steps_per_epoch)
         self.steps = steps_per_epoch
 
     def step(self, epoch: int, step: int, images: int, loss: float, top1: float) -> None:
+        now = time.monotonic()
+        done, total = (epoch - 1) * self.steps + step, self.epochs * self.steps
         if self.bar is None:
-            self.bar = bar(self.steps, f"epoch {epoch}/{self.epochs}", "step", initial=step - 1)
-        self.bar.set_postfix_str(f"loss {loss:.4f}, top1 {top1:.4f}", refresh=False)
-        self.bar.update(step - self.bar.n)
+            title = f"epoch {epoch}/{self.epochs}"
+            self.bar = bar(total, title, "step", initial=done - 1, bar_format=FORMAT)
+            self.began = self.epoch_began = now
+        else:
+            self.steps_since += 1
+            self.images_since += images
+        parts = [f"epoch {epoch}/{self.epochs}"]
+        if self.steps_since:
+            seconds = (total - done) * (now - self.began) / self.steps_since
+            parts.append(f"{self.bar.format_interval(seconds)} left")
+        parts += [f"loss {loss:.4f}", f"top1 {top1:.4f}"]
+        if self.images_since:
+            rate = self.images_since / max(now - self.epoch_began, 1e-9)
+            parts.append(f"{rate:,.0f} images/s")
+        columns = self.bar.format_dict["ncols"] or COLUMNS
+        self.bar.set_description_str(fitting(parts, columns - LEAST), refresh=False)
+        self.bar.update(done - self.bar.n)
 
     def epoch(self, row: EpochRow, best: bool) -> None:
-        self._end_bar()
-        super().epoch(row, best)
+        self._above(lambda: say(epoch_line(row, self.epochs, best)))
+        self.epoch_began, self.images_since = time.monotonic(), 0
 
     def close(self) -> None:
-        self._end_bar()
-
-    def _end_bar(self) -> None:
         if self.bar is not None:
             self.bar.close()
             self.bar = None
+
+    def _above(self, write: Callable[[], None]) -> None:
+        """Write lines where the bar is, and it again below them."""
+        if self.bar is not None:
+            self.bar.clear()
+        write()
+        if self.bar is not None:
+            self.bar.refresh()
+
+
+def fitting(parts: Sequence[str], columns: int) -> str:
+    """As many of the parts as have room, without cutting one; always the first."""
+    text = parts[0]
+    for part in parts[1:]:
+        if len(text) + len(part) + 2 > columns:
+            break
+        text += f", {part}"
+    return text
 
 
 def epoch_line(row: EpochRow, epochs: int, best: bool) -> str:
@@ -89,18 +129,18 @@ def epoch_line(row: EpochRow, epochs: int, best: bool) -> str:
     return f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}: {', '.join(parts)}"
 
 
-def bar(total: int, title: str, unit: str, initial: int = 0) -> Any:
-    """A tqdm bar on stderr that is gone when it is closed."""
+def bar(total: int, title: str, unit: str, **more: Any) -> Any:
+    """A tqdm bar on stderr that is gone when it is closed; `more` is for tqdm."""
     from tqdm import tqdm
 
     return tqdm(
         total=total,
         desc=title,
         unit=unit,
-        initial=initial,
         leave=False,
         dynamic_ncols=True,
         file=_Stderr(),
+        **more,
     )
 
 

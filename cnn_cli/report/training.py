@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import Any
 
 from cnn_cli.report.table import format_pairs
 from cnn_cli.training.progress import TrainResult
+from cnn_cli.training.run import BEST, CONFIG, LAST
 
 RESUMABLE = ("time limit", "terminated", "interrupted")
 
@@ -24,11 +26,10 @@ def result_dict(result: TrainResult) -> dict[str, Any]:
 
 
 def result_text(result: TrainResult) -> str:
-    """The same in a few lines, and where the files are."""
+    """The same in a few lines, where the files are, and what to type next."""
     pairs = [("run", str(result.run)), ("epochs", str(result.epochs))]
     if result.stopped is not None:
-        hint = "; --resume goes on" if result.stopped in RESUMABLE else ""
-        pairs.append(("stopped", result.stopped + hint))
+        pairs.append(("stopped", result.stopped))
     if result.last is not None:
         row = result.last
         pairs.append(("train", f"loss {row.train_loss:.4f}, top-1 {row.train_top1:.4f}"))
@@ -36,11 +37,26 @@ def result_text(result: TrainResult) -> str:
             pairs.append(("validation", f"loss {row.val_loss:.4f}, top-1 {row.val_top1:.4f}"))
     if result.best_epoch is not None:
         top1 = "" if result.best_top1 is None else f", validation top-1 {result.best_top1:.4f}"
-        best = result.run / "best.npz"
+        best = result.run / BEST
         pairs.append(("best", f"{best} (epoch {result.best_epoch}{top1})"))
     elif result.epochs == 0:
-        pairs.append(("last", str(result.run / "last.npz")))
+        pairs.append(("last", str(result.run / LAST)))
     if result.bad_files:
         pairs.append(("bad files", f"{result.bad_files:,}: {result.run / 'bad_files.txt'}"))
     pairs.append(("time", f"{result.seconds:.1f} s"))
+    pairs += zip(("next", ""), next_commands(result), strict=False)
     return format_pairs(pairs)
+
+
+def next_commands(result: TrainResult) -> list[str]:
+    """The command lines that are likely to come next."""
+    run = quote(str(result.run))
+    if result.stopped in RESUMABLE:
+        if not (result.run / LAST).exists():
+            return []  # it stopped before there was anything to save
+        return [f"cnn train {quote(str(result.run / CONFIG))} --out {run} --resume"]
+    if result.best_epoch is None:
+        return []
+    if result.best_top1 is None:
+        return [f"cnn predict IMAGE --ckpt {run}"]
+    return [f"cnn eval --ckpt {run}"]

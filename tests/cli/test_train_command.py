@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 from cli_program import COMMAND, Inside, process
 
-from cnn_cli.cli.progress import Bar, Lines
 from cnn_cli.training import trainer
 from cnn_cli.training.checkpoint import load_checkpoint
 from cnn_cli.training.progress import EpochRow, TrainResult
@@ -47,9 +46,10 @@ def test_a_line_per_epoch_on_stderr_and_the_files_on_stdout(
     lines = outcome.err.splitlines()
     assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
     names = [line.split()[0] for line in outcome.out.splitlines()]
-    assert names == ["run", "epochs", "train", "validation", "best", "time"]
+    assert names == ["run", "epochs", "train", "validation", "best", "time", "next"]
     assert "run         runs/tiny\n" in outcome.out
     assert "best        runs/tiny/best.npz (epoch " in outcome.out
+    assert "next        cnn eval --ckpt runs/tiny\n" in outcome.out
     assert (here / "runs/tiny/best.npz").exists()
 
 
@@ -126,7 +126,9 @@ def test_time_limit(cnn: Inside, project: Path, here: Path) -> None:
     assert json.loads(outcome.out)["stopped"] == "time limit"
     outcome = cnn("train", project / "tiny.yaml", *line, "--resume")
     assert outcome.code == 75
-    assert "stopped     time limit; --resume goes on\n" in outcome.out
+    pairs = dict(line.split(maxsplit=1) for line in outcome.out.splitlines())
+    assert pairs["stopped"] == "time limit"
+    assert pairs["next"] == "cnn train a/config.yaml --out a --resume"
     outcome = cnn("train", project / "tiny.yaml", *line, "--resume", "--quiet")
     assert (outcome.code, outcome.out, outcome.err) == (75, "", "")
 
@@ -223,35 +225,6 @@ def test_names_of_any_bytes(project: Path, tmp_path: Path) -> None:
     assert f"run     {tmp_path}/r\\udcffn\n" in outcome.out
     outcome = process("train", project / "tiny.yaml", "--out", out)
     assert outcome.err.startswith(f"cnn: --out {tmp_path}/r\\udcffn: holds a run; ")
-
-
-def test_an_epoch_as_a_line(capsys: pytest.CaptureFixture[str]) -> None:
-    lines = Lines()
-    lines.start(10, 3, 5)
-    lines.note("a\ncache")
-    lines.epoch(ROW, best=True)
-    assert capsys.readouterr().err == (
-        "cnn: a\\ncache\n"
-        "epoch  3/10: train_loss 0.5123, train_top1 0.8100, val_loss 0.4800, "
-        "val_top1 0.8290 (best), lr 0.0812, 12.3 s, 1,630 images/s\n"
-    )
-
-
-def test_the_bar_is_gone_after_its_epoch(
-    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("TQDM_MININTERVAL", "0")
-    progress = Bar()
-    progress.start(10, 3, 2)
-    progress.step(3, 1, 8, 0.6, 0.75)
-    progress.step(3, 2, 8, 0.5, 0.8)
-    shown = capsys.readouterr().err
-    assert "epoch 3/10:" in shown
-    progress.epoch(ROW, best=False)
-    after = capsys.readouterr().err
-    assert after.rpartition("\r")[2].startswith("epoch  3/10: train_loss 0.5123")
-    progress.close()
-    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.skipif(find_spec("numba") is None, reason="numba is not installed")

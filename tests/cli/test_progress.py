@@ -1,0 +1,117 @@
+"""What a training shows on stderr while it goes on."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from cnn_cli.cli import progress
+from cnn_cli.cli.progress import Bar, Lines
+from cnn_cli.training.progress import EpochRow
+
+ROW = EpochRow(3, 0.51234, 0.81, 0.48, 0.829, 0.08123, 12.34, 1630.4)
+EPOCH = (
+    "epoch  3/10: train_loss 0.5123, train_top1 0.8100, val_loss 0.4800, "
+    "val_top1 0.8290 (best), lr 0.0812, 12.3 s, 1,630 images/s\n"
+)
+
+
+def test_an_epoch_as_a_line(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = Lines()
+    lines.start(10, 3, 5)
+    lines.note("a\ncache")
+    lines.epoch(ROW, best=True)
+    assert capsys.readouterr().err == "cnn: a\\ncache\n" + EPOCH
+
+
+class Clock:
+    """Time that passes only where the test says so."""
+
+    now = 100.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(progress, "time", clock)
+    monkeypatch.setenv("TQDM_MININTERVAL", "0")
+    return clock
+
+
+def wide(bar: Bar, columns: int) -> str:
+    """What the bar shows on a terminal of so many columns."""
+    return str(bar.bar.format_meter(**bar.bar.format_dict | {"ncols": columns}))
+
+
+def steps(bar: Bar, clock: Clock, epoch: int, *numbers: int) -> None:
+    for number in numbers:
+        clock.now += 2
+        bar.step(epoch, number, 8, 0.61234, 0.75)
+
+
+def test_the_bar_is_of_the_whole_run(clock: Clock) -> None:
+    bar = Bar()
+    bar.start(10, 3, 4)
+    clock.now += 1000  # as it takes to compute frozen layers, once
+    steps(bar, clock, 3, 1)
+    assert wide(bar, 80).startswith("epoch 3/10, loss 0.6123, top1 0.7500  22%|")
+    steps(bar, clock, 3, 2, 3)
+    text = "epoch 3/10, 00:58 left, loss 0.6123, top1 0.7500, 4 images/s  28%|"
+    assert wide(bar, 80).startswith(text)
+    assert len(wide(bar, 80)) == 80
+    bar.close()
+
+
+def test_time_between_the_epochs_counts_for_the_run_and_not_for_the_speed(clock: Clock) -> None:
+    bar = Bar()
+    bar.start(10, 1, 2)
+    steps(bar, clock, 1, 1, 2)
+    clock.now += 18
+    bar.epoch(ROW, best=True)
+    steps(bar, clock, 2, 1, 2)
+    assert "epoch 2/10, 02:08 left, loss 0.6123, top1 0.7500, 4 images/s" in wide(bar, 120)
+    bar.close()
+
+
+def test_steps_that_are_done_again_keep_the_bar(clock: Clock) -> None:
+    bar = Bar()
+    bar.start(2, 1, 4)
+    steps(bar, clock, 1, 1, 2, 3, 1)
+    assert wide(bar, 80).startswith("epoch 1/2, 00:14 left, ")
+    assert " 12%|" in wide(bar, 80)
+    bar.close()
+
+
+@pytest.mark.parametrize("columns", [20, 40, 60, 80, 120])
+def test_a_narrow_terminal_has_whole_words_on_one_line(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setattr(progress, "COLUMNS", columns)  # pytest's stderr is no terminal
+    bar = Bar()
+    bar.start(10, 1, 4)
+    steps(bar, clock, 1, 1, 2)
+    parts = ["epoch 1/10", "01:16 left", "loss 0.6123", "top1 0.7500", "4 images/s"]
+    count = {20: 1, 40: 2, 60: 4}.get(columns, 5)
+    shown = wide(bar, columns)
+    assert re.split(r" +5%\|", shown)[0] == ", ".join(parts[:count])
+    assert len(shown) == columns
+    bar.close()
+
+
+def test_lines_stand_above_the_bar(capsys: pytest.CaptureFixture[str], clock: Clock) -> None:
+    bar = Bar()
+    bar.start(10, 3, 2)
+    steps(bar, clock, 3, 1, 2)
+    assert "epoch 3/10, " in capsys.readouterr().err
+    bar.epoch(ROW, best=True)
+    bar.note("something")
+    line, note, shown = capsys.readouterr().err.split("\n")
+    assert line.rpartition("\r")[2] + "\n" == EPOCH
+    assert note.rpartition("\r")[2] == "cnn: something"
+    assert shown.rpartition("\r")[2].startswith("epoch 3/10, ")
+    bar.close()
+    assert capsys.readouterr().err.endswith("\r")
