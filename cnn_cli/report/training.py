@@ -57,6 +57,6 @@ def next_commands(result: TrainResult) -> list[str]:
         return [f"cnn train {quote(str(result.run / CONFIG))} --out {run} --resume"]
     if result.best_epoch is None:
         return []
-    if result.best_top1 is None:
-        return [f"cnn predict IMAGE --ckpt {run}"]
-    return [f"cnn eval --ckpt {run}"]
+    measured = result.best_top1 is not None
+    first = f"cnn eval --ckpt {run}" if measured else f"cnn predict IMAGE --ckpt {run}"
+    return [first, f"cnn report {run}"]

@@ -45,11 +45,13 @@ def test_a_line_per_epoch_on_stderr_and_the_files_on_stdout(
     assert outcome.code == 0
     lines = outcome.err.splitlines()
     assert [line.split(":")[0] for line in lines] == ["epoch 1/2", "epoch 2/2"]
-    names = [line.split()[0] for line in outcome.out.splitlines()]
-    assert names == ["run", "epochs", "train", "validation", "best", "time", "next"]
+    names = [line[:12].strip() for line in outcome.out.splitlines()]
+    assert names == ["run", "epochs", "train", "validation", "best", "time", "next", ""]
     assert "run         runs/tiny\n" in outcome.out
     assert "best        runs/tiny/best.npz (epoch " in outcome.out
-    assert "next        cnn eval --ckpt runs/tiny\n" in outcome.out
+    assert outcome.out.endswith(
+        "next        cnn eval --ckpt runs/tiny\n            cnn report runs/tiny\n"
+    )
     assert (here / "runs/tiny/best.npz").exists()
 
 
@@ -216,6 +218,7 @@ def test_bad_images_are_counted(cnn: Inside, project: Path, here: Path) -> None:
     outcome = cnn("train", project / "tiny.yaml", "--data", "photos", "data.val_split=0")
     assert outcome.code == 0
     assert "bad files  1: runs/tiny/bad_files.txt\n" in outcome.out
+    assert "next       cnn predict IMAGE --ckpt runs/tiny\n" in outcome.out
 
 
 def test_names_of_any_bytes(project: Path, tmp_path: Path) -> None:
