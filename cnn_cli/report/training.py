@@ -52,8 +52,8 @@ def next_commands(result: TrainResult) -> list[str]:
     """The command lines that are likely to come next."""
     run = quote(str(result.run))
     if result.stopped in RESUMABLE:
-        if not (result.run / LAST).exists():
-            return []  # it stopped before there was anything to save
+        if not result.seconds:
+            return []  # it stopped before the first step
         return [f"cnn train {quote(str(result.run / CONFIG))} --out {run} --resume"]
     if result.best_epoch is None:
         return []
