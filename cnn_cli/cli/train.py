@@ -12,6 +12,7 @@ import typer
 from cnn_cli.cli import output, values
 from cnn_cli.cli.gates import Gate, gate
 from cnn_cli.cli.options import ConfigFile, Data, Debug, Json, backend_option
+from cnn_cli.cli.pictures import draw_run
 from cnn_cli.cli.progress import watcher
 from cnn_cli.cli.signals import requests_from_signals
 from cnn_cli.errors import ExitCode, LockedError
@@ -191,6 +192,7 @@ def _finish(result: TrainResult, gate: Gate | None, *, quiet: bool, json: bool) 
         text = output.json_line(result_dict(result)) + "\n" if json else result_text(result)
         output.write(text)
     output.flush()
+    draw_run(result.run, quiet=quiet)
     if result.stopped in ENDS:
         raise typer.Exit(ENDS[result.stopped])
     if gate is not None:

@@ -67,6 +67,7 @@ from cnn_cli.training.session import (
 )
 from cnn_cli.training.start import first_parameters
 from cnn_cli.training.state import TrainingState
+from cnn_cli.training.validation import validation_group
 from cnn_cli.training.whitening import whiten
 
 
@@ -390,7 +391,8 @@ class Trainer:
         self.state.note_event("epoch", **row.as_dict())
         # The best one first: if only it gets written, the epoch is done again to the same bits.
         if best:
-            save_checkpoint(self.run.best, self._checkpoint({"model": _model(self.evaluated)}))
+            groups = {"model": _model(self.evaluated)} | validation_group(evaluation)
+            save_checkpoint(self.run.best, self._checkpoint(groups))
         self._save_last()
         self._write_reports()
         self.progress.epoch(row, best)

@@ -29,8 +29,8 @@ METRICS = "metrics.csv"
 LOG = "log.jsonl"
 BAD_FILES = "bad_files.txt"
 LOCK = ".lock"
-REPORT = "report.html"
-DRAWN = ("curves.png", "confusion.png", REPORT)  # afterwards, from the others
+CURVES, CONFUSION, REPORT = "curves.png", "confusion.png", "report.html"
+DRAWN = (CURVES, CONFUSION, REPORT)  # afterwards, from the others
 OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, *DRAWN)
 COLUMNS = (
     "epoch",
@@ -162,6 +162,9 @@ class RunFolder:
         if bad:
             lines = [f"{printable(path)}\t{printable(bad[path])}\n" for path in sorted(bad)]
             self._replace(BAD_FILES, "".join(lines).encode())
+
+    def write_picture(self, name: str, content: bytes) -> None:
+        self._replace(name, content)
 
     def _replace(self, name: str, content: bytes) -> None:
         """Write a file; one that says the same already keeps its date."""

@@ -9,6 +9,9 @@ import pytest
 from cli_program import Inside, call_inside, process
 from PIL import Image
 
+from cnn_cli.cli import train
+from cnn_cli.cli.pictures import draw_run
+
 CONFIG = """\
 data: {root: photos, image_size: 8, channels: 1}
 model:
@@ -46,6 +49,18 @@ def trained(project: Path) -> Path:
     outcome = process("train", "tiny.yaml", "--threads", 1, cwd=project)
     assert outcome.code == 0, outcome.err
     return project / "runs" / "tiny"
+
+
+@pytest.fixture(autouse=True)
+def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No pictures of runs but where a test asks for them: they take longer than the training."""
+    monkeypatch.setattr(train, "draw_run", lambda path, *, quiet: None)
+
+
+@pytest.fixture
+def drawing(monkeypatch: pytest.MonkeyPatch, undrawn: None) -> None:
+    """Pictures of runs, as there are outside of tests."""
+    monkeypatch.setattr(train, "draw_run", draw_run)
 
 
 @pytest.fixture

@@ -1,0 +1,31 @@
+"""What the best epoch took the validation images for: kept in its checkpoint, to be drawn."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnn_cli.nn.types import Array
+from cnn_cli.training.checkpoint import Checkpoint
+from cnn_cli.training.evaluate import Evaluation
+from cnn_cli.training.metrics import confusion_matrix
+
+GROUP, NAME = "validation", "confusion"
+MOST_CLASSES = 1000  # whose matrix has four megabytes
+
+
+def validation_group(evaluation: Evaluation | None) -> dict[str, dict[str, Array]]:
+    """The confusion matrix as a checkpoint's group; none without images or for too many classes."""
+    if evaluation is None or evaluation.probabilities.shape[1] > MOST_CLASSES:
+        return {}
+    guesses = evaluation.probabilities.argmax(axis=1)
+    matrix = confusion_matrix(evaluation.labels, guesses, evaluation.probabilities.shape[1])
+    return {GROUP: {NAME: matrix.astype(np.int32)}}
+
+
+def stored_confusion(checkpoint: Checkpoint) -> Array | None:
+    """The (classes, classes) counts of `validation_group`; None where there are none."""
+    matrix = checkpoint.groups.get(GROUP, {}).get(NAME)
+    classes = len(checkpoint.meta["classes"])
+    if matrix is None or matrix.shape != (classes, classes) or matrix.dtype.kind != "i":
+        return None
+    return matrix if matrix.min() >= 0 else None
