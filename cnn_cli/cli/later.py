@@ -6,7 +6,7 @@ import typer
 
 from cnn_cli.errors import UsageError
 
-NAMES = ("init", "docs")
+NAMES = ("docs",)
 
 
 def add_to(app: typer.Typer) -> None:

@@ -20,6 +20,7 @@ from cnn_cli.cli import (
     explain,
     export,
     import_weights,
+    init,
     later,
     output,
     predict,
@@ -37,6 +38,7 @@ from cnn_cli.files import remove_unfinished
 NAME = "cnn"
 EXAMPLES = """\b
 Example:
+  cnn init photos
   cnn train configs/small.yaml
   cnn eval --ckpt runs/small
   cnn predict photo.jpg --ckpt runs/small
@@ -53,7 +55,18 @@ app = typer.Typer(
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
-_COMMANDS = (train, eval_command, report, predict, explain, summary, bench, import_weights, export)
+_COMMANDS = (
+    init,
+    train,
+    eval_command,
+    report,
+    predict,
+    explain,
+    summary,
+    bench,
+    import_weights,
+    export,
+)
 for _command in _COMMANDS:
     app.command(_command.NAME, cls=Command, epilog=_command.EXAMPLES)(_command.command)
 app.add_typer(data.app)
@@ -79,7 +92,8 @@ def start(
 ) -> None:
     if context.invoked_subcommand is None:
         rule = (
-            "must be train, eval, report, predict, explain, summary, bench, import, export or data"
+            "must be init, train, eval, report, predict, explain, summary, bench, import, export "
+            "or data"
         )
         raise UsageError("COMMAND", rule, "nothing")
 

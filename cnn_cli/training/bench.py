@@ -120,9 +120,9 @@ def bench(
     layer_seconds = medians[:-2].reshape(-1, 2)
     engine, optimizer = medians[-2] - layer_seconds.sum(), medians[-1]
     total = float(medians[-2:].sum())
-    with _Steps(graph, params, config, kernels, size, threads) as steps:
-        training = size / _repeat(steps.train, seconds)
-        prediction = size / _repeat(steps.predict, seconds)
+    training, prediction = images_a_second(
+        graph, params, config, kernels, threads=threads, seconds=seconds
+    )
     return Bench(
         batch_size=size,
         threads=threads,
@@ -140,6 +140,21 @@ def bench(
         training=training,
         prediction=prediction,
     )
+
+
+def images_a_second(
+    graph: Graph,
+    params: Parameters,
+    config: Config,
+    kernels: Kernels,
+    *,
+    threads: int,
+    seconds: float,
+) -> tuple[float, float]:
+    """How many are trained on and predicted; see `bench`."""
+    size = config.train.batch_size
+    with _Steps(graph, params, config, kernels, size, threads) as steps:
+        return size / _repeat(steps.train, seconds), size / _repeat(steps.predict, seconds)
 
 
 class _Steps:

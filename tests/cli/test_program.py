@@ -11,7 +11,7 @@ import pytest
 from cli_program import COMMAND, Inside, process
 
 from cnn_cli import __version__
-from cnn_cli.cli import bench, predict, report, summary, train
+from cnn_cli.cli import bench, init, predict, report, summary, train
 from cnn_cli.cli import eval as eval_command
 from cnn_cli.cli.later import NAMES
 
@@ -23,7 +23,7 @@ def test_version() -> None:
     assert (outcome.code, outcome.out, outcome.err) == (0, f"cnn {__version__}\n", "")
 
 
-@pytest.mark.parametrize("command", [train, eval_command, report, predict, summary, bench])
+@pytest.mark.parametrize("command", [init, train, eval_command, report, predict, summary, bench])
 def test_help_of_each_command_has_an_example(cnn: Inside, command: object) -> None:
     name: str = getattr(command, "NAME")  # noqa: B009 - they are modules
     outcome = cnn(name, "--help")
@@ -37,7 +37,7 @@ def test_help_of_each_command_has_an_example(cnn: Inside, command: object) -> No
 def test_help_names_the_commands_there_are(cnn: Inside) -> None:
     outcome = cnn("--help")
     assert outcome.code == 0
-    for name in ("train", "eval", "report", "predict", "summary", "bench", "data"):
+    for name in ("init", "train", "eval", "report", "predict", "summary", "bench", "data"):
         assert f"\n  {name}  " in outcome.out
     for name in NAMES:
         assert f"\n  {name}  " not in outcome.out

@@ -15,7 +15,7 @@ PREDICT = "predict --ckpt m.npz "
     [
         (
             "",
-            "COMMAND: must be train, eval, report, predict, explain, summary, bench, import, "
+            "COMMAND: must be init, train, eval, report, predict, explain, summary, bench, import, "
             "export or data. Got nothing.",
         ),
         ("trian", "trian: no such command. Did you mean 'train'?"),
@@ -76,7 +76,12 @@ PREDICT = "predict --ckpt m.npz "
         ("summary", "summary: needs CONFIG|CKPT. Got nothing."),
         ("summary m.npz a=1", "a=1: a checkpoint's config cannot be changed."),
         ("summary m.npz --classes 3", "--classes: a checkpoint has its own classes."),
-        ("init photos", "init: not available yet."),
+        ("init", "init: needs DIR. Got nothing."),
+        (
+            "init photos --budget 0",
+            "--budget: must be a time above 0, as 90s, 25m or 1h30m. Got '0'.",
+        ),
+        ("init photos --backend c", "--backend: must be numpy or fast. Got 'c'."),
         ("export --ckpt m.npz", "export: needs --output FILE. Got nothing."),
         ("import m.pt", "import: needs --config CONFIG. Got nothing."),
         ("report", "report: needs RUN. Got nothing."),

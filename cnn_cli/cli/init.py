@@ -1,0 +1,94 @@
+"""`cnn init`: from a folder of pictures to a config that suits it."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnn_cli.cli import output, values
+from cnn_cli.cli.options import Debug, Json, Threads, backend_option
+from cnn_cli.cli.progress import on_terminal
+from cnn_cli.errors import UsageError
+
+NAME = "init"
+EXAMPLES = """\b
+Examples:
+  cnn init photos
+  cnn init photos --budget 1h --output configs/photos.yaml
+  cnn init photos --overwrite && cnn train photos.yaml
+"""
+
+
+def command(
+    folder: Annotated[
+        Path,
+        typer.Argument(
+            metavar="DIR",
+            parser=values.path("DIR"),
+            help="Images by class, or folders train, val and test of them.",
+            show_default=False,
+        ),
+    ],
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            parser=values.path("--output"),
+            help="The config. Default: <folder name>.yaml.",
+        ),
+    ] = None,
+    budget: Annotated[
+        float,
+        typer.Option(
+            "--budget",
+            metavar="TIME",
+            parser=values.duration("--budget"),
+            help="How long the training may take: 90s, 10m, 1h30m.",
+        ),
+    ] = "10m",  # type: ignore[assignment]  # read by the parser, and shown in the help
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace a config that is there.")
+    ] = False,
+    threads: Threads = None,
+    backend: Annotated[str | None, backend_option("fast where numba is installed")] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Look at a folder of pictures and write a config for it, to begin with.
+
+    Some pictures are read, and some networks are tried for a few seconds, to know how many epochs
+    fit the budget on this computer.
+    """
+    file = output_file or Path(f"{folder.resolve().name or 'pictures'}.yaml")
+    if file.exists() and not file.is_dir() and not overwrite:
+        raise UsageError(file, "is there already; give --overwrite, or another --output FILE")
+    output.check_output(file)
+    from cnn_cli.files import write_atomic
+    from cnn_cli.report.init import proposal_dict, proposal_text
+    from cnn_cli.system import cpu_count
+    from cnn_cli.training.backend import choose_backend
+    from cnn_cli.training.starting.measure import measure
+    from cnn_cli.training.starting.propose import propose
+
+    options = "" if threads is None else f" --threads {threads}"
+    options += "" if backend is None else f" --backend {backend}"
+    threads = threads or cpu_count()
+    proposal = propose(
+        folder,
+        file,
+        budget,
+        threads,
+        partial(measure, threads=threads, backend=choose_backend(backend), note=output.note),
+        options,
+        output.note if on_terminal() else lambda _: None,
+    )
+    write_atomic(file, proposal.text.encode())
+    if json:
+        output.write(output.json_line(proposal_dict(proposal, file)) + "\n")
+    else:
+        output.write(proposal_text(proposal, file, budget))

@@ -1,0 +1,178 @@
+"""What kind of pictures a folder holds: all are counted, some are read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from statistics import median
+
+import numpy as np
+
+from cnn_cli.data.dataset import Split, open_dataset
+from cnn_cli.data.decode import ImageError, Preprocess, load_image, upright_size
+from cnn_cli.data.pool import Pool
+from cnn_cli.data.split import content_fraction
+from cnn_cli.errors import DataError
+
+SAMPLE = 256  # pictures that are read
+SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)  # to hold back for validation
+LARGE_CLASS = 100  # images of which a tenth is never none: once in 40,000 times
+MOST_HASHED = 5000  # images of smaller classes, of which it is seen
+GREY_SPREAD = 8  # between the channels of a grey picture that was saved as a colour JPEG
+
+_PREPROCESS = Preprocess(32, 32, 3, "squash")
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a folder holds.
+
+    Attributes:
+        classes: names, in the order of the network's outputs.
+        train: images of each class to train on.
+        val: images of each class to validate on; None where there are none.
+        test: images to test on.
+        val_split: the share that must be held back to have those of `val`; None where `val` is a
+            folder of its own.
+        looked_at: how many pictures were read.
+        unreadable: how many of them are no pictures.
+        width, height: of the picture in the middle, in pixels, as it is seen.
+        uniform: whether all that were looked at have that size.
+        grey: whether none of them, or hardly one, has colours.
+        sample: paths of those that can be read.
+    """
+
+    classes: tuple[str, ...]
+    train: tuple[int, ...]
+    val: tuple[int, ...] | None
+    test: int
+    val_split: float | None
+    looked_at: int
+    unreadable: int
+    width: int
+    height: int
+    uniform: bool
+    grey: bool
+    sample: tuple[str, ...]
+
+    @property
+    def train_images(self) -> int:
+        return sum(self.train)
+
+    @property
+    def val_images(self) -> int:
+        return sum(self.val or ())
+
+
+def survey(root: Path, threads: int) -> Survey:
+    """Look at a folder of images.
+
+    All files are listed; of the training images, some spread over the classes are read.
+
+    Args:
+        root: class folders, or folders `train`, `val` and `test` that hold class folders.
+        threads: that read.
+
+    Raises:
+        DataError: a training could not start, or no picture that was looked at can be read.
+    """
+    dataset = open_dataset(root, None, 0.0)
+    classes = len(dataset.classes)
+    counts = _counts(dataset.train, classes)
+    paths = _spread(dataset.train, classes)
+    with Pool(threads) as pool:
+        futures = [pool.submit(_look, path) for path in paths]
+        looks = [(path, future.result()) for path, future in zip(paths, futures, strict=True)]
+    seen = [(path, look) for path, look in looks if look is not None]
+    if not seen:
+        raise DataError(root, "must hold an image that can be read", f"{len(paths)} that cannot")
+    sizes = [size for _, (size, _) in seen]
+    if dataset.val is None:
+        val_split, held = _share(dataset.train, counts)
+        train = tuple(all_ - out for all_, out in zip(counts, held, strict=True))
+        val = held if any(held) else None
+    else:
+        val_split, train, val = None, counts, _counts(dataset.val, classes)
+    return Survey(
+        classes=dataset.classes,
+        train=train,
+        val=val,
+        test=0 if dataset.test is None else len(dataset.test),
+        val_split=val_split,
+        looked_at=len(paths),
+        unreadable=len(paths) - len(seen),
+        width=int(median(width for width, _ in sizes)),
+        height=int(median(height for _, height in sizes)),
+        uniform=len(set(sizes)) == 1,
+        grey=sum(grey for _, (_, grey) in seen) >= 0.95 * len(seen),
+        sample=tuple(path for path, _ in seen),
+    )
+
+
+def _counts(split: Split, classes: int) -> tuple[int, ...]:
+    return tuple(int(n) for n in np.bincount(split.labels, minlength=classes))
+
+
+def _spread(split: Split, classes: int) -> list[str]:
+    """Paths of some images, of each class about as many."""
+    each = max(1, SAMPLE // classes)
+    chosen: list[str] = []
+    for label in range(classes)[:: -(-classes // SAMPLE)]:
+        own = np.flatnonzero(split.labels == label)
+        places = np.unique(np.linspace(0, len(own) - 1, min(each, len(own))).astype(int))
+        chosen += [split.paths[own[i]] for i in places]
+    return chosen
+
+
+def _look(path: str) -> tuple[tuple[int, int], bool] | None:
+    """Size of a picture, and whether it is grey; None if it is none."""
+    try:
+        pixels = load_image(path, _PREPROCESS).astype(np.int16)
+    except ImageError:
+        return None
+    size = upright_size(path)
+    if size is None:
+        return None
+    return size, bool((pixels.max(axis=2) - pixels.min(axis=2)).max() <= GREY_SPREAD)
+
+
+def _share(split: Split, counts: Sequence[int]) -> tuple[float, tuple[int, ...]]:
+    """The share to hold back, and about how many of each class that takes.
+
+    It is the first of `SHARES`, from a usual one on, that leaves each class some of both parts,
+    or as many classes as any. Which images it takes is known beforehand: content decides.
+    """
+    total = sum(counts)
+    usual = 0.2 if total < 1000 else 0.05 if total > 50_000 else 0.1
+    fractions = _fractions(split, counts)
+    best: tuple[int, float, tuple[int, ...]] | None = None
+    for share in SHARES[SHARES.index(usual) :]:
+        held = []
+        for label, count in enumerate(counts):
+            known = fractions.get(label)
+            n = round(share * count) if known is None else sum(f < share for f in known)
+            held.append(n if n < count else 0)  # a class that would lose all keeps them
+        # No fewer than half of what is due, so that a class is not judged by one image of 50.
+        wanted = [max(1, int(usual * count / 2)) for count in counts]
+        served = sum(n >= least for n, least in zip(held, wanted, strict=True))
+        if best is None or served > best[0]:
+            best = served, share, tuple(held)
+    assert best is not None
+    return best[1], best[2]
+
+
+def _fractions(split: Split, counts: Sequence[int]) -> dict[int, list[float]]:
+    """Where the images of each small class fall between 0 and 1, see `data.split`."""
+    found: dict[int, list[float]] = {}
+    bounds = [0, *np.cumsum(counts).tolist()]  # images are grouped by class
+    hashed = 0
+    for label, (start, stop) in enumerate(pairwise(bounds)):
+        hashed += stop - start
+        if stop - start >= LARGE_CLASS or hashed > MOST_HASHED:
+            hashed -= stop - start
+            continue
+        values = (content_fraction(path) for path in split.paths[start:stop])
+        found[label] = [1.0 if value is None else value for value in values]
+    return found

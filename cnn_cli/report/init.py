@@ -1,0 +1,69 @@
+"""What `cnn init` found and chose, for people and for programs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from cnn_cli.report.table import format_pairs
+from cnn_cli.training.starting.propose import Proposal
+from cnn_cli.training.starting.words import (
+    balance_text,
+    counts_text,
+    notes,
+    pictures_text,
+    speed_text,
+    time_text,
+)
+
+
+def proposal_text(proposal: Proposal, file: Path, budget: float) -> str:
+    """A line a fact, and last the command to type next."""
+    survey, choice = proposal.survey, proposal.choice
+    height, width = choice.network.size
+    pairs = [
+        ("found", f"{counts_text(survey)}; {balance_text(survey)}"),
+        ("pictures", pictures_text(survey)),
+        ("network", f"{choice.network.kind}, {height}×{width} pixels"),
+        ("speed", speed_text(choice)),
+        ("training", f"{choice.epochs} epochs, about {time_text(choice.seconds)}"),
+        *(("note", note) for note in notes(survey, choice, budget)),
+        ("written", str(file)),
+        ("next", proposal.next),
+    ]
+    return format_pairs(pairs)
+
+
+def proposal_dict(proposal: Proposal, file: Path) -> dict[str, Any]:
+    """What `cnn init --json` prints; rates are images a second."""
+    survey, choice = proposal.survey, proposal.choice
+    return {
+        "config": str(file),
+        "found": {
+            "classes": list(survey.classes),
+            "train": list(survey.train),
+            "val": None if survey.val is None else list(survey.val),
+            "test": survey.test,
+            "width": survey.width,
+            "height": survey.height,
+            "grey": survey.grey,
+            "looked_at": survey.looked_at,
+            "unreadable": survey.unreadable,
+        },
+        "chosen": {
+            "image_size": list(choice.network.size),
+            "channels": proposal.config.data.channels,
+            "network": choice.network.kind,
+            "batch_size": choice.batch_size,
+            "epochs": choice.epochs,
+            "seconds": choice.seconds,
+            "fits": choice.fits,
+        },
+        "measured": {
+            "training": choice.speed.training,
+            "prediction": choice.speed.prediction,
+            "decoding": choice.speed.decoding,
+            "augmenting": choice.speed.augmenting,
+        },
+        "next": proposal.next,
+    }

@@ -1,0 +1,187 @@
+"""`cnn init`: from a folder of pictures to a config that trains."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_program import Inside
+from PIL import Image
+
+from cnn_cli.config import Config, load_config
+from cnn_cli.data.survey import Survey
+from cnn_cli.training.starting import measure as module
+from cnn_cli.training.starting.choose import Speed
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Speeds that were measured elsewhere."""
+
+    def measure(config: Config, survey: Survey, source: str, **_: object) -> Speed:
+        return Speed(training=100, prediction=400, decoding=200, augmenting=300)
+
+    monkeypatch.setattr(module, "measure", measure)
+
+
+def paint(place: Path, count: int, side: int = 8, level: int = 0, mode: str = "RGB") -> None:
+    place.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(level)
+    for i in range(count):
+        pixels = level + rng.integers(0, 60, (side, side, 3) if mode == "RGB" else (side, side))
+        Image.fromarray(pixels.astype(np.uint8)).save(place / f"{i}.png")
+
+
+def test_a_folder_becomes_a_run(cnn: Inside, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "measure", partial(module.measure, seconds=0.0))
+    paint(here / "photos" / "bright", 30, level=190)
+    paint(here / "photos" / "dark", 30)
+    outcome = cnn("init", "photos", "--threads", 1)
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert lines[0].startswith("found     2 classes, ")
+    assert "written   photos.yaml" in lines
+    assert lines[-1] == "next      cnn train photos.yaml --threads 1 --backend numpy"
+    trained = cnn("train", "photos.yaml", "--threads", 1, "train.epochs=3")
+    assert trained.code == 0, trained.err
+    assert (here / "runs/photos/best.npz").exists()
+    text = (here / "runs/photos/metrics.csv").read_text()
+    assert len(text.splitlines()) == 4
+
+
+def test_photographs(cnn: Inside, here: Path, measured: None) -> None:
+    for name in ("cat", "dog"):
+        paint(here / "photos" / name, 40, side=200)
+    outcome = cnn("init", "photos", "--budget", "1h")
+    assert (outcome.code, outcome.err) == (0, "")
+    config = load_config(here / "photos.yaml")
+    assert config.data.root == str(here / "photos")
+    assert (config.data.image_size, config.data.channels) == ((128, 128), 3)
+    assert config.augment.hflip == 0.5
+    assert config.augment.cutmix is not None
+    assert config.train.batch_size == 16
+    text = (here / "photos.yaml").read_text()
+    assert "# Measured here: 100 images a second in training, 400 in validation," in text
+    assert "cnn import" in text
+    assert "\n#     cnn train photos.yaml --backend numpy\n" in text
+
+
+def test_small_grey_pictures_in_parts(cnn: Inside, here: Path, measured: None) -> None:
+    for part, count in (("train", 12), ("val", 6), ("test", 3)):
+        for name in ("0", "1"):
+            paint(here / "digits" / part / name, count, side=28, mode="L")
+    outcome = cnn("init", "digits", "--output", "ten.yaml")
+    assert outcome.out.splitlines()[:3] == [
+        "found     2 classes, 24 pictures to train on and 12 to validate on; 12 a class",
+        "pictures  Grey pictures, 28×28 pixels, all of 24 that were looked at",
+        "network   plain, 28×28 pixels",
+    ]
+    text = (here / "ten.yaml").read_text()
+    assert "  # hflip: 0.5\n" in text
+    assert "val_split" not in text
+    config = load_config(here / "ten.yaml")
+    assert (config.data.image_size, config.data.channels) == ((28, 28), 1)
+    assert config.augment.hflip is None
+    assert config.augment.pad_crop is not None
+    assert config.data.sampler == "shuffle"
+    assert cnn("train", "ten.yaml", "--dry-run").code == 0
+
+
+def test_unbalanced_classes(cnn: Inside, here: Path, measured: None) -> None:
+    paint(here / "photos" / "common", 40)
+    paint(here / "photos" / "rare", 4)
+    assert cnn("init", "photos").code == 0
+    assert load_config(here / "photos.yaml").data.sampler == "balanced"
+
+
+def test_a_picture_a_class(cnn: Inside, here: Path, measured: None) -> None:
+    paint(here / "photos" / "a", 1)
+    paint(here / "photos" / "b", 1, level=190)
+    outcome = cnn("init", "photos")
+    assert "note      There are too few pictures to hold some back: nothing will be validated" in (
+        outcome.out.splitlines()
+    )
+    assert cnn("train", "photos.yaml", "--threads", 1, "train.epochs=2").code == 0
+
+
+def test_a_budget_that_is_too_short(cnn: Inside, here: Path, measured: None) -> None:
+    paint(here / "photos" / "a", 30)
+    paint(here / "photos" / "b", 30, level=190)
+    outcome = cnn("init", "photos", "--budget", "2s")
+    note = (
+        "The budget of 2s is too short for even the quickest network: 10 epochs are the fewest "
+        "that make sense"
+    )
+    assert f"note      {note}" in outcome.out.splitlines()
+    assert f"# {note}.\n" in (here / "photos.yaml").read_text()
+    assert load_config(here / "photos.yaml").train.epochs == 10
+
+
+def test_json(cnn: Inside, here: Path, measured: None) -> None:
+    paint(here / "photos" / "a", 20)
+    paint(here / "photos" / "b", 20, level=190)
+    outcome = cnn("init", "photos", "-o", "my config.yaml", "--json")
+    document = json.loads(outcome.out)
+    assert document["config"] == "my config.yaml"
+    assert document["next"] == "cnn train 'my config.yaml' --backend numpy"
+    assert document["found"]["classes"] == ["a", "b"]
+    assert sum(document["found"]["train"] + document["found"]["val"]) == 40
+    assert document["chosen"]["epochs"] == load_config(here / "my config.yaml").train.epochs
+    assert document["measured"]["training"] == 100
+
+
+def test_a_config_is_not_overwritten(cnn: Inside, here: Path, measured: None) -> None:
+    paint(here / "photos" / "a", 3)
+    paint(here / "photos" / "b", 3, level=190)
+    (here / "photos.yaml").write_text("mine")
+    outcome = cnn("init", "photos")
+    message = "photos.yaml: is there already; give --overwrite, or another --output FILE."
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", f"cnn: {message}\n")
+    assert (here / "photos.yaml").read_text() == "mine"
+    assert cnn("init", "photos", "--overwrite").code == 0
+    assert load_config(here / "photos.yaml").train.epochs > 0
+
+
+LAYOUT = "must be a folder with a sub-folder of images for each class"
+
+
+@pytest.mark.parametrize(
+    ("folder", "message"),
+    [
+        ("absent", f"absent: {LAYOUT}. Got no such folder."),
+        ("file.png", f"file.png: {LAYOUT}. Got a file."),
+        ("empty", f"empty: {LAYOUT}. Got no sub-folder."),
+        ("one", "one: must hold at least two classes. Got one: 'a'."),
+        ("none", "none/b: must hold at least one image. Got none."),
+        ("bad", "bad: must hold an image that can be read. Got 2 that cannot."),
+    ],
+)
+def test_folders_without_pictures(cnn: Inside, here: Path, folder: str, message: str) -> None:
+    paint(here / "one" / "a", 2)
+    paint(here / "none" / "a", 2)
+    (here / "none" / "b").mkdir()
+    (here / "empty").mkdir()
+    (here / "file.png").touch()
+    for name in ("a", "b"):
+        (here / "bad" / name).mkdir(parents=True)
+        (here / "bad" / name / "x.png").write_bytes(b"no picture")
+    outcome = cnn("init", folder)
+    assert (outcome.code, outcome.out, outcome.err) == (4, "", f"cnn: {message}\n")
+    assert not list(here.glob("*.yaml"))
+
+
+def test_an_output_that_cannot_be_written(cnn: Inside, here: Path) -> None:
+    paint(here / "photos" / "a", 2)
+    outcome = cnn("init", "photos", "--output", "no/x.yaml")
+    message = "no/x.yaml: cannot be written. Got no such folder."
+    assert (outcome.code, outcome.err) == (4, f"cnn: {message}\n")
