@@ -150,11 +150,17 @@ def images_a_second(
     *,
     threads: int,
     seconds: float,
+    least_steps: int = LEAST_STEPS,
 ) -> tuple[float, float]:
-    """How many are trained on and predicted; see `bench`."""
+    """How many are trained on and predicted; see `bench`.
+
+    Args:
+        least_steps: of each, that are measured however long they take.
+    """
     size = config.train.batch_size
     with _Steps(graph, params, config, kernels, size, threads) as steps:
-        return size / _repeat(steps.train, seconds), size / _repeat(steps.predict, seconds)
+        training = size / _repeat(steps.train, seconds, least_steps)
+        return training, size / _repeat(steps.predict, seconds, least_steps)
 
 
 class _Steps:
@@ -204,11 +210,11 @@ class _Steps:
         return self.engine.predict(self.images)
 
 
-def _repeat(act: Callable[[], object], seconds: float) -> float:
+def _repeat(act: Callable[[], object], seconds: float, least_steps: int = LEAST_STEPS) -> float:
     """Call `act` once, and then for some time; the median of seconds that a later call took."""
     act()
     taken: list[float] = []
-    while len(taken) < LEAST_STEPS or sum(taken) < seconds:
+    while len(taken) < least_steps or sum(taken) < seconds:
         start = time.perf_counter()
         act()
         taken.append(time.perf_counter() - start)

@@ -21,7 +21,7 @@ from cnn_cli.training.bench import images_a_second
 from cnn_cli.training.session import check_memory, preprocess_of
 from cnn_cli.training.starting.choose import Speed
 
-SECONDS = 1.0  # of each measurement, at least
+SECONDS = 0.7  # of each measurement, at least
 PICTURES = 128  # to decode
 MOST_ROUNDS = 8
 
@@ -57,7 +57,7 @@ def measure(
     kernels = open_kernels(backend, graph, config.train.dtype, note)
     start, used = time.perf_counter(), time.process_time()
     training, prediction = images_a_second(
-        graph, params, config, kernels, threads=threads, seconds=seconds
+        graph, params, config, kernels, threads=threads, seconds=seconds, least_steps=1
     )
     share = (time.process_time() - used) / (time.perf_counter() - start) / threads
     decoding, augmenting = _feeding(config, survey, threads, seconds)
