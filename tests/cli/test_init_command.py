@@ -82,7 +82,7 @@ def test_small_grey_pictures_in_parts(cnn: Inside, here: Path, measured: None) -
             paint(here / "digits" / part / name, count, side=28, mode="L")
     outcome = cnn("init", "digits", "--output", "ten.yaml")
     assert outcome.out.splitlines()[:3] == [
-        "found     2 classes, 24 pictures to train on and 12 to validate on; 12 a class",
+        "found     2 classes, 24 pictures to train on, 12 to validate on, 6 to test on; 12 a class",
         "pictures  Grey pictures, 28×28 pixels, all of 24 that were looked at",
         "network   plain, 28×28 pixels",
     ]

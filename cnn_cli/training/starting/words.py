@@ -22,9 +22,11 @@ def head_lines(survey: Survey, choice: Choice, budget: float) -> list[str]:
 
 
 def counts_text(survey: Survey) -> str:
-    """`4 classes, 640 pictures to train on and 160 to validate on`"""
-    text = f"{len(survey.classes)} classes, {survey.train_images:,} pictures to train on"
-    return f"{text} and {survey.val_images:,} to validate on"
+    """`4 classes, 640 pictures to train on, 160 to validate on`"""
+    parts = [f"{survey.train_images:,} pictures to train on"]
+    parts += [f"{survey.val_images:,} to validate on"] if survey.val_images else []
+    parts += [f"{survey.test:,} to test on"] if survey.test else []
+    return f"{len(survey.classes)} classes, {', '.join(parts)}"
 
 
 def balance_text(survey: Survey) -> str:
@@ -37,7 +39,7 @@ def balance_text(survey: Survey) -> str:
 
 
 def pictures_text(survey: Survey) -> str:
-    """`Pictures in colour, 500×375 pixels in the middle of 256 that were looked at`"""
+    """`Grey pictures, 28×28 pixels, all of 250 that were looked at`"""
     size = f"{survey.width}×{survey.height} pixels"
     where = f"{'all' if survey.uniform else 'the one in the middle'} of {survey.looked_at}"
     kind = "Grey pictures" if survey.grey else "Pictures in colour"
@@ -45,7 +47,7 @@ def pictures_text(survey: Survey) -> str:
 
 
 def speed_text(choice: Choice) -> str:
-    """`trains on 310 images a second, ...`"""
+    """`310 images a second in training, 900 in validation, 400 decoded, 800 augmented`"""
     speed = choice.speed
     return (
         f"{speed.training:,.0f} images a second in training, {speed.prediction:,.0f} in "
