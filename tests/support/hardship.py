@@ -14,12 +14,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import yaml
 from cli_program import Outcome, plainly
 from learnable import make_pictures
 
+from cnn_cli.cli import train
 from cnn_cli.cli.main import run
 from cnn_cli.training.checkpoint import load_checkpoint
 
@@ -86,12 +88,15 @@ def make_field(folder: Path, train: int = 12, val: int = 4, **keys: Any) -> Fiel
 
 
 def cnn(*arguments: object, stdin: bytes = b"") -> Outcome:
-    """Run a command line in this process, whatever fixtures there are."""
+    """Run a command line in this process, whatever fixtures there are, without pictures of runs.
+
+    Those take longer than the training; processes of their own draw them.
+    """
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
     out, err = io.TextIOWrapper(io.BytesIO()), io.TextIOWrapper(io.BytesIO())
     try:
-        with redirect_stdout(out), redirect_stderr(err):
+        with redirect_stdout(out), redirect_stderr(err), patch.object(train, "draw_run"):
             code = run(plainly(arguments))
             out.flush()
             err.flush()
