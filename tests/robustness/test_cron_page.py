@@ -1,4 +1,4 @@
-"""The README's section for scripts and cron: everything in it is run, on a few small pictures."""
+"""The page for scripts and cron: everything in its section is run, on a few small pictures."""
 
 from __future__ import annotations
 
@@ -24,10 +24,8 @@ MOVE = " && mv "
 
 def section() -> str:
     """The text of the section."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    found = re.search(
-        r"^## Left alone: scripts and cron\n(.*?)^## ", text, re.DOTALL | re.MULTILINE
-    )
+    text = (ROOT / "cnn_cli/docs/scripts.md").read_text(encoding="utf-8")
+    found = re.search(r"^## Left alone: scripts and cron\n(.*)", text, re.DOTALL | re.MULTILINE)
     assert found is not None
     return found[1]
 
@@ -80,7 +78,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
 
 
 def sh(line: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Run a line of the section, with the folder's name in place of the README's."""
+    """Run a line of the section, with the folder's name in place of the page's."""
     line = SCHEDULE.sub("", line).replace(HOME, str(home))
     return subprocess.run(
         ["sh", "-c", line], cwd=home, capture_output=True, text=True, timeout=60, check=False
