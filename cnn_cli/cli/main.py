@@ -9,13 +9,14 @@ import os
 import sys
 from collections.abc import Sequence
 from itertools import takewhile
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cnn_cli import __version__
 from cnn_cli.cli import (
     bench,
+    config,
     data,
     explain,
     export,
@@ -70,6 +71,7 @@ _COMMANDS = (
 for _command in _COMMANDS:
     app.command(_command.NAME, cls=Command, epilog=_command.EXAMPLES)(_command.command)
 app.add_typer(data.app)
+app.add_typer(config.app)
 later.add_to(app)
 
 
@@ -91,10 +93,9 @@ def start(
     debug: Debug = False,
 ) -> None:
     if context.invoked_subcommand is None:
-        rule = (
-            "must be init, train, eval, report, predict, explain, summary, bench, import, export "
-            "or data"
-        )
+        commands: Any = context.command
+        *names, last = [name for name, each in commands.commands.items() if not each.hidden]
+        rule = f"must be {', '.join(names)} or {last}"
         raise UsageError("COMMAND", rule, "nothing")
 
 

@@ -13,7 +13,11 @@ class ReLUConfig(LayerConfig):
 
 
 class LeakyReLUConfig(LayerConfig):
-    """x above 0, negative_slope x below."""
+    """x above 0, negative_slope x below.
+
+    Attributes:
+        negative_slope: factor of what is below 0.
+    """
 
     kind = "leaky_relu"
     negative_slope: NotBelow0 = 0.01
@@ -62,7 +66,11 @@ class TanhConfig(LayerConfig):
 
 
 class ELUConfig(LayerConfig):
-    """x above 0, alpha (exp(x) - 1) below."""
+    """x above 0, alpha (exp(x) - 1) below.
+
+    Attributes:
+        alpha: minus this is what it falls to.
+    """
 
     kind = "elu"
     alpha: Above0 = 1.0
@@ -87,7 +95,11 @@ class SoftsignConfig(LayerConfig):
 
 
 class PReLUConfig(LayerConfig):
-    """x above 0, a trained number times x below: one for all channels, or one for each."""
+    """x above 0, a trained number times x below: one for all channels, or one for each.
+
+    Attributes:
+        num_parameters: 1, or the number of channels.
+    """
 
     kind = "prelu"
     num_parameters: Count = 1

@@ -9,19 +9,20 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, model_validator
+from pydantic import AfterValidator, model_validator
 
 from cnn_cli.config.fields import (
     Above0,
+    Also,
     Count,
     Degrees,
     Frozen,
+    Must,
     NotBelow0,
     PartAbove0,
     Share,
     ShareToHalf,
     broken,
-    must,
 )
 
 
@@ -41,15 +42,18 @@ def _every_second(value: Any) -> Any:
     return 0.5 if value is True else _never(value)
 
 
+NEVER = Also(_never, lambda _: {"const": False})
+EVERY_SECOND = Also(_every_second, lambda _: {"type": "boolean"})
+
 Scale = Annotated[
     tuple[PartAbove0, PartAbove0],
     AfterValidator(_ordered),
-    must("two numbers above 0, up to 1, the smaller one first"),
+    Must("two numbers above 0, up to 1, the smaller one first"),
 ]
 Ratio = Annotated[
     tuple[Above0, Above0],
     AfterValidator(_ordered),
-    must("two numbers above 0, the smaller one first"),
+    Must("two numbers above 0, the smaller one first"),
 ]
 
 
@@ -69,6 +73,11 @@ class TechniqueConfig(Frozen):
         """The arguments that a lone value stands for: the first one."""
         return {next(iter(cls.model_fields)): value}
 
+    @classmethod
+    def also_written(cls, schema: dict[str, Any]) -> list[dict[str, Any]]:
+        lone = schema["properties"][next(iter(cls.model_fields))]
+        return [lone] if schema.get("required") else [lone, {"const": True}]
+
 
 class RandomResizedCropConfig(TechniqueConfig):
     """A part of the image, resized to `data.image_size` (as torchvision's RandomResizedCrop).
@@ -86,12 +95,13 @@ class PadCropConfig(TechniqueConfig):
     """Moved by up to `padding` pixels up or down and left or right (torchvision's RandomCrop).
 
     Attributes:
+        padding: largest move in pixels.
         padding_mode: what comes in at the edges: black, as in torchvision and about as in He et
             al. 2015, or the image mirrored without its outermost row, as in arXiv:2404.00498.
     """
 
     padding: Count
-    padding_mode: Annotated[Literal["zeros", "reflect"], must("zeros or reflect")] = "zeros"
+    padding_mode: Annotated[Literal["zeros", "reflect"], Must("zeros or reflect")] = "zeros"
 
 
 class ColorJitterConfig(TechniqueConfig):
@@ -100,6 +110,10 @@ class ColorJitterConfig(TechniqueConfig):
     As torchvision's ColorJitter: a factor is drawn between max(0, 1 - x) and 1 + x, the turn
     between -hue and hue of the whole circle. A lone number is brightness, contrast and
     saturation, as in timm.
+
+    Attributes:
+        brightness, contrast, saturation: how far the factor goes from 1.
+        hue: how far the turn goes.
     """
 
     brightness: NotBelow0 = 0.0
@@ -134,7 +148,7 @@ class RandomEraseConfig(TechniqueConfig):
     scale: Scale | None = (0.02, 0.33)
     ratio: Ratio | None = (0.3, 3.3)
     size: Count | None = None
-    value: Annotated[Literal["mean", "random"], must("mean or random")] = "mean"
+    value: Annotated[Literal["mean", "random"], Must("mean or random")] = "mean"
 
     @model_validator(mode="before")
     @classmethod
@@ -188,28 +202,32 @@ class AugmentConfig(Frozen):
     """Random changes to the training images, in the order in which they are done.
 
     Attributes:
+        random_resized_crop: a part of the image, in place of `data.resize_mode`.
         hflip, vflip: share of the images that are mirrored left to right, upside down.
             `alternating` (arXiv:2404.00498): chance says which half is mirrored in the first
             epoch; from then on it is the other half each time.
+        pad_crop: moved by a few pixels.
         trivialaugment: one of 14 operations of random strength (Müller and Hutter 2021, wide).
         rotate: by up to so many degrees to either side.
-        mixup, cutmix: where both are given, chance says which of them an image gets.
+        color_jitter: brighter or darker, and with other colours.
+        random_erase: a rectangle or a square painted over.
+        mixup, cutmix: two images in one; where both are given, chance says which an image gets.
     """
 
-    random_resized_crop: Annotated[RandomResizedCropConfig | None, BeforeValidator(_never)] = None
+    random_resized_crop: Annotated[RandomResizedCropConfig | None, NEVER] = None
     hflip: Annotated[
         Share | Literal["alternating"] | None,
-        BeforeValidator(_every_second),
-        must("a number from 0 to 1, or alternating"),
+        EVERY_SECOND,
+        Must("a number from 0 to 1, or alternating"),
     ] = None
-    vflip: Annotated[Share | None, BeforeValidator(_every_second)] = None
-    pad_crop: Annotated[PadCropConfig | None, BeforeValidator(_never)] = None
-    trivialaugment: Annotated[bool | None, BeforeValidator(_never), must("true or false")] = None
-    rotate: Annotated[Degrees | None, BeforeValidator(_never)] = None
-    color_jitter: Annotated[ColorJitterConfig | None, BeforeValidator(_never)] = None
-    random_erase: Annotated[RandomEraseConfig | None, BeforeValidator(_never)] = None
-    mixup: Annotated[MixupConfig | None, BeforeValidator(_never)] = None
-    cutmix: Annotated[CutMixConfig | None, BeforeValidator(_never)] = None
+    vflip: Annotated[Share | None, EVERY_SECOND] = None
+    pad_crop: Annotated[PadCropConfig | None, NEVER] = None
+    trivialaugment: Annotated[bool | None, NEVER, Must("true or false")] = None
+    rotate: Annotated[Degrees | None, NEVER] = None
+    color_jitter: Annotated[ColorJitterConfig | None, NEVER] = None
+    random_erase: Annotated[RandomEraseConfig | None, NEVER] = None
+    mixup: Annotated[MixupConfig | None, NEVER] = None
+    cutmix: Annotated[CutMixConfig | None, NEVER] = None
 
     def check_fits(self, image_size: tuple[int, int], channels: int) -> None:
         """Refuse what the images are too small for, or have no colour for.

@@ -6,12 +6,12 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_serializer, model_validator
 
-from cnn_cli.config.fields import Frozen, broken, must, once
+from cnn_cli.config.fields import Frozen, Must, broken, once
 
 LayerName = Annotated[
     str,
     Field(pattern=r"^[A-Za-z0-9_-]+$", max_length=100),
-    must("a name of letters, digits, '_' and '-'"),
+    Must("a name of letters, digits, '_' and '-'"),
 ]
 
 
@@ -56,6 +56,12 @@ class LayerConfig(Frozen):
     def first_argument(cls) -> str | None:
         """The argument that a lone value stands for."""
         return next((field for field in cls.model_fields if field != "name"), None)
+
+    @classmethod
+    def also_written(cls, schema: dict[str, Any]) -> list[dict[str, Any]]:
+        first, required = cls.first_argument(), set(schema.get("required", ()))
+        lone = [schema["properties"][first]] if first and required <= {first} else []
+        return lone if required else [*lone, {"type": "null"}]
 
     def arguments(self) -> dict[str, Any]:
         """What the layer's class takes, apart from the input's shape."""

@@ -6,15 +6,9 @@ enough, ``maxpool: 2``: a lone value is the first argument.
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
-from pydantic import (
-    BeforeValidator,
-    Discriminator,
-    Field,
-    Tag,
-    model_validator,
-)
+from pydantic import Discriminator, Field, Tag
 
 from cnn_cli.config.activations import (
     ELUConfig,
@@ -32,158 +26,29 @@ from cnn_cli.config.activations import (
     SoftsignConfig,
     TanhConfig,
 )
-from cnn_cli.config.fields import (
-    Above0,
-    Count,
-    Flag,
-    Frozen,
-    Number,
-    Pair,
-    PairOrZero,
-    Share,
-    ShareBelow1,
-    broken,
-    must,
-)
+from cnn_cli.config.fields import Must, ShareBelow1
 from cnn_cli.config.layer import LayerConfig
-
-
-def _word_is_whitening(value: Any) -> Any:
-    return {} if value == "whitening" else value
-
-
-class WhiteningConfig(Frozen):
-    """Filters that make the images' patches white (arXiv:2404.00498, section 3.1).
-
-    Attributes:
-        eps: added to the variance of each direction of the patches.
-    """
-
-    type: Literal["whitening"] = "whitening"
-    eps: Above0 = 5e-4
-
-
-class ConvConfig(LayerConfig):
-    """2-D convolution.
-
-    With padding `same` the output is the input divided by the stride, rounded up, as in
-    TensorFlow; an odd row or column of padding is at the end.
-
-    Attributes:
-        init: how the weights start, instead of as `model.init` says: `dirac`: the first filters
-            hand on a channel each as it is, `whitening`: from the training images' patches. With
-            either the bias starts at 0.
-    """
-
-    kind = "conv"
-    out_channels: Count
-    kernel_size: Pair
-    stride: Pair = (1, 1)
-    padding: Annotated[
-        PairOrZero | Literal["same"], must("a whole number, 0 or more, two of them, or 'same'")
-    ] = (0, 0)
-    dilation: Pair = (1, 1)
-    groups: Count = 1
-    bias: Flag = True
-    init: Annotated[
-        Literal["dirac"] | WhiteningConfig | None,
-        BeforeValidator(_word_is_whitening),
-        must("dirac, whitening, or a mapping of whitening's type and eps"),
-    ] = None
-
-    def arguments(self) -> dict[str, Any]:
-        arguments = super().arguments()
-        if isinstance(self.init, WhiteningConfig):
-            arguments |= {"init": "whitening", "init_eps": self.init.eps}
-        return arguments
-
-
-class BatchNormConfig(LayerConfig):
-    """Batch normalization (Ioffe and Szegedy 2015)."""
-
-    kind = "batchnorm"
-    eps: Above0 = 1e-5
-    momentum: Share = 0.1
-
-
-class GroupNormConfig(LayerConfig):
-    """Group normalization (Wu and He 2018)."""
-
-    kind = "groupnorm"
-    num_groups: Count
-    eps: Above0 = 1e-5
-
-
-class _PoolConfig(LayerConfig):
-    kernel_size: Pair
-    stride: Pair | None = None
-    padding: PairOrZero = (0, 0)
-    ceil_mode: Flag = False
-
-    @model_validator(mode="after")
-    def _padding_fits(self) -> _PoolConfig:
-        if any(2 * p > k for p, k in zip(self.padding, self.kernel_size, strict=True)):
-            raise broken("padding must be at most half of kernel_size")
-        return self
-
-    def arguments(self) -> dict[str, Any]:
-        return super().arguments() | {"stride": self.stride or self.kernel_size}
-
-
-class MaxPoolConfig(_PoolConfig):
-    """The largest value of each window."""
-
-    kind = "maxpool"
-    dilation: Pair = (1, 1)
-
-
-class AvgPoolConfig(_PoolConfig):
-    """The mean of each window."""
-
-    kind = "avgpool"
-    count_include_pad: Flag = True
-
-
-class GlobalAvgPoolConfig(LayerConfig):
-    """The mean of each channel over the whole map."""
-
-    kind = "global_avgpool"
-
-
-class FlattenConfig(LayerConfig):
-    """One vector an image, in channel, row, column order."""
-
-    kind = "flatten"
-
-
-class DropoutConfig(LayerConfig):
-    """Zeroes each value with probability p while training (Srivastava et al. 2014)."""
-
-    kind = "dropout"
-    p: Share = 0.5
-
-
-class ScaleConfig(LayerConfig):
-    """Each value times a number that is not trained."""
-
-    kind = "scale"
-    factor: Number
-
-
-class LinearConfig(LayerConfig):
-    """A matrix product; `classes` stands for the number of classes."""
-
-    kind = "linear"
-    out_features: Annotated[
-        Count | Literal["classes"], must("a whole number above 0, or 'classes'")
-    ]
-    bias: Flag = True
+from cnn_cli.config.plain_layers import (
+    AvgPoolConfig,
+    BatchNormConfig,
+    ConvConfig,
+    DropoutConfig,
+    FlattenConfig,
+    GlobalAvgPoolConfig,
+    GroupNormConfig,
+    LinearConfig,
+    MaxPoolConfig,
+    ScaleConfig,
+    SqueezeExciteConfig,
+)
 
 
 class ResidualConfig(LayerConfig):
     """The sum of some layers' output and a shortcut (He et al. 2015), nothing after it.
 
     Attributes:
+        layers: what the shortcut goes past.
+        shortcut: layers that the input goes through before it is added; by default none.
         drop_path: stochastic depth: with this probability the layers of an image count nothing in
             training (Huang et al. 2016); else they count 1 / (1 - drop_path) times, as in timm.
     """
@@ -194,30 +59,27 @@ class ResidualConfig(LayerConfig):
     drop_path: ShareBelow1 = 0.0
 
 
-class SqueezeExciteConfig(LayerConfig):
-    """Each channel times a number from 0 to 1 found from all channels' means (Hu et al. 2017)."""
-
-    kind = "squeeze_excite"
-    squeeze_channels: Count
-    activation: Annotated[
-        Literal["relu", "silu", "gelu", "relu6", "hardswish"],
-        must("relu, silu, gelu, relu6 or hardswish"),
-    ] = "relu"
-    gate: Annotated[Literal["sigmoid", "hardsigmoid"], must("sigmoid or hardsigmoid")] = "sigmoid"
-
-
 class BranchesConfig(LayerConfig):
-    """Several lists of layers side by side, concatenated along the channels."""
+    """Several lists of layers side by side, concatenated along the channels.
+
+    Attributes:
+        branches: the lists.
+    """
 
     kind = "branches"
     branches: Annotated[tuple[tuple[AnyLayer, ...], ...], Field(min_length=1)]
 
 
 class RepeatConfig(LayerConfig):
-    """Some layers several times over, each copy with weights of its own."""
+    """Some layers several times over, each copy with weights of its own.
+
+    Attributes:
+        times: number of copies.
+        layers: what is copied.
+    """
 
     kind = "repeat"
-    times: Annotated[int, Field(strict=True, gt=0, le=1000), must("a whole number from 1 to 1000")]
+    times: Annotated[int, Field(strict=True, gt=0, le=1000), Must("a whole number from 1 to 1000")]
     layers: Annotated[tuple[AnyLayer, ...], Field(min_length=1)]
 
 

@@ -9,9 +9,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_
 from cnn_cli.config.augment import AugmentConfig
 from cnn_cli.config.fields import (
     Above0,
+    Also,
     Count,
     Flag,
     Frozen,
+    Must,
     NotBelow0,
     Number,
     Pair,
@@ -20,13 +22,12 @@ from cnn_cli.config.fields import (
     ShareBelow1,
     Whole,
     broken,
-    must,
 )
 from cnn_cli.config.layers import AnyLayer
 from cnn_cli.config.optimizers import AnyOptimizer, SGDConfig
 from cnn_cli.config.schedules import AnyScheduler, CosineConfig
 
-Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$"), must("a text")]
+Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$"), Must("a text")]
 Auto = Literal["auto"]
 
 
@@ -50,39 +51,59 @@ class DataConfig(Frozen):
     """Where the images are and how each becomes an array.
 
     Attributes:
+        root: folder of the images, relative to the config's own: a folder a class, or such folders
+            in train/, val/ and test/.
+        val_split: share of the images held back for validation where there is no val/.
+        classes: names of the class folders that are used, in order; by default all of them.
+        image_size: height and width that the network sees.
+        channels: 3 (colour) or 1 (grey).
+        resize_mode: how an image becomes that size: `crop`: its middle, `squash`: all of it, out
+            of proportion, `letterbox`: all of it, with borders.
+        mean, std: of the pixels, scaled to 0..1, one number a channel; the network sees
+            (pixel - mean) / std. `auto`: those of the training images.
+        on_corrupt: images that cannot be read are left out and listed, or end the training.
         sampler: of the training images: `shuffle`: an epoch has each once; `balanced`: as many
             images, each class's share the same.
+        cache: where decoded images are kept; `auto`: in memory where they fit half of what is
+            free, else on disk.
     """
 
     root: Text | None = None
     val_split: ShareBelow1 = 0.1
     classes: Annotated[
-        tuple[Annotated[str, Field(strict=True, min_length=1)], ...] | None,
-        must("a list of class names"),
+        Annotated[
+            tuple[Annotated[str, Field(strict=True, min_length=1)], ...],
+            Field(json_schema_extra={"minItems": 2, "uniqueItems": True}),
+        ]
+        | None,
+        Must("a list of class names"),
     ] = None
     image_size: Pair = (224, 224)
     channels: Annotated[
-        int, Field(strict=True), AfterValidator(_grey_or_colour), must("1 or 3")
+        int,
+        Field(strict=True, json_schema_extra={"enum": [1, 3]}),
+        AfterValidator(_grey_or_colour),
+        Must("1 or 3"),
     ] = 3
     resize_mode: Annotated[
-        Literal["crop", "squash", "letterbox"], must("crop, squash or letterbox")
+        Literal["crop", "squash", "letterbox"], Must("crop, squash or letterbox")
     ] = "crop"
     mean: Annotated[
         Auto | tuple[Number, ...],
-        BeforeValidator(_one_for_all),
-        must("auto, or a list of numbers, one per channel"),
+        Also(_one_for_all, lambda either: either["anyOf"][1]["items"]),
+        Must("auto, or a list of numbers, one per channel"),
     ] = "auto"
     std: Annotated[
         Auto | tuple[Above0, ...],
-        BeforeValidator(_one_for_all),
-        must("auto, or a list of numbers above 0, one per channel"),
+        Also(_one_for_all, lambda either: either["anyOf"][1]["items"]),
+        Must("auto, or a list of numbers above 0, one per channel"),
     ] = "auto"
-    on_corrupt: Annotated[Literal["skip", "error"], must("skip or error")] = "skip"
-    sampler: Annotated[Literal["shuffle", "balanced"], must("shuffle or balanced")] = "shuffle"
+    on_corrupt: Annotated[Literal["skip", "error"], Must("skip or error")] = "skip"
+    sampler: Annotated[Literal["shuffle", "balanced"], Must("shuffle or balanced")] = "shuffle"
     cache: Annotated[
         Literal["auto", "ram", "disk", "none"],
-        BeforeValidator(_none_is_a_word),
-        must("auto, ram, disk or none"),
+        Also(_none_is_a_word, lambda _: {"type": "null"}),
+        Must("auto, ram, disk or none"),
     ] = "auto"
 
     @model_validator(mode="after")
@@ -100,11 +121,12 @@ class ModelConfig(Frozen):
     """The network, from the image to the scores.
 
     Attributes:
+        layers: the network, one layer after the other.
         init: how weights start: as PyTorch's defaults do, or He et al. 2015 (`kaiming`).
     """
 
     layers: Annotated[tuple[AnyLayer, ...], Field(min_length=1)]
-    init: Annotated[Literal["pytorch", "kaiming"], must("pytorch or kaiming")] = "pytorch"
+    init: Annotated[Literal["pytorch", "kaiming"], Must("pytorch or kaiming")] = "pytorch"
 
 
 class LookaheadConfig(Frozen):
@@ -123,7 +145,7 @@ class LookaheadConfig(Frozen):
 
 
 # A pattern of parameters' names, as fnmatch has them: `stem.weight`, `*.bias`, `batchnorm.bias`.
-Pattern = Annotated[str, Field(min_length=1), must("a parameter's name")]
+Pattern = Annotated[str, Field(min_length=1), Must("a parameter's name")]
 _NAMES = TypeAdapter(list[Pattern])
 _EPOCHS = TypeAdapter(dict[Pattern, Whole])
 
@@ -152,7 +174,8 @@ def _count_or_epochs(value: Any) -> Any:
 
 
 Factors = Annotated[dict[Pattern, NotBelow0], BeforeValidator(_mapping)]
-Freeze = Annotated[int | dict[str, int], BeforeValidator(_count_or_epochs)]
+_PLAIN_NAMES = {"type": ["string", "array"], "items": {"type": "string", "minLength": 1}}
+Freeze = Annotated[Whole | dict[Pattern, Whole], Also(_count_or_epochs, lambda _: _PLAIN_NAMES)]
 
 
 class TrainConfig(Frozen):
@@ -162,24 +185,40 @@ class TrainConfig(Frozen):
     names or of their layers' kinds (`batchnorm.bias`); of several that fit, the last one counts.
 
     Attributes:
+        epochs: how often the training images are gone through.
+        batch_size: images whose gradients are computed together.
         accumulate: batches whose gradients make one update, as one batch of so many times the
             images would, but for batchnorm's statistics. Schedules and averages count updates.
+        seed: of all that is random.
+        dtype: of weights and activations.
+        optimizer: how weights move; a word is its `type`.
         lr_factors: of the optimizer's and the schedule's learning rate.
         weight_decay_factors: of the optimizer's weight decay. It acts times the learning rate, as
             in PyTorch, so that a rate factor times its inverse here leaves the decay as it was.
         freeze: after so many epochs a parameter changes no more: 0 is from the start. A number
             instead of names is of the first layers with parameters, from the start. A batchnorm
             that is frozen whole uses its running statistics and leaves them alone.
+        scheduler: how the learning rate changes; a word is its `type`.
+        label_smoothing: share of each label that is spread over all classes.
+        class_weights: of the classes' losses: one number a class, or `balanced`: the rarer a class,
+            the more an image of it counts.
+        clip_grad_norm: longer gradients, of all parameters together, are cut to this length.
         ema, lookahead: averaged weights, which are evaluated and saved as the best ones: the decay
             of a moving average, as timm's ModelEmaV2, or slow weights. Running statistics are
             averaged as well.
+        early_stop: epochs without a better one after which the training ends.
+        precise_bn: whether batchnorm's statistics are measured anew before each validation; `auto`:
+            where batches are below 32 images.
+        checkpoint_every: steps from one checkpoint to the next, within an epoch.
+        on_nan: where the loss, a gradient or a weight is not finite, stop, or go back to the last
+            checkpoint with half the learning rate.
     """
 
     epochs: Whole = 10
     batch_size: Count = 64
     accumulate: Count = 1
     seed: Seed = 0
-    dtype: Annotated[Literal["float32", "float64"], must("float32 or float64")] = "float32"
+    dtype: Annotated[Literal["float32", "float64"], Must("float32 or float64")] = "float32"
     optimizer: AnyOptimizer = SGDConfig()
     lr_factors: Factors = Field(default_factory=dict)
     weight_decay_factors: Factors = Field(default_factory=dict)
@@ -188,15 +227,15 @@ class TrainConfig(Frozen):
     label_smoothing: Share = 0.0
     class_weights: Annotated[
         Literal["balanced"] | tuple[NotBelow0, ...] | None,
-        must("none, balanced, or a list of numbers, one per class"),
+        Must("none, balanced, or a list of numbers, one per class"),
     ] = None
     clip_grad_norm: Above0 | None = None
     ema: ShareBelow1 | None = None
     lookahead: LookaheadConfig | None = None
     early_stop: Count | None = None
-    precise_bn: Annotated[Auto | Flag, must("auto, true or false")] = "auto"
+    precise_bn: Annotated[Auto | Flag, Must("auto, true or false")] = "auto"
     checkpoint_every: Count | None = None
-    on_nan: Annotated[Literal["stop", "rollback"], must("stop or rollback")] = "stop"
+    on_nan: Annotated[Literal["stop", "rollback"], Must("stop or rollback")] = "stop"
 
     @model_validator(mode="after")
     def _one_average(self) -> TrainConfig:
@@ -206,7 +245,14 @@ class TrainConfig(Frozen):
 
 
 class Config(Frozen):
-    """A whole config file."""
+    """A whole config file.
+
+    Attributes:
+        data: where the images are and how each becomes an array.
+        augment: random changes to the training images.
+        model: the network.
+        train: how it is trained.
+    """
 
     data: DataConfig = DataConfig()
     augment: AugmentConfig = AugmentConfig()

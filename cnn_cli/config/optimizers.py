@@ -8,22 +8,32 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, model_validator
 
 from cnn_cli.config.fields import (
     Above0,
     Flag,
     Frozen,
+    Must,
     NotBelow0,
     ShareBelow1,
+    WithType,
     broken,
-    must,
-    with_type,
 )
 
 
 class SGDConfig(Frozen):
-    """Stochastic gradient descent (as torch.optim.SGD)."""
+    """Stochastic gradient descent (as torch.optim.SGD).
+
+    Attributes:
+        type: which optimizer it is.
+        lr: learning rate; the schedule is a share of it.
+        momentum: share of the last step that the next one goes on with.
+        nesterov: whether the gradient counts as after that share (needs a momentum above 0).
+        weight_decay: of weights, an L2 term.
+        norm_weight_decay: that of normalizations, biases and prelu's slopes; by default
+            `weight_decay`.
+    """
 
     type: Literal["sgd"] = "sgd"
     lr: NotBelow0 = 0.1
@@ -48,9 +58,21 @@ class SGDConfig(Frozen):
 
 
 class _AdamConfig(Frozen):
+    """What Adam and AdamW have in common.
+
+    Attributes:
+        type: which optimizer it is.
+        lr: learning rate; the schedule is a share of it.
+        betas: decays of the averages of the gradient and of its square.
+        eps: added to the root of the latter.
+        weight_decay: of weights.
+        norm_weight_decay: that of normalizations, biases and prelu's slopes; by default
+            `weight_decay`.
+    """
+
     lr: NotBelow0 = 1e-3
     betas: Annotated[
-        tuple[ShareBelow1, ShareBelow1], must("two numbers from 0 up to, but not, 1")
+        tuple[ShareBelow1, ShareBelow1], Must("two numbers from 0 up to, but not, 1")
     ] = (0.9, 0.999)
     eps: NotBelow0 = 1e-8
 
@@ -78,7 +100,10 @@ class MuonConfig(Frozen):
     """Muon for the filters of convolutions, another optimizer for the rest (K. Jordan et al. 2024).
 
     Attributes:
+        type: which optimizer it is.
         lr: of filters; the schedule is of this one, and that of `other` keeps its ratio to it.
+        momentum: share of the last step that the next one goes on with.
+        nesterov: whether the gradient counts as after that share (needs a momentum above 0).
         steps: of the Newton-Schulz iteration.
         weight_decay: decoupled, as AdamW's.
         adjust_lr: the rate times √max(1, out / (in·kh·kw)) (`original`) or, for rates of AdamW,
@@ -91,15 +116,15 @@ class MuonConfig(Frozen):
     lr: Above0 = 0.02
     momentum: ShareBelow1 = 0.95
     nesterov: Flag = True
-    steps: Annotated[int, Field(strict=True, gt=0, le=20), must("a whole number from 1 to 20")] = 5
+    steps: Annotated[int, Field(strict=True, gt=0, le=20), Must("a whole number from 1 to 20")] = 5
     weight_decay: NotBelow0 = 0.0
     adjust_lr: Annotated[
-        Literal["original", "match_rms_adamw"] | None, must("original, match_rms_adamw or none")
+        Literal["original", "match_rms_adamw"] | None, Must("original, match_rms_adamw or none")
     ] = "original"
     normalize_weights: Flag = False
-    other: Annotated[
-        OtherOptimizerConfig, Field(discriminator="type"), BeforeValidator(with_type("sgd"))
-    ] = SGDConfig()
+    other: Annotated[OtherOptimizerConfig, Field(discriminator="type"), WithType("sgd")] = (
+        SGDConfig()
+    )
 
     @model_validator(mode="after")
     def _nesterov_needs_momentum(self) -> MuonConfig:
@@ -117,6 +142,4 @@ OPTIMIZERS: dict[str, type[Frozen]] = OTHER_OPTIMIZERS | {"muon": MuonConfig}
 
 OptimizerConfig = OtherOptimizerConfig | MuonConfig
 
-AnyOptimizer = Annotated[
-    OptimizerConfig, Field(discriminator="type"), BeforeValidator(with_type("sgd"))
-]
+AnyOptimizer = Annotated[OptimizerConfig, Field(discriminator="type"), WithType("sgd")]

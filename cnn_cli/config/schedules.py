@@ -4,22 +4,27 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from cnn_cli.config.fields import (
     Count,
     Frozen,
+    Must,
     NotBelow0,
     Share,
     ShareBelow1,
     Whole,
-    must,
-    with_type,
+    WithType,
 )
 
 
 class _ScheduleConfig(Frozen):
-    """Every schedule may start with a linear warm-up, in epochs (parts of one allowed)."""
+    """Every schedule may start with a linear warm-up, in epochs (parts of one allowed).
+
+    Attributes:
+        type: which schedule it is.
+        warmup_epochs: in which the rate rises to its value.
+    """
 
     warmup_epochs: NotBelow0 = 0.0
 
@@ -31,7 +36,12 @@ class ConstantConfig(_ScheduleConfig):
 
 
 class StepConfig(_ScheduleConfig):
-    """The rate times gamma every step_size epochs."""
+    """The rate times gamma every step_size epochs.
+
+    Attributes:
+        step_size: epochs from one change to the next.
+        gamma: factor of the rate.
+    """
 
     type: Literal["step"] = "step"
     step_size: Count
@@ -39,22 +49,31 @@ class StepConfig(_ScheduleConfig):
 
 
 class MultiStepConfig(_ScheduleConfig):
-    """The rate times gamma at each epoch of milestones."""
+    """The rate times gamma at each epoch of milestones.
+
+    Attributes:
+        milestones: epochs after which it changes.
+        gamma: factor of the rate.
+    """
 
     type: Literal["multistep"] = "multistep"
-    milestones: Annotated[tuple[Count, ...], must("a list of whole numbers above 0")]
+    milestones: Annotated[tuple[Count, ...], Must("a list of whole numbers above 0")]
     gamma: Share = 0.1
 
 
 class CosineConfig(_ScheduleConfig):
-    """Down to min_lr along half a cosine (Loshchilov and Hutter 2017)."""
+    """Down to min_lr along half a cosine (Loshchilov and Hutter 2017).
+
+    Attributes:
+        min_lr: what the rate ends at.
+    """
 
     type: Literal["cosine"] = "cosine"
     warmup_epochs: NotBelow0 = 1.0
     min_lr: NotBelow0 = 0.0
 
 
-class LinearConfig(_ScheduleConfig):
+class LinearScheduleConfig(_ScheduleConfig):
     """Down to a part of the rate in a straight line; with a warm-up, a triangle (Smith 2017).
 
     Attributes:
@@ -73,6 +92,7 @@ class PlateauConfig(_ScheduleConfig):
 
     Attributes:
         monitor: `val_loss`, which is to fall, or `val_top1`, which is to rise.
+        factor: of the rate.
         patience: epochs without a better one that change nothing yet.
         threshold: by how much a better one must be better.
         threshold_mode: `rel`: that share of the best one; `abs`: that number.
@@ -82,11 +102,11 @@ class PlateauConfig(_ScheduleConfig):
     """
 
     type: Literal["plateau"] = "plateau"
-    monitor: Annotated[Literal["val_loss", "val_top1"], must("val_loss or val_top1")] = "val_loss"
+    monitor: Annotated[Literal["val_loss", "val_top1"], Must("val_loss or val_top1")] = "val_loss"
     factor: ShareBelow1 = 0.1
     patience: Whole = 10
     threshold: NotBelow0 = 1e-4
-    threshold_mode: Annotated[Literal["rel", "abs"], must("rel or abs")] = "rel"
+    threshold_mode: Annotated[Literal["rel", "abs"], Must("rel or abs")] = "rel"
     cooldown: Whole = 0
     min_lr: NotBelow0 = 0.0
     eps: NotBelow0 = 1e-8
@@ -97,14 +117,17 @@ SCHEDULERS: dict[str, type[Frozen]] = {
     "step": StepConfig,
     "multistep": MultiStepConfig,
     "cosine": CosineConfig,
-    "linear": LinearConfig,
+    "linear": LinearScheduleConfig,
     "plateau": PlateauConfig,
 }
 
 SchedulerConfig = (
-    ConstantConfig | StepConfig | MultiStepConfig | CosineConfig | LinearConfig | PlateauConfig
+    ConstantConfig
+    | StepConfig
+    | MultiStepConfig
+    | CosineConfig
+    | LinearScheduleConfig
+    | PlateauConfig
 )
 
-AnyScheduler = Annotated[
-    SchedulerConfig, Field(discriminator="type"), BeforeValidator(with_type("cosine"))
-]
+AnyScheduler = Annotated[SchedulerConfig, Field(discriminator="type"), WithType("cosine")]

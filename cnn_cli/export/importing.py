@@ -12,7 +12,7 @@ import numpy as np
 
 from cnn_cli import __version__
 from cnn_cli.config import Config, load_config, plain_config, validate_config
-from cnn_cli.config.layers import LinearConfig
+from cnn_cli.config.plain_layers import LinearConfig
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError, DataError, reason
 from cnn_cli.export.assemble import assemble, swap_colours

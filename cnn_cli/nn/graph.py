@@ -11,17 +11,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from cnn_cli.config.layer import LayerConfig
-from cnn_cli.config.layers import (
-    AnyLayer,
+from cnn_cli.config.layers import AnyLayer, BranchesConfig, RepeatConfig, ResidualConfig
+from cnn_cli.config.models import ModelConfig
+from cnn_cli.config.plain_layers import (
     BatchNormConfig,
-    BranchesConfig,
     ConvConfig,
     LinearConfig,
-    RepeatConfig,
-    ResidualConfig,
     SqueezeExciteConfig,
 )
-from cnn_cli.config.models import ModelConfig
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.layers import LAYERS
 from cnn_cli.nn.layers.base import Layer, ShapeError

@@ -13,7 +13,7 @@ from typing import Any
 from cnn_cli.config.schedules import (
     ConstantConfig,
     CosineConfig,
-    LinearConfig,
+    LinearScheduleConfig,
     MultiStepConfig,
     PlateauConfig,
     SchedulerConfig,
@@ -48,7 +48,7 @@ def learning_rate(
     warmup_epochs: float = schedule.warmup_epochs
     warmup_steps = round(warmup_epochs * steps_per_epoch)
     if step < warmup_steps:
-        start = schedule.start_factor if isinstance(schedule, LinearConfig) else 0.0
+        start = schedule.start_factor if isinstance(schedule, LinearScheduleConfig) else 0.0
         return lr * (start + (1 - start) * (step + 1) / warmup_steps)
     epoch = step // steps_per_epoch
     match schedule:
@@ -60,10 +60,10 @@ def learning_rate(
             factor = schedule.gamma ** bisect_right(sorted(schedule.milestones), epoch)
         case PlateauConfig():
             return _plateau(schedule, lr, rows)
-        case CosineConfig() | LinearConfig():
+        case CosineConfig() | LinearScheduleConfig():
             length = total_epochs * steps_per_epoch - warmup_steps
             done = min(1.0, (step - warmup_steps) / length) if length > 0 else 1.0
-            if isinstance(schedule, LinearConfig):
+            if isinstance(schedule, LinearScheduleConfig):
                 factor = 1 + (schedule.end_factor - 1) * done
             else:
                 min_lr: float = schedule.min_lr

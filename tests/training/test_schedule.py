@@ -12,7 +12,7 @@ from recipe_cases import PLATEAUS
 from cnn_cli.config.schedules import (
     ConstantConfig,
     CosineConfig,
-    LinearConfig,
+    LinearScheduleConfig,
     MultiStepConfig,
     PlateauConfig,
     SchedulerConfig,
@@ -115,7 +115,7 @@ def test_cosine_formula_by_step() -> None:
         StepConfig(warmup_epochs=2.0, step_size=1),
         MultiStepConfig(warmup_epochs=2.0, milestones=(1,)),
         CosineConfig(warmup_epochs=2.0),
-        LinearConfig(warmup_epochs=2.0),
+        LinearScheduleConfig(warmup_epochs=2.0),
         PlateauConfig(warmup_epochs=2.0),
     ],
     ids=lambda schedule: str(schedule.type),
@@ -149,20 +149,20 @@ def test_more_epochs_change_the_rest_only_by_the_new_total() -> None:
 
 
 def test_linear_falls_as_torch_linear_lr() -> None:
-    schedule = LinearConfig(warmup_epochs=0.0, end_factor=0.07)
+    schedule = LinearScheduleConfig(warmup_epochs=0.0, end_factor=0.07)
     expected = golden("linear/down")
     np.testing.assert_allclose(rates(schedule, 10, epochs=9), expected, rtol=1e-14)
 
 
 def test_linear_rises_as_torch_linear_lr() -> None:
     """PyTorch's first step has the start's rate; here the warm-up's last one has the full rate."""
-    schedule = LinearConfig(warmup_epochs=4.0, start_factor=0.2)
+    schedule = LinearScheduleConfig(warmup_epochs=4.0, start_factor=0.2)
     expected = golden("linear/up")[1:]
     np.testing.assert_allclose(rates(schedule, 4), expected, rtol=1e-14)
 
 
 def test_linear_with_its_defaults_is_a_triangle_to_zero() -> None:
-    found = rates(LinearConfig(), 10, per_epoch=2, epochs=5)
+    found = rates(LinearScheduleConfig(), 10, per_epoch=2, epochs=5)
     expected = [0.2, 0.4, 0.4, 0.35, 0.3, 0.25, 0.2, 0.15, 0.1, 0.05]
     assert found == pytest.approx(expected, rel=1e-12)
 

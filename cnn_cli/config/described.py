@@ -1,0 +1,43 @@
+"""What the config's models say of their keys: the `Attributes` of their docstrings."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from typing import Any
+
+_HEADING = "\n\nAttributes:\n"
+_ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n     .*)*)", re.MULTILINE)
+
+
+def summary(model: type) -> str:
+    """What a model is, without its attributes, a paragraph a line."""
+    text = _docstring(model).partition(_HEADING)[0]
+    return "\n".join(_one_line(paragraph) for paragraph in text.split("\n\n"))
+
+
+def attributes(model: type) -> dict[str, str]:
+    """What each key of a model means; a model's own words go before those of what it extends."""
+    found: dict[str, str] = {}
+    for owner in reversed(model.__mro__):
+        for names, text in _ENTRY.findall(_docstring(owner).partition(_HEADING)[2]):
+            found |= dict.fromkeys(names.split(", "), _one_line(text))
+    return found
+
+
+def describe(model: type, schema: dict[str, Any]) -> None:
+    """Put the texts into a model's JSON Schema."""
+    schema.pop("title", None)
+    schema["description"] = summary(model)
+    texts = attributes(model)
+    for key, value in schema.get("properties", {}).items():
+        if key in texts:
+            value["description"] = texts[key]
+
+
+def _docstring(model: type) -> str:
+    return inspect.cleandoc(model.__dict__.get("__doc__") or "")
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

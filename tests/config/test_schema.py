@@ -1,0 +1,190 @@
+"""The JSON Schema of the config: it takes what the loader takes, and explains every key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import test_augment
+import test_config_errors
+import test_round_trip
+from hypothesis import given, settings
+
+from cnn_cli.config import Config, load_config, plain_config
+from cnn_cli.config.layers import LAYER_KINDS
+from cnn_cli.config.schema import config_schema
+from cnn_cli.config.yaml12 import parse_yaml
+
+jsonschema = pytest.importorskip("jsonschema")
+
+CONFIGS = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.yaml"))
+SCHEMA = config_schema()
+VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
+# What is wrong for the loader alone: rules about several keys at once, and numbers JSON lacks.
+BEYOND = {
+    "conv: {out_channels: 8, kernel_size: 3.0}",
+    "scale: .inf",
+    "maxpool: {kernel_size: 2, padding: 2}",
+    "data: {mean: [0.5, 0.5]}",
+    "data: {val_split: .nan}",
+    "train: {optimizer: {lr: .inf}}",
+    "train: {optimizer: {momentum: 0, nesterov: true}}",
+    "train: {optimizer: {type: muon, momentum: 0}}",
+    "train: {ema: 0.9, lookahead: {}}",
+    "augment: {pad_crop: {padding: 224, padding_mode: reflect}}",
+    "augment: {random_resized_crop: [1, 0.1]}",
+    "augment: {color_jitter: 0}",
+    "augment: {random_erase: {size: 8, scale: [0.1, 0.2]}}",
+    "augment: {random_erase: {scale: none}}",
+}
+
+
+def cases(test: Any) -> list[str]:
+    """The first values that a test is parametrized with."""
+    return [values[0] for values in test.pytestmark[0].args[1]]
+
+
+def errors(text: str) -> list[str]:
+    return [error.message for error in VALIDATOR.iter_errors(parse_yaml(text, "text"))]
+
+
+def wrong() -> Iterator[tuple[str, str]]:
+    """What the loader refuses, and the whole document that it stands in."""
+    for text, expected in test_config_errors.DOCUMENTS:
+        if "must be YAML" not in expected:
+            yield text, text
+    for text, _ in test_config_errors.LAYERS:
+        yield text, f"model: {{layers: [{text}]}}"
+    parts = [text for text, _ in test_config_errors.SECTIONS]
+    parts += [f"augment: {text}" for text in cases(test_augment.test_errors)]
+    parts += [
+        f"train: {{optimizer: {text}}}" for text in cases(test_config_errors.test_no_such_optimizer)
+    ]
+    for text in parts:
+        yield text, f"model: {{layers: [relu]}}\n{text}"
+
+
+def unexplained(node: Any, place: str = "") -> list[str]:
+    """Keys below `node` that have no text."""
+    if isinstance(node, list):
+        return [found for child in node for found in unexplained(child, place)]
+    if not isinstance(node, dict):
+        return []
+    found = [
+        f"{place}.{key}"
+        for key, value in node.get("properties", {}).items()
+        if not value.get("description") and value.keys() != {"$ref"}
+    ]
+    return found + [
+        each for key, child in node.items() for each in unexplained(child, f"{place}.{key}")
+    ]
+
+
+def test_it_is_a_schema_of_the_config() -> None:
+    jsonschema.Draft202012Validator.check_schema(SCHEMA)
+    assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert SCHEMA["properties"].keys() == Config.model_fields.keys()
+    assert SCHEMA["$defs"]["Layer"]["anyOf"][-1]["properties"].keys() == LAYER_KINDS.keys()
+    json.dumps(SCHEMA, allow_nan=False)
+
+
+def test_every_key_is_explained() -> None:
+    assert unexplained(SCHEMA) == []
+
+
+def test_defaults_and_bounds() -> None:
+    train = SCHEMA["$defs"]["TrainConfig"]["properties"]
+    assert train["batch_size"] | {"description": ""} == {
+        "type": "integer",
+        "default": 64,
+        "exclusiveMinimum": 0,
+        "exclusiveMaximum": 2**31,
+        "description": "",
+    }
+    assert train["label_smoothing"]["maximum"] == 1
+    conv = SCHEMA["$defs"]["ConvConfig"]
+    assert conv["properties"]["stride"]["default"] == 1
+    assert conv["required"] == ["out_channels", "kernel_size"]
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_the_configs_that_come_along(path: Path) -> None:
+    assert errors(path.read_text()) == []
+    assert not list(VALIDATOR.iter_errors(plain_config(load_config(path))))
+
+
+@pytest.mark.parametrize("text", cases(test_augment.test_ways_of_writing))
+def test_ways_of_writing_augment(text: str) -> None:
+    assert errors(f"model: {{layers: [relu]}}\naugment: {text}") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "data:",
+        "augment:",
+        "train: {optimizer: adam, scheduler: plateau}",
+        "train: {optimizer: {lr: 0.2, momentum: 0}, scheduler: {min_lr: 0.1}}",
+        "train: {optimizer: {type: muon, other: adamw}}",
+        "train: {optimizer: {type: muon, other: {lr: 0.1, nesterov: false}}}",
+        "train: {scheduler: {type: step, step_size: 3}}",
+        "train: {freeze: stem.weight}",
+        "train: {freeze: [stem.weight, batchnorm.*]}",
+        "train: {freeze: {stem.weight: 3}, lr_factors: {batchnorm.bias: 64}}",
+        "train: {class_weights: none, early_stop: null, precise_bn: true}",
+        "train: {class_weights: [1, 2.5], lookahead: {}}",
+        "data: {image_size: [32, 48], mean: 0.5, std: 1, channels: 1, cache: none}",
+    ],
+)
+def test_ways_of_writing_sections(tmp_path: Path, text: str) -> None:
+    document = f"model: {{layers: [relu]}}\n{text}\n"
+    (tmp_path / "a.yaml").write_text(document)
+    load_config(tmp_path / "a.yaml")
+    assert errors(document) == []
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        "relu",
+        "relu: ",
+        "relu: {name: first}",
+        "dropout",
+        "dropout: 0.3",
+        "maxpool: 2",
+        "maxpool: [2, 3]",
+        "conv: {out_channels: 8, kernel_size: [3, 1], padding: same, init: whitening}",
+        "conv: {out_channels: 8, kernel_size: 3, padding: [1, 0], init: {eps: 0.1}}",
+        "linear: classes",
+        "linear: 10",
+        "scale: 0.5",
+        "branches: [[relu], [], [conv: {out_channels: 8, kernel_size: 1}]]",
+        "residual: {layers: [relu, {repeat: {times: 2, layers: [gelu]}}], shortcut: none}",
+        "squeeze_excite: 8",
+    ],
+)
+def test_ways_of_writing_layers(tmp_path: Path, layer: str) -> None:
+    document = f"model: {{layers: [{layer}]}}"
+    (tmp_path / "a.yaml").write_text(document)
+    load_config(tmp_path / "a.yaml")
+    assert errors(document) == []
+
+
+@settings(max_examples=60, deadline=None)
+@given(test_round_trip.documents)
+def test_any_config_is_accepted(document: dict[str, Any]) -> None:
+    assert [error.message for error in VALIDATOR.iter_errors(document)] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "document"), [pytest.param(*case, id=case[0]) for case in wrong()]
+)
+def test_what_is_wrong(text: str, document: str) -> None:
+    assert bool(errors(document)) is (text not in BEYOND)
+
+
+def test_the_list_of_exceptions_is_up_to_date() -> None:
+    assert {text for text, _ in wrong()} >= BEYOND
