@@ -18,11 +18,11 @@ from cnn_cli.cli import (
     bench,
     config,
     data,
+    docs,
     explain,
     export,
     import_weights,
     init,
-    later,
     output,
     predict,
     report,
@@ -67,12 +67,12 @@ _COMMANDS = (
     bench,
     import_weights,
     export,
+    docs,
 )
 for _command in _COMMANDS:
     app.command(_command.NAME, cls=Command, epilog=_command.EXAMPLES)(_command.command)
 app.add_typer(data.app)
 app.add_typer(config.app)
-later.add_to(app)
 
 
 def _print_version(wanted: bool) -> None:

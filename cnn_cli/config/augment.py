@@ -203,9 +203,10 @@ class AugmentConfig(Frozen):
 
     Attributes:
         random_resized_crop: a part of the image, in place of `data.resize_mode`.
-        hflip, vflip: share of the images that are mirrored left to right, upside down.
-            `alternating` (arXiv:2404.00498): chance says which half is mirrored in the first
-            epoch; from then on it is the other half each time.
+        hflip: share of the images that are mirrored left to right. `alternating`
+            (arXiv:2404.00498): chance says which half is mirrored in the first epoch; from then
+            on it is the other half each time.
+        vflip: share of the images that are mirrored upside down.
         pad_crop: moved by a few pixels.
         trivialaugment: one of 14 operations of random strength (Müller and Hutter 2021, wide).
         rotate: by up to so many degrees to either side.

@@ -13,7 +13,6 @@ from cli_program import COMMAND, Inside, process
 from cnn_cli import __version__
 from cnn_cli.cli import bench, init, predict, report, summary, train
 from cnn_cli.cli import eval as eval_command
-from cnn_cli.cli.later import NAMES
 
 HEAVY = ("numpy", "pydantic", "PIL", "yaml", "tqdm", "rich", "matplotlib", "threadpoolctl")
 
@@ -39,8 +38,6 @@ def test_help_names_the_commands_there_are(cnn: Inside) -> None:
     assert outcome.code == 0
     for name in ("init", "train", "eval", "report", "predict", "summary", "bench", "data"):
         assert f"\n  {name}  " in outcome.out
-    for name in NAMES:
-        assert f"\n  {name}  " not in outcome.out
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ PREDICT = "predict --ckpt m.npz "
         (
             "",
             "COMMAND: must be init, train, eval, report, predict, explain, summary, bench, import, "
-            "export, data or config. Got nothing.",
+            "export, docs, data or config. Got nothing.",
         ),
         ("trian", "trian: no such command. Did you mean 'train'?"),
         ("xyzzy", "xyzzy: no such command."),
@@ -91,7 +91,7 @@ PREDICT = "predict --ckpt m.npz "
         ("bench c.yaml -b 0", "--batch-size: must be a whole number above 0. Got '0'."),
         ("bench c.yaml --seconds x", "--seconds: must be a number, 0 or more. Got 'x'."),
         ("bench c.yaml --backend c", "--backend: must be numpy or fast. Got 'c'."),
-        ("docs", "docs: not available yet."),
+        ("docs convoluted", "convoluted: no such page. Did you mean 'convolution'?"),
         ("config", "config: must be followed by schema. Got nothing."),
         ("config shcema", "shcema: no such command. Did you mean 'schema'?"),
     ],

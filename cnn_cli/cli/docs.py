@@ -1,0 +1,90 @@
+"""`cnn docs`: the pages of the documentation, in the terminal."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnn_cli.cli import output, values
+from cnn_cli.cli.options import Debug
+from cnn_cli.errors import UsageError, suggest
+
+NAME = "docs"
+EXAMPLES = """\b
+Examples:
+  cnn docs
+  cnn docs first-steps
+  cnn docs convolution | less
+"""
+FOLDER = Path(__file__).parent.parent / "docs"
+FIRST = "first-steps"
+WIDTH = 80  # of what is no terminal
+WIDEST = 100  # longer lines are hard to read
+
+
+def command(
+    page: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[PAGE]",
+            parser=values.text,
+            help="Its name. Default: list the pages.",
+            show_default=False,
+        ),
+    ] = None,
+    debug: Debug = False,
+) -> None:
+    """Read the documentation: one page, or the list of them.
+
+    On a terminal a page goes through $PAGER, or less. NO_COLOR=1 leaves out bold and coloured text.
+    """
+    from cnn_cli.report.page import render_page, summary_of
+    from cnn_cli.report.table import format_pairs
+
+    names = page_names()
+    if page is None:
+        output.write(format_pairs((name, summary_of(page_text(name))) for name in names))
+        return
+    if page not in names:
+        raise UsageError(page, f"no such page.{suggest(page, names)}")
+    size = output.terminal_size()
+    styled = size is not None and "NO_COLOR" not in os.environ
+    width = WIDTH if size is None else min(size.columns, WIDEST)
+    text = render_page(page_text(page), width, styled)
+    if size is None or text.count("\n") < size.lines or not _paged(text):
+        output.write(text)
+
+
+def page_names() -> list[str]:
+    """The pages there are, the one to begin with first."""
+    return sorted(
+        (path.stem for path in FOLDER.glob("*.md")), key=lambda name: (name != FIRST, name)
+    )
+
+
+def page_text(name: str) -> str:
+    """A page's Markdown."""
+    return (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+
+
+def _paged(text: str) -> bool:
+    """Whether a pager could show it."""
+    command = shlex.split(os.environ.get("PAGER") or "less")
+    if not command or shutil.which(command[0]) is None:
+        return False
+    import signal
+    import subprocess
+
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # that is for the pager
+    try:
+        # R: escape sequences are passed on; less takes its options from here too.
+        environment = {"LESS": "R"} | os.environ
+        subprocess.run(command, input=text.encode(), env=environment, check=False)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    return True

@@ -1,0 +1,67 @@
+"""`cnn docs`: the list of pages, a page, and what a terminal gets."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from cli_program import COMMAND, Inside
+
+from cnn_cli.cli.docs import page_names
+
+pty = pytest.importorskip("pty")
+
+
+def test_the_list(cnn: Inside) -> None:
+    outcome = cnn("docs")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert [line.split()[0] for line in lines] == page_names()
+    assert page_names()[0] == "first-steps"
+    assert max(map(len, lines)) <= 80
+    assert all(line.endswith(".") for line in lines)
+
+
+def test_a_page(cnn: Inside) -> None:
+    outcome = cnn("docs", "scripts")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out.startswith("Scripts and cron\n================\n")
+    assert "\n75       stopped early" in outcome.out
+    assert "\x1b" not in outcome.out
+
+
+def on_a_terminal(tmp_path: Path, page: str, **environment: str) -> str:
+    """What a terminal of 24 lines is sent."""
+    _ours, theirs = pty.openpty()
+    file = tmp_path / "paged"
+    pager = tmp_path / "pager"
+    pager.write_text(f'#!/bin/sh\ncat > "{file}"\n')
+    pager.chmod(0o755)
+    done = subprocess.run(
+        ["sh", "-c", 'stty rows 24 cols 80; exec "$@"', "sh", *COMMAND, "docs", page],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PAGER": str(pager), **environment},
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    return file.read_text() if file.exists() else ""
+
+
+def test_a_terminal_gets_a_pager_and_styles(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    text = on_a_terminal(tmp_path, "first-steps")
+    assert text.startswith("\x1b[1mFirst steps\x1b[0m\n")
+    assert "    cnn train configs/small.yaml\n" in text
+
+
+def test_no_color(tmp_path: Path) -> None:
+    text = on_a_terminal(tmp_path, "first-steps", NO_COLOR="1")
+    assert text.startswith("First steps\n===========\n")
+    assert "\x1b" not in text

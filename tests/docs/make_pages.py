@@ -1,0 +1,216 @@
+"""The pages that are written from the code: `python tests/docs/make_pages.py` writes them anew."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, get_args
+
+import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from cnn_cli.cli.main import app
+from cnn_cli.config import Config
+from cnn_cli.config.augment import TECHNIQUES
+from cnn_cli.config.described import attributes, summary
+from cnn_cli.config.fields import Must, once
+from cnn_cli.config.layer import LayerConfig
+from cnn_cli.config.layers import LAYER_KINDS
+from cnn_cli.config.models import LookaheadConfig
+from cnn_cli.config.optimizers import OPTIMIZERS
+from cnn_cli.config.plain_layers import WhiteningConfig
+from cnn_cli.config.schedules import SCHEDULERS
+
+ROOT = Path(__file__).parent.parent.parent
+FOLDER = ROOT / "cnn_cli/docs"
+MARK = "<!-- From here on written from the code, by tests/docs/make_pages.py. -->"
+
+
+def pages() -> dict[str, str]:
+    """Their texts by name: what was written by hand, down to the mark, and the rest."""
+    parts = {"commands": commands_page(), "config": config_page(), "layers": layers_page()}
+    return {name: f"{introduction(name)}{MARK}\n\n{text}" for name, text in parts.items()}
+
+
+def introduction(name: str) -> str:
+    text = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    assert text.count(MARK) == 1
+    return text.partition(MARK)[0]
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str]:
+    yield row(header)
+    yield "|" + "---|" * len(header)
+    yield from map(row, rows)
+    yield ""
+
+
+def row(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cell.replace("|", r"\|") for cell in cells) + " |"
+
+
+# The commands.
+
+
+def commands_page() -> str:
+    command: Any = typer.main.get_command(app)
+    with command.make_context("cnn", ["--help"], resilient_parsing=True) as context:
+        lines = [line for each in below(context) for line in part(*each)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def below(context: Any) -> Iterator[tuple[Any, Any]]:
+    """The commands that can be called, groups replaced by what they hold, with their contexts."""
+    for name, command in context.command.commands.items():
+        if command.hidden:
+            continue
+        inner = type(context)(command, info_name=name, parent=context)
+        if hasattr(command, "commands"):
+            yield from below(inner)
+        else:
+            yield command, inner
+
+
+def part(command: Any, context: Any) -> Iterator[str]:
+    """A command's section."""
+    yield f"## {context.command_path}"
+    yield ""
+    words = " ".join(command.collect_usage_pieces(context))
+    yield f"    {context.command_path} {words}"
+    yield ""
+    paragraphs = command.help.split("\n\n")
+    for paragraph in paragraphs:
+        yield " ".join(paragraph.split())
+        yield ""
+    rows = [
+        (f"`{parameter.metavar}`", parameter.help)
+        for parameter in command.params
+        if parameter.param_type_name == "argument"
+    ]
+    for parameter in command.params:
+        if parameter.param_type_name == "option":
+            names, text = parameter.get_help_record(context)
+            rows.append((f"`{names}`", text))
+    yield from table(("argument or option", "meaning"), rows)
+    for line in command.epilog.splitlines():
+        if line.startswith("  "):
+            yield f"    {line.strip()}"
+    yield ""
+
+
+# The config.
+
+
+def config_page() -> str:
+    lines = []
+    for key, field in Config.model_fields.items():
+        model: Any = field.annotation
+        lines += [f"## {key}", "", *text_of(model), *keys(model)]
+        if key == "augment":
+            for name, technique in TECHNIQUES.items():
+                lines += [f"### augment.{name}", "", *text_of(technique), *keys(technique)]
+        if key == "train":
+            for part_of, kinds in (("optimizer", OPTIMIZERS), ("scheduler", SCHEDULERS)):
+                for name, kind in kinds.items():
+                    lines += [f"### train.{part_of}: {name}", "", *text_of(kind), *keys(kind)]
+            lines += ["### train.lookahead", "", *text_of(LookaheadConfig), *keys(LookaheadConfig)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def text_of(model: type[BaseModel]) -> Iterator[str]:
+    for paragraph in summary(model).splitlines():
+        yield paragraph
+        yield ""
+
+
+def keys(model: type[BaseModel], without: Sequence[str] = ("type",)) -> Iterator[str]:
+    """The table of a model's keys."""
+    texts = attributes(model)
+    rows = [
+        (f"`{key}`", type_of(field), default_of(field), texts[key])
+        for key, field in model.model_fields.items()
+        if key not in without
+    ]
+    if rows:
+        yield from table(("key", "type", "default", "meaning"), rows)
+
+
+def type_of(field: FieldInfo) -> str:
+    """In the words of the error that is raised for another one."""
+    rule = find(field, Must)
+    if rule is not None:
+        return f"{rule.rule}, or {rule.of_list}" if rule.of_list else str(rule.rule)
+    written = repr(field.annotation)
+    if "LayerConfig" in written or "ReLUConfig" in written:
+        return "a list of lists of layers" if written.count("tuple[") > 1 else "a list of layers"
+    if any("type" in getattr(model, "model_fields", ()) for model in get_args(field.annotation)):
+        return "a type, or a mapping with `type`"
+    return "a mapping, or the value of its first key"
+
+
+def find(field: Any, kind: type) -> Any:
+    """The first annotation of a kind, on a field or on a part of its type."""
+    todo = [*field.metadata, field.annotation]
+    while todo:
+        first = todo.pop(0)
+        if isinstance(first, kind):
+            return first
+        if not hasattr(first, "__origin__") or first.__origin__ is not tuple:
+            todo += getattr(first, "__metadata__", ()) or get_args(first)
+    return None
+
+
+def default_of(field: FieldInfo) -> str:
+    if field.is_required():
+        return "required"
+    value = once(field.get_default(call_default_factory=True))
+    if value is None:
+        return "`none`"
+    if isinstance(value, BaseModel):
+        return f"`{value.type}`" if hasattr(value, "type") else ""
+    return f"`{shown(value)}`"
+
+
+def shown(value: Any) -> str:
+    """As it would be written in a config."""
+    match value:
+        case str():
+            return value
+        case float():
+            return f"{value:.4g}"
+        case tuple():
+            return f"[{', '.join(map(shown, value))}]"
+    return json.dumps(value)
+
+
+# The layers.
+
+
+def layers_page() -> str:
+    overview = [
+        (f"`{kind}`", signature(model), summary(model).splitlines()[0])
+        for kind, model in LAYER_KINDS.items()
+    ]
+    lines = [*table(("layer", "arguments", "what it does"), overview)]
+    for kind, model in LAYER_KINDS.items():
+        if signature(model):
+            lines += [f"## {kind}", "", *text_of(model), *keys(model, ["name"])]
+        if kind == "conv":
+            lines += ["### init: whitening", "", *text_of(WhiteningConfig), *keys(WhiteningConfig)]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def signature(model: type[LayerConfig]) -> str:
+    """`num_groups, eps=1e-05`."""
+    return ", ".join(
+        key if field.is_required() else f"{key}={default_of(field).strip('`')}"
+        for key, field in model.model_fields.items()
+        if key != "name"
+    )
+
+
+if __name__ == "__main__":
+    for name, text in pages().items():
+        (FOLDER / f"{name}.md").write_text(text, encoding="utf-8")
