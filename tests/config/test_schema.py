@@ -133,6 +133,7 @@ def test_ways_of_writing_augment(text: str) -> None:
         "train: {scheduler: {type: step, step_size: 3}}",
         "train: {freeze: stem.weight}",
         "train: {freeze: [stem.weight, batchnorm.*]}",
+        "train: {freeze: 3}",
         "train: {freeze: {stem.weight: 3}, lr_factors: {batchnorm.bias: 64}}",
         "train: {class_weights: none, early_stop: null, precise_bn: true}",
         "train: {class_weights: [1, 2.5], lookahead: {}}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 import typer
 from pydantic import BaseModel
@@ -139,6 +139,13 @@ def keys(model: type[BaseModel], without: Sequence[str] = ("type",)) -> Iterator
 
 def type_of(field: FieldInfo) -> str:
     """In the words of the error that is raised for another one."""
+    if "dict[" in repr(field.annotation):
+        names = "a mapping of names to numbers"
+        return (
+            names
+            if get_origin(field.annotation) is dict
+            else f"a number, a list of names, or {names}"
+        )
     rule = find(field, Must)
     if rule is not None:
         return f"{rule.rule}, or {rule.of_list}" if rule.of_list else str(rule.rule)
