@@ -49,7 +49,7 @@ def defined(path: Path) -> set[str]:
 @pytest.mark.parametrize("name", make_pages.pages())
 def test_pages_written_from_the_code_are_up_to_date(name: str) -> None:
     """If not, `python tests/docs/make_pages.py` writes them anew."""
-    assert make_pages.pages()[name] == page_text(name)
+    assert make_pages.pages()[name] == page_text(name), "run python tests/docs/make_pages.py"
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
