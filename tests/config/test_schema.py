@@ -31,6 +31,8 @@ BEYOND = {
     "data: {mean: [0.5, 0.5]}",
     "data: {val_split: .nan}",
     "train: {optimizer: {lr: .inf}}",
+    "train: {weight_decay_factors: {'*': .nan}}",
+    "train: {freeze: 3.0}",
     "train: {optimizer: {momentum: 0, nesterov: true}}",
     "train: {optimizer: {type: muon, momentum: 0}}",
     "train: {ema: 0.9, lookahead: {}}",
