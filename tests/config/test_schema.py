@@ -33,6 +33,7 @@ BEYOND = {
     "train: {optimizer: {lr: .inf}}",
     "train: {weight_decay_factors: {'*': .nan}}",
     "train: {freeze: 3.0}",
+    "train: {lr_factors: {3: 1}}",
     "train: {optimizer: {momentum: 0, nesterov: true}}",
     "train: {optimizer: {type: muon, momentum: 0}}",
     "train: {ema: 0.9, lookahead: {}}",
