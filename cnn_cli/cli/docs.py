@@ -34,6 +34,9 @@ def command(
             metavar="[PAGE]",
             parser=values.text,
             help="Its name. Default: list the pages.",
+            autocompletion=lambda incomplete: [
+                name for name in page_names() if name.startswith(incomplete)
+            ],
             show_default=False,
         ),
     ] = None,

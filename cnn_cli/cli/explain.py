@@ -27,7 +27,7 @@ NAME = "explain"
 EXAMPLES = """\b
 Examples:
   cnn explain photo.jpg --ckpt runs/small
-  cnn explain photos/*.jpg --ckpt model.npz --class cat --output why
+  cnn explain photos/cat/*.jpg --ckpt model.npz --class cat --output why
   cnn explain photo.jpg --ckpt model.npz --layer layers.4
 """
 BATCH = 16

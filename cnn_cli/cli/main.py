@@ -16,6 +16,7 @@ import typer
 from cnn_cli import __version__
 from cnn_cli.cli import (
     bench,
+    completion,
     config,
     data,
     docs,
@@ -52,7 +53,7 @@ app = typer.Typer(
     help="Train, evaluate and run convolutional image classifiers, in plain NumPy.",
     epilog=EXAMPLES,
     invoke_without_command=True,
-    add_completion=False,  # its options have pydantic imported, whatever the command is
+    add_completion=False,  # its options would have pydantic imported; there is `completion`
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
 )
@@ -68,6 +69,7 @@ _COMMANDS = (
     import_weights,
     export,
     docs,
+    completion,
 )
 for _command in _COMMANDS:
     app.command(_command.NAME, cls=Command, epilog=_command.EXAMPLES)(_command.command)
@@ -164,6 +166,10 @@ def run(arguments: Sequence[str]) -> int:
 def _invoke(arguments: list[str]) -> int:
     try:
         command = typer.main.get_command(app)
+        instruction = os.environ.get(completion.VARIABLE)
+        if instruction is not None:
+            completion.answer(command, instruction)
+            return ExitCode.OK
         with command.make_context(NAME, arguments) as context:
             command.invoke(context)
     except typer.Exit as end:

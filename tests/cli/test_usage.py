@@ -16,7 +16,7 @@ PREDICT = "predict --ckpt m.npz "
         (
             "",
             "COMMAND: must be init, train, eval, report, predict, explain, summary, bench, import, "
-            "export, docs, data or config. Got nothing.",
+            "export, docs, completion, data or config. Got nothing.",
         ),
         ("trian", "trian: no such command. Did you mean 'train'?"),
         ("xyzzy", "xyzzy: no such command."),
@@ -92,6 +92,8 @@ PREDICT = "predict --ckpt m.npz "
         ("bench c.yaml --seconds x", "--seconds: must be a number, 0 or more. Got 'x'."),
         ("bench c.yaml --backend c", "--backend: must be numpy or fast. Got 'c'."),
         ("docs convoluted", "convoluted: no such page. Did you mean 'convolution'?"),
+        ("completion", "completion: needs bash|zsh|fish. Got nothing."),
+        ("completion tcsh", "SHELL: must be bash, zsh or fish. Got 'tcsh'."),
         ("config", "config: must be followed by schema. Got nothing."),
         ("config shcema", "shcema: no such command. Did you mean 'schema'?"),
     ],

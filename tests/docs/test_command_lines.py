@@ -1,0 +1,219 @@
+"""Every command is documented with all its options, and every command line in the pages runs.
+
+They are run in a folder with a few tiny pictures under the names that the pages use, and with what
+makes them short added.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import re
+import shlex
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import typer
+from cli_program import Inside, call_inside, plainly
+from make_pages import ROOT, below
+from PIL import Image
+
+from cnn_cli.cli.docs import page_names, page_text
+from cnn_cli.cli.main import app, run
+
+# Pages whose lines are run elsewhere, under what they need.
+ELSEWHERE = {"scripts": "tests/robustness/test_cron_page.py"}
+# Lines that cannot be run here; that they could be is checked up to their options.
+ONLY_READ = {
+    "cnn init photos": "measures for seconds: tests/cli/test_init_command.py",
+    "cnn eval --ckpt runs/small --calibrate": "a network that is right: test_eval_calibration.py",
+    "cnn import efficientnet-lite0.pth": "weights that are fetched: tests/weights",
+    "cnn import model.json": "weights that are fetched: tests/weights",
+    "cnn import resnet18.safetensors": "weights that are fetched: tests/weights",
+}
+# What else may come of a gate.
+CODES = {"--fail-under": 6, "--strict": 4}
+CLASSES = ("bag", "coat", "shirt")
+EXTRAS = {"export": "onnx", "report": "matplotlib", "eval": "matplotlib", "explain": "matplotlib"}
+
+
+def texts() -> Iterator[str]:
+    yield (ROOT / "README.md").read_text(encoding="utf-8")
+    for name in page_names():
+        if name not in ELSEWHERE:
+            yield page_text(name)
+
+
+def lines() -> list[str]:
+    """The command lines of the pages, each once, those that train first."""
+    found: dict[str, None] = {}
+    for text in texts():
+        shown = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+        typed = re.findall(r"^    (\S.*)$", re.sub(r" \\\n +", " ", shown), re.MULTILINE)
+        typed += re.findall(r"^\$ (.*)$", text, re.MULTILINE)
+        found |= dict.fromkeys(line for line in typed if "[OPTIONS]" not in line)
+    return [line for line in found if calls(line)]
+
+
+def calls(line: str) -> list[list[str]]:
+    """The words of each call of `cnn` in a line of a shell."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;>")
+    lexer.whitespace_split = True
+    parts: list[list[str]] = [[]]
+    for word in lexer:
+        if word in ("&&", "|", ";", ">"):
+            parts.append([">"] if word == ">" else [])
+        else:
+            parts[-1].append(word)
+    return [part[1:] for part in parts if part[:1] == ["cnn"]]
+
+
+def is_only_read(line: str) -> bool:
+    return any(line.startswith(start) for start in ONLY_READ)
+
+
+def read(words: list[str]) -> str:
+    """Have the words of a call read without running it, and say which command it is."""
+    command: Any = typer.main.get_command(app)
+    context = command.make_context("cnn", list(words), resilient_parsing=True)
+    rest = list(words)
+    while hasattr(command, "commands"):
+        name, command, rest = command.resolve_command(context, rest)
+        context = command.make_context(name, list(rest), parent=context)
+    return str(context.command_path)
+
+
+def shortened(words: list[str]) -> list[str]:
+    """With what makes a call short, and patterns of files as the shell replaces them."""
+    words = [each for word in words for each in sorted(glob.glob(word)) or [word]]
+    if words[0] == "bench":
+        words += ["--seconds", "0", "--batch-size", "2"]
+    if words[0] in ("train", "bench") and "configs/seed.yaml" in words:
+        words.append("data.image_size=64")
+    if words[0] == "train":
+        words.append("train.epochs=1")
+    return words
+
+
+def save(path: Path, size: int, level: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(level).integers(0, 256, (size, size, 3))
+    Image.fromarray(pixels.astype(np.uint8)).save(path)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the pages' files, and runs of a training each."""
+    home = tmp_path_factory.mktemp("docs") / "home"
+    (home / "configs").mkdir(parents=True)
+    for name in ("small", "seed"):
+        text = (ROOT / f"configs/{name}.yaml").read_text(encoding="utf-8")
+        narrow = re.sub(r"out_channels: \d+", "out_channels: 4", text)
+        (home / f"configs/{name}.yaml").write_text(narrow)
+    text = (home / "configs/small.yaml").read_text()
+    lite = text.replace("image_size: 28", "image_size: 16").replace("channels: 1 ", "channels: 3 ")
+    (home / "configs/efficientnet-lite0.yaml").write_text(lite)
+    text = text.replace("../data/fashion", "photos")
+    (home / "photos.yaml").write_text(text.replace("image_size: 28", "image_size: 16"))
+    for i, name in enumerate(CLASSES):
+        for part in ("train", "val", "test"):
+            for j in range(3):
+                save(home / f"data/fashion/{part}/{name}/{j}.png", 28, 100 * i + 10 * len(part) + j)
+    save(home / "data/fashion/val/bag/0018.png", 28, 99)
+    for i, name in enumerate(("cat", "dog")):
+        for j in range(5):
+            save(home / f"photos/{name}/{j:02}.jpg", 36, 400 + 20 * i + j)
+    save(home / "photo.jpg", 30, 300)
+    save(home / "more/a.png", 30, 301)
+    before = Path.cwd()
+    os.chdir(home)
+    try:
+        for line in (
+            "train configs/small.yaml train.epochs=1",
+            "train configs/seed.yaml --data photos data.image_size=64 train.epochs=1",
+            "train photos.yaml train.epochs=1",
+            "train configs/efficientnet-lite0.yaml --data photos train.epochs=1 --out runs/lite0",
+        ):
+            assert run(plainly([*line.split(), "--quiet"])) == 0
+    finally:
+        os.chdir(before)
+    for name in ("small-2", "short"):
+        shutil.copytree(home / "runs/small", home / f"runs/{name}")
+    shutil.copy(home / "runs/seed/best.npz", home / "model.npz")
+    shutil.copy(home / "runs/lite0/best.npz", home / "lite0.npz")
+    shutil.copytree(home, home.with_name("template"))
+    return home
+
+
+@pytest.fixture
+def cnn(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Inside:
+    """Runs a command line in that folder, as if it were the first one."""
+    shutil.rmtree(home)
+    shutil.copytree(home.with_name("template"), home)
+    monkeypatch.chdir(home)
+    monkeypatch.setenv("HOME", str(tmp_path))  # where `cnn completion` installs
+    return call_inside(monkeypatch, capsys)
+
+
+@pytest.mark.parametrize("line", [line for line in lines() if not is_only_read(line)])
+def test_it_runs(cnn: Inside, line: str) -> None:
+    for words in calls(line):
+        extra = EXTRAS.get(words[0])
+        if extra:
+            pytest.importorskip(extra)
+        if "--out" in words and "--resume" not in words:
+            shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
+        stdin = b"photo.jpg\0" if "-0" in words else b""
+        outcome = cnn(*shortened(words), stdin=stdin)
+        expected = {0} | {code for word, code in CODES.items() if word in words}
+        assert outcome.code in expected, outcome.err
+
+
+@pytest.mark.parametrize("line", [line for line in lines() if is_only_read(line)])
+def test_it_is_read(line: str) -> None:
+    for words in calls(line):
+        assert read(words).startswith(f"cnn {words[0]}")
+
+
+def test_the_list_of_what_is_only_read_is_up_to_date() -> None:
+    assert [
+        start for start in ONLY_READ if not any(map(str.startswith, lines(), [start] * 999))
+    ] == []
+    for name, test in ELSEWHERE.items():
+        assert name in page_names()
+        assert f"cnn_cli/docs/{name}.md" in (ROOT / test).read_text()
+
+
+def commands() -> list[tuple[str, Any]]:
+    """Each command that can be called, by its path."""
+    command: Any = typer.main.get_command(app)
+    with command.make_context("cnn", [], resilient_parsing=True) as context:
+        return [(inner.command_path, each) for each, inner in below(context)]
+
+
+@pytest.mark.parametrize(("path", "command"), commands())
+def test_every_option_is_documented_and_every_help_has_an_example(
+    cnn: Inside, path: str, command: Any
+) -> None:
+    text = page_text("commands").partition(f"\n## {path}\n")[2].partition("\n## ")[0]
+    for parameter in command.params:
+        assert parameter.help, parameter.name
+        for name in [*parameter.opts, *parameter.secondary_opts]:
+            if name.startswith("-"):
+                assert re.search(rf"[`, ]{name}[`, ]", text), name
+    outcome = cnn(*path.split()[1:], "--help")
+    assert outcome.code == 0
+    examples = re.split("Examples?:", outcome.out)[1]
+    assert f"  {path}" in examples
+    for line in examples.splitlines():
+        if line.strip():
+            assert f"    {line.strip()}\n" in text
