@@ -8,13 +8,10 @@ optimizer's arrays is all a resumed run needs to give the same bits.
 from __future__ import annotations
 
 import time
-from dataclasses import asdict
-from typing import Any
 
 import numpy as np
 
-from cnn_cli import __version__
-from cnn_cli.config import Config, config_text, plain_config
+from cnn_cli.config import Config
 from cnn_cli.data.loader import Batch
 from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.nn.engine import Engine
@@ -24,32 +21,28 @@ from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
-from cnn_cli.system import cpu_count, versions
-from cnn_cli.training.accumulate import Accumulator
-from cnn_cli.training.averages import make_average
+from cnn_cli.system import cpu_count
 from cnn_cli.training.backend import open_kernels, training_backend
-from cnn_cli.training.checkpoint import Checkpoint, save_checkpoint
+from cnn_cli.training.checkpoint import Checkpoint
 from cnn_cli.training.classifier import Normalization
 from cnn_cli.training.diagnose import find_origin
 from cnn_cli.training.divergence import (
     MOST_ROLLBACKS,
-    carry_scheduled,
     go_back,
     rollback_note,
     step_error,
-    weights_error,
 )
 from cnn_cli.training.evaluate import Evaluation, evaluate
 from cnn_cli.training.features import Features, cached_node, compute_features
 from cnn_cli.training.groups import freeze_graph, make_groups
 from cnn_cli.training.mixing import dominant_labels, make_mixer
-from cnn_cli.training.optimizer import clip_grad_norm
-from cnn_cli.training.optimizers import make_optimizer
+from cnn_cli.training.moving import Moving, model_of
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.precise_bn import estimate_statistics, wants_precise_bn
 from cnn_cli.training.progress import EpochRow, Progress, TrainResult
 from cnn_cli.training.requests import Requests, StopNow
 from cnn_cli.training.run import RunFolder
+from cnn_cli.training.saving import Saver
 from cnn_cli.training.schedule import learning_rate
 from cnn_cli.training.session import (
     Materials,
@@ -90,26 +83,22 @@ class Trainer:
         self.threads = options.threads or meta.get("threads") or cpu_count()
         backend = training_backend(options.backend, meta.get("backend"))
         self.state = TrainingState()
-        self.bad_before: dict[str, str] = meta.get("bad_files", {})
         dataset, graph = open_network(config, source)
         check_memory(config, graph, source, self.threads, backend, len(dataset.train))
         self.needs_company = needs_company(graph)
         self.class_weights = class_weights(config, dataset, source)
-        self.counts = data_counts(dataset)
+        counts = data_counts(dataset)
         start = first_parameters(
             config, graph, dataset.classes, options.weights if checkpoint is None else None
         )
         if start.note is not None:
             progress.note(start.note)
         self.params = start.params
-        self.optimizer = make_optimizer(config.train.optimizer, self.params)
-        self.average = make_average(config.train, self.params)
-        every = config.train.accumulate
-        self.accumulator = Accumulator(self.params, every) if every > 1 else None
+        self.moving = Moving(config, self.params)
         if checkpoint is not None:
             self._restore(checkpoint)
             place = str(dataset.root)
-            if changed := data_change(meta.get("data"), self.counts, place):
+            if changed := data_change(meta.get("data"), counts, place):
                 progress.note(changed)
         self.materials: Materials = open_materials(
             config, dataset, graph, self.threads, progress.note
@@ -130,9 +119,13 @@ class Trainer:
         self.features: Features | None = None
         self.engine = self._make_engine(graph, self.params)
         self.precise_bn = wants_precise_bn(config, graph)
-        self.evaluated = self.params.copy() if self.precise_bn else self._weights
+        self.evaluated = self.params.copy() if self.precise_bn else self.moving.weights
         self.steps_per_epoch = -(-len(dataset.train) // config.train.batch_size)
-        self.updates_per_epoch = -(-self.steps_per_epoch // every)
+        self.updates_per_epoch = -(-self.steps_per_epoch // config.train.accumulate)
+        facts = {"threads": self.threads, "backend": self.kernels.name, "data": counts}
+        self.saver = Saver(
+            run, config, self.materials, self.normalization, facts, meta.get("bad_files", {})
+        )
 
     def _make_engine(self, graph: Graph, params: Parameters, start: int = IMAGE) -> Engine:
         scale, shift = self.normalization.scale_and_shift()
@@ -151,13 +144,8 @@ class Trainer:
         """Let the images say where a whitening convolution starts."""
         loader, seed = self.materials.train_loader, self.config.train.seed
         whiten(self.params, loader, self.normalization, seed)
-        if self.average is not None:
-            self.average.params.copy_from(self.params)
-
-    @property
-    def _weights(self) -> Parameters:
-        """What is evaluated, but for statistics."""
-        return self.params if self.average is None else self.average.params
+        if self.moving.average is not None:
+            self.moving.average.params.copy_from(self.params)
 
     def close(self) -> None:
         self.engine.close()
@@ -167,11 +155,11 @@ class Trainer:
     def run_epochs(self, requests: Requests) -> TrainResult:
         """Train until the end, or until `requests` has a reason to stop."""
         epochs, may_go_back = self.config.train.epochs, self.config.train.on_nan == "rollback"
-        self.run.write_config(config_text(self.config))
+        self.saver.config()
         self.state.note_event("start" if not self.state.log else "resume")
         if epochs == 0 or (may_go_back and not self.run.last.exists()):
             self._save_last()
-            self._write_reports()
+            self.saver.reports(self.state)
         self.progress.start(epochs, self.state.epoch + 1, self.steps_per_epoch)
         stopped = None
         while not self.state.finished(epochs) and stopped is None:
@@ -185,8 +173,8 @@ class Trainer:
             self.state.note_event("stop", reason=stopped)
             within = self.state.batch > 0
             self._save_last(mid_epoch=within, scheduled=not within)
-            self._write_reports()
-        return self.state.result(self.run.path, len(self.bad_files), stopped)
+            self.saver.reports(self.state)
+        return self.state.result(self.run.path, len(self.saver.bad_files), stopped)
 
     def _run_epoch(self, requests: Requests) -> str | None:
         """The rest of an epoch and its evaluation; the reason to stop, if one came up."""
@@ -199,19 +187,14 @@ class Trainer:
         except StopNow as stop:
             stopped = stop.reason
         if stopped is not None:
-            self._check_weights()
+            self.moving.check(self.state)
         return stopped
 
     def _go_back(self, error: DivergedError) -> None:
         """Take up the last scheduled checkpoint again, with half the learning rate."""
         self._restore(go_back(self.run.last, self.state))
-        self._write_reports()
+        self.saver.reports(self.state)
         self.progress.note(rollback_note(error, self.state))
-
-    @property
-    def bad_files(self) -> dict[str, str]:
-        """Path and problem of the images that could not be read, in all sessions."""
-        return self.bad_before | self.materials.bad_files
 
     def _train_epoch(self, requests: Requests) -> str | None:
         """The steps of an epoch that are left; the reason to stop, if one came up."""
@@ -253,7 +236,7 @@ class Trainer:
     def _freeze(self, requests: Requests) -> None:
         """Hold still what `train.freeze` says for this epoch; compute it once where that does."""
         config, epoch = self.config.train, self.state.epoch
-        self.optimizer.groups = make_groups(self.params, config, epoch)
+        self.moving.optimizer.groups = make_groups(self.params, config, epoch)
         graph = freeze_graph(self.engine.graph, config, epoch)
         if graph is self.engine.graph:
             return
@@ -300,12 +283,12 @@ class Trainer:
             )
         if not (np.isfinite(loss) and self.engine.gradient_is_finite):
             raise self._explain(batch, targets, divisor, mix, loss)
-        for part in self.optimizer.groups.frozen:
+        for part in self.moving.optimizer.groups.frozen:
             self.engine.gradient[part] = 0
-        if self.accumulator is None:
+        if self.moving.accumulator is None:
             self._update(self.engine.gradient, batch.number)
         else:
-            self.accumulator.add(self.engine.gradient, divisor, batch.number)
+            self.moving.accumulator.add(self.engine.gradient, divisor, batch.number)
         labels = dominant_labels(batch.labels, mix)
         state.sums.loss += loss * len(batch)
         state.sums.correct += int((logits.argmax(axis=1) == labels).sum())
@@ -313,19 +296,15 @@ class Trainer:
 
     def _finish_update_before(self, batch: int) -> None:
         """Take the update that is pending, if a batch of that number belongs to a later one."""
-        if self.accumulator is not None and self.accumulator.is_due(batch):
-            self._update(self.accumulator.take(), self.accumulator.batch)
+        if self.moving.accumulator is not None and self.moving.accumulator.is_due(batch):
+            self._update(self.moving.accumulator.take(), self.moving.accumulator.batch)
 
     def _update(self, gradient: Array, batch: int) -> None:
         """Move the parameters, as the batch of that number is the last one of an update."""
         config = self.config.train
         update = self.state.epoch * self.updates_per_epoch + batch // config.accumulate
-        if config.clip_grad_norm is not None:
-            clip_grad_norm(gradient, config.clip_grad_norm)
-        self.optimizer.step(gradient, self._learning_rate(update))
-        if self.average is not None:
-            updates = config.epochs * self.updates_per_epoch
-            self.average.update(self.params, update + 1, updates)
+        updates = config.epochs * self.updates_per_epoch
+        self.moving.update(gradient, self._learning_rate(update), update + 1, updates)
 
     def _explain(
         self, batch: Batch, targets: Array, divisor: float, mix: Mix | None, loss: float
@@ -360,7 +339,7 @@ class Trainer:
         if self.precise_bn:
             estimate_statistics(
                 self.engine,
-                self._weights,
+                self.moving.weights,
                 self.evaluated,
                 self.materials,
                 self.config,
@@ -374,7 +353,7 @@ class Trainer:
     def _end_epoch(self, requests: Requests) -> None:
         """Evaluate, and save what was reached."""
         state = self.state
-        self._check_weights()
+        self.moving.check(self.state)
         with requests.at_once():  # a resumed run finds the epoch's steps done and evaluates again
             evaluation = self._evaluate()
         row = EpochRow(
@@ -391,68 +370,20 @@ class Trainer:
         self.state.note_event("epoch", **row.as_dict())
         # The best one first: if only it gets written, the epoch is done again to the same bits.
         if best:
-            groups = {"model": _model(self.evaluated)} | validation_group(evaluation)
-            save_checkpoint(self.run.best, self._checkpoint(groups))
+            groups = {"model": model_of(self.evaluated)} | validation_group(evaluation)
+            self.saver.best(self.state, self._step, groups)
         self._save_last()
-        self._write_reports()
+        self.saver.reports(self.state)
         self.progress.epoch(row, best)
 
-    def _check_weights(self) -> None:
-        """Nothing is saved that could not be used."""
-        if not (
-            np.isfinite(self.params.flat).all() and np.isfinite(self.params.flat_buffers).all()
-        ):
-            raise weights_error(self.state)
-
     def _save_last(self, *, mid_epoch: bool = False, scheduled: bool = True) -> None:
-        self._check_weights()
-        groups = {"model": _model(self.params), "optimizer": self.optimizer.named_state()}
-        if self.average is not None:
-            groups["ema"] = _model(self.average.params)
-        if self.accumulator is not None and self.accumulator.pending:
-            groups["accumulated"] = self.accumulator.named()
+        self.moving.check(self.state)
+        groups = self.moving.groups()
         if self.precise_bn and not mid_epoch and self.state.epoch:
             groups["precise_bn"] = self.evaluated.named_buffers()
-        checkpoint = self._checkpoint(groups)
-        if not scheduled and self.config.train.on_nan == "rollback":
-            carry_scheduled(self.run.last, checkpoint)
-        save_checkpoint(self.run.last, checkpoint)
-
-    def _checkpoint(self, groups: dict[str, Any]) -> Checkpoint:
-        meta = {
-            "program_version": __version__,
-            "versions": versions(),
-            "config": plain_config(self.config),
-            "classes": list(self.materials.dataset.classes),
-            "preprocess": asdict(self.materials.preprocess),
-            "mean": list(self.normalization.mean),
-            "std": list(self.normalization.std),
-            "epoch": self.state.epoch,
-            "step": self._step,
-            "seed": self.config.train.seed,
-            "threads": self.threads,
-            "backend": self.kernels.name,
-            "data": self.counts,
-            "bad_files": self.bad_files,
-            "state": self.state.as_meta(),
-        }
-        return Checkpoint(meta, groups)
+        self.saver.last(self.state, self._step, groups, scheduled=scheduled)
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         place = str(self.run.last)
         self.state = TrainingState.from_meta(checkpoint.meta, place)
-        self.params.load(checkpoint.groups.get("model", {}), place)
-        if self.accumulator is not None:
-            sums = checkpoint.groups.get("accumulated", {})
-            self.accumulator.load(sums, place, self.state.batch - 1)
-        if self.average is not None:
-            self.average.params.load(checkpoint.groups.get("ema", {}), place)
-        self.optimizer.load_named_state(checkpoint.groups.get("optimizer", {}), place)
-
-    def _write_reports(self) -> None:
-        self.run.write_reports(self.state.rows, self.state.log)
-        self.run.write_bad_files(self.bad_files)
-
-
-def _model(params: Parameters) -> dict[str, Any]:
-    return params.named() | params.named_buffers()
+        self.moving.load(checkpoint, place, self.state.batch)

@@ -26,6 +26,7 @@ from cnn_cli.data.decode import ImageError, Preprocess, load_image
 from cnn_cli.training import loop
 from cnn_cli.training.checkpoint import load_checkpoint
 from cnn_cli.training.evaluate import evaluate
+from cnn_cli.training.moving import Moving
 
 RGB, GREY = Image.fromarray(noise(9, 12, 3)), Image.fromarray(noise(9, 12, 1))
 
@@ -236,7 +237,7 @@ def test_images_that_vanish(
         for path in gone:
             path.unlink(missing_ok=True)
 
-    monkeypatch.setattr(loop.Trainer, "_check_weights", take_away, raising=False)
+    monkeypatch.setattr(Moving, "check", take_away)
     line = ("train", field.config, "--data", pictures, "--out", out, "data.cache=none", "--json")
     outcome = cnn(*line)
     assert (outcome.code, outcome.err.count("epoch ")) == (0, 2)
