@@ -44,6 +44,10 @@ class CnnError(Exception):
         self.got = None if got is None else _cut(str(got))
         super().__init__(self.line())
 
+    def __reduce__(self) -> tuple[type[CnnError], tuple[str, str, str | None]]:
+        """How it is sent to another process."""
+        return type(self), (self.place, self.rule, self.got)
+
     def line(self) -> str:
         """The message as one printable line, whatever bytes the names in it hold."""
         text = f"{self.place}: {self.rule}"

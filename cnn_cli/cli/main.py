@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import takewhile
 from typing import Annotated, Any
 
@@ -34,6 +35,7 @@ from cnn_cli.cli import eval as eval_command
 from cnn_cli.cli.commands import Command, Group
 from cnn_cli.cli.options import Debug
 from cnn_cli.cli.signals import Terminated, end_at_signals, ignore_signals
+from cnn_cli.cli.together import conclude, takes_part
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
 from cnn_cli.files import remove_unfinished
 
@@ -137,30 +139,43 @@ def run(arguments: Sequence[str]) -> int:
     Returns:
         The exit code.
     """
+    code, tell = _attempt(arguments)
+    with end_at_signals():
+        return conclude(code, tell)
+
+
+def _attempt(arguments: Sequence[str]) -> tuple[int, Callable[[], None] | None]:
+    """Run a command line; its exit code and, where there is an error, what prints it."""
     debug = "--debug" in takewhile(lambda argument: argument != "--", arguments)
     try:
         with end_at_signals():
+            if not takes_part(arguments):
+                return ExitCode.OK, None
             code = _invoke(list(arguments))
             output.flush()
     except Terminated as end:
-        return end.code
+        return end.code, None
     except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
+        return ExitCode.INTERRUPTED, None
     except BrokenPipeError:
-        return ExitCode.PIPE
+        return ExitCode.PIPE, None
     except Exception as error:
-        if debug:
-            import traceback
-
-            traceback.print_exc()
         known = as_known(error)
-        if known is None:
-            text = f"{type(error).__name__}: {error}"
-            output.say(f"cnn: internal error: {text}{'' if debug else ' (--debug shows where)'}")
-            return ExitCode.INTERNAL
+        return ExitCode.INTERNAL if known is None else known.code, partial(_tell, error, debug)
+    return code, None
+
+
+def _tell(error: Exception, debug: bool) -> None:
+    if debug:
+        import traceback
+
+        traceback.print_exception(error)
+    known = as_known(error)
+    if known is None:
+        text = f"{type(error).__name__}: {error}"
+        output.say(f"cnn: internal error: {text}{'' if debug else ' (--debug shows where)'}")
+    else:
         output.say(f"cnn: {known.line()}")
-        return known.code
-    return code
 
 
 def _invoke(arguments: list[str]) -> int:

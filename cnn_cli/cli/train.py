@@ -15,6 +15,7 @@ from cnn_cli.cli.options import ConfigFile, Data, Debug, Json, backend_option
 from cnn_cli.cli.pictures import draw_run
 from cnn_cli.cli.progress import watcher
 from cnn_cli.cli.signals import requests_from_signals
+from cnn_cli.cli.together import ranks
 from cnn_cli.errors import ExitCode, LockedError
 from cnn_cli.training.requests import Requests
 
@@ -167,14 +168,14 @@ def command(
         options = TrainOptions(out, overwrite, resume, weights, threads, backend)
         loaded = load_config(config, overrides or [], settings)
         if dry_run:
-            plan = plan_training(loaded, config, options)
+            plan = plan_training(loaded, config, options, ranks())
             lines = [output.json_line(plan.as_dict())] if json else plan.lines()
             if not quiet:
                 output.write("".join(f"{line}\n" for line in lines))
             return
-        progress = watcher(quiet)
+        progress = watcher(quiet or ranks().rank > 0)
         try:
-            result = train(loaded, config, options, requests, progress)
+            result = train(loaded, config, options, requests, progress, ranks())
         except LockedError:
             if quiet:
                 raise typer.Exit(ExitCode.LOCKED) from None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Literal
@@ -81,16 +81,30 @@ class Loader:
         Raises:
             ImageError: an image is bad and `on_corrupt` is `error`.
         """
-        order = np.asarray(order, np.int64)
+        order, size = np.asarray(order, np.int64), self.batch_size
+        parts = [order[first : first + size] for first in range(0, len(order), size)]
+        return (batch for batch in self.parts(parts, start, epoch) if len(batch))
+
+    def parts(self, parts: Sequence[Indices], start: int = 0, epoch: int = 0) -> Iterator[Batch]:
+        """The images at given positions, part by part; of an empty part and of bad images only
+        there is an empty batch.
+
+        Args:
+            parts: positions in the split.
+            start: parts to pass over.
+            epoch: which random changes depend on.
+
+        Raises:
+            ImageError: an image is bad and `on_corrupt` is `error`.
+        """
         filler = Filler(self.cache, self.threads, self.augment, epoch)
-        filler.start(order, self.batch_size, start)
+        filler.start(parts, start)
         try:
             while (filled := filler.take()) is not None:
                 self._note(filled)
-                if len(filled.indices):
-                    images = filled.buffer[: len(filled.indices)]
-                    labels = self.split.labels[filled.indices]
-                    yield Batch(images, labels, filled.indices, filled.number)
+                images = filled.buffer[: len(filled.indices)]
+                labels = self.split.labels[filled.indices]
+                yield Batch(images, labels, filled.indices, filled.number)
                 filler.give(filled.buffer)
         finally:
             filler.stop()

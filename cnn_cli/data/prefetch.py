@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
 
@@ -28,7 +28,7 @@ class Filled:
         buffer: (size, height, width, channels) bytes.
         indices: positions of the images in it.
         bad: positions of those that could not be decoded, in their order.
-        number: which batch of the order it is.
+        number: which part it is.
     """
 
     buffer: Pixels
@@ -64,13 +64,14 @@ class Filler:
         self._pool: Pool | None = None
         self._stopped = threading.Event()
 
-    def start(self, order: Indices, size: int, start: int) -> None:
-        """Begin with batch `start` of those of `size` images that `order` makes."""
+    def start(self, parts: Sequence[Indices], start: int) -> None:
+        """Begin with the part at position `start`; a buffer holds a part's images."""
+        size = max(map(len, parts), default=0)
         shape = self._cache.pre.shape if self._crop is None else self._crop.shape
         for _ in range(BUFFERS):
-            self._free.put(np.empty((min(size, len(order)), *shape), np.uint8))
+            self._free.put(np.empty((size, *shape), np.uint8))
         threading.Thread(
-            target=self._work, args=(order, size, start), name="data-batches", daemon=True
+            target=self._work, args=(parts, start), name="data-batches", daemon=True
         ).start()
 
     def take(self) -> Filled | None:
@@ -93,13 +94,13 @@ class Filler:
         self._stopped.set()
         self._free.put(None)
 
-    def _work(self, order: Indices, size: int, start: int) -> None:
+    def _work(self, parts: Sequence[Indices], start: int) -> None:
         try:
-            for number in range(start, -(-len(order) // size)):
+            for number in range(start, len(parts)):
                 buffer = self._free.get()
                 if buffer is None or self._stopped.is_set():
                     return
-                self._ready.put(self._fill(buffer, order[number * size :][:size], number))
+                self._ready.put(self._fill(buffer, parts[number], number))
             self._ready.put(None)
         except Exception as error:
             self._ready.put(error)

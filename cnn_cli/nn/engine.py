@@ -12,7 +12,7 @@ order of chunks and workers: the same bits every time.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -22,9 +22,10 @@ from threadpoolctl import ThreadpoolController
 from cnn_cli.nn.attribution import Attribution
 from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.context import Context
+from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.fold import FoldedNetwork
 from cnn_cli.nn.fuse import choose_paths, tuned_graph
-from cnn_cli.nn.gradients import Gradients
+from cnn_cli.nn.gradients import Gradients, Part
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.loss import cross_entropy, cross_entropy_gradient
@@ -49,6 +50,8 @@ class Engine:
         scale, shift: per channel, (c,): images of integers become ``x * scale + shift``.
         kernels: what layers compute with, see `kernels.backend`.
         start: the tensor that `train_step` is given instead of images: `plan.still_prefix`.
+        exchange: with the processes that share every batch of `train_step`; None where a batch
+            is this process's alone.
 
     Attributes:
         gradient: one flat array like `params.flat`: the last step's gradient.
@@ -66,6 +69,7 @@ class Engine:
         shift: Array | None = None,
         kernels: Kernels = NUMPY,
         start: int = IMAGE,
+        exchange: Exchange | None = None,
     ) -> None:
         self.graph = graph
         self.start = start
@@ -84,6 +88,7 @@ class Engine:
             kernels=kernels,
         )
         self._gradients: Gradients | None = None
+        self._exchange = exchange
         self._kernels = kernels
         self._network = Network.open(
             tuned_graph(graph, kernels.name), params, self._team, training=True, start=start
@@ -189,23 +194,48 @@ class Engine:
             self._team.run(run.each_chunk(through))
 
     def train_step(
-        self, x: Array, targets: Array, divisor: float, *, step: int = 0, mix: Mix | None = None
+        self,
+        x: Array,
+        targets: Array,
+        divisor: float,
+        *,
+        step: int = 0,
+        first: int = 0,
+        mix: Mix | None = None,
     ) -> tuple[float, Array]:
         """Forward, loss and backward of a batch: fills `gradient`, updates running statistics.
 
+        With an exchange, images and targets are this process's share of the batch, which may be
+        empty; gradient and statistics are those of the whole batch.
+
         Args:
-            x: (n, h, w, c), n at least 1; integers are scaled and shifted.
-            targets, divisor: of `loss.target_weights`.
+            x: (n, h, w, c), n at least 1; integers are scaled and shifted. Behind these there may
+                be more, which `mix` takes for second images.
+            targets, divisor: of `loss.target_weights`; the divisor is the whole batch's.
             step: number of the step, which dropout depends on.
+            first: place of the share's first image in the batch, which dropout depends on.
             mix: what becomes of the images, if two are to be one; the targets know it already.
 
         Returns:
-            The summed loss over `divisor`, and logits (n, classes), overwritten by the next call.
+            The share's summed loss over `divisor`, and logits (n, classes), overwritten by the
+            next call.
         """
-        logits = self._output("logits", len(x))
-        losses = self._output("losses", len(x))[:, 0]
+        n = len(targets)
+        logits = self._output("logits", n)
+        losses = self._output("losses", n)[:, 0]
         self._network.prepared.refresh()
-        run = Pass(self._workshop, self._network, x, step=step, gradients=self._sums(), mix=mix)
+        sums = self._sums()
+        run = Pass(
+            self._workshop,
+            self._network,
+            x,
+            n=n,
+            first=first,
+            step=step,
+            gradients=sums,
+            mix=mix,
+            exchange=self._exchange,
+        )
         output = len(self.graph.nodes) - 1
         last = len(self._network.segments) - 1
 
@@ -224,9 +254,15 @@ class Engine:
         self._forward_to(run, last)
         self._team.run(run.each_chunk(turn))
         for level in reversed(range(last)):
+            self._share_gradients(run, level + 1)
             run.combine_backward(level)
             self._team.run(run.each_chunk(partial(run.backward, level)))
-        self._sums().reduce(run.busy)
+        if self._exchange is None:
+            sums.reduce(run.busy)
+        else:
+            self._share_gradients(run, 0)
+            self._exchange.finish_sums()
+            sums.look()
         return float(losses.sum(dtype=np.float64)) / divisor, logits
 
     def batch_statistics(self, x: Array, *, step: int = 0) -> dict[int, Any]:
@@ -249,6 +285,23 @@ class Engine:
         for level in range(last):
             self._team.run(run.each_chunk(partial(run.forward, level)))
             run.combine(level)
+
+    def _share_gradients(self, run: Pass, level: int) -> None:
+        """Begin to sum the gradients of a segment, which are final, over all processes."""
+        if self._exchange is None:
+            return
+        sums, part = self._sums(), self._parts[level]
+        sums.reduce_part(run.busy, part)
+        for place in part.slices:
+            self._exchange.start_sum(sums.flat[0][place])
+
+    @cached_property
+    def _parts(self) -> list[Part]:
+        """The gradients of each segment."""
+        return [
+            Part.of(self.params, (step.node.index for step in segment.steps if step.goes_back))
+            for segment in self._network.segments
+        ]
 
     def _for_inference(self, params: Parameters) -> Network:
         """The shortened network of some parameters, up to date."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -13,6 +15,33 @@ from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
 
 BLOCK = 262_144  # elements: of two arrays, in an L2 cache of 2 MB; smaller ones cost Python's time
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The gradients of some nodes.
+
+    Attributes:
+        nodes: their positions.
+        slices: where they lie in the flat array, as few as possible.
+    """
+
+    nodes: frozenset[int]
+    slices: tuple[slice, ...]
+
+    @classmethod
+    def of(cls, params: Parameters, nodes: Iterable[int]) -> Part:
+        """The part of the nodes at these positions."""
+        chosen = frozenset(nodes)
+        slices: list[slice] = []
+        for node, _, place in params.parts():
+            if node.index not in chosen:
+                continue
+            if slices and slices[-1].stop == place.start:
+                slices[-1] = slice(slices[-1].start, place.stop)
+            else:
+                slices.append(place)
+        return cls(chosen, tuple(slices))
 
 
 class Gradients:
@@ -40,6 +69,7 @@ class Gradients:
             for _ in range(team.size)
         ]
         self._shares = share_nodes(self._graph, team.size)
+        self._all = Part.of(params, range(len(graph.nodes)))
         self.finite = True
 
     @property
@@ -53,28 +83,65 @@ class Gradients:
         Whether the sum is finite is found on the way, on all threads and in cache: in a fully
         connected network of 20 million weights a pass of its own took 3-5 % of a step, this 1-2 %.
         """
-        total, size, workers = self.flat[0], self.flat[0].size, self._team.size
-        finite = [True] * workers
+        self._collect(busy, self._all)
+
+        def work(block: slice) -> bool:
+            self._add(busy, block)
+            return is_finite(self.flat[0][block])
+
+        self.finite = self._each_block(self._all, work)
+
+    def reduce_part(self, busy: int, part: Part) -> None:
+        """The same of some nodes; whether the sum is finite is not looked at."""
+        self._collect(busy, part)
+
+        def work(block: slice) -> bool:
+            if busy == 0:
+                self.flat[0][block] = 0
+            self._add(busy, block)
+            return True
+
+        if busy != 1:
+            self._each_block(part, work)
+
+    def look(self) -> None:
+        """Find whether all of the first worker's gradients are finite."""
+        self.finite = self._each_block(self._all, lambda block: is_finite(self.flat[0][block]))
+
+    def _collect(self, busy: int, part: Part) -> None:
+        """Make gradients of parameters from those of what layers prepared of them."""
 
         def collect(worker: int) -> None:
             for node in self._shares[worker]:
+                if node.index not in part.nodes:
+                    continue
                 first = self.prepared[0][node.index]
                 for other in self.prepared[1:busy]:
                     first += other[node.index]
                 node.layer.collect(first, self.views[0][node.index])
 
-        def work(worker: int) -> None:
-            end = size * (worker + 1) // workers
-            for start in range(size * worker // workers, end, BLOCK):
-                block = slice(start, min(start + BLOCK, end))
-                for flat in self.flat[1:busy]:
-                    total[block] += flat[block]
-                finite[worker] = finite[worker] and is_finite(total[block])
+        if busy and not part.nodes.isdisjoint(self.prepared[0]):
+            self._team.run(collect)  # the other workers hold zeros where the first gets these
 
-        if self.prepared[0]:
-            self._team.run(collect)  # the others hold zeros where the first gets these
+    def _add(self, busy: int, block: slice) -> None:
+        total = self.flat[0]
+        for flat in self.flat[1:busy]:
+            total[block] += flat[block]
+
+    def _each_block(self, part: Part, act: Callable[[slice], bool]) -> bool:
+        """Call `act` for a part's blocks, on all threads; whether all calls gave true."""
+        workers = self._team.size
+        good = [True] * workers
+
+        def work(worker: int) -> None:
+            for whole in part.slices:
+                size = whole.stop - whole.start
+                end = whole.start + size * (worker + 1) // workers
+                for start in range(whole.start + size * worker // workers, end, BLOCK):
+                    good[worker] &= act(slice(start, min(start + BLOCK, end)))
+
         self._team.run(work)
-        self.finite = all(finite)
+        return all(good)
 
 
 def is_finite(flat: Array) -> bool:

@@ -41,13 +41,17 @@ def target_weights(
         others, ratios = partners
         targets[np.arange(n), labels] += (1 - label_smoothing) * ratios
         targets[np.arange(n), others] += (1 - label_smoothing) * (1 - ratios)
-    if class_weights is None:
-        return targets, float(max(n, 1))
-    targets *= class_weights.astype(dtype)
-    if partners is not None:
-        return targets, float(max(n, 1))
+    if class_weights is not None:
+        targets *= class_weights.astype(dtype)
+    return targets, mean_divisor(labels, class_weights, mixed=partners is not None)
+
+
+def mean_divisor(labels: Array, class_weights: Array | None, *, mixed: bool) -> float:
+    """What the sum of a batch's losses is divided by: the divisor of `target_weights`."""
+    if class_weights is None or mixed:
+        return float(max(len(labels), 1))
     total = float(class_weights[labels].sum(dtype=np.float64))
-    return targets, max(total, float(np.finfo(np.float32).tiny))
+    return max(total, float(np.finfo(np.float32).tiny))
 
 
 def softmax(logits: Array) -> Array:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from cnn_cli.nn.chunk import Chunk, as_tuple, inputs_of, share_chunks
 from cnn_cli.nn.context import Context
+from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import Node
 from cnn_cli.nn.kernels.backend import Kernels
@@ -45,6 +46,12 @@ class Workshop:
 class Pass:
     """One pass of a batch: its chunks, and what was found at the barriers.
 
+    Args:
+        x: the images; with a mix there may be more than `n`, which are second images only.
+        n: how many the batch has, or this process's share of it; by default all of `x`.
+        first: place in the batch of the share's first image.
+        exchange: with the processes that have the other shares.
+
     Attributes:
         update_running: batch layers move their running statistics.
         goes_back: a backward pass follows, for which layers save what they need.
@@ -56,22 +63,27 @@ class Pass:
         network: Network,
         x: Array,
         *,
+        n: int | None = None,
+        first: int = 0,
         step: int = 0,
         gradients: Gradients | None = None,
         mix: Mix | None = None,
+        exchange: Exchange | None = None,
     ) -> None:
         self.workshop = workshop
         self.network = network
         self.x = x
+        self.first = first
         self.step = step
         self.gradients = gradients
         self.mix = mix
+        self.exchange = exchange
         self.update_running = True
         self.goes_back = True
         self.statistics: dict[int, Any] = {}
         self.sums: dict[int, Any] = {}
         workers = len(workshop.workspaces)
-        bounds = chunk_bounds(len(x), workshop.images_per_chunk, workers)
+        bounds = chunk_bounds(len(x) if n is None else n, workshop.images_per_chunk, workers)
         self._shares = share_chunks(bounds, workers)
         # By batch layer and by a chunk's start; made here, because workers fill it together.
         self._partials: dict[int, dict[int, Array]] = {
@@ -89,6 +101,8 @@ class Pass:
         def work(worker: int) -> None:
             for chunk in self._shares[worker]:
                 act(chunk, self.context(worker, chunk))
+                if worker == 0 and self.exchange is not None:
+                    self.exchange.keep_going()
 
         return work
 
@@ -99,7 +113,7 @@ class Pass:
             training=self.network.training and not self.network.frozen,
             seed=self.workshop.seed,
             step=self.step,
-            start=chunk.start,
+            start=self.first + chunk.start,
             dtype=self.network.params.dtype,
             kernels=self.workshop.kernels,
             fresh=chunk.fresh,
@@ -154,10 +168,11 @@ class Pass:
 
     def combine(self, level: int) -> None:
         """At the barrier after a segment: the batch's statistics from the chunks'."""
-        for node in self.network.segments[level].barriers:
+        nodes = self.network.segments[level].barriers
+        for node, partials in zip(nodes, self._everywhere(nodes, backward=False), strict=True):
             layer = node.layer
             assert isinstance(layer, BatchLayer)
-            statistics = layer.combine(self._in_order(node))
+            statistics = layer.combine(partials)
             self.statistics[node.index] = statistics
             if self.update_running:
                 layer.update_running(statistics, self.network.params.buffer_views[node.index])
@@ -187,10 +202,38 @@ class Pass:
 
     def combine_backward(self, level: int) -> None:
         """At the barrier before the next segment back: the batch's sums from the chunks'."""
-        for node in self.network.segments[level].barriers:
+        nodes = self.network.segments[level].barriers
+        for node, partials in zip(nodes, self._everywhere(nodes, backward=True), strict=True):
             layer = node.layer
             assert isinstance(layer, BatchLayer)
-            self.sums[node.index] = layer.combine_backward(self._in_order(node))
+            self.sums[node.index] = layer.combine_backward(partials)
+
+    def _everywhere(self, nodes: Sequence[Node], *, backward: bool) -> list[list[Array]]:
+        """For each batch layer at a barrier what is to be combined: the chunks' partial results,
+        or, where the batch is shared with other processes, each process's of its own chunks.
+        """
+        own = [self._in_order(node) for node in nodes]
+        if self.exchange is None or not nodes:
+            return own
+        together = []
+        for node, partials in zip(nodes, own, strict=True):
+            layer = node.layer
+            assert isinstance(layer, BatchLayer)
+            if not partials:  # no image of the batch is this process's
+                together.append(np.zeros((2 if backward else 3, layer.out_shape[-1])))
+            elif backward:
+                together.append(layer.combine_backward(partials))
+            else:
+                together.append(layer.combine(partials).as_partial())
+        ends = np.cumsum([each.shape[1] for each in together])[:-1]
+        gathered = [
+            np.split(each, ends, axis=1)
+            for each in self.exchange.gather(np.concatenate(together, axis=1))
+        ]
+        return [
+            [each[i] for each in gathered if backward or each[i][0, 0] > 0]
+            for i in range(len(nodes))
+        ]
 
     def abandon(self, chunk: Chunk, ctx: Context) -> None:
         """Give back all that a chunk holds, without a backward pass."""

@@ -26,7 +26,13 @@ def weights_error(state: TrainingState) -> DivergedError:
 
 
 def step_error(
-    state: TrainingState, step: int, loss: float, origin: Origin | None, files: Sequence[str]
+    state: TrainingState,
+    step: int,
+    loss: float,
+    origin: Origin | None,
+    files: Sequence[str],
+    *,
+    sought: bool = True,
 ) -> DivergedError:
     """The error of a step whose loss or gradient is not finite.
 
@@ -35,12 +41,15 @@ def step_error(
         loss: of the step.
         origin: of `find_origin`.
         files: of the batch, in its order.
+        sought: whether `find_origin` was called.
     """
     if math.isfinite(loss):
         what, got = "gradient", "inf or nan"
     else:
         what, got = "loss", str(loss)
-        if origin is None or origin.what == "gradient":
+        if not sought:
+            origin = None
+        elif origin is None or origin.what == "gradient":
             origin, got = None, f"{loss} from scores that are finite"
     if origin is not None:
         got += f", first in the {origin.what} of {origin.layer} ({origin.kind})"

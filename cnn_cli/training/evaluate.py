@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -41,6 +42,24 @@ class Evaluation:
             return float("nan")
         return float((self.probabilities.argmax(axis=1) == self.labels).mean())
 
+    @property
+    def totals(self) -> Array:
+        """(3,): the summed loss, how many first guesses are right, and how many images there are.
+
+        Those of parts of a split add up to those of the whole.
+        """
+        right = (self.probabilities.argmax(axis=1) == self.labels).sum()
+        return np.array([self.losses.sum(dtype=np.float64), right, len(self.labels)])
+
+    @classmethod
+    def joined(cls, parts: Sequence[Evaluation]) -> Evaluation:
+        """Evaluations of the parts of a split, in their order, as one."""
+        names = ("losses", "logits", "probabilities", "labels", "indices")
+        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
+        losses = arrays["losses"]
+        loss = float(losses.mean(dtype=np.float64)) if len(losses) else float("nan")
+        return cls(loss, **arrays)
+
     def at_temperature(self, temperature: float) -> Evaluation:
         """The same once logits are divided by a temperature, see `training.calibration`."""
         if temperature == 1 or len(self.labels) == 0:
@@ -61,18 +80,20 @@ def evaluate(
     loader: Loader,
     params: Parameters | None = None,
     views: Views | None = None,
+    places: slice = slice(None),
 ) -> Evaluation:
-    """Run a split through the network.
+    """Run a split, or a part of it, through the network.
 
     Args:
         engine: of the network.
         loader: of the split; lists the images it could not read in `loader.bad`.
         params: other parameters than the engine's, such as averaged ones.
         views: of each image, whose logits are averaged; the loader's images are `views.pre`.
+        places: which images of the split.
     """
     classes = engine.graph.classes
     losses, scores, probabilities, labels, indices = [], [], [], [], []
-    for batch in loader.batches(np.arange(len(loader.split))):
+    for batch in loader.batches(np.arange(len(loader.split))[places]):
         with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
             logits = _predict(engine, batch.images, params, views)
             losses.append(_losses(logits, batch.labels))

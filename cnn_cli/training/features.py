@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
 
@@ -36,13 +36,14 @@ class Features:
     good: NDArray[np.bool_]
     labels: NDArray[np.int64]
 
-    def batches(self, order: NDArray[np.int64], size: int, start: int) -> Iterator[Batch]:
-        """The batches that `Loader.batches` gives, with features in place of the images."""
-        for number in range(start, -(-len(order) // size)):
-            indices = order[number * size : (number + 1) * size]
+    def parts(
+        self, parts: Sequence[NDArray[np.int64]], start: int = 0, epoch: int = 0
+    ) -> Iterator[Batch]:
+        """What `Loader.parts` gives, with features in place of the images."""
+        for number in range(start, len(parts)):
+            indices = parts[number]
             indices = indices[self.good[indices]]
-            if len(indices):
-                yield Batch(self.values[indices], self.labels[indices], indices, number)
+            yield Batch(self.values[indices], self.labels[indices], indices, number)
 
 
 def cached_node(graph: Graph, images: int, itemsize: int) -> int:

@@ -12,16 +12,16 @@ import time
 import numpy as np
 
 from cnn_cli.config import Config
-from cnn_cli.data.loader import Batch
 from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.graph import IMAGE, Graph
-from cnn_cli.nn.loss import target_weights
+from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.loss import mean_divisor, target_weights
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
-from cnn_cli.system import cpu_count
 from cnn_cli.training.backend import open_kernels, training_backend
 from cnn_cli.training.checkpoint import Checkpoint
 from cnn_cli.training.classifier import Normalization
@@ -40,6 +40,7 @@ from cnn_cli.training.moving import Moving, model_of
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.precise_bn import estimate_statistics, wants_precise_bn
 from cnn_cli.training.progress import EpochRow, Progress, TrainResult
+from cnn_cli.training.ranks import Ranks
 from cnn_cli.training.requests import Requests, StopNow
 from cnn_cli.training.run import RunFolder
 from cnn_cli.training.saving import Saver
@@ -49,15 +50,18 @@ from cnn_cli.training.session import (
     augment_training,
     check_classes,
     check_memory,
+    choose_threads,
     class_weights,
     data_change,
     data_counts,
     epoch_order,
+    fits_alone,
     measure_normalization,
     needs_company,
     open_materials,
     open_network,
 )
+from cnn_cli.training.shares import Share, Sharer, bounds, sum_scores
 from cnn_cli.training.start import first_parameters
 from cnn_cli.training.state import TrainingState
 from cnn_cli.training.validation import validation_group
@@ -75,16 +79,18 @@ class Trainer:
         run: RunFolder,
         progress: Progress,
         checkpoint: Checkpoint | None,
+        ranks: Ranks,
     ) -> None:
         self.config = config
+        self.ranks = ranks
         self.run = run
         self.progress = progress
         meta = {} if checkpoint is None else checkpoint.meta
-        self.threads = options.threads or meta.get("threads") or cpu_count()
+        self.threads = choose_threads(options, meta, ranks)
         backend = training_backend(options.backend, meta.get("backend"))
         self.state = TrainingState()
-        dataset, graph = open_network(config, source)
-        check_memory(config, graph, source, self.threads, backend, len(dataset.train))
+        dataset, graph = open_network(config, source, ranks)
+        check_memory(config, graph, source, self.threads, backend, len(dataset.train), ranks)
         self.needs_company = needs_company(graph)
         self.class_weights = class_weights(config, dataset, source)
         counts = data_counts(dataset)
@@ -101,11 +107,13 @@ class Trainer:
             if changed := data_change(meta.get("data"), counts, place):
                 progress.note(changed)
         self.materials: Materials = open_materials(
-            config, dataset, graph, self.threads, progress.note
+            config, dataset, graph, self.threads, progress.note, ranks
         )
         if checkpoint is None:
-            self.normalization = measure_normalization(
-                config, self.materials, self.threads, start.normalization
+            self.normalization = ranks.first(
+                lambda: measure_normalization(
+                    config, self.materials, self.threads, start.normalization
+                )
             )
             if warning := start.compare(self.normalization):
                 progress.note(warning)
@@ -114,20 +122,46 @@ class Trainer:
         augment_training(config, self.materials, self.normalization)
         if checkpoint is None and options.weights is None:
             self._whiten()
+        loader = self.materials.train_loader
         self.mixer = make_mixer(config.augment, config.train.seed, config.data.image_size)
-        self.kernels = open_kernels(backend, graph, config.train.dtype, progress.note)
+        self.sharer = Sharer(ranks, loader, dataset.root, mixed=self.mixer is not None)
+
+        def kernels() -> Kernels:
+            return open_kernels(backend, graph, config.train.dtype, progress.note)
+
+        if ranks.rank == 0:
+            self.kernels = kernels()
+        ranks.first(lambda: None)  # they are compiled once, and the others find them
+        if ranks.rank:
+            self.kernels = kernels()
         self.features: Features | None = None
-        self.engine = self._make_engine(graph, self.params)
+        self.engine = self._make_engine(graph, self.params, exchange=self._exchange)
         self.precise_bn = wants_precise_bn(config, graph)
         self.evaluated = self.params.copy() if self.precise_bn else self.moving.weights
         self.steps_per_epoch = -(-len(dataset.train) // config.train.batch_size)
         self.updates_per_epoch = -(-self.steps_per_epoch // config.train.accumulate)
-        facts = {"threads": self.threads, "backend": self.kernels.name, "data": counts}
+        facts = {
+            "threads": self.threads,
+            "ranks": ranks.size,
+            "backend": self.kernels.name,
+            "data": counts,
+        }
         self.saver = Saver(
-            run, config, self.materials, self.normalization, facts, meta.get("bad_files", {})
+            run if ranks.rank == 0 else None,
+            config,
+            self.materials,
+            self.normalization,
+            facts,
+            meta.get("bad_files", {}),
         )
 
-    def _make_engine(self, graph: Graph, params: Parameters, start: int = IMAGE) -> Engine:
+    def _make_engine(
+        self,
+        graph: Graph,
+        params: Parameters,
+        start: int = IMAGE,
+        exchange: Exchange | None = None,
+    ) -> Engine:
         scale, shift = self.normalization.scale_and_shift()
         return Engine(
             graph,
@@ -138,7 +172,12 @@ class Trainer:
             shift=shift,
             kernels=self.kernels,
             start=start,
+            exchange=exchange,
         )
+
+    @property
+    def _exchange(self) -> Exchange | None:
+        return self.ranks if self.ranks.size > 1 else None
 
     def _whiten(self) -> None:
         """Let the images say where a whitening convolution starts."""
@@ -157,7 +196,7 @@ class Trainer:
         epochs, may_go_back = self.config.train.epochs, self.config.train.on_nan == "rollback"
         self.saver.config()
         self.state.note_event("start" if not self.state.log else "resume")
-        if epochs == 0 or (may_go_back and not self.run.last.exists()):
+        if epochs == 0 or (may_go_back and self.ranks.first(lambda: not self.run.last.exists())):
             self._save_last()
             self.saver.reports(self.state)
         self.progress.start(epochs, self.state.epoch + 1, self.steps_per_epoch)
@@ -192,7 +231,7 @@ class Trainer:
 
     def _go_back(self, error: DivergedError) -> None:
         """Take up the last scheduled checkpoint again, with half the learning rate."""
-        self._restore(go_back(self.run.last, self.state))
+        self._restore(self.ranks.first(lambda: go_back(self.run.last, self.state)))
         self.saver.reports(self.state)
         self.progress.note(rollback_note(error, self.state))
 
@@ -202,10 +241,8 @@ class Trainer:
         clock = time.perf_counter()
         self._freeze(requests)
         order = epoch_order(self.config, state.epoch, self.materials.dataset.train)
-        if self.features is None:
-            batches = self.materials.train_loader.batches(order, state.batch, state.epoch)
-        else:
-            batches = self.features.batches(order, config.batch_size, state.batch)
+        source = self.features or self.materials.train_loader
+        batches = self.sharer.batches(source, order, state.batch, state.epoch)
         for batch in requests.awaited(batches):
             self._finish_update_before(batch.number)
             if len(batch) > 1 or not self.needs_company:
@@ -252,7 +289,7 @@ class Trainer:
             with requests.at_once():
                 self.features = compute_features(self.engine, loader, node)
         self.engine.close()
-        self.engine = self._make_engine(graph, self.params, node)
+        self.engine = self._make_engine(graph, self.params, node, self._exchange)
 
     @property
     def _step(self) -> int:
@@ -262,37 +299,51 @@ class Trainer:
     def _step_at(self, batch: int) -> int:
         return self.state.epoch * self.steps_per_epoch + batch
 
-    def _train_step(self, batch: Batch) -> None:
-        config, state = self.config.train, self.state
-        step = self._step_at(batch.number)
+    def _train_step(self, share: Share) -> None:
+        state = self.state
         mix = None
         if self.mixer is not None:
-            start = batch.number * config.batch_size
-            mix = self.mixer.mix(state.epoch, start, len(batch))
-        targets, divisor = target_weights(
-            batch.labels,
-            len(self.materials.dataset.classes),
-            label_smoothing=config.label_smoothing,
-            class_weights=self.class_weights,
-            partners=None if mix is None else (batch.labels[mix.partners], mix.ratios),
-            dtype=self.params.dtype,
-        )
+            start = share.number * self.config.train.batch_size
+            mix = self.mixer.mix(state.epoch, start, len(share))
+        divisor = mean_divisor(share.labels, self.class_weights, mixed=mix is not None)
         with np.errstate(all="ignore"):  # what overflows shows in the loss or the gradient
-            loss, logits = self.engine.train_step(
-                batch.images, targets, divisor, step=step, mix=mix
+            own_loss, logits = self.engine.train_step(
+                share.images,
+                self._targets(share.labels, mix, share.own),
+                divisor,
+                step=self._step_at(share.number),
+                first=share.own.start,
+                mix=None if mix is None else share.mix(mix),
             )
+        labels = dominant_labels(share.labels, mix)[share.own]
+        right = (logits.argmax(axis=1) == labels).sum()
+        loss, correct = np.sum(self.ranks.gather(np.array([own_loss, right])), axis=0).tolist()
         if not (np.isfinite(loss) and self.engine.gradient_is_finite):
-            raise self._explain(batch, targets, divisor, mix, loss)
+            raise self.ranks.first(lambda: self._explain(share, divisor, mix, loss))
         for part in self.moving.optimizer.groups.frozen:
             self.engine.gradient[part] = 0
         if self.moving.accumulator is None:
-            self._update(self.engine.gradient, batch.number)
+            self._update(self.engine.gradient, share.number)
         else:
-            self.moving.accumulator.add(self.engine.gradient, divisor, batch.number)
-        labels = dominant_labels(batch.labels, mix)
-        state.sums.loss += loss * len(batch)
-        state.sums.correct += int((logits.argmax(axis=1) == labels).sum())
-        state.sums.images += len(batch)
+            self.moving.accumulator.add(self.engine.gradient, divisor, share.number)
+        state.sums.loss += loss * len(share)
+        state.sums.correct += int(correct)
+        state.sums.images += len(share)
+
+    def _targets(self, labels: Array, mix: Mix | None, rows: slice) -> Array:
+        """Those of some rows of a batch."""
+        partners = None
+        if mix is not None:
+            partners = labels[mix.partners[rows]], mix.ratios[rows]
+        targets, _ = target_weights(
+            labels[rows],
+            len(self.materials.dataset.classes),
+            label_smoothing=self.config.train.label_smoothing,
+            class_weights=self.class_weights,
+            partners=partners,
+            dtype=self.params.dtype,
+        )
+        return targets
 
     def _finish_update_before(self, batch: int) -> None:
         """Take the update that is pending, if a batch of that number belongs to a later one."""
@@ -306,22 +357,31 @@ class Trainer:
         updates = config.epochs * self.updates_per_epoch
         self.moving.update(gradient, self._learning_rate(update), update + 1, updates)
 
-    def _explain(
-        self, batch: Batch, targets: Array, divisor: float, mix: Mix | None, loss: float
-    ) -> DivergedError:
+    def _explain(self, share: Share, divisor: float, mix: Mix | None, loss: float) -> DivergedError:
         """The error of a step whose loss or gradient is not finite."""
         workspaces = self.engine.workspaces
         workspaces[:] = [Workspace() for _ in workspaces]  # makes room for another engine
-        step = self._step_at(batch.number)
-        images = batch.images
-        if self.features is not None:
-            loader = self.materials.train_loader
-            images = np.concatenate([part.images for part in loader.batches(batch.indices)])
-        origin = find_origin(
-            self._make_engine, self.params, images, targets, divisor, step=step, mix=mix
+        # The others' images are read again, and so are those that stood for features.
+        images, origin = share.images, None
+        sought = self.ranks.size == 1 or fits_alone(
+            self.config, self.engine.graph, self.threads, self.kernels.name
         )
-        files = [self.materials.dataset.train.paths[i] for i in batch.indices]
-        return step_error(self.state, batch.number + 1, loss, origin, files)
+        if sought:
+            if len(images) < len(share) or self.features is not None:
+                loader = self.materials.train_loader
+                parts = loader.batches(share.indices, epoch=self.state.epoch)
+                images = np.concatenate([part.images for part in parts])
+            origin = find_origin(
+                self._make_engine,
+                self.params,
+                images,
+                self._targets(share.labels, mix, slice(None)),
+                divisor,
+                step=self._step_at(share.number),
+                mix=mix,
+            )
+        files = [self.materials.dataset.train.paths[i] for i in share.indices]
+        return step_error(self.state, share.number + 1, loss, origin, files, sought=sought)
 
     def _learning_rate(self, update: int) -> float:
         config = self.config.train
@@ -335,7 +395,7 @@ class Trainer:
         )
 
     def _evaluate(self) -> Evaluation | None:
-        """Scores on the validation images; None where there are none that can be read."""
+        """Scores of this rank's validation images; None where there are none at all."""
         if self.precise_bn:
             estimate_statistics(
                 self.engine,
@@ -345,10 +405,13 @@ class Trainer:
                 self.config,
                 self.state.epoch,
             )
-        if self.materials.val_loader is None:
+        loader, ranks = self.materials.val_loader, self.ranks
+        if loader is None:
             return None
-        evaluation = evaluate(self.engine, self.materials.val_loader, self.evaluated)
-        return evaluation if len(evaluation.labels) else None
+        if ranks.size == 1:
+            return evaluate(self.engine, loader, self.evaluated)
+        places = bounds(len(loader.split), ranks.rank, ranks.size)
+        return evaluate(self.engine, loader, self.evaluated, None, places)
 
     def _end_epoch(self, requests: Requests) -> None:
         """Evaluate, and save what was reached."""
@@ -356,12 +419,18 @@ class Trainer:
         self.moving.check(self.state)
         with requests.at_once():  # a resumed run finds the epoch's steps done and evaluates again
             evaluation = self._evaluate()
+        val_loss, val_top1 = None, None
+        if evaluation is not None and self.materials.val_loader is not None:
+            cache = self.materials.val_loader.cache
+            totals = sum_scores(self.ranks, evaluation, cache.bad, self.materials.dataset.root)
+            if totals is not None:
+                val_loss, val_top1 = totals
         row = EpochRow(
             epoch=state.epoch + 1,
             train_loss=state.sums.mean_loss,
             train_top1=state.sums.top1,
-            val_loss=None if evaluation is None else evaluation.loss,
-            val_top1=None if evaluation is None else evaluation.top1,
+            val_loss=val_loss,
+            val_top1=val_top1,
             lr=self._learning_rate((state.epoch + 1) * self.updates_per_epoch - 1),
             seconds=state.sums.seconds,
             images_per_second=state.sums.images / max(state.sums.seconds, 1e-9),

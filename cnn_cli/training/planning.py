@@ -10,12 +10,13 @@ from cnn_cli.config import Config
 from cnn_cli.errors import size_text
 from cnn_cli.files import check_could_write
 from cnn_cli.nn.memory import parameter_count
-from cnn_cli.system import cpu_count
 from cnn_cli.training.backend import training_backend
 from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.ranks import ALONE, Ranks
 from cnn_cli.training.run import LAST, choose_folder
 from cnn_cli.training.session import (
     check_memory,
+    choose_threads,
     class_weights,
     open_network,
 )
@@ -55,7 +56,9 @@ class TrainingPlan:
         ]
 
 
-def plan_training(config: Config, source: str, options: TrainOptions) -> TrainingPlan:
+def plan_training(
+    config: Config, source: str, options: TrainOptions, ranks: Ranks = ALONE
+) -> TrainingPlan:
     """Check config, data and memory, as `train` does; write nothing.
 
     Raises:
@@ -66,10 +69,10 @@ def plan_training(config: Config, source: str, options: TrainOptions) -> Trainin
     meta: dict[str, Any] = {}
     if options.resume and (folder / LAST).exists():
         meta = load_resumable(folder / LAST, config, source).meta
-    threads = options.threads or meta.get("threads") or cpu_count()
+    threads = choose_threads(options, meta, ranks)
     backend = training_backend(options.backend, meta.get("backend"))
-    dataset, graph = open_network(config, source)
-    need = check_memory(config, graph, source, threads, backend, len(dataset.train))
+    dataset, graph = open_network(config, source, ranks)
+    need = check_memory(config, graph, source, threads, backend, len(dataset.train), ranks)
     class_weights(config, dataset, source)
     if options.weights is not None:
         first_parameters(config, graph, dataset.classes, options.weights)

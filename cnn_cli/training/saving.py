@@ -21,7 +21,7 @@ class Saver:
     """Writes a run's files.
 
     Args:
-        run: the folder.
+        run: the folder; None where another rank writes it.
         config: of the training.
         materials: what it trains on.
         normalization: of its images.
@@ -31,7 +31,7 @@ class Saver:
 
     def __init__(
         self,
-        run: RunFolder,
+        run: RunFolder | None,
         config: Config,
         materials: Materials,
         normalization: Normalization,
@@ -60,11 +60,13 @@ class Saver:
         return self._bad_before | self._materials.bad_files
 
     def config(self) -> None:
-        self._run.write_config(config_text(self._config))
+        if self._run is not None:
+            self._run.write_config(config_text(self._config))
 
     def best(self, state: TrainingState, step: int, groups: dict[str, Any]) -> None:
         """Write `best.npz`."""
-        save_checkpoint(self._run.best, self._checkpoint(state, step, groups))
+        if self._run is not None:
+            save_checkpoint(self._run.best, self._checkpoint(state, step, groups))
 
     def last(
         self, state: TrainingState, step: int, groups: dict[str, Any], *, scheduled: bool
@@ -77,6 +79,8 @@ class Saver:
             groups: the arrays.
             scheduled: a stop or a signal has no part in its being written now.
         """
+        if self._run is None:
+            return
         checkpoint = self._checkpoint(state, step, groups)
         if not scheduled and self._config.train.on_nan == "rollback":
             carry_scheduled(self._run.last, checkpoint)
@@ -84,6 +88,8 @@ class Saver:
 
     def reports(self, state: TrainingState) -> None:
         """Write what is for people."""
+        if self._run is None:
+            return
         self._run.write_reports(state.rows, state.log)
         self._run.write_bad_files(self.bad_files)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -27,9 +27,12 @@ from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.types import Array
 from cnn_cli.rng import Purpose, generator
-from cnn_cli.system import available_memory
+from cnn_cli.system import available_memory, cpu_count
 from cnn_cli.training.classifier import Normalization
 from cnn_cli.training.groups import check_patterns, freeze_graph
+from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.ranks import ALONE, Ranks
+from cnn_cli.training.shares import check_there
 
 EVALUATION_BATCH = 64
 
@@ -70,15 +73,15 @@ def preprocess_of(config: Config) -> Preprocess:
     return Preprocess(height, width, config.data.channels, config.data.resize_mode)
 
 
-def open_network(config: Config, source: str) -> tuple[Dataset, Graph]:
-    """List the images and write the network out for their classes.
+def open_network(config: Config, source: str, ranks: Ranks = ALONE) -> tuple[Dataset, Graph]:
+    """List the images, once for all ranks, and write the network out for their classes.
 
     Raises:
         ConfigError, DataError: what does not fit or is not there.
     """
-    dataset = open_dataset(
-        Path(required_root(config, source)), config.data.classes, config.data.val_split
-    )
+    root = Path(required_root(config, source))
+    check_there(root)
+    dataset = ranks.first(lambda: open_dataset(root, config.data.classes, config.data.val_split))
     in_shape = preprocess_of(config).shape
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)
     check_patterns(graph, config.train, source)
@@ -106,31 +109,54 @@ def check_memory(
     threads: int,
     backend: Backend,
     images: int | None = None,
+    ranks: Ranks = ALONE,
 ) -> int:
     """The bytes that training takes, apart from cached images.
 
     Args:
         images: how many there are to train on: no batch has more.
+        ranks: that share a batch; those on this machine share its memory.
 
     Raises:
         ConfigError: more than there is.
     """
     train = config.train
-    if images is not None and images < train.batch_size:
-        train = train.model_copy(update={"batch_size": images})
+    batch = train.batch_size if images is None else min(images, train.batch_size)
+    train = train.model_copy(update={"batch_size": -(-batch // ranks.size)})
     need = training_bytes(freeze_graph(graph, train, 0), train, threads, backend)
-    have = available_memory()
+    have = available_memory() // ranks.neighbours
     if need > have:
         rule = "the network needs more memory than there is"
         raise ConfigError(f"{source}: model", rule, f"{size_text(need)} of {size_text(have)}")
     return need
 
 
+def fits_alone(config: Config, graph: Graph, threads: int, backend: Backend) -> bool:
+    """Whether one rank has the memory for what all of them do together."""
+    return training_bytes(graph, config.train, threads, backend) <= available_memory()
+
+
+def choose_threads(options: TrainOptions, meta: Mapping[str, Any], ranks: Ranks) -> int:
+    """A rank's workers: as many as were asked for, those of the run that goes on where it has as
+    many ranks as before, or its part of the cores.
+
+    Args:
+        meta: of the checkpoint to go on from; empty without one.
+    """
+    before = meta.get("threads") if meta.get("ranks", 1) == ranks.size else None
+    return options.threads or before or ranks.threads(cpu_count())
+
+
 def open_materials(
-    config: Config, dataset: Dataset, graph: Graph, threads: int, note: Callable[[str], None]
+    config: Config,
+    dataset: Dataset,
+    graph: Graph,
+    threads: int,
+    note: Callable[[str], None],
+    ranks: Ranks = ALONE,
 ) -> Materials:
     """Make room for the images; they are read as they are needed."""
-    budget = available_memory() // 2
+    budget = available_memory() // ranks.neighbours // 2
 
     def loader(split: Split, batch_size: int, kept: Preprocess) -> Loader:
         nonlocal budget

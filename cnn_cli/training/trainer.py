@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 
 from cnn_cli.config import Config, plain_config, validate_config
 from cnn_cli.errors import ConfigError
+from cnn_cli.training.agreement import Agreement
 from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint
 from cnn_cli.training.loop import Trainer
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress, TrainResult
+from cnn_cli.training.ranks import ALONE, Ranks
 from cnn_cli.training.requests import Requests, StopNow
 from cnn_cli.training.run import RunFolder, choose_folder, differences
 from cnn_cli.training.state import TrainingState
@@ -20,9 +23,16 @@ RESUMABLE = ("train.epochs", "train.checkpoint_every", "train.on_nan", "data.cac
 
 
 def train(
-    config: Config, source: str, options: TrainOptions, requests: Requests, progress: Progress
+    config: Config,
+    source: str,
+    options: TrainOptions,
+    requests: Requests,
+    progress: Progress,
+    ranks: Ranks = ALONE,
 ) -> TrainResult:
     """Train a network and save it into its run folder.
+
+    With several ranks each calls this, and rank 0 alone writes.
 
     Args:
         config: what to train, on what, and how.
@@ -30,35 +40,48 @@ def train(
         options: where to, and whether to go on.
         requests: looked at after each step.
         progress: told of each step and epoch.
+        ranks: that train together.
 
     Raises:
         CnnError: in one of its kinds; what was saved before stays as it was.
     """
-    folder = choose_folder(options.out, source, resume=options.resume, overwrite=options.overwrite)
-    with RunFolder(folder) as run:
+    folder = ranks.first(
+        lambda: choose_folder(
+            options.out, source, resume=options.resume, overwrite=options.overwrite
+        )
+    )
+    writes, alone = ranks.rank == 0, ranks.size == 1
+    with RunFolder(folder) if writes else nullcontext(RunFolder(folder)) as run:
         checkpoint = None
         state, bad_files = TrainingState(), 0
         try:
-            with requests.at_once():
-                if options.resume and run.last.exists():
-                    checkpoint = load_resumable(run.last, config, source)
+            # Several ranks prepare together: none of them may leave the others in the middle.
+            with requests.at_once() if alone else nullcontext():
+                if options.resume:
+                    checkpoint = ranks.first(lambda: _load_last(run, config, source))
+                if checkpoint is not None:
                     state = TrainingState.from_meta(checkpoint.meta, str(run.last))
                     bad_files = len(checkpoint.meta.get("bad_files", {}))
-                    # Where a kill came between the files.
-                    run.write_reports(state.rows, state.log)
+                    if writes:  # where a kill came between the files
+                        run.write_reports(state.rows, state.log)
                     if state.finished(config.train.epochs):
                         return state.result(run.path, bad_files, None)
-                run.check_writable()
-                trainer = Trainer(config, source, options, run, progress, checkpoint)
+                if writes:
+                    run.check_writable()
+                trainer = Trainer(config, source, options, run, progress, checkpoint, ranks)
                 checkpoint = None  # its arrays are the trainer's now
         except StopNow as stop:  # nothing was done that could be saved
             return state.result(run.path, bad_files, stop.reason)
-        if options.overwrite:
+        if options.overwrite and writes:
             run.clear()  # now that nothing but the training itself can fail
         try:
-            return trainer.run_epochs(requests)
+            return trainer.run_epochs(requests if alone else Agreement(requests, ranks))
         finally:
             trainer.close()
+
+
+def _load_last(run: RunFolder, config: Config, source: str) -> Checkpoint | None:
+    return load_resumable(run.last, config, source) if run.last.exists() else None
 
 
 def load_resumable(path: Path, config: Config, source: str) -> Checkpoint:

@@ -1,0 +1,146 @@
+"""Ranks that talk through MPI: mpi4py on MPICH, Open MPI or another.
+
+Every wait looks for its message again and again instead of sleeping within MPI: Python can answer
+signals meanwhile, and where there are more ranks than cores, the one that is waited for gets one.
+"""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+
+from cnn_cli.errors import UsageError
+from cnn_cli.nn.types import Array
+
+T = TypeVar("T")
+
+SPINS = 200  # looks for a message before others are let onto the core
+PATIENT = 20_000  # looks, a few ms, after which it is not worth more than one in a millisecond
+PAUSE = 0.001
+
+
+class MpiRanks:
+    """See `ranks.Ranks`.
+
+    Args:
+        world: mpi4py's communicator of all ranks.
+    """
+
+    def __init__(self, world: Any) -> None:
+        from mpi4py import MPI
+
+        self._mpi = MPI
+        self._world = world
+        self._endings = world.Dup()  # of its own: some may be in the middle of other messages
+        self.rank: int = world.Get_rank()
+        self.size: int = world.Get_size()
+        node = world.Split_type(MPI.COMM_TYPE_SHARED)
+        cores = node.allgather(_cores())
+        self.neighbours: int = node.Get_size()
+        # A starter that binds ranks to cores has shared them out already.
+        self._sharing = sum(not other.isdisjoint(_cores()) for other in cores)
+        self._sums: list[Any] = []
+
+    @classmethod
+    def open(cls, count: int) -> MpiRanks:
+        """Start MPI.
+
+        Args:
+            count: of processes, that were started.
+
+        Raises:
+            UsageError: mpi4py belongs to another MPI than what started them.
+        """
+        import mpi4py
+
+        mpi4py.rc.thread_level = "funneled"
+        try:
+            from mpi4py import MPI
+        except (ImportError, RuntimeError) as error:
+            rule = f"mpi4py cannot load its MPI library ({str(error).splitlines()[0]})"
+            raise UsageError("mpiexec", rule) from error
+        found = MPI.COMM_WORLD.Get_size()
+        if found != count:
+            rule = f"must be of the MPI that mpi4py uses, to see {count} processes"
+            raise UsageError("mpiexec", rule, found)
+        return cls(MPI.COMM_WORLD)
+
+    def threads(self, cores: int) -> int:
+        return max(1, cores // max(self._sharing, 1))
+
+    def first(self, make: Callable[[], T]) -> T:
+        value = make() if self.rank == 0 else None
+        data = np.frombuffer(pickle.dumps(value), np.uint8) if self.rank == 0 else None
+        size = np.array([0 if data is None else data.size])
+        self._wait(self._world.Ibcast(size))
+        if data is None:
+            data = np.empty(size[0], np.uint8)
+        self._wait(self._world.Ibcast(data))
+        copy: T = pickle.loads(data.tobytes()) if value is None else value
+        return copy
+
+    def bring(self, value: T) -> list[T]:
+        data = np.frombuffer(pickle.dumps(value), np.uint8)
+        sizes = [int(size[0]) for size in self.gather(np.array([data.size]))]
+        if self.rank:
+            self._wait(self._world.Isend(data, 0))
+            return []
+        others = [np.empty(size, np.uint8) for size in sizes[1:]]
+        for number, other in enumerate(others, start=1):
+            self._wait(self._world.Irecv(other, number))
+        return [value, *(pickle.loads(other.tobytes()) for other in others)]
+
+    def gather(self, numbers: Array) -> list[Array]:
+        numbers = np.ascontiguousarray(numbers)
+        gathered = np.empty((self.size, *numbers.shape), numbers.dtype)
+        self._wait(self._world.Iallgather(numbers, gathered))
+        return list(gathered)
+
+    def start_sum(self, numbers: Array) -> None:
+        self._sums.append(self._world.Iallreduce(self._mpi.IN_PLACE, numbers))
+
+    def keep_going(self) -> None:
+        if self._sums:
+            self._mpi.Request.Testall(self._sums)
+
+    def finish_sums(self) -> None:
+        for request in self._sums:
+            self._wait(request)
+        self._sums.clear()
+
+    def end(self, code: int, patience: float | None) -> list[int] | None:
+        codes = np.empty(self.size, np.int64)
+        request = self._endings.Iallgather(np.array([code], np.int64), codes)
+        if not self._wait(request, patience):
+            return None
+        self._mpi.Finalize()
+        return [int(each) for each in codes]
+
+    def abort(self, code: int) -> None:
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, 2)  # MPI would add lines of its own to the error's
+        self._world.Abort(code)
+
+    def _wait(self, request: Any, patience: float | None = None) -> bool:
+        """Wait for a message; whether it came within `patience` seconds."""
+        until = None if patience is None else time.monotonic() + patience
+        looks = 0
+        while not request.Test():
+            looks += 1
+            if looks > PATIENT:
+                time.sleep(PAUSE)
+            elif looks > SPINS:
+                os.sched_yield()
+            if until is not None and time.monotonic() > until:
+                return False
+        return True
+
+
+def _cores() -> frozenset[int]:
+    """That this process may use; where the system does not say, they count as one."""
+    return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [0])

@@ -1,0 +1,180 @@
+"""Batches shared out over the ranks: each reads its own images, and knows the labels of all."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn_cli.data.decode import ImageError
+from cnn_cli.data.folder import find_splits
+from cnn_cli.data.loader import Batch, Loader
+from cnn_cli.nn.mix import Mix
+from cnn_cli.nn.types import Array
+from cnn_cli.training.evaluate import Evaluation
+from cnn_cli.training.ranks import Ranks
+
+Indices = NDArray[np.int64]
+
+
+class Source(Protocol):
+    """Gives images, or what frozen layers made of them."""
+
+    def parts(self, parts: Sequence[Indices], start: int = 0, epoch: int = 0) -> Iterator[Batch]:
+        """See `Loader.parts`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Share:
+    """A rank's part of a batch, valid until the next one is asked for; its length is the batch's.
+
+    Attributes:
+        images: (m, ...) the rank's own; behind them may be one more, the second image of a mix.
+        own: which places in the batch are the rank's.
+        labels, indices: (n,) of the whole batch: class numbers, and positions in the split.
+        number: of the batch in its epoch.
+    """
+
+    images: Array
+    own: slice
+    labels: Indices
+    indices: Indices
+    number: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def mix(self, whole: Mix) -> Mix:
+        """The own images' part of the batch's mix, its partners rows of `images`."""
+        first, stop = self.own.start, self.own.stop
+        part = whole.rows(first, stop)
+        inside = (part.partners >= first) & (part.partners < stop)
+        return replace(part, partners=np.where(inside, part.partners - first, stop - first))
+
+
+def bounds(n: int, rank: int, size: int) -> slice:
+    """The places of a batch of `n` that are a rank's: near-equal runs, in the order of ranks."""
+    return slice(n * rank // size, n * (rank + 1) // size)
+
+
+class Sharer:
+    """Shares out the batches of one training.
+
+    Args:
+        ranks: that share.
+        loader: of the training images.
+        root: the folder they are in.
+        mixed: whether a batch's images become one with those before them.
+    """
+
+    def __init__(self, ranks: Ranks, loader: Loader, root: object, *, mixed: bool) -> None:
+        self._ranks = ranks
+        self._loader = loader
+        self._root = root
+        self._mixed = mixed and ranks.size > 1
+        self._known: set[int] = set()  # bad images, that all ranks know of
+
+    def batches(
+        self, source: Source, order: Indices, start: int = 0, epoch: int = 0
+    ) -> Iterator[Share]:
+        """The batches of an order that hold an image, from the one at position `start`.
+
+        Args:
+            source: of the images: the loader, or what knows their features.
+            order: positions in the split.
+            start: batches to pass over.
+            epoch: which random changes depend on.
+        """
+        size = self._loader.batch_size
+        wholes = [order[first : first + size] for first in range(0, len(order), size)]
+        for batch in source.parts([self._part(whole) for whole in wholes], start, epoch):
+            share = self._share(source, batch, wholes[batch.number], epoch)
+            if len(share):
+                yield share
+
+    def _part(self, whole: Indices) -> Indices:
+        """What this rank reads of a batch: its own images, and the one before them for a mix."""
+        own = bounds(len(whole), self._ranks.rank, self._ranks.size)
+        if not self._mixed or own.start == own.stop:
+            return whole[own]
+        return np.append(whole[own], whole[own.start - 1])
+
+    def _share(self, source: Source, batch: Batch, whole: Indices, epoch: int) -> Share:
+        ranks = self._ranks
+        if ranks.size == 1:
+            n = len(batch)
+            return Share(batch.images, slice(0, n), batch.labels, batch.indices, batch.number)
+        places = [bounds(len(whole), rank, ranks.size) for rank in range(ranks.size)]
+        mine = whole[places[ranks.rank]]
+        good = np.zeros(-(-len(whole) // ranks.size), np.bool_)
+        good[: len(mine)] = np.isin(mine, batch.indices)
+        readable = [
+            each[: place.stop - place.start]
+            for each, place in zip(ranks.gather(good), places, strict=True)
+        ]
+        everywhere = np.concatenate(readable)
+        self._exchange_bad(whole[~everywhere])
+        first = sum(int(each.sum()) for each in readable[: ranks.rank])
+        own = slice(first, first + int(readable[ranks.rank].sum()))
+        indices = whole[everywhere]
+        images = batch.images
+        if self._mixed and own.start < own.stop:
+            # Behind the own images stands the second one of the first, if it could be read;
+            # else that is the one before it, or again the one before.
+            partner, m = indices[own.start - 1], own.stop - own.start
+            if len(images) == m or batch.indices[m] != partner:
+                one = next(source.parts([indices[own.start - 1 :][:1]], 0, epoch))
+                images = np.concatenate([images[:m], one.images])
+        labels = self._loader.split.labels[indices]
+        return Share(images, own, labels, indices, batch.number)
+
+    def _exchange_bad(self, bad: Indices) -> None:
+        """Have all ranks know why images of a batch could not be read."""
+        new = set(bad.tolist()) - self._known
+        if not new:
+            return
+        self._known |= new
+        cache = self._loader.cache
+        share_bad(self._ranks, cache.bad, {i: cache.bad[i] for i in new & cache.bad.keys()})
+        check_there(self._root)
+
+
+def share_bad(ranks: Ranks, bad: dict[int, ImageError], own: dict[int, ImageError]) -> None:
+    """Add all ranks' `own` to everybody's `bad`."""
+    every = ranks.bring(own)
+    for some in ranks.first(lambda: every):
+        for i, error in some.items():
+            bad.setdefault(i, error)
+
+
+def sum_scores(
+    ranks: Ranks, own: Evaluation, bad: dict[int, ImageError], root: object
+) -> tuple[float, float] | None:
+    """Mean loss and top-1 of a split that the ranks have evaluated together.
+
+    Args:
+        ranks: that did.
+        own: this rank's part.
+        bad: images that could not be read; those of the other ranks are added.
+        root: the folder they are in.
+
+    Returns:
+        None where no image could be read.
+    """
+    loss, right, images, unread = np.sum(ranks.gather(np.append(own.totals, len(bad))), axis=0)
+    if ranks.size > 1 and unread:
+        share_bad(ranks, bad, dict(bad))
+        check_there(root)
+    return (float(loss / images), float(right / images)) if images else None
+
+
+def check_there(root: object) -> None:
+    """Refuse to go on where the folder itself is gone: on this machine, and maybe on it alone.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    find_splits(str(root))
