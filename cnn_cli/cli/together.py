@@ -54,7 +54,8 @@ def conclude(code: int, tell: Callable[[], None] | None) -> int:
     codes = job.end(code, None if code == ExitCode.OK else PATIENCE)
     first = job.rank if codes is None else next((i for i, each in enumerate(codes) if each), 0)
     if tell is not None and first == job.rank:
-        sys.stderr = sys.__stderr__
+        if job.rank:
+            sys.stderr = sys.__stderr__
         tell()
     if codes is None:
         job.abort(code)

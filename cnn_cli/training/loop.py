@@ -242,8 +242,8 @@ class Trainer:
         self._freeze(requests)
         order = epoch_order(self.config, state.epoch, self.materials.dataset.train)
         source = self.features or self.materials.train_loader
-        batches = self.sharer.batches(source, order, state.batch, state.epoch)
-        for batch in requests.awaited(batches):
+        batches = self.sharer.batches(source, order, requests.awaited, state.batch, state.epoch)
+        for batch in batches:
             self._finish_update_before(batch.number)
             if len(batch) > 1 or not self.needs_company:
                 self._train_step(batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -78,19 +78,26 @@ class Sharer:
         self._known: set[int] = set()  # bad images, that all ranks know of
 
     def batches(
-        self, source: Source, order: Indices, start: int = 0, epoch: int = 0
+        self,
+        source: Source,
+        order: Indices,
+        awaited: Callable[[Iterator[Batch]], Iterator[Batch]],
+        start: int = 0,
+        epoch: int = 0,
     ) -> Iterator[Share]:
         """The batches of an order that hold an image, from the one at position `start`.
 
         Args:
             source: of the images: the loader, or what knows their features.
             order: positions in the split.
+            awaited: `Requests.awaited`, for what a rank does by itself.
             start: batches to pass over.
             epoch: which random changes depend on.
         """
         size = self._loader.batch_size
         wholes = [order[first : first + size] for first in range(0, len(order), size)]
-        for batch in source.parts([self._part(whole) for whole in wholes], start, epoch):
+        parts = [self._part(whole) for whole in wholes]
+        for batch in awaited(source.parts(parts, start, epoch)):
             share = self._share(source, batch, wholes[batch.number], epoch)
             if len(share):
                 yield share
