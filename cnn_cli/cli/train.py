@@ -193,7 +193,8 @@ def _finish(result: TrainResult, gate: Gate | None, *, quiet: bool, json: bool) 
         text = output.json_line(result_dict(result)) + "\n" if json else result_text(result)
         output.write(text)
     output.flush()
-    draw_run(result.run, quiet=quiet)
+    if ranks().rank == 0:
+        draw_run(result.run, quiet=quiet)
     if result.stopped in ENDS:
         raise typer.Exit(ENDS[result.stopped])
     if gate is not None:

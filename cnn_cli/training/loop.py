@@ -439,7 +439,9 @@ class Trainer:
         self.state.note_event("epoch", **row.as_dict())
         # The best one first: if only it gets written, the epoch is done again to the same bits.
         if best:
-            groups = {"model": model_of(self.evaluated)} | validation_group(evaluation)
+            groups = {"model": model_of(self.evaluated)}
+            if val_top1 is not None:
+                groups |= validation_group(evaluation, self.ranks)
             self.saver.best(self.state, self._step, groups)
         self._save_last()
         self.saver.reports(self.state)

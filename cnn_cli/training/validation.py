@@ -8,18 +8,26 @@ from cnn_cli.nn.types import Array
 from cnn_cli.training.checkpoint import Checkpoint
 from cnn_cli.training.evaluate import Evaluation
 from cnn_cli.training.metrics import confusion_matrix
+from cnn_cli.training.ranks import ALONE, Ranks
 
 GROUP, NAME = "validation", "confusion"
 MOST_CLASSES = 1000  # whose matrix has four megabytes
 
 
-def validation_group(evaluation: Evaluation | None) -> dict[str, dict[str, Array]]:
-    """The confusion matrix as a checkpoint's group; none without images or for too many classes."""
+def validation_group(
+    evaluation: Evaluation | None, ranks: Ranks = ALONE
+) -> dict[str, dict[str, Array]]:
+    """The confusion matrix as a checkpoint's group; none without images or for too many classes.
+
+    Args:
+        evaluation: of this rank's images.
+        ranks: whose matrices are added up.
+    """
     if evaluation is None or evaluation.probabilities.shape[1] > MOST_CLASSES:
         return {}
     guesses = evaluation.probabilities.argmax(axis=1)
     matrix = confusion_matrix(evaluation.labels, guesses, evaluation.probabilities.shape[1])
-    return {GROUP: {NAME: matrix.astype(np.int32)}}
+    return {GROUP: {NAME: np.sum(ranks.gather(matrix), axis=0).astype(np.int32)}}
 
 
 def stored_confusion(checkpoint: Checkpoint) -> Array | None:
