@@ -10,7 +10,7 @@ from functools import cache
 from cnn_cli.errors import ExitCode, UsageError
 from cnn_cli.training.ranks import Ranks, open_ranks, started_as
 
-SHARED = ("train", "eval", "predict")
+SHARED = ("train",)
 """Commands that the ranks share; the others are rank 0's alone."""
 
 PATIENCE = 1.0
