@@ -13,6 +13,7 @@ from cnn_cli.cli.eval_files import SHEET, check_files
 from cnn_cli.cli.gates import Gate, gate
 from cnn_cli.cli.labelled import SPLITS, evaluate_images, find_images
 from cnn_cli.cli.options import BatchSize, Checkpoint, Debug, Json, Threads, backend_option
+from cnn_cli.cli.together import ranks
 from cnn_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
@@ -145,7 +146,9 @@ def command(
     if calibrate and (tta is not None or split != "val"):
         rule = "is measured on validation images as they are, without --tta or another --split"
         raise UsageError("--calibrate", rule)
-    files = check_files(confusion, predictions, top_losses, sheet)
+    job = ranks()
+    writes = job.rank == 0
+    files = check_files(confusion, predictions, top_losses, sheet) if writes else {}
     from cnn_cli.files import write_atomic
     from cnn_cli.report.scores import score, top_share
     from cnn_cli.training.calibration import changing, store
@@ -153,16 +156,20 @@ def command(
     from cnn_cli.training.classifier import Classifier
 
     file = resolve_checkpoint(ckpt)
-    with changing(file) if calibrate else nullcontext():
+    with changing(file) if calibrate and writes else nullcontext():
         classifier = Classifier.load(file)
-        if calibrate:
+        if calibrate and writes:
             output.check_output(file)
         temperature = classifier.temperature
-        images = find_images(NAME, classifier, folders[0] if folders else None, split)
+        images = job.first(
+            lambda: find_images(NAME, classifier, folders[0] if folders else None, split)
+        )
         place = folders[0] if folders else classifier.config.data.root
         evaluation, bad = evaluate_images(
-            classifier, images, place, batch_size, threads, backend, tta
+            classifier, images, place, batch_size, threads, backend, tta, job
         )
+        if not writes:
+            return
         calibration = None
         if calibrate:
             calibration = _calibrate(evaluation, place)

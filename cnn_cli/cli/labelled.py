@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, cast
 
 from cnn_cli.errors import DataError, UsageError
+from cnn_cli.training.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
@@ -68,10 +69,11 @@ def evaluate_images(
     threads: int | None,
     backend: str | None,
     tta: str | None = None,
+    job: Ranks = ALONE,
 ) -> tuple[Evaluation, Bad]:
     """What the network says, and what is wrong with the images that could not be read.
 
-    Those are named on stderr.
+    Those are named on stderr. Ranks other than 0 have what they found themselves.
 
     Args:
         classifier: of the network.
@@ -79,6 +81,7 @@ def evaluate_images(
         place: the folder they are of, for messages.
         batch_size, threads, backend: of the command line.
         tta: kind of test-time augmentation.
+        job: the ranks that share the images.
 
     Raises:
         DataError: no image could be read.
@@ -89,9 +92,10 @@ def evaluate_images(
     from cnn_cli.data.views import make_views
     from cnn_cli.system import cpu_count
     from cnn_cli.training.backend import backend_for
-    from cnn_cli.training.evaluate import evaluate
+    from cnn_cli.training.evaluate import Evaluation, evaluate
+    from cnn_cli.training.shares import bounds
 
-    threads = threads or cpu_count()
+    threads = threads or job.threads(cpu_count())
     backend = backend or backend_for(len(images))
     views = None if tta is None else make_views(tta, classifier.preprocess)
     cache = ImageCache.open(
@@ -99,8 +103,14 @@ def evaluate_images(
     )
     loader = WatchedLoader(images, cache, batch_size, threads)
     with classifier.engine(threads, backend, output.note) as engine:
-        evaluation = evaluate(engine, loader, views=views)
-    for error in (bad := dict(sorted(cache.bad.items()))).values():
+        places = bounds(len(images), job.rank, job.size)
+        evaluation = evaluate(engine, loader, views=views, places=places)
+    found = job.bring((evaluation, dict(sorted(cache.bad.items()))))
+    if not found:
+        return evaluation, cache.bad
+    evaluation = Evaluation.joined([part for part, _ in found])
+    bad = {i: error for _, some in found for i, error in some.items()}
+    for error in bad.values():
         output.say(f"cnn: {error.line()}")
     if not len(evaluation.labels):
         raise DataError(place, "must hold an image that can be read", f"{len(bad)} that cannot")

@@ -16,12 +16,14 @@ from cnn_cli.cli import output, values
 from cnn_cli.cli.formats import FORMATS, Row, make_format
 from cnn_cli.cli.listening import listening
 from cnn_cli.cli.options import BatchSize, Checkpoint, Debug, Threads, backend_option
+from cnn_cli.cli.together import ranks
 from cnn_cli.errors import DataError, ExitCode, UsageError, reason
 
 if TYPE_CHECKING:
-    from cnn_cli.data.decode import ImageError, Pixels
-    from cnn_cli.training.classifier import Classifier
+    from cnn_cli.data.decode import ImageError, Pixels, Preprocess
+    from cnn_cli.data.sources import Entry
     from cnn_cli.training.predictor import Predictor
+    from cnn_cli.training.ranks import Ranks
 
     Decoded = tuple[str, Pixels | ImageError]
 
@@ -113,29 +115,33 @@ def command(
     from cnn_cli.training.classifier import Classifier
     from cnn_cli.training.predictor import Predictor
 
+    job = ranks()
+    writes = job.rank == 0
     classifier = Classifier.load(ckpt)
-    if output_file is not None:
+    if output_file is not None and writes:
         output.check_output(output_file)
     few = from_file is None and len(sources) == 1 and not Path(sources[0]).is_dir()
-    threads = threads or (1 if few else cpu_count())
+    threads = threads or (1 if few else job.threads(cpu_count()))
     format_ = make_format("json" if json else format_name or "text")
     bad = 0
 
     def texts(predictor: Predictor, paths: BinaryIO | None) -> Iterator[str]:
         nonlocal bad
         yield format_.start()
-        images = _decoded(classifier, sources, paths, nul, threads)
-        for batch in _batched(images, batch_size):
-            rows = _predict(predictor, batch, topk, min_prob)
-            bad += sum(row.error is not None for row in rows)
-            yield "".join(map(format_.row, rows))
+        entries = _entries(sources, paths, nul) if writes else iter(())
+        for batch in _decoded(entries, classifier.preprocess, batch_size, threads, job):
+            for rows, errors in job.bring(_predict(predictor, batch, topk, min_prob)):
+                for error in errors:
+                    output.say(f"cnn: {error.line()}")
+                bad += len(errors)
+                yield "".join(map(format_.row, rows))
         yield format_.end()
 
     with (
-        _open_list(from_file) as paths,
+        _open_list(from_file if writes else None) as paths,
         Predictor(classifier, threads, backend, output.note) as predictor,
     ):
-        if output_file is None:
+        if output_file is None or not writes:  # of other ranks than 0 there is no text
             for text in texts(predictor, paths):
                 output.write(text)
                 output.flush()
@@ -163,17 +169,24 @@ def _check(
         raise UsageError("--json", "is short for --format json", f"--format {format_name} as well")
 
 
-def _decoded(
-    classifier: Classifier, sources: list[str], paths: BinaryIO | None, nul: bool, threads: int
-) -> Iterator[Decoded]:
-    """The images in their order, a few of them ahead."""
-    from cnn_cli.data.loader import decode_stream
+def _entries(sources: list[str], paths: BinaryIO | None, nul: bool) -> Iterator[Entry]:
+    """What to read, in order."""
     from cnn_cli.data.sources import expand_sources, read_list
 
     entries = expand_sources(sources, _stdin() if "-" in sources else None)
-    if paths is not None:
-        entries = chain(entries, expand_sources(read_list(paths, nul)))
-    return decode_stream(entries, classifier.preprocess, threads)
+    return entries if paths is None else chain(entries, expand_sources(read_list(paths, nul)))
+
+
+def _decoded(
+    entries: Iterator[Entry], pre: Preprocess, size: int, threads: int, job: Ranks
+) -> Iterator[list[Decoded]]:
+    """The images in batches, a few of them ahead: all, or what is this rank's of each round."""
+    from cnn_cli.data.loader import decode_batches, decode_stream
+    from cnn_cli.training.shares import rounds
+
+    if job.size > 1:
+        return decode_batches(rounds(entries, size, job), pre, threads)
+    return _batched(decode_stream(entries, pre, threads), size)
 
 
 @contextmanager
@@ -207,8 +220,10 @@ def _batched(images: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
         yield batch
 
 
-def _predict(predictor: Predictor, batch: list[Decoded], topk: int, min_prob: float) -> list[Row]:
-    """The rows of some images, in their order; those that could not be read are named."""
+def _predict(
+    predictor: Predictor, batch: list[Decoded], topk: int, min_prob: float
+) -> tuple[list[Row], list[ImageError]]:
+    """The rows of some images, in their order, and what is wrong with those that have no label."""
     from cnn_cli.data.decode import ImageError
     from cnn_cli.training.metrics import top_k
 
@@ -216,17 +231,17 @@ def _predict(predictor: Predictor, batch: list[Decoded], topk: int, min_prob: fl
 
     pixels = [image for _, image in batch if not isinstance(image, ImageError)]
     probabilities = iter(predictor.probabilities(pixels)) if pixels else iter(())
-    rows = []
+    rows, errors = [], []
     for path, image in batch:
         if isinstance(image, ImageError):
-            output.say(f"cnn: {image.line()}")
+            errors.append(image)
             rows.append(Row(path, error=image.message))
             continue
         scores = next(probabilities)
         best = tuple((classes[i], round(float(scores[i]), 8)) for i in top_k(scores[None], topk)[0])
         label, prob = best[0]
         rows.append(Row(path, label if scores.max() >= min_prob else None, prob, best))
-    return rows
+    return rows, errors
 
 
 def _save(file: BinaryIO, texts: Iterable[str]) -> None:

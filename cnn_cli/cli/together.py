@@ -53,11 +53,13 @@ def conclude(code: int, tell: Callable[[], None] | None) -> int:
         return code
     codes = job.end(code, None if code == ExitCode.OK else PATIENCE)
     first = job.rank if codes is None else next((i for i, each in enumerate(codes) if each), 0)
-    if tell is not None and first == job.rank:
+    if first == job.rank and tell is not None:
         if job.rank:
             sys.stderr = sys.__stderr__
         tell()
     if codes is None:
         job.abort(code)
         return code
-    return codes[first]
+    job.end(code, None)  # one that exits may end the others: the first has spoken by now
+    job.close()
+    return codes[first]  # of all: some mpiexec report the code of whom they like

@@ -182,7 +182,8 @@ def command(
             raise
         finally:
             progress.close()
-        _finish(result, fail_under, quiet=quiet, json=json)
+        if ranks().rank == 0:
+            _finish(result, fail_under, quiet=quiet, json=json)
 
 
 def _finish(result: TrainResult, gate: Gate | None, *, quiet: bool, json: bool) -> None:
@@ -193,8 +194,7 @@ def _finish(result: TrainResult, gate: Gate | None, *, quiet: bool, json: bool) 
         text = output.json_line(result_dict(result)) + "\n" if json else result_text(result)
         output.write(text)
     output.flush()
-    if ranks().rank == 0:
-        draw_run(result.run, quiet=quiet)
+    draw_run(result.run, quiet=quiet)
     if result.stopped in ENDS:
         raise typer.Exit(ENDS[result.stopped])
     if gate is not None:

@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
+from itertools import chain
 from typing import Literal
 
 import numpy as np
@@ -142,6 +143,20 @@ def decode_stream(
         while waiting:
             first, image = waiting.popleft()
             yield first, image.result()
+
+
+def decode_batches(
+    batches: Iterable[Sequence[tuple[str, Source | ImageError]]], pre: Preprocess, threads: int
+) -> Iterator[list[tuple[str, Pixels | ImageError]]]:
+    """The same batch by batch: exactly one is taken ahead, so that it is known when."""
+    waiting: deque[list[tuple[str, Future[Pixels | ImageError]]]] = deque()
+    with Pool(threads) as pool:
+        for batch in chain(batches, [()]):
+            waiting.append(
+                [(name, pool.submit(_decoded, source, pre, name)) for name, source in batch]
+            )
+            if len(waiting) > 1:
+                yield [(name, image.result()) for name, image in waiting.popleft()]
 
 
 def _decoded(source: Source | ImageError, pre: Preprocess, name: str) -> Pixels | ImageError:

@@ -54,11 +54,12 @@ class Evaluation:
     @classmethod
     def joined(cls, parts: Sequence[Evaluation]) -> Evaluation:
         """Evaluations of the parts of a split, in their order, as one."""
+        parts = [part for part in parts if len(part.labels)] or parts[:1]
+        if len(parts) == 1:
+            return parts[0]
         names = ("losses", "logits", "probabilities", "labels", "indices")
         arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        losses = arrays["losses"]
-        loss = float(losses.mean(dtype=np.float64)) if len(losses) else float("nan")
-        return cls(loss, **arrays)
+        return cls(float(arrays["losses"].mean(dtype=np.float64)), **arrays)
 
     def at_temperature(self, temperature: float) -> Evaluation:
         """The same once logits are divided by a temperature, see `training.calibration`."""

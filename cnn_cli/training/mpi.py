@@ -118,8 +118,10 @@ class MpiRanks:
         request = self._endings.Iallgather(np.array([code], np.int64), codes)
         if not self._wait(request, patience):
             return None
-        self._mpi.Finalize()
         return [int(each) for each in codes]
+
+    def close(self) -> None:
+        self._mpi.Finalize()
 
     def abort(self, code: int) -> None:
         null = os.open(os.devnull, os.O_WRONLY)

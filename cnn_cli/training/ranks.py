@@ -71,6 +71,9 @@ class Ranks(Protocol):
             All ranks' codes; None where somebody is still at work.
         """
 
+    def close(self) -> None:
+        """Say that there is nothing more to say, once all have ended."""
+
     def abort(self, code: int) -> None:
         """End all ranks at once, with that exit code; does not return where there are others."""
 
@@ -102,6 +105,8 @@ class Alone:
 
     def end(self, code: int, patience: float | None) -> list[int] | None:
         return [code]
+
+    def close(self) -> None: ...
 
     def abort(self, code: int) -> None: ...
 

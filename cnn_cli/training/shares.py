@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from itertools import islice
+from typing import Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ from cnn_cli.training.evaluate import Evaluation
 from cnn_cli.training.ranks import Ranks
 
 Indices = NDArray[np.int64]
+T = TypeVar("T")
 
 
 class Source(Protocol):
@@ -58,6 +60,16 @@ class Share:
 def bounds(n: int, rank: int, size: int) -> slice:
     """The places of a batch of `n` that are a rank's: near-equal runs, in the order of ranks."""
     return slice(n * rank // size, n * (rank + 1) // size)
+
+
+def rounds(items: Iterator[T], size: int, ranks: Ranks) -> Iterator[list[T]]:
+    """This rank's parts of a stream that rank 0 reads: up to `size` items a rank and round.
+
+    The parts of all ranks, one after the other and round by round, are the stream. Each part is a
+    message from rank 0, at the same moment for all.
+    """
+    while whole := ranks.first(lambda: list(islice(items, size * ranks.size))):
+        yield whole[bounds(len(whole), ranks.rank, ranks.size)]
 
 
 class Sharer:

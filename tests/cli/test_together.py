@@ -1,0 +1,200 @@
+"""Commands that `mpiexec` starts several times: one voice, one exit code, and one end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_program import Outcome
+from hardship import Field, cnn, make_field, metrics_of
+from mpiexec import mpiexec, needs_mpi, together
+
+from cnn_cli.training.checkpoint import load_checkpoint
+
+pytestmark = needs_mpi
+LONG: dict[str, Any] = {
+    "epochs": 100_000,
+    "optimizer": {"type": "sgd", "lr": 0.01},
+    "precise_bn": False,
+}
+
+
+@pytest.fixture(scope="module")
+def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
+    return make_field(tmp_path_factory.mktemp("field"), epochs=1)
+
+
+@pytest.fixture(scope="module")
+def trained(field: Field, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("trained") / "run"
+    assert cnn("train", field.config, "--out", out, "--quiet").code == 0
+    return out
+
+
+def rounded(text: str) -> str:
+    """With four digits behind each point: batches of other sizes are rounded otherwise."""
+    return re.sub(r"\d+\.\d+(e-\d+)?", lambda number: f"{float(number[0]):.4f}", text)
+
+
+def test_eval_is_shared(field: Field, trained: Path, tmp_path: Path) -> None:
+    """Also what it writes; more ranks than images of a batch."""
+    files = [tmp_path / "one.csv", tmp_path / "three.csv"]
+    line = ("eval", "--ckpt", trained, "--json", "--batch-size", 2, "--predictions")
+    one, three = cnn(*line, files[0]), mpiexec(together(3, *line, files[1]))
+    assert (three.code, three.err) == (0, "")
+    assert rounded(three.out) == rounded(one.out)
+    assert rounded(files[0].read_text()) == rounded(files[1].read_text())
+
+
+def test_predict_is_shared(field: Field, trained: Path, tmp_path: Path) -> None:
+    """In rounds of 3 × 4 images: one output, in order; what cannot be read is named once."""
+    pictures = shutil.copytree(field.pictures / "train", tmp_path / "pictures")
+    (pictures / "dark/3.png").write_bytes(b"no picture")
+    line = ("predict", pictures, "--ckpt", trained, "--batch-size", 4, "--format", "csv")
+    one = cnn(*line)
+    assert one.code == 4
+    three = mpiexec(together(3, *line))
+    assert (three.code, three.err) == (one.code, one.err)
+    assert rounded(three.out) == rounded(one.out)
+
+
+@pytest.mark.parametrize(
+    ("line", "outcome"),
+    [
+        (("summary", "CONFIG", "--nope"), (2, "cnn: --nope: no such option of summary.\n")),
+        (
+            ("train", "CONFIG", "train.epochs=x"),
+            (3, "cnn: CONFIG: train.epochs: must be a whole number, 0 or more. Got 'x'.\n"),
+        ),
+    ],
+)
+def test_an_error_of_all_is_said_once(field: Field, line: Any, outcome: Any) -> None:
+    config = str(field.config)
+    code, text = outcome
+    arguments = [config if each == "CONFIG" else each for each in line]
+    expected = Outcome(code, "", text.replace("CONFIG", config))
+    assert cnn(*arguments) == expected
+    assert mpiexec(together(3, *arguments)) == expected
+
+
+FAILING = """
+import os, sys
+flag, folder, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
+def refuse(event, arguments):
+    if event in ("open", "os.scandir") and str(arguments[0]).startswith(folder):
+        if os.path.exists(flag):
+            raise OSError(number, os.strerror(number), arguments[0])
+sys.addaudithook(refuse)
+sys.argv = ["cnn", *sys.argv[4:]]
+from cnn_cli.__main__ import main
+main()
+"""
+
+
+def failing(rank: int, flag: Path, folder: Path, number: int, line: list[str]) -> list[str]:
+    """A line of two ranks, of which one cannot open what is in a folder once a flag is there."""
+    command = line[3:]
+    python, arguments = command[0], command[3:]
+    ill = [python, "-c", FAILING, str(flag), str(folder), str(number), *arguments]
+    first, second = (ill if number == rank else command for number in (0, 1))
+    return [line[0], "-n", "1", *first, ":", "-n", "1", *second]
+
+
+class Job:
+    """A long training of several ranks."""
+
+    def __init__(self, line: list[str], out: Path) -> None:
+        self.process = subprocess.Popen(
+            line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        until = time.monotonic() + 50
+        while not (out / "last.npz").exists():
+            assert self.process.poll() is None, self.process.communicate()
+            assert time.monotonic() < until
+            time.sleep(0.05)
+
+    def end(self) -> tuple[Outcome, float]:
+        """How it ended, and how many seconds that took."""
+        began = time.monotonic()
+        out, err = self.process.communicate(timeout=50)
+        return Outcome(self.process.returncode, out, err), time.monotonic() - began
+
+
+def ranks_of(job: Job) -> list[int]:
+    """The processes that `mpiexec` started, through a helper of its own."""
+    numbers = [job.process.pid]
+    for _ in range(2):
+        numbers = [
+            int(child)
+            for number in numbers
+            for child in Path(f"/proc/{number}/task/{number}/children").read_text().split()
+        ]
+    return numbers
+
+
+def test_a_stop_is_for_all_and_any_number_goes_on(tmp_path: Path) -> None:
+    field = make_field(tmp_path, **LONG)
+    out = tmp_path / "run"
+    line: tuple[Any, ...] = ("train", field.config, "--quiet", "--threads", 1)
+    job = Job(together(2, *line, "--out", out), out)
+    job.process.send_signal(signal.SIGTERM)
+    outcome, _ = job.end()
+    assert outcome == Outcome(75, "", "")
+    meta = load_checkpoint(out / "last.npz").meta
+    assert (meta["ranks"], meta["state"]["log"][-1]["reason"]) == (2, "terminated")
+    # The end in one process, and in one that was never stopped.
+    epochs = f"train.epochs={meta['epoch'] + 2}"
+    assert cnn(*line, epochs, "--out", out, "--resume").code == 0
+    assert cnn(*line, epochs, "--out", tmp_path / "whole").code == 0
+    losses = [
+        [float(row["train_loss"]) for row in metrics_of(run)] for run in (out, tmp_path / "whole")
+    ]
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-3)
+
+
+def test_a_rank_that_is_killed_ends_the_others(tmp_path: Path) -> None:
+    field, out = make_field(tmp_path, **LONG), tmp_path / "run"
+    job = Job(together(3, "train", field.config, "--quiet", "--out", out), out)
+    ranks = ranks_of(job)
+    os.kill(ranks[1], signal.SIGKILL)
+    outcome, seconds = job.end()
+    assert outcome.code != 0
+    assert "cnn:" not in outcome.err
+    assert seconds < 10
+    assert not any(Path(f"/proc/{number}").exists() for number in ranks)
+    assert cnn("eval", "--ckpt", out / "last.npz", "--json").code == 0
+
+
+def test_the_pictures_of_one_rank_vanish(tmp_path: Path) -> None:
+    field, out, flag = make_field(tmp_path, **LONG), tmp_path / "run", tmp_path / "flag"
+    line = together(2, "train", field.config, "--quiet", "--out", out, "data.cache=none")
+    job = Job(failing(1, flag, field.pictures, errno.ENOENT, line), out)
+    flag.touch()
+    outcome, seconds = job.end()
+    text = "must be a folder with a sub-folder of images for each class. Got no such folder."
+    assert outcome == Outcome(4, "", f"cnn: {field.pictures}: {text}\n")
+    assert seconds < 10
+    assert load_checkpoint(out / "last.npz").meta["epoch"] > 0
+
+
+def test_the_disk_of_rank_0_is_full(tmp_path: Path) -> None:
+    """The other is in the middle of the next step meanwhile."""
+    field, out, flag = make_field(tmp_path, **LONG), tmp_path / "run", tmp_path / "flag"
+    line = together(2, "train", field.config, "--quiet", "--out", out)
+    job = Job(failing(0, flag, out, errno.ENOSPC, line), out)
+    flag.touch()
+    outcome, seconds = job.end()
+    assert (outcome.code, outcome.out) == (4, "")
+    assert outcome.err.endswith(": cannot be written. Got no space left on device.\n")
+    assert len(outcome.err.splitlines()) == 1
+    assert seconds < 10
+    assert load_checkpoint(out / "last.npz").meta["epoch"] > 0
