@@ -35,7 +35,7 @@ from cnn_cli.cli import eval as eval_command
 from cnn_cli.cli.commands import Command, Group
 from cnn_cli.cli.options import Debug
 from cnn_cli.cli.signals import Terminated, end_at_signals, ignore_signals
-from cnn_cli.cli.together import conclude, takes_part
+from cnn_cli.cli.together import alone, conclude, takes_part
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
 from cnn_cli.files import remove_unfinished
 
@@ -118,7 +118,9 @@ def main() -> None:
     remove_unfinished()  # where a second interrupt came while the first one's were deleted
     # All is written, and taking Python down would take a sixth of a prediction's time. Nor can
     # CPython then remember an interrupt that was caught, and end by that signal all the same.
-    os._exit(code)
+    if alone():
+        os._exit(code)
+    sys.exit(code)  # MPI takes its leave of mpiexec in what the other passes over
 
 
 def _hush() -> None:

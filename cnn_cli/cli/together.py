@@ -10,7 +10,7 @@ from functools import cache
 from cnn_cli.errors import ExitCode, UsageError
 from cnn_cli.training.ranks import Ranks, open_ranks, started_as
 
-SHARED = ("train",)
+SHARED = ("train", "eval", "predict")
 """Commands that the ranks share; the others are rank 0's alone."""
 
 PATIENCE = 1.0
@@ -62,4 +62,12 @@ def conclude(code: int, tell: Callable[[], None] | None) -> int:
         return code
     job.end(code, None)  # one that exits may end the others: the first has spoken by now
     job.close()
-    return codes[first]  # of all: some mpiexec report the code of whom they like
+    return codes[first]  # of all: of several mpiexec reports whose it likes
+
+
+def alone() -> bool:
+    """Whether there is no other process, or none that can be reached."""
+    try:
+        return ranks().size == 1
+    except UsageError:
+        return True
