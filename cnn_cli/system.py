@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import re
 from collections.abc import Iterator
 from contextlib import suppress
@@ -96,6 +95,7 @@ def in_memory(folder: Path, root: Path = ROOT) -> bool:
 
 def versions() -> dict[str, str]:
     """Of Python, of the packages that compute, as far as they are installed, and of the system."""
+    import platform
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}

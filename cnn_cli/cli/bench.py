@@ -10,7 +10,7 @@ import typer
 
 from cnn_cli.cli import output, values
 from cnn_cli.cli.networks import Classes, Overrides, Source, open_network
-from cnn_cli.cli.options import Debug, Json, Threads, backend_option
+from cnn_cli.cli.options import Backend, Debug, Json, Threads
 
 NAME = "bench"
 EXAMPLES = """\b
@@ -36,7 +36,7 @@ def command(
         ),
     ] = None,
     threads: Threads = None,
-    backend: Annotated[str | None, backend_option("fast where numba is installed")] = None,
+    backend: Backend = None,
     seconds: Annotated[
         float,
         typer.Option(

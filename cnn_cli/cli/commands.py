@@ -61,3 +61,34 @@ class Group(TyperGroup):
         if args and self.get_command(ctx, args[0]) is None:
             raise UsageError(args[0], f"no such command.{suggest(args[0], self.commands)}")
         return super().resolve_command(ctx, args)
+
+
+def make_group(name: str, about: str, examples: str) -> typer.Typer:
+    """A command that is followed by one of several others.
+
+    Args:
+        name: of the command.
+        about, examples: what its help begins and ends with.
+    """
+    app = typer.Typer(
+        name=name,
+        cls=Group,
+        help=about,
+        epilog=examples,
+        invoke_without_command=True,
+        rich_markup_mode=None,
+    )
+
+    @app.callback()
+    def start(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            raise UsageError(name, f"must be followed by {commands_text(context)}", "nothing")
+
+    return app
+
+
+def commands_text(context: typer.Context) -> str:
+    """`train, eval or predict`: the commands there are."""
+    commands: Any = context.command
+    *names, last = [name for name, each in commands.commands.items() if not each.hidden]
+    return f"{', '.join(names)} or {last}" if names else last

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import json
 
-import typer
-
 from cnn_cli.cli import output
-from cnn_cli.cli.commands import Command, Group
+from cnn_cli.cli.commands import Command, make_group
 from cnn_cli.cli.options import Debug
-from cnn_cli.errors import UsageError
 
 NAME = "config"
 EXAMPLES = """\b
@@ -17,20 +14,7 @@ Examples:
   cnn config schema > cnn.schema.json
 """
 
-app = typer.Typer(
-    name=NAME,
-    cls=Group,
-    help="What a config may hold.",
-    epilog=EXAMPLES,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-)
-
-
-@app.callback()
-def start(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        raise UsageError(NAME, "must be followed by schema", "nothing")
+app = make_group(NAME, "What a config may hold.", EXAMPLES)
 
 
 @app.command("schema", cls=Command, epilog=EXAMPLES)

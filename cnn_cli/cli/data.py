@@ -7,10 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cnn_cli.cli import output, preview, values
-from cnn_cli.cli.commands import Command, Group
-from cnn_cli.cli.options import Debug, Json, Threads
-from cnn_cli.errors import DataError, UsageError
+from cnn_cli.cli import output, preview
+from cnn_cli.cli.commands import Command, make_group
+from cnn_cli.cli.options import Debug, Folder, Json, Threads
+from cnn_cli.errors import DataError
 
 NAME = "data"
 EXAMPLES = """\b
@@ -21,33 +21,12 @@ Examples:
   cnn data preview configs/small.yaml augment.hflip=0.5
 """
 
-app = typer.Typer(
-    name=NAME,
-    cls=Group,
-    help="Look at a folder of images.",
-    epilog=EXAMPLES,
-    invoke_without_command=True,
-    rich_markup_mode=None,
-)
-
-
-@app.callback()
-def start(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        raise UsageError(NAME, "must be followed by check or preview", "nothing")
+app = make_group(NAME, "Look at a folder of images.", EXAMPLES)
 
 
 @app.command("check", cls=Command, epilog=EXAMPLES)
 def check(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR",
-            parser=values.path("DIR"),
-            help="Images by class, or folders train, val and test of them.",
-            show_default=False,
-        ),
-    ],
+    folder: Folder,
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 where anything was found.")
     ] = False,

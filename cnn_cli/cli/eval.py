@@ -11,8 +11,17 @@ import typer
 from cnn_cli.cli import output, values
 from cnn_cli.cli.eval_files import SHEET, check_files
 from cnn_cli.cli.gates import Gate, gate
-from cnn_cli.cli.labelled import SPLITS, evaluate_images, find_images
-from cnn_cli.cli.options import BatchSize, Checkpoint, Debug, Json, Threads, backend_option
+from cnn_cli.cli.labelled import evaluate_images, find_images
+from cnn_cli.cli.options import (
+    IMAGES,
+    BatchSize,
+    Checkpoint,
+    Debug,
+    EvaluationBackend,
+    Json,
+    Threads,
+    split_option,
+)
 from cnn_cli.cli.together import ranks
 from cnn_cli.errors import DataError, UsageError
 
@@ -41,19 +50,11 @@ def command(
         typer.Argument(
             metavar="[DIR]",
             parser=values.path("DIR"),
-            help="Images by class, or folders train, val and test of them. Default: the run's.",
+            help=f"{IMAGES} Default: the run's.",
             show_default=False,
         ),
     ] = None,
-    split: Annotated[
-        str,
-        typer.Option(
-            "--split",
-            metavar="|".join(SPLITS),
-            parser=values.choice("--split", SPLITS),
-            help="Which part; a DIR without parts is taken whole.",
-        ),
-    ] = "val",
+    split: Annotated[str, split_option()] = "val",
     topk: Annotated[
         int,
         typer.Option(
@@ -129,10 +130,7 @@ def command(
     ] = None,
     batch_size: BatchSize = 64,
     threads: Threads = None,
-    backend: Annotated[
-        str | None,
-        backend_option("fast from a thousand images on where numba is installed, else numpy"),
-    ] = None,
+    backend: EvaluationBackend = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -13,7 +13,6 @@ from cnn_cli.errors import UsageError
 if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
     from cnn_cli.data.decode import ImageError
-    from cnn_cli.nn.types import Array
     from cnn_cli.training.classifier import Classifier
     from cnn_cli.training.evaluate import Evaluation
 
@@ -83,7 +82,7 @@ def _confusion_csv(
 ) -> bytes:
     from cnn_cli.report.confusion import confusion_csv
 
-    return confusion_csv(_counts(classifier, evaluation), classifier.classes)
+    return confusion_csv(evaluation.confusion, classifier.classes)
 
 
 def _confusion_png(
@@ -91,14 +90,7 @@ def _confusion_png(
 ) -> bytes:
     from cnn_cli.report.confusion import confusion_png
 
-    return confusion_png(_counts(classifier, evaluation), classifier.classes)
-
-
-def _counts(classifier: Classifier, evaluation: Evaluation) -> Array:
-    from cnn_cli.training.metrics import confusion_matrix
-
-    guesses = evaluation.probabilities.argmax(axis=1)
-    return confusion_matrix(evaluation.labels, guesses, len(classifier.classes))
+    return confusion_png(evaluation.confusion, classifier.classes)
 
 
 def _top_losses_writer(most: int) -> Writer:

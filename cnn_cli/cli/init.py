@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from cnn_cli.cli import output, values
-from cnn_cli.cli.options import Debug, Json, Threads, backend_option
+from cnn_cli.cli.options import Backend, Debug, Folder, Json, Threads
 from cnn_cli.cli.progress import on_terminal
 from cnn_cli.errors import UsageError
 
@@ -23,15 +23,7 @@ Examples:
 
 
 def command(
-    folder: Annotated[
-        Path,
-        typer.Argument(
-            metavar="DIR",
-            parser=values.path("DIR"),
-            help="Images by class, or folders train, val and test of them.",
-            show_default=False,
-        ),
-    ],
+    folder: Folder,
     output_file: Annotated[
         Path | None,
         typer.Option(
@@ -55,7 +47,7 @@ def command(
         bool, typer.Option("--overwrite", help="Replace a config that is there.")
     ] = False,
     threads: Threads = None,
-    backend: Annotated[str | None, backend_option("fast where numba is installed")] = None,
+    backend: Backend = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import takewhile
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -32,7 +32,7 @@ from cnn_cli.cli import (
     train,
 )
 from cnn_cli.cli import eval as eval_command
-from cnn_cli.cli.commands import Command, Group
+from cnn_cli.cli.commands import Command, Group, commands_text
 from cnn_cli.cli.options import Debug
 from cnn_cli.cli.signals import Terminated, end_at_signals, ignore_signals
 from cnn_cli.cli.together import alone, conclude, takes_part
@@ -97,10 +97,7 @@ def start(
     debug: Debug = False,
 ) -> None:
     if context.invoked_subcommand is None:
-        commands: Any = context.command
-        *names, last = [name for name, each in commands.commands.items() if not each.hidden]
-        rule = f"must be {', '.join(names)} or {last}"
-        raise UsageError("COMMAND", rule, "nothing")
+        raise UsageError("COMMAND", f"must be {commands_text(context)}", "nothing")
 
 
 def main() -> None:

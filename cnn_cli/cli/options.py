@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cnn_cli.cli import values
+from cnn_cli.cli.labelled import SPLITS
 
 ConfigFile = Annotated[
     str,
@@ -16,6 +17,11 @@ ConfigFile = Annotated[
 Data = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", parser=values.path("--data"), help="Images: data.root."),
+]
+IMAGES = "Images by class, or folders train, val and test of them."
+Folder = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", parser=values.path("DIR"), help=IMAGES, show_default=False),
 ]
 Checkpoint = Annotated[
     Path,
@@ -56,6 +62,23 @@ def backend_option(default: str) -> Any:
         metavar="|".join(BACKENDS),
         parser=values.choice("--backend", BACKENDS),
         help=f"What computes: NumPy, or loops compiled by numba. Default: {default}.",
+    )
+
+
+Backend = Annotated[str | None, backend_option("fast where numba is installed")]
+EvaluationBackend = Annotated[
+    str | None,
+    backend_option("fast from a thousand images on where numba is installed, else numpy"),
+]
+
+
+def split_option(default: str = "") -> Any:
+    """`--split`; `default` says what the default is, where its value does not."""
+    return typer.Option(
+        "--split",
+        metavar="|".join(SPLITS),
+        parser=values.choice("--split", SPLITS),
+        help=f"Which part; a DIR without parts is taken whole.{default}",
     )
 
 

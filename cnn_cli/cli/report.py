@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnn_cli.cli import output, values
-from cnn_cli.cli.labelled import SPLITS, evaluate_images, find_images
-from cnn_cli.cli.options import BatchSize, Debug, Threads, backend_option
+from cnn_cli.cli.labelled import evaluate_images, find_images
+from cnn_cli.cli.options import IMAGES, BatchSize, Debug, EvaluationBackend, Threads, split_option
 from cnn_cli.errors import CnnError, UsageError
 
 if TYPE_CHECKING:
@@ -51,24 +51,13 @@ def command(
             "--data",
             metavar="DIR",
             parser=values.path("--data"),
-            help="Images by class, or folders train, val and test of them. Default: the run's.",
+            help=f"{IMAGES} Default: the run's.",
         ),
     ] = None,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            "--split",
-            metavar="|".join(SPLITS),
-            parser=values.choice("--split", SPLITS),
-            help="Which part; a DIR without parts is taken whole. Default: val.",
-        ),
-    ] = None,
+    split: Annotated[str | None, split_option(" Default: val.")] = None,
     batch_size: BatchSize = 64,
     threads: Threads = None,
-    backend: Annotated[
-        str | None,
-        backend_option("fast from a thousand images on where numba is installed, else numpy"),
-    ] = None,
+    backend: EvaluationBackend = None,
     debug: Debug = False,
 ) -> None:
     """Make one HTML page of a run, or of several side by side.

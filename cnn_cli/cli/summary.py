@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from cnn_cli.cli import output
 from cnn_cli.cli.networks import Classes, Overrides, Source, open_network
-from cnn_cli.cli.options import Debug, Json, backend_option
+from cnn_cli.cli.options import Backend, Debug, Json
 
 NAME = "summary"
 EXAMPLES = """\b
@@ -21,7 +19,7 @@ def command(
     source: Source,
     overrides: Overrides = None,
     classes: Classes = None,
-    backend: Annotated[str | None, backend_option("fast where numba is installed")] = None,
+    backend: Backend = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -11,7 +11,6 @@ from cnn_cli.training.calibration import Calibration
 from cnn_cli.training.evaluate import Evaluation
 from cnn_cli.training.metrics import (
     ClassScores,
-    confusion_matrix,
     expected_calibration_error,
     per_class,
     top_k_correct,
@@ -118,8 +117,7 @@ def score(
         temperature, tta, calibration: of `Scores`.
     """
     k = min(k, len(names))
-    guesses = evaluation.probabilities.argmax(axis=1)
-    confusion = confusion_matrix(evaluation.labels, guesses, len(names))
+    confusion = evaluation.confusion
     return Scores(
         loss=evaluation.loss,
         top1=evaluation.top1,

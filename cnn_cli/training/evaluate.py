@@ -14,6 +14,7 @@ from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.loss import cross_entropy, softmax, target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
+from cnn_cli.training.metrics import confusion_matrix
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,18 @@ class Evaluation:
         """The share of images whose first guess is right; NaN without images."""
         if len(self.labels) == 0:
             return float("nan")
-        return float((self.probabilities.argmax(axis=1) == self.labels).mean())
+        return float((self.guesses == self.labels).mean())
+
+    @property
+    def guesses(self) -> Array:
+        """(n,) the class of the largest probability."""
+        guesses: Array = self.probabilities.argmax(axis=1)
+        return guesses
+
+    @property
+    def confusion(self) -> Array:
+        """See `metrics.confusion_matrix`."""
+        return confusion_matrix(self.labels, self.guesses, self.probabilities.shape[1])
 
     @property
     def totals(self) -> Array:
@@ -48,7 +60,7 @@ class Evaluation:
 
         Those of parts of a split add up to those of the whole.
         """
-        right = (self.probabilities.argmax(axis=1) == self.labels).sum()
+        right = (self.guesses == self.labels).sum()
         return np.array([self.losses.sum(dtype=np.float64), right, len(self.labels)])
 
     @classmethod

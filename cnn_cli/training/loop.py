@@ -408,8 +408,6 @@ class Trainer:
         loader, ranks = self.materials.val_loader, self.ranks
         if loader is None:
             return None
-        if ranks.size == 1:
-            return evaluate(self.engine, loader, self.evaluated)
         places = bounds(len(loader.split), ranks.rank, ranks.size)
         return evaluate(self.engine, loader, self.evaluated, None, places)
 

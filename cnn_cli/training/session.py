@@ -80,7 +80,8 @@ def open_network(config: Config, source: str, ranks: Ranks = ALONE) -> tuple[Dat
         ConfigError, DataError: what does not fit or is not there.
     """
     root = Path(required_root(config, source))
-    check_there(root)
+    if ranks.rank:  # the first one finds out as it lists them
+        check_there(root)
     dataset = ranks.first(lambda: open_dataset(root, config.data.classes, config.data.val_split))
     in_shape = preprocess_of(config).shape
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)
@@ -176,7 +177,7 @@ def open_materials(
 
     preprocess = preprocess_of(config)
     crop = config.augment.random_resized_crop
-    kept = kept_preprocess(crop, preprocess, dataset.train.paths) if crop else preprocess
+    kept = kept_preprocess(crop, preprocess, dataset.train.paths)
     train_loader = loader(dataset.train, config.train.batch_size, kept)
     val_loader = None
     if dataset.val is not None and len(dataset.val):

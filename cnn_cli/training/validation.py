@@ -7,7 +7,6 @@ import numpy as np
 from cnn_cli.nn.types import Array
 from cnn_cli.training.checkpoint import Checkpoint
 from cnn_cli.training.evaluate import Evaluation
-from cnn_cli.training.metrics import confusion_matrix
 from cnn_cli.training.ranks import ALONE, Ranks
 
 GROUP, NAME = "validation", "confusion"
@@ -25,9 +24,8 @@ def validation_group(
     """
     if evaluation is None or evaluation.probabilities.shape[1] > MOST_CLASSES:
         return {}
-    guesses = evaluation.probabilities.argmax(axis=1)
-    matrix = confusion_matrix(evaluation.labels, guesses, evaluation.probabilities.shape[1])
-    return {GROUP: {NAME: np.sum(ranks.gather(matrix), axis=0).astype(np.int32)}}
+    counts = np.sum(ranks.gather(evaluation.confusion), axis=0)
+    return {GROUP: {NAME: counts.astype(np.int32)}}
 
 
 def stored_confusion(checkpoint: Checkpoint) -> Array | None:

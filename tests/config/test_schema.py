@@ -113,6 +113,13 @@ def test_defaults_and_bounds() -> None:
     assert conv["required"] == ["out_channels", "kernel_size"]
 
 
+def check_loads_and_fits(file: Path, document: str) -> None:
+    """The loader and the schema both take it."""
+    file.write_text(document)
+    load_config(file)
+    assert errors(document) == []
+
+
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
 def test_the_configs_that_come_along(path: Path) -> None:
     assert errors(path.read_text()) == []
@@ -145,9 +152,7 @@ def test_ways_of_writing_augment(text: str) -> None:
 )
 def test_ways_of_writing_sections(tmp_path: Path, text: str) -> None:
     document = f"model: {{layers: [relu]}}\n{text}\n"
-    (tmp_path / "a.yaml").write_text(document)
-    load_config(tmp_path / "a.yaml")
-    assert errors(document) == []
+    check_loads_and_fits(tmp_path / "a.yaml", document)
 
 
 @pytest.mark.parametrize(
@@ -172,9 +177,7 @@ def test_ways_of_writing_sections(tmp_path: Path, text: str) -> None:
 )
 def test_ways_of_writing_layers(tmp_path: Path, layer: str) -> None:
     document = f"model: {{layers: [{layer}]}}"
-    (tmp_path / "a.yaml").write_text(document)
-    load_config(tmp_path / "a.yaml")
-    assert errors(document) == []
+    check_loads_and_fits(tmp_path / "a.yaml", document)
 
 
 @settings(max_examples=60, deadline=None)

@@ -90,15 +90,17 @@ def _on_grid(share: float, length: int, number: float) -> tuple[int, int]:
 
 
 def kept_preprocess(
-    config: RandomResizedCropConfig, pre: Preprocess, paths: Sequence[str]
+    config: RandomResizedCropConfig | None, pre: Preprocess, paths: Sequence[str]
 ) -> Preprocess:
-    """What is kept of every image to cut parts out of it.
+    """What is kept of every image: `pre` itself, or enough to cut parts out of it.
 
     Args:
-        config: scale and ratio.
+        config: scale and ratio of the parts; None without.
         pre: what the network takes.
         paths: of the images; a few of them are asked for their size.
     """
+    if config is None:
+        return pre
     grown = 1 / sqrt((config.scale[0] + config.scale[1]) / 2)
     height, width = ceil(pre.height * grown), ceil(pre.width * grown)
     sizes = [upright_size(path) for path in paths[:: max(1, len(paths) // SAMPLE)]]

@@ -48,7 +48,7 @@ def galleries(classifier: Classifier, measured: Measured, threads: int) -> list[
         threads: that compute the heat maps.
     """
     probabilities = measured.evaluation.probabilities
-    guesses = probabilities.argmax(axis=1)
+    guesses = measured.evaluation.guesses
     confidence = probabilities.max(axis=1)
     wrong = guesses != measured.evaluation.labels
     mistakes = _first(np.flatnonzero(wrong), -confidence)
@@ -148,7 +148,11 @@ def data_uri(image: Image.Image) -> str:
     image.save(file, "JPEG", quality=QUALITY)
     kinds = {"png": png(image), "jpeg": file.getvalue()}
     kind = min(kinds, key=lambda name: len(kinds[name]))
-    return f"data:image/{kind};base64,{base64.b64encode(kinds[kind]).decode()}"
+    return _uri(kind, kinds[kind])
+
+
+def _uri(kind: str, content: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(content).decode()}"
 
 
 def filters(classifier: Classifier) -> list[Markup]:
@@ -160,22 +164,19 @@ def filters(classifier: Classifier) -> list[Markup]:
     count, channels, height, width = weight.shape
     drawn = _drawn(weight[:FILTERS])
     few = f"The first {FILTERS} of {count:,}" if count > FILTERS else f"The {count:,}"
-    colour = "in colour" if channels == 3 else "grey"
-    text = (
-        f"{few} filters of {node.name}, {height}×{width}, {colour}: grey is 0, and the largest "
-        "weight of each is black or white."
-        if channels != 3
-        else f"{few} filters of {node.name}, {height}×{width}, in colour: grey is 0, and each "
-        "is as bright as its largest weight allows."
-    )
+    if channels == 3:
+        colours = "in colour: grey is 0, and each is as bright as its largest weight allows."
+    else:
+        colours = "grey: grey is 0, and the largest weight of each is black or white."
     image = element(
         "img",
-        src="data:image/png;base64," + base64.b64encode(png(drawn)).decode(),
+        src=_uri("png", png(drawn)),
         alt=f"{min(count, FILTERS)} filters of {node.name}",
         width=drawn.width,
         height=drawn.height,
         class_="pixels",
     )
+    text = f"{few} filters of {node.name}, {height}×{width}, {colours}"
     return [paragraph(text), joined([image])]
 
 

@@ -24,7 +24,6 @@ from cnn_cli.report.html.results import (
 from cnn_cli.report.record import Record, Subject
 from cnn_cli.report.summary import summarize
 from cnn_cli.system import versions
-from cnn_cli.training.metrics import confusion_matrix
 
 
 def single_page(subject: Subject, threads: int) -> bytes:
@@ -43,9 +42,7 @@ def single_page(subject: Subject, threads: int) -> bytes:
     ]
     measured = subject.measured
     if not isinstance(measured, str) and scores is not None:
-        evaluation, classes = measured.evaluation, record.classifier.classes
-        guesses = evaluation.probabilities.argmax(axis=1)
-        confusion = confusion_matrix(evaluation.labels, guesses, len(classes))
+        confusion, classes = measured.evaluation.confusion, record.classifier.classes
         parts += [
             ("confusion", "Confusion", confusion_parts(confusion, classes)),
             ("classes", "Classes", [per_class_table(scores)]),
@@ -109,8 +106,5 @@ def environment(record: Record) -> list[Markup]:
 def _subtitle(subject: Subject) -> str:
     record = subject.record
     classes = len(record.classifier.classes)
-    return f"{record.path}: {classes:,} classes, images of {_image_size(record)}"
-
-
-def _image_size(record: Record) -> str:
-    return shape_text(record.classifier.graph.in_shape)
+    size = shape_text(record.classifier.graph.in_shape)
+    return f"{record.path}: {classes:,} classes, images of {size}"

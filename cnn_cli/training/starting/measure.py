@@ -15,6 +15,7 @@ from cnn_cli.data.loader import Loader
 from cnn_cli.data.survey import Survey
 from cnn_cli.nn.graph import build_graph
 from cnn_cli.nn.init import initialize
+from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.params import Parameters
 from cnn_cli.training.backend import open_kernels
 from cnn_cli.training.bench import images_a_second
@@ -32,7 +33,7 @@ def measure(
     source: str,
     *,
     threads: int,
-    backend: str,
+    backend: Backend,
     note: Callable[[str], None],
     seconds: float = SECONDS,
 ) -> Speed:
@@ -51,7 +52,7 @@ def measure(
     """
     pre = preprocess_of(config)
     graph = build_graph(config.model, pre.shape, len(survey.classes), source)
-    check_memory(config, graph, source, threads, "fast" if backend == "fast" else "numpy")
+    check_memory(config, graph, source, threads, backend)
     params = Parameters(graph, config.train.dtype)
     initialize(params, config.train.seed, config.model.init)
     kernels = open_kernels(backend, graph, config.train.dtype, note)
@@ -68,8 +69,7 @@ def _feeding(config: Config, survey: Survey, threads: int, seconds: float) -> tu
     """Images a second that are decoded, and that are changed once they are."""
     pre = preprocess_of(config)
     paths = list(survey.sample[:: -(-len(survey.sample) // PICTURES)])
-    crop = config.augment.random_resized_crop
-    kept = kept_preprocess(crop, pre, paths) if crop else pre
+    kept = kept_preprocess(config.augment.random_resized_crop, pre, paths)
     with ImageCache.open("ram", paths, kept, aspects=kept is not pre) as cache:
         split = Split(paths, np.zeros(len(paths), np.int64))
         mean = (0.5,) * pre.channels
