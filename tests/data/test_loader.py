@@ -49,7 +49,7 @@ def spoil(split: Split, *positions: int) -> None:
 
 def await_threads() -> None:
     """Wait until the threads of the loaders are gone."""
-    for _ in range(500):
+    for _ in range(3000):
         if not any(thread.name.startswith("data-") for thread in threading.enumerate()):
             return
         time.sleep(0.01)
