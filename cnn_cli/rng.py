@@ -29,6 +29,7 @@ class Purpose(IntEnum):
 
     INIT = 1
     SHUFFLE = 2
+    SHARDS = 5
     DROPOUT = 3
     DROP_PATH = 4
     AUGMENT = 10

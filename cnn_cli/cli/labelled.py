@@ -89,11 +89,11 @@ def evaluate_images(
     from cnn_cli.cli import output
     from cnn_cli.cli.watched import WatchedLoader
     from cnn_cli.data.cache import ImageCache
+    from cnn_cli.data.shards import bounds
     from cnn_cli.data.views import make_views
     from cnn_cli.system import cpu_count
     from cnn_cli.training.backend import backend_for
     from cnn_cli.training.evaluate import Evaluation, evaluate
-    from cnn_cli.training.shares import bounds
 
     threads = threads or job.threads(cpu_count())
     backend = backend or backend_for(len(images))

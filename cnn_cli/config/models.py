@@ -64,6 +64,8 @@ class DataConfig(Frozen):
         on_corrupt: images that cannot be read are left out and listed, or end the training.
         sampler: of the training images: `shuffle`: an epoch has each once; `balanced`: as many
             images, each class's share the same.
+        shards: parts that the training images are dealt out into at random; every batch takes its
+            share of each, so that of as many computers each reads one part only.
         cache: where decoded images are kept; `auto`: in memory where they fit half of what is
             free, else on disk.
     """
@@ -100,6 +102,7 @@ class DataConfig(Frozen):
     ] = "auto"
     on_corrupt: Annotated[Literal["skip", "error"], Must("skip or error")] = "skip"
     sampler: Annotated[Literal["shuffle", "balanced"], Must("shuffle or balanced")] = "shuffle"
+    shards: Count = 1
     cache: Annotated[
         Literal["auto", "ram", "disk", "none"],
         Also(_none_is_a_word, lambda _: {"type": "null"}),
@@ -270,4 +273,11 @@ class Config(Frozen):
     @model_validator(mode="after")
     def _augmentation_fits(self) -> Config:
         self.augment.check_fits(self.data.image_size, self.data.channels)
+        return self
+
+    @model_validator(mode="after")
+    def _a_place_for_each_shard(self) -> Config:
+        if self.data.shards > self.train.batch_size:
+            most = self.train.batch_size
+            raise broken(f"data.shards must be at most train.batch_size, {most}")
         return self

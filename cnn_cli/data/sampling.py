@@ -23,7 +23,7 @@ def draw_order(
         rng: of this epoch.
     """
     n = len(labels)
-    if sampler == "shuffle":
+    if sampler == "shuffle" or n == 0:
         return rng.permutation(n)
     classes = np.unique(labels)
     shares = np.full(len(classes), n // len(classes))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from math import prod, sqrt
 
@@ -21,54 +21,71 @@ BLOCK = 2**16  # bytes summed at once: small images one by one would cost more t
 Channels = tuple[float, ...]
 
 
-def channel_statistics(
-    cache: ImageCache, n: int, threads: int, progress: Callable[[int], object] | None = None
-) -> tuple[Channels, Channels]:
-    """Mean and standard deviation of each channel, on pixels scaled to 0..1 as in torchvision.
+def mean_and_std(sums: NDArray[np.int64], paths: Sequence[str]) -> tuple[Channels, Channels]:
+    """Of pixels scaled to 0..1, as in torchvision.
 
-    Every image is decoded, which fills the cache; bad ones are left out. The sums are exact, so
-    that the result does not depend on the number of threads. The deviation is that of the
-    population, at least one grey level (1/255), so that dividing by it is safe for images of one
-    colour.
+    The deviation is that of the population, at least one grey level (1/255), so that dividing by
+    it is safe for images of one colour.
 
     Args:
-        cache: of the images.
-        n: how many of them to read, from the first.
-        threads: that decode.
-        progress: called with a number of images after those, from several threads.
+        sums: (3, channels) of `channel_sums`.
+        paths: of the images.
 
     Returns:
         mean and std, each (channels,).
 
     Raises:
-        DataError: no image can be read.
+        DataError: no image could be read.
+    """
+    if not sums.any():
+        place = os.path.commonpath(paths) if paths else "data"
+        raise DataError(place, "must hold an image that can be read", f"{len(paths)} that cannot")
+    moments = [_moments(*(int(number) for number in channel)) for channel in sums.T]
+    return tuple(mean for mean, _ in moments), tuple(std for _, std in moments)
+
+
+def channel_sums(
+    cache: ImageCache,
+    indices: NDArray[np.int64],
+    threads: int,
+    progress: Callable[[int], object] | None = None,
+) -> NDArray[np.int64]:
+    """Number, sum and sum of squares of the pixels of each channel.
+
+    Every image is decoded, which fills the cache; bad ones are left out. The sums are exact: the
+    same in any order, and for any number of threads.
+
+    Args:
+        cache: of the images.
+        indices: (n,) their positions.
+        threads: that decode.
+        progress: called with a number of images after those, from several threads.
+
+    Returns:
+        (3, channels).
     """
     block = max(1, BLOCK // prod(cache.pre.shape))
-    starts = iter(range(0, n, block))
-    found: list[NDArray[np.int64]] = []
+    starts = iter(range(0, len(indices), block))
+    found = [np.zeros((3, cache.pre.channels), np.int64)]
 
     def work() -> None:
         ours = np.zeros((3, cache.pre.channels), np.int64)
         for start in starts:
             images = []
-            stop = min(n, start + block)
-            for i in range(start, stop):
+            chosen = indices[start : start + block].tolist()
+            for i in chosen:
                 with suppress(ImageError):
                     images.append(cache.get(i))
             if images:
                 ours += _sums(np.concatenate(images))
             if progress is not None:
-                progress(stop - start)
+                progress(len(chosen))
         found.append(ours)
 
     with Pool(cache.useful_threads(threads)) as pool:
         pool.run(work)
-    total = np.sum(found, axis=0)
-    if not total.any():
-        place = os.path.commonpath(cache.paths[:n]) if n else "data"
-        raise DataError(place, "must hold an image that can be read", f"{n} that cannot")
-    moments = [_moments(*(int(number) for number in channel)) for channel in total.T]
-    return tuple(mean for mean, _ in moments), tuple(std for _, std in moments)
+    total: NDArray[np.int64] = np.sum(found, axis=0)
+    return total
 
 
 def _sums(x: Pixels) -> NDArray[np.int64]:

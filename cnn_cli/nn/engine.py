@@ -265,11 +265,18 @@ class Engine:
             sums.look()
         return float(losses.sum(dtype=np.float64)) / divisor, logits
 
-    def batch_statistics(self, x: Array, *, step: int = 0) -> dict[int, Any]:
-        """The statistics of a batch at each batch layer, by node; running ones are left alone."""
+    def batch_statistics(self, x: Array, *, step: int = 0, first: int = 0) -> dict[int, Any]:
+        """The statistics of a batch at each batch layer, by node; running ones are left alone.
+
+        Args:
+            x: (n, h, w, c), with an exchange this process's share of the batch.
+            step, first: as of `train_step`.
+        """
         self._network.prepared.refresh()
         last = len(self._network.segments) - 1
-        run = Pass(self._workshop, self._network, x, step=step)
+        run = Pass(
+            self._workshop, self._network, x, step=step, first=first, exchange=self._exchange
+        )
         run.update_running = run.goes_back = False
         self._forward_to(run, last)
         self._team.run(run.each_chunk(run.abandon))

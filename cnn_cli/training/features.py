@@ -61,17 +61,22 @@ def cached_node(graph: Graph, images: int, itemsize: int) -> int:
     return node if nbytes <= available_memory() // SHARE else IMAGE
 
 
-def compute_features(engine: Engine, loader: Loader, node: int) -> Features:
-    """Pass every image through the layers up to a node, in the split's order.
+def compute_features(
+    engine: Engine, loader: Loader, node: int, wanted: NDArray[np.int64]
+) -> Features:
+    """Pass images through the layers up to a node.
 
     The order and the size of the batches are always the same, and so are the features' bits.
+
+    Args:
+        wanted: the images' positions in the split.
     """
     images = len(loader.split)
     values = np.zeros((images, *engine.graph.shape(node)), engine.dtype)
     good = np.zeros(images, np.bool_)
-    all_of_them = Loader(loader.split, loader.cache, BATCH, loader.threads, loader.on_corrupt)
+    unchanged = Loader(loader.split, loader.cache, BATCH, loader.threads, loader.on_corrupt)
     features_of = engine.features(node)
-    for batch in all_of_them.batches(np.arange(images)):
+    for batch in unchanged.batches(wanted):
         values[batch.indices] = features_of(batch.images)
         good[batch.indices] = True
     return Features(node, values, good, loader.split.labels)

@@ -12,6 +12,7 @@ import time
 import numpy as np
 
 from cnn_cli.config import Config
+from cnn_cli.data.shards import bounds, touched
 from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.exchange import Exchange
@@ -54,6 +55,7 @@ from cnn_cli.training.session import (
     class_weights,
     data_change,
     data_counts,
+    deal_shards,
     epoch_order,
     fits_alone,
     measure_normalization,
@@ -61,7 +63,7 @@ from cnn_cli.training.session import (
     open_materials,
     open_network,
 )
-from cnn_cli.training.shares import Share, Sharer, bounds, sum_scores
+from cnn_cli.training.shares import Share, Sharer, sum_scores
 from cnn_cli.training.start import first_parameters
 from cnn_cli.training.state import TrainingState
 from cnn_cli.training.validation import validation_group
@@ -110,10 +112,8 @@ class Trainer:
             config, dataset, graph, self.threads, progress.note, ranks
         )
         if checkpoint is None:
-            self.normalization = ranks.first(
-                lambda: measure_normalization(
-                    config, self.materials, self.threads, start.normalization
-                )
+            self.normalization = measure_normalization(
+                config, self.materials, self.threads, start.normalization, ranks
             )
             if warning := start.compare(self.normalization):
                 progress.note(warning)
@@ -123,8 +123,10 @@ class Trainer:
         if checkpoint is None and options.weights is None:
             self._whiten()
         loader = self.materials.train_loader
-        self.mixer = make_mixer(config.augment, config.train.seed, config.data.image_size)
-        self.sharer = Sharer(ranks, loader, dataset.root, mixed=self.mixer is not None)
+        self.mixer = make_mixer(config)
+        self.sharer = Sharer(
+            ranks, loader, dataset.root, config.data.shards, mixed=self.mixer is not None
+        )
 
         def kernels() -> Kernels:
             return open_kernels(backend, graph, config.train.dtype, progress.note)
@@ -182,7 +184,11 @@ class Trainer:
     def _whiten(self) -> None:
         """Let the images say where a whitening convolution starts."""
         loader, seed = self.materials.train_loader, self.config.train.seed
-        whiten(self.params, loader, self.normalization, seed)
+        if self.ranks.rank == 0:
+            first_shard = deal_shards(self.config, loader.split)[0]
+            whiten(self.params, loader, self.normalization, seed, first_shard)
+        self.params.flat[...] = self.ranks.first(lambda: self.params.flat)
+        self.params.touch()
         if self.moving.average is not None:
             self.moving.average.params.copy_from(self.params)
 
@@ -287,7 +293,9 @@ class Trainer:
             layer, images = graph.nodes[node].name, len(loader.split)
             self.progress.note(f"frozen up to {layer}: computed once for {images:,} images")
             with requests.at_once():
-                self.features = compute_features(self.engine, loader, node)
+                shards = deal_shards(self.config, loader.split)
+                wanted = touched(shards, self.ranks.rank, self.ranks.size)
+                self.features = compute_features(self.engine, loader, node, wanted)
         self.engine.close()
         self.engine = self._make_engine(graph, self.params, node, self._exchange)
 
@@ -396,15 +404,6 @@ class Trainer:
 
     def _evaluate(self) -> Evaluation | None:
         """Scores of this rank's validation images; None where there are none at all."""
-        if self.precise_bn:
-            estimate_statistics(
-                self.engine,
-                self.moving.weights,
-                self.evaluated,
-                self.materials,
-                self.config,
-                self.state.epoch,
-            )
         loader, ranks = self.materials.val_loader, self.ranks
         if loader is None:
             return None
@@ -415,7 +414,19 @@ class Trainer:
         """Evaluate, and save what was reached."""
         state = self.state
         self.moving.check(self.state)
-        with requests.at_once():  # a resumed run finds the epoch's steps done and evaluates again
+        # A stop does not wait: a resumed run finds the epoch's steps done and evaluates again.
+        if self.precise_bn:
+            estimate_statistics(
+                self.engine,
+                self.moving.weights,
+                self.evaluated,
+                self.materials,
+                self.config,
+                state.epoch,
+                self.ranks,
+                requests.awaited,
+            )
+        with requests.at_once():
             evaluation = self._evaluate()
         val_loss, val_top1 = None, None
         if evaluation is not None and self.materials.val_loader is not None:

@@ -1,8 +1,8 @@
 """Mixup and CutMix: which images of a batch become one, and in what shares.
 
 An image's partner is the one before it in the epoch's random order (the batch's first has the
-last): as random a pair as any, and what torchvision's MixUp and CutMix do. Shares and boxes depend
-on (seed, epoch, position in that order).
+last): as random a pair as any, and what torchvision's MixUp and CutMix do. Both are of one shard.
+Shares and boxes depend on (seed, epoch, position in that order).
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.config import AugmentConfig
+from cnn_cli.config import AugmentConfig, Config
+from cnn_cli.data.shards import partners
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.types import Array
 from cnn_cli.rng import Purpose, generator, uniforms
@@ -29,13 +30,17 @@ class Mixer:
         config: mixup and cutmix; at least one is on.
         seed: `train.seed`.
         image_size: height and width.
+        shards: `data.shards`.
     """
 
-    def __init__(self, config: AugmentConfig, seed: int, image_size: tuple[int, int]) -> None:
+    def __init__(
+        self, config: AugmentConfig, seed: int, image_size: tuple[int, int], shards: int = 1
+    ) -> None:
         self._mixup = config.mixup
         self._cutmix = config.cutmix
         self._seed = seed
         self._image_size = image_size
+        self._shards = shards
 
     def mix(self, epoch: int, start: int, n: int) -> Mix:
         """The mix of a batch.
@@ -54,16 +59,15 @@ class Mixer:
         boxes = np.zeros((n, 4), np.int64)
         if self._mixup is not None:
             rows = ~pasted & (choice[:, 1] < self._mixup.p)
-            strengths[rows] = self._shares(MIXUP, self._mixup.alpha, epoch, positions)[rows]
+            strengths[rows] = self._strengths(MIXUP, self._mixup.alpha, epoch, positions)[rows]
             ratios[rows] = strengths[rows]
         if self._cutmix is not None:
             rows = pasted & (choice[:, 1] < self._cutmix.p)
-            shares = self._shares(CUTMIX, self._cutmix.alpha, epoch, positions)[rows]
+            shares = self._strengths(CUTMIX, self._cutmix.alpha, epoch, positions)[rows]
             boxes[rows], ratios[rows] = cut_boxes(shares, choice[rows, 2:], self._image_size)
-        partners = np.roll(np.arange(n), 1)
-        return Mix(partners, ratios, strengths, boxes)
+        return Mix(partners(n, self._shards), ratios, strengths, boxes)
 
-    def _shares(
+    def _strengths(
         self, technique: int, alpha: float, epoch: int, positions: NDArray[np.int64]
     ) -> Array:
         """λ of Beta(alpha, alpha) for positions that follow each other."""
@@ -76,11 +80,12 @@ class Mixer:
         return shares
 
 
-def make_mixer(config: AugmentConfig, seed: int, image_size: tuple[int, int]) -> Mixer | None:
-    """What draws mixes as `config` asks for; None where it asks for none."""
-    if config.mixup is None and config.cutmix is None:
+def make_mixer(config: Config) -> Mixer | None:
+    """What draws mixes as `augment` asks for; None where it asks for none."""
+    augment, data = config.augment, config.data
+    if augment.mixup is None and augment.cutmix is None:
         return None
-    return Mixer(config, seed, image_size)
+    return Mixer(augment, config.train.seed, data.image_size, data.shards)
 
 
 def cut_boxes(

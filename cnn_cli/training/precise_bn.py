@@ -18,7 +18,9 @@ from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.layers.batch import BatchLayer, Statistics, waits_for_batch
 from cnn_cli.nn.params import Parameters
 from cnn_cli.training.groups import freeze_graph
+from cnn_cli.training.ranks import Ranks
 from cnn_cli.training.session import Materials, epoch_order
+from cnn_cli.training.shares import Awaited, Sharer
 
 SMALL_BATCH = 32  # `auto` estimates below this batch size, and the estimate's batches have it
 IMAGES = 2048
@@ -41,11 +43,17 @@ def estimate_statistics(
     materials: Materials,
     config: Config,
     epoch: int,
+    ranks: Ranks,
+    awaited: Awaited,
 ) -> None:
     """Set `evaluated` to `weights` with statistics of up to 2,048 training images.
 
     They are augmented as in the epoch of that number, but not mixed. Which images depends on
-    (seed, epoch) only. Training's own statistics are left alone.
+    (seed, epoch) only. Training's own statistics are left alone. Ranks share each batch, with
+    the engine's exchange.
+
+    Args:
+        awaited: `Requests.awaited`.
     """
     evaluated.copy_from(weights)
     loader = materials.train_loader
@@ -53,17 +61,20 @@ def estimate_statistics(
     loader = Loader(
         loader.split, loader.cache, size, loader.threads, loader.on_corrupt, loader.augment
     )
-    order = epoch_order(config, epoch, loader.split, draw=1)
+    order = epoch_order(config, epoch, loader.split, size, draw=1)[:IMAGES]
+    sharer = Sharer(ranks, loader, materials.dataset.root, config.data.shards)
     found: dict[int, list[Statistics]] = defaultdict(list)
     with _holding(engine.params, weights):
-        for batch in loader.batches(order[:IMAGES], epoch=epoch):
-            if len(batch) > 1:
-                for index, statistics in engine.batch_statistics(batch.images).items():
-                    found[index].append(statistics)
+        for share in sharer.batches(loader, order, awaited, epoch=epoch):
+            if len(share) > 1:
+                first = share.own.start
+                statistics = engine.batch_statistics(share.images, first=first)
+                for index, each in statistics.items():
+                    found[index].append(each)
     for index, batches in found.items():
         layer = engine.graph.nodes[index].layer
         assert isinstance(layer, BatchLayer)
-        together = layer.combine([statistics.as_partial() for statistics in batches])
+        together = layer.combine([each.as_partial() for each in batches])
         buffers = evaluated.buffer_views[index]
         buffers["running_mean"][...] = together.mean
         buffers["running_var"][...] = together.unbiased_var

@@ -95,7 +95,7 @@ def _normalization(config: Config, materials: Materials, threads: int) -> Normal
 
 def _samples(config: Config, materials: Materials, epoch: int) -> Iterator[Sample]:
     dataset = materials.dataset
-    mixer = make_mixer(config.augment, config.train.seed, config.data.image_size)
+    mixer = make_mixer(config)
     order = epoch_order(config, epoch, dataset.train)
     for batch in materials.train_loader.batches(order, epoch=epoch):
         images, mix = batch.images, None

@@ -19,7 +19,8 @@ from cnn_cli.data.dataset import Dataset, Split, open_dataset
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.loader import Loader
 from cnn_cli.data.sampling import draw_order
-from cnn_cli.data.statistics import channel_statistics
+from cnn_cli.data.shards import deal, interleave, share_of
+from cnn_cli.data.statistics import channel_sums, mean_and_std
 from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.nn.graph import Graph, build_graph
 from cnn_cli.nn.kernels.paths import Backend
@@ -32,7 +33,7 @@ from cnn_cli.training.classifier import Normalization
 from cnn_cli.training.groups import check_patterns, freeze_graph
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.ranks import ALONE, Ranks
-from cnn_cli.training.shares import check_there
+from cnn_cli.training.shares import check_there, share_bad
 
 EVALUATION_BATCH = 64
 
@@ -186,12 +187,16 @@ def open_materials(
 
 
 def measure_normalization(
-    config: Config, materials: Materials, threads: int, given: Normalization | None = None
+    config: Config,
+    materials: Materials,
+    threads: int,
+    given: Normalization | None = None,
+    ranks: Ranks = ALONE,
 ) -> Normalization:
     """`data.mean` and `data.std`.
 
     Where they are `auto`, they are `given`, which the first weights expect, or measured on the
-    training images.
+    training images, of which each rank reads its share.
 
     Raises:
         DataError: they are measured, and the images of a class, or all, cannot be read.
@@ -202,7 +207,10 @@ def measure_normalization(
         std = given.std if std == "auto" else std
     if mean == "auto" or std == "auto":
         cache = materials.train_loader.cache
-        measured_mean, measured_std = channel_statistics(cache, len(cache), threads)
+        own = share_of(deal_shards(config, materials.dataset.train), ranks.rank, ranks.size)
+        sums = np.sum(ranks.gather(channel_sums(cache, own, threads)), axis=0)
+        share_bad(ranks, cache.bad, dict(cache.bad))
+        measured_mean, measured_std = mean_and_std(sums, cache.paths)
         check_classes(materials)
         mean = measured_mean if mean == "auto" else mean
         std = measured_std if std == "auto" else std
@@ -216,14 +224,27 @@ def augment_training(config: Config, materials: Materials, normalization: Normal
     )
 
 
-def epoch_order(config: Config, epoch: int, split: Split, draw: int = 0) -> NDArray[np.int64]:
+def deal_shards(config: Config, split: Split) -> list[NDArray[np.int64]]:
+    """The positions of each of `data.shards`' training images, which no epoch changes."""
+    rng = generator(config.train.seed, Purpose.SHARDS)
+    return deal(len(split), config.train.batch_size, config.data.shards, rng)
+
+
+def epoch_order(
+    config: Config, epoch: int, split: Split, batch_size: int | None = None, draw: int = 0
+) -> NDArray[np.int64]:
     """The order in which an epoch, counted from 0, takes the training images.
 
     Args:
+        batch_size: by default `train.batch_size`.
         draw: another number is another order.
     """
     rng = generator(config.train.seed, Purpose.SHUFFLE, epoch, draw)
-    return draw_order(split.labels, config.data.sampler, rng)
+    orders = [
+        shard[draw_order(split.labels[shard], config.data.sampler, rng)]
+        for shard in deal_shards(config, split)
+    ]
+    return interleave(orders, batch_size or config.train.batch_size)
 
 
 def check_classes(materials: Materials) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from cnn_cli.data.decode import ImageError
 from cnn_cli.data.folder import find_splits
 from cnn_cli.data.loader import Batch, Loader
+from cnn_cli.data.shards import bounds, partners
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.types import Array
 from cnn_cli.training.evaluate import Evaluation
@@ -20,6 +21,7 @@ from cnn_cli.training.ranks import Ranks
 
 Indices = NDArray[np.int64]
 T = TypeVar("T")
+Awaited = Callable[[Iterator[Batch]], Iterator[Batch]]
 
 
 class Source(Protocol):
@@ -34,7 +36,7 @@ class Share:
     """A rank's part of a batch, valid until the next one is asked for; its length is the batch's.
 
     Attributes:
-        images: (m, ...) the rank's own; behind them may be one more, the second image of a mix.
+        images: (m, ...) the rank's own; behind them may be more, second images of a mix.
         own: which places in the batch are the rank's.
         labels, indices: (n,) of the whole batch: class numbers, and positions in the split.
         number: of the batch in its epoch.
@@ -53,13 +55,15 @@ class Share:
         """The own images' part of the batch's mix, its partners rows of `images`."""
         first, stop = self.own.start, self.own.stop
         part = whole.rows(first, stop)
-        inside = (part.partners >= first) & (part.partners < stop)
-        return replace(part, partners=np.where(inside, part.partners - first, stop - first))
+        outside = is_outside(part.partners, self.own)
+        behind = stop - first + np.cumsum(outside) - 1
+        return replace(part, partners=np.where(outside, behind, part.partners - first))
 
 
-def bounds(n: int, rank: int, size: int) -> slice:
-    """The places of a batch of `n` that are a rank's: near-equal runs, in the order of ranks."""
-    return slice(n * rank // size, n * (rank + 1) // size)
+def is_outside(places: Indices, own: slice) -> NDArray[np.bool_]:
+    """Which places of a batch are not among the own ones."""
+    outside: NDArray[np.bool_] = (places < own.start) | (places >= own.stop)
+    return outside
 
 
 def rounds(items: Iterator[T], size: int, ranks: Ranks) -> Iterator[list[T]]:
@@ -79,13 +83,17 @@ class Sharer:
         ranks: that share.
         loader: of the training images.
         root: the folder they are in.
-        mixed: whether a batch's images become one with those before them.
+        shards: `data.shards`.
+        mixed: whether two images of a batch become one.
     """
 
-    def __init__(self, ranks: Ranks, loader: Loader, root: object, *, mixed: bool) -> None:
+    def __init__(
+        self, ranks: Ranks, loader: Loader, root: object, shards: int = 1, *, mixed: bool = False
+    ) -> None:
         self._ranks = ranks
         self._loader = loader
         self._root = root
+        self._shards = shards
         self._mixed = mixed and ranks.size > 1
         self._known: set[int] = set()  # bad images, that all ranks know of
 
@@ -93,7 +101,7 @@ class Sharer:
         self,
         source: Source,
         order: Indices,
-        awaited: Callable[[Iterator[Batch]], Iterator[Batch]],
+        awaited: Awaited,
         start: int = 0,
         epoch: int = 0,
     ) -> Iterator[Share]:
@@ -115,11 +123,14 @@ class Sharer:
                 yield share
 
     def _part(self, whole: Indices) -> Indices:
-        """What this rank reads of a batch: its own images, and the one before them for a mix."""
+        """What this rank reads of a batch: its own images, and behind them others for a mix."""
         own = bounds(len(whole), self._ranks.rank, self._ranks.size)
-        if not self._mixed or own.start == own.stop:
-            return whole[own]
-        return np.append(whole[own], whole[own.start - 1])
+        return np.append(whole[own], whole[self._mates(len(whole), own)])
+
+    def _mates(self, n: int, own: slice) -> Indices:
+        """Places of a batch of `n` with second images of the own ones, elsewhere than those."""
+        mates = partners(n, self._shards)[own]
+        return mates[is_outside(mates, own) & self._mixed]
 
     def _share(self, source: Source, batch: Batch, whole: Indices, epoch: int) -> Share:
         ranks = self._ranks
@@ -140,13 +151,13 @@ class Sharer:
         own = slice(first, first + int(readable[ranks.rank].sum()))
         indices = whole[everywhere]
         images = batch.images
-        if self._mixed and own.start < own.stop:
-            # Behind the own images stands the second one of the first, if it could be read;
-            # else that is the one before it, or again the one before.
-            partner, m = indices[own.start - 1], own.stop - own.start
-            if len(images) == m or batch.indices[m] != partner:
-                one = next(source.parts([indices[own.start - 1 :][:1]], 0, epoch))
-                images = np.concatenate([images[:m], one.images])
+        m, mates = own.stop - own.start, indices[self._mates(len(indices), own)]
+        if not np.array_equal(batch.indices[m:], mates):  # one could not be read: take the next
+            others = next(source.parts([mates], 0, epoch))
+            if len(others) < len(mates):
+                bad = self._loader.cache.bad
+                raise next(bad[i] for i in mates.tolist() if i in bad)
+            images = np.concatenate([images[:m], others.images])
         labels = self._loader.split.labels[indices]
         return Share(images, own, labels, indices, batch.number)
 

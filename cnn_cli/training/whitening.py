@@ -10,6 +10,7 @@ from __future__ import annotations
 from math import prod
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnn_cli.data.loader import Loader
 from cnn_cli.nn.layers.base import ParamSpec
@@ -21,7 +22,13 @@ from cnn_cli.training.classifier import Normalization
 IMAGES = 5000
 
 
-def whiten(params: Parameters, loader: Loader, normalization: Normalization, seed: int) -> None:
+def whiten(
+    params: Parameters,
+    loader: Loader,
+    normalization: Normalization,
+    seed: int,
+    among: NDArray[np.int64],
+) -> None:
     """Set the weights of the convolutions with `init: whitening`.
 
     Args:
@@ -29,11 +36,15 @@ def whiten(params: Parameters, loader: Loader, normalization: Normalization, see
         loader: of the training images; up to 5,000 of them are seen as in the first epoch.
         normalization: of the images.
         seed: says which images.
+        among: of these, positions in the split.
     """
+    order = among[generator(seed, Purpose.SHUFFLE, 0, 2).permutation(len(among))]
     for node in params.graph.nodes:
         for spec in node.layer.params:
             if spec.init == "whitening":
-                moments = _patch_moments(spec.torch_shape[1:], loader, normalization, seed)
+                moments = _patch_moments(
+                    spec.torch_shape[1:], loader, normalization, order[:IMAGES]
+                )
                 weight = to_torch(params.views[node.index][spec.name], spec)
                 weight[...] = whitening_filters(moments, spec)
     params.touch()
@@ -57,13 +68,14 @@ def whitening_filters(moments: Array, spec: ParamSpec) -> Array:
     return both
 
 
-def _patch_moments(patch: Shape, loader: Loader, normalization: Normalization, seed: int) -> Array:
+def _patch_moments(
+    patch: Shape, loader: Loader, normalization: Normalization, indices: NDArray[np.int64]
+) -> Array:
     """The mean of x·xᵀ over all patches x, (channels, rows, columns), of some images."""
     size = prod(patch)
     total, count = np.zeros((size, size)), 0
     scale, shift = normalization.scale_and_shift()
-    order = generator(seed, Purpose.SHUFFLE, 0, 2).permutation(len(loader.split))
-    for batch in loader.batches(order[:IMAGES]):
+    for batch in loader.batches(indices):
         images = batch.images * scale + shift
         windows = np.lib.stride_tricks.sliding_window_view(images, patch[1:], axis=(1, 2))
         patches = windows.reshape(-1, size)

@@ -12,7 +12,7 @@ from PIL import Image
 from cnn_cli.data import statistics
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.decode import Preprocess
-from cnn_cli.data.statistics import channel_statistics
+from cnn_cli.data.statistics import channel_sums, mean_and_std
 from cnn_cli.errors import DataError
 
 
@@ -21,6 +21,10 @@ def save_all(folder: Path, images: list[Pixels]) -> list[str]:
     for path, image in zip(paths, images, strict=True):
         path.write_bytes(encoded(Image.fromarray(image)))
     return [str(path) for path in paths]
+
+
+def measure(cache: ImageCache, n: int, threads: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    return mean_and_std(channel_sums(cache, np.arange(n), threads), cache.paths[:n])
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -35,7 +39,7 @@ def test_against_numpy(
     found = set()
     for threads in (1, 3):
         cache = ImageCache.open("none", paths, Preprocess(7, 9, channels))
-        mean, std = channel_statistics(cache, 11, threads)
+        mean, std = measure(cache, 11, threads)
         np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-12)
         np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-12)
         found.add((mean, std))
@@ -46,7 +50,7 @@ def test_fills_the_cache_and_reports_progress(tmp_path: Path) -> None:
     paths = save_all(tmp_path, [noise(4, 4, 1, seed) for seed in range(5)])
     cache = ImageCache.open("ram", paths, Preprocess(4, 4, 1))
     done: list[int] = []
-    channel_statistics(cache, 3, 2, done.append)
+    channel_sums(cache, np.arange(3), 2, done.append)
     assert sum(done) == 3
     assert cache.missing(np.arange(5)).tolist() == [3, 4]
 
@@ -55,21 +59,21 @@ def test_bad_images_are_left_out(tmp_path: Path) -> None:
     paths = save_all(tmp_path, [np.full((2, 2), shade, np.uint8) for shade in (0, 9, 255)])
     Path(paths[1]).write_bytes(b"no image")
     cache = ImageCache.open("ram", paths, Preprocess(2, 2, 1))
-    assert channel_statistics(cache, 3, 2) == ((0.5,), (0.5,))
+    assert measure(cache, 3, 2) == ((0.5,), (0.5,))
     assert list(cache.bad) == [1]
 
 
 def test_one_colour_deviates_by_a_grey_level(tmp_path: Path) -> None:
     paths = save_all(tmp_path, [np.full((2, 2), 51, np.uint8)])
     cache = ImageCache.open("ram", paths, Preprocess(2, 2, 3))
-    assert channel_statistics(cache, 1, 1) == ((0.2, 0.2, 0.2), (1 / 255, 1 / 255, 1 / 255))
+    assert measure(cache, 1, 1) == ((0.2, 0.2, 0.2), (1 / 255, 1 / 255, 1 / 255))
 
 
 def test_no_image_can_be_read(tmp_path: Path) -> None:
     paths = [str(tmp_path / "a.png"), str(tmp_path / "b.png")]
     cache = ImageCache.open("ram", paths, Preprocess(2, 2, 1))
     with pytest.raises(DataError) as caught:
-        channel_statistics(cache, 2, 1)
+        measure(cache, 2, 1)
     assert caught.value.line() == (
         f"{tmp_path}: must hold an image that can be read. Got 2 that cannot."
     )

@@ -203,7 +203,7 @@ def test_overwriting_begins_when_nothing_else_can_fail(
     assert cnn(*line, "model.layers.0.conv.out_channels=1000000000").code == 3
     assert cnn(*line, "--weights", tmp_path / "gone.npz").code == 4
     with monkeypatch.context() as patch:
-        at_call(patch, session, "channel_statistics", 1, send(signal.SIGTERM))
+        at_call(patch, session, "channel_sums", 1, send(signal.SIGTERM))
         assert cnn(*line).code == 75
     assert contents(out) == before
     assert cnn(*line, "--weights", out, "--epochs", 0).code == 0

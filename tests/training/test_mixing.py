@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cnn_cli.config import AugmentConfig
+from cnn_cli.config import Config
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.types import Array
 from cnn_cli.training.mixing import Mixer, cut_boxes, dominant_labels, make_mixer
@@ -17,9 +17,20 @@ N = 4000
 
 
 def mixer(seed: int = 0, **section: Any) -> Mixer:
-    found = make_mixer(AugmentConfig.model_validate(section), seed, SIZE)
+    found = make_mixer(config(section, seed))
     assert found is not None
     return found
+
+
+def config(section: dict[str, Any], seed: int = 0, shards: int = 1) -> Config:
+    return Config.model_validate(
+        {
+            "data": {"image_size": SIZE, "shards": shards},
+            "augment": section,
+            "model": {"layers": [{"linear": "classes"}]},
+            "train": {"seed": seed},
+        }
+    )
 
 
 def parts(mix: Mix) -> list[Array]:
@@ -113,8 +124,15 @@ def test_one_image_is_mixed_with_itself() -> None:
     assert mixer(mixup=1).mix(0, 7, 1).partners.tolist() == [0]
 
 
+def test_images_of_a_shard_are_mixed_with_each_other() -> None:
+    ours = make_mixer(config({"mixup": 1}, shards=3))
+    assert ours is not None
+    assert ours.mix(0, 7, 8).partners.tolist() == [1, 0, 4, 2, 3, 7, 5, 6]
+    assert ours.mix(0, 7, 2).partners.tolist() == [0, 1]
+
+
 def test_off() -> None:
-    assert make_mixer(AugmentConfig(), 0, SIZE) is None
+    assert make_mixer(config({})) is None
 
 
 def test_the_label_that_counts() -> None:

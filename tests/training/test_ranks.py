@@ -10,9 +10,13 @@ import pytest
 from hardship import Field, cnn, make_field, metrics_of
 from mpiexec import mpiexec, needs_mpi, together
 
+from cnn_cli.config import load_config
+from cnn_cli.data.dataset import open_dataset
+from cnn_cli.data.shards import touched
 from cnn_cli.training.checkpoint import load_checkpoint
 from cnn_cli.training.ranks import Alone, open_ranks, started_as, started_ranks
 from cnn_cli.training.run import CONFUSION, CURVES
+from cnn_cli.training.session import deal_shards
 
 KEYS: dict[str, Any] = {
     # 36 images with the bad one: the last batch has one image, and most ranks none of it.
@@ -56,13 +60,50 @@ def test_three_ranks_train_like_one_process(tmp_path: Path) -> None:
     line: tuple[Any, ...] = ("train", field.config, "--quiet", "--threads", 1)
     assert cnn(*line, "--out", tmp_path / "one").code == 0
     outcome = mpiexec(together(3, *line, "--out", tmp_path / "three"))
-    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", ""), outcome.err
     assert_alike(tmp_path / "one", tmp_path / "three")
     names = [{path.name for path in (tmp_path / run).iterdir()} for run in ("one", "three")]
     assert names[0] == names[1] - {CURVES, CONFUSION}  # which tests in this process do not draw
     bad = [(tmp_path / run / "bad_files.txt").read_text() for run in ("one", "three")]
     assert bad[0] == bad[1]
     assert len(bad[0].splitlines()) == 2
+
+
+OWN_FILES_ONLY = """
+import os, sys
+with open(os.path.join(sys.argv[1], os.environ["PMI_RANK"])) as file:
+    others = set(file.read().splitlines())
+def refuse(event, arguments):
+    if event == "open" and str(arguments[0]) in others:
+        raise PermissionError(13, "of another rank", arguments[0])
+sys.addaudithook(refuse)
+sys.argv = ["cnn", *sys.argv[2:]]
+from cnn_cli.__main__ import main
+main()
+"""
+
+
+@needs_mpi
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_shards_are_read_by_their_own_ranks(tmp_path: Path, ranks: int) -> None:
+    """With mixed images, estimated statistics and measured means; like one process."""
+    field = make_field(tmp_path, **KEYS)
+    line: tuple[Any, ...] = ("train", field.config, "--quiet", "--threads", 1, "data.shards=2")
+    line = (*line, "data.cache=none", "augment.cutmix.p=1")
+    assert cnn(*line, "--out", tmp_path / "one").code == 0
+    config = load_config(field.config, ["data.shards=2"])
+    train = open_dataset(field.pictures, None, 0.0).train
+    shards = deal_shards(config, train)
+    for rank in range(ranks):
+        mine = touched(shards, rank, ranks)
+        others = [path for i, path in enumerate(train.paths) if i not in mine]
+        assert bool(others) == (ranks == 2 or rank != 1)
+        (tmp_path / str(rank)).write_text("\n".join(others))
+    command = together(ranks, *line, "--out", tmp_path / "several")
+    command[4:6] = ["-c", OWN_FILES_ONLY, str(tmp_path)]
+    outcome = mpiexec(command)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", ""), outcome.err
+    assert_alike(tmp_path / "one", tmp_path / "several")
 
 
 @pytest.mark.parametrize(
