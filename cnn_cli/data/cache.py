@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import shutil
-import tempfile
 from collections.abc import Sequence
-from math import prod
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.decode import ImageError, Pixels, Preprocess, load_image, upright_size
-from cnn_cli.errors import ConfigError, DataError, reason, size_text
-from cnn_cli.system import available_memory, in_memory, user_cache_folder
+from cnn_cli.data.room import Mode, Neighbours, Room, open_room
 
 SMALL_FILE = 4096
-
-Kept = Literal["ram", "disk", "none"]
-Mode = Literal["auto", "ram", "disk", "none"]
 
 
 class ImageCache:
@@ -40,22 +31,17 @@ class ImageCache:
     """
 
     def __init__(
-        self,
-        mode: Kept,
-        paths: Sequence[str],
-        pre: Preprocess,
-        images: Pixels | None,
-        *,
-        aspects: bool = False,
+        self, paths: Sequence[str], pre: Preprocess, room: Room, *, aspects: bool = False
     ) -> None:
-        self.mode = mode
+        self.mode = room.kept
         self.paths = paths
         self.pre = pre
         self.bad: dict[int, ImageError] = {}
-        self.nbytes = 0 if images is None else images.nbytes
-        self._images = images
-        self._filled = np.zeros(len(paths), np.bool_)
-        self.aspects = np.ones(len(paths)) if aspects else None
+        self.nbytes = 0 if room.images is None else room.images.nbytes
+        self._room = room
+        self._images = room.images
+        self._filled = room.filled
+        self.aspects = room.aspects if aspects else None
 
     @classmethod
     def open(
@@ -67,6 +53,7 @@ class ImageCache:
         folder: Path | None = None,
         *,
         aspects: bool = False,
+        here: Neighbours | None = None,
     ) -> ImageCache:
         """Choose where to keep the images, and make room.
 
@@ -79,27 +66,15 @@ class ImageCache:
             folder: where the file goes; the user's cache or a temporary folder. It has no name
                 there: it is gone with the process, however that ends.
             aspects: remember each image's width / height, which `pre` may squash.
+            here: processes of this computer that keep the same images; each is decoded by
+                whichever needs it first.
 
         Raises:
             ConfigError: `ram` does not fit the budget.
             DataError: `disk` does not fit the disk.
         """
-        shape = (len(paths), *pre.shape)
-        need = prod(shape)
-        if mode in ("auto", "ram"):
-            if budget is None:
-                budget = available_memory() // (2 if mode == "auto" else 1)
-            if need <= budget:
-                return cls("ram", paths, pre, np.empty(shape, np.uint8), aspects=aspects)
-            if mode == "ram":
-                rule = "must be auto, disk or none where decoded images do not fit in memory"
-                got = f"ram, which takes {size_text(need)} of {size_text(budget)}"
-                raise ConfigError("data.cache", rule, got)
-        if mode != "none" and need:
-            images = _on_disk(shape, folder, forced=mode == "disk")
-            if images is not None:
-                return cls("disk", paths, pre, images, aspects=aspects)
-        return cls("none", paths, pre, None, aspects=aspects)
+        room = open_room(mode, (len(paths), *pre.shape), budget, folder, here)
+        return cls(paths, pre, room, aspects=aspects)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -159,8 +134,9 @@ class ImageCache:
     def close(self) -> None:
         """Give back memory and file; afterwards images are decoded each time."""
         self.mode = "none"
-        self._images = None
-        self._filled[:] = False
+        self._room.close()
+        self._images, self._filled = None, self._room.filled
+        self.aspects = None if self.aspects is None else self._room.aspects
 
     def __enter__(self) -> ImageCache:
         return self
@@ -172,40 +148,3 @@ class ImageCache:
 def _again(error: ImageError) -> ImageError:
     """The same error without its traceback, which would keep the image alive."""
     return ImageError(error.place, error.rule, error.got)
-
-
-def _on_disk(shape: tuple[int, ...], folder: Path | None, forced: bool) -> Pixels | None:
-    """An array in a nameless file, or None where there is no room for it."""
-    need = prod(shape)
-    places = _places() if folder is None else [folder]
-    problem = "no folder that can be written"
-    for place in places:
-        try:
-            place.mkdir(parents=True, exist_ok=True)
-            free = shutil.disk_usage(place).free
-            if need > free // (1 if forced else 2):
-                problem = f"{size_text(free)} free in {place} and {size_text(need)} needed"
-                continue
-            if not forced and in_memory(place):
-                continue
-            with tempfile.TemporaryFile(dir=place, prefix="cnn-images-") as file:
-                _reserve(file.fileno(), need)
-                buffer = mmap.mmap(file.fileno(), need)
-            return np.frombuffer(buffer, np.uint8).reshape(shape)
-        except OSError as error:
-            problem = f"{place}: {reason(error)}"
-    if forced:
-        raise DataError("data.cache", "must be auto or none where the disk has no room", problem)
-    return None
-
-
-def _places() -> list[Path]:
-    return [user_cache_folder(), Path(tempfile.gettempdir()), Path("/var/tmp")]
-
-
-def _reserve(file: int, nbytes: int) -> None:
-    """Make the file `nbytes` long and its blocks its own: a full disk would kill the process."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, nbytes)
-    else:  # macOS
-        os.ftruncate(file, nbytes)

@@ -162,7 +162,7 @@ def _examine_all(
     paths: list[str], threads: int, progress: Callable[[int, int], object] | None
 ) -> Iterator[Picture | str]:
     """What each file is like, in their order, read on several threads."""
-    useful = ImageCache("none", paths, Preprocess(1, 1, 1), None).useful_threads(threads)
+    useful = ImageCache.open("none", paths, Preprocess(1, 1, 1)).useful_threads(threads)
     waiting: deque[Future[list[Picture | str]]] = deque()
     done = 0
     with Pool(useful) as pool:

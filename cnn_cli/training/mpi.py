@@ -42,9 +42,9 @@ class MpiRanks:
         self._endings = world.Dup()  # of its own: some may be in the middle of other messages
         self.rank: int = world.Get_rank()
         self.size: int = world.Get_size()
-        node = world.Split_type(MPI.COMM_TYPE_SHARED)
-        cores = node.allgather(_cores())
-        self.neighbours: int = node.Get_size()
+        self._here = world.Split_type(MPI.COMM_TYPE_SHARED)
+        cores = self._here.allgather(_cores())
+        self.neighbours: int = self._here.Get_size()
         # A starter that binds ranks to cores has shared them out already.
         self._sharing = sum(not other.isdisjoint(_cores()) for other in cores)
         self._sums: list[Any] = []
@@ -77,13 +77,21 @@ class MpiRanks:
         return max(1, cores // max(self._sharing, 1))
 
     def first(self, make: Callable[[], T]) -> T:
-        value = make() if self.rank == 0 else None
-        data = np.frombuffer(pickle.dumps(value), np.uint8) if self.rank == 0 else None
+        return self._first_of(self._world, make)
+
+    def first_here(self, make: Callable[[], T]) -> T:
+        return self._first_of(self._here, make)
+
+    def _first_of(self, some: Any, make: Callable[[], T]) -> T:
+        """What `make` gives on the first rank of a communicator."""
+        leads = some.Get_rank() == 0
+        value = make() if leads else None
+        data = np.frombuffer(pickle.dumps(value), np.uint8) if leads else None
         size = np.array([0 if data is None else data.size])
-        self._wait(self._world.Ibcast(size))
+        self._wait(some.Ibcast(size))
         if data is None:
             data = np.empty(size[0], np.uint8)
-        self._wait(self._world.Ibcast(data))
+        self._wait(some.Ibcast(data))
         copy: T = pickle.loads(data.tobytes()) if value is None else value
         return copy
 

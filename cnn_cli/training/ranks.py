@@ -45,6 +45,9 @@ class Ranks(Protocol):
     def first(self, make: Callable[[], T]) -> T:
         """What `make` gives on rank 0, where alone it is called; a copy on the others."""
 
+    def first_here(self, make: Callable[[], T]) -> T:
+        """The same among the ranks of this machine, each of which asks the first one of them."""
+
     def bring(self, value: T) -> list[T]:
         """All ranks' values, in their order, on rank 0; an empty list on the others."""
 
@@ -89,6 +92,9 @@ class Alone:
         return cores
 
     def first(self, make: Callable[[], T]) -> T:
+        return make()
+
+    def first_here(self, make: Callable[[], T]) -> T:
         return make()
 
     def bring(self, value: T) -> list[T]:

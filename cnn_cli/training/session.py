@@ -158,7 +158,7 @@ def open_materials(
     ranks: Ranks = ALONE,
 ) -> Materials:
     """Make room for the images; they are read as they are needed."""
-    budget = available_memory() // ranks.neighbours // 2
+    budget = available_memory() // 2  # of all neighbours: they keep images once
 
     def loader(split: Split, batch_size: int, kept: Preprocess) -> Loader:
         nonlocal budget
@@ -169,6 +169,7 @@ def open_materials(
             kept,
             None if forced else budget,
             aspects=kept is not preprocess,
+            here=ranks,
         )
         if cache.mode == "ram":
             budget -= cache.nbytes

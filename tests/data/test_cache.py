@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 import tempfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import pytest
@@ -13,11 +15,14 @@ from data_samples import Pixels, make_folders, noise, save_grey
 from PIL import Image
 
 from cnn_cli.data import cache as cache_module
-from cnn_cli.data.cache import ImageCache, Mode
+from cnn_cli.data import room
+from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.data.room import Kept, Mode
 from cnn_cli.errors import ConfigError, DataError, ExitCode
 
 PRE = Preprocess(4, 4, 1)
+T = TypeVar("T")
 
 
 @pytest.fixture
@@ -29,6 +34,21 @@ def paths(tmp_path: Path) -> list[str]:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return tmp_path / "cache"
+
+
+class Here:
+    """Two processes of one computer, one after the other, as far as they tell each other."""
+
+    neighbours = 2
+
+    def __init__(self, *said: Any) -> None:
+        self.said = [*said]
+
+    def first_here(self, make: Callable[[], T]) -> T:
+        if not self.said:
+            self.said.append(make())
+        found: T = self.said[0]
+        return found
 
 
 def count_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
@@ -91,7 +111,7 @@ def test_bad_images_are_remembered(paths: list[str], monkeypatch: pytest.MonkeyP
 def test_auto_takes_memory_within_the_budget(
     paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, budget: int, mode: str
 ) -> None:
-    monkeypatch.setattr(cache_module, "in_memory", lambda _: False)
+    monkeypatch.setattr(room, "in_memory", lambda _: False)
     with ImageCache.open("auto", paths, PRE, budget, folder) as cache:
         assert cache.mode == mode
 
@@ -99,9 +119,9 @@ def test_auto_takes_memory_within_the_budget(
 def test_auto_budget_is_half_of_what_is_available(
     paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache_module, "in_memory", lambda _: False)
+    monkeypatch.setattr(room, "in_memory", lambda _: False)
     for available, mode in ((160, "ram"), (159, "disk")):
-        monkeypatch.setattr(cache_module, "available_memory", lambda value=available: value)
+        monkeypatch.setattr(room, "available_memory", lambda value=available: value)
         with ImageCache.open("auto", paths, PRE, folder=folder) as cache:
             assert cache.mode == mode
 
@@ -114,7 +134,7 @@ def limit_disk(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 def test_auto_falls_back_to_nothing(
     paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cache_module, "in_memory", lambda _: False)
+    monkeypatch.setattr(room, "in_memory", lambda _: False)
     limit_disk(monkeypatch, 160)
     with ImageCache.open("auto", paths, PRE, 0, folder) as cache:
         assert cache.mode == "disk"
@@ -122,7 +142,7 @@ def test_auto_falls_back_to_nothing(
     with ImageCache.open("auto", paths, PRE, 0, folder) as cache:
         assert cache.mode == "none"
     limit_disk(monkeypatch, 1000)
-    monkeypatch.setattr(cache_module, "in_memory", lambda _: True)
+    monkeypatch.setattr(room, "in_memory", lambda _: True)
     with ImageCache.open("auto", paths, PRE, 0, folder) as cache:
         assert cache.mode == "none"
 
@@ -182,7 +202,7 @@ def test_the_file_has_no_name_and_goes_with_the_cache(paths: list[str], folder: 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve blocks")
 def test_the_file_has_its_blocks() -> None:
     with tempfile.TemporaryFile() as file:
-        cache_module._reserve(file.fileno(), 1_000_000)
+        room.reserve(file.fileno(), 1_000_000)
         status = os.fstat(file.fileno())
         assert status.st_size == 1_000_000
         assert status.st_blocks * 512 >= 1_000_000
@@ -202,3 +222,44 @@ def test_tiny_files_are_decoded_by_one_thread(tmp_path: Path) -> None:
     Image.fromarray(noise(100, 100, 1)).save(large)
     assert ImageCache.open("none", [str(large)] * 3, PRE).useful_threads(8) == 8
     assert ImageCache.open("none", [str(tmp_path / "gone")], PRE).useful_threads(8) == 8
+
+
+needs_shared_files = pytest.mark.skipif(
+    not hasattr(os, "memfd_create"), reason="this system has no files in memory"
+)
+
+
+@needs_shared_files
+@pytest.mark.parametrize("mode", ["ram", "disk"])
+def test_neighbours_keep_images_once(
+    paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, mode: Kept
+) -> None:
+    loaded, here = count_loads(monkeypatch), Here()
+    one, other = (
+        ImageCache.open(mode, paths, PRE, folder=folder, aspects=True, here=here) for _ in range(2)
+    )
+    assert (one.mode, other.mode) == (mode, mode)
+    image = one.get(1)
+    np.testing.assert_array_equal(other.get(1), image)
+    assert other.missing(np.arange(5)).tolist() == [0, 2, 3, 4]
+    assert loaded == [paths[1]]
+    assert other.aspects is not None
+    assert other.aspects.tolist() == [1.0] * 5
+    one.close()
+    np.testing.assert_array_equal(other.get(1), image)
+    other.close()
+    assert len(loaded) == 1
+
+
+@needs_shared_files
+def test_neighbours_of_another_container_keep_their_own(paths: list[str]) -> None:
+    with ImageCache.open("ram", paths, PRE, here=Here(("ram", "/proc/1/fd/gone"))) as cache:
+        assert cache.mode == "ram"
+        assert len(cache.missing(np.arange(5))) == 5
+
+
+def test_neighbours_without_a_cache(paths: list[str]) -> None:
+    here = Here()
+    modes = {ImageCache.open("none", paths, PRE, here=here).mode for _ in range(2)}
+    assert modes == {"none"}
+    assert ImageCache.open("ram", [], PRE, here=here).mode == "ram"

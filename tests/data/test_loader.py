@@ -14,10 +14,11 @@ import pytest
 from data_samples import make_folders
 from numpy.typing import NDArray
 
-from cnn_cli.data.cache import ImageCache, Mode
+from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split, open_dataset
 from cnn_cli.data.decode import ImageError, Pixels, Preprocess, load_image
 from cnn_cli.data.loader import Loader, decode_stream
+from cnn_cli.data.room import Mode
 
 Order = NDArray[np.int64]
 

@@ -14,10 +14,11 @@ from PIL import Image
 from cnn_cli.config.augment import AugmentConfig
 from cnn_cli.data.augment import kept_preprocess, make_augmentation
 from cnn_cli.data.augment.augmentation import Augmentation
-from cnn_cli.data.cache import ImageCache, Mode
+from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import Pixels, Preprocess
 from cnn_cli.data.loader import Loader
+from cnn_cli.data.room import Mode
 
 Order = NDArray[np.int64]
 

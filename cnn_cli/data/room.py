@@ -1,0 +1,193 @@
+"""Room for decoded images: in memory or in a file without a name, for one process or for several.
+
+Processes of one computer that work on the same images keep them once. What they map lies in a
+file that the first of them holds open; the others find it in the ``/proc`` of Linux.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from math import prod
+from pathlib import Path
+from typing import Any, BinaryIO, Literal, Protocol, TypeVar
+
+import numpy as np
+
+from cnn_cli.data.decode import Pixels
+from cnn_cli.errors import ConfigError, DataError, reason, size_text
+from cnn_cli.system import available_memory, in_memory, user_cache_folder
+
+T = TypeVar("T")
+Kept = Literal["ram", "disk", "none"]
+Mode = Literal["auto", "ram", "disk", "none"]
+Shape = tuple[int, ...]
+
+
+class Neighbours(Protocol):
+    """The processes of one computer, of which each opens the same rooms in the same order.
+
+    Attributes:
+        neighbours: how many there are, this one included.
+    """
+
+    neighbours: int
+
+    def first_here(self, make: Callable[[], T]) -> T:
+        """What `make` gives on the first of them, where alone it is called."""
+
+
+class Room:
+    """Arrays for images.
+
+    Args:
+        kept: where they are; for `none` there are no `images`.
+        shape: of the images: (n, height, width, channels).
+        file: what is mapped; None where the arrays are this process's own.
+        hold: keep the file open, for neighbours to find.
+        fresh: nobody has filled it yet.
+
+    Attributes:
+        images: of that shape, or None.
+        aspects: (n,) width / height of the image files.
+        filled: (n,) booleans: which images are there.
+    """
+
+    def __init__(
+        self,
+        kept: Kept,
+        shape: Shape,
+        file: BinaryIO | None,
+        *,
+        hold: bool = False,
+        fresh: bool = True,
+    ) -> None:
+        self.kept = kept
+        self._file = file
+        n, nbytes = shape[0], size_of(shape if kept != "none" else (shape[0], 0))
+        if file is None:
+            buffer = np.empty(nbytes, np.uint8)
+        else:
+            buffer = np.frombuffer(mmap.mmap(file.fileno(), nbytes), np.uint8)
+        self.aspects = buffer[: 8 * n].view(np.float64)
+        self.filled = buffer[8 * n : 9 * n].view(np.bool_)
+        self.images: Pixels | None = None if kept == "none" else buffer[9 * n :].reshape(shape)
+        if fresh:
+            self.aspects[:], self.filled[:] = 1, False
+        if file is not None and not hold:
+            file.close()  # the map has its own
+
+    def close(self) -> None:
+        """Let go of what is mapped; once all have, it is gone."""
+        n = len(self.filled)
+        self.images, self.aspects, self.filled = None, np.ones(n), np.zeros(n, np.bool_)
+        if self._file is not None:
+            self._file.close()
+
+
+def size_of(shape: Shape) -> int:
+    """Bytes of a room for images of that shape."""
+    return prod(shape) + 9 * shape[0]
+
+
+def open_room(
+    mode: Mode,
+    shape: Shape,
+    budget: int | None = None,
+    folder: Path | None = None,
+    here: Neighbours | None = None,
+) -> Room:
+    """Choose where to keep images, and make room; see `cache.ImageCache.open`.
+
+    Args:
+        shape: (n, height, width, channels).
+        here: the processes that keep them together.
+    """
+    alone = here is None or here.neighbours == 1
+    if here is None or alone or not prod(shape) or not hasattr(os, "memfd_create"):
+        kept, file = _choose(mode, shape, budget, folder)
+        return Room(kept, shape, file)
+    own: list[Room] = []
+
+    def make() -> tuple[Kept, str]:
+        kept, file = _choose(mode, shape, budget, folder)
+        if kept == "ram":
+            file = open(os.memfd_create("cnn-images"), "r+b")  # noqa: SIM115 - the room's
+            file.truncate(size_of(shape))
+        own.append(Room(kept, shape, file, hold=True))
+        return kept, "" if file is None else f"/proc/{os.getpid()}/fd/{file.fileno()}"
+
+    kept, path = here.first_here(make)
+    if own:
+        return own[0]
+    try:
+        file = open(path, "r+b") if path else None  # noqa: SIM115 - the room's
+        return Room(kept, shape, file, fresh=not path)
+    except OSError:  # in another container, say: this process keeps its own
+        part = (available_memory() // 2 if budget is None else budget) // here.neighbours
+        return open_room("auto", shape, part, folder)
+
+
+def _choose(
+    mode: Mode, shape: Shape, budget: int | None, folder: Path | None
+) -> tuple[Kept, BinaryIO | None]:
+    """Where to keep images, and the file if that is on disk."""
+    need = prod(shape)
+    if mode in ("auto", "ram"):
+        if budget is None:
+            budget = available_memory() // (2 if mode == "auto" else 1)
+        if need <= budget:
+            return "ram", None
+        if mode == "ram":
+            rule = "must be auto, disk or none where decoded images do not fit in memory"
+            got = f"ram, which takes {size_text(need)} of {size_text(budget)}"
+            raise ConfigError("data.cache", rule, got)
+    if mode != "none" and need:
+        file = _on_disk(shape, folder, forced=mode == "disk")
+        if file is not None:
+            return "disk", file
+    return "none", None
+
+
+def _on_disk(shape: Shape, folder: Path | None, forced: bool) -> BinaryIO | None:
+    """A nameless file for images of that shape, or None where there is no room for it."""
+    need = prod(shape)
+    places = _places() if folder is None else [folder]
+    problem = "no folder that can be written"
+    for place in places:
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            free = shutil.disk_usage(place).free
+            if need > free // (1 if forced else 2):
+                problem = f"{size_text(free)} free in {place} and {size_text(need)} needed"
+                continue
+            if not forced and in_memory(place):
+                continue
+            file: Any = tempfile.TemporaryFile(dir=place, prefix="cnn-images-")  # noqa: SIM115
+            try:
+                reserve(file.fileno(), size_of(shape))
+            except OSError:
+                file.close()
+                raise
+            opened: BinaryIO = file
+            return opened
+        except OSError as error:
+            problem = f"{place}: {reason(error)}"
+    if forced:
+        raise DataError("data.cache", "must be auto or none where the disk has no room", problem)
+    return None
+
+
+def _places() -> list[Path]:
+    return [user_cache_folder(), Path(tempfile.gettempdir()), Path("/var/tmp")]
+
+
+def reserve(file: int, nbytes: int) -> None:
+    """Make the file `nbytes` long and its blocks its own: a full disk would kill the process."""
+    if hasattr(os, "posix_fallocate"):
+        os.posix_fallocate(file, 0, nbytes)
+    else:  # macOS
+        os.ftruncate(file, nbytes)
