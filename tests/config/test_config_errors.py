@@ -329,6 +329,10 @@ SECTIONS += [
         "train: ema and lookahead leave no room for each other: one of them.",
     ),
     (
+        "data: {shards: 8}\ntrain: {batch_size: 4}",
+        "data.shards must be at most train.batch_size, 4.",
+    ),
+    (
         "train: {optimizer: {norm_weight_decay: -1}}",
         "train.optimizer.norm_weight_decay: must be a number, 0 or more. Got -1.",
     ),
