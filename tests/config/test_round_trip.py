@@ -259,6 +259,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "std": "auto",
         "on_corrupt": "skip",
         "sampler": "shuffle",
+        "shards": 1,
         "cache": "auto",
     }
     assert plain_config(config)["train"] == {
