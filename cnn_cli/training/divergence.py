@@ -7,7 +7,10 @@ from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
+import numpy as np
+
 from cnn_cli.errors import DataError, DivergedError
+from cnn_cli.nn.params import Parameters
 from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnn_cli.training.diagnose import Origin
 from cnn_cli.training.state import TrainingState
@@ -18,11 +21,13 @@ CARRIED = "rollback"  # group, and key of meta
 PLACE = ("epoch", "step", "state")  # what of meta moves as training goes on
 
 
-def weights_error(state: TrainingState) -> DivergedError:
-    """The error of weights that are not finite, after the steps done so far."""
-    return DivergedError(
-        _place(state, state.batch), f"the weights must be finite; {_advice(state)}"
-    )
+def check_finite(params: Parameters, state: TrainingState) -> None:
+    """Raises DivergedError where weights or statistics are not finite, after the steps so far."""
+    for what, numbers in ("weights", params.flat), ("batch statistics", params.flat_buffers):
+        if not np.isfinite(numbers).all():
+            raise DivergedError(
+                _place(state, state.batch), f"the {what} must be finite; {_advice(state)}"
+            )
 
 
 def step_error(

@@ -29,6 +29,7 @@ from cnn_cli.training.classifier import Normalization
 from cnn_cli.training.diagnose import find_origin
 from cnn_cli.training.divergence import (
     MOST_ROLLBACKS,
+    check_finite,
     go_back,
     rollback_note,
     step_error,
@@ -426,6 +427,7 @@ class Trainer:
                 self.ranks,
                 requests.awaited,
             )
+            check_finite(self.evaluated, state)
         with requests.at_once():
             evaluation = self._evaluate()
         val_loss, val_top1 = None, None

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from cnn_cli.config import Config
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.training.accumulate import Accumulator
 from cnn_cli.training.averages import make_average
 from cnn_cli.training.checkpoint import Checkpoint
-from cnn_cli.training.divergence import weights_error
+from cnn_cli.training.divergence import check_finite
 from cnn_cli.training.optimizer import clip_grad_norm
 from cnn_cli.training.optimizers import make_optimizer
 from cnn_cli.training.state import TrainingState
@@ -93,9 +91,7 @@ class Moving:
         Raises:
             DivergedError: weights or statistics are not finite.
         """
-        flats = self.params.flat, self.params.flat_buffers
-        if not all(np.isfinite(flat).all() for flat in flats):
-            raise weights_error(state)
+        check_finite(self.params, state)
 
 
 def model_of(params: Parameters) -> dict[str, Array]:

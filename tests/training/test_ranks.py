@@ -106,6 +106,20 @@ def test_shards_are_read_by_their_own_ranks(tmp_path: Path, ranks: int) -> None:
     assert_alike(tmp_path / "one", tmp_path / "several")
 
 
+@needs_mpi
+@pytest.mark.parametrize(("batch_size", "what"), [(5, "loss"), (36, "batch statistics")])
+def test_ranks_roll_back_together(tmp_path: Path, batch_size: int, what: str) -> None:
+    """They say what one process says, once."""
+    keys = {"on_nan": "rollback", "optimizer": {"type": "sgd", "lr": 1e300}}
+    field = make_field(tmp_path, **KEYS | keys | {"batch_size": batch_size})
+    line: tuple[Any, ...] = ("train", field.config, "--threads", 1)
+    one = cnn(*line, "--out", tmp_path / "one")
+    three = mpiexec(together(3, *line, "--out", tmp_path / "three"))
+    print(one)
+    assert three == one
+    assert (one.code, one.err.count(f"the {what} must be finite")) == (5, 4)
+
+
 @pytest.mark.parametrize(
     ("environment", "count", "number"),
     [
