@@ -19,6 +19,7 @@ class Chunk:
 
     Attributes:
         start, stop: their places in the batch.
+        worker: who takes it through the network.
         fresh: it is the first of its worker in this step, so gradients are written, not added.
         values: tensors by number, while somebody still reads them.
         holders: how many tensors lie in one memory, by the id of its base.
@@ -28,6 +29,7 @@ class Chunk:
 
     start: int
     stop: int
+    worker: int
     fresh: bool
     values: dict[int, Array] = field(default_factory=dict)
     holders: dict[int, int] = field(default_factory=dict)
@@ -75,8 +77,8 @@ def share_chunks(bounds: list[tuple[int, int]], workers: int) -> list[list[Chunk
     """Each worker's chunks, next to each other in the batch."""
     shares: list[list[Chunk]] = [[] for _ in range(workers)]
     for i, (start, stop) in enumerate(bounds):
-        share = shares[i * workers // len(bounds) if len(bounds) >= workers else i]
-        share.append(Chunk(start, stop, fresh=not share))
+        worker = i * workers // len(bounds) if len(bounds) >= workers else i
+        shares[worker].append(Chunk(start, stop, worker, fresh=not shares[worker]))
     return shares
 
 

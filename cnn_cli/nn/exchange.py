@@ -11,7 +11,12 @@ class Exchange(Protocol):
     """Talks with the other processes; all of them make the same calls in the same order.
 
     Called on the thread that called the engine.
+
+    Attributes:
+        size: how many processes there are.
     """
+
+    size: int
 
     def gather(self, numbers: Array) -> list[Array]:
         """Every process's array, in the order of the processes; all are of one shape."""

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.plan import Segment
 from cnn_cli.nn.prepared import share_nodes
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
@@ -47,14 +49,23 @@ class Part:
 class Gradients:
     """One accumulator a worker, of the parameters and of what layers prepare from them.
 
+    Args:
+        segments: what the engine goes through one after the other.
+
     Attributes:
+        parts: the gradients of each segment.
         flat: like `params.flat`; after `reduce` the first worker's holds the sum.
         views: named views of them.
         prepared: by node, gradients of the prepared arrays.
         finite: whether all of the last sum is.
+        wide: every chunk writes its gradients, and `keep` adds them up.
     """
 
-    def __init__(self, graph: Graph, params: Parameters, team: Team) -> None:
+    wide = False
+
+    def __init__(
+        self, graph: Graph, params: Parameters, team: Team, segments: Sequence[Segment] = ()
+    ) -> None:
         self._graph = graph
         self._team = team
         pairs = [params.empty_like() for _ in range(team.size)]
@@ -70,12 +81,24 @@ class Gradients:
         ]
         self._shares = share_nodes(self._graph, team.size)
         self._all = Part.of(params, range(len(graph.nodes)))
+        self.parts = [
+            Part.of(params, (step.node.index for step in segment.steps if step.goes_back))
+            for segment in segments
+        ]
         self.finite = True
 
     @property
     def nbytes(self) -> int:
         prepared = sum(array.nbytes for arrays in self.prepared for array in arrays.values())
         return prepared + sum(flat.nbytes for flat in self.flat)
+
+    @property
+    def sums(self) -> Array:
+        """Like `params.flat`: what `reduce_part` leaves, to be summed over processes."""
+        return self.flat[0]
+
+    def keep(self, chunk: Chunk, level: int) -> None:
+        """Take over the gradients that a chunk has made in a segment."""
 
     def reduce(self, busy: int) -> None:
         """Add the first `busy` workers' gradients, in order, into the first one's.
@@ -105,7 +128,7 @@ class Gradients:
             self._each_block(part, work)
 
     def look(self) -> None:
-        """Find whether all of the first worker's gradients are finite."""
+        """After `reduce_part` of all, find whether the sum is finite."""
         self.finite = self._each_block(self._all, lambda block: is_finite(self.flat[0][block]))
 
     def _collect(self, busy: int, part: Part) -> None:

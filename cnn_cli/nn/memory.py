@@ -15,8 +15,10 @@ from cnn_cli.nn.plan import (
     CHUNK_BYTES,
     Segment,
     chunk_bounds,
+    chunks_multiple,
     images_per_chunk,
     plan_segments,
+    sums_wide,
 )
 
 # Measured as peak resident memory, on Linux with NumPy 2.4.
@@ -46,9 +48,9 @@ def training_bytes(
 ) -> int:
     """The peak resident memory of training, the interpreter included, apart from cached images.
 
-    Parameters, one gradient a worker, the optimizer's state, summed gradients and averaged
-    weights; and the activations that live at once: of the whole batch where batch normalization
-    cuts the network, else of a chunk a worker.
+    Parameters, one gradient a worker (for some networks its sum in float64, too), the optimizer's
+    state, summed gradients and averaged weights; and the activations that live at once: of the
+    whole batch where batch normalization cuts the network, else of a chunk a worker.
     """
     graph = tuned_graph(graph, backend)
     itemsize = np.dtype(train.dtype).itemsize
@@ -56,9 +58,13 @@ def training_bytes(
     slots += train.accumulate > 1
     slots += train.ema is not None or train.lookahead is not None
     parameters = parameter_count(graph) * (1 + threads + slots) * itemsize
+    wide = sums_wide(graph, itemsize)
+    if wide:
+        parameters += parameter_count(graph) * threads * 8
     segments = plan_segments(graph, training=True)
     chunk = min(images_per_chunk(graph, itemsize, CHUNK_BYTES), train.batch_size)
-    bounds = chunk_bounds(train.batch_size, chunk, threads)
+    multiple = chunks_multiple(train.batch_size, threads, 1, alike=wide)
+    bounds = chunk_bounds(train.batch_size, chunk, multiple)
     under_way = threads * max(stop - start for start, stop in bounds)
     waiting, last = _live_per_image(graph, segments)
     activations = (train.batch_size * waiting + under_way * last) * itemsize

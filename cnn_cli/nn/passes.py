@@ -17,7 +17,7 @@ from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.layers.batch import BatchLayer, waits_for_batch
 from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.nn.network import Network
-from cnn_cli.nn.plan import Step, chunk_bounds
+from cnn_cli.nn.plan import Step, chunk_bounds, chunks_multiple
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
 
@@ -33,6 +33,7 @@ class Workshop:
         scale, shift: of a row of pixels, (w·c,), since three channels make a slow inner loop:
             images of integers become ``x * scale + shift``.
         kernels: what layers compute with.
+        wide: chunks of training are the same for several numbers of threads and processes.
     """
 
     workspaces: list[Workspace]
@@ -41,6 +42,7 @@ class Workshop:
     scale: Array
     shift: Array
     kernels: Kernels
+    wide: bool = False
 
 
 class Pass:
@@ -83,7 +85,11 @@ class Pass:
         self.statistics: dict[int, Any] = {}
         self.sums: dict[int, Any] = {}
         workers = len(workshop.workspaces)
-        bounds = chunk_bounds(len(x) if n is None else n, workshop.images_per_chunk, workers)
+        n = len(x) if n is None else n
+        processes = 1 if exchange is None else exchange.size
+        alike = workshop.wide and network.training
+        multiple = chunks_multiple(n, workers, processes, alike=alike)
+        bounds = chunk_bounds(n, workshop.images_per_chunk, multiple)
         self._shares = share_chunks(bounds, workers)
         # By batch layer and by a chunk's start; made here, because workers fill it together.
         self._partials: dict[int, dict[int, Array]] = {
@@ -116,7 +122,7 @@ class Pass:
             start=self.first + chunk.start,
             dtype=self.network.params.dtype,
             kernels=self.workshop.kernels,
-            fresh=chunk.fresh,
+            fresh=chunk.fresh or (sums is not None and sums.wide),
             worker_grads=None if sums is None else sums.views[worker],
             worker_prepared_grads=None if sums is None else sums.prepared[worker],
         )
@@ -199,6 +205,8 @@ class Pass:
                 self._keep_partial(node, chunk, sums)
             else:
                 self._backward_node(step, chunk, ctx)
+        if self.gradients is not None:
+            self.gradients.keep(chunk, level)
 
     def combine_backward(self, level: int) -> None:
         """At the barrier before the next segment back: the batch's sums from the chunks'."""

@@ -15,6 +15,16 @@ CHUNK_BYTES = 13_000_000
 FEWEST_IMAGES = 4
 """In a chunk, as far as twice `CHUNK_BYTES` hold them: fewer are not worth reading the weights."""
 
+ALIKE = 4
+"""Threads or processes, or a divisor of them, that may take a batch without a change of chunks."""
+
+FEWEST_ALIKE = 8
+"""Images in such a chunk: fewer cost too much of Python's time."""
+
+COMMON_BATCH = 128
+LEAST_USES = 2000  # multiply-adds of each weight in a chunk, beside one sum in float64
+LEAST_WORK = 250_000_000  # multiply-adds in a chunk, beside Python's time for one more
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -210,14 +220,28 @@ def still_prefix(graph: Graph) -> int:
     return found
 
 
-def chunk_bounds(n: int, images_per_chunk: int, workers: int) -> list[tuple[int, int]]:
-    """Where a batch of `n` is cut: near-equal chunks, a multiple of the workers where n allows.
+def chunk_bounds(n: int, images_per_chunk: int, multiple: int) -> list[tuple[int, int]]:
+    """Where a batch of `n` is cut: near-equal chunks, a multiple of some number where n allows.
 
     Depends on the arguments only, so that a run can be repeated bit for bit.
     """
     chunks = -(-n // max(images_per_chunk, 1))
-    chunks = min(n, -(-chunks // workers) * workers)
+    chunks = min(n, -(-chunks // multiple) * multiple)
     return [(n * i // chunks, n * (i + 1) // chunks) for i in range(chunks)]
+
+
+def chunks_multiple(n: int, workers: int, processes: int, *, alike: bool) -> int:
+    """What number of chunks a share of `n` images is cut into, or a multiple of it.
+
+    Args:
+        workers: that take them.
+        processes: that share the batch.
+        alike: cut the whole batch into the same chunks for one, two or four who take them.
+    """
+    parts = ALIKE // processes if ALIKE % processes == 0 else 1
+    if alike and parts % workers == 0 and n >= parts * FEWEST_ALIKE:
+        return parts
+    return workers
 
 
 def images_per_chunk(graph: Graph, itemsize: int, budget: int) -> int:
@@ -227,3 +251,14 @@ def images_per_chunk(graph: Graph, itemsize: int, budget: int) -> int:
         for node in graph.nodes
     )
     return max(1, budget // widest, min(FEWEST_IMAGES, 2 * budget // widest))
+
+
+def sums_wide(graph: Graph, itemsize: int) -> bool:
+    """Whether gradients are to be summed in float64 (see `wide`): they are float32, and a quarter
+    of a common batch uses each weight so often that it does not show in the time.
+    """
+    sizes = {node.index: sum(spec.size for spec in node.layer.params) for node in graph.nodes}
+    uses = sum(prod(graph.shape(index)[:-1]) * size for index, size in sizes.items())
+    images = min(images_per_chunk(graph, itemsize, CHUNK_BYTES), COMMON_BATCH // ALIKE)
+    work = uses * images
+    return itemsize == 4 and work > LEAST_WORK and work > LEAST_USES * sum(sizes.values())

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hardship import Field, cnn, make_field, metrics_of
+from learnable import make_pictures
 from mpiexec import mpiexec, needs_mpi, together
 
 from cnn_cli.config import load_config
@@ -104,6 +105,46 @@ def test_shards_are_read_by_their_own_ranks(tmp_path: Path, ranks: int) -> None:
     outcome = mpiexec(command)
     assert (outcome.code, outcome.out, outcome.err) == (0, "", ""), outcome.err
     assert_alike(tmp_path / "one", tmp_path / "several")
+
+
+DEEP = """
+data: {image_size: 32, channels: 1}
+augment: {hflip: 0.5, pad_crop: 4}
+model:
+  layers:
+    - repeat:
+        times: 3
+        layers:
+          - conv: {out_channels: 32, kernel_size: 3, padding: 1, bias: false}
+          - batchnorm
+          - relu
+    - global_avgpool
+    - linear: classes
+train: {epochs: 3, batch_size: 32, optimizer: {type: sgd, lr: 0.1}}
+"""
+
+
+@needs_mpi
+def test_numbers_that_do_not_depend_on_who_computes(tmp_path: Path) -> None:
+    """Of a network that uses its weights often: in float32, the same for 1, 2 and 4 ranks or
+    threads."""
+    make_pictures(tmp_path / "pictures", 32, 4, side=32)
+    config = tmp_path / "deep.yaml"
+    config.write_text(DEEP)
+    line: tuple[Any, ...] = ("train", config, "--data", tmp_path / "pictures", "--quiet")
+    for threads in (1, 2, 4):
+        run = tmp_path / f"threads{threads}"
+        assert cnn(*line, "--threads", threads, "--out", run).code == 0
+    for ranks in (2, 4):
+        command = together(ranks, *line, "--threads", 1, "--out", tmp_path / f"ranks{ranks}")
+        assert mpiexec(command).code == 0
+    first, *others = (
+        load_checkpoint(tmp_path / run / "last.npz").groups["model"]
+        for run in ("threads1", "threads2", "threads4", "ranks2", "ranks4")
+    )
+    for other in others:
+        for name, array in first.items():
+            np.testing.assert_array_equal(other[name], array, err_msg=name)
 
 
 @needs_mpi

@@ -1,0 +1,90 @@
+"""Gradients whose sum depends on how a batch was cut, but hardly on who took which piece.
+
+Sums of float32 numbers in another order differ in the last digit, and training makes a difference
+grow from step to step. Here each chunk's float32 gradient is added in float64: the sum, rounded to
+float32 once at the end, is then the same for any order but in one number of some hundred million.
+With chunks that are the same for one, two or four threads or processes (`plan.chunks_multiple`),
+so are the weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from cnn_cli.nn.chunk import Chunk
+from cnn_cli.nn.gradients import Gradients, Part, is_finite
+from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.plan import Segment
+from cnn_cli.nn.team import Team
+from cnn_cli.nn.types import Array
+
+
+class WideGradients(Gradients):
+    """Like `Gradients`; every chunk writes its gradients, and `keep` adds them up.
+
+    Attributes:
+        totals: float64, like `flat`; one a worker.
+    """
+
+    wide = True
+
+    def __init__(
+        self, graph: Graph, params: Parameters, team: Team, segments: Sequence[Segment] = ()
+    ) -> None:
+        super().__init__(graph, params, team, segments)
+        self.totals = [np.zeros(flat.shape) for flat in self.flat]
+
+    @property
+    def nbytes(self) -> int:
+        return super().nbytes + sum(total.nbytes for total in self.totals)
+
+    @property
+    def sums(self) -> Array:
+        return self.totals[0]
+
+    def keep(self, chunk: Chunk, level: int) -> None:
+        worker, part = chunk.worker, self.parts[level]
+        for index, gradient in self.prepared[worker].items():
+            if index in part.nodes:
+                node = self._graph.nodes[index]
+                node.layer.collect(gradient, self.views[worker][index])
+        flat, total = self.flat[worker], self.totals[worker]
+        for place in part.slices:
+            if chunk.fresh:
+                total[place] = flat[place]
+            else:
+                total[place] += flat[place]
+
+    def reduce(self, busy: int) -> None:
+        def work(block: slice) -> bool:
+            self._total(busy, block)
+            return self._round(block)
+
+        self.finite = self._each_block(self._all, work)
+
+    def reduce_part(self, busy: int, part: Part) -> None:
+        def work(block: slice) -> bool:
+            self._total(busy, block)
+            return True
+
+        if busy != 1:
+            self._each_block(part, work)
+
+    def look(self) -> None:
+        self.finite = self._each_block(self._all, self._round)
+
+    def _total(self, busy: int, block: slice) -> None:
+        total = self.totals[0][block]
+        if busy == 0:
+            total[...] = 0
+        for other in self.totals[1:busy]:
+            total += other[block]
+
+    def _round(self, block: slice) -> bool:
+        """Bring the sum to the parameters' type; whether all of it is finite."""
+        rounded = self.flat[0][block]
+        rounded[...] = self.totals[0][block]
+        return is_finite(rounded)
