@@ -6,8 +6,8 @@ the backward pass follows at once. Only batch normalization in training makes ch
 other, at the barriers between segments. Only the engine knows about threads.
 
 Which chunk goes where depends on batch, shapes and thread count only, and sums are added in the
-order of chunks and workers: the same bits every time. Where it costs next to nothing, they are
-the same for one, two and four threads or processes as well (`wide`).
+order of chunks and workers: the same bits every time. For networks that use each weight often
+they are the same for one, two and four threads or processes as well (`wide`).
 """
 
 from __future__ import annotations
