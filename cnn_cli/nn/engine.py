@@ -54,6 +54,8 @@ class Engine:
         start: the tensor that `train_step` is given instead of images: `plan.still_prefix`.
         exchange: with the processes that share every batch of `train_step`; None where a batch
             is this process's alone.
+        batch_size: images of a training's batches, shared ones as a whole; how gradients are
+            summed depends on it.
 
     Attributes:
         gradient: one flat array like `params.flat`: the last step's gradient.
@@ -72,6 +74,7 @@ class Engine:
         kernels: Kernels = NUMPY,
         start: int = IMAGE,
         exchange: Exchange | None = None,
+        batch_size: int = 1,
     ) -> None:
         self.graph = graph
         self.start = start
@@ -88,7 +91,7 @@ class Engine:
             scale=_row(np.ones(channels) if scale is None else scale, width, self.dtype),
             shift=_row(np.zeros(channels) if shift is None else shift, width, self.dtype),
             kernels=kernels,
-            wide=sums_wide(graph, self.dtype.itemsize),
+            wide=sums_wide(graph, self.dtype.itemsize, batch_size),
         )
         self._gradients: Gradients | None = None
         self._exchange = exchange

@@ -58,12 +58,12 @@ def training_bytes(
     slots += train.accumulate > 1
     slots += train.ema is not None or train.lookahead is not None
     parameters = parameter_count(graph) * (1 + threads + slots) * itemsize
-    wide = sums_wide(graph, itemsize)
+    wide = sums_wide(graph, itemsize, train.batch_size)
     if wide:
         parameters += parameter_count(graph) * threads * 8
     segments = plan_segments(graph, training=True)
     chunk = min(images_per_chunk(graph, itemsize, CHUNK_BYTES), train.batch_size)
-    multiple = chunks_multiple(train.batch_size, threads, 1, alike=wide)
+    multiple = chunks_multiple(threads, 1, alike=wide)
     bounds = chunk_bounds(train.batch_size, chunk, multiple)
     under_way = threads * max(stop - start for start, stop in bounds)
     waiting, last = _live_per_image(graph, segments)

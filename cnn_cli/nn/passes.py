@@ -88,7 +88,7 @@ class Pass:
         n = len(x) if n is None else n
         processes = 1 if exchange is None else exchange.size
         alike = workshop.wide and network.training
-        multiple = chunks_multiple(n, workers, processes, alike=alike)
+        multiple = chunks_multiple(workers, processes, alike=alike)
         bounds = chunk_bounds(n, workshop.images_per_chunk, multiple)
         self._shares = share_chunks(bounds, workers)
         # By batch layer and by a chunk's start; made here, because workers fill it together.

@@ -18,15 +18,12 @@ FEWEST_IMAGES = 4
 ALIKE = 4
 """Threads or processes, this many or a divisor, that may take a batch without a change of chunks.
 
-For ResNet-20 it halves the chunks of two threads, which costs 5 to 8 % of the speed.
+For ResNet-20 in batches of 128 it halves the chunks of two threads, which costs 5 to 8 % of the
+speed.
 """
 
-FEWEST_ALIKE = 8
-"""Images in such a chunk: fewer cost too much of Python's time."""
-
-COMMON_BATCH = 128
 LEAST_USES = 2000  # multiply-adds of each weight in a chunk, beside one sum in float64
-LEAST_WORK = 250_000_000  # multiply-adds in a chunk, beside Python's time for one more
+LEAST_WORK = 1_000_000_000  # multiply-adds in a chunk, beside Python's time for one more
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,8 +230,8 @@ def chunk_bounds(n: int, images_per_chunk: int, multiple: int) -> list[tuple[int
     return [(n * i // chunks, n * (i + 1) // chunks) for i in range(chunks)]
 
 
-def chunks_multiple(n: int, workers: int, processes: int, *, alike: bool) -> int:
-    """What number of chunks a share of `n` images is cut into, or a multiple of it.
+def chunks_multiple(workers: int, processes: int, *, alike: bool) -> int:
+    """What number of chunks a process's share of a batch is cut into, or a multiple of it.
 
     Args:
         workers: that take them.
@@ -242,9 +239,7 @@ def chunks_multiple(n: int, workers: int, processes: int, *, alike: bool) -> int
         alike: cut the whole batch into the same chunks for one, two or four who take them.
     """
     parts = ALIKE // processes if ALIKE % processes == 0 else 1
-    if alike and parts % workers == 0 and n >= parts * FEWEST_ALIKE:
-        return parts
-    return workers
+    return parts if alike and parts % workers == 0 else workers
 
 
 def images_per_chunk(graph: Graph, itemsize: int, budget: int) -> int:
@@ -256,12 +251,12 @@ def images_per_chunk(graph: Graph, itemsize: int, budget: int) -> int:
     return max(1, budget // widest, min(FEWEST_IMAGES, 2 * budget // widest))
 
 
-def sums_wide(graph: Graph, itemsize: int) -> bool:
-    """Whether gradients are to be summed in float64 (see `wide`): they are float32, and a quarter
-    of a common batch uses each weight so often that the sums do not show in the time.
+def sums_wide(graph: Graph, itemsize: int, batch_size: int) -> bool:
+    """Whether gradients are to be summed in float64, over chunks that are alike (see `wide`).
+
+    They are float32, and a chunk uses each weight so often that the sums do not show in the time.
     """
     sizes = {node.index: sum(spec.size for spec in node.layer.params) for node in graph.nodes}
     uses = sum(prod(graph.shape(index)[:-1]) * size for index, size in sizes.items())
-    images = min(images_per_chunk(graph, itemsize, CHUNK_BYTES), COMMON_BATCH // ALIKE)
-    work = uses * images
+    work = uses * min(images_per_chunk(graph, itemsize, CHUNK_BYTES), batch_size // ALIKE)
     return itemsize == 4 and work > LEAST_WORK and work > LEAST_USES * sum(sizes.values())

@@ -187,7 +187,13 @@ class _Steps:
         normalization = Normalization((0.5,) * channels, (0.25,) * channels)
         scale, shift = normalization.scale_and_shift()
         self.engine = Engine(
-            graph, params, threads=threads, scale=scale, shift=shift, kernels=kernels
+            graph,
+            params,
+            threads=threads,
+            scale=scale,
+            shift=shift,
+            kernels=kernels,
+            batch_size=images,
         )
         self.optimizer = make_optimizer(config.train.optimizer, params)
         self.seconds = (0.0, 0.0)

@@ -176,6 +176,7 @@ class Trainer:
             kernels=self.kernels,
             start=start,
             exchange=exchange,
+            batch_size=self.config.train.batch_size,
         )
 
     @property

@@ -115,12 +115,12 @@ model:
     - repeat:
         times: 3
         layers:
-          - conv: {out_channels: 32, kernel_size: 3, padding: 1, bias: false}
+          - conv: {out_channels: 48, kernel_size: 3, padding: 1, bias: false}
           - batchnorm
           - relu
     - global_avgpool
     - linear: classes
-train: {epochs: 3, batch_size: 32, optimizer: {type: sgd, lr: 0.1}}
+train: {epochs: 2, batch_size: 128, optimizer: {type: sgd, lr: 0.1}}
 """
 
 
@@ -128,7 +128,7 @@ train: {epochs: 3, batch_size: 32, optimizer: {type: sgd, lr: 0.1}}
 def test_numbers_that_do_not_depend_on_who_computes(tmp_path: Path) -> None:
     """Of a network that uses its weights often: in float32, the same for 1, 2 and 4 ranks or
     threads."""
-    make_pictures(tmp_path / "pictures", 32, 4, side=32)
+    make_pictures(tmp_path / "pictures", 55, 4, side=32)
     config = tmp_path / "deep.yaml"
     config.write_text(DEEP)
     line: tuple[Any, ...] = ("train", config, "--data", tmp_path / "pictures", "--quiet")
