@@ -11,6 +11,8 @@ import typer
 from cnn_cli.cli import output, values
 from cnn_cli.cli.networks import Classes, Overrides, Source, open_network
 from cnn_cli.cli.options import Backend, Debug, Json, Threads
+from cnn_cli.cli.together import ranks
+from cnn_cli.errors import UsageError
 
 NAME = "bench"
 EXAMPLES = """\b
@@ -18,6 +20,7 @@ Examples:
   cnn bench configs/small.yaml
   cnn bench configs/seed.yaml --classes 3 --batch-size 32 --threads 1
   cnn bench runs/small --json
+  mpiexec -n 2 cnn bench configs/small.yaml --ranks
 """
 
 
@@ -43,9 +46,16 @@ def command(
             "--seconds",
             metavar="S",
             parser=values.number("--seconds"),
-            help="How long each of the three measurements takes, at least.",
+            help="How long each measurement takes, at least.",
         ),
     ] = 3.0,
+    together: Annotated[
+        bool,
+        typer.Option(
+            "--ranks",
+            help="Training of all processes that mpiexec started, and what their exchange takes.",
+        ),
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -53,14 +63,20 @@ def command(
 
     The layers are timed in training, on one worker with its share of a batch; images a second are
     those of all threads. Nothing is read but the config or checkpoint, and nothing is written.
+    With --ranks it is a step of all processes, each with its share of a batch; sums of gradients
+    and gathers of statistics; and how much of the sums goes on while layers compute.
     """
+    job = ranks()
+    if together and job.size == 1:
+        raise UsageError("--ranks", "needs several processes: mpiexec -n 2 cnn bench ... --ranks")
     network = open_network(source, overrides or [], classes)
     from cnn_cli.nn.init import initialize
     from cnn_cli.nn.params import Parameters
-    from cnn_cli.report.bench import bench_text
+    from cnn_cli.report.bench import bench_text, rank_bench_text
     from cnn_cli.system import cpu_count
     from cnn_cli.training.backend import choose_backend, open_kernels
-    from cnn_cli.training.bench import bench
+    from cnn_cli.training.bench import Bench, bench
+    from cnn_cli.training.rank_bench import RankBench, rank_bench
 
     config = network.config
     if batch_size is not None:
@@ -71,17 +87,29 @@ def command(
         params = Parameters(network.graph, config.train.dtype)
         initialize(params, config.train.seed, config.model.init)
     kernels = open_kernels(choose_backend(backend), network.graph, config.train.dtype, output.note)
-    result = bench(
-        network.graph,
-        params,
-        config,
-        source,
-        threads=threads or cpu_count(),
-        kernels=kernels,
-        seconds=seconds,
-    )
-    if json:
-        output.write(output.json_line(result.as_dict()) + "\n")
-        return
-    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    output.write(bench_text(result, width))
+    result: Bench | RankBench
+    if together:
+        result = rank_bench(
+            network.graph,
+            params,
+            config,
+            source,
+            job,
+            threads=threads or job.threads(cpu_count()),
+            kernels=kernels,
+            seconds=seconds,
+        )
+        text = rank_bench_text(result)
+    else:
+        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        result = bench(
+            network.graph,
+            params,
+            config,
+            source,
+            threads=threads or cpu_count(),
+            kernels=kernels,
+            seconds=seconds,
+        )
+        text = bench_text(result, width)
+    output.write(output.json_line(result.as_dict()) + "\n" if json else text)

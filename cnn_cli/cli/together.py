@@ -11,7 +11,7 @@ from cnn_cli.errors import ExitCode, UsageError
 from cnn_cli.training.ranks import Ranks, open_ranks, started_as
 
 SHARED = ("train", "eval", "predict")
-"""Commands that the ranks share; the others are rank 0's alone."""
+"""Commands that the ranks share; the others are rank 0's alone, but for `cnn bench --ranks`."""
 
 PATIENCE = 1.0
 """Seconds that a rank with an error gives the others to end with the same one."""
@@ -32,6 +32,8 @@ def takes_part(arguments: Sequence[str]) -> bool:
     if ranks().rank == 0:
         return True
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
+    if arguments[:1] == ["bench"]:
+        return "--ranks" in arguments
     return any(argument in SHARED for argument in arguments[:1])
 
 

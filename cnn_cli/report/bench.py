@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cnn_cli.report.table import display_width, format_pairs, format_table
 from cnn_cli.training.bench import Bench, LayerBench
+from cnn_cli.training.rank_bench import RankBench
 
 HEADER = ("name", "type", "forward", "GFLOP/s", "backward", "GFLOP/s", "share")
 ELLIPSIS = "…"
@@ -46,6 +47,35 @@ def _text(bench: Bench, most: int | None) -> str:
     rates.append(("", f"({setting}, {bench.dtype})"))
     table = format_table(HEADER, rows, "llrrrrr", total)
     return f"{title}\n{table}\n{format_pairs(rates)}"
+
+
+def rank_bench_text(bench: RankBench) -> str:
+    """What a step of several ranks takes, line by line."""
+    threads = "1 thread" if bench.threads == 1 else f"{bench.threads} threads"
+    exchange = _counted(bench.sums, "sum", bench.sum_bytes)
+    if bench.overlap is not None:
+        exchange += f", {bench.overlap:.0%} of their time while layers compute"
+    lines = [
+        ("a step of all", f"{_number(bench.step_ms, 2)} ms"),
+        ("the same without exchange", f"{_number(bench.compute_ms, 2)} ms"),
+        ("sums of gradients", f"{_number(bench.sums_ms, 2)} ms for {exchange}"),
+    ]
+    if bench.gathers:
+        statistics = _counted(bench.gathers, "gather", bench.gather_bytes)
+        lines.append(("statistics", f"{_number(bench.gathers_ms, 2)} ms for {statistics}"))
+    lines += [
+        ("training", f"{_number(bench.images_per_second, 1)} images/s"),
+        (
+            "",
+            f"({bench.ranks} ranks of {threads}, {bench.backend}, {bench.dtype}, batch size "
+            f"{bench.batch_size}, up to {bench.images} images a rank)",
+        ),
+    ]
+    return format_pairs(lines)
+
+
+def _counted(number: int, what: str, size: int) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'} of {_number(size / 1000, 1)} kB together"
 
 
 def _row(layer: LayerBench, most: int | None) -> tuple[str, ...]:

@@ -2,26 +2,18 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
 
 from cnn_cli.config import Config
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.kernels.backend import Kernels
-from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.timing import timed
-from cnn_cli.nn.types import Array
-from cnn_cli.training.classifier import Normalization
-from cnn_cli.training.optimizers import make_optimizer
 from cnn_cli.training.session import check_memory
-
-LEAST_STEPS = 3  # whatever the time they take
+from cnn_cli.training.steps import LEAST_STEPS, Steps, repeat
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +96,7 @@ def bench(
     size = config.train.batch_size
     share = -(-size // threads)
     timed_graph, times = timed(graph)
-    with _Steps(timed_graph, params, config, kernels, share, 1) as steps:
+    with Steps(timed_graph, params, config, kernels, share, 1) as steps:
         rows = []
 
         def measured() -> None:
@@ -114,7 +106,7 @@ def bench(
             parts = [(layer.forward, layer.backward) for layer in times]
             rows.append([*sum(parts, ()), *steps.seconds])
 
-        _repeat(measured, seconds)
+        repeat(measured, seconds)
         chunk = min(steps.engine.chunk_size, share)
     medians = np.median(rows[1:], axis=0)
     layer_seconds = medians[:-2].reshape(-1, 2)
@@ -158,73 +150,9 @@ def images_a_second(
         least_steps: of each, that are measured however long they take.
     """
     size = config.train.batch_size
-    with _Steps(graph, params, config, kernels, size, threads) as steps:
-        training = size / _repeat(steps.train, seconds, least_steps)
-        return training, size / _repeat(steps.predict, seconds, least_steps)
-
-
-class _Steps:
-    """An engine with a batch of random images to do steps on.
-
-    Attributes:
-        seconds: what the engine and the optimizer took at the last training step.
-    """
-
-    def __init__(
-        self,
-        graph: Graph,
-        params: Parameters,
-        config: Config,
-        kernels: Kernels,
-        images: int,
-        threads: int,
-    ) -> None:
-        rng = np.random.default_rng(0)
-        self.images = rng.integers(0, 256, (images, *graph.in_shape), np.uint8)
-        labels = rng.integers(0, graph.classes, images)
-        self.targets = target_weights(labels, graph.classes, dtype=params.dtype)
-        channels = graph.in_shape[-1]
-        normalization = Normalization((0.5,) * channels, (0.25,) * channels)
-        scale, shift = normalization.scale_and_shift()
-        self.engine = Engine(
-            graph,
-            params,
-            threads=threads,
-            scale=scale,
-            shift=shift,
-            kernels=kernels,
-            batch_size=images,
-        )
-        self.optimizer = make_optimizer(config.train.optimizer, params)
-        self.seconds = (0.0, 0.0)
-
-    def __enter__(self) -> _Steps:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.engine.close()
-
-    def train(self) -> None:
-        """A step that leaves the weights as they are, so that a bad guess of them cannot grow."""
-        start = time.perf_counter()
-        self.engine.train_step(self.images, *self.targets)
-        middle = time.perf_counter()
-        self.optimizer.step(self.engine.gradient, 0.0)
-        self.seconds = (middle - start, time.perf_counter() - middle)
-
-    def predict(self) -> Array:
-        return self.engine.predict(self.images)
-
-
-def _repeat(act: Callable[[], object], seconds: float, least_steps: int = LEAST_STEPS) -> float:
-    """Call `act` once, and then for some time; the median of seconds that a later call took."""
-    act()
-    taken: list[float] = []
-    while len(taken) < least_steps or sum(taken) < seconds:
-        start = time.perf_counter()
-        act()
-        taken.append(time.perf_counter() - start)
-    return float(np.median(taken))
+    with Steps(graph, params, config, kernels, size, threads) as steps:
+        training = size / repeat(steps.train, seconds, least_steps)
+        return training, size / repeat(steps.predict, seconds, least_steps)
 
 
 def _layer_bench(
