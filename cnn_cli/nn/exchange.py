@@ -18,8 +18,8 @@ class Exchange(Protocol):
 
     size: int
 
-    def gather(self, numbers: Array) -> list[Array]:
-        """Every process's array, in the order of the processes; all are of one shape."""
+    def gather(self, numbers: Array) -> Array:
+        """(size, *shape): every process's array, in their order; all are of one shape and type."""
 
     def start_sum(self, numbers: Array) -> None:
         """Begin to replace a contiguous array, in place, by the sum over all processes.

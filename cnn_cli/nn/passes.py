@@ -14,7 +14,7 @@ from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import Node
 from cnn_cli.nn.kernels.backend import Kernels
-from cnn_cli.nn.layers.batch import BatchLayer, waits_for_batch
+from cnn_cli.nn.layers.batch import BatchLayer, Partials, waits_for_batch
 from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.plan import Step, chunk_bounds, chunks_multiple
@@ -216,7 +216,7 @@ class Pass:
             assert isinstance(layer, BatchLayer)
             self.sums[node.index] = layer.combine_backward(partials)
 
-    def _everywhere(self, nodes: Sequence[Node], *, backward: bool) -> list[list[Array]]:
+    def _everywhere(self, nodes: Sequence[Node], *, backward: bool) -> Sequence[Partials]:
         """For each batch layer at a barrier what is to be combined: the chunks' partial results,
         or, where the batch is shared with other processes, each process's of its own chunks.
         """
@@ -234,14 +234,10 @@ class Pass:
             else:
                 together.append(layer.combine(partials).as_partial())
         ends = np.cumsum([each.shape[1] for each in together])[:-1]
-        gathered = [
-            np.split(each, ends, axis=1)
-            for each in self.exchange.gather(np.concatenate(together, axis=1))
-        ]
-        return [
-            [each[i] for each in gathered if backward or each[i][0, 0] > 0]
-            for i in range(len(nodes))
-        ]
+        gathered = self.exchange.gather(np.concatenate(together, axis=1))
+        if not backward:
+            gathered = gathered[gathered[:, 0, 0] > 0]  # of processes that had an image
+        return np.split(gathered, ends, axis=2)
 
     def abandon(self, chunk: Chunk, ctx: Context) -> None:
         """Give back all that a chunk holds, without a backward pass."""

@@ -106,11 +106,11 @@ class MpiRanks:
             self._wait(self._world.Irecv(other, number))
         return [value, *(pickle.loads(other.tobytes()) for other in others)]
 
-    def gather(self, numbers: Array) -> list[Array]:
+    def gather(self, numbers: Array) -> Array:
         numbers = np.ascontiguousarray(numbers)
         gathered = np.empty((self.size, *numbers.shape), numbers.dtype)
         self._wait(self._world.Iallgather(numbers, gathered))
-        return list(gathered)
+        return gathered
 
     def start_sum(self, numbers: Array) -> None:
         self._sums.append(self._world.Iallreduce(self._mpi.IN_PLACE, numbers))

@@ -75,7 +75,7 @@ class Recorder:
         self.sums: list[Array] = []
         self.gathers: list[Array] = []
 
-    def gather(self, numbers: Array) -> list[Array]:
+    def gather(self, numbers: Array) -> Array:
         self.gathers.append(np.zeros_like(numbers))
         return self._exchange.gather(numbers)
 

@@ -51,8 +51,8 @@ class Ranks(Protocol):
     def bring(self, value: T) -> list[T]:
         """All ranks' values, in their order, on rank 0; an empty list on the others."""
 
-    def gather(self, numbers: Array) -> list[Array]:
-        """All ranks' arrays, in their order; they are of one shape and type."""
+    def gather(self, numbers: Array) -> Array:
+        """(size, *shape): all ranks' arrays, in their order; they are of one shape and type."""
 
     def start_sum(self, numbers: Array) -> None:
         """Begin to replace a contiguous array, in place, by the sum over all ranks."""
@@ -100,8 +100,8 @@ class Alone:
     def bring(self, value: T) -> list[T]:
         return [value]
 
-    def gather(self, numbers: Array) -> list[Array]:
-        return [numbers]
+    def gather(self, numbers: Array) -> Array:
+        return numbers[None]
 
     def start_sum(self, numbers: Array) -> None: ...
 

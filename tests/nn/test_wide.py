@@ -50,10 +50,10 @@ class Seat:
         self.table, self.number, self.size = table, number, table.size
         self.begun: list[Array] = []
 
-    def gather(self, numbers: Array) -> list[Array]:
+    def gather(self, numbers: Array) -> Array:
         self.table.places[self.number] = numbers.copy()
         self.table.barrier.wait()
-        gathered = list(self.table.places)
+        gathered = np.array(self.table.places)
         self.table.barrier.wait()
         return gathered
 
@@ -64,7 +64,7 @@ class Seat:
 
     def finish_sums(self) -> None:
         for numbers in self.begun:
-            numbers[...] = sum(reversed(self.gather(numbers)))
+            numbers[...] = sum(self.gather(numbers)[::-1])
         self.begun.clear()
 
 

@@ -12,6 +12,9 @@ from cnn_cli.nn.context import Context
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array
 
+Partials = Sequence[Array] | Array
+"""Results of several chunks or processes, of one shape."""
+
 
 @dataclass(frozen=True, slots=True)
 class Statistics:
@@ -60,7 +63,7 @@ class BatchLayer(Layer):
         """Return (3, c) float64 of a chunk: count, mean, sum of squared deviations from it."""
         raise NotImplementedError
 
-    def combine(self, partials: Sequence[Array]) -> Statistics:
+    def combine(self, partials: Partials) -> Statistics:
         """Return the batch's statistics from its chunks' partial ones."""
         raise NotImplementedError
 
@@ -75,7 +78,7 @@ class BatchLayer(Layer):
         """
         raise NotImplementedError
 
-    def combine_backward(self, partials: Sequence[Array]) -> Array:
+    def combine_backward(self, partials: Partials) -> Array:
         """Return (2, c) float64: the sum of the chunks' partial results."""
         raise NotImplementedError
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import prod
 from typing import ClassVar
 
@@ -12,7 +11,7 @@ from cnn_cli.nn.context import Context
 from cnn_cli.nn.kernels.loops.activation import NONE
 from cnn_cli.nn.kernels.norm import scale_rows
 from cnn_cli.nn.layers.base import BufferSpec, Layer, ParamSpec, ShapeError
-from cnn_cli.nn.layers.batch import BatchLayer, Statistics
+from cnn_cli.nn.layers.batch import BatchLayer, Partials, Statistics
 from cnn_cli.nn.types import Array, Shape
 
 
@@ -53,15 +52,12 @@ class BatchNorm(BatchLayer):
         partial[1:2], partial[2:3] = ctx.kernels.moments(rows, ctx.scratch)
         return partial
 
-    def combine(self, partials: Sequence[Array]) -> Statistics:
-        """Join the chunks' statistics pair by pair (Chan, Golub and LeVeque 1983)."""
-        count, mean, m2 = partials[0]
-        for other_count, other_mean, other_m2 in partials[1:]:
-            total = count + other_count
-            delta = other_mean - mean
-            mean = mean + delta * (other_count / total)
-            m2 = m2 + other_m2 + delta**2 * (count * other_count / total)
-            count = total
+    def combine(self, partials: Partials) -> Statistics:
+        """Join the chunks' statistics (Chan, Golub and LeVeque 1983), all at once."""
+        counts, means, m2s = np.asarray(partials).swapaxes(0, 1)
+        count = counts.sum(axis=0)
+        mean = means[0] + (counts * (means - means[0])).sum(axis=0) / count
+        m2 = m2s.sum(axis=0) + (counts * (means - mean) ** 2).sum(axis=0)
         return Statistics(int(count[0]), mean, m2 / count)
 
     def update_running(self, statistics: Statistics, buffers: dict[str, Array]) -> None:
@@ -93,10 +89,8 @@ class BatchNorm(BatchLayer):
         _add_gradients(sums, ctx)
         return sums
 
-    def combine_backward(self, partials: Sequence[Array]) -> Array:
-        total = partials[0].copy()
-        for other in partials[1:]:
-            total += other
+    def combine_backward(self, partials: Partials) -> Array:
+        total: Array = np.sum(partials, axis=0)
         return total
 
     def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:

@@ -1,0 +1,98 @@
+"""The benchmark that foretells many ranks: its arithmetic, and its simulated exchange."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from delayed import Delayed, Noted
+from scaling_model import Costs, Link, Part, step_time
+from test_engine import batch, network
+
+from cnn_cli.nn.engine import Engine
+
+LINK = Link(latency=1.0, bandwidth=10.0)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "gather", "total"),
+    [(1, 0.0, 0.0), (2, 1 + 2.0, 2 + 2.0), (3, 2 + 4.0, 4 + 8 / 3), (8, 3 + 14.0, 6 + 3.5)],
+)
+def test_messages(ranks: int, gather: float, total: float) -> None:
+    """Of 20 bytes: rounds of latency, and what has to come in."""
+    assert LINK.gather(20, ranks) == pytest.approx(gather)
+    assert LINK.sum(20, ranks) == pytest.approx(total)
+
+
+def costs(*parts: Part, forward: tuple[int, ...] = ()) -> Costs:
+    return Costs(
+        fixed=4.0,
+        per_image=2.0,
+        combine=0.5,
+        optimizer=3.0,
+        forward_gathers=forward,
+        backward=parts,
+    )
+
+
+def test_alone_nothing_is_exchanged() -> None:
+    step = step_time(costs(Part(1.0, (20,), 0), forward=(20,)), LINK, 1, 8)
+    assert (step.compute, step.gathers, step.late, step.optimizer) == (20, 0, 0, 3)
+    assert step.total == 23
+
+
+def test_one_segment_hides_nothing() -> None:
+    step = step_time(costs(Part(0.6, (20, 10), 0)), LINK, 2, 8)
+    assert step.late == pytest.approx((2 + 2) + (2 + 1))
+    assert step.total == pytest.approx(20 + 7 + 3)
+
+
+def test_sums_go_on_while_others_compute() -> None:
+    """Segments that take 8 and 4 seconds back, with a gather of 3 + 2·0.5 between them."""
+    late = step_time(costs(Part(0.4, (100,), 20), Part(0.2, (20,), 0)), LINK, 2, 8)
+    # The first sum is there at 8 + 12 = 20, after the second segment at 8 + 4 + 4 = 16.
+    assert late.late == pytest.approx(20 + 4 - 16)
+    hidden = step_time(costs(Part(0.4, (20,), 20), Part(0.2, (20,), 0)), LINK, 2, 8)
+    assert hidden.late == pytest.approx(4)
+    assert hidden.gathers == pytest.approx(4)
+
+
+class Clock:
+    """Stands still unless somebody sleeps."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def sleep(self, seconds: float) -> None:
+        self.now += seconds
+
+
+@pytest.mark.parametrize("ranks", [2, 3, 1024])
+@pytest.mark.parametrize("name", ["one segment", "batchnorm"])
+def test_a_simulated_step_takes_what_the_model_says(name: str, ranks: int) -> None:
+    """Where computing takes no time: every gather, and the sums that are not there yet."""
+    x, targets, divisor = batch(6)
+    clock = Clock()
+    exchange = Noted(LINK, ranks, lambda: clock.now, clock.sleep)
+    graph, params = network(name)
+    with (
+        Engine(graph, params, exchange=exchange) as engine,
+        exchange.one_step() as messages,
+    ):
+        engine.train_step(x, targets, divisor)
+    assert len(messages.backward) == len(messages.forward) + 1
+    parts = tuple(Part(0.0, sums, gather) for sums, gather in messages.backward)
+    free = Costs(0.0, 0.0, 0.0, 0.0, tuple(messages.forward), parts)
+    assert clock.now == pytest.approx(step_time(free, LINK, ranks, 6).total)
+
+
+def test_ranks_with_the_same_images_find_the_same_statistics() -> None:
+    x, targets, divisor = batch(6)
+    found = []
+    for exchange in (None, Delayed(LINK, 64, lambda: 0.0, lambda _: None)):
+        graph, params = network("batchnorm")
+        with Engine(graph, params, exchange=exchange) as engine:
+            engine.train_step(x, targets, divisor)
+            means = [buffers["running_mean"] for buffers in params.buffer_views if buffers]
+            found.append((engine.gradient.copy(), np.concatenate(means)))
+    for one, many in zip(*found, strict=True):
+        np.testing.assert_allclose(many, one, rtol=1e-9, atol=1e-12)
