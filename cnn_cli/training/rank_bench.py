@@ -36,8 +36,9 @@ class RankBench:
             with nothing else to do.
         gathers, gather_bytes, gathers_ms: the same of batch normalization's statistics, which
             every step waits for; the bytes are what one rank sends.
-        overlap: the part of `sums_ms` that a step does not wait for, 0 to 1; None where there is
-            nothing to compute meanwhile: in a network of one segment.
+        overlap: the part of `sums_ms` that the last rank to come does not wait for at a step's
+            end, 0 to 1; None where there is nothing to compute meanwhile: in a network of one
+            segment.
         images_per_second: of all together.
     """
 
@@ -62,11 +63,12 @@ class RankBench:
         return asdict(self)
 
 
-class Recorder:
-    """An exchange that notes what passes through it.
+class Observed:
+    """An exchange that is looked at.
 
     Attributes:
-        sums, gathers: zeros like the arrays that were summed and gathered, in order.
+        sums, gathers: zeros like the arrays that a first step summed and gathered, in order.
+        waits: seconds at the end of each step until all sums were there.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -74,20 +76,25 @@ class Recorder:
         self.size = exchange.size
         self.sums: list[Array] = []
         self.gathers: list[Array] = []
+        self.waits: list[float] = []
 
     def gather(self, numbers: Array) -> Array:
-        self.gathers.append(np.zeros_like(numbers))
+        if not self.waits:
+            self.gathers.append(np.zeros_like(numbers))
         return self._exchange.gather(numbers)
 
     def start_sum(self, numbers: Array) -> None:
-        self.sums.append(np.zeros_like(numbers))
+        if not self.waits:
+            self.sums.append(np.zeros_like(numbers))
         self._exchange.start_sum(numbers)
 
     def keep_going(self) -> None:
         self._exchange.keep_going()
 
     def finish_sums(self) -> None:
+        start = time.perf_counter()
         self._exchange.finish_sums()
+        self.waits.append(time.perf_counter() - start)
 
 
 def rank_bench(
@@ -138,24 +145,23 @@ def rank_bench(
             batch_size=size,
         )
 
-    recorder = Recorder(ranks)
-    with steps(recorder) as recorded:
-        recorded.train()
-    with steps(ranks) as together:
+    exchange = Observed(ranks)
+    with steps(exchange) as together:
         step = measured(together.train)
     with steps(None) as alone:
         compute = measured(alone.train)
 
     def sum_all() -> None:
-        for numbers in recorder.sums:
+        for numbers in exchange.sums:
             ranks.start_sum(numbers)
         ranks.finish_sums()
 
     def gather_all() -> None:
-        for numbers in recorder.gathers:
+        for numbers in exchange.gathers:
             ranks.gather(numbers)
 
     sums, gathers = measured(sum_all), measured(gather_all)
+    waits = ranks.gather(np.array([np.median(exchange.waits[1:])]))
     return RankBench(
         ranks=ranks.size,
         threads=threads,
@@ -165,20 +171,22 @@ def rank_bench(
         images=max(int(each[0]) for each in ranks.gather(np.array([images]))),
         step_ms=1e3 * step,
         compute_ms=1e3 * compute,
-        sums=len(recorder.sums),
-        sum_bytes=sum(numbers.nbytes for numbers in recorder.sums),
+        sums=len(exchange.sums),
+        sum_bytes=sum(numbers.nbytes for numbers in exchange.sums),
         sums_ms=1e3 * sums,
-        gathers=len(recorder.gathers),
-        gather_bytes=sum(numbers.nbytes for numbers in recorder.gathers),
+        gathers=len(exchange.gathers),
+        gather_bytes=sum(numbers.nbytes for numbers in exchange.gathers),
         gathers_ms=1e3 * gathers,
-        overlap=overlap_of(step, compute, sums, gathers) if recorder.gathers else None,
+        overlap=overlap_of(float(waits.min()), sums) if exchange.gathers else None,
         images_per_second=size / step,
     )
 
 
-def overlap_of(step: float, compute: float, sums: float, gathers: float) -> float:
-    """The part of the sums' time that a step does not wait for, from seconds of each."""
-    waited = step - compute - gathers
+def overlap_of(waited: float, sums: float) -> float:
+    """The part of the sums' time that a step does not wait for, from seconds of both.
+
+    Who comes last waits for the sums only; the others for that rank as well.
+    """
     return min(1.0, max(0.0, 1 - waited / sums))
 
 
