@@ -18,12 +18,11 @@ FEWEST_IMAGES = 4
 ALIKE = 4
 """Threads or processes, this many or a divisor, that may take a batch without a change of chunks.
 
-For ResNet-20 in batches of 128 it halves the chunks of two threads, which costs 5 to 8 % of the
-speed.
+It halves the chunks of two threads, which costs some 5 % of ResNet-20's speed.
 """
 
 LEAST_USES = 2000  # multiply-adds of each weight in a chunk, beside one sum in float64
-LEAST_WORK = 1_000_000_000  # multiply-adds in a chunk, beside Python's time for one more
+LEAST_WORK = 300_000_000  # multiply-adds in a chunk, beside Python's time for one more
 
 
 @dataclass(frozen=True, slots=True)
