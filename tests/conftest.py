@@ -13,7 +13,7 @@ import tempfile
 import pytest
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
-for _number in (signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1):
+for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):
     signal.signal(_number, signal.SIG_DFL)
 
 
