@@ -7,8 +7,8 @@
 
 A gather takes ⌈log2 P⌉ latencies and brings the arrays of the P - 1 others; what is then combined
 takes some time for each of them. A sum over P ranks takes 2·⌈log2 P⌉ latencies and moves
-2·(P - 1)/P of its bytes (Rabenseifner's algorithm; Thakur, Rabenseifner and Gropp 2005,
-section 4.5). A segment's sums begin when its backward pass has ended and the sums before it have.
+2·(P - 1)/P of its bytes (Rabenseifner's algorithm; Thakur, Rabenseifner and Gropp 2005).
+A segment's sums begin when its backward pass has ended and the sums before it have.
 """
 
 from __future__ import annotations
