@@ -32,9 +32,9 @@ def takes_part(arguments: Sequence[str]) -> bool:
     if ranks().rank == 0:
         return True
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
-    if arguments[:1] == ["bench"]:
-        return "--ranks" in arguments
-    return any(argument in SHARED for argument in arguments[:1])
+    # Options before a command, such as --debug, take no values.
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    return command in SHARED or (command == "bench" and "--ranks" in arguments)
 
 
 def conclude(code: int, tell: Callable[[], None] | None) -> int:

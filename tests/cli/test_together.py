@@ -88,6 +88,13 @@ def test_an_error_of_all_is_said_once(field: Field, line: Any, outcome: Any) -> 
     assert mpiexec(together(3, *arguments)) == expected
 
 
+def test_an_option_before_the_command_keeps_no_rank_out(field: Field, tmp_path: Path) -> None:
+    line = ("--debug", "train", field.config, "--backend", "numpy", "--threads", 1, "--quiet")
+    outcome = mpiexec(together(2, *line, "--out", tmp_path / "run"))
+    assert outcome == Outcome(0, "", "")
+    assert load_checkpoint(tmp_path / "run/last.npz").meta["ranks"] == 2
+
+
 FAILING = """
 import os, sys
 flag, folder, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
