@@ -125,7 +125,7 @@ def rank_bench(
     size = config.train.batch_size
     if size < ranks.size:
         raise ConfigError(f"{source}: train.batch_size", f"must be {ranks.size} or more", size)
-    check_memory(config, graph, source, threads, kernels.name)
+    check_memory(config, graph, source, threads, kernels.name, ranks=ranks)
     share = bounds(size, ranks.rank, ranks.size)
     images = share.stop - share.start
 

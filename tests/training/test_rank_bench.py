@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from hardship import cnn, make_field
 from mpiexec import mpiexec, needs_mpi, together
 
-from cnn_cli.training.rank_bench import overlap_of, repeat_together
+from cnn_cli.cli.networks import open_network
+from cnn_cli.errors import ConfigError
+from cnn_cli.nn.init import initialize
+from cnn_cli.nn.kernels.backend import NUMPY
+from cnn_cli.nn.memory import training_bytes
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Array
+from cnn_cli.training import session
+from cnn_cli.training.rank_bench import overlap_of, rank_bench, repeat_together
 from cnn_cli.training.ranks import Alone
 
 
@@ -66,6 +76,37 @@ def test_two_ranks(tmp_path: Path, layer: str) -> None:
     assert outcome.out.splitlines()[0].startswith("a step of all ")
     assert outcome.out.endswith("numpy, float64, batch size 5, up to 3 images a rank)\n")
     assert ("statistics" in outcome.out) == batchnorm
+
+
+class Four(Alone):
+    """A rank of four with the same images."""
+
+    size = 4
+
+    def gather(self, numbers: Array) -> Array:
+        return np.repeat(numbers[None], self.size, axis=0)
+
+
+@pytest.mark.parametrize("neighbours", [1, 2])
+def test_a_rank_has_memory_for_its_share(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, neighbours: int
+) -> None:
+    """The whole batch would take more; and so do two ranks of one machine."""
+    config = make_field(tmp_path, batch_size=2000).config
+    network = open_network(str(config), ["train.freeze=[]"], None)
+    graph, train = network.graph, network.config.train
+    need = training_bytes(graph, train.model_copy(update={"batch_size": 500}), 1)
+    assert need < training_bytes(graph, train, 1)
+    monkeypatch.setattr(session, "available_memory", lambda: need)
+    monkeypatch.setattr(Four, "neighbours", neighbours)
+    params = Parameters(graph, train.dtype)
+    initialize(params, 0, network.config.model.init)
+    rule = "the network needs more memory than there is"
+    with nullcontext() if neighbours == 1 else pytest.raises(ConfigError, match=rule):
+        found = rank_bench(
+            graph, params, network.config, "x", Four(), threads=1, kernels=NUMPY, seconds=0
+        )
+        assert (found.ranks, found.images, found.gathers) == (4, 500, 2)
 
 
 def test_one_process(tmp_path: Path) -> None:
