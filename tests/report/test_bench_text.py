@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from cnn_cli.report.bench import bench_text, shortened
+from cnn_cli.report.bench import bench_text, rank_bench_text, shortened
 from cnn_cli.report.table import display_width
 from cnn_cli.training.bench import Bench, LayerBench
+from cnn_cli.training.rank_bench import RankBench
 
 BENCH = Bench(
     batch_size=64,
@@ -66,8 +69,46 @@ def test_shortened() -> None:
     assert shortened("abcdefg", 6) == "ab…efg"
 
 
-def test_one_worker() -> None:
-    from dataclasses import replace
+RANKS = RankBench(
+    ranks=8,
+    threads=2,
+    backend="fast",
+    dtype="float32",
+    batch_size=1024,
+    images=128,
+    step_ms=1081.7,
+    compute_ms=75.6,
+    sums=26,
+    sum_bytes=2_179_840,
+    sums_ms=0.534,
+    gathers=38,
+    gather_bytes=31_360,
+    gathers_ms=0.1,
+    overlap=0.934,
+    images_per_second=946.66,
+)
+RANKS_TEXT = """\
+a step of all              1,081.70 ms
+the same without exchange  75.60 ms
+sums of gradients          0.53 ms for 26 sums of 2,179.8 kB together, 93% of their time while layers compute
+statistics                 0.10 ms for 38 gathers of 31.4 kB together
+training                   946.7 images/s
+                           (8 ranks of 2 threads, fast, float32, batch size 1024, up to 128 images a rank)
+"""  # noqa: E501 - as it is printed
 
+
+def test_ranks() -> None:
+    assert rank_bench_text(RANKS) == RANKS_TEXT
+
+
+def test_ranks_with_one_segment() -> None:
+    """There are no statistics, and nothing is computed meanwhile."""
+    lines = rank_bench_text(replace(RANKS, gathers=0, overlap=None, sums=1, threads=1)).splitlines()
+    assert lines[2] == "sums of gradients          0.53 ms for 1 sum of 2,179.8 kB together"
+    assert lines[3].startswith("training ")
+    assert "(8 ranks of 1 thread, " in lines[4]
+
+
+def test_one_worker() -> None:
     text = bench_text(replace(BENCH, threads=1))
     assert text.startswith("milliseconds of the worker: 32 images of a batch of 64, 8 at a time\n")
