@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 import harness
 import numpy as np
 from delayed import Delayed, Noted
-from scaling_model import Costs, Link, Part, step_time
+from scaling_model import Costs, Link, Part, StepTime, step_time
 
 from cnn_cli.cli.networks import open_network
 from cnn_cli.config import Config
@@ -30,6 +30,7 @@ MANY = 512
 SHARES = (16, 32, 64, 128)
 RANKS = [2**i for i in range(11)]
 SIMULATED = (2, 16, 128, 1024)
+SIMULATED_SHARE = 32
 STRONG, WEAK = 1024, 128  # images of all ranks, of each
 
 
@@ -79,6 +80,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--backend", choices=("numpy", "fast"), default="fast")
     parser.add_argument("--seconds", type=float, default=2.0, help="of each measurement")
+    parser.add_argument("--page", action="store_true", help="tables for docs/several-machines.md")
     options = parser.parse_args()
     harness.prepare(torch_is_needed=False)
     network = open_network(options.config, [], options.classes)
@@ -97,10 +99,22 @@ def main() -> None:
         f"gathers {gathers} of {gathered:,} bytes, "
         f"{1e6 * costs.combine:.1f} µs to combine a rank's in each\n"
     )
+    checks = simulation(bench, costs)
+    if options.page:
+        print(f"{page_scaling(costs)}\n{page_simulation(checks)}", end="")
+        return
     for name, link in LINKS.items():
-        print(f"{name}, a batch of {STRONG:,}\n\n{scaling(costs, link, STRONG, None)}")
-        print(f"{name}, {WEAK} images a rank\n\n{scaling(costs, link, None, WEAK)}")
-    print(f"simulated, 32 images a rank\n\n{simulation(bench, costs)}", end="")
+        print(f"{name}, a batch of {STRONG:,}\n\n{scaling(costs, link, strong)}")
+        print(f"{name}, {WEAK} images a rank\n\n{scaling(costs, link, weak)}")
+    rows = [
+        (check.link, f"{check.ranks:,}", *map(milliseconds, check.times), f"{check.ratio:.2f}")
+        for check in checks
+    ]
+    header = ("link", "ranks", "simulated, ms", "model, ms", "ratio")
+    print(
+        f"simulated, {SIMULATED_SHARE} images a rank\n\n{format_table(header, rows, 'lrrrr')}",
+        end="",
+    )
 
 
 def measure(bench: Bench) -> Costs:
@@ -142,40 +156,107 @@ def backward_parts(bench: Bench) -> tuple[tuple[Part, ...], tuple[int, ...]]:
     return tuple(parts), tuple(messages.forward)
 
 
-def scaling(costs: Costs, link: Link, batch: int | None, share: int | None) -> str:
-    """A table over numbers of ranks: of a batch that they share, or of a share each."""
+def strong(ranks: int) -> float:
+    """Images of each rank, of a batch that they share."""
+    return STRONG / ranks
+
+
+def weak(_: int) -> float:
+    """Images of each rank, of a batch that grows with them."""
+    return WEAK
+
+
+def foretold(
+    costs: Costs, link: Link, ranks: int, share: Callable[[int], float]
+) -> tuple[StepTime, float]:
+    """A step, and its speed as a part of so many times one rank's."""
+    step = step_time(costs, link, ranks, share(ranks))
+    alone = step_time(costs, link, 1, share(1))
+    return step, share(ranks) / step.total * alone.total / share(1)
+
+
+def scaling(costs: Costs, link: Link, share: Callable[[int], float]) -> str:
+    """A table over numbers of ranks."""
     rows = []
-    one = step_time(costs, link, 1, batch or share or 0).total / (batch or share or 1)
     for ranks in RANKS:
-        images = batch / ranks if batch else float(share or 0)
-        step = step_time(costs, link, ranks, images)
-        rate = images * ranks / step.total
-        cells = [step.compute, step.gathers, step.late, step.total]
+        step, efficiency = foretold(costs, link, ranks, share)
+        times = (step.compute, step.gathers, step.late, step.total)
         rows.append(
             (
                 f"{ranks:,}",
-                f"{images:,.0f}",
-                *(f"{1e3 * cell:.2f}" for cell in cells),
-                f"{rate:,.0f}",
-                f"{rate * one / ranks:.0%}",
+                f"{share(ranks):,.0f}",
+                *map(milliseconds, times),
+                f"{share(ranks) * ranks / step.total:,.0f}",
+                f"{efficiency:.0%}",
             )
         )
     header = ("ranks", "images", "compute", "gathers", "late", "step, ms", "images/s", "efficiency")
     return format_table(header, rows, "rrrrrrrr") + "\n"
 
 
-def simulation(bench: Bench, costs: Costs) -> str:
-    """Steps with an exchange that is as slow as the model says, beside the model's."""
-    rows = []
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A simulated step beside the model's.
+
+    Attributes:
+        times: seconds of both.
+    """
+
+    link: str
+    ranks: int
+    times: tuple[float, float]
+
+    @property
+    def ratio(self) -> float:
+        """The model's over the simulated one."""
+        return self.times[1] / self.times[0]
+
+
+def simulation(bench: Bench, costs: Costs) -> list[Check]:
+    """Steps with an exchange that is as slow as the model says."""
+    checks = []
     for name, link in LINKS.items():
         for ranks in SIMULATED:
-            engine, optimizer = bench.step(32, Delayed(link, ranks))
-            foretold = step_time(costs, link, ranks, 32).total
-            found = engine + optimizer
-            figures = (f"{1e3 * found:.2f}", f"{1e3 * foretold:.2f}", f"{foretold / found:.2f}")
-            rows.append((name, f"{ranks:,}", *figures))
-    header = ("link", "ranks", "simulated, ms", "model, ms", "ratio")
-    return format_table(header, rows, "lrrrr")
+            found = sum(bench.step(SIMULATED_SHARE, Delayed(link, ranks)))
+            model = step_time(costs, link, ranks, SIMULATED_SHARE).total
+            checks.append(Check(name, ranks, (found, model)))
+    return checks
+
+
+def page_scaling(costs: Costs) -> str:
+    """The page's table over numbers of ranks: milliseconds and efficiency."""
+    titles = (f"{STRONG:,} images in all", f"{WEAK} images a rank")
+    speeds = [name.partition(",")[0] for name in LINKS]
+    header = [f"{titles[0]}, {speeds[0]}", speeds[1], f"{titles[1]}, {speeds[0]}", speeds[1]]
+    rows = []
+    for ranks in RANKS:
+        cells = [
+            foretold(costs, link, ranks, share)
+            for share in (strong, weak)
+            for link in LINKS.values()
+        ]
+        texts = [f"{1e3 * step.total:,.1f}, {efficiency:.0%}" for step, efficiency in cells]
+        rows.append([f"{ranks:,}", *texts])
+    return markdown(["ranks", *header], rows)
+
+
+def page_simulation(checks: Sequence[Check]) -> str:
+    """The page's table of simulated steps."""
+    rows = [
+        [check.link, f"{check.ranks:,}", *(f"{1e3 * seconds:.1f}" for seconds in check.times)]
+        for check in checks
+    ]
+    return markdown(["link", "ranks", "simulated, ms", "model, ms"], rows)
+
+
+def markdown(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    first, rule, *others = ("| " + " | ".join(line) + " |\n" for line in lines)
+    return first + rule.replace(" ", "") + "".join(others)
+
+
+def milliseconds(seconds: float) -> str:
+    return f"{1e3 * seconds:.2f}"
 
 
 if __name__ == "__main__":

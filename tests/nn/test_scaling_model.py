@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from delayed import Delayed, Noted
+from scaling import Check, foretold, page_scaling, page_simulation, strong, weak
 from scaling_model import Costs, Link, Part, step_time
 from test_engine import batch, network
 
+from cnn_cli.cli.docs import page_text
 from cnn_cli.nn.engine import Engine
 
 LINK = Link(latency=1.0, bandwidth=10.0)
@@ -96,3 +98,26 @@ def test_ranks_with_the_same_images_find_the_same_statistics() -> None:
             found.append((engine.gradient.copy(), np.concatenate(means)))
     for one, many in zip(*found, strict=True):
         np.testing.assert_allclose(many, one, rtol=1e-9, atol=1e-12)
+
+
+def test_one_batch_for_all_and_a_share_each() -> None:
+    """With another rank, sums take 2 + 7 seconds more."""
+    alike = costs(Part(1.0, (70,), 0))
+    assert foretold(alike, LINK, 1, strong)[1] == foretold(alike, LINK, 1, weak)[1] == 1
+    step, efficiency = foretold(alike, LINK, 2, strong)
+    assert step.total == pytest.approx(4 + 2 * 512 + 9 + 3)
+    assert efficiency == pytest.approx((4 + 2 * 1024 + 3) / 2 / step.total)
+    step, efficiency = foretold(alike, LINK, 2, weak)
+    assert step.total == pytest.approx(4 + 2 * 128 + 9 + 3)
+    assert efficiency == pytest.approx((4 + 2 * 128 + 3) / step.total)
+
+
+def test_the_page_has_the_tables_that_the_benchmark_prints() -> None:
+    """Their headings; the figures are of a quiet machine."""
+    tables = page_scaling(costs()), page_simulation([Check("1 Gbit/s", 2, (0.01, 0.0125))])
+    for table in tables:
+        heading = "".join(table.splitlines(keepends=True)[:2])
+        assert heading in page_text("several-machines")
+    rows = [line.split(" | ")[0].strip("| ") for line in tables[0].splitlines()[2:]]
+    assert rows == [f"{2**i:,}" for i in range(11)]
+    assert tables[1].endswith("| 1 Gbit/s | 2 | 10.0 | 12.5 |\n")
