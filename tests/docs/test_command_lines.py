@@ -20,6 +20,7 @@ import pytest
 import typer
 from cli_program import Inside, call_inside, plainly
 from make_pages import ROOT, below
+from mpiexec import mpiexec, needs_mpi, together
 from PIL import Image
 
 from cnn_cli.cli.docs import page_names, page_text
@@ -74,8 +75,12 @@ def calls(line: str) -> list[list[str]]:
 
 
 def is_only_read(line: str) -> bool:
-    """Whether a line is not run; several processes are in tests/training and tests/cli."""
-    return line.startswith("mpiexec ") or any(line.startswith(start) for start in ONLY_READ)
+    return any(line.startswith(start) for start in ONLY_READ)
+
+
+def is_of_several(line: str) -> bool:
+    """Whether several processes run it."""
+    return line.startswith("mpiexec ")
 
 
 def read(words: list[str]) -> str:
@@ -112,7 +117,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pages' files, and runs of a training each."""
     home = tmp_path_factory.mktemp("docs") / "home"
     (home / "configs").mkdir(parents=True)
-    for name in ("small", "seed"):
+    for name in ("small", "seed", "resnet20"):
         text = (ROOT / f"configs/{name}.yaml").read_text(encoding="utf-8")
         narrow = re.sub(r"out_channels: \d+", "out_channels: 4", text)
         (home / f"configs/{name}.yaml").write_text(narrow)
@@ -131,6 +136,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             save(home / f"photos/{name}/{j:02}.jpg", 36, 400 + 20 * i + j)
     save(home / "photo.jpg", 30, 300)
     save(home / "more/a.png", 30, 301)
+    (home / "hosts").write_text("localhost:2\n")
     before = Path.cwd()
     os.chdir(home)
     try:
@@ -166,7 +172,9 @@ def cnn(
     return call_inside(monkeypatch, capsys)
 
 
-@pytest.mark.parametrize("line", [line for line in lines() if not is_only_read(line)])
+@pytest.mark.parametrize(
+    "line", [line for line in lines() if not is_only_read(line) and not is_of_several(line)]
+)
 def test_it_runs(cnn: Inside, line: str) -> None:
     for words in calls(line):
         extra = EXTRAS.get(words[0])
@@ -180,7 +188,20 @@ def test_it_runs(cnn: Inside, line: str) -> None:
         assert outcome.code in expected, outcome.err
 
 
-@pytest.mark.parametrize("line", [line for line in lines() if is_only_read(line)])
+@needs_mpi
+@pytest.mark.parametrize("line", [line for line in lines() if is_of_several(line)])
+def test_it_runs_in_several_processes(cnn: Inside, line: str) -> None:
+    (words,) = calls(line)
+    options = line.split()[1 : line.split().index("cnn")]
+    command = together(1, *shortened(words))
+    outcome = mpiexec([command[0], *options, *command[3:]])
+    assert outcome.code == 0, outcome.err
+    assert outcome.out
+
+
+@pytest.mark.parametrize(
+    "line", [line for line in lines() if is_only_read(line) or is_of_several(line)]
+)
 def test_it_is_read(line: str) -> None:
     for words in calls(line):
         assert read(words).startswith(f"cnn {words[0]}")
