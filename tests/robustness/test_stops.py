@@ -419,7 +419,8 @@ def test_a_second_interrupt_ends_a_long_step(field: Field, tmp_path: Path) -> No
         "from cnn_cli.cli.main import main\n"
         "def step(self, *arguments, **options):\n"
         "    print('stepping', flush=True)\n"
-        "    time.sleep(600)\n"
+        "    while True:\n"
+        "        time.sleep(0.05)\n"  # a signal just before a long one would wait for its end
         "Engine.train_step = step\n"
         "main()\n"
     )
