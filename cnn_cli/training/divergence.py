@@ -22,7 +22,11 @@ PLACE = ("epoch", "step", "state")  # what of meta moves as training goes on
 
 
 def check_finite(params: Parameters, state: TrainingState) -> None:
-    """Raises DivergedError where weights or statistics are not finite, after the steps so far."""
+    """Nothing is saved that could not be used.
+
+    Raises:
+        DivergedError: weights or statistics are not finite, after the steps done so far.
+    """
     for what, numbers in ("weights", params.flat), ("batch statistics", params.flat_buffers):
         if not np.isfinite(numbers).all():
             raise DivergedError(

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnn_cli.config import Config
-from cnn_cli.data.shards import bounds
+from cnn_cli.data.shards import bounds, place_counts
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.graph import Graph
@@ -168,7 +168,7 @@ def rank_bench(
         backend=kernels.name,
         dtype=config.train.dtype,
         batch_size=size,
-        images=max(int(each[0]) for each in ranks.gather(np.array([images]))),
+        images=int(place_counts(size, ranks.size).max()),
         step_ms=1e3 * step,
         compute_ms=1e3 * compute,
         sums=len(exchange.sums),
@@ -201,4 +201,4 @@ def repeat_together(
         start = time.perf_counter()
         act()
         taken.append(time.perf_counter() - start)
-    return max(float(each[0]) for each in ranks.gather(np.array([np.median(taken)])))
+    return float(ranks.gather(np.array([np.median(taken)])).max())
