@@ -234,7 +234,7 @@ class Trainer:
         except StopNow as stop:
             stopped = stop.reason
         if stopped is not None:
-            check_finite(self.params, self.state)
+            self.moving.check(self.state)
         return stopped
 
     def _go_back(self, error: DivergedError) -> None:
@@ -415,7 +415,7 @@ class Trainer:
     def _end_epoch(self, requests: Requests) -> None:
         """Evaluate, and save what was reached."""
         state = self.state
-        check_finite(self.params, self.state)
+        self.moving.check(self.state)
         # A stop does not wait: a resumed run finds the epoch's steps done and evaluates again.
         if self.precise_bn:
             estimate_statistics(
@@ -460,7 +460,7 @@ class Trainer:
         self.progress.epoch(row, best)
 
     def _save_last(self, *, mid_epoch: bool = False, scheduled: bool = True) -> None:
-        check_finite(self.params, self.state)
+        self.moving.check(self.state)
         groups = self.moving.groups()
         if self.precise_bn and not mid_epoch and self.state.epoch:
             groups["precise_bn"] = self.evaluated.named_buffers()

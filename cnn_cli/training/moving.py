@@ -10,8 +10,10 @@ from cnn_cli.nn.types import Array
 from cnn_cli.training.accumulate import Accumulator
 from cnn_cli.training.averages import make_average
 from cnn_cli.training.checkpoint import Checkpoint
+from cnn_cli.training.divergence import check_finite
 from cnn_cli.training.optimizer import clip_grad_norm
 from cnn_cli.training.optimizers import make_optimizer
+from cnn_cli.training.state import TrainingState
 
 
 class Moving:
@@ -82,6 +84,14 @@ class Moving:
         if self.average is not None:
             self.average.params.load(groups.get("ema", {}), place)
         self.optimizer.load_named_state(groups.get("optimizer", {}), place)
+
+    def check(self, state: TrainingState) -> None:
+        """Nothing is saved that could not be used.
+
+        Raises:
+            DivergedError: weights or statistics are not finite.
+        """
+        check_finite(self.params, state)
 
 
 def model_of(params: Parameters) -> dict[str, Array]:
