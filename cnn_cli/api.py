@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnn_cli.data.decode import ImageError, Pixels, fit_image, load_image
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.metrics import top_k
+from cnn_cli.inference.predictor import Predictor
 from cnn_cli.system import cpu_count
-from cnn_cli.training.classifier import Classifier
-from cnn_cli.training.metrics import top_k
-from cnn_cli.training.predictor import Predictor
 
 Picture = str | PathLike[str] | bytes | NDArray[Any] | Image.Image
 

@@ -1,1 +1,4 @@
-"""The commands: one file each, which parses, calls, prints and chooses the exit code."""
+"""The commands: one file each, which parses, calls, prints and chooses the exit code.
+
+What they share is in `shared`.
+"""

@@ -8,10 +8,10 @@ from typing import Annotated
 
 import typer
 
-from cnn_cli.cli import output, values
-from cnn_cli.cli.networks import Classes, Overrides, Source, open_network
-from cnn_cli.cli.options import Backend, Debug, Json, Threads
-from cnn_cli.cli.together import ranks
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.networks import Classes, Overrides, Source, open_network
+from cnn_cli.cli.shared.options import Backend, Debug, Json, Threads
+from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import UsageError
 
 NAME = "bench"
@@ -70,13 +70,13 @@ def command(
     if together and job.size == 1:
         raise UsageError("--ranks", "needs several processes: mpiexec -n 2 cnn bench ... --ranks")
     network = open_network(source, overrides or [], classes)
+    from cnn_cli.bench.network_bench import Bench, bench
+    from cnn_cli.bench.rank_bench import RankBench, rank_bench
+    from cnn_cli.nn.backends import choose_backend, open_kernels
     from cnn_cli.nn.init import initialize
     from cnn_cli.nn.params import Parameters
     from cnn_cli.report.bench import bench_text, rank_bench_text
     from cnn_cli.system import cpu_count
-    from cnn_cli.training.backend import choose_backend, open_kernels
-    from cnn_cli.training.bench import Bench, bench
-    from cnn_cli.training.rank_bench import RankBench, rank_bench
 
     config = network.config
     if batch_size is not None:

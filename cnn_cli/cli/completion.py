@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from cnn_cli.cli import output, values
-from cnn_cli.cli.options import Debug
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.options import Debug
 from cnn_cli.errors import CnnError, DataError, reason
 
 NAME = "completion"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 
-from cnn_cli.cli import output
-from cnn_cli.cli.commands import Command, make_group
-from cnn_cli.cli.options import Debug
+from cnn_cli.cli.shared import output
+from cnn_cli.cli.shared.commands import Command, make_group
+from cnn_cli.cli.shared.options import Debug
 
 NAME = "config"
 EXAMPLES = """\b
@@ -23,6 +23,6 @@ def schema(debug: Debug = False) -> None:
 
     A config names it in its first line: `# yaml-language-server: $schema=cnn.schema.json`.
     """
-    from cnn_cli.config.schema import config_schema
+    from cnn_cli.config.json_schema import config_schema
 
     output.write(json.dumps(config_schema(), indent=2) + "\n")

@@ -7,9 +7,10 @@ from typing import Annotated, Any
 
 import typer
 
-from cnn_cli.cli import output, preview
-from cnn_cli.cli.commands import Command, make_group
-from cnn_cli.cli.options import Debug, Folder, Json, Threads
+from cnn_cli.cli import preview
+from cnn_cli.cli.shared import output
+from cnn_cli.cli.shared.commands import Command, make_group
+from cnn_cli.cli.shared.options import Debug, Folder, Json, Threads
 from cnn_cli.errors import DataError
 
 NAME = "data"
@@ -57,7 +58,7 @@ app.command("preview", cls=Command, epilog=preview.EXAMPLES)(preview.command)
 
 def _check(folder: Path, threads: int | None) -> Any:
     """The findings, with a bar on a terminal while images are read."""
-    from cnn_cli.cli.progress import bar, on_terminal
+    from cnn_cli.cli.shared.progress import bar, on_terminal
     from cnn_cli.data.check import check_folder
     from cnn_cli.system import cpu_count
 

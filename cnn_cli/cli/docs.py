@@ -10,8 +10,8 @@ from typing import Annotated
 
 import typer
 
-from cnn_cli.cli import output, values
-from cnn_cli.cli.options import Debug
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.options import Debug
 from cnn_cli.errors import UsageError, suggest
 
 NAME = "docs"

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnn_cli.cli import output, values
-from cnn_cli.cli.eval_files import SHEET, check_files
-from cnn_cli.cli.gates import Gate, gate
-from cnn_cli.cli.labelled import evaluate_images, find_images
-from cnn_cli.cli.options import (
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.eval_files import SHEET, check_files
+from cnn_cli.cli.shared.gates import Gate, gate
+from cnn_cli.cli.shared.labelled import evaluate_images, find_images
+from cnn_cli.cli.shared.options import (
     IMAGES,
     BatchSize,
     Checkpoint,
@@ -22,12 +22,12 @@ from cnn_cli.cli.options import (
     Threads,
     split_option,
 )
-from cnn_cli.cli.together import ranks
+from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from cnn_cli.training.calibration import Calibration
-    from cnn_cli.training.evaluate import Evaluation
+    from cnn_cli.inference.calibration import Calibration
+    from cnn_cli.inference.evaluate import Evaluation
 
 NAME = "eval"
 EXAMPLES = """\b
@@ -148,10 +148,10 @@ def command(
     writes = job.rank == 0
     files = check_files(confusion, predictions, top_losses, sheet) if writes else {}
     from cnn_cli.files import write_atomic
+    from cnn_cli.inference.calibration import changing, store
+    from cnn_cli.inference.classifier import Classifier
     from cnn_cli.report.scores import score, top_share
-    from cnn_cli.training.calibration import changing, store
-    from cnn_cli.training.checkpoint import resolve_checkpoint
-    from cnn_cli.training.classifier import Classifier
+    from cnn_cli.runs.checkpoint import resolve_checkpoint
 
     file = resolve_checkpoint(ckpt)
     with changing(file) if calibrate and writes else nullcontext():
@@ -205,7 +205,7 @@ def _room() -> tuple[int | None, int | None]:
 
 
 def _calibrate(evaluation: Evaluation, place: object) -> Calibration:
-    from cnn_cli.training.calibration import calibrate
+    from cnn_cli.inference.calibration import calibrate
 
     found = calibrate(evaluation)
     if found is None:

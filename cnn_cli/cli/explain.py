@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnn_cli.cli import output, values
-from cnn_cli.cli.options import Checkpoint, Debug, Json, Threads
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.options import Checkpoint, Debug, Json, Threads
 from cnn_cli.errors import ExitCode, UsageError, printable, suggest
 
 if TYPE_CHECKING:
     from cnn_cli.data.decode import ImageError, Pixels
+    from cnn_cli.inference.classifier import Classifier
     from cnn_cli.nn.attribution import Attribution
     from cnn_cli.report.sheet import Tile
-    from cnn_cli.training.classifier import Classifier
 
     Decoded = tuple[str, Pixels | ImageError]
 
@@ -111,9 +111,9 @@ def command(
     from cnn_cli.data.loader import decode_stream
     from cnn_cli.data.sources import expand_sources
     from cnn_cli.files import check_writable_folder, remove_stale_temporaries
+    from cnn_cli.inference.classifier import Classifier
     from cnn_cli.report.gradcam import find_layer
     from cnn_cli.system import cpu_count
-    from cnn_cli.training.classifier import Classifier
 
     classifier = Classifier.load(ckpt)
     number = _class_number(classifier, class_name)

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cnn_cli.cli import output, values
-from cnn_cli.cli.options import Checkpoint, Debug, Json
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.options import Checkpoint, Debug, Json
 from cnn_cli.errors import UsageError
 
 NAME = "export"
@@ -66,12 +66,12 @@ def command(
     if kind == ".safetensors" and (preprocessing or fold or check):
         name = "--preprocessing" if preprocessing else "--fold" if fold else "--check"
         raise UsageError(name, "goes with an --output ending in .onnx")
-    from cnn_cli.training.classifier import Classifier
+    from cnn_cli.inference.classifier import Classifier
 
     classifier = Classifier.load(ckpt)
     output.check_output(output_file)
     found: dict[str, object] = {"output": str(output_file)}
-    from cnn_cli.export import onnx_export
+    from cnn_cli.interop import onnx_export
 
     if kind == ".safetensors":
         onnx_export.save_safetensors(classifier, output_file)

@@ -7,9 +7,9 @@ from typing import Annotated, Literal, cast
 
 import typer
 
-from cnn_cli.cli import output, values
-from cnn_cli.cli.networks import Overrides
-from cnn_cli.cli.options import Debug, Json
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.networks import Overrides
+from cnn_cli.cli.shared.options import Debug, Json
 
 NAME = "import"
 EXAMPLES = """\b
@@ -115,7 +115,7 @@ def command(
     misshapen is listed, and then nothing is written.
     """
     from cnn_cli.errors import UsageError
-    from cnn_cli.export.importing import ImportOptions, import_weights
+    from cnn_cli.interop.importing import ImportOptions, import_weights
 
     if value_range == 0:
         raise UsageError("--value-range", "must be a number above 0", "0")

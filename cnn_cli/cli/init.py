@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from cnn_cli.cli import output, values
-from cnn_cli.cli.options import Backend, Debug, Folder, Json, Threads
-from cnn_cli.cli.progress import on_terminal
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.options import Backend, Debug, Folder, Json, Threads
+from cnn_cli.cli.shared.progress import on_terminal
 from cnn_cli.errors import UsageError
 
 NAME = "init"
@@ -61,11 +61,11 @@ def command(
         raise UsageError(file, "is there already; give --overwrite, or another --output FILE")
     output.check_output(file)
     from cnn_cli.files import write_atomic
+    from cnn_cli.nn.backends import choose_backend
+    from cnn_cli.proposal.measure import measure
+    from cnn_cli.proposal.propose import propose
     from cnn_cli.report.init import proposal_dict, proposal_text
     from cnn_cli.system import cpu_count
-    from cnn_cli.training.backend import choose_backend
-    from cnn_cli.training.starting.measure import measure
-    from cnn_cli.training.starting.propose import propose
 
     options = "" if threads is None else f" --threads {threads}"
     options += "" if backend is None else f" --backend {backend}"

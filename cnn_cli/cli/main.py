@@ -25,17 +25,17 @@ from cnn_cli.cli import (
     export,
     import_weights,
     init,
-    output,
     predict,
     report,
     summary,
     train,
 )
 from cnn_cli.cli import eval as eval_command
-from cnn_cli.cli.commands import Command, Group, commands_text
-from cnn_cli.cli.options import Debug
-from cnn_cli.cli.signals import Terminated, end_at_signals, ignore_signals
-from cnn_cli.cli.together import alone, conclude, takes_part
+from cnn_cli.cli.shared import output
+from cnn_cli.cli.shared.commands import Command, Group, commands_text
+from cnn_cli.cli.shared.options import Debug
+from cnn_cli.cli.shared.signals import Terminated, end_at_signals, ignore_signals
+from cnn_cli.cli.shared.together import alone, conclude, takes_part
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
 from cnn_cli.files import remove_unfinished
 

@@ -12,18 +12,18 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from cnn_cli.cli import output, values
-from cnn_cli.cli.formats import FORMATS, Row, make_format
-from cnn_cli.cli.listening import listening
-from cnn_cli.cli.options import BatchSize, Checkpoint, Debug, Threads, backend_option
-from cnn_cli.cli.together import ranks
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.formats import FORMATS, Row, make_format
+from cnn_cli.cli.shared.listening import listening
+from cnn_cli.cli.shared.options import BatchSize, Checkpoint, Debug, Threads, backend_option
+from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import DataError, ExitCode, UsageError, reason
 
 if TYPE_CHECKING:
     from cnn_cli.data.decode import ImageError, Pixels, Preprocess
     from cnn_cli.data.sources import Entry
-    from cnn_cli.training.predictor import Predictor
-    from cnn_cli.training.ranks import Ranks
+    from cnn_cli.inference.predictor import Predictor
+    from cnn_cli.parallel.ranks import Ranks
 
     Decoded = tuple[str, Pixels | ImageError]
 
@@ -111,9 +111,9 @@ def command(
     sources = sources or []
     _check(sources, from_file, nul, format_name, json)
     from cnn_cli.files import write_atomic
+    from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.predictor import Predictor
     from cnn_cli.system import cpu_count
-    from cnn_cli.training.classifier import Classifier
-    from cnn_cli.training.predictor import Predictor
 
     job = ranks()
     writes = job.rank == 0
@@ -182,7 +182,7 @@ def _decoded(
 ) -> Iterator[list[Decoded]]:
     """The images in batches, a few of them ahead: all, or what is this rank's of each round."""
     from cnn_cli.data.loader import decode_batches, decode_stream
-    from cnn_cli.training.shares import rounds
+    from cnn_cli.parallel.shares import rounds
 
     if job.size > 1:
         return decode_batches(rounds(entries, size, job), pre, threads)
@@ -225,7 +225,7 @@ def _predict(
 ) -> tuple[list[Row], list[ImageError]]:
     """The rows of some images, in their order, and what is wrong with those that have no label."""
     from cnn_cli.data.decode import ImageError
-    from cnn_cli.training.metrics import top_k
+    from cnn_cli.inference.metrics import top_k
 
     classes = predictor.classifier.classes
 

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnn_cli.cli import output, values
-from cnn_cli.cli.networks import Overrides
-from cnn_cli.cli.options import ConfigFile, Data, Debug, Json, Threads
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.networks import Overrides
+from cnn_cli.cli.shared.options import ConfigFile, Data, Debug, Json, Threads
 from cnn_cli.errors import UsageError
 
 if TYPE_CHECKING:

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cnn_cli.cli import output, values
-from cnn_cli.cli.labelled import evaluate_images, find_images
-from cnn_cli.cli.options import IMAGES, BatchSize, Debug, EvaluationBackend, Threads, split_option
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.labelled import evaluate_images, find_images
+from cnn_cli.cli.shared.options import (
+    IMAGES,
+    BatchSize,
+    Debug,
+    EvaluationBackend,
+    Threads,
+    split_option,
+)
 from cnn_cli.errors import CnnError, UsageError
 
 if TYPE_CHECKING:

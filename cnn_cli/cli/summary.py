@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from cnn_cli.cli import output
-from cnn_cli.cli.networks import Classes, Overrides, Source, open_network
-from cnn_cli.cli.options import Backend, Debug, Json
+from cnn_cli.cli.shared import output
+from cnn_cli.cli.shared.networks import Classes, Overrides, Source, open_network
+from cnn_cli.cli.shared.options import Backend, Debug, Json
 
 NAME = "summary"
 EXAMPLES = """\b
@@ -29,9 +29,9 @@ def command(
     forward pass. Paths of convolutions and memory are those of the backend.
     """
     network = open_network(source, overrides or [], classes)
+    from cnn_cli.nn.backends import choose_backend
     from cnn_cli.report.summary import summarize
     from cnn_cli.system import cpu_count
-    from cnn_cli.training.backend import choose_backend
 
     train = network.config.train
     summary = summarize(network.graph, train, cpu_count(), choose_backend(backend))

@@ -9,18 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cnn_cli.cli import output, values
-from cnn_cli.cli.gates import Gate, gate
-from cnn_cli.cli.options import ConfigFile, Data, Debug, Json, backend_option
-from cnn_cli.cli.pictures import draw_run
-from cnn_cli.cli.progress import watcher
-from cnn_cli.cli.signals import requests_from_signals
-from cnn_cli.cli.together import ranks
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.gates import Gate, gate
+from cnn_cli.cli.shared.options import ConfigFile, Data, Debug, Json, backend_option
+from cnn_cli.cli.shared.pictures import draw_run
+from cnn_cli.cli.shared.progress import watcher
+from cnn_cli.cli.shared.signals import requests_from_signals
+from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import ExitCode, LockedError
 from cnn_cli.training.requests import Requests
 
 if TYPE_CHECKING:
-    from cnn_cli.training.progress import TrainResult
+    from cnn_cli.runs.state import TrainResult
 
 NAME = "train"
 EXAMPLES = """\b
@@ -159,7 +159,7 @@ def command(
     # A dry run has nothing to save: signals end it as they end the other commands.
     with nullcontext() if dry_run else requests_from_signals(requests, quiet):
         from cnn_cli.config import load_config
-        from cnn_cli.training.checkpoint import resolve_checkpoint
+        from cnn_cli.runs.checkpoint import resolve_checkpoint
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.planning import plan_training
         from cnn_cli.training.trainer import train

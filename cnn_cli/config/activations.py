@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from cnn_cli.config.fields import Above0, Count, NotBelow0
 from cnn_cli.config.layer import LayerConfig
+from cnn_cli.schema.fields import Above0, Count, NotBelow0
 
 
 class ReLUConfig(LayerConfig):

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, model_validator
 
-from cnn_cli.config.fields import (
+from cnn_cli.schema.fields import (
     Above0,
     Also,
     Count,

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, model_serializer, model_validator
 
-from cnn_cli.config.fields import Frozen, Must, broken, once
+from cnn_cli.schema.fields import Frozen, Must, broken, once
 
 LayerName = Annotated[
     str,

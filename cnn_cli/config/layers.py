@@ -26,7 +26,6 @@ from cnn_cli.config.activations import (
     SoftsignConfig,
     TanhConfig,
 )
-from cnn_cli.config.fields import Must, ShareBelow1
 from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.plain_layers import (
     AvgPoolConfig,
@@ -41,6 +40,7 @@ from cnn_cli.config.plain_layers import (
     ScaleConfig,
     SqueezeExciteConfig,
 )
+from cnn_cli.schema.fields import Must, ShareBelow1
 
 
 class ResidualConfig(LayerConfig):

@@ -7,7 +7,10 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
 from cnn_cli.config.augment import AugmentConfig
-from cnn_cli.config.fields import (
+from cnn_cli.config.layers import AnyLayer
+from cnn_cli.config.optimizers import AnyOptimizer, SGDConfig
+from cnn_cli.config.schedules import AnyScheduler, CosineConfig
+from cnn_cli.schema.fields import (
     Above0,
     Also,
     Count,
@@ -23,9 +26,6 @@ from cnn_cli.config.fields import (
     Whole,
     broken,
 )
-from cnn_cli.config.layers import AnyLayer
-from cnn_cli.config.optimizers import AnyOptimizer, SGDConfig
-from cnn_cli.config.schedules import AnyScheduler, CosineConfig
 
 Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$"), Must("a text")]
 Auto = Literal["auto"]

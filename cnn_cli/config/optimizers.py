@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from cnn_cli.config.fields import (
+from cnn_cli.schema.fields import (
     Above0,
     Flag,
     Frozen,

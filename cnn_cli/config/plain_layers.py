@@ -6,7 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import model_validator
 
-from cnn_cli.config.fields import (
+from cnn_cli.config.layer import LayerConfig
+from cnn_cli.schema.fields import (
     Above0,
     Also,
     Count,
@@ -19,7 +20,6 @@ from cnn_cli.config.fields import (
     Share,
     broken,
 )
-from cnn_cli.config.layer import LayerConfig
 
 
 def _word_is_whitening(value: Any) -> Any:

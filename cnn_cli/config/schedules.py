@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from cnn_cli.config.fields import (
+from cnn_cli.schema.fields import (
     Count,
     Frozen,
     Must,

@@ -1,0 +1,4 @@
+"""Images: folders, decoding, augmentation, caches and loading.
+
+Imports `schema` and the ground floor.
+"""

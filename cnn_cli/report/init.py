@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cnn_cli.report.table import format_pairs
-from cnn_cli.training.starting.propose import Proposal
-from cnn_cli.training.starting.words import (
+from cnn_cli.proposal.propose import Proposal
+from cnn_cli.proposal.words import (
     balance_text,
     counts_text,
     notes,
@@ -15,6 +14,7 @@ from cnn_cli.training.starting.words import (
     speed_text,
     time_text,
 )
+from cnn_cli.report.table import format_pairs
 
 
 def proposal_text(proposal: Proposal, file: Path, budget: float) -> str:

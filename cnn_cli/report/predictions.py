@@ -6,8 +6,8 @@ import csv
 import io
 from collections.abc import Mapping, Sequence
 
+from cnn_cli.inference.evaluate import Evaluation
 from cnn_cli.nn.types import Array
-from cnn_cli.training.evaluate import Evaluation
 
 COLUMNS = ("path", "true", "label", "prob", "error")
 

@@ -9,11 +9,11 @@ from typing import Any
 from cnn_cli.config import Config
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import ImageError
-from cnn_cli.training.checkpoint import LAST, load_checkpoint
-from cnn_cli.training.classifier import Classifier
-from cnn_cli.training.evaluate import Evaluation
-from cnn_cli.training.state import TrainingState
-from cnn_cli.training.stored_network import stored_network
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.evaluate import Evaluation
+from cnn_cli.runs.checkpoint import LAST, load_checkpoint
+from cnn_cli.runs.state import TrainingState
+from cnn_cli.runs.stored_network import stored_network
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from cnn_cli.report.table import format_pairs, format_table
-from cnn_cli.training.calibration import Calibration
-from cnn_cli.training.evaluate import Evaluation
-from cnn_cli.training.metrics import (
+from cnn_cli.inference.calibration import Calibration
+from cnn_cli.inference.evaluate import Evaluation
+from cnn_cli.inference.metrics import (
     ClassScores,
     expected_calibration_error,
     per_class,
     top_k_correct,
     wilson_interval,
 )
+from cnn_cli.report.table import format_pairs, format_table
 
 
 @dataclass(frozen=True, slots=True)

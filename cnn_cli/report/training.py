@@ -6,8 +6,8 @@ from shlex import quote
 from typing import Any
 
 from cnn_cli.report.table import format_pairs
-from cnn_cli.training.progress import TrainResult
-from cnn_cli.training.run import BEST, CONFIG, LAST
+from cnn_cli.runs.folder import BEST, CONFIG, LAST
+from cnn_cli.runs.state import TrainResult
 
 RESUMABLE = ("time limit", "terminated", "interrupted")
 

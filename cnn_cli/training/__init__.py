@@ -1,1 +1,4 @@
-"""Training, evaluation and what is saved of them."""
+"""From a config to a run: set-up, loop, step, and what hangs on the loop.
+
+Imports `inference` and what is below it.
+"""

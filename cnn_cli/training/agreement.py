@@ -8,7 +8,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from cnn_cli.training.ranks import Ranks
+from cnn_cli.parallel.ranks import Ranks
 from cnn_cli.training.requests import Requests, StopNow, StopReason
 
 T = TypeVar("T")

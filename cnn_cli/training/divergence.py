@@ -11,9 +11,9 @@ import numpy as np
 
 from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.nn.params import Parameters
-from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.diagnose import Origin
-from cnn_cli.training.state import TrainingState
 
 MOST_ROLLBACKS = 3
 FILES = 3

@@ -12,8 +12,12 @@ import time
 import numpy as np
 
 from cnn_cli.config import Config
+from cnn_cli.data.normalization import Normalization
 from cnn_cli.data.shards import bounds, touched
 from cnn_cli.errors import DataError, DivergedError
+from cnn_cli.inference.evaluate import Evaluation, evaluate
+from cnn_cli.inference.validation import validation_group
+from cnn_cli.nn.backends import open_kernels, training_backend
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.graph import IMAGE, Graph
@@ -23,9 +27,13 @@ from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
-from cnn_cli.training.backend import open_kernels, training_backend
-from cnn_cli.training.checkpoint import Checkpoint
-from cnn_cli.training.classifier import Normalization
+from cnn_cli.optim.groups import freeze_graph, make_groups
+from cnn_cli.optim.schedule import learning_rate
+from cnn_cli.parallel.ranks import Ranks
+from cnn_cli.parallel.shares import Share, Sharer, sum_scores
+from cnn_cli.runs.checkpoint import Checkpoint
+from cnn_cli.runs.folder import RunFolder
+from cnn_cli.runs.state import EpochRow, TrainingState, TrainResult
 from cnn_cli.training.diagnose import find_origin
 from cnn_cli.training.divergence import (
     MOST_ROLLBACKS,
@@ -34,19 +42,14 @@ from cnn_cli.training.divergence import (
     rollback_note,
     step_error,
 )
-from cnn_cli.training.evaluate import Evaluation, evaluate
 from cnn_cli.training.features import Features, cached_node, compute_features
-from cnn_cli.training.groups import freeze_graph, make_groups
 from cnn_cli.training.mixing import dominant_labels, make_mixer
 from cnn_cli.training.moving import Moving, model_of
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.precise_bn import estimate_statistics, wants_precise_bn
-from cnn_cli.training.progress import EpochRow, Progress, TrainResult
-from cnn_cli.training.ranks import Ranks
+from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow
-from cnn_cli.training.run import RunFolder
 from cnn_cli.training.saving import Saver
-from cnn_cli.training.schedule import learning_rate
 from cnn_cli.training.session import (
     Materials,
     augment_training,
@@ -64,10 +67,7 @@ from cnn_cli.training.session import (
     open_materials,
     open_network,
 )
-from cnn_cli.training.shares import Share, Sharer, sum_scores
 from cnn_cli.training.start import first_parameters
-from cnn_cli.training.state import TrainingState
-from cnn_cli.training.validation import validation_group
 from cnn_cli.training.whitening import whiten
 
 
@@ -434,7 +434,9 @@ class Trainer:
         val_loss, val_top1 = None, None
         if evaluation is not None and self.materials.val_loader is not None:
             cache = self.materials.val_loader.cache
-            totals = sum_scores(self.ranks, evaluation, cache.bad, self.materials.dataset.root)
+            totals = sum_scores(
+                self.ranks, evaluation.totals, cache.bad, self.materials.dataset.root
+            )
             if totals is not None:
                 val_loss, val_top1 = totals
         row = EpochRow(

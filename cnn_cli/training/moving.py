@@ -7,13 +7,13 @@ from typing import Any
 from cnn_cli.config import Config
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.training.accumulate import Accumulator
-from cnn_cli.training.averages import make_average
-from cnn_cli.training.checkpoint import Checkpoint
+from cnn_cli.optim.accumulate import Accumulator
+from cnn_cli.optim.averages import make_average
+from cnn_cli.optim.optimizer import clip_grad_norm
+from cnn_cli.optim.optimizers import make_optimizer
+from cnn_cli.runs.checkpoint import Checkpoint
+from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.divergence import check_finite
-from cnn_cli.training.optimizer import clip_grad_norm
-from cnn_cli.training.optimizers import make_optimizer
-from cnn_cli.training.state import TrainingState
 
 
 class Moving:

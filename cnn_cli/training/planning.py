@@ -9,11 +9,11 @@ from typing import Any
 from cnn_cli.config import Config
 from cnn_cli.errors import size_text
 from cnn_cli.files import check_could_write
+from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.memory import parameter_count
-from cnn_cli.training.backend import training_backend
+from cnn_cli.parallel.ranks import ALONE, Ranks
+from cnn_cli.runs.folder import LAST, choose_folder
 from cnn_cli.training.options import TrainOptions
-from cnn_cli.training.ranks import ALONE, Ranks
-from cnn_cli.training.run import LAST, choose_folder
 from cnn_cli.training.session import (
     check_memory,
     choose_threads,

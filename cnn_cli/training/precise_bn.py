@@ -17,10 +17,10 @@ from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.layers.batch import BatchLayer, Statistics, waits_for_batch
 from cnn_cli.nn.params import Parameters
-from cnn_cli.training.groups import freeze_graph
-from cnn_cli.training.ranks import Ranks
+from cnn_cli.optim.groups import freeze_graph
+from cnn_cli.parallel.ranks import Ranks
+from cnn_cli.parallel.shares import Awaited, Sharer
 from cnn_cli.training.session import Materials, epoch_order
-from cnn_cli.training.shares import Awaited, Sharer
 
 SMALL_BATCH = 32  # `auto` estimates below this batch size, and the estimate's batches have it
 IMAGES = 2048

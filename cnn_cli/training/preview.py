@@ -10,9 +10,9 @@ import numpy as np
 
 from cnn_cli.config import Config
 from cnn_cli.data.decode import Pixels
+from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import DataError
 from cnn_cli.nn.mix import Mix, blend
-from cnn_cli.training.classifier import Normalization
 from cnn_cli.training.mixing import make_mixer
 from cnn_cli.training.session import (
     Materials,

@@ -8,13 +8,13 @@ from typing import Any
 
 from cnn_cli import __version__
 from cnn_cli.config import Config, config_text, plain_config
+from cnn_cli.data.normalization import Normalization
+from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
+from cnn_cli.runs.folder import RunFolder
+from cnn_cli.runs.state import TrainingState
 from cnn_cli.system import versions
-from cnn_cli.training.checkpoint import Checkpoint, save_checkpoint
-from cnn_cli.training.classifier import Normalization
 from cnn_cli.training.divergence import carry_scheduled
-from cnn_cli.training.run import RunFolder
 from cnn_cli.training.session import Materials
-from cnn_cli.training.state import TrainingState
 
 
 class Saver:

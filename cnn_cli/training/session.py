@@ -18,6 +18,7 @@ from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Dataset, Split, open_dataset
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.loader import Loader
+from cnn_cli.data.normalization import Normalization
 from cnn_cli.data.sampling import draw_order
 from cnn_cli.data.shards import deal, interleave, share_of
 from cnn_cli.data.statistics import channel_sums, mean_and_std
@@ -27,13 +28,12 @@ from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.types import Array
+from cnn_cli.optim.groups import check_patterns, freeze_graph
+from cnn_cli.parallel.ranks import ALONE, Ranks
+from cnn_cli.parallel.shares import check_there, share_bad
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import available_memory, cpu_count
-from cnn_cli.training.classifier import Normalization
-from cnn_cli.training.groups import check_patterns, freeze_graph
 from cnn_cli.training.options import TrainOptions
-from cnn_cli.training.ranks import ALONE, Ranks
-from cnn_cli.training.shares import check_there, share_bad
 
 EVALUATION_BATCH = 64
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from cnn_cli.config import Config
+from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import ConfigError, DataError
 from cnn_cli.nn.graph import Graph, build_graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Shape
-from cnn_cli.training.checkpoint import load_checkpoint, resolve_checkpoint
-from cnn_cli.training.classifier import Normalization
+from cnn_cli.runs.checkpoint import load_checkpoint, resolve_checkpoint
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,15 +7,15 @@ from pathlib import Path
 
 from cnn_cli.config import Config, plain_config, validate_config
 from cnn_cli.errors import ConfigError
+from cnn_cli.parallel.ranks import ALONE, Ranks
+from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint
+from cnn_cli.runs.folder import RunFolder, choose_folder, differences
+from cnn_cli.runs.state import TrainingState, TrainResult
 from cnn_cli.training.agreement import Agreement
-from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint
 from cnn_cli.training.loop import Trainer
 from cnn_cli.training.options import TrainOptions
-from cnn_cli.training.progress import Progress, TrainResult
-from cnn_cli.training.ranks import ALONE, Ranks
+from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow
-from cnn_cli.training.run import RunFolder, choose_folder, differences
-from cnn_cli.training.state import TrainingState
 
 # What a resumed run may change: how long it goes and how it keeps its images and checkpoints.
 # What to do about numbers that are not finite changes no step that was done.

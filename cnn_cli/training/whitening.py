@@ -13,11 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.loader import Loader
+from cnn_cli.data.normalization import Normalization
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.params import Parameters, to_torch
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.rng import Purpose, generator
-from cnn_cli.training.classifier import Normalization
 
 IMAGES = 5000
 

@@ -24,16 +24,17 @@ from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import open_dataset
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.loader import Loader
+from cnn_cli.data.normalization import Normalization
 from cnn_cli.nn.graph import build_graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
+from cnn_cli.optim.optimizers import make_optimizer
 from cnn_cli.report.table import format_pairs
-from cnn_cli.training.classifier import Normalization
-from cnn_cli.training.optimizers import make_optimizer
+from cnn_cli.runs.state import EpochRow
 from cnn_cli.training.options import TrainOptions
-from cnn_cli.training.progress import EpochRow, Silent
+from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
 from cnn_cli.training.session import preprocess_of
 from cnn_cli.training.trainer import train

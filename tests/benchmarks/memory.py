@@ -70,8 +70,8 @@ def child(side: str, name: str, threads: int, backend: str) -> None:
         return
     from ours import Ours, build
 
+    from cnn_cli.nn.backends import choose_backend
     from cnn_cli.nn.memory import training_bytes
-    from cnn_cli.training.backend import choose_backend
 
     config, graph = build(name, network)
     ours = Ours(name, network, None, threads, backend)

@@ -16,7 +16,7 @@ from cnn_cli.nn.kernels.backend import load_backend
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.training.optimizers import make_optimizer
+from cnn_cli.optim.optimizers import make_optimizer
 
 
 def build(name: str, network: Network) -> tuple[Config, Graph]:

@@ -12,8 +12,10 @@ import numpy as np
 from delayed import Delayed, Noted
 from scaling_model import Costs, Link, Part, StepTime, step_time
 
-from cnn_cli.cli.networks import open_network
+from cnn_cli.bench.steps import Steps, repeat
+from cnn_cli.cli.shared.networks import open_network
 from cnn_cli.config import Config
+from cnn_cli.nn.backends import open_kernels
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.backend import Kernels
@@ -21,8 +23,6 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import plan_segments
 from cnn_cli.nn.timing import timed
 from cnn_cli.report.table import format_table
-from cnn_cli.training.backend import open_kernels
-from cnn_cli.training.steps import Steps, repeat
 
 LINKS = {"10 Gbit/s, 25 µs": Link(25e-6, 1.25e9), "100 Gbit/s, 2 µs": Link(2e-6, 12.5e9)}
 NOTHING = Link(0.0, float("inf"))

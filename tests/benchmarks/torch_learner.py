@@ -16,7 +16,7 @@ from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.params import Parameters
-from cnn_cli.training.schedule import learning_rate
+from cnn_cli.optim.schedule import learning_rate
 from cnn_cli.training.session import (
     augment_training,
     epoch_order,

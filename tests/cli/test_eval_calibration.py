@@ -11,8 +11,8 @@ import pytest
 from cli_program import Inside
 from PIL import Image
 
-from cnn_cli.training.checkpoint import load_checkpoint
-from cnn_cli.training.run import RunFolder
+from cnn_cli.runs.checkpoint import load_checkpoint
+from cnn_cli.runs.folder import RunFolder
 
 CALIBRATION = ["temperature", "images", "loss_before", "loss_after", "ece_before", "ece_after"]
 

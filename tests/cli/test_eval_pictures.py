@@ -12,13 +12,13 @@ import pytest
 from cli_program import COMMAND, Inside
 from PIL import Image
 
-from cnn_cli.cli.eval_files import SHEET
+from cnn_cli.cli.shared.eval_files import SHEET
 from cnn_cli.data.dataset import Split
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.evaluate import Evaluation
 from cnn_cli.report import top_losses
 from cnn_cli.report.scores import score
 from cnn_cli.report.sheet import Tile
-from cnn_cli.training.classifier import Classifier
-from cnn_cli.training.evaluate import Evaluation
 
 
 def test_a_sheet_of_the_worst(cnn: Inside, trained: Path, tmp_path: Path) -> None:
@@ -112,7 +112,7 @@ def test_the_table_fits_the_terminal(trained: Path, project: Path, tmp_path: Pat
     import subprocess
     import termios
 
-    from cnn_cli.training.checkpoint import load_checkpoint, save_checkpoint
+    from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
     name = "a class whose name is long enough to be shortened"
     checkpoint = load_checkpoint(trained / "best.npz")

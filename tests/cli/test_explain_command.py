@@ -12,9 +12,9 @@ from cli_program import Inside
 from PIL import Image
 
 from cnn_cli.data.decode import load_image
+from cnn_cli.inference.classifier import Classifier
 from cnn_cli.report.gradcam import heat_maps, overlay
 from cnn_cli.report.paper import enlarged
-from cnn_cli.training.classifier import Classifier
 
 
 def pixels_of(path: Path) -> np.ndarray:

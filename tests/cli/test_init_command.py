@@ -12,9 +12,9 @@ from cli_program import Inside
 from PIL import Image
 
 from cnn_cli.config import Config, load_config
-from cnn_cli.data.survey import Survey
-from cnn_cli.training.starting import measure as module
-from cnn_cli.training.starting.choose import Speed
+from cnn_cli.proposal import measure as module
+from cnn_cli.proposal.choose import Speed
+from cnn_cli.proposal.survey import Survey
 
 
 @pytest.fixture

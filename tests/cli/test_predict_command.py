@@ -18,8 +18,8 @@ from cli_program import COMMAND, Inside, process
 
 from cnn_cli.cli import predict as predict_command
 from cnn_cli.data import loader
+from cnn_cli.nn import backends as backend
 from cnn_cli.nn.kernels.backend import Kernels
-from cnn_cli.training import backend
 
 MISSING = "cannot be read. Got no such file or directory."
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cnn_cli.cli.formats import FORMATS, Row, make_format
+from cnn_cli.cli.shared.formats import FORMATS, Row, make_format
 
 GOOD = Row("a,b.png", "cat", 0.75, (("cat", 0.75), ("dog", 0.25)))
 UNSURE = Row('say "x"\n.png', None, 0.4, (("dog", 0.4),))

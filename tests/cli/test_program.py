@@ -112,7 +112,7 @@ def break_version(monkeypatch: pytest.MonkeyPatch, error: BaseException) -> None
     def fail(text: str) -> None:
         raise error
 
-    monkeypatch.setattr("cnn_cli.cli.output.write", fail)
+    monkeypatch.setattr("cnn_cli.cli.shared.output.write", fail)
 
 
 @pytest.mark.parametrize(

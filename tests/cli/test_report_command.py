@@ -9,7 +9,7 @@ import pytest
 from cli_program import Inside, process
 from html_check import Page
 
-from cnn_cli.training.checkpoint import load_checkpoint, save_checkpoint
+from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 MEASURED = ["Confusion", "Classes", "Calibration", "Pictures"]
 SECTIONS = ["Result", "Curves", *MEASURED, "First filters", "Layers", "Config", "Environment"]

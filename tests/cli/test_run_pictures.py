@@ -11,11 +11,11 @@ import pytest
 from cli_program import Inside, process
 from PIL import Image
 
-from cnn_cli.cli import pictures
-from cnn_cli.cli.pictures import draw_run
-from cnn_cli.training.checkpoint import load_checkpoint, save_checkpoint
-from cnn_cli.training.run import RunFolder
-from cnn_cli.training.validation import stored_confusion
+from cnn_cli.cli.shared import pictures
+from cnn_cli.cli.shared.pictures import draw_run
+from cnn_cli.inference.validation import stored_confusion
+from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
+from cnn_cli.runs.folder import RunFolder
 
 NAMES = ["confusion.png", "curves.png"]
 

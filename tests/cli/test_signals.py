@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cnn_cli.cli.signals import Terminated, end_at_signals
+from cnn_cli.cli.shared.signals import Terminated, end_at_signals
 
 SWALLOWING = """
 import signal

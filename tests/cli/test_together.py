@@ -18,7 +18,7 @@ from cli_program import Outcome
 from hardship import Field, cnn, make_field, metrics_of
 from mpiexec import mpiexec, needs_mpi, together
 
-from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.runs.checkpoint import load_checkpoint
 
 pytestmark = needs_mpi
 LONG: dict[str, Any] = {

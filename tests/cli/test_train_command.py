@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from cli_program import COMMAND, Inside, process
 
+from cnn_cli.runs.checkpoint import load_checkpoint
+from cnn_cli.runs.state import EpochRow, TrainResult
 from cnn_cli.training import trainer
-from cnn_cli.training.checkpoint import load_checkpoint
-from cnn_cli.training.progress import EpochRow, TrainResult
 
 KEYS = [
     "run",

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from cnn_cli.cli import values
-from cnn_cli.cli.gates import Gate, gate
+from cnn_cli.cli.shared import values
+from cnn_cli.cli.shared.gates import Gate, gate
 from cnn_cli.errors import GateError, UsageError
 
 

@@ -14,8 +14,8 @@ import test_round_trip
 from hypothesis import given, settings
 
 from cnn_cli.config import Config, load_config, plain_config
+from cnn_cli.config.json_schema import config_schema
 from cnn_cli.config.layers import LAYER_KINDS
-from cnn_cli.config.schema import config_schema
 from cnn_cli.config.yaml12 import parse_yaml
 
 jsonschema = pytest.importorskip("jsonschema")

@@ -14,14 +14,14 @@ from pydantic.fields import FieldInfo
 from cnn_cli.cli.main import app
 from cnn_cli.config import Config
 from cnn_cli.config.augment import TECHNIQUES
-from cnn_cli.config.described import attributes, summary
-from cnn_cli.config.fields import Must, once
 from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.models import LookaheadConfig
 from cnn_cli.config.optimizers import OPTIMIZERS
 from cnn_cli.config.plain_layers import WhiteningConfig
 from cnn_cli.config.schedules import SCHEDULERS
+from cnn_cli.schema.described import attributes, summary
+from cnn_cli.schema.fields import Must, once
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "cnn_cli/docs"

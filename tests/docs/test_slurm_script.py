@@ -17,7 +17,7 @@ from hardship import make_field
 from mpiexec import MPIEXEC, needs_mpi
 
 from cnn_cli.cli.docs import page_text
-from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.runs.checkpoint import load_checkpoint
 
 STOPPED_LATE: dict[str, Any] = {
     "epochs": 100_000,

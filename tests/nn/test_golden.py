@@ -18,7 +18,7 @@ from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.training.optimizers import make_optimizer
+from cnn_cli.optim.optimizers import make_optimizer
 
 GOLDEN = Path(__file__).parent.parent / "golden"
 

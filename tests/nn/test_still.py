@@ -18,7 +18,7 @@ from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import moving_tensors, plan_segments, still_prefix
 from cnn_cli.nn.types import Array
-from cnn_cli.training.groups import freeze_graph
+from cnn_cli.optim.groups import freeze_graph
 
 CONV = {"conv": {"out_channels": 6, "kernel_size": 3, "padding": 1}}
 LAYERS: list[Any] = [

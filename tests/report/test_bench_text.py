@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from cnn_cli.bench.network_bench import Bench, LayerBench
+from cnn_cli.bench.rank_bench import RankBench
 from cnn_cli.report.bench import bench_text, rank_bench_text, shortened
 from cnn_cli.report.table import display_width
-from cnn_cli.training.bench import Bench, LayerBench
-from cnn_cli.training.rank_bench import RankBench
 
 BENCH = Bench(
     batch_size=64,

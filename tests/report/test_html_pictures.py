@@ -15,6 +15,8 @@ from PIL import Image
 
 from cnn_cli.config import validate_config
 from cnn_cli.data.dataset import Split
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.evaluate import Evaluation
 from cnn_cli.nn.graph import build_graph
 from cnn_cli.nn.loss import softmax
 from cnn_cli.nn.params import Parameters
@@ -23,9 +25,7 @@ from cnn_cli.report.html.markup import joined
 from cnn_cli.report.html.page import page
 from cnn_cli.report.html.pictures import data_uri, filters, galleries
 from cnn_cli.report.record import Measured
-from cnn_cli.training.checkpoint import Checkpoint, save_checkpoint
-from cnn_cli.training.classifier import Classifier
-from cnn_cli.training.evaluate import Evaluation
+from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 
 CLASSES = ["ant", "bee", "cow"]
 

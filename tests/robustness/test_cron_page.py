@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from hardship import Field, contents, make_field, metrics_of, weights_of
 
-from cnn_cli.training.run import RunFolder
+from cnn_cli.runs.folder import RunFolder
 
 ROOT = Path(__file__).parent.parent.parent
 HOME = "/srv/photos"

@@ -27,7 +27,7 @@ from hypothesis import strategies as st
 from mutations import KINDS, Edit, changed, edited, meta_member, random_edits, spoiled_array
 from PIL import Image, features
 
-from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.runs.checkpoint import load_checkpoint
 
 LONGEST = 10.0  # seconds for one case
 LIGHT = 100_000_000  # bytes: a network that is worth a second of training

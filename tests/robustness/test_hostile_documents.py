@@ -22,7 +22,7 @@ from mutations import meta_member
 from cnn_cli.config import yaml12
 from cnn_cli.config.yaml12 import parse_yaml
 from cnn_cli.errors import ConfigError
-from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.runs.checkpoint import load_checkpoint
 
 MODEL = "model: {{layers: [{}, flatten, {{linear: classes}}]}}\n"
 TRAIN = "model: {{layers: [{{linear: classes}}]}}\ntrain: {{{}}}\n"

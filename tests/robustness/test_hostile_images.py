@@ -23,9 +23,9 @@ from hardship import Field, assert_same_run, at_most, cnn, contents, make_field,
 from PIL import Image
 
 from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.inference.evaluate import evaluate
+from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training import loop
-from cnn_cli.training.checkpoint import load_checkpoint
-from cnn_cli.training.evaluate import evaluate
 from cnn_cli.training.moving import Moving
 
 RGB, GREY = Image.fromarray(noise(9, 12, 3)), Image.fromarray(noise(9, 12, 1))

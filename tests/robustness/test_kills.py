@@ -16,7 +16,7 @@ import pytest
 from cli_program import COMMAND, plainly
 from hardship import Field, assert_same_run, cnn, make_field, metrics_of, weights_of
 
-from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.runs.checkpoint import load_checkpoint
 
 ROOT = Path(__file__).parent.parent.parent
 KILLED = -signal.SIGKILL

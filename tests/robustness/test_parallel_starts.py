@@ -14,8 +14,8 @@ from cli_program import COMMAND, Outcome, process
 from hardship import Field, cnn, make_field
 
 from cnn_cli.errors import LockedError
-from cnn_cli.training import run as run_module
-from cnn_cli.training.run import RunFolder
+from cnn_cli.runs import folder as run_module
+from cnn_cli.runs.folder import RunFolder
 
 
 @pytest.fixture(scope="module")

@@ -17,8 +17,8 @@ from cli_program import COMMAND, Outcome
 from hardship import Field, assert_same_run, cnn, contents, make_field, metrics_of
 
 from cnn_cli.data import cache, split
+from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training import loop, session
-from cnn_cli.training.checkpoint import load_checkpoint
 from cnn_cli.training.requests import Requests, StopNow
 
 PATIENCE = 60.0

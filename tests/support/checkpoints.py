@@ -15,7 +15,7 @@ import pytest
 
 from cnn_cli.errors import DataError
 from cnn_cli.nn.types import Array
-from cnn_cli.training.checkpoint import Checkpoint, load_checkpoint
+from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint
 
 META: dict[str, Any] = {
     "config": {"model": {"layers": ["relu"]}},

@@ -23,7 +23,7 @@ from learnable import make_pictures
 
 from cnn_cli.cli import train
 from cnn_cli.cli.main import run
-from cnn_cli.training.checkpoint import load_checkpoint
+from cnn_cli.runs.checkpoint import load_checkpoint
 
 CODES = {0, 2, 3, 4, 5, 6, 7, 75, 130, 141}  # 1 is a bug
 ALL_TECHNIQUES: dict[str, Any] = {

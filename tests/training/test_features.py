@@ -12,8 +12,8 @@ from test_trainer import Watch
 
 from cnn_cli.config import validate_config
 from cnn_cli.nn.graph import IMAGE
+from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training import loop
-from cnn_cli.training.checkpoint import load_checkpoint
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.requests import Requests
 from cnn_cli.training.trainer import train

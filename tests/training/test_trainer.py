@@ -17,13 +17,14 @@ from learnable import CLASSES, config_document, make_pictures
 from cnn_cli.config import load_config, validate_config
 from cnn_cli.data.decode import load_image
 from cnn_cli.errors import ConfigError, DataError, DivergedError, LockedError, UsageError
-from cnn_cli.training.checkpoint import load_checkpoint
-from cnn_cli.training.classifier import Classifier
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.runs.checkpoint import load_checkpoint
+from cnn_cli.runs.folder import RunFolder, choose_folder
+from cnn_cli.runs.state import EpochRow, TrainResult
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.planning import plan_training
-from cnn_cli.training.progress import EpochRow, Silent, TrainResult
+from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.run import RunFolder, choose_folder
 from cnn_cli.training.trainer import train
 
 

@@ -13,10 +13,10 @@ from cnn_cli.config import validate_config
 from cnn_cli.config.models import ModelConfig
 from cnn_cli.data.decode import load_image
 from cnn_cli.errors import ConfigError
+from cnn_cli.inference.classifier import Classifier
 from cnn_cli.nn.graph import build_graph
 from cnn_cli.nn.layers.base import ParamSpec
-from cnn_cli.training.checkpoint import load_checkpoint
-from cnn_cli.training.classifier import Classifier
+from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests

@@ -14,7 +14,7 @@ from cnn_cli.report.html.page import Part, page
 from cnn_cli.report.html.results import PARTS, epochs_text, scores_of, time_text
 from cnn_cli.report.record import Subject
 from cnn_cli.report.scores import Scores
-from cnn_cli.training.run import differences, flat
+from cnn_cli.runs.folder import differences, flat
 
 LAYERS = "model.layers"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnn_cli.errors import size_text
+from cnn_cli.inference.metrics import ECE_BINS, calibration_bins
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.report.html.charts import reliability_chart
 from cnn_cli.report.html.curves import NOT_MEASURED, number
@@ -20,7 +21,6 @@ from cnn_cli.report.html.markup import (
 )
 from cnn_cli.report.record import Measured, Record, Subject
 from cnn_cli.report.scores import Scores, score
-from cnn_cli.training.metrics import ECE_BINS, calibration_bins
 
 TOP = 5
 WRITTEN = {

@@ -1,0 +1,204 @@
+"""How fast several processes train one network together, and what their exchange takes of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from cnn_cli.bench.steps import LEAST_STEPS, Steps
+from cnn_cli.config import Config
+from cnn_cli.data.shards import bounds, place_counts
+from cnn_cli.errors import ConfigError
+from cnn_cli.nn.exchange import Exchange
+from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Array
+from cnn_cli.parallel.ranks import Ranks
+from cnn_cli.training.session import check_memory
+
+
+@dataclass(frozen=True, slots=True)
+class RankBench:
+    """What was measured; times are medians of steps, of the slowest rank.
+
+    Attributes:
+        ranks, threads: processes, and threads of each.
+        batch_size: of all ranks together.
+        images: the largest share of it.
+        step_ms: a training step of all together.
+        compute_ms: the same step of the share alone, without the others, on all at once.
+        sums, sum_bytes, sums_ms: sums of gradients in a step, their bytes, and what they take
+            with nothing else to do.
+        gathers, gather_bytes, gathers_ms: the same of batch normalization's statistics, which
+            every step waits for; the bytes are what one rank sends.
+        overlap: the part of `sums_ms` that the last rank to come does not wait for at a step's
+            end, 0 to 1; None where there is nothing to compute meanwhile: in a network of one
+            segment.
+        images_per_second: of all together.
+    """
+
+    ranks: int
+    threads: int
+    backend: str
+    dtype: str
+    batch_size: int
+    images: int
+    step_ms: float
+    compute_ms: float
+    sums: int
+    sum_bytes: int
+    sums_ms: float
+    gathers: int
+    gather_bytes: int
+    gathers_ms: float
+    overlap: float | None
+    images_per_second: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+class Observed:
+    """An exchange that is looked at.
+
+    Attributes:
+        sums, gathers: zeros like the arrays that a first step summed and gathered, in order.
+        waits: seconds at the end of each step until all sums were there.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        self._exchange = exchange
+        self.size = exchange.size
+        self.sums: list[Array] = []
+        self.gathers: list[Array] = []
+        self.waits: list[float] = []
+
+    def gather(self, numbers: Array) -> Array:
+        if not self.waits:
+            self.gathers.append(np.zeros_like(numbers))
+        return self._exchange.gather(numbers)
+
+    def start_sum(self, numbers: Array) -> None:
+        if not self.waits:
+            self.sums.append(np.zeros_like(numbers))
+        self._exchange.start_sum(numbers)
+
+    def keep_going(self) -> None:
+        self._exchange.keep_going()
+
+    def finish_sums(self) -> None:
+        start = time.perf_counter()
+        self._exchange.finish_sums()
+        self.waits.append(time.perf_counter() - start)
+
+
+def rank_bench(
+    graph: Graph,
+    params: Parameters,
+    config: Config,
+    source: str,
+    ranks: Ranks,
+    *,
+    threads: int,
+    kernels: Kernels,
+    seconds: float,
+) -> RankBench:
+    """Measure a network's training over all ranks; all of them call this.
+
+    Args:
+        graph, params: the network; its running statistics change, its weights do not.
+        config: says how it is trained: `train.batch_size`, the optimizer.
+        source: the config's file, for messages.
+        threads: of this rank.
+        kernels: what layers compute with.
+        seconds: for each of the four measurements, at least; so is a warm-up of one step.
+
+    Raises:
+        ConfigError: there are more ranks than images in a batch, or training takes more memory
+            than there is.
+    """
+    size = config.train.batch_size
+    if size < ranks.size:
+        raise ConfigError(f"{source}: train.batch_size", f"must be {ranks.size} or more", size)
+    check_memory(config, graph, source, threads, kernels.name, ranks=ranks)
+    share = bounds(size, ranks.rank, ranks.size)
+    images = share.stop - share.start
+
+    def measured(act: Callable[[], object]) -> float:
+        return repeat_together(act, ranks, seconds)
+
+    def steps(exchange: Exchange | None) -> Steps:
+        return Steps(
+            graph,
+            params,
+            config,
+            kernels,
+            images,
+            threads,
+            exchange=exchange,
+            first=share.start,
+            batch_size=size,
+        )
+
+    exchange = Observed(ranks)
+    with steps(exchange) as together:
+        step = measured(together.train)
+    with steps(None) as alone:
+        compute = measured(alone.train)
+
+    def sum_all() -> None:
+        for numbers in exchange.sums:
+            ranks.start_sum(numbers)
+        ranks.finish_sums()
+
+    def gather_all() -> None:
+        for numbers in exchange.gathers:
+            ranks.gather(numbers)
+
+    sums, gathers = measured(sum_all), measured(gather_all)
+    waits = ranks.gather(np.array([np.median(exchange.waits[1:])]))
+    return RankBench(
+        ranks=ranks.size,
+        threads=threads,
+        backend=kernels.name,
+        dtype=config.train.dtype,
+        batch_size=size,
+        images=int(place_counts(size, ranks.size).max()),
+        step_ms=1e3 * step,
+        compute_ms=1e3 * compute,
+        sums=len(exchange.sums),
+        sum_bytes=sum(numbers.nbytes for numbers in exchange.sums),
+        sums_ms=1e3 * sums,
+        gathers=len(exchange.gathers),
+        gather_bytes=sum(numbers.nbytes for numbers in exchange.gathers),
+        gathers_ms=1e3 * gathers,
+        overlap=overlap_of(float(waits.min()), sums) if exchange.gathers else None,
+        images_per_second=size / step,
+    )
+
+
+def overlap_of(waited: float, sums: float) -> float:
+    """The part of the sums' time that a step does not wait for, from seconds of both.
+
+    Who comes last waits for the sums only; the others for that rank as well.
+    """
+    return min(1.0, max(0.0, 1 - waited / sums))
+
+
+def repeat_together(
+    act: Callable[[], object], ranks: Ranks, seconds: float, least: int = LEAST_STEPS
+) -> float:
+    """Like `steps.repeat`, on all ranks as often as on the first; the slowest rank's median."""
+    act()
+    taken: list[float] = []
+    until = time.perf_counter() + seconds
+    while ranks.first(lambda: len(taken) < least or time.perf_counter() < until):
+        start = time.perf_counter()
+        act()
+        taken.append(time.perf_counter() - start)
+    return float(ranks.gather(np.array([np.median(taken)])).max())

@@ -1,0 +1,97 @@
+"""Steps of training and prediction on random images, to be timed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import numpy as np
+
+from cnn_cli.config import Config
+from cnn_cli.data.normalization import Normalization
+from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.exchange import Exchange
+from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.loss import target_weights
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Array
+from cnn_cli.optim.optimizers import make_optimizer
+
+LEAST_STEPS = 3  # whatever the time they take
+
+
+class Steps:
+    """An engine with random images to do steps on: a batch, or this process's share of one.
+
+    Args:
+        images: of the batch or share.
+        exchange: with the processes that have the other shares.
+        first: place of the share's first image in the batch.
+        batch_size: of the whole batch; by default `images`.
+
+    Attributes:
+        seconds: what the engine and the optimizer took at the last training step.
+    """
+
+    def __init__(
+        self,
+        graph: Graph,
+        params: Parameters,
+        config: Config,
+        kernels: Kernels,
+        images: int,
+        threads: int,
+        *,
+        exchange: Exchange | None = None,
+        first: int = 0,
+        batch_size: int | None = None,
+    ) -> None:
+        rng = np.random.default_rng(first)
+        self.images = rng.integers(0, 256, (images, *graph.in_shape), np.uint8)
+        labels = rng.integers(0, graph.classes, images)
+        self.targets = target_weights(labels, graph.classes, dtype=params.dtype)
+        self.first = first
+        channels = graph.in_shape[-1]
+        normalization = Normalization((0.5,) * channels, (0.25,) * channels)
+        scale, shift = normalization.scale_and_shift()
+        self.engine = Engine(
+            graph,
+            params,
+            threads=threads,
+            scale=scale,
+            shift=shift,
+            kernels=kernels,
+            exchange=exchange,
+            batch_size=batch_size or images,
+        )
+        self.optimizer = make_optimizer(config.train.optimizer, params)
+        self.seconds = (0.0, 0.0)
+
+    def __enter__(self) -> Steps:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.engine.close()
+
+    def train(self) -> None:
+        """A step that leaves the weights as they are, so that a bad guess of them cannot grow."""
+        start = time.perf_counter()
+        self.engine.train_step(self.images, *self.targets, first=self.first)
+        middle = time.perf_counter()
+        self.optimizer.step(self.engine.gradient, 0.0)
+        self.seconds = (middle - start, time.perf_counter() - middle)
+
+    def predict(self) -> Array:
+        return self.engine.predict(self.images)
+
+
+def repeat(act: Callable[[], object], seconds: float, least_steps: int = LEAST_STEPS) -> float:
+    """Call `act` once, and then for some time; the median of seconds that a later call took."""
+    act()
+    taken: list[float] = []
+    while len(taken) < least_steps or sum(taken) < seconds:
+        start = time.perf_counter()
+        act()
+        taken.append(time.perf_counter() - start)
+    return float(np.median(taken))

@@ -1,0 +1,117 @@
+"""Labelled images for a trained network: which ones, and what it says of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, cast
+
+from cnn_cli.errors import DataError, UsageError
+from cnn_cli.parallel.ranks import ALONE, Ranks
+
+if TYPE_CHECKING:
+    from cnn_cli.data.dataset import Split
+    from cnn_cli.data.decode import ImageError
+    from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.evaluate import Evaluation
+
+    Bad = dict[int, ImageError]
+
+SPLITS = ("train", "val", "test", "all")
+
+
+def find_images(
+    command: str, classifier: Classifier, folder: Path | None, split: str, wanted: str = "DIR"
+) -> Split:
+    """A part of the folder, or of the images that the model was trained on.
+
+    Args:
+        command: that is run, for messages.
+        classifier: of the model.
+        folder: images by class, or folders of the parts.
+        split: one of `SPLITS`.
+        wanted: how the command line would name the folder, for messages.
+
+    Raises:
+        UsageError: there is no folder, and the checkpoint names none.
+        DataError: no images, or a class that the model does not know.
+    """
+    import numpy as np
+
+    from cnn_cli.data.dataset import Split, open_dataset, open_labelled
+
+    if folder is not None:
+        part = cast("Literal['train', 'val', 'test', 'all']", split)
+        return open_labelled(folder, classifier.classes, part)
+    data = classifier.config.data
+    if data.root is None:
+        rule = f"needs {wanted}: the checkpoint does not say where its images are"
+        raise UsageError(command, rule)
+    dataset = open_dataset(Path(data.root), classifier.classes, data.val_split)
+    parts = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
+    found = {name: part for name, part in parts.items() if part is not None and len(part)}
+    if split == "all":
+        return Split(
+            [path for part in found.values() for path in part.paths],
+            np.concatenate([part.labels for part in found.values()]),
+        )
+    if split not in found:
+        raise DataError(
+            data.root, f"must have images for --split {split}", f"{', '.join(found)} only"
+        )
+    return found[split]
+
+
+def evaluate_images(
+    classifier: Classifier,
+    images: Split,
+    place: object,
+    batch_size: int,
+    threads: int | None,
+    backend: str | None,
+    tta: str | None = None,
+    job: Ranks = ALONE,
+) -> tuple[Evaluation, Bad]:
+    """What the network says, and what is wrong with the images that could not be read.
+
+    Those are named on stderr. Ranks other than 0 have what they found themselves.
+
+    Args:
+        classifier: of the network.
+        images: to show it.
+        place: the folder they are of, for messages.
+        batch_size, threads, backend: of the command line.
+        tta: kind of test-time augmentation.
+        job: the ranks that share the images.
+
+    Raises:
+        DataError: no image could be read.
+    """
+    from cnn_cli.cli.shared import output
+    from cnn_cli.cli.shared.watched import WatchedLoader
+    from cnn_cli.data.cache import ImageCache
+    from cnn_cli.data.shards import bounds
+    from cnn_cli.data.views import make_views
+    from cnn_cli.inference.evaluate import Evaluation, evaluate
+    from cnn_cli.nn.backends import backend_for
+    from cnn_cli.system import cpu_count
+
+    threads = threads or job.threads(cpu_count())
+    backend = backend or backend_for(len(images))
+    views = None if tta is None else make_views(tta, classifier.preprocess)
+    cache = ImageCache.open(
+        "none", images.paths, classifier.preprocess if views is None else views.pre
+    )
+    loader = WatchedLoader(images, cache, batch_size, threads)
+    with classifier.engine(threads, backend, output.note) as engine:
+        places = bounds(len(images), job.rank, job.size)
+        evaluation = evaluate(engine, loader, views=views, places=places)
+    found = job.bring((evaluation, dict(sorted(cache.bad.items()))))
+    if not found:
+        return evaluation, cache.bad
+    evaluation = Evaluation.joined([part for part, _ in found])
+    bad = {i: error for _, some in found for i, error in some.items()}
+    for error in bad.values():
+        output.say(f"cnn: {error.line()}")
+    if not len(evaluation.labels):
+        raise DataError(place, "must hold an image that can be read", f"{len(bad)} that cannot")
+    return evaluation, bad

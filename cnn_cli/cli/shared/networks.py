@@ -1,0 +1,110 @@
+"""A network that the command line names: by a config, or by a checkpoint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnn_cli.cli.shared import values
+from cnn_cli.errors import ConfigError, UsageError
+
+if TYPE_CHECKING:
+    from cnn_cli.config import Config
+    from cnn_cli.nn.graph import Graph
+    from cnn_cli.nn.params import Parameters
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="CONFIG|CKPT",
+        parser=values.text,
+        help="A config, a checkpoint (.npz) or a run folder.",
+        show_default=False,
+    ),
+]
+Overrides = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[KEY=VALUE]...",
+        parser=values.override,
+        help="Values for the config's keys, as data.image_size=64.",
+        show_default=False,
+    ),
+]
+Classes = Annotated[
+    int | None,
+    typer.Option(
+        "--classes",
+        metavar="N",
+        parser=values.whole("--classes", 2),
+        help="How many classes. Default: those of data.classes or of the folder data.root.",
+    ),
+]
+
+
+@dataclass(frozen=True, slots=True)
+class NamedNetwork:
+    """A network, how it is trained, and a checkpoint's weights."""
+
+    config: Config
+    graph: Graph
+    params: Parameters | None
+
+
+def open_network(source: str, overrides: list[str], classes: int | None) -> NamedNetwork:
+    """The network that `source` holds or describes.
+
+    Raises:
+        UsageError: a checkpoint was given what only a config can be told.
+        CnnError: there is none, or it is not right.
+    """
+    if not _is_checkpoint(source):
+        return _of_config(source, overrides, classes)
+    if overrides:
+        raise UsageError(overrides[0], "a checkpoint's config cannot be changed")
+    if classes is not None:
+        raise UsageError("--classes", "a checkpoint has its own classes")
+    from cnn_cli.inference.classifier import Classifier
+
+    classifier = Classifier.load(source)
+    return NamedNetwork(classifier.config, classifier.graph, classifier.params)
+
+
+def _is_checkpoint(source: str) -> bool:
+    """By its name, or by how a zip file starts."""
+    path = Path(source)
+    if path.suffix == ".npz" or path.is_dir():
+        return True
+    try:
+        with path.open("rb") as file:
+            return file.read(4) == b"PK\x03\x04"
+    except (OSError, ValueError):
+        return False
+
+
+def _of_config(source: str, overrides: list[str], classes: int | None) -> NamedNetwork:
+    from cnn_cli.config import load_config
+    from cnn_cli.nn.graph import build_graph
+
+    config = load_config(source, overrides)
+    in_shape = (*config.data.image_size, config.data.channels)
+    if classes is None:
+        classes = _count_classes(config, source)
+    return NamedNetwork(config, build_graph(config.model, in_shape, classes, source), None)
+
+
+def _count_classes(config: Config, source: str) -> int:
+    from cnn_cli.data.folder import find_splits, sub_folders
+
+    data = config.data
+    if data.classes is not None:
+        return len(data.classes)
+    if data.root is None or not Path(data.root).is_dir():
+        rule = "the number of classes must come from data.classes, data.root or --classes N"
+        got = "neither" if data.root is None else f"no folder {data.root}"
+        raise ConfigError(source, rule, got)
+    splits = find_splits(data.root)
+    return len(sub_folders(data.root if splits is None else splits.get("train", data.root)))

@@ -1,0 +1,86 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cnn_cli.cli.shared import values
+from cnn_cli.cli.shared.labelled import SPLITS
+
+ConfigFile = Annotated[
+    str,
+    typer.Argument(metavar="CONFIG", parser=values.text, help="A YAML file.", show_default=False),
+]
+Data = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DIR", parser=values.path("--data"), help="Images: data.root."),
+]
+IMAGES = "Images by class, or folders train, val and test of them."
+Folder = Annotated[
+    Path,
+    typer.Argument(metavar="DIR", parser=values.path("DIR"), help=IMAGES, show_default=False),
+]
+Checkpoint = Annotated[
+    Path,
+    typer.Option(
+        "--ckpt",
+        metavar="FILE",
+        parser=values.path("--ckpt"),
+        help="A checkpoint (.npz), or a run folder: its best.npz, else its last.npz.",
+        show_default=False,
+    ),
+]
+BatchSize = Annotated[
+    int,
+    typer.Option(
+        "--batch-size",
+        "-b",
+        metavar="N",
+        parser=values.whole("--batch-size", 1),
+        help="Images that go through the network together.",
+    ),
+]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        metavar="N",
+        parser=values.whole("--threads", 1, below=4097),
+        help="Default: the cores this process may use.",
+    ),
+]
+BACKENDS = ("numpy", "fast")
+
+
+def backend_option(default: str) -> Any:
+    """`--backend`, whose help says what the default is."""
+    return typer.Option(
+        "--backend",
+        metavar="|".join(BACKENDS),
+        parser=values.choice("--backend", BACKENDS),
+        help=f"What computes: NumPy, or loops compiled by numba. Default: {default}.",
+    )
+
+
+Backend = Annotated[str | None, backend_option("fast where numba is installed")]
+EvaluationBackend = Annotated[
+    str | None,
+    backend_option("fast from a thousand images on where numba is installed, else numpy"),
+]
+
+
+def split_option(default: str = "") -> Any:
+    """`--split`; `default` says what the default is, where its value does not."""
+    return typer.Option(
+        "--split",
+        metavar="|".join(SPLITS),
+        parser=values.choice("--split", SPLITS),
+        help=f"Which part; a DIR without parts is taken whole.{default}",
+    )
+
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")]

@@ -1,0 +1,50 @@
+"""The pictures of a run folder, drawn when a training ends or stops."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+
+from cnn_cli.cli.shared.output import note
+from cnn_cli.errors import LockedError, reason
+
+
+def draw_run(path: Path, *, quiet: bool) -> None:
+    """Write `curves.png` and `confusion.png`, where the extra `report` is installed.
+
+    Nothing is drawn again that is as new as the checkpoint. The run is whole without them: what
+    goes wrong is worth a note and no more.
+    """
+    from cnn_cli.runs.folder import CURVES, LAST
+
+    curves, last = path / CURVES, path / LAST
+    try:
+        if find_spec("matplotlib") is None or not last.exists():
+            return
+        if curves.exists() and curves.stat().st_mtime_ns >= last.stat().st_mtime_ns:
+            return
+        _draw(path)
+    except LockedError:  # another process goes on with the run, and draws when that ends
+        pass
+    except Exception as error:  # of matplotlib's, its fonts' and its settings', which are not ours
+        if not quiet:
+            note(f"{path}: {CURVES} and confusion.png cannot be drawn: {reason(error)}")
+
+
+def _draw(path: Path) -> None:
+    from cnn_cli.inference.validation import GROUP, stored_confusion
+    from cnn_cli.report.confusion import confusion_png
+    from cnn_cli.report.curves import curves_png
+    from cnn_cli.runs.checkpoint import load_checkpoint
+    from cnn_cli.runs.folder import CONFUSION, CURVES, RunFolder
+    from cnn_cli.runs.state import TrainingState
+
+    with RunFolder(path) as run:
+        state = TrainingState.from_meta(load_checkpoint(run.last, ()).meta, str(run.last))
+        if run.best.exists():
+            best = load_checkpoint(run.best, (GROUP,))
+            matrix = stored_confusion(best)
+            if matrix is not None:
+                run.write_picture(CONFUSION, confusion_png(matrix, best.meta["classes"]))
+        if state.rows:
+            run.write_picture(CURVES, curves_png(state.rows, state.best_epoch))

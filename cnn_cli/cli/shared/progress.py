@@ -1,0 +1,167 @@
+"""What a person sees of a training, on stderr: a bar on a terminal, else a line per epoch."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from cnn_cli.cli.shared.output import note, say
+from cnn_cli.runs.state import EpochRow
+from cnn_cli.training.progress import Progress, Silent
+
+FORMAT = "{desc} {percentage:3.0f}%|{bar}|"
+LEAST = 11  # columns for the percentage and a short bar
+COLUMNS = 80  # of a terminal that does not say it
+
+
+def watcher(quiet: bool) -> Progress:
+    """Nobody, a bar or lines, as it fits."""
+    if quiet:
+        return Silent()
+    return Bar() if on_terminal() else Lines()
+
+
+def on_terminal() -> bool:
+    """Whether stderr is one that can move its cursor."""
+    try:
+        return sys.stderr.isatty()
+    except (AttributeError, ValueError):  # closed
+        return False
+
+
+class Lines:
+    """A plain line per epoch."""
+
+    epochs = 0
+
+    def note(self, message: str) -> None:
+        note(message)
+
+    def start(self, epochs: int, first_epoch: int, steps_per_epoch: int) -> None:
+        self.epochs = epochs
+
+    def step(self, epoch: int, step: int, images: int, loss: float, top1: float) -> None: ...
+
+    def epoch(self, row: EpochRow, best: bool) -> None:
+        say(epoch_line(row, self.epochs, best))
+
+    def close(self) -> None: ...
+
+
+class Bar(Lines):
+    """The same, above a bar for the whole run."""
+
+    def __init__(self) -> None:
+        self.steps = 0
+        self.bar: Any = None
+        self.began = 0.0  # when the first step was done: what came before it comes once
+        self.steps_since = 0
+        self.epoch_began = 0.0
+        self.images_since = 0
+
+    def note(self, message: str) -> None:
+        self._above(lambda: note(message))
+
+    def start(self, epochs: int, first_epoch: int, steps_per_epoch: int) -> None:
+        super().start(epochs, first_epoch, steps_per_epoch)
+        self.steps = steps_per_epoch
+
+    def step(self, epoch: int, step: int, images: int, loss: float, top1: float) -> None:
+        now = time.monotonic()
+        done, total = (epoch - 1) * self.steps + step, self.epochs * self.steps
+        if self.bar is None:
+            title = f"epoch {epoch}/{self.epochs}"
+            self.bar = bar(total, title, "step", initial=done - 1, bar_format=FORMAT)
+            self.began = self.epoch_began = now
+        else:
+            self.steps_since += 1
+            self.images_since += images
+        parts = [f"epoch {epoch}/{self.epochs}"]
+        if self.steps_since:
+            seconds = (total - done) * (now - self.began) / self.steps_since
+            parts.append(f"{self.bar.format_interval(seconds)} left")
+        parts += [f"loss {loss:.4f}", f"top1 {top1:.4f}"]
+        if self.images_since:
+            rate = self.images_since / max(now - self.epoch_began, 1e-9)
+            parts.append(f"{rate:,.0f} images/s")
+        columns = self.bar.format_dict["ncols"] or COLUMNS
+        self.bar.set_description_str(fitting(parts, columns - LEAST), refresh=False)
+        self.bar.update(done - self.bar.n)
+
+    def epoch(self, row: EpochRow, best: bool) -> None:
+        self._above(lambda: say(epoch_line(row, self.epochs, best)))
+        self.epoch_began, self.images_since = time.monotonic(), 0
+
+    def close(self) -> None:
+        if self.bar is not None:
+            self.bar.close()
+            self.bar = None
+
+    def _above(self, write: Callable[[], None]) -> None:
+        """Write lines where the bar is, and it again below them."""
+        if self.bar is not None:
+            self.bar.clear()
+        write()
+        if self.bar is not None:
+            self.bar.refresh()
+
+
+def fitting(parts: Sequence[str], columns: int) -> str:
+    """As many of the parts as have room, without cutting one; always the first."""
+    text = parts[0]
+    for part in parts[1:]:
+        if len(text) + len(part) + 2 > columns:
+            break
+        text += f", {part}"
+    return text
+
+
+def epoch_line(row: EpochRow, epochs: int, best: bool) -> str:
+    """An epoch's row of `metrics.csv`, to be read by people."""
+    parts = [f"train_loss {row.train_loss:.4f}", f"train_top1 {row.train_top1:.4f}"]
+    if row.val_loss is not None:
+        parts.append(f"val_loss {row.val_loss:.4f}")
+    if row.val_top1 is not None:
+        parts.append(f"val_top1 {row.val_top1:.4f}{' (best)' if best else ''}")
+    parts += [f"lr {row.lr:.3g}", f"{row.seconds:.1f} s", f"{row.images_per_second:,.0f} images/s"]
+    return f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}: {', '.join(parts)}"
+
+
+def bar(total: int, title: str, unit: str, **more: Any) -> Any:
+    """A tqdm bar on stderr that is gone when it is closed; `more` is for tqdm."""
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total,
+        desc=title,
+        unit=unit,
+        leave=False,
+        dynamic_ncols=True,
+        file=_Stderr(),
+        **more,
+    )
+
+
+class _Stderr:
+    """Stderr whose reader may go: a closed terminal must not end a training."""
+
+    @property
+    def encoding(self) -> str:
+        return sys.stderr.encoding
+
+    def write(self, text: str) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.flush()
+
+    def isatty(self) -> bool:
+        return on_terminal()
+
+    def fileno(self) -> int:
+        return sys.stderr.fileno()

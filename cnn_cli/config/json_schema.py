@@ -1,0 +1,88 @@
+"""A JSON Schema of the config, with which editors complete, explain and check it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic.json_schema import GenerateJsonSchema
+
+from cnn_cli.config.layers import LAYER_KINDS
+from cnn_cli.config.models import Config
+from cnn_cli.schema.fields import once
+
+DIALECT = "https://json-schema.org/draft/2020-12/schema"
+LAYER = {"$ref": "#/$defs/Layer"}
+# pydantic leaves bounds that are checked after a function of ours under their names in Python.
+_BOUNDS = {
+    "ge": "minimum",
+    "gt": "exclusiveMinimum",
+    "le": "maximum",
+    "lt": "exclusiveMaximum",
+}
+
+
+def config_schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of what `load_config` reads.
+
+    It has every key with its type, bounds, default and meaning, and every way of writing it. What
+    several keys must have in common, and what fits between layers, only `load_config` knows.
+    """
+    schema = Config.model_json_schema(schema_generator=_Generator)
+    parts, sections = schema.pop("$defs"), schema["properties"]
+    for key in sections.keys() - set(schema["required"]):
+        text = sections[key].pop("description")
+        sections[key] = {"description": text, "anyOf": [sections[key], {"type": "null"}]}
+    whole = {"$schema": DIALECT, "title": "A config of cnn", **schema, "$defs": parts}
+    parts["Layer"] = _layer(parts)
+    tidied: dict[str, Any] = _tidy(whole)
+    return tidied
+
+
+def _layer(parts: dict[str, Any]) -> dict[str, Any]:
+    """A layer's name, or a mapping of one name to what `parts` has for it."""
+    names, arguments = [], {}
+    for kind, model in LAYER_KINDS.items():
+        arguments[kind] = {"$ref": f"#/$defs/{model.__name__}"}
+        part = parts[model.__name__]
+        if {"type": "null"} in part.get("anyOf", ()):
+            names.append({"const": kind, "description": part["description"]})
+    mapping = {
+        "type": "object",
+        "properties": arguments,
+        "minProperties": 1,
+        "maxProperties": 1,
+        "additionalProperties": False,
+    }
+    return {
+        "description": "A layer: its name, or its name with arguments.",
+        "anyOf": [*names, mapping],
+    }
+
+
+def _tidy(node: Any) -> Any:
+    """Say once what a layer is, bounds by their names, and no defaults that are whole sections."""
+    if isinstance(node, list):
+        return [_tidy(child) for child in node]
+    if not isinstance(node, dict):
+        return node
+    if {"$ref": "#/$defs/ConvConfig"} in node.get("oneOf", ()):
+        return {key: value for key, value in node.items() if key != "oneOf"} | LAYER
+    return {
+        _BOUNDS.get(key, key): _tidy(value)
+        for key, value in node.items()
+        if not (key == "default" and isinstance(value, dict))
+    }
+
+
+class _Generator(GenerateJsonSchema):
+    """pydantic's schemas, with what the config's YAML adds to them."""
+
+    def nullable_schema(self, schema: Any) -> dict[str, Any]:
+        """`none` is null to the loader, and a word to an editor."""
+        return {"anyOf": [*super().nullable_schema(schema)["anyOf"], {"const": "none"}]}
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def encode_default(self, dft: Any) -> Any:
+        return super().encode_default(once(dft))

@@ -1,1 +1,0 @@
-"""Weights of others in, networks for other runtimes out."""

@@ -1,0 +1,99 @@
+"""A trained network with all it needs to name what is in a picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn_cli.config import Config
+from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.normalization import Normalization
+from cnn_cli.errors import DataError, size_text
+from cnn_cli.nn.backends import open_kernels
+from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.loss import softmax
+from cnn_cli.nn.memory import parameter_count
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Array
+from cnn_cli.runs.checkpoint import load_checkpoint, resolve_checkpoint
+from cnn_cli.runs.stored_network import stored_network
+from cnn_cli.system import available_memory
+
+
+@dataclass(frozen=True, slots=True)
+class Classifier:
+    """What a checkpoint holds for evaluation and prediction.
+
+    Attributes:
+        path: the checkpoint's file.
+        meta: the checkpoint's document.
+        params: the weights and statistics that are evaluated.
+        temperature: that logits are divided by, of `cnn eval --calibrate`; 1 without.
+    """
+
+    path: Path
+    meta: dict[str, Any]
+    config: Config
+    classes: tuple[str, ...]
+    preprocess: Preprocess
+    normalization: Normalization
+    graph: Graph
+    params: Parameters
+    temperature: float
+
+    @classmethod
+    def load(cls, path: str | Path) -> Classifier:
+        """Read an `.npz`, or a run folder's best one.
+
+        Raises:
+            DataError: it is absent, damaged, or does not fit its own config.
+        """
+        file = resolve_checkpoint(Path(path))
+        checkpoint = load_checkpoint(file, ("model", "ema", "precise_bn"))
+        meta = checkpoint.meta
+        preprocess = Preprocess(**meta["preprocess"])
+        classes = tuple(meta["classes"])
+        config, graph = stored_network(meta, str(file))
+        _check_memory(graph, config.train.dtype, str(file))
+        params = Parameters(graph, config.train.dtype)
+        # Averaged weights stand in for the trained ones, statistics estimated for evaluation for
+        # the running ones.
+        arrays: dict[str, Array] = {}
+        for group in ("model", "ema", "precise_bn"):
+            arrays |= checkpoint.groups.get(group, {})
+        params.load(arrays, str(file))
+        normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
+        temperature = meta.get("calibration", {}).get("temperature", 1.0)
+        return cls(
+            file, meta, config, classes, preprocess, normalization, graph, params, temperature
+        )
+
+    def engine(
+        self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None
+    ) -> Engine:
+        """An engine for predicting; close it when done. Arguments as those of `open_kernels`."""
+        scale, shift = self.normalization.scale_and_shift()
+        kernels = open_kernels(backend, self.graph, self.config.train.dtype, note)
+        return Engine(
+            self.graph, self.params, threads=threads, scale=scale, shift=shift, kernels=kernels
+        )
+
+    def probabilities(self, logits: Array) -> Array:
+        """(n, classes) of logits (n, classes), calibrated where the checkpoint is."""
+        return softmax(logits if self.temperature == 1 else logits / self.temperature)
+
+
+def _check_memory(graph: Graph, dtype: str, place: str) -> None:
+    """Refuse what cannot be, before its shapes are believed: one image needs this at least."""
+    widest = max(prod(node.layer.out_shape) for node in graph.nodes)
+    numbers = parameter_count(graph) + prod(graph.in_shape) + widest
+    need, have = numbers * np.dtype(dtype).itemsize, available_memory()
+    if need > have:
+        rule = "the network needs more memory than there is"
+        raise DataError(place, rule, f"{size_text(need)} of {size_text(have)}")

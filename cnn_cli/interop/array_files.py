@@ -1,0 +1,55 @@
+"""Files of named arrays: safetensors and NumPy's npz."""
+
+from __future__ import annotations
+
+import zipfile
+from pathlib import Path
+
+import numpy as np
+
+from cnn_cli.errors import DataError, reason
+from cnn_cli.interop.foreign import Foreign, missing_extra, modules_by_name
+
+
+def read_safetensors(path: Path) -> Foreign:
+    """Read a `.safetensors` file.
+
+    Raises:
+        DataError: it is damaged or has numbers of a kind that NumPy lacks.
+        UsageError: without the package.
+    """
+    try:
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+    except ImportError as error:
+        raise missing_extra(path, "safetensors", "pretrained") from error
+    try:
+        arrays = load_file(path)
+    except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(path, "must be a sound safetensors file", reason(error)) from error
+    return Foreign(str(path), modules_by_name(arrays))
+
+
+def read_npz(path: Path) -> Foreign:
+    """Read an `.npz`: of this program, whose `model/` arrays are taken, or of any other.
+
+    Raises:
+        DataError: it is damaged, or holds pickled objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = {name: file[name] for name in file.files if _is_weight(name)}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, MemoryError) as error:
+        raise DataError(path, "must be a sound .npz file of plain arrays", reason(error)) from error
+    return Foreign(
+        str(path),
+        modules_by_name({name.removeprefix("model/"): array for name, array in arrays.items()}),
+    )
+
+
+def _is_weight(name: str) -> bool:
+    return name != "meta" and name.split("/", maxsplit=1)[0] not in (
+        "optimizer",
+        "ema",
+        "precise_bn",
+    )

@@ -1,0 +1,206 @@
+"""From a file's arrays to the network's parameters: shapes, orders and statistics made to fit.
+
+What does not change the network's function is done and noted; everything else is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+
+import numpy as np
+
+from cnn_cli.errors import ConfigError, DataError
+from cnn_cli.interop.foreign import Foreign, Module
+from cnn_cli.interop.names import fits, layers_with_arrays, some
+from cnn_cli.nn.graph import IMAGE, Graph, Node
+from cnn_cli.nn.layers.linear import Linear
+from cnn_cli.nn.types import Array, Shape
+
+
+def assemble(
+    graph: Graph, foreign: Foreign, pairs: Mapping[int, Module], eps: Mapping[int, float]
+) -> tuple[dict[str, Array], list[str]]:
+    """The network's arrays by `layer/param`, in PyTorch's layouts.
+
+    Args:
+        graph: the network.
+        foreign: the file, for messages.
+        pairs: the file's module of each node; a batchnorm without one was folded.
+        eps: of the file's batchnorms, where it says them.
+
+    Returns:
+        The arrays, and what was done to make them fit, in sentences.
+
+    Raises:
+        DataError: arrays are missing, extra, misshapen or not finite; all kinds are listed.
+    """
+    work = _Assembly(graph, foreign.place)
+    for node in layers_with_arrays(graph):
+        module = pairs.get(node.index)
+        if module is None:
+            work.fold(node)
+        else:
+            work.take(node, module, eps.get(node.index))
+    taken = {id(module) for module in pairs.values()}
+    work.extra += [module.name for module in foreign.modules if id(module) not in taken]
+    work.refuse_problems()
+    return work.arrays, work.notes()
+
+
+def swap_colours(graph: Graph, arrays: dict[str, Array], place: str) -> None:
+    """Turn weights for blue, green, red into weights for red, green, blue, in place.
+
+    Raises:
+        ConfigError: something else than a convolution reads the image, or it is grey.
+    """
+    if graph.in_shape[2] != 3:
+        raise ConfigError(f"{place}: data.channels", "must be 3 for --channel-order bgr")
+    for node in graph.nodes:
+        if IMAGE in node.inputs:
+            if node.layer.kind != "conv" or node.layer.params[0].shape[2] != 3:
+                rule = "the image must be read by convolutions alone for --channel-order bgr"
+                raise ConfigError(f"{place}: model.layers", rule, node.layer.kind)
+            name = f"{node.name}/weight"
+            arrays[name] = np.ascontiguousarray(arrays[name][:, ::-1])
+
+
+class _Assembly:
+    def __init__(self, graph: Graph, place: str) -> None:
+        self.graph = graph
+        self.place = place
+        self.arrays: dict[str, Array] = {}
+        self.missing: list[str] = []
+        self.extra: list[str] = []
+        self.misshapen: list[str] = []
+        self.infinite: list[str] = []
+        self.biases = self.epsilons = self.folded = self.reordered = 0
+
+    def take(self, node: Node, module: Module, eps: float | None) -> None:
+        """A node's arrays from its module's."""
+        if not fits(node, module):
+            rule = f"{module.name} must be arrays for {node.name} ({node.layer.kind})"
+            raise DataError(self.place, rule, f"those of a {module.kind} layer")
+        found = dict(module.arrays)
+        specs = [(spec.name, spec.torch_shape) for spec in node.layer.params]
+        specs += [(spec.name, spec.shape) for spec in node.layer.buffers]
+        for param, shape in specs:
+            name = f"{node.name}/{param}"
+            if param not in found:
+                self.missing.append(f"{module.name}.{param} for {name}")
+                continue
+            array = found.pop(param)
+            if param == "weight":
+                array = self._reorder(node, module, array)
+            if array.shape == (*shape, 1, 1) and node.layer.kind == "linear":
+                array = array.reshape(shape)
+            if array.shape != shape:
+                self.misshapen.append(_misshapen(module, param, array.shape, name, shape))
+            elif array.dtype.kind not in "fiu" or not np.isfinite(array).all():
+                self.infinite.append(f"{module.name}.{param}")
+            else:
+                self._add(name, array)
+        if "bias" in found and self._into_statistics(node, found["bias"]):
+            del found["bias"]
+        self.extra += [f"{module.name}.{param}" for param in found]
+        ours = getattr(node.layer, "eps", None)
+        variance = f"{node.name}/running_var"
+        # ONNX keeps it in float32.
+        if (
+            eps is not None
+            and ours is not None
+            and np.float32(eps) != np.float32(ours)
+            and variance in self.arrays
+        ):
+            self.arrays[variance] = self.arrays[variance] + (eps - ours)
+            self.epsilons += 1
+            if self.arrays[variance].min() < 0:
+                rule = f"batchnorm.eps of {node.name} must be at most the file's, {eps:g}"
+                raise DataError(self.place, rule, f"{ours:g}")
+
+    def fold(self, node: Node) -> None:
+        """A batchnorm that the file has folded into the convolution before it.
+
+        Statistics and scale become those of the identity; the shift is the convolution's bias.
+        """
+        channels = node.layer.in_shape[-1]
+        mean = self.arrays.pop(f"{node.name}/running_mean", None)
+        if mean is not None:  # the bias that `_into_statistics` has put there
+            self.biases -= 1
+        eps = getattr(node.layer, "eps", 0.0)
+        for param, value in (
+            ("weight", np.ones(channels)),
+            ("bias", np.zeros(channels) if mean is None else -mean),
+            ("running_mean", np.zeros(channels)),
+            ("running_var", np.full(channels, 1 - eps)),
+        ):
+            self.arrays[f"{node.name}/{param}"] = value
+        self.folded += 1
+
+    def _into_statistics(self, node: Node, bias: Array) -> bool:
+        """Take a bias that the network lacks into the mean of the batchnorm behind it.
+
+        The batchnorm takes it away again, so that only its running mean knows of it.
+        """
+        readers = [other for other in self.graph.nodes if node.index in other.inputs]
+        kinds = [other.layer.kind for other in readers]
+        if node.layer.kind not in ("conv", "linear") or kinds != ["batchnorm"]:
+            return False
+        if bias.shape != node.layer.out_shape[-1:] or not np.isfinite(bias).all():
+            return False
+        # Until its own mean comes, which `_add` adds: nodes come in topological order.
+        self.arrays[f"{readers[0].name}/running_mean"] = -bias.astype(np.float64)
+        self.biases += 1
+        return True
+
+    def _add(self, name: str, array: Array) -> None:
+        values = array.astype(np.float64)
+        self.arrays[name] = self.arrays[name] + values if name in self.arrays else values
+
+    def _reorder(self, node: Node, module: Module, weight: Array) -> Array:
+        """A linear layer's columns in the order channel, row, column."""
+        if not isinstance(node.layer, Linear) or module.flattens == "chw":
+            return weight
+        shape = self._flattened(node)
+        if len(shape) != 3 or prod(shape[:2]) == 1 or weight.shape[1:] != (prod(shape),):
+            return weight
+        self.reordered += 1
+        by_pixel = weight.reshape(-1, *shape)
+        return by_pixel.transpose(0, 3, 1, 2).reshape(weight.shape)
+
+    def _flattened(self, node: Node) -> Shape:
+        """The shape of what a linear layer reads before it was flattened."""
+        while len(node.layer.in_shape) == 1 and node.inputs != (IMAGE,) and len(node.inputs) == 1:
+            before = self.graph.nodes[node.inputs[0]]
+            if before.layer.params and before.layer.kind != "batchnorm":
+                break
+            node = before
+        return node.layer.in_shape if node.layer.kind != "global_avgpool" else node.layer.out_shape
+
+    def refuse_problems(self) -> None:
+        kinds = {
+            "missing": self.missing,
+            "extra": self.extra,
+            "misshapen": self.misshapen,
+            "not of finite numbers": self.infinite,
+        }
+        problems = [f"{kind} {some(names)}" for kind, names in kinds.items() if names]
+        if problems:
+            raise DataError(self.place, "arrays must be the network's", "; ".join(problems))
+
+    def notes(self) -> list[str]:
+        """What was changed, in sentences."""
+        notes = []
+        if self.biases:
+            notes.append(f"biases before batchnorm taken into running means: {self.biases}")
+        if self.epsilons:
+            notes.append(f"other eps taken into running variances: {self.epsilons}")
+        if self.folded:
+            notes.append(f"batchnorms that the file has folded, set to shifts: {self.folded}")
+        if self.reordered:
+            notes.append(f"linear layers turned to channels first: {self.reordered}")
+        return notes
+
+
+def _misshapen(module: Module, param: str, found: Shape, name: str, shape: Shape) -> str:
+    return f"{module.name}.{param} of shape {found}, not {shape} as {name}"

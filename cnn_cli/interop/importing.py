@@ -1,0 +1,279 @@
+"""From a file of foreign weights and a config to a checkpoint of this program."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cnn_cli import __version__
+from cnn_cli.config import Config, load_config, plain_config, validate_config
+from cnn_cli.config.plain_layers import LinearConfig
+from cnn_cli.data.decode import Preprocess
+from cnn_cli.errors import ConfigError, DataError, reason
+from cnn_cli.interop.assemble import assemble, swap_colours
+from cnn_cli.interop.foreign import Foreign, Module, open_foreign
+from cnn_cli.interop.names import match_map, match_names
+from cnn_cli.interop.structure import match_structure
+from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.params import Parameters
+from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
+
+MOST_BYTES = 10_000_000  # of a list of classes or a map
+
+
+@dataclass(frozen=True, slots=True)
+class ImportOptions:
+    """What the command line says besides file and config.
+
+    Attributes:
+        map_file: which layer of the file is which of the network's.
+        classes_file: the class names, in the order of the scores.
+        mean, std: a number per channel; by default the config's.
+        value_range: pixels are from 0 to this where mean and std are taken from them.
+        channel_order: of the colours the weights expect, and of mean and std.
+    """
+
+    map_file: Path | None = None
+    classes_file: Path | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    value_range: float = 1.0
+    channel_order: Literal["rgb", "bgr"] = "rgb"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What was imported, and how.
+
+    Attributes:
+        matched_by: the rule that said which layer is which.
+        pairs: the file's layer by the network's.
+        notes: what was changed without changing the function.
+    """
+
+    output: Path
+    layers: int
+    parameters: int
+    classes: int
+    matched_by: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+    pairs: dict[str, str]
+    notes: list[str]
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self) | {"output": str(self.output)}
+
+    def lines(self) -> list[str]:
+        """One line a fact."""
+        order = "red, green, blue, of 0..1" if len(self.mean) == 3 else "of 0..1"
+        return [
+            f"matched     {self.layers} layers by {self.matched_by}",
+            f"parameters  {self.parameters:,}",
+            f"classes     {self.classes}",
+            f"mean, std   {_numbers(self.mean)}; {_numbers(self.std)} ({order})",
+            *(f"note        {note}" for note in self.notes),
+            f"written     {self.output}",
+        ]
+
+
+def import_weights(
+    weights: Path, config_file: str, overrides: list[str], output: Path, options: ImportOptions
+) -> ImportReport:
+    """Write a checkpoint of the config's network with a file's weights.
+
+    Raises:
+        CnnError: what does not fit is said, and nothing is written.
+    """
+    config = load_config(config_file, overrides)
+    foreign = open_foreign(weights)
+    classes, notes = _classes(config, config_file, foreign, options)
+    config = _with_preprocessing(config, config_file, options, classes)
+    graph = _graph(config, len(classes), config_file)
+    pairs, eps, matched_by = _match(graph, foreign, options)
+    arrays, changes = assemble(graph, foreign, pairs, eps)
+    if options.channel_order == "bgr":
+        swap_colours(graph, arrays, config_file)
+        changes.append("first convolution turned from blue, green, red to red, green, blue")
+    params = Parameters(graph, config.train.dtype)
+    params.load(arrays, str(weights))
+    if not np.isfinite(params.flat).all():
+        raise DataError(weights, f"arrays must be within the range of {config.train.dtype}")
+    mean, std = _numbers_of(config)
+    source = {"file": weights.name, "matched_by": matched_by, "notes": changes}
+    save_checkpoint(output, _checkpoint(config, params, classes, mean, std, source))
+    return ImportReport(
+        output=output,
+        layers=len(pairs),
+        parameters=params.count,
+        classes=len(classes),
+        matched_by=matched_by,
+        mean=mean,
+        std=std,
+        pairs={graph.nodes[index].name: module.name for index, module in sorted(pairs.items())},
+        notes=[*notes, *changes],
+    )
+
+
+def _graph(config: Config, classes: int, source: str) -> Graph:
+    in_shape = (*config.data.image_size, config.data.channels)
+    return build_graph(config.model, in_shape, classes, source)
+
+
+def _match(
+    graph: Graph, foreign: Foreign, options: ImportOptions
+) -> tuple[dict[int, Module], Mapping[int, float], str]:
+    """The file's module of each node, its batchnorms' eps, and which rule said so."""
+    if options.map_file is not None:
+        mapping = _read_map(options.map_file)
+        pairs = match_map(graph, foreign, mapping, str(options.map_file))
+        return pairs, {}, str(options.map_file)
+    if foreign.ops is not None:
+        return *match_structure(graph, foreign), "the network's structure"
+    pairs, matched_by = match_names(graph, foreign)
+    return pairs, {}, matched_by
+
+
+def _classes(
+    config: Config, source: str, foreign: Foreign, options: ImportOptions
+) -> tuple[list[str], list[str]]:
+    """The names, and what is to be said about where they come from."""
+    if options.classes_file is not None:
+        names = _read_classes(options.classes_file)
+        distinct = _told_apart(names)
+        changed = sum(a != b for a, b in zip(names, distinct, strict=True))
+        note = f"classes of the same name, told apart by their numbers: {changed}"
+        return distinct, [note] if changed else []
+    if config.data.classes is not None:
+        return list(config.data.classes), []
+    if not any(
+        isinstance(layer, LinearConfig) and layer.out_features == "classes"
+        for layer in config.model.layers
+    ):
+        rule = "is required without a layer `linear: classes`; or give --classes FILE"
+        raise ConfigError(f"{source}: data.classes", rule)
+    # Which layer is which depends on no shape, so that any number of classes will do here.
+    graph = _graph(config, 2, source)
+    pairs, _, _ = _match(graph, foreign, options)
+    last = max(index for index in pairs if graph.nodes[index].layer.kind == "linear")
+    count = pairs[last].arrays["weight"].shape[0]
+    return [str(i) for i in range(count)], ["classes are numbers: no --classes FILE names them"]
+
+
+def _with_preprocessing(
+    config: Config, source: str, options: ImportOptions, classes: list[str]
+) -> Config:
+    """The config with the mean and deviation the weights expect, as ours are: of 0..1, RGB."""
+    document = plain_config(config)
+    data = document["data"]
+    for key, option in (("mean", options.mean), ("std", options.std)):
+        values = data[key] if option is None else list(option)
+        if values == "auto":
+            rule = f"must be what the weights were trained with; give --{key}"
+            raise ConfigError(f"{source}: data.{key}", rule, "auto")
+        if len(values) == 1:
+            values = values * config.data.channels
+        if options.channel_order == "bgr":
+            values = values[::-1]
+        data[key] = [value / options.value_range for value in values]
+    if options.classes_file is not None:
+        data["classes"] = classes
+    return validate_config(document, source)
+
+
+def _numbers_of(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    mean, std = config.data.mean, config.data.std
+    assert mean != "auto"
+    assert std != "auto"
+    return tuple(mean), tuple(std)
+
+
+def _checkpoint(
+    config: Config,
+    params: Parameters,
+    classes: list[str],
+    mean: tuple[float, ...],
+    std: tuple[float, ...],
+    source: dict[str, Any],
+) -> Checkpoint:
+    data = config.data
+    preprocess = Preprocess(*data.image_size, data.channels, data.resize_mode)
+    meta = {
+        "program_version": __version__,
+        "config": plain_config(config),
+        "classes": classes,
+        "preprocess": asdict(preprocess),
+        "mean": list(mean),
+        "std": list(std),
+        "epoch": 0,
+        "step": 0,
+        "imported": source,
+    }
+    return Checkpoint(meta, {"model": params.named() | params.named_buffers()})
+
+
+def _read_classes(path: Path) -> list[str]:
+    """A name a line, a JSON list, or a JSON mapping of numbers to names (or to lists of them,
+    whose last one is taken, as in Keras' imagenet_class_index.json).
+
+    Raises:
+        DataError: it is none of these, or two names are the same.
+    """
+    import json
+
+    text = _text(path)
+    if text.lstrip()[:1] in ("[", "{"):
+        try:
+            found = json.loads(text)
+        except ValueError as error:
+            raise DataError(path, "must be JSON, or have a name a line") from error
+        if isinstance(found, dict):
+            if sorted(found) != sorted(map(str, range(len(found)))):
+                raise DataError(path, "must have the keys 0, 1, 2 and so on")
+            found = [found[str(i)] for i in range(len(found))]
+        names = [name[-1] if isinstance(name, list) and name else name for name in found]
+    else:
+        names = [line.strip() for line in text.splitlines() if line.strip()]
+    if len(names) < 2 or not all(isinstance(name, str) and name for name in names):
+        raise DataError(path, "must hold two or more class names")
+    return names
+
+
+def _told_apart(names: list[str]) -> list[str]:
+    """Names, with their number where there are two alike, as ImageNet's two cranes are."""
+    twice = {name for name, count in Counter(names).items() if count > 1}
+    return [f"{name} ({i})" if name in twice else name for i, name in enumerate(names)]
+
+
+def _read_map(path: Path) -> dict[str, str]:
+    """A YAML mapping of the network's layers to the file's."""
+    from cnn_cli.config.yaml12 import parse_yaml
+
+    found = parse_yaml(_text(path), str(path))
+    if not isinstance(found, dict) or not all(
+        isinstance(key, str) and isinstance(value, str) for key, value in found.items()
+    ):
+        raise DataError(path, "must be a mapping of the network's layers to the file's")
+    return found
+
+
+def _text(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MOST_BYTES + 1)
+        if len(content) > MOST_BYTES:
+            raise DataError(path, f"must be at most {MOST_BYTES:,} bytes")
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DataError(path, "must be UTF-8 text") from error
+    except (OSError, ValueError) as error:
+        raise DataError(path, "cannot be read", reason(error)) from error
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return ", ".join(f"{value:.6g}" for value in values)

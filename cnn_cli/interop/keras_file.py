@@ -1,0 +1,306 @@
+"""Keras networks: `model.json` with its shards, as for TensorFlow.js, and `.h5` files.
+
+Both say how the layers are connected, and that is what layers are matched by. Arrays are turned to
+PyTorch's layouts: a convolution's kernel is (h, w, in, out) here, a depthwise one's (h, w, in,
+multiplier), a dense layer's (in, out).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn_cli.errors import DataError, reason
+from cnn_cli.interop.foreign import INPUT, Foreign, Kind, Module, Op, missing_extra
+from cnn_cli.nn.types import Array
+
+NAMES = {
+    "gamma": "weight",
+    "beta": "bias",
+    "moving_mean": "running_mean",
+    "moving_variance": "running_var",
+    "kernel": "weight",
+    "depthwise_kernel": "weight",
+    "alpha": "weight",
+    "bias": "bias",
+}
+ACTIVATIONS = {
+    "relu": "relu",
+    "relu6": "relu6",
+    "swish": "silu",
+    "silu": "silu",
+    "gelu": "gelu",
+    "sigmoid": "sigmoid",
+    "tanh": "tanh",
+    "elu": "elu",
+    "selu": "selu",
+    "softplus": "softplus",
+    "softsign": "softsign",
+    "softmax": "softmax",
+}
+SAME = {
+    "Dropout": "dropout",
+    "SpatialDropout2D": "dropout",
+    "GaussianNoise": "dropout",
+    "Flatten": "flatten",
+    "Reshape": "flatten",
+    "GlobalAveragePooling2D": "global_avgpool",
+    "Add": "add",
+    "Concatenate": "concat",
+    "Multiply": "excite",
+    "Softmax": "softmax",
+}
+
+
+def read_model_json(path: Path) -> Foreign:
+    """Read TensorFlow.js's form of a Keras network.
+
+    Raises:
+        DataError: it or a shard is absent, damaged, or a layer is not known.
+    """
+    document = _json(path)
+    topology = document.get("modelTopology")
+    if not isinstance(topology, dict) or "weightsManifest" not in document:
+        raise DataError(path, "must be a Keras network: modelTopology and weightsManifest")
+    arrays: dict[str, dict[str, Array]] = {}
+    try:
+        for group in document["weightsManifest"]:
+            shards = [path.parent / name for name in group["paths"]]
+            _inside(path, shards)
+            content = b"".join(shard.read_bytes() for shard in shards)
+            for name, array in _split(content, group["weights"]).items():
+                layer, _, weight = name.rpartition("/")
+                arrays.setdefault(layer.split("/")[0], {})[weight] = array
+    except OSError as error:
+        raise DataError(error.filename or path, "cannot be read", reason(error)) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(path, "must have a sound weightsManifest", reason(error)) from error
+    return _build(path, topology.get("model_config", topology), arrays)
+
+
+def read_h5(path: Path) -> Foreign:
+    """Read a network that Keras saved as HDF5.
+
+    Raises:
+        DataError: it is damaged, holds weights without their network, or a layer is not known.
+        UsageError: without the package h5py.
+    """
+    try:
+        import h5py
+    except ImportError as error:
+        raise missing_extra(path, "h5py", "pretrained") from error
+    try:
+        with h5py.File(path, "r") as file:
+            config = file.attrs.get("model_config")
+            arrays: dict[str, dict[str, Array]] = {}
+            if config is not None:
+                weights = file["model_weights"]
+                for layer in weights:
+                    names = weights[layer].attrs["weight_names"]
+                    arrays[str(layer)] = {
+                        _text(name).rpartition("/")[2].removesuffix(":0"): np.array(
+                            weights[layer][_text(name)]
+                        )
+                        for name in names
+                    }
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+        raise DataError(path, "must be a sound file of Keras", reason(error)) from error
+    if config is None:
+        rule = "must hold the network as well as its weights, as model.save writes"
+        raise DataError(path, rule, "weights alone")
+    try:
+        document = json.loads(_text(config))
+    except ValueError as error:
+        raise DataError(path, "must describe its network in JSON") from error
+    return _build(path, document, arrays)
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise DataError(path, "cannot be read", reason(error)) from error
+    except (ValueError, RecursionError) as error:
+        raise DataError(path, "must be a JSON document") from error
+    if not isinstance(document, dict):
+        raise DataError(path, "must be a mapping")
+    return document
+
+
+def _inside(path: Path, shards: list[Path]) -> None:
+    folder = path.parent.resolve()
+    for shard in shards:
+        if shard.resolve().parent != folder:
+            raise DataError(path, "shards must lie beside it", shard)
+
+
+def _split(content: bytes, weights: list[dict[str, Any]]) -> dict[str, Array]:
+    """A group's arrays, which follow each other in its shards."""
+    arrays = {}
+    start = 0
+    for weight in weights:
+        stored = weight.get("quantization")
+        dtype = np.dtype(stored["dtype"] if stored else weight["dtype"]).newbyteorder("<")
+        if dtype.kind not in "fiu":
+            raise ValueError(f"{weight['name']} of type {dtype}")
+        shape = tuple(weight["shape"])
+        end = start + prod(shape) * dtype.itemsize
+        if end > len(content):
+            raise ValueError("shards that end too early")
+        array: Array = np.frombuffer(content[start:end], dtype).reshape(shape)
+        if stored and "scale" in stored:
+            array = array.astype(np.float32) * stored["scale"] + stored["min"]
+        arrays[weight["name"]] = array
+        start = end
+    return arrays
+
+
+def _build(path: Path, model: Any, arrays: Mapping[str, dict[str, Array]]) -> Foreign:
+    builder = _Builder(path, arrays)
+    try:
+        config = model["config"]
+        layers = config["layers"] if isinstance(config, dict) else config
+        for layer in layers:
+            builder.add(layer)
+    except DataError:
+        raise
+    except (KeyError, TypeError, ValueError, IndexError) as error:
+        raise DataError(path, "must describe its layers as Keras does", reason(error)) from error
+    modules = tuple(op.module for op in builder.ops if op.module is not None)
+    return Foreign(str(path), modules, tuple(builder.ops))
+
+
+class _Builder:
+    def __init__(self, path: Path, arrays: Mapping[str, dict[str, Array]]) -> None:
+        self.path = path
+        self.arrays = arrays
+        self.ops: list[Op] = []
+        self.outputs: dict[str, int] = {}
+        self.last = INPUT
+
+    def add(self, layer: dict[str, Any]) -> None:
+        """Append a layer, and the activation in it, as ops."""
+        word, config = layer["class_name"], layer["config"]
+        name = layer.get("name") or config["name"]
+        if word == "InputLayer":
+            self.outputs[name] = self.last = INPUT
+            return
+        if config.get("data_format", "channels_last") != "channels_last":
+            raise DataError(self.path, f"{name} must have channels_last data")
+        inputs = self._inputs(layer)
+        kind, facts = self._kind(word, name, config)
+        self._op(kind, name, inputs, facts, self._module(kind, name, word))
+        activation = config.get("activation", "linear")
+        if word != "Activation" and activation not in (None, "linear"):
+            self._op(self._activation(name, activation), name, (self.last,), {}, None)
+        self.outputs[name] = self.last
+
+    def _op(
+        self,
+        kind: str,
+        name: str,
+        inputs: tuple[int, ...],
+        facts: dict[str, Any],
+        module: Module | None,
+    ) -> None:
+        self.ops.append(Op(kind, name, inputs, facts, module))
+        self.last = len(self.ops) - 1
+
+    def _inputs(self, layer: dict[str, Any]) -> tuple[int, ...]:
+        nodes = layer.get("inbound_nodes")
+        if not nodes:  # a Sequential network: each layer reads the one before it
+            return (self.last,)
+        if len(nodes) > 1:
+            raise ValueError(f"{layer['config']['name']} is used more than once")
+        return tuple(self.outputs[source] for source in _sources(nodes[0]))
+
+    def _kind(  # noqa: PLR0911 - a case a kind
+        self, word: str, name: str, config: dict[str, Any]
+    ) -> tuple[str, dict[str, Any]]:
+        match word:
+            case "Conv2D" | "DepthwiseConv2D":
+                facts = _window(config["kernel_size"], config["strides"], config["padding"])
+                depthwise = word == "DepthwiseConv2D"
+                facts |= {"dilation": tuple(config.get("dilation_rate", (1, 1)))}
+                return "conv", facts | {"groups": None if depthwise else config.get("groups", 1)}
+            case "BatchNormalization":
+                return "batchnorm", {"eps": config["epsilon"]}
+            case "Dense":
+                return "linear", {}
+            case "MaxPooling2D" | "AveragePooling2D":
+                kind = "maxpool" if word == "MaxPooling2D" else "avgpool"
+                strides = config["strides"] or config["pool_size"]
+                return kind, _window(config["pool_size"], strides, config["padding"])
+            case "ZeroPadding2D":
+                return "zeropad", {"padding": tuple(map(tuple, config["padding"]))}
+            case "Activation":
+                return self._activation(name, config["activation"]), {}
+            case "ReLU":
+                top = config.get("max_value")
+                if top not in (None, 6, 6.0) or config.get("negative_slope"):
+                    raise DataError(self.path, f"{name} must be a plain ReLU or a ReLU6")
+                return ("relu" if top is None else "relu6"), {}
+            case "LeakyReLU":
+                return "leaky_relu", {"negative_slope": config.get("alpha", 0.3)}
+            case "ELU":
+                return "elu", {"alpha": config.get("alpha", 1.0)}
+            case "PReLU":
+                return "prelu", {}
+        if word in SAME:
+            return SAME[word], {}
+        raise DataError(self.path, f"layer {name} is of a kind that is not known", word)
+
+    def _activation(self, name: str, word: Any) -> str:
+        if word not in ACTIVATIONS:
+            raise DataError(self.path, f"the activation of {name} is not known", word)
+        return ACTIVATIONS[word]
+
+    def _module(self, kind: str, name: str, word: str) -> Module | None:
+        found = self.arrays.get(name)
+        if not found:
+            return None
+        kinds: dict[str, Kind] = {"conv": "conv", "linear": "linear", "batchnorm": "norm"}
+        arrays = {NAMES.get(key, key): value for key, value in found.items()}
+        if kind == "batchnorm":
+            channels = arrays["running_mean"].shape
+            # Keras leaves them out where they are told not to be trained.
+            arrays = {"weight": np.ones(channels), "bias": np.zeros(channels)} | arrays
+        elif word == "DepthwiseConv2D":
+            h, w, c, multiplier = arrays["weight"].shape
+            arrays["weight"] = (
+                arrays["weight"].transpose(2, 3, 0, 1).reshape(c * multiplier, 1, h, w)
+            )
+        elif kind == "conv":
+            arrays["weight"] = arrays["weight"].transpose(3, 2, 0, 1)
+        elif kind == "linear":
+            arrays["weight"] = arrays["weight"].T
+        elif kind == "prelu":
+            arrays["weight"] = arrays["weight"].reshape(-1)
+        return Module(name, kinds.get(kind, "affine"), arrays, flattens="hwc")
+
+
+def _sources(node: Any) -> list[str]:
+    """Names of the layers that a layer reads, in the form of Keras 1 and 2, or of Keras 3."""
+    if isinstance(node, list) and all(isinstance(part, list) for part in node):
+        return [source[0] for source in node]
+    if isinstance(node, dict) and "keras_history" in node:
+        return [node["keras_history"][0]]
+    parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    return [source for part in parts for source in _sources(part)]
+
+
+def _window(kernel_size: Any, stride: Any, padding: str) -> dict[str, Any]:
+    return {
+        "kernel_size": tuple(kernel_size),
+        "stride": tuple(stride),
+        "padding": "same" if padding == "same" else (0, 0, 0, 0),
+    }

@@ -1,0 +1,155 @@
+"""Which of a file's layers is which of the network's, where the file has names only.
+
+Its names are read as a tree: `layer1.0.conv2` is conv2 in 0 in layer1. Numbers count upwards, and
+words follow each other as in one of the orders below, which are those of well-known networks. A
+level whose words are in none of them has no known order, and nothing is guessed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from cnn_cli.errors import DataError, suggest
+from cnn_cli.interop.foreign import Foreign, Module
+from cnn_cli.nn.graph import Graph, Node
+
+ORDERS: tuple[tuple[str, ...], ...] = (
+    # torchvision and timm: ResNets.
+    ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"),
+    ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "downsample"),
+    # torchvision: AlexNet, VGG, MobileNets, EfficientNets.
+    ("features", "classifier"),
+    ("fc1", "fc2"),
+    # timm: MobileNets, EfficientNets; blocks without a widening, then with one. The second order
+    # knows the first one's words as well: the first that has all words is taken.
+    ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "classifier"),
+    ("conv_dw", "bn1", "se", "conv_pw", "bn2"),
+    ("conv_pw", "bn1", "conv_dw", "bn2", "se", "conv_pwl", "bn3"),
+    ("conv_reduce", "conv_expand"),
+    # EfficientNet-PyTorch, and weights converted from TensorFlow with it.
+    ("_conv_stem", "_bn0", "_blocks", "_conv_head", "_bn1", "_fc"),
+    (
+        "_expand_conv",
+        "_bn0",
+        "_depthwise_conv",
+        "_bn1",
+        "_se_reduce",
+        "_se_expand",
+        "_project_conv",
+        "_bn2",
+    ),
+)
+
+Tree = dict[str, "Tree | Module"]
+Pairs = dict[int, Module]
+
+
+def layers_with_arrays(graph: Graph) -> list[Node]:
+    return [node for node in graph.nodes if node.layer.params or node.layer.buffers]
+
+
+def match_names(graph: Graph, foreign: Foreign) -> tuple[Pairs, str]:
+    """Pair the network's layers, by node, with the file's; and by which rule.
+
+    Names that are the network's own come first; else the file's layers are put in order, and the
+    first is the first. Whether arrays then have the right shapes is for `assemble` to say.
+
+    Raises:
+        DataError: no rule applies, or the file has more layers, fewer, or other ones.
+    """
+    nodes = layers_with_arrays(graph)
+    by_name = {module.name: module for module in foreign.modules}
+    if all(node.name in by_name for node in nodes):
+        return {node.index: by_name[node.name] for node in nodes}, "the network's own names"
+    modules = _in_order(foreign)
+    for node, module in zip(nodes, modules, strict=False):
+        if not fits(node, module):
+            rule = "layers must follow each other as in the config"
+            got = f"{module.name} ({module.kind}) where {node.name} ({node.layer.kind}) should be"
+            raise DataError(foreign.place, rule, got)
+    if len(nodes) != len(modules):
+        problems = [f"missing {node.name} ({node.layer.kind})" for node in nodes[len(modules) :]]
+        problems += [f"extra {module.name}" for module in modules[len(nodes) :]]
+        rule = f"must hold arrays for {len(nodes)} layers"
+        raise DataError(foreign.place, rule, f"{len(modules)}: {some(problems)}")
+    return {node.index: module for node, module in zip(nodes, modules, strict=True)}, "known names"
+
+
+def match_map(graph: Graph, foreign: Foreign, mapping: Mapping[str, str], place: str) -> Pairs:
+    """Pair by a `--map` file: the network's layer to the file's.
+
+    Raises:
+        DataError: a name in it is nobody's, or a layer is left out.
+    """
+    nodes = {node.name: node for node in layers_with_arrays(graph)}
+    modules = {module.name: module for module in foreign.modules}
+    pairs: Pairs = {}
+    for ours, theirs in mapping.items():
+        if ours not in nodes:
+            rule = f"no layer of the network with arrays is called so.{suggest(ours, nodes)}"
+            raise DataError(place, rule, ours)
+        if theirs not in modules:
+            rule = f"no layer of {foreign.place} is called so.{suggest(theirs, modules)}"
+            raise DataError(place, rule, theirs)
+        pairs[nodes[ours].index] = modules[theirs]
+    if missing := [name for name in nodes if name not in mapping]:
+        raise DataError(place, "must name every layer that has arrays", f"none of {some(missing)}")
+    return pairs
+
+
+def fits(node: Node, module: Module) -> bool:
+    """Whether a module may be a node's: a 1×1 convolution may be a linear layer's."""
+    kinds = {
+        "conv": ("conv",),
+        "linear": ("linear", "conv"),
+        "batchnorm": ("norm",),
+        "groupnorm": ("affine",),
+        "prelu": ("affine",),
+    }
+    return module.kind in kinds[node.layer.kind]
+
+
+def some(problems: Sequence[str], most: int = 5) -> str:
+    text = ", ".join(problems[:most])
+    return text if len(problems) <= most else f"{text} and {len(problems) - most} more"
+
+
+def _in_order(foreign: Foreign) -> list[Module]:
+    tree: Tree = {}
+    for module in foreign.modules:
+        here = tree
+        *path, last = module.name.split(".")
+        for part in path:
+            child = here.setdefault(part, {})
+            if isinstance(child, Module):
+                raise _unknown(foreign, [part, module.name])
+            here = child
+        if last in here:
+            raise _unknown(foreign, [module.name])
+        here[last] = module
+    return list(_walk(tree, foreign))
+
+
+def _walk(tree: Tree, foreign: Foreign) -> Iterable[Module]:
+    for name in _sorted(list(tree), foreign):
+        child = tree[name]
+        if isinstance(child, Module):
+            yield child
+        else:
+            yield from _walk(child, foreign)
+
+
+def _sorted(names: list[str], foreign: Foreign) -> list[str]:
+    if all(name.isdecimal() for name in names):
+        return sorted(names, key=int)
+    if len(names) == 1:
+        return names
+    for order in ORDERS:
+        if set(names) <= set(order):
+            return sorted(names, key=order.index)
+    raise _unknown(foreign, names)
+
+
+def _unknown(foreign: Foreign, names: list[str]) -> DataError:
+    rule = "layers must have the names of a known network; give --map FILE that says which is which"
+    return DataError(foreign.place, rule, some(names))

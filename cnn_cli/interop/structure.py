@@ -1,0 +1,240 @@
+"""Which of a file's layers is which of the network's, where the file says how they are connected.
+
+Both networks are walked from their scores back to their images, and every step has to be the same
+one: kind, stride, padding, eps. What changes no value, or changes values exactly, is allowed for:
+dropout, a flattening, a softmax at the end, padding by an operator of its own, an average over the
+whole map, and a batch normalization that was folded into the convolution before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import isclose
+from typing import Any
+
+from cnn_cli.errors import DataError
+from cnn_cli.interop.foreign import INPUT, Foreign, Module, Op
+from cnn_cli.nn.graph import IMAGE, Graph, Node
+from cnn_cli.nn.kernels.geometry import Geometry
+from cnn_cli.nn.kernels.windows import Windows
+from cnn_cli.nn.layers.conv import Conv
+from cnn_cli.nn.layers.linear import Linear
+from cnn_cli.nn.layers.pool import AvgPool, MaxPool
+
+PASSED_OVER = ("dropout", "drop_path", "flatten", "identity")
+# Of layers that one number makes what they are.
+ARGUMENTS = {"leaky_relu": "negative_slope", "elu": "alpha", "scale": "factor"}
+UNORDERED = ("add", "excite")
+# Their outputs are never below 0, so that zeros around them are what a maximum ignores.
+NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hardsigmoid")
+
+
+class MismatchError(Exception):
+    """Two steps that are not the same; the text says which and why."""
+
+
+def match_structure(graph: Graph, foreign: Foreign) -> tuple[dict[int, Module], dict[int, float]]:
+    """Pair layers, by node, with the file's arrays.
+
+    Returns:
+        The pairs, and by batchnorm node the eps that its file has. A batchnorm that is not among
+        the pairs was folded into the convolution before it.
+
+    Raises:
+        DataError: the networks differ; the first place where, from the end, is named.
+    """
+    assert foreign.ops is not None
+    walk = _Walk(graph, foreign.ops)
+    try:
+        walk.match(len(graph.nodes) - 1, len(foreign.ops) - 1)
+    except MismatchError as error:
+        rule = "the network must be the config's"
+        raise DataError(foreign.place, rule, error) from error
+    pairs, eps = {}, {}
+    for ours, theirs in walk.pairs.items():
+        op = foreign.ops[theirs]
+        if op.module is not None and (graph.nodes[ours].layer.params):
+            pairs[ours] = op.module
+        if "eps" in op.facts:
+            eps[ours] = float(op.facts["eps"])
+    return pairs, eps
+
+
+class _Walk:
+    def __init__(self, graph: Graph, ops: Sequence[Op]) -> None:
+        self.graph = graph
+        self.ops = ops
+        self.pairs: dict[int, int] = {}
+
+    def match(self, ours: int, theirs: int) -> None:
+        """Walk both networks back from two tensors that should be the same."""
+        if theirs != INPUT and self.ops[theirs].kind == "softmax" and not self.pairs:
+            (theirs,) = self.ops[theirs].inputs
+        while True:
+            ours, theirs = self._ours(ours), self._theirs(theirs)
+            if ours == IMAGE or theirs == INPUT:
+                if ours == IMAGE and theirs == INPUT:
+                    return
+                raise MismatchError(f"{self._named(theirs)} where {self._our_name(ours)} should be")
+            if ours in self.pairs:
+                if self.pairs[ours] != theirs:
+                    raise MismatchError(
+                        f"{self._named(theirs)} is not what {self._our_name(ours)} is"
+                    )
+                return
+            node, op = self.graph.nodes[ours], self.ops[theirs]
+            if node.layer.kind == "batchnorm" and op.kind == "conv" and "bias" in _arrays(op):
+                (ours,) = node.inputs  # folded
+                if ours == IMAGE or self.graph.nodes[ours].layer.kind != "conv":
+                    raise MismatchError(
+                        f"{self._named(theirs)} where {node.name} (batchnorm) should be"
+                    )
+                node = self.graph.nodes[ours]
+            before = self._compare(node, op)
+            self.pairs[ours] = theirs
+            if len(node.inputs) > 1:
+                self._match_inputs(node, before)
+                return
+            (ours,), (theirs,) = node.inputs, before
+
+    def _match_inputs(self, node: Node, theirs: tuple[int, ...]) -> None:
+        orders = [theirs]
+        if node.layer.kind in UNORDERED:
+            orders.append(theirs[::-1])
+        kept = dict(self.pairs)
+        furthest: tuple[int, MismatchError] | None = None
+        for order in orders:
+            try:
+                for ours, theirs_ in zip(node.inputs, order, strict=True):
+                    self.match(ours, theirs_)
+                return
+            except MismatchError as mismatch:
+                if furthest is None or len(self.pairs) > furthest[0]:
+                    furthest = len(self.pairs), mismatch
+                self.pairs = dict(kept)
+        assert furthest is not None
+        raise furthest[1]
+
+    def _ours(self, tensor: int) -> int:
+        while tensor != IMAGE and self.graph.nodes[tensor].layer.kind in PASSED_OVER:
+            (tensor,) = self.graph.nodes[tensor].inputs
+        return tensor
+
+    def _theirs(self, tensor: int) -> int:
+        while tensor != INPUT and (self.ops[tensor].kind in PASSED_OVER or self._is_idle(tensor)):
+            (tensor,) = self.ops[tensor].inputs
+        return tensor
+
+    def _is_idle(self, tensor: int) -> bool:
+        """A pool of one pixel."""
+        facts = self.ops[tensor].facts
+        pools = self.ops[tensor].kind in ("maxpool", "avgpool")
+        return pools and facts["kernel_size"] == facts["stride"] == (1, 1)
+
+    def _compare(self, node: Node, op: Op) -> tuple[int, ...]:
+        """Check that two steps are the same; the tensors that the other one reads."""
+        layer, inputs, facts = node.layer, op.inputs, dict(op.facts)
+        kind = layer.kind
+        padded = (0, 0, 0, 0)
+        if "padding" in facts and inputs[0] != INPUT and self.ops[inputs[0]].kind == "zeropad":
+            pad = self.ops[inputs[0]]
+            (top, bottom), (left, right) = pad.facts["padding"]
+            padded, inputs = (top, bottom, left, right), pad.inputs
+        if isinstance(layer, Conv) and op.kind == "conv":
+            self._same_window(node, op, padded, layer.geometry, layer.geometry.start)
+            groups = facts["groups"] or layer.geometry.in_shape[2]
+            self._agree(node, op, "groups", layer.geometry.groups, groups)
+            self._agree(node, op, "dilation", layer.geometry.dilation, facts["dilation"])
+        elif isinstance(layer, MaxPool | AvgPool) and op.kind == kind:
+            windows = layer.windows
+            if any(padded) and (kind == "avgpool" or not self._is_positive(inputs[0])):
+                raise MismatchError(
+                    f"{op.name} pads with zeros, which {node.name} ({kind}) does not"
+                )
+            self._same_window(node, op, padded, windows, windows.padding)
+            self._agree(node, op, "dilation", windows.dilation, facts.get("dilation", (1, 1)))
+            if isinstance(layer, AvgPool) and not windows.inside:
+                counts = facts.get("count_include_pad", False)  # as TensorFlow does not
+                self._agree(node, op, "count_include_pad", layer.count_include_pad, counts)
+        elif kind == "global_avgpool" and op.kind == "avgpool":
+            whole = layer.in_shape[:2]
+            self._agree(node, op, "kernel_size", whole, facts["kernel_size"])
+        elif isinstance(layer, Linear) and op.kind == "conv":
+            if _arrays(op)["weight"].shape[2:] != (1, 1):
+                raise MismatchError(
+                    f"{self._named_op(op)} where {self._our_name(node.index)} should be"
+                )
+        elif kind != op.kind:
+            raise MismatchError(
+                f"{self._named_op(op)} where {self._our_name(node.index)} should be"
+            )
+        elif kind in ARGUMENTS:
+            key = ARGUMENTS[kind]
+            self._agree(node, op, key, getattr(layer, key), facts[key])
+        if len(inputs) != len(node.inputs):
+            raise MismatchError(
+                f"{op.name} has {len(inputs)} inputs, {node.name} {len(node.inputs)}"
+            )
+        return inputs
+
+    def _same_window(
+        self,
+        node: Node,
+        op: Op,
+        padded: tuple[int, int, int, int],
+        ours: Geometry | Windows,
+        start: tuple[int, int],
+    ) -> None:
+        """The same windows: kernel, stride, where the first one starts, and how many there are."""
+        facts, size = op.facts, node.layer.in_shape[:2]
+        kernel, stride = tuple(facts["kernel_size"]), tuple(facts["stride"])
+        self._agree(node, op, "kernel_size", ours.kernel_size, kernel)
+        self._agree(node, op, "stride", ours.stride, stride)
+        for axis in (0, 1):
+            before, after = padded[2 * axis], padded[2 * axis + 1]
+            full = size[axis] + before + after
+            reach = facts.get("dilation", (1, 1))[axis] * (kernel[axis] - 1) + 1
+            if facts["padding"] == "same":
+                outputs = -(-full // stride[axis])
+                total = max((outputs - 1) * stride[axis] + reach - full, 0)
+                before += total // 2
+            else:
+                before += facts["padding"][2 * axis]
+                full += sum(facts["padding"][2 * axis : 2 * axis + 2])
+                rest = full - reach
+                outputs = rest // stride[axis] + 1
+                if facts.get("ceil_mode") and rest % stride[axis]:
+                    outputs += 1
+            side = ("above", "to the left")[axis]
+            self._agree(node, op, f"padding {side}", start[axis], before)
+            word = ("rows", "columns")[axis]
+            self._agree(node, op, f"number of {word}", node.layer.out_shape[axis], outputs)
+
+    def _agree(self, node: Node, op: Op, what: str, ours: Any, theirs: Any) -> None:
+        # Files keep such numbers in float32.
+        same = isclose(ours, theirs, rel_tol=1e-6) if isinstance(ours, float) else ours == theirs
+        if not same:
+            raise MismatchError(f"{op.name} with {what} {theirs}, where {node.name} has {ours}")
+
+    def _other(self, op: Op, node: Node) -> MismatchError:
+        name = self._our_name(node.index)
+        return MismatchError(f"{self._named_op(op)} where {name} should be")
+
+    def _is_positive(self, tensor: int) -> bool:
+        return tensor != INPUT and self.ops[tensor].kind in NOT_NEGATIVE
+
+    def _our_name(self, tensor: int) -> str:
+        if tensor == IMAGE:
+            return "the image"
+        node = self.graph.nodes[tensor]
+        return f"{node.name} ({node.layer.kind})"
+
+    def _named(self, tensor: int) -> str:
+        return "the input" if tensor == INPUT else self._named_op(self.ops[tensor])
+
+    def _named_op(self, op: Op) -> str:
+        return f"{op.name} ({op.kind})"
+
+
+def _arrays(op: Op) -> Any:
+    return {} if op.module is None else op.module.arrays

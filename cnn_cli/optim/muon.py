@@ -1,0 +1,105 @@
+"""Muon: convolutions' filters move along orthogonalized momentum (K. Jordan et al. 2024).
+
+https://kellerjordan.github.io/posts/muon/
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from cnn_cli.config.optimizers import MuonConfig
+from cnn_cli.nn.types import Array
+from cnn_cli.optim.groups import Group
+from cnn_cli.optim.optimizer import Optimizer
+
+# Of the polynomial aX + b(XXᵀ)X + c(XXᵀ)²X, as steep at 0 as can be: singular values need not end
+# at 1, only near it.
+A, B, C = 3.4445, -4.7750, 2.0315
+EPS = 1e-7
+
+
+class Muon(Optimizer):
+    """Muon for the filters of convolutions, another optimizer for all other parameters.
+
+    Filters are flattened to a matrix (out, in·kh·kw); here it is the transposed one, whose rows
+    are in the kernels' order: neither changes what orthogonalizing gives.
+
+    Args:
+        other: the other optimizer; where it has a momentum, both keep theirs in one array.
+    """
+
+    def __init__(self, config: MuonConfig, other: Optimizer) -> None:
+        super().__init__(other.params, other.groups, ["momentum_buffer"] if config.momentum else [])
+        self.config = config
+        self.other = other
+        self.buffers |= other.buffers
+
+    def move(self, group: Group, gradient: Array, lr: float) -> None:
+        if group.matrix is None:
+            self.other.steps = self.steps
+            self.other.move(group, gradient, lr)
+            return
+        config = self.config
+        rows, columns = group.matrix
+        part = slice(group.part.start, group.part.start + rows * columns)
+        weight, direction = self.params.flat[part], gradient[part]
+        if config.momentum != 0:
+            momentum_buffer = self.state()["momentum_buffer"][part]
+            momentum_buffer *= config.momentum
+            momentum_buffer += direction
+            if config.nesterov:
+                direction = direction + config.momentum * momentum_buffer
+            else:
+                direction = momentum_buffer
+        if config.normalize_weights:
+            weight *= math.sqrt(columns) / max(float(np.linalg.norm(weight)), EPS)
+        weight *= 1 - lr * group.weight_decay
+        update = orthogonalize(direction.reshape(group.matrix), config.steps)
+        update *= -lr * _rate_factor(config.adjust_lr, outputs=columns, inputs=rows)
+        weight += update.reshape(-1)
+
+
+def orthogonalize(gradient: Array, steps: int) -> Array:
+    """Near U·Vᵀ, where U·S·Vᵀ is the gradient: all of its directions with about one strength.
+
+    The iteration's X is P·G, where P is a polynomial of GGᵀ. It is P and XXᵀ that are iterated:
+    squares as large as the short side, several times smaller than a filter bank.
+
+    Args:
+        gradient: (m, n); left as it is.
+        steps: of the iteration, 1 or more.
+
+    Returns:
+        (m, n), contiguous.
+    """
+    tall = gradient.shape[0] > gradient.shape[1]
+    wide = gradient.T if tall else gradient
+    wide = wide / (np.linalg.norm(wide) + EPS)
+    moments = wide @ wide.T
+    product = factor = _factor(moments)
+    for _ in range(steps - 1):
+        moments = factor @ moments @ factor
+        factor = _factor(moments)
+        product = factor @ product
+    # The product is symmetric: a polynomial of a symmetric matrix.
+    found: Array = wide.T @ product if tall else product @ wide
+    return found
+
+
+def _factor(moments: Array) -> Array:
+    """What a step multiplies X by: a + b·XXᵀ + c·(XXᵀ)²."""
+    factor: Array = C * (moments @ moments) + B * moments
+    factor[np.diag_indices_from(factor)] += A
+    return factor
+
+
+def _rate_factor(rule: str | None, outputs: int, inputs: int) -> float:
+    """Of the learning rate, as `adjust_lr_fn` of torch.optim.Muon."""
+    match rule:
+        case "original":
+            return math.sqrt(max(1, outputs / inputs))
+        case "match_rms_adamw":
+            return 0.2 * math.sqrt(max(outputs, inputs))
+    return 1.0

@@ -1,0 +1,209 @@
+"""Batches shared out over the ranks: each reads its own images, and knows the labels of all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Protocol, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn_cli.data.decode import ImageError
+from cnn_cli.data.folder import find_splits
+from cnn_cli.data.loader import Batch, Loader
+from cnn_cli.data.shards import bounds, partners
+from cnn_cli.nn.mix import Mix
+from cnn_cli.nn.types import Array
+from cnn_cli.parallel.ranks import Ranks
+
+Indices = NDArray[np.int64]
+T = TypeVar("T")
+Awaited = Callable[[Iterator[Batch]], Iterator[Batch]]
+
+
+class Source(Protocol):
+    """Gives images, or what frozen layers made of them."""
+
+    def parts(self, parts: Sequence[Indices], start: int = 0, epoch: int = 0) -> Iterator[Batch]:
+        """See `Loader.parts`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Share:
+    """A rank's part of a batch, valid until the next one is asked for; its length is the batch's.
+
+    Attributes:
+        images: (m, ...) the rank's own; behind them may be more, second images of a mix.
+        own: which places in the batch are the rank's.
+        labels, indices: (n,) of the whole batch: class numbers, and positions in the split.
+        number: of the batch in its epoch.
+    """
+
+    images: Array
+    own: slice
+    labels: Indices
+    indices: Indices
+    number: int
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def mix(self, whole: Mix) -> Mix:
+        """The own images' part of the batch's mix, its partners rows of `images`."""
+        first, stop = self.own.start, self.own.stop
+        part = whole.rows(first, stop)
+        outside = is_outside(part.partners, self.own)
+        behind = stop - first + np.cumsum(outside) - 1
+        return replace(part, partners=np.where(outside, behind, part.partners - first))
+
+
+def is_outside(places: Indices, own: slice) -> NDArray[np.bool_]:
+    """Which places of a batch are not among the own ones."""
+    outside: NDArray[np.bool_] = (places < own.start) | (places >= own.stop)
+    return outside
+
+
+def rounds(items: Iterator[T], size: int, ranks: Ranks) -> Iterator[list[T]]:
+    """This rank's parts of a stream that rank 0 reads: up to `size` items a rank and round.
+
+    The parts of all ranks, one after the other and round by round, are the stream. Each part is a
+    message from rank 0, at the same moment for all.
+    """
+    while whole := ranks.first(lambda: list(islice(items, size * ranks.size))):
+        yield whole[bounds(len(whole), ranks.rank, ranks.size)]
+
+
+class Sharer:
+    """Shares out the batches of one training.
+
+    Args:
+        ranks: that share.
+        loader: of the training images.
+        root: the folder they are in.
+        shards: `data.shards`.
+        mixed: whether two images of a batch become one.
+    """
+
+    def __init__(
+        self, ranks: Ranks, loader: Loader, root: object, shards: int = 1, *, mixed: bool = False
+    ) -> None:
+        self._ranks = ranks
+        self._loader = loader
+        self._root = root
+        self._shards = shards
+        self._mixed = mixed and ranks.size > 1
+        self._known: set[int] = set()  # bad images, that all ranks know of
+
+    def batches(
+        self,
+        source: Source,
+        order: Indices,
+        awaited: Awaited,
+        start: int = 0,
+        epoch: int = 0,
+    ) -> Iterator[Share]:
+        """The batches of an order that hold an image, from the one at position `start`.
+
+        Args:
+            source: of the images: the loader, or what knows their features.
+            order: positions in the split.
+            awaited: `Requests.awaited`, for what a rank does by itself.
+            start: batches to pass over.
+            epoch: which random changes depend on.
+        """
+        size = self._loader.batch_size
+        wholes = [order[first : first + size] for first in range(0, len(order), size)]
+        parts = [self._part(whole) for whole in wholes]
+        for batch in awaited(source.parts(parts, start, epoch)):
+            share = self._share(source, batch, wholes[batch.number], epoch)
+            if len(share):
+                yield share
+
+    def _part(self, whole: Indices) -> Indices:
+        """What this rank reads of a batch: its own images, and behind them others for a mix."""
+        own = bounds(len(whole), self._ranks.rank, self._ranks.size)
+        return np.append(whole[own], whole[self._mates(len(whole), own)])
+
+    def _mates(self, n: int, own: slice) -> Indices:
+        """Places of a batch of `n` with second images of the own ones, elsewhere than those."""
+        mates = partners(n, self._shards)[own]
+        return mates[is_outside(mates, own) & self._mixed]
+
+    def _share(self, source: Source, batch: Batch, whole: Indices, epoch: int) -> Share:
+        ranks = self._ranks
+        if ranks.size == 1:
+            n = len(batch)
+            return Share(batch.images, slice(0, n), batch.labels, batch.indices, batch.number)
+        places = [bounds(len(whole), rank, ranks.size) for rank in range(ranks.size)]
+        mine = whole[places[ranks.rank]]
+        good = np.zeros(-(-len(whole) // ranks.size), np.bool_)
+        good[: len(mine)] = np.isin(mine, batch.indices)
+        readable = [
+            each[: place.stop - place.start]
+            for each, place in zip(ranks.gather(good), places, strict=True)
+        ]
+        everywhere = np.concatenate(readable)
+        self._exchange_bad(whole[~everywhere])
+        first = sum(int(each.sum()) for each in readable[: ranks.rank])
+        own = slice(first, first + int(readable[ranks.rank].sum()))
+        indices = whole[everywhere]
+        images = batch.images
+        m, mates = own.stop - own.start, indices[self._mates(len(indices), own)]
+        if not np.array_equal(batch.indices[m:], mates):  # one could not be read: take the next
+            others = next(source.parts([mates], 0, epoch))
+            if len(others) < len(mates):
+                bad = self._loader.cache.bad
+                raise next(bad[i] for i in mates.tolist() if i in bad)
+            images = np.concatenate([images[:m], others.images])
+        labels = self._loader.split.labels[indices]
+        return Share(images, own, labels, indices, batch.number)
+
+    def _exchange_bad(self, bad: Indices) -> None:
+        """Have all ranks know why images of a batch could not be read."""
+        new = set(bad.tolist()) - self._known
+        if not new:
+            return
+        self._known |= new
+        cache = self._loader.cache
+        share_bad(self._ranks, cache.bad, {i: cache.bad[i] for i in new & cache.bad.keys()})
+        check_there(self._root)
+
+
+def share_bad(ranks: Ranks, bad: dict[int, ImageError], own: dict[int, ImageError]) -> None:
+    """Add all ranks' `own` to everybody's `bad`."""
+    every = ranks.bring(own)
+    for some in ranks.first(lambda: every):
+        for i, error in some.items():
+            bad.setdefault(i, error)
+
+
+def sum_scores(
+    ranks: Ranks, totals: Array, bad: dict[int, ImageError], root: object
+) -> tuple[float, float] | None:
+    """Mean loss and top-1 of a split that the ranks have evaluated together.
+
+    Args:
+        ranks: that did.
+        totals: of this rank's part, see `Evaluation.totals`.
+        bad: images that could not be read; those of the other ranks are added.
+        root: the folder they are in.
+
+    Returns:
+        None where no image could be read.
+    """
+    loss, right, images, unread = np.sum(ranks.gather(np.append(totals, len(bad))), axis=0)
+    if ranks.size > 1 and unread:
+        share_bad(ranks, bad, dict(bad))
+        check_there(root)
+    return (float(loss / images), float(right / images)) if images else None
+
+
+def check_there(root: object) -> None:
+    """Refuse to go on where the folder itself is gone: on this machine, and maybe on it alone.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    find_splits(str(root))

@@ -1,0 +1,127 @@
+"""From a folder of pictures to a config for it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cnn_cli.config import Config, validate_config
+from cnn_cli.config.yaml12 import parse_yaml
+from cnn_cli.errors import ConfigError
+from cnn_cli.proposal.choose import (
+    FEW,
+    STRONG_EPOCHS,
+    Choice,
+    Network,
+    Speed,
+    batch_size,
+    enough_epochs,
+    fit,
+    images_a_class,
+    networks,
+)
+from cnn_cli.proposal.survey import Survey, survey
+from cnn_cli.proposal.text import config_yaml
+from cnn_cli.proposal.words import head_lines
+
+UNKNOWN = Speed(1.0, 1.0, 1.0, 1.0)  # of a network that is about to be measured
+
+
+class Measure(Protocol):
+    """Measures a config; see `measure.measure`."""
+
+    def __call__(self, config: Config, survey: Survey, source: str) -> Speed: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Proposal:
+    """A config and what it comes from.
+
+    Attributes:
+        text: of the file.
+        config: that it holds.
+        next: the command that trains with it.
+    """
+
+    survey: Survey
+    choice: Choice
+    text: str
+    config: Config
+    next: str
+
+
+def propose(
+    root: Path,
+    file: Path,
+    budget: float,
+    threads: int,
+    measure: Measure,
+    options: str = "",
+    progress: Callable[[str], object] = lambda _: None,
+) -> Proposal:
+    """Look at a folder and choose.
+
+    The first network is taken that has time for half of the epochs that are useful; else the
+    last, quickest one.
+
+    Args:
+        root: the folder of pictures.
+        file: where the config will be.
+        budget: seconds that the training may take.
+        threads: that read pictures.
+        measure: of a network's speed.
+        options: of `cnn train`, that were measured with.
+        progress: told what is being measured.
+
+    Raises:
+        DataError: nothing can be trained on.
+        ConfigError: no network fits in memory.
+    """
+    progress("looking at the pictures")
+    found = survey(root, threads)
+    command = f"cnn train {shlex.quote(str(file))}{options}"
+    place = relative_root(root, file)
+
+    def config_of(choice: Choice) -> tuple[str, Config]:
+        head = head_lines(found, choice, budget)
+        text = config_yaml(found, choice, place, command, head)
+        return text, validate_config(parse_yaml(text, str(file)), str(file))
+
+    choice = None
+    suitable = networks(found)
+    for network in suitable:
+        progress(f"measuring a network for {network.size[0]}×{network.size[1]} pixels")
+        try:
+            speed = measure(config_of(_trial(found, network))[1], found, str(file))
+        except ConfigError:  # too little memory
+            if choice is None and network is suitable[-1]:
+                raise
+            continue
+        choice = fit(found, network, speed, budget)
+        if choice.epochs >= enough_epochs(found.train_images) and choice.fits:
+            break
+    assert choice is not None
+    text, config = config_of(choice)
+    return Proposal(found, choice, text, config, command)
+
+
+def relative_root(root: Path, file: Path) -> str:
+    """The folder as seen from the config, where it is below the config's own folder."""
+    whole, place = os.path.abspath(root), os.path.abspath(file.parent)
+    if whole == place:
+        return "."
+    if os.path.commonpath([whole, place]) == place:
+        below = os.path.relpath(whole, place)
+        return f"./{below}" if below.startswith("~") else below
+    return whole
+
+
+def _trial(survey: Survey, network: Network) -> Choice:
+    """A network with the augmentation that costs most of those that may come to be chosen."""
+    strong = images_a_class(survey) < FEW
+    size = batch_size(survey.train_images, network)
+    return Choice(network, size, STRONG_EPOCHS, strong, UNKNOWN, 1.0, 1.0, True, True)

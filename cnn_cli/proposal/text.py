@@ -1,0 +1,215 @@
+"""The proposed config as a YAML file with comments."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+
+from cnn_cli.errors import printable
+from cnn_cli.proposal.choose import (
+    VERY_FEW,
+    Choice,
+    Network,
+    aspect,
+    images_a_class,
+    is_squashed,
+    is_uneven,
+)
+from cnn_cli.proposal.survey import Survey
+
+DEPTH = 2  # residual blocks of a stage
+
+
+def config_yaml(
+    survey: Survey, choice: Choice, root: str, command: str, head: Iterable[str]
+) -> str:
+    """The file's text.
+
+    Args:
+        survey: of the folder.
+        choice: for it.
+        root: the folder, as seen from the file.
+        command: that trains with it.
+        head: lines on what was found and chosen.
+    """
+    lines = [
+        f"# {printable(line)}".rstrip()
+        for line in (*head, "", f"    {command}", "", *_hints(survey, choice))
+    ]
+    sections = (
+        _data(survey, choice, root),
+        _augment(survey, choice),
+        _model(survey, choice.network),
+        _train(choice),
+    )
+    return "\n".join([*lines, *(line for section in sections for line in ("", *section)), ""])
+
+
+def _hints(survey: Survey, choice: Choice) -> list[str]:
+    lines = ["Any key can be changed here, or on the command line: train.epochs=5"]
+    if images_a_class(survey) < VERY_FEW and choice.network.kind == "residual":
+        lines += [
+            "",
+            "With so few pictures a network that has seen a million others knows more than one",
+            "that starts from nothing. Get weights of EfficientNet-Lite0, and then:",
+            "    cnn import efficientnet-lite0.pth --config configs/efficientnet-lite0.yaml \\",
+            "        --classes imagenet.json --output lite0.npz",
+            "    cnn train configs/efficientnet-lite0.yaml --data PICTURES --weights lite0.npz \\",
+            "        augment={} 'train.freeze=[conv.*, batchnorm.*]' train.epochs=10",
+        ]
+    return lines
+
+
+def _data(survey: Survey, choice: Choice, root: str) -> list[str]:
+    height, width = choice.network.size
+    lines = [
+        "data:",
+        f"  root: {_quoted(root)}{'' if os.path.isabs(root) else '   # relative to this file'}",
+    ]
+    if survey.val_split is not None:
+        share = f"  val_split: {survey.val_split:g}"
+        if survey.val is None:
+            lines.append(f"{share}   # which is none of so few: there is nothing to validate on")
+        else:
+            lines.append(f"{share}   # held back to validate on: {survey.val_images:,} pictures")
+            lines += _without_validation(survey)
+    size = f"{height}" if height == width else f"[{height}, {width}]   # height and width"
+    lines.append(f"  image_size: {size}")
+    lines.append(f"  channels: {'1   # grey' if survey.grey else '3'}")
+    if is_squashed(survey):
+        lines.append("  resize_mode: squash   # long and narrow: to cut them would lose the most")
+    if is_uneven(survey):
+        lines += [
+            f"  # The largest class has {max(survey.train):,} pictures, the smallest one"
+            f" {min(survey.train):,}. An epoch takes as many of each,",
+            "  # else the network would learn to name the large one. Without this line, or with",
+            "  # train.class_weights: balanced instead of it, it takes each picture once.",
+            "  sampler: balanced",
+        ]
+    return lines
+
+
+def _without_validation(survey: Survey) -> list[str]:
+    names = [
+        name for name, count in zip(survey.classes, survey.val or (), strict=True) if not count
+    ]
+    if not names:
+        return []
+    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
+    return [f"  # None of them is of the class{'es' * (len(names) > 1)} {printable(shown)}."]
+
+
+def _augment(survey: Survey, choice: Choice) -> list[str]:
+    few = f"{survey.train_images:,} pictures are few: no epoch may look like another"
+    lines = [f"augment:{f'   # {few}' if choice.strong else ''}"]
+    photographs = choice.network.kind == "residual"
+    if photographs:
+        ratio = aspect(survey)
+        scale = "[0.3, 1.0]" if choice.strong else "[0.5, 1.0]"
+        sides = "" if ratio == 1 else f", ratio: [{0.75 * ratio:.3g}, {ratio / 0.75:.3g}]"
+        lines.append(f"  random_resized_crop: {{scale: {scale}{sides}}}   # a part of the picture")
+    if survey.grey:
+        lines += [
+            "  # Switch this on where a mirrored picture shows the same (not for letters, digits):",
+            "  # hflip: 0.5",
+        ]
+    else:
+        lines.append(
+            "  hflip: 0.5   # mirrored: leave it out where left and right matter, as in text"
+        )
+    if not photographs:
+        lines.append(
+            f"  pad_crop: {max(1, min(choice.network.size) // 12)}   # moved by a few pixels"
+        )
+    if choice.strong:
+        if photographs:
+            lines.append(
+                "  trivialaugment: true   # colours, contrast, turns, ...: one of 14, a bit"
+            )
+        lines.append("  random_erase: {p: 0.25}   # a part painted over")
+        if photographs:
+            lines.append(
+                "  cutmix: {alpha: 1.0, p: 0.3}   # a part of another picture, and its label"
+            )
+    lines.append("  # `cnn data preview` and this file's name draws what comes of it.")
+    return lines
+
+
+def _model(survey: Survey, network: Network) -> list[str]:
+    layers = _plain(network) if network.kind == "plain" else _residual(network)
+    return [
+        "model:",
+        "  init: kaiming",
+        "  layers:",
+        *(f"    {line}" for line in layers),
+        "    - global_avgpool   # one number a channel: any image size will do",
+        f"    - linear: classes   # {len(survey.classes)} scores",
+    ]
+
+
+def _plain(network: Network) -> list[str]:
+    """As in `small.yaml`."""
+    lines = []
+    height, width = network.size
+    for stage, channels in enumerate(network.widths):
+        for _ in range(2 if stage < len(network.widths) - 1 else 1):
+            lines += _conv(channels)
+            lines.append("- relu")
+        if stage < len(network.widths) - 1 and min(height, width) >= 4:
+            before = f"{height}×{width}"
+            height, width = height // 2, width // 2
+            lines.append(f"- maxpool: 2   # {before} -> {height}×{width}")
+    return lines
+
+
+def _residual(network: Network) -> list[str]:
+    """As in `animals.yaml`."""
+    first, *others = network.widths
+    lines = [*_conv(first, network.stem_stride), "- relu", *_conv(first), "- relu", "- maxpool: 2"]
+    block = [*_block(first), "- relu"]
+    lines += ["- repeat:", f"    times: {DEPTH}", "    layers:", *(f"      {x}" for x in block)]
+    for channels in others:
+        lines += [*_block(channels, 2), "- relu"]
+        if channels != others[-1]:
+            lines += [*_block(channels), "- relu"]
+    return lines
+
+
+def _block(channels: int, stride: int = 1) -> list[str]:
+    inner = [*_conv(channels, stride), "- relu", *_conv(channels)]
+    return ["- residual:", "    layers:", *(f"      {line}" for line in inner)]
+
+
+def _conv(channels: int, stride: int = 1) -> list[str]:
+    step = "" if stride == 1 else f"stride: {stride}, "
+    arguments = f"out_channels: {channels}, kernel_size: 3, {step}padding: 1, bias: false"
+    return [f"- conv: {{{arguments}}}", "- batchnorm"]
+
+
+def _train(choice: Choice) -> list[str]:
+    residual = choice.network.kind == "residual"
+    rate = (0.08 if residual else 0.1) * choice.batch_size / 64
+    warm_up = 3 if choice.epochs >= 30 else 1
+    why = "what the budget allows" if choice.limited else "more would hardly teach anything"
+    if not choice.fits:
+        why = "more than the budget allows, and fewer would teach nothing"
+    lines = [
+        "train:",
+        f"  epochs: {choice.epochs}   # {why}",
+        f"  batch_size: {choice.batch_size}",
+        f"  optimizer: {{type: sgd, lr: {rate:.3g}, momentum: 0.9, nesterov: true, "
+        "weight_decay: 5.0e-4}",
+        f"  scheduler: {{type: cosine, warmup_epochs: {warm_up}}}   # up to lr, then down to 0",
+    ]
+    if choice.strong:
+        lines.append("  label_smoothing: 0.1")
+    return lines
+
+
+def _quoted(text: str) -> str:
+    """A YAML double-quoted text, which holds all that a JSON one does.
+
+    It is readable where it can be: bytes of a name that are no text are escaped.
+    """
+    return json.dumps(text, ensure_ascii=not text.isprintable())

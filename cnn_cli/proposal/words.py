@@ -1,0 +1,90 @@
+"""What was found and chosen, in words: for the config's comments and for the terminal."""
+
+from __future__ import annotations
+
+from cnn_cli.errors import printable
+from cnn_cli.proposal.choose import Choice
+from cnn_cli.proposal.survey import Survey
+
+BUSY = 0.6  # of the cores' time; a training that has them to itself gets more
+
+
+def head_lines(survey: Survey, choice: Choice, budget: float) -> list[str]:
+    """What was found and chosen, a line a fact: the config begins with it."""
+    return [
+        f"Made by `cnn init` for {counts_text(survey)}.",
+        f"{pictures_text(survey)}.",
+        f"Measured here: {speed_text(choice)}.",
+        f"So {choice.epochs} epochs take about {time_text(choice.seconds)} "
+        f"of the {time_text(budget)} that were given.",
+        *(f"{note}." for note in notes(survey, choice, budget)),
+    ]
+
+
+def counts_text(survey: Survey) -> str:
+    """`4 classes, 640 pictures to train on, 160 to validate on`"""
+    parts = [f"{survey.train_images:,} pictures to train on"]
+    parts += [f"{survey.val_images:,} to validate on"] if survey.val_images else []
+    parts += [f"{survey.test:,} to test on"] if survey.test else []
+    return f"{len(survey.classes)} classes, {', '.join(parts)}"
+
+
+def balance_text(survey: Survey) -> str:
+    """`12 (dog) to 400 (cat) a class`"""
+    least, most = (
+        f"{count:,} ({printable(survey.classes[survey.train.index(count)])})"
+        for count in (min(survey.train), max(survey.train))
+    )
+    return f"{least} to {most} a class" if least != most else f"{min(survey.train):,} a class"
+
+
+def pictures_text(survey: Survey) -> str:
+    """`Grey pictures, 28×28 pixels, all of 250 that were looked at`"""
+    size = f"{survey.width}×{survey.height} pixels"
+    where = f"{'all' if survey.uniform else 'the one in the middle'} of {survey.looked_at}"
+    kind = "Grey pictures" if survey.grey else "Pictures in colour"
+    return f"{kind}, {size}, {where} that were looked at"
+
+
+def speed_text(choice: Choice) -> str:
+    """`310 images a second in training, 900 in validation, 400 decoded, 800 augmented`"""
+    speed = choice.speed
+    return (
+        f"{speed.training:,.0f} images a second in training, {speed.prediction:,.0f} in "
+        f"validation, {speed.decoding:,.0f} decoded, {speed.augmenting:,.0f} augmented"
+    )
+
+
+def notes(survey: Survey, choice: Choice, budget: float) -> list[str]:
+    """What a person should know, a line each."""
+    found = []
+    if not choice.fits:
+        found.append(
+            f"The budget of {time_text(budget)} is too short for even the quickest network: "
+            f"{choice.epochs} epochs are the fewest that make sense"
+        )
+    if choice.speed.share < BUSY:
+        found.append(
+            f"Other programs had {1 - choice.speed.share:.0%} of the processor meanwhile: when it "
+            "is free, the training is quicker, and `cnn init` would choose more"
+        )
+    if survey.unreadable:
+        found.append(
+            f"{survey.unreadable} of the {survey.looked_at} pictures that were looked at cannot "
+            "be read: cnn data check lists them"
+        )
+    if survey.val is None:
+        found.append("There are too few pictures to hold some back: nothing will be validated")
+    return found
+
+
+def time_text(seconds: float) -> str:
+    """`45s`, `4m30s`, `2h05m`"""
+    whole = max(1, round(seconds))
+    if whole < 60:
+        return f"{whole}s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02}s" if rest else f"{minutes}m"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if minutes else f"{hours}h"

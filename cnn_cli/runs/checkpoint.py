@@ -1,0 +1,216 @@
+"""Checkpoints: NumPy `.npz` files of named arrays and one JSON document, `meta`.
+
+Reading trusts nothing: every member's declared size is held against the file's own before memory
+is taken for it, or, where it is compressed, against the network's; and no object is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+import os
+import stat
+import warnings
+import zipfile
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from cnn_cli.errors import DataError, reason, size_text
+from cnn_cli.files import write_atomic
+from cnn_cli.nn.types import Array, Shape
+from cnn_cli.runs.meta import FORMAT_VERSION, check_meta
+from cnn_cli.runs.stored_network import check_unpacked_size
+
+META = "meta"
+WEIGHT_GROUPS = ("model", "ema", "precise_bn")
+BEST, LAST = "best.npz", "last.npz"
+MOST_META = 16 * 2**20  # bytes, where it is compressed
+MOST_HEADER = 12_000  # bytes of a member that are read in search of one; NumPy takes 10,000
+
+
+@dataclass(slots=True)
+class Checkpoint:
+    """All that evaluating, predicting and resuming need.
+
+    Attributes:
+        meta: what JSON can hold: config, class names, preprocessing, epoch, metrics and so on.
+        groups: arrays by group (`model`, `optimizer`, ...) and by name (`<layer>/<param>`).
+    """
+
+    meta: dict[str, Any]
+    groups: dict[str, dict[str, Array]] = field(default_factory=dict)
+
+
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+    """Write a checkpoint, atomically and without a second copy of the arrays.
+
+    `format_version` is added to its meta; numbers that are not finite become null there, since
+    JSON has none.
+
+    Raises:
+        DataError: the file cannot be written; an older one is as it was.
+    """
+    meta = {"format_version": FORMAT_VERSION} | _finite(checkpoint.meta)
+    text = json.dumps(meta, allow_nan=False).encode()
+    arrays = {META: np.frombuffer(text, np.uint8)}
+    for group, members in checkpoint.groups.items():
+        arrays |= {f"{group}/{name}": array for name, array in members.items()}
+    write_atomic(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]  # its allow_pickle is newer than NumPy 2.0
+
+
+def load_checkpoint(path: str | Path, groups: Collection[str] | None = None) -> Checkpoint:
+    """Read a checkpoint.
+
+    Args:
+        path: the `.npz` file, see `resolve_checkpoint`.
+        groups: those whose arrays are wanted; by default all.
+
+    Raises:
+        DataError: absent, no checkpoint, damaged, from a newer version, or with contents that
+            no checkpoint has.
+    """
+    try:
+        file = open(path, "rb", opener=_open_now)  # noqa: SIM115 - closed below; errors of opening differ
+    except (OSError, ValueError) as error:
+        raise DataError(path, "cannot be read", reason(error)) from error
+    with file:
+        return _load(file, str(path), groups)
+
+
+def _open_now(path: str, flags: int) -> int:
+    """Open, without waiting for somebody to write where it is a pipe."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+
+
+def resolve_checkpoint(path: str | Path) -> Path:
+    """The checkpoint that a path means: a file itself, of a run folder its best or last one.
+
+    Raises:
+        DataError: a folder without either.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    for name in (BEST, LAST):
+        if (path / name).exists():
+            return path / name
+    raise DataError(path, f"must be a checkpoint, or a run folder with {BEST} or {LAST}")
+
+
+def _load(file: BinaryIO, place: str, groups: Collection[str] | None) -> Checkpoint:
+    try:
+        archive = _open_archive(file, place)
+        members = _check_members(archive, os.fstat(file.fileno()).st_size, place)
+        if META not in members:
+            raise DataError(place, "must be a checkpoint of cnn", "an .npz file without meta")
+        _check_header(archive, members[META], META, place)
+        meta = check_meta(_read(archive, META), place)
+        if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
+            check_unpacked_size(sum(info.file_size for info in members.values()), meta, place)
+        for name, info in members.items():
+            _check_header(archive, info, name, place)
+        checkpoint = Checkpoint(meta)
+        for name in members:
+            group, _, rest = name.partition("/")
+            if name == META or (groups is not None and group not in groups):
+                continue
+            array = _read(archive, name)
+            if group in WEIGHT_GROUPS and not np.isfinite(array).all():
+                raise DataError(place, f"{name} must hold finite numbers only")
+            checkpoint.groups.setdefault(group, {})[rest] = array
+    except DataError:
+        raise
+    except OSError as error:
+        raise DataError(place, "cannot be read", reason(error)) from error
+    except MemoryError as error:
+        raise DataError(place, "must fit into memory") from error
+    except Exception as error:  # a hostile file makes the zip and npy readers raise anything
+        raise DataError(place, "is damaged or cut short", reason(error)) from error
+    return checkpoint
+
+
+def _open_archive(file: BinaryIO, place: str) -> zipfile.ZipFile:
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        raise DataError(place, "must be a regular file")
+    start = file.read(4)
+    if start not in (b"PK\x03\x04", b"PK\x05\x06"):
+        got = "an empty file" if not start else "a file of another kind"
+        raise DataError(place, "must be a checkpoint, an .npz file", got)
+    file.seek(0)
+    return zipfile.ZipFile(file)
+
+
+def _check_members(
+    archive: zipfile.ZipFile, file_size: int, place: str
+) -> dict[str, zipfile.ZipInfo]:
+    """All arrays by name, once the directory promises no more than the file holds.
+
+    What is compressed may hold more; of that, only `meta` is known to be small.
+    """
+    members: dict[str, zipfile.ZipInfo] = {}
+    total = 0
+    for info in archive.infolist():
+        name = info.filename.removesuffix(".npy")
+        group, _, rest = name.partition("/")
+        if name == info.filename or not (name == META or (group and rest)):
+            raise DataError(place, "must hold meta and arrays named group/name only", repr(name))
+        if name in members:
+            raise DataError(place, "must hold every array once", f"{name} twice")
+        if info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            rule = "must be as numpy.savez or numpy.savez_compressed writes"
+            raise DataError(place, rule, f"another compression of {name}")
+        stored = info.compress_type == zipfile.ZIP_STORED
+        total += info.compress_size
+        if (stored and info.file_size != info.compress_size) or total > file_size:
+            raise DataError(place, "is damaged or cut short", f"a wrong size of {name}")
+        if name == META and not stored and info.file_size > MOST_META:
+            rule = f"meta must have at most {size_text(MOST_META)}, compressed"
+            raise DataError(place, rule, size_text(info.file_size))
+        members[name] = info
+    return members
+
+
+def _check_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, place: str) -> None:
+    with archive.open(info) as compressed:
+        # All at once and no more: a header may say that it has four gigabytes.
+        member = io.BytesIO(compressed.read(MOST_HEADER))
+        version = npy.read_magic(member)
+        readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+        if version not in readers:
+            raise DataError(place, "is damaged or cut short", f"no array in {name}")
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # a header that NumPy has to guess about
+            shape, _, dtype = readers[version](member)
+        if dtype.hasobject:
+            raise DataError(place, "must hold plain numbers only", f"pickled objects in {name}")
+        if dtype.kind not in "fiu" or dtype.shape:
+            raise DataError(place, "must hold plain numbers only", f"type {dtype} in {name}")
+        if _nbytes(shape, dtype) != info.file_size - member.tell():
+            raise DataError(place, "is damaged or cut short", f"a wrong size of {name}")
+
+
+def _nbytes(shape: Shape, dtype: np.dtype[Any]) -> int:
+    return -1 if min(shape, default=0) < 0 else math.prod(shape) * dtype.itemsize
+
+
+def _read(archive: zipfile.ZipFile, name: str) -> Array:
+    with archive.open(f"{name}.npy") as member:
+        array: Array = npy.read_array(member, allow_pickle=False)
+    return array
+
+
+def _finite(value: Any) -> Any:
+    match value:
+        case float() if not math.isfinite(value):
+            return None
+        case Mapping():
+            return {key: _finite(item) for key, item in value.items()}
+        case list() | tuple():
+            return [_finite(item) for item in value]
+    return value

@@ -1,0 +1,186 @@
+"""Where a training stands, and its way into a checkpoint and back.
+
+The checkpoint's `meta` is the source of everything a run folder says; the other files are written
+from it.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
+
+from cnn_cli.errors import DataError
+
+# A checkpoint may say anything; these are the numbers that a training can go on from.
+Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
+Epoch = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Factor = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True, slots=True)
+class EpochRow:
+    """One row of `metrics.csv`; losses are means over images, rates in images per second.
+
+    Attributes:
+        epoch: counted from 1.
+        lr: at the epoch's last step.
+        val_loss, val_top1: None without validation images.
+    """
+
+    epoch: int
+    train_loss: float
+    train_top1: float
+    val_loss: float | None
+    val_top1: float | None
+    lr: float
+    seconds: float
+    images_per_second: float
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True)
+class TrainResult:
+    """How a training ended.
+
+    Attributes:
+        run: the run folder.
+        epochs: epochs that are done.
+        best_epoch: whose weights `best.npz` holds; None where there is none.
+        best_top1: that epoch's val_top1; None without validation images.
+        last: the last epoch's row; None where no epoch was done.
+        seconds: of training, over all sessions of the run.
+        stopped: None where the training is complete, else why it ended early: a `StopReason`,
+            which `--resume` goes on from, or `early stop`, which is final.
+        bad_files: images that could not be read.
+    """
+
+    run: Path
+    epochs: int
+    best_epoch: int | None
+    best_top1: float | None
+    last: EpochRow | None
+    seconds: float
+    stopped: str | None
+    bad_files: int
+
+
+@dataclass(slots=True)
+class EpochSums:
+    """Sums over the batches of an epoch so far."""
+
+    loss: Finite = 0.0
+    correct: Count = 0
+    images: Count = 0
+    seconds: Seconds = 0.0
+
+    @property
+    def mean_loss(self) -> float:
+        return self.loss / max(self.images, 1)
+
+    @property
+    def top1(self) -> float:
+        return self.correct / max(self.images, 1)
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """Progress of a run.
+
+    Attributes:
+        epoch: epochs that are done.
+        batch: batches of the epoch under way that are done.
+        sums: over those batches.
+        best_epoch, best_top1: the earliest epoch of the highest val_top1; without validation the
+            last epoch. Counted from 1.
+        early_stopped: no better epoch came for `train.early_stop` epochs: the run is finished.
+        seconds: of training, in all sessions.
+        lr_factor: of the schedule's learning rate; each rollback halves it.
+        rows: of `metrics.csv`.
+        log: of `log.jsonl`.
+    """
+
+    epoch: Count = 0
+    batch: Count = 0
+    sums: EpochSums = field(default_factory=EpochSums)
+    best_epoch: Epoch | None = None
+    best_top1: Finite | None = None
+    early_stopped: bool = False
+    seconds: Seconds = 0.0
+    lr_factor: Factor = 1.0
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    def finished(self, epochs: int) -> bool:
+        """Whether nothing is left to do for a training of `epochs`."""
+        return self.early_stopped or self.epoch >= epochs
+
+    def end_epoch(self, row: EpochRow, patience: int | None) -> bool:
+        """Take up the row of the epoch that is done; whether it is the best one so far.
+
+        Args:
+            row: of the epoch.
+            patience: `train.early_stop`.
+        """
+        # An epoch whose validation images could not be read is not better than a measured one.
+        best = self.best_top1 is None or (
+            row.val_top1 is not None and row.val_top1 > self.best_top1
+        )
+        if best:
+            self.best_epoch, self.best_top1 = row.epoch, row.val_top1
+        self.epoch += 1
+        self.batch = 0
+        self.sums = EpochSums()
+        self.rows.append(row.as_dict())
+        if patience is not None and self.best_epoch is not None and row.val_top1 is not None:
+            self.early_stopped = self.epoch - self.best_epoch >= patience
+        return best
+
+    def note_event(self, event: str, **values: Any) -> None:
+        """Add a line to the log."""
+        stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+        self.log.append({"time": stamp, "event": event, **values})
+
+    @property
+    def rollbacks(self) -> int:
+        """How often the run went back to a checkpoint because of numbers that are not finite."""
+        return round(-math.log2(self.lr_factor))
+
+    def result(self, run: Path, bad_files: int, stopped: str | None) -> TrainResult:
+        """What a session that ends here gives; `stopped` as in `TrainResult`."""
+        return TrainResult(
+            run=run,
+            epochs=self.epoch,
+            best_epoch=self.best_epoch,
+            best_top1=self.best_top1,
+            last=EpochRow(**self.rows[-1]) if self.rows else None,
+            seconds=self.seconds,
+            stopped="early stop" if stopped is None and self.early_stopped else stopped,
+            bad_files=bad_files,
+        )
+
+    def as_meta(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_meta(cls, meta: dict[str, Any], place: str) -> TrainingState:
+        """Read a checkpoint's state.
+
+        Raises:
+            DataError: it is not a training's checkpoint, or it is damaged.
+        """
+        try:
+            state = TypeAdapter(cls).validate_python(meta.get("state"))
+            rows = TypeAdapter(list[EpochRow]).validate_python(state.rows)
+        except ValidationError as error:
+            raise DataError(place, "must be a checkpoint that training can go on from") from error
+        state.rows = [row.as_dict() for row in rows]
+        return state

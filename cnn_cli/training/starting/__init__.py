@@ -1,5 +1,0 @@
-"""A first config for a folder of pictures: what `cnn init` writes.
-
-`choose` decides, from what was found and measured; `measure` has the clock; `text` writes the
-YAML; `propose` leads from one to the next.
-"""

@@ -1,0 +1,112 @@
+"""Counts and per-class scores, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cnn_cli.inference.metrics import (
+    ClassScores,
+    calibration_bins,
+    confusion_matrix,
+    expected_calibration_error,
+    per_class,
+    top_k,
+    top_k_correct,
+    wilson_interval,
+)
+
+
+def test_top_k_is_highest_first() -> None:
+    scores = np.array([[0.1, 0.6, 0.3], [0.5, 0.2, 0.3]])
+    assert top_k(scores, 2).tolist() == [[1, 2], [0, 2]]
+
+
+def test_ties_keep_the_order_of_the_classes() -> None:
+    scores = np.array([[0.25, 0.25, 0.25, 0.25], [0.1, 0.4, 0.1, 0.4]], np.float32)
+    assert top_k(scores, 3).tolist() == [[0, 1, 2], [1, 3, 0]]
+
+
+def test_k_is_capped_at_the_number_of_classes() -> None:
+    scores = np.array([[0.1, 0.9]])
+    assert top_k(scores, 5).tolist() == [[1, 0]]
+    assert top_k_correct(scores, np.array([0]), 5) == 1
+
+
+def test_top_k_correct_counts_images() -> None:
+    scores = np.array([[3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [3.0, 2.0, 1.0], [0.0, 0.0, 0.0]])
+    labels = np.array([0, 1, 2, 1])
+    assert [top_k_correct(scores, labels, k) for k in (1, 2, 3)] == [1, 3, 4]
+
+
+def test_no_images() -> None:
+    nothing = np.empty(0, np.int64)
+    assert top_k_correct(np.empty((0, 3)), nothing, 1) == 0
+    assert confusion_matrix(nothing, nothing, 2).tolist() == [[0, 0], [0, 0]]
+
+
+def test_confusion_has_labels_in_rows() -> None:
+    labels = np.array([0, 0, 0, 1, 2, 2])
+    predictions = np.array([0, 1, 1, 1, 0, 2])
+    confusion = confusion_matrix(labels, predictions, 4)
+    assert confusion.dtype == np.int64
+    assert confusion.tolist() == [[1, 2, 0, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]]
+
+
+def test_narrow_labels_do_not_overflow() -> None:
+    labels = np.full(3, 200, np.uint8)
+    assert confusion_matrix(labels, labels, 201)[200, 200] == 3
+
+
+def test_per_class_scores() -> None:
+    confusion = np.array([[1, 2, 0, 0], [0, 1, 0, 0], [1, 0, 1, 0], [0, 0, 0, 0]])
+    scores = per_class(confusion, ["a", "b", "c", "d"])
+    assert list(scores) == ["a", "b", "c", "d"]
+    assert scores["a"] == ClassScores(1 / 2, 1 / 3, 0.4, 3)
+    assert scores["b"] == ClassScores(1 / 3, 1.0, 0.5, 1)
+    assert scores["c"] == ClassScores(1.0, 1 / 2, 2 / 3, 2)
+    # Never seen and never predicted: 0, not a division by zero.
+    assert scores["d"] == ClassScores(0.0, 0.0, 0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("correct", "images", "interval"),
+    [
+        # Newcombe 1998, table I, method 3.
+        (81, 263, (0.2553, 0.3662)),
+        (15, 148, (0.0624, 0.1605)),
+        (0, 20, (0.0, 0.1611)),
+        (1, 29, (0.0061, 0.1718)),
+        (20, 20, (1 - 0.1611, 1.0)),
+    ],
+)
+def test_wilson_interval(correct: int, images: int, interval: tuple[float, float]) -> None:
+    assert wilson_interval(correct, images) == pytest.approx(interval, abs=5e-5)
+
+
+def test_expected_calibration_error() -> None:
+    """Two images in the bin from 8/15 to 9/15, half of them right; one, at 0.9, alone and right."""
+    confidence = np.array([0.55, 0.59, 0.9])
+    probabilities = np.stack([confidence, 1 - confidence], axis=1)
+    error = expected_calibration_error(probabilities, np.array([0, 1, 0]))
+    assert error == pytest.approx((2 * abs(0.5 - 0.57) + abs(1 - 0.9)) / 3)
+
+
+def test_calibration_bins() -> None:
+    probabilities = np.array([[0.55, 0.45], [0.41, 0.59], [0.9, 0.1], [1.0, 0.0]])
+    images, confidence, right = calibration_bins(probabilities, np.array([0, 0, 0, 1]))
+    assert images.tolist() == [0] * 8 + [2, 0, 0, 0, 0, 1, 1]
+    assert right.tolist() == [0] * 8 + [1, 0, 0, 0, 0, 1, 0]
+    assert confidence[[8, 13, 14]] == pytest.approx([1.14, 0.9, 1])
+
+
+def test_a_bin_holds_its_upper_end() -> None:
+    """Guo et al. 2017: bins are open below and closed above."""
+    probabilities = np.array([[0.6, 0.4], [0.6, 0.4], [0.64, 0.36]])
+    labels = np.array([0, 1, 0])
+    expected = (2 * abs(0.5 - 0.6) + abs(1 - 0.64)) / 3
+    assert expected_calibration_error(probabilities, labels) == pytest.approx(expected)
+
+
+def test_certain_and_wrong_is_an_error_of_one() -> None:
+    assert expected_calibration_error(np.eye(3), np.array([1, 2, 0])) == 1

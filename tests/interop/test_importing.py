@@ -1,0 +1,198 @@
+"""`cnn import` as a whole: preprocessing, class names, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_program import Inside, call_inside
+from PIL import Image
+
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.interop.importing import ImportOptions, import_weights
+from cnn_cli.nn.types import Array
+
+WEIGHTS = Path(__file__).parent / "data" / "zip.pth"
+CONFIG = """\
+data: {image_size: 8}
+model:
+  layers:
+    - conv: {out_channels: 4, kernel_size: 3, bias: false}
+    - batchnorm
+    - relu
+    - global_avgpool
+    - linear: classes
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "net.yaml"
+    path.write_text(CONFIG)
+    return path
+
+
+@pytest.fixture
+def cnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Inside:
+    return call_inside(monkeypatch, capsys)
+
+
+def imported(config: Path, **options: Any) -> Classifier:
+    output = config.parent / "out.npz"
+    import_weights(WEIGHTS, str(config), [], output, ImportOptions(**options))
+    return Classifier.load(output)
+
+
+def logits(classifier: Classifier, images: Array) -> Array:
+    with classifier.engine(1) as engine:
+        return engine.predict(images).copy()
+
+
+def test_blue_green_red_of_0_to_255_becomes_ours_exactly(config: Path) -> None:
+    pixels = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    plain = imported(config, mean=(0.0,), std=(1.0,))
+    mean, std = np.array([103.939, 116.779, 123.68]), np.array([1.0, 2.0, 3.0])
+    # As the weights' author would have it: swapped, and in float64.
+    swapped = (pixels[..., ::-1].astype(np.float64) - mean) / std
+    expected = logits(plain, swapped.astype(np.float32))
+    folded = imported(
+        config, mean=tuple(mean), std=tuple(std), value_range=255.0, channel_order="bgr"
+    )
+    np.testing.assert_allclose(logits(folded, pixels), expected, rtol=1e-5, atol=1e-4)
+    # The config in the checkpoint is one to go on training with.
+    assert folded.config.data.mean == folded.normalization.mean
+    np.testing.assert_allclose(np.array(folded.normalization.mean) * 255, mean[::-1])
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("cat\nEgyptian cat\n", ("cat", "Egyptian cat")),
+        ('["a", "b"]', ("a", "b")),
+        ('{"1": "b", "0": "a"}', ("a", "b")),
+        ('{"0": ["n01", "tench"], "1": ["n02", "goldfish"]}', ("tench", "goldfish")),
+        ("crane\ncrane\n", ("crane (0)", "crane (1)")),
+    ],
+)
+def test_class_names(config: Path, text: str, expected: tuple[str, ...]) -> None:
+    names = config.parent / "names"
+    names.write_text(text)
+    classifier = imported(config, mean=(0.0,), std=(1.0,), classes_file=names)
+    assert classifier.classes == classifier.config.data.classes == expected
+
+
+def test_classes_without_names_are_numbers(config: Path) -> None:
+    assert imported(config, mean=(0.0,), std=(1.0,)).classes == ("0", "1")
+
+
+OPTIONS = ("--mean", "0.5", "--std", "0.5")
+
+
+def test_the_command(cnn: Inside, config: Path) -> None:
+    folder = config.parent
+    out = folder / "net.npz"
+    line = ("import", WEIGHTS, "--config", config, "--output", out, *OPTIONS)
+    outcome = cnn(*line)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert outcome.out == (
+        "matched     3 layers by known names\n"
+        "parameters  126\n"
+        "classes     2\n"
+        "mean, std   0.5, 0.5, 0.5; 0.5, 0.5, 0.5 (red, green, blue, of 0..1)\n"
+        "note        classes are numbers: no --classes FILE names them\n"
+        f"written     {out}\n"
+    )
+    found = json.loads(cnn(*line, "--json").out)
+    assert found["pairs"] == {"layers.0": "conv1", "layers.1": "bn1", "layers.4": "fc"}
+    Image.new("RGB", (10, 12), "red").save(folder / "red.png")
+    predicted = cnn("predict", folder / "red.png", "--ckpt", out)
+    assert predicted.code == 0
+    assert predicted.out.split("\t")[1] in ("0", "1")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "error"),
+    [
+        (
+            (),
+            3,
+            "net.yaml: data.mean: must be what the weights were trained with; give --mean. "
+            "Got auto.",
+        ),
+        ((*OPTIONS, "--value-range", 0), 2, "--value-range: must be a number above 0. Got 0."),
+        (("--mean", "a"), 2, "--mean: must be numbers with commas between them. Got 'a'."),
+        (
+            ("--std", "1,0"),
+            2,
+            "--std: must be numbers above 0 with commas between them. Got '1,0'.",
+        ),
+        (
+            ("--mean", "1,2", "--std", "1"),
+            3,
+            "net.yaml: data: mean must have one number per channel, 3.",
+        ),
+        (
+            ("--channel-order", "gbr"),
+            2,
+            "--channel-order: must be rgb or bgr. Got 'gbr'.",
+        ),
+        (
+            (*OPTIONS, "--classes", "absent"),
+            4,
+            "absent: cannot be read. Got no such file or directory.",
+        ),
+        (
+            (*OPTIONS, "model.layers.0.conv.out_channels=5"),
+            4,
+            f"{WEIGHTS}: arrays must be the network's. Got misshapen conv1.weight of shape "
+            "(4, 3, 3, 3), not (5, 3, 3, 3) as layers.0/weight, bn1.weight of shape (4,), not (5,) "
+            "as layers.1/weight, bn1.bias of shape (4,), not (5,) as layers.1/bias, "
+            "bn1.running_mean of shape (4,), not (5,) as layers.1/running_mean, bn1.running_var of "
+            "shape (4,), not (5,) as layers.1/running_var and 1 more.",
+        ),
+    ],
+)
+def test_errors(
+    cnn: Inside,
+    config: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: Any,
+    code: int,
+    error: str,
+) -> None:
+    monkeypatch.chdir(config.parent)
+    outcome = cnn("import", WEIGHTS, *arguments, "--config", "net.yaml", "--output", "a.npz")
+    assert (outcome.code, outcome.out) == (code, "")
+    assert outcome.err == f"cnn: {error}\n"
+    assert not Path("a.npz").exists()
+
+
+def test_another_ending_is_no_checkpoint(cnn: Inside, config: Path) -> None:
+    outcome = cnn("import", WEIGHTS, "--config", config, "--output", "a.pth", *OPTIONS)
+    assert outcome.err == "cnn: --output: must be a name ending in .npz. Got a.pth.\n"
+    assert outcome.code == 2
+
+
+def test_safetensors_and_npz(config: Path) -> None:
+    save = pytest.importorskip("safetensors.numpy").save_file
+    with np.load(WEIGHTS.parent / "weights.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    save(arrays, config.parent / "a.safetensors")
+    np.savez(config.parent / "a.npz", **arrays)
+    options = ImportOptions(mean=(0.0,), std=(1.0,))
+    expected = imported(config, mean=(0.0,), std=(1.0,)).params.flat
+    for name in ("a.safetensors", "a.npz"):
+        output = config.parent / "b.npz"
+        import_weights(config.parent / name, str(config), [], output, options)
+        np.testing.assert_array_equal(Classifier.load(output).params.flat, expected)
+
+
+def test_a_map_of_another_order(config: Path) -> None:
+    mapping = config.parent / "map.yaml"
+    mapping.write_text("layers.4: fc\nlayers.0: conv1\nlayers.1: bn1\n")
+    plain = imported(config, mean=(0.0,), std=(1.0,)).params.flat.copy()
+    mapped = imported(config, mean=(0.0,), std=(1.0,), map_file=mapping)
+    np.testing.assert_array_equal(mapped.params.flat, plain)

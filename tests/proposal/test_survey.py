@@ -1,0 +1,105 @@
+"""What a folder of pictures is found to hold."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from cnn_cli.data.dataset import open_dataset
+from cnn_cli.errors import DataError
+from cnn_cli.proposal.survey import SAMPLE, survey
+
+
+def paint(place: Path, count: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> None:
+    """Random pictures, `size` being width and height."""
+    place.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(len(str(place)))
+    shape = (size[1], size[0], 3) if mode == "RGB" else (size[1], size[0])
+    for i in range(count):
+        pixels = rng.integers(0, 256, shape, np.uint8)
+        Image.fromarray(pixels).save(place / f"{i}.png")
+
+
+def test_a_folder_of_classes(tmp_path: Path) -> None:
+    paint(tmp_path / "cat", 30)
+    paint(tmp_path / "dog", 60)
+    found = survey(tmp_path, 2)
+    assert found.classes == ("cat", "dog")
+    assert (found.width, found.height, found.uniform, found.grey) == (6, 4, True, False)
+    assert (found.looked_at, found.unreadable, found.test) == (90, 0, 0)
+    assert found.val_split is not None
+    # The counts are those that training will have.
+    dataset = open_dataset(tmp_path, None, found.val_split)
+    assert dataset.val is not None
+    assert found.train == tuple(np.bincount(dataset.train.labels))
+    assert found.val == tuple(np.bincount(dataset.val.labels))
+
+
+def test_folders_of_parts(tmp_path: Path) -> None:
+    for part, count in (("train", 5), ("val", 3), ("test", 2)):
+        paint(tmp_path / part / "a", count)
+        paint(tmp_path / part / "b", count)
+    found = survey(tmp_path, 1)
+    assert (found.train, found.val, found.test, found.val_split) == ((5, 5), (3, 3), 4, None)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 12])
+def test_each_class_has_some_of_both_parts_where_it_can(tmp_path: Path, count: int) -> None:
+    for name in "abcd":
+        paint(tmp_path / f"class {name}{'x' * ord(name)}", count)
+    found = survey(tmp_path, 1)
+    assert min(found.train) >= 1
+    assert (found.val is None) == (count == 1)
+    if count >= 5:
+        assert found.val is not None
+        assert min(found.val) >= 1
+
+
+def test_grey_pictures_in_any_mode(tmp_path: Path) -> None:
+    paint(tmp_path / "a", 2, mode="L")
+    paint(tmp_path / "b", 2, mode="L")
+    for i in range(3):
+        grey = Image.open(tmp_path / "a" / "0.png").convert("RGB").resize((40, 40))
+        grey.save(tmp_path / "b" / f"colour mode {i}.jpg")
+    assert survey(tmp_path, 1).grey
+    paint(tmp_path / "c", 2)
+    assert not survey(tmp_path, 1).grey
+
+
+def test_turned_photographs_have_the_size_that_is_seen(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / name).mkdir()
+        exif = Image.Exif()
+        exif[0x0112] = 6
+        Image.new("RGB", (30, 10)).save(tmp_path / name / "x.jpg", exif=exif)
+    found = survey(tmp_path, 1)
+    assert (found.width, found.height) == (10, 30)
+
+
+def test_some_of_many_pictures_are_read(tmp_path: Path) -> None:
+    paint(tmp_path / "many", 1)
+    picture = tmp_path / "many" / "0.png"
+    for i in range(1, 400):
+        (tmp_path / "many" / f"{i}.png").hardlink_to(picture)
+    paint(tmp_path / "few", 3)
+    found = survey(tmp_path, 2)
+    assert found.looked_at == SAMPLE // 2 + 3
+    assert found.train_images + found.val_images == 403
+
+
+def test_pictures_that_cannot_be_read(tmp_path: Path) -> None:
+    paint(tmp_path / "a", 2)
+    paint(tmp_path / "b", 2)
+    (tmp_path / "a" / "bad.png").write_bytes(b"no")
+    found = survey(tmp_path, 1)
+    assert (found.looked_at, found.unreadable, len(found.sample)) == (5, 1, 4)
+    for path in tmp_path.rglob("*.png"):
+        path.write_bytes(b"no")
+    with pytest.raises(DataError) as caught:
+        survey(tmp_path, 1)
+    assert caught.value.line() == (
+        f"{tmp_path}: must hold an image that can be read. Got 5 that cannot."
+    )
