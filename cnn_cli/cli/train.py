@@ -20,7 +20,7 @@ from cnn_cli.errors import ExitCode, LockedError
 from cnn_cli.training.requests import Requests
 
 if TYPE_CHECKING:
-    from cnn_cli.runs.state import TrainResult
+    from cnn_cli.runs.results import TrainResult
 
 NAME = "train"
 EXAMPLES = """\b

@@ -7,7 +7,7 @@ from typing import Any
 
 from cnn_cli.report.table import format_pairs
 from cnn_cli.runs.folder import BEST, CONFIG, LAST
-from cnn_cli.runs.state import TrainResult
+from cnn_cli.runs.results import TrainResult
 
 RESUMABLE = ("time limit", "terminated", "interrupted")
 

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cnn_cli.errors import DataError
+from cnn_cli.runs.results import EpochRow, TrainResult
 
 # A checkpoint may say anything; these are the numbers that a training can go on from.
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -22,55 +23,6 @@ Epoch = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Factor = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
-
-
-@dataclass(frozen=True, slots=True)
-class EpochRow:
-    """One row of `metrics.csv`; losses are means over images, rates in images per second.
-
-    Attributes:
-        epoch: counted from 1.
-        lr: at the epoch's last step.
-        val_loss, val_top1: None without validation images.
-    """
-
-    epoch: int
-    train_loss: float
-    train_top1: float
-    val_loss: float | None
-    val_top1: float | None
-    lr: float
-    seconds: float
-    images_per_second: float
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainResult:
-    """How a training ended.
-
-    Attributes:
-        run: the run folder.
-        epochs: epochs that are done.
-        best_epoch: whose weights `best.npz` holds; None where there is none.
-        best_top1: that epoch's val_top1; None without validation images.
-        last: the last epoch's row; None where no epoch was done.
-        seconds: of training, over all sessions of the run.
-        stopped: None where the training is complete, else why it ended early: a `StopReason`,
-            which `--resume` goes on from, or `early stop`, which is final.
-        bad_files: images that could not be read.
-    """
-
-    run: Path
-    epochs: int
-    best_epoch: int | None
-    best_top1: float | None
-    last: EpochRow | None
-    seconds: float
-    stopped: str | None
-    bad_files: int
 
 
 @dataclass(slots=True)

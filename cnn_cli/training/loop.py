@@ -33,7 +33,8 @@ from cnn_cli.parallel.ranks import Ranks
 from cnn_cli.parallel.shares import Share, Sharer, sum_scores
 from cnn_cli.runs.checkpoint import Checkpoint
 from cnn_cli.runs.folder import RunFolder
-from cnn_cli.runs.state import EpochRow, TrainingState, TrainResult
+from cnn_cli.runs.results import EpochRow, TrainResult
+from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.diagnose import find_origin
 from cnn_cli.training.divergence import (
     MOST_ROLLBACKS,

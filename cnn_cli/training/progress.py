@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from cnn_cli.runs.state import EpochRow
+from cnn_cli.runs.results import EpochRow
 
 
 class Progress(Protocol):

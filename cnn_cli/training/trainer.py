@@ -10,7 +10,8 @@ from cnn_cli.errors import ConfigError
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint
 from cnn_cli.runs.folder import RunFolder, choose_folder, differences
-from cnn_cli.runs.state import TrainingState, TrainResult
+from cnn_cli.runs.results import TrainResult
+from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.agreement import Agreement
 from cnn_cli.training.loop import Trainer
 from cnn_cli.training.options import TrainOptions

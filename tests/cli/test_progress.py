@@ -9,7 +9,7 @@ import pytest
 
 from cnn_cli.cli.shared import progress
 from cnn_cli.cli.shared.progress import Bar, Lines
-from cnn_cli.runs.state import EpochRow
+from cnn_cli.runs.results import EpochRow
 
 ROW = EpochRow(3, 0.51234, 0.81, 0.48, 0.829, 0.08123, 12.34, 1630.4)
 EPOCH = (

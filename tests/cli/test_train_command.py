@@ -14,7 +14,7 @@ import pytest
 from cli_program import COMMAND, Inside, process
 
 from cnn_cli.runs.checkpoint import load_checkpoint
-from cnn_cli.runs.state import EpochRow, TrainResult
+from cnn_cli.runs.results import EpochRow, TrainResult
 from cnn_cli.training import trainer
 
 KEYS = [

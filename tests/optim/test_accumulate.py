@@ -13,7 +13,7 @@ from cnn_cli.config import validate_config
 from cnn_cli.data.dataset import open_dataset
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.runs.checkpoint import load_checkpoint
-from cnn_cli.runs.state import EpochRow
+from cnn_cli.runs.results import EpochRow
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests

@@ -24,7 +24,8 @@ from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from cnn_cli.runs.state import TrainingState, TrainResult
+from cnn_cli.runs.results import TrainResult
+from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.diagnose import Origin, find_origin
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent

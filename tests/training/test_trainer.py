@@ -20,7 +20,7 @@ from cnn_cli.errors import ConfigError, DataError, DivergedError, LockedError, U
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.folder import RunFolder, choose_folder
-from cnn_cli.runs.state import EpochRow, TrainResult
+from cnn_cli.runs.results import EpochRow, TrainResult
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.planning import plan_training
 from cnn_cli.training.progress import Silent

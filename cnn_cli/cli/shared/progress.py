@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from cnn_cli.cli.shared.output import note, say
-from cnn_cli.runs.state import EpochRow
+from cnn_cli.runs.results import EpochRow
 from cnn_cli.training.progress import Progress, Silent
 
 FORMAT = "{desc} {percentage:3.0f}%|{bar}|"
