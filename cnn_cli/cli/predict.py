@@ -182,7 +182,7 @@ def _decoded(
 ) -> Iterator[list[Decoded]]:
     """The images in batches, a few of them ahead: all, or what is this rank's of each round."""
     from cnn_cli.data.loader import decode_batches, decode_stream
-    from cnn_cli.parallel.shares import rounds
+    from cnn_cli.parallel.streams import rounds
 
     if job.size > 1:
         return decode_batches(rounds(entries, size, job), pre, threads)

@@ -29,8 +29,8 @@ from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
 from cnn_cli.optim.groups import freeze_graph, make_groups
 from cnn_cli.optim.schedule import learning_rate
+from cnn_cli.parallel.batches import BatchSplitter, RankBatch, sum_scores
 from cnn_cli.parallel.ranks import Ranks
-from cnn_cli.parallel.shares import Share, Sharer, sum_scores
 from cnn_cli.runs.checkpoint import Checkpoint
 from cnn_cli.runs.folder import RunFolder
 from cnn_cli.runs.results import EpochRow, TrainResult
@@ -126,7 +126,7 @@ class Trainer:
             self._whiten()
         loader = self.materials.train_loader
         self.mixer = make_mixer(config)
-        self.sharer = Sharer(
+        self.splitter = BatchSplitter(
             ranks, loader, dataset.root, config.data.shards, mixed=self.mixer is not None
         )
 
@@ -251,7 +251,7 @@ class Trainer:
         self._freeze(requests)
         order = epoch_order(self.config, state.epoch, self.materials.dataset.train)
         source = self.features or self.materials.train_loader
-        batches = self.sharer.batches(source, order, requests.awaited, state.batch, state.epoch)
+        batches = self.splitter.batches(source, order, requests.awaited, state.batch, state.epoch)
         for batch in batches:
             self._finish_update_before(batch.number)
             if len(batch) > 1 or not self.needs_company:
@@ -310,7 +310,7 @@ class Trainer:
     def _step_at(self, batch: int) -> int:
         return self.state.epoch * self.steps_per_epoch + batch
 
-    def _train_step(self, share: Share) -> None:
+    def _train_step(self, share: RankBatch) -> None:
         state = self.state
         mix = None
         if self.mixer is not None:
@@ -368,7 +368,9 @@ class Trainer:
         updates = config.epochs * self.updates_per_epoch
         self.moving.update(gradient, self._learning_rate(update), update + 1, updates)
 
-    def _explain(self, share: Share, divisor: float, mix: Mix | None, loss: float) -> DivergedError:
+    def _explain(
+        self, share: RankBatch, divisor: float, mix: Mix | None, loss: float
+    ) -> DivergedError:
         """The error of a step whose loss or gradient is not finite."""
         workspaces = self.engine.workspaces
         workspaces[:] = [Workspace() for _ in workspaces]  # makes room for another engine

@@ -18,8 +18,8 @@ from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.layers.batch import BatchLayer, Statistics, waits_for_batch
 from cnn_cli.nn.params import Parameters
 from cnn_cli.optim.groups import freeze_graph
+from cnn_cli.parallel.batches import Awaited, BatchSplitter
 from cnn_cli.parallel.ranks import Ranks
-from cnn_cli.parallel.shares import Awaited, Sharer
 from cnn_cli.training.session import Materials, epoch_order
 
 SMALL_BATCH = 32  # `auto` estimates below this batch size, and the estimate's batches have it
@@ -62,10 +62,10 @@ def estimate_statistics(
         loader.split, loader.cache, size, loader.threads, loader.on_corrupt, loader.augment
     )
     order = epoch_order(config, epoch, loader.split, size, draw=1)[:IMAGES]
-    sharer = Sharer(ranks, loader, materials.dataset.root, config.data.shards)
+    splitter = BatchSplitter(ranks, loader, materials.dataset.root, config.data.shards)
     found: dict[int, list[Statistics]] = defaultdict(list)
     with _holding(engine.params, weights):
-        for share in sharer.batches(loader, order, awaited, epoch=epoch):
+        for share in splitter.batches(loader, order, awaited, epoch=epoch):
             if len(share) > 1:
                 first = share.own.start
                 statistics = engine.batch_statistics(share.images, first=first)

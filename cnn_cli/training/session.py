@@ -29,8 +29,8 @@ from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import check_patterns, freeze_graph
+from cnn_cli.parallel.batches import check_there, share_bad
 from cnn_cli.parallel.ranks import ALONE, Ranks
-from cnn_cli.parallel.shares import check_there, share_bad
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import available_memory, cpu_count
 from cnn_cli.training.options import TrainOptions

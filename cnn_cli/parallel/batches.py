@@ -1,11 +1,10 @@
-"""Batches shared out over the ranks: each reads its own images, and knows the labels of all."""
+"""Batches split over the ranks: each rank reads its own images, and knows the labels of all."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from itertools import islice
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,6 @@ from cnn_cli.nn.types import Array
 from cnn_cli.parallel.ranks import Ranks
 
 Indices = NDArray[np.int64]
-T = TypeVar("T")
 Awaited = Callable[[Iterator[Batch]], Iterator[Batch]]
 
 
@@ -31,8 +29,10 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Share:
-    """A rank's part of a batch, valid until the next one is asked for; its length is the batch's.
+class RankBatch:
+    """A rank's part of a batch, valid until the next one is asked for.
+
+    Its length is that of the whole batch.
 
     Attributes:
         images: (m, ...) the rank's own; behind them may be more, second images of a mix.
@@ -52,11 +52,11 @@ class Share:
 
     def mix(self, whole: Mix) -> Mix:
         """The own images' part of the batch's mix, its partners rows of `images`."""
-        first, stop = self.own.start, self.own.stop
-        part = whole.rows(first, stop)
+        offset, stop = self.own.start, self.own.stop
+        part = whole.rows(offset, stop)
         outside = is_outside(part.partners, self.own)
-        behind = stop - first + np.cumsum(outside) - 1
-        return replace(part, partners=np.where(outside, behind, part.partners - first))
+        behind = stop - offset + np.cumsum(outside) - 1
+        return replace(part, partners=np.where(outside, behind, part.partners - offset))
 
 
 def is_outside(places: Indices, own: slice) -> NDArray[np.bool_]:
@@ -65,21 +65,11 @@ def is_outside(places: Indices, own: slice) -> NDArray[np.bool_]:
     return outside
 
 
-def rounds(items: Iterator[T], size: int, ranks: Ranks) -> Iterator[list[T]]:
-    """This rank's parts of a stream that rank 0 reads: up to `size` items a rank and round.
-
-    The parts of all ranks, one after the other and round by round, are the stream. Each part is a
-    message from rank 0, at the same moment for all.
-    """
-    while whole := ranks.first(lambda: list(islice(items, size * ranks.size))):
-        yield whole[bounds(len(whole), ranks.rank, ranks.size)]
-
-
-class Sharer:
-    """Shares out the batches of one training.
+class BatchSplitter:
+    """Splits the batches of one training over the ranks.
 
     Args:
-        ranks: that share.
+        ranks: of the job.
         loader: of the training images.
         root: the folder they are in.
         shards: `data.shards`.
@@ -103,7 +93,7 @@ class Sharer:
         awaited: Awaited,
         start: int = 0,
         epoch: int = 0,
-    ) -> Iterator[Share]:
+    ) -> Iterator[RankBatch]:
         """The batches of an order that hold an image, from the one at position `start`.
 
         Args:
@@ -117,9 +107,9 @@ class Sharer:
         wholes = [order[first : first + size] for first in range(0, len(order), size)]
         parts = [self._part(whole) for whole in wholes]
         for batch in awaited(source.parts(parts, start, epoch)):
-            share = self._share(source, batch, wholes[batch.number], epoch)
-            if len(share):
-                yield share
+            own = self._rank_batch(source, batch, wholes[batch.number], epoch)
+            if len(own):
+                yield own
 
     def _part(self, whole: Indices) -> Indices:
         """What this rank reads of a batch: its own images, and behind them others for a mix."""
@@ -131,11 +121,11 @@ class Sharer:
         mates = partners(n, self._shards)[own]
         return mates[is_outside(mates, own) & self._mixed]
 
-    def _share(self, source: Source, batch: Batch, whole: Indices, epoch: int) -> Share:
+    def _rank_batch(self, source: Source, batch: Batch, whole: Indices, epoch: int) -> RankBatch:
         ranks = self._ranks
         if ranks.size == 1:
             n = len(batch)
-            return Share(batch.images, slice(0, n), batch.labels, batch.indices, batch.number)
+            return RankBatch(batch.images, slice(0, n), batch.labels, batch.indices, batch.number)
         places = [bounds(len(whole), rank, ranks.size) for rank in range(ranks.size)]
         mine = whole[places[ranks.rank]]
         good = np.zeros(-(-len(whole) // ranks.size), np.bool_)
@@ -146,8 +136,8 @@ class Sharer:
         ]
         everywhere = np.concatenate(readable)
         self._exchange_bad(whole[~everywhere])
-        first = sum(int(each.sum()) for each in readable[: ranks.rank])
-        own = slice(first, first + int(readable[ranks.rank].sum()))
+        offset = sum(int(each.sum()) for each in readable[: ranks.rank])
+        own = slice(offset, offset + int(readable[ranks.rank].sum()))
         indices = whole[everywhere]
         images = batch.images
         m, mates = own.stop - own.start, indices[self._mates(len(indices), own)]
@@ -158,7 +148,7 @@ class Sharer:
                 raise next(bad[i] for i in mates.tolist() if i in bad)
             images = np.concatenate([images[:m], others.images])
         labels = self._loader.split.labels[indices]
-        return Share(images, own, labels, indices, batch.number)
+        return RankBatch(images, own, labels, indices, batch.number)
 
     def _exchange_bad(self, bad: Indices) -> None:
         """Have all ranks know why images of a batch could not be read."""
