@@ -14,13 +14,13 @@ from stubs import small_graph
 
 from cnn_cli.config.optimizers import SGDConfig
 from cnn_cli.nn.params import Parameters
+from cnn_cli.optim.optimizers import make_optimizer
 from cnn_cli.runs.checkpoint import (
     Checkpoint,
     load_checkpoint,
     resolve_checkpoint,
     save_checkpoint,
 )
-from cnn_cli.optim.optimizers import make_optimizer
 
 
 @pytest.fixture

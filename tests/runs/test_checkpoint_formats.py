@@ -7,12 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnn_cli.inference.classifier import Classifier
 from cnn_cli.nn.loss import softmax
 from cnn_cli.nn.params import Parameters
+from cnn_cli.optim.optimizers import make_optimizer
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.meta import FORMAT_VERSION
-from cnn_cli.inference.classifier import Classifier
-from cnn_cli.optim.optimizers import make_optimizer
 from cnn_cli.runs.state import TrainingState
 
 DATA = Path(__file__).parent / "data"

@@ -14,9 +14,9 @@ import numpy as np
 from learnable import config_document, make_pictures
 
 from cnn_cli.config import validate_config
+from cnn_cli.inference.classifier import Classifier
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnn_cli.runs.meta import FORMAT_VERSION
-from cnn_cli.inference.classifier import Classifier
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
