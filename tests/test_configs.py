@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from cnn_cli.config import load_config
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.config.network import build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.memory import parameter_count
 
 CONFIGS = Path(__file__).parent.parent / "configs"

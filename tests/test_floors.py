@@ -26,12 +26,13 @@ FLOORS: list[set[str]] = [
     {"training"},
     {"inference"},
     {"runs"},
-    {"optim", "parallel"},
+    {"config", "parallel"},
+    {"optim"},
     {"data", "nn"},
-    {"config"},
     {"schema"},
     {"errors", "rng", "system", "files", "__init__"},
 ]
+NOT_YET = ("data", "nn", "optim")  # whose arguments still stand in config
 # What the package itself offers, and imports when it is asked for it.
 FRONT_DOOR = ["api"]
 # Inside nn: what each part may import of the package.
@@ -120,6 +121,7 @@ def upward(module: str, node: ast.AST) -> list[str]:
             (module == "__init__" and within(name, FRONT_DOOR))
             or floor_of(name) > here
             or name.split(".")[0] == module.split(".", maxsplit=1)[0]
+            or (module.split(".", maxsplit=1)[0] in NOT_YET and name.split(".")[0] == "config")
             or here == len(FLOORS) - 1 == floor_of(name)
         )
     ]
@@ -246,7 +248,7 @@ def test_torch_is_a_reference_and_never_used() -> None:
         ("nn.plan", "from cnn_cli import data"),
         ("nn.plan", "import cnn_cli.data.loader"),
         ("data.loader", "def f():\n    from cnn_cli.nn.types import Array"),
-        ("config.load", "from cnn_cli.nn.types import Array"),
+        ("schema.fields", "from cnn_cli.nn.types import Array"),
         ("errors", "from cnn_cli.config import Config"),
         ("training.run", "from cnn_cli.cli.shared.output import say"),
     ],

@@ -12,6 +12,7 @@ import numpy as np
 
 from cnn_cli import __version__
 from cnn_cli.config import Config, load_config, plain_config, validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.config.plain_layers import LinearConfig
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError, DataError, reason
@@ -19,7 +20,7 @@ from cnn_cli.interop.assemble import assemble, swap_colours
 from cnn_cli.interop.foreign import Foreign, Module, open_foreign
 from cnn_cli.interop.names import match_map, match_names
 from cnn_cli.interop.structure import match_structure
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 

@@ -9,12 +9,12 @@ import numpy as np
 
 from cnn_cli.bench.network_bench import images_a_second
 from cnn_cli.config import Config
+from cnn_cli.config.network import build_graph
 from cnn_cli.data.augment import kept_preprocess, make_augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.loader import Loader
 from cnn_cli.nn.backends import open_kernels
-from cnn_cli.nn.graph import build_graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.params import Parameters

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.config import Config, required_root
+from cnn_cli.config.network import build_graph
 from cnn_cli.data.augment import kept_preprocess, make_augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Dataset, Split, open_dataset
@@ -23,7 +24,7 @@ from cnn_cli.data.sampling import draw_order
 from cnn_cli.data.shards import deal, interleave, share_of
 from cnn_cli.data.statistics import channel_sums, mean_and_std
 from cnn_cli.errors import ConfigError, DataError, size_text
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.memory import training_bytes

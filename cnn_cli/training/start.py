@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from cnn_cli.config import Config
+from cnn_cli.config.network import build_graph
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import ConfigError, DataError
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Shape

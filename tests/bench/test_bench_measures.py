@@ -7,8 +7,9 @@ import pytest
 
 from cnn_cli.bench.network_bench import Bench, bench
 from cnn_cli.config import Config, validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.errors import ConfigError
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.backend import NUMPY
 from cnn_cli.nn.params import Parameters

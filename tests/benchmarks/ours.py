@@ -8,9 +8,10 @@ from benchmark_networks import Network
 from harness import SGD
 
 from cnn_cli.config import Config, validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.fuse import kernel_kinds
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.backend import load_backend
 from cnn_cli.nn.loss import target_weights

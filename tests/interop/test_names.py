@@ -10,11 +10,12 @@ import pytest
 from foreign_networks import arrays_of, graph_of, random_parameters, renamed
 
 from cnn_cli.config import load_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.errors import DataError
 from cnn_cli.interop.assemble import assemble
 from cnn_cli.interop.foreign import Foreign, modules_by_name
 from cnn_cli.interop.names import match_map, match_names
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"

@@ -14,6 +14,7 @@ from networks import CASES
 from PIL import Image
 
 from cnn_cli.config import load_config, validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import DataError, UsageError
@@ -22,7 +23,6 @@ from cnn_cli.interop.assemble import assemble
 from cnn_cli.interop.foreign import open_foreign
 from cnn_cli.interop.onnx_export import check_onnx, normalized, save_safetensors, to_onnx
 from cnn_cli.interop.structure import match_structure
-from cnn_cli.nn.graph import build_graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint

@@ -8,7 +8,7 @@ import pytest
 from benchmark_networks import NETWORKS, SEED
 
 from cnn_cli.config import load_config, validate_config
-from cnn_cli.nn.graph import build_graph
+from cnn_cli.config.network import build_graph
 from cnn_cli.nn.memory import parameter_count
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from cnn_cli.config import validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.fuse import choose_paths, fuse_graph, fuse_pools, kernel_kinds
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.kernels.loops.activation import GELU, NONE, RELU, SILU

@@ -12,8 +12,8 @@ from networks import CASES, Case
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.layers import LAYER_KINDS
+from cnn_cli.config.network import build_graph
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.graph import build_graph
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from cnn_cli.config import validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.nn import gradients
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.gradients import Gradients, is_finite
-from cnn_cli.nn.graph import build_graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters

@@ -22,7 +22,7 @@ from pathlib import Path
 import numpy as np
 from cnn_cli.config import validate_config
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.graph import build_graph
+from cnn_cli.config.network import build_graph
 from cnn_cli.nn.fuse import kernel_kinds
 from cnn_cli.nn.kernels.backend import load_backend
 from cnn_cli.nn.loss import target_weights

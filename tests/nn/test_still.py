@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from cnn_cli.config import validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.graph import IMAGE, Graph, build_graph
+from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.kernels.fast import LoopKernels

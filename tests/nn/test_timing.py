@@ -9,8 +9,9 @@ import pytest
 from stubs import Stub, stub_graph
 
 from cnn_cli.config import validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.loss import target_weights

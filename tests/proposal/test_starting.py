@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from cnn_cli.config import Config, load_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.data.augment import make_augmentation
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError
-from cnn_cli.nn.graph import build_graph
 from cnn_cli.proposal import propose as module
 from cnn_cli.proposal.choose import (
     Network,

@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from cnn_cli.config import validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.errors import DataError, UsageError
 from cnn_cli.nn.attribution import ScoreGradients
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.types import Array
 from cnn_cli.report.gradcam import colours, find_layer, heat_maps, overlay
 

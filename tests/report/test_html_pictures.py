@@ -14,10 +14,10 @@ from html_check import Page
 from PIL import Image
 
 from cnn_cli.config import validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.data.dataset import Split
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import Evaluation
-from cnn_cli.nn.graph import build_graph
 from cnn_cli.nn.loss import softmax
 from cnn_cli.nn.params import Parameters
 from cnn_cli.report.html import pictures

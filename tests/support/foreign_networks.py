@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from cnn_cli.config import validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.interop.foreign import Foreign, modules_by_name
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 

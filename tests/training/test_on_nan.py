@@ -14,10 +14,11 @@ import pytest
 from learnable import config_document, make_pictures
 
 from cnn_cli.config import validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.data.dataset import open_dataset
 from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.mix import Mix

@@ -10,9 +10,10 @@ import pytest
 from foreign_networks import arrays_of
 
 from cnn_cli.config import Config, validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import DataError
-from cnn_cli.nn.graph import Graph, build_graph
+from cnn_cli.nn.graph import Graph
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.training.start import Start, first_parameters, head_names
 

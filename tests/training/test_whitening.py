@@ -11,10 +11,10 @@ from learnable import config_document, make_pictures
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.models import ModelConfig
+from cnn_cli.config.network import build_graph
 from cnn_cli.data.decode import load_image
 from cnn_cli.errors import ConfigError
 from cnn_cli.inference.classifier import Classifier
-from cnn_cli.nn.graph import build_graph
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training.options import TrainOptions

@@ -87,7 +87,7 @@ def _is_checkpoint(source: str) -> bool:
 
 def _of_config(source: str, overrides: list[str], classes: int | None) -> NamedNetwork:
     from cnn_cli.config import load_config
-    from cnn_cli.nn.graph import build_graph
+    from cnn_cli.config.network import build_graph
 
     config = load_config(source, overrides)
     in_shape = (*config.data.image_size, config.data.channels)

@@ -1,0 +1,163 @@
+"""From the config's layers to a network: `residual`, `branches` and `repeat` are written out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cnn_cli.config.layer import LayerConfig
+from cnn_cli.config.layers import AnyLayer, BranchesConfig, RepeatConfig, ResidualConfig
+from cnn_cli.config.models import ModelConfig
+from cnn_cli.config.plain_layers import (
+    BatchNormConfig,
+    ConvConfig,
+    LinearConfig,
+    SqueezeExciteConfig,
+)
+from cnn_cli.errors import ConfigError
+from cnn_cli.nn.graph import IMAGE, Graph, GraphBuilder, NodeError, shape_text
+from cnn_cli.nn.types import Pair, Shape
+
+
+def build_graph(model: ModelConfig, in_shape: Shape, classes: int, source: str) -> Graph:
+    """Write the network out.
+
+    Args:
+        model: the config's section.
+        in_shape: (height, width, channels) of an image.
+        classes: how many scores the network ends in.
+        source: the config's file, for messages.
+
+    Raises:
+        ConfigError: a layer does not fit its input, two layers share a name, or the network
+            does not end in one score per class.
+    """
+    writer = _Writer(in_shape, classes, source)
+    end = writer.chain(model.layers, IMAGE, "layers", "model.layers", ())
+    out_shape = writer.shape(end)
+    if out_shape != (classes,):
+        place = f"{source}: model.layers[{len(model.layers) - 1}]"
+        rule = f"the network must end in one score per class, {classes}"
+        raise ConfigError(place, rule, f"an output of {shape_text(out_shape)}")
+    return writer.builder.graph(classes)
+
+
+class _Writer:
+    """Appends the nodes of layers, in order.
+
+    Args:
+        in_shape: of an image.
+        classes: what `classes` stands for.
+        source: the config's file, for messages.
+    """
+
+    def __init__(self, in_shape: Shape, classes: int, source: str) -> None:
+        self.builder = GraphBuilder(in_shape)
+        self.classes = classes
+        self.source = source
+
+    def shape(self, tensor: int) -> Shape:
+        return self.builder.shape(tensor)
+
+    def chain(
+        self, layers: Sequence[AnyLayer], x: int, path: str, place: str, copies: tuple[int, ...]
+    ) -> int:
+        """Append layers one after the other; return the last one's tensor.
+
+        `copies` counts the enclosing repeats: a name given inside one gets its number.
+        """
+        for i, layer in enumerate(layers):
+            name = f"{path}.{i}"
+            if layer.name is not None:
+                name = ".".join([layer.name, *map(str, copies)])
+            x = self._append(layer, x, name, f"{place}[{i}].{layer.kind}", copies)
+        return x
+
+    def _append(
+        self, layer: LayerConfig, x: int, name: str, place: str, copies: tuple[int, ...]
+    ) -> int:
+        match layer:
+            case RepeatConfig():
+                for copy in range(layer.times):
+                    path = f"{name}.{copy}.layers"
+                    x = self.chain(layer.layers, x, path, f"{place}.layers", (*copies, copy))
+                return x
+            case ResidualConfig():
+                return self._residual(layer, x, name, place, copies)
+            case SqueezeExciteConfig():
+                return self._squeeze_excite(layer, x, name, place)
+            case BranchesConfig():
+                ends = [
+                    self.chain(branch, x, f"{name}.{i}", f"{place}[{i}]", copies)
+                    for i, branch in enumerate(layer.branches)
+                ]
+                return self._node("concat", {}, ends, name, place)
+            case _:
+                arguments = layer.arguments()
+                if isinstance(layer, LinearConfig) and layer.out_features == "classes":
+                    arguments["out_features"] = self.classes
+                return self._node(layer.kind, arguments, [x], name, place)
+
+    def _residual(
+        self, layer: ResidualConfig, x: int, name: str, place: str, copies: tuple[int, ...]
+    ) -> int:
+        branch = self.chain(layer.layers, x, f"{name}.layers", f"{place}.layers", copies)
+        if layer.drop_path > 0:
+            arguments = {"p": layer.drop_path}
+            branch = self._node("drop_path", arguments, [branch], f"{name}.drop_path", place)
+        shortcut = layer.shortcut
+        if shortcut is None:
+            shortcut = self._default_shortcut(layer, x, branch)
+        end = self.chain(shortcut, x, f"{name}.shortcut", f"{place}.shortcut", copies)
+        return self._node("add", {}, [branch, end], name, place)
+
+    def _squeeze_excite(self, layer: SqueezeExciteConfig, x: int, name: str, place: str) -> int:
+        """A number a channel, found from all channels' means, that the map is multiplied by."""
+        channels, squeezed = self.shape(x)[-1], layer.squeeze_channels
+        end = x
+        for part, kind, arguments in (
+            ("pool", "global_avgpool", {}),
+            ("reduce", "linear", {"out_features": squeezed}),
+            ("activation", layer.activation, {}),
+            ("expand", "linear", {"out_features": channels}),
+            ("gate", layer.gate, {}),
+        ):
+            end = self._node(kind, arguments, [end], f"{name}.{part}", place)
+        return self._node("excite", {}, [x, end], name, place)
+
+    def _default_shortcut(self, layer: ResidualConfig, x: int, branch: int) -> tuple[AnyLayer, ...]:
+        """Identity, or a projection where the shapes differ (He et al. 2015, option B)."""
+        here, there = self.shape(x), self.shape(branch)
+        if here == there or len(here) != 3 or len(there) != 3:
+            return ()
+        stride = _total_stride(layer.layers)
+        return (
+            ConvConfig(out_channels=there[2], kernel_size=(1, 1), stride=stride, bias=False),
+            BatchNormConfig(),
+        )
+
+    def _node(
+        self, kind: str, arguments: Mapping[str, Any], inputs: list[int], name: str, place: str
+    ) -> int:
+        try:
+            return self.builder.add(kind, arguments, inputs, name)
+        except NodeError as error:
+            raise ConfigError(f"{self.source}: {place}", error.rule, error.got) from error
+
+
+def _total_stride(layers: Sequence[AnyLayer]) -> Pair:
+    """The product of the strides along some layers (along the first one of branches)."""
+    height = width = 1
+    for layer in layers:
+        match layer:
+            case RepeatConfig():
+                inner = _total_stride(layer.layers)
+                step = (inner[0] ** layer.times, inner[1] ** layer.times)
+            case ResidualConfig():
+                step = _total_stride(layer.layers)
+            case BranchesConfig():
+                step = _total_stride(layer.branches[0])
+            case _:
+                step = layer.arguments().get("stride", (1, 1))
+        height, width = height * step[0], width * step[1]
+    return height, width
