@@ -19,7 +19,7 @@ from cnn_cli.errors import DataError
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.trainer import train
+from cnn_cli.training.train import train
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.timing import timed
-from cnn_cli.training.session import check_memory
+from cnn_cli.training.setup import check_memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.ranks import Ranks
-from cnn_cli.training.session import check_memory
+from cnn_cli.training.setup import check_memory
 
 
 @dataclass(frozen=True, slots=True)

@@ -162,7 +162,7 @@ def command(
         from cnn_cli.runs.checkpoint import resolve_checkpoint
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.planning import plan_training
-        from cnn_cli.training.trainer import train
+        from cnn_cli.training.train import train
 
         weights = None if weights is None else resolve_checkpoint(weights)
         options = TrainOptions(out, overwrite, resume, weights, threads, backend)

@@ -20,7 +20,7 @@ from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.params import Parameters
 from cnn_cli.proposal.choose import Speed
 from cnn_cli.proposal.survey import Survey
-from cnn_cli.training.session import check_memory, preprocess_of
+from cnn_cli.training.setup import check_memory, preprocess_of
 
 SECONDS = 0.7  # of each measurement, at least
 PICTURES = 128  # to decode

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from cnn_cli.config import Config, validate_config
-from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.config.network import build_graph
+from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.system import available_memory

@@ -13,15 +13,15 @@ from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.folder import LAST, choose_folder
+from cnn_cli.training.initial_weights import initial_weights
 from cnn_cli.training.options import TrainOptions
-from cnn_cli.training.session import (
+from cnn_cli.training.setup import (
     check_memory,
     choose_threads,
     class_weights,
     open_network,
 )
-from cnn_cli.training.start import first_parameters
-from cnn_cli.training.trainer import load_resumable
+from cnn_cli.training.train import load_resumable
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def plan_training(
     need = check_memory(config, graph, source, threads, backend, len(dataset.train), ranks)
     class_weights(config, dataset, source)
     if options.weights is not None:
-        first_parameters(config, graph, dataset.classes, options.weights)
+        initial_weights(config, graph, dataset.classes, options.weights)
     return TrainingPlan(
         run=folder,
         classes=dataset.classes,

@@ -20,7 +20,7 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.optim.groups import freeze_graph
 from cnn_cli.parallel.batches import Awaited, BatchSplitter
 from cnn_cli.parallel.ranks import Ranks
-from cnn_cli.training.session import Materials, epoch_order
+from cnn_cli.training.setup import TrainingData, epoch_order
 
 SMALL_BATCH = 32  # `auto` estimates below this batch size, and the estimate's batches have it
 IMAGES = 2048
@@ -40,7 +40,7 @@ def estimate_statistics(
     engine: Engine,
     weights: Parameters,
     evaluated: Parameters,
-    materials: Materials,
+    data: TrainingData,
     config: Config,
     epoch: int,
     ranks: Ranks,
@@ -56,13 +56,13 @@ def estimate_statistics(
         awaited: `Requests.awaited`.
     """
     evaluated.copy_from(weights)
-    loader = materials.train_loader
+    loader = data.train_loader
     size = max(SMALL_BATCH, config.train.batch_size)
     loader = Loader(
         loader.split, loader.cache, size, loader.threads, loader.on_corrupt, loader.augment
     )
     order = epoch_order(config, epoch, loader.split, size, draw=1)[:IMAGES]
-    splitter = BatchSplitter(ranks, loader, materials.dataset.root, config.data.shards)
+    splitter = BatchSplitter(ranks, loader, data.dataset.root, config.data.shards)
     found: dict[int, list[Statistics]] = defaultdict(list)
     with _holding(engine.params, weights):
         for share in splitter.batches(loader, order, awaited, epoch=epoch):

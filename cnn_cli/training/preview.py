@@ -14,13 +14,13 @@ from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import DataError
 from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.training.mixing import make_mixer
-from cnn_cli.training.session import (
-    Materials,
+from cnn_cli.training.setup import (
+    TrainingData,
     augment_training,
     epoch_order,
     measure_normalization,
-    open_materials,
     open_network,
+    open_training_data,
 )
 
 
@@ -68,14 +68,14 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
         CnnError: what `train` would raise, or no image can be read.
     """
     dataset, graph = open_network(config, source)
-    data = config.data.model_copy(update={"cache": "none"})  # an image is read once
-    config = config.model_copy(update={"data": data})
-    materials = open_materials(config, dataset, graph, threads, lambda _: None)
+    uncached = config.data.model_copy(update={"cache": "none"})  # an image is read once
+    config = config.model_copy(update={"data": uncached})
+    data = open_training_data(config, dataset, graph, threads, lambda _: None)
     try:
-        augment_training(config, materials, _normalization(config, materials, threads))
-        samples = tuple(islice(_samples(config, materials, epoch), count))
+        augment_training(config, data, _normalization(config, data, threads))
+        samples = tuple(islice(_samples(config, data, epoch), count))
     finally:
-        materials.close()
+        data.close()
     if not samples:
         images = len(dataset.train)
         raise DataError(
@@ -84,20 +84,20 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
     return Preview(dataset.classes, len(dataset.train), samples)
 
 
-def _normalization(config: Config, materials: Materials, threads: int) -> Normalization:
+def _normalization(config: Config, data: TrainingData, threads: int) -> Normalization:
     """As in training where augmentation paints with the mean; else no image is read for it."""
     erase = config.augment.random_erase
     if erase is not None and erase.value == "mean":
-        return measure_normalization(config, materials, threads)
+        return measure_normalization(config, data, threads)
     channels = config.data.channels
     return Normalization((0.0,) * channels, (1.0,) * channels)
 
 
-def _samples(config: Config, materials: Materials, epoch: int) -> Iterator[Sample]:
-    dataset = materials.dataset
+def _samples(config: Config, data: TrainingData, epoch: int) -> Iterator[Sample]:
+    dataset = data.dataset
     mixer = make_mixer(config)
     order = epoch_order(config, epoch, dataset.train)
-    for batch in materials.train_loader.batches(order, epoch=epoch):
+    for batch in data.train_loader.batches(order, epoch=epoch):
         images, mix = batch.images, None
         if mixer is not None:
             mix = mixer.mix(epoch, batch.number * config.train.batch_size, len(batch))

@@ -14,7 +14,7 @@ from cnn_cli.runs.folder import RunFolder
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.system import versions
 from cnn_cli.training.divergence import carry_scheduled
-from cnn_cli.training.session import Materials
+from cnn_cli.training.setup import TrainingData
 
 
 class Saver:
@@ -23,7 +23,7 @@ class Saver:
     Args:
         run: the folder; None where another rank writes it.
         config: of the training.
-        materials: what it trains on.
+        data: what it trains on.
         normalization: of its images.
         facts: more of a checkpoint's meta: what stays the same for a whole session.
         bad_before: images that earlier sessions could not read, and why.
@@ -33,21 +33,21 @@ class Saver:
         self,
         run: RunFolder | None,
         config: Config,
-        materials: Materials,
+        data: TrainingData,
         normalization: Normalization,
         facts: Mapping[str, Any],
         bad_before: Mapping[str, str],
     ) -> None:
         self._run = run
         self._config = config
-        self._materials = materials
+        self._data = data
         self._bad_before = dict(bad_before)
         self._facts = {
             "program_version": __version__,
             "versions": versions(),
             "config": plain_config(config),
-            "classes": list(materials.dataset.classes),
-            "preprocess": asdict(materials.preprocess),
+            "classes": list(data.dataset.classes),
+            "preprocess": asdict(data.preprocess),
             "mean": list(normalization.mean),
             "std": list(normalization.std),
             "seed": config.train.seed,
@@ -57,7 +57,7 @@ class Saver:
     @property
     def bad_files(self) -> dict[str, str]:
         """Path and problem of the images that could not be read, in all sessions."""
-        return self._bad_before | self._materials.bad_files
+        return self._bad_before | self._data.bad_files
 
     def config(self) -> None:
         if self._run is not None:

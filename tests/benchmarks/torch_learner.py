@@ -17,12 +17,12 @@ from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.params import Parameters
 from cnn_cli.optim.schedule import learning_rate
-from cnn_cli.training.session import (
+from cnn_cli.training.setup import (
     augment_training,
     epoch_order,
     measure_normalization,
-    open_materials,
     open_network,
+    open_training_data,
 )
 
 
@@ -39,7 +39,7 @@ class Learner:
             harness.fail("compares runs with sgd and without averaged weights")
         self.config = config
         dataset, graph = open_network(config, source)
-        self.materials = open_materials(config, dataset, graph, threads, print)
+        self.materials = open_training_data(config, dataset, graph, threads, print)
         normalization = measure_normalization(config, self.materials, threads)
         augment_training(config, self.materials, normalization)
         self.mean = np.float32(255) * np.array(normalization.mean, np.float32)

@@ -15,7 +15,7 @@ from cli_program import COMMAND, Inside, process
 
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.results import EpochRow, TrainResult
-from cnn_cli.training import trainer
+from cnn_cli.training import train as train_module
 
 KEYS = [
     "run",
@@ -139,7 +139,7 @@ def test_fail_under_is_about_the_best_epoch(
     cnn: Inside, project: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     result = TrainResult(Path("a"), 3, 2, 0.25, ROW, 1.0, None, 0)
-    monkeypatch.setattr(trainer, "train", lambda *arguments: result)
+    monkeypatch.setattr(train_module, "train", lambda *arguments: result)
     line = ["train", project / "tiny.yaml", "--quiet", "--fail-under"]
     assert cnn(*line, "top1=0.25").code == 0
     outcome = cnn(*line, "top1=0.26")

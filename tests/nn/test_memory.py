@@ -28,7 +28,7 @@ from cnn_cli.nn.kernels.backend import load_backend
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.params import Parameters
-from cnn_cli.training import loop
+from cnn_cli.training import trainer
 from cnn_cli.optim.optimizers import make_optimizer
 
 layers, size, batch_size = json.loads(sys.argv[1])

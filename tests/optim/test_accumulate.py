@@ -17,7 +17,7 @@ from cnn_cli.runs.results import EpochRow
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.trainer import train
+from cnn_cli.training.train import train
 
 
 class Rows(Silent):

@@ -22,7 +22,7 @@ from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.planning import plan_training
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.trainer import train
+from cnn_cli.training.train import train
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "recipes.npz"
 # Places of small_graph's parameters in the flat array.

@@ -25,8 +25,8 @@ from PIL import Image
 from cnn_cli.data.decode import ImageError, Preprocess, load_image
 from cnn_cli.inference.evaluate import evaluate
 from cnn_cli.runs.checkpoint import load_checkpoint
-from cnn_cli.training import loop
-from cnn_cli.training.moving import Moving
+from cnn_cli.training import trainer
+from cnn_cli.training.learner import Learner
 
 RGB, GREY = Image.fromarray(noise(9, 12, 3)), Image.fromarray(noise(9, 12, 1))
 
@@ -237,7 +237,7 @@ def test_images_that_vanish(
         for path in gone:
             path.unlink(missing_ok=True)
 
-    monkeypatch.setattr(Moving, "check", take_away)
+    monkeypatch.setattr(Learner, "check", take_away)
     line = ("train", field.config, "--data", pictures, "--out", out, "data.cache=none", "--json")
     outcome = cnn(*line)
     assert (outcome.code, outcome.err.count("epoch ")) == (0, 2)
@@ -256,15 +256,15 @@ def test_all_images_vanish(field: Field, tmp_path: Path, monkeypatch: pytest.Mon
     """A disk that was unmounted: no epoch is counted that trained on nothing."""
     pictures = shutil.copytree(field.pictures, tmp_path / "pictures")
     out, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
-    end_epoch = loop.Trainer._end_epoch
+    end_epoch = trainer.Trainer._end_epoch
 
-    def end_and_unmount(self: loop.Trainer, *arguments: object) -> None:
+    def end_and_unmount(self: trainer.Trainer, *arguments: object) -> None:
         end_epoch(self, *arguments)  # type: ignore[arg-type]  # handed through
         pictures.rename(elsewhere)
 
     line = ("train", field.config, "--data", pictures, "data.cache=none", "--resume")
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_end_epoch", end_and_unmount)
+        patch.setattr(trainer.Trainer, "_end_epoch", end_and_unmount)
         outcome = cnn(*line, "--out", out, "--quiet")
     rule = "must hold an image that can be read. Got 18 that cannot."
     assert outcome == Outcome(4, "", f"cnn: {pictures}: {rule}\n")
@@ -299,16 +299,16 @@ def test_a_class_without_an_image_that_can_be_read(field: Field, tmp_path: Path,
 def test_a_class_vanishes(field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A part that was unmounted: no epoch is counted that trained without it."""
     pictures = shutil.copytree(field.pictures, tmp_path / "pictures")
-    out, end_epoch = tmp_path / "run", loop.Trainer._end_epoch
+    out, end_epoch = tmp_path / "run", trainer.Trainer._end_epoch
 
-    def end_and_take_away(self: loop.Trainer, *arguments: object) -> None:
+    def end_and_take_away(self: trainer.Trainer, *arguments: object) -> None:
         end_epoch(self, *arguments)  # type: ignore[arg-type]  # handed through
         for path in (pictures / "train/dark").iterdir():
             path.unlink()
 
     line = ("train", field.config, "--data", pictures, "data.cache=none", "--resume", "--quiet")
     with monkeypatch.context() as patch:
-        patch.setattr(loop.Trainer, "_end_epoch", end_and_take_away)
+        patch.setattr(trainer.Trainer, "_end_epoch", end_and_take_away)
         outcome = cnn(*line, "--out", out)
     rule = "must hold an image that can be read. Got 6 that cannot."
     assert outcome == Outcome(4, "", f"cnn: {pictures}/train/dark: {rule}\n")
@@ -332,7 +332,7 @@ def test_the_validation_images_vanish(
             path.unlink()
         return result
 
-    monkeypatch.setattr("cnn_cli.training.loop.evaluate", evaluate_and_unmount)
+    monkeypatch.setattr("cnn_cli.training.trainer.evaluate", evaluate_and_unmount)
     line = ("train", field.config, "--data", pictures, "--out", out, "data.cache=none", "--json")
     outcome = cnn(*line)
     assert outcome.code == 0
@@ -350,7 +350,7 @@ def test_the_run_folder_vanishes(
         shutil.rmtree(out)
         return evaluate(*arguments)  # type: ignore[arg-type]  # handed through
 
-    monkeypatch.setattr("cnn_cli.training.loop.evaluate", evaluate_and_delete)
+    monkeypatch.setattr("cnn_cli.training.trainer.evaluate", evaluate_and_delete)
     outcome = cnn("train", field.config, "--out", out, "--quiet")
     line = f"cnn: {out}/best.npz: cannot be written. Got no such file or directory.\n"
     assert outcome == Outcome(4, "", line)

@@ -18,7 +18,7 @@ from hardship import Field, assert_same_run, cnn, contents, make_field, metrics_
 
 from cnn_cli.data import cache, split
 from cnn_cli.runs.checkpoint import load_checkpoint
-from cnn_cli.training import loop, session
+from cnn_cli.training import setup, trainer
 from cnn_cli.training.requests import Requests, StopNow
 
 PATIENCE = 60.0
@@ -151,7 +151,7 @@ def test_while_an_epoch_is_evaluated(
 ) -> None:
     """The epoch's steps are kept, and evaluated when the run goes on."""
     out = tmp_path / "run"
-    at_call(monkeypatch, loop, phase, epoch, send(signal.SIGTERM))
+    at_call(monkeypatch, trainer, phase, epoch, send(signal.SIGTERM))
     line = ("train", field.config, "--out", out, "--quiet")
     assert cnn(*line) == Outcome(75, "", "")
     assert load_checkpoint(out / "last.npz").meta["step"] == epoch * STEPS
@@ -172,7 +172,7 @@ def test_the_time_limit_lets_an_evaluation_end(field: Field, tmp_path: Path) -> 
 def test_a_save_asked_for_during_an_evaluation(
     field: Field, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_call(monkeypatch, loop, "evaluate", 1, send(signal.SIGUSR1))
+    at_call(monkeypatch, trainer, "evaluate", 1, send(signal.SIGUSR1))
     assert cnn("train", field.config, "--out", tmp_path / "run").code == 0
     assert_same_run(whole, tmp_path / "run")
 
@@ -183,7 +183,7 @@ def test_stopping_while_it_goes_on_leaves_the_checkpoint_alone(
     out = tmp_path / "run"
     assert cnn("train", field.config, "--out", out, "--epochs", 1).code == 0
     before = contents(out)
-    at_call(monkeypatch, loop, "open_materials", 1, send(signal.SIGTERM))
+    at_call(monkeypatch, trainer, "open_training_data", 1, send(signal.SIGTERM))
     line = ("train", field.config, "--out", out, "--resume", "--json")
     outcome = cnn(*line)
     assert (outcome.code, outcome.err) == (75, "")
@@ -203,7 +203,7 @@ def test_overwriting_begins_when_nothing_else_can_fail(
     assert cnn(*line, "model.layers.0.conv.out_channels=1000000000").code == 3
     assert cnn(*line, "--weights", tmp_path / "gone.npz").code == 4
     with monkeypatch.context() as patch:
-        at_call(patch, session, "channel_sums", 1, send(signal.SIGTERM))
+        at_call(patch, setup, "channel_sums", 1, send(signal.SIGTERM))
         assert cnn(*line).code == 75
     assert contents(out) == before
     assert cnn(*line, "--weights", out, "--epochs", 0).code == 0

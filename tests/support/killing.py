@@ -24,7 +24,7 @@ from cnn_cli.nn.engine import Engine
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.trainer import train
+from cnn_cli.training.train import train
 
 COARSE = ("sync", "rename")
 

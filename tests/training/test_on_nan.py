@@ -31,7 +31,7 @@ from cnn_cli.training.diagnose import Origin, find_origin
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.trainer import train
+from cnn_cli.training.train import train
 
 LAYERS: list[Any] = [
     {"conv": {"out_channels": 4, "kernel_size": 3, "name": "stem"}},

@@ -18,7 +18,7 @@ from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.preview import mixed_pixels, preview
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.trainer import train
+from cnn_cli.training.train import train
 
 ALL: dict[str, Any] = {
     "random_resized_crop": [0.5, 1.0],

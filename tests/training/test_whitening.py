@@ -20,7 +20,7 @@ from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.trainer import train
+from cnn_cli.training.train import train
 from cnn_cli.training.whitening import whitening_filters
 
 

@@ -20,7 +20,7 @@ from cnn_cli.runs.meta import FORMAT_VERSION
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.trainer import train
+from cnn_cli.training.train import train
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import DataError
 from cnn_cli.nn.graph import Graph
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
-from cnn_cli.training.start import Start, first_parameters, head_names
+from cnn_cli.training.initial_weights import InitialWeights, head_names, initial_weights
 
 LAYERS: list[Any] = [
     {"conv": {"out_channels": 4, "kernel_size": 3, "bias": False}},
@@ -33,16 +33,16 @@ def network(classes: int, layers: list[Any] = LAYERS, seed: int = 0) -> tuple[Co
     return config, build_graph(config.model, (6, 6, 3), classes, "x")
 
 
-def start(classes: str, weights: Path | None, **how: Any) -> Start:
+def start(classes: str, weights: Path | None, **how: Any) -> InitialWeights:
     config, graph = network(len(classes), seed=1, **how)
-    return first_parameters(config, graph, tuple(classes), weights)
+    return initial_weights(config, graph, tuple(classes), weights)
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """Of the classes a, b and c."""
     config, graph = network(3)
-    params = first_parameters(config, graph, ("a", "b", "c"), None).params
+    params = initial_weights(config, graph, ("a", "b", "c"), None).params
     meta = {
         "config": {"model": {"layers": LAYERS}},
         "classes": ["a", "b", "c"],
@@ -57,7 +57,7 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def test_the_same_classes_take_all_weights(checkpoint: Path) -> None:
     config, graph = network(3)
-    old = arrays_of(first_parameters(config, graph, ("a", "b", "c"), None).params)
+    old = arrays_of(initial_weights(config, graph, ("a", "b", "c"), None).params)
     new = start("abc", checkpoint)
     assert new.note is None
     for name, array in arrays_of(new.params).items():
@@ -67,7 +67,7 @@ def test_the_same_classes_take_all_weights(checkpoint: Path) -> None:
 @pytest.mark.parametrize("classes", ["abcd", "xy", "acb", "xyz"])
 def test_other_classes_replace_the_head(checkpoint: Path, classes: str) -> None:
     config, graph = network(3)
-    old = arrays_of(first_parameters(config, graph, ("a", "b", "c"), None).params)
+    old = arrays_of(initial_weights(config, graph, ("a", "b", "c"), None).params)
     fresh = arrays_of(start(classes, None).params)
     new = start(classes, checkpoint)
     assert new.note == f"head starts at random: the 3 classes of {checkpoint} are others"

@@ -16,7 +16,7 @@ from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.divergence import check_finite
 
 
-class Moving:
+class Learner:
     """What an update moves, and a checkpoint keeps.
 
     Args:

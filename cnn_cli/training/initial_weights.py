@@ -19,7 +19,7 @@ from cnn_cli.runs.checkpoint import load_checkpoint, resolve_checkpoint
 
 
 @dataclass(frozen=True, slots=True)
-class Start:
+class InitialWeights:
     """The first weights.
 
     Attributes:
@@ -41,9 +41,9 @@ class Start:
         return "data.mean and data.std are not those that the weights were trained with"
 
 
-def first_parameters(
+def initial_weights(
     config: Config, graph: Graph, classes: tuple[str, ...], weights: Path | None
-) -> Start:
+) -> InitialWeights:
     """A checkpoint's weights, or those that `model.init` draws.
 
     Where the checkpoint's classes are others, or in another order, the layers whose size depends
@@ -59,7 +59,7 @@ def first_parameters(
     params = Parameters(graph, config.train.dtype)
     initialize(params, config.train.seed, config.model.init)
     if weights is None:
-        return Start(params)
+        return InitialWeights(params)
     file = resolve_checkpoint(weights)
     checkpoint = load_checkpoint(file, ("model", "ema"))
     # Averaged weights, where there are some, are what was evaluated.
@@ -79,7 +79,7 @@ def first_parameters(
         note = f"{', '.join(head)} starts at random: the {len(before)} classes of {file} are others"
     params.load(arrays, str(file))
     meta = checkpoint.meta
-    return Start(params, Normalization(tuple(meta["mean"]), tuple(meta["std"])), note)
+    return InitialWeights(params, Normalization(tuple(meta["mean"]), tuple(meta["std"])), note)
 
 
 def head_names(config: Config, graph: Graph) -> list[str]:

@@ -40,7 +40,7 @@ EVALUATION_BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Materials:
+class TrainingData:
     """Images and network of one training.
 
     Attributes:
@@ -150,14 +150,14 @@ def choose_threads(options: TrainOptions, meta: Mapping[str, Any], ranks: Ranks)
     return options.threads or before or ranks.threads(cpu_count())
 
 
-def open_materials(
+def open_training_data(
     config: Config,
     dataset: Dataset,
     graph: Graph,
     threads: int,
     note: Callable[[str], None],
     ranks: Ranks = ALONE,
-) -> Materials:
+) -> TrainingData:
     """Make room for the images; they are read as they are needed."""
     budget = available_memory() // 2  # of all neighbours: they keep images once
 
@@ -185,12 +185,12 @@ def open_materials(
     val_loader = None
     if dataset.val is not None and len(dataset.val):
         val_loader = loader(dataset.val, EVALUATION_BATCH, preprocess)
-    return Materials(dataset, preprocess, graph, train_loader, val_loader)
+    return TrainingData(dataset, preprocess, graph, train_loader, val_loader)
 
 
 def measure_normalization(
     config: Config,
-    materials: Materials,
+    data: TrainingData,
     threads: int,
     given: Normalization | None = None,
     ranks: Ranks = ALONE,
@@ -208,21 +208,21 @@ def measure_normalization(
         mean = given.mean if mean == "auto" else mean
         std = given.std if std == "auto" else std
     if mean == "auto" or std == "auto":
-        cache = materials.train_loader.cache
-        own = share_of(deal_shards(config, materials.dataset.train), ranks.rank, ranks.size)
+        cache = data.train_loader.cache
+        own = share_of(deal_shards(config, data.dataset.train), ranks.rank, ranks.size)
         sums = np.sum(ranks.gather(channel_sums(cache, own, threads)), axis=0)
         share_bad(ranks, cache.bad, dict(cache.bad))
         measured_mean, measured_std = mean_and_std(sums, cache.paths)
-        check_classes(materials)
+        check_classes(data)
         mean = measured_mean if mean == "auto" else mean
         std = measured_std if std == "auto" else std
     return Normalization(tuple(mean), tuple(std))
 
 
-def augment_training(config: Config, materials: Materials, normalization: Normalization) -> None:
+def augment_training(config: Config, data: TrainingData, normalization: Normalization) -> None:
     """Have the training images changed as `augment` says."""
-    materials.train_loader.augment = make_augmentation(
-        config.augment, config.train.seed, materials.preprocess, normalization.mean
+    data.train_loader.augment = make_augmentation(
+        config.augment, config.train.seed, data.preprocess, normalization.mean
     )
 
 
@@ -249,16 +249,16 @@ def epoch_order(
     return interleave(orders, batch_size or config.train.batch_size)
 
 
-def check_classes(materials: Materials) -> None:
+def check_classes(data: TrainingData) -> None:
     """Refuse to go on without a class: what never sees one cannot tell it from the others.
 
     Raises:
         DataError: all training images of a class turned out to be unreadable so far.
     """
-    train, bad = materials.dataset.train, list(materials.train_loader.cache.bad)
+    train, bad = data.dataset.train, list(data.train_loader.cache.bad)
     if not bad:
         return
-    classes = len(materials.dataset.classes)
+    classes = len(data.dataset.classes)
     counts = np.bincount(train.labels, minlength=classes)
     lost = np.flatnonzero(counts == np.bincount(train.labels[bad], minlength=classes))
     if len(lost):

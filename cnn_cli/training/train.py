@@ -1,0 +1,97 @@
+"""Training from the outside: which run folder, from the start or from where it stopped."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+
+from cnn_cli.config import Config, plain_config, validate_config
+from cnn_cli.errors import ConfigError
+from cnn_cli.parallel.ranks import ALONE, Ranks
+from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint
+from cnn_cli.runs.folder import RunFolder, choose_folder, differences
+from cnn_cli.runs.results import TrainResult
+from cnn_cli.runs.state import TrainingState
+from cnn_cli.training.agreement import Agreement
+from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.progress import Progress
+from cnn_cli.training.requests import Requests, StopNow
+from cnn_cli.training.trainer import Trainer
+
+# What a resumed run may change: how long it goes and how it keeps its images and checkpoints.
+# What to do about numbers that are not finite changes no step that was done.
+RESUMABLE = ("train.epochs", "train.checkpoint_every", "train.on_nan", "data.cache")
+
+
+def train(
+    config: Config,
+    source: str,
+    options: TrainOptions,
+    requests: Requests,
+    progress: Progress,
+    ranks: Ranks = ALONE,
+) -> TrainResult:
+    """Train a network and save it into its run folder.
+
+    With several ranks each calls this, and rank 0 alone writes.
+
+    Args:
+        config: what to train, on what, and how.
+        source: the config's file, which names the run and stands in messages.
+        options: where to, and whether to go on.
+        requests: looked at after each step.
+        progress: told of each step and epoch.
+        ranks: that train together.
+
+    Raises:
+        CnnError: in one of its kinds; what was saved before stays as it was.
+    """
+    folder = ranks.first(
+        lambda: choose_folder(
+            options.out, source, resume=options.resume, overwrite=options.overwrite
+        )
+    )
+    writes, alone = ranks.rank == 0, ranks.size == 1
+    with RunFolder(folder) if writes else nullcontext(RunFolder(folder)) as run:
+        checkpoint = None
+        state, bad_files = TrainingState(), 0
+        try:
+            # Several ranks prepare together: none of them may leave the others in the middle.
+            with requests.at_once() if alone else nullcontext():
+                if options.resume:
+                    checkpoint = ranks.first(lambda: _load_last(run, config, source))
+                if checkpoint is not None:
+                    state = TrainingState.from_meta(checkpoint.meta, str(run.last))
+                    bad_files = len(checkpoint.meta.get("bad_files", {}))
+                    if writes:  # where a kill came between the files
+                        run.write_reports(state.rows, state.log)
+                    if state.finished(config.train.epochs):
+                        return state.result(run.path, bad_files, None)
+                if writes:
+                    run.check_writable()
+                trainer = Trainer(config, source, options, run, progress, checkpoint, ranks)
+                checkpoint = None  # its arrays are the trainer's now
+        except StopNow as stop:  # nothing was done that could be saved
+            return state.result(run.path, bad_files, stop.reason)
+        if options.overwrite and writes:
+            run.clear()  # now that nothing but the training itself can fail
+        try:
+            return trainer.run_epochs(requests if alone else Agreement(requests, ranks))
+        finally:
+            trainer.close()
+
+
+def _load_last(run: RunFolder, config: Config, source: str) -> Checkpoint | None:
+    return load_resumable(run.last, config, source) if run.last.exists() else None
+
+
+def load_resumable(path: Path, config: Config, source: str) -> Checkpoint:
+    """Read a run's checkpoint, and refuse to go on with another config than it began with."""
+    checkpoint = load_checkpoint(path)
+    # Through the models: keys that an earlier version did not have get their defaults.
+    before = plain_config(validate_config(checkpoint.meta["config"], str(path)))
+    keys = differences(before, plain_config(config), RESUMABLE)
+    if keys:
+        rule = "a resumed run keeps its config; only train.epochs and limits may change"
+        raise ConfigError(source, rule, f"another {', '.join(keys)}")
+    return checkpoint
