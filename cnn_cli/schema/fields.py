@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from importlib import import_module
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -18,7 +19,53 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
+from cnn_cli.schema.constraints import (
+    Above0,
+    Bounds,
+    Constraint,
+    Count,
+    CountOrClasses,
+    Degrees,
+    Flag,
+    HeightAndWidth,
+    Model,
+    Must,
+    NotBelow0,
+    Number,
+    Pair,
+    PairOrZero,
+    PartAbove0,
+    Seed,
+    Share,
+    ShareBelow1,
+    ShareToHalf,
+    TrueOrFalse,
+    Whole,
+)
 from cnn_cli.schema.described import describe
+
+__all__ = [
+    "Above0",
+    "Also",
+    "Count",
+    "Degrees",
+    "Flag",
+    "Frozen",
+    "Must",
+    "NotBelow0",
+    "Number",
+    "Pair",
+    "PairOrZero",
+    "PartAbove0",
+    "Seed",
+    "Share",
+    "ShareBelow1",
+    "ShareToHalf",
+    "Whole",
+    "WithType",
+    "broken",
+    "once",
+]
 
 RULE = "rule"
 
@@ -52,22 +99,17 @@ def broken(rule: str) -> PydanticCustomError:
     return PydanticCustomError(RULE, "{rule}", {"rule": rule})
 
 
-@dataclass(frozen=True, slots=True)
-class Must:
-    """Says `rule` for whatever is wrong with the value, `of_list` where it is a list."""
+def ruled(must: Must, inner: core_schema.CoreSchema) -> core_schema.CoreSchema:
+    """What `inner` accepts; the rule of `must` is said for whatever is wrong."""
 
-    rule: str
-    of_list: str | None = None
+    def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        try:
+            return validate(value)
+        except ValidationError as error:
+            is_list = must.of_list and isinstance(value, list)
+            raise broken(f"must be {must.of_list if is_list else must.rule}") from error
 
-    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
-        def check(value: Any, inner: ValidatorFunctionWrapHandler) -> Any:
-            try:
-                return inner(value)
-            except ValidationError as error:
-                is_list = self.of_list and isinstance(value, list)
-                raise broken(f"must be {self.of_list if is_list else self.rule}") from error
-
-        return core_schema.no_info_wrap_validator_function(check, handler(source))
+    return core_schema.no_info_wrap_validator_function(check, inner)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,41 +177,27 @@ def _finite(value: Any) -> Any:
     return value
 
 
-# A size that fits an index; what it costs in memory is for the plan to say.
-_whole = Field(strict=True, ge=0, lt=2**31)
-_positive = Field(strict=True, gt=0, lt=2**31)
-_pair = (Also(_twice, lambda pair: pair["prefixItems"][0]), PlainSerializer(once))
-
-Count = Annotated[int, _positive, Must("a whole number above 0")]
-Whole = Annotated[int, _whole, Must("a whole number, 0 or more")]
-Seed = Annotated[int, Field(strict=True, ge=0, lt=2**63), Must("a whole number, 0 or more")]
-Flag = Annotated[bool, Field(strict=True), Must("true or false")]
-Pair = Annotated[
-    tuple[Annotated[int, _positive], Annotated[int, _positive]],
-    *_pair,
-    Must("a whole number above 0", "two whole numbers above 0, [height, width]"),
-]
-PairOrZero = Annotated[
-    tuple[Annotated[int, _whole], Annotated[int, _whole]],
-    *_pair,
-    Must("a whole number, 0 or more", "two whole numbers, 0 or more, [height, width]"),
-]
+def pydantic_type(constraint: Constraint) -> Any:
+    """The type that has pydantic keep a constraint, and say its rule where it does not hold."""
+    match constraint:
+        case Bounds(rule):
+            return Annotated[_bounded(constraint), Must(rule)]
+        case HeightAndWidth(each, rule):
+            number: Any = _bounded(each)
+            forms = (Also(_twice, lambda pair: pair["prefixItems"][0]), PlainSerializer(once))
+            return Annotated[tuple[number, number], *forms, Must(each.rule, rule)]
+        case TrueOrFalse(rule):
+            return Annotated[bool, Field(strict=True), Must(rule)]
+        case CountOrClasses(rule):
+            return Annotated[Count | Literal["classes"], Must(rule)]
+        case Model(path):
+            module, _, name = path.partition(":")
+            return getattr(import_module(module), name)
+    raise TypeError(f"no pydantic type for {constraint}")
 
 
-def _number(rule: str, **bounds: Any) -> Any:
-    return Annotated[
-        float,
-        BeforeValidator(_finite),
-        Field(strict=True, allow_inf_nan=False, **bounds),
-        Must(rule),
-    ]
-
-
-Above0 = _number("a number above 0", gt=0)
-NotBelow0 = _number("a number, 0 or more", ge=0)
-Number = _number("a finite number")
-Share = _number("a number from 0 to 1", ge=0, le=1)
-ShareBelow1 = _number("a number from 0 up to, but not, 1", ge=0, lt=1)
-PartAbove0 = _number("a number above 0, up to 1", gt=0, le=1)
-ShareToHalf = _number("a number from 0 to 0.5", ge=0, le=0.5)
-Degrees = _number("a number of degrees from 0 to 180", ge=0, le=180)
+def _bounded(bounds: Bounds) -> Any:
+    if bounds.whole:
+        return Annotated[int, Field(strict=True, **bounds.limits)]
+    number = Field(strict=True, allow_inf_nan=False, **bounds.limits)
+    return Annotated[float, BeforeValidator(_finite), number]

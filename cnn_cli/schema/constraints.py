@@ -1,0 +1,183 @@
+"""What a value may be, as data: types with their bounds, and the sentence said of another value.
+
+A layer annotates its arguments with these. `schema.fields` makes pydantic's types of them for the
+config, and `accepts` checks values without pydantic, as prediction does with what a checkpoint
+says of its network.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+
+class Constraint:
+    """What stands behind a type in `Annotated`; pydantic asks `schema.fields` for its own form."""
+
+    __slots__ = ()
+
+    def accepts(self, value: Any) -> bool:
+        raise NotImplementedError
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from cnn_cli.schema.fields import pydantic_type
+
+        return handler.generate_schema(pydantic_type(self))
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds(Constraint):
+    """A finite number.
+
+    Attributes:
+        rule: what it must be, in words.
+        whole: an integer.
+        ge, gt, le, lt: bounds, as pydantic names them.
+    """
+
+    rule: str
+    whole: bool = False
+    ge: float | None = None
+    gt: float | None = None
+    le: float | None = None
+    lt: float | None = None
+
+    @property
+    def limits(self) -> dict[str, Any]:
+        """The bounds that are set, by name."""
+        named = {"ge": self.ge, "gt": self.gt, "le": self.le, "lt": self.lt}
+        return {name: limit for name, limit in named.items() if limit is not None}
+
+    def accepts(self, value: Any) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int if self.whole else int | float):
+            return False
+        return math.isfinite(value) and not (
+            (self.ge is not None and value < self.ge)
+            or (self.gt is not None and value <= self.gt)
+            or (self.le is not None and value > self.le)
+            or (self.lt is not None and value >= self.lt)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class HeightAndWidth(Constraint):
+    """Two numbers; in a config, one number stands for both.
+
+    Attributes:
+        each: what both must be.
+        rule: the same of two numbers, in words.
+    """
+
+    each: Bounds
+    rule: str
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, tuple) and len(value) == 2 and all(map(self.each.accepts, value))
+
+
+@dataclass(frozen=True, slots=True)
+class TrueOrFalse(Constraint):
+    rule: str = "true or false"
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+
+@dataclass(frozen=True, slots=True)
+class CountOrClasses(Constraint):
+    """A whole number above 0; in a config also `classes`, which stands for how many there are."""
+
+    rule: str = "a whole number above 0, or 'classes'"
+
+    def accepts(self, value: Any) -> bool:
+        return COUNT.accepts(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Model(Constraint):
+    """What a pydantic type describes that is imported when a config is read.
+
+    Attributes:
+        type: its module and name, `module:name`.
+        check: the same for plain values, without pydantic.
+    """
+
+    type: str
+    check: Callable[[Any], bool]
+
+    def accepts(self, value: Any) -> bool:
+        return self.check(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Must:
+    """Says `rule` for whatever is wrong with the value, `of_list` where it is a list."""
+
+    rule: str
+    of_list: str | None = None
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> Any:
+        from cnn_cli.schema.fields import ruled
+
+        return ruled(self, handler(source))
+
+
+COUNT = Bounds("a whole number above 0", whole=True, gt=0, lt=2**31)
+WHOLE = Bounds("a whole number, 0 or more", whole=True, ge=0, lt=2**31)
+
+# Sizes fit an index; what they cost in memory is for the plan to say.
+Count = Annotated[int, COUNT]
+Whole = Annotated[int, WHOLE]
+Seed = Annotated[int, Bounds("a whole number, 0 or more", whole=True, ge=0, lt=2**63)]
+Flag = Annotated[bool, TrueOrFalse()]
+Pair = Annotated[
+    tuple[int, int], HeightAndWidth(COUNT, "two whole numbers above 0, [height, width]")
+]
+PairOrZero = Annotated[
+    tuple[int, int], HeightAndWidth(WHOLE, "two whole numbers, 0 or more, [height, width]")
+]
+Features = Annotated[int, CountOrClasses()]
+Above0 = Annotated[float, Bounds("a number above 0", gt=0)]
+NotBelow0 = Annotated[float, Bounds("a number, 0 or more", ge=0)]
+Number = Annotated[float, Bounds("a finite number")]
+Share = Annotated[float, Bounds("a number from 0 to 1", ge=0, le=1)]
+ShareBelow1 = Annotated[float, Bounds("a number from 0 up to, but not, 1", ge=0, lt=1)]
+PartAbove0 = Annotated[float, Bounds("a number above 0, up to 1", gt=0, le=1)]
+ShareToHalf = Annotated[float, Bounds("a number from 0 to 0.5", ge=0, le=0.5)]
+Degrees = Annotated[float, Bounds("a number of degrees from 0 to 180", ge=0, le=180)]
+
+
+def is_constrained(hint: Any) -> bool:
+    """Whether a type says what its values may be."""
+    return get_origin(hint) is Annotated and any(
+        isinstance(each, Constraint | Must) for each in hint.__metadata__
+    )
+
+
+def accepts(hint: Any, value: Any) -> bool:
+    """Whether a value is of an annotated type: a number, a text, a tuple, or a choice of them."""
+    origin = get_origin(hint)
+    if origin is Annotated:
+        constraints = [each for each in hint.__metadata__ if isinstance(each, Constraint)]
+        if constraints:
+            return all(each.accepts(value) for each in constraints)
+        return accepts(get_args(hint)[0], value)
+    if origin is Literal:
+        return any(value == each and type(value) is type(each) for each in get_args(hint))
+    if origin in (Union, UnionType):
+        return any(accepts(each, value) for each in get_args(hint))
+    if hint in (None, NoneType):
+        return value is None
+    raise TypeError(f"{hint} says nothing about its values")
+
+
+def from_plain(value: Any) -> Any:
+    """A value of a JSON document as layers take it: lists are tuples."""
+    if isinstance(value, list):
+        return tuple(from_plain(each) for each in value)
+    if isinstance(value, Mapping):
+        return {key: from_plain(each) for key, each in value.items()}
+    return value
