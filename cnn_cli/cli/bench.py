@@ -75,7 +75,7 @@ def command(
     from cnn_cli.nn.backends import choose_backend, open_kernels
     from cnn_cli.nn.init import initialize
     from cnn_cli.nn.params import Parameters
-    from cnn_cli.report.bench import bench_text, rank_bench_text
+    from cnn_cli.report.text.speed_tables import bench_text, rank_bench_text
     from cnn_cli.system import cpu_count
 
     config = network.config

@@ -39,7 +39,7 @@ def check(
 
     Every image is read; nothing is changed. Exits with 4 where a training could not start.
     """
-    from cnn_cli.report.findings import findings_dict, findings_text
+    from cnn_cli.report.text.data_findings import findings_dict, findings_text
 
     findings = _check(folder, threads)
     if json:

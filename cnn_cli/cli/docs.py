@@ -46,8 +46,8 @@ def command(
 
     On a terminal a page goes through $PAGER, or less. NO_COLOR=1 leaves out bold and coloured text.
     """
-    from cnn_cli.report.page import render_page, summary_of
-    from cnn_cli.report.table import format_pairs
+    from cnn_cli.report.text.markdown import render_page, summary_of
+    from cnn_cli.report.text.table import format_pairs
 
     names = page_names()
     if page is None:

@@ -150,7 +150,7 @@ def command(
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.calibration import changing, store
     from cnn_cli.inference.classifier import Classifier
-    from cnn_cli.report.scores import score, top_share
+    from cnn_cli.report.text.scores import score, top_share
     from cnn_cli.runs.checkpoint import resolve_checkpoint
 
     file = resolve_checkpoint(ckpt)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cnn_cli.data.decode import ImageError, Pixels
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.nn.attribution import Attribution
-    from cnn_cli.report.sheet import Tile
+    from cnn_cli.report.pictures.sheet import Tile
 
     Decoded = tuple[str, Pixels | ImageError]
 
@@ -112,7 +112,7 @@ def command(
     from cnn_cli.data.sources import expand_sources
     from cnn_cli.files import check_writable_folder, remove_stale_temporaries
     from cnn_cli.inference.classifier import Classifier
-    from cnn_cli.report.gradcam import find_layer
+    from cnn_cli.inference.gradcam import find_layer
     from cnn_cli.system import cpu_count
 
     classifier = Classifier.load(ckpt)
@@ -165,8 +165,9 @@ def _explain(
     import numpy as np
 
     from cnn_cli.data.decode import ImageError
-    from cnn_cli.report.gradcam import heat_maps, overlay
-    from cnn_cli.report.paper import enlarged
+    from cnn_cli.inference.gradcam import heat_maps
+    from cnn_cli.report.pictures.overlay import overlay
+    from cnn_cli.report.pictures.paper import enlarged
 
     pixels = [image for _, image in batch if not isinstance(image, ImageError)]
     rows = iter(range(len(pixels)))
@@ -206,8 +207,8 @@ class _Pages:
     def add(self, path: str, label: str, prob: float, picture: Any, above: Any) -> str:
         """Write an overlay; the file's path."""
         from cnn_cli.files import write_atomic
-        from cnn_cli.report.paper import png
-        from cnn_cli.report.sheet import Tile
+        from cnn_cli.report.pictures.paper import png
+        from cnn_cli.report.pictures.sheet import Tile
 
         file = self._folder / self._name(path, label)
         write_atomic(file, png(above))
@@ -220,7 +221,7 @@ class _Pages:
     def finish(self) -> None:
         """Write the tiles that have come since the last sheet."""
         from cnn_cli.files import write_atomic
-        from cnn_cli.report.sheet import sheet_png
+        from cnn_cli.report.pictures.sheet import sheet_png
 
         if not self._tiles:
             return

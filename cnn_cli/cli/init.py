@@ -64,7 +64,7 @@ def command(
     from cnn_cli.nn.backends import choose_backend
     from cnn_cli.proposal.measure import measure
     from cnn_cli.proposal.propose import propose
-    from cnn_cli.report.init import proposal_dict, proposal_text
+    from cnn_cli.report.text.proposal_text import proposal_dict, proposal_text
     from cnn_cli.system import cpu_count
 
     options = "" if threads is None else f" --threads {threads}"

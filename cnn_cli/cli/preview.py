@@ -71,7 +71,7 @@ def command(
     output.check_output(output_file)
     from cnn_cli.config import load_config
     from cnn_cli.files import write_atomic
-    from cnn_cli.report.preview import preview_png
+    from cnn_cli.report.pictures.preview_sheet import preview_png
     from cnn_cli.system import cpu_count
     from cnn_cli.training.preview import preview
 

@@ -20,7 +20,7 @@ from cnn_cli.cli.shared.options import (
 from cnn_cli.errors import CnnError, UsageError
 
 if TYPE_CHECKING:
-    from cnn_cli.report.record import Measured, Record, Subject
+    from cnn_cli.report.html.subject import Measured, Record, Subject
 
 NAME = "report"
 EXAMPLES = """\b
@@ -78,9 +78,9 @@ def command(
     if file is None:
         file = runs[0] / FILE if len(runs) == 1 and runs[0].is_dir() else FILE
     from cnn_cli.files import write_atomic
-    from cnn_cli.report.html.compare import comparison_page
-    from cnn_cli.report.html.single import single_page
-    from cnn_cli.report.record import Record, Subject, short_names
+    from cnn_cli.report.html.comparison_page import comparison_page
+    from cnn_cli.report.html.run_page import single_page
+    from cnn_cli.report.html.subject import Record, Subject, short_names
     from cnn_cli.system import cpu_count
 
     records = [Record.open(run) for run in runs]
@@ -113,7 +113,7 @@ def _measure(
     backend: str | None,
 ) -> Measured:
     from cnn_cli.data.folder import find_splits
-    from cnn_cli.report.record import Measured
+    from cnn_cli.report.html.subject import Measured
 
     classifier = record.classifier
     images = find_images(NAME, classifier, data, split, "--data DIR")

@@ -30,7 +30,7 @@ def command(
     """
     network = open_network(source, overrides or [], classes)
     from cnn_cli.nn.backends import choose_backend
-    from cnn_cli.report.summary import summarize
+    from cnn_cli.report.text.network_summary import summarize
     from cnn_cli.system import cpu_count
 
     train = network.config.train

@@ -188,7 +188,7 @@ def command(
 
 def _finish(result: TrainResult, gate: Gate | None, *, quiet: bool, json: bool) -> None:
     """Print the result and choose how to exit."""
-    from cnn_cli.report.training import result_dict, result_text
+    from cnn_cli.report.text.training_result import result_dict, result_text
 
     if not quiet:
         text = output.json_line(result_dict(result)) + "\n" if json else result_text(result)

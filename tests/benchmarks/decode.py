@@ -13,7 +13,7 @@ from PIL import Image
 
 from cnn_cli.data import draft
 from cnn_cli.data.decode import Preprocess, load_image
-from cnn_cli.report.table import format_table
+from cnn_cli.report.text.table import format_table
 
 SIZES = ((500, 375), (1000, 750), (1600, 1200), (2000, 1500), (3000, 2250))
 SIDES = (224, 64)

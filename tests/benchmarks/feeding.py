@@ -31,7 +31,7 @@ from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.optimizers import make_optimizer
-from cnn_cli.report.table import format_pairs
+from cnn_cli.report.text.table import format_pairs
 from cnn_cli.runs.results import EpochRow
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent

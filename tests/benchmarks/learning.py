@@ -14,7 +14,7 @@ from pathlib import Path
 import harness
 
 from cnn_cli.config import load_config
-from cnn_cli.report.table import format_table
+from cnn_cli.report.text.table import format_table
 
 FIGURES = ("train_loss", "train_top1", "val_loss", "val_top1")
 

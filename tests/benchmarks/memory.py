@@ -39,7 +39,7 @@ def main() -> None:
         cells = (*(f"{value / 1e6:,.0f}" for value in peaks), f"{ratio:.2f}")
         rows.append((name, str(NETWORKS[name].batch), *cells, f"{foretold / 1e6:,.0f}"))
     # Imported this late because a process begins with the memory of the one that starts it.
-    from cnn_cli.report.table import format_table
+    from cnn_cli.report.text.table import format_table
 
     print(f"peak MB; {options.threads} threads, {options.backend}, float32\n")
     print(format_table(HEADER, rows, "lrrrrrr"), end="")

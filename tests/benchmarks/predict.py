@@ -15,7 +15,7 @@ from benchmark_networks import SEED
 from pictures import picture
 from PIL import Image
 
-from cnn_cli.report.table import format_table
+from cnn_cli.report.text.table import format_table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent

@@ -22,7 +22,7 @@ from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import plan_segments
 from cnn_cli.nn.timing import timed
-from cnn_cli.report.table import format_table
+from cnn_cli.report.text.table import format_table
 
 LINKS = {"10 Gbit/s, 25 µs": Link(25e-6, 1.25e9), "100 Gbit/s, 2 µs": Link(2e-6, 12.5e9)}
 NOTHING = Link(0.0, float("inf"))

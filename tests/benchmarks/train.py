@@ -9,7 +9,7 @@ import numpy as np
 from benchmark_networks import NETWORKS, Network
 from harness import Side
 
-from cnn_cli.report.table import format_table
+from cnn_cli.report.text.table import format_table
 
 CHECK_STEPS = 3
 # Of the loss. A single ReLU that falls the other way moves later losses.

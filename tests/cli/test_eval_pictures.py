@@ -16,9 +16,9 @@ from cnn_cli.cli.shared.eval_files import SHEET
 from cnn_cli.data.dataset import Split
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import Evaluation
-from cnn_cli.report import top_losses
-from cnn_cli.report.scores import score
-from cnn_cli.report.sheet import Tile
+from cnn_cli.report.pictures import top_losses
+from cnn_cli.report.pictures.sheet import Tile
+from cnn_cli.report.text.scores import score
 
 
 def test_a_sheet_of_the_worst(cnn: Inside, trained: Path, tmp_path: Path) -> None:

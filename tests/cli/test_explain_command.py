@@ -13,8 +13,9 @@ from PIL import Image
 
 from cnn_cli.data.decode import load_image
 from cnn_cli.inference.classifier import Classifier
-from cnn_cli.report.gradcam import heat_maps, overlay
-from cnn_cli.report.paper import enlarged
+from cnn_cli.inference.gradcam import heat_maps
+from cnn_cli.report.pictures.overlay import overlay
+from cnn_cli.report.pictures.paper import enlarged
 
 
 def pixels_of(path: Path) -> np.ndarray:

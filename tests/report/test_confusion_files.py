@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_cli.report.confusion import confusion_csv, confusion_png
+from cnn_cli.report.pictures.confusion_plot import confusion_png
+from cnn_cli.report.text.csv_files import confusion_csv
 
 NAMES = ("a,b", "$x$", "\udcff猫")
 COUNTS = np.array([[3, 1, 0], [0, 0, 0], [2, 0, 5]])

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFont
 
-from cnn_cli.report import paper
-from cnn_cli.report.paper import PAPER, enlarged, legible
-from cnn_cli.report.sheet import BESIDE, Tile, sheet_png
+from cnn_cli.report.pictures import paper
+from cnn_cli.report.pictures.paper import PAPER, enlarged, legible
+from cnn_cli.report.pictures.sheet import BESIDE, Tile, sheet_png
 
 OWN = "Aileron"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnn_cli.report.table import cut_middle, display_width, format_pairs, format_table
+from cnn_cli.report.text.table import cut_middle, display_width, format_pairs, format_table
 
 
 def test_columns_line_up() -> None:

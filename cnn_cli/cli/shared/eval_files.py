@@ -71,7 +71,7 @@ def _confusion_writer(path: Path) -> Writer:
 def _predictions_csv(
     classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad
 ) -> bytes:
-    from cnn_cli.report.predictions import predictions_csv
+    from cnn_cli.report.text.csv_files import predictions_csv
 
     problems = {i: bad[i].message for i in bad}
     return predictions_csv(classifier.classes, images.paths, images.labels, evaluation, problems)
@@ -80,7 +80,7 @@ def _predictions_csv(
 def _confusion_csv(
     classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad
 ) -> bytes:
-    from cnn_cli.report.confusion import confusion_csv
+    from cnn_cli.report.text.csv_files import confusion_csv
 
     return confusion_csv(evaluation.confusion, classifier.classes)
 
@@ -88,14 +88,14 @@ def _confusion_csv(
 def _confusion_png(
     classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad
 ) -> bytes:
-    from cnn_cli.report.confusion import confusion_png
+    from cnn_cli.report.pictures.confusion_plot import confusion_png
 
     return confusion_png(evaluation.confusion, classifier.classes)
 
 
 def _top_losses_writer(most: int) -> Writer:
     def write(classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad) -> bytes:
-        from cnn_cli.report.top_losses import top_losses_png
+        from cnn_cli.report.pictures.top_losses import top_losses_png
 
         return top_losses_png(most, classifier, images, evaluation)
 

@@ -33,8 +33,8 @@ def draw_run(path: Path, *, quiet: bool) -> None:
 
 def _draw(path: Path) -> None:
     from cnn_cli.inference.validation import GROUP, stored_confusion
-    from cnn_cli.report.confusion import confusion_png
-    from cnn_cli.report.curves import curves_png
+    from cnn_cli.report.pictures.confusion_plot import confusion_png
+    from cnn_cli.report.pictures.curves_plot import curves_png
     from cnn_cli.runs.checkpoint import load_checkpoint
     from cnn_cli.runs.folder import CONFUSION, CURVES, RunFolder
     from cnn_cli.runs.state import TrainingState

@@ -8,7 +8,6 @@ from cnn_cli.errors import size_text
 from cnn_cli.inference.metrics import ECE_BINS, calibration_bins
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.report.html.charts import reliability_chart
-from cnn_cli.report.html.curves import NOT_MEASURED, number
 from cnn_cli.report.html.markup import (
     Markup,
     details,
@@ -19,8 +18,9 @@ from cnn_cli.report.html.markup import (
     paragraph,
     table,
 )
-from cnn_cli.report.record import Measured, Record, Subject
-from cnn_cli.report.scores import Scores, score
+from cnn_cli.report.html.subject import Measured, Record, Subject
+from cnn_cli.report.html.training_curves import NOT_MEASURED, number
+from cnn_cli.report.text.scores import Scores, score
 
 TOP = 5
 WRITTEN = {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from cnn_cli.bench.network_bench import Bench, LayerBench
 from cnn_cli.bench.rank_bench import RankBench
-from cnn_cli.report.table import display_width, format_pairs, format_table
+from cnn_cli.report.text.table import display_width, format_pairs, format_table
 
 HEADER = ("name", "type", "forward", "GFLOP/s", "backward", "GFLOP/s", "share")
 ELLIPSIS = "…"

@@ -15,7 +15,7 @@ from cnn_cli.inference.metrics import (
     top_k_correct,
     wilson_interval,
 )
-from cnn_cli.report.table import format_pairs, format_table
+from cnn_cli.report.text.table import format_pairs, format_table
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,11 @@ from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import Evaluation
 from cnn_cli.nn.loss import softmax
 from cnn_cli.nn.params import Parameters
-from cnn_cli.report.html import pictures
+from cnn_cli.report.html import gallery
+from cnn_cli.report.html.gallery import data_uri, filters, galleries
 from cnn_cli.report.html.markup import joined
 from cnn_cli.report.html.page import page
-from cnn_cli.report.html.pictures import data_uri, filters, galleries
-from cnn_cli.report.record import Measured
+from cnn_cli.report.html.subject import Measured
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 
 CLASSES = ["ant", "bee", "cow"]
@@ -84,7 +84,7 @@ def test_mistakes_from_the_surest_hits_from_the_least_sure(tmp_path: Path) -> No
 
 
 def test_no_more_than_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pictures, "MOST", 2)
+    monkeypatch.setattr(gallery, "MOST", 2)
     model = classifier(tmp_path, ["flatten", {"linear": "classes"}])
     parts = galleries(model, measured(tmp_path, [[1.0, 0, 0]] * 5, [0, 0, 0, 1, 1]), 1)
     assert shown(parts) == ["3.png", "4.png", "0.png", "1.png"]

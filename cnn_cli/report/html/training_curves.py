@@ -7,7 +7,7 @@ from math import isfinite
 
 from cnn_cli.report.html.charts import COLOURS, Line, line_chart
 from cnn_cli.report.html.markup import Markup, details, element, figure, paragraph, table
-from cnn_cli.report.record import Subject
+from cnn_cli.report.html.subject import Subject
 
 CHARTS = (
     ("loss", "Loss", ("train_loss", "val_loss")),

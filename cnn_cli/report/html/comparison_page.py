@@ -8,12 +8,12 @@ from typing import Any
 
 from cnn_cli.config import plain_config
 from cnn_cli.nn.memory import parameter_count
-from cnn_cli.report.html.curves import NOT_MEASURED, curves, number
 from cnn_cli.report.html.markup import Markup, element, paragraph, table
 from cnn_cli.report.html.page import Part, page
 from cnn_cli.report.html.results import PARTS, epochs_text, scores_of, time_text
-from cnn_cli.report.record import Subject
-from cnn_cli.report.scores import Scores
+from cnn_cli.report.html.subject import Subject
+from cnn_cli.report.html.training_curves import NOT_MEASURED, curves, number
+from cnn_cli.report.text.scores import Scores
 from cnn_cli.runs.folder import differences, flat
 
 LAYERS = "model.layers"

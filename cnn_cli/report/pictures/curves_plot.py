@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from math import isfinite, nan
 from typing import Any
 
-from cnn_cli.report.confusion import DPI, FAINT, INK
+from cnn_cli.report.pictures.confusion_plot import DPI, FAINT, INK
 
 SIZE = (10.0, 4.0)  # inches
 # Of Okabe and Ito (2008), which no kind of colour blindness confuses; in grey, dashes differ.

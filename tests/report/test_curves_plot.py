@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from cnn_cli.report.curves import curves_png
+from cnn_cli.report.pictures.curves_plot import curves_png
 
 pytest.importorskip("matplotlib")
 BLUE, ORANGE = (0x00, 0x72, 0xB2), (0xD5, 0x5E, 0x00)

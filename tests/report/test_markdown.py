@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from cnn_cli.cli.docs import page_names, page_text
-from cnn_cli.report.page import render_page, summary_of
-from cnn_cli.report.table import display_width
+from cnn_cli.report.text.markdown import render_page, summary_of
+from cnn_cli.report.text.table import display_width
 
 PAGE = """\
 # A page

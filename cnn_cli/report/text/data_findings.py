@@ -15,7 +15,7 @@ from cnn_cli.data.check import (
     Findings,
 )
 from cnn_cli.errors import printable
-from cnn_cli.report.table import format_table
+from cnn_cli.report.text.table import format_table
 
 EXAMPLES = 3
 

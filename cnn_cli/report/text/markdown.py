@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from cnn_cli.report.table import GAP, display_width
+from cnn_cli.report.text.table import GAP, display_width
 
 CODE, STRONG, END = "\x1b[36m", "\x1b[1m", "\x1b[0m"
 FOLDER = PurePosixPath("cnn_cli/docs")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from PIL import Image, ImageDraw, ImageFont
 
 from cnn_cli.errors import printable
-from cnn_cli.report.paper import (
+from cnn_cli.report.pictures.paper import (
     FAINT,
     GAP,
     INK,

@@ -1,4 +1,4 @@
-"""Grad-CAM: the formula, the layers it can be asked of, and the picture."""
+"""Grad-CAM: the formula, and the layers it can be asked of."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ import pytest
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.errors import DataError, UsageError
+from cnn_cli.inference.gradcam import find_layer, heat_maps
 from cnn_cli.nn.attribution import ScoreGradients
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.types import Array
-from cnn_cli.report.gradcam import colours, find_layer, heat_maps, overlay
 
 CONV = {"conv": {"out_channels": 4, "kernel_size": 3, "padding": 1}}
 
@@ -80,24 +80,3 @@ def test_a_network_without_maps() -> None:
         find_layer(network({"linear": "classes"}), None, "m.npz")
     rule = "must have a layer whose output is a map of more than one pixel."
     assert caught.value.line() == f"m.npz: {rule}"
-
-
-def test_colours_are_those_of_magma() -> None:
-    matplotlib = pytest.importorskip("matplotlib")
-    steps = np.linspace(0, 1, 256)
-    theirs = matplotlib.colormaps["magma"](steps)[:, :3] * 255
-    assert np.abs(colours(steps) - theirs).max() < 2.5
-    assert (np.diff(colours(steps).sum(axis=1)) > 0).all(), "brighter is more"
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_the_picture_is_brightest_where_heat_is(channels: int) -> None:
-    pixels = np.full((20, 30, channels), 100, np.uint8)
-    heat = np.zeros((2, 3))
-    heat[1, 2] = 1
-    picture = overlay(pixels, heat)
-    assert picture.shape == (20, 30, 3)
-    assert picture.dtype == np.uint8
-    light = picture.sum(axis=2, dtype=int)
-    assert light[-1, -1] == light.max() > 2 * light[0, 0]
-    np.testing.assert_array_equal(picture[0, 0], [40, 40, 42])

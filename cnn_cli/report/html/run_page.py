@@ -8,11 +8,10 @@ from typing import Any
 from cnn_cli import __version__
 from cnn_cli.config import config_text
 from cnn_cli.nn.graph import shape_text
-from cnn_cli.report.html.curves import curves
+from cnn_cli.report.html.confusion_table import confusion_parts
+from cnn_cli.report.html.gallery import filters, galleries
 from cnn_cli.report.html.markup import Markup, element, pairs, scrolling, table
-from cnn_cli.report.html.matrix import confusion_parts
 from cnn_cli.report.html.page import Part, page
-from cnn_cli.report.html.pictures import filters, galleries
 from cnn_cli.report.html.results import (
     calibration_parts,
     network_pairs,
@@ -21,8 +20,9 @@ from cnn_cli.report.html.results import (
     scores_of,
     versions_pairs,
 )
-from cnn_cli.report.record import Record, Subject
-from cnn_cli.report.summary import summarize
+from cnn_cli.report.html.subject import Record, Subject
+from cnn_cli.report.html.training_curves import curves
+from cnn_cli.report.text.network_summary import summarize
 from cnn_cli.system import versions
 
 

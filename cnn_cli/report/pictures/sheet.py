@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from PIL import Image, ImageDraw
 
 from cnn_cli.errors import printable
-from cnn_cli.report.paper import (
+from cnn_cli.report.pictures.paper import (
     FAINT,
     GAP,
     INK,

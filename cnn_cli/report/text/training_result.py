@@ -5,7 +5,7 @@ from __future__ import annotations
 from shlex import quote
 from typing import Any
 
-from cnn_cli.report.table import format_pairs
+from cnn_cli.report.text.table import format_pairs
 from cnn_cli.runs.folder import BEST, CONFIG, LAST
 from cnn_cli.runs.results import TrainResult
 

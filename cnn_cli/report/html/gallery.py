@@ -13,11 +13,12 @@ from PIL import Image
 from cnn_cli.data.decode import ImageError, Pixels, load_image
 from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.gradcam import find_layer, heat_maps
 from cnn_cli.nn.types import Array
-from cnn_cli.report.gradcam import find_layer, heat_maps, overlay
 from cnn_cli.report.html.markup import Markup, element, joined, paragraph
-from cnn_cli.report.paper import enlarged, png
-from cnn_cli.report.record import Measured
+from cnn_cli.report.html.subject import Measured
+from cnn_cli.report.pictures.overlay import overlay
+from cnn_cli.report.pictures.paper import enlarged, png
 
 MOST = 12  # pictures of each kind
 LEAST_SIDE, MOST_SIDE = 168, 224  # of a picture, in pixels

@@ -1,8 +1,7 @@
-"""A confusion matrix as a file: CSV, or a picture."""
+"""A confusion matrix as a picture, drawn by matplotlib."""
 
 from __future__ import annotations
 
-import csv
 import io
 import warnings
 from collections.abc import Sequence
@@ -12,7 +11,7 @@ import numpy as np
 
 from cnn_cli.errors import printable
 from cnn_cli.nn.types import Array
-from cnn_cli.report.table import cut_middle
+from cnn_cli.report.text.table import cut_middle
 
 # By the most classes that it is for: inches a cell, and points of a number.
 SIZES = ((12, 0.72, 10.0), (25, 0.58, 8.0), (50, 0.42, 7.0), (150, 0.36, 6.5))
@@ -22,21 +21,6 @@ LONGEST = 60  # characters of a class's name
 DPI = 110
 # One hue from white to dark, so that lightness alone tells what is more, whatever colours one sees.
 COLOUR_MAP, INK, FAINT = "Blues", "#1f2328", "#6e7781"
-
-
-def confusion_csv(confusion: Array, names: Sequence[str]) -> bytes:
-    """A row per true class and a column per predicted one; the first column is the true name.
-
-    Args:
-        confusion: (classes, classes) counts.
-        names: of the classes.
-    """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["true", *names])
-    for name, row in zip(names, confusion, strict=True):
-        table.writerow([name, *map(int, row)])
-    return text.getvalue().encode("utf-8", "backslashreplace")
 
 
 def confusion_png(confusion: Array, names: Sequence[str]) -> bytes:

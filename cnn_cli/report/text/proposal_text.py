@@ -14,7 +14,7 @@ from cnn_cli.proposal.words import (
     speed_text,
     time_text,
 )
-from cnn_cli.report.table import format_pairs
+from cnn_cli.report.text.table import format_pairs
 
 
 def proposal_text(proposal: Proposal, file: Path, budget: float) -> str:

@@ -6,7 +6,7 @@ import json
 
 from cnn_cli.data.check import KINDS, Finding, Findings
 from cnn_cli.errors import DataError
-from cnn_cli.report.findings import TITLES, findings_dict, findings_text
+from cnn_cli.report.text.data_findings import TITLES, findings_dict, findings_text
 
 PARTS = {"train": {"cat": 1200, "dog": 30, "fox": 30}, "val": {"cat": 10, "dog": 10}, "test": {}}
 

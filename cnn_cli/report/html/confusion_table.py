@@ -8,7 +8,6 @@ from collections.abc import Sequence
 import numpy as np
 
 from cnn_cli.nn.types import Array
-from cnn_cli.report.confusion import percent
 from cnn_cli.report.html.markup import (
     Markup,
     caption_of,
@@ -18,7 +17,8 @@ from cnn_cli.report.html.markup import (
     scrolling,
     table,
 )
-from cnn_cli.report.table import cut_middle
+from cnn_cli.report.pictures.confusion_plot import percent
+from cnn_cli.report.text.table import cut_middle
 
 WITH_SHARES, AS_TABLE, AS_PICTURE = 12, 30, 250  # most classes
 LEVELS = 8

@@ -8,8 +8,8 @@ import pytest
 
 from cnn_cli.bench.network_bench import Bench, LayerBench
 from cnn_cli.bench.rank_bench import RankBench
-from cnn_cli.report.bench import bench_text, rank_bench_text, shortened
-from cnn_cli.report.table import display_width
+from cnn_cli.report.text.speed_tables import bench_text, rank_bench_text, shortened
+from cnn_cli.report.text.table import display_width
 
 BENCH = Bench(
     batch_size=64,

@@ -10,8 +10,8 @@ from data_samples import noise
 from numpy.typing import NDArray
 from PIL import Image, ImageFont
 
-from cnn_cli.report.paper import GAP, MARGIN, shortened
-from cnn_cli.report.preview import (
+from cnn_cli.report.pictures.paper import GAP, MARGIN, shortened
+from cnn_cli.report.pictures.preview_sheet import (
     BAR,
     COLOURS,
     _Sheet,

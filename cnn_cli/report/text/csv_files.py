@@ -1,4 +1,4 @@
-"""What a network said of each labelled image, as CSV."""
+"""The CSV files of `cnn eval`: the prediction of each image, and the confusion matrix."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from cnn_cli.inference.evaluate import Evaluation
 from cnn_cli.nn.types import Array
 
-COLUMNS = ("path", "true", "label", "prob", "error")
+PREDICTION_COLUMNS = ("path", "true", "label", "prob", "error")
 
 
 def predictions_csv(
@@ -29,7 +29,7 @@ def predictions_csv(
     """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(COLUMNS)
+    table.writerow(PREDICTION_COLUMNS)
     said = {
         int(i): row for i, row in zip(evaluation.indices, evaluation.probabilities, strict=True)
     }
@@ -40,4 +40,19 @@ def predictions_csv(
             table.writerow([*cells, names[guess], f"{said[i][guess]:.6f}", ""])
         else:
             table.writerow([*cells, "", "", errors.get(i, "")])
+    return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+def confusion_csv(confusion: Array, names: Sequence[str]) -> bytes:
+    """A row per true class and a column per predicted one; the first column is the true name.
+
+    Args:
+        confusion: (classes, classes) counts.
+        names: of the classes.
+    """
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(["true", *names])
+    for name, row in zip(names, confusion, strict=True):
+        table.writerow([name, *map(int, row)])
     return text.getvalue().encode("utf-8", "backslashreplace")

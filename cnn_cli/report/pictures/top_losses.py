@@ -10,8 +10,8 @@ from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import load_image
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import Evaluation
-from cnn_cli.report.paper import enlarged
-from cnn_cli.report.sheet import Tile, sheet_png
+from cnn_cli.report.pictures.paper import enlarged
+from cnn_cli.report.pictures.sheet import Tile, sheet_png
 
 COLUMNS = 6
 LEAST_SIDE, MOST_SIDE = 168, 256  # of a picture, in pixels

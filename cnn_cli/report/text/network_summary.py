@@ -14,7 +14,7 @@ from cnn_cli.nn.graph import Graph, shape_text
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.memory import parameter_count, training_bytes
 from cnn_cli.nn.types import Shape
-from cnn_cli.report.table import format_pairs, format_table
+from cnn_cli.report.text.table import format_pairs, format_table
 
 
 @dataclass(frozen=True, slots=True)

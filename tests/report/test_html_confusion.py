@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from html_check import Page
 
+from cnn_cli.report.html.confusion_table import LEVELS, confusion_parts
 from cnn_cli.report.html.markup import joined
-from cnn_cli.report.html.matrix import LEVELS, confusion_parts
 from cnn_cli.report.html.page import page
 
 

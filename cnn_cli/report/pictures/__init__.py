@@ -1,0 +1,1 @@
+"""PNG files: sheets of pictures by Pillow, plots by matplotlib (the extra `report`)."""

@@ -1,0 +1,44 @@
+"""A picture in grey under its heat map in colour."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+from cnn_cli.data.decode import Pixels
+from cnn_cli.nn.types import Array
+
+# Magma, by S. van der Walt and N. Smith (2015, matplotlib, CC0), at 16 even steps: perceptually
+# uniform, and for the colour-blind as well. What is dark counts little, what is bright much.
+MAGMA = (
+    "000004 0b0924 20114b 3b0f70 57157e 721f81 8c2981 a8327d c43c75"
+    " de4968 f1605d fa7f5e fe9f6d febf84 fddea0 fcfdbf"
+)
+HEAT = 0.6  # of the overlay is heat, the rest the picture in grey
+
+
+def overlay(pixels: Pixels, heat: Array) -> Pixels:
+    """A picture in grey under its heat map in colour.
+
+    Args:
+        pixels: (h, w, 1 or 3).
+        heat: (rows, columns) from 0 to 1; enlarged by bilinear interpolation.
+
+    Returns:
+        (h, w, 3).
+    """
+    height, width = pixels.shape[:2]
+    image = Image.fromarray(heat.astype(np.float32)).resize(
+        (width, height), Image.Resampling.BILINEAR
+    )
+    colour = colours(np.asarray(image).clip(0, 1))
+    grey = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("L")
+    mixed = HEAT * colour + (1 - HEAT) * np.asarray(grey, np.float32)[..., None]
+    return np.rint(mixed).astype(np.uint8)
+
+
+def colours(heat: Array) -> Array:
+    """The colour map: heat from 0 to 1, of any shape, to (*shape, 3) from 0 to 255."""
+    table = np.array([list(bytes.fromhex(colour)) for colour in MAGMA.split()], np.float32)
+    steps = np.linspace(0, 1, len(table))
+    return np.stack([np.interp(heat, steps, table[:, i]) for i in range(3)], axis=-1)

@@ -1,0 +1,1 @@
+"""Tables and lines for a terminal, what `--json` prints of the same, and CSV files."""
