@@ -15,9 +15,16 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 
 class Constraint:
-    """What stands behind a type in `Annotated`; pydantic asks `schema.fields` for its own form."""
+    """What stands behind a type in `Annotated`; pydantic asks `schema.fields` for its own form.
+
+    Attributes:
+        rule: what a value must be, in words.
+        of_list: the same of a list; None where it makes no difference.
+    """
 
     __slots__ = ()
+    rule: str
+    of_list: str | None
 
     def accepts(self, value: Any) -> bool:
         raise NotImplementedError
@@ -33,7 +40,6 @@ class Bounds(Constraint):
     """A finite number.
 
     Attributes:
-        rule: what it must be, in words.
         whole: an integer.
         ge, gt, le, lt: bounds, as pydantic names them.
     """
@@ -44,6 +50,7 @@ class Bounds(Constraint):
     gt: float | None = None
     le: float | None = None
     lt: float | None = None
+    of_list: None = None
 
     @property
     def limits(self) -> dict[str, Any]:
@@ -68,11 +75,14 @@ class HeightAndWidth(Constraint):
 
     Attributes:
         each: what both must be.
-        rule: the same of two numbers, in words.
     """
 
     each: Bounds
-    rule: str
+    of_list: str
+
+    @property
+    def rule(self) -> str:  # type: ignore[override]  # read only, like a frozen field
+        return self.each.rule
 
     def accepts(self, value: Any) -> bool:
         return isinstance(value, tuple) and len(value) == 2 and all(map(self.each.accepts, value))
@@ -81,6 +91,7 @@ class HeightAndWidth(Constraint):
 @dataclass(frozen=True, slots=True)
 class TrueOrFalse(Constraint):
     rule: str = "true or false"
+    of_list: None = None
 
     def accepts(self, value: Any) -> bool:
         return isinstance(value, bool)
@@ -91,6 +102,7 @@ class CountOrClasses(Constraint):
     """A whole number above 0; in a config also `classes`, which stands for how many there are."""
 
     rule: str = "a whole number above 0, or 'classes'"
+    of_list: None = None
 
     def accepts(self, value: Any) -> bool:
         return COUNT.accepts(value)
@@ -105,16 +117,21 @@ class Model(Constraint):
         check: the same for plain values, without pydantic.
     """
 
+    rule: str
     type: str
     check: Callable[[Any], bool]
+    of_list: None = None
 
     def accepts(self, value: Any) -> bool:
         return self.check(value)
 
 
 @dataclass(frozen=True, slots=True)
-class Must:
-    """Says `rule` for whatever is wrong with the value, `of_list` where it is a list."""
+class Must(Constraint):
+    """Says `rule` for whatever is wrong with the value, `of_list` where it is a list.
+
+    What is wrong, the type says that it stands behind.
+    """
 
     rule: str
     of_list: str | None = None
@@ -153,7 +170,7 @@ Degrees = Annotated[float, Bounds("a number of degrees from 0 to 180", ge=0, le=
 def is_constrained(hint: Any) -> bool:
     """Whether a type says what its values may be."""
     return get_origin(hint) is Annotated and any(
-        isinstance(each, Constraint | Must) for each in hint.__metadata__
+        isinstance(each, Constraint) for each in hint.__metadata__
     )
 
 
@@ -161,9 +178,9 @@ def accepts(hint: Any, value: Any) -> bool:
     """Whether a value is of an annotated type: a number, a text, a tuple, or a choice of them."""
     origin = get_origin(hint)
     if origin is Annotated:
-        constraints = [each for each in hint.__metadata__ if isinstance(each, Constraint)]
-        if constraints:
-            return all(each.accepts(value) for each in constraints)
+        for each in hint.__metadata__:
+            if isinstance(each, Constraint) and not isinstance(each, Must):
+                return each.accepts(value)
         return accepts(get_args(hint)[0], value)
     if origin is Literal:
         return any(value == each and type(value) is type(each) for each in get_args(hint))

@@ -182,15 +182,15 @@ def pydantic_type(constraint: Constraint) -> Any:
     match constraint:
         case Bounds(rule):
             return Annotated[_bounded(constraint), Must(rule)]
-        case HeightAndWidth(each, rule):
+        case HeightAndWidth(each, of_list):
             number: Any = _bounded(each)
             forms = (Also(_twice, lambda pair: pair["prefixItems"][0]), PlainSerializer(once))
-            return Annotated[tuple[number, number], *forms, Must(each.rule, rule)]
+            return Annotated[tuple[number, number], *forms, Must(each.rule, of_list)]
         case TrueOrFalse(rule):
             return Annotated[bool, Field(strict=True), Must(rule)]
         case CountOrClasses(rule):
             return Annotated[Count | Literal["classes"], Must(rule)]
-        case Model(path):
+        case Model(type=path):
             module, _, name = path.partition(":")
             return getattr(import_module(module), name)
     raise TypeError(f"no pydantic type for {constraint}")

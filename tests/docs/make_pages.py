@@ -20,8 +20,9 @@ from cnn_cli.config.models import LookaheadConfig
 from cnn_cli.config.optimizers import OPTIMIZERS
 from cnn_cli.config.plain_layers import WhiteningConfig
 from cnn_cli.config.schedules import SCHEDULERS
+from cnn_cli.schema.constraints import Constraint
 from cnn_cli.schema.described import attributes, summary
-from cnn_cli.schema.fields import Must, once
+from cnn_cli.schema.fields import once
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "cnn_cli/docs"
@@ -146,7 +147,7 @@ def type_of(field: FieldInfo) -> str:
             if get_origin(field.annotation) is dict
             else f"a number, a list of names, or {names}"
         )
-    rule = find(field, Must)
+    rule = find(field, Constraint)
     if rule is not None:
         return f"{rule.rule}, or {rule.of_list}" if rule.of_list else str(rule.rule)
     written = repr(field.annotation)
