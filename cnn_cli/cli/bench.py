@@ -9,22 +9,25 @@ from typing import Annotated
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Classes, Overrides, Source, open_network
 from cnn_cli.cli.shared.options import Backend, Debug, Json, Threads
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import UsageError
 
-NAME = "bench"
-EXAMPLES = """\b
-Examples:
-  cnn bench configs/small.yaml
-  cnn bench configs/seed.yaml --classes 3 --batch-size 32 --threads 1
-  cnn bench runs/small --json
-  mpiexec -n 2 cnn bench configs/small.yaml --ranks
-"""
 
-
-def command(
+@command(
+    "bench",
+    order=80,
+    ranks="--ranks",
+    examples=(
+        "cnn bench configs/small.yaml",
+        "cnn bench configs/seed.yaml --classes 3 --batch-size 32 --threads 1",
+        "cnn bench runs/small --json",
+        "mpiexec -n 2 cnn bench configs/small.yaml --ranks",
+    ),
+)
+def run(
     source: Source,
     overrides: Overrides = None,
     classes: Classes = None,

@@ -8,20 +8,22 @@ from typing import Annotated, Any
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import COMPLETE, PROGRAM, command
 from cnn_cli.cli.shared.options import Debug
 from cnn_cli.errors import CnnError, DataError, reason
 
-NAME = "completion"
-EXAMPLES = """\b
-Examples:
-  cnn completion bash --install
-  cnn completion zsh > _cnn
-"""
-VARIABLE = "_CNN_COMPLETE"  # set by the shell where it asks
 SHELLS = ("bash", "zsh", "fish")
 
 
-def command(
+@command(
+    "completion",
+    order=120,
+    examples=(
+        "cnn completion bash --install",
+        "cnn completion zsh > _cnn",
+    ),
+)
+def run(
     shell: Annotated[
         str,
         typer.Argument(
@@ -41,12 +43,12 @@ def command(
     completion = _typer_completion()
     if not install:
         lines = completion.get_completion_script(
-            prog_name="cnn", complete_var=VARIABLE, shell=shell
+            prog_name=PROGRAM, complete_var=COMPLETE, shell=shell
         )
         output.write(lines.rstrip() + "\n")
         return
     try:
-        _, path = completion.install(shell=shell, prog_name="cnn", complete_var=VARIABLE)
+        _, path = completion.install(shell=shell, prog_name=PROGRAM, complete_var=COMPLETE)
     except OSError as error:
         raise DataError("--install", "cannot be written", reason(error)) from error
     output.write(f"written  {path}\n")
@@ -57,10 +59,10 @@ def answer(program: Any, instruction: str) -> None:
 
     Args:
         program: the whole command.
-        instruction: the value of `VARIABLE`.
+        instruction: the value of the variable `COMPLETE`.
     """
     try:
-        _typer_completion().shell_complete(program, {}, "cnn", VARIABLE, instruction)
+        _typer_completion().shell_complete(program, {}, PROGRAM, COMPLETE, instruction)
     except CnnError:
         return  # what stands there already is wrong: nothing fits behind it
 

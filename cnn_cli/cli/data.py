@@ -2,79 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated, Any
+from cnn_cli.cli.shared.commands import group
 
-import typer
+EXAMPLES = (
+    "cnn data check photos",
+    "cnn data check photos --strict && cnn train configs/small.yaml --data photos",
+    "cnn data check photos --json",
+    "cnn data preview configs/small.yaml augment.hflip=0.5",
+)
 
-from cnn_cli.cli import preview
-from cnn_cli.cli.shared import output
-from cnn_cli.cli.shared.commands import Command, make_group
-from cnn_cli.cli.shared.options import Debug, Folder, Json, Threads
-from cnn_cli.errors import DataError
-
-NAME = "data"
-EXAMPLES = """\b
-Examples:
-  cnn data check photos
-  cnn data check photos --strict && cnn train configs/small.yaml --data photos
-  cnn data check photos --json
-  cnn data preview configs/small.yaml augment.hflip=0.5
-"""
-
-app = make_group(NAME, "Look at a folder of images.", EXAMPLES)
-
-
-@app.command("check", cls=Command, epilog=EXAMPLES)
-def check(
-    folder: Folder,
-    strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 4 where anything was found.")
-    ] = False,
-    threads: Threads = None,
-    json: Json = False,
-    debug: Debug = False,
-) -> None:
-    """List what would hurt a training: broken and odd images, copies, classes that do not match.
-
-    Every image is read; nothing is changed. Exits with 4 where a training could not start.
-    """
-    from cnn_cli.report.text.data_findings import findings_dict, findings_text
-
-    findings = _check(folder, threads)
-    if json:
-        output.write(output.json_line(findings_dict(findings)) + "\n")
-    else:
-        output.write(findings_text(findings))
-    output.flush()
-    if findings.error is not None:
-        raise findings.error
-    if strict and findings.found:
-        raise DataError(folder, "must have no findings with --strict", len(findings.found))
-
-
-app.command("preview", cls=Command, epilog=preview.EXAMPLES)(preview.command)
-
-
-def _check(folder: Path, threads: int | None) -> Any:
-    """The findings, with a bar on a terminal while images are read."""
-    from cnn_cli.cli.shared.progress import bar, on_terminal
-    from cnn_cli.data.check import check_folder
-    from cnn_cli.system import cpu_count
-
-    threads = threads or cpu_count()
-    if not on_terminal():
-        return check_folder(folder, threads)
-    shown: Any = None
-
-    def progress(done: int, total: int) -> None:
-        nonlocal shown
-        if shown is None:
-            shown = bar(total, "reading", "image")
-        shown.update(done - shown.n)
-
-    try:
-        return check_folder(folder, threads, progress)
-    finally:
-        if shown is not None:
-            shown.close()
+group("data", "Look at a folder of images.", order=130, examples=EXAMPLES)

@@ -11,23 +11,26 @@ from typing import Annotated
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Debug
 from cnn_cli.errors import UsageError, suggest
 
-NAME = "docs"
-EXAMPLES = """\b
-Examples:
-  cnn docs
-  cnn docs first-steps
-  cnn docs convolution | less
-"""
 FOLDER = Path(__file__).parent.parent / "docs"
 FIRST = "first-steps"
 WIDTH = 80  # of what is no terminal
 WIDEST = 100  # longer lines are hard to read
 
 
-def command(
+@command(
+    "docs",
+    order=110,
+    examples=(
+        "cnn docs",
+        "cnn docs first-steps",
+        "cnn docs convolution | less",
+    ),
+)
+def run(
     page: Annotated[
         str | None,
         typer.Argument(
@@ -77,8 +80,8 @@ def page_text(name: str) -> str:
 
 def _paged(text: str) -> bool:
     """Whether a pager could show it."""
-    command = shlex.split(os.environ.get("PAGER") or "less")
-    if not command or shutil.which(command[0]) is None:
+    pager = shlex.split(os.environ.get("PAGER") or "less")
+    if not pager or shutil.which(pager[0]) is None:
         return False
     import signal
     import subprocess
@@ -87,7 +90,7 @@ def _paged(text: str) -> bool:
     try:
         # R: escape sequences are passed on; less takes its options from here too.
         environment = {"LESS": "R"} | os.environ
-        subprocess.run(command, input=text.encode(), env=environment, check=False)
+        subprocess.run(pager, input=text.encode(), env=environment, check=False)
     finally:
         signal.signal(signal.SIGINT, before)
     return True

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.eval_files import SHEET, check_files
 from cnn_cli.cli.shared.gates import Gate, gate
 from cnn_cli.cli.shared.labelled import evaluate_images, find_images
@@ -30,20 +31,24 @@ if TYPE_CHECKING:
     from cnn_cli.inference.evaluate import Evaluation
 
 NAME = "eval"
-EXAMPLES = """\b
-Examples:
-  cnn eval --ckpt runs/small
-  cnn eval photos/ --ckpt model.npz --split test --json
-  cnn eval --ckpt runs/small --confusion confusion.csv --fail-under top1=0.9
-  cnn eval --ckpt runs/small --split test --tta multicrop
-  cnn eval --ckpt runs/small --calibrate
-  cnn eval --ckpt runs/small --top-losses 24 --sheet worst.png
-"""
 AROUND = 14  # lines about the table of classes: scores, header, note, and the prompt
 TTA = ("hflip", "multicrop", "tencrop")
 
 
-def command(
+@command(
+    NAME,
+    order=30,
+    ranks=True,
+    examples=(
+        "cnn eval --ckpt runs/small",
+        "cnn eval photos/ --ckpt model.npz --split test --json",
+        "cnn eval --ckpt runs/small --confusion confusion.csv --fail-under top1=0.9",
+        "cnn eval --ckpt runs/small --split test --tta multicrop",
+        "cnn eval --ckpt runs/small --calibrate",
+        "cnn eval --ckpt runs/small --top-losses 24 --sheet worst.png",
+    ),
+)
+def run(
     ckpt: Checkpoint,
     folders: Annotated[
         list[Path] | None,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Checkpoint, Debug, Json, Threads
 from cnn_cli.errors import ExitCode, UsageError, printable, suggest
 
@@ -24,12 +25,6 @@ if TYPE_CHECKING:
     Decoded = tuple[str, Pixels | ImageError]
 
 NAME = "explain"
-EXAMPLES = """\b
-Examples:
-  cnn explain photo.jpg --ckpt runs/small
-  cnn explain photos/cat/*.jpg --ckpt model.npz --class cat --output why
-  cnn explain photo.jpg --ckpt model.npz --layer layers.4
-"""
 BATCH = 16
 ON_A_SHEET = 24
 COLUMNS = 2
@@ -56,7 +51,16 @@ class Explained:
         return {"path": self.path, "label": self.label, "prob": self.prob, "file": self.file}
 
 
-def command(
+@command(
+    NAME,
+    order=60,
+    examples=(
+        "cnn explain photo.jpg --ckpt runs/small",
+        "cnn explain photos/cat/*.jpg --ckpt model.npz --class cat --output why",
+        "cnn explain photo.jpg --ckpt model.npz --layer layers.4",
+    ),
+)
+def run(
     ckpt: Checkpoint,
     images: Annotated[
         list[str] | None,

@@ -8,18 +8,20 @@ from typing import Annotated
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Checkpoint, Debug, Json
 from cnn_cli.errors import UsageError
 
-NAME = "export"
-EXAMPLES = """\b
-Examples:
-  cnn export --ckpt runs/small --output small.onnx --fold --check photos
-  cnn export --ckpt runs/small --output small.safetensors
-"""
 
-
-def command(
+@command(
+    "export",
+    order=100,
+    examples=(
+        "cnn export --ckpt runs/small --output small.onnx --fold --check photos",
+        "cnn export --ckpt runs/small --output small.safetensors",
+    ),
+)
+def run(
     ckpt: Checkpoint,
     output_file: Annotated[
         Path,

@@ -9,20 +9,22 @@ from typing import Annotated
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Backend, Debug, Folder, Json, Threads
 from cnn_cli.cli.shared.progress import on_terminal
 from cnn_cli.errors import UsageError
 
-NAME = "init"
-EXAMPLES = """\b
-Examples:
-  cnn init photos
-  cnn init photos --budget 1h --output configs/photos.yaml
-  cnn init photos --overwrite && cnn train photos.yaml
-"""
 
-
-def command(
+@command(
+    "init",
+    order=10,
+    examples=(
+        "cnn init photos",
+        "cnn init photos --budget 1h --output configs/photos.yaml",
+        "cnn init photos --overwrite && cnn train photos.yaml",
+    ),
+)
+def run(
     folder: Folder,
     output_file: Annotated[
         Path | None,

@@ -8,38 +8,22 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from itertools import takewhile
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cnn_cli import __version__
-from cnn_cli.cli import (
-    bench,
-    completion,
-    config,
-    data,
-    docs,
-    explain,
-    export,
-    import_weights,
-    init,
-    predict,
-    report,
-    summary,
-    train,
-)
-from cnn_cli.cli import eval as eval_command
 from cnn_cli.cli.shared import output
-from cnn_cli.cli.shared.commands import Command, Group, commands_text
+from cnn_cli.cli.shared.commands import COMPLETE, PROGRAM, commands_text, make_group
 from cnn_cli.cli.shared.options import Debug
 from cnn_cli.cli.shared.signals import Terminated, end_at_signals, ignore_signals
 from cnn_cli.cli.shared.together import alone, conclude, takes_part
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
 from cnn_cli.files import remove_unfinished
 
-NAME = "cnn"
+ABOUT = "Train, evaluate and run convolutional image classifiers, in plain NumPy."
 EXAMPLES = """\b
 Example:
   cnn init photos
@@ -49,44 +33,19 @@ Example:
 """
 
 
-app = typer.Typer(
-    name=NAME,
-    cls=Group,
-    help="Train, evaluate and run convolutional image classifiers, in plain NumPy.",
-    epilog=EXAMPLES,
-    invoke_without_command=True,
-    add_completion=False,  # its options would have pydantic imported; there is `completion`
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-)
-_COMMANDS = (
-    init,
-    train,
-    eval_command,
-    report,
-    predict,
-    explain,
-    summary,
-    bench,
-    import_weights,
-    export,
-    docs,
-    completion,
-)
-for _command in _COMMANDS:
-    app.command(_command.NAME, cls=Command, epilog=_command.EXAMPLES)(_command.command)
-app.add_typer(data.app)
-app.add_typer(config.app)
+@cache
+def program() -> Any:
+    """Typer's command for a whole command line."""
+    return make_group(PROGRAM, ABOUT, EXAMPLES, _start)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        output.write(f"{NAME} {__version__}\n")
+        output.write(f"{PROGRAM} {__version__}\n")
         raise typer.Exit
 
 
-@app.callback()
-def start(
+def _start(
     context: typer.Context,
     version: Annotated[
         bool,
@@ -179,12 +138,14 @@ def _tell(error: Exception, debug: bool) -> None:
 
 def _invoke(arguments: list[str]) -> int:
     try:
-        command = typer.main.get_command(app)
-        instruction = os.environ.get(completion.VARIABLE)
+        command = program()
+        instruction = os.environ.get(COMPLETE)
         if instruction is not None:
+            from cnn_cli.cli import completion
+
             completion.answer(command, instruction)
             return ExitCode.OK
-        with command.make_context(NAME, arguments) as context:
+        with command.make_context(PROGRAM, arguments) as context:
             command.invoke(context)
     except typer.Exit as end:
         return end.exit_code

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.formats import FORMATS, Row, make_format
 from cnn_cli.cli.shared.listening import listening
 from cnn_cli.cli.shared.options import BatchSize, Checkpoint, Debug, Threads, backend_option
@@ -28,15 +29,19 @@ if TYPE_CHECKING:
     Decoded = tuple[str, Pixels | ImageError]
 
 NAME = "predict"
-EXAMPLES = """\b
-Examples:
-  cnn predict photo.jpg --ckpt runs/small
-  cnn predict photos/ 'more/*.png' --ckpt model.npz --format csv --output labels.csv
-  find . -name '*.jpg' -print0 | cnn predict --from-file - -0 --ckpt model.npz --json
-"""
 
 
-def command(
+@command(
+    NAME,
+    order=50,
+    ranks=True,
+    examples=(
+        "cnn predict photo.jpg --ckpt runs/small",
+        "cnn predict photos/ 'more/*.png' --ckpt model.npz --format csv --output labels.csv",
+        "find . -name '*.jpg' -print0 | cnn predict --from-file - -0 --ckpt model.npz --json",
+    ),
+)
+def run(
     ckpt: Checkpoint,
     sources: Annotated[
         list[str] | None,

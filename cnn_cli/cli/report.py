@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.labelled import evaluate_images, find_images
 from cnn_cli.cli.shared.options import (
     IMAGES,
@@ -23,17 +24,20 @@ if TYPE_CHECKING:
     from cnn_cli.report.html.subject import Measured, Record, Subject
 
 NAME = "report"
-EXAMPLES = """\b
-Examples:
-  cnn report runs/small
-  cnn report runs/small --split test --output test.html
-  cnn report model.npz --data photos
-  cnn report runs/small runs/small-2 --output compared.html
-"""
 FILE = Path("report.html")
 
 
-def command(
+@command(
+    NAME,
+    order=40,
+    examples=(
+        "cnn report runs/small",
+        "cnn report runs/small --split test --output test.html",
+        "cnn report model.npz --data photos",
+        "cnn report runs/small runs/small-2 --output compared.html",
+    ),
+)
+def run(
     runs: Annotated[
         list[Path] | None,
         typer.Argument(

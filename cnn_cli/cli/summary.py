@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from cnn_cli.cli.shared import output
+from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Classes, Overrides, Source, open_network
 from cnn_cli.cli.shared.options import Backend, Debug, Json
 
-NAME = "summary"
-EXAMPLES = """\b
-Examples:
-  cnn summary configs/small.yaml
-  cnn summary configs/small.yaml data.image_size=64 --json
-  cnn summary runs/small/best.npz
-"""
 
-
-def command(
+@command(
+    "summary",
+    order=70,
+    examples=(
+        "cnn summary configs/small.yaml",
+        "cnn summary configs/small.yaml data.image_size=64 --json",
+        "cnn summary runs/small/best.npz",
+    ),
+)
+def run(
     source: Source,
     overrides: Overrides = None,
     classes: Classes = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.gates import Gate, gate
 from cnn_cli.cli.shared.options import ConfigFile, Data, Debug, Json, backend_option
 from cnn_cli.cli.shared.pictures import draw_run
@@ -22,13 +23,6 @@ from cnn_cli.training.requests import Requests
 if TYPE_CHECKING:
     from cnn_cli.runs.results import TrainResult
 
-NAME = "train"
-EXAMPLES = """\b
-Examples:
-  cnn train configs/small.yaml
-  cnn train configs/small.yaml --data photos train.epochs=3 data.image_size=64
-  cnn train configs/small.yaml --resume --time-limit 25m --quiet
-"""
 ENDS = {
     "time limit": ExitCode.STOPPED,
     "terminated": ExitCode.STOPPED,
@@ -36,7 +30,17 @@ ENDS = {
 }
 
 
-def command(
+@command(
+    "train",
+    order=20,
+    ranks=True,
+    examples=(
+        "cnn train configs/small.yaml",
+        "cnn train configs/small.yaml --data photos train.epochs=3 data.image_size=64",
+        "cnn train configs/small.yaml --resume --time-limit 25m --quiet",
+    ),
+)
+def run(
     config: ConfigFile,
     overrides: Annotated[
         list[str] | None,

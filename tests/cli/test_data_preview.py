@@ -9,7 +9,7 @@ import pytest
 from cli_program import Inside
 from PIL import Image
 
-from cnn_cli.cli.preview import augment_text
+from cnn_cli.cli.data_preview import augment_text
 from cnn_cli.config import AugmentConfig
 
 LINE = "6 of 24 training images, epoch 1"

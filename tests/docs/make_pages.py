@@ -7,11 +7,10 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
-import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from cnn_cli.cli.main import app
+from cnn_cli.cli.main import program
 from cnn_cli.config import Config
 from cnn_cli.config.augment import TECHNIQUES
 from cnn_cli.config.layer import LayerConfig
@@ -56,7 +55,7 @@ def row(cells: Sequence[str]) -> str:
 
 
 def commands_page() -> str:
-    command: Any = typer.main.get_command(app)
+    command = program()
     with command.make_context("cnn", ["--help"], resilient_parsing=True) as context:
         lines = [line for each in below(context) for line in part(*each)]
     return "\n".join(lines).rstrip() + "\n"
@@ -64,11 +63,10 @@ def commands_page() -> str:
 
 def below(context: Any) -> Iterator[tuple[Any, Any]]:
     """The commands that can be called, groups replaced by what they hold, with their contexts."""
-    for name, command in context.command.commands.items():
-        if command.hidden:
-            continue
+    for name in context.command.list_commands(context):
+        command = context.command.get_command(context, name)
         inner = type(context)(command, info_name=name, parent=context)
-        if hasattr(command, "commands"):
+        if hasattr(command, "list_commands"):
             yield from below(inner)
         else:
             yield command, inner

@@ -17,14 +17,13 @@ from typing import Any
 
 import numpy as np
 import pytest
-import typer
 from cli_program import Inside, call_inside, plainly
 from make_pages import ROOT, below
 from mpiexec import mpiexec, needs_mpi, together
 from PIL import Image
 
 from cnn_cli.cli.docs import page_names, page_text
-from cnn_cli.cli.main import app, run
+from cnn_cli.cli.main import program, run
 
 # Pages whose lines are run elsewhere, under what they need.
 ELSEWHERE = {"scripts": "tests/robustness/test_cron_page.py"}
@@ -85,10 +84,10 @@ def is_of_several(line: str) -> bool:
 
 def read(words: list[str]) -> str:
     """Have the words of a call read without running it, and say which command it is."""
-    command: Any = typer.main.get_command(app)
+    command = program()
     context = command.make_context("cnn", list(words), resilient_parsing=True)
     rest = list(words)
-    while hasattr(command, "commands"):
+    while hasattr(command, "list_commands"):
         name, command, rest = command.resolve_command(context, rest)
         context = command.make_context(name, list(rest), parent=context)
     return str(context.command_path)
@@ -218,7 +217,7 @@ def test_the_list_of_what_is_only_read_is_up_to_date() -> None:
 
 def commands() -> list[tuple[str, Any]]:
     """Each command that can be called, by its path."""
-    command: Any = typer.main.get_command(app)
+    command = program()
     with command.make_context("cnn", [], resilient_parsing=True) as context:
         return [(inner.command_path, each) for each, inner in below(context)]
 

@@ -1,1 +1,1 @@
-"""What the commands share: options, values, streams, signals, progress, several processes."""
+"""What several commands share: options, values, streams, signals, progress, several processes."""

@@ -1,14 +1,153 @@
-"""Typer's commands with plain help, and errors in the form that all errors have."""
+"""Commands: registered once, in their own file, which is imported when its command is called.
+
+The file of `cnn data check` is `cnn_cli/cli/data_check.py`. It says `@command("data check", ...)`
+above the function that runs. Typer makes the parser; errors have the form that all errors have.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from keyword import iskeyword
+from pkgutil import iter_modules
+from typing import Any, TypeVar
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from cnn_cli.cli.shared.usage import usage_error
+from cnn_cli import cli
 from cnn_cli.errors import UsageError, suggest
+
+PROGRAM = "cnn"
+COMPLETE = "_CNN_COMPLETE"
+"""The variable with which a shell asks what could stand next on a command line."""
+
+F = TypeVar("F", bound=Callable[..., None])
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """What a file says of its command.
+
+    Attributes:
+        name: as it is typed after the program's name.
+        order: place in the list of commands.
+        make: Typer's command.
+        ranks: whether all processes that `mpiexec` starts run it, or the option with which they
+            do. Without, it is rank 0's alone.
+    """
+
+    name: str
+    order: int
+    make: Callable[[], Any]
+    ranks: bool | str = False
+
+    def is_shared(self, arguments: Sequence[str]) -> bool:
+        """Whether all ranks run it, called with these arguments."""
+        return self.ranks in arguments if isinstance(self.ranks, str) else self.ranks
+
+
+_registered: dict[str, Registered] = {}
+
+
+def command(
+    name: str, *, order: int, examples: Sequence[str], ranks: bool | str = False
+) -> Callable[[F], F]:
+    """Register a function as a command. Its docstring is the help, its parameters are the options.
+
+    Args:
+        name: as it is typed after the program's name; a second word is a command of a group. The
+            file has this name, with `_` for a space, and behind a word of Python's, as `import_`.
+        order: place in the list of commands.
+        examples: command lines for the help.
+        ranks: see `Registered`.
+    """
+
+    def register(callback: F) -> F:
+        @cache
+        def make() -> Any:
+            app = typer.Typer(add_completion=False, rich_markup_mode=None)
+            epilog = _epilog(examples)
+            app.command(name.rsplit(maxsplit=1)[-1], cls=Command, epilog=epilog)(callback)
+            return typer.main.get_command(app)
+
+        _registered[name] = Registered(name, order, make, ranks)
+        return callback
+
+    return register
+
+
+def group(name: str, about: str, *, order: int, examples: Sequence[str]) -> None:
+    """Register a command that is followed by one of several others.
+
+    Args:
+        name: as it is typed after the program's name.
+        about: what the help begins with.
+        order, examples: see `command`.
+    """
+
+    @cache
+    def make() -> Any:
+        return make_group(name, about, _epilog(examples), _must_be_followed)
+
+    def _must_be_followed(context: typer.Context) -> None:
+        if context.invoked_subcommand is None:
+            raise UsageError(name, f"must be followed by {commands_text(context)}", "nothing")
+
+    _registered[name] = Registered(name, order, make)
+
+
+def make_group(name: str, about: str, epilog: str, start: Callable[..., None]) -> Any:
+    """Typer's command for a group, or for the whole program.
+
+    Args:
+        name: of the group; `PROGRAM` for the commands that stand in no group.
+        about, epilog: what the help begins and ends with.
+        start: called before one of the group's commands; its parameters are the group's options.
+    """
+    app = typer.Typer(
+        name=name,
+        cls=Group,
+        help=about,
+        epilog=epilog,
+        invoke_without_command=True,
+        add_completion=False,  # its options would have pydantic imported; there is `completion`
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(start)
+    return typer.main.get_command(app)
+
+
+def find(name: str) -> Registered | None:
+    """The command of that name, whose file alone is imported; None where there is none."""
+    stem = name.replace(" ", "_")
+    _import([f"{stem}_" if iskeyword(stem) else stem])
+    return _registered.get(name)
+
+
+def _find_all() -> list[Registered]:
+    """All commands, those of groups too, in the order of the help."""
+    _import(_files())
+    return sorted(_registered.values(), key=lambda each: each.order)
+
+
+def _import(stems: Sequence[str]) -> None:
+    for stem in stems:
+        if stem in _files():
+            import_module(f"{cli.__name__}.{stem}")
+
+
+@cache
+def _files() -> tuple[str, ...]:
+    """The modules beside `main`, which is no command but finds them."""
+    return tuple(each.name for each in iter_modules(cli.__path__) if not each.ispkg)
+
+
+def _epilog(examples: Sequence[str]) -> str:
+    return "\b\nExamples:\n" + "".join(f"  {line}\n" for line in examples)
 
 
 class Command(TyperCommand):
@@ -43,7 +182,7 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """The commands by name."""
+    """Commands by name, each imported when it is asked for."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
@@ -57,38 +196,71 @@ class Group(TyperGroup):
             option.default = False  # with None, Typer imports pydantic to make a boolean of it
         return option
 
+    def list_commands(self, ctx: Any) -> list[str]:
+        before = self._before()
+        names = [
+            each.name.removeprefix(before) for each in _find_all() if each.name.startswith(before)
+        ]
+        return [name for name in names if " " not in name]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        found = None if " " in cmd_name else find(self._before() + cmd_name)
+        return None if found is None else found.make()
+
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         if args and self.get_command(ctx, args[0]) is None:
-            raise UsageError(args[0], f"no such command.{suggest(args[0], self.commands)}")
+            raise UsageError(
+                args[0], f"no such command.{suggest(args[0], self.list_commands(ctx))}"
+            )
         return super().resolve_command(ctx, args)
 
-
-def make_group(name: str, about: str, examples: str) -> typer.Typer:
-    """A command that is followed by one of several others.
-
-    Args:
-        name: of the command.
-        about, examples: what its help begins and ends with.
-    """
-    app = typer.Typer(
-        name=name,
-        cls=Group,
-        help=about,
-        epilog=examples,
-        invoke_without_command=True,
-        rich_markup_mode=None,
-    )
-
-    @app.callback()
-    def start(context: typer.Context) -> None:
-        if context.invoked_subcommand is None:
-            raise UsageError(name, f"must be followed by {commands_text(context)}", "nothing")
-
-    return app
+    def _before(self) -> str:
+        """What the full names of its commands begin with."""
+        return "" if self.name == PROGRAM else f"{self.name} "
 
 
 def commands_text(context: typer.Context) -> str:
-    """`train, eval or predict`: the commands there are."""
-    commands: Any = context.command
-    *names, last = [name for name, each in commands.commands.items() if not each.hidden]
-    return f"{', '.join(names)} or {last}" if names else last
+    """`train, eval or predict`: the commands of a context's group."""
+    own: Any = context.command
+    *names, last = own.list_commands(context)
+    return f"{', '.join(names)} or {last}" if names else str(last)
+
+
+def usage_error(error: typer.TyperException, context: Any) -> UsageError:
+    """What Typer found wrong, in the form that all errors have.
+
+    Typer's kinds of errors are not public names, so that they are told by what they carry.
+
+    Args:
+        error: as it was raised while a command line was read.
+        context: of the command, with its parameters.
+    """
+    parameters = context.command.get_params(context)
+    option = getattr(error, "option_name", None)
+    if option is not None:
+        owner = next((one for one in parameters if option in one.opts), None)
+        if owner is None:
+            known = [name for one in parameters for name in one.opts if name.startswith("-")]
+            rule = f"no such option of {_name(context)}.{suggest(option, known)}"
+            return UsageError(option, rule)
+        if owner.is_flag:
+            return UsageError(option, "takes no value")
+        return UsageError(option, "needs a value", "nothing")
+    parameter: Any = getattr(error, "param", None)
+    if type(error).__name__ == "MissingParameter" and parameter is not None:
+        return UsageError(_name(context), f"needs {_written(parameter)}", "nothing")
+    place = _name(context) if parameter is None else _written(parameter)
+    return UsageError(place, error.message[:1].lower() + error.message[1:].rstrip("."))
+
+
+def _name(context: Any) -> str:
+    """`train`, or `data check`: what was typed after the program's name, or that."""
+    program, _, words = str(context.command_path).partition(" ")
+    return words or program
+
+
+def _written(parameter: Any) -> str:
+    """`--ckpt FILE` or `CONFIG`, as the help shows it."""
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar)
+    return f"{parameter.opts[0]} {parameter.metavar}"

@@ -7,11 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from functools import cache
 
+from cnn_cli.cli.shared.commands import find
 from cnn_cli.errors import ExitCode, UsageError
 from cnn_cli.parallel.ranks import Ranks, open_ranks, started_as
-
-SHARED = ("train", "eval", "predict")
-"""Commands that the ranks share; the others are rank 0's alone, but for `cnn bench --ranks`."""
 
 PATIENCE = 1.0
 """Seconds that a rank with an error gives the others to end with the same one."""
@@ -33,8 +31,8 @@ def takes_part(arguments: Sequence[str]) -> bool:
         return True
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
     # Options before a command, such as --debug, take no values.
-    command = next((word for word in arguments if not word.startswith("-")), "")
-    return command in SHARED or (command == "bench" and "--ranks" in arguments)
+    command = find(next((word for word in arguments if not word.startswith("-")), ""))
+    return command is not None and command.is_shared(arguments)
 
 
 def conclude(code: int, tell: Callable[[], None] | None) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Overrides
 from cnn_cli.cli.shared.options import ConfigFile, Data, Debug, Json, Threads
 from cnn_cli.errors import UsageError
@@ -15,15 +16,18 @@ from cnn_cli.errors import UsageError
 if TYPE_CHECKING:
     from cnn_cli.config import AugmentConfig
 
-EXAMPLES = """\b
-Examples:
-  cnn data preview configs/small.yaml
-  cnn data preview configs/small.yaml augment.pad_crop=2 augment.mixup=0.4 --output mixed.png
-  cnn data preview configs/seed.yaml --data photos --epoch 3 --rows 2 --columns 5
-"""
 
-
-def command(
+@command(
+    "data preview",
+    order=20,
+    examples=(
+        "cnn data preview configs/small.yaml",
+        "cnn data preview configs/small.yaml augment.pad_crop=2 augment.mixup=0.4 "
+        "--output mixed.png",
+        "cnn data preview configs/seed.yaml --data photos --epoch 3 --rows 2 --columns 5",
+    ),
+)
+def run(
     config: ConfigFile,
     overrides: Overrides = None,
     data: Data = None,

@@ -8,19 +8,21 @@ from typing import Annotated, Literal, cast
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Overrides
 from cnn_cli.cli.shared.options import Debug, Json
 
-NAME = "import"
-EXAMPLES = """\b
-Examples:
-  cnn import resnet18.safetensors --config configs/resnet18.yaml --output resnet18.npz
-  cnn import model.json --config net.yaml --output net.npz --channel-order bgr
-    --mean 103.939,116.779,123.68 --std 1 --value-range 255 --classes names.txt
-"""
 
-
-def command(
+@command(
+    "import",
+    order=90,
+    examples=(
+        "cnn import resnet18.safetensors --config configs/resnet18.yaml --output resnet18.npz",
+        "cnn import model.json --config net.yaml --output net.npz --channel-order bgr",
+        "  --mean 103.939,116.779,123.68 --std 1 --value-range 255 --classes names.txt",
+    ),
+)
+def run(
     weights: Annotated[
         Path,
         typer.Argument(

@@ -1,0 +1,66 @@
+"""`cnn data check`: what would hurt a training on a folder of images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cnn_cli.cli.data import EXAMPLES
+from cnn_cli.cli.shared import output
+from cnn_cli.cli.shared.commands import command
+from cnn_cli.cli.shared.options import Debug, Folder, Json, Threads
+from cnn_cli.errors import DataError
+
+
+@command("data check", order=10, examples=EXAMPLES)
+def run(
+    folder: Folder,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 4 where anything was found.")
+    ] = False,
+    threads: Threads = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List what would hurt a training: broken and odd images, copies, classes that do not match.
+
+    Every image is read; nothing is changed. Exits with 4 where a training could not start.
+    """
+    from cnn_cli.report.text.data_findings import findings_dict, findings_text
+
+    findings = _check(folder, threads)
+    if json:
+        output.write(output.json_line(findings_dict(findings)) + "\n")
+    else:
+        output.write(findings_text(findings))
+    output.flush()
+    if findings.error is not None:
+        raise findings.error
+    if strict and findings.found:
+        raise DataError(folder, "must have no findings with --strict", len(findings.found))
+
+
+def _check(folder: Path, threads: int | None) -> Any:
+    """The findings, with a bar on a terminal while images are read."""
+    from cnn_cli.cli.shared.progress import bar, on_terminal
+    from cnn_cli.data.check import check_folder
+    from cnn_cli.system import cpu_count
+
+    threads = threads or cpu_count()
+    if not on_terminal():
+        return check_folder(folder, threads)
+    shown: Any = None
+
+    def progress(done: int, total: int) -> None:
+        nonlocal shown
+        if shown is None:
+            shown = bar(total, "reading", "image")
+        shown.update(done - shown.n)
+
+    try:
+        return check_folder(folder, threads, progress)
+    finally:
+        if shown is not None:
+            shown.close()
