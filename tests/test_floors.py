@@ -286,7 +286,7 @@ def test_an_undeclared_package_is_noticed() -> None:
 
 
 def test_a_kernel_that_knows_a_layer_is_noticed() -> None:
-    source = ast.parse("from cnn_cli.nn.types import Array\nfrom cnn_cli.nn.layers import LAYERS")
+    source = ast.parse("from cnn_cli.nn.types import Array\nfrom cnn_cli.nn.layers import base")
     assert foreign("nn.kernels.conv", source, "nn.kernels") == [
-        "nn.kernels.conv line 2: nn.layers.LAYERS"
+        "nn.kernels.conv line 2: nn.layers.base"
     ]

@@ -15,7 +15,8 @@ from cnn_cli.config.plain_layers import (
     SqueezeExciteConfig,
 )
 from cnn_cli.errors import ConfigError
-from cnn_cli.nn.graph import IMAGE, Graph, GraphBuilder, NodeError, shape_text
+from cnn_cli.nn.graph import IMAGE, Graph, GraphBuilder, NodeError
+from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.nn.types import Pair, Shape
 
 

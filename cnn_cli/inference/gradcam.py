@@ -10,7 +10,8 @@ import numpy as np
 
 from cnn_cli.errors import DataError, UsageError, suggest
 from cnn_cli.nn.attribution import ScoreGradients
-from cnn_cli.nn.graph import Graph, Node, shape_text
+from cnn_cli.nn.graph import Graph, Node
+from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.nn.types import Array
 
 LAYER = "--layer"

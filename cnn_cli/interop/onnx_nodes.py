@@ -9,11 +9,13 @@ import numpy as np
 
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.layers.activation import LeakyReLU
+from cnn_cli.nn.layers.avgpool import AvgPool
+from cnn_cli.nn.layers.batchnorm import BatchNorm
 from cnn_cli.nn.layers.conv import Conv
-from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
-from cnn_cli.nn.layers.pool import AvgPool, MaxPool
+from cnn_cli.nn.layers.groupnorm import GroupNorm
+from cnn_cli.nn.layers.maxpool import MaxPool
 from cnn_cli.nn.layers.rare import ELU
-from cnn_cli.nn.layers.shape import Scale
+from cnn_cli.nn.layers.scale import Scale
 from cnn_cli.nn.params import Parameters, to_torch
 from cnn_cli.nn.types import Array
 

@@ -17,9 +17,10 @@ from cnn_cli.interop.foreign import INPUT, Foreign, Module, Op
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.windows import Windows
+from cnn_cli.nn.layers.avgpool import AvgPool
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.layers.linear import Linear
-from cnn_cli.nn.layers.pool import AvgPool, MaxPool
+from cnn_cli.nn.layers.maxpool import MaxPool
 
 PASSED_OVER = ("dropout", "drop_path", "flatten", "identity")
 # Of layers that one number makes what they are.

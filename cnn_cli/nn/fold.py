@@ -13,8 +13,8 @@ import numpy as np
 
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.layers.base import Layer, ParamSpec
+from cnn_cli.nn.layers.batchnorm import BatchNorm
 from cnn_cli.nn.layers.conv import Conv
-from cnn_cli.nn.layers.norm import BatchNorm
 from cnn_cli.nn.params import Parameters
 
 

@@ -13,10 +13,11 @@ from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, RELU, RELU6, SILU
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.activation import ReLU
+from cnn_cli.nn.layers.batchnorm import BatchNorm
 from cnn_cli.nn.layers.conv import Conv
-from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
-from cnn_cli.nn.layers.pool import MaxPool
-from cnn_cli.nn.layers.shape import Identity
+from cnn_cli.nn.layers.groupnorm import GroupNorm
+from cnn_cli.nn.layers.identity import Identity
+from cnn_cli.nn.layers.maxpool import MaxPool
 
 ACTIVATIONS = {"relu": RELU, "silu": SILU, "gelu": GELU, "relu6": RELU6, "hardswish": HARDSWISH}
 

@@ -9,15 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from cnn_cli.nn.layers import LAYERS
-from cnn_cli.nn.layers.base import Layer, ShapeError
-from cnn_cli.nn.layers.dropout import DropPath
-from cnn_cli.nn.layers.merge import Add, Concat, Excite
+from cnn_cli.nn.layers import layer_class
+from cnn_cli.nn.layers.base import Layer, ShapeError, shape_text
 from cnn_cli.nn.types import Shape
 
 IMAGE = -1
 MAX_NODES = 20_000
-_INTERNAL: dict[str, type[Layer]] = {layer.kind: layer for layer in (Add, Concat, Excite, DropPath)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +103,11 @@ class GraphBuilder:
             raise NodeError("names must be unique in the network", repr(name))
         if len(self.nodes) >= MAX_NODES:
             raise NodeError(f"a network has at most {MAX_NODES:,} layers", "more")
-        layer_class = _INTERNAL.get(kind) or LAYERS[kind]
         shapes = [self.shape(tensor) for tensor in inputs]
         # A sum, a concatenation and their like take a shape for each input, however many.
         in_shape: Any = shapes if kind in ("add", "concat", "excite") else shapes[0]
         try:
-            layer = layer_class(in_shape, **arguments)
+            layer = layer_class(kind)(in_shape, **arguments)
         except ShapeError as error:
             text = " and ".join(map(shape_text, shapes))
             raise NodeError(str(error), f"an input of {text}") from error
@@ -124,8 +120,3 @@ class GraphBuilder:
     def graph(self, classes: int) -> Graph:
         """The network so far, which ends in a score for each class."""
         return Graph(tuple(self.nodes), self.in_shape, classes)
-
-
-def shape_text(shape: Shape) -> str:
-    """`28x28x16`: height, width, channels."""
-    return "x".join(map(str, shape))

@@ -7,7 +7,8 @@ from math import prod
 
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.layers.batch import waits_for_batch
-from cnn_cli.nn.layers.dropout import Dropout, DropPath
+from cnn_cli.nn.layers.drop_path import DropPath
+from cnn_cli.nn.layers.dropout import Dropout
 
 CHUNK_BYTES = 13_000_000
 """Of one node, in and out: larger chunks save calls from Python, smaller ones stay in cache."""

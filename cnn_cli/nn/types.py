@@ -7,6 +7,7 @@ from typing import Any, Protocol
 from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
+Arrays = tuple[Array, ...]
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 

@@ -16,9 +16,11 @@ from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, NONE, RELU, RELU6, SILU
 from cnn_cli.nn.kernels.windows import Windows, pooled_size
 from cnn_cli.nn.layers.activation import LeakyReLU, ReLU
+from cnn_cli.nn.layers.avgpool import AvgPool
 from cnn_cli.nn.layers.base import Layer
-from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
-from cnn_cli.nn.layers.pool import AvgPool, MaxPool
+from cnn_cli.nn.layers.batchnorm import BatchNorm
+from cnn_cli.nn.layers.groupnorm import GroupNorm
+from cnn_cli.nn.layers.maxpool import MaxPool
 from cnn_cli.nn.types import Array, Pair, Shape
 from cnn_cli.nn.workspace import Workspace
 

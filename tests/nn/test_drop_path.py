@@ -13,7 +13,7 @@ from cnn_cli.config.network import build_graph
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
-from cnn_cli.nn.layers.dropout import DropPath
+from cnn_cli.nn.layers.drop_path import DropPath
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gradcheck import gradcheck, random_input, run_layer
 
-from cnn_cli.nn.layers.shape import Flatten
+from cnn_cli.nn.layers.flatten import Flatten
 
 
 def test_order_is_channel_row_column() -> None:

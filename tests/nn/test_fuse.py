@@ -16,8 +16,9 @@ from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.kernels.loops.activation import GELU, NONE, RELU, SILU
-from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
-from cnn_cli.nn.layers.pool import MaxPool
+from cnn_cli.nn.layers.batchnorm import BatchNorm
+from cnn_cli.nn.layers.groupnorm import GroupNorm
+from cnn_cli.nn.layers.maxpool import MaxPool
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array

@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from gradcheck import gradcheck, run_backward, run_layer
 
+from cnn_cli.nn.layers.add import Add
 from cnn_cli.nn.layers.base import ShapeError
-from cnn_cli.nn.layers.merge import Add, Concat, Excite
+from cnn_cli.nn.layers.concat import Concat
+from cnn_cli.nn.layers.excite import Excite
 from cnn_cli.nn.types import Array
 
 

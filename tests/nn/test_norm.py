@@ -13,7 +13,8 @@ from gradcheck import Arrays, gradcheck, make_context, random_input, random_para
 from cnn_cli.nn.kernels import norm as kernels
 from cnn_cli.nn.layers.base import ShapeError
 from cnn_cli.nn.layers.batch import Statistics
-from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
+from cnn_cli.nn.layers.batchnorm import BatchNorm
+from cnn_cli.nn.layers.groupnorm import GroupNorm
 from cnn_cli.nn.types import Array
 
 SHAPES = [(5, 3, 4), (7, 1, 3), (1, 1, 5), (6,), (4, 4, 1100)]

@@ -14,8 +14,10 @@ from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.kernels.loops import pool as loops
 from cnn_cli.nn.kernels.loops.activation import NONE, RELU
 from cnn_cli.nn.kernels.pool import FEW_CHANNELS
+from cnn_cli.nn.layers.avgpool import AvgPool
 from cnn_cli.nn.layers.base import Layer, ShapeError
-from cnn_cli.nn.layers.pool import AvgPool, GlobalAvgPool, MaxPool
+from cnn_cli.nn.layers.global_avgpool import GlobalAvgPool
+from cnn_cli.nn.layers.maxpool import MaxPool
 from cnn_cli.nn.types import Pair
 
 

@@ -13,13 +13,13 @@ import pytest
 from gradcheck import gradcheck, random_input, run_backward, run_layer
 
 from cnn_cli.nn.layers.base import Layer, ShapeError
+from cnn_cli.nn.layers.prelu import PReLU
 from cnn_cli.nn.layers.rare import (
     ELU,
     SELU,
     SELU_ALPHA,
     SELU_SCALE,
     HardSigmoid,
-    PReLU,
     Sigmoid,
     Softplus,
     Softsign,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from gradcheck import gradcheck, random_input, run_layer
 
-from cnn_cli.nn.layers.shape import Scale
+from cnn_cli.nn.layers.scale import Scale
 
 
 @pytest.mark.parametrize("factor", [1 / 9, -2.0, 0.0])

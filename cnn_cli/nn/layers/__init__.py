@@ -1,52 +1,39 @@
-"""The layers by their word in the config."""
+"""The layers: one module a kind, named after it; activations share `activation`.
+
+A class that states its `kind` is registered when its module is imported, and modules are imported
+when a layer is asked for: a network costs the import of its own layers only. Layers import the
+kernels, the context and the workspace.
+"""
 
 from __future__ import annotations
 
-from cnn_cli.nn.layers.activation import GELU, HardSwish, LeakyReLU, ReLU, ReLU6, SiLU
-from cnn_cli.nn.layers.base import Layer
-from cnn_cli.nn.layers.conv import Conv
-from cnn_cli.nn.layers.dropout import Dropout
-from cnn_cli.nn.layers.linear import Linear
-from cnn_cli.nn.layers.norm import BatchNorm, GroupNorm
-from cnn_cli.nn.layers.pool import AvgPool, GlobalAvgPool, MaxPool
-from cnn_cli.nn.layers.rare import (
-    ELU,
-    SELU,
-    HardSigmoid,
-    PReLU,
-    Sigmoid,
-    Softplus,
-    Softsign,
-    Tanh,
-)
-from cnn_cli.nn.layers.shape import Flatten, Scale
+from functools import cache
+from importlib import import_module
+from pkgutil import iter_modules
 
-LAYERS: dict[str, type[Layer]] = {
-    layer.kind: layer
-    for layer in (
-        Conv,
-        BatchNorm,
-        GroupNorm,
-        ReLU,
-        LeakyReLU,
-        SiLU,
-        GELU,
-        ReLU6,
-        HardSwish,
-        Sigmoid,
-        HardSigmoid,
-        Tanh,
-        ELU,
-        SELU,
-        Softplus,
-        Softsign,
-        PReLU,
-        MaxPool,
-        AvgPool,
-        GlobalAvgPool,
-        Flatten,
-        Dropout,
-        Scale,
-        Linear,
-    )
-}
+from cnn_cli.nn.layers.base import REGISTERED, Layer
+
+
+def layer_class(kind: str) -> type[Layer]:
+    """The class of a kind of layer.
+
+    Raises:
+        KeyError: there is none of that name.
+    """
+    if kind not in REGISTERED:
+        for module in (kind,) if kind in _modules() else ("activation", "rare"):
+            import_module(f"{__name__}.{module}")
+    return REGISTERED[kind]
+
+
+def all_layers() -> dict[str, type[Layer]]:
+    """Every layer that a config can name, by kind, in the order of lists of them."""
+    for module in _modules():
+        import_module(f"{__name__}.{module}")
+    named = (layer for layer in REGISTERED.values() if layer.listed)
+    return {layer.kind: layer for layer in sorted(named, key=lambda layer: layer.listed)}
+
+
+@cache
+def _modules() -> tuple[str, ...]:
+    return tuple(module.name for module in iter_modules(__path__))

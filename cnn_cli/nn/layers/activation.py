@@ -18,6 +18,7 @@ class ReLU(_Activation):
     """max(x, 0)."""
 
     kind: ClassVar[str] = "relu"
+    listed: ClassVar[int] = 40
     saves_output: ClassVar[bool] = True
     can_write_input: ClassVar[bool] = True
 
@@ -42,6 +43,7 @@ class LeakyReLU(_Activation):
     """
 
     kind: ClassVar[str] = "leaky_relu"
+    listed: ClassVar[int] = 40
     saves_output: ClassVar[bool] = True
     can_write_input: ClassVar[bool] = True
 
@@ -65,6 +67,7 @@ class SiLU(_Activation):
     """x·sigmoid(x) (Elfwing et al. 2017), also known as swish."""
 
     kind: ClassVar[str] = "silu"
+    listed: ClassVar[int] = 40
     saves_input: ClassVar[bool] = True
     can_write_input: ClassVar[bool] = True
 
@@ -84,6 +87,7 @@ class GELU(_Activation):
     """x·Phi(x) (Hendrycks and Gimpel 2016), Phi the normal distribution's function, by erf."""
 
     kind: ClassVar[str] = "gelu"
+    listed: ClassVar[int] = 40
     saves_input: ClassVar[bool] = True
     can_write_input: ClassVar[bool] = True
 
@@ -103,6 +107,7 @@ class ReLU6(_Activation):
     """min(max(x, 0), 6) (Howard et al. 2017)."""
 
     kind: ClassVar[str] = "relu6"
+    listed: ClassVar[int] = 40
     saves_output: ClassVar[bool] = True
     can_write_input: ClassVar[bool] = True
 
@@ -122,6 +127,7 @@ class HardSwish(_Activation):
     """x·relu6(x + 3)/6 (Howard et al. 2019)."""
 
     kind: ClassVar[str] = "hardswish"
+    listed: ClassVar[int] = 40
     saves_input: ClassVar[bool] = True
     can_write_input: ClassVar[bool] = True
 

@@ -60,11 +60,19 @@ class ShapeError(ValueError):
     """A layer that cannot take its input; the graph adds the layer's name and the shapes."""
 
 
+REGISTERED: dict[str, type[Layer]] = {}
+"""Classes by kind, as far as their modules have been imported; see `cnn_cli.nn.layers`."""
+
+
 class Layer:
     """One node's arithmetic. Subclasses set the attributes in `__init__` and never after.
 
+    A class that states its `kind` is registered under it.
+
     Attributes:
         kind: the name in the config.
+        listed: where lists of layers have it, the smallest number first; 0 for a layer that a
+            config cannot name.
         in_shape, out_shape: of one image.
         params, buffers: what it owns; the arrays themselves come with the context.
         saves_input, saves_output: what `backward` reads of them, so that the engine knows
@@ -79,6 +87,7 @@ class Layer:
     """
 
     kind: ClassVar[str] = ""
+    listed: ClassVar[int] = 0
     saves_input: ClassVar[bool] = False
     saves_output: ClassVar[bool] = False
     can_write_input: ClassVar[bool] = False
@@ -93,6 +102,15 @@ class Layer:
     path: str | None = None
     prepared: Shape | None = None
     prepared_grad: Shape | None = None
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        kind = vars(cls).get("kind")  # subclasses that only inherit it are not registered
+        if not kind:
+            return
+        if kind in REGISTERED:
+            raise TypeError(f"two layers of the kind {kind!r}")
+        REGISTERED[kind] = cls
 
     def __init__(self, in_shape: Any, **arguments: Any) -> None:
         raise NotImplementedError
@@ -121,3 +139,8 @@ class Layer:
         and contiguous, is the layer's own: it may be overwritten, and returned.
         """
         raise NotImplementedError
+
+
+def shape_text(shape: Shape) -> str:
+    """`28x28x16`: height, width, channels."""
+    return "x".join(map(str, shape))

@@ -42,6 +42,7 @@ class Conv(Layer):
     """
 
     kind: ClassVar[str] = "conv"
+    listed: ClassVar[int] = 10
     saves_input: ClassVar[bool] = True
 
     path: Path

@@ -22,6 +22,7 @@ class Linear(Layer):
     """
 
     kind: ClassVar[str] = "linear"
+    listed: ClassVar[int] = 120
     saves_input: ClassVar[bool] = True
 
     def __init__(self, in_shape: Shape, *, out_features: int, bias: bool = True) -> None:

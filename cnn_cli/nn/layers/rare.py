@@ -8,7 +8,7 @@ import numpy as np
 
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.kernels import smooth
-from cnn_cli.nn.layers.base import Layer, ParamSpec, ShapeError
+from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array, Shape
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
@@ -47,6 +47,7 @@ class Sigmoid(_FromOutput):
     """1/(1 + exp(-x))."""
 
     kind: ClassVar[str] = "sigmoid"
+    listed: ClassVar[int] = 40
 
     def apply(self, x: Array, y: Array, ctx: Context) -> None:
         smooth.sigmoid(x, y)
@@ -59,6 +60,7 @@ class HardSigmoid(_FromOutput):
     """min(max(x + 3, 0), 6)/6 (Howard et al. 2019)."""
 
     kind: ClassVar[str] = "hardsigmoid"
+    listed: ClassVar[int] = 40
 
     def apply(self, x: Array, y: Array, ctx: Context) -> None:
         smooth.hardsigmoid(x, y)
@@ -71,6 +73,7 @@ class Tanh(_FromOutput):
     """tanh(x)."""
 
     kind: ClassVar[str] = "tanh"
+    listed: ClassVar[int] = 40
 
     def apply(self, x: Array, y: Array, ctx: Context) -> None:
         np.tanh(x, out=y)
@@ -88,6 +91,7 @@ class ELU(_FromOutput):
     """
 
     kind: ClassVar[str] = "elu"
+    listed: ClassVar[int] = 40
 
     def __init__(self, in_shape: Shape, *, alpha: float = 1.0) -> None:
         super().__init__(in_shape)
@@ -105,6 +109,7 @@ class SELU(ELU):
     """ELU with the scale that keeps mean 0 and variance 1 (Klambauer et al. 2017)."""
 
     kind: ClassVar[str] = "selu"
+    listed: ClassVar[int] = 40
 
     def __init__(self, in_shape: Shape) -> None:
         super().__init__(in_shape, alpha=SELU_ALPHA)
@@ -115,6 +120,7 @@ class Softsign(_FromOutput):
     """x/(1 + |x|)."""
 
     kind: ClassVar[str] = "softsign"
+    listed: ClassVar[int] = 40
 
     def apply(self, x: Array, y: Array, ctx: Context) -> None:
         smooth.softsign(x, y, ctx.scratch)
@@ -127,6 +133,7 @@ class Softplus(Layer):
     """log(1 + exp(x))."""
 
     kind: ClassVar[str] = "softplus"
+    listed: ClassVar[int] = 40
     saves_input: ClassVar[bool] = True
     can_write_input: ClassVar[bool] = True
 
@@ -142,46 +149,4 @@ class Softplus(Layer):
         if not ctx.need_dx:
             return None
         smooth.softplus_backward(dy, saved, ctx.scratch)
-        return dy
-
-
-class PReLU(Layer):
-    """x above 0, weight·x elsewhere (He et al. 2015).
-
-    Args:
-        in_shape: of one image.
-        num_parameters: 1, or one weight a channel.
-
-    Raises:
-        ShapeError: neither 1 nor the number of channels.
-    """
-
-    kind: ClassVar[str] = "prelu"
-    saves_input: ClassVar[bool] = True
-
-    def __init__(self, in_shape: Shape, *, num_parameters: int = 1) -> None:
-        if num_parameters not in (1, in_shape[-1]):
-            raise ShapeError(f"num_parameters must be 1 or the number of channels {in_shape[-1]}")
-        self.in_shape = self.out_shape = in_shape
-        self.params = (ParamSpec("weight", (num_parameters,), "slope"),)
-
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
-        below = np.minimum(x, 0, out=ctx.scratch("below", x.shape))
-        np.multiply(below, ctx.params["weight"], out=below)
-        y = np.maximum(x, 0, out=ctx.take(x.shape))
-        np.add(y, below, out=y)
-        return y, x
-
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        """Return the gradient of x, written over dy."""
-        below = np.minimum(saved, 0, out=ctx.scratch("below", saved.shape))
-        np.multiply(below, dy, out=below)
-        weight = ctx.params["weight"]
-        ctx.add_row_sum("weight", below.reshape(-1, weight.size))
-        if not ctx.need_dx:
-            return None
-        np.copyto(below, weight)
-        positive = np.greater(saved, 0, out=ctx.scratch("positive", saved.shape, np.bool_))
-        np.copyto(below, 1, where=positive)
-        np.multiply(dy, below, out=dy)
         return dy

@@ -7,7 +7,7 @@ from typing import Any
 
 from cnn_cli import __version__
 from cnn_cli.config import config_text
-from cnn_cli.nn.graph import shape_text
+from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.report.html.confusion_table import confusion_parts
 from cnn_cli.report.html.gallery import filters, galleries
 from cnn_cli.report.html.markup import Markup, element, pairs, scrolling, table

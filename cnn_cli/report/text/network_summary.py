@@ -10,8 +10,9 @@ import numpy as np
 from cnn_cli.config.models import TrainConfig
 from cnn_cli.errors import size_text
 from cnn_cli.nn.fuse import choose_paths
-from cnn_cli.nn.graph import Graph, shape_text
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.paths import Backend
+from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.nn.memory import parameter_count, training_bytes
 from cnn_cli.nn.types import Shape
 from cnn_cli.report.text.table import format_pairs, format_table

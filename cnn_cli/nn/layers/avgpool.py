@@ -1,0 +1,57 @@
+"""Average pooling."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.layers.pooling import Pool
+from cnn_cli.nn.types import Array, Pair, Shape
+
+
+class AvgPool(Pool):
+    """The mean of each window.
+
+    Args:
+        count_include_pad: zeros of the padding count as elements. What `ceil_mode` reaches
+            beyond the padding never does.
+
+    Other arguments and errors as for PyTorch's `AvgPool2d`, see `Pool`.
+    """
+
+    kind: ClassVar[str] = "avgpool"
+    listed: ClassVar[int] = 70
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        *,
+        kernel_size: Pair,
+        stride: Pair,
+        padding: Pair = (0, 0),
+        ceil_mode: bool = False,
+        count_include_pad: bool = True,
+    ) -> None:
+        super().__init__(
+            in_shape,
+            kernel_size=kernel_size,
+            stride=stride,
+            padding=padding,
+            ceil_mode=ceil_mode,
+        )
+        self.count_include_pad = count_include_pad
+        areas = self.windows.areas(count_include_pad)
+        alike = bool((areas == areas[0, 0]).all())
+        self.areas: Array = areas[:1, :1, None] if alike else areas[..., None]
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
+        y = ctx.take((x.shape[0], *self.out_shape))
+        ctx.kernels.avg_pool(x, self.windows, self.areas.astype(y.dtype), y)
+        return y, None
+
+    def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        dx = ctx.take((dy.shape[0], *self.in_shape))
+        ctx.kernels.avg_pool_backward(dy, self.windows, self.areas.astype(dy.dtype), dx)
+        return dx

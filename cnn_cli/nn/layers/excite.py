@@ -1,0 +1,45 @@
+"""The product that ends `squeeze_excite`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.types import Array, Arrays, Shape
+
+
+class Excite(Layer):
+    """A map times one number a channel.
+
+    Args:
+        in_shapes: (h, w, c) and (c,).
+    """
+
+    kind: ClassVar[str] = "excite"
+    saves_input: ClassVar[bool] = True
+    takes_tuple: ClassVar[bool] = True
+
+    def __init__(self, in_shapes: Sequence[Shape]) -> None:
+        self.in_shapes = tuple(in_shapes)
+        self.in_shape = self.out_shape = in_shapes[0]
+        self.muladds = prod(self.out_shape)
+
+    def forward(self, x: Arrays, ctx: Context) -> tuple[Array, Arrays]:
+        y = ctx.take(x[0].shape)
+        np.multiply(x[0], x[1][:, np.newaxis, np.newaxis], out=y)
+        return y, x
+
+    def backward(self, dy: Array, saved: Arrays, ctx: Context) -> Arrays | None:
+        """Return the gradient of the map, written over dy, and that of the numbers."""
+        if not ctx.need_dx:
+            return None
+        x, gate = saved
+        dgate = ctx.take(gate.shape)
+        np.einsum("nhwc,nhwc->nc", dy, x, out=dgate)
+        np.multiply(dy, gate[:, np.newaxis, np.newaxis], out=dy)
+        return dy, dgate

@@ -1,0 +1,41 @@
+"""From a map to a vector."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.types import Array, Shape
+
+
+class Flatten(Layer):
+    """One vector an image, (n, h, w, c) to (n, c·h·w): channel, row, column, as PyTorch.
+
+    Args:
+        in_shape: (h, w, c), or (features,), which stays as it is. Always copied.
+    """
+
+    kind: ClassVar[str] = "flatten"
+    listed: ClassVar[int] = 90
+
+    def __init__(self, in_shape: Shape) -> None:
+        self.in_shape = in_shape
+        self.out_shape = (prod(in_shape),)
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
+        y = ctx.take((x.shape[0], *self.out_shape))
+        channels_first = np.moveaxis(x, -1, 1)
+        np.copyto(y.reshape(channels_first.shape), channels_first)
+        return y, None
+
+    def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        dx = ctx.take((dy.shape[0], *self.in_shape))
+        channels_first = np.moveaxis(dx, -1, 1)
+        np.copyto(channels_first, dy.reshape(channels_first.shape))
+        return dx

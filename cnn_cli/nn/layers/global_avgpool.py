@@ -1,0 +1,43 @@
+"""Average pooling of the whole map."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.kernels.pool import global_avg_pool, global_avg_pool_backward
+from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.layers.pooling import map_shape
+from cnn_cli.nn.types import Array, Shape
+
+
+class GlobalAvgPool(Layer):
+    """The mean of each channel over the whole map: (n, h, w, c) to (n, c).
+
+    Args:
+        in_shape: (h, w, c).
+
+    Raises:
+        ShapeError: no map.
+    """
+
+    kind: ClassVar[str] = "global_avgpool"
+    listed: ClassVar[int] = 80
+
+    def __init__(self, in_shape: Shape) -> None:
+        h, w, c = map_shape(in_shape)
+        self.in_shape = in_shape
+        self.out_shape = (c,)
+        self.pixels = h * w
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
+        y = ctx.take((x.shape[0], *self.out_shape))
+        global_avg_pool(x.reshape(x.shape[0], self.pixels, *self.out_shape), y)
+        return y, None
+
+    def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        dx = ctx.take((dy.shape[0], *self.in_shape))
+        global_avg_pool_backward(dy, dx.reshape(dy.shape[0], self.pixels, *self.out_shape))
+        return dx

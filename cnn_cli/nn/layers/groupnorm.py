@@ -1,0 +1,87 @@
+"""Group normalization (Wu and He 2018)."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import ClassVar
+
+import numpy as np
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.kernels.loops.activation import NONE
+from cnn_cli.nn.layers.affine import add_gradients, scale_and_shift
+from cnn_cli.nn.layers.base import Layer, ShapeError
+from cnn_cli.nn.types import Array, Shape
+
+
+class GroupNorm(Layer):
+    """Each group of channels of one image with mean 0 and deviation 1, then scaled by channel.
+
+    Args:
+        in_shape: (h, w, c) or (features,).
+        num_groups: into how many equal groups the channels are cut.
+        eps: added to the variance.
+
+    Raises:
+        ShapeError: the channels cannot be cut so.
+
+    Attributes:
+        activation: applied to the result, see `nn.fuse`.
+    """
+
+    kind: ClassVar[str] = "groupnorm"
+    listed: ClassVar[int] = 30
+    saves_input: ClassVar[bool] = True
+    activation: int = NONE
+
+    def __init__(self, in_shape: Shape, *, num_groups: int, eps: float = 1e-5) -> None:
+        c = in_shape[-1]
+        if c % num_groups:
+            raise ShapeError(f"num_groups {num_groups} must divide the number of channels {c}")
+        self.in_shape = self.out_shape = in_shape
+        self.num_groups = num_groups
+        self.eps = eps
+        self.params = scale_and_shift(c)
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, tuple[Array, Array]]:
+        """Return y, and x with the (2, n, c) mean and inverse deviation of each value's group."""
+        rows = self._rows(x)
+        means, m2 = ctx.kernels.moments(rows, ctx.scratch)
+        mean = self._group_mean(means)
+        # The groups' variance: within the channels, and between their means.
+        var = self._group_mean(m2 / rows.shape[1] + (means - mean) ** 2)
+        invstd = 1 / np.sqrt(var + self.eps)
+        weight, bias = ctx.params["weight"], ctx.params["bias"]
+        y = ctx.take(x.shape)
+        ctx.kernels.normalize(
+            rows, mean, invstd, weight, bias, self.activation, self._rows(y), ctx.scratch
+        )
+        statistics = ctx.take((2, *mean.shape), np.float64)
+        statistics[0], statistics[1] = mean, invstd
+        return y, (x, statistics)
+
+    def backward(self, dy: Array, saved: tuple[Array, Array], ctx: Context) -> Array | None:
+        """Return the gradient of x, written over dy."""
+        x, (mean, invstd) = self._rows(saved[0]), saved[1]
+        rows = self._rows(dy)
+        weight, bias = ctx.params["weight"], ctx.params["bias"]
+        sums = ctx.kernels.gradient_sums(
+            rows, x, mean, invstd, weight, bias, self.activation, ctx.scratch
+        )
+        add_gradients(sums.sum(axis=1), ctx)
+        if not ctx.need_dx:
+            return None
+        mean_dy, mean_dy_xhat = (self._group_mean(weight * each / rows.shape[1]) for each in sums)
+        ctx.kernels.normalize_backward(
+            rows, x, mean, invstd, weight, mean_dy, mean_dy_xhat, ctx.scratch
+        )
+        return dy
+
+    def _rows(self, x: Array) -> Array:
+        """View of (n, *in_shape) as (n, pixels, c)."""
+        return x.reshape(x.shape[0], prod(self.in_shape[:-1]), self.in_shape[-1])
+
+    def _group_mean(self, values: Array) -> Array:
+        """Over the channels of each group, given to each of them: (n, c) to (n, c)."""
+        grouped = values.reshape(len(values), self.num_groups, -1)
+        return np.repeat(grouped.mean(axis=2), grouped.shape[2], axis=1)

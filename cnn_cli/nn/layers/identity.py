@@ -1,0 +1,29 @@
+"""The layer that does nothing."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.types import Array, Shape
+
+
+class Identity(Layer):
+    """Its input: what stays in the place of a layer whose work another one does.
+
+    Args:
+        in_shape: of one image.
+    """
+
+    kind: ClassVar[str] = "identity"
+    is_view: ClassVar[bool] = True
+
+    def __init__(self, in_shape: Shape) -> None:
+        self.in_shape = self.out_shape = in_shape
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
+        return x, None
+
+    def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
+        return dy if ctx.need_dx else None

@@ -1,0 +1,54 @@
+"""PReLU, the activation that has a trained parameter."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.layers.base import Layer, ParamSpec, ShapeError
+from cnn_cli.nn.types import Array, Shape
+
+
+class PReLU(Layer):
+    """x above 0, weight·x elsewhere (He et al. 2015).
+
+    Args:
+        in_shape: of one image.
+        num_parameters: 1, or one weight a channel.
+
+    Raises:
+        ShapeError: neither 1 nor the number of channels.
+    """
+
+    kind: ClassVar[str] = "prelu"
+    listed: ClassVar[int] = 50
+    saves_input: ClassVar[bool] = True
+
+    def __init__(self, in_shape: Shape, *, num_parameters: int = 1) -> None:
+        if num_parameters not in (1, in_shape[-1]):
+            raise ShapeError(f"num_parameters must be 1 or the number of channels {in_shape[-1]}")
+        self.in_shape = self.out_shape = in_shape
+        self.params = (ParamSpec("weight", (num_parameters,), "slope"),)
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
+        below = np.minimum(x, 0, out=ctx.scratch("below", x.shape))
+        np.multiply(below, ctx.params["weight"], out=below)
+        y = np.maximum(x, 0, out=ctx.take(x.shape))
+        np.add(y, below, out=y)
+        return y, x
+
+    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+        """Return the gradient of x, written over dy."""
+        below = np.minimum(saved, 0, out=ctx.scratch("below", saved.shape))
+        np.multiply(below, dy, out=below)
+        weight = ctx.params["weight"]
+        ctx.add_row_sum("weight", below.reshape(-1, weight.size))
+        if not ctx.need_dx:
+            return None
+        np.copyto(below, weight)
+        positive = np.greater(saved, 0, out=ctx.scratch("positive", saved.shape, np.bool_))
+        np.copyto(below, 1, where=positive)
+        np.multiply(dy, below, out=dy)
+        return dy

@@ -1,0 +1,39 @@
+"""Multiplication by a fixed number."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+
+from cnn_cli.nn.context import Context
+from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.types import Array, Shape
+
+
+class Scale(Layer):
+    """Its input times a number that is not trained.
+
+    Args:
+        in_shape: of one image.
+        factor: the number.
+    """
+
+    kind: ClassVar[str] = "scale"
+    listed: ClassVar[int] = 110
+    can_write_input: ClassVar[bool] = True
+
+    def __init__(self, in_shape: Shape, *, factor: float) -> None:
+        self.in_shape = self.out_shape = in_shape
+        self.factor = factor
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
+        y = x if ctx.inplace else ctx.take(x.shape)
+        np.multiply(x, self.factor, out=y)
+        return y, None
+
+    def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        np.multiply(dy, self.factor, out=dy)
+        return dy
