@@ -1,6 +1,5 @@
 """The config: YAML in, frozen pydantic models out, and every message about it."""
 
-from cnn_cli.config.augment import AugmentConfig
 from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import (
     BranchesConfig,
@@ -15,6 +14,7 @@ from cnn_cli.config.load import (
     validate_config,
 )
 from cnn_cli.config.models import Config, DataConfig, ModelConfig, TrainConfig
+from cnn_cli.data.augment import AugmentConfig
 
 __all__ = [
     "AugmentConfig",

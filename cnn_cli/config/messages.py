@@ -7,11 +7,11 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from cnn_cli.config.augment import TECHNIQUES
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.models import Config
 from cnn_cli.config.optimizers import OPTIMIZERS, OTHER_OPTIMIZERS
 from cnn_cli.config.schedules import SCHEDULERS
+from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.errors import ConfigError, suggest
 from cnn_cli.schema.fields import RULE
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
-from cnn_cli.config.augment import AugmentConfig
 from cnn_cli.config.layers import AnyLayer
 from cnn_cli.config.optimizers import AnyOptimizer, SGDConfig
 from cnn_cli.config.schedules import AnyScheduler, CosineConfig
+from cnn_cli.data.augment import AugmentConfig
 from cnn_cli.schema.fields import (
     Above0,
     Also,

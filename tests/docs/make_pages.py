@@ -12,7 +12,6 @@ from pydantic.fields import FieldInfo
 
 from cnn_cli.cli.main import program
 from cnn_cli.config import Config
-from cnn_cli.config.augment import TECHNIQUES
 from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.models import LookaheadConfig
@@ -20,6 +19,7 @@ from cnn_cli.config.optimizers import OPTIMIZERS
 from cnn_cli.config.plain_layers import WhiteningConfig
 from cnn_cli.config.schedules import SCHEDULERS
 from cnn_cli.schema.constraints import Constraint
+from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.schema.described import attributes, summary
 from cnn_cli.schema.fields import once
 

@@ -2,24 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 
-import numpy as np
-from PIL import Image
-
-from cnn_cli.config.augment import AugmentConfig
-from cnn_cli.data.augment.color import ColorJitter
-from cnn_cli.data.augment.crop import RandomResizedCrop
-from cnn_cli.data.augment.draws import Indices, Part
-from cnn_cli.data.augment.erase import RandomErase
-from cnn_cli.data.augment.pillow import Change, OneByOne
-from cnn_cli.data.augment.place import Place
-from cnn_cli.data.augment.trivial import NEAREST, trivial_augment
+from cnn_cli.data.augment.draws import Indices
+from cnn_cli.data.augment.section import AugmentConfig
+from cnn_cli.data.augment.technique import Adds, Crop, Plan, Step
 from cnn_cli.data.decode import Pixels, Preprocess
 
 BLOCK_BYTES = 2**20  # of images changed together: they and a framed copy stay in cache
-
-Step = Callable[[Pixels, Indices, int], None]
 
 
 class Augmentation:
@@ -33,7 +23,7 @@ class Augmentation:
         crop: as above.
     """
 
-    def __init__(self, steps: tuple[Step, ...], crop: RandomResizedCrop | None) -> None:
+    def __init__(self, steps: Sequence[Step], crop: Crop | None) -> None:
         self._steps = steps
         self.crop = crop
 
@@ -66,43 +56,10 @@ def make_augmentation(
         pre: what is made of every image.
         mean: of each channel, of pixels from 0 to 1.
     """
-    steps: list[Step] = []
-    padding = config.pad_crop
-    if config.hflip or config.vflip or padding:
-        steps.append(
-            Place(
-                seed,
-                hflip=config.hflip or 0.0,
-                vflip=config.vflip or 0.0,
-                padding=0 if padding is None else padding.padding,
-                mirrored=padding is not None and padding.padding_mode == "reflect",
-            )
-        )
-    changes: dict[Part, Change] = {}
-    if config.trivialaugment:
-        changes[Part.TRIVIALAUGMENT] = trivial_augment
-    if config.rotate:
-        changes[Part.ROTATE] = rotation(config.rotate)
-    if config.color_jitter:
-        changes[Part.COLOR_JITTER] = ColorJitter(config.color_jitter)
-    if changes:
-        steps.append(OneByOne(seed, changes))
-    if config.random_erase and config.random_erase.p:
-        steps.append(RandomErase(config.random_erase, seed, mean))
-    crop = None
-    if config.random_resized_crop:
-        crop = RandomResizedCrop(config.random_resized_crop, seed, pre)
-    return Augmentation(tuple(steps), crop) if steps or crop else None
-
-
-def rotation(degrees: float) -> Change:
-    """`rotate`: about the centre, by an angle up to `degrees` to either side; corners are black.
-
-    Each pixel is the nearest one of the original, as in torchvision's RandomRotation: bilinear
-    interpolation took 0.8 ms for 224×224 pixels, and this takes 0.06.
-    """
-
-    def change(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-        return image.rotate(rng.uniform(-degrees, degrees), NEAREST)
-
-    return change
+    plan = Plan(seed, pre, mean)
+    for key, field in AugmentConfig.model_fields.items():
+        value = getattr(config, key)
+        for mark in field.metadata:
+            if value and isinstance(mark, Adds):
+                mark.to(plan, value)
+    return Augmentation(plan.steps, plan.crop) if plan.steps or plan.crop else None

@@ -2,11 +2,51 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 import numpy as np
 from PIL import Image, ImageEnhance
+from pydantic import model_validator
 
-from cnn_cli.config.augment import ColorJitterConfig
-from cnn_cli.data.augment.draws import between
+from cnn_cli.data.augment.draws import Part, between
+from cnn_cli.data.augment.pillow import OneByOne
+from cnn_cli.data.augment.technique import NEVER, Adds, Plan, TechniqueConfig
+from cnn_cli.schema.fields import NotBelow0, ShareToHalf, broken
+
+COLOR_JITTER = Part(6)
+
+
+class ColorJitterConfig(TechniqueConfig):
+    """Factors of brightness, contrast and saturation and a turn of the hue, in random order.
+
+    As torchvision's ColorJitter: a factor is drawn between max(0, 1 - x) and 1 + x, the turn
+    between -hue and hue of the whole circle. A lone number is brightness, contrast and
+    saturation, as in timm.
+
+    Attributes:
+        brightness, contrast, saturation: how far the factor goes from 1.
+        hue: how far the turn goes.
+    """
+
+    brightness: NotBelow0 = 0.0
+    contrast: NotBelow0 = 0.0
+    saturation: NotBelow0 = 0.0
+    hue: ShareToHalf = 0.0
+
+    @classmethod
+    def from_lone(cls, value: Any) -> dict[str, Any]:
+        return dict.fromkeys(("brightness", "contrast", "saturation"), value)
+
+    @model_validator(mode="after")
+    def _does_something(self) -> ColorJitterConfig:
+        if not any((self.brightness, self.contrast, self.saturation, self.hue)):
+            raise broken("must have a brightness, contrast, saturation or hue above 0")
+        return self
+
+    def misfit(self, image_size: tuple[int, int], channels: int) -> str | None:
+        if channels == 1 and (self.saturation or self.hue):
+            return "saturation and hue need data.channels 3"
+        return None
 
 
 class ColorJitter:
@@ -40,3 +80,10 @@ def turn_hue(image: Image.Image, turn: float) -> Image.Image:
     hue, saturation, value = image.convert("HSV").split()
     moved = hue.point([(level + int(turn * 255)) % 256 for level in range(256)])
     return Image.merge("HSV", (moved, saturation, value)).convert("RGB")
+
+
+def _add(plan: Plan, config: ColorJitterConfig) -> None:
+    plan.shared(OneByOne).changes[COLOR_JITTER] = ColorJitter(config)
+
+
+ColorJitterKey = Annotated[ColorJitterConfig | None, NEVER, Adds(_add)]

@@ -13,19 +13,31 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import ceil, exp, log, sqrt
+from typing import Annotated
 
 import numpy as np
 
-from cnn_cli.config.augment import RandomResizedCropConfig
 from cnn_cli.data.augment.draws import Part, stream_for
 from cnn_cli.data.augment.pillow import as_image, as_pixels
+from cnn_cli.data.augment.technique import NEVER, Adds, Plan, Ratio, Scale, TechniqueConfig
 from cnn_cli.data.decode import Pixels, Preprocess, upright_size
 from cnn_cli.data.resize import BILINEAR
 
+CROP = Part(3)
 TRIES = 10  # of torchvision
 SAMPLE = 16  # images that are asked for their size
 
-Part4 = tuple[float, float, float, float]  # left, top, width, height, of an image of 1 by 1
+
+class RandomResizedCropConfig(TechniqueConfig):
+    """A part of the image, resized to `data.image_size` (as torchvision's RandomResizedCrop).
+
+    Attributes:
+        scale: least and largest share of the image's area.
+        ratio: least and largest width / height of the part.
+    """
+
+    scale: Scale = (0.08, 1.0)
+    ratio: Ratio = (3 / 4, 4 / 3)
 
 
 class RandomResizedCrop:
@@ -51,7 +63,7 @@ class RandomResizedCrop:
             index: its position in the split.
             epoch: counted from 0.
         """
-        numbers = stream_for(self._seed, Part.CROP, epoch, index).random(2 * TRIES + 2).tolist()
+        numbers = stream_for(self._seed, CROP, epoch, index).random(2 * TRIES + 2).tolist()
         width, height = choose_part(self._config, aspect, numbers[2:])
         columns, left = _on_grid(width, kept.shape[1], numbers[0])
         rows, top = _on_grid(height, kept.shape[0], numbers[1])
@@ -109,3 +121,10 @@ def kept_preprocess(
         most = np.max(known, axis=0)
         width, height = min(width, int(most[0])), min(height, int(most[1]))
     return Preprocess(height, width, pre.channels, "squash")
+
+
+def _add(plan: Plan, config: RandomResizedCropConfig) -> None:
+    plan.crop = RandomResizedCrop(config, plan.seed, plan.pre)
+
+
+RandomResizedCropKey = Annotated[RandomResizedCropConfig | None, NEVER, Adds(_add)]

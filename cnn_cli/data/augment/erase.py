@@ -3,15 +3,55 @@
 from __future__ import annotations
 
 from math import log
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import model_validator
 
-from cnn_cli.config.augment import RandomEraseConfig
 from cnn_cli.data.augment.draws import Indices, Part, below, between, numbers_for, stream_for
+from cnn_cli.data.augment.technique import NEVER, Adds, Plan, Ratio, Scale, TechniqueConfig
 from cnn_cli.data.decode import Pixels
+from cnn_cli.schema.fields import Count, Must, Share, broken
 
+ERASE, NOISE = Part(7), Part(8)
 TRIES = 10  # of torchvision
+
+
+class RandomEraseConfig(TechniqueConfig):
+    """A rectangle painted over (Zhong et al. 2017), or a square (DeVries and Taylor 2017: Cutout).
+
+    Attributes:
+        p: share of the images; 0.5, or with `size` 1.
+        scale: least and largest share of the image's area; (0.02, 0.33) without `size`.
+        ratio: least and largest height / width; (0.3, 3.3) without `size`.
+        size: instead of `scale` and `ratio`: side in pixels of a square whose centre is anywhere
+            in the image, so that a part of it may lie outside.
+        value: `mean` of the training images, which the network sees as 0, or `random` bytes.
+    """
+
+    p: Share = 0.5
+    scale: Scale | None = (0.02, 0.33)
+    ratio: Ratio | None = (0.3, 3.3)
+    size: Count | None = None
+    value: Annotated[Literal["mean", "random"], Must("mean or random")] = "mean"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _square(cls, value: Any) -> Any:
+        """What a square's defaults are."""
+        if isinstance(value, dict) and value.get("size") is not None:
+            return {"p": 1.0, "scale": None, "ratio": None} | value
+        return value
+
+    @model_validator(mode="after")
+    def _rectangle_or_square(self) -> RandomEraseConfig:
+        both = self.scale, self.ratio
+        if self.size is not None and both != (None, None):
+            raise broken("size makes a square: it leaves no room for scale and ratio")
+        if self.size is None and None in both:
+            raise broken("must have a scale and a ratio, or a size")
+        return self
 
 
 class RandomErase:
@@ -31,7 +71,7 @@ class RandomErase:
 
     def __call__(self, images: Pixels, indices: Indices, epoch: int) -> None:
         """Change images, (n, height, width, channels), in place."""
-        numbers = numbers_for(self._seed, Part.ERASE, epoch, indices, 3 + 2 * TRIES)
+        numbers = numbers_for(self._seed, ERASE, epoch, indices, 3 + 2 * TRIES)
         chosen = np.flatnonzero(numbers[:, 0] < self._config.p)
         boxes = self._boxes(numbers[chosen, 1:], images.shape[1], images.shape[2])
         for row, (top, left, bottom, right) in zip(chosen.tolist(), boxes.tolist(), strict=True):
@@ -39,7 +79,7 @@ class RandomErase:
             if self._config.value == "mean":
                 part[...] = self._mean
             else:
-                rng = stream_for(self._seed, Part.NOISE, epoch, int(indices[row]))
+                rng = stream_for(self._seed, NOISE, epoch, int(indices[row]))
                 part[...] = rng.integers(0, 256, part.shape, np.uint8)
 
     def _boxes(self, numbers: NDArray[np.float64], height: int, width: int) -> NDArray[np.int64]:
@@ -68,3 +108,11 @@ class RandomErase:
         rows = np.arange(len(numbers))
         found: NDArray[np.int64] = np.where(fits[rows, first], sides[:, rows, first], 0).T
         return found
+
+
+def _add(plan: Plan, config: RandomEraseConfig) -> None:
+    if config.p:
+        plan.steps.append(RandomErase(config, plan.seed, plan.mean))
+
+
+RandomEraseKey = Annotated[RandomEraseConfig | None, NEVER, Adds(_add)]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from PIL import Image
 
 from cnn_cli.data.augment.draws import Indices, Part, stream_for
 from cnn_cli.data.decode import Pixels
+
+NEAREST = Image.Resampling.NEAREST
 
 Change = Callable[[Image.Image, np.random.Generator], Image.Image]
 
@@ -18,18 +20,20 @@ class OneByOne:
 
     Args:
         seed: `train.seed`.
+
+    Attributes:
         changes: by what their numbers are for, in the order they are done.
     """
 
-    def __init__(self, seed: int, changes: Mapping[Part, Change]) -> None:
+    def __init__(self, seed: int) -> None:
         self._seed = seed
-        self._changes = dict(changes)
+        self.changes: dict[Part, Change] = {}
 
     def __call__(self, images: Pixels, indices: Indices, epoch: int) -> None:
         """Change images, (n, height, width, channels), in place."""
         for pixels, index in zip(images, indices.tolist(), strict=True):
             image = as_image(pixels)
-            for part, change in self._changes.items():
+            for part, change in self.changes.items():
                 image = change(image, stream_for(self._seed, part, epoch, index))
             pixels[...] = as_pixels(image)
 

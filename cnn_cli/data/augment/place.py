@@ -1,14 +1,36 @@
-"""Flips and moves: array operations on a whole batch of bytes."""
+"""hflip, vflip and pad_crop: array operations on a whole batch of bytes."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.augment.draws import Indices, Part, below, numbers_for
+from cnn_cli.data.augment.technique import NEVER, Adds, Plan, TechniqueConfig
 from cnn_cli.data.decode import Pixels
+from cnn_cli.schema.fields import Also, Count, Must, Share
+
+PLACE, FIRST_FLIP = Part(1), Part(2)
+
+
+class PadCropConfig(TechniqueConfig):
+    """Moved by up to `padding` pixels up or down and left or right (torchvision's RandomCrop).
+
+    Attributes:
+        padding: largest move in pixels.
+        padding_mode: what comes in at the edges: black, as in torchvision and about as in He et
+            al. 2015, or the image mirrored without its outermost row, as in arXiv:2404.00498.
+    """
+
+    padding: Count
+    padding_mode: Annotated[Literal["zeros", "reflect"], Must("zeros or reflect")] = "zeros"
+
+    def misfit(self, image_size: tuple[int, int], channels: int) -> str | None:
+        if self.padding_mode == "reflect" and self.padding >= min(image_size):
+            return "padding must be below data.image_size to be reflected"
+        return None
 
 
 class Place:
@@ -33,38 +55,38 @@ class Place:
         mirrored: bool = False,
     ) -> None:
         self._seed = seed
-        self._hflip = hflip
-        self._vflip = vflip
-        self._padding = padding
-        self._mirrored = mirrored
+        self.hflip = hflip
+        self.vflip = vflip
+        self.padding = padding
+        self.mirrored = mirrored
 
     def __call__(self, images: Pixels, indices: Indices, epoch: int) -> None:
         """Change images, (n, height, width, channels) and contiguous, in place."""
-        numbers = numbers_for(self._seed, Part.PLACE, epoch, indices, 4)
-        if self._hflip:
+        numbers = numbers_for(self._seed, PLACE, epoch, indices, 4)
+        if self.hflip:
             rows = np.flatnonzero(self._flipped(numbers[:, 0], indices, epoch))
             pixels = _whole_pixels(images)
             pixels[rows] = pixels[rows][:, :, ::-1]
-        if self._vflip:
-            rows = np.flatnonzero(numbers[:, 1] < self._vflip)
+        if self.vflip:
+            rows = np.flatnonzero(numbers[:, 1] < self.vflip)
             images[rows] = images[rows][:, ::-1]
-        if self._padding:
-            self._move(images, below(numbers[:, 2:], 2 * self._padding + 1))
+        if self.padding:
+            self._move(images, below(numbers[:, 2:], 2 * self.padding + 1))
 
     def _flipped(
         self, numbers: NDArray[np.float64], indices: Indices, epoch: int
     ) -> NDArray[np.bool_]:
-        if self._hflip == "alternating":
-            first = numbers_for(self._seed, Part.FIRST_FLIP, 0, indices, 1)[:, 0] < 0.5
+        if self.hflip == "alternating":
+            first = numbers_for(self._seed, FIRST_FLIP, 0, indices, 1)[:, 0] < 0.5
             return first ^ bool(epoch % 2)
-        return numbers < self._hflip
+        return numbers < self.hflip
 
     def _move(self, images: Pixels, corners: NDArray[np.int64]) -> None:
         """Cut each image out of a framed copy; its corner there is (row, column)."""
-        pad, (n, height, width, channels) = self._padding, images.shape
+        pad, (n, height, width, channels) = self.padding, images.shape
         framed = np.zeros((n, height + 2 * pad, width + 2 * pad, channels), np.uint8)
         framed[:, pad:-pad, pad:-pad] = images
-        if self._mirrored:
+        if self.mirrored:
             _mirror(framed.swapaxes(0, 1), pad)
             _mirror(_whole_pixels(framed).transpose(2, 0, 1), pad)
         for image, frame, (top, left) in zip(images, framed, corners.tolist(), strict=True):
@@ -80,3 +102,35 @@ def _mirror(framed: NDArray[Any], pad: int) -> None:
 def _whole_pixels(images: Pixels) -> NDArray[Any]:
     """(n, height, width) pixels: copied whole, three bytes take a third of the steps."""
     return images.view(np.dtype((np.void, images.shape[-1])))[..., 0]
+
+
+def _every_second(value: Any) -> Any:
+    """`true` is the usual share of flipped images, and `false` turns flips off."""
+    if isinstance(value, bool):
+        return 0.5 if value else None
+    return value
+
+
+def _add_hflip(plan: Plan, share: float | Literal["alternating"]) -> None:
+    plan.shared(Place).hflip = share
+
+
+def _add_vflip(plan: Plan, share: float) -> None:
+    plan.shared(Place).vflip = share
+
+
+def _add_pad_crop(plan: Plan, config: PadCropConfig) -> None:
+    place = plan.shared(Place)
+    place.padding, place.mirrored = config.padding, config.padding_mode == "reflect"
+
+
+EVERY_SECOND = Also(_every_second, lambda _: {"type": "boolean"})
+
+HFlipKey = Annotated[
+    Share | Literal["alternating"] | None,
+    EVERY_SECOND,
+    Must("a number from 0 to 1, or alternating"),
+    Adds(_add_hflip),
+]
+VFlipKey = Annotated[Share | None, EVERY_SECOND, Adds(_add_vflip)]
+PadCropKey = Annotated[PadCropConfig | None, NEVER, Adds(_add_pad_crop)]

@@ -8,12 +8,18 @@ there, geometry takes the nearest pixel, and what comes in at the edges is black
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
+from cnn_cli.data.augment.draws import Part
+from cnn_cli.data.augment.pillow import NEAREST, OneByOne
+from cnn_cli.data.augment.technique import NEVER, Adds, Plan
+from cnn_cli.schema.fields import Must
+
+TRIVIALAUGMENT = Part(4)
 STRENGTHS = 31
-NEAREST = Image.Resampling.NEAREST
 
 Operation = Callable[[Image.Image, float], Image.Image]
 
@@ -105,3 +111,10 @@ OPERATIONS: tuple[tuple[Operation, float, bool], ...] = (
     (_equalize, 0.0, False),
 )
 """What is done, its greatest strength, and whether it goes either way."""
+
+
+def _add(plan: Plan, on: bool) -> None:
+    plan.shared(OneByOne).changes[TRIVIALAUGMENT] = trivial_augment
+
+
+TrivialAugmentKey = Annotated[bool | None, NEVER, Must("true or false"), Adds(_add)]

@@ -13,11 +13,10 @@ from data_samples import noise
 from numpy.typing import NDArray
 from PIL import Image, ImageEnhance
 
-from cnn_cli.config.augment import ColorJitterConfig
 from cnn_cli.data.augment import trivial
-from cnn_cli.data.augment.augmentation import rotation
-from cnn_cli.data.augment.color import ColorJitter, turn_hue
-from cnn_cli.data.augment.draws import Part, stream_for
+from cnn_cli.data.augment.color import COLOR_JITTER, ColorJitter, ColorJitterConfig, turn_hue
+from cnn_cli.data.augment.draws import stream_for
+from cnn_cli.data.augment.rotate import ROTATE, rotation
 
 IMAGE = Image.fromarray(noise(12, 10, 3, seed=1))
 GREY = Image.fromarray(noise(12, 10, 1, seed=2))
@@ -55,8 +54,8 @@ def test_jitter_of_one_kind(which: str) -> None:
     position = list(FORMULAS).index(which)
     factors = []
     for index in range(50):
-        factor = 2.5 * stream_for(0, Part.COLOR_JITTER, 0, index).random(4)[position]
-        out = jitter(IMAGE, stream_for(0, Part.COLOR_JITTER, 0, index))
+        factor = 2.5 * stream_for(0, COLOR_JITTER, 0, index).random(4)[position]
+        out = jitter(IMAGE, stream_for(0, COLOR_JITTER, 0, index))
         np.testing.assert_allclose(array(out), FORMULAS[which](array(IMAGE), factor), atol=1.01)
         factors.append(factor)
     assert min(factors) < 0.2
@@ -79,8 +78,8 @@ def test_the_order_is_random() -> None:
     kinds = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     reached = set()
     for index in range(40):
-        factors = 0.6 + 0.8 * stream_for(0, Part.COLOR_JITTER, 0, index).random(4)
-        out = everything(IMAGE, stream_for(0, Part.COLOR_JITTER, 0, index))
+        factors = 0.6 + 0.8 * stream_for(0, COLOR_JITTER, 0, index).random(4)
+        out = everything(IMAGE, stream_for(0, COLOR_JITTER, 0, index))
         for order in permutations(range(3)):
             y = IMAGE
             for position in order:
@@ -99,8 +98,8 @@ def test_rotation() -> None:
     image.paste(255, (33, 18, 38, 23))
     angles = []
     for index in range(30):
-        angle = stream_for(0, Part.ROTATE, 0, index).uniform(-30, 30)
-        out = array(rotation(30.0)(image, stream_for(0, Part.ROTATE, 0, index)))
+        angle = stream_for(0, ROTATE, 0, index).uniform(-30, 30)
+        out = array(rotation(30.0)(image, stream_for(0, ROTATE, 0, index)))
         y, x = (np.indices(out.shape) * out).sum(axis=(1, 2)) / out.sum()
         assert np.degrees(np.arctan2(20 - y, x - 20)) == pytest.approx(angle, abs=2)
         angles.append(angle)
@@ -214,7 +213,7 @@ def test_one_operation_of_one_of_31_strengths(monkeypatch: pytest.MonkeyPatch) -
         trivial, "OPERATIONS", tuple((noted(name), *rest) for name, rest in named.items())
     )
     for index in range(6000):
-        trivial.trivial_augment(IMAGE, stream_for(0, Part.TRIVIALAUGMENT, 0, index))
+        trivial.trivial_augment(IMAGE, stream_for(0, trivial.TRIVIALAUGMENT, 0, index))
     assert len(found) == 6000
     assert set(Counter(name for name, _ in found)) == set(TABLE)
     assert min(Counter(name for name, _ in found).values()) > 6000 / 14 - 100

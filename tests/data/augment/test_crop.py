@@ -10,10 +10,9 @@ import pytest
 from data_samples import encoded, noise
 from PIL import Image
 
-from cnn_cli.config.augment import RandomResizedCropConfig
 from cnn_cli.data.augment import RandomResizedCrop, kept_preprocess
-from cnn_cli.data.augment.crop import choose_part
-from cnn_cli.data.augment.draws import Part, stream_for
+from cnn_cli.data.augment.crop import CROP, RandomResizedCropConfig, choose_part
+from cnn_cli.data.augment.draws import stream_for
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.decode import Preprocess
 
@@ -76,7 +75,7 @@ def test_the_pixels_are_pillows() -> None:
     kept = noise(40, 50, 3)
     crop = RandomResizedCrop(CONFIG, 9, Preprocess(12, 10, 3))
     for index in range(5):
-        numbers = stream_for(9, Part.CROP, 2, index).random(22).tolist()
+        numbers = stream_for(9, CROP, 2, index).random(22).tolist()
         width, height = choose_part(CONFIG, 1.5, numbers[2:])
         w, h = round(50 * width), round(40 * height)
         left, top = int(numbers[0] * (51 - w)), int(numbers[1] * (41 - h))

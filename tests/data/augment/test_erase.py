@@ -8,9 +8,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from cnn_cli.config.augment import RandomEraseConfig
-from cnn_cli.data.augment.draws import Part, numbers_for
-from cnn_cli.data.augment.erase import RandomErase
+from cnn_cli.data.augment.draws import numbers_for
+from cnn_cli.data.augment.erase import ERASE, RandomErase, RandomEraseConfig
 
 N = 400
 INDICES = np.arange(N)
@@ -41,7 +40,7 @@ def torchvision_sides(numbers: NDArray[np.float64], height: int, width: int) -> 
 
 @pytest.mark.parametrize("size", [(20, 30), (5, 60)])
 def test_rectangles_are_those_of_torchvision(size: tuple[int, int]) -> None:
-    numbers = numbers_for(3, Part.ERASE, 1, INDICES, 23)
+    numbers = numbers_for(3, ERASE, 1, INDICES, 23)
     lefts = []
     for row, painted in zip(numbers, erased(RandomEraseConfig(p=0.4), *size), strict=True):
         if row[0] >= 0.4:
@@ -59,7 +58,7 @@ def test_rectangles_are_those_of_torchvision(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("side", [1, 8, 9])
 def test_squares_are_cut_off_at_the_edges(side: int) -> None:
-    numbers = numbers_for(3, Part.ERASE, 1, INDICES, 23)
+    numbers = numbers_for(3, ERASE, 1, INDICES, 23)
     for row, painted in zip(numbers, erased(RandomEraseConfig(size=side)), strict=True):
         y, x = int(row[1] * 20), int(row[2] * 30)
         expected = np.zeros((20, 30), bool)

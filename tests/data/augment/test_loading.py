@@ -11,8 +11,7 @@ from data_samples import encoded, noise
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn_cli.config.augment import AugmentConfig
-from cnn_cli.data.augment import kept_preprocess, make_augmentation
+from cnn_cli.data.augment import AugmentConfig, kept_preprocess, make_augmentation
 from cnn_cli.data.augment.augmentation import Augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split

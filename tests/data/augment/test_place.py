@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnn_cli.data.augment.draws import Part, numbers_for
-from cnn_cli.data.augment.place import Place
+from cnn_cli.data.augment.draws import numbers_for
+from cnn_cli.data.augment.place import PLACE, Place
 from cnn_cli.data.decode import Pixels
 
 N = 40
@@ -68,7 +68,7 @@ def test_the_largest_reflection() -> None:
 @pytest.mark.parametrize("channels", [1, 3])
 def test_flips(channels: int) -> None:
     images = batch(channels=channels)
-    numbers = numbers_for(1, Part.PLACE, 4, INDICES, 4)
+    numbers = numbers_for(1, PLACE, 4, INDICES, 4)
     out = changed(Place(1, hflip=0.3, vflip=0.6), images, epoch=4)
     for i in range(N):
         expected = images[i]

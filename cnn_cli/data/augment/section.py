@@ -1,0 +1,65 @@
+"""The config's section `augment`: all techniques, in the order in which they are done."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+from cnn_cli.data.augment.color import ColorJitterKey
+from cnn_cli.data.augment.crop import RandomResizedCropKey
+from cnn_cli.data.augment.erase import RandomEraseKey
+from cnn_cli.data.augment.mix import CutMixKey, MixupKey
+from cnn_cli.data.augment.place import HFlipKey, PadCropKey, VFlipKey
+from cnn_cli.data.augment.rotate import RotateKey
+from cnn_cli.data.augment.technique import TechniqueConfig
+from cnn_cli.data.augment.trivial import TrivialAugmentKey
+from cnn_cli.schema.fields import Frozen, broken
+
+
+class AugmentConfig(Frozen):
+    """Random changes to the training images, in the order in which they are done.
+
+    Attributes:
+        random_resized_crop: a part of the image, in place of `data.resize_mode`.
+        hflip: share of the images that are mirrored left to right. `alternating`
+            (arXiv:2404.00498): chance says which half is mirrored in the first epoch; from then
+            on it is the other half each time.
+        vflip: share of the images that are mirrored upside down.
+        pad_crop: moved by a few pixels.
+        trivialaugment: one of 14 operations of random strength (Müller and Hutter 2021, wide).
+        rotate: by up to so many degrees to either side.
+        color_jitter: brighter or darker, and with other colours.
+        random_erase: a rectangle or a square painted over.
+        mixup, cutmix: two images in one; where both are given, chance says which an image gets.
+    """
+
+    random_resized_crop: RandomResizedCropKey = None
+    hflip: HFlipKey = None
+    vflip: VFlipKey = None
+    pad_crop: PadCropKey = None
+    trivialaugment: TrivialAugmentKey = None
+    rotate: RotateKey = None
+    color_jitter: ColorJitterKey = None
+    random_erase: RandomEraseKey = None
+    mixup: MixupKey = None
+    cutmix: CutMixKey = None
+
+    def check_fits(self, image_size: tuple[int, int], channels: int) -> None:
+        """Refuse what the images are too small for, or have no colour for.
+
+        Raises:
+            PydanticCustomError: it does not fit.
+        """
+        for key in TECHNIQUES:
+            technique: TechniqueConfig | None = getattr(self, key)
+            rule = None if technique is None else technique.misfit(image_size, channels)
+            if rule is not None:
+                raise broken(f"augment.{key}: {rule}")
+
+
+TECHNIQUES: dict[str, type[TechniqueConfig]] = {
+    key: model
+    for key, field in AugmentConfig.model_fields.items()
+    for model in get_args(field.annotation)
+    if isinstance(model, type) and issubclass(model, TechniqueConfig)
+}
+"""The keys that have arguments, with the models of those."""

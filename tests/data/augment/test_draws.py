@@ -1,0 +1,22 @@
+"""The numbers by which each technique has random numbers of its own."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+
+from cnn_cli.data import augment
+from cnn_cli.data.augment.draws import Part
+
+
+def test_no_two_techniques_share_their_numbers() -> None:
+    """Two with one number would be random in the same way: large rotations with much colour."""
+    names = [f"{augment.__name__}.{found.name}" for found in iter_modules(augment.__path__)]
+    parts = {
+        name: value
+        for module in map(import_module, names)
+        for name, value in vars(module).items()
+        if isinstance(value, Part)
+    }
+    assert len(parts) >= 8
+    assert len(set(parts.values())) == len(parts)
