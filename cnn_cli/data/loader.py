@@ -7,16 +7,18 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 from itertools import chain
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from cnn_cli.data.augment import Augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import ImageError, Pixels, Preprocess, Source, load_image
 from cnn_cli.data.pool import Pool
 from cnn_cli.data.prefetch import Filled, Filler, Indices
+
+if TYPE_CHECKING:  # prediction decodes without what augmentation needs
+    from cnn_cli.data.augment import Augmentation
 
 WINDOW = 4
 

@@ -6,14 +6,17 @@ import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from queue import SimpleQueue
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.augment import Augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.decode import ImageError, Pixels
 from cnn_cli.data.pool import Pool
+
+if TYPE_CHECKING:  # prediction decodes without what augmentation needs
+    from cnn_cli.data.augment import Augmentation
 
 Indices = NDArray[np.int64]
 

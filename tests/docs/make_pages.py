@@ -18,8 +18,8 @@ from cnn_cli.config.models import LookaheadConfig
 from cnn_cli.config.optimizers import OPTIMIZERS
 from cnn_cli.config.plain_layers import WhiteningConfig
 from cnn_cli.config.schedules import SCHEDULERS
-from cnn_cli.schema.constraints import Constraint
 from cnn_cli.data.augment import TECHNIQUES
+from cnn_cli.schema.constraints import Constraint
 from cnn_cli.schema.described import attributes, summary
 from cnn_cli.schema.fields import once
 
