@@ -112,7 +112,7 @@ def run(
         raise UsageError(NAME, "needs IMAGE", "nothing")
     if "" in images:
         raise UsageError("IMAGE", "must be a path", "an empty one")
-    from cnn_cli.data.loader import decode_stream
+    from cnn_cli.data.decode_ahead import decode_stream
     from cnn_cli.data.sources import expand_sources
     from cnn_cli.files import check_writable_folder, remove_stale_temporaries
     from cnn_cli.inference.classifier import Classifier

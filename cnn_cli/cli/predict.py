@@ -186,7 +186,7 @@ def _decoded(
     entries: Iterator[Entry], pre: Preprocess, size: int, threads: int, job: Ranks
 ) -> Iterator[list[Decoded]]:
     """The images in batches, a few of them ahead: all, or what is this rank's of each round."""
-    from cnn_cli.data.loader import decode_batches, decode_stream
+    from cnn_cli.data.decode_ahead import decode_batches, decode_stream
     from cnn_cli.parallel.streams import rounds
 
     if job.size > 1:

@@ -1,4 +1,4 @@
-"""Images: folders, decoding, augmentation, caches and loading.
+"""Images: folders and lists of files, checks, splits, decoding, augmentation, caches and batches.
 
 Imports `schema` and the ground floor.
 """

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.decode import ImageError, Pixels, Preprocess, load_image, upright_size
-from cnn_cli.data.room import Mode, Neighbours, Room, open_room
+from cnn_cli.data.image_store import CacheMode, ImageStore, Neighbours, open_store
 
 SMALL_FILE = 4096
 
@@ -31,22 +31,22 @@ class ImageCache:
     """
 
     def __init__(
-        self, paths: Sequence[str], pre: Preprocess, room: Room, *, aspects: bool = False
+        self, paths: Sequence[str], pre: Preprocess, store: ImageStore, *, aspects: bool = False
     ) -> None:
-        self.mode = room.kept
+        self.mode = store.kept
         self.paths = paths
         self.pre = pre
         self.bad: dict[int, ImageError] = {}
-        self.nbytes = 0 if room.images is None else room.images.nbytes
-        self._room = room
-        self._images = room.images
-        self._filled = room.filled
-        self.aspects = room.aspects if aspects else None
+        self.nbytes = 0 if store.images is None else store.images.nbytes
+        self._store = store
+        self._images = store.images
+        self._filled = store.filled
+        self.aspects = store.aspects if aspects else None
 
     @classmethod
     def open(
         cls,
-        mode: Mode,
+        mode: CacheMode,
         paths: Sequence[str],
         pre: Preprocess,
         budget: int | None = None,
@@ -73,8 +73,8 @@ class ImageCache:
             ConfigError: `ram` does not fit the budget.
             DataError: `disk` does not fit the disk.
         """
-        room = open_room(mode, (len(paths), *pre.shape), budget, folder, here)
-        return cls(paths, pre, room, aspects=aspects)
+        store = open_store(mode, (len(paths), *pre.shape), budget, folder, here)
+        return cls(paths, pre, store, aspects=aspects)
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -134,9 +134,9 @@ class ImageCache:
     def close(self) -> None:
         """Give back memory and file; afterwards images are decoded each time."""
         self.mode = "none"
-        self._room.close()
-        self._images, self._filled = None, self._room.filled
-        self.aspects = None if self.aspects is None else self._room.aspects
+        self._store.close()
+        self._images, self._filled = None, self._store.filled
+        self.aspects = None if self.aspects is None else self._store.aspects
 
     def __enter__(self) -> ImageCache:
         return self

@@ -7,16 +7,19 @@ import unicodedata
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from PIL import Image
+
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import open_dataset
-from cnn_cli.data.decode import Preprocess
-from cnn_cli.data.examine import ORDINARY, Picture, examine
+from cnn_cli.data.decode import ImageError, Preprocess, load_image
 from cnn_cli.data.folder import SPLITS, find_splits, is_image_name, sub_folders, walk_images
 from cnn_cli.data.pool import Pool
-from cnn_cli.errors import DataError
+from cnn_cli.data.split import content_digest
+from cnn_cli.errors import DataError, reason
 
 FEW_IMAGES = 10  # of a class to train on
 IMBALANCE = 10  # times as many images in one class as in another
@@ -26,6 +29,10 @@ LONG_SIDE = 5  # times the short one
 JOB = 16  # files that a thread reads before it asks for more
 WINDOW = 4  # jobs a thread that are waited for or waiting
 WHOLE = "all"  # the part, where a folder has none
+DIGEST_SIZE = 16  # bytes: no two files of a data set have the same by chance
+ORDINARY = ("colour", "grey", "transparent")
+
+_PREPROCESS = Preprocess(32, 32, 3, "squash")
 
 KINDS = (
     "unreadable",
@@ -82,13 +89,29 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
+class _Picture:
+    """An image that can be read.
+
+    Attributes:
+        digest: of the file's content; copies have the same.
+        width, height: in pixels, before any rotation.
+        kind: one of `ORDINARY`, or what is odd about it: `animated`, `16-bit`, `CMYK`, ...
+    """
+
+    digest: bytes
+    width: int
+    height: int
+    kind: str
+
+
+@dataclass(frozen=True, slots=True)
 class _Seen:
     """An image file, its place, and what it is like."""
 
     part: str
     name: str
     path: str
-    picture: Picture | str
+    picture: _Picture | str
 
 
 def check_folder(
@@ -120,7 +143,7 @@ def check_folder(
     ]
     counts = {part: dict.fromkeys(folders, 0) for part, folders in classes.items()}
     for each in seen:
-        counts[each.part][each.name] += isinstance(each.picture, Picture)
+        counts[each.part][each.name] += isinstance(each.picture, _Picture)
     if error is None and not any(counts["train" if WHOLE not in parts else WHOLE].values()):
         rule, got = "must hold an image that can be read", f"{len(seen)} that cannot"
         error = DataError(root, rule, got)
@@ -160,10 +183,10 @@ def _list_images(
 
 def _examine_all(
     paths: list[str], threads: int, progress: Callable[[int, int], object] | None
-) -> Iterator[Picture | str]:
+) -> Iterator[_Picture | str]:
     """What each file is like, in their order, read on several threads."""
     useful = ImageCache.open("none", paths, Preprocess(1, 1, 1)).useful_threads(threads)
-    waiting: deque[Future[list[Picture | str]]] = deque()
+    waiting: deque[Future[list[_Picture | str]]] = deque()
     done = 0
     with Pool(useful) as pool:
         for start in range(0, len(paths), JOB):
@@ -176,13 +199,53 @@ def _examine_all(
                     progress(done, len(paths))
 
 
-def _examine_some(paths: list[str]) -> list[Picture | str]:
-    return [examine(path) for path in paths]
+def _examine_some(paths: list[str]) -> list[_Picture | str]:
+    return [_examine(path) for path in paths]
+
+
+def _examine(path: str) -> _Picture | str:
+    """Read a file as training does; what is wrong with it where that fails.
+
+    Safe to call from several threads.
+    """
+    try:
+        load_image(path, _PREPROCESS)
+        digest = content_digest(path, DIGEST_SIZE)
+        with Image.open(path) as image:
+            return _Picture(digest, image.width, image.height, _kind(image))
+    except ImageError as error:
+        return error.message
+    except Exception as error:  # it has changed since it was read
+        return f"cannot be read: {reason(error)}"
+
+
+def _kind(image: Image.Image) -> str:
+    if _is_animated(image):
+        return "animated"
+    # Colour of 16 bits shows in how its pixels are stored only: Pillow keeps the upper 8.
+    if image.mode.startswith("I") or ";16" in str(getattr(image, "tile", "")):
+        return "16-bit"
+    match image.mode:
+        case "F":
+            return "floating-point"
+        case "CMYK" | "LAB" | "HSV" | "YCbCr":
+            return image.mode
+    if image.has_transparency_data:
+        return "transparent"
+    return "grey" if image.mode in ("1", "L") else "colour"
+
+
+def _is_animated(image: Image.Image) -> bool:
+    if image.format == "MPO":  # of a camera: a photograph and its preview or second eye
+        return False
+    with suppress(Exception):  # a damaged second frame: the first, which is what counts, was read
+        return bool(getattr(image, "is_animated", False))
+    return False
 
 
 def _of_files(seen: list[_Seen]) -> Iterator[Finding]:
     """What is wrong with, or odd about, single images."""
-    kinds = Counter(each.picture.kind for each in seen if isinstance(each.picture, Picture))
+    kinds = Counter(each.picture.kind for each in seen if isinstance(each.picture, _Picture))
     usual = max(ORDINARY, key=lambda kind: kinds[kind])
     for each in seen:
         path, picture = (each.path,), each.picture
@@ -207,7 +270,7 @@ def _copies(seen: list[_Seen]) -> Iterator[Finding]:
     """Files of the same content."""
     groups: dict[bytes, list[_Seen]] = defaultdict(list)
     for each in seen:
-        if isinstance(each.picture, Picture):
+        if isinstance(each.picture, _Picture):
             groups[each.picture.digest].append(each)
     for group in groups.values():
         if len(group) == 1:

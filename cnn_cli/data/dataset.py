@@ -61,7 +61,7 @@ def open_dataset(root: Path, classes: Sequence[str] | None, val_split: float) ->
         root: class folders, or folders `train`, `val` and `test` that hold class folders.
         classes: names in the order wanted; folders of other names are left out. None takes all
             folders of `train`, sorted.
-        val_split: the share to hold back, from 0 to 1.
+        val_split: the fraction to hold back, from 0 to 1.
 
     Raises:
         DataError: `root` or a folder that must be there is missing or holds no image, there are

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError, _imaging
 
 from cnn_cli.data import resize
-from cnn_cli.data.draft import draft
+from cnn_cli.data.draft import TRANSPOSED, draft
 from cnn_cli.errors import DataError, reason
 
 Pixels = NDArray[np.uint8]
@@ -39,7 +39,6 @@ ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-SIDEWAYS = (5, 6, 7, 8)
 
 # Pillow talks about odd metadata on stderr; whether an image is good is for `load_image` to say.
 # The filter stands for the whole process because catch_warnings is not thread-safe.
@@ -132,7 +131,7 @@ def upright_size(path: str) -> tuple[int, int] | None:
     """Width and height of an image as it is seen, of which little is read; None if it is none."""
     try:
         with _binary(path, path) as file, _open(file) as image:
-            turns = _orientation(image) in SIDEWAYS
+            turns = _orientation(image) in TRANSPOSED
             return image.size[::-1] if turns else image.size
     except Exception:  # plugins raise nearly anything on broken data
         return None

@@ -2,25 +2,26 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
-from cnn_cli.data.decode import ImageError, Pixels, Preprocess, Source, load_image
+from cnn_cli.data.decode import ImageError, Pixels
 from cnn_cli.data.pool import Pool
-from cnn_cli.data.prefetch import Filled, Filler, Indices
 
-if TYPE_CHECKING:  # prediction decodes without what augmentation needs
+if TYPE_CHECKING:  # evaluation needs nothing of augmentation
     from cnn_cli.data.augment import Augmentation
 
-WINDOW = 4
+Indices = NDArray[np.int64]
+
+BUFFERS = 4  # one with the network, one being filled, two ready
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -71,14 +72,14 @@ class Loader:
         self.augment = augment
         self.bad: dict[str, str] = {}
 
-    def batches(self, order: Indices, start: int = 0, epoch: int = 0) -> Iterator[Batch]:
-        """Batches of ``order[start * batch_size:]``; a batch of bad images only is left out.
+    def batches(self, order: Indices, skip: int = 0, epoch: int = 0) -> Iterator[Batch]:
+        """Batches of ``order[skip * batch_size:]``; a batch of bad images only is left out.
 
         Closing or dropping the iterator ends its threads.
 
         Args:
             order: positions in the split, each any number of times.
-            start: batches to pass over.
+            skip: batches to pass over.
             epoch: which random changes depend on.
 
         Raises:
@@ -86,22 +87,22 @@ class Loader:
         """
         order, size = np.asarray(order, np.int64), self.batch_size
         parts = [order[first : first + size] for first in range(0, len(order), size)]
-        return (batch for batch in self.parts(parts, start, epoch) if len(batch))
+        return (batch for batch in self.parts(parts, skip, epoch) if len(batch))
 
-    def parts(self, parts: Sequence[Indices], start: int = 0, epoch: int = 0) -> Iterator[Batch]:
+    def parts(self, parts: Sequence[Indices], skip: int = 0, epoch: int = 0) -> Iterator[Batch]:
         """The images at given positions, part by part; of an empty part and of bad images only
         there is an empty batch.
 
         Args:
             parts: positions in the split.
-            start: parts to pass over.
+            skip: parts to pass over.
             epoch: which random changes depend on.
 
         Raises:
             ImageError: an image is bad and `on_corrupt` is `error`.
         """
-        filler = Filler(self.cache, self.threads, self.augment, epoch)
-        filler.start(parts, start)
+        filler = _Filler(self.cache, self.threads, self.augment, epoch)
+        filler.start(parts, skip)
         try:
             while (filled := filler.take()) is not None:
                 self._note(filled)
@@ -112,7 +113,7 @@ class Loader:
         finally:
             filler.stop()
 
-    def _note(self, filled: Filled) -> None:
+    def _note(self, filled: _Filled) -> None:
         for i in filled.bad:
             error = self.cache.bad[int(i)]
             if self.on_corrupt == "error":
@@ -120,51 +121,158 @@ class Loader:
             self.bad[self.split.paths[i]] = error.message
 
 
-def decode_stream(
-    items: Iterable[tuple[str, Source | ImageError]], pre: Preprocess, threads: int
-) -> Iterator[tuple[str, Pixels | ImageError]]:
-    """Decode images on several threads, in the order they come, a few ahead of the reader.
+@dataclass(frozen=True, slots=True, eq=False)
+class _Filled:
+    """A buffer whose first images are those of `indices`.
 
-    Memory stays bounded: at most ``4 * threads`` items are taken before the first is yielded.
+    Attributes:
+        buffer: (size, height, width, channels) bytes.
+        indices: positions of the images in it.
+        bad: positions of those that could not be decoded, in their order.
+        number: which part it is.
+    """
+
+    buffer: Pixels
+    indices: Indices
+    bad: Indices
+    number: int
+
+
+class _Filler:
+    """A thread that fills a few buffers in turn, ahead of their use, until it is told to stop.
 
     Args:
-        items: names and what to read, as `load_image` takes it; an error is handed through.
-        pre: size, channels and resize mode.
-        threads: that decode.
-
-    Yields:
-        The name, and the image as (height, width, channels) or what is wrong with it.
+        cache: of the images.
+        threads: at most, that decode those not yet in the cache, and change them.
+        augment: random changes, or None.
+        epoch: which the changes depend on.
     """
-    waiting: deque[tuple[str, Future[Pixels | ImageError]]] = deque()
-    with Pool(threads) as pool:
-        for name, source in items:
-            waiting.append((name, pool.submit(_decoded, source, pre, name)))
-            if len(waiting) == WINDOW * threads:
-                first, image = waiting.popleft()
-                yield first, image.result()
-        while waiting:
-            first, image = waiting.popleft()
-            yield first, image.result()
 
+    def __init__(
+        self,
+        cache: ImageCache,
+        threads: int,
+        augment: Augmentation | None = None,
+        epoch: int = 0,
+    ) -> None:
+        self._cache = cache
+        self._threads = threads
+        self._augment = augment
+        self._crop = None if augment is None else augment.crop
+        self._epoch = epoch
+        self._free: SimpleQueue[Pixels | None] = SimpleQueue()
+        self._ready: SimpleQueue[_Filled | Exception | None] = SimpleQueue()
+        self._pool: Pool | None = None
+        self._stopped = threading.Event()
 
-def decode_batches(
-    batches: Iterable[Sequence[tuple[str, Source | ImageError]]], pre: Preprocess, threads: int
-) -> Iterator[list[tuple[str, Pixels | ImageError]]]:
-    """The same batch by batch: exactly one is taken ahead, so that it is known when."""
-    waiting: deque[list[tuple[str, Future[Pixels | ImageError]]]] = deque()
-    with Pool(threads) as pool:
-        for batch in chain(batches, [()]):
-            waiting.append(
-                [(name, pool.submit(_decoded, source, pre, name)) for name, source in batch]
-            )
-            if len(waiting) > 1:
-                yield [(name, image.result()) for name, image in waiting.popleft()]
+    def start(self, parts: Sequence[Indices], skip: int) -> None:
+        """Begin behind the first `skip` parts; a buffer holds a part's images."""
+        size = max(map(len, parts), default=0)
+        shape = self._cache.pre.shape if self._crop is None else self._crop.shape
+        for _ in range(BUFFERS):
+            self._free.put(np.empty((size, *shape), np.uint8))
+        threading.Thread(
+            target=self._work, args=(parts, skip), name="data-batches", daemon=True
+        ).start()
 
+    def take(self) -> _Filled | None:
+        """Wait for the next buffer; None after the last.
 
-def _decoded(source: Source | ImageError, pre: Preprocess, name: str) -> Pixels | ImageError:
-    if isinstance(source, ImageError):
-        return source
-    try:
-        return load_image(source, pre, name)
-    except ImageError as error:
-        return error.with_traceback(None)
+        Raises:
+            Exception: what ended the thread.
+        """
+        filled = self._ready.get()
+        if isinstance(filled, Exception):
+            raise filled
+        return filled
+
+    def give(self, buffer: Pixels) -> None:
+        """Have a taken buffer filled again."""
+        self._free.put(buffer)
+
+    def stop(self) -> None:
+        """Let the threads end, after the image they are at; does not wait."""
+        self._stopped.set()
+        self._free.put(None)
+
+    def _work(self, parts: Sequence[Indices], skip: int) -> None:
+        try:
+            for number in range(skip, len(parts)):
+                buffer = self._free.get()
+                if buffer is None or self._stopped.is_set():
+                    return
+                self._ready.put(self._fill(buffer, parts[number], number))
+            self._ready.put(None)
+        except Exception as error:
+            self._ready.put(error)
+        finally:
+            if self._pool is not None:
+                self._pool.close()
+
+    def _fill(self, buffer: Pixels, indices: Indices, number: int) -> _Filled:
+        if self._cache.mode == "none" or self._crop is not None:
+            good = self._decode_into(buffer, indices)
+        else:
+            todo = self._cache.missing(indices)
+            self._on_threads(len(todo), lambda k: self._decode(todo[k]))
+            good = self._cache.readable(indices)
+            if not self._stopped.is_set():
+                self._cache.gather(indices[good], buffer[: np.count_nonzero(good)])
+        if self._augment is not None:
+            self._change(self._augment, buffer[: np.count_nonzero(good)], indices[good])
+        return _Filled(buffer, indices[good], indices[~good], number)
+
+    def _change(self, augment: Augmentation, images: Pixels, indices: Indices) -> None:
+        """Change a batch in place, on this thread alone where its images are few and small."""
+        blocks = augment.blocks(images)
+
+        def change(k: int) -> None:
+            augment(images[blocks[k]], indices[blocks[k]], self._epoch)
+
+        if len(blocks) == 1:
+            change(0)
+        else:
+            self._on_threads(len(blocks), change)
+
+    def _decode_into(self, buffer: Pixels, indices: Indices) -> NDArray[np.bool_]:
+        """Decode straight into the buffer, and close the gaps of bad images."""
+
+        def decode(k: int) -> None:
+            image = self._decode(indices[k])
+            if image is not None:
+                buffer[k] = self._cropped(image, int(indices[k]))
+
+        self._on_threads(len(indices), decode)
+        good = self._cache.readable(indices)
+        if not good.all():
+            for to, k in enumerate(np.flatnonzero(good)):
+                buffer[to] = buffer[k]
+        return good
+
+    def _cropped(self, image: Pixels, i: int) -> Pixels:
+        aspects = self._cache.aspects
+        if self._crop is None or aspects is None:
+            return image
+        return self._crop(image, float(aspects[i]), i, self._epoch)
+
+    def _decode(self, i: np.int64) -> Pixels | None:
+        try:
+            return self._cache.get(int(i))
+        except ImageError:
+            return None
+
+    def _on_threads(self, count: int, call: Callable[[int], object]) -> None:
+        """``call(k)`` for every k below `count`, on the threads of the pool."""
+        if count == 0:
+            return
+        if self._pool is None:
+            self._pool = Pool(self._cache.useful_threads(self._threads))
+        numbers = iter(range(count))
+
+        def work() -> None:
+            for k in numbers:
+                if self._stopped.is_set():
+                    return
+                call(k)
+
+        self._pool.run(work)

@@ -26,11 +26,11 @@ def draw_order(
     if sampler == "shuffle" or n == 0:
         return rng.permutation(n)
     classes = np.unique(labels)
-    shares = np.full(len(classes), n // len(classes))
-    shares[rng.permutation(len(classes))[: n % len(classes)]] += 1
+    counts = np.full(len(classes), n // len(classes))
+    counts[rng.permutation(len(classes))[: n % len(classes)]] += 1
     parts = []
-    for name, share in zip(classes, shares, strict=True):
+    for name, count in zip(classes, counts, strict=True):
         members = np.flatnonzero(labels == name)
-        rounds = [rng.permutation(members) for _ in range(-(-share // len(members)))]
-        parts.append(np.concatenate(rounds)[:share] if rounds else members[:0])
+        rounds = [rng.permutation(members) for _ in range(-(-count // len(members)))]
+        parts.append(np.concatenate(rounds)[:count] if rounds else members[:0])
     return rng.permutation(np.concatenate(parts))

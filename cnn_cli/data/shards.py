@@ -1,7 +1,7 @@
 """Training images dealt out into shards, so that each of several computers reads only its own.
 
-Every batch has a run of places for each shard, one behind the other; processes that share batches
-take the same runs in the same order (`bounds`). With one shard nothing is dealt out.
+Every batch has a run of places for each shard, one behind the other; processes that work on one
+batch take the same runs in the same order (`bounds`). With one shard nothing is dealt out.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def interleave(orders: Sequence[Indices], batch_size: int) -> Indices:
     return np.concatenate(pieces)
 
 
-def share_of(shards: Sequence[Indices], rank: int, size: int) -> Indices:
+def rank_images(shards: Sequence[Indices], rank: int, size: int) -> Indices:
     """The images that a process reads where all of them read every image once, in shards' order.
 
     With as many processes a shard as another, or the other way round, these are whole shards or

@@ -15,16 +15,26 @@ from numpy.typing import NDArray
 BLOCK = 2**20
 
 
+def content_digest(path: str, size: int) -> bytes:
+    """A hash of what is in the file, of `size` bytes.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    digest = hashlib.blake2b(digest_size=size)
+    with open(path, "rb", buffering=0) as file:
+        while block := file.read(BLOCK):
+            digest.update(block)
+    return digest.digest()
+
+
 def content_fraction(path: str) -> float | None:
     """The file's hash as a number from 0 up to 1, or None where it cannot be read."""
-    digest = hashlib.blake2b(digest_size=8)
     try:
-        with open(path, "rb", buffering=0) as file:
-            while block := file.read(BLOCK):
-                digest.update(block)
+        digest = content_digest(path, 8)
     except OSError:
         return None
-    return int.from_bytes(digest.digest(), "big") / 2**64
+    return int.from_bytes(digest, "big") / 2**64
 
 
 def held_back(paths: Sequence[str], val_split: float) -> NDArray[np.bool_]:
@@ -34,7 +44,7 @@ def held_back(paths: Sequence[str], val_split: float) -> NDArray[np.bool_]:
 
     Args:
         paths: of the image files.
-        val_split: the share for validation, from 0 to 1; it is met on average.
+        val_split: the fraction for validation, from 0 to 1; it is met on average.
 
     Returns:
         (paths,) booleans.

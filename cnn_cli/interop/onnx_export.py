@@ -12,7 +12,7 @@ import numpy as np
 
 from cnn_cli import __version__
 from cnn_cli.data.decode import ImageError, Pixels
-from cnn_cli.data.loader import decode_stream
+from cnn_cli.data.decode_ahead import decode_stream
 from cnn_cli.data.sources import expand_sources
 from cnn_cli.errors import DataError, GateError, reason
 from cnn_cli.inference.classifier import Classifier

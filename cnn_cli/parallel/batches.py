@@ -24,7 +24,7 @@ Awaited = Callable[[Iterator[Batch]], Iterator[Batch]]
 class Source(Protocol):
     """Gives images, or what frozen layers made of them."""
 
-    def parts(self, parts: Sequence[Indices], start: int = 0, epoch: int = 0) -> Iterator[Batch]:
+    def parts(self, parts: Sequence[Indices], skip: int = 0, epoch: int = 0) -> Iterator[Batch]:
         """See `Loader.parts`."""
 
 
@@ -91,22 +91,22 @@ class BatchSplitter:
         source: Source,
         order: Indices,
         awaited: Awaited,
-        start: int = 0,
+        skip: int = 0,
         epoch: int = 0,
     ) -> Iterator[RankBatch]:
-        """The batches of an order that hold an image, from the one at position `start`.
+        """The batches of an order that hold an image, after the first `skip`.
 
         Args:
             source: of the images: the loader, or what knows their features.
             order: positions in the split.
             awaited: `Requests.awaited`, for what a rank does by itself.
-            start: batches to pass over.
+            skip: batches to pass over.
             epoch: which random changes depend on.
         """
         size = self._loader.batch_size
         wholes = [order[first : first + size] for first in range(0, len(order), size)]
         parts = [self._part(whole) for whole in wholes]
-        for batch in awaited(source.parts(parts, start, epoch)):
+        for batch in awaited(source.parts(parts, skip, epoch)):
             own = self._rank_batch(source, batch, wholes[batch.number], epoch)
             if len(own):
                 yield own

@@ -37,10 +37,10 @@ class Features:
     labels: NDArray[np.int64]
 
     def parts(
-        self, parts: Sequence[NDArray[np.int64]], start: int = 0, epoch: int = 0
+        self, parts: Sequence[NDArray[np.int64]], skip: int = 0, epoch: int = 0
     ) -> Iterator[Batch]:
         """What `Loader.parts` gives, with features in place of the images."""
-        for number in range(start, len(parts)):
+        for number in range(skip, len(parts)):
             indices = parts[number]
             indices = indices[self.good[indices]]
             yield Batch(self.values[indices], self.labels[indices], indices, number)

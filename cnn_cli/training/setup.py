@@ -21,7 +21,7 @@ from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.loader import Loader
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.data.sampling import draw_order
-from cnn_cli.data.shards import deal, interleave, share_of
+from cnn_cli.data.shards import deal, interleave, rank_images
 from cnn_cli.data.statistics import channel_sums, mean_and_std
 from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.nn.graph import Graph
@@ -209,7 +209,7 @@ def measure_normalization(
         std = given.std if std == "auto" else std
     if mean == "auto" or std == "auto":
         cache = data.train_loader.cache
-        own = share_of(deal_shards(config, data.dataset.train), ranks.rank, ranks.size)
+        own = rank_images(deal_shards(config, data.dataset.train), ranks.rank, ranks.size)
         sums = np.sum(ranks.gather(channel_sums(cache, own, threads)), axis=0)
         share_bad(ranks, cache.bad, dict(cache.bad))
         measured_mean, measured_std = mean_and_std(sums, cache.paths)

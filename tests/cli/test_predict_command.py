@@ -17,7 +17,7 @@ import pytest
 from cli_program import COMMAND, Inside, process
 
 from cnn_cli.cli import predict as predict_command
-from cnn_cli.data import loader
+from cnn_cli.data import decode_ahead
 from cnn_cli.nn import backends as backend
 from cnn_cli.nn.kernels.backend import Kernels
 
@@ -219,7 +219,7 @@ def test_images_are_taken_as_they_are_needed(
 ) -> None:
     taken = 0
     most = 0
-    decoded = loader.decode_stream
+    decoded = decode_ahead.decode_stream
     predicted = predict_command._predict
 
     def counting(*arguments: object) -> object:
@@ -234,7 +234,7 @@ def test_images_are_taken_as_they_are_needed(
         taken = 0
         return predicted(engine, classes, batch, *rest)  # type: ignore[arg-type]  # handed through
 
-    monkeypatch.setattr(loader, "decode_stream", counting)
+    monkeypatch.setattr(decode_ahead, "decode_stream", counting)
     monkeypatch.setattr(predict_command, "_predict", watching)
     outcome = cnn("predict", "photos", "--ckpt", trained, "-b", 4, "--json")
     assert len(json.loads(outcome.out)) == 42

@@ -15,10 +15,10 @@ from data_samples import Pixels, make_folders, noise, save_grey
 from PIL import Image
 
 from cnn_cli.data import cache as cache_module
-from cnn_cli.data import room
+from cnn_cli.data import image_store
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.decode import ImageError, Preprocess, load_image
-from cnn_cli.data.room import Kept, Mode
+from cnn_cli.data.image_store import CacheMode, Kept
 from cnn_cli.errors import ConfigError, DataError, ExitCode
 
 PRE = Preprocess(4, 4, 1)
@@ -64,7 +64,7 @@ def count_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @pytest.mark.parametrize(("mode", "decodes"), [("ram", 5), ("disk", 5), ("none", 10)])
 def test_images_and_how_often_they_are_decoded(
-    paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode, decodes: int
+    paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, mode: CacheMode, decodes: int
 ) -> None:
     loaded = count_loads(monkeypatch)
     with ImageCache.open(mode, paths, PRE, folder=folder) as cache:
@@ -111,7 +111,7 @@ def test_bad_images_are_remembered(paths: list[str], monkeypatch: pytest.MonkeyP
 def test_auto_takes_memory_within_the_budget(
     paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, budget: int, mode: str
 ) -> None:
-    monkeypatch.setattr(room, "in_memory", lambda _: False)
+    monkeypatch.setattr(image_store, "in_memory", lambda _: False)
     with ImageCache.open("auto", paths, PRE, budget, folder) as cache:
         assert cache.mode == mode
 
@@ -119,9 +119,9 @@ def test_auto_takes_memory_within_the_budget(
 def test_auto_budget_is_half_of_what_is_available(
     paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "in_memory", lambda _: False)
+    monkeypatch.setattr(image_store, "in_memory", lambda _: False)
     for available, mode in ((160, "ram"), (159, "disk")):
-        monkeypatch.setattr(room, "available_memory", lambda value=available: value)
+        monkeypatch.setattr(image_store, "available_memory", lambda value=available: value)
         with ImageCache.open("auto", paths, PRE, folder=folder) as cache:
             assert cache.mode == mode
 
@@ -134,7 +134,7 @@ def limit_disk(monkeypatch: pytest.MonkeyPatch, free: int) -> None:
 def test_auto_falls_back_to_nothing(
     paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(room, "in_memory", lambda _: False)
+    monkeypatch.setattr(image_store, "in_memory", lambda _: False)
     limit_disk(monkeypatch, 160)
     with ImageCache.open("auto", paths, PRE, 0, folder) as cache:
         assert cache.mode == "disk"
@@ -142,7 +142,7 @@ def test_auto_falls_back_to_nothing(
     with ImageCache.open("auto", paths, PRE, 0, folder) as cache:
         assert cache.mode == "none"
     limit_disk(monkeypatch, 1000)
-    monkeypatch.setattr(room, "in_memory", lambda _: True)
+    monkeypatch.setattr(image_store, "in_memory", lambda _: True)
     with ImageCache.open("auto", paths, PRE, 0, folder) as cache:
         assert cache.mode == "none"
 
@@ -202,14 +202,14 @@ def test_the_file_has_no_name_and_goes_with_the_cache(paths: list[str], folder: 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve blocks")
 def test_the_file_has_its_blocks() -> None:
     with tempfile.TemporaryFile() as file:
-        room.reserve(file.fileno(), 1_000_000)
+        image_store.reserve(file.fileno(), 1_000_000)
         status = os.fstat(file.fileno())
         assert status.st_size == 1_000_000
         assert status.st_blocks * 512 >= 1_000_000
 
 
 def test_no_images_at_all(folder: Path) -> None:
-    modes: tuple[Mode, ...] = ("auto", "ram", "disk", "none")
+    modes: tuple[CacheMode, ...] = ("auto", "ram", "disk", "none")
     for mode in modes:
         with ImageCache.open(mode, [], PRE, folder=folder) as cache:
             assert len(cache) == 0

@@ -11,19 +11,19 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_samples import make_folders
+from data_samples import await_threads, make_folders
 from numpy.typing import NDArray
 
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split, open_dataset
 from cnn_cli.data.decode import ImageError, Pixels, Preprocess, load_image
-from cnn_cli.data.loader import Loader, decode_stream
-from cnn_cli.data.room import Mode
+from cnn_cli.data.image_store import CacheMode
+from cnn_cli.data.loader import Loader
 
 Order = NDArray[np.int64]
 
 PRE = Preprocess(4, 4, 1)
-MODES: tuple[Mode, ...] = ("ram", "disk", "none")
+MODES: tuple[CacheMode, ...] = ("ram", "disk", "none")
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def order() -> Order:
 
 
 def loader(
-    split: Split, tmp_path: Path, mode: Mode = "ram", threads: int = 2, batch_size: int = 5
+    split: Split, tmp_path: Path, mode: CacheMode = "ram", threads: int = 2, batch_size: int = 5
 ) -> Loader:
     cache = ImageCache.open(mode, split.paths, PRE, folder=tmp_path / "cache")
     return Loader(split, cache, batch_size, threads)
@@ -48,19 +48,10 @@ def spoil(split: Split, *positions: int) -> None:
         Path(split.paths[i]).write_bytes(b"no image")
 
 
-def await_threads() -> None:
-    """Wait until the threads of the loaders are gone."""
-    for _ in range(3000):
-        if not any(thread.name.startswith("data-") for thread in threading.enumerate()):
-            return
-        time.sleep(0.01)
-    raise AssertionError("threads are still there")
-
-
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("threads", [1, 4])
 def test_batches_follow_the_order(
-    split: Split, tmp_path: Path, order: Order, mode: Mode, threads: int
+    split: Split, tmp_path: Path, order: Order, mode: CacheMode, threads: int
 ) -> None:
     ours = loader(split, tmp_path, mode, threads)
     for _ in range(2):
@@ -81,10 +72,10 @@ def test_batches_follow_the_order(
 
 
 def test_starting_later(split: Split, tmp_path: Path, order: Order) -> None:
-    batches = list(loader(split, tmp_path).batches(order, start=3))
+    batches = list(loader(split, tmp_path).batches(order, skip=3))
     assert [batch.number for batch in batches] == [3, 4]
     assert np.concatenate([batch.indices for batch in batches]).tolist() == order[15:].tolist()
-    assert list(loader(split, tmp_path).batches(order, start=5)) == []
+    assert list(loader(split, tmp_path).batches(order, skip=5)) == []
 
 
 def test_an_order_may_repeat_be_short_or_empty(split: Split, tmp_path: Path) -> None:
@@ -97,7 +88,7 @@ def test_an_order_may_repeat_be_short_or_empty(split: Split, tmp_path: Path) -> 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("threads", [1, 4])
 def test_bad_images_are_left_out_and_move_no_other(
-    split: Split, tmp_path: Path, order: Order, mode: Mode, threads: int
+    split: Split, tmp_path: Path, order: Order, mode: CacheMode, threads: int
 ) -> None:
     spoiled = [int(i) for i in [*order[5:10], order[2], order[12], order[22]]]
     spoil(split, *spoiled)
@@ -119,7 +110,7 @@ def test_bad_images_are_left_out_and_move_no_other(
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_bad_images_as_errors(split: Split, tmp_path: Path, order: Order, mode: Mode) -> None:
+def test_bad_images_as_errors(split: Split, tmp_path: Path, order: Order, mode: CacheMode) -> None:
     spoil(split, int(order[7]), int(order[9]))
     ours = loader(split, tmp_path, mode, threads=4)
     ours.on_corrupt = "error"
@@ -191,7 +182,7 @@ import numpy as np
 from cnn_cli.data import cache
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import Preprocess
-from cnn_cli.data.loader import Loader, decode_stream
+from cnn_cli.data.loader import Loader
 
 def load(path, pre, *_):
     if path == "stuck":
@@ -213,55 +204,3 @@ def test_a_stuck_file_does_not_keep_the_process() -> None:
         [sys.executable, "-c", ABANDON], capture_output=True, text=True, check=True, timeout=30
     )
     assert (done.stdout, done.stderr) == ("one\n", "")
-
-
-def test_stream_keeps_order_and_hands_errors_through(split: Split) -> None:
-    spoil(split, 4)
-    error = ImageError("pattern*", "matches no file")
-    sources: list[tuple[str, str | bytes | ImageError]] = [(path, path) for path in split.paths]
-    sources[9] = ("pattern*", error)
-    sources[11] = ("-", Path(split.paths[11]).read_bytes())
-    found = list(decode_stream(iter(sources), PRE, threads=3))
-    assert [name for name, _ in found] == [name for name, _ in sources]
-    for i, (name, image) in enumerate(found):
-        if isinstance(image, ImageError):
-            assert i in (4, 9)
-        else:
-            np.testing.assert_array_equal(image, load_image(split.paths[i], PRE), err_msg=name)
-    bad = found[4][1]
-    assert isinstance(bad, ImageError)
-    assert bad.line() == f"{split.paths[4]}: not an image Pillow can read."
-    assert found[9][1] is error
-    await_threads()
-
-
-def test_stream_calls_images_by_their_names() -> None:
-    ((name, image),) = decode_stream([("photos/a.png", b"no image")], PRE, 1)
-    assert name == "photos/a.png"
-    assert isinstance(image, ImageError)
-    assert image.line() == "photos/a.png: not an image Pillow can read."
-
-
-def test_stream_of_a_thousand_images_takes_a_few_at_a_time(split: Split) -> None:
-    taken = 0
-
-    def items() -> Iterator[tuple[str, str]]:
-        nonlocal taken
-        for i in range(1000):
-            taken += 1
-            yield str(i), split.paths[i % 23]
-
-    yielded = 0
-    for name, image in decode_stream(items(), PRE, threads=2):
-        assert name == str(yielded)
-        assert isinstance(image, np.ndarray)
-        yielded += 1
-        assert taken <= yielded + 8
-    assert yielded == 1000
-
-
-def test_stream_ends_its_threads_when_dropped(split: Split) -> None:
-    stream = decode_stream([(path, path) for path in split.paths], PRE, 2)
-    next(stream)
-    del stream
-    await_threads()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnn_cli.data.shards import bounds, deal, interleave, partners, share_of, touched
+from cnn_cli.data.shards import bounds, deal, interleave, partners, rank_images, touched
 
 CASES = [(23, 5, 3), (23, 8, 4), (20, 5, 5), (3, 8, 4), (64, 64, 2)]
 
@@ -51,12 +51,12 @@ def test_deals_at_random_and_the_same_every_time() -> None:
 @pytest.mark.parametrize(("n", "batch_size", "shards"), CASES)
 def test_processes_share_all_images(n: int, batch_size: int, shards: int, size: int) -> None:
     dealt = deal(n, batch_size, shards, rng())
-    shares = [share_of(dealt, rank, size) for rank in range(size)]
-    assert np.concatenate(shares).tolist() == np.concatenate(dealt).tolist()
+    parts = [rank_images(dealt, rank, size) for rank in range(size)]
+    assert np.concatenate(parts).tolist() == np.concatenate(dealt).tolist()
     order = interleave(dealt, batch_size)
-    for rank, share in enumerate(shares):
+    for rank, part in enumerate(parts):
         mine = touched(dealt, rank, size)
-        assert np.isin(share, mine).all()
+        assert np.isin(part, mine).all()
         for start in range(0, n, batch_size):
             batch = order[start : start + batch_size]
             assert np.isin(batch[bounds(len(batch), rank, size)], mine).all()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import threading
+import time
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -40,3 +42,12 @@ def make_folders(root: Path, counts: Mapping[str, int]) -> Path:
         for i in range(count):
             save_grey(root / name / f"{i:03}.png", seed=1000 * number + i)
     return root
+
+
+def await_threads() -> None:
+    """Wait until the threads of the loaders are gone."""
+    for _ in range(3000):
+        if not any(thread.name.startswith("data-") for thread in threading.enumerate()):
+            return
+        time.sleep(0.01)
+    raise AssertionError("threads are still there")

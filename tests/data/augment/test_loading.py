@@ -16,8 +16,8 @@ from cnn_cli.data.augment.augmentation import Augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import Pixels, Preprocess
+from cnn_cli.data.image_store import CacheMode
 from cnn_cli.data.loader import Loader
-from cnn_cli.data.room import Mode
 
 Order = NDArray[np.int64]
 
@@ -52,7 +52,7 @@ def loader(
     split: Split,
     section: dict[str, Any],
     *,
-    mode: Mode = "ram",
+    mode: CacheMode = "ram",
     threads: int = 2,
     batch_size: int = 5,
     seed: int = 0,
@@ -105,7 +105,7 @@ def test_other_seeds_and_epochs_differ(split: Split, section: dict[str, Any]) ->
 def test_starting_later(split: Split) -> None:
     ours = loader(split, CROPPED)
     whole = [batch.images.copy() for batch in ours.batches(np.arange(N), epoch=2)]
-    rest = [batch.images.copy() for batch in ours.batches(np.arange(N), start=1, epoch=2)]
+    rest = [batch.images.copy() for batch in ours.batches(np.arange(N), skip=1, epoch=2)]
     assert len(rest) == 2
     for one, other in zip(whole[1:], rest, strict=True):
         np.testing.assert_array_equal(one, other)

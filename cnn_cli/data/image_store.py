@@ -1,4 +1,4 @@
-"""Room for decoded images: in memory or in a file without a name, for one process or for several.
+"""Where decoded images are kept: in memory or in a file without a name, for one process or several.
 
 Processes of one computer that work on the same images keep them once. What they map lies in a
 file that the first of them holds open; the others find it in the ``/proc`` of Linux.
@@ -23,12 +23,12 @@ from cnn_cli.system import available_memory, in_memory, user_cache_folder
 
 T = TypeVar("T")
 Kept = Literal["ram", "disk", "none"]
-Mode = Literal["auto", "ram", "disk", "none"]
+CacheMode = Literal["auto", "ram", "disk", "none"]
 Shape = tuple[int, ...]
 
 
 class Neighbours(Protocol):
-    """The processes of one computer, of which each opens the same rooms in the same order.
+    """The processes of one computer, of which each opens the same stores in the same order.
 
     Attributes:
         neighbours: how many there are, this one included.
@@ -40,7 +40,7 @@ class Neighbours(Protocol):
         """What `make` gives on the first of them, where alone it is called."""
 
 
-class Room:
+class ImageStore:
     """Arrays for images.
 
     Args:
@@ -89,18 +89,18 @@ class Room:
 
 
 def size_of(shape: Shape) -> int:
-    """Bytes of a room for images of that shape."""
+    """Bytes of a store for images of that shape."""
     return prod(shape) + 9 * shape[0]
 
 
-def open_room(
-    mode: Mode,
+def open_store(
+    mode: CacheMode,
     shape: Shape,
     budget: int | None = None,
     folder: Path | None = None,
     here: Neighbours | None = None,
-) -> Room:
-    """Choose where to keep images, and make room; see `cache.ImageCache.open`.
+) -> ImageStore:
+    """Choose where to keep images, and open it; see `cache.ImageCache.open`.
 
     Args:
         shape: (n, height, width, channels).
@@ -109,30 +109,30 @@ def open_room(
     alone = here is None or here.neighbours == 1
     if here is None or alone or not prod(shape) or not hasattr(os, "memfd_create"):
         kept, file = _choose(mode, shape, budget, folder)
-        return Room(kept, shape, file)
-    own: list[Room] = []
+        return ImageStore(kept, shape, file)
+    own: list[ImageStore] = []
 
     def make() -> tuple[Kept, str]:
         kept, file = _choose(mode, shape, budget, folder)
         if kept == "ram":
-            file = open(os.memfd_create("cnn-images"), "r+b")  # noqa: SIM115 - the room's
+            file = open(os.memfd_create("cnn-images"), "r+b")  # noqa: SIM115 - the store's
             file.truncate(size_of(shape))
-        own.append(Room(kept, shape, file, hold=True))
+        own.append(ImageStore(kept, shape, file, hold=True))
         return kept, "" if file is None else f"/proc/{os.getpid()}/fd/{file.fileno()}"
 
     kept, path = here.first_here(make)
     if own:
         return own[0]
     try:
-        file = open(path, "r+b") if path else None  # noqa: SIM115 - the room's
-        return Room(kept, shape, file, fresh=not path)
+        file = open(path, "r+b") if path else None  # noqa: SIM115 - the store's
+        return ImageStore(kept, shape, file, fresh=not path)
     except OSError:  # in another container, say: this process keeps its own
         part = (available_memory() // 2 if budget is None else budget) // here.neighbours
-        return open_room("auto", shape, part, folder)
+        return open_store("auto", shape, part, folder)
 
 
 def _choose(
-    mode: Mode, shape: Shape, budget: int | None, folder: Path | None
+    mode: CacheMode, shape: Shape, budget: int | None, folder: Path | None
 ) -> tuple[Kept, BinaryIO | None]:
     """Where to keep images, and the file if that is on disk."""
     need = prod(shape)

@@ -1,0 +1,63 @@
+"""Images decoded on several threads, a few ahead of the reader; none is kept."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future
+from itertools import chain
+
+from cnn_cli.data.decode import ImageError, Pixels, Preprocess, Source, load_image
+from cnn_cli.data.pool import Pool
+
+WINDOW = 4  # items a thread that are decoded or waiting
+
+
+def decode_stream(
+    items: Iterable[tuple[str, Source | ImageError]], pre: Preprocess, threads: int
+) -> Iterator[tuple[str, Pixels | ImageError]]:
+    """Decode images on several threads, in the order they come, a few ahead of the reader.
+
+    Memory stays bounded: at most ``4 * threads`` items are taken before the first is yielded.
+
+    Args:
+        items: names and what to read, as `load_image` takes it; an error is handed through.
+        pre: size, channels and resize mode.
+        threads: that decode.
+
+    Yields:
+        The name, and the image as (height, width, channels) or what is wrong with it.
+    """
+    waiting: deque[tuple[str, Future[Pixels | ImageError]]] = deque()
+    with Pool(threads) as pool:
+        for name, source in items:
+            waiting.append((name, pool.submit(_decoded, source, pre, name)))
+            if len(waiting) == WINDOW * threads:
+                first, image = waiting.popleft()
+                yield first, image.result()
+        while waiting:
+            first, image = waiting.popleft()
+            yield first, image.result()
+
+
+def decode_batches(
+    batches: Iterable[Sequence[tuple[str, Source | ImageError]]], pre: Preprocess, threads: int
+) -> Iterator[list[tuple[str, Pixels | ImageError]]]:
+    """The same batch by batch: exactly one is taken ahead, so that it is known when."""
+    waiting: deque[list[tuple[str, Future[Pixels | ImageError]]]] = deque()
+    with Pool(threads) as pool:
+        for batch in chain(batches, [()]):
+            waiting.append(
+                [(name, pool.submit(_decoded, source, pre, name)) for name, source in batch]
+            )
+            if len(waiting) > 1:
+                yield [(name, image.result()) for name, image in waiting.popleft()]
+
+
+def _decoded(source: Source | ImageError, pre: Preprocess, name: str) -> Pixels | ImageError:
+    if isinstance(source, ImageError):
+        return source
+    try:
+        return load_image(source, pre, name)
+    except ImageError as error:
+        return error.with_traceback(None)
