@@ -83,7 +83,7 @@ def run(
         file = runs[0] / FILE if len(runs) == 1 and runs[0].is_dir() else FILE
     from cnn_cli.files import write_atomic
     from cnn_cli.report.html.comparison_page import comparison_page
-    from cnn_cli.report.html.run_page import single_page
+    from cnn_cli.report.html.run_page import run_page
     from cnn_cli.report.html.subject import Record, Subject, short_names
     from cnn_cli.system import cpu_count
 
@@ -101,7 +101,7 @@ def run(
             measured = error.line()
         subjects.append(Subject(name, record, measured))
     if len(subjects) == 1:
-        contents = single_page(subjects[0], threads or cpu_count())
+        contents = run_page(subjects[0], threads or cpu_count())
     else:
         contents = comparison_page(subjects)
     write_atomic(file, contents)

@@ -9,8 +9,8 @@ import pytest
 
 from cnn_cli.report.html.axis import axis_of
 from cnn_cli.report.html.charts import Line, line_chart, reliability_chart
-from cnn_cli.report.html.markup import Markup, element
 from cnn_cli.report.html.results import time_text
+from cnn_cli.report.html.template import Markup
 
 
 @pytest.mark.parametrize(
@@ -99,16 +99,6 @@ def test_the_reliability_of_bins() -> None:
     assert [float(each.get("height", 0)) for each in bars] == [56.0, 224.0]
     assert [float(each.get("height", 0)) for each in counts] == pytest.approx([52, 17.3333])
     assert float(bars[0].get("x", 0)) == pytest.approx(58 + 410 / 3 + 1, abs=0.1)
-
-
-def test_text_is_escaped_and_markup_is_not() -> None:
-    inner = element("b", "<&\x07\n\udcff", title='"<', hidden=True, lang=None)
-    assert element("p", inner, "&", class_="x", aria_label="y", data_z=0.5) == (
-        '<p class="x" aria-label="y" data-z="0.5">'
-        '<b title="&quot;&lt;" hidden>&lt;&amp;\\x07\n\\udcff</b>&amp;</p>'
-    )
-    assert element("img", src="data:,") == '<img src="data:,">'
-    assert element("rect", x=1) == '<rect x="1"/>'
 
 
 @pytest.mark.parametrize(

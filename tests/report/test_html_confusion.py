@@ -9,8 +9,8 @@ import pytest
 from html_check import Page
 
 from cnn_cli.report.html.confusion_table import LEVELS, confusion_parts
-from cnn_cli.report.html.markup import joined
-from cnn_cli.report.html.page import page
+from cnn_cli.report.html.page import Section, page
+from cnn_cli.report.html.template import joined
 
 
 def text_of(confusion: np.ndarray, names: list[str]) -> str:
@@ -29,7 +29,9 @@ def test_counts_shares_recall_and_precision() -> None:
 def test_a_table_of_few_classes(classes: int) -> None:
     confusion = np.eye(classes, dtype=np.int64) * 50
     confusion[0, 1] = 1
-    found = Page(page("x", "y", [("a", "A", confusion_parts(confusion, names(classes)))]).decode())
+    found = Page(
+        page("x", "y", [Section("a", "A", confusion_parts(confusion, names(classes)))]).decode()
+    )
     assert found.faults == []
     # The corner, the cells, recall and precision; below it a row of two cells more than a name.
     assert found.elements["td"] == 1 + classes * classes + classes + classes + 1 + 3
@@ -45,7 +47,9 @@ def test_a_picture_of_many_classes(classes: int) -> None:
     drawn = {level: cells.count("M") for cells, level in paths.items()}
     assert drawn == {f"h{LEVELS}": classes - 1, "h7": 1, "h5": 1}
     assert len(text) < 60_000
-    found = Page(page("x", "y", [("a", "A", confusion_parts(confusion, names(classes)))]).decode())
+    found = Page(
+        page("x", "y", [Section("a", "A", confusion_parts(confusion, names(classes)))]).decode()
+    )
     assert found.faults == []
     assert "class 3class 72533%" in found.text
 

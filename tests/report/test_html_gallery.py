@@ -22,9 +22,9 @@ from cnn_cli.nn.loss import softmax
 from cnn_cli.nn.params import Parameters
 from cnn_cli.report.html import gallery
 from cnn_cli.report.html.gallery import data_uri, filters, galleries
-from cnn_cli.report.html.markup import joined
-from cnn_cli.report.html.page import page
+from cnn_cli.report.html.page import Section, page
 from cnn_cli.report.html.subject import Measured
+from cnn_cli.report.html.template import joined
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 
 CLASSES = ["ant", "bee", "cow"]
@@ -72,7 +72,7 @@ def test_mistakes_from_the_surest_hits_from_the_least_sure(tmp_path: Path) -> No
     logits = [[3.0, 0, 0], [5.0, 0, 0], [0, 1.0, 0], [0, 0, 4.0], [0, 2.0, 0]]
     parts = galleries(model, measured(tmp_path, logits, [1, 1, 1, 2, 0]), 1)
     assert shown(parts) == ["1.png", "0.png", "4.png", "2.png", "3.png"]
-    text = Page(page("x", "y", [("a", "A", parts)]).decode())
+    text = Page(page("x", "y", [Section("a", "A", parts)]).decode())
     assert text.faults == []
     assert "bee 0.0066, taken for ant 0.9867" in text.text
     assert "bee 0.5761, before ant 0.2119" in text.text
@@ -120,7 +120,7 @@ def test_filters_as_pixels(tmp_path: Path, channels: int) -> None:
     conv = {"out_channels": 20, "kernel_size": [5, 3], "bias": False}
     model = classifier(tmp_path, [{"conv": conv}, "flatten", {"linear": "classes"}], channels)
     parts = filters(model)
-    image = Page(page("x", "y", [("a", "A", parts)]).decode()).images[0]
+    image = Page(page("x", "y", [Section("a", "A", parts)]).decode()).images[0]
     drawn = np.asarray(read(image["src"]))
     # Squares of 8 pixels; 16 in a row, and the rest of the second row is see-through.
     assert drawn.shape == (2 * 44 - 4, 16 * 28 - 4, 4)

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cnn_cli.report.html.axis import Axis, axis_of
-from cnn_cli.report.html.markup import Markup, element, joined
+from cnn_cli.report.html.template import Markup, Templates, joined
 
 WIDTH, HEIGHT = 480, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 44
 COLOURS = 7  # that the style sheet has for lines
-DASHES = (None, "6 4", "2 3")
+DASHES = ("none", "6 4", "2 3")
 MOST_DOTS = 30
 HISTOGRAM = 60  # height of the lower part of a reliability diagram
+
+_CHARTS = Templates("charts.html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,10 +34,12 @@ class Line:
     colour: int = 0
     dash: int = 0
 
-    def attributes(self) -> dict[str, str | None]:
+    @property
+    def style(self) -> dict[str, str | int]:
+        """What the templates want to know of it."""
         return {
-            "class_": f"line s{self.colour % COLOURS + 1}",
-            "stroke_dasharray": DASHES[self.dash % len(DASHES)],
+            "colour": self.colour % COLOURS + 1,
+            "dashes": DASHES[self.dash % len(DASHES)],
         }
 
 
@@ -63,24 +67,26 @@ def line_chart(
     x_axis = axis_of([x for x, _ in known], whole=True)
     y_axis = axis_of([y for _, y in known], may_log=may_log)
     plot = _Plot(x_axis, y_axis, HEIGHT)
-    parts = [*plot.frame("epoch")]
+    marks = [*plot.frame("epoch")]
     if mark is not None:
         x = plot.x(mark[0])
         end = x > WIDTH - 120
-        parts += [
-            element("line", x1=x, x2=x, y1=TOP, y2=HEIGHT - BOTTOM, class_="mark"),
-            element(
-                "text",
-                mark[1],
-                x=x - 5 if end else x + 5,
-                y=HEIGHT - BOTTOM - 6 if mark_below else TOP + 12,
-                text_anchor="end" if end else "start",
-                class_="note",
-            ),
-        ]
-    for line in lines:
-        parts += plot.line(line)
-    return joined([_svg(ident, title, description, HEIGHT, parts), _legend(lines)])
+        marks.append(
+            _CHARTS.fill(
+                "mark",
+                x=x,
+                top=TOP,
+                bottom=HEIGHT - BOTTOM,
+                text=mark[1],
+                text_x=x - 5 if end else x + 5,
+                text_y=HEIGHT - BOTTOM - 6 if mark_below else TOP + 12,
+                anchor="end" if end else "start",
+            )
+        )
+    marks += [plot.line(line) for line in lines]
+    chart = _chart(ident, title, description, HEIGHT, marks)
+    entries = [_CHARTS.fill("entry", name=line.name, **line.style) for line in lines]
+    return joined([chart, _CHARTS.fill("legend", entries=entries)])
 
 
 def reliability_chart(
@@ -98,24 +104,29 @@ def reliability_chart(
     height = HEIGHT + HISTOGRAM
     unit = Axis(0.0, 1.0, False, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
     plot = _Plot(unit, unit, HEIGHT, names_below=HISTOGRAM)
-    parts = [*plot.frame("confidence")]
+    marks = [*plot.frame("confidence")]
     most = max(images for images, _, _ in bins)
     for number, (images, confidence, accuracy) in enumerate(bins):
         if accuracy is None or confidence is None:
             continue
         left, right = plot.x(number / len(bins)) + 1, plot.x((number + 1) / len(bins)) - 1
-        top, promised = plot.y(accuracy), plot.y(confidence)
-        box = {"x": left, "width": right - left}
-        parts += [
-            element("rect", **box, y=top, height=HEIGHT - BOTTOM - top, class_="bar"),
-            element("line", x1=left, x2=right, y1=promised, y2=promised, class_="promise"),
-        ]
+        top = plot.y(accuracy)
         tall = max((HISTOGRAM - 8) * images / most, 1.0)
-        base = height - BOTTOM
-        parts.append(element("rect", **box, y=base - tall, height=tall, class_="count"))
-    ends = {"x1": plot.x(0), "y1": plot.y(0), "x2": plot.x(1), "y2": plot.y(1)}
-    parts.append(element("line", **ends, class_="mark"))
-    return _svg(ident, title, description, height, parts)
+        marks.append(
+            _CHARTS.fill(
+                "bin",
+                left=left,
+                right=right,
+                width=right - left,
+                top=top,
+                height=HEIGHT - BOTTOM - top,
+                promised=plot.y(confidence),
+                count_top=height - BOTTOM - tall,
+                count_height=tall,
+            )
+        )
+    marks.append(_CHARTS.fill("diagonal", x1=plot.x(0), y1=plot.y(0), x2=plot.x(1), y2=plot.y(1)))
+    return _chart(ident, title, description, height, marks)
 
 
 class _Plot:
@@ -140,20 +151,25 @@ class _Plot:
         parts = []
         for tick in self._y.ticks:
             y = self.y(tick)
-            parts += [
-                element("line", x1=LEFT, x2=WIDTH - RIGHT, y1=y, y2=y, class_="grid"),
-                element("text", f"{tick:g}", x=LEFT - 8, y=y + 5, text_anchor="end"),
-            ]
+            parts.append(
+                _CHARTS.fill(
+                    "y-tick",
+                    left=LEFT,
+                    right=WIDTH - RIGHT,
+                    y=y,
+                    text_x=LEFT - 8,
+                    text_y=y + 5,
+                    value=tick,
+                )
+            )
         bottom = self._height + self._below - BOTTOM
         for tick in self._x.ticks:
-            parts.append(
-                element("text", f"{tick:g}", x=self.x(tick), y=bottom + 18, text_anchor="middle")
-            )
+            parts.append(_CHARTS.fill("x-text", x=self.x(tick), y=bottom + 18, text=tick))
         middle = (LEFT + WIDTH - RIGHT) / 2
-        parts.append(element("text", x_name, x=middle, y=bottom + 37, text_anchor="middle"))
+        parts.append(_CHARTS.fill("x-text", x=middle, y=bottom + 37, text=x_name))
         return parts
 
-    def line(self, line: Line) -> list[Markup]:
+    def line(self, line: Line) -> Markup:
         steps, dots, pen = [], [], "M"
         few = len(line.points) <= MOST_DOTS
         for x, y in line.points:
@@ -164,28 +180,20 @@ class _Plot:
             steps.append(f"{pen}{at[0]:g} {at[1]:g}")
             pen = "L"
             if few:
-                colour = f"dot s{line.colour % COLOURS + 1}"
-                dots.append(element("circle", cx=at[0], cy=at[1], r=2.5, class_=colour))
-        return [element("path", d="".join(steps), **line.attributes()), *dots] if steps else []
+                colour = line.style["colour"]
+                dots.append(_CHARTS.fill("dot", x=at[0], y=at[1], colour=colour))
+        if not steps:
+            return Markup()
+        return _CHARTS.fill("line", path="".join(steps), dots=dots, **line.style)
 
 
-def _svg(ident: str, title: str, description: str, height: int, parts: Sequence[Markup]) -> Markup:
-    return element(
-        "svg",
-        element("title", title, id=f"{ident}-name"),
-        element("desc", description, id=f"{ident}-desc"),
-        *parts,
-        viewBox=f"0 0 {WIDTH} {height}",
-        role="img",
-        aria_labelledby=f"{ident}-name {ident}-desc",
-        class_="chart",
+def _chart(ident: str, title: str, description: str, height: int, marks: Sequence[str]) -> Markup:
+    return _CHARTS.fill(
+        "chart",
+        ident=ident,
+        title=title,
+        description=description,
+        width=WIDTH,
+        height=height,
+        marks=marks,
     )
-
-
-def _legend(lines: Sequence[Line]) -> Markup:
-    entries = []
-    for line in lines:
-        sample = element("line", x1=0, x2=28, y1=5, y2=5, **line.attributes())
-        key = element("svg", sample, viewBox="0 0 28 10", class_="key", aria_hidden="true")
-        entries.append(element("li", key, line.name))
-    return element("ul", *entries, class_="legend")

@@ -8,10 +8,11 @@ from typing import Any
 
 from cnn_cli.config import plain_config
 from cnn_cli.nn.memory import parameter_count
-from cnn_cli.report.html.markup import Markup, element, paragraph, table
-from cnn_cli.report.html.page import Part, page
+from cnn_cli.report.html.elements import bold, paragraph, table
+from cnn_cli.report.html.page import Section, page
 from cnn_cli.report.html.results import PARTS, epochs_text, scores_of, time_text
 from cnn_cli.report.html.subject import Subject
+from cnn_cli.report.html.template import Markup
 from cnn_cli.report.html.training_curves import NOT_MEASURED, curves, number
 from cnn_cli.report.text.scores import Scores
 from cnn_cli.runs.folder import differences, flat
@@ -28,15 +29,15 @@ def comparison_page(subjects: Sequence[Subject]) -> bytes:
         subjects: two at least, their names their own.
     """
     every = [(subject, scores_of(subject)) for subject in subjects]
-    parts: list[Part] = [
-        ("results", "Results", _results(every)),
-        ("curves", "Curves", curves(subjects)),
-        ("configs", "Config differences", _configs(subjects)),
+    sections = [
+        Section("results", "Results", _results(every)),
+        Section("curves", "Curves", curves(subjects)),
+        Section("configs", "Config differences", _configs(subjects)),
     ]
     if any(scores is not None for _, scores in every):
-        parts.append(("classes", "Classes", _classes(every)))
+        sections.append(Section("classes", "Classes", _classes(every)))
     title = f"{len(subjects)} runs side by side"
-    return page(title, ", ".join(str(subject.record.path) for subject in subjects), parts)
+    return page(title, ", ".join(str(subject.record.path) for subject in subjects), sections)
 
 
 def _results(every: All) -> list[Markup]:
@@ -143,4 +144,4 @@ def _known(values: Sequence[float | None]) -> list[float]:
 
 
 def _bold(text: str, best: bool) -> str:
-    return element("strong", text) if best else text
+    return bold(text) if best else text

@@ -8,15 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from cnn_cli.nn.types import Array
-from cnn_cli.report.html.markup import (
-    Markup,
-    caption_of,
-    element,
-    figure,
-    paragraph,
-    scrolling,
-    table,
-)
+from cnn_cli.report.html.elements import paragraph, table
+from cnn_cli.report.html.template import Markup, Templates
 from cnn_cli.report.pictures.confusion_plot import percent
 from cnn_cli.report.text.table import cut_middle
 
@@ -27,6 +20,8 @@ MOST_CONFUSED = 20
 LONGEST = 24  # columns of a class's name
 WIDE, CELLS, LETTER = 1160, (10, 20), 6.2  # pixels of the picture, a cell, a letter
 LINES = 10  # cells between two lines
+
+_CONFUSION = Templates("confusion.html")
 
 
 def confusion_parts(confusion: Array, names: Sequence[str]) -> list[Markup]:
@@ -43,7 +38,7 @@ def confusion_parts(confusion: Array, names: Sequence[str]) -> list[Markup]:
         matrix = _picture(confusion, short)
     else:
         matrix = paragraph(f"{len(names):,} classes are too many for a matrix.")
-    return [element("div", matrix, _most_confused(confusion, names), class_="beside")]
+    return [_CONFUSION.fill("beside", matrix=matrix, list=_most_confused(confusion, names))]
 
 
 def _levels(confusion: Array) -> Array:
@@ -57,47 +52,43 @@ def _levels(confusion: Array) -> Array:
 
 
 def _table(confusion: Array, names: Sequence[str]) -> Markup:
-    levels = _levels(confusion)
-    totals = confusion.sum(axis=1)
     with_shares = len(names) <= WITH_SHARES
+    diagonal = confusion.diagonal()
     rows = []
-    for i, name in enumerate(names):
-        cells = []
-        for j, count in enumerate(confusion[i]):
-            inner: list[str] = [str(count) if count else ""]
-            if count and with_shares:
-                inner.append(element("small", percent(count / totals[i])))
-            cells.append(element("td", *inner, class_=f"h{levels[i, j]}" if count else None))
-        recall = percent(confusion[i, i] / totals[i]) if totals[i] else "–"
-        rows.append(element("tr", element("th", name, scope="row"), *cells, element("td", recall)))
-    guessed = confusion.sum(axis=0)
-    precision = (
-        element("td", percent(confusion[j, j] / guessed[j]) if guessed[j] else "–")
-        for j in range(len(names))
+    for name, counts, levels, right in zip(
+        names, confusion, _levels(confusion), diagonal, strict=True
+    ):
+        total = counts.sum()
+        cells = [
+            _cell(int(count), int(level), total if with_shares else None)
+            for count, level in zip(counts, levels, strict=True)
+        ]
+        rows.append(_CONFUSION.fill("row", name=name, cells=cells, recall=_rate(right, total)))
+    return _CONFUSION.fill(
+        "matrix",
+        kind="matrix" if with_shares else "matrix dense",
+        caption=CAPTION,
+        titles=[_CONFUSION.fill("title", name=name) for name in names],
+        rows=rows,
+        precision=[
+            _CONFUSION.fill("precision", text=_rate(right, total))
+            for right, total in zip(diagonal, confusion.sum(axis=0), strict=True)
+        ],
     )
-    whole = element(
-        "table",
-        caption_of(CAPTION),
-        element(
-            "thead",
-            element(
-                "tr",
-                element("td"),
-                *(
-                    element("th", element("span", name, class_="tall"), scope="col")
-                    for name in names
-                ),
-                element("th", "recall", scope="col"),
-            ),
-        ),
-        element("tbody", *rows),
-        element(
-            "tfoot",
-            element("tr", element("th", "precision", scope="row"), *precision, element("td")),
-        ),
-        class_="matrix" if with_shares else "matrix dense",
-    )
-    return scrolling("Confusion matrix", whole)
+
+
+def _cell(count: int, level: int, total: int | None) -> Markup:
+    """A count, and below it its share of the row's total where that is given."""
+    if not count:
+        return _CONFUSION.fill("nothing")
+    if total is None:
+        return _CONFUSION.fill("count", level=level, count=count)
+    share = percent(count / total)
+    return _CONFUSION.fill("count-and-share", level=level, count=count, share=share)
+
+
+def _rate(right: int, total: int) -> str:
+    return percent(right / total) if total else "–"
 
 
 def _picture(confusion: Array, names: Sequence[str]) -> Markup:
@@ -111,40 +102,25 @@ def _picture(confusion: Array, names: Sequence[str]) -> Markup:
         paths[int(levels[i, j])].append(
             f"M{room + j * cell} {room + i * cell}h{cell}v{cell}h-{cell}z"
         )
-    cells = [
-        element("path", d="".join(parts), class_=f"h{n}") for n, parts in sorted(paths.items())
-    ]
     labels = []
     for i, name in enumerate(names):
         at = room + i * cell + cell / 2 + 3.5
-        labels += [
-            element("text", name, x=room - 5, y=at, text_anchor="end"),
-            element("text", name, transform=f"translate({at} {room - 5}) rotate(-90)"),
-        ]
-    total = room + side + 1
+        labels.append(_CONFUSION.fill("label", name=name, at=at, edge=room - 5))
     starts = range(room, room + side, LINES * cell)
-    grid = "".join(f"M{room} {at}h{side}M{at} {room}v{side}" for at in starts)
-    frame = element(
-        "rect", x=room, y=room, width=side, height=side, fill="none", stroke="currentColor"
+    return _CONFUSION.fill(
+        "picture",
+        caption=CAPTION,
+        classes=len(names),
+        total=room + side + 1,
+        room=room,
+        side=side,
+        grid="".join(f"M{room} {at}h{side}M{at} {room}v{side}" for at in starts),
+        cells=[
+            _CONFUSION.fill("cells", path="".join(parts), level=level)
+            for level, parts in sorted(paths.items())
+        ],
+        labels=labels,
     )
-    words = f"{len(names)} rows and columns. What is confused most is listed in the table below."
-    drawing = element(
-        "svg",
-        element("title", "Confusion matrix", id="matrix-name"),
-        element("desc", words, id="matrix-desc"),
-        element("path", d=grid, class_="grid"),
-        *cells,
-        frame,
-        *labels,
-        viewBox=f"0 0 {total} {total}",
-        width=total,
-        height=total,
-        role="img",
-        aria_labelledby="matrix-name matrix-desc",
-        class_="cells",
-    )
-    title = f"{CAPTION}: the stronger the colour, the larger the share of the row"
-    return figure(title, scrolling("Confusion matrix", drawing))
 
 
 def _most_confused(confusion: Array, names: Sequence[str]) -> Markup:

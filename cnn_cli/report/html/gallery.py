@@ -15,8 +15,9 @@ from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.gradcam import find_layer, heat_maps
 from cnn_cli.nn.types import Array
-from cnn_cli.report.html.markup import Markup, element, joined, paragraph
+from cnn_cli.report.html.elements import heading, paragraph
 from cnn_cli.report.html.subject import Measured
+from cnn_cli.report.html.template import Markup, Templates
 from cnn_cli.report.pictures.overlay import overlay
 from cnn_cli.report.pictures.paper import enlarged, png
 
@@ -25,6 +26,8 @@ LEAST_SIDE, MOST_SIDE = 168, 224  # of a picture, in pixels
 QUALITY = 85
 FILTERS = 256  # most that are drawn
 FILTER_SIDE, FILTER_GAP, FILTER_COLUMNS = 40, 4, 16
+
+_GALLERY = Templates("gallery.html")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +70,12 @@ def galleries(classifier: Classifier, measured: Measured, threads: int) -> list[
         ("The most confident mistakes", "No image was classified wrong.", chosen[0]),
         ("The least certain hits", "No image was classified right.", chosen[1]),
     ):
-        parts.append(element("h3", title))
+        parts.append(heading(title))
         tiles = [
             _tile(classifier, measured, one, None if heats is None else heats[one.row])
             for one in some
         ]
-        parts.append(element("ul", *tiles, class_="gallery") if tiles else paragraph(nothing))
+        parts.append(_GALLERY.fill("gallery", tiles=tiles) if tiles else paragraph(nothing))
     return parts
 
 
@@ -129,18 +132,14 @@ def _tile(classifier: Classifier, measured: Measured, shown: Shown, heat: Array 
     path = os.path.relpath(
         measured.images.paths[int(evaluation.indices[shown.row])], measured.place
     )
-    return element(
-        "li",
-        element("div", *images, class_="pair"),
-        element("p", element("strong", names[label]), words),
-        element("p", path, class_="note"),
-    )
+    return _GALLERY.fill("tile", images=images, name=names[label], words=words, path=path)
 
 
 def _image(image: Image.Image, alt: str) -> Markup:
     image.thumbnail((MOST_SIDE, MOST_SIDE))
-    size = {"width": image.width, "height": image.height}
-    return element("img", src=data_uri(image), alt=alt, **size)
+    return _GALLERY.fill(
+        "image", source=data_uri(image), alt=alt, width=image.width, height=image.height
+    )
 
 
 def data_uri(image: Image.Image) -> str:
@@ -169,16 +168,14 @@ def filters(classifier: Classifier) -> list[Markup]:
         colours = "in colour: grey is 0, and each is as bright as its largest weight allows."
     else:
         colours = "grey: grey is 0, and the largest weight of each is black or white."
-    image = element(
-        "img",
-        src=_uri("png", png(drawn)),
+    image = _GALLERY.fill(
+        "filters",
+        source=_uri("png", png(drawn)),
         alt=f"{min(count, FILTERS)} filters of {node.name}",
         width=drawn.width,
         height=drawn.height,
-        class_="pixels",
     )
-    text = f"{few} filters of {node.name}, {height}×{width}, {colours}"
-    return [paragraph(text), joined([image])]
+    return [paragraph(f"{few} filters of {node.name}, {height}×{width}, {colours}"), image]
 
 
 def _drawn(weight: Array) -> Image.Image:

@@ -8,17 +8,9 @@ from cnn_cli.errors import size_text
 from cnn_cli.inference.metrics import ECE_BINS, calibration_bins
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.report.html.charts import reliability_chart
-from cnn_cli.report.html.markup import (
-    Markup,
-    details,
-    element,
-    figure,
-    joined,
-    pairs,
-    paragraph,
-    table,
-)
+from cnn_cli.report.html.elements import figure, pairs, paragraph, table
 from cnn_cli.report.html.subject import Measured, Record, Subject
+from cnn_cli.report.html.template import Markup, Templates
 from cnn_cli.report.html.training_curves import NOT_MEASURED, number
 from cnn_cli.report.text.scores import Scores, score
 
@@ -36,6 +28,8 @@ PARTS = {
     "test": "test images",
     "all": "images",
 }
+
+_RESULTS = Templates("results.html")
 
 
 def scores_of(subject: Subject) -> Scores | None:
@@ -69,7 +63,7 @@ def result(subject: Subject, scores: Scores | None) -> list[Markup]:
         if scores.k == len(scores.classes):
             del rows[1]  # always 1
         parts += [
-            element("div", pairs(rows), class_="main"),
+            _RESULTS.fill("scores", pairs=pairs(rows)),
             paragraph(_where(subject.record, measured, scores)),
         ]
     parts.append(pairs(training_pairs(subject.record)))
@@ -133,11 +127,11 @@ def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
         (int(n), float(sums[i] / n), float(right[i] / n)) if n else (0, None, None)
         for i, n in enumerate(images)
     ]
-    words = (
+    description = (
         f"Bars: the share of right first guesses among images of a confidence. Strokes: that "
         f"confidence. Expected calibration error {scores.ece:.4f}."
     )
-    chart = reliability_chart("chart-calibration", "Accuracy by confidence", words, bins)
+    chart = reliability_chart("chart-calibration", "Accuracy by confidence", description, bins)
     rows = [
         [
             f"{i / ECE_BINS:.3f} to {(i + 1) / ECE_BINS:.3f}",
@@ -149,21 +143,13 @@ def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
     ]
     header = ["confidence", "images", "mean confidence", "accuracy"]
     numbers = table("Images by the confidence of the first guess", header, rows, "lrrr")
-    command = element("code", "cnn eval --calibrate")
-    temperature = (
-        [f"Scores are divided by the temperature {scores.temperature:.4f}, found by ", command, "."]
+    given, end = (
+        (f"Scores are divided by the temperature {scores.temperature:.4f}, found by ", ".")
         if scores.temperature != 1
-        else ["The temperature is 1: ", command, " has not been run."]
+        else ("The temperature is 1: ", " has not been run.")
     )
-    return [
-        paragraph(
-            "Where bar and stroke meet, probabilities mean what they say; where the bar stays "
-            "below, the network is too sure of itself. Grey: how many images there are. "
-            f"The expected calibration error, the mean distance, is {scores.ece:.4f}. ",
-            *temperature,
-        ),
-        figure("Accuracy by confidence", chart, details("As a table", numbers)),
-    ]
+    words = _RESULTS.fill("calibration", error=f"{scores.ece:.4f}", temperature=given, end=end)
+    return [words, figure("Accuracy by confidence", chart, numbers)]
 
 
 def _where(record: Record, measured: Measured, scores: Scores) -> str:
@@ -174,13 +160,12 @@ def _where(record: Record, measured: Measured, scores: Scores) -> str:
 
 
 def _large(text: str, below: str) -> Markup:
-    return joined([text, element("small", below)])
+    return _RESULTS.fill("score", text=text, below=below)
 
 
 def _share(value: float) -> Markup:
     """A number, and a bar as long as it."""
-    bar = element("span", style=f"width:{value:.1%}")
-    return joined([element("span", bar, class_="share", aria_hidden="true"), f"{value:.4f}"])
+    return _RESULTS.fill("bar", width=f"{value:.1%}", text=f"{value:.4f}")
 
 
 def versions_pairs(versions: dict[str, str]) -> list[tuple[str, str]]:

@@ -9,9 +9,9 @@ from cnn_cli import __version__
 from cnn_cli.config import config_text
 from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.report.html.confusion_table import confusion_parts
+from cnn_cli.report.html.elements import config_block, heading, pairs, table
 from cnn_cli.report.html.gallery import filters, galleries
-from cnn_cli.report.html.markup import Markup, element, pairs, scrolling, table
-from cnn_cli.report.html.page import Part, page
+from cnn_cli.report.html.page import Section, page
 from cnn_cli.report.html.results import (
     calibration_parts,
     network_pairs,
@@ -21,12 +21,13 @@ from cnn_cli.report.html.results import (
     versions_pairs,
 )
 from cnn_cli.report.html.subject import Record, Subject
+from cnn_cli.report.html.template import Markup
 from cnn_cli.report.html.training_curves import curves
 from cnn_cli.report.text.network_summary import summarize
 from cnn_cli.system import versions
 
 
-def single_page(subject: Subject, threads: int) -> bytes:
+def run_page(subject: Subject, threads: int) -> bytes:
     """An HTML file of all that is known of a run.
 
     What needs images is left out where none were measured, and the page says why.
@@ -36,26 +37,26 @@ def single_page(subject: Subject, threads: int) -> bytes:
         threads: that compute heat maps.
     """
     record, scores = subject.record, scores_of(subject)
-    parts: list[Part] = [
-        ("result", "Result", result(subject, scores)),
-        ("curves", "Curves", curves([subject])),
+    sections = [
+        Section("result", "Result", result(subject, scores)),
+        Section("curves", "Curves", curves([subject])),
     ]
     measured = subject.measured
     if not isinstance(measured, str) and scores is not None:
         confusion, classes = measured.evaluation.confusion, record.classifier.classes
-        parts += [
-            ("confusion", "Confusion", confusion_parts(confusion, classes)),
-            ("classes", "Classes", [per_class_table(scores)]),
-            ("calibration", "Calibration", calibration_parts(measured, scores)),
-            ("pictures", "Pictures", galleries(record.classifier, measured, threads)),
+        sections += [
+            Section("confusion", "Confusion", confusion_parts(confusion, classes)),
+            Section("classes", "Classes", [per_class_table(scores)]),
+            Section("calibration", "Calibration", calibration_parts(measured, scores)),
+            Section("pictures", "Pictures", galleries(record.classifier, measured, threads)),
         ]
-    parts += [
-        ("filters", "First filters", filters(record.classifier)),
-        ("layers", "Layers", [layer_table(record)]),
-        ("config", "Config", [config_block(record)]),
-        ("environment", "Environment", environment(record)),
+    sections += [
+        Section("filters", "First filters", filters(record.classifier)),
+        Section("layers", "Layers", [layer_table(record)]),
+        Section("config", "Config", [config_block(config_text(record.config))]),
+        Section("environment", "Environment", environment(record)),
     ]
-    return page(subject.name, _subtitle(subject), parts)
+    return page(subject.name, _subtitle(subject), sections)
 
 
 def layer_table(record: Record) -> Markup:
@@ -86,19 +87,13 @@ def layer_table(record: Record) -> Markup:
     return table(caption, header, rows, "llllrr")
 
 
-def config_block(record: Record) -> Markup:
-    """The whole config, as a run folder's config.yaml has it."""
-    code = element("pre", element("code", config_text(record.config)))
-    return scrolling("Config, YAML", code, class_="config")
-
-
 def environment(record: Record) -> list[Markup]:
     """What the network was trained with, and what the report was made with."""
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return [
-        element("h3", "Training"),
+        heading("Training"),
         pairs(network_pairs(record)),
-        element("h3", "This report"),
+        heading("This report"),
         pairs([("cnn", __version__), *versions_pairs(versions()), ("Made", made)]),
     ]
 

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from math import isfinite
 
 from cnn_cli.report.html.charts import COLOURS, Line, line_chart
-from cnn_cli.report.html.markup import Markup, details, element, figure, paragraph, table
+from cnn_cli.report.html.elements import figure, paragraph, side_by_side, table
 from cnn_cli.report.html.subject import Subject
+from cnn_cli.report.html.template import Markup
 
 CHARTS = (
     ("loss", "Loss", ("train_loss", "val_loss")),
@@ -35,10 +36,10 @@ def curves(subjects: Sequence[Subject]) -> list[Markup]:
                 mark_below=ident == "top1",
             )
             numbers = _numbers(f"{title} by epoch", columns, lines)
-            figures.append(figure(title, chart, details("As a table", numbers)))
+            figures.append(figure(title, chart, numbers))
     if not figures:
         return [paragraph("No epoch was trained.")]
-    return [element("div", *figures, class_="charts")]
+    return [side_by_side(figures)]
 
 
 def number(value: float | None, digits: str = ".4f") -> str:
