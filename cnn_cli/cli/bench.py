@@ -115,4 +115,7 @@ def run(
             seconds=seconds,
         )
         text = bench_text(result, width)
-    output.write(output.json_line(result.as_dict()) + "\n" if json else text)
+    if json:
+        output.write_json(result.as_dict())
+    else:
+        output.write(text)

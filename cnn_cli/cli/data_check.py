@@ -32,7 +32,7 @@ def run(
 
     findings = _check(folder, threads)
     if json:
-        output.write(output.json_line(findings_dict(findings)) + "\n")
+        output.write_json(findings_dict(findings))
     else:
         output.write(findings_text(findings))
     output.flush()
@@ -44,7 +44,7 @@ def run(
 
 def _check(folder: Path, threads: int | None) -> Any:
     """The findings, with a bar on a terminal while images are read."""
-    from cnn_cli.cli.shared.progress import bar, on_terminal
+    from cnn_cli.cli.shared.bars import bar, on_terminal
     from cnn_cli.data.check import check_folder
     from cnn_cli.system import cpu_count
 

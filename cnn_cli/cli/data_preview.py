@@ -86,7 +86,7 @@ def run(
     picture = preview_png(found, columns, title, augment_text(loaded.augment))
     write_atomic(output_file, picture)
     if json:
-        output.write(output.json_line(_document(output_file, epoch, found.samples)) + "\n")
+        output.write_json(_document(output_file, epoch, found.samples))
     else:
         output.write(f"{output_file}: {title}\n")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,9 +12,8 @@ import typer
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.eval_files import SHEET, check_files
 from cnn_cli.cli.shared.gates import Gate, gate
-from cnn_cli.cli.shared.labelled import evaluate_images, find_images
+from cnn_cli.cli.shared.labelled import evaluate_images, find_images, split_option
 from cnn_cli.cli.shared.options import (
     IMAGES,
     BatchSize,
@@ -21,16 +22,22 @@ from cnn_cli.cli.shared.options import (
     EvaluationBackend,
     Json,
     Threads,
-    split_option,
 )
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import DataError, UsageError
 
 if TYPE_CHECKING:
+    from cnn_cli.data.dataset import Split
+    from cnn_cli.data.decode import ImageError
     from cnn_cli.inference.calibration import Calibration
+    from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.evaluate import Evaluation
 
+    Bad = dict[int, ImageError]
+    Writer = Callable[[Classifier, Split, Evaluation, Bad], bytes]
+
 NAME = "eval"
+SHEET = Path("top-losses.png")
 AROUND = 14  # lines about the table of classes: scores, header, note, and the prompt
 TTA = ("hflip", "multicrop", "tencrop")
 
@@ -151,7 +158,7 @@ def run(
         raise UsageError("--calibrate", rule)
     job = ranks()
     writes = job.rank == 0
-    files = check_files(confusion, predictions, top_losses, sheet) if writes else {}
+    files = _check_files(confusion, predictions, top_losses, sheet) if writes else {}
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.calibration import changing, store
     from cnn_cli.inference.classifier import Classifier
@@ -194,7 +201,7 @@ def run(
         calibration=calibration,
     )
     if json:
-        output.write(output.json_line(scores.as_dict()) + "\n")
+        output.write_json(scores.as_dict())
     else:
         output.write(scores.as_text(*_room()))
     output.flush()
@@ -218,3 +225,83 @@ def _calibrate(evaluation: Evaluation, place: object) -> Calibration:
         rule = "--calibrate needs images of which the network gets some wrong and most right"
         raise DataError(place, rule, share)
     return found
+
+
+def _check_files(
+    confusion: Path | None, predictions: Path | None, top_losses: int | None, sheet: Path | None
+) -> dict[Path, Writer]:
+    """What to write where; an error before any work where that cannot be.
+
+    Args:
+        confusion, predictions, top_losses, sheet: the values of these options.
+
+    Raises:
+        UsageError: a name of another kind, two files of one name, or no matplotlib.
+        DataError: a file cannot be written.
+    """
+    files: dict[Path, Writer] = {}
+    if predictions is not None:
+        if predictions.suffix.lower() != ".csv":
+            raise UsageError("--predictions", "must be a .csv file", f"'{predictions}'")
+        files[predictions] = _predictions_csv
+    if confusion is not None:
+        if confusion in files:
+            raise UsageError("--confusion", "must be another file than --predictions")
+        files[confusion] = _confusion_writer(confusion)
+    if sheet is not None and top_losses is None:
+        raise UsageError("--sheet", "goes with --top-losses N")
+    if top_losses is not None:
+        sheet = SHEET if sheet is None else sheet
+        if sheet.suffix.lower() != ".png":
+            raise UsageError("--sheet", "must be a .png file", f"'{sheet}'")
+        if sheet in files:
+            raise UsageError("--sheet", "must be another file than --confusion")
+        files[sheet] = _top_losses_writer(top_losses)
+    for path in files:
+        output.check_output(path)
+    return files
+
+
+def _confusion_writer(path: Path) -> Writer:
+    if path.suffix.lower() not in (".csv", ".png"):
+        raise UsageError("--confusion", "must be a .csv or .png file", f"'{path}'")
+    if path.suffix.lower() == ".csv":
+        return _confusion_csv
+    if find_spec("matplotlib") is None:
+        rule = "a .png needs matplotlib: python -m pip install 'cnn-cli[report]'"
+        raise UsageError("--confusion", rule)
+    return _confusion_png
+
+
+def _predictions_csv(
+    classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad
+) -> bytes:
+    from cnn_cli.report.text.csv_files import predictions_csv
+
+    problems = {i: bad[i].message for i in bad}
+    return predictions_csv(classifier.classes, images.paths, images.labels, evaluation, problems)
+
+
+def _confusion_csv(
+    classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad
+) -> bytes:
+    from cnn_cli.report.text.csv_files import confusion_csv
+
+    return confusion_csv(evaluation.confusion, classifier.classes)
+
+
+def _confusion_png(
+    classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad
+) -> bytes:
+    from cnn_cli.report.pictures.confusion_plot import confusion_png
+
+    return confusion_png(evaluation.confusion, classifier.classes)
+
+
+def _top_losses_writer(most: int) -> Writer:
+    def write(classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad) -> bytes:
+        from cnn_cli.report.pictures.top_losses import top_losses_png
+
+        return top_losses_png(most, classifier, images, evaluation)
+
+    return write

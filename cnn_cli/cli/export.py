@@ -86,7 +86,7 @@ def run(
             found |= {"images": images, "difference": difference}
         write_atomic(output_file, content)
     if json:
-        output.write(output.json_line(found) + "\n")
+        output.write_json(found)
         return
     if check:
         output.write(f"checked  {images} images, largest difference {difference:.2g}\n")

@@ -135,6 +135,6 @@ def run(
     )
     report = import_weights(weights, config, overrides or [], output_file, options)
     if json:
-        output.write(output.json_line(report.as_dict()) + "\n")
+        output.write_json(report.as_dict())
     else:
         output.write("".join(f"{line}\n" for line in report.lines()))

@@ -9,9 +9,9 @@ from typing import Annotated
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.bars import on_terminal
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Backend, Debug, Folder, Json, Threads
-from cnn_cli.cli.shared.progress import on_terminal
 from cnn_cli.errors import UsageError
 
 
@@ -83,6 +83,6 @@ def run(
     )
     write_atomic(file, proposal.text.encode())
     if json:
-        output.write(output.json_line(proposal_dict(proposal, file)) + "\n")
+        output.write_json(proposal_dict(proposal, file))
     else:
         output.write(proposal_text(proposal, file, budget))

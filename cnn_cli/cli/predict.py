@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import os
+import select
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol
 
 import typer
 
+from cnn_cli import strict_json
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.formats import FORMATS, Row, make_format
-from cnn_cli.cli.shared.listening import listening
 from cnn_cli.cli.shared.options import BatchSize, Checkpoint, Debug, Threads, backend_option
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import DataError, ExitCode, UsageError, reason
 
 if TYPE_CHECKING:
-    from cnn_cli.data.decode import ImageError, Pixels, Preprocess
     from cnn_cli.data.sources import Entry
-    from cnn_cli.inference.predictor import Predictor
-    from cnn_cli.parallel.ranks import Ranks
-
-    Decoded = tuple[str, Pixels | ImageError]
+    from cnn_cli.inference.predictor import Prediction, Predictor
 
 NAME = "predict"
+PATIENCE = 0.1  # seconds
+FORMATS = ("text", "json", "jsonl", "csv")
+
+# Control characters, and what some programs take for the end of a line.
+_ESCAPES = {
+    code: chr(code).encode("unicode_escape").decode()
+    for code in (*range(32), *range(127, 160), 0x2028, 0x2029)
+}
 
 
 @command(
@@ -117,7 +123,7 @@ def run(
     _check(sources, from_file, nul, format_name, json)
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.classifier import Classifier
-    from cnn_cli.inference.predictor import Predictor
+    from cnn_cli.inference.predictor import Predictor, decoded_batches
     from cnn_cli.system import cpu_count
 
     job = ranks()
@@ -134,8 +140,8 @@ def run(
         nonlocal bad
         yield format_.start()
         entries = _entries(sources, paths, nul) if writes else iter(())
-        for batch in _decoded(entries, classifier.preprocess, batch_size, threads, job):
-            for rows, errors in job.bring(_predict(predictor, batch, topk, min_prob)):
+        for batch in decoded_batches(entries, classifier.preprocess, batch_size, threads, job):
+            for rows, errors in job.bring(predictor.predictions(batch, topk, min_prob)):
                 for error in errors:
                     output.say(f"cnn: {error.line()}")
                 bad += len(errors)
@@ -182,18 +188,6 @@ def _entries(sources: list[str], paths: BinaryIO | None, nul: bool) -> Iterator[
     return entries if paths is None else chain(entries, expand_sources(read_list(paths, nul)))
 
 
-def _decoded(
-    entries: Iterator[Entry], pre: Preprocess, size: int, threads: int, job: Ranks
-) -> Iterator[list[Decoded]]:
-    """The images in batches, a few of them ahead: all, or what is this rank's of each round."""
-    from cnn_cli.data.decode_ahead import decode_batches, decode_stream
-    from cnn_cli.parallel.streams import rounds
-
-    if job.size > 1:
-        return decode_batches(rounds(entries, size, job), pre, threads)
-    return _batched(decode_stream(entries, pre, threads), size)
-
-
 @contextmanager
 def _open_list(path: str | None) -> Iterator[BinaryIO | None]:
     """The file of paths; None without one."""
@@ -214,44 +208,145 @@ def _stdin() -> BinaryIO:
     return listening(sys.stdin.buffer)
 
 
-def _batched(images: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
-    batch = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
-
-
-def _predict(
-    predictor: Predictor, batch: list[Decoded], topk: int, min_prob: float
-) -> tuple[list[Row], list[ImageError]]:
-    """The rows of some images, in their order, and what is wrong with those that have no label."""
-    from cnn_cli.data.decode import ImageError
-    from cnn_cli.inference.metrics import top_k
-
-    classes = predictor.classifier.classes
-
-    pixels = [image for _, image in batch if not isinstance(image, ImageError)]
-    probabilities = iter(predictor.probabilities(pixels)) if pixels else iter(())
-    rows, errors = [], []
-    for path, image in batch:
-        if isinstance(image, ImageError):
-            errors.append(image)
-            rows.append(Row(path, error=image.message))
-            continue
-        scores = next(probabilities)
-        best = tuple((classes[i], round(float(scores[i]), 8)) for i in top_k(scores[None], topk)[0])
-        label, prob = best[0]
-        rows.append(Row(path, label if scores.max() >= min_prob else None, prob, best))
-    return rows, errors
-
-
 def _save(file: BinaryIO, texts: Iterable[str]) -> None:
     stream = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
     for text in texts:
         stream.write(text)
     stream.flush()
     stream.detach()  # else it would close the file, which is not its own
+
+
+class Listening(io.RawIOBase):
+    """A pipe or terminal whose readers never miss a signal.
+
+    Python runs a signal's handler between two instructions of the main thread. One that comes
+    after the last of them but before the thread sleeps in a read, or that the system gives to
+    another thread, would be answered when the next byte comes, which may be never. So the read
+    waits for no longer than it takes to look.
+
+    Args:
+        descriptor: open for reading; it stays open.
+    """
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # BufferedReader's own
+        """Wait for some bytes; 0 at the end."""
+        while not select.select([self._descriptor], [], [], PATIENCE)[0]:
+            pass
+        return os.readv(self._descriptor, [buffer])
+
+
+def listening(stream: BinaryIO) -> BinaryIO:
+    """The same bytes, for a stream of which none has been read yet."""
+    if os.name == "nt":  # where nothing but sockets can be waited for
+        return stream
+    try:
+        return io.BufferedReader(Listening(stream.fileno()))
+    except io.UnsupportedOperation:  # bytes in memory
+        return stream
+
+
+class Format(Protocol):
+    """Turns rows into text."""
+
+    def start(self) -> str:
+        """What comes first."""
+
+    def row(self, row: Prediction) -> str:
+        """A row's text; empty where the format has none for it."""
+
+    def end(self) -> str:
+        """What comes last."""
+
+
+class Text:
+    """A line an image: path, label and probability between tabs; failures are left out."""
+
+    def start(self) -> str:
+        return ""
+
+    def row(self, row: Prediction) -> str:
+        if row.prob is None:
+            return ""
+        cells = (row.path, row.label or "", f"{row.prob:.6f}")
+        return "\t".join(cell.translate(_ESCAPES) for cell in cells) + "\n"
+
+    def end(self) -> str:
+        return ""
+
+
+class JsonLines:
+    """A JSON object a line."""
+
+    def start(self) -> str:
+        return ""
+
+    def row(self, row: Prediction) -> str:
+        return strict_json.dumps(_as_dict(row)) + "\n"
+
+    def end(self) -> str:
+        return ""
+
+
+class JsonArray:
+    """The same objects as one array, an element a line."""
+
+    def __init__(self) -> None:
+        self._before = "\n"
+
+    def start(self) -> str:
+        return "["
+
+    def row(self, row: Prediction) -> str:
+        before, self._before = self._before, ",\n"
+        return before + strict_json.dumps(_as_dict(row))
+
+    def end(self) -> str:
+        return "]\n" if self._before == "\n" else "\n]\n"
+
+
+class Csv:
+    """Comma-separated values under a header, as RFC 4180 quotes them, with plain line ends."""
+
+    def start(self) -> str:
+        return _csv_line("path", "label", "prob", "error")
+
+    def row(self, row: Prediction) -> str:
+        prob = "" if row.prob is None else f"{row.prob:.6f}"
+        return _csv_line(row.path, row.label or "", prob, row.error or "")
+
+    def end(self) -> str:
+        return ""
+
+
+def make_format(name: str) -> Format:
+    """The format of that name, one of `FORMATS`."""
+    kinds: dict[str, Callable[[], Format]] = {
+        "text": Text,
+        "json": JsonArray,
+        "jsonl": JsonLines,
+        "csv": Csv,
+    }
+    return kinds[name]()
+
+
+def _as_dict(row: Prediction) -> dict[str, Any]:
+    if row.error is not None:
+        return {"path": row.path, "error": row.error}
+    return {
+        "path": row.path,
+        "label": row.label,
+        "prob": row.prob,
+        "topk": [{"label": label, "prob": prob} for label, prob in row.topk],
+    }
+
+
+def _csv_line(*cells: str) -> str:
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerow(cells)
+    return text.getvalue()

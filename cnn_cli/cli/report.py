@@ -9,14 +9,13 @@ import typer
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.labelled import evaluate_images, find_images
+from cnn_cli.cli.shared.labelled import evaluate_images, find_images, split_option
 from cnn_cli.cli.shared.options import (
     IMAGES,
     BatchSize,
     Debug,
     EvaluationBackend,
     Threads,
-    split_option,
 )
 from cnn_cli.errors import CnnError, UsageError
 

@@ -37,4 +37,7 @@ def run(
 
     train = network.config.train
     summary = summarize(network.graph, train, cpu_count(), choose_backend(backend))
-    output.write(output.json_line(summary.as_dict()) + "\n" if json else summary.as_text())
+    if json:
+        output.write_json(summary.as_dict())
+    else:
+        output.write(summary.as_text())

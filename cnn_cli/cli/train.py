@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
+import os
 import time
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
+from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.bars import watcher
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.gates import Gate, gate
 from cnn_cli.cli.shared.options import ConfigFile, Data, Debug, Json, backend_option
-from cnn_cli.cli.shared.pictures import draw_run
-from cnn_cli.cli.shared.progress import watcher
-from cnn_cli.cli.shared.signals import requests_from_signals
+from cnn_cli.cli.shared.signals import Handler, ending, handlers
 from cnn_cli.cli.shared.together import ranks
-from cnn_cli.errors import ExitCode, LockedError
-from cnn_cli.training.requests import Requests
+from cnn_cli.errors import ExitCode, LockedError, reason
+from cnn_cli.training.requests import Requests, StopReason
 
 if TYPE_CHECKING:
     from cnn_cli.runs.results import TrainResult
@@ -173,9 +175,10 @@ def run(
         loaded = load_config(config, overrides or [], settings)
         if dry_run:
             plan = plan_training(loaded, config, options, ranks())
-            lines = [output.json_line(plan.as_dict())] if json else plan.lines()
-            if not quiet:
-                output.write("".join(f"{line}\n" for line in lines))
+            if not quiet and json:
+                output.write_json(plan.as_dict())
+            elif not quiet:
+                output.write("".join(f"{line}\n" for line in plan.lines()))
             return
         progress = watcher(quiet or ranks().rank > 0)
         try:
@@ -194,12 +197,69 @@ def _finish(result: TrainResult, gate: Gate | None, *, quiet: bool, json: bool) 
     """Print the result and choose how to exit."""
     from cnn_cli.report.text.training_result import result_dict, result_text
 
-    if not quiet:
-        text = output.json_line(result_dict(result)) + "\n" if json else result_text(result)
-        output.write(text)
+    if not quiet and json:
+        output.write_json(result_dict(result))
+    elif not quiet:
+        output.write(result_text(result))
     output.flush()
     draw_run(result.run, quiet=quiet)
     if result.stopped in ENDS:
         raise typer.Exit(ENDS[result.stopped])
     if gate is not None:
         gate.check(result.best_top1, "no validation images")
+
+
+def draw_run(path: Path, *, quiet: bool) -> None:
+    """Draw the pictures of a run folder, which is whole without them.
+
+    What goes wrong is worth a note and no more.
+    """
+    from cnn_cli.report.pictures.run_pictures import NAMES, draw_pictures
+
+    try:
+        draw_pictures(path)
+    except LockedError:  # another process goes on with the run, and draws when that ends
+        pass
+    except Exception as error:  # of matplotlib's, its fonts' and its settings', which are not ours
+        if not quiet:
+            output.note(f"{path}: {' and '.join(NAMES)} cannot be drawn: {reason(error)}")
+
+
+@contextmanager
+def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
+    """Within it, signals ask the training to stop or to save; a second SIGINT stops at once.
+
+    Handlers run on the main thread, so that `StopNow` is raised there.
+    """
+    end = ending()
+    interrupts = 0
+
+    def stop(reason: StopReason) -> Handler:
+        return lambda number, frame: requests.ask_stop(reason)
+
+    def interrupt(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupts
+        interrupts += 1
+        if interrupts > 1:
+            end(number, frame)
+        requests.ask_stop("interrupted")
+        if not quiet:
+            _announce(b"\ncnn: stopping after this step; a second interrupt stops at once\n")
+
+    def save(number: int, frame: FrameType | None) -> None:
+        requests.save = True
+
+    by_name = {
+        "SIGTERM": stop("terminated"),
+        "SIGHUP": stop("terminated"),
+        "SIGINT": interrupt,
+        "SIGUSR1": save,
+    }
+    with handlers(by_name):
+        yield
+
+
+def _announce(line: bytes) -> None:
+    """Write past the buffer of stderr, which may be in use where the signal came."""
+    with suppress(OSError):
+        os.write(2, line)

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
 from cnn_cli.data.decode import Pixels
-from cnn_cli.data.loader import Loader
+from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.views import Views
 from cnn_cli.inference.metrics import confusion_matrix
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.loss import cross_entropy, softmax, target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
+
+Watch = Callable[[Iterator[Batch], int], Iterator[Batch]]
+"""Passes batches on; told how many images they have in all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +97,7 @@ def evaluate(
     params: Parameters | None = None,
     views: Views | None = None,
     places: slice = slice(None),
+    watch: Watch | None = None,
 ) -> Evaluation:
     """Run a split, or a part of it, through the network.
 
@@ -103,10 +107,15 @@ def evaluate(
         params: other parameters than the engine's, such as averaged ones.
         views: of each image, whose logits are averaged; the loader's images are `views.pre`.
         places: which images of the split.
+        watch: shows how far it is.
     """
     classes = engine.graph.classes
+    order = np.arange(len(loader.split))[places]
+    batches = loader.batches(order)
+    if watch is not None:
+        batches = watch(batches, len(order))
     losses, scores, probabilities, labels, indices = [], [], [], [], []
-    for batch in loader.batches(np.arange(len(loader.split))[places]):
+    for batch in batches:
         with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
             logits = _predict(engine, batch.images, params, views)
             losses.append(_losses(logits, batch.labels))

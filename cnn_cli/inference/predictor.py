@@ -1,15 +1,41 @@
-"""Probabilities for images of which nobody knows beforehand how many will come."""
+"""Predictions for images of which nobody knows beforehand how many will come."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from cnn_cli.data.decode import Pixels
+from cnn_cli.data import decode_ahead
+from cnn_cli.data.decode import ImageError, Pixels, Preprocess
+from cnn_cli.data.sources import Entry
 from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.metrics import top_k
 from cnn_cli.nn.backends import BULK, backend_for
 from cnn_cli.nn.types import Array
+from cnn_cli.parallel.ranks import Ranks
+
+Decoded = tuple[str, Pixels | ImageError]
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the network says of one image.
+
+    Attributes:
+        path: as typed, joined with the name below it.
+        label: of the likeliest class; None below the least probability that was asked for.
+        prob: its probability; None where the image could not be read.
+        topk: the likeliest classes and their probabilities, best first.
+        error: why the image could not be read.
+    """
+
+    path: str
+    label: str | None = None
+    prob: float | None = None
+    topk: tuple[tuple[str, float], ...] = ()
+    error: str | None = None
 
 
 class Predictor:
@@ -52,8 +78,65 @@ class Predictor:
         self.images += len(images)
         return self.classifier.probabilities(self._engine.predict(np.stack(images)))
 
+    def predictions(
+        self, batch: Sequence[Decoded], topk: int, min_prob: float
+    ) -> tuple[list[Prediction], list[ImageError]]:
+        """What the network says of some images, in their order, and which could not be read.
+
+        Args:
+            batch: paths and what was decoded.
+            topk: how many classes a prediction lists.
+            min_prob: below it there is no label.
+        """
+        classes = self.classifier.classes
+        pixels = [image for _, image in batch if not isinstance(image, ImageError)]
+        probabilities = iter(self.probabilities(pixels)) if pixels else iter(())
+        found, errors = [], []
+        for path, image in batch:
+            if isinstance(image, ImageError):
+                errors.append(image)
+                found.append(Prediction(path, error=image.message))
+                continue
+            scores = next(probabilities)
+            best = tuple(
+                (classes[i], round(float(scores[i]), 8)) for i in top_k(scores[None], topk)[0]
+            )
+            label, prob = best[0]
+            found.append(Prediction(path, label if scores.max() >= min_prob else None, prob, best))
+        return found, errors
+
     def __enter__(self) -> Predictor:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._engine.close()
+
+
+def decoded_batches(
+    entries: Iterator[Entry], pre: Preprocess, size: int, threads: int, job: Ranks
+) -> Iterator[list[Decoded]]:
+    """Decode images in batches, a few of them ahead: all, or this rank's part of each round.
+
+    Args:
+        entries: what to read; only rank 0's are looked at.
+        pre: how images become pixels.
+        size: images a batch.
+        threads: that decode.
+        job: the ranks that share the images.
+    """
+    if job.size > 1:
+        from cnn_cli.parallel.streams import rounds
+
+        return decode_ahead.decode_batches(rounds(entries, size, job), pre, threads)
+    return _batched(decode_ahead.decode_stream(entries, pre, threads), size)
+
+
+def _batched(images: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
+    batch = []
+    for image in images:
+        batch.append(image)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch

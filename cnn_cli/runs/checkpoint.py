@@ -7,13 +7,12 @@ is taken for it, or, where it is compressed, against the network's; and no objec
 from __future__ import annotations
 
 import io
-import json
 import math
 import os
 import stat
 import warnings
 import zipfile
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -21,6 +20,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from numpy.lib import format as npy
 
+from cnn_cli import strict_json
 from cnn_cli.errors import DataError, reason, size_text
 from cnn_cli.files import write_atomic
 from cnn_cli.nn.types import Array, Shape
@@ -56,9 +56,8 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     Raises:
         DataError: the file cannot be written; an older one is as it was.
     """
-    meta = {"format_version": FORMAT_VERSION} | _finite(checkpoint.meta)
-    text = json.dumps(meta, allow_nan=False).encode()
-    arrays = {META: np.frombuffer(text, np.uint8)}
+    text = strict_json.dumps({"format_version": FORMAT_VERSION} | checkpoint.meta)
+    arrays = {META: np.frombuffer(text.encode(), np.uint8)}
     for group, members in checkpoint.groups.items():
         arrays |= {f"{group}/{name}": array for name, array in members.items()}
     write_atomic(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]  # its allow_pickle is newer than NumPy 2.0
@@ -203,14 +202,3 @@ def _read(archive: zipfile.ZipFile, name: str) -> Array:
     with archive.open(f"{name}.npy") as member:
         array: Array = npy.read_array(member, allow_pickle=False)
     return array
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case Mapping():
-            return {key: _finite(item) for key, item in value.items()}
-        case list() | tuple():
-            return [_finite(item) for item in value]
-    return value

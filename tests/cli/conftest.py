@@ -10,7 +10,7 @@ from cli_program import Inside, call_inside, process
 from PIL import Image
 
 from cnn_cli.cli import train
-from cnn_cli.cli.shared.pictures import draw_run
+from cnn_cli.cli.train import draw_run
 
 CONFIG = """\
 data: {root: photos, image_size: 8, channels: 1}

@@ -85,8 +85,8 @@ def test_json(cnn: Inside, trained: Path, project: Path, tmp_path: Path) -> None
 def test_many_images_make_several_sheets(
     cnn: Inside, trained: Path, project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnn_cli.cli.explain.ON_A_SHEET", 5)
-    monkeypatch.setattr("cnn_cli.cli.explain.BATCH", 4)
+    monkeypatch.setattr("cnn_cli.report.pictures.explanations.ON_A_SHEET", 5)
+    monkeypatch.setattr("cnn_cli.report.pictures.explanations.BATCH", 4)
     line = ["explain", project / "photos/val", "--ckpt", trained, "--output", tmp_path, "--json"]
     document = json.loads(cnn(*line).out)
     sheets = [str(tmp_path / name) for name in ("sheet.png", "sheet-2.png", "sheet-3.png")]

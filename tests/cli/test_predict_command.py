@@ -16,8 +16,8 @@ from pathlib import Path
 import pytest
 from cli_program import COMMAND, Inside, process
 
-from cnn_cli.cli import predict as predict_command
 from cnn_cli.data import decode_ahead
+from cnn_cli.inference.predictor import Predictor
 from cnn_cli.nn import backends as backend
 from cnn_cli.nn.kernels.backend import Kernels
 
@@ -220,7 +220,7 @@ def test_images_are_taken_as_they_are_needed(
     taken = 0
     most = 0
     decoded = decode_ahead.decode_stream
-    predicted = predict_command._predict
+    predicted = Predictor.predictions
 
     def counting(*arguments: object) -> object:
         nonlocal taken
@@ -228,14 +228,14 @@ def test_images_are_taken_as_they_are_needed(
             taken += 1
             yield image
 
-    def watching(engine: object, classes: object, batch: list[object], *rest: object) -> object:
+    def watching(predictor: object, batch: list[object], *rest: object) -> object:
         nonlocal taken, most
         most = max(most, taken)
         taken = 0
-        return predicted(engine, classes, batch, *rest)  # type: ignore[arg-type]  # handed through
+        return predicted(predictor, batch, *rest)  # type: ignore[arg-type]  # handed through
 
     monkeypatch.setattr(decode_ahead, "decode_stream", counting)
-    monkeypatch.setattr(predict_command, "_predict", watching)
+    monkeypatch.setattr(Predictor, "predictions", watching)
     outcome = cnn("predict", "photos", "--ckpt", trained, "-b", 4, "--json")
     assert len(json.loads(outcome.out)) == 42
     assert most == 4

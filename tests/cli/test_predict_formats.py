@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from cnn_cli.cli.shared.formats import FORMATS, Row, make_format
+from cnn_cli.cli.predict import FORMATS, make_format
+from cnn_cli.inference.predictor import Prediction
 
-GOOD = Row("a,b.png", "cat", 0.75, (("cat", 0.75), ("dog", 0.25)))
-UNSURE = Row('say "x"\n.png', None, 0.4, (("dog", 0.4),))
-BAD = Row("c\udcff\x1b.png", error="truncated or damaged")
+GOOD = Prediction("a,b.png", "cat", 0.75, (("cat", 0.75), ("dog", 0.25)))
+UNSURE = Prediction('say "x"\n.png', None, 0.4, (("dog", 0.4),))
+BAD = Prediction("c\udcff\x1b.png", error="truncated or damaged")
 
 EXPECTED = {
     "text": 'a,b.png\tcat\t0.750000\nsay "x"\\n.png\t\t0.400000\n',
@@ -50,6 +51,6 @@ def test_no_rows(name: str) -> None:
 
 
 def test_text_escapes_what_would_end_its_line_or_reach_the_terminal() -> None:
-    row = Row("\ta\r\x1b[31m\u2028\x85é\u00a0.png", "x\ny", 1.0)
+    row = Prediction("\ta\r\x1b[31m\u2028\x85é\u00a0.png", "x\ny", 1.0)
     expected = "\\ta\\r\\x1b[31m\\u2028\\x85é\u00a0.png\tx\\ny\t1.000000\n"
     assert make_format("text").row(row) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import subprocess
 import sys
@@ -12,6 +13,10 @@ from cli_program import COMMAND, Inside, process
 
 from cnn_cli import __version__
 
+NOT_FOR_PREDICTION = (
+    *("tqdm.", "rich.", "matplotlib."),
+    *(f"cnn_cli.{part}." for part in ("bench", "interop", "proposal", "report", "training")),
+)
 HEAVY = ("numpy", "pydantic", "PIL", "yaml", "tqdm", "rich", "matplotlib", "threadpoolctl")
 
 
@@ -54,7 +59,8 @@ def test_nothing_heavy_is_imported_before_it_is_needed(arguments: list[str]) -> 
 def test_predict_imports_no_more_than_it_needs(trained: Path, picture: Path) -> None:
     program = (
         "import sys; from cnn_cli.cli.main import run; run(sys.argv[1:]);"
-        "print([name for name in ('tqdm', 'rich', 'matplotlib') if name in sys.modules])"
+        f"print([name for name in sys.modules if f'{{name}}.'.startswith({NOT_FOR_PREDICTION})]);"
+        "print(sorted(name for name in sys.modules if name.startswith('cnn_cli.cli.')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "predict", picture, "--ckpt", trained],
@@ -62,7 +68,11 @@ def test_predict_imports_no_more_than_it_needs(trained: Path, picture: Path) -> 
         text=True,
         check=True,
     )
-    assert done.stdout.endswith("\n[]\n")
+    *_, others, own = done.stdout.splitlines()
+    assert others == "[]"
+    shared = ("", ".commands", ".options", ".output", ".signals", ".together", ".values")
+    names = ("main", "predict", *(f"shared{name}" for name in shared))
+    assert ast.literal_eval(own) == [f"cnn_cli.cli.{name}" for name in names]
 
 
 def test_the_reader_may_leave(trained: Path, project: Path) -> None:

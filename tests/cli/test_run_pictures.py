@@ -11,9 +11,9 @@ import pytest
 from cli_program import Inside, process
 from PIL import Image
 
-from cnn_cli.cli.shared import pictures
-from cnn_cli.cli.shared.pictures import draw_run
+from cnn_cli.cli.train import draw_run
 from cnn_cli.inference.validation import stored_confusion
+from cnn_cli.report.pictures import run_pictures
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnn_cli.runs.folder import RunFolder
 
@@ -81,7 +81,7 @@ def test_a_run_of_an_older_version_has_curves_only(run: Path) -> None:
 def test_without_matplotlib_there_are_none(
     run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(pictures, "find_spec", lambda name: None)
+    monkeypatch.setattr(run_pictures, "find_spec", lambda name: None)
     draw_run(run, quiet=False)
     assert drawn(run) == []
     assert capsys.readouterr().err == ""
@@ -109,7 +109,7 @@ def test_what_cannot_be_drawn_is_a_note_and_the_run_is_there(
         raise RuntimeError("no font")
 
     pytest.importorskip("matplotlib")
-    monkeypatch.setattr(pictures, "_draw", fail)
+    monkeypatch.setattr(run_pictures, "_draw", fail)
     out = tmp_path / "run"
     outcome = cnn("train", project / "tiny.yaml", "--out", out, "--epochs", 1)
     assert outcome.code == 0

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from cli_program import COMMAND, Inside
 
-from cnn_cli.cli.shared.signals import requests_from_signals
+from cnn_cli.cli.train import requests_from_signals
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training.requests import Requests
 

@@ -11,8 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from cnn_cli.cli import predict
 from cnn_cli.cli.main import run
+from cnn_cli.inference.predictor import Predictor
 from cnn_cli.nn.engine import Engine
 
 STATM = Path("/proc/self/statm")
@@ -38,7 +38,7 @@ def watch(owner: Any, name: str, held: list[int]) -> None:
 if __name__ == "__main__":
     held: list[int] = []
     watch(Engine, "train_step", held)
-    watch(predict, "_predict", held)
+    watch(Predictor, "predictions", held)
     code = run(sys.argv[1:])
     third = len(held) // 3
     print(json.dumps([code, len(held), max(held[:third]), max(held[third:])]))

@@ -1,10 +1,14 @@
-"""Labelled images for a trained network: which ones, and what it says of them."""
+"""Labelled images that the command line names, and what a network says of them."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+import typer
+
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.bars import watched
 from cnn_cli.errors import DataError, UsageError
 from cnn_cli.parallel.ranks import ALONE, Ranks
 
@@ -17,6 +21,16 @@ if TYPE_CHECKING:
     Bad = dict[int, ImageError]
 
 SPLITS = ("train", "val", "test", "all")
+
+
+def split_option(default: str = "") -> Any:
+    """`--split`; `default` says what the default is, where its value does not."""
+    return typer.Option(
+        "--split",
+        metavar="|".join(SPLITS),
+        parser=values.choice("--split", SPLITS),
+        help=f"Which part; a DIR without parts is taken whole.{default}",
+    )
 
 
 def find_images(
@@ -86,30 +100,13 @@ def evaluate_images(
     Raises:
         DataError: no image could be read.
     """
-    from cnn_cli.cli.shared import output
-    from cnn_cli.cli.shared.watched import WatchedLoader
-    from cnn_cli.data.cache import ImageCache
-    from cnn_cli.data.shards import bounds
-    from cnn_cli.data.views import make_views
-    from cnn_cli.inference.evaluate import Evaluation, evaluate
-    from cnn_cli.nn.backends import backend_for
-    from cnn_cli.system import cpu_count
+    from cnn_cli.inference.evaluate_files import evaluate_files
 
-    threads = threads or job.threads(cpu_count())
-    backend = backend or backend_for(len(images))
-    views = None if tta is None else make_views(tta, classifier.preprocess)
-    cache = ImageCache.open(
-        "none", images.paths, classifier.preprocess if views is None else views.pre
+    evaluation, bad = evaluate_files(
+        classifier, images, job, batch_size, threads, backend, tta, output.note, watched
     )
-    loader = WatchedLoader(images, cache, batch_size, threads)
-    with classifier.engine(threads, backend, output.note) as engine:
-        places = bounds(len(images), job.rank, job.size)
-        evaluation = evaluate(engine, loader, views=views, places=places)
-    found = job.bring((evaluation, dict(sorted(cache.bad.items()))))
-    if not found:
-        return evaluation, cache.bad
-    evaluation = Evaluation.joined([part for part, _ in found])
-    bad = {i: error for _, some in found for i, error in some.items()}
+    if job.rank:
+        return evaluation, bad
     for error in bad.values():
         output.say(f"cnn: {error.line()}")
     if not len(evaluation.labels):

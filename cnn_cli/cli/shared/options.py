@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from cnn_cli.cli.shared import values
-from cnn_cli.cli.shared.labelled import SPLITS
 
 ConfigFile = Annotated[
     str,
@@ -70,16 +69,6 @@ EvaluationBackend = Annotated[
     str | None,
     backend_option("fast from a thousand images on where numba is installed, else numpy"),
 ]
-
-
-def split_option(default: str = "") -> Any:
-    """`--split`; `default` says what the default is, where its value does not."""
-    return typer.Option(
-        "--split",
-        metavar="|".join(SPLITS),
-        parser=values.choice("--split", SPLITS),
-        help=f"Which part; a DIR without parts is taken whole.{default}",
-    )
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]

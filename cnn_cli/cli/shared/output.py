@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import math
 import os
 import stat
 import sys
 from pathlib import Path
 from typing import Any
 
+from cnn_cli import strict_json
 from cnn_cli.errors import DataError, printable, reason
 from cnn_cli.files import remove_stale_temporaries
 
@@ -30,6 +29,11 @@ def write(text: str) -> None:
         raise
     except OSError as error:
         raise DataError("stdout", "cannot be written", reason(error)) from error
+
+
+def write_json(value: Any) -> None:
+    """Put a value on stdout as one line of JSON; errors as in `write`."""
+    write(strict_json.dumps(value) + "\n")
 
 
 def flush() -> None:
@@ -61,22 +65,6 @@ def terminal_size() -> os.terminal_size | None:
 def note(text: str) -> None:
     """What the user may want to know, that is no error, on stderr."""
     say(f"cnn: {text}")
-
-
-def json_line(value: Any) -> str:
-    """`value` as JSON on one line, ASCII whatever the names in it hold; NaN becomes null."""
-    return json.dumps(_finite(value), allow_nan=False)
-
-
-def _finite(value: Any) -> Any:
-    match value:
-        case float() if not math.isfinite(value):
-            return None
-        case dict():
-            return {key: _finite(child) for key, child in value.items()}
-        case list() | tuple():
-            return [_finite(child) for child in value]
-    return value
 
 
 def check_output(path: Path) -> None:

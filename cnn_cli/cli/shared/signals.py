@@ -8,11 +8,10 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from types import FrameType
 
 from cnn_cli.files import remove_unfinished
-from cnn_cli.training.requests import Requests, StopReason
 
 Handler = Callable[[int, FrameType | None], None]
 LOOK_AGAIN = 0.02  # seconds after a signal that came during an import
@@ -38,12 +37,13 @@ def end_at_signals() -> Iterator[None]:
 
     A second one, as two come where a terminal is closed, does not wait for that to unwind.
     """
-    end = _ending()
-    with _handlers(dict.fromkeys(ENDING, end)):
+    end = ending()
+    with handlers(dict.fromkeys(ENDING, end)):
         yield
 
 
-def _ending() -> Handler:
+def ending() -> Handler:
+    """A handler that ends the program, as `end_at_signals` says."""
     began = False
 
     def end(number: int, frame: FrameType | None) -> None:
@@ -79,49 +79,10 @@ def ignore_signals() -> None:
 
 
 @contextmanager
-def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
-    """Within it, signals ask the training to stop or to save; a second SIGINT stops at once.
-
-    Handlers run on the main thread, so that `StopNow` is raised there.
-    """
-    end = _ending()
-    interrupts = 0
-
-    def stop(reason: StopReason) -> Handler:
-        return lambda number, frame: requests.ask_stop(reason)
-
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupts
-        interrupts += 1
-        if interrupts > 1:
-            end(number, frame)
-        requests.ask_stop("interrupted")
-        if not quiet:
-            _announce(b"\ncnn: stopping after this step; a second interrupt stops at once\n")
-
-    def save(number: int, frame: FrameType | None) -> None:
-        requests.save = True
-
-    handlers = {
-        "SIGTERM": stop("terminated"),
-        "SIGHUP": stop("terminated"),
-        "SIGINT": interrupt,
-        "SIGUSR1": save,
-    }
-    with _handlers(handlers):
-        yield
-
-
-def _announce(line: bytes) -> None:
-    """Write past the buffer of stderr, which may be in use where the signal came."""
-    with suppress(OSError):
-        os.write(2, line)
-
-
-@contextmanager
-def _handlers(handlers: dict[str, Handler]) -> Iterator[None]:
+def handlers(by_name: dict[str, Handler]) -> Iterator[None]:
+    """Within it, signals are answered by these, but for those that were ignored before."""
     before = {}
-    for name, handler in handlers.items():
+    for name, handler in by_name.items():
         number = getattr(signal, name, None)  # Windows has but a few
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, handler)

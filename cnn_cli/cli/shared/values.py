@@ -70,22 +70,13 @@ def numbers(option: str, *, above_0: bool = False) -> Callable[[object], Numbers
     return read
 
 
-def choice(
-    option: str, choices: tuple[str, ...], later: tuple[str, ...] = ()
-) -> Callable[[object], str]:
-    """Read one of some words; `later` are those that are not available yet."""
+def choice(option: str, choices: tuple[str, ...]) -> Callable[[object], str]:
+    """Read one of some words."""
 
     def read(value: object) -> str:
         text = str(value)
-        if text in later:
-            raise UsageError(option, f"{text} is not available yet")
         if text not in choices:
-            words = (*choices, *later)
-            rule = (
-                f"must be {', '.join(words[:-1])} or {words[-1]}"
-                if words[1:]
-                else f"must be {words[0]}"
-            )
+            rule = f"must be {', '.join(choices[:-1])} or {choices[-1]}"
             raise UsageError(option, rule, repr(text))
         return text
 

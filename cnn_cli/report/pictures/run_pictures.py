@@ -5,30 +5,28 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from cnn_cli.cli.shared.output import note
-from cnn_cli.errors import LockedError, reason
+from cnn_cli.runs.folder import CONFUSION, CURVES, LAST, RunFolder
+
+NAMES = (CURVES, CONFUSION)
 
 
-def draw_run(path: Path, *, quiet: bool) -> None:
+def draw_pictures(path: Path) -> None:
     """Write `curves.png` and `confusion.png`, where the extra `report` is installed.
 
-    Nothing is drawn again that is as new as the checkpoint. The run is whole without them: what
-    goes wrong is worth a note and no more.
-    """
-    from cnn_cli.runs.folder import CURVES, LAST
+    Nothing is drawn again that is as new as the checkpoint.
 
+    Args:
+        path: the run folder.
+
+    Raises:
+        LockedError: another process goes on with the run.
+    """
     curves, last = path / CURVES, path / LAST
-    try:
-        if find_spec("matplotlib") is None or not last.exists():
-            return
-        if curves.exists() and curves.stat().st_mtime_ns >= last.stat().st_mtime_ns:
-            return
-        _draw(path)
-    except LockedError:  # another process goes on with the run, and draws when that ends
-        pass
-    except Exception as error:  # of matplotlib's, its fonts' and its settings', which are not ours
-        if not quiet:
-            note(f"{path}: {CURVES} and confusion.png cannot be drawn: {reason(error)}")
+    if find_spec("matplotlib") is None or not last.exists():
+        return
+    if curves.exists() and curves.stat().st_mtime_ns >= last.stat().st_mtime_ns:
+        return
+    _draw(path)
 
 
 def _draw(path: Path) -> None:
@@ -36,7 +34,6 @@ def _draw(path: Path) -> None:
     from cnn_cli.report.pictures.confusion_plot import confusion_png
     from cnn_cli.report.pictures.curves_plot import curves_png
     from cnn_cli.runs.checkpoint import load_checkpoint
-    from cnn_cli.runs.folder import CONFUSION, CURVES, RunFolder
     from cnn_cli.runs.state import TrainingState
 
     with RunFolder(path) as run:

@@ -7,8 +7,8 @@ from functools import partial
 
 import pytest
 
-from cnn_cli.cli.shared import progress
-from cnn_cli.cli.shared.progress import Bar, Lines
+from cnn_cli.cli.shared import bars
+from cnn_cli.cli.shared.bars import Bar, Lines
 from cnn_cli.runs.results import EpochRow
 
 ROW = EpochRow(3, 0.51234, 0.81, 0.48, 0.829, 0.08123, 12.34, 1630.4)
@@ -38,8 +38,8 @@ class Clock:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(progress, "time", clock)
-    monkeypatch.setattr(progress, "bar", partial(progress.bar, mininterval=0))
+    monkeypatch.setattr(bars, "time", clock)
+    monkeypatch.setattr(bars, "bar", partial(bars.bar, mininterval=0))
     return clock
 
 
@@ -91,7 +91,7 @@ def test_steps_that_are_done_again_keep_the_bar(clock: Clock) -> None:
 def test_a_narrow_terminal_has_whole_words_on_one_line(
     clock: Clock, monkeypatch: pytest.MonkeyPatch, columns: int
 ) -> None:
-    monkeypatch.setattr(progress, "COLUMNS", columns)  # pytest's stderr is no terminal
+    monkeypatch.setattr(bars, "COLUMNS", columns)  # pytest's stderr is no terminal
     bar = Bar()
     bar.start(10, 1, 4)
     steps(bar, clock, 1, 1, 2)

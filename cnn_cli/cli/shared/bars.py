@@ -1,16 +1,23 @@
-"""What a person sees of a training, on stderr: a bar on a terminal, else a line per epoch."""
+"""Bars on stderr, where that is a terminal: how far a command has come.
+
+Of a training that is no terminal's there is a line per epoch instead.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence, Sized
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from cnn_cli.cli.shared.output import note, say
-from cnn_cli.runs.results import EpochRow
-from cnn_cli.training.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from cnn_cli.runs.results import EpochRow
+    from cnn_cli.training.progress import Progress
+
+S = TypeVar("S", bound=Sized)
 
 FORMAT = "{desc} {percentage:3.0f}%|{bar}|"
 LEAST = 11  # columns for the percentage and a short bar
@@ -20,6 +27,8 @@ COLUMNS = 80  # of a terminal that does not say it
 def watcher(quiet: bool) -> Progress:
     """Nobody, a bar or lines, as it fits."""
     if quiet:
+        from cnn_cli.training.progress import Silent
+
         return Silent()
     return Bar() if on_terminal() else Lines()
 
@@ -143,6 +152,17 @@ def bar(total: int, title: str, unit: str, **more: Any) -> Any:
         file=_Stderr(),
         **more,
     )
+
+
+def watched(batches: Iterator[S], total: int) -> Iterator[S]:
+    """The same batches, whose images a bar counts."""
+    if not on_terminal():
+        yield from batches
+        return
+    with bar(total, "evaluating", "image") as progress:
+        for batch in batches:
+            yield batch
+            progress.update(len(batch))
 
 
 class _Stderr:

@@ -1,0 +1,59 @@
+"""A classifier shown labelled image files: by all threads and ranks, in views of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from cnn_cli.data.cache import ImageCache
+from cnn_cli.data.dataset import Split
+from cnn_cli.data.decode import ImageError
+from cnn_cli.data.loader import Loader
+from cnn_cli.data.shards import bounds
+from cnn_cli.data.views import make_views
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.evaluate import Evaluation, Watch, evaluate
+from cnn_cli.nn.backends import backend_for
+from cnn_cli.parallel.ranks import Ranks
+from cnn_cli.system import cpu_count
+
+
+def evaluate_files(
+    classifier: Classifier,
+    images: Split,
+    job: Ranks,
+    batch_size: int,
+    threads: int | None,
+    backend: str | None,
+    tta: str | None,
+    note: Callable[[str], None],
+    watch: Watch,
+) -> tuple[Evaluation, dict[int, ImageError]]:
+    """What the network says of images, and what is wrong with those that could not be read.
+
+    Rank 0 has the results of all ranks, the others their own.
+
+    Args:
+        classifier: of the network.
+        images: to show it.
+        job: the ranks that share the images.
+        batch_size: images that go through the network together.
+        threads: workers; None for this rank's part of the cores.
+        backend: what computes; None for the best for so many images.
+        tta: kind of test-time augmentation.
+        note: told what the user should know about compiled kernels.
+        watch: shows how far it is.
+    """
+    threads = threads or job.threads(cpu_count())
+    backend = backend or backend_for(len(images))
+    views = None if tta is None else make_views(tta, classifier.preprocess)
+    pre = classifier.preprocess if views is None else views.pre
+    cache = ImageCache.open("none", images.paths, pre)
+    loader = Loader(images, cache, batch_size, threads)
+    with classifier.engine(threads, backend, note) as engine:
+        places = bounds(len(images), job.rank, job.size)
+        evaluation = evaluate(engine, loader, views=views, places=places, watch=watch)
+    found = job.bring((evaluation, dict(sorted(cache.bad.items()))))
+    if not found:
+        return evaluation, cache.bad
+    bad = {i: error for _, some in found for i, error in some.items()}
+    return Evaluation.joined([part for part, _ in found]), bad

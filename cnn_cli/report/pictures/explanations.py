@@ -1,0 +1,140 @@
+"""What `cnn explain` writes: pictures in grey under their heat maps, and sheets of them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from cnn_cli.data.decode import ImageError, Pixels
+from cnn_cli.files import write_atomic
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.gradcam import heat_maps
+from cnn_cli.nn.graph import Node
+from cnn_cli.report.pictures.overlay import overlay
+from cnn_cli.report.pictures.paper import enlarged, png
+from cnn_cli.report.pictures.sheet import Tile, sheet_png
+
+Decoded = tuple[str, Pixels | ImageError]
+
+BATCH = 16
+ON_A_SHEET = 24
+COLUMNS = 2
+LEAST_SIDE = 224  # of an overlay, in pixels
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """An image, the class that was asked for, its probability, and where the overlay is.
+
+    Attributes:
+        error: why there is none.
+    """
+
+    path: str
+    label: str | None = None
+    prob: float | None = None
+    file: str | None = None
+    error: ImageError | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        if self.error is not None:
+            return {"path": self.path, "error": self.error.message}
+        return {"path": self.path, "label": self.label, "prob": self.prob, "file": self.file}
+
+
+def explain(
+    classifier: Classifier,
+    node: Node,
+    images: Iterator[Decoded],
+    number: int | None,
+    overlays: Overlays,
+    threads: int,
+) -> Iterator[Explanation]:
+    """Explain images by Grad-CAM, in their order, and write their overlays.
+
+    Args:
+        classifier: of the network.
+        node: whose maps are looked at.
+        images: any number of them.
+        number: of the class; None for the one that each image is taken for.
+        overlays: writes them.
+        threads: workers.
+    """
+    with classifier.engine(threads) as engine:
+        attribution = engine.attribution(node.index)
+        while batch := list(islice(images, BATCH)):
+            pixels = [image for _, image in batch if not isinstance(image, ImageError)]
+            rows = iter(range(len(pixels)))
+            if pixels:
+                classes = None if number is None else np.full(len(pixels), number)
+                found = attribution(np.stack(pixels), classes)
+                heats, probabilities = heat_maps(found), classifier.probabilities(found.logits)
+            for path, image in batch:
+                if isinstance(image, ImageError):
+                    yield Explanation(path, error=image)
+                    continue
+                row = next(rows)
+                label = classifier.classes[found.classes[row]]
+                prob = round(float(probabilities[row, found.classes[row]]), 8)
+                picture = enlarged(image, LEAST_SIDE)
+                above = enlarged(overlay(np.asarray(picture), heats[row]), LEAST_SIDE)
+                file = overlays.add(path, label, prob, picture, above)
+                yield Explanation(path, label, prob, file)
+    overlays.finish()
+
+
+class Overlays:
+    """The files of one call: an overlay an image, and sheets of them beside their pictures.
+
+    Attributes:
+        files: the sheets.
+    """
+
+    def __init__(self, folder: Path, title: str, subtitle: str) -> None:
+        self.files: list[str] = []
+        self._folder = folder
+        self._title = title
+        self._subtitle = subtitle
+        self._taken: set[str] = set()
+        self._tiles: list[Tile] = []
+
+    def add(
+        self, path: str, label: str, prob: float, picture: Image.Image, above: Image.Image
+    ) -> str:
+        """Write an overlay; the file's path."""
+
+        file = self._folder / self._name(path, label)
+        write_atomic(file, png(above))
+        lines = ((label, f" {prob:.4f}"), (Path(path).stem, Path(path).suffix))
+        self._tiles.append(Tile((picture, above), lines))
+        if len(self._tiles) == ON_A_SHEET:
+            self.finish()
+        return str(file)
+
+    def finish(self) -> None:
+        """Write the tiles that have come since the last sheet."""
+
+        if not self._tiles:
+            return
+        number = len(self.files) + 1
+        file = self._folder / ("sheet.png" if number == 1 else f"sheet-{number}.png")
+        write_atomic(file, sheet_png(self._tiles, COLUMNS, self._title, self._subtitle))
+        self.files.append(str(file))
+        self._tiles = []
+
+    def _name(self, path: str, label: str) -> str:
+        """`<image>-<class>.png`, with a number where two images would have the same."""
+        stem = re.sub(r"[^\w.-]+", "_", f"{Path(path).stem}-{label}")[:120]
+        name, number = stem, 1
+        while name.casefold() in self._taken:
+            number += 1
+            name = f"{stem}-{number}"
+        self._taken.add(name.casefold())
+        return f"{name}.png"
