@@ -7,7 +7,7 @@ Library code raises these; only `cnn_cli.cli` prints them and exits. A message r
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 
 
@@ -110,6 +110,17 @@ def suggest(name: str, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?``, or nothing where no known name is near."""
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
+
+
+def missing_extra(place: object, package: str, extra: str) -> UsageError:
+    """The error where a file or an option needs a package that is not installed."""
+    return UsageError(place, f"needs {package}; install it with pip install 'cnn-cli[{extra}]'")
+
+
+def listed(names: Sequence[str], most: int = 5) -> str:
+    """`a, b, c`, or the first names and `and 3 more`."""
+    text = ", ".join(names[:most])
+    return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 
 def size_text(nbytes: float) -> str:

@@ -73,16 +73,18 @@ def run(
     classifier = Classifier.load(ckpt)
     output.check_output(output_file)
     found: dict[str, object] = {"output": str(output_file)}
-    from cnn_cli.interop import onnx_export
-
     if kind == ".safetensors":
-        onnx_export.save_safetensors(classifier, output_file)
+        from cnn_cli.interop.export.safetensors_export import save_safetensors
+
+        save_safetensors(classifier, output_file)
     else:
         from cnn_cli.files import write_atomic
+        from cnn_cli.interop.export.onnx_check import check_onnx
+        from cnn_cli.interop.export.onnx_export import to_onnx
 
-        content = onnx_export.to_onnx(classifier, preprocessing=preprocessing, fold=fold)
+        content = to_onnx(classifier, preprocessing=preprocessing, fold=fold)
         if check:
-            images, difference = onnx_export.check_onnx(content, classifier, check)
+            images, difference = check_onnx(content, classifier, check)
             found |= {"images": images, "difference": difference}
         write_atomic(output_file, content)
     if json:

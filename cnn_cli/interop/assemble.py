@@ -10,9 +10,9 @@ from math import prod
 
 import numpy as np
 
-from cnn_cli.errors import ConfigError, DataError
+from cnn_cli.errors import ConfigError, DataError, listed
 from cnn_cli.interop.foreign import Foreign, Module
-from cnn_cli.interop.names import fits, layers_with_arrays, some
+from cnn_cli.interop.match_names import fits, layers_with_arrays
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.layers.linear import Linear
 from cnn_cli.nn.types import Array, Shape
@@ -184,7 +184,7 @@ class _Assembly:
             "misshapen": self.misshapen,
             "not of finite numbers": self.infinite,
         }
-        problems = [f"{kind} {some(names)}" for kind, names in kinds.items() if names]
+        problems = [f"{kind} {listed(names)}" for kind, names in kinds.items() if names]
         if problems:
             raise DataError(self.place, "arrays must be the network's", "; ".join(problems))
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, Literal
 
-from cnn_cli.errors import DataError, UsageError, reason
 from cnn_cli.nn.types import Array
 
 Kind = Literal["conv", "linear", "norm", "affine", "other"]
@@ -82,53 +80,6 @@ def kind_of(arrays: Mapping[str, Array]) -> Kind:
         case 1:
             return "affine"
     return "other"
-
-
-def open_foreign(path: Path) -> Foreign:
-    """Read a file of weights; which kind it is, its name says.
-
-    Raises:
-        DataError: it is absent, damaged, of a kind that is not read, or holds more than arrays.
-        UsageError: reading it needs an extra that is not installed.
-    """
-    suffix = path.suffix.lower()
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-    except (OSError, ValueError) as error:
-        raise DataError(path, "cannot be read", reason(error)) from error
-    if suffix in (".pth", ".pt", ".bin", ".ckpt"):
-        from cnn_cli.interop.torch_file import read_torch
-
-        return read_torch(path)
-    if suffix == ".safetensors":
-        from cnn_cli.interop.array_files import read_safetensors
-
-        return read_safetensors(path)
-    if suffix == ".npz":
-        from cnn_cli.interop.array_files import read_npz
-
-        return read_npz(path)
-    if suffix == ".onnx":
-        from cnn_cli.interop.onnx_file import read_onnx
-
-        return read_onnx(path)
-    if suffix == ".json":
-        from cnn_cli.interop.keras_file import read_model_json
-
-        return read_model_json(path)
-    if suffix in (".h5", ".hdf5") or start == b"\x89HDF\r\n\x1a\n":
-        from cnn_cli.interop.keras_file import read_h5
-
-        return read_h5(path)
-    rule = "must be .safetensors, .onnx, .h5, .npz, .pth, or the model.json of a Keras network"
-    raise DataError(path, rule, f"a name ending in {suffix!r}" if suffix else "no ending")
-
-
-def missing_extra(place: object, package: str, extra: str) -> UsageError:
-    """The error where a file needs a package that is not installed."""
-    rule = f"needs {package}; install it with pip install 'cnn-cli[{extra}]'"
-    return UsageError(place, rule)
 
 
 def modules_by_name(arrays: Mapping[str, Array]) -> tuple[Module, ...]:

@@ -17,9 +17,10 @@ from cnn_cli.config.plain_layers import LinearConfig
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError, DataError, reason
 from cnn_cli.interop.assemble import assemble, swap_colours
-from cnn_cli.interop.foreign import Foreign, Module, open_foreign
-from cnn_cli.interop.names import match_map, match_names
-from cnn_cli.interop.structure import match_structure
+from cnn_cli.interop.foreign import Foreign, Module
+from cnn_cli.interop.match_names import match_map, match_names
+from cnn_cli.interop.match_structure import match_structure
+from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
@@ -92,7 +93,7 @@ def import_weights(
         CnnError: what does not fit is said, and nothing is written.
     """
     config = load_config(config_file, overrides)
-    foreign = open_foreign(weights)
+    foreign = read_foreign(weights)
     classes, notes = _classes(config, config_file, foreign, options)
     config = _with_preprocessing(config, config_file, options, classes)
     graph = _graph(config, len(classes), config_file)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import DTypeLike
 
-from cnn_cli.errors import DataError
+from cnn_cli.errors import DataError, listed
 from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.types import Array, Shape
@@ -133,29 +133,24 @@ def to_torch(array: Array, spec: ParamSpec) -> Array:
 def _mismatches(expected: Mapping[str, Shape], arrays: Mapping[str, Array]) -> str:
     problems = []
     if missing := [name for name in expected if name not in arrays]:
-        problems.append("missing " + _some(missing))
+        problems.append("missing " + listed(missing))
     if extra := [name for name in arrays if name not in expected]:
-        problems.append("extra " + _some(extra))
+        problems.append("extra " + listed(extra))
     misshapen = [
         f"{name} of shape {arrays[name].shape}, not {shape}"
         for name, shape in expected.items()
         if name in arrays and arrays[name].shape != shape
     ]
     if misshapen:
-        problems.append("misshapen " + _some(misshapen))
+        problems.append("misshapen " + listed(misshapen))
     wrong = [
         f"{name} of type {arrays[name].dtype}"
         for name in expected
         if name in arrays and arrays[name].dtype.kind != "f"
     ]
     if wrong:
-        problems.append("not floating-point " + _some(wrong))
+        problems.append("not floating-point " + listed(wrong))
     return "; ".join(problems)
-
-
-def _some(names: list[str], most: int = 5) -> str:
-    text = ", ".join(names[:most])
-    return text if len(names) <= most else f"{text} and {len(names) - most} more"
 
 
 def _padded(size: int) -> int:

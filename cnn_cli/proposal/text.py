@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Iterable
 
-from cnn_cli.errors import printable
+from cnn_cli.errors import listed, printable
 from cnn_cli.proposal.choose import (
     VERY_FEW,
     Choice,
@@ -96,8 +96,9 @@ def _without_validation(survey: Survey) -> list[str]:
     ]
     if not names:
         return []
-    shown = ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
-    return [f"  # None of them is of the class{'es' * (len(names) > 1)} {printable(shown)}."]
+    return [
+        f"  # None of them is of the class{'es' * (len(names) > 1)} {printable(listed(names))}."
+    ]
 
 
 def _augment(survey: Survey, choice: Choice) -> list[str]:

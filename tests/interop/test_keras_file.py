@@ -12,8 +12,9 @@ from foreign_networks import arrays_of, graph_of, random_parameters
 
 from cnn_cli.errors import DataError, UsageError
 from cnn_cli.interop.assemble import assemble
-from cnn_cli.interop.foreign import Foreign, open_foreign
-from cnn_cli.interop.structure import match_structure
+from cnn_cli.interop.foreign import Foreign
+from cnn_cli.interop.match_structure import match_structure
+from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.types import Array
 
@@ -161,7 +162,7 @@ def imported(graph: Graph, foreign: Foreign) -> tuple[dict[str, Array], list[str
 def test_a_network_of_many_layers(tmp_path: Path, write: Any) -> None:
     graph = graph_of(LAYERS)
     params = random_parameters(graph)
-    foreign = open_foreign(write(tmp_path, KERAS, keras_arrays(arrays_of(params))))
+    foreign = read_foreign(write(tmp_path, KERAS, keras_arrays(arrays_of(params))))
     found, notes = imported(graph, foreign)
     for name, array in arrays_of(params).items():
         np.testing.assert_allclose(found[name], array, rtol=0, atol=1e-6, err_msg=name)
@@ -198,7 +199,7 @@ def changed(name: str, **config: Any) -> list[Any]:
 def test_another_network(tmp_path: Path, layers: list[Any], got: str) -> None:
     graph = graph_of(LAYERS)
     arrays = keras_arrays(arrays_of(random_parameters(graph)))
-    foreign = open_foreign(write_json(tmp_path, layers, arrays))
+    foreign = read_foreign(write_json(tmp_path, layers, arrays))
     with pytest.raises(DataError) as caught:
         imported(graph, foreign)
     line = caught.value.line()
@@ -207,7 +208,7 @@ def test_another_network(tmp_path: Path, layers: list[Any], got: str) -> None:
 
 def message(path: Path) -> str:
     with pytest.raises(DataError) as caught:
-        open_foreign(path)
+        read_foreign(path)
     return caught.value.line().removeprefix(f"{path}: ")
 
 
@@ -231,7 +232,7 @@ def test_broken_documents(tmp_path: Path) -> None:
     manifest = [{"paths": ["a.bin"], "weights": weights}]
     path.write_text(json.dumps({"modelTopology": {}, "weightsManifest": manifest}))
     with pytest.raises(DataError, match=r"a\.bin: cannot be read\. Got no such file"):
-        open_foreign(path)
+        read_foreign(path)
     (tmp_path / "a.bin").write_bytes(bytes(35))
     rule = "must have a sound weightsManifest. Got shards that end too early."
     assert message(path) == rule
@@ -251,7 +252,7 @@ def test_quantized_shards(tmp_path: Path) -> None:
     numbers = np.arange(12, dtype=np.uint8)
     content = numbers.tobytes() + np.ones(4, "<f4").tobytes()
     (tmp_path / "shard1.bin").write_bytes(content)
-    found, _ = imported(graph, open_foreign(path))
+    found, _ = imported(graph, read_foreign(path))
     expected = (numbers.reshape(3, 4) * 0.5 - 1).T
     np.testing.assert_array_equal(found["layers.1/weight"], expected)
 
@@ -270,6 +271,6 @@ def test_h5_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setitem(__import__("sys").modules, "h5py", None)
     (tmp_path / "a.h5").write_bytes(b"")
     with pytest.raises(UsageError) as caught:
-        open_foreign(tmp_path / "a.h5")
+        read_foreign(tmp_path / "a.h5")
     rule = "needs h5py; install it with pip install 'cnn-cli[pretrained]'"
     assert caught.value.line() == f"{tmp_path}/a.h5: {rule}."

@@ -14,7 +14,7 @@ from cnn_cli.config.network import build_graph
 from cnn_cli.errors import DataError
 from cnn_cli.interop.assemble import assemble
 from cnn_cli.interop.foreign import Foreign, modules_by_name
-from cnn_cli.interop.names import match_map, match_names
+from cnn_cli.interop.match_names import match_map, match_names
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 

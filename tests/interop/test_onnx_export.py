@@ -20,9 +20,11 @@ from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import DataError, UsageError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.interop.assemble import assemble
-from cnn_cli.interop.foreign import open_foreign
-from cnn_cli.interop.onnx_export import check_onnx, normalized, save_safetensors, to_onnx
-from cnn_cli.interop.structure import match_structure
+from cnn_cli.interop.export.onnx_check import check_onnx, normalized
+from cnn_cli.interop.export.onnx_export import to_onnx
+from cnn_cli.interop.export.safetensors_export import save_safetensors
+from cnn_cli.interop.match_structure import match_structure
+from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
@@ -122,7 +124,7 @@ def test_what_is_written_is_read(tmp_path: Path, name: str) -> None:
     classifier = classifier_of(case.layers, case.in_shape, case.classes)
     path = tmp_path / "net.onnx"
     path.write_bytes(to_onnx(classifier, preprocessing=False, fold=False))
-    foreign = open_foreign(path)
+    foreign = read_foreign(path)
     pairs, eps = match_structure(classifier.graph, foreign)
     found, notes = assemble(classifier.graph, foreign, pairs, eps)
     assert notes == []
@@ -135,7 +137,7 @@ def test_folded_batchnorms_are_read_as_shifts(tmp_path: Path) -> None:
     classifier = classifier_of(case.layers, case.in_shape, case.classes)
     path = tmp_path / "net.onnx"
     path.write_bytes(to_onnx(classifier, preprocessing=False, fold=True))
-    foreign = open_foreign(path)
+    foreign = read_foreign(path)
     pairs, eps = match_structure(classifier.graph, foreign)
     found, notes = assemble(classifier.graph, foreign, pairs, eps)
     assert notes == ["batchnorms that the file has folded, set to shifts: 11"]
@@ -153,10 +155,10 @@ def test_a_network_that_is_not_known(tmp_path: Path) -> None:
     path = tmp_path / "net.onnx"
     path.write_bytes(to_onnx(classifier, preprocessing=True, fold=False))
     with pytest.raises(DataError, match=r"operator pixels\.float is of a kind that is not known"):
-        open_foreign(path)
+        read_foreign(path)
     path.write_bytes(b"no protobuf")
     with pytest.raises(DataError, match="must be a sound ONNX network"):
-        open_foreign(path)
+        read_foreign(path)
 
 
 def test_metadata() -> None:

@@ -13,8 +13,8 @@ import pytest
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.interop.assemble import assemble
-from cnn_cli.interop.onnx_file import read_onnx
-from cnn_cli.interop.structure import match_structure
+from cnn_cli.interop.match_structure import match_structure
+from cnn_cli.interop.readers.onnx_file import read_onnx
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.kernels.fast import LoopKernels

@@ -15,8 +15,9 @@ import numpy as np
 import pytest
 
 from cnn_cli.errors import DataError
-from cnn_cli.interop.foreign import Foreign, open_foreign
-from cnn_cli.interop.torch_file import LEGACY_MAGIC, LEGACY_PROTOCOL, read_torch
+from cnn_cli.interop.foreign import Foreign
+from cnn_cli.interop.readers.torch_file import LEGACY_MAGIC, LEGACY_PROTOCOL, read_torch
+from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.types import Array
 
 DATA = Path(__file__).parent / "data"
@@ -37,7 +38,7 @@ def flat(foreign: Foreign) -> dict[str, Array]:
 
 @pytest.mark.parametrize("name", ["zip.pth", "legacy.pth"])
 def test_both_forms(name: str) -> None:
-    foreign = open_foreign(DATA / name)
+    foreign = read_foreign(DATA / name)
     found, wanted = flat(foreign), expected()
     assert list(found) == list(wanted)
     for key, array in wanted.items():
@@ -189,8 +190,8 @@ def test_damaged_files_do_no_harm(tmp_path: Path, name: str) -> None:
 
 def test_no_file_and_other_kinds(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be read\. Got no such file"):
-        open_foreign(tmp_path / "a.pth")
+        read_foreign(tmp_path / "a.pth")
     other = tmp_path / "a.tar"
     other.write_bytes(b"x")
     with pytest.raises(DataError, match=r"must be .safetensors, .* Got a name ending in '.tar'."):
-        open_foreign(other)
+        read_foreign(other)

@@ -7,9 +7,9 @@ level whose words are in none of them has no known order, and nothing is guessed
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 
-from cnn_cli.errors import DataError, suggest
+from cnn_cli.errors import DataError, listed, suggest
 from cnn_cli.interop.foreign import Foreign, Module
 from cnn_cli.nn.graph import Graph, Node
 
@@ -71,7 +71,7 @@ def match_names(graph: Graph, foreign: Foreign) -> tuple[Pairs, str]:
         problems = [f"missing {node.name} ({node.layer.kind})" for node in nodes[len(modules) :]]
         problems += [f"extra {module.name}" for module in modules[len(nodes) :]]
         rule = f"must hold arrays for {len(nodes)} layers"
-        raise DataError(foreign.place, rule, f"{len(modules)}: {some(problems)}")
+        raise DataError(foreign.place, rule, f"{len(modules)}: {listed(problems)}")
     return {node.index: module for node, module in zip(nodes, modules, strict=True)}, "known names"
 
 
@@ -93,7 +93,9 @@ def match_map(graph: Graph, foreign: Foreign, mapping: Mapping[str, str], place:
             raise DataError(place, rule, theirs)
         pairs[nodes[ours].index] = modules[theirs]
     if missing := [name for name in nodes if name not in mapping]:
-        raise DataError(place, "must name every layer that has arrays", f"none of {some(missing)}")
+        raise DataError(
+            place, "must name every layer that has arrays", f"none of {listed(missing)}"
+        )
     return pairs
 
 
@@ -107,11 +109,6 @@ def fits(node: Node, module: Module) -> bool:
         "prelu": ("affine",),
     }
     return module.kind in kinds[node.layer.kind]
-
-
-def some(problems: Sequence[str], most: int = 5) -> str:
-    text = ", ".join(problems[:most])
-    return text if len(problems) <= most else f"{text} and {len(problems) - most} more"
 
 
 def _in_order(foreign: Foreign) -> list[Module]:
@@ -152,4 +149,4 @@ def _sorted(names: list[str], foreign: Foreign) -> list[str]:
 
 def _unknown(foreign: Foreign, names: list[str]) -> DataError:
     rule = "layers must have the names of a known network; give --map FILE that says which is which"
-    return DataError(foreign.place, rule, some(names))
+    return DataError(foreign.place, rule, listed(names))

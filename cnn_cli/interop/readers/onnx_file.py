@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from cnn_cli.errors import DataError, reason
-from cnn_cli.interop.foreign import INPUT, Foreign, Kind, Module, Op, missing_extra
+from cnn_cli.errors import DataError, missing_extra, reason
+from cnn_cli.interop.foreign import INPUT, Foreign, Kind, Module, Op
 from cnn_cli.nn.types import Array
 
 SAME = {

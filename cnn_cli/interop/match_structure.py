@@ -217,10 +217,6 @@ class _Walk:
         if not same:
             raise MismatchError(f"{op.name} with {what} {theirs}, where {node.name} has {ours}")
 
-    def _other(self, op: Op, node: Node) -> MismatchError:
-        name = self._our_name(node.index)
-        return MismatchError(f"{self._named_op(op)} where {name} should be")
-
     def _is_positive(self, tensor: int) -> bool:
         return tensor != INPUT and self.ops[tensor].kind in NOT_NEGATIVE
 

@@ -1,0 +1,22 @@
+"""What an exported file says beside its numbers."""
+
+from __future__ import annotations
+
+import json
+
+from cnn_cli import __version__
+from cnn_cli.inference.classifier import Classifier
+
+
+def metadata(classifier: Classifier) -> dict[str, str]:
+    """What a reader needs besides the numbers; lists as JSON."""
+    pre = classifier.preprocess
+    return {
+        "classes": json.dumps(classifier.classes),
+        "mean": json.dumps(classifier.normalization.mean),
+        "std": json.dumps(classifier.normalization.std),
+        "image_size": json.dumps([pre.height, pre.width]),
+        "channels": str(pre.channels),
+        "resize_mode": pre.resize_mode,
+        "cnn_version": __version__,
+    }

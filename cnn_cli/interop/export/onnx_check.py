@@ -1,0 +1,83 @@
+"""An ONNX network compared with the checkpoint that it was made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+
+import numpy as np
+
+from cnn_cli.data.decode import ImageError, Pixels
+from cnn_cli.data.decode_ahead import decode_stream
+from cnn_cli.data.sources import expand_sources
+from cnn_cli.errors import DataError, GateError, missing_extra
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.nn.types import Array
+
+LIMIT = 1e-4  # of the difference between probabilities
+BATCH = 16
+MOST_IMAGES = 256
+
+
+def check_onnx(content: bytes, classifier: Classifier, sources: Iterable[str]) -> tuple[int, float]:
+    """Compare with onnxruntime on pictures.
+
+    Returns:
+        How many pictures, at most 256, and the largest difference between probabilities.
+
+    Raises:
+        UsageError: without the package onnxruntime.
+        DataError: a picture cannot be read, or there is none.
+        GateError: the difference is above 1e-4.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing_extra("--check", "onnxruntime", "onnx") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    images, largest = 0, 0.0
+    with classifier.engine(1) as engine:
+        for batch in _batches(classifier, sources):
+            expected = classifier.probabilities(engine.predict(batch).copy())
+            entry = session.get_inputs()[0].name
+            fed = batch if entry == "pixels" else normalized(classifier, batch)
+            (scores,) = session.run(None, {entry: fed})
+            difference = np.abs(_softmax(scores) - expected).max()
+            largest = max(largest, float(difference))
+            images += len(batch)
+    if not images:
+        raise DataError("--check", "must name a picture, or a folder of them", "none")
+    if not largest <= LIMIT:
+        rule = f"onnxruntime must agree to {LIMIT:g} on every probability"
+        raise GateError("--check", rule, f"a difference of {largest:.2g}")
+    return images, largest
+
+
+def normalized(classifier: Classifier, pixels: Array) -> Array:
+    """(n, h, w, c) uint8 as the network without preprocessing reads it."""
+    mean, std = classifier.normalization.mean, classifier.normalization.std
+    images = (pixels / 255 - np.array(mean)) / np.array(std)
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
+
+
+def _softmax(scores: Array) -> Array:
+    """In float64; the temperature is in the scores already."""
+    exponentials = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
+    probabilities: Array = exponentials / exponentials.sum(axis=1, keepdims=True)
+    return probabilities
+
+
+def _batches(classifier: Classifier, sources: Iterable[str]) -> Iterator[Array]:
+    batch: list[Pixels] = []
+    images = decode_stream(expand_sources(sources), classifier.preprocess, 1)
+    for _, image in islice(images, MOST_IMAGES):
+        if isinstance(image, ImageError):
+            raise image
+        batch.append(image)
+        if len(batch) == BATCH:
+            yield np.stack(batch)
+            batch = []
+    if batch:
+        yield np.stack(batch)

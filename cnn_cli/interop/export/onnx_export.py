@@ -1,0 +1,96 @@
+"""A checkpoint as an ONNX network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cnn_cli import __version__
+from cnn_cli.errors import DataError, missing_extra, reason
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.interop.export.metadata import metadata
+from cnn_cli.interop.export.onnx_nodes import Operators
+from cnn_cli.nn.fold import FoldedNetwork
+
+OPSET, IR_VERSION = 20, 9  # of 2023: what runtimes of the last years read
+
+
+def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes:
+    """The network as an ONNX file's content, after onnx's full check.
+
+    Args:
+        classifier: what is exported; its temperature divides the scores.
+        preprocessing: the input is pixels, uint8 (n, height, width, channels); otherwise it is
+            normalized already, float32 (n, channels, height, width).
+        fold: batch normalizations go into the convolutions before them.
+
+    Raises:
+        UsageError: without the package onnx.
+        DataError: the check fails.
+    """
+    try:
+        import onnx
+        from onnx import TensorProto, checker, helper, numpy_helper
+    except ImportError as error:
+        raise missing_extra("export", "onnx", "onnx") from error
+    graph, params = classifier.graph, classifier.params
+    if fold:
+        folded = FoldedNetwork(graph, params)
+        folded.refresh()
+        graph, params = folded.graph, folded.params
+    height, width, channels = graph.in_shape
+    operators = Operators(graph, params, "image")
+    if preprocessing:
+        _preprocess(operators, classifier, TensorProto.FLOAT)
+    scores = operators.network()
+    temperature = operators.constant("temperature", np.array(classifier.temperature))
+    if classifier.temperature == 1:
+        del operators.constants["temperature"]
+        operators.add("Identity", [scores], "scores")
+    else:
+        operators.add("Div", [scores, temperature], "scores")
+    entry = (
+        helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", height, width, channels])
+        if preprocessing
+        else helper.make_tensor_value_info(
+            "image", TensorProto.FLOAT, ["n", channels, height, width]
+        )
+    )
+    end = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", graph.classes])
+    model = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node(word, inputs, [output], name=output, **attributes)
+                for word, inputs, output, attributes in operators.nodes
+            ],
+            "cnn",
+            [entry],
+            [end],
+            [numpy_helper.from_array(array, key) for key, array in operators.constants.items()],
+        ),
+        producer_name="cnn",
+        producer_version=__version__,
+        opset_imports=[helper.make_opsetid("", OPSET)],
+        ir_version=IR_VERSION,
+    )
+    helper.set_model_props(model, metadata(classifier))
+    try:
+        checker.check_model(model, full_check=True)
+    except (checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        text = reason(error).splitlines()[0]
+        raise DataError(classifier.path, "must give a sound ONNX network", text) from error
+    content: bytes = model.SerializeToString()
+    return content
+
+
+def _preprocess(operators: Operators, classifier: Classifier, float_type: Any) -> None:
+    """From pixels, (n, h, w, c) uint8, to the image that the network reads."""
+    scale, shift = classifier.normalization.scale_and_shift()
+    by_channel = (-1, 1, 1)
+    floats = operators.add("Cast", ["pixels"], "pixels.float", to=float_type)
+    planes = operators.add("Transpose", [floats], "pixels.planes", perm=(0, 3, 1, 2))
+    factor = operators.constant("pixels.scale", scale.reshape(by_channel))
+    offset = operators.constant("pixels.shift", shift.reshape(by_channel))
+    scaled = operators.add("Mul", [planes, factor], "pixels.scaled")
+    operators.add("Add", [scaled, offset], "image")

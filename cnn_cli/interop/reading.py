@@ -1,0 +1,42 @@
+"""A file of weights of any kind that can be read."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from cnn_cli.errors import DataError, reason
+from cnn_cli.interop.foreign import Foreign
+from cnn_cli.interop.readers.keras_file import read_h5, read_model_json
+from cnn_cli.interop.readers.npz_file import read_npz
+from cnn_cli.interop.readers.onnx_file import read_onnx
+from cnn_cli.interop.readers.safetensors_file import read_safetensors
+from cnn_cli.interop.readers.torch_file import read_torch
+
+
+def read_foreign(path: Path) -> Foreign:
+    """Read a file of weights: its ending says which kind it is; an HDF5 file begins as such.
+
+    Raises:
+        DataError: it is absent, damaged, of a kind that is not read, or holds more than arrays.
+        UsageError: reading it needs an extra that is not installed.
+    """
+    suffix = path.suffix.lower()
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+    except (OSError, ValueError) as error:
+        raise DataError(path, "cannot be read", reason(error)) from error
+    if suffix in (".pth", ".pt", ".bin", ".ckpt"):
+        return read_torch(path)
+    if suffix == ".safetensors":
+        return read_safetensors(path)
+    if suffix == ".npz":
+        return read_npz(path)
+    if suffix == ".onnx":
+        return read_onnx(path)
+    if suffix == ".json":
+        return read_model_json(path)
+    if suffix in (".h5", ".hdf5") or start == b"\x89HDF\r\n\x1a\n":
+        return read_h5(path)
+    rule = "must be .safetensors, .onnx, .h5, .npz, .pth, or the model.json of a Keras network"
+    raise DataError(path, rule, f"a name ending in {suffix!r}" if suffix else "no ending")
