@@ -21,11 +21,11 @@ class LayerBench:
     """One layer in training, on one worker.
 
     Attributes:
-        forward_ms, backward_ms: milliseconds for the worker's share of a batch.
+        forward_ms, backward_ms: milliseconds for the worker's part of a batch.
         forward_gflops, backward_gflops: two for each multiply-add, the backward's being those of
             the weights' gradient and, where somebody reads it, of the input's; None where the
             layer has none.
-        share: of the step's time.
+        share: fraction of the step's time.
     """
 
     name: str
@@ -43,7 +43,7 @@ class Bench:
 
     Attributes:
         batch_size, threads: of training and prediction.
-        images, chunk: one worker's share of a batch, and how many of them go through the layers
+        images, chunk: one worker's part of a batch, and how many of them go through the layers
             together.
         layers: in the order they run.
         engine_ms: of the worker's step, what is no layer's: the loss, sums of gradients, barriers.
@@ -94,9 +94,9 @@ def bench(
     """
     check_memory(config, graph, source, threads, kernels.name)
     size = config.train.batch_size
-    share = -(-size // threads)
+    images = -(-size // threads)
     timed_graph, times = timed(graph)
-    with Steps(timed_graph, params, config, kernels, share, 1) as steps:
+    with Steps(timed_graph, params, config, kernels, images, 1) as steps:
         rows = []
 
         def measured() -> None:
@@ -107,7 +107,7 @@ def bench(
             rows.append([*sum(parts, ()), *steps.seconds])
 
         repeat(measured, seconds)
-        chunk = min(steps.engine.chunk_size, share)
+        chunk = min(steps.engine.chunk_size, images)
     medians = np.median(rows[1:], axis=0)
     layer_seconds = medians[:-2].reshape(-1, 2)
     engine, optimizer = medians[-2] - layer_seconds.sum(), medians[-1]
@@ -120,10 +120,10 @@ def bench(
         threads=threads,
         backend=kernels.name,
         dtype=config.train.dtype,
-        images=share,
+        images=images,
         chunk=chunk,
         layers=tuple(
-            _layer_bench(node, share, float(forward), float(backward), total)
+            _layer_bench(node, images, float(forward), float(backward), total)
             for node, (forward, backward) in zip(graph.nodes, layer_seconds, strict=True)
         ),
         engine_ms=1e3 * max(0.0, float(engine)),

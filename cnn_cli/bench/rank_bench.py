@@ -29,9 +29,9 @@ class RankBench:
     Attributes:
         ranks, threads: processes, and threads of each.
         batch_size: of all ranks together.
-        images: the largest share of it.
+        images: the largest part of it, which one rank has.
         step_ms: a training step of all together.
-        compute_ms: the same step of the share alone, without the others, on all at once.
+        compute_ms: the same step of a rank's own part, without the others, on all at once.
         sums, sum_bytes, sums_ms: sums of gradients in a step, their bytes, and what they take
             with nothing else to do.
         gathers, gather_bytes, gathers_ms: the same of batch normalization's statistics, which
@@ -126,8 +126,8 @@ def rank_bench(
     if size < ranks.size:
         raise ConfigError(f"{source}: train.batch_size", f"must be {ranks.size} or more", size)
     check_memory(config, graph, source, threads, kernels.name, ranks=ranks)
-    share = bounds(size, ranks.rank, ranks.size)
-    images = share.stop - share.start
+    own = bounds(size, ranks.rank, ranks.size)
+    images = own.stop - own.start
 
     def measured(act: Callable[[], object]) -> float:
         return repeat_together(act, ranks, seconds)
@@ -141,7 +141,7 @@ def rank_bench(
             images,
             threads,
             exchange=exchange,
-            first=share.start,
+            offset=own.start,
             batch_size=size,
         )
 

@@ -22,12 +22,12 @@ LEAST_STEPS = 3  # whatever the time they take
 
 
 class Steps:
-    """An engine with random images to do steps on: a batch, or this process's share of one.
+    """An engine with random images to do steps on: a batch, or this process's part of one.
 
     Args:
-        images: of the batch or share.
-        exchange: with the processes that have the other shares.
-        first: place of the share's first image in the batch.
+        images: of the batch or part.
+        exchange: with the processes that have the other parts.
+        offset: place of the part's first image in the batch.
         batch_size: of the whole batch; by default `images`.
 
     Attributes:
@@ -44,14 +44,14 @@ class Steps:
         threads: int,
         *,
         exchange: Exchange | None = None,
-        first: int = 0,
+        offset: int = 0,
         batch_size: int | None = None,
     ) -> None:
-        rng = np.random.default_rng(first)
+        rng = np.random.default_rng(offset)
         self.images = rng.integers(0, 256, (images, *graph.in_shape), np.uint8)
         labels = rng.integers(0, graph.classes, images)
         self.targets = target_weights(labels, graph.classes, dtype=params.dtype)
-        self.first = first
+        self.offset = offset
         channels = graph.in_shape[-1]
         normalization = Normalization((0.5,) * channels, (0.25,) * channels)
         scale, shift = normalization.scale_and_shift()
@@ -77,7 +77,7 @@ class Steps:
     def train(self) -> None:
         """A step that leaves the weights as they are, so that a bad guess of them cannot grow."""
         start = time.perf_counter()
-        self.engine.train_step(self.images, *self.targets, first=self.first)
+        self.engine.train_step(self.images, *self.targets, first=self.offset)
         middle = time.perf_counter()
         self.optimizer.step(self.engine.gradient, 0.0)
         self.seconds = (middle - start, time.perf_counter() - middle)

@@ -51,14 +51,14 @@ class Speed:
         training, prediction: of the network.
         decoding: image files.
         augmenting: images that are decoded.
-        share: of the cores' time, that the training got; the rest went to other programs.
+        cpu_fraction: of the cores' time, that the training got; other programs had the rest.
     """
 
     training: float
     prediction: float
     decoding: float
     augmenting: float
-    share: float = 1.0
+    cpu_fraction: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,9 +60,9 @@ def measure(
     training, prediction = images_a_second(
         graph, params, config, kernels, threads=threads, seconds=seconds, least_steps=1
     )
-    share = (time.process_time() - used) / (time.perf_counter() - start) / threads
+    cpu_fraction = (time.process_time() - used) / (time.perf_counter() - start) / threads
     decoding, augmenting = _feeding(config, survey, threads, seconds)
-    return Speed(training, prediction, decoding, augmenting, min(1.0, share))
+    return Speed(training, prediction, decoding, augmenting, min(1.0, cpu_fraction))
 
 
 def _feeding(config: Config, survey: Survey, threads: int, seconds: float) -> tuple[float, float]:

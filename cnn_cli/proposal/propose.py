@@ -24,8 +24,8 @@ from cnn_cli.proposal.choose import (
     images_a_class,
     networks,
 )
+from cnn_cli.proposal.config_text import config_yaml
 from cnn_cli.proposal.survey import Survey, survey
-from cnn_cli.proposal.text import config_yaml
 from cnn_cli.proposal.words import head_lines
 
 UNKNOWN = Speed(1.0, 1.0, 1.0, 1.0)  # of a network that is about to be measured

@@ -17,7 +17,7 @@ from cnn_cli.data.split import content_fraction
 from cnn_cli.errors import DataError
 
 SAMPLE = 256  # pictures that are read
-SHARES = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)  # to hold back for validation
+VAL_SPLITS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)  # to hold back for validation
 LARGE_CLASS = 100  # images of which a tenth is never none: once in 40,000 times
 MOST_HASHED = 5000  # images of smaller classes, of which it is seen
 GREY_SPREAD = 8  # between the channels of a grey picture that was saved as a colour JPEG
@@ -34,7 +34,7 @@ class Survey:
         train: images of each class to train on.
         val: images of each class to validate on; None where there are none.
         test: images to test on.
-        val_split: the share that must be held back to have those of `val`; None where `val` is a
+        val_split: the fraction that must be held back to have those of `val`; None where `val` is a
             folder of its own.
         looked_at: how many pictures were read.
         unreadable: how many of them are no pictures.
@@ -90,7 +90,7 @@ def survey(root: Path, threads: int) -> Survey:
         raise DataError(root, "must hold an image that can be read", f"{len(paths)} that cannot")
     sizes = [size for _, (size, _) in seen]
     if dataset.val is None:
-        val_split, held = _share(dataset.train, counts)
+        val_split, held = _val_split(dataset.train, counts)
         train = tuple(all_ - out for all_, out in zip(counts, held, strict=True))
         val = held if any(held) else None
     else:
@@ -138,27 +138,27 @@ def _look(path: str) -> tuple[tuple[int, int], bool] | None:
     return size, bool((pixels.max(axis=2) - pixels.min(axis=2)).max() <= GREY_SPREAD)
 
 
-def _share(split: Split, counts: Sequence[int]) -> tuple[float, tuple[int, ...]]:
-    """The share to hold back, and about how many of each class that takes.
+def _val_split(split: Split, counts: Sequence[int]) -> tuple[float, tuple[int, ...]]:
+    """The fraction to hold back, and about how many of each class that takes.
 
-    It is the first of `SHARES`, from a usual one on, that leaves each class some of both parts,
+    It is the first of `VAL_SPLITS`, from a usual one on, that leaves each class some of both parts,
     or as many classes as any. Which images it takes is known beforehand: content decides.
     """
     total = sum(counts)
     usual = 0.2 if total < 1000 else 0.05 if total > 50_000 else 0.1
     fractions = _fractions(split, counts)
     best: tuple[int, float, tuple[int, ...]] | None = None
-    for share in SHARES[SHARES.index(usual) :]:
+    for fraction in VAL_SPLITS[VAL_SPLITS.index(usual) :]:
         held = []
         for label, count in enumerate(counts):
             known = fractions.get(label)
-            n = round(share * count) if known is None else sum(f < share for f in known)
+            n = round(fraction * count) if known is None else sum(f < fraction for f in known)
             held.append(n if n < count else 0)  # a class that would lose all keeps them
         # No fewer than half of what is due, so that a class is not judged by one image of 50.
         wanted = [max(1, int(usual * count / 2)) for count in counts]
         served = sum(n >= least for n, least in zip(held, wanted, strict=True))
         if best is None or served > best[0]:
-            best = served, share, tuple(held)
+            best = served, fraction, tuple(held)
     assert best is not None
     return best[1], best[2]
 

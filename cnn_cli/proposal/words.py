@@ -63,10 +63,10 @@ def notes(survey: Survey, choice: Choice, budget: float) -> list[str]:
             f"The budget of {time_text(budget)} is too short for even the quickest network: "
             f"{choice.epochs} epochs are the fewest that make sense"
         )
-    if choice.speed.share < BUSY:
+    if choice.speed.cpu_fraction < BUSY:
         found.append(
-            f"Other programs had {1 - choice.speed.share:.0%} of the processor meanwhile: when it "
-            "is free, the training is quicker, and `cnn init` would choose more"
+            f"Other programs had {1 - choice.speed.cpu_fraction:.0%} of the processor meanwhile: "
+            "when it is free, the training is quicker, and `cnn init` would choose more"
         )
     if survey.unreadable:
         found.append(

@@ -68,11 +68,11 @@ def _data(survey: Survey, choice: Choice, root: str) -> list[str]:
         f"  root: {_quoted(root)}{'' if os.path.isabs(root) else '   # relative to this file'}",
     ]
     if survey.val_split is not None:
-        share = f"  val_split: {survey.val_split:g}"
+        line = f"  val_split: {survey.val_split:g}"
         if survey.val is None:
-            lines.append(f"{share}   # which is none of so few: there is nothing to validate on")
+            lines.append(f"{line}   # which is none of so few: there is nothing to validate on")
         else:
-            lines.append(f"{share}   # held back to validate on: {survey.val_images:,} pictures")
+            lines.append(f"{line}   # held back to validate on: {survey.val_images:,} pictures")
             lines += _without_validation(survey)
     size = f"{height}" if height == width else f"[{height}, {width}]   # height and width"
     lines.append(f"  image_size: {size}")

@@ -23,9 +23,9 @@ from cnn_cli.proposal.choose import (
     most_epochs,
     networks,
 )
+from cnn_cli.proposal.config_text import config_yaml
 from cnn_cli.proposal.propose import propose, relative_root
 from cnn_cli.proposal.survey import Survey
-from cnn_cli.proposal.text import config_yaml
 from cnn_cli.proposal.words import head_lines, time_text
 
 PHOTOS = Survey(
