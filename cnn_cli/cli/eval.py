@@ -162,7 +162,7 @@ def run(
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.calibration import changing, store
     from cnn_cli.inference.classifier import Classifier
-    from cnn_cli.report.text.scores import score, top_share
+    from cnn_cli.report.text.scores import score, top_k_accuracy
     from cnn_cli.runs.checkpoint import resolve_checkpoint
 
     file = resolve_checkpoint(ckpt)
@@ -206,7 +206,7 @@ def run(
         output.write(scores.as_text(*_room()))
     output.flush()
     for one in fail_under or []:
-        share = top_share(evaluation, scores.k if one.k is None else one.k)
+        share = top_k_accuracy(evaluation, scores.k if one.k is None else one.k)
         one.check(scores.loss if one.metric == "loss" else share, "none")
 
 

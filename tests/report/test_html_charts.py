@@ -9,8 +9,8 @@ import pytest
 
 from cnn_cli.report.html.axis import axis_of
 from cnn_cli.report.html.charts import Line, line_chart, reliability_chart
-from cnn_cli.report.html.results import time_text
 from cnn_cli.report.html.template import Markup
+from cnn_cli.report.text.numbers import time_text
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_round_ticks_around_all_values(values: list[float], ticks: tuple[float, 
     assert axis.low <= min(values)
     assert axis.high >= max(values)
     assert (axis.low, axis.high) == pytest.approx((ticks[0], ticks[-1]))
-    assert (axis.share(axis.low), axis.share(axis.high)) == (0, 1)
+    assert (axis.fraction(axis.low), axis.fraction(axis.high)) == (0, 1)
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def test_epochs_are_whole(last: int, ticks: tuple[int, ...]) -> None:
 
 
 def test_a_single_epoch_stands_in_the_middle() -> None:
-    assert axis_of([1.0], whole=True).share(1.0) == 0.5
+    assert axis_of([1.0], whole=True).fraction(1.0) == 0.5
 
 
 def test_logarithms_where_one_value_dwarfs_the_others() -> None:
@@ -51,8 +51,8 @@ def test_logarithms_where_one_value_dwarfs_the_others() -> None:
     axis = axis_of([0.3, 2e6], may_log=True)
     assert axis.log
     assert axis.ticks == pytest.approx([10.0**power for power in range(-1, 8)])
-    assert axis.share(0.1) == 0
-    assert axis.share(1e3) == pytest.approx(0.5)
+    assert axis.fraction(0.1) == 0
+    assert axis.fraction(1e3) == pytest.approx(0.5)
     assert not axis_of([0.0, 2e6], may_log=True).log
 
 

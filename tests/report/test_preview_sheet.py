@@ -14,7 +14,7 @@ from cnn_cli.report.pictures.paper import GAP, MARGIN, shortened
 from cnn_cli.report.pictures.preview_sheet import (
     BAR,
     COLOURS,
-    _Sheet,
+    draw_preview,
     percent_text,
     preview_png,
 )
@@ -43,10 +43,10 @@ def pixels_of(png: bytes) -> NDArray[np.uint8]:
 def test_every_pixel_is_a_square(side: int, factor: int, channels: int) -> None:
     preview = preview_of(CAT, CAT, BOTH, side=side, channels=channels)
     sheet = pixels_of(preview_png(preview, 2, "title", "subtitle"))
-    top = _Sheet(preview, 2).top
-    for sample, (row, column) in zip(preview.samples, ((0, 0), (0, 1), (1, 0)), strict=True):
+    drawn = draw_preview(preview, 2, "title", "subtitle")
+    for number, (sample, column) in enumerate(zip(preview.samples, (0, 1, 0), strict=True)):
         x = MARGIN + column * (side * factor + GAP)
-        y = top + row * _Sheet(preview, 2).step[1]
+        y = drawn.corner(number)[1]
         tile = sheet[y : y + side * factor, x : x + side * factor]
         expected = sample.pixels.repeat(factor, axis=0).repeat(factor, axis=1)
         np.testing.assert_array_equal(tile, np.broadcast_to(expected, tile.shape))
@@ -54,10 +54,10 @@ def test_every_pixel_is_a_square(side: int, factor: int, channels: int) -> None:
 
 def test_the_bar_shows_the_shares() -> None:
     preview = preview_of(BOTH, (("dog", 0.999), ("cat", 0.001)), side=112, channels=1)
-    sheet = _Sheet(preview, 2)
-    for number, sample in enumerate(preview.samples):
-        sheet.place(number, sample)
-    line = np.asarray(sheet.image)[sheet.top + 112 + BAR // 2, MARGIN : MARGIN + 2 * 112 + GAP]
+    sheet = draw_preview(preview, 2, "", "")
+    line = np.asarray(sheet.image)[
+        sheet.corner(0)[1] + 112 + BAR // 2, MARGIN : MARGIN + 2 * 112 + GAP
+    ]
     colours = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in line.tolist()]
     assert colours == [COLOURS[0]] * 28 + [COLOURS[1]] * 84 + ["#ffffff"] * GAP + [COLOURS[1]] * 112
 

@@ -24,7 +24,7 @@ class Axis:
     log: bool
     ticks: tuple[float, ...]
 
-    def share(self, value: float) -> float:
+    def fraction(self, value: float) -> float:
         """Where a value lies: 0 at `low`, 1 at `high`; what lies outside is moved to the end."""
         low, high, at = self.low, self.high, value
         if self.log:

@@ -140,11 +140,11 @@ class _Plot:
         self._x, self._y, self._height, self._below = x_axis, y_axis, height, names_below
 
     def x(self, value: float) -> float:
-        return round(LEFT + self._x.share(value) * (WIDTH - LEFT - RIGHT), 1)
+        return round(LEFT + self._x.fraction(value) * (WIDTH - LEFT - RIGHT), 1)
 
     def y(self, value: float) -> float:
         bottom = self._height - BOTTOM
-        return round(bottom - self._y.share(value) * (bottom - TOP), 1)
+        return round(bottom - self._y.fraction(value) * (bottom - TOP), 1)
 
     def frame(self, x_name: str) -> list[Markup]:
         """Lines across at the ticks, and what is written beside them."""

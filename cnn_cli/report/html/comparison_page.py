@@ -10,10 +10,11 @@ from cnn_cli.config import plain_config
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.report.html.elements import bold, paragraph, table
 from cnn_cli.report.html.page import Section, page
-from cnn_cli.report.html.results import PARTS, epochs_text, scores_of, time_text
+from cnn_cli.report.html.results import PARTS, epochs_text, scores_of
 from cnn_cli.report.html.subject import Subject
 from cnn_cli.report.html.template import Markup
-from cnn_cli.report.html.training_curves import NOT_MEASURED, curves, number
+from cnn_cli.report.html.training_curves import curves
+from cnn_cli.report.text.numbers import NOT_MEASURED, number, time_text
 from cnn_cli.report.text.scores import Scores
 from cnn_cli.runs.folder import differences, flat
 

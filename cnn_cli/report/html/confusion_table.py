@@ -10,7 +10,7 @@ import numpy as np
 from cnn_cli.nn.types import Array
 from cnn_cli.report.html.elements import paragraph, table
 from cnn_cli.report.html.template import Markup, Templates
-from cnn_cli.report.pictures.confusion_plot import percent
+from cnn_cli.report.text.numbers import percent
 from cnn_cli.report.text.table import cut_middle
 
 WITH_SHARES, AS_TABLE, AS_PICTURE = 12, 30, 250  # most classes

@@ -10,6 +10,7 @@ _ELEMENTS = Templates("elements.html")
 
 
 def paragraph(*parts: str) -> Markup:
+    """Text and markup, one after the other, as a paragraph."""
     return _ELEMENTS.fill("paragraph", parts=parts)
 
 
@@ -19,6 +20,7 @@ def heading(text: str) -> Markup:
 
 
 def bold(text: str) -> Markup:
+    """What stands out in its row."""
     return _ELEMENTS.fill("bold", text=text)
 
 

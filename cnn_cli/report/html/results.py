@@ -11,7 +11,7 @@ from cnn_cli.report.html.charts import reliability_chart
 from cnn_cli.report.html.elements import figure, pairs, paragraph, table
 from cnn_cli.report.html.subject import Measured, Record, Subject
 from cnn_cli.report.html.template import Markup, Templates
-from cnn_cli.report.html.training_curves import NOT_MEASURED, number
+from cnn_cli.report.text.numbers import NOT_MEASURED, number, time_text
 from cnn_cli.report.text.scores import Scores, score
 
 TOP = 5
@@ -98,15 +98,6 @@ def epochs_text(record: Record) -> str:
         return f"{state.epoch} of {epochs}, stopped early"
     unfinished = record.path.is_dir() and not state.finished(epochs)
     return f"{state.epoch} of {epochs}" + ", unfinished" * unfinished
-
-
-def time_text(seconds: float) -> str:
-    """`1 h 02 min`, `3 min 20 s`, `12.3 s`."""
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours:,} h {minutes:02} min"
-    return f"{minutes} min {rest:02} s" if minutes else f"{seconds:.1f} s"
 
 
 def per_class_table(scores: Scores) -> Markup:

@@ -9,6 +9,7 @@ from cnn_cli.report.html.charts import COLOURS, Line, line_chart
 from cnn_cli.report.html.elements import figure, paragraph, side_by_side, table
 from cnn_cli.report.html.subject import Subject
 from cnn_cli.report.html.template import Markup
+from cnn_cli.report.text.numbers import number
 
 CHARTS = (
     ("loss", "Loss", ("train_loss", "val_loss")),
@@ -16,7 +17,6 @@ CHARTS = (
     ("lr", "Learning rate", ("lr",)),
 )
 WORDS = {"train": "training", "val": "validation", "lr": "learning rate"}
-NOT_MEASURED = "–"
 MOST_PAIRS = 4  # runs whose training and validation can be told apart
 
 
@@ -40,11 +40,6 @@ def curves(subjects: Sequence[Subject]) -> list[Markup]:
     if not figures:
         return [paragraph("No epoch was trained.")]
     return [side_by_side(figures)]
-
-
-def number(value: float | None, digits: str = ".4f") -> str:
-    """A number, or a dash where it was not measured."""
-    return NOT_MEASURED if value is None or not isfinite(value) else format(value, digits)
 
 
 def _lines(subjects: Sequence[Subject], columns: Sequence[str]) -> list[Line]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from cnn_cli.errors import printable
 from cnn_cli.nn.types import Array
+from cnn_cli.report.text.numbers import percent
 from cnn_cli.report.text.table import cut_middle
 
 # By the most classes that it is for: inches a cell, and points of a number.
@@ -107,13 +108,6 @@ def _write_rates(axes: Any, confusion: Array, points: float) -> None:
             _write(axes, x, y, text, points, INK)
     _write(axes, end, -0.65, "recall", points, FAINT, va="bottom", rotation=90)
     _write(axes, -0.65, end, "precision", points, FAINT, ha="right")
-
-
-def percent(share: float) -> str:
-    """Whole percents, except that only none is 0 % and only all 100 %."""
-    if 0 < share <= 0.005:
-        return "<1%"
-    return ">99%" if 0.995 <= share < 1 else f"{share:.0%}"
 
 
 def _write(

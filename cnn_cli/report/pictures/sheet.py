@@ -1,4 +1,4 @@
-"""Sheets of pictures with a few lines of text under each."""
+"""Sheets of pictures: a title, and a grid of pictures with a few lines of text under each."""
 
 from __future__ import annotations
 
@@ -25,6 +25,54 @@ from cnn_cli.report.pictures.paper import (
 BESIDE = 4  # between pictures of one tile
 
 
+class Sheet:
+    """Paper with two lines of text at its top and a grid of places below them.
+
+    Args:
+        places: how many there are, one at least.
+        columns: places in a row, at most.
+        size: width and height of a place, in pixels.
+        title, subtitle: the lines at the top.
+    """
+
+    def __init__(
+        self, places: int, columns: int, size: tuple[int, int], title: str, subtitle: str
+    ) -> None:
+        self._columns = min(columns, places)
+        self._step = size[0] + GAP, size[1] + GAP
+        self._top = MARGIN + TITLE_SIZE + LINE + 2 * GAP
+        rows = -(-places // self._columns)
+        width = 2 * MARGIN - GAP + self._columns * self._step[0]
+        self.image = Image.new("RGB", (width, self._top + rows * self._step[1] + GAP), PAPER)
+        self.draw = ImageDraw.Draw(self.image)
+        room = width - 2 * MARGIN
+        self.write((MARGIN, MARGIN), title, TITLE_SIZE, INK, room)
+        self.write((MARGIN, MARGIN + TITLE_SIZE + 8), subtitle, LABEL_SIZE, FAINT, room)
+
+    def corner(self, number: int) -> tuple[int, int]:
+        """Left and top of a place, which are counted row by row from 0."""
+        row, column = divmod(number, self._columns)
+        return MARGIN + column * self._step[0], self._top + row * self._step[1]
+
+    def write(
+        self, corner: tuple[int, int], text: str, size: int, ink: str, room: int, end: str = ""
+    ) -> None:
+        """Write a line of text.
+
+        Args:
+            corner: its left and top.
+            text: shortened where `room` is too little for it.
+            size: of the font, in pixels.
+            ink: colour.
+            room: pixels that it may take.
+            end: written after the text, and never shortened.
+        """
+        end = printable(end)
+        text, font = legible(printable(text), size)
+        text = shortened(text, font, room - round(font.getlength(end)))
+        self.draw.text(corner, text + end, ink, font)
+
+
 @dataclass(frozen=True, slots=True)
 class Tile:
     """A place on a sheet.
@@ -47,33 +95,16 @@ def sheet_png(tiles: Sequence[Tile], columns: int, title: str, subtitle: str) ->
         columns: tiles in a row, at most.
         title, subtitle: lines above.
     """
-    columns = min(columns, len(tiles))
-    size = tiles[0].pictures[0].size
+    picture_width, height = tiles[0].pictures[0].size
     count = len(tiles[0].pictures)
-    width = count * size[0] + (count - 1) * BESIDE
-    step = width + GAP, size[1] + 6 + len(tiles[0].lines) * LINE + GAP
-    top = MARGIN + TITLE_SIZE + LINE + 2 * GAP
-    rows = -(-len(tiles) // columns)
-    paper = Image.new(
-        "RGB", (2 * MARGIN - GAP + columns * step[0], top + rows * step[1] + GAP), PAPER
-    )
-    draw = ImageDraw.Draw(paper)
-
-    def write(x: int, y: int, text: str, size: int, ink: str, room: int, end: str = "") -> None:
-        end = printable(end)
-        text, font = legible(printable(text), size)
-        text = shortened(text, font, room - round(font.getlength(end)))
-        draw.text((x, y), text + end, ink, font)
-
-    room = paper.width - 2 * MARGIN
-    write(MARGIN, MARGIN, title, TITLE_SIZE, INK, room)
-    write(MARGIN, MARGIN + TITLE_SIZE + 8, subtitle, LABEL_SIZE, FAINT, room)
+    width = count * picture_width + (count - 1) * BESIDE
+    size = width, height + 6 + len(tiles[0].lines) * LINE
+    sheet = Sheet(len(tiles), columns, size, title, subtitle)
     for number, tile in enumerate(tiles):
-        row, column = divmod(number, columns)
-        x, y = MARGIN + column * step[0], top + row * step[1]
+        x, y = sheet.corner(number)
         for i, picture in enumerate(tile.pictures):
-            paper.paste(picture, (x + i * (size[0] + BESIDE), y))
+            sheet.image.paste(picture, (x + i * (picture_width + BESIDE), y))
         for i, (text, end) in enumerate(tile.lines):
             ink = FAINT if i else INK
-            write(x, y + size[1] + 6 + i * LINE, text, LABEL_SIZE, ink, width, end)
-    return png(paper)
+            sheet.write((x, y + height + 6 + i * LINE), text, LABEL_SIZE, ink, width, end)
+    return png(sheet.image)

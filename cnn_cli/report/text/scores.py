@@ -121,7 +121,7 @@ def score(
     return Scores(
         loss=evaluation.loss,
         top1=evaluation.top1,
-        topk=top_share(evaluation, k),
+        topk=top_k_accuracy(evaluation, k),
         k=k,
         images=len(evaluation.labels),
         bad_files=bad_files,
@@ -134,7 +134,7 @@ def score(
     )
 
 
-def top_share(evaluation: Evaluation, k: int) -> float:
+def top_k_accuracy(evaluation: Evaluation, k: int) -> float:
     """The share of images whose class is among the first k guesses."""
     correct = top_k_correct(evaluation.probabilities, evaluation.labels, k)
     return correct / len(evaluation.labels)
