@@ -13,10 +13,10 @@ from pydantic import ValidationError
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.messages import CHOICES, config_error, place, show
 from cnn_cli.config.models import Config
-from cnn_cli.config.optimizers import OPTIMIZERS
-from cnn_cli.config.schedules import SCHEDULERS
 from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.errors import ConfigError, UsageError, reason
+from cnn_cli.optim.optimizers import OPTIMIZERS
+from cnn_cli.optim.schedule import SCHEDULERS
 
 MAX_BYTES = 1_000_000
 

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.models import Config
-from cnn_cli.config.optimizers import OPTIMIZERS, OTHER_OPTIMIZERS
-from cnn_cli.config.schedules import SCHEDULERS
 from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.errors import ConfigError, suggest
+from cnn_cli.optim.optimizers import OPTIMIZERS, OTHER_OPTIMIZERS
+from cnn_cli.optim.schedule import SCHEDULERS
 from cnn_cli.schema.fields import RULE
 
 Location = Sequence[str | int]
 
 # Keys whose mapping says by its `type` which model it is of.
-CHOICES = {"optimizer": OPTIMIZERS, "other": OTHER_OPTIMIZERS, "scheduler": SCHEDULERS}
+CHOICES: Mapping[str, Mapping[str, type[BaseModel]]] = {
+    "optimizer": OPTIMIZERS,
+    "other": OTHER_OPTIMIZERS,
+    "scheduler": SCHEDULERS,
+}
 
 _TYPES: dict[str, str] = {
     "dict_type": "must be a mapping of keys to values",

@@ -7,9 +7,11 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
 
 from cnn_cli.config.layers import AnyLayer
-from cnn_cli.config.optimizers import AnyOptimizer, SGDConfig
-from cnn_cli.config.schedules import AnyScheduler, CosineConfig
 from cnn_cli.data.augment import AugmentConfig
+from cnn_cli.optim.averages import LookaheadConfig
+from cnn_cli.optim.optimizers import AnyOptimizer
+from cnn_cli.optim.optimizers.sgd import SGDConfig
+from cnn_cli.optim.schedule import AnyScheduler, CosineConfig
 from cnn_cli.schema.fields import (
     Above0,
     Also,
@@ -130,21 +132,6 @@ class ModelConfig(Frozen):
 
     layers: Annotated[tuple[AnyLayer, ...], Field(min_length=1)]
     init: Annotated[Literal["pytorch", "kaiming"], Must("pytorch or kaiming")] = "pytorch"
-
-
-class LookaheadConfig(Frozen):
-    """Slow weights that the trained ones come back to (Zhang et al. 2019).
-
-    Attributes:
-        every: steps of the trained weights between two of the slow ones (k).
-        decay: share of the slow weights that such a step leaves (1 - α).
-        power: that share times (step / all steps) to this power, so that averaging begins weak.
-            arXiv:2404.00498 has 3, with a decay of 0.95 to the fifth, 0.774.
-    """
-
-    every: Count = 5
-    decay: ShareBelow1 = 0.5
-    power: NotBelow0 = 0.0
 
 
 # A pattern of parameters' names, as fnmatch has them: `stem.weight`, `*.bias`, `batchnorm.bias`.

@@ -7,7 +7,6 @@ from math import prod
 import numpy as np
 
 from cnn_cli.config.models import TrainConfig
-from cnn_cli.config.optimizers import MuonConfig, OptimizerConfig
 from cnn_cli.nn.fuse import tuned_graph
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.paths import Backend
@@ -28,19 +27,11 @@ COMPILED_BYTES = 120_000_000
 SCRATCH_BYTES = 10_000_000  # of one worker: windows, padded images, products to be added
 
 LOADER_BATCHES = 4
-OPTIMIZER_SLOTS = {"sgd": 1, "adam": 2, "adamw": 2}
 
 
 def parameter_count(graph: Graph) -> int:
     """Trained numbers."""
     return sum(spec.size for node in graph.nodes for spec in node.layer.params)
-
-
-def _optimizer_slots(optimizer: OptimizerConfig) -> int:
-    """Arrays like the parameters that an optimizer keeps."""
-    if isinstance(optimizer, MuonConfig):  # its momentum and that of SGD are one array
-        return OPTIMIZER_SLOTS[optimizer.other.type] + (optimizer.other.type != "sgd")
-    return OPTIMIZER_SLOTS[optimizer.type]
 
 
 def training_bytes(
@@ -54,7 +45,7 @@ def training_bytes(
     """
     graph = tuned_graph(graph, backend)
     itemsize = np.dtype(train.dtype).itemsize
-    slots = _optimizer_slots(train.optimizer)
+    slots = len(train.optimizer.buffers)
     slots += train.accumulate > 1
     slots += train.ema is not None or train.lookahead is not None
     parameters = parameter_count(graph) * (1 + threads + slots) * itemsize

@@ -1,4 +1,5 @@
 """How parameters move: optimizers, schedules, parameter groups, averages, accumulation.
 
-Imports `nn`, `schema` and the ground floor.
+Each declares its arguments beside its arithmetic; `config` collects them. Imports `nn`, `schema`
+and the ground floor.
 """

@@ -1,21 +1,109 @@
-"""SGD, Adam and AdamW over the flat parameter array, with PyTorch's arithmetic."""
+"""What every optimizer is: its arguments, its state, and steps over the flat parameter array.
+
+The optimizers themselves are in `optim.optimizers`, one file each.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from cnn_cli.config.optimizers import AdamConfig, AdamWConfig, SGDConfig
 from cnn_cli.errors import DataError
+from cnn_cli.nn.graph import Node
+from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.optim.groups import Group, Groups
+from cnn_cli.schema.fields import Choice
 
 BLOCK = 32_768  # elements: a block of every array involved fits the L2 cache
 NORM_BLOCK = 8_192
 STEP = "step"
+
+
+class Treatment(NamedTuple):
+    """How an optimizer treats a parameter.
+
+    Attributes:
+        lr_factor: of the step's learning rate.
+        weight_decay: of each number, times the learning rate.
+        matrix: rows and columns of a single convolution's filters, one a column, where the
+            optimizer moves them as a whole.
+    """
+
+    lr_factor: float
+    weight_decay: float
+    matrix: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A run of the flat array whose numbers move alike.
+
+    Attributes:
+        part: of `Parameters.flat`.
+        lr_factor, weight_decay, matrix: as in `Treatment`.
+    """
+
+    part: slice
+    lr_factor: float
+    weight_decay: float
+    matrix: tuple[int, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Groups:
+    """How all of the flat array is treated.
+
+    Attributes:
+        trained: in the array's order.
+        frozen: the other runs of it.
+    """
+
+    trained: tuple[Group, ...]
+    frozen: tuple[slice, ...]
+
+
+class OptimizerConfig(Choice):
+    """The arguments of an optimizer, with PyTorch's names and defaults."""
+
+    if TYPE_CHECKING:  # each has them in an order of keys of its own
+        lr: float
+        weight_decay: float
+
+    @property
+    def buffers(self) -> tuple[str, ...]:
+        """PyTorch's names of the arrays like the parameters that it keeps, at most."""
+        raise NotImplementedError
+
+    def treatment(self, node: Node, spec: ParamSpec) -> Treatment:
+        """How it treats a parameter of a node."""
+        raise NotImplementedError
+
+    def make(self, params: Parameters, groups: Groups) -> Optimizer:
+        """The optimizer itself."""
+        raise NotImplementedError
+
+
+class ElementwiseConfig(OptimizerConfig):
+    """The arguments of an optimizer that moves each number by itself, and so any parameter.
+
+    `weight_decay` is of weights; `norm_weight_decay` of what has one number a channel or feature:
+    the scales and shifts of normalizations, all biases and the slopes of prelu. Left out it is the
+    same.
+    """
+
+    if TYPE_CHECKING:
+        norm_weight_decay: float | None
+
+    def treatment(self, node: Node, spec: ParamSpec) -> Treatment:
+        weight_decay = self.weight_decay
+        if spec.role != "weight" and self.norm_weight_decay is not None:
+            weight_decay = self.norm_weight_decay
+        return Treatment(1.0, weight_decay)
 
 
 class Optimizer:
@@ -27,7 +115,7 @@ class Optimizer:
 
     Attributes:
         groups: may be replaced between steps.
-        buffers: the flat arrays kept and the views into them, by PyTorch's names.
+        buffers: the flat arrays kept, by PyTorch's names.
         steps: how many steps were taken.
     """
 
@@ -35,7 +123,9 @@ class Optimizer:
         self.params = params
         self.groups = groups
         self.steps = 0
-        self.buffers = {name: params.empty_like() for name in buffers}
+        kept = {name: params.empty_like() for name in buffers}
+        self.buffers = {name: flat for name, (flat, _) in kept.items()}
+        self._views = {name: views for name, (_, views) in kept.items()}
         size = min(BLOCK, params.flat.size)
         self._scratch = (np.empty(size, params.dtype), np.empty(size, params.dtype))
 
@@ -49,7 +139,7 @@ class Optimizer:
         self.steps += 1
         # A diverging run overflows here; the loss shows it, one line instead of warnings.
         with np.errstate(over="ignore", invalid="ignore"):
-            for group in self.groups.moved:
+            for group in self.groups.trained:
                 self.move(group, gradient, lr * group.lr_factor)
         self.params.touch()
 
@@ -62,16 +152,6 @@ class Optimizer:
         self, block: slice, param: Array, grad: Array, lr: float, weight_decay: float
     ) -> None:
         raise NotImplementedError
-
-    def state(self) -> dict[str, Array]:
-        """The flat arrays kept, by PyTorch's names."""
-        return {name: flat for name, (flat, _) in self.buffers.items()}
-
-    def load_state(self, arrays: Mapping[str, Array], steps: int) -> None:
-        """Take over what `state` and `steps` gave earlier, for the same network."""
-        for name, flat in self.state().items():
-            flat[:] = arrays[name]
-        self.steps = steps
 
     def named_state(self) -> dict[str, Array]:
         """What a checkpoint keeps: `<buffer>/<layer>/<param>` in PyTorch's layouts, and `step`."""
@@ -106,83 +186,9 @@ class Optimizer:
     def _named_buffers(self) -> dict[str, Array]:
         return {
             f"{buffer}/{name}": array
-            for buffer, (_, views) in self.buffers.items()
+            for buffer, views in self._views.items()
             for name, array in self.params.named(views).items()
         }
-
-
-class SGD(Optimizer):
-    """Stochastic gradient descent with momentum, as torch.optim.SGD without dampening."""
-
-    def __init__(self, config: SGDConfig, params: Parameters, groups: Groups) -> None:
-        super().__init__(params, groups, ["momentum_buffer"] if config.momentum else [])
-        self.config = config
-
-    def _update(
-        self, block: slice, param: Array, grad: Array, lr: float, weight_decay: float
-    ) -> None:
-        config = self.config
-        decayed, product = (scratch[: grad.size] for scratch in self._scratch)
-        if weight_decay != 0:
-            np.multiply(param, weight_decay, out=decayed)
-            decayed += grad
-            grad = decayed
-        if config.momentum != 0:
-            # The buffer starts at 0, which makes it the gradient after the first step.
-            momentum_buffer = self.state()["momentum_buffer"][block]
-            momentum_buffer *= config.momentum
-            momentum_buffer += grad
-            if config.nesterov:
-                np.multiply(momentum_buffer, config.momentum, out=product)
-                product += grad
-                grad = product
-            else:
-                grad = momentum_buffer
-        np.multiply(grad, -lr, out=product)
-        param += product
-
-
-class Adam(Optimizer):
-    """Adam (Kingma and Ba 2015, algorithm 1) with an L2 term, as torch.optim.Adam.
-
-    With an `AdamWConfig` the decay is decoupled (Loshchilov and Hutter 2019, algorithm 2), as in
-    torch.optim.AdamW.
-    """
-
-    def __init__(
-        self, config: AdamConfig | AdamWConfig, params: Parameters, groups: Groups
-    ) -> None:
-        super().__init__(params, groups, ["exp_avg", "exp_avg_sq"])
-        self.config = config
-        # An eps of 0 would make 0/0 of every parameter that never had a gradient.
-        self._eps = max(config.eps, float(np.finfo(params.dtype).tiny))
-
-    def _update(
-        self, block: slice, param: Array, grad: Array, lr: float, weight_decay: float
-    ) -> None:
-        config = self.config
-        beta1, beta2 = config.betas
-        decayed, scratch = (scratch[: grad.size] for scratch in self._scratch)
-        if isinstance(config, AdamWConfig):
-            param *= 1 - lr * weight_decay
-        elif weight_decay != 0:
-            np.multiply(param, weight_decay, out=decayed)
-            decayed += grad
-            grad = decayed
-        exp_avg, exp_avg_sq = (flat[block] for flat in self.state().values())
-        np.subtract(grad, exp_avg, out=scratch)
-        scratch *= 1 - beta1
-        exp_avg += scratch
-        exp_avg_sq *= beta2
-        np.multiply(grad, grad, out=scratch)
-        scratch *= 1 - beta2
-        exp_avg_sq += scratch
-        denom = np.sqrt(exp_avg_sq, out=scratch)
-        denom /= (1 - beta2**self.steps) ** 0.5
-        denom += self._eps
-        update = np.divide(exp_avg, denom, out=scratch)
-        update *= -lr / (1 - beta1**self.steps)
-        param += update
 
 
 def clip_grad_norm(gradient: Array, max_norm: float) -> float:

@@ -1,6 +1,7 @@
-"""The learning rate of each step, a function of the step and of the epochs' scores before it.
+"""Schedules: their arguments, and the learning rate of each step.
 
-A checkpoint has both: there is nothing else to save or restore.
+The rate is a function of the step and of the epochs' scores before it. A checkpoint has both:
+there is nothing else to save or restore. A new schedule is another class here.
 """
 
 from __future__ import annotations
@@ -8,21 +9,193 @@ from __future__ import annotations
 import math
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
 
-from cnn_cli.config.schedules import (
-    ConstantConfig,
-    CosineConfig,
-    LinearScheduleConfig,
-    MultiStepConfig,
-    PlateauConfig,
-    SchedulerConfig,
-    StepConfig,
+from cnn_cli.schema.fields import (
+    Choice,
+    Count,
+    Must,
+    NotBelow0,
+    OneOf,
+    Share,
+    ShareBelow1,
+    Whole,
+    choices,
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Now:
+    """Where a training is, once the warm-up is over.
+
+    Attributes:
+        epoch: counted from 0, from the start of training.
+        done: fraction of the steps after the warm-up that are done, up to 1.
+        rows: the epochs that are done, with `val_loss` and `val_top1`.
+    """
+
+    epoch: int
+    done: float
+    rows: Sequence[Mapping[str, Any]]
+
+
+class ScheduleConfig(Choice):
+    """Every schedule may start with a linear warm-up, in epochs (parts of one allowed).
+
+    Attributes:
+        type: which schedule it is.
+        warmup_epochs: in which the rate rises to its value.
+    """
+
+    warmup_epochs: NotBelow0 = 0.0
+
+    @property
+    def warmup_from(self) -> float:
+        """Fraction of the rate that the warm-up rises from."""
+        return 0.0
+
+    def rate(self, lr: float, now: Now) -> float:
+        """The rate of a step after the warm-up; `lr` is the optimizer's."""
+        raise NotImplementedError
+
+
+class ConstantConfig(ScheduleConfig):
+    """The same rate throughout."""
+
+    type: Literal["constant"] = "constant"
+
+    def rate(self, lr: float, now: Now) -> float:
+        return lr
+
+
+class StepConfig(ScheduleConfig):
+    """The rate times gamma every step_size epochs.
+
+    Attributes:
+        step_size: epochs from one change to the next.
+        gamma: factor of the rate.
+    """
+
+    type: Literal["step"] = "step"
+    step_size: Count
+    gamma: Share = 0.1
+
+    def rate(self, lr: float, now: Now) -> float:
+        return lr * self.gamma ** (now.epoch // self.step_size)
+
+
+class MultiStepConfig(ScheduleConfig):
+    """The rate times gamma at each epoch of milestones.
+
+    Attributes:
+        milestones: epochs after which it changes.
+        gamma: factor of the rate.
+    """
+
+    type: Literal["multistep"] = "multistep"
+    milestones: Annotated[tuple[Count, ...], Must("a list of whole numbers above 0")]
+    gamma: Share = 0.1
+
+    def rate(self, lr: float, now: Now) -> float:
+        return lr * self.gamma ** bisect_right(sorted(self.milestones), now.epoch)
+
+
+class CosineConfig(ScheduleConfig):
+    """Down to min_lr along half a cosine (Loshchilov and Hutter 2017).
+
+    Attributes:
+        min_lr: what the rate ends at.
+    """
+
+    type: Literal["cosine"] = "cosine"
+    warmup_epochs: NotBelow0 = 1.0
+    min_lr: NotBelow0 = 0.0
+
+    def rate(self, lr: float, now: Now) -> float:
+        """Equation 5 of the paper, without restarts; `min_lr` would be after the last step."""
+        return self.min_lr + (lr - self.min_lr) * (1 + math.cos(math.pi * now.done)) / 2
+
+
+class LinearScheduleConfig(ScheduleConfig):
+    """Down to a part of the rate in a straight line; with a warm-up, a triangle (Smith 2017).
+
+    Attributes:
+        start_factor: share of the rate that the warm-up rises from.
+        end_factor: share of the rate that the training ends with.
+    """
+
+    type: Literal["linear"] = "linear"
+    warmup_epochs: NotBelow0 = 1.0
+    start_factor: Share = 0.0
+    end_factor: Share = 0.0
+
+    @property
+    def warmup_from(self) -> float:
+        return self.start_factor
+
+    def rate(self, lr: float, now: Now) -> float:
+        """As LinearLR; ``lr * end_factor`` would be after the last step."""
+        return lr * (1 + (self.end_factor - 1) * now.done)
+
+
+class PlateauConfig(ScheduleConfig):
+    """The rate times factor where validation stops to improve (as ReduceLROnPlateau).
+
+    Attributes:
+        monitor: `val_loss`, which is to fall, or `val_top1`, which is to rise.
+        factor: of the rate.
+        patience: epochs without a better one that change nothing yet.
+        threshold: by how much a better one must be better.
+        threshold_mode: `rel`: that share of the best one; `abs`: that number.
+        cooldown: epochs after a change in which no bad one is counted.
+        min_lr: the rate falls no further.
+        eps: a change smaller than this is left out.
+    """
+
+    type: Literal["plateau"] = "plateau"
+    monitor: Annotated[Literal["val_loss", "val_top1"], Must("val_loss or val_top1")] = "val_loss"
+    factor: ShareBelow1 = 0.1
+    patience: Whole = 10
+    threshold: NotBelow0 = 1e-4
+    threshold_mode: Annotated[Literal["rel", "abs"], Must("rel or abs")] = "rel"
+    cooldown: Whole = 0
+    min_lr: NotBelow0 = 0.0
+    eps: NotBelow0 = 1e-8
+
+    def rate(self, lr: float, now: Now) -> float:
+        """As torch.optim.lr_scheduler.ReduceLROnPlateau; epochs without a score are passed over."""
+        sign = 1 if self.monitor == "val_loss" else -1
+        best, bad, cooldown = math.inf, 0, 0
+        for row in now.rows:
+            score = row[self.monitor]
+            if score is None or not math.isfinite(score):
+                continue
+            score *= sign
+            margin = self.threshold
+            if self.threshold_mode == "rel" and math.isfinite(best):
+                margin *= abs(best)
+            if score < best - margin:
+                best, bad = score, 0
+            else:
+                bad += 1
+            if cooldown > 0:
+                cooldown, bad = cooldown - 1, 0
+            if bad > self.patience:
+                lower = max(lr * self.factor, self.min_lr)
+                if lr - lower > self.eps:
+                    lr = lower
+                cooldown, bad = self.cooldown, 0
+        return lr
+
+
+SCHEDULERS = choices(ScheduleConfig)
+
+AnyScheduler = Annotated[ScheduleConfig, OneOf("cosine")]
+
+
 def learning_rate(
-    schedule: SchedulerConfig,
+    schedule: ScheduleConfig,
     lr: float,
     step: int,
     steps_per_epoch: int,
@@ -32,11 +205,9 @@ def learning_rate(
     """The rate of one step.
 
     The first `warmup_epochs` rise linearly, by the same amount each step, and end at `lr`. After
-    that, cosine falls each step (Loshchilov and Hutter 2017, equation 5, without restarts) and
-    would be at `min_lr` after the last one, and so does linear, which would be at
-    ``lr * end_factor`` (as LinearLR). Step and multistep fall at whole epochs, counted from the
-    start of training, as torch.optim.lr_scheduler.StepLR and MultiStepLR; plateau where the
-    scores of the epochs before say so.
+    that it is the schedule's `rate`. Cosine and linear change each step; step and multistep at
+    whole epochs, as torch.optim.lr_scheduler.StepLR and MultiStepLR; plateau where the scores of
+    the epochs before say so.
 
     Args:
         lr: of the optimizer.
@@ -45,56 +216,10 @@ def learning_rate(
         total_epochs: how long the training is.
         rows: the epochs that are done, with `val_loss` and `val_top1`.
     """
-    warmup_epochs: float = schedule.warmup_epochs
-    warmup_steps = round(warmup_epochs * steps_per_epoch)
+    warmup_steps = round(schedule.warmup_epochs * steps_per_epoch)
     if step < warmup_steps:
-        start = schedule.start_factor if isinstance(schedule, LinearScheduleConfig) else 0.0
+        start = schedule.warmup_from
         return lr * (start + (1 - start) * (step + 1) / warmup_steps)
-    epoch = step // steps_per_epoch
-    match schedule:
-        case ConstantConfig():
-            factor = 1.0
-        case StepConfig():
-            factor = schedule.gamma ** (epoch // schedule.step_size)
-        case MultiStepConfig():
-            factor = schedule.gamma ** bisect_right(sorted(schedule.milestones), epoch)
-        case PlateauConfig():
-            return _plateau(schedule, lr, rows)
-        case CosineConfig() | LinearScheduleConfig():
-            length = total_epochs * steps_per_epoch - warmup_steps
-            done = min(1.0, (step - warmup_steps) / length) if length > 0 else 1.0
-            if isinstance(schedule, LinearScheduleConfig):
-                factor = 1 + (schedule.end_factor - 1) * done
-            else:
-                min_lr: float = schedule.min_lr
-                return min_lr + (lr - min_lr) * (1 + math.cos(math.pi * done)) / 2
-    return lr * factor
-
-
-def _plateau(schedule: PlateauConfig, lr: float, rows: Sequence[Mapping[str, Any]]) -> float:
-    """The rate after some epochs, as torch.optim.lr_scheduler.ReduceLROnPlateau.
-
-    An epoch that was not validated is passed over.
-    """
-    sign = 1 if schedule.monitor == "val_loss" else -1
-    best, bad, cooldown = math.inf, 0, 0
-    for row in rows:
-        score = row[schedule.monitor]
-        if score is None or not math.isfinite(score):
-            continue
-        score *= sign
-        margin = schedule.threshold
-        if schedule.threshold_mode == "rel" and math.isfinite(best):
-            margin *= abs(best)
-        if score < best - margin:
-            best, bad = score, 0
-        else:
-            bad += 1
-        if cooldown > 0:
-            cooldown, bad = cooldown - 1, 0
-        if bad > schedule.patience:
-            lower = max(lr * schedule.factor, schedule.min_lr)
-            if lr - lower > schedule.eps:
-                lr = lower
-            cooldown, bad = schedule.cooldown, 0
-    return lr
+    length = total_epochs * steps_per_epoch - warmup_steps
+    done = min(1.0, (step - warmup_steps) / length) if length > 0 else 1.0
+    return schedule.rate(lr, Now(step // steps_per_epoch, done, rows))

@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import reduce
 from importlib import import_module
-from typing import Annotated, Any, Literal
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -47,6 +49,7 @@ from cnn_cli.schema.described import describe
 __all__ = [
     "Above0",
     "Also",
+    "Choice",
     "Count",
     "Degrees",
     "Flag",
@@ -54,6 +57,7 @@ __all__ = [
     "Must",
     "NotBelow0",
     "Number",
+    "OneOf",
     "Pair",
     "PairOrZero",
     "PartAbove0",
@@ -62,8 +66,8 @@ __all__ = [
     "ShareBelow1",
     "ShareToHalf",
     "Whole",
-    "WithType",
     "broken",
+    "choices",
     "once",
 ]
 
@@ -132,18 +136,54 @@ class Also:
         return {"anyOf": [schema, self.form(schema)]}
 
 
+class Choice(Frozen):
+    """One of several models for the same key; the word in its key `type` says which.
+
+    A subclass with a `type` is registered by being one: see `choices`.
+
+    Attributes:
+        listed: where lists of choices have it, the smallest number first.
+    """
+
+    listed: ClassVar[int] = 0
+
+    if TYPE_CHECKING:  # each has it as Literal, in an order of keys of its own
+        type: str
+
+
+AChoice = TypeVar("AChoice", bound=Choice)
+
+
+def choices(base: type[AChoice]) -> dict[str, type[AChoice]]:
+    """The subclasses that have a `type`, by that word, as far as their modules are imported."""
+    found = {}
+    todo = [base]
+    while todo:
+        model = todo.pop(0)
+        todo += model.__subclasses__()
+        if "type" in model.model_fields:
+            found[model.model_fields["type"].default] = model
+    return dict(sorted(found.items(), key=lambda item: item[1].listed))
+
+
 @dataclass(frozen=True, slots=True)
-class WithType:
-    """A word is the `type` of a mapping, and a mapping without one is of the default type."""
+class OneOf:
+    """Any of the choices that extend the type it stands behind.
+
+    A word is the `type` of a mapping, and a mapping without one is of the default type.
+    """
 
     default: str
 
     def __get_pydantic_core_schema__(self, source: Any, handler: Any) -> core_schema.CoreSchema:
+        models: Any = reduce(or_, choices(source).values())
+        union = handler.generate_schema(Annotated[models, Field(discriminator="type")])
+
         def fill(value: Any) -> Any:
             value = {"type": value} if isinstance(value, str) else value
             return {"type": self.default} | value if isinstance(value, dict) else value
 
-        return core_schema.no_info_before_validator_function(fill, handler(source))
+        return core_schema.no_info_before_validator_function(fill, union)
 
     def __get_pydantic_json_schema__(self, core: Any, handler: Any) -> dict[str, Any]:
         union = handler(core)

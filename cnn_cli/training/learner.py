@@ -32,7 +32,7 @@ class Learner:
     def __init__(self, config: Config, params: Parameters) -> None:
         self.params = params
         self.optimizer = make_optimizer(config.train.optimizer, params)
-        self.average = make_average(config.train, params)
+        self.average = make_average(params, config.train.ema, config.train.lookahead)
         every = config.train.accumulate
         self.accumulator = Accumulator(params, every) if every > 1 else None
         self._most_norm = config.train.clip_grad_norm

@@ -11,11 +11,11 @@ from torch import nn
 from torch_twin import Twin
 
 from cnn_cli.config import Config, plain_config
-from cnn_cli.config.optimizers import SGDConfig
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.params import Parameters
+from cnn_cli.optim.optimizers.sgd import SGDConfig
 from cnn_cli.optim.schedule import learning_rate
 from cnn_cli.training.setup import (
     augment_training,

@@ -14,14 +14,14 @@ from cnn_cli.cli.main import program
 from cnn_cli.config import Config
 from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import LAYER_KINDS
-from cnn_cli.config.models import LookaheadConfig
-from cnn_cli.config.optimizers import OPTIMIZERS
 from cnn_cli.config.plain_layers import WhiteningConfig
-from cnn_cli.config.schedules import SCHEDULERS
 from cnn_cli.data.augment import TECHNIQUES
+from cnn_cli.optim.averages import LookaheadConfig
+from cnn_cli.optim.optimizers import OPTIMIZERS
+from cnn_cli.optim.schedule import SCHEDULERS
 from cnn_cli.schema.constraints import Constraint
 from cnn_cli.schema.described import attributes, summary
-from cnn_cli.schema.fields import once
+from cnn_cli.schema.fields import OneOf, once
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "cnn_cli/docs"
@@ -151,7 +151,7 @@ def type_of(field: FieldInfo) -> str:
     written = repr(field.annotation)
     if "LayerConfig" in written or "ReLUConfig" in written:
         return "a list of lists of layers" if written.count("tuple[") > 1 else "a list of layers"
-    if any("type" in getattr(model, "model_fields", ()) for model in get_args(field.annotation)):
+    if find(field, OneOf) is not None:
         return "a type, or a mapping with `type`"
     return "a mapping, or the value of its first key"
 

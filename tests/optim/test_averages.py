@@ -11,12 +11,11 @@ from learnable import config_document, make_pictures
 from stubs import small_graph
 
 from cnn_cli.config import TrainConfig, validate_config
-from cnn_cli.config.models import LookaheadConfig
 from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.optim.averages import Ema, Lookahead, make_average
+from cnn_cli.optim.averages import Ema, Lookahead, LookaheadConfig, make_average
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
@@ -37,7 +36,7 @@ def numbers(params: Parameters) -> Array:
 
 
 def test_neither_is_no_average() -> None:
-    assert make_average(TrainConfig(), random_params(0)) is None
+    assert make_average(random_params(0), TrainConfig().ema, TrainConfig().lookahead) is None
 
 
 def test_ema_is_the_moving_average_of_weights_and_statistics() -> None:

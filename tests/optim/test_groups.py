@@ -15,7 +15,8 @@ from cnn_cli.config import TrainConfig, validate_config
 from cnn_cli.errors import ConfigError, ExitCode
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.params import Parameters
-from cnn_cli.optim.groups import Group, Groups, check_patterns, make_groups
+from cnn_cli.optim.groups import check_patterns, make_groups
+from cnn_cli.optim.optimizer import Group, Groups
 from cnn_cli.optim.optimizers import make_optimizer
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training.options import TrainOptions
@@ -42,7 +43,7 @@ def test_without_keys_there_is_one_group() -> None:
 
 def test_norm_weight_decay_is_of_norms_and_biases() -> None:
     optimizer = {"type": "sgd", "weight_decay": 0.1, "norm_weight_decay": 0.0}
-    assert groups_of(optimizer=optimizer).moved == (
+    assert groups_of(optimizer=optimizer).trained == (
         Group(STEM, 1.0, 0.1),
         Group(slice(128, 160), 1.0, 0.0),
         Group(HEAD, 1.0, 0.1),
@@ -54,7 +55,7 @@ def test_the_last_pattern_that_fits_counts() -> None:
     groups = groups_of(
         lr_factors={"*.bias": 64, "layers.2/bias": 2}, weight_decay_factors={"stem.*": 0.5}
     )
-    assert groups.moved == (
+    assert groups.trained == (
         Group(STEM, 1.0, 2.5e-4),
         Group(SCALE, 1.0, 5e-4),
         Group(SHIFT, 64.0, 5e-4),
@@ -65,7 +66,7 @@ def test_the_last_pattern_that_fits_counts() -> None:
 
 def test_frozen_parameters_are_in_no_group() -> None:
     groups = groups_of(freeze=["layers.1.*"])
-    assert groups.moved == (Group(STEM, 1.0, 5e-4), Group(slice(160, 208), 1.0, 5e-4))
+    assert groups.trained == (Group(STEM, 1.0, 5e-4), Group(slice(160, 208), 1.0, 5e-4))
     assert groups.frozen == (SCALE, SHIFT)
 
 

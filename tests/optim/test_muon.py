@@ -11,16 +11,15 @@ from recipe_cases import MUONS
 from stubs import Stub, stub_graph
 
 from cnn_cli.config import TrainConfig
-from cnn_cli.config.optimizers import MuonConfig
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import make_groups
-from cnn_cli.optim.muon import orthogonalize
 from cnn_cli.optim.optimizer import Optimizer
 from cnn_cli.optim.optimizers import make_optimizer
+from cnn_cli.optim.optimizers.muon import MuonConfig, orthogonalize
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "recipes.npz"
 
@@ -119,7 +118,7 @@ def test_filters_have_factors_and_can_be_frozen() -> None:
         }
     )
     groups = make_groups(params, config)
-    assert [(g.lr_factor, g.weight_decay, g.matrix) for g in groups.moved] == [
+    assert [(g.lr_factor, g.weight_decay, g.matrix) for g in groups.trained] == [
         (5.0, 5e-4, None),
         (2.0, 0.5, (27, 4)),
         (5.0, 5e-4, None),

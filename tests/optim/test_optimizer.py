@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 from stubs import Stub, small_graph, stub_graph
 
-from cnn_cli.config.optimizers import AdamConfig, AdamWConfig, OptimizerConfig, SGDConfig
 from cnn_cli.errors import DataError
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.optim.optimizer import BLOCK, Optimizer, clip_grad_norm
-from cnn_cli.optim.optimizers import make_optimizer
+from cnn_cli.optim.optimizer import BLOCK, Optimizer, OptimizerConfig, clip_grad_norm
+from cnn_cli.optim.optimizers import OPTIMIZERS, make_optimizer
+from cnn_cli.optim.optimizers.adam import AdamConfig, AdamWConfig
+from cnn_cli.optim.optimizers.sgd import SGDConfig
 
 START = [0.5, -1.25, 2.0, 0.0]
 STEPS = [
@@ -117,9 +118,9 @@ def test_three_steps_as_torch(
     optimizer = make_optimizer(config, params)
     take_steps(optimizer, STEPS)
     np.testing.assert_allclose(params.flat[:4], expected, rtol=1e-13)
-    assert list(optimizer.state()) == list(state)
+    assert list(optimizer.buffers) == list(state)
     for name, values in state.items():
-        np.testing.assert_allclose(optimizer.state()[name][:4], values, rtol=1e-13)
+        np.testing.assert_allclose(optimizer.buffers[name][:4], values, rtol=1e-13)
     assert optimizer.steps == 3
     # The gaps between parameters stay what they are.
     assert not params.flat[4:].any()
@@ -133,7 +134,7 @@ def test_float32_stays_float32_and_near(config: OptimizerConfig) -> None:
         params.flat[:4] = START
         optimizer = make_optimizer(config, params)
         take_steps(optimizer, STEPS)
-        assert all(flat.dtype == dtype for flat in optimizer.state().values())
+        assert all(flat.dtype == dtype for flat in optimizer.buffers.values())
         results.append(params.flat)
     np.testing.assert_allclose(results[0], results[1], rtol=1e-5)
 
@@ -212,19 +213,23 @@ def test_saved_and_restored_it_goes_on_with_the_same_bits(config: OptimizerConfi
     optimizer = make_optimizer(config, params)
     for flat, _ in gradients[:2]:
         optimizer.step(flat, 0.1)
-    flats = {name: flat.copy() for name, flat in optimizer.state().items()}
     named = {name: array.copy() for name, array in optimizer.named_state().items()}
 
-    by_flats = make_optimizer(config, params.copy())
-    by_flats.load_state(flats, 2)
-    by_names = make_optimizer(config, params.copy())
-    by_names.load_named_state(named, "last.npz")
+    restored = make_optimizer(config, params.copy())
+    restored.load_named_state(named, "last.npz")
     for flat, _ in gradients[2:]:
-        for one in (optimizer, by_flats, by_names):
+        for one in (optimizer, restored):
             one.step(flat, 0.05)
-    for restored in (by_flats, by_names):
-        assert restored.steps == 4
-        assert (restored.params.flat == params.flat).all()
+    assert restored.steps == 4
+    assert (restored.params.flat == params.flat).all()
+
+
+@pytest.mark.parametrize("kind", OPTIMIZERS)
+def test_an_optimizer_keeps_what_its_arguments_say(kind: str) -> None:
+    """The memory that is foretold counts these."""
+    config = OPTIMIZERS[kind].model_validate({})
+    optimizer = make_optimizer(config, Parameters(small_graph(), "float32"))
+    assert sorted(optimizer.buffers) == sorted(config.buffers)
 
 
 def test_named_state_has_torch_names_and_layouts() -> None:

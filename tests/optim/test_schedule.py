@@ -9,17 +9,17 @@ import numpy as np
 import pytest
 from recipe_cases import PLATEAUS
 
-from cnn_cli.config.schedules import (
+from cnn_cli.nn.types import Array
+from cnn_cli.optim.schedule import (
     ConstantConfig,
     CosineConfig,
     LinearScheduleConfig,
     MultiStepConfig,
     PlateauConfig,
-    SchedulerConfig,
+    ScheduleConfig,
     StepConfig,
+    learning_rate,
 )
-from cnn_cli.nn.types import Array
-from cnn_cli.optim.schedule import learning_rate
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "recipes.npz"
 
@@ -31,7 +31,7 @@ def golden(name: str) -> Array:
 
 
 def rates(
-    schedule: SchedulerConfig, steps: int, *, lr: float = 0.4, per_epoch: int = 1, epochs: int = 8
+    schedule: ScheduleConfig, steps: int, *, lr: float = 0.4, per_epoch: int = 1, epochs: int = 8
 ) -> list[float]:
     return [learning_rate(schedule, lr, step, per_epoch, epochs) for step in range(steps)]
 
@@ -118,9 +118,9 @@ def test_cosine_formula_by_step() -> None:
         LinearScheduleConfig(warmup_epochs=2.0),
         PlateauConfig(warmup_epochs=2.0),
     ],
-    ids=lambda schedule: str(schedule.type),
+    ids=lambda schedule: schedule.type,
 )
-def test_every_warmup_rises_evenly_to_the_full_rate(schedule: SchedulerConfig) -> None:
+def test_every_warmup_rises_evenly_to_the_full_rate(schedule: ScheduleConfig) -> None:
     expected = [0.4 * (i + 1) / 10 for i in range(10)]
     assert rates(schedule, 10, per_epoch=5) == pytest.approx(expected, rel=1e-15)
 

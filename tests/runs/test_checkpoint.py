@@ -12,9 +12,9 @@ import pytest
 from checkpoints import META, error_of, example, meta_bytes, npy, write_zip
 from stubs import small_graph
 
-from cnn_cli.config.optimizers import SGDConfig
 from cnn_cli.nn.params import Parameters
 from cnn_cli.optim.optimizers import make_optimizer
+from cnn_cli.optim.optimizers.sgd import SGDConfig
 from cnn_cli.runs.checkpoint import (
     Checkpoint,
     load_checkpoint,

@@ -6,18 +6,81 @@ https://kellerjordan.github.io/posts/muon/
 from __future__ import annotations
 
 import math
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
+from pydantic import ConfigDict, Field, model_validator
 
-from cnn_cli.config.optimizers import MuonConfig
+from cnn_cli.nn.graph import Node
+from cnn_cli.nn.layers.base import ParamSpec
+from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.optim.groups import Group
-from cnn_cli.optim.optimizer import Optimizer
+from cnn_cli.optim.optimizer import (
+    ElementwiseConfig,
+    Group,
+    Groups,
+    Optimizer,
+    OptimizerConfig,
+    Treatment,
+)
+from cnn_cli.optim.optimizers.sgd import SGDConfig
+from cnn_cli.schema.fields import Above0, Flag, Must, NotBelow0, OneOf, ShareBelow1, broken
 
 # Of the polynomial aX + b(XXᵀ)X + c(XXᵀ)²X, as steep at 0 as can be: singular values need not end
 # at 1, only near it.
 A, B, C = 3.4445, -4.7750, 2.0315
 EPS = 1e-7
+
+
+class MuonConfig(OptimizerConfig):
+    """Muon for the filters of convolutions, another optimizer for the rest (K. Jordan et al. 2024).
+
+    Attributes:
+        type: which optimizer it is.
+        lr: of filters; the schedule is of this one, and that of `other` keeps its ratio to it.
+        momentum: share of the last step that the next one goes on with.
+        nesterov: whether the gradient counts as after that share (needs a momentum above 0).
+        steps: of the Newton-Schulz iteration.
+        weight_decay: decoupled, as AdamW's.
+        adjust_lr: the rate times √max(1, out / (in·kh·kw)) (`original`) or, for rates of AdamW,
+            0.2·√max(out, in·kh·kw) (`match_rms_adamw`), as torch.optim.Muon; `none` leaves it.
+        normalize_weights: before each step, filters are scaled to a mean square of 1 a filter.
+        other: of all other parameters.
+    """
+
+    listed: ClassVar = 4
+    model_config = ConfigDict(defer_build=True)  # until the choices for `other` are imported
+
+    type: Literal["muon"] = "muon"
+    lr: Above0 = 0.02
+    momentum: ShareBelow1 = 0.95
+    nesterov: Flag = True
+    steps: Annotated[int, Field(strict=True, gt=0, le=20), Must("a whole number from 1 to 20")] = 5
+    weight_decay: NotBelow0 = 0.0
+    adjust_lr: Annotated[
+        Literal["original", "match_rms_adamw"] | None, Must("original, match_rms_adamw or none")
+    ] = "original"
+    normalize_weights: Flag = False
+    other: Annotated[ElementwiseConfig, OneOf("sgd")] = SGDConfig()
+
+    @model_validator(mode="after")
+    def _nesterov_needs_momentum(self) -> MuonConfig:
+        if self.nesterov and self.momentum == 0:
+            raise broken("nesterov requires a momentum above 0")
+        return self
+
+    @property
+    def buffers(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(("momentum_buffer", *self.other.buffers)))
+
+    def treatment(self, node: Node, spec: ParamSpec) -> Treatment:
+        if node.layer.kind == "conv" and spec.role == "weight":
+            columns = spec.shape[-1]
+            return Treatment(1.0, self.weight_decay, (spec.size // columns, columns))
+        return self.other.treatment(node, spec)._replace(lr_factor=self.other.lr / self.lr)
+
+    def make(self, params: Parameters, groups: Groups) -> Muon:
+        return Muon(self, self.other.make(params, groups))
 
 
 class Muon(Optimizer):
@@ -31,10 +94,11 @@ class Muon(Optimizer):
     """
 
     def __init__(self, config: MuonConfig, other: Optimizer) -> None:
-        super().__init__(other.params, other.groups, ["momentum_buffer"] if config.momentum else [])
+        super().__init__(other.params, other.groups, ["momentum_buffer"] if config.momentum else ())
         self.config = config
         self.other = other
         self.buffers |= other.buffers
+        self._views |= other._views
 
     def move(self, group: Group, gradient: Array, lr: float) -> None:
         if group.matrix is None:
@@ -46,7 +110,7 @@ class Muon(Optimizer):
         part = slice(group.part.start, group.part.start + rows * columns)
         weight, direction = self.params.flat[part], gradient[part]
         if config.momentum != 0:
-            momentum_buffer = self.state()["momentum_buffer"][part]
+            momentum_buffer = self.buffers["momentum_buffer"][part]
             momentum_buffer *= config.momentum
             momentum_buffer += direction
             if config.nesterov:
