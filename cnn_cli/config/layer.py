@@ -1,11 +1,13 @@
-"""What the config's layers have in common: how they are written, and their names."""
+"""The config's layers: how they are written, and pydantic's models of their arguments."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field, model_serializer, model_validator
+from pydantic import BaseModel, Field, model_serializer, model_validator
 
+from cnn_cli.nn.layers.base import REQUIRED, ShapeError, Written
+from cnn_cli.schema.described import document
 from cnn_cli.schema.fields import Frozen, Must, broken, once
 
 LayerName = Annotated[
@@ -20,10 +22,12 @@ class LayerConfig(Frozen):
 
     Attributes:
         kind: its word in the config.
+        written: the class that it is made with.
         name: stands for the layer wherever one is named; by default its path of positions.
     """
 
     kind: ClassVar[str]
+    written: ClassVar[type[Written]] = Written
 
     name: LayerName | None = None
 
@@ -64,5 +68,36 @@ class LayerConfig(Frozen):
         return lone if required else [*lone, {"type": "null"}]
 
     def arguments(self) -> dict[str, Any]:
-        """What the layer's class takes, apart from the input's shape."""
-        return {key: getattr(self, key) for key in type(self).model_fields if key != "name"}
+        """What the layer's class takes, apart from the input's shape: plain values."""
+        fields = (key for key in type(self).model_fields if key != "name")
+        return self.written.complete({key: _plain(getattr(self, key)) for key in fields})
+
+    @model_validator(mode="after")
+    def _complete(self) -> LayerConfig:
+        try:
+            self.arguments()
+        except ShapeError as error:
+            raise broken(str(error)) from error
+        return self
+
+
+def _plain(value: Any) -> Any:
+    return value.model_dump() if isinstance(value, BaseModel) else value
+
+
+def layer_model(written: type[Written]) -> type[LayerConfig]:
+    """The model of what a config can say of a layer, by its signature and its docstring."""
+    arguments = written.arguments()
+    namespace: dict[str, Any] = {
+        "kind": written.kind,
+        "written": written,
+        "__doc__": document(written),
+        "__module__": __name__,
+        "__annotations__": {name: argument.type for name, argument in arguments.items()},
+    }
+    for name, argument in arguments.items():
+        if argument.default is not REQUIRED:
+            namespace[name] = argument.default
+    metaclass: Any = type(LayerConfig)
+    model: type[LayerConfig] = metaclass(f"{written.__name__}Config", (LayerConfig,), namespace)
+    return model

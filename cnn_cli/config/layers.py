@@ -1,45 +1,18 @@
-"""The layers a network is written in: one model a kind, with PyTorch's names and defaults.
+"""The layers a network is written in, each with a model of its arguments.
 
 A layer is written as ``relu``, ``conv: {out_channels: 8, kernel_size: 3}`` or, where one value is
-enough, ``maxpool: 2``: a lone value is the first argument.
+enough, ``maxpool: 2``: a lone value is the first argument. What a layer takes stands in its own
+file, in `nn.layers`; here are the three that hold other layers.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Discriminator, Field, Tag
 
-from cnn_cli.config.activations import (
-    ELUConfig,
-    GELUConfig,
-    HardSigmoidConfig,
-    HardSwishConfig,
-    LeakyReLUConfig,
-    PReLUConfig,
-    ReLU6Config,
-    ReLUConfig,
-    SELUConfig,
-    SigmoidConfig,
-    SiLUConfig,
-    SoftplusConfig,
-    SoftsignConfig,
-    TanhConfig,
-)
-from cnn_cli.config.layer import LayerConfig
-from cnn_cli.config.plain_layers import (
-    AvgPoolConfig,
-    BatchNormConfig,
-    ConvConfig,
-    DropoutConfig,
-    FlattenConfig,
-    GlobalAvgPoolConfig,
-    GroupNormConfig,
-    LinearConfig,
-    MaxPoolConfig,
-    ScaleConfig,
-    SqueezeExciteConfig,
-)
+from cnn_cli.config.layer import LayerConfig, layer_model
+from cnn_cli.nn.layers import all_written
 from cnn_cli.schema.fields import Must, ShareBelow1
 
 
@@ -84,37 +57,8 @@ class RepeatConfig(LayerConfig):
 
 
 LAYER_KINDS: dict[str, type[LayerConfig]] = {
-    model.kind: model
-    for model in (
-        ConvConfig,
-        BatchNormConfig,
-        GroupNormConfig,
-        ReLUConfig,
-        LeakyReLUConfig,
-        SiLUConfig,
-        GELUConfig,
-        ReLU6Config,
-        HardSwishConfig,
-        SigmoidConfig,
-        HardSigmoidConfig,
-        TanhConfig,
-        ELUConfig,
-        SELUConfig,
-        SoftplusConfig,
-        SoftsignConfig,
-        PReLUConfig,
-        MaxPoolConfig,
-        AvgPoolConfig,
-        GlobalAvgPoolConfig,
-        FlattenConfig,
-        DropoutConfig,
-        ScaleConfig,
-        LinearConfig,
-        SqueezeExciteConfig,
-        ResidualConfig,
-        BranchesConfig,
-        RepeatConfig,
-    )
+    **{kind: layer_model(written) for kind, written in all_written().items()},
+    **{model.kind: model for model in (ResidualConfig, BranchesConfig, RepeatConfig)},
 }
 
 
@@ -126,37 +70,11 @@ def _kind_of(value: Any) -> str | None:
     return value if isinstance(value, str) else None
 
 
-AnyLayer = Annotated[
-    Annotated[ConvConfig, Tag("conv")]
-    | Annotated[BatchNormConfig, Tag("batchnorm")]
-    | Annotated[GroupNormConfig, Tag("groupnorm")]
-    | Annotated[ReLUConfig, Tag("relu")]
-    | Annotated[LeakyReLUConfig, Tag("leaky_relu")]
-    | Annotated[SiLUConfig, Tag("silu")]
-    | Annotated[GELUConfig, Tag("gelu")]
-    | Annotated[ReLU6Config, Tag("relu6")]
-    | Annotated[HardSwishConfig, Tag("hardswish")]
-    | Annotated[SigmoidConfig, Tag("sigmoid")]
-    | Annotated[HardSigmoidConfig, Tag("hardsigmoid")]
-    | Annotated[TanhConfig, Tag("tanh")]
-    | Annotated[ELUConfig, Tag("elu")]
-    | Annotated[SELUConfig, Tag("selu")]
-    | Annotated[SoftplusConfig, Tag("softplus")]
-    | Annotated[SoftsignConfig, Tag("softsign")]
-    | Annotated[PReLUConfig, Tag("prelu")]
-    | Annotated[MaxPoolConfig, Tag("maxpool")]
-    | Annotated[AvgPoolConfig, Tag("avgpool")]
-    | Annotated[GlobalAvgPoolConfig, Tag("global_avgpool")]
-    | Annotated[FlattenConfig, Tag("flatten")]
-    | Annotated[DropoutConfig, Tag("dropout")]
-    | Annotated[ScaleConfig, Tag("scale")]
-    | Annotated[LinearConfig, Tag("linear")]
-    | Annotated[SqueezeExciteConfig, Tag("squeeze_excite")]
-    | Annotated[ResidualConfig, Tag("residual")]
-    | Annotated[BranchesConfig, Tag("branches")]
-    | Annotated[RepeatConfig, Tag("repeat")],
-    Discriminator(_kind_of),
-]
+if TYPE_CHECKING:
+    AnyLayer = LayerConfig
+else:
+    _models = tuple(Annotated[model, Tag(kind)] for kind, model in LAYER_KINDS.items())
+    AnyLayer = Annotated[Union[_models], Discriminator(_kind_of)]  # noqa: UP007 - of a tuple
 
 for _model in (ResidualConfig, BranchesConfig, RepeatConfig):
     _model.model_rebuild()

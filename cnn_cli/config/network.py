@@ -8,15 +8,9 @@ from typing import Any
 from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import AnyLayer, BranchesConfig, RepeatConfig, ResidualConfig
 from cnn_cli.config.models import ModelConfig
-from cnn_cli.config.plain_layers import (
-    BatchNormConfig,
-    ConvConfig,
-    LinearConfig,
-    SqueezeExciteConfig,
-)
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.graph import IMAGE, Graph, GraphBuilder, NodeError
-from cnn_cli.nn.layers.base import shape_text
+from cnn_cli.nn.layers.base import Block, shape_text
 from cnn_cli.nn.types import Pair, Shape
 
 
@@ -85,8 +79,6 @@ class _Writer:
                 return x
             case ResidualConfig():
                 return self._residual(layer, x, name, place, copies)
-            case SqueezeExciteConfig():
-                return self._squeeze_excite(layer, x, name, place)
             case BranchesConfig():
                 ends = [
                     self.chain(branch, x, f"{name}.{i}", f"{place}[{i}]", copies)
@@ -94,9 +86,12 @@ class _Writer:
                 ]
                 return self._node("concat", {}, ends, name, place)
             case _:
-                arguments = layer.arguments()
-                if isinstance(layer, LinearConfig) and layer.out_features == "classes":
-                    arguments["out_features"] = self.classes
+                arguments = {
+                    key: self.classes if value == "classes" else value
+                    for key, value in layer.arguments().items()
+                }
+                if issubclass(layer.written, Block):
+                    return self._block(layer.written, arguments, x, name, place)
                 return self._node(layer.kind, arguments, [x], name, place)
 
     def _residual(
@@ -106,36 +101,37 @@ class _Writer:
         if layer.drop_path > 0:
             arguments = {"p": layer.drop_path}
             branch = self._node("drop_path", arguments, [branch], f"{name}.drop_path", place)
-        shortcut = layer.shortcut
-        if shortcut is None:
-            shortcut = self._default_shortcut(layer, x, branch)
-        end = self.chain(shortcut, x, f"{name}.shortcut", f"{place}.shortcut", copies)
+        path, where = f"{name}.shortcut", f"{place}.shortcut"
+        if layer.shortcut is None:
+            end = self._default_shortcut(layer, x, branch, path, where)
+        else:
+            end = self.chain(layer.shortcut, x, path, where, copies)
         return self._node("add", {}, [branch, end], name, place)
 
-    def _squeeze_excite(self, layer: SqueezeExciteConfig, x: int, name: str, place: str) -> int:
-        """A number a channel, found from all channels' means, that the map is multiplied by."""
-        channels, squeezed = self.shape(x)[-1], layer.squeeze_channels
+    def _block(
+        self, block: type[Block], arguments: dict[str, Any], x: int, name: str, place: str
+    ) -> int:
+        """Several layers that are written as one."""
         end = x
-        for part, kind, arguments in (
-            ("pool", "global_avgpool", {}),
-            ("reduce", "linear", {"out_features": squeezed}),
-            ("activation", layer.activation, {}),
-            ("expand", "linear", {"out_features": channels}),
-            ("gate", layer.gate, {}),
-        ):
-            end = self._node(kind, arguments, [end], f"{name}.{part}", place)
-        return self._node("excite", {}, [x, end], name, place)
+        for part in block(self.shape(x), **arguments).parts:
+            end = self._node(part.kind, part.arguments, [end], f"{name}.{part.name}", place)
+        return self._node(block.joins, {}, [x, end], name, place)
 
-    def _default_shortcut(self, layer: ResidualConfig, x: int, branch: int) -> tuple[AnyLayer, ...]:
+    def _default_shortcut(
+        self, layer: ResidualConfig, x: int, branch: int, name: str, place: str
+    ) -> int:
         """Identity, or a projection where the shapes differ (He et al. 2015, option B)."""
         here, there = self.shape(x), self.shape(branch)
         if here == there or len(here) != 3 or len(there) != 3:
-            return ()
-        stride = _total_stride(layer.layers)
-        return (
-            ConvConfig(out_channels=there[2], kernel_size=(1, 1), stride=stride, bias=False),
-            BatchNormConfig(),
-        )
+            return x
+        projection = {
+            "out_channels": there[2],
+            "kernel_size": (1, 1),
+            "stride": _total_stride(layer.layers),
+            "bias": False,
+        }
+        x = self._node("conv", projection, [x], f"{name}.0", f"{place}[0].conv")
+        return self._node("batchnorm", {}, [x], f"{name}.1", f"{place}[1].batchnorm")
 
     def _node(
         self, kind: str, arguments: Mapping[str, Any], inputs: list[int], name: str, place: str

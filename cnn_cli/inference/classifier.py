@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnn_cli.config import Config
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import DataError, size_text
@@ -22,24 +22,27 @@ from cnn_cli.nn.memory import parameter_count
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import load_checkpoint, resolve_checkpoint
-from cnn_cli.runs.stored_network import stored_network
+from cnn_cli.runs.stored_network import stored_config, stored_network
 from cnn_cli.system import available_memory
 
+if TYPE_CHECKING:
+    from cnn_cli.config import Config
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(frozen=True)
 class Classifier:
     """What a checkpoint holds for evaluation and prediction.
 
     Attributes:
         path: the checkpoint's file.
         meta: the checkpoint's document.
+        config: that it was trained with, read when it is asked for.
         params: the weights and statistics that are evaluated.
         temperature: that logits are divided by, of `cnn eval --calibrate`; 1 without.
     """
 
     path: Path
     meta: dict[str, Any]
-    config: Config
     classes: tuple[str, ...]
     preprocess: Preprocess
     normalization: Normalization
@@ -59,9 +62,9 @@ class Classifier:
         meta = checkpoint.meta
         preprocess = Preprocess(**meta["preprocess"])
         classes = tuple(meta["classes"])
-        config, graph = stored_network(meta, str(file))
-        _check_memory(graph, config.train.dtype, str(file))
-        params = Parameters(graph, config.train.dtype)
+        graph, dtype = stored_network(meta, str(file))
+        _check_memory(graph, dtype, str(file))
+        params = Parameters(graph, dtype)
         # Averaged weights stand in for the trained ones, statistics estimated for evaluation for
         # the running ones.
         arrays: dict[str, Array] = {}
@@ -70,16 +73,18 @@ class Classifier:
         params.load(arrays, str(file))
         normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
         temperature = meta.get("calibration", {}).get("temperature", 1.0)
-        return cls(
-            file, meta, config, classes, preprocess, normalization, graph, params, temperature
-        )
+        return cls(file, meta, classes, preprocess, normalization, graph, params, temperature)
+
+    @cached_property
+    def config(self) -> Config:
+        return stored_config(self.meta, str(self.path))
 
     def engine(
         self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None
     ) -> Engine:
         """An engine for predicting; close it when done. Arguments as those of `open_kernels`."""
         scale, shift = self.normalization.scale_and_shift()
-        kernels = open_kernels(backend, self.graph, self.config.train.dtype, note)
+        kernels = open_kernels(backend, self.graph, str(self.params.dtype), note)
         return Engine(
             self.graph, self.params, threads=threads, scale=scale, shift=shift, kernels=kernels
         )

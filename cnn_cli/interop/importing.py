@@ -13,7 +13,6 @@ import numpy as np
 from cnn_cli import __version__
 from cnn_cli.config import Config, load_config, plain_config, validate_config
 from cnn_cli.config.network import build_graph
-from cnn_cli.config.plain_layers import LinearConfig
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError, DataError, reason
 from cnn_cli.interop.assemble import assemble, swap_colours
@@ -24,6 +23,7 @@ from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
+from cnn_cli.runs.stored_network import network_facts
 
 MOST_BYTES = 10_000_000  # of a list of classes or a map
 
@@ -154,7 +154,7 @@ def _classes(
     if config.data.classes is not None:
         return list(config.data.classes), []
     if not any(
-        isinstance(layer, LinearConfig) and layer.out_features == "classes"
+        layer.kind == "linear" and layer.arguments()["out_features"] == "classes"
         for layer in config.model.layers
     ):
         rule = "is required without a layer `linear: classes`; or give --classes FILE"
@@ -215,6 +215,7 @@ def _checkpoint(
         "epoch": 0,
         "step": 0,
         "imported": source,
+        **network_facts(params.graph, config.train.dtype),
     }
     return Checkpoint(meta, {"model": params.named() | params.named_buffers()})
 

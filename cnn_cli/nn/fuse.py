@@ -10,16 +10,14 @@ from copy import copy
 from dataclasses import replace
 
 from cnn_cli.nn.graph import IMAGE, Graph
-from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, RELU, RELU6, SILU
+from cnn_cli.nn.kernels.activation import ACTIVATIONS
+from cnn_cli.nn.kernels.loops.activation import NONE, RELU
 from cnn_cli.nn.kernels.paths import Backend
-from cnn_cli.nn.layers.activation import ReLU
 from cnn_cli.nn.layers.batchnorm import BatchNorm
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.layers.groupnorm import GroupNorm
 from cnn_cli.nn.layers.identity import Identity
 from cnn_cli.nn.layers.maxpool import MaxPool
-
-ACTIVATIONS = {"relu": RELU, "silu": SILU, "gelu": GELU, "relu6": RELU6, "hardswish": HARDSWISH}
 
 
 def tuned_graph(graph: Graph, backend: Backend) -> Graph:
@@ -51,13 +49,13 @@ def fuse_graph(graph: Graph) -> Graph:
     readers = graph.reader_counts()
     nodes = list(graph.nodes)
     for node in graph.nodes:
-        before, activation = node.inputs[0], ACTIVATIONS.get(node.layer.kind)
-        if activation is None or before == IMAGE or readers[before] != 1:
+        before, function = node.inputs[0], ACTIVATIONS.get(node.layer.kind)
+        if function is None or function.loop == NONE or before == IMAGE or readers[before] != 1:
             continue
         layer = graph.nodes[before].layer
         if isinstance(layer, BatchNorm | GroupNorm):
             fused = copy(layer)
-            fused.activation = activation
+            fused.activation = function.loop
             nodes[before] = replace(graph.nodes[before], layer=fused)
             nodes[node.index] = replace(node, layer=Identity(node.layer.in_shape))
     return replace(graph, nodes=tuple(nodes))
@@ -77,7 +75,7 @@ def fuse_pools(graph: Graph) -> Graph:
         if before == IMAGE or readers[before] != 1 or not isinstance(node.layer, MaxPool):
             continue
         relu = graph.nodes[before]
-        if isinstance(relu.layer, ReLU) and IMAGE not in relu.inputs:
+        if relu.layer.kind == "relu" and IMAGE not in relu.inputs:
             fused = copy(node.layer)
             fused.activation = RELU
             nodes[node.index] = replace(node, layer=fused)

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cnn_cli.nn.layers import layer_class
-from cnn_cli.nn.layers.base import Layer, ShapeError, shape_text
+from cnn_cli.nn.layers.base import REQUIRED, Layer, ShapeError, shape_text
 from cnn_cli.nn.types import Shape
+from cnn_cli.schema.constraints import COUNT, accepts, from_plain
 
 IMAGE = -1
 MAX_NODES = 20_000
@@ -51,6 +52,19 @@ class Graph:
 
     def shape(self, tensor: int) -> Shape:
         return self.in_shape if tensor == IMAGE else self.nodes[tensor].layer.out_shape
+
+    def plain(self) -> dict[str, Any]:
+        """The network as values that JSON holds, from which `read_graph` makes it anew."""
+        nodes = [
+            {
+                "name": node.name,
+                "kind": node.layer.kind,
+                "inputs": list(node.inputs),
+                "arguments": dict(node.arguments),
+            }
+            for node in self.nodes
+        ]
+        return {"in_shape": list(self.in_shape), "classes": self.classes, "nodes": nodes}
 
     def reader_counts(self) -> list[int]:
         """How many times each node's output is read."""
@@ -120,3 +134,59 @@ class GraphBuilder:
     def graph(self, classes: int) -> Graph:
         """The network so far, which ends in a score for each class."""
         return Graph(tuple(self.nodes), self.in_shape, classes)
+
+
+def read_graph(document: Any) -> Graph:
+    """The network that `Graph.plain` gave; nothing in the document is trusted.
+
+    Raises:
+        NodeError: it is no such network.
+    """
+    if not isinstance(document, dict) or not {"in_shape", "classes", "nodes"} <= set(document):
+        raise NodeError("must hold in_shape, classes and nodes")
+    in_shape, classes, nodes = (
+        from_plain(document[key]) for key in ("in_shape", "classes", "nodes")
+    )
+    sizes = isinstance(in_shape, tuple) and len(in_shape) == 3
+    if not (sizes and all(map(COUNT.accepts, in_shape))):
+        raise NodeError("in_shape must be three whole numbers above 0")
+    if not (isinstance(nodes, tuple) and nodes):
+        raise NodeError("nodes must be a list")
+    builder = GraphBuilder(in_shape)
+    for number, node in enumerate(nodes):
+        try:
+            _read_node(builder, node)
+        except NodeError as error:
+            raise NodeError(f"nodes[{number}]: {error.rule}", error.got) from error
+    out_shape = builder.shape(len(nodes) - 1)
+    if out_shape != (classes,):
+        got = f"an output of {shape_text(out_shape)}"
+        raise NodeError("the network must end in one score per class", got)
+    return builder.graph(classes)
+
+
+def _read_node(builder: GraphBuilder, node: Any) -> None:
+    keys = ("name", "kind", "inputs", "arguments")
+    if not isinstance(node, dict) or set(node) != set(keys):
+        raise NodeError(f"must be a mapping of {', '.join(keys)}")
+    name, kind, inputs, arguments = (node[key] for key in keys)
+    if not (isinstance(name, str) and name and isinstance(kind, str)):
+        raise NodeError("name and kind must be words")
+    if not (isinstance(inputs, tuple) and inputs and isinstance(arguments, dict)):
+        raise NodeError("inputs must be a list, and arguments a mapping")
+    before = range(IMAGE, len(builder.nodes))
+    if not all(type(tensor) is int and tensor in before for tensor in inputs):
+        raise NodeError("inputs must be nodes before it")
+    try:
+        expected = layer_class(kind).arguments()
+    except KeyError as error:
+        raise NodeError("no such layer", repr(kind)) from error
+    if extra := next((key for key in arguments if key not in expected), None):
+        raise NodeError(f"{kind} takes no such argument", repr(extra))
+    for key, argument in expected.items():
+        if key not in arguments:
+            if argument.default is REQUIRED:
+                raise NodeError(f"{kind} needs {key}")
+        elif not accepts(argument.type, arguments[key]):
+            raise NodeError(f"{key} of {kind} is out of bounds", repr(arguments[key])[:60])
+    builder.add(kind, arguments, inputs, name)

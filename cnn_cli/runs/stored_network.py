@@ -2,32 +2,76 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from cnn_cli.config import Config, validate_config
-from cnn_cli.config.network import build_graph
 from cnn_cli.errors import ConfigError, DataError, size_text
-from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.graph import Graph, NodeError, read_graph
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.system import available_memory
 
+if TYPE_CHECKING:
+    from cnn_cli.config import Config
+
+NETWORK = "network"
 # Of the trained numbers, as float64: the weights, two of an optimizer, averages, slow weights, a
 # gradient; each twice after a rollback.
 MOST_COPIES = 16
 ROOM = 32 * 2**20  # bytes, for the document, headers, and running statistics
 
 
-def stored_network(meta: dict[str, Any], place: str) -> tuple[Config, Graph]:
-    """Config and graph of a checkpoint's document, as `check_meta` lets it pass.
+def network_facts(graph: Graph, dtype: str) -> dict[str, Any]:
+    """What a checkpoint's document says of its network, so that nobody needs the config for it."""
+    return {NETWORK: graph.plain() | {"dtype": dtype}}
+
+
+def stored_config(meta: dict[str, Any], place: str) -> Config:
+    """The config of a checkpoint's document, as `check_meta` lets it pass.
 
     Raises:
-        DataError: the config is not valid, or no network for these images and classes.
+        DataError: it is not valid.
+    """
+    from cnn_cli.config import validate_config  # which prediction does without
+
+    try:
+        return validate_config(meta["config"], place)
+    except ConfigError as error:
+        raise DataError(error.place, error.rule, error.got) from error
+
+
+def stored_network(meta: dict[str, Any], place: str) -> tuple[Graph, str]:
+    """The graph of a checkpoint's document, and the type of its numbers.
+
+    Checkpoints of version 0.1.0 and before have their config alone, from which it is written out.
+
+    Raises:
+        DataError: there is no network for these images and classes.
     """
     sizes = meta["preprocess"]
     shape = (sizes["height"], sizes["width"], sizes["channels"])
+    classes = len(meta["classes"])
+    if NETWORK not in meta:
+        return _from_config(meta, shape, classes, place)
+    document = meta[NETWORK]
     try:
-        config = validate_config(meta["config"], place)
-        return config, build_graph(config.model, shape, len(meta["classes"]), place)
+        graph = read_graph(document)
+    except NodeError as error:
+        raise DataError(place, f"meta.{NETWORK}: {error.rule}", error.got) from error
+    if (graph.in_shape, graph.classes) != (shape, classes):
+        raise DataError(place, f"meta.{NETWORK} must be for its images and classes")
+    dtype = document.get("dtype")
+    if dtype not in ("float32", "float64"):
+        raise DataError(place, f"meta.{NETWORK}.dtype must be float32 or float64")
+    return graph, dtype
+
+
+def _from_config(
+    meta: dict[str, Any], shape: tuple[int, int, int], classes: int, place: str
+) -> tuple[Graph, str]:
+    from cnn_cli.config.network import build_graph
+
+    config = stored_config(meta, place)
+    try:
+        return build_graph(config.model, shape, classes, place), config.train.dtype
     except ConfigError as error:
         raise DataError(error.place, error.rule, error.got) from error
 
@@ -41,7 +85,7 @@ def check_unpacked_size(size: int, meta: dict[str, Any], place: str) -> None:
     Raises:
         DataError: it is that, or it does not fit into memory, or see `stored_network`.
     """
-    _, graph = stored_network(meta, place)
+    graph, _ = stored_network(meta, place)
     most = MOST_COPIES * 8 * parameter_count(graph) + ROOM
     if size > most:
         rule = f"must not unpack to more than {size_text(most)}, the most for its network"

@@ -168,7 +168,9 @@ Degrees = Annotated[float, Bounds("a number of degrees from 0 to 180", ge=0, le=
 
 
 def is_constrained(hint: Any) -> bool:
-    """Whether a type says what its values may be."""
+    """Whether a type, or a type that it is a choice of, says what its values may be."""
+    if get_origin(hint) in (Union, UnionType):
+        return any(map(is_constrained, get_args(hint)))
     return get_origin(hint) is Annotated and any(
         isinstance(each, Constraint) for each in hint.__metadata__
     )

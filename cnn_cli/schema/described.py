@@ -1,4 +1,4 @@
-"""What the config's models say of their keys: the `Attributes` of their docstrings."""
+"""Texts from docstrings: what the config's models say of their keys, as their `Attributes`."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import re
 from typing import Any
 
 _HEADING = "\n\nAttributes:\n"
+_ARGUMENTS = re.compile(r"\n\nArgs:\n(.*?)(?=\n\n\w|\Z)", re.DOTALL)
+_SECTION = re.compile(r"\n\n(?:Args|Attributes|Raises):\n")
 _ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n     .*)*)", re.MULTILINE)
 
 
@@ -23,6 +25,20 @@ def attributes(model: type) -> dict[str, str]:
         for names, text in _ENTRY.findall(_docstring(owner).partition(_HEADING)[2]):
             found |= dict.fromkeys(names.split(", "), _one_line(text))
     return found
+
+
+def document(layer: type) -> str:
+    """The docstring of a model of what `layer` is made with: its arguments are attributes there.
+
+    A class's own words go before those of what it extends.
+    """
+    found: dict[str, str] = {}
+    for owner in reversed(layer.__mro__):
+        for section in _ARGUMENTS.findall(_docstring(owner)):
+            for names, text in _ENTRY.findall(section):
+                found |= dict.fromkeys(names.split(", "), text)
+    entries = "\n".join(f"    {name}: {text}" for name, text in found.items())
+    return _SECTION.split(_docstring(layer))[0] + (f"{_HEADING}{entries}" if entries else "")
 
 
 def describe(model: type, schema: dict[str, Any]) -> None:

@@ -14,7 +14,6 @@ from cnn_cli.cli.main import program
 from cnn_cli.config import Config
 from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import LAYER_KINDS
-from cnn_cli.config.plain_layers import WhiteningConfig
 from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.optim.averages import LookaheadConfig
 from cnn_cli.optim.optimizers import OPTIMIZERS
@@ -22,6 +21,7 @@ from cnn_cli.optim.schedule import SCHEDULERS
 from cnn_cli.schema.constraints import Constraint
 from cnn_cli.schema.described import attributes, summary
 from cnn_cli.schema.fields import OneOf, once
+from cnn_cli.schema.whitening import WhiteningConfig
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "cnn_cli/docs"

@@ -54,7 +54,7 @@ def classifier_of(
     normalization = Normalization(mean, (0.2,) * in_shape[2])
     pre = Preprocess(*in_shape)
     place = Path("x.npz")
-    return Classifier(place, {}, config, names, pre, normalization, graph, params, temperature)
+    return Classifier(place, {}, names, pre, normalization, graph, params, temperature)
 
 
 def run(content: bytes, x: Array) -> Array:
@@ -106,7 +106,7 @@ def test_every_shipped_config(path: Path) -> None:
     pre = Preprocess(*in_shape)
     names = tuple(map(str, range(10)))
     normal = classifier.normalization
-    whole = Classifier(Path("x"), {}, config, names, pre, normal, graph, params, 1.0)
+    whole = Classifier(Path("x"), {}, names, pre, normal, graph, params, 1.0)
     x = pixels(whole, 2)
     with whole.engine(1) as engine:
         expected = engine.predict(x).copy()

@@ -12,26 +12,39 @@ import numpy as np
 import pytest
 from gradcheck import gradcheck, random_input, run_backward, run_layer
 
+from cnn_cli.nn.kernels.activation import ACTIVATIONS, SELU_ALPHA, SELU_SCALE
 from cnn_cli.nn.kernels.erf import erf
-from cnn_cli.nn.layers.activation import GELU, HardSwish, LeakyReLU, ReLU, ReLU6, SiLU
+from cnn_cli.nn.layers import layer_class
+from cnn_cli.nn.layers.activation import ELU, LeakyReLU
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array
 
 Scalar = Callable[[float], float]
 SLOPES = (0.01, 0.0, 1.0, 2.5)
 SIZES = [1, 1023, 1024, 3000, 20000, 32768, 40000]
+SELU_NUMBERS = {"alpha": SELU_ALPHA, "scale": SELU_SCALE}
+PLAIN: dict[str, tuple[Scalar, Scalar]] = {
+    "relu": (definitions.relu, definitions.relu_derivative),
+    "silu": (definitions.silu, definitions.silu_derivative),
+    "gelu": (definitions.gelu, definitions.gelu_derivative),
+    "relu6": (definitions.relu6, definitions.relu6_derivative),
+    "hardswish": (definitions.hardswish, definitions.hardswish_derivative),
+    "sigmoid": (definitions.sigmoid, definitions.sigmoid_derivative),
+    "hardsigmoid": (definitions.hardsigmoid, definitions.hardsigmoid_derivative),
+    "tanh": (math.tanh, definitions.tanh_derivative),
+    "selu": (
+        partial(definitions.elu, **SELU_NUMBERS),
+        partial(definitions.elu_derivative, **SELU_NUMBERS),
+    ),
+    "softplus": (definitions.softplus, definitions.sigmoid),
+    "softsign": (definitions.softsign, definitions.softsign_derivative),
+}
+RISING = ["relu", "silu", "gelu", "relu6", "hardswish", "leaky_relu"]
 
 
-def cases(size: int) -> list[tuple[Layer, Scalar, Scalar]]:
-    """Each layer for vectors of `size`, its function and its derivative."""
-    shape = (size,)
-    plain: list[tuple[Layer, Scalar, Scalar]] = [
-        (ReLU(shape), definitions.relu, definitions.relu_derivative),
-        (SiLU(shape), definitions.silu, definitions.silu_derivative),
-        (GELU(shape), definitions.gelu, definitions.gelu_derivative),
-        (ReLU6(shape), definitions.relu6, definitions.relu6_derivative),
-        (HardSwish(shape), definitions.hardswish, definitions.hardswish_derivative),
-    ]
+def cases(*shape: int) -> list[tuple[Layer, Scalar, Scalar]]:
+    """Each layer, its function and its derivative."""
+    plain = [(layer_class(kind)(shape), *functions) for kind, functions in PLAIN.items()]
     leaky: list[tuple[Layer, Scalar, Scalar]] = [
         (
             LeakyReLU(shape, negative_slope=slope),
@@ -40,7 +53,20 @@ def cases(size: int) -> list[tuple[Layer, Scalar, Scalar]]:
         )
         for slope in SLOPES
     ]
-    return plain + leaky
+    elu = (
+        ELU(shape, alpha=0.7),
+        partial(definitions.elu, alpha=0.7, scale=1),
+        partial(definitions.elu_derivative, alpha=0.7, scale=1),
+    )
+    return [*plain, *leaky, elu]
+
+
+def layers(*shape: int) -> list[Layer]:
+    return [layer for layer, _, _ in cases(*shape)]
+
+
+def test_every_activation_is_among_the_cases() -> None:
+    assert {layer.kind for layer in layers(1)} == set(ACTIVATIONS)
 
 
 @pytest.mark.parametrize("size", SIZES)
@@ -55,28 +81,17 @@ def test_is_the_scalar_formula(case: int, size: int, dtype: Any, tolerance: floa
     np.testing.assert_allclose(y[0], [function(v) for v in values], rtol=0, atol=tolerance)
     dx, _ = run_backward(layer, np.full_like(x, 3), saved, ctx)
     expected = [3 * derivative(v) for v in values]
-    np.testing.assert_allclose(dx[0], expected, rtol=0, atol=3 * tolerance)
+    kink = 1 if layer.kind in ("elu", "selu") else 0  # two slopes meet at 0
+    np.testing.assert_allclose(dx[0, kink:], expected[kink:], rtol=0, atol=3 * tolerance)
 
 
 @pytest.mark.parametrize("n", [1, 3])
-@pytest.mark.parametrize(
-    "layer",
-    [
-        ReLU((4, 3, 5)),
-        LeakyReLU((4, 3, 5)),
-        LeakyReLU((4, 3, 5), negative_slope=0),
-        LeakyReLU((4, 3, 5), negative_slope=1.5),
-        SiLU((4, 3, 5)),
-        GELU((4, 3, 5)),
-        ReLU6((4, 3, 5)),
-        HardSwish((4, 3, 5)),
-    ],
-)
+@pytest.mark.parametrize("layer", layers(4, 3, 5), ids=lambda layer: layer.kind)
 def test_gradients(layer: Layer, n: int) -> None:
     gradcheck(layer, 3 * random_input(layer, n, seed=2), seed=2)
 
 
-@pytest.mark.parametrize("layer", [layer for layer, _, _ in cases(33000)])
+@pytest.mark.parametrize("layer", layers(33000), ids=lambda layer: layer.kind)
 def test_output_over_the_input(layer: Layer) -> None:
     x = random_input(layer, 1, seed=3)
     y, _, ctx = run_layer(layer, x)
@@ -87,20 +102,21 @@ def test_output_over_the_input(layer: Layer) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("layer", [layer for layer, _, _ in cases(5)])
+@pytest.mark.parametrize("layer", layers(5), ids=lambda layer: layer.kind)
 def test_large_values_overflow_nothing(layer: Layer, dtype: Any) -> None:
     largest = float(np.finfo(dtype).max) / 4
     x = np.array([[-largest, -1e4, 0, 1e4, largest]], dtype)
     y, saved, ctx = run_layer(layer, x, dtype=dtype)
     dx, _ = run_backward(layer, np.ones_like(x), saved, ctx)
-    bounded = isinstance(layer, ReLU6)
-    np.testing.assert_allclose(y[0, 3:], 6 if bounded else x[0, 3:], rtol=1e-6)
-    np.testing.assert_allclose(dx[0, 3:], 0 if bounded else 1, rtol=1e-6)
+    if layer.kind in RISING:
+        bounded = layer.kind == "relu6"
+        np.testing.assert_allclose(y[0, 3:], 6 if bounded else x[0, 3:], rtol=1e-6)
+        np.testing.assert_allclose(dx[0, 3:], 0 if bounded else 1, rtol=1e-6)
     assert np.isfinite(y).all()
     assert np.isfinite(dx).all()
 
 
-@pytest.mark.parametrize("layer", [layer for layer, _, _ in cases(2000)])
+@pytest.mark.parametrize("layer", layers(2000), ids=lambda layer: layer.kind)
 def test_nan_stays(layer: Layer) -> None:
     x = np.zeros((1, 2000))
     x[0, [3, 1999]] = np.nan

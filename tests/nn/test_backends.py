@@ -11,11 +11,13 @@ from gradcheck import gradcheck, random_input
 from numpy.typing import DTypeLike
 
 from cnn_cli.nn.kernels import conv, winograd
+from cnn_cli.nn.kernels.activation import ACTIVATIONS
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, NONE, RELU, RELU6, SILU
 from cnn_cli.nn.kernels.windows import Windows, pooled_size
-from cnn_cli.nn.layers.activation import LeakyReLU, ReLU
+from cnn_cli.nn.layers import layer_class
+from cnn_cli.nn.layers.activation import LeakyReLU
 from cnn_cli.nn.layers.avgpool import AvgPool
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.layers.batchnorm import BatchNorm
@@ -58,41 +60,20 @@ def assert_close(ours: Array, theirs: Array, dtype: DTypeLike, times: float = 1)
 
 
 def unary(kernels: Kernels, name: str, x: Array, y: Array, scratch: Scratch) -> None:
-    if name == "relu":
-        kernels.relu(x, y)
-    elif name == "leaky_relu":
-        kernels.leaky_relu(x, 0.2, y, scratch)
-    elif name == "silu":
-        kernels.silu(x, y, scratch)
-    elif name == "relu6":
-        kernels.relu6(x, y)
-    elif name == "hardswish":
-        kernels.hardswish(x, y, scratch)
-    else:
-        kernels.gelu(x, y, scratch)
+    kernels.activate(ACTIVATIONS[name], x, y, scratch, *NUMBERS.get(name, ()))
 
 
 def unary_backward(kernels: Kernels, name: str, dy: Array, x: Array, scratch: Scratch) -> None:
-    if name == "relu":
-        kernels.relu_backward(dy, x, scratch)
-    elif name == "leaky_relu":
-        kernels.leaky_relu_backward(dy, x, 0.2, scratch)
-    elif name == "silu":
-        kernels.silu_backward(dy, x, scratch)
-    elif name == "relu6":
-        kernels.relu6_backward(dy, x, scratch)
-    elif name == "hardswish":
-        kernels.hardswish_backward(dy, x, scratch)
-    else:
-        kernels.gelu_backward(dy, x, scratch)
+    kernels.activate_backward(ACTIVATIONS[name], dy, x, scratch, *NUMBERS.get(name, ()))
 
 
-ACTIVATIONS = ["relu", "leaky_relu", "silu", "gelu", "relu6", "hardswish"]
+NUMBERS = {"leaky_relu": (0.2,)}
+LOOPED = [kind for kind, function in ACTIVATIONS.items() if function.loop or function.loops]
 
 
 @pytest.mark.parametrize("size", [(1,), (2, 3, 5), (1024,), (5, 9, 47)])
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", LOOPED)
 def test_activations(kernels: Kernels, name: str, dtype: Any, size: Shape) -> None:
     scratch = Scratch(dtype)
     x, dy = 4 * numbers(1, *size, dtype=dtype), numbers(2, *size, dtype=dtype)
@@ -110,7 +91,7 @@ def test_activations(kernels: Kernels, name: str, dtype: Any, size: Shape) -> No
     assert_close(dy, expected_dx, dtype)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", LOOPED)
 def test_activations_far_out(kernels: Kernels, name: str) -> None:
     x = np.array([-8e37, -1e4, -60, -20, 20, 60, 1e4, 8e37], np.float32)
     y, slope = np.empty_like(x), np.ones_like(x)
@@ -123,7 +104,7 @@ def test_activations_far_out(kernels: Kernels, name: str) -> None:
     np.testing.assert_allclose(slope, np.where(x > 0, rise, factor), rtol=1e-6, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ACTIVATIONS)
+@pytest.mark.parametrize("name", LOOPED)
 def test_nan_stays(backend: Callable[[str], Kernels], name: str) -> None:
     x = np.zeros(3000, np.float32)
     x[[5, 1023, 2999]] = np.nan
@@ -388,7 +369,7 @@ def test_gradients_of_normalization(
 @pytest.mark.parametrize(
     "layer",
     [
-        ReLU((4, 3, 5)),
+        layer_class("relu")((4, 3, 5)),
         LeakyReLU((4, 3, 5), negative_slope=0.2),
         MaxPool((4, 6, 3), kernel_size=(2, 2), stride=(2, 2)),
         AvgPool((7, 6, 3), kernel_size=(3, 3), stride=(2, 2), padding=(1, 1)),

@@ -12,8 +12,10 @@ import pytest
 
 from cnn_cli.errors import UsageError
 from cnn_cli.nn.kernels import backend, compiled, loops
+from cnn_cli.nn.kernels.activation import ACTIVATIONS
 from cnn_cli.nn.kernels.backend import Kernels, load_backend
 from cnn_cli.nn.kernels.loops import activation
+from cnn_cli.nn.types import Array
 
 KINDS = ["leaky_relu", "linear"]  # little to compile, and nothing
 needs_numba = pytest.mark.skipif(util.find_spec("numba") is None, reason="numba is not installed")
@@ -31,9 +33,14 @@ def load(name: str = "fast") -> tuple[Kernels, list[str]]:
     return load_backend(name, kinds=KINDS, say=lines.append), lines
 
 
+def apply_leaky(kernels: Kernels, x: Array, slope: float) -> None:
+    function = ACTIVATIONS["leaky_relu"]
+    kernels.activate(function, x, x, lambda name, shape, dtype=None, /: np.empty_like(x), slope)
+
+
 def leaky(kernels: Kernels) -> list[float]:
     x = np.array([-2, 3], np.float32)
-    kernels.leaky_relu(x, 0.5, x, lambda name, shape, dtype=None, /: np.empty(shape, np.float32))
+    apply_leaky(kernels, x, 0.5)
     return [float(v) for v in x]
 
 
@@ -116,7 +123,7 @@ def no_kernels(why: str) -> None:
 
 @needs_numba
 def test_numba_fails(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(compiled.SIGNATURES, "leaky_relu", ((activation.leaky_relu, "x2 f x1"),))
+    monkeypatch.setitem(compiled.SIGNATURES, "leaky_relu", ((activation.leaky_relu, "x2 x1 f"),))
     kernels, _ = load()
     assert kernels.name == "numpy"
     assert kernels.note is not None
@@ -165,5 +172,5 @@ def test_numba_keeps_its_own_settings(cache: Path) -> None:
 def test_other_types_are_compiled_when_they_come(cache: Path) -> None:
     kernels, _ = load()
     x = np.array([-2.0, 3.0])
-    kernels.leaky_relu(x, 0.25, x, lambda name, shape, dtype=None, /: np.empty(shape))
+    apply_leaky(kernels, x, 0.25)
     assert x.tolist() == [-0.5, 3]

@@ -200,8 +200,8 @@ class Speeds:
         if height > self.too_large:
             raise ConfigError(source, "the network needs more memory than there is")
         first = config.model.layers[0]
-        rate = self.speed / (height * width * first.out_channels)  # type: ignore[union-attr]
-        self.seen.append(Network((height, width), "residual", (first.out_channels,)))  # type: ignore[union-attr]
+        rate = self.speed / (height * width * first.out_channels)  # type: ignore[attr-defined]
+        self.seen.append(Network((height, width), "residual", (first.out_channels,)))  # type: ignore[attr-defined]
         return Speed(rate, 1e9, 1e9, 1e9)
 
 

@@ -8,28 +8,15 @@ from typing import Any
 import numpy as np
 
 from cnn_cli.nn.graph import IMAGE, Graph, Node
-from cnn_cli.nn.layers.activation import LeakyReLU
+from cnn_cli.nn.layers.activation import ELU, LeakyReLU
 from cnn_cli.nn.layers.avgpool import AvgPool
 from cnn_cli.nn.layers.batchnorm import BatchNorm
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.layers.groupnorm import GroupNorm
 from cnn_cli.nn.layers.maxpool import MaxPool
-from cnn_cli.nn.layers.rare import ELU
 from cnn_cli.nn.layers.scale import Scale
 from cnn_cli.nn.params import Parameters, to_torch
 from cnn_cli.nn.types import Array
-
-PLAIN = {
-    "relu": "Relu",
-    "gelu": "Gelu",
-    "hardswish": "HardSwish",
-    "sigmoid": "Sigmoid",
-    "tanh": "Tanh",
-    "selu": "Selu",
-    "softplus": "Softplus",
-    "softsign": "Softsign",
-    "add": "Add",
-}
 
 
 @dataclass(slots=True)
@@ -93,7 +80,7 @@ class Operators:
                 return self._avgpool(layer, name, inputs)
             case LeakyReLU():
                 return self.add("LeakyRelu", inputs, name, alpha=layer.negative_slope)
-            case ELU() if kind == "elu":
+            case ELU():
                 return self.add("Elu", inputs, name, alpha=layer.alpha)
         match kind:
             case "dropout" | "drop_path":
@@ -137,7 +124,7 @@ class Operators:
                 return self.add("Mul", [inputs[0], gate], name)
             case "add" if len(inputs) != 2:
                 return self.add("Sum", inputs, name)
-        return self.add(PLAIN[kind], inputs, name)
+        return self.add(layer.onnx, inputs, name)
 
     def _conv(self, node: Node, layer: Conv, inputs: list[str]) -> str:
         geometry = layer.geometry

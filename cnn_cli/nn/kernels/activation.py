@@ -1,18 +1,22 @@
-"""Activation functions, elementwise: all arrays of one call have one shape, whatever it is.
+"""Activation functions: the NumPy forms, and the table that says all else about each.
 
-They are contiguous. `y` is written and `dy` is overwritten with the gradient of x; `scratch` gives
-memory for what is between.
+They work on single numbers: all arrays of one call are contiguous and of one shape, whatever it
+is. `forward` writes y, which may be x itself; `backward` overwrites dy with the gradient of x;
+`scratch` gives memory for what is between. To add an activation, add its two functions and its row
+in `ACTIVATIONS`; a layer with arguments also needs a class in `layers.activation`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from math import pi, sqrt
+from typing import Literal
 
 import numpy as np
 
 from cnn_cli.nn.kernels.erf import erf
-from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, RELU, RELU6, SILU
+from cnn_cli.nn.kernels.loops import activation as loops
 from cnn_cli.nn.types import Array, Scratch
 
 # Formulas of many steps go block by block, so that what is between stays in the second-level cache.
@@ -20,39 +24,41 @@ from cnn_cli.nn.types import Array, Scratch
 BLOCK = 32768
 ROW = 1024
 
-
-def activate(x: Array, kind: int, y: Array, scratch: Scratch) -> None:
-    """Write the activation of x, of a kind of `loops.activation`, to y, which may be x itself."""
-    if kind == RELU:
-        relu(x, y)
-    elif kind == SILU:
-        silu(x, y, scratch)
-    elif kind == GELU:
-        gelu(x, y, scratch)
-    elif kind == RELU6:
-        relu6(x, y)
-    elif kind == HARDSWISH:
-        hardswish(x, y, scratch)
-    elif y is not x:
-        np.copyto(y, x)
+SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
-def activate_backward(dy: Array, x: Array, kind: int, scratch: Scratch) -> None:
-    """Multiply dy by the activation's derivative at x."""
-    if kind == RELU:
-        relu_backward(dy, x, scratch)
-    elif kind == SILU:
-        silu_backward(dy, x, scratch)
-    elif kind == GELU:
-        gelu_backward(dy, x, scratch)
-    elif kind == RELU6:
-        relu6_backward(dy, x, scratch)
-    elif kind == HARDSWISH:
-        hardswish_backward(dy, x, scratch)
+@dataclass(frozen=True, slots=True)
+class ActivationFunction:
+    """What there is to know about an activation; its `numbers` are its layer's arguments.
+
+    Attributes:
+        kind: name of the layer in a config.
+        name: of the layer in PyTorch.
+        formula: what it computes, as pages and editors show it.
+        forward: (x, y, scratch, *numbers), writes y.
+        backward: (dy, saved, scratch, *numbers), overwrites dy.
+        reads: what `backward` takes for `saved`: x or y. With a `loop` x is as good.
+        onnx: the operator of ONNX that is the same without attributes, or an empty text.
+        loop: its name in `loops.activation.activate`, which normalizations use too, or NONE.
+        loop_is_float32: that loop is for float32 only.
+        loops: compiled forms of its own, (x, y, *numbers) and (dy, saved, *numbers), of flat
+            arrays.
+    """
+
+    kind: str
+    name: str
+    formula: str
+    forward: Callable[..., None]
+    backward: Callable[..., None]
+    reads: Literal["x", "y"]
+    onnx: str = ""
+    loop: int = loops.NONE
+    loop_is_float32: bool = False
+    loops: tuple[Callable[..., None], Callable[..., None]] | None = None
 
 
-def relu(x: Array, y: Array) -> None:
-    """Write max(x, 0) to y, which may be x itself. A NaN stays."""
+def relu(x: Array, y: Array, scratch: Scratch) -> None:
+    """Write max(x, 0) to y. A NaN stays."""
     _maximum(x, 0, y)
 
 
@@ -63,8 +69,8 @@ def relu_backward(dy: Array, y: Array, scratch: Scratch) -> None:
     np.multiply(dy, positive, out=dy)
 
 
-def relu6(x: Array, y: Array) -> None:
-    """Write min(max(x, 0), 6) to y, which may be x itself. A NaN stays."""
+def relu6(x: Array, y: Array, scratch: Scratch) -> None:
+    """Write min(max(x, 0), 6) to y. A NaN stays."""
     _maximum(x, 0, y)
     _minimum(y, 6, y)
 
@@ -79,13 +85,13 @@ def relu6_backward(dy: Array, y: Array, scratch: Scratch) -> None:
 
 
 def hardswish(x: Array, y: Array, scratch: Scratch) -> None:
-    """Write x·relu6(x + 3)/6 to y, which may be x itself."""
+    """Write x·relu6(x + 3)/6 to y."""
     work = scratch("work", (BLOCK,))
     for here in _blocks(x):
         xs, ys = x.reshape(-1)[here], y.reshape(-1)[here]
         gate = work[: xs.size]
         np.add(xs, 3, out=gate)
-        relu6(gate, gate)
+        relu6(gate, gate, scratch)
         # Before the product, which could overflow.
         np.multiply(gate, 1 / 6, out=gate)
         np.multiply(gate, xs, out=ys)
@@ -106,14 +112,14 @@ def hardswish_backward(dy: Array, x: Array, scratch: Scratch) -> None:
         np.multiply(dys, factor, out=dys)
 
 
-def leaky_relu(x: Array, slope: float, y: Array, scratch: Scratch) -> None:
-    """Write x where it is above 0 and slope·x elsewhere to y, which may be x itself."""
+def leaky_relu(x: Array, y: Array, scratch: Scratch, slope: float) -> None:
+    """Write x where it is above 0 and slope·x elsewhere to y."""
     scaled = np.multiply(x, slope, out=scratch("scaled", x.shape))
     larger = np.maximum if slope <= 1 else np.minimum
     larger(x, scaled, out=y)
 
 
-def leaky_relu_backward(dy: Array, y: Array, slope: float, scratch: Scratch) -> None:
+def leaky_relu_backward(dy: Array, y: Array, scratch: Scratch, slope: float) -> None:
     """Multiply dy by the slope where y is not above 0.
 
     The slope is 0 or more, so that y has the sign of x.
@@ -132,7 +138,7 @@ def leaky_relu_backward(dy: Array, y: Array, slope: float, scratch: Scratch) -> 
 
 
 def silu(x: Array, y: Array, scratch: Scratch) -> None:
-    """Write x·sigmoid(x) to y, which may be x itself.
+    """Write x·sigmoid(x) to y.
 
     sigmoid(x) = (1 + tanh(x/2))/2, which cannot overflow.
     """
@@ -164,7 +170,7 @@ def silu_backward(dy: Array, x: Array, scratch: Scratch) -> None:
 
 
 def gelu(x: Array, y: Array, scratch: Scratch) -> None:
-    """Write x·Phi(x) to y, which may be x itself.
+    """Write x·Phi(x) to y.
 
     Phi(x) = (1 + erf(x/sqrt(2)))/2 is the normal distribution's function.
     """
@@ -191,6 +197,111 @@ def gelu_backward(dy: Array, x: Array, scratch: Scratch) -> None:
         np.multiply(density, 1 / sqrt(2 * pi), out=density)
         np.add(factor, density, out=factor)
         np.multiply(dys, factor, out=dys)
+
+
+def sigmoid(x: Array, y: Array, scratch: Scratch) -> None:
+    """Write 1/(1 + exp(-x)) = (1 + tanh(x/2))/2, which cannot overflow."""
+    np.multiply(x, 0.5, out=y)
+    np.tanh(y, out=y)
+    np.multiply(y, 0.5, out=y)
+    np.add(y, 0.5, out=y)
+
+
+def sigmoid_backward(dy: Array, y: Array, scratch: Scratch) -> None:
+    """Multiply dy by y·(1 - y)."""
+    factor = np.subtract(1, y, out=scratch("factor", y.shape))
+    np.multiply(factor, y, out=factor)
+    np.multiply(dy, factor, out=dy)
+
+
+def hardsigmoid(x: Array, y: Array, scratch: Scratch) -> None:
+    """Write min(max(x + 3, 0), 6)/6."""
+    np.multiply(x, 1 / 6, out=y)
+    np.add(y, 0.5, out=y)
+    np.clip(y, 0, 1, out=y)
+
+
+def hardsigmoid_backward(dy: Array, y: Array, scratch: Scratch) -> None:
+    """Divide dy by 6 where y is between 0 and 1, and zero it elsewhere."""
+    inside, below = scratch("inside", (2, *dy.shape), np.bool_)
+    np.greater(y, 0, out=inside)
+    np.less(y, 1, out=below)
+    np.logical_and(inside, below, out=inside)
+    np.multiply(dy, inside, out=dy)
+    np.multiply(dy, 1 / 6, out=dy)
+
+
+def tanh(x: Array, y: Array, scratch: Scratch) -> None:
+    """Write tanh(x)."""
+    np.tanh(x, out=y)
+
+
+def tanh_backward(dy: Array, y: Array, scratch: Scratch) -> None:
+    """Multiply dy by 1 - y²."""
+    factor = np.multiply(y, y, out=scratch("factor", y.shape))
+    np.subtract(1, factor, out=factor)
+    np.multiply(dy, factor, out=dy)
+
+
+def elu(x: Array, y: Array, scratch: Scratch, alpha: float, scale: float = 1.0) -> None:
+    """Write scale·x where x is above 0, scale·alpha·(exp(x) - 1) elsewhere."""
+    below = np.minimum(x, 0, out=scratch("factor", x.shape))
+    np.expm1(below, out=below)
+    np.multiply(below, alpha, out=below)
+    np.maximum(x, 0, out=y)
+    np.add(y, below, out=y)
+    np.multiply(y, scale, out=y)
+
+
+def elu_backward(dy: Array, y: Array, scratch: Scratch, alpha: float, scale: float = 1.0) -> None:
+    """Multiply dy by scale where y is above 0, by y + scale·alpha elsewhere; alpha above 0."""
+    factor = np.minimum(y, 0, out=scratch("factor", y.shape))
+    np.add(factor, scale * alpha, out=factor)
+    positive = np.greater(y, 0, out=scratch("inside", y.shape, np.bool_))
+    np.copyto(factor, scale, where=positive)
+    np.multiply(dy, factor, out=dy)
+
+
+def selu(x: Array, y: Array, scratch: Scratch) -> None:
+    """Write ELU with the scale and alpha that keep mean 0 and variance 1."""
+    elu(x, y, scratch, SELU_ALPHA, SELU_SCALE)
+
+
+def selu_backward(dy: Array, y: Array, scratch: Scratch) -> None:
+    """As that of ELU."""
+    elu_backward(dy, y, scratch, SELU_ALPHA, SELU_SCALE)
+
+
+def softplus(x: Array, y: Array, scratch: Scratch) -> None:
+    """Write log(1 + exp(x)) = max(x, 0) + log(1 + exp(-|x|)), which cannot overflow."""
+    below = np.absolute(x, out=scratch("factor", x.shape))
+    np.negative(below, out=below)
+    np.exp(below, out=below)
+    np.log1p(below, out=below)
+    np.maximum(x, 0, out=y)
+    np.add(y, below, out=y)
+
+
+def softplus_backward(dy: Array, x: Array, scratch: Scratch) -> None:
+    """Multiply dy by the sigmoid of x."""
+    factor = scratch("factor", x.shape)
+    sigmoid(x, factor, scratch)
+    np.multiply(dy, factor, out=dy)
+
+
+def softsign(x: Array, y: Array, scratch: Scratch) -> None:
+    """Write x/(1 + |x|)."""
+    below = np.absolute(x, out=scratch("factor", x.shape))
+    np.add(below, 1, out=below)
+    np.divide(x, below, out=y)
+
+
+def softsign_backward(dy: Array, y: Array, scratch: Scratch) -> None:
+    """Multiply dy by (1 - |y|)², which is 1/(1 + |x|)²."""
+    factor = np.absolute(y, out=scratch("factor", y.shape))
+    np.subtract(1, factor, out=factor)
+    np.multiply(factor, factor, out=factor)
+    np.multiply(dy, factor, out=dy)
 
 
 def _normal_cdf(x: Array, y: Array, work: Array) -> None:
@@ -228,3 +339,128 @@ def _by_rows(choose: np.ufunc, x: Array, bound: float, y: Array) -> None:
     whole = x.size - x.size % ROW
     choose(flat[:whole].reshape(-1, ROW), row, out=out[:whole].reshape(-1, ROW))
     choose(flat[whole:], row[: x.size - whole], out=out[whole:])
+
+
+_TABLE = (
+    ActivationFunction(
+        "relu", "ReLU", "max(0, x).", relu, relu_backward, reads="y", onnx="Relu", loop=loops.RELU
+    ),
+    # Maas et al. 2013.
+    ActivationFunction(
+        "leaky_relu",
+        "LeakyReLU",
+        "x above 0, negative_slope x below.",
+        leaky_relu,
+        leaky_relu_backward,
+        reads="y",
+        loops=(loops.leaky_relu, loops.leaky_relu_backward),
+    ),
+    # Elfwing et al. 2017; also known as swish.
+    ActivationFunction(
+        "silu",
+        "SiLU",
+        "x times its sigmoid.",
+        silu,
+        silu_backward,
+        reads="x",
+        loop=loops.SILU,
+        loop_is_float32=True,
+    ),
+    # Hendrycks and Gimpel 2016, by erf.
+    ActivationFunction(
+        "gelu",
+        "GELU",
+        "x times the normal distribution's function of x (the exact one).",
+        gelu,
+        gelu_backward,
+        reads="x",
+        onnx="Gelu",
+        loop=loops.GELU,
+        loop_is_float32=True,
+    ),
+    # Howard et al. 2017.
+    ActivationFunction(
+        "relu6",
+        "ReLU6",
+        "x between 0 and 6, and the nearer of them elsewhere.",
+        relu6,
+        relu6_backward,
+        reads="y",
+        loop=loops.RELU6,
+    ),
+    # Howard et al. 2019.
+    ActivationFunction(
+        "hardswish",
+        "HardSwish",
+        "x relu6(x + 3) / 6.",
+        hardswish,
+        hardswish_backward,
+        reads="x",
+        onnx="HardSwish",
+        loop=loops.HARDSWISH,
+    ),
+    ActivationFunction(
+        "sigmoid",
+        "Sigmoid",
+        "1 / (1 + exp(-x)).",
+        sigmoid,
+        sigmoid_backward,
+        reads="y",
+        onnx="Sigmoid",
+    ),
+    # Howard et al. 2019.
+    ActivationFunction(
+        "hardsigmoid",
+        "HardSigmoid",
+        "relu6(x + 3) / 6.",
+        hardsigmoid,
+        hardsigmoid_backward,
+        reads="y",
+    ),
+    ActivationFunction(
+        "tanh", "Tanh", "The hyperbolic tangent.", tanh, tanh_backward, reads="y", onnx="Tanh"
+    ),
+    # Clevert et al. 2015.
+    ActivationFunction(
+        "elu",
+        "ELU",
+        "x above 0, alpha (exp(x) - 1) below.",
+        elu,
+        elu_backward,
+        reads="y",
+    ),
+    # Klambauer et al. 2017.
+    ActivationFunction(
+        "selu",
+        "SELU",
+        "ELU, scaled so that it keeps mean 0 and variance 1.",
+        selu,
+        selu_backward,
+        reads="y",
+        onnx="Selu",
+    ),
+    ActivationFunction(
+        "softplus",
+        "Softplus",
+        "log(1 + exp(x)).",
+        softplus,
+        softplus_backward,
+        reads="x",
+        onnx="Softplus",
+    ),
+    ActivationFunction(
+        "softsign",
+        "Softsign",
+        "x / (1 + |x|).",
+        softsign,
+        softsign_backward,
+        reads="y",
+        onnx="Softsign",
+    ),
+)
+
+ACTIVATIONS = {function.kind: function for function in _TABLE}
+"""The table, by kind, in the order in which lists of layers have them."""
+
+BY_LOOP = {function.loop: function for function in _TABLE if function.loop != loops.NONE}
+"""What a normalization can apply to its result, by the number that the loops know it by."""

@@ -7,8 +7,10 @@ from importlib.util import find_spec
 from typing import ClassVar
 
 from cnn_cli.errors import UsageError
-from cnn_cli.nn.kernels import activation, depthwise, im2col, norm, pool, winograd
+from cnn_cli.nn.kernels import depthwise, im2col, norm, pool, winograd
+from cnn_cli.nn.kernels.activation import ActivationFunction
 from cnn_cli.nn.kernels.paths import Backend
+from cnn_cli.nn.types import Array, Scratch
 
 
 class Kernels:
@@ -24,18 +26,22 @@ class Kernels:
     def __init__(self, note: str | None = None) -> None:
         self.note = note
 
-    relu = staticmethod(activation.relu)
-    relu_backward = staticmethod(activation.relu_backward)
-    leaky_relu = staticmethod(activation.leaky_relu)
-    leaky_relu_backward = staticmethod(activation.leaky_relu_backward)
-    silu = staticmethod(activation.silu)
-    silu_backward = staticmethod(activation.silu_backward)
-    gelu = staticmethod(activation.gelu)
-    gelu_backward = staticmethod(activation.gelu_backward)
-    relu6 = staticmethod(activation.relu6)
-    relu6_backward = staticmethod(activation.relu6_backward)
-    hardswish = staticmethod(activation.hardswish)
-    hardswish_backward = staticmethod(activation.hardswish_backward)
+    def activate(
+        self, function: ActivationFunction, x: Array, y: Array, scratch: Scratch, *numbers: float
+    ) -> None:
+        """Write the activation of x to y, which may be x itself; one shape, contiguous."""
+        function.forward(x, y, scratch, *numbers)
+
+    def activate_backward(
+        self,
+        function: ActivationFunction,
+        dy: Array,
+        saved: Array,
+        scratch: Scratch,
+        *numbers: float,
+    ) -> None:
+        """Multiply dy by the derivative at `saved`, x or y as the function reads."""
+        function.backward(dy, saved, scratch, *numbers)
 
     moments = staticmethod(norm.moments)
     normalize = staticmethod(norm.normalize)

@@ -15,29 +15,28 @@ from typing import Any
 
 from cnn_cli.errors import reason
 from cnn_cli.nn.kernels import loops
+from cnn_cli.nn.kernels.activation import ACTIVATIONS, ActivationFunction
 from cnn_cli.nn.kernels.fast import Loop, LoopKernels
 from cnn_cli.nn.kernels.loops import activation, depthwise, im2col, norm, pool, winograd
 from cnn_cli.system import user_cache_folder
 
 Signatures = tuple[tuple[Callable[..., Any], str], ...]
 
-ACTIVATION: Signatures = (
-    (activation.activate, "x1 x1 i"),
-    (activation.activate_backward, "x1 x1 i"),
-)
+
+def _of_activation(function: ActivationFunction) -> Signatures:
+    if function.loop != activation.NONE:
+        return (
+            (activation.activate, "x1 x1 i"),
+            (activation.activate_backward, "x1 x1 i"),
+        )
+    return tuple((loop, "x1 x1 f") for loop in function.loops or ())
+
+
 # What is compiled ahead for each kind of layer and path of a convolution. x, d and u are arrays,
 # C-contiguous, of activations, float64 and uint8, with so many dimensions; i is a whole number, p a
 # pair of them, f a float.
 SIGNATURES: dict[str, Signatures] = {
-    "relu": ACTIVATION,
-    "silu": ACTIVATION,
-    "gelu": ACTIVATION,
-    "relu6": ACTIVATION,
-    "hardswish": ACTIVATION,
-    "leaky_relu": (
-        (activation.leaky_relu, "x1 f x1"),
-        (activation.leaky_relu_backward, "x1 x1 f"),
-    ),
+    **{kind: _of_activation(function) for kind, function in ACTIVATIONS.items()},
     "batchnorm": (
         (norm.moments, "x3 d2 d2"),
         (norm.normalize, "x3 d2 d2 x1 x1 i x3"),

@@ -8,15 +8,17 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 from cnn_cli.nn.kernels import geometry as sizes
+from cnn_cli.nn.kernels.activation import ACTIVATIONS, BY_LOOP, ActivationFunction
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.loops import activation, depthwise, im2col, norm, pool, winograd
-from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, RELU, RELU6, SILU
 from cnn_cli.nn.kernels.norm import joined
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.kernels.windows import Windows
 from cnn_cli.nn.kernels.winograd import Transforms
 from cnn_cli.nn.types import Array, Pair, Scratch
+
+_FLOAT32_LOOPS = {function.loop for function in BY_LOOP.values() if function.loop_is_float32}
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
@@ -44,10 +46,12 @@ class LoopKernels(Kernels):
 
     def __init__(self, compiled: Compile = as_it_is, note: str | None = None) -> None:
         super().__init__(note)
-        self._activate = compiled(activation.activate)
-        self._activate_backward = compiled(activation.activate_backward)
-        self._leaky_relu = compiled(activation.leaky_relu)
-        self._leaky_relu_backward = compiled(activation.leaky_relu_backward)
+        shared = compiled(activation.activate), compiled(activation.activate_backward)
+        self._activations = {function.kind: shared for function in BY_LOOP.values()} | {
+            kind: (compiled(function.loops[0]), compiled(function.loops[1]))
+            for kind, function in ACTIVATIONS.items()
+            if function.loops is not None
+        }
         self._moments = compiled(norm.moments)
         self._normalize = compiled(norm.normalize)
         self._gradient_sums = compiled(norm.gradient_sums)
@@ -68,53 +72,28 @@ class LoopKernels(Kernels):
             compiled(winograd.output_transform),
         )
 
-    def relu(self, x: Array, y: Array) -> None:
-        self._activate(x.reshape(-1), y.reshape(-1), RELU)
-
-    def relu_backward(self, dy: Array, y: Array, scratch: Scratch) -> None:
-        self._activate_backward(dy.reshape(-1), y.reshape(-1), RELU)
-
-    def leaky_relu(self, x: Array, slope: float, y: Array, scratch: Scratch) -> None:
-        self._leaky_relu(x.reshape(-1), slope, y.reshape(-1))
-
-    def leaky_relu_backward(self, dy: Array, y: Array, slope: float, scratch: Scratch) -> None:
-        self._leaky_relu_backward(dy.reshape(-1), y.reshape(-1), slope)
-
-    def silu(self, x: Array, y: Array, scratch: Scratch) -> None:
-        if _loops_can(SILU, x):
-            self._activate(x.reshape(-1), y.reshape(-1), SILU)
+    def activate(
+        self, function: ActivationFunction, x: Array, y: Array, scratch: Scratch, *numbers: float
+    ) -> None:
+        loops = self._activations.get(function.kind)
+        if loops is None or not _loops_can(function.loop, x):
+            super().activate(function, x, y, scratch, *numbers)
         else:
-            Kernels.silu(x, y, scratch)
+            loops[0](x.reshape(-1), y.reshape(-1), *(numbers or (function.loop,)))
 
-    def silu_backward(self, dy: Array, x: Array, scratch: Scratch) -> None:
-        if _loops_can(SILU, x):
-            self._activate_backward(dy.reshape(-1), x.reshape(-1), SILU)
+    def activate_backward(
+        self,
+        function: ActivationFunction,
+        dy: Array,
+        saved: Array,
+        scratch: Scratch,
+        *numbers: float,
+    ) -> None:
+        loops = self._activations.get(function.kind)
+        if loops is None or not _loops_can(function.loop, saved):
+            super().activate_backward(function, dy, saved, scratch, *numbers)
         else:
-            Kernels.silu_backward(dy, x, scratch)
-
-    def gelu(self, x: Array, y: Array, scratch: Scratch) -> None:
-        if _loops_can(GELU, x):
-            self._activate(x.reshape(-1), y.reshape(-1), GELU)
-        else:
-            Kernels.gelu(x, y, scratch)
-
-    def gelu_backward(self, dy: Array, x: Array, scratch: Scratch) -> None:
-        if _loops_can(GELU, x):
-            self._activate_backward(dy.reshape(-1), x.reshape(-1), GELU)
-        else:
-            Kernels.gelu_backward(dy, x, scratch)
-
-    def relu6(self, x: Array, y: Array) -> None:
-        self._activate(x.reshape(-1), y.reshape(-1), RELU6)
-
-    def relu6_backward(self, dy: Array, y: Array, scratch: Scratch) -> None:
-        self._activate_backward(dy.reshape(-1), y.reshape(-1), RELU6)
-
-    def hardswish(self, x: Array, y: Array, scratch: Scratch) -> None:
-        self._activate(x.reshape(-1), y.reshape(-1), HARDSWISH)
-
-    def hardswish_backward(self, dy: Array, x: Array, scratch: Scratch) -> None:
-        self._activate_backward(dy.reshape(-1), x.reshape(-1), HARDSWISH)
+            loops[1](dy.reshape(-1), saved.reshape(-1), *(numbers or (function.loop,)))
 
     def moments(self, x: Array, scratch: Scratch) -> tuple[Array, Array]:
         mean, m2 = np.empty((2, x.shape[0], x.shape[2]))
@@ -247,7 +226,7 @@ class LoopKernels(Kernels):
 
 def _loops_can(activation: int, x: Array) -> bool:
     """Whether the loops have the activation for numbers of x's type."""
-    return x.dtype == np.float32 or activation not in (SILU, GELU)
+    return x.dtype == np.float32 or activation not in _FLOAT32_LOOPS
 
 
 def _place(windows: Windows) -> tuple[Pair, Pair, Pair]:

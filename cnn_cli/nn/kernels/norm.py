@@ -11,7 +11,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from cnn_cli.nn.kernels.activation import activate, activate_backward
+from cnn_cli.nn.kernels.activation import BY_LOOP
 from cnn_cli.nn.kernels.loops.activation import NONE
 from cnn_cli.nn.types import Array, Scratch
 
@@ -71,7 +71,7 @@ def normalize(
     scale = weight * invstd
     affine(x, scale, bias - mean * scale, y)
     if activation != NONE:
-        activate(y, activation, y, scratch)
+        BY_LOOP[activation].forward(y, y, scratch)
 
 
 def affine(x: Array, scale: Array, shift: Array, y: Array) -> None:
@@ -108,7 +108,7 @@ def gradient_sums(
     centred = scratch("centred", x.shape)
     if activation != NONE:
         normalize(x, mean, invstd, weight, bias, NONE, centred, scratch)
-        activate_backward(dy, centred, activation, scratch)
+        BY_LOOP[activation].backward(dy, centred, scratch)
     centre(x, mean, centred)
     # The mean that was subtracted is rounded to x's type.
     rounding = mean.astype(x.dtype) - mean

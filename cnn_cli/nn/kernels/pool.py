@@ -38,7 +38,7 @@ def max_pool(
             nowhere = scratch("nowhere", y.shape, index.dtype)
             np.multiply(positive, index.dtype.type(len(windows.taps)), out=nowhere)
             np.maximum(index, nowhere, out=index)
-        relu(y, y)
+        relu(y, y, scratch)
 
 
 def _find(parts: list[Array], windows: Windows, y: Array, index: Array, scratch: Scratch) -> None:

@@ -11,7 +11,7 @@ from functools import cache
 from importlib import import_module
 from pkgutil import iter_modules
 
-from cnn_cli.nn.layers.base import REGISTERED, Layer
+from cnn_cli.nn.layers.base import BLOCKS, REGISTERED, Layer, Written
 
 
 def layer_class(kind: str) -> type[Layer]:
@@ -21,17 +21,22 @@ def layer_class(kind: str) -> type[Layer]:
         KeyError: there is none of that name.
     """
     if kind not in REGISTERED:
-        for module in (kind,) if kind in _modules() else ("activation", "rare"):
-            import_module(f"{__name__}.{module}")
+        import_module(f"{__name__}.{kind if kind in _modules() else 'activation'}")
     return REGISTERED[kind]
 
 
 def all_layers() -> dict[str, type[Layer]]:
     """Every layer that a config can name, by kind, in the order of lists of them."""
+    written = all_written()
+    return {kind: REGISTERED[kind] for kind in written if kind in REGISTERED}
+
+
+def all_written() -> dict[str, type[Written]]:
+    """The same, and what stands for several layers."""
     for module in _modules():
         import_module(f"{__name__}.{module}")
-    named = (layer for layer in REGISTERED.values() if layer.listed)
-    return {layer.kind: layer for layer in sorted(named, key=lambda layer: layer.listed)}
+    named = [each for each in (*REGISTERED.values(), *BLOCKS.values()) if each.listed]
+    return {each.kind: each for each in sorted(named, key=lambda each: each.listed)}
 
 
 @cache

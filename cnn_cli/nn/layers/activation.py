@@ -1,143 +1,93 @@
-"""Activation layers; x has any shape, and the output the same."""
+"""Activation layers: one class over the table `kernels.activation.ACTIVATIONS`."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 from cnn_cli.nn.context import Context
-from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.kernels.activation import ACTIVATIONS, ActivationFunction
+from cnn_cli.nn.layers.base import REGISTERED, Layer
 from cnn_cli.nn.types import Array, Shape
+from cnn_cli.schema.constraints import Above0, NotBelow0
 
 
-class _Activation(Layer):
-    def __init__(self, in_shape: Shape) -> None:
-        self.in_shape = self.out_shape = in_shape
+class Activation(Layer):
+    """A function of single numbers; x has any shape, and the output the same.
 
-
-class ReLU(_Activation):
-    """max(x, 0)."""
-
-    kind: ClassVar[str] = "relu"
-    listed: ClassVar[int] = 40
-    saves_output: ClassVar[bool] = True
-    can_write_input: ClassVar[bool] = True
-
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
-        y = x if ctx.inplace else ctx.take(x.shape)
-        ctx.kernels.relu(x, y)
-        return y, y
-
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
-            return None
-        ctx.kernels.relu_backward(dy, saved, ctx.scratch)
-        return dy
-
-
-class LeakyReLU(_Activation):
-    """x above 0, negative_slope·x elsewhere (Maas et al. 2013).
+    A subclass states its row of the table, from which it has its kind and its other attributes.
 
     Args:
         in_shape: of one image.
-        negative_slope: 0 or more.
+
+    Attributes:
+        function: the row.
+        numbers: the function's arguments.
     """
 
-    kind: ClassVar[str] = "leaky_relu"
     listed: ClassVar[int] = 40
-    saves_output: ClassVar[bool] = True
     can_write_input: ClassVar[bool] = True
+    function: ClassVar[ActivationFunction]
 
-    def __init__(self, in_shape: Shape, *, negative_slope: float = 0.01) -> None:
+    numbers: tuple[float, ...] = ()
+
+    def __init_subclass__(cls) -> None:
+        function = vars(cls).get("function")
+        if function is not None:
+            cls.kind = function.kind
+            cls.listed = Activation.listed + list(ACTIVATIONS).index(function.kind)
+            cls.onnx = function.onnx
+            cls.saves_input = function.reads == "x"
+            cls.saves_output = function.reads == "y"
+        super().__init_subclass__()
+
+    def __init__(self, in_shape: Shape) -> None:
+        self.in_shape = self.out_shape = in_shape
+
+    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
+        y = x if ctx.inplace else ctx.take(x.shape)
+        ctx.kernels.activate(self.function, x, y, ctx.scratch, *self.numbers)
+        return y, x if self.saves_input else y
+
+    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+        if not ctx.need_dx:
+            return None
+        ctx.kernels.activate_backward(self.function, dy, saved, ctx.scratch, *self.numbers)
+        return dy
+
+
+class LeakyReLU(Activation):
+    """x above 0, negative_slope x below.
+
+    Args:
+        in_shape: of one image.
+        negative_slope: factor of what is below 0.
+    """
+
+    function: ClassVar[ActivationFunction] = ACTIVATIONS["leaky_relu"]
+
+    def __init__(self, in_shape: Shape, *, negative_slope: NotBelow0 = 0.01) -> None:
         super().__init__(in_shape)
         self.negative_slope = negative_slope
-
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
-        y = x if ctx.inplace else ctx.take(x.shape)
-        ctx.kernels.leaky_relu(x, self.negative_slope, y, ctx.scratch)
-        return y, y
-
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
-            return None
-        ctx.kernels.leaky_relu_backward(dy, saved, self.negative_slope, ctx.scratch)
-        return dy
+        self.numbers = (float(negative_slope),)
 
 
-class SiLU(_Activation):
-    """x·sigmoid(x) (Elfwing et al. 2017), also known as swish."""
+class ELU(Activation):
+    """x above 0, alpha (exp(x) - 1) below.
 
-    kind: ClassVar[str] = "silu"
-    listed: ClassVar[int] = 40
-    saves_input: ClassVar[bool] = True
-    can_write_input: ClassVar[bool] = True
+    Args:
+        in_shape: of one image.
+        alpha: minus this is what it falls to.
+    """
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
-        y = x if ctx.inplace else ctx.take(x.shape)
-        ctx.kernels.silu(x, y, ctx.scratch)
-        return y, x
+    function: ClassVar[ActivationFunction] = ACTIVATIONS["elu"]
 
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
-            return None
-        ctx.kernels.silu_backward(dy, saved, ctx.scratch)
-        return dy
+    def __init__(self, in_shape: Shape, *, alpha: Above0 = 1.0) -> None:
+        super().__init__(in_shape)
+        self.alpha = alpha
+        self.numbers = (float(alpha),)
 
 
-class GELU(_Activation):
-    """x·Phi(x) (Hendrycks and Gimpel 2016), Phi the normal distribution's function, by erf."""
-
-    kind: ClassVar[str] = "gelu"
-    listed: ClassVar[int] = 40
-    saves_input: ClassVar[bool] = True
-    can_write_input: ClassVar[bool] = True
-
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
-        y = x if ctx.inplace else ctx.take(x.shape)
-        ctx.kernels.gelu(x, y, ctx.scratch)
-        return y, x
-
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
-            return None
-        ctx.kernels.gelu_backward(dy, saved, ctx.scratch)
-        return dy
-
-
-class ReLU6(_Activation):
-    """min(max(x, 0), 6) (Howard et al. 2017)."""
-
-    kind: ClassVar[str] = "relu6"
-    listed: ClassVar[int] = 40
-    saves_output: ClassVar[bool] = True
-    can_write_input: ClassVar[bool] = True
-
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
-        y = x if ctx.inplace else ctx.take(x.shape)
-        ctx.kernels.relu6(x, y)
-        return y, y
-
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
-            return None
-        ctx.kernels.relu6_backward(dy, saved, ctx.scratch)
-        return dy
-
-
-class HardSwish(_Activation):
-    """x·relu6(x + 3)/6 (Howard et al. 2019)."""
-
-    kind: ClassVar[str] = "hardswish"
-    listed: ClassVar[int] = 40
-    saves_input: ClassVar[bool] = True
-    can_write_input: ClassVar[bool] = True
-
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
-        y = x if ctx.inplace else ctx.take(x.shape)
-        ctx.kernels.hardswish(x, y, ctx.scratch)
-        return y, x
-
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
-            return None
-        ctx.kernels.hardswish_backward(dy, saved, ctx.scratch)
-        return dy
+# The others have no arguments: their row is all there is to say.
+for _function in ACTIVATIONS.values():
+    if _function.kind not in REGISTERED:
+        type(_function.name, (Activation,), {"function": _function, "__doc__": _function.formula})

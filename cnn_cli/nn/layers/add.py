@@ -23,6 +23,7 @@ class Add(Layer):
     """
 
     kind: ClassVar[str] = "add"
+    onnx: ClassVar[str] = "Add"
     can_write_input: ClassVar[bool] = True
 
     def __init__(self, in_shapes: Sequence[Shape]) -> None:

@@ -6,17 +6,15 @@ from typing import ClassVar
 
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.layers.pooling import Pool
-from cnn_cli.nn.types import Array, Pair, Shape
+from cnn_cli.nn.types import Array, Shape
+from cnn_cli.schema.constraints import Flag, Pair, PairOrZero
 
 
 class AvgPool(Pool):
     """The mean of each window.
 
     Args:
-        count_include_pad: zeros of the padding count as elements. What `ceil_mode` reaches
-            beyond the padding never does.
-
-    Other arguments and errors as for PyTorch's `AvgPool2d`, see `Pool`.
+        count_include_pad: whether the zeros of the padding count in the mean.
     """
 
     kind: ClassVar[str] = "avgpool"
@@ -27,10 +25,10 @@ class AvgPool(Pool):
         in_shape: Shape,
         *,
         kernel_size: Pair,
-        stride: Pair,
-        padding: Pair = (0, 0),
-        ceil_mode: bool = False,
-        count_include_pad: bool = True,
+        stride: Pair | None = None,
+        padding: PairOrZero = (0, 0),
+        ceil_mode: Flag = False,
+        count_include_pad: Flag = True,
     ) -> None:
         super().__init__(
             in_shape,

@@ -5,12 +5,15 @@ Activations are NHWC, shape (n, h, w, c), or (n, features); shapes of one image 
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Final, Literal, get_type_hints
 
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.types import Array, Shape
+from cnn_cli.schema.constraints import is_constrained
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +64,69 @@ class ShapeError(ValueError):
 
 
 REGISTERED: dict[str, type[Layer]] = {}
+BLOCKS: dict[str, type[Block]] = {}
 """Classes by kind, as far as their modules have been imported; see `cnn_cli.nn.layers`."""
 
 
-class Layer:
-    """One node's arithmetic. Subclasses set the attributes in `__init__` and never after.
+@dataclass(frozen=True, slots=True)
+class Argument:
+    """What a config can say of a layer.
 
-    A class that states its `kind` is registered under it.
+    Attributes:
+        type: annotated with what its values may be, see `schema.constraints`.
+        default: `REQUIRED` where there is none.
+    """
+
+    type: Any
+    default: Any
+
+
+REQUIRED: Final = inspect.Parameter.empty
+
+
+class Written:
+    """What a config can write: a layer, or several of them written as one.
+
+    Its arguments are those of `__init__` that are annotated with a constraint; names, types,
+    defaults and texts are read from there and from the docstring.
 
     Attributes:
         kind: the name in the config.
         listed: where lists of layers have it, the smallest number first; 0 for a layer that a
             config cannot name.
+    """
+
+    kind: ClassVar[str] = ""
+    listed: ClassVar[int] = 0
+
+    @classmethod
+    def arguments(cls) -> dict[str, Argument]:
+        """What a config can say, by name, in the order of the signature."""
+        hints = get_type_hints(cls.__init__, include_extras=True)
+        parameters = inspect.signature(cls.__init__).parameters.values()
+        return {
+            each.name: Argument(hints[each.name], each.default)
+            for each in parameters
+            if each.kind is each.KEYWORD_ONLY and is_constrained(hints[each.name])
+        }
+
+    @classmethod
+    def complete(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Fill in what follows from other arguments.
+
+        Raises:
+            ShapeError: they do not go together, whatever the input.
+        """
+        return dict(arguments)
+
+
+class Layer(Written):
+    """One node's arithmetic. Subclasses set the attributes in `__init__` and never after.
+
+    A class that states its `kind` is registered under it.
+
+    Attributes:
+        onnx: the operator of ONNX that is the same without attributes, or an empty text.
         in_shape, out_shape: of one image.
         params, buffers: what it owns; the arrays themselves come with the context.
         saves_input, saves_output: what `backward` reads of them, so that the engine knows
@@ -86,8 +140,7 @@ class Layer:
         prepared_grad: shape of the gradients that `backward` adds up instead of the parameters'.
     """
 
-    kind: ClassVar[str] = ""
-    listed: ClassVar[int] = 0
+    onnx: ClassVar[str] = ""
     saves_input: ClassVar[bool] = False
     saves_output: ClassVar[bool] = False
     can_write_input: ClassVar[bool] = False
@@ -144,3 +197,31 @@ class Layer:
 def shape_text(shape: Shape) -> str:
     """`28x28x16`: height, width, channels."""
     return "x".join(map(str, shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One layer of a block: its name within it, its kind, and its arguments."""
+
+    name: str
+    kind: str
+    arguments: Mapping[str, Any]
+
+
+class Block(Written):
+    """Several layers written as one: a chain, whose end is joined with the block's input.
+
+    Attributes:
+        joins: the kind of the layer that reads the block's input and the chain's end.
+        parts: of the chain.
+    """
+
+    joins: ClassVar[str]
+    parts: tuple[Part, ...]
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        BLOCKS[cls.kind] = cls
+
+    def __init__(self, in_shape: Any, **arguments: Any) -> None:
+        raise NotImplementedError

@@ -13,16 +13,16 @@ from cnn_cli.nn.layers.affine import add_gradients, scale_and_shift
 from cnn_cli.nn.layers.base import BufferSpec
 from cnn_cli.nn.layers.batch import BatchLayer, Partials, Statistics
 from cnn_cli.nn.types import Array, Shape
+from cnn_cli.schema.constraints import Above0, Share
 
 
 class BatchNorm(BatchLayer):
-    """Each channel with mean `bias` and deviation `weight` over the batch.
+    """Batch normalization (Ioffe and Szegedy 2015).
 
     Args:
         in_shape: (h, w, c) or (features,).
         eps: added to the variance.
-        momentum: share of a batch's statistics in the running ones, which evaluation uses; the
-            running variance starts at 1 and is the unbiased one.
+        momentum: share of a batch in the running statistics.
 
     Attributes:
         activation: applied to the result, see `nn.fuse`.
@@ -35,7 +35,7 @@ class BatchNorm(BatchLayer):
 
     activation: int = NONE
 
-    def __init__(self, in_shape: Shape, *, eps: float = 1e-5, momentum: float = 0.1) -> None:
+    def __init__(self, in_shape: Shape, *, eps: Above0 = 1e-5, momentum: Share = 0.1) -> None:
         c = in_shape[-1]
         self.in_shape = self.out_shape = in_shape
         self.eps = eps

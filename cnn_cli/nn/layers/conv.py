@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from math import prod
-from typing import ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.kernels import conv, winograd
@@ -12,23 +13,48 @@ from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path
 from cnn_cli.nn.kernels.tiles import POSITIONS
 from cnn_cli.nn.layers.base import Layer, ParamSpec, ShapeError
-from cnn_cli.nn.types import Array, Pair, Shape
+from cnn_cli.nn.types import Array, Shape
+from cnn_cli.schema.constraints import Above0, Count, Flag, Model, Must, Pair, PairOrZero, accepts
+
+
+def _is_init(value: Any) -> bool:
+    if isinstance(value, Mapping):
+        eps = value.get("eps")
+        return value.get("type") == "whitening" and len(value) == 2 and accepts(Above0, eps)
+    return value in ("dirac", None)
+
+
+Padding = Annotated[
+    PairOrZero | Literal["same"], Must("a whole number, 0 or more, two of them, or 'same'")
+]
+Init = Annotated[
+    Literal["dirac"] | Mapping[str, Any] | None,
+    Model(
+        "dirac, whitening, or a mapping of whitening's type and eps",
+        "cnn_cli.schema.whitening:ConvInit",
+        _is_init,
+    ),
+]
 
 
 class Conv(Layer):
-    """Two-dimensional convolution (cross-correlation), as PyTorch's `Conv2d`.
+    """2-D convolution.
+
+    With padding `same` the output is the input divided by the stride, rounded up, as in
+    TensorFlow; an odd row or column of padding is at the end.
 
     Args:
         in_shape: (h, w, c).
-        out_channels: o.
-        kernel_size, stride, dilation: (height, width) in pixels.
-        padding: zeros on every side, (height, width) in pixels; or `same`, as in TensorFlow: the
-            output is as large as the input divided by the stride, rounded up, and an odd row of
-            zeros is below, an odd column to the right.
-        groups: parts that channels are divided into; each part of the outputs sees only its
-            part of the inputs.
-        bias: add a trained number per output channel.
-        init, init_eps: how the weights start, see `ParamSpec`; the bias is 0 then.
+        out_channels: filters, each of which makes a channel.
+        kernel_size: height and width of a filter.
+        stride: rows and columns from one window to the next.
+        padding: rows and columns of zeros on each side, or `same`.
+        dilation: rows and columns from one of a filter's taps to the next.
+        groups: parts that the channels, in and out, are cut into; each sees its own part only.
+        bias: whether a number is added to each channel.
+        init: how the weights start, instead of as `model.init` says: `dirac`: the first filters
+            hand on a channel each as it is, `whitening`: from the training images' patches. With
+            either the bias starts at 0.
         path: the way to compute it, instead of the fastest one.
         backend: which kernels the fastest one is chosen for.
 
@@ -51,15 +77,14 @@ class Conv(Layer):
         self,
         in_shape: Shape,
         *,
-        out_channels: int,
+        out_channels: Count,
         kernel_size: Pair,
         stride: Pair = (1, 1),
-        padding: Pair | Literal["same"] = (0, 0),
+        padding: Padding = (0, 0),
         dilation: Pair = (1, 1),
-        groups: int = 1,
-        bias: bool = True,
-        init: Literal["dirac", "whitening"] | None = None,
-        init_eps: float = 0.0,
+        groups: Count = 1,
+        bias: Flag = True,
+        init: Init = None,
         path: Path | None = None,
         backend: Backend = "numpy",
     ) -> None:
@@ -83,12 +108,13 @@ class Conv(Layer):
         self.out_shape = (*self.geometry.out_size, out_channels)
         shape = self.geometry.weight_shape
         fan_in = prod(shape[:3])
+        init_kind, init_eps = _init(init)
         if init is not None and groups > 1:
-            raise ShapeError(f"init {init} needs a convolution of one group, not {groups}")
-        if init == "whitening" and (out_channels % 2 or out_channels > 2 * fan_in):
+            raise ShapeError(f"init {init_kind} needs a convolution of one group, not {groups}")
+        if init_kind == "whitening" and (out_channels % 2 or out_channels > 2 * fan_in):
             rule = f"an even number of out_channels, at most {2 * fan_in}, not {out_channels}"
             raise ShapeError(f"init whitening needs {rule}")
-        weight = ParamSpec("weight", shape, "weight", fan_in, (3, 2, 0, 1), init, init_eps)
+        weight = ParamSpec("weight", shape, "weight", fan_in, (3, 2, 0, 1), init_kind, init_eps)
         self.params = (weight,)
         if bias:
             role: Literal["bias", "shift"] = "bias" if init is None else "shift"
@@ -155,6 +181,11 @@ class Conv(Layer):
             dx,
             ctx.kernels.winograd,
         )
+
+
+def _init(init: Init) -> tuple[Literal["dirac", "whitening"] | None, float]:
+    """How weights start, and the eps of whitening."""
+    return ("whitening", init["eps"]) if isinstance(init, Mapping) else (init, 0.0)
 
 
 def _same_padding(size: int, kernel: int, stride: int, dilation: int) -> int:

@@ -10,6 +10,7 @@ from cnn_cli import rng
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array, Shape
+from cnn_cli.schema.constraints import ShareBelow1
 
 
 class DropPath(Layer):
@@ -27,7 +28,7 @@ class DropPath(Layer):
     kind: ClassVar[str] = "drop_path"
     can_write_input: ClassVar[bool] = True
 
-    def __init__(self, in_shape: Shape, *, p: float) -> None:
+    def __init__(self, in_shape: Shape, *, p: ShareBelow1) -> None:
         self.in_shape = self.out_shape = in_shape
         self.p = p
 

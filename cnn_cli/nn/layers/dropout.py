@@ -10,26 +10,25 @@ from cnn_cli import rng
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array, Shape
+from cnn_cli.schema.constraints import Share
 
 
 class Dropout(Layer):
-    """Zeroes single values with probability p in training and scales the others by 1/(1-p).
-
-    Srivastava et al. 2014, as PyTorch does it.
+    """Zeroes each value with probability p while training (Srivastava et al. 2014).
 
     Args:
         in_shape: of one image.
-        p: from 0, which keeps everything, to 1, which keeps nothing.
-
-    An image's mask depends on the seed, the step, the layer and the image's position in the
-    batch, never on how the batch is cut into chunks.
+        p: probability of a value to be zeroed.
     """
+
+    # The others are scaled by 1/(1-p), as in PyTorch. A mask depends on the seed, the step,
+    # the layer and the image's position in the batch, never on how the batch is cut into chunks.
 
     kind: ClassVar[str] = "dropout"
     listed: ClassVar[int] = 100
     can_write_input: ClassVar[bool] = True
 
-    def __init__(self, in_shape: Shape, *, p: float = 0.5) -> None:
+    def __init__(self, in_shape: Shape, *, p: Share = 0.5) -> None:
         self.in_shape = self.out_shape = in_shape
         self.p = p
         self.scale = 1 / (1 - p) if p < 1 else 0.0

@@ -13,7 +13,7 @@ from cnn_cli.nn.types import Array, Shape
 
 
 class Flatten(Layer):
-    """One vector an image, (n, h, w, c) to (n, c·h·w): channel, row, column, as PyTorch.
+    """One vector an image, in channel, row, column order.
 
     Args:
         in_shape: (h, w, c), or (features,), which stays as it is. Always copied.

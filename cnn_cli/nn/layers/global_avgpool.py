@@ -12,7 +12,7 @@ from cnn_cli.nn.types import Array, Shape
 
 
 class GlobalAvgPool(Layer):
-    """The mean of each channel over the whole map: (n, h, w, c) to (n, c).
+    """The mean of each channel over the whole map.
 
     Args:
         in_shape: (h, w, c).

@@ -12,14 +12,15 @@ from cnn_cli.nn.kernels.loops.activation import NONE
 from cnn_cli.nn.layers.affine import add_gradients, scale_and_shift
 from cnn_cli.nn.layers.base import Layer, ShapeError
 from cnn_cli.nn.types import Array, Shape
+from cnn_cli.schema.constraints import Above0, Count
 
 
 class GroupNorm(Layer):
-    """Each group of channels of one image with mean 0 and deviation 1, then scaled by channel.
+    """Group normalization (Wu and He 2018).
 
     Args:
         in_shape: (h, w, c) or (features,).
-        num_groups: into how many equal groups the channels are cut.
+        num_groups: parts that the channels are cut into.
         eps: added to the variance.
 
     Raises:
@@ -34,7 +35,7 @@ class GroupNorm(Layer):
     saves_input: ClassVar[bool] = True
     activation: int = NONE
 
-    def __init__(self, in_shape: Shape, *, num_groups: int, eps: float = 1e-5) -> None:
+    def __init__(self, in_shape: Shape, *, num_groups: Count, eps: Above0 = 1e-5) -> None:
         c = in_shape[-1]
         if c % num_groups:
             raise ShapeError(f"num_groups {num_groups} must divide the number of channels {c}")

@@ -10,22 +10,23 @@ import numpy as np
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.layers.base import Layer, ParamSpec
 from cnn_cli.nn.types import Array, Shape
+from cnn_cli.schema.constraints import Features, Flag
 
 
 class Linear(Layer):
-    """y = x · weightᵀ + bias, as PyTorch's `Linear`; flattens what comes in.
+    """A matrix product; `classes` stands for the number of classes.
 
     Args:
         in_shape: (features,), or (h, w, c), which is read in the order channel, row, column.
-        out_features: numbers in the output.
-        bias: add a trained number to each.
+        out_features: length of the vector that is made, or `classes`.
+        bias: whether a number is added to each feature.
     """
 
     kind: ClassVar[str] = "linear"
     listed: ClassVar[int] = 120
     saves_input: ClassVar[bool] = True
 
-    def __init__(self, in_shape: Shape, *, out_features: int, bias: bool = True) -> None:
+    def __init__(self, in_shape: Shape, *, out_features: Features, bias: Flag = True) -> None:
         features = prod(in_shape)
         self.in_shape = in_shape
         self.out_shape = (out_features,)

@@ -13,14 +13,13 @@ from cnn_cli.nn.types import Array
 
 
 class MaxPool(Pool):
-    """The largest value of each window; the first of equal ones gets the gradient.
-
-    Arguments and errors as for PyTorch's `MaxPool2d`, see `Pool`.
+    """The largest value of each window.
 
     Attributes:
         activation: applied to the result, none or a ReLU, see `nn.fuse`.
     """
 
+    # The first of equal values gets the gradient, as in PyTorch.
     kind: ClassVar[str] = "maxpool"
     listed: ClassVar[int] = 60
 

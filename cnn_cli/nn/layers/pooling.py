@@ -2,39 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from cnn_cli.nn.kernels.windows import Windows, pooled_size
 from cnn_cli.nn.layers.base import Layer, ShapeError
-from cnn_cli.nn.types import Pair, Shape
+from cnn_cli.nn.types import Shape
+from cnn_cli.schema.constraints import Flag, Pair, PairOrZero
 
 
 class Pool(Layer):
-    """What max and average pooling share: the geometry.
+    """A window that is moved over each channel: what max and average pooling share.
 
     Args:
         in_shape: (h, w, c).
-        kernel_size, stride, padding, dilation: (height, width) in pixels; padding is at most
-            half the kernel.
-        ceil_mode: round the number of windows up, not down; a window must still start inside
-            the input or the padding before it.
+        kernel_size: height and width of the window.
+        stride: rows and columns from one window to the next; by default `kernel_size`.
+        padding: rows and columns around the map, at most half a window.
+        ceil_mode: whether a last window may stand over the edge.
+        dilation: rows and columns from one of the window's places to the next.
 
     Raises:
         ShapeError: no map, too much padding, or no window fits.
     """
+
+    @classmethod
+    def complete(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        kernel_size = arguments["kernel_size"]
+        if any(2 * p > k for p, k in zip(arguments["padding"], kernel_size, strict=True)):
+            raise ShapeError("padding must be at most half of kernel_size")
+        return {**arguments, "stride": arguments.get("stride") or kernel_size}
 
     def __init__(
         self,
         in_shape: Shape,
         *,
         kernel_size: Pair,
-        stride: Pair,
-        padding: Pair = (0, 0),
+        stride: Pair | None = None,
+        padding: PairOrZero = (0, 0),
+        ceil_mode: Flag = False,
         dilation: Pair = (1, 1),
-        ceil_mode: bool = False,
     ) -> None:
         h, w, c = map_shape(in_shape)
+        self.complete({"kernel_size": kernel_size, "padding": padding})
+        stride = stride or kernel_size
         reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True))
-        if any(2 * p > k for p, k in zip(padding, kernel_size, strict=True)):
-            raise ShapeError("padding must be at most half of kernel_size")
         ho, wo = (
             pooled_size(size, k, s, p, ceil_mode)
             for size, k, s, p in zip((h, w), reach, stride, padding, strict=True)

@@ -9,24 +9,26 @@ import numpy as np
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.layers.base import Layer, ParamSpec, ShapeError
 from cnn_cli.nn.types import Array, Shape
+from cnn_cli.schema.constraints import Count
 
 
 class PReLU(Layer):
-    """x above 0, weight·x elsewhere (He et al. 2015).
+    """x above 0, a trained number times x below: one for all channels, or one for each.
 
     Args:
         in_shape: of one image.
-        num_parameters: 1, or one weight a channel.
+        num_parameters: 1, or the number of channels.
 
     Raises:
         ShapeError: neither 1 nor the number of channels.
     """
 
+    # He et al. 2015.
     kind: ClassVar[str] = "prelu"
-    listed: ClassVar[int] = 50
+    listed: ClassVar[int] = 55
     saves_input: ClassVar[bool] = True
 
-    def __init__(self, in_shape: Shape, *, num_parameters: int = 1) -> None:
+    def __init__(self, in_shape: Shape, *, num_parameters: Count = 1) -> None:
         if num_parameters not in (1, in_shape[-1]):
             raise ShapeError(f"num_parameters must be 1 or the number of channels {in_shape[-1]}")
         self.in_shape = self.out_shape = in_shape

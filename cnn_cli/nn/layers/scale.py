@@ -9,10 +9,11 @@ import numpy as np
 from cnn_cli.nn.context import Context
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array, Shape
+from cnn_cli.schema.constraints import Number
 
 
 class Scale(Layer):
-    """Its input times a number that is not trained.
+    """Each value times a number that is not trained.
 
     Args:
         in_shape: of one image.
@@ -23,7 +24,7 @@ class Scale(Layer):
     listed: ClassVar[int] = 110
     can_write_input: ClassVar[bool] = True
 
-    def __init__(self, in_shape: Shape, *, factor: float) -> None:
+    def __init__(self, in_shape: Shape, *, factor: Number) -> None:
         self.in_shape = self.out_shape = in_shape
         self.factor = factor
 

@@ -13,7 +13,7 @@ from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import Evaluation
 from cnn_cli.runs.checkpoint import LAST, load_checkpoint
 from cnn_cli.runs.state import TrainingState
-from cnn_cli.runs.stored_network import stored_network
+from cnn_cli.runs.stored_network import stored_config
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Record:
         if path.is_dir() and file.name != LAST and (path / LAST).exists():
             file = path / LAST
             meta = load_checkpoint(file, ()).meta
-            config, _ = stored_network(meta, str(file))
+            config = stored_config(meta, str(file))
         state = TrainingState.from_meta(meta, str(file)) if "state" in meta else None
         return cls(path, classifier, meta, config, state)
 

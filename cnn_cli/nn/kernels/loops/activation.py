@@ -68,7 +68,7 @@ def activate_backward(dy: Array, x: Array, kind: int) -> None:
         activate_row_backward(dy[start : start + ROW], x[start : start + ROW], kind)
 
 
-def leaky_relu(x: Array, slope: float, y: Array) -> None:
+def leaky_relu(x: Array, y: Array, slope: float) -> None:
     """Write x where it is above 0 and slope·x elsewhere to y, which may be x itself."""
     row = np.empty(min(x.size, ROW), x.dtype)
     zero, factor = x.dtype.type(0), x.dtype.type(slope)

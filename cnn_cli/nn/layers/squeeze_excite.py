@@ -1,0 +1,45 @@
+"""Squeeze-and-excitation: five layers and a product, written as one."""
+
+from __future__ import annotations
+
+from typing import Annotated, ClassVar, Literal
+
+from cnn_cli.nn.layers.base import Block, Part
+from cnn_cli.nn.types import Shape
+from cnn_cli.schema.constraints import Count, Must
+
+
+class SqueezeExcite(Block):
+    """Each channel times a number from 0 to 1 found from all channels' means (Hu et al. 2017).
+
+    Args:
+        in_shape: (h, w, c).
+        squeeze_channels: numbers that the channels' means are squeezed into.
+        activation: of these.
+        gate: what makes a number from 0 to 1 of each channel's.
+    """
+
+    kind: ClassVar[str] = "squeeze_excite"
+    listed: ClassVar[int] = 130
+    joins: ClassVar[str] = "excite"
+
+    def __init__(
+        self,
+        in_shape: Shape,
+        *,
+        squeeze_channels: Count,
+        activation: Annotated[
+            Literal["relu", "silu", "gelu", "relu6", "hardswish"],
+            Must("relu, silu, gelu, relu6 or hardswish"),
+        ] = "relu",
+        gate: Annotated[
+            Literal["sigmoid", "hardsigmoid"], Must("sigmoid or hardsigmoid")
+        ] = "sigmoid",
+    ) -> None:
+        self.parts = (
+            Part("pool", "global_avgpool", {}),
+            Part("reduce", "linear", {"out_features": squeeze_channels}),
+            Part("activation", activation, {}),
+            Part("expand", "linear", {"out_features": in_shape[-1]}),
+            Part("gate", gate, {}),
+        )
