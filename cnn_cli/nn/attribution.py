@@ -11,14 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnn_cli.nn.chunk import Chunk
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import RunContext
 from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.passes import Pass, Workshop
-from cnn_cli.nn.plan import plan_segments
-from cnn_cli.nn.prepared import Prepared
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
 
@@ -58,11 +56,10 @@ class Attribution:
         self.node = node
         self._workshop = workshop
         self._team = team
-        segments = plan_segments(graph, training=True, frozen=True, keep=node)
-        prepared = Prepared(graph, params, team)
-        self._network = Network(graph, params, segments, prepared, training=True, frozen=True)
+        network = Network.open(graph, params, team, training=True, frozen=True, keep=node)
         # Backward passes want a place for the parameters' gradients; nobody reads them here.
         self._gradients = Gradients(graph, params, team)
+        self._network = network.with_gradients(self._gradients)
 
     def __call__(self, x: Array, classes: Array | None = None) -> ScoreGradients:
         """Derive a score of each image.
@@ -81,39 +78,38 @@ class Attribution:
             activations=np.empty(shape, dtype),
             gradients=np.empty(shape, dtype),
         )
-        run = _ScorePass(self._workshop, network, x, gradients=self._gradients)
+        score_pass = _ScorePass(self._workshop, network, x, gradients=self._gradients)
 
-        def through(chunk: Chunk, ctx: Context) -> None:
+        def through(chunk: Chunk, run: RunContext) -> None:
             rows = slice(chunk.start, chunk.stop)
-            run.forward(0, chunk, ctx)
+            score_pass.forward(0, chunk, run)
             found.logits[rows] = chunk.values[output]
             found.activations[rows] = chunk.values[self.node]
             if classes is None:
                 found.classes[rows] = found.logits[rows].argmax(axis=1)
-            dy = ctx.take(found.logits[rows].shape)
+            dy = run.take(found.logits[rows].shape)
             dy[...] = found.classes[rows, None] == np.arange(network.graph.classes)
             chunk.gradients[output] = dy
-            run.backward_to(self.node, chunk, ctx)
+            score_pass.backward_to(self.node, chunk, run)
             found.gradients[rows] = chunk.gradients[self.node]
-            run.abandon(chunk, ctx)
+            score_pass.abandon(chunk, run)
 
-        self._team.run(run.each_chunk(through))
+        self._team.run(score_pass.each_chunk(through))
         return found
 
 
 class _ScorePass(Pass):
     """A pass whose way back ends at a layer's output."""
 
-    def backward_to(self, node: int, chunk: Chunk, ctx: Context) -> None:
+    def backward_to(self, node: int, chunk: Chunk, run: RunContext) -> None:
         """Take the scores' gradients back as far as the output of `node`."""
         for step in reversed(self.network.segments[0].steps):
             if step.node.index == node:
                 return
-            self._point(ctx, step)
-            self._backward_node(step, chunk, ctx)
+            self._backward_node(step, chunk, run)
 
-    def abandon(self, chunk: Chunk, ctx: Context) -> None:
-        super().abandon(chunk, ctx)
+    def abandon(self, chunk: Chunk, run: RunContext) -> None:
+        super().abandon(chunk, run)
         for gradient in chunk.gradients.values():
-            ctx.workspace.give(gradient)
+            run.workspace.give(gradient)
         chunk.gradients.clear()

@@ -6,10 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from cnn_cli.nn.graph import Node
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.types import Array, Arrays, Saved
 from cnn_cli.nn.workspace import Workspace
 
 
@@ -23,7 +21,7 @@ class Chunk:
         fresh: it is the first of its worker in this step, so gradients are written, not added.
         values: tensors by number, while somebody still reads them.
         holders: how many tensors lie in one memory, by the id of its base.
-        saved: by node, what its backward needs.
+        saved: by node, what its backward needs: `Saved`, of a type that the layer knows.
         gradients: of tensors, as far as summed.
     """
 
@@ -53,14 +51,10 @@ class Chunk:
                 if workspace.owns(array):
                     workspace.give(array)
 
-    def give_saved(self, saved: Any, workspace: Workspace) -> None:
+    def give_saved(self, saved: Saved, workspace: Workspace) -> None:
         """Give back what a layer saved, apart from tensors."""
         for array in as_tuple(saved):
-            if (
-                isinstance(array, np.ndarray)
-                and id(array.base) not in self.holders
-                and workspace.owns(array)
-            ):
+            if id(array.base) not in self.holders and workspace.owns(array):
                 workspace.give(array)
 
     def add_gradient(self, tensor: int, gradient: Array, workspace: Workspace) -> None:
@@ -82,11 +76,13 @@ def share_chunks(bounds: list[tuple[int, int]], workers: int) -> list[list[Chunk
     return shares
 
 
-def inputs_of(chunk: Chunk, node: Node) -> Any:
+def inputs_of(chunk: Chunk, node: Node) -> Array | Arrays:
     if len(node.inputs) == 1 and not node.layer.takes_tuple:
         return chunk.values[node.inputs[0]]
     return tuple(chunk.values[tensor] for tensor in node.inputs)
 
 
-def as_tuple(value: Any) -> tuple[Any, ...]:
+def as_tuple(value: Array | Arrays | None) -> Arrays:
+    if value is None:
+        return ()
     return value if isinstance(value, tuple) else (value,)

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -22,13 +21,14 @@ from threadpoolctl import ThreadpoolController
 
 from cnn_cli.nn.attribution import Attribution
 from cnn_cli.nn.chunk import Chunk
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import RunContext
 from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.fold import FoldedNetwork
 from cnn_cli.nn.fuse import choose_paths, tuned_graph
 from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
+from cnn_cli.nn.layers.batch import Statistics
 from cnn_cli.nn.loss import cross_entropy, cross_entropy_gradient
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.network import Network
@@ -185,19 +185,19 @@ class Engine:
 
     def _evaluate(self, network: Network, x: Array, out: Array) -> None:
         """Write what a network for evaluation ends in."""
-        run = Pass(self._workshop, network, x)
-        run.goes_back = False
+        batch = Pass(self._workshop, network, x)
+        batch.goes_back = False
         output = len(network.graph.nodes) - 1
 
-        def through(chunk: Chunk, ctx: Context) -> None:
-            run.forward(0, chunk, ctx)
+        def through(chunk: Chunk, run: RunContext) -> None:
+            batch.forward(0, chunk, run)
             out[chunk.start : chunk.stop] = chunk.values[output]
-            chunk.release([output], ctx.workspace)
+            chunk.release([output], run.workspace)
 
         # A single image leaves the other workers idle, and BLAS may have their cores.
-        cores = self.threads if run.busy == 1 else 1
+        cores = self.threads if batch.busy == 1 else 1
         with self._blas.limit(limits=cores, user_api="blas"):
-            self._team.run(run.each_chunk(through))
+            self._team.run(batch.each_chunk(through))
 
     def train_step(
         self,
@@ -229,9 +229,9 @@ class Engine:
         n = len(targets)
         logits = self._output("logits", n)
         losses = self._output("losses", n)[:, 0]
-        self._network.prepared.refresh()
         sums = self._sums()
-        run = Pass(
+        self._network.prepared.refresh()
+        batch = Pass(
             self._workshop,
             self._network,
             x,
@@ -245,33 +245,33 @@ class Engine:
         output = len(self.graph.nodes) - 1
         last = len(self._network.segments) - 1
 
-        def turn(chunk: Chunk, ctx: Context) -> None:
+        def turn(chunk: Chunk, run: RunContext) -> None:
             """The last segment: forward, loss, and backward at once."""
-            run.forward(last, chunk, ctx)
+            batch.forward(last, chunk, run)
             rows = slice(chunk.start, chunk.stop)
             scores = chunk.values[output]
             logits[rows] = scores
             cross_entropy(scores, targets[rows], losses[rows])
-            dy = ctx.take(scores.shape)
+            dy = run.take(scores.shape)
             cross_entropy_gradient(scores, targets[rows], divisor, dy)
             chunk.gradients[output] = dy
-            run.backward(last, chunk, ctx)
+            batch.backward(last, chunk, run)
 
-        self._forward_to(run, last)
-        self._team.run(run.each_chunk(turn))
+        self._forward_to(batch, last)
+        self._team.run(batch.each_chunk(turn))
         for level in reversed(range(last)):
-            self._share_gradients(run, level + 1)
-            run.combine_backward(level)
-            self._team.run(run.each_chunk(partial(run.backward, level)))
+            self._share_gradients(batch, level + 1)
+            batch.combine_backward(level)
+            self._team.run(batch.each_chunk(partial(batch.backward, level)))
         if self._exchange is None:
-            sums.reduce(run.busy)
+            sums.reduce(batch.busy)
         else:
-            self._share_gradients(run, 0)
+            self._share_gradients(batch, 0)
             self._exchange.finish_sums()
             sums.look()
         return float(losses.sum(dtype=np.float64)) / divisor, logits
 
-    def batch_statistics(self, x: Array, *, step: int = 0, first: int = 0) -> dict[int, Any]:
+    def batch_statistics(self, x: Array, *, step: int = 0, first: int = 0) -> dict[int, Statistics]:
         """The statistics of a batch at each batch layer, by node; running ones are left alone.
 
         Args:
@@ -280,32 +280,32 @@ class Engine:
         """
         self._network.prepared.refresh()
         last = len(self._network.segments) - 1
-        run = Pass(
+        batch = Pass(
             self._workshop, self._network, x, step=step, first=first, exchange=self._exchange
         )
-        run.update_running = run.goes_back = False
-        self._forward_to(run, last)
-        self._team.run(run.each_chunk(run.abandon))
-        return run.statistics
+        batch.update_running = batch.goes_back = False
+        self._forward_to(batch, last)
+        self._team.run(batch.each_chunk(batch.abandon))
+        return batch.statistics
 
     def attribution(self, node: int) -> Attribution:
         """What derives the classes' scores by the output of the node at that position."""
         graph = choose_paths(self.graph, self._kernels.name)
         return Attribution(graph, self.params, node, self._workshop, self._team)
 
-    def _forward_to(self, run: Pass, last: int) -> None:
+    def _forward_to(self, batch: Pass, last: int) -> None:
         """Forward through all segments before `last`, with their barriers."""
         for level in range(last):
-            self._team.run(run.each_chunk(partial(run.forward, level)))
-            run.combine(level)
+            self._team.run(batch.each_chunk(partial(batch.forward, level)))
+            batch.combine(level)
 
-    def _share_gradients(self, run: Pass, level: int) -> None:
+    def _share_gradients(self, batch: Pass, level: int) -> None:
         """Begin to sum the gradients of a segment, which are final, over all processes."""
         if self._exchange is None:
             return
         gradients = self._sums()
         part = gradients.parts[level]
-        gradients.reduce_part(run.busy, part)
+        gradients.reduce_part(batch.busy, part)
         for place in part.slices:
             self._exchange.start_sum(gradients.sums[place])
 
@@ -327,6 +327,7 @@ class Engine:
             kind = WideGradients if self._workshop.wide else Gradients
             network = self._network
             self._gradients = kind(network.graph, self.params, self._team, network.segments)
+            self._network = network.with_gradients(self._gradients)
         return self._gradients
 
     def _output(self, name: str, n: int) -> Array:

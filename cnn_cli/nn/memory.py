@@ -90,5 +90,5 @@ def _live_per_image(graph: Graph, segments: tuple[Segment, ...]) -> tuple[int, i
     widest = max(prod(step.node.layer.out_shape) for step in segments[-1].steps)
     last = sum(alive.values()) - waiting + 2 * widest
     if len(segments) > 1:
-        waiting += sum(prod(node.layer.out_shape) for node in segments[-2].barriers)
+        waiting += sum(prod(step.layer.out_shape) for step in segments[-2].barriers)
     return waiting, last

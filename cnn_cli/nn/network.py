@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from cnn_cli.nn.context import NOTHING, NodeContext
+from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import Segment, plan_segments
@@ -13,11 +15,12 @@ from cnn_cli.nn.team import Team
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """What a pass runs through.
+    """What a pass runs through; `open` makes one.
 
     Attributes:
         segments: of the graph's nodes, cut for training or for evaluation.
         prepared: what layers make of `params` once a step.
+        contexts: what each worker's layers get, by node.
         training: there is a backward pass.
         frozen: batch layers use their running statistics and dropout keeps all, as in evaluation.
         start: the tensor that passes begin with.
@@ -27,14 +30,55 @@ class Network:
     params: Parameters
     segments: tuple[Segment, ...]
     prepared: Prepared
+    contexts: tuple[dict[int, NodeContext], ...]
     training: bool
     frozen: bool = False
     start: int = IMAGE
 
     @classmethod
     def open(
-        cls, graph: Graph, params: Parameters, team: Team, *, training: bool, start: int = IMAGE
+        cls,
+        graph: Graph,
+        params: Parameters,
+        team: Team,
+        *,
+        training: bool,
+        frozen: bool = False,
+        keep: int | None = None,
+        start: int = IMAGE,
     ) -> Network:
-        segments = plan_segments(graph, training=training, start=start)
+        """Plan a network; arguments as of `plan_segments`. Gradients come by `with_gradients`."""
+        segments = plan_segments(graph, training, frozen=frozen, keep=keep, start=start)
         prepared = Prepared(graph, params, team)
-        return cls(graph, params, segments, prepared, training, start=start)
+        contexts = {
+            step.node.index: NodeContext(
+                index=step.node.index,
+                params=params.views[step.node.index],
+                buffers=params.buffer_views[step.node.index],
+                prepared=prepared.arrays.get(step.node.index, NOTHING),
+                inplace=step.inplace,
+                need_dx=bool(step.wanted),
+                has_backward=step.goes_back,
+            )
+            for segment in segments
+            for step in segment.steps
+        }
+        each = (contexts,) * team.size
+        return cls(graph, params, segments, prepared, each, training, frozen, start)
+
+    def with_gradients(self, gradients: Gradients) -> Network:
+        """The same network, whose workers add up gradients there."""
+        contexts = tuple(
+            {
+                index: replace(
+                    context,
+                    grads=views[index],
+                    prepared_grad=prepared.get(index, NOTHING),
+                )
+                for index, context in shared.items()
+            }
+            for shared, views, prepared in zip(
+                self.contexts, gradients.views, gradients.prepared, strict=True
+            )
+        )
+        return replace(self, contexts=contexts)

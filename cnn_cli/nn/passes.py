@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from cnn_cli.nn.chunk import Chunk, as_tuple, inputs_of, share_chunks
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import RunContext
 from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.gradients import Gradients
-from cnn_cli.nn.graph import Node
 from cnn_cli.nn.kernels.backend import Kernels
-from cnn_cli.nn.layers.batch import BatchLayer, Partials, waits_for_batch
+from cnn_cli.nn.layers.batch import Partials, Statistics
 from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.nn.network import Network
-from cnn_cli.nn.plan import Step, chunk_bounds, chunks_multiple
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.plan import BatchStep, Step, chunk_bounds, chunks_multiple
+from cnn_cli.nn.types import Array, Arrays, Saved
 from cnn_cli.nn.workspace import Workspace
 
 
@@ -82,8 +80,8 @@ class Pass:
         self.exchange = exchange
         self.update_running = True
         self.goes_back = True
-        self.statistics: dict[int, Any] = {}
-        self.sums: dict[int, Any] = {}
+        self.statistics: dict[int, Statistics] = {}
+        self.sums: dict[int, Array] = {}
         workers = len(workshop.workspaces)
         n = len(x) if n is None else n
         processes = 1 if exchange is None else exchange.size
@@ -93,7 +91,7 @@ class Pass:
         self._shares = share_chunks(bounds, workers)
         # By batch layer and by a chunk's start; made here, because workers fill it together.
         self._partials: dict[int, dict[int, Array]] = {
-            node.index: {} for segment in network.segments for node in segment.barriers
+            step.node.index: {} for segment in network.segments for step in segment.barriers
         }
 
     @property
@@ -101,7 +99,7 @@ class Pass:
         """Workers that have a chunk; they are the first ones."""
         return sum(bool(chunks) for chunks in self._shares)
 
-    def each_chunk(self, act: Callable[[Chunk, Context], None]) -> Callable[[int], None]:
+    def each_chunk(self, act: Callable[[Chunk, RunContext], None]) -> Callable[[int], None]:
         """A job for the team: `act` on each of a worker's chunks."""
 
         def work(worker: int) -> None:
@@ -112,37 +110,36 @@ class Pass:
 
         return work
 
-    def context(self, worker: int, chunk: Chunk) -> Context:
+    def context(self, worker: int, chunk: Chunk) -> RunContext:
         sums = self.gradients
-        return Context(
+        return RunContext(
             workspace=self.workshop.workspaces[worker],
+            kernels=self.workshop.kernels,
+            dtype=self.network.params.dtype,
             training=self.network.training and not self.network.frozen,
             seed=self.workshop.seed,
             step=self.step,
-            start=self.first + chunk.start,
-            dtype=self.network.params.dtype,
-            kernels=self.workshop.kernels,
+            offset=self.first + chunk.start,
             fresh=chunk.fresh or (sums is not None and sums.wide),
-            worker_grads=None if sums is None else sums.views[worker],
-            worker_prepared_grads=None if sums is None else sums.prepared[worker],
+            need_saved=self.goes_back,
         )
 
-    def _enter(self, chunk: Chunk, ctx: Context) -> None:
+    def _enter(self, chunk: Chunk, run: RunContext) -> None:
         """Lay the chunk's images out as the first nodes read them."""
         x = self.x[chunk.start : chunk.stop]
         if self.mix is not None:
             mix = self.mix.rows(chunk.start, chunk.stop)
-            x = self._scaled(x, ctx)
-            others = self._scaled(self.x[mix.partners], ctx)
+            x = self._scaled(x, run)
+            others = self._scaled(self.x[mix.partners], run)
             blend(x, others, mix)
-            ctx.workspace.give(others)
+            run.workspace.give(others)
         elif x.dtype.kind in "ui":
-            x = self._scaled(x, ctx)
+            x = self._scaled(x, run)
         chunk.hold(self.network.start, x)
 
-    def _scaled(self, x: Array, ctx: Context) -> Array:
+    def _scaled(self, x: Array, run: RunContext) -> Array:
         """A copy of images in the network's numbers; integers are scaled and shifted."""
-        images = ctx.take(x.shape)
+        images = run.take(x.shape)
         if x.dtype.kind not in "ui":
             images[...] = x
             return images
@@ -151,82 +148,85 @@ class Pass:
         rows += self.workshop.shift
         return images
 
-    def forward(self, level: int, chunk: Chunk, ctx: Context) -> None:
+    def forward(self, level: int, chunk: Chunk, run: RunContext) -> None:
         """Take a chunk through a segment, and sum up what its barriers need."""
         if level == 0:
-            self._enter(chunk, ctx)
+            self._enter(chunk, run)
+        contexts = self.network.contexts[chunk.worker]
         segment = self.network.segments[level]
         for step in segment.steps:
-            node = step.node
-            self._point(ctx, step)
-            y, saved = node.layer.forward(inputs_of(chunk, node), ctx)
-            chunk.hold(node.index, y)
-            if step.goes_back:
-                chunk.saved[node.index] = saved
+            index = step.node.index
+            saved: Saved
+            if isinstance(step, BatchStep):
+                x = chunk.values[step.node.inputs[0]]
+                statistics = self.statistics[index]
+                y, saved = step.layer.forward_batch(x, statistics, contexts[index], run)
             else:
-                chunk.give_saved(saved, ctx.workspace)
-            chunk.release(step.release, ctx.workspace)
-        for node in segment.barriers:
-            layer = node.layer
-            assert isinstance(layer, BatchLayer)
-            sums = layer.partial(chunk.values[node.inputs[0]], ctx)
-            self._keep_partial(node, chunk, sums)
+                inputs = inputs_of(chunk, step.node)
+                y, saved = step.node.layer.forward(inputs, contexts[index], run)
+            chunk.hold(index, y)
+            if step.goes_back:
+                chunk.saved[index] = saved
+            else:
+                chunk.give_saved(saved, run.workspace)
+            chunk.release(step.release, run.workspace)
+        for barrier in segment.barriers:
+            sums = barrier.layer.partial(chunk.values[barrier.node.inputs[0]], run)
+            self._keep_partial(barrier, chunk, sums)
 
     def combine(self, level: int) -> None:
         """At the barrier after a segment: the batch's statistics from the chunks'."""
-        nodes = self.network.segments[level].barriers
-        for node, partials in zip(nodes, self._everywhere(nodes, backward=False), strict=True):
-            layer = node.layer
-            assert isinstance(layer, BatchLayer)
-            statistics = layer.combine(partials)
-            self.statistics[node.index] = statistics
+        steps = self.network.segments[level].barriers
+        for step, partials in zip(steps, self._everywhere(steps, backward=False), strict=True):
+            index = step.node.index
+            self.statistics[index] = step.layer.combine(partials)
             if self.update_running:
-                layer.update_running(statistics, self.network.params.buffer_views[node.index])
+                buffers = self.network.params.buffer_views[index]
+                step.layer.update_running(self.statistics[index], buffers)
 
-    def backward(self, level: int, chunk: Chunk, ctx: Context) -> None:
+    def backward(self, level: int, chunk: Chunk, run: RunContext) -> None:
         """Take a chunk's gradients back through a segment.
 
         First come the batch layers whose output lies behind the barrier, then the segment's own
         nodes; a batch layer among those is summed up and waits for the barrier before it.
         """
-        for node in reversed(self.network.segments[level].barriers):
-            step = self._steps_of(level + 1)[node.index]
-            self._point(ctx, step)
-            ctx.sums = self.sums[node.index]
-            self._backward_node(step, chunk, ctx)
+        contexts = self.network.contexts[chunk.worker]
+        for barrier in reversed(self.network.segments[level].barriers):
+            self._backward_node(barrier, chunk, run)
         for step in reversed(self.network.segments[level].steps):
-            node = step.node
             if not step.goes_back:
                 continue
-            self._point(ctx, step)
-            if waits_for_batch(node.layer):
-                dy = chunk.gradients[node.index]
-                sums = node.layer.backward_partial(dy, chunk.saved[node.index], ctx)
-                self._keep_partial(node, chunk, sums)
+            if isinstance(step, BatchStep):
+                index = step.node.index
+                sums = step.layer.backward_partial(
+                    chunk.gradients[index],
+                    chunk.saved[index],
+                    self.statistics[index],
+                    contexts[index],
+                    run,
+                )
+                self._keep_partial(step, chunk, sums)
             else:
-                self._backward_node(step, chunk, ctx)
+                self._backward_node(step, chunk, run)
         if self.gradients is not None:
             self.gradients.keep(chunk, level)
 
     def combine_backward(self, level: int) -> None:
         """At the barrier before the next segment back: the batch's sums from the chunks'."""
-        nodes = self.network.segments[level].barriers
-        for node, partials in zip(nodes, self._everywhere(nodes, backward=True), strict=True):
-            layer = node.layer
-            assert isinstance(layer, BatchLayer)
-            self.sums[node.index] = layer.combine_backward(partials)
+        steps = self.network.segments[level].barriers
+        for step, partials in zip(steps, self._everywhere(steps, backward=True), strict=True):
+            self.sums[step.node.index] = step.layer.combine_backward(partials)
 
-    def _everywhere(self, nodes: Sequence[Node], *, backward: bool) -> Sequence[Partials]:
+    def _everywhere(self, steps: Sequence[BatchStep], *, backward: bool) -> Sequence[Partials]:
         """For each batch layer at a barrier what is to be combined: the chunks' partial results,
         or, where the batch is shared with other processes, each process's of its own chunks.
         """
-        own = [self._in_order(node) for node in nodes]
-        if self.exchange is None or not nodes:
+        own = [self._in_order(step) for step in steps]
+        if self.exchange is None or not steps:
             return own
         together = []
-        for node, partials in zip(nodes, own, strict=True):
-            layer = node.layer
-            assert isinstance(layer, BatchLayer)
+        for step, partials in zip(steps, own, strict=True):
+            layer = step.layer
             if not partials:  # no image of the batch is this process's
                 together.append(np.zeros((2 if backward else 3, layer.out_shape[-1])))
             elif backward:
@@ -239,56 +239,42 @@ class Pass:
             gathered = gathered[gathered[:, 0, 0] > 0]  # of processes that had an image
         return np.split(gathered, ends, axis=2)
 
-    def abandon(self, chunk: Chunk, ctx: Context) -> None:
+    def abandon(self, chunk: Chunk, run: RunContext) -> None:
         """Give back all that a chunk holds, without a backward pass."""
         for node in self.network.graph.nodes:
             if node.index in chunk.saved:
-                chunk.give_saved(chunk.saved.pop(node.index), ctx.workspace)
-        chunk.release(list(chunk.values), ctx.workspace)
+                chunk.give_saved(chunk.saved.pop(node.index), run.workspace)
+        chunk.release(list(chunk.values), run.workspace)
 
-    def _backward_node(self, step: Step, chunk: Chunk, ctx: Context) -> None:
+    def _backward_node(self, step: Step, chunk: Chunk, run: RunContext) -> None:
         node = step.node
+        context = self.network.contexts[chunk.worker][node.index]
         dy = chunk.gradients.pop(node.index)
         saved = chunk.saved.pop(node.index)
-        dx = node.layer.backward(dy, saved, ctx)
+        dx: Array | Arrays | None
+        if isinstance(step, BatchStep):
+            statistics, sums = self.statistics[node.index], self.sums[node.index]
+            dx = step.layer.backward_batch(dy, saved, statistics, sums, context, run)
+        else:
+            dx = node.layer.backward(dy, saved, context, run)
         kept = False
         for tensor, gradient in zip(node.inputs, as_tuple(dx), strict=False):
             if tensor not in step.wanted:
-                if gradient is not None and gradient.base is not dy.base:
-                    ctx.workspace.give(gradient)
+                if gradient.base is not dy.base:
+                    run.workspace.give(gradient)
                 continue
             kept |= gradient.base is dy.base
-            chunk.add_gradient(tensor, gradient, ctx.workspace)
+            chunk.add_gradient(tensor, gradient, run.workspace)
         if not kept:
-            ctx.workspace.give(dy)
-        chunk.give_saved(saved, ctx.workspace)
-        chunk.release(step.release_backward, ctx.workspace)
+            run.workspace.give(dy)
+        chunk.give_saved(saved, run.workspace)
+        chunk.release(step.release_backward, run.workspace)
 
-    def _point(self, ctx: Context, step: Step) -> None:
-        """Show a context the node whose turn it is."""
-        index = step.node.index
-        ctx.layer_index = index
-        ctx.params = self.network.params.views[index]
-        ctx.buffers = self.network.params.buffer_views[index]
-        ctx.inplace = step.inplace
-        ctx.need_dx = bool(step.wanted)
-        ctx.need_saved = self.goes_back and step.goes_back
-        ctx.statistics = self.statistics.get(index)
-        if ctx.worker_grads is not None:
-            ctx.grads = ctx.worker_grads[index]
-        if step.node.layer.prepared is not None:
-            ctx.prepared = self.network.prepared.arrays[index]
-            if ctx.worker_prepared_grads is not None:
-                ctx.prepared_grad = ctx.worker_prepared_grads[index]
+    def _keep_partial(self, step: BatchStep, chunk: Chunk, sums: Array) -> None:
+        self._partials[step.node.index][chunk.start] = sums
 
-    def _steps_of(self, level: int) -> dict[int, Step]:
-        return {step.node.index: step for step in self.network.segments[level].steps}
-
-    def _keep_partial(self, node: Node, chunk: Chunk, sums: Array) -> None:
-        self._partials[node.index][chunk.start] = sums
-
-    def _in_order(self, node: Node) -> list[Array]:
-        partials = self._partials[node.index]
+    def _in_order(self, step: BatchStep) -> list[Array]:
+        partials = self._partials[step.node.index]
         in_order = [partials[start] for start in sorted(partials)]
         partials.clear()
         return in_order

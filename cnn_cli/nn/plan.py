@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import prod
 
 from cnn_cli.nn.graph import IMAGE, Graph, Node
-from cnn_cli.nn.layers.batch import waits_for_batch
+from cnn_cli.nn.layers.batch import BatchLayer, waits_for_batch
 from cnn_cli.nn.layers.drop_path import DropPath
 from cnn_cli.nn.layers.dropout import Dropout
 
@@ -47,16 +47,24 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class BatchStep(Step):
+    """The turn of a layer that waits for the whole batch."""
+
+    layer: BatchLayer
+
+
+@dataclass(frozen=True, slots=True)
 class Segment:
     """Nodes that a chunk passes through without waiting for the other chunks.
 
     Attributes:
         steps: in topological order.
-        barriers: batch layers whose sums over this segment's outputs end it (none in evaluation).
+        barriers: those of the next segment that wait for sums over this one's outputs (none in
+            evaluation).
     """
 
     steps: tuple[Step, ...]
-    barriers: tuple[Node, ...]
+    barriers: tuple[BatchStep, ...]
 
 
 def plan_segments(
@@ -81,21 +89,24 @@ def plan_segments(
         start: the tensor to begin with: a node's, of which alone later nodes read.
     """
     depth = {start: 0}
+    waiting: set[int] = set()
     rest = graph.nodes[start + 1 :]
     for node in rest:
         waits = training and not frozen and waits_for_batch(node.layer)
+        waiting |= {node.index} if waits else set()
         depth[node.index] = max(depth[tensor] for tensor in node.inputs) + waits
     order = sorted(rest, key=lambda node: (depth[node.index], node.index))
     lifetimes = _Lifetimes(graph, order, training, keep, start)
+    steps = [lifetimes.step(node, node.index in waiting) for node in order]
     segments = []
     for level in range(max(depth.values()) + 1):
-        nodes = [node for node in order if depth[node.index] == level]
+        own = tuple(step for step in steps if depth[step.node.index] == level)
         barriers = tuple(
-            node
-            for node in rest
-            if training and waits_for_batch(node.layer) and depth[node.index] == level + 1
+            step
+            for step in steps
+            if isinstance(step, BatchStep) and depth[step.node.index] == level + 1
         )
-        segments.append(Segment(tuple(lifetimes.step(node) for node in nodes), barriers))
+        segments.append(Segment(own, barriers))
     return tuple(segments)
 
 
@@ -157,20 +168,23 @@ class _Lifetimes:
         """Those that have a backward pass, the first in the forward pass first."""
         return [reader for reader in self.readers[tensor] if reader.index in self.moving]
 
-    def step(self, node: Node) -> Step:
-        release = [
+    def step(self, node: Node, waits: bool) -> Step:
+        release = tuple(
             tensor
             for tensor in set(node.inputs)
             if not self._saved(tensor) and self.readers[tensor][-1] is node
-        ]
-        return Step(
-            node,
-            inplace=self.inplace[node.index],
-            release=tuple(release),
-            release_backward=self._released_backward(node),
-            wanted=self.moving.intersection(node.inputs),
-            goes_back=self.training and node.index in self.moving,
         )
+        facts = (
+            node,
+            self.inplace[node.index],
+            release,
+            self._released_backward(node),
+            self.moving.intersection(node.inputs),
+            self.training and node.index in self.moving,
+        )
+        if waits and waits_for_batch(node.layer):
+            return BatchStep(*facts, node.layer)
+        return Step(*facts)
 
     def _released_backward(self, node: Node) -> tuple[int, ...]:
         """In backward, a tensor's producer comes last, after all its readers.

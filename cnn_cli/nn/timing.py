@@ -13,8 +13,8 @@ from typing import Any
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.layers.base import Layer
 
-FORWARD = ("prepare", "forward", "partial", "combine", "update_running")
-BACKWARD = ("backward", "backward_partial", "combine_backward", "collect")
+FORWARD = ("prepare", "forward", "partial", "combine", "update_running", "forward_batch")
+BACKWARD = ("backward", "backward_partial", "combine_backward", "backward_batch", "collect")
 
 
 @dataclass(slots=True)

@@ -8,6 +8,8 @@ from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
 Arrays = tuple[Array, ...]
+Saved = Array | Arrays | None
+"""What a layer's forward keeps for its backward."""
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 

@@ -12,10 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.chunk import as_tuple
+from cnn_cli.nn.context import RunContext
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
@@ -92,24 +94,36 @@ def _watched(layer: Layer, index: int, outputs: _Seen, gradients: _Seen) -> Laye
     """A layer of a class of its own that calls the class of `layer` and looks at the result."""
     kind: Any = type(layer)
 
-    def forward(self: Layer, x: Any, ctx: Context) -> tuple[Array, Any]:
-        y, saved = kind.forward(self, x, ctx)
-        _look(y, ctx, outputs)
-        return y, saved
+    def forward(name: str) -> Callable[..., Any]:
+        method = getattr(kind, name)
 
-    def backward(self: Layer, dy: Array, saved: Any, ctx: Context) -> Any:
-        dx = kind.backward(self, dy, saved, ctx)
-        for each in dx if isinstance(dx, tuple) else (dx,):
-            if each is not None:
-                _look(each, ctx, gradients)
-        return dx
+        def call(self: Layer, *args: Any) -> Any:
+            y, saved = method(self, *args)
+            _look(y, args[-1], outputs)
+            return y, saved
 
-    def _look(array: Array, ctx: Context, seen: _Seen) -> None:
+        return call
+
+    def backward(name: str) -> Callable[..., Any]:
+        method = getattr(kind, name)
+
+        def call(self: Layer, *args: Any) -> Any:
+            dx = method(self, *args)
+            for each in as_tuple(dx):
+                _look(each, args[-1], gradients)
+            return dx
+
+        return call
+
+    def _look(array: Array, run: RunContext, seen: _Seen) -> None:
         good = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
         if not good.all():  # workers add to one list, which is safe
-            seen.append((index, tuple(int(row) + ctx.start for row in np.flatnonzero(~good))))
+            seen.append((index, tuple(int(row) + run.offset for row in np.flatnonzero(~good))))
 
-    methods = {"forward": forward, "backward": backward}
+    methods = {"forward": forward("forward"), "backward": backward("backward")}
+    if isinstance(layer, BatchLayer):
+        methods["forward_batch"] = forward("forward_batch")
+        methods["backward_batch"] = backward("backward_batch")
     watched_kind: type[Layer] = type(kind.__name__, (kind,), methods)
     other = watched_kind.__new__(watched_kind)
     vars(other).update(vars(layer))

@@ -11,7 +11,7 @@ import pytest
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
@@ -82,9 +82,9 @@ def moved(graph: Graph, node: int, by: Array) -> Graph:
     layer = graph.nodes[node].layer
     kind: Any = type(layer)
 
-    def forward(self: Layer, x: Any, ctx: Context) -> tuple[Array, Any]:
-        y, saved = kind.forward(self, x, ctx)
-        return y + by[ctx.start : ctx.start + len(y)], saved
+    def forward(self: Layer, x: Any, node: NodeContext, run: RunContext) -> tuple[Array, Any]:
+        y, saved = kind.forward(self, x, node, run)
+        return y + by[run.offset : run.offset + len(y)], saved
 
     moved_kind: type[Layer] = type(kind.__name__, (kind,), {"forward": forward})
     other = moved_kind.__new__(moved_kind)

@@ -133,7 +133,7 @@ def test_equals_the_loops(case: str, path: Path, n: int) -> None:
     x, dy = random_input(layer, n, seed=1), random_dy(layer, n)
     y, saved, ctx = run_layer(layer, x, seed=1)
     dx, grads = run_backward(layer, dy, saved, ctx)
-    expected = by_loops(layer, x, dy, ctx.params)
+    expected = by_loops(layer, x, dy, ctx.node.params)
     for actual, exact in zip([y, dx, grads["weight"]], expected, strict=True):
         assert np.abs(actual - exact).max() <= 1e-12 * max(1, np.abs(exact).max())
     np.testing.assert_allclose(grads["bias"], dy.sum((0, 1, 2)), rtol=1e-12, atol=1e-12)
@@ -145,7 +145,7 @@ def test_float32(case: str, path: Path) -> None:
     x, dy = random_input(layer, 2, seed=2), random_dy(layer, 2)
     y, saved, ctx = run_layer(layer, x, dtype=np.float32, seed=2)
     dx, grads = run_backward(layer, dy.astype(np.float32), saved, ctx)
-    exact_params = run_layer(layer, x, seed=2)[2].params
+    exact_params = run_layer(layer, x, seed=2)[2].node.params
     expected = by_loops(layer, x, dy, exact_params)
     for actual, exact in zip([y, dx, grads["weight"]], expected, strict=True):
         assert actual.dtype == np.float32
@@ -262,21 +262,19 @@ def test_later_calls_allocate_no_array(more: dict[str, Any]) -> None:
     arguments = {"out_channels": 16, "kernel_size": (3, 3), "padding": (1, 1), **more}
     layer = Conv((48, 48, 16), **arguments)
     x = random_input(layer, 4, seed=7, dtype=np.float32)
-    ctx = make_context(layer, dtype=np.float32)
+    ctx = make_context(layer, dtype=np.float32).but(fresh=False)
 
     def step() -> None:
-        prepare(layer, ctx)
-        y, _ = layer.forward(x, ctx)
-        dx = layer.backward(y, x, ctx)
+        prepare(layer, ctx.node)
+        y, _ = layer.forward(x, *ctx)
+        dx = layer.backward(y, x, *ctx)
         assert dx is not None
-        ctx.fresh = False
-        ctx.workspace.give(y)
-        ctx.workspace.give(dx)
+        ctx.run.workspace.give(y)
+        ctx.run.workspace.give(dx)
 
-    for grad in ctx.grads.values():
+    for grad in ctx.node.grads.values():
         grad.fill(0)
-    if ctx.prepared_grad is not None:
-        ctx.prepared_grad.fill(0)
+    ctx.node.prepared_grad.fill(0)
     step()
     step()
     tracemalloc.start()

@@ -20,12 +20,9 @@ from cnn_cli.nn.types import Array
 
 
 def factors(n: int = 16, **place: Any) -> Array:
-    """What becomes of a batch of ones, at a place given by the context's fields."""
+    """What becomes of a batch of ones, at a place given by the contexts' fields."""
     layer = DropPath((2, 3), p=0.4)
-    ctx = make_context(layer)
-    for name, value in place.items():
-        setattr(ctx, name, value)
-    y, _ = layer.forward(np.ones((n, 2, 3)), ctx)
+    y, _ = layer.forward(np.ones((n, 2, 3)), *make_context(layer).but(**place))
     assert (y == y[:, :1, :1]).all()
     found: Array = y[:, 0, 0].copy()
     return found
@@ -53,9 +50,9 @@ def test_evaluation_keeps_everything() -> None:
 
 
 def test_choices_differ_by_step_layer_and_seed_and_not_by_chunk() -> None:
-    places: list[dict[str, int]] = [{}, {"step": 1}, {"layer_index": 1}, {"seed": 1}]
+    places: list[dict[str, int]] = [{}, {"step": 1}, {"index": 1}, {"seed": 1}]
     assert len({factors(64, **place).tobytes() for place in places}) == 4
-    np.testing.assert_array_equal(factors(16)[5:], factors(11, start=5))
+    np.testing.assert_array_equal(factors(16)[5:], factors(11, offset=5))
 
 
 def residual_graph(**arguments: Any) -> Graph:

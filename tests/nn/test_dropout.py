@@ -13,11 +13,8 @@ from cnn_cli.nn.types import Array
 
 
 def mask(layer: Dropout, n: int = 4, **place: Any) -> Array:
-    """What a batch of ones keeps, at a place given by the context's fields."""
-    ctx = make_context(layer)
-    for name, value in place.items():
-        setattr(ctx, name, value)
-    y, _ = layer.forward(np.ones((n, *layer.in_shape)), ctx)
+    """What a batch of ones keeps, at a place given by the contexts' fields."""
+    y, _ = layer.forward(np.ones((n, *layer.in_shape)), *make_context(layer).but(**place))
     kept: Array = y != 0
     return kept
 
@@ -55,7 +52,7 @@ def test_every_pixel_and_channel_is_dropped_apart() -> None:
 
 def test_masks_differ_by_image_step_layer_and_seed() -> None:
     layer = Dropout((8, 8, 4))
-    masks = [mask(layer), mask(layer, step=1), mask(layer, layer_index=1), mask(layer, seed=1)]
+    masks = [mask(layer), mask(layer, step=1), mask(layer, index=1), mask(layer, seed=1)]
     images = np.concatenate(masks)
     assert len({image.tobytes() for image in images}) == 16
     np.testing.assert_array_equal(mask(layer), masks[0])
@@ -72,10 +69,10 @@ def test_channels_dropped_change_from_step_to_step() -> None:
 @pytest.mark.parametrize("chunks", [[1, 1, 1, 1, 1], [2, 3], [4, 1]])
 def test_chunks_change_nothing(chunks: list[int]) -> None:
     layer = Dropout((5, 3, 2), p=0.4)
-    whole = mask(layer, n=5, step=3, start=10)
+    whole = mask(layer, n=5, step=3, offset=10)
     parts, start = [], 10
     for n in chunks:
-        parts.append(mask(layer, n=n, step=3, start=start))
+        parts.append(mask(layer, n=n, step=3, offset=start))
         start += n
     np.testing.assert_array_equal(np.concatenate(parts), whole)
 
@@ -106,5 +103,4 @@ def test_evaluation_is_the_identity() -> None:
     y, saved, ctx = run_layer(layer, x, training=False)
     np.testing.assert_array_equal(y, x)
     assert saved is None
-    ctx.inplace = True
-    assert layer.forward(x, ctx)[0] is x
+    assert layer.forward(x, *ctx.but(inplace=True))[0] is x

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from gradcheck import gradcheck, random_input
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer, ParamSpec
 from cnn_cli.nn.types import Array
 
@@ -25,36 +25,36 @@ class Scale(Layer):
         if mistake == "saves_input":
             self.saves_input = False  # type: ignore[misc]  # the mistake: an untrue flag
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Any]:
-        y = ctx.take(x.shape)
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Any]:
+        y = run.take(x.shape)
         if self.mistake == "allocates":
-            y = ctx.workspace.take((x.size + 1, ctx.workspace.nbytes), np.uint8)
-            y = ctx.take(x.shape)
+            y = run.workspace.take((x.size + 1, run.workspace.nbytes), np.uint8)
+            y = run.take(x.shape)
         if self.mistake == "scratch output":
-            y = ctx.scratch("y", x.shape)
-        np.multiply(np.maximum(x, 0), ctx.params["scale"], out=y)
-        y += ctx.params["shift"]
+            y = run.scratch("y", x.shape)
+        np.multiply(np.maximum(x, 0), node.params["scale"], out=y)
+        y += node.params["shift"]
         if self.mistake == "writes input":
             x += 1e-3
         if self.mistake == "scratch saved":
-            saved = ctx.scratch("saved", x.shape)
+            saved = run.scratch("saved", x.shape)
             saved[...] = x
             return y, saved
         return y, x
 
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+    def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
         product = dy * np.maximum(saved, 0)
         factor = 1.001 if self.mistake == "scale" else 1
         if self.mistake == "does not add":
-            ctx.grads["scale"][...] = product.sum((0, 1))
+            node.grads["scale"][...] = product.sum((0, 1))
         else:
-            ctx.add_row_sum("scale", product * factor)
-        if not (self.mistake == "needs dx" and not ctx.need_dx):
-            ctx.add_row_sum("shift", dy)
-        if not ctx.need_dx and self.mistake != "unneeded dx":
+            node.add_row_sum("scale", product * factor, run)
+        if not (self.mistake == "needs dx" and not node.need_dx):
+            node.add_row_sum("shift", dy, run)
+        if not node.need_dx and self.mistake != "unneeded dx":
             return None
-        dx = ctx.take(dy.shape)
-        np.multiply(dy * (saved > 0), ctx.params["scale"], out=dx)
+        dx = run.take(dy.shape)
+        np.multiply(dy * (saved > 0), node.params["scale"], out=dx)
         if self.mistake == "dx":
             dx[0, 0, 0] += 1
         return dx
@@ -87,7 +87,7 @@ def test_refuses_to_step_around_everything() -> None:
         ("needs dx", "without need_dx the parameters' gradients differ"),
         ("unneeded dx", "a dx that nobody needs"),
         ("writes input", "the input was modified"),
-        ("scratch output", "the output is not from ctx.take"),
+        ("scratch output", "the output is not from run.take"),
         ("scratch saved", "not finite|differs"),
         ("allocates", "a second pass allocates"),
         ("saves_input", "backward reads what was not declared as saved"),

@@ -26,8 +26,8 @@ def test_formula(in_shape: Shape) -> None:
     x = random_input(layer, 3, seed=2)
     y, saved, ctx = run_layer(layer, x, seed=2)
     flat = x if x.ndim == 2 else np.array([image.transpose(2, 0, 1).ravel() for image in x])
-    weight = ctx.params["weight"]
-    np.testing.assert_allclose(y, flat @ weight.T + ctx.params["bias"], rtol=1e-12, atol=1e-12)
+    weight = ctx.node.params["weight"]
+    np.testing.assert_allclose(y, flat @ weight.T + ctx.node.params["bias"], rtol=1e-12, atol=1e-12)
 
     dy = np.random.default_rng(2).standard_normal(y.shape)
     dx, grads = run_backward(layer, dy, saved, ctx)

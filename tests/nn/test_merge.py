@@ -34,9 +34,9 @@ def test_add(shapes: list[Any], n: int) -> None:
 def test_add_gives_each_input_memory_of_its_own() -> None:
     layer = Add([(2, 2, 3)] * 3)
     _, saved, ctx = run_layer(layer, inputs([(2, 2, 3)] * 3, 2))
-    dy = ctx.take((2, 2, 2, 3))
+    dy = ctx.run.take((2, 2, 2, 3))
     dy[...] = 1
-    dx = layer.backward(dy, saved, ctx)
+    dx = layer.backward(dy, saved, *ctx)
     assert dx is not None
     assert dx[0] is dy
     for i, array in enumerate(dx):

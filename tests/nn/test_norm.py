@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import definitions
@@ -38,29 +38,32 @@ def run_batch(
     buffers: Arrays | None = None,
 ) -> Result:
     """Take a batch through training, forward and backward, cut as the engine might."""
-    ctx = make_context(layer, params, x.dtype, buffers=buffers)
+    node, run = make_context(layer, params, x.dtype, buffers=buffers)
     cuts = np.cumsum(chunks)[:-1]
     xs = [part.copy() for part in np.split(x, cuts)]
     dys = [part.copy() for part in np.split(dy, cuts)]
     kept = [part.copy() for part in xs + dys]
 
-    ctx.statistics = layer.combine([layer.partial(part, ctx) for part in xs])
-    layer.update_running(ctx.statistics, ctx.buffers)
-    outputs = [layer.forward(part, ctx) for part in xs]
+    statistics = layer.combine([layer.partial(part, run) for part in xs])
+    layer.update_running(statistics, node.buffers)
+    outputs = [layer.forward_batch(part, statistics, node, run) for part in xs]
     partials = []
     for i, (part, (_, saved)) in enumerate(zip(dys, outputs, strict=True)):
-        ctx.fresh = i == 0
-        partials.append(layer.backward_partial(part, saved, ctx))
+        chunk = replace(run, fresh=i == 0)
+        partials.append(layer.backward_partial(part, saved, statistics, node, chunk))
     for part, copy in zip(xs + dys, kept, strict=True):
         np.testing.assert_array_equal(part, copy, err_msg="an argument was modified")
-    ctx.sums = layer.combine_backward(partials)
-    grads = {name: grad.copy() for name, grad in ctx.grads.items()}
-    dxs = [layer.backward(part, saved, ctx) for part, (_, saved) in zip(dys, outputs, strict=True)]
-    for name, grad in ctx.grads.items():
+    sums = layer.combine_backward(partials)
+    grads = {name: grad.copy() for name, grad in node.grads.items()}
+    dxs = [
+        layer.backward_batch(part, saved, statistics, sums, node, run)
+        for part, (_, saved) in zip(dys, outputs, strict=True)
+    ]
+    for name, grad in node.grads.items():
         np.testing.assert_array_equal(grad, grads[name], err_msg="a gradient was added twice")
     y = np.concatenate([y for y, _ in outputs])
     dx = np.concatenate([dx for dx in dxs if dx is not None])
-    return Result(y, dx, grads, ctx.buffers, ctx.statistics)
+    return Result(y, dx, grads, node.buffers, statistics)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
@@ -154,8 +157,8 @@ def test_float32_statistics_of_values_far_from_0(c: int) -> None:
     layer = BatchNorm((16, 16, c))
     noise = random_input(layer, 4, seed=7)
     x = (1000 + noise).astype(np.float32)
-    ctx = make_context(layer, dtype=np.float32)
-    statistics = layer.combine([layer.partial(part, ctx) for part in np.split(x, [1])])
+    _, run = make_context(layer, dtype=np.float32)
+    statistics = layer.combine([layer.partial(part, run) for part in np.split(x, [1])])
     exact = x.reshape(-1, c).astype(np.float64)
     np.testing.assert_allclose(statistics.mean, exact.mean(axis=0), rtol=0, atol=2e-6)
     np.testing.assert_allclose(statistics.var, exact.var(axis=0), rtol=3e-6)
@@ -187,11 +190,10 @@ def test_batchnorm_in_evaluation_is_an_affine_map(shape: Any) -> None:
     expected = (x - buffers["running_mean"]) / deviation * params["weight"] + params["bias"]
     np.testing.assert_allclose(y, expected, rtol=0, atol=1e-13)
     for name, values in buffers.items():
-        np.testing.assert_array_equal(ctx.buffers[name], values)
+        np.testing.assert_array_equal(ctx.node.buffers[name], values)
 
-    ctx.inplace = True
     own = x.copy()
-    over, _ = layer.forward(own, ctx)
+    over, _ = layer.forward(own, *ctx.but(inplace=True))
     assert over is own
     np.testing.assert_array_equal(over, y)
     gradcheck(layer, x, seed=10, training=False, params=params, buffers=buffers)
@@ -200,12 +202,11 @@ def test_batchnorm_in_evaluation_is_an_affine_map(shape: Any) -> None:
 def test_without_need_of_dx_there_is_none() -> None:
     layer = BatchNorm((3, 3, 2))
     x = random_input(layer, 2, seed=1)
-    ctx = make_context(layer)
-    ctx.need_dx = False
-    ctx.statistics = layer.combine([layer.partial(x, ctx)])
-    _, saved = layer.forward(x, ctx)
-    ctx.sums = layer.combine_backward([layer.backward_partial(x, saved, ctx)])
-    assert layer.backward(x, saved, ctx) is None
+    node, run = make_context(layer).but(need_dx=False)
+    statistics = layer.combine([layer.partial(x, run)])
+    _, saved = layer.forward_batch(x, statistics, node, run)
+    sums = layer.combine_backward([layer.backward_partial(x, saved, statistics, node, run)])
+    assert layer.backward_batch(x, saved, statistics, sums, node, run) is None
 
 
 def test_combine_backward_adds_and_leaves_its_arguments() -> None:
@@ -218,18 +219,18 @@ def test_combine_backward_adds_and_leaves_its_arguments() -> None:
 def test_a_second_batch_allocates_nothing() -> None:
     layer = BatchNorm((8, 8, 16))
     x = random_input(layer, 4, seed=1)
-    ctx = make_context(layer)
+    node, run = make_context(layer)
     held = []
     for _ in range(2):
-        ctx.statistics = layer.combine([layer.partial(x, ctx)])
-        y, saved = layer.forward(x, ctx)
-        dy = ctx.take(y.shape)
+        statistics = layer.combine([layer.partial(x, run)])
+        y, saved = layer.forward_batch(x, statistics, node, run)
+        dy = run.take(y.shape)
         dy[...] = 1
-        ctx.sums = layer.combine_backward([layer.backward_partial(dy, saved, ctx)])
-        assert layer.backward(dy, saved, ctx) is dy
-        ctx.workspace.give(y)
-        ctx.workspace.give(dy)
-        held.append(ctx.workspace.nbytes)
+        sums = layer.combine_backward([layer.backward_partial(dy, saved, statistics, node, run)])
+        assert layer.backward_batch(dy, saved, statistics, sums, node, run) is dy
+        run.workspace.give(y)
+        run.workspace.give(dy)
+        held.append(run.workspace.nbytes)
     assert held[0] == held[1]
 
 

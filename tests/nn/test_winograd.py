@@ -214,7 +214,7 @@ def test_later_chunks_add() -> None:
     dy = random(*y.shape, seed=2)
     _, whole = run_backward(layer, dy, saved, ctx)
     _, _ = run_backward(layer, dy[:1], x[:1], ctx)
-    ctx.fresh = False
+    ctx = ctx.but(fresh=False)
     _, summed = run_backward(layer, dy[1:], x[1:], ctx)
     np.testing.assert_allclose(summed["weight"], whole["weight"], rtol=1e-12, atol=1e-12)
     np.testing.assert_allclose(summed["bias"], whole["bias"], rtol=1e-12, atol=1e-12)

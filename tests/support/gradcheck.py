@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from layer_run import (
     Arrays,
+    Contexts,
     Input,
     arrays_in,
     cast,
@@ -31,7 +32,6 @@ from layer_run import (
     run_layer,
 )
 
-from cnn_cli.nn.context import Context
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array
@@ -70,9 +70,9 @@ def gradcheck(
         layer: the layer.
         x: (n, *layer.in_shape), or a tuple of arrays for a layer with several inputs.
         seed: of parameters, projection and sampled positions.
-        training: as `Context.training`.
+        training: as `RunContext.training`.
         params, buffers: instead of the ones `make_context` makes.
-        kernels: as `Context.kernels`.
+        kernels: as `RunContext.kernels`.
 
     Besides the derivatives by every input and parameter it checks that: the input is left
     alone; a second pass allocates nothing; gradients add unless fresh; without `need_dx` there
@@ -84,19 +84,19 @@ def gradcheck(
     ctx = make_context(
         layer, params, training=training, seed=seed, buffers=buffers, kernels=kernels
     )
-    y, saved = layer.forward(x, ctx)
+    y, saved = layer.forward(x, *ctx)
     parts = parts_of(x)
     assert y.shape == (parts[0].shape[0], *layer.out_shape), "the output has another shape"
     assert y.dtype == np.float64, "the output has another dtype"
     assert y.flags.c_contiguous, "the output is not contiguous"
     shares = any(np.shares_memory(y, part) for part in parts)
     assert shares == layer.is_view, "is_view does not tell the truth"
-    assert shares or ctx.workspace.owns(y), "the output is not from ctx.take"
+    assert shares or ctx.run.workspace.owns(y), "the output is not from run.take"
     dy = np.random.default_rng([seed, 2]).standard_normal(y.shape)
-    poison(ctx.workspace)
+    poison(ctx.run.workspace)
     dx, grads = run_backward(layer, dy, saved, ctx)
     _assert_close(x, kept, "the input was modified")
-    give_back(ctx.workspace, [y, saved], keep=parts)
+    give_back(ctx.run.workspace, [y, saved], keep=parts)
 
     _check_manners(layer, x, dy, ctx, (y.copy(), dx, grads))
     _assert_close(x, kept, "the input was modified")
@@ -105,12 +105,12 @@ def gradcheck(
         """The loss at a step from here, minus the loss here; y by y, which cancels less."""
         value = flat[position]
         flat[position] = value + sign * STEP
-        prepare(layer, ctx)
-        there, its_saved = layer.forward(x, ctx)
+        prepare(layer, ctx.node)
+        there, its_saved = layer.forward(x, *ctx)
         moved = np.subtract(there, y_here)
         flat[position] = value
-        prepare(layer, ctx)
-        give_back(ctx.workspace, [there, its_saved], keep=parts)
+        prepare(layer, ctx.node)
+        give_back(ctx.run.workspace, [there, its_saved], keep=parts)
         return float(np.vdot(moved, dy))
 
     y_here = _forward_copy(layer, x, ctx)
@@ -119,7 +119,7 @@ def gradcheck(
         assert part_dx.shape == part.shape, "dx is not shaped like the input"
         _check_derivative(f"input {index}", part, part_dx, difference, rng)
     for name, grad in grads.items():
-        _check_derivative(name, ctx.params[name], grad, difference, rng)
+        _check_derivative(name, ctx.node.params[name], grad, difference, rng)
 
 
 def _check_derivative(
@@ -152,51 +152,49 @@ def _check_derivative(
 
 
 def _check_manners(
-    layer: Layer, x: Input, dy: Array, ctx: Context, first: tuple[Array, Any, Arrays]
+    layer: Layer, x: Input, dy: Array, ctx: Contexts, first: tuple[Array, Any, Arrays]
 ) -> None:
     """Run the layer again under other flags; `first` is (y, dx, gradients) of the plain run."""
     y, dx, grads = first
     parts = parts_of(x)
-    held = ctx.workspace.nbytes
-    poison(ctx.workspace)
-    again, saved = layer.forward(x, ctx)
+    held = ctx.run.workspace.nbytes
+    poison(ctx.run.workspace)
+    again, saved = layer.forward(x, *ctx)
     _assert_close(again, y, "a second forward gives something else")
     _assert_close(run_backward(layer, dy, saved, ctx), (dx, grads), "a second backward differs")
-    give_back(ctx.workspace, [again, saved], keep=parts)
-    assert ctx.workspace.nbytes == held, "a second pass allocates"
+    give_back(ctx.run.workspace, [again, saved], keep=parts)
+    assert ctx.run.workspace.nbytes == held, "a second pass allocates"
 
-    ctx.fresh = False
+    adding = ctx.but(fresh=False)
     base = {name: np.full_like(grad, 0.5) for name, grad in grads.items()}
     for name, value in base.items():
-        ctx.grads[name][...] = value
-    if ctx.prepared_grad is not None:
-        ctx.prepared_grad.fill(0.5)
-        collect(layer, ctx, base)
-    again, saved = layer.forward(x, ctx)
-    added = run_backward(layer, dy, saved, ctx)[1]
+        ctx.node.grads[name][...] = value
+    if layer.prepared_grad is not None:
+        ctx.node.prepared_grad.fill(0.5)
+        collect(layer, ctx.node, base)
+    again, saved = layer.forward(x, *adding)
+    added = run_backward(layer, dy, saved, adding)[1]
     sums = {name: base[name] + grads[name] for name in grads}
     _assert_close(added, sums, "gradients do not add to what is there")
-    give_back(ctx.workspace, [again, saved], keep=parts)
-    ctx.fresh = True
+    give_back(ctx.run.workspace, [again, saved], keep=parts)
 
-    ctx.need_dx = False
-    again, saved = layer.forward(x, ctx)
-    without = run_backward(layer, dy, saved, ctx)
+    lone = ctx.but(need_dx=False)
+    again, saved = layer.forward(x, *lone)
+    without = run_backward(layer, dy, saved, lone)
     assert without[0] is None, "a dx that nobody needs"
     _assert_close(without[1], grads, "without need_dx the parameters' gradients differ")
-    give_back(ctx.workspace, [again, saved], keep=parts)
-    ctx.need_dx = True
+    give_back(ctx.run.workspace, [again, saved], keep=parts)
 
     _check_overwriting(layer, x, dy, ctx, first)
 
 
 def _check_overwriting(
-    layer: Layer, x: Input, dy: Array, ctx: Context, first: tuple[Array, Any, Arrays]
+    layer: Layer, x: Input, dy: Array, ctx: Contexts, first: tuple[Array, Any, Arrays]
 ) -> None:
     """What is not declared as saved may be overwritten between forward and backward."""
     y, dx, grads = first
     own = cast(x, np.float64)
-    again, saved = layer.forward(own, ctx)
+    again, saved = layer.forward(own, *ctx)
     if not layer.saves_input and not (layer.is_view and layer.saves_output):
         for part in parts_of(own):
             part.fill(np.nan)
@@ -204,23 +202,22 @@ def _check_overwriting(
         again.fill(np.nan)
     result = run_backward(layer, dy, saved, ctx)
     _assert_close(result, (dx, grads), "backward reads what was not declared as saved")
-    give_back(ctx.workspace, [again, saved], keep=parts_of(own))
+    give_back(ctx.run.workspace, [again, saved], keep=parts_of(own))
 
     if layer.can_write_input and not layer.saves_input:
-        ctx.inplace = True
+        over = ctx.but(inplace=True)
         own = cast(x, np.float64)
-        again, saved = layer.forward(own, ctx)
+        again, saved = layer.forward(own, *over)
         _assert_close(again, y, "in place the output differs")
-        result = run_backward(layer, dy, saved, ctx)
+        result = run_backward(layer, dy, saved, over)
         _assert_close(result, (dx, grads), "in place the gradients differ")
-        give_back(ctx.workspace, [again, saved], keep=parts_of(own))
-        ctx.inplace = False
+        give_back(ctx.run.workspace, [again, saved], keep=parts_of(own))
 
 
-def _forward_copy(layer: Layer, x: Input, ctx: Context) -> Array:
-    y, saved = layer.forward(x, ctx)
+def _forward_copy(layer: Layer, x: Input, ctx: Contexts) -> Array:
+    y, saved = layer.forward(x, *ctx)
     copy = y.copy()
-    give_back(ctx.workspace, [y, saved], keep=parts_of(x))
+    give_back(ctx.run.workspace, [y, saved], keep=parts_of(x))
     return copy
 
 

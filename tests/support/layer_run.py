@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from dataclasses import replace
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array
@@ -37,6 +38,19 @@ def random_params(layer: Layer, *, seed: int, dtype: DTypeLike = np.float64) -> 
     return params
 
 
+class Contexts(NamedTuple):
+    """What a layer's methods take last: ``layer.forward(x, *contexts)``."""
+
+    node: NodeContext
+    run: RunContext
+
+    def but(self, **changes: Any) -> Contexts:
+        """The same with some attributes changed, of the one or of the other."""
+        of_node = {name: value for name, value in changes.items() if hasattr(self.node, name)}
+        of_run = {name: value for name, value in changes.items() if name not in of_node}
+        return Contexts(replace(self.node, **of_node), replace(self.run, **of_run))
+
+
 def make_context(
     layer: Layer,
     params: Arrays | None = None,
@@ -46,17 +60,17 @@ def make_context(
     seed: int = 0,
     buffers: Arrays | None = None,
     kernels: Kernels = NUMPY,
-) -> Context:
-    """A context as the engine would make it for one node.
+) -> Contexts:
+    """Contexts as the engine would make them for one node.
 
     Args:
         layer: whose specs say what to allocate.
         params: by name, in the layer's own layout; random ones where left out.
         dtype: of activations, parameters, buffers and gradients.
-        training: as `Context.training`.
-        seed: of the random parameters, and `Context.seed`.
+        training: as `RunContext.training`.
+        seed: of the random parameters, and `RunContext.seed`.
         buffers: running statistics by name; their initial values where left out.
-        kernels: as `Context.kernels`.
+        kernels: as `RunContext.kernels`.
 
     The gradients hold NaN, since a fresh one is to be written, not added to. What the layer
     prepares is prepared from `params`; who changes those calls `prepare` again.
@@ -65,34 +79,28 @@ def make_context(
         params = random_params(layer, seed=seed)
     if buffers is None:
         buffers = {spec.name: np.full(spec.shape, spec.initial) for spec in layer.buffers}
-    ctx = Context(
-        workspace=Workspace(),
-        training=training,
-        seed=seed,
-        dtype=dtype,
-        kernels=kernels,
+    node = NodeContext(
         params={name: np.array(value, dtype) for name, value in params.items()},
         buffers={name: np.array(value, dtype) for name, value in buffers.items()},
         grads={spec.name: np.full(spec.shape, np.nan, dtype) for spec in layer.params},
+        prepared=np.full(layer.prepared or 0, np.nan, dtype),
+        prepared_grad=np.full(layer.prepared_grad or 0, np.nan, dtype),
     )
-    if layer.prepared is not None:
-        ctx.prepared = np.full(layer.prepared, np.nan, dtype)
-        assert layer.prepared_grad is not None
-        ctx.prepared_grad = np.full(layer.prepared_grad, np.nan, dtype)
-        prepare(layer, ctx)
-    return ctx
+    run = RunContext(Workspace(), kernels, dtype, training=training, seed=seed)
+    prepare(layer, node)
+    return Contexts(node, run)
 
 
-def prepare(layer: Layer, ctx: Context) -> None:
+def prepare(layer: Layer, node: NodeContext) -> None:
     """Make what the layer prepares from its parameters anew, as the engine does every step."""
-    if ctx.prepared is not None:
-        layer.prepare(ctx.params, ctx.prepared)
+    if layer.prepared is not None:
+        layer.prepare(node.params, node.prepared)
 
 
-def collect(layer: Layer, ctx: Context, grads: Arrays) -> None:
+def collect(layer: Layer, node: NodeContext, grads: Arrays) -> None:
     """Write to `grads` what the layer takes from the gradient of the prepared array."""
-    if ctx.prepared_grad is not None:
-        layer.collect(ctx.prepared_grad, grads)
+    if layer.prepared_grad is not None:
+        layer.collect(node.prepared_grad, grads)
 
 
 def run_layer(
@@ -105,7 +113,7 @@ def run_layer(
     seed: int = 0,
     buffers: Arrays | None = None,
     kernels: Kernels = NUMPY,
-) -> tuple[Array, Any, Context]:
+) -> tuple[Array, Any, Contexts]:
     """Run `layer.forward` on `x` cast to `dtype`; return (y, saved, ctx) for a `backward`.
 
     The other arguments are those of `make_context`.
@@ -113,21 +121,21 @@ def run_layer(
     ctx = make_context(
         layer, params, dtype, training=training, seed=seed, buffers=buffers, kernels=kernels
     )
-    y, saved = layer.forward(cast(x, dtype), ctx)
+    y, saved = layer.forward(cast(x, dtype), *ctx)
     return y, saved, ctx
 
 
-def run_backward(layer: Layer, dy: Array, saved: Any, ctx: Context) -> tuple[Any, Arrays]:
+def run_backward(layer: Layer, dy: Array, saved: Any, ctx: Contexts) -> tuple[Any, Arrays]:
     """Run `layer.backward` on a copy of `dy`; return copies of (dx, gradients by name)."""
-    own = ctx.take(dy.shape)
+    own = ctx.run.take(dy.shape)
     own[...] = dy
-    dx = layer.backward(own, saved, ctx)
+    dx = layer.backward(own, saved, *ctx)
     copies = tuple(part.copy() for part in dx) if isinstance(dx, tuple) else dx
     if isinstance(dx, np.ndarray):
         copies = dx.copy()
-    grads = {name: grad.copy() for name, grad in ctx.grads.items()}
-    collect(layer, ctx, grads)
-    give_back(ctx.workspace, [own, dx])
+    grads = {name: grad.copy() for name, grad in ctx.node.grads.items()}
+    collect(layer, ctx.node, grads)
+    give_back(ctx.run.workspace, [own, dx])
     return copies, grads
 
 

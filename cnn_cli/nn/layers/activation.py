@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.activation import ACTIVATIONS, ActivationFunction
 from cnn_cli.nn.layers.base import REGISTERED, Layer
 from cnn_cli.nn.types import Array, Shape
@@ -24,7 +24,6 @@ class Activation(Layer):
         numbers: the function's arguments.
     """
 
-    listed: ClassVar[int] = 40
     can_write_input: ClassVar[bool] = True
     function: ClassVar[ActivationFunction]
 
@@ -34,7 +33,7 @@ class Activation(Layer):
         function = vars(cls).get("function")
         if function is not None:
             cls.kind = function.kind
-            cls.listed = Activation.listed + list(ACTIVATIONS).index(function.kind)
+            cls.listed = 100 + list(ACTIVATIONS).index(function.kind)
             cls.onnx = function.onnx
             cls.saves_input = function.reads == "x"
             cls.saves_output = function.reads == "y"
@@ -43,15 +42,15 @@ class Activation(Layer):
     def __init__(self, in_shape: Shape) -> None:
         self.in_shape = self.out_shape = in_shape
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
-        y = x if ctx.inplace else ctx.take(x.shape)
-        ctx.kernels.activate(self.function, x, y, ctx.scratch, *self.numbers)
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array]:
+        y = x if node.inplace else run.take(x.shape)
+        run.kernels.activate(self.function, x, y, run.scratch, *self.numbers)
         return y, x if self.saves_input else y
 
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
+    def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
+        if not node.need_dx:
             return None
-        ctx.kernels.activate_backward(self.function, dy, saved, ctx.scratch, *self.numbers)
+        run.kernels.activate_backward(self.function, dy, saved, run.scratch, *self.numbers)
         return dy
 
 

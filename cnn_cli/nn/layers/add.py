@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer, ShapeError, shape_text
 from cnn_cli.nn.types import Array, Arrays, Shape
 
@@ -36,8 +36,8 @@ class Add(Layer):
         self.in_shapes = tuple(in_shapes)
         self.in_shape = self.out_shape = first
 
-    def forward(self, x: Arrays, ctx: Context) -> tuple[Array, None]:
-        y = x[0] if ctx.inplace else ctx.take(x[0].shape)
+    def forward(self, x: Arrays, node: NodeContext, run: RunContext) -> tuple[Array, None]:
+        y = x[0] if node.inplace else run.take(x[0].shape)
         if len(x) == 1:
             np.copyto(y, x[0])
         else:
@@ -46,13 +46,13 @@ class Add(Layer):
             np.add(y, other, out=y)
         return y, None
 
-    def backward(self, dy: Array, saved: None, ctx: Context) -> Arrays | None:
+    def backward(self, dy: Array, saved: None, node: NodeContext, run: RunContext) -> Arrays | None:
         """Return dy and copies of it: whoever gets one may overwrite it."""
-        if not ctx.need_dx:
+        if not node.need_dx:
             return None
         dx = [dy]
         for _ in self.in_shapes[1:]:
-            copy = ctx.take(dy.shape)
+            copy = run.take(dy.shape)
             np.copyto(copy, dy)
             dx.append(copy)
         return tuple(dx)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.types import Array
 
@@ -11,10 +11,10 @@ def scale_and_shift(c: int) -> tuple[ParamSpec, ParamSpec]:
     return ParamSpec("weight", (c,), "scale"), ParamSpec("bias", (c,), "shift")
 
 
-def add_gradients(sums: Array, ctx: Context) -> None:
+def add_gradients(sums: Array, node: NodeContext, run: RunContext) -> None:
     """Add the (2, c) sums of dy and of dy·xhat to the gradients of bias and weight."""
     for name, values in zip(("bias", "weight"), sums, strict=True):
-        if ctx.fresh:
-            ctx.grads[name][...] = values
+        if run.fresh:
+            node.grads[name][...] = values
         else:
-            ctx.grads[name] += values
+            node.grads[name] += values

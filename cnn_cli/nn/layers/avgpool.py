@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.pooling import Pool
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Flag, Pair, PairOrZero
@@ -18,7 +18,7 @@ class AvgPool(Pool):
     """
 
     kind: ClassVar[str] = "avgpool"
-    listed: ClassVar[int] = 70
+    listed: ClassVar[int] = 220
 
     def __init__(
         self,
@@ -42,14 +42,14 @@ class AvgPool(Pool):
         alike = bool((areas == areas[0, 0]).all())
         self.areas: Array = areas[:1, :1, None] if alike else areas[..., None]
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
-        y = ctx.take((x.shape[0], *self.out_shape))
-        ctx.kernels.avg_pool(x, self.windows, self.areas.astype(y.dtype), y)
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, None]:
+        y = run.take((x.shape[0], *self.out_shape))
+        run.kernels.avg_pool(x, self.windows, self.areas.astype(y.dtype), y)
         return y, None
 
-    def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
+    def backward(self, dy: Array, saved: None, node: NodeContext, run: RunContext) -> Array | None:
+        if not node.need_dx:
             return None
-        dx = ctx.take((dy.shape[0], *self.in_shape))
-        ctx.kernels.avg_pool_backward(dy, self.windows, self.areas.astype(dy.dtype), dx)
+        dx = run.take((dy.shape[0], *self.in_shape))
+        run.kernels.avg_pool_backward(dy, self.windows, self.areas.astype(dy.dtype), dx)
         return dx

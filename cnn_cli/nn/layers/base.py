@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from math import prod
 from typing import Any, ClassVar, Final, Literal, get_type_hints
 
-from cnn_cli.nn.context import Context
-from cnn_cli.nn.types import Array, Shape
+from cnn_cli.nn.context import NodeContext, RunContext
+from cnn_cli.nn.types import Array, Arrays, Saved, Shape
 from cnn_cli.schema.constraints import is_constrained
 
 
@@ -128,10 +128,10 @@ class Layer(Written):
     Attributes:
         onnx: the operator of ONNX that is the same without attributes, or an empty text.
         in_shape, out_shape: of one image.
-        params, buffers: what it owns; the arrays themselves come with the context.
+        params, buffers: what it owns; the arrays themselves come with the node's context.
         saves_input, saves_output: what `backward` reads of them, so that the engine knows
             which arrays must live on.
-        can_write_input: the output may be written over the (first) input, `ctx.inplace`.
+        can_write_input: the output may be written over the (first) input, `node.inplace`.
         is_view: the output shares the input's memory.
         takes_tuple: it has several inputs.
         muladds: multiply-adds for one image, as `cnn summary` counts them.
@@ -176,20 +176,23 @@ class Layer(Written):
         """Write the parameters' gradients from `prepared_grad`, summed over the chunks."""
         raise NotImplementedError
 
-    def forward(self, x: Any, ctx: Context) -> tuple[Array, Any]:
+    def forward(self, x: Any, node: NodeContext, run: RunContext) -> tuple[Array, Saved]:
         """Return the output and whatever `backward` needs.
 
         `x` is (n, *in_shape), or a tuple of arrays for a layer with several inputs. The output
-        and the saved arrays come from `ctx.take` (or are `x` itself, or views of it); `x` is
-        left as it is unless `ctx.inplace`.
+        and the saved arrays come from `run.take` (or are `x` itself, or views of it); `x` is
+        left as it is unless `node.inplace`.
         """
         raise NotImplementedError
 
-    def backward(self, dy: Array, saved: Any, ctx: Context) -> Any:
+    def backward(
+        self, dy: Array, saved: Any, node: NodeContext, run: RunContext
+    ) -> Array | Arrays | None:
         """Return the gradient of the input (a tuple for several inputs), or None without need.
 
-        Adds to `ctx.grads` through `ctx.add_product` and `ctx.add_row_sum`. `dy`, (n, *out_shape)
-        and contiguous, is the layer's own: it may be overwritten, and returned.
+        `saved` is what `forward` returned. Adds to `node.grads` through `node.add_product` and
+        `node.add_row_sum`. `dy`, (n, *out_shape) and contiguous, is the layer's own: it may be
+        overwritten, and returned.
         """
         raise NotImplementedError
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import numpy as np
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array
 
@@ -43,15 +43,13 @@ class Statistics:
 class BatchLayer(Layer):
     """A layer whose training passes meet the other chunks twice.
 
-    Forward: `partial` of every chunk; `combine`, once; `update_running`, once; then `forward`
-    of every chunk with `ctx.statistics`. Backward: `backward_partial` of every chunk;
-    `combine_backward`, once; then `backward` of every chunk with `ctx.statistics` and
-    `ctx.sums`. Partial results are combined in the order given, so that the same chunks give
-    the same bits.
+    Forward: `partial` of every chunk; `combine`, once; `update_running`, once; then
+    `forward_batch` of every chunk. Backward: `backward_partial` of every chunk;
+    `combine_backward`, once; then `backward_batch` of every chunk. Partial results are combined in
+    the order given, so that the same chunks give the same bits.
 
-    In evaluation (`ctx.training` false) and where it is `frozen` it is a layer like any other:
-    `forward` reads `ctx.buffers`, `backward` also adds the parameters' gradients, and no other
-    method is called.
+    In evaluation and where it is `frozen` it is a layer like any other: `forward` and `backward`
+    use the running statistics, and no other method is called.
 
     Attributes:
         frozen: training uses the running statistics, and leaves them as they are.
@@ -59,7 +57,7 @@ class BatchLayer(Layer):
 
     frozen: bool = False
 
-    def partial(self, x: Array, ctx: Context) -> Array:
+    def partial(self, x: Array, run: RunContext) -> Array:
         """Return (3, c) float64 of a chunk: count, mean, sum of squared deviations from it."""
         raise NotImplementedError
 
@@ -71,15 +69,38 @@ class BatchLayer(Layer):
         """Move the running statistics in `buffers`, in place, towards the batch's."""
         raise NotImplementedError
 
-    def backward_partial(self, dy: Array, saved: Any, ctx: Context) -> Array:
-        """Return (2, c) float64 of a chunk, and add the parameters' gradients to `ctx.grads`.
+    def forward_batch(
+        self, x: Array, statistics: Statistics, node: NodeContext, run: RunContext
+    ) -> tuple[Array, Array]:
+        """Like `forward`, with the batch's statistics."""
+        raise NotImplementedError
 
-        `backward` gets dy as this leaves it.
+    def backward_partial(
+        self, dy: Array, saved: Array, statistics: Statistics, node: NodeContext, run: RunContext
+    ) -> Array:
+        """Return (2, c) float64 of a chunk, and add the parameters' gradients to `node.grads`.
+
+        `backward_batch` gets dy as this leaves it.
         """
         raise NotImplementedError
 
     def combine_backward(self, partials: Partials) -> Array:
         """Return (2, c) float64: the sum of the chunks' partial results."""
+        raise NotImplementedError
+
+    def backward_batch(
+        self,
+        dy: Array,
+        saved: Array,
+        statistics: Statistics,
+        sums: Array,
+        node: NodeContext,
+        run: RunContext,
+    ) -> Array | None:
+        """Return the gradient of the input, or None without need.
+
+        `sums` are those of `combine_backward`; the parameters' gradients are added already.
+        """
         raise NotImplementedError
 
 

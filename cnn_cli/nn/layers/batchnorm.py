@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.loops.activation import NONE
 from cnn_cli.nn.kernels.norm import scale_rows
 from cnn_cli.nn.layers.affine import add_gradients, scale_and_shift
@@ -14,6 +14,9 @@ from cnn_cli.nn.layers.base import BufferSpec
 from cnn_cli.nn.layers.batch import BatchLayer, Partials, Statistics
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Above0, Share
+
+Coefficients = tuple[Array, Array, Array, Array]
+"""Mean and inverse deviation, (1, c) float64, weight and bias, (c,)."""
 
 
 class BatchNorm(BatchLayer):
@@ -46,11 +49,11 @@ class BatchNorm(BatchLayer):
             BufferSpec("running_var", (c,), initial=1),
         )
 
-    def partial(self, x: Array, ctx: Context) -> Array:
+    def partial(self, x: Array, run: RunContext) -> Array:
         rows = self._rows(x)
         partial = np.empty((3, rows.shape[2]))
         partial[0] = rows.shape[1]
-        partial[1:2], partial[2:3] = ctx.kernels.moments(rows, ctx.scratch)
+        partial[1:2], partial[2:3] = run.kernels.moments(rows, run.scratch)
         return partial
 
     def combine(self, partials: Partials) -> Statistics:
@@ -67,67 +70,93 @@ class BatchNorm(BatchLayer):
         for name, new in news.items():
             buffers[name][...] = (1 - self.momentum) * buffers[name] + self.momentum * new
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array]:
         """Return y and x itself: the backward pass normalizes again."""
-        y = x if ctx.inplace else ctx.take(x.shape)
-        ctx.kernels.normalize(
-            self._rows(x), *self._coefficients(ctx), self.activation, self._rows(y), ctx.scratch
-        )
-        return y, x
+        return self._normalize(x, self._running(node), node, run)
 
-    def backward_partial(self, dy: Array, saved: Array, ctx: Context) -> Array:
+    def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
+        """Return the gradient of x, written over dy."""
+        coefficients = self._running(node)
+        self._gradient_sums(dy, saved, coefficients, node, run)
+        if not node.need_dx:
+            return None
+        _, invstd, weight, _ = coefficients
+        scale_rows(self._rows(dy), weight * invstd)
+        return dy
+
+    def forward_batch(
+        self, x: Array, statistics: Statistics, node: NodeContext, run: RunContext
+    ) -> tuple[Array, Array]:
+        return self._normalize(x, self._of_batch(statistics, node), node, run)
+
+    def backward_partial(
+        self, dy: Array, saved: Array, statistics: Statistics, node: NodeContext, run: RunContext
+    ) -> Array:
         """Return the sums of dy and of dy·xhat, which are the gradients of bias and weight.
 
         With an activation, dy becomes the gradient of what goes into it.
         """
-        sums: Array = ctx.kernels.gradient_sums(
-            self._rows(dy),
-            self._rows(saved),
-            *self._coefficients(ctx),
-            self.activation,
-            ctx.scratch,
-        )[:, 0]
-        add_gradients(sums, ctx)
-        return sums
+        return self._gradient_sums(dy, saved, self._of_batch(statistics, node), node, run)
 
     def combine_backward(self, partials: Partials) -> Array:
         total: Array = np.sum(partials, axis=0)
         return total
 
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+    def backward_batch(
+        self,
+        dy: Array,
+        saved: Array,
+        statistics: Statistics,
+        sums: Array,
+        node: NodeContext,
+        run: RunContext,
+    ) -> Array | None:
         """Return the gradient of x, written over dy, as `backward_partial` has left it."""
-        if not self._uses_batch(ctx):
-            self.backward_partial(dy, saved, ctx)
-        if not ctx.need_dx:
+        if not node.need_dx:
             return None
-        mean, invstd, weight, _ = self._coefficients(ctx)
-        rows = self._rows(dy)
-        if self._uses_batch(ctx):
-            mean_dy, mean_dy_xhat = weight * ctx.sums[:, None] / ctx.statistics.count
-            ctx.kernels.normalize_backward(
-                rows, self._rows(saved), mean, invstd, weight, mean_dy, mean_dy_xhat, ctx.scratch
-            )
-        else:
-            scale_rows(rows, weight * invstd)
+        mean, invstd, weight, _ = self._of_batch(statistics, node)
+        mean_dy, mean_dy_xhat = weight * sums[:, None] / statistics.count
+        run.kernels.normalize_backward(
+            self._rows(dy),
+            self._rows(saved),
+            mean,
+            invstd,
+            weight,
+            mean_dy,
+            mean_dy_xhat,
+            run.scratch,
+        )
         return dy
 
-    def _uses_batch(self, ctx: Context) -> bool:
-        """Whether statistics are the batch's, not the running ones."""
-        return ctx.training and not self.frozen
+    def _normalize(
+        self, x: Array, coefficients: Coefficients, node: NodeContext, run: RunContext
+    ) -> tuple[Array, Array]:
+        y = x if node.inplace else run.take(x.shape)
+        run.kernels.normalize(
+            self._rows(x), *coefficients, self.activation, self._rows(y), run.scratch
+        )
+        return y, x
+
+    def _gradient_sums(
+        self, dy: Array, x: Array, coefficients: Coefficients, node: NodeContext, run: RunContext
+    ) -> Array:
+        sums: Array = run.kernels.gradient_sums(
+            self._rows(dy), self._rows(x), *coefficients, self.activation, run.scratch
+        )[:, 0]
+        add_gradients(sums, node, run)
+        return sums
+
+    def _of_batch(self, statistics: Statistics, node: NodeContext) -> Coefficients:
+        return self._coefficients(statistics.mean, statistics.var, node)
+
+    def _running(self, node: NodeContext) -> Coefficients:
+        mean, var = node.buffers["running_mean"], node.buffers["running_var"]
+        return self._coefficients(mean.astype(np.float64), var.astype(np.float64), node)
+
+    def _coefficients(self, mean: Array, var: Array, node: NodeContext) -> Coefficients:
+        invstd = 1 / np.sqrt(var[None] + self.eps)
+        return mean[None], invstd, node.params["weight"], node.params["bias"]
 
     def _rows(self, x: Array) -> Array:
         """View of (n, *in_shape) as (1, rows, c)."""
         return x.reshape(1, -1, self.in_shape[-1])
-
-    def _coefficients(self, ctx: Context) -> tuple[Array, Array, Array, Array]:
-        """Mean and inverse deviation, (1, c) float64, weight and bias.
-
-        The statistics are the batch's in training, the running ones in evaluation.
-        """
-        if self._uses_batch(ctx):
-            mean, var = ctx.statistics.mean, ctx.statistics.var
-        else:
-            mean = ctx.buffers["running_mean"].astype(np.float64)
-            var = ctx.buffers["running_var"].astype(np.float64)
-        invstd = 1 / np.sqrt(var[None] + self.eps)
-        return mean[None], invstd, ctx.params["weight"], ctx.params["bias"]

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer, ShapeError, shape_text
 from cnn_cli.nn.types import Array, Arrays, Shape
 
@@ -36,19 +36,19 @@ class Concat(Layer):
         self.in_shape = first
         self.out_shape = (*first[:-1], sum(shape[-1] for shape in in_shapes))
 
-    def forward(self, x: Arrays, ctx: Context) -> tuple[Array, None]:
-        y = ctx.take((x[0].shape[0], *self.out_shape))
+    def forward(self, x: Arrays, node: NodeContext, run: RunContext) -> tuple[Array, None]:
+        y = run.take((x[0].shape[0], *self.out_shape))
         np.concatenate(x, axis=-1, out=y)
         return y, None
 
-    def backward(self, dy: Array, saved: None, ctx: Context) -> Arrays | None:
-        if not ctx.need_dx:
+    def backward(self, dy: Array, saved: None, node: NodeContext, run: RunContext) -> Arrays | None:
+        if not node.need_dx:
             return None
         dx = []
         start = 0
         for shape in self.in_shapes:
             end = start + shape[-1]
-            part = ctx.take((dy.shape[0], *shape))
+            part = run.take((dy.shape[0], *shape))
             np.copyto(part, dy[..., start:end])
             dx.append(part)
             start = end

@@ -7,7 +7,7 @@ from copy import copy
 from math import prod
 from typing import Annotated, Any, ClassVar, Literal
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels import conv, winograd
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path
@@ -142,44 +142,43 @@ class Conv(Layer):
     def collect(self, prepared_grad: Array, grads: dict[str, Array]) -> None:
         winograd.weight_gradient(prepared_grad, grads["weight"])
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
-        y = ctx.take((x.shape[0], *self.out_shape))
-        weight, bias = ctx.params["weight"], ctx.params.get("bias")
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array]:
+        y = run.take((x.shape[0], *self.out_shape))
+        weight, bias = node.params["weight"], node.params.get("bias")
         geometry = self.geometry
         if self.path == "winograd":
-            assert ctx.prepared is not None
-            transforms = ctx.kernels.winograd
-            winograd.forward(x, ctx.prepared, bias, geometry, ctx.scratch, y, transforms)
+            transforms = run.kernels.winograd
+            winograd.forward(x, node.prepared, bias, geometry, run.scratch, y, transforms)
         else:
-            conv.forward(x, weight, bias, geometry, self.path, ctx.scratch, y, ctx.kernels)
+            conv.forward(x, weight, bias, geometry, self.path, run.scratch, y, run.kernels)
         return y, x
 
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        if "bias" in ctx.grads:
-            ctx.add_row_sum("bias", dy)
-        dx = ctx.take(saved.shape) if ctx.need_dx else None
+    def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
+        if "bias" in node.grads:
+            node.add_row_sum("bias", dy, run)
+        dx = run.take(saved.shape) if node.need_dx else None
         if self.path == "winograd":
-            self._backward_by_winograd(saved, dy, ctx, dx)
+            self._backward_by_winograd(saved, dy, node, run, dx)
             return dx
-        place = self.geometry, self.path, ctx.scratch
-        conv.weight_gradient(saved, dy, *place, ctx.grads["weight"], ctx.fresh, ctx.kernels)
+        place = self.geometry, self.path, run.scratch
+        conv.weight_gradient(saved, dy, *place, node.grads["weight"], run.fresh, run.kernels)
         if dx is not None:
-            conv.input_gradient(dy, ctx.params["weight"], *place, dx, ctx.kernels)
+            conv.input_gradient(dy, node.params["weight"], *place, dx, run.kernels)
         return dx
 
-    def _backward_by_winograd(self, x: Array, dy: Array, ctx: Context, dx: Array | None) -> None:
-        assert ctx.prepared is not None
-        assert ctx.prepared_grad is not None
+    def _backward_by_winograd(
+        self, x: Array, dy: Array, node: NodeContext, run: RunContext, dx: Array | None
+    ) -> None:
         winograd.backward(
             x,
             dy,
-            ctx.prepared,
+            node.prepared,
             self.geometry,
-            ctx.scratch,
-            ctx.prepared_grad,
-            ctx.fresh,
+            run.scratch,
+            node.prepared_grad,
+            run.fresh,
             dx,
-            ctx.kernels.winograd,
+            run.kernels.winograd,
         )
 
 

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from cnn_cli import rng
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import ShareBelow1
@@ -32,22 +32,24 @@ class DropPath(Layer):
         self.in_shape = self.out_shape = in_shape
         self.p = p
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array | None]:
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array | None]:
         """Return y and each image's factor, (n, 1, ..., 1), or None where nothing is dropped."""
-        y = x if ctx.inplace else ctx.take(x.shape)
-        if not ctx.training:
+        y = x if node.inplace else run.take(x.shape)
+        if not run.training:
             if y is not x:
                 np.copyto(y, x)
             return y, None
-        factors = ctx.take((len(x),) + (1,) * (x.ndim - 1))
-        places = np.arange(ctx.start, ctx.start + len(x))
-        drawn = rng.uniforms(ctx.seed, rng.Purpose.DROP_PATH, ctx.step, places, ctx.layer_index, 1)
+        factors = run.take((len(x),) + (1,) * (x.ndim - 1))
+        places = np.arange(run.offset, run.offset + len(x))
+        drawn = rng.uniforms(run.seed, rng.Purpose.DROP_PATH, run.step, places, node.index, 1)
         factors[...] = (drawn.reshape(factors.shape) >= self.p) / (1 - self.p)
         np.multiply(x, factors, out=y)
         return y, factors
 
-    def backward(self, dy: Array, saved: Array | None, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
+    def backward(
+        self, dy: Array, saved: Array | None, node: NodeContext, run: RunContext
+    ) -> Array | None:
+        if not node.need_dx:
             return None
         if saved is not None:
             np.multiply(dy, saved, out=dy)

@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy as np
 
 from cnn_cli import rng
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Share
@@ -25,7 +25,7 @@ class Dropout(Layer):
     # the layer and the image's position in the batch, never on how the batch is cut into chunks.
 
     kind: ClassVar[str] = "dropout"
-    listed: ClassVar[int] = 100
+    listed: ClassVar[int] = 250
     can_write_input: ClassVar[bool] = True
 
     def __init__(self, in_shape: Shape, *, p: Share = 0.5) -> None:
@@ -33,33 +33,35 @@ class Dropout(Layer):
         self.p = p
         self.scale = 1 / (1 - p) if p < 1 else 0.0
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array | None]:
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array | None]:
         """Return y and the mask of what was kept, or None where that is everything."""
-        y = x if ctx.inplace else ctx.take(x.shape)
-        if not ctx.training or self.p == 0:
+        y = x if node.inplace else run.take(x.shape)
+        if not run.training or self.p == 0:
             if y is not x:
                 np.copyto(y, x)
             return y, None
-        kept = ctx.take(x.shape, np.bool_)
-        self._draw(kept, ctx)
+        kept = run.take(x.shape, np.bool_)
+        self._draw(kept, node, run)
         np.multiply(x, kept, out=y)
         np.multiply(y, self.scale, out=y)
         return y, kept
 
-    def backward(self, dy: Array, saved: Array | None, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
+    def backward(
+        self, dy: Array, saved: Array | None, node: NodeContext, run: RunContext
+    ) -> Array | None:
+        if not node.need_dx:
             return None
         if saved is not None:
             np.multiply(dy, saved, out=dy)
             np.multiply(dy, self.scale, out=dy)
         return dy
 
-    def _draw(self, kept: Array, ctx: Context) -> None:
+    def _draw(self, kept: Array, node: NodeContext, run: RunContext) -> None:
         """Write a mask for each image of the chunk."""
         # float32 whatever the dtype, so that float64 checks see the same masks.
-        uniform = ctx.scratch("uniform", self.in_shape, np.float32)
+        uniform = run.scratch("uniform", self.in_shape, np.float32)
         for i, mask in enumerate(kept):
-            place = (ctx.step, ctx.layer_index, ctx.start + i)
-            stream = rng.generator(ctx.seed, rng.Purpose.DROPOUT, *place)
+            place = (run.step, node.index, run.offset + i)
+            stream = rng.generator(run.seed, rng.Purpose.DROPOUT, *place)
             stream.random(dtype=np.float32, out=uniform)
             np.greater_equal(uniform, self.p, out=mask)

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array, Arrays, Shape
 
@@ -29,17 +29,19 @@ class Excite(Layer):
         self.in_shape = self.out_shape = in_shapes[0]
         self.muladds = prod(self.out_shape)
 
-    def forward(self, x: Arrays, ctx: Context) -> tuple[Array, Arrays]:
-        y = ctx.take(x[0].shape)
+    def forward(self, x: Arrays, node: NodeContext, run: RunContext) -> tuple[Array, Arrays]:
+        y = run.take(x[0].shape)
         np.multiply(x[0], x[1][:, np.newaxis, np.newaxis], out=y)
         return y, x
 
-    def backward(self, dy: Array, saved: Arrays, ctx: Context) -> Arrays | None:
+    def backward(
+        self, dy: Array, saved: Arrays, node: NodeContext, run: RunContext
+    ) -> Arrays | None:
         """Return the gradient of the map, written over dy, and that of the numbers."""
-        if not ctx.need_dx:
+        if not node.need_dx:
             return None
         x, gate = saved
-        dgate = ctx.take(gate.shape)
+        dgate = run.take(gate.shape)
         np.einsum("nhwc,nhwc->nc", dy, x, out=dgate)
         np.multiply(dy, gate[:, np.newaxis, np.newaxis], out=dy)
         return dy, dgate

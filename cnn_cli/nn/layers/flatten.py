@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array, Shape
 
@@ -20,22 +20,22 @@ class Flatten(Layer):
     """
 
     kind: ClassVar[str] = "flatten"
-    listed: ClassVar[int] = 90
+    listed: ClassVar[int] = 240
 
     def __init__(self, in_shape: Shape) -> None:
         self.in_shape = in_shape
         self.out_shape = (prod(in_shape),)
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
-        y = ctx.take((x.shape[0], *self.out_shape))
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, None]:
+        y = run.take((x.shape[0], *self.out_shape))
         channels_first = np.moveaxis(x, -1, 1)
         np.copyto(y.reshape(channels_first.shape), channels_first)
         return y, None
 
-    def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
+    def backward(self, dy: Array, saved: None, node: NodeContext, run: RunContext) -> Array | None:
+        if not node.need_dx:
             return None
-        dx = ctx.take((dy.shape[0], *self.in_shape))
+        dx = run.take((dy.shape[0], *self.in_shape))
         channels_first = np.moveaxis(dx, -1, 1)
         np.copyto(channels_first, dy.reshape(channels_first.shape))
         return dx

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.pool import global_avg_pool, global_avg_pool_backward
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.layers.pooling import map_shape
@@ -22,7 +22,7 @@ class GlobalAvgPool(Layer):
     """
 
     kind: ClassVar[str] = "global_avgpool"
-    listed: ClassVar[int] = 80
+    listed: ClassVar[int] = 230
 
     def __init__(self, in_shape: Shape) -> None:
         h, w, c = map_shape(in_shape)
@@ -30,14 +30,14 @@ class GlobalAvgPool(Layer):
         self.out_shape = (c,)
         self.pixels = h * w
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
-        y = ctx.take((x.shape[0], *self.out_shape))
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, None]:
+        y = run.take((x.shape[0], *self.out_shape))
         global_avg_pool(x.reshape(x.shape[0], self.pixels, *self.out_shape), y)
         return y, None
 
-    def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
+    def backward(self, dy: Array, saved: None, node: NodeContext, run: RunContext) -> Array | None:
+        if not node.need_dx:
             return None
-        dx = ctx.take((dy.shape[0], *self.in_shape))
+        dx = run.take((dy.shape[0], *self.in_shape))
         global_avg_pool_backward(dy, dx.reshape(dy.shape[0], self.pixels, *self.out_shape))
         return dx

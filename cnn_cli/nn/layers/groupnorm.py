@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.loops.activation import NONE
 from cnn_cli.nn.layers.affine import add_gradients, scale_and_shift
 from cnn_cli.nn.layers.base import Layer, ShapeError
@@ -44,37 +44,41 @@ class GroupNorm(Layer):
         self.eps = eps
         self.params = scale_and_shift(c)
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, tuple[Array, Array]]:
+    def forward(
+        self, x: Array, node: NodeContext, run: RunContext
+    ) -> tuple[Array, tuple[Array, Array]]:
         """Return y, and x with the (2, n, c) mean and inverse deviation of each value's group."""
         rows = self._rows(x)
-        means, m2 = ctx.kernels.moments(rows, ctx.scratch)
+        means, m2 = run.kernels.moments(rows, run.scratch)
         mean = self._group_mean(means)
         # The groups' variance: within the channels, and between their means.
         var = self._group_mean(m2 / rows.shape[1] + (means - mean) ** 2)
         invstd = 1 / np.sqrt(var + self.eps)
-        weight, bias = ctx.params["weight"], ctx.params["bias"]
-        y = ctx.take(x.shape)
-        ctx.kernels.normalize(
-            rows, mean, invstd, weight, bias, self.activation, self._rows(y), ctx.scratch
+        weight, bias = node.params["weight"], node.params["bias"]
+        y = run.take(x.shape)
+        run.kernels.normalize(
+            rows, mean, invstd, weight, bias, self.activation, self._rows(y), run.scratch
         )
-        statistics = ctx.take((2, *mean.shape), np.float64)
+        statistics = run.take((2, *mean.shape), np.float64)
         statistics[0], statistics[1] = mean, invstd
         return y, (x, statistics)
 
-    def backward(self, dy: Array, saved: tuple[Array, Array], ctx: Context) -> Array | None:
+    def backward(
+        self, dy: Array, saved: tuple[Array, Array], node: NodeContext, run: RunContext
+    ) -> Array | None:
         """Return the gradient of x, written over dy."""
         x, (mean, invstd) = self._rows(saved[0]), saved[1]
         rows = self._rows(dy)
-        weight, bias = ctx.params["weight"], ctx.params["bias"]
-        sums = ctx.kernels.gradient_sums(
-            rows, x, mean, invstd, weight, bias, self.activation, ctx.scratch
+        weight, bias = node.params["weight"], node.params["bias"]
+        sums = run.kernels.gradient_sums(
+            rows, x, mean, invstd, weight, bias, self.activation, run.scratch
         )
-        add_gradients(sums.sum(axis=1), ctx)
-        if not ctx.need_dx:
+        add_gradients(sums.sum(axis=1), node, run)
+        if not node.need_dx:
             return None
         mean_dy, mean_dy_xhat = (self._group_mean(weight * each / rows.shape[1]) for each in sums)
-        ctx.kernels.normalize_backward(
-            rows, x, mean, invstd, weight, mean_dy, mean_dy_xhat, ctx.scratch
+        run.kernels.normalize_backward(
+            rows, x, mean, invstd, weight, mean_dy, mean_dy_xhat, run.scratch
         )
         return dy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array, Shape
 
@@ -22,8 +22,8 @@ class Identity(Layer):
     def __init__(self, in_shape: Shape) -> None:
         self.in_shape = self.out_shape = in_shape
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, None]:
         return x, None
 
-    def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
-        return dy if ctx.need_dx else None
+    def backward(self, dy: Array, saved: None, node: NodeContext, run: RunContext) -> Array | None:
+        return dy if node.need_dx else None

@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer, ParamSpec
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Features, Flag
@@ -23,7 +23,7 @@ class Linear(Layer):
     """
 
     kind: ClassVar[str] = "linear"
-    listed: ClassVar[int] = 120
+    listed: ClassVar[int] = 270
     saves_input: ClassVar[bool] = True
 
     def __init__(self, in_shape: Shape, *, out_features: Features, bias: Flag = True) -> None:
@@ -35,39 +35,39 @@ class Linear(Layer):
             self.params += (ParamSpec("bias", (out_features,), "bias", features),)
         self.muladds = out_features * features
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
-        y = ctx.take((x.shape[0], *self.out_shape))
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array]:
+        y = run.take((x.shape[0], *self.out_shape))
         # Few images against many weights: the product with the weight on the left is twice as fast.
-        product = ctx.scratch("product", y.T.shape)
-        np.matmul(ctx.params["weight"], self._flat(x, ctx).T, out=product)
-        if "bias" in ctx.params:
-            np.add(product.T, ctx.params["bias"], out=y)
+        product = run.scratch("product", y.T.shape)
+        np.matmul(node.params["weight"], self._flat(x, node, run).T, out=product)
+        if "bias" in node.params:
+            np.add(product.T, node.params["bias"], out=y)
         else:
             np.copyto(y, product.T)
         return y, x
 
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        ctx.add_product("weight", dy.T, self._flat(saved, ctx))
-        if "bias" in ctx.grads:
-            ctx.add_row_sum("bias", dy)
-        if not ctx.need_dx:
+    def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
+        node.add_product("weight", dy.T, self._flat(saved, node, run), run)
+        if "bias" in node.grads:
+            node.add_row_sum("bias", dy, run)
+        if not node.need_dx:
             return None
-        dx = ctx.take(saved.shape)
+        dx = run.take(saved.shape)
         if self._in_order(saved):
-            np.matmul(dy, ctx.params["weight"], out=dx.reshape(dx.shape[0], -1))
+            np.matmul(dy, node.params["weight"], out=dx.reshape(dx.shape[0], -1))
             return dx
         channels_first = np.moveaxis(dx, -1, 1)
-        flat = ctx.scratch("flat", channels_first.shape)
-        np.matmul(dy, ctx.params["weight"], out=flat.reshape(dx.shape[0], -1))
+        flat = run.scratch("flat", channels_first.shape)
+        np.matmul(dy, node.params["weight"], out=flat.reshape(dx.shape[0], -1))
         np.copyto(channels_first, flat)
         return dx
 
-    def _flat(self, x: Array, ctx: Context) -> Array:
+    def _flat(self, x: Array, node: NodeContext, run: RunContext) -> Array:
         """(n, h, w, c) -> (n, c·h·w)."""
         if self._in_order(x):
             return x.reshape(x.shape[0], -1)
         channels_first = np.moveaxis(x, -1, 1)
-        flat = ctx.scratch("flat", channels_first.shape)
+        flat = run.scratch("flat", channels_first.shape)
         np.copyto(flat, channels_first)
         return flat.reshape(x.shape[0], -1)
 

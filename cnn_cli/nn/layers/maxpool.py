@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.loops.activation import NONE
 from cnn_cli.nn.layers.pooling import Pool
 from cnn_cli.nn.types import Array
@@ -21,23 +21,23 @@ class MaxPool(Pool):
 
     # The first of equal values gets the gradient, as in PyTorch.
     kind: ClassVar[str] = "maxpool"
-    listed: ClassVar[int] = 60
+    listed: ClassVar[int] = 210
 
     activation: int = NONE
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array | None]:
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array | None]:
         """Return y and, in the narrowest type, each maximum's position in its window."""
         shape = (x.shape[0], *self.out_shape)
-        y = ctx.take(shape)
+        y = run.take(shape)
         index = None
-        if ctx.need_saved:
-            index = ctx.take(shape, np.min_scalar_type(len(self.windows.taps)))
-        ctx.kernels.max_pool(x, self.windows, self.activation, y, index, ctx.scratch)
+        if node.has_backward and run.need_saved:
+            index = run.take(shape, np.min_scalar_type(len(self.windows.taps)))
+        run.kernels.max_pool(x, self.windows, self.activation, y, index, run.scratch)
         return y, index
 
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
+    def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
+        if not node.need_dx:
             return None
-        dx = ctx.take((dy.shape[0], *self.in_shape))
-        ctx.kernels.max_pool_backward(dy, saved, self.windows, dx, ctx.scratch)
+        dx = run.take((dy.shape[0], *self.in_shape))
+        run.kernels.max_pool_backward(dy, saved, self.windows, dx, run.scratch)
         return dx

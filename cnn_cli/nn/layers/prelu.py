@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer, ParamSpec, ShapeError
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Count
@@ -25,7 +25,7 @@ class PReLU(Layer):
 
     # He et al. 2015.
     kind: ClassVar[str] = "prelu"
-    listed: ClassVar[int] = 55
+    listed: ClassVar[int] = 200
     saves_input: ClassVar[bool] = True
 
     def __init__(self, in_shape: Shape, *, num_parameters: Count = 1) -> None:
@@ -34,23 +34,23 @@ class PReLU(Layer):
         self.in_shape = self.out_shape = in_shape
         self.params = (ParamSpec("weight", (num_parameters,), "slope"),)
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, Array]:
-        below = np.minimum(x, 0, out=ctx.scratch("below", x.shape))
-        np.multiply(below, ctx.params["weight"], out=below)
-        y = np.maximum(x, 0, out=ctx.take(x.shape))
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array]:
+        below = np.minimum(x, 0, out=run.scratch("below", x.shape))
+        np.multiply(below, node.params["weight"], out=below)
+        y = np.maximum(x, 0, out=run.take(x.shape))
         np.add(y, below, out=y)
         return y, x
 
-    def backward(self, dy: Array, saved: Array, ctx: Context) -> Array | None:
+    def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
         """Return the gradient of x, written over dy."""
-        below = np.minimum(saved, 0, out=ctx.scratch("below", saved.shape))
+        below = np.minimum(saved, 0, out=run.scratch("below", saved.shape))
         np.multiply(below, dy, out=below)
-        weight = ctx.params["weight"]
-        ctx.add_row_sum("weight", below.reshape(-1, weight.size))
-        if not ctx.need_dx:
+        weight = node.params["weight"]
+        node.add_row_sum("weight", below.reshape(-1, weight.size), run)
+        if not node.need_dx:
             return None
         np.copyto(below, weight)
-        positive = np.greater(saved, 0, out=ctx.scratch("positive", saved.shape, np.bool_))
+        positive = np.greater(saved, 0, out=run.scratch("positive", saved.shape, np.bool_))
         np.copyto(below, 1, where=positive)
         np.multiply(dy, below, out=dy)
         return dy

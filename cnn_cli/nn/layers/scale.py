@@ -6,7 +6,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from cnn_cli.nn.context import Context
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Number
@@ -21,20 +21,20 @@ class Scale(Layer):
     """
 
     kind: ClassVar[str] = "scale"
-    listed: ClassVar[int] = 110
+    listed: ClassVar[int] = 260
     can_write_input: ClassVar[bool] = True
 
     def __init__(self, in_shape: Shape, *, factor: Number) -> None:
         self.in_shape = self.out_shape = in_shape
         self.factor = factor
 
-    def forward(self, x: Array, ctx: Context) -> tuple[Array, None]:
-        y = x if ctx.inplace else ctx.take(x.shape)
+    def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, None]:
+        y = x if node.inplace else run.take(x.shape)
         np.multiply(x, self.factor, out=y)
         return y, None
 
-    def backward(self, dy: Array, saved: None, ctx: Context) -> Array | None:
-        if not ctx.need_dx:
+    def backward(self, dy: Array, saved: None, node: NodeContext, run: RunContext) -> Array | None:
+        if not node.need_dx:
             return None
         np.multiply(dy, self.factor, out=dy)
         return dy

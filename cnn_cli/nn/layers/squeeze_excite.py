@@ -20,7 +20,7 @@ class SqueezeExcite(Block):
     """
 
     kind: ClassVar[str] = "squeeze_excite"
-    listed: ClassVar[int] = 130
+    listed: ClassVar[int] = 280
     joins: ClassVar[str] = "excite"
 
     def __init__(
