@@ -117,11 +117,13 @@ class GraphBuilder:
             raise NodeError("names must be unique in the network", repr(name))
         if len(self.nodes) >= MAX_NODES:
             raise NodeError(f"a network has at most {MAX_NODES:,} layers", "more")
+        made_of = layer_class(kind)
         shapes = [self.shape(tensor) for tensor in inputs]
-        # A sum, a concatenation and their like take a shape for each input, however many.
-        in_shape: Any = shapes if kind in ("add", "concat", "excite") else shapes[0]
+        if len(shapes) > 1 and not made_of.takes_tuple:
+            raise NodeError(f"{kind} has one input", f"{len(shapes)} inputs")
+        in_shape: Any = shapes if made_of.takes_tuple else shapes[0]
         try:
-            layer = layer_class(kind)(in_shape, **arguments)
+            layer = made_of(in_shape, **arguments)
         except ShapeError as error:
             text = " and ".join(map(shape_text, shapes))
             raise NodeError(str(error), f"an input of {text}") from error

@@ -23,6 +23,7 @@ class Add(Layer):
     """
 
     kind: ClassVar[str] = "add"
+    takes_tuple: ClassVar[bool] = True
     onnx: ClassVar[str] = "Add"
     can_write_input: ClassVar[bool] = True
 

@@ -23,6 +23,7 @@ class Concat(Layer):
     """
 
     kind: ClassVar[str] = "concat"
+    takes_tuple: ClassVar[bool] = True
 
     def __init__(self, in_shapes: Sequence[Shape]) -> None:
         first = in_shapes[0]

@@ -9,7 +9,7 @@ from typing import ClassVar
 import numpy as np
 
 from cnn_cli.nn.context import NodeContext, RunContext
-from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.layers.base import Layer, ShapeError
 from cnn_cli.nn.types import Array, Arrays, Shape
 
 
@@ -18,6 +18,9 @@ class Excite(Layer):
 
     Args:
         in_shapes: (h, w, c) and (c,).
+
+    Raises:
+        ShapeError: others.
     """
 
     kind: ClassVar[str] = "excite"
@@ -25,6 +28,8 @@ class Excite(Layer):
     takes_tuple: ClassVar[bool] = True
 
     def __init__(self, in_shapes: Sequence[Shape]) -> None:
+        if [len(shape) for shape in in_shapes] != [3, 1] or in_shapes[0][2:] != in_shapes[1]:
+            raise ShapeError("excitation needs a map and a number for each of its channels")
         self.in_shapes = tuple(in_shapes)
         self.in_shape = self.out_shape = in_shapes[0]
         self.muladds = prod(self.out_shape)
