@@ -44,6 +44,7 @@ NN_PARTS = {
         "nn.types",
         "nn.context",
         "nn.workspace",
+        "schema",
         "errors",
         "rng",
         "system",

@@ -14,7 +14,7 @@ from cnn_cli.nn.types import Array, Scratch
 
 
 class Kernels:
-    """What layers compute with, as `ctx.kernels`; here the NumPy forms.
+    """What layers compute with, as `RunContext.kernels`; here the NumPy forms.
 
     Attributes:
         name: `numpy` or `fast`, as `--backend` names it.
