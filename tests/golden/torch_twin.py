@@ -215,19 +215,7 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
             linear = nn.Linear(features, classes if out == "classes" else out, **arguments)
             return _Flat(linear) if x.ndim == 4 else linear
     plain = {
-        "relu": nn.ReLU,
-        "leaky_relu": nn.LeakyReLU,
-        "silu": nn.SiLU,
-        "gelu": nn.GELU,
-        "relu6": nn.ReLU6,
-        "hardswish": nn.Hardswish,
-        "sigmoid": nn.Sigmoid,
         "hardsigmoid": _HardSigmoid,
-        "tanh": nn.Tanh,
-        "elu": nn.ELU,
-        "selu": nn.SELU,
-        "softplus": nn.Softplus,
-        "softsign": nn.Softsign,
         "prelu": nn.PReLU,
         "maxpool": nn.MaxPool2d,
         "avgpool": nn.AvgPool2d,
@@ -236,7 +224,9 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         "dropout": nn.Dropout,
         "scale": _Scale,
     }
-    module: nn.Module = plain[kind](**arguments)
+    # Activations are those of PyTorch that are called the same.
+    named = {name.lower(): each for name, each in vars(nn).items()}
+    module: nn.Module = (plain.get(kind) or named[kind.replace("_", "")])(**arguments)
     return module
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from math import erf, exp, expm1, log1p, pi, sqrt, tanh
+import math
+from math import erf, exp, expm1, log1p, pi, sqrt
 
 from cnn_cli.nn.types import Array, Pair
+
+SELU = 1.6732632423543772, 1.0507009873554805  # Klambauer et al. 2017
 
 
 def relu(x: float) -> float:
@@ -59,8 +62,12 @@ def hardswish_derivative(x: float) -> float:
     return 1.0 if x >= 3 else x / 3 + 1 / 2
 
 
+def tanh(x: float) -> float:
+    return math.tanh(x)
+
+
 def tanh_derivative(x: float) -> float:
-    return 1 - tanh(x) ** 2
+    return 1 - math.tanh(x) ** 2
 
 
 def elu(x: float, alpha: float, scale: float) -> float:
@@ -71,8 +78,20 @@ def elu_derivative(x: float, alpha: float, scale: float) -> float:
     return scale * (1.0 if x > 0 else alpha * exp(x))
 
 
+def selu(x: float) -> float:
+    return elu(x, *SELU)
+
+
+def selu_derivative(x: float) -> float:
+    return elu_derivative(x, *SELU)
+
+
 def softplus(x: float) -> float:
     return max(x, 0.0) + log1p(exp(-abs(x)))
+
+
+def softplus_derivative(x: float) -> float:
+    return sigmoid(x)
 
 
 def softsign(x: float) -> float:
