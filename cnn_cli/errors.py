@@ -117,10 +117,17 @@ def missing_extra(place: object, package: str, extra: str) -> UsageError:
     return UsageError(place, f"needs {package}; install it with pip install 'cnn-cli[{extra}]'")
 
 
-def listed(names: Sequence[str], most: int = 5) -> str:
-    """`a, b, c`, or the first names and `and 3 more`."""
-    text = ", ".join(names[:most])
-    return text if len(names) <= most else f"{text} and {len(names) - most} more"
+def listed(names: Sequence[str], most: int = 5, last: str = ", ") -> str:
+    """`a, b, c`, or the first names and how many there are more: `a, b and 2 more`.
+
+    Args:
+        names: any number.
+        most: how many are named.
+        last: what stands before the last one, where all are named.
+    """
+    if len(names) > most:
+        return f"{', '.join(names[:most])} and {len(names) - most} more"
+    return last.join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def size_text(nbytes: float) -> str:

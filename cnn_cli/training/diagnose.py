@@ -1,4 +1,4 @@
-"""Where a step went wrong: the first layer with a number that is not finite, and whose images.
+"""What went wrong in a step: the first layer with a number that is not finite, and whose images.
 
 The step is done once more, by a network whose layers look at all they return. It is slow, and is
 done only where a loss or a gradient is no number any more.
@@ -6,12 +6,14 @@ done only where a loss or a gradient is no number any more.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from cnn_cli.errors import DivergedError, listed
 from cnn_cli.nn.chunk import as_tuple
 from cnn_cli.nn.context import RunContext
 from cnn_cli.nn.engine import Engine
@@ -21,6 +23,15 @@ from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
+from cnn_cli.nn.workspace import Workspace
+from cnn_cli.parallel.batches import RankBatch
+from cnn_cli.runs.state import TrainingState
+from cnn_cli.training.divergence import advice_of, place_of
+from cnn_cli.training.session import Session
+from cnn_cli.training.setup import fits_alone
+from cnn_cli.training.step import NotFiniteError, step_targets
+
+FILES = 3  # that a message names
 
 MakeEngine = Callable[[Graph, Parameters], Engine]
 
@@ -39,6 +50,73 @@ class Origin:
     kind: str
     what: str
     rows: tuple[int, ...]
+
+
+def explain(session: Session, batch: RankBatch, failure: NotFiniteError) -> DivergedError:
+    """The error of a step whose loss or gradient is not finite: the same on all ranks."""
+    return session.setup.ranks.first(lambda: _explain(session, batch, failure))
+
+
+def _explain(session: Session, batch: RankBatch, failure: NotFiniteError) -> DivergedError:
+    setup, engine, state = session.setup, session.engine, session.state
+    workspaces = engine.workspaces
+    workspaces[:] = [Workspace() for _ in workspaces]  # makes room for another engine
+    # The others' images are read again, and so are those that stood for features.
+    images, origin = batch.images, None
+    sought = setup.ranks.size == 1 or fits_alone(
+        setup.config, engine.graph, setup.threads, session.kernels.name
+    )
+    if sought:
+        loader = session.data.train_loader
+        if len(images) < len(batch) or session.source is not loader:
+            parts = loader.batches(batch.indices, epoch=state.epoch)
+            images = np.concatenate([part.images for part in parts])
+        origin = find_origin(
+            session.open_engine,
+            session.learner.params,
+            images,
+            step_targets(setup, batch.labels, failure.mix, slice(None)),
+            failure.divisor,
+            step=setup.step_number(state.epoch, batch.number),
+            mix=failure.mix,
+        )
+    files = [setup.dataset.train.paths[i] for i in batch.indices]
+    return step_error(state, batch.number + 1, failure.loss, origin, files, sought=sought)
+
+
+def step_error(
+    state: TrainingState,
+    step: int,
+    loss: float,
+    origin: Origin | None,
+    files: Sequence[str],
+    *,
+    sought: bool = True,
+) -> DivergedError:
+    """The error of a step whose loss or gradient is not finite.
+
+    Args:
+        step: within the epoch, from 1.
+        loss: of the step.
+        origin: of `find_origin`.
+        files: of the batch, in its order.
+        sought: whether `find_origin` was called.
+    """
+    if math.isfinite(loss):
+        what, got = "gradient", "inf or nan"
+    else:
+        what, got = "loss", str(loss)
+        if not sought:
+            origin = None
+        elif origin is None or origin.what == "gradient":
+            origin, got = None, f"{loss} from scores that are finite"
+    if origin is not None:
+        got += f", first in the {origin.what} of {origin.layer} ({origin.kind})"
+        files = [files[row] for row in origin.rows] or files
+    rule = f"the {what} must be finite; {advice_of(state)}"
+    return DivergedError(
+        place_of(state, step), rule, f"{got}, for {listed(files, FILES, last=' and ')}"
+    )
 
 
 def find_origin(

@@ -1,24 +1,14 @@
-"""What becomes of a step whose loss or gradient is not finite: an error, or a way back."""
+"""What is said of numbers that are not finite."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from contextlib import suppress
-from pathlib import Path
-
 import numpy as np
 
-from cnn_cli.errors import DataError, DivergedError
+from cnn_cli.errors import DivergedError
 from cnn_cli.nn.params import Parameters
-from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnn_cli.runs.state import TrainingState
-from cnn_cli.training.diagnose import Origin
 
 MOST_ROLLBACKS = 3
-FILES = 3
-CARRIED = "rollback"  # group, and key of meta
-PLACE = ("epoch", "step", "state")  # what of meta moves as training goes on
 
 
 def check_finite(params: Parameters, state: TrainingState) -> None:
@@ -30,123 +20,18 @@ def check_finite(params: Parameters, state: TrainingState) -> None:
     for what, numbers in ("weights", params.flat), ("batch statistics", params.flat_buffers):
         if not np.isfinite(numbers).all():
             raise DivergedError(
-                _place(state, state.batch), f"the {what} must be finite; {_advice(state)}"
+                place_of(state, state.batch), f"the {what} must be finite; {advice_of(state)}"
             )
 
 
-def step_error(
-    state: TrainingState,
-    step: int,
-    loss: float,
-    origin: Origin | None,
-    files: Sequence[str],
-    *,
-    sought: bool = True,
-) -> DivergedError:
-    """The error of a step whose loss or gradient is not finite.
-
-    Args:
-        step: within the epoch, from 1.
-        loss: of the step.
-        origin: of `find_origin`.
-        files: of the batch, in its order.
-        sought: whether `find_origin` was called.
-    """
-    if math.isfinite(loss):
-        what, got = "gradient", "inf or nan"
-    else:
-        what, got = "loss", str(loss)
-        if not sought:
-            origin = None
-        elif origin is None or origin.what == "gradient":
-            origin, got = None, f"{loss} from scores that are finite"
-    if origin is not None:
-        got += f", first in the {origin.what} of {origin.layer} ({origin.kind})"
-        files = [files[row] for row in origin.rows] or files
-    rule = f"the {what} must be finite; {_advice(state)}"
-    return DivergedError(_place(state, step), rule, f"{got}, for {_some(files)}")
-
-
-def carry_scheduled(last: Path, checkpoint: Checkpoint) -> None:
-    """Have a checkpoint that a stop or a signal asked for keep the way back.
-
-    A run goes back to its last scheduled checkpoint: of its start, of an epoch's end or of
-    `train.checkpoint_every`. Where it happened to be stopped must not change its weights, so that
-    a checkpoint of another moment carries the scheduled one along when it takes its place.
-
-    Args:
-        last: the file that `checkpoint` is about to replace.
-        checkpoint: which is added to.
-    """
-    with suppress(DataError):  # what cannot be read cannot be gone back to; nothing else is lost
-        scheduled = _scheduled(last)
-        checkpoint.meta[CARRIED] = {key: scheduled.meta.get(key) for key in PLACE}
-        checkpoint.groups[CARRIED] = {
-            f"{group}/{name}": array
-            for group, arrays in scheduled.groups.items()
-            for name, array in arrays.items()
-        }
-
-
-def go_back(last: Path, failed: TrainingState) -> Checkpoint:
-    """Halve the learning rate of the scheduled checkpoint that a run is to go on from.
-
-    Args:
-        last: the run's checkpoint, which is read, and written as it is to go on.
-        failed: the run's state; its time and its log are kept.
-
-    Returns:
-        The checkpoint as it is now.
-
-    Raises:
-        DataError: it cannot be read or written.
-    """
-    checkpoint = _scheduled(last)
-    state = TrainingState.from_meta(checkpoint.meta, str(last))
-    state.seconds, state.log = failed.seconds, failed.log
-    state.lr_factor = failed.lr_factor / 2
-    state.note_event("rollback", epoch=state.epoch + 1, step=state.batch, lr_factor=state.lr_factor)
-    checkpoint.meta["state"] = state.as_meta()
-    save_checkpoint(last, checkpoint)
-    return checkpoint
-
-
-def _scheduled(last: Path) -> Checkpoint:
-    """A run's last scheduled checkpoint: its `last` one, or the one that carries along."""
-    checkpoint = load_checkpoint(last)
-    meta, arrays = checkpoint.meta.pop(CARRIED, None), checkpoint.groups.pop(CARRIED, None)
-    if meta is None or arrays is None:
-        return checkpoint
-    checkpoint.meta |= {key: meta.get(key) for key in PLACE}
-    checkpoint.groups = {}
-    for path, array in arrays.items():
-        group, _, name = path.partition("/")
-        checkpoint.groups.setdefault(group, {})[name] = array
-    return checkpoint
-
-
-def rollback_note(error: DivergedError, state: TrainingState) -> str:
-    """What to tell of a way back, whose end `state` is."""
-    return (
-        f"{error.line()} Back to {_place(state, state.batch)}, with half the learning rate "
-        f"(rollback {state.rollbacks} of {MOST_ROLLBACKS})"
-    )
-
-
-def _place(state: TrainingState, step: int) -> str:
+def place_of(state: TrainingState, step: int) -> str:
+    """The epoch under way and a step of it, counted from 1."""
     return f"epoch {state.epoch + 1}, step {step}"
 
 
-def _advice(state: TrainingState) -> str:
+def advice_of(state: TrainingState) -> str:
+    """What the user may do."""
     advice = "try a smaller train.optimizer.lr"
     if state.rollbacks < MOST_ROLLBACKS:
         return advice
     return f"{state.rollbacks} rollbacks did not help; {advice}"
-
-
-def _some(files: Sequence[str]) -> str:
-    names = list(files[:FILES])
-    if len(files) > FILES:
-        names.append(f"{len(files) - FILES} more")
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last

@@ -1,4 +1,7 @@
-"""Frozen layers computed once: where images are the same in every epoch, so is what these make."""
+"""Frozen layers: which they are in an epoch, and their outputs computed once where they can be.
+
+Where the images are the same in every epoch, so are the outputs of the first frozen layers.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,46 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.loader import Batch, Loader
+from cnn_cli.data.shards import touched
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.plan import still_prefix
 from cnn_cli.nn.types import Array
+from cnn_cli.optim.groups import freeze_graph, make_groups
 from cnn_cli.system import available_memory
+from cnn_cli.training.session import Hook, Session
+from cnn_cli.training.setup import deal_shards
 
 BATCH = 64
-SHARE = 4  # of the memory there is, what features may take
+MEMORY_FRACTION = 1 / 4  # of what is available, that features may take
+
+
+class FrozenLayers(Hook):
+    """Freezes what `train.freeze` says for an epoch, and computes its features where it can."""
+
+    def before_epoch(self, session: Session) -> None:
+        config, epoch = session.setup.config.train, session.state.epoch
+        learner, loader = session.learner, session.data.train_loader
+        learner.optimizer.groups = make_groups(learner.params, config, epoch)
+        graph = freeze_graph(session.engine.graph, config, epoch)
+        if graph is session.engine.graph:
+            return
+        node = IMAGE
+        # Neither augmented images nor averaged or estimated statistics can do with features.
+        same_images = loader.augment is None and session.mixer is None
+        if same_images and session.evaluated is learner.params:
+            node = cached_node(graph, len(loader.split), learner.params.dtype.itemsize)
+        session.source = loader
+        if node != IMAGE:
+            layer, images = graph.nodes[node].name, len(loader.split)
+            session.progress.note(f"frozen up to {layer}: computed once for {images:,} images")
+            with session.requests.at_once():
+                ranks = session.setup.ranks
+                shards = deal_shards(session.setup.config, loader.split)
+                wanted = touched(shards, ranks.rank, ranks.size)
+                session.source = compute_features(session.engine, loader, node, wanted)
+        session.engine.close()
+        session.engine = session.open_engine(graph, learner.params, node, session.exchange)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -58,7 +93,7 @@ def cached_node(graph: Graph, images: int, itemsize: int) -> int:
     if node == IMAGE:
         return IMAGE
     nbytes = images * prod(graph.shape(node)) * itemsize
-    return node if nbytes <= available_memory() // SHARE else IMAGE
+    return node if nbytes <= available_memory() * MEMORY_FRACTION else IMAGE
 
 
 def compute_features(

@@ -1,61 +1,98 @@
-"""All arrays that training moves: weights, the optimizer's state, averages, pending gradients."""
+"""What learns: weights, the optimizer's state, averages, pending gradients, and the update."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from cnn_cli.config import Config
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.accumulate import Accumulator
 from cnn_cli.optim.averages import make_average
 from cnn_cli.optim.optimizer import clip_grad_norm
 from cnn_cli.optim.optimizers import make_optimizer
+from cnn_cli.optim.schedule import learning_rate
 from cnn_cli.runs.checkpoint import Checkpoint
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.divergence import check_finite
+from cnn_cli.training.setup import TrainingSetup
 
 
 class Learner:
-    """What an update moves, and a checkpoint keeps.
+    """What an update changes, and a checkpoint keeps.
 
     Args:
-        config: how they move.
-        params: the weights, which are moved.
+        setup: of the training; its initial weights become the weights.
 
     Attributes:
+        params: the weights.
         optimizer: and its state.
         average: of the weights; None without.
         accumulator: of gradients; None where every batch is an update.
     """
 
-    def __init__(self, config: Config, params: Parameters) -> None:
+    def __init__(self, setup: TrainingSetup) -> None:
+        config, params = setup.config.train, setup.initial.params
         self.params = params
-        self.optimizer = make_optimizer(config.train.optimizer, params)
-        self.average = make_average(params, config.train.ema, config.train.lookahead)
-        every = config.train.accumulate
+        self.optimizer = make_optimizer(config.optimizer, params)
+        self.average = make_average(params, config.ema, config.lookahead)
+        every = config.accumulate
         self.accumulator = Accumulator(params, every) if every > 1 else None
-        self._most_norm = config.train.clip_grad_norm
+        self._config = config
+        self._updates_per_epoch = setup.updates_per_epoch
 
     @property
     def weights(self) -> Parameters:
         """What is evaluated, but for statistics."""
         return self.params if self.average is None else self.average.params
 
-    def update(self, gradient: Array, lr: float, number: int, updates: int) -> None:
-        """Move the weights against the gradient, which is overwritten.
+    def learn(self, gradient: Array, divisor: float, batch: int, state: TrainingState) -> None:
+        """Update the weights by a batch's gradient, or add it to those of the next update.
 
         Args:
-            gradient: like `params.flat`.
-            lr: the learning rate.
-            number: of the update, from 1.
-            updates: of the whole training.
+            gradient: like `params.flat`; overwritten.
+            divisor: of the batch, see `Accumulator`.
+            batch: its number in the epoch.
+            state: says which epoch it is, and what the learning rate depends on.
         """
-        if self._most_norm is not None:
-            clip_grad_norm(gradient, self._most_norm)
-        self.optimizer.step(gradient, lr)
+        for part in self.optimizer.groups.frozen:
+            gradient[part] = 0
+        if self.accumulator is None:
+            self._update(gradient, batch, state)
+        else:
+            self.accumulator.add(gradient, divisor, batch)
+
+    def finish_update_before(self, batch: int, state: TrainingState) -> None:
+        """Make the update that is pending, if the batch of that number belongs to a later one."""
+        if self.accumulator is not None and self.accumulator.is_due(batch):
+            self._update(self.accumulator.take(), self.accumulator.batch, state)
+
+    def finish_epoch(self, state: TrainingState) -> None:
+        """Make the update that is pending: the last one of an epoch may have fewer batches."""
+        self.finish_update_before(self._updates_per_epoch * self._config.accumulate, state)
+
+    def _update(self, gradient: Array, batch: int, state: TrainingState) -> None:
+        """Clip, step and average, as the batch of that number is the last one of an update."""
+        number = state.epoch * self._updates_per_epoch + batch // self._config.accumulate
+        if self._config.clip_grad_norm is not None:
+            clip_grad_norm(gradient, self._config.clip_grad_norm)
+        self.optimizer.step(gradient, self._learning_rate(number, state))
         if self.average is not None:
-            self.average.update(self.params, number, updates)
+            updates = self._config.epochs * self._updates_per_epoch
+            self.average.update(self.params, number + 1, updates)
+
+    def last_learning_rate(self, state: TrainingState) -> float:
+        """The learning rate of the last update of the epoch under way."""
+        return self._learning_rate((state.epoch + 1) * self._updates_per_epoch - 1, state)
+
+    def _learning_rate(self, update: int, state: TrainingState) -> float:
+        return state.lr_factor * learning_rate(
+            self._config.scheduler,
+            self._config.optimizer.lr,
+            update,
+            self._updates_per_epoch,
+            self._config.epochs,
+            state.rows,
+        )
 
     def groups(self) -> dict[str, Any]:
         """The arrays of a checkpoint by group and name."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,18 +10,11 @@ from typing import Any
 from cnn_cli.config import Config
 from cnn_cli.errors import size_text
 from cnn_cli.files import check_could_write
-from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.folder import LAST, choose_folder
-from cnn_cli.training.initial_weights import initial_weights
 from cnn_cli.training.options import TrainOptions
-from cnn_cli.training.setup import (
-    check_memory,
-    choose_threads,
-    class_weights,
-    open_network,
-)
+from cnn_cli.training.setup import prepare
 from cnn_cli.training.train import load_resumable
 
 
@@ -66,25 +60,20 @@ def plan_training(
     """
     folder = choose_folder(options.out, source, resume=options.resume, overwrite=options.overwrite)
     check_could_write(folder)
-    meta: dict[str, Any] = {}
+    meta: Mapping[str, Any] = {}
     if options.resume and (folder / LAST).exists():
         meta = load_resumable(folder / LAST, config, source).meta
-    threads = choose_threads(options, meta, ranks)
-    backend = training_backend(options.backend, meta.get("backend"))
-    dataset, graph = open_network(config, source, ranks)
-    need = check_memory(config, graph, source, threads, backend, len(dataset.train), ranks)
-    class_weights(config, dataset, source)
-    if options.weights is not None:
-        initial_weights(config, graph, dataset.classes, options.weights)
+    setup = prepare(config, source, options, meta, ranks)
+    dataset = setup.dataset
     return TrainingPlan(
         run=folder,
         classes=dataset.classes,
         train_images=len(dataset.train),
         val_images=0 if dataset.val is None else len(dataset.val),
-        parameters=parameter_count(graph),
+        parameters=parameter_count(setup.graph),
         epochs=config.train.epochs,
-        steps_per_epoch=-(-len(dataset.train) // config.train.batch_size),
-        threads=threads,
-        backend=backend,
-        memory_bytes=need,
+        steps_per_epoch=setup.steps_per_epoch,
+        threads=setup.threads,
+        backend=setup.backend,
+        memory_bytes=setup.memory_bytes,
     )

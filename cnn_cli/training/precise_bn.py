@@ -20,10 +20,39 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.optim.groups import freeze_graph
 from cnn_cli.parallel.batches import Awaited, BatchSplitter
 from cnn_cli.parallel.ranks import Ranks
+from cnn_cli.training.divergence import check_finite
+from cnn_cli.training.session import Hook, Session
 from cnn_cli.training.setup import TrainingData, epoch_order
 
 SMALL_BATCH = 32  # `auto` estimates below this batch size, and the estimate's batches have it
 IMAGES = 2048
+
+
+class PreciseStatistics(Hook):
+    """Estimates the statistics after each epoch, where the config wants it.
+
+    Args:
+        session: from now on it evaluates a copy of the weights, with statistics of its own.
+    """
+
+    def __init__(self, session: Session) -> None:
+        if wants_precise_bn(session.setup.config, session.setup.graph):
+            session.evaluated = session.learner.params.copy()
+
+    def after_epoch(self, session: Session) -> None:
+        if not session.estimates_statistics:
+            return
+        estimate_statistics(
+            session.engine,
+            session.learner.weights,
+            session.evaluated,
+            session.data,
+            session.setup.config,
+            session.state.epoch,
+            session.setup.ranks,
+            session.requests.awaited,
+        )
+        check_finite(session.evaluated, session.state)
 
 
 def wants_precise_bn(config: Config, graph: Graph) -> bool:

@@ -67,10 +67,10 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
     Raises:
         CnnError: what `train` would raise, or no image can be read.
     """
-    dataset, graph = open_network(config, source)
+    dataset, _ = open_network(config, source)
     uncached = config.data.model_copy(update={"cache": "none"})  # an image is read once
     config = config.model_copy(update={"data": uncached})
-    data = open_training_data(config, dataset, graph, threads, lambda _: None)
+    data = open_training_data(config, dataset, threads, lambda _: None)
     try:
         augment_training(config, data, _normalization(config, data, threads))
         samples = tuple(islice(_samples(config, data, epoch), count))

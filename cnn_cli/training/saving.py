@@ -1,57 +1,48 @@
-"""What a training writes into its run folder, and when it can be gone on from."""
+"""What a training writes into its run folder and tells whoever watches, and when."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
 from cnn_cli import __version__
-from cnn_cli.config import Config, config_text, plain_config
-from cnn_cli.data.normalization import Normalization
+from cnn_cli.config import config_text, plain_config
+from cnn_cli.errors import DivergedError
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
-from cnn_cli.runs.folder import RunFolder
-from cnn_cli.runs.state import TrainingState
+from cnn_cli.runs.results import EpochRow
 from cnn_cli.system import versions
-from cnn_cli.training.divergence import carry_scheduled
-from cnn_cli.training.setup import TrainingData
+from cnn_cli.training.divergence import MOST_ROLLBACKS
+from cnn_cli.training.learner import model_of
+from cnn_cli.training.rollback import carry_scheduled, go_back, rollback_note
+from cnn_cli.training.session import Hook, Session
+from cnn_cli.training.setup import data_counts
 
 
-class Saver:
-    """Writes a run's files.
+class Saver(Hook):
+    """Writes checkpoints and logs. Rank 0 writes, and all ranks check what is written.
 
     Args:
-        run: the folder; None where another rank writes it.
-        config: of the training.
-        data: what it trains on.
-        normalization: of its images.
-        facts: more of a checkpoint's meta: what stays the same for a whole session.
-        bad_before: images that earlier sessions could not read, and why.
+        session: of the training.
     """
 
-    def __init__(
-        self,
-        run: RunFolder | None,
-        config: Config,
-        data: TrainingData,
-        normalization: Normalization,
-        facts: Mapping[str, Any],
-        bad_before: Mapping[str, str],
-    ) -> None:
-        self._run = run
-        self._config = config
-        self._data = data
-        self._bad_before = dict(bad_before)
+    def __init__(self, session: Session) -> None:
+        setup = session.setup
+        self._run = session.run if setup.ranks.rank == 0 else None
+        self._data = session.data
+        self._bad_before = dict(setup.meta.get("bad_files", {}))
         self._facts = {
             "program_version": __version__,
             "versions": versions(),
-            "config": plain_config(config),
-            "classes": list(data.dataset.classes),
-            "preprocess": asdict(data.preprocess),
-            "mean": list(normalization.mean),
-            "std": list(normalization.std),
-            "seed": config.train.seed,
-            **facts,
+            "config": plain_config(setup.config),
+            "classes": list(setup.dataset.classes),
+            "preprocess": asdict(session.data.preprocess),
+            "mean": list(session.normalization.mean),
+            "std": list(session.normalization.std),
+            "seed": setup.config.train.seed,
+            "threads": setup.threads,
+            "ranks": setup.ranks.size,
+            "backend": session.kernels.name,
+            "data": data_counts(setup.dataset),
         }
 
     @property
@@ -59,46 +50,97 @@ class Saver:
         """Path and problem of the images that could not be read, in all sessions."""
         return self._bad_before | self._data.bad_files
 
-    def config(self) -> None:
+    def start(self, session: Session) -> None:
+        """Write what a run has before its first epoch, and begin to show progress."""
+        state, config = session.state, session.setup.config
         if self._run is not None:
-            self._run.write_config(config_text(self._config))
+            self._run.write_config(config_text(config))
+        state.note_event("start" if not state.log else "resume")
+        if config.train.epochs == 0 or (
+            config.train.on_nan == "rollback"
+            and session.setup.ranks.first(lambda: not session.run.last.exists())
+        ):
+            self._save_last(session)
+            self._reports(session)
+        steps = session.setup.steps_per_epoch
+        session.progress.start(config.train.epochs, state.epoch + 1, steps)
 
-    def best(self, state: TrainingState, step: int, groups: dict[str, Any]) -> None:
-        """Write `best.npz`."""
+    def after_step(self, session: Session, images: int) -> None:
+        state = session.state
+        session.progress.step(
+            state.epoch + 1, state.batch, images, state.sums.mean_loss, state.sums.top1
+        )
+        every = session.setup.config.train.checkpoint_every
+        scheduled = every is not None and session.steps_done % every == 0
+        if session.requests.take_save() or scheduled:
+            self._save_last(session, mid_epoch=True, scheduled=scheduled)
+
+    def after_epoch(self, session: Session) -> None:
+        # The best one first: if only it gets written, the epoch is done again to the same bits.
+        if session.best:
+            self._save_best(session)
+        self._save_last(session)
+        self._reports(session)
+        session.progress.epoch(EpochRow(**session.state.rows[-1]), session.best)
+
+    def stop(self, session: Session, reason: str) -> None:
+        """The training stops for that reason."""
+        session.state.note_event("stop", reason=reason)
+        within = session.state.batch > 0
+        self._save_last(session, mid_epoch=within, scheduled=not within)
+        self._reports(session)
+
+    def roll_back(self, session: Session, error: DivergedError) -> None:
+        """Take up the last scheduled checkpoint again, with half the learning rate.
+
+        Raises:
+            DivergedError: `error`, where the config does not want it, or it did not help before.
+        """
+        may_go_back = session.setup.config.train.on_nan == "rollback"
+        if not may_go_back or session.state.rollbacks >= MOST_ROLLBACKS:
+            raise error
+        session.restore(session.setup.ranks.first(lambda: go_back(session.run.last, session.state)))
+        self._reports(session)
+        session.progress.note(rollback_note(error, session.state))
+
+    def _save_best(self, session: Session) -> None:
         if self._run is not None:
-            save_checkpoint(self._run.best, self._checkpoint(state, step, groups))
+            groups = {"model": model_of(session.evaluated)} | session.confusion
+            save_checkpoint(self._run.best, self._checkpoint(session, groups))
 
-    def last(
-        self, state: TrainingState, step: int, groups: dict[str, Any], *, scheduled: bool
+    def _save_last(
+        self, session: Session, *, mid_epoch: bool = False, scheduled: bool = True
     ) -> None:
         """Write `last.npz`.
 
         Args:
-            state: of the training.
-            step: steps that are done.
-            groups: the arrays.
+            mid_epoch: there are steps of the epoch under way in it.
             scheduled: a stop or a signal has no part in its being written now.
         """
+        session.learner.check(session.state)
         if self._run is None:
             return
-        checkpoint = self._checkpoint(state, step, groups)
-        if not scheduled and self._config.train.on_nan == "rollback":
+        groups = session.learner.groups()
+        if session.estimates_statistics and not mid_epoch and session.state.epoch:
+            groups["precise_bn"] = session.evaluated.named_buffers()
+        checkpoint = self._checkpoint(session, groups)
+        if not scheduled and session.setup.config.train.on_nan == "rollback":
             carry_scheduled(self._run.last, checkpoint)
         save_checkpoint(self._run.last, checkpoint)
 
-    def reports(self, state: TrainingState) -> None:
+    def _reports(self, session: Session) -> None:
         """Write what is for people."""
         if self._run is None:
             return
-        self._run.write_reports(state.rows, state.log)
+        self._run.write_reports(session.state.rows, session.state.log)
         self._run.write_bad_files(self.bad_files)
 
-    def _checkpoint(self, state: TrainingState, step: int, groups: dict[str, Any]) -> Checkpoint:
+    def _checkpoint(self, session: Session, groups: dict[str, Any]) -> Checkpoint:
         meta = {
             **self._facts,
-            "epoch": state.epoch,
-            "step": step,
+            "epoch": session.state.epoch,
+            "step": session.steps_done,
             "bad_files": self.bad_files,
-            "state": state.as_meta(),
+            "state": session.state.as_meta(),
         }
         return Checkpoint(meta, groups)

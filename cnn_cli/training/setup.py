@@ -1,4 +1,8 @@
-"""What a training needs before its first step: images, network, memory; checked in this order."""
+"""What a training needs before its first step.
+
+`prepare` checks config, data and memory, in this order; `--dry-run` ends there. Then
+`open_training_data`, `measure_normalization` and `augment_training` make the images ready.
+"""
 
 from __future__ import annotations
 
@@ -24,6 +28,7 @@ from cnn_cli.data.sampling import draw_order
 from cnn_cli.data.shards import deal, interleave, rank_images
 from cnn_cli.data.statistics import channel_sums, mean_and_std
 from cnn_cli.errors import ConfigError, DataError, size_text
+from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.batch import BatchLayer
@@ -34,14 +39,123 @@ from cnn_cli.parallel.batches import check_there, share_bad
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import available_memory, cpu_count
+from cnn_cli.training.initial_weights import InitialWeights, initial_weights
 from cnn_cli.training.options import TrainOptions
 
 EVALUATION_BATCH = 64
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class TrainingSetup:
+    """A training before an image is read.
+
+    Attributes:
+        config: what to train, on what, and how.
+        ranks: that train together.
+        threads: of this rank.
+        backend: that computes.
+        dataset: which images there are.
+        graph: the network, for the classes of `dataset`.
+        memory_bytes: that training takes, apart from cached images.
+        class_weights: (classes,), or None.
+        initial: the initial weights.
+        meta: of the checkpoint that training goes on from; empty where it is new.
+    """
+
+    config: Config
+    ranks: Ranks
+    threads: int
+    backend: Backend
+    dataset: Dataset
+    graph: Graph
+    memory_bytes: int
+    class_weights: Array | None
+    initial: InitialWeights
+    meta: Mapping[str, Any]
+
+    @property
+    def needs_company(self) -> bool:
+        """Whether a batch of one image cannot be learnt from."""
+        return needs_company(self.graph)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        return -(-len(self.dataset.train) // self.config.train.batch_size)
+
+    @property
+    def updates_per_epoch(self) -> int:
+        return -(-self.steps_per_epoch // self.config.train.accumulate)
+
+    def step_number(self, epoch: int, batch: int) -> int:
+        """The number of a step of the whole training; all are counted from 0."""
+        return epoch * self.steps_per_epoch + batch
+
+
+def prepare(
+    config: Config,
+    source: str,
+    options: TrainOptions,
+    meta: Mapping[str, Any],
+    ranks: Ranks = ALONE,
+) -> TrainingSetup:
+    """Check all that can be checked without reading images, and write nothing.
+
+    Args:
+        config: of the training.
+        source: its file, for messages.
+        options: of the command line.
+        meta: of the checkpoint to go on from; empty where training is new.
+        ranks: that train together.
+
+    Raises:
+        CnnError: config, data, memory or the checkpoint of the initial weights do not fit.
+    """
+    threads = choose_threads(options, meta, ranks)
+    backend = training_backend(options.backend, meta.get("backend"))
+    dataset, graph = open_network(config, source, ranks)
+    memory = check_memory(config, graph, source, threads, backend, len(dataset.train), ranks)
+    weights = class_weights(config, dataset, source)
+    initial = initial_weights(config, graph, dataset.classes, None if meta else options.weights)
+    return TrainingSetup(
+        config, ranks, threads, backend, dataset, graph, memory, weights, initial, meta
+    )
+
+
+def choose_threads(options: TrainOptions, meta: Mapping[str, Any], ranks: Ranks) -> int:
+    """A rank's workers: as many as were asked for, those of the run that goes on where it has as
+    many ranks as before, or its part of the cores.
+
+    Args:
+        meta: of the checkpoint to go on from; empty without one.
+    """
+    before = meta.get("threads") if meta.get("ranks", 1) == ranks.size else None
+    return options.threads or before or ranks.threads(cpu_count())
+
+
+def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:
+    """`train.class_weights` as an array: (classes,), or None.
+
+    `balanced` weighs a class by images / (classes · images of the class), as scikit-learn.
+    """
+    weights = config.train.class_weights
+    if weights is None:
+        return None
+    classes = len(dataset.classes)
+    if weights == "balanced":
+        counts = np.bincount(dataset.train.labels, minlength=classes)
+        balanced: Array = len(dataset.train) / (classes * counts)
+        return balanced
+    if len(weights) != classes:
+        place = f"{source}: train.class_weights"
+        raise ConfigError(place, f"must have one weight per class, {classes}", len(weights))
+    if not any(weights):
+        raise ConfigError(f"{source}: train.class_weights", "must not all be 0")
+    return np.array(weights)
+
+
 @dataclass(frozen=True, slots=True)
 class TrainingData:
-    """Images and network of one training.
+    """The images of one training.
 
     Attributes:
         train_loader, val_loader: of the two splits; the second is None without validation.
@@ -49,7 +163,6 @@ class TrainingData:
 
     dataset: Dataset
     preprocess: Preprocess
-    graph: Graph
     train_loader: Loader
     val_loader: Loader | None
 
@@ -139,21 +252,9 @@ def fits_alone(config: Config, graph: Graph, threads: int, backend: Backend) -> 
     return training_bytes(graph, config.train, threads, backend) <= available_memory()
 
 
-def choose_threads(options: TrainOptions, meta: Mapping[str, Any], ranks: Ranks) -> int:
-    """A rank's workers: as many as were asked for, those of the run that goes on where it has as
-    many ranks as before, or its part of the cores.
-
-    Args:
-        meta: of the checkpoint to go on from; empty without one.
-    """
-    before = meta.get("threads") if meta.get("ranks", 1) == ranks.size else None
-    return options.threads or before or ranks.threads(cpu_count())
-
-
 def open_training_data(
     config: Config,
     dataset: Dataset,
-    graph: Graph,
     threads: int,
     note: Callable[[str], None],
     ranks: Ranks = ALONE,
@@ -185,7 +286,7 @@ def open_training_data(
     val_loader = None
     if dataset.val is not None and len(dataset.val):
         val_loader = loader(dataset.val, EVALUATION_BATCH, preprocess)
-    return TrainingData(dataset, preprocess, graph, train_loader, val_loader)
+    return TrainingData(dataset, preprocess, train_loader, val_loader)
 
 
 def measure_normalization(
@@ -267,27 +368,6 @@ def check_classes(data: TrainingData) -> None:
         raise DataError(place, "must hold an image that can be read", f"{len(paths)} that cannot")
 
 
-def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:
-    """`train.class_weights` as an array: (classes,), or None.
-
-    `balanced` weighs a class by images / (classes · images of the class), as scikit-learn.
-    """
-    weights = config.train.class_weights
-    if weights is None:
-        return None
-    classes = len(dataset.classes)
-    if weights == "balanced":
-        counts = np.bincount(dataset.train.labels, minlength=classes)
-        balanced: Array = len(dataset.train) / (classes * counts)
-        return balanced
-    if len(weights) != classes:
-        place = f"{source}: train.class_weights"
-        raise ConfigError(place, f"must have one weight per class, {classes}", len(weights))
-    if not any(weights):
-        raise ConfigError(f"{source}: train.class_weights", "must not all be 0")
-    return np.array(weights)
-
-
 def data_counts(dataset: Dataset) -> dict[str, Any]:
     """What a resumed run compares its images with."""
     return {
@@ -297,17 +377,18 @@ def data_counts(dataset: Dataset) -> dict[str, Any]:
     }
 
 
-def data_change(before: Any, now: dict[str, Any], place: str) -> str | None:
-    """What to say where the counts of `data_counts` are not those of the run's checkpoint.
+def data_change(setup: TrainingSetup) -> str | None:
+    """What to say where a resumed run's data changed since its checkpoint.
 
     Raises:
         DataError: the classes are others, so that the network's outputs would mean others.
     """
+    before, now = setup.meta.get("data"), data_counts(setup.dataset)
     if before == now or not isinstance(before, dict):
         return None
     if before.get("classes") != now["classes"]:
         rule = f"a resumed run keeps its classes, {', '.join(map(str, before.get('classes', ())))}"
-        raise DataError(place, rule, ", ".join(now["classes"]))
+        raise DataError(setup.dataset.root, rule, ", ".join(now["classes"]))
     return (
         f"the data changed since the run began: {before.get('train')} training and "
         f"{before.get('val')} validation images then, {now['train']} and {now['val']} now"

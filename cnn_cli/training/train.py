@@ -16,6 +16,8 @@ from cnn_cli.training.agreement import Agreement
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow
+from cnn_cli.training.session import open_session
+from cnn_cli.training.setup import prepare
 from cnn_cli.training.trainer import Trainer
 
 # What a resumed run may change: how long it goes and how it keeps its images and checkpoints.
@@ -69,14 +71,17 @@ def train(
                         return state.result(run.path, bad_files, None)
                 if writes:
                     run.check_writable()
-                trainer = Trainer(config, source, options, run, progress, checkpoint, ranks)
+                meta = {} if checkpoint is None else checkpoint.meta
+                setup = prepare(config, source, options, meta, ranks)
+                asked = requests if alone else Agreement(requests, ranks)
+                trainer = Trainer(open_session(setup, run, checkpoint, progress, asked))
                 checkpoint = None  # its arrays are the trainer's now
         except StopNow as stop:  # nothing was done that could be saved
             return state.result(run.path, bad_files, stop.reason)
         if options.overwrite and writes:
             run.clear()  # now that nothing but the training itself can fail
         try:
-            return trainer.run_epochs(requests if alone else Agreement(requests, ranks))
+            return trainer.run_epochs()
         finally:
             trainer.close()
 

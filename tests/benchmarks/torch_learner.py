@@ -39,7 +39,7 @@ class Learner:
             harness.fail("compares runs with sgd and without averaged weights")
         self.config = config
         dataset, graph = open_network(config, source)
-        self.materials = open_training_data(config, dataset, graph, threads, print)
+        self.materials = open_training_data(config, dataset, threads, print)
         normalization = measure_normalization(config, self.materials, threads)
         augment_training(config, self.materials, normalization)
         self.mean = np.float32(255) * np.array(normalization.mean, np.float32)

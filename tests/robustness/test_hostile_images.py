@@ -258,8 +258,8 @@ def test_all_images_vanish(field: Field, tmp_path: Path, monkeypatch: pytest.Mon
     out, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
     end_epoch = trainer.Trainer._end_epoch
 
-    def end_and_unmount(self: trainer.Trainer, *arguments: object) -> None:
-        end_epoch(self, *arguments)  # type: ignore[arg-type]  # handed through
+    def end_and_unmount(self: trainer.Trainer) -> None:
+        end_epoch(self)
         pictures.rename(elsewhere)
 
     line = ("train", field.config, "--data", pictures, "data.cache=none", "--resume")
@@ -301,8 +301,8 @@ def test_a_class_vanishes(field: Field, tmp_path: Path, monkeypatch: pytest.Monk
     pictures = shutil.copytree(field.pictures, tmp_path / "pictures")
     out, end_epoch = tmp_path / "run", trainer.Trainer._end_epoch
 
-    def end_and_take_away(self: trainer.Trainer, *arguments: object) -> None:
-        end_epoch(self, *arguments)  # type: ignore[arg-type]  # handed through
+    def end_and_take_away(self: trainer.Trainer) -> None:
+        end_epoch(self)
         for path in (pictures / "train/dark").iterdir():
             path.unlink()
 
@@ -332,7 +332,7 @@ def test_the_validation_images_vanish(
             path.unlink()
         return result
 
-    monkeypatch.setattr("cnn_cli.training.trainer.evaluate", evaluate_and_unmount)
+    monkeypatch.setattr("cnn_cli.training.validating.evaluate", evaluate_and_unmount)
     line = ("train", field.config, "--data", pictures, "--out", out, "data.cache=none", "--json")
     outcome = cnn(*line)
     assert outcome.code == 0
@@ -350,7 +350,7 @@ def test_the_run_folder_vanishes(
         shutil.rmtree(out)
         return evaluate(*arguments)  # type: ignore[arg-type]  # handed through
 
-    monkeypatch.setattr("cnn_cli.training.trainer.evaluate", evaluate_and_delete)
+    monkeypatch.setattr("cnn_cli.training.validating.evaluate", evaluate_and_delete)
     outcome = cnn("train", field.config, "--out", out, "--quiet")
     line = f"cnn: {out}/best.npz: cannot be written. Got no such file or directory.\n"
     assert outcome == Outcome(4, "", line)

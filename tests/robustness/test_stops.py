@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from hardship import Field, assert_same_run, cnn, contents, make_field, metrics_
 
 from cnn_cli.data import cache, split
 from cnn_cli.runs.checkpoint import load_checkpoint
-from cnn_cli.training import setup, trainer
+from cnn_cli.training import precise_bn, session, setup, validating
 from cnn_cli.training.requests import Requests, StopNow
 
 PATIENCE = 60.0
@@ -139,19 +140,22 @@ def test_while_a_batch_is_waited_for(
     assert_same_run(whole, out)
 
 
-@pytest.mark.parametrize("phase", ["estimate_statistics", "evaluate"])
+@pytest.mark.parametrize(
+    ("owner", "phase"), [(precise_bn, "estimate_statistics"), (validating, "evaluate")]
+)
 @pytest.mark.parametrize("epoch", [1, 2])
 def test_while_an_epoch_is_evaluated(
     field: Field,
     whole: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
+    owner: ModuleType,
     phase: str,
     epoch: int,
 ) -> None:
     """The epoch's steps are kept, and evaluated when the run goes on."""
     out = tmp_path / "run"
-    at_call(monkeypatch, trainer, phase, epoch, send(signal.SIGTERM))
+    at_call(monkeypatch, owner, phase, epoch, send(signal.SIGTERM))
     line = ("train", field.config, "--out", out, "--quiet")
     assert cnn(*line) == Outcome(75, "", "")
     assert load_checkpoint(out / "last.npz").meta["step"] == epoch * STEPS
@@ -172,7 +176,7 @@ def test_the_time_limit_lets_an_evaluation_end(field: Field, tmp_path: Path) -> 
 def test_a_save_asked_for_during_an_evaluation(
     field: Field, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    at_call(monkeypatch, trainer, "evaluate", 1, send(signal.SIGUSR1))
+    at_call(monkeypatch, validating, "evaluate", 1, send(signal.SIGUSR1))
     assert cnn("train", field.config, "--out", tmp_path / "run").code == 0
     assert_same_run(whole, tmp_path / "run")
 
@@ -183,7 +187,7 @@ def test_stopping_while_it_goes_on_leaves_the_checkpoint_alone(
     out = tmp_path / "run"
     assert cnn("train", field.config, "--out", out, "--epochs", 1).code == 0
     before = contents(out)
-    at_call(monkeypatch, trainer, "open_training_data", 1, send(signal.SIGTERM))
+    at_call(monkeypatch, session, "open_training_data", 1, send(signal.SIGTERM))
     line = ("train", field.config, "--out", out, "--resume", "--json")
     outcome = cnn(*line)
     assert (outcome.code, outcome.err) == (75, "")

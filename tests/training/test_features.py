@@ -13,7 +13,7 @@ from test_trainer import Watch
 from cnn_cli.config import validate_config
 from cnn_cli.nn.graph import IMAGE
 from cnn_cli.runs.checkpoint import load_checkpoint
-from cnn_cli.training import trainer
+from cnn_cli.training import features
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.requests import Requests
 from cnn_cli.training.train import train
@@ -72,7 +72,7 @@ def test_features_train_as_images_do(
 ) -> None:
     watch = run(pictures, tmp_path / "features", freeze=STEM, dtype="float64")
     assert watch.notes == [NOTE]
-    monkeypatch.setattr(trainer, "cached_node", lambda *_: IMAGE)
+    monkeypatch.setattr(features, "cached_node", lambda *_: IMAGE)
     watch = run(pictures, tmp_path / "images", freeze=STEM, dtype="float64")
     assert watch.notes == []
     found, expected = arrays(tmp_path / "features"), arrays(tmp_path / "images")

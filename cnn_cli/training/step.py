@@ -1,0 +1,129 @@
+"""One step of training: targets, gradients, update."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.loss import mean_divisor, target_weights
+from cnn_cli.nn.mix import Mix
+from cnn_cli.nn.types import Array
+from cnn_cli.parallel.batches import RankBatch
+from cnn_cli.runs.state import TrainingState
+from cnn_cli.training.learner import Learner
+from cnn_cli.training.mixing import Mixer, dominant_labels
+from cnn_cli.training.setup import TrainingSetup
+
+
+class NotFiniteError(Exception):
+    """The loss or the gradient of a step is not finite; nothing was updated.
+
+    Attributes:
+        loss: of the whole batch.
+        mix: of the batch, or None.
+        divisor: of `loss.mean_divisor`.
+    """
+
+    def __init__(self, loss: float, mix: Mix | None, divisor: float) -> None:
+        super().__init__(loss)
+        self.loss = loss
+        self.mix = mix
+        self.divisor = divisor
+
+
+class Step:
+    """Takes the steps of one training.
+
+    Args:
+        setup: of the training.
+        learner: updated.
+        mixer: of the batches; None where images are not mixed.
+    """
+
+    def __init__(self, setup: TrainingSetup, learner: Learner, mixer: Mixer | None) -> None:
+        self._setup = setup
+        self._learner = learner
+        self._mixer = mixer
+
+    def run(self, engine: Engine, batch: RankBatch, state: TrainingState) -> None:
+        """Learn from a batch.
+
+        Args:
+            engine: computes the gradient.
+            batch: this rank's part of it.
+            state: its epoch and learning rate are read; loss and hits are added to its sums.
+
+        Raises:
+            NotFiniteError: the loss or the gradient is not finite.
+        """
+        setup, learner = self._setup, self._learner
+        learner.finish_update_before(batch.number, state)
+        if len(batch) > 1 or not setup.needs_company:
+            mix = self._mix(batch, state.epoch)
+            divisor = mean_divisor(batch.labels, setup.class_weights, mixed=mix is not None)
+            targets = step_targets(setup, batch.labels, mix, batch.own)
+            loss, correct = self._gradient(engine, batch, targets, divisor, mix, state.epoch)
+            if not (np.isfinite(loss) and engine.gradient_is_finite):
+                raise NotFiniteError(loss, mix, divisor)
+            learner.learn(engine.gradient, divisor, batch.number, state)
+            state.sums.loss += loss * len(batch)
+            state.sums.correct += correct
+            state.sums.images += len(batch)
+        learner.finish_update_before(batch.number + 1, state)
+
+    def _mix(self, batch: RankBatch, epoch: int) -> Mix | None:
+        if self._mixer is None:
+            return None
+        position = batch.number * self._setup.config.train.batch_size
+        return self._mixer.mix(epoch, position, len(batch))
+
+    def _gradient(
+        self,
+        engine: Engine,
+        batch: RankBatch,
+        targets: Array,
+        divisor: float,
+        mix: Mix | None,
+        epoch: int,
+    ) -> tuple[float, int]:
+        """Have the engine compute the gradient; the batch's mean loss, and how many first guesses
+        are right, over all ranks."""
+        with np.errstate(all="ignore"):  # what overflows shows in the loss or the gradient
+            own_loss, logits = engine.train_step(
+                batch.images,
+                targets,
+                divisor,
+                step=self._setup.step_number(epoch, batch.number),
+                first=batch.own.start,
+                mix=None if mix is None else batch.mix(mix),
+            )
+        labels = dominant_labels(batch.labels, mix)[batch.own]
+        right = (logits.argmax(axis=1) == labels).sum()
+        own = np.array([own_loss, right])
+        loss, correct = np.sum(self._setup.ranks.gather(own), axis=0).tolist()
+        return loss, int(correct)
+
+
+def step_targets(
+    setup: TrainingSetup, labels: NDArray[np.int64], mix: Mix | None, rows: slice
+) -> Array:
+    """(rows, classes) the targets of some rows of a batch.
+
+    Args:
+        labels: (n,) of the whole batch.
+        mix: of the whole batch.
+        rows: whose targets are returned.
+    """
+    partners = None
+    if mix is not None:
+        partners = labels[mix.partners[rows]], mix.ratios[rows]
+    targets, _ = target_weights(
+        labels[rows],
+        len(setup.dataset.classes),
+        label_smoothing=setup.config.train.label_smoothing,
+        class_weights=setup.class_weights,
+        partners=partners,
+        dtype=setup.config.train.dtype,
+    )
+    return targets

@@ -1,0 +1,49 @@
+"""The end of an epoch: its scores on the validation images, and its row of the metrics."""
+
+from __future__ import annotations
+
+from cnn_cli.data.shards import bounds
+from cnn_cli.inference.evaluate import Evaluation, evaluate
+from cnn_cli.inference.validation import validation_group
+from cnn_cli.parallel.batches import sum_scores
+from cnn_cli.runs.results import EpochRow
+from cnn_cli.training.session import Hook, Session
+
+
+class Validation(Hook):
+    """Evaluates an epoch, and counts it as done."""
+
+    def after_epoch(self, session: Session) -> None:
+        state, ranks = session.state, session.setup.ranks
+        with session.requests.at_once():
+            evaluation = _evaluate(session)
+        val_loss, val_top1 = None, None
+        if evaluation is not None and session.data.val_loader is not None:
+            bad, root = session.data.val_loader.cache.bad, session.setup.dataset.root
+            totals = sum_scores(ranks, evaluation.totals, bad, root)
+            if totals is not None:
+                val_loss, val_top1 = totals
+        row = EpochRow(
+            epoch=state.epoch + 1,
+            train_loss=state.sums.mean_loss,
+            train_top1=state.sums.top1,
+            val_loss=val_loss,
+            val_top1=val_top1,
+            lr=session.learner.last_learning_rate(state),
+            seconds=state.sums.seconds,
+            images_per_second=state.sums.images / max(state.sums.seconds, 1e-9),
+        )
+        session.best = state.end_epoch(row, session.setup.config.train.early_stop)
+        state.note_event("epoch", **row.as_dict())
+        session.confusion = {}
+        if session.best and val_top1 is not None:
+            session.confusion = validation_group(evaluation, ranks)
+
+
+def _evaluate(session: Session) -> Evaluation | None:
+    """Scores of this rank's validation images; None where there are none at all."""
+    loader, ranks = session.data.val_loader, session.setup.ranks
+    if loader is None:
+        return None
+    places = bounds(len(loader.split), ranks.rank, ranks.size)
+    return evaluate(session.engine, loader, session.evaluated, None, places)
