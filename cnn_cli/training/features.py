@@ -85,7 +85,7 @@ def cached_node(graph: Graph, images: int, itemsize: int) -> int:
     """Up to which node features are worth keeping; `IMAGE` where there is none.
 
     Args:
-        graph: knows which parameters are still.
+        graph: knows which parameters are frozen.
         images: how many.
         itemsize: bytes of a number.
     """

@@ -1,8 +1,8 @@
-"""Mixup and CutMix: which images of a batch become one, and in what shares.
+"""Mixup and CutMix: which images of a batch become one, and in what ratio.
 
 An image's partner is the one before it in the epoch's random order (the batch's first has the
 last): as random a pair as any, and what torchvision's MixUp and CutMix do. Both are of one shard.
-Shares and boxes depend on (seed, epoch, position in that order).
+Ratios and boxes depend on (seed, epoch, position in that order).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.types import Array
 from cnn_cli.rng import Purpose, generator, uniforms
 
-BLOCK = 1024  # shares drawn from one generator: one for each would take longer
+BLOCK = 1024  # strengths drawn from one generator: one for each would take longer
 MIXUP, CUTMIX, CHOICE = range(3)
 
 
@@ -63,8 +63,8 @@ class Mixer:
             ratios[rows] = strengths[rows]
         if self._cutmix is not None:
             rows = pasted & (choice[:, 1] < self._cutmix.p)
-            shares = self._strengths(CUTMIX, self._cutmix.alpha, epoch, positions)[rows]
-            boxes[rows], ratios[rows] = cut_boxes(shares, choice[rows, 2:], self._image_size)
+            cuts = self._strengths(CUTMIX, self._cutmix.alpha, epoch, positions)[rows]
+            boxes[rows], ratios[rows] = cut_boxes(cuts, choice[rows, 2:], self._image_size)
         return Mix(partners(n, self._shards), ratios, strengths, boxes)
 
     def _strengths(
@@ -76,8 +76,8 @@ class Mixer:
             generator(self._seed, Purpose.MIX, epoch, block, technique).beta(alpha, alpha, BLOCK)
             for block in range(first, last + 1)
         ]
-        shares: Array = np.concatenate(drawn)[positions - first * BLOCK]
-        return shares
+        strengths: Array = np.concatenate(drawn)[positions - first * BLOCK]
+        return strengths
 
 
 def make_mixer(config: Config) -> Mixer | None:
@@ -89,20 +89,20 @@ def make_mixer(config: Config) -> Mixer | None:
 
 
 def cut_boxes(
-    shares: Array, centres: Array, image_size: tuple[int, int]
+    strengths: Array, centres: Array, image_size: tuple[int, int]
 ) -> tuple[NDArray[np.int64], Array]:
     """What CutMix pastes: Yun et al. 2019, equation 2, and their program at the edges.
 
     Args:
-        shares: (n,) λ: a box has √(1-λ) of the height and of the width.
+        strengths: (n,) λ: a box has √(1-λ) of the height and of the width.
         centres: (n, 2) from 0 to 1, down and across; a part of a box may lie outside.
         image_size: height and width.
 
     Returns:
-        (n, 4) top, left, bottom, right, and (n,) the share of the area that is left.
+        (n, 4) top, left, bottom, right, and (n,) the fraction of the area that is left.
     """
     size = np.array(image_size)
-    halves = (size * np.sqrt(1 - shares)[:, None]).astype(np.int64) // 2
+    halves = (size * np.sqrt(1 - strengths)[:, None]).astype(np.int64) // 2
     middles = (size * centres).astype(np.int64)
     corners = np.clip(middles - halves, 0, size)
     ends = np.clip(middles + halves, 0, size)
@@ -111,7 +111,7 @@ def cut_boxes(
 
 
 def dominant_labels(labels: Array, mix: Mix | None) -> Array:
-    """(n,) the label that has the larger share in each image, which training's top-1 counts."""
+    """(n,) the label that has the larger ratio in each image, which training's top-1 counts."""
     if mix is None:
         return labels
     dominant: Array = np.where(mix.ratios < 0.5, labels[mix.partners], labels)

@@ -1,8 +1,8 @@
 """Batch statistics estimated anew for evaluation, where training's own are too noisy.
 
 A running mean over batches of a few images lags and scatters. Wu and Johnson 2021 ("Rethinking
-'Batch' in BatchNorm", section 3) compute the statistics of many images with the weights held
-still; here with Chan's formula over all of their batches.
+'Batch' in BatchNorm", section 3) compute the statistics of many images with the weights
+frozen; here with Chan's formula over all of their batches.
 """
 
 from __future__ import annotations
@@ -94,10 +94,10 @@ def estimate_statistics(
     splitter = BatchSplitter(ranks, loader, data.dataset.root, config.data.shards)
     found: dict[int, list[Statistics]] = defaultdict(list)
     with _holding(engine.params, weights):
-        for share in splitter.batches(loader, order, awaited, epoch=epoch):
-            if len(share) > 1:
-                first = share.own.start
-                statistics = engine.batch_statistics(share.images, first=first)
+        for batch in splitter.batches(loader, order, awaited, epoch=epoch):
+            if len(batch) > 1:
+                first = batch.own.start
+                statistics = engine.batch_statistics(batch.images, first=first)
                 for index, each in statistics.items():
                     found[index].append(each)
     for index, batches in found.items():

@@ -31,8 +31,8 @@ class Sample:
     Attributes:
         path: of its file.
         pixels: (height, width, channels); those of a mixed image are rounded to be shown.
-        labels: names of classes and their shares, the image's own first; one of share 0 is left
-            out, and two images of one class have one label.
+        labels: names of classes and their fractions, the image's own first; a fraction of 0 is
+            left out, and two images of one class have one label.
     """
 
     path: str
@@ -113,7 +113,7 @@ def _samples(config: Config, data: TrainingData, epoch: int) -> Iterator[Sample]
             yield Sample(
                 dataset.train.paths[index],
                 images[row].copy(),
-                tuple((name, share) for name, share in labels.items() if share),
+                tuple((name, part) for name, part in labels.items() if part),
             )
 
 

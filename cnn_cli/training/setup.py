@@ -132,62 +132,6 @@ def choose_threads(options: TrainOptions, meta: Mapping[str, Any], ranks: Ranks)
     return options.threads or before or ranks.threads(cpu_count())
 
 
-def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:
-    """`train.class_weights` as an array: (classes,), or None.
-
-    `balanced` weighs a class by images / (classes · images of the class), as scikit-learn.
-    """
-    weights = config.train.class_weights
-    if weights is None:
-        return None
-    classes = len(dataset.classes)
-    if weights == "balanced":
-        counts = np.bincount(dataset.train.labels, minlength=classes)
-        balanced: Array = len(dataset.train) / (classes * counts)
-        return balanced
-    if len(weights) != classes:
-        place = f"{source}: train.class_weights"
-        raise ConfigError(place, f"must have one weight per class, {classes}", len(weights))
-    if not any(weights):
-        raise ConfigError(f"{source}: train.class_weights", "must not all be 0")
-    return np.array(weights)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """The images of one training.
-
-    Attributes:
-        train_loader, val_loader: of the two splits; the second is None without validation.
-    """
-
-    dataset: Dataset
-    preprocess: Preprocess
-    train_loader: Loader
-    val_loader: Loader | None
-
-    @property
-    def caches(self) -> list[ImageCache]:
-        loaders = [self.train_loader, self.val_loader]
-        return [loader.cache for loader in loaders if loader is not None]
-
-    @property
-    def bad_files(self) -> dict[str, str]:
-        bad: dict[str, str] = {}
-        for cache in self.caches:
-            bad |= {cache.paths[i]: error.message for i, error in cache.bad.items()}
-        return bad
-
-    def close(self) -> None:
-        for cache in self.caches:
-            cache.close()
-
-
-def preprocess_of(config: Config) -> Preprocess:
-    height, width = config.data.image_size
-    return Preprocess(height, width, config.data.channels, config.data.resize_mode)
-
-
 def open_network(config: Config, source: str, ranks: Ranks = ALONE) -> tuple[Dataset, Graph]:
     """List the images, once for all ranks, and write the network out for their classes.
 
@@ -216,6 +160,11 @@ def needs_company(graph: Graph) -> bool:
         isinstance(node.layer, BatchLayer) and prod(node.layer.out_shape[:-1]) == 1
         for node in graph.nodes
     )
+
+
+def preprocess_of(config: Config) -> Preprocess:
+    height, width = config.data.image_size
+    return Preprocess(height, width, config.data.channels, config.data.resize_mode)
 
 
 def check_memory(
@@ -250,6 +199,84 @@ def check_memory(
 def fits_alone(config: Config, graph: Graph, threads: int, backend: Backend) -> bool:
     """Whether one rank has the memory for what all of them do together."""
     return training_bytes(graph, config.train, threads, backend) <= available_memory()
+
+
+def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:
+    """`train.class_weights` as an array: (classes,), or None.
+
+    `balanced` weighs a class by images / (classes · images of the class), as scikit-learn.
+    """
+    weights = config.train.class_weights
+    if weights is None:
+        return None
+    classes = len(dataset.classes)
+    if weights == "balanced":
+        counts = np.bincount(dataset.train.labels, minlength=classes)
+        balanced: Array = len(dataset.train) / (classes * counts)
+        return balanced
+    if len(weights) != classes:
+        place = f"{source}: train.class_weights"
+        raise ConfigError(place, f"must have one weight per class, {classes}", len(weights))
+    if not any(weights):
+        raise ConfigError(f"{source}: train.class_weights", "must not all be 0")
+    return np.array(weights)
+
+
+def data_counts(dataset: Dataset) -> dict[str, Any]:
+    """What a resumed run compares its images with."""
+    return {
+        "train": len(dataset.train),
+        "val": 0 if dataset.val is None else len(dataset.val),
+        "classes": list(dataset.classes),
+    }
+
+
+def data_change(setup: TrainingSetup) -> str | None:
+    """What to say where a resumed run's data changed since its checkpoint.
+
+    Raises:
+        DataError: the classes are others, so that the network's outputs would mean others.
+    """
+    before, now = setup.meta.get("data"), data_counts(setup.dataset)
+    if before == now or not isinstance(before, dict):
+        return None
+    if before.get("classes") != now["classes"]:
+        rule = f"a resumed run keeps its classes, {', '.join(map(str, before.get('classes', ())))}"
+        raise DataError(setup.dataset.root, rule, ", ".join(now["classes"]))
+    return (
+        f"the data changed since the run began: {before.get('train')} training and "
+        f"{before.get('val')} validation images then, {now['train']} and {now['val']} now"
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingData:
+    """The images of one training.
+
+    Attributes:
+        train_loader, val_loader: of the two splits; the second is None without validation.
+    """
+
+    dataset: Dataset
+    preprocess: Preprocess
+    train_loader: Loader
+    val_loader: Loader | None
+
+    @property
+    def caches(self) -> list[ImageCache]:
+        loaders = [self.train_loader, self.val_loader]
+        return [loader.cache for loader in loaders if loader is not None]
+
+    @property
+    def bad_files(self) -> dict[str, str]:
+        bad: dict[str, str] = {}
+        for cache in self.caches:
+            bad |= {cache.paths[i]: error.message for i, error in cache.bad.items()}
+        return bad
+
+    def close(self) -> None:
+        for cache in self.caches:
+            cache.close()
 
 
 def open_training_data(
@@ -299,7 +326,7 @@ def measure_normalization(
     """`data.mean` and `data.std`.
 
     Where they are `auto`, they are `given`, which the first weights expect, or measured on the
-    training images, of which each rank reads its share.
+    training images, of which each rank reads its part.
 
     Raises:
         DataError: they are measured, and the images of a class, or all, cannot be read.
@@ -327,6 +354,24 @@ def augment_training(config: Config, data: TrainingData, normalization: Normaliz
     )
 
 
+def check_classes(data: TrainingData) -> None:
+    """Refuse to go on without a class: what never sees one cannot tell it from the others.
+
+    Raises:
+        DataError: all training images of a class turned out to be unreadable so far.
+    """
+    train, bad = data.dataset.train, list(data.train_loader.cache.bad)
+    if not bad:
+        return
+    classes = len(data.dataset.classes)
+    counts = np.bincount(train.labels, minlength=classes)
+    lost = np.flatnonzero(counts == np.bincount(train.labels[bad], minlength=classes))
+    if len(lost):
+        paths = [train.paths[i] for i in np.flatnonzero(train.labels == lost[0])]
+        place = os.path.commonpath([os.path.dirname(path) for path in paths])
+        raise DataError(place, "must hold an image that can be read", f"{len(paths)} that cannot")
+
+
 def deal_shards(config: Config, split: Split) -> list[NDArray[np.int64]]:
     """The positions of each of `data.shards`' training images, which no epoch changes."""
     rng = generator(config.train.seed, Purpose.SHARDS)
@@ -348,48 +393,3 @@ def epoch_order(
         for shard in deal_shards(config, split)
     ]
     return interleave(orders, batch_size or config.train.batch_size)
-
-
-def check_classes(data: TrainingData) -> None:
-    """Refuse to go on without a class: what never sees one cannot tell it from the others.
-
-    Raises:
-        DataError: all training images of a class turned out to be unreadable so far.
-    """
-    train, bad = data.dataset.train, list(data.train_loader.cache.bad)
-    if not bad:
-        return
-    classes = len(data.dataset.classes)
-    counts = np.bincount(train.labels, minlength=classes)
-    lost = np.flatnonzero(counts == np.bincount(train.labels[bad], minlength=classes))
-    if len(lost):
-        paths = [train.paths[i] for i in np.flatnonzero(train.labels == lost[0])]
-        place = os.path.commonpath([os.path.dirname(path) for path in paths])
-        raise DataError(place, "must hold an image that can be read", f"{len(paths)} that cannot")
-
-
-def data_counts(dataset: Dataset) -> dict[str, Any]:
-    """What a resumed run compares its images with."""
-    return {
-        "train": len(dataset.train),
-        "val": 0 if dataset.val is None else len(dataset.val),
-        "classes": list(dataset.classes),
-    }
-
-
-def data_change(setup: TrainingSetup) -> str | None:
-    """What to say where a resumed run's data changed since its checkpoint.
-
-    Raises:
-        DataError: the classes are others, so that the network's outputs would mean others.
-    """
-    before, now = setup.meta.get("data"), data_counts(setup.dataset)
-    if before == now or not isinstance(before, dict):
-        return None
-    if before.get("classes") != now["classes"]:
-        rule = f"a resumed run keeps its classes, {', '.join(map(str, before.get('classes', ())))}"
-        raise DataError(setup.dataset.root, rule, ", ".join(now["classes"]))
-    return (
-        f"the data changed since the run began: {before.get('train')} training and "
-        f"{before.get('val')} validation images then, {now['train']} and {now['val']} now"
-    )
