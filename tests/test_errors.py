@@ -17,3 +17,10 @@ from cnn_cli.errors import listed
 )
 def test_a_list_of_names(names: list[str], text: str) -> None:
     assert listed(names) == text
+
+
+@pytest.mark.parametrize(
+    ("count", "text"), [(1, "a"), (2, "a and b"), (3, "a, b and c"), (4, "a, b, c and 1 more")]
+)
+def test_a_list_of_names_in_a_sentence(count: int, text: str) -> None:
+    assert listed(list("abcd")[:count], 3, last=" and ") == text

@@ -20,11 +20,10 @@ from cnn_cli.files import (
     remove_stale_temporaries,
     write_atomic,
 )
+from cnn_cli.runs.checkpoint import BEST, LAST
 
 RUNS = Path("runs")
 CONFIG = "config.yaml"
-LAST = "last.npz"
-BEST = "best.npz"
 METRICS = "metrics.csv"
 LOG = "log.jsonl"
 BAD_FILES = "bad_files.txt"

@@ -12,7 +12,8 @@ from cnn_cli.errors import size_text
 from cnn_cli.files import check_could_write
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.parallel.ranks import ALONE, Ranks
-from cnn_cli.runs.folder import LAST, choose_folder
+from cnn_cli.runs.checkpoint import LAST
+from cnn_cli.runs.folder import choose_folder
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.setup import prepare
 from cnn_cli.training.train import load_resumable

@@ -5,7 +5,8 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
-from cnn_cli.runs.folder import CONFUSION, CURVES, LAST, RunFolder
+from cnn_cli.runs.checkpoint import LAST
+from cnn_cli.runs.folder import CONFUSION, CURVES, RunFolder
 
 NAMES = (CURVES, CONFUSION)
 

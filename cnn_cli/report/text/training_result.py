@@ -6,7 +6,8 @@ from shlex import quote
 from typing import Any
 
 from cnn_cli.report.text.table import format_pairs
-from cnn_cli.runs.folder import BEST, CONFIG, LAST
+from cnn_cli.runs.checkpoint import BEST, LAST
+from cnn_cli.runs.folder import CONFIG
 from cnn_cli.runs.results import TrainResult
 
 RESUMABLE = ("time limit", "terminated", "interrupted")
