@@ -11,9 +11,13 @@ from cnn_cli.errors import DivergedError
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.runs.results import EpochRow
 from cnn_cli.system import versions
-from cnn_cli.training.divergence import MOST_ROLLBACKS
+from cnn_cli.training.divergence import (
+    MOST_ROLLBACKS,
+    carry_scheduled,
+    go_back,
+    rollback_note,
+)
 from cnn_cli.training.learner import model_of
-from cnn_cli.training.rollback import carry_scheduled, go_back, rollback_note
 from cnn_cli.training.session import Hook, Session
 from cnn_cli.training.setup import data_counts
 

@@ -130,7 +130,7 @@ class Hook:
         """A step with so many images is done, and counted in `session.state`."""
 
     def after_epoch(self, session: Session) -> None:
-        """All steps of an epoch are done. `Scores` counts the epoch in `session.state`."""
+        """All steps of an epoch are done. `Validation` counts it in `session.state`."""
 
 
 def open_session(
