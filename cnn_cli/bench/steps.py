@@ -77,7 +77,7 @@ class Steps:
     def train(self) -> None:
         """A step that leaves the weights as they are, so that a bad guess of them cannot grow."""
         start = time.perf_counter()
-        self.engine.train_step(self.images, *self.targets, first=self.offset)
+        self.engine.train_step(self.images, *self.targets, offset=self.offset)
         middle = time.perf_counter()
         self.optimizer.step(self.engine.gradient, 0.0)
         self.seconds = (middle - start, time.perf_counter() - middle)

@@ -16,7 +16,7 @@ from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.passes import Pass, Workshop
+from cnn_cli.nn.passes import Pass, Resources
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
 
@@ -47,16 +47,16 @@ class Attribution:
         graph: the network, its convolutions on the paths that suit the kernels.
         params: of the engine.
         node: position of the layer in the graph.
-        workshop, team: of the engine.
+        resources, team: of the engine.
     """
 
     def __init__(
-        self, graph: Graph, params: Parameters, node: int, workshop: Workshop, team: Team
+        self, graph: Graph, params: Parameters, node: int, resources: Resources, team: Team
     ) -> None:
         self.node = node
-        self._workshop = workshop
+        self._resources = resources
         self._team = team
-        network = Network.open(graph, params, team, training=True, frozen=True, keep=node)
+        network = Network.open(graph, params, team, training=True, running_stats=True, keep=node)
         # Backward passes want a place for the parameters' gradients; nobody reads them here.
         self._gradients = Gradients(graph, params, team)
         self._network = network.with_gradients(self._gradients)
@@ -78,7 +78,7 @@ class Attribution:
             activations=np.empty(shape, dtype),
             gradients=np.empty(shape, dtype),
         )
-        score_pass = _ScorePass(self._workshop, network, x, gradients=self._gradients)
+        score_pass = _ScorePass(self._resources, network, x, gradients=self._gradients)
 
         def through(chunk: Chunk, run: RunContext) -> None:
             rows = slice(chunk.start, chunk.stop)

@@ -7,7 +7,7 @@ other, at the barriers between segments. Only the engine knows about threads.
 
 Which chunk goes where depends on batch, shapes and thread count only, and sums are added in the
 order of chunks and workers: the same bits every time. For networks that use each weight often
-they are the same for one, two and four threads or processes as well (`wide`).
+they are the same for one, two and four threads or processes as well (`float64_sums`).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from cnn_cli.nn.attribution import Attribution
 from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.context import RunContext
 from cnn_cli.nn.exchange import Exchange
+from cnn_cli.nn.float64_sums import Float64Gradients
 from cnn_cli.nn.fold import FoldedNetwork
 from cnn_cli.nn.fuse import choose_paths, tuned_graph
 from cnn_cli.nn.gradients import Gradients
@@ -33,11 +34,10 @@ from cnn_cli.nn.loss import cross_entropy, cross_entropy_gradient
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.passes import Pass, Workshop
-from cnn_cli.nn.plan import CHUNK_BYTES, images_per_chunk, sums_wide
+from cnn_cli.nn.passes import Pass, Resources
+from cnn_cli.nn.plan import CHUNK_BYTES, images_per_chunk, uses_float64_sums
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
-from cnn_cli.nn.wide import WideGradients
 from cnn_cli.nn.workspace import Workspace
 
 
@@ -51,7 +51,7 @@ class Engine:
         seed: of dropout.
         scale, shift: per channel, (c,): images of integers become ``x * scale + shift``.
         kernels: what layers compute with, see `kernels.backend`.
-        start: the tensor that `train_step` is given instead of images: `plan.still_prefix`.
+        entry: the tensor that `train_step` is given instead of images: `plan.frozen_prefix`.
         exchange: with the processes that share every batch of `train_step`; None where a batch
             is this process's alone.
         batch_size: images of a training's batches, shared ones as a whole; how gradients are
@@ -72,32 +72,32 @@ class Engine:
         scale: Array | None = None,
         shift: Array | None = None,
         kernels: Kernels = NUMPY,
-        start: int = IMAGE,
+        entry: int = IMAGE,
         exchange: Exchange | None = None,
         batch_size: int = 1,
     ) -> None:
         self.graph = graph
-        self.start = start
+        self.entry = entry
         self.params = params
         self.dtype = params.dtype
         self._blas = ThreadpoolController()
         self._limits = self._blas.limit(limits=1, user_api="blas")
         self._team = Team(threads)
         _, width, channels = graph.in_shape
-        self._workshop = Workshop(
+        self._resources = Resources(
             workspaces=[Workspace() for _ in range(threads)],
             images_per_chunk=images_per_chunk(graph, self.dtype.itemsize, CHUNK_BYTES),
             seed=seed,
             scale=_row(np.ones(channels) if scale is None else scale, width, self.dtype),
             shift=_row(np.zeros(channels) if shift is None else shift, width, self.dtype),
             kernels=kernels,
-            wide=sums_wide(graph, self.dtype.itemsize, batch_size),
+            float64_sums=uses_float64_sums(graph, self.dtype.itemsize, batch_size),
         )
         self._gradients: Gradients | None = None
         self._exchange = exchange
         self._kernels = kernels
         self._network = Network.open(
-            tuned_graph(graph, kernels.name), params, self._team, training=True, start=start
+            tuned_graph(graph, kernels.name), params, self._team, training=True, entry=entry
         )
         self._inference: dict[int, tuple[Network, FoldedNetwork]] = {}
         self._outputs: dict[str, Array] = {}
@@ -109,11 +109,11 @@ class Engine:
     @property
     def chunk_size(self) -> int:
         """How many images go through the network together."""
-        return self._workshop.images_per_chunk
+        return self._resources.images_per_chunk
 
     @property
     def workspaces(self) -> list[Workspace]:
-        return self._workshop.workspaces
+        return self._resources.workspaces
 
     @property
     def gradient(self) -> Array:
@@ -185,8 +185,8 @@ class Engine:
 
     def _evaluate(self, network: Network, x: Array, out: Array) -> None:
         """Write what a network for evaluation ends in."""
-        batch = Pass(self._workshop, network, x)
-        batch.goes_back = False
+        batch = Pass(self._resources, network, x)
+        batch.has_backward = False
         output = len(network.graph.nodes) - 1
 
         def through(chunk: Chunk, run: RunContext) -> None:
@@ -206,7 +206,7 @@ class Engine:
         divisor: float,
         *,
         step: int = 0,
-        first: int = 0,
+        offset: int = 0,
         mix: Mix | None = None,
     ) -> tuple[float, Array]:
         """Forward, loss and backward of a batch: fills `gradient`, updates running statistics.
@@ -219,7 +219,7 @@ class Engine:
                 be more, which `mix` takes for second images.
             targets, divisor: of `loss.target_weights`; the divisor is the whole batch's.
             step: number of the step, which dropout depends on.
-            first: place of the share's first image in the batch, which dropout depends on.
+            offset: place of the share's first image in the batch, which dropout depends on.
             mix: what becomes of the images, if two are to be one; the targets know it already.
 
         Returns:
@@ -232,11 +232,11 @@ class Engine:
         sums = self._sums()
         self._network.prepared.refresh()
         batch = Pass(
-            self._workshop,
+            self._resources,
             self._network,
             x,
             n=n,
-            first=first,
+            offset=offset,
             step=step,
             gradients=sums,
             mix=mix,
@@ -271,19 +271,21 @@ class Engine:
             sums.look()
         return float(losses.sum(dtype=np.float64)) / divisor, logits
 
-    def batch_statistics(self, x: Array, *, step: int = 0, first: int = 0) -> dict[int, Statistics]:
+    def batch_statistics(
+        self, x: Array, *, step: int = 0, offset: int = 0
+    ) -> dict[int, Statistics]:
         """The statistics of a batch at each batch layer, by node; running ones are left alone.
 
         Args:
             x: (n, h, w, c), with an exchange this process's share of the batch.
-            step, first: as of `train_step`.
+            step, offset: as of `train_step`.
         """
         self._network.prepared.refresh()
         last = len(self._network.segments) - 1
         batch = Pass(
-            self._workshop, self._network, x, step=step, first=first, exchange=self._exchange
+            self._resources, self._network, x, step=step, offset=offset, exchange=self._exchange
         )
-        batch.update_running = batch.goes_back = False
+        batch.update_running = batch.has_backward = False
         self._forward_to(batch, last)
         self._team.run(batch.each_chunk(batch.abandon))
         return batch.statistics
@@ -291,7 +293,7 @@ class Engine:
     def attribution(self, node: int) -> Attribution:
         """What derives the classes' scores by the output of the node at that position."""
         graph = choose_paths(self.graph, self._kernels.name)
-        return Attribution(graph, self.params, node, self._workshop, self._team)
+        return Attribution(graph, self.params, node, self._resources, self._team)
 
     def _forward_to(self, batch: Pass, last: int) -> None:
         """Forward through all segments before `last`, with their barriers."""
@@ -324,7 +326,7 @@ class Engine:
 
     def _sums(self) -> Gradients:
         if self._gradients is None:
-            kind = WideGradients if self._workshop.wide else Gradients
+            kind = Float64Gradients if self._resources.float64_sums else Gradients
             network = self._network
             self._gradients = kind(network.graph, self.params, self._team, network.segments)
             self._network = network.with_gradients(self._gradients)

@@ -58,10 +58,10 @@ class Gradients:
         views: named views of them.
         prepared: by node, gradients of the prepared arrays.
         finite: whether all of the last sum is.
-        wide: every chunk writes its gradients, and `keep` adds them up.
+        in_float64: every chunk writes its gradients, and `keep` adds them up.
     """
 
-    wide = False
+    in_float64 = False
 
     def __init__(
         self, graph: Graph, params: Parameters, team: Team, segments: Sequence[Segment] = ()
@@ -82,7 +82,7 @@ class Gradients:
         self._shares = share_nodes(self._graph, team.size)
         self._all = Part.of(params, range(len(graph.nodes)))
         self.parts = [
-            Part.of(params, (step.node.index for step in segment.steps if step.goes_back))
+            Part.of(params, (step.node.index for step in segment.steps if step.has_backward))
             for segment in segments
         ]
         self.finite = True

@@ -42,13 +42,13 @@ class Graph:
     """A network: shapes are of one image, (height, width, channels) or (features,).
 
     Attributes:
-        still: nodes whose parameters do not move in training.
+        frozen: nodes whose parameters training does not change.
     """
 
     nodes: tuple[Node, ...]
     in_shape: Shape
     classes: int
-    still: frozenset[int] = frozenset()
+    frozen: frozenset[int] = frozenset()
 
     def shape(self, tensor: int) -> Shape:
         return self.in_shape if tensor == IMAGE else self.nodes[tensor].layer.out_shape

@@ -17,7 +17,7 @@ from cnn_cli.nn.plan import (
     chunks_multiple,
     images_per_chunk,
     plan_segments,
-    sums_wide,
+    uses_float64_sums,
 )
 
 # Measured as peak resident memory, on Linux with NumPy 2.4.
@@ -49,12 +49,12 @@ def training_bytes(
     slots += train.accumulate > 1
     slots += train.ema is not None or train.lookahead is not None
     parameters = parameter_count(graph) * (1 + threads + slots) * itemsize
-    wide = sums_wide(graph, itemsize, train.batch_size)
-    if wide:
+    in_float64 = uses_float64_sums(graph, itemsize, train.batch_size)
+    if in_float64:
         parameters += parameter_count(graph) * threads * 8
     segments = plan_segments(graph, training=True)
     chunk = min(images_per_chunk(graph, itemsize, CHUNK_BYTES), train.batch_size)
-    multiple = chunks_multiple(threads, 1, alike=wide)
+    multiple = chunks_multiple(threads, 1, alike=in_float64)
     bounds = chunk_bounds(train.batch_size, chunk, multiple)
     under_way = threads * max(stop - start for start, stop in bounds)
     waiting, last = _live_per_image(graph, segments)

@@ -22,8 +22,9 @@ class Network:
         prepared: what layers make of `params` once a step.
         contexts: what each worker's layers get, by node.
         training: there is a backward pass.
-        frozen: batch layers use their running statistics and dropout keeps all, as in evaluation.
-        start: the tensor that passes begin with.
+        running_stats: batch layers use their running statistics and dropout keeps all, as in
+            evaluation.
+        entry: the tensor that passes begin with.
     """
 
     graph: Graph
@@ -32,8 +33,8 @@ class Network:
     prepared: Prepared
     contexts: tuple[dict[int, NodeContext], ...]
     training: bool
-    frozen: bool = False
-    start: int = IMAGE
+    running_stats: bool = False
+    entry: int = IMAGE
 
     @classmethod
     def open(
@@ -43,12 +44,14 @@ class Network:
         team: Team,
         *,
         training: bool,
-        frozen: bool = False,
+        running_stats: bool = False,
         keep: int | None = None,
-        start: int = IMAGE,
+        entry: int = IMAGE,
     ) -> Network:
         """Plan a network; arguments as of `plan_segments`. Gradients come by `with_gradients`."""
-        segments = plan_segments(graph, training, frozen=frozen, keep=keep, start=start)
+        segments = plan_segments(
+            graph, training, running_stats=running_stats, keep=keep, entry=entry
+        )
         prepared = Prepared(graph, params, team)
         contexts = {
             step.node.index: NodeContext(
@@ -57,14 +60,14 @@ class Network:
                 buffers=params.buffer_views[step.node.index],
                 prepared=prepared.arrays.get(step.node.index, NOTHING),
                 inplace=step.inplace,
-                need_dx=bool(step.wanted),
-                has_backward=step.goes_back,
+                need_dx=bool(step.requires_grad),
+                has_backward=step.has_backward,
             )
             for segment in segments
             for step in segment.steps
         }
         each = (contexts,) * team.size
-        return cls(graph, params, segments, prepared, each, training, frozen, start)
+        return cls(graph, params, segments, prepared, each, training, running_stats, entry)
 
     def with_gradients(self, gradients: Gradients) -> Network:
         """The same network, whose workers add up gradients there."""

@@ -21,7 +21,7 @@ from cnn_cli.nn.workspace import Workspace
 
 
 @dataclass(frozen=True, slots=True)
-class Workshop:
+class Resources:
     """What an engine lends to every pass.
 
     Attributes:
@@ -31,7 +31,7 @@ class Workshop:
         scale, shift: of a row of pixels, (w·c,), since three channels make a slow inner loop:
             images of integers become ``x * scale + shift``.
         kernels: what layers compute with.
-        wide: chunks of training are the same for several numbers of threads and processes.
+        float64_sums: chunks of training are the same for several numbers of threads and processes.
     """
 
     workspaces: list[Workspace]
@@ -40,7 +40,7 @@ class Workshop:
     scale: Array
     shift: Array
     kernels: Kernels
-    wide: bool = False
+    float64_sums: bool = False
 
 
 class Pass:
@@ -49,45 +49,45 @@ class Pass:
     Args:
         x: the images; with a mix there may be more than `n`, which are second images only.
         n: how many the batch has, or this process's share of it; by default all of `x`.
-        first: place in the batch of the share's first image.
+        offset: place in the batch of the share's first image.
         exchange: with the processes that have the other shares.
 
     Attributes:
         update_running: batch layers move their running statistics.
-        goes_back: a backward pass follows, for which layers save what they need.
+        has_backward: a backward pass follows, for which layers save what they need.
     """
 
     def __init__(
         self,
-        workshop: Workshop,
+        resources: Resources,
         network: Network,
         x: Array,
         *,
         n: int | None = None,
-        first: int = 0,
+        offset: int = 0,
         step: int = 0,
         gradients: Gradients | None = None,
         mix: Mix | None = None,
         exchange: Exchange | None = None,
     ) -> None:
-        self.workshop = workshop
+        self.resources = resources
         self.network = network
         self.x = x
-        self.first = first
+        self.offset = offset
         self.step = step
         self.gradients = gradients
         self.mix = mix
         self.exchange = exchange
         self.update_running = True
-        self.goes_back = True
+        self.has_backward = True
         self.statistics: dict[int, Statistics] = {}
         self.sums: dict[int, Array] = {}
-        workers = len(workshop.workspaces)
+        workers = len(resources.workspaces)
         n = len(x) if n is None else n
         processes = 1 if exchange is None else exchange.size
-        alike = workshop.wide and network.training
+        alike = resources.float64_sums and network.training
         multiple = chunks_multiple(workers, processes, alike=alike)
-        bounds = chunk_bounds(n, workshop.images_per_chunk, multiple)
+        bounds = chunk_bounds(n, resources.images_per_chunk, multiple)
         self._shares = share_chunks(bounds, workers)
         # By batch layer and by a chunk's start; made here, because workers fill it together.
         self._partials: dict[int, dict[int, Array]] = {
@@ -113,15 +113,15 @@ class Pass:
     def context(self, worker: int, chunk: Chunk) -> RunContext:
         sums = self.gradients
         return RunContext(
-            workspace=self.workshop.workspaces[worker],
-            kernels=self.workshop.kernels,
+            workspace=self.resources.workspaces[worker],
+            kernels=self.resources.kernels,
             dtype=self.network.params.dtype,
-            training=self.network.training and not self.network.frozen,
-            seed=self.workshop.seed,
+            training=self.network.training and not self.network.running_stats,
+            seed=self.resources.seed,
             step=self.step,
-            offset=self.first + chunk.start,
-            fresh=chunk.fresh or (sums is not None and sums.wide),
-            need_saved=self.goes_back,
+            offset=self.offset + chunk.start,
+            fresh=chunk.fresh or (sums is not None and sums.in_float64),
+            need_saved=self.has_backward,
         )
 
     def _enter(self, chunk: Chunk, run: RunContext) -> None:
@@ -135,7 +135,7 @@ class Pass:
             run.workspace.give(others)
         elif x.dtype.kind in "ui":
             x = self._scaled(x, run)
-        chunk.hold(self.network.start, x)
+        chunk.hold(self.network.entry, x)
 
     def _scaled(self, x: Array, run: RunContext) -> Array:
         """A copy of images in the network's numbers; integers are scaled and shifted."""
@@ -143,9 +143,9 @@ class Pass:
         if x.dtype.kind not in "ui":
             images[...] = x
             return images
-        rows = images.reshape(-1, self.workshop.scale.size)
-        np.multiply(x.reshape(rows.shape), self.workshop.scale, out=rows)
-        rows += self.workshop.shift
+        rows = images.reshape(-1, self.resources.scale.size)
+        np.multiply(x.reshape(rows.shape), self.resources.scale, out=rows)
+        rows += self.resources.shift
         return images
 
     def forward(self, level: int, chunk: Chunk, run: RunContext) -> None:
@@ -165,7 +165,7 @@ class Pass:
                 inputs = inputs_of(chunk, step.node)
                 y, saved = step.node.layer.forward(inputs, contexts[index], run)
             chunk.hold(index, y)
-            if step.goes_back:
+            if step.has_backward:
                 chunk.saved[index] = saved
             else:
                 chunk.give_saved(saved, run.workspace)
@@ -194,7 +194,7 @@ class Pass:
         for barrier in reversed(self.network.segments[level].barriers):
             self._backward_node(barrier, chunk, run)
         for step in reversed(self.network.segments[level].steps):
-            if not step.goes_back:
+            if not step.has_backward:
                 continue
             if isinstance(step, BatchStep):
                 index = step.node.index
@@ -259,7 +259,7 @@ class Pass:
             dx = node.layer.backward(dy, saved, context, run)
         kept = False
         for tensor, gradient in zip(node.inputs, as_tuple(dx), strict=False):
-            if tensor not in step.wanted:
+            if tensor not in step.requires_grad:
                 if gradient.base is not dy.base:
                     run.workspace.give(gradient)
                 continue

@@ -34,16 +34,16 @@ class Step:
         inplace: its output goes over its first input.
         release: tensors that nobody reads after this node's forward.
         release_backward: tensors that nobody reads after this node's backward.
-        wanted: inputs whose gradient somebody reads.
-        goes_back: it has a backward pass: what it makes depends on a parameter that moves.
+        requires_grad: inputs whose gradient somebody reads.
+        has_backward: it has a backward pass: its output depends on a trained parameter.
     """
 
     node: Node
     inplace: bool
     release: tuple[int, ...]
     release_backward: tuple[int, ...]
-    wanted: frozenset[int]
-    goes_back: bool
+    requires_grad: frozenset[int]
+    has_backward: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,9 @@ def plan_segments(
     graph: Graph,
     training: bool,
     *,
-    frozen: bool = False,
+    running_stats: bool = False,
     keep: int | None = None,
-    start: int = IMAGE,
+    entry: int = IMAGE,
 ) -> tuple[Segment, ...]:
     """Cut the nodes where the whole batch is needed.
 
@@ -84,19 +84,19 @@ def plan_segments(
     Args:
         graph: the network.
         training: there is a backward pass.
-        frozen: batch layers use their running statistics, and nothing needs the batch either.
+        running_stats: batch layers use their running statistics: nothing needs the batch either.
         keep: a tensor that is neither written over nor released before its node's backward.
-        start: the tensor to begin with: a node's, of which alone later nodes read.
+        entry: the tensor to begin with: a node's, of which alone later nodes read.
     """
-    depth = {start: 0}
+    depth = {entry: 0}
     waiting: set[int] = set()
-    rest = graph.nodes[start + 1 :]
+    rest = graph.nodes[entry + 1 :]
     for node in rest:
-        waits = training and not frozen and waits_for_batch(node.layer)
+        waits = training and not running_stats and waits_for_batch(node.layer)
         waiting |= {node.index} if waits else set()
         depth[node.index] = max(depth[tensor] for tensor in node.inputs) + waits
     order = sorted(rest, key=lambda node: (depth[node.index], node.index))
-    lifetimes = _Lifetimes(graph, order, training, keep, start)
+    lifetimes = _Lifetimes(graph, order, training, keep, entry)
     steps = [lifetimes.step(node, node.index in waiting) for node in order]
     segments = []
     for level in range(max(depth.values()) + 1):
@@ -114,23 +114,23 @@ class _Lifetimes:
     """Who reads each tensor last, forward and backward, and who may write over it."""
 
     def __init__(
-        self, graph: Graph, order: list[Node], training: bool, keep: int | None, start: int
+        self, graph: Graph, order: list[Node], training: bool, keep: int | None, entry: int
     ) -> None:
         self.graph = graph
         self.training = training
         self.keep = keep
-        self.start = start
-        self.moving = moving_tensors(graph, keep)
+        self.entry = entry
+        self.requires_grad = requires_grad(graph, keep)
         turn = {node.index: i for i, node in enumerate(order)}
-        self.readers: dict[int, list[Node]] = {start: []}
-        for node in graph.nodes[start + 1 :]:
+        self.readers: dict[int, list[Node]] = {entry: []}
+        for node in graph.nodes[entry + 1 :]:
             self.readers[node.index] = []
             for tensor in node.inputs:
                 self.readers[tensor].append(node)
         for readers in self.readers.values():
             readers.sort(key=lambda node: turn[node.index])
         # Tensors that share memory, because one is written over or is a view of another.
-        self.shared: dict[int, list[int]] = {start: [start]}
+        self.shared: dict[int, list[int]] = {entry: [entry]}
         self.inplace: dict[int, bool] = {}
         for node in order:
             self.inplace[node.index] = self._may_write(node, turn)
@@ -147,7 +147,7 @@ class _Lifetimes:
         if not node.layer.can_write_input or node.inputs.count(first) > 1:
             return False
         for tensor in self.shared[first]:
-            if tensor == self.start or self._saved(tensor):
+            if tensor == self.entry or self._saved(tensor):
                 return False
             if any(turn[reader.index] > turn[node.index] for reader in self.readers[tensor]):
                 return False
@@ -157,7 +157,7 @@ class _Lifetimes:
         """Whether some backward reads the tensor."""
         if not self.training:
             return False
-        produces = tensor in self.moving and self.graph.nodes[tensor].layer.saves_output
+        produces = tensor in self.requires_grad and self.graph.nodes[tensor].layer.saves_output
         return (
             produces
             or tensor == self.keep
@@ -166,7 +166,7 @@ class _Lifetimes:
 
     def _backward_readers(self, tensor: int) -> list[Node]:
         """Those that have a backward pass, the first in the forward pass first."""
-        return [reader for reader in self.readers[tensor] if reader.index in self.moving]
+        return [reader for reader in self.readers[tensor] if reader.index in self.requires_grad]
 
     def step(self, node: Node, waits: bool) -> Step:
         release = tuple(
@@ -179,8 +179,8 @@ class _Lifetimes:
             self.inplace[node.index],
             release,
             self._released_backward(node),
-            self.moving.intersection(node.inputs),
-            self.training and node.index in self.moving,
+            self.requires_grad.intersection(node.inputs),
+            self.training and node.index in self.requires_grad,
         )
         if waits and waits_for_batch(node.layer):
             return BatchStep(*facts, node.layer)
@@ -191,42 +191,42 @@ class _Lifetimes:
 
         Where the producer has no backward pass, the last to read is the first of them.
         """
-        if not self.training or node.index not in self.moving:
+        if not self.training or node.index not in self.requires_grad:
             return ()
         own = node.index == len(self.graph.nodes) - 1 or self._saved(node.index)
         inputs = tuple(
             tensor
             for tensor in dict.fromkeys(node.inputs)
-            if tensor not in self.moving
+            if tensor not in self.requires_grad
             and self._saved(tensor)
             and self._backward_readers(tensor)[0] is node
         )
         return (node.index,) * own + inputs
 
 
-def moving_tensors(graph: Graph, keep: int | None = None) -> frozenset[int]:
-    """Tensors whose gradient leads to a parameter that moves.
+def requires_grad(graph: Graph, keep: int | None = None) -> frozenset[int]:
+    """Tensors whose gradient leads to a trained parameter.
 
     The last one is always among them, and so is `keep`.
     """
-    moving = {len(graph.nodes) - 1}
+    found = {len(graph.nodes) - 1}
     for node in graph.nodes:
-        own = bool(node.layer.params) and node.index not in graph.still
-        if own or node.index == keep or not moving.isdisjoint(node.inputs):
-            moving.add(node.index)
-    return frozenset(moving)
+        own = bool(node.layer.params) and node.index not in graph.frozen
+        if own or node.index == keep or not found.isdisjoint(node.inputs):
+            found.add(node.index)
+    return frozenset(found)
 
 
-def still_prefix(graph: Graph) -> int:
+def frozen_prefix(graph: Graph) -> int:
     """The last tensor that is the same for an image in every step, and all that later nodes read.
 
-    `IMAGE` where there is none: what comes before must move no parameter and drop nothing out.
+    `IMAGE` where there is none: what comes before trains no parameter and drops nothing out.
     """
-    moving = moving_tensors(graph)
+    trained = requires_grad(graph)
     found = IMAGE
     for node in graph.nodes:
         layer = node.layer
-        if node.index in moving or (isinstance(layer, Dropout | DropPath) and layer.p > 0):
+        if node.index in trained or (isinstance(layer, Dropout | DropPath) and layer.p > 0):
             break
         later = graph.nodes[node.index + 1 :]
         if all(tensor >= node.index for other in later for tensor in other.inputs):
@@ -265,8 +265,8 @@ def images_per_chunk(graph: Graph, itemsize: int, budget: int) -> int:
     return max(1, budget // widest, min(FEWEST_IMAGES, 2 * budget // widest))
 
 
-def sums_wide(graph: Graph, itemsize: int, batch_size: int) -> bool:
-    """Whether gradients are to be summed in float64, over chunks that are alike (see `wide`).
+def uses_float64_sums(graph: Graph, itemsize: int, batch_size: int) -> bool:
+    """Whether gradients are to be summed in float64, over like chunks (see `float64_sums`).
 
     They are float32, and a chunk uses each weight so often that the sums do not show in the time.
     """

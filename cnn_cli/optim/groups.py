@@ -91,9 +91,9 @@ def freeze_graph(graph: Graph, rules: Rules, epoch: int) -> Graph:
             changed = copy(layer)
             changed.frozen = frozen
             nodes[node.index] = replace(node, layer=changed)
-    if still == graph.still and nodes == list(graph.nodes):
+    if still == graph.frozen and nodes == list(graph.nodes):
         return graph
-    return replace(graph, nodes=tuple(nodes), still=frozenset(still))
+    return replace(graph, nodes=tuple(nodes), frozen=frozenset(still))
 
 
 def check_patterns(graph: Graph, rules: Rules, source: str) -> None:

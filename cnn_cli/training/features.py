@@ -16,7 +16,7 @@ from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.shards import touched
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import IMAGE, Graph
-from cnn_cli.nn.plan import still_prefix
+from cnn_cli.nn.plan import frozen_prefix
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import freeze_graph, make_groups
 from cnn_cli.system import available_memory
@@ -89,7 +89,7 @@ def cached_node(graph: Graph, images: int, itemsize: int) -> int:
         images: how many.
         itemsize: bytes of a number.
     """
-    node = still_prefix(graph)
+    node = frozen_prefix(graph)
     if node == IMAGE:
         return IMAGE
     nbytes = images * prod(graph.shape(node)) * itemsize

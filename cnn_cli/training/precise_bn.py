@@ -97,7 +97,7 @@ def estimate_statistics(
         for batch in splitter.batches(loader, order, awaited, epoch=epoch):
             if len(batch) > 1:
                 first = batch.own.start
-                statistics = engine.batch_statistics(batch.images, first=first)
+                statistics = engine.batch_statistics(batch.images, offset=first)
                 for index, each in statistics.items():
                     found[index].append(each)
     for index, batches in found.items():

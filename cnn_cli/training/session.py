@@ -88,13 +88,13 @@ class Session:
         self,
         graph: Graph,
         params: Parameters,
-        start: int = IMAGE,
+        entry: int = IMAGE,
         exchange: Exchange | None = None,
     ) -> Engine:
         """An engine for this training's images.
 
         Args:
-            graph, params, start, exchange: of `Engine`.
+            graph, params, entry, exchange: of `Engine`.
         """
         scale, shift = self.normalization.scale_and_shift()
         return Engine(
@@ -105,7 +105,7 @@ class Session:
             scale=scale,
             shift=shift,
             kernels=self.kernels,
-            start=start,
+            entry=entry,
             exchange=exchange,
             batch_size=self.setup.config.train.batch_size,
         )

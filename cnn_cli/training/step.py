@@ -95,7 +95,7 @@ class Step:
                 targets,
                 divisor,
                 step=self._setup.step_number(epoch, batch.number),
-                first=batch.own.start,
+                offset=batch.own.start,
                 mix=None if mix is None else batch.mix(mix),
             )
         labels = dominant_labels(batch.labels, mix)[batch.own]

@@ -7,7 +7,7 @@ from itertools import product
 import numpy as np
 import pytest
 
-from cnn_cli.nn.kernels.im2col import SHORT_RUN, col2im, im2col, im2col_taps, pad, tap_slices
+from cnn_cli.nn.kernels.im2col import SHORT_RUN, col2im, im2col, pad, tap_slices
 from cnn_cli.nn.types import Array, Pair
 
 CASES = [
@@ -77,23 +77,6 @@ def test_im2col(
         for group, columns in enumerate(out):
             channels = slice(group * c // groups, (group + 1) * c // groups)
             np.testing.assert_array_equal(columns, part[..., channels])
-
-
-@pytest.mark.parametrize(
-    ("shape", "kernel", "stride", "dilation"), [case for case in CASES if case[0][3] == 1]
-)
-def test_im2col_taps_is_the_transpose(
-    shape: tuple[int, int, int, int], kernel: Pair, stride: Pair, dilation: Pair
-) -> None:
-    h, w, c, _ = shape
-    x = np.random.default_rng(0).standard_normal((3, h, w, c))
-    expected = windows_by_definition(x, kernel, stride, dilation).transpose(3, 4, 5, 0, 1, 2)
-    oh, ow = expected.shape[4:]
-    for image, n, row, rows in [(0, 3, 0, oh), (1, 2, 0, oh), (2, 1, oh - 1, 1)]:
-        out = np.full((*kernel, c, n, rows, ow), np.nan)
-        im2col_taps(x, stride, dilation, image, row, out)
-        part = expected[..., image : image + n, row : row + rows, :]
-        np.testing.assert_array_equal(out, part)
 
 
 @pytest.mark.parametrize("start", [(0, 0), (1, 2), (-1, -1)])

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnn_cli.nn.kernels.geometry import Geometry, Scratch
+from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.im2col import pad
-from cnn_cli.nn.types import Array, Pair, Shape
+from cnn_cli.nn.types import Array, Pair, Scratch, Shape
 
 
 def forward(x: Array, weight: Array, geometry: Geometry, scratch: Scratch, y: Array) -> None:

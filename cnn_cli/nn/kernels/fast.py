@@ -7,7 +7,6 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-from cnn_cli.nn.kernels import geometry as sizes
 from cnn_cli.nn.kernels.activation import ACTIVATIONS, BY_LOOP, ActivationFunction
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.kernels.geometry import Geometry
@@ -186,7 +185,7 @@ class LoopKernels(Kernels):
         self._avg_pool_backward(dy, *_place(windows), areas, dx)
 
     def depthwise_forward(
-        self, x: Array, weight: Array, geometry: Geometry, scratch: sizes.Scratch, y: Array
+        self, x: Array, weight: Array, geometry: Geometry, scratch: Scratch, y: Array
     ) -> None:
         if geometry.out_channels == x.shape[3]:
             self._depthwise_forward(x, weight, *_taps(geometry), y)
@@ -198,7 +197,7 @@ class LoopKernels(Kernels):
         x: Array,
         dy: Array,
         geometry: Geometry,
-        scratch: sizes.Scratch,
+        scratch: Scratch,
         dweight: Array,
         fresh: bool,
     ) -> None:
@@ -211,7 +210,7 @@ class LoopKernels(Kernels):
             dweight += total
 
     def depthwise_input_gradient(
-        self, dy: Array, weight: Array, geometry: Geometry, scratch: sizes.Scratch, dx: Array
+        self, dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx: Array
     ) -> None:
         if geometry.out_channels == dx.shape[3]:
             self._depthwise_input_gradient(dy, weight, *_taps(geometry), dx)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from cnn_cli.nn.types import Array, Pair, Shape
+from cnn_cli.nn.types import Pair, Shape
 
-Scratch = Callable[[str, Shape], Array]
 Padding = tuple[int, int, int, int]
 
 

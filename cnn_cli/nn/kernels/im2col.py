@@ -78,30 +78,6 @@ def im2col(x: Array, stride: Pair, dilation: Pair, image: int, row: int, out: Ar
         np.copyto(columns, windows)
 
 
-def im2col_taps(x: Array, stride: Pair, dilation: Pair, image: int, row: int, out: Array) -> None:
-    """(N, h, w, c) -> (kh, kw, c, n, rows, ow), writes `out`.
-
-    The transpose of `im2col` without groups, (kh * kw * c, pixels): a tap's pixels are
-    neighbours, so that few channels make long runs. Arguments as in `im2col`.
-    """
-    by_image, by_row, by_column, by_channel = x.strides
-    windows: Array = np.ndarray(
-        out.shape,
-        x.dtype,
-        buffer=x.data,
-        offset=image * by_image + row * stride[0] * by_row,
-        strides=(
-            by_row * dilation[0],
-            by_column * dilation[1],
-            by_channel,
-            by_image,
-            by_row * stride[0],
-            by_column * stride[1],
-        ),
-    )
-    np.copyto(out, windows)
-
-
 def col2im(columns: Array, start: Pair, stride: Pair, dilation: Pair, row: int, out: Array) -> None:
     """(groups, n, rows, ow, kh, kw, c / groups) -> (n, h, w, c), adds to `out`.
 

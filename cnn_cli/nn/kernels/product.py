@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnn_cli.nn.kernels.geometry import Scratch
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.types import Array, Scratch
 
 SMALL_PRODUCT = 1_000_000
 """Multiply-adds up to which OpenBLAS (0.3.17 and later) takes a product for small."""

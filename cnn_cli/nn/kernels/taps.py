@@ -13,10 +13,10 @@ from collections.abc import Iterator
 import numpy as np
 
 from cnn_cli.nn.kernels.blocks import Block, blocks
-from cnn_cli.nn.kernels.geometry import Geometry, Scratch
+from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.im2col import tap_slices
 from cnn_cli.nn.kernels.product import add_transposed, multiply
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.types import Array, Scratch
 
 TAP_BYTES = 2 << 20
 """What the taps of one block may take; fewer in one copy cost more calls."""

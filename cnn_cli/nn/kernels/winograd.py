@@ -21,7 +21,7 @@ from functools import cache
 import numpy as np
 
 from cnn_cli.nn.kernels.blocks import blocks
-from cnn_cli.nn.kernels.geometry import Geometry, Scratch
+from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.tiles import (
     POSITIONS,
     TILE,
@@ -29,7 +29,7 @@ from cnn_cli.nn.kernels.tiles import (
     output_transform,
     window_transform,
 )
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.types import Array, Scratch
 
 BLOCK_BYTES = 9 << 17
 """What the transformed tiles of a block may take: more leaves the cache, less costs calls."""

@@ -22,14 +22,14 @@ from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
 
 
-class WideGradients(Gradients):
+class Float64Gradients(Gradients):
     """Like `Gradients`; every chunk writes its gradients, and `keep` adds them up.
 
     Attributes:
         totals: float64, like `flat`; one a worker.
     """
 
-    wide = True
+    in_float64 = True
 
     def __init__(
         self, graph: Graph, params: Parameters, team: Team, segments: Sequence[Segment] = ()

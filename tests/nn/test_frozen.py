@@ -17,7 +17,7 @@ from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.kernels.fast import LoopKernels
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.plan import moving_tensors, plan_segments, still_prefix
+from cnn_cli.nn.plan import frozen_prefix, plan_segments, requires_grad
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import freeze_graph
 
@@ -75,7 +75,7 @@ def data(n: int = 7) -> tuple[Array, Array, float]:
 def test_the_last_layer_that_is_the_same_in_every_step(name: str) -> None:
     patterns, expected = FROZEN[name]
     _, graph = network(patterns)
-    node = still_prefix(graph)
+    node = frozen_prefix(graph)
     assert (None if node == IMAGE else graph.nodes[node].name) == expected
 
 
@@ -83,12 +83,12 @@ def test_the_last_layer_that_is_the_same_in_every_step(name: str) -> None:
 @pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("name", FROZEN)
 def test_what_moves_has_the_gradient_it_had(name: str, threads: int, kernels: Kernels) -> None:
-    _, still = network(FROZEN[name][0])
-    # The same batchnorms held still, but every layer with a backward pass.
-    whole = replace(still, still=frozenset())
+    _, partly = network(FROZEN[name][0])
+    # The same batchnorms frozen, but every layer with a backward pass.
+    whole = replace(partly, frozen=frozenset())
     x, targets, divisor = data()
     found = []
-    for graph in (whole, still):
+    for graph in (whole, partly):
         with Engine(graph, parameters(graph), threads=threads, kernels=kernels) as engine:
             loss, logits = engine.train_step(x, targets, divisor, step=3)
             first = engine.gradient.copy()
@@ -99,20 +99,22 @@ def test_what_moves_has_the_gradient_it_had(name: str, threads: int, kernels: Ke
             found.append((loss, logits.copy(), engine.gradient_views))
     np.testing.assert_array_equal(found[0][0], found[1][0])
     np.testing.assert_array_equal(found[0][1], found[1][1])
-    for node in still.nodes:
+    for node in partly.nodes:
         for key, expected in found[0][2][node.index].items():
-            if node.index not in still.still:
+            if node.index not in partly.frozen:
                 np.testing.assert_array_equal(found[1][2][node.index][key], expected)
 
 
 def test_nothing_goes_back_below_the_lowest_layer_that_moves() -> None:
     _, graph = network(["layers.[01].*", "layers.4.*"])
-    moving = moving_tensors(graph)
+    moving = requires_grad(graph)
     names = [graph.nodes[index].name for index in sorted(moving)]
     assert names[0] == "layers.6.layers.0"
     steps = [step for each in plan_segments(graph, training=True) for step in each.steps]
-    assert {step.node.index for step in steps if step.goes_back} == moving
-    lowest = [step for step in steps if step.node.name.startswith("layers.6.") and not step.wanted]
+    assert {step.node.index for step in steps if step.has_backward} == moving
+    lowest = [
+        step for step in steps if step.node.name.startswith("layers.6.") and not step.requires_grad
+    ]
     assert {step.node.name for step in lowest} == {"layers.6.layers.0", "layers.6.shortcut.0"}
 
 
@@ -120,7 +122,7 @@ def test_nothing_goes_back_below_the_lowest_layer_that_moves() -> None:
 @pytest.mark.parametrize("name", ["the stem", "half of a residual", "all but the head"])
 def test_beginning_with_features_gives_the_same_gradient(name: str, kernels: Kernels) -> None:
     _, graph = network(FROZEN[name][0])
-    node = still_prefix(graph)
+    node = frozen_prefix(graph)
     x, targets, divisor = data()
     params = parameters(graph)
     with Engine(graph, params, kernels=kernels) as engine:
@@ -128,13 +130,13 @@ def test_beginning_with_features_gives_the_same_gradient(name: str, kernels: Ker
         gradient = engine.gradient.copy()
         features = engine.features(node)(x)
     assert features.shape == (7, *graph.shape(node))
-    with Engine(graph, params, threads=2, kernels=kernels, start=node) as engine:
+    with Engine(graph, params, threads=2, kernels=kernels, entry=node) as engine:
         loss, _ = engine.train_step(features, targets, divisor, step=3)
         np.testing.assert_allclose(loss, expected, rtol=1e-12)
         views, whole = engine.gradient_views, params.empty_like()
         whole[0][:] = gradient
         for each in graph.nodes:
-            if each.index > node and each.index not in graph.still:
+            if each.index > node and each.index not in graph.frozen:
                 for key, value in views[each.index].items():
                     np.testing.assert_allclose(value, whole[1][each.index][key], atol=1e-12)
         # Prediction is of images all the same.

@@ -14,14 +14,14 @@ from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.float64_sums import Float64Gradients
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.plan import chunk_bounds, chunks_multiple, plan_segments, sums_wide
+from cnn_cli.nn.plan import chunk_bounds, chunks_multiple, plan_segments, uses_float64_sums
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
-from cnn_cli.nn.wide import WideGradients
 
 STEPS = 3
 IMAGES = 32
@@ -82,7 +82,7 @@ def trained(processes: int, threads: int, exchange: bool) -> list[bytes]:
         seat = Seat(table, number) if exchange else None
         with Engine(graph, params, threads=threads, exchange=seat) as engine:
             for step in range(STEPS):
-                engine.train_step(x[own], targets[own], divisor, step=step, first=own.start)
+                engine.train_step(x[own], targets[own], divisor, step=step, offset=own.start)
                 params.flat -= np.float32(0.1) * engine.gradient
                 params.touch()
         return params.flat.tobytes() + params.flat_buffers.tobytes()
@@ -98,7 +98,7 @@ def test_any_number_of_threads_and_processes_gives_the_same_bits(
     ways = [(1, 1, False), (1, 2, False), (1, 4, False), (2, 1, True), (2, 2, True), (4, 1, True)]
     found = {found for way in ways for found in trained(*way)}
     assert len(found) > 1  # it is float64 that does it
-    monkeypatch.setattr("cnn_cli.nn.engine.sums_wide", lambda *_: True)
+    monkeypatch.setattr("cnn_cli.nn.engine.uses_float64_sums", lambda *_: True)
     found = {found for way in ways for found in trained(*way)}
     assert len(found) == 1
 
@@ -108,7 +108,7 @@ def test_the_sum_is_that_of_all_chunks() -> None:
     graph, params = network(LAYERS)
     team = Team(3)
     try:
-        sums = WideGradients(graph, params, team, plan_segments(graph, training=True))
+        sums = Float64Gradients(graph, params, team, plan_segments(graph, training=True))
         for number in (1.0, 2.0, 3.0):
             refill(sums, number)
             for worker in range(2 if number < 3 else 3):
@@ -131,7 +131,7 @@ def test_bad_numbers_of_a_chunk_are_noticed() -> None:
     graph, params = network(LAYERS)
     team = Team(1)
     try:
-        sums = WideGradients(graph, params, team, plan_segments(graph, training=True))
+        sums = Float64Gradients(graph, params, team, plan_segments(graph, training=True))
         for which in range(len(accumulators(sums, 0))):
             refill(sums)
             accumulators(sums, 0)[which].reshape(-1)[-1] = np.nan
@@ -173,6 +173,10 @@ def test_which_networks_sum_so() -> None:
     deep, _ = network([conv, "relu", conv, "relu", conv, {"linear": "classes"}], size=32)
     wide, _ = network([{"linear": 4000}, "relu", {"linear": "classes"}], size=32)
     small, _ = network(LAYERS)
-    assert [sums_wide(graph, 4, 128) for graph in (deep, wide, small)] == [True, False, False]
-    assert not sums_wide(deep, 8, 128)
-    assert not sums_wide(deep, 4, 32)
+    assert [uses_float64_sums(graph, 4, 128) for graph in (deep, wide, small)] == [
+        True,
+        False,
+        False,
+    ]
+    assert not uses_float64_sums(deep, 8, 128)
+    assert not uses_float64_sums(deep, 4, 32)
