@@ -10,6 +10,7 @@ from cnn_cli.config import config_text, plain_config
 from cnn_cli.errors import DivergedError
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.runs.results import EpochRow
+from cnn_cli.runs.stored_network import network_facts
 from cnn_cli.system import versions
 from cnn_cli.training.divergence import (
     MOST_ROLLBACKS,
@@ -47,6 +48,7 @@ class Saver(Hook):
             "ranks": setup.ranks.size,
             "backend": session.kernels.name,
             "data": data_counts(setup.dataset),
+            **network_facts(setup.graph, setup.config.train.dtype),
         }
 
     @property
