@@ -32,7 +32,6 @@ FLOORS: list[set[str]] = [
     {"schema"},
     {"errors", "files", "rng", "strict_json", "system", "__init__"},
 ]
-NOT_YET = ("nn",)  # whose arguments still stand in config
 # What the package itself offers, and imports when it is asked for it.
 FRONT_DOOR = ["api"]
 # Inside nn: what each part may import of the package.
@@ -122,7 +121,6 @@ def upward(module: str, node: ast.AST) -> list[str]:
             (module == "__init__" and within(name, FRONT_DOOR))
             or floor_of(name) > here
             or name.split(".")[0] == module.split(".", maxsplit=1)[0]
-            or (module.split(".", maxsplit=1)[0] in NOT_YET and name.split(".")[0] == "config")
             or here == len(FLOORS) - 1 == floor_of(name)
         )
     ]

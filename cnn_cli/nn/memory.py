@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sized
 from math import prod
+from typing import Protocol
 
 import numpy as np
 
-from cnn_cli.config.models import TrainConfig
 from cnn_cli.nn.fuse import tuned_graph
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.paths import Backend
@@ -29,14 +30,36 @@ SCRATCH_BYTES = 10_000_000  # of one worker: windows, padded images, products to
 LOADER_BATCHES = 4
 
 
+class Optimizer(Protocol):
+    """An optimizer's settings: `buffers` are the arrays like the parameters that it keeps."""
+
+    @property
+    def buffers(self) -> Sized: ...
+
+
+class Training(Protocol):
+    """The settings of a training that its memory depends on, as the config's `train` has them."""
+
+    @property
+    def dtype(self) -> str: ...
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def accumulate(self) -> int: ...
+    @property
+    def optimizer(self) -> Optimizer: ...
+    @property
+    def ema(self) -> object: ...
+    @property
+    def lookahead(self) -> object: ...
+
+
 def parameter_count(graph: Graph) -> int:
     """Trained numbers."""
     return sum(spec.size for node in graph.nodes for spec in node.layer.params)
 
 
-def training_bytes(
-    graph: Graph, train: TrainConfig, threads: int, backend: Backend = "numpy"
-) -> int:
+def training_bytes(graph: Graph, train: Training, threads: int, backend: Backend = "numpy") -> int:
     """The peak resident memory of training, the interpreter included, apart from cached images.
 
     Parameters, one gradient a worker (for some networks its sum in float64, too), the optimizer's
