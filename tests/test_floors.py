@@ -30,13 +30,13 @@ FLOORS: list[set[str]] = [
     {"optim"},
     {"data", "nn"},
     {"schema"},
-    {"errors", "files", "rng", "strict_json", "system", "__init__"},
+    {"arithmetic", "errors", "files", "rng", "strict_json", "system", "__init__"},
 ]
 # What the package itself offers, and imports when it is asked for it.
 FRONT_DOOR = ["api"]
 # Inside nn: what each part may import of the package.
 NN_PARTS = {
-    "nn.kernels": ["nn.kernels", "nn.types", "errors", "rng", "system"],
+    "nn.kernels": ["nn.kernels", "nn.types", "arithmetic", "errors", "rng", "system"],
     "nn.layers": [
         "nn.layers",
         "nn.kernels",
@@ -44,12 +44,13 @@ NN_PARTS = {
         "nn.context",
         "nn.workspace",
         "schema",
+        "arithmetic",
         "errors",
         "rng",
         "system",
     ],
     "nn.context": ["nn.kernels", "nn.types", "nn.workspace"],
-    "nn.workspace": ["nn.types"],
+    "nn.workspace": ["nn.types", "arithmetic"],
     "nn.types": [],
 }
 # Import names that differ from the name of the distribution.

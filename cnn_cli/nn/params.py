@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.errors import DataError, listed
 from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import ParamSpec
@@ -154,7 +155,7 @@ def _mismatches(expected: Mapping[str, Shape], arrays: Mapping[str, Array]) -> s
 
 
 def _padded(size: int) -> int:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+    return ceil_div(size, ALIGNMENT) * ALIGNMENT
 
 
 def _allocate(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.layers.batch import BatchLayer, waits_for_batch
 from cnn_cli.nn.layers.drop_path import DropPath
@@ -239,8 +240,8 @@ def chunk_bounds(n: int, images_per_chunk: int, multiple: int) -> list[tuple[int
 
     Depends on the arguments only, so that a run can be repeated bit for bit.
     """
-    chunks = -(-n // max(images_per_chunk, 1))
-    chunks = min(n, -(-chunks // multiple) * multiple)
+    chunks = ceil_div(n, max(images_per_chunk, 1))
+    chunks = min(n, ceil_div(chunks, multiple) * multiple)
     return [(n * i // chunks, n * (i + 1) // chunks) for i in range(chunks)]
 
 

@@ -8,6 +8,7 @@ from math import prod
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.types import Array, Shape
 
 GRANULE = 4096
@@ -41,7 +42,7 @@ class Workspace:
     def take(self, shape: Shape, dtype: DTypeLike) -> Array:
         """An uninitialized C-contiguous array that is the caller's until `give`."""
         nbytes = prod(shape) * np.dtype(dtype).itemsize
-        size = -(-max(nbytes, 1) // GRANULE) * GRANULE
+        size = ceil_div(max(nbytes, 1), GRANULE) * GRANULE
         free = self._free[size]
         if free:
             block = free.pop()
@@ -64,7 +65,7 @@ class Workspace:
         nbytes = prod(shape) * np.dtype(dtype).itemsize
         block = self._scratch.get(name)
         if block is None or block.nbytes < nbytes:
-            block = self._scratch[name] = _aligned(-(-max(nbytes, 1) // GRANULE) * GRANULE)
+            block = self._scratch[name] = _aligned(ceil_div(max(nbytes, 1), GRANULE) * GRANULE)
         return block[:nbytes].view(dtype).reshape(shape)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from cnn_cli.arithmetic import ceil_div
+
 Block = tuple[slice, slice]
 
 
@@ -22,6 +24,6 @@ def blocks(n: int, rows: int, most: int) -> Iterator[Block]:
 
 
 def _even(size: int, most: int) -> Iterator[slice]:
-    parts = -(-size // most)
+    parts = ceil_div(size, most)
     for part in range(parts):
         yield slice(part * size // parts, (part + 1) * size // parts)

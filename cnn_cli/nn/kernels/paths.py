@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.kernels.geometry import Geometry
 
 Path = Literal["winograd", "im2col", "taps", "pointwise", "depthwise"]
@@ -32,7 +33,7 @@ def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
         return "pointwise"
     if can_take("winograd", geometry):
         # Tiles reach over the edges: 7×7 outputs are computed as 8×8, 1.3 times as many.
-        computed = 4 * -(-oh // 4) * 4 * -(-ow // 4) / (oh * ow)
+        computed = 4 * ceil_div(oh, 4) * 4 * ceil_div(ow, 4) / (oh * ow)
         # Weights grow fourfold; few outputs are not worth reading them, nor transforming them.
         few = c * o > 2000 * oh * ow
         if backend == "fast":

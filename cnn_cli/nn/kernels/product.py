@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.types import Array, Scratch
 
 SMALL_PRODUCT = 1_000_000
@@ -68,5 +69,5 @@ def _parts(rows: int, size: int, fewest: int) -> tuple[int, int]:
     most = SMALL_PRODUCT // size
     if most < fewest or most >= rows:
         return rows, rows
-    part = -(-rows // -(-rows // most))
+    part = ceil_div(rows, ceil_div(rows, most))
     return part, rows // part * part

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.kernels.blocks import Block, blocks
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.im2col import tap_slices
@@ -88,7 +89,7 @@ def _planes(x: Array, geometry: Geometry, scratch: Scratch) -> Array:
     height, width = geometry.padded_size
     if c == step == 1 and not any(geometry.padding):
         return x.reshape(1, 1, n, h, w)
-    columns = -(-width // step)
+    columns = ceil_div(width, step)
     planes = scratch("planes", (c, step, n, height, columns))
     if any(geometry.padding) or columns * step > width:
         planes.fill(0)

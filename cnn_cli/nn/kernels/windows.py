@@ -8,6 +8,7 @@ from itertools import product
 
 import numpy as np
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.types import Array, Pair
 
 Slices = tuple[slice, slice, slice]
@@ -119,7 +120,7 @@ def pooled_size(size: int, kernel_size: int, stride: int, padding: int, ceil_mod
     span = size + 2 * padding - kernel_size
     if not ceil_mode:
         return span // stride + 1
-    out = -(-span // stride) + 1
+    out = ceil_div(span, stride) + 1
     if (out - 1) * stride >= size + padding:
         out -= 1
     return out

@@ -20,6 +20,7 @@ from functools import cache
 
 import numpy as np
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.kernels.blocks import blocks
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.tiles import (
@@ -176,7 +177,7 @@ def _tiles(
     spare vector.
     """
     c, o = geometry.in_shape[2], geometry.out_channels
-    rows, columns = (-(-size // TILE) for size in geometry.out_size)
+    rows, columns = (ceil_div(size, TILE) for size in geometry.out_size)
     most = max(BLOCK_TILES, BLOCK_BYTES // (POSITIONS * max(c, o) * 4))
     for images, part in blocks(n, rows, most // columns):
         size, tall = images.stop - images.start, part.stop - part.start

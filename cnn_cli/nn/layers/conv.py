@@ -7,6 +7,7 @@ from copy import copy
 from math import prod
 from typing import Annotated, Any, ClassVar, Literal
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels import conv, winograd
 from cnn_cli.nn.kernels.geometry import Geometry
@@ -189,7 +190,7 @@ def _init(init: Init) -> tuple[Literal["dirac", "whitening"] | None, float]:
 
 def _same_padding(size: int, kernel: int, stride: int, dilation: int) -> int:
     """Zeros before and after `size` pixels together, for ceil(size / stride) outputs."""
-    last = (-(-size // stride) - 1) * stride
+    last = (ceil_div(size, stride) - 1) * stride
     return max(last + dilation * (kernel - 1) + 1 - size, 0)
 
 
