@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cnn_cli import __version__
+from cnn_cli import __version__, strict_json
 from cnn_cli.config import Config, load_config, plain_config, validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.decode import Preprocess
@@ -227,12 +227,10 @@ def _read_classes(path: Path) -> list[str]:
     Raises:
         DataError: it is none of these, or two names are the same.
     """
-    import json
-
     text = _text(path)
     if text.lstrip()[:1] in ("[", "{"):
         try:
-            found = json.loads(text)
+            found = strict_json.loads(text)
         except ValueError as error:
             raise DataError(path, "must be JSON, or have a name a line") from error
         if isinstance(found, dict):

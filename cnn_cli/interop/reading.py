@@ -20,8 +20,19 @@ def read_foreign(path: Path) -> Foreign:
         DataError: it is absent, damaged, of a kind that is not read, or holds more than arrays.
         UsageError: reading it needs an extra that is not installed.
     """
+    try:
+        return _read(path)
+    except MemoryError as error:
+        raise DataError(path, "must fit into memory") from error
+    except RecursionError as error:
+        raise DataError(path, "must not be nested so deeply") from error
+
+
+def _read(path: Path) -> Foreign:
     suffix = path.suffix.lower()
     try:
+        if path.exists() and not path.is_file() and not path.is_dir():
+            raise DataError(path, "must be a regular file")
         with path.open("rb") as file:
             start = file.read(8)
     except (OSError, ValueError) as error:

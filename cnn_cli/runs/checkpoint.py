@@ -108,18 +108,18 @@ def _load(file: BinaryIO, place: str, groups: Collection[str] | None) -> Checkpo
         members = _check_members(archive, os.fstat(file.fileno()).st_size, place)
         if META not in members:
             raise DataError(place, "must be a checkpoint of cnn", "an .npz file without meta")
-        _check_header(archive, members[META], META, place)
-        meta = check_meta(_read(archive, META), place)
+        check_array_header(archive, members[META], META, place)
+        meta = check_meta(read_array(archive, members[META]), place)
         if any(info.compress_type != zipfile.ZIP_STORED for info in members.values()):
             check_unpacked_size(sum(info.file_size for info in members.values()), meta, place)
         for name, info in members.items():
-            _check_header(archive, info, name, place)
+            check_array_header(archive, info, name, place)
         checkpoint = Checkpoint(meta)
-        for name in members:
+        for name, info in members.items():
             group, _, rest = name.partition("/")
             if name == META or (groups is not None and group not in groups):
                 continue
-            array = _read(archive, name)
+            array = read_array(archive, info)
             if group in WEIGHT_GROUPS and not np.isfinite(array).all():
                 raise DataError(place, f"{name} must hold finite numbers only")
             checkpoint.groups.setdefault(group, {})[rest] = array
@@ -175,7 +175,20 @@ def _check_members(
     return members
 
 
-def _check_header(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, place: str) -> None:
+def check_array_header(
+    archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, place: str
+) -> None:
+    """Refuse a member that is no array of plain numbers, or not of the size it says.
+
+    Args:
+        archive: that holds it.
+        info: the member.
+        name: of the array, for messages.
+        place: the file's name.
+
+    Raises:
+        DataError: it is that; a damaged header may raise anything.
+    """
     with archive.open(info) as compressed:
         # All at once and no more: a header may say that it has four gigabytes.
         member = io.BytesIO(compressed.read(MOST_HEADER))
@@ -198,7 +211,8 @@ def _nbytes(shape: Shape, dtype: np.dtype[Any]) -> int:
     return -1 if min(shape, default=0) < 0 else math.prod(shape) * dtype.itemsize
 
 
-def _read(archive: zipfile.ZipFile, name: str) -> Array:
-    with archive.open(f"{name}.npy") as member:
+def read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
+    """The array of a member that `check_array_header` has passed."""
+    with archive.open(info) as member:
         array: Array = npy.read_array(member, allow_pickle=False)
     return array

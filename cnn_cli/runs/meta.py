@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
+from cnn_cli import strict_json
 from cnn_cli.errors import DataError
 from cnn_cli.nn.types import Array
 
 FORMAT_VERSION = 1
 MOST_THREADS = 4096
-MOST_LEVELS = 100  # a config has 60 of them
 TEMPERATURES = (0.01, 100.0)  # least and most
 
 
@@ -36,13 +35,14 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
     if array.dtype != np.uint8 or array.ndim != 1:
         raise DataError(place, "meta must be text", f"{array.dtype} of shape {array.shape}")
     try:
-        meta = json.loads(array.tobytes().decode("utf-8"))
-    except (ValueError, RecursionError) as error:
+        meta = strict_json.loads(array.tobytes().decode("utf-8"))
+    except strict_json.DeepNestingError as error:
+        rule = f"meta must be at most {strict_json.MOST_LEVELS} levels deep"
+        raise DataError(place, rule, "deeper nesting") from error
+    except ValueError as error:
         raise DataError(place, "meta must be a JSON document") from error
     if not isinstance(meta, dict):
         raise DataError(place, "meta must be a mapping", type(meta).__name__)
-    if not _is_flat(meta):
-        raise DataError(place, f"meta must be at most {MOST_LEVELS} levels deep", "deeper nesting")
     version = meta.get("format_version")
     if version is None or not _is_whole(version):
         raise DataError(place, "meta.format_version must be a whole number above 0")
@@ -103,17 +103,6 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     rule = f"calibration must be a mapping with a temperature from {least:g} to {most:g}"
     yield rule, isinstance(calibration, dict) and _is_number(calibration.get("temperature"))
     yield rule, least <= calibration["temperature"] <= most
-
-
-def _is_flat(value: Any) -> bool:
-    """Whether what reads it level by level, recursively, will come to an end."""
-    level = [value]
-    for _ in range(MOST_LEVELS):
-        children = (each.values() if isinstance(each, dict) else each for each in level)
-        level = [child for some in children for child in some if isinstance(child, dict | list)]
-        if not level:
-            return True
-    return False
 
 
 def _is_whole(value: Any) -> bool:

@@ -7,7 +7,6 @@ multiplier), a dense layer's (in, out).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from math import prod
 from pathlib import Path
@@ -15,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from cnn_cli import strict_json
 from cnn_cli.errors import DataError, missing_extra, reason
 from cnn_cli.interop.foreign import INPUT, Foreign, Kind, Module, Op
+from cnn_cli.interop.limits import Budget, not_read
 from cnn_cli.nn.types import Array
 
 NAMES = {
@@ -63,6 +64,7 @@ def read_model_json(path: Path) -> Foreign:
     Raises:
         DataError: it or a shard is absent, damaged, or a layer is not known.
     """
+    budget = Budget(path)
     document = _json(path)
     topology = document.get("modelTopology")
     if not isinstance(topology, dict) or "weightsManifest" not in document:
@@ -70,15 +72,13 @@ def read_model_json(path: Path) -> Foreign:
     arrays: dict[str, dict[str, Array]] = {}
     try:
         for group in document["weightsManifest"]:
-            shards = [path.parent / name for name in group["paths"]]
-            _inside(path, shards)
-            content = b"".join(shard.read_bytes() for shard in shards)
-            for name, array in _split(content, group["weights"]).items():
+            content = b"".join(_shard(name, budget) for name in group["paths"])
+            for name, array in _split(content, group["weights"], budget).items():
                 layer, _, weight = name.rpartition("/")
                 arrays.setdefault(layer.split("/")[0], {})[weight] = array
     except OSError as error:
         raise DataError(error.filename or path, "cannot be read", reason(error)) from error
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(path, "must have a sound weightsManifest", reason(error)) from error
     return _build(path, topology.get("model_config", topology), arrays)
 
@@ -94,27 +94,28 @@ def read_h5(path: Path) -> Foreign:
         import h5py
     except ImportError as error:
         raise missing_extra(path, "h5py", "pretrained") from error
+    budget = Budget(path)
     try:
         with h5py.File(path, "r") as file:
-            config = file.attrs.get("model_config")
+            config = None
             arrays: dict[str, dict[str, Array]] = {}
-            if config is not None:
-                weights = file["model_weights"]
+            if "model_config" in file.attrs:
+                config = _attribute(file, "model_config", budget)
+                weights = _member(file, "model_weights", path)
                 for layer in weights:
-                    names = weights[layer].attrs["weight_names"]
+                    group = _member(weights, layer, path)
+                    names = map(_text, _attribute(group, "weight_names", budget))
                     arrays[str(layer)] = {
-                        _text(name).rpartition("/")[2].removesuffix(":0"): np.array(
-                            weights[layer][_text(name)]
-                        )
+                        name.rpartition("/")[2].removesuffix(":0"): _dataset(group, name, budget)
                         for name in names
                     }
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
         raise DataError(path, "must be a sound file of Keras", reason(error)) from error
     if config is None:
         rule = "must hold the network as well as its weights, as model.save writes"
         raise DataError(path, rule, "weights alone")
     try:
-        document = json.loads(_text(config))
+        document = strict_json.loads(_text(config))
     except ValueError as error:
         raise DataError(path, "must describe its network in JSON") from error
     return _build(path, document, arrays)
@@ -126,24 +127,66 @@ def _text(value: Any) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        document = json.loads(path.read_text(encoding="utf-8"))
+        document = strict_json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise DataError(path, "cannot be read", reason(error)) from error
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(path, "must be a JSON document") from error
     if not isinstance(document, dict):
         raise DataError(path, "must be a mapping")
     return document
 
 
-def _inside(path: Path, shards: list[Path]) -> None:
-    folder = path.parent.resolve()
-    for shard in shards:
-        if shard.resolve().parent != folder:
-            raise DataError(path, "shards must lie beside it", shard)
+def _attribute(of: Any, name: str, budget: Budget) -> Any:
+    """What stands beside a group or file of HDF5."""
+    budget.take(of.attrs.get_id(name).get_storage_size())
+    return of.attrs[name]
 
 
-def _split(content: bytes, weights: list[dict[str, Any]]) -> dict[str, Array]:
+def _member(group: Any, name: str, path: Path) -> Any:
+    """What a group of HDF5 holds under a name, or under names joined by `/`.
+
+    Raises:
+        DataError: a link leads there, into this file or another one.
+        KeyError: there is nothing.
+    """
+    from h5py import HardLink
+
+    found = group
+    for part in name.split("/"):
+        link = found.get(part, getlink=True)
+        if link is None:
+            raise KeyError(f"no {name} in {group.name}")
+        if not isinstance(link, HardLink):
+            raise DataError(path, "must hold its arrays itself", f"a link, {name}")
+        found = found[part]
+    return found
+
+
+def _dataset(group: Any, name: str, budget: Budget) -> Array:
+    """An array of HDF5, once its size is known to be one that its file accounts for.
+
+    Raises:
+        DataError: it is not, or its numbers lie in another file.
+    """
+    found = _member(group, name, budget.path)
+    if found.is_virtual or found.external:
+        raise DataError(budget.path, "must hold its arrays itself", f"numbers elsewhere, of {name}")
+    if found.dtype.kind not in "fiu" or found.dtype.shape:
+        raise not_read(budget.path, name, found.dtype)
+    # A chunk is unpacked whole, however little of it the array uses.
+    for shape in (found.shape, found.chunks or ()):
+        budget.take_array(shape, found.dtype.itemsize)
+    return np.array(found)
+
+
+def _shard(name: str, budget: Budget) -> bytes:
+    shard = budget.file_beside(name)
+    budget.take(shard.stat().st_size)
+    return shard.read_bytes()
+
+
+def _split(content: bytes, weights: list[dict[str, Any]], budget: Budget) -> dict[str, Array]:
     """A group's arrays, which follow each other in its shards."""
     arrays = {}
     start = 0
@@ -153,11 +196,14 @@ def _split(content: bytes, weights: list[dict[str, Any]]) -> dict[str, Array]:
         if dtype.kind not in "fiu":
             raise ValueError(f"{weight['name']} of type {dtype}")
         shape = tuple(weight["shape"])
+        if not all(isinstance(length, int) and length >= 0 for length in shape):
+            raise ValueError(f"{weight['name']} of shape {shape}")
         end = start + prod(shape) * dtype.itemsize
         if end > len(content):
             raise ValueError("shards that end too early")
-        array: Array = np.frombuffer(content[start:end], dtype).reshape(shape)
+        array: Array = np.frombuffer(memoryview(content)[start:end], dtype).reshape(shape)
         if stored and "scale" in stored:
+            budget.take_array(shape, np.dtype(np.float32).itemsize)
             array = array.astype(np.float32) * stored["scale"] + stored["min"]
         arrays[weight["name"]] = array
         start = end

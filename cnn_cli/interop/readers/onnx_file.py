@@ -11,6 +11,7 @@ import numpy as np
 
 from cnn_cli.errors import DataError, missing_extra, reason
 from cnn_cli.interop.foreign import INPUT, Foreign, Kind, Module, Op
+from cnn_cli.interop.limits import Budget, not_read
 from cnn_cli.nn.types import Array
 
 SAME = {
@@ -43,20 +44,22 @@ def read_onnx(path: Path) -> Foreign:
     """
     try:
         import onnx
-        from onnx import numpy_helper
     except ImportError as error:
         raise missing_extra(path, "onnx", "onnx") from error
+    budget = Budget(path)
+    budget.take(2 * budget.size)  # the file, and what it says
     try:
-        graph = onnx.load(str(path)).graph
-        values = {item.name: numpy_helper.to_array(item) for item in graph.initializer}
-        builder = _Builder(path, {name: np.asarray(value) for name, value in values.items()})
+        graph = onnx.load(str(path), load_external_data=False).graph
+        values = {item.name: _array(item, item.name, budget) for item in graph.initializer}
+        builder = _Builder(path, dict(values))
         builder.outputs |= {item.name: INPUT for item in graph.input if item.name not in values}
         for node in graph.node:
             attributes = {
                 item.name: _plain(onnx.helper.get_attribute_value(item)) for item in node.attribute
             }
             if node.op_type == "Constant":
-                builder.values[node.output[0]] = numpy_helper.to_array(attributes["value"])
+                array = _array(attributes["value"], node.output[0], budget)
+                builder.values[node.output[0]] = array
             elif node.op_type == "Transpose" and node.input[0] in builder.values:
                 turned = builder.values[node.input[0]].transpose(attributes.get("perm"))
                 builder.values[node.output[0]] = turned
@@ -69,6 +72,31 @@ def read_onnx(path: Path) -> Foreign:
         raise DataError(path, "must be a sound ONNX network", text) from error
     modules = tuple(op.module for op in builder.ops if op.module is not None)
     return Foreign(str(path), modules, tuple(builder.ops))
+
+
+def _array(tensor: Any, name: str, budget: Budget) -> Array:
+    """A tensor's values, which may lie in a file beside the network's.
+
+    Raises:
+        DataError: they lie elsewhere, are more than the files account for, or of a kind that is
+            not read.
+    """
+    from onnx import TensorProto, helper, numpy_helper
+
+    dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
+    budget.take_array(tensor.dims, 2 * dtype.itemsize)  # bfloat16 becomes float32
+    if tensor.data_location == TensorProto.EXTERNAL:
+        where = {entry.key: entry.value for entry in tensor.external_data}
+        with budget.file_beside(where["location"]).open("rb") as file:
+            file.seek(int(where.get("offset", 0)))
+            tensor.raw_data = file.read(prod(tensor.dims) * dtype.itemsize)
+        tensor.data_location = TensorProto.DEFAULT
+    array = np.asarray(numpy_helper.to_array(tensor))
+    if tensor.data_type == TensorProto.BFLOAT16:
+        array = array.astype(np.float32)
+    if array.dtype.kind not in "fiub":
+        raise not_read(budget.path, name, TensorProto.DataType.Name(tensor.data_type))
+    return array
 
 
 def _plain(value: Any) -> Any:

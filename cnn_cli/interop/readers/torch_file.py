@@ -8,6 +8,7 @@ refused. Both forms are read, the zip file of PyTorch 1.6 and later and the stre
 from __future__ import annotations
 
 import io
+import os
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -22,12 +23,15 @@ from numpy.lib.stride_tricks import as_strided
 
 from cnn_cli.errors import DataError, reason
 from cnn_cli.interop.foreign import Foreign, modules_by_name
+from cnn_cli.interop.limits import Budget, widened
 from cnn_cli.nn.types import Array
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
-MOST_PICKLE_BYTES = 64 * 2**20  # of names and shapes, apart from the numbers
+MOST_PICKLE_BYTES = 16 * 2**20  # of names and shapes, apart from the numbers
+MOST_ITEMS = 2**20  # of containers that are made from others
 MOST_AXES = 32
+MOST_MARK_BYTES = 16  # of the member that names the order of bytes
 
 # Storage types and dtypes by PyTorch's names. bfloat16, which NumPy lacks, is read as its bits.
 STORAGES = {
@@ -46,14 +50,17 @@ STORAGES = {
 CONTAINERS = ("state_dict", "model_state_dict", "model")
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)  # a pickle may set attributes of what it was given
 class _Storage:
-    """Numbers that tensors are views of; `values` comes with `_fill`."""
+    """Numbers that tensors are views of."""
 
     code: str
     key: str
     numel: int
-    values: Array | None = None
+
+    @property
+    def nbytes(self) -> int:
+        return self.numel * self.dtype.itemsize
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -66,18 +73,24 @@ class _Tensor:
     offset: int
     shape: tuple[int, ...]
     strides: tuple[int, ...]
+    negative: bool = False
 
-    def array(self) -> Array:
-        """The values; `_check` has seen that they lie inside the storage."""
-        values = self.storage.values
-        assert values is not None
+    def array(self, values: Array, budget: Budget) -> Array:
+        """The tensor as a view of its storage's values where it can be one.
+
+        `_tensor` has seen that it lies inside the storage.
+        """
         step = values.itemsize
-        view = as_strided(
+        array = as_strided(
             values[self.offset :], self.shape, [step * stride for stride in self.strides]
         )
         if self.storage.code == "bf16":
-            return (view.astype(np.uint32) << 16).view(np.float32)
-        return np.array(view)
+            budget.take(2 * array.nbytes)
+            array = widened(array)
+        if self.negative:
+            budget.take(array.nbytes)
+            array = -array
+        return array
 
 
 class _RefusedError(Exception):
@@ -90,12 +103,18 @@ def read_torch(path: Path) -> Foreign:
     Raises:
         DataError: it is damaged, asks for code to be run, or holds no such mapping.
     """
+    budget = Budget(path)
     try:
         with path.open("rb") as file:
             zipped = file.read(4) == b"PK\x03\x04"
             file.seek(0)
-            found = _read_zip(file) if zipped else _read_legacy(file)
-        arrays = {name: tensor.array() for name, tensor in _state_dict(found).items()}
+            found, values = _read_zip(file, budget) if zipped else _read_legacy(file, budget)
+        arrays = {
+            name: tensor.array(values[tensor.storage.key], budget)
+            for name, tensor in _state_dict(found).items()
+        }
+    except DataError:
+        raise
     except _RefusedError as error:
         raise DataError(path, "must hold tensors and plain containers only", error) from error
     except OSError as error:
@@ -108,30 +127,32 @@ def read_torch(path: Path) -> Foreign:
     return Foreign(str(path), modules_by_name(arrays))
 
 
-def _read_zip(file: BinaryIO) -> Any:
+def _read_zip(file: BinaryIO, budget: Budget) -> tuple[Any, dict[str, Array]]:
+    """What the pickle built, and the storages' values by key."""
     archive = zipfile.ZipFile(file)
     pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     if len(pickles) != 1:
         raise ValueError("no data.pkl in it")
     folder = pickles[0].removesuffix("data.pkl")
-    if f"{folder}byteorder" in archive.namelist() and (
-        archive.read(f"{folder}byteorder") != b"little"
-    ):
-        raise ValueError("big-endian numbers")
+    if f"{folder}byteorder" in archive.namelist():
+        mark = archive.getinfo(f"{folder}byteorder")
+        if mark.file_size > MOST_MARK_BYTES or archive.read(mark) != b"little":
+            raise ValueError("big-endian numbers")
     if archive.getinfo(pickles[0]).file_size > MOST_PICKLE_BYTES:
         raise ValueError("its list of names is too long")
     unpickler = _Unpickler(io.BytesIO(archive.read(pickles[0])))
     found = unpickler.load()
-    for storage in unpickler.storages.values():
-        info = archive.getinfo(f"{folder}data/{storage.key}")
-        nbytes = storage.numel * storage.dtype.itemsize
-        if not info.file_size == info.compress_size == nbytes:
-            raise ValueError(f"a wrong size of data/{storage.key}")
-        storage.values = np.frombuffer(archive.read(info), storage.dtype)
-    return found
+    values = {}
+    for key, storage in unpickler.storages.items():
+        info = archive.getinfo(f"{folder}data/{key}")
+        if not info.file_size == info.compress_size == storage.nbytes:
+            raise ValueError(f"a wrong size of data/{key}")
+        budget.take(storage.nbytes)
+        values[key] = np.frombuffer(archive.read(info), storage.dtype)
+    return found, values
 
 
-def _read_legacy(file: BinaryIO) -> Any:
+def _read_legacy(file: BinaryIO, budget: Budget) -> tuple[Any, dict[str, Array]]:
     """Several pickles one after the other, then the storages in the order of the last one."""
     if _Unpickler(file).load() != LEGACY_MAGIC or _Unpickler(file).load() != LEGACY_PROTOCOL:
         raise ValueError("neither a zip file nor PyTorch's older form")
@@ -139,63 +160,100 @@ def _read_legacy(file: BinaryIO) -> Any:
         raise ValueError("big-endian numbers")
     unpickler = _Unpickler(file)
     found = unpickler.load()
+    values = {}
     for key in _Unpickler(file).load():
         storage = unpickler.storages[key]
         numel = int.from_bytes(file.read(8), "little")
-        content = file.read(numel * storage.dtype.itemsize) if numel == storage.numel else b""
-        storage.values = np.frombuffer(content, storage.dtype)
-        if len(storage.values) != numel:
+        left = os.fstat(file.fileno()).st_size - file.tell()
+        if numel != storage.numel or storage.nbytes > left:
             raise ValueError("cut short")
-    return found
+        budget.take(storage.nbytes)
+        values[key] = np.frombuffer(file.read(storage.nbytes), storage.dtype)
+    return found, values
 
 
-class _Unpickler(pickle.Unpickler):
+class _Pickle:
+    """A pickle in a file, from where that stands; it may ask for any number of bytes."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._left = MOST_PICKLE_BYTES
+
+    def read(self, size: int) -> bytes:
+        return self._count(self._file.read(size) if size <= self._left else b"", size)
+
+    def readline(self) -> bytes:
+        line = self._file.readline(self._left + 1)
+        return self._count(line, len(line))
+
+    def _count(self, content: bytes, size: int) -> bytes:
+        self._left -= size
+        if self._left < 0:
+            raise ValueError("its list of names is too long")
+        return content
+
+
+# The unpickler of the standard library that is written in Python: its memo grows with what is put
+# there, not with the highest number that is.
+class _Unpickler(pickle._Unpickler):
     """Builds numbers, texts, containers and `_Tensor`; calls nothing else."""
 
     def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, encoding="utf-8")
+        super().__init__(_Pickle(file), encoding="utf-8")
         self.storages: dict[str, _Storage] = {}
+        self.items = 0
 
     def find_class(self, module: str, name: str) -> Any:
-        found = _known(module, name)
-        if found is None:
+        """What a name in the pickle stands for.
+
+        Functions are made anew each time: a pickle may set attributes of what it is given.
+
+        Raises:
+            _RefusedError: it has no business there.
+        """
+        known: dict[tuple[str, str], Callable[..., Any]] = {
+            ("collections", "OrderedDict"): lambda items=(): OrderedDict(self._few(items)),
+            ("torch", "Size"): lambda items=(): tuple(self._few(items)),
+            ("torch._utils", "_rebuild_tensor"): lambda *given: _tensor(*given[:4]),
+            ("torch._utils", "_rebuild_tensor_v2"): lambda *given: _tensor(*given[:4], *given[6:]),
+            ("torch._utils", "_rebuild_parameter"): lambda data, *_: data,
+        }
+        if module == "torch" and name in STORAGES:
+            return STORAGES[name]
+        if (module, name) not in known:
             raise _RefusedError(f"{module}.{name}")
-        return found
+        return known[module, name]
 
     def persistent_load(self, pid: Any) -> _Storage:
         if not (isinstance(pid, tuple) and len(pid) in (5, 6) and pid[0] == "storage"):
             raise ValueError("an unknown kind of reference")
         code, key, numel = pid[1], pid[2], pid[4]
-        if not (isinstance(code, str) and isinstance(key, str) and isinstance(numel, int)):
+        if not (
+            code in STORAGES.values()
+            and isinstance(key, str)
+            and isinstance(numel, int)
+            and numel >= 0
+        ):
             raise ValueError("a damaged reference to numbers")
         if len(pid) == 6 and pid[5] is not None:
             raise ValueError("a view of a storage, as PyTorch before 0.4 wrote")
         return self.storages.setdefault(key, _Storage(code, key, numel))
 
+    def _few(self, items: Any) -> Any:
+        """Items to be copied: a few bytes can have a long list copied, again and again."""
+        self.items += len(items)
+        if self.items > MOST_ITEMS:
+            raise ValueError("its list of names is too long")
+        return items
 
-def _known(module: str, name: str) -> Any:
-    """What a name in the pickle stands for; None for what has no business there.
 
-    Functions are made anew each time: a pickle may set attributes of what it is given.
+def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, bits: Any = None) -> _Tensor:
+    """Check that a tensor lies inside its storage, and is no larger.
+
+    Args:
+        storage, offset, shape, strides: of PyTorch's `as_strided`.
+        bits: what has been done to it without doing it to its numbers.
     """
-    if (module, name) == ("collections", "OrderedDict"):
-        return OrderedDict
-    if module == "torch._utils":
-        makers: dict[str, Callable[..., Any]] = {
-            "_rebuild_tensor": lambda *given: _tensor(*given[:4]),
-            "_rebuild_tensor_v2": lambda *given: _tensor(*given[:4]),
-            "_rebuild_parameter": lambda data, *_: data,
-        }
-        return makers.get(name)
-    if module == "torch" and name in STORAGES:
-        return STORAGES[name]
-    if (module, name) == ("torch", "Size"):
-        return tuple
-    return None
-
-
-def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> _Tensor:
-    """Check that a tensor lies inside its storage, and is no larger."""
     numbers = (offset, *shape, *strides)
     if not (isinstance(storage, _Storage) and all(isinstance(n, int) and n >= 0 for n in numbers)):
         raise ValueError("a damaged tensor")
@@ -203,7 +261,10 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any) -> _Tensor:
     size = prod(shape)
     if len(shape) > MOST_AXES or size > storage.numel or (size and last >= storage.numel):
         raise ValueError("a tensor larger than its numbers")
-    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+    done = {} if bits is None else bits
+    if not isinstance(done, dict) or not set(done) <= {"neg"}:
+        raise ValueError(f"a tensor with {', '.join(map(str, done))}")
+    return _Tensor(storage, offset, tuple(shape), tuple(strides), done.get("neg") is True)
 
 
 def _state_dict(found: Any) -> Mapping[str, _Tensor]:
