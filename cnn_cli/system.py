@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Literal
 
 ROOT = Path("/")
 
@@ -59,6 +60,27 @@ def available_memory(root: Path = ROOT) -> int:
             if limit is not None and used is not None:
                 available = min(available, limit - max(0, used - reclaimable))
     return max(0, available)
+
+
+def wait_until_ready(descriptor: int, to: Literal["read", "write"], seconds: float) -> bool:
+    """Wait until an open file, a pipe or a terminal can be read from or written to at once.
+
+    `select.select` would refuse descriptors from 1,024 on, which a program has that inherits many.
+
+    Args:
+        seconds: to wait for at most.
+
+    Returns:
+        Whether it can: also where trying is all that is left, as at a pipe without a reader, or
+        where the system cannot wait for a file of that kind.
+    """
+    import select
+
+    if not hasattr(select, "poll"):  # Windows: no files but sockets can be waited for
+        return True
+    waiting = select.poll()
+    waiting.register(descriptor, select.POLLIN if to == "read" else select.POLLOUT)
+    return bool(waiting.poll(seconds * 1000))
 
 
 def user_cache_folder() -> Path:

@@ -35,7 +35,6 @@ def run(
         output.write_json(findings_dict(findings))
     else:
         output.write(findings_text(findings))
-    output.flush()
     if findings.error is not None:
         raise findings.error
     if strict and findings.found:

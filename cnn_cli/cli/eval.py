@@ -204,7 +204,6 @@ def run(
         output.write_json(scores.as_dict())
     else:
         output.write(scores.as_text(*_room()))
-    output.flush()
     for one in fail_under or []:
         share = top_k_accuracy(evaluation, scores.k if one.k is None else one.k)
         one.check(scores.loss if one.metric == "loss" else share, "none")

@@ -104,7 +104,6 @@ def run(
         elif not json:
             cells = (result.path, result.label, f"{result.prob:.6f}", result.file)
             output.write("\t".join(printable(str(cell)) for cell in cells) + "\n")
-            output.flush()
     if json:
         document = {"layer": node.name, "sheets": overlays.files}
         output.write_json(document | {"images": [result.as_dict() for result in results]})

@@ -19,6 +19,7 @@ from cnn_cli.cli.shared import output
 from cnn_cli.cli.shared.commands import COMPLETE, PROGRAM, commands_text, make_group
 from cnn_cli.cli.shared.options import Debug
 from cnn_cli.cli.shared.signals import Terminated, end_at_signals, ignore_signals
+from cnn_cli.cli.shared.streams import prepare_streams
 from cnn_cli.cli.shared.together import alone, conclude, takes_part
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
 from cnn_cli.files import remove_unfinished
@@ -61,7 +62,7 @@ def _start(
 
 def main() -> None:
     """Run the program on its command line and exit."""
-    output.prepare_streams()
+    prepare_streams()
     # Both save start-up time: pydantic would read the metadata of every installed package in
     # search of plugins, and OpenBLAS start threads that the engine, which has its own, never uses.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
@@ -69,7 +70,6 @@ def main() -> None:
     if "--debug" not in sys.argv:
         _hush()
     code = run(sys.argv[1:])
-    output.abandon_stdout()
     ignore_signals()
     remove_unfinished()  # where a second interrupt came while the first one's were deleted
     # All is written, and taking Python down would take a sixth of a prediction's time. Nor can
@@ -110,7 +110,6 @@ def _attempt(arguments: Sequence[str]) -> tuple[int, Callable[[], None] | None]:
             if not takes_part(arguments):
                 return ExitCode.OK, None
             code = _invoke(list(arguments))
-            output.flush()
     except Terminated as end:
         return end.code, None
     except KeyboardInterrupt:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import os
-import select
 import sys
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,6 +17,7 @@ from cnn_cli import strict_json
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import BatchSize, Checkpoint, Debug, Threads, backend_option
+from cnn_cli.cli.shared.streams import listening
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import DataError, ExitCode, UsageError, reason
 
@@ -27,7 +26,6 @@ if TYPE_CHECKING:
     from cnn_cli.inference.predictor import Prediction, Predictor
 
 NAME = "predict"
-PATIENCE = 0.1  # seconds
 FORMATS = ("text", "json", "jsonl", "csv")
 
 # Control characters, and what some programs take for the end of a line.
@@ -155,7 +153,6 @@ def run(
         if output_file is None or not writes:  # of other ranks than 0 there is no text
             for text in texts(predictor, paths):
                 output.write(text)
-                output.flush()
         else:
             write_atomic(output_file, lambda file: _save(file, texts(predictor, paths)))
     if bad:
@@ -214,41 +211,6 @@ def _save(file: BinaryIO, texts: Iterable[str]) -> None:
         stream.write(text)
     stream.flush()
     stream.detach()  # else it would close the file, which is not its own
-
-
-class Listening(io.RawIOBase):
-    """A pipe or terminal whose readers never miss a signal.
-
-    Python runs a signal's handler between two instructions of the main thread. One that comes
-    after the last of them but before the thread sleeps in a read, or that the system gives to
-    another thread, would be answered when the next byte comes, which may be never. So the read
-    waits for no longer than it takes to look.
-
-    Args:
-        descriptor: open for reading; it stays open.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # BufferedReader's own
-        """Wait for some bytes; 0 at the end."""
-        while not select.select([self._descriptor], [], [], PATIENCE)[0]:
-            pass
-        return os.readv(self._descriptor, [buffer])
-
-
-def listening(stream: BinaryIO) -> BinaryIO:
-    """The same bytes, for a stream of which none has been read yet."""
-    if os.name == "nt":  # where nothing but sockets can be waited for
-        return stream
-    try:
-        return io.BufferedReader(Listening(stream.fileno()))
-    except io.UnsupportedOperation:  # bytes in memory
-        return stream
 
 
 class Format(Protocol):

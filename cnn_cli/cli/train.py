@@ -201,7 +201,6 @@ def _finish(result: TrainResult, gate: Gate | None, *, quiet: bool, json: bool) 
         output.write_json(result_dict(result))
     elif not quiet:
         output.write(result_text(result))
-    output.flush()
     draw_run(result.run, quiet=quiet)
     if result.stopped in ENDS:
         raise typer.Exit(ENDS[result.stopped])

@@ -70,7 +70,16 @@ def test_predict_imports_no_more_than_it_needs(trained: Path, picture: Path) -> 
     )
     *_, others, own = done.stdout.splitlines()
     assert others == "[]"
-    shared = ("", ".commands", ".options", ".output", ".signals", ".together", ".values")
+    shared = (
+        "",
+        ".commands",
+        ".options",
+        ".output",
+        ".signals",
+        ".streams",
+        ".together",
+        ".values",
+    )
     names = ("main", "predict", *(f"shared{name}" for name in shared))
     assert ast.literal_eval(own) == [f"cnn_cli.cli.{name}" for name in names]
 
@@ -97,8 +106,7 @@ def test_a_full_disk_behind_stdout(trained: Path, picture: Path, line: str) -> N
     arguments = line.format(picture, trained).split()
     with open("/dev/full", "wb") as stdout:
         outcome = process(*arguments, capture_output=False, stdout=stdout, stderr=subprocess.PIPE)
-    place = "output" if line == "--help" else "stdout"
-    message = f"cnn: {place}: cannot be written. Got no space left on device.\n"
+    message = "cnn: stdout: cannot be written. Got no space left on device.\n"
     assert (outcome.code, outcome.err) == (4, message)
 
 

@@ -5,7 +5,6 @@ Of a training that is no terminal's there is a line per epoch instead.
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence, Sized
@@ -35,10 +34,7 @@ def watcher(quiet: bool) -> Progress:
 
 def on_terminal() -> bool:
     """Whether stderr is one that can move its cursor."""
-    try:
-        return sys.stderr.isatty()
-    except (AttributeError, ValueError):  # closed
-        return False
+    return sys.stderr.isatty()
 
 
 class Lines:
@@ -149,7 +145,7 @@ def bar(total: int, title: str, unit: str, **more: Any) -> Any:
         unit=unit,
         leave=False,
         dynamic_ncols=True,
-        file=_Stderr(),
+        file=sys.stderr,
         **more,
     )
 
@@ -163,25 +159,3 @@ def watched(batches: Iterator[S], total: int) -> Iterator[S]:
         for batch in batches:
             yield batch
             progress.update(len(batch))
-
-
-class _Stderr:
-    """Stderr whose reader may go: a closed terminal must not end a training."""
-
-    @property
-    def encoding(self) -> str:
-        return sys.stderr.encoding
-
-    def write(self, text: str) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.write(text)
-
-    def flush(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            sys.stderr.flush()
-
-    def isatty(self) -> bool:
-        return on_terminal()
-
-    def fileno(self) -> int:
-        return sys.stderr.fileno()

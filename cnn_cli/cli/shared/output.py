@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 import sys
@@ -10,25 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from cnn_cli import strict_json
-from cnn_cli.errors import DataError, printable, reason
+from cnn_cli.errors import DataError, printable
 from cnn_cli.files import remove_stale_temporaries
 
 
 def write(text: str) -> None:
-    """Put a result, which may end anywhere within a line, on stdout.
+    """Put a result, which may end anywhere within a line, on stdout, all of it and at once.
 
     Raises:
         BrokenPipeError: the reader is gone.
         DataError: stdout cannot be written for another reason.
     """
-    if sys.stdout is None:
-        raise DataError("stdout", "cannot be written", "a closed stream")
-    try:
-        sys.stdout.write(text)
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise DataError("stdout", "cannot be written", reason(error)) from error
+    sys.stdout.write(text)
 
 
 def write_json(value: Any) -> None:
@@ -36,22 +28,9 @@ def write_json(value: Any) -> None:
     write(strict_json.dumps(value) + "\n")
 
 
-def flush() -> None:
-    """Send what was written on its way; errors as in `write`."""
-    if sys.stdout is None:
-        return
-    try:
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise DataError("stdout", "cannot be written", reason(error)) from error
-
-
 def say(text: str) -> None:
     """One line on stderr. Nobody there to read it is no reason to stop."""
-    with contextlib.suppress(OSError, ValueError):
-        print(printable(text), file=sys.stderr, flush=True)
+    sys.stderr.write(printable(text) + "\n")
 
 
 def terminal_size() -> os.terminal_size | None:
@@ -90,25 +69,3 @@ def check_output(path: Path) -> None:
     if not os.access(folder, os.W_OK):
         raise DataError(path, rule, "permission denied")
     remove_stale_temporaries(folder)
-
-
-def prepare_streams() -> None:
-    """Make sure that no name can keep stdout from being written, and no file becomes a stream."""
-    for descriptor in (0, 1, 2):
-        try:
-            os.fstat(descriptor)
-        except OSError:  # closed by the caller: the next file opened would take its place
-            os.open(os.devnull, os.O_RDWR)
-    if sys.stdout is not None and hasattr(sys.stdout, "reconfigure"):
-        sys.stdout.reconfigure(errors="backslashreplace")
-
-
-def abandon_stdout() -> None:
-    """Keep what is still buffered from being tried again, and failing again, at exit."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except (OSError, ValueError):
-        null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, sys.stdout.fileno())
-        os.close(null)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from functools import cache
 
 from cnn_cli.cli.shared.commands import find
+from cnn_cli.cli.shared.streams import stderr
 from cnn_cli.errors import ExitCode, UsageError
 from cnn_cli.parallel.ranks import Ranks, open_ranks, started_as
 
@@ -55,7 +56,7 @@ def conclude(code: int, tell: Callable[[], None] | None) -> int:
     first = job.rank if codes is None else next((i for i, each in enumerate(codes) if each), 0)
     if first == job.rank and tell is not None:
         if job.rank:
-            sys.stderr = sys.__stderr__
+            sys.stderr = stderr()
         tell()
     if codes is None:
         job.abort(code)
