@@ -9,12 +9,12 @@ import numpy as np
 
 from cnn_cli.config import Config
 from cnn_cli.data.normalization import Normalization
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.optimizers import make_optimizer
 
@@ -55,7 +55,7 @@ class Steps:
         channels = graph.in_shape[-1]
         normalization = Normalization((0.5,) * channels, (0.25,) * channels)
         scale, shift = normalization.scale_and_shift()
-        self.engine = Engine(
+        self.engine = TrainingEngine(
             graph,
             params,
             threads=threads,

@@ -16,8 +16,9 @@ from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.passes import Pass, Resources
+from cnn_cli.nn.passes import Resources
 from cnn_cli.nn.team import Team
+from cnn_cli.nn.training_pass import TrainingPass
 from cnn_cli.nn.types import Array
 
 
@@ -98,7 +99,7 @@ class Attribution:
         return found
 
 
-class _ScorePass(Pass):
+class _ScorePass(TrainingPass):
     """A pass whose way back ends at a layer's output."""
 
     def backward_to(self, node: int, chunk: Chunk, run: RunContext) -> None:

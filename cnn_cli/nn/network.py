@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from cnn_cli.nn.context import NOTHING, NodeContext
-from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import Segment, plan_segments
 from cnn_cli.nn.prepared import Prepared
 from cnn_cli.nn.team import Team
+
+if TYPE_CHECKING:
+    from cnn_cli.nn.gradients import Gradients
 
 
 @dataclass(frozen=True, slots=True)

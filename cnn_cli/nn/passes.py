@@ -1,22 +1,18 @@
-"""One pass of a batch through the network: segment by segment, forward and backward."""
+"""One pass of a batch through the network: chunks of it, segment by segment."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
-from cnn_cli.nn.chunk import Chunk, as_tuple, inputs_of, share_chunks
-from cnn_cli.nn.context import RunContext
-from cnn_cli.nn.exchange import Exchange
-from cnn_cli.nn.gradients import Gradients
+from cnn_cli.nn.chunk import Chunk, inputs_of, share_chunks
+from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.backend import Kernels
-from cnn_cli.nn.layers.batch import Partials, Statistics
-from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.nn.network import Network
-from cnn_cli.nn.plan import BatchStep, Step, chunk_bounds, chunks_multiple
-from cnn_cli.nn.types import Array, Arrays, Saved
+from cnn_cli.nn.plan import Step, chunk_bounds
+from cnn_cli.nn.types import Array, Saved
 from cnn_cli.nn.workspace import Workspace
 
 
@@ -31,7 +27,6 @@ class Resources:
         scale, shift: of a row of pixels, (w·c,), since three channels make a slow inner loop:
             images of integers become ``x * scale + shift``.
         kernels: what layers compute with.
-        float64_sums: chunks of training are the same for several numbers of threads and processes.
     """
 
     workspaces: list[Workspace]
@@ -40,21 +35,17 @@ class Resources:
     scale: Array
     shift: Array
     kernels: Kernels
-    float64_sums: bool = False
 
 
 class Pass:
-    """One pass of a batch: its chunks, and what was found at the barriers.
+    """One pass of a batch, forward.
 
     Args:
-        x: the images; with a mix there may be more than `n`, which are second images only.
-        n: how many the batch has, or this process's share of it; by default all of `x`.
-        offset: place in the batch of the share's first image.
-        exchange: with the processes that have the other shares.
-
-    Attributes:
-        update_running: batch layers move their running statistics.
-        has_backward: a backward pass follows, for which layers save what they need.
+        resources: of the engine.
+        network: to pass through.
+        x: the images.
+        n: how many of them the batch has; by default all.
+        multiple: of chunks; by default there is one a worker, or a multiple.
     """
 
     def __init__(
@@ -64,35 +55,16 @@ class Pass:
         x: Array,
         *,
         n: int | None = None,
-        offset: int = 0,
-        step: int = 0,
-        gradients: Gradients | None = None,
-        mix: Mix | None = None,
-        exchange: Exchange | None = None,
+        multiple: int | None = None,
     ) -> None:
         self.resources = resources
         self.network = network
         self.x = x
-        self.offset = offset
-        self.step = step
-        self.gradients = gradients
-        self.mix = mix
-        self.exchange = exchange
-        self.update_running = True
-        self.has_backward = True
-        self.statistics: dict[int, Statistics] = {}
-        self.sums: dict[int, Array] = {}
         workers = len(resources.workspaces)
-        n = len(x) if n is None else n
-        processes = 1 if exchange is None else exchange.size
-        alike = resources.float64_sums and network.training
-        multiple = chunks_multiple(workers, processes, alike=alike)
-        bounds = chunk_bounds(n, resources.images_per_chunk, multiple)
+        bounds = chunk_bounds(
+            len(x) if n is None else n, resources.images_per_chunk, multiple or workers
+        )
         self._shares = share_chunks(bounds, workers)
-        # By batch layer and by a chunk's start; made here, because workers fill it together.
-        self._partials: dict[int, dict[int, Array]] = {
-            step.node.index: {} for segment in network.segments for step in segment.barriers
-        }
 
     @property
     def busy(self) -> int:
@@ -105,35 +77,50 @@ class Pass:
         def work(worker: int) -> None:
             for chunk in self._shares[worker]:
                 act(chunk, self.context(worker, chunk))
-                if worker == 0 and self.exchange is not None:
-                    self.exchange.keep_going()
+                self._after_chunk(worker)
 
         return work
 
+    def _after_chunk(self, worker: int) -> None:
+        """A worker has done one of its chunks."""
+
     def context(self, worker: int, chunk: Chunk) -> RunContext:
-        sums = self.gradients
         return RunContext(
             workspace=self.resources.workspaces[worker],
             kernels=self.resources.kernels,
             dtype=self.network.params.dtype,
-            training=self.network.training and not self.network.running_stats,
+            training=False,
             seed=self.resources.seed,
-            step=self.step,
-            offset=self.offset + chunk.start,
-            fresh=chunk.fresh or (sums is not None and sums.in_float64),
-            need_saved=self.has_backward,
+            offset=chunk.start,
+            fresh=chunk.fresh,
+            need_saved=False,
         )
+
+    def forward(self, level: int, chunk: Chunk, run: RunContext) -> None:
+        """Take a chunk through a segment."""
+        if level == 0:
+            self._enter(chunk, run)
+        contexts = self.network.contexts[chunk.worker]
+        for step in self.network.segments[level].steps:
+            index = step.node.index
+            y, saved = self._output(step, chunk, contexts[index], run)
+            chunk.hold(index, y)
+            if step.has_backward:
+                chunk.saved[index] = saved
+            else:
+                chunk.give_saved(saved, run.workspace)
+            chunk.release(step.release, run.workspace)
+
+    def _output(
+        self, step: Step, chunk: Chunk, context: NodeContext, run: RunContext
+    ) -> tuple[Array, Saved]:
+        """What a layer makes of a chunk, and what its backward needs."""
+        return step.node.layer.forward(inputs_of(chunk, step.node), context, run)
 
     def _enter(self, chunk: Chunk, run: RunContext) -> None:
         """Lay the chunk's images out as the first nodes read them."""
         x = self.x[chunk.start : chunk.stop]
-        if self.mix is not None:
-            mix = self.mix.rows(chunk.start, chunk.stop)
-            x = self._scaled(x, run)
-            others = self._scaled(self.x[mix.partners], run)
-            blend(x, others, mix)
-            run.workspace.give(others)
-        elif x.dtype.kind in "ui":
+        if x.dtype.kind in "ui":
             x = self._scaled(x, run)
         chunk.hold(self.network.entry, x)
 
@@ -147,134 +134,3 @@ class Pass:
         np.multiply(x.reshape(rows.shape), self.resources.scale, out=rows)
         rows += self.resources.shift
         return images
-
-    def forward(self, level: int, chunk: Chunk, run: RunContext) -> None:
-        """Take a chunk through a segment, and sum up what its barriers need."""
-        if level == 0:
-            self._enter(chunk, run)
-        contexts = self.network.contexts[chunk.worker]
-        segment = self.network.segments[level]
-        for step in segment.steps:
-            index = step.node.index
-            saved: Saved
-            if isinstance(step, BatchStep):
-                x = chunk.values[step.node.inputs[0]]
-                statistics = self.statistics[index]
-                y, saved = step.layer.forward_batch(x, statistics, contexts[index], run)
-            else:
-                inputs = inputs_of(chunk, step.node)
-                y, saved = step.node.layer.forward(inputs, contexts[index], run)
-            chunk.hold(index, y)
-            if step.has_backward:
-                chunk.saved[index] = saved
-            else:
-                chunk.give_saved(saved, run.workspace)
-            chunk.release(step.release, run.workspace)
-        for barrier in segment.barriers:
-            sums = barrier.layer.partial(chunk.values[barrier.node.inputs[0]], run)
-            self._keep_partial(barrier, chunk, sums)
-
-    def combine(self, level: int) -> None:
-        """At the barrier after a segment: the batch's statistics from the chunks'."""
-        steps = self.network.segments[level].barriers
-        for step, partials in zip(steps, self._everywhere(steps, backward=False), strict=True):
-            index = step.node.index
-            self.statistics[index] = step.layer.combine(partials)
-            if self.update_running:
-                buffers = self.network.params.buffer_views[index]
-                step.layer.update_running(self.statistics[index], buffers)
-
-    def backward(self, level: int, chunk: Chunk, run: RunContext) -> None:
-        """Take a chunk's gradients back through a segment.
-
-        First come the batch layers whose output lies behind the barrier, then the segment's own
-        nodes; a batch layer among those is summed up and waits for the barrier before it.
-        """
-        contexts = self.network.contexts[chunk.worker]
-        for barrier in reversed(self.network.segments[level].barriers):
-            self._backward_node(barrier, chunk, run)
-        for step in reversed(self.network.segments[level].steps):
-            if not step.has_backward:
-                continue
-            if isinstance(step, BatchStep):
-                index = step.node.index
-                sums = step.layer.backward_partial(
-                    chunk.gradients[index],
-                    chunk.saved[index],
-                    self.statistics[index],
-                    contexts[index],
-                    run,
-                )
-                self._keep_partial(step, chunk, sums)
-            else:
-                self._backward_node(step, chunk, run)
-        if self.gradients is not None:
-            self.gradients.keep(chunk, level)
-
-    def combine_backward(self, level: int) -> None:
-        """At the barrier before the next segment back: the batch's sums from the chunks'."""
-        steps = self.network.segments[level].barriers
-        for step, partials in zip(steps, self._everywhere(steps, backward=True), strict=True):
-            self.sums[step.node.index] = step.layer.combine_backward(partials)
-
-    def _everywhere(self, steps: Sequence[BatchStep], *, backward: bool) -> Sequence[Partials]:
-        """For each batch layer at a barrier what is to be combined: the chunks' partial results,
-        or, where the batch is shared with other processes, each process's of its own chunks.
-        """
-        own = [self._in_order(step) for step in steps]
-        if self.exchange is None or not steps:
-            return own
-        together = []
-        for step, partials in zip(steps, own, strict=True):
-            layer = step.layer
-            if not partials:  # no image of the batch is this process's
-                together.append(np.zeros((2 if backward else 3, layer.out_shape[-1])))
-            elif backward:
-                together.append(layer.combine_backward(partials))
-            else:
-                together.append(layer.combine(partials).as_partial())
-        ends = np.cumsum([each.shape[1] for each in together])[:-1]
-        gathered = self.exchange.gather(np.concatenate(together, axis=1))
-        if not backward:
-            gathered = gathered[gathered[:, 0, 0] > 0]  # of processes that had an image
-        return np.split(gathered, ends, axis=2)
-
-    def abandon(self, chunk: Chunk, run: RunContext) -> None:
-        """Give back all that a chunk holds, without a backward pass."""
-        for node in self.network.graph.nodes:
-            if node.index in chunk.saved:
-                chunk.give_saved(chunk.saved.pop(node.index), run.workspace)
-        chunk.release(list(chunk.values), run.workspace)
-
-    def _backward_node(self, step: Step, chunk: Chunk, run: RunContext) -> None:
-        node = step.node
-        context = self.network.contexts[chunk.worker][node.index]
-        dy = chunk.gradients.pop(node.index)
-        saved = chunk.saved.pop(node.index)
-        dx: Array | Arrays | None
-        if isinstance(step, BatchStep):
-            statistics, sums = self.statistics[node.index], self.sums[node.index]
-            dx = step.layer.backward_batch(dy, saved, statistics, sums, context, run)
-        else:
-            dx = node.layer.backward(dy, saved, context, run)
-        kept = False
-        for tensor, gradient in zip(node.inputs, as_tuple(dx), strict=False):
-            if tensor not in step.requires_grad:
-                if gradient.base is not dy.base:
-                    run.workspace.give(gradient)
-                continue
-            kept |= gradient.base is dy.base
-            chunk.add_gradient(tensor, gradient, run.workspace)
-        if not kept:
-            run.workspace.give(dy)
-        chunk.give_saved(saved, run.workspace)
-        chunk.release(step.release_backward, run.workspace)
-
-    def _keep_partial(self, step: BatchStep, chunk: Chunk, sums: Array) -> None:
-        self._partials[step.node.index][chunk.start] = sums
-
-    def _in_order(self, step: BatchStep) -> list[Array]:
-        partials = self._partials[step.node.index]
-        in_order = [partials[start] for start in sorted(partials)]
-        partials.clear()
-        return in_order

@@ -16,12 +16,12 @@ import numpy as np
 from cnn_cli.errors import DivergedError, listed
 from cnn_cli.nn.chunk import as_tuple
 from cnn_cli.nn.context import RunContext
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.nn.workspace import Workspace
 from cnn_cli.parallel.batches import RankBatch
@@ -33,7 +33,7 @@ from cnn_cli.training.step import NotFiniteError, step_targets
 
 FILES = 3  # that a message names
 
-MakeEngine = Callable[[Graph, Parameters], Engine]
+MakeEngine = Callable[[Graph, Parameters], TrainingEngine]
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +134,7 @@ def find_origin(
     Args:
         make_engine: builds an engine like the one that did the step.
         params: as they were in the step; left as they are.
-        x, targets, divisor, step, mix: of `Engine.train_step`.
+        x, targets, divisor, step, mix: of `TrainingEngine.train_step`.
 
     Returns:
         The first layer, forward, whose output is not finite; if there is none the first one,

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.shards import touched
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.plan import frozen_prefix
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import freeze_graph, make_groups
 from cnn_cli.system import available_memory
@@ -97,7 +97,7 @@ def cached_node(graph: Graph, images: int, itemsize: int) -> int:
 
 
 def compute_features(
-    engine: Engine, loader: Loader, node: int, wanted: NDArray[np.int64]
+    engine: TrainingEngine, loader: Loader, node: int, wanted: NDArray[np.int64]
 ) -> Features:
     """Pass images through the layers up to a node.
 

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 
 from cnn_cli.config import Config
 from cnn_cli.data.loader import Loader
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.layers.batch import BatchLayer, Statistics, waits_for_batch
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.optim.groups import freeze_graph
 from cnn_cli.parallel.batches import Awaited, BatchSplitter
 from cnn_cli.parallel.ranks import Ranks
@@ -66,7 +66,7 @@ def wants_precise_bn(config: Config, graph: Graph) -> bool:
 
 
 def estimate_statistics(
-    engine: Engine,
+    engine: TrainingEngine,
     weights: Parameters,
     evaluated: Parameters,
     data: TrainingData,

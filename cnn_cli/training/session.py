@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.nn.backends import open_kernels
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.batches import Source
 from cnn_cli.runs.checkpoint import Checkpoint
@@ -57,7 +57,7 @@ class Session:
     requests: Requests
     learner: Learner
     state: TrainingState
-    engine: Engine = field(init=False)
+    engine: TrainingEngine = field(init=False)
     source: Source = field(init=False)
     evaluated: Parameters = field(init=False)
     best: bool = False
@@ -90,14 +90,14 @@ class Session:
         params: Parameters,
         entry: int = IMAGE,
         exchange: Exchange | None = None,
-    ) -> Engine:
+    ) -> TrainingEngine:
         """An engine for this training's images.
 
         Args:
             graph, params, entry, exchange: of `Engine`.
         """
         scale, shift = self.normalization.scale_and_shift()
-        return Engine(
+        return TrainingEngine(
             graph,
             params,
             threads=self.setup.threads,

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.loss import mean_divisor, target_weights
 from cnn_cli.nn.mix import Mix
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.batches import RankBatch
 from cnn_cli.runs.state import TrainingState
@@ -46,7 +46,7 @@ class Step:
         self._learner = learner
         self._mixer = mixer
 
-    def run(self, engine: Engine, batch: RankBatch, state: TrainingState) -> None:
+    def run(self, engine: TrainingEngine, batch: RankBatch, state: TrainingState) -> None:
         """Learn from a batch.
 
         Args:
@@ -80,7 +80,7 @@ class Step:
 
     def _gradient(
         self,
-        engine: Engine,
+        engine: TrainingEngine,
         batch: RankBatch,
         targets: Array,
         divisor: float,

@@ -9,13 +9,13 @@ from harness import SGD
 
 from cnn_cli.config import Config, validate_config
 from cnn_cli.config.network import build_graph
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.fuse import kernel_kinds
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.backend import load_backend
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.optimizers import make_optimizer
 
@@ -75,7 +75,7 @@ def make_engine(
     backend: str,
     scale: Array | None = None,
     shift: Array | None = None,
-) -> Engine:
+) -> TrainingEngine:
     """An engine; images of integers become ``x * scale + shift``."""
     kernels = load_backend(backend, kinds=kernel_kinds(graph))
-    return Engine(graph, params, threads=threads, scale=scale, shift=shift, kernels=kernels)
+    return TrainingEngine(graph, params, threads=threads, scale=scale, shift=shift, kernels=kernels)

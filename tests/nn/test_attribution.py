@@ -12,12 +12,12 @@ import pytest
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.nn.context import NodeContext, RunContext
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 
 CONV = {"conv": {"out_channels": 6, "kernel_size": 3, "padding": 1}}
@@ -96,7 +96,7 @@ def moved(graph: Graph, node: int, by: Array) -> Graph:
 
 def scores(graph: Graph, params: Parameters, node: int, by: Array, classes: Array) -> Array:
     """(n,) of the network with the layer's output moved."""
-    with Engine(moved(graph, node, by), params) as engine:
+    with TrainingEngine(moved(graph, node, by), params) as engine:
         found = engine.attribution(node)(images(), classes)
         return found.logits[np.arange(len(classes)), classes]
 
@@ -105,7 +105,7 @@ def scores(graph: Graph, params: Parameters, node: int, by: Array, classes: Arra
 def test_gradients_are_the_slopes_of_the_scores(name: str) -> None:
     graph, params = network()
     node, classes = place(graph, name), np.array([2, 0, 3])
-    with Engine(graph, params, threads=2) as engine:
+    with TrainingEngine(graph, params, threads=2) as engine:
         found = engine.attribution(node)(images(), classes)
     shape = found.activations.shape
     assert shape == found.gradients.shape == (3, *graph.shape(node))
@@ -128,7 +128,7 @@ def test_the_network_is_the_one_that_predicts(
     graph, params = network(layers)
     results = []
     for kernels in (backend("numpy"), backend(name)):
-        with Engine(graph, params, threads=2, kernels=kernels) as engine:
+        with TrainingEngine(graph, params, threads=2, kernels=kernels) as engine:
             predicted = engine.predict(images()).copy()
             found = engine.attribution(0)(images())
             np.testing.assert_allclose(found.logits, predicted, rtol=1e-9, atol=1e-12)
@@ -143,7 +143,7 @@ def test_threads_and_chunks_change_nothing_but_rounding(monkeypatch: pytest.Monk
     for threads, budget in [(1, 10**9), (3, 1)]:
         monkeypatch.setattr("cnn_cli.nn.engine.CHUNK_BYTES", budget)
         graph, params = network()
-        with Engine(graph, params, threads=threads) as engine:
+        with TrainingEngine(graph, params, threads=threads) as engine:
             results.append(engine.attribution(place(graph, "layers.4"))(images(7)))
     np.testing.assert_allclose(results[0].gradients, results[1].gradients, rtol=1e-9, atol=1e-14)
     np.testing.assert_array_equal(results[0].classes, results[1].classes)
@@ -152,7 +152,7 @@ def test_threads_and_chunks_change_nothing_but_rounding(monkeypatch: pytest.Monk
 def test_all_memory_comes_back_and_training_is_left_alone() -> None:
     graph, params = network()
     before = params.flat.copy(), params.flat_buffers.copy()
-    with Engine(graph, params, threads=2) as engine:
+    with TrainingEngine(graph, params, threads=2) as engine:
         for name in ("layers.2", "layers.5.1.1", "layers.8"):
             attribution = engine.attribution(place(graph, name))
             held = []
@@ -167,7 +167,7 @@ def test_all_memory_comes_back_and_training_is_left_alone() -> None:
 
 def test_changed_parameters_are_used() -> None:
     graph, params = network(KINKED, "float32")
-    with Engine(graph, params) as engine:
+    with TrainingEngine(graph, params) as engine:
         attribution = engine.attribution(4)
         first = attribution(images(2, "float32"))
         params.flat *= 2
@@ -181,6 +181,6 @@ def test_pixels_are_scaled_and_shifted() -> None:
     graph, params = network(KINKED)
     pixels = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 3), dtype=np.uint8)
     scale, shift = np.full(3, 1 / 64), np.full(3, -2.0)
-    with Engine(graph, params, scale=scale, shift=shift) as engine:
+    with TrainingEngine(graph, params, scale=scale, shift=shift) as engine:
         found = engine.attribution(5)(pixels)
         np.testing.assert_allclose(found.logits, engine.predict(pixels), rtol=1e-9)

@@ -10,12 +10,12 @@ from gradcheck import gradcheck, make_context, random_input, run_layer
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.layers.drop_path import DropPath
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 
 
@@ -77,7 +77,7 @@ def test_a_dropped_branch_leaves_the_shortcut(threads: int) -> None:
     initialize(params, 0, "pytorch")
     x = np.random.default_rng(0).standard_normal((5, 4, 4, 3))
     targets, divisor = target_weights(np.array([0, 1, 0, 1, 1]), 2, dtype="float64")
-    with Engine(graph, params, threads=threads) as engine:
+    with TrainingEngine(graph, params, threads=threads) as engine:
         _, logits = engine.train_step(x, targets, divisor)
         head = params.named()
         name = "layers.2"

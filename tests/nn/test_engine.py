@@ -13,12 +13,12 @@ from threadpoolctl import threadpool_info
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.nn import plan
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.passes import Pass
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 
 CONV = {"conv": {"out_channels": 6, "kernel_size": 3, "padding": 1}}
@@ -64,7 +64,7 @@ def test_chunks_and_threads_change_rounding_only(
     for threads, budget in [(1, 10**9), (1, 1), (2, 10**9), (3, 5000), (5, 1)]:
         monkeypatch.setattr("cnn_cli.nn.engine.CHUNK_BYTES", budget)
         graph, params = network(name)
-        with Engine(graph, params, threads=threads, seed=7) as engine:
+        with TrainingEngine(graph, params, threads=threads, seed=7) as engine:
             losses = [engine.train_step(x, targets, divisor, step=step)[0] for step in range(3)]
             predicted = engine.predict(x).copy()
             results.append((losses, engine.gradient.copy(), params.flat_buffers, predicted))
@@ -84,7 +84,7 @@ def test_a_single_image_has_all_cores(monkeypatch: pytest.MonkeyPatch) -> None:
         forward(self, *args)
 
     x, _, _ = batch(4)
-    with Engine(graph, params, threads=2) as engine:
+    with TrainingEngine(graph, params, threads=2) as engine:
         together = engine.predict(x).copy()
         monkeypatch.setattr(Pass, "forward", spy)
         alone = engine.predict(x[:1]).copy()
@@ -100,7 +100,7 @@ def test_the_same_bits_every_time(name: str) -> None:
     gradients = []
     for _ in range(3):
         graph, params = network(name, "float32")
-        with Engine(graph, params, threads=3) as engine:
+        with TrainingEngine(graph, params, threads=3) as engine:
             for step in range(4):
                 engine.train_step(x, targets, divisor, step=step)
             gradients.append((engine.gradient.tobytes(), params.flat_buffers.tobytes()))
@@ -111,7 +111,7 @@ def test_the_same_bits_every_time(name: str) -> None:
 def test_a_second_step_allocates_no_large_array(name: str) -> None:
     graph, params = network(name, "float32", size=48)
     x, targets, divisor = batch(64, "float32", size=48)
-    with Engine(graph, params, threads=2) as engine:
+    with TrainingEngine(graph, params, threads=2) as engine:
         for step in range(2):
             engine.train_step(x, targets, divisor, step=step)
             engine.predict(x)
@@ -133,7 +133,7 @@ def test_a_second_step_allocates_no_large_array(name: str) -> None:
 def test_every_taken_array_is_given_back(name: str) -> None:
     graph, params = network(name, "float32")
     x, targets, divisor = batch(9, "float32")
-    with Engine(graph, params, threads=2) as engine:
+    with TrainingEngine(graph, params, threads=2) as engine:
         engine.train_step(x, targets, divisor)
         assert [workspace.in_use for workspace in engine.workspaces] == [0, 0]
         engine.predict(x)
@@ -144,7 +144,7 @@ def test_every_taken_array_is_given_back(name: str) -> None:
 def test_batch_statistics_leave_the_running_ones_alone() -> None:
     graph, params = network("batchnorm")
     before = params.flat_buffers.copy()
-    with Engine(graph, params, threads=2) as engine:
+    with TrainingEngine(graph, params, threads=2) as engine:
         statistics = engine.batch_statistics(batch(8)[0])
     assert len(statistics) == 4
     np.testing.assert_array_equal(params.flat_buffers, before)
@@ -154,7 +154,7 @@ def test_integers_are_scaled_and_shifted() -> None:
     graph, params = network("one segment")
     pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), dtype=np.uint8)
     scale, shift = np.array([0.1, 0.2, 0.3]), np.array([-1.0, 0.0, 2.0])
-    with Engine(graph, params, threads=2, scale=scale, shift=shift) as engine:
+    with TrainingEngine(graph, params, threads=2, scale=scale, shift=shift) as engine:
         ours = engine.predict(pixels).copy()
         np.testing.assert_allclose(ours, engine.predict(pixels * scale + shift), rtol=1e-12)
 
@@ -162,12 +162,12 @@ def test_integers_are_scaled_and_shifted() -> None:
 def test_an_error_in_a_worker_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, params = network("one segment")
     x, targets, divisor = batch(4)
-    with Engine(graph, params, threads=2) as engine:
+    with TrainingEngine(graph, params, threads=2) as engine:
 
         def fail(*_: Any) -> None:
             raise MemoryError("no room")
 
-        monkeypatch.setattr("cnn_cli.nn.passes.Pass.forward", fail)
+        monkeypatch.setattr("cnn_cli.nn.training_pass.TrainingPass.forward", fail)
         with pytest.raises(MemoryError, match="no room"):
             engine.train_step(x, targets, divisor)
         monkeypatch.undo()

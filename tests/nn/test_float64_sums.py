@@ -13,7 +13,6 @@ from test_gradients import BADS, LAYERS, accumulators, refill
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.nn.chunk import Chunk
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.float64_sums import Float64Gradients
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
@@ -21,6 +20,7 @@ from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import chunk_bounds, chunks_multiple, plan_segments, uses_float64_sums
 from cnn_cli.nn.team import Team
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 
 STEPS = 3
@@ -80,7 +80,7 @@ def trained(processes: int, threads: int, exchange: bool) -> list[bytes]:
         graph, params = network(LAYERS)
         own = slice(IMAGES * number // processes, IMAGES * (number + 1) // processes)
         seat = Seat(table, number) if exchange else None
-        with Engine(graph, params, threads=threads, exchange=seat) as engine:
+        with TrainingEngine(graph, params, threads=threads, exchange=seat) as engine:
             for step in range(STEPS):
                 engine.train_step(x[own], targets[own], divisor, step=step, offset=own.start)
                 params.flat -= np.float32(0.1) * engine.gradient
@@ -98,7 +98,7 @@ def test_any_number_of_threads_and_processes_gives_the_same_bits(
     ways = [(1, 1, False), (1, 2, False), (1, 4, False), (2, 1, True), (2, 2, True), (4, 1, True)]
     found = {found for way in ways for found in trained(*way)}
     assert len(found) > 1  # it is float64 that does it
-    monkeypatch.setattr("cnn_cli.nn.engine.uses_float64_sums", lambda *_: True)
+    monkeypatch.setattr("cnn_cli.nn.training_engine.uses_float64_sums", lambda *_: True)
     found = {found for way in ways for found in trained(*way)}
     assert len(found) == 1
 

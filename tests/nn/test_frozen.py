@@ -10,7 +10,6 @@ import pytest
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
@@ -18,6 +17,7 @@ from cnn_cli.nn.kernels.fast import LoopKernels
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import frozen_prefix, plan_segments, requires_grad
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import freeze_graph
 
@@ -89,7 +89,7 @@ def test_what_moves_has_the_gradient_it_had(name: str, threads: int, kernels: Ke
     x, targets, divisor = data()
     found = []
     for graph in (whole, partly):
-        with Engine(graph, parameters(graph), threads=threads, kernels=kernels) as engine:
+        with TrainingEngine(graph, parameters(graph), threads=threads, kernels=kernels) as engine:
             loss, logits = engine.train_step(x, targets, divisor, step=3)
             first = engine.gradient.copy()
             held = engine.nbytes
@@ -125,12 +125,12 @@ def test_beginning_with_features_gives_the_same_gradient(name: str, kernels: Ker
     node = frozen_prefix(graph)
     x, targets, divisor = data()
     params = parameters(graph)
-    with Engine(graph, params, kernels=kernels) as engine:
+    with TrainingEngine(graph, params, kernels=kernels) as engine:
         expected, _ = engine.train_step(x, targets, divisor, step=3)
         gradient = engine.gradient.copy()
         features = engine.features(node)(x)
     assert features.shape == (7, *graph.shape(node))
-    with Engine(graph, params, threads=2, kernels=kernels, entry=node) as engine:
+    with TrainingEngine(graph, params, threads=2, kernels=kernels, entry=node) as engine:
         loss, _ = engine.train_step(features, targets, divisor, step=3)
         np.testing.assert_allclose(loss, expected, rtol=1e-12)
         views, whole = engine.gradient_views, params.empty_like()

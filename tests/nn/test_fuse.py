@@ -10,7 +10,6 @@ import pytest
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.fuse import choose_paths, fuse_graph, fuse_pools, kernel_kinds
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
@@ -21,6 +20,7 @@ from cnn_cli.nn.layers.groupnorm import GroupNorm
 from cnn_cli.nn.layers.maxpool import MaxPool
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 
 CONV = {"conv": {"out_channels": 6, "kernel_size": 3, "padding": 1}}
@@ -137,7 +137,7 @@ def test_pooling_before_a_relu_gives_the_same_bits(monkeypatch: pytest.MonkeyPat
         graph = network(POOLED)
         params = Parameters(graph, "float32")
         initialize(params, 0, "pytorch")
-        with Engine(graph, params, threads=2) as engine:
+        with TrainingEngine(graph, params, threads=2) as engine:
             loss, _ = engine.train_step(x, targets, divisor)
             results.append([loss, engine.gradient.copy(), engine.predict(x).copy()])
     for ours, theirs in zip(*results, strict=True):
@@ -173,7 +173,7 @@ def train(kernels: Kernels, dtype: str, threads: int = 2) -> tuple[list[Any], li
     targets, divisor = target_weights(rng.integers(0, 4, 7), 4, dtype=dtype)
     results: list[Any] = []
     held = []
-    with Engine(graph, params, threads=threads, seed=3, kernels=kernels) as engine:
+    with TrainingEngine(graph, params, threads=threads, seed=3, kernels=kernels) as engine:
         for step in range(3):
             loss, logits = engine.train_step(x, targets, divisor, step=step)
             results += [loss, logits.copy(), engine.gradient.copy(), params.flat_buffers.copy()]
@@ -215,7 +215,7 @@ def test_fusing_takes_less_memory(backend: Callable[[str], Kernels]) -> None:
         params = Parameters(graph, "float32")
         x: Array = np.zeros((64, 8, 8, 3), np.float32)
         targets, divisor = target_weights(np.zeros(64, np.int64), 4)
-        with Engine(graph, params, kernels=kernels) as engine:
+        with TrainingEngine(graph, params, kernels=kernels) as engine:
             engine.train_step(x, targets, divisor)
             held.append(engine.nbytes)
     assert held[1] < 0.85 * held[0]

@@ -13,10 +13,10 @@ from networks import CASES, Case
 from cnn_cli.config import validate_config
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.network import build_graph
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.optimizers import make_optimizer
 
@@ -38,7 +38,7 @@ class Twin:
         graph = build_graph(self.config.model, self.case.in_shape, self.case.classes, name)
         self.params = Parameters(graph, dtype)
         self.params.load(self.part("before"), name)
-        self.engine = Engine(graph, self.params, threads=threads, kernels=kernels)
+        self.engine = TrainingEngine(graph, self.params, threads=threads, kernels=kernels)
         self.optimizer = make_optimizer(self.config.train.optimizer, self.params)
         self.x = self.golden["x"].astype(dtype)
         weights = self.case.class_weights

@@ -12,12 +12,12 @@ import pytest
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.nn import gradients
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.gradients import Gradients, is_finite
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.team import Team
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 
 BADS = (np.nan, np.inf, -np.inf)
@@ -138,7 +138,7 @@ def test_the_engine_says_so() -> None:
     initialize(params, 0, "pytorch")
     params.flat *= 1e-38
     targets, divisor = target_weights(np.array([0, 1]), 3)
-    with Engine(graph, params, threads=2) as engine:
+    with TrainingEngine(graph, params, threads=2) as engine:
         for size, finite in ((1.0, True), (3e38, False), (1.0, True)):
             x = np.full((2, 4, 4, 1), size, np.float32)
             loss, _ = engine.train_step(x, targets, divisor / 4)

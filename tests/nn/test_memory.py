@@ -21,7 +21,7 @@ import json, re, sys
 from pathlib import Path
 import numpy as np
 from cnn_cli.config import validate_config
-from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.config.network import build_graph
 from cnn_cli.nn.fuse import kernel_kinds
 from cnn_cli.nn.kernels.backend import load_backend
@@ -42,7 +42,7 @@ optimizer = make_optimizer(config.train.optimizer, params)
 images = np.ones((batch_size, size, size, 3), np.uint8)
 targets, divisor = target_weights(np.zeros(batch_size, np.int64), 4)
 kernels = load_backend(backend, kinds=kernel_kinds(graph))
-with Engine(graph, params, threads=2, kernels=kernels) as engine:
+with TrainingEngine(graph, params, threads=2, kernels=kernels) as engine:
     for step in range(3):
         engine.train_step(images, targets, divisor, step=step)
         optimizer.step(engine.gradient, 0.01)

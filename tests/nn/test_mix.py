@@ -10,11 +10,11 @@ from numpy.typing import DTypeLike
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 
 N, SHAPE = 7, (6, 5, 3)
@@ -82,7 +82,7 @@ def test_a_step_of_mixed_images(dtype: DTypeLike, threads: int, kind: str) -> No
         params = Parameters(graph(), dtype)
         params.flat[:] = np.random.default_rng(2).normal(size=params.flat.size, scale=0.3)
         before = images.copy()
-        with Engine(graph(), params, threads=threads, scale=SCALE, shift=SHIFT) as engine:
+        with TrainingEngine(graph(), params, threads=threads, scale=SCALE, shift=SHIFT) as engine:
             loss, logits = engine.train_step(images, targets, divisor, mix=given)
             found.append((loss, logits.copy(), engine.gradient.copy()))
             assert [workspace.in_use for workspace in engine.workspaces] == [0] * threads

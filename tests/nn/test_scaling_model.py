@@ -10,7 +10,7 @@ from scaling_model import Costs, Link, Part, step_time
 from test_engine import batch, network
 
 from cnn_cli.cli.docs import page_text
-from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.training_engine import TrainingEngine
 
 LINK = Link(latency=1.0, bandwidth=10.0)
 
@@ -77,7 +77,7 @@ def test_a_simulated_step_takes_what_the_model_says(name: str, ranks: int) -> No
     exchange = Noted(LINK, ranks, lambda: clock.now, clock.sleep)
     graph, params = network(name)
     with (
-        Engine(graph, params, exchange=exchange) as engine,
+        TrainingEngine(graph, params, exchange=exchange) as engine,
         exchange.one_step() as messages,
     ):
         engine.train_step(x, targets, divisor)
@@ -92,7 +92,7 @@ def test_ranks_with_the_same_images_find_the_same_statistics() -> None:
     found = []
     for exchange in (None, Delayed(LINK, 64, lambda: 0.0, lambda _: None)):
         graph, params = network("batchnorm")
-        with Engine(graph, params, exchange=exchange) as engine:
+        with TrainingEngine(graph, params, exchange=exchange) as engine:
             engine.train_step(x, targets, divisor)
             means = [buffers["running_mean"] for buffers in params.buffer_views if buffers]
             found.append((engine.gradient.copy(), np.concatenate(means)))

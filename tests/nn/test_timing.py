@@ -10,13 +10,13 @@ from stubs import Stub, stub_graph
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.timing import BACKWARD, FORWARD, timed
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 
 NETWORK: list[Any] = [
@@ -72,7 +72,7 @@ def step(graph: Graph) -> tuple[float, Array, Array]:
     rng = np.random.default_rng(0)
     x = rng.standard_normal((7, 6, 6, 3)).astype(np.float32)
     targets, divisor = target_weights(rng.integers(0, 4, 7), 4)
-    with Engine(graph, params) as engine:
+    with TrainingEngine(graph, params) as engine:
         loss, _ = engine.train_step(x, targets, divisor)
         return loss, engine.gradient.copy(), engine.predict(x).copy()
 

@@ -419,13 +419,13 @@ def test_a_second_interrupt_ends_a_long_step(field: Field, tmp_path: Path) -> No
     """The first waits for the step to end; the second does not, and saves nothing."""
     script = (
         "import time\n"
-        "from cnn_cli.nn.engine import Engine\n"
+        "from cnn_cli.nn.training_engine import TrainingEngine\n"
         "from cnn_cli.cli.main import main\n"
         "def step(self, *arguments, **options):\n"
         "    print('stepping', flush=True)\n"
         "    while True:\n"
         "        time.sleep(0.05)\n"  # a signal just before a long one would wait for its end
-        "Engine.train_step = step\n"
+        "TrainingEngine.train_step = step\n"
         "main()\n"
     )
     line = [sys.executable, "-c", script, "train", str(field.config), "--out", str(tmp_path / "r")]

@@ -13,7 +13,7 @@ from typing import Any
 
 from cnn_cli.cli.main import run
 from cnn_cli.inference.predictor import Predictor
-from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.training_engine import TrainingEngine
 
 STATM = Path("/proc/self/statm")
 
@@ -37,7 +37,7 @@ def watch(owner: Any, name: str, held: list[int]) -> None:
 
 if __name__ == "__main__":
     held: list[int] = []
-    watch(Engine, "train_step", held)
+    watch(TrainingEngine, "train_step", held)
     watch(Predictor, "predictions", held)
     code = run(sys.argv[1:])
     third = len(held) // 3

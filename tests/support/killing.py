@@ -20,7 +20,7 @@ from PIL import Image
 
 from cnn_cli import files
 from cnn_cli.config import load_config
-from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
@@ -47,14 +47,14 @@ class Moments:
 
 def watch(moments: Moments) -> None:
     """Have everything that changes a run pass by `moments`."""
-    replace, step, open_temporary = os.replace, Engine.train_step, files._open_temporary
+    replace, step, open_temporary = os.replace, TrainingEngine.train_step, files._open_temporary
 
     def watched_replace(*arguments: Any) -> None:
         moments.pass_by("rename")
         replace(*arguments)
         moments.pass_by("rename")
 
-    def watched_step(self: Engine, *arguments: Any, **options: Any) -> Any:
+    def watched_step(self: TrainingEngine, *arguments: Any, **options: Any) -> Any:
         moments.pass_by("step")
         result = step(self, *arguments, **options)
         moments.pass_by("step")  # the gradient is there, the weights are the old ones
@@ -76,7 +76,7 @@ def watch(moments: Moments) -> None:
     # A kill loses nothing that was written, so nothing has to be on the disk itself.
     os.fsync = lambda fd: moments.pass_by("sync")
     setattr(os, "replace", watched_replace)  # noqa: B010 - its types are many
-    Engine.train_step = watched_step  # type: ignore[method-assign]
+    TrainingEngine.train_step = watched_step  # type: ignore[method-assign]
     files._open_temporary = open_watched
 
 

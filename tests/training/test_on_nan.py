@@ -17,12 +17,12 @@ from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.dataset import open_dataset
 from cnn_cli.errors import DataError, DivergedError
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnn_cli.runs.results import TrainResult
@@ -179,8 +179,8 @@ def test_the_origin_in_mixed_images() -> None:
     targets, divisor = target_weights(np.zeros(4, np.int64), 3)
     mix = Mix(np.array([3, 0, 1, 2]), np.zeros(4), np.zeros(4), np.zeros((4, 4), np.int64))
 
-    def make_engine(graph: Graph, params: Parameters) -> Engine:
-        return Engine(graph, params, threads=2)
+    def make_engine(graph: Graph, params: Parameters) -> TrainingEngine:
+        return TrainingEngine(graph, params, threads=2)
 
     origin = find_origin(make_engine, params, x, targets, divisor, step=0, mix=mix)
     assert origin == Origin("stem", "conv", "output", (2,))
@@ -206,8 +206,8 @@ def test_finding_the_origin_changes_nothing() -> None:
     x = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), np.uint8)
     targets, divisor = target_weights(np.arange(6) % 3, 3)
 
-    def make_engine(graph: Graph, params: Parameters) -> Engine:
-        return Engine(graph, params, threads=2, scale=np.full(1, 0.01))
+    def make_engine(graph: Graph, params: Parameters) -> TrainingEngine:
+        return TrainingEngine(graph, params, threads=2, scale=np.full(1, 0.01))
 
     assert find_origin(make_engine, params, x, targets, divisor, step=0) is None
     params.views[0]["weight"][:, :, :, 1] = np.nan

@@ -11,8 +11,8 @@ from learnable import CLASSES, config_document, make_pictures
 
 from cnn_cli.config import Config, validate_config
 from cnn_cli.errors import DataError
-from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.mix import Mix
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.preview import mixed_pixels, preview
@@ -50,13 +50,15 @@ class Given:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[tuple[Array, Array, Mix | None]] = []
-        original = Engine.train_step
+        original = TrainingEngine.train_step
 
-        def step(engine: Engine, x: Array, targets: Array, *rest: Any, **options: Any) -> Any:
+        def step(
+            engine: TrainingEngine, x: Array, targets: Array, *rest: Any, **options: Any
+        ) -> Any:
             self.steps.append((x.copy(), targets.copy(), options["mix"]))
             return original(engine, x, targets, *rest, **options)
 
-        monkeypatch.setattr(Engine, "train_step", step)
+        monkeypatch.setattr(TrainingEngine, "train_step", step)
 
 
 @pytest.mark.parametrize("augment", [{}, ALL, ALL | MIXES], ids=["none", "all", "mixes"])
