@@ -15,7 +15,6 @@ from cnn_cli.nn.kernels.loops.activation import NONE, RELU
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.batchnorm import BatchNorm
 from cnn_cli.nn.layers.conv import Conv
-from cnn_cli.nn.layers.groupnorm import GroupNorm
 from cnn_cli.nn.layers.identity import Identity
 from cnn_cli.nn.layers.maxpool import MaxPool
 
@@ -46,6 +45,8 @@ def fuse_graph(graph: Graph) -> Graph:
     activation's output for itself: both are computed again from the normalization's input. An
     `Identity` stays where the activation was. `graph` is left as it is.
     """
+    from cnn_cli.nn.layers.groupnorm import GroupNorm  # a network without one needs no import
+
     readers = graph.reader_counts()
     nodes = list(graph.nodes)
     for node in graph.nodes:

@@ -13,9 +13,18 @@ from cli_program import COMMAND, Inside, process
 
 from cnn_cli import __version__
 
-NOT_FOR_PREDICTION = (
-    *("tqdm.", "rich.", "matplotlib."),
-    *(f"cnn_cli.{part}." for part in ("bench", "interop", "proposal", "report", "training")),
+NOT_FOR_PREDICTION = tuple(
+    f"{name}."
+    for name in (
+        *("pydantic", "yaml", "tqdm", "rich", "matplotlib", "numba"),
+        *(f"cnn_cli.{folder}" for folder in ("bench", "config", "interop", "optim", "proposal")),
+        *(f"cnn_cli.{folder}" for folder in ("report", "training", "data.augment")),
+        *("cnn_cli.runs.folder", "cnn_cli.runs.state", "cnn_cli.schema.fields"),
+        *("cnn_cli.nn.attribution", "cnn_cli.nn.gradients", "cnn_cli.nn.float64_sums"),
+        *("cnn_cli.nn.training_engine", "cnn_cli.nn.training_pass", "cnn_cli.nn.mix"),
+        # Layers that the network does not have.
+        *("cnn_cli.nn.layers.groupnorm", "cnn_cli.nn.layers.prelu", "cnn_cli.nn.layers.excite"),
+    )
 )
 HEAVY = ("numpy", "pydantic", "PIL", "yaml", "tqdm", "rich", "matplotlib", "threadpoolctl")
 
