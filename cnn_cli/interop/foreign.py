@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.types import Array, Shape
 
 Kind = Literal["conv", "linear", "norm", "affine", "other"]
 
@@ -67,12 +67,11 @@ class Foreign:
     ops: tuple[Op, ...] | None = None
 
 
-def kind_of(arrays: Mapping[str, Array]) -> Kind:
-    """The kind of layer that has arrays of such names and shapes, under PyTorch's names."""
-    weight = arrays.get("weight")
-    if "running_mean" in arrays:
+def kind_of(shapes: Mapping[str, Shape]) -> Kind:
+    """The kind of layer that has arrays of such shapes, under PyTorch's names."""
+    if "running_mean" in shapes:
         return "norm"
-    match None if weight is None else weight.ndim:
+    match len(shapes.get("weight", ())):
         case 4:
             return "conv"
         case 2:
@@ -92,4 +91,7 @@ def modules_by_name(arrays: Mapping[str, Array]) -> tuple[Module, ...]:
         layer, _, param = name.replace("/", ".").rpartition(".")
         if param != "num_batches_tracked":
             grouped.setdefault(layer, {})[param] = array
-    return tuple(Module(name, kind_of(found), found) for name, found in grouped.items())
+    return tuple(
+        Module(name, kind_of({param: array.shape for param, array in found.items()}), found)
+        for name, found in grouped.items()
+    )

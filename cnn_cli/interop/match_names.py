@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from cnn_cli.errors import DataError, listed, suggest
-from cnn_cli.interop.foreign import Foreign, Module
+from cnn_cli.interop.foreign import Foreign, Module, kind_of
 from cnn_cli.nn.graph import Graph, Node
 
 ORDERS: tuple[tuple[str, ...], ...] = (
@@ -101,14 +101,9 @@ def match_map(graph: Graph, foreign: Foreign, mapping: Mapping[str, str], place:
 
 def fits(node: Node, module: Module) -> bool:
     """Whether a module may be a node's: a 1×1 convolution may be a linear layer's."""
-    kinds = {
-        "conv": ("conv",),
-        "linear": ("linear", "conv"),
-        "batchnorm": ("norm",),
-        "groupnorm": ("affine",),
-        "prelu": ("affine",),
-    }
-    return module.kind in kinds[node.layer.kind]
+    shapes = {spec.name: spec.torch_shape for spec in node.layer.params}
+    kind = kind_of(shapes | {spec.name: spec.shape for spec in node.layer.buffers})
+    return module.kind == kind or (kind == "linear" and module.kind == "conv")
 
 
 def _in_order(foreign: Foreign) -> list[Module]:

@@ -23,8 +23,6 @@ from cnn_cli.nn.layers.linear import Linear
 from cnn_cli.nn.layers.maxpool import MaxPool
 
 PASSED_OVER = ("dropout", "drop_path", "flatten", "identity")
-# Of layers that one number makes what they are.
-ARGUMENTS = {"leaky_relu": "negative_slope", "elu": "alpha", "scale": "factor"}
 UNORDERED = ("add", "excite")
 # Their outputs are never below 0, so that zeros around them are what a maximum ignores.
 NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hardsigmoid")
@@ -160,23 +158,27 @@ class _Walk:
         elif kind == "global_avgpool" and op.kind == "avgpool":
             whole = layer.in_shape[:2]
             self._agree(node, op, "kernel_size", whole, facts["kernel_size"])
-        elif isinstance(layer, Linear) and op.kind == "conv":
-            if _arrays(op)["weight"].shape[2:] != (1, 1):
-                raise MismatchError(
-                    f"{self._named_op(op)} where {self._our_name(node.index)} should be"
-                )
-        elif kind != op.kind:
+        elif kind == op.kind:
+            self._same_arguments(node, op)
+        elif not (
+            isinstance(layer, Linear)
+            and op.kind == "conv"
+            and _arrays(op)["weight"].shape[2:] == (1, 1)
+        ):
             raise MismatchError(
                 f"{self._named_op(op)} where {self._our_name(node.index)} should be"
             )
-        elif kind in ARGUMENTS:
-            key = ARGUMENTS[kind]
-            self._agree(node, op, key, getattr(layer, key), facts[key])
         if len(inputs) != len(node.inputs):
             raise MismatchError(
                 f"{op.name} has {len(inputs)} inputs, {node.name} {len(node.inputs)}"
             )
         return inputs
+
+    def _same_arguments(self, node: Node, op: Op) -> None:
+        """The numbers that make a layer what it is, by the names that they have in a config."""
+        for key, theirs in op.facts.items():
+            if key != "eps":  # `assemble` makes up for another one
+                self._agree(node, op, key, getattr(node.layer, key), theirs)
 
     def _same_window(
         self,

@@ -10,7 +10,7 @@ from cnn_cli import __version__
 from cnn_cli.errors import DataError, missing_extra, reason
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.interop.export.metadata import metadata
-from cnn_cli.interop.export.onnx_nodes import Operators
+from cnn_cli.interop.export.onnx_network import OnnxNetwork
 from cnn_cli.nn.fold import FoldedNetwork
 
 OPSET, IR_VERSION = 20, 9  # of 2023: what runtimes of the last years read
@@ -40,16 +40,16 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
         folded.refresh()
         graph, params = folded.graph, folded.params
     height, width, channels = graph.in_shape
-    operators = Operators(graph, params, "image")
+    network = OnnxNetwork(graph, params, "image")
     if preprocessing:
-        _preprocess(operators, classifier, TensorProto.FLOAT)
-    scores = operators.network()
-    temperature = operators.constant("temperature", np.array(classifier.temperature))
+        _preprocess(network, classifier, TensorProto.FLOAT)
+    scores = network.add_layers()
+    temperature = network.constant("temperature", np.array(classifier.temperature))
     if classifier.temperature == 1:
-        del operators.constants["temperature"]
-        operators.add("Identity", [scores], "scores")
+        del network.constants["temperature"]
+        network.add("Identity", [scores], "scores")
     else:
-        operators.add("Div", [scores, temperature], "scores")
+        network.add("Div", [scores, temperature], "scores")
     entry = (
         helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", height, width, channels])
         if preprocessing
@@ -62,12 +62,12 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
         helper.make_graph(
             [
                 helper.make_node(word, inputs, [output], name=output, **attributes)
-                for word, inputs, output, attributes in operators.nodes
+                for word, inputs, output, attributes in network.nodes
             ],
             "cnn",
             [entry],
             [end],
-            [numpy_helper.from_array(array, key) for key, array in operators.constants.items()],
+            [numpy_helper.from_array(array, key) for key, array in network.constants.items()],
         ),
         producer_name="cnn",
         producer_version=__version__,
@@ -84,13 +84,13 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
     return content
 
 
-def _preprocess(operators: Operators, classifier: Classifier, float_type: Any) -> None:
+def _preprocess(network: OnnxNetwork, classifier: Classifier, float_type: Any) -> None:
     """From pixels, (n, h, w, c) uint8, to the image that the network reads."""
     scale, shift = classifier.normalization.scale_and_shift()
     by_channel = (-1, 1, 1)
-    floats = operators.add("Cast", ["pixels"], "pixels.float", to=float_type)
-    planes = operators.add("Transpose", [floats], "pixels.planes", perm=(0, 3, 1, 2))
-    factor = operators.constant("pixels.scale", scale.reshape(by_channel))
-    offset = operators.constant("pixels.shift", shift.reshape(by_channel))
-    scaled = operators.add("Mul", [planes, factor], "pixels.scaled")
-    operators.add("Add", [scaled, offset], "image")
+    floats = network.add("Cast", ["pixels"], "pixels.float", to=float_type)
+    planes = network.add("Transpose", [floats], "pixels.planes", perm=(0, 3, 1, 2))
+    factor = network.constant("pixels.scale", scale.reshape(by_channel))
+    offset = network.constant("pixels.shift", shift.reshape(by_channel))
+    scaled = network.add("Mul", [planes, factor], "pixels.scaled")
+    network.add("Add", [scaled, offset], "image")

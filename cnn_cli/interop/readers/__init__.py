@@ -1,4 +1,4 @@
 """A reader for each kind of file of weights; all give a `foreign.Foreign`.
 
-Imports `interop.foreign`, `nn.types` and the ground floor.
+Imports `interop.foreign`, `nn.layers` and the ground floor.
 """

@@ -12,17 +12,11 @@ import numpy as np
 from cnn_cli.errors import DataError, missing_extra, reason
 from cnn_cli.interop.foreign import INPUT, Foreign, Kind, Module, Op
 from cnn_cli.interop.limits import Budget, not_read
+from cnn_cli.nn.layers import all_layers
 from cnn_cli.nn.types import Array
 
+# Beside those that a layer names as its own.
 SAME = {
-    "Relu": "relu",
-    "Sigmoid": "sigmoid",
-    "Tanh": "tanh",
-    "Selu": "selu",
-    "Softplus": "softplus",
-    "Softsign": "softsign",
-    "HardSwish": "hardswish",
-    "Gelu": "gelu",
     "GlobalAveragePool": "global_avgpool",
     "Flatten": "flatten",
     "Reshape": "flatten",
@@ -111,6 +105,8 @@ class _Builder:
         self.values = values
         self.ops: list[Op] = []
         self.outputs: dict[str, int] = {}
+        plain = {layer.onnx: kind for kind, layer in all_layers().items() if layer.onnx}
+        self.same = plain | SAME
 
     def add(self, node: Any, attributes: Mapping[str, Any]) -> None:
         """Append an operator as an op."""
@@ -182,8 +178,8 @@ class _Builder:
                 return Op("scale", name, inputs, {"factor": constants[0].item()})
             case "Mul" if len(inputs) == 2:
                 return Op("excite", name, inputs)
-        if word in SAME:
-            return Op(SAME[word], name, inputs)
+        if word in self.same:
+            return Op(self.same[word], name, inputs)
         raise DataError(self.path, f"operator {name} is of a kind that is not known", word)
 
     def _linear(

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
+
+import numpy as np
 
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.activation import ACTIVATIONS, ActivationFunction
-from cnn_cli.nn.layers.base import REGISTERED, Layer
+from cnn_cli.nn.layers.base import REGISTERED, Layer, Operators
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Above0, NotBelow0
 
@@ -69,6 +72,11 @@ class LeakyReLU(Activation):
         self.negative_slope = negative_slope
         self.numbers = (float(negative_slope),)
 
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        return operators.add("LeakyRelu", inputs, name, alpha=self.negative_slope)
+
 
 class ELU(Activation):
     """x above 0, alpha (exp(x) - 1) below.
@@ -85,8 +93,51 @@ class ELU(Activation):
         self.alpha = alpha
         self.numbers = (float(alpha),)
 
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        return operators.add("Elu", inputs, name, alpha=self.alpha)
 
-# The others have no arguments: their row is all there is to say.
+
+class SiLU(Activation):
+    __doc__ = ACTIVATIONS["silu"].formula
+
+    function: ClassVar[ActivationFunction] = ACTIVATIONS["silu"]
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        gate = operators.add("Sigmoid", inputs, f"{name}.gate")
+        return operators.add("Mul", [*inputs, gate], name)
+
+
+class ReLU6(Activation):
+    __doc__ = ACTIVATIONS["relu6"].formula
+
+    function: ClassVar[ActivationFunction] = ACTIVATIONS["relu6"]
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        bounds = [
+            operators.constant("zero", np.array(0.0)),
+            operators.constant("six", np.array(6.0)),
+        ]
+        return operators.add("Clip", [*inputs, *bounds], name)
+
+
+class HardSigmoid(Activation):
+    __doc__ = ACTIVATIONS["hardsigmoid"].formula
+
+    function: ClassVar[ActivationFunction] = ACTIVATIONS["hardsigmoid"]
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        return operators.add("HardSigmoid", inputs, name, alpha=1 / 6, beta=0.5)
+
+
+# Of the others their row is all there is to say.
 for _function in ACTIVATIONS.values():
     if _function.kind not in REGISTERED:
         type(_function.name, (Activation,), {"function": _function, "__doc__": _function.formula})

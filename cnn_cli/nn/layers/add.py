@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 import numpy as np
 
 from cnn_cli.nn.context import NodeContext, RunContext
-from cnn_cli.nn.layers.base import Layer, ShapeError, shape_text
+from cnn_cli.nn.layers.base import Layer, Operators, ShapeError, shape_text
 from cnn_cli.nn.types import Array, Arrays, Shape
 
 
@@ -57,3 +57,8 @@ class Add(Layer):
             np.copyto(copy, dy)
             dx.append(copy)
         return tuple(dx)
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        return operators.add(self.onnx if len(inputs) == 2 else "Sum", inputs, name)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from cnn_cli.nn.context import NodeContext, RunContext
+from cnn_cli.nn.layers.base import Operators
 from cnn_cli.nn.layers.pooling import Pool
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Flag, Pair, PairOrZero
@@ -53,3 +55,23 @@ class AvgPool(Pool):
         dx = run.take((dy.shape[0], *self.in_shape))
         run.kernels.avg_pool_backward(dy, self.windows, self.areas.astype(dy.dtype), dx)
         return dx
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        """An average; where windows count other areas than ONNX's, corrected by their ratio."""
+        kh, kw = self.windows.kernel_size
+        plain = self.areas.size == 1 and float(self.areas.item()) == kh * kw
+        mean = operators.add(
+            "AveragePool",
+            inputs,
+            name if plain else f"{name}.sum",
+            kernel_shape=self.windows.kernel_size,
+            strides=self.windows.stride,
+            pads=self.onnx_pads(),
+            count_include_pad=1,
+        )
+        if plain:
+            return mean
+        ratio = operators.constant(f"{name}.ratio", (kh * kw / self.areas).transpose(2, 0, 1))
+        return operators.add("Mul", [mean, ratio], name)

@@ -6,10 +6,10 @@ Activations are NHWC, shape (n, h, w, c), or (n, features); shapes of one image 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, ClassVar, Final, Literal, get_type_hints
+from typing import Any, ClassVar, Final, Literal, Protocol, get_type_hints
 
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.types import Array, Arrays, Saved, Shape
@@ -61,6 +61,21 @@ class BufferSpec:
 
 class ShapeError(ValueError):
     """A layer that cannot take its input; the graph adds the layer's name and the shapes."""
+
+
+Attribute = int | float | tuple[int, ...]
+
+
+class Operators(Protocol):
+    """A network of ONNX operators that grows: images are (n, c, h, w), tensors have names."""
+
+    def add(
+        self, operator: str, inputs: Sequence[str], output: str, **attributes: Attribute
+    ) -> str:
+        """Append an operator; the name of its output."""
+
+    def constant(self, name: str, values: Array | list[int]) -> str:
+        """Keep an array under a name; that name. Whole numbers are shapes, all others float32."""
 
 
 REGISTERED: dict[str, type[Layer]] = {}
@@ -126,7 +141,8 @@ class Layer(Written):
     A class that states its `kind` is registered under it.
 
     Attributes:
-        onnx: the operator of ONNX that is the same without attributes, or an empty text.
+        onnx: the operator of ONNX that is the same without attributes, or an empty text; then
+            `to_onnx` says more.
         in_shape, out_shape: of one image.
         params, buffers: what it owns; the arrays themselves come with the node's context.
         saves_input, saves_output: what `backward` reads of them, so that the engine knows
@@ -195,6 +211,22 @@ class Layer(Written):
         overwritten, and returned.
         """
         raise NotImplementedError
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        """Add the operators that this layer is in ONNX, at prediction.
+
+        Args:
+            inputs: names of the tensors it reads.
+            name: of its output, and the first part of other names it gives.
+            arrays: parameters and buffers by name, in PyTorch's layouts.
+            operators: what it is added to.
+
+        Returns:
+            The name of its output.
+        """
+        return operators.add(self.onnx, inputs, name)
 
 
 def shape_text(shape: Shape) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
@@ -10,7 +11,7 @@ from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.loops.activation import NONE
 from cnn_cli.nn.kernels.norm import scale_rows
 from cnn_cli.nn.layers.affine import add_gradients, scale_and_shift
-from cnn_cli.nn.layers.base import BufferSpec
+from cnn_cli.nn.layers.base import BufferSpec, Operators
 from cnn_cli.nn.layers.batch import BatchLayer, Partials, Statistics
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Above0, Share
@@ -127,6 +128,12 @@ class BatchNorm(BatchLayer):
             run.scratch,
         )
         return dy
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        constants = [operators.constant(f"{name}.{key}", arrays[key]) for key in arrays]
+        return operators.add("BatchNormalization", [*inputs, *constants], name, epsilon=self.eps)
 
     def _normalize(
         self, x: Array, coefficients: Coefficients, node: NodeContext, run: RunContext

@@ -13,7 +13,7 @@ from cnn_cli.nn.kernels import conv, winograd
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path
 from cnn_cli.nn.kernels.tiles import POSITIONS
-from cnn_cli.nn.layers.base import Layer, ParamSpec, ShapeError
+from cnn_cli.nn.layers.base import Layer, Operators, ParamSpec, ShapeError
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Above0, Count, Flag, Model, Must, Pair, PairOrZero, accepts
 
@@ -166,6 +166,22 @@ class Conv(Layer):
         if dx is not None:
             conv.input_gradient(dy, node.params["weight"], *place, dx, run.kernels)
         return dx
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        geometry = self.geometry
+        top, bottom, left, right = geometry.padding
+        return operators.add(
+            "Conv",
+            [*inputs, *(operators.constant(f"{name}.{key}", arrays[key]) for key in arrays)],
+            name,
+            kernel_shape=geometry.kernel_size,
+            strides=geometry.stride,
+            dilations=geometry.dilation,
+            group=geometry.groups,
+            pads=(top, left, bottom, right),
+        )
 
     def _backward_by_winograd(
         self, x: Array, dy: Array, node: NodeContext, run: RunContext, dx: Array | None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
 from cnn_cli import rng
 from cnn_cli.nn.context import NodeContext, RunContext
-from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.layers.base import Layer, Operators
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Share
 
@@ -55,6 +56,11 @@ class Dropout(Layer):
             np.multiply(dy, saved, out=dy)
             np.multiply(dy, self.scale, out=dy)
         return dy
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        return inputs[0]
 
     def _draw(self, kept: Array, node: NodeContext, run: RunContext) -> None:
         """Write a mask for each image of the chunk."""

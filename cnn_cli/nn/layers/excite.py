@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import prod
 from typing import ClassVar
 
 import numpy as np
 
 from cnn_cli.nn.context import NodeContext, RunContext
-from cnn_cli.nn.layers.base import Layer, ShapeError
+from cnn_cli.nn.layers.base import Layer, Operators, ShapeError
 from cnn_cli.nn.types import Array, Arrays, Shape
 
 
@@ -50,3 +50,10 @@ class Excite(Layer):
         np.einsum("nhwc,nhwc->nc", dy, x, out=dgate)
         np.multiply(dy, gate[:, np.newaxis, np.newaxis], out=dy)
         return dy, dgate
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        pixel = operators.constant("one pixel", [0, -1, 1, 1])
+        gate = operators.add("Reshape", [inputs[1], pixel], f"{name}.pixel")
+        return operators.add("Mul", [inputs[0], gate], name)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import ClassVar
 
 import numpy as np
 
 from cnn_cli.nn.context import NodeContext, RunContext
-from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.layers.base import Layer, Operators
 from cnn_cli.nn.types import Array, Shape
 
 
@@ -39,3 +40,8 @@ class Flatten(Layer):
         channels_first = np.moveaxis(dx, -1, 1)
         np.copyto(channels_first, dy.reshape(channels_first.shape))
         return dx
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        return operators.add("Flatten", inputs, name, axis=1)

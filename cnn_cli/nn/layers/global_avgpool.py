@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.pool import global_avg_pool, global_avg_pool_backward
-from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.layers.base import Layer, Operators
 from cnn_cli.nn.layers.pooling import map_shape
 from cnn_cli.nn.types import Array, Shape
 
@@ -41,3 +42,9 @@ class GlobalAvgPool(Layer):
         dx = run.take((dy.shape[0], *self.in_shape))
         global_avg_pool_backward(dy, dx.reshape(dy.shape[0], self.pixels, *self.out_shape))
         return dx
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        mean = operators.add("GlobalAveragePool", inputs, f"{name}.mean")
+        return operators.add("Flatten", [mean], name, axis=1)

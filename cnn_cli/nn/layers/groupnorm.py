@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import ClassVar
 
@@ -10,7 +11,7 @@ import numpy as np
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.loops.activation import NONE
 from cnn_cli.nn.layers.affine import add_gradients, scale_and_shift
-from cnn_cli.nn.layers.base import Layer, ShapeError
+from cnn_cli.nn.layers.base import Layer, Operators, ShapeError
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Above0, Count
 
@@ -81,6 +82,29 @@ class GroupNorm(Layer):
             rows, x, mean, invstd, weight, mean_dy, mean_dy_xhat, run.scratch
         )
         return dy
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        """Each group as a channel of its own, normalized, and scaled as channels again."""
+        groups = self.num_groups
+        by_group = operators.constant(f"{name}.groups", [0, groups, -1])
+        ones = operators.constant(f"{name}.ones", np.ones(groups))
+        zeros = operators.constant(f"{name}.zeros", np.zeros(groups))
+        grouped = operators.add("Reshape", [*inputs, by_group], f"{name}.grouped")
+        normal = operators.add(
+            "InstanceNormalization", [grouped, ones, zeros], f"{name}.normal", epsilon=self.eps
+        )
+        *size, channels = self.in_shape
+        shape = operators.constant(f"{name}.shape", [0, channels, *size])
+        back = operators.add("Reshape", [normal, shape], f"{name}.back")
+        by_channel = (-1, *(1 for _ in size))
+        scale, shift = (
+            operators.constant(f"{name}.{key}", arrays[key].reshape(by_channel))
+            for key in ("weight", "bias")
+        )
+        scaled = operators.add("Mul", [back, scale], f"{name}.scaled")
+        return operators.add("Add", [scaled, shift], name)
 
     def _rows(self, x: Array) -> Array:
         """View of (n, *in_shape) as (n, pixels, c)."""

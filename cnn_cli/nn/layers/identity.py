@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from cnn_cli.nn.context import NodeContext, RunContext
-from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.layers.base import Layer, Operators
 from cnn_cli.nn.types import Array, Shape
 
 
@@ -27,3 +28,8 @@ class Identity(Layer):
 
     def backward(self, dy: Array, saved: None, node: NodeContext, run: RunContext) -> Array | None:
         return dy if node.need_dx else None
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        return inputs[0]

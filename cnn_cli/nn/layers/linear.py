@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from math import prod
 from typing import ClassVar
 
 import numpy as np
 
 from cnn_cli.nn.context import NodeContext, RunContext
-from cnn_cli.nn.layers.base import Layer, ParamSpec
+from cnn_cli.nn.layers.base import Layer, Operators, ParamSpec
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Features, Flag
 
@@ -61,6 +62,14 @@ class Linear(Layer):
         np.matmul(dy, node.params["weight"], out=flat.reshape(dx.shape[0], -1))
         np.copyto(channels_first, flat)
         return dx
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        if len(self.in_shape) > 1:
+            inputs = [operators.add("Flatten", inputs, f"{name}.flat", axis=1)]
+        constants = [operators.constant(f"{name}.{key}", arrays[key]) for key in arrays]
+        return operators.add("Gemm", [*inputs, *constants], name, transB=1)
 
     def _flat(self, x: Array, node: NodeContext, run: RunContext) -> Array:
         """(n, h, w, c) -> (n, c·h·w)."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.loops.activation import NONE
+from cnn_cli.nn.layers.base import Operators
 from cnn_cli.nn.layers.pooling import Pool
 from cnn_cli.nn.types import Array
 
@@ -41,3 +43,17 @@ class MaxPool(Pool):
         dx = run.take((dy.shape[0], *self.in_shape))
         run.kernels.max_pool_backward(dy, saved, self.windows, dx, run.scratch)
         return dx
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        windows = self.windows
+        return operators.add(
+            "MaxPool",
+            inputs,
+            name,
+            kernel_shape=windows.kernel_size,
+            strides=windows.stride,
+            pads=self.onnx_pads(),
+            dilations=windows.dilation,
+        )

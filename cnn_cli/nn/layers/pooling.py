@@ -61,6 +61,22 @@ class Pool(Layer):
         self.out_shape = (ho, wo, c)
         self.windows = Windows((h, w), (ho, wo), kernel_size, stride, padding, dilation)
 
+    def onnx_pads(self) -> tuple[int, ...]:
+        """Padding above, to the left, below and to the right, with what `ceil_mode` reaches."""
+        windows = self.windows
+        ends = (
+            max((out - 1) * stride + reach - size - start, 0)
+            for out, stride, reach, size, start in zip(
+                windows.out_size,
+                windows.stride,
+                windows.reach,
+                windows.in_size,
+                windows.padding,
+                strict=True,
+            )
+        )
+        return (*windows.padding, *ends)
+
 
 def _with_dilation(dilation: Pair) -> str:
     return "" if dilation == (1, 1) else " with its dilation"

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
 from cnn_cli.nn.context import NodeContext, RunContext
-from cnn_cli.nn.layers.base import Layer, ParamSpec, ShapeError
+from cnn_cli.nn.layers.base import Layer, Operators, ParamSpec, ShapeError
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Count
 
@@ -54,3 +55,11 @@ class PReLU(Layer):
         np.copyto(below, 1, where=positive)
         np.multiply(dy, below, out=dy)
         return dy
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        # Meets channels first: (c, 1, 1), or (c,) where there is no map.
+        shape = (-1, 1, 1) if len(self.in_shape) == 3 else (-1,)
+        slope = operators.constant(f"{name}.weight", arrays["weight"].reshape(shape))
+        return operators.add("PRelu", [*inputs, slope], name)

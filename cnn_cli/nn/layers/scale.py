@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 import numpy as np
 
 from cnn_cli.nn.context import NodeContext, RunContext
-from cnn_cli.nn.layers.base import Layer
+from cnn_cli.nn.layers.base import Layer, Operators
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Number
 
@@ -38,3 +39,9 @@ class Scale(Layer):
             return None
         np.multiply(dy, self.factor, out=dy)
         return dy
+
+    def to_onnx(
+        self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
+    ) -> str:
+        factor = operators.constant(f"{name}.factor", np.array(self.factor))
+        return operators.add("Mul", [*inputs, factor], name)
