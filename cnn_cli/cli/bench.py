@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import sys
 from typing import Annotated
 
 import typer
@@ -104,7 +102,8 @@ def run(
         )
         text = rank_bench_text(result)
     else:
-        width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+        size = output.terminal_size()
+        width = None if size is None else size.columns
         result = bench(
             network.graph,
             params,

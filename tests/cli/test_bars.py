@@ -116,3 +116,16 @@ def test_lines_stand_above_the_bar(capsys: pytest.CaptureFixture[str], clock: Cl
     assert shown.rpartition("\r")[2].startswith("epoch 3/10, ")
     bar.close()
     assert capsys.readouterr().err.endswith("\r")
+
+
+@pytest.mark.parametrize("columns", [*range(0, 130), 250, 500])
+def test_any_width(columns: int, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also of a terminal that says 0."""
+    monkeypatch.setattr(bars, "COLUMNS", columns or bars.COLUMNS)  # pytest's stderr is no terminal
+    bar = Bar()
+    bar.start(10, 3, 4)
+    steps(bar, clock, 3, 1, 2, 3)
+    shown = wide(bar, columns)
+    bar.close()
+    assert "\n" not in shown
+    assert len(shown) <= columns or columns == 0

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import os
+import struct
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_program import COMMAND, Inside
 
-from cnn_cli.cli.docs import page_names
+from cnn_cli.cli.docs import page_names, page_text
+from cnn_cli.report.text.markdown import render_page
 
+fcntl: Any = pytest.importorskip("fcntl")
 pty = pytest.importorskip("pty")
+termios: Any = pytest.importorskip("termios")
 
 
 def test_the_list(cnn: Inside) -> None:
@@ -65,3 +70,26 @@ def test_no_color(tmp_path: Path) -> None:
     text = on_a_terminal(tmp_path, "first-steps", NO_COLOR="1")
     assert text.startswith("First steps\n===========\n")
     assert "\x1b" not in text
+
+
+@pytest.mark.parametrize(("columns", "page"), [(0, "training"), (2, "first-steps")])
+def test_a_terminal_of_few_columns_or_none(tmp_path: Path, columns: int, page: str) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+    pager = tmp_path / "pager"
+    pager.write_text(f'#!/bin/sh\ncat > "{tmp_path}/paged"\n')
+    pager.chmod(0o755)
+    done = subprocess.run(
+        [*COMMAND, "docs", page],
+        stdin=theirs,
+        stdout=theirs,
+        stderr=subprocess.PIPE,
+        env={**os.environ, "PAGER": str(pager), "NO_COLOR": "1"},
+        timeout=60,
+        check=False,
+    )
+    os.close(theirs)
+    os.close(ours)
+    assert (done.returncode, done.stderr) == (0, b"")
+    text = (tmp_path / "paged").read_text()
+    assert text == render_page(page_text(page), columns or 80, styled=False)

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cnn_cli.cli.shared.output import note, say
+from cnn_cli.cli.shared.output import USUAL_SIZE, note, say
 
 if TYPE_CHECKING:
     from cnn_cli.runs.results import EpochRow
@@ -20,7 +20,7 @@ S = TypeVar("S", bound=Sized)
 
 FORMAT = "{desc} {percentage:3.0f}%|{bar}|"
 LEAST = 11  # columns for the percentage and a short bar
-COLUMNS = 80  # of a terminal that does not say it
+COLUMNS = USUAL_SIZE[0]  # of a terminal that does not say it
 
 
 def watcher(quiet: bool) -> Progress:

@@ -12,6 +12,9 @@ from cnn_cli import strict_json
 from cnn_cli.errors import DataError, printable
 from cnn_cli.files import remove_stale_temporaries
 
+USUAL_SIZE = (80, 24)
+"""Columns and lines of a terminal that does not say how large it is."""
+
 
 def write(text: str) -> None:
     """Put a result, which may end anywhere within a line, on stdout, all of it and at once.
@@ -34,11 +37,17 @@ def say(text: str) -> None:
 
 
 def terminal_size() -> os.terminal_size | None:
-    """Columns and lines of the terminal that stdout is; None where it is none."""
+    """Columns and lines of the terminal that stdout is; None where it is none.
+
+    Some terminals, as those of serial lines and containers, say 0 for what they do not know.
+    """
     try:
-        return os.get_terminal_size(sys.stdout.fileno()) if sys.stdout.isatty() else None
-    except (AttributeError, OSError, ValueError):
+        if not sys.stdout.isatty():
+            return None
+        size = os.get_terminal_size(sys.stdout.fileno())
+    except (OSError, ValueError):
         return None
+    return os.terminal_size((size.columns or USUAL_SIZE[0], size.lines or USUAL_SIZE[1]))
 
 
 def note(text: str) -> None:

@@ -6,11 +6,12 @@ import re
 from collections.abc import Iterator
 from pathlib import PurePosixPath
 
-from cnn_cli.report.text.table import GAP, display_width
+from cnn_cli.report.text.table import GAP, LEAST, display_width
 
 CODE, STRONG, END = "\x1b[36m", "\x1b[1m", "\x1b[0m"
 FOLDER = PurePosixPath("cnn_cli/docs")
 _ESCAPES = re.compile(r"\x1b\[\d+m")
+_PARTS = re.compile(rf"{_ESCAPES.pattern}|.", re.DOTALL)
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 _SPAN = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 _ITEM = re.compile(r"(- |\d+\. )")
@@ -24,7 +25,10 @@ def summary_of(markdown: str) -> str:
 def render_page(markdown: str, width: int, styled: bool) -> str:
     """A page as a terminal shows it, with lines of at most `width` columns but for code.
 
+    In a narrow terminal a table's columns keep `LEAST` columns each, and its lines are longer.
+
     Args:
+        width: any number; where it is 0, a character a line.
         styled: with escape sequences in place of the marks of code and headings.
     """
     return "\n".join(_lines(markdown.splitlines(), width, styled)) + "\n"
@@ -137,7 +141,7 @@ def _widths(cells: list[list[str]], width: int) -> list[int]:
         max(max(map(_width, cell.split()), default=0) for cell in column)
         for column in zip(*cells, strict=True)
     ]
-    least = [min(word, max(room // len(words), 8)) for word in words]
+    least = [min(word, max(room // len(words), LEAST)) for word in words]
     spare, wanted = room - sum(least), sum(whole) - sum(least)
     return [
         few + max(spare, 0) * (many - few) // max(wanted, 1)
@@ -146,17 +150,34 @@ def _widths(cells: list[list[str]], width: int) -> list[int]:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` columns; longer words are cut."""
+    """`text` in lines of at most `width` columns, and at least one; longer words are cut."""
     lines, line = [], ""
     for word in text.split():
-        while line and _width(line) + 1 + _width(word) > width:
+        if line and _width(line) + 1 + _width(word) > width:
             lines.append(line)
             line = ""
-        line = f"{line} {word}" if line else word
-        while _width(line) > width and not _ESCAPES.search(line):
-            lines.append(line[:width])
-            line = line[width:]
+        *whole, rest = _pieces(word, max(width, 1))
+        lines += whole  # empty where a line has been begun: then the word fits
+        line = f"{line} {rest}" if line else rest
     return [*lines, line]
+
+
+def _pieces(word: str, width: int) -> list[str]:
+    """A word in pieces of at most `width` columns or one character, each with the style it has."""
+    if _width(word) <= width:
+        return [word]
+    pieces, piece, columns, style = [], "", 0, ""
+    for part in _PARTS.findall(word):
+        if part.startswith("\x1b"):
+            style = "" if part == END else part
+            piece += part
+            continue
+        if columns and columns + display_width(part) > width:
+            pieces.append(piece + (END if style else ""))
+            piece, columns = style, 0
+        piece += part
+        columns += display_width(part)
+    return [*pieces, piece]
 
 
 def _width(text: str) -> int:

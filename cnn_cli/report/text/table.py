@@ -51,14 +51,20 @@ def format_pairs(pairs: Iterable[tuple[str, str]]) -> str:
 def display_width(text: str) -> int:
     """Columns that a terminal takes for `text`: two for a wide character, none for an accent."""
     return sum(
-        2 if unicodedata.east_asian_width(char) in "WF" else not unicodedata.combining(char)
-        for char in text
+        0 if unicodedata.category(char) in ("Mn", "Me") else 1 + _is_wide(char) for char in text
     )
 
 
+def _is_wide(char: str) -> bool:
+    return unicodedata.east_asian_width(char) in "WF"
+
+
 def cut_middle(text: str, columns: int) -> str:
-    """`text`, or its start and end around dots where a terminal needs more columns for it."""
-    if display_width(text) <= columns:
+    """`text`, or its start and end around dots where a terminal needs more columns for it.
+
+    A character and the dots are left however few columns there are.
+    """
+    if display_width(text) <= columns or len(text) < 2:
         return text
     start, end = text, ""
     for size in range(len(text) - 1, 0, -1):
