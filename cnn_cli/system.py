@@ -9,6 +9,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+from cnn_cli import portable
+
 ROOT = Path("/")
 
 
@@ -18,10 +20,7 @@ def cpu_count(root: Path = ROOT) -> int:
     Args:
         root: where ``proc`` and ``sys`` are looked up.
     """
-    if hasattr(os, "sched_getaffinity"):
-        cores = float(len(os.sched_getaffinity(0)))
-    else:  # macOS
-        cores = float(os.cpu_count() or 1)
+    cores = float(len(portable.cores()))
     for version, folder in _control_groups("cpu", root):
         if version == 2:
             quota, period = [*(_text(folder / "cpu.max") or "").split(), "", ""][:2]
@@ -36,17 +35,13 @@ def cpu_count(root: Path = ROOT) -> int:
 def available_memory(root: Path = ROOT) -> int:
     """Bytes that can be taken without swapping or meeting a control group's limit.
 
-    File cache that the kernel would give up does not count as used. Where the system does not
-    say what is free (macOS), half of what is built in.
+    File cache that the kernel would give up does not count as used.
 
     Args:
         root: where ``proc`` and ``sys`` are looked up.
     """
     free = _fields(root / "proc/meminfo").get("MemAvailable:")
-    if free is not None:
-        available = free * 1024
-    else:
-        available = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
+    available = portable.free_memory() if free is None else free * 1024
     for version, folder in _control_groups("memory", root):
         stat = _fields(folder / "memory.stat")
         if version == 2:

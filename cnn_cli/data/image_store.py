@@ -7,7 +7,6 @@ file that the first of them holds open; the others find it in the ``/proc`` of L
 from __future__ import annotations
 
 import mmap
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import numpy as np
 
 from cnn_cli.data.decode import Pixels
 from cnn_cli.errors import ConfigError, DataError, reason, size_text
+from cnn_cli.portable import can_share_memory, path_for_others, reserve, shared_memory
 from cnn_cli.system import available_memory, in_memory, user_cache_folder
 
 T = TypeVar("T")
@@ -107,7 +107,7 @@ def open_store(
         here: the processes that keep them together.
     """
     alone = here is None or here.neighbours == 1
-    if here is None or alone or not prod(shape) or not hasattr(os, "memfd_create"):
+    if here is None or alone or not prod(shape) or not can_share_memory():
         kept, file = _choose(mode, shape, budget, folder)
         return ImageStore(kept, shape, file)
     own: list[ImageStore] = []
@@ -115,10 +115,10 @@ def open_store(
     def make() -> tuple[Kept, str]:
         kept, file = _choose(mode, shape, budget, folder)
         if kept == "ram":
-            file = open(os.memfd_create("cnn-images"), "r+b")  # noqa: SIM115 - the store's
+            file = shared_memory("cnn-images")
             file.truncate(size_of(shape))
         own.append(ImageStore(kept, shape, file, hold=True))
-        return kept, "" if file is None else f"/proc/{os.getpid()}/fd/{file.fileno()}"
+        return kept, "" if file is None else path_for_others(file.fileno())
 
     kept, path = here.first_here(make)
     if own:
@@ -183,11 +183,3 @@ def _on_disk(shape: Shape, folder: Path | None, forced: bool) -> BinaryIO | None
 
 def _places() -> list[Path]:
     return [user_cache_folder(), Path(tempfile.gettempdir()), Path("/var/tmp")]
-
-
-def reserve(file: int, nbytes: int) -> None:
-    """Make the file `nbytes` long and its blocks its own: a full disk would kill the process."""
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(file, 0, nbytes)
-    else:  # macOS
-        os.ftruncate(file, nbytes)

@@ -16,6 +16,7 @@ import numpy as np
 
 from cnn_cli.errors import UsageError
 from cnn_cli.nn.types import Array
+from cnn_cli.portable import cores, let_others_run
 
 T = TypeVar("T")
 
@@ -43,10 +44,10 @@ class MpiRanks:
         self.rank: int = world.Get_rank()
         self.size: int = world.Get_size()
         self._here = world.Split_type(MPI.COMM_TYPE_SHARED)
-        cores = self._here.allgather(_cores())
+        everywhere = self._here.allgather(cores())
         self.neighbours: int = self._here.Get_size()
         # A starter that binds ranks to cores has shared them out already.
-        self._sharing = sum(not other.isdisjoint(_cores()) for other in cores)
+        self._sharing = sum(not other.isdisjoint(cores()) for other in everywhere)
         self._sums: list[Any] = []
 
     @classmethod
@@ -149,12 +150,7 @@ class MpiRanks:
             if looks > PATIENT:
                 time.sleep(PAUSE)
             elif looks > SPINS:
-                os.sched_yield()
+                let_others_run()
             if until is not None and time.monotonic() > until:
                 return False
         return True
-
-
-def _cores() -> frozenset[int]:
-    """That this process may use; where the system does not say, they count as one."""
-    return frozenset(os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else [0])

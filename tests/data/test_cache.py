@@ -14,6 +14,7 @@ import pytest
 from data_samples import Pixels, make_folders, noise, save_grey
 from PIL import Image
 
+from cnn_cli import portable
 from cnn_cli.data import cache as cache_module
 from cnn_cli.data import image_store
 from cnn_cli.data.cache import ImageCache
@@ -202,7 +203,7 @@ def test_the_file_has_no_name_and_goes_with_the_cache(paths: list[str], folder: 
 @pytest.mark.skipif(not hasattr(os, "posix_fallocate"), reason="this system cannot reserve blocks")
 def test_the_file_has_its_blocks() -> None:
     with tempfile.TemporaryFile() as file:
-        image_store.reserve(file.fileno(), 1_000_000)
+        portable.reserve(file.fileno(), 1_000_000)
         status = os.fstat(file.fileno())
         assert status.st_size == 1_000_000
         assert status.st_blocks * 512 >= 1_000_000
