@@ -8,52 +8,105 @@ import stat
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from io import RawIOBase
 from itertools import count
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, cast
 
 from cnn_cli.errors import DataError, reason
+from cnn_cli.portable import (
+    WINDOWS,
+    NoLocksError,
+    copy_owner_and_mode,
+    lock,
+    synchronise,
+    synchronise_folder,
+)
+from cnn_cli.system import wait_until_ready
 
+STDOUT = 1
+PATIENCE = 0.1  # seconds, after which signals are looked at
 WRITABLE_FOLDER = "must be a folder that can be written to"
 _TEMPORARY = re.compile(r"\.cnn-\d+-\d+\.tmp$")
+_OPEN = re.compile(
+    r"/dev/(?P<stream>stdin|stdout|stderr)"
+    r"|(/dev|/proc/(?P<process>self|thread-self|\d+))/fd/(?P<number>\d{1,9})"
+)
+_STREAMS = {"stdin": 0, "stdout": STDOUT, "stderr": 2}
 _unfinished: set[Path] = set()  # temporary files of this process
 
 
-def write_atomic(path: str | Path, data: bytes | Callable[[BinaryIO], None]) -> None:
+def write_atomic(
+    path: str | Path, data: bytes | Callable[[BinaryIO], None], *, own: bool = False
+) -> None:
     """Replace a file in one step: a reader, or a crash, meets the old content or the new.
 
-    The content goes to a temporary file beside it, which takes its place once it is on disk.
-    Where `path` is a symbolic link, the file it leads to is replaced; a device or a pipe is
-    written directly.
+    The content goes to a temporary file beside it, which takes its place, its permissions and,
+    where that is allowed, its owner once it is on disk. Where `path` is a symbolic link, the file
+    it leads to is replaced. A device or a pipe is written directly, and so is what this process
+    holds open: `-` or ``/dev/stdout``, ``/dev/fd/N``.
 
     Args:
         path: the file; its folder exists.
         data: the content, or what writes it into an open file.
+        own: the name belongs to this program: whatever stands there is replaced itself, a link too.
 
     Raises:
         DataError: the file cannot be written; it is as it was, and nothing is left beside it.
+        BrokenPipeError: it is stdout, and the reader is gone.
     """
+    descriptor = None if own else descriptor_of(path)
     try:
-        if _is_special(Path(path)):  # asked of the path as given: a pipe's real name is no file
+        if descriptor is not None:
+            _write_to(descriptor, data)
+            return
+        if not own and _is_special(Path(path)):  # as given: a pipe's real name is no file
             with Path(path).open("wb") as device:
                 _fill(device, data)
             return
-        target = Path(os.path.realpath(path))
-        temporary, file = _open_temporary(target.parent)
+        target = Path(path) if own else Path(os.path.realpath(path))
+        old = _regular(target)
+        temporary, file = _open_temporary(target.parent, private=old is not None)
         try:
             with file:
                 _fill(file, data)
                 file.flush()
-                os.fsync(file.fileno())
-                if os.name != "nt":
+                if old is not None:
+                    copy_owner_and_mode(old, file.fileno())
+                synchronise(file.fileno())
+                if not WINDOWS:
                     os.replace(temporary, target)  # before it is closed, which unlocks it
-            if os.name == "nt":  # where no open file can be renamed
+            if WINDOWS:
                 os.replace(temporary, target)
         finally:
             _remove(temporary)  # no longer there if it took its place
-        _sync_folder(target.parent)
+        synchronise_folder(target.parent)
+    except BrokenPipeError as error:
+        if descriptor == STDOUT:
+            raise
+        raise DataError(path, "cannot be written", reason(error)) from error
     except OSError as error:
         raise DataError(path, "cannot be written", reason(error)) from error
+
+
+def descriptor_of(path: str | Path) -> int | None:
+    """The open file of this process that a path means; None where it is a file like any other.
+
+    `-` is stdout. The system opens ``/dev/stdout`` anew where it is a file: what stood there would
+    be written over, and what comes next over that.
+    """
+    if os.fspath(path) == "-":
+        return STDOUT
+    place, own = os.path.abspath(path), (None, "self", "thread-self", str(os.getpid()))
+    for _ in range(40):  # links, that lead in a circle perhaps
+        match = _OPEN.fullmatch(place)
+        if match is not None and match["process"] in own:
+            return _STREAMS[match["stream"]] if match["stream"] else int(match["number"])
+        try:
+            place = os.path.normpath(os.path.join(os.path.dirname(place), os.readlink(place)))
+        except OSError:
+            return None
+    return None
 
 
 def make_folder(path: str | Path) -> None:
@@ -68,7 +121,7 @@ def make_folder(path: str | Path) -> None:
             made = [each for each in (folder, *folder.parents) if not each.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             for each in reversed(made):
-                _sync_folder(each.parent)
+                synchronise_folder(each.parent)
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise DataError(path, WRITABLE_FOLDER, reason(error)) from error
@@ -117,21 +170,29 @@ def remove_stale_temporaries(folder: str | Path) -> None:
     """Delete what killed processes left half-written in a folder; others may be writing there."""
     with suppress(OSError):
         for name in filter(_TEMPORARY.match, os.listdir(folder)):
-            with suppress(OSError), open(os.path.join(folder, name), "r+b") as file:
+            path = os.path.join(folder, name)
+            if WINDOWS:  # which deletes no file that is open
+                with suppress(OSError):
+                    os.unlink(path)
+                continue
+            with suppress(OSError), open(path, "r+b") as file:
                 if _lock(file, without=False):
-                    os.unlink(file.name)
+                    os.unlink(path)
 
 
-def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
+def _open_temporary(folder: Path, *, private: bool = False) -> tuple[Path, BinaryIO]:
     """A new file and its name, which `remove_unfinished` knows before it is there.
 
     It is locked while it is open, so that `remove_stale_temporaries` leaves it alone.
+
+    Args:
+        private: nobody but the user may open it, until it has the permissions of another.
     """
     for number in count(time.time_ns()):  # in containers another process may have the same id
         temporary = folder / f".cnn-{os.getpid()}-{number}.tmp"
         _unfinished.add(temporary)
         try:
-            file = temporary.open("xb")
+            file = open(temporary, "xb", opener=_open_private if private else None)  # noqa: SIM115
         except FileExistsError:
             _unfinished.discard(temporary)
             continue
@@ -145,32 +206,64 @@ def _open_temporary(folder: Path) -> tuple[Path, BinaryIO]:
     raise AssertionError("count() does not end")
 
 
+def _open_private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
 def _lock(file: BinaryIO, *, without: bool) -> bool:
     """Lock an open file until it is closed or its process ends.
 
     Args:
-        without: the answer where the file system, or Windows, has no such locks.
+        without: the answer where there are no such locks.
 
     Returns:
         Whether it is locked now; False where another one has it.
     """
-    if os.name == "nt":
+    if WINDOWS:  # where it is protected by being open
         return without
-    import fcntl
-
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:
+        return lock(file.fileno())
+    except (NoLocksError, OSError):
         return without
-    return True
 
 
 def _remove(temporary: Path) -> None:
     with suppress(OSError):
         temporary.unlink(missing_ok=True)
     _unfinished.discard(temporary)
+
+
+class _Descriptor(RawIOBase):
+    """Writes to what is open already, whatever else writes there, and leaves it open."""
+
+    def __init__(self, descriptor: int) -> None:
+        self._descriptor = descriptor
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]  # any buffer, there
+        """Write all of it; where the reader is slow, wait."""
+        view, done = memoryview(data).cast("B"), 0
+        while done < len(view):
+            try:
+                done += os.write(self._descriptor, view[done:])
+            except BlockingIOError:
+                wait_until_ready(self._descriptor, "write", PATIENCE)
+        return done
+
+
+def _write_to(descriptor: int, data: bytes | Callable[[BinaryIO], None]) -> None:
+    _fill(cast(BinaryIO, _Descriptor(descriptor)), data)
+
+
+def _regular(path: Path) -> os.stat_result | None:
+    """What the system says of a file that is there."""
+    try:
+        found = os.lstat(path)
+    except OSError:
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
 
 
 def _fill(file: BinaryIO, data: bytes | Callable[[BinaryIO], None]) -> None:
@@ -186,15 +279,3 @@ def _is_special(path: Path) -> bool:
     except FileNotFoundError:
         return False
     return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
-
-
-def _sync_folder(folder: Path) -> None:
-    """Have the new name on disk as well, where the system can do that."""
-    if os.name == "nt":
-        return
-    with suppress(OSError):  # some network file systems refuse; the file itself is complete
-        descriptor = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)

@@ -6,14 +6,20 @@ import os
 import stat
 import subprocess
 import sys
+from io import TextIOWrapper
 from pathlib import Path
 from typing import BinaryIO
 
 import pytest
 
-from cnn_cli import files
+from cnn_cli import files, portable
 from cnn_cli.errors import DataError
-from cnn_cli.files import check_writable_folder, remove_stale_temporaries, write_atomic
+from cnn_cli.files import (
+    check_writable_folder,
+    descriptor_of,
+    remove_stale_temporaries,
+    write_atomic,
+)
 
 # Nobody refuses root anything, so permission tests say nothing there.
 needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
@@ -243,3 +249,188 @@ def test_a_pipe_behind_a_link_is_written_directly(tmp_path: Path) -> None:
     finally:
         os.close(reading)
         os.close(writing)
+
+
+def mode_of(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444, 0o755])
+def test_a_file_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    write_atomic(path, b"new")
+    assert (path.read_bytes(), mode_of(path)) == (b"new", mode)
+
+
+def test_nobody_else_reads_what_replaces_a_private_file(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    path.chmod(0o600)
+
+    def write(file: BinaryIO) -> None:
+        (other,) = set(names(tmp_path)) - {"a"}
+        assert mode_of(tmp_path / other) == 0o600
+
+    write_atomic(path, write)
+
+
+def test_owner_and_group_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where they cannot be kept, the new group is let in no further than everybody."""
+    path = tmp_path / "a"
+    path.write_bytes(b"")
+    real, asked = path.stat(), []
+
+    def refuse(descriptor: int, owner: int, group: int) -> None:
+        asked.append((owner, group))
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "fchown", refuse)
+    for mode, kept in ((0o660, 0o600), (0o664, 0o644), (0o6775, 0o755)):
+        values = list(real)
+        values[stat.ST_MODE] = stat.S_IFREG | mode
+        values[stat.ST_UID], values[stat.ST_GID] = real.st_uid + 1, real.st_gid + 1
+        with path.open("rb") as file:
+            portable.copy_owner_and_mode(os.stat_result(values), file.fileno())
+        assert mode_of(path) == kept
+    assert asked[:2] == [(real.st_uid + 1, real.st_gid + 1), (-1, real.st_gid + 1)]
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="needs root")
+def test_owner_and_group_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    os.chown(path, 1234, 4321)
+    path.chmod(0o640)
+    write_atomic(path, b"new")
+    found = path.stat()
+    assert (found.st_uid, found.st_gid, mode_of(path)) == (1234, 4321, 0o640)
+
+
+@pytest.mark.parametrize("target", ["there", "nowhere", "pipe", "loop"])
+def test_a_name_of_its_own_is_replaced_whatever_it_leads_to(tmp_path: Path, target: str) -> None:
+    (tmp_path / "there").write_bytes(b"of another")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to("loop")
+    path = tmp_path / "a"
+    path.symlink_to(target)
+    write_atomic(path, b"new", own=True)
+    assert (path.is_symlink(), path.read_bytes()) == (False, b"new")
+    assert (tmp_path / "there").read_bytes() == b"of another"
+    assert names(tmp_path) == ["a", "loop", "pipe", "there"]
+
+
+def test_a_pipe_with_a_name_of_its_own_is_replaced(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a")
+    write_atomic(tmp_path / "a", b"new", own=True)
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
+def test_what_means_an_open_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    known = {"-": 1, "/dev/stdout": 1, "//dev/../dev/stderr": 2, "/dev/fd/7": 7}
+    known |= {f"/proc/{os.getpid()}/fd/12": 12, "/proc/self/fd/3": 3}
+    for path, number in known.items():
+        assert descriptor_of(path) == number, path
+    (tmp_path / "link").symlink_to("other")
+    (tmp_path / "other").symlink_to("/dev/stdout")
+    (tmp_path / "loop").symlink_to("loop")
+    monkeypatch.chdir(tmp_path)
+    assert descriptor_of("link") == 1
+    for path in ("loop", "a", "./-", "/dev/null", "/dev/fd", "/proc/1/fd/1", "/dev/stdout.csv"):
+        assert descriptor_of(path) is None, path
+
+
+@pytest.mark.parametrize("flags", [0, os.O_APPEND])
+def test_what_stands_before_and_after_in_an_open_file_stays(tmp_path: Path, flags: int) -> None:
+    path = tmp_path / "log"
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | flags)
+    os.write(file, b"before ")
+    write_atomic(f"/dev/fd/{file}", b"content")
+    write_atomic(f"/proc/self/fd/{file}", lambda stream: print(" more", end="", file=text(stream)))
+    os.write(file, b" after")
+    os.close(file)
+    assert path.read_bytes() == b"before content more after"
+    assert names(tmp_path) == ["log"]
+
+
+def text(stream: BinaryIO) -> TextIOWrapper:
+    return TextIOWrapper(stream, write_through=True)
+
+
+def test_an_open_file_whose_reader_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And that does not block: all of it is written."""
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    content, got = os.urandom(1_000_000), bytearray()
+
+    def wait(*_: object) -> bool:
+        got.extend(os.read(reading, 100_000))
+        return True
+
+    monkeypatch.setattr(files, "wait_until_ready", wait)
+    write_atomic(f"/dev/fd/{writing}", content)
+    os.close(writing)
+    while part := os.read(reading, 100_000):
+        got.extend(part)
+    os.close(reading)
+    assert got == content
+
+
+def test_a_reader_that_is_gone_is_an_error_but_of_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with pytest.raises(DataError, match=r"/dev/fd/\d+: cannot be written. Got broken pipe\."):
+        write_atomic(f"/dev/fd/{writing}", b"x")
+    monkeypatch.setattr(files, "STDOUT", writing)
+    with pytest.raises(BrokenPipeError):
+        write_atomic("-", b"x")
+    os.close(writing)
+
+
+def test_file_and_folder_are_on_disk_before_it_is_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file before it takes its place, the folder's new name afterwards."""
+    done = []
+    sync, replace = os.fsync, os.replace
+
+    def watched_sync(descriptor: int) -> None:
+        kind = "folder" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file"
+        done.append((kind, os.fstat(descriptor).st_size if kind == "file" else None))
+        sync(descriptor)
+
+    def watched_replace(old: Path, new: Path) -> None:
+        done.append(("replace", None))
+        replace(old, new)
+
+    monkeypatch.setattr(os, "fsync", watched_sync)
+    monkeypatch.setattr(os, "replace", watched_replace)
+    write_atomic(tmp_path / "a", b"12345")
+    assert done == [("file", 5), ("replace", None), ("folder", None)]
+
+
+def test_a_drive_writes_its_own_cache_out_where_it_can(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """F_FULLFSYNC, of macOS, instead of fsync; where a drive refuses it, fsync."""
+    import fcntl
+
+    asked: list[int] = []
+    refused = False
+
+    def call(descriptor: int, command: int) -> int:
+        asked.append(command)
+        if refused:
+            raise OSError(45, "Operation not supported")
+        return 0
+
+    monkeypatch.setattr(fcntl, "F_FULLFSYNC", 51, raising=False)
+    monkeypatch.setattr(fcntl, "fcntl", call)
+    synced: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced.append)
+    portable.synchronise(99)
+    assert (asked, synced) == ([51], [])
+    refused = True
+    portable.synchronise(99)
+    assert (asked, synced) == ([51, 51], [99])

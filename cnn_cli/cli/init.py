@@ -8,11 +8,13 @@ from typing import Annotated
 
 import typer
 
+from cnn_cli import strict_json
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import on_terminal
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Backend, Debug, Folder, Json, Threads
 from cnn_cli.errors import UsageError
+from cnn_cli.files import descriptor_of
 
 
 @command(
@@ -59,7 +61,7 @@ def run(
     fit the budget on this computer.
     """
     file = output_file or Path(f"{folder.resolve().name or 'pictures'}.yaml")
-    if file.exists() and not file.is_dir() and not overwrite:
+    if descriptor_of(file) is None and file.is_file() and not overwrite:
         raise UsageError(file, "is there already; give --overwrite, or another --output FILE")
     output.check_output(file)
     from cnn_cli.files import write_atomic
@@ -83,6 +85,6 @@ def run(
     )
     write_atomic(file, proposal.text.encode())
     if json:
-        output.write_json(proposal_dict(proposal, file))
+        output.write_about(file, strict_json.dumps(proposal_dict(proposal, file)) + "\n")
     else:
-        output.write(proposal_text(proposal, file, budget))
+        output.write_about(file, proposal_text(proposal, file, budget))

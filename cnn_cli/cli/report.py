@@ -78,8 +78,9 @@ def run(
     """
     if not runs:
         raise UsageError(NAME, "needs RUN", "nothing")
+    own = file is None and len(runs) == 1 and runs[0].is_dir()
     if file is None:
-        file = runs[0] / FILE if len(runs) == 1 and runs[0].is_dir() else FILE
+        file = runs[0] / FILE if own else FILE
     from cnn_cli.files import write_atomic
     from cnn_cli.report.html.comparison_page import comparison_page
     from cnn_cli.report.html.run_page import run_page
@@ -103,8 +104,8 @@ def run(
         contents = run_page(subjects[0], threads or cpu_count())
     else:
         contents = comparison_page(subjects)
-    write_atomic(file, contents)
-    output.write(f"{file}: {_words(subjects)}\n")
+    write_atomic(file, contents, own=own)
+    output.write_about(file, f"{file}: {_words(subjects)}\n")
 
 
 def _measure(

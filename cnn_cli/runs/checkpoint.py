@@ -47,11 +47,16 @@ class Checkpoint:
     groups: dict[str, dict[str, Array]] = field(default_factory=dict)
 
 
-def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
+def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, own: bool = False) -> None:
     """Write a checkpoint, atomically and without a second copy of the arrays.
 
     `format_version` is added to its meta; numbers that are not finite become null there, since
     JSON has none.
+
+    Args:
+        path: of the file.
+        checkpoint: what it holds.
+        own: see `files.write_atomic`.
 
     Raises:
         DataError: the file cannot be written; an older one is as it was.
@@ -60,7 +65,7 @@ def save_checkpoint(path: str | Path, checkpoint: Checkpoint) -> None:
     arrays = {META: np.frombuffer(text.encode(), np.uint8)}
     for group, members in checkpoint.groups.items():
         arrays |= {f"{group}/{name}": array for name, array in members.items()}
-    write_atomic(path, lambda file: np.savez(file, **arrays))  # type: ignore[arg-type]  # its allow_pickle is newer than NumPy 2.0
+    write_atomic(path, lambda file: np.savez(file, **arrays), own=own)  # type: ignore[arg-type]  # its allow_pickle is newer than NumPy 2.0
 
 
 def load_checkpoint(path: str | Path, groups: Collection[str] | None = None) -> Checkpoint:

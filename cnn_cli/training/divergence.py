@@ -83,7 +83,7 @@ def go_back(last: Path, failed: TrainingState) -> Checkpoint:
     state.lr_factor = failed.lr_factor / 2
     state.note_event("rollback", epoch=state.epoch + 1, step=state.batch, lr_factor=state.lr_factor)
     checkpoint.meta["state"] = state.as_meta()
-    save_checkpoint(last, checkpoint)
+    save_checkpoint(last, checkpoint, own=True)
     return checkpoint
 
 

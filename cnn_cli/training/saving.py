@@ -112,7 +112,7 @@ class Saver(Hook):
     def _save_best(self, session: Session) -> None:
         if self._run is not None:
             groups = {"model": model_of(session.evaluated)} | session.confusion
-            save_checkpoint(self._run.best, self._checkpoint(session, groups))
+            save_checkpoint(self._run.best, self._checkpoint(session, groups), own=True)
 
     def _save_last(
         self, session: Session, *, mid_epoch: bool = False, scheduled: bool = True
@@ -132,7 +132,7 @@ class Saver(Hook):
         checkpoint = self._checkpoint(session, groups)
         if not scheduled and session.setup.config.train.on_nan == "rollback":
             carry_scheduled(self._run.last, checkpoint)
-        save_checkpoint(self._run.last, checkpoint)
+        save_checkpoint(self._run.last, checkpoint, own=True)
 
     def _reports(self, session: Session) -> None:
         """Write what is for people."""

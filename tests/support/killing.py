@@ -69,8 +69,8 @@ def watch(moments: Moments) -> None:
             moments.pass_by("write", write_half)
             return super().write(data)
 
-    def open_watched(folder: Path) -> tuple[Path, BinaryIO]:
-        path, file = open_temporary(folder)
+    def open_watched(folder: Path, *, private: bool = False) -> tuple[Path, BinaryIO]:
+        path, file = open_temporary(folder, private=private)
         return path, Watched(file.detach())  # type: ignore[attr-defined]  # it is buffered
 
     # A kill loses nothing that was written, so nothing has to be on the disk itself.

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from cnn_cli import strict_json
-from cnn_cli.errors import DataError, printable
-from cnn_cli.files import remove_stale_temporaries
+from cnn_cli.cli.shared.streams import is_closed
+from cnn_cli.errors import DataError, printable, reason
+from cnn_cli.files import STDOUT, descriptor_of, remove_stale_temporaries
 
 USUAL_SIZE = (80, 24)
 """Columns and lines of a terminal that does not say how large it is."""
@@ -55,6 +56,17 @@ def note(text: str) -> None:
     say(f"cnn: {text}")
 
 
+def write_about(path: Path, text: str) -> None:
+    """Put what was found about a file that was written on stdout, or where that is the file itself,
+    on stderr.
+    """
+    if descriptor_of(path) == STDOUT:
+        for line in text.splitlines():
+            say(line)
+    else:
+        write(text)
+
+
 def check_output(path: Path) -> None:
     """Say early what would keep a file from being written; no file of others is changed.
 
@@ -64,6 +76,15 @@ def check_output(path: Path) -> None:
         DataError: it is a folder, or its own folder is not there or cannot be written to.
     """
     rule = "cannot be written"
+    descriptor = descriptor_of(path)
+    if descriptor is not None:
+        try:
+            os.fstat(descriptor)
+        except OSError as error:
+            raise DataError(path, rule, reason(error)) from error
+        if descriptor == STDOUT and is_closed(sys.stdout):
+            raise DataError(path, rule, "a closed stream")
+        return
     try:
         mode = os.stat(path).st_mode
     except OSError:

@@ -68,7 +68,7 @@ class Stdout(io.RawIOBase):
         Args:
             is_closed: whether the caller had closed it, so that nobody gets what is written.
         """
-        self._is_closed = is_closed
+        self.is_closed = is_closed
 
     def writable(self) -> bool:
         return True
@@ -96,7 +96,7 @@ class Stdout(io.RawIOBase):
     def _write(self, data: Bytes) -> int:
         rest = memoryview(data).cast("B")
         size = len(rest)
-        if size and self._is_closed:
+        if size and self.is_closed:
             raise OSError(errno.EBADF, "a closed stream")
         while rest:
             try:
@@ -138,6 +138,12 @@ def prepare_streams() -> None:
 def stderr() -> TextIO:
     """Standard error as this program writes to it, whatever `sys.stderr` is now."""
     return _text(sys.__stderr__, Stderr(is_closed=False))
+
+
+def is_closed(stream: TextIO) -> bool:
+    """Whether the caller had closed a stream of `prepare_streams`."""
+    raw = getattr(stream, "buffer", None)
+    return isinstance(raw, Stdout) and raw.is_closed
 
 
 def _text(before: TextIO | None, raw: Any) -> TextIO:
