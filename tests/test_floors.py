@@ -30,7 +30,7 @@ FLOORS: list[set[str]] = [
     {"optim"},
     {"data", "nn"},
     {"schema"},
-    {"arithmetic", "errors", "files", "rng", "strict_json", "system", "__init__"},
+    {"arithmetic", "errors", "files", "portable", "rng", "strict_json", "system", "__init__"},
 ]
 # What the package itself offers, and imports when it is asked for it.
 FRONT_DOOR = ["api"]
@@ -55,6 +55,28 @@ NN_PARTS = {
 }
 # Import names that differ from the name of the distribution.
 DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "pydantic_core": "pydantic"}
+# What some systems do not have, and `portable` alone asks for: modules, and names of `os`.
+SYSTEMS = {"fcntl", "msvcrt", "resource", "termios", "tty", "pty", "pwd", "grp", "winreg"}
+CALLS = {
+    "fork",
+    "sysconf",
+    "sched_yield",
+    "sched_getaffinity",
+    "posix_fallocate",
+    "memfd_create",
+    "fchmod",
+    "fchown",
+    "chown",
+    "mkfifo",
+    "getpgid",
+    "killpg",
+    "nice",
+    "kill",
+    "uname",
+    "O_CLOEXEC",
+    "O_NOFOLLOW",
+    "O_TMPFILE",
+}
 THREADS = {"threading", "_thread", "concurrent", "multiprocessing", "threadpoolctl"}
 PRINTERS = {"input", "breakpoint", "exit", "quit"}
 EXITS = {("sys", "exit"), ("os", "_exit"), ("os", "abort")}
@@ -157,6 +179,25 @@ def loud(module: str, node: ast.AST) -> list[str]:
     return found
 
 
+def particular(module: str, node: ast.AST) -> list[str]:
+    """Where a module asks for what some operating systems do not have."""
+    found = [
+        f"{module} line {line}: {name}" for name, line in imports(node) if top(name) in SYSTEMS
+    ]
+    for inner in ast.walk(node):
+        match inner:
+            case ast.Attribute(value=ast.Name(id="os"), attr=name) if name in CALLS:
+                found.append(f"{module} line {inner.lineno}: os.{name}")
+            case ast.ImportFrom(module="os", names=aliases):
+                names = [alias.name for alias in aliases if alias.name in CALLS]
+                found += [f"{module} line {inner.lineno}: os.{name}" for name in names]
+    return found
+
+
+def top(name: str) -> str:
+    return name.split(".", maxsplit=1)[0]
+
+
 def undeclared(module: str, node: ast.AST, declared: set[str]) -> list[str]:
     """Imports of packages that nobody promised to install."""
     found = []
@@ -217,6 +258,20 @@ def test_layers_and_kernels_know_nothing_of_threads() -> None:
 def test_only_the_command_line_prints_and_exits(path: Path) -> None:
     if floor_of(module_of(path)) > floor_of("cli"):
         assert loud(module_of(path), tree(path)) == []
+
+
+@pytest.mark.parametrize("path", files(), ids=module_of)
+def test_one_module_asks_for_what_some_systems_lack(path: Path) -> None:
+    if module_of(path) != "portable":
+        assert particular(module_of(path), tree(path)) == []
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["import fcntl", "from resource import getrlimit", "os.sched_yield()", "from os import fork"],
+)
+def test_what_some_systems_lack_is_noticed(line: str) -> None:
+    assert len(particular("nn.plan", ast.parse(line))) == 1
 
 
 @pytest.mark.parametrize("path", files(), ids=module_of)

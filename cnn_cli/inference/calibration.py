@@ -19,7 +19,8 @@ from cnn_cli.inference.evaluate import Evaluation
 from cnn_cli.inference.metrics import expected_calibration_error
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
-from cnn_cli.runs.folder import LOCK, RunFolder
+from cnn_cli.runs.folder import RunFolder
+from cnn_cli.runs.lock import LOCK
 from cnn_cli.runs.meta import TEMPERATURES
 
 META = "calibration"

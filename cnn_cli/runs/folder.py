@@ -7,13 +7,12 @@ import glob
 import io
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from cnn_cli.errors import DataError, LockedError, UsageError, printable, reason
+from cnn_cli.errors import DataError, UsageError, printable, reason
 from cnn_cli.files import (
     check_writable_folder,
     make_folder,
@@ -21,13 +20,13 @@ from cnn_cli.files import (
     write_atomic,
 )
 from cnn_cli.runs.checkpoint import BEST, LAST
+from cnn_cli.runs.lock import LOCK, RunLock
 
 RUNS = Path("runs")
 CONFIG = "config.yaml"
 METRICS = "metrics.csv"
 LOG = "log.jsonl"
 BAD_FILES = "bad_files.txt"
-LOCK = ".lock"
 CURVES, CONFUSION, REPORT = "curves.png", "confusion.png", "report.html"
 DRAWN = (CURVES, CONFUSION, REPORT)  # afterwards, from the others
 OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, *DRAWN)
@@ -86,24 +85,23 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._lock: int | None = None
+        self._lock: RunLock | None = None
         self._made = False
 
     def __enter__(self) -> RunFolder:
         self._made = not self.path.exists()
         make_folder(self.path)
-        self._lock = _lock(self.path / LOCK)
+        self._lock = RunLock(self.path)
         remove_stale_temporaries(self.path)  # which may be what fills the disk
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
+            nothing = False  # came of it: leave no folder that looks like a run
             with suppress(OSError):  # the folder itself may be gone
-                if self._made and [entry.name for entry in self.path.iterdir()] == [LOCK]:
-                    # Nothing came of it: leave no folder that looks like a run.
-                    (self.path / LOCK).unlink()
-                    self.path.rmdir()
-            os.close(self._lock)
+                names = {entry.name for entry in self.path.iterdir()}
+                nothing = self._made and names == self._lock.files
+            self._lock.release(delete=nothing)
             self._lock = None
 
     def check_writable(self) -> None:
@@ -135,7 +133,7 @@ class RunFolder:
         return self.path / BEST
 
     def write_config(self, text: str) -> None:
-        write_atomic(self.path / CONFIG, text.encode())
+        write_atomic(self.path / CONFIG, text.encode(), own=True)
 
     def write_reports(
         self, rows: Iterable[Mapping[str, Any]], log: Iterable[Mapping[str, Any]]
@@ -169,46 +167,14 @@ class RunFolder:
         """Write a file; one that says the same already keeps its date."""
         path = self.path / name
         with suppress(OSError):
-            if path.is_file() and path.read_bytes() == content:
+            if not path.is_symlink() and path.is_file() and path.read_bytes() == content:
                 return
-        write_atomic(path, content)
+        write_atomic(path, content, own=True)
 
 
 def _cell(value: float | None) -> float | str:
     """JSON, and so the checkpoint, has no number for what is not finite."""
     return "" if value is None or not math.isfinite(value) else value
-
-
-def _lock(path: Path) -> int:
-    """Hold the lock file; the system lets go of it when the process ends, however it ends."""
-    import fcntl
-
-    while True:
-        try:
-            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        except OSError as error:
-            raise DataError(path, "cannot be written", reason(error)) from error
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            os.close(file)
-            raise LockedError(
-                path.parent, "another process is training into this run folder"
-            ) from error
-        except OSError as error:
-            os.close(file)
-            raise DataError(path, "cannot be locked", reason(error)) from error
-        if _is_still(path, file):
-            return file
-        os.close(file)  # its holder deleted it meanwhile: another one may lock the next
-
-
-def _is_still(path: Path, file: int) -> bool:
-    """Whether the open file is the one that stands at `path`."""
-    try:
-        return os.path.samestat(os.stat(path), os.fstat(file))
-    except OSError:
-        return False
 
 
 def differences(
