@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import islice
 from os import PathLike, fspath
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ from cnn_cli.data.decode import ImageError, Pixels, fit_image, load_image
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.metrics import top_k
 from cnn_cli.inference.predictor import Predictor
+from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.system import cpu_count
 
 Picture = str | PathLike[str] | bytes | NDArray[Any] | Image.Image
@@ -62,6 +63,7 @@ class Model:
     def __init__(self, classifier: Classifier, threads: int, backend: str | None = None) -> None:
         self._predictor = Predictor(classifier, threads, backend, lambda _: None)
         self._classifier = classifier
+        self._closed = False
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -82,13 +84,23 @@ class Model:
             pictures: one or many: paths, contents of image files, Pillow images, or arrays of
                 pixels, uint8: (h, w), (h, w, 1), (h, w, 3) in red, green, blue, or (h, w, 4) with
                 alpha, or (n, h, w, c) for n of them. Of any size.
-            topk: how many classes to list; at most all.
-            batch_size: pictures that go through the network together.
+            topk: how many classes to list, at least 1; at most all are.
+            batch_size: pictures that go through the network together, at least 1.
+
+        What is handed over is not changed, but that Pillow decodes an image it has only opened.
+        A large JPEG that it has not decoded yet is read from its file, as a path would be; what is
+        decoded already is taken as it is.
 
         Raises:
-            ImageError: a picture cannot be read.
-            ValueError: an array of another shape or type.
+            ImageError: a picture cannot be read: its file is absent, damaged or no image, or
+                the image is closed or has no pixels.
+            ValueError: an array of another shape or type; `topk` or `batch_size` below 1; the
+                model is closed.
         """
+        _at_least_1("topk", topk)
+        _at_least_1("batch_size", batch_size)
+        if self._closed:
+            raise ValueError("the model is closed: predict while it is open.")
         found = []
         images = self._pixels(pictures)
         while batch := list(islice(images, batch_size)):
@@ -101,8 +113,10 @@ class Model:
         return found
 
     def close(self) -> None:
-        """End the threads and give BLAS its own back."""
-        self._predictor.__exit__()
+        """End the threads and give BLAS its own back; a second time does nothing."""
+        if not self._closed:
+            self._closed = True
+            self._predictor.__exit__()
 
     def __enter__(self) -> Model:
         return self
@@ -114,9 +128,9 @@ class Model:
         pre = self._classifier.preprocess
         for number, picture in enumerate(_many(pictures)):
             if isinstance(picture, np.ndarray):
-                yield fit_image(_as_image(picture, number), pre)
+                yield fit_image(_as_image(picture, number), pre, f"picture {number}")
             elif isinstance(picture, Image.Image):
-                yield fit_image(picture, pre)
+                yield fit_image(picture, pre, f"picture {number}")
             elif isinstance(picture, bytes):
                 yield load_image(picture, pre, f"picture {number}")
             else:
@@ -130,14 +144,24 @@ def load(
 
     Args:
         path: an `.npz`, or a run folder: its `best.npz`, else its `last.npz`.
-        threads: by default the cores this process may use.
+        threads: at least 1; by default the cores this process may use.
         backend: see `Model`.
 
     Raises:
         DataError: it is absent, damaged, or does not fit its own config.
         UsageError: the backend `fast` without numba.
+        ValueError: `threads` below 1, or a backend of another name.
     """
+    if threads is not None:
+        _at_least_1("threads", threads)
+    if backend is not None and backend not in get_args(Backend):
+        raise ValueError(f"backend must be {' or '.join(get_args(Backend))}. Got {backend!r}.")
     return Model(Classifier.load(Path(path)), threads or cpu_count(), backend)
+
+
+def _at_least_1(name: str, value: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} must be a whole number, at least 1. Got {value!r}.")
 
 
 def _many(pictures: Picture | Iterable[Picture]) -> Iterable[Picture]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from typing import Self
 
 
 class ExitCode(IntEnum):
@@ -47,6 +48,12 @@ class CnnError(Exception):
     def __reduce__(self) -> tuple[type[CnnError], tuple[str, str, str | None]]:
         """How it is sent to another process."""
         return type(self), (self.place, self.rule, self.got)
+
+    def unraised(self) -> Self:
+        """The same error as one that was never raised: to keep, as a raised one keeps alive all
+        that was in the frames it came through.
+        """
+        return type(self)(self.place, self.rule, self.got)
 
     def line(self) -> str:
         """The message as one printable line, whatever bytes the names in it hold."""

@@ -1,9 +1,10 @@
-"""What this process may use: cores, memory and folders, also inside a container."""
+"""What this process may use: cores, memory and folders, also inside a container; whose it is."""
 
 from __future__ import annotations
 
 import os
 import re
+import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -12,6 +13,21 @@ from typing import Literal
 from cnn_cli import portable
 
 ROOT = Path("/")
+
+_claimed = threading.Event()
+
+
+def claim_process() -> None:
+    """Say that this process is the program's own, not that of somebody who imported `cnn_cli`.
+
+    Only then may settings be changed that hold for all of it, as those of other packages.
+    """
+    _claimed.set()
+
+
+def process_is_ours() -> bool:
+    """Whether the program said so, see `claim_process`."""
+    return _claimed.is_set()
 
 
 def cpu_count(root: Path = ROOT) -> int:

@@ -23,6 +23,7 @@ from cnn_cli.cli.shared.streams import prepare_streams
 from cnn_cli.cli.shared.together import alone, conclude, takes_part
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
 from cnn_cli.files import remove_unfinished
+from cnn_cli.system import claim_process
 
 ABOUT = "Train, evaluate and run convolutional image classifiers, in plain NumPy."
 EXAMPLES = """\b
@@ -63,6 +64,7 @@ def _start(
 def main() -> None:
     """Run the program on its command line and exit."""
     prepare_streams()
+    claim_process()
     # Both save start-up time: pydantic would read the metadata of every installed package in
     # search of plugins, and OpenBLAS start threads that the engine, which has its own, never uses.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")

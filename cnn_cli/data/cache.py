@@ -90,11 +90,11 @@ class ImageCache:
             kept: Pixels = images[i]
             return kept
         if i in self.bad:
-            raise _again(self.bad[i])
+            raise self.bad[i].unraised()
         try:
             image = load_image(self.paths[i], self.pre)
         except ImageError as error:
-            self.bad[i] = _again(error)
+            self.bad[i] = error.unraised()
             raise
         if self.aspects is not None:
             size = upright_size(self.paths[i])
@@ -143,8 +143,3 @@ class ImageCache:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _again(error: ImageError) -> ImageError:
-    """The same error without its traceback, which would keep the image alive."""
-    return ImageError(error.place, error.rule, error.got)

@@ -15,8 +15,9 @@ from PIL import Image
 
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import open_dataset
-from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.data.decode import ImageError, Preprocess, read_image
 from cnn_cli.data.folder import SPLITS, find_splits, is_image_name, sub_folders, walk_images
+from cnn_cli.data.formats import open_image
 from cnn_cli.data.pool import Pool
 from cnn_cli.data.split import content_digest
 from cnn_cli.errors import DataError, reason
@@ -208,13 +209,13 @@ def _examine(path: str) -> _Picture | str:
 
     Safe to call from several threads.
     """
+    pixels = read_image(path, _PREPROCESS)
+    if isinstance(pixels, ImageError):
+        return pixels.message
     try:
-        load_image(path, _PREPROCESS)
         digest = content_digest(path, DIGEST_SIZE)
-        with Image.open(path) as image:
+        with open(path, "rb") as file, open_image(file) as image:
             return _Picture(digest, image.width, image.height, _kind(image))
-    except ImageError as error:
-        return error.message
     except Exception as error:  # it has changed since it was read
         return f"cannot be read: {reason(error)}"
 

@@ -8,26 +8,25 @@ much larger than needed is decoded at a half, a quarter or an eighth of its size
 from __future__ import annotations
 
 import io
-import logging
 import re
-import threading
-import warnings
-from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin, UnidentifiedImageError, _imaging
+from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from cnn_cli.data import resize
-from cnn_cli.data.draft import TRANSPOSED, draft
+from cnn_cli.data.draft import LARGE, TRANSPOSED, draft
+from cnn_cli.data.formats import is_postscript, open_image
 from cnn_cli.errors import DataError, reason
 
 Pixels = NDArray[np.uint8]
 Source = str | Path | bytes
+
+CHOSEN = ("format", "mode", "size", "tile", "info")
+"""What of an opened image says which of its pixels are to be decoded."""
 
 ORIENTATION = 0x0112
 ORIENTATIONS = {
@@ -40,14 +39,7 @@ ORIENTATIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-# Pillow talks about odd metadata on stderr; whether an image is good is for `load_image` to say.
-# The filter stands for the whole process because catch_warnings is not thread-safe.
-warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
-logging.getLogger("PIL").addHandler(logging.NullHandler())
-
 MOST_BYTES = 2**30  # of a stream: Pillow's limit of pixels takes 0.7 GB as 16-bit colour with alpha
-
-_plugins = threading.Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,58 +85,137 @@ def load_image(source: Source, pre: Preprocess, name: str | None = None) -> Pixe
 
     Raises:
         ImageError: the file cannot be read, is no image, is damaged, or has more pixels than
-            `PIL.Image.MAX_IMAGE_PIXELS`.
+            `PIL.Image.MAX_IMAGE_PIXELS`. It holds nothing of what was decoded.
+    """
+    return _or_raise(read_image(source, pre, name))
+
+
+def read_image(source: Source, pre: Preprocess, name: str | None = None) -> Pixels | ImageError:
+    """The same, with the error as a value: it was never raised, so that it can be kept without
+    the frames, and thus the image, of where it came from. Nor is anything else kept.
     """
     place = name if name is not None else "image" if isinstance(source, bytes) else str(source)
     try:
-        with _binary(source, place) as file, _open(file) as image:
-            pixels = image.width * image.height
-            if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
-                raise _too_large(place, pixels)
-            if image.format == "EPS":  # Pillow would run Ghostscript on it
-                raise ImageError(place, "is PostScript, which is a program and not an image")
-            if image.format == "TIFF":
-                _hush_libtiff()
-            fitted = _fitted(image, pre)
-        return np.frombuffer(fitted.tobytes(), np.uint8).reshape(pre.shape)
-    except ImageError:
-        raise
-    except UnidentifiedImageError:
-        raise ImageError(place, "not an image Pillow can read") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        found = re.search(r"\d+", str(error))
-        raise _too_large(place, int(found[0]) if found else None) from None
-    except MemoryError:
-        raise ImageError(place, "does not fit in memory") from None
-    except Exception as error:  # plugins raise nearly anything on broken data
-        if isinstance(error, OSError) and error.errno is not None:
-            raise ImageError(place, "cannot be read", reason(error)) from None
-        raise ImageError(place, "truncated or damaged") from None
+        with _binary(source, place) as file:
+            try:
+                image = open_image(file)
+            except UnidentifiedImageError:
+                if is_postscript(file):
+                    return ImageError(place, "is PostScript, which is a program and not an image")
+                raise
+            try:
+                pixels = image.width * image.height
+                if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
+                    return _too_large(place, pixels)
+                box = _scaled_down(image, pre)
+                return _fitted(image, pre, place, box)
+            finally:
+                image.close()  # which gives its memory back, whoever still refers to it
+    except Exception as error:
+        return _as_image_error(error, place)
 
 
-def fit_image(image: Image.Image, pre: Preprocess) -> Pixels:
-    """The same of an image that Pillow holds already; see `load_image`."""
-    return np.frombuffer(_fitted(image, pre).tobytes(), np.uint8).reshape(pre.shape)
+def fit_image(image: Image.Image, pre: Preprocess, name: str) -> Pixels:
+    """The same of an image that Pillow holds already, whose size, mode and pixels stay as they are.
+
+    A large JPEG that Pillow has opened and not decoded yet is read from its file, with the result
+    that its path would have.
+
+    Raises:
+        ImageError: it is closed, or has no pixels, or its file is damaged.
+    """
+    return _or_raise(_fit_image(image, pre, name))
+
+
+def _fit_image(image: Image.Image, pre: Preprocess, place: str) -> Pixels | ImageError:
+    try:
+        if getattr(image, "tile", None):  # nothing of its file is decoded yet
+            if image.format == "EPS":
+                return ImageError(place, "is PostScript, which is a program and not an image")
+            if getattr(image, "fp", None) is None:
+                return ImageError(place, "cannot be read", "a closed image")
+        content = _undecoded(image)
+        return _fitted(image, pre, place) if content is None else read_image(content, pre, place)
+    except Exception as error:
+        if isinstance(error, ValueError) and "closed" in str(error):  # of the image, or its file
+            return ImageError(place, "cannot be read", "a closed image")
+        return _as_image_error(error, place)
+
+
+def _undecoded(image: Image.Image) -> bytes | None:
+    """The file that a JPEG was opened from, where it would be decoded at a smaller scale.
+
+    None where it is decoded already, or where its caller has chosen what is to be decoded: another
+    picture of an MPO, size or mode, or more pixels than Pillow's limit.
+    """
+    if not isinstance(image, JpegImagePlugin.JpegImageFile) or not image.tile or not image.fp:
+        return None
+    pixels, limit = image.width * image.height, Image.MAX_IMAGE_PIXELS
+    if pixels < LARGE or (limit is not None and pixels > limit) or image.tell():
+        return None
+    file, place = image.fp, image.fp.tell()
+    try:
+        with open_image(file) as first:
+            same = all(getattr(first, what) == getattr(image, what) for what in CHOSEN)
+        file.seek(0)
+        return file.read() if same else None
+    finally:
+        file.seek(place)
+
+
+def _or_raise(found: Pixels | ImageError) -> Pixels:
+    try:
+        if isinstance(found, ImageError):
+            raise found
+        return found
+    finally:
+        del found  # else the error's traceback would lead back to the error
+
+
+def _as_image_error(error: Exception, place: str) -> ImageError:
+    """What is wrong with an image, by what reading it has raised."""
+    match error:
+        case ImageError():
+            return error.unraised()
+        case UnidentifiedImageError():
+            return ImageError(place, "not an image Pillow can read")
+        case Image.DecompressionBombError() | Image.DecompressionBombWarning():
+            found = re.search(r"\d+", str(error))
+            return _too_large(place, int(found[0]) if found else None)
+        case MemoryError():
+            return ImageError(place, "does not fit in memory")
+        case OSError(errno=int()):
+            return ImageError(place, "cannot be read", reason(error))
+    return ImageError(place, "truncated or damaged")  # plugins raise nearly anything
 
 
 def upright_size(path: str) -> tuple[int, int] | None:
     """Width and height of an image as it is seen, of which little is read; None if it is none."""
     try:
-        with _binary(path, path) as file, _open(file) as image:
+        with _binary(path, path) as file, open_image(file) as image:
             turns = _orientation(image) in TRANSPOSED
             return image.size[::-1] if turns else image.size
     except Exception:  # plugins raise nearly anything on broken data
         return None
 
 
-def _fitted(image: Image.Image, pre: Preprocess) -> Image.Image:
-    size = pre.height, pre.width
-    box = None
-    if isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO, of many cameras, is one
-        box = draft(image, size, pre.resize_mode, _orientation(image))
+def _scaled_down(image: Image.Image, pre: Preprocess) -> resize.Box | None:
+    """Have a large JPEG decoded smaller; where in that the picture lies, see `draft`."""
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO, of many cameras, is one
+        return None
+    return draft(image, (pre.height, pre.width), pre.resize_mode, _orientation(image))
+
+
+def _fitted(
+    image: Image.Image, pre: Preprocess, place: str, box: resize.Box | None = None
+) -> Pixels:
+    """The pixels of an image, whose size and mode stay as they are."""
+    if 0 in image.size:
+        raise ImageError(place, "has no pixels", f"{image.width}x{image.height}")
     image.load()
     turned = _turn(_plain(image, "L" if pre.channels == 1 else "RGB"), _orientation(image))
-    return resize.fit(turned, size, pre.resize_mode, box)
+    fitted = resize.fit(turned, (pre.height, pre.width), pre.resize_mode, box)
+    return np.frombuffer(fitted.tobytes(), np.uint8).reshape(pre.shape)
 
 
 def _binary(source: Source, place: str) -> IO[bytes]:
@@ -171,26 +242,6 @@ def read_stream(stream: BinaryIO, place: str) -> bytes:
     if len(content) > MOST_BYTES:
         raise ImageError(place, f"must have at most {MOST_BYTES:,} bytes")
     return content
-
-
-def _open(file: IO[bytes]) -> Image.Image:
-    try:
-        return Image.open(file)
-    except UnidentifiedImageError:
-        # While another thread has Pillow import its rarer plugins, this one may have missed them.
-        with _plugins:
-            Image.init()
-        file.seek(0)
-        return Image.open(file)
-
-
-@cache
-def _hush_libtiff() -> None:
-    """Keep libtiff, which Pillow links to, from writing about damaged files to stderr."""
-    import ctypes  # for TIFF only
-
-    with suppress(OSError, AttributeError):  # a libtiff that is built in keeps its handler
-        ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
 
 
 def _too_large(place: str, pixels: int | None) -> ImageError:

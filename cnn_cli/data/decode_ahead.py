@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import chain
 
-from cnn_cli.data.decode import ImageError, Pixels, Preprocess, Source, load_image
+from cnn_cli.data.decode import ImageError, Pixels, Preprocess, Source, read_image
 from cnn_cli.data.pool import Pool
 
 WINDOW = 4  # items a thread that are decoded or waiting
@@ -55,9 +55,4 @@ def decode_batches(
 
 
 def _decoded(source: Source | ImageError, pre: Preprocess, name: str) -> Pixels | ImageError:
-    if isinstance(source, ImageError):
-        return source
-    try:
-        return load_image(source, pre, name)
-    except ImageError as error:
-        return error.with_traceback(None)
+    return source if isinstance(source, ImageError) else read_image(source, pre, name)

@@ -117,7 +117,7 @@ class Loader:
         for i in filled.bad:
             error = self.cache.bad[int(i)]
             if self.on_corrupt == "error":
-                raise ImageError(error.place, error.rule, error.got)
+                raise error.unraised()
             self.bad[self.split.paths[i]] = error.message
 
 

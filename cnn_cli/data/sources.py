@@ -49,7 +49,7 @@ def _from_stdin(stdin: BinaryIO) -> bytes | ImageError:
     try:
         return read_stream(stdin, "-")
     except ImageError as error:
-        return error
+        return error.unraised()  # the frame of `read_stream` holds what was read
 
 
 def _expand(path: str) -> Iterator[Entry]:

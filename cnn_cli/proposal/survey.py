@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 
 from cnn_cli.data.dataset import Split, open_dataset
-from cnn_cli.data.decode import ImageError, Preprocess, load_image, upright_size
+from cnn_cli.data.decode import ImageError, Preprocess, read_image, upright_size
 from cnn_cli.data.pool import Pool
 from cnn_cli.data.split import content_fraction
 from cnn_cli.errors import DataError
@@ -128,10 +128,10 @@ def _spread(split: Split, classes: int) -> list[str]:
 
 def _look(path: str) -> tuple[tuple[int, int], bool] | None:
     """Size of a picture, and whether it is grey; None if it is none."""
-    try:
-        pixels = load_image(path, _PREPROCESS).astype(np.int16)
-    except ImageError:
+    found = read_image(path, _PREPROCESS)
+    if isinstance(found, ImageError):
         return None
+    pixels = found.astype(np.int16)
     size = upright_size(path)
     if size is None:
         return None

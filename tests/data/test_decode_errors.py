@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import IO
@@ -87,11 +88,11 @@ def test_a_plugin_that_another_thread_is_importing(monkeypatch: pytest.MonkeyPat
     opened: list[object] = []
     really_open = Image.open
 
-    def once_blind(file: IO[bytes]) -> Image.Image:
+    def once_blind(file: IO[bytes], formats: Sequence[str]) -> Image.Image:
         opened.append(file)
         if len(opened) == 1:
             raise UnidentifiedImageError
-        return really_open(file)
+        return really_open(file, formats=tuple(formats))
 
     monkeypatch.setattr(Image, "open", once_blind)
     data = encoded(Image.fromarray(COLOURS))
@@ -133,6 +134,8 @@ def test_message_leaves_out_the_path() -> None:
 QUIET = """
 import sys
 from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.system import claim_process
+claim_process()
 for path in sys.argv[1:]:
     try:
         load_image(path, Preprocess(6, 8, 3))
