@@ -8,15 +8,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from cnn_cli.api import Model, Prediction, load
+    from cnn_cli.api import ImageError, Model, Prediction, load
 
 __version__ = "0.1.0"
-__all__ = ["Model", "Prediction", "__version__", "load"]
+__all__ = ["ImageError", "Model", "Prediction", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what predicting needs when it is asked for: `import cnn_cli` stays light."""
-    if name in ("Model", "Prediction", "load"):
+    if name in ("ImageError", "Model", "Prediction", "load"):
         from cnn_cli import api
 
         return getattr(api, name)

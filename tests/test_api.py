@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from data_samples import encoded
 from learnable import config_document, make_pictures
 from PIL import Image
 
 import cnn_cli
 from cnn_cli.config import validate_config
+from cnn_cli.data.decode import ORIENTATION
 from cnn_cli.errors import DataError
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
@@ -71,6 +73,171 @@ def test_pictures_of_another_size_are_brought_to_the_networks(folder: Path, tmp_
     Image.fromarray(pixels).save(tmp_path / "a.png")
     with cnn_cli.load(folder / "run", threads=1) as model:
         assert model.predict(pixels) == model.predict(tmp_path / "a.png")
+
+
+def test_a_large_photograph_by_every_way_in(folder: Path, tmp_path: Path) -> None:
+    """A JPEG that is read at a reduced scale: the caller's image keeps its size and its place."""
+    path = tmp_path / "large.jpg"
+    colours = np.random.default_rng(3).integers(0, 256, (30, 40, 3), np.uint8)
+    exif = Image.Exif()
+    exif[ORIENTATION] = 6
+    Image.fromarray(colours).resize((1300, 1000)).save(path, exif=exif)
+    command = [sys.executable, "-m", "cnn_cli", "predict", "-", "--ckpt", str(folder / "run")]
+    stdin = subprocess.run(
+        [*command, "--json", "--threads", "1"],
+        input=path.read_bytes(),
+        check=True,
+        capture_output=True,
+    )
+    with (
+        cnn_cli.load(folder / "run", threads=1) as model,
+        Image.open(path) as image,
+        path.open("rb") as file,
+        Image.open(file) as other,
+    ):
+        (expected,) = model.predict(path)
+        assert json.loads(stdin.stdout)[0]["prob"] == expected.prob
+        assert model.predict(path.read_bytes()) == [expected]
+        tile, size, place = [*image.tile], image.size, file.tell()
+        for _ in range(2):
+            assert model.predict(image) == model.predict([other]) == [expected]
+        assert (image.tile, image.size, file.tell()) == (tile, size, place)
+        assert image.size == (1300, 1000)
+        image.load()  # which is all there is from now on
+        before = image.tobytes()
+        (decoded,) = model.predict(image)
+        assert decoded.prob == pytest.approx(expected.prob, abs=0.02)
+        assert model.predict(image) == [decoded]
+        upright = image.transpose(Image.Transpose.ROTATE_270)
+        assert model.predict(np.asarray(upright)) == [decoded]
+        assert (image.size, image.tobytes()) == ((1300, 1000), before)
+
+
+def test_a_scale_that_the_caller_chose_is_kept(folder: Path, tmp_path: Path) -> None:
+    path = tmp_path / "large.jpg"
+    Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)).resize((1200, 1200)).save(path)
+    with cnn_cli.load(folder / "run", threads=1) as model, Image.open(path) as image:
+        image.draft("L", (150, 150))
+        model.predict(image)
+        assert image.size == (150, 150)
+
+
+def test_arguments_are_not_changed(folder: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(4)
+    colours = rng.integers(0, 256, (20, 31, 4), np.uint8)
+    grey, palette = Image.fromarray(colours[..., 0]), Image.fromarray(colours[..., :3]).quantize(9)
+    deep = Image.fromarray(colours[..., 0].astype(np.uint16) * 200)
+    images = [Image.fromarray(colours), grey, palette, deep, deep.convert("I"), grey.convert("F")]
+    exif = Image.Exif()
+    exif[ORIENTATION] = 5
+    grey.save(tmp_path / "turned.png", exif=exif)
+    colours.flags.writeable = False
+    arrays = [colours, colours[..., :3], colours[::-1, ::2, 1], np.asfortranarray(colours)]
+    pictures: list[Any] = [*arrays, *images, tmp_path / "turned.png", b"no picture"]
+    with (
+        Image.open(tmp_path / "turned.png") as turned,
+        cnn_cli.load(folder / "run", threads=1) as model,
+    ):
+        pictures.insert(0, turned)
+        given = [*pictures]
+        everything = [*images, turned]
+        before = [(image.size, image.mode, image.tobytes()) for image in everything]
+        contents = [array.copy() for array in arrays]
+        found = model.predict(pictures[:-1], batch_size=1)
+        assert model.predict(pictures[:-1], batch_size=1) == found
+        assert found[0] == found[-1]
+        with pytest.raises(cnn_cli.ImageError):
+            model.predict(pictures)
+        assert all(a is b for a, b in zip(pictures, given, strict=True))
+        assert [(image.size, image.mode, image.tobytes()) for image in everything] == before
+        for array, content in zip(arrays, contents, strict=True):
+            np.testing.assert_array_equal(array, content)
+
+
+def test_images_that_cannot_be_used(folder: Path, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.jpg"
+    Image.effect_noise((1100, 1000), 50).save(whole)
+    (tmp_path / "cut.jpg").write_bytes(whole.read_bytes()[:-1000])
+    (tmp_path / "small.jpg").write_bytes(encoded(Image.effect_noise((50, 50), 50), "JPEG")[:-400])
+    closed = Image.open(whole)
+    closed.close()
+    used = Image.open(whole)
+    used.load()
+    used.close()
+    with whole.open("rb") as file:
+        shut = Image.open(file)
+    with (
+        cnn_cli.load(folder / "run", threads=1) as model,
+        Image.open(tmp_path / "cut.jpg") as cut,
+        Image.open(tmp_path / "small.jpg") as small,
+    ):
+        for image, line in (
+            (cut, "truncated or damaged."),
+            (small, "truncated or damaged."),
+            (Image.new("RGB", (0, 5)), "has no pixels. Got 0x5."),
+            (closed, "cannot be read. Got a closed image."),
+            (used, "cannot be read. Got a closed image."),
+            (shut, "cannot be read. Got a closed image."),
+        ):
+            with pytest.raises(cnn_cli.ImageError) as caught:
+                model.predict([np.zeros((4, 4), np.uint8), image])
+            assert str(caught.value) == f"picture 1: {line}"
+            assert caught.value.__cause__ is caught.value.__context__ is None
+
+
+@pytest.mark.parametrize("name", ["topk", "batch_size"])
+@pytest.mark.parametrize("value", [0, -1, 1.5, True, None])
+def test_numbers_that_are_none(folder: Path, name: str, value: Any) -> None:
+    with cnn_cli.load(folder / "run", threads=1) as model:
+        with pytest.raises(ValueError, match=name) as caught:
+            model.predict([], **{name: value})
+        line = f"{name} must be a whole number, at least 1. Got {value}."
+        assert str(caught.value) == line
+        numpys: dict[str, Any] = {name: np.int64(1)}
+        assert model.predict([], **numpys) == []
+
+
+def test_a_model_that_cannot_be_opened_or_is_closed(folder: Path) -> None:
+    with pytest.raises(ValueError, match=r"^threads must be a whole number, at least 1\. Got 0\.$"):
+        cnn_cli.load(folder / "run", threads=0)
+    with pytest.raises(ValueError, match=r"^backend must be numpy or fast\. Got 'cuda'\.$"):
+        cnn_cli.load(folder / "run", backend="cuda")
+    model = cnn_cli.load(folder / "run", threads=1)
+    model.close()
+    model.close()
+    with pytest.raises(ValueError, match=r"^the model is closed: predict while it is open\.$"):
+        model.predict(np.zeros((4, 4), np.uint8))
+
+
+SETTINGS = """
+import logging, sys, warnings
+warnings.simplefilter("error")
+from PIL import EpsImagePlugin, Image
+import numpy  # which has filters of its own
+before = [*warnings.filters]
+import cnn_cli
+with cnn_cli.load(sys.argv[1], threads=1) as model:
+    try:
+        model.predict(b"no picture")
+    except cnn_cli.ImageError:
+        pass
+    model.predict(sys.argv[2])
+assert warnings.filters == before
+assert logging.getLogger("PIL").handlers == []
+assert EpsImagePlugin.gs_binary is None
+Image.MAX_IMAGE_PIXELS = 10
+try:
+    Image.open(sys.argv[2])
+except Image.DecompressionBombWarning:
+    print("a warning")
+"""
+
+
+def test_a_callers_settings_stay(folder: Path, tmp_path: Path) -> None:
+    Image.new("L", (4, 4)).save(tmp_path / "a.tif")
+    command = [sys.executable, "-c", SETTINGS, str(folder / "run"), str(tmp_path / "a.tif")]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("a warning\n", "")
 
 
 @pytest.mark.parametrize(
