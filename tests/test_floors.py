@@ -42,15 +42,13 @@ NN_PARTS = {
         "nn.kernels",
         "nn.types",
         "nn.context",
-        "nn.workspace",
         "schema",
         "arithmetic",
         "errors",
         "rng",
         "system",
     ],
-    "nn.context": ["nn.kernels", "nn.types", "nn.workspace"],
-    "nn.workspace": ["nn.types", "arithmetic"],
+    "nn.context": ["nn.kernels", "nn.types", "arithmetic"],
     "nn.types": [],
 }
 # Import names that differ from the name of the distribution.

@@ -10,7 +10,7 @@ import numpy as np
 from cnn_cli.bench.steps import LEAST_STEPS, Steps, repeat
 from cnn_cli.config import Config
 from cnn_cli.nn.graph import IMAGE, Graph, Node
-from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.timing import timed
 from cnn_cli.training.setup import check_memory

@@ -15,7 +15,7 @@ from cnn_cli.data.shards import bounds, place_counts
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.graph import Graph
-from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.ranks import Ranks

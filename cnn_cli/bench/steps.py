@@ -11,7 +11,7 @@ from cnn_cli.config import Config
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.graph import Graph
-from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine

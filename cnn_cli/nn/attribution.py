@@ -10,15 +10,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.context import RunContext
 from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.passes import Resources
+from cnn_cli.nn.passes import Chunk, Resources
 from cnn_cli.nn.team import Team
-from cnn_cli.nn.training_pass import TrainingPass
+from cnn_cli.nn.training_engine import TrainingPass
 from cnn_cli.nn.types import Array
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 
 from cnn_cli.errors import UsageError
 from cnn_cli.nn.fuse import kernel_kinds
 from cnn_cli.nn.graph import Graph
-from cnn_cli.nn.kernels.backend import Kernels, load_backend
+from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.kernels.paths import Backend
 
 # Images to predict from which on compiled kernels pay: importing numba and fetching them from the
@@ -75,3 +75,46 @@ def open_kernels(name: str, graph: Graph, dtype: str, note: Callable[[str], None
     if kernels.note and not (told and kernels.name == "fast"):
         note(kernels.note)
     return kernels
+
+
+def numpy_kernels() -> Kernels:
+    """The NumPy forms."""
+    return NUMPY
+
+
+def load_backend(
+    name: str,
+    *,
+    dtype: str = "float32",
+    kinds: Iterable[str] | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Kernels:
+    """The kernels of a backend, compiled where that is asked for.
+
+    Args:
+        name: `numpy`; `fast`; or `auto`, which is `fast` where numba is installed.
+        dtype: of activations. Kernels for another one are compiled when they are first called.
+        kinds: `fuse.kernel_kinds` of the network, whose kernels alone are then compiled ahead;
+            all by default.
+        say: told, before it takes its time, that kernels are compiled.
+
+    Returns:
+        Compiled kernels, or where numba fails or nothing can be cached the NumPy forms, with a
+        note that says why.
+
+    Raises:
+        UsageError: `fast` without numba.
+    """
+    if name == "numpy":
+        return numpy_kernels()
+    if find_spec("numba") is None:
+        if name == "auto":
+            return numpy_kernels()
+        rule = "needs numba; install it with pip install 'cnn-cli[fast]'"
+        raise UsageError("--backend fast", rule)
+    from cnn_cli.nn.kernels.compiled import CannotCompileError, fast_kernels
+
+    try:
+        return fast_kernels(dtype, kinds, say)
+    except CannotCompileError as error:
+        return Kernels(f"plain NumPy, no compiled kernels: {error}")

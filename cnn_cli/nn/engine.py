@@ -14,19 +14,17 @@ import numpy as np
 from numpy.typing import DTypeLike
 from threadpoolctl import ThreadpoolController
 
-from cnn_cli.nn.chunk import Chunk
-from cnn_cli.nn.context import RunContext
+from cnn_cli.nn.context import RunContext, Workspace
 from cnn_cli.nn.fold import FoldedNetwork
 from cnn_cli.nn.fuse import choose_paths, tuned_graph
 from cnn_cli.nn.graph import Graph
-from cnn_cli.nn.kernels.backend import NUMPY, Kernels
+from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.passes import Pass, Resources
+from cnn_cli.nn.passes import Chunk, Pass, Resources
 from cnn_cli.nn.plan import CHUNK_BYTES, images_per_chunk
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
-from cnn_cli.nn.workspace import Workspace
 
 if TYPE_CHECKING:
     from cnn_cli.nn.attribution import Attribution
@@ -41,7 +39,7 @@ class Engine:
         threads: how many workers.
         seed: of dropout.
         scale, shift: per channel, (c,): images of integers become ``x * scale + shift``.
-        kernels: what layers compute with, see `kernels.backend`.
+        kernels: what layers compute with, see `nn.backends`.
     """
 
     def __init__(

@@ -13,10 +13,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.gradients import Gradients, Part, is_finite
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.passes import Chunk
 from cnn_cli.nn.plan import Segment
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.network import share_nodes
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.passes import Chunk
 from cnn_cli.nn.plan import Segment
-from cnn_cli.nn.prepared import share_nodes
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
 

@@ -14,16 +14,15 @@ from typing import Any
 import numpy as np
 
 from cnn_cli.errors import DivergedError, listed
-from cnn_cli.nn.chunk import as_tuple
-from cnn_cli.nn.context import RunContext
+from cnn_cli.nn.context import RunContext, Workspace
 from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.passes import as_tuple
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
-from cnn_cli.nn.workspace import Workspace
 from cnn_cli.parallel.batches import RankBatch
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.divergence import advice_of, place_of

@@ -8,7 +8,7 @@ from cnn_cli.data.normalization import Normalization
 from cnn_cli.nn.backends import open_kernels
 from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.graph import IMAGE, Graph
-from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array

@@ -11,7 +11,7 @@ from cnn_cli.config.network import build_graph
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
-from cnn_cli.nn.kernels.backend import NUMPY
+from cnn_cli.nn.kernels.interface import NUMPY
 from cnn_cli.nn.params import Parameters
 
 LAYERS = [

@@ -16,7 +16,7 @@ from cnn_cli.bench.rank_bench import overlap_of, rank_bench, repeat_together
 from cnn_cli.cli.shared.networks import open_network
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.init import initialize
-from cnn_cli.nn.kernels.backend import NUMPY
+from cnn_cli.nn.kernels.interface import NUMPY
 from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array

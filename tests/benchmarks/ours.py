@@ -9,10 +9,10 @@ from harness import SGD
 
 from cnn_cli.config import Config, validate_config
 from cnn_cli.config.network import build_graph
+from cnn_cli.nn.backends import load_backend
 from cnn_cli.nn.fuse import kernel_kinds
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
-from cnn_cli.nn.kernels.backend import load_backend
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine

@@ -18,7 +18,7 @@ from cnn_cli.config import Config
 from cnn_cli.nn.backends import open_kernels
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
-from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import plan_segments
 from cnn_cli.nn.timing import timed

@@ -12,7 +12,7 @@ from cli_program import Inside
 from PIL import Image
 
 from cnn_cli.nn import backends as backend
-from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 KEYS = ["loss", "top1", "topk", "k", "images", "bad_files", "top1_interval", "ece"]

@@ -19,7 +19,7 @@ from cli_program import COMMAND, Inside, process
 from cnn_cli.data import decode_ahead
 from cnn_cli.inference.predictor import Predictor
 from cnn_cli.nn import backends as backend
-from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.kernels.interface import Kernels
 
 MISSING = "cannot be read. Got no such file or directory."
 

@@ -16,8 +16,8 @@ from cnn_cli.interop.assemble import assemble
 from cnn_cli.interop.match_structure import match_structure
 from cnn_cli.interop.readers.onnx_file import read_onnx
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.kernels.fast import LoopKernels
+from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 

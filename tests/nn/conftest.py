@@ -7,8 +7,9 @@ from importlib.util import find_spec
 
 import pytest
 
-from cnn_cli.nn.kernels.backend import Kernels, load_backend, numpy_kernels
+from cnn_cli.nn.backends import load_backend, numpy_kernels
 from cnn_cli.nn.kernels.fast import LoopKernels
+from cnn_cli.nn.kernels.interface import Kernels
 
 BackendOf = Callable[[str], Kernels]
 

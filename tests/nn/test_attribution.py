@@ -14,7 +14,7 @@ from cnn_cli.config.network import build_graph
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
-from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine

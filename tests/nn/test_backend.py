@@ -19,9 +19,8 @@ from cnn_cli.nn.backends import (
     open_kernels,
     training_backend,
 )
-from cnn_cli.nn.kernels import backend as kernels_backend
-from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.kernels.fast import LoopKernels
+from cnn_cli.nn.kernels.interface import Kernels
 
 
 @pytest.fixture(params=[True, False], ids=["numba", "no numba"])
@@ -68,7 +67,7 @@ def test_one_line_about_compiling(
 
 
 def test_a_run_of_compiled_kernels_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in (backend, kernels_backend):
+    for module in (backend,):
         monkeypatch.setattr(module, "find_spec", lambda _: None)
     with pytest.raises(UsageError) as error:
         training_backend(None, "fast")

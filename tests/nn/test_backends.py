@@ -10,10 +10,11 @@ import pytest
 from gradcheck import gradcheck, random_input
 from numpy.typing import DTypeLike
 
+from cnn_cli.nn.context import Workspace
 from cnn_cli.nn.kernels import conv, winograd
 from cnn_cli.nn.kernels.activation import ACTIVATIONS
-from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.kernels.geometry import Geometry
+from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.kernels.loops.activation import GELU, HARDSWISH, NONE, RELU, RELU6, SILU
 from cnn_cli.nn.kernels.windows import Windows, pooled_size
 from cnn_cli.nn.layers import layer_class
@@ -24,7 +25,6 @@ from cnn_cli.nn.layers.batchnorm import BatchNorm
 from cnn_cli.nn.layers.groupnorm import GroupNorm
 from cnn_cli.nn.layers.maxpool import MaxPool
 from cnn_cli.nn.types import Array, Pair, Shape
-from cnn_cli.nn.workspace import Workspace
 
 DTYPES = [np.float32, np.float64]
 

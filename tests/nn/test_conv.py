@@ -13,10 +13,10 @@ from layer_run import prepare
 
 from cnn_cli.nn.kernels import conv as kernels
 from cnn_cli.nn.kernels import taps
-from cnn_cli.nn.kernels.blocks import Block
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.loops import conv as loops
 from cnn_cli.nn.kernels.paths import Path, can_take
+from cnn_cli.nn.kernels.product import Block
 from cnn_cli.nn.layers.base import ShapeError
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.types import Array, Shape

@@ -12,12 +12,12 @@ from test_gradients import BADS, LAYERS, accumulators, refill
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
-from cnn_cli.nn.chunk import Chunk
 from cnn_cli.nn.float64_sums import Float64Gradients
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.passes import Chunk
 from cnn_cli.nn.plan import chunk_bounds, chunks_multiple, plan_segments, uses_float64_sums
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.training_engine import TrainingEngine

@@ -12,8 +12,8 @@ from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.init import initialize
-from cnn_cli.nn.kernels.backend import NUMPY, Kernels
 from cnn_cli.nn.kernels.fast import LoopKernels
+from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import frozen_prefix, plan_segments, requires_grad

@@ -13,7 +13,7 @@ from cnn_cli.config.network import build_graph
 from cnn_cli.nn.fuse import choose_paths, fuse_graph, fuse_pools, kernel_kinds
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
-from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.kernels.loops.activation import GELU, NONE, RELU, SILU
 from cnn_cli.nn.layers.batchnorm import BatchNorm
 from cnn_cli.nn.layers.groupnorm import GroupNorm

@@ -13,7 +13,7 @@ from networks import CASES, Case
 from cnn_cli.config import validate_config
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.network import build_graph
-from cnn_cli.nn.kernels.backend import NUMPY, Kernels
+from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine

@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 from cnn_cli.errors import UsageError
-from cnn_cli.nn.kernels import backend, compiled, loops
+from cnn_cli.nn import backends as backend
+from cnn_cli.nn.backends import load_backend
+from cnn_cli.nn.kernels import compiled, loops
 from cnn_cli.nn.kernels.activation import ACTIVATIONS
-from cnn_cli.nn.kernels.backend import Kernels, load_backend
+from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.kernels.loops import activation
 from cnn_cli.nn.types import Array
 
@@ -64,7 +66,7 @@ def test_numba_is_imported_for_compiled_kernels_only() -> None:
     program = (
         "import sys\n"
         "import cnn_cli.nn.engine, cnn_cli.nn.kernels.fast\n"
-        "from cnn_cli.nn.kernels.backend import load_backend\n"
+        "from cnn_cli.nn.backends import load_backend\n"
         "load_backend('numpy')\n"
         "print('numba' in sys.modules)"
     )

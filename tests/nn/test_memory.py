@@ -24,7 +24,7 @@ from cnn_cli.config import validate_config
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.config.network import build_graph
 from cnn_cli.nn.fuse import kernel_kinds
-from cnn_cli.nn.kernels.backend import load_backend
+from cnn_cli.nn.backends import load_backend
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.params import Parameters

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from gradcheck import gradcheck, random_input, run_backward, run_layer
 
-from cnn_cli.nn.kernels.backend import Kernels
+from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.kernels.loops import pool as loops
 from cnn_cli.nn.kernels.loops.activation import NONE, RELU
 from cnn_cli.nn.kernels.pool import FEW_CHANNELS

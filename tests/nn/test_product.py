@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from cnn_cli.nn.context import Workspace
 from cnn_cli.nn.kernels.product import SMALL_PRODUCT, add_transposed, multiply
 from cnn_cli.nn.types import Array, Shape
-from cnn_cli.nn.workspace import Workspace
 
 SHAPES = [
     # groups, rows, k, m: parts that fit evenly and not, one part, a weight too large for parts

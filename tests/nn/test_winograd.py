@@ -11,17 +11,16 @@ from gradcheck import gradcheck, random_input, run_backward, run_layer
 from numpy.typing import DTypeLike
 from test_golden import Twin, assert_close
 
+from cnn_cli.nn.context import Workspace
 from cnn_cli.nn.kernels import winograd
 from cnn_cli.nn.kernels.geometry import Geometry, Padding
 from cnn_cli.nn.kernels.loops import conv as direct
 from cnn_cli.nn.kernels.loops import winograd as loops
 from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path
-from cnn_cli.nn.kernels.tiles import POSITIONS
-from cnn_cli.nn.kernels.winograd import Transforms
+from cnn_cli.nn.kernels.winograd import POSITIONS, Transforms
 from cnn_cli.nn.layers import conv as conv_layer
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.types import Array, Pair, Shape
-from cnn_cli.nn.workspace import Workspace
 
 LOOPS = Transforms(loops.window_transform, loops.block_transform, loops.output_transform)
 TRANSFORMS = {"numpy": winograd.NUMPY, "loops": LOOPS}

@@ -32,7 +32,7 @@ from layer_run import (
     run_layer,
 )
 
-from cnn_cli.nn.kernels.backend import NUMPY, Kernels
+from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array
 

@@ -9,11 +9,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from cnn_cli.nn.context import NodeContext, RunContext
-from cnn_cli.nn.kernels.backend import NUMPY, Kernels
+from cnn_cli.nn.context import NodeContext, RunContext, Workspace
+from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array
-from cnn_cli.nn.workspace import Workspace
 
 Input = Array | tuple[Array, ...]
 Arrays = dict[str, Array]

@@ -77,7 +77,7 @@ def fast_kernels(
     kinds: Iterable[str] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> LoopKernels:
-    """Kernels compiled for this machine; arguments as in `backend.load_backend`.
+    """Kernels compiled for this machine; arguments as in `backends.load_backend`.
 
     Raises:
         CannotCompileError: numba failed, or there is no folder to keep what it makes.

@@ -11,12 +11,11 @@ from collections.abc import Iterator
 import numpy as np
 
 from cnn_cli.nn.kernels import taps
-from cnn_cli.nn.kernels.backend import NUMPY, Kernels
-from cnn_cli.nn.kernels.blocks import Block, blocks
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.im2col import im2col, pad
+from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.kernels.paths import Path
-from cnn_cli.nn.kernels.product import add_transposed, multiply
+from cnn_cli.nn.kernels.product import Block, add_transposed, blocks, multiply
 from cnn_cli.nn.types import Array, Scratch
 
 COLUMN_BYTES = 4 << 20

@@ -8,8 +8,8 @@ from typing import Any, ClassVar, Protocol, TypeVar
 import numpy as np
 
 from cnn_cli.nn.kernels.activation import ACTIVATIONS, BY_LOOP, ActivationFunction
-from cnn_cli.nn.kernels.backend import Kernels
 from cnn_cli.nn.kernels.geometry import Geometry
+from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.kernels.loops import activation, depthwise, im2col, norm, pool, winograd
 from cnn_cli.nn.kernels.norm import joined
 from cnn_cli.nn.kernels.paths import Backend

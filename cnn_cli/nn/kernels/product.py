@@ -7,10 +7,35 @@ So many rows are multiplied in parts that it takes for small.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.types import Array, Scratch
+
+Block = tuple[slice, slice]
+
+
+def blocks(n: int, rows: int, most: int) -> Iterator[Block]:
+    """Cut n images of so many rows into even parts of at most `most` rows (at least one).
+
+    Yields the images and the rows of each: several whole images, or a part of one.
+    """
+    if most >= rows:
+        for images in _even(n, most // rows):
+            yield images, slice(0, rows)
+    else:
+        for image in range(n):
+            for part in _even(rows, max(most, 1)):
+                yield slice(image, image + 1), part
+
+
+def _even(size: int, most: int) -> Iterator[slice]:
+    parts = ceil_div(size, most)
+    for part in range(parts):
+        yield slice(part * size // parts, (part + 1) * size // parts)
+
 
 SMALL_PRODUCT = 1_000_000
 """Multiply-adds up to which OpenBLAS (0.3.17 and later) takes a product for small."""

@@ -13,10 +13,9 @@ from collections.abc import Iterator
 import numpy as np
 
 from cnn_cli.arithmetic import ceil_div
-from cnn_cli.nn.kernels.blocks import Block, blocks
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.im2col import tap_slices
-from cnn_cli.nn.kernels.product import add_transposed, multiply
+from cnn_cli.nn.kernels.product import Block, add_transposed, blocks, multiply
 from cnn_cli.nn.types import Array, Scratch
 
 TAP_BYTES = 2 << 20

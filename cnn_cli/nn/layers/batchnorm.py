@@ -10,9 +10,8 @@ import numpy as np
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.loops.activation import NONE
 from cnn_cli.nn.kernels.norm import scale_rows
-from cnn_cli.nn.layers.affine import add_gradients, scale_and_shift
 from cnn_cli.nn.layers.base import BufferSpec, Operators
-from cnn_cli.nn.layers.batch import BatchLayer, Partials, Statistics
+from cnn_cli.nn.layers.batch import BatchLayer, Partials, Statistics, add_gradients, scale_and_shift
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Above0, Share
 

@@ -12,7 +12,7 @@ from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels import conv, winograd
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path
-from cnn_cli.nn.kernels.tiles import POSITIONS
+from cnn_cli.nn.kernels.winograd import POSITIONS
 from cnn_cli.nn.layers.base import Layer, Operators, ParamSpec, ShapeError
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Above0, Count, Flag, Model, Must, Pair, PairOrZero, accepts
