@@ -159,6 +159,22 @@ def test_integers_are_scaled_and_shifted() -> None:
         np.testing.assert_allclose(ours, engine.predict(pixels * scale + shift), rtol=1e-12)
 
 
+def test_a_single_branch_is_its_layers() -> None:
+    found = []
+    for layers in ([CONV, {"branches": [["relu", CONV]]}], [CONV, "relu", CONV]):
+        config = validate_config({"model": {"layers": [*layers, {"linear": "classes"}]}}, "x")
+        graph = build_graph(config.model, (8, 8, 3), 4, "x")
+        params = Parameters(graph, "float64")
+        params.flat[:] = np.random.default_rng(0).standard_normal(params.flat.size)
+        params.touch()
+        x, targets, divisor = batch(5)
+        with TrainingEngine(graph, params, threads=2) as engine:
+            loss, logits = engine.train_step(x, targets, divisor)
+            found.append((loss, logits.copy(), engine.gradient.copy(), engine.predict(x).copy()))
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_an_error_in_a_worker_reaches_the_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     graph, params = network("one segment")
     x, targets, divisor = batch(4)
