@@ -7,9 +7,13 @@ Library code raises these; only `cnn_cli.cli` prints them and exits. A message r
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Self
+
+_UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's categories
+_JOINERS = "\u200c\u200d"
 
 
 class ExitCode(IntEnum):
@@ -106,11 +110,23 @@ def _cut(text: str, most: int = 500) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` on one line: control characters and undecodable bytes are escaped."""
-    return "".join(
-        char if char.isprintable() else char.encode("unicode_escape", "surrogatepass").decode()
-        for char in text
-    )
+    """`text` on one line, for people: nothing in it can do anything to a terminal.
+
+    What is escaped: control characters, such as begin a terminal's sequences; ends of lines and
+    paragraphs; undecodable bytes; and characters that are not seen, such as those that change the
+    direction of writing. The joiners that some scripts and emoji need are left.
+    """
+    if text.isprintable():
+        return text
+    return "".join(_escaped(char) if _is_unsafe(char) else char for char in text)
+
+
+def _is_unsafe(char: str) -> bool:
+    return unicodedata.category(char) in _UNSAFE and char not in _JOINERS
+
+
+def _escaped(char: str) -> str:
+    return char.encode("unicode_escape", "surrogatepass").decode()
 
 
 def suggest(name: str, known: Iterable[str]) -> str:

@@ -51,7 +51,7 @@ def run(
         _, path = completion.install(shell=shell, prog_name=PROGRAM, complete_var=COMPLETE)
     except OSError as error:
         raise DataError("--install", "cannot be written", reason(error)) from error
-    output.write(f"written  {path}\n")
+    output.write_lines([f"written  {path}"])
 
 
 def answer(program: Any, instruction: str) -> None:

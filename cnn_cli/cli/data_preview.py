@@ -88,7 +88,7 @@ def run(
     if json:
         output.write_json(_document(output_file, epoch, found.samples))
     else:
-        output.write(f"{output_file}: {title}\n")
+        output.write_lines([f"{output_file}: {title}"])
 
 
 def augment_text(augment: AugmentConfig) -> str:

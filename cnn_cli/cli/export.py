@@ -92,4 +92,4 @@ def run(
         return
     if check:
         output.write(f"checked  {images} images, largest difference {difference:.2g}\n")
-    output.write(f"written  {output_file}\n")
+    output.write_lines([f"written  {output_file}"])

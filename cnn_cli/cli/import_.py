@@ -137,4 +137,4 @@ def run(
     if json:
         output.write_json(report.as_dict())
     else:
-        output.write("".join(f"{line}\n" for line in report.lines()))
+        output.write_lines(report.lines())

@@ -128,7 +128,8 @@ def _tell(error: Exception, debug: bool) -> None:
     if debug:
         import traceback
 
-        traceback.print_exception(error)
+        for line in "".join(traceback.format_exception(error)).splitlines():
+            output.say(line)
     known = as_known(error)
     if known is None:
         text = f"{type(error).__name__}: {error}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import io
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -13,13 +12,13 @@ from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol
 
 import typer
 
-from cnn_cli import strict_json
+from cnn_cli import safe_csv, strict_json
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import BatchSize, Checkpoint, Debug, Threads, backend_option
 from cnn_cli.cli.shared.streams import listening
 from cnn_cli.cli.shared.together import ranks
-from cnn_cli.errors import DataError, ExitCode, UsageError, reason
+from cnn_cli.errors import DataError, ExitCode, UsageError, printable, reason
 
 if TYPE_CHECKING:
     from cnn_cli.data.sources import Entry
@@ -27,12 +26,6 @@ if TYPE_CHECKING:
 
 NAME = "predict"
 FORMATS = ("text", "json", "jsonl", "csv")
-
-# Control characters, and what some programs take for the end of a line.
-_ESCAPES = {
-    code: chr(code).encode("unicode_escape").decode()
-    for code in (*range(32), *range(127, 160), 0x2028, 0x2029)
-}
 
 
 @command(
@@ -236,7 +229,7 @@ class Text:
         if row.prob is None:
             return ""
         cells = (row.path, row.label or "", f"{row.prob:.6f}")
-        return "\t".join(cell.translate(_ESCAPES) for cell in cells) + "\n"
+        return "\t".join(map(printable, cells)) + "\n"
 
     def end(self) -> str:
         return ""
@@ -273,14 +266,14 @@ class JsonArray:
 
 
 class Csv:
-    """Comma-separated values under a header, as RFC 4180 quotes them, with plain line ends."""
+    """Comma-separated values under a header; see `safe_csv`."""
 
     def start(self) -> str:
-        return _csv_line("path", "label", "prob", "error")
+        return safe_csv.line(("path", "label", "prob", "error"))
 
     def row(self, row: Prediction) -> str:
-        prob = "" if row.prob is None else f"{row.prob:.6f}"
-        return _csv_line(row.path, row.label or "", prob, row.error or "")
+        prob = "" if row.prob is None else row.prob
+        return safe_csv.line((row.path, row.label or "", prob, row.error or ""))
 
     def end(self) -> str:
         return ""
@@ -306,9 +299,3 @@ def _as_dict(row: Prediction) -> dict[str, Any]:
         "prob": row.prob,
         "topk": [{"label": label, "prob": prob} for label, prob in row.topk],
     }
-
-
-def _csv_line(*cells: str) -> str:
-    text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(cells)
-    return text.getvalue()

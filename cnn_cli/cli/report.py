@@ -17,7 +17,7 @@ from cnn_cli.cli.shared.options import (
     EvaluationBackend,
     Threads,
 )
-from cnn_cli.errors import CnnError, UsageError
+from cnn_cli.errors import CnnError, UsageError, printable
 
 if TYPE_CHECKING:
     from cnn_cli.report.html.subject import Measured, Record, Subject
@@ -105,7 +105,7 @@ def run(
     else:
         contents = comparison_page(subjects)
     write_atomic(file, contents, own=own)
-    output.write_about(file, f"{file}: {_words(subjects)}\n")
+    output.write_about(file, printable(f"{file}: {_words(subjects)}") + "\n")
 
 
 def _measure(

@@ -178,7 +178,7 @@ def run(
             if not quiet and json:
                 output.write_json(plan.as_dict())
             elif not quiet:
-                output.write("".join(f"{line}\n" for line in plan.lines()))
+                output.write_lines(plan.lines())
             return
         progress = watcher(quiet or ranks().rank > 0)
         try:

@@ -31,7 +31,7 @@ EXPECTED = {
         "path,label,prob,error\n"
         '"a,b.png",cat,0.750000,\n'
         '"say ""x""\n.png",,0.400000,\n'
-        "c\udcff\x1b.png,,,truncated or damaged\n"
+        "c\\udcff\\x1b.png,,,truncated or damaged\n"
     ),
 }
 NOTHING = {"text": "", "json": "[]\n", "jsonl": "", "csv": "path,label,prob,error\n"}

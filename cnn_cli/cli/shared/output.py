@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +19,20 @@ USUAL_SIZE = (80, 24)
 
 
 def write(text: str) -> None:
-    """Put a result, which may end anywhere within a line, on stdout, all of it and at once.
+    """Put a result, which may end anywhere within a line, on stdout, all of it and as it is.
+
+    What is in it is safe for a terminal already; `write_lines` makes it so.
 
     Raises:
         BrokenPipeError: the reader is gone.
         DataError: stdout cannot be written for another reason.
     """
     sys.stdout.write(text)
+
+
+def write_lines(lines: Iterable[str]) -> None:
+    """Put lines for people on stdout, whatever names are in them; errors as in `write`."""
+    write("".join(f"{printable(line)}\n" for line in lines))
 
 
 def write_json(value: Any) -> None:

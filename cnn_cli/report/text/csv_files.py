@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 
+from cnn_cli import safe_csv
 from cnn_cli.inference.evaluate import Evaluation
 from cnn_cli.nn.types import Array
 
@@ -27,9 +26,7 @@ def predictions_csv(
         evaluation: of the images that could be read.
         errors: why the others could not, by position in the split.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(PREDICTION_COLUMNS)
+    rows: list[Sequence[str | float]] = [PREDICTION_COLUMNS]
     said = {
         int(i): row for i, row in zip(evaluation.indices, evaluation.probabilities, strict=True)
     }
@@ -37,10 +34,10 @@ def predictions_csv(
         cells = [path, names[int(labels[i])]]
         if i in said:
             guess = int(said[i].argmax())
-            table.writerow([*cells, names[guess], f"{said[i][guess]:.6f}", ""])
+            rows.append([*cells, names[guess], float(said[i][guess]), ""])
         else:
-            table.writerow([*cells, "", "", errors.get(i, "")])
-    return text.getvalue().encode("utf-8", "backslashreplace")
+            rows.append([*cells, "", "", errors.get(i, "")])
+    return _encoded(rows)
 
 
 def confusion_csv(confusion: Array, names: Sequence[str]) -> bytes:
@@ -50,9 +47,10 @@ def confusion_csv(confusion: Array, names: Sequence[str]) -> bytes:
         confusion: (classes, classes) counts.
         names: of the classes.
     """
-    text = io.StringIO()
-    table = csv.writer(text, lineterminator="\n")
-    table.writerow(["true", *names])
-    for name, row in zip(names, confusion, strict=True):
-        table.writerow([name, *map(int, row)])
-    return text.getvalue().encode("utf-8", "backslashreplace")
+    rows: list[Sequence[str | float]] = [["true", *names]]
+    rows += [[name, *map(int, row)] for name, row in zip(names, confusion, strict=True)]
+    return _encoded(rows)
+
+
+def _encoded(rows: Sequence[Sequence[str | float]]) -> bytes:
+    return "".join(map(safe_csv.line, rows)).encode("utf-8", "backslashreplace")

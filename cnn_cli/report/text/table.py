@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from cnn_cli.errors import printable
 
 GAP = "  "
+NO_COLUMN = ("Mn", "Me", "Cf")  # Unicode's categories of accents, selectors and joiners
 LEAST = 8  # columns that a shortened cell keeps
 
 
@@ -51,7 +52,7 @@ def format_pairs(pairs: Iterable[tuple[str, str]]) -> str:
 def display_width(text: str) -> int:
     """Columns that a terminal takes for `text`: two for a wide character, none for an accent."""
     return sum(
-        0 if unicodedata.category(char) in ("Mn", "Me") else 1 + _is_wide(char) for char in text
+        0 if unicodedata.category(char) in NO_COLUMN else 1 + _is_wide(char) for char in text
     )
 
 
