@@ -39,6 +39,7 @@ FLOORS: list[set[str]] = [
         "safe_csv",
         "strict_json",
         "system",
+        "text_files",
         "__init__",
     },
 ]

@@ -14,9 +14,10 @@ from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.messages import CHOICES, config_error, place, show
 from cnn_cli.config.models import Config
 from cnn_cli.data.augment import TECHNIQUES
-from cnn_cli.errors import ConfigError, UsageError, reason
+from cnn_cli.errors import ConfigError, UsageError
 from cnn_cli.optim.optimizers import OPTIMIZERS
 from cnn_cli.optim.schedule import SCHEDULERS
+from cnn_cli.text_files import read_text
 
 MAX_BYTES = 1_000_000
 
@@ -84,16 +85,7 @@ def config_text(config: Config) -> str:
 def _read(path: Path, source: str) -> dict[Any, Any]:
     from cnn_cli.config.yaml12 import parse_yaml
 
-    try:
-        with path.open("rb") as file:
-            raw = file.read(MAX_BYTES + 1)
-        text = raw.decode("utf-8-sig")
-    except (OSError, ValueError) as error:
-        if isinstance(error, UnicodeDecodeError):
-            raise ConfigError(source, "must be UTF-8 text") from error
-        raise ConfigError(source, "cannot be read", reason(error)) from error
-    if len(raw) > MAX_BYTES:
-        raise ConfigError(source, f"must be at most {MAX_BYTES:,} bytes")
+    text = read_text(path, MAX_BYTES, ConfigError)
     document = parse_yaml(text, source)
     if not isinstance(document, dict):
         raise ConfigError(source, "must be a mapping of keys to values", show(document))

@@ -10,6 +10,7 @@ from typing import BinaryIO
 from cnn_cli.data.decode import ImageError, read_stream
 from cnn_cli.data.folder import walk_images
 from cnn_cli.errors import DataError
+from cnn_cli.text_files import read_lines
 
 BLOCK = 2**16
 MOST_PATH = 2**20  # bytes
@@ -77,31 +78,37 @@ def _report(problems: list[DataError]) -> Iterator[Entry]:
 def read_list(stream: BinaryIO, nul: bool) -> Iterator[str]:
     """Paths of a list, as they come in; empty ones are left out.
 
+    A line's path is all that stands on it. Where no file has that very name, blanks at its end are
+    no part of it, as editors and spreadsheets leave them there.
+
     Args:
         stream: bytes; those that are no UTF-8 come back unchanged when the path is used.
         nul: whether paths end with a NUL byte, as ``find -print0`` writes them, rather than with
-            a line end.
+            a line end of any kind. Then nothing but the NUL is taken off.
 
     Raises:
-        DataError: one has no end, or none near enough.
+        DataError: one has no end, or none near enough; or the list is UTF-16 and damaged.
     """
+    rule = DataError("--from-file", f"must hold paths of less than {MOST_PATH:,} bytes")
     if not nul:
-        while line := stream.readline(MOST_PATH):
-            _check_length(line)
-            path = line.removesuffix(b"\n").removesuffix(b"\r")
-            if path:
-                yield os.fsdecode(path)
+        try:
+            for line in read_lines(stream, MOST_PATH, rule):
+                if path := _path(os.fsdecode(line)):
+                    yield path
+        except UnicodeDecodeError as error:
+            raise DataError("--from-file", "must be UTF-8 text, or UTF-16") from error
         return
     read = getattr(stream, "read1", stream.read)  # what is there, without waiting for more
     rest = b""
     while block := read(BLOCK):
         *paths, rest = (rest + block).split(b"\0")
-        _check_length(rest)
+        if len(rest) >= MOST_PATH:
+            raise rule
         yield from (os.fsdecode(path) for path in paths if path)
     if rest:
         yield os.fsdecode(rest)
 
 
-def _check_length(path: bytes) -> None:
-    if len(path) >= MOST_PATH:
-        raise DataError("--from-file", f"must hold paths of less than {MOST_PATH:,} bytes")
+def _path(line: str) -> str:
+    path = line.rstrip(" \t")
+    return line if path != line and os.path.lexists(line) else path

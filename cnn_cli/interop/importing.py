@@ -14,7 +14,7 @@ from cnn_cli import __version__, strict_json
 from cnn_cli.config import Config, load_config, plain_config, validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.decode import Preprocess
-from cnn_cli.errors import ConfigError, DataError, reason
+from cnn_cli.errors import ConfigError, DataError
 from cnn_cli.interop.assemble import assemble, swap_colours
 from cnn_cli.interop.foreign import Foreign, Module
 from cnn_cli.interop.match_names import match_map, match_names
@@ -24,6 +24,7 @@ from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.runs.stored_network import network_facts
+from cnn_cli.text_files import read_text
 
 MOST_BYTES = 10_000_000  # of a list of classes or a map
 
@@ -227,7 +228,7 @@ def _read_classes(path: Path) -> list[str]:
     Raises:
         DataError: it is none of these, or two names are the same.
     """
-    text = _text(path)
+    text = read_text(path, MOST_BYTES)
     if text.lstrip()[:1] in ("[", "{"):
         try:
             found = strict_json.loads(text)
@@ -239,7 +240,7 @@ def _read_classes(path: Path) -> list[str]:
             found = [found[str(i)] for i in range(len(found))]
         names = [name[-1] if isinstance(name, list) and name else name for name in found]
     else:
-        names = [line.strip() for line in text.splitlines() if line.strip()]
+        names = [line.strip() for line in text.split("\n") if line.strip()]
     if len(names) < 2 or not all(isinstance(name, str) and name for name in names):
         raise DataError(path, "must hold two or more class names")
     return names
@@ -255,25 +256,12 @@ def _read_map(path: Path) -> dict[str, str]:
     """A YAML mapping of the network's layers to the file's."""
     from cnn_cli.config.yaml12 import parse_yaml
 
-    found = parse_yaml(_text(path), str(path))
+    found = parse_yaml(read_text(path, MOST_BYTES), str(path))
     if not isinstance(found, dict) or not all(
         isinstance(key, str) and isinstance(value, str) for key, value in found.items()
     ):
         raise DataError(path, "must be a mapping of the network's layers to the file's")
     return found
-
-
-def _text(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            content = file.read(MOST_BYTES + 1)
-        if len(content) > MOST_BYTES:
-            raise DataError(path, f"must be at most {MOST_BYTES:,} bytes")
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(path, "must be UTF-8 text") from error
-    except (OSError, ValueError) as error:
-        raise DataError(path, "cannot be read", reason(error)) from error
 
 
 def _numbers(values: tuple[float, ...]) -> str:

@@ -12,6 +12,7 @@ from data_samples import save_grey
 
 from cnn_cli.data.decode import ImageError
 from cnn_cli.data.sources import expand_sources, read_list
+from cnn_cli.errors import DataError
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +22,17 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         save_grey(Path(name))
     Path("photos/notes.txt").touch()
     Path("empty").mkdir()
+
+
+class Trickle(io.BytesIO):
+    """A stream that has so many bytes ready at a time."""
+
+    def __init__(self, content: bytes, most: int) -> None:
+        super().__init__(content)
+        self.most = most
+
+    def read1(self, size: int | None = -1, /) -> bytes:
+        return self.read(self.most)
 
 
 def expand(*sources: str) -> list[str]:
@@ -105,6 +117,49 @@ def test_list_of_lines() -> None:
     assert list(read_list(io.BytesIO(b""), nul=False)) == []
 
 
+def test_blanks_at_the_end_of_a_line() -> None:
+    Path("ends in a blank ").touch()
+    lines = b" a.png  \nb c.png\t\n  \n\t\nends in a blank \n"
+    found = list(read_list(io.BytesIO(lines), nul=False))
+    assert found == [" a.png", "b c.png", "ends in a blank "]
+    assert list(read_list(io.BytesIO(b"a.png \0\xef\xbb\xbfb"), nul=True)) == ["a.png ", "\ufeffb"]
+
+
+@pytest.mark.parametrize("start", [b"", b"\xef\xbb\xbf"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+@pytest.mark.parametrize("most", [1, 2, 3, 2**16])
+def test_list_of_any_editor(start: bytes, end: bytes, most: int) -> None:
+    lines = [b"a.png", b"", b"\xc3\xa9.png", b"\xff.png", b"last"]
+    expected = ["a.png", "é.png", "\udcff.png", "last"]
+    for last in (b"", end):
+        content = start + end.join(lines) + last
+        assert list(read_list(Trickle(content, most), nul=False)) == expected
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("most", [1, 2, 3, 2**16])
+def test_list_in_utf_16(encoding: str, most: int) -> None:
+    content = "\ufeffa.png\r\n\r\né\u4e0d\U0001f33b.png \r\n".encode(encoding)
+    expected = ["a.png", "é\u4e0d\U0001f33b.png"]
+    assert list(read_list(Trickle(content, most), nul=False)) == expected
+    with pytest.raises(DataError) as caught:
+        list(read_list(Trickle(content[:-1], most), nul=False))
+    assert caught.value.line() == "--from-file: must be UTF-8 text, or UTF-16."
+
+
+@pytest.mark.parametrize("content", [b"", b"\xef\xbb\xbf", b"\xff\xfe"])
+def test_list_of_nothing(content: bytes) -> None:
+    assert list(read_list(io.BytesIO(content), nul=False)) == []
+
+
+@pytest.mark.parametrize("nul", [False, True])
+def test_list_without_ends(monkeypatch: pytest.MonkeyPatch, nul: bool) -> None:
+    monkeypatch.setattr("cnn_cli.data.sources.MOST_PATH", 5)
+    with pytest.raises(DataError) as caught:
+        list(read_list(Trickle(b"abcdefgh", 2), nul=nul))
+    assert caught.value.line() == "--from-file: must hold paths of less than 5 bytes."
+
+
 @pytest.mark.parametrize("block", [1, 3, 2**16])
 def test_list_with_nul(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     monkeypatch.setattr("cnn_cli.data.sources.BLOCK", block)
@@ -113,7 +168,7 @@ def test_list_with_nul(monkeypatch: pytest.MonkeyPatch, block: int) -> None:
     assert list(read_list(io.BytesIO(b""), nul=True)) == []
 
 
-@pytest.mark.parametrize("end", [b"\n", b"\0"])
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r", b"\0"])
 def test_list_gives_what_is_there(end: bytes) -> None:
     reading, writing = os.pipe()
     with open(reading, "rb") as stream, open(writing, "wb", buffering=0) as other:

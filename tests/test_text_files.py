@@ -1,0 +1,75 @@
+"""Text files in every form that editors give them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from cnn_cli.config.load import load_config
+from cnn_cli.errors import CnnError, ConfigError, DataError
+from cnn_cli.interop.importing import _read_classes, _read_map
+from cnn_cli.text_files import read_text
+
+ENDS = {"LF": "\n", "CR LF": "\r\n", "CR": "\r"}
+FORMS = ("utf-8", "utf-8-sig", "utf-16-le", "utf-16-be")
+
+
+def written(path: Path, text: str, form: str, end: str) -> Path:
+    """A file of an editor; UTF-16 begins with its mark."""
+    mark = "\ufeff" if form.startswith("utf-16") else ""
+    path.write_bytes((mark + text.replace("\n", end)).encode(form))
+    return path
+
+
+@pytest.fixture(params=FORMS)
+def form(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(params=list(ENDS.values()), ids=list(ENDS))
+def end(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_the_same_text(tmp_path: Path, form: str, end: str) -> None:
+    text = "a\n\n é\u4e0d\U0001f33b \nb\u2028c\n"
+    assert read_text(written(tmp_path / "a.txt", text, form, end), 1000) == text
+
+
+def test_class_names(tmp_path: Path, form: str, end: str) -> None:
+    path = written(tmp_path / "a.txt", "ant \n\n\tbée\nc\u2028d\n", form, end)
+    assert _read_classes(path) == ["ant", "bée", "c\u2028d"]
+    path = written(tmp_path / "a.json", '["ant",\n"bée"]\n', form, end)
+    assert _read_classes(path) == ["ant", "bée"]
+
+
+def test_a_map(tmp_path: Path, form: str, end: str) -> None:
+    path = written(tmp_path / "a.yaml", "stem: première  \nhead: last\n", form, end)
+    assert _read_map(path) == {"stem": "première", "head": "last"}
+
+
+def test_a_config(tmp_path: Path, form: str, end: str) -> None:
+    document = {"data": {"root": "bée"}, "model": {"layers": ["relu", {"linear": "classes"}]}}
+    text = yaml.safe_dump(document, allow_unicode=True)
+    config = load_config(written(tmp_path / "a.yaml", text, form, end))
+    assert config.data.root == str(tmp_path / "bée")
+
+
+@pytest.mark.parametrize("error", [ConfigError, DataError])
+def test_what_is_no_text(tmp_path: Path, error: type[CnnError]) -> None:
+    def line(content: bytes) -> str:
+        path = tmp_path / "a.txt"
+        path.write_bytes(content)
+        with pytest.raises(error) as caught:
+            read_text(path, 10, error)
+        assert caught.value.place == str(path)
+        return caught.value.line().removeprefix(f"{path}: ")
+
+    assert line(b"\xe9t\xe9") == "must be UTF-8 text."
+    assert line(b"\xff\xfea") == "must be UTF-8 text."
+    assert line(bytes(11)) == "must be at most 10 bytes."
+    with pytest.raises(error) as caught:
+        read_text(tmp_path / "none", 10, error)
+    assert caught.value.line().endswith("none: cannot be read. Got no such file or directory.")
