@@ -98,7 +98,7 @@ def user_cache_folder() -> Path:
     """Where this program keeps what it can do without; it need not exist yet.
 
     ``$XDG_CACHE_HOME/cnn``, else ``~/.cache/cnn``, else (a user without a home) a folder for
-    temporary files.
+    temporary files; where there is none that can be written to either, ``~/.cache/cnn`` as typed.
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
     if os.path.isabs(base):  # the XDG specification has relative ones ignored
@@ -108,7 +108,10 @@ def user_cache_folder() -> Path:
         return Path(home) / ".cache" / "cnn"
     import tempfile  # slow to import, and hardly ever needed
 
-    return Path(tempfile.gettempdir()) / "cnn"
+    try:
+        return Path(tempfile.gettempdir()) / "cnn"
+    except OSError:
+        return Path(home) / ".cache" / "cnn"
 
 
 def in_memory(folder: Path, root: Path = ROOT) -> bool:

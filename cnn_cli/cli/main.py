@@ -5,9 +5,11 @@ What a command needs is imported when it runs, so that `cnn --help` and `cnn pre
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import cache, partial
 from itertools import takewhile
 from typing import Annotated, Any
@@ -65,10 +67,12 @@ def main() -> None:
     """Run the program on its command line and exit."""
     prepare_streams()
     claim_process()
-    # Both save start-up time: pydantic would read the metadata of every installed package in
-    # search of plugins, and OpenBLAS start threads that the engine, which has its own, never uses.
+    # Save start-up time: pydantic would read the metadata of every installed package in search of
+    # plugins, and OpenBLAS start threads that the engine, which has its own, never uses. Those of
+    # macOS's Accelerate are as many as this says when NumPy is imported, and not limited later.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    os.environ.setdefault("VECLIB_MAXIMUM_THREADS", "1")
     if "--debug" not in sys.argv:
         _hush()
     code = run(sys.argv[1:])
@@ -77,8 +81,15 @@ def main() -> None:
     # All is written, and taking Python down would take a sixth of a prediction's time. Nor can
     # CPython then remember an interrupt that was caught, and end by that signal all the same.
     if alone():
+        _clean_up()
         os._exit(code)
     sys.exit(code)  # MPI takes its leave of mpiexec in what the other passes over
+
+
+def _clean_up() -> None:
+    """Have libraries delete their temporary files and folders, as they do when Python ends."""
+    with suppress(Exception):  # a library's own
+        atexit._run_exitfuncs()
 
 
 def _hush() -> None:

@@ -10,6 +10,7 @@ import mmap
 import shutil
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeVar
@@ -182,4 +183,7 @@ def _on_disk(shape: Shape, folder: Path | None, forced: bool) -> BinaryIO | None
 
 
 def _places() -> list[Path]:
-    return [user_cache_folder(), Path(tempfile.gettempdir()), Path("/var/tmp")]
+    places = [user_cache_folder()]
+    with suppress(OSError):  # none can be written to
+        places.append(Path(tempfile.gettempdir()))
+    return [*places, Path("/var/tmp")]

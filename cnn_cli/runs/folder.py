@@ -7,6 +7,7 @@ import glob
 import io
 import json
 import math
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -139,20 +140,18 @@ class RunFolder:
         self, rows: Iterable[Mapping[str, Any]], log: Iterable[Mapping[str, Any]]
     ) -> None:
         """`metrics.csv` and `log.jsonl`, from what the checkpoint holds of them."""
-        self._write_metrics(rows)
-        self._write_log(log)
+        self._replace(METRICS, _metrics_csv(rows))
+        self._replace(LOG, _log_lines(log))
 
-    def _write_metrics(self, rows: Iterable[Mapping[str, Any]]) -> None:
-        """A row per epoch; what was not measured is empty."""
-        text = io.StringIO()
-        table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-        table.writeheader()
-        table.writerows({key: _cell(row[key]) for key in COLUMNS} for row in rows)
-        self._replace(METRICS, text.getvalue().encode())
+    def has_reports(
+        self, rows: Iterable[Mapping[str, Any]], log: Iterable[Mapping[str, Any]]
+    ) -> bool:
+        """Whether `write_reports` would change nothing."""
+        return self._holds(METRICS, _metrics_csv(rows)) and self._holds(LOG, _log_lines(log))
 
-    def _write_log(self, events: Iterable[Mapping[str, Any]]) -> None:
-        lines = [json.dumps(event, ensure_ascii=True) + "\n" for event in events]
-        self._replace(LOG, "".join(lines).encode())
+    def is_writable(self) -> bool:
+        """Whether the system would let files be made in it."""
+        return os.access(self.path, os.W_OK)
 
     def write_bad_files(self, bad: Mapping[str, str]) -> None:
         """A line an image: path, tab, what is wrong with it."""
@@ -165,11 +164,27 @@ class RunFolder:
 
     def _replace(self, name: str, content: bytes) -> None:
         """Write a file; one that says the same already keeps its date."""
+        if not self._holds(name, content):
+            write_atomic(self.path / name, content, own=True)
+
+    def _holds(self, name: str, content: bytes) -> bool:
         path = self.path / name
         with suppress(OSError):
-            if not path.is_symlink() and path.is_file() and path.read_bytes() == content:
-                return
-        write_atomic(path, content, own=True)
+            return not path.is_symlink() and path.is_file() and path.read_bytes() == content
+        return False
+
+
+def _metrics_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
+    """A row per epoch; what was not measured is empty."""
+    text = io.StringIO()
+    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
+    table.writeheader()
+    table.writerows({key: _cell(row[key]) for key in COLUMNS} for row in rows)
+    return text.getvalue().encode()
+
+
+def _log_lines(events: Iterable[Mapping[str, Any]]) -> bytes:
+    return "".join(json.dumps(event, ensure_ascii=True) + "\n" for event in events).encode()
 
 
 def _cell(value: float | None) -> float | str:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from contextlib import nullcontext
 from pathlib import Path
 
 from cnn_cli.config import Config, plain_config, validate_config
-from cnn_cli.errors import ConfigError
+from cnn_cli.errors import CnnError, ConfigError
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint
 from cnn_cli.runs.folder import RunFolder, choose_folder, differences
@@ -54,6 +55,10 @@ def train(
         )
     )
     writes, alone = ranks.rank == 0, ranks.size == 1
+    if options.resume:
+        finished = ranks.first(lambda: _finished(folder, config, source))
+        if finished is not None:
+            return finished
     with RunFolder(folder) if writes else nullcontext(RunFolder(folder)) as run:
         checkpoint = None
         state, bad_files = TrainingState(), 0
@@ -90,9 +95,37 @@ def _load_last(run: RunFolder, config: Config, source: str) -> Checkpoint | None
     return load_resumable(run.last, config, source) if run.last.exists() else None
 
 
-def load_resumable(path: Path, config: Config, source: str) -> Checkpoint:
-    """Read a run's checkpoint, and refuse to go on with another config than it began with."""
-    checkpoint = load_checkpoint(path)
+def _finished(folder: Path, config: Config, source: str) -> TrainResult | None:
+    """The result of a run with nothing left to do, for which nothing is written or locked.
+
+    None also where something speaks against going on, which is said when the run is locked, and
+    where a kill came between the last checkpoint and the files that are made of it.
+    """
+    run = RunFolder(folder)
+    try:
+        meta = load_resumable(run.last, config, source, ()).meta
+        state = TrainingState.from_meta(meta, str(run.last))
+    except CnnError:
+        return None
+    if not state.finished(config.train.epochs):
+        return None
+    if run.is_writable() and not run.has_reports(state.rows, state.log):
+        return None
+    return state.result(run.path, len(meta.get("bad_files", {})), None)
+
+
+def load_resumable(
+    path: Path, config: Config, source: str, groups: Collection[str] | None = None
+) -> Checkpoint:
+    """Read a run's checkpoint, and refuse to go on with another config than it began with.
+
+    Args:
+        path: of the checkpoint.
+        config: to go on with.
+        source: the config's file, for messages.
+        groups: of arrays that are read; by default all.
+    """
+    checkpoint = load_checkpoint(path, groups)
     # Through the models: keys that an earlier version did not have get their defaults.
     before = plain_config(validate_config(checkpoint.meta["config"], str(path)))
     keys = differences(before, plain_config(config), RESUMABLE)

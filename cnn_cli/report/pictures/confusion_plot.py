@@ -11,6 +11,7 @@ import numpy as np
 
 from cnn_cli.errors import printable
 from cnn_cli.nn.types import Array
+from cnn_cli.report.pictures.matplotlib_log import hush_matplotlib
 from cnn_cli.report.text.numbers import percent
 from cnn_cli.report.text.table import cut_middle
 
@@ -37,6 +38,7 @@ def confusion_png(confusion: Array, names: Sequence[str]) -> bytes:
     Raises:
         ImportError: matplotlib is not installed.
     """
+    hush_matplotlib()
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 

@@ -8,6 +8,7 @@ from math import isfinite, nan
 from typing import Any
 
 from cnn_cli.report.pictures.confusion_plot import DPI, FAINT, INK
+from cnn_cli.report.pictures.matplotlib_log import hush_matplotlib
 
 SIZE = (10.0, 4.0)  # inches
 # Of Okabe and Ito (2008), which no kind of colour blindness confuses; in grey, dashes differ.
@@ -26,6 +27,7 @@ def curves_png(rows: Sequence[Mapping[str, Any]], best_epoch: int | None) -> byt
     Raises:
         ImportError: matplotlib is not installed.
     """
+    hush_matplotlib()
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=SIZE, layout="constrained")

@@ -14,7 +14,7 @@ NAMES = (CURVES, CONFUSION)
 def draw_pictures(path: Path) -> None:
     """Write `curves.png` and `confusion.png`, where the extra `report` is installed.
 
-    Nothing is drawn again that is as new as the checkpoint.
+    Nothing is drawn again that is as new as the checkpoint, and nothing that cannot be written.
 
     Args:
         path: the run folder.
@@ -27,7 +27,8 @@ def draw_pictures(path: Path) -> None:
         return
     if curves.exists() and curves.stat().st_mtime_ns >= last.stat().st_mtime_ns:
         return
-    _draw(path)
+    if RunFolder(path).is_writable():
+        _draw(path)
 
 
 def _draw(path: Path) -> None:
