@@ -237,6 +237,22 @@ def _half() -> int | None:
     return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
 
+def address_space_left() -> int | None:
+    """Bytes that this process may still map (``ulimit -v``); None without a limit."""
+    resource: Any = _module("resource")
+    if resource is None or not hasattr(resource, "RLIMIT_AS"):
+        return None
+    limit: int = resource.getrlimit(resource.RLIMIT_AS)[0]
+    if limit == resource.RLIM_INFINITY:
+        return None
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[0])
+    except (OSError, ValueError, IndexError):
+        return None
+    page: int = resource.getpagesize()
+    return max(0, limit - pages * page)
+
+
 def is_running(process: int, started: str | None) -> bool:
     """Whether a process of this computer has not ended; where that cannot be known, True.
 

@@ -35,6 +35,7 @@ FLOORS: list[set[str]] = [
         "errors",
         "files",
         "portable",
+        "threads",
         "rng",
         "safe_csv",
         "strict_json",

@@ -26,6 +26,7 @@ from cnn_cli.cli.shared.together import alone, conclude, takes_part
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
 from cnn_cli.files import remove_unfinished
 from cnn_cli.system import claim_process
+from cnn_cli.threads import take_refused
 
 ABOUT = "Train, evaluate and run convolutional image classifiers, in plain NumPy."
 EXAMPLES = """\b
@@ -123,6 +124,8 @@ def _attempt(arguments: Sequence[str]) -> tuple[int, Callable[[], None] | None]:
             if not takes_part(arguments):
                 return ExitCode.OK, None
             code = _invoke(list(arguments))
+            if take_refused() and "--quiet" not in arguments:
+                output.note("not all threads could be started; the others did their work")
     except Terminated as end:
         return end.code, None
     except KeyboardInterrupt:
@@ -173,6 +176,8 @@ def as_known(error: Exception) -> CnnError | None:
         case MemoryError():
             rule = "there must be enough; smaller images, batches or layers take less"
             return ConfigError("memory", rule, reason(error) if str(error) else None)
+        case RuntimeError() if "start new thread" in str(error):  # of a library
+            return DataError("threads", "the system must let them be started", error)
         case OSError() if error.filename is not None:
             return DataError(os.fsdecode(error.filename), "cannot be used", reason(error))
         case OSError() if error.errno is not None:

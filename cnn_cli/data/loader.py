@@ -15,6 +15,7 @@ from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import ImageError, Pixels
 from cnn_cli.data.pool import Pool
+from cnn_cli.threads import start_thread
 
 if TYPE_CHECKING:  # evaluation needs nothing of augmentation
     from cnn_cli.data.augment import Augmentation
@@ -164,6 +165,7 @@ class _Filler:
         self._ready: SimpleQueue[_Filled | Exception | None] = SimpleQueue()
         self._pool: Pool | None = None
         self._stopped = threading.Event()
+        self._in_turn: Iterator[_Filled] | None = None  # where there is no thread
 
     def start(self, parts: Sequence[Indices], skip: int) -> None:
         """Begin behind the first `skip` parts; a buffer holds a part's images."""
@@ -171,9 +173,8 @@ class _Filler:
         shape = self._cache.pre.shape if self._crop is None else self._crop.shape
         for _ in range(BUFFERS):
             self._free.put(np.empty((size, *shape), np.uint8))
-        threading.Thread(
-            target=self._work, args=(parts, skip), name="data-batches", daemon=True
-        ).start()
+        if not start_thread(self._work, (parts, skip), "data-batches"):
+            self._in_turn = self._filled(parts, skip)
 
     def take(self) -> _Filled | None:
         """Wait for the next buffer; None after the last.
@@ -181,6 +182,8 @@ class _Filler:
         Raises:
             Exception: what ended the thread.
         """
+        if self._in_turn is not None:
+            return next(self._in_turn, None)
         filled = self._ready.get()
         if isinstance(filled, Exception):
             raise filled
@@ -194,20 +197,26 @@ class _Filler:
         """Let the threads end, after the image they are at; does not wait."""
         self._stopped.set()
         self._free.put(None)
+        if self._in_turn is not None and self._pool is not None:
+            self._pool.close()
 
     def _work(self, parts: Sequence[Indices], skip: int) -> None:
         try:
-            for number in range(skip, len(parts)):
-                buffer = self._free.get()
-                if buffer is None or self._stopped.is_set():
-                    return
-                self._ready.put(self._fill(buffer, parts[number], number))
+            for filled in self._filled(parts, skip):
+                self._ready.put(filled)
             self._ready.put(None)
         except Exception as error:
             self._ready.put(error)
         finally:
             if self._pool is not None:
                 self._pool.close()
+
+    def _filled(self, parts: Sequence[Indices], skip: int) -> Iterator[_Filled]:
+        for number in range(skip, len(parts)):
+            buffer = self._free.get()
+            if buffer is None or self._stopped.is_set():
+                return
+            yield self._fill(buffer, parts[number], number)
 
     def _fill(self, buffer: Pixels, indices: Indices, number: int) -> _Filled:
         if self._cache.mode == "none" or self._crop is not None:

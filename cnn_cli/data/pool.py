@@ -6,12 +6,13 @@ a network drive takes to be read.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from concurrent.futures import Future
 from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar
+
+from cnn_cli.threads import start_thread
 
 T = TypeVar("T")
 
@@ -22,21 +23,26 @@ class Pool:
     """Daemon threads that call functions; a context manager that ends them.
 
     Args:
-        threads: how many, at least 1.
+        threads: how many, at least 1. Of those that the system does not let be started, the others
+            do the work; where it lets none, the calling thread.
     """
 
     def __init__(self, threads: int) -> None:
-        self.threads = threads
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
-        for number in range(threads):
-            threading.Thread(
-                target=_work, args=(self._jobs,), name=f"data-{number}", daemon=True
-            ).start()
+        self._started = 0
+        while self._started < threads and start_thread(
+            _work, (self._jobs,), f"data-{self._started}"
+        ):
+            self._started += 1
+        self.threads = max(1, self._started)
 
     def submit(self, function: Callable[..., T], *args: object) -> Future[T]:
         """Have a thread call ``function(*args)``."""
         future: Future[T] = Future()
         self._jobs.put((future, function, args))
+        if not self._started:
+            self._jobs.put(None)
+            _work(self._jobs)
         return future
 
     def run(self, function: Callable[..., object], *args: object) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
 
 import numpy as np
+
+from cnn_cli.threads import start_thread
 
 Job = Callable[[int], None]
 
@@ -19,7 +20,8 @@ fit the first-level cache."""
 class Team:
     """A fixed number of workers; the calling thread is worker 0.
 
-    The others are daemons: they never keep the program from ending.
+    The others are daemons: they never keep the program from ending. Where the system does not let
+    one be started, the calling thread does its part as well, so that results are the same.
     """
 
     def __init__(self, size: int) -> None:
@@ -27,9 +29,10 @@ class Team:
         self._queues: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in range(size - 1)]
         self._done: SimpleQueue[BaseException | None] = SimpleQueue()
         for number, queue in enumerate(self._queues, start=1):
-            name = f"cnn-worker-{number}"
             args = (number, queue, self._done)
-            threading.Thread(target=_serve, args=args, name=name, daemon=True).start()
+            if not start_thread(_serve, args, f"cnn-worker-{number}"):
+                del self._queues[number - 1 :]
+                break
 
     def run(self, job: Job) -> None:
         """Call `job(worker)` on every worker and wait for all.
@@ -43,6 +46,8 @@ class Team:
         try:
             with _settings():
                 job(0)
+                for number in range(len(self._queues) + 1, self.size):
+                    job(number)
         except BaseException as caught:
             error = caught
         for _ in self._queues:
