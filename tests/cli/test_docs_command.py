@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from cli_program import COMMAND, Inside
+from patience import PATIENCE
 
 from cnn_cli.cli.docs import page_names, page_text
 from cnn_cli.report.text.markdown import render_page
@@ -50,7 +51,7 @@ def on_a_terminal(tmp_path: Path, page: str, **environment: str) -> str:
         stdout=theirs,
         stderr=subprocess.PIPE,
         env={**os.environ, "PAGER": str(pager), **environment},
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, b"")

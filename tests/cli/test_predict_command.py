@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from cli_program import COMMAND, Inside, process
+from patience import PATIENCE
 
 from cnn_cli.data import decode_ahead
 from cnn_cli.inference.predictor import Predictor
@@ -260,7 +261,7 @@ def test_sigterm_ends_it_and_what_was_done_is_out(trained: Path, picture: Path) 
         running.stdin.flush()
         assert running.stdout.readline().startswith(os.fsencode(picture))
         running.send_signal(signal.SIGTERM)
-        assert running.wait(timeout=60) == 143
+        assert running.wait(timeout=PATIENCE) == 143
         assert running.stderr is not None
         assert running.stderr.read() == b""
 
@@ -268,12 +269,12 @@ def test_sigterm_ends_it_and_what_was_done_is_out(trained: Path, picture: Path) 
 def test_an_interrupted_output_leaves_nothing(trained: Path, tmp_path: Path) -> None:
     line = ["--from-file", "-", "--ckpt", trained, "--output", tmp_path / "out.json"]
     with start(*line) as running:
-        end = time.monotonic() + 60
+        end = time.monotonic() + PATIENCE
         while not list(tmp_path.iterdir()):
             assert time.monotonic() < end
             time.sleep(0.01)
         running.send_signal(signal.SIGINT)
-        assert running.wait(timeout=60) == 130
+        assert running.wait(timeout=PATIENCE) == 130
         assert running.stderr is not None
         assert running.stderr.read() == b""
     assert list(tmp_path.iterdir()) == []

@@ -8,6 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 QUIET = (
@@ -21,7 +22,7 @@ QUIET = (
     "--disable-sync",
     "--enable-logging=stderr",
     "--virtual-time-budget=2000",
-    "--timeout=20000",
+    "--timeout=600000",
     "--dump-dom",
 )
 PHONE = 390
@@ -52,7 +53,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 def browse(page: Path, profile: Path, *options: str) -> tuple[str, str]:
     """The page as the browser ends up with it, and what it logged to the console."""
     line = [str(CHROMIUM), *QUIET, f"--user-data-dir={profile}", *options, page.as_uri()]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=60, check=True)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=True)
     return done.stdout, "\n".join(re.findall(r".*CONSOLE.*", done.stderr))
 
 

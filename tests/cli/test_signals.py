@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
+from patience import PATIENCE
 
 from cnn_cli.cli.shared.signals import Terminated, end_at_signals
 
@@ -24,13 +25,13 @@ finished = True
 def import_and_hang(module: str) -> None:
     with end_at_signals():
         assert importlib.import_module(module).finished
-        time.sleep(60)
+        time.sleep(PATIENCE)
 
 
 def interrupt_and_hang() -> None:
     with end_at_signals():
         signal.raise_signal(signal.SIGINT)
-        time.sleep(60)
+        time.sleep(PATIENCE)
 
 
 @pytest.mark.parametrize(("name", "error"), [("SIGINT", KeyboardInterrupt), ("SIGHUP", Terminated)])

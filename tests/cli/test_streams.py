@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cli_program import COMMAND
+from patience import PATIENCE
 
 from cnn_cli.cli.shared import streams
 from cnn_cli.cli.shared.streams import Listening, Stdout
@@ -125,7 +126,7 @@ def outcomes(project: Path, trained: Path, tmp_path_factory: pytest.TempPathFact
         capture_output=True,
         text=True,
         check=True,
-        timeout=600,
+        timeout=PATIENCE,
         cwd=folder,
     )
     return dict(zip(keys, json.loads(done.stdout), strict=True))
@@ -165,7 +166,7 @@ def test_stderr_closed_by_a_shell(trained: Path, picture: Path, tmp_path: Path) 
         stdout=subprocess.PIPE,
         text=True,
         check=False,
-        timeout=60,
+        timeout=PATIENCE,
     )
     assert done.returncode == 4
     header, first, second = done.stdout.splitlines()
@@ -183,7 +184,7 @@ def test_stdout_that_does_not_block_is_waited_for(
         (tmp_path / "list").write_text(f"{picture}\n" * 100)
         arguments = ["predict", "--from-file", "list", "--ckpt", str(trained), "--format", "jsonl"]
     whole = subprocess.run(
-        [*COMMAND, *arguments], stdout=subprocess.PIPE, check=True, timeout=60, cwd=tmp_path
+        [*COMMAND, *arguments], stdout=subprocess.PIPE, check=True, timeout=PATIENCE, cwd=tmp_path
     ).stdout
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
@@ -199,7 +200,7 @@ def test_stdout_that_does_not_block_is_waited_for(
         os.close(reading)
         assert size < len(whole)
         assert process.stderr is not None
-        assert (process.stderr.read(), process.wait(60)) == (b"", 0)
+        assert (process.stderr.read(), process.wait(PATIENCE)) == (b"", 0)
     assert got == whole
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 
 import pytest
+from patience import PATIENCE
 
 from cnn_cli.data.pool import Pool
 
@@ -23,7 +24,7 @@ def test_run_calls_on_every_thread_and_raises_once_all_are_done() -> None:
     ended: list[int] = []
 
     def work() -> None:
-        place = meeting.wait(timeout=30)
+        place = meeting.wait(timeout=PATIENCE)
         if place == 2:
             raise KeyError("two")
         ended.append(place)
@@ -37,7 +38,7 @@ def test_close_ends_daemon_threads_after_what_is_queued() -> None:
     pool = Pool(1)
     futures = [pool.submit(threading.current_thread) for _ in range(3)]
     pool.close()
-    (thread,) = {future.result(timeout=30) for future in futures}
+    (thread,) = {future.result(timeout=PATIENCE) for future in futures}
     assert (thread.name, thread.daemon) == ("data-0", True)
-    thread.join(timeout=30)
+    thread.join(timeout=PATIENCE)
     assert not thread.is_alive()

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from hardship import make_field
 from mpiexec import MPIEXEC, needs_mpi
+from patience import PATIENCE
 
 from cnn_cli.cli.docs import page_text
 from cnn_cli.runs.checkpoint import load_checkpoint
@@ -79,18 +80,18 @@ def test_a_job_is_queued_again_until_it_is_done(
         )
 
     job = start("")
-    until = time.monotonic() + 50
+    until = time.monotonic() + PATIENCE
     while not last.exists():
         assert job.poll() is None, job.communicate()
         assert time.monotonic() < until
         time.sleep(0.05)
     os.kill(int((tmp_path / "srun.pid").read_text()), signal.SIGTERM)  # mpiexec passes it on
-    assert (job.communicate(timeout=50)[0], job.returncode) == ("", 75)
+    assert (job.communicate(timeout=PATIENCE)[0], job.returncode) == ("", 75)
     assert requests.read_text() == "requeue 17\n"
     meta = load_checkpoint(last).meta
     assert meta["ranks"] == 2
 
     job = start(f"train.epochs={meta['epoch'] + 1}")
-    assert (job.communicate(timeout=50)[0], job.returncode) == ("", 0)
+    assert (job.communicate(timeout=PATIENCE)[0], job.returncode) == ("", 0)
     assert load_checkpoint(last).meta["epoch"] == meta["epoch"] + 1
     assert requests.read_text() == "requeue 17\n"

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from hardship import Field, contents, make_field, metrics_of, weights_of
+from patience import PATIENCE
 
 from cnn_cli.runs.folder import RunFolder
 
@@ -81,7 +82,7 @@ def sh(line: str, home: Path) -> subprocess.CompletedProcess[str]:
     """Run a line of the section, with the folder's name in place of the page's."""
     line = SCHEDULE.sub("", line).replace(HOME, str(home))
     return subprocess.run(
-        ["sh", "-c", line], cwd=home, capture_output=True, text=True, timeout=60, check=False
+        ["sh", "-c", line], cwd=home, capture_output=True, text=True, timeout=PATIENCE, check=False
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from cli_program import COMMAND, Outcome, process
 from hardship import Field, assert_same_run, cnn, contents, make_field
+from patience import PATIENCE
 
 FULL = "/dev/full"
 CAP_DAC_OVERRIDE, CAP_DAC_READ_SEARCH, PR_CAPBSET_DROP = 1, 2, 24  # linux/capability.h, prctl.h
@@ -51,7 +52,7 @@ def limited(size: int, *arguments: object) -> Outcome:
         preexec_fn=limit,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     return Outcome(done.returncode, done.stdout, done.stderr)

@@ -20,6 +20,7 @@ import pytest
 from cli_program import COMMAND, Outcome
 from data_samples import encoded, noise
 from hardship import Field, assert_same_run, at_most, cnn, contents, make_field, metrics_of
+from patience import PATIENCE
 from PIL import Image
 
 from cnn_cli.data.decode import ImageError, Preprocess, load_image
@@ -190,7 +191,7 @@ def test_a_pipe_that_nobody_writes_into_can_be_left(trained: Path, tmp_path: Pat
             with suppress(OSError):  # until somebody reads
                 writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
         process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=60) == (b"", b"")
+        assert process.communicate(timeout=PATIENCE) == (b"", b"")
         os.close(writer)
     assert process.returncode == 143
 

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from cli_program import COMMAND, plainly
 from hardship import Field, assert_same_run, cnn, make_field, metrics_of, weights_of
+from patience import PATIENCE
 
 from cnn_cli.runs.checkpoint import load_checkpoint
 
@@ -41,7 +42,7 @@ def whole(field: Field) -> Path:
 def kill(field: Field, out: Path, how: str, *numbers: int) -> list[list[int]]:
     """What `killing.py` tells: a list of exit codes a run."""
     line = [sys.executable, killing.__file__, how, str(field.config), str(out), *map(str, numbers)]
-    done = subprocess.run(line, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     ends: list[list[int]] = json.loads(done.stdout)
     return ends
@@ -84,7 +85,7 @@ def test_whole_processes_killed_at_random_times(field: Field, whole: Path, tmp_p
             process.kill()
         process.communicate()
     process = start(field.config, tmp_path / "run")
-    assert process.communicate(timeout=60) == (b"", b"")
+    assert process.communicate(timeout=PATIENCE) == (b"", b"")
     assert process.returncode == 0
     assert_same_run(whole, tmp_path / "run")
 

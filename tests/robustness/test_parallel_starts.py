@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from cli_program import COMMAND, Outcome, process
 from hardship import Field, cnn, make_field
+from patience import PATIENCE
 
 from cnn_cli.errors import LockedError
 from cnn_cli.runs import folder as run_module
@@ -42,11 +43,11 @@ def test_exactly_one_trains(field: Field, tmp_path: Path) -> None:
 
     for one in processes:
         threading.Thread(target=wait, args=(one,), daemon=True).start()
-    assert two_are_out.wait(60)
+    assert two_are_out.wait(PATIENCE)
     (winner,) = set(processes) - set(losers[:2])
     assert winner.poll() is None
     winner.send_signal(signal.SIGTERM)
-    winner.communicate(timeout=60)
+    winner.communicate(timeout=PATIENCE)
     assert winner.returncode in (75, -signal.SIGTERM)  # the latter before Python was up
     for one in losers[:2]:
         out_text, err = one.communicate()

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 from cnn_cli.cli.main import run
 
@@ -63,7 +64,7 @@ def process(*arguments: object, cwd: Path | None = None, **options: Any) -> Outc
     done: Any = subprocess.run(
         [*COMMAND, *plainly(arguments)],
         cwd=cwd,
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
         **({"capture_output": True} | options),
     )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import io
 import threading
-import time
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from patience import wait_until
 from PIL import Image
 
 Pixels = NDArray[np.uint8]
@@ -46,8 +46,4 @@ def make_folders(root: Path, counts: Mapping[str, int]) -> Path:
 
 def await_threads() -> None:
     """Wait until the threads of the loaders are gone."""
-    for _ in range(3000):
-        if not any(thread.name.startswith("data-") for thread in threading.enumerate()):
-            return
-        time.sleep(0.01)
-    raise AssertionError("threads are still there")
+    wait_until(lambda: not any(thread.name.startswith("data-") for thread in threading.enumerate()))

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 from cli_program import COMMAND, Outcome, plainly
+from patience import PATIENCE
 
 MPIEXEC = shutil.which("mpiexec", path=os.path.dirname(sys.executable))
 
@@ -30,6 +31,6 @@ def together(ranks: int, *arguments: object) -> list[str]:
 def mpiexec(line: list[str], cwd: Path | None = None, **options: Any) -> Outcome:
     """Run such a line; each rank has one thread."""
     done: Any = subprocess.run(
-        line, cwd=cwd, timeout=60, check=False, capture_output=True, text=True, **options
+        line, cwd=cwd, timeout=PATIENCE, check=False, capture_output=True, text=True, **options
     )
     return Outcome(done.returncode, done.stdout, done.stderr)
