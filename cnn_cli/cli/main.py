@@ -112,8 +112,13 @@ def run(arguments: Sequence[str]) -> int:
         The exit code.
     """
     code, tell = _attempt(arguments)
-    with end_at_signals():
-        return conclude(code, tell)
+    try:
+        with end_at_signals():
+            return conclude(code, tell)
+    except Terminated as end:  # while nobody reads the error
+        return end.code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
 
 
 def _attempt(arguments: Sequence[str]) -> tuple[int, Callable[[], None] | None]:
@@ -170,6 +175,17 @@ def _invoke(arguments: list[str]) -> int:
 
 def as_known(error: Exception) -> CnnError | None:
     """An exception as the error that is printed; None for what should not have come this far."""
+    known = _as_error(error)
+    if isinstance(known, ConfigError | DataError) and not os.path.isabs(known.place):
+        try:
+            os.getcwd()
+        except OSError:  # then no relative path leads anywhere
+            kind = ConfigError if isinstance(known, ConfigError) else DataError
+            return kind("working folder", "must be there; it was deleted, or is no longer mounted")
+    return known
+
+
+def _as_error(error: Exception) -> CnnError | None:
     match error:
         case CnnError():
             return error

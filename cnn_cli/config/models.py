@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    PlainValidator,
+    TypeAdapter,
+    WithJsonSchema,
+    model_validator,
+)
 
 from cnn_cli.config.layers import AnyLayer
 from cnn_cli.data.augment import AugmentConfig
@@ -29,7 +37,20 @@ from cnn_cli.schema.fields import (
     broken,
 )
 
-Text = Annotated[str, Field(min_length=1, pattern=r"^[^\x00]*$"), Must("a text")]
+
+def _any_name(value: Any) -> Any:
+    """A name in the system's own bytes may be no UTF-8: pydantic's texts refuse that."""
+    if not isinstance(value, str) or not value or "\0" in value:
+        raise ValueError
+    return value
+
+
+PathText = Annotated[
+    str,
+    PlainValidator(_any_name),
+    WithJsonSchema({"type": "string", "minLength": 1, "pattern": r"^[^\x00]*$"}),
+    Must("a text"),
+]
 Auto = Literal["auto"]
 
 
@@ -72,7 +93,7 @@ class DataConfig(Frozen):
             free, else on disk.
     """
 
-    root: Text | None = None
+    root: PathText | None = None
     val_split: ShareBelow1 = 0.1
     classes: Annotated[
         Annotated[

@@ -20,7 +20,6 @@ from cnn_cli.training.divergence import (
 )
 from cnn_cli.training.learner import model_of
 from cnn_cli.training.session import Hook, Session
-from cnn_cli.training.setup import data_counts
 
 
 class Saver(Hook):
@@ -34,7 +33,8 @@ class Saver(Hook):
         setup = session.setup
         self._run = session.run if setup.ranks.rank == 0 else None
         self._data = session.data
-        self._bad_before = dict(setup.meta.get("bad_files", {}))
+        # Where the images were moved, those that cannot be read will be met under their new names.
+        self._bad_before = {} if setup.moved else dict(setup.meta.get("bad_files", {}))
         self._facts = {
             "program_version": __version__,
             "versions": versions(),
@@ -47,7 +47,7 @@ class Saver(Hook):
             "threads": setup.threads,
             "ranks": setup.ranks.size,
             "backend": session.kernels.name,
-            "data": data_counts(setup.dataset),
+            "data": dict(setup.data_facts),
             **network_facts(setup.graph, setup.config.train.dtype),
         }
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from functools import partial
 from pathlib import Path
 
@@ -185,3 +187,18 @@ def test_an_output_that_cannot_be_written(cnn: Inside, here: Path) -> None:
     outcome = cnn("init", "photos", "--output", "no/x.yaml")
     message = "no/x.yaml: cannot be written. Got no such folder."
     assert (outcome.code, outcome.err) == (4, f"cnn: {message}\n")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes")
+def test_a_folder_whose_name_is_no_utf8(cnn: Inside, here: Path, measured: None) -> None:
+    """Its config trains, and the checkpoint predicts."""
+    name = os.fsdecode(b"p\xe9")
+    for label, level in (("bright", 190), ("dark", 0)):
+        paint(here / name / label, 12, level=level)
+    outcome = cnn("init", name, "--output", "new.yaml")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert load_config("new.yaml").data.root == str(here / name)
+    outcome = cnn("train", "new.yaml", "--out", "run", "--epochs", 1, "--quiet")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert load_config("run/config.yaml").data.root == str(here / name)
+    assert cnn("eval", "--ckpt", "run", "--split", "all").code == 0

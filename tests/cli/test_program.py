@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cli_program import COMMAND, Inside, process
+from patience import PATIENCE
 
 from cnn_cli import __version__
 
@@ -122,11 +123,11 @@ def test_a_full_disk_behind_stdout(trained: Path, picture: Path, line: str) -> N
 def test_closed_streams(trained: Path, picture: Path) -> None:
     command = [*COMMAND, "predict", str(picture), "--ckpt", str(trained)]
     script = 'exec "$@" <&- >&- 2>&-'
-    done = subprocess.run(["sh", "-c", script, "sh", *command], check=False, timeout=60)
+    done = subprocess.run(["sh", "-c", script, "sh", *command], check=False, timeout=PATIENCE)
     assert done.returncode == 4
     script = 'exec "$@" <&- 2>&-'
     done = subprocess.run(
-        ["sh", "-c", script, "sh", *command], check=False, timeout=60, stdout=subprocess.PIPE
+        ["sh", "-c", script, "sh", *command], check=False, timeout=PATIENCE, stdout=subprocess.PIPE
     )
     assert done.returncode == 0
     assert done.stdout.startswith(os.fsencode(picture))
@@ -191,3 +192,31 @@ def test_debug_after_two_dashes_is_a_name(cnn: Inside, trained: Path) -> None:
     outcome = cnn("predict", "--ckpt", trained, "--", "--debug")
     assert outcome.code == 4
     assert outcome.err == "cnn: --debug: cannot be read. Got no such file or directory.\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a folder in use stays there")
+@pytest.mark.parametrize(
+    ("line", "code"),
+    [
+        (("train", "{config}"), 4),
+        (("train", "tiny.yaml"), 3),
+        (("init", "photos"), 4),
+        (("predict", "photo.png", "--ckpt", "run"), 4),
+    ],
+)
+def test_a_working_folder_that_was_deleted(
+    project: Path, tmp_path: Path, line: tuple[str, ...], code: int
+) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = 'rmdir "$PWD" && exec "$@"'
+    arguments = [each.replace("{config}", str(project / "tiny.yaml")) for each in line]
+    done = subprocess.run(
+        ["sh", "-c", script, "sh", *COMMAND, *arguments],
+        cwd=gone,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    said = "cnn: working folder: must be there; it was deleted, or is no longer mounted.\n"
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", said)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import signal
 import subprocess
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,6 +16,7 @@ from cli_program import COMMAND, Inside, process
 
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.results import EpochRow, TrainResult
+from cnn_cli.training import session
 from cnn_cli.training import train as train_module
 
 KEYS = [
@@ -133,6 +135,29 @@ def test_time_limit(cnn: Inside, project: Path, here: Path) -> None:
     assert pairs["next"] == "cnn train a/config.yaml --out a --resume"
     outcome = cnn("train", project / "tiny.yaml", *line, "--resume", "--quiet")
     assert (outcome.code, outcome.out, outcome.err) == (75, "", "")
+
+
+def test_stopped_before_anything_was_saved(
+    cnn: Inside, project: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is there is named, and nothing else."""
+
+    def stop(*arguments: object) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+    line = ("train", project / "tiny.yaml", "--out", "a", "--epochs", 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "open_training_data", stop)
+        outcome = cnn(*line)
+    said = "epochs   0\nstopped  terminated\nlast     nothing was saved\ntime     0.0 s\n"
+    assert (outcome.code, outcome.out, outcome.err) == (75, said, "")
+    assert not (here / "a").exists()
+    assert cnn(*line, "--epochs", 1).code == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(session, "open_training_data", stop)
+        outcome = cnn(*line, "--resume")
+    assert outcome.code == 75
+    assert "next        cnn train a/config.yaml --out a --resume\n" in outcome.out
 
 
 def test_fail_under_is_about_the_best_epoch(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 from learnable import CLASSES, config_document, make_pictures
 
 from cnn_cli.config import load_config, validate_config
@@ -227,6 +229,49 @@ def test_resume_refuses_other_classes(tmp_path: Path) -> None:
         f"{pictures}: a resumed run keeps its classes, bright, dark, striped. "
         "Got dark, striped, zebra."
     )
+
+
+def test_resume_refuses_a_class_more(tmp_path: Path) -> None:
+    pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
+    run(pictures, tmp_path / "run", epochs=1)
+    shutil.copytree(pictures / "train/dark", pictures / "train/zebra")
+    with pytest.raises(DataError) as caught:
+        run(pictures, tmp_path / "run", options={"resume": True}, epochs=2)
+    assert str(caught.value) == (
+        f"{pictures}: a resumed run keeps its classes, bright, dark, striped. "
+        "Got bright, dark, striped, zebra."
+    )
+
+
+def test_resume_finds_pictures_that_were_moved(tmp_path: Path) -> None:
+    """To the same bits; and not where some are others, were renamed, or are missing."""
+    pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
+    run(pictures, tmp_path / "whole", epochs=2)
+    requests = Requests()
+    watch = Watch(lambda epoch, step: requests.ask_stop("time limit"))
+    run(pictures, tmp_path / "run", watch, requests, epochs=2)
+    moved = pictures.rename(tmp_path / "moved")
+    resume = {"resume": True}
+    first = moved / "train/bright/0.png"
+    content = first.read_bytes()
+    rule = f"{moved}: where its pictures were moved to, a resumed run must find the same ones. Got "
+
+    def refused() -> str:
+        with pytest.raises(DataError) as caught:
+            run(moved, tmp_path / "run", options=resume, epochs=2)
+        return str(caught.value).removeprefix(rule)
+
+    first.write_bytes((moved / "train/dark/0.png").read_bytes())
+    assert refused() == "files of the same names with other content."
+    first.unlink()
+    assert refused() == "17 and 6 to train and validate on, not 18 and 6."
+    (moved / "train/bright/other.png").write_bytes(content)
+    assert refused() == "other names."
+    (moved / "train/bright/other.png").rename(first)
+    assert run(moved, tmp_path / "run", options=resume, epochs=2).epochs == 2
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+    config = yaml.safe_load((tmp_path / "run/config.yaml").read_text())
+    assert config["data"]["root"] == str(moved)
 
 
 def test_planning_refuses_what_training_would(pictures: Path, tmp_path: Path) -> None:

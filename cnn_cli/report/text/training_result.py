@@ -28,7 +28,8 @@ def result_dict(result: TrainResult) -> dict[str, Any]:
 
 def result_text(result: TrainResult) -> str:
     """The same in a few lines, where the files are, and what to type next."""
-    pairs = [("run", str(result.run)), ("epochs", str(result.epochs))]
+    pairs = [("run", str(result.run))] if result.run.exists() else []
+    pairs.append(("epochs", str(result.epochs)))
     if result.stopped is not None:
         pairs.append(("stopped", result.stopped))
     if result.last is not None:
@@ -41,7 +42,8 @@ def result_text(result: TrainResult) -> str:
         best = result.run / BEST
         pairs.append(("best", f"{best} (epoch {result.best_epoch}{top1})"))
     elif result.epochs == 0:
-        pairs.append(("last", str(result.run / LAST)))
+        last = result.run / LAST
+        pairs.append(("last", str(last) if last.exists() else "nothing was saved"))
     if result.bad_files:
         pairs.append(("bad files", f"{result.bad_files:,}: {result.run / 'bad_files.txt'}"))
     pairs.append(("time", f"{result.seconds:.1f} s"))
@@ -53,8 +55,8 @@ def next_commands(result: TrainResult) -> list[str]:
     """The command lines that are likely to come next."""
     run = quote(str(result.run))
     if result.stopped in RESUMABLE:
-        if not result.seconds:
-            return []  # it stopped before the first step
+        if not (result.run / LAST).exists():
+            return []  # it stopped before there was anything to save
         return [f"cnn train {quote(str(result.run / CONFIG))} --out {run} --resume"]
     if result.best_epoch is None:
         return []
