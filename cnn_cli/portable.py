@@ -154,6 +154,24 @@ def let_others_run() -> None:
         time.sleep(0)
 
 
+def heed_cpu_limit() -> None:
+    """Have the system send SIGXCPU while there still is time to save.
+
+    `ulimit -t` sets the limit at which that is sent and the one at which the process is killed to
+    the same: it is killed without a word. The first becomes nine tenths of the second, 2 to 60
+    seconds less.
+    """
+    resource = _module("resource")
+    if resource is None:  # Windows
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
+    if hard == resource.RLIM_INFINITY or soft < hard:
+        return
+    room = min(max(hard // 10, 2), 60)
+    with suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_CPU, (max(hard - room, 1), hard))
+
+
 def reserve(descriptor: int, nbytes: int) -> None:
     """Make a file `nbytes` long and, where the system can, its blocks its own."""
     if hasattr(os, "posix_fallocate"):

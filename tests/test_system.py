@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -166,3 +168,27 @@ def test_versions() -> None:
     assert list(found)[:3] == ["python", "numpy", "pillow"]
     assert found["numpy"] == np.__version__
     assert list(found)[-1] == "system"
+
+
+@pytest.mark.parametrize(
+    ("limits", "heeded"),
+    [
+        ("100, 100", "(90, 100)"),
+        ("5, 5", "(3, 5)"),
+        ("50, 100", "(50, 100)"),
+        ("2000, 2000", "(1940, 2000)"),
+    ],
+)
+def test_a_limit_of_cpu_time_is_told_of_before_it_kills(limits: str, heeded: str) -> None:
+    pytest.importorskip("resource")
+    script = (
+        "import resource\n"
+        "from cnn_cli.portable import heed_cpu_limit\n"
+        f"resource.setrlimit(resource.RLIMIT_CPU, ({limits}))\n"
+        "heed_cpu_limit()\n"
+        "print(resource.getrlimit(resource.RLIMIT_CPU))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.stderr) == (f"{heeded}\n", "")

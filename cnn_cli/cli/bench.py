@@ -67,8 +67,7 @@ def run(
     With --ranks it is a step of all processes, each with its share of a batch; sums of gradients
     and gathers of statistics; and how much of the sums goes on while layers compute.
     """
-    job = ranks()
-    if together and job.size == 1:
+    if together and ranks().size == 1:
         raise UsageError("--ranks", "needs several processes: mpiexec -n 2 cnn bench ... --ranks")
     network = open_network(source, overrides or [], classes)
     from cnn_cli.bench.network_bench import Bench, bench
@@ -90,6 +89,7 @@ def run(
     kernels = open_kernels(choose_backend(backend), network.graph, config.train.dtype, output.note)
     result: Bench | RankBench
     if together:
+        job = ranks()
         result = rank_bench(
             network.graph,
             params,

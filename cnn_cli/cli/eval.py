@@ -162,12 +162,16 @@ def run(
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.calibration import changing, store
     from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.parallel.alike import check_alike
     from cnn_cli.report.text.scores import score, top_k_accuracy
     from cnn_cli.runs.checkpoint import resolve_checkpoint
 
     file = resolve_checkpoint(ckpt)
     with changing(file) if calibrate and writes else nullcontext():
         classifier = Classifier.load(file)
+        if job.size > 1:
+            given = {"--ckpt": classifier.digest(), "--tta": tta, "--backend": backend}
+            check_alike(job, NAME, given)
         if calibrate and writes:
             output.check_output(file)
         temperature = classifier.temperature

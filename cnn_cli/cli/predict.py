@@ -115,11 +115,15 @@ def run(
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.predictor import Predictor, decoded_batches
+    from cnn_cli.parallel.alike import check_alike
     from cnn_cli.system import cpu_count
 
     job = ranks()
     writes = job.rank == 0
     classifier = Classifier.load(ckpt)
+    if job.size > 1:
+        given = {"--ckpt": classifier.digest(), "--topk": topk, "--min-prob": min_prob}
+        check_alike(job, NAME, given | {"--backend": backend})
     if output_file is not None and writes:
         output.check_output(output_file)
     few = from_file is None and len(sources) == 1 and not Path(sources[0]).is_dir()

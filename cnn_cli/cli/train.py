@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -17,10 +18,10 @@ from cnn_cli.cli.shared.bars import watcher
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.gates import Gate, gate
 from cnn_cli.cli.shared.options import ConfigFile, Data, Debug, Json, backend_option
-from cnn_cli.cli.shared.signals import Handler, ending, handlers
+from cnn_cli.cli.shared.signals import Handler, Repeats, after_imports, ending, handlers
 from cnn_cli.cli.shared.together import ranks
-from cnn_cli.errors import ExitCode, LockedError, reason
-from cnn_cli.training.requests import Requests, StopReason
+from cnn_cli.errors import ExitCode, GateError, LockedError, reason
+from cnn_cli.training.requests import Requests, StopNow, StopReason
 
 if TYPE_CHECKING:
     from cnn_cli.runs.results import TrainResult
@@ -150,7 +151,8 @@ def run(
 ) -> None:
     """Train a network as a config says, and save it in a run folder.
 
-    SIGINT, SIGTERM and SIGHUP save and stop; SIGUSR1 saves and goes on. --resume takes it up again.
+    SIGINT, SIGTERM, SIGHUP and SIGXCPU save and stop; SIGUSR1 saves and goes on. --resume takes a
+    run up again.
     """
     requests = Requests()
     if time_limit is not None:
@@ -165,47 +167,70 @@ def run(
     # A dry run has nothing to save: signals end it as they end the other commands.
     with nullcontext() if dry_run else requests_from_signals(requests, quiet):
         from cnn_cli.config import load_config
+        from cnn_cli.portable import heed_cpu_limit
         from cnn_cli.runs.checkpoint import resolve_checkpoint
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.planning import plan_training
         from cnn_cli.training.train import train
 
-        weights = None if weights is None else resolve_checkpoint(weights)
-        options = TrainOptions(out, overwrite, resume, weights, threads, backend)
-        loaded = load_config(config, overrides or [], settings)
-        if dry_run:
-            plan = plan_training(loaded, config, options, ranks())
-            if not quiet and json:
-                output.write_json(plan.as_dict())
-            elif not quiet:
-                output.write_lines(plan.lines())
-            return
-        progress = watcher(quiet or ranks().rank > 0)
+        heed_cpu_limit()
         try:
-            result = train(loaded, config, options, requests, progress, ranks())
-        except LockedError:
-            if quiet:
-                raise typer.Exit(ExitCode.LOCKED) from None
-            raise
-        finally:
-            progress.close()
-        if ranks().rank == 0:
-            _finish(result, fail_under, quiet=quiet, json=json)
+            with requests.at_once():  # of files that may be pipes, on disks that may not answer
+                weights = None if weights is None else resolve_checkpoint(weights)
+                options = TrainOptions(out, overwrite, resume, weights, threads, backend)
+                loaded = load_config(config, overrides or [], settings)
+            if dry_run:
+                plan = plan_training(loaded, config, options, ranks())
+                if not quiet and json:
+                    output.write_json(plan.as_dict())
+                elif not quiet:
+                    output.write_lines(plan.lines())
+                return
+            progress = watcher(quiet or ranks().rank > 0)
+            try:
+                result = train(loaded, config, options, requests, progress, ranks())
+            except LockedError:
+                if quiet:
+                    raise typer.Exit(ExitCode.LOCKED) from None
+                raise
+            finally:
+                progress.close()
+        except StopNow as stop:  # there is no run yet that could be told of
+            if not quiet and ranks().rank == 0:
+                output.note(f"{stop.reason} before the first step; nothing was changed")
+            raise typer.Exit(ENDS[stop.reason]) from None
+        # The others wait within the command: a signal to them does not end what rank 0 writes.
+        code, error = ranks().first(
+            lambda: _finish(result, fail_under, requests, quiet=quiet, json=json)
+        )
+        if error is not None:
+            raise error
+        raise typer.Exit(code)
 
 
-def _finish(result: TrainResult, gate: Gate | None, *, quiet: bool, json: bool) -> None:
-    """Print the result and choose how to exit."""
+def _finish(
+    result: TrainResult, gate: Gate | None, requests: Requests, *, quiet: bool, json: bool
+) -> tuple[int, GateError | None]:
+    """Print the result and draw it; the exit code, or the error of the gate."""
     from cnn_cli.report.text.training_result import result_dict, result_text
 
     if not quiet and json:
         output.write_json(result_dict(result))
     elif not quiet:
         output.write(result_text(result))
-    draw_run(result.run, quiet=quiet)
     if result.stopped in ENDS:
-        raise typer.Exit(ENDS[result.stopped])
-    if gate is not None:
-        gate.check(result.best_top1, "no validation images")
+        draw_run(result.run, quiet=quiet)
+        return ENDS[result.stopped], None
+    try:
+        with requests.at_once():  # --resume draws what is missing
+            draw_run(result.run, quiet=quiet)
+        if gate is not None:
+            gate.check(result.best_top1, "no validation images")
+    except StopNow as stop:
+        return ENDS[stop.reason], None
+    except GateError as error:
+        return error.code, error
+    return ExitCode.OK, None
 
 
 def draw_run(path: Path, *, quiet: bool) -> None:
@@ -226,24 +251,22 @@ def draw_run(path: Path, *, quiet: bool) -> None:
 
 @contextmanager
 def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
-    """Within it, signals ask the training to stop or to save; a second SIGINT stops at once.
+    """Within it, signals ask the training to stop or to save; one that is repeated ends it at once.
 
     Handlers run on the main thread, so that `StopNow` is raised there.
     """
-    end = ending()
-    interrupts = 0
+    end, repeats = ending(), Repeats()
 
     def stop(reason: StopReason) -> Handler:
-        return lambda number, frame: requests.ask_stop(reason)
+        def ask(number: int, frame: FrameType | None) -> None:
+            # The system repeats this one each second, however long the last step takes.
+            if number != getattr(signal, "SIGXCPU", None) and repeats.again(number):
+                end(number, frame)
+            if number == signal.SIGINT and not quiet:
+                _announce(b"\ncnn: stopping after this step; a second interrupt stops at once\n")
+            requests.ask_stop(reason)
 
-    def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal interrupts
-        interrupts += 1
-        if interrupts > 1:
-            end(number, frame)
-        requests.ask_stop("interrupted")
-        if not quiet:
-            _announce(b"\ncnn: stopping after this step; a second interrupt stops at once\n")
+        return after_imports(ask)
 
     def save(number: int, frame: FrameType | None) -> None:
         requests.save = True
@@ -251,7 +274,8 @@ def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
     by_name = {
         "SIGTERM": stop("terminated"),
         "SIGHUP": stop("terminated"),
-        "SIGINT": interrupt,
+        "SIGXCPU": stop("terminated"),
+        "SIGINT": stop("interrupted"),
         "SIGUSR1": save,
     }
     with handlers(by_name):

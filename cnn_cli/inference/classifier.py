@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -78,6 +79,14 @@ class Classifier:
     @cached_property
     def config(self) -> Config:
         return stored_config(self.meta, str(self.path))
+
+    def digest(self) -> bytes:
+        """A hash of all that an answer depends on."""
+        told = [self.classes, self.preprocess, self.normalization, self.temperature]
+        digest = hashlib.blake2b(repr(told).encode(), digest_size=16)
+        for array in (self.params.flat, self.params.flat_buffers):
+            digest.update(array.data)
+        return digest.digest()
 
     def engine(
         self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None

@@ -26,6 +26,7 @@ PAUSE = 0.001
 LAST_WORDS = 0.3
 """Seconds: what a process wrote goes through its starter's hands, which drops what it has not yet
 passed on when it is told to end them all."""
+UNTIL_ABORTED = 60.0  # seconds; another rank is about to end this one
 
 
 class MpiRanks:
@@ -49,6 +50,8 @@ class MpiRanks:
         # A starter that binds ranks to cores has shared them out already.
         self._sharing = sum(not other.isdisjoint(cores()) for other in everywhere)
         self._sums: list[Any] = []
+        # Those that are waited for, or were when a signal came: MPI still writes into their arrays.
+        self._under_way: list[Any] = []
 
     @classmethod
     def open(cls, count: int) -> MpiRanks:
@@ -125,32 +128,45 @@ class MpiRanks:
             self._wait(request)
         self._sums.clear()
 
-    def end(self, code: int, patience: float | None) -> list[int] | None:
-        codes = np.empty(self.size, np.int64)
-        request = self._endings.Iallgather(np.array([code], np.int64), codes)
-        if not self._wait(request, patience):
+    def end(self, number: int, enough: Callable[[], bool]) -> list[int] | None:
+        numbers = np.empty(self.size, np.int64)
+        request = self._endings.Iallgather(np.array([number], np.int64), numbers)
+        if not self._wait(request, enough):
             return None
-        return [int(each) for each in codes]
+        return [int(each) for each in numbers]
 
-    def close(self) -> None:
-        self._mpi.Finalize()
+    def close(self, code: int) -> None:
+        unmet = np.empty(self.size, np.bool_)
+        own = np.array([bool(self._under_way or self._sums)])
+        self._wait(self._endings.Iallgather(own, unmet))
+        if not unmet.any():
+            self._mpi.Finalize()
+        elif self.rank == unmet.argmax():
+            self.abort(code)  # MPI would wait for messages that never come
+        else:
+            time.sleep(UNTIL_ABORTED)
+            self.abort(code)
 
     def abort(self, code: int) -> None:
-        time.sleep(LAST_WORDS)
+        until = time.monotonic() + LAST_WORDS
+        while time.monotonic() < until:
+            self._mpi.Request.Testall(self._under_way)  # of which others may still learn
+            time.sleep(PAUSE)
         null = os.open(os.devnull, os.O_WRONLY)
         os.dup2(null, 2)  # MPI would add lines of its own to the error's
         self._world.Abort(code)
 
-    def _wait(self, request: Any, patience: float | None = None) -> bool:
-        """Wait for a message; whether it came within `patience` seconds."""
-        until = None if patience is None else time.monotonic() + patience
+    def _wait(self, request: Any, enough: Callable[[], bool] = lambda: False) -> bool:
+        """Wait for a message until it is enough; whether it came."""
         looks = 0
+        self._under_way.append(request)
         while not request.Test():
             looks += 1
             if looks > PATIENT:
                 time.sleep(PAUSE)
             elif looks > SPINS:
                 let_others_run()
-            if until is not None and time.monotonic() > until:
+            if enough():
                 return False
+        self._under_way.pop()
         return True

@@ -63,19 +63,21 @@ class Ranks(Protocol):
     def finish_sums(self) -> None:
         """Wait until all sums that were begun are there: the same bits on every rank."""
 
-    def end(self, code: int, patience: float | None) -> list[int] | None:
-        """Say that this process is about to exit, and wait for the others to say so.
+    def end(self, number: int, enough: Callable[[], bool]) -> list[int] | None:
+        """Tell the others a number, as the exit code, when this process is about to exit.
+
+        They may be in the middle of anything else.
 
         Args:
-            code: that it would exit with.
-            patience: seconds to wait; None for as long as it takes.
+            number: for the others.
+            enough: whether to wait no longer for theirs; asked again and again.
 
         Returns:
-            All ranks' codes; None where somebody is still at work.
+            All ranks' numbers; None where somebody is still at work.
         """
 
-    def close(self) -> None:
-        """Say that there is nothing more to say, once all have ended."""
+    def close(self, code: int) -> None:
+        """Say that there is nothing more to say, once all have ended, with that exit code."""
 
     def abort(self, code: int) -> None:
         """End all ranks at once, with that exit code; does not return where there are others."""
@@ -109,10 +111,10 @@ class Alone:
 
     def finish_sums(self) -> None: ...
 
-    def end(self, code: int, patience: float | None) -> list[int] | None:
-        return [code]
+    def end(self, number: int, enough: Callable[[], bool]) -> list[int] | None:
+        return [number]
 
-    def close(self) -> None: ...
+    def close(self, code: int) -> None: ...
 
     def abort(self, code: int) -> None: ...
 

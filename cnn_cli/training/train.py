@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from pathlib import Path
+from typing import Any
 
 from cnn_cli.config import Config, plain_config, validate_config
+from cnn_cli.data.split import content_digest
 from cnn_cli.errors import CnnError, ConfigError
+from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint
-from cnn_cli.runs.folder import RunFolder, choose_folder, differences
+from cnn_cli.runs.folder import RunFolder, choose_folder, differences, flat
 from cnn_cli.runs.results import TrainResult
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.agreement import Agreement
@@ -22,8 +25,9 @@ from cnn_cli.training.setup import prepare
 from cnn_cli.training.trainer import Trainer
 
 # What a resumed run may change: how long it goes and how it keeps its images and checkpoints.
-# What to do about numbers that are not finite changes no step that was done.
-RESUMABLE = ("train.epochs", "train.checkpoint_every", "train.on_nan", "data.cache")
+# What to do about numbers that are not finite changes no step that was done. Pictures that were
+# moved are compared with what the checkpoint knows of them, see `check_resumed`.
+RESUMABLE = ("train.epochs", "train.checkpoint_every", "train.on_nan", "data.cache", "data.root")
 
 
 def train(
@@ -49,22 +53,24 @@ def train(
     Raises:
         CnnError: in one of its kinds; what was saved before stays as it was.
     """
-    folder = ranks.first(
-        lambda: choose_folder(
-            options.out, source, resume=options.resume, overwrite=options.overwrite
+    with requests.at_once():
+        check_given(config, source, options, ranks)
+        folder = ranks.first(
+            lambda: choose_folder(
+                options.out, source, resume=options.resume, overwrite=options.overwrite
+            )
         )
-    )
     writes, alone = ranks.rank == 0, ranks.size == 1
     if options.resume:
-        finished = ranks.first(lambda: _finished(folder, config, source))
+        with requests.at_once():
+            finished = ranks.first(lambda: _finished(folder, config, source))
         if finished is not None:
             return finished
     with RunFolder(folder) if writes else nullcontext(RunFolder(folder)) as run:
         checkpoint = None
         state, bad_files = TrainingState(), 0
         try:
-            # Several ranks prepare together: none of them may leave the others in the middle.
-            with requests.at_once() if alone else nullcontext():
+            with requests.at_once():
                 if options.resume:
                     checkpoint = ranks.first(lambda: _load_last(run, config, source))
                 if checkpoint is not None:
@@ -82,6 +88,8 @@ def train(
                 trainer = Trainer(open_session(setup, run, checkpoint, progress, asked))
                 checkpoint = None  # its arrays are the trainer's now
         except StopNow as stop:  # nothing was done that could be saved
+            if not alone:  # a rank that was not asked to stop waits for those that were
+                raise
             return state.result(run.path, bad_files, stop.reason)
         if options.overwrite and writes:
             run.clear()  # now that nothing but the training itself can fail
@@ -89,6 +97,21 @@ def train(
             return trainer.run_epochs()
         finally:
             trainer.close()
+
+
+def check_given(config: Config, source: str, options: TrainOptions, ranks: Ranks) -> None:
+    """Refuse to train together what would not be the same training.
+
+    Raises:
+        ConfigError: the ranks were given different configs, options, or weights to start from.
+    """
+    given: dict[str, Any] = dict(flat(plain_config(config)))
+    for name in ("out", "overwrite", "resume", "backend"):
+        given[f"--{name}"] = getattr(options, name)
+    if options.weights is not None and ranks.size > 1:
+        with suppress(OSError):  # which the training itself says
+            given["--weights"] = content_digest(str(options.weights), 16)
+    check_alike(ranks, source, given)
 
 
 def _load_last(run: RunFolder, config: Config, source: str) -> Checkpoint | None:

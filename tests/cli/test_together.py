@@ -17,6 +17,7 @@ import pytest
 from cli_program import Outcome
 from hardship import Field, cnn, make_field, metrics_of
 from mpiexec import mpiexec, needs_mpi, together
+from patience import PATIENCE
 
 from cnn_cli.runs.checkpoint import load_checkpoint
 
@@ -95,6 +96,137 @@ def test_an_option_before_the_command_keeps_no_rank_out(field: Field, tmp_path: 
     assert load_checkpoint(tmp_path / "run/last.npz").meta["ranks"] == 2
 
 
+def apart(first: tuple[Any, ...], second: tuple[Any, ...]) -> list[str]:
+    """Two ranks that are given different command lines."""
+    one, other = together(1, *first), together(1, *second)
+    return [*one, ":", *other[1:]]
+
+
+@pytest.mark.parametrize(
+    ("more", "what"),
+    [
+        (("train.optimizer.lr=0.5", "train.ema=0.6"), "train.optimizer.lr, train.ema"),
+        (("--resume",), "--resume"),
+        (("--weights", "BEST"), "--weights"),
+    ],
+)
+def test_ranks_are_given_the_same(
+    field: Field, trained: Path, tmp_path: Path, more: tuple[str, ...], what: str
+) -> None:
+    line = ("train", field.config, "--out", tmp_path / "run")
+    other = (*line, *(str(trained / "best.npz") if each == "BEST" else each for each in more))
+    rule = "all processes that mpiexec starts must be given the same"
+    said = f"cnn: {field.config}: {rule}. Got another {what} on rank 1.\n"
+    assert mpiexec(apart(line, other)) == Outcome(3, "", said)
+    assert not (tmp_path / "run").exists()
+
+
+def test_ranks_are_given_one_command_and_one_checkpoint(field: Field, trained: Path) -> None:
+    rule = "all processes that mpiexec starts must be given the same"
+    evaluation = ("eval", "--ckpt", trained)
+    outcome = mpiexec(apart(evaluation, ("predict", field.pictures, "--ckpt", trained)))
+    assert outcome == Outcome(3, "", f"cnn: mpiexec: {rule}. Got another command on rank 1.\n")
+    outcome = mpiexec(apart((*evaluation, "--tta", "hflip"), evaluation))
+    assert outcome == Outcome(3, "", f"cnn: eval: {rule}. Got another --tta on rank 1.\n")
+
+
+# Has a function of rank 0 say that it was called, and never return.
+HANGING = """
+import importlib, os, sys, time
+module, _, name = sys.argv.pop(1).partition(":")
+def hang(*arguments, **options):
+    print("hanging", file=sys.__stdout__, flush=True)
+    while True:
+        time.sleep(0.05)
+if os.environ["PMI_RANK"] == "0":
+    setattr(importlib.import_module(module), name, hang)
+sys.argv[0] = "cnn"
+from cnn_cli.__main__ import main
+main()
+"""
+DRAWING = "cnn_cli.report.pictures.run_pictures:draw_pictures"
+CALLS = {
+    "bench": "cnn_cli.bench.network_bench:bench",
+    "check": "cnn_cli.data.check:check_folder",
+    "list": "cnn_cli.training.setup:open_dataset",
+    "draw": DRAWING,
+    "eval": "cnn_cli.cli.eval:find_images",
+    "ranks": "cnn_cli.bench.rank_bench:rank_bench",
+}
+
+
+def hanging(call: str, field: Field, trained: Path, out: Path) -> subprocess.Popen[str]:
+    """Two ranks, once the first one hangs in a call."""
+    config = field.config
+    line: tuple[object, ...] = {
+        "bench": ("bench", config, "--classes", 3),
+        "check": ("data", "check", field.pictures),
+        "list": ("train", config, "--out", out, "--quiet"),
+        "draw": ("train", config, "--out", out, "--quiet"),
+        "eval": ("eval", "--ckpt", trained),
+        "ranks": ("bench", config, "--classes", 3, "--ranks"),
+    }[call]
+    command = together(2, *line)
+    command[4:6] = ["-c", HANGING, CALLS[call]]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    assert process.stdout.readline() == "hanging\n", process.communicate()
+    return process
+
+
+def check_end(process: subprocess.Popen[str], code: int) -> None:
+    try:
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+    assert "cnn:" not in err
+    assert "Traceback" not in out + err
+    assert process.returncode == code
+
+
+@pytest.mark.parametrize(
+    ("call", "number"),
+    [
+        ("bench", signal.SIGTERM),
+        ("check", signal.SIGINT),
+        ("list", signal.SIGTERM),
+        ("draw", signal.SIGTERM),
+        ("draw", signal.SIGINT),
+        ("eval", signal.SIGTERM),
+        ("ranks", signal.SIGINT),
+    ],
+)
+def test_a_signal_ends_all_ranks(
+    field: Field, trained: Path, tmp_path: Path, call: str, number: int
+) -> None:
+    """Wherever rank 0 is, while the other waits for it."""
+    process = hanging(call, field, trained, tmp_path / "run")
+    process.send_signal(number)
+    saved = number == signal.SIGTERM and call in ("list", "draw")
+    check_end(process, 75 if saved else 128 + number)
+
+
+@pytest.mark.parametrize(("call", "code"), [("eval", 143), ("list", 75)])
+def test_a_signal_to_one_rank_ends_all(
+    field: Field, trained: Path, tmp_path: Path, call: str, code: int
+) -> None:
+    process = hanging(call, field, trained, tmp_path / "run")
+    os.kill(ranks_of(process)[1], signal.SIGTERM)
+    check_end(process, code)
+
+
+def test_the_others_need_not_wait_for_what_rank_0_does_alone(
+    field: Field, trained: Path, tmp_path: Path
+) -> None:
+    process = hanging("check", field, trained, tmp_path)
+    until = time.monotonic() + PATIENCE
+    while len(ranks_of(process)) > 1:
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGTERM)
+    check_end(process, 143)
+
+
 FAILING = """
 import os, sys
 flag, folder, number = sys.argv[1], sys.argv[2], int(sys.argv[3])
@@ -125,7 +257,7 @@ class Job:
         self.process = subprocess.Popen(
             line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        until = time.monotonic() + 50
+        until = time.monotonic() + PATIENCE
         while not (out / "last.npz").exists():
             assert self.process.poll() is None, self.process.communicate()
             assert time.monotonic() < until
@@ -133,13 +265,13 @@ class Job:
 
     def end(self) -> Outcome:
         """How it ended: no rank waits for one that is gone."""
-        out, err = self.process.communicate(timeout=50)
+        out, err = self.process.communicate(timeout=PATIENCE)
         return Outcome(self.process.returncode, out, err)
 
 
-def ranks_of(job: Job) -> list[int]:
+def ranks_of(process: subprocess.Popen[str]) -> list[int]:
     """The processes that `mpiexec` started, through a helper of its own."""
-    numbers = [job.process.pid]
+    numbers = [process.pid]
     for _ in range(2):
         numbers = [
             int(child)
@@ -172,7 +304,7 @@ def test_a_stop_is_for_all_and_any_number_goes_on(tmp_path: Path) -> None:
 def test_a_rank_that_is_killed_ends_the_others(tmp_path: Path) -> None:
     field, out = make_field(tmp_path, **LONG), tmp_path / "run"
     job = Job(together(3, "train", field.config, "--quiet", "--out", out), out)
-    ranks = ranks_of(job)
+    ranks = ranks_of(job.process)
     os.kill(ranks[1], signal.SIGKILL)
     outcome = job.end()
     assert outcome.code != 0

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from cli_program import COMMAND, Inside
+from cli_program import COMMAND, Inside, Outcome
+from patience import PATIENCE
 
+from cnn_cli.cli import train
+from cnn_cli.cli.shared.signals import Terminated
 from cnn_cli.cli.train import requests_from_signals
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training.requests import Requests
-
-PATIENCE = 60.0
 
 
 @contextmanager
@@ -58,6 +60,7 @@ def rows(out: Path) -> int:
     [
         (signal.SIGTERM, 75, "terminated"),
         (signal.SIGHUP, 75, "terminated"),
+        (signal.SIGXCPU, 75, "terminated"),
         (signal.SIGINT, 130, "interrupted"),
     ],
 )
@@ -137,6 +140,87 @@ def test_the_first_reason_stays() -> None:
         signal.raise_signal(signal.SIGTERM)
         signal.raise_signal(signal.SIGINT)
     assert requests.stop == "terminated"
+
+
+@pytest.mark.parametrize("name", ["SIGTERM", "SIGHUP"])
+def test_a_signal_that_is_repeated_stops_at_once(
+    monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """But not the second of two that come together, as from `timeout` or a closed terminal."""
+    requests, number, now = Requests(), signal.Signals[name], [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with requests_from_signals(requests, quiet=True):
+        for _ in range(2):
+            signal.raise_signal(number)
+            now[0] += 0.5
+        assert requests.stop == "terminated"
+        with pytest.raises(Terminated) as caught:
+            signal.raise_signal(number)
+    assert caught.value.code == 128 + number
+
+
+def test_the_limit_of_cpu_time_is_told_of_each_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    requests, now = Requests(), [100.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with requests_from_signals(requests, quiet=True):
+        for _ in range(3):
+            signal.raise_signal(signal.SIGXCPU)
+            now[0] += 10
+    assert requests.stop == "terminated"
+
+
+def test_while_the_config_is_read(tmp_path: Path) -> None:
+    """From a pipe that nobody writes into."""
+    pipe = tmp_path / "config"
+    os.mkfifo(pipe)
+    line = [*COMMAND, "train", str(pipe), "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    writer = -1
+
+    def is_read() -> bool:
+        nonlocal writer
+        with suppress(OSError):  # until somebody opens it for reading
+            writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
+        return writer >= 0
+
+    try:
+        wait_for(is_read, process)
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=PATIENCE)
+    finally:
+        process.kill()
+        process.wait()
+        os.close(writer)
+    said = b"cnn: terminated before the first step; nothing was changed\n"
+    assert (process.returncode, out, err) == (75, b"", said)
+    assert [path.name for path in tmp_path.iterdir()] == ["config"]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130), (signal.SIGXCPU, 75)]
+)
+def test_while_the_last_pictures_are_drawn(
+    cnn: Inside,
+    project: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    code: int,
+) -> None:
+    """The run is finished; `--resume` draws them."""
+    line = ("train", project / "tiny.yaml", "--out", tmp_path / "run", "--epochs", 1, "--quiet")
+    drawn: list[str] = []
+
+    def draw(path: Path, *, quiet: bool) -> None:
+        drawn.append("begun")
+        signal.raise_signal(number)
+        drawn.append("ended")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "draw_run", draw)
+        assert cnn(*line).code == code
+    assert drawn == ["begun"]
+    assert cnn(*line, "--resume") == Outcome(0, "", "")
 
 
 def test_saving_is_asked_for_once() -> None:

@@ -16,13 +16,13 @@ from typing import Any
 import pytest
 from cli_program import COMMAND, Outcome
 from hardship import Field, assert_same_run, cnn, contents, make_field, metrics_of
+from patience import PATIENCE
 
 from cnn_cli.data import cache, split
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training import precise_bn, session, setup, validating
 from cnn_cli.training.requests import Requests, StopNow
 
-PATIENCE = 60.0
 STEPS = 2  # of an epoch: 24 images in batches of 16
 
 
@@ -103,7 +103,7 @@ def test_while_the_statistics_are_measured(
 
     def hang() -> None:
         signal.pthread_kill(main, signal.SIGTERM)
-        answered.wait(PATIENCE / 10)
+        answered.wait(PATIENCE)
 
     at_call(monkeypatch, cache, "load_image", 5, hang)
     outcome = cnn("train", field.config, "--out", tmp_path / "run", "--quiet", "--threads", 2)
@@ -212,6 +212,18 @@ def test_overwriting_begins_when_nothing_else_can_fail(
     assert contents(out) == before
     assert cnn(*line, "--weights", out, "--epochs", 0).code == 0
     assert not (out / "best.npz").exists()
+
+
+def test_reports_that_are_pipes_are_not_waited_for(
+    field: Field, whole: Path, tmp_path: Path
+) -> None:
+    """They are the run's own names: files take their place."""
+    out = tmp_path / "run"
+    out.mkdir()
+    for name in ("metrics.csv", "log.jsonl"):
+        os.mkfifo(out / name)
+    assert cnn("train", field.config, "--out", out, "--resume", "--quiet") == Outcome(0, "", "")
+    assert_same_run(whole, out)
 
 
 def test_a_dry_run_has_nothing_to_save(

@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
 
 from cnn_cli.files import remove_unfinished
 
 Handler = Callable[[int, FrameType | None], None]
 LOOK_AGAIN = 0.02  # seconds after a signal that came during an import
+TOGETHER = 1.0
+"""Seconds within which signals count as one: a terminal that is closed and `timeout` send two."""
 ENDING = ("SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
@@ -31,6 +34,24 @@ class Terminated(BaseException):
         self.code = 128 + number
 
 
+class Repeats:
+    """Tells a signal that is repeated, since the first one was not answered soon enough, from two
+    that were sent at once. A second interrupt, by hand, always is one."""
+
+    def __init__(self) -> None:
+        self._first: float | None = None
+        self._interrupts = 0
+
+    def again(self, number: int) -> bool:
+        """Whether a signal that came now repeats an earlier one."""
+        now = time.monotonic()
+        self._interrupts += number == signal.SIGINT
+        if self._first is None:
+            self._first = now
+            return False
+        return self._interrupts > 1 or now - self._first >= TOGETHER
+
+
 @contextmanager
 def end_at_signals() -> Iterator[None]:
     """Within it, SIGINT raises `KeyboardInterrupt`, and others that end a program `Terminated`.
@@ -42,24 +63,54 @@ def end_at_signals() -> Iterator[None]:
         yield
 
 
+def at_their_defaults() -> AbstractContextManager[None]:
+    """Within it, the signals that end a program do so at once, wherever it is."""
+    return handlers(dict.fromkeys(ENDING, signal.SIG_DFL))
+
+
 def ending() -> Handler:
     """A handler that ends the program, as `end_at_signals` says."""
-    began = False
+    came = 0
 
-    def end(number: int, frame: FrameType | None) -> None:
-        nonlocal began
-        if began:
-            remove_unfinished()
-            os._exit(128 + number)
-        if hasattr(signal, "setitimer") and _is_importing(frame):
-            # The start of an extension module may swallow what is raised within it.
-            signal.signal(signal.SIGALRM, lambda _, later: end(number, later))
-            signal.setitimer(signal.ITIMER_REAL, LOOK_AGAIN)
-            return
-        began = True
+    def unwind(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
+    unwind_soon = after_imports(unwind)
+
+    def end(number: int, frame: FrameType | None) -> None:
+        nonlocal came
+        came += 1
+        if came > 1:
+            remove_unfinished()
+            os._exit(128 + number)
+        unwind_soon(number, frame)
+
     return end
+
+
+def after_imports(handler: Handler) -> Handler:
+    """A handler that may raise, as the same one is called where no module is being imported.
+
+    The start of an extension module may swallow what is raised within it.
+    """
+    waiting = False
+
+    def answer(number: int, frame: FrameType | None) -> None:
+        nonlocal waiting
+        if waiting or not hasattr(signal, "setitimer") or not _is_importing(frame):
+            handler(number, frame)
+            return
+        waiting = True
+
+        def look_again(_: int, later: FrameType | None) -> None:
+            nonlocal waiting
+            waiting = False
+            answer(number, later)
+
+        signal.signal(signal.SIGALRM, look_again)
+        signal.setitimer(signal.ITIMER_REAL, LOOK_AGAIN)
+
+    return answer
 
 
 def _is_importing(frame: FrameType | None) -> bool:
@@ -79,7 +130,7 @@ def ignore_signals() -> None:
 
 
 @contextmanager
-def handlers(by_name: dict[str, Handler]) -> Iterator[None]:
+def handlers(by_name: Mapping[str, Handler | signal.Handlers]) -> Iterator[None]:
     """Within it, signals are answered by these, but for those that were ignored before."""
     before = {}
     for name, handler in by_name.items():
