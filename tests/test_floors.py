@@ -32,6 +32,7 @@ FLOORS: list[set[str]] = [
     {"schema"},
     {
         "arithmetic",
+        "docstrings",
         "errors",
         "files",
         "portable",
@@ -355,3 +356,10 @@ def test_a_kernel_that_knows_a_layer_is_noticed() -> None:
     assert foreign("nn.kernels.conv", source, "nn.kernels") == [
         "nn.kernels.conv line 2: nn.layers.base"
     ]
+
+
+@pytest.mark.parametrize("path", files(), ids=module_of)
+def test_nothing_depends_on_assert(path: Path) -> None:
+    """`python -O` leaves it out: what must hold is asked for, and raised."""
+    asserts = [node.lineno for node in ast.walk(tree(path)) if isinstance(node, ast.Assert)]
+    assert asserts == []

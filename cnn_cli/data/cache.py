@@ -117,7 +117,8 @@ class ImageCache:
 
     def gather(self, indices: NDArray[np.int64], out: Pixels) -> None:
         """Copy decoded images into `out`, (indices, height, width, channels); not for `none`."""
-        assert self._images is not None
+        if self._images is None:
+            raise ValueError("a cache of mode none keeps no images")
         # Other modes than clip have NumPy buffer the output.
         np.take(self._images, indices, axis=0, out=out, mode="clip")
 

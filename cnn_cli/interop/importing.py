@@ -191,8 +191,8 @@ def _with_preprocessing(
 
 def _numbers_of(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
     mean, std = config.data.mean, config.data.std
-    assert mean != "auto"
-    assert std != "auto"
+    if mean == "auto" or std == "auto":
+        raise ValueError("mean and std of an import are numbers")
     return tuple(mean), tuple(std)
 
 

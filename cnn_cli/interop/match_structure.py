@@ -42,7 +42,8 @@ def match_structure(graph: Graph, foreign: Foreign) -> tuple[dict[int, Module], 
     Raises:
         DataError: the networks differ; the first place where, from the end, is named.
     """
-    assert foreign.ops is not None
+    if foreign.ops is None:
+        raise ValueError(f"{foreign.place} does not say how its layers follow each other")
     walk = _Walk(graph, foreign.ops)
     try:
         walk.match(len(graph.nodes) - 1, len(foreign.ops) - 1)
@@ -111,8 +112,8 @@ class _Walk:
                 if furthest is None or len(self.pairs) > furthest[0]:
                     furthest = len(self.pairs), mismatch
                 self.pairs = dict(kept)
-        assert furthest is not None
-        raise furthest[1]
+        if furthest is not None:
+            raise furthest[1]
 
     def _ours(self, tensor: int) -> int:
         while tensor != IMAGE and self.graph.nodes[tensor].layer.kind in PASSED_OVER:

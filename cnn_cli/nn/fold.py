@@ -51,7 +51,8 @@ class FoldedNetwork:
         self.params.touch()
 
     def _fold(self, i: int, node: Node, norm: Node) -> None:
-        assert isinstance(norm.layer, BatchNorm)
+        if not isinstance(norm.layer, BatchNorm):
+            raise TypeError(f"{norm.name} cannot be folded into the layer before it")
         affine, running = self.source.views[norm.index], self.source.buffer_views[norm.index]
         scale = affine["weight"] / np.sqrt(running["running_var"] + norm.layer.eps)
         shift = affine["bias"] - running["running_mean"] * scale

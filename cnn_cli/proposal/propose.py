@@ -104,7 +104,8 @@ def propose(
         choice = fit(found, network, speed, budget)
         if choice.epochs >= enough_epochs(found.train_images) and choice.fits:
             break
-    assert choice is not None
+    if choice is None:
+        raise ValueError("there is no network to choose from")
     text, config = config_of(choice)
     return Proposal(found, choice, text, config, command)
 

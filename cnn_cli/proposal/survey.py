@@ -159,7 +159,8 @@ def _val_split(split: Split, counts: Sequence[int]) -> tuple[float, tuple[int, .
         served = sum(n >= least for n, least in zip(held, wanted, strict=True))
         if best is None or served > best[0]:
             best = served, fraction, tuple(held)
-    assert best is not None
+    if best is None:
+        raise ValueError("there is no fraction to choose from")
     return best[1], best[2]
 
 

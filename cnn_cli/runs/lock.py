@@ -135,7 +135,8 @@ def _claim(folder: Path) -> Path:
         with suppress(OSError):
             path.unlink()
         time.sleep(random.uniform(*STEP_BACK))
-    assert other is not None
+    if other is None:
+        raise LockedError(folder, RULE)
     found = _read(other)
     rule = f"{RULE}; where it has ended, delete {other.name}"
     got = None if found is None else f"process {found['process']} of {found['host']}"

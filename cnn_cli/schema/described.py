@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import inspect
 import re
 from typing import Any
+
+from cnn_cli.docstrings import docstring
 
 _HEADING = "\n\nAttributes:\n"
 _ARGUMENTS = re.compile(r"\n\nArgs:\n(.*?)(?=\n\n\w|\Z)", re.DOTALL)
@@ -14,7 +15,7 @@ _ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n     .*)*)", re.MULTILINE)
 
 def summary(model: type) -> str:
     """What a model is, without its attributes, a paragraph a line."""
-    text = _docstring(model).partition(_HEADING)[0]
+    text = docstring(model).partition(_HEADING)[0]
     return "\n".join(_one_line(paragraph) for paragraph in text.split("\n\n"))
 
 
@@ -22,7 +23,7 @@ def attributes(model: type) -> dict[str, str]:
     """What each key of a model means; a model's own words go before those of what it extends."""
     found: dict[str, str] = {}
     for owner in reversed(model.__mro__):
-        for names, text in _ENTRY.findall(_docstring(owner).partition(_HEADING)[2]):
+        for names, text in _ENTRY.findall(docstring(owner).partition(_HEADING)[2]):
             found |= dict.fromkeys(names.split(", "), _one_line(text))
     return found
 
@@ -34,11 +35,11 @@ def document(layer: type) -> str:
     """
     found: dict[str, str] = {}
     for owner in reversed(layer.__mro__):
-        for section in _ARGUMENTS.findall(_docstring(owner)):
+        for section in _ARGUMENTS.findall(docstring(owner)):
             for names, text in _ENTRY.findall(section):
                 found |= dict.fromkeys(names.split(", "), text)
     entries = "\n".join(f"    {name}: {text}" for name, text in found.items())
-    return _SECTION.split(_docstring(layer))[0] + (f"{_HEADING}{entries}" if entries else "")
+    return _SECTION.split(docstring(layer))[0] + (f"{_HEADING}{entries}" if entries else "")
 
 
 def describe(model: type, schema: dict[str, Any]) -> None:
@@ -49,10 +50,6 @@ def describe(model: type, schema: dict[str, Any]) -> None:
     for key, value in schema.get("properties", {}).items():
         if key in texts:
             value["description"] = texts[key]
-
-
-def _docstring(model: type) -> str:
-    return inspect.cleandoc(model.__dict__.get("__doc__") or "")
 
 
 def _one_line(text: str) -> str:

@@ -102,7 +102,8 @@ def estimate_statistics(
                     found[index].append(each)
     for index, batches in found.items():
         layer = engine.graph.nodes[index].layer
-        assert isinstance(layer, BatchLayer)
+        if not isinstance(layer, BatchLayer):
+            raise TypeError(f"{engine.graph.nodes[index].name} has no statistics of batches")
         together = layer.combine([each.as_partial() for each in batches])
         buffers = evaluated.buffer_views[index]
         buffers["running_mean"][...] = together.mean

@@ -18,6 +18,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cnn_cli import cli
+from cnn_cli.docstrings import docstring
 from cnn_cli.errors import UsageError, suggest
 
 PROGRAM = "cnn"
@@ -70,7 +71,8 @@ def command(
         def make() -> Any:
             app = typer.Typer(add_completion=False, rich_markup_mode=None)
             epilog = _epilog(examples)
-            app.command(name.rsplit(maxsplit=1)[-1], cls=Command, epilog=epilog)(callback)
+            word, text = name.rsplit(maxsplit=1)[-1], docstring(callback)
+            app.command(word, cls=Command, help=text, epilog=epilog)(callback)
             return typer.main.get_command(app)
 
         _registered[name] = Registered(name, order, make, ranks)

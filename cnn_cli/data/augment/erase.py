@@ -98,8 +98,8 @@ class RandomErase:
     def _sides(self, numbers: NDArray[np.float64], height: int, width: int) -> NDArray[np.int64]:
         """(n, 2): height and width of the first of ten rectangles that fits; 0 if none does."""
         scale, ratio = self._config.scale, self._config.ratio
-        assert scale is not None
-        assert ratio is not None
+        if scale is None or ratio is None:
+            raise ValueError("squares of one size have neither scale nor ratio")
         area = height * width * between(numbers[:, :TRIES], *scale)
         shape = np.exp(between(numbers[:, TRIES:], log(ratio[0]), log(ratio[1])))
         sides = np.rint(np.sqrt([area * shape, area / shape])).astype(np.int64)

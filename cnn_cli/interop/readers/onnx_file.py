@@ -214,7 +214,8 @@ class _Builder:
     def _with_bias(self, tensor: int, values: Array) -> Op:
         """The layer before, with the bias that an operator of its own adds."""
         op = self.ops[tensor]
-        assert op.module is not None
+        if op.module is None:
+            raise ValueError(f"{op.name} has no weights that a bias could stand beside")
         arrays = {**op.module.arrays, "bias": values.reshape(-1)}
         kind: Kind = op.module.kind
         self.ops[tensor] = Op("identity", op.name, op.inputs)

@@ -181,7 +181,8 @@ class Compiler:
             config.CACHE_DIR = elsewhere
 
     def _dispatcher(self, loop: Callable[..., Any], *, cache: bool = False) -> Any:
-        assert isinstance(loop, FunctionType)
+        if not isinstance(loop, FunctionType):
+            raise TypeError(f"{loop} is not written in Python")
         names = {}
         for name in loop.__code__.co_names:
             called = loop.__globals__.get(name)
