@@ -86,7 +86,7 @@ def test_a_terminal_of_few_columns_or_none(tmp_path: Path, columns: int, page: s
         stdout=theirs,
         stderr=subprocess.PIPE,
         env={**os.environ, "PAGER": str(pager), "NO_COLOR": "1"},
-        timeout=60,
+        timeout=PATIENCE,
         check=False,
     )
     os.close(theirs)

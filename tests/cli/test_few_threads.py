@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from cli_program import COMMAND, Inside
+from patience import PATIENCE
 
 from cnn_cli.data.pool import Pool
 from cnn_cli.nn.team import Team
@@ -98,6 +99,6 @@ def read(path: Path) -> dict[str, bytes]:
 def test_little_address_space(trained: Path) -> None:
     line = ["predict", "photos/test", "--ckpt", str(trained), "--threads", "200"]
     limited = ["bash", "-c", 'ulimit -v 600000; exec "$@"', "bash", *COMMAND, *line]
-    done = subprocess.run(limited, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stderr) == (0, NOTE)
     assert len(done.stdout.splitlines()) == 6

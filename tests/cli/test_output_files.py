@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cli_program import Inside, process
+from patience import PATIENCE
 
 
 @pytest.fixture(autouse=True)
@@ -53,7 +54,11 @@ def shell(line: str) -> tuple[int, str]:
     import sys
 
     done = subprocess.run(
-        ["bash", "-c", line.format(sys.executable)], stderr=-1, check=False, timeout=60, text=True
+        ["bash", "-c", line.format(sys.executable)],
+        stderr=-1,
+        check=False,
+        timeout=PATIENCE,
+        text=True,
     )
     return done.returncode, done.stderr
 

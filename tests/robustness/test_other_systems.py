@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from learnable import make_pictures
+from patience import PATIENCE
 
 from cnn_cli import portable
 from cnn_cli.portable import free_memory, free_of_vm_stat
@@ -66,7 +67,9 @@ main()
 
 def program(system: str, *arguments: object, cwd: Path) -> tuple[int, str, str]:
     line = [sys.executable, "-c", WITHOUT, system, *map(str, arguments)]
-    done = subprocess.run(line, cwd=cwd, capture_output=True, text=True, timeout=300, check=False)
+    done = subprocess.run(
+        line, cwd=cwd, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
     return done.returncode, done.stdout, done.stderr
 
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from patience import PATIENCE
 
 from cnn_cli import portable
 from cnn_cli.errors import DataError, LockedError
@@ -192,7 +193,7 @@ def test_never_two_without_locks(tmp_path: Path) -> None:
         one.stdin.write(b"\n")
         one.stdin.flush()
     for one in several:
-        out, err = one.communicate(timeout=120)
+        out, err = one.communicate(timeout=PATIENCE)
         assert (one.returncode, err) == (0, b"")
         outputs.append(int(out))
     assert sum(outputs) > 0
