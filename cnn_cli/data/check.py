@@ -314,25 +314,31 @@ def _of_classes(
 def _of_names(classes: dict[str, dict[str, Path]]) -> Iterator[Finding]:
     """Classes that do not match from part to part, or may be meant for the same."""
     similar: dict[str, dict[str, str]] = defaultdict(dict)
+    forms = {part: set(map(_one_form, folders)) for part, folders in classes.items()}
     for part, folders in classes.items():
         for name, folder in folders.items():
             similar[_folded(name)].setdefault(name, str(folder))
             if part == WHOLE and name in SPLITS:
                 yield Finding("part_as_class", (str(folder),))
-            if part != "train" and name not in classes.get("train", folders):
+            if part != "train" and _one_form(name) not in forms.get("train", forms[part]):
                 yield Finding("unknown_class", (str(folder),))
     for same in similar.values():
         if len(same) > 1:
             yield Finding("similar_classes", tuple(same.values()))
     for name, folder in classes.get("train", {}).items():
         for part in ("val", "test"):
-            if name not in classes.get(part, classes["train"]):
+            if _one_form(name) not in forms.get(part, forms["train"]):
                 yield Finding("missing_class", (str(folder),), f"not in {part}")
 
 
 def _folded(name: str) -> str:
     """A name without what file systems may ignore: case, and how an accent is written."""
-    return unicodedata.normalize("NFC", name).casefold()
+    return _one_form(name).casefold()
+
+
+def _one_form(name: str) -> str:
+    """A name in one Unicode form: training takes names that differ in that only for one class."""
+    return unicodedata.normalize("NFC", name)
 
 
 def _images(count: int) -> str:

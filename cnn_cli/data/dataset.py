@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import unicodedata
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -50,7 +51,9 @@ class Dataset:
     test: Split | None
 
 
-def open_dataset(root: Path, classes: Sequence[str] | None, val_split: float) -> Dataset:
+def open_dataset(
+    root: Path, classes: Sequence[str] | None, val_split: float, before: Sequence[str] = ()
+) -> Dataset:
     """Find the images to train on.
 
     Without a `val` folder, `val_split` of the training images is held back by content hash; a
@@ -62,6 +65,8 @@ def open_dataset(root: Path, classes: Sequence[str] | None, val_split: float) ->
         classes: names in the order wanted; folders of other names are left out. None takes all
             folders of `train`, sorted.
         val_split: the fraction to hold back, from 0 to 1.
+        before: the classes of a run that goes on; folders of these names, in whatever Unicode form
+            they are written now, are the same classes in the same order.
 
     Raises:
         DataError: `root` or a folder that must be there is missing or holds no image, there are
@@ -75,7 +80,11 @@ def open_dataset(root: Path, classes: Sequence[str] | None, val_split: float) ->
             root, "must have a 'train' folder", ", ".join(f.name for f in parts.values())
         )
     folders = _class_folders(parts["train"])
-    names = tuple(folders) if classes is None else _listed(parts["train"], folders, classes)
+    folders = _as_known(folders, before if classes is None else classes)
+    if classes is None:
+        names = tuple(before if folders.keys() == set(before) else folders)
+    else:
+        names = _listed(parts["train"], folders, classes)
     if len(names) < 2:
         raise DataError(parts["train"], "must hold at least two classes", f"one: '{names[0]}'")
     train = _list_images(folders, names)
@@ -134,6 +143,26 @@ def _class_folders(folder: Path) -> dict[str, Path]:
     return folders
 
 
+def _as_known(folders: dict[str, Path], known: Collection[str]) -> dict[str, Path]:
+    """The folders under the names that are known of them.
+
+    An accent can be written in several ways in Unicode; macOS and archives change one to another
+    (NFC and NFD). Names that differ in that only are one class.
+
+    Raises:
+        DataError: two folders are the same class so.
+    """
+    alike = {unicodedata.normalize("NFC", name): name for name in known}
+    found: dict[str, Path] = {}
+    for name, folder in folders.items():
+        meant = name if name in known else alike.get(unicodedata.normalize("NFC", name), name)
+        if meant in found or (meant != name and meant in folders):
+            rule = f"must be one folder for the class '{meant}'"
+            raise DataError(folder, rule, "two, whose names differ in their Unicode form only")
+        found[meant] = folder
+    return found
+
+
 def _listed(folder: Path, folders: dict[str, Path], classes: Sequence[str]) -> tuple[str, ...]:
     for name in classes:
         if name not in folders:
@@ -151,7 +180,7 @@ def _list_held(folder: Path, names: Sequence[str], known: set[str]) -> Split:
 
 
 def _list_classes(folder: Path, names: Sequence[str], known: set[str], where: str) -> Split:
-    folders = _class_folders(folder)
+    folders = _as_known(_class_folders(folder), known)
     for name, place in folders.items():
         if name not in known:
             hint = suggest(name, sorted(known))

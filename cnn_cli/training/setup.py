@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
@@ -124,7 +124,7 @@ def prepare(
     """
     threads = choose_threads(options, meta, ranks)
     backend = training_backend(options.backend, meta.get("backend"))
-    dataset, graph = open_network(config, source, ranks)
+    dataset, graph = open_network(config, source, ranks, meta.get("classes", ()))
     facts = ranks.first(lambda: data_facts(dataset))
     check_resumed(meta, config, facts)
     memory = check_memory(config, graph, source, threads, backend, len(dataset.train), ranks)
@@ -146,8 +146,13 @@ def choose_threads(options: TrainOptions, meta: Mapping[str, Any], ranks: Ranks)
     return options.threads or before or ranks.threads(cpu_count())
 
 
-def open_network(config: Config, source: str, ranks: Ranks = ALONE) -> tuple[Dataset, Graph]:
+def open_network(
+    config: Config, source: str, ranks: Ranks = ALONE, before: Sequence[str] = ()
+) -> tuple[Dataset, Graph]:
     """List the images, once for all ranks, and write the network out for their classes.
+
+    Args:
+        before: the classes of the run that goes on.
 
     Raises:
         ConfigError, DataError: what does not fit or is not there.
@@ -155,7 +160,8 @@ def open_network(config: Config, source: str, ranks: Ranks = ALONE) -> tuple[Dat
     root = Path(required_root(config, source))
     if ranks.rank:  # the first one finds out as it lists them
         check_there(root)
-    dataset = ranks.first(lambda: open_dataset(root, config.data.classes, config.data.val_split))
+    data = config.data
+    dataset = ranks.first(lambda: open_dataset(root, data.classes, data.val_split, before))
     in_shape = preprocess_of(config).shape
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)
     check_patterns(graph, config.train, source)

@@ -13,6 +13,8 @@ from cnn_cli.training.session import Hook, Session
 class Validation(Hook):
     """Evaluates an epoch, and counts it as done."""
 
+    _said = False
+
     def after_epoch(self, session: Session) -> None:
         state, ranks = session.state, session.setup.ranks
         with session.requests.at_once():
@@ -23,6 +25,13 @@ class Validation(Hook):
             totals = sum_scores(ranks, evaluation.totals, bad, root)
             if totals is not None:
                 val_loss, val_top1 = totals
+            elif not self._said:
+                self._said = True
+                images = len(session.data.val_loader.split)
+                session.progress.note(
+                    f"{root}: none of the {images:,} validation images can be read, so that no "
+                    "epoch is judged; bad_files.txt says why"
+                )
         row = EpochRow(
             epoch=state.epoch + 1,
             train_loss=state.sums.mean_loss,

@@ -34,6 +34,35 @@ def splits(tmp_path: Path) -> Path:
     return tmp_path
 
 
+NFC, NFD = "caf\u00e9", "cafe\u0301"
+
+
+@pytest.mark.parametrize(("known", "written"), [(NFC, NFD), (NFD, NFC)])
+def test_accents_in_another_unicode_form(tmp_path: Path, known: str, written: str) -> None:
+    """As macOS writes the names of folders that were made elsewhere."""
+    make_folders(tmp_path / "train", {known: 2, "cafz": 1})
+    make_folders(tmp_path / "val", {written: 2})
+    names = tuple(sorted([known, "cafz"]))
+    data = open_dataset(tmp_path, None, 0)
+    assert data.classes == names
+    assert data.val is not None
+    assert data.val.labels.tolist() == [names.index(known)] * 2
+    assert open_labelled(tmp_path, [known, "cafz"], "val").labels.tolist() == [0, 0]
+    (tmp_path / "train" / known).rename(tmp_path / "train" / written)
+    assert open_dataset(tmp_path, ["cafz", known], 0).train.labels.tolist() == [0, 1, 1]
+    assert open_dataset(tmp_path, None, 0, before=names).classes == names  # of a run that goes on
+    assert open_dataset(tmp_path, None, 0, before=["a"]).classes == tuple(sorted([written, "cafz"]))
+
+
+def test_two_unicode_forms_of_one_class(tmp_path: Path) -> None:
+    make_folders(tmp_path / "train", {NFC: 2, "cafz": 1})
+    make_folders(tmp_path / "val", {NFC: 1, NFD: 2})
+    assert error_of(tmp_path) == (
+        f"{tmp_path / 'val' / NFD}: must be one folder for the class '{NFC}'. "
+        "Got two, whose names differ in their Unicode form only."
+    )
+
+
 def test_class_folders(tmp_path: Path) -> None:
     data = open_dataset(make_folders(tmp_path, {"dog": 1, "cat": 2, ".git": 1}), None, 0)
     assert data.root == tmp_path

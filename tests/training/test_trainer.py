@@ -416,6 +416,23 @@ def test_bad_files_are_left_out_and_listed(tmp_path: Path) -> None:
     assert text == f"{bad}\tnot an image Pillow can read\n"
 
 
+def test_no_validation_image_can_be_read(tmp_path: Path) -> None:
+    pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
+    for path in (pictures / "val").rglob("*.png"):
+        path.write_bytes(b"not a picture")
+    watch = Watch()
+    config = validate_config(config_document(pictures, epochs=2), "x")
+    options = TrainOptions(out=tmp_path / "run", threads=1, backend="numpy")
+    result = train(config, "x", options, Requests(), watch)
+    assert [row.val_top1 for row in watch.rows] == [None, None]
+    assert result.bad_files == 6
+    said = [note for note in watch.notes if "validation" in note]
+    assert said == [
+        f"{pictures}: none of the 6 validation images can be read, so that no epoch is judged; "
+        "bad_files.txt says why"
+    ]
+
+
 def test_bad_files_can_be_errors(tmp_path: Path) -> None:
     pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
     (pictures / "train" / "dark" / "broken.png").write_bytes(b"not a picture")
