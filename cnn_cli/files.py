@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import stat
@@ -25,6 +26,7 @@ from cnn_cli.portable import (
 from cnn_cli.system import wait_until_ready
 
 STDOUT = 1
+WAITS = 30
 PATIENCE = 0.1  # seconds, after which signals are looked at
 WRITABLE_FOLDER = "must be a folder that can be written to"
 _TEMPORARY = re.compile(r"\.cnn-\d+-\d+\.tmp$")
@@ -107,6 +109,28 @@ def descriptor_of(path: str | Path) -> int | None:
         except OSError:
             return None
     return None
+
+
+class NoDescriptorError(DataError):
+    """The process or the system has too many files open: no fault of the file that was to be."""
+
+
+def open_to_read(path: str | Path, buffering: int = -1) -> BinaryIO:
+    """Open a file; where too many are open, wait until another thread has closed one.
+
+    Raises:
+        NoDescriptorError: none is closed within some seconds.
+        OSError: it cannot be opened for another reason.
+    """
+    for _ in range(WAITS):
+        try:
+            return open(path, "rb", buffering)
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            problem = error
+        time.sleep(PATIENCE)
+    raise NoDescriptorError(path, "cannot be opened", reason(problem)) from problem
 
 
 def make_folder(path: str | Path) -> None:

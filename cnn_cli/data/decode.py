@@ -21,6 +21,7 @@ from cnn_cli.data import resize
 from cnn_cli.data.draft import LARGE, TRANSPOSED, draft
 from cnn_cli.data.formats import is_postscript, open_image
 from cnn_cli.errors import DataError, reason
+from cnn_cli.files import NoDescriptorError, open_to_read
 
 Pixels = NDArray[np.uint8]
 Source = str | Path | bytes
@@ -111,6 +112,8 @@ def read_image(source: Source, pre: Preprocess, name: str | None = None) -> Pixe
                 return _fitted(image, pre, place, box)
             finally:
                 image.close()  # which gives its memory back, whoever still refers to it
+    except NoDescriptorError:
+        raise
     except Exception as error:
         return _as_image_error(error, place)
 
@@ -223,7 +226,7 @@ def _binary(source: Source, place: str) -> IO[bytes]:
     if isinstance(source, bytes):
         return io.BytesIO(source)
     try:
-        file = open(source, "rb")  # noqa: SIM115 - the caller closes it
+        file = open_to_read(source)
     except ValueError as error:  # a NUL byte in the name
         raise ImageError(place, "cannot be read", error) from None
     if file.seekable():

@@ -1,0 +1,53 @@
+"""Too many open files are no fault of a picture: it is waited for, or the command ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+from data_samples import save_grey
+
+from cnn_cli import files
+from cnn_cli.data.decode import Preprocess, load_image, read_image
+from cnn_cli.data.split import content_fraction
+from cnn_cli.errors import DataError
+
+PRE = Preprocess(4, 4, 1)
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> str:
+    save_grey(tmp_path / "a.png")
+    return str(tmp_path / "a.png")
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE])
+@pytest.mark.parametrize("times", [1, 5, 1000])
+def test_it_is_waited_for(
+    picture: str, monkeypatch: pytest.MonkeyPatch, number: int, times: int
+) -> None:
+    expected = load_image(picture, PRE), content_fraction(picture)
+    left = [times]
+
+    def limited(*arguments: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise OSError(number, os.strerror(number), arguments[0])
+        return open(*arguments)
+
+    monkeypatch.setattr(files, "open", limited, raising=False)
+    monkeypatch.setattr(files, "PATIENCE", 0)
+    if times < files.WAITS:
+        assert (load_image(picture, PRE) == expected[0]).all()
+        left[0] = times
+        assert content_fraction(picture) == expected[1]
+        return
+    line = f"{picture}: cannot be opened. Got {os.strerror(number).lower()}."
+    for call in (lambda: read_image(picture, PRE), lambda: content_fraction(picture)):
+        with pytest.raises(DataError) as caught:
+            call()
+        assert caught.value.line() == line
+        assert type(caught.value) is files.NoDescriptorError
