@@ -131,9 +131,11 @@ def test_a_batch_is_no_larger_than_the_data(field: Field) -> None:
     assert plans[0] == plans[1]
 
 
-def conv(meta: dict[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = meta["config"]["model"]["layers"][0]["conv"]
-    return found
+def widen(meta: dict[str, Any], out_channels: int) -> None:
+    """Give the first convolution `out_channels`, in the config and in the network."""
+    config = meta["config"]["model"]["layers"][0]["conv"]
+    for arguments in (config, meta["network"]["nodes"][0]["arguments"]):
+        arguments["out_channels"] = out_channels
 
 
 def deep(levels: int) -> list[Any]:
@@ -144,14 +146,19 @@ def deep(levels: int) -> list[Any]:
 
 
 def wide(meta: dict[str, Any]) -> None:
-    conv(meta)["out_channels"] = 2**31 - 1
-    second = {"conv": {"out_channels": 2**31 - 1, "kernel_size": 3}}
-    meta["config"]["model"]["layers"].insert(1, second)
+    """Two convolutions of 2³¹ - 1 channels."""
+    widen(meta, 2**31 - 1)
+    second = {"out_channels": 2**31 - 1, "kernel_size": 3}
+    meta["config"]["model"]["layers"].insert(1, {"conv": second})
+    nodes = meta["network"]["nodes"]
+    for node in nodes[1:]:
+        node["inputs"] = [tensor + 1 for tensor in node["inputs"]]
+    nodes.insert(1, nodes[0] | {"name": "second", "inputs": [0]})
 
 
 # What is done to `meta`, and what each command says: evaluating, and going on.
 METAS: dict[str, tuple[Callable[[dict[str, Any]], object], str | None, str | None]] = {
-    "channels": (lambda meta: conv(meta).update(out_channels=10**9), "more memory", "another"),
+    "channels": (lambda meta: widen(meta, 10**9), "more memory", "another"),
     "products beyond 64 bits": (wide, "more memory", "another"),
     "image": (
         lambda meta: meta["preprocess"].update(height=2**31 - 1, width=2**31 - 1),
