@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
     from cnn_cli.inference.evaluate import Evaluation
 
     Bad = dict[int, ImageError]
-    Writer = Callable[[Classifier, Split, Evaluation, Bad], bytes]
+    Contents = bytes | Callable[[BinaryIO], None]
+    Writer = Callable[[Classifier, Split, Evaluation, Bad], Contents]
 
 NAME = "eval"
 SHEET = Path("top-losses.png")
@@ -180,7 +181,7 @@ def run(
         )
         place = folders[0] if folders else classifier.config.data.root
         evaluation, bad = evaluate_images(
-            classifier, images, place, batch_size, threads, backend, tta, job
+            classifier, images, place, batch_size, threads, backend, tta, job, calibrate
         )
         if not writes:
             return
@@ -190,7 +191,7 @@ def run(
             store(file, calibration)
             output.say(f"cnn: {file}: has temperature {calibration.temperature:.4f} now")
             temperature = calibration.temperature
-    evaluation = evaluation.at_temperature(temperature)
+            evaluation = evaluation.at_temperature(temperature)
     for path, contents in files.items():
         write_atomic(path, contents(classifier, images, evaluation, bad))
     if top_losses is not None and sheet is None:
@@ -287,10 +288,10 @@ def _predictions_csv(
 
 def _confusion_csv(
     classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad
-) -> bytes:
+) -> Callable[[BinaryIO], None]:
     from cnn_cli.report.text.csv_files import confusion_csv
 
-    return confusion_csv(evaluation.confusion, classifier.classes)
+    return lambda file: confusion_csv(evaluation.confusion, classifier.classes, file)
 
 
 def _confusion_png(

@@ -123,7 +123,6 @@ def _measure(
     images = find_images(NAME, classifier, data, split, "--data DIR")
     place = data or classifier.config.data.root
     evaluation, bad = evaluate_images(classifier, images, place, batch_size, threads, backend)
-    evaluation = evaluation.at_temperature(classifier.temperature)
     part = "all" if data is not None and find_splits(data) is None else split
     return Measured(images, evaluation, bad, part, str(place))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_cli.inference.evaluate import Evaluation
+from cnn_cli.inference.evaluate import Evaluation, row_blocks
 from cnn_cli.inference.metrics import expected_calibration_error
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -50,8 +50,13 @@ def calibrate(evaluation: Evaluation) -> Calibration | None:
     """The best temperature for what a network said; None where none is best, see below.
 
     Args:
-        evaluation: of at least one image, at temperature 1.
+        evaluation: of at least one image, at temperature 1, with its logits.
+
+    Raises:
+        ValueError: they were not kept.
     """
+    if evaluation.logits is None:
+        raise ValueError("evaluated without keep_logits")
     temperature = best_temperature(evaluation.logits, evaluation.labels)
     if temperature is None:
         return None
@@ -61,8 +66,8 @@ def calibrate(evaluation: Evaluation) -> Calibration | None:
         images=len(evaluation.labels),
         loss_before=evaluation.loss,
         loss_after=after.loss,
-        ece_before=expected_calibration_error(evaluation.probabilities, evaluation.labels),
-        ece_after=expected_calibration_error(after.probabilities, after.labels),
+        ece_before=expected_calibration_error(evaluation.confidences, evaluation.right),
+        ece_after=expected_calibration_error(after.confidences, after.right),
     )
 
 
@@ -80,14 +85,17 @@ def best_temperature(logits: Array, labels: Array) -> float | None:
         None where it lies outside `TEMPERATURES`: towards 0 every image is classified right, and
         the loss falls as far as one likes; towards infinity guessing would do better.
     """
-    z = logits.astype(np.float64)
-    z -= z.max(axis=1, keepdims=True)
-    own = z[np.arange(len(labels)), labels]
+    blocks = list(row_blocks(*logits.shape))
+    slopes = np.empty(len(labels))
 
     def slope(log_temperature: float) -> float:
-        p = np.exp(z / np.exp(log_temperature))
-        p /= p.sum(axis=1, keepdims=True)
-        return float(((p * z).sum(axis=1) - own).mean())
+        for rows in blocks:
+            z = logits[rows].astype(np.float64)
+            z -= z.max(axis=1, keepdims=True)
+            p = np.exp(z / np.exp(log_temperature))
+            p /= p.sum(axis=1, keepdims=True)
+            slopes[rows] = (p * z).sum(axis=1) - z[np.arange(len(z)), labels[rows]]
+        return float(slopes.mean())
 
     low, high = np.log(TEMPERATURES)
     if not slope(high) < 0 < slope(low):

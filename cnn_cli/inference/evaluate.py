@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
 from cnn_cli.data.decode import Pixels
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.views import Views
-from cnn_cli.inference.metrics import confusion_matrix
+from cnn_cli.inference.metrics import Confusion, label_ranks
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.loss import cross_entropy, softmax, target_weights
 from cnn_cli.nn.params import Parameters
@@ -19,43 +19,94 @@ from cnn_cli.nn.types import Array
 Watch = Callable[[Iterator[Batch], int], Iterator[Batch]]
 """Passes batches on; told how many images they have in all."""
 
+SCORES = 6  # arrays like a batch's logits that are alive at once: loss, probabilities, ranks
+RANKS = 4  # bytes a score of comparisons with the label's
+BLOCK = 2**21  # numbers of logits that are looked at together, once they are there
+
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
     """What the network says of each readable image of a split, in the split's order.
 
+    A few numbers an image, whatever the number of classes.
+
     Attributes:
-        loss: mean cross-entropy, without smoothing or class weights; NaN without images.
-        losses: (n,) each image's own.
-        logits, probabilities: (n, classes).
-        labels: (n,).
+        classes: how many the network knows.
+        labels: (n,) class numbers.
         indices: (n,) positions in the split.
+        losses: (n,) cross-entropy, without smoothing or class weights.
+        label_probabilities: (n,) of the image's class.
+        label_ranks: (n,) see `metrics.label_ranks`.
+        guesses, confidences: (n,) the class of the largest probability, and that.
+        seconds, second_probabilities: (n,) the class of the next one, and that.
+        logits: (n, classes), undivided by any temperature; only where they were asked for.
     """
 
-    loss: float
-    losses: Array
-    logits: Array
-    probabilities: Array
+    classes: int
     labels: Array
     indices: Array
+    losses: Array
+    label_probabilities: Array
+    label_ranks: Array
+    guesses: Array
+    confidences: Array
+    seconds: Array
+    second_probabilities: Array
+    logits: Array | None = None
+
+    @classmethod
+    def of(
+        cls, logits: Array, labels: Array, indices: Array, temperature: float = 1.0
+    ) -> Evaluation:
+        """Of a few images.
+
+        Args:
+            logits: (n, classes), of two classes or more.
+            labels, indices: of `Evaluation`.
+            temperature: that logits are divided by, see `calibration`.
+        """
+        rows = np.arange(len(labels))
+        with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
+            scaled = logits if temperature == 1 else logits / temperature
+            losses, probabilities = _losses(scaled, labels), softmax(scaled)
+        own, ranks = probabilities[rows, labels], label_ranks(probabilities, labels)
+        guesses = probabilities.argmax(axis=1)
+        confidences = probabilities[rows, guesses]
+        probabilities[rows, guesses] = -np.inf
+        seconds = probabilities.argmax(axis=1)
+        return cls(
+            classes=logits.shape[1],
+            labels=labels,
+            indices=indices,
+            losses=losses,
+            label_probabilities=own,
+            label_ranks=ranks,
+            guesses=guesses,
+            confidences=confidences,
+            seconds=seconds,
+            second_probabilities=probabilities[rows, seconds],
+        )
+
+    @property
+    def loss(self) -> float:
+        """The mean loss; NaN without images."""
+        return float(self.losses.mean(dtype=np.float64)) if len(self.losses) else float("nan")
+
+    @property
+    def right(self) -> Array:
+        """(n,) whether the first guess is the image's class."""
+        hits: Array = self.guesses == self.labels
+        return hits
 
     @property
     def top1(self) -> float:
         """The share of images whose first guess is right; NaN without images."""
-        if len(self.labels) == 0:
-            return float("nan")
-        return float((self.guesses == self.labels).mean())
+        return float(self.right.mean()) if len(self.labels) else float("nan")
 
     @property
-    def guesses(self) -> Array:
-        """(n,) the class of the largest probability."""
-        guesses: Array = self.probabilities.argmax(axis=1)
-        return guesses
-
-    @property
-    def confusion(self) -> Array:
-        """See `metrics.confusion_matrix`."""
-        return confusion_matrix(self.labels, self.guesses, self.probabilities.shape[1])
+    def confusion(self) -> Confusion:
+        """What each class was taken for."""
+        return Confusion.of(self.labels, self.guesses, self.classes)
 
     @property
     def totals(self) -> Array:
@@ -63,8 +114,7 @@ class Evaluation:
 
         Those of parts of a split add up to those of the whole.
         """
-        right = (self.guesses == self.labels).sum()
-        return np.array([self.losses.sum(dtype=np.float64), right, len(self.labels)])
+        return np.array([self.losses.sum(dtype=np.float64), self.right.sum(), len(self.labels)])
 
     @classmethod
     def joined(cls, parts: Sequence[Evaluation]) -> Evaluation:
@@ -72,23 +122,51 @@ class Evaluation:
         parts = [part for part in parts if len(part.labels)] or parts[:1]
         if len(parts) == 1:
             return parts[0]
-        names = ("losses", "logits", "probabilities", "labels", "indices")
-        arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in names}
-        return cls(float(arrays["losses"].mean(dtype=np.float64)), **arrays)
+        arrays = {
+            name: np.concatenate([getattr(part, name) for part in parts]) for name in _NUMBERS
+        }
+        kept = [part.logits for part in parts if part.logits is not None]
+        logits = np.concatenate(kept) if len(kept) == len(parts) else None
+        return cls(classes=parts[0].classes, logits=logits, **arrays)
 
     def at_temperature(self, temperature: float) -> Evaluation:
-        """The same once logits are divided by a temperature, see `calibration`."""
+        """The same once logits are divided by a temperature, without the logits.
+
+        Raises:
+            ValueError: they were not kept.
+        """
         if temperature == 1 or len(self.labels) == 0:
             return self
-        logits = self.logits / temperature
-        losses = _losses(logits, self.labels)
-        return replace(
-            self,
-            loss=float(losses.mean(dtype=np.float64)),
-            losses=losses,
-            logits=logits,
-            probabilities=softmax(logits),
-        )
+        if self.logits is None:
+            raise ValueError("evaluated without keep_logits")
+        parts = [
+            Evaluation.of(self.logits[at], self.labels[at], self.indices[at], temperature)
+            for at in row_blocks(*self.logits.shape)
+        ]
+        return Evaluation.joined(parts)
+
+
+_NUMBERS = tuple(each.name for each in fields(Evaluation) if each.name not in ("classes", "logits"))
+
+
+def evaluation_bytes(classes: int, images: int, batch_size: int, itemsize: int) -> int:
+    """The memory of `evaluate` beside the network's: of a batch's scores, and what stays.
+
+    Args:
+        classes: how many the network knows.
+        images: of the split.
+        batch_size: images that go through the network together.
+        itemsize: bytes of a score.
+    """
+    scores = min(batch_size, images) * classes * (SCORES * itemsize + RANKS)
+    return scores + images * len(_NUMBERS) * 8
+
+
+def row_blocks(rows: int, columns: int) -> Iterator[slice]:
+    """Parts of an array of some rows, of `BLOCK` numbers at most or one row each."""
+    step = max(1, BLOCK // columns)
+    for start in range(0, rows, step):
+        yield slice(start, start + step)
 
 
 def evaluate(
@@ -98,6 +176,8 @@ def evaluate(
     views: Views | None = None,
     places: slice = slice(None),
     watch: Watch | None = None,
+    temperature: float = 1.0,
+    keep_logits: bool = False,
 ) -> Evaluation:
     """Run a split, or a part of it, through the network.
 
@@ -108,40 +188,34 @@ def evaluate(
         views: of each image, whose logits are averaged; the loader's images are `views.pre`.
         places: which images of the split.
         watch: shows how far it is.
+        temperature: that logits are divided by.
+        keep_logits: the logits of all images stay in memory.
     """
     classes = engine.graph.classes
     order = np.arange(len(loader.split))[places]
     batches = loader.batches(order)
     if watch is not None:
         batches = watch(batches, len(order))
-    losses, scores, probabilities, labels, indices = [], [], [], [], []
+    nothing = np.empty(0, np.int64)
+    parts = [Evaluation.of(np.empty((0, classes), engine.dtype), nothing, nothing)]
+    kept = np.empty((len(order), classes), engine.dtype) if keep_logits else None
+    done = 0
     for batch in batches:
         with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
             logits = _predict(engine, batch.images, params, views)
-            losses.append(_losses(logits, batch.labels))
-            probabilities.append(softmax(logits))
-        scores.append(logits)
-        labels.append(batch.labels)
-        indices.append(batch.indices)
-    if not labels:
-        nothing, no_scores = np.empty(0, np.int64), np.empty((0, classes))
-        return Evaluation(float("nan"), np.empty(0), no_scores, no_scores, nothing, nothing)
-    return Evaluation(
-        float(np.concatenate(losses).mean(dtype=np.float64)),
-        np.concatenate(losses),
-        np.concatenate(scores),
-        np.concatenate(probabilities),
-        np.concatenate(labels),
-        np.concatenate(indices),
-    )
+        if kept is not None:
+            kept[done : done + len(logits)] = logits
+            done += len(logits)
+        parts.append(Evaluation.of(logits, batch.labels, batch.indices, temperature))
+    return replace(Evaluation.joined(parts), logits=None if kept is None else kept[:done])
 
 
 def _predict(
     engine: Engine, images: Pixels, params: Parameters | None, views: Views | None
 ) -> Array:
-    """Logits (n, classes) of a batch, which stay."""
+    """Logits (n, classes) of a batch, until the next one."""
     if views is None:
-        return engine.predict(images, params).copy()
+        return engine.predict(images, params)
     total = np.zeros((len(images), engine.graph.classes), engine.dtype)
     for weight, pixels in views.of(images):
         total += weight * engine.predict(pixels, params)

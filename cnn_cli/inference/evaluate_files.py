@@ -10,11 +10,12 @@ from cnn_cli.data.decode import ImageError
 from cnn_cli.data.loader import Loader
 from cnn_cli.data.shards import bounds
 from cnn_cli.data.views import make_views
+from cnn_cli.errors import DataError, size_text
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import Evaluation, Watch, evaluate
 from cnn_cli.nn.backends import backend_for
 from cnn_cli.parallel.ranks import Ranks
-from cnn_cli.system import cpu_count
+from cnn_cli.system import available_memory, cpu_count
 
 
 def evaluate_files(
@@ -27,6 +28,7 @@ def evaluate_files(
     tta: str | None,
     note: Callable[[str], None],
     watch: Watch,
+    calibrate: bool = False,
 ) -> tuple[Evaluation, dict[int, ImageError]]:
     """What the network says of images, and what is wrong with those that could not be read.
 
@@ -42,7 +44,13 @@ def evaluate_files(
         tta: kind of test-time augmentation.
         note: told what the user should know about compiled kernels.
         watch: shows how far it is.
+        calibrate: keep the logits, and leave out the checkpoint's temperature.
+
+    Raises:
+        DataError: logits that are to be kept do not fit into memory.
     """
+    if calibrate:
+        job.first(lambda: _check_logits_fit(classifier, len(images), together=job.size > 1))
     threads = threads or job.threads(cpu_count())
     backend = backend or backend_for(len(images))
     views = None if tta is None else make_views(tta, classifier.preprocess)
@@ -51,9 +59,26 @@ def evaluate_files(
     loader = Loader(images, cache, batch_size, threads)
     with classifier.engine(threads, backend, note) as engine:
         places = bounds(len(images), job.rank, job.size)
-        evaluation = evaluate(engine, loader, views=views, places=places, watch=watch)
+        evaluation = evaluate(
+            engine,
+            loader,
+            views=views,
+            places=places,
+            watch=watch,
+            temperature=1.0 if calibrate else classifier.temperature,
+            keep_logits=calibrate,
+        )
     found = job.bring((evaluation, dict(sorted(cache.bad.items()))))
     if not found:
         return evaluation, cache.bad
     bad = {i: error for _, some in found for i, error in some.items()}
     return Evaluation.joined([part for part, _ in found]), bad
+
+
+def _check_logits_fit(classifier: Classifier, images: int, *, together: bool) -> None:
+    """Refuse to keep more than there is room for; where ranks bring them together, twice that."""
+    numbers = images * len(classifier.classes) * (2 if together else 1)
+    need, have = numbers * classifier.params.dtype.itemsize, available_memory()
+    if need > have:
+        rule = "keeps the scores of all images, which need more memory than there is"
+        raise DataError("--calibrate", rule, f"{size_text(need)} of {size_text(have)}")

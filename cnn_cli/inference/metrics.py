@@ -1,9 +1,10 @@
-"""How good predictions are: counts and per-class scores of whole arrays."""
+"""How good predictions are: ranks, counts and per-class scores."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from math import sqrt
 
 import numpy as np
@@ -45,39 +46,108 @@ def top_k(probabilities: Array, k: int) -> Array:
     return order[:, :k]
 
 
-def top_k_correct(scores: Array, labels: Array, k: int) -> int:
-    """How many images have their label among the first k classes of `top_k`.
+def label_ranks(scores: Array, labels: Array) -> Array:
+    """How many classes `top_k` has before each image's own: 0 where the first guess is right.
 
     Args:
         scores: (n, classes).
         labels: (n,) class numbers.
     """
-    return int((top_k(scores, k) == labels[:, None]).any(axis=1).sum())
+    known = np.where(np.isnan(scores), -np.inf, scores)  # which come last there, too
+    own = known[np.arange(len(labels)), labels, None]
+    before = (known == own) & (np.arange(scores.shape[1]) < labels[:, None])
+    ranks: Array = ((known > own) | before).sum(axis=1)
+    return ranks
 
 
-def confusion_matrix(labels: Array, predictions: Array, classes: int) -> Array:
-    """Images by their label (row) and the class predicted (column).
+@dataclass(frozen=True, slots=True)
+class Confusion:
+    """How many images of a class were taken for which: pairs with counts.
 
-    Args:
-        labels, predictions: (n,) class numbers.
+    Of many classes almost no pair has images, so that a matrix of them would be mostly zeros.
 
-    Returns:
-        int64, (classes, classes).
+    Attributes:
+        classes: how many there are.
+        labels, guesses: (pairs,) class numbers, in the order of labels, then of guesses.
+        counts: (pairs,) images, above 0.
     """
-    cells = labels.astype(np.int64) * classes + predictions
-    counts = np.bincount(cells, minlength=classes * classes)
-    return counts.astype(np.int64).reshape(classes, classes)
+
+    classes: int
+    labels: Array
+    guesses: Array
+    counts: Array
+
+    @classmethod
+    def of(cls, labels: Array, guesses: Array, classes: int) -> Confusion:
+        """Of images.
+
+        Args:
+            labels, guesses: (n,) class numbers.
+            classes: how many there are.
+        """
+        cells, counts = np.unique(labels.astype(np.int64) * classes + guesses, return_counts=True)
+        return cls(classes, cells // classes, cells % classes, counts.astype(np.int64))
+
+    @classmethod
+    def of_matrix(cls, matrix: Array) -> Confusion:
+        """Of a (classes, classes) matrix of counts: labels in rows, guesses in columns."""
+        labels, guesses = matrix.nonzero()
+        return cls(len(matrix), labels, guesses, matrix[labels, guesses].astype(np.int64))
+
+    @property
+    def matrix(self) -> Array:
+        """The (classes, classes) counts, int64: of few classes."""
+        matrix = np.zeros((self.classes, self.classes), np.int64)
+        matrix[self.labels, self.guesses] = self.counts
+        return matrix
+
+    @property
+    def right(self) -> Array:
+        """(classes,): images of each class that were taken for it."""
+        hits = self.labels == self.guesses
+        return self._by(self.labels[hits], self.counts[hits])
+
+    @property
+    def support(self) -> Array:
+        """(classes,): images of each class."""
+        return self._by(self.labels, self.counts)
+
+    @property
+    def predicted(self) -> Array:
+        """(classes,): images that were taken for each class."""
+        return self._by(self.guesses, self.counts)
+
+    def rows(self) -> Iterator[Array]:
+        """The matrix, a (classes,) row after the other."""
+        ends = np.searchsorted(self.labels, np.arange(self.classes + 1))
+        for start, end in pairwise(ends):
+            row = np.zeros(self.classes, np.int64)
+            row[self.guesses[start:end]] = self.counts[start:end]
+            yield row
+
+    def joined(self, most: int) -> Confusion:
+        """With as many neighbouring classes as one as it takes to have `most` at most."""
+        together = -(-self.classes // most)
+        labels, guesses = self.labels // together, self.guesses // together
+        classes = -(-self.classes // together)
+        joined = np.zeros((classes, classes), np.int64)
+        np.add.at(joined, (labels, guesses), self.counts)
+        return Confusion.of_matrix(joined)
+
+    def _by(self, numbers: Array, counts: Array) -> Array:
+        sums = np.zeros(self.classes, np.int64)
+        np.add.at(sums, numbers, counts)
+        return sums
 
 
-def per_class(confusion: Array, names: Sequence[str]) -> dict[str, ClassScores]:
+def per_class(confusion: Confusion, names: Sequence[str]) -> dict[str, ClassScores]:
     """Scores of every class, in the order of `names`.
 
     Args:
-        confusion: (classes, classes), of `confusion_matrix`.
+        confusion: of the images.
         names: of the classes.
     """
-    correct = confusion.diagonal()
-    predicted, support = confusion.sum(axis=0), confusion.sum(axis=1)
+    correct, predicted, support = confusion.right, confusion.predicted, confusion.support
     return {
         name: ClassScores(
             precision=_ratio(correct[i], predicted[i]),
@@ -106,37 +176,35 @@ def wilson_interval(correct: int, images: int) -> tuple[float, float]:
     return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def calibration_bins(probabilities: Array, labels: Array) -> tuple[Array, Array, Array]:
+def calibration_bins(confidences: Array, right: Array) -> tuple[Array, Array, Array]:
     """Images by the probability of their first guess.
 
     There are 15 equally wide bins, bin m from above (m-1)/15 to m/15.
 
     Args:
-        probabilities: (n, classes).
-        labels: (n,) class numbers.
+        confidences: (n,) that probability.
+        right: (n,) whether the first guess is the image's class.
 
     Returns:
         Of each bin the images, the sum of those probabilities, and how many guesses are right.
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = (probabilities.argmax(axis=1) == labels).astype(np.float64)
-    bins = np.ceil(confidence * ECE_BINS).astype(np.int64).clip(1, ECE_BINS) - 1
-    sums = [np.bincount(bins, of, ECE_BINS) for of in (None, confidence, right)]
+    confidences = confidences.astype(np.float64)
+    bins = np.ceil(confidences * ECE_BINS).astype(np.int64).clip(1, ECE_BINS) - 1
+    sums = [np.bincount(bins, of, ECE_BINS) for of in (None, confidences, right)]
     return sums[0].astype(np.int64), sums[1], sums[2].astype(np.int64)
 
 
-def expected_calibration_error(probabilities: Array, labels: Array) -> float:
+def expected_calibration_error(confidences: Array, right: Array) -> float:
     """How far confidence and accuracy are apart, 0 to 1 (Naeini et al. 2015).
 
     Images are put into 15 equally wide bins by the probability of their first guess; the mean over
     the images of |accuracy − mean confidence| of their bin (Guo et al. 2017, equation 3).
 
     Args:
-        probabilities: (n, classes), n at least 1.
-        labels: (n,) class numbers.
+        confidences, right: of `calibration_bins`; of at least one image.
     """
-    images, confidence, right = calibration_bins(probabilities, labels)
-    return float(np.abs(right - confidence).sum() / images.sum())
+    images, confidence, hits = calibration_bins(confidences, right)
+    return float(np.abs(hits - confidence).sum() / images.sum())
 
 
 def _ratio(part: int, whole: int) -> float:

@@ -22,9 +22,9 @@ def validation_group(
         evaluation: of this rank's images.
         ranks: whose matrices are added up.
     """
-    if evaluation is None or evaluation.probabilities.shape[1] > MOST_CLASSES:
+    if evaluation is None or evaluation.classes > MOST_CLASSES:
         return {}
-    counts = np.sum(ranks.gather(evaluation.confusion), axis=0)
+    counts = np.sum(ranks.gather(evaluation.confusion.matrix), axis=0)
     return {GROUP: {NAME: counts.astype(np.int32)}}
 
 

@@ -31,6 +31,7 @@ from cnn_cli.data.shards import deal, interleave, rank_images
 from cnn_cli.data.split import content_digest
 from cnn_cli.data.statistics import channel_sums, mean_and_std
 from cnn_cli.errors import ConfigError, DataError, listed, size_text
+from cnn_cli.inference.evaluate import evaluation_bytes
 from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.paths import Backend
@@ -127,7 +128,11 @@ def prepare(
     dataset, graph = open_network(config, source, ranks, meta.get("classes", ()))
     facts = ranks.first(lambda: data_facts(dataset))
     check_resumed(meta, config, facts)
-    memory = check_memory(config, graph, source, threads, backend, len(dataset.train), ranks)
+    images = len(dataset.train)
+    to_validate = 0 if dataset.val is None else len(dataset.val)
+    memory = check_memory(
+        config, graph, source, threads, backend, images, ranks, to_validate=to_validate
+    )
     weights = class_weights(config, dataset, source)
     initial = initial_weights(config, graph, dataset.classes, None if meta else options.weights)
     return TrainingSetup(
@@ -195,12 +200,15 @@ def check_memory(
     backend: Backend,
     images: int | None = None,
     ranks: Ranks = ALONE,
+    *,
+    to_validate: int = 0,
 ) -> int:
-    """The bytes that training takes, apart from cached images.
+    """The bytes that training takes, with the evaluation after an epoch, apart from cached images.
 
     Args:
         images: how many there are to train on: no batch has more.
         ranks: that share a batch; those on this machine share its memory.
+        to_validate: how many images there are to validate on.
 
     Raises:
         ConfigError: more than there is.
@@ -209,6 +217,9 @@ def check_memory(
     batch = train.batch_size if images is None else min(images, train.batch_size)
     train = train.model_copy(update={"batch_size": -(-batch // ranks.size)})
     need = training_bytes(freeze_graph(graph, train, 0), train, threads, backend)
+    itemsize = np.dtype(train.dtype).itemsize
+    part = -(-to_validate // ranks.size)
+    need += evaluation_bytes(graph.classes, part, train.batch_size, itemsize)
     have = available_memory() // ranks.neighbours
     if need > have:
         rule = "the network needs more memory than there is"

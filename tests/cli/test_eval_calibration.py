@@ -157,3 +157,18 @@ def test_a_training_under_way_is_not_disturbed(cnn: Inside, run_folder: Path, mi
     assert cnn("eval", mixed, "--ckpt", run_folder, "--calibrate").code == 0
     assert "calibration" in load_checkpoint(run_folder / "best.npz").meta
     assert "calibration" not in load_checkpoint(run_folder / "last.npz").meta
+
+
+def test_calibration_says_what_scores_it_has_no_memory_for(
+    cnn: Inside, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cnn_cli.inference import evaluate_files
+
+    before = model.read_bytes()
+    monkeypatch.setattr(evaluate_files, "available_memory", lambda: 26 * 3 * 4 - 1)
+    outcome = cnn("eval", mixed, "--ckpt", model, "--calibrate")
+    rule = "keeps the scores of all images, which need more memory than there is"
+    assert outcome.err == f"cnn: --calibrate: {rule}. Got 312 B of 311 B.\n"
+    assert (outcome.code, outcome.out) == (4, "")
+    assert model.read_bytes() == before
+    assert cnn("eval", mixed, "--ckpt", model).code == 0

@@ -49,10 +49,7 @@ def test_the_worst_come_first(
     classifier = Classifier.load(trained)
     paths = [str(project / f"photos/val/{name}/0.png") for name in ("bright", "dark", "grey")]
     probabilities = np.array([[0.7, 0.2, 0.1], [0.9, 0.04, 0.06]])
-    losses = -np.log([0.7, 0.06])
-    evaluation = Evaluation(
-        0.0, losses, np.log(probabilities), probabilities, np.array([0, 2]), np.array([0, 2])
-    )
+    evaluation = Evaluation.of(np.log(probabilities), np.array([0, 2]), np.array([0, 2]))
     drawn: list[Tile] = []
 
     def draw(tiles: list[Tile], *_: object) -> bytes:
@@ -93,9 +90,9 @@ def test_wrong_options(cnn: Inside, trained: Path, options: str, message: str) -
 def test_many_classes_leave_the_scores_in_sight() -> None:
     names = [f"class {i}" for i in range(50)]
     labels = np.arange(50)
-    probabilities = np.eye(50)
-    probabilities[[7, 30]] = probabilities[[30, 7]]
-    evaluation = Evaluation(0.1, np.zeros(50), probabilities, probabilities, labels, labels)
+    logits = np.eye(50)
+    logits[[7, 30]] = logits[[30, 7]]
+    evaluation = Evaluation.of(logits, labels, labels)
     scores = score(evaluation, names, 0, 5)
     lines = scores.as_text(most=10).splitlines()
     assert lines[-1] == "the 10 of 50 classes with the lowest f1; | cat shows all"

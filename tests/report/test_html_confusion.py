@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
 from html_check import Page
 
-from cnn_cli.report.html.confusion_table import LEVELS, confusion_parts
+from cnn_cli.inference.metrics import Confusion, per_class
+from cnn_cli.report.html.confusion_table import LEVELS, MOST_CONFUSED, confusion_parts
 from cnn_cli.report.html.page import Section, page
 from cnn_cli.report.html.template import joined
 
 
 def text_of(confusion: np.ndarray, names: list[str]) -> str:
-    return joined(confusion_parts(confusion, names))
+    return joined(confusion_parts(Confusion.of_matrix(confusion), names))
+
+
+def page_of(confusion: np.ndarray, names: list[str]) -> Page:
+    parts = confusion_parts(Confusion.of_matrix(confusion), names)
+    return Page(page("x", "y", [Section("a", "A", parts)]).decode())
 
 
 def test_counts_shares_recall_and_precision() -> None:
@@ -29,9 +36,7 @@ def test_counts_shares_recall_and_precision() -> None:
 def test_a_table_of_few_classes(classes: int) -> None:
     confusion = np.eye(classes, dtype=np.int64) * 50
     confusion[0, 1] = 1
-    found = Page(
-        page("x", "y", [Section("a", "A", confusion_parts(confusion, names(classes)))]).decode()
-    )
+    found = page_of(confusion, names(classes))
     assert found.faults == []
     # The corner, the cells, recall and precision; below it a row of two cells more than a name.
     assert found.elements["td"] == 1 + classes * classes + classes + classes + 1 + 3
@@ -47,9 +52,7 @@ def test_a_picture_of_many_classes(classes: int) -> None:
     drawn = {level: cells.count("M") for cells, level in paths.items()}
     assert drawn == {f"h{LEVELS}": classes - 1, "h7": 1, "h5": 1}
     assert len(text) < 60_000
-    found = Page(
-        page("x", "y", [Section("a", "A", confusion_parts(confusion, names(classes)))]).decode()
-    )
+    found = page_of(confusion, names(classes))
     assert found.faults == []
     assert "class 3class 72533%" in found.text
 
@@ -60,6 +63,20 @@ def test_too_many_classes_have_a_list_only() -> None:
     text = text_of(confusion, names(251))
     assert "251 classes are too many for a matrix." in text
     assert text.count("<tr>") == 2
+
+
+def test_memory_grows_with_images_not_with_classes_squared() -> None:
+    classes = 20_000
+    labels = np.arange(classes)
+    confusion = Confusion.of(labels, (labels + 1) % classes, classes)
+    tracemalloc.start()
+    text = joined(confusion_parts(confusion, names(classes)))
+    scores = per_class(confusion, names(classes))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert text.count("<tr>") == 1 + MOST_CONFUSED
+    assert len(scores) == classes
+    assert peak < 20_000_000
 
 
 def test_nothing_is_confused() -> None:

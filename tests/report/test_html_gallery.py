@@ -18,7 +18,6 @@ from cnn_cli.config.network import build_graph
 from cnn_cli.data.dataset import Split
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import Evaluation
-from cnn_cli.nn.loss import softmax
 from cnn_cli.nn.params import Parameters
 from cnn_cli.report.html import gallery
 from cnn_cli.report.html.gallery import data_uri, filters, galleries
@@ -54,9 +53,8 @@ def measured(folder: Path, logits: list[list[float]], labels: list[int]) -> Meas
     paths = [str(folder / f"{i}.png") for i in range(len(labels))]
     for path in paths:
         Image.fromarray(rng.integers(0, 256, (8, 8, 3)).astype(np.uint8)).save(path)
-    scores, given = np.array(logits), np.array(labels)
-    losses = np.zeros(len(labels))
-    evaluation = Evaluation(0.0, losses, scores, softmax(scores), given, np.arange(len(labels)))
+    given = np.array(labels)
+    evaluation = Evaluation.of(np.array(logits), given, np.arange(len(labels)))
     return Measured(Split(paths, given), evaluation, {}, "val", str(folder))
 
 

@@ -84,6 +84,7 @@ def evaluate_images(
     backend: str | None,
     tta: str | None = None,
     job: Ranks = ALONE,
+    calibrate: bool = False,
 ) -> tuple[Evaluation, Bad]:
     """What the network says, and what is wrong with the images that could not be read.
 
@@ -96,14 +97,15 @@ def evaluate_images(
         batch_size, threads, backend: of the command line.
         tta: kind of test-time augmentation.
         job: the ranks that share the images.
+        calibrate: keep the logits, and leave out the checkpoint's temperature.
 
     Raises:
-        DataError: no image could be read.
+        DataError: no image could be read, or logits that are to be kept do not fit into memory.
     """
     from cnn_cli.inference.evaluate_files import evaluate_files
 
     evaluation, bad = evaluate_files(
-        classifier, images, job, batch_size, threads, backend, tta, output.note, watched
+        classifier, images, job, batch_size, threads, backend, tta, output.note, watched, calibrate
     )
     if job.rank:
         return evaluation, bad

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from cnn_cli.inference.metrics import Confusion
 from cnn_cli.nn.types import Array
 from cnn_cli.report.html.elements import paragraph, table
 from cnn_cli.report.html.template import Markup, Templates
@@ -24,18 +25,18 @@ LINES = 10  # cells between two lines
 _CONFUSION = Templates("confusion.html")
 
 
-def confusion_parts(confusion: Array, names: Sequence[str]) -> list[Markup]:
+def confusion_parts(confusion: Confusion, names: Sequence[str]) -> list[Markup]:
     """The matrix, and a table of what is confused most.
 
     Args:
-        confusion: (classes, classes) counts.
+        confusion: of the images.
         names: of the classes.
     """
     short = [cut_middle(name, LONGEST) for name in names]
     if len(names) <= AS_TABLE:
-        matrix = _table(confusion, short)
+        matrix = _table(confusion.matrix, short)
     elif len(names) <= AS_PICTURE:
-        matrix = _picture(confusion, short)
+        matrix = _picture(confusion.matrix, short)
     else:
         matrix = paragraph(f"{len(names):,} classes are too many for a matrix.")
     return [_CONFUSION.fill("beside", matrix=matrix, list=_most_confused(confusion, names))]
@@ -123,16 +124,14 @@ def _picture(confusion: Array, names: Sequence[str]) -> Markup:
     )
 
 
-def _most_confused(confusion: Array, names: Sequence[str]) -> Markup:
-    wrong = confusion.copy()
-    np.fill_diagonal(wrong, 0)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:MOST_CONFUSED]
-    totals = confusion.sum(axis=1)
+def _most_confused(confusion: Confusion, names: Sequence[str]) -> Markup:
+    wrong = np.flatnonzero(confusion.labels != confusion.guesses)
+    order = wrong[np.argsort(-confusion.counts[wrong], kind="stable")[:MOST_CONFUSED]]
+    totals = confusion.support
     rows = []
-    for flat in order:
-        i, j = divmod(int(flat), len(names))
-        if wrong[i, j]:
-            rows.append([names[i], names[j], f"{wrong[i, j]:,}", percent(wrong[i, j] / totals[i])])
+    for pair in order:
+        i, j, count = confusion.labels[pair], confusion.guesses[pair], confusion.counts[pair]
+        rows.append([names[i], names[j], f"{count:,}", percent(count / totals[i])])
     if not rows:
         return paragraph("No image was taken for another class.")
     header = ["class", "taken for", "images", "of the class"]

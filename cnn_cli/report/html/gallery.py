@@ -51,12 +51,10 @@ def galleries(classifier: Classifier, measured: Measured, threads: int) -> list[
         measured: what it says.
         threads: that compute the heat maps.
     """
-    probabilities = measured.evaluation.probabilities
-    guesses = measured.evaluation.guesses
-    confidence = probabilities.max(axis=1)
-    wrong = guesses != measured.evaluation.labels
-    mistakes = _first(np.flatnonzero(wrong), -confidence)
-    hits = _first(np.flatnonzero(~wrong), confidence)
+    evaluation = measured.evaluation
+    right, guesses = evaluation.right, evaluation.guesses
+    mistakes = _first(np.flatnonzero(~right), -evaluation.confidences)
+    hits = _first(np.flatnonzero(right), evaluation.confidences)
     chosen = [_load(classifier, measured, rows) for rows in (mistakes, hits)]
     everything = [one for some in chosen for one in some]
     heats, layer = _heats(classifier, everything, guesses, threads)
@@ -116,8 +114,9 @@ def _heats(
 
 def _tile(classifier: Classifier, measured: Measured, shown: Shown, heat: Array | None) -> Markup:
     evaluation, names = measured.evaluation, classifier.classes
-    p = evaluation.probabilities[shown.row]
-    label, guess = int(evaluation.labels[shown.row]), int(p.argmax())
+    row = shown.row
+    label, guess = int(evaluation.labels[row]), int(evaluation.guesses[row])
+    confidence = evaluation.confidences[row]
     picture = enlarged(shown.pixels, LEAST_SIDE)
     alt = f"an image of {names[label]}"
     images = [_image(picture, alt)]
@@ -125,13 +124,12 @@ def _tile(classifier: Classifier, measured: Measured, shown: Shown, heat: Array 
         over = Image.fromarray(overlay(np.asarray(picture), heat))
         images.append(_image(over, f"what speaks for {names[guess]} in it"))
     if label == guess:
-        second = int(np.argsort(-p, kind="stable")[1])
-        words = f" {p[guess]:.4f}, before {names[second]} {p[second]:.4f}"
+        second, next_best = int(evaluation.seconds[row]), evaluation.second_probabilities[row]
+        words = f" {confidence:.4f}, before {names[second]} {next_best:.4f}"
     else:
-        words = f" {p[label]:.4f}, taken for {names[guess]} {p[guess]:.4f}"
-    path = os.path.relpath(
-        measured.images.paths[int(evaluation.indices[shown.row])], measured.place
-    )
+        own = evaluation.label_probabilities[row]
+        words = f" {own:.4f}, taken for {names[guess]} {confidence:.4f}"
+    path = os.path.relpath(measured.images.paths[int(evaluation.indices[row])], measured.place)
     return _GALLERY.fill("tile", images=images, name=names[label], words=words, path=path)
 
 

@@ -113,7 +113,7 @@ def per_class_table(scores: Scores) -> Markup:
 def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
     """How often the network is right when it says so and so sure."""
     evaluation = measured.evaluation
-    images, sums, right = calibration_bins(evaluation.probabilities, evaluation.labels)
+    images, sums, right = calibration_bins(evaluation.confidences, evaluation.right)
     bins: list[tuple[int, float | None, float | None]] = [
         (int(n), float(sums[i] / n), float(right[i] / n)) if n else (0, None, None)
         for i, n in enumerate(images)

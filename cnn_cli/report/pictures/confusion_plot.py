@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnn_cli.errors import printable
+from cnn_cli.inference.metrics import Confusion
 from cnn_cli.nn.types import Array
 from cnn_cli.report.pictures.matplotlib_log import hush_matplotlib
 from cnn_cli.report.text.numbers import percent
@@ -19,20 +20,21 @@ from cnn_cli.report.text.table import cut_middle
 SIZES = ((12, 0.72, 10.0), (25, 0.58, 8.0), (50, 0.42, 7.0), (150, 0.36, 6.5))
 WITH_SHARES = 25  # classes up to which a cell has room for its share below its count
 SIDE = 40.0  # inches that more classes than in `SIZES` share, without numbers
+MOST_CELLS = 2000  # a side; of more classes neighbours share one, without names
 LONGEST = 60  # characters of a class's name
 DPI = 110
 # One hue from white to dark, so that lightness alone tells what is more, whatever colours one sees.
 COLOUR_MAP, INK, FAINT = "Blues", "#1f2328", "#6e7781"
 
 
-def confusion_png(confusion: Array, names: Sequence[str]) -> bytes:
+def confusion_png(of: Confusion, names: Sequence[str]) -> bytes:
     """A heat map of each true class's shares, with counts, recall and precision.
 
     The counts of up to 25 classes have their shares below them. More than 150 classes have room
-    for colours only.
+    for colours only, and of more than 2,000 some share a cell.
 
     Args:
-        confusion: (classes, classes) counts.
+        of: the images.
         names: of the classes.
 
     Raises:
@@ -42,7 +44,9 @@ def confusion_png(confusion: Array, names: Sequence[str]) -> bytes:
     from matplotlib.colors import PowerNorm
     from matplotlib.figure import Figure
 
-    classes = len(names)
+    if of.classes > MOST_CELLS:
+        of, names = of.joined(MOST_CELLS), ()
+    classes, confusion = of.classes, of.matrix
     room = next((size for size in SIZES if classes <= size[0]), None)
     cell, points = (SIDE / classes, min(6.0, SIDE / classes * 54)) if room is None else room[1:]
     shares = confusion / confusion.sum(axis=1, keepdims=True).clip(min=1)
@@ -55,7 +59,10 @@ def confusion_png(confusion: Array, names: Sequence[str]) -> bytes:
     axes.imshow(shares, cmap=COLOUR_MAP, norm=PowerNorm(0.5, 0, 1), aspect="auto")
     axes.set_xlim(-0.5, classes + 0.7)
     axes.set_ylim(classes + 0.7, -0.5)
-    _name_axes(axes, names, cell, points)
+    if names:
+        _name_axes(axes, names, cell, points)
+    else:
+        axes.set_axis_off()
     if room is not None:
         _write_counts(axes, confusion, shares, points)
         _write_rates(axes, confusion, points)

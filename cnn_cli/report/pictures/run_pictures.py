@@ -32,6 +32,7 @@ def draw_pictures(path: Path) -> None:
 
 
 def _draw(path: Path) -> None:
+    from cnn_cli.inference.metrics import Confusion
     from cnn_cli.inference.validation import GROUP, stored_confusion
     from cnn_cli.report.pictures.confusion_plot import confusion_png
     from cnn_cli.report.pictures.curves_plot import curves_png
@@ -44,6 +45,8 @@ def _draw(path: Path) -> None:
             best = load_checkpoint(run.best, (GROUP,))
             matrix = stored_confusion(best)
             if matrix is not None:
-                run.write_picture(CONFUSION, confusion_png(matrix, best.meta["classes"]))
+                run.write_picture(
+                    CONFUSION, confusion_png(Confusion.of_matrix(matrix), best.meta["classes"])
+                )
         if state.rows:
             run.write_picture(CURVES, curves_png(state.rows, state.best_epoch))

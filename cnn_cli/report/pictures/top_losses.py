@@ -40,11 +40,10 @@ def top_losses_png(
         path = images.paths[int(evaluation.indices[row])]
         picture = enlarged(load_image(path, classifier.preprocess), LEAST_SIDE)
         picture.thumbnail((MOST_SIDE, MOST_SIDE))
-        p = evaluation.probabilities[row]
-        label, guess = int(evaluation.labels[row]), int(p.argmax())
+        label, guess = int(evaluation.labels[row]), int(evaluation.guesses[row])
         lines = (
-            (classifier.classes[label], f" {p[label]:.4f}"),
-            (f"taken for {classifier.classes[guess]}", f" {p[guess]:.4f}"),
+            (classifier.classes[label], f" {evaluation.label_probabilities[row]:.4f}"),
+            (f"taken for {classifier.classes[guess]}", f" {evaluation.confidences[row]:.4f}"),
             (Path(path).stem, Path(path).suffix),
         )
         tiles.append(Tile((picture,), lines))

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import BinaryIO
 
 from cnn_cli import safe_csv
 from cnn_cli.inference.evaluate import Evaluation
+from cnn_cli.inference.metrics import Confusion
 from cnn_cli.nn.types import Array
 
 PREDICTION_COLUMNS = ("path", "true", "label", "prob", "error")
@@ -27,30 +29,29 @@ def predictions_csv(
         errors: why the others could not, by position in the split.
     """
     rows: list[Sequence[str | float]] = [PREDICTION_COLUMNS]
-    said = {
-        int(i): row for i, row in zip(evaluation.indices, evaluation.probabilities, strict=True)
-    }
+    said = {int(i): row for row, i in enumerate(evaluation.indices)}
     for i, path in enumerate(paths):
         cells = [path, names[int(labels[i])]]
         if i in said:
-            guess = int(said[i].argmax())
-            rows.append([*cells, names[guess], float(said[i][guess]), ""])
+            guess, confidence = evaluation.guesses[said[i]], evaluation.confidences[said[i]]
+            rows.append([*cells, names[guess], float(confidence), ""])
         else:
             rows.append([*cells, "", "", errors.get(i, "")])
-    return _encoded(rows)
+    return b"".join(map(_encoded, rows))
 
 
-def confusion_csv(confusion: Array, names: Sequence[str]) -> bytes:
+def confusion_csv(confusion: Confusion, names: Sequence[str], file: BinaryIO) -> None:
     """A row per true class and a column per predicted one; the first column is the true name.
 
     Args:
-        confusion: (classes, classes) counts.
+        confusion: of the images.
         names: of the classes.
+        file: to write it to, row by row.
     """
-    rows: list[Sequence[str | float]] = [["true", *names]]
-    rows += [[name, *map(int, row)] for name, row in zip(names, confusion, strict=True)]
-    return _encoded(rows)
+    file.write(_encoded(["true", *names]))
+    for name, row in zip(names, confusion.rows(), strict=True):
+        file.write(_encoded([name, *row.tolist()]))
 
 
-def _encoded(rows: Sequence[Sequence[str | float]]) -> bytes:
-    return "".join(map(safe_csv.line, rows)).encode("utf-8", "backslashreplace")
+def _encoded(row: Sequence[str | float]) -> bytes:
+    return safe_csv.line(row).encode("utf-8", "backslashreplace")

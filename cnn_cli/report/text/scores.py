@@ -12,7 +12,6 @@ from cnn_cli.inference.metrics import (
     ClassScores,
     expected_calibration_error,
     per_class,
-    top_k_correct,
     wilson_interval,
 )
 from cnn_cli.report.text.table import format_pairs, format_table
@@ -117,7 +116,6 @@ def score(
         temperature, tta, calibration: of `Scores`.
     """
     k = min(k, len(names))
-    confusion = evaluation.confusion
     return Scores(
         loss=evaluation.loss,
         top1=evaluation.top1,
@@ -125,16 +123,15 @@ def score(
         k=k,
         images=len(evaluation.labels),
         bad_files=bad_files,
-        top1_interval=wilson_interval(int(confusion.trace()), len(evaluation.labels)),
-        ece=expected_calibration_error(evaluation.probabilities, evaluation.labels),
+        top1_interval=wilson_interval(int(evaluation.right.sum()), len(evaluation.labels)),
+        ece=expected_calibration_error(evaluation.confidences, evaluation.right),
         temperature=temperature,
         tta=tta,
         calibration=calibration,
-        classes=per_class(confusion, names),
+        classes=per_class(evaluation.confusion, names),
     )
 
 
 def top_k_accuracy(evaluation: Evaluation, k: int) -> float:
     """The share of images whose class is among the first k guesses."""
-    correct = top_k_correct(evaluation.probabilities, evaluation.labels, k)
-    return correct / len(evaluation.labels)
+    return int((evaluation.label_ranks < k).sum()) / len(evaluation.labels)

@@ -1,0 +1,131 @@
+"""What is kept of each image while a split goes through a network."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from cnn_cli.config import validate_config
+from cnn_cli.config.network import build_graph
+from cnn_cli.inference.evaluate import Evaluation, evaluate, evaluation_bytes, row_blocks
+from cnn_cli.inference.metrics import top_k
+from cnn_cli.nn.loss import softmax
+from cnn_cli.nn.types import Array
+from cnn_cli.training.setup import check_memory
+
+NUMBERS = (
+    "labels",
+    "indices",
+    "losses",
+    "label_probabilities",
+    "label_ranks",
+    "guesses",
+    "confidences",
+    "seconds",
+    "second_probabilities",
+)
+
+
+def blocks(rows: int, size: int) -> Iterator[slice]:
+    return (slice(start, start + size) for start in range(0, rows, size))
+
+
+@pytest.mark.parametrize("classes", [2, 3, 10, 129, 1000])
+@pytest.mark.parametrize("temperature", [1.0, 1.7])
+def test_numbers_are_those_of_the_whole_array(classes: int, temperature: float) -> None:
+    rng = np.random.default_rng(classes)
+    logits = np.round(rng.standard_normal((50, classes)) * 3, 1).astype(np.float32)  # some equal
+    labels, rows = rng.integers(0, classes, 50), np.arange(50)
+    whole = Evaluation.of(logits, labels, rows, temperature)
+    p = softmax(logits if temperature == 1 else logits / temperature)
+    order = top_k(p, classes)
+    np.testing.assert_array_equal(whole.guesses, order[:, 0])
+    np.testing.assert_array_equal(whole.seconds, order[:, 1])
+    np.testing.assert_array_equal(whole.confidences, p.max(axis=1))
+    np.testing.assert_array_equal(whole.second_probabilities, p[rows, order[:, 1]])
+    np.testing.assert_array_equal(whole.label_probabilities, p[rows, labels])
+    np.testing.assert_array_equal(order[rows, whole.label_ranks], labels)
+    np.testing.assert_allclose(whole.losses, -np.log(p[rows, labels]), rtol=1e-4, atol=1e-6)
+    for size in (1, 7, 32):
+        parts = [
+            Evaluation.of(logits[at], labels[at], rows[at], temperature) for at in blocks(50, size)
+        ]
+        joined = Evaluation.joined(parts)
+        for name in NUMBERS:
+            np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name), name)
+        assert joined.loss == whole.loss
+
+
+def test_row_blocks() -> None:
+    assert list(row_blocks(5, 2**20)) == [slice(0, 2), slice(2, 4), slice(4, 6)]
+    assert list(row_blocks(2, 2**30)) == [slice(0, 1), slice(1, 2)]
+
+
+def split_of(n: int, classes: int, batch: int) -> tuple[Any, Any]:
+    """An engine and a loader that make no more than a batch at a time."""
+    labels = np.arange(n) % classes
+
+    def predict(images: Array, params: object) -> Array:
+        rng = np.random.default_rng(int(images[0]))
+        logits: Array = rng.standard_normal((len(images), classes), np.float32)
+        return logits
+
+    def batches(order: Array) -> Iterator[Any]:
+        for at in blocks(n, batch):
+            yield SimpleNamespace(images=order[at], labels=labels[at], indices=order[at])
+
+    engine = SimpleNamespace(
+        graph=SimpleNamespace(classes=classes), dtype=np.dtype("f4"), predict=predict
+    )
+    return engine, SimpleNamespace(split=range(n), batches=batches)
+
+
+def test_memory_grows_with_images_not_with_their_scores() -> None:
+    engine, loader = split_of(2000, 2000, 10)
+    tracemalloc.start()
+    found = evaluate(engine, loader)
+    assert found.confusion.counts.sum() == 2000
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.logits is None
+    # The scores alone take 16 MB, and a matrix 32.
+    assert peak < 1.5 * evaluation_bytes(2000, 2000, 10, 4) < 2_000_000
+
+
+def test_the_plan_counts_the_evaluation() -> None:
+    document = {"data": {"image_size": 8}, "model": {"layers": [{"linear": "classes"}]}}
+    config = validate_config(document, "x")
+    graph = build_graph(config.model, (8, 8, 3), 5000, "x")
+    alone = check_memory(config, graph, "x", 1, "numpy", 100)
+    both = check_memory(config, graph, "x", 1, "numpy", 100, to_validate=9000)
+    assert both - alone == evaluation_bytes(5000, 9000, config.train.batch_size, 4) > 8_000_000
+
+
+def test_logits_are_kept_where_they_are_asked_for() -> None:
+    engine, loader = split_of(50, 7, 20)
+    plain, kept = evaluate(engine, loader), evaluate(engine, loader, keep_logits=True)
+    assert kept.logits is not None
+    assert kept.logits.shape == (50, 7)
+    assert kept.loss == plain.loss
+    divided = evaluate(engine, loader, temperature=1.7)
+    later = kept.at_temperature(1.7)
+    for name in NUMBERS:
+        np.testing.assert_array_equal(getattr(later, name), getattr(divided, name), name)
+    assert later.loss != kept.loss
+    with pytest.raises(ValueError, match="evaluated without keep_logits"):
+        plain.at_temperature(1.7)
+
+
+def test_no_images() -> None:
+    engine, loader = split_of(0, 7, 20)
+    found = evaluate(engine, loader, keep_logits=True)
+    assert np.isnan(found.loss)
+    assert np.isnan(found.top1)
+    assert found.totals.tolist() == [0, 0, 0]
+    assert found.at_temperature(2.0) is found
+    assert found.confusion.matrix.sum() == 0
