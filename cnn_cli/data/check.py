@@ -21,6 +21,7 @@ from cnn_cli.data.formats import open_image
 from cnn_cli.data.pool import Pool
 from cnn_cli.data.split import content_digest
 from cnn_cli.errors import DataError, reason
+from cnn_cli.files import NoDescriptorError, open_to_read
 
 FEW_IMAGES = 10  # of a class to train on
 IMBALANCE = 10  # times as many images in one class as in another
@@ -214,8 +215,10 @@ def _examine(path: str) -> _Picture | str:
         return pixels.message
     try:
         digest = content_digest(path, DIGEST_SIZE)
-        with open(path, "rb") as file, open_image(file) as image:
+        with open_to_read(path) as file, open_image(file) as image:
             return _Picture(digest, image.width, image.height, _kind(image))
+    except NoDescriptorError:
+        raise
     except Exception as error:  # it has changed since it was read
         return f"cannot be read: {reason(error)}"
 

@@ -7,6 +7,7 @@ much larger than needed is decoded at a half, a quarter or an eighth of its size
 
 from __future__ import annotations
 
+import errno
 import io
 import re
 from dataclasses import dataclass
@@ -176,7 +177,11 @@ def _or_raise(found: Pixels | ImageError) -> Pixels:
 
 
 def _as_image_error(error: Exception, place: str) -> ImageError:
-    """What is wrong with an image, by what reading it has raised."""
+    """What is wrong with an image, by what reading it has raised.
+
+    Raises:
+        NoDescriptorError: nothing is; Pillow could open no file of its own.
+    """
     match error:
         case ImageError():
             return error.unraised()
@@ -187,6 +192,8 @@ def _as_image_error(error: Exception, place: str) -> ImageError:
             return _too_large(place, int(found[0]) if found else None)
         case MemoryError():
             return ImageError(place, "does not fit in memory")
+        case OSError(errno=errno.EMFILE | errno.ENFILE):
+            raise NoDescriptorError(place, "cannot be opened", reason(error)) from error
         case OSError(errno=int()):
             return ImageError(place, "cannot be read", reason(error))
     return ImageError(place, "truncated or damaged")  # plugins raise nearly anything

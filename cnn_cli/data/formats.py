@@ -59,6 +59,8 @@ REFUSED = {
 
 POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # plain, and with a preview for DOS
 
+Image.preinit()  # imports the plugins of `COMMON` before threads hold all files that may be open
+
 _importing = threading.Lock()
 
 

@@ -11,6 +11,7 @@ import pytest
 from data_samples import save_grey
 
 from cnn_cli import files
+from cnn_cli.data import decode
 from cnn_cli.data.decode import Preprocess, load_image, read_image
 from cnn_cli.data.split import content_fraction
 from cnn_cli.errors import DataError
@@ -51,3 +52,14 @@ def test_it_is_waited_for(
             call()
         assert caught.value.line() == line
         assert type(caught.value) is files.NoDescriptorError
+
+
+def test_what_pillow_cannot_open_for_that_reason_is_not_bad(
+    picture: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def limited(file: object) -> Any:
+        raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    monkeypatch.setattr(decode, "open_image", limited)
+    with pytest.raises(files.NoDescriptorError):
+        read_image(picture, PRE)
