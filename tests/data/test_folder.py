@@ -52,6 +52,22 @@ def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
     assert below(tmp_path / "a") == ["1.png", "3.png", "other/2.png"]
 
 
+def test_folders_of_two_devices_may_have_one_number(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for device, name in enumerate(("", "a/", "b/")):
+        save_grey(tmp_path / f"{name}{device}.png")
+    devices = {str(tmp_path / name): device for device, name in enumerate(("", "a", "b"))}
+
+    def stat(path: str) -> os.stat_result:
+        return os.stat_result((0o40755, 5, devices[path.rstrip("/")], *[0] * 7))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("cnn_cli.data.folder.os.stat", stat)
+        found = list(walk_images(str(tmp_path)))
+    assert [os.path.basename(path) for path in found] == ["0.png", "1.png", "2.png"]
+
+
 def test_a_link_to_nothing_is_reported_later_and_a_pipe_never_read(tmp_path: Path) -> None:
     (tmp_path / "gone.png").symlink_to("nowhere")
     (tmp_path / "self.png").symlink_to("self.png")

@@ -179,6 +179,14 @@ def test_plateau_is_torch_reduce_lr_on_plateau(name: str) -> None:
     assert len(set(found)) > 1
 
 
+def test_a_score_that_stays_the_same_is_no_better() -> None:
+    """Without a threshold either, as in PyTorch."""
+    schedule = PlateauConfig(patience=0, threshold=0)
+    rows = [{"val_loss": 1.0}, {"val_loss": 1.0}]
+    assert learning_rate(schedule, 0.4, 1, 1, 9, rows[:1]) == 0.4
+    assert learning_rate(schedule, 0.4, 2, 1, 9, rows) == pytest.approx(0.4 * schedule.factor)
+
+
 def test_plateau_passes_over_epochs_without_a_score() -> None:
     schedule = PlateauConfig(patience=0)
     rows = [{"val_loss": score} for score in (1.0, None, math.nan, 0.5)]

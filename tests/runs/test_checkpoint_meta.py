@@ -100,10 +100,11 @@ def test_a_newer_format(path: Path) -> None:
         ({"mean": [1, 2]}, "mean must be a list of 1 finite numbers"),
         ({"mean": ["x"]}, "mean must be a list of 1 finite numbers"),
         ({"mean": [float("nan")]}, "mean must be a list of 1 finite numbers"),
+        ({"mean": [1e38]}, "mean must be a list of 1 finite numbers"),  # float32 ends there
         ({"std": [10**400]}, "std must be a list of 1 finite numbers"),
         ({"std": [0]}, "std must be above 0"),
     ],
-    ids=range(26),
+    ids=range(27),
 )
 def test_meta_without_what_every_command_needs(
     path: Path, changes: dict[str, Any], rule: str
