@@ -17,5 +17,7 @@ def test_min_prob_is_enough(min_prob: float, label: str | None) -> None:
     predictor.classifier = SimpleNamespace(classes=("a", "b"))  # type: ignore[assignment]
     scores: Any = lambda images: np.array([[0.25, 0.75]])  # noqa: E731
     predictor.probabilities = scores  # type: ignore[method-assign]
-    (found,), errors = predictor.predictions([("x.png", np.zeros((1, 1, 1), np.uint8))], 2, min_prob)
+    (found,), errors = predictor.predictions(
+        [("x.png", np.zeros((1, 1, 1), np.uint8))], 2, min_prob
+    )
     assert (found.label, found.prob, errors) == (label, 0.75, [])
