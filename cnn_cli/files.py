@@ -111,6 +111,9 @@ def descriptor_of(path: str | Path) -> int | None:
     return None
 
 
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)  # of the process, of the system
+
+
 class NoDescriptorError(DataError):
     """The process or the system has too many files open: no fault of the file that was to be."""
 
@@ -126,7 +129,7 @@ def open_to_read(path: str | Path, buffering: int = -1) -> BinaryIO:
         try:
             return open(path, "rb", buffering)
         except OSError as error:
-            if error.errno not in (errno.EMFILE, errno.ENFILE):
+            if error.errno not in NO_DESCRIPTOR:
                 raise
             problem = error
         time.sleep(PATIENCE)

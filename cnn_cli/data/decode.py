@@ -7,7 +7,6 @@ much larger than needed is decoded at a half, a quarter or an eighth of its size
 
 from __future__ import annotations
 
-import errno
 import io
 import re
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from cnn_cli.data import resize
 from cnn_cli.data.draft import LARGE, TRANSPOSED, draft
 from cnn_cli.data.formats import is_postscript, open_image
 from cnn_cli.errors import DataError, reason
-from cnn_cli.files import NoDescriptorError, open_to_read
+from cnn_cli.files import NO_DESCRIPTOR, NoDescriptorError, open_to_read
 
 Pixels = NDArray[np.uint8]
 Source = str | Path | bytes
@@ -113,8 +112,6 @@ def read_image(source: Source, pre: Preprocess, name: str | None = None) -> Pixe
                 return _fitted(image, pre, place, box)
             finally:
                 image.close()  # which gives its memory back, whoever still refers to it
-    except NoDescriptorError:
-        raise
     except Exception as error:
         return _as_image_error(error, place)
 
@@ -180,9 +177,11 @@ def _as_image_error(error: Exception, place: str) -> ImageError:
     """What is wrong with an image, by what reading it has raised.
 
     Raises:
-        NoDescriptorError: nothing is; Pillow could open no file of its own.
+        NoDescriptorError: nothing is; it, or a file of Pillow's own, could not be opened.
     """
     match error:
+        case NoDescriptorError():
+            raise error
         case ImageError():
             return error.unraised()
         case UnidentifiedImageError():
@@ -192,7 +191,7 @@ def _as_image_error(error: Exception, place: str) -> ImageError:
             return _too_large(place, int(found[0]) if found else None)
         case MemoryError():
             return ImageError(place, "does not fit in memory")
-        case OSError(errno=errno.EMFILE | errno.ENFILE):
+        case OSError(errno=number) if number in NO_DESCRIPTOR:
             raise NoDescriptorError(place, "cannot be opened", reason(error)) from error
         case OSError(errno=int()):
             return ImageError(place, "cannot be read", reason(error))

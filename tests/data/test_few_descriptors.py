@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from data_samples import save_grey
+from PIL import Image
 
 from cnn_cli import files
 from cnn_cli.data import decode
-from cnn_cli.data.decode import Preprocess, load_image, read_image
+from cnn_cli.data.decode import Preprocess, fit_image, load_image, read_image
 from cnn_cli.data.split import content_fraction
 from cnn_cli.errors import DataError
 
@@ -63,3 +64,15 @@ def test_what_pillow_cannot_open_for_that_reason_is_not_bad(
     monkeypatch.setattr(decode, "open_image", limited)
     with pytest.raises(files.NoDescriptorError):
         read_image(picture, PRE)
+
+
+def test_an_image_of_the_caller_is_not_bad_either(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = files.NoDescriptorError("a.jpg", "cannot be opened", "too many open files")
+
+    def limited(*arguments: Any) -> Any:
+        raise problem
+
+    monkeypatch.setattr(decode, "_fitted", limited)
+    with pytest.raises(files.NoDescriptorError) as caught:
+        fit_image(Image.new("L", (4, 4)), PRE, "image")
+    assert caught.value is problem
