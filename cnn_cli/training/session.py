@@ -20,11 +20,11 @@ from cnn_cli.training.learner import Learner
 from cnn_cli.training.mixing import Mixer, make_mixer
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests
+from cnn_cli.training.resumed_data import data_change
 from cnn_cli.training.setup import (
     TrainingData,
     TrainingSetup,
     augment_training,
-    data_change,
     deal_shards,
     measure_normalization,
     open_training_data,
@@ -158,7 +158,7 @@ def open_session(
     learner, state = Learner(setup), TrainingState()
     if checkpoint is not None:
         state = _restore(checkpoint, run, learner)
-        if changed := data_change(setup):
+        if changed := data_change(setup.meta, setup.data_facts):
             progress.note(changed)
     data = open_training_data(config, setup.dataset, setup.threads, progress.note, ranks)
     if checkpoint is None:

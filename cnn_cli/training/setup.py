@@ -6,10 +6,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -28,9 +26,8 @@ from cnn_cli.data.loader import Loader
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.data.sampling import draw_order
 from cnn_cli.data.shards import deal, interleave, rank_images
-from cnn_cli.data.split import content_digest
 from cnn_cli.data.statistics import channel_sums, mean_and_std
-from cnn_cli.errors import ConfigError, DataError, listed, size_text
+from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.inference.evaluate import evaluation_bytes
 from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.graph import Graph
@@ -45,10 +42,9 @@ from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import available_memory, cpu_count
 from cnn_cli.training.initial_weights import InitialWeights, initial_weights
 from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.resumed_data import check_resumed, data_facts, was_elsewhere
 
 EVALUATION_BATCH = 64
-COMPARED = 16  # images whose content a checkpoint knows
-MOST_LISTED = 100  # classes, in an error
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -84,7 +80,7 @@ class TrainingSetup:
     @property
     def moved(self) -> bool:
         """Whether a run goes on with its images in another place."""
-        return bool(self.meta) and _was_elsewhere(self.meta, self.config)
+        return bool(self.meta) and was_elsewhere(self.meta, self.config)
 
     @property
     def needs_company(self) -> bool:
@@ -251,81 +247,6 @@ def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None
     if not any(weights):
         raise ConfigError(f"{source}: train.class_weights", "must not all be 0")
     return np.array(weights)
-
-
-def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """What a resumed run compares its images with: how many, their names, the content of some."""
-    splits = [dataset.train, *([] if dataset.val is None else [dataset.val])]
-    paths = [path for split in splits for path in split.paths]
-    names = hashlib.blake2b(digest_size=16)
-    for path in paths:
-        names.update(os.fsencode(path.removeprefix(str(dataset.root))) + b"\0")
-    few = np.unique(np.linspace(0, len(paths) - 1, COMPARED).astype(np.int64))
-    return {
-        "train": len(dataset.train),
-        "val": 0 if dataset.val is None else len(dataset.val),
-        "classes": list(dataset.classes),
-        "names": names.hexdigest(),
-        "content": [_content(paths[i]) for i in few],
-    }
-
-
-def _content(path: str) -> str | None:
-    with suppress(OSError):
-        return content_digest(path, 8).hex()
-    return None
-
-
-def check_resumed(meta: Mapping[str, Any], config: Config, now: Mapping[str, Any]) -> None:
-    """Refuse to go on with other classes, or with other images in another place.
-
-    Args:
-        meta: of the checkpoint; empty where training is new.
-        config: of the training.
-        now: what `data_facts` says of its images.
-
-    Raises:
-        DataError: the classes are others, so that the network's outputs would mean others; or
-            `data.root` is another, and its images are others, as far as the checkpoint knows them.
-    """
-    if not meta:
-        return
-    place, classes = config.data.root, meta["classes"]
-    if classes != now["classes"]:
-        rule = f"a resumed run keeps its classes, {listed(classes, MOST_LISTED)}"
-        raise DataError(place, rule, listed(now["classes"], MOST_LISTED))
-    before = meta.get("data", {})
-    if not before or not _was_elsewhere(meta, config):
-        return
-    rule = "where its pictures were moved to, a resumed run must find the same ones"
-    if any(before.get(part) != now[part] for part in ("train", "val")):
-        counts = [f"{each.get('train')} and {each.get('val')}" for each in (now, before)]
-        raise DataError(place, rule, f"{counts[0]} to train and validate on, not {counts[1]}")
-    if before.get("names", now["names"]) != now["names"]:
-        raise DataError(place, rule, "other names")
-    content = before.get("content")
-    if isinstance(content, list) and any(
-        None not in pair and pair[0] != pair[1]
-        for pair in zip(content, now["content"], strict=False)
-    ):
-        raise DataError(place, rule, "files of the same names with other content")
-
-
-def _was_elsewhere(meta: Mapping[str, Any], config: Config) -> bool:
-    """Whether the images were in another place before."""
-    root: object = meta["config"].get("data", {}).get("root")
-    return root != config.data.root
-
-
-def data_change(setup: TrainingSetup) -> str | None:
-    """What to say where a resumed run's data changed since its checkpoint."""
-    before, now = setup.meta.get("data"), setup.data_facts
-    if not before or all(before.get(part) == now[part] for part in ("train", "val")):
-        return None
-    return (
-        f"the data changed since the run began: {before.get('train')} training and "
-        f"{before.get('val')} validation images then, {now['train']} and {now['val']} now"
-    )
 
 
 @dataclass(frozen=True, slots=True)
