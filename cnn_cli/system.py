@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -92,6 +93,18 @@ def wait_until_ready(descriptor: int, to: Literal["read", "write"], seconds: flo
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN if to == "read" else select.POLLOUT)
     return bool(waiting.poll(seconds * 1000))
+
+
+def is_there(descriptor: int) -> bool:
+    """Whether reading an open file would not wait for whoever writes it.
+
+    Where the system cannot say, that is so of files alone.
+    """
+    import select
+
+    if hasattr(select, "poll"):
+        return wait_until_ready(descriptor, "read", 0)
+    return stat.S_ISREG(os.fstat(descriptor).st_mode)
 
 
 def user_cache_folder() -> Path:

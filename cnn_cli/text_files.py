@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterable, Iterator
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import BinaryIO
@@ -50,8 +49,8 @@ def read_text(path: Path, most: int, error: type[CnnError] = DataError) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_lines(stream: BinaryIO, most: int, rule: CnnError) -> Iterator[bytes]:
-    """The lines of a stream as they come in, without their ends.
+def read_lines(stream: BinaryIO, most: int, rule: CnnError) -> Iterator[bytes | None]:
+    """The lines of a stream as they come in, without their ends; None as in `read_blocks`.
 
     They are the bytes that stand there, so that names which are no UTF-8 stay what they are;
     UTF-16 is given as UTF-8.
@@ -65,9 +64,11 @@ def read_lines(stream: BinaryIO, most: int, rule: CnnError) -> Iterator[bytes]:
         CnnError: `rule`.
         UnicodeDecodeError: it began as UTF-16, and is none.
     """
-    read = getattr(stream, "read1", stream.read)  # what is there, without waiting for more
     rest, in_end = b"", False
-    for block in _as_utf8(iter(partial(read, BLOCK), b"")):
+    for block in _as_utf8(read_blocks(stream)):
+        if block is None:
+            yield None
+            continue
         new = block.removeprefix(b"\n") if in_end else block
         in_end = block.endswith(b"\r")  # whose LF may be still to come
         *lines, rest = _LINE_END.split(rest + new)
@@ -78,20 +79,44 @@ def read_lines(stream: BinaryIO, most: int, rule: CnnError) -> Iterator[bytes]:
         yield rest
 
 
-def _as_utf8(blocks: Iterator[bytes]) -> Iterator[bytes]:
+def read_blocks(stream: BinaryIO, size: int = BLOCK) -> Iterator[bytes | None]:
+    """The bytes of a stream as they come in; None before each read that would wait for more.
+
+    Args:
+        stream: its method `waits`, if it has one, says whether a read would.
+        size: of a block, at most.
+    """
+    read = getattr(stream, "read1", stream.read)  # what is there, without waiting for more
+    waits = getattr(stream, "waits", bool)
+    while True:
+        if waits():
+            yield None
+        if not (block := read(size)):
+            return
+        yield block
+
+
+def _as_utf8(blocks: Iterator[bytes | None]) -> Iterator[bytes | None]:
     """The bytes after a byte order mark, of which none is held back once it is known."""
     head = b""
     for block in blocks:
+        if block is None:
+            yield None
+            continue
         head += block
         if not any(mark != head and mark.startswith(head) for mark in _ENCODINGS):
             break
     mark = _mark(head)
-    rest: Iterable[bytes] = chain([head[len(mark) :]], blocks)
+    rest: Iterable[bytes | None] = chain([head[len(mark) :]], blocks)
     if _ENCODINGS.get(mark, "utf-8") == "utf-8":
-        yield from filter(None, rest)
+        yield from (block for block in rest if block != b"")
         return
     decoder = codecs.getincrementaldecoder(_ENCODINGS[mark])()
-    yield from filter(None, (decoder.decode(block).encode() for block in rest))
+    for block in rest:
+        if block is None:
+            yield None
+        elif text := decoder.decode(block):
+            yield text.encode()
     decoder.decode(b"", final=True)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import io
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,7 @@ import yaml
 from cnn_cli.config.load import load_config
 from cnn_cli.errors import CnnError, ConfigError, DataError
 from cnn_cli.interop.importing import _read_classes, _read_map
-from cnn_cli.text_files import read_text
+from cnn_cli.text_files import read_lines, read_text
 
 ENDS = {"LF": "\n", "CR LF": "\r\n", "CR": "\r"}
 FORMS = ("utf-8", "utf-8-sig", "utf-16-le", "utf-16-be")
@@ -73,3 +75,21 @@ def test_what_is_no_text(tmp_path: Path, error: type[CnnError]) -> None:
     with pytest.raises(error) as caught:
         read_text(tmp_path / "none", 10, error)
     assert caught.value.line().endswith("none: cannot be read. Got no such file or directory.")
+
+
+def test_lines_say_when_their_writer_is_waited_for() -> None:
+    """Also within a line, in a byte order mark, and of UTF-16 within a character."""
+
+    class Pipe(io.BytesIO):
+        def waits(self) -> bool:
+            return True
+
+        def read1(self, size: int | None = -1) -> bytes:
+            return super().read1(3)
+
+    rule = DataError("list", "too long")
+    for start, encoding in ((b"", "utf-8"), (codecs.BOM_UTF8, "utf-8"), (b"\xff\xfe", "utf-16-le")):
+        content = start + "ab\ncd\re".encode(encoding)
+        found = list(read_lines(Pipe(content), 100, rule))
+        assert [line for line in found if line is not None] == [b"ab", b"cd", b"e"]
+        assert found.count(None) == -(-len(content) // 3) + 1

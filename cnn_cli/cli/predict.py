@@ -174,12 +174,12 @@ def _check(
         raise UsageError("--json", "is short for --format json", f"--format {format_name} as well")
 
 
-def _entries(sources: list[str], paths: BinaryIO | None, nul: bool) -> Iterator[Entry]:
-    """What to read, in order."""
-    from cnn_cli.data.sources import expand_sources, read_list
+def _entries(sources: list[str], paths: BinaryIO | None, nul: bool) -> Iterator[Entry | None]:
+    """What to read, in order; None where a list has to be waited for."""
+    from cnn_cli.data.sources import expand_list, expand_sources
 
     entries = expand_sources(sources, _stdin() if "-" in sources else None)
-    return entries if paths is None else chain(entries, expand_sources(read_list(paths, nul)))
+    return entries if paths is None else chain(entries, expand_list(paths, nul))
 
 
 @contextmanager
@@ -206,7 +206,7 @@ def _save(file: BinaryIO, texts: Iterable[str]) -> None:
     stream = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
     for text in texts:
         stream.write(text)
-    stream.flush()
+        stream.flush()  # to who reads a pipe
     stream.detach()  # else it would close the file, which is not its own
 
 

@@ -28,16 +28,27 @@ def decode_stream(
     Yields:
         The name, and the image as (height, width, channels) or what is wrong with it.
     """
+    return (image for image in decode_live(items, pre, threads) if image is not None)
+
+
+def decode_live(
+    items: Iterable[tuple[str, Source | ImageError] | None], pre: Preprocess, threads: int
+) -> Iterator[tuple[str, Pixels | ImageError] | None]:
+    """The same of items that somebody has yet to name: None says that the next one is waited for.
+
+    Then all that were taken are yielded, and None after them.
+    """
     waiting: deque[tuple[str, Future[Pixels | ImageError]]] = deque()
     with Pool(threads) as pool:
-        for name, source in items:
-            waiting.append((name, pool.submit(_decoded, source, pre, name)))
-            if len(waiting) == WINDOW * threads:
+        for item in chain(items, [None]):
+            if item is not None:
+                name, source = item
+                waiting.append((name, pool.submit(_decoded, source, pre, name)))
+            while len(waiting) == WINDOW * threads or (waiting and item is None):
                 first, image = waiting.popleft()
                 yield first, image.result()
-        while waiting:
-            first, image = waiting.popleft()
-            yield first, image.result()
+            if item is None:
+                yield None
 
 
 def decode_batches(

@@ -10,7 +10,7 @@ from typing import BinaryIO
 from cnn_cli.data.decode import ImageError, read_stream
 from cnn_cli.data.folder import walk_images
 from cnn_cli.errors import DataError
-from cnn_cli.text_files import read_lines
+from cnn_cli.text_files import read_blocks, read_lines
 
 BLOCK = 2**16
 MOST_PATH = 2**20  # bytes
@@ -75,8 +75,22 @@ def _report(problems: list[DataError]) -> Iterator[Entry]:
         yield problem.place, ImageError(problem.place, problem.rule, problem.got)
 
 
-def read_list(stream: BinaryIO, nul: bool) -> Iterator[str]:
+def expand_list(stream: BinaryIO, nul: bool) -> Iterator[Entry | None]:
+    """What the paths of a list stand for, as they come in; None, errors and arguments as in
+    `read_list`.
+    """
+    for path in read_list(stream, nul):
+        if path is None:
+            yield None
+        else:
+            yield from expand_sources([path])
+
+
+def read_list(stream: BinaryIO, nul: bool) -> Iterator[str | None]:
     """Paths of a list, as they come in; empty ones are left out.
+
+    None says that whoever writes the list has to be waited for, so that what has come can be
+    answered; see `text_files.read_blocks`.
 
     A line's path is all that stands on it. Where no file has that very name, blanks at its end are
     no part of it, as editors and spreadsheets leave them there.
@@ -93,14 +107,18 @@ def read_list(stream: BinaryIO, nul: bool) -> Iterator[str]:
     if not nul:
         try:
             for line in read_lines(stream, MOST_PATH, rule):
-                if path := _path(os.fsdecode(line)):
+                if line is None:
+                    yield None
+                elif path := _path(os.fsdecode(line)):
                     yield path
         except UnicodeDecodeError as error:
             raise DataError("--from-file", "must be UTF-8 text, or UTF-16") from error
         return
-    read = getattr(stream, "read1", stream.read)  # what is there, without waiting for more
     rest = b""
-    while block := read(BLOCK):
+    for block in read_blocks(stream, BLOCK):
+        if block is None:
+            yield None
+            continue
         *paths, rest = (rest + block).split(b"\0")
         if len(rest) >= MOST_PATH:
             raise rule

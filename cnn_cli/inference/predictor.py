@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -113,12 +114,13 @@ class Predictor:
 
 
 def decoded_batches(
-    entries: Iterator[Entry], pre: Preprocess, size: int, threads: int, job: Ranks
+    entries: Iterator[Entry | None], pre: Preprocess, size: int, threads: int, job: Ranks
 ) -> Iterator[list[Decoded]]:
     """Decode images in batches, a few of them ahead: all, or this rank's part of each round.
 
     Args:
-        entries: what to read; only rank 0's are looked at.
+        entries: what to read; only rank 0's are looked at. None says that the next one is waited
+            for: what has come is a batch.
         pre: how images become pixels.
         size: images a batch.
         threads: that decode.
@@ -128,15 +130,14 @@ def decoded_batches(
         from cnn_cli.parallel.streams import rounds
 
         return decode_ahead.decode_batches(rounds(entries, size, job), pre, threads)
-    return _batched(decode_ahead.decode_stream(entries, pre, threads), size)
+    return _batched(decode_ahead.decode_live(entries, pre, threads), size)
 
 
-def _batched(images: Iterable[Decoded], size: int) -> Iterator[list[Decoded]]:
+def _batched(images: Iterable[Decoded | None], size: int) -> Iterator[list[Decoded]]:
     batch = []
-    for image in images:
-        batch.append(image)
-        if len(batch) == size:
+    for image in chain(images, [None]):
+        if image is not None:
+            batch.append(image)
+        if len(batch) == size or (batch and image is None):
             yield batch
             batch = []
-    if batch:
-        yield batch

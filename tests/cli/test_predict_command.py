@@ -220,7 +220,7 @@ def test_images_are_taken_as_they_are_needed(
 ) -> None:
     taken = 0
     most = 0
-    decoded = decode_ahead.decode_stream
+    decoded = decode_ahead.decode_live
     predicted = Predictor.predictions
 
     def counting(*arguments: object) -> object:
@@ -235,7 +235,7 @@ def test_images_are_taken_as_they_are_needed(
         taken = 0
         return predicted(predictor, batch, *rest)  # type: ignore[arg-type]  # handed through
 
-    monkeypatch.setattr(decode_ahead, "decode_stream", counting)
+    monkeypatch.setattr(decode_ahead, "decode_live", counting)
     monkeypatch.setattr(Predictor, "predictions", watching)
     outcome = cnn("predict", "photos", "--ckpt", trained, "-b", 4, "--json")
     assert len(json.loads(outcome.out)) == 42

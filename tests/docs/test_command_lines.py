@@ -181,7 +181,7 @@ def test_it_runs(cnn: Inside, line: str) -> None:
             pytest.importorskip(extra)
         if "--out" in words and "--resume" not in words:
             shutil.rmtree(words[words.index("--out") + 1], ignore_errors=True)
-        stdin = b"photo.jpg\0" if "-0" in words else b""
+        stdin = b"photo.jpg\0" if "-0" in words else b"photo.jpg\n"
         outcome = cnn(*shortened(words), stdin=stdin)
         expected = {0} | {code for word, code in CODES.items() if word in words}
         assert outcome.code in expected, outcome.err

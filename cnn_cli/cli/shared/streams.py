@@ -9,7 +9,7 @@ import sys
 from typing import Any, BinaryIO, TextIO
 
 from cnn_cli.errors import DataError, reason
-from cnn_cli.system import wait_until_ready
+from cnn_cli.system import is_there, wait_until_ready
 
 PATIENCE = 0.1  # seconds
 STDIN, STDOUT, STDERR = 0, 1, 2
@@ -31,6 +31,9 @@ class Listening(io.RawIOBase):
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
+    def fileno(self) -> int:
+        return self._descriptor
+
     def readable(self) -> bool:
         return True
 
@@ -44,14 +47,23 @@ class Listening(io.RawIOBase):
                     pass
 
 
+class Arriving(io.BufferedReader):
+    """A stream that can be asked whether somebody has yet to write what is read next."""
+
+    def waits(self) -> bool:
+        """Whether `read1` would wait."""
+        return not is_there(self.fileno())
+
+
 def listening(stream: BinaryIO) -> BinaryIO:
     """The same bytes, for a stream of which none has been read yet."""
-    if os.name == "nt":  # where nothing but sockets can be waited for
-        return stream
     try:
-        return io.BufferedReader(Listening(stream.fileno()))
+        descriptor = stream.fileno()
     except io.UnsupportedOperation:  # bytes in memory
         return stream
+    if os.name == "nt":  # where nothing but sockets can be waited for
+        return Arriving(io.FileIO(descriptor, closefd=False))
+    return Arriving(Listening(descriptor))
 
 
 class Stdout(io.RawIOBase):

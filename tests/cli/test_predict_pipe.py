@@ -1,0 +1,111 @@
+"""`cnn predict` in a pipeline: each line is answered before the next one is written."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_program import COMMAND
+from mpiexec import needs_mpi, together
+from patience import PATIENCE
+
+NAMES = ("photos/test/dark/0.png", "photos/test/grey/1.png", "photos/val/bright/2.png")
+
+
+@contextmanager
+def started(command: list[str], project: Path, **pipes: Any) -> Iterator[Any]:
+    """A process that is killed after `PATIENCE`, so that nobody waits for its answer for ever."""
+    with subprocess.Popen(command, cwd=project, bufsize=0, **pipes) as process:
+        watchdog = threading.Timer(PATIENCE, process.kill)
+        watchdog.start()
+        try:
+            yield process
+        finally:
+            watchdog.cancel()
+            process.kill()
+
+
+@contextmanager
+def running(
+    project: Path, trained: Path, *options: str, command: tuple[str, ...] = COMMAND
+) -> Iterator[Any]:
+    """`cnn predict --from-file -`, with pipes; it ends with 0 once its stdin is closed."""
+    line = [*command, "predict", "--ckpt", str(trained), "--from-file", "-", *options]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with started(line, project, **pipes) as process:
+        yield process
+        process.stdin.close()
+        assert process.wait(PATIENCE) == 0
+
+
+def lines_of(process: Any) -> Any:
+    """Its stdout, to be read by lines."""
+    return open(process.stdout.fileno(), "rb", closefd=False)
+
+
+@pytest.mark.parametrize(
+    ("options", "end", "start"),
+    [
+        ((), b"\n", "{}\t"),
+        (("--threads", "2"), b"\r\n", "{}\t"),
+        (("-0", "--format", "jsonl"), b"\0", '{{"path": "{}", "label": '),
+        (("--format", "csv", "--output", "/dev/stdout"), b"\n", "{},"),
+    ],
+)
+def test_each_line_is_answered_before_the_next_is_written(
+    project: Path, trained: Path, options: tuple[str, ...], end: bytes, start: str
+) -> None:
+    with running(project, trained, *options) as process, lines_of(process) as answers:
+        if "csv" in options:
+            assert answers.readline() == b"path,label,prob,error\n"
+        for name in NAMES:
+            process.stdin.write(name.encode() + end)
+            assert answers.readline().decode().startswith(start.format(name))
+        process.stdin.write(end.join(name.encode() for name in NAMES))  # the last without its end
+        for name in NAMES[:2]:
+            assert answers.readline().decode().startswith(start.format(name))
+        process.stdin.close()
+        assert answers.readline().decode().startswith(start.format(NAMES[2]))
+        assert answers.read() == b""
+
+
+def test_json_is_answered_as_it_comes_too(project: Path, trained: Path) -> None:
+    with running(project, trained, "--json") as process, lines_of(process) as answers:
+        process.stdin.write(NAMES[0].encode() + b"\n")
+        assert answers.readline() == b"[\n"
+        process.stdin.write(NAMES[1].encode() + b"\n")
+        assert answers.readline().startswith(b'{"path": "photos/test/dark/0.png"')
+
+
+def test_a_list_in_a_named_pipe_into_a_named_pipe(
+    project: Path, trained: Path, tmp_path: Path
+) -> None:
+    """Each is opened by its other end first, so that neither waits to be opened."""
+    for name in ("list", "answers"):
+        os.mkfifo(tmp_path / name)
+    ends = [os.open(tmp_path / name, os.O_RDWR) for name in ("list", "answers")]
+    places = ("--from-file", str(tmp_path / "list"), "--output", str(tmp_path / "answers"))
+    command = [*COMMAND, "predict", "--ckpt", str(trained), *places]
+    with (
+        open(ends[0], "wb", buffering=0) as paths,
+        open(ends[1], "rb") as answers,
+        started(command, project),
+    ):
+        for name in NAMES:
+            paths.write(name.encode() + b"\n")
+            assert answers.readline().startswith(name.encode() + b"\t")
+
+
+@needs_mpi
+def test_several_processes_answer_as_well(project: Path, trained: Path) -> None:
+    command = tuple(map(str, together(2)))
+    with running(project, trained, command=command) as process, lines_of(process) as answers:
+        for name in NAMES:
+            process.stdin.write(name.encode() + b"\n")
+            assert answers.readline().startswith(name.encode() + b"\t")
