@@ -87,6 +87,37 @@ def test_only_the_file_of_the_command_that_is_called_is_imported() -> None:
     assert done.stdout.endswith("\n['data', 'data_check']\n")
 
 
+def test_the_list_of_commands_imports_none_of_them(cnn: Any) -> None:
+    script = (
+        "import sys; from cnn_cli.cli.main import run; run(['--help']); run([]);"
+        f"print([name for name in {FILES} if f'cnn_cli.cli.{{name}}' in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == cnn("--help").out + "[]\n"
+
+
+def test_what_is_read_of_a_file_is_what_it_registers() -> None:
+    read = {each.name: each for each in commands._list_files(commands._files())}
+    assert sorted(read) == sorted(names())
+    for name, listed in read.items():
+        command = find(name)
+        assert command is not None
+        assert (listed.about, listed.order) == (command.about, command.order)
+        assert listed.about
+
+
+def test_without_sources_files_are_imported(cnn: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = cnn("--help").out
+    monkeypatch.setattr(commands, "_source", lambda stem: None)
+    commands._list_files.cache_clear()
+    try:
+        assert cnn("--help").out == expected
+    finally:
+        commands._list_files.cache_clear()
+
+
 def test_a_new_command_is_one_file_and_one_registration(
     cnn: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

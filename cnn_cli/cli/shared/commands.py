@@ -1,15 +1,20 @@
 """Commands: registered once, in their own file, which is imported when its command is called.
 
+The list of commands is read from the files' sources, without importing what only one line is
+printed of.
+
 The file of `cnn data check` is `cnn_cli/cli/data_check.py`. It says `@command("data check", ...)`
 above the function that runs. Typer makes the parser; errors have the form that all errors have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import ast
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from keyword import iskeyword
 from pkgutil import iter_modules
 from typing import Any, TypeVar
@@ -29,19 +34,30 @@ F = TypeVar("F", bound=Callable[..., None])
 
 
 @dataclass(frozen=True, slots=True)
-class Registered:
-    """What a file says of its command.
+class Listed:
+    """A command in the list of commands.
 
     Attributes:
         name: as it is typed after the program's name.
-        order: place in the list of commands.
+        about: what its help begins with.
+        order: place in the list.
+    """
+
+    name: str
+    about: str
+    order: int
+
+
+@dataclass(frozen=True, slots=True)
+class Registered(Listed):
+    """What a file says of its command.
+
+    Attributes:
         make: Typer's command.
         ranks: whether all processes that `mpiexec` starts run it, or the option with which they
             do. Without, it is rank 0's alone.
     """
 
-    name: str
-    order: int
     make: Callable[[], Any]
     ranks: bool | str = False
 
@@ -58,6 +74,8 @@ def command(
 ) -> Callable[[F], F]:
     """Register a function as a command. Its docstring is the help, its parameters are the options.
 
+    The order, and what a group is about, are written out: `_listed_in` reads them.
+
     Args:
         name: as it is typed after the program's name; a second word is a command of a group. The
             file has this name, with `_` for a space, and behind a word of Python's, as `import_`.
@@ -67,15 +85,16 @@ def command(
     """
 
     def register(callback: F) -> F:
+        about = docstring(callback)
+
         @cache
         def make() -> Any:
             app = typer.Typer(add_completion=False, rich_markup_mode=None)
             epilog = _epilog(examples)
-            word, text = name.rsplit(maxsplit=1)[-1], docstring(callback)
-            app.command(word, cls=Command, help=text, epilog=epilog)(callback)
+            app.command(_word(name), cls=Command, help=about, epilog=epilog)(callback)
             return typer.main.get_command(app)
 
-        _registered[name] = Registered(name, order, make, ranks)
+        _registered[name] = Registered(name, about, order, make, ranks)
         return callback
 
     return register
@@ -98,7 +117,7 @@ def group(name: str, about: str, *, order: int, examples: Sequence[str]) -> None
         if context.invoked_subcommand is None:
             raise UsageError(name, f"must be followed by {commands_text(context)}", "nothing")
 
-    _registered[name] = Registered(name, order, make)
+    _registered[name] = Registered(name, about, order, make)
 
 
 def make_group(name: str, about: str, epilog: str, start: Callable[..., None]) -> Any:
@@ -130,10 +149,41 @@ def find(name: str) -> Registered | None:
     return _registered.get(name)
 
 
-def _find_all() -> list[Registered]:
+def _find_all() -> list[Listed]:
     """All commands, those of groups too, in the order of the help."""
-    _import(_files())
-    return sorted(_registered.values(), key=lambda each: each.order)
+    return sorted(_list_files(_files()), key=lambda each: each.order)
+
+
+@cache
+def _list_files(stems: tuple[str, ...]) -> tuple[Listed, ...]:
+    sources = [_source(stem) for stem in stems]
+    if None in sources:  # installed without them
+        _import(stems)
+        return tuple(_registered.values())
+    named = zip(stems, sources, strict=True)
+    return tuple(each for stem, source in named for each in _listed_in(stem, source or ""))
+
+
+def _source(stem: str) -> str | None:
+    """Of the module beside `main`, which is not imported for that."""
+    module = f"{cli.__name__}.{stem}"
+    loader: Any = getattr(find_spec(module), "loader", None)
+    source: str | None = loader.get_source(module)
+    return source
+
+
+def _listed_in(stem: str, source: str) -> Iterator[Listed]:
+    """What a file's `command` or `group` registers, from its name and source."""
+    for statement in ast.parse(source).body:
+        match statement:
+            case ast.FunctionDef(decorator_list=[ast.Call(func=ast.Name("command")) as call]):
+                about = ast.get_docstring(statement) or ""
+            case ast.Expr(ast.Call(ast.Name("group"), [_, ast.Constant(str(about))]) as call):
+                pass
+            case _:
+                continue
+        order = next(each.value for each in call.keywords if each.arg == "order")
+        yield Listed(stem.replace("_", " ").rstrip(), about, ast.literal_eval(order))
 
 
 def _import(stems: Sequence[str]) -> None:
@@ -146,6 +196,11 @@ def _import(stems: Sequence[str]) -> None:
 def _files() -> tuple[str, ...]:
     """The modules beside `main`, which is no command but finds them."""
     return tuple(each.name for each in iter_modules(cli.__path__) if not each.ispkg)
+
+
+def _word(name: str) -> str:
+    """`check` of `data check`."""
+    return name.rpartition(" ")[2]
 
 
 def _epilog(examples: Sequence[str]) -> str:
@@ -228,11 +283,12 @@ class Group(_OwnReaders, TyperGroup):
             raise usage_error(error, ctx) from error
 
     def list_commands(self, ctx: Any) -> list[str]:
-        before = self._before()
-        names = [
-            each.name.removeprefix(before) for each in _find_all() if each.name.startswith(before)
-        ]
-        return [name for name in names if " " not in name]
+        return [_word(each.name) for each in self._listed()]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        # The list needs no options, of which making Typer's commands takes its time.
+        lines = [TyperCommand(_word(each.name), help=each.about) for each in self._listed()]
+        TyperGroup(name=self.name, commands=lines).format_commands(ctx, formatter)
 
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         found = None if " " in cmd_name else find(self._before() + cmd_name)
@@ -244,6 +300,10 @@ class Group(_OwnReaders, TyperGroup):
                 args[0], f"no such command.{suggest(args[0], self.list_commands(ctx))}"
             )
         return super().resolve_command(ctx, args)
+
+    def _listed(self) -> list[Listed]:
+        """Its commands, in the order of the help."""
+        return [each for each in _find_all() if each.name == self._before() + _word(each.name)]
 
     def _before(self) -> str:
         """What the full names of its commands begin with."""
