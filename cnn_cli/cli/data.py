@@ -8,6 +8,7 @@ EXAMPLES = (
     "cnn data check photos",
     "cnn data check photos --strict && cnn train configs/small.yaml --data photos",
     "cnn data check photos --json",
+    "cnn data check photos --near",
     "cnn data preview configs/small.yaml augment.hflip=0.5",
 )
 

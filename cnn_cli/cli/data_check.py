@@ -8,10 +8,13 @@ from typing import Annotated, Any
 import typer
 
 from cnn_cli.cli.data import EXAMPLES
-from cnn_cli.cli.shared import output
+from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Debug, Folder, Json, Threads
 from cnn_cli.errors import DataError
+
+NEAR = 8  # bits of 64: see `data.near`, where it was measured
+MOST_NEAR = 12  # beyond it, photographs of different things are found
 
 
 @command("data check", order=10, examples=EXAMPLES)
@@ -20,6 +23,17 @@ def run(
     strict: Annotated[
         bool, typer.Option("--strict", help="Exit with 4 where anything was found.")
     ] = False,
+    near: Annotated[
+        int | None,
+        typer.Option(
+            "--near",
+            metavar="[DISTANCE]",
+            parser=values.OrAlone(values.whole("--near", below=MOST_NEAR + 1), NEAR),
+            help="Look for near-copies as well: resized, recompressed, slightly cut. DISTANCE is "
+            f"how many of 64 bits of a perceptual hash may differ, {NEAR} by default.",
+            show_default=False,
+        ),
+    ] = None,
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
@@ -30,7 +44,7 @@ def run(
     """
     from cnn_cli.report.text.data_findings import findings_dict, findings_text
 
-    findings = _check(folder, threads)
+    findings = _check(folder, threads, near)
     if json:
         output.write_json(findings_dict(findings))
     else:
@@ -41,7 +55,7 @@ def run(
         raise DataError(folder, "must have no findings with --strict", len(findings.found))
 
 
-def _check(folder: Path, threads: int | None) -> Any:
+def _check(folder: Path, threads: int | None, near: int | None) -> Any:
     """The findings, with a bar on a terminal while images are read."""
     from cnn_cli.cli.shared.bars import bar, on_terminal
     from cnn_cli.data.check import check_folder
@@ -49,7 +63,7 @@ def _check(folder: Path, threads: int | None) -> Any:
 
     threads = threads or cpu_count()
     if not on_terminal():
-        return check_folder(folder, threads)
+        return check_folder(folder, threads, near=near)
     shown: Any = None
 
     def progress(done: int, total: int) -> None:
@@ -59,7 +73,7 @@ def _check(folder: Path, threads: int | None) -> Any:
         shown.update(done - shown.n)
 
     try:
-        return check_folder(folder, threads, progress)
+        return check_folder(folder, threads, progress, near)
     finally:
         if shown is not None:
             shown.close()

@@ -18,6 +18,7 @@ from cnn_cli.data.dataset import open_dataset
 from cnn_cli.data.decode import ImageError, Preprocess, read_image
 from cnn_cli.data.folder import SPLITS, find_splits, is_image_name, sub_folders, walk_images
 from cnn_cli.data.formats import open_image
+from cnn_cli.data.near import SIDE, near_groups, perceptual_hash
 from cnn_cli.data.pool import Pool
 from cnn_cli.data.split import content_digest
 from cnn_cli.errors import DataError, reason
@@ -34,13 +35,16 @@ WHOLE = "all"  # the part, where a folder has none
 DIGEST_SIZE = 16  # bytes: no two files of a data set have the same by chance
 ORDINARY = ("colour", "grey", "transparent")
 
-_PREPROCESS = Preprocess(32, 32, 3, "squash")
+_PREPROCESS = Preprocess(SIDE, SIDE, 3, "squash")
 
 KINDS = (
     "unreadable",
     "two_classes",
     "two_parts",
     "copies",
+    "near_two_classes",
+    "near_two_parts",
+    "near_copies",
     "empty_class",
     "small_class",
     "imbalance",
@@ -73,6 +77,21 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
+class Near:
+    """How near-copies were looked for.
+
+    Attributes:
+        distance: bits of 64 in which the hashes of two images may differ, see `near`.
+        compared: images.
+        flat: images that were not compared, as they have hardly any contrast.
+    """
+
+    distance: int
+    compared: int
+    flat: int
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What a folder holds, and what would hurt.
 
@@ -82,12 +101,14 @@ class Findings:
             none) and class.
         found: in the order of `KINDS`, and within a kind in that of the files.
         error: what keeps a training from starting, if anything does.
+        near: None where near-copies were not looked for.
     """
 
     root: str
     parts: dict[str, dict[str, int]]
     found: tuple[Finding, ...]
     error: DataError | None
+    near: Near | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,12 +119,14 @@ class _Picture:
         digest: of the file's content; copies have the same.
         width, height: in pixels, before any rotation.
         kind: one of `ORDINARY`, or what is odd about it: `animated`, `16-bit`, `CMYK`, ...
+        look: its `perceptual_hash`.
     """
 
     digest: bytes
     width: int
     height: int
     kind: str
+    look: bytes | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +140,10 @@ class _Seen:
 
 
 def check_folder(
-    root: Path, threads: int, progress: Callable[[int, int], object] | None = None
+    root: Path,
+    threads: int,
+    progress: Callable[[int, int], object] | None = None,
+    near: int | None = None,
 ) -> Findings:
     """Read all images of a folder and list what would hurt a training. Nothing is changed.
 
@@ -125,6 +151,7 @@ def check_folder(
         root: class folders, or folders `train`, `val` and `test` that hold class folders.
         threads: that read.
         progress: called now and then with the images read so far and their number.
+        near: look for near-copies as well, up to this distance.
 
     Raises:
         DataError: `root` is missing, cannot be read, or has no class folder.
@@ -151,11 +178,15 @@ def check_folder(
         error = DataError(root, rule, got)
     found += _of_files(seen)
     found += _copies(seen)
+    looked = None
+    if near is not None:
+        near_copies, looked = _near_copies(seen, near)
+        found += near_copies
     found += _of_classes(classes, counts)
     found += _of_names(classes)
     found += _outside(dict.fromkeys([root, *parts.values()]))
     found.sort(key=lambda finding: KINDS.index(finding.kind))
-    return Findings(str(root), counts, tuple(found), error)
+    return Findings(str(root), counts, tuple(found), error, looked)
 
 
 def _what_stops(root: Path) -> DataError | None:
@@ -216,7 +247,8 @@ def _examine(path: str) -> _Picture | str:
     try:
         digest = content_digest(path, DIGEST_SIZE)
         with open_to_read(path) as file, open_image(file) as image:
-            return _Picture(digest, image.width, image.height, _kind(image))
+            look = perceptual_hash(pixels)
+            return _Picture(digest, image.width, image.height, _kind(image), look)
     except NoDescriptorError:
         raise
     except Exception as error:  # it has changed since it was read
@@ -277,18 +309,50 @@ def _copies(seen: list[_Seen]) -> Iterator[Finding]:
         if isinstance(each.picture, _Picture):
             groups[each.picture.digest].append(each)
     for group in groups.values():
-        if len(group) == 1:
-            continue
-        if len({each.name for each in group}) > 1:
-            yield Finding("two_classes", _paths(group))
-        if len({each.part for each in group}) > 1:
-            yield Finding("two_parts", _paths(group))
-        together: dict[tuple[str, str], list[_Seen]] = defaultdict(list)
-        for each in group:
-            together[each.part, each.name].append(each)
-        for same in together.values():
-            if len(same) > 1:
-                yield Finding("copies", _paths(same))
+        if len(group) > 1:
+            yield from _by_place(group)
+
+
+def _near_copies(seen: list[_Seen], distance: int) -> tuple[list[Finding], Near]:
+    """Files of other content that look alike; and how many there were to compare."""
+    looks = [(each, each.picture.look) for each in seen if isinstance(each.picture, _Picture)]
+    compared = [each for each, look in looks if look is not None]
+    found: list[Finding] = []
+    for group in near_groups([look for _, look in looks if look is not None], distance):
+        members = [compared[place] for place in group.places]
+        found += _by_place(members, "near_", f"distance {group.distance}")
+    return found, Near(distance, len(compared), len(looks) - len(compared))
+
+
+def _by_place(group: list[_Seen], prefix: str = "", detail: str = "") -> Iterator[Finding]:
+    """Copies under several classes, in several parts, and within one of each.
+
+    Near-copies, which have a prefix, are passed over where all have the same content.
+    """
+    if prefix and not _differ(group):
+        return
+    if len({each.name for each in group}) > 1:
+        yield Finding(f"{prefix}two_classes", _paths(_varied(group, lambda x: x.name)), detail)
+    if len({each.part for each in group}) > 1:
+        yield Finding(f"{prefix}two_parts", _paths(_varied(group, lambda x: x.part)), detail)
+    together: dict[tuple[str, str], list[_Seen]] = defaultdict(list)
+    for each in group:
+        together[each.part, each.name].append(each)
+    for same in together.values():
+        if len(same) > 1 and (not prefix or _differ(same)):
+            yield Finding(f"{prefix}copies", _paths(same), detail)
+
+
+def _varied(group: list[_Seen], key: Callable[[_Seen], str]) -> list[_Seen]:
+    """The first of each class or part before the others: of many, only some are shown."""
+    first = {key(each): each for each in reversed(group)}
+    return sorted(group, key=lambda each: first[key(each)] is not each)
+
+
+def _differ(group: list[_Seen]) -> bool:
+    """Whether not all have the same content."""
+    digests = {each.picture.digest for each in group if isinstance(each.picture, _Picture)}
+    return len(digests) > 1
 
 
 def _paths(seen: Iterable[_Seen]) -> tuple[str, ...]:

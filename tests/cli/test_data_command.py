@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 from cli_program import Inside, process
-from data_samples import make_folders, save_grey
+from data_samples import make_folders, photograph, save_grey
+from PIL import Image
 
 CLEAN = """\
 part  classes  images  fewest  most
@@ -77,6 +78,7 @@ def test_json(cnn: Inside, photos: Path) -> None:
         "images": 20,
         "parts": {"all": {"a": 10, "b": 10}},
         "error": None,
+        "near": None,
     }
 
 
@@ -153,3 +155,36 @@ def test_odd_names(photos: Path) -> None:
     assert "  photos/x\\ny\n" in outcome.out
     document = json.loads(process("data", "check", photos, "--json").out)
     assert document["findings"][0]["paths"] == ["photos/x\ny/\udcff.png"]
+
+
+def test_near_copies(cnn: Inside, photos: Path) -> None:
+    whole = photograph(1)
+    whole.save(photos / "a/whole.png")
+    whole.resize((90, 80)).save(photos / "b/small.png")
+    Image.new("L", (9, 9), 7).save(photos / "a/flat.png")
+    for arguments in (["--near", photos], [photos, "--near"], [photos, "--near", "8", "--strict"]):
+        outcome = cnn("data", "check", *arguments)
+        assert outcome.out.endswith(
+            "\nimages that look the same under two classes: 1\n"
+            "  photos/a/whole.png and photos/b/small.png: distance 2\n"
+            "\nnot compared, of hardly any contrast: 1\n"
+        )
+        assert outcome.code == (4 if "--strict" in arguments else 0)
+    document = json.loads(cnn("data", "check", photos, "--near=3", "--json").out)
+    assert document["near"] == {"distance": 3, "compared": 22, "flat": 1}
+    assert [one["kind"] for one in document["findings"]] == ["near_two_classes"]
+    assert json.loads(cnn("data", "check", photos, "--json").out)["near"] is None
+
+
+@pytest.mark.parametrize(
+    ("value", "rule"),
+    [
+        ("13", "must be at most 12. Got '13'"),
+        ("-1", "must be a whole number, 0 or more. Got '-1'"),
+        ("1.5", "must be a whole number, 0 or more. Got '1.5'"),
+    ],
+)
+def test_distances(cnn: Inside, photos: Path, value: str, rule: str) -> None:
+    for given in (["--near", value], [f"--near={value}"]):
+        outcome = cnn("data", "check", photos, *given)
+        assert (outcome.code, outcome.err) == (2, f"cnn: --near: {rule}.\n")

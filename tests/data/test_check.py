@@ -9,7 +9,7 @@ import zlib
 from pathlib import Path
 
 import pytest
-from data_samples import encoded, make_folders, noise, save_grey
+from data_samples import encoded, make_folders, noise, photograph, save_grey
 from PIL import Image
 
 from cnn_cli.data import check
@@ -293,3 +293,56 @@ def test_no_class_folder(tmp_path: Path) -> None:
         f"{tmp_path}: must be a folder with a sub-folder of images for each class. "
         "Got no sub-folder."
     )
+
+
+def test_near_copies(tmp_path: Path) -> None:
+    for part in ("train", "val"):
+        make_folders(tmp_path / part, ENOUGH)
+        for path in (tmp_path / part).rglob("*.png"):  # all of hardly any contrast
+            path.write_bytes(encoded(Image.new("L", (9, 9), 100)) + os.urandom(8))
+    for seed, (first, second) in enumerate(
+        (
+            ("train/cat/a.png", "train/cat/b.jpg"),
+            ("train/cat/c.png", "train/dog/d.jpg"),
+            ("train/cat/e.png", "val/cat/f.jpg"),
+            ("train/cat/g.png", "val/dog/h.jpg"),
+        )
+    ):
+        save(tmp_path / first, photograph(100 * seed))
+        save(tmp_path / second, photograph(100 * seed).resize((100, 100)), "JPEG", quality=60)
+    # Copies are no near-copies of each other.
+    for number in range(2):
+        save(tmp_path / f"train/dog/i{number}.png", photograph(900))
+    shutil.copy(tmp_path / "train/cat/a.png", tmp_path / "train/cat/a2.png")
+
+    assert found(tmp_path) == [
+        ("copies", ("train/cat/a.png", "train/cat/a2.png"), ""),
+        ("copies", ("train/dog/i0.png", "train/dog/i1.png"), ""),
+    ]
+    findings = check_folder(tmp_path, 2, near=4)
+    near = [
+        (one.kind, tuple(os.path.relpath(path, tmp_path) for path in one.paths))
+        for one in findings.found
+        if one.kind.startswith("near")
+    ]
+    assert near == [
+        ("near_two_classes", ("train/cat/c.png", "train/dog/d.jpg")),
+        ("near_two_classes", ("train/cat/g.png", "val/dog/h.jpg")),
+        ("near_two_parts", ("train/cat/e.png", "val/cat/f.jpg")),
+        ("near_two_parts", ("train/cat/g.png", "val/dog/h.jpg")),
+        ("near_copies", ("train/cat/a.png", "train/cat/a2.png", "train/cat/b.jpg")),
+    ]
+    assert {one.detail for one in findings.found if one.kind == "near_copies"} == {"distance 0"}
+    assert findings.near == check.Near(4, 11, 48)
+
+
+def test_of_many_near_copies_one_of_each_class_comes_first(photos: Path) -> None:
+    for number in range(5):
+        save(photos / f"cat/x{number}.jpg", photograph(0), "JPEG", quality=50 + 5 * number)
+    save(photos / "dog/y.png", photograph(0))
+    across = [
+        one
+        for one in check_folder(photos, 2, near=8).found
+        if one.kind == "near_two_classes" and "y.png" in one.paths[1]
+    ]
+    assert [os.path.basename(path) for path in across[0].paths][:3] == ["x0.jpg", "y.png", "x1.jpg"]

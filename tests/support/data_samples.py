@@ -21,6 +21,20 @@ def noise(height: int, width: int, channels: int, seed: int = 0) -> Pixels:
     return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
 
 
+def photograph(seed: int, side: int = 160) -> Image.Image:
+    """Grey noise whose amplitude falls with its frequency, as that of photographs does."""
+    octaves = [
+        Image.fromarray(noise(2**n, 2**n, 1, seed + n)).resize(
+            (side, side), Image.Resampling.BICUBIC
+        )
+        for n in range(1, 7)
+    ]
+    mixed = octaves[-1]
+    for octave in reversed(octaves[:-1]):
+        mixed = Image.blend(mixed, octave, 0.5)
+    return mixed
+
+
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     """The bytes of an image file."""
     stream = io.BytesIO()

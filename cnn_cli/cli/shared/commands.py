@@ -23,6 +23,7 @@ import typer
 from typer.core import TyperCommand, TyperGroup
 
 from cnn_cli import cli
+from cnn_cli.cli.shared.values import OrAlone
 from cnn_cli.docstrings import docstring
 from cnn_cli.errors import UsageError, suggest
 
@@ -219,6 +220,11 @@ class _Reader:
         return None if value is None else self._parser(value)
 
 
+def _parser(parameter: Any) -> Any:
+    described = getattr(parameter, "type_descriptor", None)
+    return getattr(getattr(described, "parameter_info", None), "parser", None)
+
+
 class _OwnReaders:
     """Parameters whose values are made by their parsers alone.
 
@@ -235,8 +241,7 @@ class _OwnReaders:
     def get_params(self, ctx: Any) -> list[Any]:
         parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
         for each in parameters:
-            described = getattr(each, "type_descriptor", None)
-            parser = getattr(getattr(described, "parameter_info", None), "parser", None)
+            parser = _parser(each)
             if parser is not None:
                 each._runtime_param = _Reader(parser)
         return parameters
@@ -247,9 +252,27 @@ class Command(_OwnReaders, TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, self._with_values(args))
         except typer.TyperException as error:
             raise usage_error(error, ctx) from error
+
+    def _with_values(self, args: list[str]) -> list[str]:
+        """The arguments with the values that options have where they stand alone."""
+        readers = {
+            name: parser
+            for each in self.params
+            if isinstance(parser := _parser(each), OrAlone)
+            for name in each.opts
+        }
+        if not readers:
+            return args
+        end = args.index("--") if "--" in args else len(args)
+        completed = []
+        for place, arg in enumerate(args[:end]):
+            completed.append(arg)
+            if arg in readers:
+                completed += readers[arg].completed(args[place + 1 : end])
+        return completed + args[end:]
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [*(metavar for metavar, _ in self._arguments()), "[OPTIONS]"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -45,6 +45,27 @@ def number(option: str, most: float = math.inf) -> Callable[[object], float]:
         return result
 
     return read
+
+
+class OrAlone:
+    """A reader for an option that may also stand without a value, before anything but a number.
+
+    Args:
+        read: of the value.
+        alone: the value that it has without one.
+    """
+
+    def __init__(self, read: Callable[[object], int], alone: int) -> None:
+        self._read = read
+        self._alone = alone
+
+    def __call__(self, value: object) -> int:
+        return self._read(value)
+
+    def completed(self, following: Sequence[str]) -> list[str]:
+        """The value to put in, where what follows the option is none."""
+        given = bool(following) and re.fullmatch(r"-?[\d.]+", following[0]) is not None
+        return [] if given else [str(self._alone)]
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from dataclasses import asdict
 from typing import Any
 
 from cnn_cli.data.check import (
@@ -24,6 +25,9 @@ TITLES = {
     "two_classes": "the same file under two classes",
     "two_parts": "the same file in two parts, so that scores would be too good",
     "copies": "the same file more than once in a class",
+    "near_two_classes": "images that look the same under two classes",
+    "near_two_parts": "images that look the same in two parts, so that scores would be too good",
+    "near_copies": "images that look the same in a class",
     "empty_class": "classes without an image that can be read",
     "small_class": f"classes with fewer than {FEW_IMAGES} images",
     "imbalance": f"classes of very different size, {IMBALANCE} times or more",
@@ -51,6 +55,7 @@ def findings_dict(findings: Findings) -> dict[str, Any]:
             for one in findings.found
         ],
         "error": None if findings.error is None else findings.error.line(),
+        "near": None if findings.near is None else asdict(findings.near),
     }
 
 
@@ -69,6 +74,8 @@ def findings_text(findings: Findings) -> str:
         blocks.append("".join(f"{line}\n" for line in lines))
     if not groups:
         blocks.append("nothing found\n")
+    if findings.near is not None and findings.near.flat:
+        blocks.append(f"not compared, of hardly any contrast: {findings.near.flat:,}\n")
     return "\n".join(blocks)
 
 
