@@ -299,3 +299,70 @@ def start_of(process: int) -> str | None:
     # The name, between brackets, may hold anything.
     fields = text.rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 else None
+
+
+class Inotify:
+    """What happens in folders, as Linux's inotify tells it, through the C library.
+
+    Raises:
+        OSError: the system has none, or gives this user no more of them.
+    """
+
+    CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE = 0x8, 0x40, 0x80, 0x100
+    DELETE_SELF, MOVE_SELF = 0x400, 0x800
+    UNMOUNT, OVERFLOW, IGNORED, FOLDER = 0x2000, 0x4000, 0x8000, 0x40000000
+    """Bits of an event: it was closed after writing, renamed away or into place, made; the watched
+    folder itself was deleted, renamed, unmounted; events were lost; no more will come of it; what
+    it happened to is a folder.
+    """
+    ASKED = CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE_SELF | MOVE_SELF
+    ENDS = IGNORED | UNMOUNT | DELETE_SELF | MOVE_SELF
+    _ONLY_FOLDERS = 0x01000000
+    _HEAD = 16  # bytes before a name: watch, bits, cookie, the name's size
+
+    def __init__(self) -> None:
+        import ctypes  # which nothing else needs
+
+        try:
+            self._library = ctypes.CDLL(None, use_errno=True)
+            start = self._library.inotify_init1
+        except (OSError, TypeError, AttributeError) as error:
+            raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS)) from error
+        self._errno = ctypes.get_errno
+        self.descriptor = self._checked(start(os.O_NONBLOCK | os.O_CLOEXEC))
+
+    def add(self, folder: str) -> int:
+        """Watch a folder; the number that its events carry, the same for the same folder."""
+        flags = self.ASKED | self._ONLY_FOLDERS
+        return self._checked(
+            self._library.inotify_add_watch(self.descriptor, os.fsencode(folder), flags)
+        )
+
+    def remove(self, watch: int) -> None:
+        """Watch a folder no longer; it may be gone."""
+        self._library.inotify_rm_watch(self.descriptor, watch)
+
+    def events(self) -> list[tuple[int, int, str]]:
+        """The watch, the bits and the name of what has happened; nothing where nothing has."""
+        try:
+            content = os.read(self.descriptor, 2**16)
+        except BlockingIOError:
+            return []
+        found, at = [], 0
+        while at < len(content):
+            watch = int.from_bytes(content[at : at + 4], sys.byteorder, signed=True)
+            bits = int.from_bytes(content[at + 4 : at + 8], sys.byteorder)
+            end = at + self._HEAD + int.from_bytes(content[at + 12 : at + 16], sys.byteorder)
+            found.append((watch, bits, os.fsdecode(content[at + self._HEAD : end].rstrip(b"\0"))))
+            at = end
+        return found
+
+    def close(self) -> None:
+        """Watch nothing any more."""
+        os.close(self.descriptor)
+
+    def _checked(self, result: int) -> int:
+        if result < 0:
+            number = self._errno()
+            raise OSError(number, os.strerror(number))
+        return result

@@ -36,6 +36,7 @@ FORMATS = ("text", "json", "jsonl", "csv")
         "cnn predict photo.jpg --ckpt runs/small",
         "cnn predict photos/ 'more/*.png' --ckpt model.npz --format csv --output labels.csv",
         "find . -name '*.jpg' -print0 | cnn predict --from-file - -0 --ckpt model.npz --json",
+        "cnn predict --watch inbox --ckpt model.npz",
     ),
 )
 def run(
@@ -61,6 +62,15 @@ def run(
     nul: Annotated[
         bool, typer.Option("-0", help="The paths of LIST end with NUL, as find -print0 writes.")
     ] = False,
+    watch: Annotated[
+        str | None,
+        typer.Option(
+            "--watch",
+            metavar="DIR",
+            parser=values.text,
+            help="What is in this folder, then what comes, each picture once it is complete.",
+        ),
+    ] = None,
     format_name: Annotated[
         str | None,
         typer.Option(
@@ -111,7 +121,9 @@ def run(
     An image that cannot be read is named on stderr; the others are done, and the exit code is 4.
     """
     sources = sources or []
-    _check(sources, from_file, nul, format_name, json)
+    _check(sources, from_file, watch, nul, format_name, json)
+    if watch is not None:
+        _check_watch(bool(sources) or from_file is not None, output_file, json, format_name)
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.predictor import Predictor, decoded_batches
@@ -126,7 +138,7 @@ def run(
         check_alike(job, NAME, given | {"--backend": backend})
     if output_file is not None and writes:
         output.check_output(output_file)
-    few = from_file is None and len(sources) == 1 and not Path(sources[0]).is_dir()
+    few = len(sources) == 1 and from_file is None and not Path(sources[0]).is_dir()
     threads = threads or (1 if few else job.threads(cpu_count()))
     format_ = make_format("json" if json else format_name or "text")
     bad = 0
@@ -134,7 +146,7 @@ def run(
     def texts(predictor: Predictor, paths: BinaryIO | None) -> Iterator[str]:
         nonlocal bad
         yield format_.start()
-        entries = _entries(sources, paths, nul) if writes else iter(())
+        entries = _entries(sources, paths, nul, watch) if writes else iter(())
         for batch in decoded_batches(entries, classifier.preprocess, batch_size, threads, job):
             for rows, errors in job.bring(predictor.predictions(batch, topk, min_prob)):
                 for error in errors:
@@ -157,15 +169,21 @@ def run(
 
 
 def _check(
-    sources: list[str], from_file: str | None, nul: bool, format_name: str | None, json: bool
+    sources: list[str],
+    from_file: str | None,
+    watch: str | None,
+    nul: bool,
+    format_name: str | None,
+    json: bool,
 ) -> None:
     """Refuse what contradicts itself."""
-    if not sources and from_file is None:
-        raise UsageError(NAME, "needs SOURCE or --from-file LIST", "nothing")
+    if not sources and from_file is None and watch is None:
+        raise UsageError(NAME, "needs SOURCE, --from-file LIST or --watch DIR", "nothing")
     if "" in sources:
         raise UsageError("SOURCE", "must be a path", "an empty one")
-    if from_file == "":
-        raise UsageError("--from-file", "must be a path", "an empty one")
+    for option, value in (("--from-file", from_file), ("--watch", watch)):
+        if value == "":
+            raise UsageError(option, "must be a path", "an empty one")
     if sources.count("-") + (from_file == "-") > 1:
         raise UsageError("-", "stdin can be read once only")
     if nul and from_file is None:
@@ -174,10 +192,27 @@ def _check(
         raise UsageError("--json", "is short for --format json", f"--format {format_name} as well")
 
 
-def _entries(sources: list[str], paths: BinaryIO | None, nul: bool) -> Iterator[Entry | None]:
-    """What to read, in order; None where a list has to be waited for."""
+def _check_watch(
+    others: bool, output_file: Path | None, json: bool, format_name: str | None
+) -> None:
+    if others:
+        raise UsageError("--watch", "stands in place of SOURCE and --from-file", "both")
+    if output_file is not None:
+        raise UsageError("--watch", "has no end, at which --output is written")
+    if json or format_name == "json":
+        raise UsageError("--watch", "has no end, as an array has; take --format jsonl")
+
+
+def _entries(
+    sources: list[str], paths: BinaryIO | None, nul: bool, watch: str | None
+) -> Iterator[Entry | None]:
+    """What to read, in order; None where a list or a folder has to be waited for."""
     from cnn_cli.data.sources import expand_list, expand_sources
 
+    if watch is not None:
+        from cnn_cli.data.watch import watch_images
+
+        return watch_images(watch)
     entries = expand_sources(sources, _stdin() if "-" in sources else None)
     return entries if paths is None else chain(entries, expand_list(paths, nul))
 

@@ -46,6 +46,7 @@ LAYOUT = "must be a folder with a sub-folder of images for each class"
 
 Unreadable = Callable[[DataError], object]
 Other = Callable[[str], object]
+Enter = Callable[[str], bool]
 
 
 def is_image_name(name: str) -> bool:
@@ -93,7 +94,10 @@ def find_splits(root: str | Path) -> dict[str, Path] | None:
 
 
 def walk_images(
-    folder: str, on_unreadable: Unreadable | None = None, on_other: Other | None = None
+    folder: str,
+    on_unreadable: Unreadable | None = None,
+    on_other: Other | None = None,
+    on_folder: Enter | None = None,
 ) -> Iterator[str]:
     """Paths of the images in `folder` and its sub-folders, each joined to `folder` as given.
 
@@ -104,11 +108,12 @@ def walk_images(
         on_unreadable: called with the error of a folder that cannot be read, which is then
             passed over.
         on_other: called with the path of a visible file without an image extension.
+        on_folder: called with the path of each folder before it is read, and says whether it is.
 
     Raises:
         DataError: a folder cannot be read, and there is no `on_unreadable`.
     """
-    return _walk(folder, set(), on_unreadable, on_other)
+    return _walk(folder, set(), on_unreadable, on_other, on_folder)
 
 
 def _walk(
@@ -116,7 +121,10 @@ def _walk(
     visited: set[tuple[int, int]],
     on_unreadable: Unreadable | None,
     on_other: Other | None,
+    on_folder: Enter | None,
 ) -> Iterator[str]:
+    if on_folder is not None and not on_folder(folder):
+        return
     try:
         status = os.stat(folder)
         if (status.st_dev, status.st_ino) in visited:
@@ -135,7 +143,7 @@ def _walk(
     for entry in entries:
         path = os.path.join(folder, entry.name)
         if _is_folder(entry):
-            yield from _walk(path, visited, on_unreadable, on_other)
+            yield from _walk(path, visited, on_unreadable, on_other, on_folder)
         elif is_image_name(entry.name):
             if _is_file(entry) or not os.path.exists(path):
                 yield path

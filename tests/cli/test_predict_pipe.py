@@ -1,8 +1,10 @@
-"""`cnn predict` in a pipeline: each line is answered before the next one is written."""
+"""`cnn predict` in a pipeline, and of a folder it watches: each picture is answered as it comes."""
 
 from __future__ import annotations
 
 import os
+import shutil
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -109,3 +111,40 @@ def test_several_processes_answer_as_well(project: Path, trained: Path) -> None:
         for name in NAMES:
             process.stdin.write(name.encode() + b"\n")
             assert answers.readline().startswith(name.encode() + b"\t")
+
+
+def test_a_folder_is_watched_until_a_signal(
+    project: Path, trained: Path, picture: Path, tmp_path: Path
+) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    shutil.copy(picture, inbox / "first.png")
+    command = [*COMMAND, "predict", "--watch", str(inbox), "--ckpt", str(trained)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started(command, project, **pipes) as process, lines_of(process) as answers:
+        assert answers.readline().startswith(f"{inbox}/first.png\t".encode())
+        for name in ("second.png", "third.png"):
+            shutil.copy(picture, inbox / f".{name}")
+            os.rename(inbox / f".{name}", inbox / name)
+            assert answers.readline().startswith(f"{inbox}/{name}\t".encode())
+        (inbox / "broken.png").write_bytes(b"no image")
+        assert process.stderr.readline() == (
+            f"cnn: {inbox}/broken.png: not an image Pillow can read.\n".encode()
+        )
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE) == 143
+        assert (answers.read(), process.stderr.read()) == (b"", b"")
+
+
+def test_a_folder_that_is_gone(trained: Path, picture: Path, tmp_path: Path) -> None:
+    inbox = tmp_path / "inbox"
+    inbox.mkdir()
+    shutil.copy(picture, inbox)
+    command = [*COMMAND, "predict", "--watch", "inbox", "--ckpt", str(trained)]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with started(command, tmp_path, **pipes) as process, lines_of(process) as answers:
+        assert answers.readline()
+        shutil.rmtree(inbox)
+        assert process.wait(PATIENCE) == 4
+        said = b"cnn: inbox: must stay where it is while it is watched.\n"
+        assert process.stderr.read() == said

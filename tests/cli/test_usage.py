@@ -60,7 +60,19 @@ PREDICT = "predict --ckpt m.npz "
             "--fail-under: must be written top1=0.9, topk=0.99 or loss=0.5. Got 'top1'.",
         ),
         ("predict x.png", "predict: needs --ckpt FILE. Got nothing."),
-        (PREDICT, "predict: needs SOURCE or --from-file LIST. Got nothing."),
+        (PREDICT, "predict: needs SOURCE, --from-file LIST or --watch DIR. Got nothing."),
+        (
+            PREDICT + "--watch x y.png",
+            "--watch: stands in place of SOURCE and --from-file. Got both.",
+        ),
+        (
+            PREDICT + "--watch x --output y",
+            "--watch: has no end, at which --output is written.",
+        ),
+        (
+            PREDICT + "--watch x --json",
+            "--watch: has no end, as an array has; take --format jsonl.",
+        ),
         (PREDICT + "- -", "-: stdin can be read once only."),
         (PREDICT + "- --from-file -", "-: stdin can be read once only."),
         (PREDICT + "x -0", "-0: goes with --from-file LIST."),

@@ -29,6 +29,7 @@ from cnn_cli.cli.main import program, run
 ELSEWHERE = {"scripts": "tests/robustness/test_cron_page.py"}
 # Lines that cannot be run here; that they could be is checked up to their options.
 ONLY_READ = {
+    "cnn predict --watch inbox": "has no end: tests/cli/test_predict_pipe.py",
     "cnn init photos": "measures for seconds: tests/cli/test_init_command.py",
     "cnn eval --ckpt runs/small --calibrate": "a network that is right: test_eval_calibration.py",
     "cnn import efficientnet-lite0.pth": "weights that are fetched: tests/weights",
