@@ -66,7 +66,12 @@ NN_PARTS = {
     "nn.types": [],
 }
 # Import names that differ from the name of the distribution.
-DISTRIBUTIONS = {"PIL": "pillow", "yaml": "pyyaml", "pydantic_core": "pydantic"}
+DISTRIBUTIONS = {
+    "PIL": "pillow",
+    "pi_heif": "pi-heif",
+    "pydantic_core": "pydantic",
+    "yaml": "pyyaml",
+}
 # What some systems do not have, and `portable` alone asks for: modules, and names of `os`.
 SYSTEMS = {"fcntl", "msvcrt", "resource", "termios", "tty", "pty", "pwd", "grp", "winreg"}
 CALLS = {

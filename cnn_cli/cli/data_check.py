@@ -45,6 +45,8 @@ def run(
     from cnn_cli.report.text.data_findings import findings_dict, findings_text
 
     findings = _check(folder, threads, near)
+    for remark in findings.remarks:
+        output.note(remark)
     if json:
         output.write_json(findings_dict(findings))
     else:

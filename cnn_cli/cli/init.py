@@ -83,6 +83,8 @@ def run(
         options,
         output.note if on_terminal() else lambda _: None,
     )
+    for remark in proposal.survey.remarks:
+        output.note(remark)
     write_atomic(file, proposal.text.encode())
     if json:
         output.write_about(file, strict_json.dumps(proposal_dict(proposal, file)) + "\n")

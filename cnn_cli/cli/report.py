@@ -116,15 +116,15 @@ def _measure(
     threads: int | None,
     backend: str | None,
 ) -> Measured:
-    from cnn_cli.data.folder import find_splits
+    from cnn_cli.data.roots import has_parts
     from cnn_cli.report.html.subject import Measured
 
     classifier = record.classifier
     images = find_images(NAME, classifier, data, split, "--data DIR")
     place = data or classifier.config.data.root
     evaluation, bad = evaluate_images(classifier, images, place, batch_size, threads, backend)
-    part = "all" if data is not None and find_splits(data) is None else split
-    return Measured(images, evaluation, bad, part, str(place))
+    whole = data is not None and not has_parts(data, classifier.classes)
+    return Measured(images, evaluation, bad, "all" if whole else split, str(place))
 
 
 def _words(subjects: list[Subject]) -> str:

@@ -181,6 +181,8 @@ def run(
                 loaded = load_config(config, overrides or [], settings)
             if dry_run:
                 plan = plan_training(loaded, config, options, ranks())
+                for remark in () if quiet else plan.remarks:
+                    output.note(remark)
                 if not quiet and json:
                     output.write_json(plan.as_dict())
                 elif not quiet:

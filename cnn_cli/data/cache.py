@@ -26,6 +26,7 @@ class ImageCache:
         paths: of the image files.
         pre: size, channels and resize mode.
         bad: position and error of the images that could not be decoded so far.
+        several: paths of files with more frames than the first, of those decoded so far.
         aspects: (paths,) width / height of the image files, of those that were decoded so far;
             None where nobody asked for them.
     """
@@ -37,6 +38,7 @@ class ImageCache:
         self.paths = paths
         self.pre = pre
         self.bad: dict[int, ImageError] = {}
+        self.several: set[str] = set()
         self.nbytes = 0 if store.images is None else store.images.nbytes
         self._store = store
         self._images = store.images
@@ -92,7 +94,7 @@ class ImageCache:
         if i in self.bad:
             raise self.bad[i].unraised()
         try:
-            image = load_image(self.paths[i], self.pre)
+            image = load_image(self.paths[i], self.pre, on_frames=self.several.add)
         except ImageError as error:
             self.bad[i] = error.unraised()
             raise

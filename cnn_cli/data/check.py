@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import unicodedata
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,11 +12,12 @@ from PIL import Image
 
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import open_dataset
-from cnn_cli.data.decode import ImageError, Preprocess, read_image
-from cnn_cli.data.folder import SPLITS, find_splits, is_image_name, sub_folders, walk_images
+from cnn_cli.data.decode import ImageError, Preprocess, has_frames, read_image
 from cnn_cli.data.formats import open_image
+from cnn_cli.data.listing import WHOLE, Listing, one_form
 from cnn_cli.data.near import SIDE, near_groups, perceptual_hash
 from cnn_cli.data.pool import Pool
+from cnn_cli.data.roots import open_listing
 from cnn_cli.data.split import content_digest
 from cnn_cli.errors import DataError, reason
 from cnn_cli.files import NoDescriptorError, open_to_read
@@ -31,7 +29,6 @@ LARGE_PIXELS = 40_000_000
 LONG_SIDE = 5  # times the short one
 JOB = 16  # files that a thread reads before it asks for more
 WINDOW = 4  # jobs a thread that are waited for or waiting
-WHOLE = "all"  # the part, where a folder has none
 DIGEST_SIZE = 16  # bytes: no two files of a data set have the same by chance
 ORDINARY = ("colour", "grey", "transparent")
 
@@ -51,7 +48,6 @@ KINDS = (
     "unknown_class",
     "missing_class",
     "similar_classes",
-    "part_as_class",
     "small",
     "large",
     "narrow",
@@ -102,6 +98,7 @@ class Findings:
         found: in the order of `KINDS`, and within a kind in that of the files.
         error: what keeps a training from starting, if anything does.
         near: None where near-copies were not looked for.
+        remarks: what the user should know besides, a line each.
     """
 
     root: str
@@ -109,6 +106,7 @@ class Findings:
     found: tuple[Finding, ...]
     error: DataError | None
     near: Near | None = None
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +154,13 @@ def check_folder(
     Raises:
         DataError: `root` is missing, cannot be read, or has no class folder.
     """
-    parts = find_splits(root)
-    parts = {WHOLE: root} if parts is None else parts
+    listing = open_listing(root)
     error = _what_stops(root)
-    classes = {part: sub_folders(folder) for part, folder in parts.items()}
+    classes = {part: dict(each.classes) for part, each in listing.parts.items()}
     if error is not None and not any(classes.values()):
         raise error
     found: list[Finding] = []
-    places = list(_list_images(classes, found))
+    places = list(_list_images(listing, found))
     seen = [
         _Seen(part, name, path, picture)
         for (part, name, path), picture in zip(
@@ -173,7 +170,7 @@ def check_folder(
     counts = {part: dict.fromkeys(folders, 0) for part, folders in classes.items()}
     for each in seen:
         counts[each.part][each.name] += isinstance(each.picture, _Picture)
-    if error is None and not any(counts["train" if WHOLE not in parts else WHOLE].values()):
+    if error is None and not any(counts["train" if listing.has_parts() else WHOLE].values()):
         rule, got = "must hold an image that can be read", f"{len(seen)} that cannot"
         error = DataError(root, rule, got)
     found += _of_files(seen)
@@ -184,9 +181,9 @@ def check_folder(
         found += near_copies
     found += _of_classes(classes, counts)
     found += _of_names(classes)
-    found += _outside(dict.fromkeys([root, *parts.values()]))
+    found += [Finding("outside", (path,)) for path in listing.outside]
     found.sort(key=lambda finding: KINDS.index(finding.kind))
-    return Findings(str(root), counts, tuple(found), error, looked)
+    return Findings(str(root), counts, tuple(found), error, looked, listing.remarks())
 
 
 def _what_stops(root: Path) -> DataError | None:
@@ -197,9 +194,7 @@ def _what_stops(root: Path) -> DataError | None:
     return None
 
 
-def _list_images(
-    classes: dict[str, dict[str, Path]], found: list[Finding]
-) -> Iterator[tuple[str, str, str]]:
+def _list_images(listing: Listing, found: list[Finding]) -> Iterator[tuple[str, str, str]]:
     """Part, class and path of every image; what is no image goes to `found`."""
 
     def unreadable(error: DataError) -> None:
@@ -208,9 +203,9 @@ def _list_images(
     def other(path: str) -> None:
         found.append(Finding("not_image", (path,)))
 
-    for part, folders in classes.items():
-        for name, folder in folders.items():
-            for path in walk_images(str(folder), unreadable, other):
+    for part, each in listing.parts.items():
+        for name in each.classes:
+            for path in listing.images(part, name, unreadable, other):
                 yield part, name, path
 
 
@@ -256,7 +251,7 @@ def _examine(path: str) -> _Picture | str:
 
 
 def _kind(image: Image.Image) -> str:
-    if _is_animated(image):
+    if has_frames(image):
         return "animated"
     # Colour of 16 bits shows in how its pixels are stored only: Pillow keeps the upper 8.
     if image.mode.startswith("I") or ";16" in str(getattr(image, "tile", "")):
@@ -269,14 +264,6 @@ def _kind(image: Image.Image) -> str:
     if image.has_transparency_data:
         return "transparent"
     return "grey" if image.mode in ("1", "L") else "colour"
-
-
-def _is_animated(image: Image.Image) -> bool:
-    if image.format == "MPO":  # of a camera: a photograph and its preview or second eye
-        return False
-    with suppress(Exception):  # a damaged second frame: the first, which is what counts, was read
-        return bool(getattr(image, "is_animated", False))
-    return False
 
 
 def _of_files(seen: list[_Seen]) -> Iterator[Finding]:
@@ -360,7 +347,7 @@ def _paths(seen: Iterable[_Seen]) -> tuple[str, ...]:
 
 
 def _of_classes(
-    classes: dict[str, dict[str, Path]], counts: dict[str, dict[str, int]]
+    classes: dict[str, dict[str, str]], counts: dict[str, dict[str, int]]
 ) -> Iterator[Finding]:
     """Classes with hardly an image, or far fewer than others."""
     for part, folders in classes.items():
@@ -369,53 +356,37 @@ def _of_classes(
         for name, folder in folders.items():
             count = counts[part][name]
             if count == 0:
-                yield Finding("empty_class", (str(folder),))
+                yield Finding("empty_class", (folder,))
             elif trained and count < FEW_IMAGES:
-                yield Finding("small_class", (str(folder),), _images(count))
+                yield Finding("small_class", (folder,), _images(count))
         if trained and ranked and ranked[-1][0] >= IMBALANCE * ranked[0][0]:
             (few, rare), (many, common) = ranked[0], ranked[-1]
             detail = f"{_images(many)} and {few:,}, {many / few:,.0f} times as many"
-            yield Finding("imbalance", (str(folders[common]), str(folders[rare])), detail)
+            yield Finding("imbalance", (folders[common], folders[rare]), detail)
 
 
-def _of_names(classes: dict[str, dict[str, Path]]) -> Iterator[Finding]:
+def _of_names(classes: dict[str, dict[str, str]]) -> Iterator[Finding]:
     """Classes that do not match from part to part, or may be meant for the same."""
     similar: dict[str, dict[str, str]] = defaultdict(dict)
-    forms = {part: set(map(_one_form, folders)) for part, folders in classes.items()}
+    forms = {part: set(map(one_form, folders)) for part, folders in classes.items()}
     for part, folders in classes.items():
         for name, folder in folders.items():
-            similar[_folded(name)].setdefault(name, str(folder))
-            if part == WHOLE and name in SPLITS:
-                yield Finding("part_as_class", (str(folder),))
-            if part != "train" and _one_form(name) not in forms.get("train", forms[part]):
-                yield Finding("unknown_class", (str(folder),))
+            similar[_folded(name)].setdefault(name, folder)
+            if part != "train" and one_form(name) not in forms.get("train", forms[part]):
+                yield Finding("unknown_class", (folder,))
     for same in similar.values():
         if len(same) > 1:
             yield Finding("similar_classes", tuple(same.values()))
     for name, folder in classes.get("train", {}).items():
         for part in ("val", "test"):
-            if _one_form(name) not in forms.get(part, forms["train"]):
-                yield Finding("missing_class", (str(folder),), f"not in {part}")
+            if one_form(name) not in forms.get(part, forms["train"]):
+                yield Finding("missing_class", (folder,), f"not in {part}")
 
 
 def _folded(name: str) -> str:
     """A name without what file systems may ignore: case, and how an accent is written."""
-    return _one_form(name).casefold()
-
-
-def _one_form(name: str) -> str:
-    """A name in one Unicode form: training takes names that differ in that only for one class."""
-    return unicodedata.normalize("NFC", name)
+    return one_form(name).casefold()
 
 
 def _images(count: int) -> str:
     return f"{count:,} image{'' if count == 1 else 's'}"
-
-
-def _outside(folders: Iterable[Path]) -> Iterator[Finding]:
-    """Images that lie beside the class folders."""
-    for folder in folders:
-        for name in sorted(os.listdir(folder)):
-            path = os.path.join(folder, name)
-            if is_image_name(name) and not name.startswith(".") and os.path.isfile(path):
-                yield Finding("outside", (path,))

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -11,7 +10,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.folder import LAYOUT, find_splits, sub_folders, walk_images
+from cnn_cli.data.listing import WHOLE, Listing, Part, one_form
+from cnn_cli.data.roots import open_listing
 from cnn_cli.data.split import held_back
 from cnn_cli.errors import DataError, suggest
 
@@ -39,16 +39,20 @@ class Dataset:
     """What there is to train on.
 
     Attributes:
-        root: the folder it was found in.
+        root: where it was found.
+        base: what the images' paths begin with where the root is moved with them.
         classes: names, in the order of the network's outputs.
         train, val, test: the parts; None where there is none.
+        remarks: what the user should know, a line each.
     """
 
     root: Path
+    base: str
     classes: tuple[str, ...]
     train: Split
     val: Split | None
     test: Split | None
+    remarks: tuple[str, ...] = ()
 
 
 def open_dataset(
@@ -72,129 +76,132 @@ def open_dataset(
         DataError: `root` or a folder that must be there is missing or holds no image, there are
             fewer than two classes, or a part has a class that `train` does not.
     """
-    parts = find_splits(root)
-    if parts is None:
-        parts = {"train": Path(root)}
-    if "train" not in parts:
-        raise DataError(
-            root, "must have a 'train' folder", ", ".join(f.name for f in parts.values())
-        )
-    folders = _class_folders(parts["train"])
-    folders = _as_known(folders, before if classes is None else classes)
+    known = before if classes is None else classes
+    listing = open_listing(root, known)
+    first = "train" if listing.has_parts() else WHOLE
+    if first not in listing.parts:
+        raise DataError(root, listing.part_rule.format(first), listing.part_names())
+    part = listing.parts[first]
+    found = _as_known(part, listing, known)
     if classes is None:
-        names = tuple(before if folders.keys() == set(before) else folders)
+        names = tuple(before if found.keys() == set(before) else found)
     else:
-        names = _listed(parts["train"], folders, classes)
+        names = _listed(part, found, classes, listing)
     if len(names) < 2:
-        raise DataError(parts["train"], "must hold at least two classes", f"one: '{names[0]}'")
-    train = _list_images(folders, names)
+        raise DataError(part.place, "must hold at least two classes", f"one: '{names[0]}'")
+    train = _list_images(listing, first, found, names)
     for label, name in enumerate(names):
         if not (train.labels == label).any():
-            raise DataError(folders[name], ONE_IMAGE, "none")
-    held: dict[str, Split] = {}
-    for part, folder in parts.items():
-        if part != "train":
-            held[part] = _list_held(folder, names, set(folders))
+            raise DataError(part.classes[found[name]], ONE_IMAGE, "none")
+    held = {
+        other: _list_held(listing, other, names, set(found))
+        for other in listing.parts
+        if other != first
+    }
     val = held.get("val")
-    if "val" not in parts:
+    if val is None:
         train, val = _hold_back(train, len(names), val_split)
-    return Dataset(Path(root), names, train, val, held.get("test"))
+    remarks = listing.remarks()
+    return Dataset(Path(root), listing.base, names, train, val, held.get("test"), remarks)
 
 
 def open_labelled(
-    root: Path, classes: Sequence[str], split: Literal["train", "val", "test", "all"]
+    root: Path,
+    classes: Sequence[str],
+    split: Literal["train", "val", "test", "all"],
+    note: Callable[[str], object] = lambda _: None,
 ) -> Split:
     """Find images to evaluate a model on, with classes matched by name.
 
     Args:
         root: class folders, which are taken whole, or folders `train`, `val` and `test`.
         classes: the names the model knows, in its order.
-        split: the part to take where there are split folders.
+        split: the part to take where there are parts.
+        note: told what the user should know of what was found.
 
     Raises:
         DataError: `root` or the part is missing or holds no image, or has a class that the model
             does not know.
     """
-    parts = find_splits(root)
-    if parts is None:
-        chosen = [Path(root)]
-    elif split == "all":
-        chosen = list(parts.values())
+    listing = open_listing(root, classes)
+    parts = listing.parts
+    if split == "all" or not listing.has_parts():
+        chosen = list(parts)
     elif split in parts:
-        chosen = [parts[split]]
+        chosen = [split]
     else:
-        raise DataError(
-            root, f"must have a '{split}' folder", ", ".join(f.name for f in parts.values())
-        )
-    found = [_list_classes(folder, classes, set(classes), "the model") for folder in chosen]
+        raise DataError(root, listing.part_rule.format(split), listing.part_names())
+    found = [_list_classes(listing, part, classes, set(classes), "the model") for part in chosen]
     joined = Split(
         [path for part in found for path in part.paths],
         np.concatenate([part.labels for part in found]),
     )
     if not joined:
-        raise DataError(root if len(chosen) > 1 else chosen[0], ONE_IMAGE, "none")
+        raise DataError(root if len(chosen) > 1 else parts[chosen[0]].place, ONE_IMAGE, "none")
+    for remark in listing.remarks():
+        note(remark)
     return joined
 
 
-def _class_folders(folder: Path) -> dict[str, Path]:
-    folders = sub_folders(folder)
-    if not folders:
-        raise DataError(folder, LAYOUT, "no sub-folder")
-    return folders
+def _as_known(part: Part, listing: Listing, known: Collection[str]) -> dict[str, str]:
+    """The names in a part, under the names that are known of them.
 
-
-def _as_known(folders: dict[str, Path], known: Collection[str]) -> dict[str, Path]:
-    """The folders under the names that are known of them.
-
-    An accent can be written in several ways in Unicode; macOS and archives change one to another
-    (NFC and NFD). Names that differ in that only are one class.
+    Names that differ in their Unicode form only are one class.
 
     Raises:
-        DataError: two folders are the same class so.
+        DataError: two are the same class so; or there is none.
     """
-    alike = {unicodedata.normalize("NFC", name): name for name in known}
-    found: dict[str, Path] = {}
-    for name, folder in folders.items():
-        meant = name if name in known else alike.get(unicodedata.normalize("NFC", name), name)
-        if meant in found or (meant != name and meant in folders):
+    if not part.classes:
+        raise DataError(part.place, listing.layout, "no sub-folder")
+    alike = {one_form(name): name for name in known}
+    found: dict[str, str] = {}
+    for name, place in part.classes.items():
+        meant = name if name in known else alike.get(one_form(name), name)
+        if meant in found or (meant != name and meant in part.classes):
             rule = f"must be one folder for the class '{meant}'"
-            raise DataError(folder, rule, "two, whose names differ in their Unicode form only")
-        found[meant] = folder
+            raise DataError(place, rule, "two, whose names differ in their Unicode form only")
+        found[meant] = name
     return found
 
 
-def _listed(folder: Path, folders: dict[str, Path], classes: Sequence[str]) -> tuple[str, ...]:
+def _listed(
+    part: Part, found: Mapping[str, str], classes: Sequence[str], listing: Listing
+) -> tuple[str, ...]:
     for name in classes:
-        if name not in folders:
-            hint = suggest(name, folders)
-            raise DataError(folder, f"must have a folder for the class '{name}'.{hint}")
+        if name not in found:
+            raise DataError(part.place, f"{listing.class_rule.format(name)}.{suggest(name, found)}")
     return tuple(classes)
 
 
-def _list_held(folder: Path, names: Sequence[str], known: set[str]) -> Split:
+def _list_held(listing: Listing, part: str, names: Sequence[str], known: set[str]) -> Split:
     """Images of `val` or `test`, without those of `known` classes that are not among `names`."""
-    found = _list_classes(folder, names, known, "train")
+    found = _list_classes(listing, part, names, known, "train")
     if not found:
-        raise DataError(folder, ONE_IMAGE, "none")
+        raise DataError(listing.parts[part].place, ONE_IMAGE, "none")
     return found
 
 
-def _list_classes(folder: Path, names: Sequence[str], known: set[str], where: str) -> Split:
-    folders = _as_known(_class_folders(folder), known)
-    for name, place in folders.items():
+def _list_classes(
+    listing: Listing, part: str, names: Sequence[str], known: set[str], where: str
+) -> Split:
+    found = _as_known(listing.parts[part], listing, known)
+    for name, own in found.items():
         if name not in known:
+            place = listing.parts[part].classes[own]
             hint = suggest(name, sorted(known))
             raise DataError(place, f"must be a class that {where} has.{hint}")
-    return _list_images(folders, names)
+    return _list_images(listing, part, found, names)
 
 
-def _list_images(folders: dict[str, Path], names: Sequence[str]) -> Split:
-    """Images of the classes in the order of `names`; one without a folder has none."""
+def _list_images(
+    listing: Listing, part: str, found: Mapping[str, str], names: Sequence[str]
+) -> Split:
+    """Images of the classes in the order of `names`; one that is not there has none."""
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):
-        if name in folders:
-            paths += walk_images(str(folders[name]))
+        if name in found:
+            paths += listing.images(part, found[name])
             labels += [label] * (len(paths) - len(labels))
     return Split(paths, np.array(labels, np.int64))
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import io
 import re
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, Literal
@@ -19,12 +21,13 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from cnn_cli.data import resize
 from cnn_cli.data.draft import LARGE, TRANSPOSED, draft
-from cnn_cli.data.formats import is_postscript, open_image
+from cnn_cli.data.formats import has_heif, is_heif, is_postscript, open_image
 from cnn_cli.errors import DataError, reason
 from cnn_cli.files import NO_DESCRIPTOR, NoDescriptorError, open_to_read
 
 Pixels = NDArray[np.uint8]
 Source = str | Path | bytes
+OnFrames = Callable[[str], object]
 
 CHOSEN = ("format", "mode", "size", "tile", "info")
 """What of an opened image says which of its pixels are to be decoded."""
@@ -74,7 +77,9 @@ class ImageError(DataError):
         return self.rule if self.got is None else f"{self.rule}: {self.got}"
 
 
-def load_image(source: Source, pre: Preprocess, name: str | None = None) -> Pixels:
+def load_image(
+    source: Source, pre: Preprocess, name: str | None = None, on_frames: OnFrames | None = None
+) -> Pixels:
     """The pixels of an image as (height, width, channels); the array may be read-only.
 
     Safe to call from several threads.
@@ -83,15 +88,18 @@ def load_image(source: Source, pre: Preprocess, name: str | None = None) -> Pixe
         source: a path, or the bytes of an image file.
         pre: size, channels and resize mode.
         name: what an error calls the image; its path where left out.
+        on_frames: called with that where the file holds more frames than the first.
 
     Raises:
         ImageError: the file cannot be read, is no image, is damaged, or has more pixels than
             `PIL.Image.MAX_IMAGE_PIXELS`. It holds nothing of what was decoded.
     """
-    return _or_raise(read_image(source, pre, name))
+    return _or_raise(read_image(source, pre, name, on_frames))
 
 
-def read_image(source: Source, pre: Preprocess, name: str | None = None) -> Pixels | ImageError:
+def read_image(
+    source: Source, pre: Preprocess, name: str | None = None, on_frames: OnFrames | None = None
+) -> Pixels | ImageError:
     """The same, with the error as a value: it was never raised, so that it can be kept without
     the frames, and thus the image, of where it came from. Nor is anything else kept.
     """
@@ -103,17 +111,30 @@ def read_image(source: Source, pre: Preprocess, name: str | None = None) -> Pixe
             except UnidentifiedImageError:
                 if is_postscript(file):
                     return ImageError(place, "is PostScript, which is a program and not an image")
+                if is_heif(file) and not has_heif():
+                    return ImageError(place, "is HEIF; install the extra heic")
                 raise
             try:
                 pixels = image.width * image.height
                 if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
                     return _too_large(place, pixels)
+                if on_frames is not None and has_frames(image):
+                    on_frames(place)
                 box = _scaled_down(image, pre)
                 return _fitted(image, pre, place, box)
             finally:
                 image.close()  # which gives its memory back, whoever still refers to it
     except Exception as error:
         return _as_image_error(error, place)
+
+
+def has_frames(image: Image.Image) -> bool:
+    """Whether an opened file holds more pictures than the first, which is the one taken."""
+    if image.format in ("MPO", "PSD"):  # with a preview or a second eye; with its layers
+        return False
+    with suppress(Exception):  # a damaged second frame
+        return bool(getattr(image, "is_animated", False))
+    return False
 
 
 def fit_image(image: Image.Image, pre: Preprocess, name: str) -> Pixels:

@@ -1,4 +1,4 @@
-"""Folders of images: which classes, splits and files a folder holds.
+"""Folders of images: which classes, parts and files a folder holds.
 
 Names with a leading dot are passed over. Symbolic links are followed, and a folder is entered
 once only, so that a loop of links ends. The order is that of the names.
@@ -7,90 +7,129 @@ once only, so that a loop of links ends. The order is that of the names.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
+from cnn_cli.data.formats import has_heif
+from cnn_cli.data.listing import (
+    HEIF,
+    WHOLE,
+    Enter,
+    Listing,
+    Other,
+    Part,
+    Unreadable,
+    check_no_parts_within,
+    ending,
+    find_parts,
+    is_hidden,
+)
 from cnn_cli.errors import DataError, reason
 
+# Those that Pillow registers for `formats.FORMATS`, as a test sees: to ask Pillow, which imports
+# all of its plugins for that, takes longer than to list a folder.
 EXTENSIONS = frozenset(
     [
-        ".apng",
-        ".avif",
-        ".bmp",
-        ".dib",
-        ".gif",
-        ".ico",
-        ".j2k",
-        ".jfif",
-        ".jp2",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".jpx",
-        ".pbm",
-        ".pcx",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".qoi",
-        ".sgi",
-        ".tga",
-        ".tif",
-        ".tiff",
-        ".webp",
+        *(".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib"),
+        *(".fit", ".fits", ".flc", ".fli", ".ftc", ".ftu", ".gbr", ".gif", ".icb", ".icns"),
+        *(".ico", ".im", ".j2c", ".j2k", ".jfif", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf"),
+        *(".jpg", ".jpx", ".mpo", ".msp", ".pbm", ".pcd", ".pcx", ".pfm", ".pgm", ".png"),
+        *(".pnm", ".ppm", ".psd", ".pxr", ".qoi", ".ras", ".rgb", ".rgba", ".sgi", ".tga"),
+        *(".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm"),
     ]
 )
-SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
 LAYOUT = "must be a folder with a sub-folder of images for each class"
-
-Unreadable = Callable[[DataError], object]
-Other = Callable[[str], object]
-Enter = Callable[[str], bool]
 
 
 def is_image_name(name: str) -> bool:
     """Whether a file of this name is taken for an image: by its extension, in any case."""
-    return os.path.splitext(name)[1].lower() in EXTENSIONS
+    extension = os.path.splitext(name)[1].lower()
+    return extension in EXTENSIONS or (extension in HEIF and has_heif())
 
 
-def sub_folders(root: str | Path) -> dict[str, Path]:
-    """Name and path of the visible folders in `root`, sorted by name.
+class FolderListing(Listing):
+    """A folder of class folders, or of parts that hold them. Images are listed when asked for.
+
+    Args:
+        root: the folder.
+        classes: names that are known to be classes, see `find_parts`.
+
+    Raises:
+        DataError: it is missing, no folder, cannot be read, or mixes parts and classes.
+    """
+
+    layout = LAYOUT
+    part_rule = "must have a '{}' folder"
+    class_rule = "must have a folder for the class '{}'"
+
+    def __init__(self, root: Path, classes: Collection[str] = ()) -> None:
+        super().__init__(root, str(root), {})
+        folders = self._scan(root)
+        parts = find_parts(root, folders, classes)
+        if parts is None:
+            self.parts = {WHOLE: Part(root.name, str(root), folders)}
+        else:
+            for part, name in parts.items():
+                place = folders[name]
+                self.parts[part] = Part(name, place, self._scan(place))
+        self._told = bool(classes)
+
+    def _scan(self, folder: str | Path) -> dict[str, str]:
+        """The folders in one; images beside them go to `outside`."""
+        folders, images = scan(folder)
+        self.outside += images
+        return folders
+
+    def images(
+        self,
+        part: str,
+        name: str,
+        on_unreadable: Unreadable | None = None,
+        on_other: Other | None = None,
+    ) -> Iterator[str]:
+        folder = self.parts[part].classes[name]
+        inside: list[str] = []
+
+        def enter(path: str) -> bool:
+            if os.path.dirname(path) == folder:
+                inside.append(os.path.basename(path))
+            return True
+
+        def other(path: str) -> None:
+            self.left_out[ending(path)] += 1
+            if on_other is not None:
+                on_other(path)
+
+        yield from walk_images(folder, on_unreadable, other, enter)
+        if inside and not self._told:
+            check_no_parts_within(self.root, name, inside)
+
+
+def scan(root: str | Path) -> tuple[dict[str, str], list[str]]:
+    """Name and path of the visible folders in `root`, sorted by name, and paths of its images.
 
     Raises:
         DataError: `root` is missing, no folder, or cannot be read.
     """
+    folders, images = [], []
     try:
         with os.scandir(root) as entries:
-            names = sorted(e.name for e in entries if not e.name.startswith(".") and _is_folder(e))
+            for entry in entries:
+                if is_hidden(entry.name):
+                    continue
+                if _is_folder(entry):
+                    folders.append(entry.name)
+                elif is_image_name(entry.name) and _is_file(entry):
+                    images.append(entry.name)
     except FileNotFoundError:
         raise DataError(root, LAYOUT, "no such folder") from None
     except NotADirectoryError:
         raise DataError(root, LAYOUT, "a file") from None
     except OSError as error:
         raise DataError(root, "cannot be read", reason(error)) from None
-    return {name: Path(root, name) for name in names}
-
-
-def find_splits(root: str | Path) -> dict[str, Path] | None:
-    """The folders for `train`, `val` and `test`, or None where `root` holds classes.
-
-    They are split folders only if no visible folder of another name is beside them.
-
-    Raises:
-        DataError: as in `sub_folders`, or two folders stand for `val`.
-    """
-    folders = sub_folders(root)
-    if not folders or not folders.keys() <= SPLITS.keys():
-        return None
-    found: dict[str, Path] = {}
-    for name, folder in folders.items():
-        split = SPLITS[name]
-        if split in found:
-            both = f"both '{found[split].name}' and '{name}'"
-            raise DataError(root, "must have one folder for validation", both)
-        found[split] = folder
-    return found
+    # Not `os.path.join`, which leaves "./photos" as it is: messages name what was given plainly.
+    paths = {name: str(Path(root, name)) for name in sorted(folders)}
+    return paths, [os.path.join(root, name) for name in sorted(images)]
 
 
 def walk_images(
@@ -132,7 +171,7 @@ def _walk(
         visited.add((status.st_dev, status.st_ino))
         with os.scandir(folder) as scanned:
             entries = sorted(
-                (e for e in scanned if not e.name.startswith(".")), key=lambda entry: entry.name
+                (e for e in scanned if not is_hidden(e.name)), key=lambda entry: entry.name
             )
     except OSError as error:
         problem = DataError(folder, "cannot be read", reason(error))

@@ -12,6 +12,7 @@ import threading
 import warnings
 from contextlib import suppress
 from functools import cache
+from importlib.util import find_spec
 from typing import IO
 
 from PIL import Image, UnidentifiedImageError, _imaging
@@ -27,7 +28,7 @@ FORMATS = frozenset(
         *COMMON,
         *("AVIF", "JPEG2000", "TIFF", "WEBP"),
         "MPO",  # a JPEG with a second one behind it, as cameras and phones write
-        "HEIF",  # where the caller has had pillow-heif register it
+        "HEIF",  # of phones: read by pi-heif, the extra `heic`
         # What image editors keep: the flattened picture of a PSD, and lossless exchange formats.
         *("PCX", "DCX", "PSD", "QOI", "SGI", "SUN", "TGA"),
         # Icons and cursors, of which the largest is taken; what they hold is PNG, BMP or JPEG 2000,
@@ -57,6 +58,8 @@ REFUSED = {
     "MPEG": "a film; Pillow has no decoder",
 }
 
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
 POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # plain, and with a preview for DOS
 
 Image.preinit()  # imports the plugins of `COMMON` before threads hold all files that may be open
@@ -78,6 +81,8 @@ def open_image(file: IO[bytes]) -> Image.Image:
     try:
         return Image.open(file, formats=COMMON)
     except UnidentifiedImageError:
+        if is_heif(file):
+            _register_heif()
         file.seek(0)
         return Image.open(file, formats=_all_formats())
 
@@ -86,6 +91,28 @@ def is_postscript(file: IO[bytes]) -> bool:
     """Whether a seekable file is what Ghostscript would be run for."""
     file.seek(0)
     return file.read(4).startswith(POSTSCRIPT)
+
+
+def is_heif(file: IO[bytes]) -> bool:
+    """Whether a seekable file says that it is HEIF; some AVIF says so too."""
+    file.seek(0)
+    head = file.read(12)
+    return head[4:8] == b"ftyp" and head[8:] in HEIF_BRANDS
+
+
+@cache
+def has_heif() -> bool:
+    """Whether the extra `heic` is installed."""
+    return find_spec("pi_heif") is not None
+
+
+def _register_heif() -> None:
+    """Have Pillow know HEIF, if the extra is installed and nobody else has done so."""
+    with _importing:
+        if "HEIF" not in Image.OPEN and has_heif():
+            import pi_heif
+
+            pi_heif.register_heif_opener()
 
 
 def _all_formats() -> tuple[str, ...]:

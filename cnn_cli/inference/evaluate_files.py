@@ -7,6 +7,7 @@ from collections.abc import Callable
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import ImageError
+from cnn_cli.data.listing import frames_text
 from cnn_cli.data.loader import Loader
 from cnn_cli.data.shards import bounds
 from cnn_cli.data.views import make_views
@@ -42,7 +43,7 @@ def evaluate_files(
         threads: workers; None for this rank's part of the cores.
         backend: what computes; None for the best for so many images.
         tta: kind of test-time augmentation.
-        note: told what the user should know about compiled kernels.
+        note: told what the user should know.
         watch: shows how far it is.
         calibrate: keep the logits, and leave out the checkpoint's temperature.
 
@@ -68,6 +69,8 @@ def evaluate_files(
             temperature=1.0 if calibrate else classifier.temperature,
             keep_logits=calibrate,
         )
+    if cache.several:
+        note(frames_text(cache.several))
     found = job.bring((evaluation, dict(sorted(cache.bad.items()))))
     if not found:
         return evaluation, cache.bad

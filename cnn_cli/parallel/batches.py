@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.decode import ImageError
-from cnn_cli.data.folder import find_splits
 from cnn_cli.data.loader import Batch, Loader
+from cnn_cli.data.roots import check_there
 from cnn_cli.data.shards import bounds, partners
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.types import Array
@@ -188,12 +188,3 @@ def sum_scores(
         share_bad(ranks, bad, dict(bad))
         check_there(root)
     return (float(loss / images), float(right / images)) if images else None
-
-
-def check_there(root: object) -> None:
-    """Refuse to go on where the folder itself is gone: on this machine, and maybe on it alone.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    find_splits(str(root))

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
-from cnn_cli.data.dataset import Split, open_dataset
-from cnn_cli.data.decode import ImageError, Preprocess, read_image, upright_size
+from cnn_cli.data.dataset import Dataset, Split, open_dataset
+from cnn_cli.data.decode import ImageError, OnFrames, Preprocess, read_image, upright_size
+from cnn_cli.data.listing import frames_text
 from cnn_cli.data.pool import Pool
-from cnn_cli.data.split import content_fraction
 from cnn_cli.errors import DataError
 
 SAMPLE = 256  # pictures that are read
 VAL_SPLITS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)  # to hold back for validation
-LARGE_CLASS = 100  # images of which a tenth is never none: once in 40,000 times
-MOST_HASHED = 5000  # images of smaller classes, of which it is seen
 GREY_SPREAD = 8  # between the channels of a grey picture that was saved as a colour JPEG
 
 _PREPROCESS = Preprocess(32, 32, 3, "squash")
@@ -42,6 +38,7 @@ class Survey:
         uniform: whether all that were looked at have that size.
         grey: whether none of them, or hardly one, has colours.
         sample: paths of those that can be read.
+        remarks: what the user should know besides, a line each.
     """
 
     classes: tuple[str, ...]
@@ -56,6 +53,7 @@ class Survey:
     uniform: bool
     grey: bool
     sample: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def train_images(self) -> int:
@@ -80,25 +78,22 @@ def survey(root: Path, threads: int) -> Survey:
     """
     dataset = open_dataset(root, None, 0.0)
     classes = len(dataset.classes)
-    counts = _counts(dataset.train, classes)
     paths = _spread(dataset.train, classes)
+    several: set[str] = set()
     with Pool(threads) as pool:
-        futures = [pool.submit(_look, path) for path in paths]
+        futures = [pool.submit(_look, path, several.add) for path in paths]
         looks = [(path, future.result()) for path, future in zip(paths, futures, strict=True)]
     seen = [(path, look) for path, look in looks if look is not None]
     if not seen:
         raise DataError(root, "must hold an image that can be read", f"{len(paths)} that cannot")
     sizes = [size for _, (size, _) in seen]
+    val_split = None
     if dataset.val is None:
-        val_split, held = _val_split(dataset.train, counts)
-        train = tuple(all_ - out for all_, out in zip(counts, held, strict=True))
-        val = held if any(held) else None
-    else:
-        val_split, train, val = None, counts, _counts(dataset.val, classes)
+        val_split, dataset = _hold_back(root, dataset)
     return Survey(
         classes=dataset.classes,
-        train=train,
-        val=val,
+        train=_counts(dataset.train, classes),
+        val=None if dataset.val is None else _counts(dataset.val, classes),
         test=0 if dataset.test is None else len(dataset.test),
         val_split=val_split,
         looked_at=len(paths),
@@ -108,6 +103,7 @@ def survey(root: Path, threads: int) -> Survey:
         uniform=len(set(sizes)) == 1,
         grey=sum(grey for _, (_, grey) in seen) >= 0.95 * len(seen),
         sample=tuple(path for path, _ in seen),
+        remarks=(*dataset.remarks, *([frames_text(several)] if several else [])),
     )
 
 
@@ -126,9 +122,9 @@ def _spread(split: Split, classes: int) -> list[str]:
     return chosen
 
 
-def _look(path: str) -> tuple[tuple[int, int], bool] | None:
+def _look(path: str, on_frames: OnFrames | None = None) -> tuple[tuple[int, int], bool] | None:
     """Size of a picture, and whether it is grey; None if it is none."""
-    found = read_image(path, _PREPROCESS)
+    found = read_image(path, _PREPROCESS, on_frames=on_frames)
     if isinstance(found, ImageError):
         return None
     pixels = found.astype(np.int16)
@@ -138,42 +134,26 @@ def _look(path: str) -> tuple[tuple[int, int], bool] | None:
     return size, bool((pixels.max(axis=2) - pixels.min(axis=2)).max() <= GREY_SPREAD)
 
 
-def _val_split(split: Split, counts: Sequence[int]) -> tuple[float, tuple[int, ...]]:
-    """The fraction to hold back, and about how many of each class that takes.
+def _hold_back(root: Path, whole: Dataset) -> tuple[float, Dataset]:
+    """The fraction to hold back, and what training has with it.
 
-    It is the first of `VAL_SPLITS`, from a usual one on, that leaves each class some of both parts,
-    or as many classes as any. Which images it takes is known beforehand: content decides.
+    It is the first of `VAL_SPLITS`, from a usual one on, that leaves each class of two pictures or
+    more some of both parts, or as many classes as any.
     """
+    counts = _counts(whole.train, len(whole.classes))
     total = sum(counts)
     usual = 0.2 if total < 1000 else 0.05 if total > 50_000 else 0.1
-    fractions = _fractions(split, counts)
-    best: tuple[int, float, tuple[int, ...]] | None = None
+    # No fewer than half of what is due, so that a class is not judged by one image of 50.
+    wanted = [max(1, int(usual * count / 2)) if count > 1 else 0 for count in counts]
+    best: tuple[int, float, Dataset] | None = None
     for fraction in VAL_SPLITS[VAL_SPLITS.index(usual) :]:
-        held = []
-        for label, count in enumerate(counts):
-            known = fractions.get(label)
-            n = round(fraction * count) if known is None else sum(f < fraction for f in known)
-            held.append(n if n < count else 0)  # a class that would lose all keeps them
-        # No fewer than half of what is due, so that a class is not judged by one image of 50.
-        wanted = [max(1, int(usual * count / 2)) for count in counts]
+        found = open_dataset(root, None, fraction)
+        held = [0] * len(counts) if found.val is None else _counts(found.val, len(counts))
         served = sum(n >= least for n, least in zip(held, wanted, strict=True))
         if best is None or served > best[0]:
-            best = served, fraction, tuple(held)
+            best = served, fraction, found
+        if served == len(counts):
+            break
     if best is None:
         raise ValueError("there is no fraction to choose from")
     return best[1], best[2]
-
-
-def _fractions(split: Split, counts: Sequence[int]) -> dict[int, list[float]]:
-    """Where the images of each small class fall between 0 and 1, see `data.split`."""
-    found: dict[int, list[float]] = {}
-    bounds = [0, *np.cumsum(counts).tolist()]  # images are grouped by class
-    hashed = 0
-    for label, (start, stop) in enumerate(pairwise(bounds)):
-        hashed += stop - start
-        if stop - start >= LARGE_CLASS or hashed > MOST_HASHED:
-            hashed -= stop - start
-            continue
-        values = (content_fraction(path) for path in split.paths[start:stop])
-        found[label] = [1.0 if value is None else value for value in values]
-    return found

@@ -33,9 +33,14 @@ class TrainingPlan:
     threads: int
     backend: str
     memory_bytes: int
+    remarks: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
-        return asdict(self) | {"run": str(self.run), "classes": list(self.classes)}
+        return asdict(self) | {
+            "run": str(self.run),
+            "classes": list(self.classes),
+            "remarks": list(self.remarks),
+        }
 
     def lines(self) -> list[str]:
         """One line a fact."""
@@ -77,4 +82,5 @@ def plan_training(
         threads=setup.threads,
         backend=setup.backend,
         memory_bytes=setup.memory_bytes,
+        remarks=dataset.remarks,
     )

@@ -28,7 +28,7 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
     paths = [path for split in splits for path in split.paths]
     names = hashlib.blake2b(digest_size=16)
     for path in paths:
-        names.update(os.fsencode(path.removeprefix(str(dataset.root))) + b"\0")
+        names.update(os.fsencode(path.removeprefix(dataset.base)) + b"\0")
     few = np.unique(np.linspace(0, len(paths) - 1, COMPARED).astype(np.int64))
     return {
         "train": len(dataset.train),

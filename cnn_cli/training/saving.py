@@ -7,6 +7,7 @@ from typing import Any
 
 from cnn_cli import __version__
 from cnn_cli.config import config_text, plain_config
+from cnn_cli.data.listing import frames_text
 from cnn_cli.errors import DivergedError
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.runs.results import EpochRow
@@ -33,6 +34,7 @@ class Saver(Hook):
         setup = session.setup
         self._run = session.run if setup.ranks.rank == 0 else None
         self._data = session.data
+        self._several: set[str] | None = None
         # Where the images were moved, those that cannot be read will be met under their new names.
         self._bad_before = {} if setup.moved else dict(setup.meta.get("bad_files", {}))
         self._facts = {
@@ -88,6 +90,10 @@ class Saver(Hook):
         self._save_last(session)
         self._reports(session)
         session.progress.epoch(EpochRow(**session.state.rows[-1]), session.best)
+        if self._several is None:  # after the first epoch here, which has read every file
+            self._several = self._data.several
+            if self._several:
+                session.progress.note(frames_text(self._several))
 
     def stop(self, session: Session, reason: str) -> None:
         """The training stops for that reason."""

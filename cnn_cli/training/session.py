@@ -155,6 +155,8 @@ def open_session(
     config, ranks, initial = setup.config, setup.ranks, setup.initial
     if initial.note is not None:
         progress.note(initial.note)
+    for remark in setup.dataset.remarks:
+        progress.note(remark)
     learner, state = Learner(setup), TrainingState()
     if checkpoint is not None:
         state = _restore(checkpoint, run, learner)

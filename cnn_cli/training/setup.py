@@ -24,6 +24,7 @@ from cnn_cli.data.dataset import Dataset, Split, open_dataset
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.loader import Loader
 from cnn_cli.data.normalization import Normalization
+from cnn_cli.data.roots import check_there
 from cnn_cli.data.sampling import draw_order
 from cnn_cli.data.shards import deal, interleave, rank_images
 from cnn_cli.data.statistics import channel_sums, mean_and_std
@@ -36,7 +37,7 @@ from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import check_patterns, freeze_graph
-from cnn_cli.parallel.batches import check_there, share_bad
+from cnn_cli.parallel.batches import share_bad
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import available_memory, cpu_count
@@ -273,6 +274,11 @@ class TrainingData:
         for cache in self.caches:
             bad |= {cache.paths[i]: error.message for i, error in cache.bad.items()}
         return bad
+
+    @property
+    def several(self) -> set[str]:
+        """Files with more frames than the first, of those that were read here."""
+        return {path for cache in self.caches for path in cache.several}
 
     def close(self) -> None:
         for cache in self.caches:

@@ -59,7 +59,7 @@ def test_strict(cnn: Inside, photos: Path) -> None:
     assert outcome.out.endswith("extension: 1\n  photos/a/notes.txt\n")
     assert (outcome.code, outcome.err) == (
         4,
-        "cnn: photos: must have no findings with --strict. Got 1.\n",
+        "cnn: 1 .txt left out\ncnn: photos: must have no findings with --strict. Got 1.\n",
     )
 
 
@@ -67,7 +67,7 @@ def test_json(cnn: Inside, photos: Path) -> None:
     for name in ("notes.txt", "more.txt", "still.txt", "last.txt"):
         (photos / "a" / name).touch()
     outcome = cnn("data", "check", photos, "--json")
-    assert (outcome.code, outcome.err) == (0, "")
+    assert (outcome.code, outcome.err) == (0, "cnn: 4 .txt left out\n")
     assert outcome.out.count("\n") == 1
     document = json.loads(outcome.out)
     assert [one["paths"] for one in document.pop("findings")] == [
@@ -77,6 +77,7 @@ def test_json(cnn: Inside, photos: Path) -> None:
         "root": "photos",
         "images": 20,
         "parts": {"all": {"a": 10, "b": 10}},
+        "remarks": ["4 .txt left out"],
         "error": None,
         "near": None,
     }

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 from importlib.util import find_spec
@@ -13,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_program import COMMAND, Inside, process
+from PIL import Image
 
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.results import EpochRow, TrainResult
@@ -264,3 +266,22 @@ def test_compiled_kernels_are_the_default(project: Path, tmp_path: Path) -> None
         )
         assert done.stdout + done.stderr == ""
     assert load_checkpoint(tmp_path / "run" / "last.npz").meta["backend"] == "fast"
+
+
+def test_what_is_left_out_and_files_of_several_frames_are_said(
+    cnn: Inside, project: Path, here: Path
+) -> None:
+    shutil.copytree(project / "photos", "photos")
+    Path("photos/train/dark/notes.txt").touch()
+    frames = [Image.new("L", (8, 8), value) for value in (0, 255)]
+    frames[0].save("photos/train/dark/film.gif", save_all=True, append_images=frames[1:])
+    outcome = cnn("train", project / "tiny.yaml", "--data", "photos", "--threads", 1)
+    lines = [line for line in outcome.err.splitlines() if line.startswith("cnn: ")]
+    film = here / "photos/train/dark/film.gif"
+    assert lines == [
+        "cnn: 1 .txt left out",
+        f"cnn: {film}: the first of several frames is taken",
+    ]
+    outcome = cnn("train", project / "tiny.yaml", "--data", "photos", "--dry-run", "--json")
+    assert outcome.err == "cnn: 1 .txt left out\n"
+    assert json.loads(outcome.out)["remarks"] == ["1 .txt left out"]

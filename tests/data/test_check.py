@@ -153,11 +153,11 @@ def test_names_that_differ_in_how_an_accent_is_written(tmp_path: Path) -> None:
     assert found(tmp_path) == [("similar_classes", ("cafe\u0301", "caf\u00e9"), "")]
 
 
-def test_parts_beside_another_folder_are_classes(photos: Path) -> None:
-    make_folders(photos, {"cat": 12, "dog": 12, "train": 10})
-    for path in (photos / "train").iterdir():
-        path.write_bytes(path.read_bytes() + b"\0")
-    assert ("part_as_class", ("train",), "") in found(photos)
+def test_parts_beside_another_folder_are_no_classes(photos: Path) -> None:
+    make_folders(photos, {"train": 10})
+    with pytest.raises(DataError) as caught:
+        check_folder(photos, 1)
+    assert caught.value.line().endswith("makes them classes. Got train beside cat and dog.")
 
 
 def test_sizes(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:

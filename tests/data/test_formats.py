@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import os
 import subprocess
@@ -12,11 +13,20 @@ import pytest
 from data_samples import encoded, noise
 from PIL import Image, IptcImagePlugin, UnidentifiedImageError
 
-from cnn_cli.data import formats
+from cnn_cli.data import decode, formats
 from cnn_cli.data.decode import ImageError, Preprocess, read_image
 from cnn_cli.data.formats import COMMON, FORMATS, REFUSED, open_image
 
 PRE = Preprocess(6, 8, 3)
+HEIC = base64.b85decode(  # of 64×48 pixels, written by pillow-heif
+    "0000SW^{RQXk}?*00000ZE0pPXk}?*ZE0a<0004fZDn*}000000000XXk=`10000000000aA{+7000000000000000"
+    "00000B57=IV*mgE07O6l0RRC200001p#T8@00000001Na001LtX>Mi!000000RR916=`l}WdZ;I000310BCk&F#rGn"
+    "01j|zbZr0t000010002}X>f9I0002pX>en20001XXm(>m0RwOV0058x000009`FGC{rLC*01pFT0096PKmiN^|NjGU"
+    "00093kN^M!000939=ZZRVE_RDDnbDP18@KU0|1Z!00RI30{|YNAb|yz>g1-"
+    "mxCm%4AOHXZ10VnZ0{|gn00967L;=Bbz=;3=025<xY;ta6Y<K_x01W^JfB*mh6lrsCWdHyG00000KmY&$KmY&$C}V7"
+    "4Z~y=RKmY&$0RR91FaQ7m0RR91000000{{R2@Bjb+0ssI25O8UDX#fBK00RgJ2mk;87-"
+    "?{AVE_OC000000RRC7fdT^sga7~lENx_AbN~PVASeN^8G!FerN95)Szqc@zv3$)fByDC-#}P@z99{@yZ"
+)
 ELSEWHERE = {"HEIF"}  # of a package of its own
 ROOT = Path(formats.__file__).parent.parent
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
@@ -72,6 +82,27 @@ def test_postscript(start: bytes) -> None:
     found = read_image(start + POSTSCRIPT, PRE, "a.jpg")
     assert isinstance(found, ImageError)
     assert found.line() == "a.jpg: is PostScript, which is a program and not an image."
+
+
+def test_heif(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The left half of the picture is red, the right one blue."""
+    pytest.importorskip("pi_heif")
+    assert open_image(io.BytesIO(HEIC)).format == "HEIF"
+    pixels = read_image(HEIC, Preprocess(2, 4, 3, "squash"))
+    assert not isinstance(pixels, ImageError)
+    assert (pixels[:, 0, 0] > 150).all()
+    assert (pixels[:, -1, 2] > 150).all()
+    cut = read_image(HEIC[:300], PRE, "a.heic")
+    assert isinstance(cut, ImageError)
+
+
+def test_heif_without_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(formats, "has_heif", lambda: False)
+    monkeypatch.setattr(decode, "has_heif", lambda: False)
+    monkeypatch.delitem(Image.OPEN, "HEIF", raising=False)
+    found = read_image(HEIC, PRE, "a.heic")
+    assert isinstance(found, ImageError)
+    assert found.line() == "a.heic: is HEIF; install the extra heic."
 
 
 TRIED = """

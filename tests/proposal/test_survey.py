@@ -103,3 +103,17 @@ def test_pictures_that_cannot_be_read(tmp_path: Path) -> None:
     assert caught.value.line() == (
         f"{tmp_path}: must hold an image that can be read. Got 5 that cannot."
     )
+
+
+def test_what_is_left_out_and_files_of_several_frames_are_said(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        paint(tmp_path / name, 2)
+    (tmp_path / "a" / "notes.txt").touch()
+    frames = [Image.new("L", (4, 4), value) for value in (0, 255)]
+    for kind in ("gif", "tif"):
+        place = tmp_path / "b" / f"some.{kind}"
+        frames[0].save(place, save_all=True, append_images=frames[1:])
+    assert survey(tmp_path, 1).remarks == (
+        "1 .txt left out",
+        f"2 files with several frames, as {tmp_path}/b/some.gif: the first of each is taken",
+    )

@@ -62,7 +62,7 @@ def test_all_of_it_for_programs() -> None:
     error = DataError("photos/dog", "must hold at least one image", "none")
     document = findings_dict(Findings("photos", PARTS, found, error))
     assert json.loads(json.dumps(document)) == document
-    assert list(document) == ["root", "images", "parts", "findings", "error", "near"]
+    assert list(document) == ["root", "images", "parts", "findings", "remarks", "error", "near"]
     assert document["images"] == 1280
     assert document["parts"] == PARTS
     assert document["findings"][8:] == [

@@ -55,12 +55,14 @@ def find_images(
 
     if folder is not None:
         part = cast("Literal['train', 'val', 'test', 'all']", split)
-        return open_labelled(folder, classifier.classes, part)
+        return open_labelled(folder, classifier.classes, part, output.note)
     data = classifier.config.data
     if data.root is None:
         rule = f"needs {wanted}: the checkpoint does not say where its images are"
         raise UsageError(command, rule)
     dataset = open_dataset(Path(data.root), classifier.classes, data.val_split)
+    for remark in dataset.remarks:
+        output.note(remark)
     parts = {"train": dataset.train, "val": dataset.val, "test": dataset.test}
     found = {name: part for name, part in parts.items() if part is not None and len(part)}
     if split == "all":

@@ -97,14 +97,13 @@ def _of_config(source: str, overrides: list[str], classes: int | None) -> NamedN
 
 
 def _count_classes(config: Config, source: str) -> int:
-    from cnn_cli.data.folder import find_splits, sub_folders
+    from cnn_cli.data.roots import is_there, training_classes
 
     data = config.data
     if data.classes is not None:
         return len(data.classes)
-    if data.root is None or not Path(data.root).is_dir():
+    if data.root is None or not is_there(Path(data.root)):
         rule = "the number of classes must come from data.classes, data.root or --classes N"
         got = "neither" if data.root is None else f"no folder {data.root}"
         raise ConfigError(source, rule, got)
-    splits = find_splits(data.root)
-    return len(sub_folders(data.root if splits is None else splits.get("train", data.root)))
+    return len(training_classes(Path(data.root)))

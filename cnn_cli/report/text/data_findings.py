@@ -34,7 +34,6 @@ TITLES = {
     "unknown_class": "classes that train does not have",
     "missing_class": "classes that only train has",
     "similar_classes": "classes whose names differ in case or in how accents are written",
-    "part_as_class": "taken for a class, because other folders than parts are beside it",
     "small": f"smaller than {SMALL_SIDE} pixels",
     "large": f"larger than {LARGE_PIXELS // 10**6} million pixels",
     "narrow": f"more than {LONG_SIDE} times as long as wide",
@@ -54,6 +53,7 @@ def findings_dict(findings: Findings) -> dict[str, Any]:
             {"kind": one.kind, "paths": list(one.paths), "detail": one.detail or None}
             for one in findings.found
         ],
+        "remarks": list(findings.remarks),
         "error": None if findings.error is None else findings.error.line(),
         "near": None if findings.near is None else asdict(findings.near),
     }

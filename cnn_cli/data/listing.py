@@ -1,0 +1,228 @@
+"""What a data root holds: its parts, their classes and images, before classes have numbers.
+
+A root is a folder, a label list or an archive; each kind is one `Listing`, made by
+`data.roots.open_listing`.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cnn_cli.errors import DataError, listed
+
+WHOLE = "all"  # the part, where a root has none
+PARTS = {
+    name: part
+    for part, names in {
+        "train": "train training",
+        "val": "val valid validation dev",
+        "test": "test testing eval evaluation",
+    }.items()
+    for name in names.split()
+}
+CLASSES_WANTED = "must hold at least two classes"
+HEIF = frozenset([".heic", ".heif", ".hif"])  # read where the extra `heic` is installed
+
+Unreadable = Callable[[DataError], object]
+Other = Callable[[str], object]
+Enter = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """The classes of one part.
+
+    Attributes:
+        name: what stands for the part in the root.
+        place: where it is, for messages.
+        classes: their names, sorted, and where each is, for messages.
+    """
+
+    name: str
+    place: str
+    classes: Mapping[str, str]
+
+
+@dataclass(slots=True, eq=False)
+class Listing(ABC):
+    """What one data root holds.
+
+    Attributes:
+        root: as it was given.
+        base: what the images' paths begin with where it is moved with them.
+        parts: by `train`, `val` and `test`, or the one of `WHOLE`.
+        groups: of images that must stay on one side of a split, by path; None where none is known.
+        notes: what the user should know of how it was read.
+        left_out: how many files were taken for no image, by what their names end with. Those of
+            class folders are counted as their images are listed.
+        outside: images beside the classes.
+    """
+
+    root: Path
+    base: str
+    parts: dict[str, Part]
+    groups: Mapping[str, str] | None = None
+    notes: list[str] = field(default_factory=list)
+    left_out: Counter[str] = field(default_factory=Counter)
+    outside: list[str] = field(default_factory=list)
+
+    layout = "must have a class for each image"
+    part_rule = "must have the part '{}'"
+    class_rule = "must have the class '{}'"
+
+    @abstractmethod
+    def images(
+        self,
+        part: str,
+        name: str,
+        on_unreadable: Unreadable | None = None,
+        on_other: Other | None = None,
+    ) -> Iterator[str]:
+        """Paths of a class's images, in their order.
+
+        Args:
+            part: one of `parts`.
+            name: one of its classes.
+            on_unreadable: called with the error of a folder that cannot be read, which is then
+                passed over; without it, the error is raised.
+            on_other: called with the path of each file that is taken for no image.
+        """
+
+    def has_parts(self) -> bool:
+        return WHOLE not in self.parts
+
+    def part_names(self) -> str:
+        """As they stand in the root."""
+        return ", ".join(part.name for part in self.parts.values())
+
+    def remarks(self) -> tuple[str, ...]:
+        """What the user should know, a line each: notes, and files that were left out."""
+        lines = [*self.notes]
+        if self.left_out:
+            lines.append(left_out_text(self.left_out))
+        if self.outside:
+            count = len(self.outside)
+            what = "an image" if count == 1 else f"{count:,} images"
+            lines.append(f"{what} beside the class folders left out")
+        return tuple(lines)
+
+
+def left_out_text(counts: Counter[str]) -> str:
+    """`12 .heic left out: install the extra heic; 3 .txt left out`"""
+    named = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
+    known = [f"{n:,} {what}" for what, n in named if what in HEIF]
+    other = [f"{n:,} {what}" for what, n in named if what not in HEIF]
+    clauses = [f"{listed(known, last=' and ')} left out: install the extra heic"] * bool(known)
+    clauses += [f"{listed(other, last=' and ')} left out"] * bool(other)
+    return "; ".join(clauses)
+
+
+def frames_text(paths: Collection[str]) -> str:
+    """`2 files with several frames, as a.gif: the first of each is taken`"""
+    count = len(paths)
+    if count == 1:
+        return f"{min(paths)}: the first of several frames is taken"
+    return f"{count:,} files with several frames, as {min(paths)}: the first of each is taken"
+
+
+_ENDING = re.compile(r".(\.\w{1,12})")
+
+
+def ending(path: str) -> str:
+    """What a file is counted by: its extension, or words where it has none to speak of."""
+    name = path.replace("\\", "/").rpartition("/")[2]
+    match = _ENDING.fullmatch(name[max(name.rfind(".") - 1, 0) :])
+    return match[1].lower() if match else "without an extension"
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder is passed over: macOS puts its own into archives it makes."""
+    return name.startswith(".") or name == "__MACOSX"
+
+
+def part_of(name: str) -> str | None:
+    """The part that a name stands for, in any case."""
+    return PARTS.get(name.lower())
+
+
+def one_form(name: str) -> str:
+    """A name in one Unicode form: names that differ in that only are one class.
+
+    An accent can be written in several ways; macOS and archives change one to another.
+    """
+    return unicodedata.normalize("NFC", name)
+
+
+def find_parts(
+    root: object, folders: Iterable[str], classes: Collection[str]
+) -> dict[str, str] | None:
+    """The folders of `train`, `val` and `test`; None where all of them are classes.
+
+    Args:
+        root: for messages.
+        folders: names of all that stand in it.
+        classes: names that are known to be classes; may be empty. Where they are among the
+            folders, or the folders among them, folders are classes whatever they are called.
+
+    Raises:
+        DataError: some look like parts, and some do not; or two stand for the same.
+    """
+    names = list(folders)
+    known = {name: part for name in names if (part := part_of(name))}
+    told = {one_form(name) for name in classes}
+    here = {one_form(name) for name in names}
+    if told and here and (told <= here or here <= told):
+        return None
+    if known and len(known) == len(names):
+        found: dict[str, str] = {}
+        for name, part in known.items():
+            if part in found:
+                both = f"both '{found[part]}' and '{name}'"
+                words = {"train": "to train on", "val": "for validation", "test": "to test on"}
+                raise DataError(root, f"must have one folder {words[part]}", both)
+            found[part] = name
+        return found
+    alike = {part for name in names for part in [_looks_like(name)]}
+    if known or (len(alike) > 1 and None not in alike):
+        got = f"{listed(names, last=' and ')}, which look like parts"
+        if known:
+            rest = [name for name in names if name not in known]
+            got = f"{listed(list(known), last=' and ')} beside {listed(rest, last=' and ')}"
+        rule = (
+            "must hold either parts, named train, val and test, or a folder for each class; "
+            "data.classes with all their names makes them classes"
+        )
+        raise DataError(root, rule, got)
+    return None
+
+
+def check_no_parts_within(root: object, name: str, inside: Iterable[str]) -> None:
+    """Refuse a class whose own folders are parts.
+
+    Args:
+        root: for messages.
+        name: of the class.
+        inside: names of the folders in its own.
+
+    Raises:
+        DataError: they stand for two parts or more.
+    """
+    found = [each for each in inside if part_of(each)]
+    if len({part_of(each) for each in found}) > 1:
+        rule = (
+            "must have the parts above the classes, as train/cat and val/cat; "
+            "data.classes with the classes' names takes each class whole"
+        )
+        raise DataError(root, rule, f"{listed(found, last=' and ')} in {name}")
+
+
+def _looks_like(name: str) -> str | None:
+    """The part that a name may be meant for, as training_set or val2017."""
+    words = re.findall("[a-z]+", name.lower())
+    return next((PARTS[word] for word in words if word in PARTS), None)
