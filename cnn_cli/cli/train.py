@@ -116,9 +116,9 @@ def run(
         Path | None,
         typer.Option(
             "--weights",
-            metavar="CKPT",
+            metavar="CKPT|NAME",
             parser=values.path("--weights"),
-            help="Start from this checkpoint's weights.",
+            help="Start from a checkpoint's weights, or from named ones (cnn import --list).",
         ),
     ] = None,
     time_limit: Annotated[
@@ -159,6 +159,7 @@ def run(
         requests.deadline = time.monotonic() + time_limit
     settings: dict[str, Any] = {
         "data.root": None if data is None else str(data),
+        "train.weights": None if weights is None else str(weights),
         "train.epochs": epochs,
         "train.batch_size": batch_size,
         "train.optimizer.lr": lr,
@@ -168,7 +169,6 @@ def run(
     with nullcontext() if dry_run else requests_from_signals(requests, quiet):
         from cnn_cli.config import load_config
         from cnn_cli.portable import heed_cpu_limit
-        from cnn_cli.runs.checkpoint import resolve_checkpoint
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.planning import plan_training
         from cnn_cli.training.train import train
@@ -176,8 +176,7 @@ def run(
         heed_cpu_limit()
         try:
             with requests.at_once():  # of files that may be pipes, on disks that may not answer
-                weights = None if weights is None else resolve_checkpoint(weights)
-                options = TrainOptions(out, overwrite, resume, weights, threads, backend)
+                options = TrainOptions(out, overwrite, resume, threads, backend)
                 loaded = load_config(config, overrides or [], settings)
             if dry_run:
                 plan = plan_training(loaded, config, options, ranks())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -28,9 +29,9 @@ def load_config(
     """Read a config file and lay the command line over it.
 
     Args:
-        path: the YAML file. Its `data.root` is relative to its own folder.
-        overrides: ``KEY=VALUE`` with dotted keys, values as YAML. A `data.root` among them is
-            relative to the current folder.
+        path: the YAML file. Paths in it are relative to its own folder.
+        overrides: ``KEY=VALUE`` with dotted keys, values as YAML. Paths among them are relative to
+            the current folder.
         options: values by dotted key that win over all; None is no value.
 
     Raises:
@@ -41,7 +42,7 @@ def load_config(
 
     source = str(path)
     document = _read(Path(path), source)
-    _absolute_root(document, Path(path).resolve().parent)
+    _absolute_paths(document, Path(path).resolve().parent)
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
@@ -50,7 +51,7 @@ def load_config(
     for key, value in (options or {}).items():
         if value is not None:
             _set(document, key, value, key)
-    _absolute_root(document, Path.cwd())
+    _absolute_paths(document, Path.cwd())
     return validate_config(document, source)
 
 
@@ -92,13 +93,24 @@ def _read(path: Path, source: str) -> dict[Any, Any]:
     return document
 
 
-def _absolute_root(document: dict[Any, Any], folder: Path) -> None:
-    data = document.get("data")
-    if isinstance(data, dict) and isinstance(data.get("root"), str) and data["root"]:
-        root = data["root"]
+def names_weights(weights: str) -> bool:
+    """Whether `train.weights` is a name, such as efficientnet-lite0, and no path."""
+    return re.fullmatch(r"[A-Za-z0-9_-]+", weights) is not None
+
+
+def _absolute_paths(document: dict[Any, Any], folder: Path) -> None:
+    """Make the paths of a document independent of the folder that they are relative to."""
+    for section, key in (("data", "root"), ("train", "weights")):
+        values = document.get(section)
+        if not isinstance(values, dict) or not isinstance(values.get(key), str) or not values[key]:
+            continue
+        path = values[key]
+        if key == "weights" and names_weights(path) and not (folder / path).exists():
+            continue
+        whole = Path(path)
         with suppress(RuntimeError):  # a home that is not known is a name like any other
-            root = Path(root).expanduser()
-        data["root"] = os.path.abspath(folder / root)
+            whole = whole.expanduser()
+        values[key] = os.path.abspath(folder / whole)
 
 
 def _set(document: dict[Any, Any], dotted: str, value: Any, override: str) -> None:

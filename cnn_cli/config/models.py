@@ -196,6 +196,9 @@ class TrainConfig(Frozen):
     names or of their layers' kinds (`batchnorm.bias`); of several that fit, the last one counts.
 
     Attributes:
+        weights: what training starts from: a checkpoint, a run folder, relative to the config's
+            folder, or the name of weights that a package brings, such as efficientnet-lite0; by
+            default they are drawn at random.
         epochs: how often the training images are gone through.
         batch_size: images whose gradients are computed together.
         accumulate: batches whose gradients make one update, as one batch of so many times the
@@ -225,6 +228,7 @@ class TrainConfig(Frozen):
             checkpoint with half the learning rate.
     """
 
+    weights: PathText | None = None
     epochs: Whole = 10
     batch_size: Count = 64
     accumulate: Count = 1

@@ -1,20 +1,23 @@
-"""What training starts from: weights drawn at random, or those of a checkpoint."""
+"""What training starts from: weights drawn at random, or those of another training."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from cnn_cli.config import Config
+from cnn_cli.config.load import names_weights
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import ConfigError, DataError
+from cnn_cli.interop.pretrained import find_weights, read_named
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.types import Shape
+from cnn_cli.nn.types import Array, Shape
 from cnn_cli.runs.checkpoint import load_checkpoint, resolve_checkpoint
 
 
@@ -23,7 +26,7 @@ class InitialWeights:
     """The first weights.
 
     Attributes:
-        normalization: what a checkpoint's weights expect pixels to be made; None without one.
+        normalization: what trained weights expect pixels to be made; None for random ones.
         note: for the user, where layers could not be taken over.
     """
 
@@ -42,44 +45,115 @@ class InitialWeights:
 
 
 def initial_weights(
-    config: Config, graph: Graph, classes: tuple[str, ...], weights: Path | None
+    config: Config,
+    graph: Graph,
+    classes: tuple[str, ...],
+    source: str,
+    *,
+    resumed: bool = False,
 ) -> InitialWeights:
-    """A checkpoint's weights, or those that `model.init` draws.
+    """The weights that `train.weights` names, or those that `model.init` draws.
 
-    Where the checkpoint's classes are others, or in another order, the layers whose size depends
-    on how many there are start at random.
+    Where the classes are others, or in another order, the layers whose size depends on how many
+    there are keep the rows of the classes that are known; the other rows start at random.
 
     Args:
         classes: the names to train for.
-        weights: a checkpoint, or a run folder.
+        source: the config's file, for messages.
+        resumed: a run goes on from a checkpoint: its weights are about to replace any.
 
     Raises:
-        DataError: the checkpoint cannot be read, or is another network's.
+        UsageError: a package is not installed.
+        DataError: the weights cannot be read, or are another network's.
     """
     params = Parameters(graph, config.train.dtype)
     initialize(params, config.train.seed, config.model.init)
-    if weights is None:
+    if config.train.weights is None or resumed:
         return InitialWeights(params)
-    file = resolve_checkpoint(weights)
-    checkpoint = load_checkpoint(file, ("model", "ema"))
-    # Averaged weights, where there are some, are what was evaluated.
-    arrays = checkpoint.groups.get("model", {}) | checkpoint.groups.get("ema", {})
-    note = None
-    before = checkpoint.meta["classes"]
-    if tuple(before) != classes:
+    trained = _read(config, graph, source)
+    arrays, note = trained.arrays, None
+    if trained.classes != classes:
         head = head_names(config, graph)
         if not head:
             rule = "its classes must be the data's, since no layer's size is `classes`"
-            raise DataError(file, rule, ", ".join(before))
+            raise DataError(trained.place, rule, ", ".join(trained.classes))
         own = params.named() | params.named_buffers()
+        rows = _rows(trained.classes, classes)
         arrays = {
-            name: own[name] if _layer(name) in head and name in own else array
+            name: _head(own[name], array, rows) if _layer(name) in head and name in own else array
             for name, array in arrays.items()
         }
-        note = f"{', '.join(head)} starts at random: the {len(before)} classes of {file} are others"
-    params.load(arrays, str(file))
+        note = f"{', '.join(head)} {_head_text(trained, classes)}"
+    params.load(arrays, trained.place)
+    return InitialWeights(params, trained.normalization, note)
+
+
+def weights_file(weights: str) -> Path:
+    """The file that `train.weights` means.
+
+    Raises:
+        UsageError, DataError: there is none.
+    """
+    return find_weights(weights) if names_weights(weights) else resolve_checkpoint(weights)
+
+
+@dataclass(frozen=True, slots=True)
+class _Trained:
+    """Weights of another training.
+
+    Attributes:
+        place: where they are, for messages.
+        arrays: by `layer/param`.
+        classes: their names, in the order of the scores.
+        normalization: what they expect pixels to be made.
+    """
+
+    place: str
+    arrays: dict[str, Array]
+    classes: tuple[str, ...]
+    normalization: Normalization
+
+
+def _read(config: Config, graph: Graph, source: str) -> _Trained:
+    weights = config.train.weights or ""
+    if names_weights(weights):
+
+        def build(classes: int) -> Graph:
+            return build_graph(config.model, graph.in_shape, classes, source)
+
+        package, arrays = read_named(weights, build)
+        return _Trained(weights, arrays, package.classes(), package.normalization)
+    file = weights_file(weights)
+    checkpoint = load_checkpoint(file, ("model", "ema"))
+    # Averaged weights, where there are some, are what was evaluated.
+    arrays = checkpoint.groups.get("model", {}) | checkpoint.groups.get("ema", {})
     meta = checkpoint.meta
-    return InitialWeights(params, Normalization(tuple(meta["mean"]), tuple(meta["std"])), note)
+    normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
+    return _Trained(str(file), arrays, tuple(meta["classes"]), normalization)
+
+
+def _rows(before: Sequence[str], classes: Sequence[str]) -> list[tuple[int, int]]:
+    """The rows that a class has now and had before, of the classes that are in both."""
+    old = {name: row for row, name in enumerate(before)}
+    return [(row, old[name]) for row, name in enumerate(classes) if name in old]
+
+
+def _head(own: Array, trained: Array, rows: list[tuple[int, int]]) -> Array:
+    """A tensor of the last layer: a row a class."""
+    head = own.copy()
+    if own.shape[1:] == trained.shape[1:]:
+        for now, before in rows:
+            head[now] = trained[before]
+    return head
+
+
+def _head_text(trained: _Trained, classes: Sequence[str]) -> str:
+    known = len(_rows(trained.classes, classes))
+    if not known:
+        return f"starts at random: the {len(trained.classes)} classes of {trained.place} are others"
+    rest = len(classes) - known
+    text = f"keeps the weights of {known} class{'es' * (known > 1)} of {trained.place}"
+    return text + (f"; {rest} start{'s' * (rest == 1)} at random" if rest else "")
 
 
 def head_names(config: Config, graph: Graph) -> list[str]:

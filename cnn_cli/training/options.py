@@ -14,7 +14,6 @@ class TrainOptions:
         out: the run folder; by default one under `runs/`.
         overwrite: delete the run that is there.
         resume: go on from its `last.npz`, if it is there.
-        weights: a checkpoint to take the first weights from.
         threads: workers; by default those of the resumed checkpoint, or the cores there are.
         backend: `numpy` or `fast`; by default that of the resumed checkpoint, or the best here.
     """
@@ -22,6 +21,5 @@ class TrainOptions:
     out: Path | None = None
     overwrite: bool = False
     resume: bool = False
-    weights: Path | None = None
     threads: int | None = None
     backend: str | None = None

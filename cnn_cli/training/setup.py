@@ -131,7 +131,7 @@ def prepare(
         config, graph, source, threads, backend, images, ranks, to_validate=to_validate
     )
     weights = class_weights(config, dataset, source)
-    initial = initial_weights(config, graph, dataset.classes, None if meta else options.weights)
+    initial = initial_weights(config, graph, dataset.classes, source, resumed=bool(meta))
     return TrainingSetup(
         config, ranks, threads, backend, dataset, facts, graph, memory, weights, initial, meta
     )

@@ -17,6 +17,7 @@ from cnn_cli.runs.folder import RunFolder, choose_folder, differences, flat
 from cnn_cli.runs.results import TrainResult
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.agreement import Agreement
+from cnn_cli.training.initial_weights import weights_file
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow
@@ -27,7 +28,15 @@ from cnn_cli.training.trainer import Trainer
 # What a resumed run may change: how long it goes and how it keeps its images and checkpoints.
 # What to do about numbers that are not finite changes no step that was done. Pictures that were
 # moved are compared with what the checkpoint knows of them, see `check_resumed`.
-RESUMABLE = ("train.epochs", "train.checkpoint_every", "train.on_nan", "data.cache", "data.root")
+# Where the initial weights came from no longer matters.
+RESUMABLE = (
+    "train.weights",
+    "train.epochs",
+    "train.checkpoint_every",
+    "train.on_nan",
+    "data.cache",
+    "data.root",
+)
 
 
 def train(
@@ -108,9 +117,9 @@ def check_given(config: Config, source: str, options: TrainOptions, ranks: Ranks
     given: dict[str, Any] = dict(flat(plain_config(config)))
     for name in ("out", "overwrite", "resume", "backend"):
         given[f"--{name}"] = getattr(options, name)
-    if options.weights is not None and ranks.size > 1:
-        with suppress(OSError):  # which the training itself says
-            given["--weights"] = content_digest(str(options.weights), 16)
+    if config.train.weights is not None and ranks.size > 1:
+        with suppress(CnnError, OSError):  # which the training itself says
+            given["train.weights"] = content_digest(str(weights_file(config.train.weights)), 16)
     check_alike(ranks, source, given)
 
 

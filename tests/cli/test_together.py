@@ -107,7 +107,7 @@ def apart(first: tuple[Any, ...], second: tuple[Any, ...]) -> list[str]:
     [
         (("train.optimizer.lr=0.5", "train.ema=0.6"), "train.optimizer.lr, train.ema"),
         (("--resume",), "--resume"),
-        (("--weights", "BEST"), "--weights"),
+        (("--weights", "BEST"), "train.weights"),
     ],
 )
 def test_ranks_are_given_the_same(

@@ -222,7 +222,7 @@ def test_a_run_that_another_process_trains(cnn: Inside, project: Path, here: Pat
         (
             ["{config}", "--weights", "w.npz"],
             4,
-            "w.npz: cannot be read. Got no such file or directory.",
+            "{here}/w.npz: cannot be read. Got no such file or directory.",
         ),
     ],
 )

@@ -263,6 +263,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "cache": "auto",
     }
     assert plain_config(config)["train"] == {
+        "weights": None,
         "epochs": 10,
         "batch_size": 64,
         "accumulate": 1,

@@ -129,8 +129,9 @@ def test_precise_statistics_are_of_the_average(pictures: Path, tmp_path: Path) -
 
 def test_weights_come_from_the_average(pictures: Path, tmp_path: Path) -> None:
     ema = run(pictures, tmp_path / "a", ema=0.9)["ema"]
-    config = validate_config(config_document(pictures, epochs=0), "a.yaml")
-    options = TrainOptions(out=tmp_path / "b", weights=tmp_path / "a" / "last.npz", threads=1)
+    weights = str(tmp_path / "a" / "last.npz")
+    config = validate_config(config_document(pictures, epochs=0, weights=weights), "a.yaml")
+    options = TrainOptions(out=tmp_path / "b", threads=1)
     train(config, "a.yaml", options, Requests(), Silent())
     for name, array in load_checkpoint(tmp_path / "b" / "last.npz").groups["model"].items():
         np.testing.assert_array_equal(array, ema[name])

@@ -47,14 +47,16 @@ def run(
     augment: Any = None,
     **keys: Any,
 ) -> Watch:
-    document = {
+    document: dict[str, Any] = {
         "data": {"root": str(root), "image_size": 8, "channels": 1},
         "augment": augment or {},
         "model": {"layers": LAYERS},
         "train": {"epochs": 3, "batch_size": 16, "precise_bn": False} | keys,
     }
+    if weights is not None:
+        document["train"]["weights"] = str(weights)
     watch = watch or Watch()
-    options = TrainOptions(out, resume=resume, weights=weights, threads=2, backend="numpy")
+    options = TrainOptions(out, resume=resume, threads=2, backend="numpy")
     train(validate_config(document, "x"), "x.yaml", options, requests or Requests(), watch)
     return watch
 

@@ -28,21 +28,24 @@ LAYERS: list[Any] = [
 ]
 
 
-def network(classes: int, layers: list[Any] = LAYERS, seed: int = 0) -> tuple[Config, Graph]:
-    config = validate_config({"model": {"layers": layers}, "train": {"seed": seed}}, "x")
+def network(
+    classes: int, layers: list[Any] = LAYERS, seed: int = 0, weights: Path | None = None
+) -> tuple[Config, Graph]:
+    train = {"seed": seed, "weights": None if weights is None else str(weights)}
+    config = validate_config({"model": {"layers": layers}, "train": train}, "x")
     return config, build_graph(config.model, (6, 6, 3), classes, "x")
 
 
 def start(classes: str, weights: Path | None, **how: Any) -> InitialWeights:
-    config, graph = network(len(classes), seed=1, **how)
-    return initial_weights(config, graph, tuple(classes), weights)
+    config, graph = network(len(classes), seed=1, weights=weights, **how)
+    return initial_weights(config, graph, tuple(classes), "x")
 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
     """Of the classes a, b and c."""
     config, graph = network(3)
-    params = initial_weights(config, graph, ("a", "b", "c"), None).params
+    params = initial_weights(config, graph, ("a", "b", "c"), "x").params
     meta = {
         "config": {"model": {"layers": LAYERS}},
         "classes": ["a", "b", "c"],
@@ -57,23 +60,37 @@ def checkpoint(tmp_path: Path) -> Path:
 
 def test_the_same_classes_take_all_weights(checkpoint: Path) -> None:
     config, graph = network(3)
-    old = arrays_of(initial_weights(config, graph, ("a", "b", "c"), None).params)
+    old = arrays_of(initial_weights(config, graph, ("a", "b", "c"), "x").params)
     new = start("abc", checkpoint)
     assert new.note is None
     for name, array in arrays_of(new.params).items():
         np.testing.assert_array_equal(array, old[name])
 
 
-@pytest.mark.parametrize("classes", ["abcd", "xy", "acb", "xyz"])
-def test_other_classes_replace_the_head(checkpoint: Path, classes: str) -> None:
+@pytest.mark.parametrize(
+    ("classes", "note"),
+    [
+        ("xy", "starts at random: the 3 classes of {} are others"),
+        ("xyz", "starts at random: the 3 classes of {} are others"),
+        ("abcd", "keeps the weights of 3 classes of {}; 1 starts at random"),
+        ("xbyz", "keeps the weights of 1 class of {}; 3 start at random"),
+        ("ca", "keeps the weights of 2 classes of {}"),
+        ("acb", "keeps the weights of 3 classes of {}"),
+    ],
+)
+def test_other_classes_start_at_random(checkpoint: Path, classes: str, note: str) -> None:
     config, graph = network(3)
-    old = arrays_of(initial_weights(config, graph, ("a", "b", "c"), None).params)
+    old = arrays_of(initial_weights(config, graph, ("a", "b", "c"), "x").params)
     fresh = arrays_of(start(classes, None).params)
     new = start(classes, checkpoint)
-    assert new.note == f"head starts at random: the 3 classes of {checkpoint} are others"
+    assert new.note == f"head {note.format(checkpoint)}"
     for name, array in arrays_of(new.params).items():
-        expected = fresh if name.startswith("head/") else old
-        np.testing.assert_array_equal(array, expected[name], err_msg=name)
+        if not name.startswith("head/"):
+            np.testing.assert_array_equal(array, old[name], err_msg=name)
+            continue
+        for row, each in enumerate(classes):
+            expected = old[name]["abc".index(each)] if each in "abc" else fresh[name][row]
+            np.testing.assert_array_equal(array[row], expected, err_msg=f"{name}, {each}")
 
 
 def test_a_run_folder_is_its_best_checkpoint(checkpoint: Path) -> None:

@@ -280,8 +280,9 @@ def test_planning_refuses_what_training_would(pictures: Path, tmp_path: Path) ->
     resume = TrainOptions(out=tmp_path / "run", resume=True)
     with pytest.raises(ConfigError, match=r"Got another train\.batch_size"):
         plan_training(other, "x.yaml", resume)
+    gone = validate_config(config_document(pictures, weights=str(tmp_path / "no.npz")), "x.yaml")
     with pytest.raises(DataError, match="no such file"):
-        plan_training(other, "x.yaml", TrainOptions(tmp_path / "a", weights=tmp_path / "no.npz"))
+        plan_training(gone, "x.yaml", TrainOptions(tmp_path / "a"))
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError) as caught:
         plan_training(other, "x.yaml", TrainOptions(out=tmp_path / "file" / "run"))
@@ -445,8 +446,7 @@ def test_bad_files_can_be_errors(tmp_path: Path) -> None:
 
 def test_first_weights_from_another_run(pictures: Path, tmp_path: Path) -> None:
     run(pictures, tmp_path / "first")
-    options = {"weights": tmp_path / "first" / "last.npz"}
-    run(pictures, tmp_path / "second", options=options, epochs=0)
+    run(pictures, tmp_path / "second", weights=str(tmp_path / "first" / "last.npz"), epochs=0)
     first, second = (
         load_checkpoint(tmp_path / name / "last.npz").groups["model"]
         for name in ("first", "second")

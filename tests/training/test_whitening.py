@@ -64,8 +64,9 @@ def document(pictures: Path, **train: Any) -> dict[str, Any]:
 
 
 def run(pictures: Path, out: Path, weights: Path | None = None, **keys: Any) -> None:
+    keys["weights"] = None if weights is None else str(weights)
     config = validate_config(document(pictures, **keys), "a.yaml")
-    options = TrainOptions(out=out, threads=2, weights=weights)
+    options = TrainOptions(out=out, threads=2)
     train(config, "a.yaml", options, Requests(), Silent())
 
 

