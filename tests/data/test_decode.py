@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import PIL
 import pytest
 from data_samples import Pixels, encoded, noise
 from PIL import Image, ImageCms
@@ -154,9 +155,13 @@ def test_cmyk() -> None:
     assert np.abs(load_image(jpeg, COLOUR).astype(int) - (255, 0, 0)).max() <= 8
 
 
-def test_ycbcr_jpeg_and_tiff() -> None:
+@pytest.mark.parametrize("compression", ["jpeg", "tiff_lzw", "raw"])
+def test_ycbcr_jpeg_and_tiff(compression: str) -> None:
+    if compression == "raw" and int(PIL.__version__.partition(".")[0]) < 13:
+        pytest.skip("Pillow before 13 calls them truncated")
     image = Image.new("RGB", (8, 6), (200, 100, 50))
-    for data in (encoded(image, "JPEG"), encoded(image.convert("YCbCr"), "TIFF")):
+    tiff = encoded(image.convert("YCbCr"), "TIFF", compression=compression)
+    for data in (encoded(image, "JPEG"), tiff):
         assert np.abs(load_image(data, COLOUR).astype(int) - (200, 100, 50)).max() <= 3
 
 

@@ -25,6 +25,11 @@ SAME = {
     "Identity": "identity",
     "Softmax": "softmax",
 }
+# Kinds of numbers, by their names in TensorProto.
+READ = {
+    *("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "BOOL"),
+    *("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"),
+}
 # An activation that some exporters write as x times a function of x.
 TIMES_ITSELF = {"sigmoid": "silu", "hardsigmoid": "hardswish"}
 
@@ -77,6 +82,9 @@ def _array(tensor: Any, name: str, budget: Budget) -> Array:
     """
     from onnx import TensorProto, helper, numpy_helper
 
+    kind = TensorProto.DataType.Name(tensor.data_type)
+    if kind not in READ:
+        raise not_read(budget.path, name, kind)
     dtype = helper.tensor_dtype_to_np_dtype(tensor.data_type)
     budget.take_array(tensor.dims, 2 * dtype.itemsize)  # bfloat16 becomes float32
     if tensor.data_location == TensorProto.EXTERNAL:
@@ -86,11 +94,7 @@ def _array(tensor: Any, name: str, budget: Budget) -> Array:
             tensor.raw_data = file.read(prod(tensor.dims) * dtype.itemsize)
         tensor.data_location = TensorProto.DEFAULT
     array = np.asarray(numpy_helper.to_array(tensor))
-    if tensor.data_type == TensorProto.BFLOAT16:
-        array = array.astype(np.float32)
-    if array.dtype.kind not in "fiub":
-        raise not_read(budget.path, name, TensorProto.DataType.Name(tensor.data_type))
-    return array
+    return array.astype(np.float32) if kind == "BFLOAT16" else array
 
 
 def _plain(value: Any) -> Any:
