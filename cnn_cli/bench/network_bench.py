@@ -9,6 +9,7 @@ import numpy as np
 
 from cnn_cli.bench.steps import LEAST_STEPS, Steps, repeat
 from cnn_cli.config import Config
+from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.params import Parameters
@@ -153,6 +154,27 @@ def images_a_second(
     with Steps(graph, params, config, kernels, size, threads) as steps:
         training = size / repeat(steps.train, seconds, least_steps)
         return training, size / repeat(steps.predict, seconds, least_steps)
+
+
+def predictions_a_second(
+    graph: Graph,
+    params: Parameters,
+    kernels: Kernels,
+    *,
+    threads: int,
+    images: int = 8,
+    seconds: float = 1.0,
+) -> float:
+    """How many images a second a network predicts; the arguments are as of `bench`.
+
+    Args:
+        images: that each thread is given at a time.
+    """
+    rng = np.random.default_rng(0)
+    batch = rng.integers(0, 256, (images * threads, *graph.in_shape), np.uint8)
+    scale = np.full(graph.in_shape[-1], 1 / 255)
+    with Engine(graph, params, threads=threads, scale=scale, kernels=kernels) as engine:
+        return len(batch) / repeat(lambda: engine.predict(batch), seconds)
 
 
 def _layer_bench(

@@ -6,8 +6,11 @@ from typing import Any
 
 from pydantic.json_schema import GenerateJsonSchema
 
+from cnn_cli.config.include import INCLUDE
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.models import Config
+from cnn_cli.config.networks import network_names
+from cnn_cli.config.templates import DEFINE, NETWORK
 from cnn_cli.schema.fields import once
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -34,6 +37,7 @@ def config_schema() -> dict[str, Any]:
         sections[key] = {"description": text, "anyOf": [sections[key], {"type": "null"}]}
     whole = {"$schema": DIALECT, "title": "A config of cnn", **schema, "$defs": parts}
     parts["Layer"] = _layer(parts)
+    _add_templates(sections, parts)
     tidied: dict[str, Any] = _tidy(whole)
     return tidied
 
@@ -57,6 +61,73 @@ def _layer(parts: dict[str, Any]) -> dict[str, Any]:
         "description": "A layer: its name, or its name with arguments.",
         "anyOf": [*names, mapping],
     }
+
+
+def _add_templates(sections: dict[str, Any], parts: dict[str, Any]) -> None:
+    """What is written out before a config is checked: names that a config gives to its own blocks
+    can be known to no schema, so that with `define` a layer may be of any name."""
+    sections[INCLUDE] = {
+        "description": "another config, relative to this one, that this one is laid over.",
+        "anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}],
+    }
+    parts["LayerOrCall"] = {
+        "description": "A layer, or a block of `define` with its arguments.",
+        "anyOf": [LAYER, {"type": "string"}, {"type": "object", "maxProperties": 1}],
+    }
+    names = {"enum": list(network_names())}
+    value = {"type": ["string", "number", "boolean", "null"]}
+    calls = {"type": "array", "items": {"$ref": "#/$defs/LayerOrCall"}, "minItems": 1}
+    model, repeat = parts["ModelConfig"], parts["RepeatConfig"]
+    layers = model["properties"]["layers"]
+    model["properties"] |= {
+        "layers": {key: layers[key] for key in ("description", "type", "minItems")},
+        NETWORK: {
+            "description": "instead of layers: a network that `cnn networks` lists.",
+            "anyOf": [
+                names,
+                {
+                    "type": "object",
+                    "properties": {"name": {"description": "of the network.", **names}},
+                    "required": ["name"],
+                    "additionalProperties": value,
+                },
+                {"type": "null"},
+            ],
+        },
+        DEFINE: {
+            "description": "blocks and values by name, for the layers; see the page networks.",
+            "type": ["object", "null"],
+            "additionalProperties": {"anyOf": [calls, value]},
+        },
+    }
+    del model["required"]
+    model["oneOf"] = [{"required": ["layers"]}, {"required": [NETWORK]}]
+    model["if"] = {"required": [DEFINE]}
+    model["then"] = {"properties": {"layers": _described(calls, layers)}}
+    model["else"] = {"properties": {"layers": layers}}
+    index = repeat["properties"].pop("index")
+    times, copies = repeat["properties"]["times"], repeat["properties"]["layers"]
+    copied = {
+        "times": _described({"anyOf": [times, value]}, times),
+        "index": index,
+        "layers": _described(calls, copies),
+    }
+    parts["RepeatConfig"] = {
+        "description": repeat.pop("description"),
+        "anyOf": [
+            repeat,
+            {
+                "type": "object",
+                "properties": copied,
+                "required": list(copied),
+                "additionalProperties": False,
+            },
+        ],
+    }
+
+
+def _described(schema: dict[str, Any], as_that: dict[str, Any]) -> dict[str, Any]:
+    return {"description": as_that["description"]} | schema
 
 
 def _tidy(node: Any) -> Any:

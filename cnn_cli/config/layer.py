@@ -23,11 +23,13 @@ class LayerConfig(Frozen):
     Attributes:
         kind: its word in the config.
         written: the class that it is made with.
+        left_out: arguments that are not written down where they are none.
         name: stands for the layer wherever one is named; by default its path of positions.
     """
 
     kind: ClassVar[str]
     written: ClassVar[type[Written]] = Written
+    left_out: ClassVar[tuple[str, ...]] = ("name",)
 
     name: LayerName | None = None
 
@@ -52,8 +54,9 @@ class LayerConfig(Frozen):
     @model_serializer(mode="plain")
     def _wrap(self) -> dict[str, Any]:
         arguments = {key: once(getattr(self, key)) for key in type(self).model_fields}
-        if self.name is None:
-            del arguments["name"]
+        for key in self.left_out:
+            if arguments[key] is None:
+                del arguments[key]
         return {self.kind: arguments}
 
     @classmethod

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from pydantic import Discriminator, Field, Tag
 
-from cnn_cli.config.layer import LayerConfig, layer_model
+from cnn_cli.config.layer import LayerConfig, LayerName, layer_model
 from cnn_cli.nn.layers import all_written
 from cnn_cli.schema.fields import Must, ShareBelow1
 
@@ -49,11 +49,15 @@ class RepeatConfig(LayerConfig):
     Attributes:
         times: number of copies.
         layers: what is copied.
+        index: a name for the number of the copy, from 0, in templates; then copies stand in the
+            list as if they were written there.
     """
 
     kind = "repeat"
+    left_out = ("name", "index")  # a config that was read has the copies themselves
     times: Annotated[int, Field(strict=True, gt=0, le=1000), Must("a whole number from 1 to 1000")]
     layers: Annotated[tuple[AnyLayer, ...], Field(min_length=1)]
+    index: LayerName | None = None
 
 
 LAYER_KINDS: dict[str, type[LayerConfig]] = {

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
+from cnn_cli.config.include import file_of, read_document
 from cnn_cli.config.layers import LAYER_KINDS
-from cnn_cli.config.messages import CHOICES, config_error, place, show
+from cnn_cli.config.messages import CHOICES, config_error, place
 from cnn_cli.config.models import Config
+from cnn_cli.config.paths import absolute_paths
+from cnn_cli.config.places import Places
+from cnn_cli.config.show import show
+from cnn_cli.config.templates import write_out
 from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.errors import ConfigError, UsageError
 from cnn_cli.optim.optimizers import OPTIMIZERS
 from cnn_cli.optim.schedule import SCHEDULERS
-from cnn_cli.text_files import read_text
-
-MAX_BYTES = 1_000_000
 
 
 def load_config(
@@ -41,18 +40,33 @@ def load_config(
     from cnn_cli.config.yaml12 import parse_yaml  # a checkpoint's config is read without it
 
     source = str(path)
-    document = _read(Path(path), source)
-    _absolute_paths(document, Path(path).resolve().parent)
+    document, files = read_document(Path(path))
+    later = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise UsageError(override, "an override is written KEY=VALUE, as train.epochs=3")
-        _set(document, key, parse_yaml(text, key), override)
+        value = parse_yaml(text, key)
+        if key.startswith("model.layers."):  # counted as they are written out
+            later.append((key, value, override))
+        else:
+            _set(document, key, value, override)
     for key, value in (options or {}).items():
         if value is not None:
             _set(document, key, value, key)
-    _absolute_paths(document, Path.cwd())
-    return validate_config(document, source)
+    absolute_paths(document, Path.cwd())
+    if later and isinstance(document.get("model"), dict):
+        document["model"], _ = write_out(document["model"], source, keep_define=True)
+    for key, value, override in later:
+        _set(document, key, value, override)
+    try:
+        return validate_config(document, source)
+    except ConfigError as error:
+        found, inside = error.place.removeprefix(f"{source}: "), [*overrides, *(options or ())]
+        if found == error.place or any(found.startswith(key.split("=")[0]) for key in inside):
+            raise
+        place = f"{file_of(found, files)}: {found}"
+        raise ConfigError(place, error.rule, error.got) from error
 
 
 def validate_config(document: Any, source: str) -> Config:
@@ -63,12 +77,23 @@ def validate_config(document: Any, source: str) -> Config:
     """
     if not isinstance(document, dict):
         raise ConfigError(source, "must be a mapping of keys to values", show(document))
+    places = Places()
     try:
-        return Config.model_validate(document)
+        if isinstance(document.get("model"), dict):
+            model, places = write_out(document["model"], source)
+            document = document | {"model": model}
+        config = Config.model_validate(document)
     except ValidationError as error:
-        raise config_error(error, source) from error
+        first = config_error(error, source)
+        prefix = f"{source}: "
+        if first.place.startswith(prefix):
+            place = prefix + places.written(first.place.removeprefix(prefix))
+            raise ConfigError(place, first.rule, first.got) from error
+        raise first from error
     except RecursionError as error:
         raise ConfigError(source, "is nested too deeply") from error
+    config.model.stand_at(places)
+    return config
 
 
 def plain_config(config: Config) -> dict[str, Any]:
@@ -83,36 +108,6 @@ def config_text(config: Config) -> str:
     return dump_yaml(plain_config(config))
 
 
-def _read(path: Path, source: str) -> dict[Any, Any]:
-    from cnn_cli.config.yaml12 import parse_yaml
-
-    text = read_text(path, MAX_BYTES, ConfigError)
-    document = parse_yaml(text, source)
-    if not isinstance(document, dict):
-        raise ConfigError(source, "must be a mapping of keys to values", show(document))
-    return document
-
-
-def names_weights(weights: str) -> bool:
-    """Whether `train.weights` is a name, such as efficientnet-lite0, and no path."""
-    return re.fullmatch(r"[A-Za-z0-9_-]+", weights) is not None
-
-
-def _absolute_paths(document: dict[Any, Any], folder: Path) -> None:
-    """Make the paths of a document independent of the folder that they are relative to."""
-    for section, key in (("data", "root"), ("train", "weights")):
-        values = document.get(section)
-        if not isinstance(values, dict) or not isinstance(values.get(key), str) or not values[key]:
-            continue
-        path = values[key]
-        if key == "weights" and names_weights(path) and not (folder / path).exists():
-            continue
-        whole = Path(path)
-        with suppress(RuntimeError):  # a home that is not known is a name like any other
-            whole = whole.expanduser()
-        values[key] = os.path.abspath(folder / whole)
-
-
 def _set(document: dict[Any, Any], dotted: str, value: Any, override: str) -> None:
     """Put `value` at a dotted key, making the mappings on the way."""
     keys = dotted.split(".")
@@ -123,6 +118,8 @@ def _set(document: dict[Any, Any], dotted: str, value: Any, override: str) -> No
             child = {child: {}}  # `relu` alone, about to be given arguments
         elif isinstance(child, str) and key in CHOICES:
             child = {"type": child}
+        elif isinstance(child, str) and keys[: i + 1] == ["model", "network"]:
+            child = {"name": child}
         elif not isinstance(child, dict | list):
             child = _arguments(key, child)
         _put(here, key, child)
@@ -156,7 +153,7 @@ def _put(here: Any, key: str, value: Any) -> None:
 
 
 def _drop_foreign_keys(document: dict[Any, Any], keys: list[str]) -> None:
-    """After another optimizer or schedule was chosen, forget the old one's arguments."""
+    """After another optimizer, schedule or network was chosen, forget what was the old one's."""
     for section, kinds in (("optimizer", OPTIMIZERS), ("scheduler", SCHEDULERS)):
         if keys == ["train", section, "type"]:
             chosen = document["train"][section]
@@ -164,6 +161,10 @@ def _drop_foreign_keys(document: dict[Any, Any], keys: list[str]) -> None:
             if model is not None:
                 for key in [key for key in chosen if key not in model.model_fields]:
                     del chosen[key]
+    for key, others in (("network", ("layers", "define")), ("layers", ("network",))):
+        if keys == ["model", key]:
+            for other in others:
+                document["model"].pop(other, None)
 
 
 def required_root(config: Config, source: str) -> str:

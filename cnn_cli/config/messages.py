@@ -9,6 +9,7 @@ from pydantic import BaseModel, ValidationError
 
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.models import Config
+from cnn_cli.config.show import show
 from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.errors import ConfigError, suggest
 from cnn_cli.optim.optimizers import OPTIMIZERS, OTHER_OPTIMIZERS
@@ -128,15 +129,3 @@ def place(source: str, location: Location) -> str:
         else:
             path += f".{step}" if path else step
     return f"{source}: {path}" if path else source
-
-
-def show(value: Any, limit: int = 60) -> str:
-    """A value as the config writes it, cut where it is long."""
-    if value is None:
-        return "nothing"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        return "a mapping" if value else "an empty mapping"
-    text = repr(value)
-    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -9,12 +9,14 @@ from pydantic import (
     BeforeValidator,
     Field,
     PlainValidator,
+    PrivateAttr,
     TypeAdapter,
     WithJsonSchema,
     model_validator,
 )
 
 from cnn_cli.config.layers import AnyLayer
+from cnn_cli.config.places import Places
 from cnn_cli.data.augment import AugmentConfig
 from cnn_cli.optim.averages import LookaheadConfig
 from cnn_cli.optim.optimizers import AnyOptimizer
@@ -153,6 +155,16 @@ class ModelConfig(Frozen):
 
     layers: Annotated[tuple[AnyLayer, ...], Field(min_length=1)]
     init: Annotated[Literal["pytorch", "kaiming"], Must("pytorch or kaiming")] = "pytorch"
+    _places: Places = PrivateAttr(default_factory=Places)
+
+    @property
+    def places(self) -> Places:
+        """Where the layers are written, for messages."""
+        return self._places
+
+    def stand_at(self, places: Places) -> None:
+        """Say where the layers are written."""
+        self._places = places
 
 
 # A pattern of parameters' names, as fnmatch has them: `stem.weight`, `*.bias`, `batchnorm.bias`.

@@ -8,6 +8,7 @@ from typing import Any
 from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import AnyLayer, BranchesConfig, RepeatConfig, ResidualConfig
 from cnn_cli.config.models import ModelConfig
+from cnn_cli.config.places import Places
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.graph import IMAGE, Graph, GraphBuilder, NodeError
 from cnn_cli.nn.layers.base import Block, shape_text
@@ -27,11 +28,11 @@ def build_graph(model: ModelConfig, in_shape: Shape, classes: int, source: str) 
         ConfigError: a layer does not fit its input, two layers share a name, or the network
             does not end in one score per class.
     """
-    writer = _Writer(in_shape, classes, source)
+    writer = _Writer(in_shape, classes, source, model.places)
     end = writer.chain(model.layers, IMAGE, "layers", "model.layers", ())
     out_shape = writer.shape(end)
     if out_shape != (classes,):
-        place = f"{source}: model.layers[{len(model.layers) - 1}]"
+        place = f"{source}: {model.places.written(f'model.layers[{len(model.layers) - 1}]')}"
         rule = f"the network must end in one score per class, {classes}"
         raise ConfigError(place, rule, f"an output of {shape_text(out_shape)}")
     return writer.builder.graph(classes)
@@ -44,12 +45,14 @@ class _Writer:
         in_shape: of an image.
         classes: what `classes` stands for.
         source: the config's file, for messages.
+        places: where its layers are written, for messages.
     """
 
-    def __init__(self, in_shape: Shape, classes: int, source: str) -> None:
+    def __init__(self, in_shape: Shape, classes: int, source: str, places: Places) -> None:
         self.builder = GraphBuilder(in_shape)
         self.classes = classes
         self.source = source
+        self.places = places
 
     def shape(self, tensor: int) -> Shape:
         return self.builder.shape(tensor)
@@ -139,7 +142,8 @@ class _Writer:
         try:
             return self.builder.add(kind, arguments, inputs, name)
         except NodeError as error:
-            raise ConfigError(f"{self.source}: {place}", error.rule, error.got) from error
+            written = f"{self.source}: {self.places.written(place)}"
+            raise ConfigError(written, error.rule, error.got) from error
 
 
 def _total_stride(layers: Sequence[AnyLayer]) -> Pair:

@@ -1,8 +1,8 @@
 """YAML with the scalars of version 1.2, which surprise nobody.
 
 PyYAML reads version 1.1, where `no` is a boolean, `010` is eight, `1:30` is ninety and `1e-3` is a
-string. Here the core schema of YAML 1.2 (section 10.3) holds, `none` is null as well, and a key
-given twice is an error.
+string. Here the core schema of YAML 1.2 (section 10.3) holds, `none` is null as well, a key given
+twice is an error, and `<<: *name` lays a mapping below another one, as in YAML 1.1.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from cnn_cli.errors import ConfigError
 
 MAX_VALUES = 100_000
 MAX_DEPTH = 60
+MERGE = "<<"
 
 _NULL = re.compile(r"^(?:~|null|Null|NULL|none|None|NONE|)$")
 _BOOL = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
@@ -41,27 +42,49 @@ class _Loader(yaml.SafeLoader):
         super().fetch_flow_collection_start(token)
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        self.nodes += 1
-        if self.nodes > 2 * MAX_VALUES:  # keys are nodes as well
-            raise ValueError(f"more than {MAX_VALUES:,} values")
+        self._count(1)
         return super().compose_node(parent, index)
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         if not isinstance(node, yaml.MappingNode):
             raise yaml.constructor.ConstructorError(None, None, "not a mapping", node.start_mark)
-        seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)
+        seen, own = set(), []
+        merged: list[tuple[Hashable, Any]] = []
+        for pair in node.value:
+            key = self.construct_object(pair[0], deep=True)
             if not isinstance(key, Hashable):
                 raise yaml.constructor.ConstructorError(
-                    None, None, "a key must be a word", key_node.start_mark
+                    None, None, "a key must be a word", pair[0].start_mark
                 )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                    None, None, f"the key {key!r} stands twice", pair[0].start_mark
                 )
             seen.add(key)
-        return super().construct_mapping(node, deep)
+            if key == MERGE and pair[0].style is None:  # the word itself has quotes
+                merged = self._below(pair[1])
+            else:
+                own.append(pair)
+        rest = yaml.MappingNode(node.tag, own, node.start_mark, node.end_mark)
+        return dict(merged) | super().construct_mapping(rest, deep)
+
+    def _below(self, node: yaml.Node) -> list[tuple[Hashable, Any]]:
+        """The keys of a mapping, or of a list of them in which the first ones win."""
+        nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
+        pairs: list[tuple[Hashable, Any]] = []
+        for each in reversed(nodes):
+            if not isinstance(each, yaml.MappingNode):
+                raise yaml.constructor.ConstructorError(
+                    None, None, "<< takes a mapping, or a list of mappings", each.start_mark
+                )
+            pairs += self.construct_mapping(each, deep=True).items()
+            self._count(1 + len(each.value))
+        return pairs
+
+    def _count(self, nodes: int) -> None:
+        self.nodes += nodes
+        if self.nodes > 2 * MAX_VALUES:  # keys are nodes as well
+            raise ValueError(f"more than {MAX_VALUES:,} values")
 
 
 def _construct_null(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> None:
@@ -100,6 +123,7 @@ for _tag, _pattern, _first in (
 ):
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
+_Dumper.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
 # These tags and no others: dates, sets and binaries are nothing a config is made of.
 _Loader.yaml_constructors = {
     "tag:yaml.org,2002:null": _construct_null,

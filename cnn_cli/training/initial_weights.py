@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from cnn_cli.config import Config
-from cnn_cli.config.load import names_weights
 from cnn_cli.config.network import build_graph
+from cnn_cli.config.paths import names_weights
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import ConfigError, DataError
 from cnn_cli.interop.pretrained import find_weights, read_named

@@ -16,10 +16,12 @@ from hypothesis import given, settings
 from cnn_cli.config import Config, load_config, plain_config
 from cnn_cli.config.json_schema import config_schema
 from cnn_cli.config.layers import LAYER_KINDS
+from cnn_cli.config.networks import FOLDER
 from cnn_cli.config.yaml12 import parse_yaml
 
 jsonschema = pytest.importorskip("jsonschema")
 
+SHIPPED = sorted(FOLDER.glob("*.yaml"))
 CONFIGS = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.yaml"))
 SCHEMA = config_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
@@ -90,7 +92,7 @@ def unexplained(node: Any, place: str = "") -> list[str]:
 def test_it_is_a_schema_of_the_config() -> None:
     jsonschema.Draft202012Validator.check_schema(SCHEMA)
     assert SCHEMA["$schema"] == "https://json-schema.org/draft/2020-12/schema"
-    assert SCHEMA["properties"].keys() == Config.model_fields.keys()
+    assert SCHEMA["properties"].keys() == {*Config.model_fields, "include"}
     assert SCHEMA["$defs"]["Layer"]["anyOf"][-1]["properties"].keys() == LAYER_KINDS.keys()
     json.dumps(SCHEMA, allow_nan=False)
 
@@ -174,11 +176,30 @@ def test_ways_of_writing_sections(tmp_path: Path, text: str) -> None:
         "branches: [[relu], [], [conv: {out_channels: 8, kernel_size: 1}]]",
         "residual: {layers: [relu, {repeat: {times: 2, layers: [gelu]}}], shortcut: none}",
         "squeeze_excite: 8",
+        "repeat: {times: 2, index: i, layers: [conv: {out_channels: $(8 + i), kernel_size: 1}]}",
     ],
 )
 def test_ways_of_writing_layers(tmp_path: Path, layer: str) -> None:
     document = f"model: {{layers: [{layer}]}}"
     check_loads_and_fits(tmp_path / "a.yaml", document)
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "{network: resnet18}",
+        "{network: {name: resnet50, width: 0.5, drop_path: 0.1}, init: pytorch}",
+        "{define: {w: 8, 'b(c, k=3)': [{conv: {out_channels: $c, kernel_size: $k}}, relu]},"
+        " layers: [b: [$w], b: {c: 8, k: 1}, residual: [b: 8]]}",
+    ],
+)
+def test_ways_of_writing_networks(tmp_path: Path, model: str) -> None:
+    check_loads_and_fits(tmp_path / "a.yaml", f"model: {model}")
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_the_networks_that_come_along(path: Path) -> None:
+    assert errors(path.read_text(encoding="utf-8")) == []
 
 
 @settings(max_examples=60, deadline=None)

@@ -53,7 +53,15 @@ from cnn_cli.errors import ConfigError
         ("'none'", "none"),
         ('"1"', "1"),
         ("=", "="),
-        ("<<: {a: 1}", {"<<": {"a": 1}}),
+        ("<<: {a: 1}", {"a": 1}),
+        ("'<<': {a: 1}", {"<<": {"a": 1}}),
+        ("a: &x {p: 1, q: 2}\nb: {<<: *x, q: 3}", {"a": {"p": 1, "q": 2}, "b": {"p": 1, "q": 3}}),
+        ("<<: [{a: 1}, {a: 2, b: 3}]\nc: 4", {"a": 1, "b": 3, "c": 4}),
+        (
+            "a: {b: &x {p: {q: 1}}}\nc: {<<: *x}",
+            {"a": {"b": {"p": {"q": 1}}}, "c": {"p": {"q": 1}}},
+        ),
+        ("a: &x {<<: {p: 1}}\nb: &y {<<: *x}\nc: {<<: *y}", {k: {"p": 1} for k in "abc"}),
         ("[1, [2.0, x], {a: }]", [1, [2.0, "x"], {"a": None}]),
         ("a: &x [1]\nb: *x", {"a": [1], "b": [1]}),
         ("# nothing", None),
@@ -84,6 +92,20 @@ def message(text: str) -> str:
         ("a: 1\nb: 2\na: 3", "must be YAML. Got the key 'a' stands twice at line 3, column 1."),
         ("{x: {a: 1, a: 1}}", "must be YAML. Got the key 'a' stands twice at line 1, column 12."),
         ("? [1]\n: 2", "must be YAML. Got a key must be a word at line 1, column 3."),
+        (
+            "{<<: {a: 1}, <<: {}}",
+            "must be YAML. Got the key '<<' stands twice at line 1, column 14.",
+        ),
+        (
+            "{<<: [{a: 1}, 3]}",
+            "must be YAML. Got << takes a mapping, or a list of mappings at line 1, column 15.",
+        ),
+        ("a: &a {<<: *a}", "must be at most 60 levels deep. Got deeper nesting."),
+        (
+            "- &a0 {}\n"
+            + "".join(f"- &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 60)),
+            "must be YAML. Got more than 100,000 values.",
+        ),
         ("a: b: c", "must be YAML. Got mapping values are not allowed here at line 1, column 5."),
         ("a: *b", "must be YAML. Got found undefined alias 'b' at line 1, column 4."),
         (

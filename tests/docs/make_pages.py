@@ -12,8 +12,10 @@ from pydantic.fields import FieldInfo
 
 from cnn_cli.cli.main import program
 from cnn_cli.config import Config
+from cnn_cli.config.json_schema import config_schema
 from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import LAYER_KINDS
+from cnn_cli.config.templates import DEFINE, NETWORK
 from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.optim.averages import LookaheadConfig
 from cnn_cli.optim.optimizers import OPTIMIZERS
@@ -25,6 +27,7 @@ from cnn_cli.schema.whitening import WhiteningConfig
 
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "cnn_cli/docs"
+KEYS = ("key", "type", "default", "meaning")
 MARK = "<!-- From here on written from the code, by tests/docs/make_pages.py. -->"
 
 
@@ -106,7 +109,11 @@ def config_page() -> str:
     lines = []
     for key, field in Config.model_fields.items():
         model: Any = field.annotation
-        lines += [f"## {key}", "", *text_of(model), *keys(model)]
+        lines += [f"## {key}", "", *text_of(model)]
+        if key == "model":
+            lines += table(KEYS, [*rows_of(model), *templates()])
+            continue
+        lines += keys(model)
         if key == "augment":
             for name, technique in TECHNIQUES.items():
                 lines += [f"### augment.{name}", "", *text_of(technique), *keys(technique)]
@@ -126,14 +133,29 @@ def text_of(model: type[BaseModel]) -> Iterator[str]:
 
 def keys(model: type[BaseModel], without: Sequence[str] = ("type",)) -> Iterator[str]:
     """The table of a model's keys."""
+    rows = rows_of(model, without)
+    if rows:
+        yield from table(KEYS, rows)
+
+
+def rows_of(model: type[BaseModel], without: Sequence[str] = ("type",)) -> list[Sequence[str]]:
     texts = attributes(model)
-    rows = [
+    return [
         (f"`{key}`", type_of(field), default_of(field), texts[key])
         for key, field in model.model_fields.items()
         if key not in without
     ]
-    if rows:
-        yield from table(("key", "type", "default", "meaning"), rows)
+
+
+def templates() -> Iterator[Sequence[str]]:
+    """The keys that are written out before a config is checked, which no model has."""
+    texts = config_schema()["$defs"]["ModelConfig"]["properties"]
+    types = {
+        NETWORK: "a name, or a mapping of name and arguments",
+        DEFINE: "a mapping of names to lists of layers, or to values",
+    }
+    for key, words in types.items():
+        yield f"`{key}`", words, "`none`", texts[key]["description"]
 
 
 def type_of(field: FieldInfo) -> str:

@@ -24,6 +24,7 @@ from PIL import Image
 
 from cnn_cli.cli.docs import page_names, page_text
 from cnn_cli.cli.main import program, run
+from cnn_cli.config.networks import network_text
 
 # Pages whose lines are run elsewhere, under what they need.
 ELSEWHERE = {"scripts": "tests/robustness/test_cron_page.py"}
@@ -137,6 +138,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     save(home / "photo.jpg", 30, 300)
     save(home / "more/a.png", 30, 301)
     (home / "hosts").write_text("localhost:2\n")
+    (home / "mine.yaml").write_text(network_text("resnet50"))
     before = Path.cwd()
     os.chdir(home)
     try:

@@ -1,0 +1,126 @@
+"""`include: base.yaml`: a config laid over another one, key by key."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cnn_cli.config.messages import CHOICES
+from cnn_cli.config.paths import absolute_paths
+from cnn_cli.config.show import show
+from cnn_cli.errors import ConfigError
+from cnn_cli.text_files import read_text
+
+INCLUDE = "include"
+MAX_BYTES = 1_000_000
+MOST_FILES = 20
+
+Document = dict[Any, Any]
+
+
+def read_document(path: Path) -> tuple[Document, list[tuple[str, Document]]]:
+    """A config with what it includes.
+
+    Returns:
+        The document, in which paths are absolute: each file's are relative to its own folder; and
+        the files that it is made of, the including ones first.
+
+    Raises:
+        ConfigError: a file cannot be read or is no config, or includes itself.
+    """
+    files: list[tuple[str, Document]] = []
+    seen: list[Path] = []
+    here: Path | None = path
+    place = ""
+    while here is not None:
+        seen.append(here.resolve())
+        document = _read(here, place)
+        files.append((str(here), document))
+        absolute_paths(document, seen[-1].parent)
+        place = f"{here}: {INCLUDE}"
+        here = _included(document, here, place)
+        if here is not None and here.resolve() in seen:
+            first = seen.index(here.resolve())
+            chain = " > ".join([*(file for file, _ in files[first:]), str(here)])
+            raise ConfigError(place, "a config must not include itself", chain)
+        if here is not None and len(files) == MOST_FILES:
+            raise ConfigError(place, f"at most {MOST_FILES} files include each other")
+    whole: Document = {}
+    for _, document in reversed(files):
+        whole = _merge(whole, document, ())
+    return whole, files
+
+
+def file_of(place: str, files: Sequence[tuple[str, Document]]) -> str:
+    """The first file that has most of a place such as `model.layers[3].conv`."""
+    steps = re.findall(r"[^.\[\]]+", place)
+
+    def known(document: Any) -> int:
+        for i, step in enumerate(steps):
+            if isinstance(document, dict) and step in document:
+                document = document[step]
+            elif isinstance(document, list) and step.isdecimal() and int(step) < len(document):
+                document = document[int(step)]
+            else:
+                return i
+        return len(steps)
+
+    return max(files, key=lambda file: known(file[1]))[0]
+
+
+def _included(document: Document, path: Path, place: str) -> Path | None:
+    name = document.pop(INCLUDE, None)
+    if name is None:
+        return None
+    if not isinstance(name, str) or not name or "\0" in name:
+        raise ConfigError(place, "must be a file's name", show(name))
+    return path.parent / name
+
+
+def _read(path: Path, place: str) -> Document:
+    from cnn_cli.config.yaml12 import parse_yaml  # a checkpoint's config is read without it
+
+    source = str(path)
+    try:
+        text = read_text(path, MAX_BYTES, ConfigError)
+    except ConfigError as error:
+        if not place:
+            raise
+        raise ConfigError(f"{place}: {error.place}", error.rule, error.got) from error
+    document = parse_yaml(text, source)
+    if not isinstance(document, dict):
+        raise ConfigError(source, "must be a mapping of keys to values", show(document))
+    return document
+
+
+def _merge(base: Any, over: Any, path: tuple[str, ...]) -> Any:
+    """`over` laid over `base`: mappings key by key, anything else in place of what was there."""
+    key = path[-1] if path else ""
+    word = "type" if key in CHOICES else "name" if path == ("model", "network") else ""
+    if word:
+        base = {word: base} if isinstance(base, str) else base
+        over = {word: over} if isinstance(over, str) else over
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    if path == ("model",):
+        base = {key: value for key, value in base.items() if not _is_replaced(key, over)}
+    if key in CHOICES and over.get("type", base.get("type")) != base.get("type"):
+        model = CHOICES[key].get(str(over["type"]))
+        known = () if model is None else model.model_fields
+        base = {key: value for key, value in base.items() if key in known}
+    if word == "name" and over.get("name", base.get("name")) != base.get("name"):
+        return over  # another network has arguments of its own
+    inner = {
+        key: _merge(base[key], value, (*path, str(key))) if key in base else value
+        for key, value in over.items()
+    }
+    return base | inner
+
+
+def _is_replaced(key: Any, model: Document) -> bool:
+    """Whether a section `model` puts another network in place of what is under a key."""
+    if model.get("network") is not None:
+        return key in ("layers", "define") and key not in model
+    return key == "network" and model.get("layers") is not None

@@ -1,0 +1,98 @@
+"""The networks that come along, each as a config in the folder `networks`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cnn_cli.config.show import show
+from cnn_cli.errors import ConfigError, suggest
+
+FOLDER = Path(__file__).parent.parent / "networks"
+
+
+@cache
+def network_names() -> tuple[str, ...]:
+    """All of them, in the order of their names, numbers as numbers."""
+    names = (path.stem for path in FOLDER.glob("*.yaml"))
+    return tuple(sorted(names, key=lambda name: [*map(_key, re.findall(r"\d+|\D+", name))]))
+
+
+def network_text(name: str) -> str:
+    """The config of one, as it is written; `name` is of `network_names`."""
+    return (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+
+
+def find_network(name: str) -> str | None:
+    """The network of that name, however it is spelt: `mobilenet_v2`, `MobileNetV2`."""
+    return next((known for known in network_names() if _bare(known) == _bare(name)), None)
+
+
+def named_network(written: Any, place: str) -> tuple[str, dict[str, Any]]:
+    """The file that a network is written in, and that file's section `model`.
+
+    Args:
+        written: `resnet50`, or `{name: resnet50, width: 0.5}`; arguments are values of the
+            network's `define`.
+        place: of this in the config, for messages.
+
+    Raises:
+        ConfigError: there is no such network, or it takes no such argument.
+    """
+    arguments = {"name": written} if isinstance(written, str) else written
+    if not isinstance(arguments, dict) or not isinstance(arguments.get("name"), str):
+        raise ConfigError(place, "must be a name, or a mapping with name", show(written))
+    name = find_network(arguments["name"])
+    if name is None:
+        near = suggest(arguments["name"], network_names())
+        rule = f"no such network; cnn networks lists them.{near}"
+        raise ConfigError(place, rule, show(arguments["name"]))
+    model = dict(_read(name))
+    given = {key: value for key, value in arguments.items() if key != "name"}
+    if "network" in model:  # as another one, with other values
+        inner = model.pop("network")
+        file, base = named_network(inner | given, place)
+        return file, base | model
+    values = {key: value for key, value in model["define"].items() if not _is_block(value)}
+    for key, value in given.items():
+        inside = f"{place}.{key}"
+        if key not in values:
+            rule = f"{name} takes {', '.join(values)}.{suggest(str(key), values)}"
+            raise ConfigError(inside, rule, show(key))
+        if isinstance(value, list | dict | None):
+            raise ConfigError(inside, "must be a number or a word", show(value))
+        if isinstance(values[key], int | float) and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0
+        ):
+            raise ConfigError(inside, "must be a number, 0 or more", show(value))
+        if key == "width" and not value > 0:
+            raise ConfigError(inside, "must be a number above 0", show(value))
+    return name, model | {"define": model["define"] | given}
+
+
+def arguments_of(name: str) -> dict[str, Any]:
+    """What a network takes, with its defaults."""
+    _, model = named_network(name, name)
+    return {key: value for key, value in model["define"].items() if not _is_block(value)}
+
+
+def _read(name: str) -> Mapping[str, Any]:
+    from cnn_cli.config.yaml12 import parse_yaml
+
+    model: Mapping[str, Any] = parse_yaml(network_text(name), f"{name}.yaml")["model"]
+    return model
+
+
+def _is_block(value: Any) -> bool:
+    return isinstance(value, list)
+
+
+def _bare(name: str) -> str:
+    return re.sub(r"[-_]", "", name.lower())
+
+
+def _key(part: str) -> tuple[int, str]:
+    return (int(part), "") if part.isdigit() else (0, part)

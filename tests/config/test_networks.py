@@ -1,0 +1,92 @@
+"""The networks that come along."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from fingerprint import fingerprint
+
+from cnn_cli.config import load_config, validate_config
+from cnn_cli.config.network import build_graph
+from cnn_cli.config.networks import arguments_of, find_network, network_names, network_text
+from cnn_cli.config.yaml12 import parse_yaml
+from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.memory import parameter_count
+
+CONFIGS = Path(__file__).parent.parent.parent / "configs"
+# What the configs were before they were written in blocks.
+BEFORE = {
+    "efficientnet-lite0": "2fa97ebf2cf5a3e5",
+    "mobilenetv2": "67c3d6ca917d0285",
+    "resnet18": "ab615c54e1954fc2",
+    "resnet50": "46cca1661e185b05",
+}
+# At 1000 classes, as torchvision counts them.
+PARAMETERS = {
+    "efficientnet-lite0": 4_652_008,
+    "mobilenet-v2": 3_504_872,
+    "resnet18": 11_689_512,
+    "resnet34": 21_797_672,
+    "resnet50": 25_557_032,
+    "resnet101": 44_549_160,
+    "resnext50": 25_028_904,
+    "wide-resnet50": 68_883_240,
+}
+
+
+def network(**arguments: object) -> Graph:
+    config = validate_config({"model": {"network": arguments}}, "a.yaml")
+    return build_graph(config.model, (224, 224, 3), 1000, "a.yaml")
+
+
+@pytest.mark.parametrize("name", BEFORE)
+def test_written_in_blocks_a_network_is_the_same(name: str) -> None:
+    path = CONFIGS / f"{name}.yaml"
+    config = load_config(path)
+    graph = build_graph(config.model, (224, 224, 3), 1000, str(path))
+    assert fingerprint(graph) == BEFORE[name]
+
+
+@pytest.mark.parametrize("name", network_names())
+def test_sizes(name: str) -> None:
+    assert parameter_count(network(name=name)) == PARAMETERS[name]
+
+
+@pytest.mark.parametrize("name", network_names())
+def test_each_is_a_config_that_says_what_it_is(name: str) -> None:
+    text = network_text(name)
+    assert text.startswith("# ")
+    assert len(text.partition("\n")[0]) < 60
+    config = validate_config(parse_yaml(text, name), name)
+    graph = build_graph(config.model, (*config.data.image_size, 3), 1000, name)
+    assert fingerprint(graph) == fingerprint(network(name=name))
+
+
+@pytest.mark.parametrize("name", network_names())
+def test_arguments(name: str) -> None:
+    arguments = arguments_of(name)
+    if "width" in arguments:
+        assert parameter_count(network(name=name, width=0.5)) < 0.6 * PARAMETERS[name]
+    if "drop_path" in arguments:
+        kinds = [node.layer.kind for node in network(name=name, drop_path=0.2).nodes]
+        assert "drop_path" in kinds
+    assert arguments["classes"] == "classes"
+    assert network(name=name, classes=1000).classes == 1000
+
+
+def test_names_may_be_spelt_otherwise() -> None:
+    assert find_network("MobileNet_V2") == "mobilenet-v2"
+    assert find_network("wide_resnet50") == "wide-resnet50"
+    assert find_network("resnet") is None
+
+
+def test_one_may_stand_for_another_on_the_command_line(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    path.write_text("model: {define: {w: 3}, layers: [dropout: $w]}")
+    config = load_config(path, ["model.network=resnet18", "model.network.n1=1"])
+    assert config.model.layers[4].kind == "repeat"
+    config = load_config(path, ["model.network=resnet18", "model.layers.2=tanh"])
+    assert config.model.layers[2].kind == "tanh"
+    config = load_config(path, ["model.network=resnet18", "model.layers=[tanh]"])
+    assert len(config.model.layers) == 1
