@@ -201,6 +201,21 @@ _PLAIN_NAMES = {"type": ["string", "array"], "items": {"type": "string", "minLen
 Freeze = Annotated[Whole | dict[Pattern, Whole], Also(_count_or_epochs, lambda _: _PLAIN_NAMES)]
 
 
+class HeadConfig(Frozen):
+    """First train the last layer alone, then the rest (Kumar et al. 2022, LP-FT).
+
+    The layers are those whose size is that of the classes. Images are not augmented meanwhile, so
+    that what the other layers make of them is computed once.
+
+    Attributes:
+        epochs: the first ones of the training; `train.scheduler` begins after them.
+        lr: that falls to 0 along half a cosine within them.
+    """
+
+    epochs: Count = 5
+    lr: Above0 = 0.01
+
+
 class TrainConfig(Frozen):
     """How the network is trained.
 
@@ -224,6 +239,7 @@ class TrainConfig(Frozen):
         freeze: after so many epochs a parameter changes no more: 0 is from the start. A number
             instead of names is of the first layers with parameters, from the start. A batchnorm
             that is frozen whole uses its running statistics and leaves them alone.
+        head: train the last layer alone in the first epochs.
         scheduler: how the learning rate changes; a word is its `type`.
         label_smoothing: share of each label that is spread over all classes.
         class_weights: of the classes' losses: one number a class, or `balanced`: the rarer a class,
@@ -250,6 +266,7 @@ class TrainConfig(Frozen):
     lr_factors: Factors = Field(default_factory=dict)
     weight_decay_factors: Factors = Field(default_factory=dict)
     freeze: Freeze = Field(default_factory=dict)
+    head: HeadConfig | None = None
     scheduler: AnyScheduler = CosineConfig()
     label_smoothing: Share = 0.0
     class_weights: Annotated[
@@ -263,6 +280,11 @@ class TrainConfig(Frozen):
     precise_bn: Annotated[Auto | Flag, Must("auto, true or false")] = "auto"
     checkpoint_every: Count | None = None
     on_nan: Annotated[Literal["stop", "rollback"], Must("stop or rollback")] = "stop"
+
+    @property
+    def head_epochs(self) -> int:
+        """How many of the first epochs train the last layer alone."""
+        return 0 if self.head is None else min(self.head.epochs, self.epochs)
 
     @model_validator(mode="after")
     def _one_average(self) -> TrainConfig:

@@ -28,18 +28,24 @@ MEMORY_FRACTION = 1 / 4  # of what is available, that features may take
 
 
 class FrozenLayers(Hook):
-    """Freezes what `train.freeze` says for an epoch, and computes its features where it can."""
+    """Freezes what `train.freeze` and `train.head` say for an epoch, and computes its features
+    where it can."""
 
     def before_epoch(self, session: Session) -> None:
-        config, epoch = session.setup.config.train, session.state.epoch
-        learner, loader = session.learner, session.data.train_loader
-        learner.optimizer.groups = make_groups(learner.params, config, epoch)
-        graph = freeze_graph(session.engine.graph, config, epoch)
+        setup, learner, epoch = session.setup, session.learner, session.state.epoch
+        rules, head_alone = setup.rules(epoch), setup.trains_head_alone(epoch)
+        learner.optimizer.groups = make_groups(learner.params, rules, epoch)
+        graph = freeze_graph(session.engine.graph, rules, epoch)
+        loader, plain = session.data.train_loader, session.data.plain_loader
+        if head_alone and plain is not None:
+            loader = plain
         if graph is session.engine.graph:
+            if session.source is plain:
+                session.source = loader
             return
         node = IMAGE
         # Neither augmented images nor averaged or estimated statistics can do with features.
-        same_images = loader.augment is None and session.mixer is None
+        same_images = loader.augment is None and (head_alone or session.mixer is None)
         if same_images and session.evaluated is learner.params:
             node = cached_node(graph, len(loader.split), learner.params.dtype.itemsize)
         session.source = loader

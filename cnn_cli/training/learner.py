@@ -10,11 +10,13 @@ from cnn_cli.optim.accumulate import Accumulator
 from cnn_cli.optim.averages import make_average
 from cnn_cli.optim.optimizer import clip_grad_norm
 from cnn_cli.optim.optimizers import make_optimizer
-from cnn_cli.optim.schedule import learning_rate
+from cnn_cli.optim.schedule import CosineConfig, learning_rate
 from cnn_cli.runs.checkpoint import Checkpoint
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.divergence import check_finite
 from cnn_cli.training.setup import TrainingSetup
+
+HEAD_SCHEDULE = CosineConfig(warmup_epochs=0.0)
 
 
 class Learner:
@@ -85,14 +87,19 @@ class Learner:
         return self._learning_rate((state.epoch + 1) * self._updates_per_epoch - 1, state)
 
     def _learning_rate(self, update: int, state: TrainingState) -> float:
-        return state.lr_factor * learning_rate(
-            self._config.scheduler,
-            self._config.optimizer.lr,
-            update,
-            self._updates_per_epoch,
-            self._config.epochs,
-            state.rows,
-        )
+        train, per_epoch, first = self._config, self._updates_per_epoch, self._config.head_epochs
+        if train.head is not None and update < first * per_epoch:
+            rate = learning_rate(HEAD_SCHEDULE, train.head.lr, update, per_epoch, first)
+        else:
+            rate = learning_rate(
+                train.scheduler,
+                train.optimizer.lr,
+                update - first * per_epoch,
+                per_epoch,
+                train.epochs - first,
+                state.rows[first:],
+            )
+        return state.lr_factor * rate
 
     def groups(self) -> dict[str, Any]:
         """The arrays of a checkpoint by group and name."""

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.config import Config, required_root
+from cnn_cli.config import Config, TrainConfig, required_root
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.augment import kept_preprocess, make_augmentation
 from cnn_cli.data.cache import ImageCache
@@ -41,7 +41,7 @@ from cnn_cli.parallel.batches import share_bad
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import available_memory, cpu_count
-from cnn_cli.training.initial_weights import InitialWeights, initial_weights
+from cnn_cli.training.initial_weights import InitialWeights, head_names, initial_weights
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.resumed_data import check_resumed, data_facts, was_elsewhere
 
@@ -87,6 +87,24 @@ class TrainingSetup:
     def needs_company(self) -> bool:
         """Whether a batch of one image cannot be learnt from."""
         return needs_company(self.graph)
+
+    def trains_head_alone(self, epoch: int) -> bool:
+        """Whether an epoch, counted from 0, is one of `train.head`."""
+        return epoch < self.config.train.head_epochs
+
+    def rules(self, epoch: int) -> TrainConfig:
+        """How parameters move in an epoch, counted from 0."""
+        train = self.config.train
+        if not self.trains_head_alone(epoch):
+            return train
+        head = head_names(self.config, self.graph)
+        others = {
+            f"{node.name}.{spec.name}": 0
+            for node in self.graph.nodes
+            for spec in node.layer.params
+            if node.name not in head
+        }
+        return train.model_copy(update={"freeze": others})
 
     @property
     def steps_per_epoch(self) -> int:
@@ -167,6 +185,9 @@ def open_network(
     in_shape = preprocess_of(config).shape
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)
     check_patterns(graph, config.train, source)
+    if config.train.head is not None and not head_names(config, graph):
+        rule = "needs a layer whose size is that of the classes, such as `linear: classes`"
+        raise ConfigError(f"{source}: train.head", rule)
     if config.train.batch_size == 1 and needs_company(graph):
         rule = "must be at least 2 where a batchnorm sees one value per channel of an image"
         raise ConfigError(f"{source}: train.batch_size", rule, 1)
@@ -256,16 +277,18 @@ class TrainingData:
 
     Attributes:
         train_loader, val_loader: of the two splits; the second is None without validation.
+        plain_loader: of the training images without `augment`, for `train.head`; else None.
     """
 
     dataset: Dataset
     preprocess: Preprocess
     train_loader: Loader
     val_loader: Loader | None
+    plain_loader: Loader | None = None
 
     @property
     def caches(self) -> list[ImageCache]:
-        loaders = [self.train_loader, self.val_loader]
+        loaders = [self.train_loader, self.val_loader, self.plain_loader]
         return [loader.cache for loader in loaders if loader is not None]
 
     @property
@@ -319,7 +342,15 @@ def open_training_data(
     val_loader = None
     if dataset.val is not None and len(dataset.val):
         val_loader = loader(dataset.val, EVALUATION_BATCH, preprocess)
-    return TrainingData(dataset, preprocess, train_loader, val_loader)
+    plain_loader = None
+    if config.train.head is not None:
+        cache = train_loader.cache
+        if kept is not preprocess:  # what is kept to be cropped is no image as validation has it
+            cache = ImageCache.open("none", dataset.train.paths, preprocess)
+            cache.bad = train_loader.cache.bad
+        batch_size, on_corrupt = config.train.batch_size, config.data.on_corrupt
+        plain_loader = Loader(dataset.train, cache, batch_size, threads, on_corrupt)
+    return TrainingData(dataset, preprocess, train_loader, val_loader, plain_loader)
 
 
 def measure_normalization(

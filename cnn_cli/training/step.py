@@ -73,7 +73,7 @@ class Step:
         learner.finish_update_before(batch.number + 1, state)
 
     def _mix(self, batch: RankBatch, epoch: int) -> Mix | None:
-        if self._mixer is None:
+        if self._mixer is None or self._setup.trains_head_alone(epoch):
             return None
         position = batch.number * self._setup.config.train.batch_size
         return self._mixer.mix(epoch, position, len(batch))

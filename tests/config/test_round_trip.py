@@ -280,6 +280,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "lr_factors": {},
         "weight_decay_factors": {},
         "freeze": {},
+        "head": None,
         "scheduler": {"type": "cosine", "warmup_epochs": 1.0, "min_lr": 0.0},
         "label_smoothing": 0.0,
         "class_weights": None,

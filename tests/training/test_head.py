@@ -1,0 +1,113 @@
+"""`train.head`: the last layer alone in the first epochs, then the rest."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from learnable import make_pictures
+from test_features import arrays, run
+from test_trainer import Watch
+
+from cnn_cli.config import validate_config
+from cnn_cli.errors import ConfigError
+from cnn_cli.optim.schedule import CosineConfig, learning_rate
+from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.planning import plan_training
+from cnn_cli.training.requests import Requests
+
+HEAD = {"epochs": 2, "lr": 0.05}
+OTHERS = ["stem.*", "upper.*", "batchnorm.*"]
+NOTE = "frozen up to layers.6: computed once for 60 images"
+RANDOM = {"random_resized_crop": {}, "hflip": 0.5, "mixup": {"alpha": 0.2}}
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def test_the_head_trains_as_if_all_else_were_frozen(pictures: Path, tmp_path: Path) -> None:
+    watch = run(pictures, tmp_path / "head", head=HEAD, epochs=2)
+    assert watch.notes == [NOTE]
+    how: dict[str, Any] = {"scheduler": {"type": "cosine", "warmup_epochs": 0}}
+    run(pictures, tmp_path / "frozen", freeze=OTHERS, epochs=2, optimizer={"lr": 0.05}, **how)
+    found, expected = arrays(tmp_path / "head"), arrays(tmp_path / "frozen")
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_then_the_rest_is_trained(pictures: Path, tmp_path: Path) -> None:
+    run(pictures, tmp_path / "start", epochs=0)
+    run(pictures, tmp_path / "head", head=HEAD, epochs=2)
+    watch = run(pictures, tmp_path / "all", head=HEAD, epochs=3, freeze=["stem.*"])
+    assert watch.notes == [NOTE, "frozen up to stem: computed once for 60 images"]
+    start, head, whole = (arrays(tmp_path / name) for name in ("start", "head", "all"))
+    changed = {name for name in start if not np.array_equal(start[name], head[name])}
+    assert changed == {"layers.8/weight", "layers.8/bias"}
+    kept = {name for name in start if np.array_equal(head[name], whole[name])}
+    assert kept == {"stem/weight", "stem/bias"}
+
+
+def test_the_schedule_begins_after_the_head(pictures: Path, tmp_path: Path) -> None:
+    schedule = {"type": "cosine", "warmup_epochs": 0}
+    run(pictures, tmp_path / "run", head=HEAD, epochs=5, scheduler=schedule)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rates = [float(row["lr"]) for row in csv.DictReader(file)]
+    steps = 4  # an epoch
+    cosine = CosineConfig(warmup_epochs=0)
+    expected = [learning_rate(cosine, 0.05, steps * k - 1, steps, 2) for k in (1, 2)]
+    expected += [learning_rate(cosine, 0.1, steps * k - 1, steps, 3) for k in (1, 2, 3)]
+    np.testing.assert_allclose(rates, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("epoch", [0, 1, 2, 3])
+@pytest.mark.parametrize("augment", [{}, RANDOM])
+def test_a_resumed_run_gives_the_same_bits(
+    pictures: Path, tmp_path: Path, augment: Any, epoch: int
+) -> None:
+    keys: dict[str, Any] = {"head": HEAD, "epochs": 4, "augment": augment, "freeze": ["stem.*"]}
+    watch = run(pictures, tmp_path / "whole", **keys)
+    assert NOTE in watch.notes
+    requests = Requests()
+
+    def stop(at: int, step: int) -> None:
+        if (at, step) == (epoch, 2):
+            requests.ask_stop("terminated")
+
+    run(pictures, tmp_path / "parts", watch=Watch(stop), requests=requests, **keys)
+    run(pictures, tmp_path / "parts", resume=True, **keys)
+    found, expected = arrays(tmp_path / "parts"), arrays(tmp_path / "whole")
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def test_images_are_plain_while_the_head_trains(pictures: Path, tmp_path: Path) -> None:
+    """Crops, mirrors and mixes begin after it."""
+    run(pictures, tmp_path / "plain", head=HEAD, epochs=2)
+    run(pictures, tmp_path / "random", head=HEAD, epochs=2, augment=RANDOM)
+    for name, array in arrays(tmp_path / "plain").items():
+        np.testing.assert_array_equal(arrays(tmp_path / "random")[name], array, err_msg=name)
+
+
+def test_bad_images_are_counted_once(tmp_path: Path) -> None:
+    root = make_pictures(tmp_path / "pictures")
+    bad = root / "train" / "dark" / "3.png"
+    bad.write_bytes(b"x")
+    run(root, tmp_path / "run", head=HEAD, augment=RANDOM)
+    assert (tmp_path / "run" / "bad_files.txt").read_text().count("\n") == 1
+
+
+def test_without_a_layer_of_the_classes_there_is_no_head(pictures: Path, tmp_path: Path) -> None:
+    document = {
+        "data": {"root": str(pictures), "image_size": 8, "channels": 1},
+        "model": {"layers": ["flatten", {"linear": 3}]},
+        "train": {"head": {}},
+    }
+    with pytest.raises(ConfigError) as caught:
+        plan_training(validate_config(document, "x"), "x.yaml", TrainOptions(tmp_path / "run"))
+    rule = "needs a layer whose size is that of the classes, such as `linear: classes`"
+    assert caught.value.line() == f"x.yaml: train.head: {rule}."
