@@ -20,6 +20,7 @@ from cnn_cli.portable import (
     NoLocksError,
     copy_owner_and_mode,
     lock,
+    rename_new,
     synchronise,
     synchronise_folder,
 )
@@ -185,6 +186,39 @@ def check_could_write(path: str | Path) -> None:
         raise DataError(path, WRITABLE_FOLDER, f"a file, {folder}")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise DataError(path, WRITABLE_FOLDER, "permission denied")
+
+
+def copy_to_new(source: str, target: str, *, synchronised: bool = False) -> None:
+    """Copy a file, its times and permissions, to a name that nobody has, where it appears whole.
+
+    Args:
+        source: the file.
+        target: the name, in a folder that is there.
+        synchronised: have it on disk before this returns, so that the source can be deleted.
+
+    Raises:
+        FileExistsError: somebody has the name.
+        OSError: it cannot be read or written.
+    """
+    import shutil
+
+    temporary, file = _open_temporary(Path(target).parent)
+    try:
+        with file:
+            with open(source, "rb") as content:
+                shutil.copyfileobj(content, file, 2**20)
+            file.flush()
+            shutil.copystat(source, temporary)
+            if synchronised:
+                synchronise(file.fileno())
+            if not WINDOWS:
+                rename_new(str(temporary), target)  # before it is closed, which unlocks it
+        if WINDOWS:
+            rename_new(str(temporary), target)
+        if synchronised:
+            synchronise_folder(Path(target).parent)
+    finally:
+        _remove(temporary)
 
 
 def remove_unfinished() -> None:

@@ -366,3 +366,51 @@ class Inotify:
             number = self._errno()
             raise OSError(number, os.strerror(number))
         return result
+
+
+def rename_new(old: str, new: str) -> None:
+    """Rename a file to a name that nobody has.
+
+    Linux and macOS do both in one step. Elsewhere, and on file systems that cannot, the file has
+    both names for a moment, or the new name is an empty file for a moment.
+
+    Raises:
+        FileExistsError: somebody has it.
+        OSError: it cannot be renamed: with `errno.EXDEV` where it would be to another file system.
+    """
+    if WINDOWS:  # where this never replaces a file
+        os.rename(old, new)
+        return
+    if _renamed_at_once(old, new):
+        return
+    try:
+        os.link(old, new, follow_symlinks=False)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno in (errno.EXDEV, errno.ENOENT, errno.ENOSPC):
+            raise
+        os.close(os.open(new, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.replace(old, new)
+    else:
+        os.unlink(old)
+
+
+def _renamed_at_once(old: str, new: str) -> bool:
+    import ctypes  # which nothing else needs
+
+    library = ctypes.CDLL(None, use_errno=True)
+    names = ctypes.c_char_p(os.fsencode(old)), ctypes.c_char_p(os.fsencode(new))
+    here, no_replace, exclusive = -100, 1, 4  # AT_FDCWD, RENAME_NOREPLACE, RENAME_EXCL
+    if sys.platform == "darwin" and hasattr(library, "renamex_np"):
+        result = library.renamex_np(*names, ctypes.c_uint(exclusive))
+    elif hasattr(library, "renameat2"):
+        result = library.renameat2(here, names[0], here, names[1], ctypes.c_uint(no_replace))
+    else:
+        return False
+    if result == 0:
+        return True
+    number = ctypes.get_errno()
+    if number in NO_LOCKS or number == errno.EINVAL:  # of a file system that cannot
+        return False
+    raise OSError(number, os.strerror(number), old)

@@ -25,11 +25,12 @@ def line(cells: Iterable[str | float]) -> str:
         cells: text of any origin; or numbers, a float of which is written with 6 decimals.
     """
     text = io.StringIO()
-    csv.writer(text, lineterminator="\n").writerow(map(_cell, cells))
+    csv.writer(text, lineterminator="\n").writerow(map(cell, cells))
     return text.getvalue()
 
 
-def _cell(value: str | float) -> str:
+def cell(value: str | float) -> str:
+    """What `line` writes for a value, before it is quoted."""
     if isinstance(value, str):
         quote = "'" if value.startswith(FORMULA) else ""
         return quote + _BETWEEN.sub(lambda found: printable(found[0]), value)

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Protocol
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from cnn_cli import safe_csv, strict_json
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import BatchSize, Checkpoint, Debug, Threads, backend_option
 from cnn_cli.cli.shared.streams import listening
 from cnn_cli.cli.shared.together import ranks
-from cnn_cli.errors import DataError, ExitCode, UsageError, printable, reason
+from cnn_cli.errors import DataError, ExitCode, UsageError, reason
 
 if TYPE_CHECKING:
     from cnn_cli.data.sources import Entry
-    from cnn_cli.inference.predictor import Prediction, Predictor
+    from cnn_cli.inference.acting import Acting
+    from cnn_cli.inference.predictor import Predictor
+    from cnn_cli.inference.sorting import How
 
 NAME = "predict"
 FORMATS = ("text", "json", "jsonl", "csv")
+TOPK = 5
 
 
 @command(
@@ -36,7 +40,8 @@ FORMATS = ("text", "json", "jsonl", "csv")
         "cnn predict photo.jpg --ckpt runs/small",
         "cnn predict photos/ 'more/*.png' --ckpt model.npz --format csv --output labels.csv",
         "find . -name '*.jpg' -print0 | cnn predict --from-file - -0 --ckpt model.npz --json",
-        "cnn predict --watch inbox --ckpt model.npz",
+        "cnn predict photos --ckpt model.npz --sort-into sorted --move --dry-run",
+        "cnn predict --watch inbox --ckpt model.npz --append labels.jsonl",
     ),
 )
 def run(
@@ -71,6 +76,37 @@ def run(
             help="What is in this folder, then what comes, each picture once it is complete.",
         ),
     ] = None,
+    sort_into: Annotated[
+        Path | None,
+        typer.Option(
+            "--sort-into",
+            metavar="DIR",
+            parser=values.path("--sort-into"),
+            help="Put each picture into a folder of its class there; none is overwritten.",
+        ),
+    ] = None,
+    copy: Annotated[bool, typer.Option("--copy", help="Sort copies; the default.")] = False,
+    link: Annotated[
+        bool,
+        typer.Option("--link", help="Sort hard links, or across file systems symbolic ones."),
+    ] = False,
+    move: Annotated[bool, typer.Option("--move", help="Sort the pictures themselves.")] = False,
+    append: Annotated[
+        Path | None,
+        typer.Option(
+            "--append",
+            metavar="FILE.csv|FILE.jsonl",
+            parser=values.path("--append"),
+            help="Write to the end of this file, and pass over the pictures that it holds.",
+        ),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="With --sort-into or --append: print what would be done, and change no file.",
+        ),
+    ] = False,
     format_name: Annotated[
         str | None,
         typer.Option(
@@ -82,14 +118,17 @@ def run(
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
     topk: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--topk",
             metavar="K",
             parser=values.whole("--topk", 1),
-            help="How many classes json and jsonl list; at most all.",
+            help="How many classes are listed, at most all. Default: 5, in csv none.",
         ),
-    ] = 5,
+    ] = None,
+    probs: Annotated[
+        bool, typer.Option("--probs", help="The probabilities of all classes as well.")
+    ] = False,
     output_file: Annotated[
         Path | None,
         typer.Option(
@@ -121,11 +160,19 @@ def run(
     An image that cannot be read is named on stderr; the others are done, and the exit code is 4.
     """
     sources = sources or []
-    _check(sources, from_file, watch, nul, format_name, json)
-    if watch is not None:
-        _check_watch(bool(sources) or from_file is not None, output_file, json, format_name)
-    from cnn_cli.files import write_atomic
+    format_name = _check(sources, from_file, watch, nul, format_name, json, output_file)
+    acts = None
+    if sort_into is not None or append is not None or dry_run or copy or link or move:
+        from cnn_cli.cli.shared.acting import check_acts, file_format, opened
+
+        looked_through = sources if watch is None else [watch]
+        ways: dict[How, bool] = {"copy": copy, "link": link, "move": move}
+        acts = check_acts(
+            sort_into, ways, append, dry_run, looked_through, output_file, format_name
+        )
+        format_name = file_format(append) if append is not None else format_name
     from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.formats import Columns, make_format
     from cnn_cli.inference.predictor import Predictor, decoded_batches
     from cnn_cli.parallel.alike import check_alike
     from cnn_cli.system import cpu_count
@@ -135,35 +182,47 @@ def run(
     classifier = Classifier.load(ckpt)
     if job.size > 1:
         given = {"--ckpt": classifier.digest(), "--topk": topk, "--min-prob": min_prob}
-        check_alike(job, NAME, given | {"--backend": backend})
+        check_alike(job, NAME, given | {"--probs": probs, "--backend": backend})
     if output_file is not None and writes:
         output.check_output(output_file)
     few = len(sources) == 1 and from_file is None and not Path(sources[0]).is_dir()
     threads = threads or (1 if few else job.threads(cpu_count()))
-    format_ = make_format("json" if json else format_name or "text")
+    columns = Columns(
+        topk=min(topk or 0, len(classifier.classes)),
+        probs=classifier.classes if probs else (),
+        stamp=append is not None,
+    )
+    format_ = make_format(format_name or "text", replace(columns, file=sort_into is not None))
     bad = 0
 
-    def texts(predictor: Predictor, paths: BinaryIO | None) -> Iterator[str]:
+    def texts(predictor: Predictor, paths: BinaryIO | None, acting: Acting | None) -> Iterator[str]:
         nonlocal bad
         yield format_.start()
         entries = _entries(sources, paths, nul, watch) if writes else iter(())
+        if acting is not None:
+            entries = acting.to_do(entries)
         for batch in decoded_batches(entries, classifier.preprocess, batch_size, threads, job):
-            for rows, errors in job.bring(predictor.predictions(batch, topk, min_prob)):
+            answers = predictor.predictions(batch, topk or TOPK, min_prob, probs)
+            for rows, errors in job.bring(answers):
                 for error in errors:
                     output.say(f"cnn: {error.line()}")
                 bad += len(errors)
-                yield "".join(map(format_.row, rows))
+                yield "".join(map(format_.row, rows if acting is None else acting.done(rows)))
         yield format_.end()
+        bad += 0 if acting is None else acting.bad
 
     with (
         _open_list(from_file if writes else None) as paths,
         Predictor(classifier, threads, backend, output.note) as predictor,
+        nullcontext()
+        if acts is None or not writes
+        else opened(acts, columns, classifier.classes) as acting,
     ):
-        if output_file is None or not writes:  # of other ranks than 0 there is no text
-            for text in texts(predictor, paths):
-                output.write(text)
-        else:
-            write_atomic(output_file, lambda file: _save(file, texts(predictor, paths)))
+        results = texts(predictor, paths, acting)
+        if acts is not None and not acts.is_told:
+            deque(results, 0)
+        else:  # of other ranks than 0 there is no text
+            _deliver(results, output_file if writes else None)
     if bad:
         raise typer.Exit(ExitCode.DATA)
 
@@ -175,8 +234,9 @@ def _check(
     nul: bool,
     format_name: str | None,
     json: bool,
-) -> None:
-    """Refuse what contradicts itself."""
+    output_file: Path | None,
+) -> str | None:
+    """Refuse what contradicts itself; the format that is asked for."""
     if not sources and from_file is None and watch is None:
         raise UsageError(NAME, "needs SOURCE, --from-file LIST or --watch DIR", "nothing")
     if "" in sources:
@@ -190,17 +250,15 @@ def _check(
         raise UsageError("-0", "goes with --from-file LIST")
     if json and format_name not in (None, "json"):
         raise UsageError("--json", "is short for --format json", f"--format {format_name} as well")
-
-
-def _check_watch(
-    others: bool, output_file: Path | None, json: bool, format_name: str | None
-) -> None:
-    if others:
+    name = "json" if json else format_name
+    if watch is not None and (sources or from_file is not None):
         raise UsageError("--watch", "stands in place of SOURCE and --from-file", "both")
-    if output_file is not None:
-        raise UsageError("--watch", "has no end, at which --output is written")
-    if json or format_name == "json":
+    if watch is not None and name == "json":
         raise UsageError("--watch", "has no end, as an array has; take --format jsonl")
+    if watch is not None and output_file is not None:
+        rule = "has no end, at which --output is written; --append is written as pictures come"
+        raise UsageError("--watch", rule)
+    return name
 
 
 def _entries(
@@ -237,104 +295,19 @@ def _stdin() -> BinaryIO:
     return listening(sys.stdin.buffer)
 
 
+def _deliver(texts: Iterable[str], output_file: Path | None) -> None:
+    from cnn_cli.files import write_atomic
+
+    if output_file is not None:
+        write_atomic(output_file, lambda file: _save(file, texts))
+        return
+    for text in texts:
+        output.write(text)
+
+
 def _save(file: BinaryIO, texts: Iterable[str]) -> None:
     stream = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
     for text in texts:
         stream.write(text)
         stream.flush()  # to who reads a pipe
     stream.detach()  # else it would close the file, which is not its own
-
-
-class Format(Protocol):
-    """Turns rows into text."""
-
-    def start(self) -> str:
-        """What comes first."""
-
-    def row(self, row: Prediction) -> str:
-        """A row's text; empty where the format has none for it."""
-
-    def end(self) -> str:
-        """What comes last."""
-
-
-class Text:
-    """A line an image: path, label and probability between tabs; failures are left out."""
-
-    def start(self) -> str:
-        return ""
-
-    def row(self, row: Prediction) -> str:
-        if row.prob is None:
-            return ""
-        cells = (row.path, row.label or "", f"{row.prob:.6f}")
-        return "\t".join(map(printable, cells)) + "\n"
-
-    def end(self) -> str:
-        return ""
-
-
-class JsonLines:
-    """A JSON object a line."""
-
-    def start(self) -> str:
-        return ""
-
-    def row(self, row: Prediction) -> str:
-        return strict_json.dumps(_as_dict(row)) + "\n"
-
-    def end(self) -> str:
-        return ""
-
-
-class JsonArray:
-    """The same objects as one array, an element a line."""
-
-    def __init__(self) -> None:
-        self._before = "\n"
-
-    def start(self) -> str:
-        return "["
-
-    def row(self, row: Prediction) -> str:
-        before, self._before = self._before, ",\n"
-        return before + strict_json.dumps(_as_dict(row))
-
-    def end(self) -> str:
-        return "]\n" if self._before == "\n" else "\n]\n"
-
-
-class Csv:
-    """Comma-separated values under a header; see `safe_csv`."""
-
-    def start(self) -> str:
-        return safe_csv.line(("path", "label", "prob", "error"))
-
-    def row(self, row: Prediction) -> str:
-        prob = "" if row.prob is None else row.prob
-        return safe_csv.line((row.path, row.label or "", prob, row.error or ""))
-
-    def end(self) -> str:
-        return ""
-
-
-def make_format(name: str) -> Format:
-    """The format of that name, one of `FORMATS`."""
-    kinds: dict[str, Callable[[], Format]] = {
-        "text": Text,
-        "json": JsonArray,
-        "jsonl": JsonLines,
-        "csv": Csv,
-    }
-    return kinds[name]()
-
-
-def _as_dict(row: Prediction) -> dict[str, Any]:
-    if row.error is not None:
-        return {"path": row.path, "error": row.error}
-    return {
-        "path": row.path,
-        "label": row.label,
-        "prob": row.prob,
-        "topk": [{"label": label, "prob": prob} for label, prob in row.topk],
-    }

@@ -60,16 +60,17 @@ def _expand(path: str) -> Iterator[Entry]:
     problems: list[DataError] = []
     empty = True
     for image in walk_images(path, problems.append):
-        yield from _report(problems)
+        yield from reported(problems)
         yield image, image
         empty = False
     empty = empty and not problems
-    yield from _report(problems)
+    yield from reported(problems)
     if empty:
         yield path, ImageError(path, "holds no image")
 
 
-def _report(problems: list[DataError]) -> Iterator[Entry]:
+def reported(problems: list[DataError]) -> Iterator[Entry]:
+    """Folders that cannot be read, as entries; none of them is left in the list."""
     while problems:
         problem = problems.pop(0)
         yield problem.place, ImageError(problem.place, problem.rule, problem.got)

@@ -13,9 +13,8 @@ import time
 from collections.abc import Iterable, Iterator
 from itertools import count
 
-from cnn_cli.data.decode import ImageError
 from cnn_cli.data.folder import is_image_name, walk_images
-from cnn_cli.data.sources import Entry
+from cnn_cli.data.sources import Entry, reported
 from cnn_cli.errors import DataError, reason
 from cnn_cli.portable import Inotify
 from cnn_cli.system import wait_until_ready
@@ -142,9 +141,9 @@ class _Told:
 
         problems: list[DataError] = []
         for path in walk_images(folder, problems.append, on_folder=watch):
-            yield from _reported(problems)
+            yield from reported(problems)
             yield from self._consider(path, ALWAYS if os.path.dirname(path) in new else since)
-        yield from _reported(problems)
+        yield from reported(problems)
 
     def _scan_again(self) -> Iterator[Entry]:
         """What came while events were lost."""
@@ -198,7 +197,7 @@ def _looked_at(folder: str) -> Iterator[Entry | None]:
     """The same by looking again and again; of all files that are there a number is remembered."""
     given: set[int] = set()
     pending: set[int] = set()
-    reported: set[str] = set()
+    told: set[str] = set()
     for look in count():
         seen: set[int] = set()
         waiting: set[int] = set()
@@ -217,8 +216,8 @@ def _looked_at(folder: str) -> Iterator[Entry | None]:
                     yield path, path
             else:
                 waiting.add(state)
-        yield from _reported([each for each in problems if each.place not in reported])
-        reported = {each.place for each in problems}
+        yield from reported([each for each in problems if each.place not in told])
+        told = {each.place for each in problems}
         given, pending = seen, waiting
         yield None
         until = time.monotonic() + LOOK
@@ -245,12 +244,6 @@ def _is_link(path: str) -> bool:
     except OSError:
         return False
     return stat.S_ISLNK(status.st_mode) or status.st_nlink > 1
-
-
-def _reported(problems: list[DataError]) -> Iterator[Entry]:
-    while problems:
-        problem = problems.pop(0)
-        yield problem.place, ImageError(problem.place, problem.rule, problem.got)
 
 
 def _gone(folder: str) -> DataError:

@@ -30,6 +30,9 @@ class Prediction:
         prob: its probability; None where the image could not be read.
         topk: the likeliest classes and their probabilities, best first.
         error: why the image could not be read.
+        probs: of all classes, in their order; only where they were asked for.
+        size, time: of the file, in bytes and in seconds since 1970, before it was read.
+        file: where it was put.
     """
 
     path: str
@@ -37,6 +40,10 @@ class Prediction:
     prob: float | None = None
     topk: tuple[tuple[str, float], ...] = ()
     error: str | None = None
+    probs: tuple[float, ...] | None = None
+    size: int | None = None
+    time: float | None = None
+    file: str | None = None
 
 
 class Predictor:
@@ -80,7 +87,7 @@ class Predictor:
         return self.classifier.probabilities(self._engine.predict(np.stack(images)))
 
     def predictions(
-        self, batch: Sequence[Decoded], topk: int, min_prob: float
+        self, batch: Sequence[Decoded], topk: int, min_prob: float, probs: bool = False
     ) -> tuple[list[Prediction], list[ImageError]]:
         """What the network says of some images, in their order, and which could not be read.
 
@@ -88,6 +95,7 @@ class Predictor:
             batch: paths and what was decoded.
             topk: how many classes a prediction lists.
             min_prob: below it there is no label.
+            probs: whether a prediction has the probabilities of all classes.
         """
         classes = self.classifier.classes
         pixels = [image for _, image in batch if not isinstance(image, ImageError)]
@@ -103,7 +111,9 @@ class Predictor:
                 (classes[i], round(float(scores[i]), 8)) for i in top_k(scores[None], topk)[0]
             )
             label, prob = best[0]
-            found.append(Prediction(path, label if scores.max() >= min_prob else None, prob, best))
+            all_of_them = tuple(round(float(score), 8) for score in scores) if probs else None
+            given = label if scores.max() >= min_prob else None
+            found.append(Prediction(path, given, prob, best, probs=all_of_them))
         return found, errors
 
     def __enter__(self) -> Predictor:

@@ -73,8 +73,10 @@ def test_all_formats_say_the_same(cnn: Inside, trained: Path) -> None:
     assert first["topk"][0] == {"label": first["label"], "prob": first["prob"]}
     assert [len(one["topk"]) for one in objects[:-1]] == [2] * 6
     rows = list(csv.reader(io.StringIO(outcomes["csv"].out)))
-    assert rows[0] == ["path", "label", "prob", "error"]
-    assert rows[-1] == ["gone.png", "", "", "cannot be read: no such file or directory"]
+    assert rows[0] == [
+        *("path", "label", "prob", "error", "label_1", "prob_1", "label_2", "prob_2")
+    ]
+    assert rows[-1] == ["gone.png", "", "", "cannot be read: no such file or directory", *[""] * 4]
     said = [[one["path"], one["label"], f"{one['prob']:.6f}"] for one in objects[:-1]]
     assert [row[:3] for row in rows[1:-1]] == said
     assert [line.split("\t") for line in outcomes["text"].out.splitlines()] == said

@@ -67,7 +67,28 @@ PREDICT = "predict --ckpt m.npz "
         ),
         (
             PREDICT + "--watch x --output y",
-            "--watch: has no end, at which --output is written.",
+            "--watch: has no end, at which --output is written; "
+            "--append is written as pictures come.",
+        ),
+        (PREDICT + "x --move", "--move: goes with --sort-into DIR."),
+        (
+            PREDICT + "x --sort-into y --copy --move",
+            "--copy: is another way to sort. Got --move as well.",
+        ),
+        (PREDICT + "x --dry-run", "--dry-run: goes with --sort-into or --append."),
+        (PREDICT + "- --sort-into y", "--sort-into: takes files. Got -, an image on stdin."),
+        (
+            PREDICT + "/ --sort-into /",
+            "--sort-into: must be another folder than what is sorted. Got /.",
+        ),
+        (PREDICT + "x --append y.txt", "--append: must be a .csv or .jsonl file. Got 'y.txt'."),
+        (
+            PREDICT + "x --append y.csv --output z",
+            "--append: stands in place of --output. Got both.",
+        ),
+        (
+            PREDICT + "x --append y.csv --json",
+            "--append: says the format, csv. Got --format json as well.",
         ),
         (
             PREDICT + "--watch x --json",

@@ -1,0 +1,186 @@
+"""Pictures put into folders by their class: copied, linked or moved, and none ever overwritten.
+
+What was killed is done again from its beginning: a picture that lies in its place is left there, so
+that none is there twice, and one is deleted here only once it is whole there.
+"""
+
+from __future__ import annotations
+
+import errno
+import filecmp
+import os
+from collections.abc import Iterator
+from functools import lru_cache
+from hashlib import blake2b
+from itertools import count
+from pathlib import Path
+from typing import Literal
+
+from cnn_cli.errors import DataError, printable, reason
+from cnn_cli.files import copy_to_new, make_folder, remove_stale_temporaries
+from cnn_cli.portable import rename_new
+
+How = Literal["copy", "link", "move"]
+UNKNOWN, UNREADABLE = "_unknown", "_unreadable"
+UNSAFE = frozenset('/\\:*?"<>|%')  # of some system, or of these names themselves
+MOST_NAME = 200  # bytes of a folder's name; file systems take 255
+SECONDS = 2.0  # within which times are the same, as FAT keeps them
+FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS}
+NO_HARD_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP}
+
+
+def folder_name(label: str) -> str:
+    """The name of a class's folder: that of the class, where it can be a folder's on any system.
+
+    What cannot is written as in a URL: `%2F` for a slash. Different classes have different names.
+    """
+    safe = [_escaped(char) if char in UNSAFE or printable(char) != char else char for char in label]
+    for end in (0, -1):
+        if safe[end] in ". ":
+            safe[end] = _escaped(safe[end])
+    name = "".join(safe)
+    if name in (UNKNOWN, UNREADABLE):
+        name = _escaped(name[0]) + name[1:]
+    if len(name.encode()) > MOST_NAME:
+        cut = name.encode()[: MOST_NAME - 20].decode(errors="ignore")
+        name = f"{cut}%{blake2b(name.encode(), digest_size=8).hexdigest()}"
+    return name
+
+
+def _escaped(char: str) -> str:
+    return "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "surrogatepass"))
+
+
+class Sorter:
+    """Puts pictures into the folders of their classes, below one folder.
+
+    Args:
+        root: made where there is none.
+        how: what is done to a picture.
+        dry: whether nothing is done but to say where it would be.
+    """
+
+    def __init__(self, root: Path, how: How, dry: bool) -> None:
+        self.root = root
+        self.how = how
+        self.dry = dry
+        self._real = os.path.realpath(root) + os.sep
+        self._made: set[str] = set()
+        self._planned: set[int] = set()
+        self._inside = lru_cache(lambda folder: f"{os.path.realpath(folder)}{os.sep}")
+
+    def holds(self, path: str) -> bool:
+        """Whether a picture lies in one of the folders already."""
+        return self._inside(os.path.dirname(path)).startswith(self._real)
+
+    def place(self, path: str, label: str | None, unreadable: bool) -> tuple[str, DataError | None]:
+        """Put a picture where it belongs.
+
+        Args:
+            path: of a file; what is none stays where it is.
+            label: its class; None where it was refused one.
+            unreadable: it is no picture that can be read.
+
+        Returns:
+            Where it is now, empty where it stays; and why it does, if it cannot be put there.
+
+        Raises:
+            DataError: there is no room for it.
+        """
+        if not os.path.isfile(path):
+            return "", None
+        known = UNKNOWN if label is None else folder_name(label)
+        folder = self.root / (UNREADABLE if unreadable else known)
+        try:
+            if not self.dry and str(folder) not in self._made:
+                make_folder(folder)
+                remove_stale_temporaries(folder)
+                self._made.add(str(folder))
+            return self._place(path, folder), None
+        except OSError as error:
+            if error.errno in FULL:
+                raise DataError(folder, "cannot be written", reason(error)) from error
+            verb = {"copy": "copied", "link": "linked", "move": "moved"}[self.how]
+            return "", DataError(path, f"cannot be {verb} to {folder}", reason(error))
+
+    def _place(self, path: str, folder: Path) -> str:
+        for target in _names(folder, os.path.basename(path)):
+            if os.path.lexists(target):
+                if _is_same(path, target):
+                    self._finish(path, target)
+                    return target
+            elif self.dry:
+                number = hash(target)
+                if number not in self._planned:
+                    self._planned.add(number)
+                    return target
+            else:
+                try:
+                    self._act(path, target)
+                    return target
+                except FileExistsError:  # somebody was quicker
+                    continue
+        return ""
+
+    def _act(self, path: str, target: str) -> None:
+        if self.how == "copy":
+            copy_to_new(path, target)
+        elif self.how == "link":
+            _link(os.path.realpath(path), target)
+        elif os.path.islink(path):  # a relative one would lead elsewhere from there
+            os.symlink(os.path.realpath(path), target)
+            os.unlink(path)
+        else:
+            try:
+                rename_new(path, target)
+            except OSError as error:
+                if error.errno != errno.EXDEV:
+                    raise
+                copy_to_new(path, target, synchronised=True)
+                os.unlink(path)
+
+    def _finish(self, path: str, target: str) -> None:
+        """Delete a picture that is to be moved, and lies whole in its place by another name."""
+        if self.how != "move" or self.dry:
+            return
+        here, there = os.lstat(path), os.lstat(target)
+        # One entry by two paths, as of a system to which `A.png` is `a.png`, is left alone.
+        one = os.path.samestat(here, there) and here.st_nlink == 1
+        if not one and _entry(path) != _entry(target):
+            os.unlink(path)
+
+
+def _names(folder: Path, name: str) -> Iterator[str]:
+    """`a.png`, `a-2.png`, `a-3.png` and so on."""
+    yield str(folder / name)
+    stem, suffix = os.path.splitext(name)
+    for number in count(2):
+        yield str(folder / f"{stem}-{number}{suffix}")
+
+
+def _entry(path: str) -> tuple[str, str]:
+    return os.path.realpath(os.path.dirname(path)), os.path.basename(path)
+
+
+def _is_same(path: str, other: str) -> bool:
+    """Whether they are one file, or one is the other's copy."""
+    try:
+        here, there = os.stat(path), os.stat(other)
+    except OSError:  # a link that leads nowhere
+        return False
+    if os.path.samestat(here, there):
+        return True
+    near = abs(here.st_mtime - there.st_mtime) <= SECONDS
+    return near and here.st_size == there.st_size and filecmp.cmp(path, other, shallow=False)
+
+
+def _link(path: str, target: str) -> None:
+    """A hard link, or across file systems a symbolic one."""
+    try:
+        os.link(path, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        os.symlink(path, target)

@@ -1,0 +1,164 @@
+"""A file of predictions that grows, cut at any byte and gone on with."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cnn_cli.errors import DataError, LockedError
+from cnn_cli.inference.appending import NO_STAMP, Appended
+from cnn_cli.inference.formats import Columns, make_format
+from cnn_cli.inference.predictor import Prediction
+
+CLASSES = ("cat", "=dog", 'a "b",\nc')
+BEST = tuple((name, 0.25) for name in CLASSES)
+ROWS = [
+    Prediction("a.png", "cat", 0.75, BEST, None, (0.75, 0.25, 0.0), 10, 1.5),
+    Prediction("=b,\n.png", "=dog", 0.5, BEST, None, (0.5, 0.5, 0.0), 11, 2.000001),
+    Prediction("é\udcff\x1b.png", None, 0.25, BEST, None, (0.25, 0.5, 0.25), 0, -1.0),
+    Prediction("bad.png", error="truncated or damaged", size=3, time=4.25),
+    Prediction("gone.png", error="cannot be read: no such file"),
+    Prediction("c", CLASSES[2], 0.9, BEST, None, (0.0, 0.1, 0.9), 2**40, 1.7e9 + 0.123456),
+]
+COLUMNS = Columns(topk=2, probs=CLASSES, stamp=True)
+NAMES = ("out.csv", "out.jsonl")
+
+
+def opened(path: Path, dry: bool = False, columns: Columns = COLUMNS) -> Appended:
+    return Appended(path, make_format(path.suffix[1:], columns), CLASSES, dry)
+
+
+def said(appended: Appended, row: Prediction) -> Prediction | None:
+    return appended.find(row.path, (row.size, row.time))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_goes_on_after_a_cut_at_any_byte(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with opened(path) as appended:
+        appended.append(ROWS[:2])
+        appended.append(ROWS[2:])
+    whole = path.read_bytes()
+    for size in range(len(whole) + 1):
+        path.write_bytes(whole[:size])
+        with opened(path) as appended:
+            missing = [row for row in ROWS if said(appended, row) is None]
+            assert missing == ROWS[len(ROWS) - len(missing) :]
+            appended.append(missing)
+        assert path.read_bytes() == whole, size
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_it_holds(tmp_path: Path, name: str) -> None:
+    with opened(tmp_path / name) as appended:
+        appended.append(ROWS)
+    with opened(tmp_path / name) as appended:
+        for row in ROWS:
+            found = said(appended, row)
+            assert found is not None
+            assert (found.path, found.label) == (row.path, row.label)
+            assert (found.error is None) == (row.error is None)
+        assert appended.find("a.png", (10, 1.500001)) is None
+        assert appended.find("a.png", (11, 1.5)) is None
+        assert appended.find("A.png", (10, 1.5)) is None
+        assert appended.find("a.png", NO_STAMP) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_dry_leaves_the_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    with opened(path, dry=True) as appended:
+        assert said(appended, ROWS[0]) is None
+    assert not path.exists()
+    with opened(path) as appended:
+        appended.append(ROWS)
+    path.write_bytes(path.read_bytes()[:-1])
+    before = path.read_bytes()
+    with opened(path, dry=True) as appended:
+        assert [said(appended, row) is None for row in ROWS] == [False] * 5 + [True]
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "line"),
+    [
+        (
+            "x.csv",
+            b"path,label\na,b\n",
+            "x.csv: must begin with path,label,prob,error,size,time, as with the same options. "
+            "Got path,label.",
+        ),
+        (
+            "x.csv",
+            b"path,label,prob,error,size,time\na,b,1,,1,1\na,b\n",
+            "x.csv:3: must be a line that cnn predict --append wrote.",
+        ),
+        ("x.csv", b"path,label,prob,error,size,time\na,b,1,,x,1\n", "x.csv:2: must be a line"),
+        ("x.jsonl", b'{"path": "a"}\n', "x.jsonl:1: must be a line that cnn predict"),
+        ("x.jsonl", b"[]\n", "x.jsonl:1: must be a line that cnn predict --append wrote."),
+        ("x.jsonl", b"\xff\xfe\n", "x.jsonl:1: must be a line that cnn predict --append wrote."),
+        ("x.jsonl", b'{"path": 1, "size": [], "time": {}}\n', "x.jsonl:1: must be a line that"),
+    ],
+)
+def test_files_of_others_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, content: bytes, line: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path(name).write_bytes(content)
+    with pytest.raises(DataError) as caught:
+        opened(Path(name), columns=Columns(stamp=True))
+    assert caught.value.line().startswith(line)
+    assert Path(name).read_bytes() == content
+
+
+def test_a_file_is_appended_to_by_one_process(tmp_path: Path) -> None:
+    path = tmp_path / "out.csv"
+    with opened(path), pytest.raises(LockedError) as caught:
+        opened(path)
+    assert caught.value.line() == f"{path}: another process is appending to this file."
+
+
+def test_places_that_cannot_be_appended_to(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").mkdir()
+    os.mkfifo(tmp_path / "b.csv")
+    for name, rule in {
+        "a.csv": "cannot be written. Got is a directory.",
+        "b.csv": "must be a file, to be read and appended to.",
+        "no/c.csv": "cannot be written. Got no such file or directory.",
+    }.items():
+        with pytest.raises(DataError) as caught:
+            opened(tmp_path / name)
+        assert caught.value.line() == f"{tmp_path / name}: {rule}"
+
+
+def test_without_room_the_last_line_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "out.jsonl"
+    with opened(path) as appended:
+        appended.append(ROWS[:1])
+        before, file = path.read_bytes(), appended._file
+
+        class Full:
+            """Takes some bytes, and then no more."""
+
+            def __init__(self) -> None:
+                self.taken = 0
+
+            def write(self, data: memoryview) -> int:
+                if self.taken:
+                    raise OSError(errno.ENOSPC, "No space left on device")
+                assert file is not None
+                self.taken = file.write(data[:20])
+                return self.taken
+
+            def __getattr__(self, name: str) -> Any:
+                return getattr(file, name)
+
+        appended._file = Full()  # type: ignore[assignment]  # as far as it is used
+        with pytest.raises(DataError) as caught:
+            appended.append(ROWS[1:])
+        assert caught.value.line() == f"{path}: cannot be written. Got no space left on device."
+    assert path.read_bytes() == before
