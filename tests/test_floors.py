@@ -36,6 +36,7 @@ FLOORS: list[set[str]] = [
         "docstrings",
         "errors",
         "files",
+        "metric_names",
         "portable",
         "threads",
         "rng",

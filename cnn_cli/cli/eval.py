@@ -12,7 +12,7 @@ import typer
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.gates import Gate, gate
+from cnn_cli.cli.shared.gates import NOT_DEFINED, TOPK, Gate, check_classes, gate
 from cnn_cli.cli.shared.labelled import evaluate_images, find_images, split_option
 from cnn_cli.cli.shared.options import (
     IMAGES,
@@ -39,7 +39,8 @@ if TYPE_CHECKING:
 
 NAME = "eval"
 SHEET = Path("top-losses.png")
-AROUND = 14  # lines about the table of classes: scores, header, note, and the prompt
+AROUND = 15  # lines about the table of classes: scores, header, note, and the prompt
+LEAST_ROWS = 9
 TTA = ("hflip", "multicrop", "tencrop")
 
 
@@ -137,8 +138,10 @@ def run(
         typer.Option(
             "--fail-under",
             metavar="METRIC=BOUND",
-            parser=gate(r"top[1-9]\d{0,5}|topk|loss", "top1=0.9, topk=0.99 or loss=0.5"),
-            help="Exit with 6 where top1 or topk is below the bound, or the loss above it.",
+            parser=gate(topk=True),
+            help="Exit with 6 where a metric, such as macro_f1 or recall:CLASS, is below the "
+            "bound, or loss, brier or ece above it. May be repeated; 'cnn docs metrics' lists "
+            "them.",
         ),
     ] = None,
     batch_size: BatchSize = 64,
@@ -149,8 +152,8 @@ def run(
 ) -> None:
     """Say how good a checkpoint is on labelled images.
 
-    Prints loss, top-1, top-k, and each class's precision, recall, F1 score and support. Images
-    that cannot be read are named on stderr and left out.
+    Prints loss, top-1, top-k and other metrics, and each class's precision, recall, F1 score,
+    specificity and support. Images that cannot be read are named on stderr and left out.
     """
     if folders is not None and len(folders) > 1:
         raise UsageError(NAME, "takes one DIR at most", f"'{folders[1]}' as well")
@@ -163,13 +166,16 @@ def run(
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.calibration import changing, store
     from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.judging import Judgement
     from cnn_cli.parallel.alike import check_alike
-    from cnn_cli.report.text.scores import score, top_k_accuracy
+    from cnn_cli.report.text.scores import score
+    from cnn_cli.report.text.training_result import chosen_by
     from cnn_cli.runs.checkpoint import resolve_checkpoint
 
     file = resolve_checkpoint(ckpt)
     with changing(file) if calibrate and writes else nullcontext():
         classifier = Classifier.load(file)
+        check_classes(fail_under or [], classifier.classes)
         if job.size > 1:
             given = {"--ckpt": classifier.digest(), "--tta": tta, "--backend": backend}
             check_alike(job, NAME, given)
@@ -196,28 +202,30 @@ def run(
         write_atomic(path, contents(classifier, images, evaluation, bad))
     if top_losses is not None and sheet is None:
         output.say(f"cnn: the images of largest loss: {SHEET}")
+    judgement = Judgement(evaluation, classifier.classes)
     scores = score(
-        evaluation,
-        classifier.classes,
+        judgement,
         len(bad),
         topk,
         temperature=temperature,
         tta=tta,
         calibration=calibration,
+        chosen_by=chosen_by(classifier.meta, str(file)),
     )
     if json:
         output.write_json(scores.as_dict())
     else:
         output.write(scores.as_text(*_room()))
     for one in fail_under or []:
-        share = top_k_accuracy(evaluation, scores.k if one.k is None else one.k)
-        one.check(scores.loss if one.metric == "loss" else share, "none")
+        of_k = one.metric.name == TOPK
+        value = judgement.top_k(scores.k) if of_k else judgement.value(one.metric)
+        one.check(value, NOT_DEFINED)
 
 
 def _room() -> tuple[int | None, int | None]:
     """Columns, and rows of the table of classes, where stdout is a terminal."""
     size = output.terminal_size()
-    return (None, None) if size is None else (size.columns, max(size.lines - AROUND, 10))
+    return (None, None) if size is None else (size.columns, max(size.lines - AROUND, LEAST_ROWS))
 
 
 def _calibrate(evaluation: Evaluation, place: object) -> Calibration:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
@@ -16,7 +16,7 @@ import typer
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import watcher
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.gates import Gate, gate
+from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, gate
 from cnn_cli.cli.shared.options import ConfigFile, Data, Debug, Json, backend_option
 from cnn_cli.cli.shared.signals import Handler, Repeats, after_imports, ending, handlers
 from cnn_cli.cli.shared.together import ranks
@@ -24,6 +24,7 @@ from cnn_cli.errors import ExitCode, GateError, LockedError, reason
 from cnn_cli.training.requests import Requests, StopNow, StopReason
 
 if TYPE_CHECKING:
+    from cnn_cli.metric_names import Metric
     from cnn_cli.runs.results import TrainResult
 
 ENDS = {
@@ -135,12 +136,13 @@ def run(
         typer.Option("--dry-run", help="Check config, data and memory; train nothing."),
     ] = False,
     fail_under: Annotated[
-        Gate | None,
+        list[Gate] | None,
         typer.Option(
             "--fail-under",
-            metavar="top1=X",
-            parser=gate("top1", "top1=0.9"),
-            help="Exit with 6 where the best val_top1 is below.",
+            metavar="METRIC=BOUND",
+            parser=gate(topk=False),
+            help="Exit with 6 where a metric of the best epoch, such as top1 or recall:CLASS, is "
+            "below the bound, or loss, brier or ece above it. May be repeated.",
         ),
     ] = None,
     quiet: Annotated[
@@ -176,7 +178,8 @@ def run(
         heed_cpu_limit()
         try:
             with requests.at_once():  # of files that may be pipes, on disks that may not answer
-                options = TrainOptions(out, overwrite, resume, threads, backend)
+                gates = tuple(one.metric for one in fail_under or [])
+                options = TrainOptions(out, overwrite, resume, threads, backend, gates)
                 loaded = load_config(config, overrides or [], settings)
             if dry_run:
                 plan = plan_training(loaded, config, options, ranks())
@@ -202,7 +205,7 @@ def run(
             raise typer.Exit(ENDS[stop.reason]) from None
         # The others wait within the command: a signal to them does not end what rank 0 writes.
         code, error = ranks().first(
-            lambda: _finish(result, fail_under, requests, quiet=quiet, json=json)
+            lambda: _finish(result, fail_under or [], requests, quiet=quiet, json=json)
         )
         if error is not None:
             raise error
@@ -210,9 +213,9 @@ def run(
 
 
 def _finish(
-    result: TrainResult, gate: Gate | None, requests: Requests, *, quiet: bool, json: bool
+    result: TrainResult, gates: Sequence[Gate], requests: Requests, *, quiet: bool, json: bool
 ) -> tuple[int, GateError | None]:
-    """Print the result and draw it; the exit code, or the error of the gate."""
+    """Print the result and draw it; the exit code, or the error of a gate."""
     from cnn_cli.report.text.training_result import result_dict, result_text
 
     if not quiet and json:
@@ -225,13 +228,23 @@ def _finish(
     try:
         with requests.at_once():  # --resume draws what is missing
             draw_run(result.run, quiet=quiet)
-        if gate is not None:
-            gate.check(result.best_top1, "no validation images")
+        for one in gates:
+            one.check(*_best_value(result, one.metric))
     except StopNow as stop:
         return ENDS[stop.reason], None
     except GateError as error:
         return error.code, error
     return ExitCode.OK, None
+
+
+def _best_value(result: TrainResult, metric: Metric) -> tuple[float | None, str]:
+    """A metric of the best epoch, and what there is where it has none."""
+    best = result.best
+    if best is None or best.val_loss is None:
+        return None, "no validation images"
+    if metric.column not in best.as_dict():
+        return None, "none: that epoch did not measure it; cnn eval does"
+    return best.value(metric), NOT_DEFINED
 
 
 def draw_run(path: Path, *, quiet: bool) -> None:

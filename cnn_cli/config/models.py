@@ -18,16 +18,18 @@ from pydantic import (
 from cnn_cli.config.layers import AnyLayer
 from cnn_cli.config.places import Places
 from cnn_cli.data.augment import AugmentConfig
+from cnn_cli.metric_names import TOP1, Metric, find_metric
 from cnn_cli.optim.averages import LookaheadConfig
 from cnn_cli.optim.optimizers import AnyOptimizer
 from cnn_cli.optim.optimizers.sgd import SGDConfig
-from cnn_cli.optim.schedule import AnyScheduler, CosineConfig
+from cnn_cli.optim.schedule import AnyScheduler, CosineConfig, PlateauConfig
 from cnn_cli.schema.fields import (
     Above0,
     Also,
     Count,
     Flag,
     Frozen,
+    Monitor,
     Must,
     NotBelow0,
     Number,
@@ -248,7 +250,10 @@ class TrainConfig(Frozen):
         ema, lookahead: averaged weights, which are evaluated and saved as the best ones: the decay
             of a moving average, as timm's ModelEmaV2, or slow weights. Running statistics are
             averaged as well.
+        monitor: the metric of the validation images that says which epoch is the best: the one
+            kept as `best.npz`. `early_stop` and the schedule `plateau` follow it.
         early_stop: epochs without a better one after which the training ends.
+        patience: another name of `early_stop`.
         precise_bn: whether batchnorm's statistics are measured anew before each validation; `auto`:
             where batches are below 32 images.
         checkpoint_every: steps from one checkpoint to the next, within an epoch.
@@ -276,7 +281,9 @@ class TrainConfig(Frozen):
     clip_grad_norm: Above0 | None = None
     ema: ShareBelow1 | None = None
     lookahead: LookaheadConfig | None = None
+    monitor: Monitor = TOP1.name
     early_stop: Count | None = None
+    patience: Count | None = None
     precise_bn: Annotated[Auto | Flag, Must("auto, true or false")] = "auto"
     checkpoint_every: Count | None = None
     on_nan: Annotated[Literal["stop", "rollback"], Must("stop or rollback")] = "stop"
@@ -291,6 +298,32 @@ class TrainConfig(Frozen):
         if self.ema is not None and self.lookahead is not None:
             raise broken("ema and lookahead leave no room for each other: one of them")
         return self
+
+    @model_validator(mode="after")
+    def _one_name(self) -> TrainConfig:
+        """`early_stop` has what was given as `patience`."""
+        if self.patience is not None:
+            if self.early_stop is not None:
+                raise broken("early_stop and patience are the same: one of them")
+            self._set(early_stop=self.patience, patience=None)
+        return self
+
+    @model_validator(mode="after")
+    def _plateau_follows(self) -> TrainConfig:
+        """`plateau` follows the metric that is asked for, else the loss, as PyTorch's."""
+        if isinstance(self.scheduler, PlateauConfig) and self.scheduler.monitor is None:
+            monitor = self.monitor if "monitor" in self.model_fields_set else "loss"
+            self._set(scheduler=self.scheduler.model_copy(update={"monitor": monitor}))
+        return self
+
+    def _set(self, **values: Any) -> None:
+        """Fill in what follows from other keys, before anyone else sees it."""
+        for key, value in values.items():
+            object.__setattr__(self, key, value)
+
+    @property
+    def monitored(self) -> Metric:
+        return find_metric(self.monitor) or TOP1
 
 
 class Config(Frozen):

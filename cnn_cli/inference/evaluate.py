@@ -15,6 +15,7 @@ from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.loss import cross_entropy, softmax, target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
+from cnn_cli.system import available_memory
 
 Watch = Callable[[Iterator[Batch], int], Iterator[Batch]]
 """Passes batches on; told how many images they have in all."""
@@ -22,6 +23,7 @@ Watch = Callable[[Iterator[Batch], int], Iterator[Batch]]
 SCORES = 6  # arrays like a batch's logits that are alive at once: loss, probabilities, ranks
 RANKS = 4  # bytes a score of comparisons with the label's
 BLOCK = 2**21  # numbers of logits that are looked at together, once they are there
+MOST_KEPT = 2**28  # bytes of logits that are kept for metrics that need them
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,17 +37,20 @@ class Evaluation:
         labels: (n,) class numbers.
         indices: (n,) positions in the split.
         losses: (n,) cross-entropy, without smoothing or class weights.
+        squared_errors: (n,) of the probabilities, summed over the classes.
         label_probabilities: (n,) of the image's class.
         label_ranks: (n,) see `metrics.label_ranks`.
         guesses, confidences: (n,) the class of the largest probability, and that.
         seconds, second_probabilities: (n,) the class of the next one, and that.
         logits: (n, classes), undivided by any temperature; only where they were asked for.
+        temperature: that they were divided by for all of these.
     """
 
     classes: int
     labels: Array
     indices: Array
     losses: Array
+    squared_errors: Array
     label_probabilities: Array
     label_ranks: Array
     guesses: Array
@@ -53,6 +58,7 @@ class Evaluation:
     seconds: Array
     second_probabilities: Array
     logits: Array | None = None
+    temperature: float = 1.0
 
     @classmethod
     def of(
@@ -70,6 +76,7 @@ class Evaluation:
             scaled = logits if temperature == 1 else logits / temperature
             losses, probabilities = _losses(scaled, labels), softmax(scaled)
         own, ranks = probabilities[rows, labels], label_ranks(probabilities, labels)
+        squares = np.einsum("nk,nk->n", probabilities, probabilities)
         guesses = probabilities.argmax(axis=1)
         confidences = probabilities[rows, guesses]
         probabilities[rows, guesses] = -np.inf
@@ -79,12 +86,14 @@ class Evaluation:
             labels=labels,
             indices=indices,
             losses=losses,
+            squared_errors=squares - own**2 + (1 - own) ** 2,
             label_probabilities=own,
             label_ranks=ranks,
             guesses=guesses,
             confidences=confidences,
             seconds=seconds,
             second_probabilities=probabilities[rows, seconds],
+            temperature=temperature,
         )
 
     @property
@@ -127,10 +136,10 @@ class Evaluation:
         }
         kept = [part.logits for part in parts if part.logits is not None]
         logits = np.concatenate(kept) if len(kept) == len(parts) else None
-        return cls(classes=parts[0].classes, logits=logits, **arrays)
+        return cls(parts[0].classes, logits=logits, temperature=parts[0].temperature, **arrays)
 
     def at_temperature(self, temperature: float) -> Evaluation:
-        """The same once logits are divided by a temperature, without the logits.
+        """The same once logits are divided by a temperature.
 
         Raises:
             ValueError: they were not kept.
@@ -143,13 +152,37 @@ class Evaluation:
             Evaluation.of(self.logits[at], self.labels[at], self.indices[at], temperature)
             for at in row_blocks(*self.logits.shape)
         ]
-        return Evaluation.joined(parts)
+        return replace(Evaluation.joined(parts), logits=self.logits)
+
+    def probabilities_by_class(self) -> Iterator[Array]:
+        """(n,) of one class after the other, as `softmax` computes them.
+
+        Raises:
+            ValueError: the logits were not kept.
+        """
+        if self.logits is None:
+            raise ValueError("evaluated without keep_logits")
+        n, classes = self.logits.shape
+        largest, total = np.empty((2, n), self.logits.dtype)
+        for at in row_blocks(n, classes):
+            scaled = self._scaled(self.logits[at])
+            largest[at] = scaled.max(axis=1)
+            total[at] = np.exp(scaled - largest[at, None]).sum(axis=1)
+        for columns in row_blocks(classes, max(n, 1)):
+            scaled = self._scaled(np.ascontiguousarray(self.logits[:, columns].T))
+            yield from np.exp(scaled - largest) / total
+
+    def _scaled(self, logits: Array) -> Array:
+        return logits if self.temperature == 1 else logits / self.temperature
 
 
-_NUMBERS = tuple(each.name for each in fields(Evaluation) if each.name not in ("classes", "logits"))
+_OTHERS = ("classes", "logits", "temperature")
+_NUMBERS = tuple(each.name for each in fields(Evaluation) if each.name not in _OTHERS)
 
 
-def evaluation_bytes(classes: int, images: int, batch_size: int, itemsize: int) -> int:
+def evaluation_bytes(
+    classes: int, images: int, batch_size: int, itemsize: int, *, keep_logits: bool = False
+) -> int:
     """The memory of `evaluate` beside the network's: of a batch's scores, and what stays.
 
     Args:
@@ -157,9 +190,16 @@ def evaluation_bytes(classes: int, images: int, batch_size: int, itemsize: int) 
         images: of the split.
         batch_size: images that go through the network together.
         itemsize: bytes of a score.
+        keep_logits: the scores of all images stay, too.
     """
     scores = min(batch_size, images) * classes * (SCORES * itemsize + RANKS)
-    return scores + images * len(_NUMBERS) * 8
+    kept = images * classes * itemsize if keep_logits else 0
+    return scores + images * len(_NUMBERS) * 8 + kept
+
+
+def logits_can_be_kept(nbytes: int) -> bool:
+    """Whether logits of so many bytes are kept for metrics that need them."""
+    return nbytes <= min(MOST_KEPT, available_memory())
 
 
 def row_blocks(rows: int, columns: int) -> Iterator[slice]:

@@ -13,7 +13,7 @@ from cnn_cli.data.shards import bounds
 from cnn_cli.data.views import make_views
 from cnn_cli.errors import DataError, size_text
 from cnn_cli.inference.classifier import Classifier
-from cnn_cli.inference.evaluate import Evaluation, Watch, evaluate
+from cnn_cli.inference.evaluate import Evaluation, Watch, evaluate, logits_can_be_kept
 from cnn_cli.nn.backends import backend_for
 from cnn_cli.parallel.ranks import Ranks
 from cnn_cli.system import available_memory, cpu_count
@@ -33,7 +33,8 @@ def evaluate_files(
 ) -> tuple[Evaluation, dict[int, ImageError]]:
     """What the network says of images, and what is wrong with those that could not be read.
 
-    Rank 0 has the results of all ranks, the others their own.
+    The logits are kept where `logits_can_be_kept`. Rank 0 has the results of all ranks, the others
+    their own.
 
     Args:
         classifier: of the network.
@@ -45,13 +46,22 @@ def evaluate_files(
         tta: kind of test-time augmentation.
         note: told what the user should know.
         watch: shows how far it is.
-        calibrate: keep the logits, and leave out the checkpoint's temperature.
+        calibrate: keep the logits in any case, and leave out the checkpoint's temperature.
 
     Raises:
         DataError: logits that are to be kept do not fit into memory.
     """
+    kept = _logits_bytes(classifier, len(images), job)
     if calibrate:
-        job.first(lambda: _check_logits_fit(classifier, len(images), together=job.size > 1))
+        job.first(lambda: _check_logits_fit(kept))
+        keep = True
+    else:
+        keep = job.first(lambda: logits_can_be_kept(kept))
+        if not keep and job.rank == 0:
+            note(
+                f"auc and average_precision are left empty: they need the scores of all images, "
+                f"which take {size_text(kept)}"
+            )
     threads = threads or job.threads(cpu_count())
     backend = backend or backend_for(len(images))
     views = None if tta is None else make_views(tta, classifier.preprocess)
@@ -67,7 +77,7 @@ def evaluate_files(
             places=places,
             watch=watch,
             temperature=1.0 if calibrate else classifier.temperature,
-            keep_logits=calibrate,
+            keep_logits=keep,
         )
     if cache.several:
         note(frames_text(cache.several))
@@ -78,10 +88,15 @@ def evaluate_files(
     return Evaluation.joined([part for part, _ in found]), bad
 
 
-def _check_logits_fit(classifier: Classifier, images: int, *, together: bool) -> None:
-    """Refuse to keep more than there is room for; where ranks bring them together, twice that."""
-    numbers = images * len(classifier.classes) * (2 if together else 1)
-    need, have = numbers * classifier.params.dtype.itemsize, available_memory()
+def _logits_bytes(classifier: Classifier, images: int, job: Ranks) -> int:
+    """What the logits of all images take; where ranks bring them together, twice that."""
+    numbers = images * len(classifier.classes) * (2 if job.size > 1 else 1)
+    return numbers * classifier.params.dtype.itemsize
+
+
+def _check_logits_fit(need: int) -> None:
+    """Refuse to keep more than there is room for."""
+    have = available_memory()
     if need > have:
         rule = "keeps the scores of all images, which need more memory than there is"
         raise DataError("--calibrate", rule, f"{size_text(need)} of {size_text(have)}")

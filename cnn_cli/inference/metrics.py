@@ -17,19 +17,26 @@ ECE_BINS = 15
 
 @dataclass(frozen=True, slots=True)
 class ClassScores:
-    """How well one class is told from the others, as scikit-learn's `classification_report`.
+    """How well one class is told from the others; None where a score would be 0/0.
 
     Attributes:
         precision: share of the images predicted as this class that are of it.
         recall: share of the images of this class that are predicted as it.
-        f1: harmonic mean of the two. All three are 0 where they would be 0/0.
+        f1: harmonic mean of the two.
+        specificity: share of the images of other classes that are not predicted as it.
         support: images of this class.
     """
 
-    precision: float
-    recall: float
-    f1: float
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    specificity: float | None
     support: int
+
+    @property
+    def rank(self) -> float:
+        """For an order in which the lowest F1 scores come first, and what has none last."""
+        return 2.0 if self.f1 is None else self.f1
 
 
 def top_k(probabilities: Array, k: int) -> Array:
@@ -147,16 +154,111 @@ def per_class(confusion: Confusion, names: Sequence[str]) -> dict[str, ClassScor
         confusion: of the images.
         names: of the classes.
     """
-    correct, predicted, support = confusion.right, confusion.predicted, confusion.support
+    right, predicted, support = confusion.right, confusion.predicted, confusion.support
+    images = int(support.sum())
     return {
         name: ClassScores(
-            precision=_ratio(correct[i], predicted[i]),
-            recall=_ratio(correct[i], support[i]),
-            f1=_ratio(2 * correct[i], predicted[i] + support[i]),
+            precision=_ratio(right[i], predicted[i]),
+            recall=_ratio(right[i], support[i]),
+            f1=_ratio(2 * right[i], predicted[i] + support[i]),
+            specificity=_ratio(images - support[i] - predicted[i] + right[i], images - support[i]),
             support=int(support[i]),
         )
         for i, name in enumerate(names)
     }
+
+
+def f1_scores(confusion: Confusion) -> tuple[float | None, float | None]:
+    """The mean F1 score of the classes, and their mean weighted by support.
+
+    Classes without images that no image was taken for have none, as in scikit-learn.
+    """
+    predicted, support = confusion.predicted, confusion.support
+    known = (predicted + support) > 0
+    if not known.any():
+        return None, None
+    scores = 2 * confusion.right[known] / (predicted + support)[known]
+    return float(scores.mean()), float((scores * support[known]).sum() / support.sum())
+
+
+def balanced_accuracy(confusion: Confusion) -> float | None:
+    """The mean recall of the classes that have images."""
+    support = confusion.support
+    known = support > 0
+    return float((confusion.right[known] / support[known]).mean()) if known.any() else None
+
+
+def kappa(confusion: Confusion) -> float | None:
+    """Cohen's kappa (1960): accuracy, corrected for what chance would get right.
+
+    None where chance would get all right: one class, and no other guess.
+    """
+    images = int(confusion.counts.sum())
+    by_chance = _matches_by_chance(confusion)
+    if by_chance == images**2:
+        return None
+    right = int(confusion.right.sum())
+    return (right * images - by_chance) / (images**2 - by_chance)
+
+
+def matthews(confusion: Confusion) -> float | None:
+    """Matthews' correlation coefficient for several classes (Gorodkin 2004).
+
+    0 where all images or all guesses are of one class, as in scikit-learn; None without images.
+    """
+    images = int(confusion.counts.sum())
+    if not images:
+        return None
+    covariance = int(confusion.right.sum()) * images - _matches_by_chance(confusion)
+    spreads = [
+        images**2 - int((counts**2).sum()) for counts in (confusion.predicted, confusion.support)
+    ]
+    return covariance / sqrt(spreads[0] * spreads[1]) if all(spreads) else 0.0
+
+
+def _matches_by_chance(confusion: Confusion) -> int:
+    """Pairs of an image and a guess, each any of all, that are of one class."""
+    return int((confusion.predicted * confusion.support).sum())
+
+
+def ranking_scores(scores: Array, own: Array) -> tuple[float, float] | None:
+    """How well scores order images of a class before all others.
+
+    Args:
+        scores: (n,), finite.
+        own: (n,) whether the image is of the class.
+
+    Returns:
+        The area under the ROC curve: the share of pairs of an image of the class and another one
+        whose scores are in the right order, equal ones counting half. And the average precision:
+        the mean, over the images of the class, of the precision at their scores. None where all
+        images are of the class, or none.
+    """
+    everyone, mine = np.sort(scores), np.sort(scores[own])
+    n, positives = len(everyone), len(mine)
+    if positives in (0, n):
+        return None
+    levels, first, here = np.unique(mine, return_index=True, return_counts=True)
+    below = np.searchsorted(everyone, levels, "left")
+    equal = np.searchsorted(everyone, levels, "right") - below - here
+    before = here * (2 * (below - first) + equal)  # twice the pairs, so that they are whole
+    auc = int(before.sum()) / (2 * positives * (n - positives))
+    precision = here * ((positives - first) / (n - below))
+    return auc, float(precision.sum() / positives)
+
+
+def threshold_curve(scores: Array, own: Array) -> tuple[Array, Array]:
+    """What is found at each threshold, from the highest down to the lowest score.
+
+    Args:
+        scores, own: of `ranking_scores`.
+
+    Returns:
+        (thresholds,) images of the class, and all images, whose scores are at or above it.
+    """
+    order = np.argsort(-scores, kind="stable")
+    ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
+    return np.cumsum(own[order])[ends], ends + 1
 
 
 def wilson_interval(correct: int, images: int) -> tuple[float, float]:
@@ -189,7 +291,8 @@ def calibration_bins(confidences: Array, right: Array) -> tuple[Array, Array, Ar
         Of each bin the images, the sum of those probabilities, and how many guesses are right.
     """
     confidences = confidences.astype(np.float64)
-    bins = np.ceil(confidences * ECE_BINS).astype(np.int64).clip(1, ECE_BINS) - 1
+    places = np.nan_to_num(np.ceil(confidences * ECE_BINS))  # what is not finite stays in the sums
+    bins = places.astype(np.int64).clip(1, ECE_BINS) - 1
     sums = [np.bincount(bins, of, ECE_BINS) for of in (None, confidences, right)]
     return sums[0].astype(np.int64), sums[1], sums[2].astype(np.int64)
 
@@ -207,5 +310,5 @@ def expected_calibration_error(confidences: Array, right: Array) -> float:
     return float(np.abs(hits - confidence).sum() / images.sum())
 
 
-def _ratio(part: int, whole: int) -> float:
-    return float(part / whole) if whole else 0.0
+def _ratio(part: int, whole: int) -> float | None:
+    return float(part / whole) if whole else None

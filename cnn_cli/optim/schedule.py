@@ -12,9 +12,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
+from cnn_cli.metric_names import TOP1, find_metric
 from cnn_cli.schema.fields import (
     Choice,
     Count,
+    Monitor,
     Must,
     NotBelow0,
     OneOf,
@@ -32,7 +34,7 @@ class Now:
     Attributes:
         epoch: counted from 0, from the start of training.
         done: fraction of the steps after the warm-up that are done, up to 1.
-        rows: the epochs that are done, with `val_loss` and `val_top1`.
+        rows: the epochs that are done, with metrics under their columns' names, as `val_loss`.
     """
 
     epoch: int
@@ -143,7 +145,8 @@ class PlateauConfig(ScheduleConfig):
     """The rate times factor where validation stops to improve (as ReduceLROnPlateau).
 
     Attributes:
-        monitor: `val_loss`, which is to fall, or `val_top1`, which is to rise.
+        monitor: the metric of the validation images that is to improve. By default
+            `train.monitor` where that is given, else `loss`.
         factor: of the rate.
         patience: epochs without a better one that change nothing yet.
         threshold: by how much a better one must be better.
@@ -154,7 +157,7 @@ class PlateauConfig(ScheduleConfig):
     """
 
     type: Literal["plateau"] = "plateau"
-    monitor: Annotated[Literal["val_loss", "val_top1"], Must("val_loss or val_top1")] = "val_loss"
+    monitor: Monitor | None = None
     factor: ShareBelow1 = 0.1
     patience: Whole = 10
     threshold: NotBelow0 = 1e-4
@@ -165,10 +168,11 @@ class PlateauConfig(ScheduleConfig):
 
     def rate(self, lr: float, now: Now) -> float:
         """As torch.optim.lr_scheduler.ReduceLROnPlateau; epochs without a score are passed over."""
-        sign = 1 if self.monitor == "val_loss" else -1
+        metric = find_metric(self.monitor or "loss") or TOP1
+        sign = -1 if metric.kind.rises else 1
         best, bad, cooldown = math.inf, 0, 0
         for row in now.rows:
-            score = row[self.monitor]
+            score = row.get(metric.column)
             if score is None or not math.isfinite(score):
                 continue
             score *= sign
@@ -214,7 +218,7 @@ def learning_rate(
         step: number of the step from 0, over the whole training.
         steps_per_epoch: 1 or more.
         total_epochs: how long the training is.
-        rows: the epochs that are done, with `val_loss` and `val_top1`.
+        rows: the epochs that are done, with metrics under their columns' names, as `val_loss`.
     """
     warmup_steps = round(schedule.warmup_epochs * steps_per_epoch)
     if step < warmup_steps:

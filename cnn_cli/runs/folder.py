@@ -175,11 +175,13 @@ class RunFolder:
 
 
 def _metrics_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """A row per epoch; what was not measured is empty."""
+    """A row per epoch, with all that was measured in any of them; what was not is empty."""
+    rows = list(rows)
+    columns = list(dict.fromkeys([*COLUMNS, *(key for row in rows for key in row)]))
     text = io.StringIO()
-    table = csv.DictWriter(text, COLUMNS, lineterminator="\n")
-    table.writeheader()
-    table.writerows({key: _cell(row[key]) for key in COLUMNS} for row in rows)
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow([printable(key) for key in columns])  # names of classes may be among them
+    table.writerows([_cell(row.get(key)) for key in columns] for row in rows)
     return text.getvalue().encode()
 
 

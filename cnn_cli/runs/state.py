@@ -15,6 +15,7 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cnn_cli.errors import DataError
+from cnn_cli.metric_names import Metric
 from cnn_cli.runs.results import EpochRow, TrainResult
 
 # A checkpoint may say anything; these are the numbers that a training can go on from.
@@ -51,7 +52,7 @@ class TrainingState:
         epoch: epochs that are done.
         batch: batches of the epoch under way that are done.
         sums: over those batches.
-        best_epoch, best_top1: the earliest epoch of the highest val_top1; without validation the
+        best_epoch: the earliest epoch of the best value of `train.monitor`; without validation the
             last epoch. Counted from 1.
         early_stopped: no better epoch came for `train.early_stop` epochs: the run is finished.
         seconds: of training, in all sessions.
@@ -64,7 +65,6 @@ class TrainingState:
     batch: Count = 0
     sums: EpochSums = field(default_factory=EpochSums)
     best_epoch: Epoch | None = None
-    best_top1: Finite | None = None
     early_stopped: bool = False
     seconds: Seconds = 0.0
     lr_factor: Factor = 1.0
@@ -75,26 +75,33 @@ class TrainingState:
         """Whether nothing is left to do for a training of `epochs`."""
         return self.early_stopped or self.epoch >= epochs
 
-    def end_epoch(self, row: EpochRow, patience: int | None) -> bool:
+    @property
+    def best(self) -> EpochRow | None:
+        """The row of the best epoch."""
+        rows = [row for row in self.rows if row["epoch"] == self.best_epoch]
+        return EpochRow.of(rows[0]) if rows else None
+
+    def end_epoch(self, row: EpochRow, monitor: Metric, patience: int | None) -> bool:
         """Take up the row of the epoch that is done; whether it is the best one so far.
 
         Args:
             row: of the epoch.
+            monitor: `train.monitor`.
             patience: `train.early_stop`.
         """
+        value, best = row.value(monitor), self.best
+        before = None if best is None else best.value(monitor)
         # An epoch whose validation images could not be read is not better than a measured one.
-        best = self.best_top1 is None or (
-            row.val_top1 is not None and row.val_top1 > self.best_top1
-        )
-        if best:
-            self.best_epoch, self.best_top1 = row.epoch, row.val_top1
+        is_best = before is None or (value is not None and monitor.is_better(value, before))
+        if is_best:
+            self.best_epoch = row.epoch
         self.epoch += 1
         self.batch = 0
         self.sums = EpochSums()
         self.rows.append(row.as_dict())
-        if patience is not None and self.best_epoch is not None and row.val_top1 is not None:
+        if patience is not None and self.best_epoch is not None and value is not None:
             self.early_stopped = self.epoch - self.best_epoch >= patience
-        return best
+        return is_best
 
     def note_event(self, event: str, **values: Any) -> None:
         """Add a line to the log."""
@@ -106,14 +113,16 @@ class TrainingState:
         """How often the run went back to a checkpoint because of numbers that are not finite."""
         return round(-math.log2(self.lr_factor))
 
-    def result(self, run: Path, bad_files: int, stopped: str | None) -> TrainResult:
-        """What a session that ends here gives; `stopped` as in `TrainResult`."""
+    def result(
+        self, run: Path, monitor: Metric, bad_files: int, stopped: str | None
+    ) -> TrainResult:
+        """What a session that ends here gives; arguments as in `TrainResult`."""
         return TrainResult(
             run=run,
             epochs=self.epoch,
-            best_epoch=self.best_epoch,
-            best_top1=self.best_top1,
-            last=EpochRow(**self.rows[-1]) if self.rows else None,
+            monitor=monitor,
+            best=self.best,
+            last=EpochRow.of(self.rows[-1]) if self.rows else None,
             seconds=self.seconds,
             stopped="early stop" if stopped is None and self.early_stopped else stopped,
             bad_files=bad_files,
@@ -131,7 +140,8 @@ class TrainingState:
         """
         try:
             state = TypeAdapter(cls).validate_python(meta.get("state"))
-            rows = TypeAdapter(list[EpochRow]).validate_python(state.rows)
+            nested = [EpochRow.nested(row) for row in state.rows]
+            rows = TypeAdapter(list[EpochRow]).validate_python(nested)
         except ValidationError as error:
             raise DataError(place, "must be a checkpoint that training can go on from") from error
         state.rows = [row.as_dict() for row in rows]

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
+from cnn_cli.metric_names import VALIDATION, find_metric
+
 
 class Constraint:
     """What stands behind a type in `Annotated`; pydantic asks `schema.fields` for its own form.
@@ -127,6 +129,17 @@ class Model(Constraint):
 
 
 @dataclass(frozen=True, slots=True)
+class MetricName(Constraint):
+    """A metric of the validation images, by its name; `val_` may stand before it."""
+
+    rule: str = "a metric, as top1, loss, macro_f1 or recall:CLASS"
+    of_list: None = None
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, str) and find_metric(value.removeprefix(VALIDATION)) is not None
+
+
+@dataclass(frozen=True, slots=True)
 class Must(Constraint):
     """Says `rule` for whatever is wrong with the value, `of_list` where it is a list.
 
@@ -164,6 +177,7 @@ Share = Annotated[float, Bounds("a number from 0 to 1", ge=0, le=1)]
 ShareBelow1 = Annotated[float, Bounds("a number from 0 up to, but not, 1", ge=0, lt=1)]
 PartAbove0 = Annotated[float, Bounds("a number above 0, up to 1", gt=0, le=1)]
 ShareToHalf = Annotated[float, Bounds("a number from 0 to 0.5", ge=0, le=0.5)]
+Monitor = Annotated[str, MetricName()]
 Degrees = Annotated[float, Bounds("a number of degrees from 0 to 180", ge=0, le=180)]
 
 

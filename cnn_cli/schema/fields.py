@@ -21,6 +21,7 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError, core_schema
 
+from cnn_cli.metric_names import PATTERN, VALIDATION, nearest
 from cnn_cli.schema.constraints import (
     Above0,
     Bounds,
@@ -30,7 +31,9 @@ from cnn_cli.schema.constraints import (
     Degrees,
     Flag,
     HeightAndWidth,
+    MetricName,
     Model,
+    Monitor,
     Must,
     NotBelow0,
     Number,
@@ -54,6 +57,7 @@ __all__ = [
     "Degrees",
     "Flag",
     "Frozen",
+    "Monitor",
     "Must",
     "NotBelow0",
     "Number",
@@ -217,6 +221,16 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def _metric(value: Any) -> str:
+    if not MetricName().accepts(value):
+        hint = nearest(value.removeprefix(VALIDATION)) if isinstance(value, str) else ""
+        raise broken(f"must be {MetricName().rule}.{hint}")
+    return str(value.removeprefix(VALIDATION))
+
+
+_METRIC = (BeforeValidator(_metric), Field(json_schema_extra={"pattern": PATTERN}))
+
+
 def pydantic_type(constraint: Constraint) -> Any:
     """The type that has pydantic keep a constraint, and say its rule where it does not hold."""
     match constraint:
@@ -230,6 +244,8 @@ def pydantic_type(constraint: Constraint) -> Any:
             return Annotated[bool, Field(strict=True), Must(rule)]
         case CountOrClasses(rule):
             return Annotated[Count | Literal["classes"], Must(rule)]
+        case MetricName():
+            return Annotated[str, *_METRIC]
         case Model(type=path):
             module, _, name = path.partition(":")
             return getattr(import_module(module), name)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from cnn_cli.metric_names import Metric
+
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
@@ -16,6 +18,7 @@ class TrainOptions:
         resume: go on from its `last.npz`, if it is there.
         threads: workers; by default those of the resumed checkpoint, or the cores there are.
         backend: `numpy` or `fast`; by default that of the resumed checkpoint, or the best here.
+        gates: metrics of the validation images that are asked for.
     """
 
     out: Path | None = None
@@ -23,3 +26,4 @@ class TrainOptions:
     resume: bool = False
     threads: int | None = None
     backend: str | None = None
+    gates: tuple[Metric, ...] = ()

@@ -89,7 +89,7 @@ class Saver(Hook):
             self._save_best(session)
         self._save_last(session)
         self._reports(session)
-        session.progress.epoch(EpochRow(**session.state.rows[-1]), session.best)
+        session.progress.epoch(EpochRow.of(session.state.rows[-1]), session.best)
         if self._several is None:  # after the first epoch here, which has read every file
             self._several = self._data.several
             if self._several:

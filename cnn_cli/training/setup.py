@@ -30,6 +30,7 @@ from cnn_cli.data.shards import deal, interleave, rank_images
 from cnn_cli.data.statistics import channel_sums, mean_and_std
 from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.inference.evaluate import evaluation_bytes
+from cnn_cli.metric_names import Metric
 from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.paths import Backend
@@ -42,6 +43,7 @@ from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.system import available_memory, cpu_count
 from cnn_cli.training.initial_weights import InitialWeights, head_names, initial_weights
+from cnn_cli.training.measured import keeps_logits, measured_metrics
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.resumed_data import check_resumed, data_facts, was_elsewhere
 
@@ -60,6 +62,7 @@ class TrainingSetup:
         dataset: which images there are.
         data_facts: what a resumed run will compare them with, see `data_facts`.
         graph: the network, for the classes of `dataset`.
+        measured: metrics of the validation images, beside loss and top-1.
         memory_bytes: that training takes, apart from cached images.
         class_weights: (classes,), or None.
         initial: the initial weights.
@@ -73,6 +76,7 @@ class TrainingSetup:
     dataset: Dataset
     data_facts: Mapping[str, Any]
     graph: Graph
+    measured: tuple[Metric, ...]
     memory_bytes: int
     class_weights: Array | None
     initial: InitialWeights
@@ -145,13 +149,33 @@ def prepare(
     check_resumed(meta, config, facts)
     images = len(dataset.train)
     to_validate = 0 if dataset.val is None else len(dataset.val)
+    measured = measured_metrics(config, source, dataset, options.gates)
     memory = check_memory(
-        config, graph, source, threads, backend, images, ranks, to_validate=to_validate
+        config,
+        graph,
+        source,
+        threads,
+        backend,
+        images,
+        ranks,
+        to_validate=to_validate,
+        keep_logits=keeps_logits(measured),
     )
     weights = class_weights(config, dataset, source)
     initial = initial_weights(config, graph, dataset.classes, source, resumed=bool(meta))
     return TrainingSetup(
-        config, ranks, threads, backend, dataset, facts, graph, memory, weights, initial, meta
+        config,
+        ranks,
+        threads,
+        backend,
+        dataset,
+        facts,
+        graph,
+        measured,
+        memory,
+        weights,
+        initial,
+        meta,
     )
 
 
@@ -220,6 +244,7 @@ def check_memory(
     ranks: Ranks = ALONE,
     *,
     to_validate: int = 0,
+    keep_logits: bool = False,
 ) -> int:
     """The bytes that training takes, with the evaluation after an epoch, apart from cached images.
 
@@ -227,6 +252,7 @@ def check_memory(
         images: how many there are to train on: no batch has more.
         ranks: that share a batch; those on this machine share its memory.
         to_validate: how many images there are to validate on.
+        keep_logits: whether a metric takes their scores all at once.
 
     Raises:
         ConfigError: more than there is.
@@ -237,7 +263,9 @@ def check_memory(
     need = training_bytes(freeze_graph(graph, train, 0), train, threads, backend)
     itemsize = np.dtype(train.dtype).itemsize
     part = -(-to_validate // ranks.size)
-    need += evaluation_bytes(graph.classes, part, train.batch_size, itemsize)
+    need += evaluation_bytes(
+        graph.classes, part, train.batch_size, itemsize, keep_logits=keep_logits
+    )
     have = available_memory() // ranks.neighbours
     if need > have:
         rule = "the network needs more memory than there is"

@@ -77,7 +77,7 @@ def train(
             return finished
     with RunFolder(folder) if writes else nullcontext(RunFolder(folder)) as run:
         checkpoint = None
-        state, bad_files = TrainingState(), 0
+        state, bad_files, monitor = TrainingState(), 0, config.train.monitored
         try:
             with requests.at_once():
                 if options.resume:
@@ -88,7 +88,7 @@ def train(
                     if writes:  # where a kill came between the files
                         run.write_reports(state.rows, state.log)
                     if state.finished(config.train.epochs):
-                        return state.result(run.path, bad_files, None)
+                        return state.result(run.path, monitor, bad_files, None)
                 if writes:
                     run.check_writable()
                 meta = {} if checkpoint is None else checkpoint.meta
@@ -99,7 +99,7 @@ def train(
         except StopNow as stop:  # nothing was done that could be saved
             if not alone:  # a rank that was not asked to stop waits for those that were
                 raise
-            return state.result(run.path, bad_files, stop.reason)
+            return state.result(run.path, monitor, bad_files, stop.reason)
         if options.overwrite and writes:
             run.clear()  # now that nothing but the training itself can fail
         try:
@@ -143,7 +143,8 @@ def _finished(folder: Path, config: Config, source: str) -> TrainResult | None:
         return None
     if run.is_writable() and not run.has_reports(state.rows, state.log):
         return None
-    return state.result(run.path, len(meta.get("bad_files", {})), None)
+    bad_files = len(meta.get("bad_files", {}))
+    return state.result(run.path, config.train.monitored, bad_files, None)
 
 
 def load_resumable(

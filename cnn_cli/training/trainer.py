@@ -61,7 +61,8 @@ class Trainer:
                 self.saver.roll_back(session, error)
         if stopped is not None:
             self.saver.stop(session, stopped)
-        return session.state.result(session.run.path, len(self.saver.bad_files), stopped)
+        monitor, bad_files = session.setup.config.train.monitored, len(self.saver.bad_files)
+        return session.state.result(session.run.path, monitor, bad_files, stopped)
 
     def _run_epoch(self) -> str | None:
         """The rest of an epoch and its evaluation; the reason to stop, if one came up."""

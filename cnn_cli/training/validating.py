@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from cnn_cli.data.shards import bounds
 from cnn_cli.inference.evaluate import Evaluation, evaluate
+from cnn_cli.inference.judging import Judgement
 from cnn_cli.inference.validation import validation_group
 from cnn_cli.parallel.batches import sum_scores
 from cnn_cli.runs.results import EpochRow
+from cnn_cli.training.measured import keeps_logits
 from cnn_cli.training.session import Hook, Session
 
 
@@ -20,11 +22,13 @@ class Validation(Hook):
         with session.requests.at_once():
             evaluation = _evaluate(session)
         val_loss, val_top1 = None, None
+        others: dict[str, float | None] = {}
         if evaluation is not None and session.data.val_loader is not None:
             bad, root = session.data.val_loader.cache.bad, session.setup.dataset.root
             totals = sum_scores(ranks, evaluation.totals, bad, root)
             if totals is not None:
                 val_loss, val_top1 = totals
+                others = _others(session, evaluation)
             elif not self._said:
                 self._said = True
                 images = len(session.data.val_loader.split)
@@ -41,8 +45,10 @@ class Validation(Hook):
             lr=session.learner.last_learning_rate(state),
             seconds=state.sums.seconds,
             images_per_second=state.sums.images / max(state.sums.seconds, 1e-9),
+            val=others,
         )
-        session.best = state.end_epoch(row, session.setup.config.train.early_stop)
+        train = session.setup.config.train
+        session.best = state.end_epoch(row, train.monitored, train.early_stop)
         state.note_event("epoch", **row.as_dict())
         session.confusion = {}
         if session.best and val_top1 is not None:
@@ -55,4 +61,17 @@ def _evaluate(session: Session) -> Evaluation | None:
     if loader is None:
         return None
     places = bounds(len(loader.split), ranks.rank, ranks.size)
-    return evaluate(session.engine, loader, session.evaluated, None, places)
+    keep = keeps_logits(session.setup.measured)
+    return evaluate(session.engine, loader, session.evaluated, None, places, keep_logits=keep)
+
+
+def _others(session: Session, evaluation: Evaluation) -> dict[str, float | None]:
+    """What is measured beside loss and top-1, of all ranks' images."""
+    ranks, setup = session.setup.ranks, session.setup
+    parts = ranks.bring(evaluation)
+
+    def judge() -> dict[str, float | None]:
+        judgement = Judgement(Evaluation.joined(parts), setup.dataset.classes)
+        return {metric.text: judgement.value(metric) for metric in setup.measured}
+
+    return ranks.first(judge)

@@ -89,12 +89,15 @@ def test_calibrate(cnn: Inside, model: Path, mixed: Path) -> None:
 
 def test_text_says_what_it_did(cnn: Inside, model: Path, mixed: Path) -> None:
     lines = cnn("eval", mixed, "--ckpt", model, "--calibrate").out.splitlines()
-    assert [line.split()[0] for line in lines[:7]] == [
+    assert [line.split()[0] for line in lines[:10]] == [
         "images",
         "loss",
         "top-1",
         "top-3",
-        "ece",
+        "macro_f1",
+        "kappa",
+        "auc",
+        "brier",
         "temperature",
         "calibration",
     ]

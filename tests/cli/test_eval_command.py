@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -15,8 +16,9 @@ from cnn_cli.nn import backends as backend
 from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
-KEYS = ["loss", "top1", "topk", "k", "images", "bad_files", "top1_interval", "ece"]
-KEYS += ["temperature", "tta", "classes"]
+KEYS = ["loss", "top1", "topk", "k", "images", "bad_files", "top1_interval"]
+KEYS += ["temperature", "tta", "top3", "macro_f1", "weighted_f1", "balanced_accuracy", "kappa"]
+KEYS += ["mcc", "auc", "average_precision", "brier", "ece", "classes"]
 
 
 def result(cnn: Inside, *arguments: object) -> dict[str, object]:
@@ -30,15 +32,18 @@ def test_text(cnn: Inside, trained: Path) -> None:
     outcome = cnn("eval", "--ckpt", trained)
     assert (outcome.code, outcome.err) == (0, "")
     lines = outcome.out.splitlines()
-    assert lines[0] == "images  12"
-    assert [line.split()[0] for line in lines[1:5]] == ["loss", "top-1", "top-3", "ece"]
-    assert lines[5:8] == [
+    assert lines[0] == "images     12"
+    names = ["loss", "top-1", "top-3", "macro_f1", "kappa", "auc", "brier"]
+    assert [line.split()[0] for line in lines[1:8]] == names
+    assert re.fullmatch(r"kappa      [-\d.]+, mcc [-\d.]+, balanced_accuracy [\d.]+", lines[5])
+    assert re.fullmatch(r"chosen by  validation top1 \d\.\d{4} in epoch [12]", lines[8])
+    assert lines[9:12] == [
         "",
-        "class   precision  recall      f1  support",
-        "------  ---------  ------  ------  -------",
+        "class   precision  recall      f1  specificity  support",
+        "------  ---------  ------  ------  -----------  -------",
     ]
-    assert [line.split()[0] for line in lines[8:]] == ["bright", "dark", "grey"]
-    assert all(line.endswith("        4") for line in lines[8:])
+    assert [line.split()[0] for line in lines[12:]] == ["bright", "dark", "grey"]
+    assert all(line.endswith("        4") for line in lines[12:])
 
 
 def test_json(cnn: Inside, trained: Path) -> None:
@@ -49,7 +54,8 @@ def test_json(cnn: Inside, trained: Path) -> None:
     classes = document["classes"]
     assert isinstance(classes, dict)
     assert list(classes) == ["bright", "dark", "grey"]
-    assert list(classes["dark"]) == ["precision", "recall", "f1", "support"]
+    assert list(classes["dark"]) == ["precision", "recall", "f1", "specificity", "support"]
+    assert document["top3"] == document["topk"]
 
 
 def test_it_says_what_training_said(cnn: Inside, trained: Path) -> None:
@@ -151,7 +157,7 @@ def test_bad_images_are_named_and_counted(
         "error": "truncated or damaged",
     }
     text = cnn("eval", photos, "--ckpt", trained).out
-    assert text.startswith("images     11\nbad files  2\nloss       ")
+    assert re.match(r"images +11\nbad files +2\nloss ", text)
 
 
 def test_nothing_but_bad_images(cnn: Inside, trained: Path, tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from cnn_cli.cli.eval import SHEET
 from cnn_cli.data.dataset import Split
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import Evaluation
+from cnn_cli.inference.judging import Judgement
 from cnn_cli.report.pictures import top_losses
 from cnn_cli.report.pictures.sheet import Tile
 from cnn_cli.report.text.scores import score
@@ -93,12 +94,12 @@ def test_many_classes_leave_the_scores_in_sight() -> None:
     logits = np.eye(50)
     logits[[7, 30]] = logits[[30, 7]]
     evaluation = Evaluation.of(logits, labels, labels)
-    scores = score(evaluation, names, 0, 5)
+    scores = score(Judgement(evaluation, names), 0, 5)
     lines = scores.as_text(most=10).splitlines()
     assert lines[-1] == "the 10 of 50 classes with the lowest f1; | cat shows all"
-    assert [line.split()[1] for line in lines[8:10]] == ["7", "30"]
-    assert len(lines) == 8 + 10 + 1
-    assert len(scores.as_text().splitlines()) == 8 + 50
+    assert [line.split()[1] for line in lines[11:13]] == ["7", "30"]
+    assert len(lines) == 11 + 10 + 1
+    assert len(scores.as_text().splitlines()) == 11 + 50
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs a pseudo-terminal")
@@ -128,7 +129,7 @@ def test_the_table_fits_the_terminal(trained: Path, project: Path, tmp_path: Pat
     assert program.returncode == 0
     rows = text.decode().splitlines()
     assert max(map(len, rows)) == 60
-    assert any(row.startswith("a class who") and "…" in row for row in rows)
+    assert any(row.startswith("a cla") and "…" in row for row in rows)
     assert name not in text.decode()
 
 

@@ -11,7 +11,7 @@ from html_check import Page
 
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
-MEASURED = ["Confusion", "Classes", "Calibration", "Pictures"]
+MEASURED = ["Confusion", "Classes", "Thresholds", "Calibration", "Pictures"]
 SECTIONS = ["Result", "Curves", *MEASURED, "First filters", "Layers", "Config", "Environment"]
 
 
@@ -43,7 +43,10 @@ def test_one_run(cnn: Inside, run: Path) -> None:
     assert page.headings[0] == (1, "tiny")
     interval = scores.split("confidence ")[1].split("\n")[0]
     assert f"95 % confidence: {interval}" in page.text
-    assert page.elements["svg"] >= 4
+    assert page.elements["svg"] >= 6
+    assert "ROC: recall over the false positive rate" in page.text
+    auc = scores.split("auc")[1].split(",")[0].strip()
+    assert f"ROC AUC{auc}" in page.text
     assert file.stat().st_size < 200_000
     for image in page.images:
         assert image["src"].startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))

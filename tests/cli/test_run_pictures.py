@@ -37,7 +37,8 @@ def test_the_best_epoch_keeps_its_confusion(trained: Path) -> None:
     matrix = stored_confusion(best)
     assert matrix is not None
     np.testing.assert_array_equal(matrix.sum(axis=1), [4, 4, 4])
-    assert matrix.trace() / 12 == best.meta["state"]["best_top1"]
+    state = best.meta["state"]
+    assert matrix.trace() / 12 == state["rows"][state["best_epoch"] - 1]["val_top1"]
     best.groups["validation"]["confusion"] = matrix - 9
     assert stored_confusion(best) is None
     best.groups["validation"]["confusion"] = matrix[:2]

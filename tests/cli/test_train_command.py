@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,6 +17,7 @@ import pytest
 from cli_program import COMMAND, Inside, process
 from PIL import Image
 
+from cnn_cli.metric_names import TOP1
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.results import EpochRow, TrainResult
 from cnn_cli.training import session
@@ -25,10 +27,18 @@ KEYS = [
     "run",
     "epochs",
     "best_epoch",
+    "monitor",
     "train_loss",
     "train_top1",
     "val_loss",
     "val_top1",
+    "val_macro_f1",
+    "val_weighted_f1",
+    "val_balanced_accuracy",
+    "val_kappa",
+    "val_mcc",
+    "val_brier",
+    "val_ece",
     "seconds",
     "stopped",
 ]
@@ -165,13 +175,23 @@ def test_stopped_before_anything_was_saved(
 def test_fail_under_is_about_the_best_epoch(
     cnn: Inside, project: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    result = TrainResult(Path("a"), 3, 2, 0.25, ROW, 1.0, None, 0)
+    best = replace(ROW, epoch=2, val_top1=0.25, val={"recall:a=b:c": 0.5, "kappa": None})
+    result = TrainResult(Path("a"), 3, TOP1, best, ROW, 1.0, None, 0)
     monkeypatch.setattr(train_module, "train", lambda *arguments: result)
     line = ["train", project / "tiny.yaml", "--quiet", "--fail-under"]
-    assert cnn(*line, "top1=0.25").code == 0
-    outcome = cnn(*line, "top1=0.26")
-    message = "cnn: --fail-under: top1 must be at least 0.26. Got 0.25.\n"
-    assert (outcome.code, outcome.err) == (6, message)
+    for held in ("top1=0.25", "0.25", "loss=0.48", "recall:a=b:c=0.5"):
+        assert cnn(*line, held).code == 0
+    other = "none: that epoch did not measure it; cnn eval does"
+    for broken, said in (
+        ("top1=0.26", "top1 must be at least 0.26. Got 0.25."),
+        ("0.26", "top1 must be at least 0.26. Got 0.25."),
+        ("loss=0.4", "loss must be at most 0.4. Got 0.48."),
+        ("recall:a=b:c=0.6", "recall:a=b:c must be at least 0.6. Got 0.5."),
+        ("kappa=-1", "kappa must be at least -1. Got none: it is not defined for these images."),
+        ("auc=0", f"auc must be at least 0. Got {other}."),
+    ):
+        outcome = cnn(*line, "top1=0.2", "--fail-under", broken)
+        assert (outcome.code, outcome.err) == (6, f"cnn: --fail-under: {said}\n")
 
 
 def test_fail_under_without_validation(cnn: Inside, project: Path, here: Path) -> None:

@@ -39,12 +39,12 @@ PREDICT = "predict --ckpt m.npz "
             "--time-limit: must be a time above 0, as 90s, 25m or 1h30m. Got '5x'.",
         ),
         (
-            TRAIN + "--fail-under top5=0.9",
-            "--fail-under: must be written top1=0.9. Got 'top5=0.9'.",
+            TRAIN + "--fail-under tpo5=0.9",
+            "--fail-under: no such metric. Did you mean 'top5'? Got 'tpo5'.",
         ),
         (
             TRAIN + "--fail-under top1=90",
-            "--fail-under: must be written top1=0.9. Got 'top1=90'.",
+            "--fail-under: the bound of top1 must be from 0 to 1. Got '90'.",
         ),
         ("eval", "eval: needs --ckpt FILE. Got nothing."),
         (EVAL + "a b", "eval: takes one DIR at most. Got 'b' as well."),
@@ -57,7 +57,8 @@ PREDICT = "predict --ckpt m.npz "
         ),
         (
             EVAL + "--fail-under top1",
-            "--fail-under: must be written top1=0.9, topk=0.99 or loss=0.5. Got 'top1'.",
+            "--fail-under: must be written METRIC=BOUND, as top1=0.9, recall:CLASS=0.8 or "
+            "loss=0.5. Got 'top1'.",
         ),
         ("predict x.png", "predict: needs --ckpt FILE. Got nothing."),
         (PREDICT, "predict: needs SOURCE, --from-file LIST or --watch DIR. Got nothing."),

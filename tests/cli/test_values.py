@@ -9,6 +9,7 @@ import pytest
 from cnn_cli.cli.shared import values
 from cnn_cli.cli.shared.gates import Gate, gate
 from cnn_cli.errors import GateError, UsageError
+from cnn_cli.metric_names import Metric
 
 
 @pytest.mark.parametrize(
@@ -60,30 +61,65 @@ def test_what_is_no_number(text: str) -> None:
         values.number("--lr")(text)
 
 
-read: Any = gate(r"top[1-9]\d*|topk|loss", "top1=0.9")
+read: Any = gate(topk=True)
 
 
 @pytest.mark.parametrize(
-    ("text", "expected", "k"),
+    ("text", "expected"),
     [
-        ("top1=0.9", Gate("top1", "0.9", 0.9), 1),
-        ("top5=1", Gate("top5", "1", 1.0), 5),
-        ("topk=.5", Gate("topk", ".5", 0.5), None),
-        ("loss=2.5", Gate("loss", "2.5", 2.5), None),
+        ("top1=0.9", Gate(Metric("top1"), "0.9", 0.9)),
+        ("0.9", Gate(Metric("top1"), "0.9", 0.9)),
+        ("top5=1", Gate(Metric("top5"), "1", 1.0)),
+        ("topk=.5", Gate(Metric("topk"), ".5", 0.5)),
+        ("loss=2.5", Gate(Metric("loss"), "2.5", 2.5)),
+        ("mcc=-0.5", Gate(Metric("mcc"), "-0.5", -0.5)),
+        ("brier=1.5", Gate(Metric("brier"), "1.5", 1.5)),
+        ("recall:cat=0.9", Gate(Metric("recall", "cat"), "0.9", 0.9)),
+        ("f1:a=b:c=0.9", Gate(Metric("f1", "a=b:c"), "0.9", 0.9)),
+        ("precision:=:=1=1", Gate(Metric("precision", "=:=1"), "1", 1.0)),
+        ("specificity:top1=1", Gate(Metric("specificity", "top1"), "1", 1.0)),
     ],
 )
-def test_gates(text: str, expected: Gate, k: int | None) -> None:
+def test_gates(text: str, expected: Gate) -> None:
     assert read(text) == expected
-    assert expected.k == k
+
+
+WRITTEN = "must be written METRIC=BOUND, as top1=0.9, recall:CLASS=0.8 or loss=0.5"
 
 
 @pytest.mark.parametrize(
-    "text", ["top1", "top1=", "top0=0.5", "top1=1.5", "top1=nan", "loss=-1", "f1=0.5", "=0.5"]
+    ("text", "message"),
+    [
+        ("top1", f"{WRITTEN}. Got 'top1'."),
+        ("top1=", f"{WRITTEN}. Got 'top1='."),
+        ("=0.5", f"{WRITTEN}. Got '=0.5'."),
+        ("recall:a=b", f"{WRITTEN}. Got 'recall:a=b'."),
+        ("top0=0.5", "no such metric. Did you mean 'top5'? Got 'top0'."),
+        ("macrof1=0.5", "no such metric. Did you mean 'macro_f1'? Got 'macrof1'."),
+        ("accuracy=0.5", "no such metric. Did you mean 'top1'? Got 'accuracy'."),
+        ("f1=0.5", "no such metric. Did you mean 'macro_f1'? Got 'f1'."),
+        ("recal:cat=0.5", "no such metric. Did you mean 'recall:cat'? Got 'recal:cat'."),
+        ("recall:=0.5", "no such metric. Did you mean 'recall:CLASS'? Got 'recall:'."),
+        ("zzz=0.5", "no such metric. Got 'zzz'."),
+        ("top\u0661=0.5", "no such metric. Did you mean 'top5'? Got 'top\u0661'."),
+        ("top1=1.5", "the bound of top1 must be from 0 to 1. Got '1.5'."),
+        ("90", "the bound of top1 must be from 0 to 1. Got '90'."),
+        ("top1=nan", "the bound of top1 must be from 0 to 1. Got 'nan'."),
+        ("loss=-1", "the bound of loss must be from 0 to 1e+09. Got '-1'."),
+        ("kappa=-2", "the bound of kappa must be from -1 to 1. Got '-2'."),
+    ],
 )
-def test_what_is_no_gate(text: str) -> None:
+def test_what_is_no_gate(text: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         read(text)
-    assert str(caught.value) == f"--fail-under: must be written top1=0.9. Got {text!r}."
+    assert str(caught.value) == f"--fail-under: {message}"
+
+
+def test_a_training_does_not_know_k() -> None:
+    with pytest.raises(UsageError) as caught:
+        gate(topk=False)("topk=0.5")
+    message = "no such metric. Did you mean 'top5'? Got 'topk'."
+    assert str(caught.value) == f"--fail-under: {message}"
 
 
 def test_bounds_are_kept_when_met() -> None:

@@ -337,8 +337,23 @@ SECTIONS += [
         "train.optimizer.norm_weight_decay: must be a number, 0 or more. Got -1.",
     ),
     (
-        "train: {scheduler: {type: plateau, monitor: loss}}",
-        "train.scheduler.monitor: must be val_loss or val_top1. Got 'loss'.",
+        "train: {scheduler: {type: plateau, monitor: los}}",
+        "train.scheduler.monitor: must be a metric, as top1, loss, macro_f1 or recall:CLASS. "
+        "Did you mean 'loss'? Got 'los'.",
+    ),
+    (
+        "train: {monitor: val_accuracy}",
+        "train.monitor: must be a metric, as top1, loss, macro_f1 or recall:CLASS. "
+        "Did you mean 'top1'? Got 'val_accuracy'.",
+    ),
+    (
+        "train: {monitor: 5}",
+        "train.monitor: must be a metric, as top1, loss, macro_f1 or recall:CLASS. Got 5.",
+    ),
+    ("train: {patience: 0}", "train.patience: must be a whole number above 0. Got 0."),
+    (
+        "train: {patience: 3, early_stop: 3}",
+        "train: early_stop and patience are the same: one of them.",
     ),
     (
         "train: {scheduler: {type: plateau, factor: 1}}",

@@ -124,7 +124,7 @@ schedulers = st.one_of(
     mapping({"type": st.just("linear")}, start_factor=shares, end_factor=shares),
     mapping(
         {"type": st.just("plateau")},
-        monitor=st.sampled_from(["val_loss", "val_top1"]),
+        monitor=st.sampled_from(["val_loss", "top1", "val_macro_f1", "recall:a:b"]),
         factor=shares_below_1,
         patience=wholes,
         threshold_mode=st.sampled_from(["rel", "abs"]),
@@ -287,7 +287,9 @@ def test_defaults_are_those_of_the_contract() -> None:
         "clip_grad_norm": None,
         "ema": None,
         "lookahead": None,
+        "monitor": "top1",
         "early_stop": None,
+        "patience": None,
         "precise_bn": "auto",
         "checkpoint_every": None,
         "on_nan": "stop",

@@ -39,6 +39,7 @@ BEYOND = {
     "train: {optimizer: {momentum: 0, nesterov: true}}",
     "train: {optimizer: {type: muon, momentum: 0}}",
     "train: {ema: 0.9, lookahead: {}}",
+    "train: {patience: 3, early_stop: 3}",
     "data: {shards: 8}\ntrain: {batch_size: 4}",
     "augment: {pad_crop: {padding: 224, padding_mode: reflect}}",
     "augment: {random_resized_crop: [1, 0.1]}",

@@ -22,6 +22,7 @@ NUMBERS = (
     "labels",
     "indices",
     "losses",
+    "squared_errors",
     "label_probabilities",
     "label_ranks",
     "guesses",

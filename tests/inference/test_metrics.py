@@ -78,11 +78,12 @@ def test_per_class_scores() -> None:
     )
     scores = per_class(confusion, ["a", "b", "c", "d"])
     assert list(scores) == ["a", "b", "c", "d"]
-    assert scores["a"] == ClassScores(1 / 2, 1 / 3, 0.4, 3)
-    assert scores["b"] == ClassScores(1 / 3, 1.0, 0.5, 1)
-    assert scores["c"] == ClassScores(1.0, 1 / 2, 2 / 3, 2)
-    # Never seen and never predicted: 0, not a division by zero.
-    assert scores["d"] == ClassScores(0.0, 0.0, 0.0, 0)
+    assert scores["a"] == ClassScores(1 / 2, 1 / 3, 0.4, 2 / 3, 3)
+    assert scores["b"] == ClassScores(1 / 3, 1.0, 0.5, 3 / 5, 1)
+    assert scores["c"] == ClassScores(1.0, 1 / 2, 2 / 3, 1.0, 2)
+    # Never seen and never predicted: nothing, not a division by zero.
+    assert scores["d"] == ClassScores(None, None, None, 1.0, 0)
+    assert [scores[name].rank for name in "abcd"] == [0.4, 0.5, 2 / 3, 2.0]
 
 
 @pytest.mark.parametrize(

@@ -2,33 +2,30 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from cnn_cli.errors import GateError, UsageError
+from cnn_cli.metric_names import TOP1, Metric, find_metric, nearest, no_such_class
 
 OPTION = "--fail-under"
+TOPK = "topk"  # of as many guesses as another option says
+NOT_DEFINED = "none: it is not defined for these images"
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A bound on a metric: the least share, or for the loss the most.
+    """A bound on a metric: the least value or, where smaller ones are better, the most.
 
     Attributes:
-        metric: `top1`, `topk`, another `top<number>`, or `loss`.
-        bound: as it was typed, and as a number.
+        metric: its name may be `TOPK`.
+        typed: the bound as it was typed.
+        bound: as a number.
     """
 
-    metric: str
+    metric: Metric
     typed: str
     bound: float
-
-    @property
-    def k(self) -> int | None:
-        """How many guesses count: None for `loss` and `topk`."""
-        digits = self.metric.removeprefix("top")
-        return int(digits) if digits.isdigit() else None
 
     def check(self, value: float | None, missing: str) -> None:
         """Compare a result with the bound.
@@ -40,32 +37,60 @@ class Gate:
         Raises:
             GateError: the bound is not kept.
         """
-        upper = self.metric == "loss"
-        rule = f"{self.metric} must be at {'most' if upper else 'least'} {self.typed}"
+        rises = self.metric.kind.rises
+        rule = f"{self.metric.text} must be at {'least' if rises else 'most'} {self.typed}"
         if value is None:
             raise GateError(OPTION, rule, missing)
-        if not (value <= self.bound if upper else value >= self.bound):
+        if not (value >= self.bound if rises else value <= self.bound):
             raise GateError(OPTION, rule, f"{value:.8g}")
 
 
-def gate(metrics: str, example: str) -> Callable[[object], Gate]:
-    """A reader of `METRIC=BOUND`.
+def gate(*, topk: bool) -> Callable[[object], Gate]:
+    """A reader of `METRIC=BOUND`, or of a bound of top1 alone.
+
+    The bound stands behind the last `=`: names of classes may hold some.
 
     Args:
-        metrics: a pattern for the names of those that can be asked for.
-        example: of an option's value, for the message.
+        topk: whether `topk` may be asked for.
     """
 
     def read(value: object) -> Gate:
         if isinstance(value, Gate):
             return value
-        metric, _, bound = str(value).partition("=")
-        try:
-            limit = float(bound)
-        except ValueError:
-            limit = -1.0
-        if not re.fullmatch(metrics, metric) or not 0 <= limit <= (1e9 if metric == "loss" else 1):
-            raise UsageError(OPTION, f"must be written {example}", repr(str(value)))
+        text = str(value)
+        name, equals, bound = text.rpartition("=")
+        limit = _number(bound)
+        if limit is None or (equals and not name):
+            rule = "must be written METRIC=BOUND, as top1=0.9, recall:CLASS=0.8 or loss=0.5"
+            raise UsageError(OPTION, rule, repr(text))
+        metric = find_metric(name) if equals else TOP1
+        if topk and name == TOPK:
+            metric = Metric(TOPK)
+        if metric is None:
+            rule = f"no such metric.{nearest(name)}"
+            raise UsageError(OPTION, rule, repr(name))
+        kind = metric.kind
+        if not kind.least <= limit <= kind.most:
+            rule = f"the bound of {metric.text} must be from {kind.least:g} to {kind.most:g}"
+            raise UsageError(OPTION, rule, repr(bound))
         return Gate(metric, bound, limit)
 
     return read
+
+
+def check_classes(gates: Sequence[Gate], classes: Sequence[str]) -> None:
+    """Refuse metrics of classes that there are none of.
+
+    Raises:
+        UsageError: the model does not have one.
+    """
+    for one in gates:
+        if rule := no_such_class(one.metric, classes):
+            raise UsageError(OPTION, rule, repr(one.metric.of))
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None

@@ -12,6 +12,7 @@ WIDTH, HEIGHT = 480, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 44
 COLOURS = 7  # that the style sheet has for lines
 DASHES = ("none", "6 4", "2 3")
+UNIT = Axis(0.0, 1.0, False, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
 MOST_DOTS = 30
 HISTOGRAM = 60  # height of the lower part of a reliability diagram
 
@@ -84,9 +85,7 @@ def line_chart(
             )
         )
     marks += [plot.line(line) for line in lines]
-    chart = _chart(ident, title, description, HEIGHT, marks)
-    entries = [_CHARTS.fill("entry", name=line.name, **line.style) for line in lines]
-    return joined([chart, _CHARTS.fill("legend", entries=entries)])
+    return joined([_chart(ident, title, description, HEIGHT, marks), _legend(lines)])
 
 
 def reliability_chart(
@@ -102,8 +101,7 @@ def reliability_chart(
         bins: of equal width, from 0 to 1: images, mean confidence, accuracy; None without images.
     """
     height = HEIGHT + HISTOGRAM
-    unit = Axis(0.0, 1.0, False, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
-    plot = _Plot(unit, unit, HEIGHT, names_below=HISTOGRAM)
+    plot = _Plot(UNIT, UNIT, HEIGHT, names_below=HISTOGRAM)
     marks = [*plot.frame("confidence")]
     most = max(images for images, _, _ in bins)
     for number, (images, confidence, accuracy) in enumerate(bins):
@@ -125,8 +123,36 @@ def reliability_chart(
                 count_height=tall,
             )
         )
-    marks.append(_CHARTS.fill("diagonal", x1=plot.x(0), y1=plot.y(0), x2=plot.x(1), y2=plot.y(1)))
+    marks.append(plot.diagonal())
     return _chart(ident, title, description, height, marks)
+
+
+def curve_chart(
+    ident: str,
+    title: str,
+    description: str,
+    lines: Sequence[Line],
+    x_name: str,
+    *,
+    diagonal: bool = False,
+) -> Markup:
+    """Lines between 0 and 1 on both axes, and a legend.
+
+    Args:
+        ident, title, description, lines: as in `line_chart`.
+        x_name: what the x axis shows.
+        diagonal: where guessing would lie.
+    """
+    plot = _Plot(UNIT, UNIT, HEIGHT)
+    marks = [*plot.frame(x_name), *(plot.line(line) for line in lines)]
+    if diagonal:
+        marks.append(plot.diagonal())
+    return joined([_chart(ident, title, description, HEIGHT, marks), _legend(lines)])
+
+
+def _legend(lines: Sequence[Line]) -> Markup:
+    entries = [_CHARTS.fill("entry", name=line.name, **line.style) for line in lines]
+    return _CHARTS.fill("legend", entries=entries)
 
 
 class _Plot:
@@ -168,6 +194,10 @@ class _Plot:
         middle = (LEFT + WIDTH - RIGHT) / 2
         parts.append(_CHARTS.fill("x-text", x=middle, y=bottom + 37, text=x_name))
         return parts
+
+    def diagonal(self) -> Markup:
+        x1, y1, x2, y2 = self.x(0), self.y(0), self.x(1), self.y(1)
+        return _CHARTS.fill("diagonal", x1=x1, y1=y1, x2=x2, y2=y2)
 
     def line(self, line: Line) -> Markup:
         steps, dots, pen = [], [], "M"

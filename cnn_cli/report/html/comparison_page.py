@@ -10,7 +10,7 @@ from cnn_cli.config import plain_config
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.report.html.elements import bold, paragraph, table
 from cnn_cli.report.html.page import Section, page
-from cnn_cli.report.html.results import PARTS, epochs_text, scores_of
+from cnn_cli.report.html.results import PARTS, epochs_text, judgement_of, scores_of
 from cnn_cli.report.html.subject import Subject
 from cnn_cli.report.html.template import Markup
 from cnn_cli.report.html.training_curves import curves
@@ -29,7 +29,7 @@ def comparison_page(subjects: Sequence[Subject]) -> bytes:
     Args:
         subjects: two at least, their names their own.
     """
-    every = [(subject, scores_of(subject)) for subject in subjects]
+    every = [(subject, scores_of(subject, judgement_of(subject))) for subject in subjects]
     sections = [
         Section("results", "Results", _results(every)),
         Section("curves", "Curves", curves(subjects)),
@@ -42,7 +42,7 @@ def comparison_page(subjects: Sequence[Subject]) -> bytes:
 
 
 def _results(every: All) -> list[Markup]:
-    header = ["run", "top-1", "95 % confidence", "loss", "ECE", "images"]
+    header = ["run", "top-1", "95 % confidence", "loss", "F1", "AUC", "ECE", "images"]
     header += ["epochs", "best epoch", "time", "parameters"]
     caption = "What the best weights of each run reach"
     places: dict[tuple[str, str, int], None] = {}
@@ -59,19 +59,18 @@ def _results(every: All) -> list[Markup]:
         below.append(paragraph(f"Measured on {images:,} {PARTS[part]} of {place}."))
     best = max((scores.top1 for _, scores in every if scores is not None), default=None)
     rows = [_row(*one, best if len(places) == 1 else None) for one in every]
-    return [table(caption, header, rows, "lrrrrrlrrr"), *below]
+    return [table(caption, header, rows, "lrrrrrrrlrrr"), *below]
 
 
 def _row(subject: Subject, scores: Scores | None, best: float | None) -> list[str]:
     record, state = subject.record, subject.record.state
-    cells: list[str] = [NOT_MEASURED] * 5
+    cells: list[str] = [NOT_MEASURED] * 7
     if scores is not None:
         low, high = scores.top1_interval
         cells = [
             _bold(f"{scores.top1:.4f}", scores.top1 == best),
             f"{low:.4f} to {high:.4f}",
-            f"{scores.loss:.4f}",
-            f"{scores.ece:.4f}",
+            *map(number, (scores.overall[name] for name in ("loss", "macro_f1", "auc", "ece"))),
             f"{scores.images:,}",
         ]
     return [
@@ -130,8 +129,8 @@ def _classes(every: All) -> list[Markup]:
         for _, scores in shown:
             values.append(scores.classes[name].f1 if name in scores.classes else None)
     rows = []
-    for name, values in sorted(found.items(), key=lambda item: min(_known(item[1]))):
-        best, worst = max(_known(values)), min(_known(values))
+    for name, values in sorted(found.items(), key=lambda item: min(_known(item[1]), default=2.0)):
+        best, worst = max(_known(values), default=0.0), min(_known(values), default=0.0)
         cells = [_bold(number(value), value == best != worst) for value in values]
         spread = number(best - worst if len(_known(values)) > 1 else None)
         rows.append([name, *cells, spread])

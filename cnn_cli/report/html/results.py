@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnn_cli.errors import size_text
+from cnn_cli.inference.judging import Judgement
 from cnn_cli.inference.metrics import ECE_BINS, calibration_bins
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.report.html.charts import reliability_chart
@@ -12,7 +13,8 @@ from cnn_cli.report.html.elements import figure, pairs, paragraph, table
 from cnn_cli.report.html.subject import Measured, Record, Subject
 from cnn_cli.report.html.template import Markup, Templates
 from cnn_cli.report.text.numbers import NOT_MEASURED, number, time_text
-from cnn_cli.report.text.scores import Scores, score
+from cnn_cli.report.text.scores import LINES, Scores, score
+from cnn_cli.report.text.training_result import best_text
 
 TOP = 5
 WRITTEN = {
@@ -29,21 +31,36 @@ PARTS = {
     "all": "images",
 }
 
+METRICS = {
+    "macro_f1": "F1, mean of classes",
+    "weighted_f1": "F1, by images",
+    "balanced_accuracy": "Balanced accuracy",
+    "kappa": "Cohen's kappa",
+    "mcc": "Matthews' coefficient",
+    "auc": "ROC AUC",
+    "average_precision": "Average precision",
+    "brier": "Brier score",
+    "ece": "Calibration error (ECE)",
+}
+
 _RESULTS = Templates("results.html")
 
 
-def scores_of(subject: Subject) -> Scores | None:
-    """The scores of a run; None where nothing was measured."""
-    measured, classifier = subject.measured, subject.record.classifier
+def judgement_of(subject: Subject) -> Judgement | None:
+    """The metrics of a run; None where nothing was measured."""
+    measured = subject.measured
     if isinstance(measured, str):
         return None
-    return score(
-        measured.evaluation,
-        classifier.classes,
-        len(measured.bad),
-        TOP,
-        temperature=classifier.temperature,
-    )
+    return Judgement(measured.evaluation, subject.record.classifier.classes)
+
+
+def scores_of(subject: Subject, judgement: Judgement | None) -> Scores | None:
+    """The scores of a run; None where nothing was measured."""
+    measured = subject.measured
+    if judgement is None or isinstance(measured, str):
+        return None
+    temperature = subject.record.classifier.temperature
+    return score(judgement, len(measured.bad), TOP, temperature=temperature)
 
 
 def result(subject: Subject, scores: Scores | None) -> list[Markup]:
@@ -57,8 +74,11 @@ def result(subject: Subject, scores: Scores | None) -> list[Markup]:
         rows = [
             ("Top-1", _large(f"{scores.top1:.4f}", f"95 % confidence: {low:.4f} to {high:.4f}")),
             (f"Top-{scores.k}", f"{scores.topk:.4f}"),
-            ("Loss", f"{scores.loss:.4f}"),
-            ("Calibration error (ECE)", f"{scores.ece:.4f}"),
+            ("Loss", number(scores.loss)),
+            *(
+                (METRICS[name], number(scores.overall[name]))
+                for name in (name for line in LINES for name in line)
+            ),
         ]
         if scores.k == len(scores.classes):
             del rows[1]  # always 1
@@ -77,10 +97,8 @@ def training_pairs(record: Record) -> list[tuple[str, str]]:
     if state is None:
         return [("Training", "none: the weights come from elsewhere"), ("Parameters", parameters)]
     found = [("Epochs", epochs_text(record))]
-    if state.best_epoch is not None:
-        top1 = state.best_top1
-        best = f"epoch {state.best_epoch}"
-        found.append(("Best", best if top1 is None else f"{best}, validation top-1 {number(top1)}"))
+    if state.best is not None:
+        found.append(("Best", best_text(state.best, record.config.train.monitored)))
     found += [("Parameters", parameters), ("Time", time_text(state.seconds))]
     times = [event["time"] for event in state.log if isinstance(event.get("time"), str)]
     if times:
@@ -100,14 +118,24 @@ def epochs_text(record: Record) -> str:
     return f"{state.epoch} of {epochs}" + ", unfinished" * unfinished
 
 
-def per_class_table(scores: Scores) -> Markup:
+def per_class_table(scores: Scores, judgement: Judgement) -> Markup:
     """Every class, the hardest first."""
+    rankings = dict(zip(judgement.classes, judgement.rankings, strict=True))
     rows = [
-        [name, f"{of.precision:.4f}", f"{of.recall:.4f}", _share(of.f1), f"{of.support:,}"]
-        for name, of in sorted(scores.classes.items(), key=lambda item: item[1].f1)
+        [
+            name,
+            number(of.precision),
+            number(of.recall),
+            NOT_MEASURED if of.f1 is None else _share(of.f1),
+            number(of.specificity),
+            *map(number, rankings[name] or (None, None)),
+            f"{of.support:,}",
+        ]
+        for name, of in sorted(scores.classes.items(), key=lambda item: item[1].rank)
     ]
-    header = ["class", "precision", "recall", "F1", "images"]
-    return table("Classes, those of the lowest F1 score first", header, rows, "lrrrr")
+    header = ["class", "precision", "recall", "F1", "specificity", "AUC", "AP", "images"]
+    caption = "Classes, those of the lowest F1 score first"
+    return table(caption, header, rows, "l" + "r" * (len(header) - 1))
 
 
 def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
@@ -120,7 +148,7 @@ def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
     ]
     description = (
         f"Bars: the share of right first guesses among images of a confidence. Strokes: that "
-        f"confidence. Expected calibration error {scores.ece:.4f}."
+        f"confidence. Expected calibration error {number(scores.ece)}."
     )
     chart = reliability_chart("chart-calibration", "Accuracy by confidence", description, bins)
     rows = [
@@ -139,7 +167,7 @@ def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
         if scores.temperature != 1
         else ("The temperature is 1: ", " has not been run.")
     )
-    words = _RESULTS.fill("calibration", error=f"{scores.ece:.4f}", temperature=given, end=end)
+    words = _RESULTS.fill("calibration", error=number(scores.ece), temperature=given, end=end)
     return [words, figure("Accuracy by confidence", chart, numbers)]
 
 

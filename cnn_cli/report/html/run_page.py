@@ -14,6 +14,7 @@ from cnn_cli.report.html.gallery import filters, galleries
 from cnn_cli.report.html.page import Section, page
 from cnn_cli.report.html.results import (
     calibration_parts,
+    judgement_of,
     network_pairs,
     per_class_table,
     result,
@@ -22,6 +23,7 @@ from cnn_cli.report.html.results import (
 )
 from cnn_cli.report.html.subject import Record, Subject
 from cnn_cli.report.html.template import Markup
+from cnn_cli.report.html.threshold_curves import threshold_parts
 from cnn_cli.report.html.training_curves import curves
 from cnn_cli.report.text.network_summary import summarize
 from cnn_cli.system import versions
@@ -36,17 +38,19 @@ def run_page(subject: Subject, threads: int) -> bytes:
         subject: the run.
         threads: that compute heat maps.
     """
-    record, scores = subject.record, scores_of(subject)
+    record, judgement = subject.record, judgement_of(subject)
+    scores = scores_of(subject, judgement)
     sections = [
         Section("result", "Result", result(subject, scores)),
         Section("curves", "Curves", curves([subject])),
     ]
     measured = subject.measured
-    if not isinstance(measured, str) and scores is not None:
-        confusion, classes = measured.evaluation.confusion, record.classifier.classes
+    if not isinstance(measured, str) and scores is not None and judgement is not None:
+        confusion = confusion_parts(judgement.confusion, judgement.classes)
         sections += [
-            Section("confusion", "Confusion", confusion_parts(confusion, classes)),
-            Section("classes", "Classes", [per_class_table(scores)]),
+            Section("confusion", "Confusion", confusion),
+            Section("classes", "Classes", [per_class_table(scores, judgement)]),
+            Section("thresholds", "Thresholds", threshold_parts(judgement)),
             Section("calibration", "Calibration", calibration_parts(measured, scores)),
             Section("pictures", "Pictures", galleries(record.classifier, measured, threads)),
         ]

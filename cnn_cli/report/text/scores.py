@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from cnn_cli.inference.calibration import Calibration
-from cnn_cli.inference.evaluate import Evaluation
-from cnn_cli.inference.metrics import (
-    ClassScores,
-    expected_calibration_error,
-    per_class,
-    wilson_interval,
-)
+from cnn_cli.inference.judging import Judgement
+from cnn_cli.inference.metrics import ClassScores, wilson_interval
+from cnn_cli.metric_names import OVERALL, Metric
+from cnn_cli.report.text.numbers import number
 from cnn_cli.report.text.table import format_pairs, format_table
+
+# Metrics that share a line.
+LINES = (
+    ("macro_f1", "weighted_f1"),
+    ("kappa", "mcc", "balanced_accuracy"),
+    ("auc", "average_precision"),
+    ("brier", "ece"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,37 +26,50 @@ class Scores:
     """What `cnn eval` prints.
 
     Attributes:
-        loss: mean cross-entropy.
         top1, topk: shares of images whose class is the first guess, or among the first `k`.
         images: how many were evaluated.
         bad_files: how many more could not be read.
         top1_interval: where the accuracy lies with 95 % confidence.
-        ece: expected calibration error.
+        overall: the metrics of `metric_names.OVERALL`, such as `loss`; None where one is not
+            defined, or not computed.
         temperature: that logits were divided by; 1 for none.
         tta: kind of test-time augmentation.
         calibration: what was found by `--calibrate`.
+        chosen_by: which metric the weights were the best by, in words.
         classes: by name, in the model's order.
     """
 
-    loss: float
     top1: float
     topk: float
     k: int
     images: int
     bad_files: int
     top1_interval: tuple[float, float]
-    ece: float
+    overall: dict[str, float | None]
     temperature: float
     tta: str | None
     calibration: Calibration | None
+    chosen_by: str | None
     classes: dict[str, ClassScores]
+
+    @property
+    def loss(self) -> float | None:
+        return self.overall["loss"]
+
+    @property
+    def ece(self) -> float | None:
+        return self.overall["ece"]
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON; `calibration` only where it was asked for."""
         document = asdict(self)
+        classes, metrics = document.pop("classes"), document.pop("overall")
+        del document["chosen_by"]
         if self.calibration is None:
             del document["calibration"]
-        return document
+        if self.k > 1:
+            document[f"top{self.k}"] = self.topk
+        return {"loss": metrics["loss"], **document, **metrics, "classes": classes}
 
     def as_text(self, width: int | None = None, most: int | None = None) -> str:
         """The scores, an empty line, and a table of the classes.
@@ -66,11 +83,13 @@ class Scores:
         pairs = [
             ("images", f"{self.images:,}"),
             ("bad files", f"{self.bad_files:,}"),
-            ("loss", f"{self.loss:.4f}"),
+            ("loss", number(self.loss)),
             ("top-1", f"{self.top1:.4f}, with 95 % confidence {low:.4f} to {high:.4f}"),
             (f"top-{self.k}", f"{self.topk:.4f}"),
-            ("ece", f"{self.ece:.4f}"),
         ]
+        for first, *others in LINES:
+            values = (f"{name} {number(self.overall[name])}" for name in others)
+            pairs.append((first, ", ".join((number(self.overall[first]), *values))))
         if self.bad_files == 0:
             del pairs[1]
         if self.tta is not None:
@@ -82,56 +101,57 @@ class Scores:
             change = f"loss {of.loss_before:.4f} to {of.loss_after:.4f}"
             change += f", ece {of.ece_before:.4f} to {of.ece_after:.4f}"
             pairs.append(("calibration", change))
+        if self.chosen_by is not None:
+            pairs.append(("chosen by", self.chosen_by))
         shown = list(self.classes.items())
         note = ""
         if most is not None and len(shown) > most:
             note = f"the {most} of {len(shown):,} classes with the lowest f1; | cat shows all\n"
-            shown = sorted(shown, key=lambda item: item[1].f1)[:most]
+            shown = sorted(shown, key=lambda item: item[1].rank)[:most]
         rows = [
-            (name, *(f"{x:.4f}" for x in (of.precision, of.recall, of.f1)), f"{of.support:,}")
+            (
+                name,
+                *map(number, (of.precision, of.recall, of.f1, of.specificity)),
+                f"{of.support:,}",
+            )
             for name, of in shown
         ]
-        header = ("class", "precision", "recall", "f1", "support")
-        table = format_table(header, rows, "lrrrr", width=width)
+        header = ("class", "precision", "recall", "f1", "specificity", "support")
+        table = format_table(header, rows, "lrrrrr", width=width)
         return format_pairs(pairs) + "\n" + table + note
 
 
 def score(
-    evaluation: Evaluation,
-    names: Sequence[str],
+    judgement: Judgement,
     bad_files: int,
     k: int,
     *,
     temperature: float = 1.0,
     tta: str | None = None,
     calibration: Calibration | None = None,
+    chosen_by: str | None = None,
 ) -> Scores:
     """The scores of at least one image.
 
     Args:
-        evaluation: what the network said, at that temperature.
-        names: of the classes.
+        judgement: of what the network said, at that temperature.
         bad_files: images that could not be read.
         k: guesses that count for `topk`; at most the number of classes.
-        temperature, tta, calibration: of `Scores`.
+        temperature, tta, calibration, chosen_by: of `Scores`.
     """
-    k = min(k, len(names))
+    evaluation = judgement.evaluation
+    k = min(k, evaluation.classes)
     return Scores(
-        loss=evaluation.loss,
-        top1=evaluation.top1,
-        topk=top_k_accuracy(evaluation, k),
+        top1=judgement.top_k(1),
+        topk=judgement.top_k(k),
         k=k,
         images=len(evaluation.labels),
         bad_files=bad_files,
         top1_interval=wilson_interval(int(evaluation.right.sum()), len(evaluation.labels)),
-        ece=expected_calibration_error(evaluation.confidences, evaluation.right),
+        overall={name: judgement.value(Metric(name)) for name in OVERALL},
         temperature=temperature,
         tta=tta,
         calibration=calibration,
-        classes=per_class(evaluation.confusion, names),
+        chosen_by=chosen_by,
+        classes=judgement.by_class,
     )
-
-
-def top_k_accuracy(evaluation: Evaluation, k: int) -> float:
-    """The share of images whose class is among the first k guesses."""
-    return int((evaluation.label_ranks < k).sum()) / len(evaluation.labels)

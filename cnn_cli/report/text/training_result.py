@@ -5,22 +5,29 @@ from __future__ import annotations
 from shlex import quote
 from typing import Any
 
+from cnn_cli.errors import DataError
+from cnn_cli.metric_names import VALIDATION, Metric
 from cnn_cli.report.text.table import format_pairs
 from cnn_cli.runs.checkpoint import BEST, LAST
 from cnn_cli.runs.folder import CONFIG
-from cnn_cli.runs.results import TrainResult
+from cnn_cli.runs.results import EpochRow, TrainResult
+from cnn_cli.runs.state import TrainingState
+from cnn_cli.runs.stored_network import stored_config
 
 RESUMABLE = ("time limit", "terminated", "interrupted")
 
 
 def result_dict(result: TrainResult) -> dict[str, Any]:
-    """What `cnn train --json` prints; the losses and shares are the last epoch's."""
+    """What `cnn train --json` prints; the losses and metrics are the last epoch's."""
     last = {} if result.last is None else result.last.as_dict()
+    more = () if result.last is None else (VALIDATION + name for name in result.last.val)
     return {
         "run": str(result.run),
         "epochs": result.epochs,
         "best_epoch": result.best_epoch,
+        "monitor": result.monitor.text,
         **{key: last.get(key) for key in ("train_loss", "train_top1", "val_loss", "val_top1")},
+        **{key: last[key] for key in more},
         "seconds": round(result.seconds, 3),
         "stopped": result.stopped,
     }
@@ -37,10 +44,9 @@ def result_text(result: TrainResult) -> str:
         pairs.append(("train", f"loss {row.train_loss:.4f}, top-1 {row.train_top1:.4f}"))
         if row.val_loss is not None and row.val_top1 is not None:
             pairs.append(("validation", f"loss {row.val_loss:.4f}, top-1 {row.val_top1:.4f}"))
-    if result.best_epoch is not None:
-        top1 = "" if result.best_top1 is None else f", validation top-1 {result.best_top1:.4f}"
-        best = result.run / BEST
-        pairs.append(("best", f"{best} (epoch {result.best_epoch}{top1})"))
+    if result.best is not None:
+        reached = best_text(result.best, result.monitor)
+        pairs.append(("best", f"{result.run / BEST} ({reached})"))
     elif result.epochs == 0:
         last = result.run / LAST
         pairs.append(("last", str(last) if last.exists() else "nothing was saved"))
@@ -51,6 +57,32 @@ def result_text(result: TrainResult) -> str:
     return format_pairs(pairs)
 
 
+def best_text(best: EpochRow, monitor: Metric) -> str:
+    """Which epoch is the best, and the value that makes it so; metrics of no images have none."""
+    value = best.value(monitor)
+    reached = "" if value is None else f", validation {monitor.text} {value:.4f}"
+    return f"epoch {best.epoch}{reached}"
+
+
+def chosen_by(meta: dict[str, Any], place: str) -> str | None:
+    """What a checkpoint's weights were kept for as the best ones; None where nothing is known.
+
+    Args:
+        meta: of the checkpoint.
+        place: its name, for messages.
+    """
+    try:
+        state = TrainingState.from_meta(meta, place)
+        monitor = stored_config(meta, place).train.monitored
+    except DataError:  # of weights that come from elsewhere
+        return None
+    best = state.best
+    value = None if best is None else best.value(monitor)
+    if best is None or value is None or state.batch or state.epoch != best.epoch:
+        return None
+    return f"validation {monitor.text} {value:.4f} in epoch {best.epoch}"
+
+
 def next_commands(result: TrainResult) -> list[str]:
     """The command lines that are likely to come next."""
     run = quote(str(result.run))
@@ -58,8 +90,8 @@ def next_commands(result: TrainResult) -> list[str]:
         if not (result.run / LAST).exists():
             return []  # it stopped before there was anything to save
         return [f"cnn train {quote(str(result.run / CONFIG))} --out {run} --resume"]
-    if result.best_epoch is None:
+    if result.best is None:
         return []
-    measured = result.best_top1 is not None
+    measured = result.best.val_top1 is not None
     first = f"cnn eval --ckpt {run}" if measured else f"cnn predict IMAGE --ckpt {run}"
     return [first, f"cnn report {run}"]

@@ -1,0 +1,123 @@
+"""The names of metrics: in `train.monitor`, `--fail-under`, `metrics.csv` and JSON."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from cnn_cli.errors import suggest
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """What the values of a metric can be.
+
+    Attributes:
+        least, most: their bounds.
+        rises: larger values are better.
+        needs_scores: it is computed from the scores of all images for all classes.
+    """
+
+    least: float = 0.0
+    most: float = 1.0
+    rises: bool = True
+    needs_scores: bool = False
+
+
+TOP = Kind()
+OVERALL = {
+    "loss": Kind(most=1e9, rises=False),
+    "macro_f1": Kind(),
+    "weighted_f1": Kind(),
+    "balanced_accuracy": Kind(),
+    "kappa": Kind(least=-1.0),
+    "mcc": Kind(least=-1.0),
+    "auc": Kind(needs_scores=True),
+    "average_precision": Kind(needs_scores=True),
+    "brier": Kind(most=2.0, rises=False),
+    "ece": Kind(rises=False),
+}
+PER_CLASS = {name: Kind() for name in ("precision", "recall", "f1", "specificity")}
+EXAMPLES = ("top1", "top5", *OVERALL, *(f"{name}:CLASS" for name in PER_CLASS))
+ELSEWHERE = {"accuracy": "top1", "acc": "top1", "f1": "macro_f1"}  # names of other programs
+VALIDATION = "val_"  # before the name, in rows and columns of a training
+_TOP = re.compile(r"top([1-9]\d{0,5})", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """A metric by its name.
+
+    Attributes:
+        name: `top1`, `top5`, one of `OVERALL` or one of `PER_CLASS`.
+        of: the class; None for a metric of all images.
+    """
+
+    name: str
+    of: str | None = None
+
+    @property
+    def text(self) -> str:
+        """As it is typed: `macro_f1`, `recall:cat`."""
+        return self.name if self.of is None else f"{self.name}:{self.of}"
+
+    @property
+    def column(self) -> str:
+        """Its key in the rows of a training: `val_macro_f1`."""
+        return VALIDATION + self.text
+
+    @property
+    def kind(self) -> Kind:
+        return OVERALL.get(self.name) or PER_CLASS.get(self.name) or TOP
+
+    @property
+    def k(self) -> int | None:
+        """How many guesses count, of a `top5`."""
+        found = _TOP.fullmatch(self.name)
+        return int(found[1]) if found else None
+
+    def is_better(self, value: float, other: float) -> bool:
+        return value > other if self.kind.rises else value < other
+
+
+TOP1 = Metric("top1")
+PATTERN = (  # of all names, for a JSON Schema
+    rf"^({VALIDATION})?(top[1-9][0-9]{{0,5}}|{'|'.join(OVERALL)}|({'|'.join(PER_CLASS)}):[\s\S]+)$"
+)
+
+
+def find_metric(text: str) -> Metric | None:
+    """The metric of that name; None where there is none. A class may have any name."""
+    name, colon, of = text.partition(":")
+    if colon:
+        return Metric(name, of) if name in PER_CLASS and of else None
+    return Metric(name) if name in OVERALL or _TOP.fullmatch(name) else None
+
+
+def nearest(text: str) -> str:
+    """`suggest` for the name of a metric."""
+    name, colon, of = text.partition(":")
+    if not colon:
+        hint = suggest(name, (*EXAMPLES, *ELSEWHERE))
+        for other, ours in ELSEWHERE.items():
+            hint = hint.replace(f"'{other}'", f"'{ours}'")
+        return hint
+    return suggest(text, (f"{each}:{of or 'CLASS'}" for each in PER_CLASS))
+
+
+def no_such_class(metric: Metric, classes: Sequence[str]) -> str | None:
+    """The rule that a metric of a class breaks where there is no such class."""
+    if metric.of is None or find_class(metric.of, classes) is not None:
+        return None
+    return f"{metric.name}:CLASS must name a class.{suggest(metric.of, classes)}"
+
+
+def find_class(name: str, classes: Sequence[str]) -> int | None:
+    """The number of a class, in whatever Unicode form its name is written."""
+    if name in classes:
+        return classes.index(name)
+    forms = [unicodedata.normalize("NFC", each) for each in classes]
+    form = unicodedata.normalize("NFC", name)
+    return forms.index(form) if form in forms else None

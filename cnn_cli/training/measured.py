@@ -1,0 +1,69 @@
+"""Which metrics an epoch's validation measures beside loss and top-1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from cnn_cli.config import Config
+from cnn_cli.data.dataset import Dataset
+from cnn_cli.errors import CnnError, ConfigError, UsageError, size_text
+from cnn_cli.inference.evaluate import logits_can_be_kept
+from cnn_cli.metric_names import OVERALL, TOP1, Metric, find_class, find_metric, no_such_class
+from cnn_cli.optim.schedule import PlateauConfig
+
+GATE = "--fail-under"
+
+
+def measured_metrics(
+    config: Config, source: str, dataset: Dataset, gates: Iterable[Metric]
+) -> tuple[Metric, ...]:
+    """What costs next to nothing, what the config follows, and what is asked for besides.
+
+    Args:
+        config: of the training.
+        source: its file, for messages.
+        dataset: that it validates on.
+        gates: metrics that are asked for.
+
+    Raises:
+        ConfigError, UsageError: the config, or the command line, asks for a metric that these
+            images do not have.
+    """
+    asked: list[tuple[type[CnnError], str, Metric]] = [
+        (ConfigError, f"{source}: train.monitor", config.train.monitored)
+    ]
+    schedule = config.train.scheduler
+    if isinstance(schedule, PlateauConfig):
+        followed = find_metric(schedule.monitor or "loss") or TOP1
+        asked.append((ConfigError, f"{source}: train.scheduler.monitor", followed))
+    for kind, place, metric in asked:
+        if metric != TOP1:
+            _check_images(kind, place, metric, dataset)
+    asked += [(UsageError, GATE, metric) for metric in gates]
+    for kind, place, metric in asked:
+        if rule := no_such_class(metric, dataset.classes):
+            raise kind(place, rule, repr(metric.of))
+        if metric.kind.needs_scores and dataset.val is not None:
+            need = len(dataset.val) * len(dataset.classes) * np.dtype(config.train.dtype).itemsize
+            if not logits_can_be_kept(need):
+                rule = f"{metric.text} takes the scores of all validation images, which do not fit"
+                raise kind(place, rule, size_text(need))
+    cheap = [Metric(name) for name, kind in OVERALL.items() if not kind.needs_scores]
+    every = dict.fromkeys([*cheap, *(metric for _, _, metric in asked)])
+    return tuple(metric for metric in every if metric not in (TOP1, Metric("loss")))
+
+
+def keeps_logits(metrics: Iterable[Metric]) -> bool:
+    """Whether one of them takes the scores of all images."""
+    return any(metric.kind.needs_scores for metric in metrics)
+
+
+def _check_images(kind: type[CnnError], place: str, metric: Metric, dataset: Dataset) -> None:
+    """Refuse to follow what no validation image tells anything of."""
+    if dataset.val is None or not len(dataset.val):
+        raise kind(place, f"{metric.text} needs validation images", "none")
+    number = None if metric.of is None else find_class(metric.of, dataset.classes)
+    if number is not None and not (dataset.val.labels == number).any():
+        raise kind(place, f"{metric.text} needs validation images of the class", "none")
