@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn_cli.data.decode import ImageError, Pixels, fit_image, load_image
+from cnn_cli.data.decode import ImageError, Preprocess, fit_image, load_image
+from cnn_cli.data.depth import Pixels
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.metrics import top_k
 from cnn_cli.inference.predictor import Predictor
@@ -83,7 +84,9 @@ class Model:
         Args:
             pictures: one or many: paths, contents of image files, Pillow images, or arrays of
                 pixels, uint8: (h, w), (h, w, 1), (h, w, 3) in red, green, blue, or (h, w, 4) with
-                alpha, or (n, h, w, c) for n of them. Of any size.
+                alpha, or (n, h, w, c) for n of them. Of any size. For a model of other
+                `data.channels` or `data.depth`: (h, w) or (h, w, bands), uint8 or uint16, and for
+                `float` any real numbers.
             topk: how many classes to list, at least 1; at most all are.
             batch_size: pictures that go through the network together, at least 1.
 
@@ -93,7 +96,7 @@ class Model:
 
         Raises:
             ImageError: a picture cannot be read: its file is absent, damaged or no image, or
-                the image is closed or has no pixels.
+                the image is closed or has no pixels, or a number is not finite.
             ValueError: an array of another shape or type; `topk` or `batch_size` below 1; the
                 model is closed.
         """
@@ -127,7 +130,9 @@ class Model:
     def _pixels(self, pictures: Picture | Iterable[Picture]) -> Iterator[Pixels]:
         pre = self._classifier.preprocess
         for number, picture in enumerate(_many(pictures)):
-            if isinstance(picture, np.ndarray):
+            if isinstance(picture, np.ndarray) and not pre.is_plain:
+                yield _fit_array(picture, pre, number)
+            elif isinstance(picture, np.ndarray):
                 yield fit_image(_as_image(picture, number), pre, f"picture {number}")
             elif isinstance(picture, Image.Image):
                 yield fit_image(picture, pre, f"picture {number}")
@@ -170,6 +175,19 @@ def _many(pictures: Picture | Iterable[Picture]) -> Iterable[Picture]:
     if isinstance(pictures, np.ndarray):
         return pictures if pictures.ndim > 3 else [pictures]
     return pictures
+
+
+def _fit_array(values: NDArray[Any], pre: Preprocess, number: int) -> Pixels:
+    from cnn_cli.data.samples import depth_of, fit_array
+
+    whole = "real numbers" if pre.depth == "float" else "uint8 or uint16"
+    right = values.ndim in (2, 3) and 0 not in values.shape and values.dtype.kind in "buif"
+    bands = values.shape[2] if values.ndim == 3 else 1
+    fits = bands == pre.channels or (bands in (1, 3) and pre.channels in (1, 3))
+    if not right or not fits or (pre.depth != "float" and depth_of(values.dtype) == "float"):
+        rule = f"must be {whole} of shape (h, w, {pre.channels})"
+        raise ValueError(f"picture {number}: {rule}. Got {values.dtype} of shape {values.shape}.")
+    return fit_array(values, pre, f"picture {number}")
 
 
 def _as_image(pixels: NDArray[Any], number: int) -> Image.Image:

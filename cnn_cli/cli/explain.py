@@ -96,7 +96,8 @@ def run(
     title = f"Grad-CAM of {node.name} ({node.layer.kind})"
     overlays = Overlays(folder, title, str(classifier.path))
     results: list[Explanation] = []
-    decoded = decode_stream(expand_sources(images), classifier.preprocess, threads)
+    pre = classifier.preprocess
+    decoded = decode_stream(expand_sources(images, arrays=not pre.is_plain), pre, threads)
     for result in explain(classifier, node, decoded, number, overlays, threads):
         results.append(result)
         if result.error is not None:

@@ -37,7 +37,8 @@ def run(
         bool,
         typer.Option(
             "--preprocessing",
-            help="ONNX that reads pixels (uint8, n·height·width·channels) and normalizes them.",
+            help="ONNX that reads pixels (n·height·width·channels, uint8 or as data.depth says) "
+            "and normalizes them.",
         ),
     ] = False,
     fold: Annotated[

@@ -198,7 +198,8 @@ def run(
     def texts(predictor: Predictor, paths: BinaryIO | None, acting: Acting | None) -> Iterator[str]:
         nonlocal bad
         yield format_.start()
-        entries = _entries(sources, paths, nul, watch) if writes else iter(())
+        arrays = not classifier.preprocess.is_plain
+        entries = _entries(sources, paths, nul, watch, arrays) if writes else iter(())
         if acting is not None:
             entries = acting.to_do(entries)
         for batch in decoded_batches(entries, classifier.preprocess, batch_size, threads, job):
@@ -262,7 +263,7 @@ def _check(
 
 
 def _entries(
-    sources: list[str], paths: BinaryIO | None, nul: bool, watch: str | None
+    sources: list[str], paths: BinaryIO | None, nul: bool, watch: str | None, arrays: bool
 ) -> Iterator[Entry | None]:
     """What to read, in order; None where a list or a folder has to be waited for."""
     from cnn_cli.data.sources import expand_list, expand_sources
@@ -271,8 +272,8 @@ def _entries(
         from cnn_cli.data.watch import watch_images
 
         return watch_images(watch)
-    entries = expand_sources(sources, _stdin() if "-" in sources else None)
-    return entries if paths is None else chain(entries, expand_list(paths, nul))
+    entries = expand_sources(sources, _stdin() if "-" in sources else None, arrays=arrays)
+    return entries if paths is None else chain(entries, expand_list(paths, nul, arrays=arrays))
 
 
 @contextmanager

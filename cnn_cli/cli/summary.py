@@ -31,12 +31,14 @@ def run(
     forward pass. Paths of convolutions and memory are those of the backend.
     """
     network = open_network(source, overrides or [], classes)
+    from cnn_cli.data.depth import DTYPES
     from cnn_cli.nn.backends import choose_backend
     from cnn_cli.report.text.network_summary import summarize
     from cnn_cli.system import cpu_count
 
     train = network.config.train
-    summary = summarize(network.graph, train, cpu_count(), choose_backend(backend))
+    pixel_bytes = DTYPES[network.config.data.depth].itemsize
+    summary = summarize(network.graph, train, cpu_count(), choose_backend(backend), pixel_bytes)
     if json:
         output.write_json(summary.as_dict())
     else:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     PlainValidator,
@@ -18,6 +17,7 @@ from pydantic import (
 from cnn_cli.config.layers import AnyLayer
 from cnn_cli.config.places import Places
 from cnn_cli.data.augment import AugmentConfig
+from cnn_cli.data.depth import Depth
 from cnn_cli.metric_names import TOP1, Metric, find_metric
 from cnn_cli.optim.averages import LookaheadConfig
 from cnn_cli.optim.optimizers import AnyOptimizer
@@ -68,12 +68,6 @@ def _one_for_all(value: Any) -> Any:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def _grey_or_colour(value: int) -> int:
-    if value not in (1, 3):
-        raise broken("must be 1 or 3")
-    return value
-
-
 class DataConfig(Frozen):
     """Where the images are and how each becomes an array.
 
@@ -83,11 +77,12 @@ class DataConfig(Frozen):
         val_split: share of the images held back for validation where there is no val/.
         classes: names of the class folders that are used, in order; by default all of them.
         image_size: height and width that the network sees.
-        channels: 3 (colour) or 1 (grey).
+        channels: 3 (colour) or 1 (grey); another number takes pictures of so many bands.
+        depth: bits of each number that are kept, 8 or 16; `float` takes any number as it is.
         resize_mode: how an image becomes that size: `crop`: its middle, `squash`: all of it, out
             of proportion, `letterbox`: all of it, with borders.
-        mean, std: of the pixels, scaled to 0..1, one number a channel; the network sees
-            (pixel - mean) / std. `auto`: those of the training images.
+        mean, std: of the pixels, scaled to 0..1 (as they are where `depth` is `float`), one number
+            a channel; the network sees (pixel - mean) / std. `auto`: those of the training images.
         on_corrupt: images that cannot be read are left out and listed, or end the training.
         sampler: of the training images: `shuffle`: an epoch has each once; `balanced`: as many
             images, each class's share the same.
@@ -108,12 +103,8 @@ class DataConfig(Frozen):
         Must("a list of class names"),
     ] = None
     image_size: Pair = (224, 224)
-    channels: Annotated[
-        int,
-        Field(strict=True, json_schema_extra={"enum": [1, 3]}),
-        AfterValidator(_grey_or_colour),
-        Must("1 or 3"),
-    ] = 3
+    channels: Count = 3
+    depth: Annotated[Depth, Must("8, 16 or float")] = 8
     resize_mode: Annotated[
         Literal["crop", "squash", "letterbox"], Must("crop, squash or letterbox")
     ] = "crop"
@@ -351,7 +342,7 @@ class Config(Frozen):
 
     @model_validator(mode="after")
     def _augmentation_fits(self) -> Config:
-        self.augment.check_fits(self.data.image_size, self.data.channels)
+        self.augment.check_fits(self.data.image_size, self.data.channels, self.data.depth)
         return self
 
     @model_validator(mode="after")

@@ -9,8 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.decode import ImageError, Pixels, Preprocess, load_image, upright_size
+from cnn_cli.data.decode import (
+    ImageError,
+    NoReaderError,
+    Preprocess,
+    load_image,
+    upright_size,
+)
+from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_store import CacheMode, ImageStore, Neighbours, open_store
+from cnn_cli.errors import UsageError
 
 SMALL_FILE = 4096
 
@@ -75,7 +83,7 @@ class ImageCache:
             ConfigError: `ram` does not fit the budget.
             DataError: `disk` does not fit the disk.
         """
-        store = open_store(mode, (len(paths), *pre.shape), budget, folder, here)
+        store = open_store(mode, (len(paths), *pre.shape), pre.dtype, budget, folder, here)
         return cls(paths, pre, store, aspects=aspects)
 
     def __len__(self) -> int:
@@ -86,6 +94,7 @@ class ImageCache:
 
         Raises:
             ImageError: it cannot be decoded; `bad` lists it from then on.
+            UsageError: the package that decodes it is not installed.
         """
         images = self._images
         if images is not None and self._filled[i]:
@@ -95,6 +104,8 @@ class ImageCache:
             raise self.bad[i].unraised()
         try:
             image = load_image(self.paths[i], self.pre, on_frames=self.several.add)
+        except NoReaderError as error:  # the image is good, and may be one of many
+            raise UsageError(error.place, error.rule) from None
         except ImageError as error:
             self.bad[i] = error.unraised()
             raise

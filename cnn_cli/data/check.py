@@ -5,19 +5,23 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import open_dataset
-from cnn_cli.data.decode import ImageError, Preprocess, has_frames, read_image
+from cnn_cli.data.decode import ImageError, NoReaderError, Preprocess, has_frames, read_image
+from cnn_cli.data.depth import Pixels, viewable
+from cnn_cli.data.folder import ARRAY_EXTENSION
 from cnn_cli.data.formats import open_image
 from cnn_cli.data.listing import WHOLE, Listing, one_form
 from cnn_cli.data.near import SIDE, near_groups, perceptual_hash
 from cnn_cli.data.pool import Pool
 from cnn_cli.data.roots import open_listing
+from cnn_cli.data.samples import Facts, facts_of
 from cnn_cli.data.split import content_digest
 from cnn_cli.errors import DataError, reason
 from cnn_cli.files import NoDescriptorError, open_to_read
@@ -116,7 +120,7 @@ class _Picture:
     Attributes:
         digest: of the file's content; copies have the same.
         width, height: in pixels, before any rotation.
-        kind: one of `ORDINARY`, or what is odd about it: `animated`, `16-bit`, `CMYK`, ...
+        kind: one of `ORDINARY`, or what is odd about it: `animated`, `16-bit`, `CMYK`, `5 bands`
         look: its `perceptual_hash`.
     """
 
@@ -237,9 +241,9 @@ def _examine(path: str) -> _Picture | str:
     Safe to call from several threads.
     """
     pixels = read_image(path, _PREPROCESS)
-    if isinstance(pixels, ImageError):
-        return pixels.message
     try:
+        if isinstance(pixels, ImageError) or path.lower().endswith(ARRAY_EXTENSION):
+            return _examine_bands(path, pixels)
         digest = content_digest(path, DIGEST_SIZE)
         with open_to_read(path) as file, open_image(file) as image:
             look = perceptual_hash(pixels)
@@ -248,6 +252,37 @@ def _examine(path: str) -> _Picture | str:
         raise
     except Exception as error:  # it has changed since it was read
         return f"cannot be read: {reason(error)}"
+
+
+def _examine_bands(path: str, plain: Pixels | ImageError) -> _Picture | str:
+    """The same of a file with all of its bands and bits.
+
+    Args:
+        plain: the picture in colour of 8 bits, or why there is none.
+    """
+    with open_to_read(path) as file:
+        try:
+            facts = facts_of(file, path)
+        except NoReaderError as error:
+            return error.message
+        except Exception:  # it is damaged, or no picture
+            return plain.message if isinstance(plain, ImageError) else "truncated or damaged"
+    pre = replace(_PREPROCESS, channels=facts.bands, depth=facts.depth)
+    if isinstance(plain, ImageError) and pre.is_plain:
+        return plain.message
+    pixels = read_image(path, pre)
+    if isinstance(pixels, ImageError):
+        return pixels.message
+    digest, shown = content_digest(path, DIGEST_SIZE), viewable(pixels)
+    look = perceptual_hash(np.broadcast_to(shown, (*shown.shape[:2], 3)))
+    return _Picture(digest, *facts.size, _kind_of_bands(facts), look)
+
+
+def _kind_of_bands(facts: Facts) -> str:
+    depth = {8: "", 16: "16-bit", "float": "floating-point"}[facts.depth]
+    if facts.bands not in (1, 3):
+        return f"{facts.bands} bands{depth and f', {depth}'}"
+    return depth or ("grey" if facts.bands == 1 else "colour")
 
 
 def _kind(image: Image.Image) -> str:
@@ -269,7 +304,8 @@ def _kind(image: Image.Image) -> str:
 def _of_files(seen: list[_Seen]) -> Iterator[Finding]:
     """What is wrong with, or odd about, single images."""
     kinds = Counter(each.picture.kind for each in seen if isinstance(each.picture, _Picture))
-    usual = max(ORDINARY, key=lambda kind: kinds[kind])
+    banded = [kind for kind in kinds if " bands" in kind]
+    usual = max([*ORDINARY, *banded], key=lambda kind: kinds[kind])
     for each in seen:
         path, picture = (each.path,), each.picture
         if isinstance(picture, str):
@@ -283,9 +319,11 @@ def _of_files(seen: list[_Seen]) -> Iterator[Finding]:
             yield Finding("large", path, size)
         if long > LONG_SIDE * short:
             yield Finding("narrow", path, size)
-        if picture.kind not in ORDINARY:
+        if picture.kind == usual:
+            continue
+        if usual in ORDINARY and picture.kind not in ORDINARY:
             yield Finding("mode", path, picture.kind)
-        elif picture.kind != usual:
+        else:
             yield Finding("mode", path, f"{picture.kind} where most are {usual}")
 
 

@@ -13,19 +13,26 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, BinaryIO, Literal
+from typing import IO, Any, BinaryIO, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from cnn_cli.data import resize
+from cnn_cli.data.depth import DTYPES, Depth, Pixels
 from cnn_cli.data.draft import LARGE, TRANSPOSED, draft
-from cnn_cli.data.formats import has_heif, is_heif, is_postscript, open_image
+from cnn_cli.data.formats import (
+    has_heif,
+    is_array,
+    is_heif,
+    is_postscript,
+    is_tiff,
+    open_image,
+)
 from cnn_cli.errors import DataError, reason
 from cnn_cli.files import NO_DESCRIPTOR, NoDescriptorError, open_to_read
 
-Pixels = NDArray[np.uint8]
 Source = str | Path | bytes
 OnFrames = Callable[[str], object]
 
@@ -52,20 +59,32 @@ class Preprocess:
 
     Attributes:
         height, width: in pixels.
-        channels: 1 (grey) or 3 (red, green, blue).
+        channels: 1 (grey), 3 (red, green, blue), or the bands of pictures that have others.
         resize_mode: `crop` scales the image to cover the box and keeps its centre, `squash`
             ignores the ratio, `letterbox` scales it to fit and fills up with grey.
+        depth: bits of a number, or `float`; see `samples` for others than 8.
     """
 
     height: int
     width: int
     channels: int
     resize_mode: Literal["crop", "squash", "letterbox"] = "crop"
+    depth: Depth = 8
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(height, width, channels)."""
         return self.height, self.width, self.channels
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """Of the pixels."""
+        return DTYPES[self.depth]
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether pictures become Pillow's L or RGB."""
+        return self.depth == 8 and self.channels in (1, 3)
 
 
 class ImageError(DataError):
@@ -75,6 +94,10 @@ class ImageError(DataError):
     def message(self) -> str:
         """What is wrong, without the path."""
         return self.rule if self.got is None else f"{self.rule}: {self.got}"
+
+
+class NoReaderError(ImageError):
+    """An image whose format is read by a package that is not installed."""
 
 
 def load_image(
@@ -106,18 +129,16 @@ def read_image(
     place = name if name is not None else "image" if isinstance(source, bytes) else str(source)
     try:
         with _binary(source, place) as file:
+            if not pre.is_plain:
+                return _read_samples(file, pre, place, on_frames)
             try:
                 image = open_image(file)
             except UnidentifiedImageError:
-                if is_postscript(file):
-                    return ImageError(place, "is PostScript, which is a program and not an image")
-                if is_heif(file) and not has_heif():
-                    return ImageError(place, "is HEIF; install the extra heic")
+                if (found := _read_otherwise(file, pre, place)) is not None:
+                    return found
                 raise
             try:
-                pixels = image.width * image.height
-                if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
-                    return _too_large(place, pixels)
+                check_pixels(image.width, image.height, place)
                 if on_frames is not None and has_frames(image):
                     on_frames(place)
                 box = _scaled_down(image, pre)
@@ -135,6 +156,36 @@ def has_frames(image: Image.Image) -> bool:
     with suppress(Exception):  # a damaged second frame
         return bool(getattr(image, "is_animated", False))
     return False
+
+
+def _read_samples(
+    file: IO[bytes], pre: Preprocess, place: str, on_frames: OnFrames | None = None
+) -> Pixels:
+    from cnn_cli.data.samples import read_samples  # which few pictures need
+
+    return read_samples(file, pre, place, on_frames)
+
+
+def _read_otherwise(file: IO[bytes], pre: Preprocess, place: str) -> Pixels | ImageError | None:
+    """What Pillow does not know: an array, a TIFF that tifffile does, or a reason; else None.
+
+    Raises:
+        ImageError: bands or depth do not fit.
+    """
+    if is_array(file):
+        return _read_samples(file, pre, place)
+    if is_postscript(file):
+        return ImageError(place, "is PostScript, which is a program and not an image")
+    if is_heif(file) and not has_heif():
+        return ImageError(place, "is HEIF; install the extra heic")
+    try:
+        return _read_samples(file, pre, place) if is_tiff(file) else None
+    except NoReaderError:
+        return None
+    except ImageError:
+        raise
+    except Exception:  # tifffile raises nearly anything on broken data
+        return None
 
 
 def fit_image(image: Image.Image, pre: Preprocess, name: str) -> Pixels:
@@ -156,12 +207,29 @@ def _fit_image(image: Image.Image, pre: Preprocess, place: str) -> Pixels | Imag
                 return ImageError(place, "is PostScript, which is a program and not an image")
             if getattr(image, "fp", None) is None:
                 return ImageError(place, "cannot be read", "a closed image")
+        if not pre.is_plain:
+            return _fit_samples(image, pre, place)
         content = _undecoded(image)
         return _fitted(image, pre, place) if content is None else read_image(content, pre, place)
     except Exception as error:
         if isinstance(error, ValueError) and "closed" in str(error):  # of the image, or its file
             return ImageError(place, "cannot be read", "a closed image")
         return _as_image_error(error, place)
+
+
+def _fit_samples(image: Image.Image, pre: Preprocess, place: str) -> Pixels:
+    """What is decoded already is taken as it is; else the file, for all bits that are in it."""
+    from cnn_cli.data.samples import fit_samples, from_image, read_samples
+
+    file = getattr(image, "fp", None)
+    if not getattr(image, "tile", None) or file is None or image.tell():
+        return fit_samples(from_image(image, pre, place), pre, place)
+    start = file.tell()
+    try:
+        file.seek(0)
+        return read_samples(io.BytesIO(file.read()), pre, place)
+    finally:
+        file.seek(start)
 
 
 def _undecoded(image: Image.Image) -> bytes | None:
@@ -222,9 +290,15 @@ def _as_image_error(error: Exception, place: str) -> ImageError:
 def upright_size(path: str) -> tuple[int, int] | None:
     """Width and height of an image as it is seen, of which little is read; None if it is none."""
     try:
-        with _binary(path, path) as file, open_image(file) as image:
-            turns = _orientation(image) in TRANSPOSED
-            return image.size[::-1] if turns else image.size
+        with _binary(path, path) as file:
+            try:
+                with open_image(file) as image:
+                    turns = orientation_of(image) in TRANSPOSED
+                    return image.size[::-1] if turns else image.size
+            except UnidentifiedImageError:
+                from cnn_cli.data.samples import facts_of
+
+                return facts_of(file, path).size
     except Exception:  # plugins raise nearly anything on broken data
         return None
 
@@ -233,7 +307,7 @@ def _scaled_down(image: Image.Image, pre: Preprocess) -> resize.Box | None:
     """Have a large JPEG decoded smaller; where in that the picture lies, see `draft`."""
     if not isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO, of many cameras, is one
         return None
-    return draft(image, (pre.height, pre.width), pre.resize_mode, _orientation(image))
+    return draft(image, (pre.height, pre.width), pre.resize_mode, orientation_of(image))
 
 
 def _fitted(
@@ -243,7 +317,7 @@ def _fitted(
     if 0 in image.size:
         raise ImageError(place, "has no pixels", f"{image.width}x{image.height}")
     image.load()
-    turned = _turn(_plain(image, "L" if pre.channels == 1 else "RGB"), _orientation(image))
+    turned = _turn(_plain(image, "L" if pre.channels == 1 else "RGB"), orientation_of(image))
     fitted = resize.fit(turned, (pre.height, pre.width), pre.resize_mode, box)
     return np.frombuffer(fitted.tobytes(), np.uint8).reshape(pre.shape)
 
@@ -274,12 +348,23 @@ def read_stream(stream: BinaryIO, place: str) -> bytes:
     return content
 
 
+def check_pixels(width: int, height: int, place: str) -> None:
+    """Refuse what is too large before its pixels are decoded.
+
+    Raises:
+        ImageError: it has more pixels than Pillow's limit.
+    """
+    pixels = width * height
+    if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
+        raise _too_large(place, pixels)
+
+
 def _too_large(place: str, pixels: int | None) -> ImageError:
     limit = f"has more pixels than Pillow's limit of {Image.MAX_IMAGE_PIXELS}"
     return ImageError(place, limit, None if pixels is None else f"{pixels} pixels")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation_of(image: Image.Image) -> int:
     """The EXIF orientation, 1 to 8; damaged metadata does not spoil an image."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
@@ -305,6 +390,18 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
+def without_palette(image: Image.Image) -> Image.Image:
+    """Any image of 8 bits or fewer as L, RGB or, with transparency, RGBA."""
+    if image.mode == "1":
+        return image.convert("L")
+    return image.convert("RGBA") if image.has_transparency_data else _plain(image, "RGB")
+
+
+def as_8_bits(x: NDArray[Any]) -> NDArray[np.uint8]:
+    """The upper 8 of 16 bits."""
+    return (x >> 8).astype(np.uint8)
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     """Grey of 16 bits (I, I;16) or floats (F) as L.
 
@@ -318,7 +415,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
         scale = 255.0 if top <= 1 else 1.0 if top <= 255 else 255.0 / 65535.0
         y = np.rint(x * scale).astype(np.uint8)
     else:
-        y = (np.clip(x, 0, 65535) >> 8).astype(np.uint8)
+        y = as_8_bits(np.clip(x, 0, 65535))
         transparent = image.info.get("transparency")
         if isinstance(transparent, int):
             y[x == transparent] = 255

@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import chain
 
-from cnn_cli.data.decode import ImageError, Pixels, Preprocess, Source, read_image
+from cnn_cli.data.decode import ImageError, Preprocess, Source, read_image
+from cnn_cli.data.depth import Pixels
 from cnn_cli.data.pool import Pool
 
 WINDOW = 4  # items a thread that are decoded or waiting

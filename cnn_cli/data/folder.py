@@ -38,12 +38,20 @@ EXTENSIONS = frozenset(
         *(".tif", ".tiff", ".vda", ".vst", ".webp", ".xbm", ".xpm"),
     ]
 )
+ARRAY_EXTENSION = ".npy"
+"""Of pictures in class folders; elsewhere an array may be anything."""
 LAYOUT = "must be a folder with a sub-folder of images for each class"
 
 
-def is_image_name(name: str) -> bool:
-    """Whether a file of this name is taken for an image: by its extension, in any case."""
+def is_image_name(name: str, arrays: bool = True) -> bool:
+    """Whether a file of this name is taken for an image: by its extension, in any case.
+
+    Args:
+        arrays: those of NumPy are.
+    """
     extension = os.path.splitext(name)[1].lower()
+    if extension == ARRAY_EXTENSION:
+        return arrays
     return extension in EXTENSIONS or (extension in HEIF and has_heif())
 
 
@@ -137,6 +145,8 @@ def walk_images(
     on_unreadable: Unreadable | None = None,
     on_other: Other | None = None,
     on_folder: Enter | None = None,
+    *,
+    arrays: bool = True,
 ) -> Iterator[str]:
     """Paths of the images in `folder` and its sub-folders, each joined to `folder` as given.
 
@@ -148,11 +158,12 @@ def walk_images(
             passed over.
         on_other: called with the path of a visible file without an image extension.
         on_folder: called with the path of each folder before it is read, and says whether it is.
+        arrays: NumPy's files are images.
 
     Raises:
         DataError: a folder cannot be read, and there is no `on_unreadable`.
     """
-    return _walk(folder, set(), on_unreadable, on_other, on_folder)
+    return _walk(folder, set(), on_unreadable, on_other, on_folder, arrays)
 
 
 def _walk(
@@ -161,6 +172,7 @@ def _walk(
     on_unreadable: Unreadable | None,
     on_other: Other | None,
     on_folder: Enter | None,
+    arrays: bool,
 ) -> Iterator[str]:
     if on_folder is not None and not on_folder(folder):
         return
@@ -182,8 +194,8 @@ def _walk(
     for entry in entries:
         path = os.path.join(folder, entry.name)
         if _is_folder(entry):
-            yield from _walk(path, visited, on_unreadable, on_other, on_folder)
-        elif is_image_name(entry.name):
+            yield from _walk(path, visited, on_unreadable, on_other, on_folder, arrays)
+        elif is_image_name(entry.name, arrays):
             if _is_file(entry) or not os.path.exists(path):
                 yield path
         elif on_other is not None and _is_file(entry):

@@ -59,7 +59,8 @@ REFUSED = {
 }
 
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
-
+ARRAY = b"\x93NUMPY"
+TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # plain, and with a preview for DOS
 
 Image.preinit()  # imports the plugins of `COMMON` before threads hold all files that may be open
@@ -89,8 +90,25 @@ def open_image(file: IO[bytes]) -> Image.Image:
 
 def is_postscript(file: IO[bytes]) -> bool:
     """Whether a seekable file is what Ghostscript would be run for."""
+    return _starts_with(file, *POSTSCRIPT)
+
+
+def is_array(file: IO[bytes]) -> bool:
+    """Whether a seekable file is an array of NumPy's."""
+    return _starts_with(file, ARRAY)
+
+
+def is_tiff(file: IO[bytes]) -> bool:
+    """Whether a seekable file is a TIFF, of whatever kind."""
+    return _starts_with(file, *TIFF)
+
+
+def _starts_with(file: IO[bytes], *magic: bytes) -> bool:
+    """The file is at its start afterwards."""
     file.seek(0)
-    return file.read(4).startswith(POSTSCRIPT)
+    start = file.read(max(map(len, magic)))
+    file.seek(0)
+    return start.startswith(magic)
 
 
 def is_heif(file: IO[bytes]) -> bool:

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, BinaryIO, Literal, Protocol, TypeVar
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-from cnn_cli.data.decode import Pixels
+from cnn_cli.data.depth import Pixels
 from cnn_cli.errors import ConfigError, DataError, reason, size_text
 from cnn_cli.portable import can_share_memory, path_for_others, reserve, shared_memory
 from cnn_cli.system import available_memory, in_memory, user_cache_folder
@@ -47,6 +48,7 @@ class ImageStore:
     Args:
         kept: where they are; for `none` there are no `images`.
         shape: of the images: (n, height, width, channels).
+        dtype: of the images.
         file: what is mapped; None where the arrays are this process's own.
         hold: keep the file open, for neighbours to find.
         fresh: nobody has filled it yet.
@@ -61,6 +63,7 @@ class ImageStore:
         self,
         kept: Kept,
         shape: Shape,
+        dtype: DTypeLike,
         file: BinaryIO | None,
         *,
         hold: bool = False,
@@ -68,14 +71,16 @@ class ImageStore:
     ) -> None:
         self.kept = kept
         self._file = file
-        n, nbytes = shape[0], size_of(shape if kept != "none" else (shape[0], 0))
+        n, nbytes = shape[0], size_of(shape if kept != "none" else (shape[0], 0), dtype)
         if file is None:
             buffer = np.empty(nbytes, np.uint8)
         else:
             buffer = np.frombuffer(mmap.mmap(file.fileno(), nbytes), np.uint8)
         self.aspects = buffer[: 8 * n].view(np.float64)
         self.filled = buffer[8 * n : 9 * n].view(np.bool_)
-        self.images: Pixels | None = None if kept == "none" else buffer[9 * n :].reshape(shape)
+        self.images: Pixels | None = None
+        if kept != "none":
+            self.images = buffer[_images_start(n, dtype) :].view(dtype).reshape(shape)
         if fresh:
             self.aspects[:], self.filled[:] = 1, False
         if file is not None and not hold:
@@ -89,14 +94,25 @@ class ImageStore:
             self._file.close()
 
 
-def size_of(shape: Shape) -> int:
-    """Bytes of a store for images of that shape."""
-    return prod(shape) + 9 * shape[0]
+def size_of(shape: Shape, dtype: DTypeLike) -> int:
+    """Bytes of a store for images of that shape and type."""
+    return _images_start(shape[0], dtype) + _images_size(shape, dtype)
+
+
+def _images_start(n: int, dtype: DTypeLike) -> int:
+    """Where in a store the images begin: behind the rest, and where their type may lie."""
+    itemsize = np.dtype(dtype).itemsize
+    return -(-9 * n // itemsize) * itemsize
+
+
+def _images_size(shape: Shape, dtype: DTypeLike) -> int:
+    return prod(shape) * np.dtype(dtype).itemsize
 
 
 def open_store(
     mode: CacheMode,
     shape: Shape,
+    dtype: DTypeLike,
     budget: int | None = None,
     folder: Path | None = None,
     here: Neighbours | None = None,
@@ -105,20 +121,21 @@ def open_store(
 
     Args:
         shape: (n, height, width, channels).
+        dtype: of the images.
         here: the processes that keep them together.
     """
     alone = here is None or here.neighbours == 1
     if here is None or alone or not prod(shape) or not can_share_memory():
-        kept, file = _choose(mode, shape, budget, folder)
-        return ImageStore(kept, shape, file)
+        kept, file = _choose(mode, shape, dtype, budget, folder)
+        return ImageStore(kept, shape, dtype, file)
     own: list[ImageStore] = []
 
     def make() -> tuple[Kept, str]:
-        kept, file = _choose(mode, shape, budget, folder)
+        kept, file = _choose(mode, shape, dtype, budget, folder)
         if kept == "ram":
             file = shared_memory("cnn-images")
-            file.truncate(size_of(shape))
-        own.append(ImageStore(kept, shape, file, hold=True))
+            file.truncate(size_of(shape, dtype))
+        own.append(ImageStore(kept, shape, dtype, file, hold=True))
         return kept, "" if file is None else path_for_others(file.fileno())
 
     kept, path = here.first_here(make)
@@ -126,17 +143,17 @@ def open_store(
         return own[0]
     try:
         file = open(path, "r+b") if path else None  # noqa: SIM115 - the store's
-        return ImageStore(kept, shape, file, fresh=not path)
+        return ImageStore(kept, shape, dtype, file, fresh=not path)
     except OSError:  # in another container, say: this process keeps its own
         part = (available_memory() // 2 if budget is None else budget) // here.neighbours
-        return open_store("auto", shape, part, folder)
+        return open_store("auto", shape, dtype, part, folder)
 
 
 def _choose(
-    mode: CacheMode, shape: Shape, budget: int | None, folder: Path | None
+    mode: CacheMode, shape: Shape, dtype: DTypeLike, budget: int | None, folder: Path | None
 ) -> tuple[Kept, BinaryIO | None]:
     """Where to keep images, and the file if that is on disk."""
-    need = prod(shape)
+    need = _images_size(shape, dtype)
     if mode in ("auto", "ram"):
         if budget is None:
             budget = available_memory() // (2 if mode == "auto" else 1)
@@ -147,15 +164,15 @@ def _choose(
             got = f"ram, which takes {size_text(need)} of {size_text(budget)}"
             raise ConfigError("data.cache", rule, got)
     if mode != "none" and need:
-        file = _on_disk(shape, folder, forced=mode == "disk")
+        file = _on_disk(shape, dtype, folder, forced=mode == "disk")
         if file is not None:
             return "disk", file
     return "none", None
 
 
-def _on_disk(shape: Shape, folder: Path | None, forced: bool) -> BinaryIO | None:
+def _on_disk(shape: Shape, dtype: DTypeLike, folder: Path | None, forced: bool) -> BinaryIO | None:
     """A nameless file for images of that shape, or None where there is no room for it."""
-    need = prod(shape)
+    need = _images_size(shape, dtype)
     places = _places() if folder is None else [folder]
     problem = "no folder that can be written"
     for place in places:
@@ -169,7 +186,7 @@ def _on_disk(shape: Shape, folder: Path | None, forced: bool) -> BinaryIO | None
                 continue
             file: Any = tempfile.TemporaryFile(dir=place, prefix="cnn-images-")  # noqa: SIM115
             try:
-                reserve(file.fileno(), size_of(shape))
+                reserve(file.fileno(), size_of(shape, dtype))
             except OSError:
                 file.close()
                 raise

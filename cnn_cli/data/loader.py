@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
-from cnn_cli.data.decode import ImageError, Pixels
+from cnn_cli.data.decode import ImageError
+from cnn_cli.data.depth import Pixels
 from cnn_cli.data.pool import Pool
 from cnn_cli.threads import start_thread
 
@@ -30,7 +31,7 @@ class Batch:
     """Images for one step, valid until the next batch is asked for.
 
     Attributes:
-        images: (n, height, width, channels) bytes.
+        images: (n, height, width, channels), of the type of `data.depth`.
         labels: (n,) class numbers.
         indices: (n,) positions in the split.
         number: which batch of the order it is, counting those that were left out.
@@ -127,7 +128,7 @@ class _Filled:
     """A buffer whose first images are those of `indices`.
 
     Attributes:
-        buffer: (size, height, width, channels) bytes.
+        buffer: (size, height, width, channels), of the type of `data.depth`.
         indices: positions of the images in it.
         bad: positions of those that could not be decoded, in their order.
         number: which part it is.
@@ -172,7 +173,7 @@ class _Filler:
         size = max(map(len, parts), default=0)
         shape = self._cache.pre.shape if self._crop is None else self._crop.shape
         for _ in range(BUFFERS):
-            self._free.put(np.empty((size, *shape), np.uint8))
+            self._free.put(np.empty((size, *shape), self._cache.pre.dtype))
         if not start_thread(self._work, (parts, skip), "data-batches"):
             self._in_turn = self._filled(parts, skip)
 

@@ -22,7 +22,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.decode import Pixels
+from cnn_cli.data.depth import Pixels
 
 SIDE = 32  # pixels, of what is hashed
 FINE = 6  # times the distance in bits: how many of the 256 may differ

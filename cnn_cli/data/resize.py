@@ -4,20 +4,29 @@ from __future__ import annotations
 
 from typing import Literal
 
+import numpy as np
 from PIL import Image
+
+from cnn_cli.data.depth import Pixels
 
 Mode = Literal["crop", "squash", "letterbox"]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 BILINEAR = Image.Resampling.BILINEAR
-GREY = "#727272"  # 114
+GREY_LEVEL = 114
+GREY = "#727272"
 MOST_PIXELS = 64 * 2**20
 
 
 def fit(
-    image: Image.Image, size: tuple[int, int], mode: Mode, box: Box | None = None
+    image: Image.Image,
+    size: tuple[int, int],
+    mode: Mode,
+    box: Box | None = None,
+    *,
+    fill: str | float = GREY,
 ) -> Image.Image:
-    """`image` (L or RGB) at exactly `size`, by Pillow's antialiased bilinear filter.
+    """`image` (L, RGB or F) at exactly `size`, by Pillow's antialiased bilinear filter.
 
     Args:
         image: of any size.
@@ -25,6 +34,7 @@ def fit(
         mode: `crop` is torchvision's ``Resize`` and ``CenterCrop``; `letterbox` the one of
             Ultralytics, with their grey (114).
         box: where in `image` the picture lies; all of it where left out.
+        fill: what `letterbox` fills up with.
     """
     height, width = size
     if image.size == (width, height) and box is None:
@@ -45,9 +55,31 @@ def fit(
     resized = _resized(image, (w, h), box)
     if mode == "squash":
         return resized
-    canvas = Image.new(image.mode, (width, height), GREY)
+    canvas = Image.new(image.mode, (width, height), fill)
     canvas.paste(resized, ((width - w) // 2, (height - h) // 2))
     return canvas
+
+
+def fit_bands(x: Pixels, size: tuple[int, int], mode: Mode) -> Pixels:
+    """A picture (height, width, bands) at a size, band by band, as `fit` does it.
+
+    16-bit numbers are rounded once, at the end. What `letterbox` fills up with is its grey, and
+    where numbers have no full scale each band's mean.
+    """
+    if x.shape[:2] == size:
+        return np.ascontiguousarray(x)
+    bands = []
+    for i in range(x.shape[2]):
+        band = np.ascontiguousarray(x[..., i])
+        if band.dtype == np.uint8:
+            bands.append(np.asarray(fit(Image.fromarray(band), size, mode)))
+            continue
+        whole = band.dtype == np.uint16
+        fill = 257.0 * GREY_LEVEL if whole else float(band.mean(dtype=np.float64))
+        fitted = fit(Image.fromarray(band.astype(np.float32)), size, mode, fill=fill)
+        y = np.asarray(fitted)
+        bands.append(np.rint(y).astype(np.uint16) if whole else y)
+    return np.stack(bands, axis=2)
 
 
 def scaled(w: float, h: float, size: tuple[int, int], mode: Mode) -> tuple[int, int]:

@@ -18,7 +18,9 @@ MOST_PATH = 2**20  # bytes
 Entry = tuple[str, str | bytes | ImageError]
 
 
-def expand_sources(sources: Iterable[str], stdin: BinaryIO | None = None) -> Iterator[Entry]:
+def expand_sources(
+    sources: Iterable[str], stdin: BinaryIO | None = None, *, arrays: bool = False
+) -> Iterator[Entry]:
     """The images that `sources` stand for, in their order.
 
     A folder gives the images below it, sorted by name; hidden entries and files without an image
@@ -28,6 +30,7 @@ def expand_sources(sources: Iterable[str], stdin: BinaryIO | None = None) -> Ite
     Args:
         sources: paths and patterns.
         stdin: where ``-`` reads an image from; without it, ``-`` is a file name.
+        arrays: NumPy's files in a folder are images; one that is named itself always is.
 
     Yields:
         The path as typed, joined with the name below it, and what `load_image` is to read, or
@@ -37,11 +40,11 @@ def expand_sources(sources: Iterable[str], stdin: BinaryIO | None = None) -> Ite
         if source == "-" and stdin is not None:
             yield source, _from_stdin(stdin)
         elif os.path.lexists(source) or not glob.has_magic(source):
-            yield from _expand(source)
+            yield from _expand(source, arrays)
         else:
             matches = sorted(glob.glob(source, recursive=True))
             for match in matches:
-                yield from _expand(match)
+                yield from _expand(match, arrays)
             if not matches:
                 yield source, ImageError(source, "matches no file")
 
@@ -53,13 +56,13 @@ def _from_stdin(stdin: BinaryIO) -> bytes | ImageError:
         return error.unraised()  # the frame of `read_stream` holds what was read
 
 
-def _expand(path: str) -> Iterator[Entry]:
+def _expand(path: str, arrays: bool) -> Iterator[Entry]:
     if not os.path.isdir(path):
         yield path, path  # one that is not there is reported where it is read
         return
     problems: list[DataError] = []
     empty = True
-    for image in walk_images(path, problems.append):
+    for image in walk_images(path, problems.append, arrays=arrays):
         yield from reported(problems)
         yield image, image
         empty = False
@@ -76,15 +79,15 @@ def reported(problems: list[DataError]) -> Iterator[Entry]:
         yield problem.place, ImageError(problem.place, problem.rule, problem.got)
 
 
-def expand_list(stream: BinaryIO, nul: bool) -> Iterator[Entry | None]:
+def expand_list(stream: BinaryIO, nul: bool, *, arrays: bool = False) -> Iterator[Entry | None]:
     """What the paths of a list stand for, as they come in; None, errors and arguments as in
-    `read_list`.
+    `read_list` and `expand_sources`.
     """
     for path in read_list(stream, nul):
         if path is None:
             yield None
         else:
-            yield from expand_sources([path])
+            yield from expand_sources([path], arrays=arrays)
 
 
 def read_list(stream: BinaryIO, nul: bool) -> Iterator[str | None]:

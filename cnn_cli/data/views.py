@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from cnn_cli.data.decode import Pixels, Preprocess
+from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.depth import Pixels
 
 TTA = ("hflip", "multicrop", "tencrop")
 

@@ -72,7 +72,7 @@ class Classifier:
         for group in ("model", "ema", "precise_bn"):
             arrays |= checkpoint.groups.get(group, {})
         params.load(arrays, str(file))
-        normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
+        normalization = Normalization.stored(meta)
         temperature = meta.get("calibration", {}).get("temperature", 1.0)
         return cls(file, meta, classes, preprocess, normalization, graph, params, temperature)
 
@@ -95,7 +95,13 @@ class Classifier:
         scale, shift = self.normalization.scale_and_shift()
         kernels = open_kernels(backend, self.graph, str(self.params.dtype), note)
         return Engine(
-            self.graph, self.params, threads=threads, scale=scale, shift=shift, kernels=kernels
+            self.graph,
+            self.params,
+            threads=threads,
+            scale=scale,
+            shift=shift,
+            scale_floats=self.normalization.depth == "float",
+            kernels=kernels,
         )
 
     def probabilities(self, logits: Array) -> Array:

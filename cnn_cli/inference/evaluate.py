@@ -7,7 +7,7 @@ from dataclasses import dataclass, fields, replace
 
 import numpy as np
 
-from cnn_cli.data.decode import Pixels
+from cnn_cli.data.depth import Pixels
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.views import Views
 from cnn_cli.inference.metrics import Confusion, label_ranks

@@ -205,7 +205,7 @@ def _checkpoint(
     source: dict[str, Any],
 ) -> Checkpoint:
     data = config.data
-    preprocess = Preprocess(*data.image_size, data.channels, data.resize_mode)
+    preprocess = Preprocess(*data.image_size, data.channels, data.resize_mode, data.depth)
     meta = {
         "program_version": __version__,
         "config": plain_config(config),

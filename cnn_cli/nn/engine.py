@@ -39,6 +39,7 @@ class Engine:
         threads: how many workers.
         seed: of dropout.
         scale, shift: per channel, (c,): images of integers become ``x * scale + shift``.
+        scale_floats: other images as well; else these are what the network reads.
         kernels: what layers compute with, see `nn.backends`.
     """
 
@@ -51,6 +52,7 @@ class Engine:
         seed: int = 0,
         scale: Array | None = None,
         shift: Array | None = None,
+        scale_floats: bool = False,
         kernels: Kernels = NUMPY,
     ) -> None:
         self.graph = graph
@@ -66,6 +68,7 @@ class Engine:
             seed=seed,
             scale=_row(np.ones(channels) if scale is None else scale, width, self.dtype),
             shift=_row(np.zeros(channels) if shift is None else shift, width, self.dtype),
+            scale_floats=scale_floats,
             kernels=kernels,
         )
         self._kernels = kernels

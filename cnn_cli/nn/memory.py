@@ -59,12 +59,17 @@ def parameter_count(graph: Graph) -> int:
     return sum(spec.size for node in graph.nodes for spec in node.layer.params)
 
 
-def training_bytes(graph: Graph, train: Training, threads: int, backend: Backend = "numpy") -> int:
+def training_bytes(
+    graph: Graph, train: Training, threads: int, backend: Backend = "numpy", pixel_bytes: int = 1
+) -> int:
     """The peak resident memory of training, the interpreter included, apart from cached images.
 
     Parameters, one gradient a worker (for some networks its sum in float64, too), the optimizer's
     state, summed gradients and averaged weights; and the activations that live at once: of the
     whole batch where batch normalization cuts the network, else of a chunk a worker.
+
+    Args:
+        pixel_bytes: of a number of an image.
     """
     graph = tuned_graph(graph, backend)
     itemsize = np.dtype(train.dtype).itemsize
@@ -82,7 +87,7 @@ def training_bytes(graph: Graph, train: Training, threads: int, backend: Backend
     under_way = threads * max(stop - start for start, stop in bounds)
     waiting, last = _live_per_image(graph, segments)
     activations = (train.batch_size * waiting + under_way * last) * itemsize
-    batches = LOADER_BATCHES * train.batch_size * prod(graph.in_shape)  # of bytes
+    batches = LOADER_BATCHES * train.batch_size * prod(graph.in_shape) * pixel_bytes
     prepared = itemsize * sum(
         prod(node.layer.prepared or (0,)) + threads * prod(node.layer.prepared_grad or (0,))
         for node in graph.nodes

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from cnn_cli.nn.context import NodeContext, RunContext, Workspace
-from cnn_cli.nn.graph import Node
+from cnn_cli.nn.graph import IMAGE, Node
 from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.plan import Step, chunk_bounds
@@ -103,6 +103,7 @@ class Resources:
         seed: of dropout.
         scale, shift: of a row of pixels, (w·c,), since three channels make a slow inner loop:
             images of integers become ``x * scale + shift``.
+        scale_floats: other images as well; never features, which are no images.
         kernels: what layers compute with.
     """
 
@@ -111,6 +112,7 @@ class Resources:
     seed: int
     scale: Array
     shift: Array
+    scale_floats: bool
     kernels: Kernels
 
 
@@ -197,14 +199,20 @@ class Pass:
     def _enter(self, chunk: Chunk, run: RunContext) -> None:
         """Lay the chunk's images out as the first nodes read them."""
         x = self.x[chunk.start : chunk.stop]
-        if x.dtype.kind in "ui":
+        if self._has_pixels:
             x = self._scaled(x, run)
         chunk.hold(self.network.entry, x)
 
+    @property
+    def _has_pixels(self) -> bool:
+        """Whether what comes in is to be scaled and shifted."""
+        is_image = self.network.entry == IMAGE
+        return self.x.dtype.kind in "ui" or (self.resources.scale_floats and is_image)
+
     def _scaled(self, x: Array, run: RunContext) -> Array:
-        """A copy of images in the network's numbers; integers are scaled and shifted."""
+        """A copy of images in the network's numbers; pixels are scaled and shifted."""
         images = run.take(x.shape)
-        if x.dtype.kind not in "ui":
+        if not self._has_pixels:
             images[...] = x
             return images
         rows = images.reshape(-1, self.resources.scale.size)

@@ -241,7 +241,7 @@ class TrainingEngine(Engine):
         params: its parameters; training reads them and writes running statistics.
         threads: how many workers.
         seed: of dropout.
-        scale, shift, kernels: as of `Engine`.
+        scale, shift, scale_floats, kernels: as of `Engine`.
         entry: the tensor that `train_step` is given instead of images: `plan.frozen_prefix`.
         exchange: with the processes that share every batch of `train_step`; None where a batch
             is this process's alone.
@@ -262,13 +262,21 @@ class TrainingEngine(Engine):
         seed: int = 0,
         scale: Array | None = None,
         shift: Array | None = None,
+        scale_floats: bool = False,
         kernels: Kernels = NUMPY,
         entry: int = IMAGE,
         exchange: Exchange | None = None,
         batch_size: int = 1,
     ) -> None:
         super().__init__(
-            graph, params, threads=threads, seed=seed, scale=scale, shift=shift, kernels=kernels
+            graph,
+            params,
+            threads=threads,
+            seed=seed,
+            scale=scale,
+            shift=shift,
+            scale_floats=scale_floats,
+            kernels=kernels,
         )
         self.entry = entry
         self._exchange = exchange

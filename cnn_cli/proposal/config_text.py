@@ -48,7 +48,8 @@ def config_yaml(
 
 def _hints(survey: Survey, choice: Choice) -> list[str]:
     lines = ["Any key can be changed here, or on the command line: train.epochs=5"]
-    if images_a_class(survey) < VERY_FEW and choice.network.kind == "residual":
+    few = images_a_class(survey) < VERY_FEW
+    if few and choice.network.kind == "residual" and survey.is_plain:
         lines += [
             "",
             "With so few pictures a network that has seen a million others knows more than one",
@@ -76,7 +77,11 @@ def _data(survey: Survey, choice: Choice, root: str) -> list[str]:
             lines += _without_validation(survey)
     size = f"{height}" if height == width else f"[{height}, {width}]   # height and width"
     lines.append(f"  image_size: {size}")
-    lines.append(f"  channels: {'1   # grey' if survey.grey else '3'}")
+    comment = {1: "   # grey", 3: ""}.get(survey.bands, "   # bands of each picture")
+    lines.append(f"  channels: {survey.bands}{comment}")
+    if survey.depth != 8:
+        numbers = "16-bit numbers" if survey.depth == 16 else "real numbers"
+        lines.append(f"  depth: {survey.depth}   # {numbers} are kept as they are")
     if is_squashed(survey):
         lines.append("  resize_mode: squash   # long and narrow: to cut them would lose the most")
     if is_uneven(survey):
@@ -124,7 +129,7 @@ def _augment(survey: Survey, choice: Choice) -> list[str]:
             f"  pad_crop: {max(1, min(choice.network.size) // 12)}   # moved by a few pixels"
         )
     if choice.strong:
-        if photographs:
+        if photographs and survey.is_plain:
             lines.append(
                 "  trivialaugment: true   # colours, contrast, turns, ...: one of 14, a bit"
             )

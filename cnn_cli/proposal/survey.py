@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
 
 import numpy as np
 
 from cnn_cli.data.dataset import Dataset, Split, open_dataset
-from cnn_cli.data.decode import ImageError, OnFrames, Preprocess, read_image, upright_size
+from cnn_cli.data.decode import ImageError, NoReaderError, OnFrames, Preprocess, read_image
+from cnn_cli.data.depth import Depth
 from cnn_cli.data.listing import frames_text
 from cnn_cli.data.pool import Pool
-from cnn_cli.errors import DataError
+from cnn_cli.data.samples import facts_of
+from cnn_cli.errors import DataError, UsageError
+from cnn_cli.files import NoDescriptorError, open_to_read
 
 SAMPLE = 256  # pictures that are read
 VAL_SPLITS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)  # to hold back for validation
+NEARLY_ALL = 0.95  # of the pictures
 GREY_SPREAD = 8  # between the channels of a grey picture that was saved as a colour JPEG
 
 _PREPROCESS = Preprocess(32, 32, 3, "squash")
@@ -36,7 +42,9 @@ class Survey:
         unreadable: how many of them are no pictures.
         width, height: of the picture in the middle, in pixels, as it is seen.
         uniform: whether all that were looked at have that size.
-        grey: whether none of them, or hardly one, has colours.
+        bands: 3 for colour; 1 where none of them, or hardly one, has colours; another number where
+            most have that.
+        depth: that keeps what nearly all have.
         sample: paths of those that can be read.
         remarks: what the user should know besides, a line each.
     """
@@ -51,9 +59,19 @@ class Survey:
     width: int
     height: int
     uniform: bool
-    grey: bool
+    bands: int
+    depth: Depth
     sample: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+
+    @property
+    def grey(self) -> bool:
+        return self.bands == 1
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the pictures are grey or colour of 8 bits."""
+        return self.bands in (1, 3) and self.depth == 8
 
     @property
     def train_images(self) -> int:
@@ -62,6 +80,33 @@ class Survey:
     @property
     def val_images(self) -> int:
         return sum(self.val or ())
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What a picture is like.
+
+    Attributes:
+        size: width and height as it is seen.
+        is_plain: it can be read as colour of 8 bits.
+        grey: it has one band, or hardly any colour.
+        bands, depth: as of `data.samples.Facts`.
+    """
+
+    size: tuple[int, int]
+    is_plain: bool
+    grey: bool
+    bands: int
+    depth: Depth
+
+    def fits(self, bands: int, depth: Depth) -> bool:
+        """Whether `data.channels` and `data.depth` of these would take it."""
+        both_ordinary = self.bands in (1, 3) and bands in (1, 3)
+        if both_ordinary and depth == 8:
+            return self.is_plain
+        return (self.bands == bands or both_ordinary) and (
+            self.depth != "float" or depth == "float"
+        )
 
 
 def survey(root: Path, threads: int) -> Survey:
@@ -83,10 +128,11 @@ def survey(root: Path, threads: int) -> Survey:
     with Pool(threads) as pool:
         futures = [pool.submit(_look, path, several.add) for path in paths]
         looks = [(path, future.result()) for path, future in zip(paths, futures, strict=True)]
-    seen = [(path, look) for path, look in looks if look is not None]
+    bands, depth = _bands_and_depth([look for _, look in looks if look is not None])
+    seen = [(path, look) for path, look in looks if look is not None and look.fits(bands, depth)]
     if not seen:
         raise DataError(root, "must hold an image that can be read", f"{len(paths)} that cannot")
-    sizes = [size for _, (size, _) in seen]
+    sizes = [look.size for _, look in seen]
     val_split = None
     if dataset.val is None:
         val_split, dataset = _hold_back(root, dataset)
@@ -101,7 +147,8 @@ def survey(root: Path, threads: int) -> Survey:
         width=int(median(width for width, _ in sizes)),
         height=int(median(height for _, height in sizes)),
         uniform=len(set(sizes)) == 1,
-        grey=sum(grey for _, (_, grey) in seen) >= 0.95 * len(seen),
+        bands=bands,
+        depth=depth,
         sample=tuple(path for path, _ in seen),
         remarks=(*dataset.remarks, *([frames_text(several)] if several else [])),
     )
@@ -122,16 +169,43 @@ def _spread(split: Split, classes: int) -> list[str]:
     return chosen
 
 
-def _look(path: str, on_frames: OnFrames | None = None) -> tuple[tuple[int, int], bool] | None:
-    """Size of a picture, and whether it is grey; None if it is none."""
-    found = read_image(path, _PREPROCESS, on_frames=on_frames)
-    if isinstance(found, ImageError):
+def _look(path: str, on_frames: OnFrames | None = None) -> Look | None:
+    """What a picture is like; None if it is none."""
+    try:
+        with open_to_read(path) as file:
+            facts = facts_of(file, path)
+    except NoDescriptorError:
+        raise
+    except NoReaderError as error:
+        raise UsageError(error.place, error.rule) from None
+    except Exception:  # plugins raise nearly anything on broken data
         return None
-    pixels = found.astype(np.int16)
-    size = upright_size(path)
-    if size is None:
+    plain = read_image(path, _PREPROCESS, on_frames=on_frames)
+    is_plain, grey = not isinstance(plain, ImageError), facts.bands == 1
+    if not isinstance(plain, ImageError):
+        pixels = plain.astype(np.int16)
+        grey = bool((pixels.max(axis=2) - pixels.min(axis=2)).max() <= GREY_SPREAD)
+    own = replace(_PREPROCESS, channels=facts.bands, depth=facts.depth)
+    if not is_plain and (own.is_plain or isinstance(read_image(path, own), ImageError)):
         return None
-    return size, bool((pixels.max(axis=2) - pixels.min(axis=2)).max() <= GREY_SPREAD)
+    return Look(facts.size, is_plain, grey, facts.bands, facts.depth)
+
+
+def _bands_and_depth(looks: Sequence[Look]) -> tuple[int, Depth]:
+    """What a training on most of these pictures would take, 8 bits where many have no more."""
+    counts = Counter(look.bands if look.bands not in (1, 3) else 3 for look in looks)
+    if not counts:
+        return 3, 8
+    bands = counts.most_common(1)[0][0]
+    chosen = [look for look in looks if look.fits(bands, "float")]
+    deep = [look.depth for look in chosen if look.depth != 8]
+    depth: Depth = 8
+    few_plain = 2 * sum(look.is_plain for look in chosen) < len(chosen)
+    if few_plain or len(deep) >= NEARLY_ALL * len(chosen):
+        depth = "float" if "float" in deep else 16 if deep else 8
+    if bands == 3 and sum(look.grey for look in chosen) >= NEARLY_ALL * len(chosen):
+        bands = 1
+    return bands, depth
 
 
 def _hold_back(root: Path, whole: Dataset) -> tuple[float, Dataset]:

@@ -42,8 +42,14 @@ def pictures_text(survey: Survey) -> str:
     """`Grey pictures, 28×28 pixels, all of 250 that were looked at`"""
     size = f"{survey.width}×{survey.height} pixels"
     where = f"{'all' if survey.uniform else 'the one in the middle'} of {survey.looked_at}"
-    kind = "Grey pictures" if survey.grey else "Pictures in colour"
-    return f"{kind}, {size}, {where} that were looked at"
+    return f"{kind_text(survey)}, {size}, {where} that were looked at"
+
+
+def kind_text(survey: Survey) -> str:
+    """`Grey pictures`, `Pictures in colour of 16 bits`, `Pictures of 5 bands of real numbers`"""
+    kinds = {1: "Grey pictures", 3: "Pictures in colour"}
+    kind = kinds.get(survey.bands, f"Pictures of {survey.bands} bands")
+    return kind + {8: "", 16: " of 16 bits", "float": " of real numbers"}[survey.depth]
 
 
 def speed_text(choice: Choice) -> str:

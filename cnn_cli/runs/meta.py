@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
 from cnn_cli import strict_json
+from cnn_cli.data.depth import Depth
 from cnn_cli.errors import DataError
 from cnn_cli.nn.types import Array
 
@@ -67,11 +68,14 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     yield "preprocess must be a mapping", isinstance(meta.get("preprocess"), dict)
     preprocess = meta["preprocess"]
     keys = ("height", "width", "channels", "resize_mode")
-    yield f"preprocess must have the keys {', '.join(keys)}", set(preprocess) == set(keys)
+    # `depth` came later.
+    yield f"preprocess must have the keys {', '.join(keys)}", {*preprocess} - {"depth"} == {*keys}
     for key in ("height", "width"):
         yield f"preprocess.{key} must be a whole number above 0", _is_whole(preprocess[key])
     channels = preprocess["channels"]
-    yield "preprocess.channels must be 1 or 3", _is_whole(channels) and channels in (1, 3)
+    yield "preprocess.channels must be a whole number above 0", _is_whole(channels)
+    depth = preprocess.get("depth", 8)
+    yield "preprocess.depth must be 8, 16 or float", _is_depth(depth)
     rule = "preprocess.resize_mode must be crop, squash or letterbox"
     yield rule, preprocess["resize_mode"] in ("crop", "squash", "letterbox")
 
@@ -103,6 +107,10 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     rule = f"calibration must be a mapping with a temperature from {least:g} to {most:g}"
     yield rule, isinstance(calibration, dict) and _is_number(calibration.get("temperature"))
     yield rule, least <= calibration["temperature"] <= most
+
+
+def _is_depth(value: Any) -> bool:
+    return any(value == each and type(value) is type(each) for each in get_args(Depth))
 
 
 def _is_whole(value: Any) -> bool:

@@ -39,7 +39,9 @@ class InitialWeights:
         if self.normalization is None:
             return None
         before = [*self.normalization.mean, *self.normalization.std]
-        if np.allclose([*normalization.mean, *normalization.std], before, rtol=0, atol=1e-3):
+        now = [*normalization.mean, *normalization.std]
+        same_depth = normalization.depth == self.normalization.depth
+        if same_depth and np.allclose(now, before, rtol=0, atol=1e-3):
             return None
         return "data.mean and data.std are not those that the weights were trained with"
 
@@ -128,8 +130,7 @@ def _read(config: Config, graph: Graph, source: str) -> _Trained:
     # Averaged weights, where there are some, are what was evaluated.
     arrays = checkpoint.groups.get("model", {}) | checkpoint.groups.get("ema", {})
     meta = checkpoint.meta
-    normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
-    return _Trained(str(file), arrays, tuple(meta["classes"]), normalization)
+    return _Trained(str(file), arrays, tuple(meta["classes"]), Normalization.stored(meta))
 
 
 def _rows(before: Sequence[str], classes: Sequence[str]) -> list[tuple[int, int]]:

@@ -9,7 +9,7 @@ from itertools import islice
 import numpy as np
 
 from cnn_cli.config import Config
-from cnn_cli.data.decode import Pixels
+from cnn_cli.data.depth import Pixels
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import DataError
 from cnn_cli.nn.mix import Mix, blend
@@ -87,7 +87,7 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
 def _normalization(config: Config, data: TrainingData, threads: int) -> Normalization:
     """As in training where augmentation paints with the mean; else no image is read for it."""
     erase = config.augment.random_erase
-    if erase is not None and erase.value == "mean":
+    if config.data.depth == "float" or (erase is not None and erase.value == "mean"):
         return measure_normalization(config, data, threads)
     channels = config.data.channels
     return Normalization((0.0,) * channels, (1.0,) * channels)
@@ -118,8 +118,9 @@ def _samples(config: Config, data: TrainingData, epoch: int) -> Iterator[Sample]
 
 
 def mixed_pixels(images: Pixels, mix: Mix) -> Pixels:
-    """What the engine makes of a batch, in pixels of 0 to 255: mixing and scaling may swap."""
+    """What the engine makes of a batch, in pixels: mixing and scaling may swap."""
     x = images.astype(np.float64)
     blend(x, x[mix.partners], mix)
-    pixels: Pixels = np.rint(x).astype(np.uint8)
-    return pixels
+    if images.dtype.kind == "u":
+        np.rint(x, out=x)
+    return x.astype(images.dtype)

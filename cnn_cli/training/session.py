@@ -104,6 +104,7 @@ class Session:
             seed=self.setup.config.train.seed,
             scale=scale,
             shift=shift,
+            scale_floats=self.normalization.depth == "float",
             kernels=self.kernels,
             entry=entry,
             exchange=exchange,
@@ -170,8 +171,7 @@ def open_session(
         if warning := initial.compare(normalization):
             progress.note(warning)
     else:
-        meta = checkpoint.meta
-        normalization = Normalization(tuple(meta["mean"]), tuple(meta["std"]))
+        normalization = Normalization.stored(checkpoint.meta)
     augment_training(config, data, normalization)
     if checkpoint is None and initial.normalization is None:
         _whiten(setup, data, normalization, learner)

@@ -27,7 +27,7 @@ from cnn_cli.data.normalization import Normalization
 from cnn_cli.data.roots import check_there
 from cnn_cli.data.sampling import draw_order
 from cnn_cli.data.shards import deal, interleave, rank_images
-from cnn_cli.data.statistics import channel_sums, mean_and_std
+from cnn_cli.data.statistics import add_sums, channel_sums, mean_and_std
 from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.inference.evaluate import evaluation_bytes
 from cnn_cli.metric_names import Metric
@@ -230,8 +230,8 @@ def needs_company(graph: Graph) -> bool:
 
 
 def preprocess_of(config: Config) -> Preprocess:
-    height, width = config.data.image_size
-    return Preprocess(height, width, config.data.channels, config.data.resize_mode)
+    data = config.data
+    return Preprocess(*data.image_size, data.channels, data.resize_mode, data.depth)
 
 
 def check_memory(
@@ -260,7 +260,8 @@ def check_memory(
     train = config.train
     batch = train.batch_size if images is None else min(images, train.batch_size)
     train = train.model_copy(update={"batch_size": -(-batch // ranks.size)})
-    need = training_bytes(freeze_graph(graph, train, 0), train, threads, backend)
+    pixel_bytes = preprocess_of(config).dtype.itemsize
+    need = training_bytes(freeze_graph(graph, train, 0), train, threads, backend, pixel_bytes)
     itemsize = np.dtype(train.dtype).itemsize
     part = -(-to_validate // ranks.size)
     need += evaluation_bytes(
@@ -275,7 +276,8 @@ def check_memory(
 
 def fits_alone(config: Config, graph: Graph, threads: int, backend: Backend) -> bool:
     """Whether one rank has the memory for what all of them do together."""
-    return training_bytes(graph, config.train, threads, backend) <= available_memory()
+    pixel_bytes = preprocess_of(config).dtype.itemsize
+    return training_bytes(graph, config.train, threads, backend, pixel_bytes) <= available_memory()
 
 
 def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:
@@ -403,13 +405,14 @@ def measure_normalization(
     if mean == "auto" or std == "auto":
         cache = data.train_loader.cache
         own = rank_images(deal_shards(config, data.dataset.train), ranks.rank, ranks.size)
-        sums = np.sum(ranks.gather(channel_sums(cache, own, threads)), axis=0)
+        brought = ranks.bring(channel_sums(cache, own, threads))
+        sums = ranks.first(lambda: add_sums(brought))
         share_bad(ranks, cache.bad, dict(cache.bad))
-        measured_mean, measured_std = mean_and_std(sums, cache.paths)
+        measured_mean, measured_std = mean_and_std(sums, cache.paths, config.data.depth)
         check_classes(data)
         mean = measured_mean if mean == "auto" else mean
         std = measured_std if std == "auto" else std
-    return Normalization(tuple(mean), tuple(std))
+    return Normalization(tuple(mean), tuple(std), config.data.depth)
 
 
 def augment_training(config: Config, data: TrainingData, normalization: Normalization) -> None:

@@ -157,7 +157,23 @@ SECTIONS = [
         "data: {image_size: [1, 2, 3]}",
         "data.image_size: must be two whole numbers above 0, [height, width]. Got [1, 2, 3].",
     ),
-    ("data: {channels: 2}", "data.channels: must be 1 or 3. Got 2."),
+    ("data: {channels: 0}", "data.channels: must be a whole number above 0. Got 0."),
+    ("data: {depth: 12}", "data.depth: must be 8, 16 or float. Got 12."),
+    ("data: {depth: '16'}", "data.depth: must be 8, 16 or float. Got '16'."),
+    (
+        "data: {channels: 5}\naugment: {trivialaugment: true}",
+        "augment.trivialaugment: changes colours, which needs data.channels 1 or 3 and data.depth "
+        "8.",
+    ),
+    (
+        "data: {depth: 16}\naugment: {color_jitter: 0.1}",
+        "augment.color_jitter: changes colours, which needs data.channels 1 or 3 and data.depth 8.",
+    ),
+    (
+        "data: {depth: float}\naugment: {random_erase: {value: random}}",
+        "augment.random_erase: value must be mean for data.depth float, whose numbers have no full "
+        "scale.",
+    ),
     (
         "data: {resize_mode: stretch}",
         "data.resize_mode: must be crop, squash or letterbox. Got 'stretch'.",
@@ -388,7 +404,7 @@ def test_no_such_optimizer(path: Path, optimizer: str, rest: str) -> None:
 @pytest.mark.parametrize("value", ["true", "1.0", "3.0"])
 def test_channels_are_a_whole_number(path: Path, value: str) -> None:
     line = message(path, f"model: {{layers: [relu]}}\ndata: {{channels: {value}}}")
-    assert line == f"data.channels: must be 1 or 3. Got {value}."
+    assert line == f"data.channels: must be a whole number above 0. Got {value}."
 
 
 def test_the_first_error_is_the_one_told(path: Path) -> None:

@@ -254,6 +254,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "classes": None,
         "image_size": 224,
         "channels": 3,
+        "depth": 8,
         "resize_mode": "crop",
         "mean": "auto",
         "std": "auto",

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
-from data_samples import Pixels, make_folders, noise, save_grey
+from data_samples import make_folders, noise, save_grey
 from PIL import Image
 
 from cnn_cli import portable
@@ -19,6 +19,7 @@ from cnn_cli.data import cache as cache_module
 from cnn_cli.data import image_store
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_store import CacheMode, Kept
 from cnn_cli.errors import ConfigError, DataError, ExitCode
 
@@ -55,9 +56,9 @@ class Here:
 def count_loads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     loaded: list[str] = []
 
-    def load(path: str, pre: Preprocess) -> Pixels:
+    def load(path: str, pre: Preprocess, **options: Any) -> Pixels:
         loaded.append(path)
-        return load_image(path, pre)
+        return load_image(path, pre, **options)
 
     monkeypatch.setattr(cache_module, "load_image", load)
     return loaded

@@ -8,6 +8,7 @@ import struct
 import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 from data_samples import encoded, make_folders, noise, photograph, save_grey
 from PIL import Image
@@ -346,3 +347,38 @@ def test_of_many_near_copies_one_of_each_class_comes_first(photos: Path) -> None
         if one.kind == "near_two_classes" and "y.png" in one.paths[1]
     ]
     assert [os.path.basename(path) for path in across[0].paths][:3] == ["x0.jpg", "y.png", "x1.jpg"]
+
+
+def test_bands_and_bits(tmp_path: Path) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (24, 8, 9, 5), dtype=np.uint16)
+    for i, each in enumerate(values):
+        place = tmp_path / "ab"[i % 2]
+        place.mkdir(exist_ok=True)
+        np.save(place / f"{i:02}.npy", each)
+    assert found(tmp_path) == []
+    np.save(tmp_path / "a" / "four.npy", values[0, ..., :4])
+    np.save(tmp_path / "a" / "real.npy", values[0] / 7)
+    np.save(tmp_path / "b" / "none.npy", np.zeros(5))
+    np.save(tmp_path / "b" / "not.npy", np.full((8, 9, 5), np.nan))
+    save(tmp_path / "b" / "photo.png", Image.fromarray(noise(8, 9, 3)))
+    usual = "where most are 5 bands, 16-bit"
+    assert found(tmp_path) == [
+        (
+            "unreadable",
+            ("b/none.npy",),
+            "must be an array of (height, width) or (height, width, bands): shape (5,)",
+        ),
+        ("unreadable", ("b/not.npy",), "holds a number that is not finite"),
+        ("mode", ("a/four.npy",), f"4 bands, 16-bit {usual}"),
+        ("mode", ("a/real.npy",), f"5 bands, floating-point {usual}"),
+        ("mode", ("b/photo.png",), f"colour {usual}"),
+    ]
+
+
+def test_arrays_of_bytes_are_pictures(tmp_path: Path) -> None:
+    for i in range(24):
+        place = tmp_path / "ab"[i % 2]
+        place.mkdir(exist_ok=True)
+        np.save(place / f"{i:02}.npy", noise(8, 9, 3, seed=i))
+    save(tmp_path / "a" / "photo.png", Image.fromarray(noise(8, 9, 3, seed=99)))
+    assert found(tmp_path) == []

@@ -7,11 +7,12 @@ import struct
 
 import numpy as np
 import pytest
-from data_samples import Pixels, encoded, noise
+from data_samples import encoded, noise
 from PIL import Image, JpegImagePlugin
 
 from cnn_cli.data import decode, draft
 from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.data.depth import Pixels
 from cnn_cli.data.resize import BILINEAR
 
 COLOUR = Preprocess(16, 16, 3)

@@ -17,7 +17,8 @@ from patience import PATIENCE, wait_until
 
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split, open_dataset
-from cnn_cli.data.decode import ImageError, Pixels, Preprocess, load_image
+from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_store import CacheMode
 from cnn_cli.data.loader import Loader
 
@@ -186,7 +187,7 @@ from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.loader import Loader
 
-def load(path, pre, *_):
+def load(path, pre, **_):
     if path == "stuck":
         threading.Event().wait()
     return np.zeros(pre.shape, np.uint8)

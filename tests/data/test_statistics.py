@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from PIL import Image
 from cnn_cli.data import statistics
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.decode import Preprocess
-from cnn_cli.data.statistics import channel_sums, mean_and_std
+from cnn_cli.data.depth import FULL_SCALE, Depth
+from cnn_cli.data.statistics import add_sums, channel_sums, mean_and_std
 from cnn_cli.errors import DataError
 
 
@@ -77,3 +79,45 @@ def test_no_image_can_be_read(tmp_path: Path) -> None:
     assert caught.value.line() == (
         f"{tmp_path}: must hold an image that can be read. Got 2 that cannot."
     )
+
+
+@pytest.mark.parametrize(("dtype", "depth"), [(np.uint16, 16), (np.float32, "float")])
+@pytest.mark.parametrize("block", [1, 2**16])
+def test_other_numbers_against_numpy(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: Any, depth: Depth, block: int
+) -> None:
+    monkeypatch.setattr(statistics, "BLOCK", block)
+    rng = np.random.default_rng(0)
+    images = [rng.normal(30_000, 1000 * (1 + i), (7, 9, 2)).astype(dtype) for i in range(9)]
+    paths = [str(tmp_path / f"{i}.npy") for i in range(9)]
+    for path, image in zip(paths, images, strict=True):
+        np.save(path, image)
+    pixels = np.stack(images).reshape(-1, 2).astype(np.float64) / FULL_SCALE[depth]
+    pre = Preprocess(7, 9, 2, "crop", depth)
+    found = set()
+    for threads, order in ((1, range(9)), (3, range(9)), (2, range(8, -1, -1))):
+        cache = ImageCache.open("none", paths, pre)
+        sums = channel_sums(cache, np.array(order), threads)
+        found.add(mean_and_std(sums, paths, depth))
+    ((mean, std),) = found
+    np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-7)
+    np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-7)
+    # Parts that are added up, as by ranks, are the same as all at once.
+    parts = [channel_sums(cache, part, 1) for part in (np.arange(4), np.arange(4, 9))]
+    assert mean_and_std(add_sums(parts), paths, depth) == (mean, std)
+
+
+def test_sums_do_not_overflow() -> None:
+    n = 2**40
+    sums = np.array([[n], [n * 65535], [n * 65535**2]], object)
+    assert mean_and_std(sums, ["a"], 16) == ((1.0,), (1 / 65535,))
+
+
+@pytest.mark.parametrize("value", [0.0, -7.25, 1e6 / 3])
+def test_the_same_number_everywhere_deviates_by_one(tmp_path: Path, value: float) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, np.full((5, 7), value))
+    cache = ImageCache.open("ram", [str(path)], Preprocess(5, 7, 1, "crop", "float"))
+    (mean,), std = mean_and_std(channel_sums(cache, np.arange(1), 1), [str(path)], "float")
+    assert mean == pytest.approx(value, rel=1e-6)
+    assert std == (1.0,)

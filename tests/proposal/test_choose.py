@@ -39,10 +39,11 @@ PHOTOS = Survey(
     width=500,
     height=375,
     uniform=False,
-    grey=False,
+    bands=3,
+    depth=8,
     sample=("x.jpg",),
 )
-SMALL = replace(PHOTOS, width=28, height=28, uniform=True, grey=True)
+SMALL = replace(PHOTOS, width=28, height=28, uniform=True, bands=1)
 FAST = Speed(1e6, 1e6, 1e6, 1e6)
 
 
@@ -123,7 +124,7 @@ def many_surveys() -> list[Survey]:
             width=size[0],
             height=size[1],
             uniform=i % 2 == 0,
-            grey=i % 3 == 0,
+            bands=1 if i % 3 == 0 else 3,
             train=train,
             val=None if train == (1, 1) else (0, 1),
             val_split=None if i % 5 == 0 else 0.2,

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from cnn_cli.data.dataset import open_dataset
+from cnn_cli.data.depth import Depth
 from cnn_cli.errors import DataError
 from cnn_cli.proposal.survey import SAMPLE, survey
 
@@ -117,3 +120,29 @@ def test_what_is_left_out_and_files_of_several_frames_are_said(tmp_path: Path) -
         "1 .txt left out",
         f"2 files with several frames, as {tmp_path}/b/some.gif: the first of each is taken",
     )
+
+
+@pytest.mark.parametrize(
+    ("values", "bands", "depth"),
+    [
+        (np.full((4, 6, 5), 300, np.uint16), 5, 16),
+        (np.full((4, 6), 0.5), 1, "float"),
+        (np.full((4, 6, 2), 7, np.uint8), 2, 8),
+    ],
+)
+def test_bands_and_depth_are_recognised(
+    tmp_path: Path, values: NDArray[Any], bands: int, depth: Depth
+) -> None:
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        for i in range(4):
+            np.save(tmp_path / name / f"{i}.npy", values)
+    paint(tmp_path / "a", 1)
+    found = survey(tmp_path, 1)
+    # One picture in colour is left out of bands, and taken as it is among real numbers.
+    mixed = (3, 0) if bands == 1 else (bands, 1)
+    assert (found.bands, found.unreadable, found.depth) == (*mixed, depth)
+    (tmp_path / "a" / "0.png").unlink()
+    found = survey(tmp_path, 1)
+    assert (found.bands, found.depth, found.unreadable) == (bands, depth, 0)
+    assert (found.width, found.height) == (6, 4)

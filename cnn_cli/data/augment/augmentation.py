@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from cnn_cli.data.augment.draws import Indices
 from cnn_cli.data.augment.section import AugmentConfig
 from cnn_cli.data.augment.technique import Adds, Crop, Plan, Step
-from cnn_cli.data.decode import Pixels, Preprocess
+from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.depth import Pixels
 
 BLOCK_BYTES = 2**20  # of images changed together: they and a framed copy stay in cache
 
@@ -54,7 +55,7 @@ def make_augmentation(
     Args:
         seed: `train.seed`.
         pre: what is made of every image.
-        mean: of each channel, of pixels from 0 to 1.
+        mean: of each channel, as of `Normalization`.
     """
     plan = Plan(seed, pre, mean)
     for key, field in AugmentConfig.model_fields.items():

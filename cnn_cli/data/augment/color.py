@@ -10,7 +10,8 @@ from pydantic import model_validator
 
 from cnn_cli.data.augment.draws import Part, between
 from cnn_cli.data.augment.pillow import OneByOne
-from cnn_cli.data.augment.technique import NEVER, Adds, Plan, TechniqueConfig
+from cnn_cli.data.augment.technique import NEVER, Adds, OfColours, Plan, TechniqueConfig
+from cnn_cli.data.depth import Depth
 from cnn_cli.schema.fields import NotBelow0, ShareToHalf, broken
 
 COLOR_JITTER = Part(6)
@@ -43,7 +44,7 @@ class ColorJitterConfig(TechniqueConfig):
             raise broken("must have a brightness, contrast, saturation or hue above 0")
         return self
 
-    def misfit(self, image_size: tuple[int, int], channels: int) -> str | None:
+    def misfit(self, image_size: tuple[int, int], channels: int, depth: Depth) -> str | None:
         if channels == 1 and (self.saturation or self.hue):
             return "saturation and hue need data.channels 3"
         return None
@@ -86,4 +87,4 @@ def _add(plan: Plan, config: ColorJitterConfig) -> None:
     plan.shared(OneByOne).changes[COLOR_JITTER] = ColorJitter(config)
 
 
-ColorJitterKey = Annotated[ColorJitterConfig | None, NEVER, Adds(_add)]
+ColorJitterKey = Annotated[ColorJitterConfig | None, NEVER, OfColours(), Adds(_add)]

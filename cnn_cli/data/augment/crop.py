@@ -12,16 +12,18 @@ every `data.cache`, and images that are smaller themselves, such as CIFAR's, are
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import ceil, exp, log, sqrt
 from typing import Annotated
 
 import numpy as np
 
 from cnn_cli.data.augment.draws import Part, stream_for
-from cnn_cli.data.augment.pillow import as_image, as_pixels
+from cnn_cli.data.augment.pillow import as_image, as_pixels, has_mode
 from cnn_cli.data.augment.technique import NEVER, Adds, Plan, Ratio, Scale, TechniqueConfig
-from cnn_cli.data.decode import Pixels, Preprocess, upright_size
-from cnn_cli.data.resize import BILINEAR
+from cnn_cli.data.decode import Preprocess, upright_size
+from cnn_cli.data.depth import Pixels
+from cnn_cli.data.resize import BILINEAR, fit_bands
 
 CROP = Part(3)
 TRIES = 10  # of torchvision
@@ -67,8 +69,10 @@ class RandomResizedCrop:
         width, height = choose_part(self._config, aspect, numbers[2:])
         columns, left = _on_grid(width, kept.shape[1], numbers[0])
         rows, top = _on_grid(height, kept.shape[0], numbers[1])
-        part = as_image(kept[top : top + rows, left : left + columns])
-        return as_pixels(part.resize((self.shape[1], self.shape[0]), BILINEAR))
+        part = kept[top : top + rows, left : left + columns]
+        if not has_mode(part):
+            return fit_bands(part, self.shape[:2], "squash")
+        return as_pixels(as_image(part).resize((self.shape[1], self.shape[0]), BILINEAR))
 
 
 def choose_part(
@@ -120,7 +124,7 @@ def kept_preprocess(
     if known:
         most = np.max(known, axis=0)
         width, height = min(width, int(most[0])), min(height, int(most[1]))
-    return Preprocess(height, width, pre.channels, "squash")
+    return replace(pre, height=height, width=width, resize_mode="squash")
 
 
 def _add(plan: Plan, config: RandomResizedCropConfig) -> None:

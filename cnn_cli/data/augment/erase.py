@@ -11,7 +11,7 @@ from pydantic import model_validator
 
 from cnn_cli.data.augment.draws import Indices, Part, below, between, numbers_for, stream_for
 from cnn_cli.data.augment.technique import NEVER, Adds, Plan, Ratio, Scale, TechniqueConfig
-from cnn_cli.data.decode import Pixels
+from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
 from cnn_cli.schema.fields import Count, Must, Share, broken
 
 ERASE, NOISE = Part(7), Part(8)
@@ -27,7 +27,7 @@ class RandomEraseConfig(TechniqueConfig):
         ratio: least and largest height / width; (0.3, 3.3) without `size`.
         size: instead of `scale` and `ratio`: side in pixels of a square whose centre is anywhere
             in the image, so that a part of it may lie outside.
-        value: `mean` of the training images, which the network sees as 0, or `random` bytes.
+        value: `mean` of the training images, which the network sees as 0, or `random` numbers.
     """
 
     p: Share = 0.5
@@ -43,6 +43,11 @@ class RandomEraseConfig(TechniqueConfig):
         if isinstance(value, dict) and value.get("size") is not None:
             return {"p": 1.0, "scale": None, "ratio": None} | value
         return value
+
+    def misfit(self, image_size: tuple[int, int], channels: int, depth: Depth) -> str | None:
+        if self.value == "random" and depth == "float":
+            return "value must be mean for data.depth float, whose numbers have no full scale"
+        return None
 
     @model_validator(mode="after")
     def _rectangle_or_square(self) -> RandomEraseConfig:
@@ -61,13 +66,18 @@ class RandomErase:
     Args:
         config: which, how often, and with what.
         seed: `train.seed`.
-        mean: of each channel, of pixels from 0 to 1.
+        mean: of each channel, as of `Normalization`.
+        depth: of the pixels.
     """
 
-    def __init__(self, config: RandomEraseConfig, seed: int, mean: tuple[float, ...]) -> None:
+    def __init__(
+        self, config: RandomEraseConfig, seed: int, mean: tuple[float, ...], depth: Depth = 8
+    ) -> None:
         self._config = config
         self._seed = seed
-        self._mean = np.rint(255 * np.clip(mean, 0, 1)).astype(np.uint8)
+        self._mean = np.array(mean)
+        if depth != "float":
+            self._mean = np.rint(FULL_SCALE[depth] * np.clip(mean, 0, 1))
 
     def __call__(self, images: Pixels, indices: Indices, epoch: int) -> None:
         """Change images, (n, height, width, channels), in place."""
@@ -80,7 +90,7 @@ class RandomErase:
                 part[...] = self._mean
             else:
                 rng = stream_for(self._seed, NOISE, epoch, int(indices[row]))
-                part[...] = rng.integers(0, 256, part.shape, np.uint8)
+                part[...] = rng.integers(0, 256**part.itemsize, part.shape, part.dtype)
 
     def _boxes(self, numbers: NDArray[np.float64], height: int, width: int) -> NDArray[np.int64]:
         """(n, 4): top, left, bottom, right of what is erased, within the image."""
@@ -112,7 +122,7 @@ class RandomErase:
 
 def _add(plan: Plan, config: RandomEraseConfig) -> None:
     if config.p:
-        plan.steps.append(RandomErase(config, plan.seed, plan.mean))
+        plan.steps.append(RandomErase(config, plan.seed, plan.mean, plan.pre.depth))
 
 
 RandomEraseKey = Annotated[RandomEraseConfig | None, NEVER, Adds(_add)]

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.augment.draws import Indices, Part, below, numbers_for
-from cnn_cli.data.augment.technique import NEVER, Adds, Plan, TechniqueConfig
-from cnn_cli.data.decode import Pixels
+from cnn_cli.data.augment.technique import NEVER, Adds, Numbers, Plan, TechniqueConfig
+from cnn_cli.data.depth import Depth, Pixels
 from cnn_cli.schema.fields import Also, Count, Must, Share
 
 PLACE, FIRST_FLIP = Part(1), Part(2)
@@ -27,7 +27,7 @@ class PadCropConfig(TechniqueConfig):
     padding: Count
     padding_mode: Annotated[Literal["zeros", "reflect"], Must("zeros or reflect")] = "zeros"
 
-    def misfit(self, image_size: tuple[int, int], channels: int) -> str | None:
+    def misfit(self, image_size: tuple[int, int], channels: int, depth: Depth) -> str | None:
         if self.padding_mode == "reflect" and self.padding >= min(image_size):
             return "padding must be below data.image_size to be reflected"
         return None
@@ -38,23 +38,26 @@ class Place:
 
     Args:
         seed: `train.seed`.
+        edge: (channels,) what comes in at the edges; 0 where left out.
         hflip: share of the images, or `alternating`: a random half in the first epoch, and from
             then on every second epoch (arXiv:2404.00498, section 3.6).
         vflip: share of the images.
         padding: pixels to move by at most, in either direction.
-        mirrored: what comes in is the image, reflected at its outermost pixels; else it is 0.
+        mirrored: what comes in is the image, reflected at its outermost pixels; else it is `edge`.
     """
 
     def __init__(
         self,
         seed: int,
+        edge: Numbers | float = 0.0,
+        *,
         hflip: float | Literal["alternating"] = 0.0,
         vflip: float = 0.0,
         padding: int = 0,
-        *,
         mirrored: bool = False,
     ) -> None:
         self._seed = seed
+        self._edge = edge
         self.hflip = hflip
         self.vflip = vflip
         self.padding = padding
@@ -84,7 +87,9 @@ class Place:
     def _move(self, images: Pixels, corners: NDArray[np.int64]) -> None:
         """Cut each image out of a framed copy; its corner there is (row, column)."""
         pad, (n, height, width, channels) = self.padding, images.shape
-        framed = np.zeros((n, height + 2 * pad, width + 2 * pad, channels), np.uint8)
+        framed = np.zeros((n, height + 2 * pad, width + 2 * pad, channels), images.dtype)
+        if np.any(self._edge):
+            framed[...] = self._edge
         framed[:, pad:-pad, pad:-pad] = images
         if self.mirrored:
             _mirror(framed.swapaxes(0, 1), pad)
@@ -101,7 +106,7 @@ def _mirror(framed: NDArray[Any], pad: int) -> None:
 
 def _whole_pixels(images: Pixels) -> NDArray[Any]:
     """(n, height, width) pixels: copied whole, three bytes take a third of the steps."""
-    return images.view(np.dtype((np.void, images.shape[-1])))[..., 0]
+    return images.view(np.dtype((np.void, images.itemsize * images.shape[-1])))[..., 0]
 
 
 def _every_second(value: Any) -> Any:

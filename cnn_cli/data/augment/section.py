@@ -10,8 +10,9 @@ from cnn_cli.data.augment.erase import RandomEraseKey
 from cnn_cli.data.augment.mix import CutMixKey, MixupKey
 from cnn_cli.data.augment.place import HFlipKey, PadCropKey, VFlipKey
 from cnn_cli.data.augment.rotate import RotateKey
-from cnn_cli.data.augment.technique import TechniqueConfig
+from cnn_cli.data.augment.technique import OfColours, TechniqueConfig
 from cnn_cli.data.augment.trivial import TrivialAugmentKey
+from cnn_cli.data.depth import Depth
 from cnn_cli.schema.fields import Frozen, broken
 
 
@@ -43,15 +44,20 @@ class AugmentConfig(Frozen):
     mixup: MixupKey = None
     cutmix: CutMixKey = None
 
-    def check_fits(self, image_size: tuple[int, int], channels: int) -> None:
+    def check_fits(self, image_size: tuple[int, int], channels: int, depth: Depth) -> None:
         """Refuse what the images are too small for, or have no colour for.
 
         Raises:
             PydanticCustomError: it does not fit.
         """
+        if depth != 8 or channels not in (1, 3):
+            for key, field in type(self).model_fields.items():
+                if getattr(self, key) and any(isinstance(x, OfColours) for x in field.metadata):
+                    needs = "changes colours, which needs data.channels 1 or 3 and data.depth 8"
+                    raise broken(f"augment.{key}: {needs}")
         for key in TECHNIQUES:
             technique: TechniqueConfig | None = getattr(self, key)
-            rule = None if technique is None else technique.misfit(image_size, channels)
+            rule = None if technique is None else technique.misfit(image_size, channels, depth)
             if rule is not None:
                 raise broken(f"augment.{key}: {rule}")
 

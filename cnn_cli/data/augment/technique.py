@@ -11,13 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Any, Generic, Protocol, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import AfterValidator, model_validator
 
 from cnn_cli.data.augment.draws import Indices
-from cnn_cli.data.decode import Pixels, Preprocess
+from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.depth import Depth, Pixels
 from cnn_cli.schema.fields import Above0, Also, Frozen, Must, PartAbove0, broken
 
 Value = TypeVar("Value")
+Numbers = NDArray[np.float64]
 
 
 class Step(Protocol):
@@ -36,7 +40,7 @@ class Step(Protocol):
 class SharedStep(Step, Protocol):
     """A step that several techniques share, and that each of them adds its part to."""
 
-    def __init__(self, seed: int) -> None: ...
+    def __init__(self, seed: int, edge: Numbers) -> None: ...
 
 
 class Crop(Protocol):
@@ -61,11 +65,13 @@ class Plan:
     Args:
         seed: `train.seed`.
         pre: what is made of every image.
-        mean: of each channel, of pixels from 0 to 1.
+        mean: of each channel, as of `Normalization`.
 
     Attributes:
         steps: what is done to a batch, in this order.
         crop: what is done to each image before; None without.
+        edge: (channels,) what comes in where an image ends: black; where numbers have no full scale
+            and thus no black, the mean.
     """
 
     def __init__(self, seed: int, pre: Preprocess, mean: tuple[float, ...]) -> None:
@@ -74,15 +80,21 @@ class Plan:
         self.mean = mean
         self.steps: list[Step] = []
         self.crop: Crop | None = None
+        self.edge = np.zeros(pre.channels) if pre.depth != "float" else np.array(mean)
 
     def shared(self, kind: type[Shared]) -> Shared:
         """The plan's one step of a kind; it takes its place when the first technique asks."""
         for step in self.steps:
             if isinstance(step, kind):
                 return step
-        made = kind(self.seed)
+        made = kind(self.seed, self.edge)
         self.steps.append(made)
         return made
+
+
+@dataclass(frozen=True, slots=True)
+class OfColours:
+    """Stands beside the type of a key: the technique is defined for grey and colour of 8 bits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +129,7 @@ class TechniqueConfig(Frozen):
         lone = schema["properties"][next(iter(cls.model_fields))]
         return [lone] if schema.get("required") else [lone, {"const": True}]
 
-    def misfit(self, image_size: tuple[int, int], channels: int) -> str | None:
+    def misfit(self, image_size: tuple[int, int], channels: int, depth: Depth) -> str | None:
         """The rule that such images break; None where they fit."""
         return None
 

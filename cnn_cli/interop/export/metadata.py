@@ -17,6 +17,7 @@ def metadata(classifier: Classifier) -> dict[str, str]:
         "std": json.dumps(classifier.normalization.std),
         "image_size": json.dumps([pre.height, pre.width]),
         "channels": str(pre.channels),
+        "depth": str(pre.depth),
         "resize_mode": pre.resize_mode,
         "cnn_version": __version__,
     }

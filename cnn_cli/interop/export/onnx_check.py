@@ -7,8 +7,9 @@ from itertools import islice
 
 import numpy as np
 
-from cnn_cli.data.decode import ImageError, Pixels
+from cnn_cli.data.decode import ImageError
 from cnn_cli.data.decode_ahead import decode_stream
+from cnn_cli.data.depth import FULL_SCALE, Pixels
 from cnn_cli.data.sources import expand_sources
 from cnn_cli.errors import DataError, GateError, missing_extra
 from cnn_cli.inference.classifier import Classifier
@@ -56,9 +57,10 @@ def check_onnx(content: bytes, classifier: Classifier, sources: Iterable[str]) -
 
 
 def normalized(classifier: Classifier, pixels: Array) -> Array:
-    """(n, h, w, c) uint8 as the network without preprocessing reads it."""
-    mean, std = classifier.normalization.mean, classifier.normalization.std
-    images = (pixels / 255 - np.array(mean)) / np.array(std)
+    """Pixels (n, h, w, c) as the network without preprocessing reads them."""
+    normalization = classifier.normalization
+    full = FULL_SCALE[normalization.depth]
+    images = (pixels / full - np.array(normalization.mean)) / np.array(normalization.std)
     return np.ascontiguousarray(images.transpose(0, 3, 1, 2), np.float32)
 
 
@@ -71,7 +73,8 @@ def _softmax(scores: Array) -> Array:
 
 def _batches(classifier: Classifier, sources: Iterable[str]) -> Iterator[Array]:
     batch: list[Pixels] = []
-    images = decode_stream(expand_sources(sources), classifier.preprocess, 1)
+    pre = classifier.preprocess
+    images = decode_stream(expand_sources(sources, arrays=not pre.is_plain), pre, 1)
     for _, image in islice(images, MOST_IMAGES):
         if isinstance(image, ImageError):
             raise image

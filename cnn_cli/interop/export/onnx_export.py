@@ -21,8 +21,9 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
 
     Args:
         classifier: what is exported; its temperature divides the scores.
-        preprocessing: the input is pixels, uint8 (n, height, width, channels); otherwise it is
-            normalized already, float32 (n, channels, height, width).
+        preprocessing: the input is pixels (n, height, width, channels), uint8, uint16 or float32 as
+            `data.depth` says; otherwise it is normalized already, float32 (n, channels, height,
+            width).
         fold: batch normalizations go into the convolutions before them.
 
     Raises:
@@ -51,7 +52,11 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
     else:
         network.add("Div", [scores, temperature], "scores")
     entry = (
-        helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["n", height, width, channels])
+        helper.make_tensor_value_info(
+            "pixels",
+            helper.np_dtype_to_tensor_dtype(classifier.preprocess.dtype),
+            ["n", height, width, channels],
+        )
         if preprocessing
         else helper.make_tensor_value_info(
             "image", TensorProto.FLOAT, ["n", channels, height, width]
@@ -85,7 +90,7 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
 
 
 def _preprocess(network: OnnxNetwork, classifier: Classifier, float_type: Any) -> None:
-    """From pixels, (n, h, w, c) uint8, to the image that the network reads."""
+    """From pixels, (n, h, w, c), to the image that the network reads."""
     scale, shift = classifier.normalization.scale_and_shift()
     by_channel = (-1, 1, 1)
     floats = network.add("Cast", ["pixels"], "pixels.float", to=float_type)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cnn_cli.data.decode import ImageError, Pixels, load_image
+from cnn_cli.data.decode import ImageError, load_image
+from cnn_cli.data.depth import Pixels
 from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.gradcam import find_layer, heat_maps
@@ -36,7 +37,7 @@ class Shown:
 
     Attributes:
         row: of the evaluation.
-        pixels: (h, w, 1 or 3), as the network sees it.
+        pixels: (h, w, channels), as the network sees it.
     """
 
     row: int

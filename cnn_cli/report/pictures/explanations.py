@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from cnn_cli.data.decode import ImageError, Pixels
+from cnn_cli.data.decode import ImageError
+from cnn_cli.data.depth import Pixels
 from cnn_cli.files import write_atomic
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.gradcam import heat_maps

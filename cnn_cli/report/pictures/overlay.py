@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from cnn_cli.data.decode import Pixels
+from cnn_cli.data.depth import Pixels
 from cnn_cli.nn.types import Array
 
 # Magma, by S. van der Walt and N. Smith (2015, matplotlib, CC0), at 16 even steps: perceptually

@@ -9,7 +9,7 @@ from importlib.util import find_spec
 
 from PIL import Image, ImageFont
 
-from cnn_cli.data.decode import Pixels
+from cnn_cli.data.depth import Pixels, viewable
 
 MARGIN, GAP = 24, 14
 TITLE_SIZE, LABEL_SIZE, LINE = 20, 14, 18
@@ -74,10 +74,11 @@ def enlarged(pixels: Pixels, least_side: int) -> Image.Image:
     """A picture, enlarged by a whole number where it is smaller, so that pixels stay squares.
 
     Args:
-        pixels: (h, w, 1 or 3).
+        pixels: (h, w, channels), shown as `viewable` makes them.
         least_side: of the result, in pixels.
     """
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("RGB")
+    shown = viewable(pixels)
+    image = Image.fromarray(shown[..., 0] if shown.shape[2] == 1 else shown).convert("RGB")
     factor = max(1, -(-least_side // min(image.size)))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 

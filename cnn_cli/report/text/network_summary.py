@@ -82,7 +82,9 @@ class Summary:
         return table + "\n" + format_pairs(memory)
 
 
-def summarize(graph: Graph, train: TrainConfig, threads: int, backend: Backend) -> Summary:
+def summarize(
+    graph: Graph, train: TrainConfig, threads: int, backend: Backend, pixel_bytes: int = 1
+) -> Summary:
     """The rows and totals of a network.
 
     Args:
@@ -90,6 +92,7 @@ def summarize(graph: Graph, train: TrainConfig, threads: int, backend: Backend) 
         train: how it is trained, which decides on the memory it takes.
         threads: that train it.
         backend: what computes, which decides on the paths of convolutions.
+        pixel_bytes: of a number of an image.
     """
     rows = tuple(
         LayerRow(
@@ -109,7 +112,7 @@ def summarize(graph: Graph, train: TrainConfig, threads: int, backend: Backend) 
         parameters=parameter_count(graph),
         multiply_adds=sum(row.multiply_adds for row in rows),
         parameter_bytes=parameter_count(graph) * np.dtype(train.dtype).itemsize,
-        training_bytes=training_bytes(graph, train, threads, backend),
+        training_bytes=training_bytes(graph, train, threads, backend, pixel_bytes),
         batch_size=train.batch_size,
         threads=threads,
         backend=backend,

@@ -47,6 +47,8 @@ def proposal_dict(proposal: Proposal, file: Path) -> dict[str, Any]:
             "width": survey.width,
             "height": survey.height,
             "grey": survey.grey,
+            "bands": survey.bands,
+            "depth": survey.depth,
             "looked_at": survey.looked_at,
             "unreadable": survey.unreadable,
         },

@@ -7,7 +7,7 @@ import pytest
 
 from cnn_cli.data.augment.draws import numbers_for
 from cnn_cli.data.augment.place import PLACE, Place
-from cnn_cli.data.decode import Pixels
+from cnn_cli.data.depth import Pixels
 
 N = 40
 INDICES = np.arange(100, 100 + N)

@@ -1,0 +1,347 @@
+"""Pictures of more than 8 bits or of other bands than grey and colour: their numbers as they are.
+
+Pillow reads what it gives in full, `tiff` the other TIFF files, `npy` NumPy's arrays. The numbers
+become those of `data.depth`, the bands those of `data.channels`, and each band is resized by the
+filter that `decode` uses for 8 bits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, UnidentifiedImageError
+
+from cnn_cli.data import npy, resize, tiff
+from cnn_cli.data.decode import (
+    ImageError,
+    OnFrames,
+    Preprocess,
+    as_8_bits,
+    check_pixels,
+    has_frames,
+    orientation_of,
+    without_palette,
+)
+from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
+from cnn_cli.data.draft import TRANSPOSED
+from cnn_cli.data.formats import is_array, is_tiff, open_image
+
+LUMA = (19595, 38470, 7471)  # of 65536: ITU-R 601-2, as Pillow rounds it
+TURNS = {
+    2: (False, True, False),
+    3: (True, True, False),
+    4: (True, False, False),
+    5: (False, False, True),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (False, True, True),
+}
+"""By orientation: whether rows and columns are reversed, and then exchanged."""
+WHOLE_MODES = ("L", "LA", "RGB", "RGBA", "CMYK")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Samples:
+    """A picture's own numbers.
+
+    Attributes:
+        values: (height, width, bands).
+        has_alpha: the last band says how opaque the others are.
+        orientation: of EXIF, 1 to 8, that is to be undone.
+    """
+
+    values: NDArray[Any]
+    has_alpha: bool = False
+    orientation: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a picture is like, told without decoding it.
+
+    Attributes:
+        size: width and height as it is seen.
+        bands: 1 for grey and 3 for colour, transparent or not; else how many there are.
+        depth: that keeps its numbers.
+    """
+
+    size: tuple[int, int]
+    bands: int
+    depth: Depth
+
+
+def read_samples(
+    file: IO[bytes], pre: Preprocess, place: str, on_frames: OnFrames | None = None
+) -> Pixels:
+    """What `pre` makes of a picture's own numbers.
+
+    Args:
+        file: seekable, at its start.
+        pre: size, channels, depth and resize mode.
+        place: what errors call it.
+        on_frames: as of `decode.read_image`.
+
+    Raises:
+        ImageError: its bands or its depth do not fit, or a number is not finite.
+        Exception: nearly any, of damaged files.
+    """
+    return fit_samples(_read(file, pre, place, on_frames), pre, place)
+
+
+def facts_of(file: IO[bytes], place: str) -> Facts:
+    """What a picture in a seekable file is like.
+
+    Raises:
+        ImageError, UnidentifiedImageError: it is none, or its reader is not installed.
+        Exception: nearly any, of damaged files.
+    """
+    if is_array(file):
+        header = npy.read_header(file, place)
+        height, width, bands = header.shape
+        return Facts((width, height), bands, depth_of(header.dtype))
+    try:
+        with open_image(file) as image:
+            if is_in_full(image):
+                bands, depth = _bands_and_depth(image)
+                turned = orientation_of(image) in TRANSPOSED  # for which a PNG is decoded
+                return Facts(image.size[::-1] if turned else image.size, bands, depth)
+    except UnidentifiedImageError:
+        if not is_tiff(file):
+            raise
+    height, width, bands, dtype, has_alpha, orientation = tiff.facts(file, place)
+    size = (height, width) if orientation in TRANSPOSED else (width, height)
+    return Facts(size, bands - has_alpha if bands in (2, 4) else bands, depth_of(dtype))
+
+
+def depth_of(dtype: np.dtype[Any]) -> Depth:
+    """The depth that keeps numbers of a type."""
+    if dtype.kind == "b" or dtype == np.uint8:
+        return 8
+    return 16 if dtype.kind == "u" and dtype.itemsize == 2 else "float"
+
+
+def _bands_and_depth(image: Image.Image) -> tuple[int, Depth]:
+    if image.mode == "F" or (image.mode == "I" and image.format != "PPM"):
+        return 1, "float"
+    if image.mode.startswith("I"):
+        return 1, 16
+    bands = 1 if image.mode in ("1", "L", "LA") else 3
+    return bands, 16 if _is_cut_to_8_bits(image) else 8
+
+
+def is_in_full(image: Image.Image) -> bool:
+    """Whether Pillow gives all bands and bits of what it has opened, unless it is a PNG."""
+    if image.format != "TIFF":
+        return True
+    tags: Any = image.tag_v2  # type: ignore[attr-defined]  # of TIFF
+    if tags.get(tiff.SAMPLES, 1) != len(image.getbands()) or _is_cut_to_8_bits(image):
+        return False
+    signed: bool = tags.get(tiff.SAMPLE_FORMAT, (1,))[0] == tiff.SIGNED
+    if image.mode.startswith("I;16"):
+        return bool(tags.get(tiff.PHOTOMETRIC) == tiff.MINIMUM_IS_BLACK)
+    return image.mode == "F" or signed == (image.mode == "I")
+
+
+def _is_cut_to_8_bits(image: Image.Image) -> bool:
+    """Whether Pillow keeps the upper 8 of 16 bits."""
+    return not image.mode.startswith("I") and ";16" in str(getattr(image, "tile", ""))
+
+
+def _read(file: IO[bytes], pre: Preprocess, place: str, on_frames: OnFrames | None) -> Samples:
+    if is_array(file):
+        header = npy.read_header(file, place)
+        height, width, bands = header.shape
+        check_pixels(width, height, place)
+        check_bands(bands, pre, place)
+        return Samples(npy.read_values(file, header, place))
+    try:
+        with open_image(file) as image:
+            check_pixels(image.width, image.height, place)
+            if is_in_full(image):
+                if on_frames is not None and has_frames(image) and not _has_pages(image, pre):
+                    on_frames(place)
+                return from_image(image, pre, place, file)
+    except UnidentifiedImageError:
+        if not is_tiff(file):
+            raise
+    height, width, bands, dtype, has_alpha, orientation = tiff.facts(file, place, pre.channels)
+    check_pixels(width, height, place)
+    check_bands(bands, pre, place, has_alpha)
+    check_depth(dtype, pre, place)
+    return Samples(tiff.read_values(file, place, pre.channels), has_alpha, orientation)
+
+
+def from_image(
+    image: Image.Image, pre: Preprocess, place: str, file: IO[bytes] | None = None
+) -> Samples:
+    """The numbers of a picture that Pillow has opened.
+
+    Args:
+        file: that it was opened from; None where Pillow's pixels are all there is.
+
+    Raises:
+        ImageError: Pillow cannot give its 16 bits, or one frame of several has another form.
+    """
+    cut = file is not None and pre.depth != 8 and _is_cut_to_8_bits(image)
+    orientation = orientation_of(image)  # for which a PNG is decoded
+    if cut and image.format != "PNG":
+        rule = "has 16 bits a band, of which Pillow gives 8: save it as TIFF, PNG or .npy"
+        raise ImageError(place, rule, image.format)
+    if _has_pages(image, pre):
+        return Samples(_stacked(image, pre.channels, place), orientation=orientation)
+    lower = _lower_bits(file, place) if cut and file is not None else None
+    transparent = image.info.get("transparency")
+    if image.mode == "F" or image.mode.startswith("I"):
+        whole = np.asarray(image)
+        if image.mode != "F" and (image.mode != "I" or image.format == "PPM"):
+            whole = whole.astype(np.uint16)
+        if isinstance(transparent, int):
+            whole = np.where(whole == transparent, FULL_SCALE[16], whole).astype(whole.dtype)
+        return Samples(whole[..., None], orientation=orientation)
+    plain = image if image.mode in WHOLE_MODES else without_palette(image)
+    if lower is None and plain.mode in ("L", "RGB") and plain.has_transparency_data:
+        plain = plain.convert("RGBA")
+    values = np.asarray(plain)
+    values = values[..., None] if values.ndim == 2 else values
+    if lower is not None:
+        values = values.astype(np.uint16) << 8 | lower
+        if isinstance(transparent, tuple) and plain.mode == "RGB":
+            values[(values == transparent).all(axis=2)] = FULL_SCALE[16]
+    return Samples(values, plain.mode in ("LA", "RGBA"), orientation)
+
+
+def _has_pages(image: Image.Image, pre: Preprocess) -> bool:
+    """Whether the pages of a TIFF, of one band each, are the bands that are wanted."""
+    if image.format != "TIFF" or pre.channels == 1 or len(image.getbands()) > 1:
+        return False
+    return int(getattr(image, "n_frames", 1)) == pre.channels
+
+
+def _stacked(image: Image.Image, pages: int, place: str) -> NDArray[Any]:
+    """The pages of a TIFF as bands."""
+    bands: list[NDArray[Any]] = []
+    for page in range(pages):
+        image.seek(page)
+        band = np.asarray(image)
+        if bands and (band.shape != bands[0].shape or band.dtype != bands[0].dtype):
+            raise ImageError(place, "must have pages of one size and depth to be its bands")
+        bands.append(band)
+    return np.stack(bands, axis=2)
+
+
+def _lower_bits(file: IO[bytes], place: str) -> NDArray[np.uint8]:
+    """The lower 8 bits of a PNG of 16-bit colour, of which Pillow keeps the upper ones.
+
+    It is decoded once more, as if the first of two bytes were the lower one.
+    """
+    file.seek(0)
+    again: Any
+    with open_image(file) as again:
+        again.tile = [
+            part._replace(args=str(part.args).replace("16B", "16L")) for part in again.tile
+        ]
+        try:
+            return np.asarray(again)
+        except ValueError as error:
+            rule = "has 16 bits a band, of which Pillow gives 8: save it as TIFF or .npy"
+            raise ImageError(place, rule, "grey with transparency") from error
+
+
+def check_bands(bands: int, pre: Preprocess, place: str, has_alpha: bool = False) -> None:
+    """Refuse other bands than `data.channels` takes.
+
+    Raises:
+        ImageError: it has them.
+    """
+    if bands == pre.channels:
+        return
+    got = f"{bands} band{'' if bands == 1 else 's'}"
+    if pre.channels not in (1, 3):
+        raise ImageError(place, f"must have {pre.channels} bands, as data.channels says", got)
+    if bands - has_alpha not in (1, 3):
+        rule = f"must be grey or in colour for data.channels {pre.channels}"
+        raise ImageError(place, rule, got)
+
+
+def check_depth(dtype: np.dtype[Any], pre: Preprocess, place: str) -> None:
+    """Refuse numbers that `data.depth` would not keep.
+
+    Raises:
+        ImageError: it would not.
+    """
+    if pre.depth != "float" and depth_of(dtype) == "float":
+        rule = f"must have whole numbers of 8 or 16 bits for data.depth {pre.depth}"
+        raise ImageError(place, rule, dtype.name)
+
+
+def fit_samples(samples: Samples, pre: Preprocess, place: str) -> Pixels:
+    """Numbers as `pre` has them: their depth, their bands and the picture's size.
+
+    Raises:
+        ImageError: they do not fit, or one is not finite.
+    """
+    values = samples.values
+    check_bands(values.shape[2], pre, place, samples.has_alpha)
+    check_depth(values.dtype, pre, place)
+    if 0 in values.shape:
+        raise ImageError(place, "has no pixels", f"{values.shape[1]}x{values.shape[0]}")
+    x = _at_depth(values, pre.depth)
+    if pre.depth == "float" and not np.isfinite(x).all():
+        raise ImageError(place, "holds a number that is not finite")
+    if x.shape[2] != pre.channels:
+        x = _recoloured(x, pre.channels, samples.has_alpha)
+    return resize.fit_bands(turn(x, samples.orientation), (pre.height, pre.width), pre.resize_mode)
+
+
+def _at_depth(values: NDArray[Any], depth: Depth) -> Pixels:
+    if depth == "float":
+        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is not finite then
+            return values.astype(np.float32, copy=False)
+    if values.dtype.kind == "b":
+        values = values.astype(np.uint8) * np.uint8(255)
+    if depth == 8:
+        return values if values.dtype == np.uint8 else as_8_bits(values)
+    if values.dtype == np.uint8:
+        return values.astype(np.uint16) * np.uint16(257)  # 255 becomes 65535
+    return values.astype(np.uint16, copy=False)
+
+
+def _recoloured(x: Pixels, channels: int, has_alpha: bool) -> Pixels:
+    """Grey as colour, colour as grey, as Pillow does it; alpha is laid over white."""
+    if has_alpha and x.shape[2] in (2, 4):
+        x = _over_white(x[..., :-1], x[..., -1:])
+    if x.shape[2] == channels:
+        return x
+    if channels == 3:
+        return np.repeat(x, 3, axis=2)
+    if x.dtype == np.float32:
+        grey = sum(x[..., i].astype(np.float64) * LUMA[i] for i in range(3)) / 2**16
+        return np.asarray(grey, np.float32)[..., None]
+    red, green, blue = (x[..., i].astype(np.uint32) * LUMA[i] for i in range(3))
+    return ((red + green + blue + 2**15) >> 16).astype(x.dtype)[..., None]
+
+
+def _over_white(colour: Pixels, alpha: Pixels) -> Pixels:
+    full = 1.0 if colour.dtype == np.float32 else float(2 ** (8 * colour.itemsize) - 1)
+    opacity = alpha.astype(np.float64) / full
+    mixed = colour * opacity + full * (1 - opacity)
+    return mixed.astype(np.float32) if full == 1 else np.rint(mixed).astype(colour.dtype)
+
+
+def turn(x: Pixels, orientation: int) -> Pixels:
+    """A picture upright, whose EXIF orientation is given; see `decode.ORIENTATIONS`."""
+    upside_down, mirrored, transposed = TURNS.get(orientation, (False, False, False))
+    x = x[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
+    return x.swapaxes(0, 1) if transposed else x
+
+
+def fit_array(values: NDArray[Any], pre: Preprocess, place: str) -> Pixels:
+    """What `pre` makes of an array (h, w) or (h, w, bands) of somebody else's.
+
+    Raises:
+        ImageError: it does not fit.
+    """
+    return fit_samples(Samples(values[..., None] if values.ndim == 2 else values), pre, place)
