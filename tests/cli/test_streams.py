@@ -75,6 +75,7 @@ LINES = {
     "eval": "eval photos/test --ckpt model --json",
     "predict": "predict broken.png photos/test --ckpt model --format csv",
     "explain": "explain broken.png photos/test/dark/0.png --ckpt model --output seen",
+    "embed": "embed broken.png photos/test --ckpt model --output features.csv",
     "report": "report model --output page.html",
     "summary": "summary tiny.yaml",
     "bench": "bench tiny.yaml --batch-size 2 --backend numpy --json",

@@ -149,6 +149,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "train configs/efficientnet-lite0.yaml --data photos train.epochs=1 --out runs/lite0",
         ):
             assert run(plainly([*line.split(), "--quiet"])) == 0
+        embed = "embed photos --ckpt runs/seed --output features.npz"
+        assert run(embed.split()) == 0
     finally:
         os.chdir(before)
     for name in ("small-2", "short"):

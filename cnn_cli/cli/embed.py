@@ -1,0 +1,116 @@
+"""`cnn embed`: the features of pictures, for programs that compare or cluster them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, BinaryIO
+
+import typer
+
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
+from cnn_cli.cli.shared.options import BatchSize, Checkpoint, Debug, Threads, backend_option
+from cnn_cli.errors import CnnError, ExitCode, UsageError
+
+NAME = "embed"
+SUFFIXES = (".npz", ".csv")
+
+
+@command(
+    NAME,
+    order=54,
+    examples=(
+        "cnn embed photos --ckpt runs/small --output features.npz",
+        "cnn embed photos/cat/*.jpg --ckpt model.npz --layer layers.8 --output features.csv",
+    ),
+)
+def run(
+    ckpt: Checkpoint,
+    output_file: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            metavar="FILE.npz|FILE.csv",
+            parser=values.path("--output"),
+            help="Where the features go; cnn similar looks into an .npz.",
+            show_default=False,
+        ),
+    ],
+    sources: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="SOURCE...",
+            parser=values.text,
+            help="Images, folders or patterns.",
+            show_default=False,
+        ),
+    ] = None,
+    layer: Annotated[
+        str | None,
+        typer.Option(
+            "--layer",
+            metavar="NAME",
+            parser=values.text,
+            help="Whose output, by its name in cnn summary. Default: what the last layer reads.",
+        ),
+    ] = None,
+    batch_size: BatchSize = 64,
+    threads: Threads = None,
+    backend: Annotated[str | None, backend_option("numpy")] = None,
+    debug: Debug = False,
+) -> None:
+    """Write the features of pictures: the numbers that the last layer tells classes by.
+
+    The map of a layer that is named is averaged over its pixels. An image that cannot be read is
+    named on stderr and left out; the others are done, and the exit code is 4.
+    """
+    if not sources:
+        raise UsageError(NAME, "needs SOURCE", "nothing")
+    if "" in sources:
+        raise UsageError("SOURCE", "must be a path", "an empty one")
+    if output_file.suffix.lower() not in SUFFIXES:
+        rule = f"must be a {' or '.join(SUFFIXES)} file"
+        raise UsageError("--output", rule, repr(str(output_file)))
+    from cnn_cli.data.sources import expand_sources
+    from cnn_cli.files import write_atomic
+    from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.embedding import Embedder, csv_lines, embedded
+    from cnn_cli.inference.index import index_meta, write_index
+    from cnn_cli.inference.predictor import decoded_batches
+    from cnn_cli.parallel.ranks import ALONE
+    from cnn_cli.system import cpu_count
+
+    classifier = Classifier.load(ckpt)
+    output.check_output(output_file)
+    threads = threads or cpu_count()
+    bad = 0
+
+    def tell(error: CnnError) -> None:
+        nonlocal bad
+        bad += 1
+        output.say(f"cnn: {error.line()}")
+
+    with classifier.engine(threads, backend or "numpy", output.note) as engine:
+        embedder = Embedder(classifier, engine, layer)
+        entries = expand_sources(sources)
+        batches = decoded_batches(iter(entries), classifier.preprocess, batch_size, threads, ALONE)
+        found = embedded(embedder, batches, tell)
+
+        def write(file: BinaryIO) -> None:
+            if output_file.suffix.lower() == ".npz":
+                write_index(file, found, index_meta(classifier, layer), output_file.parent)
+            else:
+                _write_lines(file, csv_lines(found))
+
+        write_atomic(output_file, write)
+    if bad:
+        raise typer.Exit(ExitCode.DATA)
+
+
+def _write_lines(file: BinaryIO, lines: Iterator[str]) -> None:
+    stream = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
+    stream.writelines(lines)
+    stream.flush()
+    stream.detach()  # else it would close the file, which is not its own

@@ -1,0 +1,78 @@
+"""`cnn similar`: which pictures of an index are most like another one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
+from cnn_cli.cli.shared.options import Debug, Json
+from cnn_cli.errors import printable
+
+
+@command(
+    "similar",
+    order=56,
+    examples=(
+        "cnn similar photo.jpg --index features.npz",
+        "cnn similar photo.jpg --index features.npz --topk 20 --json",
+    ),
+)
+def run(
+    image: Annotated[
+        str,
+        typer.Argument(metavar="IMAGE", parser=values.text, help="An image.", show_default=False),
+    ],
+    index: Annotated[
+        Path,
+        typer.Option(
+            "--index",
+            metavar="FILE.npz",
+            parser=values.path("--index"),
+            help="What cnn embed wrote.",
+            show_default=False,
+        ),
+    ],
+    topk: Annotated[
+        int,
+        typer.Option(
+            "--topk",
+            metavar="K",
+            parser=values.whole("--topk", 1),
+            help="How many pictures; at most all.",
+        ),
+    ] = 5,
+    ckpt: Annotated[
+        Path | None,
+        typer.Option(
+            "--ckpt",
+            metavar="FILE",
+            parser=values.path("--ckpt"),
+            help="Where the checkpoint is that the index was made by, if it was moved.",
+        ),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find the pictures whose features are most like another one's.
+
+    Prints path and cosine, the nearest first.
+    """
+    from cnn_cli.data.decode import load_image
+    from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.index import Index
+
+    opened = Index.open(index)
+    classifier = Classifier.load(ckpt or opened.meta["checkpoint"])
+    with classifier.engine(1) as engine:
+        embed = opened.embedder_of(str(index), classifier, engine)
+        features = embed([load_image(image, classifier.preprocess)])[0]
+    found = opened.nearest(features, topk)
+    if json:
+        near = [{"path": path, "cosine": round(cosine, 8)} for path, cosine in found]
+        output.write_json({"path": image, "similar": near})
+    else:
+        output.write("".join(f"{printable(path)}\t{cosine:.6f}\n" for path, cosine in found))

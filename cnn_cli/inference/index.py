@@ -1,0 +1,206 @@
+"""Features of many pictures in a file, of which the nearest to another picture's are found.
+
+The file is an `.npz` of NumPy: `features` (n, d) float32, `norms` (n,), `paths` (n,) in UTF-8, and
+`meta`, a JSON document as uint8: checkpoint, its digest, layer. Nothing in it is compressed, and
+the features begin at a multiple of 64 bytes, so that they can be mapped into memory.
+"""
+
+from __future__ import annotations
+
+import io
+import mmap
+import os
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.lib import format as npy
+
+from cnn_cli import strict_json
+from cnn_cli.errors import DataError, reason
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.embedding import Embedder
+from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.types import Array
+from cnn_cli.runs.checkpoint import check_array_header, read_array
+
+ALIGNED = 64  # bytes
+LOCAL_HEADER, ZIP64_EXTRA = 30, 20  # bytes
+PADDING = 0xD935  # what Android's zipalign calls its own
+BLOCK = 2**16  # pictures that are compared together
+MEMBERS = ("meta", "features", "norms", "paths")
+
+
+def index_meta(classifier: Classifier, layer: str | None) -> dict[str, Any]:
+    """What an index says of how it was made.
+
+    Args:
+        layer: that was asked for.
+    """
+    return {
+        "checkpoint": os.path.abspath(classifier.path),
+        "digest": classifier.digest().hex(),
+        "layer": layer,
+    }
+
+
+def write_index(
+    file: BinaryIO, found: Iterable[tuple[Sequence[str], Array]], meta: dict[str, Any], folder: Path
+) -> int:
+    """Write an index; memory for a batch and the paths, disk for the features once more.
+
+    Args:
+        file: open for writing.
+        found: names and features, batch by batch.
+        meta: see above.
+        folder: with room for the features.
+
+    Returns:
+        How many pictures it has.
+    """
+    paths: list[bytes] = []
+    norms: list[Array] = []
+    width = 0
+    with TemporaryFile(dir=folder) as rows:
+        for names, features in found:
+            paths += [os.fsencode(name) for name in names]
+            norms.append(np.linalg.norm(features, axis=1).astype(np.float32))
+            width = features.shape[1]
+            rows.write(features.data)
+        rows.seek(0)
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED) as archive:
+            text = strict_json.dumps(meta).encode()
+            _add(archive, "meta", np.frombuffer(text, np.uint8))
+            with _member(archive, "features") as member:
+                shape, head = (len(paths), width), np.dtype(np.float32)
+                npy.write_array_header_2_0(
+                    member, {"descr": head.str, "fortran_order": False, "shape": shape}
+                )
+                while block := rows.read(2**20):
+                    member.write(block)
+            _add(archive, "norms", np.concatenate([np.empty(0, np.float32), *norms]))
+            _add(archive, "paths", np.array(paths, np.bytes_))
+    return len(paths)
+
+
+def _add(archive: zipfile.ZipFile, name: str, array: Array) -> None:
+    with _member(archive, name) as member:
+        npy.write_array(member, array, allow_pickle=False)
+
+
+def _member(archive: zipfile.ZipFile, name: str) -> Any:
+    """A member whose content begins at a multiple of `ALIGNED`."""
+    info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
+    at = archive.start_dir + LOCAL_HEADER + len(info.filename) + ZIP64_EXTRA + 4
+    room = -at % ALIGNED
+    info.extra = PADDING.to_bytes(2, "little") + room.to_bytes(2, "little") + bytes(room)
+    return archive.open(info, "w", force_zip64=True)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Index:
+    """Features of n pictures, in memory only as far as they are looked at.
+
+    Attributes:
+        meta: what they were made by.
+        features: (n, d).
+        norms: (n,).
+        paths: (n,) bytes.
+    """
+
+    meta: dict[str, Any]
+    features: Array
+    norms: Array
+    paths: Array
+
+    @classmethod
+    def open(cls, path: Path) -> Index:
+        """Map a file that `write_index` wrote.
+
+        Raises:
+            DataError: it is none, or damaged.
+        """
+        rule = "must be an index that cnn embed wrote"
+        try:
+            with path.open("rb") as file, zipfile.ZipFile(file) as archive:
+                members = {info.filename.removesuffix(".npy"): info for info in archive.infolist()}
+                if not set(MEMBERS) <= set(members):
+                    raise DataError(path, rule, "another .npz file")
+                for name in ("meta", "norms", "features"):
+                    check_array_header(archive, members[name], name, str(path))
+                meta = strict_json.loads(read_array(archive, members["meta"]).tobytes())
+                norms = read_array(archive, members["norms"])
+                paths = read_array(archive, members["paths"])
+                features = _mapped(file, archive, members["features"], str(path))
+        except DataError:
+            raise
+        except OSError as error:
+            raise DataError(path, "cannot be read", reason(error)) from error
+        except Exception as error:  # a hostile file makes the readers raise anything
+            raise DataError(path, rule, reason(error)) from error
+        sizes = {len(features), len(norms), len(paths)}
+        if features.ndim != 2 or features.dtype != np.float32 or len(sizes) > 1:
+            raise DataError(path, rule, "features, norms and paths that do not belong together")
+        if paths.dtype.kind != "S" or not (isinstance(meta, dict) and meta.get("checkpoint")):
+            raise DataError(path, rule, "paths or meta of another kind")
+        return cls(meta, features, norms, paths)
+
+    def embedder_of(self, place: str, classifier: Classifier, engine: Engine) -> Embedder:
+        """What makes features like these.
+
+        Raises:
+            DataError: the network is another one than theirs.
+        """
+        if classifier.digest().hex() != self.meta.get("digest"):
+            rule = f"was made by another network than {classifier.path}"
+            raise DataError(place, rule)
+        return Embedder(classifier, engine, self.meta.get("layer"))
+
+    def nearest(self, features: Array, count: int) -> list[tuple[str, float]]:
+        """Paths and cosines of the nearest pictures, the nearest first; of equals, the first one.
+
+        Args:
+            features: (d,) of a picture.
+            count: how many, at most all.
+        """
+        query = features / max(float(np.linalg.norm(features)), 1e-30)
+        cosines = np.empty(len(self.features), np.float32)
+        for start in range(0, len(cosines), BLOCK):
+            part = slice(start, start + BLOCK)
+            np.matmul(self.features[part], query, out=cosines[part])
+        cosines /= np.maximum(self.norms, 1e-30)
+        count = min(count, len(cosines))
+        if count == 0:
+            return []
+        # All that are as near as the last one, so that equals come in their order.
+        least = np.partition(cosines, len(cosines) - count)[len(cosines) - count]
+        near = np.flatnonzero(cosines >= least)
+        best = near[np.argsort(-cosines[near], kind="stable")][:count]
+        return [(os.fsdecode(bytes(self.paths[i])), float(cosines[i])) for i in best]
+
+
+def _mapped(file: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: str) -> Array:
+    """An array of a member, as it lies in the file."""
+    if info.compress_type != zipfile.ZIP_STORED:
+        raise DataError(place, "must not be compressed, so that it can be mapped into memory")
+    with archive.open(info) as member:
+        head = io.BytesIO(member.read(12_000))
+    version = npy.read_magic(head)
+    readers = {(1, 0): npy.read_array_header_1_0, (2, 0): npy.read_array_header_2_0}
+    shape, by_columns, dtype = readers[version](head)
+    if by_columns:
+        raise DataError(place, "must hold features row by row")
+    # Where the content begins, the local header says, whose extra part is its own.
+    file.seek(info.header_offset + LOCAL_HEADER - 4)
+    sizes = file.read(4)
+    name, extra = (int.from_bytes(sizes[i : i + 2], "little") for i in (0, 2))
+    offset = info.header_offset + LOCAL_HEADER + name + extra + head.tell()
+    if 0 in shape:
+        return np.empty(shape, dtype)
+    content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    count = int(np.prod(shape))
+    return np.frombuffer(content, dtype, count, offset).reshape(shape)
