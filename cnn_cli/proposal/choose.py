@@ -18,7 +18,6 @@ PHOTO_SIDES = (128, 96, 64)
 WIDEST = 3  # of a picture's sides, the one to the other
 SQUARE = 1.6  # up to which a picture is cut to a square
 FEW = 1500  # images a class: strong augmentation
-VERY_FEW = 300  # images a class: start from weights of others
 UNEVEN = 3  # the largest class to the smallest
 STRONG_EPOCHS = 25  # fewer leave no time to learn from images that are changed so much
 
@@ -32,14 +31,15 @@ class Network:
 
     Attributes:
         size: (height, width) of its images.
-        kind: `plain`: convolutions and pooling; `residual`: as in He et al. 2015.
-        widths: channels of its stages.
+        kind: `plain`: convolutions and pooling; `residual`: as in He et al. 2015; `named`: one
+            that comes along.
+        widths: channels of the stages of the first two.
         stem_stride: of a residual network's first convolution.
     """
 
     size: tuple[int, int]
-    kind: Literal["plain", "residual"]
-    widths: tuple[int, ...]
+    kind: Literal["plain", "residual", "named"]
+    widths: tuple[int, ...] = ()
     stem_stride: int = 1
 
 
@@ -62,6 +62,22 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True)
+class Tuning:
+    """How trained weights are trained on.
+
+    Attributes:
+        weights: their name, which is the network's too.
+        head_epochs: of the last layer alone, which come first.
+        frozen: how many of the first layers with parameters stay as they are when the upper ones
+            are trained; 0 where the last layer alone is trained.
+    """
+
+    weights: str
+    head_epochs: int
+    frozen: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Choice:
     """What the config says, and why.
 
@@ -73,6 +89,7 @@ class Choice:
         epoch_seconds, seconds: of an epoch and of all of it, by what was measured.
         fits: whether that is within the budget.
         limited: whether the budget says how many epochs; else there are as many as are useful.
+        tuning: of trained weights; None where the training starts from nothing.
     """
 
     network: Network
@@ -84,6 +101,7 @@ class Choice:
     seconds: float
     fits: bool
     limited: bool
+    tuning: Tuning | None = None
 
 
 def networks(survey: Survey) -> list[Network]:

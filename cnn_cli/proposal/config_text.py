@@ -8,11 +8,10 @@ from collections.abc import Iterable
 
 from cnn_cli.errors import listed, printable
 from cnn_cli.proposal.choose import (
-    VERY_FEW,
     Choice,
     Network,
+    Tuning,
     aspect,
-    images_a_class,
     is_squashed,
     is_uneven,
 )
@@ -34,32 +33,19 @@ def config_yaml(
         head: lines on what was found and chosen.
     """
     lines = [
-        f"# {printable(line)}".rstrip()
-        for line in (*head, "", f"    {command}", "", *_hints(survey, choice))
+        f"# {printable(line)}".rstrip() for line in (*head, "", f"    {command}", "", *_hints())
     ]
     sections = (
         _data(survey, choice, root),
         _augment(survey, choice),
-        _model(survey, choice.network),
+        _model(survey, choice),
         _train(choice),
     )
     return "\n".join([*lines, *(line for section in sections for line in ("", *section)), ""])
 
 
-def _hints(survey: Survey, choice: Choice) -> list[str]:
-    lines = ["Any key can be changed here, or on the command line: train.epochs=5"]
-    few = images_a_class(survey) < VERY_FEW
-    if few and choice.network.kind == "residual" and survey.is_plain:
-        lines += [
-            "",
-            "With so few pictures a network that has seen a million others knows more than one",
-            "that starts from nothing. Get weights of EfficientNet-Lite0, and then:",
-            "    cnn import efficientnet-lite0.pth --config configs/efficientnet-lite0.yaml \\",
-            "        --classes imagenet.json --output lite0.npz",
-            "    cnn train configs/efficientnet-lite0.yaml --data PICTURES --weights lite0.npz \\",
-            "        augment={} 'train.freeze=[conv.*, batchnorm.*]' train.epochs=10",
-        ]
-    return lines
+def _hints() -> list[str]:
+    return ["Any key can be changed here, or on the command line: train.epochs=5"]
 
 
 def _data(survey: Survey, choice: Choice, root: str) -> list[str]:
@@ -107,9 +93,11 @@ def _without_validation(survey: Survey) -> list[str]:
 
 
 def _augment(survey: Survey, choice: Choice) -> list[str]:
+    if choice.tuning is not None and not choice.tuning.frozen:
+        return ["augment: {}   # what frozen layers make of a picture is computed once"]
     few = f"{survey.train_images:,} pictures are few: no epoch may look like another"
     lines = [f"augment:{f'   # {few}' if choice.strong else ''}"]
-    photographs = choice.network.kind == "residual"
+    photographs = choice.network.kind != "plain"
     if photographs:
         ratio = aspect(survey)
         scale = "[0.3, 1.0]" if choice.strong else "[0.5, 1.0]"
@@ -142,7 +130,10 @@ def _augment(survey: Survey, choice: Choice) -> list[str]:
     return lines
 
 
-def _model(survey: Survey, network: Network) -> list[str]:
+def _model(survey: Survey, choice: Choice) -> list[str]:
+    network = choice.network
+    if choice.tuning is not None:
+        return [f"model: {{network: {choice.tuning.weights}}}   # cnn networks lists others"]
     layers = _plain(network) if network.kind == "plain" else _residual(network)
     return [
         "model:",
@@ -194,6 +185,8 @@ def _conv(channels: int, stride: int = 1) -> list[str]:
 
 
 def _train(choice: Choice) -> list[str]:
+    if choice.tuning is not None:
+        return _tune(choice, choice.tuning)
     residual = choice.network.kind == "residual"
     rate = (0.08 if residual else 0.1) * choice.batch_size / 64
     warm_up = 3 if choice.epochs >= 30 else 1
@@ -211,6 +204,24 @@ def _train(choice: Choice) -> list[str]:
     if choice.strong:
         lines.append("  label_smoothing: 0.1")
     return lines
+
+
+def _tune(choice: Choice, tuning: Tuning) -> list[str]:
+    lines = [
+        "train:",
+        f"  weights: {tuning.weights}   # trained on a million photographs of 1,000 kinds",
+        f"  epochs: {choice.epochs}{'   # what the budget allows' if choice.limited else ''}",
+        f"  batch_size: {choice.batch_size}",
+        f"  head: {{epochs: {tuning.head_epochs}, lr: 0.0125}}   # the last layer, alone",
+    ]
+    if tuning.frozen:
+        rate = "lr: 0.004, momentum: 0.9, nesterov: true, weight_decay: 1.0e-5"
+        lines += [
+            f"  freeze: {tuning.frozen}   # layers that stay as they are; the upper ones follow:",
+            f"  optimizer: {{type: sgd, {rate}}}",
+            "  scheduler: {type: cosine, warmup_epochs: 0.5}   # up to lr, then down to 0",
+        ]
+    return [*lines, "  precise_bn: false   # the statistics are those of the weights"]
 
 
 def _quoted(text: str) -> str:

@@ -18,6 +18,7 @@ from cnn_cli.nn.backends import open_kernels
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.params import Parameters
+from cnn_cli.optim.groups import freeze_graph
 from cnn_cli.proposal.choose import Speed
 from cnn_cli.proposal.survey import Survey
 from cnn_cli.training.setup import check_memory, preprocess_of
@@ -52,6 +53,7 @@ def measure(
     """
     pre = preprocess_of(config)
     graph = build_graph(config.model, pre.shape, len(survey.classes), source)
+    graph = freeze_graph(graph, config.train, 0)
     check_memory(config, graph, source, threads, backend)
     params = Parameters(graph, config.train.dtype)
     initialize(params, config.train.seed, config.model.init)

@@ -5,19 +5,21 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
 from cnn_cli.config import Config, validate_config
 from cnn_cli.config.yaml12 import parse_yaml
 from cnn_cli.errors import ConfigError
+from cnn_cli.interop.pretrained import EXTRA, PACKAGES, Package, find_weights
 from cnn_cli.proposal.choose import (
     FEW,
     STRONG_EPOCHS,
     Choice,
     Network,
     Speed,
+    Tuning,
     batch_size,
     enough_epochs,
     fit,
@@ -25,9 +27,16 @@ from cnn_cli.proposal.choose import (
     networks,
 )
 from cnn_cli.proposal.config_text import config_yaml
+from cnn_cli.proposal.fine_tuning import HEAD_EPOCHS, head_alone, suits, upper_layers
 from cnn_cli.proposal.survey import Survey, survey
 from cnn_cli.proposal.words import head_lines
 
+SCRATCH = "scratch"
+HINT = (
+    f"The extra {EXTRA}, pip install 'cnn-cli[{EXTRA}]', would bring a network that was trained on "
+    "a million photographs, to start from"
+)
+ConfigOf = Callable[[Choice], tuple[str, Config]]
 UNKNOWN = Speed(1.0, 1.0, 1.0, 1.0)  # of a network that is about to be measured
 
 
@@ -62,11 +71,13 @@ def propose(
     measure: Measure,
     options: str = "",
     progress: Callable[[str], object] = lambda _: None,
+    start: str | None = None,
 ) -> Proposal:
     """Look at a folder and choose.
 
-    The first network is taken that has time for half of the epochs that are useful; else the
-    last, quickest one.
+    Trained weights are taken where they are installed and suit the pictures. Else the first
+    network is taken that has time for half of the epochs that are useful, or the last, quickest
+    one.
 
     Args:
         root: the folder of pictures.
@@ -76,9 +87,11 @@ def propose(
         measure: of a network's speed.
         options: of `cnn train`, that were measured with.
         progress: told what is being measured.
+        start: what to start from: the name of weights, or `scratch`; None decides by the pictures.
 
     Raises:
-        DataError: nothing can be trained on.
+        UsageError: the weights' package is not installed.
+        DataError: nothing can be trained on, or there are no weights of that name.
         ConfigError: no network fits in memory.
     """
     progress("looking at the pictures")
@@ -91,23 +104,72 @@ def propose(
         text = config_yaml(found, choice, place, command, head)
         return text, validate_config(parse_yaml(text, str(file)), str(file))
 
+    package = None if start == SCRATCH else _package(found, start)
+    if package is None and start is None and suits(found):
+        found = replace(found, remarks=(*found.remarks, HINT))
+    if package is not None:
+        choice = _tuned(found, package, config_of, measure, str(file), budget, progress)
+    else:
+        choice = _from_scratch(found, config_of, measure, str(file), budget, progress)
+    text, config = config_of(choice)
+    return Proposal(found, choice, text, config, command)
+
+
+def _package(survey: Survey, start: str | None) -> Package | None:
+    """The weights to start from; None for none."""
+    if start is not None:
+        find_weights(start)
+        return PACKAGES[start]
+    if not suits(survey):
+        return None
+    return next((package for package in PACKAGES.values() if package.find()), None)
+
+
+def _tuned(
+    survey: Survey,
+    package: Package,
+    config_of: ConfigOf,
+    measure: Measure,
+    source: str,
+    budget: float,
+    progress: Callable[[str], object],
+) -> Choice:
+    """Trained weights, as far as there is time to train them on."""
+    progress(f"measuring {package.name}")
+    side = package.image_size
+    trial = head_alone(survey, package.name, side, UNKNOWN, budget)
+    whole = replace(
+        trial, epochs=HEAD_EPOCHS + 1, tuning=Tuning(package.name, HEAD_EPOCHS, package.lower)
+    )
+    speed = measure(config_of(whole)[1], survey, source)
+    head = head_alone(survey, package.name, side, speed, budget)
+    return upper_layers(survey, head, package.lower, speed, budget)
+
+
+def _from_scratch(
+    survey: Survey,
+    config_of: ConfigOf,
+    measure: Measure,
+    source: str,
+    budget: float,
+    progress: Callable[[str], object],
+) -> Choice:
     choice = None
-    suitable = networks(found)
+    suitable = networks(survey)
     for network in suitable:
         progress(f"measuring a network for {network.size[0]}×{network.size[1]} pixels")
         try:
-            speed = measure(config_of(_trial(found, network))[1], found, str(file))
+            speed = measure(config_of(_trial(survey, network))[1], survey, source)
         except ConfigError:  # too little memory
             if choice is None and network is suitable[-1]:
                 raise
             continue
-        choice = fit(found, network, speed, budget)
-        if choice.epochs >= enough_epochs(found.train_images) and choice.fits:
+        choice = fit(survey, network, speed, budget)
+        if choice.epochs >= enough_epochs(survey.train_images) and choice.fits:
             break
     if choice is None:
         raise ValueError("there is no network to choose from")
-    text, config = config_of(choice)
-    return Proposal(found, choice, text, config, command)
+    return choice
 
 
 def relative_root(root: Path, file: Path) -> str:

@@ -45,6 +45,7 @@ class Survey:
         bands: 3 for colour; 1 where none of them, or hardly one, has colours; another number where
             most have that.
         depth: that keeps what nearly all have.
+        flat: the share of neighbouring pixels that are the same, of the picture in the middle.
         sample: paths of those that can be read.
         remarks: what the user should know besides, a line each.
     """
@@ -63,6 +64,7 @@ class Survey:
     depth: Depth
     sample: tuple[str, ...]
     remarks: tuple[str, ...] = ()
+    flat: float = 0.0
 
     @property
     def grey(self) -> bool:
@@ -91,6 +93,7 @@ class Look:
         is_plain: it can be read as colour of 8 bits.
         grey: it has one band, or hardly any colour.
         bands, depth: as of `data.samples.Facts`.
+        flat: the share of neighbouring pixels that are the same.
     """
 
     size: tuple[int, int]
@@ -98,6 +101,7 @@ class Look:
     grey: bool
     bands: int
     depth: Depth
+    flat: float = 0.0
 
     def fits(self, bands: int, depth: Depth) -> bool:
         """Whether `data.channels` and `data.depth` of these would take it."""
@@ -151,6 +155,7 @@ def survey(root: Path, threads: int) -> Survey:
         depth=depth,
         sample=tuple(path for path, _ in seen),
         remarks=(*dataset.remarks, *([frames_text(several)] if several else [])),
+        flat=median(look.flat for _, look in seen),
     )
 
 
@@ -181,14 +186,15 @@ def _look(path: str, on_frames: OnFrames | None = None) -> Look | None:
     except Exception:  # plugins raise nearly anything on broken data
         return None
     plain = read_image(path, _PREPROCESS, on_frames=on_frames)
-    is_plain, grey = not isinstance(plain, ImageError), facts.bands == 1
+    is_plain, grey, flat = not isinstance(plain, ImageError), facts.bands == 1, 0.0
     if not isinstance(plain, ImageError):
         pixels = plain.astype(np.int16)
         grey = bool((pixels.max(axis=2) - pixels.min(axis=2)).max() <= GREY_SPREAD)
+        flat = float((pixels[:, 1:] == pixels[:, :-1]).all(axis=2).mean())
     own = replace(_PREPROCESS, channels=facts.bands, depth=facts.depth)
     if not is_plain and (own.is_plain or isinstance(read_image(path, own), ImageError)):
         return None
-    return Look(facts.size, is_plain, grey, facts.bands, facts.depth)
+    return Look(facts.size, is_plain, grey, facts.bands, facts.depth, flat)
 
 
 def _bands_and_depth(looks: Sequence[Look]) -> tuple[int, Depth]:

@@ -61,6 +61,16 @@ def speed_text(choice: Choice) -> str:
     )
 
 
+def network_text(choice: Choice) -> str:
+    """`residual, 128×128 pixels`"""
+    height, width = choice.network.size
+    size = f"{height}×{width} pixels"
+    if choice.tuning is None:
+        return f"{choice.network.kind}, {size}"
+    layers = "last layer, then its upper layers" if choice.tuning.frozen else "last layer"
+    return f"{choice.tuning.weights}, {size}, trained weights; training its {layers}"
+
+
 def notes(survey: Survey, choice: Choice, budget: float) -> list[str]:
     """What a person should know, a line each."""
     found = []

@@ -43,7 +43,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     names = tmp_path / "names.txt"
     names.write_text("bright\nowl\n")
     given = Normalization((0.5,) * 3, (0.25,) * 3)
-    tiny = Package("tiny", "tiny_model", "models/tiny-*.pth", 8, given, names, "MIT")
+    tiny = Package("tiny", "tiny_model", "models/tiny-*.pth", 8, 1, given, names, "MIT")
     monkeypatch.setattr(pretrained, "PACKAGES", {"tiny": tiny})
     monkeypatch.chdir(tmp_path)
     make_pictures(tmp_path / "photos", train=4, val=2)

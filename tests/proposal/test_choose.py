@@ -217,7 +217,7 @@ def test_the_best_network_that_has_time(
     monkeypatch.setattr(module, "survey", lambda *_: PHOTOS)
     seconds = (0.92 * 600 - 4) / epochs
     measure = Speeds(1600 / seconds * 128 * 128 * 32)
-    proposal = propose(Path("photos"), Path("x.yaml"), 600, 1, measure)
+    proposal = propose(Path("photos"), Path("x.yaml"), 600, 1, measure, start="scratch")
     assert proposal.choice.network.size == (size, size)
     assert proposal.choice.fits == fits
     assert proposal.config.train.epochs == proposal.choice.epochs
@@ -228,10 +228,12 @@ def test_a_network_that_does_not_fit_in_memory_is_passed_over(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(module, "survey", lambda *_: PHOTOS)
-    proposal = propose(Path("photos"), Path("x.yaml"), 600, 1, Speeds(1e12, too_large=96))
+    proposal = propose(
+        Path("photos"), Path("x.yaml"), 600, 1, Speeds(1e12, too_large=96), start="scratch"
+    )
     assert proposal.choice.network.size == (96, 96)
     with pytest.raises(ConfigError, match="more memory than there is"):
-        propose(Path("photos"), Path("x.yaml"), 600, 1, Speeds(1e12, too_large=10))
+        propose(Path("photos"), Path("x.yaml"), 600, 1, Speeds(1e12, too_large=10), start="scratch")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from cnn_cli.proposal.propose import Proposal
 from cnn_cli.proposal.words import (
     balance_text,
     counts_text,
+    network_text,
     notes,
     pictures_text,
     speed_text,
@@ -20,11 +21,10 @@ from cnn_cli.report.text.table import format_pairs
 def proposal_text(proposal: Proposal, file: Path, budget: float) -> str:
     """A line a fact, and last the command to type next."""
     survey, choice = proposal.survey, proposal.choice
-    height, width = choice.network.size
     pairs = [
         ("found", f"{counts_text(survey)}; {balance_text(survey)}"),
         ("pictures", pictures_text(survey)),
-        ("network", f"{choice.network.kind}, {height}×{width} pixels"),
+        ("network", network_text(choice)),
         ("speed", speed_text(choice)),
         ("training", f"{choice.epochs} epochs, about {time_text(choice.seconds)}"),
         *(("note", note) for note in notes(survey, choice, budget)),
@@ -55,7 +55,8 @@ def proposal_dict(proposal: Proposal, file: Path) -> dict[str, Any]:
         "chosen": {
             "image_size": list(choice.network.size),
             "channels": proposal.config.data.channels,
-            "network": choice.network.kind,
+            "network": choice.network.kind if choice.tuning is None else choice.tuning.weights,
+            "weights": None if choice.tuning is None else choice.tuning.weights,
             "batch_size": choice.batch_size,
             "epochs": choice.epochs,
             "seconds": choice.seconds,
