@@ -15,6 +15,10 @@ from cnn_cli import portable
 
 ROOT = Path("/")
 
+OPENBLAS_BYTES = 64 * 2**20
+"""Of the address space that ``ulimit -v`` leaves, what is not planned with: OpenBLAS ends the
+process where it can have no buffer of 32 MiB."""
+
 _claimed = threading.Event()
 
 
@@ -50,7 +54,8 @@ def cpu_count(root: Path = ROOT) -> int:
 
 
 def available_memory(root: Path = ROOT) -> int:
-    """Bytes that can be taken without swapping or meeting a control group's limit.
+    """Bytes that can be taken without swapping or meeting a limit: of a control group, or of the
+    process's address space.
 
     File cache that the kernel would give up does not count as used.
 
@@ -71,6 +76,9 @@ def available_memory(root: Path = ROOT) -> int:
             limit = _number(folder / name)
             if limit is not None and used is not None:
                 available = min(available, limit - max(0, used - reclaimable))
+    left = portable.address_space_left()
+    if left is not None:
+        available = min(available, left - OPENBLAS_BYTES)
     return max(0, available)
 
 

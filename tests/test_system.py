@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cnn_cli import portable
 from cnn_cli.system import available_memory, cpu_count, in_memory, user_cache_folder, versions
 
 MIB = 2**20
@@ -131,6 +132,15 @@ def test_memory_of_version_1(tmp_path: Path, limit: int, free: int) -> None:
         f"{group}/memory.stat": f"total_active_file {10 * MIB}\ntotal_inactive_file {20 * MIB}\n",
     }
     assert available_memory(system(tmp_path, files)) == free * MIB
+
+
+@pytest.mark.parametrize(("left", "free"), [(None, 1000), (400, 336), (10, 0)])
+def test_memory_of_limited_address_space(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: int | None, free: int
+) -> None:
+    nbytes = None if left is None else left * MIB
+    monkeypatch.setattr(portable, "address_space_left", lambda: nbytes)
+    assert available_memory(system(tmp_path, {})) == free * MIB
 
 
 def test_this_machine() -> None:

@@ -185,11 +185,16 @@ def as_known(error: Exception) -> CnnError | None:
     return known
 
 
+def _lacks_memory(error: Exception) -> bool:
+    """Whether there was none for an array, or for a library that is loaded."""
+    return isinstance(error, MemoryError) or "failed to map segment" in str(error)
+
+
 def _as_error(error: Exception) -> CnnError | None:
     match error:
         case CnnError():
             return error
-        case MemoryError():
+        case MemoryError() | ImportError() if _lacks_memory(error):
             rule = "there must be enough; smaller images, batches or layers take less"
             return ConfigError("memory", rule, reason(error) if str(error) else None)
         case RuntimeError() if "start new thread" in str(error):  # of a library

@@ -5,26 +5,38 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 
-from cnn_cli.errors import UsageError
+from cnn_cli.errors import UsageError, size_text
 from cnn_cli.nn.fuse import kernel_kinds
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.kernels.paths import Backend
+from cnn_cli.portable import address_space_left
 
 # Images to predict from which on compiled kernels pay: importing numba and fetching them from the
 # cache takes 0.3 s, in which the smaller networks predict some hundreds.
 BULK = 1000
+# Numba and LLVM, which ends the process where it can have no more, map up to 270 MB of addresses;
+# threads need some as well.
+ADDRESS_SPACE = 512 * 2**20
 
 
 def choose_backend(*asked: str | None) -> Backend:
-    """The first that was asked for; else `fast` where numba is installed, else `numpy`.
+    """The first that was asked for; else `fast` where numba is installed and has room, or `numpy`.
 
     Numba is not imported for that.
     """
     for name in asked:
         if name is not None:
             return "numpy" if name == "numpy" else "fast"
-    return "numpy" if find_spec("numba") is None else "fast"
+    return "numpy" if find_spec("numba") is None or _lacks_room() else "fast"
+
+
+def _lacks_room() -> str | None:
+    """Why numba cannot be imported, where `ulimit -v` limits the address space."""
+    left = address_space_left()
+    if left is None or left >= ADDRESS_SPACE:
+        return None
+    return f"they take {size_text(ADDRESS_SPACE)} of address space. Got {size_text(left)}"
 
 
 def backend_for(images: int) -> Backend:
@@ -43,7 +55,7 @@ def training_backend(asked: str | None, resumed: str | None) -> Backend:
         UsageError: `fast` without numba.
     """
     name = choose_backend(asked, resumed)
-    if name == "fast" and choose_backend() != "fast":
+    if name == "fast" and find_spec("numba") is None:
         if asked is None:
             rule = (
                 "the run was trained with the backend fast, which needs numba; install it with "
@@ -99,8 +111,8 @@ def load_backend(
         say: told, before it takes its time, that kernels are compiled.
 
     Returns:
-        Compiled kernels, or where numba fails or nothing can be cached the NumPy forms, with a
-        note that says why.
+        Compiled kernels, or where numba fails, has no room, or nothing can be cached the NumPy
+        forms, with a note that says why.
 
     Raises:
         UsageError: `fast` without numba.
@@ -112,6 +124,8 @@ def load_backend(
             return numpy_kernels()
         rule = "needs numba; install it with pip install 'cnn-cli[fast]'"
         raise UsageError("--backend fast", rule)
+    if short := _lacks_room():
+        return Kernels(f"plain NumPy, no compiled kernels: {short}")
     from cnn_cli.nn.kernels.compiled import CannotCompileError, fast_kernels
 
     try:

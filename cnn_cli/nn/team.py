@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from queue import SimpleQueue
 
 import numpy as np
 
+from cnn_cli.portable import address_space_left
 from cnn_cli.threads import start_thread
 
 Job = Callable[[int], None]
@@ -25,6 +27,7 @@ class Team:
     """
 
     def __init__(self, size: int) -> None:
+        _take_openblas_buffer()
         self.size = size
         self._queues: list[SimpleQueue[Job | None]] = [SimpleQueue() for _ in range(size - 1)]
         self._done: SimpleQueue[BaseException | None] = SimpleQueue()
@@ -59,6 +62,16 @@ class Team:
         """End the threads."""
         for queue in self._queues:
             queue.put(None)
+
+
+@cache
+def _take_openblas_buffer() -> None:
+    """Have OpenBLAS map what the calling thread's products need, which it then keeps: where address
+    space is limited, images may take the last of it before the first product.
+    """
+    if address_space_left() is not None:
+        many = np.zeros((256, 256), np.float32)  # smaller ones need none
+        many @ many
 
 
 @contextmanager

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from cli_program import COMMAND, Inside
+from cli_program import COMMAND, Inside, Outcome
 from patience import PATIENCE
 
 from cnn_cli.data.pool import Pool
+from cnn_cli.errors import ExitCode
 from cnn_cli.nn.team import Team
 
 NOTE = "cnn: not all threads could be started; the others did their work\n"
@@ -95,10 +99,57 @@ def read(path: Path) -> dict[str, bytes]:
     return {f"{group}/{name}": a.tobytes() for group in groups for name, a in groups[group].items()}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not limit address space")
+def limited(limit: str, *line: object, before: Sequence[str] = ()) -> Outcome:
+    """A command line under a limit of the shell's, such as `ulimit -v 600000`."""
+    shell = ["bash", "-c", f'{limit}; exec "$@"', "bash"]
+    command = [*before, *shell, *COMMAND, *map(str, line)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    return Outcome(done.returncode, done.stdout, done.stderr)
+
+
+linux = pytest.mark.skipif(sys.platform != "linux", reason="others do not limit address space")
+
+
+@linux
 def test_little_address_space(trained: Path) -> None:
-    line = ["predict", "photos/test", "--ckpt", str(trained), "--threads", "200"]
-    limited = ["bash", "-c", 'ulimit -v 600000; exec "$@"', "bash", *COMMAND, *line]
-    done = subprocess.run(limited, capture_output=True, text=True, timeout=PATIENCE, check=False)
-    assert (done.returncode, done.stderr) == (0, NOTE)
-    assert len(done.stdout.splitlines()) == 6
+    line = ("predict", "photos/test", "--ckpt", trained, "--threads", 200)
+    outcome = limited("ulimit -v 600000", *line)
+    assert (outcome.code, outcome.err) == (0, NOTE)
+    assert len(outcome.out.splitlines()) == 6
+
+
+@linux
+@pytest.mark.parametrize("kilobytes", [100_000, 190_000, 250_000, 350_000])
+def test_less_address_space(trained: Path, tmp_path: Path, kilobytes: int) -> None:
+    """One line, where OpenBLAS and LLVM would end the process with words of their own."""
+    for line in (
+        ("predict", "photos/test", "--ckpt", trained),
+        ("train", "tiny.yaml", "train.epochs=1", "--quiet", "--out", tmp_path / "run"),
+    ):
+        outcome = limited(f"ulimit -v {kilobytes}", *line, "--threads", 2)
+        assert outcome.code in (0, ExitCode.CONFIG), outcome.err
+        assert len(outcome.err.splitlines()) <= 1
+        assert outcome.err.startswith("cnn: ") or outcome.code == 0
+        if kilobytes == 100_000:
+            assert outcome.err.startswith("cnn: ulimit -v: must leave 167.8 MB of address space")
+
+
+@linux
+@pytest.mark.parametrize("processes", [1, 4])
+def test_few_processes(trained: Path, project: Path, tmp_path: Path, processes: int) -> None:
+    """As a user for whom `ulimit -u` holds, who may only read what root may."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root, and setpriv")
+    may = ("--inh-caps", "-all,+dac_read_search", "--ambient-caps", "+dac_read_search")
+    some = ("--bounding-set", "-all,+dac_read_search")
+    user = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *may, *some)
+    os.chown(tmp_path, 65534, 65534)
+    train = ("train", "tiny.yaml", "train.epochs=1", "--backend", "numpy", "--quiet")
+    for line in (
+        ("predict", "photos/test", "--ckpt", trained),
+        ("eval", "--ckpt", trained),
+        (*train, "--out", tmp_path / "run"),
+    ):
+        outcome = limited(f"ulimit -u {processes}", *line, "--threads", 4, before=user)
+        assert (outcome.code, outcome.err) == (0, "" if "--quiet" in line else NOTE)
+    assert (tmp_path / "run" / "best.npz").is_file()

@@ -52,6 +52,17 @@ def test_numpy_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (kernels.name, kernels.note, lines) == ("numpy", None, [])
 
 
+def test_without_room_for_numba(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backend, "address_space_left", lambda: 300_000_000)
+    monkeypatch.setattr(backend, "find_spec", lambda name: object())
+    assert backend.choose_backend() == "numpy"
+    assert backend.choose_backend("fast") == "fast"
+    kernels, lines = load("fast")
+    why = "they take 536.9 MB of address space. Got 300.0 MB"
+    assert kernels.note == f"plain NumPy, no compiled kernels: {why}"
+    assert (kernels.name, lines) == ("numpy", [])
+
+
 def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backend, "find_spec", lambda name: None)
     kernels, lines = load("auto")

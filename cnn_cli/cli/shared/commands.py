@@ -25,11 +25,16 @@ from typer.core import TyperCommand, TyperGroup
 from cnn_cli import cli
 from cnn_cli.cli.shared.values import OrAlone
 from cnn_cli.docstrings import docstring
-from cnn_cli.errors import UsageError, suggest
+from cnn_cli.errors import ConfigError, UsageError, size_text, suggest
+from cnn_cli.portable import address_space_left
 
 PROGRAM = "cnn"
 COMPLETE = "_CNN_COMPLETE"
 """The variable with which a shell asks what could stand next on a command line."""
+
+ADDRESS_SPACE = 160 * 2**20
+"""Bytes that must be left where address space is limited: NumPy, OpenBLAS and Pillow map up to
+150 MB before anything is computed, and some libraries end the process where they cannot."""
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -273,6 +278,13 @@ class Command(_OwnReaders, TyperCommand):
             if arg in readers:
                 completed += readers[arg].completed(args[place + 1 : end])
         return completed + args[end:]
+
+    def invoke(self, ctx: Any) -> Any:
+        left = address_space_left()
+        if left is not None and left < ADDRESS_SPACE:
+            rule = f"must leave {size_text(ADDRESS_SPACE)} of address space to a command"
+            raise ConfigError("ulimit -v", rule, size_text(left))
+        return super().invoke(ctx)
 
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [*(metavar for metavar, _ in self._arguments()), "[OPTIONS]"]
