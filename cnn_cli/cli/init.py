@@ -35,7 +35,7 @@ def run(
             "-o",
             metavar="FILE",
             parser=values.path("--output"),
-            help="The config. Default: <folder name>.yaml.",
+            help="The config. Default: <name of DIR>.yaml.",
         ),
     ] = None,
     budget: Annotated[
@@ -70,8 +70,10 @@ def run(
     Some pictures are read, and some networks are tried for a few seconds, to know how many epochs
     fit the budget on this computer.
     """
-    name = folder.name if folder.name not in ("", "..") else folder.resolve().name
-    file = output_file or Path(f"{name or 'pictures'}.yaml")
+    from cnn_cli.data.roots import plain_name
+
+    named = folder if folder.name not in ("", "..") else folder.resolve()
+    file = output_file or Path(f"{plain_name(named) or 'pictures'}.yaml")
     if descriptor_of(file) is None and file.is_file() and not overwrite:
         raise UsageError(file, "is there already; give --overwrite, or another --output FILE")
     output.check_output(file)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -171,6 +170,7 @@ def run(
             sort_into, ways, append, dry_run, looked_through, output_file, format_name
         )
         format_name = file_format(append) if append is not None else format_name
+    from cnn_cli.data.sources import holds_images
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.formats import Columns, make_format
     from cnn_cli.inference.predictor import Predictor, decoded_batches
@@ -185,7 +185,7 @@ def run(
         check_alike(job, NAME, given | {"--probs": probs, "--backend": backend})
     if output_file is not None and writes:
         output.check_output(output_file)
-    few = len(sources) == 1 and from_file is None and not Path(sources[0]).is_dir()
+    few = len(sources) == 1 and from_file is None and not holds_images(sources[0])
     threads = threads or (1 if few else job.threads(cpu_count()))
     columns = Columns(
         topk=min(topk or 0, len(classifier.classes)),
@@ -265,15 +265,25 @@ def _check(
 def _entries(
     sources: list[str], paths: BinaryIO | None, nul: bool, watch: str | None, arrays: bool
 ) -> Iterator[Entry | None]:
-    """What to read, in order; None where a list or a folder has to be waited for."""
+    """What to read, in order; None where a list or a folder has to be waited for.
+
+    In the end, the files that were passed over are named by number.
+    """
+    from cnn_cli.data.listing import left_out_text
     from cnn_cli.data.sources import expand_list, expand_sources
 
     if watch is not None:
         from cnn_cli.data.watch import watch_images
 
-        return watch_images(watch)
-    entries = expand_sources(sources, _stdin() if "-" in sources else None, arrays=arrays)
-    return entries if paths is None else chain(entries, expand_list(paths, nul, arrays=arrays))
+        yield from watch_images(watch)
+    left_out: Counter[str] = Counter()
+    yield from expand_sources(
+        sources, _stdin() if "-" in sources else None, left_out, arrays=arrays
+    )
+    if paths is not None:
+        yield from expand_list(paths, nul, arrays=arrays)
+    if left_out:
+        output.note(left_out_text(left_out))
 
 
 @contextmanager

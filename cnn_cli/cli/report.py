@@ -116,6 +116,7 @@ def _measure(
     threads: int | None,
     backend: str | None,
 ) -> Measured:
+    from cnn_cli.data.label_list import is_list
     from cnn_cli.data.roots import has_parts
     from cnn_cli.report.html.subject import Measured
 
@@ -123,7 +124,8 @@ def _measure(
     images = find_images(NAME, classifier, data, split, "--data DIR")
     place = data or classifier.config.data.root
     evaluation, bad = evaluate_images(classifier, images, place, batch_size, threads, backend)
-    whole = data is not None and not has_parts(data, classifier.classes)
+    columns = classifier.config.data.columns if data is not None and is_list(data) else None
+    whole = data is not None and not has_parts(data, classifier.classes, columns)
     return Measured(images, evaluation, bad, "all" if whole else split, str(place))
 
 

@@ -18,6 +18,7 @@ from cnn_cli.config.layers import AnyLayer
 from cnn_cli.config.places import Places
 from cnn_cli.data.augment import AugmentConfig
 from cnn_cli.data.depth import Depth
+from cnn_cli.data.label_list import ColumnsConfig
 from cnn_cli.metric_names import TOP1, Metric, find_metric
 from cnn_cli.optim.averages import LookaheadConfig
 from cnn_cli.optim.optimizers import AnyOptimizer
@@ -72,8 +73,10 @@ class DataConfig(Frozen):
     """Where the images are and how each becomes an array.
 
     Attributes:
-        root: folder of the images, relative to the config's own: a folder a class, or such folders
-            in train/, val/ and test/.
+        root: of the images, relative to the config's own folder: a folder a class, or such folders
+            in train/, val/ and test/; a label list (.csv, .tsv, .txt); an archive of such folders
+            (.zip, .tar, .tar.gz) or of samples (WebDataset's shards, as s-{00..12}.tar).
+        columns: how the columns of a label list are headed, where they are not recognised.
         val_split: share of the images held back for validation where there is no val/.
         classes: names of the class folders that are used, in order; by default all of them.
         image_size: height and width that the network sees.
@@ -93,6 +96,7 @@ class DataConfig(Frozen):
     """
 
     root: PathText | None = None
+    columns: ColumnsConfig = ColumnsConfig()
     val_split: ShareBelow1 = 0.1
     classes: Annotated[
         Annotated[

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from cnn_cli.data.archive import open_picture
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import open_dataset
 from cnn_cli.data.decode import ImageError, NoReaderError, Preprocess, has_frames, read_image
@@ -24,7 +25,7 @@ from cnn_cli.data.roots import open_listing
 from cnn_cli.data.samples import Facts, facts_of
 from cnn_cli.data.split import content_digest
 from cnn_cli.errors import DataError, reason
-from cnn_cli.files import NoDescriptorError, open_to_read
+from cnn_cli.files import NoDescriptorError
 
 FEW_IMAGES = 10  # of a class to train on
 IMBALANCE = 10  # times as many images in one class as in another
@@ -245,7 +246,7 @@ def _examine(path: str) -> _Picture | str:
         if isinstance(pixels, ImageError) or path.lower().endswith(ARRAY_EXTENSION):
             return _examine_bands(path, pixels)
         digest = content_digest(path, DIGEST_SIZE)
-        with open_to_read(path) as file, open_image(file) as image:
+        with open_picture(path) as file, open_image(file) as image:
             look = perceptual_hash(pixels)
             return _Picture(digest, image.width, image.height, _kind(image), look)
     except NoDescriptorError:
@@ -260,7 +261,7 @@ def _examine_bands(path: str, plain: Pixels | ImageError) -> _Picture | str:
     Args:
         plain: the picture in colour of 8 bits, or why there is none.
     """
-    with open_to_read(path) as file:
+    with open_picture(path) as file:
         try:
             facts = facts_of(file, path)
         except NoReaderError as error:

@@ -10,6 +10,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.data.label_list import ColumnsConfig
 from cnn_cli.data.listing import WHOLE, Listing, Part, one_form
 from cnn_cli.data.roots import open_listing
 from cnn_cli.data.split import held_back
@@ -56,7 +57,11 @@ class Dataset:
 
 
 def open_dataset(
-    root: Path, classes: Sequence[str] | None, val_split: float, before: Sequence[str] = ()
+    root: Path,
+    classes: Sequence[str] | None,
+    val_split: float,
+    before: Sequence[str] = (),
+    columns: ColumnsConfig | None = None,
 ) -> Dataset:
     """Find the images to train on.
 
@@ -65,19 +70,20 @@ def open_dataset(
     where it takes none of a few images.
 
     Args:
-        root: class folders, or folders `train`, `val` and `test` that hold class folders.
+        root: of class folders, or parts that hold them, a label list, or an archive.
         classes: names in the order wanted; folders of other names are left out. None takes all
             folders of `train`, sorted.
         val_split: the fraction to hold back, from 0 to 1.
         before: the classes of a run that goes on; folders of these names, in whatever Unicode form
             they are written now, are the same classes in the same order.
+        columns: how a label list's columns are headed.
 
     Raises:
         DataError: `root` or a folder that must be there is missing or holds no image, there are
             fewer than two classes, or a part has a class that `train` does not.
     """
     known = before if classes is None else classes
-    listing = open_listing(root, known)
+    listing = open_listing(root, known, columns)
     first = "train" if listing.has_parts() else WHOLE
     if first not in listing.parts:
         raise DataError(root, listing.part_rule.format(first), listing.part_names())
@@ -110,20 +116,22 @@ def open_labelled(
     classes: Sequence[str],
     split: Literal["train", "val", "test", "all"],
     note: Callable[[str], object] = lambda _: None,
+    columns: ColumnsConfig | None = None,
 ) -> Split:
     """Find images to evaluate a model on, with classes matched by name.
 
     Args:
-        root: class folders, which are taken whole, or folders `train`, `val` and `test`.
+        root: class folders, which are taken whole, or folders of parts, a label list, an archive.
         classes: the names the model knows, in its order.
         split: the part to take where there are parts.
         note: told what the user should know of what was found.
+        columns: how a label list's columns are headed.
 
     Raises:
         DataError: `root` or the part is missing or holds no image, or has a class that the model
             does not know.
     """
-    listing = open_listing(root, classes)
+    listing = open_listing(root, classes, columns)
     parts = listing.parts
     if split == "all" or not listing.has_parts():
         chosen = list(parts)
@@ -158,7 +166,7 @@ def _as_known(part: Part, listing: Listing, known: Collection[str]) -> dict[str,
     for name, place in part.classes.items():
         meant = name if name in known else alike.get(one_form(name), name)
         if meant in found or (meant != name and meant in part.classes):
-            rule = f"must be one folder for the class '{meant}'"
+            rule = listing.same_rule.format(meant)
             raise DataError(place, rule, "two, whose names differ in their Unicode form only")
         found[meant] = name
     return found

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from cnn_cli.data import resize
+from cnn_cli.data.archive import open_picture
 from cnn_cli.data.depth import DTYPES, Depth, Pixels
 from cnn_cli.data.draft import LARGE, TRANSPOSED, draft
 from cnn_cli.data.formats import (
@@ -31,7 +32,7 @@ from cnn_cli.data.formats import (
     open_image,
 )
 from cnn_cli.errors import DataError, reason
-from cnn_cli.files import NO_DESCRIPTOR, NoDescriptorError, open_to_read
+from cnn_cli.files import NO_DESCRIPTOR, NoDescriptorError
 
 Source = str | Path | bytes
 OnFrames = Callable[[str], object]
@@ -327,7 +328,7 @@ def _binary(source: Source, place: str) -> IO[bytes]:
     if isinstance(source, bytes):
         return io.BytesIO(source)
     try:
-        file = open_to_read(source)
+        file = open_picture(source)
     except ValueError as error:  # a NUL byte in the name
         raise ImageError(place, "cannot be read", error) from None
     if file.seekable():

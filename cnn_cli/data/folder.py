@@ -69,6 +69,7 @@ class FolderListing(Listing):
     layout = LAYOUT
     part_rule = "must have a '{}' folder"
     class_rule = "must have a folder for the class '{}'"
+    same_rule = "must be one folder for the class '{}'"
 
     def __init__(self, root: Path, classes: Collection[str] = ()) -> None:
         super().__init__(root, str(root), {})

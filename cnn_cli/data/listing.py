@@ -10,7 +10,7 @@ import re
 import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,7 +26,6 @@ PARTS = {
     }.items()
     for name in names.split()
 }
-CLASSES_WANTED = "must hold at least two classes"
 HEIF = frozenset([".heic", ".heif", ".hif"])  # read where the extra `heic` is installed
 
 Unreadable = Callable[[DataError], object]
@@ -75,6 +74,7 @@ class Listing(ABC):
     layout = "must have a class for each image"
     part_rule = "must have the part '{}'"
     class_rule = "must have the class '{}'"
+    same_rule = "must write the class '{}' in one way"
 
     @abstractmethod
     def images(
@@ -111,6 +111,76 @@ class Listing(ABC):
             what = "an image" if count == 1 else f"{count:,} images"
             lines.append(f"{what} beside the class folders left out")
         return tuple(lines)
+
+
+class ListedImages(Listing):
+    """A listing whose images are all known once it is read: of a label list, or of an archive.
+
+    Args:
+        root, base: of `Listing`.
+    """
+
+    def __init__(self, root: Path, base: str) -> None:
+        super().__init__(root, base, {})
+        self._images: dict[tuple[str, str], list[str]] = {}
+        self._places: dict[str, dict[str, str]] = {}
+
+    def add_class(self, part: str, name: str, place: str) -> None:
+        """A class that may have no image; `place` is where it is, for messages."""
+        self._places.setdefault(part, {}).setdefault(name, place)
+        self._images.setdefault((part, name), [])
+
+    def add(self, part: str, name: str, path: str, place: str) -> None:
+        """An image; `place` is where it is listed, for messages."""
+        self.add_class(part, name, place)
+        self._images[part, name].append(path)
+
+    def finish(self, places: Mapping[str, tuple[str, str]]) -> None:
+        """Sort the classes, numbers by their value; all images are known.
+
+        Args:
+            places: name and place of each part, see `Part`.
+        """
+        for part, (name, place) in places.items():
+            classes = self._places.get(part, {})
+            self.parts[part] = Part(name, place, {each: classes[each] for each in ordered(classes)})
+
+    def name_numbers(self, classes: Sequence[str]) -> None:
+        """Where labels are numbers and no names of `classes`, take them for places in it from 0."""
+        labels = {name for part in self.parts.values() for name in part.classes}
+        if not labels or labels & set(classes) or not all(map(_is_number, labels)):
+            return
+        if not all(0 <= int(label) < len(classes) for label in labels):
+            return
+        for part, each in self.parts.items():
+            for label in each.classes:
+                paths = self._images.pop((part, label))
+                self._images.setdefault((part, classes[int(label)]), []).extend(paths)
+            named = {classes[int(label)]: place for label, place in each.classes.items()}
+            self.parts[part] = Part(each.name, each.place, named)
+        few = [f"{number} is {name}" for number, name in enumerate(classes)]
+        self.notes.append(f"{self.root}: labels are places in the classes: {listed(few)}")
+
+    def images(
+        self,
+        part: str,
+        name: str,
+        on_unreadable: Unreadable | None = None,
+        on_other: Other | None = None,
+    ) -> Iterator[str]:
+        yield from self._images[part, name]
+
+
+def ordered(names: Iterable[str]) -> list[str]:
+    """Names of classes in order: of numbers where all are some, else of text."""
+    listing = sorted(names)
+    if all(map(_is_number, listing)):
+        listing.sort(key=int)
+    return listing
+
+
+def _is_number(name: str) -> bool:
+    return re.fullmatch("-?[0-9]{1,18}", name) is not None
 
 
 def left_out_text(counts: Counter[str]) -> str:

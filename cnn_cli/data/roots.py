@@ -1,41 +1,87 @@
-"""Which kind of listing a data root is."""
+"""Which kind of listing a data root is: a folder, a label list, an archive, or shards."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import re
+from collections.abc import Sequence
 from pathlib import Path
 
-from cnn_cli.data.folder import FolderListing, scan
+from cnn_cli.data.archive import SUFFIXES as ARCHIVES
+from cnn_cli.data.archive import open_archive
+from cnn_cli.data.archive_listing import ArchiveListing, ShardListing, expand_braces, is_sharded
+from cnn_cli.data.folder import LAYOUT, FolderListing, scan
+from cnn_cli.data.label_list import SUFFIXES as LISTS
+from cnn_cli.data.label_list import ColumnsConfig, LabelList, is_list
 from cnn_cli.data.listing import Listing
+from cnn_cli.errors import DataError
+
+KINDS = "or a list (.csv, .tsv, .txt), an archive (.zip, .tar, .tar.gz) or shards (s-{00..12}.tar)"
 
 
-def open_listing(root: Path, classes: Collection[str] = ()) -> Listing:
+def open_listing(
+    root: Path, classes: Sequence[str] = (), columns: ColumnsConfig | None = None
+) -> Listing:
     """What a data root holds.
 
     Args:
-        root: a folder.
+        root: a folder, a label list, an archive, or a pattern of shards.
         classes: names that are known to be classes, see `find_parts`.
+        columns: how a label list's columns are headed.
 
     Raises:
         DataError: it is missing or cannot be read, or it is not clear what is meant.
     """
+    if not root.is_dir():
+        if is_list(root):
+            return LabelList(root, classes, columns)
+        if columns is not None and columns != ColumnsConfig():
+            rule = "must be a .csv or .tsv where data.columns names columns"
+            raise DataError(root, rule, "another kind of file" if root.exists() else "no such file")
+        shards = None if root.exists() else expand_braces(str(root))
+        if shards is not None:
+            return ShardListing(root, shards, classes)
+        if root.name.lower().endswith(ARCHIVES):
+            if is_sharded(open_archive(str(root))):
+                return ShardListing(root, [str(root)], classes)
+            return ArchiveListing(root, classes)
+        if root.exists():
+            raise DataError(root, f"{LAYOUT}, {KINDS}", "another file")
+    elif columns is not None and columns != ColumnsConfig():
+        rule = "must be a .csv or .tsv where data.columns names columns"
+        raise DataError(root, rule, "a folder")
     return FolderListing(root, classes)
 
 
-def training_classes(root: Path) -> list[str]:
+def training_classes(root: Path, columns: ColumnsConfig | None = None) -> list[str]:
     """Names of the classes that there are to train on; errors as in `open_listing`."""
-    parts = open_listing(root).parts
+    parts = open_listing(root, columns=columns).parts
     return list(parts["train" if "train" in parts else next(iter(parts))].classes)
 
 
-def has_parts(root: Path, classes: Collection[str]) -> bool:
+def has_parts(
+    root: Path, classes: Sequence[str] = (), columns: ColumnsConfig | None = None
+) -> bool:
     """Whether a data root has parts to choose from; arguments and errors as in `open_listing`."""
-    return open_listing(root, classes).has_parts()
+    return open_listing(root, classes, columns).has_parts()
+
+
+def plain_name(root: Path) -> str:
+    """What a data root is called, without the extension of a list or an archive, or braces."""
+    if root.is_dir():
+        return root.name
+    ends = "|".join(map(re.escape, (*LISTS, *ARCHIVES)))
+    return re.sub(rf"({ends})$", "", re.sub(r"[-_. ]*\{[^{}]*\}", "", root.name), flags=re.I)
 
 
 def is_there(root: Path) -> bool:
     """Whether there is something to list."""
-    return root.is_dir()
+    return _first(root).exists()
+
+
+def _first(root: Path) -> Path:
+    """The root itself, or of shards the first."""
+    shards = None if root.exists() else expand_braces(str(root))
+    return root if shards is None else Path(shards[0])
 
 
 def check_there(root: object) -> None:
@@ -44,4 +90,6 @@ def check_there(root: object) -> None:
     Raises:
         DataError: it cannot be read.
     """
-    scan(str(root))
+    path = _first(Path(str(root)))
+    if not path.is_file():
+        scan(path)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import BinaryIO
 
+from cnn_cli.data.archive import archive_of, is_archive, names_below
 from cnn_cli.data.decode import ImageError, read_stream
-from cnn_cli.data.folder import walk_images
+from cnn_cli.data.folder import is_image_name, walk_images
+from cnn_cli.data.listing import Other, ending
 from cnn_cli.errors import DataError
 from cnn_cli.text_files import read_blocks, read_lines
 
@@ -19,34 +22,48 @@ Entry = tuple[str, str | bytes | ImageError]
 
 
 def expand_sources(
-    sources: Iterable[str], stdin: BinaryIO | None = None, *, arrays: bool = False
+    sources: Iterable[str],
+    stdin: BinaryIO | None = None,
+    left_out: Counter[str] | None = None,
+    *,
+    arrays: bool = False,
 ) -> Iterator[Entry]:
     """The images that `sources` stand for, in their order.
 
-    A folder gives the images below it, sorted by name; hidden entries and files without an image
-    extension are passed over. A pattern (``*``, ``?``, ``[…]``, ``**``) counts as one where no file
-    has that very name, and what it matches is taken as if it had been typed.
+    A folder, an archive, or a folder in one gives the images below it, sorted by name; hidden
+    entries and files without an image extension are passed over. A pattern (``*``, ``?``, ``[…]``,
+    ``**``) counts as one where no file has that very name, and what it matches is taken as if it
+    had been typed.
 
     Args:
         sources: paths and patterns.
         stdin: where ``-`` reads an image from; without it, ``-`` is a file name.
+        left_out: counts the files that are passed over, by what their names end with.
         arrays: NumPy's files in a folder are images; one that is named itself always is.
 
     Yields:
         The path as typed, joined with the name below it, and what `load_image` is to read, or
         the error of a source that is not there, holds no image, or cannot be read.
     """
+    left_out = Counter() if left_out is None else left_out
     for source in sources:
         if source == "-" and stdin is not None:
             yield source, _from_stdin(stdin)
-        elif os.path.lexists(source) or not glob.has_magic(source):
-            yield from _expand(source, arrays)
+        elif (
+            os.path.lexists(source) or not glob.has_magic(source) or archive_of(source) is not None
+        ):
+            yield from _expand(source, left_out, arrays)
         else:
             matches = sorted(glob.glob(source, recursive=True))
             for match in matches:
-                yield from _expand(match, arrays)
+                yield from _expand(match, left_out, arrays)
             if not matches:
                 yield source, ImageError(source, "matches no file")
+
+
+def holds_images(source: str) -> bool:
+    """Whether a source may stand for more than one image."""
+    return os.path.isdir(source) or is_archive(source)
 
 
 def _from_stdin(stdin: BinaryIO) -> bytes | ImageError:
@@ -56,18 +73,42 @@ def _from_stdin(stdin: BinaryIO) -> bytes | ImageError:
         return error.unraised()  # the frame of `read_stream` holds what was read
 
 
-def _expand(path: str, arrays: bool) -> Iterator[Entry]:
+def _expand(path: str, left_out: Counter[str], arrays: bool) -> Iterator[Entry]:
+    def other(path: str) -> None:
+        left_out[ending(path)] += 1
+
     if not os.path.isdir(path):
-        yield path, path  # one that is not there is reported where it is read
+        yield from _expand_archive(path, other, arrays)
         return
     problems: list[DataError] = []
     empty = True
-    for image in walk_images(path, problems.append, arrays=arrays):
+    for image in walk_images(path, problems.append, other, arrays=arrays):
         yield from reported(problems)
         yield image, image
         empty = False
     empty = empty and not problems
     yield from reported(problems)
+    if empty:
+        yield path, ImageError(path, "holds no image")
+
+
+def _expand_archive(path: str, on_other: Other, arrays: bool) -> Iterator[Entry]:
+    """The images of an archive, or of a folder in one, or the one image that a path is of."""
+    try:
+        names = names_below(path)
+    except DataError as error:
+        yield path, ImageError(error.place, error.rule, error.got)
+        return
+    if names is None:
+        yield path, path  # one that is not there is reported where it is read
+        return
+    empty = True
+    for name in names:
+        if is_image_name(name, arrays):
+            yield name, name
+            empty = False
+        else:
+            on_other(name)
     if empty:
         yield path, ImageError(path, "holds no image")
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.files import open_to_read
+from cnn_cli.data.archive import open_picture
 
 BLOCK = 2**20
 
@@ -24,7 +24,7 @@ def content_digest(path: str, size: int) -> bytes:
         OSError: it cannot be read.
     """
     digest = hashlib.blake2b(digest_size=size)
-    with open_to_read(path, 0) as file:
+    with open_picture(path, 0) as file:
         while block := file.read(BLOCK):
             digest.update(block)
     return digest.digest()

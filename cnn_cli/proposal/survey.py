@@ -10,6 +10,7 @@ from statistics import median
 
 import numpy as np
 
+from cnn_cli.data.archive import open_picture
 from cnn_cli.data.dataset import Dataset, Split, open_dataset
 from cnn_cli.data.decode import ImageError, NoReaderError, OnFrames, Preprocess, read_image
 from cnn_cli.data.depth import Depth
@@ -17,7 +18,7 @@ from cnn_cli.data.listing import frames_text
 from cnn_cli.data.pool import Pool
 from cnn_cli.data.samples import facts_of
 from cnn_cli.errors import DataError, UsageError
-from cnn_cli.files import NoDescriptorError, open_to_read
+from cnn_cli.files import NoDescriptorError
 
 SAMPLE = 256  # pictures that are read
 VAL_SPLITS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)  # to hold back for validation
@@ -177,7 +178,7 @@ def _spread(split: Split, classes: int) -> list[str]:
 def _look(path: str, on_frames: OnFrames | None = None) -> Look | None:
     """What a picture is like; None if it is none."""
     try:
-        with open_to_read(path) as file:
+        with open_picture(path) as file:
             facts = facts_of(file, path)
     except NoDescriptorError:
         raise

@@ -205,7 +205,9 @@ def open_network(
     if ranks.rank:  # the first one finds out as it lists them
         check_there(root)
     data = config.data
-    dataset = ranks.first(lambda: open_dataset(root, data.classes, data.val_split, before))
+    dataset = ranks.first(
+        lambda: open_dataset(root, data.classes, data.val_split, before, data.columns)
+    )
     in_shape = preprocess_of(config).shape
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)
     check_patterns(graph, config.train, source)

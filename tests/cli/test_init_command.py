@@ -153,6 +153,7 @@ def test_a_config_is_not_overwritten(cnn: Inside, here: Path, measured: None) ->
     assert load_config(here / "photos.yaml").train.epochs > 0
 
 
+KINDS = "or a list (.csv, .tsv, .txt), an archive (.zip, .tar, .tar.gz) or shards (s-{00..12}.tar)"
 LAYOUT = "must be a folder with a sub-folder of images for each class"
 
 
@@ -160,7 +161,7 @@ LAYOUT = "must be a folder with a sub-folder of images for each class"
     ("folder", "message"),
     [
         ("absent", f"absent: {LAYOUT}. Got no such folder."),
-        ("file.png", f"file.png: {LAYOUT}. Got a file."),
+        ("file.png", f"file.png: {LAYOUT}, {KINDS}. Got another file."),
         ("empty", f"empty: {LAYOUT}. Got no sub-folder."),
         ("one", "one: must hold at least two classes. Got one: 'a'."),
         ("none", "none/b: must hold at least one image. Got none."),

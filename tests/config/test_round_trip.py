@@ -250,6 +250,7 @@ def test_defaults_are_those_of_the_contract() -> None:
     config = validate_config({"model": {"layers": ["relu"]}}, "a")
     assert plain_config(config)["data"] == {
         "root": None,
+        "columns": {"path": None, "label": None, "split": None, "group": None},
         "val_split": 0.1,
         "classes": None,
         "image_size": 224,

@@ -10,6 +10,7 @@ import pytest
 from data_samples import make_folders
 
 from cnn_cli.data.dataset import Split, open_dataset, open_labelled
+from cnn_cli.data.roots import KINDS
 from cnn_cli.errors import DataError, ExitCode
 
 
@@ -133,7 +134,8 @@ def test_root_is_a_file(tmp_path: Path) -> None:
     root = tmp_path / "photos"
     root.touch()
     assert error_of(root) == (
-        f"{root}: must be a folder with a sub-folder of images for each class. Got a file."
+        f"{root}: must be a folder with a sub-folder of images for each class, {KINDS}. "
+        "Got another file."
     )
 
 

@@ -17,6 +17,7 @@ from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.templates import DEFINE, NETWORK
 from cnn_cli.data.augment import TECHNIQUES
+from cnn_cli.data.label_list import ColumnsConfig
 from cnn_cli.optim.averages import LookaheadConfig
 from cnn_cli.optim.optimizers import OPTIMIZERS
 from cnn_cli.optim.schedule import SCHEDULERS
@@ -114,6 +115,8 @@ def config_page() -> str:
             lines += table(KEYS, [*rows_of(model), *templates()])
             continue
         lines += keys(model)
+        if key == "data":
+            lines += ["### data.columns", "", *text_of(ColumnsConfig), *keys(ColumnsConfig)]
         if key == "augment":
             for name, technique in TECHNIQUES.items():
                 lines += [f"### augment.{name}", "", *text_of(technique), *keys(technique)]
@@ -175,6 +178,8 @@ def type_of(field: FieldInfo) -> str:
         return "a list of lists of layers" if written.count("tuple[") > 1 else "a list of layers"
     if find(field, OneOf) is not None:
         return "a type, or a mapping with `type`"
+    if field.annotation is ColumnsConfig:
+        return "a mapping"
     return "a mapping, or the value of its first key"
 
 

@@ -7,10 +7,13 @@ makes them short added.
 from __future__ import annotations
 
 import glob
+import io
 import os
 import re
 import shlex
 import shutil
+import tarfile
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -113,6 +116,27 @@ def save(path: Path, size: int, level: int) -> None:
     Image.fromarray(pixels.astype(np.uint8)).save(path)
 
 
+def pack(home: Path) -> None:
+    """The pictures of `photos` as lists, an archive and shards."""
+    files = [path.relative_to(home) for path in sorted((home / "photos").rglob("*.jpg"))]
+    for name, header in (("labels", "path,label"), ("species", "path,species")):
+        rows = [f"{path},{path.parent.name}" for path in files]
+        (home / f"{name}.csv").write_text("\n".join([header, *rows]))
+    lines = [f"{path} {('cat', 'dog').index(path.parent.name)}\n" for path in files]
+    (home / "labels.txt").write_text("".join(lines))
+    with zipfile.ZipFile(home / "photos.zip", "w") as made:
+        for path in files:
+            made.write(home / path, path.relative_to("photos"))
+    for number in range(2):
+        with tarfile.open(home / f"shards-{number:03}.tar", "w") as shard:
+            for i, path in enumerate(files[number::2]):
+                shard.add(home / path, f"{i}.jpg")
+                label = path.parent.name.encode()
+                info = tarfile.TarInfo(f"{i}.cls")
+                info.size = len(label)
+                shard.addfile(info, io.BytesIO(label))
+
+
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the pages' files, and runs of a training each."""
@@ -135,6 +159,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, name in enumerate(("cat", "dog")):
         for j in range(5):
             save(home / f"photos/{name}/{j:02}.jpg", 36, 400 + 20 * i + j)
+    pack(home)
     save(home / "photo.jpg", 30, 300)
     save(home / "more/a.png", 30, 301)
     (home / "hosts").write_text("localhost:2\n")

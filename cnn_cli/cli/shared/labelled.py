@@ -52,15 +52,19 @@ def find_images(
     import numpy as np
 
     from cnn_cli.data.dataset import Split, open_dataset, open_labelled
+    from cnn_cli.data.label_list import is_list
 
     if folder is not None:
         part = cast("Literal['train', 'val', 'test', 'all']", split)
-        return open_labelled(folder, classifier.classes, part, output.note)
+        columns = classifier.config.data.columns if is_list(folder) else None
+        return open_labelled(folder, classifier.classes, part, output.note, columns)
     data = classifier.config.data
     if data.root is None:
         rule = f"needs {wanted}: the checkpoint does not say where its images are"
         raise UsageError(command, rule)
-    dataset = open_dataset(Path(data.root), classifier.classes, data.val_split)
+    dataset = open_dataset(
+        Path(data.root), classifier.classes, data.val_split, columns=data.columns
+    )
     for remark in dataset.remarks:
         output.note(remark)
     parts = {"train": dataset.train, "val": dataset.val, "test": dataset.test}

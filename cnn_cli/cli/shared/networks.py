@@ -106,4 +106,4 @@ def _count_classes(config: Config, source: str) -> int:
         rule = "the number of classes must come from data.classes, data.root or --classes N"
         got = "neither" if data.root is None else f"no folder {data.root}"
         raise ConfigError(source, rule, got)
-    return len(training_classes(Path(data.root)))
+    return len(training_classes(Path(data.root), data.columns))

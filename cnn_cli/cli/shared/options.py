@@ -17,7 +17,7 @@ Data = Annotated[
     Path | None,
     typer.Option("--data", metavar="DIR", parser=values.path("--data"), help="Images: data.root."),
 ]
-IMAGES = "Images by class, or folders train, val and test of them."
+IMAGES = "Images by class, or parts train, val, test of them: a folder, an archive or a list."
 Folder = Annotated[
     Path,
     typer.Argument(metavar="DIR", parser=values.path("DIR"), help=IMAGES, show_default=False),
