@@ -94,8 +94,9 @@ def run(
 
     with classifier.engine(threads, backend or "numpy", output.note) as engine:
         embedder = Embedder(classifier, engine, layer)
-        entries = expand_sources(sources)
-        batches = decoded_batches(iter(entries), classifier.preprocess, batch_size, threads, ALONE)
+        pre = classifier.preprocess
+        entries = expand_sources(sources, arrays=not pre.is_plain)
+        batches = decoded_batches(iter(entries), pre, batch_size, threads, ALONE)
         found = embedded(embedder, batches, tell)
 
         def write(file: BinaryIO) -> None:

@@ -82,6 +82,8 @@ def open_image(file: IO[bytes]) -> Image.Image:
     try:
         return Image.open(file, formats=COMMON)
     except UnidentifiedImageError:
+        if is_array(file):
+            raise
         if is_heif(file):
             _register_heif()
         file.seek(0)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from functools import cache
+from math import prod
 from typing import IO, Any
 
 import numpy as np
@@ -40,7 +41,7 @@ def facts(file: IO[bytes], place: str, channels: int = 1) -> Facts:
     with _open(file, place) as opened:
         page = opened.pages[0]
         if page.dtype is None or page.dtype.kind not in KINDS or page.imagedepth != 1:
-            raise ImageError(place, "must be a flat picture of numbers", page.dtype)
+            raise ImageError(place, "must be a flat picture of numbers")
         check_pixels(page.tilewidth or 1, page.tilelength or 1, place)
         bands = page.samplesperpixel
         if bands == 1 and channels > 1 and _has_pages(opened, channels):
@@ -68,6 +69,9 @@ def read_values(file: IO[bytes], place: str, channels: int) -> NDArray[Any]:
 
 
 def _values(page: Any, place: str) -> NDArray[Any]:
+    # Else each part that is missing would be made up, which takes hours where there are millions.
+    if prod(page.chunked) > len(page.dataoffsets):
+        raise ImageError(place, "truncated or damaged")
     try:
         values: NDArray[Any] = page.asarray(maxworkers=1)
     except ValueError as error:

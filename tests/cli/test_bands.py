@@ -125,6 +125,9 @@ def test_it_learns_and_every_command_takes_it(
     first = rows[0]["path"]
     explained = cnn("explain", first, "--ckpt", run, "--output", tmp_path / "why")
     assert explained.code == 0, explained.err
+    index = tmp_path / "a.npz"
+    assert cnn("embed", "photos/val", "--ckpt", run, "--output", index).code == 0
+    assert cnn("similar", first, "--index", index, "--ckpt", run).out.split()[0] == first
     assert cnn("report", run, "--output", tmp_path / "a.html").code == 0
     assert (
         cnn("eval", "--ckpt", run, "--top-losses", 4, "--sheet", tmp_path / "worst.png").code == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import io
+import struct
 import warnings
 from pathlib import Path
 from typing import Any, get_args
@@ -330,6 +331,16 @@ class TestTiff:
                 found = read_image(bytes(changed), pre(5, 16), "a")
                 if isinstance(found, ImageError):
                     assert found.line().count("\n") == 0
+
+    def test_missing_parts_are_not_made_up(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        asked: list[object] = []
+        monkeypatch.setattr("tifffile.TiffPage.asarray", lambda page, **_: asked.append(page))
+        content = bytearray(tiff(WHOLE, tile=(16, 16), compression="lzw"))
+        width = content.index(struct.pack("<HH", 256, 4)) + 8  # of the tag's value
+        content[width : width + 4] = struct.pack("<I", 10**6)
+        wanted = Preprocess(8, 8, 5, "crop", 16)
+        assert problem(bytes(content), wanted) == "a: truncated or damaged."
+        assert not asked  # tifffile would be busy with it for long
 
     def test_default_reading_names_the_bands(self) -> None:
         line = "a: must be grey or in colour for data.channels 3. Got 5 bands."
