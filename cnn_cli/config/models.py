@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -69,6 +70,15 @@ def _one_for_all(value: Any) -> Any:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
+def _with_a_group(value: Any) -> Any:
+    try:
+        if isinstance(value, str) and re.compile(value).groups:
+            return value
+    except (re.error, RecursionError, OverflowError):
+        pass
+    raise ValueError
+
+
 class DataConfig(Frozen):
     """Where the images are and how each becomes an array.
 
@@ -77,7 +87,10 @@ class DataConfig(Frozen):
             in train/, val/ and test/; a label list (.csv, .tsv, .txt); an archive of such folders
             (.zip, .tar, .tar.gz) or of samples (WebDataset's shards, as s-{00..12}.tar).
         columns: how the columns of a label list are headed, where they are not recognised.
-        val_split: share of the images held back for validation where there is no val/.
+        val_split: share of each class's images held back for validation where there is no val/.
+        test_split: the same for testing, where there is no test/; both leave some to train on.
+        group: is searched in each image's path below root; images in which its first group matches
+            the same, as a patient's or a film's name, are held back together.
         classes: names of the class folders that are used, in order; by default all of them.
         image_size: height and width that the network sees.
         channels: 3 (colour) or 1 (grey); another number takes pictures of so many bands.
@@ -98,6 +111,16 @@ class DataConfig(Frozen):
     root: PathText | None = None
     columns: ColumnsConfig = ColumnsConfig()
     val_split: ShareBelow1 = 0.1
+    test_split: ShareBelow1 = 0.0
+    group: Annotated[
+        Annotated[
+            str,
+            PlainValidator(_with_a_group),
+            WithJsonSchema({"type": "string", "format": "regex"}),
+        ]
+        | None,
+        Must("a regular expression with a group, as '^([^/_]+)_'"),
+    ] = None
     classes: Annotated[
         Annotated[
             tuple[Annotated[str, Field(strict=True, min_length=1)], ...],
@@ -132,11 +155,13 @@ class DataConfig(Frozen):
     ] = "auto"
 
     @model_validator(mode="after")
-    def _one_value_per_channel(self) -> DataConfig:
+    def _keys_fit(self) -> DataConfig:
         for key in ("mean", "std"):
             value = getattr(self, key)
             if value != "auto" and len(value) != self.channels:
                 raise broken(f"{key} must have one number per channel, {self.channels}")
+        if self.val_split + self.test_split >= 1:
+            raise broken("val_split and test_split must be below 1 together")
         if self.classes is not None and len(set(self.classes)) < max(2, len(self.classes)):
             raise broken("classes must be two or more different names")
         return self

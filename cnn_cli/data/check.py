@@ -13,6 +13,7 @@ from PIL import Image
 
 from cnn_cli.data.archive import open_picture
 from cnn_cli.data.cache import ImageCache
+from cnn_cli.data.content import content_digest
 from cnn_cli.data.dataset import open_dataset
 from cnn_cli.data.decode import ImageError, NoReaderError, Preprocess, has_frames, read_image
 from cnn_cli.data.depth import Pixels, viewable
@@ -23,7 +24,6 @@ from cnn_cli.data.near import SIDE, near_groups, perceptual_hash
 from cnn_cli.data.pool import Pool
 from cnn_cli.data.roots import open_listing
 from cnn_cli.data.samples import Facts, facts_of
-from cnn_cli.data.split import content_digest
 from cnn_cli.errors import DataError, reason
 from cnn_cli.files import NoDescriptorError
 

@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+import os
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.data.content import content_hashes
 from cnn_cli.data.label_list import ColumnsConfig
 from cnn_cli.data.listing import WHOLE, Listing, Part, one_form
 from cnn_cli.data.roots import open_listing
-from cnn_cli.data.split import held_back
-from cnn_cli.errors import DataError, suggest
+from cnn_cli.data.split import TEST, TRAIN, VAL, Rule, by_fractions, by_ranks
+from cnn_cli.errors import DataError, listed, suggest
 
 ONE_IMAGE = "must hold at least one image"
+MOST_LISTED = 10  # classes, in a remark
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,10 +31,13 @@ class Split:
     Attributes:
         paths: of the files.
         labels: (paths,) position of each image's class in the list of classes.
+        groups: (paths,) names of groups whose images stay together when a part is held back, each
+            empty where an image has none; None where there are no groups.
     """
 
     paths: list[str]
     labels: NDArray[np.int64]
+    groups: list[str] | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -62,21 +70,23 @@ def open_dataset(
     val_split: float,
     before: Sequence[str] = (),
     columns: ColumnsConfig | None = None,
+    *,
+    test_split: float = 0.0,
+    group: str | None = None,
+    rule: Rule = "ranks",
 ) -> Dataset:
     """Find the images to train on.
 
-    Without a `val` folder, `val_split` of the training images is held back by content hash; a
-    class that would lose all its images keeps them. `val` is None where `val_split` is 0, or
-    where it takes none of a few images.
+    Of parts that have no folder, shares of the training images are held back, see `hold_back`.
 
     Args:
         root: of class folders, or parts that hold them, a label list, or an archive.
         classes: names in the order wanted; folders of other names are left out. None takes all
             folders of `train`, sorted.
-        val_split: the fraction to hold back, from 0 to 1.
         before: the classes of a run that goes on; folders of these names, in whatever Unicode form
             they are written now, are the same classes in the same order.
         columns: how a label list's columns are headed.
+        val_split, test_split, group, rule: of `hold_back`.
 
     Raises:
         DataError: `root` or a folder that must be there is missing or holds no image, there are
@@ -104,11 +114,9 @@ def open_dataset(
         for other in listing.parts
         if other != first
     }
-    val = held.get("val")
-    if val is None:
-        train, val = _hold_back(train, len(names), val_split)
-    remarks = listing.remarks()
-    return Dataset(Path(root), listing.base, names, train, val, held.get("test"), remarks)
+    val, test, remarks = held.get("val"), held.get("test"), listing.remarks()
+    dataset = Dataset(Path(root), listing.base, names, train, val, test, remarks)
+    return hold_back(dataset, val_split, test_split=test_split, group=group, rule=rule)
 
 
 def open_labelled(
@@ -211,19 +219,130 @@ def _list_images(
         if name in found:
             paths += listing.images(part, found[name])
             labels += [label] * (len(paths) - len(labels))
-    return Split(paths, np.array(labels, np.int64))
+    known = listing.groups
+    groups = None if known is None else [known.get(path, "") for path in paths]
+    return Split(paths, np.array(labels, np.int64), groups)
 
 
-def _hold_back(split: Split, classes: int, val_split: float) -> tuple[Split, Split | None]:
-    held = held_back(split.paths, val_split)
-    for label in range(classes):
-        ours = split.labels == label
-        if held[ours].all():
-            held[ours] = False
-    if not held.any():
-        return split, None
-    return _part(split, ~held), _part(split, held)
+def hold_back(
+    dataset: Dataset,
+    val_split: float,
+    *,
+    test_split: float = 0.0,
+    group: str | None = None,
+    rule: Rule = "ranks",
+) -> Dataset:
+    """The data set with a part of its training images to validate on, and one to test on.
+
+    A part that it has already is left as it is. Which images are held back depends on what is in
+    them, see `data.split`. A part is None where its share is 0, or where it takes none of a few
+    images.
+
+    Args:
+        val_split, test_split: shares of each class's images, from 0 to 1.
+        group: a regular expression that is searched in the images' paths below the root, with `/`
+            between names; what its first group matches names the group of the image. By default
+            images have the groups that the data set knows.
+        rule: how images are chosen.
+
+    Raises:
+        DataError: `group` matches no path.
+    """
+    remarks = list(dataset.remarks)
+    if group is not None:
+        dataset, remark = _grouped(dataset, group)
+        remarks += remark
+    train, classes = dataset.train, len(dataset.classes)
+    shares = {
+        VAL: val_split if dataset.val is None else 0.0,
+        TEST: test_split if dataset.test is None else 0.0,
+    }
+    parts = np.zeros(len(train), np.int8)
+    if any(shares.values()):
+        contents = content_hashes(train.paths, dataset.root)
+        if rule == "fractions":
+            parts = by_fractions(contents, train.labels, classes, shares[VAL])
+        else:
+            parts = by_ranks(
+                contents, train.labels, classes, shares[VAL], shares[TEST], train.groups
+            )
+    found = {part: _part(train, parts == part) for part in shares if (parts == part).any()}
+    dataset = replace(
+        dataset,
+        train=_part(train, parts == TRAIN) if found else train,
+        val=found.get(VAL, dataset.val),
+        test=found.get(TEST, dataset.test),
+    )
+    for part, purpose in ((VAL, "validate"), (TEST, "test")):
+        if shares[part]:
+            remarks += _gave_none(dataset, found.get(part), purpose, rule)
+    return replace(dataset, remarks=(*remarks, *_on_two_sides(dataset)))
+
+
+def _grouped(dataset: Dataset, pattern: str) -> tuple[Dataset, list[str]]:
+    """The images with the groups that a pattern finds in their paths, and what is to be said.
+
+    Raises:
+        DataError: it finds none.
+    """
+    search, base = re.compile(pattern).search, dataset.base
+    parts: dict[str, Split] = {}
+    others: list[str] = []
+    for name in ("train", "val", "test"):
+        part: Split | None = getattr(dataset, name)
+        if part is None:
+            continue
+        groups = []
+        for path in part.paths:
+            below = path.removeprefix(base).lstrip(os.sep).replace(os.sep, "/")
+            match = search(below)
+            groups.append("" if match is None else match[1] or "")
+            if not groups[-1]:
+                others.append(below)
+        parts[name] = replace(part, groups=groups)
+    count = sum(map(len, parts.values()))
+    if len(others) == count:
+        rule = "must match the images' paths, or a part of them, below data.root"
+        raise DataError("data.group", rule, f"none, as {others[0]}")
+    remark = (
+        f"data.group does not match the paths of {len(others):,} of {count:,} images, each of "
+        f"which is a group of its own, as {others[0] if others else ''}"
+    )
+    # mypy knows nothing of the names of a mapping's keys.
+    return replace(dataset, **parts), [remark] if others else []  # type: ignore[arg-type]
+
+
+def _gave_none(dataset: Dataset, part: Split | None, purpose: str, rule: Rule) -> Iterator[str]:
+    """The line that says which classes gave no images to a part, if there are such."""
+    kind = "images" if dataset.train.groups is None else "images or groups"
+    if part is None:
+        why = f": no class has two different {kind}" if rule == "ranks" else ""
+        yield f"nothing is held back to {purpose} on{why}"
+    elif rule == "ranks":
+        counts = np.bincount(part.labels, minlength=len(dataset.classes))
+        none = [dataset.classes[label] for label in np.flatnonzero(counts == 0)]
+        if none:
+            classes = "1 class has" if len(none) == 1 else f"{len(none):,} classes have"
+            yield (
+                f"{classes} too few different {kind} to hold one back to {purpose} on: "
+                f"{listed(none, MOST_LISTED)}"
+            )
+
+
+def _on_two_sides(dataset: Dataset) -> Iterator[str]:
+    """The line that says which groups have images in two parts, as folders or a list have them."""
+    groups = [
+        set(part.groups or ()) - {""}
+        for part in (dataset.train, dataset.val, dataset.test)
+        if part is not None
+    ]
+    shared = sorted(set().union(*(a & b for a, b in combinations(groups, 2))))
+    if shared:
+        count = "1 group has" if len(shared) == 1 else f"{len(shared):,} groups have"
+        yield f"{count} images in more than one part: {listed(shared, MOST_LISTED)}"
 
 
 def _part(split: Split, chosen: NDArray[np.bool_]) -> Split:
-    return Split([split.paths[i] for i in np.flatnonzero(chosen)], split.labels[chosen])
+    where = np.flatnonzero(chosen)
+    groups = None if split.groups is None else [split.groups[i] for i in where]
+    return Split([split.paths[i] for i in where], split.labels[chosen], groups)

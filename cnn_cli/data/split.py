@@ -1,59 +1,235 @@
-"""Which images are held back for validation, decided by what is in the file.
+"""Which images are held back for validation and for testing, decided by what is in the files.
 
-Renaming, moving and adding files leaves every other image where it was, and copies of an image
-are never on both sides.
+The rule of new runs, `ranks`: images that must stay together make a *unit*: copies of one image,
+and those of one group. The units of a class are ranked by a hash, of their content or of the
+group's name; validation takes the first ones, testing the last ones, until each has its share of
+them. So each class gives its share, to the nearest unit; of two units or more, at least one to
+each part, as long as one is left to train on. Names, places and order of files have no part in it,
+and of groups only their names. Where each unit has images of one class only, a unit that is added
+or removed moves at most one other from part to part, and several move them in one direction: the
+first units of a class are those of validation, before and after.
+
+The rule `fractions`, of older runs: those files are held back whose hash, as a number from 0 up to
+1, is below the share; it is met on average, and a class may give none.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import os
+from collections.abc import Iterator, Sequence
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.archive import open_picture
+from cnn_cli.data.content import HASH, Contents
 
-BLOCK = 2**20
+Rule = Literal["fractions", "ranks"]
+
+TRAIN, VAL, TEST = range(3)
+Parts = NDArray[np.int8]  # (images,) one of these
+
+EMPTY = int.from_bytes(hashlib.blake2b(b"", digest_size=HASH).digest(), "big")  # files
+
+BLOCK = 4096  # units that are looked at together
+ROUNDING = 1e-9
+NO_GROUP = 0
 
 
-def content_digest(path: str, size: int) -> bytes:
-    """A hash of what is in the file, of `size` bytes.
+def by_fractions(
+    contents: Contents, labels: NDArray[np.int64], classes: int, val_split: float
+) -> Parts:
+    """The part of each image, by the rule of older runs.
 
-    Raises:
-        OSError: it cannot be read.
+    A class that would lose all its images keeps them. A file that cannot be read stays in training,
+    where it is reported as bad.
     """
-    digest = hashlib.blake2b(digest_size=size)
-    with open_picture(path, 0) as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.digest()
+    held = contents.readable & (contents.hashes.astype(np.float64) / 2.0**64 < val_split)
+    kept = np.bincount(labels[~held], minlength=classes) > 0
+    return (held & kept[labels]).astype(np.int8)
 
 
-def content_fraction(path: str) -> float | None:
-    """The file's hash as a number from 0 up to 1, or None where it cannot be read."""
-    try:
-        digest = content_digest(path, 8)
-    except OSError:
-        return None
-    return int.from_bytes(digest, "big") / 2**64
+def by_ranks(
+    contents: Contents,
+    labels: NDArray[np.int64],
+    classes: int,
+    val_split: float,
+    test_split: float = 0.0,
+    groups: Sequence[str] | None = None,
+) -> Parts:
+    """The part of each image, by the rule of new runs.
 
-
-def held_back(paths: Sequence[str], val_split: float) -> NDArray[np.bool_]:
-    """Whether each file belongs to validation.
-
-    A file that cannot be read stays in training, where it is reported as bad.
+    A file that cannot be read, or is empty, stays in training, where it is reported as bad.
 
     Args:
-        paths: of the image files.
-        val_split: the fraction for validation, from 0 to 1; it is met on average.
-
-    Returns:
-        (paths,) booleans.
+        contents: of the images.
+        labels: (images,) their classes.
+        classes: how many there are.
+        val_split, test_split: share of each class's units, together below 1. Another `val_split`
+            leaves all that is to be tested on as it was.
+        groups: the name of each image's group, or an empty one of an image that has none.
     """
-    held = np.zeros(len(paths), np.bool_)
-    if val_split > 0:
-        for i, path in enumerate(paths):
-            fraction = content_fraction(path)
-            held[i] = fraction is not None and fraction < val_split
-    return held
+    parts = np.zeros(len(labels), np.int8)
+    usable = np.flatnonzero(contents.readable & (contents.hashes != EMPTY))
+    if not len(usable):
+        return parts
+    keys = contents.hashes[usable]
+    if groups is not None:
+        keys = _keys_of_groups(keys, [groups[i] for i in usable.tolist()])
+    _, units = np.unique(keys, return_inverse=True)
+    deal = _Deal(units.astype(np.int64), labels[usable], classes)
+    deal.take(TEST, test_split, backwards=True)
+    deal.take(VAL, val_split)
+    parts[usable] = deal.parts[units]
+    return parts
+
+
+def _keys_of_groups(hashes: NDArray[np.uint64], groups: Sequence[str]) -> NDArray[np.uint64]:
+    """A number for each image, that those of a unit share: the least one of its groups' names.
+
+    Groups that have copies of one image are one unit.
+    """
+    numbers: dict[str, int] = {"": NO_GROUP}
+    for name in groups:
+        if name not in numbers:
+            numbers[name] = _hash(name)
+    keys = np.fromiter((numbers[name] for name in groups), np.uint64, len(groups))
+    grouped = keys != NO_GROUP
+    order = np.lexsort((keys[grouped], hashes[grouped]))
+    contents, owners = hashes[grouped][order], keys[grouped][order]
+    joined = _Joined()
+    two = (contents[1:] == contents[:-1]) & (owners[1:] != owners[:-1])
+    for one, other in zip(owners[:-1][two].tolist(), owners[1:][two].tolist(), strict=True):
+        joined.join(one, other)
+    alone = hashes[~grouped]
+    if len(contents):  # a copy without a group belongs to that of its twin
+        places = np.searchsorted(contents, alone).clip(max=len(contents) - 1)
+        alone = np.where(contents[places] == alone, owners[places], alone)
+    keys[~grouped] = alone
+    different, which = np.unique(keys, return_inverse=True)
+    firsts = np.array([joined.first(key) for key in different.tolist()], np.uint64)
+    return np.asarray(firsts[which])
+
+
+def _hash(name: str) -> int:
+    digest = hashlib.blake2b(os.fsencode(name), digest_size=HASH).digest()
+    return int.from_bytes(digest, "big")
+
+
+class _Joined:
+    """Numbers that belong together, each known by the least of its own."""
+
+    def __init__(self) -> None:
+        self._less: dict[int, int] = {}
+
+    def first(self, number: int) -> int:
+        path = []
+        while (less := self._less.get(number)) is not None:
+            path.append(number)
+            number = less
+        self._less.update(dict.fromkeys(path, number))
+        return number
+
+    def join(self, one: int, other: int) -> None:
+        less, more = sorted((self.first(one), self.first(other)))
+        if less != more:
+            self._less[more] = less
+
+
+class _Deal:
+    """Units, and which part each belongs to.
+
+    Args:
+        units: (images,) the unit of each, numbered by their ranks.
+        labels: (images,) of their classes.
+        classes: how many there are.
+
+    Attributes:
+        parts: (units,) of each unit.
+    """
+
+    def __init__(self, units: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> None:
+        rows = np.unique(units * classes + labels)
+        # A row for each class that a unit has images of.
+        self._units, self._labels = rows // classes, rows % classes
+        self.parts = np.zeros(self._units[-1] + 1, np.int8)
+        self._starts = np.searchsorted(self._units, np.arange(len(self.parts) + 1))
+        by_class = np.argsort(self._labels, kind="stable")
+        self._of_class = self._units[by_class]
+        self._class_starts = np.searchsorted(self._labels[by_class], np.arange(classes + 1))
+
+    def take(self, part: int, share: float, *, backwards: bool = False) -> None:
+        """Fill a part from what is left to train on.
+
+        Args:
+            part: the one to fill.
+            share: of each class's units.
+            backwards: begin with the last unit.
+        """
+        if share == 0:
+            return
+        self._fill(part, share, backwards)
+        for label in self._classes_without(TRAIN, part):
+            self._move(label, part, TRAIN, backwards=not backwards, spare=0)
+        for label in self._classes_without(part, TRAIN):
+            self._move(label, TRAIN, part, backwards=backwards, spare=1)
+
+    def _fill(self, part: int, share: float, backwards: bool) -> None:
+        """Take each unit that brings its classes, all in all, nearer to their shares."""
+        units = np.diff(self._class_starts)
+        missing = (share * units).tolist()
+        weights = (1 / np.maximum(units, 1)).tolist()
+        waiting = sum(m > 0.5 for m in missing)  # classes that one more unit brings nearer
+        for unit, labels in self._each(backwards):
+            if not waiting:
+                return
+            if self.parts[unit] != TRAIN:
+                continue
+            gain = sum(
+                weights[label] * (abs(missing[label]) - abs(missing[label] - 1)) for label in labels
+            )
+            if gain > ROUNDING:
+                self.parts[unit] = part
+                for label in labels:
+                    waiting -= 0.5 < missing[label] <= 1.5
+                    missing[label] -= 1
+
+    def _each(self, backwards: bool) -> Iterator[tuple[int, list[int]]]:
+        """Each unit with its classes, in the order of ranks."""
+        blocks = range(0, len(self.parts), BLOCK)
+        for block in reversed(blocks) if backwards else blocks:
+            bounds = self._starts[block : block + BLOCK + 1]
+            labels = self._labels[bounds[0] : bounds[-1]].tolist()
+            bounds = (bounds - bounds[0]).tolist()
+            inside = range(len(bounds) - 1)
+            for i in reversed(inside) if backwards else inside:
+                yield block + i, labels[bounds[i] : bounds[i + 1]]
+
+    def _classes_without(self, part: int, other: int) -> list[int]:
+        """Classes without a unit in a part, but with some in the other, by their first units."""
+        parts = self.parts[self._units]
+        classes = len(self._class_starts) - 1
+        none = np.bincount(self._labels[parts == part], minlength=classes) == 0
+        some = np.bincount(self._labels[parts == other], minlength=classes) > 0
+        found = np.flatnonzero(none & some)
+        firsts = self._of_class[self._class_starts[found]]
+        return [int(label) for label in found[np.lexsort((found, firsts))]]
+
+    def _move(self, label: int, source: int, target: int, *, backwards: bool, spare: int) -> None:
+        """Move a class's first unit whose classes can spare it, if there is one.
+
+        Args:
+            backwards: move the last one.
+            spare: units that each class must keep in the source.
+        """
+        own = self._units_in(label, source)
+        for unit in own[::-1] if backwards else own:
+            labels = self._labels[self._starts[unit] : self._starts[unit + 1]]
+            if all(len(self._units_in(each, source)) > spare for each in labels):
+                self.parts[unit] = target
+                return
+
+    def _units_in(self, label: int, part: int) -> NDArray[np.int64]:
+        own = self._of_class[self._class_starts[label] : self._class_starts[label + 1]]
+        return np.asarray(own[self.parts[own] == part])

@@ -23,6 +23,7 @@ from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
+from cnn_cli.runs.meta import split_rule
 from cnn_cli.runs.stored_network import network_facts
 from cnn_cli.text_files import read_text
 
@@ -215,6 +216,7 @@ def _checkpoint(
         "std": list(std),
         "epoch": 0,
         "step": 0,
+        "split_rule": split_rule({}),
         "imported": source,
         **network_facts(params.graph, config.train.dtype),
     }

@@ -11,7 +11,7 @@ from statistics import median
 import numpy as np
 
 from cnn_cli.data.archive import open_picture
-from cnn_cli.data.dataset import Dataset, Split, open_dataset
+from cnn_cli.data.dataset import Split, hold_back, open_dataset
 from cnn_cli.data.decode import ImageError, NoReaderError, OnFrames, Preprocess, read_image
 from cnn_cli.data.depth import Depth
 from cnn_cli.data.listing import frames_text
@@ -21,7 +21,6 @@ from cnn_cli.errors import DataError, UsageError
 from cnn_cli.files import NoDescriptorError
 
 SAMPLE = 256  # pictures that are read
-VAL_SPLITS = (0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35)  # to hold back for validation
 NEARLY_ALL = 0.95  # of the pictures
 GREY_SPREAD = 8  # between the channels of a grey picture that was saved as a colour JPEG
 
@@ -117,7 +116,8 @@ class Look:
 def survey(root: Path, threads: int) -> Survey:
     """Look at a folder of images.
 
-    All files are listed; of the training images, some spread over the classes are read.
+    All files are listed, and hashed where some must be held back, so that the counts are those of
+    the training; of the training images, some spread over the classes are decoded.
 
     Args:
         root: class folders, or folders `train`, `val` and `test` that hold class folders.
@@ -140,7 +140,9 @@ def survey(root: Path, threads: int) -> Survey:
     sizes = [look.size for _, look in seen]
     val_split = None
     if dataset.val is None:
-        val_split, dataset = _hold_back(root, dataset)
+        total = len(dataset.train)
+        val_split = 0.2 if total < 1000 else 0.05 if total > 50_000 else 0.1
+        dataset = hold_back(dataset, val_split)
     return Survey(
         classes=dataset.classes,
         train=_counts(dataset.train, classes),
@@ -213,28 +215,3 @@ def _bands_and_depth(looks: Sequence[Look]) -> tuple[int, Depth]:
     if bands == 3 and sum(look.grey for look in chosen) >= NEARLY_ALL * len(chosen):
         bands = 1
     return bands, depth
-
-
-def _hold_back(root: Path, whole: Dataset) -> tuple[float, Dataset]:
-    """The fraction to hold back, and what training has with it.
-
-    It is the first of `VAL_SPLITS`, from a usual one on, that leaves each class of two pictures or
-    more some of both parts, or as many classes as any.
-    """
-    counts = _counts(whole.train, len(whole.classes))
-    total = sum(counts)
-    usual = 0.2 if total < 1000 else 0.05 if total > 50_000 else 0.1
-    # No fewer than half of what is due, so that a class is not judged by one image of 50.
-    wanted = [max(1, int(usual * count / 2)) if count > 1 else 0 for count in counts]
-    best: tuple[int, float, Dataset] | None = None
-    for fraction in VAL_SPLITS[VAL_SPLITS.index(usual) :]:
-        found = open_dataset(root, None, fraction)
-        held = [0] * len(counts) if found.val is None else _counts(found.val, len(counts))
-        served = sum(n >= least for n, least in zip(held, wanted, strict=True))
-        if best is None or served > best[0]:
-            best = served, fraction, found
-        if served == len(counts):
-            break
-    if best is None:
-        raise ValueError("there is no fraction to choose from")
-    return best[1], best[2]

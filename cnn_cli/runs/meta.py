@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, get_args
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from cnn_cli import strict_json
 from cnn_cli.data.depth import Depth
 from cnn_cli.errors import DataError
 from cnn_cli.nn.types import Array
+
+if TYPE_CHECKING:
+    from cnn_cli.data.split import Rule
 
 FORMAT_VERSION = 1
 MOST_THREADS = 4096
@@ -23,8 +26,8 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
     Those are `format_version`; `config`, a mapping; `classes`, two or more different names;
     `preprocess`, with height, width, channels and resize_mode; `mean` and `std`, a number per
     channel. The config itself is checked by whoever builds a network from it. Where they are
-    there, `versions`, `threads`, `backend`, `bad_files`, `rollback`, `data` and `calibration` are
-    checked too.
+    there, `versions`, `threads`, `backend`, `bad_files`, `rollback`, `data`, `split_rule` and
+    `calibration` are checked too.
 
     Args:
         array: uint8, one axis: UTF-8 JSON.
@@ -54,6 +57,16 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
         if not holds:
             raise DataError(place, f"meta.{rule}")
     return meta
+
+
+def split_rule(meta: Mapping[str, Any]) -> Rule:
+    """How the images of a run were held back for validation, see `data.split`.
+
+    Args:
+        meta: of its checkpoint, which older versions wrote without this; empty for a new run.
+    """
+    rule: Rule = meta.get("split_rule", "fractions") if meta else "ranks"
+    return rule
 
 
 def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
@@ -102,6 +115,8 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     rule = "data must be a mapping, its classes a list of names"
     yield rule, isinstance(data, dict) and isinstance(data.get("classes", []), list)
     yield rule, all(isinstance(name, str) for name in data.get("classes", []))
+    rule = "split_rule must be fractions or ranks"
+    yield rule, meta.get("split_rule", "ranks") in ("fractions", "ranks")
     calibration = meta.get("calibration", {"temperature": 1.0})
     least, most = TEMPERATURES
     rule = f"calibration must be a mapping with a temperature from {least:g} to {most:g}"

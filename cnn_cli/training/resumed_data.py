@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from cnn_cli.config import Config
+from cnn_cli.data.content import content_digest
 from cnn_cli.data.dataset import Dataset
-from cnn_cli.data.split import content_digest
 from cnn_cli.errors import DataError, listed
 
 COMPARED = 16  # images whose content a checkpoint knows

@@ -10,6 +10,7 @@ from cnn_cli.config import config_text, plain_config
 from cnn_cli.data.listing import frames_text
 from cnn_cli.errors import DivergedError
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
+from cnn_cli.runs.meta import split_rule
 from cnn_cli.runs.results import EpochRow
 from cnn_cli.runs.stored_network import network_facts
 from cnn_cli.system import versions
@@ -50,6 +51,7 @@ class Saver(Hook):
             "ranks": setup.ranks.size,
             "backend": session.kernels.name,
             "data": dict(setup.data_facts),
+            "split_rule": split_rule(setup.meta),
             **network_facts(setup.graph, setup.config.train.dtype),
         }
 

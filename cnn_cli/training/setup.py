@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
@@ -41,6 +41,7 @@ from cnn_cli.optim.groups import check_patterns, freeze_graph
 from cnn_cli.parallel.batches import share_bad
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.rng import Purpose, generator
+from cnn_cli.runs.meta import split_rule
 from cnn_cli.system import available_memory, cpu_count
 from cnn_cli.training.initial_weights import InitialWeights, head_names, initial_weights
 from cnn_cli.training.measured import keeps_logits, measured_metrics
@@ -48,6 +49,7 @@ from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.resumed_data import check_resumed, data_facts, was_elsewhere
 
 EVALUATION_BATCH = 64
+NEW_RUN: Mapping[str, Any] = {}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -144,7 +146,7 @@ def prepare(
     """
     threads = choose_threads(options, meta, ranks)
     backend = training_backend(options.backend, meta.get("backend"))
-    dataset, graph = open_network(config, source, ranks, meta.get("classes", ()))
+    dataset, graph = open_network(config, source, ranks, meta)
     facts = ranks.first(lambda: data_facts(dataset))
     check_resumed(meta, config, facts)
     images = len(dataset.train)
@@ -191,12 +193,12 @@ def choose_threads(options: TrainOptions, meta: Mapping[str, Any], ranks: Ranks)
 
 
 def open_network(
-    config: Config, source: str, ranks: Ranks = ALONE, before: Sequence[str] = ()
+    config: Config, source: str, ranks: Ranks = ALONE, meta: Mapping[str, Any] = NEW_RUN
 ) -> tuple[Dataset, Graph]:
     """List the images, once for all ranks, and write the network out for their classes.
 
     Args:
-        before: the classes of the run that goes on.
+        meta: of the checkpoint to go on from; empty where training is new.
 
     Raises:
         ConfigError, DataError: what does not fit or is not there.
@@ -206,7 +208,16 @@ def open_network(
         check_there(root)
     data = config.data
     dataset = ranks.first(
-        lambda: open_dataset(root, data.classes, data.val_split, before, data.columns)
+        lambda: open_dataset(
+            root,
+            data.classes,
+            data.val_split,
+            meta.get("classes", ()),
+            data.columns,
+            test_split=data.test_split,
+            group=data.group,
+            rule=split_rule(meta),
+        )
     )
     in_shape = preprocess_of(config).shape
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from cnn_cli.config import Config, plain_config, validate_config
-from cnn_cli.data.split import content_digest
+from cnn_cli.data.content import content_digest
 from cnn_cli.errors import CnnError, ConfigError
 from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.ranks import ALONE, Ranks

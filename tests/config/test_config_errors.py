@@ -12,6 +12,7 @@ from cnn_cli.errors import ConfigError, ExitCode
 NUMBER_ABOVE_0 = "must be a whole number above 0."
 NUMBER = "must be a whole number, 0 or more."
 MAPPING = "must be a mapping of keys to values."
+PATTERN = "must be a regular expression with a group, as '^([^/_]+)_'."
 BELOW_1 = "must be a number from 0 up to, but not, 1."
 LAYER = "a layer is a name, or one name with its arguments."
 PADDING = "must be a whole number, 0 or more, two of them, or 'same'."
@@ -191,6 +192,14 @@ SECTIONS = [
     ("data: {classes: [a, b, a]}", "data: classes must be two or more different names."),
     ("data: {classes: [a, 1]}", "data.classes: must be a list of class names. Got ['a', 1]."),
     ("data: {val_split: 1}", f"data.val_split: {BELOW_1} Got 1."),
+    ("data: {test_split: 1}", f"data.test_split: {BELOW_1} Got 1."),
+    (
+        "data: {val_split: 0.5, test_split: 0.5}",
+        "data: val_split and test_split must be below 1 together.",
+    ),
+    ("data: {group: film}", f"data.group: {PATTERN} Got 'film'."),
+    ("data: {group: '(film'}", f"data.group: {PATTERN} Got '(film'."),
+    ("data: {group: 3}", f"data.group: {PATTERN} Got 3."),
     ("data: {val_split: .nan}", f"data.val_split: {BELOW_1} Got nan."),
     ("data: {on_corrupt: ignore}", "data.on_corrupt: must be skip or error. Got 'ignore'."),
     ("data: {cache: memory}", "data.cache: must be auto, ram, disk or none. Got 'memory'."),

@@ -113,14 +113,15 @@ def test_without_val_folder_some_of_train_is_held_back(tmp_path: Path) -> None:
 
 def test_no_class_loses_all_its_images_to_validation(tmp_path: Path) -> None:
     data = open_dataset(make_folders(tmp_path, {"cat": 1, "dog": 30}), None, 0.999999)
-    assert set(data.train.labels.tolist()) == {0, 1}
-    assert data.val is None
+    assert np.bincount(data.train.labels).tolist() == [1, 1]
+    assert data.val is not None
+    assert data.val.labels.tolist() == [1] * 29
 
 
-def test_a_share_that_takes_none_of_a_few_images(tmp_path: Path) -> None:
+def test_a_share_that_takes_one_of_a_few_images(tmp_path: Path) -> None:
     data = open_dataset(make_folders(tmp_path, {"cat": 2, "dog": 2}), None, 1e-9)
-    assert data.val is None
-    assert len(data.train) == 4
+    assert data.val is not None
+    assert data.val.labels.tolist() == data.train.labels.tolist() == [0, 1]
 
 
 def test_root_is_missing(tmp_path: Path) -> None:

@@ -12,12 +12,25 @@ from data_samples import save_grey
 from PIL import Image
 
 from cnn_cli import files
-from cnn_cli.data import decode
+from cnn_cli.data import content, decode
+from cnn_cli.data.content import content_hashes
 from cnn_cli.data.decode import Preprocess, fit_image, load_image, read_image
-from cnn_cli.data.split import content_fraction
 from cnn_cli.errors import DataError
 
 PRE = Preprocess(4, 4, 1)
+
+
+class NoneLeft:
+    """The module `os` where no file can be opened past `files.open_to_read`."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def open(self, path: str, flags: int) -> int:
+        raise OSError(self.number, os.strerror(self.number), path)
 
 
 @pytest.fixture
@@ -31,7 +44,7 @@ def picture(tmp_path: Path) -> str:
 def test_it_is_waited_for(
     picture: str, monkeypatch: pytest.MonkeyPatch, number: int, times: int
 ) -> None:
-    expected = load_image(picture, PRE), content_fraction(picture)
+    expected = load_image(picture, PRE), content_hashes([picture], ".")
     left = [times]
 
     def limited(*arguments: Any) -> Any:
@@ -41,14 +54,17 @@ def test_it_is_waited_for(
         return open(*arguments)
 
     monkeypatch.setattr(files, "open", limited, raising=False)
+    monkeypatch.setattr(content, "os", NoneLeft(number))
     monkeypatch.setattr(files, "PATIENCE", 0)
     if times < files.WAITS:
         assert (load_image(picture, PRE) == expected[0]).all()
         left[0] = times
-        assert content_fraction(picture) == expected[1]
+        again = content_hashes([picture], ".")
+        assert (again.hashes == expected[1].hashes).all()
+        assert again.readable.all()
         return
     line = f"{picture}: cannot be opened. Got {os.strerror(number).lower()}."
-    for call in (lambda: read_image(picture, PRE), lambda: content_fraction(picture)):
+    for call in (lambda: read_image(picture, PRE), lambda: content_hashes([picture], ".")):
         with pytest.raises(DataError) as caught:
             call()
         assert caught.value.line() == line

@@ -1,63 +1,233 @@
-"""The split depends on what is in the files and on nothing else."""
+"""The split depends on what is in the files and on nothing else, and each class gives its share."""
 
 from __future__ import annotations
 
-import hashlib
+import math
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
 from data_samples import make_folders, save_grey
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from cnn_cli.data.dataset import open_dataset
-from cnn_cli.data.folder import walk_images
-from cnn_cli.data.split import content_fraction, held_back
+from cnn_cli.data.content import Contents, content_hashes
+from cnn_cli.data.dataset import Dataset, Split, hold_back, open_dataset
+from cnn_cli.data.split import EMPTY, TEST, TRAIN, VAL, Parts, by_fractions, by_ranks
+from cnn_cli.errors import DataError
 
-
-def held_contents(root: Path, share: float) -> set[bytes]:
-    paths = list(walk_images(str(root)))
-    held = held_back(paths, share)
-    return {Path(path).read_bytes() for path, val in zip(paths, held, strict=True) if val}
-
-
-def test_fraction_is_the_blake2b_of_the_content(tmp_path: Path) -> None:
-    path = tmp_path / "a"
-    path.write_bytes(b"x" * 3_000_000)
-    digest = hashlib.blake2b(b"x" * 3_000_000, digest_size=8).digest()
-    assert content_fraction(str(path)) == int.from_bytes(digest, "big") / 2**64
+shares = st.floats(0.01, 0.49)
+some_hashes = st.integers(1, 2**64 - 1)
+# Images of up to five classes: their hashes, few enough of which differ for there to be copies.
+images = st.lists(st.tuples(st.integers(0, 2**10), st.integers(0, 4)), min_size=1, max_size=60)
+single = st.lists(st.tuples(some_hashes, st.integers(0, 4)), min_size=1, max_size=80, unique=True)
+groups_of = st.lists(st.sampled_from(["", "", "a", "b", "c", "d", "e", "f"]), min_size=60)
 
 
-def test_share_is_met_on_average(tmp_path: Path) -> None:
+def deal(
+    found: Sequence[tuple[int, int]],
+    val_split: float,
+    test_split: float = 0.0,
+    groups: Sequence[str] | None = None,
+) -> Parts:
+    hashes = np.array([number for number, _ in found], np.uint64)
+    contents = Contents(hashes, np.ones(len(found), np.bool_))
+    labels = np.array([label for _, label in found], np.int64)
+    return by_ranks(contents, labels, 5, val_split, test_split, groups)
+
+
+def counts(found: Sequence[tuple[int, int]], parts: Parts, part: int) -> list[int]:
+    labels = np.array([label for _, label in found])
+    return list(np.bincount(labels[parts == part], minlength=5))
+
+
+def due(count: int, share: float, left: int = 1) -> int:
+    """How many of a class are held back: the nearest number, with one at least for each side."""
+    return min(max(math.ceil(share * count - 0.5), 1), max(count - left, 0))
+
+
+@given(found=single, val=shares, test=shares)
+@settings(max_examples=200)
+def test_each_class_gives_its_share(found: list[tuple[int, int]], val: float, test: float) -> None:
+    """Exactly: to the nearest image, and of two images one to each side."""
+    found = list({number: (number, label) for number, label in found}.values())
+    parts, alone = deal(found, val, test), deal(found, val)
+    for label in range(5):
+        total = sum(own == label for _, own in found)
+        assert counts(found, alone, VAL)[label] == due(total, val)
+        tested = counts(found, parts, TEST)[label]
+        assert tested == due(total, test)
+        assert counts(found, parts, VAL)[label] == due(total, val, 1 + tested)
+        assert (counts(found, parts, TRAIN)[label] >= 1) == (total >= 1)
+
+
+@given(found=images, val=shares, test=shares, groups=groups_of)
+@settings(max_examples=200)
+def test_units_stay_together(
+    found: list[tuple[int, int]], val: float, test: float, groups: list[str]
+) -> None:
+    """Copies, across classes too, groups, and groups that copies join."""
+    names = groups[: len(found)]
+    parts = deal(found, val, test, names)
+    for same in (
+        [(number, part) for (number, _), part in zip(found, parts, strict=True)],
+        [(name, part) for name, part in zip(names, parts, strict=True) if name],
+    ):
+        assert len(set(same)) == len({key for key, _ in same})
+    for label in range(5):  # whatever happens, there is something to train on
+        assert counts(found, parts, TRAIN)[label] >= 1 or all(own != label for _, own in found)
+
+
+@given(found=images, val=shares, groups=groups_of)
+@settings(max_examples=200)
+def test_each_class_of_two_units_or_more_is_on_both_sides_where_units_have_one_class(
+    found: list[tuple[int, int]], val: float, groups: list[str]
+) -> None:
+    own = [(5 * number + label, label) for number, label in found]
+    names = [
+        f"{label} {name}" if name else "" for (_, label), name in zip(own, groups, strict=False)
+    ]
+    parts = deal(own, val, 0, names)
+    for label in range(5):
+        units = joined([(h, n) for (h, c), n in zip(own, names, strict=True) if c == label])
+        held = joined(
+            [
+                (h, n)
+                for (h, c), n, part in zip(own, names, parts, strict=True)
+                if c == label and part == VAL
+            ]
+        )
+        assert held == due(units, val)
+
+
+def joined(found: Sequence[tuple[int, str]]) -> int:
+    """How many units there are, counted slowly."""
+    units: list[set[object]] = []
+    for number, name in found:
+        unit: set[object] = {number, name or number}
+        for other in [each for each in units if each & unit]:
+            units.remove(other)
+            unit |= other
+        units.append(unit)
+    return len(units)
+
+
+@given(found=images, val=shares, test=shares, groups=groups_of, data=st.data())
+def test_order_and_names_of_classes_have_no_part_in_it(
+    found: list[tuple[int, int]], val: float, test: float, groups: list[str], data: st.DataObject
+) -> None:
+    order = data.draw(st.permutations(range(len(found))))
+    parts = deal(found, val, test, groups[: len(found)])
+    moved = deal([found[i] for i in order], val, test, [groups[i] for i in order])
+    np.testing.assert_array_equal(moved, parts[list(order)])
+    one_class = [(number, number % 5) for number, _ in found]  # of all copies
+    names = data.draw(st.permutations(range(5)))
+    renamed = [(number, names[label]) for number, label in one_class]
+    np.testing.assert_array_equal(deal(renamed, val, test), deal(one_class, val, test))
+
+
+@given(found=single, more=single, val=shares, test=shares)
+@settings(max_examples=200)
+def test_stable_where_images_are_added(
+    found: list[tuple[int, int]], more: list[tuple[int, int]], val: float, test: float
+) -> None:
+    """One that is added moves one other of its class at most, and all move the same way."""
+    found = list({number: (number, label) for number, label in found}.values())
+    known = {number for number, _ in found}
+    new = list({n: (n, label) for n, label in more if n not in known}.values())
+    before, after = deal(found, val, 0), deal(found + new, val, 0)[: len(found)]
+    for label in range(5):
+        own = np.array([each == label for _, each in found])
+        added = sum(each == label for _, each in new)
+        came = np.count_nonzero((before == TRAIN)[own] & (after == VAL)[own])
+        went = np.count_nonzero((before == VAL)[own] & (after == TRAIN)[own])
+        assert came + went <= added
+        assert not (came and went)
+
+
+@given(found=images, one=shares, other=shares, test=shares, groups=groups_of)
+def test_another_val_split_moves_no_test_images(
+    found: list[tuple[int, int]], one: float, other: float, test: float, groups: list[str]
+) -> None:
+    names = groups[: len(found)]
+    first, second = deal(found, one, test, names), deal(found, other, test, names)
+    np.testing.assert_array_equal(first == TEST, second == TEST)
+
+
+@given(found=single, one=shares, other=shares)
+def test_a_larger_share_keeps_what_a_smaller_one_held(
+    found: list[tuple[int, int]], one: float, other: float
+) -> None:
+    less, more = sorted([one, other])
+    assert set(np.flatnonzero(deal(found, less))) <= set(np.flatnonzero(deal(found, more)))
+
+
+def test_classes_that_share_all_their_images_each_have_some_of_both_parts() -> None:
+    """Of three classes and units of two classes each, two can be served."""
+    copies = [(1, 0), (1, 1), (2, 1), (2, 2), (3, 0), (3, 2)]
+    parts = deal(copies, 0.3)
+    assert sorted(set(parts.tolist())) == [TRAIN, VAL]
+    assert all(counts(copies, parts, TRAIN)[label] for label in range(3))
+    pairs = [(n, label) for n in range(1, 11) for label in (0, 1)]  # each image in both classes
+    assert counts(pairs, deal(pairs, 0.2), VAL)[:2] == [2, 2]
+
+
+def test_a_rare_class_counts_as_much_as_a_common_one() -> None:
+    """An image of both is taken for the rare one, which the common one does not notice."""
+    found = [(n, 0) for n in range(1000, 3000)] + [(n, c) for n in range(10) for c in (0, 1)]
+    parts = deal(found, 0.2)
+    assert counts(found, parts, VAL)[:2] == [402, 2]
+
+
+def test_damaged_files_stay_in_training() -> None:
+    hashes = np.array([EMPTY, EMPTY, 5, 6, 7], np.uint64)
+    readable = np.array([True, True, False, True, True])
+    parts = by_ranks(
+        Contents(hashes, readable), np.zeros(5, np.int64), 1, 0.5, 0.0, ["g"] * 3 + [""] * 2
+    )
+    assert parts.tolist() == [TRAIN, TRAIN, TRAIN, VAL, TRAIN]
+    nothing = Contents(np.zeros(2, np.uint64), np.zeros(2, np.bool_))
+    assert by_ranks(nothing, np.zeros(2, np.int64), 1, 0.5).tolist() == [TRAIN, TRAIN]
+
+
+def test_the_rule_of_older_runs(tmp_path: Path) -> None:
     paths = [str(tmp_path / f"{i}") for i in range(1000)]
     for i, path in enumerate(paths):
         Path(path).write_bytes(i.to_bytes(2, "big"))
-    fractions = np.array([content_fraction(path) for path in paths])
-    np.testing.assert_array_equal(held_back(paths, 0.1), fractions < 0.1)
-    assert 70 <= held_back(paths, 0.1).sum() <= 130
-    assert 450 <= held_back(paths, 0.5).sum() <= 550
-    assert held_back(paths, 0).sum() == 0
-    assert held_back(paths, 1).sum() == 1000
+    paths.append(str(tmp_path / "gone"))
+    contents = content_hashes(paths, tmp_path)
+    labels = np.zeros(1001, np.int64)
+    labels[:1] = 1
+    parts = by_fractions(contents, labels, 2, 0.1)
+    assert 70 <= np.count_nonzero(parts) <= 130
+    fractions = [int(number) / 2**64 for number in contents.hashes]
+    assert [f < 0.1 for f in fractions[1:1000]] == (parts[1:1000] == VAL).tolist()
+    everything = by_fractions(contents, labels, 2, 1.0)
+    assert everything.tolist() == [TRAIN] + [VAL] * 999 + [TRAIN]  # a class keeps its only image
 
 
-def test_stable_under_renaming_moving_and_adding(tmp_path: Path) -> None:
+def held_contents(root: Path, share: float) -> set[bytes]:
+    data = open_dataset(root, None, share)
+    assert data.val is not None
+    return {Path(path).read_bytes() for path in data.val.paths}
+
+
+def test_stable_under_renaming_and_moving(tmp_path: Path) -> None:
     root = make_folders(tmp_path / "set", {"a": 20, "b": 20})
     before = held_contents(root, 0.3)
-    assert 0 < len(before) < 40
+    assert len(before) == 12
     for i, path in enumerate(sorted((root / "a").iterdir())):
         path.rename(root / "a" / f"renamed {40 - i}.png")
+    (root / "b").rename(root / "0")
     root = root.rename(tmp_path / "moved")
+    assert held_contents(root, 0.3) == before
     save_grey(root / "a" / "0000.png", seed=99_999)
-    after = held_contents(root, 0.3)
-    added = (root / "a" / "0000.png").read_bytes()
-    assert after - {added} == before
+    assert len(held_contents(root, 0.3) - before) <= 1
 
 
-def test_a_larger_share_keeps_what_a_smaller_one_held(tmp_path: Path) -> None:
-    root = make_folders(tmp_path, {"a": 40})
-    assert held_contents(root, 0.1) <= held_contents(root, 0.2) <= held_contents(root, 0.6)
-
-
-def test_copies_fall_on_the_same_side(tmp_path: Path) -> None:
+def test_copies_across_classes_fall_on_the_same_side(tmp_path: Path) -> None:
     root = make_folders(tmp_path, {"a": 20, "b": 3})
     for path in list((root / "a").iterdir()):
         (root / "b" / f"copy-{path.name}").write_bytes(path.read_bytes())
@@ -65,24 +235,106 @@ def test_copies_fall_on_the_same_side(tmp_path: Path) -> None:
     assert data.val is not None
     train = {Path(path).read_bytes() for path in data.train.paths}
     val = {Path(path).read_bytes() for path in data.val.paths}
-    assert len(data.val) >= 2
     assert not train & val
-
-
-def test_unreadable_file_stays_in_training(tmp_path: Path) -> None:
-    assert content_fraction(str(tmp_path / "gone")) is None
-    assert content_fraction(str(tmp_path)) is None
-    assert held_back([str(tmp_path / "gone")], 1).tolist() == [False]
+    assert np.bincount(data.val.labels).tolist() == [6, 7]
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3])
 def test_no_image_is_lost_or_doubled(tmp_path: Path, share: float) -> None:
-    data = open_dataset(make_folders(tmp_path, {"a": 12, "b": 12}), None, share)
-    held = data.val.paths if data.val else []
-    assert sorted(data.train.paths + held) == sorted(str(p) for p in tmp_path.rglob("*.png"))
-    assert (data.val is None) == (share == 0)
-    for part in (data.train, data.val):
-        if part is not None:
-            names = [Path(path).parent.name for path in part.paths]
-            assert names == [data.classes[label] for label in part.labels]
-            assert part.labels.dtype == np.int64
+    root = make_folders(tmp_path, {"a": 12, "b": 12})
+    data = open_dataset(root, None, share, test_split=share)
+    parts = [part for part in (data.train, data.val, data.test) if part]
+    assert len(parts) == (3 if share else 1)
+    held = [path for part in parts for path in part.paths]
+    assert sorted(held) == sorted(str(p) for p in tmp_path.rglob("*.png"))
+    for part in parts:
+        names = [Path(path).parent.name for path in part.paths]
+        assert names == [data.classes[label] for label in part.labels]
+        assert part.labels.dtype == np.int64
+        assert part.groups is None
+
+
+def test_groups_of_a_pattern(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        for patient in range(6):
+            for i in range(3):
+                save_grey(
+                    tmp_path / name / f"p{patient}_{i}.png", seed=hash((name, patient, i)) % 997
+                )
+    save_grey(tmp_path / "a" / "other.png", seed=5000)
+    data = open_dataset(tmp_path, None, 0.3, test_split=0.2, group=r"/(p\d+)_")
+    assert data.val is not None
+    assert data.test is not None
+    sides = [{*(part.groups or ())} - {""} for part in (data.train, data.val, data.test)]
+    assert sum(map(len, sides)) == len(set().union(*sides)) == 6
+    assert all(sides)
+    assert [len(part.groups or ()) for part in (data.train, data.val, data.test)] == [
+        len(data.train),
+        len(data.val),
+        len(data.test),
+    ]
+    assert data.remarks == (
+        "data.group does not match the paths of 1 of 37 images, each of which is a group of its "
+        "own, as a/other.png",
+    )
+    # Where the data lie has no part in it.
+    assert group_line(tmp_path, str(tmp_path).lstrip("/")[:3] + "(x)") == (
+        "data.group: must match the images' paths, or a part of them, below data.root. "
+        "Got none, as a/other.png."
+    )
+
+
+def group_line(root: Path, group: str) -> str:
+    with pytest.raises(DataError) as caught:
+        open_dataset(root, None, 0.3, group=group)
+    return caught.value.line()
+
+
+def test_groups_of_a_list_are_kept_together_and_said_where_they_are_not(tmp_path: Path) -> None:
+    root = make_folders(tmp_path, {"a": 12, "b": 12})
+    plain = open_dataset(root, None, 0)
+    names = [f"g{i % 8}" for i in range(24)]  # each in both classes
+    train = Split(plain.train.paths, plain.train.labels, names)
+    dataset = Dataset(root, plain.base, plain.classes, train, None, None)
+    data = hold_back(dataset, 0.25)
+    assert data.val is not None
+    assert data.val.groups is not None
+    assert len(set(data.val.groups)) == 2
+    assert data.remarks == ()
+    split = hold_back(Dataset(root, plain.base, plain.classes, train, data.val, None), 0.25)
+    assert split.remarks == (
+        f"2 groups have images in more than one part: {', '.join(sorted(set(data.val.groups)))}",
+    )
+
+
+def remarks(root: Path, **options: float) -> tuple[str, ...]:
+    return open_dataset(root, None, 0.1, **options).remarks  # type: ignore[arg-type]
+
+
+def test_classes_that_give_none_are_named(tmp_path: Path) -> None:
+    make_folders(tmp_path, {"a": 1, "b": 10, "c": 1, "d": 2})
+    (tmp_path / "c" / "copy.png").write_bytes((tmp_path / "c" / "000.png").read_bytes())
+    line = "2 classes have too few different images to hold one back to validate on: a, c"
+    assert remarks(tmp_path) == (line,)
+    assert remarks(tmp_path, test_split=0.1) == (
+        "3 classes have too few different images to hold one back to validate on: a, c, d",
+        "2 classes have too few different images to hold one back to test on: a, c",
+    )
+
+
+def test_nothing_to_validate_on_is_said(tmp_path: Path) -> None:
+    make_folders(tmp_path, {"a": 1, "b": 1})
+    line = "nothing is held back to validate on"
+    assert remarks(tmp_path) == (f"{line}: no class has two different images",)
+    assert open_dataset(tmp_path, None, 1e-9, rule="fractions").remarks == (line,)
+    assert open_dataset(tmp_path, None, 0).remarks == ()
+
+
+def test_parts_that_have_folders_are_left_alone(tmp_path: Path) -> None:
+    make_folders(tmp_path / "train", {"a": 10, "b": 10})
+    make_folders(tmp_path / "val", {"a": 2, "b": 2})
+    data = open_dataset(tmp_path, None, 0.1, test_split=0.2)
+    assert [len(part or ()) for part in (data.train, data.val, data.test)] == [16, 4, 4]
+    assert (
+        all(os.sep + "train" + os.sep in path for path in data.test.paths) if data.test else False
+    )

@@ -159,6 +159,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, name in enumerate(("cat", "dog")):
         for j in range(5):
             save(home / f"photos/{name}/{j:02}.jpg", 36, 400 + 20 * i + j)
+            save(home / f"films/{name}/film{j}_00{i}.jpg", 36, 500 + 20 * i + j)
     pack(home)
     save(home / "photo.jpg", 30, 300)
     save(home / "more/a.png", 30, 301)

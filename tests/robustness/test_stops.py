@@ -18,7 +18,7 @@ from cli_program import COMMAND, Outcome
 from hardship import Field, assert_same_run, cnn, contents, make_field, metrics_of
 from patience import PATIENCE
 
-from cnn_cli.data import cache, split
+from cnn_cli.data import cache, content
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training import precise_bn, session, setup, validating
 from cnn_cli.training.requests import Requests, StopNow
@@ -76,15 +76,16 @@ def test_while_files_are_listed(
     reason: str,
 ) -> None:
     """Files are hashed to split them; the third one is never read, and no run is left."""
-    read: list[str] = []
+    read: list[bytes] = []
+    digest = content._digest
 
-    def read_or_stop(path: str) -> float:
+    def read_or_stop(descriptor: int, size: int) -> bytes:
         if len(read) == 2:
             signal.raise_signal(number)
-        read.append(path)
-        return 0.5
+        read.append(digest(descriptor, size))
+        return read[-1]
 
-    monkeypatch.setattr(split, "content_fraction", read_or_stop)
+    monkeypatch.setattr(content, "_digest", read_or_stop)
     data = field.pictures / "train"
     outcome = cnn("train", field.config, "--data", data, "--out", tmp_path / "run", "--json")
     assert (outcome.code, outcome.err) == (code, "")
@@ -232,7 +233,7 @@ def test_a_dry_run_has_nothing_to_save(
     line = ("train", field.config, "--data", field.pictures / "train", "--dry-run")
     for number, code in ((signal.SIGTERM, 143), (signal.SIGINT, 130)):
         with monkeypatch.context() as patch:
-            at_call(patch, split, "content_fraction", 3, send(number))
+            at_call(patch, content, "_digest", 3, send(number))
             assert cnn(*line) == Outcome(code, "", "")
 
 
@@ -254,11 +255,11 @@ import signal, sys, threading
 from cnn_cli.data import cache, loader
 from cnn_cli.cli.main import main
 calls, load = iter(range(10**9)), cache.load_image
-def hang(*arguments):
+def hang(*arguments, **options):
     if next(calls) == {call}:
         print("hanging", flush=True)
         threading.Event().wait()
-    return load(*arguments)
+    return load(*arguments, **options)
 cache.load_image = loader.load_image = hang
 main()
 """

@@ -53,6 +53,7 @@ def find_images(
 
     from cnn_cli.data.dataset import Split, open_dataset, open_labelled
     from cnn_cli.data.label_list import is_list
+    from cnn_cli.runs.meta import split_rule
 
     if folder is not None:
         part = cast("Literal['train', 'val', 'test', 'all']", split)
@@ -63,7 +64,13 @@ def find_images(
         rule = f"needs {wanted}: the checkpoint does not say where its images are"
         raise UsageError(command, rule)
     dataset = open_dataset(
-        Path(data.root), classifier.classes, data.val_split, columns=data.columns
+        Path(data.root),
+        classifier.classes,
+        data.val_split,
+        test_split=data.test_split,
+        group=data.group,
+        rule=split_rule(classifier.meta),
+        columns=data.columns,
     )
     for remark in dataset.remarks:
         output.note(remark)
