@@ -16,6 +16,7 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
+from cnn_cli.data.archive import archive_of
 from cnn_cli.errors import DataError, printable, reason
 from cnn_cli.files import copy_to_new, make_folder, remove_stale_temporaries
 from cnn_cli.portable import rename_new
@@ -77,7 +78,7 @@ class Sorter:
         """Put a picture where it belongs.
 
         Args:
-            path: of a file; what is none stays where it is.
+            path: of a file; what is none, or lies in an archive, stays where it is.
             label: its class; None where it was refused one.
             unreadable: it is no picture that can be read.
 
@@ -87,8 +88,11 @@ class Sorter:
         Raises:
             DataError: there is no room for it.
         """
+        verb = {"copy": "copied", "link": "linked", "move": "moved"}[self.how]
         if not os.path.isfile(path):
-            return "", None
+            if archive_of(path) is None:
+                return "", None
+            return "", DataError(path, f"cannot be {verb}", "a picture in an archive")
         known = UNKNOWN if label is None else folder_name(label)
         folder = self.root / (UNREADABLE if unreadable else known)
         try:
@@ -100,7 +104,6 @@ class Sorter:
         except OSError as error:
             if error.errno in FULL:
                 raise DataError(folder, "cannot be written", reason(error)) from error
-            verb = {"copy": "copied", "link": "linked", "move": "moved"}[self.how]
             return "", DataError(path, f"cannot be {verb} to {folder}", reason(error))
 
     def _place(self, path: str, folder: Path) -> str:

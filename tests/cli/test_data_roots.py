@@ -81,6 +81,11 @@ def test_predict_reads_archives(cnn: Inside, here: Path, trained: Path) -> None:
     assert packed.code == 0
     assert packed.out == "".join(f"photos.zip/{line}\n" for line in expected.splitlines())
     assert cnn("predict", "photos.zip", "--ckpt", trained).out.count("\n") == 42
+    outcome = cnn("predict", "photos.zip/photos/val", "--ckpt", trained, "--sort-into", "sorted")
+    assert outcome.code == 4
+    assert outcome.err.splitlines()[0] == (
+        "cnn: photos.zip/photos/val/bright/0.png: cannot be copied. Got a picture in an archive."
+    )
     shutil.copy("tiny.yaml", "photos/notes.yaml")
     outcome = cnn("predict", "photos", "--ckpt", trained)
     assert (outcome.code, outcome.err) == (0, "cnn: 1 .yaml left out\n")
