@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -24,6 +25,46 @@ def test_an_epoch_as_a_line(capsys: pytest.CaptureFixture[str]) -> None:
     lines.note("a\ncache")
     lines.epoch(ROW, best=True)
     assert capsys.readouterr().err == "cnn: a\\ncache\n" + EPOCH
+
+
+HEADER = "epoch     loss   top-1  val loss   top-1  best        lr      time  images/s"
+TABLED = " 3/10   0.5123  0.8100    0.4800  0.8290     *    0.0812    12.3 s     1,630"
+
+
+def test_an_epoch_as_a_row() -> None:
+    assert bars.epoch_row(ROW, 10, best=True, columns=80) == (HEADER, TABLED)
+    plain = EpochRow(1, 2.5, 0.1, None, None, 1.99e-06, 1234.5, 12)
+    header, row = bars.epoch_row(plain, 300, best=False, columns=80)
+    assert header == "  epoch     loss   top-1        lr      time  images/s"
+    assert row == "  1/300   2.5000  0.1000  1.99e-06  1234.5 s        12"
+    more = replace(ROW, val={"macro_f1": 0.5, "auc": None})
+    header, row = bars.epoch_row(more, 10, best=True, columns=80)
+    start = HEADER.index("best") + len("best")
+    assert header == HEADER[:start] + "  macro_f1      auc        lr"
+    assert row == TABLED[:start] + "    0.5000        -    0.0812"
+
+
+@pytest.mark.parametrize("columns", [1, 40, 79, 80, 200])
+@pytest.mark.parametrize("loss", [0.5, 1e9, float("nan"), float("inf")])
+def test_rows_of_any_epoch_are_aligned_and_fit(columns: int, loss: float) -> None:
+    for epochs, number, rate in ((3, 1, 9.0), (999, 999, 123456.0)):
+        row = EpochRow(number, loss, 0.5, loss, 1.0, 1e-8, 99999.94, rate)
+        header, text = bars.epoch_row(row, epochs, best=True, columns=columns)
+        assert len(header) == len(text) <= max(columns, 7)
+        if columns >= 80:
+            assert header.endswith("images/s")
+
+
+def test_the_header_stands_again_where_the_terminal_scrolls(
+    clock: Clock, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bars, "_stderr_size", lambda: (80, 6))
+    shown = Bar()
+    shown.start(10, 1, 2)
+    for _ in range(10):
+        shown.epoch(ROW, best=True)
+    full = [HEADER, *[TABLED] * 4]
+    assert capsys.readouterr().err.splitlines() == [*full, *full, HEADER, TABLED, TABLED]
 
 
 class Clock:
@@ -110,8 +151,8 @@ def test_lines_stand_above_the_bar(capsys: pytest.CaptureFixture[str], clock: Cl
     assert "epoch 3/10, " in capsys.readouterr().err
     bar.epoch(ROW, best=True)
     bar.note("something")
-    line, note, shown = capsys.readouterr().err.split("\n")
-    assert line.rpartition("\r")[2] + "\n" == EPOCH
+    header, line, note, shown = capsys.readouterr().err.split("\n")
+    assert [each.rpartition("\r")[2] for each in (header, line)] == [HEADER, TABLED]
     assert note.rpartition("\r")[2] == "cnn: something"
     assert shown.rpartition("\r")[2].startswith("epoch 3/10, ")
     bar.close()

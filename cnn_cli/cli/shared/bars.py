@@ -1,10 +1,12 @@
 """Bars on stderr, where that is a terminal: how far a command has come.
 
-Of a training that is no terminal's there is a line per epoch instead.
+A training has a table with a row per epoch above its bar; what is no terminal gets a plain line per
+epoch instead, which can be searched.
 """
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence, Sized
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 S = TypeVar("S", bound=Sized)
 
 FORMAT = "{desc} {percentage:3.0f}%|{bar}|"
+BESIDE = 2  # lines of a terminal that a table has no rows on: its header and the bar
 LEAST = 11  # columns for the percentage and a short bar
 COLUMNS = USUAL_SIZE[0]  # of a terminal that does not say it
 
@@ -57,9 +60,10 @@ class Lines:
 
 
 class Bar(Lines):
-    """The same, above a bar for the whole run."""
+    """A table with a row per epoch, above a bar for the whole run."""
 
     def __init__(self) -> None:
+        self.rows: int | None = None  # of the table since its header
         self.steps = 0
         self.bar: Any = None
         self.began = 0.0  # when the first step was done: what came before it comes once
@@ -97,7 +101,13 @@ class Bar(Lines):
         self.bar.update(done - self.bar.n)
 
     def epoch(self, row: EpochRow, best: bool) -> None:
-        self._above(lambda: say(epoch_line(row, self.epochs, best)))
+        columns, lines = _stderr_size()
+        header, text = epoch_row(row, self.epochs, best, columns)
+        if self.rows is None or self.rows >= lines - BESIDE:
+            self._above(lambda: say(header))
+            self.rows = 0
+        self.rows += 1
+        self._above(lambda: say(text))
         self.epoch_began, self.images_since = time.monotonic(), 0
 
     def close(self) -> None:
@@ -133,6 +143,54 @@ def epoch_line(row: EpochRow, epochs: int, best: bool) -> str:
         parts.append(f"val_top1 {row.val_top1:.4f}{' (best)' if best else ''}")
     parts += [f"lr {row.lr:.3g}", f"{row.seconds:.1f} s", f"{row.images_per_second:,.0f} images/s"]
     return f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}: {', '.join(parts)}"
+
+
+def epoch_row(row: EpochRow, epochs: int, best: bool, columns: int) -> tuple[str, str]:
+    """The header of a table and the epoch's row in it.
+
+    Args:
+        columns: of the terminal; the last ones of the table go where it is narrow.
+    """
+    cells = [
+        ("epoch", 2 * len(str(epochs)) + 1, f"{row.epoch}/{epochs}"),
+        ("loss", 7, _number(row.train_loss)),
+        ("top-1", 6, _number(row.train_top1)),
+    ]
+    if row.val_loss is not None:
+        cells.append(("val loss", 8, _number(row.val_loss)))
+    if row.val_top1 is not None:
+        cells.append(("top-1", 6, _number(row.val_top1)))
+        cells.append(("best", 4, "*" if best else ""))
+    cells += [
+        (name, 7, "-" if value is None else _number(value)) for name, value in row.val.items()
+    ]
+    cells += [
+        ("lr", 8, f"{row.lr:.3g}"),
+        ("time", 8, f"{row.seconds:.1f} s"),
+        ("images/s", 8, f"{row.images_per_second:,.0f}"),
+    ]
+    header = text = ""
+    for name, least, value in cells:
+        gap, width = "  " if header else "", max(least, len(name), len(value))
+        if header and len(header) + len(gap) + width > columns:
+            break
+        header += f"{gap}{name:>{width}}"
+        text += f"{gap}{value:>{width}}"
+    return header, text
+
+
+def _number(value: float) -> str:
+    """Of a loss or a share: four decimals, as long as it is no large number."""
+    return f"{value:.4f}" if abs(value) < 100 else f"{value:.3g}"
+
+
+def _stderr_size() -> tuple[int, int]:
+    """Columns and lines of the terminal that stderr is."""
+    try:
+        size = os.get_terminal_size(sys.stderr.fileno())
+    except (OSError, ValueError):
+        return USUAL_SIZE
+    return size.columns or USUAL_SIZE[0], size.lines or USUAL_SIZE[1]
 
 
 def bar(total: int, title: str, unit: str, **more: Any) -> Any:
