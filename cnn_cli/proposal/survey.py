@@ -12,11 +12,18 @@ import numpy as np
 
 from cnn_cli.data.archive import open_picture
 from cnn_cli.data.dataset import Split, hold_back, open_dataset
-from cnn_cli.data.decode import ImageError, NoReaderError, OnFrames, Preprocess, read_image
+from cnn_cli.data.decode import (
+    ImageError,
+    NoReaderError,
+    OnFrames,
+    Preprocess,
+    read_image,
+    upright_size,
+)
 from cnn_cli.data.depth import Depth
 from cnn_cli.data.listing import frames_text
 from cnn_cli.data.pool import Pool
-from cnn_cli.data.samples import facts_of
+from cnn_cli.data.samples import Facts, facts_of
 from cnn_cli.errors import DataError, UsageError
 from cnn_cli.files import NoDescriptorError
 
@@ -185,7 +192,10 @@ def _look(path: str, on_frames: OnFrames | None = None) -> Look | None:
     except NoDescriptorError:
         raise
     except NoReaderError as error:
-        raise UsageError(error.place, error.rule) from None
+        size = upright_size(path)  # of a TIFF of 16-bit colour Pillow gives the upper 8 bits
+        if size is None or isinstance(read_image(path, _PREPROCESS), ImageError):
+            raise UsageError(error.place, error.rule) from None
+        facts = Facts(size, 3, 8)
     except Exception:  # plugins raise nearly anything on broken data
         return None
     plain = read_image(path, _PREPROCESS, on_frames=on_frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -146,3 +147,16 @@ def test_bands_and_depth_are_recognised(
     found = survey(tmp_path, 1)
     assert (found.bands, found.depth, found.unreadable) == (bands, depth, 0)
     assert (found.width, found.height) == (6, 4)
+
+
+def test_sixteen_bit_colour_without_tifffile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tifffile = pytest.importorskip("tifffile")
+    for name in "ab":
+        paint(tmp_path / name, 2)
+    values = np.full((4, 6, 3), 300, np.uint16)
+    tifffile.imwrite(tmp_path / "a" / "deep.tif", values, photometric="rgb")
+    monkeypatch.setitem(sys.modules, "tifffile", None)
+    found = survey(tmp_path, 1)
+    assert (found.bands, found.depth, found.unreadable, found.looked_at) == (3, 8, 0, 5)
