@@ -34,6 +34,7 @@ class Purpose(IntEnum):
     DROP_PATH = 4
     AUGMENT = 10
     MIX = 11
+    RESAMPLE = 12
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

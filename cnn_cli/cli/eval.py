@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.against import ALPHA, Against, gate_metric
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.gates import NOT_DEFINED, TOPK, Gate, check_classes, gate
+from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, check_classes, gate
 from cnn_cli.cli.shared.labelled import evaluate_images, find_images, split_option
 from cnn_cli.cli.shared.options import (
     IMAGES,
@@ -32,10 +33,12 @@ if TYPE_CHECKING:
     from cnn_cli.inference.calibration import Calibration
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.evaluate import Evaluation
+    from cnn_cli.inference.judging import Judgement
+    from cnn_cli.report.text.scores import Scores
 
     Bad = dict[int, ImageError]
     Contents = bytes | Callable[[BinaryIO], None]
-    Writer = Callable[[Classifier, Split, Evaluation, Bad], Contents]
+    Writer = Callable[[Classifier, Split, Evaluation, Bad, Against | None], Contents]
 
 NAME = "eval"
 SHEET = Path("top-losses.png")
@@ -53,6 +56,7 @@ TTA = ("hflip", "multicrop", "tencrop")
         "cnn eval photos/ --ckpt model.npz --split test --json",
         "cnn eval --ckpt runs/small --confusion confusion.csv --fail-under top1=0.9",
         "cnn eval --ckpt runs/small --split test --tta multicrop",
+        "cnn eval --ckpt runs/small --not-worse-than runs/small-2 --predictions changes.csv",
         "cnn eval --ckpt runs/small --calibrate",
         "cnn eval --ckpt runs/small --top-losses 24 --sheet worst.png",
     ),
@@ -144,6 +148,25 @@ def run(
             "them.",
         ),
     ] = None,
+    not_worse_than: Annotated[
+        Path | None,
+        typer.Option(
+            "--not-worse-than",
+            metavar="CKPT",
+            parser=values.path("--not-worse-than"),
+            help="Exit with 6 where the checkpoint is worse than this one on the same images: in "
+            "top1, and in the metrics that --fail-under names.",
+        ),
+    ] = None,
+    alpha: Annotated[
+        float | None,
+        typer.Option(
+            "--alpha",
+            metavar="P",
+            parser=values.number("--alpha", 0.5),
+            help=f"The chance of calling a model worse that is equally good. Default: {ALPHA}.",
+        ),
+    ] = None,
     batch_size: BatchSize = 64,
     threads: Threads = None,
     backend: EvaluationBackend = None,
@@ -155,11 +178,8 @@ def run(
     Prints loss, top-1, top-k and other metrics, and each class's precision, recall, F1 score,
     specificity and support. Images that cannot be read are named on stderr and left out.
     """
-    if folders is not None and len(folders) > 1:
-        raise UsageError(NAME, "takes one DIR at most", f"'{folders[1]}' as well")
-    if calibrate and (tta is not None or split != "val"):
-        rule = "is measured on validation images as they are, without --tta or another --split"
-        raise UsageError("--calibrate", rule)
+    against = None if not_worse_than is None else Against(not_worse_than, alpha)
+    _check_options(folders, split, tta, calibrate, against, alpha)
     job = ranks()
     writes = job.rank == 0
     files = _check_files(confusion, predictions, top_losses, sheet) if writes else {}
@@ -176,8 +196,12 @@ def run(
     with changing(file) if calibrate and writes else nullcontext():
         classifier = Classifier.load(file)
         check_classes(fail_under or [], classifier.classes)
+        if against is not None:
+            against.load(classifier)
         if job.size > 1:
             given = {"--ckpt": classifier.digest(), "--tta": tta, "--backend": backend}
+            if against is not None:
+                given["--not-worse-than"] = against.model.digest()
             check_alike(job, NAME, given)
         if calibrate and writes:
             output.check_output(file)
@@ -189,6 +213,8 @@ def run(
         evaluation, bad = evaluate_images(
             classifier, images, place, batch_size, threads, backend, tta, job, calibrate
         )
+        if against is not None:
+            against.evaluate(images, classifier, job, batch_size, threads, backend, tta)
         if not writes:
             return
         calibration = None
@@ -199,7 +225,7 @@ def run(
             temperature = calibration.temperature
             evaluation = evaluation.at_temperature(temperature)
     for path, contents in files.items():
-        write_atomic(path, contents(classifier, images, evaluation, bad))
+        write_atomic(path, contents(classifier, images, evaluation, bad, against))
     if top_losses is not None and sheet is None:
         output.say(f"cnn: the images of largest loss: {SHEET}")
     judgement = Judgement(evaluation, classifier.classes)
@@ -212,14 +238,57 @@ def run(
         calibration=calibration,
         chosen_by=chosen_by(classifier.meta, str(file)),
     )
+    _tell(judgement, scores, fail_under or [], against, json=json)
+
+
+def _tell(
+    judgement: Judgement,
+    scores: Scores,
+    gates: Sequence[Gate],
+    against: Against | None,
+    *,
+    json: bool,
+) -> None:
+    """Print the scores, and keep the gates.
+
+    Raises:
+        GateError: one is not kept, or the model is worse than the other one.
+    """
+    found = [] if against is None else against.compare(judgement, gates, scores.k)
     if json:
-        output.write_json(scores.as_dict())
+        more = {} if against is None else against.as_dict(found)
+        output.write_json(scores.as_dict() | more)
     else:
-        output.write(scores.as_text(*_room()))
-    for one in fail_under or []:
-        of_k = one.metric.name == TOPK
-        value = judgement.top_k(scores.k) if of_k else judgement.value(one.metric)
-        one.check(value, NOT_DEFINED)
+        lines = "" if against is None else against.lines(found)
+        output.write(scores.as_text(*_room()) + lines)
+    for one in gates:
+        one.check(judgement.value(gate_metric(one, scores.k)), NOT_DEFINED)
+    if against is not None:
+        against.check(found)
+
+
+def _check_options(
+    folders: Sequence[Path] | None,
+    split: str,
+    tta: str | None,
+    calibrate: bool,
+    against: Against | None,
+    alpha: float | None,
+) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        UsageError: in these options.
+    """
+    if folders is not None and len(folders) > 1:
+        raise UsageError(NAME, "takes one DIR at most", f"'{folders[1]}' as well")
+    if calibrate and (tta is not None or split != "val"):
+        rule = "is measured on validation images as they are, without --tta or another --split"
+        raise UsageError("--calibrate", rule)
+    if calibrate and against is not None:
+        raise UsageError("--calibrate", "changes the checkpoint: goes without --not-worse-than")
+    if alpha is not None and against is None:
+        raise UsageError("--alpha", "goes with --not-worse-than CKPT")
 
 
 def _room() -> tuple[int | None, int | None]:
@@ -286,16 +355,23 @@ def _confusion_writer(path: Path) -> Writer:
 
 
 def _predictions_csv(
-    classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad
+    classifier: Classifier,
+    images: Split,
+    evaluation: Evaluation,
+    bad: Bad,
+    against: Against | None,
 ) -> bytes:
     from cnn_cli.report.text.csv_files import predictions_csv
 
     problems = {i: bad[i].message for i in bad}
-    return predictions_csv(classifier.classes, images.paths, images.labels, evaluation, problems)
+    other = None if against is None else (against.names(classifier), against.evaluation)
+    return predictions_csv(
+        classifier.classes, images.paths, images.labels, evaluation, problems, other
+    )
 
 
 def _confusion_csv(
-    classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad
+    classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad, _: Against | None
 ) -> Callable[[BinaryIO], None]:
     from cnn_cli.report.text.csv_files import confusion_csv
 
@@ -303,7 +379,7 @@ def _confusion_csv(
 
 
 def _confusion_png(
-    classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad
+    classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad, _: Against | None
 ) -> bytes:
     from cnn_cli.report.pictures.confusion_plot import confusion_png
 
@@ -311,7 +387,13 @@ def _confusion_png(
 
 
 def _top_losses_writer(most: int) -> Writer:
-    def write(classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad) -> bytes:
+    def write(
+        classifier: Classifier,
+        images: Split,
+        evaluation: Evaluation,
+        bad: Bad,
+        _: Against | None,
+    ) -> bytes:
         from cnn_cli.report.pictures.top_losses import top_losses_png
 
         return top_losses_png(most, classifier, images, evaluation)

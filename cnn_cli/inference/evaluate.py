@@ -138,6 +138,17 @@ class Evaluation:
         logits = np.concatenate(kept) if len(kept) == len(parts) else None
         return cls(parts[0].classes, logits=logits, temperature=parts[0].temperature, **arrays)
 
+    def at(self, rows: Array, with_logits: bool = True) -> Evaluation:
+        """Of some of the images, in that order; one may come several times.
+
+        Args:
+            rows: positions in these arrays.
+            with_logits: keep them, where there are any.
+        """
+        arrays = {name: getattr(self, name)[rows] for name in _NUMBERS}
+        logits = self.logits[rows] if with_logits and self.logits is not None else None
+        return replace(self, logits=logits, **arrays)
+
     def at_temperature(self, temperature: float) -> Evaluation:
         """The same once logits are divided by a temperature.
 

@@ -15,6 +15,7 @@ import pytest
 from hardship import Field, contents, make_field, metrics_of, weights_of
 from patience import PATIENCE
 
+from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnn_cli.runs.folder import RunFolder
 
 ROOT = Path(__file__).parent.parent.parent
@@ -148,13 +149,17 @@ def test_the_gate(home: Path) -> None:
     assert MOVE in gate
     assert outcome(cron, home) == (0, "")
     live = home / "models/live.npz"
-    live.write_text("the old one")
     assert outcome(copy, home) == (0, "")
+    shutil.copy(home / "models/x/best.npz", live)
+    checkpoint = load_checkpoint(live)
+    checkpoint.meta["program_version"] = "the old one"
+    save_checkpoint(live, checkpoint)
+    old = live.read_bytes()
     code, said = outcome(gate.replace("top1=0.8", "top1=1.1"), home)
     assert code == 2, said  # no share is above 1
     done = sh(re.sub("top1=0.8", "loss=0.000001", gate), home)
     assert (done.returncode, done.stderr.count("\n")) == (6, 1)
-    assert live.read_text() == "the old one"
+    assert live.read_bytes() == old
     assert outcome(gate, home)[0] == 0
     assert live.read_bytes() == (home / "models/x/best.npz").read_bytes()
     assert not (home / "models/new.npz").exists()

@@ -1,0 +1,111 @@
+"""Whether a model is worse than another one, on the same images."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import exp, lgamma, log
+
+import numpy as np
+
+from cnn_cli.inference.judging import Judgement
+from cnn_cli.metric_names import TOP1, Metric
+from cnn_cli.rng import Purpose, generator
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """One metric of two models on the same images.
+
+    Attributes:
+        metric: its name.
+        new, other: its values; None where it is not defined.
+        only_new, only_other: images that one of them alone gets right; of `top1` only.
+        p: the chance of so many more images that the other one alone gets right, were both equally
+            good: McNemar's exact test, one-sided; of `top1` only.
+        interval: where new - other lies, all but `alpha` on either side; of other metrics only.
+        worse: the new one is worse.
+    """
+
+    metric: str
+    new: float | None
+    other: float | None
+    only_new: int | None = None
+    only_other: int | None = None
+    p: float | None = None
+    interval: tuple[float, float] | None = None
+    worse: bool = False
+
+
+def compare(
+    new: Judgement, other: Judgement, metrics: Sequence[Metric], alpha: float
+) -> list[Comparison]:
+    """`top1`, and the metrics that are named besides.
+
+    Args:
+        new, other: of the same split; images that one of them could not read are left out.
+        metrics: any.
+        alpha: the chance of calling a model worse that is equally good.
+    """
+    _, ours, theirs = np.intersect1d(
+        new.evaluation.indices, other.evaluation.indices, return_indices=True
+    )
+    new = Judgement(new.evaluation.at(ours), new.classes)
+    other = Judgement(other.evaluation.at(theirs), other.classes)
+    found = [_compare_top1(new, other, alpha)]
+    for metric in dict.fromkeys(metrics):
+        if metric != TOP1:
+            found.append(_resample(new, other, metric, alpha))
+    return found
+
+
+def mcnemar(only_new: int, only_other: int) -> float:
+    """The one-sided p-value of McNemar's exact test (1947).
+
+    Of images that only one of two equally good models gets right, each is the other one's with
+    chance 1/2: the chance of `only_other` or more.
+
+    Args:
+        only_new, only_other: images that this model alone gets right.
+    """
+    n = only_new + only_other
+    terms = (
+        exp(lgamma(n + 1) - lgamma(k + 1) - lgamma(n - k + 1) - n * log(2))
+        for k in range(only_other, n + 1)
+    )
+    return min(sum(terms), 1.0)
+
+
+def _compare_top1(new: Judgement, other: Judgement, alpha: float) -> Comparison:
+    ours, theirs = new.evaluation.right, other.evaluation.right
+    only_new, only_other = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
+    p = mcnemar(only_new, only_other)
+    values = new.value(TOP1), other.value(TOP1)
+    return Comparison(TOP1.text, *values, only_new, only_other, p, worse=p < alpha)
+
+
+def _resample(new: Judgement, other: Judgement, metric: Metric, alpha: float) -> Comparison:
+    """Bootstrap of pairs (Efron and Tibshirani 1993): images drawn with replacement, the same ones
+    for both, and the quantiles of the difference.
+    """
+    both = new.value(metric), other.value(metric)
+    if None in both:
+        return Comparison(metric.text, *both)
+    n = len(new.evaluation.labels)
+    rng = generator(0, Purpose.RESAMPLE)
+    differences = []
+    for _ in range(RESAMPLES):
+        drawn = rng.integers(0, n, n)
+        values = [
+            Judgement(of.evaluation.at(drawn, metric.kind.needs_scores), of.classes).value(metric)
+            for of in (new, other)
+        ]
+        if values[0] is not None and values[1] is not None:
+            differences.append(values[0] - values[1])
+    if not differences:
+        return Comparison(metric.text, *both)
+    low, high = np.quantile(differences, [alpha, 1 - alpha]).tolist()
+    worse = high < 0 if metric.kind.rises else low > 0
+    return Comparison(metric.text, *both, interval=(low, high), worse=worse)

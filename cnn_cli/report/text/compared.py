@@ -1,0 +1,39 @@
+"""Two models on the same images, for people and for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from cnn_cli.errors import printable
+from cnn_cli.inference.comparing import Comparison
+from cnn_cli.report.text.numbers import number
+
+
+def comparison_line(of: Comparison, other: str, alpha: float) -> str:
+    """One metric on a line.
+
+    Args:
+        of: the metric.
+        other: the model that it is compared with.
+        alpha: of `compare`.
+    """
+    parts = [f"{of.metric} {number(of.new)}, of {other} {number(of.other)}"]
+    if of.p is not None:
+        parts.append(f"right here only {of.only_new:,}, there only {of.only_other:,}")
+    if of.interval is not None:
+        low, high = of.interval
+        share = f"{100 * (1 - 2 * alpha):g} %"
+        parts.append(f"difference {low:+.4f} to {high:+.4f} with {share} confidence")
+    verdict = "worse" if of.worse else "not worse"
+    parts.append(verdict if of.p is None else f"{verdict} (p = {of.p:.4g})")
+    return printable("; ".join(parts))
+
+
+def comparison_dict(found: Sequence[Comparison], other: str, alpha: float) -> dict[str, Any]:
+    """For JSON: metrics by their names."""
+    metrics = {of.metric: asdict(of) for of in found}
+    for values in metrics.values():
+        del values["metric"]
+    return {"ckpt": other, "alpha": alpha, "metrics": metrics}

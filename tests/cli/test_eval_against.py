@@ -1,0 +1,153 @@
+"""`cnn eval --not-worse-than`: two models on the same images."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_program import Inside
+from PIL import Image
+
+from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
+
+IMAGES = 30  # of each class
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("photos")
+    rng = np.random.default_rng(1)
+    for name, level in {"bright": 190, "dark": 0, "grey": 95}.items():
+        (folder / name).mkdir()
+        for i in range(IMAGES):
+            pixels = level + rng.integers(0, 60, (8, 8))
+            Image.fromarray(pixels.astype(np.uint8)).save(folder / name / f"{i:02}.png")
+    return folder
+
+
+@pytest.fixture
+def models(trained: Path, tmp_path: Path) -> tuple[Path, Path]:
+    """One that looks at the mean of an image, and one that always says `dark`."""
+    good, bad = tmp_path / "good.npz", tmp_path / "bad.npz"
+    checkpoint = load_checkpoint(trained / "best.npz")
+    weight = checkpoint.groups["model"]["layers.4/weight"]
+    bias = checkpoint.groups["model"]["layers.4/bias"]
+    save_checkpoint(good, checkpoint)
+    weight[...] = 0
+    bias[...] = [0, 5, 0]
+    save_checkpoint(bad, checkpoint)
+    return good, bad
+
+
+def differ(cnn: Inside, photos: Path, models: tuple[Path, Path]) -> int:
+    """How many images the first model gets right and the second one not, less the reverse."""
+    outcomes = [cnn("eval", photos, "--ckpt", one, "--json") for one in models]
+    top1: list[float] = [json.loads(one.out)["top1"] for one in outcomes]
+    return round((top1[0] - top1[1]) * 3 * IMAGES)
+
+
+def test_the_worse_model_is_refused(
+    cnn: Inside, photos: Path, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    good, bad = models
+    if differ(cnn, photos, models) < 0:
+        good, bad = bad, good
+    changes = tmp_path / "changes.csv"
+    line = ["eval", photos, "--ckpt", bad, "--not-worse-than", good, "--predictions", changes]
+    outcome = cnn(*line)
+    last = outcome.out.splitlines()[-1]
+    assert last.startswith("top1 0.")
+    assert f", of {good} " in last
+    worse = " worse (p = " in last and "not worse" not in last
+    assert (outcome.code == 6) is worse
+    if worse:
+        rule = f"top1 must not be worse than that of {good}. Got {last}."
+        assert outcome.err == f"cnn: --not-worse-than: {rule}\n"
+    rows = list(csv.DictReader(changes.read_text().splitlines()))
+    assert list(rows[0])[5:] == ["other_label", "other_prob", "change"]
+    for row in rows:
+        before, now = row["other_label"] == row["true"], row["label"] == row["true"]
+        if row["other_label"] == row["label"]:
+            assert row["change"] == ""
+        else:
+            assert row["change"] == ("better" if now else "worse" if before else "other")
+    count = sum(row["change"] == "worse" for row in rows)
+    assert f"there only {count};" in last
+    assert cnn("eval", photos, "--ckpt", good, "--not-worse-than", bad).code == 0
+
+
+def test_a_model_is_not_worse_than_itself(
+    cnn: Inside, photos: Path, models: tuple[Path, Path]
+) -> None:
+    good, _ = models
+    line = ["eval", photos, "--ckpt", good, "--not-worse-than", good, "--json"]
+    outcome = cnn(*line, "--fail-under", "loss=9", "--fail-under", "recall:dark=0")
+    assert (outcome.code, outcome.err) == (0, "")
+    found = json.loads(outcome.out)["not_worse_than"]
+    assert (found["ckpt"], found["alpha"]) == (str(good), 0.05)
+    assert list(found["metrics"]) == ["top1", "loss", "recall:dark"]
+    assert found["metrics"]["top1"]["p"] == 1
+    assert found["metrics"]["loss"]["interval"] == [0, 0]
+    assert not any(one["worse"] for one in found["metrics"].values())
+
+
+def test_classes_in_another_order(
+    cnn: Inside, photos: Path, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    good, _ = models
+    checkpoint = load_checkpoint(good)
+    order = [2, 0, 1]
+    for name in ("weight", "bias"):
+        array = checkpoint.groups["model"][f"layers.4/{name}"]
+        checkpoint.groups["model"][f"layers.4/{name}"] = array[order]
+    checkpoint.meta["classes"] = [checkpoint.meta["classes"][i] for i in order]
+    save_checkpoint(tmp_path / "other.npz", checkpoint)
+    predictions = tmp_path / "p.csv"
+    line = ["--not-worse-than", tmp_path / "other.npz", "--json", "--predictions", predictions]
+    outcome = cnn("eval", photos, "--ckpt", good, *line, "--fail-under", "f1:grey=0")
+    top1, f1 = json.loads(outcome.out)["not_worse_than"]["metrics"].values()
+    assert (top1["only_new"], top1["only_other"]) == (0, 0)
+    assert f1["interval"] == [0, 0]
+    rows = list(csv.DictReader(predictions.read_text().splitlines()))
+    assert all(row["label"] == row["other_label"] for row in rows)
+
+
+def test_other_classes(
+    cnn: Inside, photos: Path, models: tuple[Path, Path], tmp_path: Path
+) -> None:
+    good, _ = models
+    checkpoint = load_checkpoint(good)
+    checkpoint.meta["classes"][2] = "gray"
+    other = tmp_path / "other.npz"
+    save_checkpoint(other, checkpoint)
+    outcome = cnn("eval", photos, "--ckpt", good, "--not-worse-than", other)
+    message = f"{other}: must have the classes of --ckpt. Got 'gray' in {other} only."
+    assert (outcome.code, outcome.out, outcome.err) == (4, "", f"cnn: {message}\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--alpha 0.1", "--alpha: goes with --not-worse-than CKPT."),
+        (
+            "--alpha 0.6 --not-worse-than x",
+            "--alpha: must be a number from 0 to 0.5. Got '0.6'.",
+        ),
+        (
+            "--calibrate --not-worse-than x",
+            "--calibrate: changes the checkpoint: goes without --not-worse-than.",
+        ),
+    ],
+)
+def test_wrong_options(cnn: Inside, trained: Path, options: str, message: str) -> None:
+    outcome = cnn("eval", "--ckpt", trained, *options.split())
+    assert (outcome.code, outcome.err) == (2, f"cnn: {message}\n")
+
+
+def test_a_model_that_is_not_there(cnn: Inside, trained: Path, tmp_path: Path) -> None:
+    outcome = cnn("eval", "--ckpt", trained, "--not-worse-than", tmp_path / "live.npz")
+    assert outcome.code == 4
+    assert outcome.err.startswith(f"cnn: {tmp_path}/live.npz: ")
