@@ -291,16 +291,6 @@ def open_archive(path: str) -> Archive:
     return found
 
 
-def _index_of(path: str) -> Archive:
-    """The same as for one of its pictures, whose error this is: an OSError."""
-    try:
-        return open_archive(path)
-    except NoDescriptorError:
-        raise
-    except DataError as error:
-        raise OSError(errno.EIO, f"its archive {error.rule}", path) from None
-
-
 @contextmanager
 def _opened(path: str) -> Iterator[BinaryIO]:
     try:
@@ -362,29 +352,14 @@ def open_picture(path: str | Path, buffering: int = -1) -> BinaryIO:
         if found is None:
             raise
     archive, name = found
-    index = _index_of(archive)
+    try:
+        index = open_archive(archive)
+    except NoDescriptorError:
+        raise
+    except DataError as error:
+        raise OSError(errno.EIO, f"its archive {error.rule}", archive) from None
     with index.opened() as file:
         return io.BytesIO(index.read(name, file))
-
-
-def picture_stamp(path: str) -> tuple[int, int]:
-    """Size and time (ns) of a file, also one in an archive, which has the archive's time.
-
-    Raises:
-        OSError: there is none.
-    """
-    try:
-        status = os.stat(path)
-    except (NotADirectoryError, FileNotFoundError):
-        found = archive_of(path)
-        if found is None:
-            raise
-        index = _index_of(found[0])
-        member = index.members.get(found[1])
-        if member is None:
-            raise
-        return member.size, index.stamp[1]
-    return status.st_size, status.st_mtime_ns
 
 
 def is_picture_file(path: str) -> bool:

@@ -29,7 +29,6 @@ from cnn_cli.data.archive import (
     names_below,
     open_archive,
     open_picture,
-    picture_stamp,
 )
 from cnn_cli.data.archive_listing import expand_braces
 from cnn_cli.data.check import check_folder
@@ -88,7 +87,6 @@ def test_an_archive_is_as_its_folder(kind: str, inside: str) -> None:
     for ours, theirs in zip(packed.train.paths, folder.train.paths, strict=True):
         np.testing.assert_array_equal(load_image(ours, PRE), load_image(theirs, PRE))
         assert content_digest(ours, 8) == content_digest(theirs, 8)
-        assert picture_stamp(ours)[0] == picture_stamp(theirs)[0]
         assert is_picture_file(ours)
     assert below(open_dataset(root, None, 0.3), start) == below(
         open_dataset(Path("photos"), None, 0.3), "photos"
@@ -166,8 +164,6 @@ def test_paths_that_lead_into_no_archive() -> None:
     for path in ("y.tar/0.png", "photos/cat/000.png/0.png"):
         with pytest.raises(OSError, match="directory"):
             open_picture(path)
-        with pytest.raises(OSError, match="directory"):
-            picture_stamp(path)
         assert not is_picture_file(path)
 
 
