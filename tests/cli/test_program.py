@@ -199,7 +199,7 @@ def test_debug_after_two_dashes_is_a_name(cnn: Inside, trained: Path) -> None:
     ("line", "code"),
     [
         (("train", "{config}"), 4),
-        (("train", "tiny.yaml"), 3),
+        (("train", "tiny.yaml"), 4),
         (("init", "photos"), 4),
         (("predict", "photo.png", "--ckpt", "run"), 4),
     ],
