@@ -12,9 +12,11 @@ from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Overrides
 from cnn_cli.cli.shared.options import Debug, Json
 
+NAME = "import"
+
 
 @command(
-    "import",
+    NAME,
     order=90,
     examples=(
         "cnn import --list",
@@ -129,7 +131,7 @@ def run(
         _list(json=json)
         return
     if weights is None:
-        raise UsageError("WEIGHTS", "is required, or --list")
+        raise UsageError(NAME, "needs WEIGHTS, or --list", "nothing")
     from cnn_cli.config.networks import FOLDER
     from cnn_cli.interop.pretrained import PACKAGES, find_weights
 
@@ -139,9 +141,9 @@ def run(
         classes = classes or named.class_file
         config = config or str(FOLDER / f"{named.name}.yaml")
     if config is None:
-        raise UsageError("--config", "is required")
+        raise UsageError(NAME, "needs --config CONFIG", "nothing")
     if output_file is None:
-        raise UsageError("--output", "is required")
+        raise UsageError(NAME, "needs --output FILE", "nothing")
     if value_range == 0:
         raise UsageError("--value-range", "must be a number above 0", "0")
     if output_file.suffix != ".npz":

@@ -166,9 +166,9 @@ def test_named_weights_are_imported_with_network_and_classes(
 @pytest.mark.parametrize(
     ("line", "error"),
     [
-        ((), "WEIGHTS: is required, or --list."),
-        (("a.pth",), "--config: is required."),
-        (("a.pth", "--config", "a.yaml"), "--output: is required."),
+        ((), "import: needs WEIGHTS, or --list. Got nothing."),
+        (("a.pth",), "import: needs --config CONFIG. Got nothing."),
+        (("a.pth", "--config", "a.yaml"), "import: needs --output FILE. Got nothing."),
     ],
 )
 def test_what_import_requires(cnn: Inside, line: tuple[str, ...], error: str) -> None:
