@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -82,6 +81,8 @@ class Classifier:
 
     def digest(self) -> bytes:
         """A hash of all that an answer depends on."""
+        import hashlib  # with OpenSSL, for which a prediction has no time
+
         told = [self.classes, self.preprocess, self.normalization, self.temperature]
         digest = hashlib.blake2b(repr(told).encode(), digest_size=16)
         for array in (self.params.flat, self.params.flat_buffers):

@@ -1,4 +1,7 @@
-"""One picture named by a whole process, against PyTorch: `python tests/benchmarks/predict.py`."""
+"""One picture by a whole process, against PyTorch and onnxruntime.
+
+`python tests/benchmarks/predict.py` times them.
+"""
 
 from __future__ import annotations
 
@@ -34,24 +37,33 @@ def main() -> None:
         Image.fromarray(picture(*SIZE, seed=0)).save(image, quality=88)
         checkpoint = make_checkpoint(folder)
         weights = export_weights(checkpoint, folder)
+        model = folder / "model.onnx"
+        run([*CNN, "export", "--ckpt", str(checkpoint), "--output", str(model)])
         line = ["predict", str(image), "--ckpt", str(checkpoint)]
         if options.backend is not None:
             line += ["--backend", options.backend]
         commands = {
             "cnn predict": [*CNN, *line],
+            "onnxruntime": [sys.executable, str(HERE / "onnx_predict.py"), str(model), str(image)],
             "torch": [sys.executable, str(HERE / "torch_predict.py"), str(weights), str(image)],
             "python": [sys.executable, "-c", "import numpy, PIL.Image"],
         }
         answers = {name: run(command) for name, command in commands.items()}
-        check(answers["cnn predict"], answers["torch"])
+        for rival in ("onnxruntime", "torch"):
+            check(answers["cnn predict"], answers[rival])
         acts = {name: lambda command=command: run(command) for name, command in commands.items()}
         seconds = harness.alternate(acts, options.rounds, turn=0)
     names = {"python": "python with NumPy and Pillow imported"}
     rows = [
-        (names.get(name, name), f"{1e3 * taken:.0f}", f"{seconds['torch'] / taken:.1f}")
+        (
+            names.get(name, name),
+            f"{1e3 * taken:.0f}",
+            f"{seconds['torch'] / taken:.1f}",
+            f"{seconds['onnxruntime'] / taken:.2f}",
+        )
         for name, taken in seconds.items()
     ]
-    print(format_table(("process", "ms", "torch / it"), rows, "lrr"), end="")
+    print(format_table(("process", "ms", "torch / it", "onnxruntime / it"), rows, "lrrr"), end="")
 
 
 CNN = (sys.executable, "-m", "cnn_cli")

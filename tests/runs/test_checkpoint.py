@@ -138,3 +138,14 @@ def test_which_checkpoint_a_path_means(tmp_path: Path) -> None:
     assert resolve_checkpoint(tmp_path) == tmp_path / "last.npz"
     save_checkpoint(tmp_path / "best.npz", example())
     assert resolve_checkpoint(str(tmp_path)) == tmp_path / "best.npz"
+
+
+def test_only_what_is_asked_for_is_read(path: Path) -> None:
+    """What is not is not even looked at: here its content is no array."""
+    save_checkpoint(path, example())
+    content = path.read_bytes()
+    name = b"optimizer/momentum_buffer/stem/weight.npy"
+    start = content.index(b"\x93NUMPY", content.index(name))
+    path.write_bytes(content[:start] + b"damaged" + content[start + 7 :])
+    assert list(load_checkpoint(path, ("model",)).groups) == ["model"]
+    assert error_of(path).startswith("is damaged or cut short")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from math import prod
 from typing import Any, ClassVar, Final, Literal, Protocol, get_type_hints
 
@@ -115,7 +116,8 @@ class Written:
     listed: ClassVar[int] = 0
 
     @classmethod
-    def arguments(cls) -> dict[str, Argument]:
+    @cache
+    def arguments(cls) -> Mapping[str, Argument]:
         """What a config can say, by name, in the order of the signature."""
         hints = get_type_hints(cls.__init__, include_extras=True)
         parameters = inspect.signature(cls.__init__).parameters.values()
