@@ -11,6 +11,7 @@ from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Checkpoint, Debug, Json, Threads
 from cnn_cli.errors import ExitCode, UsageError, printable, suggest
+from cnn_cli.metric_names import find_class
 
 if TYPE_CHECKING:
     from cnn_cli.inference.classifier import Classifier
@@ -117,7 +118,8 @@ def run(
 def _class_number(classifier: Classifier, name: str | None) -> int | None:
     if name is None:
         return None
-    if name not in classifier.classes:
+    number = find_class(name, classifier.classes)
+    if number is None:
         rule = f"must be a class that the model has.{suggest(name, classifier.classes)}"
         raise UsageError("--class", rule, repr(name))
-    return classifier.classes.index(name)
+    return number

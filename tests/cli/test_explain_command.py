@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from cli_program import Inside
 from PIL import Image
 
+from cnn_cli.cli import explain
 from cnn_cli.data.decode import load_image
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.gradcam import heat_maps
@@ -143,3 +146,8 @@ def test_a_folder_that_cannot_be_made(
     assert outcome.code == 4
     start = f"cnn: {tmp_path}/file: must be a folder that can be written to."
     assert outcome.err.startswith(start)
+
+
+def test_a_class_is_found_in_any_unicode_form() -> None:
+    model: Any = SimpleNamespace(classes=("dog", "caf\u00e9"))
+    assert explain._class_number(model, "cafe\u0301") == 1

@@ -6,13 +6,14 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
-from cli_program import COMMAND, Inside, Outcome
+from cli_program import COMMAND, Inside, Outcome, plainly
 from patience import PATIENCE
 
 from cnn_cli.cli import train
@@ -84,6 +85,16 @@ def test_a_stop_is_saved_and_resumed(
     assert outcome.code == 0, outcome.err
     result = json.loads(outcome.out)
     assert (result["epochs"], result["stopped"]) == (epochs + 2, None)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other shells count otherwise")
+def test_a_limit_of_cpu_time_saves_and_stops(project: Path, tmp_path: Path) -> None:
+    line = ("train", "tiny.yaml", "--epochs", 1_000_000, "--out", tmp_path / "run", "--json")
+    shell = ["bash", "-c", 'ulimit -t 10; exec "$@"', "bash", *COMMAND, *plainly(line)]
+    done = subprocess.run(shell, cwd=project, capture_output=True, timeout=PATIENCE, check=False)
+    assert done.returncode == 75, done.stderr
+    assert json.loads(done.stdout)["stopped"] == "terminated"
+    assert load_checkpoint(tmp_path / "run" / "last.npz").meta["epoch"] >= 0
 
 
 def test_sigusr1_saves_and_goes_on(project: Path, tmp_path: Path) -> None:
