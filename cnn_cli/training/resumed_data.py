@@ -16,6 +16,7 @@ import numpy as np
 from cnn_cli.config import Config
 from cnn_cli.data.content import content_digest
 from cnn_cli.data.dataset import Dataset
+from cnn_cli.data.listing import one_form
 from cnn_cli.errors import DataError, listed
 
 COMPARED = 16  # images whose content a checkpoint knows
@@ -28,7 +29,7 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
     paths = [path for split in splits for path in split.paths]
     names = hashlib.blake2b(digest_size=16)
     for path in paths:
-        names.update(os.fsencode(path.removeprefix(dataset.base)) + b"\0")
+        names.update(os.fsencode(one_form(path.removeprefix(dataset.base))) + b"\0")
     few = np.unique(np.linspace(0, len(paths) - 1, COMPARED).astype(np.int64))
     return {
         "train": len(dataset.train),

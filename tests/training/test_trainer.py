@@ -274,6 +274,19 @@ def test_resume_finds_pictures_that_were_moved(tmp_path: Path) -> None:
     assert config["data"]["root"] == str(moved)
 
 
+def test_names_may_change_their_unicode_form_as_pictures_move(tmp_path: Path) -> None:
+    """From Linux to macOS, where folders and files are named in another form."""
+    pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
+    for part in ("train", "val"):
+        (pictures / part / "dark").rename(pictures / part / "d\u00e9")
+    run(pictures, tmp_path / "run", epochs=1)
+    moved = pictures.rename(tmp_path / "moved")
+    for part in ("train", "val"):
+        (moved / part / "d\u00e9").rename(moved / part / "de\u0301")
+    assert run(moved, tmp_path / "run", options={"resume": True}, epochs=2).epochs == 2
+    assert "d\u00e9" in load_checkpoint(tmp_path / "run" / "last.npz").meta["classes"]
+
+
 def test_planning_refuses_what_training_would(pictures: Path, tmp_path: Path) -> None:
     run(pictures, tmp_path / "run", epochs=1)
     other = validate_config(config_document(pictures, batch_size=8), "x.yaml")
