@@ -2,7 +2,7 @@
 
 A layer is written as ``relu``, ``conv: {out_channels: 8, kernel_size: 3}`` or, where one value is
 enough, ``maxpool: 2``: a lone value is the first argument. What a layer takes stands in its own
-file, in `nn.layers`; here are the three that hold other layers.
+file, in `nn.layers`; here are those that hold other layers.
 """
 
 from __future__ import annotations
@@ -43,6 +43,17 @@ class BranchesConfig(LayerConfig):
     branches: Annotated[tuple[tuple[AnyLayer, ...], ...], Field(min_length=1)]
 
 
+class SplitConfig(LayerConfig):
+    """Like branches, but each of the lists sees its own part of the channels.
+
+    Attributes:
+        branches: the lists; the channels are cut into as many equal parts.
+    """
+
+    kind = "split"
+    branches: Annotated[tuple[tuple[AnyLayer, ...], ...], Field(min_length=2)]
+
+
 class RepeatConfig(LayerConfig):
     """Some layers several times over, each copy with weights of its own.
 
@@ -60,9 +71,10 @@ class RepeatConfig(LayerConfig):
     index: LayerName | None = None
 
 
+CONTAINERS = (ResidualConfig, BranchesConfig, SplitConfig, RepeatConfig)
 LAYER_KINDS: dict[str, type[LayerConfig]] = {
     **{kind: layer_model(written) for kind, written in all_written().items()},
-    **{model.kind: model for model in (ResidualConfig, BranchesConfig, RepeatConfig)},
+    **{model.kind: model for model in CONTAINERS},
 }
 
 
@@ -80,5 +92,5 @@ else:
     _models = tuple(Annotated[model, Tag(kind)] for kind, model in LAYER_KINDS.items())
     AnyLayer = Annotated[Union[_models], Discriminator(_kind_of)]  # noqa: UP007 - of a tuple
 
-for _model in (ResidualConfig, BranchesConfig, RepeatConfig):
+for _model in CONTAINERS:
     _model.model_rebuild()

@@ -6,7 +6,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnn_cli.config.layer import LayerConfig
-from cnn_cli.config.layers import AnyLayer, BranchesConfig, RepeatConfig, ResidualConfig
+from cnn_cli.config.layers import (
+    AnyLayer,
+    BranchesConfig,
+    RepeatConfig,
+    ResidualConfig,
+    SplitConfig,
+)
 from cnn_cli.config.models import ModelConfig
 from cnn_cli.config.places import Places
 from cnn_cli.errors import ConfigError
@@ -88,6 +94,8 @@ class _Writer:
                     for i, branch in enumerate(layer.branches)
                 ]
                 return self._node("concat", {}, ends, name, place)
+            case SplitConfig():
+                return self._split(layer, x, name, place, copies)
             case _:
                 arguments = {
                     key: self.classes if value == "classes" else value
@@ -110,6 +118,17 @@ class _Writer:
         else:
             end = self.chain(layer.shortcut, x, path, where, copies)
         return self._node("add", {}, [branch, end], name, place)
+
+    def _split(
+        self, layer: SplitConfig, x: int, name: str, place: str, copies: tuple[int, ...]
+    ) -> int:
+        ends = []
+        for i, branch in enumerate(layer.branches):
+            arguments = {"parts": len(layer.branches), "index": i}
+            part = self._node("part", arguments, [x], f"{name}.{i}.part", place)
+            inside = f"{place}.branches[{i}]"
+            ends.append(self.chain(branch, part, f"{name}.{i}", inside, copies))
+        return self._node("concat", {}, ends, name, place)
 
     def _block(
         self, block: type[Block], arguments: dict[str, Any], x: int, name: str, place: str
@@ -156,7 +175,7 @@ def _total_stride(layers: Sequence[AnyLayer]) -> Pair:
                 step = (inner[0] ** layer.times, inner[1] ** layer.times)
             case ResidualConfig():
                 step = _total_stride(layer.layers)
-            case BranchesConfig():
+            case BranchesConfig() | SplitConfig():
                 step = _total_stride(layer.branches[0])
             case _:
                 step = layer.arguments().get("stride", (1, 1))

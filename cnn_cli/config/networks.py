@@ -56,7 +56,7 @@ def named_network(written: Any, place: str) -> tuple[str, dict[str, Any]]:
         inner = model.pop("network")
         file, base = named_network(inner | given, place)
         return file, base | model
-    values = {key: value for key, value in model["define"].items() if not _is_block(value)}
+    values = _arguments(model)
     for key, value in given.items():
         inside = f"{place}.{key}"
         if key not in values:
@@ -64,9 +64,9 @@ def named_network(written: Any, place: str) -> tuple[str, dict[str, Any]]:
             raise ConfigError(inside, rule, show(key))
         if isinstance(value, list | dict | None):
             raise ConfigError(inside, "must be a number or a word", show(value))
-        if isinstance(values[key], int | float) and (
-            isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0
-        ):
+        if isinstance(values[key], bool) and not isinstance(value, bool):
+            raise ConfigError(inside, "must be true or false", show(value))
+        if type(values[key]) in (int, float) and not (type(value) in (int, float) and value >= 0):
             raise ConfigError(inside, "must be a number, 0 or more", show(value))
         if key == "width" and not value > 0:
             raise ConfigError(inside, "must be a number above 0", show(value))
@@ -75,8 +75,7 @@ def named_network(written: Any, place: str) -> tuple[str, dict[str, Any]]:
 
 def arguments_of(name: str) -> dict[str, Any]:
     """What a network takes, with its defaults."""
-    _, model = named_network(name, name)
-    return {key: value for key, value in model["define"].items() if not _is_block(value)}
+    return _arguments(named_network(name, name)[1])
 
 
 def _read(name: str) -> Mapping[str, Any]:
@@ -86,8 +85,13 @@ def _read(name: str) -> Mapping[str, Any]:
     return model
 
 
-def _is_block(value: Any) -> bool:
-    return isinstance(value, list)
+def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a network's `define` that are not computed from others."""
+    return {
+        key: value
+        for key, value in model["define"].items()
+        if not isinstance(value, list) and "$" not in str(value)
+    }
 
 
 def _bare(name: str) -> str:

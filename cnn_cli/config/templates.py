@@ -208,12 +208,13 @@ class _Writer:
 
     def _arguments(self, name: str, written: Any, here: _Here, place: str) -> Any:
         """A layer's arguments, with the layers in them; `place` is its own, written out."""
-        if name == "branches":
+        if name in ("branches", "split"):
             lists = written.get("branches") if isinstance(written, dict) else written
             if not isinstance(lists, list):
                 return self._deep(written, here)
+            list_of = ".branches" if name == "split" else ""  # as in the places of errors
             done: Any = [
-                self.layers(each, here.at(f"[{i}]"), f"{place}[{i}]")
+                self.layers(each, here.at(f"{list_of}[{i}]"), f"{place}{list_of}[{i}]")
                 if isinstance(each, list)
                 else self._deep(each, here)
                 for i, each in enumerate(lists)

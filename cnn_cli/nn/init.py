@@ -20,9 +20,9 @@ def initialize(params: Parameters, seed: int, scheme: Literal["pytorch", "kaimin
         seed: `train.seed`.
         scheme: `pytorch`: weights and biases uniform within 1/sqrt(fan_in), as PyTorch's Conv2d
             and Linear. `kaiming`: weights normal with variance 2/fan_in (He et al. 2015,
-            equation 10), biases 0. Scales start at 1, shifts at 0 and slopes at 1/4 in both.
-            A convolution's own `init: dirac` then makes its first filters the identity, as
-            torch.nn.init.dirac_; `whitening` waits for images.
+            equation 10), biases 0. Scales start at 1 (or what their layer says), shifts at 0 and
+            slopes at 1/4 in both. A convolution's own `init: dirac` then makes its first filters
+            the identity, as torch.nn.init.dirac_; `whitening` waits for images.
     """
     for node in params.graph.nodes:
         for number, spec in enumerate(node.layer.params):
@@ -38,7 +38,7 @@ def initialize(params: Parameters, seed: int, scheme: Literal["pytorch", "kaimin
 def _draw(spec: ParamSpec, rng: np.random.Generator, scheme: str) -> Array | float:
     match spec.role, scheme:
         case "scale", _:
-            return 1.0
+            return spec.value
         case "slope", _:
             return 0.25
         case ("shift", _) | ("bias", "kaiming"):

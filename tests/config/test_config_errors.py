@@ -9,6 +9,7 @@ import pytest
 from cnn_cli.config import load_config, required_root, validate_config
 from cnn_cli.errors import ConfigError, ExitCode
 
+COUNT_OR_CLASSES = "must be a whole number above 0, or 'classes'."
 NUMBER_ABOVE_0 = "must be a whole number above 0."
 NUMBER = "must be a whole number, 0 or more."
 MAPPING = "must be a mapping of keys to values."
@@ -44,10 +45,13 @@ LAYERS = [
     ("{conv: 3, relu: }", f"[0]: {LAYER} Got a mapping."),
     ("conv", "[0].conv.out_channels: is required."),
     ("conv: 8", "[0].conv.kernel_size: is required."),
-    ("conv: {out_channels: 0, kernel_size: 3}", f"[0].conv.out_channels: {NUMBER_ABOVE_0} Got 0."),
+    (
+        "conv: {out_channels: 0, kernel_size: 3}",
+        f"[0].conv.out_channels: {COUNT_OR_CLASSES} Got 0.",
+    ),
     (
         "conv: {out_channels: true, kernel_size: 3}",
-        f"[0].conv.out_channels: {NUMBER_ABOVE_0} Got true.",
+        f"[0].conv.out_channels: {COUNT_OR_CLASSES} Got true.",
     ),
     (
         "conv: {out_channels: 8, kernel_size: three}",

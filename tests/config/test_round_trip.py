@@ -71,6 +71,10 @@ plain_layers = st.one_of(
         activation=st.sampled_from(["relu", "silu", "gelu", "relu6", "hardswish"]),
         gate=st.sampled_from(["sigmoid", "hardsigmoid"]),
     ),
+    layer("layernorm", eps=positive),
+    layer("layer_scale", init=positive),
+    layer("adaptive_avgpool", {"output_size": pairs}),
+    layer("channel_shuffle", {"groups": counts}),
     layer("leaky_relu", negative_slope=not_below_0),
     layer("maxpool", {"kernel_size": st.just(4)}, stride=pairs, padding=st.integers(0, 2)),
     layer(
@@ -96,6 +100,7 @@ layers = st.recursive(
             drop_path=shares_below_1,
         ),
         layer("branches", {"branches": st.lists(st.lists(inner, max_size=2), min_size=1)}),
+        layer("split", {"branches": st.lists(st.lists(inner, max_size=2), min_size=2)}),
         layer("repeat", {"times": st.integers(1, 1000), "layers": some(inner)}),
     ),
     max_leaves=6,

@@ -34,7 +34,7 @@ WRONG = [
         "define:\n  @CB@\nlayers:\n  - cb: 0\n",
         (
             "model.define.cb[0].conv.out_channels, in model.layers[0].cb: must be a whole "
-            "number above 0. Got 0."
+            "number above 0, or 'classes'. Got 0."
         ),
     ),
     (
@@ -48,7 +48,7 @@ WRONG = [
         "define:\n  @CB@\nlayers:\n  - cb: relu\n",
         (
             "model.define.cb[0].conv.out_channels, in model.layers[0].cb: must be a whole "
-            "number above 0. Got 'relu'."
+            "number above 0, or 'classes'. Got 'relu'."
         ),
     ),
     ("define:\n  @CB@\nlayers:\n  - bc: 8\n", "model.layers[0]: no such layer or block. Got 'bc'."),
@@ -179,7 +179,7 @@ WRONG = [
         "define:\n  @CB@\nlayers:\n  - repeat: {times: 3, index: i, layers: [cb: $(2 - i)]}\n",
         (
             "model.define.cb[0].conv.out_channels, in model.layers[0].repeat.layers[0].cb: "
-            "must be a whole number above 0. Got 0."
+            "must be a whole number above 0, or 'classes'. Got 0."
         ),
     ),
     (

@@ -29,7 +29,7 @@ class Case:
     smooth: bool = False
 
 
-def _conv(out_channels: int, kernel_size: Any = 3, **arguments: Any) -> dict[str, Any]:
+def _conv(out_channels: int | str, kernel_size: Any = 3, **arguments: Any) -> dict[str, Any]:
     return {"conv": {"out_channels": out_channels, "kernel_size": kernel_size} | arguments}
 
 
@@ -202,6 +202,32 @@ CASES: dict[str, Case] = {
         ],
         in_shape=(5, 4, 3),
         optimizer={"type": "adam", "lr": 0.01},
+    ),
+    "modern": Case(
+        [
+            _conv(8, 2, stride=2),
+            "layernorm",
+            {
+                "residual": {
+                    "layers": [
+                        _conv(8, 3, padding=1, groups=8),
+                        {"layernorm": {"eps": 1e-3}},
+                        _conv(16, 1),
+                        "gelu",
+                        _conv(8, 1),
+                        {"layer_scale": 0.5},
+                    ]
+                }
+            },
+            {"split": [[], [_conv(6, 1), "silu"]]},
+            {"channel_shuffle": 2},
+            {"adaptive_avgpool": [3, 5]},
+            "silu",
+            _conv("classes", 1),
+            "global_avgpool",
+            "layernorm",
+        ],
+        smooth=True,
     ),
     "branches": Case(
         [

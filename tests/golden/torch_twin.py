@@ -73,12 +73,13 @@ class Twin(nn.Module):
             squeeze = _SqueezeExcite(x.shape[1], **arguments)
             self.by_name |= {f"{name}.reduce": squeeze.reduce, f"{name}.expand": squeeze.expand}
             return squeeze, _run(squeeze, x)
-        if kind == "branches":
+        if kind in ("branches", "split"):
+            parts = x.chunk(len(arguments), dim=1) if kind == "split" else [x] * len(arguments)
             branches = [
-                self._chain(branch, x, f"{name}.{i}", copies)[0]
-                for i, branch in enumerate(arguments)
+                self._chain(branch, part, f"{name}.{i}", copies)[0]
+                for i, (branch, part) in enumerate(zip(arguments, parts, strict=True))
             ]
-            joined = _Branches(branches)
+            joined = (_Split if kind == "split" else _Branches)(branches)
             return joined, joined(x)
         module = _simple(kind, arguments, x, self.classes)
         if any(True for _ in module.parameters()):
@@ -120,6 +121,31 @@ class _Branches(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return torch.cat([branch(x) for branch in self.branches], dim=1)
+
+
+class _Split(_Branches):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        parts = x.chunk(len(self.branches), dim=1)
+        return torch.cat([each(part) for each, part in zip(self.branches, parts, strict=True)], 1)
+
+
+class _LayerNorm(nn.LayerNorm):
+    """Over the channels."""
+
+    def __init__(self, channels: int, eps: float = 1e-6) -> None:
+        super().__init__(channels, eps)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x.movedim(1, -1)).movedim(-1, 1)
+
+
+class _LayerScale(nn.Module):
+    def __init__(self, channels: int, init: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.full((channels,), init))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x * self.weight[:, None, None]
 
 
 class _HardSigmoid(nn.Module):
@@ -194,6 +220,9 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         "elu": "alpha",
         "scale": "factor",
         "prelu": "num_parameters",
+        "adaptive_avgpool": "output_size",
+        "channel_shuffle": "groups",
+        "layer_scale": "init",
     }
     if not isinstance(arguments, dict):
         arguments = {first[kind]: arguments}
@@ -204,9 +233,13 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         case "conv" if arguments.get("padding") == "same" and arguments.get("stride", 1) != 1:
             return _SameConv(c, **arguments | {"padding": 0})
         case "conv":
+            if arguments["out_channels"] == "classes":
+                arguments["out_channels"] = classes
             return nn.Conv2d(c, **arguments)
-        case "batchnorm":
-            return (nn.BatchNorm2d if x.ndim == 4 else nn.BatchNorm1d)(c, **arguments)
+        case "batchnorm" | "layernorm" | "layer_scale":
+            norm = nn.BatchNorm2d if x.ndim == 4 else nn.BatchNorm1d
+            kinds: dict[str, Any] = {"layernorm": _LayerNorm, "layer_scale": _LayerScale}
+            return kinds.get(kind, norm)(c, **arguments)  # type: ignore[no-any-return]
         case "groupnorm":
             return nn.GroupNorm(arguments.pop("num_groups"), c, **arguments)
         case "linear":
@@ -221,6 +254,8 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         "avgpool": nn.AvgPool2d,
         "global_avgpool": _GlobalAvgPool,
         "flatten": nn.Flatten,
+        "adaptive_avgpool": nn.AdaptiveAvgPool2d,
+        "channel_shuffle": nn.ChannelShuffle,
         "dropout": nn.Dropout,
         "scale": _Scale,
     }

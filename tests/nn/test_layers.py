@@ -11,13 +11,13 @@ from cnn_cli.nn.layers import all_layers, layer_class
 from cnn_cli.nn.layers.base import REGISTERED, Layer
 from cnn_cli.nn.layers.conv import Conv
 
-INTERNAL = ["add", "concat", "drop_path", "excite", "identity"]
+INTERNAL = ["add", "concat", "drop_path", "excite", "identity", "part"]
 
 
 def test_layers_that_a_config_can_name() -> None:
     layers = all_layers()
-    assert list(layers)[:4] == ["conv", "batchnorm", "groupnorm", "relu"]
-    assert list(layers)[-2:] == ["scale", "linear"]
+    assert list(layers)[:4] == ["conv", "batchnorm", "groupnorm", "layernorm"]
+    assert list(layers)[-2:] == ["channel_shuffle", "linear"]
     assert all(layer.kind == kind for kind, layer in layers.items())
     assert sorted(set(REGISTERED) - set(layers)) == INTERNAL
 

@@ -24,12 +24,13 @@ class ParamSpec:
     Attributes:
         name: PyTorch's name for it: `weight` or `bias`.
         shape: in the layer's own layout, which suits the kernels.
-        role: `weight` is initialized at random, `scale` with ones, `shift` with zeros, `slope`
+        role: `weight` is initialized at random, `scale` with `value`, `shift` with zeros, `slope`
             with a quarter, `bias` as PyTorch does, uniform within 1/sqrt(fan_in).
         fan_in: inputs that one output sums over.
         to_torch: axes that transpose the own layout to PyTorch's.
         init: how it starts instead: `dirac` or `whitening`, see `nn.init`.
         init_eps: of `whitening`.
+        value: what a `scale` starts as.
     """
 
     name: str
@@ -39,6 +40,7 @@ class ParamSpec:
     to_torch: tuple[int, ...] | None = None
     init: Literal["dirac", "whitening"] | None = None
     init_eps: float = 0.0
+    value: float = 1.0
 
     @property
     def size(self) -> int:

@@ -15,7 +15,17 @@ from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path
 from cnn_cli.nn.kernels.winograd import POSITIONS
 from cnn_cli.nn.layers.base import Layer, Operators, ParamSpec, ShapeError
 from cnn_cli.nn.types import Array, Shape
-from cnn_cli.schema.constraints import Above0, Count, Flag, Model, Must, Pair, PairOrZero, accepts
+from cnn_cli.schema.constraints import (
+    Above0,
+    Count,
+    Features,
+    Flag,
+    Model,
+    Must,
+    Pair,
+    PairOrZero,
+    accepts,
+)
 
 
 def _is_init(value: Any) -> bool:
@@ -78,7 +88,7 @@ class Conv(Layer):
         self,
         in_shape: Shape,
         *,
-        out_channels: Count,
+        out_channels: Features,
         kernel_size: Pair,
         stride: Pair = (1, 1),
         padding: Padding = (0, 0),

@@ -1,0 +1,83 @@
+"""What newer networks are made of: their definitions, gradients and errors."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from gradcheck import gradcheck, random_input, run_layer
+
+from cnn_cli.nn.layers.adaptive_avgpool import AdaptiveAvgPool
+from cnn_cli.nn.layers.base import ShapeError
+from cnn_cli.nn.layers.channel_shuffle import ChannelShuffle
+from cnn_cli.nn.layers.layer_scale import LayerScale
+from cnn_cli.nn.layers.layernorm import LayerNorm
+from cnn_cli.nn.layers.part import ChannelPart
+from cnn_cli.nn.types import Shape
+
+
+@pytest.mark.parametrize("shape", [(3, 4, 6), (1, 1, 2), (5,)])
+def test_layernorm(shape: Shape) -> None:
+    layer = LayerNorm(shape, eps=1e-3)
+    params = {"weight": np.linspace(0.5, 2, shape[-1]), "bias": np.linspace(-1, 1, shape[-1])}
+    x = random_input(layer, 3, seed=1)
+    y, _, _ = run_layer(layer, x, params=params)
+    assert isinstance(x, np.ndarray)
+    for place in np.ndindex(*x.shape[:-1]):
+        pixel = x[place]
+        normal = (pixel - pixel.mean()) / np.sqrt(pixel.var() + 1e-3)
+        np.testing.assert_allclose(y[place], normal * params["weight"] + params["bias"], rtol=1e-9)
+    gradcheck(layer, x, seed=2, params=params)
+
+
+@pytest.mark.parametrize("shape", [(3, 2, 4), (5,)])
+def test_layer_scale(shape: Shape) -> None:
+    layer = LayerScale(shape, init=0.25)
+    weight = np.linspace(-1, 2, shape[-1])
+    x = random_input(layer, 2, seed=1)
+    y, _, _ = run_layer(layer, x, params={"weight": weight})
+    np.testing.assert_array_equal(y, x * weight)
+    gradcheck(layer, x, seed=1)
+    assert layer.params[0].value == 0.25
+
+
+@pytest.mark.parametrize("size", [(2, 3), (1, 1), (5, 4), (7, 9), (4, 2)])
+def test_adaptive_avgpool(size: tuple[int, int]) -> None:
+    layer = AdaptiveAvgPool((5, 4, 3), output_size=size)
+    x = random_input(layer, 2, seed=1)
+    y, _, _ = run_layer(layer, x)
+    assert isinstance(x, np.ndarray)
+    for i, j in np.ndindex(*size):
+        rows = slice(i * 5 // size[0], -(-(i + 1) * 5 // size[0]))
+        columns = slice(j * 4 // size[1], -(-(j + 1) * 4 // size[1]))
+        np.testing.assert_allclose(y[:, i, j], x[:, rows, columns].mean(axis=(1, 2)), rtol=1e-12)
+    gradcheck(layer, x, seed=1)
+
+
+@pytest.mark.parametrize("groups", [1, 2, 3, 6])
+def test_channel_shuffle(groups: int) -> None:
+    layer = ChannelShuffle((2, 3, 6), groups=groups)
+    x = random_input(layer, 2, seed=1)
+    y, _, _ = run_layer(layer, x)
+    assert isinstance(x, np.ndarray)
+    order = [group * (6 // groups) + i for i in range(6 // groups) for group in range(groups)]
+    np.testing.assert_array_equal(y, x[..., order])
+    gradcheck(layer, x, seed=1)
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_part(index: int) -> None:
+    layer = ChannelPart((2, 3, 6), parts=3, index=index)
+    x = random_input(layer, 2, seed=1)
+    y, _, _ = run_layer(layer, x)
+    assert isinstance(x, np.ndarray)
+    np.testing.assert_array_equal(y, x[..., 2 * index : 2 * index + 2])
+    gradcheck(layer, x, seed=1)
+
+
+def test_what_does_not_fit() -> None:
+    with pytest.raises(ShapeError, match="groups 4 must divide the number of channels 6"):
+        ChannelShuffle((2, 3, 6), groups=4)
+    with pytest.raises(ShapeError, match="4 branches must divide the number of channels 6"):
+        ChannelPart((2, 3, 6), parts=4, index=0)
+    with pytest.raises(ShapeError, match="index 3 must be below 3"):
+        ChannelPart((2, 3, 6), parts=3, index=3)
