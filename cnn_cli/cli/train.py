@@ -190,7 +190,7 @@ def run(
                 elif not quiet:
                     output.write_lines(plan.lines())
                 return
-            progress = watcher(quiet or ranks().rank > 0)
+            progress = watcher(quiet or ranks().rank > 0, loaded.train.monitor)
             try:
                 result = train(loaded, config, options, requests, progress, ranks())
             except LockedError:

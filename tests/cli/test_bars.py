@@ -37,11 +37,23 @@ def test_an_epoch_as_a_row() -> None:
     header, row = bars.epoch_row(plain, 300, best=False, columns=80)
     assert header == "  epoch     loss   top-1        lr      time  images/s"
     assert row == "  1/300   2.5000  0.1000  1.99e-06  1234.5 s        12"
-    more = replace(ROW, val={"macro_f1": 0.5, "auc": None})
-    header, row = bars.epoch_row(more, 10, best=True, columns=80)
-    start = HEADER.index("best") + len("best")
-    assert header == HEADER[:start] + "  macro_f1      auc        lr"
-    assert row == TABLED[:start] + "    0.5000        -    0.0812"
+
+
+def test_the_metric_that_is_followed_has_a_column() -> None:
+    more = replace(ROW, val={"macro_f1": 0.5, "auc": None, "recall:a\x1b" + "b" * 99: 0.25})
+    start = HEADER.index("best")
+    for monitor, column, cell in (
+        ("top1", "", ""),
+        ("macro_f1", "macro_f1  ", "  0.5000  "),
+        ("auc", "    auc  ", "      -  "),
+        (list(more.val)[-1], "recall:a…bbbbbbb  ", "          0.2500  "),
+    ):
+        header, row = bars.epoch_row(more, 10, best=True, columns=120, monitor=monitor)
+        assert header == HEADER[:start] + column + HEADER[start:]
+        assert row == TABLED[:start] + cell + TABLED[start:]
+    line = bars.epoch_line(more, 10, best=True, monitor="macro_f1")
+    assert "val_top1 0.8290, val_macro_f1 0.5000 (best), lr" in line
+    assert "val_auc - (best)" in bars.epoch_line(more, 10, best=True, monitor="auc")
 
 
 @pytest.mark.parametrize("columns", [1, 40, 79, 80, 200])

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence, Sized
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cnn_cli.cli.shared.output import USUAL_SIZE, note, say
+from cnn_cli.errors import printable
 
 if TYPE_CHECKING:
     from cnn_cli.runs.results import EpochRow
@@ -23,16 +24,19 @@ S = TypeVar("S", bound=Sized)
 FORMAT = "{desc} {percentage:3.0f}%|{bar}|"
 BESIDE = 2  # lines of a terminal that a table has no rows on: its header and the bar
 LEAST = 11  # columns for the percentage and a short bar
+WIDEST = 16  # columns of a metric, whose class may have any name
 COLUMNS = USUAL_SIZE[0]  # of a terminal that does not say it
 
 
-def watcher(quiet: bool) -> Progress:
-    """Nobody, a bar or lines, as it fits."""
+def watcher(quiet: bool, monitor: str) -> Progress:
+    """Nobody, a bar or lines, as it fits; those show the metric that is `train.monitor`."""
     if quiet:
         from cnn_cli.training.progress import Silent
 
         return Silent()
-    return Bar() if on_terminal() else Lines()
+    shown = Bar() if on_terminal() else Lines()
+    shown.monitor = monitor
+    return shown
 
 
 def on_terminal() -> bool:
@@ -44,6 +48,7 @@ class Lines:
     """A plain line per epoch."""
 
     epochs = 0
+    monitor = "top1"
 
     def note(self, message: str) -> None:
         note(message)
@@ -54,7 +59,7 @@ class Lines:
     def step(self, epoch: int, step: int, images: int, loss: float, top1: float) -> None: ...
 
     def epoch(self, row: EpochRow, best: bool) -> None:
-        say(epoch_line(row, self.epochs, best))
+        say(epoch_line(row, self.epochs, best, self.monitor))
 
     def close(self) -> None: ...
 
@@ -102,7 +107,7 @@ class Bar(Lines):
 
     def epoch(self, row: EpochRow, best: bool) -> None:
         columns, lines = _stderr_size()
-        header, text = epoch_row(row, self.epochs, best, columns)
+        header, text = epoch_row(row, self.epochs, best, columns, self.monitor)
         if self.rows is None or self.rows >= lines - BESIDE:
             self._above(lambda: say(header))
             self.rows = 0
@@ -134,23 +139,33 @@ def fitting(parts: Sequence[str], columns: int) -> str:
     return text
 
 
-def epoch_line(row: EpochRow, epochs: int, best: bool) -> str:
-    """An epoch's row of `metrics.csv`, to be read by people."""
+def epoch_line(row: EpochRow, epochs: int, best: bool, monitor: str = "top1") -> str:
+    """An epoch's row of `metrics.csv`, to be read by people; of its metrics, what is followed."""
     parts = [f"train_loss {row.train_loss:.4f}", f"train_top1 {row.train_top1:.4f}"]
     if row.val_loss is not None:
         parts.append(f"val_loss {row.val_loss:.4f}")
     if row.val_top1 is not None:
-        parts.append(f"val_top1 {row.val_top1:.4f}{' (best)' if best else ''}")
+        parts.append(f"val_top1 {row.val_top1:.4f}")
+        if monitor in row.val:
+            value = row.val[monitor]
+            parts.append(f"val_{monitor} {'-' if value is None else f'{value:.4f}'}")
+        if best:
+            parts[-1] += " (best)"
     parts += [f"lr {row.lr:.3g}", f"{row.seconds:.1f} s", f"{row.images_per_second:,.0f} images/s"]
     return f"epoch {row.epoch:>{len(str(epochs))}}/{epochs}: {', '.join(parts)}"
 
 
-def epoch_row(row: EpochRow, epochs: int, best: bool, columns: int) -> tuple[str, str]:
+def epoch_row(
+    row: EpochRow, epochs: int, best: bool, columns: int, monitor: str = "top1"
+) -> tuple[str, str]:
     """The header of a table and the epoch's row in it.
 
     Args:
         columns: of the terminal; the last ones of the table go where it is narrow.
+        monitor: the metric that has a column beside loss and top-1.
     """
+    from cnn_cli.report.text.table import cut_middle
+
     cells = [
         ("epoch", 2 * len(str(epochs)) + 1, f"{row.epoch}/{epochs}"),
         ("loss", 7, _number(row.train_loss)),
@@ -160,10 +175,11 @@ def epoch_row(row: EpochRow, epochs: int, best: bool, columns: int) -> tuple[str
         cells.append(("val loss", 8, _number(row.val_loss)))
     if row.val_top1 is not None:
         cells.append(("top-1", 6, _number(row.val_top1)))
+        if monitor in row.val:
+            reached = row.val[monitor]
+            name = cut_middle(printable(monitor), WIDEST)
+            cells.append((name, 7, "-" if reached is None else _number(reached)))
         cells.append(("best", 4, "*" if best else ""))
-    cells += [
-        (name, 7, "-" if value is None else _number(value)) for name, value in row.val.items()
-    ]
     cells += [
         ("lr", 8, f"{row.lr:.3g}"),
         ("time", 8, f"{row.seconds:.1f} s"),
