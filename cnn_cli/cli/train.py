@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, suppress
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,18 +15,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cnn_cli.cli.shared import output, values
-from cnn_cli.cli.shared.bars import watcher
+from cnn_cli.cli.shared.bars import unwatched, watched, watcher
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, gate
 from cnn_cli.cli.shared.options import ConfigFile, Data, Debug, Json, backend_option
 from cnn_cli.cli.shared.signals import Handler, Repeats, after_imports, ending, handlers
 from cnn_cli.cli.shared.together import ranks
-from cnn_cli.errors import ExitCode, GateError, LockedError, reason
+from cnn_cli.errors import ExitCode, GateError, LockedError, UsageError, reason
 from cnn_cli.training.requests import Requests, StopNow, StopReason
 
 if TYPE_CHECKING:
+    from cnn_cli.config import Config
     from cnn_cli.metric_names import Metric
     from cnn_cli.runs.results import TrainResult
+    from cnn_cli.training.folds import FoldsResult
+    from cnn_cli.training.options import TrainOptions
 
 ENDS = {
     "time limit": ExitCode.STOPPED,
@@ -42,6 +46,7 @@ ENDS = {
         "cnn train configs/small.yaml",
         "cnn train configs/small.yaml --data photos train.epochs=3 data.image_size=64",
         "cnn train configs/small.yaml --resume --time-limit 25m --quiet",
+        "cnn train configs/small.yaml --folds 5 --time-limit 2h",
     ),
 )
 def run(
@@ -95,6 +100,15 @@ def run(
             metavar="N",
             parser=values.whole("--seed", below=2**63),
             help="train.seed.",
+        ),
+    ] = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            metavar="K",
+            parser=values.whole("--folds", below=1001),
+            help="Train K networks, each validated on another part of the images.",
         ),
     ] = None,
     threads: Annotated[
@@ -156,6 +170,7 @@ def run(
     SIGINT, SIGTERM, SIGHUP and SIGXCPU save and stop; SIGUSR1 saves and goes on. --resume takes a
     run up again.
     """
+    _check_folds(folds, overrides or [])
     requests = Requests()
     if time_limit is not None:
         requests.deadline = time.monotonic() + time_limit
@@ -170,10 +185,11 @@ def run(
     # A dry run has nothing to save: signals end it as they end the other commands.
     with nullcontext() if dry_run else requests_from_signals(requests, quiet):
         from cnn_cli.config import load_config
+        from cnn_cli.data.folds import Fold
         from cnn_cli.portable import heed_cpu_limit
+        from cnn_cli.training.folds import of_fold
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.planning import plan_training
-        from cnn_cli.training.train import train
 
         heed_cpu_limit()
         try:
@@ -182,7 +198,12 @@ def run(
                 options = TrainOptions(out, overwrite, resume, threads, backend, gates)
                 loaded = load_config(config, overrides or [], settings)
             if dry_run:
-                plan = plan_training(loaded, config, options, ranks())
+                plan = plan_training(
+                    loaded if folds is None else of_fold(loaded, Fold(1, folds)),
+                    config,
+                    options,
+                    ranks(),
+                )
                 for remark in () if quiet else plan.remarks:
                     output.note(remark)
                 if not quiet and json:
@@ -190,15 +211,12 @@ def run(
                 elif not quiet:
                     output.write_lines(plan.lines())
                 return
-            progress = watcher(quiet or ranks().rank > 0, loaded.train.monitor)
             try:
-                result = train(loaded, config, options, requests, progress, ranks())
+                result = _train(loaded, config, folds, options, requests, quiet=quiet)
             except LockedError:
                 if quiet:
                     raise typer.Exit(ExitCode.LOCKED) from None
                 raise
-            finally:
-                progress.close()
         except StopNow as stop:  # there is no run yet that could be told of
             if not quiet and ranks().rank == 0:
                 output.note(f"{stop.reason} before the first step; nothing was changed")
@@ -212,24 +230,88 @@ def run(
         raise typer.Exit(code)
 
 
+def _check_folds(folds: int | None, overrides: list[str]) -> None:
+    """Refuse what makes no sense with folds.
+
+    Raises:
+        UsageError: one fold, or a key that folds stand instead of.
+    """
+    if folds is None:
+        return
+    if folds < 2:
+        raise UsageError("--folds", "must be 2 or more", folds)
+    for override in overrides:
+        key = override.partition("=")[0]
+        if key in ("data.val_split", "data.fold"):
+            raise UsageError("--folds", f"takes the place of {key}; give one of them", override)
+
+
+def _train(
+    config: Config,
+    source: str,
+    folds: int | None,
+    options: TrainOptions,
+    requests: Requests,
+    *,
+    quiet: bool,
+) -> TrainResult | FoldsResult:
+    """Train one network, or one for each fold, while a bar or lines tell of it."""
+    from cnn_cli.training.folds import train_folds
+    from cnn_cli.training.train import train
+
+    silent = quiet or ranks().rank > 0
+    if folds is not None:
+        watch = unwatched if silent else watched
+        return train_folds(
+            config,
+            source,
+            folds,
+            options,
+            requests,
+            lambda: watcher(silent, config.train.monitor),
+            watch,
+            ranks(),
+        )
+    progress = watcher(silent, config.train.monitor)
+    try:
+        return train(config, source, options, requests, progress, ranks())
+    finally:
+        progress.close()
+
+
 def _finish(
-    result: TrainResult, gates: Sequence[Gate], requests: Requests, *, quiet: bool, json: bool
+    result: TrainResult | FoldsResult,
+    gates: Sequence[Gate],
+    requests: Requests,
+    *,
+    quiet: bool,
+    json: bool,
 ) -> tuple[int, GateError | None]:
     """Print the result and draw it; the exit code, or the error of a gate."""
+    from cnn_cli.report.text.folds_result import folds_dict, folds_text
     from cnn_cli.report.text.training_result import result_dict, result_text
+    from cnn_cli.runs.results import TrainResult
 
+    if isinstance(result, TrainResult):
+        as_dict, as_text = partial(result_dict, result), partial(result_text, result)
+        runs, reached = [result.run], partial(_best_value, result)
+    else:
+        as_dict, as_text = partial(folds_dict, result), partial(folds_text, result)
+        runs, reached = [each.run for each in result.folds], partial(_mean_value, result)
     if not quiet and json:
-        output.write_json(result_dict(result))
+        output.write_json(as_dict())
     elif not quiet:
-        output.write(result_text(result))
+        output.write(as_text())
     if result.stopped in ENDS:
-        draw_run(result.run, quiet=quiet)
+        for run in runs[-1:]:
+            draw_run(run, quiet=quiet)
         return ENDS[result.stopped], None
     try:
         with requests.at_once():  # --resume draws what is missing
-            draw_run(result.run, quiet=quiet)
+            for run in runs:
+                draw_run(run, quiet=quiet)
         for one in gates:
-            one.check(*_best_value(result, one.metric))
+            one.check(*reached(one.metric))
     except StopNow as stop:
         return ENDS[stop.reason], None
     except GateError as error:
@@ -245,6 +327,12 @@ def _best_value(result: TrainResult, metric: Metric) -> tuple[float | None, str]
     if metric.column not in best.as_dict():
         return None, "none: that epoch did not measure it; cnn eval does"
     return best.value(metric), NOT_DEFINED
+
+
+def _mean_value(result: FoldsResult, metric: Metric) -> tuple[float | None, str]:
+    """A metric's mean over the folds, and what there is where it has none."""
+    found = None if result.predictions is None else result.predictions.spread(metric)
+    return None if found is None else found.mean, NOT_DEFINED
 
 
 def draw_run(path: Path, *, quiet: bool) -> None:

@@ -6,6 +6,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     PlainValidator,
@@ -19,6 +20,7 @@ from cnn_cli.config.layers import AnyLayer
 from cnn_cli.config.places import Places
 from cnn_cli.data.augment import AugmentConfig
 from cnn_cli.data.depth import Depth
+from cnn_cli.data.folds import Fold
 from cnn_cli.data.label_list import ColumnsConfig
 from cnn_cli.metric_names import TOP1, Metric, find_metric
 from cnn_cli.optim.averages import LookaheadConfig
@@ -79,6 +81,12 @@ def _with_a_group(value: Any) -> Any:
     raise ValueError
 
 
+def _fold(value: str) -> str:
+    if Fold.parse(value) is None:
+        raise ValueError
+    return value
+
+
 class DataConfig(Frozen):
     """Where the images are and how each becomes an array.
 
@@ -91,6 +99,8 @@ class DataConfig(Frozen):
         test_split: the same for testing, where there is no test/; both leave some to train on.
         group: is searched in each image's path below root; images in which its first group matches
             the same, as a patient's or a film's name, are held back together.
+        fold: which fold of all images but those of test/ is validated on instead, as 2/5; `cnn
+            train --folds` sets it.
         classes: names of the class folders that are used, in order; by default all of them.
         image_size: height and width that the network sees.
         channels: 3 (colour) or 1 (grey); another number takes pictures of so many bands.
@@ -120,6 +130,15 @@ class DataConfig(Frozen):
         ]
         | None,
         Must("a regular expression with a group, as '^([^/_]+)_'"),
+    ] = None
+    fold: Annotated[
+        Annotated[
+            str,
+            AfterValidator(_fold),
+            Field(strict=True, json_schema_extra={"pattern": "^[1-9][0-9]*/[1-9][0-9]*$"}),
+        ]
+        | None,
+        Must("one of 2 to 1000 folds, as 2/5"),
     ] = None
     classes: Annotated[
         Annotated[

@@ -14,10 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.content import content_hashes
+from cnn_cli.data.folds import Fold, deal_folds
 from cnn_cli.data.label_list import ColumnsConfig
 from cnn_cli.data.listing import WHOLE, Listing, Part, one_form
 from cnn_cli.data.roots import open_listing
-from cnn_cli.data.split import TEST, TRAIN, VAL, Rule, by_fractions, by_ranks
+from cnn_cli.data.split import TEST, TRAIN, VAL, Rule, by_fractions, by_ranks, units_of
 from cnn_cli.errors import DataError, listed, suggest
 
 ONE_IMAGE = "must hold at least one image"
@@ -74,6 +75,7 @@ def open_dataset(
     test_split: float = 0.0,
     group: str | None = None,
     rule: Rule = "ranks",
+    fold: str | None = None,
 ) -> Dataset:
     """Find the images to train on.
 
@@ -87,6 +89,7 @@ def open_dataset(
             they are written now, are the same classes in the same order.
         columns: how a label list's columns are headed.
         val_split, test_split, group, rule: of `hold_back`.
+        fold: of `take_fold`, which then chooses what is validated on.
 
     Raises:
         DataError: `root` or a folder that must be there is missing or holds no image, there are
@@ -116,7 +119,12 @@ def open_dataset(
     }
     val, test, remarks = held.get("val"), held.get("test"), listing.remarks()
     dataset = Dataset(Path(root), listing.base, names, train, val, test, remarks)
-    return hold_back(dataset, val_split, test_split=test_split, group=group, rule=rule)
+    if fold is None:
+        return hold_back(dataset, val_split, test_split=test_split, group=group, rule=rule)
+    if val is not None:
+        dataset = replace(dataset, train=_joined(train, val), val=None)
+    dataset = hold_back(dataset, 0.0, test_split=test_split, group=group, rule=rule)
+    return take_fold(dataset, fold)
 
 
 def open_labelled(
@@ -340,6 +348,47 @@ def _on_two_sides(dataset: Dataset) -> Iterator[str]:
     if shared:
         count = "1 group has" if len(shared) == 1 else f"{len(shared):,} groups have"
         yield f"{count} images in more than one part: {listed(shared, MOST_LISTED)}"
+
+
+def take_fold(dataset: Dataset, fold: str) -> Dataset:
+    """The data set with one fold to validate on, and the others to train on.
+
+    The folds are of the images to train on, see `data.folds`.
+
+    Args:
+        dataset: without images to validate on.
+        fold: as `2/5`.
+
+    Raises:
+        ValueError: `fold` is none.
+        DataError: a class has all its images in one fold, or there are more folds than images.
+    """
+    which = Fold.parse(fold)
+    if which is None:
+        raise ValueError(f"no fold: {fold!r}")
+    whole, classes = dataset.train, len(dataset.classes)
+    units = units_of(content_hashes(whole.paths, dataset.root), whole.groups)
+    folds = deal_folds(units, whole.labels, classes, which.count)
+    found = np.unique(folds * classes + whole.labels) % classes
+    for label in np.flatnonzero(np.bincount(found, minlength=classes) < 2):
+        rule = f"the class '{dataset.classes[label]}' must have two different images, to train on "
+        raise DataError(dataset.root, f"{rule}one while the other is validated on", "one")
+    if len(np.unique(folds)) < which.count:
+        rule = f"must hold {which.count} different images or more, one for each fold"
+        raise DataError(dataset.root, rule, len(np.unique(folds)))
+    held = folds == which.number - 1
+    return replace(dataset, train=_part(whole, ~held), val=_part(whole, held))
+
+
+def _joined(one: Split, other: Split) -> Split:
+    """The images of two splits, by their classes."""
+    labels = np.concatenate([one.labels, other.labels])
+    order = np.argsort(labels, kind="stable")
+    paths, groups = one.paths + other.paths, None
+    if one.groups is not None and other.groups is not None:
+        both = one.groups + other.groups
+        groups = [both[i] for i in order]
+    return Split([paths[i] for i in order], labels[order], groups)
 
 
 def _part(split: Split, chosen: NDArray[np.bool_]) -> Split:

@@ -85,6 +85,24 @@ def by_ranks(
     return parts
 
 
+def units_of(contents: Contents, groups: Sequence[str] | None = None) -> NDArray[np.int64]:
+    """The unit of each image, numbered by its rank.
+
+    A file that cannot be read, or is empty, is a unit of its own, after the others.
+
+    Args:
+        contents, groups: of `by_ranks`.
+    """
+    usable = contents.readable & (contents.hashes != EMPTY)
+    keys = contents.hashes[usable]
+    if groups is not None:
+        keys = _keys_of_groups(keys, [groups[i] for i in np.flatnonzero(usable).tolist()])
+    different, which = np.unique(keys, return_inverse=True)
+    units = np.arange(len(usable)) + len(different)
+    units[usable] = which
+    return np.unique(units, return_inverse=True)[1].astype(np.int64)
+
+
 def _keys_of_groups(hashes: NDArray[np.uint64], groups: Sequence[str]) -> NDArray[np.uint64]:
     """A number for each image, that those of a unit share: the least one of its groups' names.
 

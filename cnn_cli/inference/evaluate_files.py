@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.dataset import Split
+from cnn_cli.data.dataset import Dataset, Split, open_dataset
 from cnn_cli.data.decode import ImageError
 from cnn_cli.data.listing import frames_text
 from cnn_cli.data.loader import Loader
@@ -16,7 +17,29 @@ from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import Evaluation, Watch, evaluate, logits_can_be_kept
 from cnn_cli.nn.backends import backend_for
 from cnn_cli.parallel.ranks import Ranks
+from cnn_cli.runs.meta import split_rule
 from cnn_cli.system import available_memory, cpu_count
+
+
+def own_dataset(classifier: Classifier) -> Dataset:
+    """The images that a classifier was trained on, validated on, and not shown.
+
+    Raises:
+        DataError: its config names none, or they are not there any more.
+    """
+    data = classifier.config.data
+    if data.root is None:
+        raise DataError(classifier.path, "does not say where its images are")
+    return open_dataset(
+        Path(data.root),
+        classifier.classes,
+        data.val_split,
+        columns=data.columns,
+        test_split=data.test_split,
+        group=data.group,
+        rule=split_rule(classifier.meta),
+        fold=data.fold,
+    )
 
 
 def evaluate_files(

@@ -29,8 +29,10 @@ METRICS = "metrics.csv"
 LOG = "log.jsonl"
 BAD_FILES = "bad_files.txt"
 CURVES, CONFUSION, REPORT = "curves.png", "confusion.png", "report.html"
+FOLD = "fold-"  # and its number: the folder of one of several
+OUT_OF_FOLD = "out_of_fold.csv"
 DRAWN = (CURVES, CONFUSION, REPORT)  # afterwards, from the others
-OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, *DRAWN)
+OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, OUT_OF_FOLD, *DRAWN)
 COLUMNS = (
     "epoch",
     "train_loss",
@@ -70,8 +72,27 @@ def choose_folder(out: Path | None, config: str, *, resume: bool, overwrite: boo
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a training has written into `folder`."""
+    """Whether a training has written into `folder`, or a training of folds."""
+    return _holds_files(folder) or bool(folds_in(folder))
+
+
+def _holds_files(folder: Path) -> bool:
     return any((folder / name).exists() for name in (LAST, BEST, METRICS, LOG))
+
+
+def fold_folder(folder: Path, number: int) -> Path:
+    """Where a run of folds has the run of one, counted from 1."""
+    return folder / f"{FOLD}{number}"
+
+
+def folds_in(folder: Path) -> list[Path]:
+    """The runs of folds that `folder` holds, in their order."""
+    found = {}
+    for path in folder.glob(f"{FOLD}*"):
+        digits = path.name.removeprefix(FOLD)
+        if digits.isascii() and digits.isdigit() and _holds_files(path):
+            found[int(digits)] = path
+    return [found[number] for number in sorted(found)]
 
 
 class RunFolder:
@@ -114,11 +135,18 @@ class RunFolder:
         check_writable_folder(self.path)
 
     def clear(self) -> None:
-        """Delete the run that is there, and nothing else.
+        """Delete the run that is there, with those of its folds, and nothing else.
 
         Raises:
             DataError: a file cannot be deleted.
+            LockedError: another process is training one of its folds.
         """
+        for place in folds_in(self.path):
+            with RunFolder(place) as fold:
+                fold.clear()
+            with suppress(OSError):
+                (place / LOCK).unlink()
+                place.rmdir()
         for name in OWN_FILES:
             try:
                 (self.path / name).unlink(missing_ok=True)
@@ -158,6 +186,9 @@ class RunFolder:
         if bad:
             lines = [f"{printable(path)}\t{printable(bad[path])}\n" for path in sorted(bad)]
             self._replace(BAD_FILES, "".join(lines).encode())
+
+    def write_out_of_fold(self, content: bytes) -> None:
+        self._replace(OUT_OF_FOLD, content)
 
     def write_picture(self, name: str, content: bytes) -> None:
         self._replace(name, content)

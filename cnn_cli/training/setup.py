@@ -217,6 +217,7 @@ def open_network(
             test_split=data.test_split,
             group=data.group,
             rule=split_rule(meta),
+            fold=data.fold,
         )
     )
     in_shape = preprocess_of(config).shape

@@ -9,11 +9,11 @@ from typing import Any
 
 from cnn_cli.config import Config, plain_config, validate_config
 from cnn_cli.data.content import content_digest
-from cnn_cli.errors import CnnError, ConfigError
+from cnn_cli.errors import CnnError, ConfigError, UsageError
 from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint
-from cnn_cli.runs.folder import RunFolder, choose_folder, differences, flat
+from cnn_cli.runs.folder import RunFolder, choose_folder, differences, flat, folds_in
 from cnn_cli.runs.results import TrainResult
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.agreement import Agreement
@@ -69,6 +69,7 @@ def train(
                 options.out, source, resume=options.resume, overwrite=options.overwrite
             )
         )
+        ranks.first(lambda: _check_without_folds(folder, options))
     writes, alone = ranks.rank == 0, ranks.size == 1
     if options.resume:
         with requests.at_once():
@@ -106,6 +107,17 @@ def train(
             return trainer.run_epochs()
         finally:
             trainer.close()
+
+
+def _check_without_folds(folder: Path, options: TrainOptions) -> None:
+    """Refuse to resume several runs as one.
+
+    Raises:
+        UsageError: the folder holds a run of folds.
+    """
+    if options.resume and (folds := folds_in(folder)):
+        rule = f"{folder} holds a run of folds, which goes on with --folds"
+        raise UsageError("--resume", rule, f"none, beside {folds[-1].name}")
 
 
 def check_given(config: Config, source: str, options: TrainOptions, ranks: Ranks) -> None:

@@ -261,6 +261,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "val_split": 0.1,
         "test_split": 0.0,
         "group": None,
+        "fold": None,
         "classes": None,
         "image_size": 224,
         "channels": 3,

@@ -51,9 +51,9 @@ def find_images(
     """
     import numpy as np
 
-    from cnn_cli.data.dataset import Split, open_dataset, open_labelled
+    from cnn_cli.data.dataset import Split, open_labelled
     from cnn_cli.data.label_list import is_list
-    from cnn_cli.runs.meta import split_rule
+    from cnn_cli.inference.evaluate_files import own_dataset
 
     if folder is not None:
         part = cast("Literal['train', 'val', 'test', 'all']", split)
@@ -63,15 +63,7 @@ def find_images(
     if data.root is None:
         rule = f"needs {wanted}: the checkpoint does not say where its images are"
         raise UsageError(command, rule)
-    dataset = open_dataset(
-        Path(data.root),
-        classifier.classes,
-        data.val_split,
-        test_split=data.test_split,
-        group=data.group,
-        rule=split_rule(classifier.meta),
-        columns=data.columns,
-    )
+    dataset = own_dataset(classifier)
     for remark in dataset.remarks:
         output.note(remark)
     parts = {"train": dataset.train, "val": dataset.val, "test": dataset.test}

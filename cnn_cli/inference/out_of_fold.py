@@ -1,0 +1,184 @@
+"""Out-of-fold predictions: what is said of each image by the network that was not trained on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from cnn_cli import safe_csv
+from cnn_cli.data.decode import ImageError
+from cnn_cli.data.folds import Fold
+from cnn_cli.errors import DataError, size_text
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.evaluate import Evaluation, Watch
+from cnn_cli.inference.evaluate_files import evaluate_files, own_dataset
+from cnn_cli.inference.judging import Judgement
+from cnn_cli.metric_names import OVERALL, TOP1, Metric
+from cnn_cli.nn.types import Array
+from cnn_cli.parallel.ranks import ALONE, Ranks
+from cnn_cli.runs.checkpoint import BEST
+from cnn_cli.runs.folder import fold_folder, folds_in
+from cnn_cli.system import available_memory
+
+COLUMNS = ("path", "fold", "true", "label", "prob", "true_prob", "error")
+BATCH = 64  # images that go through a network together
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoldPredictions:
+    """What one fold's network says of the images that it was not trained on.
+
+    Attributes:
+        number: of the fold, from 1.
+        paths, labels: (images,) of its images, and their class numbers.
+        bad: the images that could not be read, by position.
+        evaluation, judgement: of the others.
+        probabilities: (read images, classes).
+    """
+
+    number: int
+    paths: list[str]
+    labels: Array
+    bad: dict[int, ImageError]
+    evaluation: Evaluation
+    judgement: Judgement
+    probabilities: Array
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """A metric over the folds: the mean of its values, and their standard deviation (n - 1)."""
+
+    mean: float
+    std: float
+
+    def as_dict(self) -> dict[str, float]:
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class OutOfFold:
+    """The same of all folds.
+
+    Attributes:
+        classes: names, in the networks' order.
+        classifiers: of the folds.
+        folds: in their order.
+    """
+
+    classes: tuple[str, ...]
+    classifiers: list[Classifier]
+    folds: list[FoldPredictions]
+
+    def spread(self, metric: Metric) -> Spread | None:
+        """A metric over the folds; None where it is not defined for one of them."""
+        values = [fold.judgement.value(metric) for fold in self.folds]
+        known = [value for value in values if value is not None]
+        if len(known) < len(values):
+            return None
+        return Spread(float(np.mean(known)), float(np.std(known, ddof=1)))
+
+    def spreads(self) -> dict[str, Spread | None]:
+        """Of all metrics that are not of one class."""
+        return {name: self.spread(Metric(name)) for name in (TOP1.name, *OVERALL)}
+
+    def as_csv(self) -> bytes:
+        """A row per image: path, fold, true class, label, their probabilities, error."""
+        return b"".join(
+            safe_csv.line(row).encode("utf-8", "backslashreplace") for row in self._rows()
+        )
+
+    def _rows(self) -> Iterator[Sequence[str | float]]:
+        yield COLUMNS
+        for fold in self.folds:
+            of = fold.evaluation
+            said = {int(i): row for row, i in enumerate(of.indices)}
+            for i, path in enumerate(fold.paths):
+                cells: list[str | float] = [path, fold.number, self.classes[int(fold.labels[i])]]
+                if i in said:
+                    row = said[i]
+                    probs = float(of.confidences[row]), float(of.label_probabilities[row])
+                    yield [*cells, self.classes[int(of.guesses[row])], *probs, ""]
+                else:
+                    yield [*cells, "", "", "", fold.bad[i].message]
+
+
+def load_folds(run: Path) -> list[Classifier]:
+    """The networks of a run of folds.
+
+    Raises:
+        DataError: it is none, or some of its folds have not been trained.
+    """
+    found = folds_in(run)
+    if not found:
+        raise DataError(run, "must be a run of folds, as cnn train CONFIG --folds 5 makes it")
+    first = Classifier.load(found[0])
+    fold = Fold.parse(first.config.data.fold or "")
+    if fold is None:
+        raise DataError(found[0], "must be a run of one fold, with data.fold in its config")
+    places = [fold_folder(run, number + 1) for number in range(fold.count)]
+    missing = [place.name for place in places if not (place / BEST).exists()]
+    if missing:
+        rule = f"must hold {fold.count} folds that have been trained; --resume goes on with them"
+        raise DataError(run, rule, f"none in {', '.join(missing[:3])}")
+    classifiers = [first, *(Classifier.load(place) for place in places[1:])]
+    for number, each in enumerate(classifiers, 1):
+        if each.classes != first.classes or each.config.data.fold != str(Fold(number, fold.count)):
+            raise DataError(
+                each.path, f"must be fold {number} of {fold.count}, of the same classes"
+            )
+    return classifiers
+
+
+def predict_out_of_fold(
+    classifiers: list[Classifier],
+    threads: int | None,
+    backend: str | None,
+    note: Callable[[str], None],
+    watch: Watch,
+    job: Ranks = ALONE,
+) -> OutOfFold:
+    """Show each network the images that it was not trained on; rank 0 has the result.
+
+    Args:
+        classifiers: of `load_folds`.
+        threads, backend, note, watch, job: of `evaluate_files`.
+
+    Raises:
+        DataError: no image of a fold can be read, or the probabilities need more memory than
+            there is.
+    """
+    folds = []
+    for number, classifier in enumerate(classifiers, 1):
+        dataset = own_dataset(classifier)
+        images = dataset.val
+        if images is None:  # `take_fold` leaves none empty
+            raise ValueError("a fold without images")
+        job.first(partial(_check_memory, classifier, len(images) * len(classifiers)))
+        evaluation, bad = evaluate_files(
+            classifier, images, job, BATCH, threads, backend, None, note, watch, calibrate=True
+        )
+        if evaluation.logits is None or (job.rank == 0 and not len(evaluation.labels)):
+            rule = f"fold {number} must hold an image that can be read"
+            raise DataError(dataset.root, rule, f"{len(bad)} that cannot")
+        probabilities = classifier.probabilities(evaluation.logits)
+        scaled = evaluation.at_temperature(classifier.temperature)
+        judgement = Judgement(scaled, classifier.classes)
+        folds.append(
+            FoldPredictions(
+                number, images.paths, images.labels, bad, scaled, judgement, probabilities
+            )
+        )
+    return OutOfFold(classifiers[0].classes, classifiers, folds)
+
+
+def _check_memory(classifier: Classifier, images: int) -> None:
+    numbers = 2 * images * len(classifier.classes)
+    need, have = numbers * classifier.params.dtype.itemsize, available_memory()
+    if need > have:
+        rule = "the scores of all images need more memory than there is"
+        raise DataError(classifier.path, rule, f"{size_text(need)} of {size_text(have)}")

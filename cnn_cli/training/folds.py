@@ -1,0 +1,143 @@
+"""`cnn train --folds`: a training for each fold, one after the other, each an ordinary run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from cnn_cli.config import Config
+from cnn_cli.data.folds import Fold
+from cnn_cli.errors import ConfigError, UsageError
+from cnn_cli.inference.evaluate import Watch
+from cnn_cli.inference.out_of_fold import OutOfFold, load_folds, predict_out_of_fold
+from cnn_cli.parallel.ranks import ALONE, Ranks
+from cnn_cli.runs.checkpoint import BEST, LAST
+from cnn_cli.runs.folder import RunFolder, choose_folder, fold_folder, folds_in
+from cnn_cli.runs.results import TrainResult
+from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.progress import Progress
+from cnn_cli.training.requests import Requests, StopNow
+from cnn_cli.training.setup import prepare
+from cnn_cli.training.train import check_given, train
+
+FINAL = (None, "early stop")  # why a training has nothing left to do
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class FoldsResult:
+    """How the training of folds ended.
+
+    Attributes:
+        run: the folder that holds the runs of the folds.
+        count: of folds.
+        folds: those that were begun, in their order.
+        stopped: None where all are complete, else why that ended early: a `StopReason`.
+        predictions: out of fold; None where not all are complete, and on ranks other than 0.
+    """
+
+    run: Path
+    count: int
+    folds: list[TrainResult]
+    stopped: str | None
+    predictions: OutOfFold | None
+
+
+def train_folds(
+    config: Config,
+    source: str,
+    count: int,
+    options: TrainOptions,
+    requests: Requests,
+    progress: Callable[[], Progress],
+    watch: Watch,
+    ranks: Ranks = ALONE,
+) -> FoldsResult:
+    """Train a network for each fold, and predict each image by the one that has not seen it.
+
+    The runs are `fold-1`, `fold-2` and so on in the run folder, which is locked meanwhile.
+
+    Args:
+        config, source, options, requests, ranks: of `train`; `data.val_split` has no part in it.
+        count: of folds, 2 or more.
+        progress: makes a watcher for each fold.
+        watch: shows how far the predictions are.
+
+    Raises:
+        CnnError: in one of its kinds; what was saved before stays as it was.
+    """
+    check_no_fold(config, source)
+    with requests.at_once():
+        check_given(config, source, options, ranks)
+        folder = ranks.first(
+            lambda: choose_folder(
+                options.out, source, resume=options.resume, overwrite=options.overwrite
+            )
+        )
+        ranks.first(lambda: _check_folder(folder, count, options))
+        if options.overwrite:  # all that can be checked comes before anything is deleted
+            prepare(of_fold(config, Fold(1, count)), source, options, {}, ranks)
+    results: list[TrainResult] = []
+    writes = ranks.rank == 0
+    with RunFolder(folder) if writes else nullcontext(RunFolder(folder)) as run:
+        if options.overwrite and writes:
+            run.clear()
+        ranks.first(lambda: None)
+        try:
+            for number in range(1, count + 1):
+                fold, place = Fold(number, count), fold_folder(folder, number)
+                own = replace(options, out=place, overwrite=False, resume=True)
+                watcher = progress()
+                try:
+                    watcher.note(f"fold {number} of {count}")
+                    result = train(of_fold(config, fold), source, own, requests, watcher, ranks)
+                finally:
+                    watcher.close()
+                results.append(result)
+                if result.stopped not in FINAL:
+                    return FoldsResult(folder, count, results, result.stopped, None)
+            with requests.at_once():
+                classifiers = load_folds(folder)
+                predictions = predict_out_of_fold(
+                    classifiers, options.threads, options.backend, lambda _: None, watch, ranks
+                )
+        except StopNow as stop:
+            if ranks.size > 1:  # see `train`
+                raise
+            return FoldsResult(folder, count, results, stop.reason, None)
+        if not writes:
+            return FoldsResult(folder, count, results, None, None)
+        run.write_out_of_fold(predictions.as_csv())
+    return FoldsResult(folder, count, results, None, predictions)
+
+
+def of_fold(config: Config, fold: Fold) -> Config:
+    """The config of one fold's run."""
+    data = config.data.model_copy(update={"fold": str(fold)})
+    return config.model_copy(update={"data": data})
+
+
+def check_no_fold(config: Config, source: str) -> None:
+    """Refuse the config of a run that is itself one of several folds.
+
+    Raises:
+        ConfigError: it is.
+    """
+    if config.data.fold is not None:
+        rule = "must not be there with --folds, which trains each of them"
+        raise ConfigError(f"{source}: data.fold", rule, config.data.fold)
+
+
+def _check_folder(folder: Path, count: int, options: TrainOptions) -> None:
+    """Refuse to go on with another kind of run, or with another number of folds.
+
+    Raises:
+        UsageError: the folder holds such a run.
+    """
+    if options.overwrite:
+        return
+    if any((folder / name).exists() for name in (LAST, BEST)):
+        raise UsageError("--folds", f"{folder} holds a run without folds; give another --out")
+    for place in folds_in(folder)[count:]:
+        raise UsageError("--folds", f"{folder} holds more folds, as {place.name}", count)

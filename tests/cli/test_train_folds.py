@@ -1,0 +1,237 @@
+"""`cnn train --folds`: a run for each fold, and what is said of each image by another fold's."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import signal
+import statistics
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from cli_program import COMMAND, Inside, process
+from hardship import assert_same_run, contents
+
+from cnn_cli.runs.checkpoint import load_checkpoint
+from cnn_cli.runs.lock import RunLock
+
+FOLDS = ("--folds", 3, "--threads", 1, "--backend", "numpy")
+
+
+@pytest.fixture(scope="session")
+def folds(project: Path) -> Path:
+    """The run of `cnn train tiny.yaml --folds 3`; not to be changed."""
+    outcome = process("train", "tiny.yaml", *FOLDS, "--out", "folds", "--quiet", cwd=project)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    return project / "folds"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rows_of(run: Path) -> list[dict[str, str]]:
+    with (run / "out_of_fold.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_image_is_predicted_once(project: Path, folds: Path) -> None:
+    rows = rows_of(folds)
+    pictures = [
+        path for part in ("train", "val") for path in (project / "photos" / part).glob("*/*")
+    ]
+    assert sorted(row["path"] for row in rows) == sorted(map(str, pictures))
+    assert {row["true"] for row in rows} == {"bright", "dark", "grey"}
+    assert all(row["true"] == Path(row["path"]).parent.name for row in rows)
+    assert [int(row["fold"]) for row in rows] == [1] * 12 + [2] * 12 + [3] * 12
+    for row in rows:
+        assert (row["prob"] == row["true_prob"]) == (row["true"] == row["label"])
+
+
+def test_a_folds_run_is_an_ordinary_one(cnn: Inside, folds: Path) -> None:
+    rows = [row for row in rows_of(folds) if row["fold"] == "2"]
+    outcome = cnn("eval", "--ckpt", folds / "fold-2", "--predictions", folds.parent / "p.csv")
+    assert outcome.code == 0
+    with (folds.parent / "p.csv").open(encoding="utf-8", newline="") as file:
+        found = list(csv.DictReader(file))
+    keys = ("path", "true", "label", "prob")
+    assert [[row[key] for key in keys] for row in found] == [
+        [row[key] for key in keys] for row in rows
+    ]
+    assert load_checkpoint(folds / "fold-2/best.npz").meta["config"]["data"]["fold"] == "2/3"
+    again = cnn("train", folds / "fold-2/config.yaml", "--out", folds / "fold-2", "--resume")
+    assert again.code == 0
+
+
+def test_text(cnn: Inside, project: Path, here: Path) -> None:
+    outcome = cnn("train", project / "tiny.yaml", *FOLDS)
+    assert outcome.code == 0
+    lines = outcome.err.splitlines()
+    assert [line.split(":")[0] if "epoch" in line else line for line in lines] == [
+        each
+        for number in (1, 2, 3)
+        for each in (f"cnn: fold {number} of 3", "epoch 1/2", "epoch 2/2")
+    ]
+    told = re.sub("  +", "  ", outcome.out)
+    assert told.startswith("run  runs/tiny\nfolds  3 of 3\ntop-1  0.")
+    assert "out of fold  runs/tiny/out_of_fold.csv\n" in told
+    assert "next  cnn report runs/tiny/fold-1\n" in told
+    assert "\n\nfold  images  best epoch  top-1  loss  macro_f1\n" in told
+    assert sorted(path.name for path in (here / "runs/tiny").iterdir() if path.name != ".lock") == [
+        "fold-1",
+        "fold-2",
+        "fold-3",
+        "out_of_fold.csv",
+    ]
+
+
+def test_json_and_gates(cnn: Inside, project: Path, folds: Path, here: Path) -> None:
+    line = ("train", project / "tiny.yaml", *FOLDS, "--out", folds, "--resume", "--json")
+    outcome = cnn(*line, "--fail-under", "top1=0")
+    assert outcome.code == 0
+    document = json.loads(outcome.out)
+    assert list(document) == ["run", "folds", "stopped", "metrics", "out_of_fold"]
+    assert [each["run"] for each in document["folds"]] == [
+        str(folds / f"fold-{number}") for number in (1, 2, 3)
+    ]
+    best = [
+        statistics.fmean(row["true"] == row["label"] for row in rows_of(folds) if row["fold"] == n)
+        for n in "123"
+    ]
+    top1 = document["metrics"]["top1"]
+    assert top1["mean"] == pytest.approx(statistics.fmean(best))
+    assert top1["std"] == pytest.approx(statistics.stdev(best))
+    assert document["out_of_fold"] == str(folds / "out_of_fold.csv")
+    outcome = cnn(*line, "--fail-under", "top1=1.0")
+    assert outcome.code == (0 if top1["mean"] == 1 else 6)
+
+
+def test_a_resume_writes_nothing_new(cnn: Inside, project: Path, folds: Path) -> None:
+    before = contents(folds)
+    assert cnn("train", project / "tiny.yaml", *FOLDS, "--out", folds, "--resume").code == 0
+    assert contents(folds) == before
+
+
+def test_stopped_by_time_again_and_again(
+    cnn: Inside, project: Path, folds: Path, here: Path
+) -> None:
+    line = ("train", project / "tiny.yaml", *FOLDS, "--out", "a", "--time-limit", "0.001s")
+    outcome = cnn(*line)
+    assert outcome.code == 75
+    assert "folds    0 of 3\nstopped  time limit\n" in outcome.out
+    assert not Path("a/out_of_fold.csv").exists()
+    ends: list[int] = []
+    while not ends or ends[-1] == 75:
+        ends.append(cnn(*line, "--resume").code)
+    assert ends[-1] == 0
+    assert len(ends) >= 10
+    for number in (1, 2, 3):
+        assert_same_run(folds / f"fold-{number}", here / f"a/fold-{number}")
+    assert Path("a/out_of_fold.csv").read_bytes() == (folds / "out_of_fold.csv").read_bytes()
+
+
+def test_killed_and_resumed(project: Path, folds: Path, here: Path) -> None:
+    line = [*COMMAND, "train", project / "tiny.yaml", *FOLDS, "--out", "a", "--resume", "--quiet"]
+    for place in ("a/fold-1/last.npz", "a/fold-2/last.npz", "a/fold-3/last.npz"):
+        running = subprocess.Popen([*map(str, line)])
+        while not Path(place).exists() and running.poll() is None:
+            time.sleep(0.002)
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    assert process(*line[len(COMMAND) :], cwd=here).code == 0
+    for number in (1, 2, 3):
+        assert_same_run(folds / f"fold-{number}", here / f"a/fold-{number}")
+    assert Path("a/out_of_fold.csv").read_bytes() == (folds / "out_of_fold.csv").read_bytes()
+
+
+def test_overwriting(cnn: Inside, project: Path, here: Path) -> None:
+    line = ("train", project / "tiny.yaml", "--out", "a", "--quiet", "--epochs", 1)
+    assert cnn(*line, "--folds", 3).code == 0
+    outcome = cnn(*line, "--folds", 2)
+    assert outcome.err == "cnn: --out a: holds a run; give --resume or --overwrite to use it.\n"
+    (here / "a/fold-1/mine.txt").touch()
+    assert cnn(*line, "--folds", 2, "--overwrite", "--data", "gone").code == 4
+    assert (here / "a/fold-3").exists()
+    assert cnn(*line, "--folds", 2, "--overwrite").code == 0
+    assert not (here / "a/fold-3").exists()
+    assert (here / "a/fold-1/mine.txt").exists()
+    assert {row["fold"] for row in rows_of(here / "a")} == {"1", "2"}
+    assert cnn(*line, "--overwrite").code == 0
+    assert not (here / "a/fold-2").exists()
+    assert not (here / "a/out_of_fold.csv").exists()
+
+
+def test_the_run_is_locked(cnn: Inside, project: Path, here: Path) -> None:
+    Path("a").mkdir()
+    lock = RunLock(Path("a"))
+    outcome = cnn("train", project / "tiny.yaml", *FOLDS, "--out", "a")
+    assert outcome.code == 7
+    lock.release()
+
+
+def test_a_dry_run_is_of_the_first_fold(cnn: Inside, project: Path, here: Path) -> None:
+    outcome = cnn("train", project / "tiny.yaml", "--folds", 4, "--dry-run")
+    assert outcome.code == 0
+    assert "images       27 to train on, 9 to validate on\n" in outcome.out
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--folds", "1"], "--folds: must be 2 or more. Got 1."),
+        (["--folds", "x"], "--folds: must be a whole number, 0 or more. Got 'x'."),
+        (["--folds", "1001"], "--folds: must be at most 1,000. Got '1001'."),
+        (
+            ["--folds", "3", "data.val_split=0.2"],
+            "--folds: takes the place of data.val_split; give one of them. Got data.val_split=0.2.",
+        ),
+    ],
+)
+def test_what_makes_no_sense(cnn: Inside, project: Path, options: list[str], message: str) -> None:
+    outcome = cnn("train", project / "tiny.yaml", *options)
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", f"cnn: {message}\n")
+
+
+def test_runs_of_another_kind(cnn: Inside, project: Path, folds: Path, trained: Path) -> None:
+    line = ("train", project / "tiny.yaml", "--resume", "--out")
+    outcome = cnn(*line, trained, *FOLDS)
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"cnn: --folds: {trained} holds a run without folds; give another --out.\n",
+    )
+    outcome = cnn(*line, folds)
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"cnn: --resume: {folds} holds a run of folds, which goes on with --folds. "
+        "Got none, beside fold-3.\n",
+    )
+    outcome = cnn(*line, folds, "--folds", 2)
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"cnn: --folds: {folds} holds more folds, as fold-3. Got 2.\n",
+    )
+    outcome = cnn(*line, folds, "--folds", 4, "--quiet")
+    assert (outcome.code, outcome.err) == (
+        3,
+        f"cnn: {project / 'tiny.yaml'}: a resumed run keeps its config; only train.epochs and "
+        "limits may change. Got another data.fold.\n",
+    )
+    outcome = cnn("train", folds / "fold-1/config.yaml", "--folds", 3, "--out", project / "other")
+    assert (outcome.code, outcome.err) == (
+        3,
+        f"cnn: {folds / 'fold-1/config.yaml'}: data.fold: must not be there with --folds, which "
+        "trains each of them. Got 1/3.\n",
+    )
+    outcome = cnn("train", project / "tiny.yaml", "data.fold=4/3", "--dry-run")
+    assert (outcome.code, outcome.err) == (
+        3,
+        f"cnn: {project / 'tiny.yaml'}: data.fold: must be one of 2 to 1000 folds, as 2/5. "
+        "Got '4/3'.\n",
+    )
