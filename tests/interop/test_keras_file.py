@@ -222,6 +222,17 @@ def test_layers_and_activations_that_are_not_known(tmp_path: Path) -> None:
     assert message(path) == "stem must have channels_last data."
 
 
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_a_description_that_an_editor_saved(tmp_path: Path, encoding: str) -> None:
+    graph = graph_of(LAYERS)
+    path = write_json(tmp_path, KERAS, keras_arrays(arrays_of(random_parameters(graph))))
+    expected = read_foreign(path)
+    path.write_text(path.read_text(), encoding=encoding)
+    assert [op.name for op in read_foreign(path).ops or ()] == [
+        op.name for op in expected.ops or ()
+    ]
+
+
 def test_broken_documents(tmp_path: Path) -> None:
     path = tmp_path / "model.json"
     path.write_text("{")

@@ -19,6 +19,9 @@ from cnn_cli.errors import DataError, missing_extra, reason
 from cnn_cli.interop.foreign import INPUT, Foreign, Kind, Module, Op
 from cnn_cli.interop.limits import Budget, not_read
 from cnn_cli.nn.types import Array
+from cnn_cli.text_files import read_text
+
+MOST_JSON = 10_000_000  # bytes of a network's description
 
 NAMES = {
     "gamma": "weight",
@@ -127,9 +130,7 @@ def _text(value: Any) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        document = strict_json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise DataError(path, "cannot be read", reason(error)) from error
+        document = strict_json.loads(read_text(path, MOST_JSON))
     except ValueError as error:
         raise DataError(path, "must be a JSON document") from error
     if not isinstance(document, dict):
