@@ -106,6 +106,7 @@ def run(
                 _write_lines(file, csv_lines(found))
 
         write_atomic(output_file, write)
+    output.write_about(output_file, f"written  {output_file}\n")
     if bad:
         raise typer.Exit(ExitCode.DATA)
 

@@ -96,13 +96,23 @@ def test_what_cannot_be_trained_on(cnn: Inside, photos: Path) -> None:
 
 @pytest.mark.parametrize(
     ("folder", "got"),
-    [("nope", "no such folder"), ("photos/a/0.png", "a file"), ("photos/a", "no sub-folder")],
+    [("nope", "no such folder"), ("photos/a", "no sub-folder")],
 )
 def test_no_folder_of_classes(cnn: Inside, photos: Path, folder: str, got: str) -> None:
     outcome = cnn("data", "check", folder)
     rule = "must be a folder with a sub-folder of images for each class"
     assert (outcome.code, outcome.out) == (4, "")
     assert outcome.err == f"cnn: {folder}: {rule}. Got {got}.\n"
+
+
+def test_a_file_that_is_no_data(cnn: Inside, photos: Path) -> None:
+    outcome = cnn("data", "check", "photos/a/0.png")
+    rule = (
+        "must be a folder with a sub-folder of images for each class, or a list (.csv, .tsv, "
+        ".txt), an archive (.zip, .tar, .tar.gz) or shards (s-{00..12}.tar)"
+    )
+    assert (outcome.code, outcome.out) == (4, "")
+    assert outcome.err == f"cnn: photos/a/0.png: {rule}. Got another file.\n"
 
 
 @pytest.mark.parametrize(

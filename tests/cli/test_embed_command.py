@@ -24,7 +24,7 @@ def _in_copy(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 def test_features_are_what_the_last_layer_reads(cnn: Inside, trained: Path) -> None:
     """Its product with them is the scores."""
     outcome = cnn("embed", "photos", "--ckpt", trained, "--output", "x.npz", "-b", 5)
-    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "written  x.npz\n", "")
     with np.load("x.npz", allow_pickle=False) as archive:
         features, paths = archive["features"], [path.decode() for path in archive["paths"]]
         norms = archive["norms"]
@@ -65,7 +65,7 @@ def test_the_map_of_a_layer_is_averaged(cnn: Inside, trained: Path) -> None:
 def test_unreadable_ones_are_named_and_left_out(cnn: Inside, trained: Path) -> None:
     Path("photos/broken.png").write_bytes(b"no image")
     outcome = cnn("embed", "photos", "gone.png", "--ckpt", trained, "--output", "x.npz")
-    assert (outcome.code, outcome.out) == (4, "")
+    assert (outcome.code, outcome.out) == (4, "written  x.npz\n")
     assert outcome.err == (
         "cnn: photos/broken.png: not an image Pillow can read.\n"
         "cnn: gone.png: cannot be read. Got no such file or directory.\n"
