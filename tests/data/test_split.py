@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -255,12 +256,8 @@ def test_no_image_is_lost_or_doubled(tmp_path: Path, share: float) -> None:
 
 
 def test_groups_of_a_pattern(tmp_path: Path) -> None:
-    for name in ("a", "b"):
-        for patient in range(6):
-            for i in range(3):
-                save_grey(
-                    tmp_path / name / f"p{patient}_{i}.png", seed=hash((name, patient, i)) % 997
-                )
+    for seed, (name, patient, i) in enumerate(product("ab", range(6), range(3))):
+        save_grey(tmp_path / name / f"p{patient}_{i}.png", seed=seed)
     save_grey(tmp_path / "a" / "other.png", seed=5000)
     data = open_dataset(tmp_path, None, 0.3, test_split=0.2, group=r"/(p\d+)_")
     assert data.val is not None

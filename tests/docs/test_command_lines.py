@@ -36,7 +36,7 @@ ONLY_READ = {
     "cnn predict --watch inbox": "has no end: tests/cli/test_predict_pipe.py",
     "cnn init photos": "measures for seconds: tests/cli/test_init_command.py",
     "cnn eval --ckpt runs/small --calibrate": "a network that is right: test_eval_calibration.py",
-    "cnn import efficientnet-lite0.pth": "weights that are fetched: tests/weights",
+    "cnn import efficientnet-lite0": "weights that are fetched: tests/weights",
     "cnn import model.json": "weights that are fetched: tests/weights",
     "cnn import resnet18.safetensors": "weights that are fetched: tests/weights",
 }

@@ -91,7 +91,7 @@ def test_a_newer_format(path: Path) -> None:
             {"preprocess": PREPROCESS | {"width": 1.5}},
             "preprocess.width must be a whole number above 0",
         ),
-        ({"preprocess": PREPROCESS | {"channels": 2}}, "preprocess.channels must be 1 or 3"),
+        ({"preprocess": PREPROCESS | {"channels": 2}}, "mean must be a list of 2 finite numbers"),
         (
             {"preprocess": PREPROCESS | {"resize_mode": []}},
             "preprocess.resize_mode must be crop, squash or letterbox",

@@ -132,7 +132,7 @@ def test_stop_names_layer_and_files(pictures: Path, tmp_path: Path) -> None:
     """Weights that overflow in the first layer."""
     start = broken_start(pictures, tmp_path / "start", stem__weight=3e38)
     with pytest.raises(DivergedError) as caught:
-        run(pictures, tmp_path / "run", {"batch_size": 5}, weights=start)
+        run(pictures, tmp_path / "run", {"batch_size": 5, "weights": str(start)})
     a, b, c, *_ = files_of_batch(pictures, 1, 5)
     assert str(caught.value) == (
         "epoch 1, step 1: the loss must be finite; try a smaller train.optimizer.lr. "
@@ -145,7 +145,7 @@ def test_only_the_images_concerned_are_named(pictures: Path, tmp_path: Path) -> 
     """A head that overflows for bright pictures alone."""
     start = broken_start(pictures, tmp_path / "start", stem__weight=2e16, head__weight=1e20)
     with pytest.raises(DivergedError) as caught:
-        run(pictures, tmp_path / "run", {"batch_size": 4}, weights=start)
+        run(pictures, tmp_path / "run", {"batch_size": 4, "weights": str(start)})
     bright = [path for path in files_of_batch(pictures, 1, 4) if "bright" in path]
     assert 0 < len(bright) < 4
     assert str(caught.value).endswith(
@@ -160,7 +160,7 @@ def test_a_gradient_that_is_not_finite(pictures: Path, tmp_path: Path) -> None:
         pictures, tmp_path / "start", stem__weight=2e-37, stem__bias=0, head__weight=striped
     )
     with pytest.raises(DivergedError) as caught:
-        run(pictures, tmp_path / "run", {"batch_size": 5}, weights=start)
+        run(pictures, tmp_path / "run", {"batch_size": 5, "weights": str(start)})
     a, b, c, *_ = files_of_batch(pictures, 1, 5)
     assert str(caught.value) == (
         "epoch 1, step 1: the gradient must be finite; try a smaller train.optimizer.lr. "
