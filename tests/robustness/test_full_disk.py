@@ -126,10 +126,10 @@ def test_a_full_stdout(field: Field, whole: Path, tmp_path: Path, command: str) 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 kB."""
+    """A file system of 96 kB."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", str(folder)]
+    mount = ["mount", "-t", "tmpfs", "-o", "size=96k", "tmpfs", str(folder)]
     if not sys.platform.startswith("linux") or shutil.which("mount") is None:
         pytest.skip("there is no mount")
     done = subprocess.run(mount, capture_output=True, text=True, check=False)
