@@ -18,7 +18,17 @@ from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import unwatched, watched, watcher
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, gate
-from cnn_cli.cli.shared.options import ConfigFile, Data, Debug, Json, backend_option
+from cnn_cli.cli.shared.options import (
+    ConfigFile,
+    Data,
+    Debug,
+    Json,
+    Out,
+    Overwrite,
+    Resume,
+    TimeLimit,
+    backend_option,
+)
 from cnn_cli.cli.shared.signals import Handler, Repeats, after_imports, ending, handlers
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import ExitCode, GateError, LockedError, UsageError, reason
@@ -61,18 +71,8 @@ def run(
         ),
     ] = None,
     data: Data = None,
-    out: Annotated[
-        Path | None,
-        typer.Option(
-            "--out",
-            metavar="DIR",
-            parser=values.path("--out"),
-            help="The run folder. Default: runs/<config name>, then -2, -3, …",
-        ),
-    ] = None,
-    overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Delete the run that is in the run folder.")
-    ] = False,
+    out: Out = None,
+    overwrite: Overwrite = False,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -124,9 +124,7 @@ def run(
         str | None,
         backend_option("fast where numba is installed; with --resume, the run's own"),
     ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the run's last.npz, if it is there.")
-    ] = False,
+    resume: Resume = False,
     weights: Annotated[
         Path | None,
         typer.Option(
@@ -136,15 +134,7 @@ def run(
             help="Start from a checkpoint's weights, or from named ones (cnn import --list).",
         ),
     ] = None,
-    time_limit: Annotated[
-        float | None,
-        typer.Option(
-            "--time-limit",
-            metavar="TIME",
-            parser=values.duration("--time-limit"),
-            help="Save and stop, with 75, after 90s, 25m, 1h30m.",
-        ),
-    ] = None,
+    time_limit: TimeLimit = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Check config, data and memory; train nothing."),
@@ -170,7 +160,7 @@ def run(
     SIGINT, SIGTERM, SIGHUP and SIGXCPU save and stop; SIGUSR1 saves and goes on. --resume takes a
     run up again.
     """
-    _check_folds(folds, overrides or [])
+    check_folds(folds, overrides or [])
     requests = Requests()
     if time_limit is not None:
         requests.deadline = time.monotonic() + time_limit
@@ -230,7 +220,7 @@ def run(
         raise typer.Exit(code)
 
 
-def _check_folds(folds: int | None, overrides: list[str]) -> None:
+def check_folds(folds: int | None, overrides: list[str]) -> None:
     """Refuse what makes no sense with folds.
 
     Raises:

@@ -158,7 +158,7 @@ def predict_out_of_fold(
         images = dataset.val
         if images is None:  # `take_fold` leaves none empty
             raise ValueError("a fold without images")
-        job.first(partial(_check_memory, classifier, len(images) * len(classifiers)))
+        job.first(partial(check_memory, classifier, len(images) * len(classifiers)))
         evaluation, bad = evaluate_files(
             classifier, images, job, BATCH, threads, backend, None, note, watch, calibrate=True
         )
@@ -176,7 +176,12 @@ def predict_out_of_fold(
     return OutOfFold(classifiers[0].classes, classifiers, folds)
 
 
-def _check_memory(classifier: Classifier, images: int) -> None:
+def check_memory(classifier: Classifier, images: int) -> None:
+    """Refuse to predict more images than there is room for: a logit and a probability a class.
+
+    Raises:
+        DataError: they do not fit.
+    """
     numbers = 2 * images * len(classifier.classes)
     need, have = numbers * classifier.params.dtype.itemsize, available_memory()
     if need > have:

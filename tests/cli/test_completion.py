@@ -30,7 +30,7 @@ def test_commands(cnn: Inside, monkeypatch: pytest.MonkeyPatch) -> None:
     found = completed(cnn, monkeypatch, "cnn ")
     assert {"train", "eval", "predict", "docs", "data", "config"} <= set(found)
     assert completed(cnn, monkeypatch, "cnn tr") == ["train"]
-    assert completed(cnn, monkeypatch, "cnn data ") == ["check", "preview"]
+    assert completed(cnn, monkeypatch, "cnn data ") == ["check", "doubt", "preview"]
 
 
 def test_options(cnn: Inside, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -118,7 +118,7 @@ def test_a_file_that_is_no_data(cnn: Inside, photos: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("data", "data: must be followed by check or preview. Got nothing."),
+        ("data", "data: must be followed by check, doubt or preview. Got nothing."),
         ("data chek x", "chek: no such command. Did you mean 'check'?"),
         ("data --strict", "--strict: no such option of data."),
         ("data check", "data check: needs DIR. Got nothing."),

@@ -80,6 +80,7 @@ LINES = {
     "summary": "summary tiny.yaml",
     "bench": "bench tiny.yaml --batch-size 2 --backend numpy --json",
     "check": "data check photos",
+    "doubt": "data doubt model",
     "preview": "data preview tiny.yaml",
     "export": "export --ckpt model --output model.safetensors",
     "import": "import zip.pth --config foreign.yaml --output x.npz --mean 0.5 --std 0.5",

@@ -105,7 +105,7 @@ def shortened(words: list[str]) -> list[str]:
         words += ["--seconds", "0", "--batch-size", "2"]
     if words[0] in ("train", "bench") and "configs/seed.yaml" in words:
         words.append("data.image_size=64")
-    if words[0] == "train":
+    if words[0] == "train" or (words[:2] == ["data", "doubt"] and words[2].endswith(".yaml")):
         words.append("train.epochs=1")
     return words
 

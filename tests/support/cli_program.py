@@ -33,13 +33,14 @@ class Outcome:
 
 
 def plainly(arguments: Sequence[object]) -> list[str]:
-    """The command line, with NumPy where `train`, `init` or `bench` does not say what with.
+    """The command line, with NumPy where what trains or measures does not say what with.
 
     Compiled kernels take time to load, and have tests of their own.
     """
     texts = [str(argument) for argument in arguments]
-    if texts[:1] in (["train"], ["init"], ["bench"]) and "--backend" not in texts:
-        texts[1:1] = ["--backend", "numpy"]
+    for command in (["train"], ["init"], ["bench"], ["data", "doubt"]):
+        if texts[: len(command)] == command and "--backend" not in texts:
+            texts[len(command) : len(command)] = ["--backend", "numpy"]
     return texts
 
 

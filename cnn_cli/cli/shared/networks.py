@@ -61,7 +61,7 @@ def open_network(source: str, overrides: list[str], classes: int | None) -> Name
         UsageError: a checkpoint was given what only a config can be told.
         CnnError: there is none, or it is not right.
     """
-    if not _is_checkpoint(source):
+    if not is_checkpoint(source):
         return _of_config(source, overrides, classes)
     if overrides:
         raise UsageError(overrides[0], "a checkpoint's config cannot be changed")
@@ -73,7 +73,7 @@ def open_network(source: str, overrides: list[str], classes: int | None) -> Name
     return NamedNetwork(classifier.config, classifier.graph, classifier.params)
 
 
-def _is_checkpoint(source: str) -> bool:
+def is_checkpoint(source: str) -> bool:
     """By its name, or by how a zip file starts."""
     path = Path(source)
     if path.suffix == ".npz" or path.is_dir():

@@ -71,5 +71,29 @@ EvaluationBackend = Annotated[
 ]
 
 
+Out = Annotated[
+    Path | None,
+    typer.Option(
+        "--out",
+        metavar="DIR",
+        parser=values.path("--out"),
+        help="The run folder. Default: runs/<config name>, then -2, -3, …",
+    ),
+]
+Overwrite = Annotated[
+    bool, typer.Option("--overwrite", help="Delete the run that is in the run folder.")
+]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on from the run's last.npz, if it is there.")
+]
+TimeLimit = Annotated[
+    float | None,
+    typer.Option(
+        "--time-limit",
+        metavar="TIME",
+        parser=values.duration("--time-limit"),
+        help="Save and stop, with 75, after 90s, 25m, 1h30m.",
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
 Debug = Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")]

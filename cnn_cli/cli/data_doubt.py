@@ -1,0 +1,236 @@
+"""`cnn data doubt`: images whose label is contradicted by a network that has not seen them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.bars import watched, watcher
+from cnn_cli.cli.shared.commands import command
+from cnn_cli.cli.shared.networks import Overrides, is_checkpoint
+from cnn_cli.cli.shared.options import (
+    Backend,
+    Data,
+    Debug,
+    Json,
+    Out,
+    Overwrite,
+    Resume,
+    Threads,
+    TimeLimit,
+)
+from cnn_cli.cli.train import ENDS, check_folds, requests_from_signals
+from cnn_cli.errors import UsageError
+from cnn_cli.training.requests import Requests, StopNow
+
+if TYPE_CHECKING:
+    from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.doubted import DoubtedLabels
+    from cnn_cli.training.options import TrainOptions
+
+FOLDS = 5
+ON_SHEET = 60  # images
+
+
+@command(
+    "data doubt",
+    order=15,
+    examples=(
+        "cnn data doubt configs/small.yaml --out runs/doubt --output doubts.csv",
+        "cnn data doubt runs/small --sheet doubts.png",
+        "cnn data doubt configs/seed.yaml --data photos --folds 2 data.image_size=64",
+    ),
+)
+def run(
+    source: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|CONFIG",
+            parser=values.text,
+            help="A run of folds; another run or checkpoint, of which only the images are looked "
+            "at that it was not trained on; or a config, of which folds are trained.",
+            show_default=False,
+        ),
+    ],
+    overrides: Overrides = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            metavar="K",
+            parser=values.whole("--folds", below=1001),
+            help=f"How many networks to train of a config. Default: {FOLDS}.",
+        ),
+    ] = None,
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE.csv",
+            parser=values.path("--output"),
+            help="Write a row per doubted image: path, label, suggested label, probabilities.",
+        ),
+    ] = None,
+    sheet: Annotated[
+        Path | None,
+        typer.Option(
+            "--sheet",
+            metavar="FILE.png",
+            parser=values.path("--sheet"),
+            help=f"Draw the {ON_SHEET} images whose label is contradicted most.",
+        ),
+    ] = None,
+    data: Data = None,
+    out: Out = None,
+    overwrite: Overwrite = False,
+    resume: Resume = False,
+    time_limit: TimeLimit = None,
+    threads: Threads = None,
+    backend: Backend = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """List the images whose label is contradicted by a network that was trained without them.
+
+    Confident learning finds them (Northcutt et al. 2021). Nothing is changed. The training of a
+    config's folds stops, and goes on with --resume, as that of cnn train --folds does.
+    """
+    _check_files(output_file, sheet)
+    if is_checkpoint(source):
+        for option, given in {
+            "--folds": folds is not None,
+            "--data": data is not None,
+            "--out": out is not None,
+            "--overwrite": overwrite,
+            "--resume": resume,
+            "--time-limit": time_limit is not None,
+            (overrides or [""])[0]: bool(overrides),
+        }.items():
+            if given:
+                rule = "goes with a CONFIG, of which networks are trained"
+                raise UsageError(option, rule, f"{source}, which are")
+        found = _of_run(Path(source), threads, backend)
+    else:
+        folds = FOLDS if folds is None else folds
+        check_folds(folds, overrides or [])
+        requests = Requests()
+        if time_limit is not None:
+            requests.deadline = time.monotonic() + time_limit
+        from cnn_cli.training.options import TrainOptions
+
+        options = TrainOptions(out, overwrite, resume, threads, backend)
+        found = _of_config(source, overrides or [], data, folds, options, requests)
+    for error in found.bad:
+        output.say(f"cnn: {error.line()}")
+    _write_files(found, output_file, sheet)
+    if json:
+        output.write_json(found.as_dict())
+    else:
+        from cnn_cli.report.text.doubts import doubts_text
+
+        output.write(doubts_text(found))
+
+
+def _check_files(output_file: Path | None, sheet: Path | None) -> None:
+    """Refuse files that cannot be written, before any work.
+
+    Raises:
+        UsageError: a name of another kind.
+        DataError: a file cannot be written.
+    """
+    for option, path, suffix in (("--output", output_file, ".csv"), ("--sheet", sheet, ".png")):
+        if path is not None:
+            if path.suffix.lower() != suffix:
+                raise UsageError(option, f"must be a {suffix} file", f"'{path}'")
+            output.check_output(path)
+
+
+def _of_run(path: Path, threads: int | None, backend: str | None) -> DoubtedLabels:
+    """What the networks of a run say of the images that they were not trained on."""
+    from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.doubted import doubt_folds, doubt_held_back
+    from cnn_cli.inference.out_of_fold import load_folds, predict_out_of_fold
+    from cnn_cli.runs.checkpoint import resolve_checkpoint
+    from cnn_cli.runs.folder import folds_in
+
+    if not folds_in(path):
+        classifier = Classifier.load(resolve_checkpoint(path))
+        _note_change(classifier)
+        return doubt_held_back(classifier, threads, backend, output.note, watched)
+    classifiers = load_folds(path)
+    _note_change(classifiers[0])
+    predictions = predict_out_of_fold(classifiers, threads, backend, output.note, watched)
+    return doubt_folds(path, predictions)
+
+
+def _note_change(classifier: Classifier) -> None:
+    """Say where the images are not those that the run was trained and validated on."""
+    from cnn_cli.inference.evaluate_files import own_dataset
+    from cnn_cli.training.resumed_data import data_facts
+
+    before = classifier.meta.get("data", {}).get("names")
+    if before is not None and before != data_facts(own_dataset(classifier))["names"]:
+        output.note(
+            "the data changed since the run was trained, so that some images may be judged by a "
+            "network that has seen them; train again to be sure"
+        )
+
+
+def _of_config(
+    source: str,
+    overrides: list[str],
+    data: Path | None,
+    folds: int,
+    options: TrainOptions,
+    requests: Requests,
+) -> DoubtedLabels:
+    """Train the folds of a config, and what their networks say.
+
+    Raises:
+        typer.Exit: the training was stopped.
+    """
+    with requests_from_signals(requests, quiet=False):
+        from cnn_cli.config import load_config
+        from cnn_cli.inference.doubted import doubt_folds
+        from cnn_cli.portable import heed_cpu_limit
+        from cnn_cli.training.folds import train_folds
+
+        heed_cpu_limit()
+        try:
+            with requests.at_once():
+                root = None if data is None else str(data)
+                config = load_config(source, overrides, {"data.root": root})
+            result = train_folds(
+                config,
+                source,
+                folds,
+                options,
+                requests,
+                lambda: watcher(False, config.train.monitor),
+                watched,
+            )
+        except StopNow as stop:
+            output.note(f"{stop.reason} before the first step; nothing was changed")
+            raise typer.Exit(ENDS[stop.reason]) from None
+    if result.stopped is not None:
+        output.note(f"{result.run}: {result.stopped}; --resume goes on with its folds")
+        raise typer.Exit(ENDS[result.stopped])
+    if result.predictions is None:
+        raise ValueError("no predictions of folds that are complete")
+    return doubt_folds(result.run, result.predictions)
+
+
+def _write_files(found: DoubtedLabels, output_file: Path | None, sheet: Path | None) -> None:
+    from cnn_cli.files import write_atomic
+    from cnn_cli.report.pictures.top_losses import doubts_png
+
+    if output_file is not None:
+        write_atomic(output_file, found.as_csv())
+    if sheet is not None and found.doubts:
+        write_atomic(sheet, doubts_png(ON_SHEET, found))
+    elif sheet is not None:
+        output.note(f"{sheet}: is not written, as no label is doubted")

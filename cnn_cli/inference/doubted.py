@@ -1,0 +1,175 @@
+"""The images whose labels are contradicted by networks that were trained without them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn_cli import safe_csv
+from cnn_cli.data.dataset import Split
+from cnn_cli.data.decode import ImageError, Preprocess
+from cnn_cli.errors import DataError
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.confident import find_doubts
+from cnn_cli.inference.evaluate import Watch
+from cnn_cli.inference.evaluate_files import evaluate_files, own_dataset
+from cnn_cli.inference.out_of_fold import BATCH, OutOfFold, check_memory
+from cnn_cli.nn.types import Array
+from cnn_cli.parallel.ranks import ALONE
+
+COLUMNS = ("path", "label", "suggested", "prob", "label_prob")
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """An image whose label is contradicted.
+
+    Attributes:
+        path: of the file.
+        label: its class, as it is now.
+        suggested: the class that the network takes it for.
+        prob, label_prob: probabilities of `suggested` and of `label`.
+    """
+
+    path: str
+    label: str
+    suggested: str
+    prob: float
+    label_prob: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DoubtedLabels:
+    """What was found of a run's images.
+
+    Attributes:
+        run: the run folder, or the checkpoint.
+        preprocess: how its networks see an image.
+        images: how many were looked at.
+        bad: those that could not be read.
+        estimated_wrong: of `confident.Doubts`.
+        thresholds: by class, of `confident.Doubts`; None where no image has it as its label.
+        doubts: the most contradicted first.
+    """
+
+    run: Path
+    preprocess: Preprocess
+    images: int
+    bad: tuple[ImageError, ...]
+    estimated_wrong: float
+    thresholds: dict[str, float | None]
+    doubts: list[Doubt]
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return {
+            "run": str(self.run),
+            "images": self.images,
+            "bad_files": len(self.bad),
+            "estimated_wrong": self.estimated_wrong,
+            "thresholds": self.thresholds,
+            "doubts": [asdict(doubt) for doubt in self.doubts],
+        }
+
+    def as_csv(self) -> bytes:
+        """A row per doubted image, the most contradicted first."""
+        rows: list[Sequence[str | float]] = [COLUMNS]
+        rows += [tuple(asdict(doubt).values()) for doubt in self.doubts]
+        return b"".join(safe_csv.line(row).encode("utf-8", "backslashreplace") for row in rows)
+
+
+def doubt_folds(run: Path, predictions: OutOfFold) -> DoubtedLabels:
+    """The doubted images of a run of folds: each is judged by the network of its fold."""
+    folds = predictions.folds
+    paths = [fold.paths[int(i)] for fold in folds for i in fold.evaluation.indices]
+    labels = np.concatenate([fold.evaluation.labels for fold in folds])
+    probabilities = np.concatenate([fold.probabilities for fold in folds])
+    bad = [error for fold in folds for error in fold.bad.values()]
+    return _doubted(run, predictions.classifiers[0], paths, labels, probabilities, bad)
+
+
+def doubt_held_back(
+    classifier: Classifier,
+    threads: int | None,
+    backend: str | None,
+    note: Callable[[str], None],
+    watch: Watch,
+) -> DoubtedLabels:
+    """The doubted images among those that an ordinary run has validated on, and those for testing.
+
+    Args:
+        classifier: of the run.
+        threads, backend, note, watch: of `evaluate_files`.
+
+    Raises:
+        DataError: there are none, none can be read, or their scores do not fit into memory.
+    """
+    dataset = own_dataset(classifier)
+    parts = [part for part in (dataset.val, dataset.test) if part is not None and len(part)]
+    if not parts:
+        rule = "must have images that the network was not trained on; train folds instead"
+        raise DataError(dataset.root, rule, "none")
+    images = Split(
+        [path for part in parts for path in part.paths],
+        np.concatenate([part.labels for part in parts]),
+    )
+    check_memory(classifier, len(images))
+    for remark in dataset.remarks:
+        note(remark)
+    note(
+        f"only {len(images):,} images are looked at; {len(dataset.train):,} others were trained "
+        f"on. With a config instead of a run, networks are trained that judge all"
+    )
+    evaluation, bad = evaluate_files(
+        classifier, images, ALONE, BATCH, threads, backend, None, note, watch, calibrate=True
+    )
+    if evaluation.logits is None or not len(evaluation.labels):
+        raise DataError(
+            dataset.root, "must hold an image that can be read", f"{len(bad)} that cannot"
+        )
+    return _doubted(
+        classifier.path,
+        classifier,
+        [images.paths[int(i)] for i in evaluation.indices],
+        evaluation.labels,
+        classifier.probabilities(evaluation.logits),
+        list(bad.values()),
+    )
+
+
+def _doubted(
+    run: Path,
+    classifier: Classifier,
+    paths: Sequence[str],
+    labels: Array,
+    probabilities: Array,
+    bad: Sequence[ImageError],
+) -> DoubtedLabels:
+    """What confident learning says of the images; all but `bad` are in `paths`."""
+    if not np.isfinite(probabilities).all():
+        raise DataError(run, "must give each image probabilities that are finite")
+    found, names = find_doubts(probabilities, labels), classifier.classes
+    doubts = [
+        Doubt(
+            paths[row],
+            names[int(labels[row])],
+            names[suggested],
+            float(probabilities[row, suggested]),
+            float(probabilities[row, labels[row]]),
+        )
+        for row, suggested in zip(found.rows.tolist(), found.suggested.tolist(), strict=True)
+    ]
+    limits = (None if np.isinf(limit) else float(limit) for limit in found.thresholds)
+    return DoubtedLabels(
+        run,
+        classifier.preprocess,
+        len(paths),
+        tuple(bad),
+        found.estimated_wrong,
+        dict(zip(names, limits, strict=True)),
+        doubts,
+    )
