@@ -13,7 +13,6 @@ from cnn_cli.config.network import build_graph
 from cnn_cli.config.paths import names_weights
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.errors import ConfigError, DataError
-from cnn_cli.interop.pretrained import find_weights, read_named
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.params import Parameters
@@ -96,7 +95,11 @@ def weights_file(weights: str) -> Path:
     Raises:
         UsageError, DataError: there is none.
     """
-    return find_weights(weights) if names_weights(weights) else resolve_checkpoint(weights)
+    if not names_weights(weights):
+        return resolve_checkpoint(weights)
+    from cnn_cli.interop.pretrained import find_weights
+
+    return find_weights(weights)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ class _Trained:
 def _read(config: Config, graph: Graph, source: str) -> _Trained:
     weights = config.train.weights or ""
     if names_weights(weights):
+        from cnn_cli.interop.pretrained import read_named
 
         def build(classes: int) -> Graph:
             return build_graph(config.model, graph.in_shape, classes, source)
