@@ -290,7 +290,8 @@ class TrainConfig(Frozen):
             of a moving average, as timm's ModelEmaV2, or slow weights. Running statistics are
             averaged as well.
         monitor: the metric of the validation images that says which epoch is the best: the one
-            kept as `best.npz`. `early_stop` and the schedule `plateau` follow it.
+            kept as `best.npz`; of equal ones, that of the lower loss. `early_stop` and the schedule
+            `plateau` follow it.
         early_stop: epochs without a better one after which the training ends.
         patience: another name of `early_stop`.
         precise_bn: whether batchnorm's statistics are measured anew before each validation; `auto`:

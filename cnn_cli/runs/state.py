@@ -52,8 +52,8 @@ class TrainingState:
         epoch: epochs that are done.
         batch: batches of the epoch under way that are done.
         sums: over those batches.
-        best_epoch: the earliest epoch of the best value of `train.monitor`; without validation the
-            last epoch. Counted from 1.
+        best_epoch: that of the best value of `train.monitor`, see `_is_better`; without validation
+            the last epoch. Counted from 1.
         early_stopped: no better epoch came for `train.early_stop` epochs: the run is finished.
         seconds: of training, in all sessions.
         lr_factor: of the schedule's learning rate; each rollback halves it.
@@ -87,20 +87,20 @@ class TrainingState:
         Args:
             row: of the epoch.
             monitor: `train.monitor`.
-            patience: `train.early_stop`.
+            patience: `train.early_stop`, of epochs without a better value.
         """
         value, best = row.value(monitor), self.best
-        before = None if best is None else best.value(monitor)
-        # An epoch whose validation images could not be read is not better than a measured one.
-        is_best = before is None or (value is not None and monitor.is_better(value, before))
+        is_best = best is None or _is_better(row, best, monitor)
         if is_best:
             self.best_epoch = row.epoch
         self.epoch += 1
         self.batch = 0
         self.sums = EpochSums()
         self.rows.append(row.as_dict())
-        if patience is not None and self.best_epoch is not None and value is not None:
-            self.early_stopped = self.epoch - self.best_epoch >= patience
+        if patience is not None and self.best is not None and value is not None:
+            reached = self.best.value(monitor)
+            first = next(row["epoch"] for row in self.rows if row[monitor.column] == reached)
+            self.early_stopped = self.epoch - first >= patience
         return is_best
 
     def note_event(self, event: str, **values: Any) -> None:
@@ -146,3 +146,17 @@ class TrainingState:
             raise DataError(place, "must be a checkpoint that training can go on from") from error
         state.rows = [row.as_dict() for row in rows]
         return state
+
+
+def _is_better(row: EpochRow, best: EpochRow, monitor: Metric) -> bool:
+    """Whether an epoch is better than the best one before; of equal ones, that of the lower loss.
+
+    Of few validation images, many epochs get all right, the first of them with little margin.
+    """
+    value, before = row.value(monitor), best.value(monitor)
+    if value is None or before is None:
+        # One whose validation images could not be read is not better than a measured one.
+        return before is None
+    if value != before or row.val_loss is None or best.val_loss is None:
+        return monitor.is_better(value, before)
+    return row.val_loss < best.val_loss
