@@ -31,9 +31,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("monitor", ["loss", "val_brier", "auc", "recall:striped", "top2"])
-def test_best_is_the_epoch_of_the_best_value(
-    pictures: Path, tmp_path: Path, monitor: str
-) -> None:
+def test_best_is_the_epoch_of_the_best_value(pictures: Path, tmp_path: Path, monitor: str) -> None:
     watch = Watch()
     optimizer = {"type": "sgd", "lr": 0.3}
     result = run(pictures, tmp_path / "run", watch, epochs=5, monitor=monitor, optimizer=optimizer)
