@@ -19,7 +19,8 @@ from cnn_cli.proposal.survey import Survey
 LEAST_SIDE = 64  # pixels; smaller pictures have nothing that such networks look for
 MOST_FLAT = 0.3  # share of neighbouring pixels that are the same: drawings and text have more
 BATCH_SIZE = 32
-HEAD_EPOCHS = 5
+HEAD_EPOCHS = (5, 20)  # least, and most: of few images
+HEAD_SEEN = 2000  # images, in all epochs of the last layer
 HEAD_RATE = 3000.0  # images a second of the last layer alone, on features: hardly any time
 FEW = 50  # images a class: the last layer alone is trained
 LEAST_EPOCHS = 3  # of the upper layers
@@ -45,18 +46,19 @@ def head_alone(survey: Survey, weights: str, side: int, speed: Speed, budget: fl
     train, val = survey.train_images, survey.val_images
     first = START_SECONDS + train / speed.prediction + (train + val) / speed.decoding
     epoch = train / HEAD_RATE + val / speed.prediction
-    seconds = first + HEAD_EPOCHS * epoch
+    epochs = head_epochs(train)
+    seconds = first + epochs * epoch
     return Choice(
         network=Network((side, side), "named"),
         batch_size=batch_size(train),
-        epochs=HEAD_EPOCHS,
+        epochs=epochs,
         strong=False,
         speed=speed,
         epoch_seconds=epoch,
         seconds=seconds,
         fits=seconds <= USED * budget,
         limited=False,
-        tuning=Tuning(weights, HEAD_EPOCHS),
+        tuning=Tuning(weights, epochs),
     )
 
 
@@ -84,17 +86,23 @@ def upper_layers(survey: Survey, head: Choice, frozen: int, speed: Speed, budget
     return Choice(
         network=head.network,
         batch_size=head.batch_size,
-        epochs=HEAD_EPOCHS + epochs,
+        epochs=head.epochs + epochs,
         strong=False,
         speed=speed,
         epoch_seconds=epoch,
         seconds=first + epochs * epoch,
         fits=True,
         limited=possible < most,
-        tuning=Tuning(head.tuning.weights, HEAD_EPOCHS, frozen),
+        tuning=Tuning(head.tuning.weights, head.epochs, frozen),
     )
 
 
 def batch_size(images: int) -> int:
     """Of which an epoch has enough."""
     return min(BATCH_SIZE, max(4, images // 10))
+
+
+def head_epochs(images: int) -> int:
+    """Of the last layer alone: of 32 photographs 5 epochs reached 0.928 of 419 others, 20 0.938."""
+    least, most = HEAD_EPOCHS
+    return max(least, min(most, HEAD_SEEN // images))

@@ -27,7 +27,7 @@ from cnn_cli.proposal.choose import (
     networks,
 )
 from cnn_cli.proposal.config_text import config_yaml
-from cnn_cli.proposal.fine_tuning import HEAD_EPOCHS, head_alone, suits, upper_layers
+from cnn_cli.proposal.fine_tuning import head_alone, suits, upper_layers
 from cnn_cli.proposal.survey import Survey, survey
 from cnn_cli.proposal.words import head_lines
 
@@ -139,7 +139,9 @@ def _tuned(
     side = package.image_size
     trial = head_alone(survey, package.name, side, UNKNOWN, budget)
     whole = replace(
-        trial, epochs=HEAD_EPOCHS + 1, tuning=Tuning(package.name, HEAD_EPOCHS, package.lower)
+        trial,
+        epochs=trial.epochs + 1,
+        tuning=Tuning(package.name, trial.epochs, package.lower),
     )
     speed = measure(config_of(whole)[1], survey, source)
     head = head_alone(survey, package.name, side, speed, budget)

@@ -13,12 +13,13 @@ from cnn_cli.errors import DataError, UsageError
 from cnn_cli.interop.pretrained import PACKAGES, Package
 from cnn_cli.proposal import propose as module
 from cnn_cli.proposal.choose import Speed, Tuning
-from cnn_cli.proposal.fine_tuning import HEAD_EPOCHS, batch_size, head_alone, suits, upper_layers
+from cnn_cli.proposal.fine_tuning import batch_size, head_alone, head_epochs, suits, upper_layers
 from cnn_cli.proposal.propose import Proposal, propose
 from cnn_cli.proposal.survey import Survey
 from cnn_cli.proposal.words import network_text
 
 NAME = "efficientnet-lite0"
+HEAD = 5  # epochs, of PHOTOS
 SPEED = Speed(training=50, prediction=100, decoding=200, augmenting=100)
 
 
@@ -78,8 +79,8 @@ def test_the_upper_layers_are_trained_where_there_is_time(
 ) -> None:
     head = head_alone(PHOTOS, NAME, 224, SPEED, budget)
     choice = upper_layers(PHOTOS, head, 66, SPEED, budget)
-    assert (choice.epochs - HEAD_EPOCHS, choice.limited) == (epochs, limited)
-    assert choice.tuning == Tuning(NAME, HEAD_EPOCHS, 66 if epochs else 0)
+    assert (choice.epochs - HEAD, choice.limited) == (epochs, limited)
+    assert choice.tuning == Tuning(NAME, HEAD, 66 if epochs else 0)
     assert choice.seconds <= budget
     if epochs:
         epoch = 1600 / 50 + 1600 / 100 + 200 / 100
@@ -90,6 +91,17 @@ def test_of_few_pictures_the_last_layer_is_enough() -> None:
     few = replace(PHOTOS, train=(49, 49), val=(5, 5))
     head = head_alone(few, NAME, 224, SPEED, 1e5)
     assert upper_layers(few, head, 66, SPEED, 1e5) is head
+
+
+def test_epochs_of_the_last_layer() -> None:
+    assert [head_epochs(images) for images in (2, 40, 100, 200, 400, 3000)] == [
+        20,
+        20,
+        20,
+        10,
+        5,
+        5,
+    ]
 
 
 def test_batch_sizes() -> None:
@@ -106,7 +118,7 @@ def test_configs(
     assert config == proposal.config.model_copy(update={"data": config.data})
     assert config.data.root == str(tmp_path / "photos")
     assert (config.train.weights, config.data.image_size) == (NAME, (224, 224))
-    assert config.train.head_epochs == HEAD_EPOCHS
+    assert config.train.head_epochs == HEAD
     upper = budget == 5000
     assert config.train.freeze == (66 if upper else {})
     assert (config.augment.random_resized_crop is not None) == upper
