@@ -31,7 +31,7 @@ model:
     - relu
     - global_avgpool
     - linear: classes
-train: {epochs: 25, batch_size: 8, optimizer: {lr: 0.1}}
+train: {epochs: 60, batch_size: 8, optimizer: {lr: 0.1}}
 """
 
 
