@@ -20,7 +20,13 @@ from cnn_cli import __version__
 from cnn_cli.cli.shared import output
 from cnn_cli.cli.shared.commands import COMPLETE, PROGRAM, commands_text, make_group
 from cnn_cli.cli.shared.options import Debug
-from cnn_cli.cli.shared.signals import Terminated, end_at_signals, ignore_signals
+from cnn_cli.cli.shared.signals import (
+    Held,
+    Terminated,
+    end_at_signals,
+    hold_signals,
+    ignore_signals,
+)
 from cnn_cli.cli.shared.streams import prepare_streams
 from cnn_cli.cli.shared.together import alone, conclude, takes_part
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
@@ -76,7 +82,7 @@ def main() -> None:
     os.environ.setdefault("VECLIB_MAXIMUM_THREADS", "1")
     if "--debug" not in sys.argv:
         _hush()
-    code = run(sys.argv[1:])
+    code = run(sys.argv[1:], hold_signals())
     ignore_signals()
     remove_unfinished()  # where a second interrupt came while the first one's were deleted
     # All is written, and taking Python down would take a sixth of a prediction's time. Nor can
@@ -102,30 +108,27 @@ def _hush() -> None:
     sys.unraisablehook = lambda _: None
 
 
-def run(arguments: Sequence[str]) -> int:
+def run(arguments: Sequence[str], held: Held | None = None) -> int:
     """Run a command line; errors are printed as one line on stderr.
 
     Args:
         arguments: what stands after the program's name.
+        held: tells of signals outside the command, where those are held.
 
     Returns:
         The exit code.
     """
-    code, tell = _attempt(arguments)
-    try:
-        with end_at_signals():
-            return conclude(code, tell)
-    except Terminated as end:  # while nobody reads the error
-        return end.code
-    except KeyboardInterrupt:
-        return ExitCode.INTERRUPTED
+    held = held or Held()
+    code, tell = _attempt(arguments, held)
+    return conclude(code, tell, held)
 
 
-def _attempt(arguments: Sequence[str]) -> tuple[int, Callable[[], None] | None]:
+def _attempt(arguments: Sequence[str], held: Held) -> tuple[int, Callable[[], None] | None]:
     """Run a command line; its exit code and, where there is an error, what prints it."""
     debug = "--debug" in takewhile(lambda argument: argument != "--", arguments)
     try:
         with end_at_signals():
+            held.answer()
             if not takes_part(arguments):
                 return ExitCode.OK, None
             code = _invoke(list(arguments))

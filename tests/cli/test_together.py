@@ -227,6 +227,37 @@ def test_the_others_need_not_wait_for_what_rank_0_does_alone(
     check_end(process, 143)
 
 
+# Has a signal come right after a function, on the last of the ranks.
+LATE = """
+import importlib, os, signal, sys
+module, _, name = sys.argv.pop(1).partition(":")
+function = getattr(importlib.import_module(module), name)
+def late(*arguments, **options):
+    result = function(*arguments, **options)
+    signal.raise_signal(signal.SIGTERM)
+    return result
+if os.environ.get("PMI_RANK", "1") == "1":
+    setattr(importlib.import_module(module), name, late)
+sys.argv[0] = "cnn"
+from cnn_cli.__main__ import main
+main()
+"""
+
+
+@pytest.mark.parametrize("name", ["_attempt", "conclude"])
+def test_a_signal_after_the_command_does_not_change_its_end(
+    field: Field, trained: Path, name: str
+) -> None:
+    """When the exit code is decided, of one process and of two."""
+    line = together(2, "eval", field.pictures, "--ckpt", trained)
+    line[4:6] = ["-c", LATE, f"cnn_cli.cli.main:{name}"]
+    for command in (line, line[3:]):
+        process = subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        check_end(process, 0)
+
+
 FAILING = """
 import os, sys
 flag, folder, number = sys.argv[1], sys.argv[2], int(sys.argv[3])

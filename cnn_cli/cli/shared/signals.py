@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
+from typing import Any
 
 from cnn_cli.files import remove_unfinished
 
@@ -72,10 +73,7 @@ def ending() -> Handler:
     """A handler that ends the program, as `end_at_signals` says."""
     came = 0
 
-    def unwind(number: int, frame: FrameType | None) -> None:
-        raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
-
-    unwind_soon = after_imports(unwind)
+    unwind_soon = after_imports(_unwind)
 
     def end(number: int, frame: FrameType | None) -> None:
         nonlocal came
@@ -86,6 +84,10 @@ def ending() -> Handler:
         unwind_soon(number, frame)
 
     return end
+
+
+def _unwind(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
 
 def after_imports(handler: Handler) -> Handler:
@@ -121,6 +123,33 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
+class Held:
+    """Signals that came where no handler was there to answer them.
+
+    Attributes:
+        number: the first one's; 0 where none came.
+    """
+
+    def __init__(self) -> None:
+        self.number = 0
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        self.number = self.number or number
+
+    def answer(self) -> None:
+        """Raise what the signal that came would have raised: see `end_at_signals`."""
+        if self.number:
+            _unwind(self.number, None)
+
+
+def hold_signals() -> Held:
+    """From now on, remember signals outside `handlers`: none ends the program before a command
+    has begun, or between its end and that of the process, when the exit code is decided."""
+    held = Held()
+    _answer(dict.fromkeys(ENDING, held))
+    return held
+
+
 def ignore_signals() -> None:
     """From now on; the exit code is decided, and the next one must not change it."""
     for name in ENDING:
@@ -132,13 +161,19 @@ def ignore_signals() -> None:
 @contextmanager
 def handlers(by_name: Mapping[str, Handler | signal.Handlers]) -> Iterator[None]:
     """Within it, signals are answered by these, but for those that were ignored before."""
-    before = {}
-    for name, handler in by_name.items():
-        number = getattr(signal, name, None)  # Windows has but a few
-        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
-            before[number] = signal.signal(number, handler)
+    before = _answer(by_name)
     try:
         yield
     finally:
         for number, handler_before in before.items():
             signal.signal(number, handler_before)
+
+
+def _answer(by_name: Mapping[str, Handler | signal.Handlers]) -> dict[int, Any]:
+    """Set handlers, but for signals that are ignored; the earlier ones, by number."""
+    before = {}
+    for name, handler in by_name.items():
+        number = getattr(signal, name, None)  # Windows has but a few
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
+            before[number] = signal.signal(number, handler)
+    return before

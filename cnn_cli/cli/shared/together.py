@@ -11,7 +11,15 @@ from types import FrameType
 
 from cnn_cli import __version__
 from cnn_cli.cli.shared.commands import find
-from cnn_cli.cli.shared.signals import ENDING, Repeats, at_their_defaults, handlers
+from cnn_cli.cli.shared.signals import (
+    ENDING,
+    Held,
+    Repeats,
+    Terminated,
+    at_their_defaults,
+    end_at_signals,
+    handlers,
+)
 from cnn_cli.cli.shared.streams import stderr
 from cnn_cli.errors import ExitCode, UsageError
 from cnn_cli.files import remove_unfinished
@@ -59,7 +67,7 @@ def takes_part(arguments: Sequence[str]) -> bool:
     return True
 
 
-def conclude(code: int, tell: Callable[[], None] | None) -> int:
+def conclude(code: int, tell: Callable[[], None] | None, held: Held) -> int:
     """End the job as one: an error is told by one rank, and ends the others.
 
     A signal while this rank waits for the others ends the job, too: at once where it is repeated.
@@ -67,14 +75,23 @@ def conclude(code: int, tell: Callable[[], None] | None) -> int:
     Args:
         code: of this rank's command, which has ended.
         tell: prints its error, if it has one.
+        held: tells of a signal that came when the command had just ended.
 
     Returns:
         The exit code: that of the first rank that failed, if any did.
     """
     if alone():
         # Of several that cannot reach each other the first one speaks.
-        if tell is not None and started_as() == 0:
-            tell()
+        if tell is None or started_as() != 0:
+            return code
+        try:
+            with end_at_signals():
+                held.answer()
+                tell()
+        except Terminated as end:  # while nobody reads the error
+            return end.code
+        except KeyboardInterrupt:
+            return ExitCode.INTERRUPTED
         return code
     job, repeats = ranks(), Repeats()
     until = None if code == ExitCode.OK else time.monotonic() + PATIENCE
@@ -98,6 +115,8 @@ def conclude(code: int, tell: Callable[[], None] | None) -> int:
             tell()
 
     with handlers(dict.fromkeys(ENDING, answer)):
+        if held.number:
+            answer(held.number, None)
         codes = job.end(code, enough)
         if codes is None:
             code = code or 128 + ended_by
