@@ -64,6 +64,7 @@ class Steps:
             kernels=kernels,
             exchange=exchange,
             batch_size=batch_size or images,
+            loss=config.train.loss.make(),
         )
         self.optimizer = make_optimizer(config.train.optimizer, params)
         self.seconds = (0.0, 0.0)

@@ -18,8 +18,6 @@ from cnn_cli.config.show import show
 from cnn_cli.config.templates import write_out
 from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.errors import ConfigError, UsageError
-from cnn_cli.optim.optimizers import OPTIMIZERS
-from cnn_cli.optim.schedule import SCHEDULERS
 
 
 def load_config(
@@ -153,8 +151,8 @@ def _put(here: Any, key: str, value: Any) -> None:
 
 
 def _drop_foreign_keys(document: dict[Any, Any], keys: list[str]) -> None:
-    """After another optimizer, schedule or network was chosen, forget what was the old one's."""
-    for section, kinds in (("optimizer", OPTIMIZERS), ("scheduler", SCHEDULERS)):
+    """After another choice of a `type`, or another network, forget what was the old one's."""
+    for section, kinds in CHOICES.items():
         if keys == ["train", section, "type"]:
             chosen = document["train"][section]
             model = kinds.get(str(chosen["type"]))

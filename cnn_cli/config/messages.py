@@ -12,6 +12,7 @@ from cnn_cli.config.models import Config
 from cnn_cli.config.show import show
 from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.errors import ConfigError, suggest
+from cnn_cli.nn.losses import LOSSES
 from cnn_cli.optim.optimizers import OPTIMIZERS, OTHER_OPTIMIZERS
 from cnn_cli.optim.schedule import SCHEDULERS
 from cnn_cli.schema.fields import RULE
@@ -23,6 +24,7 @@ CHOICES: Mapping[str, Mapping[str, type[BaseModel]]] = {
     "optimizer": OPTIMIZERS,
     "other": OTHER_OPTIMIZERS,
     "scheduler": SCHEDULERS,
+    "loss": LOSSES,
 }
 
 _TYPES: dict[str, str] = {
@@ -71,7 +73,7 @@ def _is_leaf(location: Location) -> bool:
     """Whether a place is a single value's, and no section's or layer's."""
     steps = [step for step in location if isinstance(step, str)]
     last = steps[-1] if steps else ""
-    sections = {*Config.model_fields, *LAYER_KINDS, *OPTIMIZERS, *SCHEDULERS, *TECHNIQUES}
+    sections = {*Config.model_fields, *LAYER_KINDS, *OPTIMIZERS, *SCHEDULERS, *LOSSES, *TECHNIQUES}
     return bool(steps) and last not in {*sections, *CHOICES}
 
 
@@ -106,6 +108,8 @@ def _known_keys(location: Location) -> list[str]:
             model = OPTIMIZERS[step]
         elif step in SCHEDULERS and "scheduler" in location:
             model = SCHEDULERS[step]
+        elif step in LOSSES and "loss" in location:
+            model = LOSSES[step]
         elif step in TECHNIQUES and "augment" in location:
             model = TECHNIQUES[step]
         elif step in model.model_fields:

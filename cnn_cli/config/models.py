@@ -23,6 +23,8 @@ from cnn_cli.data.depth import Depth
 from cnn_cli.data.folds import Fold
 from cnn_cli.data.label_list import ColumnsConfig
 from cnn_cli.metric_names import TOP1, Metric, find_metric
+from cnn_cli.nn.losses import AnyLoss
+from cnn_cli.nn.losses.cross_entropy import CrossEntropyConfig
 from cnn_cli.optim.averages import LookaheadConfig
 from cnn_cli.optim.optimizers import AnyOptimizer
 from cnn_cli.optim.optimizers.sgd import SGDConfig
@@ -282,6 +284,8 @@ class TrainConfig(Frozen):
             that is frozen whole uses its running statistics and leaves them alone.
         head: train the last layer alone in the first epochs.
         scheduler: how the learning rate changes; a word is its `type`.
+        loss: what is minimized; a word is its `type`. Validation measures cross-entropy whatever
+            it is.
         label_smoothing: share of each label that is spread over all classes.
         class_weights: of the classes' losses: one number a class, or `balanced`: the rarer a class,
             the more an image of it counts.
@@ -313,6 +317,7 @@ class TrainConfig(Frozen):
     freeze: Freeze = Field(default_factory=dict)
     head: HeadConfig | None = None
     scheduler: AnyScheduler = CosineConfig()
+    loss: AnyLoss = CrossEntropyConfig()
     label_smoothing: Share = 0.0
     class_weights: Annotated[
         Literal["balanced"] | tuple[NotBelow0, ...] | None,

@@ -1,4 +1,7 @@
-"""Softmax cross-entropy, with label smoothing and class weights."""
+"""What training minimizes: targets with label smoothing and class weights, and cross-entropy.
+
+Other losses are in `nn.losses`, one file each.
+"""
 
 from __future__ import annotations
 
@@ -52,6 +55,42 @@ def mean_divisor(labels: Array, class_weights: Array | None, *, mixed: bool) -> 
         return float(max(len(labels), 1))
     total = float(class_weights[labels].sum(dtype=np.float64))
     return max(total, float(np.finfo(np.float32).tiny))
+
+
+class Loss:
+    """A number for each image, and its gradient; both may be asked for by several threads."""
+
+    def forward(self, logits: Array, targets: Array, losses: Array) -> None:
+        """Each image's loss.
+
+        Args:
+            logits: (n, classes).
+            targets: (n, classes), of `target_weights`.
+            losses: (n,), written.
+        """
+        raise NotImplementedError
+
+    def backward(self, logits: Array, targets: Array, divisor: float, dy: Array) -> None:
+        """The gradient of the summed losses over `divisor`.
+
+        Args:
+            logits, targets: (n, classes).
+            dy: (n, classes), written; may be `logits` itself.
+        """
+        raise NotImplementedError
+
+
+class CrossEntropy(Loss):
+    """-Σ targets·log softmax(logits), as torch.nn.CrossEntropyLoss."""
+
+    def forward(self, logits: Array, targets: Array, losses: Array) -> None:
+        cross_entropy(logits, targets, losses)
+
+    def backward(self, logits: Array, targets: Array, divisor: float, dy: Array) -> None:
+        cross_entropy_gradient(logits, targets, divisor, dy)
+
+
+CROSS_ENTROPY = CrossEntropy()
 
 
 def softmax(logits: Array) -> Array:

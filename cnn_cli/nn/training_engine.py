@@ -24,7 +24,7 @@ from cnn_cli.nn.gradients import Gradients
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.layers.batch import Partials, Statistics
-from cnn_cli.nn.loss import cross_entropy, cross_entropy_gradient
+from cnn_cli.nn.loss import CROSS_ENTROPY, Loss
 from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
@@ -247,6 +247,7 @@ class TrainingEngine(Engine):
             is this process's alone.
         batch_size: images of a training's batches, shared ones as a whole; how gradients are
             summed depends on it.
+        loss: what is minimized.
 
     Attributes:
         gradient: one flat array like `params.flat`: the last step's gradient.
@@ -267,6 +268,7 @@ class TrainingEngine(Engine):
         entry: int = IMAGE,
         exchange: Exchange | None = None,
         batch_size: int = 1,
+        loss: Loss = CROSS_ENTROPY,
     ) -> None:
         super().__init__(
             graph,
@@ -279,6 +281,7 @@ class TrainingEngine(Engine):
             kernels=kernels,
         )
         self.entry = entry
+        self.loss = loss
         self._exchange = exchange
         self._in_float64 = uses_float64_sums(graph, self.dtype.itemsize, batch_size)
         self._gradients: Gradients | None = None
@@ -357,9 +360,9 @@ class TrainingEngine(Engine):
             rows = slice(chunk.start, chunk.stop)
             scores = chunk.values[output]
             logits[rows] = scores
-            cross_entropy(scores, targets[rows], losses[rows])
+            self.loss.forward(scores, targets[rows], losses[rows])
             dy = run.take(scores.shape)
-            cross_entropy_gradient(scores, targets[rows], divisor, dy)
+            self.loss.backward(scores, targets[rows], divisor, dy)
             chunk.gradients[output] = dy
             batch.backward(last, chunk, run)
 

@@ -109,6 +109,7 @@ class Session:
             entry=entry,
             exchange=exchange,
             batch_size=self.setup.config.train.batch_size,
+            loss=self.setup.config.train.loss.make(),
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:

@@ -366,6 +366,22 @@ SECTIONS += [
         "train.optimizer.norm_weight_decay: must be a number, 0 or more. Got -1.",
     ),
     (
+        "train: {loss: {type: focal, gamma: -1}}",
+        "train.loss.gamma: must be a number, 0 or more. Got -1.",
+    ),
+    (
+        "train: {loss: {gamma: 2}}",
+        "train.loss.gamma: unknown key.",
+    ),
+    (
+        "train: {loss: {type: focal, gama: 2}}",
+        "train.loss.gama: unknown key. Did you mean 'gamma'?",
+    ),
+    (
+        "train: {loss: focl}",
+        "train.loss.type: must be one of cross_entropy, focal. Did you mean 'focal'? Got 'focl'.",
+    ),
+    (
         "train: {scheduler: {type: plateau, monitor: los}}",
         "train.scheduler.monitor: must be a metric, as top1, loss, macro_f1 or recall:CLASS. "
         "Did you mean 'loss'? Got 'los'.",

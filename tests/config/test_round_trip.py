@@ -135,6 +135,10 @@ schedulers = st.one_of(
         threshold_mode=st.sampled_from(["rel", "abs"]),
     ),
 )
+losses = st.one_of(
+    st.sampled_from(["cross_entropy", "focal"]),
+    mapping({"type": st.just("focal")}, gamma=not_below_0),
+)
 scales = st.lists(st.floats(1e-300, 1), min_size=2, max_size=2).map(sorted)
 ratios = st.lists(positive, min_size=2, max_size=2).map(sorted)
 switches = st.booleans() | st.none()
@@ -180,6 +184,7 @@ documents = st.fixed_dictionaries(
             accumulate=counts,
             seed=st.integers(0, 2**63 - 1),
             dtype=st.sampled_from(["float32", "float64"]),
+            loss=losses,
             label_smoothing=shares,
             lr_factors=st.dictionaries(words, not_below_0, max_size=2),
             weight_decay_factors=st.dictionaries(words, not_below_0, max_size=2),
@@ -294,6 +299,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "freeze": {},
         "head": None,
         "scheduler": {"type": "cosine", "warmup_epochs": 1.0, "min_lr": 0.0},
+        "loss": {"type": "cross_entropy"},
         "label_smoothing": 0.0,
         "class_weights": None,
         "clip_grad_norm": None,

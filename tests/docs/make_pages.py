@@ -18,6 +18,7 @@ from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.templates import DEFINE, NETWORK
 from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.data.label_list import ColumnsConfig
+from cnn_cli.nn.losses import LOSSES
 from cnn_cli.optim.averages import LookaheadConfig
 from cnn_cli.optim.optimizers import OPTIMIZERS
 from cnn_cli.optim.schedule import SCHEDULERS
@@ -121,7 +122,12 @@ def config_page() -> str:
             for name, technique in TECHNIQUES.items():
                 lines += [f"### augment.{name}", "", *text_of(technique), *keys(technique)]
         if key == "train":
-            for part_of, kinds in (("optimizer", OPTIMIZERS), ("scheduler", SCHEDULERS)):
+            choices: dict[str, Any] = {
+                "optimizer": OPTIMIZERS,
+                "scheduler": SCHEDULERS,
+                "loss": LOSSES,
+            }
+            for part_of, kinds in choices.items():
                 for name, kind in kinds.items():
                     lines += [f"### train.{part_of}: {name}", "", *text_of(kind), *keys(kind)]
             lines += ["### train.lookahead", "", *text_of(LookaheadConfig), *keys(LookaheadConfig)]

@@ -1,0 +1,20 @@
+"""The losses, a file each: arguments and arithmetic. Each module here is found by itself.
+
+Imports `nn.loss`, `schema` and the ground floor.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Annotated
+
+from cnn_cli.nn.losses.base import LossConfig
+from cnn_cli.schema.fields import OneOf, choices
+
+for _module in iter_modules(__path__):
+    import_module(f"{__name__}.{_module.name}")
+
+LOSSES = choices(LossConfig)
+
+AnyLoss = Annotated[LossConfig, OneOf("cross_entropy")]

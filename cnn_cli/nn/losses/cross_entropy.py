@@ -1,0 +1,23 @@
+"""Softmax cross-entropy, whose arithmetic is in `nn.loss`: evaluation measures by it too."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from cnn_cli.nn.loss import CROSS_ENTROPY, Loss
+from cnn_cli.nn.losses.base import LossConfig
+
+
+class CrossEntropyConfig(LossConfig):
+    """-log p of the image's class (as torch.nn.CrossEntropyLoss).
+
+    Attributes:
+        type: which loss it is.
+    """
+
+    listed: ClassVar = 1
+
+    type: Literal["cross_entropy"] = "cross_entropy"
+
+    def make(self) -> Loss:
+        return CROSS_ENTROPY

@@ -1,0 +1,54 @@
+"""Scores and targets that the losses are compared on, for `make_losses.py` and the tests."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+CLASSES, IMAGES = 5, 12
+
+
+@dataclass(frozen=True)
+class Case:
+    """One comparison.
+
+    Attributes:
+        loss: `train.loss`.
+        label_smoothing: of `train`.
+        class_weights: one number a class, or none.
+        mixed: whether each image is mixed with the one before it.
+        spread: of the scores.
+    """
+
+    loss: dict[str, Any] = field(default_factory=lambda: {"type": "cross_entropy"})
+    label_smoothing: float = 0.0
+    class_weights: tuple[float, ...] | None = None
+    mixed: bool = False
+    spread: float = 2.0
+
+
+WEIGHTS = (1.0, 0.5, 3.0, 0.0, 2.0)
+CASES = {
+    "cross_entropy": Case(),
+    "cross_entropy_all": Case(label_smoothing=0.1, class_weights=WEIGHTS, mixed=True),
+    "focal": Case({"type": "focal"}),
+    "focal_0": Case({"type": "focal", "gamma": 0.0}),
+    "focal_half": Case({"type": "focal", "gamma": 0.5}),
+    "focal_5": Case({"type": "focal", "gamma": 5.0}, spread=6.0),
+    "focal_weights": Case({"type": "focal"}, class_weights=WEIGHTS),
+    "focal_all": Case({"type": "focal", "gamma": 1.5}, 0.2, WEIGHTS, mixed=True),
+}
+
+
+def arrays_of(name: str) -> dict[str, np.ndarray[Any, Any]]:
+    """Scores (n, classes), labels (n,), partners' labels (n,) and shares (n,) of a case."""
+    rng = np.random.default_rng(list(name.encode()))
+    labels = rng.integers(0, CLASSES, IMAGES)
+    return {
+        "logits": rng.normal(0, CASES[name].spread, (IMAGES, CLASSES)),
+        "labels": labels,
+        "others": np.roll(labels, 1),
+        "ratios": rng.uniform(0, 1, IMAGES),
+    }

@@ -1,0 +1,52 @@
+"""Writes `losses.npz`: `python tests/golden/make_losses.py`, with PyTorch installed.
+
+What PyTorch makes of the same scores and targets, in float64: the mean loss and its gradient. The
+test suite reads the file and needs no PyTorch.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from loss_cases import CASES, CLASSES, Case, arrays_of
+from torch.nn import functional
+
+HERE = Path(__file__).parent
+
+
+def softmax_loss(logits: torch.Tensor, case: Case, arrays: dict[str, Any]) -> torch.Tensor:
+    labels = torch.tensor(arrays["labels"])
+    weight = None if case.class_weights is None else torch.tensor(case.class_weights)
+    targets = functional.one_hot(labels, CLASSES).double()
+    if case.mixed:
+        ratios = torch.tensor(arrays["ratios"])[:, None]
+        others = functional.one_hot(torch.tensor(arrays["others"]), CLASSES)
+        targets = ratios * targets + (1 - ratios) * others
+    if case.loss["type"] == "cross_entropy":
+        given = targets if case.mixed else labels
+        smoothing = case.label_smoothing
+        return functional.cross_entropy(logits, given, weight, label_smoothing=smoothing)
+    # Lin et al. 2017, equation 4, with what cross_entropy makes of weights and smoothing.
+    targets = (1 - case.label_smoothing) * targets + case.label_smoothing / CLASSES
+    if weight is not None:
+        targets = targets * weight
+    divisor = len(labels) if case.mixed or weight is None else weight[labels].sum()
+    p = functional.softmax(logits, 1)
+    modulated = (1 - p) ** case.loss.get("gamma", 2.0) * functional.log_softmax(logits, 1)
+    return -(targets * modulated).sum() / divisor
+
+
+if __name__ == "__main__":
+    torch.set_default_dtype(torch.float64)
+    out: dict[str, Any] = {}
+    for name, case in CASES.items():
+        arrays = arrays_of(name)
+        logits = torch.tensor(arrays["logits"], requires_grad=True)
+        loss = softmax_loss(logits, case, arrays)
+        loss.backward()
+        assert logits.grad is not None
+        out[f"{name}/loss"], out[f"{name}/gradient"] = loss.item(), logits.grad.numpy()
+    np.savez_compressed(HERE / "losses.npz", **out)
