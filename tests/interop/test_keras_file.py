@@ -14,6 +14,8 @@ from cnn_cli.errors import DataError, UsageError
 from cnn_cli.interop.assemble import assemble
 from cnn_cli.interop.foreign import Foreign
 from cnn_cli.interop.match_structure import match_structure
+from cnn_cli.interop.readers.arguments import READ, Only
+from cnn_cli.interop.readers.keras_file import ARGUMENTS, COMMON
 from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.types import Array
@@ -217,9 +219,13 @@ def test_layers_and_activations_that_are_not_known(tmp_path: Path) -> None:
     path = write_json(tmp_path, layers, {})
     assert message(path) == "layer magic is of a kind that is not known. Got Lambda."
     path = write_json(tmp_path, changed("act", activation="hard_sigmoid"), {})
-    assert message(path) == "the activation of act is not known. Got hard_sigmoid."
+    rule = "the activation of act must not be that of Keras before 3, of a slope of 1/5"
+    assert message(path) == f"{rule}. Got hard_sigmoid."
+    path = write_json(tmp_path, changed("act", activation="mish"), {})
+    assert message(path) == "the activation of act is not known. Got mish."
     path = write_json(tmp_path, changed("stem", data_format="channels_first"), {})
-    assert message(path) == "stem must have channels_last data."
+    rule = "data_format of stem (Conv2D) must be channels_last or None"
+    assert message(path) == f"{rule}. Got channels_first."
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
@@ -285,3 +291,94 @@ def test_h5_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
         read_foreign(tmp_path / "a.h5")
     rule = "needs h5py; install it with pip install 'cnn-cli[pretrained]'"
     assert caught.value.line() == f"{tmp_path}/a.h5: {rule}."
+
+
+def third(word: str, name: str, inputs: list[str], *, together: bool = False, **config: Any) -> Any:
+    """A layer as Keras 3 writes it; a merge layer reads its inputs `together`, as a list."""
+    tensors = [
+        {"class_name": "__keras_tensor__", "config": {"keras_history": [source, 0, 0]}}
+        for source in inputs
+    ]
+    args: Any = [tensors] if together else tensors
+    nodes = [{"args": args, "kwargs": {}}] if inputs else []
+    config = {"name": name, **config}
+    return {"class_name": word, "name": name, "config": config, "inbound_nodes": nodes}
+
+
+def test_keras_3(tmp_path: Path) -> None:
+    layers = [
+        third("InputLayer", "in", [], batch_shape=[None, 3, 3, 4]),
+        third("LeakyReLU", "one", ["in"], negative_slope=0.25),
+        third("ReLU", "two", ["in"], negative_slope=0.5, max_value=None, threshold=0.0),
+        third("Add", "sum", ["one", "two"], together=True),
+        third("GlobalAveragePooling2D", "pool", ["sum"], keepdims=False),
+    ]
+    ops = read_foreign(write_json(tmp_path, layers, {})).ops
+    assert ops is not None
+    assert [(op.kind, dict(op.facts), op.inputs) for op in ops] == [
+        ("leaky_relu", {"negative_slope": 0.25}, (-1,)),
+        ("leaky_relu", {"negative_slope": 0.5}, (-1,)),
+        ("add", {}, (0, 1)),
+        ("global_avgpool", {}, (2,)),
+    ]
+
+
+# A layer of each kind, and for each argument that is read another value: one that makes another
+# network, or one that is refused.
+WINDOW = {"padding": "valid", "strides": [2, 2]}
+OTHER_WINDOW = {"padding": "same", "strides": [1, 1]}
+KERNEL = {**WINDOW, "kernel_size": [3, 3], "dilation_rate": [1, 1], "activation": "linear"}
+OTHER_KERNEL = {
+    **OTHER_WINDOW,
+    "kernel_size": [5, 5],
+    "dilation_rate": [2, 2],
+    "activation": "relu",
+}
+READ_VALUES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
+    "Conv2D": ({**KERNEL, "groups": 1}, {**OTHER_KERNEL, "groups": 2}),
+    "DepthwiseConv2D": (KERNEL, OTHER_KERNEL),
+    "BatchNormalization": ({"epsilon": 1e-3}, {"epsilon": 1e-5}),
+    "Dense": ({"activation": "linear"}, {"activation": "tanh"}),
+    "MaxPooling2D": ({**WINDOW, "pool_size": [2, 2]}, {**OTHER_WINDOW, "pool_size": [3, 3]}),
+    "AveragePooling2D": ({**WINDOW, "pool_size": [2, 2]}, {**OTHER_WINDOW, "pool_size": [3, 3]}),
+    "ZeroPadding2D": ({"padding": [[1, 1], [1, 1]]}, {"padding": [[0, 1], [1, 1]]}),
+    "Activation": ({"activation": "relu"}, {"activation": "gelu"}),
+    "ReLU": (
+        {"max_value": None, "negative_slope": 0.0},
+        {"max_value": 6, "negative_slope": 0.1},
+    ),
+    "LeakyReLU": ({}, {"negative_slope": 0.1, "alpha": 0.2}),
+    "ELU": ({"alpha": 1.0}, {"alpha": 0.5}),
+    "Reshape": ({"target_shape": [4]}, {"target_shape": [2, 2, 1]}),
+}
+# What the arrays' shapes say.
+SHAPES = {"name", "filters", "units", "use_bias", "depth_multiplier", "center", "scale"}
+SHAPES |= {"shared_axes"}
+
+
+def read_as(tmp_path: Path, word: str, config: dict[str, Any]) -> Any:
+    """What a layer becomes, or the message where it is refused."""
+    names = ["in", "in"] if word in ("Add", "Multiply", "Concatenate") else ["in"]
+    layers = [layer("InputLayer", "in", []), layer(word, "it", names, **config)]
+    try:
+        foreign = read_foreign(write_json(tmp_path, layers, {}))
+    except DataError as error:
+        return error.line().partition(": ")[2]
+    return [(op.kind, op.facts) for op in foreign.ops or ()]
+
+
+@pytest.mark.parametrize("word", ARGUMENTS)
+def test_every_argument_is_honoured_or_refused(tmp_path: Path, word: str) -> None:
+    plain, others = READ_VALUES.get(word, ({}, {}))
+    expected = read_as(tmp_path, word, plain)
+    assert isinstance(expected, list)
+    for key, rule in {**COMMON, **ARGUMENTS[word]}.items():
+        if isinstance(rule, Only):
+            assert read_as(tmp_path, word, plain | {key: rule.values[0]}) == expected
+            found = read_as(tmp_path, word, plain | {key: "else"})
+            assert found.startswith(f"{key} of it ({word}) must be "), key
+            assert found.endswith(" Got else."), key
+        elif rule is READ and key not in SHAPES:
+            assert read_as(tmp_path, word, plain | {key: others[key]}) != expected, key
+    found = read_as(tmp_path, word, plain | {"of_a_later_version": 1})
+    assert found == f"it ({word}) has an argument that is not known. Got of_a_later_version."

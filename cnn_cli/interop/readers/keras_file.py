@@ -18,6 +18,7 @@ from cnn_cli import strict_json
 from cnn_cli.errors import DataError, missing_extra, reason
 from cnn_cli.interop.foreign import INPUT, Foreign, Kind, Module, Op
 from cnn_cli.interop.limits import Budget, not_read
+from cnn_cli.interop.readers.arguments import IDLE, READ, Arguments, Only, Table, check_arguments
 from cnn_cli.nn.types import Array
 from cnn_cli.text_files import read_text
 
@@ -46,18 +47,90 @@ ACTIVATIONS = {
     "softplus": "softplus",
     "softsign": "softsign",
     "softmax": "softmax",
+    "hard_sigmoid": "hardsigmoid",
+    "hard_silu": "hardswish",
+    "hard_swish": "hardswish",
+    "leaky_relu": "leaky_relu",
 }
 SAME = {
     "Dropout": "dropout",
     "SpatialDropout2D": "dropout",
     "GaussianNoise": "dropout",
     "Flatten": "flatten",
-    "Reshape": "flatten",
     "GlobalAveragePooling2D": "global_avgpool",
     "Add": "add",
     "Concatenate": "concat",
     "Multiply": "excite",
     "Softmax": "softmax",
+}
+# What every layer has, whatever it does. Initializers, regularizers and constraints belong here.
+COMMON: Arguments = {
+    "name": READ,
+    "trainable": IDLE,
+    "dtype": IDLE,
+    "batch_input_shape": IDLE,
+    "batch_shape": IDLE,
+    "input_dtype": IDLE,
+    "build_input_shape": IDLE,
+    "synchronized": IDLE,
+    "quantization_config": Only(None),
+    "data_format": Only("channels_last", None),
+}
+TRAINING = ("_initializer", "_regularizer", "_constraint", "_trainable")
+_WINDOW: Arguments = {"padding": READ, "strides": READ}
+_CONV: Arguments = {
+    **_WINDOW,
+    "kernel_size": READ,
+    "dilation_rate": READ,
+    "activation": READ,
+    "use_bias": READ,
+    "lora_rank": Only(None),
+    "lora_alpha": Only(None),
+}
+_POOL: Arguments = {**_WINDOW, "pool_size": READ}
+_LAST = Only(-1, 3, (-1,), (3,))
+_NOISE: Arguments = {"seed": IDLE, "noise_shape": IDLE}
+ARGUMENTS: Table = {
+    "Conv2D": {**_CONV, "filters": READ, "groups": READ},
+    "DepthwiseConv2D": {**_CONV, "depth_multiplier": READ, "filters": IDLE, "groups": IDLE},
+    "BatchNormalization": {
+        "axis": _LAST,
+        "epsilon": READ,
+        "momentum": IDLE,
+        "center": READ,
+        "scale": READ,
+        "renorm": Only(False),
+        "renorm_clipping": IDLE,
+        "renorm_momentum": IDLE,
+        "fused": IDLE,
+        "virtual_batch_size": IDLE,
+        "adjustment": Only(None),
+    },
+    "Dense": {
+        "units": READ,
+        "activation": READ,
+        "use_bias": READ,
+        "lora_rank": Only(None),
+        "lora_alpha": Only(None),
+    },
+    "MaxPooling2D": _POOL,
+    "AveragePooling2D": _POOL,
+    "ZeroPadding2D": {"padding": READ},
+    "Activation": {"activation": READ},
+    "ReLU": {"max_value": READ, "negative_slope": READ, "threshold": Only(None, 0)},
+    "LeakyReLU": {"negative_slope": READ, "alpha": READ},
+    "ELU": {"alpha": READ},
+    "PReLU": {"shared_axes": READ},
+    "Dropout": {"rate": IDLE, **_NOISE},
+    "SpatialDropout2D": {"rate": IDLE, **_NOISE},
+    "GaussianNoise": {"stddev": IDLE, **_NOISE},
+    "Flatten": {},
+    "Reshape": {"target_shape": READ},
+    "GlobalAveragePooling2D": {"keepdims": IDLE},
+    "Add": {},
+    "Concatenate": {"axis": Only(-1, 3)},
+    "Multiply": {},
+    "Softmax": {"axis": Only(-1)},
 }
 
 
@@ -212,7 +285,7 @@ def _split(content: bytes, weights: list[dict[str, Any]], budget: Budget) -> dic
 
 
 def _build(path: Path, model: Any, arrays: Mapping[str, dict[str, Array]]) -> Foreign:
-    builder = _Builder(path, arrays)
+    builder = _Builder(path, arrays, is_third=isinstance(model, dict) and "module" in model)
     try:
         config = model["config"]
         layers = config["layers"] if isinstance(config, dict) else config
@@ -227,9 +300,12 @@ def _build(path: Path, model: Any, arrays: Mapping[str, dict[str, Array]]) -> Fo
 
 
 class _Builder:
-    def __init__(self, path: Path, arrays: Mapping[str, dict[str, Array]]) -> None:
+    def __init__(
+        self, path: Path, arrays: Mapping[str, dict[str, Array]], *, is_third: bool
+    ) -> None:
         self.path = path
         self.arrays = arrays
+        self.is_third = is_third  # whether Keras 3 wrote it
         self.ops: list[Op] = []
         self.outputs: dict[str, int] = {}
         self.last = INPUT
@@ -241,14 +317,17 @@ class _Builder:
         if word == "InputLayer":
             self.outputs[name] = self.last = INPUT
             return
-        if config.get("data_format", "channels_last") != "channels_last":
-            raise DataError(self.path, f"{name} must have channels_last data")
+        if word not in ARGUMENTS:
+            raise DataError(self.path, f"layer {name} is of a kind that is not known", word)
+        given = {key: value for key, value in config.items() if not key.endswith(TRAINING)}
+        check_arguments(self.path, name, word, given, {**COMMON, **ARGUMENTS[word]})
         inputs = self._inputs(layer)
         kind, facts = self._kind(word, name, config)
         self._op(kind, name, inputs, facts, self._module(kind, name, word))
         activation = config.get("activation", "linear")
         if word != "Activation" and activation not in (None, "linear"):
-            self._op(self._activation(name, activation), name, (self.last,), {}, None)
+            kind, facts = self._activation(name, activation)
+            self._op(kind, name, (self.last,), facts, None)
         self.outputs[name] = self.last
 
     def _op(
@@ -270,7 +349,7 @@ class _Builder:
             raise ValueError(f"{layer['config']['name']} is used more than once")
         return tuple(self.outputs[source] for source in _sources(nodes[0]))
 
-    def _kind(  # noqa: PLR0911 - a case a kind
+    def _kind(  # noqa: PLR0911, PLR0912 - a case a kind
         self, word: str, name: str, config: dict[str, Any]
     ) -> tuple[str, dict[str, Any]]:
         match word:
@@ -290,26 +369,36 @@ class _Builder:
             case "ZeroPadding2D":
                 return "zeropad", {"padding": tuple(map(tuple, config["padding"]))}
             case "Activation":
-                return self._activation(name, config["activation"]), {}
+                return self._activation(name, config["activation"])
             case "ReLU":
-                top = config.get("max_value")
-                if top not in (None, 6, 6.0) or config.get("negative_slope"):
-                    raise DataError(self.path, f"{name} must be a plain ReLU or a ReLU6")
+                top, slope = config.get("max_value"), config.get("negative_slope") or 0.0
+                if top is not None and (top != 6 or slope):
+                    raise DataError(self.path, f"{name} must be a plain ReLU or a ReLU6", config)
+                if slope:
+                    return "leaky_relu", {"negative_slope": slope}
                 return ("relu" if top is None else "relu6"), {}
-            case "LeakyReLU":
-                return "leaky_relu", {"negative_slope": config.get("alpha", 0.3)}
+            case "LeakyReLU":  # Keras 3's name for it, and Keras 2's
+                slope = config.get("negative_slope", config.get("alpha", 0.3))
+                return "leaky_relu", {"negative_slope": slope}
             case "ELU":
                 return "elu", {"alpha": config.get("alpha", 1.0)}
             case "PReLU":
                 return "prelu", {}
-        if word in SAME:
-            return SAME[word], {}
-        raise DataError(self.path, f"layer {name} is of a kind that is not known", word)
+            case "Reshape":
+                if sum(length != 1 for length in config["target_shape"]) > 1:
+                    rule = f"{name} must make a vector, or a map of one pixel"
+                    raise DataError(self.path, rule, config["target_shape"])
+                return "flatten", {}
+        return SAME[word], {}
 
-    def _activation(self, name: str, word: Any) -> str:
-        if word not in ACTIVATIONS:
+    def _activation(self, name: str, word: Any) -> tuple[str, dict[str, Any]]:
+        if not isinstance(word, str) or word not in ACTIVATIONS:
             raise DataError(self.path, f"the activation of {name} is not known", word)
-        return ACTIVATIONS[word]
+        if word == "hard_sigmoid" and not self.is_third:
+            rule = f"the activation of {name} must not be that of Keras before 3, of a slope of 1/5"
+            raise DataError(self.path, rule, word)
+        facts = {"negative_slope": 0.2} if word == "leaky_relu" else {}
+        return ACTIVATIONS[word], facts
 
     def _module(self, kind: str, name: str, word: str) -> Module | None:
         found = self.arrays.get(name)
@@ -336,13 +425,21 @@ class _Builder:
 
 
 def _sources(node: Any) -> list[str]:
-    """Names of the layers that a layer reads, in the form of Keras 1 and 2, or of Keras 3."""
-    if isinstance(node, list) and all(isinstance(part, list) for part in node):
+    """Names of the layers that a layer reads.
+
+    Keras 1 and 2 list `[name, node, tensor, {}]`; Keras 3 has mappings of tensors anywhere in
+    lists of arguments.
+    """
+    if isinstance(node, list) and node and all(_is_source(part) for part in node):
         return [source[0] for source in node]
     if isinstance(node, dict) and "keras_history" in node:
         return [node["keras_history"][0]]
     parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
     return [source for part in parts for source in _sources(part)]
+
+
+def _is_source(part: Any) -> bool:
+    return isinstance(part, list) and len(part) >= 3 and isinstance(part[0], str)
 
 
 def _window(kernel_size: Any, stride: Any, padding: str) -> dict[str, Any]:
