@@ -7,7 +7,7 @@ file, in `nn.layers`; here are those that hold other layers.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Union
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Discriminator, Field, Tag
 
@@ -33,14 +33,20 @@ class ResidualConfig(LayerConfig):
 
 
 class BranchesConfig(LayerConfig):
-    """Several lists of layers side by side, concatenated along the channels.
+    """Several lists of layers side by side, whose outputs are combined.
 
     Attributes:
         branches: the lists.
+        combine: `concat`: one behind the other along the channels; `sum`; or `product`, in which a
+            branch may be a gate: a vector of a number a channel, or a map with one row and column,
+            or with one channel, that counts for all.
     """
 
     kind = "branches"
     branches: Annotated[tuple[tuple[AnyLayer, ...], ...], Field(min_length=1)]
+    combine: Annotated[Literal["concat", "sum", "product"], Must("concat, sum or product")] = (
+        "concat"
+    )
 
 
 class SplitConfig(LayerConfig):

@@ -20,6 +20,9 @@ from cnn_cli.nn.graph import IMAGE, Graph, GraphBuilder, NodeError
 from cnn_cli.nn.layers.base import Block, shape_text
 from cnn_cli.nn.types import Pair, Shape
 
+# What ends branches, by their `combine`.
+COMBINED = {"concat": "concat", "sum": "add", "product": "product"}
+
 
 def build_graph(model: ModelConfig, in_shape: Shape, classes: int, source: str) -> Graph:
     """Write the network out.
@@ -93,7 +96,7 @@ class _Writer:
                     self.chain(branch, x, f"{name}.{i}", f"{place}[{i}]", copies)
                     for i, branch in enumerate(layer.branches)
                 ]
-                return self._node("concat", {}, ends, name, place)
+                return self._node(COMBINED[layer.combine], {}, ends, name, place)
             case SplitConfig():
                 return self._split(layer, x, name, place, copies)
             case _:

@@ -219,7 +219,12 @@ class _Writer:
                 else self._deep(each, here)
                 for i, each in enumerate(lists)
             ]
-            return written | {"branches": done} if isinstance(written, dict) else done
+            if not isinstance(written, dict):
+                return done
+            return {
+                key: done if each is lists else self._deep(each, here.at(f".{key}"))
+                for key, each in written.items()
+            }
         if name not in ("residual", "repeat"):
             return self._deep(written, here)
         if isinstance(written, list | str) and name == "residual":

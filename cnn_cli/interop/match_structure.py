@@ -23,7 +23,7 @@ from cnn_cli.nn.layers.linear import Linear
 from cnn_cli.nn.layers.maxpool import MaxPool
 
 PASSED_OVER = ("dropout", "drop_path", "flatten", "identity")
-UNORDERED = ("add", "excite")
+UNORDERED = ("add", "excite", "product")
 # Their outputs are never below 0, so that zeros around them are what a maximum ignores.
 NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hardsigmoid")
 
@@ -159,7 +159,7 @@ class _Walk:
         elif kind == "global_avgpool" and op.kind == "avgpool":
             whole = layer.in_shape[:2]
             self._agree(node, op, "kernel_size", whole, facts["kernel_size"])
-        elif kind == op.kind:
+        elif kind == op.kind or (kind == "product" and op.kind == "excite"):
             self._same_arguments(node, op)
         elif not (
             isinstance(layer, Linear)

@@ -137,6 +137,10 @@ LAYERS = [
     ),
     ("branches: [relu]", "[0].branches[0]: must be a list. Got 'relu'."),
     (
+        "branches: {branches: [[relu]], combine: multiply}",
+        "[0].branches.combine: must be concat, sum or product. Got 'multiply'.",
+    ),
+    (
         "branches: [[relu], [relu, reul]]",
         "[0].branches[1][1]: no such layer. Did you mean 'relu'? Got 'reul'.",
     ),

@@ -99,7 +99,11 @@ layers = st.recursive(
             shortcut=st.lists(inner, max_size=2),
             drop_path=shares_below_1,
         ),
-        layer("branches", {"branches": st.lists(st.lists(inner, max_size=2), min_size=1)}),
+        layer(
+            "branches",
+            {"branches": st.lists(st.lists(inner, max_size=2), min_size=1)},
+            combine=st.sampled_from(["concat", "sum", "product"]),
+        ),
         layer("split", {"branches": st.lists(st.lists(inner, max_size=2), min_size=2)}),
         layer("repeat", {"times": st.integers(1, 1000), "layers": some(inner)}),
     ),

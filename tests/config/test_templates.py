@@ -360,6 +360,11 @@ def test_ways_of_calling(call: str) -> None:
             ],
         ),
         (
+            "{how: product, a: 8}",
+            "[branches: {branches: [[], [linear: $a]], combine: $how}]",
+            [{"branches": {"branches": [[], [{"linear": 8}]], "combine": "product"}}],
+        ),
+        (
             "a: [relu]",
             "[repeat: {times: 2, layers: [a]}]",
             [{"repeat": {"times": 2, "layers": ["relu"]}}],

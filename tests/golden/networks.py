@@ -229,6 +229,32 @@ CASES: dict[str, Case] = {
         ],
         smooth=True,
     ),
+    "gates": Case(
+        [
+            _conv(6, 3, padding=1, name="stem"),
+            "silu",
+            # Squeeze-and-excitation as a product, and a gate of pixels as in CBAM.
+            {
+                "branches": {
+                    "branches": [
+                        [],
+                        ["global_avgpool", {"linear": 3}, "silu", {"linear": 6}, "sigmoid"],
+                        [_conv(1, 3, padding=1), "sigmoid"],
+                    ],
+                    "combine": "product",
+                }
+            },
+            {
+                "branches": {
+                    "branches": [[_conv(4, 3)], [_conv(4, [3, 1]), _conv(4, [1, 3])]],
+                    "combine": "sum",
+                }
+            },
+            "global_avgpool",
+            {"linear": "classes"},
+        ],
+        smooth=True,
+    ),
     "branches": Case(
         [
             _conv(6, 3, padding=1),

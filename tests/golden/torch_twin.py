@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import reduce
 from typing import Any
 
 import torch
@@ -74,12 +75,15 @@ class Twin(nn.Module):
             self.by_name |= {f"{name}.reduce": squeeze.reduce, f"{name}.expand": squeeze.expand}
             return squeeze, _run(squeeze, x)
         if kind in ("branches", "split"):
+            combine = "concat"
+            if isinstance(arguments, dict):
+                combine, arguments = arguments["combine"], arguments["branches"]
             parts = x.chunk(len(arguments), dim=1) if kind == "split" else [x] * len(arguments)
             branches = [
                 self._chain(branch, part, f"{name}.{i}", copies)[0]
                 for i, (branch, part) in enumerate(zip(arguments, parts, strict=True))
             ]
-            joined = (_Split if kind == "split" else _Branches)(branches)
+            joined = _Split(branches) if kind == "split" else _Branches(branches, combine)
             return joined, joined(x)
         module = _simple(kind, arguments, x, self.classes)
         if any(True for _ in module.parameters()):
@@ -115,12 +119,17 @@ class _Residual(nn.Module):
 
 
 class _Branches(nn.Module):
-    def __init__(self, branches: list[nn.Module]) -> None:
+    def __init__(self, branches: list[nn.Module], combine: str = "concat") -> None:
         super().__init__()
         self.branches = nn.ModuleList(branches)
+        self.combine = combine
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.cat([branch(x) for branch in self.branches], dim=1)
+        ends = [branch(x) for branch in self.branches]
+        if self.combine == "concat":
+            return torch.cat(ends, dim=1)
+        maps = [end if end.ndim == x.ndim else end[..., None, None] for end in ends]
+        return reduce(torch.add if self.combine == "sum" else torch.mul, maps)
 
 
 class _Split(_Branches):

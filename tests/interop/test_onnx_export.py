@@ -114,9 +114,10 @@ def test_every_shipped_config(path: Path) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * float(np.abs(expected).max()))
 
 
-# Groupnorm and newer layers become several operators, and averages of odd windows two: those are
-# not read back.
-READ_BACK = [name for name in CASES if name not in ("branches", "activations", "pooling", "modern")]
+# Groupnorm and newer layers become several operators, averages of odd windows and products of three
+# two: those are not read back.
+NOT_READ = ("branches", "activations", "pooling", "modern", "gates")
+READ_BACK = [name for name in CASES if name not in NOT_READ]
 
 
 @pytest.mark.parametrize("name", READ_BACK)
@@ -131,6 +132,27 @@ def test_what_is_written_is_read(tmp_path: Path, name: str) -> None:
     assert notes == []
     for key, array in arrays_of(classifier.params).items():
         np.testing.assert_array_equal(found[key], array, err_msg=key)
+
+
+def test_squeeze_excite_is_a_product_with_a_gate(tmp_path: Path) -> None:
+    """Written either way, a network is the same to the bit, and so is its file."""
+    gate = ["global_avgpool", {"linear": 2}, "relu", {"linear": 3}, "sigmoid"]
+    as_product = {"branches": {"branches": [[], gate], "combine": "product"}}
+    both = [
+        classifier_of([gated, {"linear": "classes"}], (4, 5, 3), 2)
+        for gated in ({"squeeze_excite": 2}, as_product)
+    ]
+    np.testing.assert_array_equal(both[0].params.flat, both[1].params.flat)
+    x = pixels(both[0], 3)
+    scores = []
+    for classifier in both:
+        with classifier.engine(1) as engine:
+            scores.append(engine.predict(x).copy())
+    np.testing.assert_array_equal(*scores)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(to_onnx(both[0], preprocessing=False, fold=False))
+    pairs, _ = match_structure(both[1].graph, read_foreign(path))
+    assert [both[1].graph.nodes[index].layer.kind for index in sorted(pairs)] == ["linear"] * 3
 
 
 def test_folded_batchnorms_are_read_as_shifts(tmp_path: Path) -> None:

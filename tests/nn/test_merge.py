@@ -1,4 +1,4 @@
-"""Sums and concatenations."""
+"""Sums, concatenations and products."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cnn_cli.nn.layers.add import Add
 from cnn_cli.nn.layers.base import ShapeError
 from cnn_cli.nn.layers.concat import Concat
 from cnn_cli.nn.layers.excite import Excite
+from cnn_cli.nn.layers.product import Product
 from cnn_cli.nn.types import Array
 
 
@@ -84,3 +85,41 @@ def test_excite(n: int) -> None:
     y, _, _ = run_layer(layer, x)
     np.testing.assert_array_equal(y, x[0] * x[1][:, None, None])
     gradcheck(layer, x, seed=1)
+
+
+@pytest.mark.parametrize(
+    "shapes",
+    [
+        [(2, 3, 4), (2, 3, 4)],
+        [(2, 3, 4), (4,)],
+        [(4,), (2, 3, 4)],
+        [(2, 3, 4), (2, 3, 1)],
+        [(2, 3, 4), (1, 1, 4), (2, 3, 1)],
+        [(2, 1, 4), (1, 3, 1)],
+        [(1, 1, 4), (4,)],
+        [(5,), (5,)],
+        [(5,), (1,)],
+        [(2, 3, 4)],
+    ],
+)
+def test_product(shapes: list[Any]) -> None:
+    layer = Product(shapes)
+    x = inputs(shapes, 3)
+    y, _, _ = run_layer(layer, x)
+    assert y.shape[1:] == layer.out_shape
+    for place in np.ndindex(*y.shape):
+        expected = 1.0
+        for part, shape in zip(x, shapes, strict=True):
+            # Of a gate the only row, column or channel; of a vector its channel.
+            inner = place[1:][len(place) - 1 - len(shape) :]
+            at = tuple(min(i, size - 1) for i, size in zip(inner, shape, strict=True))
+            expected *= part[(place[0], *at)]
+        np.testing.assert_allclose(y[place], expected, rtol=1e-14)
+    gradcheck(layer, x, seed=1)
+
+
+def test_shapes_that_cannot_be_multiplied() -> None:
+    with pytest.raises(ShapeError) as error:
+        Product([(8, 8, 16), (8, 4, 16)])
+    rule = "a product needs equal shapes, or a 1 where they differ"
+    assert str(error.value) == f"{rule}, not 8x4x16 for 8x8x16"
