@@ -22,7 +22,7 @@ from PIL import Image
 
 from cnn_cli.data.decode import ImageError, Preprocess, fit_image, load_image
 from cnn_cli.data.depth import Pixels
-from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.classifier import Classifier, open_classifier
 from cnn_cli.inference.metrics import top_k
 from cnn_cli.inference.predictor import Predictor
 from cnn_cli.nn.kernels.paths import Backend
@@ -143,25 +143,33 @@ class Model:
 
 
 def load(
-    path: str | PathLike[str], *, threads: int | None = None, backend: str | None = None
+    path: str | PathLike[str] | Iterable[str | PathLike[str]],
+    *,
+    threads: int | None = None,
+    backend: str | None = None,
 ) -> Model:
-    """Read a checkpoint.
+    """Read a checkpoint, or several whose probabilities are averaged.
 
     Args:
-        path: an `.npz`, or a run folder: its `best.npz`, else its `last.npz`.
+        path: an `.npz`, or a run folder: its `best.npz`, else its `last.npz`, or the networks of
+            all its folds; or several of these.
         threads: at least 1; by default the cores this process may use.
         backend: see `Model`.
 
     Raises:
-        DataError: it is absent, damaged, or does not fit its own config.
+        DataError: it is absent, damaged, or does not fit its own config; or several do not go
+            together.
         UsageError: the backend `fast` without numba.
-        ValueError: `threads` below 1, or a backend of another name.
+        ValueError: `threads` below 1, a backend of another name, or no path.
     """
     if threads is not None:
         _at_least_1("threads", threads)
     if backend is not None and backend not in get_args(Backend):
         raise ValueError(f"backend must be {' or '.join(get_args(Backend))}. Got {backend!r}.")
-    return Model(Classifier.load(Path(path)), threads or cpu_count(), backend)
+    paths = [path] if isinstance(path, str | PathLike) else list(path)
+    if not paths:
+        raise ValueError("path must be a checkpoint, or several. Got none.")
+    return Model(open_classifier([Path(each) for each in paths]), threads or cpu_count(), backend)
 
 
 def _at_least_1(name: str, value: int) -> None:

@@ -18,7 +18,7 @@ from cnn_cli.cli.shared.labelled import evaluate_images, find_images, split_opti
 from cnn_cli.cli.shared.options import (
     IMAGES,
     BatchSize,
-    Checkpoint,
+    Checkpoints,
     Debug,
     EvaluationBackend,
     Json,
@@ -57,12 +57,13 @@ TTA = ("hflip", "multicrop", "tencrop")
         "cnn eval --ckpt runs/small --confusion confusion.csv --fail-under top1=0.9",
         "cnn eval --ckpt runs/small --split test --tta multicrop",
         "cnn eval --ckpt runs/small --not-worse-than runs/small-2 --predictions changes.csv",
+        "cnn eval --ckpt runs/folds --split test --json",
         "cnn eval --ckpt runs/small --calibrate",
         "cnn eval --ckpt runs/small --top-losses 24 --sheet worst.png",
     ),
 )
 def run(
-    ckpt: Checkpoint,
+    ckpt: Checkpoints,
     folders: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -179,22 +180,22 @@ def run(
     specificity and support. Images that cannot be read are named on stderr and left out.
     """
     against = None if not_worse_than is None else Against(not_worse_than, alpha)
-    _check_options(folders, split, tta, calibrate, against, alpha)
+    _check_options(ckpt, folders, split, tta, calibrate, against, alpha)
     job = ranks()
     writes = job.rank == 0
     files = _check_files(confusion, predictions, top_losses, sheet) if writes else {}
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.calibration import changing, store
-    from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.classifier import open_classifier
     from cnn_cli.inference.judging import Judgement
     from cnn_cli.parallel.alike import check_alike
     from cnn_cli.report.text.scores import score
     from cnn_cli.report.text.training_result import chosen_by
     from cnn_cli.runs.checkpoint import resolve_checkpoint
 
-    file = resolve_checkpoint(ckpt)
-    with changing(file) if calibrate and writes else nullcontext():
-        classifier = Classifier.load(file)
+    with changing(resolve_checkpoint(ckpt[0])) if calibrate and writes else nullcontext():
+        classifier = open_classifier(ckpt)
+        file = classifier.path
         check_classes(fail_under or [], classifier.classes)
         if against is not None:
             against.load(classifier)
@@ -236,7 +237,7 @@ def run(
         temperature=temperature,
         tta=tta,
         calibration=calibration,
-        chosen_by=chosen_by(classifier.meta, str(file)),
+        chosen_by=chosen_by(classifier.meta, str(file)) if len(classifier.networks) == 1 else None,
     )
     _tell(judgement, scores, fail_under or [], against, json=json)
 
@@ -268,6 +269,7 @@ def _tell(
 
 
 def _check_options(
+    ckpt: Sequence[Path],
     folders: Sequence[Path] | None,
     split: str,
     tta: str | None,
@@ -285,6 +287,8 @@ def _check_options(
     if calibrate and (tta is not None or split != "val"):
         rule = "is measured on validation images as they are, without --tta or another --split"
         raise UsageError("--calibrate", rule)
+    if calibrate and len(ckpt) > 1:
+        raise UsageError("--calibrate", "changes a checkpoint: goes with one --ckpt", len(ckpt))
     if calibrate and against is not None:
         raise UsageError("--calibrate", "changes the checkpoint: goes without --not-worse-than")
     if alpha is not None and against is None:

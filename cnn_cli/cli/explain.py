@@ -9,7 +9,7 @@ import typer
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.options import Checkpoint, Debug, Json, Threads
+from cnn_cli.cli.shared.options import Checkpoints, Debug, Json, Threads
 from cnn_cli.errors import ExitCode, UsageError, printable, suggest
 from cnn_cli.metric_names import find_class
 
@@ -29,7 +29,7 @@ NAME = "explain"
     ),
 )
 def run(
-    ckpt: Checkpoint,
+    ckpt: Checkpoints,
     images: Annotated[
         list[str] | None,
         typer.Argument(
@@ -83,14 +83,15 @@ def run(
     from cnn_cli.data.decode_ahead import decode_stream
     from cnn_cli.data.sources import expand_sources
     from cnn_cli.files import check_writable_folder, remove_stale_temporaries
-    from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.classifier import open_classifier
     from cnn_cli.inference.gradcam import find_layer
     from cnn_cli.report.pictures.explanations import Explanation, Overlays, explain
     from cnn_cli.system import cpu_count
 
-    classifier = Classifier.load(ckpt)
+    classifier = open_classifier(ckpt)
     number = _class_number(classifier, class_name)
-    node = find_layer(classifier.graph, layer, str(classifier.path))
+    nodes = [find_layer(one.graph, layer, str(one.path)) for one in classifier.networks]
+    node = nodes[0]
     check_writable_folder(folder)
     remove_stale_temporaries(folder)
     threads = threads or cpu_count()
@@ -99,7 +100,7 @@ def run(
     results: list[Explanation] = []
     pre = classifier.preprocess
     decoded = decode_stream(expand_sources(images, arrays=not pre.is_plain), pre, threads)
-    for result in explain(classifier, node, decoded, number, overlays, threads):
+    for result in explain(classifier, nodes, decoded, number, overlays, threads):
         results.append(result)
         if result.error is not None:
             output.say(f"cnn: {result.error.line()}")

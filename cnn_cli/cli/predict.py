@@ -15,7 +15,7 @@ import typer
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.options import BatchSize, Checkpoint, Debug, Threads, backend_option
+from cnn_cli.cli.shared.options import BatchSize, Checkpoints, Debug, Threads, backend_option
 from cnn_cli.cli.shared.streams import listening
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import DataError, ExitCode, UsageError, reason
@@ -40,11 +40,12 @@ TOPK = 5
         "cnn predict photos/ 'more/*.png' --ckpt model.npz --format csv --output labels.csv",
         "find . -name '*.jpg' -print0 | cnn predict --from-file - -0 --ckpt model.npz --json",
         "cnn predict photos --ckpt model.npz --sort-into sorted --move --dry-run",
+        "cnn predict photo.jpg --ckpt runs/small --ckpt runs/small-2",
         "cnn predict --watch inbox --ckpt model.npz --append labels.jsonl",
     ),
 )
 def run(
-    ckpt: Checkpoint,
+    ckpt: Checkpoints,
     sources: Annotated[
         list[str] | None,
         typer.Argument(
@@ -171,7 +172,7 @@ def run(
         )
         format_name = file_format(append) if append is not None else format_name
     from cnn_cli.data.sources import holds_images
-    from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.classifier import open_classifier
     from cnn_cli.inference.formats import Columns, make_format
     from cnn_cli.inference.predictor import Predictor, decoded_batches
     from cnn_cli.parallel.alike import check_alike
@@ -179,7 +180,7 @@ def run(
 
     job = ranks()
     writes = job.rank == 0
-    classifier = Classifier.load(ckpt)
+    classifier = open_classifier(ckpt)
     if job.size > 1:
         given = {"--ckpt": classifier.digest(), "--topk": topk, "--min-prob": min_prob}
         check_alike(job, NAME, given | {"--probs": probs, "--backend": backend})

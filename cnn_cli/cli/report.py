@@ -42,7 +42,7 @@ def run(
         typer.Argument(
             metavar="RUN...",
             parser=values.path("RUN"),
-            help="Run folders, or checkpoints (.npz).",
+            help="Run folders, or checkpoints (.npz); of a run of folds, each of them.",
             show_default=False,
         ),
     ] = None,
@@ -85,8 +85,11 @@ def run(
     from cnn_cli.report.html.comparison_page import comparison_page
     from cnn_cli.report.html.run_page import run_page
     from cnn_cli.report.html.subject import Record, Subject, short_names
+    from cnn_cli.runs.checkpoint import holds_folds
+    from cnn_cli.runs.folder import folds_in
     from cnn_cli.system import cpu_count
 
+    runs = [one for run in runs for one in (folds_in(run) if holds_folds(run) else [run])]
     records = [Record.open(run) for run in runs]
     output.check_output(file)
     subjects = []

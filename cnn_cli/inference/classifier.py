@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -21,12 +21,13 @@ from cnn_cli.nn.loss import softmax
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.runs.checkpoint import load_checkpoint, resolve_checkpoint
+from cnn_cli.runs.checkpoint import holds_folds, load_checkpoint, resolve_checkpoint
 from cnn_cli.runs.stored_network import stored_config, stored_network
 from cnn_cli.system import available_memory
 
 if TYPE_CHECKING:
     from cnn_cli.config import Config
+    from cnn_cli.inference.ensemble import EnsembleEngine
 
 
 @dataclass(frozen=True)
@@ -89,10 +90,39 @@ class Classifier:
             digest.update(array.data)
         return digest.digest()
 
-    def engine(
+    @property
+    def networks(self) -> tuple[Classifier, ...]:
+        """Those whose probabilities are averaged; one alone."""
+        return (self,)
+
+    def agrees_on(self, split: str) -> bool:
+        """Whether a part of its own images is the same for all of its networks."""
+        return True
+
+    def scorer(
         self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None
+    ) -> Engine | EnsembleEngine:
+        """What gives the scores of all networks together; close it when done.
+
+        Args:
+            threads: workers.
+            backend, note: of `open_kernels`.
+        """
+        return self.engine(threads, backend, note)
+
+    def engine(
+        self,
+        threads: int,
+        backend: str = "numpy",
+        note: Callable[[str], None] = lambda _: None,
+        beside: Engine | None = None,
     ) -> Engine:
-        """An engine for predicting; close it when done. Arguments as those of `open_kernels`."""
+        """An engine for predicting; close it when done.
+
+        Args:
+            threads, backend, note: of `scorer`.
+            beside: see `Engine`.
+        """
         scale, shift = self.normalization.scale_and_shift()
         kernels = open_kernels(backend, self.graph, str(self.params.dtype), note)
         return Engine(
@@ -103,11 +133,28 @@ class Classifier:
             shift=shift,
             scale_floats=self.normalization.depth == "float",
             kernels=kernels,
+            beside=beside,
         )
 
     def probabilities(self, logits: Array) -> Array:
         """(n, classes) of logits (n, classes), calibrated where the checkpoint is."""
         return softmax(logits if self.temperature == 1 else logits / self.temperature)
+
+
+def open_classifier(paths: Sequence[str | Path]) -> Classifier:
+    """The network of one checkpoint, or those of several, or of a run of folds, as one classifier.
+
+    Args:
+        paths: at least one, see `Classifier.load` and `ensemble.Ensemble.open`.
+
+    Raises:
+        DataError: one cannot be read, or they do not go together.
+    """
+    if len(paths) == 1 and not holds_folds(paths[0]):
+        return Classifier.load(paths[0])
+    from cnn_cli.inference.ensemble import Ensemble
+
+    return Ensemble.open(paths)
 
 
 def _check_memory(graph: Graph, dtype: str, place: str) -> None:

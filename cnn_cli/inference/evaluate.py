@@ -10,6 +10,7 @@ import numpy as np
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.views import Views
+from cnn_cli.inference.ensemble import EnsembleEngine
 from cnn_cli.inference.metrics import Confusion, label_ranks
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.loss import cross_entropy, softmax, target_weights
@@ -221,7 +222,7 @@ def row_blocks(rows: int, columns: int) -> Iterator[slice]:
 
 
 def evaluate(
-    engine: Engine,
+    scorer: Engine | EnsembleEngine,
     loader: Loader,
     params: Parameters | None = None,
     views: Views | None = None,
@@ -233,27 +234,27 @@ def evaluate(
     """Run a split, or a part of it, through the network.
 
     Args:
-        engine: of the network.
+        scorer: of the network, or of several.
         loader: of the split; lists the images it could not read in `loader.bad`.
-        params: other parameters than the engine's, such as averaged ones.
+        params: other parameters than an engine's, such as averaged ones.
         views: of each image, whose logits are averaged; the loader's images are `views.pre`.
         places: which images of the split.
         watch: shows how far it is.
         temperature: that logits are divided by.
         keep_logits: the logits of all images stay in memory.
     """
-    classes = engine.graph.classes
+    classes = scorer.graph.classes
     order = np.arange(len(loader.split))[places]
     batches = loader.batches(order)
     if watch is not None:
         batches = watch(batches, len(order))
     nothing = np.empty(0, np.int64)
-    parts = [Evaluation.of(np.empty((0, classes), engine.dtype), nothing, nothing)]
-    kept = np.empty((len(order), classes), engine.dtype) if keep_logits else None
+    parts = [Evaluation.of(np.empty((0, classes), scorer.dtype), nothing, nothing)]
+    kept = np.empty((len(order), classes), scorer.dtype) if keep_logits else None
     done = 0
     for batch in batches:
         with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
-            logits = _predict(engine, batch.images, params, views)
+            logits = _predict(scorer, batch.images, params, views)
         if kept is not None:
             kept[done : done + len(logits)] = logits
             done += len(logits)
@@ -262,14 +263,16 @@ def evaluate(
 
 
 def _predict(
-    engine: Engine, images: Pixels, params: Parameters | None, views: Views | None
+    scorer: Engine | EnsembleEngine, images: Pixels, params: Parameters | None, views: Views | None
 ) -> Array:
-    """Logits (n, classes) of a batch, until the next one."""
+    """Logits (n, classes) of a batch, until the next one; each network's are of all views."""
+    if isinstance(scorer, EnsembleEngine):
+        return scorer.mean(lambda engine: _predict(engine, images, None, views))
     if views is None:
-        return engine.predict(images, params)
-    total = np.zeros((len(images), engine.graph.classes), engine.dtype)
+        return scorer.predict(images, params)
+    total = np.zeros((len(images), scorer.graph.classes), scorer.dtype)
     for weight, pixels in views.of(images):
-        total += weight * engine.predict(pixels, params)
+        total += weight * scorer.predict(pixels, params)
     return total
 
 

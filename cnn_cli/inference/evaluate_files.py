@@ -91,10 +91,10 @@ def evaluate_files(
     pre = classifier.preprocess if views is None else views.pre
     cache = ImageCache.open("none", images.paths, pre)
     loader = Loader(images, cache, batch_size, threads)
-    with classifier.engine(threads, backend, note) as engine:
+    with classifier.scorer(threads, backend, note) as scorer:
         places = bounds(len(images), job.rank, job.size)
         evaluation = evaluate(
-            engine,
+            scorer,
             loader,
             views=views,
             places=places,

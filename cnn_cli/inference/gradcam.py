@@ -6,9 +6,15 @@ speaks for the class: α_k = mean(∂y_c/∂A_k). The heat map is ReLU(Σ_k α_k
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 import numpy as np
+from PIL import Image
 
 from cnn_cli.errors import DataError, UsageError, suggest
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.ensemble import EnsembleEngine
 from cnn_cli.nn.attribution import ScoreGradients
 from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import shape_text
@@ -55,7 +61,88 @@ def heat_maps(found: ScoreGradients) -> Array:
         found: with activations and gradients (n, h, w, maps).
     """
     alpha = found.gradients.mean(axis=(1, 2))
-    heat: Array = np.einsum("nhwk,nk->nhw", found.activations, alpha).clip(min=0)
+    return _to_1(np.einsum("nhwk,nk->nhw", found.activations, alpha).clip(min=0))
+
+
+@dataclass(frozen=True, slots=True)
+class Explained:
+    """What speaks for a class in n images.
+
+    Attributes:
+        classes: (n,) their numbers.
+        probabilities: (n, classes).
+        heats: (n, h, w), see `heat_maps`.
+    """
+
+    classes: Array
+    probabilities: Array
+    heats: Array
+
+
+class Explainer:
+    """Grad-CAM of a classifier; a context manager that ends its threads.
+
+    Of several networks the heat map is the mean of theirs, for the class of their mean
+    probabilities; smaller ones are enlarged to the largest.
+
+    Args:
+        classifier: of the networks.
+        nodes: of each network, the layer whose maps are looked at.
+        threads: workers.
+    """
+
+    def __init__(self, classifier: Classifier, nodes: Sequence[Node], threads: int) -> None:
+        self._classifier = classifier
+        self._scorer = scorer = classifier.scorer(threads)
+        engines = scorer.engines if isinstance(scorer, EnsembleEngine) else [scorer]
+        self._attributions = [
+            engine.attribution(node.index) for engine, node in zip(engines, nodes, strict=True)
+        ]
+
+    def __call__(self, images: Array, number: int | None) -> Explained:
+        """Explain images (n, h, w, c) of bytes.
+
+        Args:
+            images: at least one.
+            number: of the class; None for the one that each image is taken for.
+        """
+        classes = None if number is None else np.full(len(images), number)
+        if not isinstance(self._scorer, EnsembleEngine):
+            found = self._attributions[0](images, classes)
+            logits, classes, heats = found.logits, found.classes, heat_maps(found)
+        else:
+            logits = self._scorer.predict(images)
+            classes = logits.argmax(axis=1) if classes is None else classes
+            maps = [
+                heat_maps(attribution(images, self._scorer.own_numbers(position, classes)))
+                for position, attribution in enumerate(self._attributions)
+            ]
+            heats = _mean(maps)
+        return Explained(classes, self._classifier.probabilities(logits), heats)
+
+    def __enter__(self) -> Explainer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._scorer.close()
+
+
+def _mean(maps: Sequence[Array]) -> Array:
+    """The mean of heat maps (n, h, w) of several networks, each of its own h and w."""
+    height, width = (max(heat.shape[axis] for heat in maps) for axis in (1, 2))
+    return _to_1(np.mean([_enlarged(heat, height, width) for heat in maps], axis=0))
+
+
+def _enlarged(heats: Array, height: int, width: int) -> Array:
+    if heats.shape[1:] == (height, width):
+        return heats
+    size, how = (width, height), Image.Resampling.BILINEAR
+    images = (Image.fromarray(heat.astype(np.float32)).resize(size, how) for heat in heats)
+    return np.stack([np.asarray(image) for image in images])
+
+
+def _to_1(heat: Array) -> Array:
+    """Heat maps (n, h, w), each divided by its largest number; all 0 where that is 0."""
     top = heat.max(axis=(1, 2), keepdims=True)
     heat /= np.where(top > 0, top, 1)
     return heat

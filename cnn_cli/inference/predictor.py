@@ -75,17 +75,17 @@ class Predictor:
         self.images = 0
         self._chosen = backend is not None
         self._note = note
-        self._engine = classifier.engine(threads, backend or backend_for(0), note)
+        self._scorer = classifier.scorer(threads, backend or backend_for(0), note)
 
     def probabilities(self, images: Sequence[Pixels]) -> Array:
         """One or more images, each (h, w, c) bytes, to (images, classes)."""
         if not self._chosen and self.images >= BULK:
             self._chosen = True
-            self._engine.close()
+            self._scorer.close()
             best = backend_for(self.images)
-            self._engine = self.classifier.engine(self.threads, best, self._note)
+            self._scorer = self.classifier.scorer(self.threads, best, self._note)
         self.images += len(images)
-        return self.classifier.probabilities(self._engine.predict(np.stack(images)))
+        return self.classifier.probabilities(self._scorer.predict(np.stack(images)))
 
     def predictions(
         self, batch: Sequence[Decoded], topk: int, min_prob: float, probs: bool = False
@@ -121,7 +121,7 @@ class Predictor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._engine.close()
+        self._scorer.close()
 
 
 def decoded_batches(

@@ -41,6 +41,8 @@ class Engine:
         scale, shift: per channel, (c,): images of integers become ``x * scale + shift``.
         scale_floats: other images as well; else these are what the network reads.
         kernels: what layers compute with, see `nn.backends`.
+        beside: an engine of as many workers, whose threads and memory for chunks this one uses too;
+            they do not run at once, and this one is closed first.
     """
 
     def __init__(
@@ -54,16 +56,18 @@ class Engine:
         shift: Array | None = None,
         scale_floats: bool = False,
         kernels: Kernels = NUMPY,
+        beside: Engine | None = None,
     ) -> None:
         self.graph = graph
         self.params = params
         self.dtype = params.dtype
         self._blas = ThreadpoolController()
         self._limits = self._blas.limit(limits=1, user_api="blas")
-        self._team = Team(threads)
+        self._is_guest = beside is not None
+        self._team: Team = Team(threads) if beside is None else beside._team
         _, width, channels = graph.in_shape
         self._resources = Resources(
-            workspaces=[Workspace() for _ in range(threads)],
+            workspaces=beside.workspaces if beside else [Workspace() for _ in range(threads)],
             images_per_chunk=images_per_chunk(graph, self.dtype.itemsize, CHUNK_BYTES),
             seed=seed,
             scale=_row(np.ones(channels) if scale is None else scale, width, self.dtype),
@@ -95,7 +99,8 @@ class Engine:
 
     def close(self) -> None:
         """End the threads and give BLAS its own back."""
-        self._team.close()
+        if not self._is_guest:
+            self._team.close()
         self._limits.restore_original_limits()
 
     def __enter__(self) -> Self:

@@ -31,6 +31,7 @@ from cnn_cli.runs.stored_network import check_unpacked_size
 META = "meta"
 WEIGHT_GROUPS = ("model", "ema", "precise_bn")
 BEST, LAST = "best.npz", "last.npz"
+FOLD = "fold-"  # and its number: the folder of one of several runs
 MOST_META = 16 * 2**20  # bytes, where it is compressed
 MOST_HEADER = 12_000  # bytes of a member that are read in search of one; NumPy takes 10,000
 # Of version 1.0, as NumPy writes headers of plain numbers.
@@ -113,6 +114,12 @@ def resolve_checkpoint(path: str | Path) -> Path:
         if (path / name).exists():
             return path / name
     raise DataError(path, f"must be a checkpoint, or a run folder with {BEST} or {LAST}")
+
+
+def holds_folds(path: str | Path) -> bool:
+    """Whether a path is a run of folds: it has the folder of the first, and no network itself."""
+    path = Path(path)
+    return (path / f"{FOLD}1").is_dir() and not any((path / name).exists() for name in (BEST, LAST))
 
 
 def _load(file: BinaryIO, place: str, groups: Collection[str] | None) -> Checkpoint:

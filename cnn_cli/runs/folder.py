@@ -20,7 +20,7 @@ from cnn_cli.files import (
     remove_stale_temporaries,
     write_atomic,
 )
-from cnn_cli.runs.checkpoint import BEST, LAST
+from cnn_cli.runs.checkpoint import BEST, FOLD, LAST
 from cnn_cli.runs.lock import LOCK, RunLock
 
 RUNS = Path("runs")
@@ -29,7 +29,6 @@ METRICS = "metrics.csv"
 LOG = "log.jsonl"
 BAD_FILES = "bad_files.txt"
 CURVES, CONFUSION, REPORT = "curves.png", "confusion.png", "report.html"
-FOLD = "fold-"  # and its number: the folder of one of several
 OUT_OF_FOLD = "out_of_fold.csv"
 DRAWN = (CURVES, CONFUSION, REPORT)  # afterwards, from the others
 OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, OUT_OF_FOLD, *DRAWN)

@@ -173,6 +173,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "train configs/seed.yaml --data photos data.image_size=64 train.epochs=1",
             "train photos.yaml train.epochs=1",
             "train configs/efficientnet-lite0.yaml --data photos train.epochs=1 --out runs/lite0",
+            "train configs/small.yaml train.epochs=1 --folds 2 --out runs/folds",
         ):
             assert run(plainly([*line.split(), "--quiet"])) == 0
         embed = "embed photos --ckpt runs/seed --output features.npz"

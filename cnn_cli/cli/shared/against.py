@@ -50,9 +50,9 @@ class Against:
         Raises:
             DataError: it cannot be read, or has other classes than the new one.
         """
-        from cnn_cli.inference.classifier import Classifier
+        from cnn_cli.inference.classifier import open_classifier
 
-        self.model = Classifier.load(self.path)
+        self.model = open_classifier([self.path])
         for one, than in ((self.model, new), (new, self.model)):
             for name in one.classes:
                 if find_class(name, than.classes) is None:

@@ -63,6 +63,9 @@ def find_images(
     if data.root is None:
         rule = f"needs {wanted}: the checkpoint does not say where its images are"
         raise UsageError(command, rule)
+    if not classifier.agrees_on(split):
+        rule = f"needs {wanted}: what one of the networks is validated on, others were trained on"
+        raise UsageError(command, rule)
     dataset = own_dataset(classifier)
     for remark in dataset.remarks:
         output.note(remark)

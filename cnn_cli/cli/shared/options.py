@@ -32,6 +32,17 @@ Checkpoint = Annotated[
         show_default=False,
     ),
 ]
+Checkpoints = Annotated[
+    list[Path],
+    typer.Option(
+        "--ckpt",
+        metavar="FILE",
+        parser=values.path("--ckpt"),
+        help="A checkpoint (.npz), or a run folder: its best.npz, else its last.npz. Given several "
+        "times, or of a run of folds, probabilities are averaged.",
+        show_default=False,
+    ),
+]
 BatchSize = Annotated[
     int,
     typer.Option(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -16,7 +16,7 @@ from cnn_cli.data.decode import ImageError
 from cnn_cli.data.depth import Pixels
 from cnn_cli.files import write_atomic
 from cnn_cli.inference.classifier import Classifier
-from cnn_cli.inference.gradcam import heat_maps
+from cnn_cli.inference.gradcam import Explainer
 from cnn_cli.nn.graph import Node
 from cnn_cli.report.pictures.overlay import overlay
 from cnn_cli.report.pictures.paper import enlarged, png
@@ -52,7 +52,7 @@ class Explanation:
 
 def explain(
     classifier: Classifier,
-    node: Node,
+    nodes: Sequence[Node],
     images: Iterator[Decoded],
     number: int | None,
     overlays: Overlays,
@@ -61,31 +61,28 @@ def explain(
     """Explain images by Grad-CAM, in their order, and write their overlays.
 
     Args:
-        classifier: of the network.
-        node: whose maps are looked at.
+        classifier: of the networks.
+        nodes: of each network, the layer whose maps are looked at.
         images: any number of them.
         number: of the class; None for the one that each image is taken for.
         overlays: writes them.
         threads: workers.
     """
-    with classifier.engine(threads) as engine:
-        attribution = engine.attribution(node.index)
+    with Explainer(classifier, nodes, threads) as explainer:
         while batch := list(islice(images, BATCH)):
             pixels = [image for _, image in batch if not isinstance(image, ImageError)]
             rows = iter(range(len(pixels)))
             if pixels:
-                classes = None if number is None else np.full(len(pixels), number)
-                found = attribution(np.stack(pixels), classes)
-                heats, probabilities = heat_maps(found), classifier.probabilities(found.logits)
+                found = explainer(np.stack(pixels), number)
             for path, image in batch:
                 if isinstance(image, ImageError):
                     yield Explanation(path, error=image)
                     continue
                 row = next(rows)
                 label = classifier.classes[found.classes[row]]
-                prob = round(float(probabilities[row, found.classes[row]]), 8)
+                prob = round(float(found.probabilities[row, found.classes[row]]), 8)
                 picture = enlarged(image, LEAST_SIDE)
-                above = enlarged(overlay(np.asarray(picture), heats[row]), LEAST_SIDE)
+                above = enlarged(overlay(np.asarray(picture), found.heats[row]), LEAST_SIDE)
                 file = overlays.add(path, label, prob, picture, above)
                 yield Explanation(path, label, prob, file)
     overlays.finish()

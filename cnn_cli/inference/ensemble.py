@@ -1,0 +1,190 @@
+"""Several networks as one classifier: the mean of their probabilities (Hansen and Salamon 1990)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields
+from math import log
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+
+from cnn_cli.data.decode import Preprocess
+from cnn_cli.errors import DataError
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.metric_names import find_class
+from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Array
+from cnn_cli.runs.checkpoint import holds_folds
+from cnn_cli.runs.meta import split_rule
+
+# What of `data` says which images are in a part of the run's own.
+DECIDES = {
+    "all": ("root", "columns"),
+    "test": ("root", "columns", "test_split", "group"),
+    "val": ("root", "columns", "test_split", "group", "val_split", "fold"),
+}
+
+
+@dataclass(frozen=True)
+class Ensemble(Classifier):
+    """Networks of the same classes, shown the same pixels, each with its own mean, std and
+    temperature.
+
+    What only one network has, such as `graph` and `meta`, is the first one's.
+
+    Attributes:
+        path: of the run of folds, or of the first checkpoint.
+        temperature: 1: each network divides by its own before the mean.
+        members: the networks.
+    """
+
+    members: tuple[Classifier, ...] = ()
+
+    @classmethod
+    def open(cls, paths: Sequence[str | Path]) -> Ensemble:
+        """Read checkpoints, and the networks of runs of folds.
+
+        Raises:
+            DataError: one cannot be read, does not have the classes of the first, or prepares
+                images in another way.
+        """
+        members: list[Classifier] = []
+        for path in map(Path, paths):
+            if holds_folds(path):
+                from cnn_cli.inference.out_of_fold import load_folds
+
+                members += load_folds(path)
+            else:
+                members.append(Classifier.load(path))
+        first = members[0]
+        for other in members[1:]:
+            _check_like(other, first)
+        of_first: dict[str, Any] = {
+            each.name: getattr(first, each.name) for each in fields(Classifier)
+        }
+        path = Path(paths[0]) if len(paths) == 1 else first.path
+        own: dict[str, Any] = {"path": path, "temperature": 1.0, "members": tuple(members)}
+        return cls(**of_first | own)
+
+    @property
+    def networks(self) -> tuple[Classifier, ...]:
+        return self.members
+
+    def digest(self) -> bytes:
+        return b"".join(one.digest() for one in self.members)
+
+    def scorer(
+        self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None
+    ) -> EnsembleEngine:
+        return EnsembleEngine(self.members, threads, backend, note)
+
+    def agrees_on(self, split: str) -> bool:
+        keys = DECIDES.get(split, DECIDES["val"])
+        told = [
+            [split_rule(one.meta), *(getattr(one.config.data, key) for key in keys)]
+            for one in self.members
+        ]
+        return all(other == told[0] for other in told[1:])
+
+
+class EnsembleEngine:
+    """The engines of several networks, which run one after the other on the same threads.
+
+    Attributes:
+        graph: of the first network.
+        dtype: of the scores.
+        engines: of the networks.
+
+    Args:
+        members: the networks.
+        threads, backend, note: of `Classifier.engine`.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Classifier],
+        threads: int,
+        backend: str,
+        note: Callable[[str], None],
+    ) -> None:
+        self.graph = members[0].graph
+        self.dtype = np.result_type(*(one.params.dtype for one in members))
+        self._members = members
+        self._orders = [_order(one.classes, members[0].classes) for one in members]
+        self.engines: list[Engine] = []
+        with ExitStack() as stack:
+            for one in members:
+                beside = self.engines[0] if self.engines else None
+                engine = stack.enter_context(one.engine(threads, backend, note, beside))
+                self.engines.append(engine)
+            self._closing = stack.pop_all()
+
+    def predict(self, x: Array, params: Parameters | None = None) -> Array:
+        """The logarithm of the mean probabilities (n, classes), of which softmax makes these.
+
+        Args:
+            x: of `Engine.predict`.
+            params: none: each network has its own.
+        """
+        return self.mean(lambda engine: engine.predict(x))
+
+    def mean(self, logits_of: Callable[[Engine], Array]) -> Array:
+        """The same of logits (n, classes) that each engine gives for n images.
+
+        Added up as logarithms, so that no probability is too small to be told from 0.
+        """
+        total: Array | None = None
+        for one, engine, order in zip(self._members, self.engines, self._orders, strict=True):
+            z = logits_of(engine).astype(self.dtype) / self.dtype.type(one.temperature)
+            z -= z.max(axis=1, keepdims=True)
+            z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
+            if order is not None:
+                z = z[:, order]
+            total = z if total is None else np.logaddexp(total, z)
+        if total is None:
+            raise ValueError("an ensemble of no networks")
+        mean: Array = total - self.dtype.type(log(len(self._members)))
+        return mean
+
+    def own_numbers(self, position: int, classes: Array) -> Array:
+        """What numbers classes have in the network at that position."""
+        order = self._orders[position]
+        return classes if order is None else order[classes]
+
+    def close(self) -> None:
+        """End the threads and give BLAS its own back."""
+        self._closing.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _order(classes: Sequence[str], wanted: Sequence[str]) -> Array | None:
+    """Where the wanted classes are among these; None where they are in that order."""
+    numbers = [find_class(name, classes) for name in wanted]
+    return None if numbers == list(range(len(wanted))) else np.array(numbers, np.int64)
+
+
+def _check_like(other: Classifier, first: Classifier) -> None:
+    for one, than in ((other, first), (first, other)):
+        for name in one.classes:
+            if find_class(name, than.classes) is None:
+                rule = f"must have the classes of {first.path}"
+                raise DataError(other.path, rule, f"'{name}' in {one.path} only")
+    if other.preprocess != first.preprocess:
+        rule = f"must prepare images as {first.path} does, which they are averaged with"
+        got = f"{_words(other.preprocess)}, not {_words(first.preprocess)}"
+        raise DataError(other.path, rule, got)
+
+
+def _words(pre: Preprocess) -> str:
+    """`28×28×1, crop`, and the depth where it is another than 8."""
+    depth = "" if pre.depth == 8 else f", depth {pre.depth}"
+    return f"{pre.height}×{pre.width}×{pre.channels}, {pre.resize_mode}{depth}"
