@@ -35,7 +35,7 @@ def run(
             "-o",
             metavar="FILE",
             parser=values.path("--output"),
-            help="The config. Default: <name of DIR>.yaml.",
+            help="The config. Default: DIR's name with .yaml.",
         ),
     ] = None,
     budget: Annotated[

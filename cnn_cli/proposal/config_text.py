@@ -57,25 +57,25 @@ def _data(survey: Survey, choice: Choice, root: str) -> list[str]:
     if survey.val_split is not None:
         line = f"  val_split: {survey.val_split:g}"
         if survey.val is None:
-            lines.append(f"{line}   # which is none of so few: there is nothing to validate on")
+            lines.append(f"{line}   # too few images: there is no validation")
         else:
-            lines.append(f"{line}   # held back to validate on: {survey.val_images:,} pictures")
+            lines.append(f"{line}   # held back for validation: {survey.val_images:,} images")
             lines += _without_validation(survey)
     size = f"{height}" if height == width else f"[{height}, {width}]   # height and width"
     lines.append(f"  image_size: {size}")
-    comment = {1: "   # grey", 3: ""}.get(survey.bands, "   # bands of each picture")
+    comment = {1: "   # grayscale", 3: ""}.get(survey.bands, "   # bands of each image")
     lines.append(f"  channels: {survey.bands}{comment}")
     if survey.depth != 8:
         numbers = "16-bit numbers" if survey.depth == 16 else "real numbers"
         lines.append(f"  depth: {survey.depth}   # {numbers} are kept as they are")
     if is_squashed(survey):
-        lines.append("  resize_mode: squash   # long and narrow: to cut them would lose the most")
+        lines.append("  resize_mode: squash   # long and narrow: cropping would lose most of them")
     if is_uneven(survey):
         lines += [
-            f"  # The largest class has {max(survey.train):,} pictures, the smallest one"
-            f" {min(survey.train):,}. An epoch takes as many of each,",
-            "  # else the network would learn to name the large one. Without this line, or with",
-            "  # train.class_weights: balanced instead of it, it takes each picture once.",
+            f"  # The largest class has {max(survey.train):,} images, the smallest"
+            f" {min(survey.train):,}. An epoch takes equally many of each,",
+            "  # so that the network does not just predict the large one. Without this line, or",
+            "  # with train.class_weights: balanced instead, it takes each image once.",
             "  sampler: balanced",
         ]
     return lines
@@ -88,45 +88,43 @@ def _without_validation(survey: Survey) -> list[str]:
     if not names:
         return []
     return [
-        f"  # None of them is of the class{'es' * (len(names) > 1)} {printable(listed(names))}."
+        f"  # Without validation images: class{'es' * (len(names) > 1)} {printable(listed(names))}."
     ]
 
 
 def _augment(survey: Survey, choice: Choice) -> list[str]:
     if choice.tuning is not None and not choice.tuning.frozen:
-        return ["augment: {}   # what frozen layers make of a picture is computed once"]
-    few = f"{survey.train_images:,} pictures are few: no epoch may look like another"
+        return ["augment: {}   # so that the output of frozen layers is computed once"]
+    few = f"strong, because {survey.train_images:,} images are few"
     lines = [f"augment:{f'   # {few}' if choice.strong else ''}"]
     photographs = choice.network.kind != "plain"
     if photographs:
         ratio = aspect(survey)
         scale = "[0.3, 1.0]" if choice.strong else "[0.5, 1.0]"
         sides = "" if ratio == 1 else f", ratio: [{0.75 * ratio:.3g}, {ratio / 0.75:.3g}]"
-        lines.append(f"  random_resized_crop: {{scale: {scale}{sides}}}   # a part of the picture")
+        lines.append(
+            f"  random_resized_crop: {{scale: {scale}{sides}}}   # a random part of the image"
+        )
     if survey.grey:
         lines += [
-            "  # Switch this on where a mirrored picture shows the same (not for letters, digits):",
+            "  # Enable this if a mirrored image means the same (not for letters or digits):",
             "  # hflip: 0.5",
         ]
     else:
-        lines.append(
-            "  hflip: 0.5   # mirrored: leave it out where left and right matter, as in text"
-        )
+        lines.append("  hflip: 0.5   # mirror; remove it if left and right matter, as in text")
     if not photographs:
         lines.append(
-            f"  pad_crop: {max(1, min(choice.network.size) // 12)}   # moved by a few pixels"
+            f"  pad_crop: {max(1, min(choice.network.size) // 12)}   # shift by a few pixels"
         )
     if choice.strong:
         if photographs and survey.is_plain:
             lines.append(
-                "  trivialaugment: true   # colours, contrast, turns, ...: one of 14, a bit"
+                "  trivialaugment: true   # one of 14 operations: color, contrast, rotation, ..."
             )
-        lines.append("  random_erase: {p: 0.25}   # a part painted over")
+        lines.append("  random_erase: {p: 0.25}   # paint over a rectangle")
         if photographs:
-            lines.append(
-                "  cutmix: {alpha: 1.0, p: 0.3}   # a part of another picture, and its label"
-            )
-    lines.append("  # `cnn data preview` and this file's name draws what comes of it.")
+            lines.append("  cutmix: {alpha: 1.0, p: 0.3}   # part of another image, with its label")
+    lines.append("  # `cnn data preview` with this file's name draws the result.")
     return lines
 
 
@@ -140,7 +138,7 @@ def _model(survey: Survey, choice: Choice) -> list[str]:
         "  init: kaiming",
         "  layers:",
         *(f"    {line}" for line in layers),
-        "    - global_avgpool   # one number a channel: any image size will do",
+        "    - global_avgpool   # one number per channel, for any image size",
         f"    - linear: classes   # {len(survey.classes)} scores",
     ]
 

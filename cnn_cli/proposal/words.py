@@ -15,48 +15,48 @@ def head_lines(survey: Survey, choice: Choice, budget: float) -> list[str]:
         f"Made by `cnn init` for {counts_text(survey)}.",
         f"{pictures_text(survey)}.",
         f"Measured here: {speed_text(choice)}.",
-        f"So {choice.epochs} epochs take about {time_text(choice.seconds)} "
-        f"of the {time_text(budget)} that were given.",
+        f"{choice.epochs} epochs take about {time_text(choice.seconds)}; "
+        f"the budget is {time_text(budget)}.",
         *(f"{note}." for note in notes(survey, choice, budget)),
     ]
 
 
 def counts_text(survey: Survey) -> str:
-    """`4 classes, 640 pictures to train on, 160 to validate on`"""
-    parts = [f"{survey.train_images:,} pictures to train on"]
-    parts += [f"{survey.val_images:,} to validate on"] if survey.val_images else []
-    parts += [f"{survey.test:,} to test on"] if survey.test else []
+    """`4 classes, 640 training images, 160 for validation`"""
+    parts = [f"{survey.train_images:,} training images"]
+    parts += [f"{survey.val_images:,} for validation"] if survey.val_images else []
+    parts += [f"{survey.test:,} for testing"] if survey.test else []
     return f"{len(survey.classes)} classes, {', '.join(parts)}"
 
 
 def balance_text(survey: Survey) -> str:
-    """`12 (dog) to 400 (cat) a class`"""
+    """`12 (dog) to 400 (cat) per class`"""
     least, most = (
         f"{count:,} ({printable(survey.classes[survey.train.index(count)])})"
         for count in (min(survey.train), max(survey.train))
     )
-    return f"{least} to {most} a class" if least != most else f"{min(survey.train):,} a class"
+    return f"{least} to {most} per class" if least != most else f"{min(survey.train):,} per class"
 
 
 def pictures_text(survey: Survey) -> str:
-    """`Grey pictures, 28×28 pixels, all of 250 that were looked at`"""
+    """`Grayscale images, 28×28 pixels (all of the 250 examined)`"""
     size = f"{survey.width}×{survey.height} pixels"
-    where = f"{'all' if survey.uniform else 'the one in the middle'} of {survey.looked_at}"
-    return f"{kind_text(survey)}, {size}, {where} that were looked at"
+    which = "all" if survey.uniform else "median"
+    return f"{kind_text(survey)}, {size} ({which} of the {survey.looked_at} examined)"
 
 
 def kind_text(survey: Survey) -> str:
-    """`Grey pictures`, `Pictures in colour of 16 bits`, `Pictures of 5 bands of real numbers`"""
-    kinds = {1: "Grey pictures", 3: "Pictures in colour"}
-    kind = kinds.get(survey.bands, f"Pictures of {survey.bands} bands")
+    """`Grayscale images`, `Color images of 16 bits`, `Images with 5 bands of real numbers`"""
+    kinds = {1: "Grayscale images", 3: "Color images"}
+    kind = kinds.get(survey.bands, f"Images with {survey.bands} bands")
     return kind + {8: "", 16: " of 16 bits", "float": " of real numbers"}[survey.depth]
 
 
 def speed_text(choice: Choice) -> str:
-    """`310 images a second in training, 900 in validation, 400 decoded, 800 augmented`"""
+    """`310 images/s in training, 900 in validation, 400 decoded, 800 augmented`"""
     speed = choice.speed
     return (
-        f"{speed.training:,.0f} images a second in training, {speed.prediction:,.0f} in "
+        f"{speed.training:,.0f} images/s in training, {speed.prediction:,.0f} in "
         f"validation, {speed.decoding:,.0f} decoded, {speed.augmenting:,.0f} augmented"
     )
 
@@ -76,21 +76,23 @@ def notes(survey: Survey, choice: Choice, budget: float) -> list[str]:
     found = []
     if not choice.fits:
         found.append(
-            f"The budget of {time_text(budget)} is too short for even the quickest network: "
-            f"{choice.epochs} epochs are the fewest that make sense"
+            f"The budget of {time_text(budget)} is too short even for the fastest network; "
+            f"the config has {choice.epochs} epochs, the fewest that make sense"
         )
     if choice.speed.cpu_fraction < BUSY:
         found.append(
-            f"Other programs had {1 - choice.speed.cpu_fraction:.0%} of the processor meanwhile: "
-            "when it is free, the training is quicker, and `cnn init` would choose more"
+            f"Other programs used {1 - choice.speed.cpu_fraction:.0%} of the CPU during the "
+            "measurement; on an idle machine, run cnn init again for a larger proposal"
         )
     if survey.unreadable:
         found.append(
-            f"{survey.unreadable} of the {survey.looked_at} pictures that were looked at cannot "
-            "be read: cnn data check lists them"
+            f"{survey.unreadable} of the {survey.looked_at} images examined cannot be read; "
+            "cnn data check lists them"
         )
     if survey.val is None:
-        found.append("There are too few pictures to hold some back: nothing will be validated")
+        found.append(
+            "There are too few images to hold some back; training will run without validation"
+        )
     return found
 
 

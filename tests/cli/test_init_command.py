@@ -73,7 +73,7 @@ def test_photographs(cnn: Inside, here: Path, measured: None) -> None:
     assert config.augment.cutmix is not None
     assert config.train.batch_size == 16
     text = (here / "photos.yaml").read_text()
-    assert "# Measured here: 100 images a second in training, 400 in validation," in text
+    assert "# Measured here: 100 images/s in training, 400 in validation," in text
     assert "\n#     cnn train photos.yaml --backend numpy\n" in text
 
 
@@ -83,8 +83,8 @@ def test_small_grey_pictures_in_parts(cnn: Inside, here: Path, measured: None) -
             paint(here / "digits" / part / name, count, side=28, mode="L")
     outcome = cnn("init", "digits", "--output", "ten.yaml")
     assert outcome.out.splitlines()[:3] == [
-        "found     2 classes, 24 pictures to train on, 12 to validate on, 6 to test on; 12 a class",
-        "pictures  Grey pictures, 28×28 pixels, all of 24 that were looked at",
+        "found     2 classes, 24 training images, 12 for validation, 6 for testing; 12 per class",
+        "images    Grayscale images, 28×28 pixels (all of the 24 examined)",
         "network   plain, 28×28 pixels",
     ]
     text = (here / "ten.yaml").read_text()
@@ -109,9 +109,8 @@ def test_a_picture_a_class(cnn: Inside, here: Path, measured: None) -> None:
     paint(here / "photos" / "a", 1)
     paint(here / "photos" / "b", 1, level=190)
     outcome = cnn("init", "photos")
-    assert "note      There are too few pictures to hold some back: nothing will be validated" in (
-        outcome.out.splitlines()
-    )
+    note = "There are too few images to hold some back; training will run without validation"
+    assert f"note      {note}" in outcome.out.splitlines()
     assert cnn("train", "photos.yaml", "--threads", 1, "train.epochs=2").code == 0
 
 
@@ -120,8 +119,8 @@ def test_a_budget_that_is_too_short(cnn: Inside, here: Path, measured: None) -> 
     paint(here / "photos" / "b", 30, level=190)
     outcome = cnn("init", "photos", "--budget", "2s")
     note = (
-        "The budget of 2s is too short for even the quickest network: 10 epochs are the fewest "
-        "that make sense"
+        "The budget of 2s is too short even for the fastest network; the config has 10 epochs, "
+        "the fewest that make sense"
     )
     assert f"note      {note}" in outcome.out.splitlines()
     assert f"# {note}.\n" in (here / "photos.yaml").read_text()

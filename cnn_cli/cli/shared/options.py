@@ -88,7 +88,7 @@ Out = Annotated[
         "--out",
         metavar="DIR",
         parser=values.path("--out"),
-        help="The run folder. Default: runs/<config name>, then -2, -3, …",
+        help="The run folder. Default: runs/NAME of the config, then NAME-2, …",
     ),
 ]
 Overwrite = Annotated[

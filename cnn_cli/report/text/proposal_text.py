@@ -23,7 +23,7 @@ def proposal_text(proposal: Proposal, file: Path, budget: float) -> str:
     survey, choice = proposal.survey, proposal.choice
     pairs = [
         ("found", f"{counts_text(survey)}; {balance_text(survey)}"),
-        ("pictures", pictures_text(survey)),
+        ("images", pictures_text(survey)),
         ("network", network_text(choice)),
         ("speed", speed_text(choice)),
         ("training", f"{choice.epochs} epochs, about {time_text(choice.seconds)}"),
