@@ -8,6 +8,7 @@ from pathlib import Path
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Dataset, Split, open_dataset
 from cnn_cli.data.decode import ImageError
+from cnn_cli.data.label_list import is_list
 from cnn_cli.data.listing import frames_text
 from cnn_cli.data.loader import Loader
 from cnn_cli.data.shards import bounds
@@ -21,20 +22,25 @@ from cnn_cli.runs.meta import split_rule
 from cnn_cli.system import available_memory, cpu_count
 
 
-def own_dataset(classifier: Classifier) -> Dataset:
+def own_dataset(classifier: Classifier, root: Path | None = None) -> Dataset:
     """The images that a classifier was trained on, validated on, and not shown.
+
+    Args:
+        classifier: with its config.
+        root: where they are now; None where its config says it.
 
     Raises:
         DataError: its config names none, or they are not there any more.
     """
     data = classifier.config.data
-    if data.root is None:
+    if root is None and data.root is None:
         raise DataError(classifier.path, "does not say where its images are")
+    place = Path(data.root or "") if root is None else root
     return open_dataset(
-        Path(data.root),
+        place,
         classifier.classes,
         data.val_split,
-        columns=data.columns,
+        columns=data.columns if root is None or is_list(root) else None,
         test_split=data.test_split,
         group=data.group,
         rule=split_rule(classifier.meta),

@@ -180,10 +180,11 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert run(embed.split()) == 0
     finally:
         os.chdir(before)
-    for name in ("small-2", "short"):
+    for name in ("small-2", "short", "second"):
         shutil.copytree(home / "runs/small", home / f"runs/{name}")
     shutil.copy(home / "runs/seed/best.npz", home / "model.npz")
     shutil.copy(home / "runs/lite0/best.npz", home / "lite0.npz")
+    shutil.copy(home / "runs/small/best.npz", home / "soup.npz")
     shutil.copytree(home, home.with_name("template"))
     return home
 

@@ -1,0 +1,90 @@
+"""`cnn average`: the mean of several checkpoints' weights, as a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
+from cnn_cli.cli.shared.options import IMAGES, Backend, Debug, Json, Threads
+from cnn_cli.errors import UsageError
+
+NAME = "average"
+
+
+@command(
+    NAME,
+    order=85,
+    examples=(
+        "cnn average runs/small runs/small-2 --output soup.npz",
+        "cnn average runs/seed model.npz --data photos --output soup.npz",
+    ),
+)
+def run(
+    ckpts: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="CKPT...",
+            parser=values.path("CKPT"),
+            help="Checkpoints (.npz) or run folders, of one network; two or more.",
+            show_default=False,
+        ),
+    ] = None,
+    output_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            metavar="FILE",
+            parser=values.path("--output"),
+            help="The checkpoint (.npz) to write.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            "--data",
+            metavar="DIR",
+            parser=values.path("--data"),
+            help=f"What batch normalization is estimated from. {IMAGES} Default: the first "
+            "checkpoint's.",
+        ),
+    ] = None,
+    threads: Threads = None,
+    backend: Backend = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Average the weights of several checkpoints: a model soup.
+
+    They are of the same network, fine-tuned from the same initial weights; the mean is a checkpoint
+    like any other, and predicts in the time of one. Statistics of batch normalization are estimated
+    anew from up to 2,048 training images; where these are gone, they are averaged too.
+    """
+    if not ckpts:
+        raise UsageError(NAME, "needs CKPT", "nothing")
+    if output_file is None:
+        raise UsageError(NAME, "needs --output FILE", "nothing")
+    if output_file.suffix != ".npz":
+        raise UsageError("--output", "must be a name ending in .npz", output_file)
+    output.check_output(output_file)
+    from cnn_cli.runs.checkpoint import save_checkpoint
+    from cnn_cli.system import cpu_count
+    from cnn_cli.training.soup import average_weights
+
+    soup = average_weights(ckpts, data, threads or cpu_count(), backend, output.note)
+    save_checkpoint(output_file, soup.checkpoint)
+    for remark in soup.remarks:
+        output.note(remark)
+    if json:
+        members = [str(path) for path in soup.members]
+        found = {"output": str(output_file), "checkpoints": members, "images": soup.images}
+        output.write_json(found)
+        return
+    lines = [f"averaged    {len(soup.members)} checkpoints"]
+    if soup.images is not None:
+        lines.append(f"statistics  of {soup.images:,} training images")
+    output.write_lines([*lines, f"written     {output_file}"])

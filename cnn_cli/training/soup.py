@@ -1,0 +1,194 @@
+"""The mean of several networks' weights: a model soup (Wortsman et al. 2022).
+
+Networks that were fine-tuned from the same initial weights lie so near each other that their mean
+is mostly as good as their ensemble, in the time of one. Running statistics of batch normalization
+do not average, since they belong to weights: they are estimated anew (Izmailov et al. 2018, section
+3.2), from training images.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn_cli import __version__, strict_json
+from cnn_cli.data.dataset import Dataset
+from cnn_cli.errors import DataError, UsageError
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.evaluate_files import own_dataset
+from cnn_cli.nn.backends import choose_backend, open_kernels
+from cnn_cli.nn.graph import Graph, Node
+from cnn_cli.nn.layers.base import shape_text
+from cnn_cli.nn.layers.batch import BatchLayer
+from cnn_cli.nn.training_engine import TrainingEngine
+from cnn_cli.optim.groups import freeze_graph
+from cnn_cli.parallel.ranks import ALONE
+from cnn_cli.runs.checkpoint import Checkpoint, holds_folds
+from cnn_cli.runs.folder import folds_in
+from cnn_cli.training.precise_bn import IMAGES, estimate_statistics
+from cnn_cli.training.requests import Requests
+from cnn_cli.training.setup import augment_training, check_memory, open_training_data
+
+# What the first checkpoint's document says that is true of the mean too.
+KEPT = ("config", "classes", "preprocess", "mean", "std", "seed", "split_rule", "network")
+
+
+@dataclass(frozen=True, slots=True)
+class Soup:
+    """The mean of some checkpoints.
+
+    Attributes:
+        checkpoint: of the mean weights.
+        members: the checkpoints' files.
+        images: training images whose statistics batch normalization has; None for those of the
+            checkpoints, or without such a layer.
+        remarks: what the user should know, a line each.
+    """
+
+    checkpoint: Checkpoint
+    members: tuple[Path, ...]
+    images: int | None
+    remarks: tuple[str, ...]
+
+
+def average_weights(
+    paths: Sequence[Path],
+    root: Path | None,
+    threads: int,
+    backend: str | None,
+    note: Callable[[str], None],
+) -> Soup:
+    """Average the weights that are evaluated, in float64.
+
+    Args:
+        paths: two checkpoints or more; a run of folds counts as each of them.
+        root: of the training images; None for the first checkpoint's own.
+        threads: workers.
+        backend: that estimates statistics; None for the best.
+        note: told what the user should know of compiled kernels.
+
+    Raises:
+        UsageError: fewer than two checkpoints.
+        DataError: one cannot be read or is of another network, or `root` holds no such images.
+    """
+    places = [
+        place for path in paths for place in (folds_in(path) if holds_folds(path) else [path])
+    ]
+    if len(places) < 2:
+        raise UsageError("average", "needs two checkpoints or more", len(places))
+    first = Classifier.load(places[0])
+    members, remarks = [first.path], []
+    flat = first.params.flat.astype(np.float64)
+    buffers = first.params.flat_buffers.astype(np.float64)
+    for place in places[1:]:
+        other = Classifier.load(place)
+        _check_same_network(other, first)
+        if other.normalization != first.normalization:
+            remarks.append(f"{other.path} has another mean and std; those of {first.path} are kept")
+        flat += other.params.flat
+        buffers += other.params.flat_buffers
+        members.append(other.path)
+    first.params.flat[...] = flat / len(members)
+    first.params.flat_buffers[...] = buffers / len(members)
+    first.params.touch()
+    images = None
+    if any(isinstance(node.layer, BatchLayer) for node in first.graph.nodes):
+        found = _own_images(first, root)
+        if isinstance(found, str):
+            remarks.append(f"statistics of batch normalization are the checkpoints' mean: {found}")
+        else:
+            images = _estimate(first, found, threads, backend, note)
+    return Soup(_checkpoint(first, members, images), tuple(members), images, tuple(remarks))
+
+
+def _check_same_network(other: Classifier, first: Classifier) -> None:
+    place = other.path
+    if other.classes != first.classes:
+        rule = f"must have the classes of {first.path}, in the same order"
+        own, theirs = (strict_json.dumps(list(one.classes)) for one in (other, first))
+        raise DataError(place, rule, f"{own}, not {theirs}")
+    difference = _first_difference(other.graph, first.graph)
+    if difference is None and other.preprocess != first.preprocess:
+        difference = f"images of {other.preprocess.shape}, {other.preprocess.resize_mode}"
+    if difference is not None:
+        raise DataError(place, f"must be of the same network as {first.path}", difference)
+
+
+def _first_difference(graph: Graph, wanted: Graph) -> str | None:
+    if graph.in_shape != wanted.in_shape:
+        return f"images of {shape_text(graph.in_shape)}, not {shape_text(wanted.in_shape)}"
+    for own, other in zip(graph.nodes, wanted.nodes, strict=False):
+        if (own.name, own.layer.kind, own.inputs) != (other.name, other.layer.kind, other.inputs):
+            return f"{_words(own)}, not {_words(other)}"
+        for key in {**own.arguments, **other.arguments}:
+            found, expected = own.arguments.get(key), other.arguments.get(key)
+            if found != expected:
+                return f"{_words(own)} with {key} {found}, not {expected}"
+    if len(graph.nodes) != len(wanted.nodes):
+        return f"{len(graph.nodes)} layers, not {len(wanted.nodes)}"
+    return None
+
+
+def _words(node: Node) -> str:
+    return f"{node.name} ({node.layer.kind})"
+
+
+def _own_images(classifier: Classifier, root: Path | None) -> Dataset | str:
+    """The images it was trained on, or why there are none; where they were asked for, an error."""
+    try:
+        return own_dataset(classifier, root)
+    except DataError as error:
+        if root is not None:
+            raise
+        return error.line().rstrip(".")
+
+
+def _estimate(
+    classifier: Classifier,
+    dataset: Dataset,
+    threads: int,
+    backend: str | None,
+    note: Callable[[str], None],
+) -> int:
+    """Give the classifier's parameters the statistics of training images; how many they are."""
+    params, config = classifier.params, classifier.config
+    graph = freeze_graph(classifier.graph, config.train, 0)
+    weights = params.copy()
+    kernels = choose_backend(backend)
+    check_memory(config, graph, str(classifier.path), threads, kernels, len(dataset.train))
+    data = open_training_data(config, dataset, threads, note)
+    augment_training(config, data, classifier.normalization)
+    scale, shift = classifier.normalization.scale_and_shift()
+    try:
+        with TrainingEngine(
+            graph,
+            weights,
+            threads=threads,
+            seed=config.train.seed,
+            scale=scale,
+            shift=shift,
+            scale_floats=classifier.normalization.depth == "float",
+            kernels=open_kernels(kernels, graph, str(params.dtype), note),
+            batch_size=config.train.batch_size,
+        ) as engine:
+            awaited = Requests().awaited
+            estimate_statistics(engine, weights, params, data, config, 0, ALONE, awaited)
+    finally:
+        data.close()
+    return min(IMAGES, len(dataset.train)) - len(data.bad_files)
+
+
+def _checkpoint(first: Classifier, members: Sequence[Path], images: int | None) -> Checkpoint:
+    kept: Mapping[str, Any] = {key: first.meta[key] for key in KEPT if key in first.meta}
+    meta = {
+        "program_version": __version__,
+        **kept,
+        "epoch": 0,
+        "step": 0,
+        "averaged": {"checkpoints": [str(path) for path in members], "images": images},
+    }
+    return Checkpoint(meta, {"model": first.params.named() | first.params.named_buffers()})
