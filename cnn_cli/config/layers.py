@@ -60,6 +60,19 @@ class SplitConfig(LayerConfig):
     branches: Annotated[tuple[tuple[AnyLayer, ...], ...], Field(min_length=2)]
 
 
+class FromConfig(LayerConfig):
+    """The output of an earlier layer: what stands behind it reads that, not what stands before it.
+
+    In a repeat a name is that of the same copy; `NAME.0` is that of the first one.
+
+    Attributes:
+        layer: name of a layer that stands before this one, or its place, `layers.3`.
+    """
+
+    kind = "from"
+    layer: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]+$"), Must("the name of a layer")]
+
+
 class RepeatConfig(LayerConfig):
     """Some layers several times over, each copy with weights of its own.
 
@@ -77,7 +90,7 @@ class RepeatConfig(LayerConfig):
     index: LayerName | None = None
 
 
-CONTAINERS = (ResidualConfig, BranchesConfig, SplitConfig, RepeatConfig)
+CONTAINERS = (ResidualConfig, BranchesConfig, SplitConfig, FromConfig, RepeatConfig)
 LAYER_KINDS: dict[str, type[LayerConfig]] = {
     **{kind: layer_model(written) for kind, written in all_written().items()},
     **{model.kind: model for model in CONTAINERS},

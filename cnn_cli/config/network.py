@@ -9,13 +9,14 @@ from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import (
     AnyLayer,
     BranchesConfig,
+    FromConfig,
     RepeatConfig,
     ResidualConfig,
     SplitConfig,
 )
 from cnn_cli.config.models import ModelConfig
 from cnn_cli.config.places import Places
-from cnn_cli.errors import ConfigError
+from cnn_cli.errors import ConfigError, suggest
 from cnn_cli.nn.graph import IMAGE, Graph, GraphBuilder, NodeError
 from cnn_cli.nn.layers.base import Block, shape_text
 from cnn_cli.nn.types import Pair, Shape
@@ -34,8 +35,8 @@ def build_graph(model: ModelConfig, in_shape: Shape, classes: int, source: str) 
         source: the config's file, for messages.
 
     Raises:
-        ConfigError: a layer does not fit its input, two layers share a name, or the network
-            does not end in one score per class.
+        ConfigError: a layer does not fit its input, reads one that does not stand before it, is
+            read by none, or shares its name; or the network does not end in one score per class.
     """
     writer = _Writer(in_shape, classes, source, model.places)
     end = writer.chain(model.layers, IMAGE, "layers", "model.layers", ())
@@ -44,6 +45,7 @@ def build_graph(model: ModelConfig, in_shape: Shape, classes: int, source: str) 
         place = f"{source}: {model.places.written(f'model.layers[{len(model.layers) - 1}]')}"
         rule = f"the network must end in one score per class, {classes}"
         raise ConfigError(place, rule, f"an output of {shape_text(out_shape)}")
+    writer.refuse_unread(end)
     return writer.builder.graph(classes)
 
 
@@ -62,6 +64,9 @@ class _Writer:
         self.classes = classes
         self.source = source
         self.places = places
+        self._node_places: list[str] = []
+        self._ends: dict[str, int] = {}  # by the names of layers that are written out
+        self._open: list[str] = []  # names of those that are not yet
 
     def shape(self, tensor: int) -> Shape:
         return self.builder.shape(tensor)
@@ -77,7 +82,13 @@ class _Writer:
             name = f"{path}.{i}"
             if layer.name is not None:
                 name = ".".join([layer.name, *map(str, copies)])
-            x = self._append(layer, x, name, f"{place}[{i}].{layer.kind}", copies)
+            inside = f"{place}[{i}].{layer.kind}"
+            self._open.append(name)
+            x = self._append(layer, x, name, inside, copies)
+            self._open.pop()
+            if name in self._ends:
+                raise self._error(inside, "names must be unique in the network", repr(name))
+            self._ends[name] = x
         return x
 
     def _append(
@@ -91,14 +102,10 @@ class _Writer:
                 return x
             case ResidualConfig():
                 return self._residual(layer, x, name, place, copies)
-            case BranchesConfig():
-                ends = [
-                    self.chain(branch, x, f"{name}.{i}", f"{place}[{i}]", copies)
-                    for i, branch in enumerate(layer.branches)
-                ]
-                return self._node(COMBINED[layer.combine], {}, ends, name, place)
-            case SplitConfig():
-                return self._split(layer, x, name, place, copies)
+            case BranchesConfig() | SplitConfig():
+                return self._branches(layer, x, name, place, copies)
+            case FromConfig():
+                return self._earlier(layer.layer, place, copies)
             case _:
                 arguments = {
                     key: self.classes if value == "classes" else value
@@ -107,6 +114,24 @@ class _Writer:
                 if issubclass(layer.written, Block):
                     return self._block(layer.written, arguments, x, name, place)
                 return self._node(layer.kind, arguments, [x], name, place)
+
+    def _earlier(self, name: str, place: str, copies: tuple[int, ...]) -> int:
+        """The output of a layer by its name, the one of the innermost copy first."""
+        for depth in range(len(copies), -1, -1):
+            numbered = ".".join([name, *map(str, copies[:depth])])
+            if numbered in self._ends:
+                return self._ends[numbered]
+            if numbered in self._open[:-1]:
+                raise self._error(place, "must not name a layer that it stands in", repr(name))
+        near = suggest(name, [each for each in self._ends if not each.startswith("layers.")])
+        raise self._error(place, f"must name a layer that stands before it.{near}", repr(name))
+
+    def refuse_unread(self, end: int) -> None:
+        """Refuse a layer whose output nobody reads, which only a `from` behind it leaves so."""
+        unread = self.builder.unread(end)
+        if unread is not None:
+            rule = "a layer behind it must read its output"
+            raise self._error(self._node_places[unread.index], rule, None)
 
     def _residual(
         self, layer: ResidualConfig, x: int, name: str, place: str, copies: tuple[int, ...]
@@ -122,16 +147,24 @@ class _Writer:
             end = self.chain(layer.shortcut, x, path, where, copies)
         return self._node("add", {}, [branch, end], name, place)
 
-    def _split(
-        self, layer: SplitConfig, x: int, name: str, place: str, copies: tuple[int, ...]
+    def _branches(
+        self,
+        layer: BranchesConfig | SplitConfig,
+        x: int,
+        name: str,
+        place: str,
+        copies: tuple[int, ...],
     ) -> int:
         ends = []
         for i, branch in enumerate(layer.branches):
-            arguments = {"parts": len(layer.branches), "index": i}
-            part = self._node("part", arguments, [x], f"{name}.{i}.part", place)
-            inside = f"{place}.branches[{i}]"
-            ends.append(self.chain(branch, part, f"{name}.{i}", inside, copies))
-        return self._node("concat", {}, ends, name, place)
+            start, inside = x, f"{place}[{i}]"
+            if isinstance(layer, SplitConfig):
+                arguments = {"parts": len(layer.branches), "index": i}
+                start = self._node("part", arguments, [x], f"{name}.{i}.part", place)
+                inside = f"{place}.branches[{i}]"
+            ends.append(self.chain(branch, start, f"{name}.{i}", inside, copies))
+        combine = "concat" if isinstance(layer, SplitConfig) else COMBINED[layer.combine]
+        return self._node(combine, {}, ends, name, place)
 
     def _block(
         self, block: type[Block], arguments: dict[str, Any], x: int, name: str, place: str
@@ -161,11 +194,14 @@ class _Writer:
     def _node(
         self, kind: str, arguments: Mapping[str, Any], inputs: list[int], name: str, place: str
     ) -> int:
+        self._node_places.append(place)
         try:
             return self.builder.add(kind, arguments, inputs, name)
         except NodeError as error:
-            written = f"{self.source}: {self.places.written(place)}"
-            raise ConfigError(written, error.rule, error.got) from error
+            raise self._error(place, error.rule, error.got) from error
+
+    def _error(self, place: str, rule: str, got: str | None) -> ConfigError:
+        return ConfigError(f"{self.source}: {self.places.written(place)}", rule, got)
 
 
 def _total_stride(layers: Sequence[AnyLayer]) -> Pair:

@@ -133,6 +133,11 @@ class GraphBuilder:
         self.nodes.append(Node(len(self.nodes), name, layer, tuple(inputs), dict(arguments)))
         return len(self.nodes) - 1
 
+    def unread(self, end: int) -> Node | None:
+        """The first node, apart from the end, whose output no other one reads."""
+        read = {end, *(tensor for node in self.nodes for tensor in node.inputs)}
+        return next((node for node in self.nodes if node.index not in read), None)
+
     def graph(self, classes: int) -> Graph:
         """The network so far, which ends in a score for each class."""
         return Graph(tuple(self.nodes), self.in_shape, classes)
@@ -164,6 +169,9 @@ def read_graph(document: Any) -> Graph:
     if out_shape != (classes,):
         got = f"an output of {shape_text(out_shape)}"
         raise NodeError("the network must end in one score per class", got)
+    unread = builder.unread(len(nodes) - 1)
+    if unread is not None:
+        raise NodeError(f"nodes[{unread.index}]: another node must read its output")
     return builder.graph(classes)
 
 

@@ -136,6 +136,8 @@ LAYERS = [
         "[0].residual.shortcut[0]: no such layer. Did you mean 'gelu'? Got 'geluu'.",
     ),
     ("branches: [relu]", "[0].branches[0]: must be a list. Got 'relu'."),
+    ("from: a b", "[0].from.layer: must be the name of a layer. Got 'a b'."),
+    ("from", "[0].from.layer: is required."),
     (
         "branches: {branches: [[relu]], combine: multiply}",
         "[0].branches.combine: must be concat, sum or product. Got 'multiply'.",

@@ -105,6 +105,7 @@ layers = st.recursive(
             combine=st.sampled_from(["concat", "sum", "product"]),
         ),
         layer("split", {"branches": st.lists(st.lists(inner, max_size=2), min_size=2)}),
+        layer("from", {"layer": st.sampled_from(["a", "layers.3", "b_0.1-2"])}),
         layer("repeat", {"times": st.integers(1, 1000), "layers": some(inner)}),
     ),
     max_leaves=6,

@@ -255,6 +255,42 @@ CASES: dict[str, Case] = {
         ],
         smooth=True,
     ),
+    "graph": Case(
+        [
+            _conv(6, 3, padding=1, name="stem"),
+            "batchnorm",
+            {"silu": {"name": "first"}},
+            _conv(6, 3, stride=2, padding=1),
+            "batchnorm",
+            "silu",
+            {
+                "repeat": {
+                    "times": 2,
+                    "layers": [
+                        _conv(6, 3, padding=1, name="inner"),
+                        "silu",
+                        _conv(6, 1, bias=False),
+                        "batchnorm",
+                        {"branches": {"branches": [[], [{"from": "inner"}]], "combine": "sum"}},
+                    ],
+                }
+            },
+            {
+                "branches": [
+                    [{"from": "first"}, _conv(4, 3, stride=2, padding=1), "batchnorm"],
+                    [],
+                    [
+                        {"from": "stem"},
+                        {"avgpool": {"kernel_size": 3, "stride": 2, "padding": 1}},
+                    ],
+                ]
+            },
+            "silu",
+            "global_avgpool",
+            {"linear": "classes"},
+        ],
+        smooth=True,
+    ),
     "branches": Case(
         [
             _conv(6, 3, padding=1),

@@ -19,6 +19,7 @@ class Twin(nn.Module):
     def __init__(self, layers: list[Any], channels: int, size: Pair, classes: int) -> None:
         super().__init__()
         self.by_name: dict[str, nn.Module] = {}
+        self.outputs: dict[str, torch.Tensor] = {}
         self.classes = classes
         blank = torch.zeros(2, channels, *size)
         self.body, _ = self._chain(layers, blank, "layers", ())
@@ -51,6 +52,11 @@ class Twin(nn.Module):
         modules = []
         for i, layer in enumerate(layers):
             module, x = self._layer(layer, x, f"{path}.{i}", copies)
+            arguments = next(iter(layer.values())) if isinstance(layer, dict) else {}
+            if isinstance(arguments, dict) and "name" in arguments:
+                name = ".".join([arguments["name"], *map(str, copies)])
+                module = _Named(module, name, self.outputs)
+                self.outputs[name] = x
             modules.append(module)
         return nn.Sequential(*modules), x
 
@@ -68,6 +74,11 @@ class Twin(nn.Module):
                 module, x = self._chain(arguments["layers"], x, inner, (*copies, copy))
                 modules.append(module)
             return nn.Sequential(*modules), x
+        if kind == "from":
+            # In a repeat the one of the same copy, if there is one.
+            own = ".".join([arguments, *map(str, copies)])
+            earlier = _From(own if own in self.outputs else arguments, self.outputs)
+            return earlier, earlier(x)
         if kind == "residual":
             return self._residual(arguments, x, name, copies)
         if kind == "squeeze_excite":
@@ -106,6 +117,28 @@ class Twin(nn.Module):
             shortcut = nn.Sequential(projection, norm)
         joined = _Residual(branch, shortcut)
         return joined, _run(joined, x)
+
+
+class _Named(nn.Module):
+    """Keeps a layer's output for those that name it."""
+
+    def __init__(self, module: nn.Module, name: str, outputs: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.module, self.name, self.outputs = module, name, outputs
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y: torch.Tensor = self.module(x)
+        self.outputs[self.name] = y
+        return y
+
+
+class _From(nn.Module):
+    def __init__(self, name: str, outputs: dict[str, torch.Tensor]) -> None:
+        super().__init__()
+        self.name, self.outputs = name, outputs
+
+    def forward(self, _: torch.Tensor) -> torch.Tensor:
+        return self.outputs[self.name]
 
 
 class _Residual(nn.Module):

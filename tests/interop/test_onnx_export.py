@@ -148,7 +148,7 @@ def test_squeeze_excite_is_a_product_with_a_gate(tmp_path: Path) -> None:
     for classifier in both:
         with classifier.engine(1) as engine:
             scores.append(engine.predict(x).copy())
-    np.testing.assert_array_equal(*scores)
+    np.testing.assert_array_equal(scores[0], scores[1])
     path = tmp_path / "net.onnx"
     path.write_bytes(to_onnx(both[0], preprocessing=False, fold=False))
     pairs, _ = match_structure(both[1].graph, read_foreign(path))
