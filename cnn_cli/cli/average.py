@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import IMAGES, Backend, Debug, Json, Threads
+from cnn_cli.cli.shared.parameters import Argument, Option
 from cnn_cli.errors import UsageError
 
 NAME = "average"
@@ -26,7 +25,7 @@ NAME = "average"
 def run(
     ckpts: Annotated[
         list[Path] | None,
-        typer.Argument(
+        Argument(
             metavar="CKPT...",
             parser=values.path("CKPT"),
             help="Checkpoints (.npz) or run folders, of one network; two or more.",
@@ -35,7 +34,7 @@ def run(
     ] = None,
     output_file: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--output",
             metavar="FILE",
             parser=values.path("--output"),
@@ -45,7 +44,7 @@ def run(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--data",
             metavar="DIR",
             parser=values.path("--data"),

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Classes, Overrides, Source, open_network
 from cnn_cli.cli.shared.options import Backend, Debug, Json, Threads
+from cnn_cli.cli.shared.parameters import Option
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import UsageError
 
@@ -31,7 +30,7 @@ def run(
     classes: Classes = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--batch-size",
             "-b",
             metavar="N",
@@ -43,7 +42,7 @@ def run(
     backend: Backend = None,
     seconds: Annotated[
         float,
-        typer.Option(
+        Option(
             "--seconds",
             metavar="S",
             parser=values.number("--seconds"),
@@ -52,7 +51,7 @@ def run(
     ] = 3.0,
     together: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--ranks",
             help="Training of all processes that mpiexec started, and what their exchange takes.",
         ),

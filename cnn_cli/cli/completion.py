@@ -5,11 +5,10 @@ from __future__ import annotations
 import importlib
 from typing import Annotated, Any
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import COMPLETE, PROGRAM, command
 from cnn_cli.cli.shared.options import Debug
+from cnn_cli.cli.shared.parameters import Argument, Option
 from cnn_cli.errors import CnnError, DataError, reason
 
 SHELLS = ("bash", "zsh", "fish")
@@ -26,7 +25,7 @@ SHELLS = ("bash", "zsh", "fish")
 def run(
     shell: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="|".join(SHELLS),
             parser=values.choice("SHELL", SHELLS),
             help="Which shell.",
@@ -35,7 +34,7 @@ def run(
     ],
     install: Annotated[
         bool,
-        typer.Option("--install", help="Write it where the shell reads it at its next start."),
+        Option("--install", help="Write it where the shell reads it at its next start."),
     ] = False,
     debug: Debug = False,
 ) -> None:

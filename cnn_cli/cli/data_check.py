@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from cnn_cli.cli.data import EXAMPLES
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Debug, Folder, Json, Threads
+from cnn_cli.cli.shared.parameters import Option
 from cnn_cli.errors import DataError
 
 NEAR = 8  # bits of 64: see `data.near`, where it was measured
@@ -21,11 +20,11 @@ MOST_NEAR = 12  # beyond it, photographs of different things are found
 def run(
     folder: Folder,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Exit with 4 where anything was found.")
+        bool, Option("--strict", help="Exit with 4 where anything was found.")
     ] = False,
     near: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--near",
             metavar="[DISTANCE]",
             parser=values.OrAlone(values.whole("--near", below=MOST_NEAR + 1), NEAR),

@@ -6,8 +6,6 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import watched, watcher
 from cnn_cli.cli.shared.commands import command
@@ -23,6 +21,7 @@ from cnn_cli.cli.shared.options import (
     Threads,
     TimeLimit,
 )
+from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.cli.train import ENDS, check_folds, requests_from_signals
 from cnn_cli.errors import UsageError
 from cnn_cli.training.requests import Requests, StopNow
@@ -48,7 +47,7 @@ ON_SHEET = 60  # images
 def run(
     source: Annotated[
         str,
-        typer.Argument(
+        Argument(
             metavar="RUN|CONFIG",
             parser=values.text,
             help="A run of folds; another run or checkpoint, of which only the images are looked "
@@ -59,7 +58,7 @@ def run(
     overrides: Overrides = None,
     folds: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--folds",
             metavar="K",
             parser=values.whole("--folds", below=1001),
@@ -68,7 +67,7 @@ def run(
     ] = None,
     output_file: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--output",
             metavar="FILE.csv",
             parser=values.path("--output"),
@@ -77,7 +76,7 @@ def run(
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--sheet",
             metavar="FILE.png",
             parser=values.path("--sheet"),
@@ -191,7 +190,7 @@ def _of_config(
     """Train the folds of a config, and what their networks say.
 
     Raises:
-        typer.Exit: the training was stopped.
+        Exit: the training was stopped.
     """
     with requests_from_signals(requests, quiet=False):
         from cnn_cli.config import load_config
@@ -215,10 +214,10 @@ def _of_config(
             )
         except StopNow as stop:
             output.note(f"{stop.reason} before the first step; nothing was changed")
-            raise typer.Exit(ENDS[stop.reason]) from None
+            raise Exit(ENDS[stop.reason]) from None
     if result.stopped is not None:
         output.note(f"{result.run}: {result.stopped}; --resume goes on with its folds")
-        raise typer.Exit(ENDS[result.stopped])
+        raise Exit(ENDS[result.stopped])
     if result.predictions is None:
         raise ValueError("no predictions of folds that are complete")
     return doubt_folds(result.run, result.predictions)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Overrides
 from cnn_cli.cli.shared.options import ConfigFile, Data, Debug, Json, Threads
+from cnn_cli.cli.shared.parameters import Option
 from cnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
@@ -33,19 +32,17 @@ def run(
     data: Data = None,
     output_file: Annotated[
         Path,
-        typer.Option(
-            "--output", metavar="FILE.png", parser=values.path("--output"), help="The picture."
-        ),
+        Option("--output", metavar="FILE.png", parser=values.path("--output"), help="The picture."),
     ] = Path("preview.png"),
     rows: Annotated[
         int,
-        typer.Option(
+        Option(
             "--rows", metavar="N", parser=values.whole("--rows", 1, below=51), help="Of images."
         ),
     ] = 4,
     columns: Annotated[
         int,
-        typer.Option(
+        Option(
             "--columns",
             metavar="N",
             parser=values.whole("--columns", 1, below=51),
@@ -54,7 +51,7 @@ def run(
     ] = 8,
     epoch: Annotated[
         int,
-        typer.Option(
+        Option(
             "--epoch",
             metavar="N",
             parser=values.whole("--epoch", 1),

@@ -8,11 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Debug
+from cnn_cli.cli.shared.parameters import Argument
 from cnn_cli.errors import UsageError, suggest
 
 FOLDER = Path(__file__).parent.parent / "docs"
@@ -33,7 +32,7 @@ WIDEST = 100  # longer lines are hard to read
 def run(
     page: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="[PAGE]",
             parser=values.text,
             help="Its name. Default: list the pages.",

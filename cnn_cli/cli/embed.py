@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, BinaryIO
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import BatchSize, Checkpoint, Debug, Threads, backend_option
+from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.errors import CnnError, ExitCode, UsageError
 
 NAME = "embed"
@@ -30,7 +29,7 @@ def run(
     ckpt: Checkpoint,
     output_file: Annotated[
         Path,
-        typer.Option(
+        Option(
             "--output",
             metavar="FILE.npz|FILE.csv",
             parser=values.path("--output"),
@@ -40,7 +39,7 @@ def run(
     ],
     sources: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="SOURCE...",
             parser=values.text,
             help="Images, folders or patterns.",
@@ -49,7 +48,7 @@ def run(
     ] = None,
     layer: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--layer",
             metavar="NAME",
             parser=values.text,
@@ -108,7 +107,7 @@ def run(
         write_atomic(output_file, write)
     output.write_about(output_file, f"written  {output_file}\n")
     if bad:
-        raise typer.Exit(ExitCode.DATA)
+        raise Exit(ExitCode.DATA)
 
 
 def _write_lines(file: BinaryIO, lines: Iterator[str]) -> None:

@@ -8,8 +8,6 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.against import ALPHA, Against, gate_metric
 from cnn_cli.cli.shared.commands import command
@@ -24,6 +22,7 @@ from cnn_cli.cli.shared.options import (
     Json,
     Threads,
 )
+from cnn_cli.cli.shared.parameters import Argument, Option
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import DataError, UsageError
 
@@ -66,7 +65,7 @@ def run(
     ckpt: Checkpoints,
     folders: Annotated[
         list[Path] | None,
-        typer.Argument(
+        Argument(
             metavar="[DIR]",
             parser=values.path("DIR"),
             help=f"{IMAGES} Default: the run's.",
@@ -76,7 +75,7 @@ def run(
     split: Annotated[str, split_option()] = "val",
     topk: Annotated[
         int,
-        typer.Option(
+        Option(
             "--topk",
             metavar="K",
             parser=values.whole("--topk", 1),
@@ -85,7 +84,7 @@ def run(
     ] = 5,
     confusion: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--confusion",
             metavar="FILE",
             parser=values.path("--confusion"),
@@ -94,7 +93,7 @@ def run(
     ] = None,
     predictions: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--predictions",
             metavar="FILE.csv",
             parser=values.path("--predictions"),
@@ -103,7 +102,7 @@ def run(
     ] = None,
     top_losses: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--top-losses",
             metavar="N",
             parser=values.whole("--top-losses", 1, below=1001),
@@ -113,7 +112,7 @@ def run(
     ] = None,
     sheet: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--sheet",
             metavar="FILE.png",
             parser=values.path("--sheet"),
@@ -122,7 +121,7 @@ def run(
     ] = None,
     tta: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--tta",
             metavar="|".join(TTA),
             parser=values.choice("--tta", TTA),
@@ -132,7 +131,7 @@ def run(
     ] = None,
     calibrate: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--calibrate",
             help="Find the temperature that makes probabilities fit the accuracy on the "
             "validation images, and keep it in the checkpoint.",
@@ -140,7 +139,7 @@ def run(
     ] = False,
     fail_under: Annotated[
         list[Gate] | None,
-        typer.Option(
+        Option(
             "--fail-under",
             metavar="METRIC=BOUND",
             parser=gate(topk=True),
@@ -151,7 +150,7 @@ def run(
     ] = None,
     not_worse_than: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--not-worse-than",
             metavar="CKPT",
             parser=values.path("--not-worse-than"),
@@ -161,7 +160,7 @@ def run(
     ] = None,
     alpha: Annotated[
         float | None,
-        typer.Option(
+        Option(
             "--alpha",
             metavar="P",
             parser=values.number("--alpha", 0.5),

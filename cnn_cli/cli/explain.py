@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Checkpoints, Debug, Json, Threads
+from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.errors import ExitCode, UsageError, printable, suggest
 from cnn_cli.metric_names import find_class
 
@@ -32,7 +31,7 @@ def run(
     ckpt: Checkpoints,
     images: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="IMAGE...",
             parser=values.text,
             help="Images, folders or patterns.",
@@ -41,7 +40,7 @@ def run(
     ] = None,
     class_name: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--class",
             metavar="NAME",
             parser=values.text,
@@ -50,7 +49,7 @@ def run(
     ] = None,
     layer: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--layer",
             metavar="NAME",
             parser=values.text,
@@ -59,7 +58,7 @@ def run(
     ] = None,
     folder: Annotated[
         Path,
-        typer.Option(
+        Option(
             "--output",
             metavar="DIR",
             parser=values.path("--output"),
@@ -113,7 +112,7 @@ def run(
     elif overlays.files:
         output.say(f"cnn: pictures beside their heat maps: {', '.join(overlays.files)}")
     if any(result.error is not None for result in results):
-        raise typer.Exit(ExitCode.DATA)
+        raise Exit(ExitCode.DATA)
 
 
 def _class_number(classifier: Classifier, name: str | None) -> int | None:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Checkpoint, Debug, Json
+from cnn_cli.cli.shared.parameters import Option
 from cnn_cli.errors import UsageError
 
 
@@ -25,7 +24,7 @@ def run(
     ckpt: Checkpoint,
     output_file: Annotated[
         Path,
-        typer.Option(
+        Option(
             "--output",
             metavar="FILE",
             parser=values.path("--output"),
@@ -35,18 +34,18 @@ def run(
     ],
     preprocessing: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--preprocessing",
             help="ONNX that reads pixels (n·height·width·channels, uint8 or as data.depth says) "
             "and normalizes them.",
         ),
     ] = False,
     fold: Annotated[
-        bool, typer.Option("--fold", help="ONNX with batchnorm folded into convolutions.")
+        bool, Option("--fold", help="ONNX with batchnorm folded into convolutions.")
     ] = False,
     check: Annotated[
         list[str] | None,
-        typer.Option(
+        Option(
             "--check",
             metavar="SOURCE",
             parser=values.text,

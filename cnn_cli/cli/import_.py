@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Overrides
 from cnn_cli.cli.shared.options import Debug, Json
+from cnn_cli.cli.shared.parameters import Argument, Option
 
 NAME = "import"
 
@@ -29,7 +28,7 @@ NAME = "import"
 def run(
     weights: Annotated[
         Path | None,
-        typer.Argument(
+        Argument(
             metavar="WEIGHTS",
             parser=values.path("WEIGHTS"),
             help="A .safetensors, .onnx, .h5, .npz or .pth file, a Keras model.json, or a name "
@@ -39,7 +38,7 @@ def run(
     ] = None,
     config: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--config",
             metavar="CONFIG",
             parser=values.text,
@@ -49,7 +48,7 @@ def run(
     ] = None,
     output_file: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--output",
             metavar="FILE",
             parser=values.path("--output"),
@@ -60,7 +59,7 @@ def run(
     overrides: Overrides = None,
     map_file: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--map",
             metavar="FILE",
             parser=values.path("--map"),
@@ -69,7 +68,7 @@ def run(
     ] = None,
     classes: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--classes",
             metavar="FILE",
             parser=values.path("--classes"),
@@ -78,7 +77,7 @@ def run(
     ] = None,
     mean: Annotated[
         values.Numbers | None,
-        typer.Option(
+        Option(
             "--mean",
             metavar="X[,Y,Z]",
             parser=values.numbers("--mean"),
@@ -87,7 +86,7 @@ def run(
     ] = None,
     std: Annotated[
         values.Numbers | None,
-        typer.Option(
+        Option(
             "--std",
             metavar="X[,Y,Z]",
             parser=values.numbers("--std", above_0=True),
@@ -96,7 +95,7 @@ def run(
     ] = None,
     value_range: Annotated[
         float,
-        typer.Option(
+        Option(
             "--value-range",
             metavar="1|255",
             parser=values.number("--value-range"),
@@ -105,7 +104,7 @@ def run(
     ] = 1.0,
     channel_order: Annotated[
         str,
-        typer.Option(
+        Option(
             "--channel-order",
             metavar="rgb|bgr",
             parser=values.choice("--channel-order", ("rgb", "bgr")),
@@ -113,7 +112,7 @@ def run(
         ),
     ] = "rgb",
     list_: Annotated[
-        bool, typer.Option("--list", help="List the weights that train.weights can name.")
+        bool, Option("--list", help="List the weights that train.weights can name.")
     ] = False,
     json: Json = False,
     debug: Debug = False,

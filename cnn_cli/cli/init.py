@@ -6,13 +6,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from cnn_cli import strict_json
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import on_terminal
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Backend, Debug, Folder, Json, Threads
+from cnn_cli.cli.shared.parameters import Option
 from cnn_cli.errors import UsageError
 from cnn_cli.files import descriptor_of
 
@@ -30,7 +29,7 @@ def run(
     folder: Folder,
     output_file: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--output",
             "-o",
             metavar="FILE",
@@ -40,7 +39,7 @@ def run(
     ] = None,
     budget: Annotated[
         float,
-        typer.Option(
+        Option(
             "--budget",
             metavar="TIME",
             parser=values.duration("--budget"),
@@ -49,7 +48,7 @@ def run(
     ] = "10m",  # type: ignore[assignment]  # read by the parser, and shown in the help
     start: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--from",
             metavar="scratch|NAME",
             parser=values.text,
@@ -58,7 +57,7 @@ def run(
         ),
     ] = None,
     overwrite: Annotated[
-        bool, typer.Option("--overwrite", help="Replace a config that is there.")
+        bool, Option("--overwrite", help="Replace a config that is there.")
     ] = False,
     threads: Threads = None,
     backend: Backend = None,

@@ -10,16 +10,12 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
-from functools import cache, partial
+from functools import partial
 from itertools import takewhile
-from typing import Annotated, Any
 
-import typer
-
-from cnn_cli import __version__
 from cnn_cli.cli.shared import output
-from cnn_cli.cli.shared.commands import COMPLETE, PROGRAM, commands_text, make_group
-from cnn_cli.cli.shared.options import Debug
+from cnn_cli.cli.shared.commands import COMPLETE, plain_call
+from cnn_cli.cli.shared.parameters import Exit
 from cnn_cli.cli.shared.signals import (
     Held,
     Terminated,
@@ -29,45 +25,10 @@ from cnn_cli.cli.shared.signals import (
 )
 from cnn_cli.cli.shared.streams import prepare_streams
 from cnn_cli.cli.shared.together import alone, conclude, takes_part
-from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, UsageError, reason
+from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, reason
 from cnn_cli.files import remove_unfinished
 from cnn_cli.system import claim_process
 from cnn_cli.threads import take_refused
-
-ABOUT = "Train, evaluate and run convolutional image classifiers, in plain NumPy."
-EXAMPLES = """\b
-Example:
-  cnn init photos
-  cnn train configs/small.yaml
-  cnn eval --ckpt runs/small
-  cnn predict photo.jpg --ckpt runs/small
-"""
-
-
-@cache
-def program() -> Any:
-    """Typer's command for a whole command line."""
-    return make_group(PROGRAM, ABOUT, EXAMPLES, _start)
-
-
-def _print_version(wanted: bool) -> None:
-    if wanted:
-        output.write(f"{PROGRAM} {__version__}\n")
-        raise typer.Exit
-
-
-def _start(
-    context: typer.Context,
-    version: Annotated[
-        bool,
-        typer.Option(
-            "--version", is_eager=True, callback=_print_version, help="Print the version."
-        ),
-    ] = False,
-    debug: Debug = False,
-) -> None:
-    if context.invoked_subcommand is None:
-        raise UsageError("COMMAND", f"must be {commands_text(context)}", "nothing")
 
 
 def main() -> None:
@@ -161,18 +122,16 @@ def _tell(error: Exception, debug: bool) -> None:
 
 
 def _invoke(arguments: list[str]) -> int:
+    instruction = os.environ.get(COMPLETE)
+    call = plain_call(arguments) if instruction is None else None
     try:
-        command = program()
-        instruction = os.environ.get(COMPLETE)
-        if instruction is not None:
-            from cnn_cli.cli import completion
+        if call is None:
+            from cnn_cli.cli.shared import parser
 
-            completion.answer(command, instruction)
-            return ExitCode.OK
-        with command.make_context(PROGRAM, arguments) as context:
-            command.invoke(context)
-    except typer.Exit as end:
-        return end.exit_code
+            return parser.run(arguments, instruction)
+        call()
+    except Exit as end:
+        return end.code
     return ExitCode.OK
 
 

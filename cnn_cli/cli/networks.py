@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Backend, Debug, Json, Threads
+from cnn_cli.cli.shared.parameters import Argument, Option
 from cnn_cli.errors import UsageError, suggest
 
 if TYPE_CHECKING:
@@ -34,7 +33,7 @@ def _names(incomplete: str) -> list[str]:
 def run(
     name: Annotated[
         str | None,
-        typer.Argument(
+        Argument(
             metavar="[NAME]",
             parser=values.text,
             help="Print this one as a config.",
@@ -44,7 +43,7 @@ def run(
     ] = None,
     measure: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--measure", help="How many images a second they predict here, with random weights."
         ),
     ] = False,

@@ -11,11 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import BatchSize, Checkpoints, Debug, Threads, backend_option
+from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.cli.shared.streams import listening
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import DataError, ExitCode, UsageError, reason
@@ -48,7 +47,7 @@ def run(
     ckpt: Checkpoints,
     sources: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[SOURCE]...",
             parser=values.text,
             help="Images, folders, patterns, or - for an image on stdin.",
@@ -57,7 +56,7 @@ def run(
     ] = None,
     from_file: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--from-file",
             metavar="LIST",
             parser=values.text,
@@ -65,11 +64,11 @@ def run(
         ),
     ] = None,
     nul: Annotated[
-        bool, typer.Option("-0", help="The paths of LIST end with NUL, as find -print0 writes.")
+        bool, Option("-0", help="The paths of LIST end with NUL, as find -print0 writes.")
     ] = False,
     watch: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--watch",
             metavar="DIR",
             parser=values.text,
@@ -78,22 +77,22 @@ def run(
     ] = None,
     sort_into: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--sort-into",
             metavar="DIR",
             parser=values.path("--sort-into"),
             help="Put each picture into a folder of its class there; none is overwritten.",
         ),
     ] = None,
-    copy: Annotated[bool, typer.Option("--copy", help="Sort copies; the default.")] = False,
+    copy: Annotated[bool, Option("--copy", help="Sort copies; the default.")] = False,
     link: Annotated[
         bool,
-        typer.Option("--link", help="Sort hard links, or across file systems symbolic ones."),
+        Option("--link", help="Sort hard links, or across file systems symbolic ones."),
     ] = False,
-    move: Annotated[bool, typer.Option("--move", help="Sort the pictures themselves.")] = False,
+    move: Annotated[bool, Option("--move", help="Sort the pictures themselves.")] = False,
     append: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--append",
             metavar="FILE.csv|FILE.jsonl",
             parser=values.path("--append"),
@@ -102,24 +101,24 @@ def run(
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option(
+        Option(
             "--dry-run",
             help="With --sort-into or --append: print what would be done, and change no file.",
         ),
     ] = False,
     format_name: Annotated[
         str | None,
-        typer.Option(
+        Option(
             "--format",
             metavar="|".join(FORMATS),
             parser=values.choice("--format", FORMATS),
             help="Default: text, a line an image: path, label, probability.",
         ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="The same as --format json.")] = False,
+    json: Annotated[bool, Option("--json", help="The same as --format json.")] = False,
     topk: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--topk",
             metavar="K",
             parser=values.whole("--topk", 1),
@@ -127,11 +126,11 @@ def run(
         ),
     ] = None,
     probs: Annotated[
-        bool, typer.Option("--probs", help="The probabilities of all classes as well.")
+        bool, Option("--probs", help="The probabilities of all classes as well.")
     ] = False,
     output_file: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--output",
             metavar="FILE",
             parser=values.path("--output"),
@@ -140,7 +139,7 @@ def run(
     ] = None,
     min_prob: Annotated[
         float,
-        typer.Option(
+        Option(
             "--min-prob",
             metavar="P",
             parser=values.number("--min-prob", 1),
@@ -226,7 +225,7 @@ def run(
         else:  # of other ranks than 0 there is no text
             _deliver(results, output_file if writes else None)
     if bad:
-        raise typer.Exit(ExitCode.DATA)
+        raise Exit(ExitCode.DATA)
 
 
 def _check(

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.labelled import evaluate_images, find_images, split_option
@@ -17,6 +15,7 @@ from cnn_cli.cli.shared.options import (
     EvaluationBackend,
     Threads,
 )
+from cnn_cli.cli.shared.parameters import Argument, Option
 from cnn_cli.errors import CnnError, UsageError, printable
 
 if TYPE_CHECKING:
@@ -39,7 +38,7 @@ FILE = Path("report.html")
 def run(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(
+        Argument(
             metavar="RUN...",
             parser=values.path("RUN"),
             help="Run folders, or checkpoints (.npz); of a run of folds, each of them.",
@@ -48,7 +47,7 @@ def run(
     ] = None,
     file: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--output",
             metavar="FILE",
             parser=values.path("--output"),
@@ -57,7 +56,7 @@ def run(
     ] = None,
     data: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--data",
             metavar="DIR",
             parser=values.path("--data"),

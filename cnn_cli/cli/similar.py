@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Debug, Json
+from cnn_cli.cli.shared.parameters import Argument, Option
 from cnn_cli.errors import printable
 
 
@@ -24,11 +23,11 @@ from cnn_cli.errors import printable
 def run(
     image: Annotated[
         str,
-        typer.Argument(metavar="IMAGE", parser=values.text, help="An image.", show_default=False),
+        Argument(metavar="IMAGE", parser=values.text, help="An image.", show_default=False),
     ],
     index: Annotated[
         Path,
-        typer.Option(
+        Option(
             "--index",
             metavar="FILE.npz",
             parser=values.path("--index"),
@@ -38,7 +37,7 @@ def run(
     ],
     topk: Annotated[
         int,
-        typer.Option(
+        Option(
             "--topk",
             metavar="K",
             parser=values.whole("--topk", 1),
@@ -47,7 +46,7 @@ def run(
     ] = 5,
     ckpt: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--ckpt",
             metavar="FILE",
             parser=values.path("--ckpt"),

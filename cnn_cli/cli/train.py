@@ -12,8 +12,6 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import unwatched, watched, watcher
 from cnn_cli.cli.shared.commands import command
@@ -29,6 +27,7 @@ from cnn_cli.cli.shared.options import (
     TimeLimit,
     backend_option,
 )
+from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.cli.shared.signals import Handler, Repeats, after_imports, ending, handlers
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import ExitCode, GateError, LockedError, UsageError, reason
@@ -63,7 +62,7 @@ def run(
     config: ConfigFile,
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="[KEY=VALUE]...",
             parser=values.override,
             help="Values for the config's keys, as train.epochs=3.",
@@ -75,13 +74,11 @@ def run(
     overwrite: Overwrite = False,
     epochs: Annotated[
         int | None,
-        typer.Option(
-            "--epochs", metavar="N", parser=values.whole("--epochs"), help="train.epochs."
-        ),
+        Option("--epochs", metavar="N", parser=values.whole("--epochs"), help="train.epochs."),
     ] = None,
     batch_size: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--batch-size",
             "-b",
             metavar="N",
@@ -91,11 +88,11 @@ def run(
     ] = None,
     lr: Annotated[
         float | None,
-        typer.Option("--lr", metavar="X", parser=values.number("--lr"), help="train.optimizer.lr."),
+        Option("--lr", metavar="X", parser=values.number("--lr"), help="train.optimizer.lr."),
     ] = None,
     seed: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--seed",
             metavar="N",
             parser=values.whole("--seed", below=2**63),
@@ -104,7 +101,7 @@ def run(
     ] = None,
     folds: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--folds",
             metavar="K",
             parser=values.whole("--folds", below=1001),
@@ -113,7 +110,7 @@ def run(
     ] = None,
     threads: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--threads",
             metavar="N",
             parser=values.whole("--threads", 1, below=4097),
@@ -127,7 +124,7 @@ def run(
     resume: Resume = False,
     weights: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--weights",
             metavar="CKPT|NAME",
             parser=values.path("--weights"),
@@ -137,11 +134,11 @@ def run(
     time_limit: TimeLimit = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Check config, data and memory; train nothing."),
+        Option("--dry-run", help="Check config, data and memory; train nothing."),
     ] = False,
     fail_under: Annotated[
         list[Gate] | None,
-        typer.Option(
+        Option(
             "--fail-under",
             metavar="METRIC=BOUND",
             parser=gate(topk=False),
@@ -150,7 +147,7 @@ def run(
         ),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Print nothing but errors, not even --json.")
+        bool, Option("--quiet", help="Print nothing but errors, not even --json.")
     ] = False,
     json: Json = False,
     debug: Debug = False,
@@ -205,19 +202,19 @@ def run(
                 result = _train(loaded, config, folds, options, requests, quiet=quiet)
             except LockedError:
                 if quiet:
-                    raise typer.Exit(ExitCode.LOCKED) from None
+                    raise Exit(ExitCode.LOCKED) from None
                 raise
         except StopNow as stop:  # there is no run yet that could be told of
             if not quiet and ranks().rank == 0:
                 output.note(f"{stop.reason} before the first step; nothing was changed")
-            raise typer.Exit(ENDS[stop.reason]) from None
+            raise Exit(ENDS[stop.reason]) from None
         # The others wait within the command: a signal to them does not end what rank 0 writes.
         code, error = ranks().first(
             lambda: _finish(result, fail_under or [], requests, quiet=quiet, json=json)
         )
         if error is not None:
             raise error
-        raise typer.Exit(code)
+        raise Exit(code)
 
 
 def check_folds(folds: int | None, overrides: list[str]) -> None:

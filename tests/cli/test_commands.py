@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from cnn_cli import cli
-from cnn_cli.cli.main import program
 from cnn_cli.cli.shared import commands
 from cnn_cli.cli.shared.commands import find
+from cnn_cli.cli.shared.parser import program
 
 FILES = sorted(path.stem for path in Path(cli.__path__[0]).glob("[!_]*.py") if path.stem != "main")
 

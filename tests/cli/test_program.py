@@ -17,7 +17,7 @@ from cnn_cli import __version__
 NOT_FOR_PREDICTION = tuple(
     f"{name}."
     for name in (
-        *("pydantic", "yaml", "tqdm", "rich", "matplotlib", "numba"),
+        *("pydantic", "yaml", "tqdm", "rich", "matplotlib", "numba", "typer"),
         *(f"cnn_cli.{folder}" for folder in ("bench", "config", "interop", "optim", "proposal")),
         *(f"cnn_cli.{folder}" for folder in ("report", "training", "data.augment")),
         *(f"cnn_cli.inference.{name}" for name in ("acting", "appending", "sorting", "index")),
@@ -87,6 +87,7 @@ def test_predict_imports_no_more_than_it_needs(trained: Path, picture: Path) -> 
         ".commands",
         ".options",
         ".output",
+        ".parameters",
         ".signals",
         ".streams",
         ".together",

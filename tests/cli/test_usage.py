@@ -16,7 +16,7 @@ PREDICT = "predict --ckpt m.npz "
         (
             "",
             "COMMAND: must be init, train, eval, report, predict, embed, similar, explain, "
-            "networks, summary, bench, import, export, docs, completion, data or config. "
+            "networks, summary, bench, average, import, export, docs, completion, data or config. "
             "Got nothing.",
         ),
         ("trian", "trian: no such command. Did you mean 'train'?"),

@@ -10,7 +10,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from cnn_cli.cli.main import program
+from cnn_cli.cli.shared.parser import program
 from cnn_cli.config import Config
 from cnn_cli.config.json_schema import config_schema
 from cnn_cli.config.layer import LayerConfig

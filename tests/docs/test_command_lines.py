@@ -26,7 +26,8 @@ from mpiexec import mpiexec, needs_mpi, together
 from PIL import Image
 
 from cnn_cli.cli.docs import page_names, page_text
-from cnn_cli.cli.main import program, run
+from cnn_cli.cli.main import run
+from cnn_cli.cli.shared.parser import program
 from cnn_cli.config.networks import network_text
 
 # Pages whose lines are run elsewhere, under what they need.

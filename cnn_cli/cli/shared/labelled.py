@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import watched
+from cnn_cli.cli.shared.parameters import Option
 from cnn_cli.errors import DataError, UsageError
 from cnn_cli.parallel.ranks import ALONE, Ranks
 
@@ -25,7 +24,7 @@ SPLITS = ("train", "val", "test", "all")
 
 def split_option(default: str = "") -> Any:
     """`--split`; `default` says what the default is, where its value does not."""
-    return typer.Option(
+    return Option(
         "--split",
         metavar="|".join(SPLITS),
         parser=values.choice("--split", SPLITS),

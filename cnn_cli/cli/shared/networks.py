@@ -6,9 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import typer
-
 from cnn_cli.cli.shared import values
+from cnn_cli.cli.shared.parameters import Argument, Option
 from cnn_cli.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
 
 Source = Annotated[
     str,
-    typer.Argument(
+    Argument(
         metavar="CONFIG|CKPT",
         parser=values.text,
         help="A config, a checkpoint (.npz) or a run folder.",
@@ -27,7 +26,7 @@ Source = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(
+    Argument(
         metavar="[KEY=VALUE]...",
         parser=values.override,
         help="Values for the config's keys, as data.image_size=64.",
@@ -36,7 +35,7 @@ Overrides = Annotated[
 ]
 Classes = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--classes",
         metavar="N",
         parser=values.whole("--classes", 2),

@@ -5,26 +5,25 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from cnn_cli.cli.shared import values
+from cnn_cli.cli.shared.parameters import Argument, Option
 
 ConfigFile = Annotated[
     str,
-    typer.Argument(metavar="CONFIG", parser=values.text, help="A YAML file.", show_default=False),
+    Argument(metavar="CONFIG", parser=values.text, help="A YAML file.", show_default=False),
 ]
 Data = Annotated[
     Path | None,
-    typer.Option("--data", metavar="DIR", parser=values.path("--data"), help="Images: data.root."),
+    Option("--data", metavar="DIR", parser=values.path("--data"), help="Images: data.root."),
 ]
 IMAGES = "Images by class, or parts train, val, test of them: a folder, an archive or a list."
 Folder = Annotated[
     Path,
-    typer.Argument(metavar="DIR", parser=values.path("DIR"), help=IMAGES, show_default=False),
+    Argument(metavar="DIR", parser=values.path("DIR"), help=IMAGES, show_default=False),
 ]
 Checkpoint = Annotated[
     Path,
-    typer.Option(
+    Option(
         "--ckpt",
         metavar="FILE",
         parser=values.path("--ckpt"),
@@ -34,7 +33,7 @@ Checkpoint = Annotated[
 ]
 Checkpoints = Annotated[
     list[Path],
-    typer.Option(
+    Option(
         "--ckpt",
         metavar="FILE",
         parser=values.path("--ckpt"),
@@ -45,7 +44,7 @@ Checkpoints = Annotated[
 ]
 BatchSize = Annotated[
     int,
-    typer.Option(
+    Option(
         "--batch-size",
         "-b",
         metavar="N",
@@ -55,7 +54,7 @@ BatchSize = Annotated[
 ]
 Threads = Annotated[
     int | None,
-    typer.Option(
+    Option(
         "--threads",
         metavar="N",
         parser=values.whole("--threads", 1, below=4097),
@@ -67,7 +66,7 @@ BACKENDS = ("numpy", "fast")
 
 def backend_option(default: str) -> Any:
     """`--backend`, whose help says what the default is."""
-    return typer.Option(
+    return Option(
         "--backend",
         metavar="|".join(BACKENDS),
         parser=values.choice("--backend", BACKENDS),
@@ -84,27 +83,23 @@ EvaluationBackend = Annotated[
 
 Out = Annotated[
     Path | None,
-    typer.Option(
+    Option(
         "--out",
         metavar="DIR",
         parser=values.path("--out"),
         help="The run folder. Default: runs/NAME of the config, then NAME-2, …",
     ),
 ]
-Overwrite = Annotated[
-    bool, typer.Option("--overwrite", help="Delete the run that is in the run folder.")
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on from the run's last.npz, if it is there.")
-]
+Overwrite = Annotated[bool, Option("--overwrite", help="Delete the run that is in the run folder.")]
+Resume = Annotated[bool, Option("--resume", help="Go on from the run's last.npz, if it is there.")]
 TimeLimit = Annotated[
     float | None,
-    typer.Option(
+    Option(
         "--time-limit",
         metavar="TIME",
         parser=values.duration("--time-limit"),
         help="Save and stop, with 75, after 90s, 25m, 1h30m.",
     ),
 ]
-Json = Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show where in the program an error arose.")]
+Json = Annotated[bool, Option("--json", help="Print the result as one JSON object.")]
+Debug = Annotated[bool, Option("--debug", help="Show where in the program an error arose.")]

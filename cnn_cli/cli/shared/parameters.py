@@ -1,0 +1,173 @@
+"""Parameters of commands: how each is described, once, and how a plain command line is read.
+
+A command's function has them as `Annotated[TYPE, Option(...)]` or `Annotated[TYPE, Argument(...)]`.
+"""
+
+from __future__ import annotations
+
+import typing
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+Parser = Callable[[Any], Any]
+Typed = dict[str, list[str]]
+"""What was typed for each parameter, by its name in the function."""
+
+
+class Parameter:
+    """What the help says of a parameter, and how its value is made of what was typed.
+
+    Args:
+        names: as they are typed, `--batch-size` and `-b`; an argument has none.
+        metavar: what stands for the value in the help. A flag has none.
+        parser: makes a value of the text, or raises a UsageError; an option without one is a flag.
+        help: what it means.
+        show_default: whether the help says the default.
+        autocompletion: what could be typed, from what was typed of it.
+    """
+
+    def __init__(
+        self,
+        *names: str,
+        help: str,
+        metavar: str | None = None,
+        parser: Parser | None = None,
+        show_default: bool = True,
+        autocompletion: Callable[[str], list[str]] | None = None,
+    ) -> None:
+        self.names = names
+        self.help = help
+        self.metavar = metavar
+        self.parser = parser
+        self.show_default = show_default
+        self.autocompletion = autocompletion
+
+
+class Option(Parameter):
+    """One that is named where it is given."""
+
+
+class Argument(Parameter):
+    """One that is known by its place."""
+
+
+class Declared(NamedTuple):
+    """A parameter in its function.
+
+    Attributes:
+        name: within the function.
+        type: without what describes it.
+        described: as an option or an argument; None for Typer's own, such as its context.
+        default: what the function says; `REQUIRED` without one.
+    """
+
+    name: str
+    type: Any
+    described: Parameter | None
+    default: Any
+
+    @property
+    def is_list(self) -> bool:
+        """Whether it may be given several times."""
+        kinds = typing.get_args(self.type)
+        return any(typing.get_origin(kind) is list for kind in (self.type, *kinds))
+
+
+REQUIRED: Any = ...
+
+
+class Exit(Exception):  # noqa: N818 - no error: a command has said all, and how it ends
+    """Ends a command with a code, once what it has to say is said."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def declared(callback: Callable[..., None]) -> Iterator[Declared]:
+    """The parameters of a command's function, in their order."""
+    function: Any = callback
+    types = typing.get_type_hints(function, include_extras=True)
+    names = function.__code__.co_varnames[: function.__code__.co_argcount]
+    given = function.__defaults__ or ()
+    defaults = (REQUIRED,) * (len(names) - len(given)) + given
+    for name, default in zip(names, defaults, strict=True):
+        kind, *more = typing.get_args(types[name]) if _is_annotated(types[name]) else (types[name],)
+        described = next((each for each in more if isinstance(each, Parameter)), None)
+        yield Declared(name, kind, described, default)
+
+
+def _is_annotated(kind: Any) -> bool:
+    return typing.get_origin(kind) is typing.Annotated
+
+
+def plain_values(callback: Callable[..., None], words: Sequence[str]) -> dict[str, Any] | None:
+    """The values of a command's parameters, from what was typed after its name.
+
+    None where the line is not plain: wrong, asking for help, or written in one of the rarer ways,
+    such as short options in one word. Typer reads those, and says what is wrong.
+    """
+    parameters = list(declared(callback))
+    typed = _sorted_out(parameters, words)
+    if typed is None:
+        return None
+    values = {}
+    for each in parameters:
+        # A default is read, too: it is written as people type it, `10m`.
+        texts: list[Any] = typed[each.name] or [each.default]
+        parser = None if each.described is None else each.described.parser
+        if texts[-1] is REQUIRED:
+            return None
+        if parser is None:
+            values[each.name] = bool(typed[each.name]) or each.default
+        elif texts[-1] is None:
+            values[each.name] = None
+        else:
+            try:
+                read = [parser(text) for text in texts]
+            except Exception:  # which Typer meets as well, and tells
+                return None
+            values[each.name] = read if each.is_list else read[-1]
+    return values
+
+
+def _sorted_out(
+    parameters: Sequence[Declared], words: Sequence[str]
+) -> dict[str, list[str]] | None:
+    """What was typed for each parameter; None where the line is not plain."""
+    typed: dict[str, list[str]] = {each.name: [] for each in parameters}
+    options: dict[str, Declared] = {}
+    arguments = []
+    for each in parameters:
+        match each.described:
+            case Option(names=names, parser=parser) if parser is not None or each.type is bool:
+                options |= dict.fromkeys(names, each)
+            case Argument():
+                arguments.append(each)
+            case _:
+                return None
+    free = []
+    following = iter(words)
+    for word in following:
+        if not _is_option(word):
+            free.append(word)
+            continue
+        name, equals, value = word.partition("=")
+        option = options.get(name)
+        is_flag = option is not None and option.type is bool
+        if option is None or (equals and (is_flag or not name.startswith("--"))):
+            return None
+        if not is_flag and not equals:
+            value = next(following, "--")
+            if _is_option(value):
+                return None
+        typed[option.name].append(value)
+    for argument in arguments:
+        count = len(free) if argument.is_list else 1
+        typed[argument.name], free = free[:count], free[count:]
+    return None if free else typed
+
+
+def _is_option(word: str) -> bool:
+    """Whether a word looks like one; `-` stands for a stream."""
+    return word.startswith("-") and word != "-"

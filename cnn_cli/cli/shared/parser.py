@@ -1,0 +1,328 @@
+"""Commands as Typer reads them: for help, completion, and to say what is wrong on a command line.
+
+What a plain command line says is read without it, by `parameters`: importing Typer and making its
+commands takes as long as NumPy does.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from functools import cache, update_wrapper
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from cnn_cli import __version__
+from cnn_cli.cli.shared import output
+from cnn_cli.cli.shared.commands import (
+    PROGRAM,
+    Listed,
+    Registered,
+    check_address_space,
+    find,
+    find_all,
+    last_word,
+)
+from cnn_cli.cli.shared.options import Debug
+from cnn_cli.cli.shared.parameters import REQUIRED, Option, Parameter, declared
+from cnn_cli.cli.shared.values import OrAlone
+from cnn_cli.errors import ExitCode, UsageError, suggest
+
+ABOUT = "Train, evaluate and run convolutional image classifiers, in plain NumPy."
+EXAMPLES = """\b
+Example:
+  cnn init photos
+  cnn train configs/small.yaml
+  cnn eval --ckpt runs/small
+  cnn predict photo.jpg --ckpt runs/small
+"""
+
+
+@cache
+def program() -> Any:
+    """Typer's command for a whole command line."""
+    return _make_group(PROGRAM, ABOUT, EXAMPLES, _start)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        output.write(f"{PROGRAM} {__version__}\n")
+        raise typer.Exit
+
+
+def _start(
+    context: typer.Context,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    if context.invoked_subcommand is None:
+        raise UsageError("COMMAND", f"must be {commands_text(context)}", "nothing")
+
+
+def run(arguments: list[str], instruction: str | None) -> int:
+    """Run a command line; the exit code.
+
+    Args:
+        arguments: what stands after the program's name.
+        instruction: the value of the variable `COMPLETE`, with which a shell asks what could
+            stand next.
+    """
+    command = program()
+    try:
+        if instruction is not None:
+            from cnn_cli.cli import completion
+
+            completion.answer(command, instruction)
+            return ExitCode.OK
+        with command.make_context(PROGRAM, arguments) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return ExitCode.OK
+
+
+@cache
+def _made(registered: Registered) -> Any:
+    """Typer's command."""
+    name, about = registered.name, registered.about
+    epilog = "\b\nExamples:\n" + "".join(f"  {line}\n" for line in registered.examples)
+    if registered.callback is None:
+
+        def start(context: typer.Context) -> None:
+            if context.invoked_subcommand is None:
+                raise UsageError(name, f"must be followed by {commands_text(context)}", "nothing")
+
+        return _make_group(name, about, epilog, start)
+    app = typer.Typer(add_completion=False, rich_markup_mode=None)
+    described = app.command(last_word(name), cls=Command, help=about, epilog=epilog)
+    described(_for_typer(registered.callback))
+    return typer.main.get_command(app)
+
+
+def _make_group(name: str, about: str, epilog: str, start: Callable[..., None]) -> Any:
+    """Typer's command for a group, or for the whole program.
+
+    Args:
+        name: of the group; `PROGRAM` for the commands that stand in no group.
+        about, epilog: what the help begins and ends with.
+        start: called before one of the group's commands; its parameters are the group's options.
+    """
+    app = typer.Typer(
+        name=name,
+        cls=Group,
+        help=about,
+        epilog=epilog,
+        invoke_without_command=True,
+        add_completion=False,  # its options would have pydantic imported; there is `completion`
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+    )
+    app.callback()(start)
+    return typer.main.get_command(app)
+
+
+def _for_typer(callback: Callable[..., None]) -> Callable[..., None]:
+    """The same function, with Typer's own descriptions of its parameters."""
+
+    def call(*values: Any, **named: Any) -> None:
+        callback(*values, **named)
+
+    update_wrapper(call, callback)
+    parameters = []
+    for each in declared(callback):
+        kind = Annotated[each.type, _typers(each.described)] if each.described else each.type
+        default = inspect.Parameter.empty if each.default is REQUIRED else each.default
+        place = inspect.Parameter.POSITIONAL_OR_KEYWORD
+        parameters.append(inspect.Parameter(each.name, place, default=default, annotation=kind))
+    call.__annotations__ = {each.name: each.annotation for each in parameters}
+    vars(call)["__signature__"] = inspect.Signature(parameters)
+    return call
+
+
+def _typers(described: Parameter) -> Any:
+    make = typer.Option if isinstance(described, Option) else typer.Argument
+    rest = {key: value for key, value in vars(described).items() if key != "names"}
+    return make(*described.names, **rest)
+
+
+class _Reader:
+    """Values of a parameter by its parser: one, or a list where it may be given several times."""
+
+    def __init__(self, parser: Callable[[Any], Any]) -> None:
+        self._parser = parser
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        if param.multiple or param.nargs == -1:
+            return [self._parser(each) for each in value or ()]
+        return None if value is None else self._parser(value)
+
+
+def _parser(parameter: Any) -> Any:
+    described = getattr(parameter, "type_descriptor", None)
+    return getattr(getattr(described, "parameter_info", None), "parser", None)
+
+
+class _OwnReaders:
+    """Parameters whose values are made by their parsers alone.
+
+    Typer makes a pydantic adapter of a type even where a parser is given, which costs a prediction
+    a third of its start-up.
+    """
+
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)  # type: ignore[misc]  # of the class beside it
+        if option is not None:
+            option.default = False  # with None, Typer imports pydantic to make a boolean of it
+        return option
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for each in parameters:
+            parser = _parser(each)
+            if parser is not None:
+                each._runtime_param = _Reader(parser)
+        return parameters
+
+
+class Command(_OwnReaders, TyperCommand):
+    """A command whose arguments stand in its help as they are written: by their metavar."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, self._with_values(args))
+        except typer.TyperException as error:
+            raise usage_error(error, ctx) from error
+
+    def _with_values(self, args: list[str]) -> list[str]:
+        """The arguments with the values that options have where they stand alone."""
+        readers = {
+            name: parser
+            for each in self.params
+            if isinstance(parser := _parser(each), OrAlone)
+            for name in each.opts
+        }
+        if not readers:
+            return args
+        end = args.index("--") if "--" in args else len(args)
+        completed = []
+        for place, arg in enumerate(args[:end]):
+            completed.append(arg)
+            if arg in readers:
+                completed += readers[arg].completed(args[place + 1 : end])
+        return completed + args[end:]
+
+    def invoke(self, ctx: Any) -> Any:
+        check_address_space()
+        return super().invoke(ctx)
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [*(metavar for metavar, _ in self._arguments()), "[OPTIONS]"]
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        if arguments := self._arguments():
+            with formatter.section("Arguments"):
+                formatter.write_dl(arguments)
+        records = [
+            param.get_help_record(ctx)
+            for param in self.get_params(ctx)
+            if param.param_type_name == "option"
+        ]
+        with formatter.section("Options"):
+            formatter.write_dl([record for record in records if record is not None])
+
+    def _arguments(self) -> list[tuple[str, str]]:
+        arguments: list[Any] = [
+            param for param in self.params if param.param_type_name == "argument"
+        ]
+        return [(param.metavar, param.help) for param in arguments]
+
+
+class Group(_OwnReaders, TyperGroup):
+    """Commands by name, each imported when it is asked for."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException as error:
+            raise usage_error(error, ctx) from error
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [last_word(each.name) for each in self._listed()]
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        # The list needs no options, of which making Typer's commands takes its time.
+        lines = [TyperCommand(last_word(each.name), help=each.about) for each in self._listed()]
+        TyperGroup(name=self.name, commands=lines).format_commands(ctx, formatter)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        found = None if " " in cmd_name else find(self._before() + cmd_name)
+        return None if found is None else _made(found)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and self.get_command(ctx, args[0]) is None:
+            raise UsageError(
+                args[0], f"no such command.{suggest(args[0], self.list_commands(ctx))}"
+            )
+        return super().resolve_command(ctx, args)
+
+    def _listed(self) -> list[Listed]:
+        """Its commands, in the order of the help."""
+        return [each for each in find_all() if each.name == self._before() + last_word(each.name)]
+
+    def _before(self) -> str:
+        """What the full names of its commands begin with."""
+        return "" if self.name == PROGRAM else f"{self.name} "
+
+
+def commands_text(context: typer.Context) -> str:
+    """`train, eval or predict`: the commands of a context's group."""
+    own: Any = context.command
+    *names, last = own.list_commands(context)
+    return f"{', '.join(names)} or {last}" if names else str(last)
+
+
+def usage_error(error: typer.TyperException, context: Any) -> UsageError:
+    """What Typer found wrong, in the form that all errors have.
+
+    Typer's kinds of errors are not public names, so that they are told by what they carry.
+
+    Args:
+        error: as it was raised while a command line was read.
+        context: of the command, with its parameters.
+    """
+    parameters = context.command.get_params(context)
+    option = getattr(error, "option_name", None)
+    if option is not None:
+        owner = next((one for one in parameters if option in one.opts), None)
+        if owner is None:
+            known = [name for one in parameters for name in one.opts if name.startswith("-")]
+            rule = f"no such option of {_name(context)}.{suggest(option, known)}"
+            return UsageError(option, rule)
+        if owner.is_flag:
+            return UsageError(option, "takes no value")
+        return UsageError(option, "needs a value", "nothing")
+    parameter: Any = getattr(error, "param", None)
+    if type(error).__name__ == "MissingParameter" and parameter is not None:
+        return UsageError(_name(context), f"needs {_written(parameter)}", "nothing")
+    place = _name(context) if parameter is None else _written(parameter)
+    return UsageError(place, error.message[:1].lower() + error.message[1:].rstrip("."))
+
+
+def _name(context: Any) -> str:
+    """`train`, or `data check`: what was typed after the program's name, or that."""
+    program, _, words = str(context.command_path).partition(" ")
+    return words or program
+
+
+def _written(parameter: Any) -> str:
+    """`--ckpt FILE` or `CONFIG`, as the help shows it."""
+    if parameter.param_type_name == "argument":
+        return str(parameter.metavar)
+    return f"{parameter.opts[0]} {parameter.metavar}"
