@@ -39,11 +39,14 @@ class Prediction:
         label: the likeliest class.
         prob: its probability.
         topk: the likeliest classes with their probabilities, in falling order.
+        labels: of a checkpoint of `data.labels: multiple`, those of the picture with their
+            probabilities, in falling order, maybe none; None where each picture has one label.
     """
 
     label: str
     prob: float
     topk: tuple[tuple[str, float], ...]
+    labels: tuple[tuple[str, float], ...] | None = None
 
 
 class Model:
@@ -112,7 +115,7 @@ class Model:
                     (self.classes[i], round(float(scores[i]), 8))
                     for i in top_k(scores[None], topk)[0]
                 )
-                found.append(Prediction(*best[0], best))
+                found.append(Prediction(*best[0], best, self._classifier.labels(scores)))
         return found
 
     def close(self) -> None:
@@ -169,7 +172,8 @@ def load(
     paths = [path] if isinstance(path, str | PathLike) else list(path)
     if not paths:
         raise ValueError("path must be a checkpoint, or several. Got none.")
-    return Model(open_classifier([Path(each) for each in paths]), threads or cpu_count(), backend)
+    classifier = open_classifier([Path(each) for each in paths], several=True)
+    return Model(classifier, threads or cpu_count(), backend)
 
 
 def _at_least_1(name: str, value: int) -> None:

@@ -39,8 +39,12 @@ OVERALL = {
     "brier": Kind(most=2.0, rises=False),
     "ece": Kind(rises=False),
 }
+# Images of several labels have no confusion matrix, and no first guess that is right or wrong.
+OF_ONE_LABEL = ("balanced_accuracy", "kappa", "mcc", "ece")
+OF_SEVERAL_LABELS = {"micro_f1": Kind(), "subset_accuracy": Kind()}
 PER_CLASS = {name: Kind() for name in ("precision", "recall", "f1", "specificity")}
-EXAMPLES = ("top1", "top5", *OVERALL, *(f"{name}:CLASS" for name in PER_CLASS))
+_NAMED = OVERALL | OF_SEVERAL_LABELS
+EXAMPLES = ("top1", "top5", *_NAMED, *(f"{name}:CLASS" for name in PER_CLASS))
 ELSEWHERE = {"accuracy": "top1", "acc": "top1", "f1": "macro_f1"}  # names of other programs
 VALIDATION = "val_"  # before the name, in rows and columns of a training
 _TOP = re.compile(r"top([1-9]\d{0,5})", re.ASCII)
@@ -70,7 +74,7 @@ class Metric:
 
     @property
     def kind(self) -> Kind:
-        return OVERALL.get(self.name) or PER_CLASS.get(self.name) or TOP
+        return _NAMED.get(self.name) or PER_CLASS.get(self.name) or TOP
 
     @property
     def k(self) -> int | None:
@@ -78,14 +82,35 @@ class Metric:
         found = _TOP.fullmatch(self.name)
         return int(found[1]) if found else None
 
+    def not_of(self, labels: str) -> str | None:
+        """The rule that it breaks where it is not defined for these `data.labels`."""
+        if labels == "single" and self.name in OF_SEVERAL_LABELS:
+            return f"{self.name} is for data.labels multiple; of one label it is top1"
+        if labels == "multiple" and self.name in OF_ONE_LABEL:
+            return f"{self.name} is not defined where data.labels is multiple"
+        return None
+
     def is_better(self, value: float, other: float) -> bool:
         return value > other if self.kind.rises else value < other
 
 
 TOP1 = Metric("top1")
+AVERAGE_PRECISION = Metric("average_precision")
 PATTERN = (  # of all names, for a JSON Schema
-    rf"^({VALIDATION})?(top[1-9][0-9]{{0,5}}|{'|'.join(OVERALL)}|({'|'.join(PER_CLASS)}):[\s\S]+)$"
+    rf"^({VALIDATION})?(top[1-9][0-9]{{0,5}}|{'|'.join(_NAMED)}|({'|'.join(PER_CLASS)}):[\s\S]+)$"
 )
+
+
+def default_monitor(labels: str) -> Metric:
+    """What a training follows by itself for these `data.labels`."""
+    return TOP1 if labels == "single" else AVERAGE_PRECISION
+
+
+def overall_of(labels: str) -> tuple[str, ...]:
+    """The metrics of all images for these `data.labels`, beside `top1`."""
+    if labels == "single":
+        return tuple(OVERALL)
+    return tuple(name for name in (*OVERALL, *OF_SEVERAL_LABELS) if name not in OF_ONE_LABEL)
 
 
 def find_metric(text: str) -> Metric | None:
@@ -93,7 +118,7 @@ def find_metric(text: str) -> Metric | None:
     name, colon, of = text.partition(":")
     if colon:
         return Metric(name, of) if name in PER_CLASS and of else None
-    return Metric(name) if name in OVERALL or _TOP.fullmatch(name) else None
+    return Metric(name) if name in _NAMED or _TOP.fullmatch(name) else None
 
 
 def nearest(text: str) -> str:

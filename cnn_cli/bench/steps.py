@@ -49,7 +49,9 @@ class Steps:
     ) -> None:
         rng = np.random.default_rng(offset)
         self.images = rng.integers(0, 256, (images, *graph.in_shape), np.uint8)
-        labels = rng.integers(0, graph.classes, images)
+        numbers = rng.integers(0, graph.classes, images)
+        multiple = config.data.separator is not None
+        labels: Array = np.eye(graph.classes, dtype=np.uint8)[numbers] if multiple else numbers
         self.targets = target_weights(labels, graph.classes, dtype=params.dtype)
         self.offset = offset
         channels = graph.in_shape[-1]
@@ -64,7 +66,7 @@ class Steps:
             kernels=kernels,
             exchange=exchange,
             batch_size=batch_size or images,
-            loss=config.train.loss.make(),
+            loss=config.train.loss.make(multiple=multiple),
         )
         self.optimizer = make_optimizer(config.train.optimizer, params)
         self.seconds = (0.0, 0.0)

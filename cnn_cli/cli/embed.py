@@ -81,7 +81,7 @@ def run(
     from cnn_cli.parallel.ranks import ALONE
     from cnn_cli.system import cpu_count
 
-    classifier = Classifier.load(ckpt)
+    classifier = Classifier.load(ckpt, several=True)
     output.check_output(output_file)
     threads = threads or cpu_count()
     bad = 0

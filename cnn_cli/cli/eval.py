@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.against import ALPHA, Against, gate_metric
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, check_classes, gate
+from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, gate
 from cnn_cli.cli.shared.labelled import evaluate_images, find_images, split_option
 from cnn_cli.cli.shared.options import (
     IMAGES,
@@ -23,6 +23,7 @@ from cnn_cli.cli.shared.options import (
     Threads,
 )
 from cnn_cli.cli.shared.parameters import Argument, Option
+from cnn_cli.cli.shared.several_labels import check_gates, check_one_label, evaluate_several
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import DataError, UsageError
 
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.evaluate import Evaluation
     from cnn_cli.inference.judging import Judgement
+    from cnn_cli.parallel.ranks import Ranks
     from cnn_cli.report.text.scores import Scores
 
     Bad = dict[int, ImageError]
@@ -187,22 +189,19 @@ def run(
     from cnn_cli.inference.calibration import changing, store
     from cnn_cli.inference.classifier import open_classifier
     from cnn_cli.inference.judging import Judgement
-    from cnn_cli.parallel.alike import check_alike
     from cnn_cli.report.text.scores import score
     from cnn_cli.report.text.training_result import chosen_by
     from cnn_cli.runs.checkpoint import resolve_checkpoint
 
     with changing(resolve_checkpoint(ckpt[0])) if calibrate and writes else nullcontext():
-        classifier = open_classifier(ckpt)
+        classifier = open_classifier(ckpt, several=True)
         file = classifier.path
-        check_classes(fail_under or [], classifier.classes)
+        check_gates(fail_under or [], classifier)
+        options = {"--confusion": confusion, "--top-losses": top_losses, "--calibrate": calibrate}
+        check_one_label(classifier, options | {"--not-worse-than": not_worse_than})
         if against is not None:
             against.load(classifier)
-        if job.size > 1:
-            given = {"--ckpt": classifier.digest(), "--tta": tta, "--backend": backend}
-            if against is not None:
-                given["--not-worse-than"] = against.model.digest()
-            check_alike(job, NAME, given)
+        _check_alike(job, classifier, tta, backend, against)
         if calibrate and writes:
             output.check_output(file)
         temperature = classifier.temperature
@@ -210,6 +209,24 @@ def run(
             lambda: find_images(NAME, classifier, folders[0] if folders else None, split)
         )
         place = folders[0] if folders else classifier.config.data.root
+        if classifier.several is not None:
+            evaluate_several(
+                classifier,
+                images,
+                place,
+                batch_size,
+                threads,
+                backend,
+                tta,
+                job,
+                predictions,
+                topk,
+                fail_under or [],
+                chosen_by(classifier.meta, str(file)),
+                _room(),
+                json=json,
+            )
+            return
         evaluation, bad = evaluate_images(
             classifier, images, place, batch_size, threads, backend, tta, job, calibrate
         )
@@ -292,6 +309,23 @@ def _check_options(
         raise UsageError("--calibrate", "changes the checkpoint: goes without --not-worse-than")
     if alpha is not None and against is None:
         raise UsageError("--alpha", "goes with --not-worse-than CKPT")
+
+
+def _check_alike(
+    job: Ranks,
+    classifier: Classifier,
+    tta: str | None,
+    backend: str | None,
+    against: Against | None,
+) -> None:
+    """Refuse ranks that were given other models or options."""
+    if job.size > 1:
+        from cnn_cli.parallel.alike import check_alike
+
+        given = {"--ckpt": classifier.digest(), "--tta": tta, "--backend": backend}
+        if against is not None:
+            given["--not-worse-than"] = against.model.digest()
+        check_alike(job, NAME, given)
 
 
 def _room() -> tuple[int | None, int | None]:

@@ -22,6 +22,7 @@ from cnn_cli.errors import DataError, ExitCode, UsageError, reason
 if TYPE_CHECKING:
     from cnn_cli.data.sources import Entry
     from cnn_cli.inference.acting import Acting
+    from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.predictor import Predictor
     from cnn_cli.inference.sorting import How
 
@@ -171,7 +172,6 @@ def run(
         )
         format_name = file_format(append) if append is not None else format_name
     from cnn_cli.data.sources import holds_images
-    from cnn_cli.inference.classifier import open_classifier
     from cnn_cli.inference.formats import Columns, make_format
     from cnn_cli.inference.predictor import Predictor, decoded_batches
     from cnn_cli.parallel.alike import check_alike
@@ -179,7 +179,7 @@ def run(
 
     job = ranks()
     writes = job.rank == 0
-    classifier = open_classifier(ckpt)
+    classifier = _load(ckpt, sort_into)
     if job.size > 1:
         given = {"--ckpt": classifier.digest(), "--topk": topk, "--min-prob": min_prob}
         check_alike(job, NAME, given | {"--probs": probs, "--backend": backend})
@@ -191,6 +191,7 @@ def run(
         topk=min(topk or 0, len(classifier.classes)),
         probs=classifier.classes if probs else (),
         stamp=append is not None,
+        separator="|" if classifier.several is None else classifier.several.separator,
     )
     format_ = make_format(format_name or "text", replace(columns, file=sort_into is not None))
     bad = 0
@@ -260,6 +261,17 @@ def _check(
         rule = "has no end, at which --output is written; --append is written as pictures come"
         raise UsageError("--watch", rule)
     return name
+
+
+def _load(ckpt: list[Path], folder: Path | None) -> Classifier:
+    """The model; refuses to sort into a folder by labels of which a picture may have several."""
+    from cnn_cli.inference.classifier import open_classifier
+
+    classifier = open_classifier(ckpt, several=True)
+    if folder is not None and classifier.several is not None:
+        rule = "puts a picture into the folder of its one label, and this model gives several"
+        raise UsageError("--sort-into", rule, str(classifier.path))
+    return classifier
 
 
 def _entries(

@@ -65,7 +65,7 @@ def run(
     from cnn_cli.inference.index import Index
 
     opened = Index.open(index)
-    classifier = Classifier.load(ckpt or opened.meta["checkpoint"])
+    classifier = Classifier.load(ckpt or opened.meta["checkpoint"], several=True)
     with classifier.engine(1) as engine:
         embed = opened.embedder_of(str(index), classifier, engine)
         features = embed([load_image(image, classifier.preprocess)])[0]

@@ -22,8 +22,11 @@ from cnn_cli.data.augment import AugmentConfig
 from cnn_cli.data.depth import Depth
 from cnn_cli.data.folds import Fold
 from cnn_cli.data.label_list import ColumnsConfig
-from cnn_cli.metric_names import TOP1, Metric, find_metric
-from cnn_cli.nn.losses import AnyLoss
+from cnn_cli.data.targets import NONE
+from cnn_cli.errors import listed
+from cnn_cli.metric_names import TOP1, Metric, default_monitor, find_metric
+from cnn_cli.nn.losses import LOSSES, AnyLoss
+from cnn_cli.nn.losses.bce import BCEConfig
 from cnn_cli.nn.losses.cross_entropy import CrossEntropyConfig
 from cnn_cli.optim.averages import LookaheadConfig
 from cnn_cli.optim.optimizers import AnyOptimizer
@@ -97,6 +100,9 @@ class DataConfig(Frozen):
             in train/, val/ and test/; a label list (.csv, .tsv, .txt); an archive of such folders
             (.zip, .tar, .tar.gz) or of samples (WebDataset's shards, as s-{00..12}.tar).
         columns: how the columns of a label list are headed, where they are not recognised.
+        labels: whether an image has one, or may have several, or none: a label list has them as
+            cat|dog, or none, or as a column of 0 and 1 for each label.
+        label_sep: what stands between several labels.
         val_split: share of each class's images held back for validation where there is no val/.
         test_split: the same for testing, where there is no test/; both leave some to train on.
         group: is searched in each image's path below root; images in which its first group matches
@@ -122,6 +128,10 @@ class DataConfig(Frozen):
 
     root: PathText | None = None
     columns: ColumnsConfig = ColumnsConfig()
+    labels: Annotated[Literal["single", "multiple"], Must("single or multiple")] = "single"
+    label_sep: Annotated[
+        Annotated[str, Field(strict=True, min_length=1)], Must("what stands between labels, as '|'")
+    ] = "|"
     val_split: ShareBelow1 = 0.1
     test_split: ShareBelow1 = 0.0
     group: Annotated[
@@ -175,6 +185,11 @@ class DataConfig(Frozen):
         Must("auto, ram, disk or none"),
     ] = "auto"
 
+    @property
+    def separator(self) -> str | None:
+        """Of an image's labels; None where each has one."""
+        return self.label_sep if self.labels == "multiple" else None
+
     @model_validator(mode="after")
     def _keys_fit(self) -> DataConfig:
         for key in ("mean", "std"):
@@ -183,6 +198,11 @@ class DataConfig(Frozen):
                 raise broken(f"{key} must have one number per channel, {self.channels}")
         if self.val_split + self.test_split >= 1:
             raise broken("val_split and test_split must be below 1 together")
+        if self.labels == "multiple":
+            if NONE in (self.classes or ()):
+                raise broken(f"classes must not be named {NONE}, which stands for no label")
+            if self.sampler != "shuffle":
+                raise broken("sampler must be shuffle where images have several labels")
         if self.classes is not None and len(set(self.classes)) < max(2, len(self.classes)):
             raise broken("classes must be two or more different names")
         return self
@@ -284,18 +304,19 @@ class TrainConfig(Frozen):
             that is frozen whole uses its running statistics and leaves them alone.
         head: train the last layer alone in the first epochs.
         scheduler: how the learning rate changes; a word is its `type`.
-        loss: what is minimized; a word is its `type`. Validation measures cross-entropy whatever
-            it is.
+        loss: what is minimized; a word is its `type`; by default cross_entropy, or bce where
+            data.labels is multiple. Validation measures that whatever `loss` is.
         label_smoothing: share of each label that is spread over all classes.
         class_weights: of the classes' losses: one number a class, or `balanced`: the rarer a class,
-            the more an image of it counts.
+            the more an image of it counts. Where data.labels is multiple, of the labels an image
+            has, as torch's pos_weight; `balanced`: those of a class count as much as all others.
         clip_grad_norm: longer gradients, of all parameters together, are cut to this length.
         ema, lookahead: averaged weights, which are evaluated and saved as the best ones: the decay
             of a moving average, as timm's ModelEmaV2, or slow weights. Running statistics are
             averaged as well.
         monitor: the metric of the validation images that says which epoch is the best: the one
             kept as `best.npz`; of equal ones, that of the lower loss. `early_stop` and the schedule
-            `plateau` follow it.
+            `plateau` follow it. Where data.labels is multiple it is average_precision by default.
         early_stop: epochs without a better one after which the training ends.
         patience: another name of `early_stop`.
         precise_bn: whether batchnorm's statistics are measured anew before each validation; `auto`:
@@ -397,6 +418,29 @@ class Config(Frozen):
     @model_validator(mode="after")
     def _augmentation_fits(self) -> Config:
         self.augment.check_fits(self.data.image_size, self.data.channels, self.data.depth)
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits_labels(self) -> Config:
+        """What the labels of images ask for, and whether the losses and metrics know such."""
+        train, labels = self.train, self.data.labels
+        if labels == "multiple":
+            others = {"loss": BCEConfig(), "monitor": default_monitor(labels).name}
+            update = {key: others[key] for key in others.keys() - train.model_fields_set}
+            train = train.model_copy(update=update)
+            object.__setattr__(self, "train", train)
+        if labels not in train.loss.labels:
+            some = [name for name, loss in LOSSES.items() if labels in loss.labels]
+            rule = f"train.loss must be {listed(some, last=' or ')} where data.labels is {labels}"
+            raise broken(f"{rule}. Got {train.loss.type!r}")
+        train.loss.check_labels(labels)
+        followed = {"train.monitor": train.monitored}
+        if isinstance(train.scheduler, PlateauConfig) and train.scheduler.monitor is not None:
+            followed["train.scheduler.monitor"] = find_metric(train.scheduler.monitor) or TOP1
+        for key, metric in followed.items():
+            wrong = metric.not_of(labels)
+            if wrong is not None:
+                raise broken(f"{key}: {wrong}")
         return self
 
     @model_validator(mode="after")

@@ -19,6 +19,7 @@ from cnn_cli.data.label_list import ColumnsConfig
 from cnn_cli.data.listing import WHOLE, Listing, Part, one_form
 from cnn_cli.data.roots import open_listing
 from cnn_cli.data.split import TEST, TRAIN, VAL, Rule, by_fractions, by_ranks, units_of
+from cnn_cli.data.targets import Labels, are_multiple, class_counts, memberships, rows_of
 from cnn_cli.errors import DataError, listed, suggest
 
 ONE_IMAGE = "must hold at least one image"
@@ -27,17 +28,18 @@ MOST_LISTED = 10  # classes, in a remark
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Images of one part of a data set, grouped by class.
+    """Images of one part of a data set, grouped by class where each has one.
 
     Attributes:
         paths: of the files.
-        labels: (paths,) position of each image's class in the list of classes.
+        labels: (paths,) position of each image's class in the list of classes, or (paths, classes)
+            0 and 1, see `targets`.
         groups: (paths,) names of groups whose images stay together when a part is held back, each
             empty where an image has none; None where there are no groups.
     """
 
     paths: list[str]
-    labels: NDArray[np.int64]
+    labels: Labels
     groups: list[str] | None = None
 
     def __len__(self) -> int:
@@ -72,6 +74,7 @@ def open_dataset(
     before: Sequence[str] = (),
     columns: ColumnsConfig | None = None,
     *,
+    separator: str | None = None,
     test_split: float = 0.0,
     group: str | None = None,
     rule: Rule = "ranks",
@@ -88,6 +91,7 @@ def open_dataset(
         before: the classes of a run that goes on; folders of these names, in whatever Unicode form
             they are written now, are the same classes in the same order.
         columns: how a label list's columns are headed.
+        separator: of an image's labels in a label list; None where each image has one label.
         val_split, test_split, group, rule: of `hold_back`.
         fold: of `take_fold`, which then chooses what is validated on.
 
@@ -96,7 +100,7 @@ def open_dataset(
             fewer than two classes, or a part has a class that `train` does not.
     """
     known = before if classes is None else classes
-    listing = open_listing(root, known, columns)
+    listing = open_listing(root, known, columns, separator)
     first = "train" if listing.has_parts() else WHOLE
     if first not in listing.parts:
         raise DataError(root, listing.part_rule.format(first), listing.part_names())
@@ -109,9 +113,8 @@ def open_dataset(
     if len(names) < 2:
         raise DataError(part.place, "must hold at least two classes", f"one: '{names[0]}'")
     train = _list_images(listing, first, found, names)
-    for label, name in enumerate(names):
-        if not (train.labels == label).any():
-            raise DataError(part.classes[found[name]], ONE_IMAGE, "none")
+    for label in np.flatnonzero(class_counts(train.labels, len(names)) == 0):
+        raise DataError(part.classes[found[names[label]]], ONE_IMAGE, "none")
     held = {
         other: _list_held(listing, other, names, set(found))
         for other in listing.parts
@@ -133,6 +136,7 @@ def open_labelled(
     split: Literal["train", "val", "test", "all"],
     note: Callable[[str], object] = lambda _: None,
     columns: ColumnsConfig | None = None,
+    separator: str | None = None,
 ) -> Split:
     """Find images to evaluate a model on, with classes matched by name.
 
@@ -142,12 +146,13 @@ def open_labelled(
         split: the part to take where there are parts.
         note: told what the user should know of what was found.
         columns: how a label list's columns are headed.
+        separator: of `open_dataset`.
 
     Raises:
         DataError: `root` or the part is missing or holds no image, or has a class that the model
             does not know.
     """
-    listing = open_listing(root, classes, columns)
+    listing = open_listing(root, classes, columns, separator)
     parts = listing.parts
     if split == "all" or not listing.has_parts():
         chosen = list(parts)
@@ -175,7 +180,7 @@ def _as_known(part: Part, listing: Listing, known: Collection[str]) -> dict[str,
     Raises:
         DataError: two are the same class so; or there is none.
     """
-    if not part.classes:
+    if not part.classes and not listing.labelled:
         raise DataError(part.place, listing.layout, "no sub-folder")
     alike = {one_form(name): name for name in known}
     found: dict[str, str] = {}
@@ -220,16 +225,28 @@ def _list_classes(
 def _list_images(
     listing: Listing, part: str, found: Mapping[str, str], names: Sequence[str]
 ) -> Split:
-    """Images of the classes in the order of `names`; one that is not there has none."""
+    """Images of the classes in the order of `names`; one that is not there has none.
+
+    Where images have several labels, those of no such class are passed over, and all images stay.
+    """
+    if listing.labelled:
+        images = listing.labelled.get(part, [])
+        meant = {own: name for name, own in found.items()}
+        of_images = [[meant.get(label, "") for label in labels] for _, labels in images]
+        return _split_of(listing, [path for path, _ in images], rows_of(of_images, names))
     paths: list[str] = []
     labels: list[int] = []
     for label, name in enumerate(names):
         if name in found:
             paths += listing.images(part, found[name])
             labels += [label] * (len(paths) - len(labels))
+    return _split_of(listing, paths, np.array(labels, np.int64))
+
+
+def _split_of(listing: Listing, paths: list[str], labels: Labels) -> Split:
     known = listing.groups
     groups = None if known is None else [known.get(path, "") for path in paths]
-    return Split(paths, np.array(labels, np.int64), groups)
+    return Split(paths, labels, groups)
 
 
 def hold_back(
@@ -327,7 +344,7 @@ def _gave_none(dataset: Dataset, part: Split | None, purpose: str, rule: Rule) -
         why = f": no class has two different {kind}" if rule == "ranks" else ""
         yield f"nothing is held back to {purpose} on{why}"
     elif rule == "ranks":
-        counts = np.bincount(part.labels, minlength=len(dataset.classes))
+        counts = class_counts(part.labels, len(dataset.classes))
         none = [dataset.classes[label] for label in np.flatnonzero(counts == 0)]
         if none:
             classes = "1 class has" if len(none) == 1 else f"{len(none):,} classes have"
@@ -369,8 +386,9 @@ def take_fold(dataset: Dataset, fold: str) -> Dataset:
     whole, classes = dataset.train, len(dataset.classes)
     units = units_of(content_hashes(whole.paths, dataset.root), whole.groups)
     folds = deal_folds(units, whole.labels, classes, which.count)
-    found = np.unique(folds * classes + whole.labels) % classes
-    for label in np.flatnonzero(np.bincount(found, minlength=classes) < 2):
+    images, numbers, every = memberships(whole.labels, classes)
+    found = np.unique(folds[images] * every + numbers) % every
+    for label in np.flatnonzero(np.bincount(found, minlength=every)[:classes] < 2):
         rule = f"the class '{dataset.classes[label]}' must have two different images, to train on "
         raise DataError(dataset.root, f"{rule}one while the other is validated on", "one")
     if len(np.unique(folds)) < which.count:
@@ -383,7 +401,9 @@ def take_fold(dataset: Dataset, fold: str) -> Dataset:
 def _joined(one: Split, other: Split) -> Split:
     """The images of two splits, by their classes."""
     labels = np.concatenate([one.labels, other.labels])
-    order = np.argsort(labels, kind="stable")
+    order = np.arange(len(labels))
+    if not are_multiple(labels):
+        order = np.argsort(labels, kind="stable")
     paths, groups = one.paths + other.paths, None
     if one.groups is not None and other.groups is not None:
         both = one.groups + other.groups

@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from cnn_cli.data.targets import memberships
 
 MOST_FOLDS = 1000
 _FOLD = re.compile(r"([1-9]\d{0,3})/([1-9]\d{0,3})", re.ASCII)
@@ -45,19 +48,20 @@ class Fold:
 
 
 def deal_folds(
-    units: NDArray[np.int64], labels: NDArray[np.int64], classes: int, count: int
+    units: NDArray[np.int64], labels: NDArray[Any], classes: int, count: int
 ) -> NDArray[np.int64]:
     """The fold of each image, from 0.
 
     Args:
         units: (images,) the unit of each, numbered by their hashes.
-        labels: (images,) their classes.
+        labels: of the images, see `targets`.
         classes: how many there are.
         count: of folds.
     """
-    pairs, images = np.unique(units * classes + labels, return_counts=True)
+    of, numbers, classes = memberships(labels, classes)
+    pairs, images = np.unique(units[of] * classes + numbers, return_counts=True)
     owners, of_class = pairs // classes, (pairs % classes).tolist()
-    shares = (images / np.bincount(labels, minlength=classes)[pairs % classes]).tolist()
+    shares = (images / np.bincount(numbers, minlength=classes)[pairs % classes]).tolist()
     starts = np.searchsorted(owners, np.arange(int(units.max(initial=-1)) + 2)).tolist()
     sizes = np.bincount(units)
     folds = np.zeros(len(sizes), np.int64)

@@ -2,6 +2,9 @@
 
 A `.csv` or `.tsv` has a header, a `.txt` has lines of ``path label``. Paths are relative to the
 list, and may lead anywhere, also into an archive.
+
+Where images have several labels, these stand in one column, as ``cat|dog``, or each has a column of
+0 and 1.
 """
 
 from __future__ import annotations
@@ -11,12 +14,13 @@ import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 from pydantic import Field
 
 from cnn_cli.data.archive import is_picture_file
-from cnn_cli.data.listing import WHOLE, ListedImages, part_of
+from cnn_cli.data.listing import WHOLE, ListedImages, one_form, part_of
+from cnn_cli.data.targets import NONE
 from cnn_cli.errors import DataError, listed, suggest
 from cnn_cli.schema.fields import Frozen, Must
 from cnn_cli.text_files import read_text
@@ -31,6 +35,7 @@ SPELLINGS = {
     "group": ("group",),
 }
 REQUIRED = ("path", "label")
+MARKS = {"0": False, "1": True}
 SEPARATORS = {".csv": ",;\t", ".tsv": "\t,;"}
 
 
@@ -61,6 +66,7 @@ class _Row(NamedTuple):
     Attributes:
         line: its number, from 1.
         split, group: None where the list has no such column.
+        marks: in columns of 0 and 1, what stands in each; `label` is empty then.
     """
 
     line: int
@@ -68,6 +74,7 @@ class _Row(NamedTuple):
     label: str
     split: str | None = None
     group: str | None = None
+    marks: tuple[str, ...] | None = None
 
 
 class LabelList(ListedImages):
@@ -77,6 +84,7 @@ class LabelList(ListedImages):
         root: the list.
         classes: names that are known to be classes, for labels that are numbers.
         columns: how its columns are headed.
+        separator: of the labels of an image; None where each has one.
 
     Raises:
         DataError: it cannot be read, or a row is wrong; the first one is named, and how many.
@@ -87,10 +95,17 @@ class LabelList(ListedImages):
     class_rule = "must have a row of the class '{}'"
 
     def __init__(
-        self, root: Path, classes: Sequence[str] = (), columns: ColumnsConfig | None = None
+        self,
+        root: Path,
+        classes: Sequence[str] = (),
+        columns: ColumnsConfig | None = None,
+        separator: str | None = None,
     ) -> None:
         folder = os.path.dirname(root)
         super().__init__(root, folder)
+        self._separator = separator
+        self._marked: list[str] = []  # heads of columns of 0 and 1
+        self._known = {one_form(name): name for name in classes}
         if root.suffix.lower() == ".txt":
             if columns is not None and columns != ColumnsConfig():
                 rule = "must be a .csv or .tsv where data.columns names columns"
@@ -106,11 +121,15 @@ class LabelList(ListedImages):
                 lines = "one more line is" if more == 1 else f"{more:,} more lines are"
                 first = DataError(first.place, first.rule, f"{first.got}; {lines} wrong")
             raise first
-        if not self._images:
+        parts = {part for part, _ in self._images} | self.labelled.keys()
+        if not parts:
             raise DataError(root, self.layout, "none")
-        parts = {part for part, _ in self._images}
+        for part in parts:
+            for label in self._marked:
+                self.add_class(part, label, f"{root}:1")
         self.finish({part: (part, str(root)) for part in sorted(parts)})
-        self.name_numbers(classes)
+        if separator is None:
+            self.name_numbers(classes)
 
     def _take(self, rows: Iterator[_Row], folder: str) -> None:
         """Add the rows' images; what is wrong goes to `_problems`."""
@@ -134,7 +153,10 @@ class LabelList(ListedImages):
                 self._compare(row, before, place)
                 continue
             part = WHOLE if row.split is None else part_of(row.split) or WHOLE
-            self.add(part, row.label, path, place)
+            if self._separator is None:
+                self.add(part, row.label, path, place)
+            else:
+                self.add_labelled(part, self._labels_of(row), path, place)
             if row.group:
                 groups[path] = row.group
         self.groups = groups or None
@@ -145,16 +167,49 @@ class LabelList(ListedImages):
     def _problem_of(self, row: _Row, place: str) -> DataError | None:
         if not row.path:
             return DataError(place, "must have a path", "an empty one")
-        if not row.label:
-            return DataError(place, "must have a label", "an empty one")
         if row.split is not None and part_of(row.split) is None:
             return DataError(place, "must be of the part train, val or test", f"'{row.split}'")
+        return self._problem_of_labels(row, place)
+
+    def _problem_of_labels(self, row: _Row, place: str) -> DataError | None:
+        if row.marks is not None:
+            for name, mark in zip(self._marked, row.marks, strict=True):
+                if mark not in MARKS:
+                    rule = f"must have 0 or 1 in the column '{name}'; data.classes names the labels"
+                    return DataError(place, rule, f"'{mark}'")
+        elif not row.label:
+            rule = "must have a label" if self._separator is None else f"must have labels or {NONE}"
+            return DataError(place, rule, "an empty one")
+        elif self._separator is not None:
+            labels = self._labels_of(row)
+            if "" in labels:
+                rule = f"must have a label on both sides of each '{self._separator}'"
+                return DataError(place, rule, f"'{row.label}'")
+            if NONE in labels:
+                rule = f"must have {NONE}, which stands for no label, alone"
+                return DataError(place, rule, f"'{row.label}'")
         return None
+
+    def _labels_of(self, row: _Row) -> tuple[str, ...]:
+        """The labels of an image; none where it says so."""
+        if row.marks is not None:
+            marks = zip(self._marked, row.marks, strict=True)
+            return tuple(name for name, mark in marks if MARKS.get(mark))
+        if row.label == NONE:
+            return ()
+        separator = self._separator or ""
+        parts = row.label.split(separator if separator.strip() else None)
+        return tuple(label.strip() for label in parts)
+
+    def _label_text(self, row: _Row) -> str:
+        return (self._separator or "").join(sorted({*self._labels_of(row)})) or NONE
 
     def _compare(self, row: _Row, before: _Row, place: str) -> None:
         """Refuse a second row of an image that says something else."""
         for what in ("label", "split", "group"):
             ours, theirs = getattr(row, what), getattr(before, what)
+            if what == "label" and self._separator is not None:
+                ours, theirs = self._label_text(row), self._label_text(before)
             if ours != theirs and not (what == "split" and part_of(ours) == part_of(theirs)):
                 rule = f"must have one {what} for '{row.path}'"
                 got = f"'{ours}', and '{theirs}' in line {before.line}"
@@ -163,17 +218,42 @@ class LabelList(ListedImages):
 
     def _table(self, columns: ColumnsConfig) -> Iterator[_Row]:
         text = read_text(self.root, MOST_BYTES)
-        header, separator = _header(self.root, text, columns)
-        places = _columns(self.root, header, columns)
+        required = REQUIRED if self._separator is None else REQUIRED[:1]
+        header, separator = _header(self.root, text, columns, required)
+        places = _columns(self.root, header, columns, required)
+        marked = [] if "label" in places else self._marks_of(header, places)
         said = [
             f"{what} is '{header[i]}'" for what, i in places.items() if header[i].lower() != what
         ]
         if said and columns == ColumnsConfig():
             self.notes.append(f"{self.root}: of its columns, {listed(said, last=' and ')}")
-        return _rows(self.root, text, separator, header, places)
+        return _rows(self.root, text, separator, header, places, marked)
+
+    def _marks_of(self, header: Sequence[str], places: dict[str, int]) -> list[int]:
+        """The columns that are labels: those of classes that are known, else all that are left.
+
+        Raises:
+            DataError: there are none, or two of one name.
+        """
+        rest = [i for i in range(len(header)) if i not in places.values()]
+        found = [i for i in rest if not self._known or one_form(header[i]) in self._known]
+        names = [header[i] for i in found]
+        if not names or NONE in names or "" in names or len(set(names)) < len(names):
+            rule = (
+                f"must have a column for the labels, headed "
+                f"{listed(SPELLINGS['label'], 9, last=' or ')}, or one of 0 and 1 for each label, "
+                f"of different names other than {NONE}"
+            )
+            raise DataError(f"{self.root}:1", rule, listed(header, 20))
+        if others := [header[i] for i in rest if i not in found]:
+            self.notes.append(f"{self.root}: left out, as no classes: columns {listed(others)}")
+        self._marked = names
+        return found
 
 
-def _header(root: Path, text: str, columns: ColumnsConfig) -> tuple[list[str], str]:
+def _header(
+    root: Path, text: str, columns: ColumnsConfig, required: Sequence[str]
+) -> tuple[list[str], str]:
     """The heads of the columns, and what stands between values.
 
     Spreadsheets write semicolons where the comma is the decimal one: what gives the columns of
@@ -188,7 +268,7 @@ def _header(root: Path, text: str, columns: ColumnsConfig) -> tuple[list[str], s
         names = [name.strip() for name in header]
         if len(names) > len(best[0]):
             best = names, separator
-        if all(_column(names, what, columns) is not None for what in REQUIRED):
+        if all(_column(names, what, columns) is not None for what in required):
             return names, separator
     if not any(best[0]):
         raise DataError(root, "must have a header and rows", "nothing")
@@ -207,7 +287,9 @@ def _column(header: Sequence[str], what: str, columns: ColumnsConfig) -> int | N
     return None
 
 
-def _columns(root: Path, header: Sequence[str], columns: ColumnsConfig) -> dict[str, int]:
+def _columns(
+    root: Path, header: Sequence[str], columns: ColumnsConfig, required: Sequence[str]
+) -> dict[str, int]:
     found: dict[str, int] = {}
     for what, spellings in SPELLINGS.items():
         column = _column(header, what, columns)
@@ -215,7 +297,7 @@ def _columns(root: Path, header: Sequence[str], columns: ColumnsConfig) -> dict[
         if column is None and told is not None:
             rule = f"must have the column '{told}' of data.columns.{what}.{suggest(told, header)}"
             raise DataError(f"{root}:1", rule, listed(header, 20))
-        if column is None and what in REQUIRED:
+        if column is None and what in required:
             rule = (
                 f"must have a column for the {what}, headed {listed(spellings, 9, last=' or ')}, "
                 f"or as data.columns.{what} says"
@@ -229,7 +311,12 @@ def _columns(root: Path, header: Sequence[str], columns: ColumnsConfig) -> dict[
 
 
 def _rows(
-    root: Path, text: str, separator: str, header: Sequence[str], places: dict[str, int]
+    root: Path,
+    text: str,
+    separator: str,
+    header: Sequence[str],
+    places: dict[str, int],
+    marked: Sequence[int],
 ) -> Iterator[_Row]:
     reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
     line = 1
@@ -242,7 +329,10 @@ def _rows(
             if len(values) != len(header):
                 rule = f"must have {len(header)} values, as the header has"
                 raise DataError(f"{root}:{start}", rule, len(values))
-            yield _Row(start, **{what: values[i] for what, i in places.items()})
+            said: dict[str, Any] = {what: values[i] for what, i in places.items()}
+            if marked:
+                said |= {"label": "", "marks": tuple(values[i] for i in marked)}
+            yield _Row(start, **said)
     except csv.Error as error:
         raise DataError(f"{root}:{line}", "must be a row of values", str(error)) from None
 

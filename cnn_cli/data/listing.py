@@ -61,6 +61,7 @@ class Listing(ABC):
         left_out: how many files were taken for no image, by what their names end with. Those of
             class folders are counted as their images are listed.
         outside: images beside the classes.
+        labelled: paths and labels of each part's images, where an image may have several labels.
     """
 
     root: Path
@@ -70,6 +71,7 @@ class Listing(ABC):
     notes: list[str] = field(default_factory=list)
     left_out: Counter[str] = field(default_factory=Counter)
     outside: list[str] = field(default_factory=list)
+    labelled: dict[str, list[tuple[str, tuple[str, ...]]]] = field(default_factory=dict)
 
     layout = "must have a class for each image"
     part_rule = "must have the part '{}'"
@@ -134,6 +136,12 @@ class ListedImages(Listing):
         """An image; `place` is where it is listed, for messages."""
         self.add_class(part, name, place)
         self._images[part, name].append(path)
+
+    def add_labelled(self, part: str, labels: Sequence[str], path: str, place: str) -> None:
+        """An image of several labels, or of none."""
+        for name in labels:
+            self.add_class(part, name, place)
+        self.labelled.setdefault(part, []).append((path, tuple(labels)))
 
     def finish(self, places: Mapping[str, tuple[str, str]]) -> None:
         """Sort the classes, numbers by their value; all images are known.

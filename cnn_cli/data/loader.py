@@ -16,6 +16,7 @@ from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import ImageError
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.pool import Pool
+from cnn_cli.data.targets import Labels
 from cnn_cli.threads import start_thread
 
 if TYPE_CHECKING:  # evaluation needs nothing of augmentation
@@ -32,13 +33,13 @@ class Batch:
 
     Attributes:
         images: (n, height, width, channels), of the type of `data.depth`.
-        labels: (n,) class numbers.
+        labels: of the images, see `targets`.
         indices: (n,) positions in the split.
         number: which batch of the order it is, counting those that were left out.
     """
 
     images: Pixels
-    labels: Indices
+    labels: Labels
     indices: Indices
     number: int
 

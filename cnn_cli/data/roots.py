@@ -19,7 +19,10 @@ KINDS = "or a list (.csv, .tsv, .txt), an archive (.zip, .tar, .tar.gz) or shard
 
 
 def open_listing(
-    root: Path, classes: Sequence[str] = (), columns: ColumnsConfig | None = None
+    root: Path,
+    classes: Sequence[str] = (),
+    columns: ColumnsConfig | None = None,
+    separator: str | None = None,
 ) -> Listing:
     """What a data root holds.
 
@@ -27,13 +30,18 @@ def open_listing(
         root: a folder, a label list, an archive, or a pattern of shards.
         classes: names that are known to be classes, see `find_parts`.
         columns: how a label list's columns are headed.
+        separator: of an image's labels in a label list; None where each image has one label.
 
     Raises:
         DataError: it is missing or cannot be read, or it is not clear what is meant.
     """
+    if separator is not None and not is_list(root) and root.exists():
+        rule = "must be a label list (.csv, .tsv, .txt) where data.labels is multiple"
+        got = "a folder, which gives an image one label" if root.is_dir() else "another file"
+        raise DataError(root, rule, got)
     if not root.is_dir():
         if is_list(root):
-            return LabelList(root, classes, columns)
+            return LabelList(root, classes, columns, separator)
         if columns is not None and columns != ColumnsConfig():
             rule = "must be a .csv or .tsv where data.columns names columns"
             raise DataError(root, rule, "another kind of file" if root.exists() else "no such file")
@@ -52,17 +60,22 @@ def open_listing(
     return FolderListing(root, classes)
 
 
-def training_classes(root: Path, columns: ColumnsConfig | None = None) -> list[str]:
+def training_classes(
+    root: Path, columns: ColumnsConfig | None = None, separator: str | None = None
+) -> list[str]:
     """Names of the classes that there are to train on; errors as in `open_listing`."""
-    parts = open_listing(root, columns=columns).parts
+    parts = open_listing(root, (), columns, separator).parts
     return list(parts["train" if "train" in parts else next(iter(parts))].classes)
 
 
 def has_parts(
-    root: Path, classes: Sequence[str] = (), columns: ColumnsConfig | None = None
+    root: Path,
+    classes: Sequence[str] = (),
+    columns: ColumnsConfig | None = None,
+    separator: str | None = None,
 ) -> bool:
     """Whether a data root has parts to choose from; arguments and errors as in `open_listing`."""
-    return open_listing(root, classes, columns).has_parts()
+    return open_listing(root, classes, columns, separator).has_parts()
 
 
 def plain_name(root: Path) -> str:

@@ -9,6 +9,10 @@ and of groups only their names. Where each unit has images of one class only, a 
 or removed moves at most one other from part to part, and several move them in one direction: the
 first units of a class are those of validation, before and after.
 
+Where a unit is of several classes, as groups and images of several labels are, it is taken if that
+brings its classes, the rare ones before all, nearer to their shares: stratification as that of
+Sechidis et al. 2011, in the order of the hashes. Images without labels count as a class.
+
 The rule `fractions`, of older runs: those files are held back whose hash, as a number from 0 up to
 1, is below the share; it is met on average, and a class may give none.
 """
@@ -18,12 +22,13 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.content import HASH, Contents
+from cnn_cli.data.targets import memberships
 
 Rule = Literal["fractions", "ranks"]
 
@@ -52,7 +57,7 @@ def by_fractions(
 
 def by_ranks(
     contents: Contents,
-    labels: NDArray[np.int64],
+    labels: NDArray[Any],
     classes: int,
     val_split: float,
     test_split: float = 0.0,
@@ -64,7 +69,7 @@ def by_ranks(
 
     Args:
         contents: of the images.
-        labels: (images,) their classes.
+        labels: of the images, see `targets`.
         classes: how many there are.
         val_split, test_split: share of each class's units, together below 1. Another `val_split`
             leaves all that is to be tested on as it was.
@@ -78,7 +83,8 @@ def by_ranks(
     if groups is not None:
         keys = _keys_of_groups(keys, [groups[i] for i in usable.tolist()])
     _, units = np.unique(keys, return_inverse=True)
-    deal = _Deal(units.astype(np.int64), labels[usable], classes)
+    images, numbers, classes = memberships(labels[usable], classes)
+    deal = _Deal(units.astype(np.int64)[images], numbers, classes)
     deal.take(TEST, test_split, backwards=True)
     deal.take(VAL, val_split)
     parts[usable] = deal.parts[units]
@@ -159,8 +165,8 @@ class _Deal:
     """Units, and which part each belongs to.
 
     Args:
-        units: (images,) the unit of each, numbered by their ranks.
-        labels: (images,) of their classes.
+        units: (n,) numbered by their ranks, each as often as it has images and these have classes.
+        labels: (n,) those classes.
         classes: how many there are.
 
     Attributes:

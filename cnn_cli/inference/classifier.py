@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import prod
@@ -13,21 +13,64 @@ import numpy as np
 
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.normalization import Normalization
+from cnn_cli.data.targets import NONE
 from cnn_cli.errors import DataError, size_text
 from cnn_cli.nn.backends import open_kernels
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
-from cnn_cli.nn.loss import softmax
+from cnn_cli.nn.loss import sigmoid, softmax
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import holds_folds, load_checkpoint, resolve_checkpoint
+from cnn_cli.runs.meta import SEVERAL
 from cnn_cli.runs.stored_network import stored_config, stored_network
 from cnn_cli.system import available_memory
 
 if TYPE_CHECKING:
     from cnn_cli.config import Config
     from cnn_cli.inference.ensemble import EnsembleEngine
+
+
+Labels = tuple[tuple[str, float], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class SeveralLabels:
+    """How an image is given its labels.
+
+    Attributes:
+        separator: what stands between them in texts: `data.label_sep`.
+        thresholds: of each class: the least probability of its label.
+    """
+
+    separator: str
+    thresholds: tuple[float, ...]
+
+    @classmethod
+    def stored(cls, meta: Mapping[str, Any]) -> SeveralLabels | None:
+        """Those of a checkpoint; None where each image has one label."""
+        found = meta.get(SEVERAL)
+        return None if found is None else cls(found["separator"], tuple(found["thresholds"]))
+
+    def as_meta(self) -> dict[str, Any]:
+        return {"separator": self.separator, "thresholds": list(self.thresholds)}
+
+    def of(self, probabilities: Array, least: float = 0.0) -> list[int]:
+        """The labels of an image by number, the likeliest first.
+
+        Args:
+            probabilities: (classes,).
+            least: that a label must have besides.
+        """
+        reached = (probabilities >= np.array(self.thresholds)) & (probabilities >= least)
+        numbers = np.flatnonzero(reached)
+        order = numbers[np.argsort(-probabilities[numbers], kind="stable")]
+        return [int(number) for number in order]
+
+    def text(self, labels: Sequence[str]) -> str:
+        """Labels as a list has them."""
+        return self.separator.join(labels) or NONE
 
 
 @dataclass(frozen=True)
@@ -40,6 +83,7 @@ class Classifier:
         config: that it was trained with, read when it is asked for.
         params: the weights and statistics that are evaluated.
         temperature: that logits are divided by, of `cnn eval --calibrate`; 1 without.
+        several: how an image is given several labels; None where each has one.
     """
 
     path: Path
@@ -50,17 +94,26 @@ class Classifier:
     graph: Graph
     params: Parameters
     temperature: float
+    several: SeveralLabels | None = None
 
     @classmethod
-    def load(cls, path: str | Path) -> Classifier:
+    def load(cls, path: str | Path, *, several: bool = False) -> Classifier:
         """Read an `.npz`, or a run folder's best one.
 
+        Args:
+            several: whether the caller knows of images with several labels.
+
         Raises:
-            DataError: it is absent, damaged, or does not fit its own config.
+            DataError: it is absent, damaged, or does not fit its own config; or it was trained on
+                images of several labels, and `several` is false.
         """
         file = resolve_checkpoint(Path(path))
         checkpoint = load_checkpoint(file, ("model", "ema", "precise_bn"))
         meta = checkpoint.meta
+        labels = SeveralLabels.stored(meta)
+        if labels is not None and not several:
+            rule = "this command takes no checkpoint of data.labels multiple: not available yet"
+            raise DataError(file, rule)
         preprocess = Preprocess(**meta["preprocess"])
         classes = tuple(meta["classes"])
         graph, dtype = stored_network(meta, str(file))
@@ -74,7 +127,9 @@ class Classifier:
         params.load(arrays, str(file))
         normalization = Normalization.stored(meta)
         temperature = meta.get("calibration", {}).get("temperature", 1.0)
-        return cls(file, meta, classes, preprocess, normalization, graph, params, temperature)
+        return cls(
+            file, meta, classes, preprocess, normalization, graph, params, temperature, labels
+        )
 
     @cached_property
     def config(self) -> Config:
@@ -85,6 +140,7 @@ class Classifier:
         import hashlib  # with OpenSSL, for which a prediction has no time
 
         told = [self.classes, self.preprocess, self.normalization, self.temperature]
+        told += [] if self.several is None else [self.several]
         digest = hashlib.blake2b(repr(told).encode(), digest_size=16)
         for array in (self.params.flat, self.params.flat_buffers):
             digest.update(array.data)
@@ -137,21 +193,45 @@ class Classifier:
         )
 
     def probabilities(self, logits: Array) -> Array:
-        """(n, classes) of logits (n, classes), calibrated where the checkpoint is."""
+        """(n, classes) of logits (n, classes), calibrated where the checkpoint is.
+
+        Those of an image add up to 1, or stand each for itself where it may have several labels.
+        """
+        if self.several is not None:
+            return sigmoid(logits)
         return softmax(logits if self.temperature == 1 else logits / self.temperature)
 
+    def labels(self, probabilities: Array, least: float = 0.0) -> Labels | None:
+        """The labels of an image and their probabilities, the likeliest first; None where each
+        image has one.
 
-def open_classifier(paths: Sequence[str | Path]) -> Classifier:
+        Args:
+            probabilities: (classes,).
+            least: that a label must have, besides what its threshold asks for.
+        """
+        if self.several is None:
+            return None
+        numbers = self.several.of(probabilities, least)
+        return tuple((self.classes[i], round(float(probabilities[i]), 8)) for i in numbers)
+
+    def label_text(self, labels: Sequence[str]) -> str | None:
+        """Several labels as a list has them."""
+        return None if self.several is None else self.several.text(labels)
+
+
+def open_classifier(paths: Sequence[str | Path], *, several: bool = False) -> Classifier:
     """The network of one checkpoint, or those of several, or of a run of folds, as one classifier.
 
     Args:
         paths: at least one, see `Classifier.load` and `ensemble.Ensemble.open`.
+        several: whether the caller knows of images with several labels; of several checkpoints
+            none may give such.
 
     Raises:
         DataError: one cannot be read, or they do not go together.
     """
     if len(paths) == 1 and not holds_folds(paths[0]):
-        return Classifier.load(paths[0])
+        return Classifier.load(paths[0], several=several)
     from cnn_cli.inference.ensemble import Ensemble
 
     return Ensemble.open(paths)

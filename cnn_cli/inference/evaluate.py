@@ -12,6 +12,7 @@ from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.views import Views
 from cnn_cli.inference.ensemble import EnsembleEngine
 from cnn_cli.inference.metrics import Confusion, label_ranks
+from cnn_cli.inference.several_labels import LabelsEvaluation
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.loss import cross_entropy, softmax, target_weights
 from cnn_cli.nn.params import Parameters
@@ -244,22 +245,56 @@ def evaluate(
         keep_logits: the logits of all images stay in memory.
     """
     classes = scorer.graph.classes
-    order = np.arange(len(loader.split))[places]
-    batches = loader.batches(order)
-    if watch is not None:
-        batches = watch(batches, len(order))
     nothing = np.empty(0, np.int64)
     parts = [Evaluation.of(np.empty((0, classes), scorer.dtype), nothing, nothing)]
-    kept = np.empty((len(order), classes), scorer.dtype) if keep_logits else None
+    images = len(range(len(loader.split))[places])
+    kept = np.empty((images, classes), scorer.dtype) if keep_logits else None
     done = 0
-    for batch in batches:
-        with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
-            logits = _predict(scorer, batch.images, params, views)
+    for batch, logits in _scored(scorer, loader, params, views, places, watch):
         if kept is not None:
             kept[done : done + len(logits)] = logits
             done += len(logits)
         parts.append(Evaluation.of(logits, batch.labels, batch.indices, temperature))
     return replace(Evaluation.joined(parts), logits=None if kept is None else kept[:done])
+
+
+def evaluate_labels(
+    scorer: Engine | EnsembleEngine,
+    loader: Loader,
+    params: Parameters | None = None,
+    views: Views | None = None,
+    places: slice = slice(None),
+    watch: Watch | None = None,
+) -> LabelsEvaluation:
+    """Run a split of images of several labels, or a part of it, through the network.
+
+    The logits of all images stay in memory. The arguments are those of `evaluate`.
+    """
+    classes = scorer.graph.classes
+    nothing, none = np.empty((0, classes), scorer.dtype), np.empty(0, np.int64)
+    parts = [LabelsEvaluation.of(nothing, nothing.astype(np.uint8), none)]
+    for batch, logits in _scored(scorer, loader, params, views, places, watch):
+        parts.append(LabelsEvaluation.of(logits.copy(), batch.labels, batch.indices))
+    return LabelsEvaluation.joined(parts)
+
+
+def _scored(
+    scorer: Engine | EnsembleEngine,
+    loader: Loader,
+    params: Parameters | None,
+    views: Views | None,
+    places: slice,
+    watch: Watch | None,
+) -> Iterator[tuple[Batch, Array]]:
+    """Each batch with its logits, which are valid until the next one."""
+    order = np.arange(len(loader.split))[places]
+    batches = loader.batches(order)
+    if watch is not None:
+        batches = watch(batches, len(order))
+    for batch in batches:
+        with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
+            logits = _predict(scorer, batch.images, params, views)
+        yield batch, logits
 
 
 def _predict(

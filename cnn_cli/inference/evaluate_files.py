@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Dataset, Split, open_dataset
@@ -12,14 +13,26 @@ from cnn_cli.data.label_list import is_list
 from cnn_cli.data.listing import frames_text
 from cnn_cli.data.loader import Loader
 from cnn_cli.data.shards import bounds
-from cnn_cli.data.views import make_views
+from cnn_cli.data.views import Views, make_views
 from cnn_cli.errors import DataError, size_text
 from cnn_cli.inference.classifier import Classifier
-from cnn_cli.inference.evaluate import Evaluation, Watch, evaluate, logits_can_be_kept
+from cnn_cli.inference.ensemble import EnsembleEngine
+from cnn_cli.inference.evaluate import (
+    Evaluation,
+    Watch,
+    evaluate,
+    evaluate_labels,
+    logits_can_be_kept,
+)
+from cnn_cli.inference.several_labels import LabelsEvaluation
 from cnn_cli.nn.backends import backend_for
+from cnn_cli.nn.engine import Engine
 from cnn_cli.parallel.ranks import Ranks
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.system import available_memory, cpu_count
+
+T = TypeVar("T")
+Scorer = Engine | EnsembleEngine
 
 
 def own_dataset(classifier: Classifier, root: Path | None = None) -> Dataset:
@@ -41,6 +54,7 @@ def own_dataset(classifier: Classifier, root: Path | None = None) -> Dataset:
         classifier.classes,
         data.val_split,
         columns=data.columns if root is None or is_list(root) else None,
+        separator=data.separator,
         test_split=data.test_split,
         group=data.group,
         rule=split_rule(classifier.meta),
@@ -82,7 +96,7 @@ def evaluate_files(
     """
     kept = _logits_bytes(classifier, len(images), job)
     if calibrate:
-        job.first(lambda: _check_logits_fit(kept))
+        job.first(lambda: _check_logits_fit(kept, "--calibrate"))
         keep = True
     else:
         keep = job.first(lambda: logits_can_be_kept(kept))
@@ -91,6 +105,65 @@ def evaluate_files(
                 f"auc and average_precision are left empty: they need the scores of all images, "
                 f"which take {size_text(kept)}"
             )
+    temperature = 1.0 if calibrate else classifier.temperature
+
+    def ask(scorer: Scorer, loader: Loader, views: Views | None, places: slice) -> Evaluation:
+        return evaluate(
+            scorer,
+            loader,
+            views=views,
+            places=places,
+            watch=watch,
+            temperature=temperature,
+            keep_logits=keep,
+        )
+
+    parts, bad = _parts(classifier, images, job, batch_size, threads, backend, tta, note, ask)
+    return Evaluation.joined(parts), bad
+
+
+def evaluate_labelled_files(
+    classifier: Classifier,
+    images: Split,
+    job: Ranks,
+    batch_size: int,
+    threads: int | None,
+    backend: str | None,
+    tta: str | None,
+    note: Callable[[str], None],
+    watch: Watch,
+) -> tuple[LabelsEvaluation, dict[int, ImageError]]:
+    """The same of images of several labels, whose scores are all kept.
+
+    Args:
+        classifier, images, job, batch_size, threads, backend, tta, note, watch: of
+            `evaluate_files`.
+
+    Raises:
+        DataError: they do not fit into memory.
+    """
+    kept = _logits_bytes(classifier, len(images), job)
+    job.first(lambda: _check_logits_fit(kept, "data.labels multiple"))
+
+    def ask(scorer: Scorer, loader: Loader, views: Views | None, places: slice) -> LabelsEvaluation:
+        return evaluate_labels(scorer, loader, views=views, places=places, watch=watch)
+
+    parts, bad = _parts(classifier, images, job, batch_size, threads, backend, tta, note, ask)
+    return LabelsEvaluation.joined(parts), bad
+
+
+def _parts(
+    classifier: Classifier,
+    images: Split,
+    job: Ranks,
+    batch_size: int,
+    threads: int | None,
+    backend: str | None,
+    tta: str | None,
+    note: Callable[[str], None],
+    ask: Callable[[Scorer, Loader, Views | None, slice], T],
+) -> tuple[list[T], dict[int, ImageError]]:
+    """What `ask` finds of each rank's images, in their order; ranks but 0 have their own."""
     threads = threads or job.threads(cpu_count())
     backend = backend or backend_for(len(images))
     views = None if tta is None else make_views(tta, classifier.preprocess)
@@ -98,23 +171,14 @@ def evaluate_files(
     cache = ImageCache.open("none", images.paths, pre)
     loader = Loader(images, cache, batch_size, threads)
     with classifier.scorer(threads, backend, note) as scorer:
-        places = bounds(len(images), job.rank, job.size)
-        evaluation = evaluate(
-            scorer,
-            loader,
-            views=views,
-            places=places,
-            watch=watch,
-            temperature=1.0 if calibrate else classifier.temperature,
-            keep_logits=keep,
-        )
+        own = ask(scorer, loader, views, bounds(len(images), job.rank, job.size))
     if cache.several:
         note(frames_text(cache.several))
-    found = job.bring((evaluation, dict(sorted(cache.bad.items()))))
+    found = job.bring((own, dict(sorted(cache.bad.items()))))
     if not found:
-        return evaluation, cache.bad
+        return [own], cache.bad
     bad = {i: error for _, some in found for i, error in some.items()}
-    return Evaluation.joined([part for part, _ in found]), bad
+    return [part for part, _ in found], bad
 
 
 def _logits_bytes(classifier: Classifier, images: int, job: Ranks) -> int:
@@ -123,9 +187,9 @@ def _logits_bytes(classifier: Classifier, images: int, job: Ranks) -> int:
     return numbers * classifier.params.dtype.itemsize
 
 
-def _check_logits_fit(need: int) -> None:
+def _check_logits_fit(need: int, what: str) -> None:
     """Refuse to keep more than there is room for."""
     have = available_memory()
     if need > have:
         rule = "keeps the scores of all images, which need more memory than there is"
-        raise DataError("--calibrate", rule, f"{size_text(need)} of {size_text(have)}")
+        raise DataError(what, rule, f"{size_text(need)} of {size_text(have)}")

@@ -22,12 +22,14 @@ class Columns:
         probs: the classes whose probabilities are told.
         stamp: size and time of the file.
         file: where it was put.
+        separator: of several labels of an image.
     """
 
     topk: int = 0
     probs: Sequence[str] = ()
     stamp: bool = False
     file: bool = False
+    separator: str = "|"
 
 
 class Format(Protocol):
@@ -57,8 +59,9 @@ class Text:
     def row(self, row: Prediction) -> str:
         if row.prob is None:
             return ""
-        numbers = (f"{prob:.6f}" for prob in (row.prob, *(row.probs or ())))
-        cells = [row.path, row.label or "", *numbers]
+        numbers = (f"{prob:.6f}" for prob in (row.probs or ()))
+        prob = _joined(row, self._columns.separator) if row.labels is not None else None
+        cells = [row.path, row.label or "", f"{row.prob:.6f}" if prob is None else prob, *numbers]
         if self._columns.file:
             cells.append(row.file or "")
         return "\t".join(map(printable, cells)) + "\n"
@@ -90,7 +93,11 @@ class JsonLines:
             found["error"] = row.error
         else:
             topk = [{"label": label, "prob": prob} for label, prob in row.topk]
-            found |= {"label": row.label, "prob": row.prob, "topk": topk}
+            if row.labels is None:
+                found |= {"label": row.label, "prob": row.prob}
+            else:
+                found["labels"] = [{"label": label, "prob": prob} for label, prob in row.labels]
+            found["topk"] = topk
         if row.probs is not None:
             found["probs"] = dict(zip(columns.probs, row.probs, strict=True))
         if columns.file:
@@ -131,7 +138,8 @@ class Csv:
 
     def row(self, row: Prediction) -> str:
         columns = self._columns
-        cells: list[str | float | None] = [row.path, row.label, row.prob, row.error]
+        prob = row.prob if row.labels is None else _joined(row, columns.separator)
+        cells: list[str | float | None] = [row.path, row.label, prob, row.error]
         cells += [row.size, row.time] if columns.stamp else []
         best: list[str | float | None] = [cell for pair in row.topk for cell in pair]
         cells += (best + [None] * (2 * columns.topk))[: 2 * columns.topk]
@@ -141,6 +149,11 @@ class Csv:
 
     def end(self) -> str:
         return ""
+
+
+def _joined(row: Prediction, separator: str) -> str:
+    """The probabilities of several labels, as `label` has these."""
+    return separator.join(f"{prob:.6f}" for _, prob in row.labels or ())
 
 
 def make_format(name: str, columns: Columns | None = None) -> Format:

@@ -33,6 +33,17 @@ class ClassScores:
     specificity: float | None
     support: int
 
+    @classmethod
+    def of(cls, right: int, predicted: int, support: int, images: int) -> ClassScores:
+        """Of counts: images that are right, that were predicted as the class, of it, and all."""
+        return cls(
+            precision=_ratio(right, predicted),
+            recall=_ratio(right, support),
+            f1=_ratio(2 * right, predicted + support),
+            specificity=_ratio(images - support - predicted + right, images - support),
+            support=int(support),
+        )
+
     @property
     def rank(self) -> float:
         """For an order in which the lowest F1 scores come first, and what has none last."""
@@ -157,13 +168,7 @@ def per_class(confusion: Confusion, names: Sequence[str]) -> dict[str, ClassScor
     right, predicted, support = confusion.right, confusion.predicted, confusion.support
     images = int(support.sum())
     return {
-        name: ClassScores(
-            precision=_ratio(right[i], predicted[i]),
-            recall=_ratio(right[i], support[i]),
-            f1=_ratio(2 * right[i], predicted[i] + support[i]),
-            specificity=_ratio(images - support[i] - predicted[i] + right[i], images - support[i]),
-            support=int(support[i]),
-        )
+        name: ClassScores.of(right[i], predicted[i], support[i], images)
         for i, name in enumerate(names)
     }
 

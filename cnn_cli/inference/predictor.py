@@ -27,13 +27,15 @@ class Prediction:
 
     Attributes:
         path: as typed, joined with the name below it.
-        label: of the likeliest class; None below the least probability that was asked for.
-        prob: its probability; None where the image could not be read.
+        label: of the likeliest class; None below the least probability that was asked for. Where
+            an image may have several labels, all of them as a list has them.
+        prob: the probability of the likeliest class; None where the image could not be read.
         topk: the likeliest classes and their probabilities, best first.
         error: why the image could not be read.
         probs: of all classes, in their order; only where they were asked for.
         size, time: of the file, in bytes and in seconds since 1970, before it was read.
         file: where it was put.
+        labels: where an image may have several, each with its probability, the likeliest first.
     """
 
     path: str
@@ -45,6 +47,7 @@ class Prediction:
     size: int | None = None
     time: float | None = None
     file: str | None = None
+    labels: tuple[tuple[str, float], ...] | None = None
 
 
 class Predictor:
@@ -95,7 +98,7 @@ class Predictor:
         Args:
             batch: paths and what was decoded.
             topk: how many classes a prediction lists.
-            min_prob: below it there is no label.
+            min_prob: below it there is no label; one of several must reach its threshold, too.
             probs: whether a prediction has the probabilities of all classes.
         """
         classes = self.classifier.classes
@@ -113,8 +116,12 @@ class Predictor:
             )
             label, prob = best[0]
             all_of_them = tuple(round(float(score), 8) for score in scores) if probs else None
-            given = label if scores.max() >= min_prob else None
-            found.append(Prediction(path, given, prob, best, probs=all_of_them))
+            labels = self.classifier.labels(scores, min_prob)
+            if labels is None:
+                given = label if scores.max() >= min_prob else None
+            else:
+                given = self.classifier.label_text([name for name, _ in labels])
+            found.append(Prediction(path, given, prob, best, probs=all_of_them, labels=labels))
         return found, errors
 
     def __enter__(self) -> Predictor:

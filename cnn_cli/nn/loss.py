@@ -27,16 +27,28 @@ def target_weights(
     torch.nn.CrossEntropyLoss. So are mixed images, whose targets are probabilities: there, class
     weights weigh the classes of a target, and the mean divides by the number of images.
 
+    Where images have several labels, each class has a target of its own, which smoothing moves
+    towards 1/2 (as Keras' BinaryCrossentropy); class weights are the loss's then.
+
     Args:
-        labels: (n,) class numbers.
-        class_weights: (classes,), or None for all 1.
-        partners: of mixed images: (n,) class numbers of the second ones, and (n,) shares from 0
-            to 1 of the first ones' labels.
+        labels: (n,) class numbers, or (n, classes) 0 and 1.
+        class_weights: (classes,), or None for all 1, of labels of one class.
+        partners: of mixed images: labels of the second ones, and (n,) shares from 0 to 1 of the
+            first ones' labels.
 
     Returns:
         targets (n, classes) and the divisor, at least the smallest positive number.
     """
     n = len(labels)
+    if labels.ndim == 2:
+        targets = labels.astype(dtype)
+        if partners is not None:
+            others, ratios = partners
+            targets += (1 - ratios.astype(dtype))[:, None] * (others.astype(dtype) - targets)
+        if label_smoothing:
+            targets *= 1 - label_smoothing
+            targets += label_smoothing / 2
+        return targets, float(max(n, 1))
     targets = np.full((n, classes), label_smoothing / classes, dtype)
     if partners is None:
         targets[np.arange(n), labels] += 1 - label_smoothing
@@ -51,7 +63,7 @@ def target_weights(
 
 def mean_divisor(labels: Array, class_weights: Array | None, *, mixed: bool) -> float:
     """What the sum of a batch's losses is divided by: the divisor of `target_weights`."""
-    if class_weights is None or mixed:
+    if class_weights is None or mixed or labels.ndim == 2:
         return float(max(len(labels), 1))
     total = float(class_weights[labels].sum(dtype=np.float64))
     return max(total, float(np.finfo(np.float32).tiny))
@@ -93,10 +105,50 @@ class CrossEntropy(Loss):
 CROSS_ENTROPY = CrossEntropy()
 
 
+class BinaryCrossEntropy(Loss):
+    """The mean over classes of -t·log p - (1 - t)·log(1 - p), as torch.nn.BCEWithLogitsLoss.
+
+    t are the targets, p = sigmoid(logits).
+
+    Args:
+        weights: (classes,) that -t·log p is multiplied with, PyTorch's `pos_weight`; None for 1.
+    """
+
+    def __init__(self, weights: Array | None = None) -> None:
+        self.weights = weights
+
+    def forward(self, logits: Array, targets: Array, losses: Array) -> None:
+        terms = self._present(targets) * softplus(-logits)
+        terms += (1 - targets) * softplus(logits)
+        losses[:] = terms.mean(axis=1)
+
+    def backward(self, logits: Array, targets: Array, divisor: float, dy: Array) -> None:
+        present = self._present(targets) * sigmoid(-logits)
+        np.subtract((1 - targets) * sigmoid(logits), present, out=dy)
+        dy /= divisor * logits.shape[1]
+
+    def _present(self, targets: Array) -> Array:
+        return targets if self.weights is None else targets * self.weights.astype(targets.dtype)
+
+
 def softmax(logits: Array) -> Array:
     """Probabilities (n, classes) of logits (n, classes), the largest subtracted for stability."""
     y: Array = np.exp(logits - logits.max(axis=1, keepdims=True))
     y /= y.sum(axis=1, keepdims=True)
+    return y
+
+
+def sigmoid(logits: Array) -> Array:
+    """1/(1 + exp(-logits)), to the type's precision also where it is small."""
+    small = np.exp(-np.abs(logits))
+    y: Array = np.where(logits < 0, small, 1) / (1 + small)
+    return y
+
+
+def softplus(logits: Array) -> Array:
+    """log(1 + exp(logits)) = -log sigmoid(-logits)."""
+    y: Array = np.maximum(logits, 0)
+    y += np.log1p(np.exp(-np.abs(logits)))
     return y
 
 

@@ -13,6 +13,7 @@ from cnn_cli.data.decode import ImageError
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.roots import check_there
 from cnn_cli.data.shards import bounds, partners
+from cnn_cli.data.targets import Labels
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.ranks import Ranks
@@ -37,13 +38,14 @@ class RankBatch:
     Attributes:
         images: (m, ...) the rank's own; behind them may be more, second images of a mix.
         own: which places in the batch are the rank's.
-        labels, indices: (n,) of the whole batch: class numbers, and positions in the split.
+        labels: of the whole batch, see `targets`.
+        indices: (n,) of the whole batch: positions in the split.
         number: of the batch in its epoch.
     """
 
     images: Array
     own: slice
-    labels: Indices
+    labels: Labels
     indices: Indices
     number: int
 

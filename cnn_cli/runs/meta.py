@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 MOST_THREADS = 4096
+SEVERAL = "several_labels"  # how a checkpoint tells them, see `inference.classifier`
 TEMPERATURES = (0.01, 100.0)  # least and most
 
 
@@ -26,8 +27,8 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
     Those are `format_version`; `config`, a mapping; `classes`, two or more different names;
     `preprocess`, with height, width, channels and resize_mode; `mean` and `std`, a number per
     channel. The config itself is checked by whoever builds a network from it. Where they are
-    there, `versions`, `threads`, `backend`, `bad_files`, `rollback`, `data`, `split_rule` and
-    `calibration` are checked too.
+    there, `versions`, `threads`, `backend`, `bad_files`, `rollback`, `data`, `split_rule`,
+    `calibration` and `several_labels` are checked too.
 
     Args:
         array: uint8, one axis: UTF-8 JSON.
@@ -122,6 +123,17 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     rule = f"calibration must be a mapping with a temperature from {least:g} to {most:g}"
     yield rule, isinstance(calibration, dict) and _is_number(calibration.get("temperature"))
     yield rule, least <= calibration["temperature"] <= most
+    if SEVERAL in meta:
+        yield from _rules_of_labels(meta[SEVERAL], len(meta["classes"]))
+
+
+def _rules_of_labels(labels: Any, classes: int) -> Iterator[tuple[str, bool]]:
+    rule = f"{SEVERAL} must be a mapping with a separator and a threshold from 0 to 1 a class"
+    yield rule, isinstance(labels, dict)
+    separator, thresholds = labels.get("separator"), labels.get("thresholds")
+    yield rule, isinstance(separator, str) and separator != ""
+    yield rule, isinstance(thresholds, list) and len(thresholds) == classes
+    yield rule, all(_is_number(each) and 0 <= each <= 1 for each in labels["thresholds"])
 
 
 def _is_depth(value: Any) -> bool:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.shards import touched
+from cnn_cli.data.targets import Labels
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.plan import frozen_prefix
 from cnn_cli.nn.training_engine import TrainingEngine
@@ -69,13 +70,13 @@ class Features:
         node: the position of the last of them.
         values: (images, *its shape), by position in the split.
         good: (images,) those that could be read.
-        labels: (images,) class numbers.
+        labels: of the images, see `targets`.
     """
 
     node: int
     values: Array
     good: NDArray[np.bool_]
-    labels: NDArray[np.int64]
+    labels: Labels
 
     def parts(
         self, parts: Sequence[NDArray[np.int64]], skip: int = 0, epoch: int = 0

@@ -19,7 +19,7 @@ from cnn_cli.runs.results import TrainResult
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow
-from cnn_cli.training.setup import prepare
+from cnn_cli.training.setup import check_one_label, prepare
 from cnn_cli.training.train import check_given, train
 
 FINAL = (None, "early stop")  # why a training has nothing left to do
@@ -68,6 +68,7 @@ def train_folds(
         CnnError: in one of its kinds; what was saved before stays as it was.
     """
     check_no_fold(config, source)
+    check_one_label(config, source, "cnn train --folds")
     with requests.at_once():
         check_given(config, source, options, ranks)
         folder = ranks.first(

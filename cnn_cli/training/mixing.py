@@ -111,8 +111,8 @@ def cut_boxes(
 
 
 def dominant_labels(labels: Array, mix: Mix | None) -> Array:
-    """(n,) the label that has the larger ratio in each image, which training's top-1 counts."""
+    """The labels that have the larger ratio in each image, which training's top-1 counts."""
     if mix is None:
         return labels
-    dominant: Array = np.where(mix.ratios < 0.5, labels[mix.partners], labels)
+    dominant: Array = labels[np.where(mix.ratios < 0.5, mix.partners, np.arange(len(labels)))]
     return dominant

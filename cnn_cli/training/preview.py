@@ -17,6 +17,7 @@ from cnn_cli.training.mixing import make_mixer
 from cnn_cli.training.setup import (
     TrainingData,
     augment_training,
+    check_one_label,
     epoch_order,
     measure_normalization,
     open_network,
@@ -67,6 +68,7 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
     Raises:
         CnnError: what `train` would raise, or no image can be read.
     """
+    check_one_label(config, source, "cnn data preview")
     dataset, _ = open_network(config, source)
     uncached = config.data.model_copy(update={"cache": "none"})  # an image is read once
     config = config.model_copy(update={"data": uncached})

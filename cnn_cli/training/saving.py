@@ -9,8 +9,9 @@ from cnn_cli import __version__
 from cnn_cli.config import config_text, plain_config
 from cnn_cli.data.listing import frames_text
 from cnn_cli.errors import DivergedError
+from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
-from cnn_cli.runs.meta import split_rule
+from cnn_cli.runs.meta import SEVERAL, split_rule
 from cnn_cli.runs.results import EpochRow
 from cnn_cli.runs.stored_network import network_facts
 from cnn_cli.system import versions
@@ -157,4 +158,7 @@ class Saver(Hook):
             "bad_files": self.bad_files,
             "state": session.state.as_meta(),
         }
+        if session.setup.multiple:
+            separator = session.setup.config.data.label_sep
+            meta[SEVERAL] = SeveralLabels(separator, session.thresholds).as_meta()
         return Checkpoint(meta, groups)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cnn_cli.data.normalization import Normalization
+from cnn_cli.inference.classifier import SeveralLabels
+from cnn_cli.inference.several_labels import HALF
 from cnn_cli.nn.backends import open_kernels
 from cnn_cli.nn.exchange import Exchange
 from cnn_cli.nn.graph import IMAGE, Graph
@@ -45,6 +47,7 @@ class Session:
         evaluated: the weights that are evaluated, and saved as the best.
         best: whether the epoch that ended last is the best so far.
         confusion: the group of that epoch's checkpoint with its confusion matrix; may be empty.
+        thresholds: of the classes, of the epoch that ended last, where images have several labels.
     """
 
     setup: TrainingSetup
@@ -62,12 +65,15 @@ class Session:
     evaluated: Parameters = field(init=False)
     best: bool = False
     confusion: dict[str, dict[str, Array]] = field(default_factory=dict)
+    thresholds: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         self.engine = self.open_engine(
             self.setup.graph, self.learner.params, exchange=self.exchange
         )
         self.source = self.data.train_loader
+        if not self.thresholds:
+            self.thresholds = (HALF,) * len(self.setup.dataset.classes)
         self.evaluated = self.learner.weights
 
     @property
@@ -109,12 +115,13 @@ class Session:
             entry=entry,
             exchange=exchange,
             batch_size=self.setup.config.train.batch_size,
-            loss=self.setup.config.train.loss.make(),
+            loss=self.setup.loss,
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Go on from a checkpoint of this run."""
         self.state = _restore(checkpoint, self.run, self.learner)
+        self.thresholds = _thresholds(checkpoint)
 
     def close(self) -> None:
         self.engine.close()
@@ -187,7 +194,14 @@ def open_session(
         requests=requests,
         learner=learner,
         state=state,
+        thresholds=() if checkpoint is None else _thresholds(checkpoint),
     )
+
+
+def _thresholds(checkpoint: Checkpoint) -> tuple[float, ...]:
+    """Those of a checkpoint; none where images have one label."""
+    labels = SeveralLabels.stored(checkpoint.meta)
+    return () if labels is None else labels.thresholds
 
 
 def _restore(checkpoint: Checkpoint, run: RunFolder, learner: Learner) -> TrainingState:

@@ -28,6 +28,7 @@ from cnn_cli.data.roots import check_there
 from cnn_cli.data.sampling import draw_order
 from cnn_cli.data.shards import deal, interleave, rank_images
 from cnn_cli.data.statistics import add_sums, channel_sums, mean_and_std
+from cnn_cli.data.targets import are_multiple, class_counts, is_of
 from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.inference.evaluate import evaluation_bytes
 from cnn_cli.metric_names import Metric
@@ -35,6 +36,7 @@ from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.batch import BatchLayer
+from cnn_cli.nn.loss import Loss
 from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import check_patterns, freeze_graph
@@ -93,6 +95,17 @@ class TrainingSetup:
     def needs_company(self) -> bool:
         """Whether a batch of one image cannot be learnt from."""
         return needs_company(self.graph)
+
+    @property
+    def multiple(self) -> bool:
+        """Whether an image may have several labels."""
+        return are_multiple(self.dataset.train.labels)
+
+    @property
+    def loss(self) -> Loss:
+        """What is minimized; where images have one label, the weights of classes are in targets."""
+        weights = self.class_weights if self.multiple else None
+        return self.config.train.loss.make(multiple=self.multiple, weights=weights)
 
     def trains_head_alone(self, epoch: int) -> bool:
         """Whether an epoch, counted from 0, is one of `train.head`."""
@@ -161,7 +174,7 @@ def prepare(
         images,
         ranks,
         to_validate=to_validate,
-        keep_logits=keeps_logits(measured),
+        keep_logits=keeps_logits(measured) or config.data.separator is not None,
     )
     weights = class_weights(config, dataset, source)
     initial = initial_weights(config, graph, dataset.classes, source, resumed=bool(meta))
@@ -214,6 +227,7 @@ def open_network(
             data.val_split,
             meta.get("classes", ()),
             data.columns,
+            separator=data.separator,
             test_split=data.test_split,
             group=data.group,
             rule=split_rule(meta),
@@ -233,6 +247,17 @@ def open_network(
         rule = "plateau needs validation images; give some, or choose another schedule"
         raise ConfigError(f"{source}: train.scheduler", rule)
     return dataset, graph
+
+
+def check_one_label(config: Config, source: str, command: str) -> None:
+    """Refuse images of several labels where nothing is made of them yet.
+
+    Raises:
+        ConfigError: `data.labels` is multiple.
+    """
+    if config.data.separator is not None:
+        rule = f"must be single for {command}; multiple is not available yet"
+        raise ConfigError(f"{source}: data.labels", rule)
 
 
 def needs_company(graph: Graph) -> bool:
@@ -297,15 +322,19 @@ def fits_alone(config: Config, graph: Graph, threads: int, backend: Backend) -> 
 def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:
     """`train.class_weights` as an array: (classes,), or None.
 
-    `balanced` weighs a class by images / (classes · images of the class), as scikit-learn.
+    `balanced` weighs a class by images / (classes · images of the class), as scikit-learn. Where
+    images have several labels, the weight of one that an image has is how many images of other
+    classes there are for each of the class.
     """
     weights = config.train.class_weights
     if weights is None:
         return None
     classes = len(dataset.classes)
     if weights == "balanced":
-        counts = np.bincount(dataset.train.labels, minlength=classes)
-        balanced: Array = len(dataset.train) / (classes * counts)
+        counts, images = class_counts(dataset.train.labels, classes), len(dataset.train)
+        balanced: Array = images / (classes * counts)
+        if are_multiple(dataset.train.labels):
+            balanced = (images - counts) / counts
         return balanced
     if len(weights) != classes:
         place = f"{source}: train.class_weights"
@@ -446,10 +475,10 @@ def check_classes(data: TrainingData) -> None:
     if not bad:
         return
     classes = len(data.dataset.classes)
-    counts = np.bincount(train.labels, minlength=classes)
-    lost = np.flatnonzero(counts == np.bincount(train.labels[bad], minlength=classes))
+    counts = class_counts(train.labels, classes)
+    lost = np.flatnonzero(counts == class_counts(train.labels[bad], classes))
     if len(lost):
-        paths = [train.paths[i] for i in np.flatnonzero(train.labels == lost[0])]
+        paths = [train.paths[i] for i in np.flatnonzero(is_of(train.labels, int(lost[0])))]
         place = os.path.commonpath([os.path.dirname(path) for path in paths])
         raise DataError(place, "must hold an image that can be read", f"{len(paths)} that cannot")
 

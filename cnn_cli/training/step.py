@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
+from cnn_cli.data.targets import Labels, has_guessed
 from cnn_cli.nn.loss import mean_divisor, target_weights
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.training_engine import TrainingEngine
@@ -99,19 +99,17 @@ class Step:
                 mix=None if mix is None else batch.mix(mix),
             )
         labels = dominant_labels(batch.labels, mix)[batch.own]
-        right = (logits.argmax(axis=1) == labels).sum()
+        right = has_guessed(labels, logits.argmax(axis=1)).sum()
         own = np.array([own_loss, right])
         loss, correct = np.sum(self._setup.ranks.gather(own), axis=0).tolist()
         return loss, int(correct)
 
 
-def step_targets(
-    setup: TrainingSetup, labels: NDArray[np.int64], mix: Mix | None, rows: slice
-) -> Array:
+def step_targets(setup: TrainingSetup, labels: Labels, mix: Mix | None, rows: slice) -> Array:
     """(rows, classes) the targets of some rows of a batch.
 
     Args:
-        labels: (n,) of the whole batch.
+        labels: of the whole batch.
         mix: of the whole batch.
         rows: whose targets are returned.
     """

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from cnn_cli.data.shards import bounds
-from cnn_cli.inference.evaluate import Evaluation, evaluate
+from cnn_cli.inference.evaluate import Evaluation, evaluate, evaluate_labels
 from cnn_cli.inference.judging import Judgement
+from cnn_cli.inference.several_labels import LabelsEvaluation, LabelsJudgement, best_thresholds
 from cnn_cli.inference.validation import validation_group
 from cnn_cli.parallel.batches import sum_scores
 from cnn_cli.runs.results import EpochRow
@@ -51,27 +52,42 @@ class Validation(Hook):
         session.best = state.end_epoch(row, train.monitored, train.early_stop)
         state.note_event("epoch", **row.as_dict())
         session.confusion = {}
-        if session.best and val_top1 is not None:
+        if session.best and val_top1 is not None and isinstance(evaluation, Evaluation):
             session.confusion = validation_group(evaluation, ranks)
 
 
-def _evaluate(session: Session) -> Evaluation | None:
+def _evaluate(session: Session) -> Evaluation | LabelsEvaluation | None:
     """Scores of this rank's validation images; None where there are none at all."""
     loader, ranks = session.data.val_loader, session.setup.ranks
     if loader is None:
         return None
     places = bounds(len(loader.split), ranks.rank, ranks.size)
+    if session.setup.multiple:
+        return evaluate_labels(session.engine, loader, session.evaluated, None, places)
     keep = keeps_logits(session.setup.measured)
     return evaluate(session.engine, loader, session.evaluated, None, places, keep_logits=keep)
 
 
-def _others(session: Session, evaluation: Evaluation) -> dict[str, float | None]:
-    """What is measured beside loss and top-1, of all ranks' images."""
-    ranks, setup = session.setup.ranks, session.setup
+def _others(session: Session, evaluation: Evaluation | LabelsEvaluation) -> dict[str, float | None]:
+    """What is measured beside loss and top-1, of all ranks' images.
+
+    Of several labels, the thresholds are chosen by these images, too.
+    """
+    ranks, measured = session.setup.ranks, session.setup.measured
+    classes = session.setup.dataset.classes
+
+    def values(judgement: Judgement | LabelsJudgement) -> dict[str, float | None]:
+        return {metric.text: judgement.value(metric) for metric in measured}
+
+    if isinstance(evaluation, LabelsEvaluation):
+        of_labels = ranks.bring(evaluation)
+
+        def judge_labels() -> tuple[dict[str, float | None], tuple[float, ...]]:
+            whole = LabelsEvaluation.joined(of_labels)
+            thresholds = best_thresholds(whole)
+            return values(LabelsJudgement(whole, classes, thresholds)), thresholds
+
+        found, session.thresholds = ranks.first(judge_labels)
+        return found
     parts = ranks.bring(evaluation)
-
-    def judge() -> dict[str, float | None]:
-        judgement = Judgement(Evaluation.joined(parts), setup.dataset.classes)
-        return {metric.text: judgement.value(metric) for metric in setup.measured}
-
-    return ranks.first(judge)
+    return ranks.first(lambda: values(Judgement(Evaluation.joined(parts), classes)))

@@ -380,12 +380,27 @@ SECTIONS += [
         "train.loss.gamma: unknown key.",
     ),
     (
+        "train: {loss: {type: focal, alpha: 2}}",
+        "train.loss.alpha: must be a number from 0 to 1. Got 2.",
+    ),
+    ("data: {labels: many}", "data.labels: must be single or multiple. Got 'many'."),
+    ("data: {label_sep: 3}", "data.label_sep: must be what stands between labels, as '|'. Got 3."),
+    (
+        "train: {loss: bce}",
+        "train.loss must be cross_entropy or focal where data.labels is single. Got 'bce'.",
+    ),
+    (
+        "data: {labels: multiple, sampler: balanced}",
+        "data: sampler must be shuffle where images have several labels.",
+    ),
+    (
         "train: {loss: {type: focal, gama: 2}}",
         "train.loss.gama: unknown key. Did you mean 'gamma'?",
     ),
     (
         "train: {loss: focl}",
-        "train.loss.type: must be one of cross_entropy, focal. Did you mean 'focal'? Got 'focl'.",
+        "train.loss.type: must be one of cross_entropy, bce, focal. Did you mean 'focal'? "
+        "Got 'focl'.",
     ),
     (
         "train: {scheduler: {type: plateau, monitor: los}}",

@@ -169,6 +169,7 @@ documents = st.fixed_dictionaries(
         "data": mapping(
             {"channels": st.just(1)},
             root=words.filter(lambda root: "\0" not in root),
+            label_sep=words,
             val_split=st.floats(0, 0.5, exclude_max=True),
             test_split=st.floats(0, 0.5),
             group=st.none() | st.sampled_from(["(a)", "^([^/_]+)_"]),
@@ -268,6 +269,8 @@ def test_defaults_are_those_of_the_contract() -> None:
     assert plain_config(config)["data"] == {
         "root": None,
         "columns": {"path": None, "label": None, "split": None, "group": None},
+        "labels": "single",
+        "label_sep": "|",
         "val_split": 0.1,
         "test_split": 0.0,
         "group": None,

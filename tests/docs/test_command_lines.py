@@ -123,6 +123,8 @@ def pack(home: Path) -> None:
     for name, header in (("labels", "path,label"), ("species", "path,species")):
         rows = [f"{path},{path.parent.name}" for path in files]
         (home / f"{name}.csv").write_text("\n".join([header, *rows]))
+    tags = [f"{path},{path.parent.name}|{('calm', 'wild')[i % 2]}" for i, path in enumerate(files)]
+    (home / "tags.csv").write_text("\n".join(["path,label", *tags]))
     lines = [f"{path} {('cat', 'dog').index(path.parent.name)}\n" for path in files]
     (home / "labels.txt").write_text("".join(lines))
     with zipfile.ZipFile(home / "photos.zip", "w") as made:
@@ -173,6 +175,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "train configs/small.yaml train.epochs=1",
             "train configs/seed.yaml --data photos data.image_size=64 train.epochs=1",
             "train photos.yaml train.epochs=1",
+            "train photos.yaml --data tags.csv data.labels=multiple train.epochs=1 --out runs/tags",
             "train configs/efficientnet-lite0.yaml --data photos train.epochs=1 --out runs/lite0",
             "train configs/small.yaml train.epochs=1 --folds 2 --out runs/folds",
         ):

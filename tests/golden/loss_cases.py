@@ -20,6 +20,7 @@ class Case:
         class_weights: one number a class, or none.
         mixed: whether each image is mixed with the one before it.
         spread: of the scores.
+        several: whether images have several labels.
     """
 
     loss: dict[str, Any] = field(default_factory=lambda: {"type": "cross_entropy"})
@@ -27,6 +28,7 @@ class Case:
     class_weights: tuple[float, ...] | None = None
     mixed: bool = False
     spread: float = 2.0
+    several: bool = False
 
 
 WEIGHTS = (1.0, 0.5, 3.0, 0.0, 2.0)
@@ -38,17 +40,29 @@ CASES = {
     "focal_half": Case({"type": "focal", "gamma": 0.5}),
     "focal_5": Case({"type": "focal", "gamma": 5.0}, spread=6.0),
     "focal_weights": Case({"type": "focal"}, class_weights=WEIGHTS),
+    "bce": Case({"type": "bce"}, several=True),
+    "bce_smoothing": Case({"type": "bce"}, 0.2, several=True),
+    "bce_all": Case({"type": "bce"}, 0.1, WEIGHTS, mixed=True, several=True),
+    "focal_labels": Case({"type": "focal"}, several=True),
+    "focal_labels_0": Case({"type": "focal", "gamma": 0.0}, several=True),
+    "focal_labels_half": Case({"type": "focal", "gamma": 0.5}, spread=6.0, several=True),
+    "focal_labels_alpha": Case({"type": "focal", "alpha": 0.25}, several=True),
+    "focal_labels_all": Case(
+        {"type": "focal", "gamma": 1.5, "alpha": 0.4}, 0.1, WEIGHTS, mixed=True, several=True
+    ),
     "focal_all": Case({"type": "focal", "gamma": 1.5}, 0.2, WEIGHTS, mixed=True),
 }
 
 
 def arrays_of(name: str) -> dict[str, np.ndarray[Any, Any]]:
-    """Scores (n, classes), labels (n,), partners' labels (n,) and shares (n,) of a case."""
+    """Scores (n, classes), labels and partners' labels, (n,) or (n, classes), and shares (n,)."""
     rng = np.random.default_rng(list(name.encode()))
     labels = rng.integers(0, CLASSES, IMAGES)
+    if CASES[name].several:
+        labels = (rng.random((IMAGES, CLASSES)) < 0.4).astype(np.uint8)
     return {
         "logits": rng.normal(0, CASES[name].spread, (IMAGES, CLASSES)),
         "labels": labels,
-        "others": np.roll(labels, 1),
+        "others": np.roll(labels, 1, axis=0),
         "ratios": rng.uniform(0, 1, IMAGES),
     }

@@ -39,13 +39,31 @@ def softmax_loss(logits: torch.Tensor, case: Case, arrays: dict[str, Any]) -> to
     return -(targets * modulated).sum() / divisor
 
 
+def sigmoid_loss(logits: torch.Tensor, case: Case, arrays: dict[str, Any]) -> torch.Tensor:
+    targets = torch.tensor(arrays["labels"]).double()
+    if case.mixed:
+        ratios = torch.tensor(arrays["ratios"])[:, None]
+        targets = ratios * targets + (1 - ratios) * torch.tensor(arrays["others"])
+    targets = (1 - case.label_smoothing) * targets + case.label_smoothing / 2
+    weight = None if case.class_weights is None else torch.tensor(case.class_weights)
+    if case.loss["type"] == "bce":
+        return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight)
+    # Lin et al. 2017, equation 5, of both answers to each class.
+    gamma, alpha = case.loss.get("gamma", 2.0), case.loss.get("alpha")
+    present, absent = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+    p, positive = torch.sigmoid(logits), 1.0 if weight is None else weight
+    terms = present * positive * targets * (1 - p) ** gamma * functional.logsigmoid(logits)
+    terms = terms + absent * (1 - targets) * p**gamma * functional.logsigmoid(-logits)
+    return -terms.mean()
+
+
 if __name__ == "__main__":
     torch.set_default_dtype(torch.float64)
     out: dict[str, Any] = {}
     for name, case in CASES.items():
         arrays = arrays_of(name)
         logits = torch.tensor(arrays["logits"], requires_grad=True)
-        loss = softmax_loss(logits, case, arrays)
+        loss = (sigmoid_loss if case.several else softmax_loss)(logits, case, arrays)
         loss.backward()
         assert logits.grad is not None
         out[f"{name}/loss"], out[f"{name}/gradient"] = loss.item(), logits.grad.numpy()

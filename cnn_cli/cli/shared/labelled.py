@@ -57,7 +57,8 @@ def find_images(
     if folder is not None:
         part = cast("Literal['train', 'val', 'test', 'all']", split)
         columns = classifier.config.data.columns if is_list(folder) else None
-        return open_labelled(folder, classifier.classes, part, output.note, columns)
+        separator = None if classifier.several is None else classifier.several.separator
+        return open_labelled(folder, classifier.classes, part, output.note, columns, separator)
     data = classifier.config.data
     if data.root is None:
         rule = f"needs {wanted}: the checkpoint does not say where its images are"
@@ -119,5 +120,10 @@ def evaluate_images(
     for error in bad.values():
         output.say(f"cnn: {error.line()}")
     if not len(evaluation.labels):
-        raise DataError(place, "must hold an image that can be read", f"{len(bad)} that cannot")
+        raise no_image_read(place, len(bad))
     return evaluation, bad
+
+
+def no_image_read(place: object, bad: int) -> DataError:
+    """The error that none of the images could be read."""
+    return DataError(place, "must hold an image that can be read", f"{bad} that cannot")

@@ -68,7 +68,7 @@ def open_network(source: str, overrides: list[str], classes: int | None) -> Name
         raise UsageError("--classes", "a checkpoint has its own classes")
     from cnn_cli.inference.classifier import Classifier
 
-    classifier = Classifier.load(source)
+    classifier = Classifier.load(source, several=True)
     return NamedNetwork(classifier.config, classifier.graph, classifier.params)
 
 
@@ -105,4 +105,4 @@ def _count_classes(config: Config, source: str) -> int:
         rule = "the number of classes must come from data.classes, data.root or --classes N"
         got = "neither" if data.root is None else f"no folder {data.root}"
         raise ConfigError(source, rule, got)
-    return len(training_classes(Path(data.root), data.columns))
+    return len(training_classes(Path(data.root), data.columns, data.separator))

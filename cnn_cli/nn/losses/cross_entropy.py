@@ -6,6 +6,7 @@ from typing import ClassVar, Literal
 
 from cnn_cli.nn.loss import CROSS_ENTROPY, Loss
 from cnn_cli.nn.losses.base import LossConfig
+from cnn_cli.nn.types import Array
 
 
 class CrossEntropyConfig(LossConfig):
@@ -19,5 +20,5 @@ class CrossEntropyConfig(LossConfig):
 
     type: Literal["cross_entropy"] = "cross_entropy"
 
-    def make(self) -> Loss:
+    def make(self, *, multiple: bool = False, weights: Array | None = None) -> Loss:
         return CROSS_ENTROPY

@@ -6,28 +6,41 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from cnn_cli.nn.loss import Loss
+from cnn_cli.nn.loss import Loss, sigmoid, softplus
 from cnn_cli.nn.losses.base import LossConfig
 from cnn_cli.nn.types import Array
-from cnn_cli.schema.fields import NotBelow0
+from cnn_cli.schema.fields import NotBelow0, Share, broken
 
 
 class FocalConfig(LossConfig):
-    """-(1 - p)^gamma log p of the image's class (Lin et al. 2017).
+    """-(1 - p)^gamma log p of the image's class, or of each class's answer (Lin et al. 2017).
 
     Attributes:
         type: which loss it is.
         gamma: the larger, the less counts an image whose class has a high probability already;
-            0 is cross-entropy.
+            0 is cross-entropy, or bce.
+        alpha: where data.labels is multiple, the weight of labels that an image has; those that it
+            has not weigh 1 - alpha. The paper has 0.25; by default all weigh 1.
     """
 
-    listed: ClassVar = 2
+    listed: ClassVar = 3
+    labels: ClassVar = ("single", "multiple")
 
     type: Literal["focal"] = "focal"
     gamma: NotBelow0 = 2.0
+    alpha: Share | None = None
 
-    def make(self) -> Loss:
-        return SoftmaxFocal(self.gamma)
+    def check_labels(self, labels: str) -> None:
+        if labels == "single" and self.alpha is not None:
+            rule = (
+                "train.loss.alpha is for data.labels multiple; train.class_weights weighs classes"
+            )
+            raise broken(rule)
+
+    def make(self, *, multiple: bool = False, weights: Array | None = None) -> Loss:
+        return (
+            SigmoidFocal(self.gamma, self.alpha, weights) if multiple else SoftmaxFocal(self.gamma)
+        )
 
 
 class SoftmaxFocal(Loss):
@@ -53,6 +66,46 @@ class SoftmaxFocal(Loss):
         slopes *= targets
         np.subtract(slopes, p * slopes.sum(axis=1, keepdims=True), out=dy)
         dy /= divisor
+
+
+class SigmoidFocal(Loss):
+    """The mean over classes of (1 - p)^γ·-log p where the target is 1, p^γ·-log(1 - p) where 0.
+
+    Between them, of mixed and smoothed targets, it is their weighted mean, as of cross-entropy.
+    p = sigmoid(logits).
+
+    Args:
+        gamma, alpha: of `FocalConfig`.
+        weights: (classes,) of labels that images have; None for all 1.
+    """
+
+    def __init__(self, gamma: float, alpha: float | None, weights: Array | None) -> None:
+        self.gamma = gamma
+        self.present, self.absent = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
+        self.weights = weights
+
+    def forward(self, logits: Array, targets: Array, losses: Array) -> None:
+        p, q = sigmoid(logits), sigmoid(-logits)
+        present, absent = self._weighted(targets)
+        present *= q**self.gamma * softplus(-logits)
+        absent *= p**self.gamma * softplus(logits)
+        losses[:] = (present + absent).mean(axis=1)
+
+    def backward(self, logits: Array, targets: Array, divisor: float, dy: Array) -> None:
+        """With q = 1 - p: p^γ·(γ·q·-log q + p) where the target is 0, and for 1 the reverse."""
+        p, q = sigmoid(logits), sigmoid(-logits)
+        present, absent = self._weighted(targets)
+        present *= q**self.gamma * (self.gamma * p * softplus(-logits) + q)
+        absent *= p**self.gamma * (self.gamma * q * softplus(logits) + p)
+        np.subtract(absent, present, out=dy)
+        dy /= divisor * logits.shape[1]
+
+    def _weighted(self, targets: Array) -> tuple[Array, Array]:
+        """How much the terms of labels that images have, and have not, count."""
+        present, absent = self.present * targets, self.absent * (1 - targets)
+        if self.weights is not None:
+            present *= self.weights.astype(targets.dtype)
+        return present, absent
 
 
 def _log_softmax(logits: Array) -> Array:

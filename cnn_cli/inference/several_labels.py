@@ -1,0 +1,223 @@
+"""Images of several labels: what a network says of them, and how good that is.
+
+Each class is a question of its own, which a sigmoid answers; an image has the labels whose
+probability reaches the class's threshold.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import isfinite
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cnn_cli.data.targets import has_guessed
+from cnn_cli.inference.metrics import ClassScores, ranking_scores, threshold_curve, top_k
+from cnn_cli.metric_names import Metric, find_class
+from cnn_cli.nn.loss import BinaryCrossEntropy, sigmoid
+from cnn_cli.nn.types import Array
+
+HALF = 0.5  # the threshold of a class that no image tells a better one of
+
+Matrix = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LabelsEvaluation:
+    """What the network says of each readable image of a split, in the split's order.
+
+    Attributes:
+        labels: (n, classes) 0 and 1.
+        indices: (n,) positions in the split.
+        logits: (n, classes).
+        losses: (n,) binary cross-entropy, without smoothing or class weights.
+    """
+
+    labels: Array
+    indices: Array
+    logits: Array
+    losses: Array
+
+    @classmethod
+    def of(cls, logits: Array, labels: Array, indices: Array) -> LabelsEvaluation:
+        """Of a few images."""
+        losses = np.empty(len(labels), logits.dtype)
+        with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
+            BinaryCrossEntropy().forward(logits, labels.astype(logits.dtype), losses)
+        return cls(labels, indices, logits, losses)
+
+    @classmethod
+    def joined(cls, parts: Sequence[LabelsEvaluation]) -> LabelsEvaluation:
+        """Evaluations of the parts of a split, in their order, as one."""
+        return cls(
+            np.concatenate([part.labels for part in parts]),
+            np.concatenate([part.indices for part in parts]),
+            np.concatenate([part.logits for part in parts]),
+            np.concatenate([part.losses for part in parts]),
+        )
+
+    @property
+    def classes(self) -> int:
+        """How many the network knows."""
+        return int(self.logits.shape[1])
+
+    @property
+    def probabilities(self) -> Array:
+        """(n, classes), each for itself from 0 to 1."""
+        return sigmoid(self.logits)
+
+    @property
+    def totals(self) -> Array:
+        """(3,): the summed loss, for how many images the likeliest class is one of theirs, and how
+        many images there are; see `Evaluation.totals`."""
+        right = (
+            has_guessed(self.labels, self.logits.argmax(axis=1)).sum() if len(self.labels) else 0
+        )
+        return np.array([self.losses.sum(dtype=np.float64), right, len(self.labels)])
+
+
+def best_thresholds(evaluation: LabelsEvaluation) -> tuple[float, ...]:
+    """Of each class the threshold of the highest F1 score on these images.
+
+    It lies halfway between two probabilities that images have. Of equal scores, that nearest to
+    1/2 is taken; so is 1/2 where there is no image of the class, or none without it.
+    """
+    probabilities = evaluation.probabilities.astype(np.float64)
+    if not np.isfinite(probabilities).all():
+        return (HALF,) * evaluation.classes
+    columns = zip(probabilities.T, evaluation.labels.T > 0, strict=True)
+    return tuple(_best_threshold(scores, own) for scores, own in columns)
+
+
+def _best_threshold(scores: Array, own: Array) -> float:
+    positives = int(own.sum())
+    if positives in (0, len(own)):
+        return HALF
+    right, chosen = threshold_curve(scores, own)
+    levels = -np.unique(-scores)  # as the curve has them, falling
+    between = (levels + np.append(levels[1:], 0)) / 2
+    f1 = 2 * right / (chosen + positives)
+    best = np.flatnonzero(f1 == f1.max())
+    nearest: Array = between[best[np.abs(between[best] - HALF).argmin()]]
+    return float(nearest)
+
+
+class LabelsJudgement:
+    """The metrics of an evaluation; each is computed when it is asked for first.
+
+    Where a metric is not defined for these images, such as the recall of a class without any, or
+    is not finite, it is None. Means over classes leave such classes out.
+
+    Args:
+        evaluation: what the network said.
+        classes: names, in the network's order.
+        thresholds: of each class.
+    """
+
+    def __init__(
+        self, evaluation: LabelsEvaluation, classes: Sequence[str], thresholds: Sequence[float]
+    ) -> None:
+        self.evaluation = evaluation
+        self.classes = classes
+        self.thresholds = thresholds
+
+    def value(self, metric: Metric) -> float | None:
+        """The value of one."""
+        if not len(self.evaluation.labels):
+            return None
+        if metric.k is not None:
+            return self.top_k(metric.k)
+        if metric.of is not None:
+            number = find_class(metric.of, self.classes)
+            if number is None:
+                return None
+            found: float | None = getattr(self.by_class[self.classes[number]], metric.name)
+            return found
+        value: float | None = getattr(self, metric.name)
+        return value if value is not None and isfinite(value) else None
+
+    def top_k(self, k: int) -> float:
+        """The share of images of which one of the k likeliest classes is a label."""
+        found = top_k(self.evaluation.logits, k)
+        hits = np.take_along_axis(self.evaluation.labels, found, axis=1).any(axis=1)
+        return float(hits.mean())
+
+    @property
+    def loss(self) -> float:
+        """The mean binary cross-entropy."""
+        return float(self.evaluation.losses.mean(dtype=np.float64))
+
+    @property
+    def macro_f1(self) -> float | None:
+        """The mean of the classes' F1 scores."""
+        known = [each.f1 for each in self.by_class.values() if each.f1 is not None]
+        return float(np.mean(known)) if known else None
+
+    @property
+    def weighted_f1(self) -> float | None:
+        """The same mean, weighted by support."""
+        known = [(each.f1, each.support) for each in self.by_class.values() if each.f1 is not None]
+        support = sum(number for _, number in known)
+        return float(sum(f1 * number for f1, number in known) / support) if support else None
+
+    @property
+    def micro_f1(self) -> float | None:
+        """F1 of all labels of all images together."""
+        right, chosen, own = (int(counts.sum()) for counts in self._counts)
+        return 2 * right / (chosen + own) if chosen + own else None
+
+    @property
+    def subset_accuracy(self) -> float:
+        """The share of images whose labels are all found, and no others."""
+        return float((self.found == (self.evaluation.labels > 0)).all(axis=1).mean())
+
+    @property
+    def brier(self) -> float:
+        """The mean squared error of the probabilities, over images and classes."""
+        errors = self.evaluation.probabilities - self.evaluation.labels
+        return float((errors**2).mean(dtype=np.float64))
+
+    @property
+    def auc(self) -> float | None:
+        """The mean area of the classes under their ROC curves."""
+        known = [each[0] for each in self.rankings if each is not None]
+        return float(np.mean(known)) if known else None
+
+    @property
+    def average_precision(self) -> float | None:
+        """The mean average precision of the classes: mAP."""
+        known = [each[1] for each in self.rankings if each is not None]
+        return float(np.mean(known)) if known else None
+
+    @cached_property
+    def found(self) -> NDArray[np.bool_]:
+        """(n, classes) which labels the images are given."""
+        reached: NDArray[np.bool_] = self.evaluation.probabilities >= np.array(self.thresholds)
+        return reached
+
+    @cached_property
+    def rankings(self) -> list[tuple[float, float] | None]:
+        """`ranking_scores` of each class."""
+        of = self.evaluation
+        if not np.isfinite(of.logits).all():
+            return [None] * of.classes
+        columns = zip(of.logits.T, of.labels.T > 0, strict=True)
+        return [ranking_scores(scores, own) for scores, own in columns]
+
+    @cached_property
+    def by_class(self) -> dict[str, ClassScores]:
+        images = len(self.evaluation.labels)
+        counts = zip(*(each.tolist() for each in self._counts), strict=True)
+        return {
+            name: ClassScores.of(right, chosen, own, images)
+            for name, (right, chosen, own) in zip(self.classes, counts, strict=True)
+        }
+
+    @cached_property
+    def _counts(self) -> tuple[Matrix, Matrix, Matrix]:
+        """(classes,) labels that are found and right, that are found, and that there are."""
+        own = self.evaluation.labels > 0
+        return (self.found & own).sum(axis=0), self.found.sum(axis=0), own.sum(axis=0)

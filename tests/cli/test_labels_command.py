@@ -1,0 +1,245 @@
+"""Commands on images of several labels: what they print, and what they refuse."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cli_program import Inside, process
+from tagged import CLASSES, make_tagged, write_tagged_config
+
+import cnn_cli
+from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
+
+
+@pytest.fixture(scope="module")
+def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures, their list `tags.csv` and `tiny.yaml`."""
+    folder = tmp_path_factory.mktemp("tagged")
+    write_tagged_config(folder / "tiny.yaml", make_tagged(folder), epochs=6)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _in_folder(tagged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tagged)
+
+
+@pytest.fixture(scope="module")
+def run(tagged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    outcome = process("train", tagged / "tiny.yaml", "--out", out, "--threads", 1, "--quiet")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    return out
+
+
+def tags_of(folder: Path) -> dict[str, str]:
+    with (folder / "tags.csv").open() as file:
+        return {row["path"]: row["label"] for row in csv.DictReader(file)}
+
+
+def sure(run: Path, path: Path, *thresholds: float) -> Path:
+    """A copy of a run's checkpoint with other thresholds."""
+    checkpoint = load_checkpoint(run / "best.npz")
+    checkpoint.meta["several_labels"]["thresholds"] = list(thresholds)
+    save_checkpoint(path, checkpoint)
+    return path
+
+
+def test_predict_text_and_csv(cnn: Inside, run: Path, tagged: Path, tmp_path: Path) -> None:
+    text = cnn("predict", "pictures/0.png", "pictures/2.png", "pictures/7.png", "--ckpt", run)
+    assert (text.code, text.err) == (0, "")
+    rows = [line.split("\t") for line in text.out.splitlines()]
+    assert [row[0] for row in rows] == [f"pictures/{i}.png" for i in (0, 2, 7)]
+    assert [set(row[1].split("|")) for row in rows] == [{"bottom"}, {"bottom", "left"}, {"none"}]
+    numbers = rows[1][2].split("|")
+    assert len(numbers) == 2
+    assert float(numbers[0]) >= float(numbers[1])
+    assert rows[2][2] == ""
+    answers = cnn("predict", "pictures", "--ckpt", run, "--format", "csv", "--probs")
+    table = list(csv.DictReader(io.StringIO(answers.out)))
+    assert list(table[0]) == ["path", "label", "prob", "error", *(f"prob:{c}" for c in CLASSES)]
+    known = tags_of(tagged)
+    same = [set(row["label"].split("|")) == set(known[row["path"]].split("|")) for row in table]
+    assert np.mean(same) > 0.9
+    # The answers are a list that can be trained on.
+    Path(tagged / "answers.csv").write_text(answers.out)
+    again = cnn("eval", "answers.csv", "--ckpt", run, "--json")
+    assert again.code == 0, again.err
+    assert json.loads(again.out)["subset_accuracy"] == 1
+
+
+def test_predict_json(cnn: Inside, run: Path) -> None:
+    names = ("pictures/2.png", "pictures/7.png", "gone.png")
+    outcome = cnn("predict", *names, "--ckpt", run, "--json")
+    assert outcome.code == 4
+    two, none, gone = json.loads(outcome.out)
+    assert list(two) == ["path", "labels", "topk"]
+    assert {each["label"] for each in two["labels"]} == {"bottom", "left"}
+    assert two["labels"] == two["topk"][:2]
+    assert none["labels"] == []
+    assert len(none["topk"]) == 3
+    assert list(gone) == ["path", "error"]
+
+
+def test_thresholds_and_the_least_probability(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    low = sure(run, tmp_path / "low.npz", 0, 0, 1)
+    outcome = cnn("predict", "pictures/7.png", "--ckpt", low)
+    assert set(outcome.out.split("\t")[1].split("|")) == {"bottom", "left"}
+    outcome = cnn("predict", "pictures/7.png", "--ckpt", low, "--min-prob", 0.999999)
+    assert outcome.out == "pictures/7.png\tnone\t\n"
+
+
+def test_the_python_interface(run: Path) -> None:
+    with cnn_cli.load(run) as model:
+        two, none = model.predict(["pictures/2.png", "pictures/7.png"])
+    assert two.labels is not None
+    assert {name for name, _ in two.labels} == {"bottom", "left"}
+    assert two.labels == two.topk[:2]
+    assert none.labels == ()
+    assert none.label == none.topk[0][0]
+
+
+def test_eval(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    outcome = cnn("eval", "--ckpt", run, "--predictions", tmp_path / "rows.csv")
+    assert (outcome.code, outcome.err) == (0, "")
+    lines = outcome.out.splitlines()
+    assert lines[0].split() == ["images", "24"]
+    assert [line.split()[0] for line in lines if line][1:10] == [
+        "loss",
+        "top-1",
+        "top-3",
+        "average_precision",
+        "macro_f1",
+        "subset_accuracy",
+        "brier",
+        "chosen",
+        "class",
+    ]
+    assert lines[-3].split()[0] == "bottom"
+    with (tmp_path / "rows.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["path", "true", "label", "prob", "error"]
+    assert len(rows) == 24
+    document = json.loads(cnn("eval", "--ckpt", run, "--json").out)
+    right = np.mean([set(r["true"].split("|")) == set(r["label"].split("|")) for r in rows])
+    assert document["subset_accuracy"] == pytest.approx(right)
+    assert list(document["classes"]["left"]) == [
+        "precision",
+        "recall",
+        "f1",
+        "specificity",
+        "support",
+        "average_precision",
+        "threshold",
+    ]
+    assert {"loss", "top1", "topk", "k", "top3", "images", "bad_files", "micro_f1", "auc"} <= set(
+        document
+    )
+    assert cnn("eval", "--ckpt", run, "--tta", "hflip", "--json").code == 0
+
+
+def test_what_the_best_epoch_reached_is_what_eval_finds(cnn: Inside, run: Path) -> None:
+    found = json.loads(cnn("eval", "--ckpt", run, "--json").out)
+    meta = load_checkpoint(run / "best.npz").meta
+    row = meta["state"]["rows"][meta["epoch"] - 1]
+    for name in ("loss", "top1", "macro_f1", "average_precision", "subset_accuracy", "brier"):
+        assert found[name] == pytest.approx(row[f"val_{name}"], rel=1e-5), name
+
+
+def test_gates(cnn: Inside, run: Path) -> None:
+    gates = ("average_precision=0.5", "micro_f1=0.5", "f1:left=0.5", "topk=0.5", "loss=5")
+    options = [word for each in gates for word in ("--fail-under", each)]
+    assert cnn("eval", "--ckpt", run, "--json", *options).code == 0
+    failed = cnn("eval", "--ckpt", run, "--fail-under", "loss=0.000001")
+    assert failed.code == 6
+    wrong = cnn("eval", "--ckpt", run, "--fail-under", "kappa=0.5")
+    assert (wrong.code, wrong.err) == (
+        2,
+        "cnn: --fail-under: kappa is not defined where data.labels is multiple.\n",
+    )
+
+
+def test_a_model_of_one_label_has_no_metrics_of_several(cnn: Inside, trained: Path) -> None:
+    outcome = cnn("eval", "--ckpt", trained, "--fail-under", "micro_f1=0.5")
+    assert (outcome.code, outcome.err) == (
+        2,
+        "cnn: --fail-under: micro_f1 is for data.labels multiple; of one label it is top1.\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "name"),
+    [
+        (["--confusion", "a.csv"], "--confusion"),
+        (["--top-losses", "4"], "--top-losses"),
+        (["--calibrate"], "--calibrate"),
+    ],
+)
+def test_eval_refuses_what_is_of_one_label(
+    cnn: Inside, run: Path, options: list[str], name: str
+) -> None:
+    outcome = cnn("eval", "--ckpt", run, *options)
+    rule = "is not available yet for checkpoints of data.labels multiple"
+    assert (outcome.code, outcome.err) == (2, f"cnn: {name}: {rule}. Got {run / 'best.npz'}.\n")
+
+
+def test_pictures_of_several_labels_are_not_sorted(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    outcome = cnn("predict", "pictures", "--ckpt", run, "--sort-into", tmp_path / "sorted")
+    rule = "puts a picture into the folder of its one label, and this model gives several"
+    expected = f"cnn: --sort-into: {rule}. Got {run / 'best.npz'}.\n"
+    assert (outcome.code, outcome.err) == (2, expected)
+    assert not (tmp_path / "sorted").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["explain", "pictures/0.png", "--output", "{out}/maps"],
+        ["export", "--output", "{out}/model.onnx"],
+        ["report", "--output", "{out}/report.html"],
+        ["data", "doubt"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_commands_that_take_one_label_say_so(
+    cnn: Inside, run: Path, tmp_path: Path, words: list[str]
+) -> None:
+    given = [word.format(out=tmp_path) for word in words]
+    ckpt = [run] if words[0] in ("report", "data") else ["--ckpt", run]
+    outcome = cnn(*given, *ckpt)
+    rule = "this command takes no checkpoint of data.labels multiple: not available yet"
+    assert (outcome.code, outcome.err) == (4, f"cnn: {run / 'best.npz'}: {rule}.\n")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_checkpoint_must_have_its_thresholds(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    rule = "meta.several_labels must be a mapping with a separator and a threshold from 0 to 1"
+    for thresholds in ([0.5, 0.5], [0.5, 0.5, 1.5]):
+        bad = sure(run, tmp_path / "bad.npz", *thresholds)
+        outcome = cnn("predict", "pictures/0.png", "--ckpt", bad)
+        assert (outcome.code, outcome.err) == (4, f"cnn: {bad}: {rule} a class.\n")
+
+
+def test_features_and_layers_have_nothing_to_do_with_labels(
+    cnn: Inside, run: Path, tmp_path: Path
+) -> None:
+    index = tmp_path / "index.npz"
+    assert cnn("embed", "pictures", "--ckpt", run, "--output", index).code == 0
+    similar = cnn("similar", "pictures/0.png", "--index", index, "--topk", 2)
+    assert similar.code == 0
+    assert similar.out.splitlines()[0].startswith("pictures/0.png\t")
+    assert cnn("summary", run / "best.npz").code == 0
+
+
+def test_summary_and_dry_run_know_the_classes(cnn: Inside, tmp_path: Path) -> None:
+    outcome = cnn("summary", "tiny.yaml")
+    assert outcome.code == 0, outcome.err
+    assert "3" in outcome.out
+    outcome = cnn("train", "tiny.yaml", "--dry-run")
+    assert outcome.code == 0, outcome.err
+    assert "60" in outcome.out
