@@ -20,6 +20,7 @@ NAME = "import"
     examples=(
         "cnn import --list",
         "cnn import efficientnet-lite0 --output lite0.npz",
+        "cnn import model.onnx --output model.npz --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
         "cnn import resnet18.safetensors --config configs/resnet18.yaml --output resnet18.npz",
         "cnn import model.json --config net.yaml --output net.npz --channel-order bgr",
         "  --mean 103.939,116.779,123.68 --std 1 --value-range 255 --classes names.txt",
@@ -42,7 +43,8 @@ def run(
             "--config",
             metavar="CONFIG",
             parser=values.text,
-            help="The config whose network the weights are of. A name brings its own.",
+            help="The config whose network the weights are of. A name brings its own, and an "
+            ".onnx or Keras file has one.",
             show_default=False,
         ),
     ] = None,
@@ -94,14 +96,16 @@ def run(
         ),
     ] = None,
     value_range: Annotated[
-        float,
+        float | None,
         Option(
             "--value-range",
             metavar="1|255",
             parser=values.number("--value-range"),
-            help="The value of white where mean and std are applied.",
+            help="The value of white where mean and std are applied. Default: 1, or what a "
+            "network that normalizes pixels itself is for.",
+            show_default=False,
         ),
-    ] = 1.0,
+    ] = None,
     channel_order: Annotated[
         str,
         Option(
@@ -119,12 +123,14 @@ def run(
 ) -> None:
     """Turn weights that others trained into a checkpoint.
 
-    Layers are matched by structure where the file has it (.onnx, Keras), by the names of known
-    networks (torchvision, timm) where it has names only, or by --map. What is missing, extra or
-    misshapen is listed, and then nothing is written.
+    A file that has its network (.onnx, Keras) needs no --config: the config is derived from it.
+    With one, layers are matched by structure where the file has it, by the names of known networks
+    (torchvision, timm) where it has names only, or by --map. What is missing, extra or misshapen
+    is listed, and then nothing is written. Scores of an .onnx are compared with onnxruntime's.
     """
     from cnn_cli.errors import UsageError
     from cnn_cli.interop.importing import ImportOptions, import_weights
+    from cnn_cli.interop.reading import is_network
 
     if list_:
         _list(json=json)
@@ -139,7 +145,7 @@ def run(
         weights = find_weights(named.name)
         classes = classes or named.class_file
         config = config or str(FOLDER / f"{named.name}.yaml")
-    if config is None:
+    if config is None and not is_network(weights):
         raise UsageError(NAME, "needs --config CONFIG", "nothing")
     if output_file is None:
         raise UsageError(NAME, "needs --output FILE", "nothing")

@@ -35,10 +35,29 @@ def load_config(
         ConfigError: what is wrong, in one line.
         UsageError: an override without ``=``.
     """
+    document, files = read_document(Path(path))
+    return lay_over(document, str(path), overrides, options, files)
+
+
+def lay_over(
+    document: dict[Any, Any],
+    source: str,
+    overrides: Sequence[str],
+    options: Mapping[str, Any] | None = None,
+    files: Sequence[tuple[str, dict[Any, Any]]] | None = None,
+) -> Config:
+    """Lay the command line over a document of plain values, which is changed, and check it.
+
+    Args:
+        document, source: as those of `validate_config`.
+        overrides, options: as those of `load_config`.
+        files: which of several files each part is of, for messages.
+
+    Raises:
+        ConfigError, UsageError: as `load_config`.
+    """
     from cnn_cli.config.yaml12 import parse_yaml  # a checkpoint's config is read without it
 
-    source = str(path)
-    document, files = read_document(Path(path))
     later = []
     for override in overrides:
         key, equals, text = override.partition("=")
@@ -61,7 +80,8 @@ def load_config(
         return validate_config(document, source)
     except ConfigError as error:
         found, inside = error.place.removeprefix(f"{source}: "), [*overrides, *(options or ())]
-        if found == error.place or any(found.startswith(key.split("=")[0]) for key in inside):
+        known = any(found.startswith(key.split("=")[0]) for key in inside)
+        if files is None or found == error.place or known:
             raise
         place = f"{file_of(found, files)}: {found}"
         raise ConfigError(place, error.rule, error.got) from error

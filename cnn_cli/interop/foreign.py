@@ -43,6 +43,8 @@ class Op:
         inputs: positions of the ops it reads; `INPUT` is the network's input.
         facts: what has to agree: stride, padding, eps and so on.
         module: its arrays, if it has any.
+        shape: of its output for one image, as this program has it: (rows, columns, channels), or
+            (features,); None where the reader does not say.
     """
 
     kind: str
@@ -50,6 +52,21 @@ class Op:
     inputs: tuple[int, ...]
     facts: Mapping[str, Any] = field(default_factory=dict)
     module: Module | None = None
+    shape: Shape | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Normalization:
+    """What a network does to its image before anything else: it times `scale`, plus `shift`.
+
+    Attributes:
+        scale, shift: a number, or one a channel.
+        white: the largest value of a pixel, where the file says it.
+    """
+
+    scale: Array
+    shift: Array
+    white: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +77,21 @@ class Foreign:
         place: the file, for messages.
         modules: of all layers with arrays, in the file's order.
         ops: the network, inputs before their readers; None where the file holds arrays only.
+        in_shape: (rows, columns, channels) of an image, where the file says it.
+        channels_last: whether the file's network reads images so.
+        normalization: what the network does to its image, which is not among the ops.
+        facts: what the file says beside its network, as `export` writes it.
+        notes: what was read in a way that is worth a word.
     """
 
     place: str
     modules: tuple[Module, ...]
     ops: tuple[Op, ...] | None = None
+    in_shape: Shape | None = None
+    channels_last: bool = False
+    normalization: Normalization | None = None
+    facts: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
 
 
 def kind_of(shapes: Mapping[str, Shape]) -> Kind:

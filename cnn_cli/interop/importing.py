@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,21 +12,26 @@ import numpy as np
 
 from cnn_cli import __version__, strict_json
 from cnn_cli.config import Config, load_config, plain_config, validate_config
+from cnn_cli.config.load import lay_over
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError, DataError
 from cnn_cli.interop.assemble import assemble, swap_colours
+from cnn_cli.interop.derive import Derived, derive
 from cnn_cli.interop.foreign import Foreign, Module
-from cnn_cli.interop.match_names import match_map, match_names
+from cnn_cli.interop.match_names import layers_with_arrays, match_map, match_names
 from cnn_cli.interop.match_structure import match_structure
+from cnn_cli.interop.onnx_agreement import compare_with_onnxruntime
 from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Shape
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.runs.stored_network import network_facts
 from cnn_cli.text_files import read_text
 
+NUMBERED = "classes are numbers: no --classes FILE names them"
 MOST_BYTES = 10_000_000  # of a list of classes or a map
 
 
@@ -38,7 +43,8 @@ class ImportOptions:
         map_file: which layer of the file is which of the network's.
         classes_file: the class names, in the order of the scores.
         mean, std: a number per channel; by default the config's.
-        value_range: pixels are from 0 to this where mean and std are taken from them.
+        value_range: pixels are from 0 to this where mean and std are taken from them; None is 1,
+            or what a network that normalizes them itself is for.
         channel_order: of the colours the weights expect, and of mean and std.
     """
 
@@ -46,7 +52,7 @@ class ImportOptions:
     classes_file: Path | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    value_range: float = 1.0
+    value_range: float | None = None
     channel_order: Literal["rgb", "bgr"] = "rgb"
 
 
@@ -87,27 +93,59 @@ class ImportReport:
 
 
 def import_weights(
-    weights: Path, config_file: str, overrides: list[str], output: Path, options: ImportOptions
+    weights: Path,
+    config_file: str | None,
+    overrides: list[str],
+    output: Path,
+    options: ImportOptions,
 ) -> ImportReport:
-    """Write a checkpoint of the config's network with a file's weights.
+    """Write a checkpoint of a network with a file's weights.
+
+    Args:
+        weights: the file.
+        config_file: the config with the network; None derives it from the file.
+        overrides: ``KEY=VALUE`` over the config.
+        output: the checkpoint.
+        options: what else the command line says.
 
     Raises:
         CnnError: what does not fit is said, and nothing is written.
     """
-    config = load_config(config_file, overrides)
-    foreign = read_foreign(weights)
-    classes, notes = _classes(config, config_file, foreign, options)
-    config = _with_preprocessing(config, config_file, options, classes)
+    given = None if config_file is None else load_config(config_file, overrides)
+    foreign = read_foreign(weights, _in_shape(given, overrides))
+    derived = None
+    if given is None or config_file is None:
+        config_file = str(weights)
+        derived = derive(foreign)
+        config = lay_over(_document(foreign, derived), config_file, overrides)
+        classes, notes = _derived_classes(config, derived, options)
+    else:
+        config = given
+        classes, notes = _classes(config, config_file, foreign, options)
+    config = _with_preprocessing(config, config_file, options, classes, foreign)
     graph = _graph(config, len(classes), config_file)
-    pairs, eps, matched_by = _match(graph, foreign, options)
+    if derived is not None:
+        nodes = layers_with_arrays(graph)
+        if len(nodes) != len(derived.modules):
+            rule = "must leave the layers as the file has them; give --config CONFIG for others"
+            raise ConfigError(f"{config_file}: model", rule)
+        pairs = {node.index: each for node, each in zip(nodes, derived.modules, strict=True)}
+        eps: Mapping[int, float] = {}
+        matched_by = "the file's own network"
+        foreign = replace(foreign, modules=tuple(derived.modules))
+    else:
+        pairs, eps, matched_by = _match(graph, foreign, options)
     arrays, changes = assemble(graph, foreign, pairs, eps)
-    if options.channel_order == "bgr":
-        swap_colours(graph, arrays, config_file)
-        changes.append("first convolution turned from blue, green, red to red, green, blue")
     params = Parameters(graph, config.train.dtype)
     params.load(arrays, str(weights))
     if not np.isfinite(params.flat).all():
         raise DataError(weights, f"arrays must be within the range of {config.train.dtype}")
+    if weights.suffix.lower() == ".onnx":
+        changes.append(compare_with_onnxruntime(weights, foreign, graph, params))
+    if options.channel_order == "bgr":
+        swap_colours(graph, arrays, config_file)
+        params.load(arrays, str(weights))
+        changes.append("first convolution turned from blue, green, red to red, green, blue")
     mean, std = _numbers_of(config)
     source = {"file": weights.name, "matched_by": matched_by, "notes": changes}
     save_checkpoint(output, _checkpoint(config, params, classes, mean, std, source))
@@ -122,6 +160,54 @@ def import_weights(
         pairs={graph.nodes[index].name: module.name for index, module in sorted(pairs.items())},
         notes=[*notes, *changes],
     )
+
+
+def _in_shape(config: Config | None, overrides: list[str]) -> Shape | None:
+    """The shape of an image as a config or the command line has it, for files that have none."""
+    if config is None:
+        data = [override for override in overrides if override.startswith("data.")]
+        if not any(override.startswith("data.image_size=") for override in data):
+            return None
+        plain = {"model": {"layers": ["flatten", {"linear": "classes"}]}}
+        config = lay_over(plain, "import", data)
+    return (*config.data.image_size, config.data.channels)
+
+
+def _document(foreign: Foreign, derived: Derived) -> dict[str, Any]:
+    """The config of a network that was derived, as plain values.
+
+    What `cnn export` has written beside a network is taken: classes, mean, std and the like.
+    """
+    if foreign.in_shape is None:
+        raise ValueError(f"{foreign.place} has no shape")
+    height, width, channels = foreign.in_shape
+    data: dict[str, Any] = {"image_size": [height, width], "channels": channels}
+    if "cnn_version" in foreign.facts:
+        for key in ("classes", "mean", "std"):
+            try:
+                data[key] = strict_json.loads(foreign.facts.get(key, "null"))
+            except ValueError as error:
+                raise DataError(foreign.place, f"{key} beside its network must be JSON") from error
+        data |= {key: foreign.facts[key] for key in ("resize_mode",) if key in foreign.facts}
+        if (depth := foreign.facts.get("depth")) is not None:
+            data["depth"] = int(depth) if depth.isdecimal() else depth
+    data = {key: value for key, value in data.items() if value is not None}
+    return {"data": data, "model": {"layers": derived.layers}}
+
+
+def _derived_classes(
+    config: Config, derived: Derived, options: ImportOptions
+) -> tuple[list[str], list[str]]:
+    """The names of a derived network's classes, and what is to be said about them."""
+    if options.classes_file is None and config.data.classes is None:
+        return [str(i) for i in range(derived.classes)], [NUMBERED]
+    names, notes = _named_classes(config, options)
+    if len(names) != derived.classes:
+        place = options.classes_file or "data.classes"
+        raise DataError(
+            place, f"must be {derived.classes} names, as the file has scores", len(names)
+        )
+    return names, notes
 
 
 def _graph(config: Config, classes: int, source: str) -> Graph:
@@ -147,14 +233,8 @@ def _classes(
     config: Config, source: str, foreign: Foreign, options: ImportOptions
 ) -> tuple[list[str], list[str]]:
     """The names, and what is to be said about where they come from."""
-    if options.classes_file is not None:
-        names = _read_classes(options.classes_file)
-        distinct = _told_apart(names)
-        changed = sum(a != b for a, b in zip(names, distinct, strict=True))
-        note = f"classes of the same name, told apart by their numbers: {changed}"
-        return distinct, [note] if changed else []
-    if config.data.classes is not None:
-        return list(config.data.classes), []
+    if options.classes_file is not None or config.data.classes is not None:
+        return _named_classes(config, options)
     if not any(
         layer.kind == "linear" and layer.arguments()["out_features"] == "classes"
         for layer in config.model.layers
@@ -166,25 +246,49 @@ def _classes(
     pairs, _, _ = _match(graph, foreign, options)
     last = max(index for index in pairs if graph.nodes[index].layer.kind == "linear")
     count = pairs[last].arrays["weight"].shape[0]
-    return [str(i) for i in range(count)], ["classes are numbers: no --classes FILE names them"]
+    return [str(i) for i in range(count)], [NUMBERED]
+
+
+def _named_classes(config: Config, options: ImportOptions) -> tuple[list[str], list[str]]:
+    """The names of --classes, or else of the config."""
+    if options.classes_file is None:
+        return list(config.data.classes or ()), []
+    names = _read_classes(options.classes_file)
+    distinct = _told_apart(names)
+    changed = sum(a != b for a, b in zip(names, distinct, strict=True))
+    note = f"classes of the same name, told apart by their numbers: {changed}"
+    return distinct, [note] if changed else []
 
 
 def _with_preprocessing(
-    config: Config, source: str, options: ImportOptions, classes: list[str]
+    config: Config, source: str, options: ImportOptions, classes: list[str], foreign: Foreign
 ) -> Config:
     """The config with the mean and deviation the weights expect, as ours are: of 0..1, RGB."""
     document = plain_config(config)
     data = document["data"]
-    for key, option in (("mean", options.mean), ("std", options.std)):
+    own = foreign.normalization
+    found = {}
+    for key, option, idle in (("mean", options.mean, 0.0), ("std", options.std, 1.0)):
         values = data[key] if option is None else list(option)
+        if own is not None and option is None:
+            values = [idle]  # the file's network does it itself
         if values == "auto":
             rule = f"must be what the weights were trained with; give --{key}"
             raise ConfigError(f"{source}: data.{key}", rule, "auto")
         if len(values) == 1:
             values = values * config.data.channels
-        if options.channel_order == "bgr":
-            values = values[::-1]
-        data[key] = [value / options.value_range for value in values]
+        found[key] = np.array(values)
+    white = options.value_range or 1.0
+    if own is not None and len(found["mean"]) == len(found["std"]):
+        # ((v - mean)/std) scale + shift, of pixels v.
+        found["std"] = found["std"] / own.scale
+        found["mean"] = found["mean"] - own.shift * found["std"]
+        # Who divides by more than a few has pixels of 0..255.
+        guess = 255.0 if found["std"].max() > 10 else 1.0
+        white = options.value_range or own.white or guess
+    for key, numbers in found.items():
+        values = (numbers[::-1] if options.channel_order == "bgr" else numbers).tolist()
+        data[key] = [value / white for value in values]
     if options.classes_file is not None:
         data["classes"] = classes
     return validate_config(document, source)

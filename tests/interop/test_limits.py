@@ -270,7 +270,7 @@ def test_onnx(tmp_path: Path) -> None:
 
     def write(tensor: Any) -> Path:
         node = helper.make_node("Gemm", ["x", tensor.name], ["y"], name="fc", transB=1)
-        values = [helper.make_tensor_value_info(name, kinds.FLOAT, None) for name in "xy"]
+        values = [helper.make_tensor_value_info(name, kinds.FLOAT, [1, 3]) for name in "xy"]
         graph = helper.make_graph([node], "g", values[:1], values[1:], [tensor])
         path = tmp_path / "a.onnx"
         path.write_bytes(helper.make_model(graph).SerializeToString())

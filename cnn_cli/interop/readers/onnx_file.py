@@ -1,41 +1,37 @@
-"""ONNX networks: operators as the layers they come from, with their initializers as arrays."""
+"""ONNX files: their network read operator by operator, their initializers as arrays."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import prod
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from cnn_cli.errors import DataError, missing_extra, reason
-from cnn_cli.interop.foreign import INPUT, Foreign, Kind, Module, Op
+from cnn_cli.errors import DataError, listed, missing_extra, reason
+from cnn_cli.interop.foreign import INPUT, Foreign, Normalization
 from cnn_cli.interop.limits import Budget, not_read
-from cnn_cli.nn.layers import all_layers
-from cnn_cli.nn.types import Array
+from cnn_cli.interop.readers.onnx_operators import Operators
+from cnn_cli.interop.simplify import simplified
+from cnn_cli.nn.types import Array, Shape
 
-# Beside those that a layer names as its own.
-SAME = {
-    "GlobalAveragePool": "global_avgpool",
-    "Flatten": "flatten",
-    "Reshape": "flatten",
-    "Squeeze": "flatten",
-    "Dropout": "dropout",
-    "Identity": "identity",
-    "Softmax": "softmax",
-}
 # Kinds of numbers, by their names in TensorProto.
 READ = {
     *("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "BOOL"),
     *("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"),
 }
-# An activation that some exporters write as x times a function of x.
-TIMES_ITSELF = {"sigmoid": "silu", "hardsigmoid": "hardswish"}
+WHITES = {2: 255.0, 4: 65535.0}  # of pixels that are whole numbers, by TensorProto's types
+CHANNELS = (1, 3, 4)  # that an image may have, as against rows
 
 
-def read_onnx(path: Path) -> Foreign:
+def read_onnx(path: Path, in_shape: Shape | None = None) -> Foreign:
     """Read an ONNX network of one input and one output.
+
+    Args:
+        path: the file.
+        in_shape: (rows, columns, channels) of an image, where the file leaves them open.
 
     Raises:
         DataError: it is damaged, or an operator is not known.
@@ -48,29 +44,41 @@ def read_onnx(path: Path) -> Foreign:
     budget = Budget(path)
     budget.take(2 * budget.size)  # the file, and what it says
     try:
-        graph = onnx.load(str(path), load_external_data=False).graph
+        model = onnx.load(str(path), load_external_data=False)
+        graph = model.graph
         values = {item.name: _array(item, item.name, budget) for item in graph.initializer}
-        builder = _Builder(path, dict(values))
-        builder.outputs |= {item.name: INPUT for item in graph.input if item.name not in values}
+        if len(graph.output) != 1:
+            names = listed([item.name for item in graph.output])
+            raise DataError(path, "must have one output", f"{len(graph.output)}: {names}")
+        versions = {each.domain: each.version for each in model.opset_import}
+        network = Operators(budget, dict(values), versions.get("", versions.get("ai.onnx", 1)))
+        facts = {each.key: each.value for each in model.metadata_props}
+        entry = _input(graph, values, in_shape, facts.get("channels"), path)
+        network.begin(*entry)
         for node in graph.node:
-            attributes = {
-                item.name: _plain(onnx.helper.get_attribute_value(item)) for item in node.attribute
-            }
-            if node.op_type == "Constant":
-                array = _array(attributes["value"], node.output[0], budget)
-                builder.values[node.output[0]] = array
-            elif node.op_type == "Transpose" and node.input[0] in builder.values:
-                turned = builder.values[node.input[0]].transpose(attributes.get("perm"))
-                builder.values[node.output[0]] = turned
-            else:
-                builder.add(node, attributes)
+            attributes, tensors = {}, {}
+            for item in node.attribute:
+                if item.type == onnx.AttributeProto.TENSOR:
+                    tensors[item.name] = _array(item.t, node.output[0], budget)
+                else:
+                    attributes[item.name] = _plain(onnx.helper.get_attribute_value(item))
+            network.add(node, attributes, tensors)
+        end = network.views.get(graph.output[0].name)
+        if end is None or end.op == INPUT:
+            raise DataError(path, "its output must come of its input", graph.output[0].name)
+        white = WHITES.get(_entries(graph, values)[0].type.tensor_type.elem_type)
     except DataError:
         raise
     except Exception as error:  # protobuf's errors have no common base, and shapes may be anything
         text = reason(error).splitlines()[0]
         raise DataError(path, "must be a sound ONNX network", text) from error
-    modules = tuple(op.module for op in builder.ops if op.module is not None)
-    return Foreign(str(path), modules, tuple(builder.ops))
+    ops, normalization = simplified(network.ops, end.op)
+    if normalization is not None:
+        normalization = replace(normalization, white=white)
+    elif white is not None:
+        normalization = Normalization(np.ones(1), np.zeros(1), white)
+    modules = tuple(op.module for op in ops if op.module is not None)
+    return Foreign(str(path), modules, ops, network.in_shape, entry[3], normalization, facts)
 
 
 def _array(tensor: Any, name: str, budget: Budget) -> Array:
@@ -103,150 +111,40 @@ def _plain(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-class _Builder:
-    def __init__(self, path: Path, values: dict[str, Array]) -> None:
-        self.path = path
-        self.values = values
-        self.ops: list[Op] = []
-        self.outputs: dict[str, int] = {}
-        plain = {layer.onnx: kind for kind, layer in all_layers().items() if layer.onnx}
-        self.same = plain | SAME
+def _entries(graph: Any, values: Mapping[str, Array]) -> list[Any]:
+    """The network's inputs; older files list their constants among them."""
+    return [item for item in graph.input if item.name not in values]
 
-    def add(self, node: Any, attributes: Mapping[str, Any]) -> None:
-        """Append an operator as an op."""
-        name = node.name or f"{node.op_type}_{node.output[0]}"
-        inputs = tuple(self.outputs[each] for each in node.input if each in self.outputs)
-        constants = [self.values[each] for each in node.input if each in self.values]
-        op = self._op(node.op_type, name, inputs, constants, attributes)
-        op = self._joined(op)
-        self.ops.append(op)
-        self.outputs[node.output[0]] = len(self.ops) - 1
 
-    def _op(  # noqa: PLR0911, PLR0912 - a case an operator
-        self,
-        word: str,
-        name: str,
-        inputs: tuple[int, ...],
-        constants: list[Array],
-        attributes: Mapping[str, Any],
-    ) -> Op:
-        match word:
-            case "Conv":
-                facts = self._window(name, attributes, constants[0].shape[2:])
-                facts |= {"groups": attributes.get("group", 1)}
-                arrays = dict(zip(("weight", "bias"), constants, strict=False))
-                return Op("conv", name, inputs, facts, Module(name, "conv", arrays))
-            case "BatchNormalization":
-                keys = ("weight", "bias", "running_mean", "running_var")
-                arrays = dict(zip(keys, constants, strict=True))
-                facts = {"eps": attributes.get("epsilon", 1e-5)}
-                return Op("batchnorm", name, inputs, facts, Module(name, "norm", arrays))
-            case "Gemm" | "MatMul":
-                return self._linear(word, name, inputs, constants, attributes)
-            case "PRelu":
-                module = Module(name, "affine", {"weight": constants[0].reshape(-1)})
-                return Op("prelu", name, inputs, {}, module)
-            case "MaxPool" | "AveragePool":
-                facts = self._window(name, attributes, attributes["kernel_shape"])
-                facts["ceil_mode"] = bool(attributes.get("ceil_mode", 0))
-                if word == "MaxPool":
-                    return Op("maxpool", name, inputs, facts)
-                facts["count_include_pad"] = bool(attributes.get("count_include_pad", 0))
-                return Op("avgpool", name, inputs, facts)
-            case "Clip":
-                given = [attributes.get("min"), attributes.get("max")]
-                bounds = [each.item() for each in constants] or given
-                if bounds != [0, 6]:
-                    raise DataError(self.path, f"{name} must be a ReLU6", f"bounds {bounds}")
-                return Op("relu6", name, inputs)
-            case "HardSigmoid":
-                slope, shift = attributes.get("alpha", 0.2), attributes.get("beta", 0.5)
-                if not np.allclose((slope, shift), (1 / 6, 1 / 2)):
-                    raise DataError(self.path, f"{name} must have a slope of 1/6", slope)
-                return Op("hardsigmoid", name, inputs)
-            case "LeakyRelu":
-                facts = {"negative_slope": attributes.get("alpha", 0.01)}
-                return Op("leaky_relu", name, inputs, facts)
-            case "Elu":
-                return Op("elu", name, inputs, {"alpha": attributes.get("alpha", 1.0)})
-            case "ReduceMean":
-                axes = attributes.get("axes", constants[0].tolist() if constants else None)
-                if axes is None or sorted(axis % 4 for axis in axes) != [2, 3]:
-                    raise DataError(self.path, f"{name} must be a mean over the map", axes)
-                return Op("global_avgpool", name, inputs)
-            case "Add" | "Concat" if len(inputs) > 1:
-                return Op(word.lower(), name, inputs)
-            case "Add" if len(inputs) == 1 and self._is_bias(inputs[0], constants[0]):
-                return self._with_bias(inputs[0], constants[0])
-            case "Mul" if len(inputs) == 1 and constants and constants[0].size == 1:
-                return Op("scale", name, inputs, {"factor": constants[0].item()})
-            case "Mul" if len(inputs) == 2:
-                return Op("excite", name, inputs)
-        if word in self.same:
-            return Op(self.same[word], name, inputs)
-        raise DataError(self.path, f"operator {name} is of a kind that is not known", word)
+def _input(
+    graph: Any,
+    values: Mapping[str, Array],
+    in_shape: Shape | None,
+    channels: str | None,
+    path: Path,
+) -> tuple[str, int, Shape, bool]:
+    """The network's input: its name, its batch, an image's shape, and whether channels come last.
 
-    def _linear(
-        self,
-        word: str,
-        name: str,
-        inputs: tuple[int, ...],
-        constants: list[Array],
-        attributes: Mapping[str, Any],
-    ) -> Op:
-        weight = constants[0]
-        if word == "Gemm" and (
-            attributes.get("alpha", 1) != 1
-            or attributes.get("beta", 1) != 1
-            or attributes.get("transA", 0)
-        ):
-            raise DataError(self.path, f"{name} must be a plain linear layer")
-        arrays = {"weight": weight if attributes.get("transB", 0) else weight.T}
-        if len(constants) > 1:
-            arrays["bias"] = constants[1].reshape(-1)
-        return Op("linear", name, inputs, {}, Module(name, "linear", arrays))
-
-    def _is_bias(self, tensor: int, values: Array) -> bool:
-        module = None if tensor == INPUT else self.ops[tensor].module
-        return (
-            module is not None
-            and module.kind in ("linear", "conv")
-            and "bias" not in module.arrays
-            and values.size == module.arrays["weight"].shape[0] == prod(values.shape)
-        )
-
-    def _with_bias(self, tensor: int, values: Array) -> Op:
-        """The layer before, with the bias that an operator of its own adds."""
-        op = self.ops[tensor]
-        if op.module is None:
-            raise ValueError(f"{op.name} has no weights that a bias could stand beside")
-        arrays = {**op.module.arrays, "bias": values.reshape(-1)}
-        kind: Kind = op.module.kind
-        self.ops[tensor] = Op("identity", op.name, op.inputs)
-        return Op(op.kind, op.name, op.inputs, op.facts, Module(op.module.name, kind, arrays))
-
-    def _joined(self, op: Op) -> Op:
-        """One op for x times a function of x."""
-        if op.kind != "excite":
-            return op
-        for gate, x in (op.inputs, op.inputs[::-1]):
-            if gate == INPUT:
-                continue
-            kind = TIMES_ITSELF.get(self.ops[gate].kind)
-            if kind is not None and self.ops[gate].inputs == (x,):
-                return Op(kind, op.name, (x,))
-        return op
-
-    def _window(self, name: str, attributes: Mapping[str, Any], kernel: Any) -> dict[str, Any]:
-        if len(kernel) != 2:
-            raise DataError(self.path, f"{name} must work on images", f"{len(kernel)} dimensions")
-        auto = attributes.get("auto_pad", "NOTSET")
-        if auto == "SAME_LOWER":
-            raise DataError(self.path, f"{name} must not pad at the start alone", auto)
-        top, left, bottom, right = attributes.get("pads", (0, 0, 0, 0))
-        return {
-            "kernel_size": tuple(kernel),
-            "stride": tuple(attributes.get("strides", (1, 1))),
-            "dilation": tuple(attributes.get("dilations", (1, 1))),
-            "padding": "same" if auto == "SAME_UPPER" else (top, bottom, left, right),
-        }
+    Raises:
+        DataError: there are several, or its size is not known.
+    """
+    entries = _entries(graph, values)
+    if len(entries) != 1:
+        names = listed([item.name for item in entries])
+        raise DataError(path, "must have one input", f"{len(entries)}: {names}")
+    (entry,) = entries
+    sizes = [dim.dim_value or None for dim in entry.type.tensor_type.shape.dim]
+    batch, *lengths = sizes or [None]
+    # Channels are few, and first where both may be.
+    few = CHANNELS if channels is None or not channels.isdecimal() else (int(channels),)
+    last = len(lengths) == 3 and lengths[2] in few and lengths[0] not in few
+    if in_shape is not None and len(lengths) in (0, 3):
+        given = in_shape if last else (in_shape[2], *in_shape[:2])
+        lengths = [a or b for a, b in zip(lengths or [None] * 3, given, strict=True)]
+    if not lengths or None in lengths:
+        text = "×".join("?" if each is None else str(each) for each in lengths)
+        rule = f"the input {entry.name} must have a size; give data.image_size"
+        raise DataError(path, rule, text or "none")
+    found = [int(each) for each in lengths if each is not None]
+    shape = tuple(found) if last else (*found[1:], found[0])
+    return entry.name, batch or 1, shape, last

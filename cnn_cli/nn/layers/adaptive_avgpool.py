@@ -37,7 +37,7 @@ class AdaptiveAvgPool(Layer):
         self.in_shape = in_shape
         self.out_shape = (*output_size, c)
         # (oh, h) and (ow, w): the mean over a part's rows or columns, as a product.
-        self.means = tuple(map(_means, (h, w), output_size))
+        self.means = tuple(map(part_means, (h, w), output_size))
 
     def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, None]:
         n, h, w, c = x.shape
@@ -71,7 +71,7 @@ class AdaptiveAvgPool(Layer):
         return operators.add("MatMul", [narrow, columns], name)
 
 
-def _means(length: int, parts: int) -> Array:
+def part_means(length: int, parts: int) -> Array:
     """(parts, length): what each part's mean has of each row."""
     means = np.zeros((parts, length))
     for i in range(parts):
