@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.content import content_hashes
+from cnn_cli.data.content import Hashes, content_hashes
 from cnn_cli.data.folds import Fold, deal_folds
 from cnn_cli.data.label_list import ColumnsConfig
 from cnn_cli.data.listing import WHOLE, Listing, Part, one_form
@@ -36,11 +36,13 @@ class Split:
             0 and 1, see `targets`.
         groups: (paths,) names of groups whose images stay together when a part is held back, each
             empty where an image has none; None where there are no groups.
+        hashes: (paths,) see `Contents`, 0 where there is none; None where nobody asked for them.
     """
 
     paths: list[str]
     labels: Labels
     groups: list[str] | None = None
+    hashes: Hashes | None = None
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -285,6 +287,7 @@ def hold_back(
     parts = np.zeros(len(train), np.int8)
     if any(shares.values()):
         contents = content_hashes(train.paths, dataset.root)
+        train = replace(train, hashes=contents.hashes)
         if rule == "fractions":
             parts = by_fractions(contents, train.labels, classes, shares[VAL])
         else:
@@ -383,8 +386,9 @@ def take_fold(dataset: Dataset, fold: str) -> Dataset:
     which = Fold.parse(fold)
     if which is None:
         raise ValueError(f"no fold: {fold!r}")
-    whole, classes = dataset.train, len(dataset.classes)
-    units = units_of(content_hashes(whole.paths, dataset.root), whole.groups)
+    contents = content_hashes(dataset.train.paths, dataset.root)
+    whole, classes = replace(dataset.train, hashes=contents.hashes), len(dataset.classes)
+    units = units_of(contents, whole.groups)
     folds = deal_folds(units, whole.labels, classes, which.count)
     images, numbers, every = memberships(whole.labels, classes)
     found = np.unique(folds[images] * every + numbers) % every
@@ -414,4 +418,5 @@ def _joined(one: Split, other: Split) -> Split:
 def _part(split: Split, chosen: NDArray[np.bool_]) -> Split:
     where = np.flatnonzero(chosen)
     groups = None if split.groups is None else [split.groups[i] for i in where]
-    return Split([split.paths[i] for i in where], split.labels[chosen], groups)
+    hashes = None if split.hashes is None else split.hashes[chosen]
+    return Split([split.paths[i] for i in where], split.labels[chosen], groups, hashes)

@@ -30,8 +30,9 @@ LOG = "log.jsonl"
 BAD_FILES = "bad_files.txt"
 CURVES, CONFUSION, REPORT = "curves.png", "confusion.png", "report.html"
 OUT_OF_FOLD = "out_of_fold.csv"
+RECEIPT = "receipt.csv"
 DRAWN = (CURVES, CONFUSION, REPORT)  # afterwards, from the others
-OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, OUT_OF_FOLD, *DRAWN)
+OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, OUT_OF_FOLD, RECEIPT, *DRAWN)
 COLUMNS = (
     "epoch",
     "train_loss",
@@ -41,6 +42,18 @@ COLUMNS = (
     "lr",
     "seconds",
     "images_per_second",
+)
+# What a resumed run may change: how long it goes and how it keeps its images and checkpoints.
+# What to do about numbers that are not finite changes no step that was done. Pictures that were
+# moved are compared with what the checkpoint knows of them, see `training.resumed_data`.
+# Where the initial weights came from no longer matters.
+RESUMABLE = (
+    "train.weights",
+    "train.epochs",
+    "train.checkpoint_every",
+    "train.on_nan",
+    "data.cache",
+    "data.root",
 )
 
 
@@ -185,6 +198,10 @@ class RunFolder:
         if bad:
             lines = [f"{printable(path)}\t{printable(bad[path])}\n" for path in sorted(bad)]
             self._replace(BAD_FILES, "".join(lines).encode())
+
+    def write_receipt(self, content: bytes) -> None:
+        """The list of pictures, see `receipt`."""
+        self._replace(RECEIPT, content)
 
     def write_out_of_fold(self, content: bytes) -> None:
         self._replace(OUT_OF_FOLD, content)

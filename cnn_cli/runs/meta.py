@@ -28,7 +28,7 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
     `preprocess`, with height, width, channels and resize_mode; `mean` and `std`, a number per
     channel. The config itself is checked by whoever builds a network from it. Where they are
     there, `versions`, `threads`, `backend`, `bad_files`, `rollback`, `data`, `split_rule`,
-    `calibration` and `several_labels` are checked too.
+    `receipt`, `calibration` and `several_labels` are checked too.
 
     Args:
         array: uint8, one axis: UTF-8 JSON.
@@ -118,6 +118,10 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     yield rule, all(isinstance(name, str) for name in data.get("classes", []))
     rule = "split_rule must be fractions or ranks"
     yield rule, meta.get("split_rule", "ranks") in ("fractions", "ranks")
+    receipt = meta.get("receipt", {})
+    rule = "receipt must be a mapping of names to texts"
+    yield rule, isinstance(receipt, dict)
+    yield rule, all(isinstance(text, str) for text in receipt.values())
     calibration = meta.get("calibration", {"temperature": 1.0})
     least, most = TEMPERATURES
     rule = f"calibration must be a mapping with a temperature from {least:g} to {most:g}"

@@ -12,6 +12,7 @@ from cnn_cli.errors import DivergedError
 from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.runs.meta import SEVERAL, split_rule
+from cnn_cli.runs.receipt import META, receipt_meta
 from cnn_cli.runs.results import EpochRow
 from cnn_cli.runs.stored_network import network_facts
 from cnn_cli.system import versions
@@ -53,6 +54,7 @@ class Saver(Hook):
             "backend": session.kernels.name,
             "data": dict(setup.data_facts),
             "split_rule": split_rule(setup.meta),
+            **_receipt_facts(session),
             **network_facts(setup.graph, setup.config.train.dtype),
         }
 
@@ -66,6 +68,8 @@ class Saver(Hook):
         state, config = session.state, session.setup.config
         if self._run is not None:
             self._run.write_config(config_text(config))
+            if session.receipt is not None:
+                self._run.write_receipt(session.receipt.csv())
         state.note_event("start" if not state.log else "resume")
         if config.train.epochs == 0 or (
             config.train.on_nan == "rollback"
@@ -162,3 +166,9 @@ class Saver(Hook):
             separator = session.setup.config.data.label_sep
             meta[SEVERAL] = SeveralLabels(separator, session.thresholds).as_meta()
         return Checkpoint(meta, groups)
+
+
+def _receipt_facts(session: Session) -> dict[str, Any]:
+    if session.receipt is None:
+        return {}
+    return {META: receipt_meta(session.receipt, plain_config(session.setup.config))}

@@ -17,6 +17,7 @@ from cnn_cli.nn.types import Array
 from cnn_cli.parallel.batches import Source
 from cnn_cli.runs.checkpoint import Checkpoint
 from cnn_cli.runs.folder import RunFolder
+from cnn_cli.runs.receipt import Receipt
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.learner import Learner
 from cnn_cli.training.mixing import Mixer, make_mixer
@@ -42,6 +43,7 @@ class Session:
         setup, run, data, normalization, kernels, mixer, progress, requests: stay the same.
         learner: the weights, and all else that a step changes.
         state: where the training stands; a rollback replaces it.
+        receipt: the pictures; None on ranks other than 0, and where no rank reads them all.
         engine: computes gradients; replaced where other layers are frozen.
         source: of the batches: the loader, or features of frozen layers.
         evaluated: the weights that are evaluated, and saved as the best.
@@ -60,6 +62,7 @@ class Session:
     requests: Requests
     learner: Learner
     state: TrainingState
+    receipt: Receipt | None
     engine: TrainingEngine = field(init=False)
     source: Source = field(init=False)
     evaluated: Parameters = field(init=False)
@@ -162,6 +165,9 @@ def open_session(
         CnnError: images or the checkpoint cannot be used.
     """
     config, ranks, initial = setup.config, setup.ranks, setup.initial
+    # Where each rank reads its own shards, nobody reads all files.
+    wanted = ranks.rank == 0 and config.data.shards == 1
+    receipt = Receipt.of(setup.dataset) if wanted else None
     if initial.note is not None:
         progress.note(initial.note)
     for remark in setup.dataset.remarks:
@@ -195,6 +201,7 @@ def open_session(
         learner=learner,
         state=state,
         thresholds=() if checkpoint is None else _thresholds(checkpoint),
+        receipt=receipt,
     )
 
 

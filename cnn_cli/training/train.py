@@ -13,7 +13,7 @@ from cnn_cli.errors import CnnError, ConfigError, UsageError
 from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint
-from cnn_cli.runs.folder import RunFolder, choose_folder, differences, flat, folds_in
+from cnn_cli.runs.folder import RESUMABLE, RunFolder, choose_folder, differences, flat, folds_in
 from cnn_cli.runs.results import TrainResult
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.agreement import Agreement
@@ -24,19 +24,6 @@ from cnn_cli.training.requests import Requests, StopNow
 from cnn_cli.training.session import open_session
 from cnn_cli.training.setup import prepare
 from cnn_cli.training.trainer import Trainer
-
-# What a resumed run may change: how long it goes and how it keeps its images and checkpoints.
-# What to do about numbers that are not finite changes no step that was done. Pictures that were
-# moved are compared with what the checkpoint knows of them, see `check_resumed`.
-# Where the initial weights came from no longer matters.
-RESUMABLE = (
-    "train.weights",
-    "train.epochs",
-    "train.checkpoint_every",
-    "train.on_nan",
-    "data.cache",
-    "data.root",
-)
 
 
 def train(

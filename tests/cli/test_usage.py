@@ -15,7 +15,7 @@ PREDICT = "predict --ckpt m.npz "
     [
         (
             "",
-            "COMMAND: must be init, train, eval, report, predict, embed, similar, explain, "
+            "COMMAND: must be init, train, eval, report, verify, predict, embed, similar, explain, "
             "networks, summary, bench, average, import, export, docs, completion, data or config. "
             "Got nothing.",
         ),

@@ -98,7 +98,8 @@ def test_learns_and_writes_the_run_folder(pictures: Path, tmp_path: Path) -> Non
     assert [row.epoch for row in watch.rows] == [1, 2, 3]
     assert watch.steps == [(epoch, step) for epoch in (1, 2, 3) for step in (1, 2, 3, 4)]
     names = {path.name for path in (tmp_path / "run").iterdir()}
-    assert names == {".lock", "config.yaml", "last.npz", "best.npz", "metrics.csv", "log.jsonl"}
+    reports = {"metrics.csv", "log.jsonl", "receipt.csv"}
+    assert names == {".lock", "config.yaml", "last.npz", "best.npz"} | reports
     table = rows_without_times(tmp_path / "run")
     assert [row["epoch"] for row in table] == ["1", "2", "3"]
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()

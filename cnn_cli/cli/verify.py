@@ -1,0 +1,101 @@
+"""`cnn verify`: whether the pictures are those that a network was trained with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.commands import command
+from cnn_cli.cli.shared.options import IMAGES, Debug, Json
+from cnn_cli.cli.shared.parameters import Argument, Option
+from cnn_cli.errors import GateError, listed
+
+if TYPE_CHECKING:
+    from cnn_cli.runs.verify import Verified
+
+NAME = "verify"
+WORDS = {"train": "training", "val": "validation"}
+
+
+@command(
+    NAME,
+    order=45,
+    examples=(
+        "cnn verify runs/small",
+        "cnn verify model.npz --data photos --json",
+    ),
+)
+def run(
+    ckpt: Annotated[
+        Path,
+        Argument(
+            metavar="CKPT|RUN",
+            parser=values.path("CKPT"),
+            help="A checkpoint (.npz), or a run folder.",
+            show_default=False,
+        ),
+    ],
+    data: Annotated[
+        Path | None,
+        Option(
+            "--data",
+            metavar="DIR",
+            parser=values.path("--data"),
+            help=f"Where the pictures are now. {IMAGES} Default: the run's.",
+        ),
+    ] = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Say whether the pictures and the config are those that a network was trained with.
+
+    A checkpoint has a digest of its training and validation pictures, and the run folder a list of
+    them, by which pictures that were added, changed or removed are named. Where anything is
+    different, the exit code is 6.
+    """
+    from cnn_cli.runs.verify import verify
+
+    found = verify(ckpt, data)
+    if json:
+        output.write_json(found.as_dict())
+    else:
+        output.write(_text(found))
+    if not found.is_same:
+        rule = "must be as they were when the network was trained"
+        raise GateError(found.checkpoint, f"the pictures and the config {rule}", _got(found))
+
+
+def _text(found: Verified) -> str:
+    from cnn_cli.report.text.table import format_pairs
+
+    pairs = [
+        (WORDS[part], f"{count:,} images, {_same(found.same[part])}")
+        for part, count in found.images.items()
+    ]
+    pairs.append(("config", _same(found.config == [])))
+    rows = [
+        "\t".join([each.kind, each.part, each.path, *filter(None, [each.what])])
+        for each in found.changes or []
+    ]
+    return format_pairs(pairs) + "".join(f"{row}\n" for row in rows)
+
+
+def _same(is_same: bool) -> str:
+    return "the same" if is_same else "changed"
+
+
+def _got(found: Verified) -> str:
+    parts = []
+    if found.changes is None:
+        changed = [WORDS[part] for part, is_same in found.same.items() if not is_same]
+        parts.append(f"other {' and '.join(changed)} images, and no list that names them")
+    for kind in ("added", "changed", "removed"):
+        count = sum(each.kind == kind for each in found.changes or [])
+        if count:
+            parts.append(f"{count:,} {kind}")
+    if found.config is None:
+        parts.append("another config in the checkpoint")
+    elif found.config:
+        parts.append(f"another {listed(found.config)} in config.yaml")
+    return ", ".join(parts)

@@ -1,0 +1,139 @@
+"""What a network was trained on: a digest in its checkpoint, and a list of pictures beside it.
+
+A picture is its part, its class, its name below the data's root, and a hash of its file; a set of
+them is the same in any order and in any place. `data.root` is no part of the config's digest.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn_cli import safe_csv
+from cnn_cli.data.content import content_hashes
+from cnn_cli.data.dataset import Dataset, Split
+from cnn_cli.data.targets import are_multiple
+from cnn_cli.errors import DataError, printable, reason
+from cnn_cli.safe_csv import FORMULA
+
+META = "receipt"
+COLUMNS = ("part", "class", "path", "hash")
+PARTS = ("train", "val")
+SIZE = 16  # bytes of a digest
+
+FIRST = frozenset(FORMULA)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Receipt:
+    """The pictures of a training.
+
+    Attributes:
+        lines: a line of CSV for each, as `COLUMNS`, in their order; the hash is empty where the
+            file could not be read.
+    """
+
+    lines: list[bytes]
+
+    @classmethod
+    def of(cls, dataset: Dataset) -> Receipt:
+        """The pictures to train and to validate on.
+
+        Args:
+            dataset: whose files are read where their hashes are not known.
+        """
+        lines, classes = [], [printable(name) for name in dataset.classes]
+        for part in PARTS:
+            split: Split | None = getattr(dataset, part)
+            if split is None:
+                continue
+            hashes = split.hashes
+            if hashes is None:
+                hashes = content_hashes(split.paths, dataset.root).hashes
+            found = zip(split.paths, _label_texts(split, classes), hashes.tolist(), strict=True)
+            for path, label, number in found:
+                name = path.removeprefix(dataset.base).lstrip(os.sep).replace(os.sep, "/")
+                digest = f"{number:016x}" if number else ""
+                lines.append(_line((part, label, printable(name), digest)))
+        return cls(sorted(lines))
+
+    @classmethod
+    def read(cls, path: Path) -> Receipt | None:
+        """The list of a run folder; None where there is none.
+
+        Raises:
+            DataError: it cannot be read.
+        """
+        try:
+            lines = path.read_bytes().splitlines(keepends=True)[1:]
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            rule = "must be a list of pictures, as cnn train writes it"
+            raise DataError(path, rule, reason(error)) from error
+        return cls(lines)
+
+    def csv(self) -> bytes:
+        """The list, under a header."""
+        return b"".join([_line(COLUMNS), *self.lines])
+
+    def digests(self) -> dict[str, str]:
+        """Of the pictures of each part."""
+        found = {}
+        for part in PARTS:
+            own = b"".join(line for line in self.lines if line.startswith(f"{part},".encode()))
+            found[part] = hashlib.blake2b(own, digest_size=SIZE).hexdigest()
+        return found
+
+    def counts(self) -> dict[str, int]:
+        """How many pictures each part has."""
+        return {
+            part: sum(line.startswith(f"{part},".encode()) for line in self.lines) for part in PARTS
+        }
+
+    def by_name(self) -> dict[str, tuple[str, ...]]:
+        """Part, class and hash of each picture, by its name, as the list has them."""
+        text = b"".join(self.lines).decode()
+        rows = csv.reader(io.StringIO(text, newline=""), strict=True)
+        return {name: (part, label, number) for part, label, name, number in rows}
+
+
+def _label_texts(split: Split, classes: Sequence[str]) -> Iterator[str]:
+    """The class of each picture, or its several labels."""
+    if not are_multiple(split.labels):
+        return (classes[number] for number in split.labels.tolist())
+    return ("|".join(classes[i] for i in np.flatnonzero(row)) for row in split.labels)
+
+
+def _line(row: Sequence[str]) -> bytes:
+    text = ",".join(row)
+    plain = text.isprintable() and text.count(",") == len(row) - 1 and '"' not in text
+    if not plain or any(cell[:1] in FIRST for cell in row):
+        text = safe_csv.line(row)[:-1]
+    return f"{text}\n".encode("utf-8", "backslashreplace")
+
+
+def config_digest(plain: Mapping[str, Any]) -> str:
+    """Of a config as plain values, without where the pictures are."""
+    data = {key: value for key, value in plain.get("data", {}).items() if key != "root"}
+    text = json.dumps({**plain, "data": data}, sort_keys=True)
+    return hashlib.blake2b(text.encode(), digest_size=SIZE).hexdigest()
+
+
+def receipt_meta(receipt: Receipt, plain: Mapping[str, Any]) -> dict[str, str]:
+    """What a checkpoint's document says.
+
+    Args:
+        receipt: of the training.
+        plain: its config, as plain values.
+    """
+    return {**receipt.digests(), "config": config_digest(plain)}

@@ -1,0 +1,150 @@
+"""Whether the pictures and the config are still those that a network was trained with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cnn_cli.config import load_config, plain_config
+from cnn_cli.data.dataset import Dataset, open_dataset
+from cnn_cli.data.label_list import is_list
+from cnn_cli.errors import DataError
+from cnn_cli.runs.checkpoint import load_checkpoint, resolve_checkpoint
+from cnn_cli.runs.folder import CONFIG, RECEIPT, RESUMABLE, differences
+from cnn_cli.runs.meta import split_rule
+from cnn_cli.runs.receipt import META, PARTS, Receipt, config_digest
+from cnn_cli.runs.stored_network import stored_config
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A picture that is not as it was.
+
+    Attributes:
+        kind: `added`, `changed` or `removed`.
+        part: `train` or `val`, where it is now, or was.
+        path: its name below the data's root, as receipts have it.
+        what: of a changed one: `content`, or from what class or part to which.
+    """
+
+    kind: str
+    part: str
+    path: str
+    what: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verified:
+    """What of a training is as it was.
+
+    Attributes:
+        checkpoint: that was asked for.
+        root: where the pictures are.
+        images: how many there are now, by part.
+        same: whether they are those that were there, by part.
+        config: the keys whose values differ between the checkpoint and the config beside it;
+            `None` alone where the checkpoint's own config is not the one that was trained.
+        changes: in the order of kinds and names; None where there is no list of what was there.
+    """
+
+    checkpoint: Path
+    root: Path
+    images: dict[str, int]
+    same: dict[str, bool]
+    config: list[str] | None
+    changes: list[Change] | None
+
+    @property
+    def is_same(self) -> bool:
+        return all(self.same.values()) and self.config == []
+
+    def as_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        changes = None if self.changes is None else [asdict(each) for each in self.changes]
+        return {
+            "checkpoint": str(self.checkpoint),
+            "data": str(self.root),
+            "same": self.is_same,
+            "images": self.images,
+            "same_images": self.same,
+            "config": {"same": self.config == [], "changed": self.config},
+            "changes": changes,
+        }
+
+
+def verify(path: Path, root: Path | None = None) -> Verified:
+    """Compare the pictures of today with a checkpoint's receipt.
+
+    Args:
+        path: an `.npz`, or a run folder.
+        root: where the pictures are now; None for where its config says.
+
+    Raises:
+        DataError: the checkpoint cannot be read or has no receipt, or there are no such pictures.
+        ConfigError: the config beside it is none.
+    """
+    file = resolve_checkpoint(path)
+    meta = load_checkpoint(file, ()).meta
+    receipt = meta.get(META)
+    if not receipt:
+        rule = "has no receipt of its pictures, which cnn train writes; older versions did not"
+        raise DataError(file, rule)
+    dataset = _dataset(file, meta, root)
+    now = Receipt.of(dataset)
+    digests = now.digests()
+    same = {part: digests[part] == receipt.get(part) for part in PARTS}
+    before = Receipt.read(file.parent / RECEIPT)
+    changes: list[Change] | None = None
+    if all(same.values()):
+        changes = []
+    elif before is not None and all(before.digests()[part] == receipt.get(part) for part in PARTS):
+        changes = _changes(before, now)
+    config = _changed_keys(file, meta, receipt)
+    return Verified(file, dataset.root, now.counts(), same, config, changes)
+
+
+def _dataset(file: Path, meta: Mapping[str, Any], root: Path | None) -> Dataset:
+    data = stored_config(dict(meta), str(file)).data
+    if root is None and data.root is None:
+        raise DataError(file, "does not say where its images are; give --data DIR")
+    return open_dataset(
+        Path(data.root or "") if root is None else root,
+        data.classes,
+        data.val_split,
+        meta["classes"],
+        data.columns if root is None or is_list(root) else None,
+        separator=data.separator,
+        test_split=data.test_split,
+        group=data.group,
+        rule=split_rule(meta),
+        fold=data.fold,
+    )
+
+
+def _changes(before: Receipt, now: Receipt) -> list[Change]:
+    then, today = before.by_name(), now.by_name()
+    found = [Change("added", today[name][0], name) for name in sorted(today.keys() - then.keys())]
+    for name in sorted(today.keys() & then.keys()):
+        if today[name] != then[name]:
+            (part, label, content), (new_part, new_label, new_content) = then[name], today[name]
+            what = [f"{part} to {new_part}"] * (part != new_part)
+            what += [f"{label} to {new_label}"] * (label != new_label)
+            what += ["content"] * (content != new_content)
+            found.append(Change("changed", new_part, name, ", ".join(what)))
+    removed = sorted(then.keys() - today.keys())
+    return found + [Change("removed", then[name][0], name) for name in removed]
+
+
+def _changed_keys(
+    file: Path, meta: Mapping[str, Any], receipt: Mapping[str, str]
+) -> list[str] | None:
+    """See `Verified.config`."""
+    if config_digest(meta["config"]) != receipt.get("config"):
+        return None
+    beside = file.parent / CONFIG
+    if not beside.exists():
+        return []
+    stored = plain_config(stored_config(dict(meta), str(file)))
+    return differences(stored, plain_config(load_config(beside)), RESUMABLE)
