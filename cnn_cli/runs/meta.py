@@ -120,8 +120,7 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     yield rule, meta.get("split_rule", "ranks") in ("fractions", "ranks")
     receipt = meta.get("receipt", {})
     rule = "receipt must be a mapping of names to texts"
-    yield rule, isinstance(receipt, dict)
-    yield rule, all(isinstance(text, str) for text in receipt.values())
+    yield rule, isinstance(receipt, dict) and all(isinstance(t, str) for t in receipt.values())
     calibration = meta.get("calibration", {"temperature": 1.0})
     least, most = TEMPERATURES
     rule = f"calibration must be a mapping with a temperature from {least:g} to {most:g}"

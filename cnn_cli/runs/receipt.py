@@ -111,7 +111,7 @@ def _label_texts(split: Split, classes: Sequence[str]) -> Iterator[str]:
     """The class of each picture, or its several labels."""
     if not are_multiple(split.labels):
         return (classes[number] for number in split.labels.tolist())
-    return ("|".join(classes[i] for i in np.flatnonzero(row)) for row in split.labels)
+    return ("|".join(classes[i] for i in np.flatnonzero(row).tolist()) for row in split.labels)
 
 
 def _line(row: Sequence[str]) -> bytes:
