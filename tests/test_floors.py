@@ -37,6 +37,7 @@ FLOORS: list[set[str]] = [
         "errors",
         "files",
         "metric_names",
+        "peer_names",
         "portable",
         "threads",
         "rng",

@@ -28,7 +28,7 @@ def run(
         Argument(
             metavar="CKPT...",
             parser=values.path("CKPT"),
-            help="Checkpoints (.npz) or run folders, of one network; two or more.",
+            help="Two or more checkpoints (.npz) or run folders of the same network.",
             show_default=False,
         ),
     ] = None,
@@ -36,6 +36,7 @@ def run(
         Path | None,
         Option(
             "--output",
+            "-o",
             metavar="FILE",
             parser=values.path("--output"),
             help="The checkpoint (.npz) to write.",
@@ -59,9 +60,9 @@ def run(
 ) -> None:
     """Average the weights of several checkpoints: a model soup.
 
-    They are of the same network, fine-tuned from the same initial weights; the mean is a checkpoint
-    like any other, and predicts in the time of one. Statistics of batch normalization are estimated
-    anew from up to 2,048 training images; where these are gone, they are averaged too.
+    The checkpoints must share the network and the initial weights they were fine-tuned from. The
+    mean is an ordinary checkpoint. Batch normalization statistics are measured again on up to 2,048
+    training images; if these are gone, they are averaged too.
     """
     if not ckpts:
         raise UsageError(NAME, "needs CKPT", "nothing")

@@ -35,7 +35,7 @@ def run(
             "-b",
             metavar="N",
             parser=values.whole("--batch-size", 1),
-            help="Default: train.batch_size.",
+            help="Images per batch. Default: train.batch_size.",
         ),
     ] = None,
     threads: Threads = None,
@@ -46,25 +46,26 @@ def run(
             "--seconds",
             metavar="S",
             parser=values.number("--seconds"),
-            help="How long each measurement takes, at least.",
+            help="Minimum time of each measurement, in seconds.",
         ),
     ] = 3.0,
     together: Annotated[
         bool,
         Option(
             "--ranks",
-            help="Training of all processes that mpiexec started, and what their exchange takes.",
+            help="Measure training with all processes that mpiexec started, and their "
+            "communication.",
         ),
     ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Measure how fast a network trains and predicts, on random images.
+    """Measure the speed of training and prediction on random images.
 
-    The layers are timed in training, on one worker with its share of a batch; images a second are
-    those of all threads. Nothing is read but the config or checkpoint, and nothing is written.
-    With --ranks it is a step of all processes, each with its share of a batch; sums of gradients
-    and gathers of statistics; and how much of the sums goes on while layers compute.
+    Times each layer in training, on one worker with its share of a batch, and images per second
+    with all threads. Reads only the config or checkpoint, and writes nothing. With --ranks: a step
+    of all processes, the sums of gradients and gathers of statistics, and how much of the sums
+    overlaps with computation.
     """
     if together and ranks().size == 1:
         raise UsageError("--ranks", "needs several processes: mpiexec -n 2 cnn bench ... --ranks")

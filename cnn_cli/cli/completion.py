@@ -28,17 +28,17 @@ def run(
         Argument(
             metavar="|".join(SHELLS),
             parser=values.choice("SHELL", SHELLS),
-            help="Which shell.",
+            help="The shell.",
             show_default=False,
         ),
     ],
     install: Annotated[
         bool,
-        Option("--install", help="Write it where the shell reads it at its next start."),
+        Option("--install", help="Install it, so that new shells use it."),
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Print the lines with which a shell completes commands, options and files at the Tab key."""
+    """Print or install shell completion for commands, options and files."""
     completion = _typer_completion()
     if not install:
         lines = completion.get_completion_script(

@@ -6,4 +6,4 @@ from cnn_cli.cli.shared.commands import group
 
 EXAMPLES = ("cnn config schema > cnn.schema.json",)
 
-group("config", "What a config may hold.", order=140, examples=EXAMPLES)
+group("config", "Print the JSON Schema of configs.", order=140, examples=EXAMPLES)

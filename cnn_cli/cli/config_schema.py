@@ -12,9 +12,9 @@ from cnn_cli.cli.shared.options import Debug
 
 @command("config schema", order=10, examples=EXAMPLES)
 def run(debug: Debug = False) -> None:
-    """Print a JSON Schema of configs, with which editors complete, explain and check them.
+    """Print the JSON Schema of configs, for completion and checks in editors.
 
-    A config names it in its first line: `# yaml-language-server: $schema=cnn.schema.json`.
+    Refer to it in the first line of a config: `# yaml-language-server: $schema=cnn.schema.json`.
     """
     from cnn_cli.config.json_schema import config_schema
 

@@ -13,4 +13,6 @@ EXAMPLES = (
     "cnn data preview configs/small.yaml augment.hflip=0.5",
 )
 
-group("data", "Look at a folder of images.", order=130, examples=EXAMPLES)
+group(
+    "data", "Check images, find label errors, preview augmentation.", order=130, examples=EXAMPLES
+)

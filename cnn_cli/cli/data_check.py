@@ -19,17 +19,15 @@ MOST_NEAR = 12  # beyond it, photographs of different things are found
 @command("data check", order=10, examples=EXAMPLES)
 def run(
     folder: Folder,
-    strict: Annotated[
-        bool, Option("--strict", help="Exit with 4 where anything was found.")
-    ] = False,
+    strict: Annotated[bool, Option("--strict", help="Exit with 4 if anything was found.")] = False,
     near: Annotated[
         int | None,
         Option(
             "--near",
             metavar="[DISTANCE]",
             parser=values.OrAlone(values.whole("--near", below=MOST_NEAR + 1), NEAR),
-            help="Look for near-copies as well: resized, recompressed, slightly cut. DISTANCE is "
-            f"how many of 64 bits of a perceptual hash may differ, {NEAR} by default.",
+            help="Find near-duplicates as well: resized, recompressed, slightly cropped. DISTANCE "
+            f"is the number of bits, of 64, in which perceptual hashes may differ; default {NEAR}.",
             show_default=False,
         ),
     ] = None,
@@ -37,9 +35,9 @@ def run(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List what would hurt a training: broken and odd images, copies, classes that do not match.
+    """Check images before training: damaged files, duplicates, odd images, class mismatches.
 
-    Every image is read; nothing is changed. Exits with 4 where a training could not start.
+    Reads every image and changes nothing. Exits with 4 if training could not start.
     """
     from cnn_cli.report.text.data_findings import findings_dict, findings_text
 

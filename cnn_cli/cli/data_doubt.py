@@ -50,8 +50,8 @@ def run(
         Argument(
             metavar="RUN|CONFIG",
             parser=values.text,
-            help="A run of folds; another run or checkpoint, of which only the images are looked "
-            "at that it was not trained on; or a config, of which folds are trained.",
+            help="A run of folds; another run or checkpoint, judging only images that it "
+            "was not trained on; or a config, whose folds are trained first.",
             show_default=False,
         ),
     ],
@@ -62,16 +62,17 @@ def run(
             "--folds",
             metavar="K",
             parser=values.whole("--folds", below=1001),
-            help=f"How many networks to train of a config. Default: {FOLDS}.",
+            help=f"Number of folds to train for a config. Default: {FOLDS}.",
         ),
     ] = None,
     output_file: Annotated[
         Path | None,
         Option(
             "--output",
+            "-o",
             metavar="FILE.csv",
             parser=values.path("--output"),
-            help="Write a row per doubted image: path, label, suggested label, probabilities.",
+            help="Write one row per doubtful image: path, label, suggested label, probabilities.",
         ),
     ] = None,
     sheet: Annotated[
@@ -80,7 +81,7 @@ def run(
             "--sheet",
             metavar="FILE.png",
             parser=values.path("--sheet"),
-            help=f"Draw the {ON_SHEET} images whose label is contradicted most.",
+            help=f"Draw the {ON_SHEET} most doubtful images.",
         ),
     ] = None,
     data: Data = None,
@@ -93,10 +94,11 @@ def run(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the images whose label is contradicted by a network that was trained without them.
+    """Find probable label errors.
 
-    Confident learning finds them (Northcutt et al. 2021). Nothing is changed. The training of a
-    config's folds stops, and goes on with --resume, as that of cnn train --folds does.
+    Lists the images whose label is contradicted by a network trained without them (confident
+    learning, Northcutt et al. 2021). Changes nothing. For a config, folds are trained first, which
+    stops and resumes like cnn train --folds.
     """
     _check_files(output_file, sheet)
     if is_checkpoint(source):

@@ -32,12 +32,21 @@ def run(
     data: Data = None,
     output_file: Annotated[
         Path,
-        Option("--output", metavar="FILE.png", parser=values.path("--output"), help="The picture."),
+        Option(
+            "--output",
+            "-o",
+            metavar="FILE.png",
+            parser=values.path("--output"),
+            help="The image file to write.",
+        ),
     ] = Path("preview.png"),
     rows: Annotated[
         int,
         Option(
-            "--rows", metavar="N", parser=values.whole("--rows", 1, below=51), help="Of images."
+            "--rows",
+            metavar="N",
+            parser=values.whole("--rows", 1, below=51),
+            help="Rows of images.",
         ),
     ] = 4,
     columns: Annotated[
@@ -46,7 +55,7 @@ def run(
             "--columns",
             metavar="N",
             parser=values.whole("--columns", 1, below=51),
-            help="Images in a row.",
+            help="Images per row.",
         ),
     ] = 8,
     epoch: Annotated[
@@ -55,17 +64,17 @@ def run(
             "--epoch",
             metavar="N",
             parser=values.whole("--epoch", 1),
-            help="Which epoch's images, counted from 1.",
+            help="The epoch, counted from 1.",
         ),
     ] = 1,
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Draw the images of an epoch exactly as training sees them, with their labels.
+    """Draw augmented images exactly as training sees them, with labels.
 
-    They are the first ones of the epoch's random order, with the config's `augment`; of a mixed
-    image both labels and their shares are told. Nothing is trained.
+    Draws the first images of the epoch's random order, with the config's `augment`. Mixed images
+    show both labels and their shares.
     """
     if output_file.suffix.lower() != ".png":
         raise UsageError("--output", "must be a .png file", f"'{output_file}'")

@@ -35,7 +35,7 @@ def run(
         Argument(
             metavar="[PAGE]",
             parser=values.text,
-            help="Its name. Default: list the pages.",
+            help="The page to show. Default: list the pages.",
             autocompletion=lambda incomplete: [
                 name for name in page_names() if name.startswith(incomplete)
             ],
@@ -44,9 +44,9 @@ def run(
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Read the documentation: one page, or the list of them.
+    """Show a page of the documentation, or list the pages.
 
-    On a terminal a page goes through $PAGER, or less. NO_COLOR=1 leaves out bold and coloured text.
+    On a terminal, pages are shown by $PAGER, or less. NO_COLOR=1 turns off bold and colors.
     """
     from cnn_cli.report.text.markdown import render_page, summary_of
     from cnn_cli.report.text.table import format_pairs

@@ -31,9 +31,10 @@ def run(
         Path,
         Option(
             "--output",
+            "-o",
             metavar="FILE.npz|FILE.csv",
             parser=values.path("--output"),
-            help="Where the features go; cnn similar looks into an .npz.",
+            help="The file to write. cnn similar reads .npz.",
             show_default=False,
         ),
     ],
@@ -52,7 +53,8 @@ def run(
             "--layer",
             metavar="NAME",
             parser=values.text,
-            help="Whose output, by its name in cnn summary. Default: what the last layer reads.",
+            help="The layer whose output is written, by its name in cnn summary. Default: "
+            "the input of the last layer.",
         ),
     ] = None,
     batch_size: BatchSize = 64,
@@ -60,10 +62,10 @@ def run(
     backend: Annotated[str | None, backend_option("numpy")] = None,
     debug: Debug = False,
 ) -> None:
-    """Write the features of pictures: the numbers that the last layer tells classes by.
+    """Write feature vectors of images: the input of the last layer.
 
-    The map of a layer that is named is averaged over its pixels. An image that cannot be read is
-    named on stderr and left out; the others are done, and the exit code is 4.
+    With --layer, a layer's map is averaged over its pixels. Unreadable images are listed on stderr
+    and skipped, and the exit code is 4.
     """
     if not sources:
         raise UsageError(NAME, "needs SOURCE", "nothing")

@@ -81,7 +81,7 @@ def run(
             "--topk",
             metavar="K",
             parser=values.whole("--topk", 1),
-            help="How many guesses top-k counts; at most the number of classes.",
+            help="K of top-k accuracy, at most the number of classes.",
         ),
     ] = 5,
     confusion: Annotated[
@@ -90,7 +90,7 @@ def run(
             "--confusion",
             metavar="FILE",
             parser=values.path("--confusion"),
-            help="Write the confusion matrix, as .csv or .png.",
+            help="Write the confusion matrix as .csv or .png.",
         ),
     ] = None,
     predictions: Annotated[
@@ -99,7 +99,7 @@ def run(
             "--predictions",
             metavar="FILE.csv",
             parser=values.path("--predictions"),
-            help="Write a row per image: path, true class, label, probability, error.",
+            help="Write one row per image: path, true class, label, probability, error.",
         ),
     ] = None,
     top_losses: Annotated[
@@ -108,17 +108,18 @@ def run(
             "--top-losses",
             metavar="N",
             parser=values.whole("--top-losses", 1, below=1001),
-            help="Draw the N images of largest loss, with their classes and what they were "
-            "taken for.",
+            help="Draw the N images with the largest loss, with labels and predictions.",
         ),
     ] = None,
     sheet: Annotated[
         Path | None,
         Option(
+            "--output",
+            "-o",
             "--sheet",
             metavar="FILE.png",
             parser=values.path("--sheet"),
-            help=f"Where --top-losses go. Default: {SHEET}.",
+            help=f"The image file of --top-losses. Default: {SHEET}.",
         ),
     ] = None,
     tta: Annotated[
@@ -127,16 +128,16 @@ def run(
             "--tta",
             metavar="|".join(TTA),
             parser=values.choice("--tta", TTA),
-            help="Average the scores of each image and its mirror image; of both, moved a little; "
-            "or of ten crops of a larger one.",
+            help="Test-time augmentation: average the scores of the image and its mirror "
+            "image; of both, also shifted; or of ten crops.",
         ),
     ] = None,
     calibrate: Annotated[
         bool,
         Option(
             "--calibrate",
-            help="Find the temperature that makes probabilities fit the accuracy on the "
-            "validation images, and keep it in the checkpoint.",
+            help="Fit a temperature on the validation images so that probabilities match "
+            "accuracy, and store it in the checkpoint.",
         ),
     ] = False,
     fail_under: Annotated[
@@ -145,9 +146,9 @@ def run(
             "--fail-under",
             metavar="METRIC=BOUND",
             parser=gate(topk=True),
-            help="Exit with 6 where a metric, such as macro_f1 or recall:CLASS, is below the "
-            "bound, or loss, brier or ece above it. May be repeated; 'cnn docs metrics' lists "
-            "them.",
+            help="Exit with 6 if a metric, such as macro_f1 or recall:CLASS, is below the "
+            "bound (loss, brier, ece: above it). May be repeated; 'cnn docs metrics' "
+            "lists them.",
         ),
     ] = None,
     not_worse_than: Annotated[
@@ -156,8 +157,8 @@ def run(
             "--not-worse-than",
             metavar="CKPT",
             parser=values.path("--not-worse-than"),
-            help="Exit with 6 where the checkpoint is worse than this one on the same images: in "
-            "top1, and in the metrics that --fail-under names.",
+            help="Exit with 6 if the checkpoint is worse than this one on the same images, "
+            "in top1 or in the metrics that --fail-under names.",
         ),
     ] = None,
     alpha: Annotated[
@@ -166,7 +167,7 @@ def run(
             "--alpha",
             metavar="P",
             parser=values.number("--alpha", 0.5),
-            help=f"The chance of calling a model worse that is equally good. Default: {ALPHA}.",
+            help=f"Significance level of --not-worse-than. Default: {ALPHA}.",
         ),
     ] = None,
     batch_size: BatchSize = 64,
@@ -175,10 +176,10 @@ def run(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say how good a checkpoint is on labelled images.
+    """Evaluate a checkpoint on labeled images.
 
-    Prints loss, top-1, top-k and other metrics, and each class's precision, recall, F1 score,
-    specificity and support. Images that cannot be read are named on stderr and left out.
+    Prints loss, top-1, top-k and other metrics, and precision, recall, F1 score, specificity and
+    support of each class. Unreadable images are listed on stderr and skipped.
     """
     against = None if not_worse_than is None else Against(not_worse_than, alpha)
     _check_options(ckpt, folders, split, tta, calibrate, against, alpha)

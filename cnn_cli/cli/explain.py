@@ -44,7 +44,7 @@ def run(
             "--class",
             metavar="NAME",
             parser=values.text,
-            help="Which class; by default the one that each image is taken for.",
+            help="The class to explain. Default: the predicted class of each image.",
         ),
     ] = None,
     layer: Annotated[
@@ -53,27 +53,29 @@ def run(
             "--layer",
             metavar="NAME",
             parser=values.text,
-            help="Whose maps, by its name in cnn summary; by default the last ones before pooling.",
+            help="The layer whose maps are shown, by its name in cnn summary. Default: the "
+            "last one before pooling.",
         ),
     ] = None,
     folder: Annotated[
         Path,
         Option(
             "--output",
+            "-o",
             metavar="DIR",
             parser=values.path("--output"),
-            help="Where the pictures go; it is made where there is none.",
+            help="The folder to write to; created if needed.",
         ),
     ] = Path("explain"),
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show which parts of a picture speak for a class, by Grad-CAM.
+    """Draw heat maps of what the network looks at (Grad-CAM).
 
-    Writes each picture in grey under its heat map, bright where much speaks for the class, and
-    sheets of pictures beside their heat maps. Prints path, class, probability and file. An image
-    that cannot be read is named on stderr; the others are done, and the exit code is 4.
+    Writes each image in gray under its heat map, bright where the evidence for the class is, and
+    sheets of images beside their heat maps. Prints path, class, probability and file. Unreadable
+    images are listed on stderr, and the exit code is 4.
     """
     if not images:
         raise UsageError(NAME, "needs IMAGE", "nothing")

@@ -26,9 +26,10 @@ def run(
         Path,
         Option(
             "--output",
+            "-o",
             metavar="FILE",
             parser=values.path("--output"),
-            help="What to write: a name ending in .onnx or .safetensors.",
+            help="The file to write, ending in .onnx or .safetensors.",
             show_default=False,
         ),
     ],
@@ -36,31 +37,30 @@ def run(
         bool,
         Option(
             "--preprocessing",
-            help="ONNX that reads pixels (n·height·width·channels, uint8 or as data.depth says) "
-            "and normalizes them.",
+            help="ONNX: read pixels (n·height·width·channels, uint8 or as data.depth says) "
+            "and normalize them in the network.",
         ),
     ] = False,
-    fold: Annotated[
-        bool, Option("--fold", help="ONNX with batchnorm folded into convolutions.")
-    ] = False,
+    fold: Annotated[bool, Option("--fold", help="ONNX: fold batchnorm into convolutions.")] = False,
     check: Annotated[
         list[str] | None,
         Option(
             "--check",
             metavar="SOURCE",
             parser=values.text,
-            help="A picture or a folder on which onnxruntime has to agree (may be repeated).",
+            help="An image or a folder on which onnxruntime must give the same "
+            "probabilities. May be repeated.",
         ),
     ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Write a checkpoint's network for other programs.
+    """Export a checkpoint to ONNX or safetensors.
 
-    ONNX: scores for any number of images, with class names and preprocessing in the metadata;
-    resizing is left to the reader. Checked by onnx, and with --check against onnxruntime: a
-    probability that differs by more than 1e-4 exits with 6, and nothing is written.
-    safetensors: the weights under PyTorch's names.
+    ONNX: a network for any number of images, with class names and preprocessing in the metadata;
+    you resize the images. It is checked by onnx, and with --check against onnxruntime: if a
+    probability differs by more than 1e-4, the exit code is 6 and nothing is written. safetensors:
+    the weights under PyTorch's names.
     """
     kind = output_file.suffix
     if kind not in (".onnx", ".safetensors"):

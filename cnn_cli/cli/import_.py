@@ -32,8 +32,8 @@ def run(
         Argument(
             metavar="WEIGHTS",
             parser=values.path("WEIGHTS"),
-            help="A .safetensors, .onnx, .h5, .npz or .pth file, a Keras model.json, or a name "
-            "of --list.",
+            help="A .safetensors, .onnx, .h5, .npz or .pth file, a Keras model.json, or a "
+            "name from --list.",
             show_default=False,
         ),
     ] = None,
@@ -52,6 +52,7 @@ def run(
         Path | None,
         Option(
             "--output",
+            "-o",
             metavar="FILE",
             parser=values.path("--output"),
             help="The checkpoint (.npz) to write.",
@@ -65,7 +66,7 @@ def run(
             "--map",
             metavar="FILE",
             parser=values.path("--map"),
-            help="YAML: the network's layers, each with the file's name for it.",
+            help="A YAML file that maps the network's layers to the names in the weights file.",
         ),
     ] = None,
     classes: Annotated[
@@ -74,7 +75,7 @@ def run(
             "--classes",
             metavar="FILE",
             parser=values.path("--classes"),
-            help="The class names: one a line, or JSON. Default: data.classes, or numbers.",
+            help="Class names: one per line, or JSON. Default: data.classes, or numbers.",
         ),
     ] = None,
     mean: Annotated[
@@ -83,7 +84,7 @@ def run(
             "--mean",
             metavar="X[,Y,Z]",
             parser=values.numbers("--mean"),
-            help="What is subtracted from pixels. Default: data.mean.",
+            help="Mean to subtract from pixels. Default: data.mean.",
         ),
     ] = None,
     std: Annotated[
@@ -92,7 +93,7 @@ def run(
             "--std",
             metavar="X[,Y,Z]",
             parser=values.numbers("--std", above_0=True),
-            help="What pixels are then divided by. Default: data.std.",
+            help="Standard deviation to divide by. Default: data.std.",
         ),
     ] = None,
     value_range: Annotated[
@@ -112,16 +113,14 @@ def run(
             "--channel-order",
             metavar="rgb|bgr",
             parser=values.choice("--channel-order", ("rgb", "bgr")),
-            help="Of the colours the weights expect, and of mean and std.",
+            help="Order of the color channels that the weights, mean and std expect.",
         ),
     ] = "rgb",
-    list_: Annotated[
-        bool, Option("--list", help="List the weights that train.weights can name.")
-    ] = False,
+    list_: Annotated[bool, Option("--list", help="List pretrained weights by name.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Turn weights that others trained into a checkpoint.
+    """Import pretrained weights from other programs.
 
     A file that has its network (.onnx, Keras) needs no --config: the config is derived from it.
     With one, layers are matched by structure where the file has it, by the names of known networks

@@ -34,7 +34,7 @@ def run(
             "-o",
             metavar="FILE",
             parser=values.path("--output"),
-            help="The config. Default: DIR's name with .yaml.",
+            help="The config to write. Default: DIR's name with .yaml.",
         ),
     ] = None,
     budget: Annotated[
@@ -43,7 +43,7 @@ def run(
             "--budget",
             metavar="TIME",
             parser=values.duration("--budget"),
-            help="How long the training may take: 90s, 10m, 1h30m.",
+            help="Time that training may take: 90s, 10m, 1h30m.",
         ),
     ] = "10m",  # type: ignore[assignment]  # read by the parser, and shown in the help
     start: Annotated[
@@ -52,21 +52,20 @@ def run(
             "--from",
             metavar="scratch|NAME",
             parser=values.text,
-            help="Start from nothing, or from named weights (cnn import --list). "
-            "Default: weights that are installed, for photographs in colour.",
+            help="Start from random weights, or from pretrained weights by name (cnn "
+            "import --list). Default: installed weights for color photographs, else "
+            "scratch.",
         ),
     ] = None,
-    overwrite: Annotated[
-        bool, Option("--overwrite", help="Replace a config that is there.")
-    ] = False,
+    overwrite: Annotated[bool, Option("--overwrite", help="Replace an existing config.")] = False,
     threads: Threads = None,
     backend: Backend = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Look at a folder of pictures and write a config for it, to begin with.
+    """Propose a config for a folder of images.
 
-    Some pictures are read, and some networks are tried for a few seconds, to know how many epochs
+    Reads a sample of the images and times some networks for a few seconds, to find how many epochs
     fit the budget on this computer.
     """
     from cnn_cli.data.roots import plain_name

@@ -36,7 +36,7 @@ def run(
         Argument(
             metavar="[NAME]",
             parser=values.text,
-            help="Print this one as a config.",
+            help="Print this network as a config.",
             autocompletion=_names,
             show_default=False,
         ),
@@ -44,7 +44,8 @@ def run(
     measure: Annotated[
         bool,
         Option(
-            "--measure", help="How many images a second they predict here, with random weights."
+            "--measure",
+            help="Measure images per second of prediction on this machine, with random weights.",
         ),
     ] = False,
     threads: Threads = None,
@@ -52,11 +53,11 @@ def run(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """List the networks that come along, or print one as a config.
+    """List the built-in networks, or print one as a config.
 
-    A config names one in model.network, with arguments or without: {name: resnet50, width: 0.5}.
-    Parameters and multiply-adds are those at 1000 classes. With --measure or --json, a name picks
-    its row of the list.
+    Use one in a config as model.network, with or without arguments: {name: resnet50, width: 0.5}.
+    Parameters and multiply-adds are for 1000 classes. With --measure or --json, a name selects its
+    row of the list.
     """
     from cnn_cli.config.networks import find_network, network_names, network_text
 

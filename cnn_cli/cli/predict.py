@@ -51,7 +51,7 @@ def run(
         Argument(
             metavar="[SOURCE]...",
             parser=values.text,
-            help="Images, folders, patterns, or - for an image on stdin.",
+            help="Images, folders, patterns, or - for one image on stdin.",
             show_default=False,
         ),
     ] = None,
@@ -61,11 +61,11 @@ def run(
             "--from-file",
             metavar="LIST",
             parser=values.text,
-            help="A file with a path a line; - reads them from stdin.",
+            help="A file with one path per line; - reads paths from stdin.",
         ),
     ] = None,
     nul: Annotated[
-        bool, Option("-0", help="The paths of LIST end with NUL, as find -print0 writes.")
+        bool, Option("-0", help="Paths in LIST end with NUL, as find -print0 writes them.")
     ] = False,
     watch: Annotated[
         str | None,
@@ -73,7 +73,7 @@ def run(
             "--watch",
             metavar="DIR",
             parser=values.text,
-            help="What is in this folder, then what comes, each picture once it is complete.",
+            help="Classify the images in this folder, then each new image once it is complete.",
         ),
     ] = None,
     sort_into: Annotated[
@@ -82,29 +82,34 @@ def run(
             "--sort-into",
             metavar="DIR",
             parser=values.path("--sort-into"),
-            help="Put each picture into a folder of its class there; none is overwritten.",
+            help="Put each image into a folder named after its class. Existing files are "
+            "never overwritten.",
         ),
     ] = None,
-    copy: Annotated[bool, Option("--copy", help="Sort copies; the default.")] = False,
+    copy: Annotated[bool, Option("--copy", help="With --sort-into: copy (default).")] = False,
     link: Annotated[
         bool,
-        Option("--link", help="Sort hard links, or across file systems symbolic ones."),
+        Option(
+            "--link",
+            help="With --sort-into: make hard links, or symbolic links across file systems.",
+        ),
     ] = False,
-    move: Annotated[bool, Option("--move", help="Sort the pictures themselves.")] = False,
+    move: Annotated[bool, Option("--move", help="With --sort-into: move the images.")] = False,
     append: Annotated[
         Path | None,
         Option(
             "--append",
             metavar="FILE.csv|FILE.jsonl",
             parser=values.path("--append"),
-            help="Write to the end of this file, and pass over the pictures that it holds.",
+            help="Append to this file, and skip images that it already lists.",
         ),
     ] = None,
     dry_run: Annotated[
         bool,
         Option(
             "--dry-run",
-            help="With --sort-into or --append: print what would be done, and change no file.",
+            help="With --sort-into or --append: print what would be done, without changing "
+            "any file.",
         ),
     ] = False,
     format_name: Annotated[
@@ -113,7 +118,7 @@ def run(
             "--format",
             metavar="|".join(FORMATS),
             parser=values.choice("--format", FORMATS),
-            help="Default: text, a line an image: path, label, probability.",
+            help="Output format. Default: text, one line per image: path, label, probability.",
         ),
     ] = None,
     json: Annotated[bool, Option("--json", help="The same as --format json.")] = False,
@@ -123,19 +128,18 @@ def run(
             "--topk",
             metavar="K",
             parser=values.whole("--topk", 1),
-            help="How many classes are listed, at most all. Default: 5, in csv none.",
+            help="Number of classes to list. Default: 5, in csv none.",
         ),
     ] = None,
-    probs: Annotated[
-        bool, Option("--probs", help="The probabilities of all classes as well.")
-    ] = False,
+    probs: Annotated[bool, Option("--probs", help="Add the probabilities of all classes.")] = False,
     output_file: Annotated[
         Path | None,
         Option(
             "--output",
+            "-o",
             metavar="FILE",
             parser=values.path("--output"),
-            help="Write there, in one step at the end, and not to stdout.",
+            help="Write to this file, in one step at the end, instead of stdout.",
         ),
     ] = None,
     min_prob: Annotated[
@@ -151,13 +155,13 @@ def run(
     threads: Threads = None,
     backend: Annotated[
         str | None,
-        backend_option("numpy; after a thousand images fast, where numba is installed"),
+        backend_option("numpy; after a thousand images fast, if numba is installed"),
     ] = None,
     debug: Debug = False,
 ) -> None:
-    """Name what is in pictures.
+    """Classify images.
 
-    An image that cannot be read is named on stderr; the others are done, and the exit code is 4.
+    Unreadable images are listed on stderr; the others are classified, and the exit code is 4.
     """
     sources = sources or []
     format_name = _check(sources, from_file, watch, nul, format_name, json, output_file)

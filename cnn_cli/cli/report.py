@@ -41,7 +41,7 @@ def run(
         Argument(
             metavar="RUN...",
             parser=values.path("RUN"),
-            help="Run folders, or checkpoints (.npz); of a run of folds, each of them.",
+            help="Run folders or checkpoints (.npz). A run of folds stands for each of its folds.",
             show_default=False,
         ),
     ] = None,
@@ -49,9 +49,10 @@ def run(
         Path | None,
         Option(
             "--output",
+            "-o",
             metavar="FILE",
             parser=values.path("--output"),
-            help="Where the page goes. Default: report.html, of one run folder in that folder.",
+            help="The page to write. Default: report.html, in the run folder if there is only one.",
         ),
     ] = None,
     data: Annotated[
@@ -69,11 +70,11 @@ def run(
     backend: EvaluationBackend = None,
     debug: Debug = False,
 ) -> None:
-    """Make one HTML page of a run, or of several side by side.
+    """Write an HTML page about one run, or several side by side.
 
-    It needs no network and nothing beside it: curves, scores, confusion, calibration, pictures of
-    mistakes with heat maps, filters, layers and config. Where the run has no validation images, or
-    they are gone, it says so and has the rest; with --data or --split that is an error.
+    The page is self-contained: curves, metrics, confusion matrix, calibration, mistakes with heat
+    maps, filters, layers and config. Without validation images the page has the rest and says so;
+    with --data or --split that is an error.
     """
     if not runs:
         raise UsageError(NAME, "needs RUN", "nothing")

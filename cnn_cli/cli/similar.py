@@ -31,7 +31,7 @@ def run(
             "--index",
             metavar="FILE.npz",
             parser=values.path("--index"),
-            help="What cnn embed wrote.",
+            help="The features, written by cnn embed.",
             show_default=False,
         ),
     ],
@@ -41,7 +41,7 @@ def run(
             "--topk",
             metavar="K",
             parser=values.whole("--topk", 1),
-            help="How many pictures; at most all.",
+            help="Number of images.",
         ),
     ] = 5,
     ckpt: Annotated[
@@ -50,15 +50,15 @@ def run(
             "--ckpt",
             metavar="FILE",
             parser=values.path("--ckpt"),
-            help="Where the checkpoint is that the index was made by, if it was moved.",
+            help="The checkpoint that made the index, if it was moved.",
         ),
     ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Find the pictures whose features are most like another one's.
+    """Find the images most similar to another image.
 
-    Prints path and cosine, the nearest first.
+    Prints path and cosine similarity, most similar first.
     """
     from cnn_cli.data.decode import load_image
     from cnn_cli.inference.classifier import Classifier

@@ -25,10 +25,10 @@ def run(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Show a network's layers and what they cost.
+    """Show a network's layers, parameters, operations and memory.
 
-    Output shapes are height, width and channels of one image; multiply-adds are those of its
-    forward pass. Paths of convolutions and memory are those of the backend.
+    Output shapes are height, width and channels of one image; multiply-adds are for its forward
+    pass. The algorithms of convolutions and the memory depend on the backend.
     """
     network = open_network(source, overrides or [], classes)
     from cnn_cli.data.depth import DTYPES

@@ -21,9 +21,9 @@ from cnn_cli.cli.shared.options import (
     Data,
     Debug,
     Json,
-    Out,
     Overwrite,
     Resume,
+    RunFolder,
     TimeLimit,
     backend_option,
 )
@@ -65,16 +65,18 @@ def run(
         Argument(
             metavar="[KEY=VALUE]...",
             parser=values.override,
-            help="Values for the config's keys, as train.epochs=3.",
+            help="Override keys of the config, for example train.epochs=3.",
             show_default=False,
         ),
     ] = None,
     data: Data = None,
-    out: Out = None,
+    out: RunFolder = None,
     overwrite: Overwrite = False,
     epochs: Annotated[
         int | None,
-        Option("--epochs", metavar="N", parser=values.whole("--epochs"), help="train.epochs."),
+        Option(
+            "--epochs", metavar="N", parser=values.whole("--epochs"), help="Overrides train.epochs."
+        ),
     ] = None,
     batch_size: Annotated[
         int | None,
@@ -83,12 +85,14 @@ def run(
             "-b",
             metavar="N",
             parser=values.whole("--batch-size", 1),
-            help="train.batch_size.",
+            help="Overrides train.batch_size.",
         ),
     ] = None,
     lr: Annotated[
         float | None,
-        Option("--lr", metavar="X", parser=values.number("--lr"), help="train.optimizer.lr."),
+        Option(
+            "--lr", metavar="X", parser=values.number("--lr"), help="Overrides train.optimizer.lr."
+        ),
     ] = None,
     seed: Annotated[
         int | None,
@@ -96,7 +100,7 @@ def run(
             "--seed",
             metavar="N",
             parser=values.whole("--seed", below=2**63),
-            help="train.seed.",
+            help="Overrides train.seed.",
         ),
     ] = None,
     folds: Annotated[
@@ -105,7 +109,8 @@ def run(
             "--folds",
             metavar="K",
             parser=values.whole("--folds", below=1001),
-            help="Train K networks, each validated on another part of the images.",
+            help="Cross-validate: train K networks, each validated on a different part of "
+            "the images.",
         ),
     ] = None,
     threads: Annotated[
@@ -114,12 +119,13 @@ def run(
             "--threads",
             metavar="N",
             parser=values.whole("--threads", 1, below=4097),
-            help="Default: the cores this process may use; with --resume, the run's own.",
+            help="Number of threads. Default: the cores that this process may use; with "
+            "--resume, the run's own.",
         ),
     ] = None,
     backend: Annotated[
         str | None,
-        backend_option("fast where numba is installed; with --resume, the run's own"),
+        backend_option("fast if numba is installed; with --resume, the run's own"),
     ] = None,
     resume: Resume = False,
     weights: Annotated[
@@ -128,13 +134,14 @@ def run(
             "--weights",
             metavar="CKPT|NAME",
             parser=values.path("--weights"),
-            help="Start from a checkpoint's weights, or from named ones (cnn import --list).",
+            help="Start from a checkpoint's weights, or from pretrained weights by name "
+            "(cnn import --list).",
         ),
     ] = None,
     time_limit: TimeLimit = None,
     dry_run: Annotated[
         bool,
-        Option("--dry-run", help="Check config, data and memory; train nothing."),
+        Option("--dry-run", help="Check config, data and memory without training."),
     ] = False,
     fail_under: Annotated[
         list[Gate] | None,
@@ -142,20 +149,18 @@ def run(
             "--fail-under",
             metavar="METRIC=BOUND",
             parser=gate(topk=False),
-            help="Exit with 6 where a metric of the best epoch, such as top1 or recall:CLASS, is "
-            "below the bound, or loss, brier or ece above it. May be repeated.",
+            help="Exit with 6 if a metric of the best epoch, such as top1 or recall:CLASS, "
+            "is below the bound (loss, brier, ece: above it). May be repeated.",
         ),
     ] = None,
-    quiet: Annotated[
-        bool, Option("--quiet", help="Print nothing but errors, not even --json.")
-    ] = False,
+    quiet: Annotated[bool, Option("--quiet", help="Print only errors, not even --json.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Train a network as a config says, and save it in a run folder.
+    """Train a network from a config, and save it in a run folder.
 
-    SIGINT, SIGTERM, SIGHUP and SIGXCPU save and stop; SIGUSR1 saves and goes on. --resume takes a
-    run up again.
+    SIGINT, SIGTERM, SIGHUP and SIGXCPU save and stop; SIGUSR1 saves and continues. --resume
+    continues a stopped run.
     """
     check_folds(folds, overrides or [])
     requests = Requests()

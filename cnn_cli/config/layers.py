@@ -17,13 +17,14 @@ from cnn_cli.schema.fields import Must, ShareBelow1
 
 
 class ResidualConfig(LayerConfig):
-    """The sum of some layers' output and a shortcut (He et al. 2015), nothing after it.
+    """Add the output of some layers and a shortcut (He et al. 2015), with no activation after
+    it.
 
     Attributes:
-        layers: what the shortcut goes past.
-        shortcut: layers that the input goes through before it is added; by default none.
-        drop_path: stochastic depth: with this probability the layers of an image count nothing in
-            training (Huang et al. 2016); else they count 1 / (1 - drop_path) times, as in timm.
+        layers: layers of the residual branch.
+        shortcut: layers of the shortcut; by default none, the identity.
+        drop_path: stochastic depth (Huang et al. 2016): in training, an image skips the branch
+            with this probability; else its output is scaled by 1 / (1 - drop_path), as in timm.
     """
 
     kind = "residual"
@@ -33,13 +34,13 @@ class ResidualConfig(LayerConfig):
 
 
 class BranchesConfig(LayerConfig):
-    """Several lists of layers side by side, whose outputs are combined.
+    """Several lists of layers in parallel, whose outputs are combined.
 
     Attributes:
         branches: the lists.
-        combine: `concat`: one behind the other along the channels; `sum`; or `product`, in which a
-            branch may be a gate: a vector of a number a channel, or a map with one row and column,
-            or with one channel, that counts for all.
+        combine: `concat` joins the channels; `sum` adds; `product` multiplies, and a branch may
+        be a gate: one number per channel, or a map with one row and column, or with one channel,
+            which is broadcast.
     """
 
     kind = "branches"
@@ -50,10 +51,10 @@ class BranchesConfig(LayerConfig):
 
 
 class SplitConfig(LayerConfig):
-    """Like branches, but each of the lists sees its own part of the channels.
+    """Like branches, but each list reads its own part of the channels.
 
     Attributes:
-        branches: the lists; the channels are cut into as many equal parts.
+        branches: the lists; the channels are split into as many equal parts.
     """
 
     kind = "split"
@@ -61,12 +62,12 @@ class SplitConfig(LayerConfig):
 
 
 class FromConfig(LayerConfig):
-    """The output of an earlier layer: what stands behind it reads that, not what stands before it.
+    """The output of an earlier layer, as input for the layers after this one.
 
     In a repeat a name is that of the same copy; `NAME.0` is that of the first one.
 
     Attributes:
-        layer: name of a layer that stands before this one, or its place, `layers.3`.
+        layer: name of an earlier layer, or its place, such as `layers.3`.
     """
 
     kind = "from"
@@ -74,13 +75,13 @@ class FromConfig(LayerConfig):
 
 
 class RepeatConfig(LayerConfig):
-    """Some layers several times over, each copy with weights of its own.
+    """Several copies of some layers, each with its own weights.
 
     Attributes:
         times: number of copies.
-        layers: what is copied.
-        index: a name for the number of the copy, from 0, in templates; then copies stand in the
-            list as if they were written there.
+        layers: the layers to copy.
+        index: a name for the number of the copy, from 0, in templates; the copies are then part
+            of the list as if written there.
     """
 
     kind = "repeat"

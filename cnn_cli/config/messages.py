@@ -15,9 +15,11 @@ from cnn_cli.errors import ConfigError, suggest
 from cnn_cli.nn.losses import LOSSES
 from cnn_cli.optim.optimizers import OPTIMIZERS, OTHER_OPTIMIZERS
 from cnn_cli.optim.schedule import SCHEDULERS
+from cnn_cli.peer_names import peer_hint
 from cnn_cli.schema.fields import RULE
 
 Location = Sequence[str | int]
+MOST_STEPS = 2  # of a key that may be another program's: `patience`, `train.lr`
 
 # Keys whose mapping says by its `type` which model it is of.
 CHOICES: Mapping[str, Mapping[str, type[BaseModel]]] = {
@@ -47,10 +49,11 @@ def config_error(error: ValidationError, source: str) -> ConfigError:
     location, value = first["loc"], first["input"]
     kind = first["type"]
     if kind == "extra_forbidden":
-        known = _known_keys(location[:-1])
-        return ConfigError(
-            place(source, location), f"unknown key.{suggest(str(location[-1]), known)}"
-        )
+        key = str(location[-1])
+        near = suggest(key, _known_keys(location[:-1]))
+        if not near and len(location) <= MOST_STEPS:
+            near = peer_hint(".".join(map(str, location))) or _in_a_section(key)
+        return ConfigError(place(source, location), f"unknown key.{near}")
     if kind == "invalid_key":
         return ConfigError(place(source, location[:-1]), "keys must be words", show(location[-1]))
     if location and location[-1] == "[key]":  # and before it the key itself
@@ -94,6 +97,12 @@ def _unknown_choice(source: str, location: Location, value: Any) -> ConfigError:
         return ConfigError(place(source, location), rule, show(value))
     rule = f"no such layer.{suggest(value, LAYER_KINDS)}"
     return ConfigError(place(source, location), rule, show(value))
+
+
+def _in_a_section(key: str) -> str:
+    """The hint for a key that was given without its section: `epochs`."""
+    sections = [name for name in Config.model_fields if key in _known_keys([name])]
+    return f" Did you mean '{sections[0]}.{key}'?" if sections else ""
 
 
 def _known_keys(location: Location) -> list[str]:

@@ -93,37 +93,40 @@ def _fold(value: str) -> str:
 
 
 class DataConfig(Frozen):
-    """Where the images are and how each becomes an array.
+    """The images, and how each becomes an array.
 
     Attributes:
-        root: of the images, relative to the config's own folder: a folder a class, or such folders
-            in train/, val/ and test/; a label list (.csv, .tsv, .txt); an archive of such folders
-            (.zip, .tar, .tar.gz) or of samples (WebDataset's shards, as s-{00..12}.tar).
-        columns: how the columns of a label list are headed, where they are not recognised.
-        labels: whether an image has one, or may have several, or none: a label list has them as
-            cat|dog, or none, or as a column of 0 and 1 for each label.
-        label_sep: what stands between several labels.
-        val_split: share of each class's images held back for validation where there is no val/.
-        test_split: the same for testing, where there is no test/; both leave some to train on.
-        group: is searched in each image's path below root; images in which its first group matches
-            the same, as a patient's or a film's name, are held back together.
-        fold: which fold of all images but those of test/ is validated on instead, as 2/5; `cnn
-            train --folds` sets it.
-        classes: names of the class folders that are used, in order; by default all of them.
-        image_size: height and width that the network sees.
-        channels: 3 (colour) or 1 (grey); another number takes pictures of so many bands.
-        depth: bits of each number that are kept, 8 or 16; `float` takes any number as it is.
-        resize_mode: how an image becomes that size: `crop`: its middle, `squash`: all of it, out
-            of proportion, `letterbox`: all of it, with borders.
-        mean, std: of the pixels, scaled to 0..1 (as they are where `depth` is `float`), one number
-            a channel; the network sees (pixel - mean) / std. `auto`: those of the training images.
-        on_corrupt: images that cannot be read are left out and listed, or end the training.
-        sampler: of the training images: `shuffle`: an epoch has each once; `balanced`: as many
-            images, each class's share the same.
-        shards: parts that the training images are dealt out into at random; every batch takes its
-            share of each, so that of as many computers each reads one part only.
-        cache: where decoded images are kept; `auto`: in memory where they fit half of what is
-            free, else on disk.
+        root: the images, relative to the config's folder: a folder with one folder per class, or
+            with such folders in train/, val/ and test/; a label list (.csv, .tsv, .txt); an
+            archive of such folders (.zip, .tar, .tar.gz) or of samples (WebDataset shards, such
+            as s-{00..12}.tar).
+        columns: the headers of a label list's columns, if they are not recognized.
+        labels: `single`, or `multiple` for images with several labels or none: a label list has
+            them as cat|dog, or as a column of 0 and 1 per label.
+        label_sep: separator of several labels.
+        val_split: fraction of each class's images held back for validation if there is no val/.
+        test_split: the same for testing, if there is no test/; some images always remain for
+            training.
+        group: a regular expression, searched in each image's path below root. Images with the
+            same first group, such as a patient or a film, are held back together.
+        fold: validate on this fold of all images except test/, such as 2/5; `cnn train --folds`
+            sets it.
+        classes: names of the class folders to use, in order; by default all.
+        image_size: height and width of the network's input.
+        channels: 3 (color) or 1 (grayscale); any other number expects images with that many
+            bands.
+        depth: bits per number, 8 or 16; `float` takes any number unchanged.
+        resize_mode: how an image is brought to that size: `crop` takes its center, `squash`
+            stretches all of it, `letterbox` keeps the aspect ratio and adds borders.
+        mean, std: per channel, of pixels scaled to 0..1 (not scaled if `depth` is `float`); the
+            network's input is (pixel - mean) / std. `auto` measures the training images.
+        on_corrupt: `skip` leaves out and lists images that cannot be read, `error` stops.
+        sampler: `shuffle` takes each training image once per epoch; `balanced` takes as many
+            images, with equal shares of the classes.
+        shards: number of parts into which the training images are dealt at random; every batch
+            takes its share of each, so that each of that many machines reads only one part.
+        cache: where decoded images are kept; `auto` keeps them in memory if they need at most
+            half of what is free, else on disk.
     """
 
     root: PathText | None = None
@@ -213,7 +216,7 @@ class ModelConfig(Frozen):
 
     Attributes:
         layers: the network, one layer after the other.
-        init: how weights start: as PyTorch's defaults do, or He et al. 2015 (`kaiming`).
+        init: initial weights: PyTorch's defaults (`pytorch`), or He et al. 2015 (`kaiming`).
     """
 
     layers: Annotated[tuple[AnyLayer, ...], Field(min_length=1)]
@@ -267,12 +270,12 @@ Freeze = Annotated[Whole | dict[Pattern, Whole], Also(_count_or_epochs, lambda _
 class HeadConfig(Frozen):
     """First train the last layer alone, then the rest (Kumar et al. 2022, LP-FT).
 
-    The layers are those whose size is that of the classes. Images are not augmented meanwhile, so
-    that what the other layers make of them is computed once.
+    The last layer is the one whose size is the number of classes. During these epochs images
+    are not augmented, so that the output of the other layers is computed once.
 
     Attributes:
-        epochs: the first ones of the training; `train.scheduler` begins after them.
-        lr: that falls to 0 along half a cosine within them.
+        epochs: number of epochs at the start; `train.scheduler` begins after them.
+        lr: learning rate, which falls to 0 along half a cosine.
     """
 
     epochs: Count = 5
@@ -282,48 +285,52 @@ class HeadConfig(Frozen):
 class TrainConfig(Frozen):
     """How the network is trained.
 
-    `lr_factors`, `weight_decay_factors` and `freeze` name parameters by patterns, of their own
-    names or of their layers' kinds (`batchnorm.bias`); of several that fit, the last one counts.
+    `lr_factors`, `weight_decay_factors` and `freeze` address parameters by patterns, of their
+    own names or of their layers' kinds (`batchnorm.bias`); if several match, the last one
+    counts.
 
     Attributes:
-        weights: what training starts from: a checkpoint, a run folder, relative to the config's
-            folder, or the name of weights that a package brings, such as efficientnet-lite0; by
-            default they are drawn at random.
-        epochs: how often the training images are gone through.
-        batch_size: images whose gradients are computed together.
-        accumulate: batches whose gradients make one update, as one batch of so many times the
-            images would, but for batchnorm's statistics. Schedules and averages count updates.
-        seed: of all that is random.
-        dtype: of weights and activations.
-        optimizer: how weights move; a word is its `type`.
-        lr_factors: of the optimizer's and the schedule's learning rate.
-        weight_decay_factors: of the optimizer's weight decay. It acts times the learning rate, as
-            in PyTorch, so that a rate factor times its inverse here leaves the decay as it was.
-        freeze: after so many epochs a parameter changes no more: 0 is from the start. A number
-            instead of names is of the first layers with parameters, from the start. A batchnorm
-            that is frozen whole uses its running statistics and leaves them alone.
+        weights: initial weights: a checkpoint or a run folder, relative to the config's folder,
+            or the name of installed weights, such as efficientnet-lite0; by default random.
+        epochs: number of passes over the training images.
+        batch_size: images per gradient.
+        accumulate: batches per update, as if they were one batch of that many times the images,
+            except for batchnorm's statistics. Schedules and averages count updates.
+        seed: seed of everything random.
+        dtype: data type of weights and activations.
+        optimizer: how weights are updated; a word is its `type`.
+        lr_factors: factors of the learning rate of some parameters.
+        weight_decay_factors: factors of the weight decay of some parameters. It acts times the
+            learning rate, as in PyTorch: to keep the decay when you change a rate factor, use its
+            inverse here.
+        freeze: parameters, with the number of epochs after which they no longer change; 0 is from
+            the start. A number instead of names freezes the first so many layers with parameters.
+            A batchnorm layer that is frozen as a whole uses its running statistics and leaves
+            them unchanged.
         head: train the last layer alone in the first epochs.
         scheduler: how the learning rate changes; a word is its `type`.
-        loss: what is minimized; a word is its `type`; by default cross_entropy, or bce where
-            data.labels is multiple. Validation measures that whatever `loss` is.
-        label_smoothing: share of each label that is spread over all classes.
-        class_weights: of the classes' losses: one number a class, or `balanced`: the rarer a class,
-            the more an image of it counts. Where data.labels is multiple, of the labels an image
-            has, as torch's pos_weight; `balanced`: those of a class count as much as all others.
-        clip_grad_norm: longer gradients, of all parameters together, are cut to this length.
-        ema, lookahead: averaged weights, which are evaluated and saved as the best ones: the decay
-            of a moving average, as timm's ModelEmaV2, or slow weights. Running statistics are
-            averaged as well.
-        monitor: the metric of the validation images that says which epoch is the best: the one
-            kept as `best.npz`; of equal ones, that of the lower loss. `early_stop` and the schedule
-            `plateau` follow it. Where data.labels is multiple it is average_precision by default.
-        early_stop: epochs without a better one after which the training ends.
-        patience: another name of `early_stop`.
-        precise_bn: whether batchnorm's statistics are measured anew before each validation; `auto`:
-            where batches are below 32 images.
-        checkpoint_every: steps from one checkpoint to the next, within an epoch.
-        on_nan: where the loss, a gradient or a weight is not finite, stop, or go back to the last
-            checkpoint with half the learning rate.
+        loss: what is minimized; a word is its `type`. By default cross_entropy, or bce if
+            data.labels is multiple; validation always measures that default.
+        label_smoothing: fraction of each label that is spread over all classes.
+        class_weights: weights of the classes in the loss: one number per class, or `balanced`,
+            inversely proportional to the number of images. If data.labels is multiple, weights of
+            the labels that an image has, like torch's pos_weight; `balanced` gives the positive
+            labels of a class the same total weight as the others.
+        clip_grad_norm: largest norm of the gradient of all parameters together; longer ones are
+            scaled.
+        ema, lookahead: averaged weights, which are evaluated and saved as the best: the decay of
+            an exponential moving average, like timm's ModelEmaV2, or slow weights. Running
+            statistics are averaged as well.
+        monitor: the validation metric that decides which epoch is the best and is saved as
+            `best.npz`; ties go to the lower loss. `early_stop` and the schedule `plateau` follow
+            it. The default is average_precision if data.labels is multiple.
+        early_stop: number of epochs without improvement after which training ends.
+        patience: another name for `early_stop`.
+        precise_bn: measure batchnorm's statistics again before each validation; `auto` does it
+            for batches below 32 images.
+        checkpoint_every: steps between checkpoints within an epoch.
+        on_nan: if the loss, a gradient or a weight is not finite, `stop`, or `rollback` to the
+            last checkpoint with half the learning rate.
     """
 
     weights: PathText | None = None
@@ -396,7 +403,7 @@ class Config(Frozen):
     """A whole config file.
 
     Attributes:
-        data: where the images are and how each becomes an array.
+        data: the images, and how each becomes an array.
         augment: random changes to the training images.
         model: the network.
         train: how it is trained.

@@ -48,10 +48,10 @@ class ColumnsConfig(Frozen):
     """How the columns of a label list are headed, where `data.root` is one.
 
     Attributes:
-        path: of the images' paths; by default path, file, filename, file_name, image or image_path.
-        label: of their classes; by default label, class, category or target.
-        split: of their parts: train, val or test; by default split, set or subset, if there is one.
-        group: of what keeps images on one side of a split; by default group, if there is one.
+        path: column of the paths; by default path, file, filename, file_name, image or image_path.
+        label: column of the classes; by default label, class, category or target.
+        split: column of the parts: train, val or test; by default split, set or subset, if any.
+        group: column of groups that stay in one part; by default group, if any.
     """
 
     path: Column = None

@@ -64,13 +64,13 @@ class Ema(Average):
 
 
 class LookaheadConfig(Frozen):
-    """Slow weights that the trained ones come back to (Zhang et al. 2019).
+    """Slow weights, to which the fast weights return (Zhang et al. 2019).
 
     Attributes:
-        every: steps of the trained weights between two of the slow ones (k).
-        decay: share of the slow weights that such a step leaves (1 - α).
-        power: that share times (step / all steps) to this power, so that averaging begins weak.
-            arXiv:2404.00498 has 3, with a decay of 0.95 to the fifth, 0.774.
+        every: steps of the fast weights per step of the slow ones (k).
+        decay: fraction of the slow weights that a slow step keeps (1 - α).
+        power: multiplies the decay by (step / all steps) to this power, so that averaging
+            starts weak. arXiv:2404.00498 uses 3, with a decay of 0.95^5 = 0.774.
     """
 
     every: Count = 5

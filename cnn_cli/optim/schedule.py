@@ -46,8 +46,8 @@ class ScheduleConfig(Choice):
     """Every schedule may start with a linear warm-up, in epochs (parts of one allowed).
 
     Attributes:
-        type: which schedule it is.
-        warmup_epochs: in which the rate rises to its value.
+        type: the schedule's name.
+        warmup_epochs: epochs in which the rate rises to its value.
     """
 
     warmup_epochs: NotBelow0 = 0.0
@@ -63,7 +63,7 @@ class ScheduleConfig(Choice):
 
 
 class ConstantConfig(ScheduleConfig):
-    """The same rate throughout."""
+    """A constant rate."""
 
     type: Literal["constant"] = "constant"
 
@@ -72,11 +72,11 @@ class ConstantConfig(ScheduleConfig):
 
 
 class StepConfig(ScheduleConfig):
-    """The rate times gamma every step_size epochs.
+    """Multiply the rate by gamma every step_size epochs.
 
     Attributes:
-        step_size: epochs from one change to the next.
-        gamma: factor of the rate.
+        step_size: epochs between changes.
+        gamma: factor of the rate at each change.
     """
 
     type: Literal["step"] = "step"
@@ -88,11 +88,11 @@ class StepConfig(ScheduleConfig):
 
 
 class MultiStepConfig(ScheduleConfig):
-    """The rate times gamma at each epoch of milestones.
+    """Multiply the rate by gamma after each milestone.
 
     Attributes:
-        milestones: epochs after which it changes.
-        gamma: factor of the rate.
+        milestones: epochs after which the rate changes.
+        gamma: factor of the rate at each change.
     """
 
     type: Literal["multistep"] = "multistep"
@@ -104,10 +104,10 @@ class MultiStepConfig(ScheduleConfig):
 
 
 class CosineConfig(ScheduleConfig):
-    """Down to min_lr along half a cosine (Loshchilov and Hutter 2017).
+    """Fall to min_lr along half a cosine (Loshchilov and Hutter 2017).
 
     Attributes:
-        min_lr: what the rate ends at.
+        min_lr: the rate at the end.
     """
 
     type: Literal["cosine"] = "cosine"
@@ -120,11 +120,11 @@ class CosineConfig(ScheduleConfig):
 
 
 class LinearScheduleConfig(ScheduleConfig):
-    """Down to a part of the rate in a straight line; with a warm-up, a triangle (Smith 2017).
+    """Fall linearly to a fraction of the rate; with a warm-up, a triangle (Smith 2017).
 
     Attributes:
-        start_factor: share of the rate that the warm-up rises from.
-        end_factor: share of the rate that the training ends with.
+        start_factor: fraction of the rate at the start of the warm-up.
+        end_factor: fraction of the rate at the end of training.
     """
 
     type: Literal["linear"] = "linear"
@@ -142,18 +142,18 @@ class LinearScheduleConfig(ScheduleConfig):
 
 
 class PlateauConfig(ScheduleConfig):
-    """The rate times factor where validation stops to improve (as ReduceLROnPlateau).
+    """Reduce the rate when validation stops improving (like ReduceLROnPlateau).
 
     Attributes:
-        monitor: the metric of the validation images that is to improve. By default
-            `train.monitor` where that is given, else `loss`.
-        factor: of the rate.
-        patience: epochs without a better one that change nothing yet.
-        threshold: by how much a better one must be better.
-        threshold_mode: `rel`: that share of the best one; `abs`: that number.
-        cooldown: epochs after a change in which no bad one is counted.
-        min_lr: the rate falls no further.
-        eps: a change smaller than this is left out.
+        monitor: the validation metric that should improve. By default `train.monitor` if it
+            is set, else `loss`.
+        factor: factor of the rate.
+        patience: epochs without improvement before the rate is reduced.
+        threshold: the smallest change that counts as an improvement.
+        threshold_mode: `rel`: relative to the best value; `abs`: absolute.
+        cooldown: epochs after a reduction in which no bad epoch is counted.
+        min_lr: the smallest rate.
+        eps: smaller reductions are not made.
     """
 
     type: Literal["plateau"] = "plateau"

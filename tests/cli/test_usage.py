@@ -13,18 +13,23 @@ PREDICT = "predict --ckpt m.npz "
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (
-            "",
-            "COMMAND: must be init, train, eval, report, verify, predict, embed, similar, explain, "
-            "networks, summary, bench, average, import, export, docs, completion, data or config. "
-            "Got nothing.",
-        ),
         ("trian", "trian: no such command. Did you mean 'train'?"),
         ("xyzzy", "xyzzy: no such command."),
         ("--bogus", "--bogus: no such option of cnn."),
         ("train", "train: needs CONFIG. Got nothing."),
         ("train --epoch=3", "--epoch: no such option of train. Did you mean '--epochs'?"),
         ("train c.yaml -x", "-x: no such option of train."),
+        ("eval --model m.npz", "--model: no such option of eval. Did you mean '--ckpt'?"),
+        (
+            "train c.yaml --imgsz 64",
+            "--imgsz: no such option of train. Did you mean 'data.image_size=…'?",
+        ),
+        (
+            "train c.yaml --device cpu",
+            "--device: no such option of train. Leave it out: the CPU computes.",
+        ),
+        ("eval --workers 3", "--workers: no such option of eval. Did you mean '--threads'?"),
+        ("report run --patience 3", "--patience: no such option of report."),
         (TRAIN + "extra", "extra: an override is written KEY=VALUE, as train.epochs=3."),
         (TRAIN + "=3", "=3: an override is written KEY=VALUE, as train.epochs=3."),
         (TRAIN + "--epochs", "--epochs: needs a value. Got nothing."),
@@ -150,3 +155,22 @@ def test_wrong_command_lines(cnn: Inside, line: str, message: str) -> None:
 def test_odd_characters_stay_on_one_line(cnn: Inside, arguments: list[str], message: str) -> None:
     outcome = cnn(*arguments)
     assert (outcome.code, outcome.err) == (2, f"cnn: {message}\n")
+
+
+def test_cnn_alone_shows_what_to_do_first(cnn: Inside) -> None:
+    outcome = cnn()
+    assert (outcome.code, outcome.out) == (2, "")
+    *lines, error = outcome.err.splitlines()
+    assert "    cnn init photos             propose a config, photos.yaml" in lines
+    assert max(map(len, lines)) <= 80
+    assert error.startswith("cnn: COMMAND: must be init, train, eval, ")
+    assert error.endswith(", data or config. Got nothing.")
+
+
+@pytest.mark.parametrize(
+    "words", [["-h"], ["train", "-h"], ["data", "-h"], ["data", "check", "-h"]]
+)
+def test_h_is_help(cnn: Inside, words: list[str]) -> None:
+    short, long = cnn(*words), cnn(*words[:-1], "--help")
+    assert (short.code, short.out) == (0, long.out)
+    assert short.out.startswith("Usage: cnn")

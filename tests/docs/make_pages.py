@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, get_args, get_origin
@@ -10,6 +12,7 @@ from typing import Any, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+import cnn_cli
 from cnn_cli.cli.shared.parser import program
 from cnn_cli.config import Config
 from cnn_cli.config.json_schema import config_schema
@@ -30,12 +33,18 @@ from cnn_cli.schema.whitening import WhiteningConfig
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "cnn_cli/docs"
 KEYS = ("key", "type", "default", "meaning")
+TITLES = {"Args:": "argument", "Attributes:": "attribute", "Raises:": "error"}
 MARK = "<!-- From here on written from the code, by tests/docs/make_pages.py. -->"
 
 
 def pages() -> dict[str, str]:
     """Their texts by name: what was written by hand, down to the mark, and the rest."""
-    parts = {"commands": commands_page(), "config": config_page(), "layers": layers_page()}
+    parts = {
+        "commands": commands_page(),
+        "config": config_page(),
+        "layers": layers_page(),
+        "python": python_page(),
+    }
     return {name: f"{introduction(name)}{MARK}\n\n{text}" for name, text in parts.items()}
 
 
@@ -248,6 +257,49 @@ def signature(model: type[LayerConfig]) -> str:
         for key, field in model.model_fields.items()
         if key != "name"
     )
+
+
+# Python.
+
+
+def python_page() -> str:
+    lines: list[str] = []
+    for name in cnn_cli.__all__:
+        found = getattr(cnn_cli, name)
+        if callable(found):
+            lines += definition(name, found)
+            members = vars(found).items() if isinstance(found, type) else ()
+            for member, inner in members:
+                if not member.startswith("_") and inner.__doc__ and hasattr(inner, "__doc__"):
+                    if isinstance(inner, property):
+                        lines += [f"### {name}.{member}", "", *paragraphs(inner.__doc__)]
+                    elif inspect.isfunction(inner):
+                        lines += definition(f"{name}.{member}", inner, "###")
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def definition(name: str, found: Any, marks: str = "##") -> Iterator[str]:
+    """A function's or class's heading, signature and docstring."""
+    yield from (f"{marks} {name}", "")
+    if inspect.isfunction(found):
+        signature_ = str(inspect.signature(found)).replace("'", "").replace("self, ", "")
+        yield from ("```python", f"{name}{signature_.replace('(self)', '()')}", "```", "")
+    yield from paragraphs(found.__doc__)
+
+
+def paragraphs(docstring: str) -> Iterator[str]:
+    """A docstring's text, with its sections (`Args:`, `Raises:`) as tables."""
+    for part in inspect.cleandoc(docstring).split("\n\n"):
+        title, _, rest = part.partition("\n")
+        if title not in ("Args:", "Attributes:", "Raises:", "Returns:"):
+            yield from (" ".join(part.split()), "")
+        elif title == "Returns:":
+            yield from (f"Returns {' '.join(rest.split())}", "")
+        else:
+            entries = re.split(r"\n(?=\S)", inspect.cleandoc(rest))
+            pairs = [entry.partition(":") for entry in entries]
+            rows = [(f"`{head}`", " ".join(text.split())) for head, _, text in pairs]
+            yield from table((TITLES[title], "meaning"), rows)
 
 
 if __name__ == "__main__":

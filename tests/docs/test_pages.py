@@ -106,3 +106,14 @@ def test_the_example_of_convolution_prints_what_the_page_says(
     exec(compile(code, "convolution.md", "exec"), {})
     assert capsys.readouterr().out == expected
     assert "False" not in expected
+
+
+def test_the_messages_of_troubleshooting_are_the_program_s() -> None:
+    sources = [path.read_text(encoding="utf-8") for path in (ROOT / "cnn_cli").rglob("*.py")]
+    together = re.sub(r'"\s*\n\s*f?"', "", "\n".join(sources))
+    rows = re.findall(r"^\| (`.*?) \|", page_text("troubleshooting"), re.MULTILINE)
+    quoted = [text for row in rows for text in re.findall(r"`([^`]+)`", row)]
+    program = [text for text in quoted if " " in text and "[report]" not in text]
+    assert len(program) > 9
+    for text in program:
+        assert text in together or text == "cnn: command not found", text

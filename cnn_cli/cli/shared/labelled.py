@@ -28,7 +28,7 @@ def split_option(default: str = "") -> Any:
         "--split",
         metavar="|".join(SPLITS),
         parser=values.choice("--split", SPLITS),
-        help=f"Which part; a DIR without parts is taken whole.{default}",
+        help="The part to evaluate. A DIR without parts is evaluated as a whole.",
     )
 
 

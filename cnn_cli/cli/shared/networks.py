@@ -29,7 +29,7 @@ Overrides = Annotated[
     Argument(
         metavar="[KEY=VALUE]...",
         parser=values.override,
-        help="Values for the config's keys, as data.image_size=64.",
+        help="Override keys of the config, for example data.image_size=64.",
         show_default=False,
     ),
 ]
@@ -39,7 +39,7 @@ Classes = Annotated[
         "--classes",
         metavar="N",
         parser=values.whole("--classes", 2),
-        help="How many classes. Default: those of data.classes or of the folder data.root.",
+        help="Number of classes. Default: from data.classes or the folder data.root.",
     ),
 ]
 

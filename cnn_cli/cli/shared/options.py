@@ -10,13 +10,23 @@ from cnn_cli.cli.shared.parameters import Argument, Option
 
 ConfigFile = Annotated[
     str,
-    Argument(metavar="CONFIG", parser=values.text, help="A YAML file.", show_default=False),
+    Argument(
+        metavar="CONFIG", parser=values.text, help="A config, a YAML file.", show_default=False
+    ),
 ]
 Data = Annotated[
     Path | None,
-    Option("--data", metavar="DIR", parser=values.path("--data"), help="Images: data.root."),
+    Option(
+        "--data",
+        metavar="DIR",
+        parser=values.path("--data"),
+        help="The images; overrides data.root.",
+    ),
 ]
-IMAGES = "Images by class, or parts train, val, test of them: a folder, an archive or a list."
+IMAGES = (
+    "Images with one folder per class, or train, val and test with such folders: a "
+    "folder, an archive or a list."
+)
 Folder = Annotated[
     Path,
     Argument(metavar="DIR", parser=values.path("DIR"), help=IMAGES, show_default=False),
@@ -37,8 +47,8 @@ Checkpoints = Annotated[
         "--ckpt",
         metavar="FILE",
         parser=values.path("--ckpt"),
-        help="A checkpoint (.npz), or a run folder: its best.npz, else its last.npz. Given several "
-        "times, or of a run of folds, probabilities are averaged.",
+        help="A checkpoint (.npz), or a run folder: its best.npz, else its last.npz. If "
+        "repeated, or for a run of folds, probabilities are averaged.",
         show_default=False,
     ),
 ]
@@ -49,7 +59,7 @@ BatchSize = Annotated[
         "-b",
         metavar="N",
         parser=values.whole("--batch-size", 1),
-        help="Images that go through the network together.",
+        help="Images per batch.",
     ),
 ]
 Threads = Annotated[
@@ -58,7 +68,7 @@ Threads = Annotated[
         "--threads",
         metavar="N",
         parser=values.whole("--threads", 1, below=4097),
-        help="Default: the cores this process may use.",
+        help="Number of threads. Default: the cores that this process may use.",
     ),
 ]
 BACKENDS = ("numpy", "fast")
@@ -70,36 +80,40 @@ def backend_option(default: str) -> Any:
         "--backend",
         metavar="|".join(BACKENDS),
         parser=values.choice("--backend", BACKENDS),
-        help=f"What computes: NumPy, or loops compiled by numba. Default: {default}.",
+        help=f"Compute with NumPy, or with kernels compiled by numba. Default: {default}.",
     )
 
 
-Backend = Annotated[str | None, backend_option("fast where numba is installed")]
+Backend = Annotated[str | None, backend_option("fast if numba is installed")]
 EvaluationBackend = Annotated[
     str | None,
-    backend_option("fast from a thousand images on where numba is installed, else numpy"),
+    backend_option("fast from a thousand images on if numba is installed, else numpy"),
 ]
 
 
-Out = Annotated[
-    Path | None,
-    Option(
-        "--out",
+def run_folder(*names: str) -> Option:
+    """The option for the run folder, under these names."""
+    return Option(
+        *names,
         metavar="DIR",
-        parser=values.path("--out"),
+        parser=values.path(names[-1]),
         help="The run folder. Default: runs/NAME of the config, then NAME-2, …",
-    ),
-]
-Overwrite = Annotated[bool, Option("--overwrite", help="Delete the run that is in the run folder.")]
-Resume = Annotated[bool, Option("--resume", help="Go on from the run's last.npz, if it is there.")]
+    )
+
+
+RunFolder = Annotated[Path | None, run_folder("--output", "-o", "--out")]
+Out = Annotated[Path | None, run_folder("--out")]
+"""Where `--output` is another file."""
+Overwrite = Annotated[bool, Option("--overwrite", help="Delete an existing run in the run folder.")]
+Resume = Annotated[bool, Option("--resume", help="Continue from the run's last.npz, if it exists.")]
 TimeLimit = Annotated[
     float | None,
     Option(
         "--time-limit",
         metavar="TIME",
         parser=values.duration("--time-limit"),
-        help="Save and stop, with 75, after 90s, 25m, 1h30m.",
+        help="Save and stop with exit code 75 after this time: 90s, 25m, 1h30m.",
     ),
 ]
 Json = Annotated[bool, Option("--json", help="Print the result as one JSON object.")]
-Debug = Annotated[bool, Option("--debug", help="Show where in the program an error arose.")]
+Debug = Annotated[bool, Option("--debug", help="Print a traceback if an error occurs.")]

@@ -7,7 +7,7 @@ commands takes as long as NumPy does.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, update_wrapper
 from typing import Annotated, Any
 
@@ -29,6 +29,7 @@ from cnn_cli.cli.shared.options import Debug
 from cnn_cli.cli.shared.parameters import REQUIRED, Option, Parameter, declared
 from cnn_cli.cli.shared.values import OrAlone
 from cnn_cli.errors import ExitCode, UsageError, suggest
+from cnn_cli.peer_names import OPTIONS, peer_hint
 
 ABOUT = "Train, evaluate and run convolutional image classifiers, in plain NumPy."
 EXAMPLES = """\b
@@ -38,6 +39,17 @@ Example:
   cnn eval --ckpt runs/small
   cnn predict photo.jpg --ckpt runs/small
 """
+START = """\
+Train an image classifier on a folder that has one folder of images per class:
+
+    cnn init photos             propose a config, photos.yaml
+    cnn train photos.yaml       train it, into runs/photos
+    cnn report runs/photos      write a page on how good it is
+    cnn predict new.jpg --ckpt runs/photos
+
+'cnn --help' lists the commands, 'cnn docs first-steps' shows more.
+"""
+OVERRIDES = "[KEY=VALUE]..."
 
 
 @cache
@@ -63,6 +75,8 @@ def _start(
     debug: Debug = False,
 ) -> None:
     if context.invoked_subcommand is None:
+        for line in START.splitlines():
+            output.say(line)
         raise UsageError("COMMAND", f"must be {commands_text(context)}", "nothing")
 
 
@@ -123,6 +137,7 @@ def _make_group(name: str, about: str, epilog: str, start: Callable[..., None]) 
         add_completion=False,  # its options would have pydantic imported; there is `completion`
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["--help", "-h"]},
     )
     app.callback()(start)
     return typer.main.get_command(app)
@@ -303,7 +318,7 @@ def usage_error(error: typer.TyperException, context: Any) -> UsageError:
         owner = next((one for one in parameters if option in one.opts), None)
         if owner is None:
             known = [name for one in parameters for name in one.opts if name.startswith("-")]
-            rule = f"no such option of {_name(context)}.{suggest(option, known)}"
+            rule = f"no such option of {_name(context)}.{_near(option, known, parameters)}"
             return UsageError(option, rule)
         if owner.is_flag:
             return UsageError(option, "takes no value")
@@ -313,6 +328,19 @@ def usage_error(error: typer.TyperException, context: Any) -> UsageError:
         return UsageError(_name(context), f"needs {_written(parameter)}", "nothing")
     place = _name(context) if parameter is None else _written(parameter)
     return UsageError(place, error.message[:1].lower() + error.message[1:].rstrip("."))
+
+
+def _near(option: str, known: Sequence[str], parameters: Sequence[Any]) -> str:
+    """What to type instead of an option, which other programs may have."""
+    alike = next((name for name in OPTIONS.get(option, ()) if name in known), None)
+    if alike is not None:
+        return f" Did you mean '{alike}'?"
+    hint = peer_hint(option.strip("-"))
+    if hint and any(getattr(each, "metavar", None) == OVERRIDES for each in parameters):
+        return hint.replace("'?", "=…'?")
+    if hint and "'" not in hint and (" --" not in hint or "--threads" in known):
+        return hint
+    return suggest(option, [name for name in known if name != "--help"])
 
 
 def _name(context: Any) -> str:

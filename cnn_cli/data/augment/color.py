@@ -18,15 +18,15 @@ COLOR_JITTER = Part(6)
 
 
 class ColorJitterConfig(TechniqueConfig):
-    """Factors of brightness, contrast and saturation and a turn of the hue, in random order.
+    """Random brightness, contrast, saturation and hue, in random order.
 
     As torchvision's ColorJitter: a factor is drawn between max(0, 1 - x) and 1 + x, the turn
     between -hue and hue of the whole circle. A lone number is brightness, contrast and
     saturation, as in timm.
 
     Attributes:
-        brightness, contrast, saturation: how far the factor goes from 1.
-        hue: how far the turn goes.
+        brightness, contrast, saturation: largest deviation of the factor from 1.
+        hue: largest rotation of the hue, as a fraction of the circle.
     """
 
     brightness: NotBelow0 = 0.0

@@ -31,11 +31,11 @@ SAMPLE = 16  # images that are asked for their size
 
 
 class RandomResizedCropConfig(TechniqueConfig):
-    """A part of the image, resized to `data.image_size` (as torchvision's RandomResizedCrop).
+    """A random part, resized to `data.image_size` (as torchvision's RandomResizedCrop).
 
     Attributes:
-        scale: least and largest share of the image's area.
-        ratio: least and largest width / height of the part.
+        scale: smallest and largest fraction of the image's area.
+        ratio: smallest and largest width / height of the part.
     """
 
     scale: Scale = (0.08, 1.0)

@@ -19,15 +19,15 @@ TRIES = 10  # of torchvision
 
 
 class RandomEraseConfig(TechniqueConfig):
-    """A rectangle painted over (Zhong et al. 2017), or a square (DeVries and Taylor 2017: Cutout).
+    """Paint over a rectangle (Zhong et al. 2017) or a square (DeVries and Taylor 2017: Cutout).
 
     Attributes:
-        p: share of the images; 0.5, or with `size` 1.
-        scale: least and largest share of the image's area; (0.02, 0.33) without `size`.
-        ratio: least and largest height / width; (0.3, 3.3) without `size`.
-        size: instead of `scale` and `ratio`: side in pixels of a square whose centre is anywhere
-            in the image, so that a part of it may lie outside.
-        value: `mean` of the training images, which the network sees as 0, or `random` numbers.
+        p: fraction of the images; by default 0.5, with `size` 1.
+        scale: smallest and largest fraction of the image's area; (0.02, 0.33) without `size`.
+        ratio: smallest and largest height / width; (0.3, 3.3) without `size`.
+        size: instead of `scale` and `ratio`: side in pixels of a square, whose center lies
+            anywhere in the image, so that part of it may lie outside.
+        value: the `mean` of the training images (0 after normalization), or `random` noise.
     """
 
     p: Share = 0.5

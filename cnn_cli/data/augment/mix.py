@@ -12,8 +12,8 @@ class MixConfig(TechniqueConfig):
     """Two images in one, with both labels.
 
     Attributes:
-        alpha: the share of the first one is drawn from Beta(alpha, alpha).
-        p: share of the images that are mixed.
+        alpha: the share of the first image is drawn from Beta(alpha, alpha).
+        p: fraction of the images that are mixed.
     """
 
     alpha: Above0 = 1.0
@@ -21,11 +21,11 @@ class MixConfig(TechniqueConfig):
 
 
 class MixupConfig(MixConfig):
-    """Both images all over, the one faint and the other strong (Zhang et al. 2017)."""
+    """Blend two images and their labels (Zhang et al. 2017)."""
 
 
 class CutMixConfig(MixConfig):
-    """A rectangle of the second image over the first one (Yun et al. 2019)."""
+    """Paste a rectangle of a second image (Yun et al. 2019)."""
 
 
 MixupKey = Annotated[MixupConfig | None, NEVER]

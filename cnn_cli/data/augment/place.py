@@ -16,12 +16,12 @@ PLACE, FIRST_FLIP = Part(1), Part(2)
 
 
 class PadCropConfig(TechniqueConfig):
-    """Moved by up to `padding` pixels up or down and left or right (torchvision's RandomCrop).
+    """Shift by up to `padding` pixels in each direction (torchvision's RandomCrop).
 
     Attributes:
-        padding: largest move in pixels.
-        padding_mode: what comes in at the edges: black, as in torchvision and about as in He et
-            al. 2015, or the image mirrored without its outermost row, as in arXiv:2404.00498.
+        padding: largest shift in pixels.
+        padding_mode: `zeros` fills the edges with black, as torchvision and about as He et al.
+            2015; `reflect` mirrors the image without its outermost row, as arXiv:2404.00498.
     """
 
     padding: Count

@@ -16,7 +16,7 @@ ROTATE = Part(5)
 
 
 def rotation(degrees: float) -> Change:
-    """A turn by an angle up to `degrees` to either side; corners are black.
+    """Rotate by up to `degrees` to either side; corners become black.
 
     Each pixel is the nearest one of the original, as in torchvision's RandomRotation: bilinear
     interpolation took 0.8 ms for 224×224 pixels, and this takes 0.06.

@@ -17,20 +17,19 @@ from cnn_cli.schema.fields import Frozen, broken
 
 
 class AugmentConfig(Frozen):
-    """Random changes to the training images, in the order in which they are done.
+    """Random changes to the training images, in the order in which they are applied.
 
     Attributes:
-        random_resized_crop: a part of the image, in place of `data.resize_mode`.
-        hflip: share of the images that are mirrored left to right. `alternating`
-            (arXiv:2404.00498): chance says which half is mirrored in the first epoch; from then
-            on it is the other half each time.
-        vflip: share of the images that are mirrored upside down.
-        pad_crop: moved by a few pixels.
-        trivialaugment: one of 14 operations of random strength (Müller and Hutter 2021, wide).
-        rotate: by up to so many degrees to either side.
-        color_jitter: brighter or darker, and with other colours.
-        random_erase: a rectangle or a square painted over.
-        mixup, cutmix: two images in one; where both are given, chance says which an image gets.
+        random_resized_crop: a random part of the image; replaces `data.resize_mode`.
+        hflip: fraction of the images mirrored left to right. `alternating` (arXiv:2404.00498)
+            mirrors a random half in the first epoch, and the other half in the next, in turn.
+        vflip: fraction of the images mirrored top to bottom.
+        pad_crop: shift by a few pixels.
+        trivialaugment: one of 14 operations with random strength (Müller and Hutter 2021, wide).
+        rotate: rotate by up to this angle in degrees, to either side.
+        color_jitter: random brightness, contrast, saturation and hue.
+        random_erase: paint over a rectangle or a square.
+        mixup, cutmix: mix two images and labels; with both, each image gets one at random.
     """
 
     random_resized_crop: RandomResizedCropKey = None

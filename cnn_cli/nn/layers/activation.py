@@ -62,7 +62,7 @@ class LeakyReLU(Activation):
 
     Args:
         in_shape: of one image.
-        negative_slope: factor of what is below 0.
+        negative_slope: slope below 0.
     """
 
     function: ClassVar[ActivationFunction] = ACTIVATIONS["leaky_relu"]
@@ -83,7 +83,7 @@ class ELU(Activation):
 
     Args:
         in_shape: of one image.
-        alpha: minus this is what it falls to.
+        alpha: the limit for large negative x is -alpha.
     """
 
     function: ClassVar[ActivationFunction] = ACTIVATIONS["elu"]

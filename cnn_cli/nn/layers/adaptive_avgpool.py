@@ -16,7 +16,7 @@ from cnn_cli.schema.constraints import Pair
 
 
 class AdaptiveAvgPool(Layer):
-    """The means of as many parts of the map as there are to be pixels, whatever its size.
+    """Average pooling to an output of a fixed size, whatever the input's size.
 
     Part i of n of a side of length h is of rows floor(i h / n) to ceil((i + 1) h / n), as in
     PyTorch: parts overlap where n does not divide h, and repeat where it is larger.

@@ -16,7 +16,7 @@ class AvgPool(Pool):
     """The mean of each window.
 
     Args:
-        count_include_pad: whether the zeros of the padding count in the mean.
+        count_include_pad: count the zeros of the padding in the mean.
     """
 
     kind: ClassVar[str] = "avgpool"

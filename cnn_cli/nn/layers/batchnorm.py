@@ -25,7 +25,7 @@ class BatchNorm(BatchLayer):
     Args:
         in_shape: (h, w, c) or (features,).
         eps: added to the variance.
-        momentum: share of a batch in the running statistics.
+        momentum: weight of a new batch in the running statistics.
 
     Attributes:
         activation: applied to the result, see `nn.fuse`.

@@ -19,7 +19,7 @@ class ChannelShuffle(Layer):
 
     Args:
         in_shape: (h, w, c).
-        groups: equal parts that the channels are in.
+        groups: number of equal groups of channels.
 
     Raises:
         ShapeError: no map, or the channels cannot be cut so.

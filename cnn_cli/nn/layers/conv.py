@@ -56,16 +56,17 @@ class Conv(Layer):
 
     Args:
         in_shape: (h, w, c).
-        out_channels: filters, each of which makes a channel.
+        out_channels: number of filters, which are the output channels.
         kernel_size: height and width of a filter.
-        stride: rows and columns from one window to the next.
-        padding: rows and columns of zeros on each side, or `same`.
-        dilation: rows and columns from one of a filter's taps to the next.
-        groups: parts that the channels, in and out, are cut into; each sees its own part only.
-        bias: whether a number is added to each channel.
-        init: how the weights start, instead of as `model.init` says: `dirac`: the first filters
-            hand on a channel each as it is, `whitening`: from the training images' patches. With
-            either the bias starts at 0.
+        stride: step between windows.
+        padding: zeros added on each side, or `same`.
+        dilation: step between the taps of a filter.
+        groups: number of parts of the input and output channels; each output part reads only its
+            input part.
+        bias: add a trained bias to each channel.
+        init: initial weights, instead of `model.init`: `dirac`, whose first filters are the
+            identity, or `whitening`, computed from patches of the training images. Both start with
+            bias 0.
         path: the way to compute it, instead of the fastest one.
         backend: which kernels the fastest one is chosen for.
 

@@ -19,7 +19,7 @@ class Dropout(Layer):
 
     Args:
         in_shape: of one image.
-        p: probability of a value to be zeroed.
+        p: probability that a value is set to zero.
     """
 
     # The others are scaled by 1/(1-p), as in PyTorch. A mask depends on the seed, the step,

@@ -14,7 +14,7 @@ from cnn_cli.nn.types import Array, Shape
 
 
 class Flatten(Layer):
-    """One vector an image, in channel, row, column order.
+    """One vector per image, in channel, row, column order.
 
     Args:
         in_shape: (h, w, c), or (features,), which stays as it is. Always copied.

@@ -21,7 +21,7 @@ class GroupNorm(Layer):
 
     Args:
         in_shape: (h, w, c) or (features,).
-        num_groups: parts that the channels are cut into.
+        num_groups: number of groups of channels.
         eps: added to the variance.
 
     Raises:

@@ -14,11 +14,12 @@ from cnn_cli.schema.constraints import Above0
 
 
 class LayerScale(Layer):
-    """Each channel times a trained number, at the end of a residual's layers (Touvron et al. 2021).
+    """Multiply each channel by a trained factor, at the end of a residual branch (Touvron et al.
+    2021).
 
     Args:
         in_shape: of one image.
-        init: what the numbers start as.
+        init: initial value of the factors.
     """
 
     kind: ClassVar[str] = "layer_scale"

@@ -19,8 +19,8 @@ class Linear(Layer):
 
     Args:
         in_shape: (features,), or (h, w, c), which is read in the order channel, row, column.
-        out_features: length of the vector that is made, or `classes`.
-        bias: whether a number is added to each feature.
+        out_features: length of the output, or `classes`.
+        bias: add a trained bias to each feature.
     """
 
     kind: ClassVar[str] = "linear"

@@ -17,10 +17,10 @@ class Pool(Layer):
     Args:
         in_shape: (h, w, c).
         kernel_size: height and width of the window.
-        stride: rows and columns from one window to the next; by default `kernel_size`.
-        padding: rows and columns around the map, at most half a window.
-        ceil_mode: whether a last window may stand over the edge.
-        dilation: rows and columns from one of the window's places to the next.
+        stride: step between windows; by default `kernel_size`.
+        padding: rows and columns added on each side, at most half a window.
+        ceil_mode: let the last window extend over the edge.
+        dilation: step between the places of a window.
 
     Raises:
         ShapeError: no map, too much padding, or no window fits.

@@ -14,7 +14,7 @@ from cnn_cli.schema.constraints import Count
 
 
 class PReLU(Layer):
-    """x above 0, a trained number times x below: one for all channels, or one for each.
+    """x above 0, a trained slope times x below; one slope, or one per channel.
 
     Args:
         in_shape: of one image.

@@ -14,7 +14,7 @@ from cnn_cli.schema.constraints import Number
 
 
 class Scale(Layer):
-    """Each value times a number that is not trained.
+    """Multiply by a constant.
 
     Args:
         in_shape: of one image.

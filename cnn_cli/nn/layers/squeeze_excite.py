@@ -10,13 +10,13 @@ from cnn_cli.schema.constraints import Count, Must
 
 
 class SqueezeExcite(Block):
-    """Each channel times a number from 0 to 1 found from all channels' means (Hu et al. 2017).
+    """Multiply each channel by a gate computed from the means of all channels (Hu et al. 2017).
 
     Args:
         in_shape: (h, w, c).
-        squeeze_channels: numbers that the channels' means are squeezed into.
+        squeeze_channels: channels between the two linear layers.
         activation: of these.
-        gate: what makes a number from 0 to 1 of each channel's.
+        gate: activation that makes the gate.
     """
 
     kind: ClassVar[str] = "squeeze_excite"

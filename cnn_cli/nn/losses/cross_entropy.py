@@ -13,7 +13,7 @@ class CrossEntropyConfig(LossConfig):
     """-log p of the image's class (as torch.nn.CrossEntropyLoss).
 
     Attributes:
-        type: which loss it is.
+        type: the loss's name.
     """
 
     listed: ClassVar = 1

@@ -16,11 +16,11 @@ class FocalConfig(LossConfig):
     """-(1 - p)^gamma log p of the image's class, or of each class's answer (Lin et al. 2017).
 
     Attributes:
-        type: which loss it is.
-        gamma: the larger, the less counts an image whose class has a high probability already;
-            0 is cross-entropy, or bce.
-        alpha: where data.labels is multiple, the weight of labels that an image has; those that it
-            has not weigh 1 - alpha. The paper has 0.25; by default all weigh 1.
+        type: the loss's name.
+        gamma: the larger it is, the less an image counts whose class already has a high
+            probability; 0 is cross-entropy, or bce.
+        alpha: if data.labels is multiple, the weight of labels that an image has; the others weigh
+            1 - alpha. The paper uses 0.25; by default all weigh 1.
     """
 
     listed: ClassVar = 3

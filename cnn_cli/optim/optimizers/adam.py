@@ -16,13 +16,13 @@ class _AdamConfig(ElementwiseConfig):
     """What Adam and AdamW have in common.
 
     Attributes:
-        type: which optimizer it is.
-        lr: learning rate; the schedule is a share of it.
-        betas: decays of the averages of the gradient and of its square.
-        eps: added to the root of the latter.
-        weight_decay: of weights.
-        norm_weight_decay: that of normalizations, biases and prelu's slopes; by default
-            `weight_decay`.
+        type: the optimizer's name.
+        lr: learning rate, which the schedule multiplies.
+        betas: decay rates of the averages of the gradient and of its square.
+        eps: added to the square root of the second average.
+        weight_decay: weight decay.
+        norm_weight_decay: weight decay of normalization layers, biases and PReLU slopes; by
+            default `weight_decay`.
     """
 
     decoupled: ClassVar[bool]

@@ -36,16 +36,16 @@ class MuonConfig(OptimizerConfig):
     """Muon for the filters of convolutions, another optimizer for the rest (K. Jordan et al. 2024).
 
     Attributes:
-        type: which optimizer it is.
-        lr: of filters; the schedule is of this one, and that of `other` keeps its ratio to it.
-        momentum: share of the last step that the next one goes on with.
-        nesterov: whether the gradient counts as after that share (needs a momentum above 0).
-        steps: of the Newton-Schulz iteration.
-        weight_decay: decoupled, as AdamW's.
-        adjust_lr: the rate times √max(1, out / (in·kh·kw)) (`original`) or, for rates of AdamW,
-            0.2·√max(out, in·kh·kw) (`match_rms_adamw`), as torch.optim.Muon; `none` leaves it.
-        normalize_weights: before each step, filters are scaled to a mean square of 1 a filter.
-        other: of all other parameters.
+        type: the optimizer's name.
+        lr: learning rate of filters; the schedule multiplies it, and that of `other` too.
+        momentum: momentum factor.
+        nesterov: use Nesterov momentum (needs a momentum above 0).
+        steps: steps of the Newton-Schulz iteration.
+        weight_decay: decoupled weight decay, as in AdamW.
+        adjust_lr: factor of the rate: √max(1, out / (in·kh·kw)) (`original`) or, to use AdamW's
+            rates, 0.2·√max(out, in·kh·kw) (`match_rms_adamw`), as in torch.optim.Muon; or `none`.
+        normalize_weights: scale each filter to a mean square of 1 before each step.
+        other: the optimizer of all other parameters.
     """
 
     listed: ClassVar = 4

@@ -17,13 +17,13 @@ class SGDConfig(ElementwiseConfig):
     """Stochastic gradient descent (as torch.optim.SGD).
 
     Attributes:
-        type: which optimizer it is.
-        lr: learning rate; the schedule is a share of it.
-        momentum: share of the last step that the next one goes on with.
-        nesterov: whether the gradient counts as after that share (needs a momentum above 0).
-        weight_decay: of weights, an L2 term.
-        norm_weight_decay: that of normalizations, biases and prelu's slopes; by default
-            `weight_decay`.
+        type: the optimizer's name.
+        lr: learning rate, which the schedule multiplies.
+        momentum: momentum factor.
+        nesterov: use Nesterov momentum (needs a momentum above 0).
+        weight_decay: weight decay, as an L2 penalty.
+        norm_weight_decay: weight decay of normalization layers, biases and PReLU slopes; by
+            default `weight_decay`.
     """
 
     listed: ClassVar = 1

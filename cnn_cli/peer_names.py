@@ -1,0 +1,90 @@
+"""Keys and options as other programs call them: Ultralytics, timm, Keras, PyTorch Lightning."""
+
+from __future__ import annotations
+
+OPTIMIZER = "train.optimizer"
+KEYS = {
+    "aa": "augment.trivialaugment",
+    "auto_augment": "augment.trivialaugment",
+    "batch": "train.batch_size",
+    "best_metric": "train.monitor",
+    "clip_grad": "train.clip_grad_norm",
+    "clipnorm": "train.clip_grad_norm",
+    "crop_pct": "data.resize_mode",
+    "cutout": "augment.random_erase",
+    "drop_path": "model.network",
+    "early_stopping": "train.early_stop",
+    "erasing": "augment.random_erase",
+    "eval_metric": "train.monitor",
+    "fliplr": "augment.hflip",
+    "flipud": "augment.vflip",
+    "grad_accum_steps": "train.accumulate",
+    "gradient_clip_val": "train.clip_grad_norm",
+    "image_dir": "data.root",
+    "image_size": "data.image_size",
+    "img_size": "data.image_size",
+    "imgsz": "data.image_size",
+    "in_chans": "data.channels",
+    "input_size": "data.image_size",
+    "learning_rate": f"{OPTIMIZER}.lr",
+    "lr": f"{OPTIMIZER}.lr",
+    "lr0": f"{OPTIMIZER}.lr",
+    "max_epochs": "train.epochs",
+    "model_ema_decay": "train.ema",
+    "momentum": f"{OPTIMIZER}.momentum",
+    "nesterov": f"{OPTIMIZER}.nesterov",
+    "num_epochs": "train.epochs",
+    "opt": OPTIMIZER,
+    "patience": "train.early_stop",
+    "precision": "train.dtype",
+    "pretrained": "train.weights",
+    "reprob": "augment.random_erase",
+    "sched": "train.scheduler",
+    "smoothing": "train.label_smoothing",
+    "validation_split": "data.val_split",
+    "warmup_epochs": "train.scheduler.warmup_epochs",
+    "weight_decay": f"{OPTIMIZER}.weight_decay",
+}
+NEEDLESS = {
+    "amp": "Computation is float32; train.dtype changes it.",
+    "device": "Leave it out: the CPU computes.",
+    "devices": "Leave it out: the CPU computes; --threads limits its cores.",
+    "gpus": "Leave it out: the CPU computes; --threads limits its cores.",
+    "nc": "Leave it out: the classes are counted in data.root.",
+    "num_classes": "Leave it out: the classes are counted in data.root.",
+    "num_workers": "Give --threads N instead.",
+    "pin_memory": "Leave it out: the CPU computes.",
+    "workers": "Give --threads N instead.",
+}
+
+
+OPTIONS = {
+    "--batch": ["--batch-size"],
+    "--checkpoint": ["--ckpt"],
+    "--conf": ["--min-prob"],
+    "--learning-rate": ["--lr"],
+    "--load": ["--ckpt", "--weights"],
+    "--model": ["--ckpt"],
+    "--model-path": ["--ckpt"],
+    "--name": ["--out"],
+    "--pretrained": ["--weights", "--from"],
+    "--project": ["--out"],
+    "--save-dir": ["--output"],
+    "--top-k": ["--topk"],
+    "--weights": ["--ckpt"],
+    "--workers": ["--threads"],
+}
+"""Options, and those that do the same here, of which a command has one at most."""
+
+
+def peer_hint(key: str) -> str:
+    """What to write here for a key of another program, after a space; empty if it is not known.
+
+    Args:
+        key: without its section, or with one.
+    """
+    word = key.rpartition(".")[2].replace("-", "_").lower()
+    if word in NEEDLESS:
+        return f" {NEEDLESS[word]}"
+    place = KEYS.get(word, key)
+    return f" Did you mean '{place}'?" if place != key else ""
