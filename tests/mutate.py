@@ -1,0 +1,250 @@
+"""Small changes to the code, each of which a test should notice.
+
+    python tests/mutate.py [--count 60] [--seed 0] [--parts nn training data cli]
+
+As many changes are drawn, the same number from each part: another sign, bound, constant or branch,
+or a call left out. For each one the tests that import the changed module, and those named after it,
+run in a copy of the repository until the first one fails; where none does, the tests of its part.
+Each change is printed with its place and the test that noticed it. Where no test did, one is
+missing, or the change makes no difference that a test could see.
+
+Run the suite first: a test that fails without any change would notice all of them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = "cnn_cli"
+LIMIT = 1800  # seconds for the tests of one change; one that hangs is noticed
+OTHER = {
+    ast.Lt: "<=",
+    ast.LtE: "<",
+    ast.Gt: ">=",
+    ast.GtE: ">",
+    ast.Eq: "!=",
+    ast.NotEq: "==",
+    ast.Is: "is not",
+    ast.IsNot: "is",
+    ast.In: "not in",
+    ast.NotIn: "in",
+    ast.Add: "-",
+    ast.Sub: "+",
+    ast.Mult: "+",
+    ast.Div: "*",
+    ast.FloorDiv: "+",
+    ast.And: "or",
+    ast.Or: "and",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One place of a file, and what stands there instead.
+
+    Attributes:
+        file: relative to the repository.
+        start, end: the place, in characters.
+    """
+
+    file: Path
+    start: int
+    end: int
+    new: str
+
+    def apply(self, text: str) -> str:
+        return text[: self.start] + self.new + text[self.end :]
+
+    def describe(self) -> str:
+        text = (ROOT / self.file).read_text(encoding="utf-8")
+        line = text.count("\n", 0, self.start) + 1
+        return f"{self.file}:{line}: {text[self.start : self.end]!r} -> {self.new!r}"
+
+
+class Places:
+    """Where in a text a node of its syntax tree stands."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._lines = [0]
+        for line in text.splitlines(keepends=True):
+            self._lines.append(self._lines[-1] + len(line))
+
+    def _at(self, line: int, column: int) -> int:
+        start = self._lines[line - 1]
+        encoded = self.text[start : self._lines[line]].encode()
+        return start + len(encoded[:column].decode())
+
+    def start(self, node: ast.expr | ast.stmt) -> int:
+        return self._at(node.lineno, node.col_offset)
+
+    def end(self, node: ast.expr | ast.stmt) -> int:
+        assert node.end_lineno is not None
+        assert node.end_col_offset is not None
+        return self._at(node.end_lineno, node.end_col_offset)
+
+
+def changes_of(file: Path) -> list[Change]:
+    """All changes that could be made to a file, in the order of its text."""
+    text = (ROOT / file).read_text(encoding="utf-8")
+    places = Places(text)
+    found = []
+    for node in executed(ast.parse(text)):
+        for start, end, new in alternatives(node, places):
+            found.append(Change(file, start, end, new))
+    return sorted(found, key=lambda change: change.start)
+
+
+def executed(tree: ast.AST) -> Iterator[ast.AST]:
+    """The nodes whose values matter: no annotations, and nothing that only type checkers read."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
+            continue
+        if isinstance(node, ast.FunctionDef):
+            parts: list[ast.AST] = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+            inner = ast.Module([*node.body], [])
+            yield from executed(inner)
+            for part in parts:
+                yield part
+                yield from executed(part)
+            continue
+        if isinstance(node, ast.AnnAssign):
+            if node.value is not None:
+                yield node.value
+                yield from executed(node.value)
+            continue
+        yield node
+        yield from executed(node)
+
+
+def alternatives(node: ast.AST, places: Places) -> Iterator[tuple[int, int, str]]:
+    """Other texts for a node: start, end, and what is there instead."""
+    match node:
+        case ast.Compare(left=left, ops=[operator], comparators=[right]):
+            yield from between(left, operator, right, places)
+        case ast.BinOp(left=left, op=operator, right=right):
+            if not (isinstance(left, ast.Constant) and isinstance(left.value, str)):
+                yield from between(left, operator, right, places)
+        case ast.BoolOp(op=operator, values=[left, right, *_]):
+            yield from between(left, operator, right, places)
+        case ast.UnaryOp(op=ast.Not() | ast.USub() as operator):
+            length = len("not" if isinstance(operator, ast.Not) else "-")
+            yield places.start(node), places.start(node) + length, ""
+        case ast.Constant(value=bool(value)):
+            yield places.start(node), places.end(node), str(not value)
+        case ast.Constant(value=int(value)):
+            yield places.start(node), places.end(node), str(value + 1)
+        case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test):
+            text = places.text[places.start(test) : places.end(test)]
+            yield places.start(test), places.end(test), f"not ({text})"
+        case ast.Expr(value=ast.Call()):
+            yield places.start(node), places.end(node), "pass"
+
+
+def between(
+    left: ast.expr, operator: ast.AST, right: ast.expr, places: Places
+) -> Iterator[tuple[int, int, str]]:
+    """The same with another operator, where it has an opposite."""
+    new = OTHER.get(type(operator))
+    start, end = places.end(left), places.start(right)
+    found = re.search(r"(not\s+in|is\s+not|[<>=!]=?|//|[-+*/]|\w+)", places.text[start:end])
+    if new is not None and found is not None:
+        yield start + found.start(), start + found.end(), new
+
+
+def drawn(parts: list[str], count: int, seed: int) -> list[Change]:
+    """The changes to make: from each part the same number, any of its files' equally likely."""
+    rng = random.Random(seed)
+    chosen = []
+    for number, part in enumerate(parts):
+        files = sorted((ROOT / PACKAGE / part).rglob("*.py"))
+        every = [change for file in files for change in changes_of(file.relative_to(ROOT))]
+        share = (count + number) // len(parts)
+        chosen += rng.sample(every, share)
+    return chosen
+
+
+def nearest_tests(change: Change) -> list[str]:
+    """Test files that import the changed module, or are named after it."""
+    parts = change.file.with_suffix("").parts
+    module = ".".join(parts)
+    imported = re.compile(
+        rf"(from {re.escape(module)} import|from {re.escape('.'.join(parts[:-1]))} import "
+        rf"[^\n]*\b{parts[-1]}\b|{re.escape(module)}\b)"
+    )
+    found = []
+    for test in sorted((ROOT / "tests").rglob("test_*.py")):
+        if parts[-1].strip("_") in test.stem or imported.search(test.read_text(encoding="utf-8")):
+            found.append(str(test.relative_to(ROOT)))
+    return found
+
+
+def noticed(copy: Path, tests: list[str]) -> str:
+    """The first of the tests that fails in a copy of the repository; empty where none does."""
+    environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
+    line = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    try:
+        done = subprocess.run(
+            line,
+            cwd=copy,
+            env=environment,
+            capture_output=True,
+            timeout=LIMIT,
+            check=False,
+            text=True,
+        )
+    except subprocess.TimeoutExpired:
+        return "the time limit"
+    if done.returncode == 0:
+        return ""
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    return f"{tests[0]} and others" if failed is None else failed[1]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("--count", type=int, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--parts", nargs="+", default=["nn", "training", "data", "cli"])
+    parser.add_argument("--list", action="store_true", help="only print the changes")
+    given = parser.parse_args()
+    changes = drawn(given.parts, given.count, given.seed)
+    if given.list:
+        print("\n".join(change.describe() for change in changes))
+        return
+    caught = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(
+            ROOT, copy, ignore=shutil.ignore_patterns(".git", ".*_cache", "__pycache__", "runs")
+        )
+        for change in changes:
+            began = time.monotonic()
+            original = (copy / change.file).read_text(encoding="utf-8")
+            (copy / change.file).write_text(change.apply(original), encoding="utf-8")
+            found = noticed(copy, nearest_tests(change)) or noticed(
+                copy, [f"tests/{change.file.parts[1]}"]
+            )
+            (copy / change.file).write_text(original, encoding="utf-8")
+            caught += bool(found)
+            took = f"{time.monotonic() - began:4.0f} s"
+            end = f"caught by {found}" if found else "SURVIVED"
+            print(f"{took}  {change.describe()}  {end}", flush=True)
+    print(f"{caught} of {len(changes)} changes were caught")
+
+
+if __name__ == "__main__":
+    main()
