@@ -58,6 +58,13 @@ class Workspace:
         block = self._owned[id(array.base)]
         self._free[block.nbytes].append(block)
 
+    def trim(self) -> None:
+        """Let go of the memory that is not in use, so that arrays of other sizes may take it."""
+        for blocks in self._free.values():
+            for block in blocks:
+                del self._owned[id(block.base)]
+        self._free.clear()
+
     def owns(self, array: Array) -> bool:
         """Whether `array` lies in memory of `take`."""
         return id(array.base) in self._owned

@@ -39,8 +39,10 @@ class Chunk:
     saved: dict[int, Any] = field(default_factory=dict)
     gradients: dict[int, Array] = field(default_factory=dict)
 
-    def hold(self, tensor: int, array: Array) -> None:
-        """Keep a tensor's value."""
+    def hold(self, tensor: int, array: Array, workspace: Workspace) -> None:
+        """Keep a tensor's value, instead of the one that it has so far."""
+        if tensor in self.values:
+            self.release((tensor,), workspace)
         self.values[tensor] = array
         key = id(array.base)
         self.holders[key] = self.holders.get(key, 0) + 1
@@ -179,16 +181,22 @@ class Pass:
         """Take a chunk through a segment."""
         if level == 0:
             self._enter(chunk, run)
-        contexts = self.network.contexts[chunk.worker]
         for step in self.network.segments[level].steps:
-            index = step.node.index
-            y, saved = self._output(step, chunk, contexts[index], run)
-            chunk.hold(index, y)
-            if step.has_backward:
-                chunk.saved[index] = saved
-            else:
-                chunk.give_saved(saved, run.workspace)
-            chunk.release(step.release, run.workspace)
+            self._forward_node(step, chunk, run, step.release, save=step.has_backward)
+
+    def _forward_node(
+        self, step: Step, chunk: Chunk, run: RunContext, release: Iterable[int], *, save: bool
+    ) -> None:
+        """One node's turn; tensors to `release` after it, and whether to keep what it saves."""
+        index = step.node.index
+        context = self.network.contexts[chunk.worker][index]
+        y, saved = self._output(step, chunk, context, run)
+        chunk.hold(index, y, run.workspace)
+        if save:
+            chunk.saved[index] = saved
+        else:
+            chunk.give_saved(saved, run.workspace)
+        chunk.release(release, run.workspace)
 
     def _output(
         self, step: Step, chunk: Chunk, context: NodeContext, run: RunContext
@@ -201,7 +209,7 @@ class Pass:
         x = self.x[chunk.start : chunk.stop]
         if self._has_pixels:
             x = self._scaled(x, run)
-        chunk.hold(self.network.entry, x)
+        chunk.hold(self.network.entry, x, run.workspace)
 
     @property
     def _has_pixels(self) -> bool:

@@ -111,6 +111,21 @@ def plan_segments(
     return tuple(segments)
 
 
+def pass_segment(graph: Graph, segment: Segment, alive: dict[int, int]) -> None:
+    """Bring the tensors that are alive up to date, as a forward pass through a segment does.
+
+    Args:
+        alive: by tensor, the numbers of an image that it adds to what is in memory.
+    """
+    for step in segment.steps:
+        shares = step.inplace or step.node.layer.is_view
+        alive[step.node.index] = 0 if shares else prod(graph.shape(step.node.index))
+        for tensor in step.release:
+            size = alive.pop(tensor)
+            if shares and tensor == step.node.inputs[0]:
+                alive[step.node.index] = size
+
+
 class _Lifetimes:
     """Who reads each tensor last, forward and backward, and who may write over it."""
 

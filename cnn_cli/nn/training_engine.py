@@ -11,6 +11,7 @@ they are the same for one, two and four threads or processes as well (`float64_s
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -30,6 +31,7 @@ from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.passes import Chunk, Pass, Resources, as_tuple
 from cnn_cli.nn.plan import BatchStep, Step, chunks_multiple, uses_float64_sums
+from cnn_cli.nn.recompute import ONCE, Part, Recompute, plan_recompute
 from cnn_cli.nn.types import Array, Arrays, Saved
 
 
@@ -44,6 +46,7 @@ class TrainingPass(Pass):
         gradients: where they are added up.
         mix: what becomes of the images, if two are to be one.
         exchange: with the processes that have the other parts.
+        recompute: what runs forward a second time before it goes back.
         alike: cut the batch into the same chunks for several numbers of threads and processes.
 
     Attributes:
@@ -64,6 +67,7 @@ class TrainingPass(Pass):
         gradients: Gradients | None = None,
         mix: Mix | None = None,
         exchange: Exchange | None = None,
+        recompute: Recompute = ONCE,
         alike: bool = False,
     ) -> None:
         processes = 1 if exchange is None else exchange.size
@@ -74,6 +78,7 @@ class TrainingPass(Pass):
         self.gradients = gradients
         self.mix = mix
         self.exchange = exchange
+        self.recompute = recompute
         self.update_running = True
         self.has_backward = True
         self.statistics: dict[int, Statistics] = {}
@@ -110,7 +115,7 @@ class TrainingPass(Pass):
         others = self._scaled(self.x[mix.partners], run)
         blend(x, others, mix)
         run.workspace.give(others)
-        chunk.hold(self.network.entry, x)
+        chunk.hold(self.network.entry, x, run.workspace)
 
     def _output(
         self, step: Step, chunk: Chunk, context: NodeContext, run: RunContext
@@ -122,10 +127,28 @@ class TrainingPass(Pass):
 
     def forward(self, level: int, chunk: Chunk, run: RunContext) -> None:
         """Take a chunk through a segment, and sum up what its barriers need."""
-        super().forward(level, chunk, run)
+        if level < self.recompute.once:
+            self._pass_by(level, chunk, run)
+        else:
+            super().forward(level, chunk, run)
         for barrier in self.network.segments[level].barriers:
             sums = barrier.layer.partial(chunk.values[barrier.node.inputs[0]], run)
             self._keep_partial(barrier, chunk, sums)
+
+    def _pass_by(self, level: int, chunk: Chunk, run: RunContext) -> None:
+        """Take a chunk through a segment that runs again: keep what crosses the next cut alone."""
+        run = replace(run, need_saved=False)
+        if level == 0:
+            self._enter(chunk, run)
+        for step in self.network.segments[level].steps:
+            release = self.recompute.release[step.node.index]
+            self._forward_node(step, chunk, run, release, save=False)
+
+    def _run_again(self, part: Part, chunk: Chunk, run: RunContext) -> None:
+        """Take a chunk through a part a second time, for its backward pass."""
+        for level in range(part.first, part.last + 1):
+            super().forward(level, chunk, run)
+        chunk.release(part.leftover, run.workspace)
 
     def combine(self, level: int) -> None:
         """At the barrier after a segment: the batch's statistics from the chunks'."""
@@ -146,6 +169,9 @@ class TrainingPass(Pass):
         contexts = self.network.contexts[chunk.worker]
         for barrier in reversed(self.network.segments[level].barriers):
             self._backward_node(barrier, chunk, run)
+        part = self.recompute.part_until(level)
+        if part is not None:
+            self._run_again(part, chunk, run)
         for step in reversed(self.network.segments[level].steps):
             if not step.has_backward:
                 continue
@@ -248,6 +274,7 @@ class TrainingEngine(Engine):
         batch_size: images of a training's batches, shared ones as a whole; how gradients are
             summed depends on it.
         loss: what is minimized.
+        recompute: keep fewer activations, and compute them a second time: see `nn.recompute`.
 
     Attributes:
         gradient: one flat array like `params.flat`: the last step's gradient.
@@ -269,6 +296,7 @@ class TrainingEngine(Engine):
         exchange: Exchange | None = None,
         batch_size: int = 1,
         loss: Loss = CROSS_ENTROPY,
+        recompute: bool = False,
     ) -> None:
         super().__init__(
             graph,
@@ -288,6 +316,10 @@ class TrainingEngine(Engine):
         self._network = Network.open(
             tuned_graph(graph, kernels.name), params, self._team, training=True, entry=entry
         )
+        self._recompute = ONCE
+        if recompute:
+            segments = self._network.segments
+            self._recompute = plan_recompute(self._network.graph, segments, entry)
 
     @property
     def gradient(self) -> Array:
@@ -349,6 +381,7 @@ class TrainingEngine(Engine):
             gradients=sums,
             mix=mix,
             exchange=self._exchange,
+            recompute=self._recompute,
             alike=self._in_float64,
         )
         output = len(self.graph.nodes) - 1
@@ -366,11 +399,13 @@ class TrainingEngine(Engine):
             chunk.gradients[output] = dy
             batch.backward(last, chunk, run)
 
+        self._trim(last)
         self._forward_to(batch, last)
         self._team.run(batch.each_chunk(turn))
         for level in reversed(range(last)):
             self._share_gradients(batch, level + 1)
             batch.combine_backward(level)
+            self._trim(level)
             self._team.run(batch.each_chunk(partial(batch.backward, level)))
         if self._exchange is None:
             sums.reduce(batch.busy)
@@ -398,6 +433,7 @@ class TrainingEngine(Engine):
             step=step,
             offset=offset,
             exchange=self._exchange,
+            recompute=self._recompute,
             alike=self._in_float64,
         )
         batch.update_running = batch.has_backward = False
@@ -410,6 +446,15 @@ class TrainingEngine(Engine):
         for level in range(last):
             self._team.run(batch.each_chunk(partial(batch.forward, level)))
             batch.combine(level)
+
+    def _trim(self, level: int) -> None:
+        """Make room for the next part: before it runs again, as before the first one runs."""
+        parts = self._recompute.parts
+        if parts and (
+            level == len(self._network.segments) - 1 or self._recompute.part_until(level)
+        ):
+            for workspace in self.workspaces:
+                workspace.trim()
 
     def _share_gradients(self, batch: TrainingPass, level: int) -> None:
         """Begin to sum the gradients of a segment, which are final, over all processes."""
