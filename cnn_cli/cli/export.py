@@ -70,7 +70,7 @@ def run(
         raise UsageError(name, "goes with an --output ending in .onnx")
     from cnn_cli.inference.classifier import Classifier
 
-    classifier = Classifier.load(ckpt)
+    classifier = Classifier.load(ckpt, several=True)
     output.check_output(output_file)
     found: dict[str, object] = {"output": str(output_file)}
     if kind == ".safetensors":

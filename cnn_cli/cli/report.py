@@ -7,7 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.labelled import evaluate_images, find_images, split_option
+from cnn_cli.cli.shared.labelled import (
+    evaluate_images,
+    evaluate_several_labels,
+    find_images,
+    split_option,
+)
 from cnn_cli.cli.shared.options import (
     IMAGES,
     BatchSize,
@@ -17,9 +22,10 @@ from cnn_cli.cli.shared.options import (
 )
 from cnn_cli.cli.shared.parameters import Argument, Option
 from cnn_cli.errors import CnnError, UsageError, printable
+from cnn_cli.metric_names import AVERAGE_PRECISION
 
 if TYPE_CHECKING:
-    from cnn_cli.report.html.subject import Measured, Record, Subject
+    from cnn_cli.report.html.subject import Measured, MeasuredLabels, Record, Subject
 
 NAME = "report"
 FILE = Path("report.html")
@@ -90,11 +96,11 @@ def run(
     from cnn_cli.system import cpu_count
 
     runs = [one for run in runs for one in (folds_in(run) if holds_folds(run) else [run])]
-    records = [Record.open(run) for run in runs]
+    records = [Record.open(run, several=len(runs) == 1) for run in runs]
     output.check_output(file)
     subjects = []
     for name, record in zip(short_names(runs), records, strict=True):
-        measured: Measured | str
+        measured: Measured | MeasuredLabels | str
         try:
             measured = _measure(record, data, split or "val", batch_size, threads, backend)
         except CnnError as error:
@@ -118,26 +124,41 @@ def _measure(
     batch_size: int,
     threads: int | None,
     backend: str | None,
-) -> Measured:
+) -> Measured | MeasuredLabels:
     from cnn_cli.data.label_list import is_list
     from cnn_cli.data.roots import has_parts
-    from cnn_cli.report.html.subject import Measured
+    from cnn_cli.report.html.subject import Measured, MeasuredLabels
 
     classifier = record.classifier
     images = find_images(NAME, classifier, data, split, "--data DIR")
     place = data or classifier.config.data.root
-    evaluation, bad = evaluate_images(classifier, images, place, batch_size, threads, backend)
     columns = classifier.config.data.columns if data is not None and is_list(data) else None
-    whole = data is not None and not has_parts(data, classifier.classes, columns)
-    return Measured(images, evaluation, bad, "all" if whole else split, str(place))
+    several = classifier.several
+    separator = None if several is None else several.separator
+    if data is not None and not has_parts(data, classifier.classes, columns, separator):
+        split = "all"
+    given = (classifier, images, place, batch_size, threads, backend)
+    if several is not None:
+        labels, bad = evaluate_several_labels(*given)
+        return MeasuredLabels(images, labels, bad, split, str(place))
+    evaluation, bad = evaluate_images(*given)
+    return Measured(images, evaluation, bad, split, str(place))
 
 
 def _words(subjects: list[Subject]) -> str:
     """What the page is of."""
+    from cnn_cli.report.html.labels_page import judgement_of_labels
+    from cnn_cli.report.html.subject import Measured
+
     if len(subjects) > 1:
         return f"{len(subjects)} runs"
     measured = subjects[0].measured
     if isinstance(measured, str):
         return "without scores"
+    if not isinstance(measured, Measured):
+        judgement = judgement_of_labels(subjects[0].record, measured)
+        value = judgement.value(AVERAGE_PRECISION)
+        words = "without average precision" if value is None else f"average precision {value:.4f}"
+        return f"{words} on {len(measured.evaluation.labels):,} images"
     evaluation = measured.evaluation
     return f"top-1 {evaluation.top1:.4f} on {len(evaluation.labels):,} images"

@@ -92,21 +92,20 @@ class Explainer:
     """
 
     def __init__(self, classifier: Classifier, nodes: Sequence[Node], threads: int) -> None:
-        self._classifier = classifier
+        self.classifier = classifier
         self._scorer = scorer = classifier.scorer(threads)
         engines = scorer.engines if isinstance(scorer, EnsembleEngine) else [scorer]
         self._attributions = [
             engine.attribution(node.index) for engine, node in zip(engines, nodes, strict=True)
         ]
 
-    def __call__(self, images: Array, number: int | None) -> Explained:
+    def __call__(self, images: Array, classes: Array | None = None) -> Explained:
         """Explain images (n, h, w, c) of bytes.
 
         Args:
             images: at least one.
-            number: of the class; None for the one that each image is taken for.
+            classes: (n,) their numbers; None for the one that each image is taken for.
         """
-        classes = None if number is None else np.full(len(images), number)
         if not isinstance(self._scorer, EnsembleEngine):
             found = self._attributions[0](images, classes)
             logits, classes, heats = found.logits, found.classes, heat_maps(found)
@@ -118,7 +117,7 @@ class Explainer:
                 for position, attribution in enumerate(self._attributions)
             ]
             heats = _mean(maps)
-        return Explained(classes, self._classifier.probabilities(logits), heats)
+        return Explained(classes, self.classifier.probabilities(logits), heats)
 
     def __enter__(self) -> Explainer:
         return self

@@ -6,7 +6,7 @@ probability reaches the class's threshold.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
@@ -68,6 +68,10 @@ class LabelsEvaluation:
     def probabilities(self) -> Array:
         """(n, classes), each for itself from 0 to 1."""
         return sigmoid(self.logits)
+
+    def probabilities_by_class(self) -> Iterator[Array]:
+        """(n,) of one class after the other."""
+        yield from self.probabilities.T
 
     @property
     def totals(self) -> Array:

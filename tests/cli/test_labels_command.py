@@ -5,11 +5,13 @@ from __future__ import annotations
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_program import Inside, process
+from html_check import Page
 from tagged import CLASSES, make_tagged, write_tagged_config
 
 import cnn_cli
@@ -199,19 +201,16 @@ def test_pictures_of_several_labels_are_not_sorted(cnn: Inside, run: Path, tmp_p
 @pytest.mark.parametrize(
     "words",
     [
-        ["explain", "pictures/0.png", "--output", "{out}/maps"],
-        ["export", "--output", "{out}/model.onnx"],
-        ["report", "--output", "{out}/report.html"],
         ["data", "doubt"],
+        ["report", "--output", "{out}/report.html", "{run}"],
     ],
     ids=lambda words: words[0],
 )
 def test_commands_that_take_one_label_say_so(
     cnn: Inside, run: Path, tmp_path: Path, words: list[str]
 ) -> None:
-    given = [word.format(out=tmp_path) for word in words]
-    ckpt = [run] if words[0] in ("report", "data") else ["--ckpt", run]
-    outcome = cnn(*given, *ckpt)
+    given = [word.format(out=tmp_path, run=run) for word in words]
+    outcome = cnn(*given, run)
     rule = "this command takes no checkpoint of data.labels multiple: not available yet"
     assert (outcome.code, outcome.err) == (4, f"cnn: {run / 'best.npz'}: {rule}.\n")
     assert not list(tmp_path.iterdir())
@@ -223,6 +222,70 @@ def test_a_checkpoint_must_have_its_thresholds(cnn: Inside, run: Path, tmp_path:
         bad = sure(run, tmp_path / "bad.npz", *thresholds)
         outcome = cnn("predict", "pictures/0.png", "--ckpt", bad)
         assert (outcome.code, outcome.err) == (4, f"cnn: {bad}: {rule} a class.\n")
+
+
+def test_report(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "report.html"
+    outcome = cnn("report", run, "--output", file)
+    value = json.loads(cnn("eval", "--ckpt", run, "--json").out)["average_precision"]
+    said = f"{file}: average precision {value:.4f} on 24 images\n"
+    assert (outcome.code, outcome.out, outcome.err) == (0, said, "")
+    text = file.read_text(encoding="utf-8")
+    assert Page(text).faults == []
+    for words in ("(mAP)", "All labels right", "threshold", "ROC: recall over", "largest loss"):
+        assert words in text, words
+    for words in ("Confusion", "Calibration"):
+        assert f">{words}<" not in text
+    listed = cnn("report", run, "--data", "tags.csv", "--split", "train", "--output", file)
+    assert listed.out.endswith(" on 60 images\n"), listed.err
+    gone = tmp_path / "gone"
+    shutil.copytree(run, gone)
+    checkpoint = load_checkpoint(gone / "best.npz")
+    checkpoint.meta["config"]["data"]["root"] = str(tmp_path / "no.csv")
+    save_checkpoint(gone / "best.npz", checkpoint)
+    outcome = cnn("report", gone, "--output", file)
+    assert outcome.code == 0
+    assert "without scores" in outcome.out
+
+
+def test_explain_each_label(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    names = ("pictures/2.png", "gone.png", "pictures/7.png", "pictures/1.png")
+    outcome = cnn("explain", *names, "--ckpt", run, "--output", tmp_path / "maps", "--json")
+    assert outcome.code == 4
+    found = json.loads(outcome.out)["images"]
+    assert [each["path"] for each in found] == [names[0], *names]
+    assert {each["label"] for each in found[:2]} == {"bottom", "left"}
+    assert found[0]["prob"] > found[1]["prob"]
+    assert "error" in found[2]
+    assert found[3]["prob"] < 0.5  # it has no label: the likeliest is explained
+    assert found[4]["label"] == "left"
+    assert all(Path(each["file"]).exists() for each in found if "file" in each)
+    one = cnn("explain", names[0], "--ckpt", run, "--output", tmp_path / "one", "--class", "top")
+    assert [line.split("\t")[1] for line in one.out.splitlines()] == ["top"]
+    # A class is explained alike, whether it was asked for or found.
+    left = cnn("explain", names[0], "--ckpt", run, "--output", tmp_path / "two", "--class", "left")
+    assert left.code == 0
+    maps = [tmp_path / folder / "2-left.png" for folder in ("maps", "two")]
+    assert maps[0].read_bytes() == maps[1].read_bytes()
+
+
+def test_export_gives_probabilities(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    for number, options in enumerate(([], ["--preprocessing", "--fold"])):
+        file = tmp_path / f"{number}.onnx"
+        outcome = cnn(
+            "export", "--ckpt", run, "--output", file, "--check", "pictures", "--json", *options
+        )
+        assert outcome.code == 0, outcome.err
+        assert json.loads(outcome.out)["difference"] < 1e-5
+        model = onnx.load(file)
+        assert [each.name for each in model.graph.output] == ["probabilities"]
+        assert model.graph.node[-1].op_type == "Sigmoid"
+        told = {each.key: json.loads(each.value) for each in model.metadata_props[:2]}
+        kept = load_checkpoint(run / "best.npz").meta["several_labels"]["thresholds"]
+        assert (told["thresholds"], told["classes"]) == (kept, list(CLASSES))
+    assert cnn("export", "--ckpt", run, "--output", tmp_path / "w.safetensors").code == 0
 
 
 def test_features_and_layers_have_nothing_to_do_with_labels(

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from cnn_cli.data.decode import ImageError
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.evaluate import Evaluation
+    from cnn_cli.inference.several_labels import LabelsEvaluation
 
     Bad = dict[int, ImageError]
 
@@ -115,15 +116,39 @@ def evaluate_images(
     evaluation, bad = evaluate_files(
         classifier, images, job, batch_size, threads, backend, tta, output.note, watched, calibrate
     )
-    if job.rank:
-        return evaluation, bad
-    for error in bad.values():
-        output.say(f"cnn: {error.line()}")
-    if not len(evaluation.labels):
-        raise no_image_read(place, len(bad))
+    if job.rank == 0:
+        _tell(bad, len(evaluation.labels), place)
     return evaluation, bad
 
 
-def no_image_read(place: object, bad: int) -> DataError:
-    """The error that none of the images could be read."""
-    return DataError(place, "must hold an image that can be read", f"{bad} that cannot")
+def evaluate_several_labels(
+    classifier: Classifier,
+    images: Split,
+    place: object,
+    batch_size: int,
+    threads: int | None,
+    backend: str | None,
+    tta: str | None = None,
+    job: Ranks = ALONE,
+) -> tuple[LabelsEvaluation, Bad]:
+    """The same where images may have several labels; arguments and errors of `evaluate_images`."""
+    from cnn_cli.inference.evaluate_files import evaluate_labelled_files
+
+    evaluation, bad = evaluate_labelled_files(
+        classifier, images, job, batch_size, threads, backend, tta, output.note, watched
+    )
+    if job.rank == 0:
+        _tell(bad, len(evaluation.labels), place)
+    return evaluation, bad
+
+
+def _tell(bad: Bad, images: int, place: object) -> None:
+    """Name what could not be read.
+
+    Raises:
+        DataError: that was all.
+    """
+    for error in bad.values():
+        output.say(f"cnn: {error.line()}")
+    if not images:
+        raise DataError(place, "must hold an image that can be read", f"{len(bad)} that cannot")

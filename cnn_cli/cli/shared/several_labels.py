@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cnn_cli.cli.shared import output
-from cnn_cli.cli.shared.bars import watched
 from cnn_cli.cli.shared.gates import NOT_DEFINED, OPTION, TOPK, Gate, check_classes
-from cnn_cli.cli.shared.labelled import no_image_read
+from cnn_cli.cli.shared.labelled import evaluate_several_labels
 from cnn_cli.errors import UsageError
 from cnn_cli.metric_names import Metric
 from cnn_cli.parallel.ranks import Ranks
@@ -81,22 +80,17 @@ def evaluate_several(
         CnnError: no image could be read, or a gate is not kept.
     """
     from cnn_cli.files import write_atomic
-    from cnn_cli.inference.evaluate_files import evaluate_labelled_files
     from cnn_cli.inference.several_labels import LabelsJudgement
     from cnn_cli.report.text.label_scores import LabelScores, label_predictions_csv
 
     several = classifier.several
     if several is None:
         raise ValueError("a checkpoint of one label")
-    evaluation, bad = evaluate_labelled_files(
-        classifier, images, job, batch_size, threads, backend, tta, output.note, watched
+    evaluation, bad = evaluate_several_labels(
+        classifier, images, place, batch_size, threads, backend, tta, job
     )
     if job.rank:
         return
-    for error in bad.values():
-        output.say(f"cnn: {error.line()}")
-    if not len(evaluation.labels):
-        raise no_image_read(place, len(bad))
     if predictions is not None:
         problems = {i: bad[i].message for i in bad}
         contents = label_predictions_csv(

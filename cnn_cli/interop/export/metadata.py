@@ -10,8 +10,9 @@ from cnn_cli.inference.classifier import Classifier
 
 def metadata(classifier: Classifier) -> dict[str, str]:
     """What a reader needs besides the numbers; lists as JSON."""
-    pre = classifier.preprocess
-    return {
+    pre, several = classifier.preprocess, classifier.several
+    labels = {} if several is None else {"thresholds": json.dumps(several.thresholds)}
+    return labels | {
         "classes": json.dumps(classifier.classes),
         "mean": json.dumps(classifier.normalization.mean),
         "std": json.dumps(classifier.normalization.std),

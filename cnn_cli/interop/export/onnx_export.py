@@ -20,7 +20,8 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
     """The network as an ONNX file's content, after onnx's full check.
 
     Args:
-        classifier: what is exported; its temperature divides the scores.
+        classifier: what is exported; its temperature divides the scores, or where an image may have
+            several labels, a sigmoid makes them probabilities.
         preprocessing: the input is pixels (n, height, width, channels), uint8, uint16 or float32 as
             `data.depth` says; otherwise it is normalized already, float32 (n, channels, height,
             width).
@@ -45,12 +46,14 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
     if preprocessing:
         _preprocess(network, classifier, TensorProto.FLOAT)
     scores = network.add_layers()
-    temperature = network.constant("temperature", np.array(classifier.temperature))
-    if classifier.temperature == 1:
-        del network.constants["temperature"]
-        network.add("Identity", [scores], "scores")
+    answer = output_name(classifier)
+    if classifier.several is not None:
+        network.add("Sigmoid", [scores], answer)
+    elif classifier.temperature == 1:
+        network.add("Identity", [scores], answer)
     else:
-        network.add("Div", [scores, temperature], "scores")
+        temperature = network.constant("temperature", np.array(classifier.temperature))
+        network.add("Div", [scores, temperature], answer)
     entry = (
         helper.make_tensor_value_info(
             "pixels",
@@ -62,7 +65,7 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
             "image", TensorProto.FLOAT, ["n", channels, height, width]
         )
     )
-    end = helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["n", graph.classes])
+    end = helper.make_tensor_value_info(answer, TensorProto.FLOAT, ["n", graph.classes])
     model = helper.make_model(
         helper.make_graph(
             [
@@ -87,6 +90,12 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
         raise DataError(classifier.path, "must give a sound ONNX network", text) from error
     content: bytes = model.SerializeToString()
     return content
+
+
+def output_name(classifier: Classifier) -> str:
+    """What the network's output is called: `scores`, of which a softmax makes probabilities, or
+    where an image may have several labels, `probabilities`, to be compared with thresholds."""
+    return "scores" if classifier.several is None else "probabilities"
 
 
 def _preprocess(network: OnnxNetwork, classifier: Classifier, float_type: Any) -> None:

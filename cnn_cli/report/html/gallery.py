@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -17,7 +18,7 @@ from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.gradcam import find_layer, heat_maps
 from cnn_cli.nn.types import Array
 from cnn_cli.report.html.elements import heading, paragraph
-from cnn_cli.report.html.subject import Measured
+from cnn_cli.report.html.subject import Measured, MeasuredLabels
 from cnn_cli.report.html.template import Markup, Templates
 from cnn_cli.report.pictures.overlay import overlay
 from cnn_cli.report.pictures.paper import enlarged, png
@@ -54,11 +55,11 @@ def galleries(classifier: Classifier, measured: Measured, threads: int) -> list[
     """
     evaluation = measured.evaluation
     right, guesses = evaluation.right, evaluation.guesses
-    mistakes = _first(np.flatnonzero(~right), -evaluation.confidences)
-    hits = _first(np.flatnonzero(right), evaluation.confidences)
-    chosen = [_load(classifier, measured, rows) for rows in (mistakes, hits)]
+    mistakes = first_rows(np.flatnonzero(~right), -evaluation.confidences)
+    hits = first_rows(np.flatnonzero(right), evaluation.confidences)
+    chosen = [load_shown(classifier, measured, rows) for rows in (mistakes, hits)]
     everything = [one for some in chosen for one in some]
-    heats, layer = _heats(classifier, everything, guesses, threads)
+    heats, layer = heats_of(classifier, everything, guesses, threads)
     note = (
         f"Beside each stands Grad-CAM of {layer}: bright where the picture speaks for that class."
         if heats is not None
@@ -74,16 +75,23 @@ def galleries(classifier: Classifier, measured: Measured, threads: int) -> list[
             _tile(classifier, measured, one, None if heats is None else heats[one.row])
             for one in some
         ]
-        parts.append(_GALLERY.fill("gallery", tiles=tiles) if tiles else paragraph(nothing))
+        parts.append(gallery(tiles) if tiles else paragraph(nothing))
     return parts
 
 
-def _first(rows: Array, key: Array) -> list[int]:
+def gallery(tiles: Sequence[Markup]) -> Markup:
+    """Tiles beside and below each other."""
+    return _GALLERY.fill("gallery", tiles=tiles)
+
+
+def first_rows(rows: Array, key: Array) -> list[int]:
     """Of some rows those of the least key."""
     return [int(row) for row in rows[np.argsort(key[rows], kind="stable")][:MOST]]
 
 
-def _load(classifier: Classifier, measured: Measured, rows: list[int]) -> list[Shown]:
+def load_shown(
+    classifier: Classifier, measured: Measured | MeasuredLabels, rows: list[int]
+) -> list[Shown]:
     """The images; one that has vanished since is left out."""
     found = []
     for row in rows:
@@ -95,10 +103,14 @@ def _load(classifier: Classifier, measured: Measured, rows: list[int]) -> list[S
     return found
 
 
-def _heats(
+def heats_of(
     classifier: Classifier, shown: list[Shown], guesses: Array, threads: int
 ) -> tuple[dict[int, Array] | None, str]:
-    """Heat maps by row, for what each image was taken for, and the name of the layer."""
+    """Heat maps by row, for a class of each image, and the name of the layer.
+
+    Args:
+        guesses: (n,) those classes, of all images of the evaluation.
+    """
     try:
         node = find_layer(classifier.graph, None, str(classifier.path))
     except DataError:
@@ -118,12 +130,6 @@ def _tile(classifier: Classifier, measured: Measured, shown: Shown, heat: Array 
     row = shown.row
     label, guess = int(evaluation.labels[row]), int(evaluation.guesses[row])
     confidence = evaluation.confidences[row]
-    picture = enlarged(shown.pixels, LEAST_SIDE)
-    alt = f"an image of {names[label]}"
-    images = [_image(picture, alt)]
-    if heat is not None:
-        over = Image.fromarray(overlay(np.asarray(picture), heat))
-        images.append(_image(over, f"what speaks for {names[guess]} in it"))
     if label == guess:
         second, next_best = int(evaluation.seconds[row]), evaluation.second_probabilities[row]
         words = f" {confidence:.4f}, before {names[second]} {next_best:.4f}"
@@ -131,7 +137,26 @@ def _tile(classifier: Classifier, measured: Measured, shown: Shown, heat: Array 
         own = evaluation.label_probabilities[row]
         words = f" {own:.4f}, taken for {names[guess]} {confidence:.4f}"
     path = os.path.relpath(measured.images.paths[int(evaluation.indices[row])], measured.place)
-    return _GALLERY.fill("tile", images=images, name=names[label], words=words, path=path)
+    alt = f"an image of {names[label]}"
+    return tile(shown.pixels, heat, alt, names[guess], names[label], words, path)
+
+
+def tile(
+    pixels: Pixels, heat: Array | None, alt: str, asked: str, name: str, words: str, path: str
+) -> Markup:
+    """A picture beside its heat map, and what is said of it.
+
+    Args:
+        alt: what stands for the picture.
+        asked: the class that the heat map is of.
+        name, words, path: below it.
+    """
+    picture = enlarged(pixels, LEAST_SIDE)
+    images = [_image(picture, alt)]
+    if heat is not None:
+        over = Image.fromarray(overlay(np.asarray(picture), heat))
+        images.append(_image(over, f"what speaks for {asked} in it"))
+    return _GALLERY.fill("tile", images=images, name=name, words=words, path=path)
 
 
 def _image(image: Image.Image, alt: str) -> Markup:

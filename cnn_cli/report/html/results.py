@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from cnn_cli.errors import size_text
@@ -10,7 +11,7 @@ from cnn_cli.inference.metrics import ECE_BINS, calibration_bins
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.report.html.charts import reliability_chart
 from cnn_cli.report.html.elements import figure, pairs, paragraph, table
-from cnn_cli.report.html.subject import Measured, Record, Subject
+from cnn_cli.report.html.subject import Measured, MeasuredLabels, Record, Subject
 from cnn_cli.report.html.template import Markup, Templates
 from cnn_cli.report.text.numbers import NOT_MEASURED, number, time_text
 from cnn_cli.report.text.scores import LINES, Scores, score
@@ -49,7 +50,7 @@ _RESULTS = Templates("results.html")
 def judgement_of(subject: Subject) -> Judgement | None:
     """The metrics of a run; None where nothing was measured."""
     measured = subject.measured
-    if isinstance(measured, str):
+    if not isinstance(measured, Measured):
         return None
     return Judgement(measured.evaluation, subject.record.classifier.classes)
 
@@ -57,7 +58,7 @@ def judgement_of(subject: Subject) -> Judgement | None:
 def scores_of(subject: Subject, judgement: Judgement | None) -> Scores | None:
     """The scores of a run; None where nothing was measured."""
     measured = subject.measured
-    if judgement is None or isinstance(measured, str):
+    if judgement is None or not isinstance(measured, Measured):
         return None
     temperature = subject.record.classifier.temperature
     return score(judgement, len(measured.bad), TOP, temperature=temperature)
@@ -67,12 +68,12 @@ def result(subject: Subject, scores: Scores | None) -> list[Markup]:
     """The scores, on which images, and how long the training went."""
     parts = []
     measured = subject.measured
-    if scores is None or isinstance(measured, str):
+    if isinstance(measured, str):
         parts.append(paragraph(f"Nothing was measured. {measured}"))
-    else:
+    elif scores is not None:
         low, high = scores.top1_interval
         rows = [
-            ("Top-1", _large(f"{scores.top1:.4f}", f"95 % confidence: {low:.4f} to {high:.4f}")),
+            ("Top-1", large(f"{scores.top1:.4f}", f"95 % confidence: {low:.4f} to {high:.4f}")),
             (f"Top-{scores.k}", f"{scores.topk:.4f}"),
             ("Loss", number(scores.loss)),
             *(
@@ -83,8 +84,8 @@ def result(subject: Subject, scores: Scores | None) -> list[Markup]:
         if scores.k == len(scores.classes):
             del rows[1]  # always 1
         parts += [
-            _RESULTS.fill("scores", pairs=pairs(rows)),
-            paragraph(_where(subject.record, measured, scores)),
+            scores_block(rows),
+            paragraph(where(subject.record, measured, scores.images)),
         ]
     parts.append(pairs(training_pairs(subject.record)))
     return parts
@@ -126,7 +127,7 @@ def per_class_table(scores: Scores, judgement: Judgement) -> Markup:
             name,
             number(of.precision),
             number(of.recall),
-            NOT_MEASURED if of.f1 is None else _share(of.f1),
+            NOT_MEASURED if of.f1 is None else share(of.f1),
             number(of.specificity),
             *map(number, rankings[name] or (None, None)),
             f"{of.support:,}",
@@ -171,18 +172,25 @@ def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
     return [words, figure("Accuracy by confidence", chart, numbers)]
 
 
-def _where(record: Record, measured: Measured, scores: Scores) -> str:
-    text = f"On {scores.images:,} {PARTS[measured.part]} of {measured.place}"
-    if scores.bad_files:
-        text += f"; {scores.bad_files:,} more could not be read"
+def scores_block(rows: Sequence[tuple[str, str | Markup]]) -> Markup:
+    """Names and values of scores."""
+    return _RESULTS.fill("scores", pairs=pairs(rows))
+
+
+def where(record: Record, measured: Measured | MeasuredLabels, images: int) -> str:
+    """Of which images and weights the scores are."""
+    text = f"On {images:,} {PARTS[measured.part]} of {measured.place}"
+    if measured.bad:
+        text += f"; {len(measured.bad):,} more could not be read"
     return f"{text}. Weights: {record.classifier.path.name}."
 
 
-def _large(text: str, below: str) -> Markup:
+def large(text: str, below: str) -> Markup:
+    """The first score, with a line below."""
     return _RESULTS.fill("score", text=text, below=below)
 
 
-def _share(value: float) -> Markup:
+def share(value: float) -> Markup:
     """A number, and a bar as long as it."""
     return _RESULTS.fill("bar", width=f"{value:.1%}", text=f"{value:.4f}")
 

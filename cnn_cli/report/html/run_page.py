@@ -11,6 +11,7 @@ from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.report.html.confusion_table import confusion_parts
 from cnn_cli.report.html.elements import config_block, heading, pairs, table
 from cnn_cli.report.html.gallery import filters, galleries
+from cnn_cli.report.html.labels_page import labels_result, labels_sections
 from cnn_cli.report.html.page import Section, page
 from cnn_cli.report.html.results import (
     calibration_parts,
@@ -21,7 +22,7 @@ from cnn_cli.report.html.results import (
     scores_of,
     versions_pairs,
 )
-from cnn_cli.report.html.subject import Record, Subject
+from cnn_cli.report.html.subject import Measured, MeasuredLabels, Record, Subject
 from cnn_cli.report.html.template import Markup
 from cnn_cli.report.html.threshold_curves import threshold_parts
 from cnn_cli.report.html.training_curves import curves
@@ -40,12 +41,18 @@ def run_page(subject: Subject, threads: int) -> bytes:
     """
     record, judgement = subject.record, judgement_of(subject)
     scores = scores_of(subject, judgement)
+    measured = subject.measured
+    if isinstance(measured, MeasuredLabels):
+        first = labels_result(record, measured)
+    else:
+        first = result(subject, scores)
     sections = [
-        Section("result", "Result", result(subject, scores)),
+        Section("result", "Result", first),
         Section("curves", "Curves", curves([subject])),
     ]
-    measured = subject.measured
-    if not isinstance(measured, str) and scores is not None and judgement is not None:
+    if isinstance(measured, MeasuredLabels):
+        sections += labels_sections(record, measured, threads)
+    if isinstance(measured, Measured) and scores is not None and judgement is not None:
         confusion = confusion_parts(judgement.confusion, judgement.classes)
         sections += [
             Section("confusion", "Confusion", confusion),

@@ -11,6 +11,7 @@ from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import ImageError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import Evaluation
+from cnn_cli.inference.several_labels import LabelsEvaluation
 from cnn_cli.runs.checkpoint import LAST, load_checkpoint
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.runs.stored_network import stored_config
@@ -35,13 +36,16 @@ class Record:
     state: TrainingState | None
 
     @classmethod
-    def open(cls, path: Path) -> Record:
+    def open(cls, path: Path, *, several: bool = False) -> Record:
         """Read a run folder's checkpoints, or an `.npz`.
+
+        Args:
+            several: of `Classifier.load`.
 
         Raises:
             DataError: one is absent or damaged.
         """
-        classifier = Classifier.load(path)
+        classifier = Classifier.load(path, several=several)
         file, meta, config = classifier.path, classifier.meta, classifier.config
         if path.is_dir() and file.name != LAST and (path / LAST).exists():
             file = path / LAST
@@ -71,6 +75,22 @@ class Measured:
 
 
 @dataclass(frozen=True, slots=True)
+class MeasuredLabels:
+    """The same of images that may have several labels.
+
+    Attributes:
+        images, bad, part, place: of `Measured`.
+        evaluation: of those that could be read, one at least.
+    """
+
+    images: Split
+    evaluation: LabelsEvaluation
+    bad: dict[int, ImageError]
+    part: str
+    place: str
+
+
+@dataclass(frozen=True, slots=True)
 class Subject:
     """A run of a report.
 
@@ -81,7 +101,7 @@ class Subject:
 
     name: str
     record: Record
-    measured: Measured | str
+    measured: Measured | MeasuredLabels | str
 
 
 def short_names(paths: list[Path]) -> list[str]:

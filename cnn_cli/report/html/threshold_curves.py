@@ -7,8 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnn_cli.data.targets import is_of
 from cnn_cli.inference.judging import Judgement
 from cnn_cli.inference.metrics import threshold_curve
+from cnn_cli.inference.several_labels import LabelsJudgement
 from cnn_cli.nn.types import Array
 from cnn_cli.report.html.charts import COLOURS, Line, curve_chart
 from cnn_cli.report.html.elements import figure, paragraph, side_by_side, table
@@ -52,7 +54,7 @@ class Curve:
         )
 
 
-def threshold_parts(judgement: Judgement) -> list[Markup]:
+def threshold_parts(judgement: Judgement | LabelsJudgement) -> list[Markup]:
     """Both charts, of as many classes as there are colours: those of the lowest area."""
     known = [i for i, ranking in enumerate(judgement.rankings) if ranking is not None]
     if not known:
@@ -63,7 +65,7 @@ def threshold_parts(judgement: Judgement) -> list[Markup]:
     for i, column in enumerate(judgement.evaluation.probabilities_by_class()):
         ranking = judgement.rankings[i]
         if i in shown and ranking is not None:
-            curves[i] = Curve.of(judgement.classes[i], column, labels == i, ranking)
+            curves[i] = Curve.of(judgement.classes[i], column, is_of(labels, i), ranking)
     drawn = [curves[i] for i in sorted(shown)]
     parts = [side_by_side([_roc(drawn), _precision_recall(drawn)])]
     if len(shown) < len(known):

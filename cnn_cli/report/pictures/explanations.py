@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -18,6 +18,7 @@ from cnn_cli.files import write_atomic
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.gradcam import Explainer
 from cnn_cli.nn.graph import Node
+from cnn_cli.nn.types import Array
 from cnn_cli.report.pictures.overlay import overlay
 from cnn_cli.report.pictures.paper import enlarged, png
 from cnn_cli.report.pictures.sheet import Tile, sheet_png
@@ -64,7 +65,8 @@ def explain(
         classifier: of the networks.
         nodes: of each network, the layer whose maps are looked at.
         images: any number of them.
-        number: of the class; None for the one that each image is taken for.
+        number: of the class; None for the one that each image is taken for, or for each of its
+            labels where it may have several.
         overlays: writes them.
         threads: workers.
     """
@@ -72,20 +74,51 @@ def explain(
         while batch := list(islice(images, BATCH)):
             pixels = [image for _, image in batch if not isinstance(image, ImageError)]
             rows = iter(range(len(pixels)))
-            if pixels:
-                found = explainer(np.stack(pixels), number)
+            answers = _answers(explainer, np.stack(pixels), number) if pixels else []
             for path, image in batch:
                 if isinstance(image, ImageError):
                     yield Explanation(path, error=image)
                     continue
-                row = next(rows)
-                label = classifier.classes[found.classes[row]]
-                prob = round(float(found.probabilities[row, found.classes[row]]), 8)
                 picture = enlarged(image, LEAST_SIDE)
-                above = enlarged(overlay(np.asarray(picture), found.heats[row]), LEAST_SIDE)
-                file = overlays.add(path, label, prob, picture, above)
-                yield Explanation(path, label, prob, file)
+                for answer in answers[next(rows)]:
+                    label, prob = classifier.classes[answer.number], round(answer.prob, 8)
+                    above = enlarged(overlay(np.asarray(picture), answer.heat), LEAST_SIDE)
+                    file = overlays.add(path, label, prob, picture, above)
+                    yield Explanation(path, label, prob, file)
     overlays.finish()
+
+
+class _Answer(NamedTuple):
+    """A class by number, its probability, and its heat map."""
+
+    number: int
+    prob: float
+    heat: Array
+
+
+def _answers(explainer: Explainer, images: Array, number: int | None) -> list[list[_Answer]]:
+    """Of each image the classes to be explained.
+
+    That is the one that was asked for, or the one it is taken for; where an image may have several
+    labels, all that it is given.
+    """
+    classes = None if number is None else np.full(len(images), number)
+    found = explainer(images, classes)
+    several = explainer.classifier.several
+    wanted: list[list[int]] = [[int(each)] for each in found.classes]
+    if several is not None and number is None:
+        wanted = [several.of(p) or own for p, own in zip(found.probabilities, wanted, strict=True)]
+    heats = {(row, int(own)): found.heats[row] for row, own in enumerate(found.classes)}
+    more = [(row, each) for row, some in enumerate(wanted) for each in some]
+    more = [pair for pair in more if pair not in heats]
+    for start in range(0, len(more), BATCH):
+        rows, numbers = map(list, zip(*more[start : start + BATCH], strict=True))
+        others = explainer(images[rows], np.array(numbers)).heats
+        heats |= dict(zip(more[start : start + BATCH], others, strict=True))
+    return [
+        [_Answer(each, float(found.probabilities[row, each]), heats[row, each]) for each in some]
+        for row, some in enumerate(wanted)
+    ]
 
 
 class Overlays:
