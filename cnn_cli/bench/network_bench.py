@@ -14,7 +14,7 @@ from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.timing import timed
-from cnn_cli.training.setup import check_memory
+from cnn_cli.training.memory import plan_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +93,7 @@ def bench(
     Raises:
         ConfigError: training takes more memory than there is.
     """
-    check_memory(config, graph, source, threads, kernels.name)
+    plan_memory(config, graph, source, threads, kernels.name)
     size = config.train.batch_size
     images = -(-size // threads)
     timed_graph, times = timed(graph)

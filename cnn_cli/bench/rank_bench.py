@@ -19,7 +19,7 @@ from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.ranks import Ranks
-from cnn_cli.training.setup import check_memory
+from cnn_cli.training.memory import plan_memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +125,7 @@ def rank_bench(
     size = config.train.batch_size
     if size < ranks.size:
         raise ConfigError(f"{source}: train.batch_size", f"must be {ranks.size} or more", size)
-    check_memory(config, graph, source, threads, kernels.name, ranks=ranks)
+    plan_memory(config, graph, source, threads, kernels.name, ranks=ranks)
     own = bounds(size, ranks.rank, ranks.size)
     images = own.stop - own.start
 

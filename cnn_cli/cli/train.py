@@ -139,6 +139,15 @@ def run(
         ),
     ] = None,
     time_limit: TimeLimit = None,
+    memory: Annotated[
+        int | None,
+        Option(
+            "--memory",
+            metavar="SIZE",
+            parser=values.size("--memory"),
+            help="Take at most so much, as 2G: see train.recompute.",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         Option("--dry-run", help="Check config, data and memory without training."),
@@ -187,7 +196,7 @@ def run(
         try:
             with requests.at_once():  # of files that may be pipes, on disks that may not answer
                 gates = tuple(one.metric for one in fail_under or [])
-                options = TrainOptions(out, overwrite, resume, threads, backend, gates)
+                options = TrainOptions(out, overwrite, resume, threads, backend, gates, memory)
                 loaded = load_config(config, overrides or [], settings)
             if dry_run:
                 plan = plan_training(

@@ -328,6 +328,9 @@ class TrainConfig(Frozen):
         patience: another name for `early_stop`.
         precise_bn: measure batchnorm's statistics again before each validation; `auto` does it
             for batches below 32 images.
+        recompute: compute part of the activations a second time instead of keeping them: less
+            memory for networks with batchnorm, up to a third more time, the same result. `auto`
+            does it if the training would not fit in memory otherwise.
         checkpoint_every: steps between checkpoints within an epoch.
         on_nan: if the loss, a gradient or a weight is not finite, `stop`, or `rollback` to the
             last checkpoint with half the learning rate.
@@ -358,6 +361,7 @@ class TrainConfig(Frozen):
     early_stop: Count | None = None
     patience: Count | None = None
     precise_bn: Annotated[Auto | Flag, Must("auto, true or false")] = "auto"
+    recompute: Annotated[Auto | Flag, Must("auto, true or false")] = "auto"
     checkpoint_every: Count | None = None
     on_nan: Annotated[Literal["stop", "rollback"], Must("stop or rollback")] = "stop"
 

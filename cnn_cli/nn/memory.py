@@ -17,9 +17,11 @@ from cnn_cli.nn.plan import (
     chunk_bounds,
     chunks_multiple,
     images_per_chunk,
+    pass_segment,
     plan_segments,
     uses_float64_sums,
 )
+from cnn_cli.nn.recompute import plan_recompute
 
 # Measured as peak resident memory, on Linux with NumPy 2.4.
 INTERPRETER_BYTES = 52_000_000  # Python, NumPy, Pillow and pydantic, before the network is made
@@ -60,7 +62,13 @@ def parameter_count(graph: Graph) -> int:
 
 
 def training_bytes(
-    graph: Graph, train: Training, threads: int, backend: Backend = "numpy", pixel_bytes: int = 1
+    graph: Graph,
+    train: Training,
+    threads: int,
+    backend: Backend = "numpy",
+    pixel_bytes: int = 1,
+    *,
+    recompute: bool = False,
 ) -> int:
     """The peak resident memory of training, the interpreter included, apart from cached images.
 
@@ -70,6 +78,7 @@ def training_bytes(
 
     Args:
         pixel_bytes: of a number of an image.
+        recompute: a part of the activations is computed twice, see `nn.recompute`.
     """
     graph = tuned_graph(graph, backend)
     itemsize = np.dtype(train.dtype).itemsize
@@ -86,6 +95,8 @@ def training_bytes(
     bounds = chunk_bounds(train.batch_size, chunk, multiple)
     under_way = threads * max(stop - start for start, stop in bounds)
     waiting, last = _live_per_image(graph, segments)
+    if recompute:
+        waiting = min(waiting, plan_recompute(graph, segments).numbers)
     activations = (train.batch_size * waiting + under_way * last) * itemsize
     batches = LOADER_BATCHES * train.batch_size * prod(graph.in_shape) * pixel_bytes
     prepared = itemsize * sum(
@@ -98,6 +109,16 @@ def training_bytes(
     return fixed + parameters + prepared + batches + activations
 
 
+def recompute_cost(graph: Graph, backend: Backend = "numpy") -> float:
+    """What computing activations twice adds to the multiply-adds of a training step, as a share.
+
+    A step takes three times those of a forward pass (the gradients of weights and of inputs).
+    """
+    graph = tuned_graph(graph, backend)
+    again = plan_recompute(graph, plan_segments(graph, training=True)).muladds
+    return again / max(3 * sum(node.layer.muladds for node in graph.nodes), 1)
+
+
 def _live_per_image(graph: Graph, segments: tuple[Segment, ...]) -> tuple[int, int]:
     """Numbers that are alive at once for one image: while it waits at the last barrier, with the
     gradients that come back to it, and what the last segment adds while it is under way.
@@ -108,13 +129,7 @@ def _live_per_image(graph: Graph, segments: tuple[Segment, ...]) -> tuple[int, i
     waiting = 0
     for segment in segments:
         waiting = sum(alive.values()) if segment is not segments[0] else 0
-        for step in segment.steps:
-            shares = step.inplace or step.node.layer.is_view
-            alive[step.node.index] = 0 if shares else prod(step.node.layer.out_shape)
-            for tensor in step.release:
-                size = alive.pop(tensor)
-                if shares and tensor == step.node.inputs[0]:
-                    alive[step.node.index] = size
+        pass_segment(graph, segment, alive)
     widest = max(prod(step.node.layer.out_shape) for step in segments[-1].steps)
     last = sum(alive.values()) - waiting + 2 * widest
     if len(segments) > 1:

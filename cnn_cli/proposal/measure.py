@@ -21,7 +21,8 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.optim.groups import freeze_graph
 from cnn_cli.proposal.choose import Speed
 from cnn_cli.proposal.survey import Survey
-from cnn_cli.training.setup import check_memory, preprocess_of
+from cnn_cli.training.memory import plan_memory
+from cnn_cli.training.setup import preprocess_of
 
 SECONDS = 0.7  # of each measurement, at least
 PICTURES = 128  # to decode
@@ -54,7 +55,7 @@ def measure(
     pre = preprocess_of(config)
     graph = build_graph(config.model, pre.shape, len(survey.classes), source)
     graph = freeze_graph(graph, config.train, 0)
-    check_memory(config, graph, source, threads, backend)
+    plan_memory(config, graph, source, threads, backend, pixel_bytes=pre.dtype.itemsize)
     params = Parameters(graph, config.train.dtype)
     initialize(params, config.train.seed, config.model.init)
     kernels = open_kernels(backend, graph, config.train.dtype, note)

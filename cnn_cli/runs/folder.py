@@ -44,6 +44,7 @@ COLUMNS = (
     "images_per_second",
 )
 # What a resumed run may change: how long it goes and how it keeps its images and checkpoints.
+# Activations that are computed twice are the same.
 # What to do about numbers that are not finite changes no step that was done. Pictures that were
 # moved are compared with what the checkpoint knows of them, see `training.resumed_data`.
 # Where the initial weights came from no longer matters.
@@ -51,6 +52,7 @@ RESUMABLE = (
     "train.weights",
     "train.epochs",
     "train.checkpoint_every",
+    "train.recompute",
     "train.on_nan",
     "data.cache",
     "data.root",

@@ -26,8 +26,8 @@ from cnn_cli.nn.types import Array
 from cnn_cli.parallel.batches import RankBatch
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.divergence import advice_of, place_of
+from cnn_cli.training.memory import fits_alone
 from cnn_cli.training.session import Session
-from cnn_cli.training.setup import fits_alone
 from cnn_cli.training.step import NotFiniteError, step_targets
 
 FILES = 3  # that a message names
@@ -63,7 +63,11 @@ def _explain(session: Session, batch: RankBatch, failure: NotFiniteError) -> Div
     # The others' images are read again, and so are those that stood for features.
     images, origin = batch.images, None
     sought = setup.ranks.size == 1 or fits_alone(
-        setup.config, engine.graph, setup.threads, session.kernels.name
+        setup.config,
+        engine.graph,
+        setup.threads,
+        session.kernels.name,
+        session.data.preprocess.dtype.itemsize,
     )
     if sought:
         loader = session.data.train_loader

@@ -20,7 +20,6 @@ from cnn_cli.nn.plan import frozen_prefix
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import freeze_graph, make_groups
-from cnn_cli.system import available_memory
 from cnn_cli.training.session import Hook, Session
 from cnn_cli.training.setup import deal_shards
 
@@ -48,7 +47,8 @@ class FrozenLayers(Hook):
         # Neither augmented images nor averaged or estimated statistics can do with features.
         same_images = loader.augment is None and (head_alone or session.mixer is None)
         if same_images and session.evaluated is learner.params:
-            node = cached_node(graph, len(loader.split), learner.params.dtype.itemsize)
+            room = int(setup.memory.room() * MEMORY_FRACTION)
+            node = cached_node(graph, len(loader.split), learner.params.dtype.itemsize, room)
         session.source = loader
         if node != IMAGE:
             layer, images = graph.nodes[node].name, len(loader.split)
@@ -88,19 +88,20 @@ class Features:
             yield Batch(self.values[indices], self.labels[indices], indices, number)
 
 
-def cached_node(graph: Graph, images: int, itemsize: int) -> int:
+def cached_node(graph: Graph, images: int, itemsize: int, room: int) -> int:
     """Up to which node features are worth keeping; `IMAGE` where there is none.
 
     Args:
         graph: knows which parameters are frozen.
         images: how many.
         itemsize: bytes of a number.
+        room: bytes that they may take.
     """
     node = frozen_prefix(graph)
     if node == IMAGE:
         return IMAGE
     nbytes = images * prod(graph.shape(node)) * itemsize
-    return node if nbytes <= available_memory() * MEMORY_FRACTION else IMAGE
+    return node if nbytes <= room else IMAGE
 
 
 def compute_features(

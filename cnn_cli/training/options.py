@@ -19,6 +19,7 @@ class TrainOptions:
         threads: workers; by default those of the resumed checkpoint, or the cores there are.
         backend: `numpy` or `fast`; by default that of the resumed checkpoint, or the best here.
         gates: metrics of the validation images that are asked for.
+        memory: bytes that the training may take, with cached images; by default what there is.
     """
 
     out: Path | None = None
@@ -27,3 +28,4 @@ class TrainOptions:
     threads: int | None = None
     backend: str | None = None
     gates: tuple[Metric, ...] = ()
+    memory: int | None = None

@@ -21,7 +21,12 @@ from cnn_cli.training.train import load_resumable
 
 @dataclass(frozen=True, slots=True)
 class TrainingPlan:
-    """What a training would do."""
+    """What a training would do.
+
+    Attributes:
+        recompute: the share of arithmetic that computing activations twice adds; 0 where they are
+            computed once.
+    """
 
     run: Path
     classes: tuple[str, ...]
@@ -33,6 +38,7 @@ class TrainingPlan:
     threads: int
     backend: str
     memory_bytes: int
+    recompute: float
     remarks: tuple[str, ...]
 
     def as_dict(self) -> dict[str, Any]:
@@ -81,6 +87,7 @@ def plan_training(
         steps_per_epoch=setup.steps_per_epoch,
         threads=setup.threads,
         backend=setup.backend,
-        memory_bytes=setup.memory_bytes,
-        remarks=dataset.remarks,
+        memory_bytes=setup.memory.nbytes,
+        recompute=setup.memory.cost,
+        remarks=(*dataset.remarks, *filter(None, [setup.memory.remark])),
     )

@@ -118,6 +118,7 @@ class Session:
             entry=entry,
             exchange=exchange,
             batch_size=self.setup.config.train.batch_size,
+            recompute=self.setup.memory.recompute,
             loss=self.setup.loss,
         )
 
@@ -170,14 +171,16 @@ def open_session(
     receipt = Receipt.of(setup.dataset) if wanted else None
     if initial.note is not None:
         progress.note(initial.note)
-    for remark in setup.dataset.remarks:
+    for remark in (*setup.dataset.remarks, *filter(None, [setup.memory.remark])):
         progress.note(remark)
     learner, state = Learner(setup), TrainingState()
     if checkpoint is not None:
         state = _restore(checkpoint, run, learner)
         if changed := data_change(setup.meta, setup.data_facts):
             progress.note(changed)
-    data = open_training_data(config, setup.dataset, setup.threads, progress.note, ranks)
+    data = open_training_data(
+        config, setup.dataset, setup.threads, progress.note, ranks, setup.memory
+    )
     if checkpoint is None:
         normalization = measure_normalization(
             config, data, setup.threads, initial.normalization, ranks

@@ -29,17 +29,15 @@ from cnn_cli.data.sampling import draw_order
 from cnn_cli.data.shards import deal, interleave, rank_images
 from cnn_cli.data.statistics import add_sums, channel_sums, mean_and_std
 from cnn_cli.data.targets import are_multiple, class_counts, is_of
-from cnn_cli.errors import ConfigError, DataError, size_text
-from cnn_cli.inference.evaluate import evaluation_bytes
+from cnn_cli.errors import ConfigError, DataError
 from cnn_cli.metric_names import Metric
 from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.loss import Loss
-from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.types import Array
-from cnn_cli.optim.groups import check_patterns, freeze_graph
+from cnn_cli.optim.groups import check_patterns
 from cnn_cli.parallel.batches import share_bad
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.rng import Purpose, generator
@@ -47,6 +45,7 @@ from cnn_cli.runs.meta import split_rule
 from cnn_cli.system import available_memory, cpu_count
 from cnn_cli.training.initial_weights import InitialWeights, head_names, initial_weights
 from cnn_cli.training.measured import keeps_logits, measured_metrics
+from cnn_cli.training.memory import MemoryPlan, plan_memory
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.resumed_data import check_resumed, data_facts, was_elsewhere
 
@@ -67,7 +66,7 @@ class TrainingSetup:
         data_facts: what a resumed run will compare them with, see `data_facts`.
         graph: the network, for the classes of `dataset`.
         measured: metrics of the validation images, beside loss and top-1.
-        memory_bytes: that training takes, apart from cached images.
+        memory: what training takes, and how.
         class_weights: (classes,), or None.
         initial: the initial weights.
         meta: of the checkpoint that training goes on from; empty where it is new.
@@ -81,7 +80,7 @@ class TrainingSetup:
     data_facts: Mapping[str, Any]
     graph: Graph
     measured: tuple[Metric, ...]
-    memory_bytes: int
+    memory: MemoryPlan
     class_weights: Array | None
     initial: InitialWeights
     meta: Mapping[str, Any]
@@ -162,19 +161,20 @@ def prepare(
     dataset, graph = open_network(config, source, ranks, meta)
     facts = ranks.first(lambda: data_facts(dataset))
     check_resumed(meta, config, facts)
-    images = len(dataset.train)
     to_validate = 0 if dataset.val is None else len(dataset.val)
     measured = measured_metrics(config, source, dataset, options.gates)
-    memory = check_memory(
+    memory = plan_memory(
         config,
         graph,
         source,
         threads,
         backend,
-        images,
-        ranks,
+        pixel_bytes=preprocess_of(config).dtype.itemsize,
+        images=len(dataset.train),
+        ranks=ranks,
         to_validate=to_validate,
         keep_logits=keeps_logits(measured) or config.data.separator is not None,
+        limit=options.memory,
     )
     weights = class_weights(config, dataset, source)
     initial = initial_weights(config, graph, dataset.classes, source, resumed=bool(meta))
@@ -273,52 +273,6 @@ def preprocess_of(config: Config) -> Preprocess:
     return Preprocess(*data.image_size, data.channels, data.resize_mode, data.depth)
 
 
-def check_memory(
-    config: Config,
-    graph: Graph,
-    source: str,
-    threads: int,
-    backend: Backend,
-    images: int | None = None,
-    ranks: Ranks = ALONE,
-    *,
-    to_validate: int = 0,
-    keep_logits: bool = False,
-) -> int:
-    """The bytes that training takes, with the evaluation after an epoch, apart from cached images.
-
-    Args:
-        images: how many there are to train on: no batch has more.
-        ranks: that share a batch; those on this machine share its memory.
-        to_validate: how many images there are to validate on.
-        keep_logits: whether a metric takes their scores all at once.
-
-    Raises:
-        ConfigError: more than there is.
-    """
-    train = config.train
-    batch = train.batch_size if images is None else min(images, train.batch_size)
-    train = train.model_copy(update={"batch_size": -(-batch // ranks.size)})
-    pixel_bytes = preprocess_of(config).dtype.itemsize
-    need = training_bytes(freeze_graph(graph, train, 0), train, threads, backend, pixel_bytes)
-    itemsize = np.dtype(train.dtype).itemsize
-    part = -(-to_validate // ranks.size)
-    need += evaluation_bytes(
-        graph.classes, part, train.batch_size, itemsize, keep_logits=keep_logits
-    )
-    have = available_memory() // ranks.neighbours
-    if need > have:
-        rule = "the network needs more memory than there is"
-        raise ConfigError(f"{source}: model", rule, f"{size_text(need)} of {size_text(have)}")
-    return need
-
-
-def fits_alone(config: Config, graph: Graph, threads: int, backend: Backend) -> bool:
-    """Whether one rank has the memory for what all of them do together."""
-    pixel_bytes = preprocess_of(config).dtype.itemsize
-    return training_bytes(graph, config.train, threads, backend, pixel_bytes) <= available_memory()
-
-
 def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:
     """`train.class_weights` as an array: (classes,), or None.
 
@@ -387,13 +341,20 @@ def open_training_data(
     threads: int,
     note: Callable[[str], None],
     ranks: Ranks = ALONE,
+    memory: MemoryPlan | None = None,
 ) -> TrainingData:
-    """Make room for the images; they are read as they are needed."""
-    budget = available_memory() // 2  # of all neighbours: they keep images once
+    """Make room for the images; they are read as they are needed.
+
+    Args:
+        memory: what else the training takes, where there is one.
+    """
+    # Of all neighbours: they keep images once.
+    budget = (available_memory() if memory is None else memory.room()) // 2
+    limited = memory is not None and memory.limit is not None
 
     def loader(split: Split, batch_size: int, kept: Preprocess) -> Loader:
         nonlocal budget
-        forced = config.data.cache == "ram"
+        forced = config.data.cache == "ram" and not limited
         cache = ImageCache.open(
             config.data.cache,
             split.paths,

@@ -37,6 +37,22 @@ def test_what_is_no_duration(text: str) -> None:
     assert str(caught.value) == f"--time-limit: {rule}. Got {text!r}."
 
 
+@pytest.mark.parametrize(
+    ("text", "nbytes"),
+    [("2G", 2 * 10**9), ("1.5 GB", 15 * 10**8), ("500m", 5 * 10**8), ("7", 7), ("2GiB", 2**31)],
+)
+def test_sizes(text: str, nbytes: int) -> None:
+    assert values.size("--memory")(text) == nbytes
+
+
+@pytest.mark.parametrize("text", ["", "0", "0G", "-1G", "G", "1P", "1e9", "1.G", "2 G B", "٣G"])
+def test_what_is_no_size(text: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        values.size("--memory")(text)
+    rule = "must be a size above 0, as 500M or 2G"
+    assert str(caught.value) == f"--memory: {rule}. Got {text!r}."
+
+
 @pytest.mark.parametrize("text", ["", "1.0", "+1", "1_000", "٣"])
 def test_what_is_no_whole_number(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--n: must be a whole number, 0 or more\. Got '"):

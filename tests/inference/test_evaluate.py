@@ -16,7 +16,7 @@ from cnn_cli.inference.evaluate import Evaluation, evaluate, evaluation_bytes, r
 from cnn_cli.inference.metrics import top_k
 from cnn_cli.nn.loss import softmax
 from cnn_cli.nn.types import Array
-from cnn_cli.training.setup import check_memory
+from cnn_cli.training.memory import plan_memory
 
 NUMBERS = (
     "labels",
@@ -102,9 +102,10 @@ def test_the_plan_counts_the_evaluation() -> None:
     document = {"data": {"image_size": 8}, "model": {"layers": [{"linear": "classes"}]}}
     config = validate_config(document, "x")
     graph = build_graph(config.model, (8, 8, 3), 5000, "x")
-    alone = check_memory(config, graph, "x", 1, "numpy", 100)
-    both = check_memory(config, graph, "x", 1, "numpy", 100, to_validate=9000)
-    assert both - alone == evaluation_bytes(5000, 9000, config.train.batch_size, 4) > 8_000_000
+    alone = plan_memory(config, graph, "x", 1, "numpy", images=100)
+    both = plan_memory(config, graph, "x", 1, "numpy", images=100, to_validate=9000)
+    more = evaluation_bytes(5000, 9000, config.train.batch_size, 4)
+    assert both.nbytes - alone.nbytes == more > 8_000_000
 
 
 def test_logits_are_kept_where_they_are_asked_for() -> None:

@@ -13,6 +13,7 @@ CONV = {"conv": {"out_channels": 32, "kernel_size": 3, "padding": 1}}
 NETWORKS: dict[str, tuple[list[Any], int, int]] = {
     "batchnorm": ([CONV, "batchnorm", "relu", CONV, "batchnorm", "relu"], 64, 64),
     "plain": ([CONV, "relu", {"maxpool": 2}, CONV, "relu"], 128, 32),
+    "recompute": ([*[CONV, "batchnorm", "relu"] * 8], 64, 64),
     "weights": ([{"maxpool": 4}, {"linear": 4000}, "relu", {"linear": 3000}], 64, 8),
 }
 
@@ -32,7 +33,7 @@ from cnn_cli.training import trainer
 from cnn_cli.optim.optimizers import make_optimizer
 
 layers, size, batch_size = json.loads(sys.argv[1])
-backend = sys.argv[2]
+backend, recompute = sys.argv[2], sys.argv[3] == "recompute"
 layers += ["global_avgpool"] * (len(layers) > 4) + [{"linear": "classes"}]
 document = {"model": {"layers": layers}, "train": {"batch_size": batch_size}}
 config = validate_config(document, "x")
@@ -42,13 +43,16 @@ optimizer = make_optimizer(config.train.optimizer, params)
 images = np.ones((batch_size, size, size, 3), np.uint8)
 targets, divisor = target_weights(np.zeros(batch_size, np.int64), 4)
 kernels = load_backend(backend, kinds=kernel_kinds(graph))
-with TrainingEngine(graph, params, threads=2, kernels=kernels) as engine:
+with TrainingEngine(
+    graph, params, threads=2, kernels=kernels, recompute=recompute
+) as engine:
     for step in range(3):
         engine.train_step(images, targets, divisor, step=step)
         optimizer.step(engine.gradient, 0.01)
 # Not ru_maxrss, which begins with what the parent had when it forked.
 peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
-print(json.dumps([training_bytes(graph, config.train, 2, backend), peak]))
+foretold = training_bytes(graph, config.train, 2, backend, recompute=recompute)
+print(json.dumps([foretold, peak]))
 """
 
 
@@ -60,7 +64,7 @@ def test_estimate_is_within_a_quarter(name: str, backend: str) -> None:
     if backend == "fast":
         pytest.importorskip("numba")
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, json.dumps(NETWORKS[name]), backend],
+        [sys.executable, "-c", MEASURE, json.dumps(NETWORKS[name]), backend, name],
         capture_output=True,
         text=True,
         check=True,

@@ -13,8 +13,9 @@ from cnn_cli.nn.backends import load_backend
 from cnn_cli.nn.fuse import kernel_kinds
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
-from cnn_cli.nn.kernels.interface import Kernels
+from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.loss import target_weights
+from cnn_cli.nn.memory import recompute_cost
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import plan_segments
@@ -111,3 +112,51 @@ def test_the_bits_are_the_same(
     twice = steps(graph, dtype, kernels, recompute=True)
     for one, two in zip(once, twice, strict=True):
         assert one.tobytes() == two.tobytes()
+
+
+def test_fewer_numbers_wait_and_the_cost_is_known() -> None:
+    graph = network([CONV, "batchnorm", "relu", *[CONV, "batchnorm", "relu"] * 8])
+    segments = plan_segments(graph, training=True)
+    found = plan_recompute(graph, segments)
+    muladds = sum(node.layer.muladds for node in graph.nodes)
+    again = sum(
+        step.node.layer.muladds
+        for part in found.parts
+        for segment in segments[part.first : part.last + 1]
+        for step in segment.steps
+    )
+    assert 0 < found.muladds == again < muladds
+    assert recompute_cost(graph) == pytest.approx(again / (3 * muladds))
+    image, wide = 12 * 12 * 3, 12 * 12 * 8
+    assert found.numbers < (image + 9 * 2 * wide) / 2
+
+
+def test_a_network_without_batchnorm_runs_once() -> None:
+    assert planned(network([CONV, "relu", CONV, {"groupnorm": 2}])).parts == ()
+    assert recompute_cost(network([CONV, "relu"])) == 0
+
+
+@pytest.mark.parametrize("freeze", [1, 3, 4])
+def test_frozen_layers_do_not_run_again(freeze: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cnn_cli.nn.engine.CHUNK_BYTES", 60_000)
+    graph = network(NETWORKS["residual"], freeze)
+    parts = planned(graph).parts
+    segments = plan_segments(graph, training=True)
+    assert parts
+    for part in parts:
+        steps_of = [step for s in segments[part.first : part.last + 1] for step in s.steps]
+        assert any(step.has_backward for step in steps_of)
+    once = steps(graph, "float32", NUMPY, recompute=False)
+    twice = steps(graph, "float32", NUMPY, recompute=True)
+    assert [one.tobytes() for one in once] == [two.tobytes() for two in twice]
+
+
+@pytest.mark.parametrize("name", ["densenet121", "efficientnet-b0", "shufflenet-v2", "googlenet"])
+def test_named_networks(name: str) -> None:
+    """With their branches, gates and views."""
+    config = validate_config({"model": {"network": name}}, name)
+    graph = build_graph(config.model, (64, 64, 3), 4, name)
+    assert len(planned(graph).parts) > 2
+    once = steps(graph, "float32", NUMPY, recompute=False)
+    twice = steps(graph, "float32", NUMPY, recompute=True)
+    assert [one.tobytes() for one in once] == [two.tobytes() for two in twice]

@@ -259,6 +259,6 @@ def test_the_plan_counts_the_scores(pictures: Path) -> None:
 
     def memory(monitor: str) -> int:
         config = validate_config(config_document(pictures, monitor=monitor), "x")
-        return prepare(config, "x", TrainOptions(threads=1, backend="numpy"), {}).memory_bytes
+        return prepare(config, "x", TrainOptions(threads=1, backend="numpy"), {}).memory.nbytes
 
     assert memory("auc") - memory("top1") == 24 * 3 * np.dtype(np.float32).itemsize

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from cnn_cli.errors import UsageError
 
+_SIZE = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?) ?(?P<unit>[KMGTkmgt]?)(?P<binary>i?)[Bb]?")
 _DURATION = re.compile(
     r"(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?"
 )
@@ -135,6 +136,22 @@ def duration(option: str) -> Callable[[object], float]:
         if not 0 < seconds < math.inf:
             raise UsageError(option, "must be a time above 0, as 90s, 25m or 1h30m", repr(typed))
         return seconds
+
+    return read
+
+
+def size(option: str) -> Callable[[object], int]:
+    """Read bytes: `500M`, `2G`, `1.5GB`, `2GiB`; a bare number is of bytes."""
+
+    def read(value: object) -> int:
+        match = _SIZE.fullmatch(str(value))
+        nbytes = 0
+        if match is not None:
+            power = " KMGT".index(match["unit"].upper() or " ")
+            nbytes = int(float(match["number"]) * (1024 if match["binary"] else 1000) ** power)
+        if nbytes < 1:
+            raise UsageError(option, "must be a size above 0, as 500M or 2G", repr(str(value)))
+        return nbytes
 
     return read
 

@@ -112,7 +112,9 @@ def summarize(
         parameters=parameter_count(graph),
         multiply_adds=sum(row.multiply_adds for row in rows),
         parameter_bytes=parameter_count(graph) * np.dtype(train.dtype).itemsize,
-        training_bytes=training_bytes(graph, train, threads, backend, pixel_bytes),
+        training_bytes=training_bytes(
+            graph, train, threads, backend, pixel_bytes, recompute=train.recompute is True
+        ),
         batch_size=train.batch_size,
         threads=threads,
         backend=backend,
