@@ -112,10 +112,10 @@ def test_a_training_has_the_same_bits_and_says_so(pictures: Path, tmp_path: Path
 
 
 def test_a_run_may_go_on_with_the_other(pictures: Path, tmp_path: Path) -> None:
-    scheduler = {"scheduler": "constant"}
-    whole = train_deep(pictures, tmp_path / "whole", recompute=False, **scheduler)
-    train_deep(pictures, tmp_path / "run", recompute=False, **scheduler | {"epochs": 1})
-    assert train_deep(pictures, tmp_path / "run", resume=True, recompute=True, **scheduler) == whole
+    keys: dict[str, Any] = {"scheduler": "constant"}
+    whole = train_deep(pictures, tmp_path / "whole", recompute=False, **keys)
+    train_deep(pictures, tmp_path / "run", epochs=1, recompute=False, **keys)
+    assert train_deep(pictures, tmp_path / "run", resume=True, recompute=True, **keys) == whole
 
 
 def test_the_plan_tells_the_cost(pictures: Path, tmp_path: Path) -> None:
