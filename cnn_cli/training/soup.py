@@ -29,9 +29,10 @@ from cnn_cli.optim.groups import freeze_graph
 from cnn_cli.parallel.ranks import ALONE
 from cnn_cli.runs.checkpoint import Checkpoint, holds_folds
 from cnn_cli.runs.folder import folds_in
+from cnn_cli.training.memory import plan_memory
 from cnn_cli.training.precise_bn import IMAGES, estimate_statistics
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.setup import augment_training, check_memory, open_training_data
+from cnn_cli.training.setup import augment_training, open_training_data, preprocess_of
 
 # What the first checkpoint's document says that is true of the mean too.
 KEPT = ("config", "classes", "preprocess", "mean", "std", "seed", "split_rule", "network")
@@ -159,7 +160,15 @@ def _estimate(
     graph = freeze_graph(classifier.graph, config.train, 0)
     weights = params.copy()
     kernels = choose_backend(backend)
-    check_memory(config, graph, str(classifier.path), threads, kernels, len(dataset.train))
+    memory = plan_memory(
+        config,
+        graph,
+        str(classifier.path),
+        threads,
+        kernels,
+        pixel_bytes=preprocess_of(config).dtype.itemsize,
+        images=len(dataset.train),
+    )
     data = open_training_data(config, dataset, threads, note)
     augment_training(config, data, classifier.normalization)
     scale, shift = classifier.normalization.scale_and_shift()
@@ -168,6 +177,7 @@ def _estimate(
             graph,
             weights,
             threads=threads,
+            recompute=memory.recompute,
             seed=config.train.seed,
             scale=scale,
             shift=shift,

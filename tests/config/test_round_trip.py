@@ -202,6 +202,7 @@ documents = st.fixed_dictionaries(
             early_stop=st.none() | counts,
             ema=st.none() | shares_below_1,
             precise_bn=st.sampled_from(["auto", True, False]),
+            recompute=st.sampled_from(["auto", True, False]),
             checkpoint_every=st.none() | counts,
             on_nan=st.sampled_from(["stop", "rollback"]),
         ),
@@ -317,6 +318,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "early_stop": None,
         "patience": None,
         "precise_bn": "auto",
+        "recompute": "auto",
         "checkpoint_every": None,
         "on_nan": "stop",
     }
