@@ -145,7 +145,7 @@ def run(
             "--memory",
             metavar="SIZE",
             parser=values.size("--memory"),
-            help="Take at most so much, as 2G: see train.recompute.",
+            help="Use at most this much memory, for example 2G; see train.recompute.",
         ),
     ] = None,
     dry_run: Annotated[
