@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
+from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, check_classes, gate
+from cnn_cli.cli.shared.labelled import find_images, split_option
 from cnn_cli.cli.shared.options import Checkpoint, Debug, Json
 from cnn_cli.cli.shared.parameters import Option
-from cnn_cli.errors import UsageError
+from cnn_cli.errors import UsageError, size_text
+
+if TYPE_CHECKING:
+    from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.judging import Judgement
 
 
 @command(
@@ -18,6 +24,8 @@ from cnn_cli.errors import UsageError
     examples=(
         "cnn export --ckpt runs/small --output small.onnx --fold --check photos",
         "cnn export --ckpt runs/small --output small.safetensors",
+        "cnn export --ckpt runs/seed --output seed8.onnx --int8 --calibrate photos "
+        "--fail-under top1=0.3",
     ),
 )
 def run(
@@ -52,6 +60,31 @@ def run(
             "probabilities. May be repeated.",
         ),
     ] = None,
+    int8: Annotated[
+        bool,
+        Option("--int8", help="ONNX: quantize to int8, a quarter of the size; folds batchnorm."),
+    ] = False,
+    calibrate: Annotated[
+        Path | None,
+        Option(
+            "--calibrate",
+            metavar="DIR",
+            parser=values.path("--calibrate"),
+            help="With --int8: labelled images that set the activation ranges and measure "
+            "accuracy before and after.",
+        ),
+    ] = None,
+    split: Annotated[str, split_option()] = "all",
+    fail_under: Annotated[
+        list[Gate] | None,
+        Option(
+            "--fail-under",
+            metavar="METRIC=BOUND",
+            parser=gate(topk=False),
+            help="With --int8: exit with code 6 and write nothing if the int8 network misses the "
+            "bound. May be repeated.",
+        ),
+    ] = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -68,9 +101,11 @@ def run(
     if kind == ".safetensors" and (preprocessing or fold or check):
         name = "--preprocessing" if preprocessing else "--fold" if fold else "--check"
         raise UsageError(name, "goes with an --output ending in .onnx")
+    _check_int8(int8, kind, calibrate, bool(check), bool(fail_under))
     from cnn_cli.inference.classifier import Classifier
 
-    classifier = Classifier.load(ckpt, several=True)
+    classifier = Classifier.load(ckpt, several=not int8)
+    check_classes(fail_under or [], classifier.classes)
     output.check_output(output_file)
     found: dict[str, object] = {"output": str(output_file)}
     if kind == ".safetensors":
@@ -82,10 +117,17 @@ def run(
         from cnn_cli.interop.export.onnx_check import check_onnx
         from cnn_cli.interop.export.onnx_export import to_onnx
 
-        content = to_onnx(classifier, preprocessing=preprocessing, fold=fold)
+        content = to_onnx(classifier, preprocessing=preprocessing, fold=fold or int8)
         if check:
             images, difference = check_onnx(content, classifier, check)
             found |= {"images": images, "difference": difference}
+        if calibrate is not None:
+            content, judged, told = _quantize(content, classifier, calibrate, split)
+            found |= told
+            if not json:
+                output.write(_as_text(told))
+            for one in fail_under or []:
+                one.check(judged.value(one.metric), NOT_DEFINED)
         write_atomic(output_file, content)
     if json:
         output.write_json(found)
@@ -93,3 +135,56 @@ def run(
     if check:
         output.write(f"checked  {images} images, largest difference {difference:.2g}\n")
     output.write_lines([f"written  {output_file}"])
+
+
+def _check_int8(
+    int8: bool, kind: str, calibrate: Path | None, is_checked: bool, is_gated: bool
+) -> None:
+    """Refuse what does not go together, and that without what it needs."""
+    if not int8:
+        if calibrate is not None or is_gated:
+            raise UsageError("--calibrate" if calibrate else "--fail-under", "goes with --int8")
+        return
+    if kind != ".onnx":
+        raise UsageError("--int8", "goes with an --output ending in .onnx")
+    if calibrate is None:
+        raise UsageError("--int8", "needs --calibrate DIR", "nothing")
+    if is_checked:
+        raise UsageError("--check", "compares what is the same to 1e-4: goes without --int8")
+    from cnn_cli.interop.export.onnx_int8 import check_quantizer
+
+    check_quantizer()
+
+
+def _quantize(
+    content: bytes, classifier: Classifier, folder: Path, split: str
+) -> tuple[bytes, Judgement, dict[str, Any]]:
+    """The network in 8 bits, how good that is, and what is said of it and of the one before.
+
+    Raises:
+        DataError: no image can be read, or the folder has no classes.
+    """
+    from cnn_cli.inference.judging import Judgement
+    from cnn_cli.interop.export.onnx_int8 import evaluate_onnx, quantize
+
+    images = find_images("export", classifier, folder, split)
+    small, seen = quantize(content, classifier, images)
+    told: dict[str, Any] = {"calibrated_on": seen}
+    for name, each in (("before", content), ("after", small)):
+        evaluation, bad = evaluate_onnx(each, classifier, images)
+        told[name] = {"top1": evaluation.top1, "loss": evaluation.loss, "bytes": len(each)}
+    for error in bad.values():
+        output.say(f"cnn: {error.line()}")
+    told |= {"images": len(evaluation.labels), "bad": len(bad)}
+    return small, Judgement(evaluation, classifier.classes), told
+
+
+def _as_text(told: dict[str, Any]) -> str:
+    from cnn_cli.report.text.table import format_table
+
+    rows = [
+        (kind, f"{each['top1']:.4f}", f"{each['loss']:.4f}", size_text(each["bytes"]))
+        for kind, each in (("float32", told["before"]), ("int8", told["after"]))
+    ]
+    ranges = f"ranges of {told['calibrated_on']:,} images, scores of {told['images']:,}\n"
+    return format_table(("", "top1", "loss", "size"), rows, "lrrr") + ranges

@@ -151,6 +151,10 @@ class Evaluation:
         logits = self.logits[rows] if with_logits and self.logits is not None else None
         return replace(self, logits=logits, **arrays)
 
+    def with_logits(self, logits: Array) -> Evaluation:
+        """The same with the logits, (n, classes), that it was made of."""
+        return replace(self, logits=logits)
+
     def at_temperature(self, temperature: float) -> Evaluation:
         """The same once logits are divided by a temperature.
 

@@ -123,6 +123,26 @@ PREDICT = "predict --ckpt m.npz "
         ),
         ("init photos --backend c", "--backend: must be numpy or fast. Got 'c'."),
         ("export --ckpt m.npz", "export: needs --output FILE. Got nothing."),
+        (
+            "export --ckpt m.npz --output x.onnx --int8",
+            "--int8: needs --calibrate DIR. Got nothing.",
+        ),
+        (
+            "export --ckpt m.npz --output x.safetensors --int8 --calibrate d",
+            "--int8: goes with an --output ending in .onnx.",
+        ),
+        (
+            "export --ckpt m.npz --output x.onnx --int8 --calibrate d --check d",
+            "--check: compares what is the same to 1e-4: goes without --int8.",
+        ),
+        (
+            "export --ckpt m.npz --output x.onnx --calibrate d",
+            "--calibrate: goes with --int8.",
+        ),
+        (
+            "export --ckpt m.npz --output x.onnx --fail-under top1=0.5",
+            "--fail-under: goes with --int8.",
+        ),
         ("import m.pt", "import: needs --config CONFIG. Got nothing."),
         ("report", "report: needs RUN. Got nothing."),
         ("bench", "bench: needs CONFIG|CKPT. Got nothing."),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import islice
+from typing import Any
 
 import numpy as np
 
@@ -31,20 +32,12 @@ def check_onnx(content: bytes, classifier: Classifier, sources: Iterable[str]) -
         DataError: a picture cannot be read, or there is none.
         GateError: the difference is above 1e-4.
     """
-    try:
-        import onnxruntime
-    except ImportError as error:
-        raise missing_extra("--check", "onnxruntime", "onnx") from error
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    session = open_session(content, "--check")
     images, largest = 0, 0.0
     with classifier.engine(1) as engine:
         for batch in _batches(classifier, sources):
             expected = classifier.probabilities(engine.predict(batch).copy())
-            entry = session.get_inputs()[0].name
-            fed = batch if entry == "pixels" else normalized(classifier, batch)
-            (answer,) = session.run(None, {entry: fed})
+            (answer,) = session.run(None, feed(session, classifier, batch))
             found = _softmax(answer) if classifier.several is None else answer
             difference = np.abs(found - expected).max()
             largest = max(largest, float(difference))
@@ -55,6 +48,31 @@ def check_onnx(content: bytes, classifier: Classifier, sources: Iterable[str]) -
         rule = f"onnxruntime must agree to {LIMIT:g} on every probability"
         raise GateError("--check", rule, f"a difference of {largest:.2g}")
     return images, largest
+
+
+def open_session(content: bytes, option: str) -> Any:
+    """An ONNX network in onnxruntime.
+
+    Args:
+        content: the file's.
+        option: that needs it, for messages.
+
+    Raises:
+        UsageError: without the package onnxruntime.
+    """
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise missing_extra(option, "onnxruntime", "onnx") from error
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+
+
+def feed(session: Any, classifier: Classifier, pixels: Array) -> dict[str, Array]:
+    """Pixels (n, h, w, c) as the input of an exported network, with or without preprocessing."""
+    entry = session.get_inputs()[0].name
+    return {entry: pixels if entry == "pixels" else normalized(classifier, pixels)}
 
 
 def normalized(classifier: Classifier, pixels: Array) -> Array:

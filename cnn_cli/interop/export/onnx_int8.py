@@ -1,0 +1,142 @@
+"""An ONNX network in whole numbers of 8 bits, by onnxruntime's quantizer."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from cnn_cli.data.cache import ImageCache
+from cnn_cli.data.dataset import Split
+from cnn_cli.data.decode import ImageError
+from cnn_cli.data.loader import Batch, Loader
+from cnn_cli.errors import DataError, missing_extra, reason
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.evaluate import Evaluation, logits_can_be_kept
+from cnn_cli.interop.export.onnx_check import feed, open_session
+from cnn_cli.nn.types import Array
+
+OPTION = "--int8"
+BATCH = 16
+MOST_IMAGES = 512
+"""That the ranges of activations are taken from; more hardly change them."""
+
+
+def check_quantizer() -> None:
+    """Refuse early where there is none.
+
+    Raises:
+        UsageError: without the packages onnx and onnxruntime.
+    """
+    try:
+        importlib.import_module("onnxruntime.quantization")
+    except ImportError as error:
+        raise missing_extra(OPTION, "onnxruntime", "onnx") from error
+
+
+def quantize(content: bytes, classifier: Classifier, images: Split) -> tuple[bytes, int]:
+    """Weights as int8, each output channel with its own scale, activations as int8 by tensor.
+
+    The ranges of activations are what the images give rise to, from the least to the largest
+    (Jacob et al. 2018).
+
+    Args:
+        content: an ONNX file's, with batch normalizations folded.
+        classifier: that it was made of.
+        images: up to `MOST_IMAGES` of these are looked at, at equal distances.
+
+    Returns:
+        The new file's content, and how many images were looked at.
+
+    Raises:
+        DataError: no image can be read, or the quantizer fails.
+    """
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType
+    from onnxruntime.quantization import quantize_static as quantize_model
+
+    count = min(len(images), MOST_IMAGES)
+    order = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
+    batches = _batches(classifier, images, order, {})
+    seen = 0
+
+    class Reader(CalibrationDataReader):  # type: ignore[misc]  # ships no types
+        def get_next(self) -> dict[str, Array] | None:
+            nonlocal seen
+            batch = next(batches, None)
+            if batch is None:
+                return None
+            seen += len(batch)
+            return feed(session, classifier, batch.images)
+
+    session = open_session(content, OPTION)
+    with tempfile.TemporaryDirectory(prefix="cnn-") as folder, _quiet():
+        before, after = Path(folder, "before.onnx"), Path(folder, "after.onnx")
+        before.write_bytes(content)
+        try:
+            quantize_model(
+                before,
+                after,
+                Reader(),
+                quant_format=QuantFormat.QDQ,
+                per_channel=True,
+                activation_type=QuantType.QInt8,
+                weight_type=QuantType.QInt8,
+            )
+        except Exception as error:  # the quantizer's own are of every kind
+            if not seen:
+                raise DataError("--calibrate", "must hold an image that can be read") from error
+            text = reason(error).splitlines()[0]
+            raise DataError(OPTION, "onnxruntime must be able to quantize it", text) from error
+        return after.read_bytes(), seen
+
+
+def evaluate_onnx(
+    content: bytes, classifier: Classifier, images: Split
+) -> tuple[Evaluation, dict[int, ImageError]]:
+    """What an ONNX network says of labelled images, and what is wrong with those not read.
+
+    Args:
+        content: an ONNX file's.
+        classifier: that it was made of; its temperature is in the scores already.
+        images: in their order.
+    """
+    session = open_session(content, OPTION)
+    bad: dict[int, ImageError] = {}
+    classes = len(classifier.classes)
+    nothing = np.empty(0, np.int64)
+    parts = [Evaluation.of(np.empty((0, classes), np.float32), nothing, nothing)]
+    keep = logits_can_be_kept(len(images) * classes * 4)
+    kept = []
+    for batch in _batches(classifier, images, np.arange(len(images)), bad):
+        (scores,) = session.run(None, feed(session, classifier, batch.images))
+        parts.append(Evaluation.of(scores, batch.labels, batch.indices))
+        kept.append(scores)
+        if not keep:
+            kept.clear()
+    whole = Evaluation.joined(parts)
+    return (whole.with_logits(np.concatenate(kept)) if kept else whole), bad
+
+
+def _batches(
+    classifier: Classifier, images: Split, order: Array, bad: dict[int, ImageError]
+) -> Iterator[Batch]:
+    """Images of a split, on one thread; those that cannot be read go to `bad`."""
+    with ImageCache.open("none", images.paths, classifier.preprocess) as cache:
+        yield from Loader(images, cache, BATCH, 1).batches(order)
+        bad.update(sorted(cache.bad.items()))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The quantizer advises, through the root logger, what is done here already."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(before)
