@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,32 @@ def load_config(
         ConfigError: what is wrong, in one line.
         UsageError: an override without ``=``.
     """
-    document, files = read_document(Path(path))
-    return lay_over(document, str(path), overrides, options, files)
+    return ConfigFile.read(path).config(overrides, options)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ConfigFile:
+    """A config file that was read, once, as it may be a pipe; for any number of configs.
+
+    Attributes:
+        source: its path, for messages.
+        document: with what it includes.
+        files: what each of the files says that it is made of.
+    """
+
+    source: str
+    document: dict[Any, Any]
+    files: list[tuple[str, dict[Any, Any]]]
+
+    @classmethod
+    def read(cls, path: str | Path) -> ConfigFile:
+        return cls(str(path), *read_document(Path(path)))
+
+    def config(
+        self, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
+    ) -> Config:
+        """Lay a command line over it; arguments and errors as in `load_config`."""
+        return lay_over(deepcopy(self.document), self.source, overrides, options, self.files)
 
 
 def lay_over(

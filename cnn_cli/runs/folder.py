@@ -29,10 +29,13 @@ METRICS = "metrics.csv"
 LOG = "log.jsonl"
 BAD_FILES = "bad_files.txt"
 CURVES, CONFUSION, REPORT = "curves.png", "confusion.png", "report.html"
+TRIAL = "trial-"  # as `FOLD`
 OUT_OF_FOLD = "out_of_fold.csv"
 RECEIPT = "receipt.csv"
+SWEEP, TRIALS, BEST_CONFIG = "sweep.json", "sweep.csv", "best.yaml"
 DRAWN = (CURVES, CONFUSION, REPORT)  # afterwards, from the others
-OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, OUT_OF_FOLD, RECEIPT, *DRAWN)
+OF_SEVERAL = (OUT_OF_FOLD, SWEEP, TRIALS, BEST_CONFIG)
+OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, RECEIPT, *OF_SEVERAL, *DRAWN)
 COLUMNS = (
     "epoch",
     "train_loss",
@@ -86,8 +89,13 @@ def choose_folder(out: Path | None, config: str, *, resume: bool, overwrite: boo
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a training has written into `folder`, or a training of folds."""
-    return _holds_files(folder) or bool(folds_in(folder))
+    """Whether a training has written into `folder`, or a training of folds or a sweep."""
+    return _holds_files(folder) or bool(folds_in(folder)) or holds_sweep(folder)
+
+
+def holds_sweep(folder: Path) -> bool:
+    """Whether a sweep has written into `folder`."""
+    return (folder / SWEEP).exists() or bool(trials_in(folder))
 
 
 def _holds_files(folder: Path) -> bool:
@@ -101,9 +109,24 @@ def fold_folder(folder: Path, number: int) -> Path:
 
 def folds_in(folder: Path) -> list[Path]:
     """The runs of folds that `folder` holds, in their order."""
+    return _numbered(folder, FOLD)
+
+
+def trial_folder(folder: Path, number: int) -> Path:
+    """Where a sweep has the run of one trial, counted from 1."""
+    return folder / f"{TRIAL}{number}"
+
+
+def trials_in(folder: Path) -> list[Path]:
+    """The runs of a sweep's trials that `folder` holds, in their order."""
+    return _numbered(folder, TRIAL)
+
+
+def _numbered(folder: Path, start: str) -> list[Path]:
+    """The runs whose folders' names begin so, and go on with a number."""
     found = {}
-    for path in folder.glob(f"{FOLD}*"):
-        digits = path.name.removeprefix(FOLD)
+    for path in folder.glob(f"{start}*"):
+        digits = path.name.removeprefix(start)
         if digits.isascii() and digits.isdigit() and _holds_files(path):
             found[int(digits)] = path
     return [found[number] for number in sorted(found)]
@@ -149,15 +172,15 @@ class RunFolder:
         check_writable_folder(self.path)
 
     def clear(self) -> None:
-        """Delete the run that is there, with those of its folds, and nothing else.
+        """Delete the run that is there, with those of its folds or trials, and nothing else.
 
         Raises:
             DataError: a file cannot be deleted.
-            LockedError: another process is training one of its folds.
+            LockedError: another process is training one of them.
         """
-        for place in folds_in(self.path):
-            with RunFolder(place) as fold:
-                fold.clear()
+        for place in (*folds_in(self.path), *trials_in(self.path)):
+            with RunFolder(place) as one:
+                one.clear()
             with suppress(OSError):
                 (place / LOCK).unlink()
                 place.rmdir()
@@ -182,8 +205,8 @@ class RunFolder:
         self, rows: Iterable[Mapping[str, Any]], log: Iterable[Mapping[str, Any]]
     ) -> None:
         """`metrics.csv` and `log.jsonl`, from what the checkpoint holds of them."""
-        self._replace(METRICS, _metrics_csv(rows))
-        self._replace(LOG, _log_lines(log))
+        self.write(METRICS, _metrics_csv(rows))
+        self.write(LOG, _log_lines(log))
 
     def has_reports(
         self, rows: Iterable[Mapping[str, Any]], log: Iterable[Mapping[str, Any]]
@@ -199,19 +222,9 @@ class RunFolder:
         """A line an image: path, tab, what is wrong with it."""
         if bad:
             lines = [f"{printable(path)}\t{printable(bad[path])}\n" for path in sorted(bad)]
-            self._replace(BAD_FILES, "".join(lines).encode())
+            self.write(BAD_FILES, "".join(lines).encode())
 
-    def write_receipt(self, content: bytes) -> None:
-        """The list of pictures, see `receipt`."""
-        self._replace(RECEIPT, content)
-
-    def write_out_of_fold(self, content: bytes) -> None:
-        self._replace(OUT_OF_FOLD, content)
-
-    def write_picture(self, name: str, content: bytes) -> None:
-        self._replace(name, content)
-
-    def _replace(self, name: str, content: bytes) -> None:
+    def write(self, name: str, content: bytes) -> None:
         """Write a file; one that says the same already keeps its date."""
         if not self._holds(name, content):
             write_atomic(self.path / name, content, own=True)

@@ -71,8 +71,9 @@ class TrainResult:
         best: the row of the epoch whose weights `best.npz` holds; None where there is none.
         last: the last epoch's row; None where no epoch was done.
         seconds: of training, over all sessions of the run.
-        stopped: None where the training is complete, else why it ended early: a `StopReason`,
-            which `--resume` goes on from, or `early stop`, which is final.
+        stopped: None where the training is complete, or as far as it was to come; else why it
+            ended early: a `StopReason`, which `--resume` goes on from, or `early stop`, which is
+            final.
         bad_files: images that could not be read.
     """
 

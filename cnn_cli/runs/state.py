@@ -52,7 +52,7 @@ class TrainingState:
         epoch: epochs that are done.
         batch: batches of the epoch under way that are done.
         sums: over those batches.
-        best_epoch: that of the best value of `train.monitor`, see `_is_better`; without validation
+        best_epoch: that of the best value of `train.monitor`, see `is_better`; without validation
             the last epoch. Counted from 1.
         early_stopped: no better epoch came for `train.early_stop` epochs: the run is finished.
         seconds: of training, in all sessions.
@@ -90,7 +90,7 @@ class TrainingState:
             patience: `train.early_stop`, of epochs without a better value.
         """
         value, best = row.value(monitor), self.best
-        is_best = best is None or _is_better(row, best, monitor)
+        is_best = best is None or is_better(row, best, monitor)
         if is_best:
             self.best_epoch = row.epoch
         self.epoch += 1
@@ -148,7 +148,7 @@ class TrainingState:
         return state
 
 
-def _is_better(row: EpochRow, best: EpochRow, monitor: Metric) -> bool:
+def is_better(row: EpochRow, best: EpochRow, monitor: Metric) -> bool:
     """Whether an epoch is better than the best one before; of equal ones, that of the lower loss.
 
     Of few validation images, many epochs get all right, the first of them with little margin.

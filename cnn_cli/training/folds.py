@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from cnn_cli.config import Config
@@ -14,15 +13,20 @@ from cnn_cli.inference.evaluate import Watch
 from cnn_cli.inference.out_of_fold import OutOfFold, load_folds, predict_out_of_fold
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.checkpoint import BEST, LAST
-from cnn_cli.runs.folder import RunFolder, choose_folder, fold_folder, folds_in
+from cnn_cli.runs.folder import (
+    OUT_OF_FOLD,
+    choose_folder,
+    fold_folder,
+    folds_in,
+    holds_sweep,
+)
 from cnn_cli.runs.results import TrainResult
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow
 from cnn_cli.training.setup import check_one_label, prepare
-from cnn_cli.training.train import check_given, train
-
-FINAL = (None, "early stop")  # why a training has nothing left to do
+from cnn_cli.training.several import FINAL, Several, locked_folder
+from cnn_cli.training.train import check_given
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -80,21 +84,12 @@ def train_folds(
         if options.overwrite:  # all that can be checked comes before anything is deleted
             prepare(of_fold(config, Fold(1, count)), source, options, {}, ranks)
     results: list[TrainResult] = []
-    writes = ranks.rank == 0
-    with RunFolder(folder) if writes else nullcontext(RunFolder(folder)) as run:
-        if options.overwrite and writes:
-            run.clear()
-        ranks.first(lambda: None)
+    several = Several(source, options, requests, progress, ranks)
+    with locked_folder(folder, ranks, overwrite=options.overwrite) as run:
         try:
             for number in range(1, count + 1):
-                fold, place = Fold(number, count), fold_folder(folder, number)
-                own = replace(options, out=place, overwrite=False, resume=True)
-                watcher = progress()
-                try:
-                    watcher.note(f"fold {number} of {count}")
-                    result = train(of_fold(config, fold), source, own, requests, watcher, ranks)
-                finally:
-                    watcher.close()
+                own, place = of_fold(config, Fold(number, count)), fold_folder(folder, number)
+                result = several.train(own, place, f"fold {number} of {count}")
                 results.append(result)
                 if result.stopped not in FINAL:
                     return FoldsResult(folder, count, results, result.stopped, None)
@@ -107,9 +102,9 @@ def train_folds(
             if ranks.size > 1:  # see `train`
                 raise
             return FoldsResult(folder, count, results, stop.reason, None)
-        if not writes:
+        if ranks.rank:
             return FoldsResult(folder, count, results, None, None)
-        run.write_out_of_fold(predictions.as_csv())
+        run.write(OUT_OF_FOLD, predictions.as_csv())
     return FoldsResult(folder, count, results, None, predictions)
 
 
@@ -138,7 +133,8 @@ def _check_folder(folder: Path, count: int, options: TrainOptions) -> None:
     """
     if options.overwrite:
         return
-    if any((folder / name).exists() for name in (LAST, BEST)):
-        raise UsageError("--folds", f"{folder} holds a run without folds; give another --out")
+    if any((folder / name).exists() for name in (LAST, BEST)) or holds_sweep(folder):
+        kind = "a sweep" if holds_sweep(folder) else "a run without folds"
+        raise UsageError("--folds", f"{folder} holds {kind}; give another --out")
     for place in folds_in(folder)[count:]:
         raise UsageError("--folds", f"{folder} holds more folds, as {place.name}", count)

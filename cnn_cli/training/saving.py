@@ -69,7 +69,7 @@ class Saver(Hook):
         if self._run is not None:
             self._run.write_config(config_text(config))
             if session.receipt is not None:
-                self._run.write_receipt(session.receipt.csv())
+                self._run.write(RECEIPT, session.receipt.csv())
         state.note_event("start" if not state.log else "resume")
         if config.train.epochs == 0 or (
             config.train.on_nan == "rollback"

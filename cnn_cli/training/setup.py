@@ -70,6 +70,7 @@ class TrainingSetup:
         class_weights: (classes,), or None.
         initial: the initial weights.
         meta: of the checkpoint that training goes on from; empty where it is new.
+        epochs: after which training stops; its schedule is that of `train.epochs`.
     """
 
     config: Config
@@ -84,6 +85,7 @@ class TrainingSetup:
     class_weights: Array | None
     initial: InitialWeights
     meta: Mapping[str, Any]
+    epochs: int
 
     @property
     def moved(self) -> bool:
@@ -191,6 +193,7 @@ def prepare(
         weights,
         initial,
         meta,
+        options.epochs(config),
     )
 
 
@@ -234,6 +237,15 @@ def open_network(
             fold=data.fold,
         )
     )
+    return dataset, network_of(config, source, dataset)
+
+
+def network_of(config: Config, source: str, dataset: Dataset) -> Graph:
+    """Write the network out for the classes of a data set.
+
+    Raises:
+        ConfigError: what does not fit.
+    """
     in_shape = preprocess_of(config).shape
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)
     check_patterns(graph, config.train, source)
@@ -246,7 +258,7 @@ def open_network(
     if config.train.scheduler.type == "plateau" and not (dataset.val and len(dataset.val)):
         rule = "plateau needs validation images; give some, or choose another schedule"
         raise ConfigError(f"{source}: train.scheduler", rule)
-    return dataset, graph
+    return graph
 
 
 def check_one_label(config: Config, source: str, command: str) -> None:

@@ -13,7 +13,15 @@ from cnn_cli.errors import CnnError, ConfigError, UsageError
 from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint
-from cnn_cli.runs.folder import RESUMABLE, RunFolder, choose_folder, differences, flat, folds_in
+from cnn_cli.runs.folder import (
+    RESUMABLE,
+    RunFolder,
+    choose_folder,
+    differences,
+    flat,
+    folds_in,
+    holds_sweep,
+)
 from cnn_cli.runs.results import TrainResult
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.agreement import Agreement
@@ -56,11 +64,11 @@ def train(
                 options.out, source, resume=options.resume, overwrite=options.overwrite
             )
         )
-        ranks.first(lambda: _check_without_folds(folder, options))
+        ranks.first(lambda: _check_alone(folder, options))
     writes, alone = ranks.rank == 0, ranks.size == 1
     if options.resume:
         with requests.at_once():
-            finished = ranks.first(lambda: _finished(folder, config, source))
+            finished = ranks.first(lambda: _finished(folder, config, source, options))
         if finished is not None:
             return finished
     with RunFolder(folder) if writes else nullcontext(RunFolder(folder)) as run:
@@ -75,7 +83,7 @@ def train(
                     bad_files = len(checkpoint.meta.get("bad_files", {}))
                     if writes:  # where a kill came between the files
                         run.write_reports(state.rows, state.log)
-                    if state.finished(config.train.epochs):
+                    if state.finished(options.epochs(config)):
                         return state.result(run.path, monitor, bad_files, None)
                 if writes:
                     run.check_writable()
@@ -96,15 +104,17 @@ def train(
             trainer.close()
 
 
-def _check_without_folds(folder: Path, options: TrainOptions) -> None:
+def _check_alone(folder: Path, options: TrainOptions) -> None:
     """Refuse to resume several runs as one.
 
     Raises:
-        UsageError: the folder holds a run of folds.
+        UsageError: the folder holds a run of folds, or a sweep.
     """
     if options.resume and (folds := folds_in(folder)):
         rule = f"{folder} holds a run of folds, which goes on with --folds"
         raise UsageError("--resume", rule, f"none, beside {folds[-1].name}")
+    if options.resume and holds_sweep(folder):
+        raise UsageError("--resume", f"{folder} holds a sweep, which goes on with cnn sweep")
 
 
 def check_given(config: Config, source: str, options: TrainOptions, ranks: Ranks) -> None:
@@ -126,7 +136,9 @@ def _load_last(run: RunFolder, config: Config, source: str) -> Checkpoint | None
     return load_resumable(run.last, config, source) if run.last.exists() else None
 
 
-def _finished(folder: Path, config: Config, source: str) -> TrainResult | None:
+def _finished(
+    folder: Path, config: Config, source: str, options: TrainOptions
+) -> TrainResult | None:
     """The result of a run with nothing left to do, for which nothing is written or locked.
 
     None also where something speaks against going on, which is said when the run is locked, and
@@ -138,7 +150,7 @@ def _finished(folder: Path, config: Config, source: str) -> TrainResult | None:
         state = TrainingState.from_meta(meta, str(run.last))
     except CnnError:
         return None
-    if not state.finished(config.train.epochs):
+    if not state.finished(options.epochs(config)):
         return None
     if run.is_writable() and not run.has_reports(state.rows, state.log):
         return None

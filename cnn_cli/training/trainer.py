@@ -50,8 +50,8 @@ class Trainer:
         )
 
     def run_epochs(self) -> TrainResult:
-        """Train until the end, or until there is a reason to stop."""
-        session, epochs = self.session, self.session.setup.config.train.epochs
+        """Train for as long as asked, or until there is a reason to stop."""
+        session, epochs = self.session, self.session.setup.epochs
         self.saver.start(session)
         stopped = None
         while not session.state.finished(epochs) and stopped is None:
@@ -71,7 +71,7 @@ class Trainer:
             stopped = self._train_epoch()
             if stopped is None:
                 self._end_epoch()
-                if not session.state.finished(session.setup.config.train.epochs):
+                if not session.state.finished(session.setup.epochs):
                     stopped = session.requests.stop_reason()
         except StopNow as stop:
             stopped = stop.reason

@@ -45,8 +45,8 @@ def _draw(path: Path) -> None:
             best = load_checkpoint(run.best, (GROUP,))
             matrix = stored_confusion(best)
             if matrix is not None:
-                run.write_picture(
+                run.write(
                     CONFUSION, confusion_png(Confusion.of_matrix(matrix), best.meta["classes"])
                 )
         if state.rows:
-            run.write_picture(CURVES, curves_png(state.rows, state.best_epoch))
+            run.write(CURVES, curves_png(state.rows, state.best_epoch))

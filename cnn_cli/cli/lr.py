@@ -1,0 +1,98 @@
+"""`cnn lr`: a learning rate to train with, by a range test."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.bars import bar, on_terminal
+from cnn_cli.cli.shared.commands import command
+from cnn_cli.cli.shared.networks import Overrides
+from cnn_cli.cli.shared.options import Backend, ConfigFile, Data, Debug, Json, Threads
+from cnn_cli.errors import ExitCode, UsageError, missing_extra
+
+
+@command(
+    "lr",
+    order=16,
+    examples=(
+        "cnn lr configs/small.yaml",
+        "cnn lr configs/small.yaml train.optimizer=adamw --plot lr.png",
+        "cnn lr configs/seed.yaml --data photos data.image_size=64 --steps 50 --json",
+    ),
+)
+def run(
+    config: ConfigFile,
+    overrides: Overrides = None,
+    data: Data = None,
+    steps: Annotated[
+        int,
+        typer.Option(
+            "--steps",
+            metavar="N",
+            parser=values.whole("--steps", 20, below=100_001),
+            help="Updates from the lowest rate, 1e-6, to the highest, 10.",
+        ),
+    ] = 100,
+    plot: Annotated[
+        Path | None,
+        typer.Option(
+            "--plot",
+            metavar="FILE.png",
+            parser=values.path("--plot"),
+            help="Draw the loss by the rate.",
+        ),
+    ] = None,
+    time_limit: Annotated[
+        float,
+        typer.Option(
+            "--time-limit",
+            metavar="TIME",
+            parser=values.duration("--time-limit"),
+            help="Stop without a suggestion, with 75, after 90s, 25m, 1h30m.",
+        ),
+    ] = "10m",  # type: ignore[assignment]  # read by the parser, and shown in the help
+    threads: Threads = None,
+    backend: Backend = None,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Find a learning rate: raise it from step to step until the loss rises (Smith 2017).
+
+    The suggestion is where the smoothed loss falls most. The config's schedule, its warm-up and
+    train.head have no part in the test. Nothing is saved.
+    """
+    if plot is not None:
+        if plot.suffix.lower() != ".png":
+            raise UsageError("--plot", "must be a .png file", f"'{plot}'")
+        output.check_output(plot)
+        if find_spec("matplotlib") is None:
+            raise missing_extra("--plot", "matplotlib", "report")
+    from cnn_cli.config import load_config
+    from cnn_cli.report.text.lr_range_text import lr_range_text
+    from cnn_cli.training.lr_range import range_test
+    from cnn_cli.training.options import TrainOptions
+
+    root = None if data is None else str(data)
+    loaded = load_config(config, overrides or [], {"data.root": root})
+    options = TrainOptions(threads=threads, backend=backend)
+    with bar(steps, "range test", "step", disable=not on_terminal()) as progress:
+        found = range_test(
+            loaded, config, options, steps, time_limit, output.note, lambda _: progress.update(1)
+        )
+    if plot is not None:
+        from cnn_cli.files import write_atomic
+        from cnn_cli.report.pictures.lr_range_plot import lr_range_png
+
+        write_atomic(plot, lr_range_png(found))
+    if json:
+        output.write_json(found.as_dict())
+    else:
+        given = [] if data is None else [f"data.root={data}"]
+        output.write(lr_range_text(found, config, [*(overrides or []), *given]))
+    if found.ended == "time limit":
+        raise typer.Exit(ExitCode.STOPPED)

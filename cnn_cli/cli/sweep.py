@@ -1,0 +1,139 @@
+"""`cnn sweep`: values for a config's keys, by training with many of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.bars import watcher
+from cnn_cli.cli.shared.commands import command
+from cnn_cli.cli.shared.options import Backend, ConfigFile, Data, Debug, Json, Threads
+from cnn_cli.cli.shared.together import ranks
+from cnn_cli.cli.train import ENDS, requests_from_signals
+from cnn_cli.errors import DivergedError, ExitCode
+from cnn_cli.training.requests import Requests, StopNow
+
+if TYPE_CHECKING:
+    from cnn_cli.training.sweep import SweepResult
+
+
+@command(
+    "sweep",
+    order=22,
+    ranks=True,
+    examples=(
+        "cnn sweep configs/small.yaml train.optimizer.lr=1e-3..1e-1 --budget 10m",
+        "cnn sweep configs/small.yaml train.optimizer.type=sgd,adamw train.batch_size=32..128 "
+        "--trials 9 --out runs/search",
+        "cnn sweep configs/small.yaml train.optimizer.lr=1e-3..1e-1 --budget 10m --resume",
+    ),
+)
+def run(
+    config: ConfigFile,
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="KEY=LOW..HIGH|KEY=a,b,c...",
+            parser=values.override,
+            help="What is searched: numbers of a range, or one of some values; KEY=VALUE is for "
+            "all trials.",
+            show_default=False,
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option(
+            "--trials",
+            metavar="N",
+            parser=values.whole("--trials", 1),
+            help="How many are begun. Default: 27, or as many as fit the budget.",
+        ),
+    ] = None,
+    budget: Annotated[
+        float | None,
+        typer.Option(
+            "--budget",
+            metavar="TIME",
+            parser=values.duration("--budget"),
+            help="How long it may take, with what it took before --resume: 90s, 25m, 1h30m.",
+        ),
+    ] = None,
+    data: Data = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            metavar="DIR",
+            parser=values.path("--out"),
+            help="The sweep's folder. Default: runs/<config name>-sweep, then -2, -3, …",
+        ),
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the sweep in the folder, if there is one.")
+    ] = False,
+    threads: Threads = None,
+    backend: Backend = None,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", help="Print nothing but errors, not even --json.")
+    ] = False,
+    json: Json = False,
+    debug: Debug = False,
+) -> None:
+    """Search values for a config's keys: at random, and the better third trains on.
+
+    Trials have the same images, split and seed. Each third that train.monitor finds best goes on
+    from its checkpoint, until some come to the config's last epoch; a trial that diverges goes no
+    further. best.yaml is the config of the best one. SIGINT and SIGTERM save and stop.
+    """
+    requests = Requests()
+    with requests_from_signals(requests, quiet):
+        from cnn_cli.portable import heed_cpu_limit
+        from cnn_cli.training.options import TrainOptions
+        from cnn_cli.training.sweep import sweep
+
+        heed_cpu_limit()
+        options = TrainOptions(out, resume=resume, threads=threads, backend=backend)
+        settings: dict[str, Any] = {"data.root": None if data is None else str(data)}
+        silent = quiet or ranks().rank > 0
+        try:
+            result = sweep(
+                config,
+                words or [],
+                settings,
+                options,
+                trials,
+                budget,
+                requests,
+                lambda monitor: watcher(silent, monitor),
+                ranks(),
+            )
+        except StopNow as stop:  # there is no sweep yet that could be told of
+            if not silent:
+                output.note(f"{stop.reason} before the first step; nothing was changed")
+            raise typer.Exit(ENDS[stop.reason]) from None
+        code, error = ranks().first(lambda: _finish(result, quiet=quiet, json=json))
+        if error is not None:
+            raise error
+        raise typer.Exit(code)
+
+
+def _finish(result: SweepResult, *, quiet: bool, json: bool) -> tuple[int, DivergedError | None]:
+    """Print the result; the exit code, or the error where nothing came of it."""
+    from cnn_cli.report.text.sweep_result import sweep_dict, sweep_text
+    from cnn_cli.training.sweep import BUDGET
+
+    if not quiet and json:
+        output.write_json(sweep_dict(result))
+    elif not quiet:
+        output.write(sweep_text(result))
+    if result.stopped in ENDS:
+        return ENDS[result.stopped], None
+    if result.best is not None:
+        return ExitCode.OK, None
+    if result.stopped == BUDGET:
+        return ExitCode.STOPPED, None
+    error = DivergedError(result.run, "every trial diverged; try smaller learning rates")
+    return error.code, error

@@ -1,0 +1,96 @@
+"""How a sweep ended, for people and for programs."""
+
+from __future__ import annotations
+
+from shlex import quote
+from typing import Any
+
+from cnn_cli.report.text.numbers import number
+from cnn_cli.report.text.table import format_pairs, format_table
+from cnn_cli.report.text.training_result import best_text
+from cnn_cli.runs.folder import BEST_CONFIG, TRIALS
+from cnn_cli.training.sweep import SweepResult
+from cnn_cli.training.trials import Trial
+
+ROWS = 20  # of the table, at most; the file has them all
+
+
+def sweep_dict(result: SweepResult) -> dict[str, Any]:
+    """What `cnn sweep --json` prints; the trials in their order."""
+    best = result.best
+    return {
+        "run": str(result.run),
+        "monitor": result.monitor.text,
+        "rungs": list(result.rungs),
+        "stopped": result.stopped,
+        "best": None if best is None else best.number,
+        "own": None if result.own is None else result.own.number,
+        "config": None if best is None else str(result.run / BEST_CONFIG),
+        "seconds": round(sum(trial.seconds for trial in result.trials), 3),
+        "trials": [_trial_dict(trial, result) for trial in result.trials],
+    }
+
+
+def _trial_dict(trial: Trial, result: SweepResult) -> dict[str, Any]:
+    best = trial.best
+    return {
+        "trial": trial.number,
+        "run": str(trial.run),
+        "status": trial.status,
+        "epochs": trial.epochs,
+        "best_epoch": None if best is None else best.epoch,
+        result.monitor.column: None if best is None else best.value(result.monitor),
+        "val_loss": None if best is None else best.val_loss,
+        "values": trial.values,
+    }
+
+
+def sweep_text(result: SweepResult) -> str:
+    """The same in a few lines, with a table of the best trials, and what to type next."""
+    pairs = [("run", str(result.run))] if result.run.exists() else []
+    pairs.append(("trials", _trials_text(result)))
+    if result.stopped is not None:
+        pairs.append(("stopped", result.stopped))
+    best, own = result.best, result.own
+    if best is not None and best.best is not None:
+        pairs.append(("best", f"trial {best.number}: {best_text(best.best, result.monitor)}"))
+        if own is not None and own.best is not None and own is not best:
+            said = f"trial {own.number}, to epoch {own.epochs}: "
+            pairs.append(("config's own", said + best_text(own.best, result.monitor)))
+        pairs.append(("config", str(result.run / BEST_CONFIG)))
+    seconds = sum(trial.seconds for trial in result.trials)
+    pairs.append(("time", f"{seconds:.1f} s"))
+    if best is None:
+        return format_pairs(pairs)
+    next_lines = [f"cnn train {quote(str(result.run / BEST_CONFIG))}"]
+    if best.finished:
+        next_lines.insert(0, f"cnn eval --ckpt {quote(str(best.run))}")
+    pairs += zip(("next", ""), next_lines, strict=False)
+    return f"{format_pairs(pairs)}\n{_table(result)}"
+
+
+def _trials_text(result: SweepResult) -> str:
+    """`27: 3 to epoch 12, 9 to 4; 2 diverged`."""
+    parts = []
+    for rung, epochs in reversed([*enumerate(result.rungs, 1)]):
+        came = sum(len(trial.scores) - bool(trial.failed) >= rung for trial in result.trials)
+        if came:
+            parts.append(f"{came} to epoch {epochs}")
+    failed = sum(trial.failed is not None for trial in result.trials)
+    text = f"{len(result.trials)}{': ' * bool(parts)}{', '.join(parts)}"
+    return f"{text}; {failed} diverged" if failed else text
+
+
+def _table(result: SweepResult) -> str:
+    metric, loss = result.monitor.text, result.monitor.name == "loss"
+    header = ["trial", "epochs", metric, *([] if loss else ["loss"]), *result.keys]
+    rows = []
+    for trial in result.ranking[:ROWS]:
+        best = trial.best
+        value = None if best is None else best.value(result.monitor)
+        losses = [] if loss else [number(None if best is None else best.val_loss)]
+        cells = [str(trial.number), str(trial.epochs), number(value)]
+        rows.append([*cells, *losses, *trial.words.values()])
+    table = format_table(header, rows, "r" * len(header))
+    more = len(result.trials) - len(rows)
+    return table + (f"and {more} more: {result.run / TRIALS}\n" if more else "")

@@ -1,0 +1,263 @@
+"""`cnn lr`: the learning-rate range test (Smith 2017).
+
+The rate rises from step to step until the loss does. Nothing is evaluated or saved.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from math import ceil, inf, isfinite
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from cnn_cli.config import Config
+from cnn_cli.errors import DataError, DivergedError
+from cnn_cli.metric_names import TOP1
+from cnn_cli.optim.optimizer import OptimizerConfig
+from cnn_cli.optim.optimizers.muon import MuonConfig
+from cnn_cli.optim.schedule import ConstantConfig, Now, ScheduleConfig
+from cnn_cli.parallel.batches import BatchSplitter
+from cnn_cli.runs.folder import RunFolder
+from cnn_cli.runs.state import EpochSums
+from cnn_cli.training.features import FrozenLayers
+from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.progress import Silent
+from cnn_cli.training.requests import Requests
+from cnn_cli.training.session import Session, open_session
+from cnn_cli.training.setup import TrainingSetup, check_classes, epoch_order, prepare
+from cnn_cli.training.step import NotFiniteError, Step
+
+LOW, HIGH = 1e-6, 10.0  # rates of the first and the last step
+SKIPPED = 10  # of the first ones, as Lightning has it
+WINDOW = 5  # steps on each side that a slope is fitted to: single ones jump with their batches
+BETA = 0.9  # of the loss that is kept from step to step, as it is smoothed
+DIVERGED = 4.0  # times the lowest smoothed loss, as fastai and Lightning have it
+DIGITS = 2  # of a suggestion: the next digit would say nothing
+
+End = Literal["diverged", "last rate", "time limit"]
+
+
+class RisingConfig(ScheduleConfig):
+    """From one rate to another, each step by the same factor; no schedule that a config names.
+
+    Attributes:
+        span: from the first step of the training to its last one, as a multiple of the way from
+            `LOW` to `HIGH`.
+    """
+
+    span: float
+
+    def rate(self, lr: float, now: Now) -> float:
+        return _rate(now.done * self.span)
+
+
+def _rate(way: float) -> float:
+    """That of a part of the way from `LOW` to `HIGH`."""
+    return float(LOW * (HIGH / LOW) ** way)
+
+
+@dataclass(frozen=True, slots=True)
+class RangePoint:
+    """A step of the test.
+
+    Attributes:
+        lr: of the update.
+        loss: before it, of its batches.
+        smoothed: mean of the losses so far, of which the late ones count most.
+    """
+
+    lr: float
+    loss: float
+    smoothed: float
+
+
+@dataclass(frozen=True, slots=True)
+class LrRange:
+    """What the test found.
+
+    Attributes:
+        points: the steps, but for one whose loss was not finite.
+        steps: as many as there would have been up to the highest rate.
+        ended: why the test ended.
+        configured: the rates that the config has, by dotted keys, that of the schedule first.
+    """
+
+    points: tuple[RangePoint, ...]
+    steps: int
+    ended: End
+    configured: Mapping[str, float]
+
+    @property
+    def lowest(self) -> RangePoint:
+        """Where the smoothed loss is lowest."""
+        return min(self.points, key=lambda point: point.smoothed)
+
+    @property
+    def steepest(self) -> RangePoint | None:
+        """Where the smoothed loss falls most as the rate rises; None where it never fell.
+
+        The first steps have no part in it: their mean is of few losses.
+        """
+        falling = range(SKIPPED, self.points.index(self.lowest))
+        return self.points[min(falling, key=self._slope)] if falling else None
+
+    def _slope(self, step: int) -> float:
+        """Of the smoothed loss by the rate's logarithm, fitted to the steps around one."""
+        around = self.points[step - WINDOW : step + WINDOW + 1]
+        x = np.log([point.lr for point in around])
+        x -= x.mean()
+        return float(x @ [point.smoothed for point in around] / (x @ x))
+
+    @property
+    def suggestion(self) -> float | None:
+        """The rate to train with; None where the test did not come to the end or found none."""
+        found = None if self.ended == "time limit" else self.steepest
+        return None if found is None else float(f"{found.lr:.{DIGITS}g}")
+
+    @property
+    def settings(self) -> dict[str, float]:
+        """The suggestion by dotted keys; rates that the schedule moves as well keep their ratio."""
+        first, rate = next(iter(self.configured.values())), self.suggestion
+        if rate is None:
+            return {}
+        return {
+            key: float(f"{rate * value / first:.{DIGITS}g}")
+            for key, value in self.configured.items()
+        }
+
+    def as_dict(self) -> dict[str, Any]:
+        return {
+            "suggestion": self.suggestion,
+            "settings": self.settings,
+            "configured": dict(self.configured),
+            "steepest": None if self.steepest is None else self.steepest.lr,
+            "lowest": self.lowest.lr,
+            "ended": self.ended,
+            "steps": self.steps,
+            "points": [asdict(point) for point in self.points],
+        }
+
+
+def range_test(
+    config: Config,
+    source: str,
+    options: TrainOptions,
+    steps: int,
+    seconds: float,
+    note: Callable[[str], None],
+    watch: Callable[[int], None] = lambda _: None,
+) -> LrRange:
+    """Train with a rising learning rate, and forget what was trained.
+
+    The config's schedule, its warm-up and `train.head` have no part in it; all else has: the
+    optimizer, augmentation, averages, what is frozen. Images are gone through as often as needed.
+
+    Args:
+        config: of a training.
+        source: its file, for messages.
+        options: threads and backend.
+        steps: updates up to the highest rate.
+        seconds: after which the test ends early.
+        note: told what the user should know.
+        watch: told of each step, counted from 1.
+
+    Raises:
+        CnnError: what `train` would raise before its first step; `DivergedError` where the loss is
+            not finite at the lowest rate.
+    """
+    deadline = time.monotonic() + seconds
+    ignored = {"scheduler": ConstantConfig(), "head": None, "monitor": TOP1.name}
+    plain = config.model_copy(update={"train": config.train.model_copy(update=ignored)})
+    setup = _of_steps(prepare(plain, source, options, {}), steps)
+    session = open_session(setup, RunFolder(Path()), None, _Notes(note), Requests())
+    points: list[RangePoint] = []
+    ended: End = "last rate"
+    average, lowest = 0.0, inf
+    try:
+        for loss in _losses(session):
+            number = len(points)
+            if not isfinite(loss):
+                ended = "diverged"
+                break
+            average = BETA * average + (1 - BETA) * loss
+            smoothed = average / (1 - BETA ** (number + 1))
+            points.append(RangePoint(_rate(number / (steps - 1)), loss, smoothed))
+            watch(number + 1)
+            lowest = min(lowest, smoothed)
+            if smoothed > DIVERGED * lowest:
+                ended = "diverged"
+            elif time.monotonic() >= deadline and number + 1 < steps:
+                ended = "time limit"
+            if ended != "last rate" or number + 1 == steps:
+                break
+    finally:
+        session.close()
+    if not points:
+        raise DivergedError(source, f"the loss must be finite at the lowest rate, {LOW:g}")
+    return LrRange(tuple(points), steps, ended, _rates(config.train.optimizer))
+
+
+def _rates(optimizer: OptimizerConfig) -> dict[str, float]:
+    """The rates that the schedule moves, by dotted keys."""
+    key = "train.optimizer"
+    found = {f"{key}.lr": optimizer.lr}
+    if isinstance(optimizer, MuonConfig):
+        found[f"{key}.other.lr"] = optimizer.other.lr
+    return found
+
+
+def _of_steps(setup: TrainingSetup, steps: int) -> TrainingSetup:
+    """A training of as many epochs as the steps take, that rises to the highest rate in them."""
+    epochs = ceil(steps / setup.updates_per_epoch)
+    span = epochs * setup.updates_per_epoch / (steps - 1)
+    rising = RisingConfig(span=span)  # type: ignore[call-arg]  # no config names its type
+    train = setup.config.train.model_copy(update={"epochs": epochs, "scheduler": rising})
+    return replace(setup, config=setup.config.model_copy(update={"train": train}))
+
+
+class _Notes(Silent):
+    """Only what the user should know."""
+
+    def __init__(self, note: Callable[[str], None]) -> None:
+        self._note = note
+
+    def note(self, message: str) -> None:
+        self._note(message)
+
+
+def _losses(session: Session) -> Iterator[float]:
+    """Take the steps; the mean loss of each update's batches, not finite where it cannot be made.
+
+    Raises:
+        DataError: no image of an epoch can be read.
+    """
+    setup, state = session.setup, session.state
+    step, frozen = Step(setup, session.learner, session.mixer), FrozenLayers()
+    loader, root, shards = session.data.train_loader, setup.dataset.root, setup.config.data.shards
+    splitter = BatchSplitter(setup.ranks, loader, root, shards, mixed=session.mixer is not None)
+    every, awaited = setup.config.train.accumulate, session.requests.awaited
+    while True:
+        frozen.before_epoch(session)
+        order, done = epoch_order(setup.config, state.epoch, setup.dataset.train), 0
+        for batch in splitter.batches(session.source, order, awaited, 0, state.epoch):
+            if batch.number // every > done and state.sums.images:
+                yield state.sums.mean_loss
+                state.sums = EpochSums()
+            done = batch.number // every
+            try:
+                step.run(session.engine, batch, state)
+            except NotFiniteError:
+                yield inf
+                return
+        session.learner.finish_epoch(state)
+        check_classes(session.data)
+        if not state.sums.images:
+            rule, got = "must hold an image that can be read", f"{len(order)} that cannot"
+            raise DataError(root, rule, got)
+        yield state.sums.mean_loss
+        state.sums = EpochSums()
+        state.epoch += 1

@@ -1,0 +1,432 @@
+"""`cnn sweep`: random search with successive halving, each trial an ordinary run.
+
+A trial's rungs are the first epochs of its whole schedule: what goes on to the next rung is
+resumed, and a trial that came to the end is the run that its config alone gives.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cnn_cli import safe_csv
+from cnn_cli.config import Config, config_text, plain_config, validate_config
+from cnn_cli.config.load import ConfigFile
+from cnn_cli.config.search import parse_space
+from cnn_cli.errors import ConfigError, DataError, DivergedError, UsageError, printable
+from cnn_cli.metric_names import Metric
+from cnn_cli.parallel.alike import check_alike
+from cnn_cli.parallel.ranks import ALONE, Ranks
+from cnn_cli.runs.folder import (
+    BEST_CONFIG,
+    SWEEP,
+    TRIALS,
+    RunFolder,
+    choose_folder,
+    differences,
+    holds_run,
+    holds_sweep,
+    trial_folder,
+)
+from cnn_cli.runs.results import EpochRow
+from cnn_cli.runs.state import is_better
+from cnn_cli.training.halving import Halving, Left, rungs
+from cnn_cli.training.options import TrainOptions
+from cnn_cli.training.progress import Progress
+from cnn_cli.training.requests import Requests, StopNow, StopReason
+from cnn_cli.training.setup import TrainingSetup, check_memory, network_of, prepare
+from cnn_cli.training.several import FINAL, Several, locked_folder
+from cnn_cli.training.train import RESUMABLE
+from cnn_cli.training.trials import Candidates, Trial, Words
+
+TRIALS_WITHOUT_BUDGET = 27
+BUDGET = "budget"
+
+
+@dataclass(frozen=True, slots=True)
+class SweepResult:
+    """How a sweep ended.
+
+    Attributes:
+        run: its folder.
+        keys: that were searched.
+        monitor: the metric that trials are compared by.
+        rungs: epochs after which they are.
+        trials: that came to a rung or failed, in their order; none on ranks other than 0.
+        ranking: those that did not fail, the best one first: those that came farthest, by value.
+        own: the trial that has the config's own values, if one has.
+        stopped: None where nothing is left to do; else `BUDGET` or a `StopReason`.
+    """
+
+    run: Path
+    keys: tuple[str, ...]
+    monitor: Metric
+    rungs: tuple[int, ...]
+    trials: list[Trial]
+    ranking: list[Trial]
+    own: Trial | None
+    stopped: str | None
+
+    @property
+    def best(self) -> Trial | None:
+        return self.ranking[0] if self.ranking else None
+
+    def as_csv(self) -> bytes:
+        """A row a trial, in their order; the columns of the search come last."""
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        column = self.monitor.column
+        head = ["trial", "status", "epochs", "best_epoch", column, "val_loss", *self.keys]
+        table.writerow(map(safe_csv.cell, dict.fromkeys(head)))
+        for trial in self.trials:
+            best = {} if trial.best is None else trial.best.as_dict()
+            cells = {
+                "trial": trial.number,
+                "status": trial.status,
+                "epochs": trial.epochs,
+                "best_epoch": best.get("epoch"),
+                column: best.get(column),
+                "val_loss": best.get("val_loss"),
+            }
+            for key, value in trial.values.items():
+                number = isinstance(value, int | float) and not isinstance(value, bool)
+                cells[key] = value if number else safe_csv.cell(trial.words[key])
+            table.writerow(cells.values())
+        return text.getvalue().encode("utf-8", "backslashreplace")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to train next: a trial up to a rung.
+
+    Attributes:
+        number: of the trial, from 1.
+        words: its values.
+        until: epochs.
+        title: what it is, for people.
+    """
+
+    number: int
+    words: Words
+    until: int
+    title: str
+
+
+def sweep(
+    source: str,
+    words: Sequence[str],
+    settings: Mapping[str, Any],
+    options: TrainOptions,
+    trials: int | None,
+    budget: float | None,
+    requests: Requests,
+    progress: Callable[[str], Progress],
+    ranks: Ranks = ALONE,
+) -> SweepResult:
+    """Train trials, the best of them to the end, and write a config of the best one.
+
+    The runs are `trial-1`, `trial-2` and so on in the sweep's folder, which is locked meanwhile.
+
+    Args:
+        source: the config's file.
+        words: what is searched, and overrides for all trials: see `parse_space`.
+        settings: values by dotted key, for all trials.
+        options, requests, ranks: of `train`.
+        trials: that may be begun; by default as many as fit the budget, or without one
+            `TRIALS_WITHOUT_BUDGET`.
+        budget: seconds of this session and of the training in those before; None for any number.
+        progress: makes a watcher for each training, that shows the metric of that name.
+
+    Raises:
+        CnnError: in one of its kinds; what was saved before stays as it was.
+    """
+    started = time.monotonic()
+    if trials is None and budget is None:
+        trials = TRIALS_WITHOUT_BUDGET
+    with requests.at_once():
+        file = ConfigFile.read(source)
+        space, overrides = parse_space(words)
+        if not space:
+            raise UsageError("sweep", "needs KEY=LOW..HIGH or KEY=a,b,c", "nothing to search")
+        base = file.config(overrides, settings)
+        watcher = partial(progress, base.train.monitored.text)
+        several = Several(source, options, requests, watcher, ranks)
+        typed = [each.typed for each in space]
+        check_alike(
+            ranks, source, {"config": plain_config(base), "search": [*typed, trials, budget]}
+        )
+        folder = ranks.first(lambda: _choose_folder(options, source))
+        setup = prepare(base, source, options, {}, ranks)
+        _check_comparable(setup, source)
+        check = partial(_check_network, setup, source)
+        candidates = Candidates(file, overrides, settings, space, check, several.note)
+        candidates.space = ranks.first(lambda: _checked(candidates))
+    with locked_folder(folder, ranks) as run:
+        search = _Search(candidates, typed, run, trials)
+        try:
+            with requests.at_once():
+                spent = ranks.first(lambda: search.open(source))
+            if budget is not None:
+                requests.deadline = started + budget - spent
+            stopped: str | None = _train_trials(search, candidates, several)
+        except StopNow as stop:
+            if ranks.size > 1:  # see `train`
+                raise
+            stopped = stop.reason
+        return search.result(BUDGET if stopped == "time limit" else stopped)
+
+
+def _train_trials(search: _Search, candidates: Candidates, several: Several) -> str | None:
+    """Train as the search decides, until nothing is left; or why that ended early."""
+    requests, ranks = several.requests, several.ranks
+    while True:
+        with requests.at_once():
+            job = ranks.first(lambda: search.next_job(requests))
+        if not isinstance(job, Job):
+            return job
+        failed = stopped = None
+        began = time.monotonic()
+        try:
+            config = candidates.config(job.words)
+            result = several.train(config, search.place(job.number), job.title, job.until)
+            stopped = None if result.stopped in FINAL else result.stopped
+        except DivergedError as error:
+            failed = error.line()
+            several.note(f"trial {job.number}: {failed}")
+        ranks.first(partial(search.take, job, failed, time.monotonic() - began))
+        if stopped is not None:
+            return stopped
+
+
+def _checked(candidates: Candidates) -> Any:
+    candidates.check_values()
+    return candidates.space
+
+
+def _choose_folder(options: TrainOptions, source: str) -> Path:
+    """The sweep's folder: `--out`, else `runs/<config name>-sweep`, then `-2` and so on.
+
+    Raises:
+        UsageError: it holds a run of another kind, or a sweep that nobody said to resume.
+    """
+    if options.out is None:
+        name = f"{Path(source).resolve().stem}-sweep.yaml"
+        folder = choose_folder(None, name, resume=options.resume, overwrite=False)
+    else:
+        folder = options.out
+    if holds_run(folder) and not holds_sweep(folder):
+        raise UsageError(f"--out {folder}", "holds a run, which is no sweep; give another one")
+    if holds_sweep(folder) and not options.resume:
+        raise UsageError(f"--out {folder}", "holds a sweep; give --resume to go on with it")
+    return folder
+
+
+def _check_comparable(setup: TrainingSetup, source: str) -> None:
+    """Refuse what leaves trials without a value.
+
+    Raises:
+        ConfigError: no epochs.
+        DataError: no validation images.
+    """
+    if setup.config.train.epochs == 0:
+        raise ConfigError(f"{source}: train.epochs", "must be 1 or more, for trials to differ", 0)
+    if setup.dataset.val is None or not len(setup.dataset.val):
+        rule = "must have validation images, by which trials are compared"
+        raise DataError(setup.dataset.root, rule)
+
+
+def _check_network(setup: TrainingSetup, source: str, config: Config) -> None:
+    """Refuse a config whose network does not fit its images or the memory.
+
+    Args:
+        setup: of another config for the same images.
+
+    Raises:
+        ConfigError: it does not.
+    """
+    graph = network_of(config, source, setup.dataset)
+    images = len(setup.dataset.train)
+    check_memory(config, graph, source, setup.threads, setup.backend, images, setup.ranks)
+
+
+class _Search:
+    """What rank 0 knows of a sweep, and decides for all ranks.
+
+    Args:
+        candidates: values of its trials.
+        typed: what is searched.
+        run: its folder.
+        limit: of trials; None for any number.
+    """
+
+    def __init__(
+        self, candidates: Candidates, typed: list[str], run: RunFolder, limit: int | None
+    ) -> None:
+        train = candidates.base.train
+        self._candidates = candidates
+        self._typed = typed
+        self._run = run
+        self._limit = limit
+        self._monitor = train.monitored
+        self._rungs = rungs(train.epochs)
+        self._halving = Halving[EpochRow](
+            len(self._rungs), lambda row, other: is_better(row, other, train.monitored)
+        )
+        self._trials: list[Trial] = []
+        self._failed: dict[str, str] = {}
+        self._seconds, self._epochs = 0.0, 0  # of this session
+
+    def open(self, source: str) -> float:
+        """Begin the sweep, or read what it came to; seconds of training so far.
+
+        Raises:
+            ConfigError: the folder holds another sweep.
+            DataError: it cannot be read or written.
+        """
+        path = self._run.path / SWEEP
+        self._run.check_writable()
+        if not path.exists():
+            self._write_facts()
+        else:
+            self._failed = _read_facts(path, self._candidates.base, self._typed, source)
+        while (words := self._candidates.get(len(self._trials))) is not None:
+            trial = self._trial(len(self._trials) + 1, words)
+            if not trial.scores:
+                break
+            trial.write_reports()
+            self._trials.append(trial)
+        self._write_results()
+        return sum(trial.seconds for trial in self._trials)
+
+    def next_job(self, requests: Requests) -> Job | StopReason | None:
+        """What to train now; why nothing, or None where nothing is left."""
+        reason = requests.stop_reason()
+        if reason is not None:
+            return reason
+        words = None
+        if self._limit is None or len(self._trials) < self._limit:
+            words = self._candidates.get(len(self._trials))
+        left: Left = "promotions" if words is None else "trials"
+        if requests.deadline is not None and self._is_late(requests.deadline - time.monotonic()):
+            left = "one"
+        scores = [trial.scores for trial in self._trials]
+        chosen = self._halving.promotion(scores, left)
+        if chosen is not None:
+            trial = self._trials[chosen]
+            values = tuple(trial.words.values())
+            return self._job(trial.number, values, len(trial.scores))
+        return None if words is None else self._job(len(self._trials) + 1, words, 0)
+
+    def _is_late(self, left: float) -> bool:
+        """Whether there is just the time for the first trial that comes to the end."""
+        if any(len(trial.scores) == len(self._rungs) for trial in self._trials):
+            return False
+        return left < (self._rungs[0] + self._rungs[-1]) * self._seconds / max(self._epochs, 1)
+
+    def _job(self, number: int, words: Words, rung: int) -> Job:
+        until, whole = self._rungs[rung], self._rungs[-1]
+        named = zip(self._candidates.space, words, strict=True)
+        values = ", ".join(f"{each.key}={word}" for each, word in named)
+        return Job(number, words, until, f"trial {number}, to epoch {until} of {whole}: {values}")
+
+    def take(self, job: Job, failed: str | None, seconds: float) -> None:
+        """Take up what came of a job, and write it.
+
+        Args:
+            failed: why it failed; None where it did not.
+            seconds: that it took.
+        """
+        if failed is not None:
+            self._failed[str(job.number)] = failed
+            self._write_facts()
+        before = self._trials[job.number - 1].epochs if job.number <= len(self._trials) else 0
+        trial = self._trial(job.number, job.words)
+        self._seconds += seconds
+        self._epochs += trial.epochs - before
+        if job.number <= len(self._trials):
+            self._trials[job.number - 1] = trial
+        elif trial.scores:
+            self._trials.append(trial)
+        self._write_results()
+
+    def _trial(self, number: int, words: Words) -> Trial:
+        keys = (each.key for each in self._candidates.space)
+        named = dict(zip(keys, words, strict=True))
+        trial = Trial(number, self.place(number), named)
+        trial.read(self._rungs, self._monitor, self._failed.get(str(number)))
+        return trial
+
+    def place(self, number: int) -> Path:
+        """The run folder of a trial, counted from 1."""
+        return trial_folder(self._run.path, number)
+
+    def result(self, stopped: str | None) -> SweepResult:
+        """How the sweep stands, where it stops for that reason."""
+        own = self._trials[0] if self._trials and self._candidates.own is not None else None
+        keys = tuple(each.key for each in self._candidates.space)
+        return SweepResult(
+            self._run.path,
+            keys,
+            self._monitor,
+            self._rungs,
+            self._trials,
+            self._ranking(),
+            own,
+            stopped,
+        )
+
+    def _ranking(self) -> list[Trial]:
+        found = []
+        scores = [trial.scores for trial in self._trials]
+        for rung in reversed(range(len(self._rungs))):
+            came = (self._trials[i] for i in self._halving.ranking(scores, rung))
+            found += [trial for trial in came if len(trial.scores) == rung + 1]
+        return found
+
+    def _write_facts(self) -> None:
+        facts = {
+            "config": plain_config(self._candidates.base),
+            "space": self._typed,
+            "failed": self._failed,
+        }
+        self._run.write(SWEEP, (json.dumps(facts, indent=1) + "\n").encode())
+
+    def _write_results(self) -> None:
+        result = self.result(None)
+        self._run.write(TRIALS, result.as_csv())
+        if (best := result.best) is not None and best.best is not None:
+            value = best.best.value(self._monitor)
+            said = f"trial {best.number}: {self._monitor.text} {value} after {best.epochs} epochs"
+            config = self._candidates.config(tuple(best.words.values()))
+            self._run.write(BEST_CONFIG, f"# {printable(said)}\n{config_text(config)}".encode())
+
+
+def _read_facts(path: Path, base: Config, typed: list[str], source: str) -> dict[str, str]:
+    """Why trials of a sweep failed, by their numbers.
+
+    Raises:
+        ConfigError: it is another sweep.
+        DataError: it cannot be read.
+    """
+    try:
+        facts = json.loads(path.read_bytes())
+        before = plain_config(validate_config(facts["config"], str(path)))
+        space = [str(each) for each in facts["space"]]
+        failed = {str(key): str(value) for key, value in facts["failed"].items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise DataError(path, "must be what cnn sweep wrote") from error
+    allowed = [key for key in RESUMABLE if key != "train.epochs"]
+    keys = differences(before, plain_config(base), allowed)
+    others = [word for word in typed if word not in space]
+    others += [word for word in space if word not in typed]
+    if keys or others or typed != space:
+        rule = "a resumed sweep keeps its config and what it searches"
+        raise ConfigError(source, rule, f"another {', '.join(keys or others or ['order'])}")
+    return failed

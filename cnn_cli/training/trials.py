@@ -1,0 +1,255 @@
+"""The trials of a sweep: which values are drawn for them, and what each reached so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cnn_cli.config import Config, plain_config
+from cnn_cli.config.load import ConfigFile
+from cnn_cli.config.search import Dimension, Range
+from cnn_cli.config.yaml12 import parse_yaml
+from cnn_cli.errors import CnnError, ConfigError
+from cnn_cli.metric_names import Metric
+from cnn_cli.rng import Purpose, generator
+from cnn_cli.runs.checkpoint import LAST, load_checkpoint
+from cnn_cli.runs.folder import RunFolder, differences
+from cnn_cli.runs.results import EpochRow
+from cnn_cli.runs.state import TrainingState, is_better
+
+# The same for all trials, whose values could not be compared else.
+SHARED = (
+    *(f"data.{key}" for key in ("root", "columns", "val_split", "test_split", "group", "fold")),
+    *(f"data.{key}" for key in ("classes", "labels", "label_sep")),
+    *(f"train.{key}" for key in ("seed", "epochs", "monitor")),
+)
+ENOUGH_TO_LIST = 10_000  # combinations of values, up to which none is drawn twice
+MISSES = 1_000  # draws in a row that make no new trial, after which there is none
+TRIES = 6  # values of the other keys, with one of which a value must be possible
+
+Words = tuple[str, ...]
+
+
+class Candidates:
+    """Values for one trial after the other: the same ones in every session.
+
+    The first are the config's own, where those are among what is searched.
+
+    Args:
+        file: the config's.
+        overrides, settings: for all trials.
+        space: what is searched.
+        check: raises what keeps a config from being trained.
+        note: told of combinations that are passed over.
+
+    Attributes:
+        base: the config without values of the search.
+        own: the values that it has, if they are among those.
+    """
+
+    def __init__(
+        self,
+        file: ConfigFile,
+        overrides: Sequence[str],
+        settings: Mapping[str, Any],
+        space: Sequence[Dimension],
+        check: Callable[[Config], None],
+        note: Callable[[str], None],
+    ) -> None:
+        self._file = file
+        self._overrides = overrides
+        self._settings = settings
+        self._check = check
+        self._note = note
+        self.space = space
+        self.base = file.config(overrides, settings)
+        own = tuple(word for each in space if (word := each.of(self.base)) is not None)
+        self.own = own if len(own) == len(space) else None
+        self._drawn: list[Words] = [] if self.own is None else [self.own]
+        self._draws: Iterator[Words] | None = None
+
+    def config(self, words: Words) -> Config:
+        """That of a trial.
+
+        Raises:
+            ConfigError: its values make none.
+        """
+        if words == self.own:
+            return self.base
+        pairs = zip(self.space, words, strict=True)
+        changed = [f"{each.key}={word}" for each, word in pairs]
+        return self._file.config([*self._overrides, *changed], self._settings)
+
+    def check_values(self) -> None:
+        """Find out which ranges are of whole numbers; refuse values that are possible with none.
+
+        Raises:
+            CnnError: the first reason why a value is not possible.
+        """
+        space = list(self.space)
+        for i, each in enumerate(space):
+            for word in each.ends:
+                if (problem := self._problem_of(i, word)) is not None:
+                    raise problem
+            if isinstance(each, Range) and each.between is not None:
+                whole = self._problem_of(i, each.between) is not None
+                space[i] = replace(each, whole=whole)
+        self.space = space
+
+    def get(self, index: int) -> Words | None:
+        """The values of a trial, counted from 0; None where there are no more."""
+        if self._draws is None:
+            self._draws = self._possible()
+        while index >= len(self._drawn):
+            words = next(self._draws, None)
+            if words is None:
+                return None
+            self._drawn.append(words)
+        return self._drawn[index]
+
+    def _possible(self) -> Iterator[Words]:
+        """What is drawn, without what was drawn before or cannot be trained."""
+        seen, missed, told = set(self._drawn), 0, False
+        for places in self._places():
+            words = tuple(each.draw(u) for each, u in zip(self.space, places, strict=True))
+            problem = None if words in seen else self._problem(words)
+            if words in seen or problem is not None:
+                missed += 1
+                if problem is not None and not told:
+                    told = True
+                    self._note(f"passed over, as others like it will be: {problem.line()}")
+                if missed == MISSES:
+                    return
+                continue
+            missed = 0
+            seen.add(words)
+            yield words
+
+    def _places(self) -> Iterator[Sequence[float]]:
+        """A number from 0 up to 1 for each key, again and again; or each combination once."""
+        seed, counts = self.base.train.seed, [each.count for each in self.space]
+        if prod(counts) <= ENOUGH_TO_LIST:
+            sides = [int(count) for count in counts]
+            order = generator(seed, Purpose.SWEEP).permutation(prod(sides))
+            for place in np.transpose(np.unravel_index(order, sides)):
+                yield ((place + 0.5) / sides).tolist()
+            return
+        draw = 0
+        while True:
+            yield generator(seed, Purpose.SWEEP, draw).random(len(counts)).tolist()
+            draw += 1
+
+    def _problem_of(self, i: int, word: str) -> CnnError | None:
+        """Why the i-th key cannot have a value, whatever the others have, as far as is tried."""
+        first: CnnError | None = None
+        for number in range(TRIES):
+            words = [each.ends[number % len(each.ends)] for each in self.space]
+            words[i] = word
+            problem = self._problem(tuple(words))
+            if problem is None:
+                return None
+            first = first or problem
+        return first
+
+    def _problem(self, words: Words) -> CnnError | None:
+        """What keeps values from being trained."""
+        try:
+            config = self.config(words)
+            changed = differences(plain_config(self.base), plain_config(config), ())
+            for key in changed:
+                if any(f"{key}.".startswith(f"{shared}.") for shared in SHARED):
+                    rule = "must be the same for all trials, or they could not be compared"
+                    return ConfigError(f"{self._file.source}: {key}", rule)
+            self._check(config)
+        except CnnError as error:
+            return error.unraised()
+        return None
+
+
+@dataclass(slots=True)
+class Trial:
+    """One choice of values, and what it reached so far.
+
+    Attributes:
+        number: counted from 1.
+        run: its run folder.
+        words: its values by key, as they could be typed.
+        epochs: that are done.
+        scores: the best row up to each rung that it came to; None where it failed.
+        failed: why it goes no further; None where nothing failed.
+        finished: whether it stopped for good, at its last epoch or before.
+        seconds: of training.
+    """
+
+    number: int
+    run: Path
+    words: Mapping[str, str]
+    epochs: int = 0
+    scores: list[EpochRow | None] = field(default_factory=list)
+    failed: str | None = None
+    finished: bool = False
+    seconds: float = 0.0
+
+    @property
+    def best(self) -> EpochRow | None:
+        """Its best epoch up to the last rung that it came to."""
+        return next((row for row in reversed(self.scores) if row is not None), None)
+
+    @property
+    def status(self) -> str:
+        return "diverged" if self.failed else "finished" if self.finished else "stopped"
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """Its values by key, as a config has them."""
+        return {key: parse_yaml(word, key) for key, word in self.words.items()}
+
+    def read(self, rungs: Sequence[int], monitor: Metric, failed: str | None) -> None:
+        """Find out what its run reached.
+
+        Args:
+            rungs: epochs after which trials are compared.
+            monitor: by which metric.
+            failed: why it failed after that, if it did.
+
+        Raises:
+            DataError: its checkpoint cannot be read.
+        """
+        state = self._state()
+        rows = [EpochRow.of(row) for row in state.rows]
+        self.epochs, self.seconds = state.epoch, state.seconds
+        self.finished, self.failed = state.finished(rungs[-1]), failed
+        came = [rung for rung in rungs if state.epoch >= rung or state.early_stopped]
+        self.scores = [_best(rows[:rung], monitor) for rung in came]
+        if failed is not None:
+            self.scores.append(None)
+
+    def write_reports(self) -> None:
+        """Write what a kill may have left out, which came between them and the checkpoint.
+
+        Raises:
+            CnnError: the run is locked, or cannot be written.
+        """
+        state, run = self._state(), RunFolder(self.run)
+        if state.log and not run.has_reports(state.rows, state.log):
+            with run:
+                run.write_reports(state.rows, state.log)
+
+    def _state(self) -> TrainingState:
+        path = self.run / LAST
+        if not path.exists():
+            return TrainingState()
+        return TrainingState.from_meta(load_checkpoint(path, ()).meta, str(path))
+
+
+def _best(rows: Sequence[EpochRow], monitor: Metric) -> EpochRow:
+    best = rows[0]
+    for row in rows[1:]:
+        if is_better(row, best, monitor):
+            best = row
+    return best

@@ -1,0 +1,427 @@
+"""`cnn sweep`: its folder, what it prints, and how it goes on after any stop."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cli_program import COMMAND, Inside, Outcome, process
+from hardship import assert_same_run, contents
+from mpiexec import mpiexec, needs_mpi, together
+
+from cnn_cli.config import load_config
+from cnn_cli.runs.lock import RunLock
+
+SPACE = ("train.optimizer.lr=1e-4..1.0", "model.layers.0.conv.out_channels=2..5")
+LINE = ("train.epochs=3", *SPACE, "--trials", 4, "--threads", 1, "--backend", "numpy")
+KEYS = ["train.optimizer.lr", "model.layers.0.conv.out_channels"]
+
+
+@pytest.fixture(scope="session")
+def swept(project: Path) -> Path:
+    """The folder of a sweep that was never stopped; not to be changed."""
+    outcome = process("sweep", "tiny.yaml", *LINE, "--out", "swept", "--quiet", cwd=project)
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    return project / "swept"
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def rows_of(folder: Path) -> list[dict[str, str]]:
+    with (folder / "sweep.csv").open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+def assert_same_sweep(one: Path, other: Path) -> None:
+    """The same trials to the last bit, the same table and the same best one."""
+    names = sorted(path.name for path in one.iterdir() if path.name != ".lock")
+    assert names == sorted(path.name for path in other.iterdir() if path.name != ".lock")
+    for path in one.glob("trial-*"):
+        assert_same_run(path, other / path.name)
+    for name in ("sweep.csv", "best.yaml", "sweep.json"):
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+
+
+def test_the_folder(swept: Path, project: Path) -> None:
+    names = sorted(path.name for path in swept.iterdir() if path.name != ".lock")
+    trials = [f"trial-{number}" for number in (1, 2, 3, 4)]
+    assert names == ["best.yaml", "sweep.csv", "sweep.json", *trials]
+    rows = rows_of(swept)
+    of_trials = ["trial", "status", "epochs", "best_epoch", "val_top1", "val_loss"]
+    assert list(rows[0]) == [*of_trials, *KEYS]
+    assert [row["trial"] for row in rows] == ["1", "2", "3", "4"]
+    assert {row["epochs"] for row in rows} == {"1", "3"}
+    # The first trial has the config's own values.
+    assert [rows[0][key] for key in KEYS] == ["0.05", "4"]
+    for row in rows:
+        assert 1e-4 <= float(row[KEYS[0]]) <= 1
+        assert row[KEYS[1]] in ("2", "3", "4", "5")
+        config = load_config(swept / f"trial-{row['trial']}/config.yaml")
+        assert config.train.optimizer.lr == float(row[KEYS[0]])
+        assert config.train.epochs == 3
+    assert {row["status"] for row in rows} == {"finished", "stopped"}
+
+
+def test_a_trial_is_the_run_that_its_config_alone_gives(
+    cnn: Inside, swept: Path, here: Path
+) -> None:
+    """Its rungs are epochs of one schedule; those that were left go on as any run does."""
+    finished = next(row["trial"] for row in rows_of(swept) if row["status"] == "finished")
+    config = swept / f"trial-{finished}/config.yaml"
+    assert cnn("train", config, "--out", "alone", "--threads", 1, "--quiet").code == 0
+    assert_same_run(here / "alone", swept / f"trial-{finished}")
+
+
+def test_the_best_config_trains(cnn: Inside, swept: Path, here: Path) -> None:
+    rows = [row for row in rows_of(swept) if row["status"] == "finished"]
+    best = max(rows, key=lambda row: (float(row["val_top1"]), -float(row["val_loss"])))
+    text = (swept / "best.yaml").read_text()
+    assert text.startswith(f"# trial {best['trial']}: top1 {best['val_top1']} after 3 epochs\n")
+    assert cnn("train", swept / "best.yaml", "--out", "best", "--quiet", "--threads", 1).code == 0
+    assert_same_run(here / "best", swept / f"trial-{best['trial']}")
+
+
+def test_text(cnn: Inside, project: Path, swept: Path, here: Path) -> None:
+    outcome = cnn("sweep", project / "tiny.yaml", *LINE)
+    assert outcome.code == 0
+    told = re.sub("  +", "  ", outcome.out)
+    assert told.startswith("run  runs/tiny-sweep\ntrials  4: ")
+    assert re.search(r"\nbest  trial \d: epoch \d, validation top1 [01]\.\d{4}\n", told)
+    assert "\nconfig  runs/tiny-sweep/best.yaml\n" in told
+    assert re.search(r"\nnext  cnn eval --ckpt runs/tiny-sweep/trial-\d\n", told)
+    assert "\n cnn train runs/tiny-sweep/best.yaml\n" in told.replace("  ", " ")
+    header = "trial +epochs +top1 +loss +train.optimizer.lr +model.layers.0.conv.out_channels"
+    assert re.search(rf"\n\n{header}\n", outcome.out)
+    notes = [line for line in outcome.err.splitlines() if not line.startswith("epoch")]
+    assert notes[0] == (
+        "cnn: trial 1, to epoch 1 of 3: train.optimizer.lr=0.05, model.layers.0.conv.out_channels=4"
+    )
+    assert_same_sweep(swept, here / "runs/tiny-sweep")
+
+
+def test_json(cnn: Inside, project: Path, swept: Path, here: Path) -> None:
+    before = contents(swept)
+    line = ("sweep", project / "tiny.yaml", *LINE, "--out", swept, "--resume", "--json")
+    outcome = cnn(*line)
+    assert (outcome.code, outcome.err) == (0, "")
+    document = json.loads(outcome.out)
+    assert list(document) == [
+        *("run", "monitor", "rungs", "stopped", "best", "own", "config", "seconds", "trials"),
+    ]
+    assert (document["rungs"], document["own"], document["monitor"]) == ([1, 3], 1, "top1")
+    trial = document["trials"][1]
+    assert trial["run"] == str(swept / "trial-2")
+    assert [type(trial["values"][key]) for key in KEYS] == [float, int]
+    assert contents(swept) == before, "a resume that finds nothing to do writes nothing"
+
+
+def test_killed_and_resumed(project: Path, swept: Path, here: Path) -> None:
+    line = [*COMMAND, "sweep", project / "tiny.yaml", *LINE, "--out", "a", "--resume", "--quiet"]
+    for place in ("a/sweep.json", "a/trial-1/last.npz", "a/trial-2/last.npz", "a/trial-4/last.npz"):
+        running = subprocess.Popen([*map(str, line)])
+        while not Path(place).exists() and running.poll() is None:
+            time.sleep(0.002)
+        running.send_signal(signal.SIGKILL)
+        running.wait()
+    assert process(*line[len(COMMAND) :], cwd=here).code == 0
+    assert_same_sweep(swept, here / "a")
+
+
+def test_stopped_by_its_budget_again_and_again(
+    cnn: Inside, project: Path, swept: Path, here: Path
+) -> None:
+    line = ("sweep", project / "tiny.yaml", *LINE, "--out", "a", "--resume")
+    outcome = cnn(*line, "--budget", "0.001s")
+    assert outcome.code == 75, "there is no result yet"
+    assert outcome.out.startswith("run      a\ntrials   0\nstopped  budget\n")
+    codes = {75}
+    for number in range(1, 1000):
+        codes.add(cnn(*line, "--budget", f"{number * 0.05:.2f}s", "--quiet").code)
+        if any(row["status"] == "finished" for row in rows_of(here / "a")):
+            break
+    assert codes == {0, 75}
+    assert cnn(*line, "--quiet").code == 0
+    rows = rows_of(here / "a")
+    assert [row["trial"] for row in rows] == ["1", "2", "3", "4"]
+    # Which trials are promoted depends on the time that was left; what they are does not.
+    for row, other in zip(rows, rows_of(swept), strict=True):
+        assert [row[key] for key in KEYS] == [other[key] for key in KEYS]
+        if row["status"] == other["status"]:
+            name = f"trial-{row['trial']}"
+            assert_same_run(swept / name, here / "a" / name)
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGINT, 130)])
+def test_a_signal_saves_and_stops(
+    project: Path, swept: Path, here: Path, number: signal.Signals, code: int
+) -> None:
+    line = ["sweep", str(project / "tiny.yaml"), *map(str, LINE), "--out", "a", "--resume"]
+    running = subprocess.Popen([*COMMAND, *line], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    while not Path("a/trial-1/last.npz").exists():
+        assert running.poll() is None
+        time.sleep(0.002)
+    running.send_signal(number)
+    out, _ = running.communicate()
+    assert running.returncode == code
+    assert b"stopped" in out
+    assert process(*line, cwd=here).code == 0
+    assert_same_sweep(swept, here / "a")
+
+
+def test_more_trials_go_on_from_those_there_are(
+    cnn: Inside, project: Path, swept: Path, here: Path
+) -> None:
+    more = [*LINE[:4], 2, *LINE[5:]]
+    assert cnn("sweep", project / "tiny.yaml", *more, "--out", "a", "--quiet").code == 0
+    assert len(rows_of(here / "a")) == 2
+    assert cnn("sweep", project / "tiny.yaml", *LINE, "--out", "a", "--resume").code == 0
+    ours, whole = rows_of(here / "a"), rows_of(swept)
+    assert [[row[key] for key in KEYS] for row in ours] == [
+        [row[key] for key in KEYS] for row in whole
+    ]
+
+
+def test_choices_are_tried_once_each(cnn: Inside, project: Path, here: Path) -> None:
+    words = ("train.optimizer.type=sgd,adamw", "train.batch_size=8..10", "train.epochs=1")
+    assert cnn("sweep", project / "tiny.yaml", *words, "--out", "a", "--quiet").code == 0
+    rows = rows_of(here / "a")
+    tried = {(row["train.optimizer.type"], row["train.batch_size"]) for row in rows}
+    assert tried == {(kind, size) for kind in ("sgd", "adamw") for size in ["8", "9", "10"]} | (
+        {("sgd", "8"), ("adamw", "10")}
+    )
+    assert len(rows) == len(tried) == 6
+
+
+def test_keys_that_some_choices_have_not(cnn: Inside, project: Path, here: Path) -> None:
+    """A choice that no value of another key goes with is an error before anything is trained."""
+    words = ["train.optimizer.type=sgd,adamw", "train.optimizer.momentum=0.5..0.9"]
+    outcome = cnn("sweep", project / "tiny.yaml", *words, "--out", "a")
+    assert (outcome.code, outcome.out) == (3, "")
+    assert outcome.err == f"cnn: {project / 'tiny.yaml'}: train.optimizer.momentum: unknown key.\n"
+    assert not Path("a").exists()
+    # The other way round the choice forgets what is not its own.
+    outcome = cnn(
+        "sweep", project / "tiny.yaml", *reversed(words), "--trials", 2, "--out", "a", "--quiet"
+    )
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_combinations_that_make_no_network_are_passed_over(
+    cnn: Inside, project: Path, here: Path
+) -> None:
+    words = ("model.layers.0.conv.kernel_size=1,11", "model.layers.0.conv.padding=0,5")
+    outcome = cnn("sweep", project / "tiny.yaml", *words, "train.epochs=1", "--out", "a")
+    assert outcome.code == 0
+    assert "cnn: passed over, as others like it will be: " in outcome.err
+    kernels = {(row[key] for key in rows_of(here / "a")[0]) for row in rows_of(here / "a")}
+    assert len(kernels) == 3
+
+
+def test_a_trial_that_diverges_is_a_bad_one(cnn: Inside, project: Path, here: Path) -> None:
+    line: tuple[Any, ...] = ("sweep", project / "tiny.yaml", "train.optimizer.lr=1e30,0.05")
+    line += (
+        "train.epochs=3",
+        "train.optimizer.momentum=0",
+        "train.precise_bn=false",
+        "--threads",
+        1,
+        "--out",
+        "a",
+    )
+    outcome = cnn(*line, "--resume")
+    assert outcome.code == 0
+    assert "cnn: trial 2: epoch 1, step " in outcome.err
+    assert "1 diverged" in outcome.out
+    rows = rows_of(here / "a")
+    assert [(row["status"], row["val_top1"] == "") for row in rows] == [
+        ("finished", False),
+        ("diverged", True),
+    ]
+    before = contents(here / "a")
+    outcome = cnn(*line, "--resume")
+    assert outcome.code == 0
+    assert "1 diverged" in outcome.out
+    assert contents(here / "a") == before
+
+
+def test_all_trials_diverge(cnn: Inside, project: Path, here: Path) -> None:
+    line = ("sweep", project / "tiny.yaml", "train.optimizer.lr=1e30,1e31", "train.epochs=3")
+    outcome = cnn(*line, "train.optimizer.momentum=0", "--out", "a")
+    assert outcome.code == 5
+    assert outcome.err.splitlines()[-1] == (
+        "cnn: a: every trial diverged; try smaller learning rates."
+    )
+    assert not Path("a/best.yaml").exists()
+
+
+def test_the_folder_is_locked(cnn: Inside, project: Path, here: Path) -> None:
+    Path("a").mkdir()
+    lock = RunLock(Path("a"))
+    assert cnn("sweep", project / "tiny.yaml", *LINE, "--out", "a").code == 7
+    lock.release()
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        ([], 2, "sweep: needs KEY=LOW..HIGH or KEY=a,b,c. Got nothing to search."),
+        (["train.epochs=2"], 2, "sweep: needs KEY=LOW..HIGH or KEY=a,b,c. Got nothing to search."),
+        (["train.epochs"], 2, "train.epochs: an override is written KEY=VALUE, as train.epochs=3."),
+        (
+            ["train.optimizer.lrr=1e-3..1e-1"],
+            3,
+            "CONFIG: train.optimizer.lrr: unknown key. Did you mean 'lr'?",
+        ),
+        (
+            ["train.optimizer.lr=1e-1..1e-3"],
+            3,
+            "train.optimizer.lr=1e-1..1e-3: a range must begin below its end.",
+        ),
+        (
+            ["train.optimizer.lr=-1..1"],
+            3,
+            "CONFIG: train.optimizer.lr: must be a number, 0 or more. Got -1.",
+        ),
+        (
+            ["train.batch_size=1.5..8"],
+            3,
+            "CONFIG: train.batch_size: must be a whole number above 0. Got 1.5.",
+        ),
+        (
+            ["train.optimizer.type=sgd,adamm"],
+            3,
+            "CONFIG: train.optimizer.type: must be one of sgd, adam, adamw, muon. Did you mean "
+            "'adam'? Got 'adamm'.",
+        ),
+        (
+            ["train.seed=0..9"],
+            3,
+            "CONFIG: train.seed: must be the same for all trials, or they could not be compared.",
+        ),
+        (
+            ["train.epochs=1..9"],
+            3,
+            "CONFIG: train.epochs: must be the same for all trials, or they could not be compared.",
+        ),
+        (
+            ["data.root=photos/train,photos"],
+            3,
+            "CONFIG: data.root: must be the same for all trials, or they could not be compared.",
+        ),
+        (
+            ["train.optimizer.lr=0.1,0.2", "train.epochs=0"],
+            3,
+            "CONFIG: train.epochs: must be 1 or more, for trials to differ. Got 0.",
+        ),
+        (
+            ["train.optimizer.lr=0.1,0.2", "data.val_split=0", "--data", "photos/train"],
+            4,
+            "photos/train: must have validation images, by which trials are compared.",
+        ),
+        (["train.optimizer.lr=0.1,0.2", "--data", "gone"], 4, "HERE/gone: must be a folder with"),
+        (
+            ["train.optimizer.lr=0.1,0.2", "--trials", "0"],
+            2,
+            "--trials: must be a whole number above 0. Got '0'.",
+        ),
+        (
+            ["train.optimizer.lr=0.1,0.2", "--budget", "x"],
+            2,
+            "--budget: must be a time above 0, as 90s, 25m or 1h30m. Got 'x'.",
+        ),
+        (
+            ["train.optimizer.lr=0.1,0.2", "--overwrite"],
+            2,
+            "--overwrite: no such option of sweep.",
+        ),
+    ],
+)
+def test_errors_come_before_anything_is_trained(
+    cnn: Inside, project: Path, here: Path, words: list[str], code: int, message: str
+) -> None:
+    words = [word.replace("photos", str(project / "photos")) for word in words]
+    outcome = cnn("sweep", project / "tiny.yaml", *words)
+    message = message.replace("CONFIG", str(project / "tiny.yaml"))
+    message = message.replace("photos", str(project / "photos")).replace("HERE", str(here))
+    assert (outcome.code, outcome.out) == (code, "")
+    assert outcome.err.startswith(f"cnn: {message}"), outcome.err
+    assert list(here.iterdir()) == []
+
+
+def test_folders_of_another_kind(
+    cnn: Inside, project: Path, swept: Path, trained: Path, here: Path
+) -> None:
+    line = ("sweep", project / "tiny.yaml")
+    outcome = cnn(*line, *LINE, "--out", swept)
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"cnn: --out {swept}: holds a sweep; give --resume to go on with it.\n",
+    )
+    outcome = cnn(*line, *LINE, "--out", trained, "--resume")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"cnn: --out {trained}: holds a run, which is no sweep; give another one.\n",
+    )
+    rule = "a resumed sweep keeps its config and what it searches."
+    for words, other in (
+        ((*LINE[:1], SPACE[0], *LINE[3:]), f"another {SPACE[1]}"),
+        ((*LINE[:1], SPACE[1], SPACE[0], *LINE[3:]), "another order"),
+        ((*LINE, "train.ema=0.5"), "another train.ema"),
+        (("train.epochs=4", *LINE[1:]), "another train.epochs"),
+    ):
+        outcome = cnn(*line, *words, "--out", swept, "--resume")
+        assert outcome.code == 3
+        assert outcome.err == f"cnn: {project / 'tiny.yaml'}: {rule} Got {other}.\n"
+    outcome = cnn("train", project / "tiny.yaml", "--out", swept, "--resume")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"cnn: --resume: {swept} holds a sweep, which goes on with cnn sweep.\n",
+    )
+    outcome = cnn("train", project / "tiny.yaml", "--out", swept)
+    assert outcome.code == 2
+    outcome = cnn("train", project / "tiny.yaml", "--out", swept, "--folds", 2, "--resume")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"cnn: --folds: {swept} holds a sweep; give another --out.\n",
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"config": 1, "space": [], "failed": {}}', "\0"])
+def test_a_damaged_folder(cnn: Inside, project: Path, here: Path, text: str) -> None:
+    Path("a").mkdir()
+    Path("a/sweep.json").write_text(text)
+    outcome = cnn("sweep", project / "tiny.yaml", *LINE, "--out", "a", "--resume")
+    assert (outcome.code, outcome.out) in ((4, ""), (3, ""))
+    assert len(outcome.err.splitlines()) == 1
+
+
+def test_overwriting_it_with_a_run(cnn: Inside, project: Path, here: Path) -> None:
+    line = ("--out", "a", "--quiet")
+    words = ("train.optimizer.lr=0.1,0.2", "train.epochs=1")
+    assert cnn("sweep", project / "tiny.yaml", *words, *line).code == 0
+    assert cnn("train", project / "tiny.yaml", *line, "--overwrite", "--epochs", 1).code == 0
+    assert not [*here.glob("a/trial-*"), *here.glob("a/sweep.*")]
+
+
+@needs_mpi
+def test_several_processes(project: Path, here: Path) -> None:
+    line: tuple[Any, ...] = ("sweep", project / "tiny.yaml", *LINE, "--out", "a", "--quiet")
+    outcome = mpiexec(together(2, *line))
+    assert outcome == Outcome(0, "", "")
+    assert [row["trial"] for row in rows_of(here / "a")] == ["1", "2", "3", "4"]
+    outcome = mpiexec(together(2, *line, "--resume", "--budget", "1h"))
+    assert outcome == Outcome(0, "", "")
+    outcome = mpiexec(together(2, "sweep", project / "tiny.yaml", "a=2..1"))
+    assert outcome == Outcome(3, "", "cnn: a=2..1: a range must begin below its end.\n")
