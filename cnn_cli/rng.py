@@ -35,6 +35,7 @@ class Purpose(IntEnum):
     AUGMENT = 10
     MIX = 11
     RESAMPLE = 12
+    SWEEP = 20
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:

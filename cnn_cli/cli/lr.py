@@ -6,19 +6,18 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import bar, on_terminal
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Overrides
 from cnn_cli.cli.shared.options import Backend, ConfigFile, Data, Debug, Json, Threads
+from cnn_cli.cli.shared.parameters import Exit, Option
 from cnn_cli.errors import ExitCode, UsageError, missing_extra
 
 
 @command(
     "lr",
-    order=16,
+    order=67,
     examples=(
         "cnn lr configs/small.yaml",
         "cnn lr configs/small.yaml train.optimizer=adamw --plot lr.png",
@@ -31,16 +30,16 @@ def run(
     data: Data = None,
     steps: Annotated[
         int,
-        typer.Option(
+        Option(
             "--steps",
             metavar="N",
             parser=values.whole("--steps", 20, below=100_001),
-            help="Updates from the lowest rate, 1e-6, to the highest, 10.",
+            help="Updates on the way from the lowest rate to the highest.",
         ),
     ] = 100,
     plot: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--plot",
             metavar="FILE.png",
             parser=values.path("--plot"),
@@ -49,7 +48,7 @@ def run(
     ] = None,
     time_limit: Annotated[
         float,
-        typer.Option(
+        Option(
             "--time-limit",
             metavar="TIME",
             parser=values.duration("--time-limit"),
@@ -95,4 +94,4 @@ def run(
         given = [] if data is None else [f"data.root={data}"]
         output.write(lr_range_text(found, config, [*(overrides or []), *given]))
     if found.ended == "time limit":
-        raise typer.Exit(ExitCode.STOPPED)
+        raise Exit(ExitCode.STOPPED)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import watcher
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Backend, ConfigFile, Data, Debug, Json, Threads
+from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.cli.train import ENDS, requests_from_signals
 from cnn_cli.errors import DivergedError, ExitCode
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 @command(
     "sweep",
-    order=22,
+    order=68,
     ranks=True,
     examples=(
         "cnn sweep configs/small.yaml train.optimizer.lr=1e-3..1e-1 --budget 10m",
@@ -35,7 +34,7 @@ def run(
     config: ConfigFile,
     words: Annotated[
         list[str] | None,
-        typer.Argument(
+        Argument(
             metavar="KEY=LOW..HIGH|KEY=a,b,c...",
             parser=values.override,
             help="What is searched: numbers of a range, or one of some values; KEY=VALUE is for "
@@ -45,7 +44,7 @@ def run(
     ] = None,
     trials: Annotated[
         int | None,
-        typer.Option(
+        Option(
             "--trials",
             metavar="N",
             parser=values.whole("--trials", 1),
@@ -54,7 +53,7 @@ def run(
     ] = None,
     budget: Annotated[
         float | None,
-        typer.Option(
+        Option(
             "--budget",
             metavar="TIME",
             parser=values.duration("--budget"),
@@ -64,7 +63,7 @@ def run(
     data: Data = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        Option(
             "--out",
             metavar="DIR",
             parser=values.path("--out"),
@@ -72,12 +71,12 @@ def run(
         ),
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on with the sweep in the folder, if there is one.")
+        bool, Option("--resume", help="Go on with the sweep in the folder, if there is one.")
     ] = False,
     threads: Threads = None,
     backend: Backend = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Print nothing but errors, not even --json.")
+        bool, Option("--quiet", help="Print nothing but errors, not even --json.")
     ] = False,
     json: Json = False,
     debug: Debug = False,
@@ -113,11 +112,11 @@ def run(
         except StopNow as stop:  # there is no sweep yet that could be told of
             if not silent:
                 output.note(f"{stop.reason} before the first step; nothing was changed")
-            raise typer.Exit(ENDS[stop.reason]) from None
+            raise Exit(ENDS[stop.reason]) from None
         code, error = ranks().first(lambda: _finish(result, quiet=quiet, json=json))
         if error is not None:
             raise error
-        raise typer.Exit(code)
+        raise Exit(code)
 
 
 def _finish(result: SweepResult, *, quiet: bool, json: bool) -> tuple[int, DivergedError | None]:

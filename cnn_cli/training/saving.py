@@ -11,6 +11,7 @@ from cnn_cli.data.listing import frames_text
 from cnn_cli.errors import DivergedError
 from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
+from cnn_cli.runs.folder import RECEIPT
 from cnn_cli.runs.meta import SEVERAL, split_rule
 from cnn_cli.runs.receipt import META, receipt_meta
 from cnn_cli.runs.results import EpochRow

@@ -26,6 +26,7 @@ from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.folder import (
     BEST_CONFIG,
+    RESUMABLE,
     SWEEP,
     TRIALS,
     RunFolder,
@@ -38,12 +39,12 @@ from cnn_cli.runs.folder import (
 from cnn_cli.runs.results import EpochRow
 from cnn_cli.runs.state import is_better
 from cnn_cli.training.halving import Halving, Left, rungs
+from cnn_cli.training.memory import plan_memory
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow, StopReason
-from cnn_cli.training.setup import TrainingSetup, check_memory, network_of, prepare
+from cnn_cli.training.setup import TrainingSetup, network_of, prepare, preprocess_of
 from cnn_cli.training.several import FINAL, Several, locked_folder
-from cnn_cli.training.train import RESUMABLE
 from cnn_cli.training.trials import Candidates, Trial, Words
 
 TRIALS_WITHOUT_BUDGET = 27
@@ -252,8 +253,17 @@ def _check_network(setup: TrainingSetup, source: str, config: Config) -> None:
         ConfigError: it does not.
     """
     graph = network_of(config, source, setup.dataset)
-    images = len(setup.dataset.train)
-    check_memory(config, graph, source, setup.threads, setup.backend, images, setup.ranks)
+    plan_memory(
+        config,
+        graph,
+        source,
+        setup.threads,
+        setup.backend,
+        pixel_bytes=preprocess_of(config).dtype.itemsize,
+        images=len(setup.dataset.train),
+        ranks=setup.ranks,
+        limit=setup.memory.limit,
+    )
 
 
 class _Search:

@@ -64,6 +64,8 @@ def test_a_command_of_a_group_is_two_words(cnn: Any) -> None:
     [
         ("train c.yaml", True),
         ("predict x.png --ckpt m.npz", True),
+        ("sweep c.yaml a=1..2", True),
+        ("lr c.yaml", False),
         ("summary c.yaml", False),
         ("bench c.yaml", False),
         ("bench c.yaml --ranks", True),

@@ -37,7 +37,9 @@ def test_version() -> None:
     assert (outcome.code, outcome.out, outcome.err) == (0, f"cnn {__version__}\n", "")
 
 
-@pytest.mark.parametrize("name", ["init", "train", "eval", "report", "predict", "summary", "bench"])
+@pytest.mark.parametrize(
+    "name", ["init", "lr", "train", "sweep", "eval", "report", "predict", "summary", "bench"]
+)
 def test_help_of_each_command_has_an_example(cnn: Inside, name: str) -> None:
     outcome = cnn(name, "--help")
     assert outcome.code == 0
@@ -50,7 +52,8 @@ def test_help_of_each_command_has_an_example(cnn: Inside, name: str) -> None:
 def test_help_names_the_commands_there_are(cnn: Inside) -> None:
     outcome = cnn("--help")
     assert outcome.code == 0
-    for name in ("init", "train", "eval", "report", "predict", "summary", "bench", "data"):
+    most = ("init", "lr", "train", "sweep", "eval", "report", "predict", "summary", "bench")
+    for name in (*most, "data"):
         assert f"\n  {name}  " in outcome.out
 
 

@@ -72,6 +72,8 @@ LINES = {
     "init": "init photos/train --budget 1m --backend numpy --json",
     "train": "train tiny.yaml --out run --overwrite --epochs 1 --backend numpy --json",
     "plan": "train tiny.yaml --out other --dry-run",
+    "lr": "lr tiny.yaml --steps 20 --backend numpy",
+    "sweep": "sweep tiny.yaml train.optimizer.lr=0.01,0.1 --out found --resume --backend numpy",
     "eval": "eval photos/test --ckpt model --json",
     "predict": "predict broken.png photos/test --ckpt model --format csv",
     "explain": "explain broken.png photos/test/dark/0.png --ckpt model --output seen",

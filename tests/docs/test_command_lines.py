@@ -45,6 +45,7 @@ ONLY_READ = {
 CODES = {"--fail-under": 6, "--strict": 4}
 CLASSES = ("bag", "coat", "shirt")
 EXTRAS = {"export": "onnx", "report": "matplotlib", "eval": "matplotlib", "explain": "matplotlib"}
+EXTRAS |= {"lr": "matplotlib"}
 
 
 def texts() -> Iterator[str]:
@@ -106,6 +107,10 @@ def shortened(words: list[str]) -> list[str]:
         words += ["--seconds", "0", "--batch-size", "2"]
     if words[0] in ("train", "bench") and "configs/seed.yaml" in words:
         words.append("data.image_size=64")
+    if words[0] == "lr":
+        words += ["--steps", "20"]
+    if words[0] == "sweep":
+        words += ["--trials", "2", "train.epochs=1"]
     if words[0] == "train" or (words[:2] == ["data", "doubt"] and words[2].endswith(".yaml")):
         words.append("train.epochs=1")
     return words

@@ -38,7 +38,7 @@ def plainly(arguments: Sequence[object]) -> list[str]:
     Compiled kernels take time to load, and have tests of their own.
     """
     texts = [str(argument) for argument in arguments]
-    for command in (["train"], ["init"], ["bench"], ["data", "doubt"]):
+    for command in (["train"], ["init"], ["bench"], ["lr"], ["sweep"], ["data", "doubt"]):
         if texts[: len(command)] == command and "--backend" not in texts:
             texts[len(command) : len(command)] = ["--backend", "numpy"]
     return texts

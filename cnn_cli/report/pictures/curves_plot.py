@@ -82,6 +82,11 @@ def _finish(axes: Any, epochs: int) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     if epochs == 1:
         axes.set_xlim(0.5, 1.5)
+    tidy(axes)
+
+
+def tidy(axes: Any) -> None:
+    """A faint grid, and lines at the left and at the bottom only."""
     axes.grid(color="#d0d7de", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, length=0, labelsize=10)
