@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,8 +16,10 @@ from cnn_cli.metric_names import find_class
 
 if TYPE_CHECKING:
     from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.index import Neighbours
 
 NAME = "explain"
+TOPK = 5
 
 
 @command(
@@ -25,6 +29,7 @@ NAME = "explain"
         "cnn explain photo.jpg --ckpt runs/small",
         "cnn explain photos/cat/*.jpg --ckpt model.npz --class cat --output why",
         "cnn explain photo.jpg --ckpt model.npz --layer layers.4",
+        "cnn explain photo.jpg --ckpt runs/seed --index features.npz --topk 3",
     ),
 )
 def run(
@@ -67,6 +72,25 @@ def run(
             help="The folder to write to; created if needed.",
         ),
     ] = Path("explain"),
+    index: Annotated[
+        Path | None,
+        Option(
+            "--index",
+            metavar="FILE.npz",
+            parser=values.path("--index"),
+            help="Features that cnn embed wrote, such as those of the training images: show the "
+            "most similar images as well.",
+        ),
+    ] = None,
+    topk: Annotated[
+        int | None,
+        Option(
+            "--topk",
+            metavar="K",
+            parser=values.whole("--topk", 1, below=21),
+            help="With --index: number of similar images. Default: 5.",
+        ),
+    ] = None,
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
@@ -74,13 +98,16 @@ def run(
     """Draw heat maps of what the network looks at (Grad-CAM).
 
     Writes each image in gray under its heat map, bright where the evidence for the class is, and
-    sheets of images beside their heat maps. Prints path, class, probability and file. Unreadable
-    images are listed on stderr, and the exit code is 4.
+    sheets of images beside their heat maps. Prints path, class, probability and file; with --index
+    also the most similar images, which the sheets show beside them. Unreadable images are listed on
+    stderr, and the exit code is 4.
     """
     if not images:
         raise UsageError(NAME, "needs IMAGE", "nothing")
     if "" in images:
         raise UsageError("IMAGE", "must be a path", "an empty one")
+    if topk is not None and index is None:
+        raise UsageError("--topk", "goes with --index FILE.npz")
     from cnn_cli.data.decode_ahead import decode_stream
     from cnn_cli.data.sources import expand_sources
     from cnn_cli.files import check_writable_folder, remove_stale_temporaries
@@ -93,21 +120,25 @@ def run(
     number = _class_number(classifier, class_name)
     nodes = [find_layer(one.graph, layer, str(one.path)) for one in classifier.networks]
     node = nodes[0]
+    threads = threads or cpu_count()
+    if index is not None and len(classifier.networks) > 1:
+        raise UsageError("--index", "goes with one network", len(classifier.networks))
     check_writable_folder(folder)
     remove_stale_temporaries(folder)
-    threads = threads or cpu_count()
     title = f"Grad-CAM of {node.name} ({node.layer.kind})"
     overlays = Overlays(folder, title, str(classifier.path))
     results: list[Explanation] = []
     pre = classifier.preprocess
     decoded = decode_stream(expand_sources(images, arrays=not pre.is_plain), pre, threads)
-    for result in explain(classifier, nodes, decoded, number, overlays, threads):
-        results.append(result)
-        if result.error is not None:
-            output.say(f"cnn: {result.error.line()}")
-        elif not json:
-            cells = (result.path, result.label, f"{result.prob:.6f}", result.file)
-            output.write("\t".join(printable(str(cell)) for cell in cells) + "\n")
+    with _neighbours(index, classifier, topk or TOPK, threads) as near:
+        for result in explain(classifier, nodes, decoded, number, overlays, threads, near):
+            results.append(result)
+            if result.error is not None:
+                output.say(f"cnn: {result.error.line()}")
+            elif not json:
+                cells = (result.path, result.label, f"{result.prob:.6f}", result.file)
+                paths = (path for path, _ in result.similar or ())
+                output.write("\t".join(printable(str(cell)) for cell in (*cells, *paths)) + "\n")
     if json:
         document = {"layer": node.name, "sheets": overlays.files}
         output.write_json(document | {"images": [result.as_dict() for result in results]})
@@ -115,6 +146,22 @@ def run(
         output.say(f"cnn: pictures beside their heat maps: {', '.join(overlays.files)}")
     if any(result.error is not None for result in results):
         raise Exit(ExitCode.DATA)
+
+
+@contextmanager
+def _neighbours(
+    index: Path | None, classifier: Classifier, count: int, threads: int
+) -> Iterator[Neighbours | None]:
+    """What finds similar images; None without an index."""
+    if index is None:
+        yield None
+        return
+    from cnn_cli.inference.index import Index, Neighbours
+
+    opened = Index.open(index)
+    with classifier.engine(1) as engine:
+        embed = opened.embedder_of(str(index), classifier, engine)
+        yield Neighbours(opened, embed, count, threads)
 
 
 def _class_number(classifier: Classifier, name: str | None) -> int | None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.options import Debug, Json
+from cnn_cli.cli.shared.options import Debug, Json, Threads
 from cnn_cli.cli.shared.parameters import Argument, Option
 from cnn_cli.errors import printable
 
@@ -53,6 +53,7 @@ def run(
             help="The checkpoint that made the index, if it was moved.",
         ),
     ] = None,
+    threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -63,13 +64,14 @@ def run(
     from cnn_cli.data.decode import load_image
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.index import Index
+    from cnn_cli.system import cpu_count
 
     opened = Index.open(index)
     classifier = Classifier.load(ckpt or opened.meta["checkpoint"], several=True)
     with classifier.engine(1) as engine:
         embed = opened.embedder_of(str(index), classifier, engine)
         features = embed([load_image(image, classifier.preprocess)])[0]
-    found = opened.nearest(features, topk)
+    found = opened.nearest(features, topk, threads or cpu_count())
     if json:
         near = [{"path": path, "cosine": round(cosine, 8)} for path, cosine in found]
         output.write_json({"path": image, "similar": near})

@@ -21,6 +21,8 @@ import numpy as np
 from numpy.lib import format as npy
 
 from cnn_cli import strict_json
+from cnn_cli.data.depth import Pixels
+from cnn_cli.data.pool import Pool
 from cnn_cli.errors import DataError, reason
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.embedding import Embedder
@@ -31,7 +33,7 @@ from cnn_cli.runs.checkpoint import check_array_header, read_array
 ALIGNED = 64  # bytes
 LOCAL_HEADER, ZIP64_EXTRA = 30, 20  # bytes
 PADDING = 0xD935  # what Android's zipalign calls its own
-BLOCK = 2**16  # pictures that are compared together
+BLOCK = 2**12  # pictures that are compared together: small parts keep all threads at work
 MEMBERS = ("meta", "features", "norms", "paths")
 
 
@@ -160,18 +162,28 @@ class Index:
             raise DataError(place, rule)
         return Embedder(classifier, engine, self.meta.get("layer"))
 
-    def nearest(self, features: Array, count: int) -> list[tuple[str, float]]:
+    def nearest(self, features: Array, count: int, threads: int = 1) -> list[tuple[str, float]]:
         """Paths and cosines of the nearest pictures, the nearest first; of equals, the first one.
 
         Args:
             features: (d,) of a picture.
             count: how many, at most all.
+            threads: that read and compare; the cosines are the same for any number.
         """
         query = features / max(float(np.linalg.norm(features)), 1e-30)
         cosines = np.empty(len(self.features), np.float32)
-        for start in range(0, len(cosines), BLOCK):
-            part = slice(start, start + BLOCK)
-            np.matmul(self.features[part], query, out=cosines[part])
+        starts = iter(range(0, len(cosines), BLOCK))  # which all threads take from
+
+        def compare() -> None:
+            for start in starts:
+                part = slice(start, start + BLOCK)
+                np.matmul(self.features[part], query, out=cosines[part])
+
+        if threads == 1 or len(cosines) <= BLOCK:
+            compare()
+        else:
+            with Pool(threads) as pool:
+                pool.run(compare)
         cosines /= np.maximum(self.norms, 1e-30)
         count = min(count, len(cosines))
         if count == 0:
@@ -181,6 +193,28 @@ class Index:
         near = np.flatnonzero(cosines >= least)
         best = near[np.argsort(-cosines[near], kind="stable")][:count]
         return [(os.fsdecode(bytes(self.paths[i])), float(cosines[i])) for i in best]
+
+
+class Neighbours:
+    """Finds the pictures of an index that are nearest to others.
+
+    Args:
+        index: of the pictures.
+        embed: makes features like theirs.
+        count: how many are found of each, at most all.
+        threads: see `Index.nearest`.
+    """
+
+    def __init__(self, index: Index, embed: Embedder, count: int, threads: int) -> None:
+        self.count = min(count, len(index.paths))
+        self._index = index
+        self._embed = embed
+        self._threads = threads
+
+    def __call__(self, images: Sequence[Pixels]) -> list[list[tuple[str, float]]]:
+        """Of each image paths and cosines, the nearest first."""
+        rows = self._embed(images)
+        return [self._index.nearest(row, self.count, self._threads) for row in rows]
 
 
 def _mapped(file: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: str) -> Array:

@@ -115,6 +115,7 @@ def test_names_are_made_safe(cnn: Inside, trained: Path, picture: Path, tmp_path
             "explain x.png --ckpt CKPT --class bigt",
             "--class: must be a class that the model has. Did you mean 'bright'? Got 'bigt'.",
         ),
+        ("explain x.png --ckpt CKPT --topk 3", "--topk: goes with --index FILE.npz."),
         (
             "explain x.png --ckpt CKPT --layer layer.2",
             "--layer: must be a layer of the network. Did you mean 'layers.2'? Got 'layer.2'.",
@@ -130,6 +131,27 @@ def test_wrong_command_lines(cnn: Inside, trained: Path, line: str, message: str
     words = [str(trained) if word == "CKPT" else word for word in line.split()]
     outcome = cnn(*words)
     assert (outcome.code, outcome.out, outcome.err) == (2, "", f"cnn: {message}\n")
+
+
+def test_the_most_similar_images(
+    cnn: Inside, trained: Path, project: Path, picture: Path, tmp_path: Path
+) -> None:
+    photos = tmp_path / "photos"
+    shutil.copytree(project / "photos" / "train", photos)
+    features = tmp_path / "features.npz"
+    assert cnn("embed", photos, "--ckpt", trained, "--output", features).code == 0
+    near = json.loads(cnn("similar", picture, "--index", features, "--topk", 3, "--json").out)
+    Path(near["similar"][1]["path"]).unlink()  # an index outlives its pictures
+    line = ["explain", picture, "--ckpt", trained, "--index", features, "--output", tmp_path / "o"]
+    found = json.loads(cnn(*line, "--topk", 3, "--json").out)
+    assert found["images"][0]["similar"] == near["similar"]
+    assert pixels_of(tmp_path / "o" / "sheet.png").shape[1] > 5 * 224
+    cells = cnn(*line, "--topk", 1).out.removesuffix("\n").split("\t")
+    assert cells[4:] == [near["similar"][0]["path"]]
+    other = tmp_path / "other.npz"
+    shutil.copy(trained / "last.npz", other)
+    outcome = cnn("explain", picture, "--ckpt", trained, "--index", other)
+    assert (outcome.code, outcome.out) == (4, "")
 
 
 def test_nothing_that_can_be_read(cnn: Inside, trained: Path, tmp_path: Path) -> None:

@@ -58,6 +58,7 @@ def test_as_a_plain_search_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     found = index.nearest(query, 10)
     assert [path for path, _ in found] == [f"{i}" for i in np.argsort(-cosines)[:10]]
     assert [cosine for _, cosine in found] == pytest.approx(sorted(cosines)[::-1][:10], abs=1e-6)
+    assert index.nearest(query, 10, threads=3) == found
 
 
 def test_of_no_picture(tmp_path: Path) -> None:

@@ -12,11 +12,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from cnn_cli.data.decode import ImageError
+from cnn_cli.data.decode import ImageError, Preprocess, load_image
 from cnn_cli.data.depth import Pixels
+from cnn_cli.errors import DataError
 from cnn_cli.files import write_atomic
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.gradcam import Explainer
+from cnn_cli.inference.index import Neighbours
 from cnn_cli.nn.graph import Node
 from cnn_cli.nn.types import Array
 from cnn_cli.report.pictures.overlay import overlay
@@ -24,10 +26,12 @@ from cnn_cli.report.pictures.paper import enlarged, png
 from cnn_cli.report.pictures.sheet import Tile, sheet_png
 
 Decoded = tuple[str, Pixels | ImageError]
+Near = list[tuple[str, float]]
+"""Paths and cosines, the nearest first."""
 
 BATCH = 16
 ON_A_SHEET = 24
-COLUMNS = 2
+MOST_BESIDE = 4  # pictures in a row, where a tile has no more than that
 LEAST_SIDE = 224  # of an overlay, in pixels
 
 
@@ -37,6 +41,7 @@ class Explanation:
 
     Attributes:
         error: why there is none.
+        similar: paths and cosines of the nearest pictures of an index; None without one.
     """
 
     path: str
@@ -44,11 +49,16 @@ class Explanation:
     prob: float | None = None
     file: str | None = None
     error: ImageError | None = None
+    similar: Near | None = None
 
     def as_dict(self) -> dict[str, Any]:
         if self.error is not None:
             return {"path": self.path, "error": self.error.message}
-        return {"path": self.path, "label": self.label, "prob": self.prob, "file": self.file}
+        told = {"path": self.path, "label": self.label, "prob": self.prob, "file": self.file}
+        if self.similar is None:
+            return told
+        near = [{"path": path, "cosine": round(cosine, 8)} for path, cosine in self.similar]
+        return told | {"similar": near}
 
 
 def explain(
@@ -58,6 +68,7 @@ def explain(
     number: int | None,
     overlays: Overlays,
     threads: int,
+    neighbours: Neighbours | None = None,
 ) -> Iterator[Explanation]:
     """Explain images by Grad-CAM, in their order, and write their overlays.
 
@@ -69,23 +80,36 @@ def explain(
             labels where it may have several.
         overlays: writes them.
         threads: workers.
+        neighbours: finds the nearest pictures of an index, which the sheets show as well.
     """
     with Explainer(classifier, nodes, threads) as explainer:
         while batch := list(islice(images, BATCH)):
             pixels = [image for _, image in batch if not isinstance(image, ImageError)]
             rows = iter(range(len(pixels)))
             answers = _answers(explainer, np.stack(pixels), number) if pixels else []
+            near = neighbours(pixels) if neighbours is not None and pixels else None
             for path, image in batch:
                 if isinstance(image, ImageError):
                     yield Explanation(path, error=image)
                     continue
                 picture = enlarged(image, LEAST_SIDE)
-                for answer in answers[next(rows)]:
+                row = next(rows)
+                similar = None if near is None else near[row]
+                beside = [_shown(other, classifier.preprocess) for other, _ in similar or ()]
+                for answer in answers[row]:
                     label, prob = classifier.classes[answer.number], round(answer.prob, 8)
                     above = enlarged(overlay(np.asarray(picture), answer.heat), LEAST_SIDE)
-                    file = overlays.add(path, label, prob, picture, above)
-                    yield Explanation(path, label, prob, file)
+                    file = overlays.add(path, label, prob, [picture, above, *beside])
+                    yield Explanation(path, label, prob, file, similar=similar)
     overlays.finish()
+
+
+def _shown(path: str, pre: Preprocess) -> Image.Image:
+    """A picture of an index; empty where it is no longer there."""
+    try:
+        return enlarged(load_image(path, pre), LEAST_SIDE)
+    except DataError:
+        return enlarged(np.full((pre.height, pre.width, 3), 255, np.uint8), LEAST_SIDE)
 
 
 class _Answer(NamedTuple):
@@ -136,15 +160,18 @@ class Overlays:
         self._taken: set[str] = set()
         self._tiles: list[Tile] = []
 
-    def add(
-        self, path: str, label: str, prob: float, picture: Image.Image, above: Image.Image
-    ) -> str:
-        """Write an overlay; the file's path."""
+    def add(self, path: str, label: str, prob: float, pictures: Sequence[Image.Image]) -> str:
+        """Write an overlay; the file's path.
 
+        Args:
+            path: of the image.
+            label, prob: what is explained.
+            pictures: the image, the overlay, and what stands beside them on the sheet.
+        """
         file = self._folder / self._name(path, label)
-        write_atomic(file, png(above))
+        write_atomic(file, png(pictures[1]))
         lines = ((label, f" {prob:.4f}"), (Path(path).stem, Path(path).suffix))
-        self._tiles.append(Tile((picture, above), lines))
+        self._tiles.append(Tile(tuple(pictures), lines))
         if len(self._tiles) == ON_A_SHEET:
             self.finish()
         return str(file)
@@ -156,7 +183,8 @@ class Overlays:
             return
         number = len(self.files) + 1
         file = self._folder / ("sheet.png" if number == 1 else f"sheet-{number}.png")
-        write_atomic(file, sheet_png(self._tiles, COLUMNS, self._title, self._subtitle))
+        columns = max(1, MOST_BESIDE // len(self._tiles[0].pictures))
+        write_atomic(file, sheet_png(self._tiles, columns, self._title, self._subtitle))
         self.files.append(str(file))
         self._tiles = []
 
