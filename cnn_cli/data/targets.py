@@ -34,6 +34,13 @@ def is_of(labels: NDArray[Any], number: int) -> NDArray[np.bool_]:
     return found
 
 
+def numbers_of(labels: NDArray[Any], row: int) -> list[int]:
+    """The classes of one image."""
+    if are_multiple(labels):
+        return [int(number) for number in labels[row].nonzero()[0]]
+    return [int(labels[row])]
+
+
 def has_guessed(labels: NDArray[Any], guesses: NDArray[Any]) -> NDArray[np.bool_]:
     """(n,) whether each image is of the class that it is taken for; `guesses` (n,) are numbers."""
     if are_multiple(labels):

@@ -11,13 +11,13 @@ import numpy as np
 from cnn_cli.config import Config
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.normalization import Normalization
+from cnn_cli.data.targets import numbers_of
 from cnn_cli.errors import DataError
 from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.training.mixing import make_mixer
 from cnn_cli.training.setup import (
     TrainingData,
     augment_training,
-    check_one_label,
     epoch_order,
     measure_normalization,
     open_network,
@@ -33,7 +33,8 @@ class Sample:
         path: of its file.
         pixels: (height, width, channels); those of a mixed image are rounded to be shown.
         labels: names of classes and their fractions, the image's own first; a fraction of 0 is
-            left out, and two images of one class have one label.
+            left out, and two images of one class have one label. Where an image may have several,
+            each fraction stands for itself.
     """
 
     path: str
@@ -68,7 +69,6 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
     Raises:
         CnnError: what `train` would raise, or no image can be read.
     """
-    check_one_label(config, source, "cnn data preview")
     dataset, _ = open_network(config, source)
     uncached = config.data.model_copy(update={"cache": "none"})  # an image is read once
     config = config.model_copy(update={"data": uncached})
@@ -105,17 +105,17 @@ def _samples(config: Config, data: TrainingData, epoch: int) -> Iterator[Sample]
             mix = mixer.mix(epoch, batch.number * config.train.batch_size, len(batch))
             images = mixed_pixels(images, mix)
         for row, index in enumerate(batch.indices):
-            own = dataset.classes[batch.labels[row]]
-            labels = {own: 1.0}
+            own = numbers_of(batch.labels, row)
+            labels = dict.fromkeys(own, 1.0)
             if mix is not None:
                 ratio = float(mix.ratios[row])
-                other = dataset.classes[batch.labels[mix.partners[row]]]
-                if other != own:
-                    labels = {own: ratio, other: 1 - ratio}
+                other = numbers_of(batch.labels, int(mix.partners[row]))
+                labels |= {number: ratio for number in own if number not in other}
+                labels |= {number: 1 - ratio for number in other if number not in own}
             yield Sample(
                 dataset.train.paths[index],
                 images[row].copy(),
-                tuple((name, part) for name, part in labels.items() if part),
+                tuple((dataset.classes[i], part) for i, part in labels.items() if part),
             )
 
 

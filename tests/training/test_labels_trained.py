@@ -14,6 +14,7 @@ from cnn_cli.config import validate_config
 from cnn_cli.errors import CnnError, ConfigError, UsageError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.metric_names import Metric
+from cnn_cli.report.pictures.preview_sheet import draw_preview
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.results import TrainResult
 from cnn_cli.training.folds import train_folds
@@ -212,14 +213,31 @@ def line_of(error: pytest.ExceptionInfo[CnnError]) -> str:
 def test_what_is_not_available_yet(tags: Path, tmp_path: Path) -> None:
     config = validate_config(tagged_document(tags), "test.yaml")
     rule = "test.yaml: data.labels: must be single for {}; multiple is not available yet."
-    with pytest.raises(ConfigError) as error:
-        preview(config, "test.yaml", 0, 4, 1)
-    assert line_of(error) == rule.format("cnn data preview")
     options = TrainOptions(out=tmp_path / "folds")
     with pytest.raises(ConfigError) as error:
         train_folds(config, "test.yaml", 2, options, Requests(), Watch, lambda found, _: found)
     assert line_of(error) == rule.format("cnn train --folds")
     assert not (tmp_path / "folds").exists()
+
+
+def names_of(path: str) -> list[str]:
+    """The labels that `make_tagged` gives a picture."""
+    return [name for bit, name in enumerate(CLASSES) if (int(Path(path).stem) + 1) >> bit & 1]
+
+
+def test_a_preview_has_all_labels(tags: Path) -> None:
+    document = tagged_document(tags)
+    found = preview(validate_config(document, "test.yaml"), "test.yaml", 0, 60, 1)
+    assert len(found.samples) == 60
+    for sample in found.samples:
+        assert sample.labels == tuple((name, 1.0) for name in names_of(sample.path))
+    mixed = validate_config(document | {"augment": {"mixup": 1.0}}, "test.yaml")
+    others = 0
+    for sample in preview(mixed, "test.yaml", 0, 60, 1).samples:
+        assert all(0 < fraction <= 1 for _, fraction in sample.labels)
+        others += any(name not in names_of(sample.path) for name, _ in sample.labels)
+    assert others > 20
+    assert draw_preview(found, 6, "title", "subtitle").image.width > 100
 
 
 def test_a_gate_of_one_label(tags: Path) -> None:

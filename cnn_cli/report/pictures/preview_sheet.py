@@ -55,8 +55,9 @@ def _draw_bar(
 ) -> None:
     """A bar whose parts are as long as the classes' fractions of the label."""
     left, y = float(corner[0]), corner[1]
+    whole = max(1.0, sum(fraction for _, fraction in labels))  # of several labels more than 1
     for name, fraction in labels:
-        right = left + fraction * width
+        right = left + fraction / whole * width
         if round(right) > round(left):
             sheet.draw.rectangle((round(left), y, round(right) - 1, y + BAR - 1), colours[name])
         left = right
