@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
         "cnn export --ckpt runs/small --output small.safetensors",
         "cnn export --ckpt runs/seed --output seed8.onnx --int8 --calibrate photos "
         "--fail-under top1=0.3",
+        "cnn export --ckpt runs/resnet18 --output resnet18.safetensors --names torchvision",
     ),
 )
 def run(
@@ -85,6 +86,16 @@ def run(
             "bound. May be repeated.",
         ),
     ] = None,
+    names: Annotated[
+        str,
+        Option(
+            "--names",
+            metavar="own|torchvision",
+            parser=values.choice("--names", ("own", "torchvision")),
+            help="Names of the arrays in a .safetensors: this network's, or those that "
+            "torchvision's load_state_dict expects.",
+        ),
+    ] = "own",
     json: Json = False,
     debug: Debug = False,
 ) -> None:
@@ -93,7 +104,8 @@ def run(
     ONNX: a network for any number of images, with class names and preprocessing in the metadata;
     you resize the images. It is checked by onnx, and with --check against onnxruntime: if a
     probability differs by more than 1e-4, the exit code is 6 and nothing is written. safetensors:
-    the weights under PyTorch's names.
+    the weights in PyTorch's layouts; --names torchvision fits the torchvision network without
+    auxiliary heads.
     """
     kind = output_file.suffix
     if kind not in (".onnx", ".safetensors"):
@@ -102,6 +114,8 @@ def run(
         name = "--preprocessing" if preprocessing else "--fold" if fold else "--check"
         raise UsageError(name, "goes with an --output ending in .onnx")
     _check_int8(int8, kind, calibrate, bool(check), bool(fail_under))
+    if kind == ".onnx" and names != "own":
+        raise UsageError("--names", "goes with an --output ending in .safetensors", names)
     from cnn_cli.inference.classifier import Classifier
 
     classifier = Classifier.load(ckpt, several=not int8)
@@ -111,7 +125,8 @@ def run(
     if kind == ".safetensors":
         from cnn_cli.interop.export.safetensors_export import save_safetensors
 
-        save_safetensors(classifier, output_file)
+        of = cast(Literal["own", "torchvision"], names)
+        save_safetensors(classifier, output_file, of)
     else:
         from cnn_cli.files import write_atomic
         from cnn_cli.interop.export.onnx_check import check_onnx

@@ -44,7 +44,7 @@ def run(
             metavar="CONFIG",
             parser=values.text,
             help="The config whose network the weights are of. A name brings its own, and an "
-            ".onnx or Keras file has one.",
+            ".onnx file has one.",
             show_default=False,
         ),
     ] = None,
@@ -116,16 +116,38 @@ def run(
             help="Order of the color channels that the weights, mean and std expect.",
         ),
     ] = "rgb",
+    ignore: Annotated[
+        list[str] | None,
+        Option(
+            "--ignore",
+            metavar="GLOB",
+            parser=values.text,
+            help="Arrays of the file to ignore, as 'head.*'. May be repeated. Auxiliary heads "
+            "and losses are always ignored.",
+            show_default=False,
+        ),
+    ] = None,
+    which: Annotated[
+        str | None,
+        Option(
+            "--which",
+            metavar="ema|model",
+            parser=values.choice("--which", ("ema", "model")),
+            help="Weights to take from a training checkpoint that has both: their moving "
+            "average, or the weights themselves. Default: model.",
+            show_default=False,
+        ),
+    ] = None,
     list_: Annotated[bool, Option("--list", help="List pretrained weights by name.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
     """Import pretrained weights from other programs.
 
-    A file that has its network (.onnx, Keras) needs no --config: the config is derived from it.
-    With one, layers are matched by structure where the file has it, by the names of known networks
-    (torchvision, timm) where it has names only, or by --map. What is missing, extra or misshapen
-    is listed, and then nothing is written. Scores of an .onnx are compared with onnxruntime's.
+    An .onnx file needs no --config: the config is derived from its network, and scores are
+    compared with onnxruntime's. Otherwise layers are matched by structure where the file has it
+    (.onnx, Keras), by the names of known networks (torchvision, timm) where it has names only, or
+    by --map. What is missing, extra or misshapen is listed, and then nothing is written.
     """
     from cnn_cli.errors import UsageError
     from cnn_cli.interop.importing import ImportOptions, import_weights
@@ -161,6 +183,8 @@ def run(
         None if std is None else std.values,
         value_range,
         order,
+        tuple(ignore or ()),
+        cast(Literal["ema", "model"] | None, which),
     )
     report = import_weights(weights, config, overrides or [], output_file, options)
     if json:

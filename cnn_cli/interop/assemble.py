@@ -92,8 +92,11 @@ class _Assembly:
             array = found.pop(param)
             if param == "weight":
                 array = self._reorder(node, module, array)
-            if array.shape == (*shape, 1, 1) and node.layer.kind == "linear":
-                array = array.reshape(shape)
+            if (
+                node.layer.kind in ("linear", "conv")
+                and (*array.shape, 1, 1)[:4] == (*shape, 1, 1)[:4]
+            ):
+                array = array.reshape(shape)  # a convolution of one pixel is a linear layer
             if array.shape != shape:
                 self.misshapen.append(_misshapen(module, param, array.shape, name, shape))
             elif array.dtype.kind not in "fiu" or not np.isfinite(array).all():

@@ -10,6 +10,9 @@ from cnn_cli.nn.types import Array, Shape
 
 Kind = Literal["conv", "linear", "norm", "affine", "other"]
 
+Which = Literal["ema", "model"]
+"""The trained weights of a training's checkpoint, or their average."""
+
 INPUT = -1
 """The tensor that is the foreign network's input."""
 
@@ -116,7 +119,9 @@ def modules_by_name(arrays: Mapping[str, Array]) -> tuple[Module, ...]:
     grouped: dict[str, dict[str, Array]] = {}
     for name, array in arrays.items():
         layer, _, param = name.replace("/", ".").rpartition(".")
-        if param != "num_batches_tracked":
+        if param == "layer_scale":  # torchvision's ConvNeXt has it as an array of its block
+            grouped[f"{layer}.{param}"] = {"weight": array.reshape(-1)}
+        elif param != "num_batches_tracked":
             grouped.setdefault(layer, {})[param] = array
     return tuple(
         Module(name, kind_of({param: array.shape for param, array in found.items()}), found)

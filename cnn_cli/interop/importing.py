@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,10 +16,10 @@ from cnn_cli.config import Config, load_config, plain_config, validate_config
 from cnn_cli.config.load import lay_over
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.decode import Preprocess
-from cnn_cli.errors import ConfigError, DataError
+from cnn_cli.errors import ConfigError, DataError, UsageError, listed
 from cnn_cli.interop.assemble import assemble, swap_colours
 from cnn_cli.interop.derive import Derived, derive
-from cnn_cli.interop.foreign import Foreign, Module
+from cnn_cli.interop.foreign import Foreign, Module, Which
 from cnn_cli.interop.match_names import layers_with_arrays, match_map, match_names
 from cnn_cli.interop.match_structure import match_structure
 from cnn_cli.interop.onnx_agreement import compare_with_onnxruntime
@@ -32,6 +33,11 @@ from cnn_cli.runs.stored_network import network_facts
 from cnn_cli.text_files import read_text
 
 NUMBERED = "classes are numbers: no --classes FILE names them"
+# Arrays that a training has beside its network: heads that only train, losses, counters.
+EXTRA = (
+    *("aux1.*", "aux2.*", "AuxLogits.*", "criterion.*", "loss.*"),
+    *("*.total_ops", "*.total_params", "*._extra_state", "*.n_averaged", ".n_averaged"),
+)
 MOST_BYTES = 10_000_000  # of a list of classes or a map
 
 
@@ -46,6 +52,8 @@ class ImportOptions:
         value_range: pixels are from 0 to this where mean and std are taken from them; None is 1,
             or what a network that normalizes them itself is for.
         channel_order: of the colours the weights expect, and of mean and std.
+        ignore: patterns of names of arrays that are left out, as `aux*`.
+        which: of the weights of a training's checkpoint.
     """
 
     map_file: Path | None = None
@@ -54,6 +62,8 @@ class ImportOptions:
     std: tuple[float, ...] | None = None
     value_range: float | None = None
     channel_order: Literal["rgb", "bgr"] = "rgb"
+    ignore: tuple[str, ...] = ()
+    which: Which | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +122,8 @@ def import_weights(
         CnnError: what does not fit is said, and nothing is written.
     """
     given = None if config_file is None else load_config(config_file, overrides)
-    foreign = read_foreign(weights, _in_shape(given, overrides))
+    foreign = read_foreign(weights, _in_shape(given, overrides), options.which)
+    foreign, ignored = _without_extra(foreign, options.ignore)
     derived = None
     if given is None or config_file is None:
         config_file = str(weights)
@@ -158,8 +169,41 @@ def import_weights(
         mean=mean,
         std=std,
         pairs={graph.nodes[index].name: module.name for index, module in sorted(pairs.items())},
-        notes=[*notes, *changes],
+        notes=[*notes, *foreign.notes, *ignored, *changes],
     )
+
+
+def _without_extra(foreign: Foreign, patterns: tuple[str, ...]) -> tuple[Foreign, list[str]]:
+    """A file of arrays without those that are not wanted, and what is to be said about them.
+
+    Raises:
+        UsageError: nothing has a name of a pattern.
+    """
+    if foreign.ops is not None:
+        if patterns:
+            raise UsageError("--ignore", "goes with a file of arrays alone", patterns[0])
+        return foreign, []
+    names = [f"{module.name}.{key}" for module in foreign.modules for key in module.arrays]
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            raise UsageError("--ignore", f"must match an array of {foreign.place}", pattern)
+    left, gone = [], []
+    for module in foreign.modules:
+        arrays = {}
+        for key, array in module.arrays.items():
+            name = f"{module.name}.{key}"
+            plain = name.removeprefix("module.")  # which training on several GPUs puts before
+            if any(fnmatchcase(plain, pattern) for pattern in EXTRA) or any(
+                fnmatchcase(name, pattern) for pattern in patterns
+            ):
+                gone.append(name)
+            else:
+                arrays[key] = array
+        if arrays:
+            left.append(replace(module, arrays=arrays))
+    if not gone:
+        return foreign, []
+    return replace(foreign, modules=tuple(left)), [f"arrays left out: {listed(gone, 3)}"]
 
 
 def _in_shape(config: Config | None, overrides: list[str]) -> Shape | None:
@@ -235,16 +279,13 @@ def _classes(
     """The names, and what is to be said about where they come from."""
     if options.classes_file is not None or config.data.classes is not None:
         return _named_classes(config, options)
-    if not any(
-        layer.kind == "linear" and layer.arguments()["out_features"] == "classes"
-        for layer in config.model.layers
-    ):
+    if not any("classes" in layer.arguments().values() for layer in config.model.layers):
         rule = "is required without a layer `linear: classes`; or give --classes FILE"
         raise ConfigError(f"{source}: data.classes", rule)
     # Which layer is which depends on no shape, so that any number of classes will do here.
     graph = _graph(config, 2, source)
     pairs, _, _ = _match(graph, foreign, options)
-    last = max(index for index in pairs if graph.nodes[index].layer.kind == "linear")
+    last = max(index for index in pairs if graph.nodes[index].layer.kind in ("linear", "conv"))
     count = pairs[last].arrays["weight"].shape[0]
     return [str(i) for i in range(count)], [NUMBERED]
 

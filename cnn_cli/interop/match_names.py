@@ -7,6 +7,7 @@ level whose words are in none of them has no known order, and nothing is guessed
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 
 from cnn_cli.errors import DataError, listed, suggest
@@ -40,6 +41,44 @@ ORDERS: tuple[tuple[str, ...], ...] = (
     ),
 )
 
+ORDERS += (
+    # torchvision: SqueezeNet, MNASNet, RegNets, ShuffleNet V2, ConvNeXt.
+    ("squeeze", "expand1x1", "expand3x3"),
+    ("layers", "classifier"),
+    ("stem", "trunk_output", "fc"),
+    ("f", "proj"),  # a residual's layers stand before its shortcut
+    ("a", "b", "se", "c"),
+    ("conv1", "stage2", "stage3", "stage4", "conv5", "fc"),
+    ("branch1", "branch2", "branch3", "branch4"),
+    ("block", "layer_scale"),
+    # DenseNets.
+    (
+        *("conv0", "norm0", "denseblock1", "transition1", "denseblock2", "transition2"),
+        *("denseblock3", "transition3", "denseblock4", "norm5"),
+    ),
+    ("norm1", "conv1", "norm2", "conv2"),
+    ("norm", "conv"),
+    # GoogLeNet, Inception v3.
+    (
+        *("conv1", "conv2", "conv3", "inception3a", "inception3b", "inception4a", "inception4b"),
+        *("inception4c", "inception4d", "inception4e", "inception5a", "inception5b", "fc"),
+    ),
+    ("conv", "bn"),
+    (
+        *("Conv2d_1a_3x3", "Conv2d_2a_3x3", "Conv2d_2b_3x3", "Conv2d_3b_1x1", "Conv2d_4a_3x3"),
+        *("Mixed_5b", "Mixed_5c", "Mixed_5d", "Mixed_6a", "Mixed_6b", "Mixed_6c", "Mixed_6d"),
+        *("Mixed_6e", "Mixed_7a", "Mixed_7b", "Mixed_7c", "fc"),
+    ),
+    (
+        *("branch1x1", "branch5x5_1", "branch5x5_2", "branch7x7_1", "branch7x7_2", "branch7x7_3"),
+        *("branch3x3", "branch3x3_1", "branch3x3_2", "branch3x3_2a", "branch3x3_2b"),
+        *("branch3x3dbl_1", "branch3x3dbl_2", "branch3x3dbl_3", "branch3x3dbl_3a"),
+        *("branch3x3dbl_3b", "branch7x7dbl_1", "branch7x7dbl_2", "branch7x7dbl_3"),
+        *("branch7x7dbl_4", "branch7x7dbl_5", "branch7x7x3_1", "branch7x7x3_2", "branch7x7x3_3"),
+        *("branch7x7x3_4", "branch_pool"),
+    ),
+)
+
 Tree = dict[str, "Tree | Module"]
 Pairs = dict[int, Module]
 
@@ -61,7 +100,13 @@ def match_names(graph: Graph, foreign: Foreign) -> tuple[Pairs, str]:
     by_name = {module.name: module for module in foreign.modules}
     if all(node.name in by_name for node in nodes):
         return {node.index: by_name[node.name] for node in nodes}, "the network's own names"
-    modules = _in_order(foreign)
+    try:
+        modules, rule_name = in_order(foreign), "known names"
+    except DataError:
+        modules, rule_name = list(foreign.modules), "the file's own order"
+        names = [module.name for module in modules]
+        if names == sorted(names) or not _same_shapes(nodes, modules):
+            raise
     for node, module in zip(nodes, modules, strict=False):
         if not fits(node, module):
             rule = "layers must follow each other as in the config"
@@ -72,7 +117,22 @@ def match_names(graph: Graph, foreign: Foreign) -> tuple[Pairs, str]:
         problems += [f"extra {module.name}" for module in modules[len(nodes) :]]
         rule = f"must hold arrays for {len(nodes)} layers"
         raise DataError(foreign.place, rule, f"{len(modules)}: {listed(problems)}")
-    return {node.index: module for node, module in zip(nodes, modules, strict=True)}, "known names"
+    return {node.index: each for node, each in zip(nodes, modules, strict=True)}, rule_name
+
+
+def _same_shapes(nodes: list[Node], modules: list[Module]) -> bool:
+    """Whether a file's layers, in its own order, have exactly the network's arrays.
+
+    A file whose names are sorted says nothing by its order, and is not asked.
+    """
+    if len(nodes) != len(modules):
+        return False
+    for node, module in zip(nodes, modules, strict=True):
+        shapes = {spec.name: spec.torch_shape for spec in node.layer.params}
+        shapes |= {spec.name: spec.shape for spec in node.layer.buffers}
+        if {key: array.shape for key, array in module.arrays.items()} != shapes:
+            return False
+    return True
 
 
 def match_map(graph: Graph, foreign: Foreign, mapping: Mapping[str, str], place: str) -> Pairs:
@@ -100,13 +160,18 @@ def match_map(graph: Graph, foreign: Foreign, mapping: Mapping[str, str], place:
 
 
 def fits(node: Node, module: Module) -> bool:
-    """Whether a module may be a node's: a 1×1 convolution may be a linear layer's."""
+    """Whether a module may be a node's: a 1×1 convolution may be a linear layer's, and its own."""
     shapes = {spec.name: spec.torch_shape for spec in node.layer.params}
     kind = kind_of(shapes | {spec.name: spec.shape for spec in node.layer.buffers})
-    return module.kind == kind or (kind == "linear" and module.kind == "conv")
+    return module.kind == kind or {module.kind, kind} == {"linear", "conv"}
 
 
-def _in_order(foreign: Foreign) -> list[Module]:
+def in_order(foreign: Foreign) -> list[Module]:
+    """A file's layers as they follow each other in the network that their names are of.
+
+    Raises:
+        DataError: names of one level are in none of `ORDERS`.
+    """
     tree: Tree = {}
     for module in foreign.modules:
         here = tree
@@ -136,6 +201,9 @@ def _sorted(names: list[str], foreign: Foreign) -> list[str]:
         return sorted(names, key=int)
     if len(names) == 1:
         return names
+    numbered = [re.fullmatch(r"(.*?)(\d+)", name) for name in names]
+    if all(numbered) and len({each[1] for each in numbered if each}) == 1:
+        return sorted(names, key=lambda name: int(re.sub(r".*?(\d+)$", r"\1", name)))
     for order in ORDERS:
         if set(names) <= set(order):
             return sorted(names, key=order.index)

@@ -5,28 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 
 from cnn_cli.errors import DataError, reason
-from cnn_cli.interop.foreign import Foreign
+from cnn_cli.interop.foreign import Foreign, Which
 from cnn_cli.interop.readers.keras_file import read_h5, read_model_json
 from cnn_cli.interop.readers.npz_file import read_npz
 from cnn_cli.interop.readers.onnx_file import read_onnx
-from cnn_cli.interop.readers.safetensors_file import read_safetensors
+from cnn_cli.interop.readers.safetensors_file import read_index, read_safetensors
 from cnn_cli.interop.readers.torch_file import read_torch
 from cnn_cli.nn.types import Shape
 
+TORCH = (".pth", ".pt", ".bin", ".ckpt")
+ENDINGS = (*TORCH, ".safetensors", ".npz", ".onnx", ".json", ".h5", ".hdf5")
 
-def read_foreign(path: Path, in_shape: Shape | None = None) -> Foreign:
-    """Read a file of weights: its ending says which kind it is; an HDF5 file begins as such.
+
+def read_foreign(path: Path, in_shape: Shape | None = None, which: Which | None = None) -> Foreign:
+    """Read a file of weights: its ending says which kind it is, or else its first bytes.
 
     Args:
         path: the file.
         in_shape: (rows, columns, channels) of an image, where a network's file leaves it open.
+        which: of the weights of a training's checkpoint.
 
     Raises:
         DataError: it is absent, damaged, of a kind that is not read, or holds more than arrays.
         UsageError: reading it needs an extra that is not installed.
     """
     try:
-        return _read(path, in_shape)
+        return _read(path, in_shape, which)
     except MemoryError as error:
         raise DataError(path, "must fit into memory") from error
     except RecursionError as error:
@@ -34,21 +38,27 @@ def read_foreign(path: Path, in_shape: Shape | None = None) -> Foreign:
 
 
 def is_network(path: Path) -> bool:
-    """Whether a file's ending is of those that say how their layers are connected."""
-    return path.suffix.lower() in (".onnx", ".h5", ".hdf5", ".json", ".keras")
+    """Whether a file's ending is of those from which a config can be derived."""
+    return path.suffix.lower() == ".onnx"
 
 
-def _read(path: Path, in_shape: Shape | None) -> Foreign:
+def _read(  # noqa: PLR0911 - a case a kind
+    path: Path, in_shape: Shape | None, which: Which | None
+) -> Foreign:
     suffix = path.suffix.lower()
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
             raise DataError(path, "must be a regular file")
         with path.open("rb") as file:
-            start = file.read(8)
+            start = file.read(9)
     except (OSError, ValueError) as error:
         raise DataError(path, "cannot be read", reason(error)) from error
-    if suffix in (".pth", ".pt", ".bin", ".ckpt"):
-        return read_torch(path)
+    if start[8:] == b"{" and suffix not in (".npz", ".onnx", ".json"):
+        return read_safetensors(path)
+    if suffix in TORCH or (suffix not in ENDINGS and start.startswith((b"PK\x03\x04", b"\x80"))):
+        if start.startswith(b"\x89HDF\r\n\x1a\n"):
+            return read_h5(path)
+        return read_torch(path, which)
     if suffix == ".safetensors":
         return read_safetensors(path)
     if suffix == ".npz":
@@ -56,8 +66,10 @@ def _read(path: Path, in_shape: Shape | None) -> Foreign:
     if suffix == ".onnx":
         return read_onnx(path, in_shape)
     if suffix == ".json":
+        if path.name.endswith(".safetensors.index.json"):
+            return read_index(path)
         return read_model_json(path)
-    if suffix in (".h5", ".hdf5") or start == b"\x89HDF\r\n\x1a\n":
+    if suffix in (".h5", ".hdf5") or start.startswith(b"\x89HDF\r\n\x1a\n"):
         return read_h5(path)
     rule = "must be .safetensors, .onnx, .h5, .npz, .pth, or the model.json of a Keras network"
     raise DataError(path, rule, f"a name ending in {suffix!r}" if suffix else "no ending")

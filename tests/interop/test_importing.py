@@ -196,3 +196,26 @@ def test_a_map_of_another_order(config: Path) -> None:
     plain = imported(config, mean=(0.0,), std=(1.0,)).params.flat.copy()
     mapped = imported(config, mean=(0.0,), std=(1.0,), map_file=mapping)
     np.testing.assert_array_equal(mapped.params.flat, plain)
+
+
+def test_arrays_that_are_left_out(cnn: Inside, config: Path) -> None:
+    with np.load(WEIGHTS.parent / "weights.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    file_ = config.parent / "a.npz"
+    extra: dict[str, Any] = {"aux1.fc.weight": np.ones((2, 3)), "criterion.weight": np.ones(2)}
+    np.savez(file_, **arrays, **extra)
+    line = ("import", file_, "--config", config, "--output", config.parent / "b.npz", *OPTIONS)
+    outcome = cnn(*line)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "note        arrays left out: aux1.fc.weight, criterion.weight\n" in outcome.out
+    extra = {"head.3.weight": np.ones((2, 3))}
+    np.savez(file_, **arrays, **extra)
+    assert cnn(*line).code == 4
+    assert cnn(*line, "--ignore", "head.*").code == 0
+    outcome = cnn(*line, "--ignore", "tail.*")
+    assert (outcome.code, outcome.err) == (
+        2,
+        f"cnn: --ignore: must match an array of {file_}. Got tail.*.\n",
+    )
+    outcome = cnn(*line, "--which", "both")
+    assert (outcome.code, outcome.err) == (2, "cnn: --which: must be ema or model. Got 'both'.\n")

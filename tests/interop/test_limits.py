@@ -264,6 +264,22 @@ def test_numbers_of_safetensors(tmp_path: Path) -> None:
     assert message(path) == f"{rule}. Got F8_E4M3 in a.weight."
 
 
+def test_shards_of_safetensors(tmp_path: Path) -> None:
+    save = pytest.importorskip("safetensors.numpy").save_file
+    save({"a.weight": np.ones((2, 3), "f4")}, tmp_path / "1.safetensors")
+    save({"a.bias": np.zeros(2, "f4"), "b.bias": np.ones(2)}, tmp_path / "2.safetensors")
+    path = tmp_path / "model.safetensors.index.json"
+    where = {"a.weight": "1.safetensors", "a.bias": "2.safetensors"}
+    path.write_text(json.dumps({"metadata": {}, "weight_map": where}))
+    assert sorted(arrays_of(read_foreign(path))) == ["a.bias", "a.weight"]
+    path.write_text(json.dumps({"weight_map": where | {"c.bias": "2.safetensors"}}))
+    assert message(path) == "its shards must hold all arrays of weight_map. Got c.bias."
+    path.write_text(json.dumps({"weight_map": {"a": "../1.safetensors"}}))
+    assert message(path).startswith("shards must lie beside it. Got ")
+    path.write_text("[]")
+    assert message(path).startswith("must say in weight_map which array is where. Got ")
+
+
 def test_onnx(tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     helper, kinds = onnx.helper, onnx.TensorProto

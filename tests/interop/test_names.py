@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import pytest
 from foreign_networks import arrays_of, graph_of, random_parameters, renamed
 
+from cnn_cli import interop
 from cnn_cli.config import load_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.errors import DataError
 from cnn_cli.interop.assemble import assemble
-from cnn_cli.interop.foreign import Foreign, modules_by_name
-from cnn_cli.interop.match_names import match_map, match_names
+from cnn_cli.interop.foreign import Foreign, Module, modules_by_name
+from cnn_cli.interop.match_names import in_order, match_map, match_names
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 
@@ -245,3 +247,36 @@ def test_a_bias_before_a_batchnorm_goes_into_its_mean() -> None:
     found, notes = assemble(graph, foreign, pairs, {})
     np.testing.assert_array_equal(found["norm/running_mean"], 1 - np.arange(6.0))
     assert notes == ["biases before batchnorm taken into running means: 1"]
+
+
+def names_of_torchvision() -> dict[str, list[str]]:
+    """Layers of torchvision's networks, in the order of this program's; see `tests/weights`."""
+    lines = (Path(interop.__file__).parent / "torchvision_names.txt").read_text().splitlines()
+    return {name: [word.rstrip("^") for word in words] for name, *words in map(str.split, lines)}
+
+
+@pytest.mark.parametrize("name", names_of_torchvision())
+def test_names_of_torchvision_in_any_order(name: str) -> None:
+    names = names_of_torchvision()[name]
+    modules = tuple(Module(f"module.{each}", "other", {}) for each in sorted(names))
+    found = in_order(Foreign("weights", modules))
+    assert [module.name.removeprefix("module.") for module in found] == names
+
+
+def test_the_order_of_the_file(tmp_path: Path) -> None:
+    """Where names say nothing, and shapes leave no other way."""
+    graph = graph_of(
+        [
+            {"conv": {"out_channels": 4, "kernel_size": 3}},
+            "relu",
+            "global_avgpool",
+            {"linear": "classes"},
+        ]
+    )
+    params = random_parameters(graph)
+    foreign = renamed(params, ["zeta", "alpha"])
+    with pytest.raises(DataError, match="layers must have the names of a known network"):
+        match_names(graph, foreign)
+    pairs, rule = match_names(graph, replace(foreign, modules=foreign.modules[::-1]))
+    assert rule == "the file's own order"
+    assert [module.name for module in pairs.values()] == ["zeta", "alpha"]

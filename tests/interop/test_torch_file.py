@@ -188,6 +188,31 @@ def test_damaged_files_do_no_harm(tmp_path: Path, name: str) -> None:
             read_torch(path)
 
 
+def test_a_training_with_all_that_it_keeps() -> None:
+    """Its options, numbers of NumPy, paths and devices are skipped, and nothing of them is run."""
+    path = DATA / "training.pth.tar"
+    foreign = read_foreign(path)
+    found = flat(foreign)
+    assert foreign.notes == (
+        "weights are those that were trained; --which ema takes their average",
+    )
+    for key, array in expected().items():
+        np.testing.assert_array_equal(found[f"module.{key}"], array)
+    ema = flat(read_foreign(path, which="ema"))
+    for key, array in expected().items():
+        np.testing.assert_array_equal(ema[key], 2 * array)
+    assert read_foreign(path, which="model").notes == ()
+    with pytest.raises(DataError, match=r"Got no average of the weights \(ema\)\."):
+        read_torch(DATA / "zip.pth", "ema")
+
+
+@pytest.mark.parametrize("name", ["a.pt", "a.ckpt", "a.bin", "a.pth.tar", "a.weights"])
+def test_files_are_known_by_their_content(tmp_path: Path, name: str) -> None:
+    for source in ("zip.pth", "legacy.pth"):
+        (tmp_path / name).write_bytes((DATA / source).read_bytes())
+        assert list(flat(read_foreign(tmp_path / name))) == list(expected())
+
+
 def test_no_file_and_other_kinds(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"cannot be read\. Got no such file"):
         read_foreign(tmp_path / "a.pth")

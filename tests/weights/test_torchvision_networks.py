@@ -7,16 +7,23 @@ idle.
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from foreign_networks import random_parameters
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.config.networks import network_names, network_text
 from cnn_cli.config.yaml12 import parse_yaml
+from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.normalization import Normalization
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.interop.export.torchvision_names import torchvision_arrays
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Node
 from cnn_cli.nn.params import Parameters
@@ -70,6 +77,24 @@ def test_it_is_torchvisions(name: str) -> None:
     with Engine(graph, params, threads=2) as engine:
         found = engine.predict(x)
     np.testing.assert_allclose(found, expected, rtol=1e-8, atol=1e-8 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("name", [name for name, entry in ENTRIES.items() if entry])
+def test_torchvision_loads_what_is_exported(name: str) -> None:
+    torch = pytest.importorskip("torch")
+    models = pytest.importorskip("torchvision.models")
+    model = getattr(models, str(ENTRIES[name]))(weights=None, **ARGUMENTS.get(name, {}))
+    config = validate_config(parse_yaml(network_text(name), name), name)
+    graph = build_graph(config.model, (107, 107, 3), 1000, name)
+    params = random_parameters(graph, dtype="float32")
+    normalization = Normalization((0.5,) * 3, (0.5,) * 3)
+    pre, classes = Preprocess(107, 107, 3), tuple(map(str, range(1000)))
+    classifier = Classifier(Path("x"), {}, classes, pre, normalization, graph, params, 1.0)
+    arrays = torchvision_arrays(classifier)
+    state = OrderedDict((key, torch.tensor(np.array(array))) for key, array in arrays.items())
+    # A version, which MNASNet asks for and no file of arrays has.
+    state._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]
+    model.load_state_dict(state, strict=True)
 
 
 def measure_statistics(torch: Any, model: Any, images: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -10,20 +11,31 @@ from cnn_cli.errors import missing_extra
 from cnn_cli.files import write_atomic
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.interop.export.metadata import metadata
+from cnn_cli.interop.export.torchvision_names import torchvision_arrays
 
 
-def save_safetensors(classifier: Classifier, path: Path) -> None:
-    """Weights and statistics under PyTorch's names, `<layer>.<param>`, and layouts.
+def save_safetensors(
+    classifier: Classifier, path: Path, names: Literal["own", "torchvision"] = "own"
+) -> None:
+    """Weights and statistics in PyTorch's layouts.
+
+    Args:
+        classifier: whose they are.
+        path: the file.
+        names: of layers: those of the network, as `<layer>.<param>`; or torchvision's.
 
     Raises:
         UsageError: without the package safetensors.
-        DataError: the file cannot be written.
+        DataError: the file cannot be written, or torchvision has no such network.
     """
     try:
         from safetensors.numpy import save
     except ImportError as error:
         raise missing_extra("export", "safetensors", "pretrained") from error
-    params = classifier.params
-    arrays = params.named() | params.named_buffers()
-    named = {name.replace("/", "."): np.ascontiguousarray(array) for name, array in arrays.items()}
-    write_atomic(path, save(named, metadata(classifier)))
+    if names == "torchvision":
+        named = torchvision_arrays(classifier)
+    else:
+        arrays = classifier.params.named() | classifier.params.named_buffers()
+        named = {name.replace("/", "."): array for name, array in arrays.items()}
+    whole = {name: np.array(array, order="C") for name, array in named.items()}
+    write_atomic(path, save(whole, metadata(classifier)))

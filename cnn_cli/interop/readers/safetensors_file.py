@@ -6,10 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_cli.errors import DataError, missing_extra, reason
+from cnn_cli import strict_json
+from cnn_cli.errors import DataError, listed, missing_extra, reason
 from cnn_cli.interop.foreign import Foreign, modules_by_name
 from cnn_cli.interop.limits import Budget, not_read, widened
 from cnn_cli.nn.types import Array
+from cnn_cli.text_files import read_text
+
+MOST_JSON = 10_000_000  # bytes of an index
 
 # NumPy's by the format's names. bfloat16, which NumPy lacks, is read as its bits.
 DTYPES = {
@@ -36,14 +40,43 @@ def read_safetensors(path: Path) -> Foreign:
         DataError: it is damaged or has numbers of a kind that is not read, such as 8-bit floats.
         UsageError: without the package.
     """
+    return Foreign(str(path), modules_by_name(_arrays(path, Budget(path))))
+
+
+def read_index(path: Path) -> Foreign:
+    """Read the shards that a `.safetensors.index.json` names, which lie beside it.
+
+    Raises:
+        DataError, UsageError: as `read_safetensors`; or it does not say which array is where.
+    """
+    budget = Budget(path)
+    try:
+        found = strict_json.loads(read_text(path, MOST_JSON))
+        where = found["weight_map"]
+        shards = dict.fromkeys(where.values())
+        if not all(isinstance(name, str) for name in (*where, *shards)):
+            raise TypeError("names that are no texts")
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            path, "must say in weight_map which array is where", reason(error)
+        ) from error
+    arrays: dict[str, Array] = {}
+    for name in shards:
+        arrays |= _arrays(budget.file_beside(name), budget)
+    if missing := sorted(set(where) - set(arrays)):
+        raise DataError(path, "its shards must hold all arrays of weight_map", listed(missing))
+    return Foreign(str(path), modules_by_name({name: arrays[name] for name in where}))
+
+
+def _arrays(path: Path, budget: Budget) -> dict[str, Array]:
+    """A file's arrays by name."""
     try:
         from safetensors import SafetensorError, deserialize
     except ImportError as error:
         raise missing_extra(path, "safetensors", "pretrained") from error
-    budget = Budget(path)
-    budget.take(2 * budget.size)  # the file, and a copy of each array
     arrays: dict[str, Array] = {}
     try:
+        budget.take(2 * path.stat().st_size)  # the file, and a copy of each array
         found = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
         for name, tensor in found:
             if tensor["dtype"] not in DTYPES:
@@ -55,4 +88,4 @@ def read_safetensors(path: Path) -> Foreign:
             arrays[name] = array
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(path, "must be a sound safetensors file", reason(error)) from error
-    return Foreign(str(path), modules_by_name(arrays))
+    return arrays

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from cnn_cli.errors import DataError, reason
-from cnn_cli.interop.foreign import Foreign, modules_by_name
+from cnn_cli.interop.foreign import Foreign, Which, modules_by_name
 from cnn_cli.interop.limits import Budget, widened
 from cnn_cli.nn.types import Array
 
@@ -46,8 +46,42 @@ STORAGES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-# Where a training's checkpoint keeps the weights among other things.
-CONTAINERS = ("state_dict", "model_state_dict", "model")
+# Where a training's checkpoint keeps the weights among other things, and their average.
+CONTAINERS = (
+    *("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params"),
+)
+AVERAGES = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "params_ema")
+MOST_DEEP = 4  # of containers in containers
+# What a training keeps beside its weights: read as nothing at all.
+SKIPPED = {
+    *(("argparse", "Namespace"), ("types", "SimpleNamespace"), ("_codecs", "encode")),
+    *(("numpy", name) for name in ("dtype", "ndarray")),
+    *(
+        (f"numpy.{core}.multiarray", name)
+        for core in ("core", "_core")
+        for name in ("scalar", "_reconstruct")
+    ),
+    *(
+        ("torch", name)
+        for name in (
+            *("device", "float16", "bfloat16", "float32", "float64", "int64", "int32", "uint8"),
+            *("bool", "strided", "channels_last", "contiguous_format"),
+        )
+    ),
+    *(
+        ("pathlib", name)
+        for name in ("Path", "PosixPath", "WindowsPath", "PurePosixPath", "PureWindowsPath")
+    ),
+    *(("datetime", name) for name in ("datetime", "date", "timedelta")),
+    *(
+        (module, name)
+        for module in ("builtins", "__builtin__")
+        for name in (
+            *("int", "float", "bool", "str", "bytes", "list", "tuple", "dict", "set"),
+            *("frozenset", "bytearray", "complex", "object"),
+        )
+    ),
+}
 
 
 @dataclass(frozen=True, slots=True)  # a pickle may set attributes of what it was given
@@ -97,8 +131,14 @@ class _RefusedError(Exception):
     """The file asks for more than tensors and containers."""
 
 
-def read_torch(path: Path) -> Foreign:
+def read_torch(path: Path, which: Which | None = None) -> Foreign:
     """Read a `.pth` file: a mapping of names to tensors, or a checkpoint that holds one.
+
+    What else a training has kept there, such as its options, is skipped.
+
+    Args:
+        path: the file.
+        which: of its two mappings, where it has the weights' average as well.
 
     Raises:
         DataError: it is damaged, asks for code to be run, or holds no such mapping.
@@ -109,9 +149,10 @@ def read_torch(path: Path) -> Foreign:
             zipped = file.read(4) == b"PK\x03\x04"
             file.seek(0)
             found, values = _read_zip(file, budget) if zipped else _read_legacy(file, budget)
+        tensors, notes = _state_dict(found, which)
         arrays = {
             name: tensor.array(values[tensor.storage.key], budget)
-            for name, tensor in _state_dict(found).items()
+            for name, tensor in tensors.items()
         }
     except DataError:
         raise
@@ -124,7 +165,7 @@ def read_torch(path: Path) -> Foreign:
     except Exception as error:  # a hostile pickle makes the unpickler raise anything
         text = reason(error)
         raise DataError(path, "must be a sound file of torch.save", text) from error
-    return Foreign(str(path), modules_by_name(arrays))
+    return Foreign(str(path), modules_by_name(arrays), notes=notes)
 
 
 def _read_zip(file: BinaryIO, budget: Budget) -> tuple[Any, dict[str, Array]]:
@@ -202,6 +243,7 @@ class _Unpickler(pickle._Unpickler):
         super().__init__(_Pickle(file), encoding="utf-8")
         self.storages: dict[str, _Storage] = {}
         self.items = 0
+        self.nothing = _nothing()
 
     def find_class(self, module: str, name: str) -> Any:
         """What a name in the pickle stands for.
@@ -213,6 +255,8 @@ class _Unpickler(pickle._Unpickler):
         """
         known: dict[tuple[str, str], Callable[..., Any]] = {
             ("collections", "OrderedDict"): lambda items=(): OrderedDict(self._few(items)),
+            ("collections", "defaultdict"): lambda *_: {},
+            ("collections", "Counter"): lambda *_: {},
             ("torch", "Size"): lambda items=(): tuple(self._few(items)),
             ("torch._utils", "_rebuild_tensor"): lambda *given: _tensor(*given[:4]),
             ("torch._utils", "_rebuild_tensor_v2"): lambda *given: _tensor(*given[:4], *given[6:]),
@@ -220,6 +264,8 @@ class _Unpickler(pickle._Unpickler):
         }
         if module == "torch" and name in STORAGES:
             return STORAGES[name]
+        if (module, name) in SKIPPED:
+            return self.nothing
         if (module, name) not in known:
             raise _RefusedError(f"{module}.{name}")
         return known[module, name]
@@ -267,17 +313,64 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, bits: Any = Non
     return _Tensor(storage, offset, tuple(shape), tuple(strides), done.get("neg") is True)
 
 
-def _state_dict(found: Any) -> Mapping[str, _Tensor]:
-    """The mapping of names to tensors that a file holds, itself or under a usual key."""
+def _nothing() -> type:
+    """A class whose objects take whatever a pickle gives them, and keep nothing of it.
+
+    Made anew for each file, since a pickle may set attributes of what it is given.
+    """
+
+    def take(*_: Any) -> None:
+        return None
+
+    def new(cls: type, *_: Any) -> Any:
+        return object.__new__(cls)
+
+    names = ("__init__", "__setstate__", "__setitem__", "append", "extend", "add", "update")
+    return type("Nothing", (), {"__slots__": (), "__new__": new, **dict.fromkeys(names, take)})
+
+
+def _state_dict(found: Any, which: Which | None) -> tuple[Mapping[str, _Tensor], tuple[str, ...]]:
+    """The mapping of names to tensors that a file holds, itself or under a usual key.
+
+    Returns:
+        The mapping, and what is to be said about it.
+    """
     if not isinstance(found, dict):
         raise ValueError(f"no mapping of names to tensors, but a {type(found).__name__}")
-    inner = [found[key] for key in CONTAINERS if isinstance(found.get(key), dict)]
-    candidates: list[dict[str, _Tensor]] = [found, *inner]
-    for candidate in candidates:
-        if candidate and all(
-            isinstance(name, str) and isinstance(value, _Tensor)
-            for name, value in candidate.items()
-        ):
-            return candidate
+    whole = {name: value for name, value in found.items() if isinstance(value, _Tensor)}
+    if whole and len(whole) == len(found) and all(isinstance(name, str) for name in whole):
+        if which == "ema":
+            raise ValueError("no average of the weights (ema)")
+        return whole, ()
+    model, ema = (_inner(found, keys) for keys in (CONTAINERS, AVERAGES))
+    if which == "ema":
+        if ema is None:
+            raise ValueError("no average of the weights (ema)")
+        return ema, ()
+    if model is None and which is None and ema is not None:
+        return ema, ("weights are the average that the training kept (ema)",)
+    if model is not None:
+        has_both = which is None and ema is not None
+        note = "weights are those that were trained; --which ema takes their average"
+        return model, (note,) if has_both else ()
+    if any(isinstance(name, str) and "." in name for name in whole):
+        return {str(name): value for name, value in whole.items()}, ()
     keys = ", ".join(map(str, list(found)[:8]))
     raise ValueError(f"no mapping of names to tensors, but {keys or 'nothing'}")
+
+
+def _inner(found: Any, keys: tuple[str, ...], deep: int = 0) -> Mapping[str, _Tensor] | None:
+    """The tensors under the first of some keys that has any, itself or further inside."""
+    for key in keys:
+        inside = found.get(key)
+        if not isinstance(inside, dict) or deep >= MOST_DEEP:
+            continue
+        tensors = {
+            name: value
+            for name, value in inside.items()
+            if isinstance(name, str) and isinstance(value, _Tensor)
+        }
+        further = tensors or _inner(inside, CONTAINERS, deep + 1)
+        if further:
+            return further
+    return None

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from pathlib import Path
+from argparse import Namespace
+from collections import OrderedDict, defaultdict
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 import torch
@@ -41,6 +42,17 @@ def main() -> None:
     half["fc.weight"] = nn.Parameter(state["fc.weight"].T.contiguous().T)
     torch.save({"epoch": 3, "state_dict": half, "best": 0.5}, HERE / "checkpoint.pth")
     torch.save(network, HERE / "whole.pth")
+    kept = {
+        "model": {f"module.{key}": value for key, value in state.items()},
+        "model_ema": {"module": {key: 2 * value for key, value in state.items()}},
+        "args": Namespace(lr=0.1, path=PurePosixPath("a"), device=torch.device("cpu")),
+        "best": np.float64(0.5),
+        "curve": np.arange(3),
+        "history": defaultdict(list, loss=[1.0]),
+        "dtype": torch.float32,
+        "seen": {1, 2},
+    }
+    torch.save(kept, HERE / "training.pth.tar")
 
 
 if __name__ == "__main__":
