@@ -71,7 +71,7 @@ def run(
             "--calibrate",
             metavar="DIR",
             parser=values.path("--calibrate"),
-            help="With --int8: labelled images that set the activation ranges and measure "
+            help="With --int8: labeled images that set the activation ranges and measure "
             "accuracy before and after.",
         ),
     ] = None,

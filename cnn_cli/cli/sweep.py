@@ -64,10 +64,12 @@ def run(
     out: Annotated[
         Path | None,
         Option(
+            "--output",
+            "-o",
             "--out",
             metavar="DIR",
             parser=values.path("--out"),
-            help="The sweep's folder. Default: runs/<config name>-sweep, then -2, -3, …",
+            help="The sweep's folder. Default: runs/NAME-sweep for the config NAME.yaml, then -2, …",
         ),
     ] = None,
     resume: Annotated[

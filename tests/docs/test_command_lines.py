@@ -39,6 +39,7 @@ ONLY_READ = {
     "cnn eval --ckpt runs/small --calibrate": "a network that is right: test_eval_calibration.py",
     "cnn import efficientnet-lite0": "weights that are fetched: tests/weights",
     "cnn import model.json": "weights that are fetched: tests/weights",
+    "cnn import model.onnx": "an exported network: tests/interop/test_onnx_network.py",
     "cnn import resnet18.safetensors": "weights that are fetched: tests/weights",
 }
 # What else may come of a gate.
