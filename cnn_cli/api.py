@@ -36,17 +36,19 @@ class Prediction:
     """What a picture shows.
 
     Attributes:
-        label: the likeliest class.
-        prob: its probability.
+        label: the likeliest class; None where the picture is of none of them, see `rejected`.
+        prob: the probability of the likeliest class.
         topk: the likeliest classes with their probabilities, in falling order.
         labels: of a checkpoint of `data.labels: multiple`, those of the picture with their
             probabilities, in falling order, maybe none; None where each picture has one label.
+        rejected: it was refused, by a checkpoint of `cnn eval --reject`.
     """
 
-    label: str
+    label: str | None
     prob: float
     topk: tuple[tuple[str, float], ...]
     labels: tuple[tuple[str, float], ...] | None = None
+    rejected: bool = False
 
 
 class Model:
@@ -110,12 +112,16 @@ class Model:
         found = []
         images = self._pixels(pictures)
         while batch := list(islice(images, batch_size)):
-            for scores in self._predictor.probabilities(batch):
+            probabilities = self._predictor.probabilities(batch)
+            refused = self._predictor.rejected(len(batch))
+            for scores, rejected in zip(probabilities, refused, strict=True):
                 best = tuple(
                     (self.classes[i], round(float(scores[i]), 8))
                     for i in top_k(scores[None], topk)[0]
                 )
-                found.append(Prediction(*best[0], best, self._classifier.labels(scores)))
+                label, prob = best[0]
+                labels = self._classifier.labels(scores)
+                found.append(Prediction(None if rejected else label, prob, best, labels, rejected))
         return found
 
     def close(self) -> None:

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.evaluate import Evaluation
     from cnn_cli.inference.judging import Judgement
+    from cnn_cli.inference.rejection import Rejection
     from cnn_cli.parallel.ranks import Ranks
     from cnn_cli.report.text.scores import Scores
 
@@ -60,6 +61,7 @@ TTA = ("hflip", "multicrop", "tencrop")
         "cnn eval --ckpt runs/small --not-worse-than runs/small-2 --predictions changes.csv",
         "cnn eval --ckpt runs/folds --split test --json",
         "cnn eval --ckpt runs/small --calibrate",
+        "cnn eval --ckpt runs/small --calibrate --reject 0.05",
         "cnn eval --ckpt runs/small --top-losses 24 --sheet worst.png",
     ),
 )
@@ -140,6 +142,16 @@ def run(
             "accuracy, and store it in the checkpoint.",
         ),
     ] = False,
+    reject: Annotated[
+        float | None,
+        Option(
+            "--reject",
+            metavar="SHARE",
+            parser=values.number("--reject", 1),
+            help="With --calibrate: learn to refuse images of none of the classes, so that this "
+            "share of the validation images is refused, such as 0.05.",
+        ),
+    ] = None,
     fail_under: Annotated[
         list[Gate] | None,
         Option(
@@ -182,7 +194,7 @@ def run(
     support of each class. Unreadable images are listed on stderr and skipped.
     """
     against = None if not_worse_than is None else Against(not_worse_than, alpha)
-    _check_options(ckpt, folders, split, tta, calibrate, against, alpha)
+    _check_options(ckpt, folders, split, tta, calibrate, against, alpha, reject)
     job = ranks()
     writes = job.rank == 0
     files = _check_files(confusion, predictions, top_losses, sheet) if writes else {}
@@ -238,7 +250,11 @@ def run(
         calibration = None
         if calibrate:
             calibration = _calibrate(evaluation, place)
-            store(file, calibration)
+            rejection = None
+            if reject is not None:
+                folder = folders[0] if folders else None
+                rejection = _learn(classifier, images, folder, reject, threads, backend)
+            store(file, calibration, rejection)
             output.say(f"cnn: {file}: has temperature {calibration.temperature:.4f} now")
             temperature = calibration.temperature
             evaluation = evaluation.at_temperature(temperature)
@@ -293,6 +309,7 @@ def _check_options(
     calibrate: bool,
     against: Against | None,
     alpha: float | None,
+    reject: float | None,
 ) -> None:
     """Refuse what does not go together.
 
@@ -308,6 +325,10 @@ def _check_options(
         raise UsageError("--calibrate", "changes a checkpoint: goes with one --ckpt", len(ckpt))
     if calibrate and against is not None:
         raise UsageError("--calibrate", "changes the checkpoint: goes without --not-worse-than")
+    if reject is not None and not calibrate:
+        raise UsageError("--reject", "goes with --calibrate")
+    if reject in (0, 1):
+        raise UsageError("--reject", "must be above 0 and below 1", reject)
     if alpha is not None and against is None:
         raise UsageError("--alpha", "goes with --not-worse-than CKPT")
 
@@ -343,6 +364,33 @@ def _calibrate(evaluation: Evaluation, place: object) -> Calibration:
         share = f"{evaluation.top1:.4f} of {len(evaluation.labels):,} images right"
         rule = "--calibrate needs images of which the network gets some wrong and most right"
         raise DataError(place, rule, share)
+    return found
+
+
+def _learn(
+    classifier: Classifier,
+    val: Split,
+    folder: Path | None,
+    share: float,
+    threads: int | None,
+    backend: str | None,
+) -> Rejection:
+    """What to refuse, learnt from the training images of the folder, or else of the run."""
+    from cnn_cli.data.label_list import is_list
+    from cnn_cli.data.roots import has_parts
+    from cnn_cli.inference.rejection import learn_rejection
+    from cnn_cli.nn.backends import backend_for
+    from cnn_cli.system import cpu_count
+
+    columns = classifier.config.data.columns if folder is not None and is_list(folder) else None
+    if folder is not None and not has_parts(folder, classifier.classes, columns):
+        folder = None
+    train = find_images(NAME, classifier, folder, "train")
+    kernels = backend or backend_for(len(train))
+    found = learn_rejection(classifier, train, val, share, threads or cpu_count(), kernels)
+    output.say(
+        f"cnn: {classifier.path}: refuses {found.refused:,} of {found.images:,} validation images"
+    )
     return found
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from cnn_cli.inference.evaluate import Evaluation, row_blocks
 from cnn_cli.inference.metrics import expected_calibration_error
+from cnn_cli.inference.rejection import GROUP, Rejection
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnn_cli.runs.folder import RunFolder
@@ -121,12 +122,20 @@ def changing(file: Path) -> Iterator[None]:
         yield
 
 
-def store(file: Path, calibration: Calibration) -> None:
+def store(file: Path, calibration: Calibration, rejection: Rejection | None = None) -> None:
     """Put a calibration into a checkpoint, in place of an older one; all else stays.
+
+    Args:
+        file: the checkpoint.
+        calibration: what was found.
+        rejection: what to refuse; None leaves that as it is.
 
     Raises:
         DataError: the file cannot be read or written; it is as it was.
     """
     checkpoint = load_checkpoint(file)
     checkpoint.meta[META] = asdict(calibration)
+    if rejection is not None:
+        checkpoint.meta[GROUP] = rejection.as_meta()
+        checkpoint.groups[GROUP] = rejection.arrays()
     save_checkpoint(file, checkpoint)

@@ -30,9 +30,11 @@ from cnn_cli.system import available_memory
 if TYPE_CHECKING:
     from cnn_cli.config import Config
     from cnn_cli.inference.ensemble import EnsembleEngine
+    from cnn_cli.inference.rejection import RejectingScorer, Rejection
 
 
 Labels = tuple[tuple[str, float], ...]
+REJECTION = "rejection"  # the group of arrays, see `rejection`
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,7 @@ class Classifier:
         params: the weights and statistics that are evaluated.
         temperature: that logits are divided by, of `cnn eval --calibrate`; 1 without.
         several: how an image is given several labels; None where each has one.
+        rejection: which images are refused; None where none are.
     """
 
     path: Path
@@ -95,6 +98,7 @@ class Classifier:
     params: Parameters
     temperature: float
     several: SeveralLabels | None = None
+    rejection: Rejection | None = None
 
     @classmethod
     def load(cls, path: str | Path, *, several: bool = False) -> Classifier:
@@ -108,7 +112,7 @@ class Classifier:
                 images of several labels, and `several` is false.
         """
         file = resolve_checkpoint(Path(path))
-        checkpoint = load_checkpoint(file, ("model", "ema", "precise_bn"))
+        checkpoint = load_checkpoint(file, ("model", "ema", "precise_bn", REJECTION))
         meta = checkpoint.meta
         labels = SeveralLabels.stored(meta)
         if labels is not None and not several:
@@ -127,8 +131,23 @@ class Classifier:
         params.load(arrays, str(file))
         normalization = Normalization.stored(meta)
         temperature = meta.get("calibration", {}).get("temperature", 1.0)
+        rejection = None
+        if REJECTION in checkpoint.groups:
+            from cnn_cli.inference.rejection import Rejection
+
+            arrays = checkpoint.groups[REJECTION]
+            rejection = Rejection.stored(meta, arrays, len(classes), str(file))
         return cls(
-            file, meta, classes, preprocess, normalization, graph, params, temperature, labels
+            file,
+            meta,
+            classes,
+            preprocess,
+            normalization,
+            graph,
+            params,
+            temperature,
+            labels,
+            rejection,
         )
 
     @cached_property
@@ -141,6 +160,7 @@ class Classifier:
 
         told = [self.classes, self.preprocess, self.normalization, self.temperature]
         told += [] if self.several is None else [self.several]
+        told += [] if self.rejection is None else [self.rejection.as_meta()]
         digest = hashlib.blake2b(repr(told).encode(), digest_size=16)
         for array in (self.params.flat, self.params.flat_buffers):
             digest.update(array.data)
@@ -154,6 +174,20 @@ class Classifier:
     def agrees_on(self, split: str) -> bool:
         """Whether a part of its own images is the same for all of its networks."""
         return True
+
+    def rejecting(
+        self, threads: int, backend: str, note: Callable[[str], None]
+    ) -> RejectingScorer | None:
+        """What gives scores and says which images it refuses; None where none are.
+
+        Args:
+            threads, backend, note: of `scorer`.
+        """
+        if self.rejection is None:
+            return None
+        from cnn_cli.inference.rejection import RejectingScorer
+
+        return RejectingScorer(self, threads, backend, note)
 
     def scorer(
         self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None

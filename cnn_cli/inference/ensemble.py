@@ -60,6 +60,10 @@ class Ensemble(Classifier):
                 members += load_folds(path)
             else:
                 members.append(Classifier.load(path))
+        for one in members:
+            if one.rejection is not None:
+                rule = "refuses images (--reject), which networks that are averaged cannot"
+                raise DataError(one.path, rule)
         first = members[0]
         for other in members[1:]:
             _check_like(other, first)

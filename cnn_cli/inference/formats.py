@@ -11,6 +11,7 @@ from cnn_cli.errors import printable
 from cnn_cli.inference.predictor import Prediction
 
 FORMATS = ("text", "json", "jsonl", "csv")
+UNKNOWN = "unknown"  # what a line says of an image that was refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class Columns:
         stamp: size and time of the file.
         file: where it was put.
         separator: of several labels of an image.
+        rejects: the network may refuse an image.
     """
 
     topk: int = 0
@@ -30,6 +32,7 @@ class Columns:
     stamp: bool = False
     file: bool = False
     separator: str = "|"
+    rejects: bool = False
 
 
 class Format(Protocol):
@@ -61,7 +64,8 @@ class Text:
             return ""
         numbers = (f"{prob:.6f}" for prob in (row.probs or ()))
         prob = _joined(row, self._columns.separator) if row.labels is not None else None
-        cells = [row.path, row.label or "", f"{row.prob:.6f}" if prob is None else prob, *numbers]
+        label = UNKNOWN if row.rejected else row.label or ""
+        cells = [row.path, label, f"{row.prob:.6f}" if prob is None else prob, *numbers]
         if self._columns.file:
             cells.append(row.file or "")
         return "\t".join(map(printable, cells)) + "\n"
@@ -97,6 +101,8 @@ class JsonLines:
                 found |= {"label": row.label, "prob": row.prob}
             else:
                 found["labels"] = [{"label": label, "prob": prob} for label, prob in row.labels]
+            if row.rejected:
+                found["rejected"] = True
             found["topk"] = topk
         if row.probs is not None:
             found["probs"] = dict(zip(columns.probs, row.probs, strict=True))
@@ -134,6 +140,7 @@ class Csv:
         for number in range(1, columns.topk + 1):
             names += [f"label_{number}", f"prob_{number}"]
         names += [f"prob:{name}" for name in columns.probs]
+        names += ["rejected"] * columns.rejects
         return safe_csv.line(names + ["file"] * columns.file)
 
     def row(self, row: Prediction) -> str:
@@ -144,6 +151,7 @@ class Csv:
         best: list[str | float | None] = [cell for pair in row.topk for cell in pair]
         cells += (best + [None] * (2 * columns.topk))[: 2 * columns.topk]
         cells += row.probs or [None] * len(columns.probs)
+        cells += ["true" if row.rejected else None] * columns.rejects
         cells += [row.file] * columns.file
         return safe_csv.line("" if cell is None else cell for cell in cells)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,6 +18,11 @@ from cnn_cli.inference.metrics import top_k
 from cnn_cli.nn.backends import BULK, backend_for
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.ranks import Ranks
+
+if TYPE_CHECKING:
+    from cnn_cli.inference.ensemble import EnsembleEngine
+    from cnn_cli.inference.rejection import RejectingScorer
+    from cnn_cli.nn.engine import Engine
 
 Decoded = tuple[str, Pixels | ImageError]
 
@@ -36,6 +42,7 @@ class Prediction:
         size, time: of the file, in bytes and in seconds since 1970, before it was read.
         file: where it was put.
         labels: where an image may have several, each with its probability, the likeliest first.
+        rejected: it is of none of the classes, and so has no label.
     """
 
     path: str
@@ -48,6 +55,7 @@ class Prediction:
     time: float | None = None
     file: str | None = None
     labels: tuple[tuple[str, float], ...] | None = None
+    rejected: bool = False
 
 
 class Predictor:
@@ -66,6 +74,8 @@ class Predictor:
         UsageError: `fast` without numba.
     """
 
+    _rejecting: RejectingScorer | None = None  # the scorer, where it may refuse images
+
     def __init__(
         self,
         classifier: Classifier,
@@ -78,7 +88,7 @@ class Predictor:
         self.images = 0
         self._chosen = backend is not None
         self._note = note
-        self._scorer = classifier.scorer(threads, backend or backend_for(0), note)
+        self._scorer = self._open(backend or backend_for(0))
 
     def probabilities(self, images: Sequence[Pixels]) -> Array:
         """One or more images, each (h, w, c) bytes, to (images, classes)."""
@@ -86,9 +96,14 @@ class Predictor:
             self._chosen = True
             self._scorer.close()
             best = backend_for(self.images)
-            self._scorer = self.classifier.scorer(self.threads, best, self._note)
+            self._scorer = self._open(best)
         self.images += len(images)
         return self.classifier.probabilities(self._scorer.predict(np.stack(images)))
+
+    def rejected(self, images: int) -> Sequence[bool]:
+        """Which of the images of the last call of `probabilities` are of none of the classes."""
+        rejecting = self._rejecting
+        return [False] * images if rejecting is None else rejecting.rejected.tolist()
 
     def predictions(
         self, batch: Sequence[Decoded], topk: int, min_prob: float, probs: bool = False
@@ -104,6 +119,7 @@ class Predictor:
         classes = self.classifier.classes
         pixels = [image for _, image in batch if not isinstance(image, ImageError)]
         probabilities = iter(self.probabilities(pixels)) if pixels else iter(())
+        refused = iter(self.rejected(len(pixels)) if pixels else ())
         found, errors = [], []
         for path, image in batch:
             if isinstance(image, ImageError):
@@ -121,8 +137,26 @@ class Predictor:
                 given = label if scores.max() >= min_prob else None
             else:
                 given = self.classifier.label_text([name for name, _ in labels])
-            found.append(Prediction(path, given, prob, best, probs=all_of_them, labels=labels))
+            rejected = next(refused)
+            given = None if rejected else given
+            found.append(
+                Prediction(
+                    path,
+                    given,
+                    prob,
+                    best,
+                    probs=all_of_them,
+                    labels=labels,
+                    rejected=rejected,
+                )
+            )
         return found, errors
+
+    def _open(self, backend: str) -> Engine | EnsembleEngine | RejectingScorer:
+        self._rejecting = self.classifier.rejecting(self.threads, backend, self._note)
+        if self._rejecting is not None:
+            return self._rejecting
+        return self.classifier.scorer(self.threads, backend, self._note)
 
     def __enter__(self) -> Predictor:
         return self

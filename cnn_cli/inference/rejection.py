@@ -1,0 +1,202 @@
+"""Images of none of the classes: their features lie far from those of every class.
+
+The features that the last layer reads are taken for normally distributed in each class, with a mean
+of its own and a covariance that all share; how far an image is from the nearest mean, by that
+covariance, is its distance (Mahalanobis; Lee et al. 2018, section 2.1, without their perturbed
+inputs). Means and covariance are those of training images. The distance that a share of the
+validation images exceeds is the bound: what is farther is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from cnn_cli.errors import DataError
+from cnn_cli.inference.classifier import REJECTION
+from cnn_cli.inference.embedding import Embedder
+from cnn_cli.nn.types import Array
+
+if TYPE_CHECKING:
+    from cnn_cli.data.dataset import Split
+    from cnn_cli.inference.classifier import Classifier
+
+GROUP = REJECTION
+MOST_FEATURES = 4096  # whose covariance is kept
+MOST_IMAGES = 20_000  # to learn means and covariance from
+RIDGE = 1e-3  # of the mean variance, added to each
+BATCH = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Rejection:
+    """What is refused.
+
+    Attributes:
+        means: (classes, d) whitened means of the classes' features.
+        whitening: (d, d): features times this have the covariance 1.
+        bound: the largest squared distance of what is not refused.
+        share: of validation images that was to be refused.
+        images, refused: how many validation images there were, and how many are refused.
+    """
+
+    means: Array
+    whitening: Array
+    bound: float
+    share: float
+    images: int
+    refused: int
+
+    @classmethod
+    def stored(
+        cls, meta: Mapping[str, Any], arrays: Mapping[str, Array], classes: int, place: str
+    ) -> Rejection:
+        """What a checkpoint holds.
+
+        Raises:
+            DataError: it is damaged.
+        """
+        means, whitening = arrays.get("means"), arrays.get("whitening")
+        found = meta.get(GROUP)
+        fits = (
+            means is not None
+            and whitening is not None
+            and means.ndim == 2
+            and whitening.shape == (means.shape[1],) * 2
+            and len(means) == classes
+            and np.isfinite(means).all()
+            and np.isfinite(whitening).all()
+            and isinstance(found, dict)
+            and all(isinstance(found.get(key), int | float) for key in FACTS)
+        )
+        if not fits or means is None or whitening is None or found is None:
+            raise DataError(place, f"{GROUP} must be what cnn eval --reject stores")
+        return cls(means, whitening, *(found[key] for key in FACTS))
+
+    def as_meta(self) -> dict[str, Any]:
+        return {key: getattr(self, key) for key in FACTS}
+
+    def arrays(self) -> dict[str, Array]:
+        return {"means": self.means, "whitening": self.whitening}
+
+    def distances(self, features: Array) -> Array:
+        """(n,) squared distances of features (n, d) from the nearest class."""
+        white = features.astype(np.float64) @ self.whitening.astype(np.float64)
+        nearest = np.full(len(white), np.inf)
+        for mean in self.means.astype(np.float64):
+            np.minimum(nearest, ((white - mean) ** 2).sum(axis=1), out=nearest)
+        return nearest
+
+
+FACTS = ("bound", "share", "images", "refused")
+
+
+class RejectingScorer:
+    """A network that says which images it refuses, in the one pass that its scores take.
+
+    Attributes:
+        rejected: (n,) of the images of the last call.
+
+    Args:
+        classifier: with its rejection.
+        threads, backend, note: of `Classifier.engine`.
+    """
+
+    def __init__(
+        self, classifier: Classifier, threads: int, backend: str, note: Callable[[str], None]
+    ) -> None:
+        if classifier.rejection is None:
+            raise ValueError("a classifier without a rejection")
+        self.rejected = np.zeros(0, np.bool_)
+        self._rejection = classifier.rejection
+        self._engine = classifier.engine(threads, backend, note)
+        self._embed = Embedder(classifier, self._engine, None)
+        last = classifier.graph.nodes[-1]
+        self._linear: tuple[Array, Array] | None = None
+        if last.layer.kind == "linear" and last.inputs == (self._embed.tensor,):
+            named = classifier.params.named()
+            bias = named.get(f"{last.name}/bias", np.zeros(len(classifier.classes), np.float32))
+            self._linear = named[f"{last.name}/weight"].T, bias
+
+    def predict(self, x: Array) -> Array:
+        """Logits (n, classes) of images (n, h, w, c)."""
+        features = self._embed(list(x))
+        if features.shape[1] != len(self._rejection.whitening):
+            raise DataError(GROUP, f"must be for the network's {features.shape[1]:,} features")
+        self.rejected = self._rejection.distances(features) > self._rejection.bound
+        if self._linear is None:  # the last layer is followed by others
+            return self._engine.predict(x)
+        weight, bias = self._linear
+        logits: Array = features.astype(weight.dtype) @ weight + bias
+        return logits
+
+    def close(self) -> None:
+        self._engine.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def learn_rejection(
+    classifier: Classifier, train: Split, val: Split, share: float, threads: int, backend: str
+) -> Rejection:
+    """Learn what to refuse.
+
+    Args:
+        classifier: one network.
+        train: images for means and covariance; of more than 20,000, so many of them are taken.
+        val: images of which a share is to be refused.
+        share: of them, above 0 and below 1.
+        threads, backend: of `Classifier.engine`.
+
+    Raises:
+        DataError: the last layer reads too many features, or too few images can be read.
+    """
+    with classifier.engine(threads, backend) as engine:
+        embed = Embedder(classifier, engine, None)
+        shape = classifier.graph.shape(embed.tensor)
+        count = int(np.prod(shape))
+        if count > MOST_FEATURES:
+            rule = f"--reject needs a last layer of at most {MOST_FEATURES:,} features"
+            raise DataError(classifier.path, rule, f"{count:,}")
+        rows = np.unique(np.linspace(0, len(train) - 1, MOST_IMAGES).astype(np.int64))
+        found = list(_features(classifier, embed, train, rows, threads))
+        features = np.concatenate([each for each, _ in found]).astype(np.float64)
+        labels = np.concatenate([each for _, each in found])
+        checked = _features(classifier, embed, val, np.arange(len(val)), threads)
+        others = np.concatenate([each for each, _ in checked])
+    counts = np.bincount(labels, minlength=len(classifier.classes))
+    for number in np.flatnonzero(counts == 0):
+        rule = f"--reject needs training images of '{classifier.classes[number]}'"
+        raise DataError(classifier.path, rule, "none that can be read")
+    means = np.stack([features[labels == k].mean(axis=0) for k in range(len(counts))])
+    centred = features - means[labels]
+    covariance = centred.T @ centred / len(centred)
+    variances, directions = np.linalg.eigh(covariance)
+    ridge = max(RIDGE * float(variances.mean()), float(np.finfo(np.float32).tiny))
+    whitening = (directions / np.sqrt(variances.clip(min=0) + ridge)).astype(np.float32)
+    white = (means @ whitening.astype(np.float64)).astype(np.float32)
+    learnt = Rejection(white, whitening, np.inf, share, len(others), 0)
+    distances = learnt.distances(others)
+    bound = float(np.quantile(distances, 1 - share, method="higher"))
+    refused = int((distances > bound).sum())
+    return Rejection(white, whitening, bound, share, len(others), refused)
+
+
+def _features(
+    classifier: Classifier, embed: Embedder, images: Split, rows: Array, threads: int
+) -> Iterator[tuple[Array, Array]]:
+    """Features and labels of batches of images; those that cannot be read are left out."""
+    from cnn_cli.data.cache import ImageCache
+    from cnn_cli.data.loader import Loader
+
+    cache = ImageCache.open("none", images.paths, classifier.preprocess)
+    for batch in Loader(images, cache, BATCH, threads).batches(rows):
+        if len(batch.labels):
+            yield embed(list(batch.images)), batch.labels

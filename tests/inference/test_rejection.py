@@ -1,0 +1,22 @@
+"""The distance of Lee et al. 2018, against its formula written out."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnn_cli.inference.rejection import Rejection
+
+
+def test_distance_is_the_formula_of_the_paper() -> None:
+    rng = np.random.default_rng(0)
+    d, classes = 4, 3
+    means = rng.normal(size=(classes, d))
+    root = rng.normal(size=(d, d))
+    covariance = root @ root.T + np.eye(d)
+    variances, directions = np.linalg.eigh(covariance)
+    whitening = directions / np.sqrt(variances)
+    found = Rejection(means @ whitening, whitening, 1.0, 0.05, 1, 0)
+    features = rng.normal(size=(5, d))
+    precision = np.linalg.inv(covariance)
+    expected = [min(float((f - mean) @ precision @ (f - mean)) for mean in means) for f in features]
+    np.testing.assert_allclose(found.distances(features), expected, rtol=1e-10)
