@@ -432,6 +432,24 @@ def test_several_inputs_or_outputs(tmp_path: Path) -> None:
         imported(path)
 
 
+@pytest.mark.parametrize(
+    ("operator", "constants", "count"),
+    [
+        ("Gather", {"p": np.ones((1, 100_000), "f4"), "q": np.zeros(100_000, "i8")}, 10**10),
+        ("ConstantOfShape", {"p": np.array([100_000, 100_000])}, 10**10),
+        ("Concat", {"p": np.ones(100_000, "f4"), "q": np.ones(100_000, "f4")}, 200_000),
+    ],
+)
+def test_constants_that_would_take_memory(
+    tmp_path: Path, operator: str, constants: dict[str, Array], count: int
+) -> None:
+    attributes = {"axis": 0} if operator != "ConstantOfShape" else {}
+    many = node(operator, " ".join(constants), "many", **attributes)
+    path = write(tmp_path / "a.onnx", *around([many, node("Add", "a many", "z")], constants))
+    rule = f"operator {operator.lower()}_many ({operator}) must not make so many numbers"
+    assert refusal(path) == f"{rule}. Got {count:,}."
+
+
 # Values of the attributes that are read, beside the operators' other inputs.
 CONV = {"k": RNG.normal(size=(8, 4, 3, 3)).astype("f4")}
 POOL = {"kernel_shape": [2, 2]}

@@ -240,15 +240,19 @@ class _Operator:
             case "Cast":
                 from onnx import helper
 
+                self.network.budget.take_array(inputs[0].shape, 8)
                 self._keep(inputs[0].astype(helper.tensor_dtype_to_np_dtype(given["to"])), True)
             case "Concat":
+                self._have_room(sum(each.size for each in inputs))
                 self._keep(np.concatenate(inputs, given["axis"]))
             case "ConstantOfShape":
-                self.network.budget.take_array(inputs[0].tolist(), 8)
+                self._have_room(prod(inputs[0].tolist()))
                 value = np.asarray(given.get("value", np.zeros(1, np.float32)))
                 self._keep(np.full(inputs[0].tolist(), value.reshape(-1)[0]))
             case "Gather":
-                self._keep(np.take(inputs[0], inputs[1], given.get("axis", 0)))
+                axis = given.get("axis", 0)
+                self._have_room(inputs[1].size * inputs[0].size // max(inputs[0].shape[axis], 1))
+                self._keep(np.take(inputs[0], inputs[1], axis))
             case "Reshape":
                 shape = given.get("shape") or inputs[1].tolist()
                 if not given.get("allowzero", 0):
@@ -272,6 +276,12 @@ class _Operator:
                 self._keep(FOLDED[word](*inputs), True)
             case _:
                 raise self._refused("must not be of constants alone", word)
+
+    def _have_room(self, count: int) -> None:
+        """Refuse to make more numbers than a shape has, before they are made."""
+        if 8 * count > CONSTANT_BYTES:
+            raise self._refused("must not make so many numbers", f"{count:,}")
+        self.network.budget.take(8 * count)
 
     def _keep(self, array: Array, large: bool = False) -> None:
         """An output that is a constant; `large` where its inputs account for it."""
