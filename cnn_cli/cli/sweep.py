@@ -48,7 +48,7 @@ def run(
             "--trials",
             metavar="N",
             parser=values.whole("--trials", 1),
-            help="How many are begun. Default: 27, or as many as fit the budget.",
+            help="Number of trials. Default: 27, or as many as fit the budget.",
         ),
     ] = None,
     budget: Annotated[
@@ -69,7 +69,7 @@ def run(
             "--out",
             metavar="DIR",
             parser=values.path("--out"),
-            help="The sweep's folder. Default: runs/NAME-sweep for the config NAME.yaml, then -2, …",
+            help="The sweep's folder. Default: runs/NAME-sweep, for NAME.yaml, then -2, …",
         ),
     ] = None,
     resume: Annotated[
@@ -77,9 +77,7 @@ def run(
     ] = False,
     threads: Threads = None,
     backend: Backend = None,
-    quiet: Annotated[
-        bool, Option("--quiet", help="Print nothing but errors, not even --json.")
-    ] = False,
+    quiet: Annotated[bool, Option("--quiet", help="Print only errors, not even --json.")] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:
