@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hardship import contents
 from learnable import config_document, make_pictures
+from tagged import make_tagged, tagged_document
 
 from cnn_cli.config import validate_config
 from cnn_cli.errors import DataError, DivergedError
@@ -136,6 +137,14 @@ def test_a_loss_that_is_not_finite_is_an_end_unless_it_is_the_first(
     assert (found.ended, len(found.points)) == ("diverged", 15)
     with pytest.raises(DivergedError, match=r"c\.yaml: the loss must be finite at the lowest rate"):
         find(pictures, 100)
+
+
+def test_several_labels(tmp_path: Path) -> None:
+    config = validate_config(tagged_document(make_tagged(tmp_path)), "c.yaml")
+    options = TrainOptions(threads=1, backend="numpy")
+    found = range_test(config, "c.yaml", options, 60, 1e6, lambda _: None)
+    assert found.lowest.smoothed < found.points[0].smoothed
+    assert found.suggestion is not None
 
 
 def test_pictures_that_cannot_be_read(pictures: Path, tmp_path: Path) -> None:
