@@ -1,4 +1,5 @@
-"""For every test: signals as a terminal would have them, and a cache folder that is not the user's.
+"""For every test: signals as a terminal would have them, a cache folder that is not the user's, and
+no limit of time for hypothesis, since a busy machine is slow.
 
 Under nohup or behind `&` some signals are ignored, which children inherit and the program respects.
 What is compiled is kept in pytest's cache, if it has one, and so is compiled once for all sessions.
@@ -11,6 +12,12 @@ import signal
 import tempfile
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 signal.signal(signal.SIGINT, signal.default_int_handler)
 for _number in (signal.SIGHUP, signal.SIGQUIT, signal.SIGTERM, signal.SIGUSR1):
