@@ -104,3 +104,8 @@ def test_no_line_is_longer_than_the_terminal(name: str, width: int) -> None:
         line for line in lines if display_width(line) > width and not line.startswith("    ")
     ] == []
     assert not any(line.startswith(("|", "```", "#")) for line in lines)
+
+
+def test_a_picture_is_described() -> None:
+    text = render_page("# Title\n\n![A line that rises](pictures/a.svg)\n", 80, False)
+    assert text.endswith("\nPicture: A line that rises.\n")

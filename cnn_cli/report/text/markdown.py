@@ -12,6 +12,7 @@ CODE, STRONG, END = "\x1b[36m", "\x1b[1m", "\x1b[0m"
 FOLDER = PurePosixPath("cnn_cli/docs")
 _ESCAPES = re.compile(r"\x1b\[\d+m")
 _PARTS = re.compile(rf"{_ESCAPES.pattern}|.", re.DOTALL)
+_PICTURE = re.compile(r"!\[([^\]]+)\]\([^)\s]+\)")
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)\s]+)\)")
 _SPAN = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 _ITEM = re.compile(r"(- |\d+\. )")
@@ -93,6 +94,7 @@ def _inline(text: str, styled: bool) -> str:
         # Word by word, so that a line may end between them.
         return " ".join(f"{start}{word}{END}" for word in words.split(" "))
 
+    text = _PICTURE.sub(r"Picture: \1.", text)
     text = _LINK.sub(_link, text).replace(r"\|", "|")
     return _SPAN.sub(style, text) if styled else text
 
