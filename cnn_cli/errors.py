@@ -6,7 +6,6 @@ Library code raises these; only `cnn_cli.cli` prints them and exits. A message r
 
 from __future__ import annotations
 
-import difflib
 import unicodedata
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
@@ -131,6 +130,8 @@ def _escaped(char: str) -> str:
 
 def suggest(name: str, known: Iterable[str]) -> str:
     """`` Did you mean 'x'?``, or nothing where no known name is near."""
+    import difflib  # which only errors need
+
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
 
