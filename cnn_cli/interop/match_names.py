@@ -17,7 +17,7 @@ from cnn_cli.nn.graph import Graph, Node
 ORDERS: tuple[tuple[str, ...], ...] = (
     # torchvision and timm: ResNets.
     ("conv1", "bn1", "layer1", "layer2", "layer3", "layer4", "fc"),
-    ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "downsample"),
+    ("conv1", "bn1", "conv2", "bn2", "conv3", "bn3", "se", "downsample"),
     # torchvision: AlexNet, VGG, MobileNets, EfficientNets.
     ("features", "classifier"),
     ("fc1", "fc2"),

@@ -136,6 +136,7 @@ LAYERS = [
         "[0].residual.shortcut[0]: no such layer. Did you mean 'gelu'? Got 'geluu'.",
     ),
     ("branches: [relu]", "[0].branches[0]: must be a list. Got 'relu'."),
+    ("eca: 4", "[0].eca: kernel_size must be odd."),
     ("from: a b", "[0].from.layer: must be the name of a layer. Got 'a b'."),
     ("from", "[0].from.layer: is required."),
     (

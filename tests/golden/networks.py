@@ -250,6 +250,13 @@ CASES: dict[str, Case] = {
                     "combine": "sum",
                 }
             },
+            "eca",
+            {"upsample": 2},
+            {"eca": {"kernel_size": 5, "gate": "hardsigmoid"}},
+            {"upsample": [1, 3]},
+            {"lrn": {"size": 3, "alpha": 0.3, "k": 2}},
+            _conv(5, 3),
+            {"lrn": {"size": 4, "alpha": 0.5, "beta": 0.5}},
             "global_avgpool",
             {"linear": "classes"},
         ],

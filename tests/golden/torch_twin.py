@@ -81,10 +81,8 @@ class Twin(nn.Module):
             return earlier, earlier(x)
         if kind == "residual":
             return self._residual(arguments, x, name, copies)
-        if kind == "squeeze_excite":
-            squeeze = _SqueezeExcite(x.shape[1], **arguments)
-            self.by_name |= {f"{name}.reduce": squeeze.reduce, f"{name}.expand": squeeze.expand}
-            return squeeze, _run(squeeze, x)
+        if kind in ("squeeze_excite", "eca"):
+            return self._gated(kind, {} if arguments is None else arguments, x, name)
         if kind in ("branches", "split"):
             combine = "concat"
             if isinstance(arguments, dict):
@@ -99,6 +97,17 @@ class Twin(nn.Module):
         module = _simple(kind, arguments, x, self.classes)
         if any(True for _ in module.parameters()):
             self.by_name[name] = module
+        return module, _run(module, x)
+
+    def _gated(
+        self, kind: str, arguments: dict[str, Any], x: torch.Tensor, name: str
+    ) -> tuple[nn.Module, torch.Tensor]:
+        made_of = _SqueezeExcite if kind == "squeeze_excite" else _EfficientChannelAttention
+        module = made_of(x.shape[1], **arguments)
+        parts = [
+            part for part, _ in module.named_children() if part in ("reduce", "expand", "conv")
+        ]
+        self.by_name |= {f"{name}.{part}": getattr(module, part) for part in parts}
         return module, _run(module, x)
 
     def _residual(
@@ -213,6 +222,23 @@ class _SqueezeExcite(nn.Module):
         return y
 
 
+class _EfficientChannelAttention(nn.Module):
+    def __init__(
+        self, channels: int, kernel_size: int | None = None, gate: str = "sigmoid"
+    ) -> None:
+        super().__init__()
+        if kernel_size is None:
+            kernel_size = int((math.log2(channels) + 1) / 2)
+            kernel_size = max(kernel_size + (kernel_size % 2 == 0), 3)
+        self.conv = nn.Conv1d(1, 1, kernel_size, padding=kernel_size // 2, bias=False)
+        self.gate: nn.Module = _HardSigmoid() if gate == "hardsigmoid" else nn.Sigmoid()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        numbers = self.conv(x.mean((2, 3))[:, None])[:, 0]
+        y: torch.Tensor = x * self.gate(numbers)[:, :, None, None]
+        return y
+
+
 class _SameConv(nn.Conv2d):
     """With the padding of TensorFlow, which PyTorch has for a stride of 1 only."""
 
@@ -265,6 +291,7 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         "adaptive_avgpool": "output_size",
         "channel_shuffle": "groups",
         "layer_scale": "init",
+        "upsample": "scale_factor",
     }
     if not isinstance(arguments, dict):
         arguments = {first[kind]: arguments}
@@ -298,6 +325,8 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         "flatten": nn.Flatten,
         "adaptive_avgpool": nn.AdaptiveAvgPool2d,
         "channel_shuffle": nn.ChannelShuffle,
+        "upsample": nn.Upsample,
+        "lrn": nn.LocalResponseNorm,
         "dropout": nn.Dropout,
         "scale": _Scale,
     }

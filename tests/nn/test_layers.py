@@ -11,7 +11,7 @@ from cnn_cli.nn.layers import all_layers, layer_class
 from cnn_cli.nn.layers.base import REGISTERED, Layer
 from cnn_cli.nn.layers.conv import Conv
 
-INTERNAL = ["add", "concat", "drop_path", "excite", "identity", "part", "product"]
+INTERNAL = ["add", "channel_conv", "concat", "drop_path", "excite", "identity", "part", "product"]
 
 
 def test_layers_that_a_config_can_name() -> None:

@@ -1,4 +1,4 @@
-"""What newer networks are made of: their definitions, gradients and errors."""
+"""Layers of particular networks: their definitions, gradients and errors."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ from gradcheck import gradcheck, random_input, run_layer
 
 from cnn_cli.nn.layers.adaptive_avgpool import AdaptiveAvgPool
 from cnn_cli.nn.layers.base import ShapeError
+from cnn_cli.nn.layers.channel_conv import ChannelConv
 from cnn_cli.nn.layers.channel_shuffle import ChannelShuffle
+from cnn_cli.nn.layers.eca import EfficientChannelAttention
 from cnn_cli.nn.layers.layer_scale import LayerScale
 from cnn_cli.nn.layers.layernorm import LayerNorm
+from cnn_cli.nn.layers.lrn import LocalResponseNorm
 from cnn_cli.nn.layers.part import ChannelPart
+from cnn_cli.nn.layers.upsample import Upsample
 from cnn_cli.nn.types import Shape
 
 
@@ -74,7 +78,58 @@ def test_part(index: int) -> None:
     gradcheck(layer, x, seed=1)
 
 
+@pytest.mark.parametrize(("channels", "kernel_size"), [(6, 3), (2, 5), (1, 1)])
+def test_channel_conv(channels: int, kernel_size: int) -> None:
+    layer = ChannelConv((channels,), kernel_size=kernel_size)
+    weight = np.linspace(-1, 2, kernel_size)
+    x = random_input(layer, 3, seed=1)
+    y, _, _ = run_layer(layer, x, params={"weight": weight.reshape(1, 1, -1)})
+    expected = np.zeros_like(y)
+    for i in range(channels):
+        for tap in range(kernel_size):
+            if 0 <= (at := i + tap - kernel_size // 2) < channels:
+                expected[:, i] += x[:, at] * weight[tap]
+    np.testing.assert_allclose(y, expected, rtol=1e-12)
+    gradcheck(layer, x, seed=1)
+
+
+@pytest.mark.parametrize(
+    ("channels", "kernel_size"), [(1, 3), (16, 3), (32, 3), (64, 3), (100, 3), (256, 5), (2048, 7)]
+)
+def test_ecas_kernel_is_its_papers(channels: int, kernel_size: int) -> None:
+    parts = EfficientChannelAttention((4, 4, channels)).parts
+    assert parts[1].arguments == {"kernel_size": kernel_size}
+    assert [part.kind for part in parts] == ["global_avgpool", "channel_conv", "sigmoid"]
+
+
+@pytest.mark.parametrize("scale", [(2, 2), (1, 3)])
+def test_upsample(scale: tuple[int, int]) -> None:
+    layer = Upsample((2, 3, 4), scale=scale)
+    x = random_input(layer, 2, seed=1)
+    y, _, _ = run_layer(layer, x)
+    assert y.shape[1:3] == (2 * scale[0], 3 * scale[1])
+    for i, j in np.ndindex(*y.shape[1:3]):
+        np.testing.assert_array_equal(y[:, i, j], x[:, i // scale[0], j // scale[1]])
+    gradcheck(layer, x, seed=1)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4, 5, 9])
+def test_lrn(size: int) -> None:
+    layer = LocalResponseNorm((2, 1, 5), size=size, alpha=0.5, beta=0.6, k=1.5)
+    x = random_input(layer, 3, seed=1)
+    y, _, _ = run_layer(layer, x)
+    for c in range(5):
+        around = x[..., max(c - size // 2, 0) : c + (size - 1) // 2 + 1]
+        base = 1.5 + 0.5 * (around**2).sum(axis=-1) / size
+        np.testing.assert_allclose(y[..., c], x[..., c] / base**0.6, rtol=1e-12)
+    gradcheck(layer, x, seed=1)
+
+
 def test_what_does_not_fit() -> None:
+    with pytest.raises(ShapeError, match="a convolution over channels needs a vector of them"):
+        ChannelConv((2, 3, 6), kernel_size=3)
+    with pytest.raises(ShapeError, match="kernel_size must be odd, not 4"):
+        ChannelConv((6,), kernel_size=4)
     with pytest.raises(ShapeError, match="groups 4 must divide the number of channels 6"):
         ChannelShuffle((2, 3, 6), groups=4)
     with pytest.raises(ShapeError, match="4 branches must divide the number of channels 6"):

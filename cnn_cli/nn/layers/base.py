@@ -66,7 +66,7 @@ class ShapeError(ValueError):
     """A layer that cannot take its input; the graph adds the layer's name and the shapes."""
 
 
-Attribute = int | float | tuple[int, ...]
+Attribute = int | float | str | tuple[int, ...]
 
 
 class Operators(Protocol):

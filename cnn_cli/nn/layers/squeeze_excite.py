@@ -8,6 +8,8 @@ from cnn_cli.nn.layers.base import Block, Part
 from cnn_cli.nn.types import Shape
 from cnn_cli.schema.constraints import Count, Must
 
+Gate = Annotated[Literal["sigmoid", "hardsigmoid"], Must("sigmoid or hardsigmoid")]
+
 
 class SqueezeExcite(Block):
     """Multiply each channel by a gate computed from the means of all channels (Hu et al. 2017).
@@ -32,9 +34,7 @@ class SqueezeExcite(Block):
             Literal["relu", "silu", "gelu", "relu6", "hardswish"],
             Must("relu, silu, gelu, relu6 or hardswish"),
         ] = "relu",
-        gate: Annotated[
-            Literal["sigmoid", "hardsigmoid"], Must("sigmoid or hardsigmoid")
-        ] = "sigmoid",
+        gate: Gate = "sigmoid",
     ) -> None:
         self.parts = (
             Part("pool", "global_avgpool", {}),
