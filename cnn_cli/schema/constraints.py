@@ -91,6 +91,17 @@ class HeightAndWidth(Constraint):
 
 
 @dataclass(frozen=True, slots=True)
+class FourSides(Constraint):
+    """Rows and columns on each side of a map."""
+
+    rule: str = "four, [top, bottom, left, right]"
+    of_list: None = None
+
+    def accepts(self, value: Any) -> bool:
+        return isinstance(value, tuple) and len(value) == 4 and all(map(WHOLE.accepts, value))
+
+
+@dataclass(frozen=True, slots=True)
 class TrueOrFalse(Constraint):
     rule: str = "true or false"
     of_list: None = None
@@ -169,6 +180,7 @@ Pair = Annotated[
 PairOrZero = Annotated[
     tuple[int, int], HeightAndWidth(WHOLE, "two whole numbers, 0 or more, [height, width]")
 ]
+Sides = Annotated[tuple[int, int, int, int], FourSides()]
 Features = Annotated[int, CountOrClasses()]
 Above0 = Annotated[float, Bounds("a number above 0", gt=0)]
 NotBelow0 = Annotated[float, Bounds("a number, 0 or more", ge=0)]

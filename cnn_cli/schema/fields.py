@@ -23,6 +23,7 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from cnn_cli.metric_names import PATTERN, VALIDATION, nearest
 from cnn_cli.schema.constraints import (
+    WHOLE,
     Above0,
     Bounds,
     Constraint,
@@ -30,6 +31,7 @@ from cnn_cli.schema.constraints import (
     CountOrClasses,
     Degrees,
     Flag,
+    FourSides,
     HeightAndWidth,
     MetricName,
     Model,
@@ -231,7 +233,7 @@ def _metric(value: Any) -> str:
 _METRIC = (BeforeValidator(_metric), Field(json_schema_extra={"pattern": PATTERN}))
 
 
-def pydantic_type(constraint: Constraint) -> Any:
+def pydantic_type(constraint: Constraint) -> Any:  # noqa: PLR0911 - a case a kind
     """The type that has pydantic keep a constraint, and say its rule where it does not hold."""
     match constraint:
         case Bounds(rule):
@@ -240,6 +242,9 @@ def pydantic_type(constraint: Constraint) -> Any:
             number: Any = _bounded(each)
             forms = (Also(_twice, lambda pair: pair["prefixItems"][0]), PlainSerializer(once))
             return Annotated[tuple[number, number], *forms, Must(each.rule, of_list)]
+        case FourSides():
+            side: Any = _bounded(WHOLE)
+            return tuple[side, side, side, side]
         case TrueOrFalse(rule):
             return Annotated[bool, Field(strict=True), Must(rule)]
         case CountOrClasses(rule):

@@ -16,7 +16,7 @@ MAPPING = "must be a mapping of keys to values."
 PATTERN = "must be a regular expression with a group, as '^([^/_]+)_'."
 BELOW_1 = "must be a number from 0 up to, but not, 1."
 LAYER = "a layer is a name, or one name with its arguments."
-PADDING = "must be a whole number, 0 or more, two of them, or 'same'."
+PADDING = "must be a whole number, 0 or more, two or four of them, or 'same'."
 
 DOCUMENTS = [
     ("", f"{MAPPING} Got nothing."),
@@ -137,6 +137,28 @@ LAYERS = [
     ),
     ("branches: [relu]", "[0].branches[0]: must be a list. Got 'relu'."),
     ("eca: 4", "[0].eca: kernel_size must be odd."),
+    (
+        "conv: {out_channels: 8, kernel_size: 3, padding: [1, 2, 3]}",
+        f"[0].conv.padding: {PADDING} Got [1, 2, 3].",
+    ),
+    (
+        "conv: {out_channels: 8, kernel_size: 3, padding: [0, 1, 0, -1]}",
+        f"[0].conv.padding: {PADDING} Got [0, 1, 0, -1].",
+    ),
+    (
+        "conv: {out_channels: 8, kernel_size: 3, padding_mode: mirror}",
+        "[0].conv.padding_mode: must be zeros or reflect. Got 'mirror'.",
+    ),
+    (
+        "maxpool: {kernel_size: 3, padding: [0, 1, 0]}",
+        "[0].maxpool.padding: must be two whole numbers, 0 or more, [height, width], or four, "
+        "[top, bottom, left, right]. Got [0, 1, 0].",
+    ),
+    (
+        "maxpool: {kernel_size: 3, padding: [0, 1, 0, 2]}",
+        "[0].maxpool: padding must be at most half of kernel_size.",
+    ),
+    ("pad", "[0].pad.padding: is required."),
     ("from: a b", "[0].from.layer: must be the name of a layer. Got 'a b'."),
     ("from", "[0].from.layer: is required."),
     (

@@ -22,6 +22,7 @@ shares_below_1 = st.floats(0, 1, exclude_max=True)
 positive = st.floats(1e-300, 1e300)
 not_below_0 = st.floats(0, 1e300)
 pairs = counts | st.tuples(counts, counts).map(list)
+sides = st.tuples(wholes, wholes, wholes, wholes).map(list)
 # Words that YAML might take for something else are the interesting class names.
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8) | st.sampled_from(
     ["no", "1e3", "null", "010", "~", "1:30", "- a", "a: b", "#", "'", "\n", "\x85", "\ufeff", "<<"]
@@ -56,9 +57,12 @@ plain_layers = st.one_of(
     layer(
         "conv",
         {"out_channels": counts, "kernel_size": pairs},
-        padding=st.tuples(wholes, wholes).map(list),
+        padding=st.tuples(wholes, wholes).map(list) | sides,
         stride=pairs,
+        padding_mode=st.sampled_from(["zeros", "reflect"]),
     ),
+    layer("pad", {"padding": wholes | sides}, padding_mode=st.just("reflect")),
+    layer("avgpool", {"kernel_size": st.just(2)}, padding=st.just([0, 1, 1, 0])),
     layer("batchnorm", eps=positive, momentum=shares),
     layer("groupnorm", {"num_groups": counts}, eps=positive),
     st.sampled_from([*PLAIN, "batchnorm"]),

@@ -229,6 +229,23 @@ CASES: dict[str, Case] = {
         ],
         smooth=True,
     ),
+    "padding": Case(
+        [
+            {"pad": {"padding": [2, 0, 1, 3], "padding_mode": "reflect"}},
+            _conv(6, 3, padding=[0, 1, 2, 0]),
+            "silu",
+            _conv(6, 3, padding=[2, 1], padding_mode="reflect", stride=2, groups=2),
+            "silu",
+            {"pad": 1},
+            _conv(8, 3, padding="same", padding_mode="reflect"),
+            "silu",
+            {"avgpool": {"kernel_size": 3, "stride": 2, "padding": [0, 1, 1, 0]}},
+            _conv(8, 3, padding=[1, 0, 1, 1], padding_mode="reflect", groups=8),
+            "global_avgpool",
+            {"linear": "classes"},
+        ],
+        smooth=True,
+    ),
     "gates": Case(
         [
             _conv(6, 3, padding=1, name="stem"),

@@ -239,6 +239,33 @@ class _EfficientChannelAttention(nn.Module):
         return y
 
 
+class _Pad(nn.Module):
+    """Padding of (height, width) or (top, bottom, left, right)."""
+
+    def __init__(self, padding: Any, padding_mode: str = "zeros") -> None:
+        super().__init__()
+        pair = (padding, padding) if isinstance(padding, int) else padding
+        top, bottom, left, right = pair if len(pair) == 4 else (pair[0], pair[0], pair[1], pair[1])
+        self.sides = [left, right, top, bottom]
+        self.mode = "constant" if padding_mode == "zeros" else padding_mode
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.pad(x, self.sides, self.mode)
+
+
+class _PaddedConv(nn.Conv2d):
+    """With as many rows or columns on each side as one wants."""
+
+    def __init__(
+        self, channels: int, *, padding: Any, padding_mode: str = "zeros", **arguments: Any
+    ) -> None:
+        super().__init__(channels, **arguments)
+        self.around = _Pad(padding, padding_mode)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(self.around(x))
+
+
 class _SameConv(nn.Conv2d):
     """With the padding of TensorFlow, which PyTorch has for a stride of 1 only."""
 
@@ -275,7 +302,9 @@ def _run(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
     return y
 
 
-def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Module:
+def _simple(  # noqa: PLR0911 - a case a kind
+    kind: str, arguments: Any, x: torch.Tensor, classes: int
+) -> nn.Module:
     """A layer without layers inside."""
     c = x.shape[1]
     first = {
@@ -292,6 +321,7 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         "channel_shuffle": "groups",
         "layer_scale": "init",
         "upsample": "scale_factor",
+        "pad": "padding",
     }
     if not isinstance(arguments, dict):
         arguments = {first[kind]: arguments}
@@ -304,7 +334,10 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         case "conv":
             if arguments["out_channels"] == "classes":
                 arguments["out_channels"] = classes
-            return nn.Conv2d(c, **arguments)
+            four = isinstance(padding := arguments.get("padding"), tuple) and len(padding) == 4
+            return (_PaddedConv if four else nn.Conv2d)(c, **arguments)
+        case "avgpool" if isinstance(arguments.get("padding"), tuple):
+            return nn.Sequential(_Pad(arguments.pop("padding")), nn.AvgPool2d(**arguments))
         case "batchnorm" | "layernorm" | "layer_scale":
             norm = nn.BatchNorm2d if x.ndim == 4 else nn.BatchNorm1d
             kinds: dict[str, Any] = {"layernorm": _LayerNorm, "layer_scale": _LayerScale}
@@ -326,6 +359,7 @@ def _simple(kind: str, arguments: Any, x: torch.Tensor, classes: int) -> nn.Modu
         "adaptive_avgpool": nn.AdaptiveAvgPool2d,
         "channel_shuffle": nn.ChannelShuffle,
         "upsample": nn.Upsample,
+        "pad": _Pad,
         "lrn": nn.LocalResponseNorm,
         "dropout": nn.Dropout,
         "scale": _Scale,

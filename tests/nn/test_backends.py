@@ -197,8 +197,8 @@ WINDOWS: list[tuple[Pair, Pair, Pair, Pair, bool]] = [
 def windows_of(case: tuple[Pair, Pair, Pair, Pair, bool]) -> Windows:
     in_size, kernel_size, stride, padding, ceil_mode = case
     h, w = (
-        pooled_size(*sizes, ceil_mode)
-        for sizes in zip(in_size, kernel_size, stride, padding, strict=True)
+        pooled_size(size, k, s, (p, p), ceil_mode)
+        for size, k, s, p in zip(in_size, kernel_size, stride, padding, strict=True)
     )
     return Windows(in_size, (h, w), kernel_size, stride, padding)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from gradcheck import gradcheck, make_context, random_input, run_backward, run_layer
+from gradcheck import gradcheck, make_context, random_input, random_params, run_backward, run_layer
 from layer_run import prepare
 
 from cnn_cli.nn.kernels import conv as kernels
@@ -67,6 +67,8 @@ CASES: dict[str, tuple[Shape, dict[str, Any]]] = {
         (7, 8, 2),
         {"groups": 2, "dilation": (2, 3), "stride": (2, 1), "padding": (3, 1)},
     ),
+    "four sides": ((4, 5, 3), {"padding": (0, 2, 1, 3), "stride": (2, 1)}),
+    "depthwise, four sides": ((4, 5, 4), {"groups": 4, "padding": (2, 0, 0, 1)}),
     "depthwise, flat": ((4, 9, 2), {"groups": 2, "kernel_size": (1, 3), "stride": (5, 4)}),
 }
 
@@ -282,3 +284,36 @@ def test_later_calls_allocate_no_array(more: dict[str, Any]) -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < x.nbytes / 4
+
+
+REFLECTED: list[tuple[Any, dict[str, Any]]] = [
+    ((0, 2, 1, 3), {}),
+    ((1, 1), {"out_channels": 16}),
+    ((2, 0), {"stride": (2, 3)}),
+    ((1, 2, 0, 1), {"groups": 12, "out_channels": 12}),
+    ((0, 1), {"kernel_size": (1, 1)}),
+    ("same", {"dilation": (1, 2), "bias": False}),
+    ((0, 0), {}),
+]
+
+
+@pytest.mark.parametrize(("padding", "more"), REFLECTED)
+def test_reflected_padding(padding: Any, more: dict[str, Any]) -> None:
+    arguments: dict[str, Any] = {"out_channels": 4, "kernel_size": (3, 3)} | more
+    layer = Conv((5, 7, 12), padding=padding, padding_mode="reflect", **arguments)
+    zeros = Conv((5, 7, 12), padding=padding, **arguments)
+    assert (layer.out_shape, layer.muladds) == (zeros.out_shape, zeros.muladds)
+    x = random_input(layer, 2, seed=1)
+    params = random_params(layer, seed=2)
+    y, _, _ = run_layer(layer, x, params=params)
+    top, bottom, left, right = zeros.geometry.padding
+    padded = np.pad(x, [(0, 0), (top, bottom), (left, right), (0, 0)], mode="reflect")
+    plain = Conv(padded.shape[1:], **arguments)
+    expected, _, _ = run_layer(plain, padded, params=params)
+    np.testing.assert_allclose(y, expected, rtol=1e-12, atol=1e-12)
+    gradcheck(layer, x, seed=1)
+
+
+def test_reflections_are_smaller_than_the_map() -> None:
+    with pytest.raises(ShapeError, match="padding by reflection must be smaller than the map"):
+        Conv((3, 3, 1), out_channels=1, kernel_size=(3, 3), padding=(0, 3), padding_mode="reflect")

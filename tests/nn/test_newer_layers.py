@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import numpy as np
 import pytest
 from gradcheck import gradcheck, random_input, run_layer
@@ -14,6 +16,7 @@ from cnn_cli.nn.layers.eca import EfficientChannelAttention
 from cnn_cli.nn.layers.layer_scale import LayerScale
 from cnn_cli.nn.layers.layernorm import LayerNorm
 from cnn_cli.nn.layers.lrn import LocalResponseNorm
+from cnn_cli.nn.layers.pad import Pad
 from cnn_cli.nn.layers.part import ChannelPart
 from cnn_cli.nn.layers.upsample import Upsample
 from cnn_cli.nn.types import Shape
@@ -125,7 +128,22 @@ def test_lrn(size: int) -> None:
     gradcheck(layer, x, seed=1)
 
 
+@pytest.mark.parametrize("mode", ["zeros", "reflect"])
+@pytest.mark.parametrize("padding", [(1, 2), (0, 2, 3, 1), (0, 0)])
+def test_pad(padding: tuple[int, ...], mode: Literal["zeros", "reflect"]) -> None:
+    layer = Pad((3, 4, 2), padding=padding, padding_mode=mode)  # type: ignore[arg-type]
+    x = random_input(layer, 2, seed=1)
+    y, _, _ = run_layer(layer, x)
+    top, bottom, left, right = layer.padding
+    numpys: Literal["constant", "reflect"] = "reflect" if mode == "reflect" else "constant"
+    edges = [(0, 0), (top, bottom), (left, right), (0, 0)]
+    np.testing.assert_array_equal(y, np.pad(x, edges, mode=numpys))
+    gradcheck(layer, x, seed=1)
+
+
 def test_what_does_not_fit() -> None:
+    with pytest.raises(ShapeError, match="padding by reflection must be smaller than the map"):
+        Pad((3, 4, 2), padding=(0, 3, 0, 0), padding_mode="reflect")
     with pytest.raises(ShapeError, match="a convolution over channels needs a vector of them"):
         ChannelConv((2, 3, 6), kernel_size=3)
     with pytest.raises(ShapeError, match="kernel_size must be odd, not 4"):

@@ -249,3 +249,30 @@ def test_what_cannot_fit(layer: Callable[..., Layer], in_shape: Any, given: Any,
     with pytest.raises(ShapeError) as error:
         layer(in_shape, **given)
     assert str(error.value) == text
+
+
+@pytest.mark.parametrize("ceil_mode", [False, True])
+@pytest.mark.parametrize("padding", [(0, 1, 0, 1), (1, 0, 1, 1)])
+def test_four_sides(
+    backend: Callable[[str], Kernels], padding: tuple[int, int, int, int], ceil_mode: bool
+) -> None:
+    """What is padded on one side more is a larger map's, of which the rest is left out."""
+    top, bottom, left, right = padding
+    arguments: dict[str, Any] = {"kernel_size": (3, 3), "stride": (2, 2), "ceil_mode": ceil_mode}
+    kernels = backend("loops")
+    for made_of, outside in ((MaxPool, -np.inf), (AvgPool, 0.0)):
+        layer = made_of((6, 7, 2), padding=padding, **arguments)
+        x = random_input(layer, 2, seed=1)
+        y, _, _ = run_layer(layer, x, kernels=kernels)
+        edges = [(0, 0), (top, bottom), (left, right), (0, 0)]
+        padded = np.pad(x, edges, constant_values=outside)
+        plain = made_of(padded.shape[1:], **arguments)
+        expected, _, _ = run_layer(plain, padded, kernels=kernels)
+        assert layer.out_shape == tuple(
+            min(size, limit) for size, limit in zip(plain.out_shape, y.shape[1:], strict=True)
+        )
+        np.testing.assert_allclose(y, expected[:, : y.shape[1], : y.shape[2]], rtol=1e-12)
+        gradcheck(layer, x, seed=1, kernels=kernels)
+    uncounted = AvgPool((6, 7, 2), padding=padding, count_include_pad=False, **arguments)
+    ones = np.ones((1, 6, 7, 2))
+    np.testing.assert_allclose(run_layer(uncounted, ones, kernels=kernels)[0], 1, rtol=1e-12)

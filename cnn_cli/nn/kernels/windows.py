@@ -34,7 +34,9 @@ class Windows:
 
     Attributes:
         in_size, out_size: of the map before and after.
-        kernel_size, stride, padding, dilation: as PyTorch names them.
+        kernel_size, stride, dilation: as PyTorch names them.
+        padding: above and to the left.
+        padding_end: below and to the right; by default as much.
     """
 
     in_size: Pair
@@ -43,6 +45,7 @@ class Windows:
     stride: Pair
     padding: Pair
     dilation: Pair = (1, 1)
+    padding_end: Pair | None = None
 
     @property
     def reach(self) -> Pair:
@@ -87,9 +90,10 @@ class Windows:
         `ceil_mode` reaches; without, only elements of the input do.
         """
         lengths = []
-        for size, out, k, s, p in zip(*self._axes(), strict=True):
+        ends = self.padding if self.padding_end is None else self.padding_end
+        for size, out, k, s, p, behind in zip(*self._axes(), ends, strict=True):
             start = np.arange(out) * s - p
-            end = np.minimum(start + k, size + p)
+            end = np.minimum(start + k, size + behind)
             if not count_include_pad:
                 start, end = np.maximum(start, 0), np.minimum(end, size)
             lengths.append((end - start).astype(np.float64))
@@ -111,16 +115,16 @@ class Windows:
         return slices
 
 
-def pooled_size(size: int, kernel_size: int, stride: int, padding: int, ceil_mode: bool) -> int:
+def pooled_size(size: int, kernel_size: int, stride: int, padding: Pair, ceil_mode: bool) -> int:
     """How many windows fit along one axis, as PyTorch counts them; below 1 where none does.
 
     With `ceil_mode` a last window may reach beyond the padding, but must start inside the
-    input or the padding before it.
+    input or the padding before it; `padding` is (before, behind).
     """
-    span = size + 2 * padding - kernel_size
+    span = size + sum(padding) - kernel_size
     if not ceil_mode:
         return span // stride + 1
     out = ceil_div(span, stride) + 1
-    if (out - 1) * stride >= size + padding:
+    if (out - 1) * stride >= size + padding[0]:
         out -= 1
     return out

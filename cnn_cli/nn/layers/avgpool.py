@@ -7,9 +7,10 @@ from typing import ClassVar
 
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Operators
+from cnn_cli.nn.layers.padding import Around
 from cnn_cli.nn.layers.pooling import Pool
 from cnn_cli.nn.types import Array, Shape
-from cnn_cli.schema.constraints import Flag, Pair, PairOrZero
+from cnn_cli.schema.constraints import Flag, Pair
 
 
 class AvgPool(Pool):
@@ -28,7 +29,7 @@ class AvgPool(Pool):
         *,
         kernel_size: Pair,
         stride: Pair | None = None,
-        padding: PairOrZero = (0, 0),
+        padding: Around = (0, 0),
         ceil_mode: Flag = False,
         count_include_pad: Flag = True,
     ) -> None:

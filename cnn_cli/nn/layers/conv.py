@@ -12,8 +12,10 @@ from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels import conv, winograd
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path
+from cnn_cli.nn.kernels.reflect import fold_reflected, reflect
 from cnn_cli.nn.kernels.winograd import POSITIONS
 from cnn_cli.nn.layers.base import Layer, Operators, ParamSpec, ShapeError
+from cnn_cli.nn.layers.padding import PaddingMode, pad_onnx, padded_shape, sides
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import (
     Above0,
@@ -24,6 +26,7 @@ from cnn_cli.schema.constraints import (
     Must,
     Pair,
     PairOrZero,
+    Sides,
     accepts,
 )
 
@@ -36,7 +39,8 @@ def _is_init(value: Any) -> bool:
 
 
 Padding = Annotated[
-    PairOrZero | Literal["same"], Must("a whole number, 0 or more, two of them, or 'same'")
+    PairOrZero | Sides | Literal["same"],
+    Must("a whole number, 0 or more, two or four of them, or 'same'"),
 ]
 Init = Annotated[
     Literal["dirac"] | Mapping[str, Any] | None,
@@ -59,11 +63,13 @@ class Conv(Layer):
         out_channels: number of filters, which are the output channels.
         kernel_size: height and width of a filter.
         stride: step between windows.
-        padding: zeros added on each side, or `same`.
+        padding: rows and columns added on each side: one number, two, [height, width], four,
+            [top, bottom, left, right], or `same`.
         dilation: step between the taps of a filter.
         groups: number of parts of the input and output channels; each output part reads only its
             input part.
         bias: add a trained bias to each channel.
+        padding_mode: what is added: `zeros`, or `reflect`, the map mirrored at its edges.
         init: initial weights, instead of `model.init`: `dirac`, whose first filters are the
             identity, or `whitening`, computed from patches of the training images. Both start with
             bias 0.
@@ -72,6 +78,7 @@ class Conv(Layer):
 
     Attributes:
         path: the way it is computed.
+        reflected: the padding, where that is a reflection; the geometry has none then.
 
     Raises:
         ShapeError: the input is no map, the kernel does not fit it, `groups` does not divide
@@ -84,6 +91,7 @@ class Conv(Layer):
     saves_input: ClassVar[bool] = True
 
     path: Path
+    reflected: Sides | None = None
 
     def __init__(
         self,
@@ -96,6 +104,7 @@ class Conv(Layer):
         dilation: Pair = (1, 1),
         groups: Count = 1,
         bias: Flag = True,
+        padding_mode: PaddingMode = "zeros",
         init: Init = None,
         path: Path | None = None,
         backend: Backend = "numpy",
@@ -108,11 +117,14 @@ class Conv(Layer):
         if padding == "same":
             sizes = zip(in_shape[:2], kernel_size, stride, dilation, strict=True)
             th, tw = (_same_padding(*size) for size in sizes)
-            sides = (th // 2, th - th // 2, tw // 2, tw - tw // 2)
-        else:
-            sides = (padding[0], padding[0], padding[1], padding[1])
+            padding = (th // 2, th - th // 2, tw // 2, tw - tw // 2)
+        around, read_shape = sides(padding), tuple(in_shape)
+        if padding_mode == "reflect" and any(around):
+            # What is reflected is a map of its own, that needs no padding.
+            self.reflected = around
+            read_shape, around = padded_shape(in_shape, around, padding_mode), (0, 0, 0, 0)
         self.geometry = Geometry(
-            in_shape, out_channels, kernel_size, stride, sides, dilation, groups
+            read_shape, out_channels, kernel_size, stride, around, dilation, groups
         )
         if min(self.geometry.out_size) < 1:
             raise ShapeError(_too_large(self.geometry))
@@ -155,7 +167,8 @@ class Conv(Layer):
         winograd.weight_gradient(prepared_grad, grads["weight"])
 
     def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array]:
-        y = run.take((x.shape[0], *self.out_shape))
+        y, saved = run.take((x.shape[0], *self.out_shape)), x
+        x = self._padded(x, run)
         weight, bias = node.params["weight"], node.params.get("bias")
         geometry = self.geometry
         if self.path == "winograd":
@@ -163,26 +176,41 @@ class Conv(Layer):
             winograd.forward(x, node.prepared, bias, geometry, run.scratch, y, transforms)
         else:
             conv.forward(x, weight, bias, geometry, self.path, run.scratch, y, run.kernels)
-        return y, x
+        return y, saved
 
     def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
         if "bias" in node.grads:
             node.add_row_sum("bias", dy, run)
         dx = run.take(saved.shape) if node.need_dx else None
+        x, dread = self._padded(saved, run), dx
+        if dx is not None and self.reflected is not None:
+            dread = run.scratch("slopes of reflected", x.shape)
         if self.path == "winograd":
-            self._backward_by_winograd(saved, dy, node, run, dx)
-            return dx
-        place = self.geometry, self.path, run.scratch
-        conv.weight_gradient(saved, dy, *place, node.grads["weight"], run.fresh, run.kernels)
-        if dx is not None:
-            conv.input_gradient(dy, node.params["weight"], *place, dx, run.kernels)
+            self._backward_by_winograd(x, dy, node, run, dread)
+        else:
+            place = self.geometry, self.path, run.scratch
+            conv.weight_gradient(x, dy, *place, node.grads["weight"], run.fresh, run.kernels)
+            if dread is not None:
+                conv.input_gradient(dy, node.params["weight"], *place, dread, run.kernels)
+        if dx is not None and dread is not None and self.reflected is not None:
+            fold_reflected(dread, self.reflected, dx)
         return dx
+
+    def _padded(self, x: Array, run: RunContext) -> Array:
+        """What is read of the map: itself, or it and its reflections."""
+        if self.reflected is None:
+            return x
+        out = run.scratch("reflected", (x.shape[0], *self.geometry.in_shape))
+        reflect(x, self.reflected, out)
+        return out
 
     def to_onnx(
         self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
     ) -> str:
         geometry = self.geometry
         top, bottom, left, right = geometry.padding
+        if self.reflected is not None:
+            inputs = [pad_onnx(inputs, f"{name}.padded", self.reflected, "reflect", operators)]
         return operators.add(
             "Conv",
             [*inputs, *(operators.constant(f"{name}.{key}", arrays[key]) for key in arrays)],

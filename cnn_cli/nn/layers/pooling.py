@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from cnn_cli.nn.kernels.windows import Windows, pooled_size
-from cnn_cli.nn.layers.base import Layer, ShapeError
+from cnn_cli.nn.layers.base import Layer, ShapeError, shape_text
+from cnn_cli.nn.layers.padding import Around, padded_shape, sides
 from cnn_cli.nn.types import Shape
-from cnn_cli.schema.constraints import Flag, Pair, PairOrZero
+from cnn_cli.schema.constraints import Flag, Pair
 
 
 class Pool(Layer):
@@ -18,7 +19,8 @@ class Pool(Layer):
         in_shape: (h, w, c).
         kernel_size: height and width of the window.
         stride: step between windows; by default `kernel_size`.
-        padding: rows and columns added on each side, at most half a window.
+        padding: rows and columns added on each side, at most half a window: one number, two,
+            [height, width], or four, [top, bottom, left, right].
         ceil_mode: let the last window extend over the edge.
         dilation: step between the places of a window.
 
@@ -29,7 +31,8 @@ class Pool(Layer):
     @classmethod
     def complete(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
         kernel_size = arguments["kernel_size"]
-        if any(2 * p > k for p, k in zip(arguments["padding"], kernel_size, strict=True)):
+        around = sides(arguments["padding"])
+        if any(2 * p > kernel_size[i // 2] for i, p in enumerate(around)):
             raise ShapeError("padding must be at most half of kernel_size")
         return {**arguments, "stride": arguments.get("stride") or kernel_size}
 
@@ -39,27 +42,32 @@ class Pool(Layer):
         *,
         kernel_size: Pair,
         stride: Pair | None = None,
-        padding: PairOrZero = (0, 0),
+        padding: Around = (0, 0),
         ceil_mode: Flag = False,
         dilation: Pair = (1, 1),
     ) -> None:
         h, w, c = map_shape(in_shape)
         self.complete({"kernel_size": kernel_size, "padding": padding})
         stride = stride or kernel_size
+        top, bottom, left, right = around = sides(padding)
         reach = tuple(d * (k - 1) + 1 for k, d in zip(kernel_size, dilation, strict=True))
         ho, wo = (
             pooled_size(size, k, s, p, ceil_mode)
-            for size, k, s, p in zip((h, w), reach, stride, padding, strict=True)
+            for size, k, s, p in zip(
+                (h, w), reach, stride, ((top, bottom), (left, right)), strict=True
+            )
         )
         if ho < 1 or wo < 1:
             kernel = "x".join(map(str, reach))
+            padded = shape_text(padded_shape(in_shape, around, "zeros")[:2])
             raise ShapeError(
                 f"kernel_size {kernel}{_with_dilation(dilation)} must fit the padded input"
-                f" of {h + 2 * padding[0]}x{w + 2 * padding[1]}"
+                f" of {padded}"
             )
         self.in_shape = in_shape
         self.out_shape = (ho, wo, c)
-        self.windows = Windows((h, w), (ho, wo), kernel_size, stride, padding, dilation)
+        sizes = (h, w), (ho, wo), kernel_size, stride
+        self.windows = Windows(*sizes, (top, left), dilation, (bottom, right))
 
     def onnx_pads(self) -> tuple[int, ...]:
         """Padding above, to the left, below and to the right, with what `ceil_mode` reaches."""

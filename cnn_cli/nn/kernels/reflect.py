@@ -1,0 +1,45 @@
+"""Images with their borders reflected, and gradients folded back."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from cnn_cli.nn.kernels.geometry import Padding
+from cnn_cli.nn.types import Array
+
+
+def reflect(x: Array, padding: Padding, out: Array) -> None:
+    """(n, h, w, c) -> (n, H, W, c), writes `out`: around x its pixels as in mirrors on its edge.
+
+    The outermost pixels stand once, so that padding is smaller than x.
+    """
+    top, _, left, _ = padding
+    h, w = x.shape[1:3]
+    np.copyto(out[:, top : top + h, left : left + w], x)
+    rows, columns = _mirrors(h, w, padding)
+    for place, source in rows:
+        np.copyto(out[:, place, left : left + w], out[:, source, left : left + w])
+    for place, source in columns:
+        np.copyto(out[:, :, place], out[:, :, source])
+
+
+def fold_reflected(dy: Array, padding: Padding, dx: Array) -> None:
+    """(n, H, W, c) -> (n, h, w, c), writes `dx`: its adjoint; overwrites dy."""
+    top, _, left, _ = padding
+    h, w = dx.shape[1:3]
+    rows, columns = _mirrors(h, w, padding)
+    for place, source in columns:
+        np.add(dy[:, :, source], dy[:, :, place], out=dy[:, :, source])
+    for place, source in rows:
+        np.add(dy[:, source], dy[:, place], out=dy[:, source])
+    np.copyto(dx, dy[:, top : top + h, left : left + w])
+
+
+def _mirrors(h: int, w: int, padding: Padding) -> tuple[list[tuple[int, int]], ...]:
+    """For rows and for columns of the padding, in the padded image: where, and what is seen."""
+    lines = []
+    for size, before, after in ((h, *padding[:2]), (w, *padding[2:])):
+        last = before + size - 1
+        first = [(before - i, before + i) for i in range(1, before + 1)]
+        lines.append(first + [(last + i, last - i) for i in range(1, after + 1)])
+    return tuple(lines)

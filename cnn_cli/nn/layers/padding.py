@@ -1,0 +1,49 @@
+"""What stands around a map, written as numbers of rows and columns."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from cnn_cli.nn.kernels.geometry import Padding
+from cnn_cli.nn.layers.base import Operators, ShapeError
+from cnn_cli.nn.types import Pair, Shape
+from cnn_cli.schema.constraints import Must, PairOrZero, Sides
+
+Around = Annotated[
+    PairOrZero | Sides,
+    Must(
+        "a whole number, 0 or more",
+        "two whole numbers, 0 or more, [height, width], or four, [top, bottom, left, right]",
+    ),
+]
+PaddingMode = Annotated[Literal["zeros", "reflect"], Must("zeros or reflect")]
+
+
+def sides(padding: Pair | Padding) -> Padding:
+    """(top, bottom, left, right) of as many, or of (height, width)."""
+    if len(padding) == 4:
+        return padding
+    return padding[0], padding[0], padding[1], padding[1]
+
+
+def padded_shape(in_shape: Shape, padding: Padding, mode: str) -> Shape:
+    """A map's shape with its borders.
+
+    Raises:
+        ShapeError: it has too few pixels to be reflected.
+    """
+    h, w, c = in_shape
+    top, bottom, left, right = padding
+    if mode == "reflect" and (max(top, bottom) >= h or max(left, right) >= w):
+        raise ShapeError("padding by reflection must be smaller than the map")
+    return h + top + bottom, w + left + right, c
+
+
+def pad_onnx(
+    inputs: list[str], name: str, padding: Padding, mode: str, operators: Operators
+) -> str:
+    """Add the operator that pads a map."""
+    top, bottom, left, right = padding
+    around = operators.constant(f"{name}.around", [0, 0, top, left, 0, 0, bottom, right])
+    onnx_mode = "constant" if mode == "zeros" else mode
+    return operators.add("Pad", [*inputs, around], name, mode=onnx_mode)
