@@ -138,6 +138,16 @@ def run(
             show_default=False,
         ),
     ] = None,
+    standardize: Annotated[
+        values.Numbers | None,
+        Option(
+            "--standardize",
+            metavar="EPS[,GAMMA]",
+            parser=values.numbers("--standardize", above_0=True),
+            help="Standardize the weights of convolutions, as BiT and NFNets do in every pass; "
+            "GAMMA where the file has gains.",
+        ),
+    ] = None,
     list_: Annotated[bool, Option("--list", help="List pretrained weights by name.")] = False,
     json: Json = False,
     debug: Debug = False,
@@ -150,6 +160,7 @@ def run(
     by --map. What is missing, extra or misshapen is listed, and then nothing is written.
     """
     from cnn_cli.errors import UsageError
+    from cnn_cli.interop.assemble import Standardization
     from cnn_cli.interop.importing import ImportOptions, import_weights
     from cnn_cli.interop.reading import is_network
 
@@ -174,6 +185,9 @@ def run(
         raise UsageError("--value-range", "must be a number above 0", "0")
     if output_file.suffix != ".npz":
         raise UsageError("--output", "must be a name ending in .npz", output_file)
+    if standardize is not None and len(standardize.values) > 2:
+        rule = "must be one number, or two with a comma between them"
+        raise UsageError("--standardize", rule, len(standardize.values))
     output.check_output(output_file)
     order = cast(Literal["rgb", "bgr"], channel_order)
     options = ImportOptions(
@@ -185,6 +199,7 @@ def run(
         order,
         tuple(ignore or ()),
         cast(Literal["ema", "model"] | None, which),
+        None if standardize is None else Standardization(*standardize.values),
     )
     report = import_weights(weights, config, overrides or [], output_file, options)
     if json:

@@ -6,7 +6,8 @@ What does not change the network's function is done and noted; everything else i
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import prod
+from dataclasses import dataclass
+from math import prod, sqrt
 
 import numpy as np
 
@@ -14,12 +15,42 @@ from cnn_cli.errors import ConfigError, DataError, listed
 from cnn_cli.interop.foreign import Foreign, Module
 from cnn_cli.interop.match_names import fits, layers_with_arrays
 from cnn_cli.nn.graph import IMAGE, Graph, Node
+from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.layers.linear import Linear
 from cnn_cli.nn.types import Array, Shape
 
 
+@dataclass(frozen=True, slots=True)
+class Standardization:
+    """Weight standardization (Qiao et al. 2019), done once instead of whenever the network runs.
+
+    Each filter becomes of mean 0 and variance 1; where the file has a `gain` for it (Brock et al.
+    2021) that times gamma / sqrt(fan_in) is its deviation.
+
+    Attributes:
+        eps: added to the variance.
+        gamma: what the activation's variance asks for; 1 for those that keep it.
+    """
+
+    eps: float
+    gamma: float = 1.0
+
+    def apply(self, weight: Array, gain: Array | None) -> Array:
+        """(o, …), (o, 1, …) or None -> (o, …) in float64."""
+        rows = weight.reshape(len(weight), -1).astype(np.float64)
+        rows -= rows.mean(axis=1, keepdims=True)
+        rows /= np.sqrt(rows.var(axis=1, keepdims=True) + self.eps)
+        if gain is not None:
+            rows *= gain.reshape(-1, 1) * (self.gamma / sqrt(rows.shape[1]))
+        return rows.reshape(weight.shape)
+
+
 def assemble(
-    graph: Graph, foreign: Foreign, pairs: Mapping[int, Module], eps: Mapping[int, float]
+    graph: Graph,
+    foreign: Foreign,
+    pairs: Mapping[int, Module],
+    eps: Mapping[int, float],
+    standardization: Standardization | None = None,
 ) -> tuple[dict[str, Array], list[str]]:
     """The network's arrays by `layer/param`, in PyTorch's layouts.
 
@@ -28,6 +59,7 @@ def assemble(
         foreign: the file, for messages.
         pairs: the file's module of each node; a batchnorm without one was folded.
         eps: of the file's batchnorms, where it says them.
+        standardization: of convolutions' weights.
 
     Returns:
         The arrays, and what was done to make them fit, in sentences.
@@ -35,7 +67,7 @@ def assemble(
     Raises:
         DataError: arrays are missing, extra, misshapen or not finite; all kinds are listed.
     """
-    work = _Assembly(graph, foreign.place)
+    work = _Assembly(graph, foreign.place, standardization)
     for node in layers_with_arrays(graph):
         module = pairs.get(node.index)
         if module is None:
@@ -66,15 +98,16 @@ def swap_colours(graph: Graph, arrays: dict[str, Array], place: str) -> None:
 
 
 class _Assembly:
-    def __init__(self, graph: Graph, place: str) -> None:
+    def __init__(self, graph: Graph, place: str, standardization: Standardization | None) -> None:
         self.graph = graph
         self.place = place
+        self.standardization = standardization
         self.arrays: dict[str, Array] = {}
         self.missing: list[str] = []
         self.extra: list[str] = []
         self.misshapen: list[str] = []
         self.infinite: list[str] = []
-        self.biases = self.epsilons = self.folded = self.reordered = 0
+        self.biases = self.epsilons = self.folded = self.reordered = self.standardized = 0
 
     def take(self, node: Node, module: Module, eps: float | None) -> None:
         """A node's arrays from its module's."""
@@ -92,6 +125,7 @@ class _Assembly:
             array = found.pop(param)
             if param == "weight":
                 array = self._reorder(node, module, array)
+                array = self._standardized(node, array, found)
             if (
                 node.layer.kind in ("linear", "conv")
                 and (*array.shape, 1, 1)[:4] == (*shape, 1, 1)[:4]
@@ -171,6 +205,18 @@ class _Assembly:
         by_pixel = weight.reshape(-1, *shape)
         return by_pixel.transpose(0, 3, 1, 2).reshape(weight.shape)
 
+    def _standardized(self, node: Node, weight: Array, found: dict[str, Array]) -> Array:
+        """A convolution's weight as the network computes with it; takes `gain` out of `found`."""
+        if self.standardization is None or not isinstance(node.layer, Conv):
+            return weight
+        gain = found.get("gain")
+        sound = weight.size and weight.dtype.kind in "fiu"
+        if not sound or (gain is not None and gain.size != len(weight)):
+            return weight  # it, or the gain that is left, is refused
+        found.pop("gain", None)
+        self.standardized += 1
+        return self.standardization.apply(weight, gain)
+
     def _flattened(self, node: Node) -> Shape:
         """The shape of what a linear layer reads before it was flattened."""
         while len(node.layer.in_shape) == 1 and node.inputs != (IMAGE,) and len(node.inputs) == 1:
@@ -200,6 +246,8 @@ class _Assembly:
             notes.append(f"other eps taken into running variances: {self.epsilons}")
         if self.folded:
             notes.append(f"batchnorms that the file has folded, set to shifts: {self.folded}")
+        if self.standardized:
+            notes.append(f"convolutions' weights standardized: {self.standardized}")
         if self.reordered:
             notes.append(f"linear layers turned to channels first: {self.reordered}")
         return notes

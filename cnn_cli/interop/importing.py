@@ -17,7 +17,7 @@ from cnn_cli.config.load import lay_over
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError, DataError, UsageError, listed
-from cnn_cli.interop.assemble import assemble, swap_colours
+from cnn_cli.interop.assemble import Standardization, assemble, swap_colours
 from cnn_cli.interop.derive import Derived, derive
 from cnn_cli.interop.foreign import Foreign, Module, Which
 from cnn_cli.interop.match_names import layers_with_arrays, match_map, match_names
@@ -54,6 +54,7 @@ class ImportOptions:
         channel_order: of the colours the weights expect, and of mean and std.
         ignore: patterns of names of arrays that are left out, as `aux*`.
         which: of the weights of a training's checkpoint.
+        standardization: of convolutions' weights.
     """
 
     map_file: Path | None = None
@@ -64,6 +65,7 @@ class ImportOptions:
     channel_order: Literal["rgb", "bgr"] = "rgb"
     ignore: tuple[str, ...] = ()
     which: Which | None = None
+    standardization: Standardization | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,7 +148,7 @@ def import_weights(
         foreign = replace(foreign, modules=tuple(derived.modules))
     else:
         pairs, eps, matched_by = _match(graph, foreign, options)
-    arrays, changes = assemble(graph, foreign, pairs, eps)
+    arrays, changes = assemble(graph, foreign, pairs, eps, options.standardization)
     params = Parameters(graph, config.train.dtype)
     params.load(arrays, str(weights))
     if not np.isfinite(params.flat).all():

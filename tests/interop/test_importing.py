@@ -219,3 +219,28 @@ def test_arrays_that_are_left_out(cnn: Inside, config: Path) -> None:
     )
     outcome = cnn(*line, "--which", "both")
     assert (outcome.code, outcome.err) == (2, "cnn: --which: must be ema or model. Got 'both'.\n")
+
+
+def test_standardized_weights(cnn: Inside, config: Path) -> None:
+    out = config.parent / "net.npz"
+    line = ("import", WEIGHTS, "--config", config, "--output", out, *OPTIONS)
+    outcome = cnn(*line, "--standardize", "1e-6,1.7")
+    assert "note        convolutions' weights standardized: 1\n" in outcome.out
+    weight = Classifier.load(out).params.named()["layers.0/weight"]
+    np.testing.assert_allclose(weight.mean(axis=(1, 2, 3)), 0, atol=1e-6)
+    np.testing.assert_allclose(weight.var(axis=(1, 2, 3)), 1, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        ("0", "must be numbers above 0 with commas between them. Got '0'."),
+        ("1,2,3", "must be one number, or two with a comma between them. Got 3."),
+    ],
+)
+def test_a_standardization_that_is_none(
+    cnn: Inside, config: Path, value: str, expected: str
+) -> None:
+    line = ("import", WEIGHTS, "--config", config, "--output", config.parent / "net.npz")
+    outcome = cnn(*line, "--standardize", value)
+    assert (outcome.code, outcome.err) == (2, f"cnn: --standardize: {expected}\n")

@@ -14,7 +14,7 @@ from cnn_cli import interop
 from cnn_cli.config import load_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.errors import DataError
-from cnn_cli.interop.assemble import assemble
+from cnn_cli.interop.assemble import Standardization, assemble
 from cnn_cli.interop.foreign import Foreign, Module, modules_by_name
 from cnn_cli.interop.match_names import in_order, match_map, match_names
 from cnn_cli.nn.graph import Graph
@@ -134,6 +134,38 @@ def test_squeeze_excite_of_1x1_convolutions() -> None:
     assert notes == []
     for name, array in arrays_of(params).items():
         np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize("gamma", [None, 1.7])
+def test_standardized_weights(gamma: float | None) -> None:
+    """As timm's StdConv2d, and with a gain its ScaledStdConv2d, make them in every pass."""
+    layers = [{"conv": {"out_channels": 6, "kernel_size": 3, "groups": 3}}, "relu", {"linear": 4}]
+    graph = graph_of(layers)
+    rng = np.random.default_rng(1)
+    weight, gain = rng.normal(1, 2, (6, 1, 3, 3)), rng.uniform(0.5, 2, (6, 1, 1, 1))
+    arrays = arrays_of(random_parameters(graph))
+    named = {"conv1.weight": weight, "conv1.bias": arrays["layers.0/bias"]}
+    named |= {"fc.weight": arrays["layers.2/weight"], "fc.bias": arrays["layers.2/bias"]}
+    named |= {} if gamma is None else {"conv1.gain": gain}
+    foreign = Foreign("weights", modules_by_name(named))
+    pairs, _ = match_names(graph, foreign)
+    standardization = Standardization(0.1) if gamma is None else Standardization(0.1, gamma)
+    found, notes = assemble(graph, foreign, pairs, {}, standardization)
+    assert notes == ["convolutions' weights standardized: 1"]
+    for i, each in enumerate(weight):
+        expected = (each - each.mean()) / np.sqrt(each.var() + 0.1)
+        if gamma is not None:
+            expected = expected * gain[i] * gamma / 3  # of 9 inputs
+        np.testing.assert_allclose(found["layers.0/weight"][i], expected, rtol=1e-12)
+    np.testing.assert_array_equal(found["layers.2/weight"], named["fc.weight"])
+
+
+def test_a_gain_that_is_not_of_the_filters() -> None:
+    graph = graph_of(PLAIN)
+    foreign = Foreign("weights", modules_by_name(plain_arrays(conv1__gain=np.ones(5))))
+    for standardization in (None, Standardization(1e-6)):
+        with pytest.raises(DataError, match=r"Got extra conv1\.gain"):
+            assemble(graph, foreign, match_names(graph, foreign)[0], {}, standardization)
 
 
 PLAIN: list[Any] = [
