@@ -210,6 +210,8 @@ class _Writer:
         """A layer's arguments, with the layers in them; `place` is its own, written out."""
         if name in ("branches", "split"):
             lists = written.get("branches") if isinstance(written, dict) else written
+            if isinstance(lists, str):
+                lists = self._value(lists, here)
             if not isinstance(lists, list):
                 return self._deep(written, here)
             list_of = ".branches" if name == "split" else ""  # as in the places of errors
@@ -222,7 +224,7 @@ class _Writer:
             if not isinstance(written, dict):
                 return done
             return {
-                key: done if each is lists else self._deep(each, here.at(f".{key}"))
+                key: done if key == "branches" else self._deep(each, here.at(f".{key}"))
                 for key, each in written.items()
             }
         if name not in ("residual", "repeat"):

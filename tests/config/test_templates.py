@@ -360,6 +360,14 @@ def test_ways_of_calling(call: str) -> None:
             ],
         ),
         (
+            "{'b(x)': [branches: $x], 'c(x)': [branches: {branches: $x, combine: sum}], a: [relu]}",
+            "[b: [[[a], []]], c: [[[a], [tanh]]]]",
+            [
+                {"branches": [["relu"], []]},
+                {"branches": {"branches": [["relu"], ["tanh"]], "combine": "sum"}},
+            ],
+        ),
+        (
             "{how: product, a: 8}",
             "[branches: {branches: [[], [linear: $a]], combine: $how}]",
             [{"branches": {"branches": [[], [{"linear": 8}]], "combine": "product"}}],
