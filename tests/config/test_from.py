@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from cnn_cli.config import validate_config
+from cnn_cli.config import load_config, validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.config.yaml12 import parse_yaml
 from cnn_cli.errors import ConfigError, ExitCode
 from cnn_cli.nn.context import Workspace
 from cnn_cli.nn.graph import Graph, NodeError, read_graph
 from cnn_cli.nn.loss import target_weights
+from cnn_cli.nn.memory import parameter_count
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine
 
@@ -150,3 +153,19 @@ def test_memory_is_given_back() -> None:
         assert all(
             isinstance(space, Workspace) and space.in_use == 0 for space in engine.workspaces
         )
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("ecaresnet26t", 16_011_916),
+        ("ese_vovnet19b_dw", 6_543_080),
+        ("hrnet_w18_small", 13_187_464),
+        ("resnetv2_50x1_bit", 25_549_352),
+    ],
+)
+def test_published_networks_that_are_no_chains(name: str, parameters: int) -> None:
+    """`tests/weights/compare_networks.py` compares their scores with timm's."""
+    path = Path(__file__).parent.parent / "weights" / "timm" / f"{name}.yaml"
+    graph = build_graph(load_config(path).model, (64, 64, 3), 1000, name)
+    assert parameter_count(graph) == parameters

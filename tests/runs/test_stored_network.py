@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from networks import CASES
 
 from cnn_cli.config import load_config, validate_config
 from cnn_cli.config.network import build_graph
@@ -47,6 +48,14 @@ def described(graph: Graph) -> list[tuple[Any, ...]]:
         shapes = (layer.in_shape, layer.out_shape, layer.params, layer.buffers)
         found.append((node.index, node.name, layer.kind, node.inputs, *shapes, layer.path))
     return found
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_every_layer_comes_back(name: str) -> None:
+    case = CASES[name]
+    config = validate_config({"model": {"layers": case.layers}}, name)
+    graph = build_graph(config.model, case.in_shape, case.classes, name)
+    assert described(read_graph(through_json(graph))) == described(graph)
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
