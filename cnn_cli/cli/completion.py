@@ -38,7 +38,7 @@ def run(
     ] = False,
     debug: Debug = False,
 ) -> None:
-    """Print or install shell completion for commands, options and files."""
+    """Print or install shell completion."""
     completion = _typer_completion()
     if not install:
         lines = completion.get_completion_script(

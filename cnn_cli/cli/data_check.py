@@ -35,9 +35,10 @@ def run(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Check images before training: damaged files, duplicates, odd images, class mismatches.
+    """Check images before training.
 
-    Reads every image and changes nothing. Exits with 4 if training could not start.
+    It reads every image, changes nothing, and lists damaged files, duplicates, odd images and
+    class mismatches. Exits with 4 if training could not start.
     """
     from cnn_cli.report.text.data_findings import findings_dict, findings_text
 

@@ -60,7 +60,7 @@ def run(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Find a learning rate: raise it from step to step until the loss rises (Smith 2017).
+    """Find a learning rate by a range test (Smith 2017).
 
     The suggestion is where the smoothed loss falls most. The config's schedule, its warm-up and
     train.head have no part in the test. Nothing is saved.

@@ -81,7 +81,7 @@ def run(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Search values for a config's keys: at random, and the better third trains on.
+    """Search values for keys of a config: random search, halving.
 
     Trials have the same images, split and seed. Each third that train.monitor finds best goes on
     from its checkpoint, until some come to the config's last epoch; a trial that diverges goes no

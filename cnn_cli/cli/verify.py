@@ -48,7 +48,7 @@ def run(
     json: Json = False,
     debug: Debug = False,
 ) -> None:
-    """Say whether the pictures and the config are those that a network was trained with.
+    """Compare images and config with those of the training.
 
     A checkpoint has a digest of its training and validation pictures, and the run folder a list of
     them, by which pictures that were added, changed or removed are named. Where anything is

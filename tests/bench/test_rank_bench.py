@@ -21,7 +21,7 @@ from cnn_cli.nn.memory import training_bytes
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.ranks import Alone
-from cnn_cli.training import setup
+from cnn_cli.training import memory
 
 
 @pytest.mark.parametrize(("waited", "overlap"), [(0.0, 1.0), (1.0, 0.75), (4.0, 0.0), (5.0, 0.0)])
@@ -97,7 +97,7 @@ def test_a_rank_has_memory_for_its_share(
     graph, train = network.graph, network.config.train
     need = training_bytes(graph, train.model_copy(update={"batch_size": 500}), 1)
     assert need < training_bytes(graph, train, 1)
-    monkeypatch.setattr(setup, "available_memory", lambda: need)
+    monkeypatch.setattr(memory, "available_memory", lambda: need)
     monkeypatch.setattr(Four, "neighbours", neighbours)
     params = Parameters(graph, train.dtype)
     initialize(params, 0, network.config.model.init)

@@ -148,8 +148,8 @@ def test_wrong_command_lines(cnn: Inside, line: str, message: str) -> None:
 def test_help(cnn: Inside) -> None:
     outcome = cnn("data", "--help")
     assert outcome.code == 0
-    assert "\n  check    List what would hurt a training" in outcome.out
-    assert "\n  preview  Draw the images of an epoch" in outcome.out
+    assert "\n  check    Check images before training.\n" in outcome.out
+    assert "\n  preview  Draw augmented images exactly as training sees them" in outcome.out
     outcome = cnn("data", "check", "--help")
     assert outcome.code == 0
     assert outcome.out.startswith("Usage: cnn data check DIR [OPTIONS]\n")

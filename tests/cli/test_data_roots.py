@@ -68,7 +68,7 @@ def test_init_writes_a_config_of_a_list(cnn: Inside, here: Path) -> None:
     outcome = cnn("init", "list.csv", "--budget", "1s", "--threads", 1)
     assert outcome.code == 0
     assert "cnn: list.csv: of its columns, path is 'file' and split is 'set'\n" in outcome.err
-    assert "24 pictures to train on, 12 to validate on, 6 to test on" in outcome.out
+    assert "24 training images, 12 for validation, 6 for testing" in outcome.out
     assert 'root: "list.csv"' in Path("list.yaml").read_text()
     outcome = cnn("train", "list.yaml", "train.epochs=0", "--quiet")
     assert outcome.code == 0

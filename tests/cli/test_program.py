@@ -49,6 +49,13 @@ def test_help_of_each_command_has_an_example(cnn: Inside, name: str) -> None:
     assert "--debug" in outcome.out
 
 
+@pytest.mark.parametrize("line", ["--help", "data --help", "config --help"])
+def test_a_list_of_commands_cuts_no_sentence(cnn: Inside, line: str) -> None:
+    out = cnn(*line.split()).out
+    assert "..." not in out.replace("[ARGS]...", "")
+    assert "--no-" not in out
+
+
 def test_help_names_the_commands_there_are(cnn: Inside) -> None:
     outcome = cnn("--help")
     assert outcome.code == 0

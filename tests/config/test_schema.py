@@ -30,6 +30,8 @@ BEYOND = {
     "conv: {out_channels: 8, kernel_size: 3.0}",
     "scale: .inf",
     "maxpool: {kernel_size: 2, padding: 2}",
+    "maxpool: {kernel_size: 3, padding: [0, 1, 0, 2]}",
+    "eca: 4",
     "data: {mean: [0.5, 0.5]}",
     "data: {val_split: .nan}",
     "data: {val_split: 0.5, test_split: 0.5}",

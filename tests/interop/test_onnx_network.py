@@ -56,8 +56,27 @@ def scores(classifier: Classifier, images: Array) -> Array:
         return engine.predict(images).copy()
 
 
+# What the reader does not know yet: what is written so comes back with the config alone.
+UNREAD = {
+    "padding": "mode of layers.0 (Pad) must be constant. Got reflect.",
+    "gates": "operator layers.4.conv.conv (Conv) must be a layer of an image. "
+    "Got its input must be images, channels first.",
+}
+
+
+@pytest.mark.parametrize("name", UNREAD)
+def test_what_cannot_be_read(tmp_path: Path, name: str) -> None:
+    case = CASES[name]
+    classifier = classifier_of(case.layers, case.in_shape, case.classes)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(to_onnx(classifier, preprocessing=True, fold=False))
+    with pytest.raises(DataError) as caught:
+        imported(path)
+    assert str(caught.value) == f"{path}: {UNREAD[name]}"
+
+
 @pytest.mark.parametrize("fold", [False, True])
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize("name", [name for name in CASES if name not in UNREAD])
 def test_what_export_writes(tmp_path: Path, name: str, fold: bool) -> None:
     """With preprocessing, classes, mean and std come along."""
     case = CASES[name]

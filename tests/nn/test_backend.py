@@ -96,6 +96,12 @@ class Recorder:
     def probabilities(self, logits: np.ndarray) -> np.ndarray:
         return logits + 0.25
 
+    def scorer(self, threads: int, backend: str, note: object) -> Recorder:
+        return self.engine(threads, backend, note)
+
+    def rejecting(self, threads: int, backend: str, note: object) -> None:
+        """It says of no image that it is none of its classes."""
+
     def close(self) -> None:
         self.events.append("closed")
 

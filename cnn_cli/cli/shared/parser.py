@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from functools import cache, update_wrapper
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import typer
 from typer.core import TyperCommand, TyperGroup
@@ -72,7 +72,7 @@ def _start(
             "--version", is_eager=True, callback=_print_version, help="Print the version."
         ),
     ] = False,
-    debug: Debug = False,
+    debug: Annotated[bool, _DEBUG] = False,
 ) -> None:
     if context.invoked_subcommand is None:
         for line in START.splitlines():
@@ -165,6 +165,9 @@ def _typers(described: Parameter) -> Any:
     make = typer.Option if isinstance(described, Option) else typer.Argument
     rest = {key: value for key, value in vars(described).items() if key != "names"}
     return make(*described.names, **rest)
+
+
+_DEBUG = _typers(get_args(Debug)[1])  # of a callback that is Typer's own
 
 
 class _Reader:

@@ -13,7 +13,7 @@ from cnn_cli.schema.constraints import Count
 
 
 class EfficientChannelAttention(Block):
-    """Each channel times a number from 0 to 1 found from its neighbours' means (Wang et al. 2019).
+    """Each channel times a number from 0 to 1 found from its neighbors' means (Wang et al. 2019).
 
     Args:
         in_shape: (h, w, c).

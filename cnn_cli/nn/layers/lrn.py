@@ -15,7 +15,7 @@ from cnn_cli.schema.constraints import Above0, Count
 
 
 class LocalResponseNorm(Layer):
-    """Local response normalization over neighbouring channels (Krizhevsky et al. 2012).
+    """Local response normalization over neighboring channels (Krizhevsky et al. 2012).
 
     y = x / (k + alpha m)^beta, where m is the sum of the squares of `size` channels around each,
     divided by `size`. Of an even number, one more lies before it than behind, as in PyTorch.
@@ -52,7 +52,7 @@ class LocalResponseNorm(Layer):
         """Return y, and x with k + alpha m."""
         base = run.take(x.shape)
         squares = np.multiply(x, x, out=run.scratch("squares", x.shape))
-        _neighbour_sums(squares, self.before, self.behind, base)
+        _neighbor_sums(squares, self.before, self.behind, base)
         np.multiply(base, self.alpha / self.size, out=base)
         np.add(base, self.k, out=base)
         y = np.power(base, -self.beta, out=run.take(x.shape))
@@ -75,7 +75,7 @@ class LocalResponseNorm(Layer):
         np.multiply(dy, x, out=shared)
         np.divide(shared, base, out=shared)
         total = run.scratch("sums", x.shape)
-        _neighbour_sums(shared, self.behind, self.before, total)
+        _neighbor_sums(shared, self.behind, self.before, total)
         np.multiply(total, x, out=total)
         np.multiply(total, 2 * self.alpha * self.beta / self.size, out=total)
         np.subtract(dy, total, out=dy)
@@ -97,7 +97,7 @@ class LocalResponseNorm(Layer):
             )
         channels = self.in_shape[-1]
         band = np.zeros((channels, channels))
-        _neighbour_sums(np.eye(channels), self.before, self.behind, band)
+        _neighbor_sums(np.eye(channels), self.before, self.behind, band)
         weight = band.T[..., np.newaxis, np.newaxis] * (self.alpha / self.size)
         factors = operators.constant(f"{name}.weight", weight)
         shift = operators.constant(f"{name}.k", np.full(channels, self.k))
@@ -108,7 +108,7 @@ class LocalResponseNorm(Layer):
         return operators.add("Div", [*inputs, power], name)
 
 
-def _neighbour_sums(x: Array, before: int, behind: int, out: Array) -> None:
+def _neighbor_sums(x: Array, before: int, behind: int, out: Array) -> None:
     """Write the sums of each channel, so many before it and so many behind it to out."""
     c = x.shape[-1]
     np.copyto(out, x)

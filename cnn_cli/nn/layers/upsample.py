@@ -1,4 +1,4 @@
-"""Nearest-neighbour upsampling."""
+"""Nearest-neighbor upsampling."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnn_cli.schema.constraints import Pair
 
 
 class Upsample(Layer):
-    """Each pixel as a block of pixels (nearest neighbour), as PyTorch's Upsample by default.
+    """Each pixel as a block of pixels (nearest neighbor), as PyTorch's Upsample by default.
 
     Args:
         in_shape: (h, w, c).
