@@ -178,7 +178,7 @@ def drawn(parts: list[str], count: int, seed: int) -> list[Change]:
 
 
 def nearest_tests(change: Change) -> list[str]:
-    """Test files that import the changed module, or are named after it."""
+    """Test files that import the changed module, or are named after it; its own part's first."""
     parts = change.file.with_suffix("").parts
     module = ".".join(parts)
     imported = re.compile(
@@ -189,7 +189,7 @@ def nearest_tests(change: Change) -> list[str]:
     for test in sorted((ROOT / "tests").rglob("test_*.py")):
         if parts[-1].strip("_") in test.stem or imported.search(test.read_text(encoding="utf-8")):
             found.append(str(test.relative_to(ROOT)))
-    return found
+    return sorted(found, key=lambda path: Path(path).parts[1] != parts[1])
 
 
 def noticed(copy: Path, tests: list[str]) -> str:

@@ -12,7 +12,7 @@ from cnn_cli.cli.shared.options import Debug
 
 @command("config schema", order=10, examples=EXAMPLES)
 def run(debug: Debug = False) -> None:
-    """Print the JSON Schema of configs, for completion and checks in editors.
+    """Print the JSON Schema of configs, which editors use.
 
     Refer to it in the first line of a config: `# yaml-language-server: $schema=cnn.schema.json`.
     """

@@ -136,7 +136,7 @@ def test_it_learns_and_every_command_takes_it(
     for drawn in ("why/sheet.png", "worst.png", "a.png"):
         with Image.open(tmp_path / drawn) as image:
             assert image.mode == "RGB"
-            assert len(set(image.resize((40, 40)).get_flattened_data())) > 20
+            assert len(image.resize((40, 40)).convert("RGB").getcolors(40 * 40) or ()) > 20
 
 
 def test_resumed_to_the_same_bits(cnn: Inside, run: Path) -> None:

@@ -420,7 +420,7 @@ def test_three_interrupts_leave_no_half_written_checkpoint(
     field: Field, whole: Path, tmp_path: Path
 ) -> None:
     """The first asks for a stop, the second ends the saving, the third its unwinding."""
-    out, names = tmp_path / "run", {".lock", "config.yaml", "best.npz"}
+    out, names = tmp_path / "run", {".lock", "config.yaml", "receipt.csv", "best.npz"}
     line = ("train", field.config, "--out", out, "--quiet")
     assert interrupted("INT", len(names), 2, 1, *line) == Outcome(130, "", "")
     assert {path.name for path in out.iterdir()} == names
@@ -484,9 +484,19 @@ def test_a_signal_ignored_at_the_start_stays_ignored(
         process.wait()
 
 
-def test_an_interrupt_while_the_program_is_imported_is_silent(tmp_path: Path) -> None:
+def test_an_interrupt_while_the_program_is_imported_is_silent() -> None:
     """Python would print where it was."""
-    (tmp_path / "typer.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGINT)\n")
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])}
-    done = subprocess.run([*COMMAND, "--help"], capture_output=True, env=environment, check=False)
+    script = (
+        "import os, signal, sys\n"
+        "class Interrupting:\n"
+        "    def find_spec(self, name, *_):\n"
+        "        if name == 'cnn_cli.cli.main':\n"
+        "            os.kill(os.getpid(), signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Interrupting())\n"
+        "from cnn_cli.__main__ import main\n"
+        "main()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script, "--help"], capture_output=True, check=False
+    )
     assert (done.returncode, done.stdout, done.stderr) == (-signal.SIGINT, b"", b"")
