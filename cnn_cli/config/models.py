@@ -21,7 +21,7 @@ from cnn_cli.config.places import Places
 from cnn_cli.data.augment import AugmentConfig
 from cnn_cli.data.depth import Depth
 from cnn_cli.data.folds import Fold
-from cnn_cli.data.label_list import ColumnsConfig
+from cnn_cli.data.label_list import SEPARATOR, ColumnsConfig
 from cnn_cli.data.targets import NONE
 from cnn_cli.errors import listed
 from cnn_cli.metric_names import TOP1, Metric, default_monitor, find_metric
@@ -134,7 +134,7 @@ class DataConfig(Frozen):
     labels: Annotated[Literal["single", "multiple"], Must("single or multiple")] = "single"
     label_sep: Annotated[
         Annotated[str, Field(strict=True, min_length=1)], Must("what stands between labels, as '|'")
-    ] = "|"
+    ] = SEPARATOR
     val_split: ShareBelow1 = 0.1
     test_split: ShareBelow1 = 0.0
     group: Annotated[

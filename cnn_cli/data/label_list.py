@@ -77,6 +77,9 @@ class _Row(NamedTuple):
     marks: tuple[str, ...] | None = None
 
 
+SEPARATOR = "|"  # of several labels, unless `data.label_sep` says otherwise
+
+
 class LabelList(ListedImages):
     """A label list, of which every row was looked at and every file found.
 
@@ -114,6 +117,7 @@ class LabelList(ListedImages):
         else:
             rows = self._table(columns or ColumnsConfig())
         self._problems: list[DataError] = []
+        self._labels: set[str] = set()  # of images that have one each
         self._take(rows, folder)
         if self._problems:
             first, more = self._problems[0], len(self._problems) - 1
@@ -129,7 +133,15 @@ class LabelList(ListedImages):
                 self.add_class(part, label, f"{root}:1")
         self.finish({part: (part, str(root)) for part in sorted(parts)})
         if separator is None:
+            self._note_joined({label for label in self._labels if SEPARATOR in label})
             self.name_numbers(classes)
+
+    def _note_joined(self, joined: set[str]) -> None:
+        """Say that labels which look like several are taken as one class each."""
+        apart = {part.strip() for label in joined for part in label.split(SEPARATOR)}
+        if len(joined) > 1 or not apart.isdisjoint(self._labels):
+            rule = f"labels such as '{min(joined)}' are one class each"
+            self.notes.append(f"{self.root}: {rule}; data.labels=multiple reads several labels")
 
     def _take(self, rows: Iterator[_Row], folder: str) -> None:
         """Add the rows' images; what is wrong goes to `_problems`."""
@@ -155,6 +167,7 @@ class LabelList(ListedImages):
             part = WHOLE if row.split is None else part_of(row.split) or WHOLE
             if self._separator is None:
                 self.add(part, row.label, path, place)
+                self._labels.add(row.label)
             else:
                 self.add_labelled(part, self._labels_of(row), path, place)
             if row.group:

@@ -134,6 +134,18 @@ def test_the_order_of_the_config() -> None:
     assert len(dataset.train) == 3
 
 
+def test_labels_that_look_like_several() -> None:
+    """They are one class each, which is said; a class of that name alone is nobody's mistake."""
+    rows = ["pics/1.png,dog", "pics/2.png,cat|dog", "pics/3.png,cat"]
+    root = write("list.csv", "path,label", *rows)
+    dataset = open_dataset(root, None, 0.0)
+    assert dataset.classes == ("cat", "cat|dog", "dog")
+    rule = "labels such as 'cat|dog' are one class each; data.labels=multiple reads several labels"
+    assert dataset.remarks == (f"list.csv: {rule}",)
+    root = write("list.csv", "path,label", "pics/1.png,a|b", "pics/2.png,cat", "pics/3.png,cat")
+    assert open_dataset(root, None, 0.0).remarks == ()
+
+
 def test_a_row_that_is_there_twice_is_taken_once() -> None:
     root = write("list.csv", "path,label", *ROWS, ROWS[0], "./pics/../pics/1.png,dog")
     dataset = open_dataset(root, None, 0.0)
