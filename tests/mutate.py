@@ -177,23 +177,30 @@ def drawn(parts: list[str], count: int, seed: int) -> list[Change]:
     return chosen
 
 
-def nearest_tests(change: Change) -> list[str]:
-    """Test files that import the changed module, or are named after it; its own part's first."""
+def tests_of(change: Change) -> list[list[str]]:
+    """Test files, the likeliest to notice first: those that import the changed module or are named
+    after it, those that import its package, and all of its part."""
     parts = change.file.with_suffix("").parts
-    module = ".".join(parts)
+    module, package = ".".join(parts), ".".join(parts[:-1])
+    name = parts[-1].strip("_")
     imported = re.compile(
-        rf"(from {re.escape(module)} import|from {re.escape('.'.join(parts[:-1]))} import "
-        rf"[^\n]*\b{parts[-1]}\b|{re.escape(module)}\b)"
+        rf"{re.escape(module)}\b|from {re.escape(package)} import [^\n]*\b{parts[-1]}\b"
     )
-    found = []
+    near, beside = [], []
     for test in sorted((ROOT / "tests").rglob("test_*.py")):
-        if parts[-1].strip("_") in test.stem or imported.search(test.read_text(encoding="utf-8")):
-            found.append(str(test.relative_to(ROOT)))
-    return sorted(found, key=lambda path: Path(path).parts[1] != parts[1])
+        path, text = str(test.relative_to(ROOT)), test.read_text(encoding="utf-8")
+        if name in test.stem or imported.search(text):
+            near.append(path)
+        elif len(parts) > 3 and package in text:
+            beside.append(path)
+    near.sort(key=lambda path: Path(path).parts[1] != parts[1])  # its own part's first
+    return [near, beside, [f"tests/{parts[1]}"]]
 
 
 def noticed(copy: Path, tests: list[str]) -> str:
     """The first of the tests that fails in a copy of the repository; empty where none does."""
+    if not tests:
+        return ""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
     line = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
     try:
@@ -235,9 +242,7 @@ def main() -> None:
             began = time.monotonic()
             original = (copy / change.file).read_text(encoding="utf-8")
             (copy / change.file).write_text(change.apply(original), encoding="utf-8")
-            found = noticed(copy, nearest_tests(change)) or noticed(
-                copy, [f"tests/{change.file.parts[1]}"]
-            )
+            found = next(filter(None, (noticed(copy, each) for each in tests_of(change))), "")
             (copy / change.file).write_text(original, encoding="utf-8")
             caught += bool(found)
             took = f"{time.monotonic() - began:4.0f} s"
