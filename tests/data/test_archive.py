@@ -112,6 +112,22 @@ def test_parts_within(kind: str) -> None:
         open_listing(pack("parts", f"y.{kind}"))
 
 
+@pytest.mark.parametrize("kind", ["zip", "tar"])
+def test_parts_below_the_classes(kind: str) -> None:
+    """As of a folder; a file of a part's name is no part."""
+    for part in ("train", "val"):
+        shutil.copytree("photos/cat", f"below/cat/{part}")
+        shutil.copytree("photos/dog", f"named/dog/of a {part}")
+    shutil.copytree("photos/dog", "below/dog")
+    shutil.copytree("photos/cat", "named/cat")
+    for name in ("train", "val"):
+        Path("named/cat", name).write_text("no folder")
+    with pytest.raises(DataError) as caught:
+        open_listing(pack("below", f"x.{kind}"))
+    assert caught.value.got == "train and val in cat"
+    assert [*open_dataset(pack("named", f"y.{kind}"), None, 0.0).classes] == ["cat", "dog"]
+
+
 def test_classes_of_one_picture_are_not_taken_for_a_folder_about_all() -> None:
     with zipfile.ZipFile("x.zip", "w") as made:
         made.write("photos/cat/000.png", "cat/000.png")
