@@ -20,10 +20,10 @@ from cnn_cli.inference.metrics import (
     per_class,
     ranking_scores,
 )
-from cnn_cli.metric_names import Metric, find_class
+from cnn_cli.inference.metrics_by_name import MetricsByName
 
 
-class Judgement:
+class Judgement(MetricsByName):
     """The metrics of an evaluation; each is computed when it is asked for first.
 
     Where a metric is not defined for these images, such as the recall of a class without any, or
@@ -34,24 +34,11 @@ class Judgement:
         classes: names, in the network's order.
     """
 
+    evaluation: Evaluation
+
     def __init__(self, evaluation: Evaluation, classes: Sequence[str]) -> None:
         self.evaluation = evaluation
         self.classes = classes
-
-    def value(self, metric: Metric) -> float | None:
-        """The value of one."""
-        if not len(self.evaluation.labels):
-            return None
-        if metric.k is not None:
-            return self.top_k(metric.k)
-        if metric.of is not None:
-            number = find_class(metric.of, self.classes)
-            if number is None:
-                return None
-            found: float | None = getattr(self.by_class[self.classes[number]], metric.name)
-            return found
-        value: float | None = getattr(self, metric.name)
-        return value if value is not None and isfinite(value) else None
 
     def top_k(self, k: int) -> float:
         """The share of images whose class is among the first k guesses."""

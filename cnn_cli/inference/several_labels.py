@@ -9,14 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import isfinite
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.targets import has_guessed
-from cnn_cli.inference.metrics import ClassScores, ranking_scores, threshold_curve, top_k
-from cnn_cli.metric_names import Metric, find_class
+from cnn_cli.inference.metrics import (
+    ClassScores,
+    ranking_scores,
+    threshold_curve,
+    top_k,
+)
+from cnn_cli.inference.metrics_by_name import MetricsByName
 from cnn_cli.nn.loss import BinaryCrossEntropy, sigmoid
 from cnn_cli.nn.types import Array
 
@@ -109,7 +113,7 @@ def _best_threshold(scores: Array, own: Array) -> float:
     return float(nearest)
 
 
-class LabelsJudgement:
+class LabelsJudgement(MetricsByName):
     """The metrics of an evaluation; each is computed when it is asked for first.
 
     Where a metric is not defined for these images, such as the recall of a class without any, or
@@ -121,27 +125,14 @@ class LabelsJudgement:
         thresholds: of each class.
     """
 
+    evaluation: LabelsEvaluation
+
     def __init__(
         self, evaluation: LabelsEvaluation, classes: Sequence[str], thresholds: Sequence[float]
     ) -> None:
         self.evaluation = evaluation
         self.classes = classes
         self.thresholds = thresholds
-
-    def value(self, metric: Metric) -> float | None:
-        """The value of one."""
-        if not len(self.evaluation.labels):
-            return None
-        if metric.k is not None:
-            return self.top_k(metric.k)
-        if metric.of is not None:
-            number = find_class(metric.of, self.classes)
-            if number is None:
-                return None
-            found: float | None = getattr(self.by_class[self.classes[number]], metric.name)
-            return found
-        value: float | None = getattr(self, metric.name)
-        return value if value is not None and isfinite(value) else None
 
     def top_k(self, k: int) -> float:
         """The share of images of which one of the k likeliest classes is a label."""
