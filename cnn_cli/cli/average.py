@@ -7,7 +7,7 @@ from typing import Annotated
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.options import IMAGES, Backend, Debug, Json, Threads
+from cnn_cli.cli.shared.options import IMAGES, Backend, Debug, Json, NewCheckpoint, Threads
 from cnn_cli.cli.shared.parameters import Argument, Option
 from cnn_cli.errors import UsageError
 
@@ -32,17 +32,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    output_file: Annotated[
-        Path | None,
-        Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            parser=values.path("--output"),
-            help="The checkpoint (.npz) to write.",
-            show_default=False,
-        ),
-    ] = None,
+    output_file: NewCheckpoint = None,
     data: Annotated[
         Path | None,
         Option(

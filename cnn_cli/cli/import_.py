@@ -8,7 +8,7 @@ from typing import Annotated, Literal, cast
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Overrides
-from cnn_cli.cli.shared.options import Debug, Json
+from cnn_cli.cli.shared.options import Debug, Json, NewCheckpoint
 from cnn_cli.cli.shared.parameters import Argument, Option
 
 NAME = "import"
@@ -48,17 +48,7 @@ def run(
             show_default=False,
         ),
     ] = None,
-    output_file: Annotated[
-        Path | None,
-        Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            parser=values.path("--output"),
-            help="The checkpoint (.npz) to write.",
-            show_default=False,
-        ),
-    ] = None,
+    output_file: NewCheckpoint = None,
     overrides: Overrides = None,
     map_file: Annotated[
         Path | None,

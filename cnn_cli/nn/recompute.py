@@ -73,10 +73,8 @@ def plan_recompute(graph: Graph, segments: Sequence[Segment], entry: int = IMAGE
         entry: the tensor that passes begin with.
     """
     flow = _Flow(graph, segments, entry)
-    plans = [flow.plan(())]
-    for size in flow.sizes():
-        plans.append(flow.plan(flow.cuts(size)))
-    return min(plans, key=lambda plan: (plan.numbers, plan.muladds))
+    cuts = dict.fromkeys([(), *map(flow.cuts, flow.sizes())])  # several sizes may give the same
+    return min(map(flow.plan, cuts), key=lambda plan: (plan.numbers, plan.muladds))
 
 
 class _Flow:

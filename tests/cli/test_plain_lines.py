@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import typer
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_cli.cli.shared import commands, parser
@@ -75,7 +75,7 @@ def by_typer(command: Registered, words: list[str]) -> dict[str, Any] | None:
 
 
 @pytest.mark.parametrize("command", called(), ids=lambda each: each.name)
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=40)
 @given(data=st.data())
 def test_a_plain_line_has_the_values_that_typer_reads(command: Registered, data: Any) -> None:
     words = data.draw(lines(command))

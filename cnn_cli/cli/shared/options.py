@@ -41,6 +41,17 @@ Checkpoint = Annotated[
         show_default=False,
     ),
 ]
+NewCheckpoint = Annotated[
+    Path | None,
+    Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        parser=values.path("--output"),
+        help="The checkpoint (.npz) to write.",
+        show_default=False,
+    ),
+]
 Checkpoints = Annotated[
     list[Path],
     Option(
