@@ -57,23 +57,9 @@ def run(
 
 def _check(folder: Path, threads: int | None, near: int | None) -> Any:
     """The findings, with a bar on a terminal while images are read."""
-    from cnn_cli.cli.shared.bars import bar, on_terminal
+    from cnn_cli.cli.shared.bars import counting
     from cnn_cli.data.check import check_folder
     from cnn_cli.system import cpu_count
 
-    threads = threads or cpu_count()
-    if not on_terminal():
-        return check_folder(folder, threads, near=near)
-    shown: Any = None
-
-    def progress(done: int, total: int) -> None:
-        nonlocal shown
-        if shown is None:
-            shown = bar(total, "reading", "image")
-        shown.update(done - shown.n)
-
-    try:
-        return check_folder(folder, threads, progress, near)
-    finally:
-        if shown is not None:
-            shown.close()
+    with counting("reading", "images") as shown:
+        return check_folder(folder, threads or cpu_count(), shown.reach, near)

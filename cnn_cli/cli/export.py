@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.bars import counting, elapsing
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, check_classes, gate
 from cnn_cli.cli.shared.labelled import find_images, split_option
@@ -134,10 +135,12 @@ def run(
 
         content = to_onnx(classifier, preprocessing=preprocessing, fold=fold or int8)
         if check:
-            images, difference = check_onnx(content, classifier, check)
+            with counting("comparing with onnxruntime:", "images") as shown:
+                images, difference = check_onnx(content, classifier, check, shown.add)
             found |= {"images": images, "difference": difference}
         if calibrate is not None:
-            content, judged, told = _quantize(content, classifier, calibrate, split)
+            with elapsing("quantizing"):
+                content, judged, told = _quantize(content, classifier, calibrate, split)
             found |= told
             if not json:
                 output.write(_as_text(told))

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated, Literal, cast
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.bars import elapsing
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Overrides
 from cnn_cli.cli.shared.options import Debug, Json, NewCheckpoint
@@ -191,7 +192,8 @@ def run(
         cast(Literal["ema", "model"] | None, which),
         None if standardize is None else Standardization(*standardize.values),
     )
-    report = import_weights(weights, config, overrides or [], output_file, options)
+    with elapsing("importing"):
+        report = import_weights(weights, config, overrides or [], output_file, options)
     if json:
         output.write_json(report.as_dict())
     else:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 from cnn_cli import strict_json
 from cnn_cli.cli.shared import output, values
-from cnn_cli.cli.shared.bars import on_terminal
+from cnn_cli.cli.shared.bars import elapsing
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Backend, Debug, Folder, Json, Threads
 from cnn_cli.cli.shared.parameters import Option
@@ -85,16 +85,17 @@ def run(
     options = "" if threads is None else f" --threads {threads}"
     options += "" if backend is None else f" --backend {backend}"
     threads = threads or cpu_count()
-    proposal = propose(
-        folder,
-        file,
-        budget,
-        threads,
-        partial(measure, threads=threads, backend=choose_backend(backend), note=output.note),
-        options,
-        output.note if on_terminal() else lambda _: None,
-        start,
-    )
+    with elapsing("looking at the images") as shown:
+        proposal = propose(
+            folder,
+            file,
+            budget,
+            threads,
+            partial(measure, threads=threads, backend=choose_backend(backend), note=shown.note),
+            options,
+            shown.title,
+            start,
+        )
     for remark in proposal.survey.remarks:
         output.note(remark)
     write_atomic(file, proposal.text.encode())

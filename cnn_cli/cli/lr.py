@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 from cnn_cli.cli.shared import output, values
-from cnn_cli.cli.shared.bars import bar, on_terminal
+from cnn_cli.cli.shared.bars import counting
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Overrides
 from cnn_cli.cli.shared.options import Backend, ConfigFile, Data, Debug, Json, Threads
@@ -79,9 +79,9 @@ def run(
     root = None if data is None else str(data)
     loaded = load_config(config, overrides or [], {"data.root": root})
     options = TrainOptions(threads=threads, backend=backend)
-    with bar(steps, "range test", "step", disable=not on_terminal()) as progress:
+    with counting("range test", "steps", steps) as shown:
         found = range_test(
-            loaded, config, options, steps, time_limit, output.note, lambda _: progress.update(1)
+            loaded, config, options, steps, time_limit, shown.note, lambda _: shown.add()
         )
     if plot is not None:
         from cnn_cli.files import write_atomic

@@ -5,8 +5,8 @@ from __future__ import annotations
 import io
 import sys
 from collections import Counter, deque
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import BatchSize, Checkpoints, Debug, Threads, backend_option
+from cnn_cli.cli.shared.output import Progress
 from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.cli.shared.streams import listening
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import DataError, ExitCode, UsageError, reason
 
 if TYPE_CHECKING:
+    from cnn_cli.cli.shared.acting import Acts
     from cnn_cli.data.sources import Entry
     from cnn_cli.inference.acting import Acting
     from cnn_cli.inference.classifier import Classifier
@@ -201,31 +203,35 @@ def run(
     format_ = make_format(format_name or "text", replace(columns, file=sort_into is not None))
     bad = 0
 
-    def texts(predictor: Predictor, paths: BinaryIO | None, acting: Acting | None) -> Iterator[str]:
+    def texts(
+        predictor: Predictor, paths: BinaryIO | None, acting: Acting | None, shown: Progress
+    ) -> Iterator[str]:
         nonlocal bad
         yield format_.start()
         arrays = not classifier.preprocess.is_plain
-        entries = _entries(sources, paths, nul, watch, arrays) if writes else iter(())
+        entries = _entries(sources, paths, nul, watch, arrays, shown.note) if writes else iter(())
         if acting is not None:
             entries = acting.to_do(entries)
         for batch in decoded_batches(entries, classifier.preprocess, batch_size, threads, job):
             answers = predictor.predictions(batch, topk or TOPK, min_prob, probs)
             for rows, errors in job.bring(answers):
                 for error in errors:
-                    output.say(f"cnn: {error.line()}")
+                    shown.say(f"cnn: {error.line()}")
                 bad += len(errors)
+                shown.add(len(rows))
                 yield "".join(map(format_.row, rows if acting is None else acting.done(rows)))
         yield format_.end()
         bad += 0 if acting is None else acting.bad
 
     with (
+        _progress(acts, output_file, hidden=few or not writes or watch is not None) as shown,
         _open_list(from_file if writes else None) as paths,
-        Predictor(classifier, threads, backend, output.note) as predictor,
+        Predictor(classifier, threads, backend, shown.note) as predictor,
         nullcontext()
         if acts is None or not writes
-        else opened(acts, columns, classifier.classes) as acting,
+        else opened(acts, columns, classifier.classes, shown.say) as acting,
     ):
-        results = texts(predictor, paths, acting)
+        results = texts(predictor, paths, acting, shown)
         if acts is not None and not acts.is_told:
             deque(results, 0)
         else:  # of other ranks than 0 there is no text
@@ -280,11 +286,16 @@ def _load(ckpt: list[Path], folder: Path | None) -> Classifier:
 
 
 def _entries(
-    sources: list[str], paths: BinaryIO | None, nul: bool, watch: str | None, arrays: bool
+    sources: list[str],
+    paths: BinaryIO | None,
+    nul: bool,
+    watch: str | None,
+    arrays: bool,
+    note: Callable[[str], object],
 ) -> Iterator[Entry | None]:
     """What to read, in order; None where a list or a folder has to be waited for.
 
-    In the end, the files that were passed over are named by number.
+    In the end, the number of skipped files is noted.
     """
     from cnn_cli.data.listing import left_out_text
     from cnn_cli.data.sources import expand_list, expand_sources
@@ -300,7 +311,20 @@ def _entries(
     if paths is not None:
         yield from expand_list(paths, nul, arrays=arrays)
     if left_out:
-        output.note(left_out_text(left_out))
+        note(left_out_text(left_out))
+
+
+def _progress(
+    acts: Acts | None, output_file: Path | None, *, hidden: bool
+) -> AbstractContextManager[Progress]:
+    """Counts the images on a bar, unless a terminal shows the answers themselves."""
+    answers = output_file is None and (acts is None or acts.is_told)
+    on_screen = answers and output.terminal_size() is not None
+    if hidden or on_screen or not sys.stderr.isatty():
+        return nullcontext(Progress())
+    from cnn_cli.cli.shared.bars import counting
+
+    return counting("predicting", "images")
 
 
 @contextmanager

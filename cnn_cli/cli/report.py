@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cnn_cli.cli.shared import output, values
+from cnn_cli.cli.shared.bars import elapsing
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.labelled import (
     evaluate_images,
@@ -109,10 +110,11 @@ def run(
             output.note(error.line())
             measured = error.line()
         subjects.append(Subject(name, record, measured))
-    if len(subjects) == 1:
-        contents = run_page(subjects[0], threads or cpu_count())
-    else:
-        contents = comparison_page(subjects)
+    with elapsing("drawing the page"):
+        if len(subjects) == 1:
+            contents = run_page(subjects[0], threads or cpu_count())
+        else:
+            contents = comparison_page(subjects)
     write_atomic(file, contents, own=own)
     output.write_about(file, printable(f"{file}: {_words(subjects)}") + "\n")
 

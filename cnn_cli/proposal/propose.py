@@ -94,7 +94,7 @@ def propose(
         DataError: nothing can be trained on, or there are no weights of that name.
         ConfigError: no network fits in memory.
     """
-    progress("looking at the pictures")
+    progress("looking at the images")
     found = survey(root, threads)
     command = f"cnn train {shlex.quote(str(file))}{options}"
     place = relative_root(root, file)

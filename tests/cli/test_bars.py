@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from functools import partial
 
@@ -10,6 +12,7 @@ import pytest
 
 from cnn_cli.cli.shared import bars
 from cnn_cli.cli.shared.bars import Bar, Lines
+from cnn_cli.cli.shared.output import Progress
 from cnn_cli.runs.results import EpochRow
 
 ROW = EpochRow(3, 0.51234, 0.81, 0.48, 0.829, 0.08123, 12.34, 1630.4)
@@ -182,3 +185,66 @@ def test_any_width(columns: int, clock: Clock, monkeypatch: pytest.MonkeyPatch) 
     bar.close()
     assert "\n" not in shown
     assert len(shown) <= columns or columns == 0
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bars, "on_terminal", lambda: True)
+
+
+def last_line(text: str) -> str:
+    return text.rpartition("\n")[2].rstrip("\r ").rpartition("\r")[2]
+
+
+def test_a_count_appears_after_a_while(
+    capsys: pytest.CaptureFixture[str], terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bars.counting("reading", "images", 10) as shown:
+        shown.add(3)
+        shown.note("at once")
+    assert capsys.readouterr().err == "cnn: at once\n"
+    monkeypatch.setattr(bars, "DELAY", 0.0)
+    with bars.counting("reading", "images", 10) as shown:
+        shown.add(3)
+        assert last_line(capsys.readouterr().err).startswith("reading   0%|")
+        shown.reach(7, 7)
+        shown.say("above\x1b")
+        err = capsys.readouterr().err
+        assert "\rabove\\x1b\n" in err
+        assert re.match(r"reading 100%\|.*\| 7/7 images, ", last_line(err))
+    assert capsys.readouterr().err.endswith("\r")
+    with bars.counting("predicting", "images") as shown:
+        shown.add(3)
+        shown.say("above")
+        assert last_line(capsys.readouterr().err) == "predicting 3 images, 00:00"
+
+
+def test_time_goes_on_while_nothing_is_counted(
+    capsys: pytest.CaptureFixture[str], terminal: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with bars.elapsing("importing"):
+        pass
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(bars, "DELAY", 0.0)
+    with bars.elapsing("importing") as shown:
+        shown.title("measuring")
+        shown.note("above")
+        assert last_line(capsys.readouterr().err) == "measuring, 00:00"
+    assert capsys.readouterr().err.endswith("\r")
+
+
+@pytest.mark.parametrize(
+    "opened", [partial(bars.counting, "a", "b", 3), partial(bars.elapsing, "a")]
+)
+def test_nothing_is_drawn_where_there_is_no_terminal(
+    opened: Callable[[], AbstractContextManager[Progress]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(bars, "DELAY", 0.0)
+    with opened() as shown:
+        shown.add(2)
+        shown.reach(3, 3)
+        shown.title("c")
+        shown.say("said")
+    assert capsys.readouterr().err == "said\n"

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cnn_cli.cli.shared import output
 from cnn_cli.errors import UsageError
 from cnn_cli.inference.acting import Acting
 from cnn_cli.inference.appending import SUFFIXES, Appended
@@ -96,14 +95,14 @@ def file_format(file: Path) -> str:
 
 
 @contextmanager
-def opened(acts: Acts, columns: Columns, classes: Sequence[str]) -> Iterator[Acting]:
-    """What does it."""
+def opened(
+    acts: Acts, columns: Columns, classes: Sequence[str], say: Callable[[str], object]
+) -> Iterator[Acting]:
+    """What does it; `say` is told why an image stays where it is."""
     with ExitStack() as stack:
         appended = None
         if acts.file is not None:
             lines = make_format(file_format(acts.file), columns)
             appended = stack.enter_context(Appended(acts.file, lines, classes, acts.dry))
         sorter = None if acts.folder is None else Sorter(acts.folder, acts.how, acts.dry)
-        yield Acting(
-            appended, sorter, acts.is_walked, lambda error: output.say(f"cnn: {error.line()}")
-        )
+        yield Acting(appended, sorter, acts.is_walked, lambda error: say(f"cnn: {error.line()}"))

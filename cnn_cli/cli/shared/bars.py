@@ -10,25 +10,32 @@ import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence, Sized
+from contextlib import contextmanager
+from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from cnn_cli.cli.shared.output import USUAL_SIZE, note, say
+from cnn_cli.cli.shared.output import USUAL_SIZE, Progress, note, say
 from cnn_cli.errors import printable
 
 if TYPE_CHECKING:
     from cnn_cli.runs.results import EpochRow
-    from cnn_cli.training.progress import Progress
+    from cnn_cli.training.progress import Progress as TrainingProgress
 
 S = TypeVar("S", bound=Sized)
 
 FORMAT = "{desc} {percentage:3.0f}%|{bar}|"
+COUNTED = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}, {remaining} left"
+UNCOUNTED = "{desc} {n_fmt} {unit}, {elapsed}"
+ELAPSED = "{desc}, {elapsed}"
+DELAY = 2.0  # seconds that a command works before its bar appears
+TICK = 0.5  # seconds after which a bar that counts nothing is drawn again
 BESIDE = 2  # lines of a terminal that a table has no rows on: its header and the bar
 LEAST = 11  # columns for the percentage and a short bar
 WIDEST = 16  # columns of a metric, whose class may have any name
 COLUMNS = USUAL_SIZE[0]  # of a terminal that does not say it
 
 
-def watcher(quiet: bool, monitor: str) -> Progress:
+def watcher(quiet: bool, monitor: str) -> TrainingProgress:
     """Nobody, a bar or lines, as it fits; those show the metric that is `train.monitor`."""
     if quiet:
         from cnn_cli.training.progress import Silent
@@ -122,11 +129,7 @@ class Bar(Lines):
 
     def _above(self, write: Callable[[], None]) -> None:
         """Write lines where the bar is, and it again below them."""
-        if self.bar is not None:
-            self.bar.clear()
-        write()
-        if self.bar is not None:
-            self.bar.refresh()
+        _above(self.bar, write)
 
 
 def fitting(parts: Sequence[str], columns: int) -> str:
@@ -209,7 +212,16 @@ def _stderr_size() -> tuple[int, int]:
     return size.columns or USUAL_SIZE[0], size.lines or USUAL_SIZE[1]
 
 
-def bar(total: int, title: str, unit: str, **more: Any) -> Any:
+def _above(bar: Any, write: Callable[[], None]) -> None:
+    """Write lines where a bar is, if there is one, and draw it again below them."""
+    if bar is not None:
+        bar.clear()
+    write()
+    if bar is not None:
+        bar.refresh()
+
+
+def bar(total: int | None, title: str, unit: str, **more: Any) -> Any:
     """A tqdm bar on stderr that is gone when it is closed; `more` is for tqdm."""
     from tqdm import tqdm
 
@@ -224,6 +236,73 @@ def bar(total: int, title: str, unit: str, **more: Any) -> Any:
     )
 
 
+class Drawn(Progress):
+    """Progress on a bar of tqdm's, which appears after two seconds."""
+
+    def __init__(self, bar: Any) -> None:
+        self._bar = bar
+
+    def add(self, number: int = 1) -> None:
+        self._bar.update(number)
+
+    def reach(self, done: int, total: int) -> None:
+        self._bar.total = total
+        self._bar.bar_format = COUNTED
+        self._bar.update(done - self._bar.n)
+
+    def title(self, title: str) -> None:
+        self._bar.set_description_str(title, refresh=False)
+
+    def say(self, text: str) -> None:
+        self._put(lambda: say(text))
+
+    def note(self, text: str) -> None:
+        self._put(lambda: note(text))
+
+    def _put(self, write: Callable[[], None]) -> None:
+        drawn = self._bar.last_print_t - self._bar.start_t >= DELAY
+        _above(self._bar if drawn else None, write)
+
+
+@contextmanager
+def counting(title: str, unit: str, total: int | None = None) -> Iterator[Progress]:
+    """Count on a bar, where stderr is a terminal.
+
+    Args:
+        title: what is done: `reading`.
+        unit: what is counted, in the plural.
+        total: how many there are, where that is known.
+    """
+    if not on_terminal():
+        yield Progress()
+        return
+    form = UNCOUNTED if total is None else COUNTED
+    with bar(total, title, unit, bar_format=form, delay=DELAY) as drawn:
+        yield Drawn(drawn)
+
+
+@contextmanager
+def elapsing(title: str) -> Iterator[Progress]:
+    """Show for how long something has gone on, where stderr is a terminal."""
+    if not on_terminal():
+        yield Progress()
+        return
+    ended = Event()
+    with bar(None, title, "", bar_format=ELAPSED, delay=DELAY) as drawn:
+
+        def tick() -> None:
+            while not ended.wait(TICK):
+                drawn.update(0)
+
+        thread = Thread(target=tick, daemon=True)
+        thread.start()
+        try:
+            yield Drawn(drawn)
+        finally:
+            ended.set()
+            thread.join()
+
+
 def unwatched(batches: Iterator[S], total: int) -> Iterator[S]:
     """The same batches."""
     return batches
@@ -231,10 +310,7 @@ def unwatched(batches: Iterator[S], total: int) -> Iterator[S]:
 
 def watched(batches: Iterator[S], total: int) -> Iterator[S]:
     """The same batches, whose images a bar counts."""
-    if not on_terminal():
-        yield from batches
-        return
-    with bar(total, "evaluating", "image") as progress:
+    with counting("evaluating", "images", total) as shown:
         for batch in batches:
             yield batch
-            progress.update(len(batch))
+            shown.add(len(batch))

@@ -64,6 +64,30 @@ def note(text: str) -> None:
     say(f"cnn: {text}")
 
 
+class Progress:
+    """What a command tells while it works; this one passes messages on and draws nothing.
+
+    `bars.Drawn` draws a bar.
+    """
+
+    def add(self, number: int = 1) -> None:
+        """So many more are done."""
+
+    def reach(self, done: int, total: int) -> None:
+        """So many are done, of so many."""
+
+    def title(self, title: str) -> None:
+        """What is done from now on."""
+
+    def say(self, text: str) -> None:
+        """As `say`, without tearing what is drawn."""
+        say(text)
+
+    def note(self, text: str) -> None:
+        """As `note`, without tearing what is drawn."""
+        note(text)
+
+
 def write_about(path: Path, text: str) -> None:
     """Put what was found about a file that was written on stdout, or where that is the file itself,
     on stderr.

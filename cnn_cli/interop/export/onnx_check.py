@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
@@ -21,15 +21,26 @@ BATCH = 16
 MOST_IMAGES = 256
 
 
-def check_onnx(content: bytes, classifier: Classifier, sources: Iterable[str]) -> tuple[int, float]:
-    """Compare with onnxruntime on pictures.
+def check_onnx(
+    content: bytes,
+    classifier: Classifier,
+    sources: Iterable[str],
+    progress: Callable[[int], object] = lambda _: None,
+) -> tuple[int, float]:
+    """Compare with onnxruntime on images.
+
+    Args:
+        content: of the ONNX file.
+        classifier: that it was made of.
+        sources: images and folders.
+        progress: called with the number of images after each batch.
 
     Returns:
-        How many pictures, at most 256, and the largest difference between probabilities.
+        How many images, at most 256, and the largest difference between probabilities.
 
     Raises:
         UsageError: without the package onnxruntime.
-        DataError: a picture cannot be read, or there is none.
+        DataError: an image cannot be read, or there is none.
         GateError: the difference is above 1e-4.
     """
     session = open_session(content, "--check")
@@ -42,8 +53,9 @@ def check_onnx(content: bytes, classifier: Classifier, sources: Iterable[str]) -
             difference = np.abs(found - expected).max()
             largest = max(largest, float(difference))
             images += len(batch)
+            progress(len(batch))
     if not images:
-        raise DataError("--check", "must name a picture, or a folder of them", "none")
+        raise DataError("--check", "must name an image, or a folder of images", "none")
     if not largest <= LIMIT:
         rule = f"onnxruntime must agree to {LIMIT:g} on every probability"
         raise GateError("--check", rule, f"a difference of {largest:.2g}")
