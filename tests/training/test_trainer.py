@@ -6,7 +6,9 @@ import csv
 import json
 import os
 import shutil
+import threading
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -105,6 +107,27 @@ def test_learns_and_writes_the_run_folder(pictures: Path, tmp_path: Path) -> Non
     lines = (tmp_path / "run" / "log.jsonl").read_text().splitlines()
     events = [json.loads(line) for line in lines]
     assert [event["event"] for event in events] == ["start", "epoch", "epoch", "epoch"]
+
+
+@pytest.mark.parametrize("ends", ["at its end", "by a stop", "by an error"])
+def test_no_thread_and_no_bar_outlives_it(pictures: Path, tmp_path: Path, ends: str) -> None:
+    requests, closed = Requests(), []
+
+    def act(epoch: int, step: int) -> None:
+        if ends == "by a stop":
+            requests.ask_stop("terminated")
+        elif ends == "by an error":
+            raise KeyError(step)
+
+    watch = Watch(act)
+    watch.close = lambda: closed.append(ends)  # type: ignore[method-assign]
+    before = set(threading.enumerate())
+    with pytest.raises(KeyError) if ends == "by an error" else nullcontext():
+        run(pictures, tmp_path / "run", watch, requests)
+    for thread in set(threading.enumerate()) - before:
+        thread.join(timeout=60)
+        assert not thread.is_alive(), thread
+    assert closed == [ends]
 
 
 def test_best_is_the_epoch_of_the_highest_val_top1(pictures: Path, tmp_path: Path) -> None:
