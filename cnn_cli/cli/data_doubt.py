@@ -15,6 +15,7 @@ from cnn_cli.cli.shared.options import (
     Data,
     Debug,
     Json,
+    Memory,
     Out,
     Overwrite,
     Resume,
@@ -89,6 +90,7 @@ def run(
     overwrite: Overwrite = False,
     resume: Resume = False,
     time_limit: TimeLimit = None,
+    memory: Memory = None,
     threads: Threads = None,
     backend: Backend = None,
     json: Json = False,
@@ -109,6 +111,7 @@ def run(
             "--overwrite": overwrite,
             "--resume": resume,
             "--time-limit": time_limit is not None,
+            "--memory": memory is not None,
             (overrides or [""])[0]: bool(overrides),
         }.items():
             if given:
@@ -123,7 +126,7 @@ def run(
             requests.deadline = time.monotonic() + time_limit
         from cnn_cli.training.options import TrainOptions
 
-        options = TrainOptions(out, overwrite, resume, threads, backend)
+        options = TrainOptions(out, overwrite, resume, threads, backend, memory=memory)
         found = _of_config(source, overrides or [], data, folds, options, requests)
     for error in found.bad:
         output.say(f"cnn: {error.line()}")

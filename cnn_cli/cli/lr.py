@@ -10,7 +10,7 @@ from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import counting
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Overrides
-from cnn_cli.cli.shared.options import Backend, ConfigFile, Data, Debug, Json, Threads
+from cnn_cli.cli.shared.options import Backend, ConfigFile, Data, Debug, Json, Memory, Threads
 from cnn_cli.cli.shared.parameters import Exit, Option
 from cnn_cli.errors import ExitCode, UsageError, missing_extra
 
@@ -55,6 +55,7 @@ def run(
             help="Stop without a suggestion, with 75, after 90s, 25m, 1h30m.",
         ),
     ] = "10m",  # type: ignore[assignment]  # read by the parser, and shown in the help
+    memory: Memory = None,
     threads: Threads = None,
     backend: Backend = None,
     json: Json = False,
@@ -78,7 +79,7 @@ def run(
 
     root = None if data is None else str(data)
     loaded = load_config(config, overrides or [], {"data.root": root})
-    options = TrainOptions(threads=threads, backend=backend)
+    options = TrainOptions(threads=threads, backend=backend, memory=memory)
     with counting("range test", "steps", steps) as shown:
         found = range_test(
             loaded, config, options, steps, time_limit, shown.note, lambda _: shown.add()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import watcher
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.options import Backend, ConfigFile, Data, Debug, Json, Threads
+from cnn_cli.cli.shared.options import Backend, ConfigFile, Data, Debug, Json, Memory, Threads
 from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.cli.train import ENDS, requests_from_signals
@@ -75,6 +75,7 @@ def run(
     resume: Annotated[
         bool, Option("--resume", help="Go on with the sweep in the folder, if there is one.")
     ] = False,
+    memory: Memory = None,
     threads: Threads = None,
     backend: Backend = None,
     quiet: Annotated[bool, Option("--quiet", help="Print only errors, not even --json.")] = False,
@@ -94,7 +95,7 @@ def run(
         from cnn_cli.training.sweep import sweep
 
         heed_cpu_limit()
-        options = TrainOptions(out, resume=resume, threads=threads, backend=backend)
+        options = TrainOptions(out, resume=resume, threads=threads, backend=backend, memory=memory)
         settings: dict[str, Any] = {"data.root": None if data is None else str(data)}
         silent = quiet or ranks().rank > 0
         try:

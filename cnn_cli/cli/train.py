@@ -21,6 +21,7 @@ from cnn_cli.cli.shared.options import (
     Data,
     Debug,
     Json,
+    Memory,
     Overwrite,
     Resume,
     RunFolder,
@@ -139,15 +140,7 @@ def run(
         ),
     ] = None,
     time_limit: TimeLimit = None,
-    memory: Annotated[
-        int | None,
-        Option(
-            "--memory",
-            metavar="SIZE",
-            parser=values.size("--memory"),
-            help="Use at most this much memory, for example 2G; see train.recompute.",
-        ),
-    ] = None,
+    memory: Memory = None,
     dry_run: Annotated[
         bool,
         Option("--dry-run", help="Check config, data and memory without training."),

@@ -247,6 +247,11 @@ def test_a_run_without_unseen_images(cnn: Inside, here: Path) -> None:
             "train.epochs=3: goes with a CONFIG, of which networks are trained. Got folds, which "
             "are.",
         ),
+        (
+            "folds --memory 1G",
+            2,
+            "--memory: goes with a CONFIG, of which networks are trained. Got folds, which are.",
+        ),
         ("gone.yaml", 3, "gone.yaml: cannot be read. Got no such file or directory."),
         ("gone.npz", 4, "gone.npz: cannot be read. Got no such file or directory."),
         (

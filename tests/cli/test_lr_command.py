@@ -98,3 +98,11 @@ def test_errors(cnn: Inside, line: str, code: int, message: str) -> None:
     outcome = cnn(*line.split())
     assert (outcome.code, outcome.out) == (code, "")
     assert message in outcome.err
+
+
+def test_its_memory_is_limited(cnn: Inside) -> None:
+    outcome = cnn("lr", "tiny.yaml", "--memory", "1K")
+    start = "cnn: tiny.yaml: model: the network needs more memory than --memory allows. Got "
+    assert (outcome.code, outcome.out) == (3, "")
+    assert outcome.err.startswith(start)
+    assert cnn("lr", "tiny.yaml", "--memory", "1G", "--steps", 20).code == 0

@@ -428,3 +428,17 @@ def test_several_processes(project: Path, here: Path) -> None:
     assert outcome == Outcome(0, "", "")
     outcome = mpiexec(together(2, "sweep", project / "tiny.yaml", "a=2..1"))
     assert outcome == Outcome(3, "", "cnn: a=2..1: a range must begin below its end.\n")
+
+
+def test_memory_is_limited(cnn: Inside, project: Path, here: Path) -> None:
+    """All trials stay within it: values that take more are passed over, or refused."""
+    line = ("sweep", project / "tiny.yaml", "train.optimizer.lr=0.1,0.2", "--trials", 1, "--quiet")
+    outcome = cnn(*line, "--memory", "1K")
+    rule = "model: the network needs more memory than --memory allows. Got "
+    assert (outcome.code, outcome.out) == (3, "")
+    assert outcome.err.startswith(f"cnn: {project / 'tiny.yaml'}: {rule}")
+    wide = "model.layers.0.conv.out_channels=4,100000000"
+    outcome = cnn(*line, wide, "--memory", "1G")
+    assert outcome.code == 3
+    assert rule in outcome.err
+    assert cnn(*line, "--memory", "1G", "train.epochs=1").code == 0

@@ -126,5 +126,14 @@ TimeLimit = Annotated[
         help="Save and stop with exit code 75 after this time: 90s, 25m, 1h30m.",
     ),
 ]
+Memory = Annotated[
+    int | None,
+    Option(
+        "--memory",
+        metavar="SIZE",
+        parser=values.size("--memory"),
+        help="Use at most this much memory, for example 2G; see train.recompute.",
+    ),
+]
 Json = Annotated[bool, Option("--json", help="Print the result as one JSON object.")]
 Debug = Annotated[bool, Option("--debug", help="Print a traceback if an error occurs.")]
