@@ -313,9 +313,10 @@ class TrainConfig(Frozen):
             data.labels is multiple; validation always measures that default.
         label_smoothing: fraction of each label that is spread over all classes.
         class_weights: weights of the classes in the loss: one number per class, or `balanced`,
-            inversely proportional to the number of images. If data.labels is multiple, weights of
-            the labels that an image has, like torch's pos_weight; `balanced` gives the positive
-            labels of a class the same total weight as the others.
+            inversely proportional to the number of images. With the loss bce, weights of the
+            labels that an image has, like torch's pos_weight. So it is if data.labels is multiple,
+            where `balanced` gives the positive labels of a class the same total weight as the
+            others.
         clip_grad_norm: largest norm of the gradient of all parameters together; longer ones are
             scaled.
         ema, lookahead: averaged weights, which are evaluated and saved as the best: the decay of

@@ -28,7 +28,8 @@ def target_weights(
     weights weigh the classes of a target, and the mean divides by the number of images.
 
     Where images have several labels, each class has a target of its own, which smoothing moves
-    towards 1/2 (as Keras' BinaryCrossentropy); class weights are the loss's then.
+    towards 1/2 (as Keras' BinaryCrossentropy); class weights are the loss's then, as they always
+    are where `LossConfig.weighs_targets` says so.
 
     Args:
         labels: (n,) class numbers, or (n, classes) 0 and 1.
@@ -112,23 +113,32 @@ class BinaryCrossEntropy(Loss):
 
     Args:
         weights: (classes,) that -t·log p is multiplied with, PyTorch's `pos_weight`; None for 1.
+        threshold: t above it is 1, any other 0; None for t as it is.
     """
 
-    def __init__(self, weights: Array | None = None) -> None:
+    def __init__(self, weights: Array | None = None, threshold: float | None = None) -> None:
         self.weights = weights
+        self.threshold = threshold
 
     def forward(self, logits: Array, targets: Array, losses: Array) -> None:
-        terms = self._present(targets) * softplus(-logits)
-        terms += (1 - targets) * softplus(logits)
+        present, absent = self._weighted(targets)
+        terms = present * softplus(-logits)
+        terms += absent * softplus(logits)
         losses[:] = terms.mean(axis=1)
 
     def backward(self, logits: Array, targets: Array, divisor: float, dy: Array) -> None:
-        present = self._present(targets) * sigmoid(-logits)
-        np.subtract((1 - targets) * sigmoid(logits), present, out=dy)
+        present, absent = self._weighted(targets)
+        np.subtract(absent * sigmoid(logits), present * sigmoid(-logits), out=dy)
         dy /= divisor * logits.shape[1]
 
-    def _present(self, targets: Array) -> Array:
-        return targets if self.weights is None else targets * self.weights.astype(targets.dtype)
+    def _weighted(self, targets: Array) -> tuple[Array, Array]:
+        """How much -log p and -log(1 - p) count."""
+        if self.threshold is not None:
+            targets = (targets > self.threshold).astype(targets.dtype)
+        absent = 1 - targets
+        if self.weights is None:
+            return targets, absent
+        return targets * self.weights.astype(targets.dtype), absent
 
 
 def softmax(logits: Array) -> Array:

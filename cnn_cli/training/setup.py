@@ -103,9 +103,15 @@ class TrainingSetup:
         return are_multiple(self.dataset.train.labels)
 
     @property
+    def target_weights(self) -> Array | None:
+        """(classes,) the weights of classes where targets have them, and not the loss."""
+        loss = self.config.train.loss
+        return self.class_weights if loss.weighs_targets(multiple=self.multiple) else None
+
+    @property
     def loss(self) -> Loss:
-        """What is minimized; where images have one label, the weights of classes are in targets."""
-        weights = self.class_weights if self.multiple else None
+        """What is minimized."""
+        weights = self.class_weights if self.target_weights is None else None
         return self.config.train.loss.make(multiple=self.multiple, weights=weights)
 
     def trains_head_alone(self, epoch: int) -> bool:

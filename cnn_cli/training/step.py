@@ -61,7 +61,7 @@ class Step:
         learner.finish_update_before(batch.number, state)
         if len(batch) > 1 or not setup.needs_company:
             mix = self._mix(batch, state.epoch)
-            divisor = mean_divisor(batch.labels, setup.class_weights, mixed=mix is not None)
+            divisor = mean_divisor(batch.labels, setup.target_weights, mixed=mix is not None)
             targets = step_targets(setup, batch.labels, mix, batch.own)
             loss, correct = self._gradient(engine, batch, targets, divisor, mix, state.epoch)
             if not (np.isfinite(loss) and engine.gradient_is_finite):
@@ -120,7 +120,7 @@ def step_targets(setup: TrainingSetup, labels: Labels, mix: Mix | None, rows: sl
         labels[rows],
         len(setup.dataset.classes),
         label_smoothing=setup.config.train.label_smoothing,
-        class_weights=setup.class_weights,
+        class_weights=setup.target_weights,
         partners=partners,
         dtype=setup.config.train.dtype,
     )

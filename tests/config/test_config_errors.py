@@ -409,8 +409,8 @@ SECTIONS += [
     ("data: {labels: many}", "data.labels: must be single or multiple. Got 'many'."),
     ("data: {label_sep: 3}", "data.label_sep: must be what stands between labels, as '|'. Got 3."),
     (
-        "train: {loss: bce}",
-        "train.loss must be cross_entropy or focal where data.labels is single. Got 'bce'.",
+        "train: {loss: cross_entropy}\ndata: {labels: multiple}",
+        "train.loss must be bce or focal where data.labels is multiple. Got 'cross_entropy'.",
     ),
     (
         "data: {labels: multiple, sampler: balanced}",

@@ -148,7 +148,8 @@ schedulers = st.one_of(
     ),
 )
 losses = st.one_of(
-    st.sampled_from(["cross_entropy", "focal"]),
+    st.sampled_from(["cross_entropy", "bce", "focal"]),
+    mapping({"type": st.just("bce")}, target_threshold=shares_below_1 | st.none()),
     mapping({"type": st.just("focal")}, gamma=not_below_0),
 )
 scales = st.lists(st.floats(1e-300, 1), min_size=2, max_size=2).map(sorted)

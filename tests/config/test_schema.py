@@ -44,7 +44,7 @@ BEYOND = {
     "train: {optimizer: {momentum: 0, nesterov: true}}",
     "train: {optimizer: {type: muon, momentum: 0}}",
     "train: {ema: 0.9, lookahead: {}}",
-    "train: {loss: bce}",
+    "train: {loss: cross_entropy}\ndata: {labels: multiple}",
     "data: {labels: multiple, sampler: balanced}",
     "train: {patience: 3, early_stop: 3}",
     "data: {shards: 8}\ntrain: {batch_size: 4}",

@@ -17,14 +17,22 @@ from torch.nn import functional
 HERE = Path(__file__).parent
 
 
+def one_hot(case: Case, arrays: dict[str, Any]) -> torch.Tensor:
+    """(n, classes) of 0 and 1, or between them where images are mixed."""
+
+    def rows(name: str) -> torch.Tensor:
+        labels = torch.tensor(arrays[name])
+        return (labels if case.several else functional.one_hot(labels, CLASSES)).double()
+
+    if not case.mixed:
+        return rows("labels")
+    ratios = torch.tensor(arrays["ratios"])[:, None]
+    return ratios * rows("labels") + (1 - ratios) * rows("others")
+
+
 def softmax_loss(logits: torch.Tensor, case: Case, arrays: dict[str, Any]) -> torch.Tensor:
-    labels = torch.tensor(arrays["labels"])
+    labels, targets = torch.tensor(arrays["labels"]), one_hot(case, arrays)
     weight = None if case.class_weights is None else torch.tensor(case.class_weights)
-    targets = functional.one_hot(labels, CLASSES).double()
-    if case.mixed:
-        ratios = torch.tensor(arrays["ratios"])[:, None]
-        others = functional.one_hot(torch.tensor(arrays["others"]), CLASSES)
-        targets = ratios * targets + (1 - ratios) * others
     if case.loss["type"] == "cross_entropy":
         given = targets if case.mixed else labels
         smoothing = case.label_smoothing
@@ -40,13 +48,13 @@ def softmax_loss(logits: torch.Tensor, case: Case, arrays: dict[str, Any]) -> to
 
 
 def sigmoid_loss(logits: torch.Tensor, case: Case, arrays: dict[str, Any]) -> torch.Tensor:
-    targets = torch.tensor(arrays["labels"]).double()
-    if case.mixed:
-        ratios = torch.tensor(arrays["ratios"])[:, None]
-        targets = ratios * targets + (1 - ratios) * torch.tensor(arrays["others"])
-    targets = (1 - case.label_smoothing) * targets + case.label_smoothing / 2
+    targets = one_hot(case, arrays)
+    answers = 2 if case.several else CLASSES
+    targets = (1 - case.label_smoothing) * targets + case.label_smoothing / answers
     weight = None if case.class_weights is None else torch.tensor(case.class_weights)
     if case.loss["type"] == "bce":
+        if "target_threshold" in case.loss:  # as timm.loss.BinaryCrossEntropy
+            targets = targets.gt(case.loss["target_threshold"]).double()
         return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight)
     # Lin et al. 2017, equation 5, of both answers to each class.
     gamma, alpha = case.loss.get("gamma", 2.0), case.loss.get("alpha")
@@ -63,7 +71,8 @@ if __name__ == "__main__":
     for name, case in CASES.items():
         arrays = arrays_of(name)
         logits = torch.tensor(arrays["logits"], requires_grad=True)
-        loss = (sigmoid_loss if case.several else softmax_loss)(logits, case, arrays)
+        sigmoids = case.several or case.loss["type"] == "bce"
+        loss = (sigmoid_loss if sigmoids else softmax_loss)(logits, case, arrays)
         loss.backward()
         assert logits.grad is not None
         out[f"{name}/loss"], out[f"{name}/gradient"] = loss.item(), logits.grad.numpy()

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter
 
 from cnn_cli.nn.loss import CROSS_ENTROPY, Loss, sigmoid, softmax, softplus, target_weights
 from cnn_cli.nn.losses import LOSSES, AnyLoss
+from cnn_cli.nn.losses.base import LossConfig
 from cnn_cli.nn.types import Array
 
 GOLDEN = Path(__file__).parent.parent / "golden/losses.npz"
@@ -19,9 +20,8 @@ ANY_LOSS: TypeAdapter[Any] = TypeAdapter(AnyLoss)
 
 
 def loss_of(document: Any, multiple: bool = False, weights: Array | None = None) -> Loss:
-    config = ANY_LOSS.validate_python(document)
-    loss: Loss = config.make(multiple=multiple, weights=weights)
-    return loss
+    config: LossConfig = ANY_LOSS.validate_python(document)
+    return config.make(multiple=multiple, weights=weights)
 
 
 def value_and_gradient(
@@ -37,15 +37,17 @@ def case_of(name: str, dtype: Any = np.float64) -> tuple[Loss, Array, Array, flo
     """The loss of a case, and the scores, targets and divisor that it is asked about."""
     case, arrays = CASES[name], arrays_of(name)
     weights = None if case.class_weights is None else np.array(case.class_weights)
+    config: LossConfig = ANY_LOSS.validate_python(case.loss)
+    weighed = weights if config.weighs_targets(multiple=case.several) else None
     targets, divisor = target_weights(
         arrays["labels"],
         CLASSES,
         label_smoothing=case.label_smoothing,
-        class_weights=None if case.several else weights,
+        class_weights=weighed,
         partners=(arrays["others"], arrays["ratios"]) if case.mixed else None,
         dtype=dtype,
     )
-    loss = loss_of(case.loss, case.several, weights if case.several else None)
+    loss = loss_of(case.loss, case.several, weights if weighed is None else None)
     return loss, arrays["logits"].astype(dtype), targets, divisor
 
 

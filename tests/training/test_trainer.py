@@ -173,6 +173,7 @@ def test_stopped_and_resumed_gives_the_same_bits(
         {"batch_size": 7, "clip_grad_norm": 0.5, "label_smoothing": 0.1},
         {"class_weights": "balanced", "dtype": "float64", "scheduler": "constant"},
         {"loss": "focal", "class_weights": "balanced"},
+        {"loss": "bce", "class_weights": "balanced", "label_smoothing": 0.1},
         {"ema": 0.9, "precise_bn": True},
         {"accumulate": 3, "batch_size": 8, "ema": 0.9, "clip_grad_norm": 0.5},
         {"optimizer": {"type": "muon", "other": "adamw"}},

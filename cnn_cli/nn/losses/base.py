@@ -25,12 +25,20 @@ class LossConfig(Choice):
             PydanticCustomError: of `broken`.
         """
 
+    def weighs_targets(self, *, multiple: bool) -> bool:
+        """Whether weights of classes are factors of the targets; else `make` is given them.
+
+        Args:
+            multiple: of `make`.
+        """
+        return not multiple
+
     def make(self, *, multiple: bool = False, weights: Array | None = None) -> Loss:
         """The loss itself.
 
         Args:
             multiple: whether an image may have several labels: targets are 0 and 1 for each class.
-            weights: (classes,) of the labels that images have, where they may have several; those
-                of one label are in the targets.
+            weights: (classes,) of the labels that images have; None for all 1, or where the
+                targets have them.
         """
         raise NotImplementedError
