@@ -87,12 +87,29 @@ def _read(path: Path, place: str) -> Document:
         text = read_text(path, MAX_BYTES, ConfigError)
     except ConfigError as error:
         if not place:
-            raise
+            raise _absent(path) or error from error
         raise ConfigError(f"{place}: {error.place}", error.rule, error.got) from error
     document = parse_yaml(text, source)
     if not isinstance(document, dict):
         raise ConfigError(source, "must be a mapping of keys to values", show(document))
     return document
+
+
+def _absent(path: Path) -> ConfigError | None:
+    """The error of a config that is not there, where something else was probably meant."""
+    from cnn_cli.config.networks import find_network
+
+    if path.exists():
+        return None
+    got = "no such file or directory"
+    if "=" in path.name:
+        return ConfigError(
+            path, "needs a config file before it, as in cnn train CONFIG KEY=VALUE", got
+        )
+    if (name := find_network(path.stem)) is not None:
+        rule = f"cannot be read; `cnn networks {name} > {name}.yaml` writes such a config"
+        return ConfigError(path, rule, got)
+    return None
 
 
 def _merge(base: Any, over: Any, path: tuple[str, ...]) -> Any:

@@ -60,7 +60,7 @@ def test_the_worse_model_is_refused(
     outcome = cnn(*line)
     last = outcome.out.splitlines()[-1]
     assert last.startswith("top1 0.")
-    assert f", of {good} " in last
+    assert f", {good} " in last
     worse = " worse (p = " in last and "not worse" not in last
     assert (outcome.code == 6) is worse
     if worse:
@@ -75,7 +75,7 @@ def test_the_worse_model_is_refused(
         else:
             assert row["change"] == ("better" if now else "worse" if before else "other")
     count = sum(row["change"] == "worse" for row in rows)
-    assert f"there only {count};" in last
+    assert f", {count} there only;" in last
     assert cnn("eval", photos, "--ckpt", good, "--not-worse-than", bad).code == 0
 
 

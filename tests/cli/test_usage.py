@@ -180,11 +180,9 @@ def test_odd_characters_stay_on_one_line(cnn: Inside, arguments: list[str], mess
 def test_cnn_alone_shows_what_to_do_first(cnn: Inside) -> None:
     outcome = cnn()
     assert (outcome.code, outcome.out) == (2, "")
-    *lines, error = outcome.err.splitlines()
+    lines = outcome.err.splitlines()
     assert "    cnn init photos             propose a config, photos.yaml" in lines
     assert max(map(len, lines)) <= 80
-    assert error.startswith("cnn: COMMAND: must be init, train, eval, ")
-    assert error.endswith(", data or config. Got nothing.")
 
 
 @pytest.mark.parametrize(

@@ -496,6 +496,29 @@ def test_files_that_are_no_text(path: Path) -> None:
     assert message(path, b"#" * 1_000_001) == "must be at most 1,000,000 bytes."
 
 
+@pytest.mark.parametrize(
+    ("name", "rule"),
+    [
+        (
+            "train.epochs=3",
+            "needs a config file before it, as in cnn train CONFIG KEY=VALUE",
+        ),
+        (
+            "configs/ResNet_18.yaml",
+            "cannot be read; `cnn networks resnet18 > resnet18.yaml` writes such a config",
+        ),
+        (
+            "resnet50",
+            "cannot be read; `cnn networks resnet50 > resnet50.yaml` writes such a config",
+        ),
+    ],
+)
+def test_a_config_that_is_not_there_may_be_something_else(name: str, rule: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_config(name)
+    assert caught.value.line() == f"{name}: {rule}. Got no such file or directory."
+
+
 def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path / "no.yaml")

@@ -27,7 +27,7 @@ MOVE = " && mv "
 def section() -> str:
     """The text of the section."""
     text = (ROOT / "cnn_cli/docs/scripts.md").read_text(encoding="utf-8")
-    found = re.search(r"^## Left alone: scripts and cron\n(.*)", text, re.DOTALL | re.MULTILINE)
+    found = re.search(r"^## Unattended training with cron\n(.*)", text, re.DOTALL | re.MULTILINE)
     assert found is not None
     return found[1]
 

@@ -77,7 +77,7 @@ def _start(
     if context.invoked_subcommand is None:
         for line in START.splitlines():
             output.say(line)
-        raise UsageError("COMMAND", f"must be {commands_text(context)}", "nothing")
+        raise typer.Exit(ExitCode.USAGE)
 
 
 def run(arguments: list[str], instruction: str | None) -> int:

@@ -19,9 +19,9 @@ def comparison_line(of: Comparison, other: str, alpha: float) -> str:
         other: the model that it is compared with.
         alpha: of `compare`.
     """
-    parts = [f"{of.metric} {number(of.new)}, of {other} {number(of.other)}"]
+    parts = [f"{of.metric} {number(of.new)}, {other} {number(of.other)}"]
     if of.p is not None:
-        parts.append(f"right here only {of.only_new:,}, there only {of.only_other:,}")
+        parts.append(f"{of.only_new:,} images right here only, {of.only_other:,} there only")
     if of.interval is not None:
         low, high = of.interval
         share = f"{100 * (1 - 2 * alpha):g} %"
