@@ -43,6 +43,7 @@ from cnn_cli.schema.fields import (
     NotBelow0,
     Number,
     Pair,
+    PartAbove0,
     Seed,
     Share,
     ShareBelow1,
@@ -300,6 +301,8 @@ class TrainConfig(Frozen):
         dtype: data type of weights and activations.
         optimizer: how weights are updated; a word is its `type`.
         lr_factors: factors of the learning rate of some parameters.
+        layer_decay: factor of the learning rate from each block of the network to the block below,
+            as in BEiT and timm; the last layer has the full rate.
         weight_decay_factors: factors of the weight decay of some parameters. It acts times the
             learning rate, as in PyTorch: to keep the decay when you change a rate factor, use its
             inverse here.
@@ -345,6 +348,7 @@ class TrainConfig(Frozen):
     dtype: Annotated[Literal["float32", "float64"], Must("float32 or float64")] = "float32"
     optimizer: AnyOptimizer = SGDConfig()
     lr_factors: Factors = Field(default_factory=dict)
+    layer_decay: PartAbove0 = 1.0
     weight_decay_factors: Factors = Field(default_factory=dict)
     freeze: Freeze = Field(default_factory=dict)
     head: HeadConfig | None = None

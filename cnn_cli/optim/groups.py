@@ -13,6 +13,7 @@ from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.params import Parameters
+from cnn_cli.optim.depth import blocks_above
 from cnn_cli.optim.optimizer import Group, Groups, OptimizerConfig
 
 Value = TypeVar("Value")
@@ -26,6 +27,8 @@ class Rules(Protocol):
     @property
     def lr_factors(self) -> Mapping[str, float]: ...
     @property
+    def layer_decay(self) -> float: ...
+    @property
     def weight_decay_factors(self) -> Mapping[str, float]: ...
     @property
     def freeze(self) -> int | Mapping[str, int]: ...
@@ -37,12 +40,13 @@ class OptimizerAlone:
 
     optimizer: OptimizerConfig
     lr_factors: Mapping[str, float] = field(default_factory=dict)
+    layer_decay: float = 1.0
     weight_decay_factors: Mapping[str, float] = field(default_factory=dict)
     freeze: int = 0
 
 
 def make_groups(params: Parameters, rules: Rules, epoch: int = 0) -> Groups:
-    """What `norm_weight_decay`, `lr_factors`, `weight_decay_factors` and `freeze` ask for.
+    """What `norm_weight_decay`, `layer_decay`, `freeze` and both kinds of factors ask for.
 
     Neighbours that move alike are one group, so that without these keys there is a single one.
 
@@ -51,6 +55,7 @@ def make_groups(params: Parameters, rules: Rules, epoch: int = 0) -> Groups:
     """
     trained: list[Group] = []
     frozen: list[slice] = []
+    above = blocks_above(params.graph)
     for node, spec, part in params.parts():
         if is_frozen(params.graph, node, spec, rules, epoch):
             frozen.append(part)
@@ -58,6 +63,7 @@ def make_groups(params: Parameters, rules: Rules, epoch: int = 0) -> Groups:
         lr_factor, weight_decay, matrix = rules.optimizer.treatment(node, spec)
         weight_decay *= _last_fitting(rules.weight_decay_factors, node, spec, 1.0)
         lr_factor *= _last_fitting(rules.lr_factors, node, spec, 1.0)
+        lr_factor *= rules.layer_decay ** above[node.index]
         start = part.start
         if trained and matrix is None:
             before = trained[-1].part.start

@@ -89,5 +89,5 @@ def plan_training(
         backend=setup.backend,
         memory_bytes=setup.memory.nbytes,
         recompute=setup.memory.cost,
-        remarks=(*dataset.remarks, *filter(None, [setup.memory.remark])),
+        remarks=tuple(setup.remarks),
     )

@@ -171,7 +171,7 @@ def open_session(
     receipt = Receipt.of(setup.dataset) if wanted else None
     if initial.note is not None:
         progress.note(initial.note)
-    for remark in (*setup.dataset.remarks, *filter(None, [setup.memory.remark])):
+    for remark in setup.remarks:
         progress.note(remark)
     learner, state = Learner(setup), TrainingState()
     if checkpoint is not None:

@@ -37,6 +37,7 @@ from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.loss import Loss
 from cnn_cli.nn.types import Array
+from cnn_cli.optim.depth import blocks_above
 from cnn_cli.optim.groups import check_patterns
 from cnn_cli.parallel.batches import share_bad
 from cnn_cli.parallel.ranks import ALONE, Ranks
@@ -96,6 +97,16 @@ class TrainingSetup:
     def needs_company(self) -> bool:
         """Whether a batch of one image cannot be learnt from."""
         return needs_company(self.graph)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What the user should know before it begins, a line each."""
+        found = [*self.dataset.remarks, self.memory.remark]
+        decay, above = self.config.train.layer_decay, max(blocks_above(self.graph))
+        if decay < 1 and not self.meta:
+            least = f"{decay**above:.2g} times the learning rate"
+            found.append(f"layer_decay: {above + 1} blocks, the lowest of which has {least}")
+        return [remark for remark in found if remark]
 
     @property
     def multiple(self) -> bool:

@@ -200,6 +200,7 @@ documents = st.fixed_dictionaries(
             dtype=st.sampled_from(["float32", "float64"]),
             loss=losses,
             label_smoothing=shares,
+            layer_decay=shares.filter(bool),
             lr_factors=st.dictionaries(words, not_below_0, max_size=2),
             weight_decay_factors=st.dictionaries(words, not_below_0, max_size=2),
             freeze=wholes
@@ -312,6 +313,7 @@ def test_defaults_are_those_of_the_contract() -> None:
             "norm_weight_decay": None,
         },
         "lr_factors": {},
+        "layer_decay": 1.0,
         "weight_decay_factors": {},
         "freeze": {},
         "head": None,

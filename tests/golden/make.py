@@ -42,7 +42,7 @@ def make(name: str, case: Case) -> dict[str, Any]:
     twin.train()
     weight = None if case.class_weights is None else torch.tensor(case.class_weights)
     criterion = nn.CrossEntropyLoss(weight=weight, label_smoothing=case.label_smoothing)
-    optimizer = make_optimizer(case.optimizer, twin)
+    optimizer = make_optimizer(case, twin)
     losses = []
     for step in range(STEPS):
         optimizer.zero_grad()
@@ -60,16 +60,31 @@ def make(name: str, case: Case) -> dict[str, Any]:
     return out
 
 
-def make_optimizer(config: dict[str, Any], twin: nn.Module) -> torch.optim.Optimizer:
-    arguments = {key: value for key, value in config.items() if key != "type"}
-    match config["type"]:
+def make_optimizer(case: Case, twin: Twin) -> torch.optim.Optimizer:
+    arguments = {key: value for key, value in case.optimizer.items() if key != "type"}
+    parameters = groups(case, twin) if case.blocks else twin.parameters()
+    match case.optimizer["type"]:
         case "sgd":
             arguments = {"momentum": 0.9, "nesterov": True, "weight_decay": 5e-4} | arguments
-            return torch.optim.SGD(twin.parameters(), **arguments)
+            return torch.optim.SGD(parameters, **arguments)
         case "adam":
-            return torch.optim.Adam(twin.parameters(), **arguments)
+            return torch.optim.Adam(parameters, **arguments)
         case _:
-            return torch.optim.AdamW(twin.parameters(), **arguments)
+            return torch.optim.AdamW(parameters, **arguments)
+
+
+def groups(case: Case, twin: Twin) -> list[dict[str, Any]]:
+    """A group a block, as `param_groups_layer_decay` of timm has them."""
+    found = []
+    taken = 0
+    for number, prefixes in enumerate(case.blocks):
+        modules = [each for name, each in twin.by_name.items() if name.startswith(prefixes)]
+        scale = case.layer_decay ** (len(case.blocks) - 1 - number)
+        parameters = [parameter for module in modules for parameter in module.parameters()]
+        found.append({"params": parameters, "lr": case.optimizer["lr"] * scale})
+        taken += len(parameters)
+    assert taken == len(list(twin.parameters())), "a block names too few layers, or too many"
+    return found
 
 
 if __name__ == "__main__":

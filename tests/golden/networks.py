@@ -15,6 +15,8 @@ class Case:
         in_shape: (height, width, channels).
         optimizer: `train.optimizer`.
         smooth: no kinks (ReLU, maximum), so that float32 stays close to float64.
+        layer_decay: `train.layer_decay`.
+        blocks: where it is not 1, beginnings of the names of each block's layers, from the image.
     """
 
     layers: list[Any]
@@ -27,6 +29,8 @@ class Case:
     label_smoothing: float = 0.0
     class_weights: tuple[float, ...] | None = None
     smooth: bool = False
+    layer_decay: float = 1.0
+    blocks: tuple[tuple[str, ...], ...] = ()
 
 
 def _conv(out_channels: int | str, kernel_size: Any = 3, **arguments: Any) -> dict[str, Any]:
@@ -346,5 +350,38 @@ CASES: dict[str, Case] = {
         class_weights=(1.0, 0.5, 2.0, 0.25),
         label_smoothing=0.2,
         smooth=True,
+    ),
+    "layer_decay": Case(
+        [
+            "batchnorm",
+            _conv(6, 3, padding=1, name="stem"),
+            "batchnorm",
+            "silu",
+            {
+                "residual": {
+                    "layers": [_conv(6, 1, bias=False), "batchnorm", "silu", _conv(6, 3, padding=1)]
+                }
+            },
+            _conv(8, 1, bias=False, name="expand"),
+            "silu",
+            _conv(8, 3, padding=1, groups=8, bias=False, name="depthwise"),
+            {"batchnorm": {"name": "norm"}},
+            {"squeeze_excite": {"squeeze_channels": 3}},
+            _conv(5, 1, name="project"),
+            {"branches": [[_conv(3, 1)], [_conv(2, 3, padding=1)]]},
+            "global_avgpool",
+            {"layernorm": {"name": "last"}},
+            {"linear": {"out_features": "classes", "name": "head"}},
+        ],
+        optimizer={"type": "adamw", "lr": 0.02, "weight_decay": 0.1},
+        layer_decay=0.6,
+        blocks=(
+            ("layers.0", "stem", "layers.2"),
+            ("layers.4.",),
+            ("expand",),
+            ("depthwise", "norm", "layers.9.", "project"),
+            ("layers.11.", "last"),
+            ("head",),
+        ),
     ),
 }

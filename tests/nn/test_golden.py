@@ -18,6 +18,7 @@ from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
+from cnn_cli.optim.groups import make_groups
 from cnn_cli.optim.optimizers import make_optimizer
 
 GOLDEN = Path(__file__).parent.parent / "golden"
@@ -32,14 +33,19 @@ class Twin:
             self.golden: dict[str, Array] = dict(file)
         document: dict[str, Any] = {
             "model": {"layers": self.case.layers},
-            "train": {"optimizer": self.case.optimizer, "dtype": dtype},
+            "train": {
+                "optimizer": self.case.optimizer,
+                "layer_decay": self.case.layer_decay,
+                "dtype": dtype,
+            },
         }
         self.config = validate_config(document, name)
         graph = build_graph(self.config.model, self.case.in_shape, self.case.classes, name)
         self.params = Parameters(graph, dtype)
         self.params.load(self.part("before"), name)
         self.engine = TrainingEngine(graph, self.params, threads=threads, kernels=kernels)
-        self.optimizer = make_optimizer(self.config.train.optimizer, self.params)
+        groups = make_groups(self.params, self.config.train)
+        self.optimizer = make_optimizer(self.config.train.optimizer, self.params, groups)
         self.x = self.golden["x"].astype(dtype)
         weights = self.case.class_weights
         self.targets, self.divisor = target_weights(

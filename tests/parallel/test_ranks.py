@@ -25,6 +25,7 @@ KEYS: dict[str, Any] = {
     "accumulate": 2,
     "dtype": "float64",
     "optimizer": {"type": "sgd", "lr": 0.05},
+    "layer_decay": 0.75,
 }
 
 

@@ -181,6 +181,7 @@ def test_stopped_and_resumed_gives_the_same_bits(
         {
             "optimizer": {"type": "sgd", "lr": 0.05, "norm_weight_decay": 0.0},
             "lr_factors": {"batchnorm.bias": 8.0},
+            "layer_decay": 0.5,
             "weight_decay_factors": {"linear.*": 2.0},
             "freeze": {"stem.bias": 1, "stem.weight": 2, "layers.1.*": 1},
             "scheduler": {"type": "plateau", "patience": 0, "threshold": 0.5},
