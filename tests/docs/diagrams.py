@@ -131,6 +131,46 @@ def im2col() -> str:
     return drawing.svg()
 
 
+def weight_gradient() -> str:
+    """The gradient of one tap of a convolution with stride 2: its pixels times dy."""
+    drawing = Drawing(760, 240, "The weight gradient: the pixels that a tap meets, times dy")
+    side = 32
+    of_tap = {(2 * r, 2 * q + 1) for r in range(2) for q in range(2)}
+    drawing.text(120, 28, "x, 5 × 5", bold=1)
+    drawing.grid(
+        40,
+        40,
+        5,
+        5,
+        side,
+        lambda row, column: BLUE if (row, column) in of_tap else PALE,
+        lambda row, column: f"x{row}{column}" if (row, column) in of_tap else "",
+    )
+    drawing.frame(40, 40, 3 * side, 3 * side, INK)
+    drawing.text(120, 222, "stride 2; the first window is framed", 12)
+    drawing.text(232, 126, "×", 20)
+    drawing.text(296, 28, "dy, 2 × 2", bold=1)
+    drawing.grid(
+        264, 88, 2, 2, side, lambda row, column: ORANGE, lambda row, column: f"dy{row}{column}"
+    )
+    drawing.arrow(340, 120, 380, 120)
+    drawing.text(444, 28, "dw, 3 × 3", bold=1)
+    drawing.grid(
+        396,
+        72,
+        3,
+        3,
+        side,
+        lambda row, column: GREEN if (row, column) == (0, 1) else PALE,
+        lambda row, column: f"dw{row}{column}" if (row, column) == (0, 1) else "",
+    )
+    drawing.text(514, 92, "dw01 = x01·dy00 + x03·dy01", anchor="start")
+    drawing.text(556, 114, "+ x21·dy10 + x23·dy11", anchor="start")
+    drawing.text(514, 146, "Tap (0, 1) meets the four blue", 12, "start")
+    drawing.text(514, 164, "pixels, one in each window.", 12, "start")
+    return drawing.svg()
+
+
 def transposed() -> str:
     """The input gradient of a convolution with stride 2, by scattering and by gathering."""
     drawing = Drawing(760, 330, "The input gradient, by scattering and as a transposed convolution")
@@ -269,5 +309,6 @@ DIAGRAMS: dict[str, Callable[[], str]] = {
     "data-flow": data_flow,
     "im2col": im2col,
     "transposed": transposed,
+    "weight-gradient": weight_gradient,
     "winograd": winograd,
 }
