@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from cnn_cli.errors import suggest
+from cnn_cli.structs import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct):
     """What the values of a metric can be.
 
     Attributes:
@@ -50,8 +49,7 @@ VALIDATION = "val_"  # before the name, in rows and columns of a training
 _TOP = re.compile(r"top([1-9]\d{0,5})", re.ASCII)
 
 
-@dataclass(frozen=True, slots=True)
-class Metric:
+class Metric(Struct):
     """A metric by its name.
 
     Attributes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -213,6 +212,8 @@ def free_memory() -> int:
 def _free_of_macos() -> int | None:
     if sys.platform != "darwin":
         return None
+    import subprocess  # which imports a lot
+
     done = subprocess.run(["/usr/bin/vm_stat"], capture_output=True, timeout=5, check=True)
     return free_of_vm_stat(done.stdout.decode())
 

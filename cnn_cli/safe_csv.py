@@ -7,7 +7,6 @@ with a tab or the end of a line. Numbers are given as numbers, and stay as they 
 
 from __future__ import annotations
 
-import csv
 import io
 import re
 from collections.abc import Iterable
@@ -24,6 +23,8 @@ def line(cells: Iterable[str | float]) -> str:
     Args:
         cells: text of any origin; or numbers, a float of which is written with 6 decimals.
     """
+    import csv  # which only one format of the answers needs
+
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(map(cell, cells))
     return text.getvalue()

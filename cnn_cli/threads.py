@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
 from collections.abc import Callable
 
@@ -11,7 +13,25 @@ ROOM = 256 * 2**20
 """Bytes of address space that must be left for a thread to be started, where that is limited: its
 stack takes 8 MiB, its heap 64 MiB, and what it computes needs some as well."""
 
+BLAS_THREADS = {"OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
+"""What BLAS libraries read once, when NumPy is imported. OpenBLAS would start threads that the
+engine, which has its own, never uses; those of macOS's Accelerate are not limited later."""
+
 _refused: list[str] = []
+_told: list[bool] = []
+
+
+def tell_blas() -> None:
+    """Have BLAS start with one thread, unless the user says otherwise; before NumPy is imported."""
+    for name, count in BLAS_THREADS.items():
+        os.environ.setdefault(name, count)
+    own = {name: os.environ[name] for name in BLAS_THREADS}
+    _told.append(own == BLAS_THREADS and "numpy" not in sys.modules)
+
+
+def blas_was_told() -> bool:
+    """Whether BLAS has started with one thread, as far as it keeps to `BLAS_THREADS`."""
+    return any(_told)
 
 
 def start_thread(target: Callable[..., object], args: tuple[object, ...], name: str) -> bool:

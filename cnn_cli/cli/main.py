@@ -28,19 +28,16 @@ from cnn_cli.cli.shared.together import alone, conclude, takes_part
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, reason
 from cnn_cli.files import remove_unfinished
 from cnn_cli.system import claim_process
-from cnn_cli.threads import take_refused
+from cnn_cli.threads import take_refused, tell_blas
 
 
 def main() -> None:
     """Run the program on its command line and exit."""
     prepare_streams()
     claim_process()
-    # Save start-up time: pydantic would read the metadata of every installed package in search of
-    # plugins, and OpenBLAS start threads that the engine, which has its own, never uses. Those of
-    # macOS's Accelerate are as many as this says when NumPy is imported, and not limited later.
+    # Pydantic would read the metadata of every installed package in search of plugins.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
-    os.environ.setdefault("VECLIB_MAXIMUM_THREADS", "1")
+    tell_blas()
     if "--debug" not in sys.argv:
         _hush()
     code = run(sys.argv[1:], hold_signals())

@@ -7,7 +7,6 @@ import sys
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -19,6 +18,7 @@ from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.cli.shared.streams import listening
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import DataError, ExitCode, UsageError, reason
+from cnn_cli.structs import replace
 
 if TYPE_CHECKING:
     from cnn_cli.cli.shared.acting import Acts

@@ -15,7 +15,6 @@ import errno
 import io
 import os
 import re
-import shutil
 import stat
 import struct
 import threading
@@ -244,6 +243,7 @@ def _read_tar(path: str, file: BinaryIO) -> Iterator[tuple[str, Member]]:
 def _unpack(path: str, file: BinaryIO) -> BinaryIO:
     """The tar archive in a gzip file, as a file that has no name and is gone with the process."""
     import gzip
+    import shutil
     import tempfile
 
     folder = tempfile.gettempdir()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from cnn_cli.data.roots import open_listing
 from cnn_cli.data.samples import Facts, facts_of
 from cnn_cli.errors import DataError, reason
 from cnn_cli.files import NoDescriptorError
+from cnn_cli.structs import replace
 
 FEW_IMAGES = 10  # of a class to train on
 IMBALANCE = 10  # times as many images in one class as in another

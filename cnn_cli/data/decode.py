@@ -11,7 +11,6 @@ import io
 import re
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, BinaryIO, Literal
 
@@ -33,6 +32,7 @@ from cnn_cli.data.formats import (
 )
 from cnn_cli.errors import DataError, reason
 from cnn_cli.files import NO_DESCRIPTOR, NoDescriptorError
+from cnn_cli.structs import Struct
 
 Source = str | Path | bytes
 OnFrames = Callable[[str], object]
@@ -54,8 +54,7 @@ ORIENTATIONS = {
 MOST_BYTES = 2**30  # of a stream: Pillow's limit of pixels takes 0.7 GB as 16-bit colour with alpha
 
 
-@dataclass(frozen=True, slots=True)
-class Preprocess:
+class Preprocess(Struct):
     """What is made of every image.
 
     Attributes:

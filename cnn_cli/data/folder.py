@@ -72,7 +72,7 @@ class FolderListing(Listing):
     same_rule = "must be one folder for the class '{}'"
 
     def __init__(self, root: Path, classes: Collection[str] = ()) -> None:
-        super().__init__(root, str(root), {})
+        super().__init__(root, str(root))
         folders = self._scan(root)
         parts = find_parts(root, folders, classes)
         if parts is None:

@@ -8,10 +8,13 @@ read where its plugin decodes pixels inside this process, and opens nothing but 
 from __future__ import annotations
 
 import logging
+import math
+import struct
 import threading
 import warnings
 from contextlib import suppress
 from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
 from typing import IO
 
@@ -63,9 +66,16 @@ ARRAY = b"\x93NUMPY"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
 POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # plain, and with a preview for DOS
 
-Image.preinit()  # imports the plugins of `COMMON` before threads hold all files that may be open
+PLUGINS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
+"""Most images, by how they begin: each is opened by a plugin that needs none of the others."""
 
 _importing = threading.Lock()
+
+
+def import_common() -> None:
+    """Import the plugins of `COMMON`, before threads hold all files that may be open."""
+    with _importing:
+        Image.preinit()
 
 
 def open_image(file: IO[bytes]) -> Image.Image:
@@ -79,6 +89,9 @@ def open_image(file: IO[bytes]) -> Image.Image:
         Exception: nearly any, of damaged files.
     """
     _settle()
+    if (image := _open_alone(file)) is not None:
+        return image
+    import_common()
     try:
         return Image.open(file, formats=COMMON)
     except UnidentifiedImageError:
@@ -88,6 +101,19 @@ def open_image(file: IO[bytes]) -> Image.Image:
             _register_heif()
         file.seek(0)
         return Image.open(file, formats=_all_formats())
+
+
+def _open_alone(file: IO[bytes]) -> Image.Image | None:
+    """The same by one of `PLUGINS`; None of what it refuses: `Image.open` says why."""
+    for magic, name in PLUGINS.items():
+        if _starts_with(file, magic):
+            import_module(f"PIL.{name.title()}ImagePlugin")
+            make, _ = Image.OPEN[name]
+            with suppress(SyntaxError, IndexError, TypeError, struct.error):
+                image: Image.Image = make(file, "")
+                if image.width * image.height <= (Image.MAX_IMAGE_PIXELS or math.inf):
+                    return image
+    return None
 
 
 def is_postscript(file: IO[bytes]) -> bool:

@@ -11,10 +11,10 @@ import unicodedata
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
 from cnn_cli.errors import DataError, listed
+from cnn_cli.structs import Struct
 
 WHOLE = "all"  # the part, where a root has none
 PARTS = {
@@ -33,8 +33,7 @@ Other = Callable[[str], object]
 Enter = Callable[[str], bool]
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct):
     """The classes of one part.
 
     Attributes:
@@ -48,7 +47,6 @@ class Part:
     classes: Mapping[str, str]
 
 
-@dataclass(slots=True, eq=False)
 class Listing(ABC):
     """What one data root holds.
 
@@ -64,19 +62,20 @@ class Listing(ABC):
         labelled: paths and labels of each part's images, where an image may have several labels.
     """
 
-    root: Path
-    base: str
-    parts: dict[str, Part]
-    groups: Mapping[str, str] | None = None
-    notes: list[str] = field(default_factory=list)
-    left_out: Counter[str] = field(default_factory=Counter)
-    outside: list[str] = field(default_factory=list)
-    labelled: dict[str, list[tuple[str, tuple[str, ...]]]] = field(default_factory=dict)
-
     layout = "must have a class for each image"
     part_rule = "must have the part '{}'"
     class_rule = "must have the class '{}'"
     same_rule = "must write the class '{}' in one way"
+
+    def __init__(self, root: Path, base: str) -> None:
+        self.root = root
+        self.base = base
+        self.parts: dict[str, Part] = {}
+        self.groups: Mapping[str, str] | None = None
+        self.notes: list[str] = []
+        self.left_out: Counter[str] = Counter()
+        self.outside: list[str] = []
+        self.labelled: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
 
     @abstractmethod
     def images(
@@ -123,7 +122,7 @@ class ListedImages(Listing):
     """
 
     def __init__(self, root: Path, base: str) -> None:
-        super().__init__(root, base, {})
+        super().__init__(root, base)
         self._images: dict[tuple[str, str], list[str]] = {}
         self._places: dict[str, dict[str, str]] = {}
 

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.depth import FULL_SCALE, Depth
+from cnn_cli.structs import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Normalization:
+class Normalization(Struct):
     """Pixels become ``(pixel / full - mean) / std``, as in torchvision.
 
     `full` is the largest number of 8 or 16 bits; pixels of `float` are taken as they are.

@@ -12,6 +12,7 @@ from queue import SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar
 
+from cnn_cli.data.formats import import_common
 from cnn_cli.threads import start_thread
 
 T = TypeVar("T")
@@ -28,6 +29,8 @@ class Pool:
     """
 
     def __init__(self, threads: int) -> None:
+        if threads > 1:
+            import_common()
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._started = 0
         while self._started < threads and start_thread(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.depth import Pixels
+from cnn_cli.structs import replace
 
 TTA = ("hflip", "multicrop", "tencrop")
 

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 
 from cnn_cli.data.sources import Entry
 from cnn_cli.errors import DataError
 from cnn_cli.inference.appending import NO_STAMP, Appended, Stamp, stamp_of
 from cnn_cli.inference.predictor import Prediction
 from cnn_cli.inference.sorting import Sorter
+from cnn_cli.structs import replace
 
 
 class Acting:

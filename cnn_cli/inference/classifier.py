@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from math import prod
 from pathlib import Path
@@ -25,6 +24,7 @@ from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import holds_folds, load_checkpoint, resolve_checkpoint
 from cnn_cli.runs.meta import SEVERAL
 from cnn_cli.runs.stored_network import stored_config, stored_network
+from cnn_cli.structs import Struct
 from cnn_cli.system import available_memory
 
 if TYPE_CHECKING:
@@ -37,8 +37,7 @@ Labels = tuple[tuple[str, float], ...]
 REJECTION = "rejection"  # the group of arrays, see `rejection`
 
 
-@dataclass(frozen=True, slots=True)
-class SeveralLabels:
+class SeveralLabels(Struct):
     """How an image is given its labels.
 
     Attributes:
@@ -75,8 +74,7 @@ class SeveralLabels:
         return self.separator.join(labels) or NONE
 
 
-@dataclass(frozen=True)
-class Classifier:
+class Classifier(Struct):
     """What a checkpoint holds for evaluation and prediction.
 
     Attributes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, fields
 from math import log
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +19,7 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import holds_folds
 from cnn_cli.runs.meta import split_rule
+from cnn_cli.structs import as_dict
 
 # What of `data` says which images are in a part of the run's own.
 DECIDES = {
@@ -29,7 +29,6 @@ DECIDES = {
 }
 
 
-@dataclass(frozen=True)
 class Ensemble(Classifier):
     """Networks of the same classes, shown the same pixels, each with its own mean, std and
     temperature.
@@ -67,12 +66,9 @@ class Ensemble(Classifier):
         first = members[0]
         for other in members[1:]:
             _check_like(other, first)
-        of_first: dict[str, Any] = {
-            each.name: getattr(first, each.name) for each in fields(Classifier)
-        }
         path = Path(paths[0]) if len(paths) == 1 else first.path
         own: dict[str, Any] = {"path": path, "temperature": 1.0, "members": tuple(members)}
-        return cls(**of_first | own)
+        return cls(**as_dict(first) | own)
 
     @property
     def networks(self) -> tuple[Classifier, ...]:

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from cnn_cli import safe_csv, strict_json
 from cnn_cli.errors import printable
 from cnn_cli.inference.predictor import Prediction
+from cnn_cli.structs import Struct
 
 FORMATS = ("text", "json", "jsonl", "csv")
 UNKNOWN = "unknown"  # what a line says of an image that was refused
 
 
-@dataclass(frozen=True, slots=True)
-class Columns:
+class Columns(Struct):
     """What a format tells beyond path, label, probability and error.
 
     Attributes:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from math import sqrt
 
 import numpy as np
 
 from cnn_cli.nn.types import Array
+from cnn_cli.structs import Struct
 
 NORMAL_95 = 1.959963984540054  # 95 % of a normal distribution lie within so many deviations
 ECE_BINS = 15
 
 
-@dataclass(frozen=True, slots=True)
-class ClassScores:
+class ClassScores(Struct):
     """How well one class is told from the others; None where a score would be 0/0.
 
     Attributes:
@@ -78,8 +77,7 @@ def label_ranks(scores: Array, labels: Array) -> Array:
     return ranks
 
 
-@dataclass(frozen=True, slots=True)
-class Confusion:
+class Confusion(Struct):
     """How many images of a class were taken for which: pairs with counts.
 
     Of many classes almost no pair has images, so that a matrix of them would be mostly zeros.

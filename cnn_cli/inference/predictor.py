@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from cnn_cli.inference.metrics import top_k
 from cnn_cli.nn.backends import BULK, backend_for
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.ranks import Ranks
+from cnn_cli.structs import Struct
 
 if TYPE_CHECKING:
     from cnn_cli.inference.ensemble import EnsembleEngine
@@ -27,8 +27,7 @@ if TYPE_CHECKING:
 Decoded = tuple[str, Pixels | ImageError]
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
+class Prediction(Struct):
     """What the network says of one image.
 
     Attributes:

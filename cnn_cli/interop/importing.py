@@ -30,6 +30,7 @@ from cnn_cli.nn.types import Shape
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.runs.stored_network import network_facts
+from cnn_cli.structs import as_dict
 from cnn_cli.text_files import read_text
 
 NUMBERED = "classes are numbers: no --classes FILE names them"
@@ -358,7 +359,7 @@ def _checkpoint(
         "program_version": __version__,
         "config": plain_config(config),
         "classes": classes,
-        "preprocess": asdict(preprocess),
+        "preprocess": as_dict(preprocess),
         "mean": list(mean),
         "std": list(std),
         "epoch": 0,

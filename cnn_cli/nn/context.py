@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Mapping
 from math import prod
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import DTypeLike
 from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.types import Array, Shape
+from cnn_cli.structs import Struct
 
 GRANULE = 4096
 CACHE_LINE = 64
@@ -89,8 +90,7 @@ def _aligned(nbytes: int) -> Array:
 NOTHING: Array = np.empty(0)
 
 
-@dataclass(frozen=True, slots=True)
-class RunContext:
+class RunContext(Struct):
     """One chunk in one pass, on one worker: the same for every layer.
 
     Attributes:
@@ -123,8 +123,7 @@ class RunContext:
         return self.workspace.scratch(name, shape, self.dtype if dtype is None else dtype)
 
 
-@dataclass(frozen=True, slots=True)
-class NodeContext:
+class NodeContext(Struct):
     """One node of a network, for one worker: made once, the same in every pass.
 
     Attributes:
@@ -140,11 +139,11 @@ class NodeContext:
     """
 
     index: int = 0
-    params: dict[str, Array] = field(default_factory=dict)
-    buffers: dict[str, Array] = field(default_factory=dict)
-    grads: dict[str, Array] = field(default_factory=dict)
-    prepared: Array = field(default_factory=lambda: NOTHING)
-    prepared_grad: Array = field(default_factory=lambda: NOTHING)
+    params: Mapping[str, Array] = {}
+    buffers: Mapping[str, Array] = {}
+    grads: Mapping[str, Array] = {}
+    prepared: Array = NOTHING
+    prepared_grad: Array = NOTHING
     inplace: bool = False
     need_dx: bool = True
     has_backward: bool = True

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import DTypeLike
-from threadpoolctl import ThreadpoolController
 
+from cnn_cli.nn.blas import Blas
 from cnn_cli.nn.context import RunContext, Workspace
 from cnn_cli.nn.fold import FoldedNetwork
 from cnn_cli.nn.fuse import choose_paths, tuned_graph
@@ -61,8 +61,7 @@ class Engine:
         self.graph = graph
         self.params = params
         self.dtype = params.dtype
-        self._blas = ThreadpoolController()
-        self._limits = self._blas.limit(limits=1, user_api="blas")
+        self._blas = Blas()
         self._is_guest = beside is not None
         self._team: Team = Team(threads) if beside is None else beside._team
         _, width, channels = graph.in_shape
@@ -101,7 +100,7 @@ class Engine:
         """End the threads and give BLAS its own back."""
         if not self._is_guest:
             self._team.close()
-        self._limits.restore_original_limits()
+        self._blas.close()
 
     def __enter__(self) -> Self:
         return self
@@ -159,7 +158,7 @@ class Engine:
 
         # A single image leaves the other workers idle, and BLAS may have their cores.
         cores = self.threads if batch.busy == 1 else 1
-        with self._blas.limit(limits=cores, user_api="blas"):
+        with self._blas.threads(cores):
             self._team.run(batch.each_chunk(through))
 
     def attribution(self, node: int) -> Attribution:

@@ -7,7 +7,6 @@ y = scale·(W x + b) + shift = (scale·W) x + (scale·b + shift). The layer cost
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from cnn_cli.nn.layers.base import Layer, ParamSpec
 from cnn_cli.nn.layers.batchnorm import BatchNorm
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.params import Parameters
+from cnn_cli.structs import replace
 
 
 class FoldedNetwork:

@@ -7,7 +7,6 @@ graph are those of the other.
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import replace
 
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.activation import ACTIVATIONS
@@ -17,6 +16,7 @@ from cnn_cli.nn.layers.batchnorm import BatchNorm
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.layers.identity import Identity
 from cnn_cli.nn.layers.maxpool import MaxPool
+from cnn_cli.structs import replace
 
 
 def tuned_graph(graph: Graph, backend: Backend) -> Graph:

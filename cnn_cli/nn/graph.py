@@ -6,20 +6,19 @@ The engine, the summary, the export and the checkpoint all read this one list.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 from cnn_cli.nn.layers import layer_class
 from cnn_cli.nn.layers.base import REQUIRED, Layer, ShapeError, shape_text
 from cnn_cli.nn.types import Shape
 from cnn_cli.schema.constraints import COUNT, accepts, from_plain
+from cnn_cli.structs import Struct
 
 IMAGE = -1
 MAX_NODES = 20_000
 
 
-@dataclass(frozen=True, slots=True)
-class Node:
+class Node(Struct, eq=False):
     """One layer in the network.
 
     Attributes:
@@ -34,11 +33,10 @@ class Node:
     name: str
     layer: Layer
     inputs: tuple[int, ...]
-    arguments: Mapping[str, Any] = field(default_factory=dict, compare=False)
+    arguments: Mapping[str, Any] = {}
 
 
-@dataclass(frozen=True, slots=True)
-class Graph:
+class Graph(Struct):
     """A network: shapes are of one image, (height, width, channels) or (features,).
 
     Attributes:

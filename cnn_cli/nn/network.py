@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import Segment, plan_segments
 from cnn_cli.nn.team import Team
+from cnn_cli.structs import Struct, replace
 
 if TYPE_CHECKING:
     from cnn_cli.nn.gradients import Gradients
@@ -62,8 +62,7 @@ def share_nodes(graph: Graph, workers: int) -> list[list[Node]]:
     return shares
 
 
-@dataclass(frozen=True, slots=True)
-class Network:
+class Network(Struct):
     """What a pass runs through; `open` makes one.
 
     Attributes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,9 @@ from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.plan import Step, chunk_bounds
 from cnn_cli.nn.types import Array, Arrays, Saved
+from cnn_cli.structs import Struct
 
 
-@dataclass(slots=True)
 class Chunk:
     """Some images, and what is known of them so far.
 
@@ -30,14 +29,14 @@ class Chunk:
         gradients: of tensors, as far as summed.
     """
 
-    start: int
-    stop: int
-    worker: int
-    fresh: bool
-    values: dict[int, Array] = field(default_factory=dict)
-    holders: dict[int, int] = field(default_factory=dict)
-    saved: dict[int, Any] = field(default_factory=dict)
-    gradients: dict[int, Array] = field(default_factory=dict)
+    def __init__(self, start: int, stop: int, worker: int, *, fresh: bool) -> None:
+        self.start, self.stop = start, stop
+        self.worker = worker
+        self.fresh = fresh
+        self.values: dict[int, Array] = {}
+        self.holders: dict[int, int] = {}
+        self.saved: dict[int, Any] = {}
+        self.gradients: dict[int, Array] = {}
 
     def hold(self, tensor: int, array: Array, workspace: Workspace) -> None:
         """Keep a tensor's value, instead of the one that it has so far."""
@@ -95,8 +94,7 @@ def as_tuple(value: Array | Arrays | None) -> Arrays:
     return value if isinstance(value, tuple) else (value,)
 
 
-@dataclass(frozen=True, slots=True)
-class Resources:
+class Resources(Struct):
     """What an engine lends to every pass.
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from math import prod
 
 from cnn_cli.arithmetic import ceil_div
@@ -10,6 +9,7 @@ from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.layers.batch import BatchLayer, waits_for_batch
 from cnn_cli.nn.layers.drop_path import DropPath
 from cnn_cli.nn.layers.dropout import Dropout
+from cnn_cli.structs import Struct
 
 CHUNK_BYTES = 13_000_000
 """Of one node, in and out: larger chunks save calls from Python, smaller ones stay in cache."""
@@ -27,8 +27,7 @@ LEAST_USES = 2000  # multiply-adds of each weight in a chunk, beside one sum in 
 LEAST_WORK = 300_000_000  # multiply-adds in a chunk, beside Python's time for one more
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+class Step(Struct):
     """One node's turn.
 
     Attributes:
@@ -47,15 +46,13 @@ class Step:
     has_backward: bool
 
 
-@dataclass(frozen=True, slots=True)
 class BatchStep(Step):
     """The turn of a layer that waits for the whole batch."""
 
     layer: BatchLayer
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(Struct):
     """Nodes that a chunk passes through without waiting for the other chunks.
 
     Attributes:

@@ -13,18 +13,17 @@ backward pass follows its forward pass at once.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from math import prod
 
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.plan import Segment, pass_segment
+from cnn_cli.structs import Struct
 
 TRIALS = 24  # sizes of parts that are tried
 GROWTH = 1.25  # of one trial's size over that of the one before
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct):
     """Segments that run again together.
 
     Attributes:
@@ -38,8 +37,7 @@ class Part:
     leftover: tuple[int, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Recompute:
+class Recompute(Struct):
     """What runs twice.
 
     Attributes:
@@ -52,7 +50,7 @@ class Recompute:
 
     parts: tuple[Part, ...] = ()
     once: int = 0
-    release: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
+    release: Mapping[int, tuple[int, ...]] = {}
     numbers: int = 0
     muladds: int = 0
 

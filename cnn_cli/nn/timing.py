@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.layers.base import Layer
+from cnn_cli.structs import replace
 
 FORWARD = ("prepare", "forward", "partial", "combine", "update_running", "forward_batch")
 BACKWARD = ("backward", "backward_partial", "combine_backward", "backward_batch", "collect")

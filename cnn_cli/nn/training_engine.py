@@ -11,7 +11,6 @@ they are the same for one, two and four threads or processes as well (`float64_s
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -33,6 +32,7 @@ from cnn_cli.nn.passes import Chunk, Pass, Resources, as_tuple
 from cnn_cli.nn.plan import BatchStep, Step, chunks_multiple, uses_float64_sums
 from cnn_cli.nn.recompute import ONCE, Part, Recompute, plan_recompute
 from cnn_cli.nn.types import Array, Arrays, Saved
+from cnn_cli.structs import replace
 
 
 class TrainingPass(Pass):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from typing import Protocol, TypeVar
 
@@ -15,6 +15,7 @@ from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.params import Parameters
 from cnn_cli.optim.depth import blocks_above
 from cnn_cli.optim.optimizer import Group, Groups, OptimizerConfig
+from cnn_cli.structs import replace
 
 Value = TypeVar("Value")
 

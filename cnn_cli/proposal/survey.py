@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
@@ -26,6 +26,7 @@ from cnn_cli.data.pool import Pool
 from cnn_cli.data.samples import Facts, facts_of
 from cnn_cli.errors import DataError, UsageError
 from cnn_cli.files import NoDescriptorError
+from cnn_cli.structs import replace
 
 SAMPLE = 256  # pictures that are read
 NEARLY_ALL = 0.95  # of the pictures

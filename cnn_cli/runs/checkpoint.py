@@ -14,7 +14,6 @@ import stat
 import warnings
 import zipfile
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -43,7 +42,6 @@ PLAIN_HEADER = re.compile(
 )
 
 
-@dataclass(slots=True)
 class Checkpoint:
     """All that evaluating, predicting and resuming need.
 
@@ -52,8 +50,11 @@ class Checkpoint:
         groups: arrays by group (`model`, `optimizer`, ...) and by name (`<layer>/<param>`).
     """
 
-    meta: dict[str, Any]
-    groups: dict[str, dict[str, Array]] = field(default_factory=dict)
+    def __init__(
+        self, meta: dict[str, Any], groups: dict[str, dict[str, Array]] | None = None
+    ) -> None:
+        self.meta = meta
+        self.groups = {} if groups is None else groups
 
 
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, own: bool = False) -> None:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from cnn_cli.metric_names import VALIDATION, find_metric
+from cnn_cli.structs import Struct
 
 
 class Constraint:
@@ -37,8 +37,7 @@ class Constraint:
         return handler.generate_schema(pydantic_type(self))
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds(Constraint):
+class Bounds(Struct, Constraint):
     """A finite number.
 
     Attributes:
@@ -71,8 +70,7 @@ class Bounds(Constraint):
         )
 
 
-@dataclass(frozen=True, slots=True)
-class HeightAndWidth(Constraint):
+class HeightAndWidth(Struct, Constraint):
     """Two numbers; in a config, one number stands for both.
 
     Attributes:
@@ -90,8 +88,7 @@ class HeightAndWidth(Constraint):
         return isinstance(value, tuple) and len(value) == 2 and all(map(self.each.accepts, value))
 
 
-@dataclass(frozen=True, slots=True)
-class FourSides(Constraint):
+class FourSides(Struct, Constraint):
     """Rows and columns on each side of a map."""
 
     rule: str = "four, [top, bottom, left, right]"
@@ -101,8 +98,7 @@ class FourSides(Constraint):
         return isinstance(value, tuple) and len(value) == 4 and all(map(WHOLE.accepts, value))
 
 
-@dataclass(frozen=True, slots=True)
-class TrueOrFalse(Constraint):
+class TrueOrFalse(Struct, Constraint):
     rule: str = "true or false"
     of_list: None = None
 
@@ -110,8 +106,7 @@ class TrueOrFalse(Constraint):
         return isinstance(value, bool)
 
 
-@dataclass(frozen=True, slots=True)
-class CountOrClasses(Constraint):
+class CountOrClasses(Struct, Constraint):
     """A whole number above 0; in a config also `classes`, which stands for how many there are."""
 
     rule: str = "a whole number above 0, or 'classes'"
@@ -121,8 +116,7 @@ class CountOrClasses(Constraint):
         return COUNT.accepts(value)
 
 
-@dataclass(frozen=True, slots=True)
-class Model(Constraint):
+class Model(Struct, Constraint):
     """What a pydantic type describes that is imported when a config is read.
 
     Attributes:
@@ -139,8 +133,7 @@ class Model(Constraint):
         return self.check(value)
 
 
-@dataclass(frozen=True, slots=True)
-class MetricName(Constraint):
+class MetricName(Struct, Constraint):
     """A metric of the validation images, by its name; `val_` may stand before it."""
 
     rule: str = "a metric, as top1, loss, macro_f1 or recall:CLASS"
@@ -150,8 +143,7 @@ class MetricName(Constraint):
         return isinstance(value, str) and find_metric(value.removeprefix(VALIDATION)) is not None
 
 
-@dataclass(frozen=True, slots=True)
-class Must(Constraint):
+class Must(Struct, Constraint):
     """Says `rule` for whatever is wrong with the value, `of_list` where it is a list.
 
     What is wrong, the type says that it stands behind.

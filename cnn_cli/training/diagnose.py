@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,7 @@ from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.batches import RankBatch
 from cnn_cli.runs.state import TrainingState
+from cnn_cli.structs import replace
 from cnn_cli.training.divergence import advice_of, place_of
 from cnn_cli.training.memory import fits_alone
 from cnn_cli.training.session import Session

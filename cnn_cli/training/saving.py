@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import Any
 
 from cnn_cli import __version__
@@ -16,6 +15,7 @@ from cnn_cli.runs.meta import SEVERAL, split_rule
 from cnn_cli.runs.receipt import META, receipt_meta
 from cnn_cli.runs.results import EpochRow
 from cnn_cli.runs.stored_network import network_facts
+from cnn_cli.structs import as_dict
 from cnn_cli.system import versions
 from cnn_cli.training.divergence import (
     MOST_ROLLBACKS,
@@ -46,7 +46,7 @@ class Saver(Hook):
             "versions": versions(),
             "config": plain_config(setup.config),
             "classes": list(setup.dataset.classes),
-            "preprocess": asdict(session.data.preprocess),
+            "preprocess": as_dict(session.data.preprocess),
             "mean": list(session.normalization.mean),
             "std": list(session.normalization.std),
             "seed": setup.config.train.seed,

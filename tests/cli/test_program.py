@@ -21,7 +21,7 @@ NOT_FOR_PREDICTION = tuple(
         *(f"cnn_cli.{folder}" for folder in ("bench", "config", "interop", "optim", "proposal")),
         *(f"cnn_cli.{folder}" for folder in ("report", "training", "data.augment")),
         *(f"cnn_cli.inference.{name}" for name in ("acting", "appending", "sorting", "index")),
-        *("hashlib", "difflib", "cnn_cli.data.watch"),
+        *("hashlib", "difflib", "csv", "dataclasses", "threadpoolctl", "cnn_cli.data.watch"),
         *("cnn_cli.runs.folder", "cnn_cli.runs.state", "cnn_cli.schema.fields"),
         *("cnn_cli.nn.attribution", "cnn_cli.nn.gradients", "cnn_cli.nn.float64_sums"),
         *("cnn_cli.nn.training_engine", "cnn_cli.nn.training_engine", "cnn_cli.nn.mix"),
@@ -80,7 +80,8 @@ def test_nothing_heavy_is_imported_before_it_is_needed(arguments: list[str]) -> 
 
 def test_predict_imports_no_more_than_it_needs(trained: Path, picture: Path) -> None:
     program = (
-        "import sys; from cnn_cli.cli.main import run; run(sys.argv[1:]);"
+        "import sys; from cnn_cli.cli.main import run; from cnn_cli.threads import tell_blas;"
+        "tell_blas(); run(sys.argv[1:]);"
         f"print([name for name in sys.modules if f'{{name}}.'.startswith({NOT_FOR_PREDICTION})]);"
         "print(sorted(name for name in sys.modules if name.startswith('cnn_cli.cli.')))"
     )

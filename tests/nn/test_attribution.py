@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
+from cnn_cli.structs import replace
 
 CONV = {"conv": {"out_channels": 6, "kernel_size": 3, "padding": 1}}
 # Smooth, since a difference across a kink is no derivative. Batchnorms that are folded in

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -82,7 +82,7 @@ PATHS: tuple[Path, ...] = ("winograd", "im2col", "taps", "pointwise", "depthwise
 BY_PATH = [(case, path) for case in CASES for path in PATHS if can_take(path, make(case).geometry)]
 
 
-def by_loops(layer: Conv, x: Array, dy: Array, params: dict[str, Array]) -> list[Array]:
+def by_loops(layer: Conv, x: Array, dy: Array, params: Mapping[str, Array]) -> list[Array]:
     """[y, dx, dweight] by the definition."""
     geometry = layer.geometry
     place = (geometry.start, geometry.stride, geometry.dilation)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from cnn_cli.nn.plan import frozen_prefix, plan_segments, requires_grad
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import freeze_graph
+from cnn_cli.structs import replace
 
 CONV = {"conv": {"out_channels": 6, "kernel_size": 3, "padding": 1}}
 LAYERS: list[Any] = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import definitions
@@ -16,6 +16,7 @@ from cnn_cli.nn.layers.batch import Statistics
 from cnn_cli.nn.layers.batchnorm import BatchNorm
 from cnn_cli.nn.layers.groupnorm import GroupNorm
 from cnn_cli.nn.types import Array
+from cnn_cli.structs import replace
 
 SHAPES = [(5, 3, 4), (7, 1, 3), (1, 1, 5), (6,), (4, 4, 1100)]
 
@@ -63,7 +64,7 @@ def run_batch(
         np.testing.assert_array_equal(grad, grads[name], err_msg="a gradient was added twice")
     y = np.concatenate([y for y, _ in outputs])
     dx = np.concatenate([dx for dx in dxs if dx is not None])
-    return Result(y, dx, grads, node.buffers, statistics)
+    return Result(y, dx, grads, dict(node.buffers), statistics)
 
 
 @pytest.mark.parametrize("shape", SHAPES)

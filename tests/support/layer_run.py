@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from cnn_cli.nn.context import NodeContext, RunContext, Workspace
 from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.nn.types import Array
+from cnn_cli.structs import replace
 
 Input = Array | tuple[Array, ...]
 Arrays = dict[str, Array]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from cnn_cli.errors import UsageError
+from cnn_cli.structs import Struct
 
 _SIZE = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?) ?(?P<unit>[KMGTkmgt]?)(?P<binary>i?)[Bb]?")
 _DURATION = re.compile(
@@ -69,8 +69,7 @@ class OrAlone:
         return [] if given else [str(self._alone)]
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(Struct):
     """Some numbers; Typer takes a tuple for an option of several words."""
 
     values: tuple[float, ...]

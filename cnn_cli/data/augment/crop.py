@@ -12,7 +12,6 @@ every `data.cache`, and images that are smaller themselves, such as CIFAR's, are
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from math import ceil, exp, log, sqrt
 from typing import Annotated
 
@@ -24,6 +23,7 @@ from cnn_cli.data.augment.technique import NEVER, Adds, Plan, Ratio, Scale, Tech
 from cnn_cli.data.decode import Preprocess, upright_size
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.resize import BILINEAR, fit_bands
+from cnn_cli.structs import replace
 
 CROP = Part(3)
 TRIES = 10  # of torchvision

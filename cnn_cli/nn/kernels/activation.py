@@ -9,7 +9,6 @@ in `ACTIVATIONS`; a layer with arguments also needs a class in `layers.activatio
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from math import pi, sqrt
 from typing import Literal
 
@@ -18,6 +17,7 @@ import numpy as np
 from cnn_cli.nn.kernels.erf import erf
 from cnn_cli.nn.kernels.loops import activation as loops
 from cnn_cli.nn.types import Array, Scratch
+from cnn_cli.structs import Struct
 
 # Formulas of many steps go block by block, so that what is between stays in the second-level cache.
 # Smaller blocks, which would fit the first, lose more in calls than they gain.
@@ -27,8 +27,7 @@ ROW = 1024
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
-@dataclass(frozen=True, slots=True)
-class ActivationFunction:
+class ActivationFunction(Struct):
     """What there is to know about an activation; its `numbers` are its layer's arguments.
 
     Attributes:

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from cnn_cli.nn.types import Pair, Shape
+from cnn_cli.structs import Struct
 
 Padding = tuple[int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Geometry:
+class Geometry(Struct):
     """Sizes of one convolution; pairs are (height, width).
 
     Attributes:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import product
 
@@ -10,12 +9,12 @@ import numpy as np
 
 from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.types import Array, Pair
+from cnn_cli.structs import Struct
 
 Slices = tuple[slice, slice, slice]
 
 
-@dataclass(frozen=True, slots=True)
-class Tap:
+class Tap(Struct):
     """One position within the kernel, for all windows at once.
 
     Attributes:
@@ -28,8 +27,7 @@ class Tap:
     target: Slices
 
 
-@dataclass(frozen=True)
-class Windows:
+class Windows(Struct):
     """Windows of one kernel over a map; pairs are (height, width).
 
     Attributes:

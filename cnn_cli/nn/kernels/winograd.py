@@ -15,7 +15,6 @@ which x now stands where the output was, so that its 4×4 blocks are taken throu
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
@@ -25,6 +24,7 @@ from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.im2col import pad
 from cnn_cli.nn.kernels.product import blocks
 from cnn_cli.nn.types import Array, Scratch, Shape
+from cnn_cli.structs import Struct
 
 TILE = 4
 WINDOW = 6
@@ -145,8 +145,7 @@ BIAS_POSITION = 7
 G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 24]]) / 24
 
 
-@dataclass(frozen=True, slots=True)
-class Transforms:
+class Transforms(Struct):
     """How a block of tiles is transformed: in NumPy, or by compiled loops (`loops.winograd`).
 
     Transformed tiles, v and m, are (n, rows, columns, 36, c), the 6×6 positions of a tile column

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import cache
 from math import prod
 from typing import Any, ClassVar, Final, Literal, Protocol, get_type_hints
@@ -15,10 +14,10 @@ from typing import Any, ClassVar, Final, Literal, Protocol, get_type_hints
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.types import Array, Arrays, Saved, Shape
 from cnn_cli.schema.constraints import is_constrained
+from cnn_cli.structs import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class ParamSpec:
+class ParamSpec(Struct):
     """A trained array of a layer.
 
     Attributes:
@@ -53,8 +52,7 @@ class ParamSpec:
         return tuple(self.shape[axis] for axis in self.to_torch)
 
 
-@dataclass(frozen=True, slots=True)
-class BufferSpec:
+class BufferSpec(Struct):
     """An array a layer keeps that is not trained, such as a running mean."""
 
     name: str
@@ -86,8 +84,7 @@ BLOCKS: dict[str, type[Block]] = {}
 """Classes by kind, as far as their modules have been imported; see `cnn_cli.nn.layers`."""
 
 
-@dataclass(frozen=True, slots=True)
-class Argument:
+class Argument(Struct):
     """What a config can say of a layer.
 
     Attributes:
@@ -188,11 +185,11 @@ class Layer(Written):
     def __init__(self, in_shape: Any, **arguments: Any) -> None:
         raise NotImplementedError
 
-    def prepare(self, params: dict[str, Array], out: Array) -> None:
+    def prepare(self, params: Mapping[str, Array], out: Array) -> None:
         """Write into `out`, of shape `prepared`, what every chunk of a step needs alike."""
         raise NotImplementedError
 
-    def collect(self, prepared_grad: Array, grads: dict[str, Array]) -> None:
+    def collect(self, prepared_grad: Array, grads: Mapping[str, Array]) -> None:
         """Write the parameters' gradients from `prepared_grad`, summed over the chunks."""
         raise NotImplementedError
 
@@ -238,8 +235,7 @@ def shape_text(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct):
     """One layer of a block: its name within it, its kind, and its arguments."""
 
     name: str

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from typing import TypeGuard
 
 import numpy as np
@@ -11,6 +10,7 @@ import numpy as np
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.layers.base import Layer, ParamSpec
 from cnn_cli.nn.types import Array
+from cnn_cli.structs import Struct
 
 
 def scale_and_shift(c: int) -> tuple[ParamSpec, ParamSpec]:
@@ -30,8 +30,7 @@ Partials = Sequence[Array] | Array
 """Results of several chunks or processes, of one shape."""
 
 
-@dataclass(frozen=True, slots=True)
-class Statistics:
+class Statistics(Struct):
     """Of each channel over a whole batch.
 
     Attributes:
@@ -79,7 +78,7 @@ class BatchLayer(Layer):
         """Return the batch's statistics from its chunks' partial ones."""
         raise NotImplementedError
 
-    def update_running(self, statistics: Statistics, buffers: dict[str, Array]) -> None:
+    def update_running(self, statistics: Statistics, buffers: Mapping[str, Array]) -> None:
         """Move the running statistics in `buffers`, in place, towards the batch's."""
         raise NotImplementedError
 

@@ -64,7 +64,7 @@ class BatchNorm(BatchLayer):
         m2 = m2s.sum(axis=0) + (counts * (means - mean) ** 2).sum(axis=0)
         return Statistics(int(count[0]), mean, m2 / count)
 
-    def update_running(self, statistics: Statistics, buffers: dict[str, Array]) -> None:
+    def update_running(self, statistics: Statistics, buffers: Mapping[str, Array]) -> None:
         """As PyTorch."""
         news = {"running_mean": statistics.mean, "running_var": statistics.unbiased_var}
         for name, new in news.items():

@@ -160,10 +160,10 @@ class Conv(Layer):
         self.prepared = (2, *tiles) if path == "winograd" else None
         self.prepared_grad = tiles if path == "winograd" else None
 
-    def prepare(self, params: dict[str, Array], out: Array) -> None:
+    def prepare(self, params: Mapping[str, Array], out: Array) -> None:
         winograd.transform_weight(params["weight"], out)
 
-    def collect(self, prepared_grad: Array, grads: dict[str, Array]) -> None:
+    def collect(self, prepared_grad: Array, grads: Mapping[str, Array]) -> None:
         winograd.weight_gradient(prepared_grad, grads["weight"])
 
     def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array]:

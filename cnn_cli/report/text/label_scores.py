@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from cnn_cli import safe_csv
@@ -13,6 +13,7 @@ from cnn_cli.metric_names import Metric, overall_of
 from cnn_cli.nn.types import Array
 from cnn_cli.report.text.numbers import number
 from cnn_cli.report.text.table import format_pairs, format_table
+from cnn_cli.structs import as_dict
 
 # Metrics that share a line, beside `loss` and the top ones.
 LINES = (
@@ -51,7 +52,7 @@ class LabelScores:
             top[f"top{self.k}"] = top["topk"]
         images = {"images": len(judgement.evaluation.labels), "bad_files": self.bad_files}
         classes = {
-            name: asdict(scores) | {"average_precision": precision, "threshold": threshold}
+            name: as_dict(scores) | {"average_precision": precision, "threshold": threshold}
             for (name, scores), precision, threshold in self._by_class()
         }
         return {"loss": overall["loss"], **top, **images, "tta": self.tta, **overall} | {

@@ -11,6 +11,7 @@ from cnn_cli.inference.metrics import ClassScores, wilson_interval
 from cnn_cli.metric_names import OVERALL, Metric
 from cnn_cli.report.text.numbers import number
 from cnn_cli.report.text.table import format_pairs, format_table
+from cnn_cli.structs import as_dict
 
 # Metrics that share a line.
 LINES = (
@@ -63,7 +64,8 @@ class Scores:
     def as_dict(self) -> dict[str, Any]:
         """For JSON; `calibration` only where it was asked for."""
         document = asdict(self)
-        classes, metrics = document.pop("classes"), document.pop("overall")
+        metrics = document.pop("overall")
+        classes = {name: as_dict(scores) for name, scores in document.pop("classes").items()}
         del document["chosen_by"]
         if self.calibration is None:
             del document["calibration"]
