@@ -338,6 +338,8 @@ class TrainConfig(Frozen):
         checkpoint_every: steps between checkpoints within an epoch.
         on_nan: if the loss, a gradient or a weight is not finite, `stop`, or `rollback` to the
             last checkpoint with half the learning rate.
+        tensorboard: write the metrics, training images and confusion matrices into the run folder
+            for TensorBoard; needs the extra tensorboard.
     """
 
     weights: PathText | None = None
@@ -369,6 +371,7 @@ class TrainConfig(Frozen):
     recompute: Annotated[Auto | Flag, Must("auto, true or false")] = "auto"
     checkpoint_every: Count | None = None
     on_nan: Annotated[Literal["stop", "rollback"], Must("stop or rollback")] = "stop"
+    tensorboard: Flag = False
 
     @property
     def head_epochs(self) -> int:

@@ -32,6 +32,7 @@ CURVES, CONFUSION, REPORT = "curves.png", "confusion.png", "report.html"
 TRIAL = "trial-"  # as `FOLD`
 OUT_OF_FOLD = "out_of_fold.csv"
 RECEIPT = "receipt.csv"
+TENSORBOARD, EVENTS = "tensorboard", "events.out.tfevents.*"  # a folder, and its files
 SWEEP, TRIALS, BEST_CONFIG = "sweep.json", "sweep.csv", "best.yaml"
 DRAWN = (CURVES, CONFUSION, REPORT)  # afterwards, from the others
 OF_SEVERAL = (OUT_OF_FOLD, SWEEP, TRIALS, BEST_CONFIG)
@@ -46,7 +47,8 @@ COLUMNS = (
     "seconds",
     "images_per_second",
 )
-# What a resumed run may change: how long it goes and how it keeps its images and checkpoints.
+# What a resumed run may change: how long it goes, how it keeps its images and checkpoints, and what
+# it writes for people beside its own files.
 # Activations that are computed twice are the same.
 # What to do about numbers that are not finite changes no step that was done. Pictures that were
 # moved are compared with what the checkpoint knows of them, see `training.resumed_data`.
@@ -57,6 +59,7 @@ RESUMABLE = (
     "train.checkpoint_every",
     "train.recompute",
     "train.on_nan",
+    "train.tensorboard",
     "data.cache",
     "data.root",
 )
@@ -184,11 +187,14 @@ class RunFolder:
             with suppress(OSError):
                 (place / LOCK).unlink()
                 place.rmdir()
-        for name in OWN_FILES:
+        events = self.path / TENSORBOARD
+        for place in (*(self.path / name for name in OWN_FILES), *events.glob(EVENTS)):
             try:
-                (self.path / name).unlink(missing_ok=True)
+                place.unlink(missing_ok=True)
             except OSError as error:
-                raise DataError(self.path / name, "cannot be deleted", reason(error)) from error
+                raise DataError(place, "cannot be deleted", reason(error)) from error
+        with suppress(OSError):  # there is none, or something else is in it
+            events.rmdir()
 
     @property
     def last(self) -> Path:

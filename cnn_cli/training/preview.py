@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from dataclasses import dataclass
 from itertools import islice
 
@@ -75,15 +75,15 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
     data = open_training_data(config, dataset, threads, lambda _: None)
     try:
         augment_training(config, data, _normalization(config, data, threads))
-        samples = tuple(islice(_samples(config, data, epoch), count))
+        found = tuple(islice(samples(config, data, epoch), count))
     finally:
         data.close()
-    if not samples:
+    if not found:
         images = len(dataset.train)
         raise DataError(
             dataset.root, "must hold an image that can be read", f"{images} that cannot"
         )
-    return Preview(dataset.classes, len(dataset.train), samples)
+    return Preview(dataset.classes, len(dataset.train), found)
 
 
 def _normalization(config: Config, data: TrainingData, threads: int) -> Normalization:
@@ -95,7 +95,8 @@ def _normalization(config: Config, data: TrainingData, threads: int) -> Normaliz
     return Normalization((0.0,) * channels, (1.0,) * channels)
 
 
-def _samples(config: Config, data: TrainingData, epoch: int) -> Iterator[Sample]:
+def samples(config: Config, data: TrainingData, epoch: int) -> Generator[Sample, None, None]:
+    """The images of an epoch in their order; those of a batch are read together."""
     dataset = data.dataset
     mixer = make_mixer(config)
     order = epoch_order(config, epoch, dataset.train)

@@ -145,6 +145,9 @@ class Hook:
     def after_epoch(self, session: Session) -> None:
         """All steps of an epoch are done. `Validation` counts it in `session.state`."""
 
+    def close(self) -> None:
+        """Training ends, or stops."""
+
 
 def open_session(
     setup: TrainingSetup,

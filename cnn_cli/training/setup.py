@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,8 @@ def prepare(
     check_resumed(meta, config, facts)
     to_validate = 0 if dataset.val is None else len(dataset.val)
     measured = measured_metrics(config, source, dataset, options.gates)
+    if config.train.tensorboard:
+        _check_tensorboard(source)
     memory = plan_memory(
         config,
         graph,
@@ -223,6 +226,20 @@ def choose_threads(options: TrainOptions, meta: Mapping[str, Any], ranks: Ranks)
     """
     before = meta.get("threads") if meta.get("ranks", 1) == ranks.size else None
     return options.threads or before or ranks.threads(cpu_count())
+
+
+def _check_tensorboard(source: str) -> None:
+    """Refuse to begin a training of which nothing could be written.
+
+    Args:
+        source: the config's file.
+
+    Raises:
+        ConfigError: tensorboardX is not installed.
+    """
+    if find_spec("tensorboardX") is None:
+        rule = "needs tensorboardX; install it with pip install 'cnn-cli[tensorboard]'"
+        raise ConfigError(f"{source}: train.tensorboard", rule)
 
 
 def open_network(

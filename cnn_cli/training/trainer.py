@@ -40,6 +40,10 @@ class Trainer:
             Validation(),
             self.saver,
         ]
+        if setup.config.train.tensorboard and setup.ranks.rank == 0:
+            from cnn_cli.training.tensorboard import TensorBoard
+
+            self.hooks.append(TensorBoard())
         self.step = Step(setup, session.learner, session.mixer)
         self.splitter = BatchSplitter(
             setup.ranks,
@@ -120,4 +124,8 @@ class Trainer:
             hook.after_epoch(self.session)
 
     def close(self) -> None:
-        self.session.close()
+        try:
+            for hook in self.hooks:
+                hook.close()
+        finally:
+            self.session.close()

@@ -212,6 +212,7 @@ documents = st.fixed_dictionaries(
             ema=st.none() | shares_below_1,
             precise_bn=st.sampled_from(["auto", True, False]),
             recompute=st.sampled_from(["auto", True, False]),
+            tensorboard=st.booleans(),
             checkpoint_every=st.none() | counts,
             on_nan=st.sampled_from(["stop", "rollback"]),
         ),
@@ -331,6 +332,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "recompute": "auto",
         "checkpoint_every": None,
         "on_nan": "stop",
+        "tensorboard": False,
     }
 
 
