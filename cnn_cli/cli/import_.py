@@ -22,6 +22,7 @@ NAME = "import"
         "cnn import --list",
         "cnn import efficientnet-lite0 --output lite0.npz",
         "cnn import model.onnx --output model.npz --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
+        "cnn import model.keras --output model.npz --mean 127.5 --std 127.5 --value-range 255",
         "cnn import resnet18.safetensors --config configs/resnet18.yaml --output resnet18.npz",
         "cnn import model.json --config net.yaml --output net.npz --channel-order bgr",
         "  --mean 103.939,116.779,123.68 --std 1 --value-range 255 --classes names.txt",
@@ -33,7 +34,7 @@ def run(
         Argument(
             metavar="WEIGHTS",
             parser=values.path("WEIGHTS"),
-            help="A .safetensors, .onnx, .h5, .npz or .pth file, a Keras model.json, or a "
+            help="A .safetensors, .onnx, .keras, .h5, .npz or .pth file, a Keras model.json, or a "
             "name from --list.",
             show_default=False,
         ),
@@ -44,8 +45,8 @@ def run(
             "--config",
             metavar="CONFIG",
             parser=values.text,
-            help="The config whose network the weights are of. A name brings its own, and an "
-            ".onnx file has one.",
+            help="The config whose network the weights are of. A name brings its own, and files "
+            "of ONNX and Keras have one.",
             show_default=False,
         ),
     ] = None,
@@ -145,10 +146,11 @@ def run(
 ) -> None:
     """Import pretrained weights from other programs.
 
-    An .onnx file needs no --config: the config is derived from its network, and scores are
-    compared with onnxruntime's. Otherwise layers are matched by structure where the file has it
-    (.onnx, Keras), by the names of known networks (torchvision, timm) where it has names only, or
-    by --map. What is missing, extra or misshapen is listed, and then nothing is written.
+    Files of ONNX and Keras need no --config: it is derived from their network. Scores are
+    compared with onnxruntime's for ONNX; for Keras, compare some yourself. With --config, layers
+    are matched by structure where the file has it, by the names of known networks (torchvision,
+    timm) where it has names only, or by --map. What is missing, extra or misshapen is listed, and
+    then nothing is written.
     """
     from cnn_cli.errors import UsageError
     from cnn_cli.interop.assemble import Standardization

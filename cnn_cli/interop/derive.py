@@ -3,11 +3,14 @@
 A tensor that every way from the image to the scores goes through is a place where a list of layers
 can be cut (a dominator: Lengauer and Tarjan 1979). Between two such tensors there is one layer, or
 a sum, a product or a concatenation of several ways: a `residual`, a `squeeze_excite`, `branches` or
-a `split`, whose lists are found in the same manner.
+a `split`, whose lists are found in the same manner. Where ways meet more than once on their way,
+layers stand one after the other, and `from` names the earlier one that each reads.
 """
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import isclose, prod
@@ -20,7 +23,7 @@ from cnn_cli.errors import DataError
 from cnn_cli.interop.foreign import INPUT, Foreign, Module, Op
 from cnn_cli.nn.layers import layer_class
 from cnn_cli.nn.layers.avgpool import AvgPool
-from cnn_cli.nn.layers.base import REQUIRED, shape_text
+from cnn_cli.nn.layers.base import REQUIRED, ShapeError, shape_text
 from cnn_cli.nn.layers.maxpool import MaxPool
 from cnn_cli.nn.types import Shape
 
@@ -29,16 +32,28 @@ PLAIN = (
     *("relu", "relu6", "leaky_relu", "silu", "gelu", "hardswish", "sigmoid", "hardsigmoid"),
     *("tanh", "elu", "selu", "softplus", "softsign", "scale", "dropout"),
     *("global_avgpool", "adaptive_avgpool", "channel_shuffle", "layernorm", "groupnorm"),
+    *("lrn", "upsample", "pad"),
 )
 # What reads maps and makes maps.
-MAPS = ("maxpool", "avgpool", "adaptive_avgpool", "zeropad", "channel_shuffle")
+MAPS = (
+    *("maxpool", "avgpool", "adaptive_avgpool", "zeropad", "pad", "channel_shuffle"),
+    *("lrn", "upsample"),
+)
 # Their outputs are never below 0, so that zeros around them are what a maximum ignores.
 NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hardsigmoid")
 SQUEEZE_ACTIVATIONS = ("relu", "silu", "gelu", "relu6", "hardswish")
 GATES = ("sigmoid", "hardsigmoid")
 EPS = 1e-5
+LONGEST = 100  # letters of a layer's name
+# How branches are combined, by what joins them.
+COMBINE: dict[str, dict[str, str]] = {
+    "concat": {},
+    "add": {"combine": "sum"},
+    "excite": {"combine": "product"},
+}
 
 Written = str | dict[str, Any]
+"""A layer as a config has it; within this module always a mapping of its kind to its arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +75,7 @@ class Derived:
 class _Piece:
     """One layer, or several as one, and the arrays in it."""
 
-    written: Written
+    written: dict[str, Any]
     modules: list[Module] = field(default_factory=list)
     is_scores: bool = False  # whether it is the layer that makes them
 
@@ -71,11 +86,16 @@ def derive(foreign: Foreign) -> Derived:
     Raises:
         DataError: it has something that a config cannot express; operator and place are named.
     """
-    if foreign.ops is None or foreign.in_shape is None:
+    if foreign.ops is None:
         rule = "must say how its layers are connected; give --config CONFIG"
         raise DataError(foreign.place, rule, "arrays alone")
+    if foreign.in_shape is None:
+        raise DataError(foreign.place, "the input must have a size; give data.image_size", "none")
     work = _Derivation(foreign.place, foreign.ops, foreign.in_shape)
     pieces = work.chain(INPUT, work.end)
+    pieces = work.named(pieces)
+    for op in work.channel_convs.values():
+        raise work.refused(op, "must be between a mean and a gate, for eca")
     for op in work.parts.values():
         rule = "must take one of equal parts of all channels that are joined again, for split"
         raise work.refused(op, rule)
@@ -84,10 +104,10 @@ def derive(foreign: Foreign) -> Derived:
         rule = "must end in a score for each of two or more classes"
         raise DataError(foreign.place, rule, shape_text(scores))
     if len(scores) == 3:
-        pieces.append(_Piece("flatten"))
+        pieces.append(_piece("flatten"))
     classes = scores[-1]
     return Derived(
-        [piece.written for piece in pieces],
+        [_short(piece.written) for piece in pieces],
         classes,
         [module for piece in pieces for module in piece.modules],
     )
@@ -102,8 +122,11 @@ class _Derivation:
         if ops[self.end].kind == "softmax":
             (self.end,) = ops[self.end].inputs
         self.dominators = _Dominators(self.ops)
-        self.written: set[int] = set()
+        self.made: dict[int, _Piece] = {}  # by the tensor that it makes
+        self.passed: dict[int, int] = {}  # tensors that are the same as others, without a layer
+        self.froms: list[tuple[_Piece, int]] = []
         self.parts: dict[int, Op] = {}  # of channels, that no `split` has taken yet
+        self.channel_convs: dict[int, Op] = {}  # that no `eca` has taken yet
         self.vectors = self._shapes()
         self.scores = self._scores()
 
@@ -117,13 +140,7 @@ class _Derivation:
                 raise self.refused(op, "must have a shape")
             if op.kind in ("global_avgpool", "linear", "flatten") or self._is_mean(op, before):
                 shapes[i] = (prod(whole),)
-            elif op.kind in (
-                "maxpool",
-                "avgpool",
-                "adaptive_avgpool",
-                "zeropad",
-                "channel_shuffle",
-            ):
+            elif op.kind in MAPS:
                 shapes[i] = whole
             elif op.kind == "conv":
                 shapes[i] = whole if len(before) == 3 else whole[-1:]
@@ -161,19 +178,149 @@ class _Derivation:
         """The layers from one tensor to another that they all lead to."""
         pieces: list[_Piece] = []
         while end != start:
-            op = self.ops[end]
-            if end in self.written:
-                rule = "must not be read by layers of two branches, which a config cannot express"
-                raise self.refused(op, rule)
-            self.written.add(end)
-            if len(op.inputs) > 1:
-                before = self.dominators.last[end]
-                pieces.append(self._join(op, before))
+            if end in self.made:
+                pieces.append(self._from(end))
+                break
+            op, before = self.ops[end], self.dominators.last[end]
+            if len(op.inputs) == 1:
+                found = self._layer(end, op, before)
+            elif self._is_tree(end, before):
+                found = [self._join(op, before)]
             else:
-                (before,) = op.inputs
-                pieces += self._layer(end, op, before)[::-1]
+                found = self._in_order(end, before)
+            if found:
+                self.made[end] = found[-1]
+            else:
+                self.passed[end] = before
+            pieces += found[::-1]
             end = before
         return pieces[::-1]
+
+    def named(self, pieces: list[_Piece]) -> list[_Piece]:
+        """The network's layers, with the names that each `from` in them needs."""
+        names: dict[int, str] = {}
+        for piece, tensor in self.froms:
+            source = self._source(tensor)
+            if source not in names:
+                names[source] = self._name(source, names.values())
+                if source == INPUT:
+                    image = _piece("scale", factor=1.0, name=names[source])
+                    pieces = [image, *pieces]
+                else:
+                    (arguments,) = self.made[source].written.values()
+                    arguments["name"] = names[source]
+            piece.written["from"]["layer"] = names[source]
+        return pieces
+
+    def _name(self, tensor: int, others: Iterable[str]) -> str:
+        """A layer's name by the file's, as a config may have it."""
+        word = "image" if tensor == INPUT else self.ops[tensor].name
+        plain = re.sub(r"[^A-Za-z0-9_-]+", "_", word).strip("_")[-LONGEST + 10 :] or "layer"
+        taken = set(others)
+        tries = (plain, *(f"{plain}_{i}" for i in range(1, len(taken) + 2)))
+        return next(each for each in tries if each not in taken)
+
+    def _source(self, tensor: int) -> int:
+        """The tensor that another one is, which a layer makes."""
+        while tensor in self.passed:
+            tensor = self.passed[tensor]
+        return tensor
+
+    def _from(self, tensor: int) -> _Piece:
+        piece = _piece("from", layer=None)
+        self.froms.append((piece, tensor))
+        return piece
+
+    # Ways that meet more than once.
+
+    def _region(self, end: int, start: int) -> set[int]:
+        """The ops on all ways between two tensors, the last one among them."""
+        found: set[int] = set()
+        ahead = [end]
+        while ahead:
+            op = ahead.pop()
+            if op != start and op not in found:
+                found.add(op)
+                ahead += self.ops[op].inputs
+        return found
+
+    def _joins(self, end: int, start: int) -> list[int]:
+        """The ops between two tensors where ways meet that part at the first one."""
+        last = self.dominators.last
+        region = self._region(end, start)
+        return sorted(op for op in region if len(self.ops[op].inputs) > 1 and last[op] == start)
+
+    def _is_tree(self, end: int, start: int) -> bool:
+        """Whether each way between two tensors leads to one place where it meets others."""
+        counts: Counter[int] = Counter()
+        for join in self._joins(end, start):
+            op = self.ops[join]
+            runs = self._runs(op.inputs, start) if op.kind == "concat" else list(op.inputs)
+            if runs is None:
+                return False
+            counts.update(self._first(each, start) for each in runs if each != start)
+        return all(count == 1 for count in counts.values())
+
+    def _runs(self, ends: Sequence[int], start: int) -> list[int] | None:
+        """One of each run of neighbors that have a part of their way in common; None where
+        others than neighbors have.
+        """
+        firsts = [start if end == start else self._first(end, start) for end in ends]
+        found = []
+        for i, first in enumerate(firsts):
+            if first == start or i == 0 or firsts[i - 1] != first:
+                found.append(ends[i])
+        kept = [self._first(each, start) for each in found if each != start]
+        if len(set(kept)) < len(kept):
+            return None
+        for first in kept:
+            group = [end for end, each in zip(ends, firsts, strict=True) if each == first]
+            if len(group) > 1:
+                common = group[0]
+                for other in group[1:]:
+                    common = self.dominators.common(common, other)
+                if self._runs(group, common) is None:
+                    return None
+        return found
+
+    def _first(self, tensor: int, start: int) -> int:
+        """The first tensor behind `start` that all ways to another one go through."""
+        while self.dominators.last[tensor] != start:
+            tensor = self.dominators.last[tensor]
+        return tensor
+
+    def _in_order(self, end: int, start: int) -> list[_Piece]:
+        """The layers between two tensors one after the other, each behind what it reads."""
+        joins = self._joins(end, start)
+        read = {each for join in joins for each in self.ops[join].inputs}
+        pieces: list[_Piece] = []
+        current = start
+        for tensor in sorted({*joins, *read} - {start}):
+            if tensor in self.made:
+                continue
+            if tensor in joins:
+                found = [self._of_earlier(self.ops[tensor], current)]
+            else:
+                before = self.dominators.last[tensor]
+                while before != start and before not in self.made:
+                    before = self.dominators.last[before]
+                found = self.chain(before, tensor)
+                if not found:
+                    continue
+                if self._source(before) != self._source(current):
+                    found = [self._from(before), *found]
+            self.made[tensor] = found[-1]
+            pieces += found
+            current = tensor
+        return pieces
+
+    def _of_earlier(self, op: Op, current: int) -> _Piece:
+        """A sum, a product or a concatenation of layers that stand before it."""
+        if op.kind not in COMBINE:
+            raise self.refused(op, "is no layer that a config can express")
+        same = self._source(current)
+        ways = [[] if self._source(each) == same else [self._from(each)] for each in op.inputs]
+        return _branches(ways, op.kind)
 
     def refused(self, op: Op, rule: str, got: object = None) -> DataError:
         return DataError(self.place, f"operator {op.name} ({op.kind}) {rule}", got)
@@ -187,7 +334,7 @@ class _Derivation:
             raise self.refused(op, "is no layer that a config can express")
         if len(set(op.inputs)) == 1:
             if op.kind == "add" and op.inputs[0] == start:
-                return _Piece({"scale": {"factor": 2.0}})
+                return _piece("scale", factor=2.0)
             raise self.refused(op, "must have inputs that differ")
         ways = [self.chain(start, each) for each in op.inputs]
         if op.kind == "excite":
@@ -214,7 +361,7 @@ class _Derivation:
                 for part in parts:
                     self.parts.pop(part[0] if part else INPUT)
                 return _Piece({"split": {"branches": list(map(_written, rest))}}, _modules(rest))
-        return _Piece({"branches": {"branches": list(map(_written, ways))}}, _modules(ways))
+        return _branches(ways, op.kind)
 
     def _ways(self, ends: Sequence[int], start: int) -> list[list[_Piece]]:
         """The lists of layers to several tensors from one that they all come of.
@@ -233,20 +380,26 @@ class _Derivation:
                 ways.append(self.chain(start, ends[0]))
             else:
                 inner = self._ways(ends[:count], common)
-                joined = _Piece(
-                    {"branches": {"branches": list(map(_written, inner))}}, _modules(inner)
-                )
-                ways.append([*self.chain(start, common), joined])
+                ways.append([*self.chain(start, common), _branches(inner, "concat")])
             ends = ends[count:]
         return ways
 
     def _product(self, op: Op, ways: list[list[_Piece]]) -> _Piece:
         for x, gate in (ways, ways[::-1]):
-            arguments = _squeeze(gate) if not x else None
+            if x:
+                continue
+            arguments = _squeeze(gate)
             if arguments is not None:
                 return _Piece({"squeeze_excite": arguments}, _modules([gate]))
-        both = {"branches": list(map(_written, ways)), "combine": "product"}
-        return _Piece({"branches": both}, _modules(ways))
+            words = [_word(piece) for piece in gate]
+            if words[:2] == ["global_avgpool", "channel_conv"] and words[2:] in (
+                [g] for g in GATES
+            ):
+                at, size = gate[1].written["channel_conv"]
+                del self.channel_convs[at]
+                arguments = {"kernel_size": size, "gate": words[2]}
+                return _Piece({"eca": _without(arguments, gate="sigmoid")}, _modules([gate]))
+        return _branches(ways, op.kind)
 
     # One layer.
 
@@ -258,13 +411,13 @@ class _Derivation:
             case "conv":
                 return self._conv(at, op, shape)
             case "linear":
-                flat = [] if len(shape) == 1 else [_Piece("flatten")]
+                flat = [] if len(shape) == 1 else [_piece("flatten")]
                 return [*flat, self._linear(at, op, op.module)]
             case "flatten":
-                return [] if len(shape) == 1 else [_Piece("flatten")]
+                return [] if len(shape) == 1 else [_piece("flatten")]
             case "batchnorm" | "layernorm":
                 eps = _number(facts["eps"])
-                return [_Piece({op.kind: {"eps": eps}}, [_module(op)])]
+                return [_Piece({op.kind: {"eps": eps}}, [self._module(op)])]
             case "affine":
                 return [self._affine(op, shape)]
             case "shift":
@@ -272,8 +425,9 @@ class _Derivation:
                 arrays = {"bias": np.full(channels, facts["term"])}
                 return [_norm(op.name, channels, arrays)]
             case "prelu":
-                count = _module(op).arrays["weight"].size
-                return [_Piece({"prelu": {"num_parameters": count}}, [_module(op)])]
+                module = self._module(op)
+                count = module.arrays["weight"].size
+                return [_Piece({"prelu": {"num_parameters": count}}, [module])]
             case "maxpool" | "avgpool":
                 return self._pool(op, shape)
             case "global_avgpool" if len(shape) == 1:
@@ -281,8 +435,13 @@ class _Derivation:
             case "part":
                 self.parts[at] = op
                 return [_Piece({"part": (at, facts["start"], facts["stop"])})]
+            case "channel_conv":
+                self.channel_convs[at] = op
+                return [_Piece({"channel_conv": (at, facts["kernel_size"])}, [self._module(op)])]
             case "zeropad":
-                raise self.refused(op, "must be in front of a convolution or a pool")
+                (top, bottom), (left, right) = facts["padding"]
+                sides = _sides([top, bottom, left, right])
+                return [_Piece({"pad": _square({"padding": sides})})]
             case "softmax":
                 raise self.refused(op, "must be the last one")
             case kind if kind in PLAIN:
@@ -292,11 +451,11 @@ class _Derivation:
                 ):
                     raise self.refused(op, "must have its arguments")
                 modules = [] if op.module is None else [op.module]
-                return [_Piece({kind: arguments} if arguments else kind, modules)]
+                return [_Piece({kind: arguments}, modules)]
         raise self.refused(op, "is no layer that a config can express")
 
     def _conv(self, at: int, op: Op, shape: Shape) -> list[_Piece]:
-        facts, module = dict(op.facts), _module(op)
+        facts, module = dict(op.facts), self._module(op)
         weight = module.arrays["weight"]
         if len(shape) == 1:
             if facts["groups"] not in (1, None) or prod(weight.shape[2:]) != 1:
@@ -309,27 +468,20 @@ class _Derivation:
             "kernel_size": list(facts["kernel_size"]),
             "stride": list(facts["stride"]),
             "padding": self._padding(op, shape),
+            "padding_mode": facts.get("padding_mode", "zeros"),
             "dilation": list(facts["dilation"]),
             "groups": groups,
             "bias": "bias" in module.arrays,
         }
-        for key, default in (("stride", 1), ("padding", 0), ("dilation", 1), ("groups", 1)):
-            if arguments[key] in (default, [default, default]):
-                del arguments[key]
-        return [_Piece({"conv": _square(arguments)}, [module], is_scores)]
+        idle = {"stride": 1, "padding": 0, "padding_mode": "zeros", "dilation": 1, "groups": 1}
+        return [_Piece({"conv": _without(_square(arguments), **idle)}, [module], is_scores)]
 
     def _padding(self, op: Op, shape: Shape) -> Any:
         """A convolution's padding as a config has it."""
         found = op.facts["padding"]
         if found == "same":
             return "same"
-        top, bottom, left, right = found
-        if (top, left) == (bottom, right):
-            return [top, left]
-        sides = _same_sides(op, shape)
-        if sides == found:
-            return "same"
-        raise self.refused(op, "must pad alike on both sides, or as TensorFlow's same", found)
+        return "same" if _same_sides(op, shape) == found and len(set(found)) > 1 else _sides(found)
 
     def _linear(self, at: int, op: Op, module: Module | None) -> _Piece:
         if module is None:
@@ -348,16 +500,17 @@ class _Derivation:
         """
         channels = shape[-1]
         arrays = {
-            key: np.broadcast_to(value, (channels,)) for key, value in _module(op).arrays.items()
+            key: np.broadcast_to(value, (channels,))
+            for key, value in self._module(op).arrays.items()
         }
         if "bias" not in arrays:
-            return _Piece("layer_scale", [Module(op.name, "affine", arrays)])
+            return _Piece({"layer_scale": {}}, [Module(op.name, "affine", arrays)])
         return _norm(op.name, channels, arrays)
 
     def _pool(self, op: Op, shape: Shape) -> list[_Piece]:
         facts = op.facts
         if self._is_mean(op, shape):
-            return [_Piece("global_avgpool")]
+            return [_piece("global_avgpool")]
         kernel, stride = tuple(facts["kernel_size"]), tuple(facts["stride"])
         if kernel == stride == (1, 1) and facts["padding"] in ((0, 0, 0, 0), "same"):
             return []
@@ -368,25 +521,46 @@ class _Derivation:
             padding = _same_sides(op, shape)
         arguments: dict[str, Any] = {"kernel_size": list(kernel), "stride": list(stride)}
         top, _, left, _ = padding
-        if (top, left) != (0, 0):
-            arguments["padding"] = [top, left]
         dilation = tuple(facts.get("dilation", (1, 1)))
         if dilation != (1, 1):
             if op.kind == "avgpool":
                 raise self.refused(op, "must be without dilation", dilation)
             arguments["dilation"] = list(dilation)
-        choices: list[dict[str, bool]] = [{}, {"ceil_mode": True}]
+        # As little as is needed: a ceiling where it pads enough.
+        choices: list[dict[str, Any]] = [
+            {**_without({"padding": _sides(sides)}, padding=[0, 0]), **more}
+            for sides in dict.fromkeys(((top, top, left, left), tuple(padding)))
+            for more in ({}, {"ceil_mode": True})
+        ]
         if op.kind == "avgpool":
             choices += [each | {"count_include_pad": False} for each in choices]
         made_of = layer_class(op.kind)
         for choice in choices:
             given = {key: _pair(value) for key, value in (arguments | choice).items()}
-            layer: Any = made_of(shape, **given)
+            try:
+                layer: Any = made_of(shape, **given)
+            except ShapeError:
+                continue
             if layer.out_shape[:2] == op.shape[:2] and (
                 isinstance(layer, MaxPool) or _same_areas(layer, op, padding)
             ):
                 return [_Piece({op.kind: _square(arguments | choice)})]
-        raise self.refused(op, "must pad alike on both sides", padding)
+        raise self.refused(op, "must pad as a pool of a config can", padding)
+
+    def _module(self, op: Op) -> Module:
+        if op.module is None or (op.kind == "conv" and "weight" not in op.module.arrays):
+            raise self.refused(op, "must have weights")
+        return op.module
+
+
+def _piece(kind: str, **arguments: Any) -> _Piece:
+    """A layer without arrays."""
+    return _Piece({kind: arguments})
+
+
+def _branches(ways: Sequence[list[_Piece]], kind: str) -> _Piece:
+    arguments = {"branches": list(map(_written, ways)), **COMBINE[kind]}
+    return _Piece({"branches": arguments}, _modules(ways))
 
 
 def _norm(name: str, channels: int, arrays: Mapping[str, Any]) -> _Piece:
@@ -436,7 +610,7 @@ class _Dominators:
 
 def _squeeze(gate: list[_Piece]) -> dict[str, Any] | None:
     """The arguments of a `squeeze_excite` whose gate those layers are; None where they are not."""
-    words = [_word(piece.written) for piece in gate]
+    words = [_word(piece) for piece in gate]
     if len(gate) != 5 or words[::2][0] != "global_avgpool":
         return None
     _, reduce, activation, expand, last = words
@@ -460,18 +634,30 @@ def _squeeze(gate: list[_Piece]) -> dict[str, Any] | None:
 
 def _part_of(way: list[_Piece]) -> tuple[int, int, int] | None:
     """The op that a way begins with, if that takes some of the channels, and which ones."""
-    written = way[0].written if way else ""
-    if isinstance(written, dict) and "part" in written:
-        found: tuple[int, int, int] = written["part"]
-        return found
-    return None
+    found: tuple[int, int, int] | None = way[0].written.get("part") if way else None
+    return found
 
 
-def _word(written: Written) -> str:
-    return written if isinstance(written, str) else next(iter(written))
+def _word(piece: _Piece) -> str:
+    (word,) = piece.written
+    return word
 
 
-def _written(pieces: Iterable[_Piece]) -> list[Written]:
+def _short(written: dict[str, Any]) -> Written:
+    """A layer as a person would write it, and those within it."""
+    ((kind, arguments),) = written.items()
+    if kind == "from":
+        return {"from": arguments["layer"]}
+    found = dict(arguments)
+    for key in ("layers", "shortcut"):
+        if key in found:
+            found[key] = list(map(_short, found[key]))
+    if "branches" in found:
+        found["branches"] = [list(map(_short, each)) for each in found["branches"]]
+    return {kind: found} if found else kind
+
+
+def _written(pieces: Iterable[_Piece]) -> list[dict[str, Any]]:
     return [piece.written for piece in pieces]
 
 
@@ -481,12 +667,6 @@ def _modules(ways: Iterable[list[_Piece]]) -> list[Module]:
 
 def _length(way: list[_Piece]) -> int:
     return len(way)
-
-
-def _module(op: Op) -> Module:
-    if op.module is None:
-        raise ValueError(f"{op.name} has arrays")
-    return op.module
 
 
 def _number(value: Any) -> Any:
@@ -504,9 +684,20 @@ def _pair(value: Any) -> Any:
 def _square(arguments: dict[str, Any]) -> dict[str, Any]:
     """Arguments, with one number for two alike."""
     return {
-        key: value[0] if isinstance(value, list) and value[0] == value[1] else value
+        key: value[0] if isinstance(value, list) and len(set(value)) == 1 else value
         for key, value in arguments.items()
     }
+
+
+def _sides(sides: Sequence[int]) -> list[int]:
+    """Padding above, below, left and right, or above and to the left where that says it."""
+    top, bottom, left, right = sides
+    return [top, left] if (top, left) == (bottom, right) else list(sides)
+
+
+def _without(arguments: dict[str, Any], **idle: Any) -> dict[str, Any]:
+    """Arguments without those that are the defaults."""
+    return {key: value for key, value in arguments.items() if key not in idle or value != idle[key]}
 
 
 def _same_areas(layer: AvgPool, op: Op, padding: Sequence[int]) -> bool:

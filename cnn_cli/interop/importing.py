@@ -34,6 +34,7 @@ from cnn_cli.structs import as_dict
 from cnn_cli.text_files import read_text
 
 NUMBERED = "classes are numbers: no --classes FILE names them"
+UNCOMPARED = "scores not compared with Keras', which cnn does not run"
 # Arrays that a training has beside its network: heads that only train, losses, counters.
 EXTRA = (
     *("aux1.*", "aux2.*", "AuxLogits.*", "criterion.*", "loss.*"),
@@ -156,6 +157,8 @@ def import_weights(
         raise DataError(weights, f"arrays must be within the range of {config.train.dtype}")
     if weights.suffix.lower() == ".onnx":
         changes.append(compare_with_onnxruntime(weights, foreign, graph, params))
+    elif derived is not None:
+        changes.append(UNCOMPARED)
     if options.channel_order == "bgr":
         swap_colours(graph, arrays, config_file)
         params.load(arrays, str(weights))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from cnn_cli.errors import DataError, reason
 from cnn_cli.interop.foreign import Foreign, Which
-from cnn_cli.interop.readers.keras_file import read_h5, read_model_json
+from cnn_cli.interop.readers.keras_file import read_h5, read_keras, read_model_json
 from cnn_cli.interop.readers.npz_file import read_npz
 from cnn_cli.interop.readers.onnx_file import read_onnx
 from cnn_cli.interop.readers.safetensors_file import read_index, read_safetensors
@@ -14,7 +14,10 @@ from cnn_cli.interop.readers.torch_file import read_torch
 from cnn_cli.nn.types import Shape
 
 TORCH = (".pth", ".pt", ".bin", ".ckpt")
-ENDINGS = (*TORCH, ".safetensors", ".npz", ".onnx", ".json", ".h5", ".hdf5")
+HDF5 = b"\x89HDF\r\n\x1a\n"
+ENDINGS = (*TORCH, ".safetensors", ".npz", ".onnx", ".json", ".keras", ".h5", ".hdf5")
+INDEX = ".safetensors.index.json"
+NETWORKS = (".onnx", ".keras", ".h5", ".hdf5", ".json")
 
 
 def read_foreign(path: Path, in_shape: Shape | None = None, which: Which | None = None) -> Foreign:
@@ -39,7 +42,8 @@ def read_foreign(path: Path, in_shape: Shape | None = None, which: Which | None 
 
 def is_network(path: Path) -> bool:
     """Whether a file's ending is of those from which a config can be derived."""
-    return path.suffix.lower() == ".onnx"
+    name = path.name.lower()
+    return name.endswith(NETWORKS) and not name.endswith(INDEX)
 
 
 def _read(  # noqa: PLR0911 - a case a kind
@@ -53,11 +57,11 @@ def _read(  # noqa: PLR0911 - a case a kind
             start = file.read(9)
     except (OSError, ValueError) as error:
         raise DataError(path, "cannot be read", reason(error)) from error
-    if start[8:] == b"{" and suffix not in (".npz", ".onnx", ".json"):
+    if start[8:] == b"{" and suffix not in (".npz", ".onnx", ".json", ".keras"):
         return read_safetensors(path)
     if suffix in TORCH or (suffix not in ENDINGS and start.startswith((b"PK\x03\x04", b"\x80"))):
-        if start.startswith(b"\x89HDF\r\n\x1a\n"):
-            return read_h5(path)
+        if start.startswith(HDF5):
+            return read_h5(path, in_shape)
         return read_torch(path, which)
     if suffix == ".safetensors":
         return read_safetensors(path)
@@ -66,10 +70,14 @@ def _read(  # noqa: PLR0911 - a case a kind
     if suffix == ".onnx":
         return read_onnx(path, in_shape)
     if suffix == ".json":
-        if path.name.endswith(".safetensors.index.json"):
+        if path.name.endswith(INDEX):
             return read_index(path)
-        return read_model_json(path)
-    if suffix in (".h5", ".hdf5") or start.startswith(b"\x89HDF\r\n\x1a\n"):
-        return read_h5(path)
-    rule = "must be .safetensors, .onnx, .h5, .npz, .pth, or the model.json of a Keras network"
+        return read_model_json(path, in_shape)
+    if suffix == ".keras" and not start.startswith(HDF5):
+        return read_keras(path, in_shape)
+    if suffix in (".keras", ".h5", ".hdf5") or start.startswith(HDF5):
+        return read_h5(path, in_shape)
+    rule = (
+        "must be .safetensors, .onnx, .keras, .h5, .npz, .pth, or the model.json of a Keras network"
+    )
     raise DataError(path, rule, f"a name ending in {suffix!r}" if suffix else "no ending")

@@ -40,6 +40,7 @@ ONLY_READ = {
     "cnn import efficientnet-lite0": "weights that are fetched: tests/weights",
     "cnn import model.json": "weights that are fetched: tests/weights",
     "cnn import model.onnx": "an exported network: tests/interop/test_onnx_network.py",
+    "cnn import model.keras": "a network of Keras: tests/interop/test_keras_network.py",
     "cnn import resnet18.safetensors": "weights that are fetched: tests/weights",
     "cnn export --ckpt runs/resnet18": "a large network: tests/interop/test_torchvision_names.py",
 }

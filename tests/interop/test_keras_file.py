@@ -15,7 +15,7 @@ from cnn_cli.interop.assemble import assemble
 from cnn_cli.interop.foreign import Foreign
 from cnn_cli.interop.match_structure import match_structure
 from cnn_cli.interop.readers.arguments import READ, Only
-from cnn_cli.interop.readers.keras_file import ARGUMENTS, COMMON
+from cnn_cli.interop.readers.keras_arguments import ARGUMENTS, COMMON
 from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.types import Array
@@ -278,8 +278,7 @@ def test_h5_without_its_network(tmp_path: Path) -> None:
     h5py = pytest.importorskip("h5py")
     with h5py.File(tmp_path / "a.h5", "w") as file:
         file.create_dataset("x", data=np.ones(3))
-    rule = "must hold the network as well as its weights, as model.save writes"
-    assert message(tmp_path / "a.h5") == f"{rule}. Got weights alone."
+    assert message(tmp_path / "a.h5").endswith(" beside. Got weights alone.")
     (tmp_path / "b.h5").write_bytes(b"no hdf5")
     assert message(tmp_path / "b.h5").startswith("must be a sound file of Keras. Got ")
 
@@ -337,7 +336,20 @@ OTHER_KERNEL = {
 READ_VALUES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "Conv2D": ({**KERNEL, "groups": 1}, {**OTHER_KERNEL, "groups": 2}),
     "DepthwiseConv2D": (KERNEL, OTHER_KERNEL),
+    "SeparableConv2D": (
+        {**KERNEL, "filters": 4, "depth_multiplier": 1},
+        {**OTHER_KERNEL, "filters": 4, "depth_multiplier": 1},
+    ),
     "BatchNormalization": ({"epsilon": 1e-3}, {"epsilon": 1e-5}),
+    "LayerNormalization": ({"epsilon": 1e-3}, {"epsilon": 1e-5}),
+    "GroupNormalization": ({"epsilon": 1e-3, "groups": 2}, {"epsilon": 1e-5, "groups": 4}),
+    "Rescaling": ({"scale": 2.0, "offset": 1.0}, {"scale": [1.0, 2.0, 3.0], "offset": 2.0}),
+    "Normalization": (
+        {"mean": [1.0, 2.0], "variance": [1.0, 4.0]},
+        {"mean": 2.0, "variance": [2.0, 2.0]},
+    ),
+    "UpSampling2D": ({"size": [2, 2]}, {"size": [2, 3]}),
+    "CustomScaleLayer": ({"scale": 0.5}, {"scale": 0.25}),
     "Dense": ({"activation": "linear"}, {"activation": "tanh"}),
     "MaxPooling2D": ({**WINDOW, "pool_size": [2, 2]}, {**OTHER_WINDOW, "pool_size": [3, 3]}),
     "AveragePooling2D": ({**WINDOW, "pool_size": [2, 2]}, {**OTHER_WINDOW, "pool_size": [3, 3]}),
@@ -358,13 +370,19 @@ SHAPES |= {"shared_axes"}
 
 def read_as(tmp_path: Path, word: str, config: dict[str, Any]) -> Any:
     """What a layer becomes, or the message where it is refused."""
-    names = ["in", "in"] if word in ("Add", "Multiply", "Concatenate") else ["in"]
+    merges = ("Add", "Average", "Multiply", "Concatenate", "CustomScaleLayer")
+    names = ["in", "in"] if word in merges else ["in"]
+    arrays = {"it": {"gamma": np.ones(3)}} if word == "LayerScale" else {}
     layers = [layer("InputLayer", "in", []), layer(word, "it", names, **config)]
     try:
-        foreign = read_foreign(write_json(tmp_path, layers, {}))
+        foreign = read_foreign(write_json(tmp_path, layers, arrays))
     except DataError as error:
         return error.line().partition(": ")[2]
-    return [(op.kind, op.facts) for op in foreign.ops or ()]
+    found = foreign.normalization
+    first = [] if found is None else [found.scale.tolist(), found.shift.tolist()]
+    arrays_of = [op.module.arrays if op.module else {} for op in foreign.ops or ()]
+    kept = [{key: each.tolist() for key, each in arrays.items()} for arrays in arrays_of]
+    return [*first, *kept, *((op.kind, op.facts) for op in foreign.ops or ())]
 
 
 @pytest.mark.parametrize("word", ARGUMENTS)

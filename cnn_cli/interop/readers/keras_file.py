@@ -1,141 +1,42 @@
-"""Keras networks: `model.json` with its shards, as for TensorFlow.js, and `.h5` files.
+"""Keras' files: `.keras` archives, `.h5`, and `model.json` with its shards, as for TensorFlow.js.
 
-Both say how the layers are connected, and that is what layers are matched by. Arrays are turned to
-PyTorch's layouts: a convolution's kernel is (h, w, in, out) here, a depthwise one's (h, w, in,
-multiplier), a dense layer's (in, out).
+All of them say how the layers are connected; `keras_layers` reads that.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from io import BytesIO
 from math import prod
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile, ZipFile
 
 import numpy as np
 
 from cnn_cli import strict_json
 from cnn_cli.errors import DataError, missing_extra, reason
-from cnn_cli.interop.foreign import INPUT, Foreign, Kind, Module, Op
+from cnn_cli.interop.foreign import INPUT, Foreign
 from cnn_cli.interop.limits import Budget, not_read
-from cnn_cli.interop.readers.arguments import IDLE, READ, Arguments, Only, Table, check_arguments
-from cnn_cli.nn.types import Array
+from cnn_cli.interop.readers.keras_layers import Layers, Stored, nested_layers
+from cnn_cli.interop.simplify import simplified
+from cnn_cli.nn.types import Array, Shape
 from cnn_cli.text_files import read_text
 
 MOST_JSON = 10_000_000  # bytes of a network's description
-
-NAMES = {
-    "gamma": "weight",
-    "beta": "bias",
-    "moving_mean": "running_mean",
-    "moving_variance": "running_var",
-    "kernel": "weight",
-    "depthwise_kernel": "weight",
-    "alpha": "weight",
-    "bias": "bias",
-}
-ACTIVATIONS = {
-    "relu": "relu",
-    "relu6": "relu6",
-    "swish": "silu",
-    "silu": "silu",
-    "gelu": "gelu",
-    "sigmoid": "sigmoid",
-    "tanh": "tanh",
-    "elu": "elu",
-    "selu": "selu",
-    "softplus": "softplus",
-    "softsign": "softsign",
-    "softmax": "softmax",
-    "hard_sigmoid": "hardsigmoid",
-    "hard_silu": "hardswish",
-    "hard_swish": "hardswish",
-    "leaky_relu": "leaky_relu",
-}
-SAME = {
-    "Dropout": "dropout",
-    "SpatialDropout2D": "dropout",
-    "GaussianNoise": "dropout",
-    "Flatten": "flatten",
-    "GlobalAveragePooling2D": "global_avgpool",
-    "Add": "add",
-    "Concatenate": "concat",
-    "Multiply": "excite",
-    "Softmax": "softmax",
-}
-# What every layer has, whatever it does. Initializers, regularizers and constraints belong here.
-COMMON: Arguments = {
-    "name": READ,
-    "trainable": IDLE,
-    "dtype": IDLE,
-    "batch_input_shape": IDLE,
-    "batch_shape": IDLE,
-    "input_dtype": IDLE,
-    "build_input_shape": IDLE,
-    "synchronized": IDLE,
-    "quantization_config": Only(None),
-    "data_format": Only("channels_last", None),
-}
-TRAINING = ("_initializer", "_regularizer", "_constraint", "_trainable")
-_WINDOW: Arguments = {"padding": READ, "strides": READ}
-_CONV: Arguments = {
-    **_WINDOW,
-    "kernel_size": READ,
-    "dilation_rate": READ,
-    "activation": READ,
-    "use_bias": READ,
-    "lora_rank": Only(None),
-    "lora_alpha": Only(None),
-}
-_POOL: Arguments = {**_WINDOW, "pool_size": READ}
-_LAST = Only(-1, 3, (-1,), (3,))
-_NOISE: Arguments = {"seed": IDLE, "noise_shape": IDLE}
-ARGUMENTS: Table = {
-    "Conv2D": {**_CONV, "filters": READ, "groups": READ},
-    "DepthwiseConv2D": {**_CONV, "depth_multiplier": READ, "filters": IDLE, "groups": IDLE},
-    "BatchNormalization": {
-        "axis": _LAST,
-        "epsilon": READ,
-        "momentum": IDLE,
-        "center": READ,
-        "scale": READ,
-        "renorm": Only(False),
-        "renorm_clipping": IDLE,
-        "renorm_momentum": IDLE,
-        "fused": IDLE,
-        "virtual_batch_size": IDLE,
-        "adjustment": Only(None),
-    },
-    "Dense": {
-        "units": READ,
-        "activation": READ,
-        "use_bias": READ,
-        "lora_rank": Only(None),
-        "lora_alpha": Only(None),
-    },
-    "MaxPooling2D": _POOL,
-    "AveragePooling2D": _POOL,
-    "ZeroPadding2D": {"padding": READ},
-    "Activation": {"activation": READ},
-    "ReLU": {"max_value": READ, "negative_slope": READ, "threshold": Only(None, 0)},
-    "LeakyReLU": {"negative_slope": READ, "alpha": READ},
-    "ELU": {"alpha": READ},
-    "PReLU": {"shared_axes": READ},
-    "Dropout": {"rate": IDLE, **_NOISE},
-    "SpatialDropout2D": {"rate": IDLE, **_NOISE},
-    "GaussianNoise": {"stddev": IDLE, **_NOISE},
-    "Flatten": {},
-    "Reshape": {"target_shape": READ},
-    "GlobalAveragePooling2D": {"keepdims": IDLE},
-    "Add": {},
-    "Concatenate": {"axis": Only(-1, 3)},
-    "Multiply": {},
-    "Softmax": {"axis": Only(-1)},
-}
+# What `Model.save` and `save_weights` of Keras 3, or of 2.13 and later, group layers under.
+GROUPS = ("layers", "_layer_checkpoint_dependencies")
 
 
-def read_model_json(path: Path) -> Foreign:
+def read_model_json(path: Path, in_shape: Shape | None = None) -> Foreign:
     """Read TensorFlow.js's form of a Keras network.
+
+    Args:
+        path: the file.
+        in_shape: (rows, columns, channels) of an image, where the network leaves them open.
 
     Raises:
         DataError: it or a shard is absent, damaged, or a layer is not known.
@@ -143,6 +44,9 @@ def read_model_json(path: Path) -> Foreign:
     budget = Budget(path)
     document = _json(path)
     topology = document.get("modelTopology")
+    if "config" in document and topology is None:
+        rule = "must be TensorFlow.js's; of another network, give the file of its weights"
+        raise DataError(path, rule, "a network without weights")
     if not isinstance(topology, dict) or "weightsManifest" not in document:
         raise DataError(path, "must be a Keras network: modelTopology and weightsManifest")
     arrays: dict[str, dict[str, Array]] = {}
@@ -156,45 +60,194 @@ def read_model_json(path: Path) -> Foreign:
         raise DataError(error.filename or path, "cannot be read", reason(error)) from error
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(path, "must have a sound weightsManifest", reason(error)) from error
-    return _build(path, topology.get("model_config", topology), arrays)
+    network = topology.get("model_config", topology)
+    version = topology.get("keras_version")
+    return _foreign(path, network, lambda names: arrays.get(names[-1], {}), version, in_shape)
 
 
-def read_h5(path: Path) -> Foreign:
-    """Read a network that Keras saved as HDF5.
+def read_h5(path: Path, in_shape: Shape | None = None) -> Foreign:
+    """Read a network that Keras saved as HDF5, or weights with their network in a file beside.
+
+    Args:
+        path: the file.
+        in_shape: (rows, columns, channels) of an image, where the network leaves them open.
 
     Raises:
         DataError: it is damaged, holds weights without their network, or a layer is not known.
         UsageError: without the package h5py.
     """
+    h5py = _h5py(path)
+    budget = Budget(path)
+    with _sound(path), h5py.File(path, "r") as file:
+        version = None
+        if "keras_version" in file.attrs:
+            version = _text(_attribute(file, "keras_version", budget))
+        if "model_config" in file.attrs:
+            document = _document(_attribute(file, "model_config", budget), path)
+            stored = _by_name(_member(file, "model_weights", path), budget)
+        elif "layer_names" in file.attrs or any(key in file for key in GROUPS):
+            document = _json(_network_beside(path, budget))
+            version = version or document.get("keras_version")
+            if "layer_names" in file.attrs:
+                stored = _by_name(file, budget)
+            else:
+                stored = _by_number(file, document["config"], budget)
+        else:
+            raise _alone(path)
+    return _foreign(path, document, stored, version, in_shape)
+
+
+def read_keras(path: Path, in_shape: Shape | None = None) -> Foreign:
+    """Read the archive that Keras 3 saves a network in.
+
+    Args:
+        path: the file.
+        in_shape: (rows, columns, channels) of an image, where the network leaves them open.
+
+    Raises:
+        DataError: it is damaged, or a layer is not known.
+        UsageError: without the package h5py.
+    """
+    h5py = _h5py(path)
+    budget = Budget(path)
+    with _sound(path):
+        with ZipFile(path) as archive:
+            document = _document(_entry(archive, "config.json", budget), path)
+            metadata = _document(_entry(archive, "metadata.json", budget), path)
+            content = _entry(archive, "model.weights.h5", budget)
+        with h5py.File(BytesIO(content), "r") as file:
+            stored = _by_number(file, document["config"], budget)
+    return _foreign(path, document, stored, metadata.get("keras_version"), in_shape)
+
+
+def _h5py(path: Path) -> Any:
     try:
         import h5py
     except ImportError as error:
         raise missing_extra(path, "h5py", "pretrained") from error
-    budget = Budget(path)
+    return h5py
+
+
+@contextmanager
+def _sound(path: Path) -> Iterator[None]:
+    """What goes wrong within is the file's fault."""
+    faults = (OSError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError)
     try:
-        with h5py.File(path, "r") as file:
-            config = None
-            arrays: dict[str, dict[str, Array]] = {}
-            if "model_config" in file.attrs:
-                config = _attribute(file, "model_config", budget)
-                weights = _member(file, "model_weights", path)
-                for layer in weights:
-                    group = _member(weights, layer, path)
-                    names = map(_text, _attribute(group, "weight_names", budget))
-                    arrays[str(layer)] = {
-                        name.rpartition("/")[2].removesuffix(":0"): _dataset(group, name, budget)
-                        for name in names
-                    }
-    except (OSError, KeyError, ValueError, TypeError, RuntimeError, AttributeError) as error:
+        yield
+    except RecursionError:
+        raise
+    except (*faults, RuntimeError, BadZipFile) as error:
         raise DataError(path, "must be a sound file of Keras", reason(error)) from error
-    if config is None:
-        rule = "must hold the network as well as its weights, as model.save writes"
-        raise DataError(path, rule, "weights alone")
+
+
+def _entry(archive: ZipFile, name: str, budget: Budget) -> bytes:
+    """A file of an archive, once its size is known to be one that the archive accounts for."""
+    info = archive.getinfo(name)
+    if name.endswith(".json") and info.file_size > MOST_JSON:
+        raise ValueError(f"{name} of {info.file_size:,} bytes")
+    budget.take(info.file_size)
+    return archive.read(info)
+
+
+def _document(content: Any, path: Path) -> dict[str, Any]:
     try:
-        document = strict_json.loads(_text(config))
+        found = strict_json.loads(_text(content))
     except ValueError as error:
         raise DataError(path, "must describe its network in JSON") from error
-    return _build(path, document, arrays)
+    if not isinstance(found, dict):
+        raise DataError(path, "must describe its network in JSON")
+    return found
+
+
+def _network_beside(path: Path, budget: Budget) -> Path:
+    """The network of a file of weights: the JSON of its name, or `config.json`.
+
+    Raises:
+        DataError: there is none.
+    """
+    stem = path.name.removesuffix(path.suffix).removesuffix(".weights")
+    for name in (f"{stem}.json", "config.json"):
+        if path.with_name(name).is_file():
+            return budget.file_beside(name)
+    raise _alone(path)
+
+
+def _alone(path: Path) -> DataError:
+    rule = (
+        "must hold the network as well as its weights, as model.save writes, or have it in a "
+        "config.json beside"
+    )
+    return DataError(path, rule, "weights alone")
+
+
+def _by_name(group: Any, budget: Budget) -> Stored:
+    """Arrays that are called by their layers' names, and within these by their own."""
+    found: dict[tuple[str, str], dict[str, Array]] = {}
+    for layer in group:
+        own = _member(group, layer, budget.path)
+        if "weight_names" not in own.attrs:
+            continue
+        for name in map(_text, _attribute(own, "weight_names", budget)):
+            *above, last = name.removesuffix(":0").split("/")
+            arrays = found.setdefault((str(layer), above[-1] if above else ""), {})
+            if last in arrays:
+                raise ValueError(f"two arrays of the name {name} in {layer}")
+            arrays[last] = _dataset(own, name, budget)
+
+    def stored(names: tuple[str, ...]) -> Mapping[str, Array]:
+        if len(names) > 1:  # in a network that is a layer
+            return found.get((names[0], names[-1]), {})
+        return {
+            key: array
+            for (layer, _), arrays in found.items()
+            if layer == names[0]
+            for key, array in arrays.items()
+        }
+
+    return stored
+
+
+def _by_number(file: Any, config: Any, budget: Budget) -> Stored:
+    """Arrays that are numbered, in layers that are called by their kinds and numbered."""
+    found: dict[tuple[str, ...], dict[str, Array]] = {}
+
+    def walk(group: Any, config: Any, outer: tuple[str, ...]) -> None:
+        key = next((key for key in GROUPS if key in group), None)
+        if key is None:
+            return
+        members = _member(group, key, budget.path)
+        names = {}  # which newer files have
+        for each in members:
+            own = _member(members, each, budget.path)
+            if "vars" in own and "name" in own["vars"].attrs:
+                names[_text(_attribute(own["vars"], "name", budget))] = each
+        counts: Counter[str] = Counter()
+        for layer in nested_layers(config):
+            if str(layer.get("module")).startswith("keras.src.ops"):
+                continue  # no layer, which keeps nothing
+            name = str(layer.get("name") or layer["config"]["name"])
+            word = _snake_case(str(layer["class_name"]).rpartition(">")[2])
+            each = f"{word}_{counts[word]}" if counts[word] else word
+            counts[word] += 1
+            each = names.get(name, "") if names else each
+            if each not in members:
+                continue
+            own = _member(members, each, budget.path)
+            if "vars" in own:
+                variables = _member(own, "vars", budget.path)
+                arrays = {str(i): _dataset(variables, str(i), budget) for i in variables}
+                found[(*outer, name)] = arrays
+            if isinstance(layer["config"], dict) and "layers" in layer["config"]:
+                walk(own, layer["config"], (*outer, name))
+
+    walk(file, config, ())
+    return lambda names: found.get(names, {})
+
+
+def _snake_case(word: str) -> str:
+    """A kind of layer as Keras' files have it: `Conv2D` is `conv2d`."""
+    word = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", word))
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", word).lower()
 
 
 def _text(value: Any) -> str:
@@ -213,7 +266,9 @@ def _json(path: Path) -> dict[str, Any]:
 
 def _attribute(of: Any, name: str, budget: Budget) -> Any:
     """What stands beside a group or file of HDF5."""
-    budget.take(of.attrs.get_id(name).get_storage_size())
+    stored = of.attrs.get_id(name)
+    if 0 not in stored.shape:  # which HDF5 has no size of
+        budget.take(stored.get_storage_size())
     return of.attrs[name]
 
 
@@ -284,167 +339,23 @@ def _split(content: bytes, weights: list[dict[str, Any]], budget: Budget) -> dic
     return arrays
 
 
-def _build(path: Path, model: Any, arrays: Mapping[str, dict[str, Array]]) -> Foreign:
-    builder = _Builder(path, arrays, is_third=isinstance(model, dict) and "module" in model)
+def _foreign(
+    path: Path, document: Any, stored: Stored, version: Any, in_shape: Shape | None
+) -> Foreign:
+    """The network that a description and its arrays are."""
+    module = str(document.get("module", "")) if isinstance(document, dict) else ""
+    is_third = str(version) >= "3" if version else "keras" in module and "engine" not in module
+    layers = Layers(path, stored, is_third=is_third, in_shape=in_shape)
     try:
-        config = model["config"]
-        layers = config["layers"] if isinstance(config, dict) else config
-        for layer in layers:
-            builder.add(layer)
-    except DataError:
+        end = layers.network(document["config"], INPUT)
+    except (DataError, RecursionError):
         raise
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError) as error:
         raise DataError(path, "must describe its layers as Keras does", reason(error)) from error
-    modules = tuple(op.module for op in builder.ops if op.module is not None)
-    return Foreign(str(path), modules, tuple(builder.ops))
-
-
-class _Builder:
-    def __init__(
-        self, path: Path, arrays: Mapping[str, dict[str, Array]], *, is_third: bool
-    ) -> None:
-        self.path = path
-        self.arrays = arrays
-        self.is_third = is_third  # whether Keras 3 wrote it
-        self.ops: list[Op] = []
-        self.outputs: dict[str, int] = {}
-        self.last = INPUT
-
-    def add(self, layer: dict[str, Any]) -> None:
-        """Append a layer, and the activation in it, as ops."""
-        word, config = layer["class_name"], layer["config"]
-        name = layer.get("name") or config["name"]
-        if word == "InputLayer":
-            self.outputs[name] = self.last = INPUT
-            return
-        if word not in ARGUMENTS:
-            raise DataError(self.path, f"layer {name} is of a kind that is not known", word)
-        given = {key: value for key, value in config.items() if not key.endswith(TRAINING)}
-        check_arguments(self.path, name, word, given, {**COMMON, **ARGUMENTS[word]})
-        inputs = self._inputs(layer)
-        kind, facts = self._kind(word, name, config)
-        self._op(kind, name, inputs, facts, self._module(kind, name, word))
-        activation = config.get("activation", "linear")
-        if word != "Activation" and activation not in (None, "linear"):
-            kind, facts = self._activation(name, activation)
-            self._op(kind, name, (self.last,), facts, None)
-        self.outputs[name] = self.last
-
-    def _op(
-        self,
-        kind: str,
-        name: str,
-        inputs: tuple[int, ...],
-        facts: dict[str, Any],
-        module: Module | None,
-    ) -> None:
-        self.ops.append(Op(kind, name, inputs, facts, module))
-        self.last = len(self.ops) - 1
-
-    def _inputs(self, layer: dict[str, Any]) -> tuple[int, ...]:
-        nodes = layer.get("inbound_nodes")
-        if not nodes:  # a Sequential network: each layer reads the one before it
-            return (self.last,)
-        if len(nodes) > 1:
-            raise ValueError(f"{layer['config']['name']} is used more than once")
-        return tuple(self.outputs[source] for source in _sources(nodes[0]))
-
-    def _kind(  # noqa: PLR0911, PLR0912 - a case a kind
-        self, word: str, name: str, config: dict[str, Any]
-    ) -> tuple[str, dict[str, Any]]:
-        match word:
-            case "Conv2D" | "DepthwiseConv2D":
-                facts = _window(config["kernel_size"], config["strides"], config["padding"])
-                depthwise = word == "DepthwiseConv2D"
-                facts |= {"dilation": tuple(config.get("dilation_rate", (1, 1)))}
-                return "conv", facts | {"groups": None if depthwise else config.get("groups", 1)}
-            case "BatchNormalization":
-                return "batchnorm", {"eps": config["epsilon"]}
-            case "Dense":
-                return "linear", {}
-            case "MaxPooling2D" | "AveragePooling2D":
-                kind = "maxpool" if word == "MaxPooling2D" else "avgpool"
-                strides = config["strides"] or config["pool_size"]
-                return kind, _window(config["pool_size"], strides, config["padding"])
-            case "ZeroPadding2D":
-                return "zeropad", {"padding": tuple(map(tuple, config["padding"]))}
-            case "Activation":
-                return self._activation(name, config["activation"])
-            case "ReLU":
-                top, slope = config.get("max_value"), config.get("negative_slope") or 0.0
-                if top is not None and (top != 6 or slope):
-                    raise DataError(self.path, f"{name} must be a plain ReLU or a ReLU6", config)
-                if slope:
-                    return "leaky_relu", {"negative_slope": slope}
-                return ("relu" if top is None else "relu6"), {}
-            case "LeakyReLU":  # Keras 3's name for it, and Keras 2's
-                slope = config.get("negative_slope", config.get("alpha", 0.3))
-                return "leaky_relu", {"negative_slope": slope}
-            case "ELU":
-                return "elu", {"alpha": config.get("alpha", 1.0)}
-            case "PReLU":
-                return "prelu", {}
-            case "Reshape":
-                if sum(length != 1 for length in config["target_shape"]) > 1:
-                    rule = f"{name} must make a vector, or a map of one pixel"
-                    raise DataError(self.path, rule, config["target_shape"])
-                return "flatten", {}
-        return SAME[word], {}
-
-    def _activation(self, name: str, word: Any) -> tuple[str, dict[str, Any]]:
-        if not isinstance(word, str) or word not in ACTIVATIONS:
-            raise DataError(self.path, f"the activation of {name} is not known", word)
-        if word == "hard_sigmoid" and not self.is_third:
-            rule = f"the activation of {name} must not be that of Keras before 3, of a slope of 1/5"
-            raise DataError(self.path, rule, word)
-        facts = {"negative_slope": 0.2} if word == "leaky_relu" else {}
-        return ACTIVATIONS[word], facts
-
-    def _module(self, kind: str, name: str, word: str) -> Module | None:
-        found = self.arrays.get(name)
-        if not found:
-            return None
-        kinds: dict[str, Kind] = {"conv": "conv", "linear": "linear", "batchnorm": "norm"}
-        arrays = {NAMES.get(key, key): value for key, value in found.items()}
-        if kind == "batchnorm":
-            channels = arrays["running_mean"].shape
-            # Keras leaves them out where they are told not to be trained.
-            arrays = {"weight": np.ones(channels), "bias": np.zeros(channels)} | arrays
-        elif word == "DepthwiseConv2D":
-            h, w, c, multiplier = arrays["weight"].shape
-            arrays["weight"] = (
-                arrays["weight"].transpose(2, 3, 0, 1).reshape(c * multiplier, 1, h, w)
-            )
-        elif kind == "conv":
-            arrays["weight"] = arrays["weight"].transpose(3, 2, 0, 1)
-        elif kind == "linear":
-            arrays["weight"] = arrays["weight"].T
-        elif kind == "prelu":
-            arrays["weight"] = arrays["weight"].reshape(-1)
-        return Module(name, kinds.get(kind, "affine"), arrays, flattens="hwc")
-
-
-def _sources(node: Any) -> list[str]:
-    """Names of the layers that a layer reads.
-
-    Keras 1 and 2 list `[name, node, tensor, {}]`; Keras 3 has mappings of tensors anywhere in
-    lists of arguments.
-    """
-    if isinstance(node, list) and node and all(_is_source(part) for part in node):
-        return [source[0] for source in node]
-    if isinstance(node, dict) and "keras_history" in node:
-        return [node["keras_history"][0]]
-    parts = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    return [source for part in parts for source in _sources(part)]
-
-
-def _is_source(part: Any) -> bool:
-    return isinstance(part, list) and len(part) >= 3 and isinstance(part[0], str)
-
-
-def _window(kernel_size: Any, stride: Any, padding: str) -> dict[str, Any]:
-    return {
-        "kernel_size": tuple(kernel_size),
-        "stride": tuple(stride),
-        "padding": "same" if padding == "same" else (0, 0, 0, 0),
-    }
+    if end == INPUT:
+        raise DataError(path, "its output must come of its input")
+    ops, normalization = simplified(layers.ops, end)
+    modules = tuple(op.module for op in ops if op.module is not None)
+    return Foreign(
+        str(path), modules, ops, layers.in_shape, channels_last=True, normalization=normalization
+    )

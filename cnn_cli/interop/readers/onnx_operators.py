@@ -25,6 +25,7 @@ from cnn_cli.interop.readers.views import (
     View,
     image_view,
 )
+from cnn_cli.interop.readers.windows import window_sizes
 from cnn_cli.nn.layers import all_layers
 from cnn_cli.nn.types import Array, Shape
 
@@ -510,7 +511,7 @@ class _Operator:
             raise LayoutError(f"its weights must be for {view_channels(view)} channels")
         space = view.shape[2:]
         arrays = {"weight": weight} | ({} if bias is None else {"bias": bias})
-        shape = (*_sizes(space, facts), weight.shape[0])
+        shape = (*window_sizes(space, facts), weight.shape[0])
         facts["groups"] = groups
         module = Module(self.name, "conv", arrays)
         self._make("conv", (entry,), shape, facts, module)
@@ -581,7 +582,7 @@ class _Operator:
         if kind == "avgpool":
             facts["count_include_pad"] = bool(given.get("count_include_pad", 0))
         entry = self._map(view)
-        shape = (*_sizes(view.shape[2:], facts), view_channels(view))
+        shape = (*window_sizes(view.shape[2:], facts), view_channels(view))
         self._make(kind, (entry,), shape, facts)
 
     def _mean(self, axes: Sequence[int], *, keep: bool) -> None:
@@ -870,22 +871,3 @@ class _Operator:
 def view_channels(view: View) -> int:
     """The channels of an image, or the length of a vector."""
     return view.shape[1]
-
-
-def _sizes(space: Shape, facts: Mapping[str, Any]) -> Shape:
-    """Rows and columns after a window: of a convolution or a pool."""
-    sizes = []
-    for axis, size in enumerate(space):
-        stride, kernel = facts["stride"][axis], facts["kernel_size"][axis]
-        if facts["padding"] == "same":
-            sizes.append(ceil_div(size, stride))
-            continue
-        before, after = facts["padding"][2 * axis : 2 * axis + 2]
-        rest = size + before + after - (facts["dilation"][axis] * (kernel - 1) + 1)
-        out = rest // stride + 1
-        if facts.get("ceil_mode") and rest % stride and out * stride < size + before:
-            out += 1  # unless it would start beyond the image
-        if out < 1:
-            raise LayoutError(f"a window of {kernel} does not fit into {size}")
-        sizes.append(out)
-    return tuple(sizes)
