@@ -6,6 +6,7 @@ times. All readers ask one `Budget`.
 
 from __future__ import annotations
 
+import os
 import stat
 from collections.abc import Iterable
 from math import prod
@@ -59,17 +60,30 @@ class Budget:
     def file_beside(self, name: str) -> Path:
         """Another file, in the same folder, that holds some of the arrays.
 
+        Links are followed where they end beside what this file itself is a link to, as in a cache
+        of Hugging Face. Nobody's files become weights because an archive held a link to them.
+
         Raises:
             DataError: it lies elsewhere, or is no file.
         """
         path = self.path.parent / name
-        if path.resolve().parent != self.path.parent.resolve():
+        try:
+            here = {os.path.realpath(self.path.parent), _real_folder(self.path)}
+            beside = _real_folder(path) in here
+        except ValueError:  # no name of a file
+            beside = False
+        if not beside:
             raise DataError(self.path, "shards must lie beside it", path)
         size = _file_size(path, path)
         if path not in self._others:
             self._others.add(path)
             self.size += size
         return path
+
+
+def _real_folder(path: Path) -> str:
+    """Where a file lies, once its links are followed."""
+    return os.path.dirname(os.path.realpath(path))
 
 
 def _file_size(path: Path, place: Path) -> int:

@@ -276,8 +276,62 @@ def test_shards_of_safetensors(tmp_path: Path) -> None:
     assert message(path) == "its shards must hold all arrays of weight_map. Got c.bias."
     path.write_text(json.dumps({"weight_map": {"a": "../1.safetensors"}}))
     assert message(path).startswith("shards must lie beside it. Got ")
+    path.write_text(json.dumps({"weight_map": {"a": "1\0.safetensors"}}))
+    assert message(path).startswith("shards must lie beside it. Got ")
     path.write_text("[]")
     assert message(path).startswith("must say in weight_map which array is where. Got ")
+
+
+def test_shards_of_a_cache_of_links(tmp_path: Path) -> None:
+    """Hugging Face keeps files under their digests, and links to them by name."""
+    save = pytest.importorskip("safetensors.numpy").save_file
+    blobs, snapshot = tmp_path / "model/blobs", tmp_path / "model/snapshots/abc"
+    blobs.mkdir(parents=True)
+    snapshot.mkdir(parents=True)
+    save({"a.weight": np.ones((2, 3), "f4")}, blobs / "11")
+    save({"a.bias": np.zeros(2, "f4")}, blobs / "22")
+    where = {"a.weight": "1.safetensors", "a.bias": "2.safetensors"}
+    (blobs / "33").write_text(json.dumps({"weight_map": where}))
+    names = {"11": "1.safetensors", "22": "2.safetensors", "33": "model.safetensors.index.json"}
+    for blob, name in names.items():
+        (snapshot / name).symlink_to(f"../../blobs/{blob}")
+    path = snapshot / "model.safetensors.index.json"
+    assert sorted(arrays_of(read_foreign(path))) == ["a.bias", "a.weight"]
+    assert sorted(arrays_of(read_foreign(snapshot / "1.safetensors"))) == ["a.weight"]
+
+    # A link from the cache to elsewhere.
+    save({"a.bias": np.zeros(2, "f4")}, tmp_path / "private.safetensors")
+    (snapshot / "2.safetensors").unlink()
+    (snapshot / "2.safetensors").symlink_to("../../../private.safetensors")
+    assert message(path) == f"shards must lie beside it. Got {snapshot}/2.safetensors."
+
+
+def test_shards_that_are_links(tmp_path: Path) -> None:
+    """As an archive may hold them: the file itself is none, and they may lead anywhere."""
+    save = pytest.importorskip("safetensors.numpy").save_file
+    save({"a.weight": np.ones((2, 3), "f4")}, tmp_path / "private.safetensors")
+    folder = tmp_path / "unpacked"
+    folder.mkdir()
+    path = folder / "model.safetensors.index.json"
+    path.write_text(json.dumps({"weight_map": {"a.weight": "1.safetensors"}}))
+    link = folder / "1.safetensors"
+    expected = f"shards must lie beside it. Got {link}."
+    for target in ("../private.safetensors", tmp_path / "private.safetensors", "..", "/dev/zero"):
+        link.symlink_to(target)
+        assert message(path) == expected
+        link.unlink()
+    folder.joinpath("other").symlink_to("..")
+    link.symlink_to("other/private.safetensors")
+    assert message(path) == expected
+    link.unlink()
+    link.symlink_to("1.safetensors")  # to itself
+    with pytest.raises(DataError) as caught:
+        read_foreign(path)
+    assert caught.value.place == str(link)
+    link.unlink()
+    save({"a.weight": np.ones((2, 3), "f4")}, folder / "real")
+    link.symlink_to("real")  # beside it
+    assert list(arrays_of(read_foreign(path))) == ["a.weight"]
 
 
 def test_onnx(tmp_path: Path) -> None:
