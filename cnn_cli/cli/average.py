@@ -39,7 +39,7 @@ def run(
             "--data",
             metavar="DIR",
             parser=values.path("--data"),
-            help=f"What batch normalization is estimated from. {IMAGES} Default: the first "
+            help=f"Images to measure batch normalization on. {IMAGES} Default: the first "
             "checkpoint's.",
         ),
     ] = None,

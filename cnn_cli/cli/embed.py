@@ -22,7 +22,7 @@ SUFFIXES = (".npz", ".csv")
     order=54,
     examples=(
         "cnn embed photos --ckpt runs/small --output features.npz",
-        "cnn embed photos/cat/*.jpg --ckpt model.npz --layer layers.8 --output features.csv",
+        "cnn embed photos/cat/*.jpg --ckpt model.npz --layer layers.8 -o features.csv",
     ),
 )
 def run(

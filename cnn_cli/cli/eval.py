@@ -58,7 +58,7 @@ TTA = ("hflip", "multicrop", "tencrop")
         "cnn eval photos/ --ckpt model.npz --split test --json",
         "cnn eval --ckpt runs/small --confusion confusion.csv --fail-under top1=0.9",
         "cnn eval --ckpt runs/small --split test --tta multicrop",
-        "cnn eval --ckpt runs/small --not-worse-than runs/small-2 --predictions changes.csv",
+        "cnn eval --ckpt runs/small --not-worse-than runs/small-2",
         "cnn eval --ckpt runs/folds --split test --json",
         "cnn eval --ckpt runs/small --calibrate",
         "cnn eval --ckpt runs/small --calibrate --reject 0.05",

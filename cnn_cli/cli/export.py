@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     examples=(
         "cnn export --ckpt runs/small --output small.onnx --fold --check photos",
         "cnn export --ckpt runs/small --output small.safetensors",
-        "cnn export --ckpt runs/seed --output seed8.onnx --int8 --calibrate photos "
-        "--fail-under top1=0.3",
-        "cnn export --ckpt runs/resnet18 --output resnet18.safetensors --names torchvision",
+        "cnn export --ckpt runs/seed --output seed8.onnx --int8 --calibrate photos",
+        "cnn export --ckpt runs/resnet18 -o resnet18.safetensors --names torchvision",
     ),
 )
 def run(

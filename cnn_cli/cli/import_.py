@@ -21,9 +21,9 @@ NAME = "import"
     examples=(
         "cnn import --list",
         "cnn import efficientnet-lite0 --output lite0.npz",
-        "cnn import model.onnx --output model.npz --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
-        "cnn import model.keras --output model.npz --mean 127.5 --std 127.5 --value-range 255",
-        "cnn import resnet18.safetensors --config configs/resnet18.yaml --output resnet18.npz",
+        "cnn import model.onnx -o model.npz --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
+        "cnn import model.keras -o model.npz --mean 127.5 --std 127.5 --value-range 255",
+        "cnn import resnet18.safetensors --config configs/resnet18.yaml -o resnet18.npz",
         "cnn import model.json --config net.yaml --output net.npz --channel-order bgr",
         "  --mean 103.939,116.779,123.68 --std 1 --value-range 255 --classes names.txt",
     ),
@@ -45,8 +45,8 @@ def run(
             "--config",
             metavar="CONFIG",
             parser=values.text,
-            help="The config whose network the weights are of. A name brings its own, and files "
-            "of ONNX and Keras have one.",
+            help="A config with the network of the weights. Not needed with a name from --list, or "
+            "with an ONNX or Keras file.",
             show_default=False,
         ),
     ] = None,
@@ -94,8 +94,8 @@ def run(
             "--value-range",
             metavar="1|255",
             parser=values.number("--value-range"),
-            help="The value of white where mean and std are applied. Default: 1, or what a "
-            "network that normalizes pixels itself is for.",
+            help="The value of white pixels that mean and std refer to. Default: 1, or the value "
+            "that a network which normalizes pixels itself expects.",
             show_default=False,
         ),
     ] = None,
@@ -146,11 +146,11 @@ def run(
 ) -> None:
     """Import pretrained weights from other programs.
 
-    Files of ONNX and Keras need no --config: it is derived from their network. Scores are
-    compared with onnxruntime's for ONNX; for Keras, compare some yourself. With --config, layers
-    are matched by structure where the file has it, by the names of known networks (torchvision,
-    timm) where it has names only, or by --map. What is missing, extra or misshapen is listed, and
-    then nothing is written.
+    ONNX and Keras files need no --config: the config is derived from their network. For ONNX,
+    scores are compared with onnxruntime's; for Keras, compare some yourself. With --config, layers
+    are matched by structure if the file contains it, else by the names of known networks
+    (torchvision, timm), or by --map. If arrays are missing, extra or misshapen, they are listed and
+    nothing is written.
     """
     from cnn_cli.errors import UsageError
     from cnn_cli.interop.assemble import Standardization

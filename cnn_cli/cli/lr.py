@@ -63,8 +63,8 @@ def run(
 ) -> None:
     """Find a learning rate by a range test (Smith 2017).
 
-    The suggestion is where the smoothed loss falls most. The config's schedule, its warm-up and
-    train.head have no part in the test. Nothing is saved.
+    Suggests the rate at which the smoothed loss falls fastest. The test ignores the config's
+    schedule, its warm-up and train.head, and saves nothing.
     """
     if plot is not None:
         if plot.suffix.lower() != ".png":

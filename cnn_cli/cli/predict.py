@@ -39,8 +39,8 @@ TOPK = 5
     ranks=True,
     examples=(
         "cnn predict photo.jpg --ckpt runs/small",
-        "cnn predict photos/ 'more/*.png' --ckpt model.npz --format csv --output labels.csv",
-        "find . -name '*.jpg' -print0 | cnn predict --from-file - -0 --ckpt model.npz --json",
+        "cnn predict photos/ 'more/*.png' --ckpt model.npz --format csv -o labels.csv",
+        "find . -name '*.jpg' -print0 | cnn predict --from-file - -0 --ckpt model.npz",
         "cnn predict photos --ckpt model.npz --sort-into sorted --move --dry-run",
         "cnn predict photo.jpg --ckpt runs/small --ckpt runs/small-2",
         "cnn predict --watch inbox --ckpt model.npz --append labels.jsonl",

@@ -25,9 +25,8 @@ if TYPE_CHECKING:
     ranks=True,
     examples=(
         "cnn sweep configs/small.yaml train.optimizer.lr=1e-3..1e-1 --budget 10m",
-        "cnn sweep configs/small.yaml train.optimizer.type=sgd,adamw train.batch_size=32..128 "
-        "--trials 9 --out runs/search",
-        "cnn sweep configs/small.yaml train.optimizer.lr=1e-3..1e-1 --budget 10m --resume",
+        "cnn sweep configs/small.yaml train.optimizer.type=sgd,adamw --trials 9 --out runs/search",
+        "cnn sweep configs/small.yaml train.optimizer.lr=1e-3..1e-1 --resume",
     ),
 )
 def run(
@@ -37,8 +36,8 @@ def run(
         Argument(
             metavar="KEY=LOW..HIGH|KEY=a,b,c...",
             parser=values.override,
-            help="What is searched: numbers of a range, or one of some values; KEY=VALUE is for "
-            "all trials.",
+            help="The keys to search: a range of numbers, or a choice of values. KEY=VALUE applies "
+            "to all trials.",
             show_default=False,
         ),
     ] = None,
@@ -57,7 +56,7 @@ def run(
             "--budget",
             metavar="TIME",
             parser=values.duration("--budget"),
-            help="How long it may take, with what it took before --resume: 90s, 25m, 1h30m.",
+            help="Total time, including that before --resume: 90s, 25m, 1h30m.",
         ),
     ] = None,
     data: Data = None,
@@ -84,9 +83,10 @@ def run(
 ) -> None:
     """Search values for keys of a config: random search, halving.
 
-    Trials have the same images, split and seed. Each third that train.monitor finds best goes on
-    from its checkpoint, until some come to the config's last epoch; a trial that diverges goes no
-    further. best.yaml is the config of the best one. SIGINT and SIGTERM save and stop.
+    All trials have the same images, split and seed. After some epochs, the best third by
+    train.monitor continues, up to the config's last epoch; the others, and trials that diverge,
+    stop. best.yaml is the config of the best trial. SIGINT and SIGTERM save and stop; --resume
+    continues.
     """
     requests = Requests()
     with requests_from_signals(requests, quiet):

@@ -42,7 +42,7 @@ def run(
             "--data",
             metavar="DIR",
             parser=values.path("--data"),
-            help=f"Where the pictures are now. {IMAGES} Default: the run's.",
+            help=f"Where the images are now. {IMAGES} Default: the run's.",
         ),
     ] = None,
     json: Json = False,
@@ -50,9 +50,9 @@ def run(
 ) -> None:
     """Compare images and config with those of the training.
 
-    A checkpoint has a digest of its training and validation pictures, and the run folder a list of
-    them, by which pictures that were added, changed or removed are named. Where anything is
-    different, the exit code is 6.
+    Lists images that were added, changed or removed since, by the run folder's receipt.csv, and
+    changed keys of the config. Without receipt.csv, the checkpoint's digest shows only which part
+    changed. Exits with 6 if anything differs.
     """
     from cnn_cli.runs.verify import verify
 

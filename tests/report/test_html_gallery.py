@@ -72,7 +72,7 @@ def test_mistakes_from_the_surest_hits_from_the_least_sure(tmp_path: Path) -> No
     assert shown(parts) == ["1.png", "0.png", "4.png", "2.png", "3.png"]
     text = Page(page("x", "y", [Section("a", "A", parts)]).decode())
     assert text.faults == []
-    assert "bee 0.0066, taken for ant 0.9867" in text.text
+    assert "bee 0.0066, predicted ant 0.9867" in text.text
     assert "bee 0.5761, before ant 0.2119" in text.text
     assert [image["alt"] for image in text.images[:2]] == [
         "an image of bee",
@@ -86,18 +86,18 @@ def test_no_more_than_so_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     model = classifier(tmp_path, ["flatten", {"linear": "classes"}])
     parts = galleries(model, measured(tmp_path, [[1.0, 0, 0]] * 5, [0, 0, 0, 1, 1]), 1)
     assert shown(parts) == ["3.png", "4.png", "0.png", "1.png"]
-    assert "No layer has a map that Grad-CAM could show." in joined(parts)
+    assert "No layer has a map for Grad-CAM." in joined(parts)
     assert joined(parts).count("<img") == 4
 
 
 def test_all_right_all_wrong_and_vanished(tmp_path: Path) -> None:
     model = classifier(tmp_path, ["flatten", {"linear": "classes"}])
     said = measured(tmp_path, [[1.0, 0, 0]] * 2, [0, 0])
-    assert "No image was classified wrong." in joined(galleries(model, said, 1))
+    assert "No image was misclassified." in joined(galleries(model, said, 1))
     (tmp_path / "0.png").unlink()
     assert shown(galleries(model, said, 1)) == ["1.png"]
     said = measured(tmp_path, [[1.0, 0, 0]] * 2, [1, 1])
-    assert "No image was classified right." in joined(galleries(model, said, 1))
+    assert "No image was classified correctly." in joined(galleries(model, said, 1))
 
 
 def read(uri: str) -> Image.Image:

@@ -33,7 +33,7 @@ from cnn_cli.peer_names import OPTIONS, peer_hint
 
 ABOUT = "Train, evaluate and run convolutional image classifiers, in plain NumPy."
 EXAMPLES = """\b
-Example:
+Examples:
   cnn init photos
   cnn train configs/small.yaml
   cnn eval --ckpt runs/small

@@ -44,17 +44,19 @@ def comparison_page(subjects: Sequence[Subject]) -> bytes:
 def _results(every: All) -> list[Markup]:
     header = ["run", "top-1", "95 % confidence", "loss", "F1", "AUC", "ECE", "images"]
     header += ["epochs", "best epoch", "time", "parameters"]
-    caption = "What the best weights of each run reach"
+    caption = "Results of the best weights of each run"
     places: dict[tuple[str, str, int], None] = {}
     below = []
     for subject, scores in every:
         measured = subject.measured
         if isinstance(measured, str):
-            below.append(paragraph(f"{subject.name}: nothing was measured. {measured}"))
+            below.append(paragraph(f"{subject.name}: not measured. {measured}"))
         elif scores is not None:
             places[measured.place, measured.part, scores.images] = None
     if len(places) > 1:
-        below.append(paragraph("The runs were measured on different images: mind the intervals."))
+        below.append(
+            paragraph("The runs were measured on different images; compare them with care.")
+        )
     for place, part, images in places:
         below.append(paragraph(f"Measured on {images:,} {PARTS[part]} of {place}."))
     best = max((scores.top1 for _, scores in every if scores is not None), default=None)
@@ -135,7 +137,7 @@ def _classes(every: All) -> list[Markup]:
         spread = number(best - worst if len(_known(values)) > 1 else None)
         rows.append([name, *cells, spread])
     header = ["class", *(subject.name for subject, _ in shown), "range"]
-    caption = "F1 score of each class, the lowest first; the best of a row is bold"
+    caption = "F1 score of each class, lowest first; the best in each row is bold"
     return [table(caption, header, rows, "l" + "r" * (len(header) - 1))]
 
 

@@ -16,7 +16,7 @@ from cnn_cli.report.text.table import cut_middle
 
 WITH_SHARES, AS_TABLE, AS_PICTURE = 12, 30, 250  # most classes
 LEVELS = 8
-CAPTION = "Images by their class (rows) and what they were taken for (columns)"
+CAPTION = "Images by their class (rows) and the predicted class (columns)"
 MOST_CONFUSED = 20
 LONGEST = 24  # columns of a class's name
 WIDE, CELLS, LETTER = 1160, (10, 20), 6.2  # pixels of the picture, a cell, a letter
@@ -133,6 +133,6 @@ def _most_confused(confusion: Confusion, names: Sequence[str]) -> Markup:
         i, j, count = confusion.labels[pair], confusion.guesses[pair], confusion.counts[pair]
         rows.append([names[i], names[j], f"{count:,}", percent(count / totals[i])])
     if not rows:
-        return paragraph("No image was taken for another class.")
-    header = ["class", "taken for", "images", "of the class"]
-    return table("What is confused most", header, rows, "llrr")
+        return paragraph("No image was misclassified.")
+    header = ["class", "predicted as", "images", "of the class"]
+    return table("Most frequent mistakes", header, rows, "llrr")

@@ -61,14 +61,15 @@ def galleries(classifier: Classifier, measured: Measured, threads: int) -> list[
     everything = [one for some in chosen for one in some]
     heats, layer = heats_of(classifier, everything, guesses, threads)
     note = (
-        f"Beside each stands Grad-CAM of {layer}: bright where the picture speaks for that class."
+        f"The heat map beside each is the Grad-CAM of {layer}: bright where the evidence for the "
+        "predicted class is."
         if heats is not None
-        else "No layer has a map that Grad-CAM could show."
+        else "No layer has a map for Grad-CAM."
     )
     parts = [paragraph(f"{note} Images are as the network sees them.")]
     for title, nothing, some in (
-        ("The most confident mistakes", "No image was classified wrong.", chosen[0]),
-        ("The least certain hits", "No image was classified right.", chosen[1]),
+        ("The most confident mistakes", "No image was misclassified.", chosen[0]),
+        ("The least certain correct predictions", "No image was classified correctly.", chosen[1]),
     ):
         parts.append(heading(title))
         tiles = [
@@ -135,7 +136,7 @@ def _tile(classifier: Classifier, measured: Measured, shown: Shown, heat: Array 
         words = f" {confidence:.4f}, before {names[second]} {next_best:.4f}"
     else:
         own = evaluation.label_probabilities[row]
-        words = f" {own:.4f}, taken for {names[guess]} {confidence:.4f}"
+        words = f" {own:.4f}, predicted {names[guess]} {confidence:.4f}"
     path = os.path.relpath(measured.images.paths[int(evaluation.indices[row])], measured.place)
     alt = f"an image of {names[label]}"
     return tile(shown.pixels, heat, alt, names[guess], names[label], words, path)

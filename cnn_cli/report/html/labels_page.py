@@ -80,7 +80,7 @@ def _classes(judgement: LabelsJudgement) -> Markup:
         for (name, of), threshold, ranking in sorted(found, key=lambda each: each[0][1].rank)
     ]
     header = ["class", "threshold", "precision", "recall", "F1", "specificity", "AUC", "AP"]
-    caption = "Classes, those of the lowest F1 score first"
+    caption = "Classes, lowest F1 score first"
     return table(caption, [*header, "images"], rows, "l" + "r" * len(header))
 
 
@@ -92,9 +92,9 @@ def _pictures(
     shown = load_shown(classifier, measured, first_rows(np.arange(len(of.labels)), -of.losses))
     worst = np.abs(of.probabilities - of.labels).argmax(axis=1)
     heats, layer = heats_of(classifier, shown, worst, threads)
-    words = "The images of the largest loss, as the network sees them, and what is most wrong."
+    words = "The images with the largest loss, as the network sees them, each with its worst label."
     if heats is not None:
-        words += f" Beside each stands Grad-CAM of {layer} for that class."
+        words += f" The heat map beside it is the Grad-CAM of {layer} for that label."
     tiles = [
         _tile(record, measured, judgement, one, worst, None if heats is None else heats[one.row])
         for one in shown

@@ -69,7 +69,7 @@ def result(subject: Subject, scores: Scores | None) -> list[Markup]:
     parts = []
     measured = subject.measured
     if isinstance(measured, str):
-        parts.append(paragraph(f"Nothing was measured. {measured}"))
+        parts.append(paragraph(f"Not measured. {measured}"))
     elif scores is not None:
         low, high = scores.top1_interval
         rows = [
@@ -135,7 +135,7 @@ def per_class_table(scores: Scores, judgement: Judgement) -> Markup:
         for name, of in sorted(scores.classes.items(), key=lambda item: item[1].rank)
     ]
     header = ["class", "precision", "recall", "F1", "specificity", "AUC", "AP", "images"]
-    caption = "Classes, those of the lowest F1 score first"
+    caption = "Classes, lowest F1 score first"
     return table(caption, header, rows, "l" + "r" * (len(header) - 1))
 
 
@@ -148,8 +148,8 @@ def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
         for i, n in enumerate(images)
     ]
     description = (
-        f"Bars: the share of right first guesses among images of a confidence. Strokes: that "
-        f"confidence. Expected calibration error {number(scores.ece)}."
+        "Bars: accuracy of the images with that confidence. Strokes: their mean confidence. "
+        f"Expected calibration error {number(scores.ece)}."
     )
     chart = reliability_chart("chart-calibration", "Accuracy by confidence", description, bins)
     rows = [
@@ -162,7 +162,7 @@ def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
         for i, (n, confidence, accuracy) in enumerate(bins)
     ]
     header = ["confidence", "images", "mean confidence", "accuracy"]
-    numbers = table("Images by the confidence of the first guess", header, rows, "lrrr")
+    numbers = table("Images by the confidence of the predicted class", header, rows, "lrrr")
     given, end = (
         (f"Scores are divided by the temperature {scores.temperature:.4f}, found by ", ".")
         if scores.temperature != 1

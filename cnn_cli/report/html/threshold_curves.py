@@ -58,7 +58,11 @@ def threshold_parts(judgement: Judgement | LabelsJudgement) -> list[Markup]:
     """Both charts, of as many classes as there are colours: those of the lowest area."""
     known = [i for i, ranking in enumerate(judgement.rankings) if ranking is not None]
     if not known:
-        return [paragraph("Not measured: it takes the scores of all images, of two classes.")]
+        return [
+            paragraph(
+                "Not measured: the curves need the scores of all images, and at least two classes."
+            )
+        ]
     areas = {i: ranking[0] for i, ranking in enumerate(judgement.rankings) if ranking is not None}
     shown = sorted(known, key=lambda i: (areas[i], i))[:COLOURS]
     labels, curves = judgement.evaluation.labels, {}

@@ -42,7 +42,7 @@ def top_losses_png(
         label, guess = int(evaluation.labels[row]), int(evaluation.guesses[row])
         lines = (
             (classifier.classes[label], f" {evaluation.label_probabilities[row]:.4f}"),
-            (f"taken for {classifier.classes[guess]}", f" {evaluation.confidences[row]:.4f}"),
+            (f"predicted {classifier.classes[guess]}", f" {evaluation.confidences[row]:.4f}"),
         )
         tiles.append(_tile(path, classifier.preprocess, lines))
     title = f"The {len(tiles):,} of {len(evaluation.labels):,} images with the largest loss"

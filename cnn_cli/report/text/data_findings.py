@@ -21,25 +21,25 @@ from cnn_cli.report.text.table import format_table
 EXAMPLES = 3
 
 TITLES = {
-    "unreadable": "cannot be read, and would be left out",
-    "two_classes": "the same file under two classes",
-    "two_parts": "the same file in two parts, so that scores would be too good",
+    "unreadable": "unreadable images, which training would skip",
+    "two_classes": "the same file in two classes",
+    "two_parts": "the same file in two parts, which makes metrics too good",
     "copies": "the same file more than once in a class",
-    "near_two_classes": "images that look the same under two classes",
-    "near_two_parts": "images that look the same in two parts, so that scores would be too good",
+    "near_two_classes": "images that look the same in two classes",
+    "near_two_parts": "images that look the same in two parts, which makes metrics too good",
     "near_copies": "images that look the same in a class",
-    "empty_class": "classes without an image that can be read",
+    "empty_class": "classes without a readable image",
     "small_class": f"classes with fewer than {FEW_IMAGES} images",
     "imbalance": f"classes of very different size, {IMBALANCE} times or more",
-    "unknown_class": "classes that train does not have",
-    "missing_class": "classes that only train has",
+    "unknown_class": "classes that are not in train",
+    "missing_class": "classes that are only in train",
     "similar_classes": "classes whose names differ in case or in how accents are written",
     "small": f"smaller than {SMALL_SIDE} pixels",
     "large": f"larger than {LARGE_PIXELS // 10**6} million pixels",
     "narrow": f"more than {LONG_SIDE} times as long as wide",
     "mode": "of an unusual kind",
-    "not_image": "not taken for an image, by the name's extension",
-    "outside": "images outside the class folders, which would not be used",
+    "not_image": "files without the extension of an image",
+    "outside": "images outside the class folders, which training would not use",
 }
 
 
@@ -75,7 +75,7 @@ def findings_text(findings: Findings) -> str:
     if not groups:
         blocks.append("nothing found\n")
     if findings.near is not None and findings.near.flat:
-        blocks.append(f"not compared, of hardly any contrast: {findings.near.flat:,}\n")
+        blocks.append(f"images with too little contrast to compare: {findings.near.flat:,}\n")
     return "\n".join(blocks)
 
 

@@ -27,7 +27,7 @@ def lr_range_text(found: LrRange, config: str, overrides: Sequence[str]) -> str:
     settings = [f"{key}={value:g}" for key, value in found.settings.items()]
     least = found.lowest
     pairs = [
-        ("suggestion", " ".join(settings) or "none: the loss fell at no rate"),
+        ("suggestion", " ".join(settings) or "none: the loss did not fall at any rate"),
         ("configured", " ".join(f"{key}={value:g}" for key, value in found.configured.items())),
         ("lowest", f"smoothed loss {number(least.smoothed)} at {least.lr:.2g}"),
     ]
