@@ -1,6 +1,7 @@
-"""One picture by a whole process, against PyTorch and onnxruntime.
+"""One picture, or a folder of JPEGs, by a whole process, against PyTorch and onnxruntime.
 
-`python tests/benchmarks/predict.py` times them.
+`python tests/benchmarks/predict.py` times them. PyTorch's script has the seed network and takes one
+picture.
 """
 
 from __future__ import annotations
@@ -24,19 +25,23 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 CLASSES = ("apple", "pear", "quince")  # of torch_predict.py
 SIZE = (500, 375)
+DIFFERENT = 50  # pictures, of which a folder has the same again and again
 
 
 def main() -> None:
     parser = harness.arguments("Times one prediction as a whole process.", rounds=15)
-    parser.set_defaults(backend=None)  # what a single image gets without being asked for
+    parser.set_defaults(backend=None)  # what is chosen without being asked for
+    parser.add_argument("--network", default="seed", help="seed, or a name of `cnn networks`")
+    parser.add_argument("--images", type=int, default=1, help="more than one: JPEGs of a folder")
     options = parser.parse_args()
-    harness.prepare()
+    harness.prepare(torch_is_needed=False)
+    seed = options.network == "seed"
+    with_torch = seed and options.images == 1
     with tempfile.TemporaryDirectory() as temporary:
         folder = Path(temporary)
-        image = folder / "picture.jpg"
-        Image.fromarray(picture(*SIZE, seed=0)).save(image, quality=88)
-        checkpoint = make_checkpoint(folder)
-        weights = export_weights(checkpoint, folder)
+        image = make_pictures(folder / "pictures", options.images)
+        model_of: dict[str, Any] = {"layers": SEED} if seed else {"network": options.network}
+        checkpoint = make_checkpoint(folder, model_of)
         model = folder / "model.onnx"
         run([*CNN, "export", "--ckpt", str(checkpoint), "--output", str(model)])
         line = ["predict", str(image), "--ckpt", str(checkpoint)]
@@ -45,11 +50,14 @@ def main() -> None:
         commands = {
             "cnn predict": [*CNN, *line],
             "onnxruntime": [sys.executable, str(HERE / "onnx_predict.py"), str(model), str(image)],
-            "torch": [sys.executable, str(HERE / "torch_predict.py"), str(weights), str(image)],
             "python": [sys.executable, "-c", "import numpy, PIL.Image"],
         }
+        if with_torch:
+            weights = export_weights(checkpoint, folder)
+            script = str(HERE / "torch_predict.py")
+            commands["torch"] = [sys.executable, script, str(weights), str(image)]
         answers = {name: run(command) for name, command in commands.items()}
-        for rival in ("onnxruntime", "torch"):
+        for rival in commands.keys() - {"cnn predict", "python"}:
             check(answers["cnn predict"], answers[rival])
         acts = {name: lambda command=command: run(command) for name, command in commands.items()}
         seconds = harness.alternate(acts, options.rounds, turn=0)
@@ -58,7 +66,7 @@ def main() -> None:
         (
             names.get(name, name),
             f"{1e3 * taken:.0f}",
-            f"{seconds['torch'] / taken:.1f}",
+            f"{seconds['torch'] / taken:.1f}" if with_torch else "",
             f"{seconds['onnxruntime'] / taken:.2f}",
         )
         for name, taken in seconds.items()
@@ -79,8 +87,24 @@ def run(command: list[str]) -> str:
     return done.stdout
 
 
-def make_checkpoint(folder: Path) -> Path:
-    """The seed network's first weights, as `cnn train` saves them."""
+def make_pictures(folder: Path, count: int) -> Path:
+    """So many JPEGs; the one itself, or the folder."""
+    folder.mkdir()
+    paths = [folder / f"{number:06}.jpg" for number in range(count)]
+    for number, path in enumerate(paths):
+        if number < DIFFERENT:
+            Image.fromarray(picture(*SIZE, seed=number)).save(path, quality=88)
+        else:
+            os.link(paths[number % DIFFERENT], path)
+    return folder if count > 1 else paths[0]
+
+
+def make_checkpoint(folder: Path, model: dict[str, Any]) -> Path:
+    """A network's first weights, as `cnn train` saves them.
+
+    Args:
+        model: of the config.
+    """
     import yaml
 
     for i, name in enumerate(CLASSES):
@@ -88,8 +112,8 @@ def make_checkpoint(folder: Path) -> Path:
         Image.fromarray(picture(32, 32, seed=i)).save(folder / "photos" / name / "0.png")
     data: dict[str, Any] = {"root": "photos", "image_size": 224, "val_split": 0}
     data |= {"mean": [0.5] * 3, "std": [0.25] * 3}
-    document = {"data": data, "model": {"layers": SEED}, "train": {"epochs": 0}}
-    config = folder / "seed.yaml"
+    document = {"data": data, "model": model, "train": {"epochs": 0}}
+    config = folder / "config.yaml"
     config.write_text(yaml.safe_dump(document))
     run([*CNN, "train", str(config), "--out", str(folder / "run"), "--quiet"])
     return folder / "run" / "last.npz"
@@ -113,9 +137,11 @@ def export_weights(checkpoint: Path, folder: Path) -> Path:
 
 
 def check(ours: str, theirs: str) -> None:
-    (_, label, probability), (_, other, expected) = (x.split("\t") for x in (ours, theirs))
-    if label != other or abs(float(probability) - float(expected)) > 1e-4:
-        harness.fail(f"the predictions differ: {ours.strip()} and {theirs.strip()}")
+    for mine, other in zip(ours.splitlines(), theirs.splitlines(), strict=True):
+        (path, label, probability), (place, name, expected) = (x.split("\t") for x in (mine, other))
+        near = abs(float(probability) - float(expected)) <= 1e-4
+        if not (path == place and label == name and near):
+            harness.fail(f"the predictions differ: {mine} and {other}")
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch_twin import Twin
+from torch_twins import plain_layers
 
 from cnn_cli.config import Config, plain_config
 from cnn_cli.data.loader import Batch, Loader
@@ -44,7 +45,7 @@ class Learner:
         augment_training(config, self.materials, normalization)
         self.mean = np.float32(255) * np.array(normalization.mean, np.float32)
         self.std = np.float32(255) * np.array(normalization.std, np.float32)
-        layers = _plain(plain_config(config)["model"]["layers"])
+        layers = plain_layers(plain_config(config)["model"]["layers"])
         height, width = config.data.image_size
         size = (height, width)
         self.twin = Twin(layers, config.data.channels, size, len(dataset.classes))
@@ -97,14 +98,6 @@ class Learner:
         labels = torch.from_numpy(batch.labels.astype(np.int64))
         logits = self.twin(torch.from_numpy(x).permute(0, 3, 1, 2).contiguous())
         return loss(logits, labels), int((logits.argmax(1) == labels).sum())
-
-
-def _plain(part: Any) -> Any:
-    """Layers without what PyTorch's have no argument for: our first weights, stochastic depth."""
-    if isinstance(part, dict):
-        ours = ("init", "name", "drop_path")
-        return {key: _plain(value) for key, value in part.items() if key not in ours}
-    return [_plain(entry) for entry in part] if isinstance(part, list) else part
 
 
 def _load(twin: Any, graph: Graph, config: Config) -> None:

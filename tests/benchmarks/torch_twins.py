@@ -55,3 +55,11 @@ class TorchSide:
         self.twin.eval()
         with torch.inference_mode():
             return self.twin(self.x).numpy()
+
+
+def plain_layers(part: Any) -> Any:
+    """Layers without what PyTorch's have no argument for: our first weights, stochastic depth."""
+    if isinstance(part, dict):
+        ours = ("init", "name", "drop_path")
+        return {key: plain_layers(value) for key, value in part.items() if key not in ours}
+    return [plain_layers(entry) for entry in part] if isinstance(part, list) else part

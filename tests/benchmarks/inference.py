@@ -1,0 +1,160 @@
+"""Prediction against onnxruntime and PyTorch: `python tests/benchmarks/inference.py`.
+
+All sides run in one process, on one batch of random numbers in memory, and take turns.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import harness
+import numpy as np
+from benchmark_networks import RESNET20, SEED
+from ours import make_engine
+
+from cnn_cli.config import plain_config, validate_config
+from cnn_cli.config.network import build_graph
+from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.normalization import Normalization
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.interop.export.onnx_export import to_onnx
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.types import Array
+from cnn_cli.report.text.table import format_table
+
+TOLERANCE = 1e-3  # of the largest score: fifty layers add up their roundings
+CLASSES = 1000
+NETWORKS: dict[str, tuple[int, Any]] = {  # the side of an image, and `model`
+    "seed": (224, {"layers": SEED}),
+    "resnet20": (32, {"layers": RESNET20}),
+    "resnet18": (224, {"network": "resnet18"}),
+    "resnet50": (224, {"network": "resnet50"}),
+    "mobilenet-v2": (224, {"network": "mobilenet-v2"}),
+    "efficientnet-lite0": (224, {"network": "efficientnet-lite0"}),
+}
+OURS, RIVALS = ("numpy", "fast"), ("onnxruntime", "eager", "compile")
+HEADER = ("network", "batch", *OURS, *RIVALS, "numpy / best", "fast / best")
+
+
+def main() -> None:
+    parser = harness.arguments("Times prediction against onnxruntime and PyTorch.", rounds=7)
+    parser.add_argument("--networks", default=",".join(NETWORKS), help="names with commas")
+    parser.add_argument("--batches", default="1,32", help="sizes with commas")
+    parser.add_argument("--rivals", default=",".join(RIVALS), help="names with commas")
+    options = parser.parse_args()
+    harness.prepare()
+    rivals = options.rivals.split(",")
+    rows = []
+    for name in options.networks.split(","):
+        sides = Sides(name, options.threads)
+        for batch in map(int, options.batches.split(",")):
+            print(f"timing {name}, batch {batch}", file=sys.stderr)
+            rows.append(_row(name, batch, sides.acts(batch, rivals), options.rounds))
+        sides.close()
+    print(f"images/s; {options.threads} threads, float32\n")
+    print(format_table(HEADER, rows, f"lr{'r' * len(HEADER[2:])}"), end="")
+
+
+def _row(
+    name: str, batch: int, acts: dict[str, Callable[[], Array]], rounds: int
+) -> tuple[str, ...]:
+    check(name, {key: np.array(act()) for key, act in acts.items()})
+    seconds = harness.alternate(acts, rounds)
+    rates = {key: batch / seconds[key] for key in acts}
+    best = max(rate for key, rate in rates.items() if key in RIVALS)
+    cells = (f"{rates[key]:,.1f}" if key in rates else "" for key in (*OURS, *RIVALS))
+    return (name, str(batch), *cells, *(f"{rates[key] / best:.2f}" for key in OURS))
+
+
+def check(name: str, scores: dict[str, Array]) -> None:
+    """End the program where the sides do not compute the same."""
+    expected = scores["eager"] if "eager" in scores else scores["numpy"]
+    for key, found in scores.items():
+        error = np.abs(found - expected).max() / np.abs(expected).max()
+        if not error < TOLERANCE:
+            harness.fail(f"{name}: the scores of {key} are off by {error:.1e}")
+
+
+class Sides:
+    """One network in this program, in onnxruntime and in PyTorch, with the same weights."""
+
+    def __init__(self, name: str, threads: int) -> None:
+        import onnxruntime
+        import torch
+        from torch_twin import Twin
+        from torch_twins import plain_layers
+
+        if name not in NETWORKS:
+            harness.fail(f"no network {name}; there are {', '.join(NETWORKS)}")
+        side, model = NETWORKS[name]
+        self.shape = (side, side, 3)
+        config = validate_config({"model": model}, name)
+        graph = build_graph(config.model, self.shape, CLASSES, name)
+        torch.set_num_threads(threads)
+        torch.manual_seed(0)
+        layers = plain_layers(plain_config(config)["model"]["layers"])
+        twin = Twin(layers, 3, (side, side), CLASSES).eval()
+        self._twin: Any = twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        params = Parameters(graph, "float32")
+        params.load(self._twin.state(), name)
+        self._engines = {key: make_engine(graph, params, threads, key) for key in OURS}
+        classifier = Classifier(
+            path=Path(name),
+            meta={"config": plain_config(config)},
+            classes=tuple(map(str, range(CLASSES))),
+            preprocess=Preprocess(side, side, 3),
+            normalization=Normalization((0.0,) * 3, (1.0,) * 3),
+            graph=graph,
+            params=params,
+            temperature=1.0,
+        )
+        settings = onnxruntime.SessionOptions()
+        settings.intra_op_num_threads = threads
+        # Threads that spin while others compute would slow those down.
+        settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        self._session = onnxruntime.InferenceSession(
+            to_onnx(classifier, preprocessing=False, fold=True),
+            settings,
+            providers=["CPUExecutionProvider"],
+        )
+
+    def acts(self, batch: int, rivals: list[str]) -> dict[str, Callable[[], Array]]:
+        """What predicts a batch, by the side's name."""
+        import torch
+
+        x = np.random.default_rng(0).standard_normal((batch, *self.shape)).astype(np.float32)
+        tensor = torch.from_numpy(x).permute(0, 3, 1, 2)  # which is channels_last
+        image = np.ascontiguousarray(tensor.numpy())
+        place = self._session.get_inputs()[0].name
+
+        def torch_act(network: Any) -> Callable[[], Array]:
+            def act() -> Array:
+                with torch.inference_mode():
+                    scores: Array = network(tensor).numpy()
+                return scores
+
+            return act
+
+        acts: dict[str, Callable[[], Array]] = {
+            key: lambda engine=engine: engine.predict(x)  # type: ignore[misc]
+            for key, engine in self._engines.items()
+        }
+        if "onnxruntime" in rivals:
+            acts["onnxruntime"] = lambda: self._session.run(None, {place: image})[0]
+        if "eager" in rivals:
+            acts["eager"] = torch_act(self._twin)
+        if "compile" in rivals:
+            torch._dynamo.reset()
+            acts["compile"] = torch_act(torch.compile(self._twin))
+        return acts
+
+    def close(self) -> None:
+        for engine in self._engines.values():
+            engine.close()
+
+
+if __name__ == "__main__":
+    main()
