@@ -42,7 +42,9 @@ def load(path: str) -> np.ndarray:
     return (x / 255 - 0.5) / 0.25
 
 
-def answer(session: onnxruntime.InferenceSession, paths: list[str], images: list[np.ndarray]) -> None:
+def answer(
+    session: onnxruntime.InferenceSession, paths: list[str], images: list[np.ndarray]
+) -> None:
     (logits,) = session.run(None, {session.get_inputs()[0].name: np.stack(images)})
     for path, row in zip(paths, logits, strict=True):
         scores = np.exp(row - row.max())
