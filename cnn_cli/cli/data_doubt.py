@@ -23,9 +23,10 @@ from cnn_cli.cli.shared.options import (
     TimeLimit,
 )
 from cnn_cli.cli.shared.parameters import Argument, Exit, Option
-from cnn_cli.cli.train import ENDS, check_folds, requests_from_signals
+from cnn_cli.cli.shared.stops import ENDS, requests_from_signals
+from cnn_cli.cli.train import check_folds
 from cnn_cli.errors import UsageError
-from cnn_cli.training.requests import Requests, StopNow
+from cnn_cli.training.requests import Requests
 
 if TYPE_CHECKING:
     from cnn_cli.inference.classifier import Classifier
@@ -204,22 +205,18 @@ def _of_config(
         from cnn_cli.training.folds import train_folds
 
         heed_cpu_limit()
-        try:
-            with requests.at_once():
-                root = None if data is None else str(data)
-                config = load_config(source, overrides, {"data.root": root})
-            result = train_folds(
-                config,
-                source,
-                folds,
-                options,
-                requests,
-                lambda: watcher(False, config.train.monitor),
-                watched,
-            )
-        except StopNow as stop:
-            output.note(f"{stop.reason} before the first step; nothing was changed")
-            raise Exit(ENDS[stop.reason]) from None
+        with requests.at_once():
+            root = None if data is None else str(data)
+            config = load_config(source, overrides, {"data.root": root})
+        result = train_folds(
+            config,
+            source,
+            folds,
+            options,
+            requests,
+            lambda: watcher(False, config.train.monitor),
+            watched,
+        )
     if result.stopped is not None:
         output.note(f"{result.run}: {result.stopped}; --resume goes on with its folds")
         raise Exit(ENDS[result.stopped])

@@ -10,10 +10,10 @@ from cnn_cli.cli.shared.bars import watcher
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Backend, ConfigFile, Data, Debug, Json, Memory, Threads
 from cnn_cli.cli.shared.parameters import Argument, Exit, Option
+from cnn_cli.cli.shared.stops import ENDS, requests_from_signals
 from cnn_cli.cli.shared.together import ranks
-from cnn_cli.cli.train import ENDS, requests_from_signals
 from cnn_cli.errors import DivergedError, ExitCode
-from cnn_cli.training.requests import Requests, StopNow
+from cnn_cli.training.requests import Requests
 
 if TYPE_CHECKING:
     from cnn_cli.training.sweep import SweepResult
@@ -98,22 +98,17 @@ def run(
         options = TrainOptions(out, resume=resume, threads=threads, backend=backend, memory=memory)
         settings: dict[str, Any] = {"data.root": None if data is None else str(data)}
         silent = quiet or ranks().rank > 0
-        try:
-            result = sweep(
-                config,
-                words or [],
-                settings,
-                options,
-                trials,
-                budget,
-                requests,
-                lambda monitor: watcher(silent, monitor),
-                ranks(),
-            )
-        except StopNow as stop:  # there is no sweep yet that could be told of
-            if not silent:
-                output.note(f"{stop.reason} before the first step; nothing was changed")
-            raise Exit(ENDS[stop.reason]) from None
+        result = sweep(
+            config,
+            words or [],
+            settings,
+            options,
+            trials,
+            budget,
+            requests,
+            lambda monitor: watcher(silent, monitor),
+            ranks(),
+        )
         code, error = ranks().first(lambda: _finish(result, quiet=quiet, json=json))
         if error is not None:
             raise error

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from collections.abc import Sequence
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cnn_cli.cli.shared import output, values
@@ -29,10 +26,10 @@ from cnn_cli.cli.shared.options import (
     backend_option,
 )
 from cnn_cli.cli.shared.parameters import Argument, Exit, Option
-from cnn_cli.cli.shared.signals import Handler, Repeats, after_imports, ending, handlers
+from cnn_cli.cli.shared.stops import ENDS, requests_from_signals
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import ExitCode, GateError, LockedError, UsageError, reason
-from cnn_cli.training.requests import Requests, StopNow, StopReason
+from cnn_cli.training.requests import Requests, StopNow
 
 if TYPE_CHECKING:
     from cnn_cli.config import Config
@@ -40,12 +37,6 @@ if TYPE_CHECKING:
     from cnn_cli.runs.results import TrainResult
     from cnn_cli.training.folds import FoldsResult
     from cnn_cli.training.options import TrainOptions
-
-ENDS = {
-    "time limit": ExitCode.STOPPED,
-    "terminated": ExitCode.STOPPED,
-    "interrupted": ExitCode.INTERRUPTED,
-}
 
 
 @command(
@@ -186,35 +177,30 @@ def run(
         from cnn_cli.training.planning import plan_training
 
         heed_cpu_limit()
+        with requests.at_once():  # of files that may be pipes, on disks that may not answer
+            gates = tuple(one.metric for one in fail_under or [])
+            options = TrainOptions(out, overwrite, resume, threads, backend, gates, memory)
+            loaded = load_config(config, overrides or [], settings)
+        if dry_run:
+            plan = plan_training(
+                loaded if folds is None else of_fold(loaded, Fold(1, folds)),
+                config,
+                options,
+                ranks(),
+            )
+            for remark in () if quiet else plan.remarks:
+                output.note(remark)
+            if not quiet and json:
+                output.write_json(plan.as_dict())
+            elif not quiet:
+                output.write_lines(plan.lines())
+            return
         try:
-            with requests.at_once():  # of files that may be pipes, on disks that may not answer
-                gates = tuple(one.metric for one in fail_under or [])
-                options = TrainOptions(out, overwrite, resume, threads, backend, gates, memory)
-                loaded = load_config(config, overrides or [], settings)
-            if dry_run:
-                plan = plan_training(
-                    loaded if folds is None else of_fold(loaded, Fold(1, folds)),
-                    config,
-                    options,
-                    ranks(),
-                )
-                for remark in () if quiet else plan.remarks:
-                    output.note(remark)
-                if not quiet and json:
-                    output.write_json(plan.as_dict())
-                elif not quiet:
-                    output.write_lines(plan.lines())
-                return
-            try:
-                result = _train(loaded, config, folds, options, requests, quiet=quiet)
-            except LockedError:
-                if quiet:
-                    raise Exit(ExitCode.LOCKED) from None
-                raise
-        except StopNow as stop:  # there is no run yet that could be told of
-            if not quiet and ranks().rank == 0:
-                output.note(f"{stop.reason} before the first step; nothing was changed")
-            raise Exit(ENDS[stop.reason]) from None
+            result = _train(loaded, config, folds, options, requests, quiet=quiet)
+        except LockedError:
+            if quiet:
+                raise Exit(ExitCode.LOCKED) from None
+            raise
         # The others wait within the command: a signal to them does not end what rank 0 writes.
         code, error = ranks().first(
             lambda: _finish(result, fail_under or [], requests, quiet=quiet, json=json)
@@ -343,42 +329,3 @@ def draw_run(path: Path, *, quiet: bool) -> None:
     except Exception as error:  # of matplotlib's, its fonts' and its settings', which are not ours
         if not quiet:
             output.note(f"{path}: {' and '.join(NAMES)} cannot be drawn: {reason(error)}")
-
-
-@contextmanager
-def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
-    """Within it, signals ask the training to stop or to save; one that is repeated ends it at once.
-
-    Handlers run on the main thread, so that `StopNow` is raised there.
-    """
-    end, repeats = ending(), Repeats()
-
-    def stop(reason: StopReason) -> Handler:
-        def ask(number: int, frame: FrameType | None) -> None:
-            # The system repeats this one each second, however long the last step takes.
-            if number != getattr(signal, "SIGXCPU", None) and repeats.again(number):
-                end(number, frame)
-            if number == signal.SIGINT and not quiet:
-                _announce(b"\ncnn: stopping after this step; a second interrupt stops at once\n")
-            requests.ask_stop(reason)
-
-        return after_imports(ask)
-
-    def save(number: int, frame: FrameType | None) -> None:
-        requests.save = True
-
-    by_name = {
-        "SIGTERM": stop("terminated"),
-        "SIGHUP": stop("terminated"),
-        "SIGXCPU": stop("terminated"),
-        "SIGINT": stop("interrupted"),
-        "SIGUSR1": save,
-    }
-    with handlers(by_name):
-        yield
-
-
-def _announce(line: bytes) -> None:
-    """Write past the buffer of stderr, which may be in use where the signal came."""
-    with suppress(OSError):
-        os.write(2, line)

@@ -18,7 +18,7 @@ from patience import PATIENCE
 
 from cnn_cli.cli import train
 from cnn_cli.cli.shared.signals import Terminated
-from cnn_cli.cli.train import requests_from_signals
+from cnn_cli.cli.shared.stops import requests_from_signals
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training.requests import Requests
 
@@ -180,12 +180,20 @@ def test_the_limit_of_cpu_time_is_told_of_each_second(monkeypatch: pytest.Monkey
     assert requests.stop == "terminated"
 
 
-def test_while_the_config_is_read(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["train", "config"],
+        ["sweep", "config", "train.optimizer.lr=0.01..0.1"],
+    ],
+    ids=["train", "sweep"],
+)
+def test_while_the_config_is_read(tmp_path: Path, words: list[str]) -> None:
     """From a pipe that nobody writes into."""
     pipe = tmp_path / "config"
     os.mkfifo(pipe)
-    line = [*COMMAND, "train", str(pipe), "--out", str(tmp_path / "run")]
-    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    line = [*COMMAND, *words, "--out", "run"]
+    process = subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=tmp_path)
     writer = -1
 
     def is_read() -> bool:

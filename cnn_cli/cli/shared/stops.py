@@ -1,0 +1,69 @@
+"""What signals and limits do to a command that trains, and the exit codes that they end with."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import FrameType
+
+from cnn_cli.cli.shared import output
+from cnn_cli.cli.shared.parameters import Exit
+from cnn_cli.cli.shared.signals import Handler, Repeats, after_imports, ending, handlers
+from cnn_cli.cli.shared.together import ranks
+from cnn_cli.errors import ExitCode
+from cnn_cli.training.requests import Requests, StopNow, StopReason
+
+ENDS = {
+    "time limit": ExitCode.STOPPED,
+    "terminated": ExitCode.STOPPED,
+    "interrupted": ExitCode.INTERRUPTED,
+}
+
+
+@contextmanager
+def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
+    """Within it, signals ask the training to stop or to save; one that is repeated ends it at once.
+
+    Handlers run on the main thread, so that `StopNow` is raised there.
+
+    Raises:
+        Exit: asked to stop before there is a run that the command could tell of.
+    """
+    end, repeats = ending(), Repeats()
+
+    def stop(reason: StopReason) -> Handler:
+        def ask(number: int, frame: FrameType | None) -> None:
+            # The system repeats this one each second, however long the last step takes.
+            if number != getattr(signal, "SIGXCPU", None) and repeats.again(number):
+                end(number, frame)
+            if number == signal.SIGINT and not quiet:
+                _announce(b"\ncnn: stopping after this step; a second interrupt stops at once\n")
+            requests.ask_stop(reason)
+
+        return after_imports(ask)
+
+    def save(number: int, frame: FrameType | None) -> None:
+        requests.save = True
+
+    by_name = {
+        "SIGTERM": stop("terminated"),
+        "SIGHUP": stop("terminated"),
+        "SIGXCPU": stop("terminated"),
+        "SIGINT": stop("interrupted"),
+        "SIGUSR1": save,
+    }
+    with handlers(by_name):
+        try:
+            yield
+        except StopNow as stopped:
+            if not quiet and ranks().rank == 0:
+                output.note(f"{stopped.reason} before the first step; nothing was changed")
+            raise Exit(ENDS[stopped.reason]) from None
+
+
+def _announce(line: bytes) -> None:
+    """Write past the buffer of stderr, which may be in use where the signal came."""
+    with suppress(OSError):
+        os.write(2, line)
