@@ -159,7 +159,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (home / f"configs/{name}.yaml").write_text(narrow)
     text = (home / "configs/small.yaml").read_text()
     lite = text.replace("image_size: 28", "image_size: 16").replace("channels: 1 ", "channels: 3 ")
-    (home / "configs/efficientnet-lite0.yaml").write_text(lite)
+    for name in ("configs/efficientnet-lite0.yaml", "lite0.yaml"):
+        (home / name).write_text(lite)
     text = text.replace("../data/fashion", "photos")
     (home / "photos.yaml").write_text(text.replace("image_size: 28", "image_size: 16"))
     for i, name in enumerate(CLASSES):
@@ -192,8 +193,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
         assert run(embed.split()) == 0
     finally:
         os.chdir(before)
-    for name in ("small-2", "short", "second"):
-        shutil.copytree(home / "runs/small", home / f"runs/{name}")
+    for name, of in (("small-2", "small"), ("short", "small"), ("second", "photos")):
+        shutil.copytree(home / f"runs/{of}", home / f"runs/{name}")
     shutil.copy(home / "runs/seed/best.npz", home / "model.npz")
     shutil.copy(home / "runs/lite0/best.npz", home / "lite0.npz")
     shutil.copy(home / "runs/small/best.npz", home / "soup.npz")
