@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 
 
@@ -11,6 +12,9 @@ def main() -> None:
     # it print where it was.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # What is imported stays: looking through it for garbage, again and again, takes a twentieth of
+    # the time in which one image is classified. Commands that go on for longer enable it.
+    gc.disable()
     from cnn_cli.cli.main import main as run
 
     run()

@@ -6,6 +6,7 @@ What a command needs is imported when it runs, so that `cnn --help` and `cnn pre
 from __future__ import annotations
 
 import atexit
+import gc
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -125,6 +126,7 @@ def _invoke(arguments: list[str]) -> int:
         if call is None:
             from cnn_cli.cli.shared import parser
 
+            gc.enable()
             return parser.run(arguments, instruction)
         call()
     except Exit as end:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import sys
 from collections import Counter, deque
@@ -37,6 +38,7 @@ TOPK = 5
     NAME,
     order=50,
     ranks=True,
+    brief=True,
     examples=(
         "cnn predict photo.jpg --ckpt runs/small",
         "cnn predict photos/ 'more/*.png' --ckpt model.npz --format csv -o labels.csv",
@@ -177,7 +179,6 @@ def run(
             sort_into, ways, append, dry_run, looked_through, output_file, format_name
         )
         format_name = file_format(append) if append is not None else format_name
-    from cnn_cli.data.sources import holds_images
     from cnn_cli.inference.formats import Columns, make_format
     from cnn_cli.inference.predictor import Predictor, decoded_batches
     from cnn_cli.parallel.alike import check_alike
@@ -191,8 +192,8 @@ def run(
         check_alike(job, NAME, given | {"--probs": probs, "--backend": backend})
     if output_file is not None and writes:
         output.check_output(output_file)
-    few = len(sources) == 1 and from_file is None and not holds_images(sources[0])
-    threads = threads or (1 if few else job.threads(cpu_count()))
+    brief = _is_brief(sources, from_file)
+    threads = threads or (1 if brief else job.threads(cpu_count()))
     columns = Columns(
         topk=min(topk or 0, len(classifier.classes)),
         probs=classifier.classes if probs else (),
@@ -224,7 +225,7 @@ def run(
         bad += 0 if acting is None else acting.bad
 
     with (
-        _progress(acts, output_file, hidden=few or not writes or watch is not None) as shown,
+        _progress(acts, output_file, hidden=brief or not writes or watch is not None) as shown,
         _open_list(from_file if writes else None) as paths,
         Predictor(classifier, threads, backend, shown.note) as predictor,
         nullcontext()
@@ -238,6 +239,16 @@ def run(
             _deliver(results, output_file if writes else None)
     if bad:
         raise Exit(ExitCode.DATA)
+
+
+def _is_brief(sources: list[str], from_file: str | None) -> bool:
+    """Whether a single image is all there is; otherwise Python looks for garbage from now on."""
+    from cnn_cli.data.sources import holds_images
+
+    brief = len(sources) == 1 and from_file is None and not holds_images(sources[0])
+    if not brief:
+        gc.enable()
+    return brief
 
 
 def _check(

@@ -108,6 +108,33 @@ def test_predict_imports_no_more_than_it_needs(trained: Path, picture: Path) -> 
     assert ast.literal_eval(own) == [f"cnn_cli.cli.{name}" for name in names]
 
 
+@pytest.mark.parametrize(
+    ("line", "enabled"),
+    [
+        ("predict {picture} --ckpt {trained}", False),
+        ("predict {folder} --ckpt {trained}", True),
+        ("predict {picture} {picture} --ckpt {trained}", True),
+        ("predict --help", True),
+        ("networks", True),
+    ],
+)
+def test_garbage_is_looked_for_where_there_may_be_some(
+    trained: Path, picture: Path, line: str, enabled: bool
+) -> None:
+    program = (
+        "import gc, sys; from cnn_cli.cli.main import run; gc.disable();"
+        "assert run(sys.argv[1:]) == 0; print(gc.isenabled())"
+    )
+    paths = {"picture": picture, "folder": picture.parent, "trained": trained}
+    done = subprocess.run(
+        [sys.executable, "-c", program, *(word.format(**paths) for word in line.split())],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == str(enabled)
+
+
 def test_the_reader_may_leave(trained: Path, project: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)

@@ -9,6 +9,7 @@ above the function that runs. A plain command line is read by `parameters`, any 
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
 from importlib import import_module
@@ -56,6 +57,7 @@ class Registered(NamedTuple):
         group_about: of a group, what its help begins with.
         ranks: whether all processes that `mpiexec` starts run it, or the option with which they
             do. Without, it is rank 0's alone.
+        brief: it may be over before looking for garbage pays, and enables that itself where not.
     """
 
     name: str
@@ -64,6 +66,7 @@ class Registered(NamedTuple):
     callback: Callable[..., None] | None = None
     group_about: str = ""
     ranks: bool | str = False
+    brief: bool = False
 
     @property
     def about(self) -> str:
@@ -85,7 +88,12 @@ _registered: dict[str, Registered] = {}
 
 
 def command(
-    name: str, *, order: int, examples: Sequence[str], ranks: bool | str = False
+    name: str,
+    *,
+    order: int,
+    examples: Sequence[str],
+    ranks: bool | str = False,
+    brief: bool = False,
 ) -> Callable[[F], F]:
     """Register a function as a command. Its docstring is the help, its parameters are the options.
 
@@ -96,11 +104,11 @@ def command(
             file has this name, with `_` for a space, and behind a word of Python's, as `import_`.
         order: place in the list of commands.
         examples: command lines for the help.
-        ranks: see `Registered`.
+        ranks, brief: see `Registered`.
     """
 
     def register(callback: F) -> F:
-        _registered[name] = Registered(name, order, examples, callback, ranks=ranks)
+        _registered[name] = Registered(name, order, examples, callback, ranks=ranks, brief=brief)
         return callback
 
     return register
@@ -194,12 +202,14 @@ def plain_call(arguments: Sequence[str]) -> Callable[[], None] | None:
             return None
         if found.callback is not None:
             values = plain_values(found.callback, arguments[words:])
-            return None if values is None else partial(_call, found.callback, values)
+            return None if values is None else partial(_call, found.callback, values, found.brief)
     return None
 
 
-def _call(callback: Callable[..., None], values: dict[str, Any]) -> None:
+def _call(callback: Callable[..., None], values: dict[str, Any], brief: bool) -> None:
     check_address_space()
+    if not brief:
+        gc.enable()
     callback(**values)
 
 
