@@ -19,6 +19,8 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.runs.checkpoint import load_checkpoint, resolve_checkpoint
 
+NEAR_ZERO = 0.01  # of what `model.init` draws
+
 
 @dataclass(frozen=True, slots=True)
 class InitialWeights:
@@ -56,7 +58,7 @@ def initial_weights(
     """The weights that `train.weights` names, or those that `model.init` draws.
 
     Where the classes are others, or in another order, the layers whose size depends on how many
-    there are keep the rows of the classes that are known; the other rows start at random.
+    there are keep the rows of the classes that are known; the other rows start near zero.
 
     Args:
         classes: the names to train for.
@@ -144,8 +146,13 @@ def _rows(before: Sequence[str], classes: Sequence[str]) -> list[tuple[int, int]
 
 
 def _head(own: Array, trained: Array, rows: list[tuple[int, int]]) -> Array:
-    """A tensor of the last layer: a row a class."""
-    head = own.copy()
+    """A tensor of the last layer: a row a class.
+
+    Weights drawn for a new class are noise that little training does not remove: a step moves them
+    only along the features of its images. They are made small, but not zero, which a ReLU after
+    the layer would not pass on.
+    """
+    head = own.copy() if own.ndim == 1 else own * NEAR_ZERO
     if own.shape[1:] == trained.shape[1:]:
         for now, before in rows:
             head[now] = trained[before]
@@ -155,10 +162,10 @@ def _head(own: Array, trained: Array, rows: list[tuple[int, int]]) -> Array:
 def _head_text(trained: _Trained, classes: Sequence[str]) -> str:
     known = len(_rows(trained.classes, classes))
     if not known:
-        return f"starts at random: the {len(trained.classes)} classes of {trained.place} are others"
+        return f"starts near zero: the {len(trained.classes)} classes of {trained.place} are others"
     rest = len(classes) - known
     text = f"keeps the weights of {known} class{'es' * (known > 1)} of {trained.place}"
-    return text + (f"; {rest} start{'s' * (rest == 1)} at random" if rest else "")
+    return text + (f"; {rest} start{'s' * (rest == 1)} near zero" if rest else "")
 
 
 def head_names(config: Config, graph: Graph) -> list[str]:

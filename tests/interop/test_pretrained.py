@@ -67,7 +67,7 @@ def installed(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_config_names_its_weights(cnn: Inside, installed: Path) -> None:
     outcome = cnn("train", "tiny.yaml", "--out", "run")
     assert outcome.code == 0, outcome.err
-    note = "layers.4 keeps the weights of 1 class of tiny; 2 start at random"
+    note = "layers.4 keeps the weights of 1 class of tiny; 2 start near zero"
     assert f"cnn: {note}\n" in outcome.err
     last = load_checkpoint("run/last.npz")
     assert last.meta["mean"] == [0.5, 0.5, 0.5]

@@ -13,7 +13,7 @@ from cnn_cli.errors import DataError, UsageError
 from cnn_cli.interop.pretrained import PACKAGES, Package
 from cnn_cli.proposal import propose as module
 from cnn_cli.proposal.choose import Speed, Tuning
-from cnn_cli.proposal.fine_tuning import batch_size, head_alone, head_epochs, suits, upper_layers
+from cnn_cli.proposal.fine_tuning import head_alone, head_epochs, suits, upper_layers
 from cnn_cli.proposal.propose import Proposal, propose
 from cnn_cli.proposal.survey import Survey
 from cnn_cli.proposal.words import network_text
@@ -102,10 +102,6 @@ def test_epochs_of_the_last_layer() -> None:
         5,
         5,
     ]
-
-
-def test_batch_sizes() -> None:
-    assert [batch_size(images) for images in (2, 40, 100, 320, 10**6)] == [4, 4, 10, 32, 32]
 
 
 @pytest.mark.parametrize("budget", [100, 5000])
