@@ -17,6 +17,8 @@ class Network:
         in_shape: (height, width, channels).
         batch: images a step.
         predicts: it is prediction that is timed, not training.
+        frozen: how many of the first layers with parameters are not trained: they are in inference
+            mode, and no gradient is computed for them.
     """
 
     layers: Layers
@@ -24,6 +26,7 @@ class Network:
     classes: int
     batch: int
     predicts: bool = False
+    frozen: int = 0
 
     def make_batch(self) -> tuple[Any, Any]:
         """Images (batch, h, w, c) float32 and class numbers (batch,)."""
@@ -59,6 +62,23 @@ def _speedrun_block(channels: int) -> Layers:
         "batchnorm",
         "gelu",
     ]
+
+
+def _conv_norm(channels: int, kernel_size: int = 1, **arguments: Any) -> Layers:
+    norm = {"batchnorm": {"eps": 1e-3, "momentum": 0.01}}
+    return [_conv(channels, kernel_size, bias=False, **arguments), norm]
+
+
+def _inverted(inputs: int, channels: int, kernel_size: int, stride: int = 1) -> Layers:
+    """An inverted bottleneck of Sandler et al. 2018."""
+    wide = 6 * inputs
+    depthwise = _conv_norm(wide, kernel_size, stride=stride, groups=wide, padding="same")
+    return [*_conv_norm(wide), "relu6", *depthwise, "relu6", *_conv_norm(channels)]
+
+
+def _stage(inputs: int, channels: int, kernel_size: int, stride: int, more: int = 0) -> Layers:
+    again = {"residual": {"layers": _inverted(channels, channels, kernel_size)}}
+    return [*_inverted(inputs, channels, kernel_size, stride), *[again] * more]
 
 
 SEED: Layers = [
@@ -132,6 +152,24 @@ RESNET18: Layers = [
     "global_avgpool",
     {"linear": "classes"},
 ]
+# EfficientNet-Lite0, Tan and Le 2019, without its dropout.
+LITE0: Layers = [
+    *_conv_norm(32, 3, stride=2, padding="same"),
+    "relu6",
+    *_conv_norm(32, 3, groups=32, padding="same"),
+    "relu6",
+    *_conv_norm(16),
+    *_stage(16, 24, 3, 2, 1),
+    *_stage(24, 40, 5, 2, 1),
+    *_stage(40, 80, 3, 2, 2),
+    *_stage(80, 112, 5, 1, 2),
+    *_stage(112, 192, 5, 2, 3),
+    *_stage(192, 320, 3, 1),
+    *_conv_norm(1280),
+    "relu6",
+    "global_avgpool",
+    {"linear": "classes"},
+]
 
 NETWORKS: dict[str, Network] = {
     "seed-32": Network(SEED, (224, 224, 3), 3, 32),
@@ -141,5 +179,6 @@ NETWORKS: dict[str, Network] = {
     "resnet20": Network(RESNET20, (32, 32, 3), 10, 64),
     "speedrun": Network(SPEEDRUN, (32, 32, 3), 10, 256),
     "resnet18": Network(RESNET18, (224, 224, 3), 1000, 8),
+    "lite0-upper": Network(LITE0, (224, 224, 3), 4, 32, frozen=66),
     "seed-predict": Network(SEED, (224, 224, 3), 3, 32, predicts=True),
 }

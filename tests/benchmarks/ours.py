@@ -17,6 +17,7 @@ from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
+from cnn_cli.optim.groups import freeze_graph, make_groups
 from cnn_cli.optim.optimizers import make_optimizer
 
 
@@ -24,10 +25,15 @@ def build(name: str, network: Network) -> tuple[Config, Graph]:
     """The network as the program reads it from a config."""
     document = {
         "model": {"layers": network.layers},
-        "train": {"batch_size": network.batch, "optimizer": {"type": "sgd", **SGD}},
+        "train": {
+            "batch_size": network.batch,
+            "optimizer": {"type": "sgd", **SGD},
+            "freeze": network.frozen,
+        },
     }
     config = validate_config(document, name)
-    return config, build_graph(config.model, network.in_shape, network.classes, name)
+    graph = build_graph(config.model, network.in_shape, network.classes, name)
+    return config, freeze_graph(graph, config.train, 0)
 
 
 class Ours:
@@ -54,7 +60,8 @@ class Ours:
         self.x, labels = network.make_batch()
         self.targets, self.divisor = target_weights(labels, network.classes)
         self.engine = make_engine(graph, params, threads, backend)
-        self.optimizer = make_optimizer(config.train.optimizer, params)
+        groups = make_groups(params, config.train)
+        self.optimizer = make_optimizer(config.train.optimizer, params, groups)
 
     def step(self) -> float:
         loss, _ = self.engine.train_step(self.x, self.targets, self.divisor)
