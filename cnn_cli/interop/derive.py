@@ -93,12 +93,12 @@ def derive(foreign: Foreign) -> Derived:
         raise DataError(foreign.place, "the input must have a size; give data.image_size", "none")
     work = _Derivation(foreign.place, foreign.ops, foreign.in_shape)
     pieces = work.chain(INPUT, work.end)
-    pieces = work.named(pieces)
     for op in work.channel_convs.values():
         raise work.refused(op, "must be between a mean and a gate, for eca")
     for op in work.parts.values():
         rule = "must take one of equal parts of all channels that are joined again, for split"
         raise work.refused(op, rule)
+    pieces = work.named(pieces)
     scores = work.vectors[work.end]
     if prod(scores) != scores[-1] or scores[-1] < 2:
         rule = "must end in a score for each of two or more classes"
@@ -720,7 +720,11 @@ def _padded(ops: Sequence[Op]) -> list[Op]:
     found: list[Op] = []
     for op in ops:
         before = found[op.inputs[0]] if op.inputs[0] != INPUT else None
-        if before is not None and before.kind == "zeropad" and _may_pad(op, before, found):
+        unpadded = op.facts.get("padding") == (0, 0, 0, 0)
+        if before is not None and before.kind == "pad" and op.kind == "conv" and unpadded:
+            facts = {**op.facts, **before.facts}
+            found.append(Op(op.kind, op.name, before.inputs, facts, op.module, op.shape))
+        elif before is not None and before.kind == "zeropad" and _may_pad(op, before, found):
             (top, bottom), (left, right) = before.facts["padding"]
             own = op.facts["padding"]
             sides = _same_sides(op, before.shape or ()) if own == "same" else own

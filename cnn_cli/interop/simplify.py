@@ -64,6 +64,8 @@ class _Joining:
                 pool = self.ops[inputs[0]]
                 facts = {**pool.facts, "factors": op.facts["factors"]}
                 return self._append(Op("avgpool", op.name, (), facts, shape=op.shape), pool.inputs)
+            case "quotient":
+                return self._quotient(op, *inputs)
             case "columns":
                 return self._columns(op, inputs[0])
             case "concat":
@@ -162,6 +164,40 @@ class _Joining:
             return False
         inner = self._before(self._before(gate))
         return self._is(inner, "scale", factor=1 / sqrt(2)) and self._before(inner) == x
+
+    def _quotient(self, op: Op, x: int, base: int) -> int:
+        """x / (k + alpha m)^beta, where a convolution makes the mean squares m: an lrn."""
+        facts = self._neighborhood(x, base)
+        if facts is None:
+            return self._append(op, (x, base))
+        return self._make(op, "lrn", (x,), **facts)
+
+    def _neighborhood(self, x: int, base: int) -> dict[str, Any] | None:
+        """The arguments of the lrn that divides by `base`, if one does."""
+        if not self._is(base, "power") or not self._is(self._before(base), "conv"):
+            return None
+        conv = self.ops[self._before(base)]
+        squares, arrays = conv.inputs[0], _arrays(conv)
+        if not self._is(squares, "excite") or self.ops[squares].inputs != (x, x):
+            return None
+        weight, bias = arrays["weight"], arrays.get("bias")
+        channels = len(weight)
+        if weight.shape != (channels, channels, 1, 1) or bias is None or np.ptp(bias):
+            return None
+        matrix = weight[:, :, 0, 0]
+        before, behind = (int(np.count_nonzero(each)) for each in (matrix[-1, :-1], matrix[0, 1:]))
+        size = before + behind + 1
+        band = np.tri(channels, k=behind) - np.tri(channels, k=-before - 1)
+        if (size // 2, (size - 1) // 2) != (before, behind):
+            return None
+        if not np.allclose(matrix, matrix[0, 0] * band, rtol=1e-6, atol=0):
+            return None
+        return {
+            "size": size,
+            "alpha": float(matrix[0, 0]) * size,
+            "beta": self.ops[base].facts["exponent"],
+            "k": float(bias[0]),
+        }
 
     def _columns(self, op: Op, x: int) -> int:
         """Means of rows, then of columns: adaptive pooling."""

@@ -67,6 +67,7 @@ ARGUMENTS: Table = {
     "Dropout": {**_OLD, "is_test": IDLE, "ratio": IDLE, "seed": IDLE},
     "Elu": {**_OLD, "alpha": READ},
     "Erf": {},
+    "Expand": {},
     "Flatten": {"axis": READ},
     "Floor": {},
     "Gather": {"axis": READ},
@@ -79,6 +80,7 @@ ARGUMENTS: Table = {
     "HardSwish": {},
     "Identity": {},
     "InstanceNormalization": {**_OLD, "epsilon": READ},
+    "LRN": {"alpha": READ, "beta": READ, "bias": READ, "size": READ},
     "LayerNormalization": {"axis": READ, "epsilon": READ, "stash_type": IDLE},
     "LeakyRelu": {**_OLD, "alpha": READ},
     "MatMul": {},
@@ -86,10 +88,22 @@ ARGUMENTS: Table = {
     "Mul": _ARITHMETIC,
     "Neg": _OLD,
     "PRelu": _OLD,
-    "Pad": {"mode": Only("constant"), "pads": READ, "paddings": READ, "value": Only(0)},
+    "Pad": {"mode": Only("constant", "reflect"), "pads": READ, "paddings": READ, "value": Only(0)},
     "ReduceMean": {**_AXES, "keepdims": READ, "noop_with_empty_axes": READ},
+    "Pow": {"axis": Only(), "broadcast": Only(0, 1)},
     "Relu": _OLD,
     "Reshape": {**_OLD, "allowzero": READ, "shape": READ},
+    "Resize": {
+        "antialias": Only(0),
+        "axes": READ,
+        "coordinate_transformation_mode": READ,
+        "cubic_coeff_a": IDLE,
+        "exclude_outside": IDLE,
+        "extrapolation_value": IDLE,
+        "keep_aspect_ratio_policy": Only("stretch"),
+        "mode": Only("nearest"),
+        "nearest_mode": READ,
+    },
     "Selu": {**_OLD, "alpha": Only(1.6732632423543772), "gamma": Only(1.0507009873554805)},
     "Shape": {"start": READ, "end": READ},
     "Sigmoid": _OLD,
@@ -105,6 +119,7 @@ ARGUMENTS: Table = {
     "Tanh": _OLD,
     "Transpose": {"perm": READ},
     "Unsqueeze": _AXES,
+    "Upsample": {"mode": Only("nearest"), "scales": READ},
 }
 CONSTANT_BYTES = 2**20  # of a result that is computed from shapes and constants
 
@@ -144,6 +159,7 @@ class Operators:
         self.values = values
         self.ops: list[Op] = []
         self.views: dict[str, View] = {}
+        self.expanded: set[str] = set()  # gates that were made as large as what they multiply
         self.in_shape: Shape = ()
         self.plain = {layer.onnx: kind for kind, layer in all_layers().items() if layer.onnx}
 
@@ -296,6 +312,8 @@ class _Operator:
         name = self.inputs[i] if i < len(self.inputs) else ""
         if name not in self.network.views:
             raise self._refused("must read what comes of the image", name or "nothing")
+        if name in self.network.expanded and self.word not in ("Mul", "Identity"):
+            raise self._refused("must not read what is repeated, apart from a product", name)
         return self.network.views[name]
 
     def _constant(self, i: int) -> Array | None:
@@ -462,6 +480,15 @@ class _Operator:
                 if len(view.axes) != 2 or axis != 1:
                     raise self._refused("must be of a vector's scores", f"axis {axis}")
                 self._alike("softmax")
+            case "LRN":
+                self._lrn()
+            case "Pow":
+                exponent = self._needed(1)
+                if exponent.size != 1:
+                    raise self._refused("must have one exponent", exponent.size)
+                self._alike("power", {"exponent": exponent.item()})
+            case "Resize" | "Upsample":
+                self._upsample()
             case "LayerNormalization":
                 self._layernorm()
             case "GroupNormalization" | "InstanceNormalization":
@@ -478,8 +505,10 @@ class _Operator:
                 if bool(np.any(self._constant(2))):
                     raise self._refused("must not be in training", "training_mode")
                 self._alike("dropout")
-            case "Identity":
+            case "Identity" | "Expand":
                 self._give(self._view(0))
+                if self.word == "Expand" or self.inputs[0] in self.network.expanded:
+                    self.network.expanded.add(self.outputs[0])
             case "Reshape":
                 shape = given["shape"] if "shape" in given else self._needed(1).tolist()
                 view = self._view(0).reshaped(shape, bool(given.get("allowzero", 0)))
@@ -504,6 +533,9 @@ class _Operator:
 
     def _convolution(self) -> None:
         view, weight, bias = self._view(0), self._needed(1), self._constant(2)
+        if weight.ndim == 3 and view.labels(1) == []:
+            self._over_channels(view, weight, bias)
+            return
         entry = self._map(view)
         facts = self._window(weight.shape[2:])
         groups = self.given.get("group", 1)
@@ -515,6 +547,118 @@ class _Operator:
         facts["groups"] = groups
         module = Module(self.name, "conv", arrays)
         self._make("conv", (entry,), shape, facts, module)
+
+    def _over_channels(self, view: View, weight: Array, bias: Array | None) -> None:
+        """A convolution of one dimension, along the channels' means (n, 1, c)."""
+        size = weight.shape[-1]
+        around = (size // 2, (size - 1) // 2)
+        plain = {"strides": (1,), "dilations": (1,), "group": 1, "pads": around}
+        plain["kernel_shape"] = (size,)
+        given = {"pads": (0, 0), **self.given}
+        if given.pop("auto_pad", "NOTSET") not in ("", "NOTSET"):
+            raise self._refused("must have pads in numbers", self.given["auto_pad"])
+        for key, value in given.items():
+            if value != plain[key]:
+                raise self._refused(f"must have {key} {plain[key]}, along channels", value)
+        if len(view.axes) != 3 or view.labels(2) != [CHANNELS] or bias is not None:
+            raise LayoutError("it must be along channels, (n, 1, c), without bias")
+        if weight.shape[:2] != (1, 1) or len(self.network.shape(view.op)) != 1:
+            raise LayoutError("it must be of one channel in and out, of means")
+        module = Module(self.name, "other", {"weight": weight})
+        self._alike("channel_conv", {"kernel_size": size}, module)
+
+    def _lrn(self) -> None:
+        given, view = self.given, self._view(0)
+        self._map(view)
+        facts = {
+            "size": given["size"],
+            "alpha": given.get("alpha", 1e-4),
+            "beta": given.get("beta", 0.75),
+            "k": given.get("bias", 1.0),
+        }
+        if facts["size"] % 2 == 0:
+            raise self._refused("must have an odd size", facts["size"])
+        self._alike("lrn", facts)
+
+    def _upsample(self) -> None:
+        """Each pixel as a block of pixels; other ways to the same blocks are told by places."""
+        view = self._view(0)
+        entry, shape = self._map(view), self._shape_of(view)
+        if len(view.axes) != 4:
+            raise LayoutError("its input must be images, channels first")
+        scales, sizes = self._scales(), self._sizes_of_all()
+        if sizes is None:
+            factors = [1.0] * 4 if scales is None else scales
+            sizes = [int(n * factor) for n, factor in zip(view.shape, factors, strict=True)]
+        else:
+            factors = [a / b for a, b in zip(sizes, view.shape, strict=True)]
+        blocks = [round(factor) for factor in factors]
+        whole = all(
+            n * block == size for n, block, size in zip(view.shape, blocks, sizes, strict=True)
+        )
+        if blocks[:2] != [1, 1] or not whole or min(blocks) < 1 or factors != blocks:
+            raise self._refused("must make rows and columns whole times as many", tuple(factors))
+        if self.word == "Resize":
+            for axis in (2, 3):
+                self._check_places(blocks[axis], view.shape[axis])
+        h, w, c = shape
+        facts = {"scale": (blocks[2], blocks[3])}
+        self._make("upsample", (entry,), (h * blocks[2], w * blocks[3], c), facts)
+
+    def _scales(self) -> list[float] | None:
+        """Factors of all axes, of a Resize or an Upsample; None where it has none."""
+        if "scales" in self.given:
+            return list(self.given["scales"])
+        at = 1 if self.word == "Upsample" or self.network.opset < 11 else 2
+        found = self._constant(at)
+        return None if found is None or not found.size else self._of_all(found, 1.0)
+
+    def _sizes_of_all(self) -> list[int] | None:
+        if self.word == "Upsample" or self.network.opset < 11:
+            return None
+        found = self._constant(3)
+        if found is None or not found.size:
+            return None
+        sizes = zip(self._of_all(found, 0), self._view(0).shape, strict=True)
+        return [int(n) if n else before for n, before in sizes]
+
+    def _of_all(self, found: Array, idle: Any) -> list[Any]:
+        """Values of some axes as values of all."""
+        axes = self.given.get("axes", range(found.size))
+        values = dict(zip([axis % 4 for axis in axes], found.reshape(-1).tolist(), strict=True))
+        return [values.get(axis, idle) for axis in range(4)]
+
+    def _check_places(self, block: int, size: int) -> None:
+        """Refuse a Resize that does not take each place as often, in order."""
+        mode = self.given.get("coordinate_transformation_mode", "half_pixel")
+        rounding = self.given.get("nearest_mode", "round_prefer_floor")
+        if self.network.opset < 11:  # which had no modes
+            mode, rounding = "asymmetric", "floor"
+        self._have_room(size * block)
+        places = np.arange(size * block)
+        at: Array
+        match mode:
+            case "asymmetric":
+                at = places / block
+            case "half_pixel" | "half_pixel_symmetric":
+                at = (places + 0.5) / block - 0.5
+            case "pytorch_half_pixel":
+                at = (places + 0.5) / block - 0.5 if len(places) > 1 else 0.0 * places
+            case "align_corners":
+                at = places * ((size - 1) / max(len(places) - 1, 1))
+            case _:
+                raise self._refused("must have places of another mode", mode)
+        match rounding:
+            case "floor":
+                found = np.floor(at)
+            case "ceil":
+                found = np.ceil(at)
+            case "round_prefer_floor":
+                found = np.ceil(at - 0.5)
+            case _:
+                found = np.floor(at + 0.5)
+        if not np.array_equal(np.clip(found, 0, size - 1), places // block):
+            raise self._refused("must repeat each row and column", f"{mode}, {rounding}")
 
     def _gemm(self) -> None:
         entry, order = self._vector(self._view(0))
@@ -672,10 +816,10 @@ class _Operator:
 
     def _of_two(self) -> None:
         one, other = self._view(0), self._view(1)
-        if self.word in ("Sub", "Div"):
+        if self.word == "Sub":
             raise self._refused("must have a constant among its inputs", "two tensors")
         if one.axes == other.axes:
-            kind = "add" if self.word == "Add" else "excite"
+            kind = {"Add": "add", "Mul": "excite", "Div": "quotient"}[self.word]
             op = Op(kind, self.name, (one.op, other.op), shape=self.network.shape(one.op))
             self._give(View(self.network.append(op), one.axes))
             return
@@ -774,13 +918,18 @@ class _Operator:
             return
         if min(pads) < 0 or any(any(pair) and axis < 2 for axis, pair in sides.items()):
             raise self._refused("must pad rows and columns alone", tuple(pads))
+        mode = self.given.get("mode", "constant")
         entry = self._map(view)
         if rank != 4:
             raise LayoutError("its input must be images, channels first")
         padding = (sides.get(2, (0, 0)), sides.get(3, (0, 0)))
         h, w, c = self._shape_of(view)
         shape = (h + sum(padding[0]), w + sum(padding[1]), c)
-        self._make("zeropad", (entry,), shape, {"padding": padding})
+        if mode == "constant":
+            self._make("zeropad", (entry,), shape, {"padding": padding})
+        else:
+            facts = {"padding": (*padding[0], *padding[1]), "padding_mode": mode}
+            self._make("pad", (entry,), shape, facts)
 
     def _slices(self, rank: int) -> list[tuple[int, int, int, int]]:
         """Axis, start, stop and step of each axis that is cut."""
