@@ -62,10 +62,16 @@ def test_the_mean_of_the_weights(cnn: Inside, runs: list[Path], tmp_path: Path) 
     assert cnn("predict", "photos/test", "--ckpt", out).code == 0
 
 
+@pytest.mark.parametrize("depth", ["8", "float"])
 def test_statistics_are_those_of_the_mean_weights(
-    cnn: Inside, runs: list[Path], tmp_path: Path
+    cnn: Inside, runs: list[Path], tmp_path: Path, depth: str
 ) -> None:
     """The variance of each channel over all training images, as batch normalization meets them."""
+    if depth == "float":
+        line = ("train", "tiny.yaml", "data.depth=float", "train.epochs=1", "--quiet")
+        runs = [tmp_path / "a", tmp_path / "b"]
+        assert cnn(*line, "--out", runs[0]).code == 0
+        assert cnn(*line, "--out", runs[1], "--weights", runs[0] / "last.npz").code == 0
     out = tmp_path / "soup.npz"
     average(cnn, *runs, "--output", out)
     soup = Classifier.load(out)

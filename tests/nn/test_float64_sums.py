@@ -69,7 +69,9 @@ class Seat:
         self.begun.clear()
 
 
-def trained(processes: int, threads: int, exchange: bool) -> list[bytes]:
+def trained(
+    processes: int, threads: int, exchange: bool, layers: list[Any] = LAYERS
+) -> list[bytes]:
     """Each process's weights and statistics after some steps of steepest descent."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((IMAGES, 16, 16, 3)).astype("float32")
@@ -77,7 +79,7 @@ def trained(processes: int, threads: int, exchange: bool) -> list[bytes]:
     table = Table(processes)
 
     def work(number: int) -> bytes:
-        graph, params = network(LAYERS)
+        graph, params = network(layers)
         own = slice(IMAGES * number // processes, IMAGES * (number + 1) // processes)
         seat = Seat(table, number) if exchange else None
         with TrainingEngine(graph, params, threads=threads, exchange=seat) as engine:
@@ -101,6 +103,14 @@ def test_any_number_of_threads_and_processes_gives_the_same_bits(
     monkeypatch.setattr("cnn_cli.nn.training_engine.uses_float64_sums", lambda *_: True)
     found = {found for way in ways for found in trained(*way)}
     assert len(found) == 1
+
+
+def test_processes_share_the_statistics_of_a_single_channel() -> None:
+    layers = [{"conv": {"out_channels": 1, "kernel_size": 3}}, "batchnorm", {"linear": "classes"}]
+    (alone,) = trained(1, 1, False, layers)
+    for found in trained(2, 1, True, layers):
+        arrays = (np.frombuffer(each, "float32") for each in (found, alone))
+        np.testing.assert_allclose(*arrays, rtol=1e-3, atol=1e-5)
 
 
 def test_the_sum_is_that_of_all_chunks() -> None:
