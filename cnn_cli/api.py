@@ -178,7 +178,7 @@ def load(
     paths = [path] if isinstance(path, str | PathLike) else list(path)
     if not paths:
         raise ValueError("path must be a checkpoint, or several. Got none.")
-    classifier = open_classifier([Path(each) for each in paths], several=True)
+    classifier = open_classifier([Path(each) for each in paths])
     return Model(classifier, threads or cpu_count(), backend)
 
 

@@ -94,6 +94,7 @@ class Metric(Struct):
 
 TOP1 = Metric("top1")
 AVERAGE_PRECISION = Metric("average_precision")
+SUBSET_ACCURACY = Metric("subset_accuracy")
 PATTERN = (  # of all names, for a JSON Schema
     rf"^({VALIDATION})?(top[1-9][0-9]{{0,5}}|{'|'.join(_NAMED)}|({'|'.join(PER_CLASS)}):[\s\S]+)$"
 )

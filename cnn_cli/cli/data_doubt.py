@@ -158,17 +158,19 @@ def _of_run(path: Path, threads: int | None, backend: str | None) -> DoubtedLabe
     """What the networks of a run say of the images that they were not trained on."""
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.doubted import doubt_folds, doubt_held_back
+    from cnn_cli.inference.evaluate_files import EvaluationOptions
     from cnn_cli.inference.out_of_fold import load_folds, predict_out_of_fold
     from cnn_cli.runs.checkpoint import resolve_checkpoint
     from cnn_cli.runs.folder import folds_in
 
+    options = EvaluationOptions(threads=threads, backend=backend, note=output.note, watch=watched)
     if not folds_in(path):
         classifier = Classifier.load(resolve_checkpoint(path))
         _note_change(classifier)
-        return doubt_held_back(classifier, threads, backend, output.note, watched)
+        return doubt_held_back(classifier, options)
     classifiers = load_folds(path)
     _note_change(classifiers[0])
-    predictions = predict_out_of_fold(classifiers, threads, backend, output.note, watched)
+    predictions = predict_out_of_fold(classifiers, options)
     return doubt_folds(path, predictions)
 
 

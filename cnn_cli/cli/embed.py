@@ -83,7 +83,7 @@ def run(
     from cnn_cli.parallel.ranks import ALONE
     from cnn_cli.system import cpu_count
 
-    classifier = Classifier.load(ckpt, several=True)
+    classifier = Classifier.load(ckpt)
     output.check_output(output_file)
     threads = threads or cpu_count()
     bad = 0

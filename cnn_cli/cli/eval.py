@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.against import ALPHA, Against, gate_metric
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, gate
-from cnn_cli.cli.shared.labelled import evaluate_images, find_images, split_option
+from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, check_gates, gate
+from cnn_cli.cli.shared.labelled import evaluate_images, find_images, shown_by, split_option
 from cnn_cli.cli.shared.options import (
     IMAGES,
     BatchSize,
@@ -23,7 +23,6 @@ from cnn_cli.cli.shared.options import (
     Threads,
 )
 from cnn_cli.cli.shared.parameters import Argument, Option
-from cnn_cli.cli.shared.several_labels import check_gates, check_one_label, evaluate_several
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import DataError, UsageError
 
@@ -31,16 +30,17 @@ if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
     from cnn_cli.data.decode import ImageError
     from cnn_cli.inference.calibration import Calibration
-    from cnn_cli.inference.classifier import Classifier
-    from cnn_cli.inference.evaluate import Evaluation
-    from cnn_cli.inference.judging import Judgement
+    from cnn_cli.inference.classifier import Classifier, SeveralLabels
+    from cnn_cli.inference.evaluate import AnyEvaluation
+    from cnn_cli.inference.judging import AnyJudgement
     from cnn_cli.inference.rejection import Rejection
     from cnn_cli.parallel.ranks import Ranks
+    from cnn_cli.report.text.label_scores import LabelScores
     from cnn_cli.report.text.scores import Scores
 
     Bad = dict[int, ImageError]
     Contents = bytes | Callable[[BinaryIO], None]
-    Writer = Callable[[Classifier, Split, Evaluation, Bad, Against | None], Contents]
+    Writer = Callable[[Classifier, Split, AnyJudgement, Bad, Against | None], Contents]
 
 NAME = "eval"
 SHEET = Path("top-losses.png")
@@ -201,73 +201,50 @@ def run(
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.calibration import changing, store
     from cnn_cli.inference.classifier import open_classifier
-    from cnn_cli.inference.judging import Judgement
-    from cnn_cli.report.text.scores import score
+    from cnn_cli.inference.judging import judge
+    from cnn_cli.report.text.label_scores import score_any
     from cnn_cli.report.text.training_result import chosen_by
     from cnn_cli.runs.checkpoint import resolve_checkpoint
 
     with changing(resolve_checkpoint(ckpt[0])) if calibrate and writes else nullcontext():
-        classifier = open_classifier(ckpt, several=True)
+        classifier = open_classifier(ckpt)
         file = classifier.path
-        check_gates(fail_under or [], classifier)
-        options = {"--confusion": confusion, "--top-losses": top_losses, "--calibrate": calibrate}
-        check_one_label(classifier, options | {"--not-worse-than": not_worse_than})
+        check_gates(fail_under or [], classifier.classes, classifier.labels_kind)
+        _check_labels(classifier, confusion, reject)
         if against is not None:
             against.load(classifier)
         _check_alike(job, classifier, tta, backend, against)
         if calibrate and writes:
             output.check_output(file)
-        temperature = classifier.temperature
         images = job.first(
             lambda: find_images(NAME, classifier, folders[0] if folders else None, split)
         )
         place = folders[0] if folders else classifier.config.data.root
-        if classifier.several is not None:
-            evaluate_several(
-                classifier,
-                images,
-                place,
-                batch_size,
-                threads,
-                backend,
-                tta,
-                job,
-                predictions,
-                topk,
-                fail_under or [],
-                chosen_by(classifier.meta, str(file)),
-                _room(),
-                json=json,
-            )
-            return
-        evaluation, bad = evaluate_images(
-            classifier, images, place, batch_size, threads, backend, tta, job, calibrate
-        )
+        options = shown_by(batch_size, threads, backend, tta, job)
+        evaluation, bad = evaluate_images(classifier, images, place, options, calibrate=calibrate)
         if against is not None:
-            against.evaluate(images, classifier, job, batch_size, threads, backend, tta)
+            against.evaluate(images, classifier, options)
         if not writes:
             return
-        calibration = None
+        calibration, several = None, classifier.several
         if calibrate:
-            calibration = _calibrate(evaluation, place)
+            calibration, several = _calibrate(evaluation, classifier, place)
             rejection = None
             if reject is not None:
                 folder = folders[0] if folders else None
                 rejection = _learn(classifier, images, folder, reject, threads, backend)
-            store(file, calibration, rejection)
+            store(file, calibration, rejection, several)
             output.say(f"cnn: {file}: has temperature {calibration.temperature:.4f} now")
-            temperature = calibration.temperature
-            evaluation = evaluation.at_temperature(temperature)
+            evaluation = evaluation.at_temperature(calibration.temperature)
+    judgement = judge(evaluation, classifier.classes, () if several is None else several.thresholds)
     for path, contents in files.items():
-        write_atomic(path, contents(classifier, images, evaluation, bad, against))
+        write_atomic(path, contents(classifier, images, judgement, bad, against))
     if top_losses is not None and sheet is None:
         output.say(f"cnn: the images of largest loss: {SHEET}")
-    judgement = Judgement(evaluation, classifier.classes)
-    scores = score(
+    scores = score_any(
         judgement,
         len(bad),
         topk,
-        temperature=temperature,
         tta=tta,
         calibration=calibration,
         chosen_by=chosen_by(classifier.meta, str(file)) if len(classifier.networks) == 1 else None,
@@ -276,8 +253,8 @@ def run(
 
 
 def _tell(
-    judgement: Judgement,
-    scores: Scores,
+    judgement: AnyJudgement,
+    scores: Scores | LabelScores,
     gates: Sequence[Gate],
     against: Against | None,
     *,
@@ -333,6 +310,22 @@ def _check_options(
         raise UsageError("--alpha", "goes with --not-worse-than CKPT")
 
 
+def _check_labels(classifier: Classifier, confusion: Path | None, reject: float | None) -> None:
+    """Refuse what images of several labels do not have.
+
+    Raises:
+        UsageError: in these options.
+    """
+    if classifier.several is None:
+        return
+    if confusion is not None and confusion.suffix.lower() == ".png":
+        rule = "a .png is of images with one label; of several, a .csv has four counts a class"
+        raise UsageError("--confusion", rule, f"'{confusion}'")
+    if reject is not None:
+        rule = "is for images with one label; where there are several, one of no class has none"
+        raise UsageError("--reject", rule)
+
+
 def _check_alike(
     job: Ranks,
     classifier: Classifier,
@@ -356,15 +349,26 @@ def _room() -> tuple[int | None, int | None]:
     return (None, None) if size is None else (size.columns, max(size.lines - AROUND, LEAST_ROWS))
 
 
-def _calibrate(evaluation: Evaluation, place: object) -> Calibration:
+def _calibrate(
+    evaluation: AnyEvaluation, classifier: Classifier, place: object
+) -> tuple[Calibration, SeveralLabels | None]:
+    """The best temperature; with thresholds for it, where images have several labels."""
     from cnn_cli.inference.calibration import calibrate
+    from cnn_cli.inference.classifier import SeveralLabels
+    from cnn_cli.inference.judging import judge
+    from cnn_cli.inference.several_labels import LabelsEvaluation, best_thresholds
 
     found = calibrate(evaluation)
     if found is None:
-        share = f"{evaluation.top1:.4f} of {len(evaluation.labels):,} images right"
+        right = judge(evaluation, classifier.classes, classifier.thresholds).right.mean()
+        share = f"{right:.4f} of {len(evaluation.labels):,} images right"
         rule = "--calibrate needs images of which the network gets some wrong and most right"
         raise DataError(place, rule, share)
-    return found
+    several = classifier.several
+    if several is not None and isinstance(evaluation, LabelsEvaluation):
+        thresholds = best_thresholds(evaluation.at_temperature(found.temperature))
+        several = SeveralLabels(several.separator, thresholds)
+    return found, several
 
 
 def _learn(
@@ -443,45 +447,55 @@ def _confusion_writer(path: Path) -> Writer:
 def _predictions_csv(
     classifier: Classifier,
     images: Split,
-    evaluation: Evaluation,
+    judgement: AnyJudgement,
     bad: Bad,
     against: Against | None,
 ) -> bytes:
-    from cnn_cli.report.text.csv_files import predictions_csv
+    from cnn_cli.data.targets import numbers_of
+    from cnn_cli.report.text.csv_files import predictions_csv, said_by
 
-    problems = {i: bad[i].message for i in bad}
-    other = None if against is None else (against.names(classifier), against.evaluation)
-    return predictions_csv(
-        classifier.classes, images.paths, images.labels, evaluation, problems, other
-    )
+    problems, truth = {i: bad[i].message for i in bad}, []
+    for i in range(len(images)):
+        names = [classifier.classes[number] for number in numbers_of(images.labels, i)]
+        truth.append(classifier.label_text(names) or names[0])
+    other = None if against is None else said_by(against.judgement, against.model.several)
+    said = said_by(judgement, classifier.several)
+    return predictions_csv(images.paths, truth, said, problems, other)
 
 
 def _confusion_csv(
-    classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad, _: Against | None
-) -> Callable[[BinaryIO], None]:
-    from cnn_cli.report.text.csv_files import confusion_csv
+    classifier: Classifier, images: Split, judgement: AnyJudgement, bad: Bad, _: Against | None
+) -> Contents:
+    from cnn_cli.inference.several_labels import LabelsJudgement
+    from cnn_cli.report.text.csv_files import confusion_csv, confusions_csv
 
-    return lambda file: confusion_csv(evaluation.confusion, classifier.classes, file)
+    if isinstance(judgement, LabelsJudgement):
+        return confusions_csv(judgement)
+    confusion = judgement.confusion
+    return lambda file: confusion_csv(confusion, classifier.classes, file)
 
 
 def _confusion_png(
-    classifier: Classifier, images: Split, evaluation: Evaluation, bad: Bad, _: Against | None
+    classifier: Classifier, images: Split, judgement: AnyJudgement, bad: Bad, _: Against | None
 ) -> bytes:
+    from cnn_cli.inference.several_labels import LabelsJudgement
     from cnn_cli.report.pictures.confusion_plot import confusion_png
 
-    return confusion_png(evaluation.confusion, classifier.classes)
+    if isinstance(judgement, LabelsJudgement):  # `_check_labels` refuses it
+        raise ValueError("a confusion matrix of several labels")
+    return confusion_png(judgement.confusion, classifier.classes)
 
 
 def _top_losses_writer(most: int) -> Writer:
     def write(
         classifier: Classifier,
         images: Split,
-        evaluation: Evaluation,
+        judgement: AnyJudgement,
         bad: Bad,
         _: Against | None,
     ) -> bytes:
         from cnn_cli.report.pictures.top_losses import top_losses_png
 
-        return top_losses_png(most, classifier, images, evaluation)
+        return top_losses_png(most, classifier, images, judgement)
 
     return write

@@ -116,7 +116,7 @@ def run(
     from cnn_cli.report.pictures.explanations import Explanation, Overlays, explain
     from cnn_cli.system import cpu_count
 
-    classifier = open_classifier(ckpt, several=True)
+    classifier = open_classifier(ckpt)
     number = _class_number(classifier, class_name)
     nodes = [find_layer(one.graph, layer, str(one.path)) for one in classifier.networks]
     node = nodes[0]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import counting, elapsing
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, check_classes, gate
+from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, check_gates, gate
 from cnn_cli.cli.shared.labelled import find_images, split_option
 from cnn_cli.cli.shared.options import Checkpoint, Debug, Json
 from cnn_cli.cli.shared.parameters import Option
@@ -16,7 +16,7 @@ from cnn_cli.errors import UsageError, size_text
 
 if TYPE_CHECKING:
     from cnn_cli.inference.classifier import Classifier
-    from cnn_cli.inference.judging import Judgement
+    from cnn_cli.inference.judging import AnyJudgement
 
 
 @command(
@@ -118,8 +118,8 @@ def run(
         raise UsageError("--names", "goes with an --output ending in .safetensors", names)
     from cnn_cli.inference.classifier import Classifier
 
-    classifier = Classifier.load(ckpt, several=not int8)
-    check_classes(fail_under or [], classifier.classes)
+    classifier = Classifier.load(ckpt)
+    check_gates(fail_under or [], classifier.classes, classifier.labels_kind)
     output.check_output(output_file)
     found: dict[str, object] = {"output": str(output_file)}
     if kind == ".safetensors":
@@ -175,13 +175,13 @@ def _check_int8(
 
 def _quantize(
     content: bytes, classifier: Classifier, folder: Path, split: str
-) -> tuple[bytes, Judgement, dict[str, Any]]:
+) -> tuple[bytes, AnyJudgement, dict[str, Any]]:
     """The network in 8 bits, how good that is, and what is said of it and of the one before.
 
     Raises:
         DataError: no image can be read, or the folder has no classes.
     """
-    from cnn_cli.inference.judging import Judgement
+    from cnn_cli.inference.judging import judge
     from cnn_cli.interop.export.onnx_int8 import evaluate_onnx, quantize
 
     images = find_images("export", classifier, folder, split)
@@ -189,11 +189,12 @@ def _quantize(
     told: dict[str, Any] = {"calibrated_on": seen}
     for name, each in (("before", content), ("after", small)):
         evaluation, bad = evaluate_onnx(each, classifier, images)
-        told[name] = {"top1": evaluation.top1, "loss": evaluation.loss, "bytes": len(each)}
+        judged = judge(evaluation, classifier.classes, classifier.thresholds)
+        told[name] = {"top1": judged.top_k(1), "loss": judged.loss, "bytes": len(each)}
     for error in bad.values():
         output.say(f"cnn: {error.line()}")
     told |= {"images": len(evaluation.labels), "bad": len(bad)}
-    return small, Judgement(evaluation, classifier.classes), told
+    return small, judged, told
 
 
 def _as_text(told: dict[str, Any]) -> str:

@@ -289,7 +289,7 @@ def _load(ckpt: list[Path], folder: Path | None) -> Classifier:
     """The model; refuses to sort into a folder by labels of which a picture may have several."""
     from cnn_cli.inference.classifier import open_classifier
 
-    classifier = open_classifier(ckpt, several=True)
+    classifier = open_classifier(ckpt)
     if folder is not None and classifier.several is not None:
         rule = "puts a picture into the folder of its one label, and this model gives several"
         raise UsageError("--sort-into", rule, str(classifier.path))

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import elapsing
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.labelled import (
-    evaluate_images,
-    evaluate_several_labels,
-    find_images,
-    split_option,
-)
+from cnn_cli.cli.shared.labelled import evaluate_images, find_images, shown_by, split_option
 from cnn_cli.cli.shared.options import (
     IMAGES,
     BatchSize,
@@ -22,7 +18,7 @@ from cnn_cli.cli.shared.options import (
     Threads,
 )
 from cnn_cli.cli.shared.parameters import Argument, Option
-from cnn_cli.errors import CnnError, UsageError, printable
+from cnn_cli.errors import CnnError, DataError, UsageError, printable
 from cnn_cli.metric_names import AVERAGE_PRECISION
 
 if TYPE_CHECKING:
@@ -96,11 +92,20 @@ def run(
     from cnn_cli.runs.folder import folds_in
     from cnn_cli.system import cpu_count
 
-    runs = [one for run in runs for one in (folds_in(run) if holds_folds(run) else [run])]
-    records = [Record.open(run, several=len(runs) == 1) for run in runs]
+    records = []
+    for run in runs:
+        if holds_folds(run):
+            records += [Record.open(fold) for fold in folds_in(run)]
+            together = Record.open(run)
+            if data is not None or together.classifier.agrees_on(split or "val"):
+                records.append(together)
+        else:
+            records.append(Record.open(run))
+    _check_comparable(records)
     output.check_output(file)
     subjects = []
-    for name, record in zip(short_names(runs), records, strict=True):
+    names = short_names([record.path for record in records])
+    for name, record in zip(names, records, strict=True):
         measured: Measured | MeasuredLabels | str
         try:
             measured = _measure(record, data, split or "val", batch_size, threads, backend)
@@ -119,6 +124,20 @@ def run(
     output.write_about(file, printable(f"{file}: {_words(subjects)}") + "\n")
 
 
+def _check_comparable(records: Sequence[Record]) -> None:
+    """Refuse runs that have no metric in common.
+
+    Raises:
+        DataError: some are of images with several labels, others of images with one.
+    """
+    first = records[0].classifier
+    for record in records[1:]:
+        kind = record.classifier.labels_kind
+        if kind != first.labels_kind:
+            rule = f"must be of data.labels {first.labels_kind}, as {first.path}, to be compared"
+            raise DataError(record.classifier.path, rule, kind)
+
+
 def _measure(
     record: Record,
     data: Path | None,
@@ -129,6 +148,7 @@ def _measure(
 ) -> Measured | MeasuredLabels:
     from cnn_cli.data.label_list import is_list
     from cnn_cli.data.roots import has_parts
+    from cnn_cli.inference.evaluate import Evaluation
     from cnn_cli.report.html.subject import Measured, MeasuredLabels
 
     classifier = record.classifier
@@ -139,27 +159,27 @@ def _measure(
     separator = None if several is None else several.separator
     if data is not None and not has_parts(data, classifier.classes, columns, separator):
         split = "all"
-    given = (classifier, images, place, batch_size, threads, backend)
-    if several is not None:
-        labels, bad = evaluate_several_labels(*given)
-        return MeasuredLabels(images, labels, bad, split, str(place))
-    evaluation, bad = evaluate_images(*given)
-    return Measured(images, evaluation, bad, split, str(place))
+    options = shown_by(batch_size, threads, backend)
+    evaluation, bad = evaluate_images(classifier, images, place, options)
+    if isinstance(evaluation, Evaluation):
+        return Measured(images, evaluation, bad, split, str(place))
+    return MeasuredLabels(images, evaluation, bad, split, str(place))
 
 
 def _words(subjects: list[Subject]) -> str:
     """What the page is of."""
-    from cnn_cli.report.html.labels_page import judgement_of_labels
+    from cnn_cli.report.html.results import judgement_of
     from cnn_cli.report.html.subject import Measured
 
+    averaged = sum(len(subject.record.classifier.networks) > 1 for subject in subjects)
     if len(subjects) > 1:
-        return f"{len(subjects)} runs"
+        return f"{len(subjects) - averaged} runs" + (", and their average" if averaged else "")
     measured = subjects[0].measured
     if isinstance(measured, str):
         return "without scores"
     if not isinstance(measured, Measured):
-        judgement = judgement_of_labels(subjects[0].record, measured)
-        value = judgement.value(AVERAGE_PRECISION)
+        judgement = judgement_of(subjects[0])
+        value = None if judgement is None else judgement.value(AVERAGE_PRECISION)
         words = "without average precision" if value is None else f"average precision {value:.4f}"
         return f"{words} on {len(measured.evaluation.labels):,} images"
     evaluation = measured.evaluation

@@ -67,7 +67,7 @@ def run(
     from cnn_cli.system import cpu_count
 
     opened = Index.open(index)
-    classifier = Classifier.load(ckpt or opened.meta["checkpoint"], several=True)
+    classifier = Classifier.load(ckpt or opened.meta["checkpoint"])
     with classifier.engine(1) as engine:
         embed = opened.embedder_of(str(index), classifier, engine)
         features = embed([load_image(image, classifier.preprocess)])[0]

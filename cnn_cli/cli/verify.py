@@ -24,6 +24,7 @@ WORDS = {"train": "training", "val": "validation"}
     examples=(
         "cnn verify runs/small",
         "cnn verify model.npz --data photos --json",
+        "cnn verify runs/folds",
     ),
 )
 def run(
@@ -32,7 +33,7 @@ def run(
         Argument(
             metavar="CKPT|RUN",
             parser=values.path("CKPT"),
-            help="A checkpoint (.npz), or a run folder.",
+            help="A checkpoint (.npz), or a run folder; of a run of folds, each fold.",
             show_default=False,
         ),
     ],
@@ -54,16 +55,30 @@ def run(
     changed keys of the config. Without receipt.csv, the checkpoint's digest shows only which part
     changed. Exits with 6 if anything differs.
     """
+    from cnn_cli.runs.checkpoint import holds_folds
+    from cnn_cli.runs.folder import folds_in
     from cnn_cli.runs.verify import verify
 
-    found = verify(ckpt, data)
-    if json:
-        output.write_json(found.as_dict())
+    if holds_folds(ckpt):
+        found = {place.name: verify(place, data) for place in folds_in(ckpt)}
     else:
-        output.write(_text(found))
-    if not found.is_same:
-        rule = "must be as they were when the network was trained"
-        raise GateError(found.checkpoint, f"the pictures and the config {rule}", _got(found))
+        found = {"": verify(ckpt, data)}
+    if json and "" in found:
+        output.write_json(found[""].as_dict())
+    elif json:
+        same = all(each.is_same for each in found.values())
+        folds = [each.as_dict() for each in found.values()]
+        output.write_json({"run": str(ckpt), "same": same, "folds": folds})
+    else:
+        output.write("\n".join(_titled(name, _text(each)) for name, each in found.items()))
+    for each in found.values():
+        if not each.is_same:
+            rule = "must be as they were when the network was trained"
+            raise GateError(each.checkpoint, f"the pictures and the config {rule}", _got(each))
+
+
+def _titled(name: str, text: str) -> str:
+    return f"{name}\n{text}" if name else text
 
 
 def _text(found: Verified) -> str:

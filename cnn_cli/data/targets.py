@@ -65,6 +65,15 @@ def memberships(
     return images, numbers, classes + 1
 
 
+def renumbered(labels: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[Any]:
+    """The same of classes in another order; `numbers` (classes,) are those that they have there."""
+    if not are_multiple(labels):
+        return np.asarray(numbers[labels])
+    found = np.empty_like(labels)
+    found[:, numbers] = labels
+    return found
+
+
 def rows_of(names: Sequence[Sequence[str]], classes: Sequence[str]) -> NDArray[np.uint8]:
     """(n, classes): the labels of images, of which those that are no class are left out."""
     numbers = {name: i for i, name in enumerate(classes)}

@@ -54,6 +54,19 @@ class SeveralLabels(Struct):
         found = meta.get(SEVERAL)
         return None if found is None else cls(found["separator"], tuple(found["thresholds"]))
 
+    @classmethod
+    def mean(cls, several: Sequence[SeveralLabels]) -> SeveralLabels:
+        """Of networks whose answers are averaged: with the mean of their thresholds.
+
+        An image then has the labels whose probabilities are above their thresholds on average.
+        """
+        thresholds = np.mean([each.thresholds for each in several], axis=0)
+        return cls(several[0].separator, tuple(thresholds.tolist()))
+
+    def in_order(self, order: Sequence[int]) -> SeveralLabels:
+        """The same of classes in another order: at each place, the number that a class has here."""
+        return SeveralLabels(self.separator, tuple(self.thresholds[i] for i in order))
+
     def as_meta(self) -> dict[str, Any]:
         return {"separator": self.separator, "thresholds": list(self.thresholds)}
 
@@ -99,23 +112,15 @@ class Classifier(Struct):
     rejection: Rejection | None = None
 
     @classmethod
-    def load(cls, path: str | Path, *, several: bool = False) -> Classifier:
+    def load(cls, path: str | Path) -> Classifier:
         """Read an `.npz`, or a run folder's best one.
 
-        Args:
-            several: whether the caller knows of images with several labels.
-
         Raises:
-            DataError: it is absent, damaged, or does not fit its own config; or it was trained on
-                images of several labels, and `several` is false.
+            DataError: it is absent, damaged, or does not fit its own config.
         """
         file = resolve_checkpoint(Path(path))
         checkpoint = load_checkpoint(file, ("model", "ema", "precise_bn", REJECTION))
         meta = checkpoint.meta
-        labels = SeveralLabels.stored(meta)
-        if labels is not None and not several:
-            rule = "this command takes no checkpoint of data.labels multiple: not available yet"
-            raise DataError(file, rule)
         preprocess = Preprocess(**meta["preprocess"])
         classes = tuple(meta["classes"])
         graph, dtype = stored_network(meta, str(file))
@@ -144,7 +149,7 @@ class Classifier(Struct):
             graph,
             params,
             temperature,
-            labels,
+            SeveralLabels.stored(meta),
             rejection,
         )
 
@@ -163,6 +168,16 @@ class Classifier(Struct):
         for array in (self.params.flat, self.params.flat_buffers):
             digest.update(array.data)
         return digest.digest()
+
+    @property
+    def labels_kind(self) -> str:
+        """Its `data.labels`."""
+        return "single" if self.several is None else "multiple"
+
+    @property
+    def thresholds(self) -> tuple[float, ...]:
+        """Of the classes; none where each image has one label."""
+        return () if self.several is None else self.several.thresholds
 
     @property
     def networks(self) -> tuple[Classifier, ...]:
@@ -229,9 +244,8 @@ class Classifier(Struct):
 
         Those of an image add up to 1, or stand each for itself where it may have several labels.
         """
-        if self.several is not None:
-            return sigmoid(logits)
-        return softmax(logits if self.temperature == 1 else logits / self.temperature)
+        scaled = logits if self.temperature == 1 else logits / self.temperature
+        return softmax(scaled) if self.several is None else sigmoid(scaled)
 
     def labels(self, probabilities: Array, least: float = 0.0) -> Labels | None:
         """The labels of an image and their probabilities, the likeliest first; None where each
@@ -251,19 +265,17 @@ class Classifier(Struct):
         return None if self.several is None else self.several.text(labels)
 
 
-def open_classifier(paths: Sequence[str | Path], *, several: bool = False) -> Classifier:
+def open_classifier(paths: Sequence[str | Path]) -> Classifier:
     """The network of one checkpoint, or those of several, or of a run of folds, as one classifier.
 
     Args:
         paths: at least one, see `Classifier.load` and `ensemble.Ensemble.open`.
-        several: whether the caller knows of images with several labels; of several checkpoints
-            none may give such.
 
     Raises:
         DataError: one cannot be read, or they do not go together.
     """
     if len(paths) == 1 and not holds_folds(paths[0]):
-        return Classifier.load(paths[0], several=several)
+        return Classifier.load(paths[0])
     from cnn_cli.inference.ensemble import Ensemble
 
     return Ensemble.open(paths)

@@ -8,8 +8,10 @@ from math import exp, lgamma, log
 
 import numpy as np
 
-from cnn_cli.inference.judging import Judgement
-from cnn_cli.metric_names import TOP1, Metric
+from cnn_cli.inference.judging import AnyJudgement, Judgement
+from cnn_cli.inference.several_labels import LabelsJudgement
+from cnn_cli.metric_names import SUBSET_ACCURACY, TOP1, Metric, default_monitor
+from cnn_cli.nn.types import Array
 from cnn_cli.rng import Purpose, generator
 
 RESAMPLES = 1000
@@ -22,9 +24,10 @@ class Comparison:
     Attributes:
         metric: its name.
         new, other: its values; None where it is not defined.
-        only_new, only_other: images that one of them alone gets right; of `top1` only.
+        only_new, only_other: images that one of them alone gets right; of `top1` only, or of
+            several labels `subset_accuracy`.
         p: the chance of so many more images that the other one alone gets right, were both equally
-            good: McNemar's exact test, one-sided; of `top1` only.
+            good: McNemar's exact test, one-sided; of the same metric only.
         interval: where new - other lies, all but `alpha` on either side; of other metrics only.
         worse: the new one is worse.
     """
@@ -40,9 +43,9 @@ class Comparison:
 
 
 def compare(
-    new: Judgement, other: Judgement, metrics: Sequence[Metric], alpha: float
+    new: AnyJudgement, other: AnyJudgement, metrics: Sequence[Metric], alpha: float
 ) -> list[Comparison]:
-    """`top1`, and the metrics that are named besides.
+    """`top1`, or of several labels `average_precision`, and the metrics that are named besides.
 
     Args:
         new, other: of the same split; images that one of them could not read are left out.
@@ -52,13 +55,23 @@ def compare(
     _, ours, theirs = np.intersect1d(
         new.evaluation.indices, other.evaluation.indices, return_indices=True
     )
-    new = Judgement(new.evaluation.at(ours), new.classes)
-    other = Judgement(other.evaluation.at(theirs), other.classes)
-    found = [_compare_top1(new, other, alpha)]
-    for metric in dict.fromkeys(metrics):
-        if metric != TOP1:
-            found.append(_resample(new, other, metric, alpha))
-    return found
+    new, other = _at(new, ours), _at(other, theirs)
+    several = isinstance(new, LabelsJudgement)
+    first = default_monitor("multiple" if several else "single")
+    counted = SUBSET_ACCURACY if several else TOP1
+    return [
+        _count(new, other, metric, alpha)
+        if metric == counted
+        else _resample(new, other, metric, alpha)
+        for metric in dict.fromkeys([first, *metrics])
+    ]
+
+
+def _at(of: AnyJudgement, rows: Array, with_scores: bool = True) -> AnyJudgement:
+    """Of some of the images; one may come several times."""
+    if isinstance(of, LabelsJudgement):
+        return LabelsJudgement(of.evaluation.at(rows), of.classes, of.thresholds)
+    return Judgement(of.evaluation.at(rows, with_scores), of.classes)
 
 
 def mcnemar(only_new: int, only_other: int) -> float:
@@ -78,15 +91,16 @@ def mcnemar(only_new: int, only_other: int) -> float:
     return min(sum(terms), 1.0)
 
 
-def _compare_top1(new: Judgement, other: Judgement, alpha: float) -> Comparison:
-    ours, theirs = new.evaluation.right, other.evaluation.right
+def _count(new: AnyJudgement, other: AnyJudgement, metric: Metric, alpha: float) -> Comparison:
+    """Of a metric that is the share of images that are right."""
+    ours, theirs = new.right, other.right
     only_new, only_other = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
     p = mcnemar(only_new, only_other)
-    values = new.value(TOP1), other.value(TOP1)
-    return Comparison(TOP1.text, *values, only_new, only_other, p, worse=p < alpha)
+    values = new.value(metric), other.value(metric)
+    return Comparison(metric.text, *values, only_new, only_other, p, worse=p < alpha)
 
 
-def _resample(new: Judgement, other: Judgement, metric: Metric, alpha: float) -> Comparison:
+def _resample(new: AnyJudgement, other: AnyJudgement, metric: Metric, alpha: float) -> Comparison:
     """Bootstrap of pairs (Efron and Tibshirani 1993): images drawn with replacement, the same ones
     for both, and the quantiles of the difference.
     """
@@ -98,10 +112,7 @@ def _resample(new: Judgement, other: Judgement, metric: Metric, alpha: float) ->
     differences = []
     for _ in range(RESAMPLES):
         drawn = rng.integers(0, n, n)
-        values = [
-            Judgement(of.evaluation.at(drawn, metric.kind.needs_scores), of.classes).value(metric)
-            for of in (new, other)
-        ]
+        values = [_at(of, drawn, metric.kind.needs_scores).value(metric) for of in (new, other)]
         if values[0] is not None and values[1] is not None:
             differences.append(values[0] - values[1])
     if not differences:

@@ -69,6 +69,54 @@ def find_doubts(probabilities: Array, labels: Array) -> Doubts:
     return Doubts(doubted, counted[doubted], limits, calibrated(joint, sizes))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class AnswerDoubts:
+    """Of several labels: which answers, to whether an image is of a class, are contradicted.
+
+    Attributes:
+        wrong: (n, classes) those answers.
+        own: (n, classes) the probabilities of the answers that the labels give.
+        thresholds: (classes,) of `Doubts`, of having the label.
+        estimated_wrong: how many answers are wrong, see `Doubts`.
+    """
+
+    wrong: Array
+    own: Array
+    thresholds: Array
+    estimated_wrong: float
+
+    @property
+    def rows(self) -> Array:
+        """The images with such an answer, that with the least probable one first."""
+        least = np.where(self.wrong, self.own, np.inf).min(axis=1)
+        found = np.flatnonzero(self.wrong.any(axis=1))
+        order: Array = found[np.argsort(least[found], kind="stable")]
+        return order
+
+    def worst(self, row: int) -> int:
+        """The class of an image whose answer is the least probable one."""
+        return int(np.where(self.wrong[row], self.own[row], np.inf).argmin())
+
+
+def find_answer_doubts(probabilities: Array, labels: Array) -> AnswerDoubts:
+    """The same of several labels: each class is a question of its own, with two answers.
+
+    Args:
+        probabilities: (n, classes), finite, each for itself from 0 to 1.
+        labels: (n, classes) 0 and 1.
+    """
+    wrong = np.zeros(labels.shape, np.bool_)
+    thresholds = np.empty(labels.shape[1])
+    estimated_wrong = 0.0
+    for number, (p, own) in enumerate(zip(probabilities.T, labels.T, strict=True)):
+        found = find_doubts(np.column_stack([1 - p, p]), own.astype(np.int64))
+        wrong[found.rows, number] = True
+        thresholds[number] = found.thresholds[1]
+        estimated_wrong += found.estimated_wrong
+    own_answers = np.where(labels > 0, probabilities, 1 - probabilities)
+    return AnswerDoubts(wrong, own_answers, thresholds, estimated_wrong)
+
+
 def class_thresholds(own: Array, labels: Array, classes: int) -> Array:
     """(classes,) the mean probability of the label over each class's images.
 

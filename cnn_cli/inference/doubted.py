@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,10 @@ from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import ImageError, Preprocess
 from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import Classifier
-from cnn_cli.inference.confident import find_doubts
-from cnn_cli.inference.evaluate import Watch
-from cnn_cli.inference.evaluate_files import evaluate_files, own_dataset
-from cnn_cli.inference.out_of_fold import BATCH, OutOfFold, check_memory
+from cnn_cli.inference.confident import find_answer_doubts, find_doubts
+from cnn_cli.inference.evaluate_files import EvaluationOptions, evaluate_files, own_dataset
+from cnn_cli.inference.out_of_fold import OutOfFold, check_memory
 from cnn_cli.nn.types import Array
-from cnn_cli.parallel.ranks import ALONE
 
 COLUMNS = ("path", "label", "suggested", "prob", "label_prob")
 
@@ -30,9 +28,10 @@ class Doubt:
 
     Attributes:
         path: of the file.
-        label: its class, as it is now.
-        suggested: the class that the network takes it for.
-        prob, label_prob: probabilities of `suggested` and of `label`.
+        label: its class, as it is now; of several labels all, as a list has them.
+        suggested: the class that the network takes it for; or what the labels would be.
+        prob, label_prob: probabilities of `suggested` and of `label`; of several labels those of
+            the two answers to the one question that is contradicted most.
     """
 
     path: str
@@ -51,8 +50,8 @@ class DoubtedLabels:
         preprocess: how its networks see an image.
         images: how many were looked at.
         bad: those that could not be read.
-        estimated_wrong: of `confident.Doubts`.
-        thresholds: by class, of `confident.Doubts`; None where no image has it as its label.
+        estimated_wrong: of `confident.Doubts`; of several labels, answers, see `AnswerDoubts`.
+        thresholds: by class, of the same; None where no image has it as its label.
         doubts: the most contradicted first.
     """
 
@@ -92,18 +91,12 @@ def doubt_folds(run: Path, predictions: OutOfFold) -> DoubtedLabels:
     return _doubted(run, predictions.classifiers[0], paths, labels, probabilities, bad)
 
 
-def doubt_held_back(
-    classifier: Classifier,
-    threads: int | None,
-    backend: str | None,
-    note: Callable[[str], None],
-    watch: Watch,
-) -> DoubtedLabels:
+def doubt_held_back(classifier: Classifier, options: EvaluationOptions) -> DoubtedLabels:
     """The doubted images among those that an ordinary run has validated on, and those for testing.
 
     Args:
         classifier: of the run.
-        threads, backend, note, watch: of `evaluate_files`.
+        options: how images are shown to it.
 
     Raises:
         DataError: there are none, none can be read, or their scores do not fit into memory.
@@ -119,14 +112,12 @@ def doubt_held_back(
     )
     check_memory(classifier, len(images))
     for remark in dataset.remarks:
-        note(remark)
-    note(
+        options.note(remark)
+    options.note(
         f"only {len(images):,} images are looked at; {len(dataset.train):,} others were trained "
         f"on. With a config instead of a run, networks are trained that judge all"
     )
-    evaluation, bad = evaluate_files(
-        classifier, images, ALONE, BATCH, threads, backend, None, note, watch, calibrate=True
-    )
+    evaluation, bad = evaluate_files(classifier, images, options, calibrate=True)
     if evaluation.logits is None or not len(evaluation.labels):
         raise DataError(
             dataset.root, "must hold an image that can be read", f"{len(bad)} that cannot"
@@ -152,24 +143,39 @@ def _doubted(
     """What confident learning says of the images; all but `bad` are in `paths`."""
     if not np.isfinite(probabilities).all():
         raise DataError(run, "must give each image probabilities that are finite")
-    found, names = find_doubts(probabilities, labels), classifier.classes
-    doubts = [
-        Doubt(
-            paths[row],
-            names[int(labels[row])],
-            names[suggested],
-            float(probabilities[row, suggested]),
-            float(probabilities[row, labels[row]]),
-        )
-        for row, suggested in zip(found.rows.tolist(), found.suggested.tolist(), strict=True)
-    ]
-    limits = (None if np.isinf(limit) else float(limit) for limit in found.thresholds)
+    names = classifier.classes
+    if classifier.several is None:
+        found = find_doubts(probabilities, labels)
+        wrong, thresholds = found.estimated_wrong, found.thresholds
+        doubts = [
+            Doubt(
+                paths[row],
+                names[int(labels[row])],
+                names[suggested],
+                float(probabilities[row, suggested]),
+                float(probabilities[row, labels[row]]),
+            )
+            for row, suggested in zip(found.rows.tolist(), found.suggested.tolist(), strict=True)
+        ]
+    else:
+        answers = find_answer_doubts(probabilities, labels)
+        wrong, thresholds = answers.estimated_wrong, answers.thresholds
+
+        def text(has: Array) -> str:
+            return classifier.label_text([names[i] for i in np.flatnonzero(has)]) or ""
+
+        doubts = []
+        for row in answers.rows.tolist():
+            prob = float(answers.own[row, answers.worst(row)])
+            now, suggested = labels[row] > 0, (labels[row] > 0) != answers.wrong[row]
+            doubts.append(Doubt(paths[row], text(now), text(suggested), 1 - prob, prob))
+    limits = (None if np.isinf(limit) else float(limit) for limit in thresholds)
     return DoubtedLabels(
         run,
         classifier.preprocess,
         len(paths),
         tuple(bad),
-        found.estimated_wrong,
+        wrong,
         dict(zip(names, limits, strict=True)),
         doubts,
     )

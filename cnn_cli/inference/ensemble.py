@@ -12,9 +12,10 @@ import numpy as np
 
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import DataError
-from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.classifier import Classifier, SeveralLabels
 from cnn_cli.metric_names import find_class
 from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.loss import softplus
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import holds_folds
@@ -38,6 +39,7 @@ class Ensemble(Classifier):
     Attributes:
         path: of the run of folds, or of the first checkpoint.
         temperature: 1: each network divides by its own before the mean.
+        several: of `SeveralLabels.mean`.
         members: the networks.
     """
 
@@ -67,7 +69,12 @@ class Ensemble(Classifier):
         for other in members[1:]:
             _check_like(other, first)
         path = Path(paths[0]) if len(paths) == 1 else first.path
-        own: dict[str, Any] = {"path": path, "temperature": 1.0, "members": tuple(members)}
+        own: dict[str, Any] = {
+            "path": path,
+            "temperature": 1.0,
+            "several": _several(members),
+            "members": tuple(members),
+        }
         return cls(**as_dict(first) | own)
 
     @property
@@ -124,7 +131,9 @@ class EnsembleEngine:
             self._closing = stack.pop_all()
 
     def predict(self, x: Array, params: Parameters | None = None) -> Array:
-        """The logarithm of the mean probabilities (n, classes), of which softmax makes these.
+        """Logits (n, classes) of the mean probabilities.
+
+        Of softmax, they are the logarithms of these; of several labels, log p - log(1 - p).
 
         Args:
             x: of `Engine.predict`.
@@ -137,17 +146,23 @@ class EnsembleEngine:
 
         Added up as logarithms, so that no probability is too small to be told from 0.
         """
-        total: Array | None = None
+        totals: tuple[Array, ...] | None = None
         for one, engine, order in zip(self._members, self.engines, self._orders, strict=True):
             z = logits_of(engine).astype(self.dtype) / self.dtype.type(one.temperature)
-            z -= z.max(axis=1, keepdims=True)
-            z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
+            if one.several is None:
+                z -= z.max(axis=1, keepdims=True)
+                z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
+                logs: tuple[Array, ...] = (z,)
+            else:
+                logs = -softplus(-z), -softplus(z)  # of both answers
             if order is not None:
-                z = z[:, order]
-            total = z if total is None else np.logaddexp(total, z)
-        if total is None:
+                logs = tuple(each[:, order] for each in logs)
+            totals = logs if totals is None else tuple(map(np.logaddexp, totals, logs))
+        if totals is None:
             raise ValueError("an ensemble of no networks")
-        mean: Array = total - self.dtype.type(log(len(self._members)))
+        if len(totals) == 2:
+            return totals[0] - totals[1]
+        mean: Array = totals[0] - self.dtype.type(log(len(self._members)))
         return mean
 
     def own_numbers(self, position: int, classes: Array) -> Array:
@@ -172,7 +187,21 @@ def _order(classes: Sequence[str], wanted: Sequence[str]) -> Array | None:
     return None if numbers == list(range(len(wanted))) else np.array(numbers, np.int64)
 
 
+def _several(members: Sequence[Classifier]) -> SeveralLabels | None:
+    """How the networks together give labels; None where each image has one."""
+    classes, found = members[0].classes, []
+    for one in members:
+        if one.several is not None:
+            order = _order(one.classes, classes)
+            found.append(one.several if order is None else one.several.in_order(order.tolist()))
+    return SeveralLabels.mean(found) if found else None
+
+
 def _check_like(other: Classifier, first: Classifier) -> None:
+    if other.labels_kind != first.labels_kind:
+        wanted = f"data.labels {first.labels_kind}, as {first.path}"
+        rule = f"must be of {wanted}, which it is averaged with"
+        raise DataError(other.path, rule, other.labels_kind)
     for one, than in ((other, first), (first, other)):
         for name in one.classes:
             if find_class(name, than.classes) is None:

@@ -193,6 +193,8 @@ class Evaluation:
         return logits if self.temperature == 1 else logits / self.temperature
 
 
+AnyEvaluation = Evaluation | LabelsEvaluation
+
 _OTHERS = ("classes", "logits", "temperature")
 _NUMBERS = tuple(each.name for each in fields(Evaluation) if each.name not in _OTHERS)
 
@@ -269,6 +271,7 @@ def evaluate_labels(
     views: Views | None = None,
     places: slice = slice(None),
     watch: Watch | None = None,
+    temperature: float = 1.0,
 ) -> LabelsEvaluation:
     """Run a split of images of several labels, or a part of it, through the network.
 
@@ -276,9 +279,9 @@ def evaluate_labels(
     """
     classes = scorer.graph.classes
     nothing, none = np.empty((0, classes), scorer.dtype), np.empty(0, np.int64)
-    parts = [LabelsEvaluation.of(nothing, nothing.astype(np.uint8), none)]
+    parts = [LabelsEvaluation.of(nothing, nothing.astype(np.uint8), none, temperature)]
     for batch, logits in _scored(scorer, loader, params, views, places, watch):
-        parts.append(LabelsEvaluation.of(logits.copy(), batch.labels, batch.indices))
+        parts.append(LabelsEvaluation.of(logits.copy(), batch.labels, batch.indices, temperature))
     return LabelsEvaluation.joined(parts)
 
 

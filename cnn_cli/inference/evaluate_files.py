@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +19,7 @@ from cnn_cli.errors import DataError, size_text
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.ensemble import EnsembleEngine
 from cnn_cli.inference.evaluate import (
+    AnyEvaluation,
     Evaluation,
     Watch,
     evaluate,
@@ -27,7 +29,7 @@ from cnn_cli.inference.evaluate import (
 from cnn_cli.inference.several_labels import LabelsEvaluation
 from cnn_cli.nn.backends import backend_for
 from cnn_cli.nn.engine import Engine
-from cnn_cli.parallel.ranks import Ranks
+from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.system import available_memory, cpu_count
 
@@ -62,114 +64,78 @@ def own_dataset(classifier: Classifier, root: Path | None = None) -> Dataset:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class EvaluationOptions:
+    """How a classifier is shown images.
+
+    Attributes:
+        batch_size: images that go through the network together.
+        threads: workers; None for this rank's part of the cores.
+        backend: what computes; None for the best for so many images.
+        tta: kind of test-time augmentation; None for images as they are.
+        job: the ranks that share the images.
+        note: told what the user should know.
+        watch: shows how far it is.
+    """
+
+    batch_size: int = 64
+    threads: int | None = None
+    backend: str | None = None
+    tta: str | None = None
+    job: Ranks = ALONE
+    note: Callable[[str], None] = lambda _: None
+    watch: Watch | None = None
+
+
 def evaluate_files(
-    classifier: Classifier,
-    images: Split,
-    job: Ranks,
-    batch_size: int,
-    threads: int | None,
-    backend: str | None,
-    tta: str | None,
-    note: Callable[[str], None],
-    watch: Watch,
-    calibrate: bool = False,
-) -> tuple[Evaluation, dict[int, ImageError]]:
+    classifier: Classifier, images: Split, options: EvaluationOptions, *, calibrate: bool = False
+) -> tuple[AnyEvaluation, dict[int, ImageError]]:
     """What the network says of images, and what is wrong with those that could not be read.
 
-    The logits are kept where `logits_can_be_kept`. Rank 0 has the results of all ranks, the others
-    their own.
+    Rank 0 has the results of all ranks, the others their own. The logits of several labels are
+    kept, those of one where `logits_can_be_kept`.
 
     Args:
         classifier: of the network.
         images: to show it.
-        job: the ranks that share the images.
-        batch_size: images that go through the network together.
-        threads: workers; None for this rank's part of the cores.
-        backend: what computes; None for the best for so many images.
-        tta: kind of test-time augmentation.
-        note: told what the user should know.
-        watch: shows how far it is.
+        options: how.
         calibrate: keep the logits in any case, and leave out the checkpoint's temperature.
 
     Raises:
         DataError: logits that are to be kept do not fit into memory.
     """
-    kept = _logits_bytes(classifier, len(images), job)
-    if calibrate:
-        job.first(lambda: _check_logits_fit(kept, "--calibrate"))
-        keep = True
-    else:
-        keep = job.first(lambda: logits_can_be_kept(kept))
-        if not keep and job.rank == 0:
-            note(
-                f"auc and average_precision are left empty: they need the scores of all images, "
-                f"which take {size_text(kept)}"
-            )
     temperature = 1.0 if calibrate else classifier.temperature
+    keep = _keeps_logits(classifier, len(images), options, calibrate=calibrate)
+    watch = options.watch
 
     def ask(scorer: Scorer, loader: Loader, views: Views | None, places: slice) -> Evaluation:
-        return evaluate(
-            scorer,
-            loader,
-            views=views,
-            places=places,
-            watch=watch,
-            temperature=temperature,
-            keep_logits=keep,
-        )
+        return evaluate(scorer, loader, None, views, places, watch, temperature, keep)
 
-    parts, bad = _parts(classifier, images, job, batch_size, threads, backend, tta, note, ask)
-    return Evaluation.joined(parts), bad
+    def ask_labels(
+        scorer: Scorer, loader: Loader, views: Views | None, places: slice
+    ) -> LabelsEvaluation:
+        return evaluate_labels(scorer, loader, None, views, places, watch, temperature)
 
-
-def evaluate_labelled_files(
-    classifier: Classifier,
-    images: Split,
-    job: Ranks,
-    batch_size: int,
-    threads: int | None,
-    backend: str | None,
-    tta: str | None,
-    note: Callable[[str], None],
-    watch: Watch,
-) -> tuple[LabelsEvaluation, dict[int, ImageError]]:
-    """The same of images of several labels, whose scores are all kept.
-
-    Args:
-        classifier, images, job, batch_size, threads, backend, tta, note, watch: of
-            `evaluate_files`.
-
-    Raises:
-        DataError: they do not fit into memory.
-    """
-    kept = _logits_bytes(classifier, len(images), job)
-    job.first(lambda: _check_logits_fit(kept, "data.labels multiple"))
-
-    def ask(scorer: Scorer, loader: Loader, views: Views | None, places: slice) -> LabelsEvaluation:
-        return evaluate_labels(scorer, loader, views=views, places=places, watch=watch)
-
-    parts, bad = _parts(classifier, images, job, batch_size, threads, backend, tta, note, ask)
-    return LabelsEvaluation.joined(parts), bad
+    if classifier.several is None:
+        parts, bad = _parts(classifier, images, options, ask)
+        return Evaluation.joined(parts), bad
+    of_labels, bad = _parts(classifier, images, options, ask_labels)
+    return LabelsEvaluation.joined(of_labels), bad
 
 
 def _parts(
     classifier: Classifier,
     images: Split,
-    job: Ranks,
-    batch_size: int,
-    threads: int | None,
-    backend: str | None,
-    tta: str | None,
-    note: Callable[[str], None],
+    options: EvaluationOptions,
     ask: Callable[[Scorer, Loader, Views | None, slice], T],
 ) -> tuple[list[T], dict[int, ImageError]]:
     """What `ask` finds of each rank's images, in their order; ranks but 0 have their own."""
-    threads = threads or job.threads(cpu_count())
-    backend = backend or backend_for(len(images))
-    views = None if tta is None else make_views(tta, classifier.preprocess)
-    pre = classifier.preprocess if views is None else views.pre
-    cache = ImageCache.open("none", images.paths, pre)
-    loader = Loader(images, cache, batch_size, threads)
+    job, note, pre = options.job, options.note, classifier.preprocess
+    threads = options.threads or job.threads(cpu_count())
+    backend = options.backend or backend_for(len(images))
+    views = None if options.tta is None else make_views(options.tta, pre)
+    cache = ImageCache.open("none", images.paths, pre if views is None else views.pre)
+    loader = Loader(images, cache, options.batch_size, threads)
     with classifier.scorer(threads, backend, note) as scorer:
         own = ask(scorer, loader, views, bounds(len(images), job.rank, job.size))
     if cache.several:
@@ -179,6 +145,28 @@ def _parts(
         return [own], cache.bad
     bad = {i: error for _, some in found for i, error in some.items()}
     return [part for part, _ in found], bad
+
+
+def _keeps_logits(
+    classifier: Classifier, images: int, options: EvaluationOptions, *, calibrate: bool
+) -> bool:
+    """Whether all logits stay in memory; said where they do not.
+
+    Raises:
+        DataError: they must, and there is no room.
+    """
+    job, need = options.job, _logits_bytes(classifier, images, options.job)
+    if calibrate or classifier.several is not None:
+        what = "--calibrate" if calibrate else "data.labels multiple"
+        job.first(lambda: _check_logits_fit(need, what))
+        return True
+    keep = job.first(lambda: logits_can_be_kept(need))
+    if not keep and job.rank == 0:
+        options.note(
+            f"auc and average_precision are left empty: they need the scores of all images, "
+            f"which take {size_text(need)}"
+        )
+    return keep
 
 
 def _logits_bytes(classifier: Classifier, images: int, job: Ranks) -> int:

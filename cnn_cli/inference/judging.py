@@ -8,7 +8,7 @@ from math import isfinite
 
 import numpy as np
 
-from cnn_cli.inference.evaluate import Evaluation
+from cnn_cli.inference.evaluate import AnyEvaluation, Evaluation
 from cnn_cli.inference.metrics import (
     ClassScores,
     Confusion,
@@ -21,6 +21,8 @@ from cnn_cli.inference.metrics import (
     ranking_scores,
 )
 from cnn_cli.inference.metrics_by_name import MetricsByName
+from cnn_cli.inference.several_labels import LabelsEvaluation, LabelsJudgement
+from cnn_cli.nn.types import Array
 
 
 class Judgement(MetricsByName):
@@ -92,6 +94,11 @@ class Judgement(MetricsByName):
     def ece(self) -> float:
         return expected_calibration_error(self.evaluation.confidences, self.evaluation.right)
 
+    @property
+    def right(self) -> Array:
+        """(n,) whether the first guess is the image's class."""
+        return self.evaluation.right
+
     @cached_property
     def confusion(self) -> Confusion:
         return self.evaluation.confusion
@@ -116,3 +123,20 @@ class Judgement(MetricsByName):
             return None, None
         auc, precision = np.mean(known, axis=0).tolist()
         return auc, precision
+
+
+AnyJudgement = Judgement | LabelsJudgement
+
+
+def judge(
+    evaluation: AnyEvaluation, classes: Sequence[str], thresholds: Sequence[float] = ()
+) -> AnyJudgement:
+    """The metrics of what a network said.
+
+    Args:
+        evaluation, classes: of `Judgement`.
+        thresholds: of the classes, where images have several labels.
+    """
+    if isinstance(evaluation, LabelsEvaluation):
+        return LabelsJudgement(evaluation, classes, thresholds)
+    return Judgement(evaluation, classes)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -12,20 +12,20 @@ import numpy as np
 from cnn_cli import safe_csv
 from cnn_cli.data.decode import ImageError
 from cnn_cli.data.folds import Fold
+from cnn_cli.data.targets import numbers_of
 from cnn_cli.errors import DataError, size_text
 from cnn_cli.inference.classifier import Classifier
-from cnn_cli.inference.evaluate import Evaluation, Watch
-from cnn_cli.inference.evaluate_files import evaluate_files, own_dataset
-from cnn_cli.inference.judging import Judgement
-from cnn_cli.metric_names import OVERALL, TOP1, Metric
+from cnn_cli.inference.evaluate import AnyEvaluation, Evaluation
+from cnn_cli.inference.evaluate_files import EvaluationOptions, evaluate_files, own_dataset
+from cnn_cli.inference.judging import AnyJudgement, judge
+from cnn_cli.metric_names import TOP1, Metric, overall_of
 from cnn_cli.nn.types import Array
-from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.checkpoint import BEST
 from cnn_cli.runs.folder import fold_folder, folds_in
 from cnn_cli.system import available_memory
 
 COLUMNS = ("path", "fold", "true", "label", "prob", "true_prob", "error")
-BATCH = 64  # images that go through a network together
+LABELS_COLUMNS = ("path", "fold", "true", "label", "prob", "error")  # then prob:NAME of each class
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -34,7 +34,7 @@ class FoldPredictions:
 
     Attributes:
         number: of the fold, from 1.
-        paths, labels: (images,) of its images, and their class numbers.
+        paths, labels: of its images, see `data.targets`.
         bad: the images that could not be read, by position.
         evaluation, judgement: of the others.
         probabilities: (read images, classes).
@@ -44,8 +44,8 @@ class FoldPredictions:
     paths: list[str]
     labels: Array
     bad: dict[int, ImageError]
-    evaluation: Evaluation
-    judgement: Judgement
+    evaluation: AnyEvaluation
+    judgement: AnyJudgement
     probabilities: Array
 
 
@@ -84,27 +84,48 @@ class OutOfFold:
 
     def spreads(self) -> dict[str, Spread | None]:
         """Of all metrics that are not of one class."""
-        return {name: self.spread(Metric(name)) for name in (TOP1.name, *OVERALL)}
+        names = (TOP1.name, *overall_of(self.classifiers[0].labels_kind))
+        return {name: self.spread(Metric(name)) for name in names}
 
     def as_csv(self) -> bytes:
-        """A row per image: path, fold, true class, label, their probabilities, error."""
+        """A row per image: path, fold, true class, label, their probabilities, error.
+
+        Of several labels, the probabilities are of those that the image is given, and then of all.
+        """
         return b"".join(
             safe_csv.line(row).encode("utf-8", "backslashreplace") for row in self._rows()
         )
 
     def _rows(self) -> Iterator[Sequence[str | float]]:
-        yield COLUMNS
-        for fold in self.folds:
-            of = fold.evaluation
-            said = {int(i): row for row, i in enumerate(of.indices)}
+        if self.classifiers[0].several is None:
+            yield COLUMNS
+        else:
+            yield [*LABELS_COLUMNS, *(f"prob:{name}" for name in self.classes)]
+        for fold, classifier in zip(self.folds, self.classifiers, strict=True):
+            said = {int(i): row for row, i in enumerate(fold.evaluation.indices)}
             for i, path in enumerate(fold.paths):
-                cells: list[str | float] = [path, fold.number, self.classes[int(fold.labels[i])]]
+                names = [self.classes[number] for number in numbers_of(fold.labels, i)]
+                true = classifier.label_text(names) or names[0]
+                known: list[str | float] = [path, fold.number, true]
                 if i in said:
-                    row = said[i]
-                    probs = float(of.confidences[row]), float(of.label_probabilities[row])
-                    yield [*cells, self.classes[int(of.guesses[row])], *probs, ""]
+                    yield [*known, *_said(classifier, fold, said[i])]
+                elif classifier.several is None:
+                    yield [*known, "", "", "", fold.bad[i].message]
                 else:
-                    yield [*cells, "", "", "", fold.bad[i].message]
+                    yield [*known, "", "", fold.bad[i].message, *[""] * len(self.classes)]
+
+
+def _said(classifier: Classifier, fold: FoldPredictions, row: int) -> list[str | float]:
+    """The cells of what a network says of an image."""
+    of, probabilities = fold.evaluation, fold.probabilities[row]
+    if isinstance(of, Evaluation):
+        label = classifier.classes[int(of.guesses[row])]
+        return [label, float(of.confidences[row]), float(of.label_probabilities[row]), ""]
+    given = classifier.labels(probabilities) or ()
+    separator = "" if classifier.several is None else classifier.several.separator
+    label = classifier.label_text([name for name, _ in given]) or ""
+    told = separator.join(f"{prob:.6f}" for _, prob in given)
+    return [label, told, "", *probabilities.tolist()]
 
 
 def load_folds(run: Path) -> list[Classifier]:
@@ -134,19 +155,12 @@ def load_folds(run: Path) -> list[Classifier]:
     return classifiers
 
 
-def predict_out_of_fold(
-    classifiers: list[Classifier],
-    threads: int | None,
-    backend: str | None,
-    note: Callable[[str], None],
-    watch: Watch,
-    job: Ranks = ALONE,
-) -> OutOfFold:
+def predict_out_of_fold(classifiers: list[Classifier], options: EvaluationOptions) -> OutOfFold:
     """Show each network the images that it was not trained on; rank 0 has the result.
 
     Args:
         classifiers: of `load_folds`.
-        threads, backend, note, watch, job: of `evaluate_files`.
+        options: how.
 
     Raises:
         DataError: no image of a fold can be read, or the probabilities need more memory than
@@ -158,16 +172,15 @@ def predict_out_of_fold(
         images = dataset.val
         if images is None:  # `take_fold` leaves none empty
             raise ValueError("a fold without images")
-        job.first(partial(check_memory, classifier, len(images) * len(classifiers)))
-        evaluation, bad = evaluate_files(
-            classifier, images, job, BATCH, threads, backend, None, note, watch, calibrate=True
-        )
-        if evaluation.logits is None or (job.rank == 0 and not len(evaluation.labels)):
+        every = len(images) * len(classifiers)
+        options.job.first(partial(check_memory, classifier, every))
+        evaluation, bad = evaluate_files(classifier, images, options, calibrate=True)
+        if evaluation.logits is None or (options.job.rank == 0 and not len(evaluation.labels)):
             rule = f"fold {number} must hold an image that can be read"
             raise DataError(dataset.root, rule, f"{len(bad)} that cannot")
         probabilities = classifier.probabilities(evaluation.logits)
         scaled = evaluation.at_temperature(classifier.temperature)
-        judgement = Judgement(scaled, classifier.classes)
+        judgement = judge(scaled, classifier.classes, classifier.thresholds)
         folds.append(
             FoldPredictions(
                 number, images.paths, images.labels, bad, scaled, judgement, probabilities

@@ -36,22 +36,27 @@ class LabelsEvaluation:
     Attributes:
         labels: (n, classes) 0 and 1.
         indices: (n,) positions in the split.
-        logits: (n, classes).
+        logits: (n, classes), undivided by any temperature.
         losses: (n,) binary cross-entropy, without smoothing or class weights.
+        temperature: that logits are divided by for losses and probabilities.
     """
 
     labels: Array
     indices: Array
     logits: Array
     losses: Array
+    temperature: float = 1.0
 
     @classmethod
-    def of(cls, logits: Array, labels: Array, indices: Array) -> LabelsEvaluation:
+    def of(
+        cls, logits: Array, labels: Array, indices: Array, temperature: float = 1.0
+    ) -> LabelsEvaluation:
         """Of a few images."""
         losses = np.empty(len(labels), logits.dtype)
         with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
-            BinaryCrossEntropy().forward(logits, labels.astype(logits.dtype), losses)
-        return cls(labels, indices, logits, losses)
+            scaled = logits if temperature == 1 else logits / temperature
+            BinaryCrossEntropy().forward(scaled, labels.astype(logits.dtype), losses)
+        return cls(labels, indices, logits, losses, temperature)
 
     @classmethod
     def joined(cls, parts: Sequence[LabelsEvaluation]) -> LabelsEvaluation:
@@ -61,7 +66,21 @@ class LabelsEvaluation:
             np.concatenate([part.indices for part in parts]),
             np.concatenate([part.logits for part in parts]),
             np.concatenate([part.losses for part in parts]),
+            parts[0].temperature,
         )
+
+    def at(self, rows: Array) -> LabelsEvaluation:
+        """Of some of the images, in that order; one may come several times.
+
+        Args:
+            rows: positions in these arrays.
+        """
+        arrays = (self.labels[rows], self.indices[rows], self.logits[rows], self.losses[rows])
+        return LabelsEvaluation(*arrays, self.temperature)
+
+    def at_temperature(self, temperature: float) -> LabelsEvaluation:
+        """The same once logits are divided by a temperature."""
+        return LabelsEvaluation.of(self.logits, self.labels, self.indices, temperature)
 
     @property
     def classes(self) -> int:
@@ -69,9 +88,14 @@ class LabelsEvaluation:
         return int(self.logits.shape[1])
 
     @property
+    def loss(self) -> float:
+        """The mean loss."""
+        return float(self.losses.mean(dtype=np.float64))
+
+    @property
     def probabilities(self) -> Array:
         """(n, classes), each for itself from 0 to 1."""
-        return sigmoid(self.logits)
+        return sigmoid(self.logits if self.temperature == 1 else self.logits / self.temperature)
 
     def probabilities_by_class(self) -> Iterator[Array]:
         """(n,) of one class after the other."""
@@ -143,7 +167,7 @@ class LabelsJudgement(MetricsByName):
     @property
     def loss(self) -> float:
         """The mean binary cross-entropy."""
-        return float(self.evaluation.losses.mean(dtype=np.float64))
+        return self.evaluation.loss
 
     @property
     def macro_f1(self) -> float | None:
@@ -167,7 +191,7 @@ class LabelsJudgement(MetricsByName):
     @property
     def subset_accuracy(self) -> float:
         """The share of images whose labels are all found, and no others."""
-        return float((self.found == (self.evaluation.labels > 0)).all(axis=1).mean())
+        return float(self.right.mean())
 
     @property
     def brier(self) -> float:
@@ -186,6 +210,12 @@ class LabelsJudgement(MetricsByName):
         """The mean average precision of the classes: mAP."""
         known = [each[1] for each in self.rankings if each is not None]
         return float(np.mean(known)) if known else None
+
+    @cached_property
+    def right(self) -> NDArray[np.bool_]:
+        """(n,) whether an image is given all its labels, and no others."""
+        same: NDArray[np.bool_] = (self.found == (self.evaluation.labels > 0)).all(axis=1)
+        return same
 
     @cached_property
     def found(self) -> NDArray[np.bool_]:
@@ -210,6 +240,14 @@ class LabelsJudgement(MetricsByName):
             name: ClassScores.of(right, chosen, own, images)
             for name, (right, chosen, own) in zip(self.classes, counts, strict=True)
         }
+
+    @property
+    def confusions(self) -> Matrix:
+        """(classes, 4): images that are rightly not given the label, that wrongly are, that wrongly
+        are not, and that rightly are: TN, FP, FN, TP."""
+        right, chosen, own = self._counts
+        others = len(self.evaluation.labels) - own - (chosen - right)
+        return np.column_stack([others, chosen - right, own - right, right])
 
     @cached_property
     def _counts(self) -> tuple[Matrix, Matrix, Matrix]:

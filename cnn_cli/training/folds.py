@@ -10,6 +10,7 @@ from cnn_cli.config import Config
 from cnn_cli.data.folds import Fold
 from cnn_cli.errors import ConfigError, UsageError
 from cnn_cli.inference.evaluate import Watch
+from cnn_cli.inference.evaluate_files import EvaluationOptions
 from cnn_cli.inference.out_of_fold import OutOfFold, load_folds, predict_out_of_fold
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.checkpoint import BEST, LAST
@@ -24,7 +25,7 @@ from cnn_cli.runs.results import TrainResult
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow
-from cnn_cli.training.setup import check_one_label, prepare
+from cnn_cli.training.setup import prepare
 from cnn_cli.training.several import FINAL, Several, locked_folder
 from cnn_cli.training.train import check_given
 
@@ -72,7 +73,6 @@ def train_folds(
         CnnError: in one of its kinds; what was saved before stays as it was.
     """
     check_no_fold(config, source)
-    check_one_label(config, source, "cnn train --folds")
     with requests.at_once():
         check_given(config, source, options, ranks)
         folder = ranks.first(
@@ -95,9 +95,10 @@ def train_folds(
                     return FoldsResult(folder, count, results, result.stopped, None)
             with requests.at_once():
                 classifiers = load_folds(folder)
-                predictions = predict_out_of_fold(
-                    classifiers, options.threads, options.backend, lambda _: None, watch, ranks
+                shown = EvaluationOptions(
+                    threads=options.threads, backend=options.backend, job=ranks, watch=watch
                 )
+                predictions = predict_out_of_fold(classifiers, shown)
         except StopNow as stop:
             if ranks.size > 1:  # see `train`
                 raise

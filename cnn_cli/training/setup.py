@@ -295,17 +295,6 @@ def network_of(config: Config, source: str, dataset: Dataset) -> Graph:
     return graph
 
 
-def check_one_label(config: Config, source: str, command: str) -> None:
-    """Refuse images of several labels where nothing is made of them yet.
-
-    Raises:
-        ConfigError: `data.labels` is multiple.
-    """
-    if config.data.separator is not None:
-        rule = f"must be single for {command}; multiple is not available yet"
-        raise ConfigError(f"{source}: data.labels", rule)
-
-
 def needs_company(graph: Graph) -> bool:
     """Whether a batchnorm sees one value per channel of an image: one image has no variance."""
     return any(

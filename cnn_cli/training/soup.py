@@ -18,7 +18,7 @@ import numpy as np
 from cnn_cli import __version__, strict_json
 from cnn_cli.data.dataset import Dataset
 from cnn_cli.errors import DataError, UsageError
-from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.classifier import Classifier, SeveralLabels
 from cnn_cli.inference.evaluate_files import own_dataset
 from cnn_cli.nn.backends import choose_backend, open_kernels
 from cnn_cli.nn.graph import Graph, Node
@@ -29,6 +29,7 @@ from cnn_cli.optim.groups import freeze_graph
 from cnn_cli.parallel.ranks import ALONE
 from cnn_cli.runs.checkpoint import Checkpoint, holds_folds
 from cnn_cli.runs.folder import folds_in
+from cnn_cli.runs.meta import SEVERAL
 from cnn_cli.training.memory import plan_memory
 from cnn_cli.training.precise_bn import IMAGES, estimate_statistics
 from cnn_cli.training.requests import Requests
@@ -83,6 +84,7 @@ def average_weights(
         raise UsageError("average", "needs two checkpoints or more", len(places))
     first = Classifier.load(places[0])
     members, remarks = [first.path], []
+    several = [] if first.several is None else [first.several]
     flat = first.params.flat.astype(np.float64)
     buffers = first.params.flat_buffers.astype(np.float64)
     for place in places[1:]:
@@ -93,6 +95,7 @@ def average_weights(
         flat += other.params.flat
         buffers += other.params.flat_buffers
         members.append(other.path)
+        several += [] if other.several is None else [other.several]
     first.params.flat[...] = flat / len(members)
     first.params.flat_buffers[...] = buffers / len(members)
     first.params.touch()
@@ -103,11 +106,19 @@ def average_weights(
             remarks.append(f"statistics of batch normalization are the checkpoints' mean: {found}")
         else:
             images = _estimate(first, found, threads, backend, note)
-    return Soup(_checkpoint(first, members, images), tuple(members), images, tuple(remarks))
+    labels = None
+    if several:
+        labels = SeveralLabels.mean(several)
+        remarks.append("thresholds are the checkpoints' mean; cnn eval --calibrate chooses others")
+    checkpoint = _checkpoint(first, members, images, labels)
+    return Soup(checkpoint, tuple(members), images, tuple(remarks))
 
 
 def _check_same_network(other: Classifier, first: Classifier) -> None:
     place = other.path
+    if other.labels_kind != first.labels_kind:
+        rule = f"must be of data.labels {first.labels_kind}, as {first.path}"
+        raise DataError(place, rule, other.labels_kind)
     if other.classes != first.classes:
         rule = f"must have the classes of {first.path}, in the same order"
         own, theirs = (strict_json.dumps(list(one.classes)) for one in (other, first))
@@ -192,13 +203,16 @@ def _estimate(
     return min(IMAGES, len(dataset.train)) - len(data.bad_files)
 
 
-def _checkpoint(first: Classifier, members: Sequence[Path], images: int | None) -> Checkpoint:
+def _checkpoint(
+    first: Classifier, members: Sequence[Path], images: int | None, several: SeveralLabels | None
+) -> Checkpoint:
     kept: Mapping[str, Any] = {key: first.meta[key] for key in KEPT if key in first.meta}
     meta = {
         "program_version": __version__,
         **kept,
         "epoch": 0,
         "step": 0,
+        **({} if several is None else {SEVERAL: several.as_meta()}),
         "averaged": {"checkpoints": [str(path) for path in members], "images": images},
     }
     return Checkpoint(meta, {"model": first.params.named() | first.params.named_buffers()})

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from cli_program import Inside, call_inside, process
 from PIL import Image
+from tagged import make_tagged, write_tagged_config
 
 from cnn_cli.cli import train
 from cnn_cli.cli.train import draw_run
@@ -51,6 +52,23 @@ def trained(project: Path) -> Path:
     return project / "runs" / "tiny"
 
 
+@pytest.fixture(scope="session")
+def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with pictures of several labels, their list `tags.csv` and `tiny.yaml`."""
+    folder = tmp_path_factory.mktemp("tagged")
+    write_tagged_config(folder / "tiny.yaml", make_tagged(folder), epochs=6)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tagged_run(tagged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The run folder of its training; not to be changed."""
+    out = tmp_path_factory.mktemp("runs") / "tiny"
+    outcome = process("train", tagged / "tiny.yaml", "--out", out, "--threads", 1, "--quiet")
+    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+    return out
+
+
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """No pictures of runs but where a test asks for them: they take longer than the training."""
@@ -61,6 +79,13 @@ def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
 def drawing(monkeypatch: pytest.MonkeyPatch, undrawn: None) -> None:
     """Pictures of runs, as there are outside of tests."""
     monkeypatch.setattr(train, "draw_run", draw_run)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty current folder."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture

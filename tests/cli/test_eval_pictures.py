@@ -59,14 +59,15 @@ def test_the_worst_come_first(
 
     monkeypatch.setattr(top_losses, "sheet_png", draw)
     split = Split(paths, np.array([0, 1, 2]))
-    assert top_losses.top_losses_png(9, classifier, split, evaluation) == b"sheet"
+    judgement = Judgement(evaluation, classifier.classes)
+    assert top_losses.top_losses_png(9, classifier, split, judgement) == b"sheet"
     assert [tile.lines for tile in drawn] == [
         (("grey", " 0.0600"), ("predicted bright", " 0.9000"), ("0", ".png")),
         (("bright", " 0.7000"), ("predicted bright", " 0.7000"), ("0", ".png")),
     ]
     assert drawn[0].pictures[0].size == (168, 168)
     drawn.clear()
-    top_losses.top_losses_png(1, classifier, split, evaluation)
+    top_losses.top_losses_png(1, classifier, split, judgement)
     assert len(drawn) == 1
 
 

@@ -10,20 +10,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_program import Inside, process
+from cli_program import Inside
 from html_check import Page
-from tagged import CLASSES, make_tagged, write_tagged_config
+from PIL import Image
+from tagged import CLASSES
 
 import cnn_cli
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
-
-
-@pytest.fixture(scope="module")
-def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pictures, their list `tags.csv` and `tiny.yaml`."""
-    folder = tmp_path_factory.mktemp("tagged")
-    write_tagged_config(folder / "tiny.yaml", make_tagged(folder), epochs=6)
-    return folder
 
 
 @pytest.fixture(autouse=True)
@@ -31,12 +24,9 @@ def _in_folder(tagged: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tagged)
 
 
-@pytest.fixture(scope="module")
-def run(tagged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    out = tmp_path_factory.mktemp("runs") / "tiny"
-    outcome = process("train", tagged / "tiny.yaml", "--out", out, "--threads", 1, "--quiet")
-    assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
-    return out
+@pytest.fixture
+def run(tagged_run: Path) -> Path:
+    return tagged_run
 
 
 def tags_of(folder: Path) -> dict[str, str]:
@@ -175,19 +165,144 @@ def test_a_model_of_one_label_has_no_metrics_of_several(cnn: Inside, trained: Pa
 
 
 @pytest.mark.parametrize(
-    ("options", "name"),
+    ("options", "message"),
     [
-        (["--confusion", "a.csv"], "--confusion"),
-        (["--top-losses", "4"], "--top-losses"),
-        (["--calibrate"], "--calibrate"),
+        (
+            ["--confusion", "a.png"],
+            "--confusion: a .png is of images with one label; of several, a .csv has four counts a "
+            "class. Got 'a.png'.",
+        ),
+        (
+            ["--calibrate", "--reject", "0.05"],
+            "--reject: is for images with one label; where there are several, one of no class has "
+            "none.",
+        ),
     ],
 )
 def test_eval_refuses_what_is_of_one_label(
-    cnn: Inside, run: Path, options: list[str], name: str
+    cnn: Inside, run: Path, options: list[str], message: str
 ) -> None:
     outcome = cnn("eval", "--ckpt", run, *options)
-    rule = "is not available yet for checkpoints of data.labels multiple"
-    assert (outcome.code, outcome.err) == (2, f"cnn: {name}: {rule}. Got {run / 'best.npz'}.\n")
+    assert (outcome.code, outcome.err) == (2, f"cnn: {message}\n")
+
+
+def test_four_counts_of_each_class(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    file = tmp_path / "counts.csv"
+    outcome = cnn("eval", "--ckpt", run, "--confusion", file, "--json")
+    assert outcome.code == 0
+    with file.open() as opened:
+        rows = list(csv.DictReader(opened))
+    negatives, positives = (
+        ("true_negatives", "false_positives"),
+        (
+            "false_negatives",
+            "true_positives",
+        ),
+    )
+    assert list(rows[0]) == ["class", *negatives, *positives]
+    for row in rows:
+        counts = {key: int(row[key]) for key in (*negatives, *positives)}
+        of = json.loads(outcome.out)["classes"][row["class"]]
+        assert sum(counts.values()) == 24
+        assert sum(counts[key] for key in positives) == of["support"]
+        assert counts["true_positives"] / of["support"] == pytest.approx(of["recall"])
+        real = sum(counts[key] for key in negatives)
+        assert counts["true_negatives"] / real == pytest.approx(of["specificity"])
+
+
+def test_the_images_of_largest_loss(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    sheet = tmp_path / "worst.png"
+    outcome = cnn("eval", "--ckpt", run, "--top-losses", 4, "--sheet", sheet)
+    assert (outcome.code, outcome.err) == (0, "")
+    with Image.open(sheet) as image:
+        assert image.format == "PNG"
+
+
+def noisy(run: Path, path: Path, scale: float = 1.0) -> Path:
+    """A copy of a run's checkpoint whose last layer is another: worse, and surer of itself."""
+    checkpoint = load_checkpoint(run / "best.npz")
+    rng = np.random.default_rng(0)
+    for name in ("layers.5/weight", "layers.5/bias"):
+        array = checkpoint.groups["model"][name]
+        array *= 3
+        array += scale * rng.standard_normal(array.shape).astype(array.dtype)
+    save_checkpoint(path, checkpoint)
+    return path
+
+
+def test_calibrated(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    file = noisy(run, tmp_path / "m.npz")
+    before = json.loads(cnn("eval", "--ckpt", file, "--json").out)
+    outcome = cnn("eval", "--ckpt", file, "--calibrate", "--json")
+    assert outcome.code == 0, outcome.err
+    found = json.loads(outcome.out)
+    change = found["calibration"]
+    assert change["temperature"] == found["temperature"] != 1
+    assert (change["loss_before"], change["loss_after"]) == (before["loss"], found["loss"])
+    assert found["loss"] < before["loss"]
+    assert (change["ece_before"], change["ece_after"]) == (None, None)
+    assert found["average_precision"] == before["average_precision"]
+    assert found["macro_f1"] >= before["macro_f1"]
+    # The checkpoint keeps both: what was printed is what it gives from now on.
+    again = json.loads(cnn("eval", "--ckpt", file, "--json").out)
+    assert again == {key: value for key, value in found.items() if key != "calibration"}
+    text = cnn("eval", "--ckpt", file).out
+    assert f"temperature        {found['temperature']:.4f}\n" in text
+    kept = load_checkpoint(file).meta["several_labels"]["thresholds"]
+    assert kept == [each["threshold"] for each in found["classes"].values()]
+
+
+def test_a_calibrated_network_is_exported(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    file = noisy(run, tmp_path / "m.npz")
+    assert cnn("eval", "--ckpt", file, "--calibrate", "--json").code == 0
+    line = ("export", "--ckpt", file, "--output", tmp_path / "m.onnx", "--json")
+    assert json.loads(cnn(*line, "--check", "pictures").out)["difference"] < 1e-5
+    found = json.loads(cnn(*line, "--int8", "--calibrate", "tags.csv", "--split", "val").out)
+    loss = json.loads(cnn("eval", "--ckpt", file, "--json").out)["loss"]
+    assert found["before"]["loss"] == pytest.approx(loss, rel=1e-3)
+    assert found["after"]["loss"] == pytest.approx(loss, rel=0.2)
+
+
+def test_another_model(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    bad = noisy(run, tmp_path / "bad.npz", scale=8)
+    line = ("eval", "tags.csv", "--split", "all", "--predictions", tmp_path / "p.csv")
+    outcome = cnn(*line, "--ckpt", run, "--not-worse-than", bad, "--json")
+    assert outcome.code == 0, outcome.err
+    (name,) = found = json.loads(outcome.out)["not_worse_than"]["metrics"]
+    assert (name, found["average_precision"]["worse"]) == ("average_precision", False)
+    assert found["average_precision"]["interval"][0] > 0
+    with (tmp_path / "p.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0])[-3:] == ["other_label", "other_prob", "change"]
+    sets = [[set(row[key].split("|")) for key in ("true", "label", "other_label")] for row in rows]
+    for row, (true, now, before) in zip(rows, sets, strict=True):
+        expected = "better" if now == true else "worse" if before == true else "other"
+        assert row["change"] == ("" if now == before else expected)
+    outcome = cnn(*line, "--ckpt", bad, "--not-worse-than", run)
+    assert outcome.code == 6
+    rule = f"--not-worse-than: average_precision must not be worse than that of {run}. Got "
+    assert outcome.err.startswith(f"cnn: {rule}")
+    gates = ("--fail-under", "subset_accuracy=0", "--fail-under", "f1:left=0")
+    outcome = cnn(*line, "--ckpt", bad, "--not-worse-than", run, *gates, "--json")
+    metrics = json.loads(outcome.out)["not_worse_than"]["metrics"]
+    assert list(metrics) == ["average_precision", "subset_accuracy", "f1:left"]
+    exact = metrics["subset_accuracy"]
+    changes = [row["change"] for row in rows]  # of the reverse
+    assert (exact["only_new"], exact["only_other"]) == (
+        changes.count("worse"),
+        changes.count("better"),
+    )
+    assert exact["p"] < 0.05
+
+
+def test_models_of_one_label_and_of_several_are_not_compared(
+    cnn: Inside, run: Path, trained: Path
+) -> None:
+    outcome = cnn("eval", "--ckpt", run, "--not-worse-than", trained)
+    rule = f"{trained}: must be of data.labels multiple, as --ckpt is. Got single."
+    assert (outcome.code, outcome.err) == (4, f"cnn: {rule}\n")
 
 
 def test_pictures_of_several_labels_are_not_sorted(cnn: Inside, run: Path, tmp_path: Path) -> None:
@@ -196,24 +311,6 @@ def test_pictures_of_several_labels_are_not_sorted(cnn: Inside, run: Path, tmp_p
     expected = f"cnn: --sort-into: {rule}. Got {run / 'best.npz'}.\n"
     assert (outcome.code, outcome.err) == (2, expected)
     assert not (tmp_path / "sorted").exists()
-
-
-@pytest.mark.parametrize(
-    "words",
-    [
-        ["data", "doubt"],
-        ["report", "--output", "{out}/report.html", "{run}"],
-    ],
-    ids=lambda words: words[0],
-)
-def test_commands_that_take_one_label_say_so(
-    cnn: Inside, run: Path, tmp_path: Path, words: list[str]
-) -> None:
-    given = [word.format(out=tmp_path, run=run) for word in words]
-    outcome = cnn(*given, run)
-    rule = "this command takes no checkpoint of data.labels multiple: not available yet"
-    assert (outcome.code, outcome.err) == (4, f"cnn: {run / 'best.npz'}: {rule}.\n")
-    assert not list(tmp_path.iterdir())
 
 
 def test_a_checkpoint_must_have_its_thresholds(cnn: Inside, run: Path, tmp_path: Path) -> None:

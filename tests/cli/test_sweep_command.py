@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cli_program import COMMAND, Inside, Outcome, process
+from cli_program import COMMAND, Inside, Outcome, kill_as_each_appears, process
 from hardship import assert_same_run, contents, metrics_of
 from mpiexec import mpiexec, needs_mpi, together
 
@@ -30,13 +30,6 @@ def swept(project: Path) -> Path:
     outcome = process("sweep", "tiny.yaml", *LINE, "--out", "swept", "--quiet", cwd=project)
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     return project / "swept"
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def rows_of(folder: Path) -> list[dict[str, str]]:
@@ -128,14 +121,10 @@ def test_json(cnn: Inside, project: Path, swept: Path, here: Path) -> None:
 
 
 def test_killed_and_resumed(project: Path, swept: Path, here: Path) -> None:
-    line = [*COMMAND, "sweep", project / "tiny.yaml", *LINE, "--out", "a", "--resume", "--quiet"]
-    for place in ("a/sweep.json", "a/trial-1/last.npz", "a/trial-2/last.npz", "a/trial-4/last.npz"):
-        running = subprocess.Popen([*map(str, line)])
-        while not Path(place).exists() and running.poll() is None:
-            time.sleep(0.002)
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-    assert process(*line[len(COMMAND) :], cwd=here).code == 0
+    line = ("sweep", project / "tiny.yaml", *LINE, "--out", "a", "--resume", "--quiet")
+    places = ["a/sweep.json", *(f"a/trial-{number}/last.npz" for number in (1, 2, 4))]
+    kill_as_each_appears(places, *line)
+    assert process(*line, cwd=here).code == 0
     assert_same_sweep(swept, here / "a")
 
 

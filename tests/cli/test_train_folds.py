@@ -5,14 +5,11 @@ from __future__ import annotations
 import csv
 import json
 import re
-import signal
 import statistics
-import subprocess
-import time
 from pathlib import Path
 
 import pytest
-from cli_program import COMMAND, Inside, process
+from cli_program import Inside, kill_as_each_appears, process
 from hardship import assert_same_run, contents
 
 from cnn_cli.runs.checkpoint import load_checkpoint
@@ -27,13 +24,6 @@ def folds(project: Path) -> Path:
     outcome = process("train", "tiny.yaml", *FOLDS, "--out", "folds", "--quiet", cwd=project)
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     return project / "folds"
-
-
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty current folder."""
-    monkeypatch.chdir(tmp_path)
-    return tmp_path
 
 
 def rows_of(run: Path) -> list[dict[str, str]]:
@@ -137,14 +127,9 @@ def test_stopped_by_time_again_and_again(
 
 
 def test_killed_and_resumed(project: Path, folds: Path, here: Path) -> None:
-    line = [*COMMAND, "train", project / "tiny.yaml", *FOLDS, "--out", "a", "--resume", "--quiet"]
-    for place in ("a/fold-1/last.npz", "a/fold-2/last.npz", "a/fold-3/last.npz"):
-        running = subprocess.Popen([*map(str, line)])
-        while not Path(place).exists() and running.poll() is None:
-            time.sleep(0.002)
-        running.send_signal(signal.SIGKILL)
-        running.wait()
-    assert process(*line[len(COMMAND) :], cwd=here).code == 0
+    line = ("train", project / "tiny.yaml", *FOLDS, "--out", "a", "--resume", "--quiet")
+    kill_as_each_appears([f"a/fold-{number}/last.npz" for number in (1, 2, 3)], *line)
+    assert process(*line, cwd=here).code == 0
     for number in (1, 2, 3):
         assert_same_run(folds / f"fold-{number}", here / f"a/fold-{number}")
     assert Path("a/out_of_fold.csv").read_bytes() == (folds / "out_of_fold.csv").read_bytes()

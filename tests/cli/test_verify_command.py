@@ -202,3 +202,23 @@ def test_a_resume_keeps_the_receipt(cnn: Inside, project: Path, tmp_path: Path) 
     assert cnn(*line, "--resume", "train.epochs=2").code == 0
     assert (tmp_path / "run/receipt.csv").read_bytes() == before
     assert cnn("verify", tmp_path / "run").code == 0
+
+
+def test_a_run_of_folds(cnn: Inside, project: Path, photos: Path, here: Path) -> None:
+    line = ("train", project / "tiny.yaml", "--data", photos, "--folds", 2, "train.epochs=1")
+    assert cnn(*line, "--out", "folds", "--quiet", "--threads", 1).code == 0
+    outcome = cnn("verify", "folds")
+    each = (
+        "training    18 images, the same\nvalidation  18 images, the same\nconfig      the same\n"
+    )
+    assert (outcome.code, outcome.out) == (0, f"fold-1\n{each}\nfold-2\n{each}")
+    repaint(photos / "train/dark/0.png")
+    outcome = cnn("verify", "folds", "--json")
+    document = json.loads(outcome.out)
+    assert outcome.code == 6
+    assert (document["run"], document["same"]) == ("folds", False)
+    assert [one["checkpoint"] for one in document["folds"]] == [
+        f"folds/fold-{number}/best.npz" for number in (1, 2)
+    ]
+    assert all(one["changes"] for one in document["folds"])
+    assert outcome.err.startswith(f"cnn: folds/fold-1/best.npz: {RULE}. Got ")

@@ -121,3 +121,28 @@ def test_classes_that_cannot_be_dealt(tmp_path: Path) -> None:
     )
     with pytest.raises(ValueError, match="no fold: '0/9'"):
         open_dataset(tmp_path, None, 0.1, fold="0/9")
+
+
+def test_several_labels_are_dealt_in_equal_shares() -> None:
+    """The rarest label first: each is within an image of its share."""
+    rng = np.random.default_rng(0)
+    counts = np.geomspace(12, 200, 10).astype(int)
+    labels = np.zeros((400, 10), np.uint8)
+    for number, count in enumerate(counts.tolist()):
+        labels[rng.choice(400, count, replace=False), number] = 1
+    folds = deal_folds(np.arange(400), labels, 10, 5)
+    found = np.stack([labels[folds == i].sum(axis=0) for i in range(5)])
+    assert np.abs(found - counts / 5).max() <= 1
+    alone = [int((~labels[folds == i].any(axis=1)).sum()) for i in range(5)]
+    assert max(alone) - min(alone) <= 1
+    sizes = np.bincount(folds)
+    assert sizes.max() - sizes.min() <= 3
+
+
+def test_copies_of_several_labels_stay_together() -> None:
+    labels = np.array([[1, 0], [1, 0], [0, 1], [1, 1], [0, 0], [0, 1]], np.uint8)
+    units = np.array([0, 0, 1, 2, 3, 1])
+    folds = deal_folds(units, labels, 2, 2)
+    assert folds[0] == folds[1]
+    assert folds[2] == folds[5]
+    assert set(folds.tolist()) == {0, 1}

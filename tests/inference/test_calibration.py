@@ -18,7 +18,8 @@ from cnn_cli.inference.calibration import (
 )
 from cnn_cli.inference.evaluate import Evaluation
 from cnn_cli.inference.metrics import expected_calibration_error
-from cnn_cli.nn.loss import softmax
+from cnn_cli.inference.several_labels import LabelsEvaluation
+from cnn_cli.nn.loss import sigmoid, softmax
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
@@ -54,10 +55,34 @@ def test_the_true_temperature_is_found(true: float) -> None:
         assert best < mean_loss(logits, labels, other)
 
 
+@pytest.mark.parametrize("true", [0.5, 3.0])
+def test_that_of_sigmoids(true: float) -> None:
+    rng = np.random.default_rng(0)
+    right = rng.standard_normal((2000, 4)) * 2
+    labels = (rng.random((2000, 4)) < sigmoid(right)).astype(np.uint8)
+    logits = (right * true).astype(np.float32)
+    found = best_temperature(logits, labels)
+    assert found == pytest.approx(true, rel=0.05)
+    before = LabelsEvaluation.of(logits, labels, np.arange(2000))
+    calibrated = calibrate(before)
+    assert calibrated is not None
+    assert calibrated.temperature == found
+    assert (calibrated.ece_before, calibrated.ece_after) == (None, None)
+    assert (calibrated.images, calibrated.loss_before) == (2000, before.loss)
+    after = before.at_temperature(found or 1)
+    assert calibrated.loss_after == after.loss < before.loss
+    np.testing.assert_allclose(after.probabilities, sigmoid(right), atol=0.02)
+    for other in (0.98, 1.02):
+        assert after.loss < before.at_temperature((found or 1) * other).loss
+
+
 def test_there_is_none_where_all_is_right_or_guessing_is_better() -> None:
     logits = np.array([[2.0, 0], [0, 1]])
     assert best_temperature(logits, np.array([0, 1])) is None
     assert best_temperature(logits, np.array([1, 0])) is None
+    signs = np.array([[2.0, -1], [-3, 1]])
+    assert best_temperature(signs, np.array([[1, 0], [0, 1]])) is None
+    assert best_temperature(signs, np.array([[0, 1], [1, 0]])) is None
     assert calibrate(evaluation(logits, np.array([0, 1]))) is None
 
 
@@ -72,6 +97,7 @@ def test_calibration_says_what_changes() -> None:
     assert after.loss == pytest.approx(mean_loss(logits, labels, found.temperature), rel=1e-5)
     assert after.losses.mean() == pytest.approx(after.loss, rel=1e-5)
     assert found.ece_before == expected_calibration_error(before.confidences, before.right)
+    assert found.ece_after is not None
     assert found.ece_after < 0.02
     assert found.ece_before > 0.1
     np.testing.assert_array_equal(after.guesses, before.guesses)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import io
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +60,16 @@ def call_inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
         return Outcome(code, captured.out, captured.err)
 
     return call
+
+
+def kill_as_each_appears(places: Sequence[str], *arguments: object) -> None:
+    """Run a command line again and again, and kill it as soon as the next of the files is there."""
+    for place in places:
+        running = subprocess.Popen([*COMMAND, *plainly(arguments)])
+        while not Path(place).exists() and running.poll() is None:
+            time.sleep(0.002)
+        running.send_signal(signal.SIGKILL)
+        running.wait()
 
 
 def process(*arguments: object, cwd: Path | None = None, **options: Any) -> Outcome:

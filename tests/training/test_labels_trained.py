@@ -17,7 +17,6 @@ from cnn_cli.metric_names import Metric
 from cnn_cli.report.pictures.preview_sheet import draw_preview
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.results import TrainResult
-from cnn_cli.training.folds import train_folds
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.preview import preview
 from cnn_cli.training.requests import Requests
@@ -67,7 +66,7 @@ def test_learns_and_keeps_thresholds(tags: Path, tmp_path: Path) -> None:
     assert kept["separator"] == "|"
     assert len(kept["thresholds"]) == 3
     assert kept["thresholds"] != [0.5] * 3
-    classifier = Classifier.load(tmp_path / "run", several=True)
+    classifier = Classifier.load(tmp_path / "run")
     assert classifier.classes == CLASSES
     assert classifier.several is not None
     assert list(classifier.several.thresholds) == kept["thresholds"]
@@ -203,16 +202,6 @@ def test_defaults_where_images_have_several_labels(tags: Path) -> None:
 
 def line_of(error: pytest.ExceptionInfo[CnnError]) -> str:
     return error.value.line()
-
-
-def test_what_is_not_available_yet(tags: Path, tmp_path: Path) -> None:
-    config = validate_config(tagged_document(tags), "test.yaml")
-    rule = "test.yaml: data.labels: must be single for {}; multiple is not available yet."
-    options = TrainOptions(out=tmp_path / "folds")
-    with pytest.raises(ConfigError) as error:
-        train_folds(config, "test.yaml", 2, options, Requests(), Watch, lambda found, _: found)
-    assert line_of(error) == rule.format("cnn train --folds")
-    assert not (tmp_path / "folds").exists()
 
 
 def names_of(path: str) -> list[str]:

@@ -11,7 +11,7 @@ import pytest
 from learnable import config_document, make_pictures
 from test_trainer import Watch, rows_without_times, run, weights
 
-from cnn_cli.cli.shared.gates import check_classes, gate
+from cnn_cli.cli.shared.gates import check_gates, gate
 from cnn_cli.config import validate_config
 from cnn_cli.errors import ConfigError, UsageError
 from cnn_cli.inference import evaluate
@@ -246,9 +246,9 @@ def test_scores_that_do_not_fit(
 
 def test_a_gate_names_a_class() -> None:
     read: Any = gate(topk=True)
-    check_classes([read("recall:dark=1"), read("0.5")], ["dark", "bright"])
+    check_gates([read("recall:dark=1"), read("0.5")], ["dark", "bright"])
     with pytest.raises(UsageError) as caught:
-        check_classes([read("recall:dakr=1")], ["dark", "bright"])
+        check_gates([read("recall:dakr=1")], ["dark", "bright"])
     rule = "recall:CLASS must name a class. Did you mean 'dark'? Got 'dakr'."
     assert str(caught.value) == f"--fail-under: {rule}"
 

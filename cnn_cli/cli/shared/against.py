@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cnn_cli.cli.shared import output
-from cnn_cli.cli.shared.bars import watched
 from cnn_cli.cli.shared.gates import TOPK, Gate
 from cnn_cli.errors import DataError, GateError
 from cnn_cli.metric_names import Metric, find_class
@@ -16,9 +14,8 @@ if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.comparing import Comparison
-    from cnn_cli.inference.evaluate import Evaluation
-    from cnn_cli.inference.judging import Judgement
-    from cnn_cli.parallel.ranks import Ranks
+    from cnn_cli.inference.evaluate_files import EvaluationOptions
+    from cnn_cli.inference.judging import AnyJudgement
 
 OPTION = "--not-worse-than"
 ALPHA = 0.05
@@ -38,7 +35,7 @@ class Against:
     """
 
     model: Classifier
-    evaluation: Evaluation
+    judgement: AnyJudgement
 
     def __init__(self, path: Path, alpha: float | None) -> None:
         self.path = path
@@ -48,52 +45,44 @@ class Against:
         """Read it.
 
         Raises:
-            DataError: it cannot be read, or has other classes than the new one.
+            DataError: it cannot be read, has other classes than the new one, or gives one label
+                where that gives several.
         """
         from cnn_cli.inference.classifier import open_classifier
 
         self.model = open_classifier([self.path])
+        if self.model.labels_kind != new.labels_kind:
+            rule = f"must be of data.labels {new.labels_kind}, as --ckpt is"
+            raise DataError(self.path, rule, self.model.labels_kind)
         for one, than in ((self.model, new), (new, self.model)):
             for name in one.classes:
                 if find_class(name, than.classes) is None:
                     rule = "must have the classes of --ckpt"
                     raise DataError(self.path, rule, f"'{name}' in {one.path} only")
 
-    def evaluate(
-        self,
-        images: Split,
-        new: Classifier,
-        job: Ranks,
-        batch_size: int,
-        threads: int | None,
-        backend: str | None,
-        tta: str | None,
-    ) -> None:
+    def evaluate(self, images: Split, new: Classifier, options: EvaluationOptions) -> None:
         """Show it the images that the new one has seen; what cannot be read has been named."""
         import numpy as np
 
         from cnn_cli.data.dataset import Split
+        from cnn_cli.data.targets import renumbered
         from cnn_cli.inference.evaluate_files import evaluate_files
+        from cnn_cli.inference.judging import judge
 
         # The same classes may have other numbers.
         numbers = np.array([find_class(name, self.model.classes) for name in new.classes], np.int64)
-        own = Split(images.paths, numbers[images.labels])
-        self.evaluation, _ = evaluate_files(
-            self.model, own, job, batch_size, threads, backend, tta, output.note, watched
-        )
+        own = Split(images.paths, renumbered(images.labels, numbers))
+        evaluation, _ = evaluate_files(self.model, own, options)
+        places = [find_class(name, new.classes) for name in self.model.classes]
+        names = [new.classes[place] for place in places if place is not None]  # as new writes them
+        self.judgement = judge(evaluation, names, self.model.thresholds)
 
-    def names(self, new: Classifier) -> list[str]:
-        """Its classes, as the new one writes them."""
-        numbers = [find_class(name, new.classes) for name in self.model.classes]
-        return [new.classes[number] for number in numbers if number is not None]
-
-    def compare(self, new: Judgement, gates: Sequence[Gate], k: int) -> list[Comparison]:
-        """In top1, and in what is asked for besides."""
+    def compare(self, new: AnyJudgement, gates: Sequence[Gate], k: int) -> list[Comparison]:
+        """In what training follows by itself, such as top1, and in what is asked for besides."""
         from cnn_cli.inference.comparing import compare
-        from cnn_cli.inference.judging import Judgement
 
-        here = Judgement(self.evaluation, self.model.classes)
-        return compare(new, here, [gate_metric(one, k) for one in gates], self.alpha)
+        metrics = [gate_metric(one, k) for one in gates]
+        return compare(new, self.judgement, metrics, self.alpha)
 
     def as_dict(self, found: Sequence[Comparison]) -> dict[str, Any]:
         """For JSON."""

@@ -78,13 +78,19 @@ def gate(*, topk: bool) -> Callable[[object], Gate]:
     return read
 
 
-def check_classes(gates: Sequence[Gate], classes: Sequence[str]) -> None:
-    """Refuse metrics of classes that there are none of.
+def check_gates(gates: Sequence[Gate], classes: Sequence[str], labels: str = "single") -> None:
+    """Refuse metrics of classes that there are none of, and those that these labels do not have.
+
+    Args:
+        classes: of the model.
+        labels: its `data.labels`.
 
     Raises:
-        UsageError: the model does not have one.
+        UsageError: one is asked for.
     """
     for one in gates:
+        if rule := one.metric.not_of(labels):
+            raise UsageError(OPTION, rule)
         if rule := no_such_class(one.metric, classes):
             raise UsageError(OPTION, rule, repr(one.metric.of))
 

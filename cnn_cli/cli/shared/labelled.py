@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
     from cnn_cli.data.decode import ImageError
     from cnn_cli.inference.classifier import Classifier
-    from cnn_cli.inference.evaluate import Evaluation
-    from cnn_cli.inference.several_labels import LabelsEvaluation
+    from cnn_cli.inference.evaluate import AnyEvaluation
+    from cnn_cli.inference.evaluate_files import EvaluationOptions
 
     Bad = dict[int, ImageError]
 
@@ -88,58 +88,40 @@ def evaluate_images(
     classifier: Classifier,
     images: Split,
     place: object,
-    batch_size: int,
-    threads: int | None,
-    backend: str | None,
-    tta: str | None = None,
-    job: Ranks = ALONE,
+    options: EvaluationOptions,
+    *,
     calibrate: bool = False,
-) -> tuple[Evaluation, Bad]:
+) -> tuple[AnyEvaluation, Bad]:
     """What the network says, and what is wrong with the images that could not be read.
 
     Those are named on stderr. Ranks other than 0 have what they found themselves.
 
     Args:
-        classifier: of the network.
-        images: to show it.
+        classifier, images, options, calibrate: of `evaluate_files`.
         place: the folder they are of, for messages.
-        batch_size, threads, backend: of the command line.
-        tta: kind of test-time augmentation.
-        job: the ranks that share the images.
-        calibrate: keep the logits, and leave out the checkpoint's temperature.
 
     Raises:
         DataError: no image could be read, or logits that are to be kept do not fit into memory.
     """
     from cnn_cli.inference.evaluate_files import evaluate_files
 
-    evaluation, bad = evaluate_files(
-        classifier, images, job, batch_size, threads, backend, tta, output.note, watched, calibrate
-    )
-    if job.rank == 0:
+    evaluation, bad = evaluate_files(classifier, images, options, calibrate=calibrate)
+    if options.job.rank == 0:
         _tell(bad, len(evaluation.labels), place)
     return evaluation, bad
 
 
-def evaluate_several_labels(
-    classifier: Classifier,
-    images: Split,
-    place: object,
+def shown_by(
     batch_size: int,
     threads: int | None,
     backend: str | None,
     tta: str | None = None,
     job: Ranks = ALONE,
-) -> tuple[LabelsEvaluation, Bad]:
-    """The same where images may have several labels; arguments and errors of `evaluate_images`."""
-    from cnn_cli.inference.evaluate_files import evaluate_labelled_files
+) -> EvaluationOptions:
+    """How images are shown, with notes and a bar on stderr; arguments of `EvaluationOptions`."""
+    from cnn_cli.inference.evaluate_files import EvaluationOptions
 
-    evaluation, bad = evaluate_labelled_files(
-        classifier, images, job, batch_size, threads, backend, tta, output.note, watched
-    )
-    if job.rank == 0:
-        _tell(bad, len(evaluation.labels), place)
-    return evaluation, bad
+    return EvaluationOptions(batch_size, threads, backend, tta, job, output.note, watched)
 
 
 def _tell(bad: Bad, images: int, place: object) -> None:

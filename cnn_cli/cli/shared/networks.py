@@ -68,7 +68,7 @@ def open_network(source: str, overrides: list[str], classes: int | None) -> Name
         raise UsageError("--classes", "a checkpoint has its own classes")
     from cnn_cli.inference.classifier import Classifier
 
-    classifier = Classifier.load(source, several=True)
+    classifier = Classifier.load(source)
     return NamedNetwork(classifier.config, classifier.graph, classifier.params)
 
 

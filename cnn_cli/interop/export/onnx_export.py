@@ -20,8 +20,8 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
     """The network as an ONNX file's content, after onnx's full check.
 
     Args:
-        classifier: what is exported; its temperature divides the scores, or where an image may have
-            several labels, a sigmoid makes them probabilities.
+        classifier: what is exported; its temperature divides the scores, and where an image may
+            have several labels, a sigmoid makes them probabilities.
         preprocessing: the input is pixels (n, height, width, channels), uint8, uint16 or float32 as
             `data.depth` says; otherwise it is normalized already, float32 (n, channels, height,
             width).
@@ -47,13 +47,15 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
         _preprocess(network, classifier, TensorProto.FLOAT)
     scores = network.add_layers()
     answer = output_name(classifier)
-    if classifier.several is not None:
-        network.add("Sigmoid", [scores], answer)
-    elif classifier.temperature == 1:
-        network.add("Identity", [scores], answer)
+    last = "Identity" if classifier.several is None else "Sigmoid"
+    if classifier.temperature == 1:
+        network.add(last, [scores], answer)
     else:
         temperature = network.constant("temperature", np.array(classifier.temperature))
-        network.add("Div", [scores, temperature], answer)
+        calibrated = answer if last == "Identity" else "scores.calibrated"
+        network.add("Div", [scores, temperature], calibrated)
+        if calibrated != answer:
+            network.add(last, [calibrated], answer)
     entry = (
         helper.make_tensor_value_info(
             "pixels",

@@ -17,7 +17,8 @@ from cnn_cli.data.decode import ImageError
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.errors import DataError, missing_extra, reason
 from cnn_cli.inference.classifier import Classifier
-from cnn_cli.inference.evaluate import Evaluation, logits_can_be_kept
+from cnn_cli.inference.evaluate import AnyEvaluation, Evaluation, logits_can_be_kept
+from cnn_cli.inference.several_labels import LabelsEvaluation
 from cnn_cli.interop.export.onnx_check import feed, open_session
 from cnn_cli.nn.types import Array
 
@@ -97,7 +98,7 @@ def quantize(content: bytes, classifier: Classifier, images: Split) -> tuple[byt
 
 def evaluate_onnx(
     content: bytes, classifier: Classifier, images: Split
-) -> tuple[Evaluation, dict[int, ImageError]]:
+) -> tuple[AnyEvaluation, dict[int, ImageError]]:
     """What an ONNX network says of labelled images, and what is wrong with those not read.
 
     Args:
@@ -109,6 +110,14 @@ def evaluate_onnx(
     bad: dict[int, ImageError] = {}
     classes = len(classifier.classes)
     nothing = np.empty(0, np.int64)
+    if classifier.several is not None:
+        none = np.empty((0, classes), np.float32)
+        of_labels = [LabelsEvaluation.of(none, none.astype(np.uint8), nothing)]
+        for batch in _batches(classifier, images, np.arange(len(images)), bad):
+            (probabilities,) = session.run(None, feed(session, classifier, batch.images))
+            logits = _logits(probabilities)
+            of_labels.append(LabelsEvaluation.of(logits, batch.labels, batch.indices))
+        return LabelsEvaluation.joined(of_labels), bad
     parts = [Evaluation.of(np.empty((0, classes), np.float32), nothing, nothing)]
     keep = logits_can_be_kept(len(images) * classes * 4)
     kept = []
@@ -120,6 +129,14 @@ def evaluate_onnx(
             kept.clear()
     whole = Evaluation.joined(parts)
     return (whole.with_logits(np.concatenate(kept)) if kept else whole), bad
+
+
+def _logits(probabilities: Array) -> Array:
+    """Of which a sigmoid makes these; 0 and 1, which 8 bits may say, are taken for nearly so."""
+    least = np.finfo(np.float32).eps
+    p = probabilities.clip(least, 1 - least)
+    logits: Array = np.log(p) - np.log1p(-p)
+    return logits
 
 
 def _batches(

@@ -7,86 +7,118 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from cnn_cli.config import plain_config
+from cnn_cli.inference.judging import AnyJudgement
+from cnn_cli.inference.metrics import wilson_interval
+from cnn_cli.metric_names import Metric
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.report.html.elements import bold, paragraph, table
 from cnn_cli.report.html.page import Section, page
-from cnn_cli.report.html.results import PARTS, epochs_text, judgement_of, scores_of
+from cnn_cli.report.html.results import PARTS, epochs_text, judgement_of
 from cnn_cli.report.html.subject import Subject
 from cnn_cli.report.html.template import Markup
 from cnn_cli.report.html.training_curves import curves
 from cnn_cli.report.text.numbers import NOT_MEASURED, number, time_text
-from cnn_cli.report.text.scores import Scores
 from cnn_cli.runs.folder import differences, flat
 
 LAYERS = "model.layers"
 
-All = Sequence[tuple[Subject, Scores | None]]
+All = Sequence[tuple[Subject, AnyJudgement | None]]
+
+# Metrics of a run by their headings, the one that decides first, by `data.labels`.
+SINGLE = {"top-1": "top1", "loss": "loss", "F1": "macro_f1", "AUC": "auc", "ECE": "ece"}
+MULTIPLE = {
+    "average precision": "average_precision",
+    "loss": "loss",
+    "F1": "macro_f1",
+    "F1 of all labels": "micro_f1",
+    "all labels right": "subset_accuracy",
+    "AUC": "auc",
+}
+INTERVAL = "95 % confidence"  # of top-1
 
 
 def comparison_page(subjects: Sequence[Subject]) -> bytes:
     """An HTML file with what differs between runs.
 
     Args:
-        subjects: two at least, their names their own.
+        subjects: two at least, their names their own, all of the same `data.labels`.
     """
-    every = [(subject, scores_of(subject, judgement_of(subject))) for subject in subjects]
+    every = [(subject, judgement_of(subject)) for subject in subjects]
     sections = [
         Section("results", "Results", _results(every)),
         Section("curves", "Curves", curves(subjects)),
         Section("configs", "Config differences", _configs(subjects)),
     ]
-    if any(scores is not None for _, scores in every):
+    if any(judgement is not None for _, judgement in every):
         sections.append(Section("classes", "Classes", _classes(every)))
     title = f"{len(subjects)} runs side by side"
     return page(title, ", ".join(str(subject.record.path) for subject in subjects), sections)
 
 
 def _results(every: All) -> list[Markup]:
-    header = ["run", "top-1", "95 % confidence", "loss", "F1", "AUC", "ECE", "images"]
-    header += ["epochs", "best epoch", "time", "parameters"]
+    single = every[0][0].record.classifier.several is None
+    metrics = SINGLE if single else MULTIPLE
+    names = [*metrics]
+    if single:
+        names.insert(1, INTERVAL)
+    header = ["run", *names, "images", "epochs", "best epoch", "time", "parameters"]
     caption = "Results of the best weights of each run"
     places: dict[tuple[str, str, int], None] = {}
     below = []
-    for subject, scores in every:
+    for subject, judgement in every:
         measured = subject.measured
         if isinstance(measured, str):
             below.append(paragraph(f"{subject.name}: not measured. {measured}"))
-        elif scores is not None:
-            places[measured.place, measured.part, scores.images] = None
+        elif judgement is not None:
+            places[measured.place, measured.part, len(judgement.evaluation.labels)] = None
+        if len(subject.record.classifier.networks) > 1:
+            words = "the mean of the probabilities of all its networks"
+            below.append(paragraph(f"{subject.name}: {words}."))
     if len(places) > 1:
         below.append(
             paragraph("The runs were measured on different images; compare them with care.")
         )
     for place, part, images in places:
         below.append(paragraph(f"Measured on {images:,} {PARTS[part]} of {place}."))
-    best = max((scores.top1 for _, scores in every if scores is not None), default=None)
-    rows = [_row(*one, best if len(places) == 1 else None) for one in every]
-    return [table(caption, header, rows, "lrrrrrrrlrrr"), *below]
+    rows = [_row(subject, judgement, metrics) for subject, judgement in every]
+    if len(places) == 1:
+        first = Metric(next(iter(metrics.values())))
+        values = [None if of is None else of.value(first) for _, of in every]
+        best = max(_known(values), default=None)
+        for row, value in zip(rows, values, strict=True):
+            row[1] = _bold(row[1], value is not None and value == best)
+    return [table(caption, header, rows, "l" + "r" * (len(names) + 1) + "lrrr"), *below]
 
 
-def _row(subject: Subject, scores: Scores | None, best: float | None) -> list[str]:
+def _row(subject: Subject, judgement: AnyJudgement | None, metrics: Mapping[str, str]) -> list[str]:
     record, state = subject.record, subject.record.state
-    cells: list[str] = [NOT_MEASURED] * 7
-    if scores is not None:
-        low, high = scores.top1_interval
-        cells = [
-            _bold(f"{scores.top1:.4f}", scores.top1 == best),
-            f"{low:.4f} to {high:.4f}",
-            *map(number, (scores.overall[name] for name in ("loss", "macro_f1", "auc", "ece"))),
-            f"{scores.images:,}",
-        ]
+    cells = [NOT_MEASURED] * (len(metrics) + 1)
+    if judgement is not None:
+        cells = [number(judgement.value(Metric(name))) for name in metrics.values()]
+        cells.append(f"{len(judgement.evaluation.labels):,}")
+    if metrics is SINGLE:
+        cells.insert(1, _interval(judgement))
+    networks = record.classifier.networks
     return [
         subject.name,
         *cells,
         epochs_text(record),
         NOT_MEASURED if state is None else str(state.best_epoch or NOT_MEASURED),
         NOT_MEASURED if state is None else time_text(state.seconds),
-        f"{parameter_count(record.classifier.graph):,}",
+        f"{sum(parameter_count(one.graph) for one in networks):,}",
     ]
+
+
+def _interval(judgement: AnyJudgement | None) -> str:
+    if judgement is None:
+        return NOT_MEASURED
+    low, high = wilson_interval(int(judgement.right.sum()), len(judgement.right))
+    return f"{low:.4f} to {high:.4f}"
 
 
 def _configs(subjects: Sequence[Subject]) -> list[Markup]:
     """The keys that are not the same in all; of other networks what they are made of."""
+    subjects = [each for each in subjects if len(each.record.classifier.networks) == 1]
     plain = [plain_config(subject.record.config) for subject in subjects]
     keys = dict.fromkeys(key for other in plain[1:] for key in differences(plain[0], other, ()))
     if not keys:
@@ -122,14 +154,14 @@ def _value(config: Mapping[str, Any], key: str) -> str:
 
 def _classes(every: All) -> list[Markup]:
     """The F1 score of each class in each run, the hardest first."""
-    shown = [(subject, scores) for subject, scores in every if scores is not None]
+    shown = [(subject, of.by_class) for subject, of in every if of is not None]
     found: dict[str, list[float | None]] = {}
-    for _, scores in shown:
-        for name in scores.classes:
+    for _, classes in shown:
+        for name in classes:
             found.setdefault(name, [])
     for name, values in found.items():
-        for _, scores in shown:
-            values.append(scores.classes[name].f1 if name in scores.classes else None)
+        for _, classes in shown:
+            values.append(classes[name].f1 if name in classes else None)
     rows = []
     for name, values in sorted(found.items(), key=lambda item: min(_known(item[1]), default=2.0)):
         best, worst = max(_known(values), default=0.0), min(_known(values), default=0.0)

@@ -26,16 +26,10 @@ NAMES = METRICS | {
 }
 
 
-def judgement_of_labels(record: Record, measured: MeasuredLabels) -> LabelsJudgement:
-    """The metrics of a run, at its thresholds."""
-    classifier = record.classifier
-    thresholds = () if classifier.several is None else classifier.several.thresholds
-    return LabelsJudgement(measured.evaluation, classifier.classes, thresholds)
-
-
-def labels_result(record: Record, measured: MeasuredLabels) -> list[Markup]:
+def labels_result(
+    record: Record, measured: MeasuredLabels, judgement: LabelsJudgement
+) -> list[Markup]:
     """The scores, on which images, and how long the training went."""
-    judgement = judgement_of_labels(record, measured)
     first, *others = [name for line in LINES for name in line]
     main = large(number(judgement.value(Metric(first))), "threshold by threshold, 1 at best")
     rows: list[tuple[str, str | Markup]] = [(NAMES[first], main)]
@@ -49,13 +43,14 @@ def labels_result(record: Record, measured: MeasuredLabels) -> list[Markup]:
     ]
 
 
-def labels_sections(record: Record, measured: MeasuredLabels, threads: int) -> list[Section]:
+def labels_sections(
+    record: Record, measured: MeasuredLabels, judgement: LabelsJudgement, threads: int
+) -> list[Section]:
     """What needs images: classes, thresholds and pictures.
 
     Args:
         threads: that compute heat maps.
     """
-    judgement = judgement_of_labels(record, measured)
     return [
         Section("classes", "Classes", [_classes(judgement)]),
         Section("thresholds", "Thresholds", threshold_parts(judgement)),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from cnn_cli.errors import size_text
-from cnn_cli.inference.judging import Judgement
+from cnn_cli.inference.judging import AnyJudgement, Judgement, judge
 from cnn_cli.inference.metrics import ECE_BINS, calibration_bins
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.report.html.charts import reliability_chart
@@ -47,18 +47,18 @@ METRICS = {
 _RESULTS = Templates("results.html")
 
 
-def judgement_of(subject: Subject) -> Judgement | None:
+def judgement_of(subject: Subject) -> AnyJudgement | None:
     """The metrics of a run; None where nothing was measured."""
-    measured = subject.measured
-    if not isinstance(measured, Measured):
+    measured, classifier = subject.measured, subject.record.classifier
+    if isinstance(measured, str):
         return None
-    return Judgement(measured.evaluation, subject.record.classifier.classes)
+    return judge(measured.evaluation, classifier.classes, classifier.thresholds)
 
 
-def scores_of(subject: Subject, judgement: Judgement | None) -> Scores | None:
-    """The scores of a run; None where nothing was measured."""
+def scores_of(subject: Subject, judgement: AnyJudgement | None) -> Scores | None:
+    """The scores of a run; None where nothing was measured, and of several labels."""
     measured = subject.measured
-    if judgement is None or not isinstance(measured, Measured):
+    if not isinstance(judgement, Judgement) or not isinstance(measured, Measured):
         return None
     temperature = subject.record.classifier.temperature
     return score(judgement, len(measured.bad), TOP, temperature=temperature)

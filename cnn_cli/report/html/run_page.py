@@ -7,6 +7,8 @@ from typing import Any
 
 from cnn_cli import __version__
 from cnn_cli.config import config_text
+from cnn_cli.inference.judging import Judgement
+from cnn_cli.inference.several_labels import LabelsJudgement
 from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.report.html.confusion_table import confusion_parts
 from cnn_cli.report.html.elements import config_block, heading, pairs, table
@@ -42,17 +44,17 @@ def run_page(subject: Subject, threads: int) -> bytes:
     record, judgement = subject.record, judgement_of(subject)
     scores = scores_of(subject, judgement)
     measured = subject.measured
-    if isinstance(measured, MeasuredLabels):
-        first = labels_result(record, measured)
+    if isinstance(measured, MeasuredLabels) and isinstance(judgement, LabelsJudgement):
+        first = labels_result(record, measured, judgement)
     else:
         first = result(subject, scores)
     sections = [
         Section("result", "Result", first),
         Section("curves", "Curves", curves([subject])),
     ]
-    if isinstance(measured, MeasuredLabels):
-        sections += labels_sections(record, measured, threads)
-    if isinstance(measured, Measured) and scores is not None and judgement is not None:
+    if isinstance(measured, MeasuredLabels) and isinstance(judgement, LabelsJudgement):
+        sections += labels_sections(record, measured, judgement, threads)
+    if isinstance(measured, Measured) and scores and isinstance(judgement, Judgement):
         confusion = confusion_parts(judgement.confusion, judgement.classes)
         sections += [
             Section("confusion", "Confusion", confusion),

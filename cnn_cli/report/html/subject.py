@@ -9,7 +9,7 @@ from typing import Any
 from cnn_cli.config import Config
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import ImageError
-from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.classifier import Classifier, open_classifier
 from cnn_cli.inference.evaluate import Evaluation
 from cnn_cli.inference.several_labels import LabelsEvaluation
 from cnn_cli.runs.checkpoint import LAST, load_checkpoint
@@ -36,16 +36,15 @@ class Record:
     state: TrainingState | None
 
     @classmethod
-    def open(cls, path: Path, *, several: bool = False) -> Record:
-        """Read a run folder's checkpoints, or an `.npz`.
-
-        Args:
-            several: of `Classifier.load`.
+    def open(cls, path: Path) -> Record:
+        """Read a run folder's checkpoints, or an `.npz`; or all networks of a run of folds.
 
         Raises:
             DataError: one is absent or damaged.
         """
-        classifier = Classifier.load(path, several=several)
+        classifier = open_classifier([path])
+        if len(classifier.networks) > 1:
+            return cls(path, classifier, classifier.meta, classifier.config, None)
         file, meta, config = classifier.path, classifier.meta, classifier.config
         if path.is_dir() and file.name != LAST and (path / LAST).exists():
             file = path / LAST

@@ -8,9 +8,11 @@ import numpy as np
 
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import Preprocess, load_image
+from cnn_cli.data.targets import NONE
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.doubted import DoubtedLabels
-from cnn_cli.inference.evaluate import Evaluation
+from cnn_cli.inference.judging import AnyJudgement
+from cnn_cli.inference.several_labels import LabelsJudgement
 from cnn_cli.report.pictures.paper import enlarged
 from cnn_cli.report.pictures.sheet import Tile, sheet_png
 
@@ -19,34 +21,49 @@ LEAST_SIDE, MOST_SIDE = 168, 256  # of a picture, in pixels
 
 
 def top_losses_png(
-    most: int, classifier: Classifier, images: Split, evaluation: Evaluation
+    most: int, classifier: Classifier, images: Split, judgement: AnyJudgement
 ) -> bytes:
     """The images of largest loss, the worst first, as the network sees them.
 
     Under each stand its class, what it was taken for, both with their probabilities, and the name
-    of its file.
+    of its file; of several labels its own, those that it is given, and the probability of the one
+    that is most wrong.
 
     Args:
         most: images to show.
         classifier: of the network.
         images: the split that was evaluated.
-        evaluation: of at least one image of it.
+        judgement: of at least one image of it.
 
     Raises:
         ImageError: an image can no longer be read.
     """
+    evaluation = judgement.evaluation
     order = np.argsort(-evaluation.losses, kind="stable")[:most]
     tiles = []
     for row in order:
         path = images.paths[int(evaluation.indices[row])]
-        label, guess = int(evaluation.labels[row]), int(evaluation.guesses[row])
-        lines = (
-            (classifier.classes[label], f" {evaluation.label_probabilities[row]:.4f}"),
-            (f"predicted {classifier.classes[guess]}", f" {evaluation.confidences[row]:.4f}"),
-        )
-        tiles.append(_tile(path, classifier.preprocess, lines))
+        tiles.append(_tile(path, classifier.preprocess, _what_is_wrong(judgement, int(row))))
     title = f"The {len(tiles):,} of {len(evaluation.labels):,} images with the largest loss"
     return sheet_png(tiles, COLUMNS, title, str(classifier.path))
+
+
+def _what_is_wrong(judgement: AnyJudgement, row: int) -> tuple[tuple[str, str], ...]:
+    """Lines under an image, each with the end that stays where there is little room."""
+    names = judgement.classes
+    if isinstance(judgement, LabelsJudgement):
+        known, given = judgement.evaluation.labels[row], judgement.found[row]
+        texts = [", ".join(names[i] for i in each.nonzero()[0]) or NONE for each in (known, given)]
+        probabilities = judgement.evaluation.probabilities[row]
+        worst = int(np.abs(probabilities - known).argmax())
+        told = f" {probabilities[worst]:.4f}"
+        return (texts[0], ""), (f"given {texts[1]}", ""), (names[worst], told)
+    of = judgement.evaluation
+    label, guess = int(of.labels[row]), int(of.guesses[row])
+    return (
+        (names[label], f" {of.label_probabilities[row]:.4f}"),
+        (f"predicted {names[guess]}", f" {of.confidences[row]:.4f}"),
+    )
 
 
 def doubts_png(most: int, found: DoubtedLabels) -> bytes:

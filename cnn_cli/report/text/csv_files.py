@@ -2,25 +2,78 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from cnn_cli import safe_csv
+from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.inference.evaluate import Evaluation
+from cnn_cli.inference.judging import AnyJudgement
 from cnn_cli.inference.metrics import Confusion
+from cnn_cli.inference.several_labels import LabelsEvaluation, LabelsJudgement
 from cnn_cli.nn.types import Array
 
+PROBABILITY = "{:.6f}"  # of several in one cell
+CONFUSIONS_COLUMNS = (
+    *("class", "true_negatives", "false_positives", "false_negatives", "true_positives"),
+)
 PREDICTION_COLUMNS = ("path", "true", "label", "prob", "error")
 OTHER_COLUMNS = ("other_label", "other_prob", "change")
 
 
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a network says of an image.
+
+    Attributes:
+        label: its class; of several labels all, as a list has them.
+        prob: of that; of several labels a text.
+        right: that is what the image shows.
+    """
+
+    label: str
+    prob: float | str
+    right: bool
+
+
+def said_by(judgement: AnyJudgement, several: SeveralLabels | None) -> dict[int, Said]:
+    """What a network says of each image that could be read, by position in the split.
+
+    Args:
+        judgement: of what it said.
+        several: how it gives several labels; None where each image has one.
+    """
+    of, names, right = judgement.evaluation, judgement.classes, judgement.right
+    indices = [int(i) for i in of.indices]
+    if several is None or isinstance(of, Evaluation):
+        if isinstance(of, LabelsEvaluation):
+            raise ValueError("several labels of a network that gives one")
+        answers: Iterable[tuple[str, float | str]] = zip(
+            (names[int(guess)] for guess in of.guesses), of.confidences.tolist(), strict=True
+        )
+    else:
+        answers = (_labels_said(names, several, row) for row in of.probabilities)
+    return {
+        i: Said(*answer, bool(is_right))
+        for i, answer, is_right in zip(indices, answers, right, strict=True)
+    }
+
+
+def _labels_said(
+    names: Sequence[str], several: SeveralLabels, probabilities: Array
+) -> tuple[str, str]:
+    found = several.of(probabilities)
+    told = several.separator.join(PROBABILITY.format(probabilities[i]) for i in found)
+    return several.text([names[i] for i in found]), told
+
+
 def predictions_csv(
-    names: Sequence[str],
     paths: Sequence[str],
-    labels: Array,
-    evaluation: Evaluation,
+    truth: Sequence[str],
+    said: Mapping[int, Said],
     errors: Mapping[int, str],
-    other: tuple[Sequence[str], Evaluation] | None = None,
+    other: Mapping[int, Said] | None = None,
 ) -> bytes:
     """A row per image, in the split's order.
 
@@ -28,43 +81,33 @@ def predictions_csv(
     where one model alone is right, `other` where both are wrong in different ways.
 
     Args:
-        names: of the classes.
-        paths, labels: of the split, (n,).
-        evaluation: of the images that could be read.
-        errors: why the others could not, by position in the split.
-        other: names of the classes and evaluation of the model that this one is compared with.
+        paths, truth: of the split: what its images show.
+        said: of `said_by`.
+        errors: why the others could not be read, by position in the split.
+        other: of the model that this one is compared with.
     """
     rows: list[Sequence[str | float]] = [
         PREDICTION_COLUMNS if other is None else PREDICTION_COLUMNS + OTHER_COLUMNS
     ]
-    said = _guesses(names, evaluation)
-    before = {} if other is None else _guesses(*other)
     for i, path in enumerate(paths):
-        true = names[int(labels[i])]
-        now, confidence = said.get(i, ("", ""))
-        row = [path, true, now, confidence, "" if i in said else errors.get(i, "")]
+        now = said.get(i)
+        cells: list[str | float] = ["", "", errors.get(i, "")]
+        if now is not None:
+            cells = [now.label, now.prob, ""]
         if other is not None:
-            label, probability = before.get(i, ("", ""))
-            row += [label, probability, _change(true, now, label)]
-        rows.append(row)
+            before = other.get(i)
+            cells += ["", ""] if before is None else [before.label, before.prob]
+            cells.append(_change(now, before))
+        rows.append([path, truth[i], *cells])
     return b"".join(map(_encoded, rows))
 
 
-def _guesses(names: Sequence[str], evaluation: Evaluation) -> dict[int, tuple[str, float | str]]:
-    """Label and probability of each image, by its position in the split."""
-    numbers = zip(
-        evaluation.indices.tolist(),
-        evaluation.guesses.tolist(),
-        evaluation.confidences.tolist(),
-        strict=True,
-    )
-    return {i: (names[guess], float(confidence)) for i, guess, confidence in numbers}
-
-
-def _change(true: str, now: str, before: str) -> str:
-    if now == before or not now or not before:
+def _change(now: Said | None, before: Said | None) -> str:
+    if now is None or before is None or now.label == before.label:
         return ""
-    return "better" if now == true else "worse" if before == true else "other"
+    if now.right and before.right:  # several labels, in another order
+        return ""
+    return "better" if now.right else "worse" if before.right else "other"
 
 
 def confusion_csv(confusion: Confusion, names: Sequence[str], file: BinaryIO) -> None:
@@ -78,6 +121,14 @@ def confusion_csv(confusion: Confusion, names: Sequence[str], file: BinaryIO) ->
     file.write(_encoded(["true", *names]))
     for name, row in zip(names, confusion.rows(), strict=True):
         file.write(_encoded([name, *row.tolist()]))
+
+
+def confusions_csv(judgement: LabelsJudgement) -> bytes:
+    """A row per class: of how many images its label is found or not, rightly or wrongly."""
+    rows: list[Sequence[str | float]] = [CONFUSIONS_COLUMNS]
+    counts = judgement.confusions.tolist()
+    rows += [[name, *row] for name, row in zip(judgement.classes, counts, strict=True)]
+    return b"".join(map(_encoded, rows))
 
 
 def _encoded(row: Sequence[str | float]) -> bytes:

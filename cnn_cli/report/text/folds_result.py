@@ -6,14 +6,15 @@ from shlex import quote
 from typing import Any
 
 from cnn_cli.inference.out_of_fold import OutOfFold, Spread
-from cnn_cli.metric_names import Metric
+from cnn_cli.metric_names import TOP1, Metric, default_monitor
 from cnn_cli.report.text.numbers import number
 from cnn_cli.report.text.table import format_pairs, format_table
 from cnn_cli.report.text.training_result import result_dict
 from cnn_cli.runs.folder import OUT_OF_FOLD
 from cnn_cli.training.folds import FoldsResult
 
-COLUMNS = {"top1": "top-1", "loss": "loss", "macro_f1": "macro_f1"}
+NAMES = {TOP1.name: "top-1"}
+COLUMNS = ("loss", "macro_f1")  # of the table, after the metric that training follows by itself
 
 
 def folds_dict(result: FoldsResult) -> dict[str, Any]:
@@ -39,7 +40,7 @@ def folds_text(result: FoldsResult) -> str:
     of = result.predictions
     if of is None:
         return format_pairs([*pairs, ("time", f"{seconds:.1f} s")])
-    pairs += [(COLUMNS.get(name, name), _spread(one)) for name, one in of.spreads().items()]
+    pairs += [(NAMES.get(name, name), _spread(one)) for name, one in of.spreads().items()]
     pairs.append(("out of fold", str(result.run / OUT_OF_FOLD)))
     pairs.append(("time", f"{seconds:.1f} s"))
     pairs.append(("next", f"cnn report {quote(str(result.folds[0].run))}"))
@@ -55,13 +56,14 @@ def _spread(one: Spread | None) -> str:
 
 
 def _table(result: FoldsResult, of: OutOfFold) -> str:
-    header = ("fold", "images", "best epoch", *COLUMNS.values())
+    names = (default_monitor(of.classifiers[0].labels_kind).name, *COLUMNS)
+    header = ("fold", "images", "best epoch", *(NAMES.get(name, name) for name in names))
     rows = [
         (
             str(fold.number),
             f"{len(fold.evaluation.labels):,}",
             str(one.best_epoch),
-            *(number(fold.judgement.value(Metric(name))) for name in COLUMNS),
+            *(number(fold.judgement.value(Metric(name))) for name in names),
         )
         for fold, one in zip(of.folds, result.folds, strict=True)
     ]

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
-from cnn_cli import safe_csv
-from cnn_cli.inference.classifier import SeveralLabels
-from cnn_cli.inference.several_labels import LabelsEvaluation, LabelsJudgement
+from cnn_cli.inference.calibration import Calibration
+from cnn_cli.inference.judging import AnyJudgement
+from cnn_cli.inference.several_labels import LabelsJudgement
 from cnn_cli.metric_names import Metric, overall_of
-from cnn_cli.nn.types import Array
 from cnn_cli.report.text.numbers import number
+from cnn_cli.report.text.scores import Scores, score
 from cnn_cli.report.text.table import format_pairs, format_table
 from cnn_cli.structs import as_dict
 
@@ -22,8 +21,6 @@ LINES = (
     ("subset_accuracy",),
     ("brier",),
 )
-PREDICTION_COLUMNS = ("path", "true", "label", "prob", "error")
-PROBABILITY = "{:.6f}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,14 +32,16 @@ class LabelScores:
         k: guesses that count for `topk`.
         bad_files: how many images could not be read.
         tta: kind of test-time augmentation.
+        calibration: what was found by `--calibrate`.
         chosen_by: which metric the weights were the best by, in words.
     """
 
     judgement: LabelsJudgement
     k: int
     bad_files: int
-    tta: str | None
-    chosen_by: str | None
+    tta: str | None = None
+    calibration: Calibration | None = None
+    chosen_by: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """For JSON."""
@@ -55,9 +54,10 @@ class LabelScores:
             name: as_dict(scores) | {"average_precision": precision, "threshold": threshold}
             for (name, scores), precision, threshold in self._by_class()
         }
-        return {"loss": overall["loss"], **top, **images, "tta": self.tta, **overall} | {
-            "classes": classes
-        }
+        how: dict[str, Any] = {"temperature": judgement.evaluation.temperature, "tta": self.tta}
+        if self.calibration is not None:
+            how["calibration"] = asdict(self.calibration)
+        return {"loss": overall["loss"], **top, **images, **how, **overall, "classes": classes}
 
     def as_text(self, width: int | None = None, most: int | None = None) -> str:
         """The scores, an empty line, and a table of the classes.
@@ -80,6 +80,11 @@ class LabelScores:
             pairs.append((first, ", ".join((number(overall[first]), *values))))
         if self.tta is not None:
             pairs.append(("tta", self.tta))
+        if judgement.evaluation.temperature != 1:
+            pairs.append(("temperature", f"{judgement.evaluation.temperature:.4f}"))
+        if self.calibration is not None:
+            of = self.calibration
+            pairs.append(("calibration", f"loss {of.loss_before:.4f} to {of.loss_after:.4f}"))
         if self.chosen_by is not None:
             pairs.append(("chosen by", self.chosen_by))
         shown, note = self._by_class(), ""
@@ -110,31 +115,25 @@ class LabelScores:
         ]
 
 
-def label_predictions_csv(
-    names: Sequence[str],
-    paths: Sequence[str],
-    labels: Array,
-    evaluation: LabelsEvaluation,
-    errors: Mapping[int, str],
-    several: SeveralLabels,
-) -> bytes:
-    """A row per image, in the split's order: its labels, and those that it is given.
-
-    Args:
-        names: of the classes.
-        paths, labels: of the split.
-        evaluation: of the images that could be read.
-        errors: why the others could not, by position in the split.
-        several: how labels are given and written.
-    """
-    lines = [safe_csv.line(PREDICTION_COLUMNS)]
-    rows = dict(zip(evaluation.indices.tolist(), evaluation.probabilities, strict=True))
-    for i, path in enumerate(paths):
-        true = several.text([names[j] for j in labels[i].nonzero()[0]])
-        given, told = "", ""
-        if i in rows:
-            found = several.of(rows[i])
-            given = several.text([names[j] for j in found])
-            told = several.separator.join(PROBABILITY.format(rows[i][j]) for j in found)
-        lines.append(safe_csv.line([path, true, given, told, errors.get(i, "")]))
-    return "".join(lines).encode("utf-8", "backslashreplace")
+def score_any(
+    judgement: AnyJudgement,
+    bad_files: int,
+    k: int,
+    *,
+    tta: str | None,
+    calibration: Calibration | None,
+    chosen_by: str | None,
+) -> Scores | LabelScores:
+    """The scores of at least one image, of one label or several; arguments of `score`."""
+    k = min(k, judgement.evaluation.classes)
+    if isinstance(judgement, LabelsJudgement):
+        return LabelScores(judgement, k, bad_files, tta, calibration, chosen_by)
+    return score(
+        judgement,
+        bad_files,
+        k,
+        temperature=judgement.evaluation.temperature,
+        tta=tta,
+        calibration=calibration,
+        chosen_by=chosen_by,
+    )

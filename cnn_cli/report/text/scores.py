@@ -101,7 +101,7 @@ class Scores:
         if self.calibration is not None:
             of = self.calibration
             change = f"loss {of.loss_before:.4f} to {of.loss_after:.4f}"
-            change += f", ece {of.ece_before:.4f} to {of.ece_after:.4f}"
+            change += f", ece {number(of.ece_before)} to {number(of.ece_after)}"
             pairs.append(("calibration", change))
         if self.chosen_by is not None:
             pairs.append(("chosen by", self.chosen_by))
