@@ -109,8 +109,8 @@ def test_processes_share_the_statistics_of_a_single_channel() -> None:
     layers = [{"conv": {"out_channels": 1, "kernel_size": 3}}, "batchnorm", {"linear": "classes"}]
     (alone,) = trained(1, 1, False, layers)
     for found in trained(2, 1, True, layers):
-        arrays = (np.frombuffer(each, "float32") for each in (found, alone))
-        np.testing.assert_allclose(*arrays, rtol=1e-3, atol=1e-5)
+        shared, own = (np.frombuffer(each, "float32") for each in (found, alone))
+        np.testing.assert_allclose(shared, own, rtol=1e-3, atol=1e-5)
 
 
 def test_the_sum_is_that_of_all_chunks() -> None:
