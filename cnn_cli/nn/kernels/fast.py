@@ -156,12 +156,14 @@ class LoopKernels(Kernels):
         index: Array | None,
         scratch: Scratch,
     ) -> None:
-        if windows.dilation != (1, 1):
+        two = windows.kernel_size == (2, 2) and windows.inside
+        # Where nobody asks for the places, NumPy's maximum of slices is up to 18 times as fast.
+        if windows.dilation != (1, 1) or (index is None and not two):
             Kernels.max_pool(x, windows, activation, y, index, scratch)
             return
         if index is None:
             index = scratch("index", y.shape, np.min_scalar_type(len(windows.taps)))
-        if windows.kernel_size == (2, 2) and windows.inside:
+        if two:
             self._max_pool_2x2(x, windows.stride, activation, y, index)
         else:
             self._max_pool(x, *_place(windows), activation, y, index)
