@@ -19,7 +19,8 @@ from cnn_cli.interop import onnx_agreement
 from cnn_cli.interop.export.onnx_export import to_onnx
 from cnn_cli.interop.importing import ImportOptions, ImportReport, import_weights
 from cnn_cli.interop.readers.arguments import READ, Only
-from cnn_cli.interop.readers.onnx_operators import ARGUMENTS, FOLDED
+from cnn_cli.interop.readers.onnx_arguments import ARGUMENTS
+from cnn_cli.interop.readers.onnx_constants import FOLDED
 from cnn_cli.nn.types import Array
 
 onnx = pytest.importorskip("onnx")

@@ -1,0 +1,142 @@
+"""ONNX's operators on channels and vectors: matrices, concatenations and parts."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from cnn_cli.arithmetic import ceil_div
+from cnn_cli.interop.foreign import Module, Op
+from cnn_cli.interop.readers.onnx_operator import Operator
+from cnn_cli.interop.readers.views import CHANNELS, LayoutError, View
+from cnn_cli.nn.types import Array
+
+
+class Channels(Operator):
+    """Operators on channels."""
+
+    def _gemm(self) -> None:
+        entry, order = self._vector(self._view(0))
+        weight, bias = self._needed(1), self._constant(2)
+        if not self.given.get("transB", 0):
+            weight = weight.T
+        alpha, beta = self.given.get("alpha", 1.0), self.given.get("beta", 1.0)
+        self._linear(
+            entry,
+            order,
+            weight if alpha == 1 else weight * alpha,
+            bias if bias is None or beta == 1 else bias * beta,
+        )
+
+    def _linear(self, entry: int, order: Any, weight: Array, bias: Array | None) -> None:
+        arrays = {"weight": weight}
+        if bias is not None:
+            arrays["bias"] = np.broadcast_to(bias.reshape(-1), weight.shape[:1])
+        if weight.ndim != 2 or weight.shape[1:] != self.network.shape(entry)[-1:]:
+            raise LayoutError("its weights must be a matrix for its input")
+        module = Module(self.name, "linear", arrays, order)
+        self._make("linear", (entry,), weight.shape[:1], {}, module)
+
+    def _product_of_matrices(self) -> None:
+        if self.inputs[0] in self.network.values:
+            self._resample(self._needed(0), self._view(1), -2, "rows")
+            return
+        view, weight = self._view(0), self._needed(1)
+        if len(view.axes) == 2:
+            self._linear(*self._vector(view), weight.T, None)
+            return
+        if weight.ndim == 2 and view.labels(-1) == ["x"]:
+            self._resample(weight.T, view, -1, "columns")
+            return
+        if weight.ndim != 2 or view.channel_axis() != len(view.axes) - 1:
+            raise LayoutError("its matrix must be of channels")
+        # Channels last, as 1×1 convolutions of transformers' authors are.
+        arrays = {"weight": weight.T[:, :, None, None]}
+        facts = {
+            "kernel_size": (1, 1),
+            "stride": (1, 1),
+            "dilation": (1, 1),
+            "padding": (0, 0, 0, 0),
+            "groups": 1,
+        }
+        shape = (*self.network.shape(view.op)[:-1], weight.shape[1])
+        module = Module(self.name, "conv", arrays)
+        op = self.network.append(Op("conv", self.name, (view.op,), facts, module, shape))
+        self._give(view.with_channels(op, weight.shape[1], len(view.axes) - 1))
+
+    def _resample(self, matrix: Array, view: View, axis: int, kind: str) -> None:
+        """Rows or columns as weighted sums of rows or columns, as adaptive pooling is written."""
+        entry = self._map(view)
+        shape = list(self.network.shape(entry))
+        if matrix.ndim != 2 or len(shape) != 3 or matrix.shape[1] != view.shape[axis]:
+            raise LayoutError("its matrix must be of rows or columns")
+        shape[0 if kind == "rows" else 1] = matrix.shape[0]
+        self._make(kind, (entry,), tuple(shape), {"matrix": matrix})
+
+    def _concat(self) -> None:
+        views = [self._view(i) for i in range(len(self.inputs))]
+        rank = len(views[0].axes)
+        axis = self.given["axis"] % rank
+        if rank == 2 and axis == 1 and any(len(view.axes[1]) > 1 for view in views):
+            ends = [self._vector(view) for view in views]
+            if any(order != "chw" for _, order in ends):
+                raise LayoutError("vectors that it joins must be channels first")
+            length = sum(view.shape[1] for view in views)
+            self._make("concat", tuple(op for op, _ in ends), (length,))
+            return
+        rests = [[each for i, each in enumerate(view.axes) if i != axis] for view in views]
+        if any(rest != rests[0] for rest in rests) or any(
+            view.labels(axis) not in ([], [CHANNELS]) for view in views
+        ):
+            raise LayoutError("what it joins must be channels")
+        if any(CHANNELS in label for each in rests[0] for label, _ in each):
+            raise LayoutError("what it joins must be channels")
+        count = sum(view.shape[axis] for view in views)
+        inputs = tuple(view.op for view in views)
+        shape = (*self.network.shape(inputs[0])[:-1], count)
+        op = self.network.append(Op("concat", self.name, inputs, shape=shape))
+        self._give(views[0].with_channels(op, count, axis))
+
+    def _slice(self) -> None:
+        view = self._view(0)
+        for axis, start, end, step in self._slices(len(view.axes)):
+            length = view.shape[axis]
+            found = range(length)[start:end:step]
+            if found == range(length):
+                continue
+            if view.channel_axis() != axis or step != 1 or not found:
+                raise self._refused("must take channels one after another", f"axis {axis}")
+            view = self._part(view, axis, found.start, found.stop)
+        self._give(view)
+
+    def _part(self, view: View, axis: int, start: int, stop: int) -> View:
+        shape = (*self.network.shape(view.op)[:-1], stop - start)
+        facts = {"start": start, "stop": stop}
+        op = self.network.append(Op("part", self.name, (view.op,), facts, shape=shape))
+        return view.with_channels(op, stop - start, axis)
+
+    def _split(self) -> None:
+        view = self._view(0)
+        axis = self.given.get("axis", 0) % len(view.axes)
+        if view.channel_axis() != axis:
+            raise self._refused("must split channels", f"axis {axis}")
+        sizes = self.given.get("split")
+        if sizes is None:
+            found = self._constant(1)
+            part = ceil_div(view.shape[axis], len(self.outputs))
+            sizes = [part] * len(self.outputs) if found is None else found.tolist()
+        start = 0
+        for i, size in enumerate(sizes):
+            stop = min(start + size, view.shape[axis])
+            self._give(self._part(view, axis, start, stop), i)
+            start = stop
+
+    def _gather(self) -> None:
+        view, places = self._view(0), np.asarray(self._needed(1))
+        axis = self.given.get("axis", 0) % len(view.axes)
+        length = view.shape[axis]
+        if not np.array_equal(places.reshape(-1), np.arange(length)):
+            raise self._refused("must take all, in their order", f"axis {axis}")
+        shape = (*view.shape[:axis], *places.shape, *view.shape[axis + 1 :])
+        self._give(view.reshaped(shape))
