@@ -1,4 +1,4 @@
-"""What becomes of every attribute of ONNX's operators: read, without effect on scores, or refused."""
+"""What becomes of every attribute of ONNX's operators: read, without effect, or refused."""
 
 from __future__ import annotations
 
