@@ -230,6 +230,8 @@ def test_it_runs(cnn: Inside, line: str) -> None:
         stdin = b"photo.jpg\0" if "-0" in words else b"photo.jpg\n"
         outcome = cnn(*shortened(words), stdin=stdin)
         expected = {0} | {code for word, code in CODES.items() if word in words}
+        if {"tags.csv", "--calibrate"} <= set(words):  # of one epoch, it may be no use to do so
+            expected.add(4)
         assert outcome.code in expected, outcome.err
 
 
