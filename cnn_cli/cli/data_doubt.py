@@ -116,7 +116,7 @@ def run(
             (overrides or [""])[0]: bool(overrides),
         }.items():
             if given:
-                rule = "goes with a CONFIG, of which networks are trained"
+                rule = "needs a CONFIG"
                 raise UsageError(option, rule, f"{source}, which are")
         found = _of_run(Path(source), threads, backend)
     else:
@@ -220,10 +220,10 @@ def _of_config(
             watched,
         )
     if result.stopped is not None:
-        output.note(f"{result.run}: {result.stopped}; --resume goes on with its folds")
+        output.note(f"{result.run}: {result.stopped}; --resume continues its folds")
         raise Exit(ENDS[result.stopped])
     if result.predictions is None:
-        raise ValueError("no predictions of folds that are complete")
+        raise ValueError("no complete fold")
     return doubt_folds(result.run, result.predictions)
 
 
@@ -236,4 +236,4 @@ def _write_files(found: DoubtedLabels, output_file: Path | None, sheet: Path | N
     if sheet is not None and found.doubts:
         write_atomic(sheet, doubts_png(ON_SHEET, found))
     elif sheet is not None:
-        output.note(f"{sheet}: is not written, as no label is doubted")
+        output.note(f"{sheet}: is not written, because no label is doubtful")

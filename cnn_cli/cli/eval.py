@@ -240,7 +240,7 @@ def run(
     for path, contents in files.items():
         write_atomic(path, contents(classifier, images, judgement, bad, against))
     if top_losses is not None and sheet is None:
-        output.say(f"cnn: the images of largest loss: {SHEET}")
+        output.say(f"cnn: images with the largest loss: {SHEET}")
     scores = score_any(
         judgement,
         len(bad),
@@ -296,10 +296,10 @@ def _check_options(
     if folders is not None and len(folders) > 1:
         raise UsageError(NAME, "takes one DIR at most", f"'{folders[1]}' as well")
     if calibrate and (tta is not None or split != "val"):
-        rule = "is measured on validation images as they are, without --tta or another --split"
+        rule = "uses the validation images, without --tta or another --split"
         raise UsageError("--calibrate", rule)
     if calibrate and len(ckpt) > 1:
-        raise UsageError("--calibrate", "changes a checkpoint: goes with one --ckpt", len(ckpt))
+        raise UsageError("--calibrate", "changes the checkpoint: needs a single --ckpt", len(ckpt))
     if calibrate and against is not None:
         raise UsageError("--calibrate", "changes the checkpoint: goes without --not-worse-than")
     if reject is not None and not calibrate:

@@ -143,7 +143,7 @@ def run(
         document = {"layer": node.name, "sheets": overlays.files}
         output.write_json(document | {"images": [result.as_dict() for result in results]})
     elif overlays.files:
-        output.say(f"cnn: pictures beside their heat maps: {', '.join(overlays.files)}")
+        output.say(f"cnn: images beside their heat maps: {', '.join(overlays.files)}")
     if any(result.error is not None for result in results):
         raise Exit(ExitCode.DATA)
 

@@ -167,7 +167,9 @@ def _check_int8(
     if calibrate is None:
         raise UsageError("--int8", "needs --calibrate DIR", "nothing")
     if is_checked:
-        raise UsageError("--check", "compares what is the same to 1e-4: goes without --int8")
+        raise UsageError(
+            "--check", "compares to 1e-4, which int8 cannot reach: goes without --int8"
+        )
     from cnn_cli.interop.export.onnx_int8 import check_quantizer
 
     check_quantizer()

@@ -73,7 +73,7 @@ def run(
     named = folder if folder.name not in ("", "..") else folder.resolve()
     file = output_file or Path(f"{plain_name(named) or 'pictures'}.yaml")
     if descriptor_of(file) is None and file.is_file() and not overwrite:
-        raise UsageError(file, "is there already; give --overwrite, or another --output FILE")
+        raise UsageError(file, "already exists; give --overwrite, or another --output FILE")
     output.check_output(file)
     from cnn_cli.files import write_atomic
     from cnn_cli.nn.backends import choose_backend

@@ -142,7 +142,7 @@ def as_known(error: Exception) -> CnnError | None:
             os.getcwd()
         except OSError:  # then no relative path leads anywhere
             kind = ConfigError if isinstance(known, ConfigError) else DataError
-            return kind("working folder", "must be there; it was deleted, or is no longer mounted")
+            return kind("working folder", "must exist; it was deleted, or is no longer mounted")
     return known
 
 

@@ -269,18 +269,18 @@ def _check(
         if value == "":
             raise UsageError(option, "must be a path", "an empty one")
     if sources.count("-") + (from_file == "-") > 1:
-        raise UsageError("-", "stdin can be read once only")
+        raise UsageError("-", "stdin can be read only once")
     if nul and from_file is None:
         raise UsageError("-0", "goes with --from-file LIST")
     if json and format_name not in (None, "json"):
         raise UsageError("--json", "is short for --format json", f"--format {format_name} as well")
     name = "json" if json else format_name
     if watch is not None and (sources or from_file is not None):
-        raise UsageError("--watch", "stands in place of SOURCE and --from-file", "both")
+        raise UsageError("--watch", "replaces SOURCE and --from-file", "both")
     if watch is not None and name == "json":
-        raise UsageError("--watch", "has no end, as an array has; take --format jsonl")
+        raise UsageError("--watch", "never ends, and a JSON array must; use --format jsonl")
     if watch is not None and output_file is not None:
-        rule = "has no end, at which --output is written; --append is written as pictures come"
+        rule = "never ends, so --output would never be written; use --append"
         raise UsageError("--watch", rule)
     return name
 
@@ -291,7 +291,7 @@ def _load(ckpt: list[Path], folder: Path | None) -> Classifier:
 
     classifier = open_classifier(ckpt)
     if folder is not None and classifier.several is not None:
-        rule = "puts a picture into the folder of its one label, and this model gives several"
+        rule = "needs a model with one label per image"
         raise UsageError("--sort-into", rule, str(classifier.path))
     return classifier
 

@@ -103,7 +103,9 @@ def substitute(text: str, scope: Scope) -> Any:
             parts.append(_look_up(name[0], scope))
             rest = rest[name.end() :]
         else:
-            raise ExpressionError("'$' stands before a name, or an expression in ( )", repr(text))
+            raise ExpressionError(
+                "'$' must be followed by a name, or an expression in ( )", repr(text)
+            )
     if rest or not parts:
         parts.append(rest)
     if len(parts) == 1:
@@ -132,7 +134,7 @@ def _closing(rest: str, text: str) -> int:
         depth += (char == "(") - (char == ")")
         if depth == 0:
             return i
-    rule = "'$(' lacks its ')'; within [ ] and { } an expression with a comma stands in quotes"
+    rule = "'$(' lacks its ')'; within [ ] and { }, quote an expression with a comma"
     raise ExpressionError(rule, repr(text))
 
 

@@ -88,7 +88,7 @@ def lay_over(
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise UsageError(override, "an override is written KEY=VALUE, as train.epochs=3")
+            raise UsageError(override, "an override is written KEY=VALUE, such as train.epochs=3")
         value = parse_yaml(text, key)
         if key.startswith("model.layers."):  # counted as they are written out
             later.append((key, value, override))

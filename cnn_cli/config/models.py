@@ -204,9 +204,9 @@ class DataConfig(Frozen):
             raise broken("val_split and test_split must be below 1 together")
         if self.labels == "multiple":
             if NONE in (self.classes or ()):
-                raise broken(f"classes must not be named {NONE}, which stands for no label")
+                raise broken(f"classes must not be named {NONE}, which means no label")
             if self.sampler != "shuffle":
-                raise broken("sampler must be shuffle where images have several labels")
+                raise broken("sampler must be shuffle if images have several labels")
         if self.classes is not None and len(set(self.classes)) < max(2, len(self.classes)):
             raise broken("classes must be two or more different names")
         return self

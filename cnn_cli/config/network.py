@@ -122,9 +122,9 @@ class _Writer:
             if numbered in self._ends:
                 return self._ends[numbered]
             if numbered in self._open[:-1]:
-                raise self._error(place, "must not name a layer that it stands in", repr(name))
+                raise self._error(place, "must not name a layer that contains it", repr(name))
         near = suggest(name, [each for each in self._ends if not each.startswith("layers.")])
-        raise self._error(place, f"must name a layer that stands before it.{near}", repr(name))
+        raise self._error(place, f"must name an earlier layer.{near}", repr(name))
 
     def refuse_unread(self, end: int) -> None:
         """Refuse a layer whose output nobody reads, which only a `from` behind it leaves so."""

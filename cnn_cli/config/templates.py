@@ -355,7 +355,7 @@ class _Writer:
         if name in LAYER_KINDS or name == WHEN:
             self._refuse(inside, f"{name} is a layer's name", shown=False)
         if name in self._templates:
-            self._refuse(inside, f"{name} stands twice", shown=False)
+            self._refuse(inside, f"{name} occurs twice", shown=False)
         if not isinstance(body, list) or not body:
             self._refuse(inside, "must be a list of layers", body)
         parameters: dict[str, str | None] = {}

@@ -58,7 +58,7 @@ class _Loader(yaml.SafeLoader):
                 )
             if key in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key!r} stands twice", pair[0].start_mark
+                    None, None, f"the key {key!r} occurs twice", pair[0].start_mark
                 )
             seen.add(key)
             if key == MERGE and pair[0].style is None:  # the word itself has quotes

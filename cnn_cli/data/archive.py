@@ -158,7 +158,7 @@ def _read_zipped(member: Member, file: BinaryIO, name: str) -> bytes:
         except zlib.error:
             raise damaged from None
     if len(data) > member.size:
-        raise OSError(errno.EIO, "has more bytes than its archive says", name)
+        raise OSError(errno.EIO, "has more bytes than its archive declares", name)
     if len(data) < member.size or zlib.crc32(data) != member.crc:
         raise damaged
     return data

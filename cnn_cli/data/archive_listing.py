@@ -147,7 +147,7 @@ class ShardListing(ListedImages):
         DataError: an archive cannot be read or holds what it must not, or a sample is not whole.
     """
 
-    layout = "must hold samples, pictures with .cls or .json beside them"
+    layout = "must hold samples: images with a .cls or .json beside them"
     class_rule = "must have a sample of the class '{}'"
 
     def __init__(self, root: Path, shards: Sequence[str], classes: Sequence[str] = ()) -> None:
@@ -180,7 +180,7 @@ class ShardListing(ListedImages):
                 path = f"{archive.path}/{files[images[0]]}"
                 if len(images) > 1:
                     other = files[images[1]]
-                    raise DataError(path, "must be the one picture of its sample", f"'{other}' too")
+                    raise DataError(path, "must be the only image of its sample", f"'{other}' too")
                 if not labels:
                     raise DataError(path, "must have a .cls or .json beside it", "neither")
                 name = files[labels[0]]
@@ -248,7 +248,7 @@ def expand_braces(pattern: str) -> list[str] | None:
         if words is not None:
             total *= len(choices[-1])
         if total > MOST_SHARDS:
-            raise DataError(pattern, f"must stand for at most {MOST_SHARDS:,} archives", total)
+            raise DataError(pattern, f"must expand to at most {MOST_SHARDS:,} archives", total)
     pieces: list[Sequence[str]] = []
     start = 0
     for match in found:

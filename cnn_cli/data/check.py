@@ -177,7 +177,7 @@ def check_folder(
     for each in seen:
         counts[each.part][each.name] += isinstance(each.picture, _Picture)
     if error is None and not any(counts["train" if listing.has_parts() else WHOLE].values()):
-        rule, got = "must hold an image that can be read", f"{len(seen)} that cannot"
+        rule, got = "must hold a readable image", f"{len(seen)} that cannot"
         error = DataError(root, rule, got)
     found += _of_files(seen)
     found += _copies(seen)

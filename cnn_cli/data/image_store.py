@@ -160,7 +160,7 @@ def _choose(
         if need <= budget:
             return "ram", None
         if mode == "ram":
-            rule = "must be auto, disk or none where decoded images do not fit in memory"
+            rule = "must be auto, disk or none if decoded images do not fit in memory"
             got = f"ram, which takes {size_text(need)} of {size_text(budget)}"
             raise ConfigError("data.cache", rule, got)
     if mode != "none" and need:
@@ -195,7 +195,9 @@ def _on_disk(shape: Shape, dtype: DTypeLike, folder: Path | None, forced: bool) 
         except OSError as error:
             problem = f"{place}: {reason(error)}"
     if forced:
-        raise DataError("data.cache", "must be auto or none where the disk has no room", problem)
+        raise DataError(
+            "data.cache", "must be auto or none if the disk has too little space", problem
+        )
     return None
 
 

@@ -111,7 +111,7 @@ class LabelList(ListedImages):
         self._known = {one_form(name): name for name in classes}
         if root.suffix.lower() == ".txt":
             if columns is not None and columns != ColumnsConfig():
-                rule = "must be a .csv or .tsv where data.columns names columns"
+                rule = "must be a .csv or .tsv if data.columns names columns"
                 raise DataError(root, rule, "a .txt")
             rows = _lines(root)
         else:
@@ -156,7 +156,7 @@ class LabelList(ListedImages):
                 continue
             path = _find(folder, row.path)
             if path is None:
-                rule = "must name a file that is there"
+                rule = "must name an existing file"
                 self._problems.append(DataError(place, rule, f"'{row.path}'"))
                 continue
             before = taken.setdefault(os.path.normpath(path), row)
@@ -199,7 +199,7 @@ class LabelList(ListedImages):
                 rule = f"must have a label on both sides of each '{self._separator}'"
                 return DataError(place, rule, f"'{row.label}'")
             if NONE in labels:
-                rule = f"must have {NONE}, which stands for no label, alone"
+                rule = f"must have {NONE}, which means no label, alone"
                 return DataError(place, rule, f"'{row.label}'")
         return None
 

@@ -36,14 +36,14 @@ def open_listing(
         DataError: it is missing or cannot be read, or it is not clear what is meant.
     """
     if separator is not None and not is_list(root) and root.exists():
-        rule = "must be a label list (.csv, .tsv, .txt) where data.labels is multiple"
+        rule = "must be a label list (.csv, .tsv, .txt) if data.labels is multiple"
         got = "a folder, which gives an image one label" if root.is_dir() else "another file"
         raise DataError(root, rule, got)
     if not root.is_dir():
         if is_list(root):
             return LabelList(root, classes, columns, separator)
         if columns is not None and columns != ColumnsConfig():
-            rule = "must be a .csv or .tsv where data.columns names columns"
+            rule = "must be a .csv or .tsv if data.columns names columns"
             raise DataError(root, rule, "another kind of file" if root.exists() else "no such file")
         shards = None if root.exists() else expand_braces(str(root))
         if shards is not None:
@@ -55,7 +55,7 @@ def open_listing(
         if root.exists():
             raise DataError(root, f"{LAYOUT}, {KINDS}", "another file")
     elif columns is not None and columns != ColumnsConfig():
-        rule = "must be a .csv or .tsv where data.columns names columns"
+        rule = "must be a .csv or .tsv if data.columns names columns"
         raise DataError(root, rule, "a folder")
     return FolderListing(root, classes)
 

@@ -188,7 +188,7 @@ def from_image(
     cut = file is not None and pre.depth != 8 and _is_cut_to_8_bits(image)
     orientation = orientation_of(image)  # for which a PNG is decoded
     if cut and image.format != "PNG":
-        rule = "has 16 bits a band, of which Pillow gives 8: save it as TIFF, PNG or .npy"
+        rule = "has 16 bits per band, and Pillow reads only 8: save it as TIFF, PNG or .npy"
         raise ImageError(place, rule, image.format)
     if _has_pages(image, pre):
         return Samples(_stacked(image, pre.channels, place), orientation=orientation)
@@ -246,7 +246,7 @@ def _lower_bits(file: IO[bytes], place: str) -> NDArray[np.uint8]:
         try:
             return np.asarray(again)
         except ValueError as error:
-            rule = "has 16 bits a band, of which Pillow gives 8: save it as TIFF or .npy"
+            rule = "has 16 bits per band, and Pillow reads only 8: save it as TIFF or .npy"
             raise ImageError(place, rule, "grey with transparency") from error
 
 
@@ -262,7 +262,7 @@ def check_bands(bands: int, pre: Preprocess, place: str, has_alpha: bool = False
     if pre.channels not in (1, 3):
         raise ImageError(place, f"must have {pre.channels} bands, as data.channels says", got)
     if bands - has_alpha not in (1, 3):
-        rule = f"must be grey or in colour for data.channels {pre.channels}"
+        rule = f"must be grayscale or color for data.channels {pre.channels}"
         raise ImageError(place, rule, got)
 
 

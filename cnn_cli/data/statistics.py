@@ -45,7 +45,7 @@ def mean_and_std(sums: Sums, paths: Sequence[str], depth: Depth = 8) -> tuple[Ch
     """
     if not sums.any():
         place = os.path.commonpath(paths) if paths else "data"
-        raise DataError(place, "must hold an image that can be read", f"{len(paths)} that cannot")
+        raise DataError(place, "must hold a readable image", f"{len(paths)} that cannot")
     moments = [_moments(n, first, second, depth) for n, first, second in sums.T.tolist()]
     return tuple(mean for mean, _ in moments), tuple(std for _, std in moments)
 

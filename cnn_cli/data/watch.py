@@ -247,4 +247,4 @@ def _is_link(path: str) -> bool:
 
 
 def _gone(folder: str) -> DataError:
-    return DataError(folder, "must stay where it is while it is watched")
+    return DataError(folder, "must not be moved or deleted while it is watched")

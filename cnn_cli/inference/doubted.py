@@ -119,9 +119,7 @@ def doubt_held_back(classifier: Classifier, options: EvaluationOptions) -> Doubt
     )
     evaluation, bad = evaluate_files(classifier, images, options, calibrate=True)
     if evaluation.logits is None or not len(evaluation.labels):
-        raise DataError(
-            dataset.root, "must hold an image that can be read", f"{len(bad)} that cannot"
-        )
+        raise DataError(dataset.root, "must hold a readable image", f"{len(bad)} that cannot")
     return _doubted(
         classifier.path,
         classifier,

@@ -208,7 +208,7 @@ def _check_like(other: Classifier, first: Classifier) -> None:
                 rule = f"must have the classes of {first.path}"
                 raise DataError(other.path, rule, f"'{name}' in {one.path} only")
     if other.preprocess != first.preprocess:
-        rule = f"must prepare images as {first.path} does, which they are averaged with"
+        rule = f"must prepare images as {first.path} does"
         got = f"{_words(other.preprocess)}, not {_words(first.preprocess)}"
         raise DataError(other.path, rule, got)
 

@@ -144,7 +144,7 @@ def load_folds(run: Path) -> list[Classifier]:
     places = [fold_folder(run, number + 1) for number in range(fold.count)]
     missing = [place.name for place in places if not (place / BEST).exists()]
     if missing:
-        rule = f"must hold {fold.count} folds that have been trained; --resume goes on with them"
+        rule = f"must hold {fold.count} folds that have been trained; --resume continues them"
         raise DataError(run, rule, f"none in {', '.join(missing[:3])}")
     classifiers = [first, *(Classifier.load(place) for place in places[1:])]
     for number, each in enumerate(classifiers, 1):
@@ -176,7 +176,7 @@ def predict_out_of_fold(classifiers: list[Classifier], options: EvaluationOption
         options.job.first(partial(check_memory, classifier, every))
         evaluation, bad = evaluate_files(classifier, images, options, calibrate=True)
         if evaluation.logits is None or (options.job.rank == 0 and not len(evaluation.labels)):
-            rule = f"fold {number} must hold an image that can be read"
+            rule = f"fold {number} must hold a readable image"
             raise DataError(dataset.root, rule, f"{len(bad)} that cannot")
         probabilities = classifier.probabilities(evaluation.logits)
         scaled = evaluation.at_temperature(classifier.temperature)

@@ -98,7 +98,7 @@ def _file_size(path: Path, place: Path) -> int:
 
 def not_read(path: Path, name: str, dtype: object) -> DataError:
     """The error for numbers such as 8-bit floats."""
-    return DataError(path, "has numbers of a kind that is not read", f"{dtype} in {name}")
+    return DataError(path, "has numbers of an unsupported type", f"{dtype} in {name}")
 
 
 def widened(bits: Array) -> Array:

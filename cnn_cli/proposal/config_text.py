@@ -190,7 +190,7 @@ def _train(choice: Choice) -> list[str]:
     warm_up = 3 if choice.epochs >= 30 else 1
     why = "what the budget allows" if choice.limited else "more would hardly teach anything"
     if not choice.fits:
-        why = "more than the budget allows, and fewer would teach nothing"
+        why = "more than the budget allows, but fewer would be useless"
     lines = [
         "train:",
         f"  epochs: {choice.epochs}   # {why}",

@@ -144,7 +144,7 @@ def survey(root: Path, threads: int) -> Survey:
     bands, depth = _bands_and_depth([look for _, look in looks if look is not None])
     seen = [(path, look) for path, look in looks if look is not None and look.fits(bands, depth)]
     if not seen:
-        raise DataError(root, "must hold an image that can be read", f"{len(paths)} that cannot")
+        raise DataError(root, "must hold a readable image", f"{len(paths)} that cannot")
     sizes = [look.size for _, look in seen]
     val_split = None
     if dataset.val is None:

@@ -78,7 +78,7 @@ class Receipt:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            rule = "must be a list of pictures, as cnn train writes it"
+            rule = "must be a list of images, as cnn train writes it"
             raise DataError(path, rule, reason(error)) from error
         return cls(lines)
 

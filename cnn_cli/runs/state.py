@@ -143,7 +143,9 @@ class TrainingState:
             nested = [EpochRow.nested(row) for row in state.rows]
             rows = TypeAdapter(list[EpochRow]).validate_python(nested)
         except ValidationError as error:
-            raise DataError(place, "must be a checkpoint that training can go on from") from error
+            raise DataError(
+                place, "must be a checkpoint that training can continue from"
+            ) from error
         state.rows = [row.as_dict() for row in rows]
         return state
 

@@ -89,7 +89,7 @@ def verify(path: Path, root: Path | None = None) -> Verified:
     meta = load_checkpoint(file, ()).meta
     receipt = meta.get(META)
     if not receipt:
-        rule = "has no receipt of its pictures, which cnn train writes; older versions did not"
+        rule = "has no receipt of its images; older versions of cnn train wrote none"
         raise DataError(file, rule)
     dataset = _dataset(file, meta, root)
     now = Receipt.of(dataset)

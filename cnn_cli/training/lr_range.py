@@ -256,7 +256,7 @@ def _losses(session: Session) -> Iterator[float]:
         session.learner.finish_epoch(state)
         check_classes(session.data)
         if not state.sums.images:
-            rule, got = "must hold an image that can be read", f"{len(order)} that cannot"
+            rule, got = "must hold a readable image", f"{len(order)} that cannot"
             raise DataError(root, rule, got)
         yield state.sums.mean_loss
         state.sums = EpochSums()

@@ -58,7 +58,7 @@ class TrainingPlan:
             f"steps        {self.epochs} epochs of {self.steps_per_epoch:,}",
             f"threads      {self.threads}",
             f"backend      {self.backend}",
-            f"memory       about {size_text(self.memory_bytes)}, cached images apart",
+            f"memory       about {size_text(self.memory_bytes)}, without cached images",
         ]
 
 

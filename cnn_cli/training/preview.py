@@ -80,9 +80,7 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
         data.close()
     if not found:
         images = len(dataset.train)
-        raise DataError(
-            dataset.root, "must hold an image that can be read", f"{images} that cannot"
-        )
+        raise DataError(dataset.root, "must hold a readable image", f"{images} that cannot")
     return Preview(dataset.classes, len(dataset.train), found)
 
 

@@ -67,7 +67,7 @@ def check_resumed(meta: Mapping[str, Any], config: Config, now: Mapping[str, Any
     before = meta.get("data", {})
     if not before or not was_elsewhere(meta, config):
         return
-    rule = "where its pictures were moved to, a resumed run must find the same ones"
+    rule = "a resumed run must find the same images"
     if any(before.get(part) != now[part] for part in ("train", "val")):
         counts = [f"{each.get('train')} and {each.get('val')}" for each in (now, before)]
         raise DataError(place, rule, f"{counts[0]} to train and validate on, not {counts[1]}")
@@ -78,7 +78,7 @@ def check_resumed(meta: Mapping[str, Any], config: Config, now: Mapping[str, Any
         None not in pair and pair[0] != pair[1]
         for pair in zip(content, now["content"], strict=False)
     ):
-        raise DataError(place, rule, "files of the same names with other content")
+        raise DataError(place, rule, "files with the same names but different content")
 
 
 def was_elsewhere(meta: Mapping[str, Any], config: Config) -> bool:

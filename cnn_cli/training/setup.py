@@ -284,7 +284,7 @@ def network_of(config: Config, source: str, dataset: Dataset) -> Graph:
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)
     check_patterns(graph, config.train, source)
     if config.train.head is not None and not head_names(config, graph):
-        rule = "needs a layer whose size is that of the classes, such as `linear: classes`"
+        rule = "needs a layer with one output per class, such as `linear: classes`"
         raise ConfigError(f"{source}: train.head", rule)
     if config.train.batch_size == 1 and needs_company(graph):
         rule = "must be at least 2 where a batchnorm sees one value per channel of an image"
@@ -476,7 +476,7 @@ def check_classes(data: TrainingData) -> None:
     if len(lost):
         paths = [train.paths[i] for i in np.flatnonzero(is_of(train.labels, int(lost[0])))]
         place = os.path.commonpath([os.path.dirname(path) for path in paths])
-        raise DataError(place, "must hold an image that can be read", f"{len(paths)} that cannot")
+        raise DataError(place, "must hold a readable image", f"{len(paths)} that cannot")
 
 
 def deal_shards(config: Config, split: Split) -> list[NDArray[np.int64]]:

@@ -91,7 +91,9 @@ def average_weights(
         other = Classifier.load(place)
         _check_same_network(other, first)
         if other.normalization != first.normalization:
-            remarks.append(f"{other.path} has another mean and std; those of {first.path} are kept")
+            remarks.append(
+                f"{other.path} has a different mean and std; those of {first.path} are kept"
+            )
         flat += other.params.flat
         buffers += other.params.flat_buffers
         members.append(other.path)
@@ -103,7 +105,9 @@ def average_weights(
     if any(isinstance(node.layer, BatchLayer) for node in first.graph.nodes):
         found = _own_images(first, root)
         if isinstance(found, str):
-            remarks.append(f"statistics of batch normalization are the checkpoints' mean: {found}")
+            remarks.append(
+                f"batch normalization statistics are the mean of the checkpoints': {found}"
+            )
         else:
             images = _estimate(first, found, threads, backend, note)
     labels = None

@@ -223,9 +223,9 @@ def _choose_folder(options: TrainOptions, source: str) -> Path:
     else:
         folder = options.out
     if holds_run(folder) and not holds_sweep(folder):
-        raise UsageError(f"--out {folder}", "holds a run, which is no sweep; give another one")
+        raise UsageError(f"--out {folder}", "holds a run, not a sweep; give another folder")
     if holds_sweep(folder) and not options.resume:
-        raise UsageError(f"--out {folder}", "holds a sweep; give --resume to go on with it")
+        raise UsageError(f"--out {folder}", "holds a sweep; give --resume to continue it")
     return folder
 
 
@@ -239,7 +239,7 @@ def _check_comparable(setup: TrainingSetup, source: str) -> None:
     if setup.config.train.epochs == 0:
         raise ConfigError(f"{source}: train.epochs", "must be 1 or more, for trials to differ", 0)
     if setup.dataset.val is None or not len(setup.dataset.val):
-        rule = "must have validation images, by which trials are compared"
+        rule = "must have validation images, to compare trials"
         raise DataError(setup.dataset.root, rule)
 
 
@@ -431,12 +431,12 @@ def _read_facts(path: Path, base: Config, typed: list[str], source: str) -> dict
         space = [str(each) for each in facts["space"]]
         failed = {str(key): str(value) for key, value in facts["failed"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise DataError(path, "must be what cnn sweep wrote") from error
+        raise DataError(path, "must be as cnn sweep wrote it") from error
     allowed = [key for key in RESUMABLE if key != "train.epochs"]
     keys = differences(before, plain_config(base), allowed)
     others = [word for word in typed if word not in space]
     others += [word for word in space if word not in typed]
     if keys or others or typed != space:
-        rule = "a resumed sweep keeps its config and what it searches"
+        rule = "a resumed sweep keeps its config and the values it searches"
         raise ConfigError(source, rule, f"another {', '.join(keys or others or ['order'])}")
     return failed

@@ -111,10 +111,10 @@ def _check_alone(folder: Path, options: TrainOptions) -> None:
         UsageError: the folder holds a run of folds, or a sweep.
     """
     if options.resume and (folds := folds_in(folder)):
-        rule = f"{folder} holds a run of folds, which goes on with --folds"
+        rule = f"{folder} holds a run of folds; continue it with --folds"
         raise UsageError("--resume", rule, f"none, beside {folds[-1].name}")
     if options.resume and holds_sweep(folder):
-        raise UsageError("--resume", f"{folder} holds a sweep, which goes on with cnn sweep")
+        raise UsageError("--resume", f"{folder} holds a sweep; continue it with cnn sweep")
 
 
 def check_given(config: Config, source: str, options: TrainOptions, ranks: Ranks) -> None:

@@ -109,7 +109,7 @@ class Trainer:
                 return reason
         session.learner.finish_epoch(state)
         if not state.sums.images:
-            rule, got = "must hold an image that can be read", f"{len(order)} that cannot"
+            rule, got = "must hold a readable image", f"{len(order)} that cannot"
             raise DataError(setup.dataset.root, rule, got)
         check_classes(session.data)
         return None

@@ -122,7 +122,7 @@ class Candidates:
                 missed += 1
                 if problem is not None and not told:
                     told = True
-                    self._note(f"passed over, as others like it will be: {problem.line()}")
+                    self._note(f"skipped, like others of its kind: {problem.line()}")
                 if missed == MISSES:
                     return
                 continue

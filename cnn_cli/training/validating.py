@@ -34,8 +34,8 @@ class Validation(Hook):
                 self._said = True
                 images = len(session.data.val_loader.split)
                 session.progress.note(
-                    f"{root}: none of the {images:,} validation images can be read, so that no "
-                    "epoch is judged; bad_files.txt says why"
+                    f"{root}: none of the {images:,} validation images can be read, so no "
+                    "epoch is evaluated; see bad_files.txt"
                 )
         row = EpochRow(
             epoch=state.epoch + 1,

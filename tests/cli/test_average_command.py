@@ -102,7 +102,7 @@ def test_images_that_are_gone(cnn: Inside, runs: list[Path], tmp_path: Path) -> 
     line = ("average", *moved, "--output", tmp_path / "soup.npz", "--threads", 1)
     outcome = cnn(*line, "--json")
     assert outcome.code == 0
-    start = "cnn: statistics of batch normalization are the checkpoints' mean: "
+    start = "cnn: batch normalization statistics are the mean of the checkpoints': "
     assert outcome.err.startswith(f"{start}{tmp_path}/gone: ")
     assert outcome.err.count("\n") == 1
     document = json.loads(outcome.out)

@@ -132,7 +132,7 @@ def test_a_file_that_is_no_data(cnn: Inside, photos: Path) -> None:
         ("data preview c.yaml --epoch 0", "--epoch: must be a whole number above 0. Got '0'."),
         (
             "data preview c.yaml hflip",
-            "hflip: an override is written KEY=VALUE, as train.epochs=3.",
+            "hflip: an override is written KEY=VALUE, such as train.epochs=3.",
         ),
         (
             "data preview c.yaml --colums 3",

@@ -137,7 +137,7 @@ def test_nothing_doubted(cnn: Inside, planted: Path, here: Path) -> None:
     outcome = cnn(*line, "--sheet", "none.png", "--output", "none.csv")
     assert outcome.code == 0
     assert outcome.out == "run      right\nimages   72\ndoubted  0 labels\n"
-    assert outcome.err.endswith("cnn: none.png: is not written, as no label is doubted\n")
+    assert outcome.err.endswith("cnn: none.png: is not written, because no label is doubtful\n")
     assert not Path("none.png").exists()
     assert Path("none.csv").read_text() == "path,label,suggested,prob,label_prob\n"
 
@@ -146,9 +146,7 @@ def test_stopped_and_resumed(cnn: Inside, planted: Path, here: Path) -> None:
     line = ("data", "doubt", "c.yaml", *FOLDS, "--out", "again", "--output", "again.csv")
     outcome = cnn(*line, "--time-limit", "0.001s")
     assert (outcome.code, outcome.out) == (75, "")
-    assert outcome.err.splitlines()[-1] == (
-        "cnn: again: time limit; --resume goes on with its folds"
-    )
+    assert outcome.err.splitlines()[-1] == ("cnn: again: time limit; --resume continues its folds")
     assert not Path("again.csv").exists()
     outcome = cnn(*line, "--resume")
     assert outcome.code == 0
@@ -176,7 +174,7 @@ def test_signals(here: Path, number: int, code: int, reason: str) -> None:
     finally:
         running.kill()
     assert (running.returncode, out) == (code, b"")
-    said = f"cnn: again: {reason}; --resume goes on with its folds"
+    said = f"cnn: again: {reason}; --resume continues its folds"
     assert err.decode().splitlines()[-1] == said
 
 
@@ -239,18 +237,17 @@ def test_a_run_without_unseen_images(cnn: Inside, here: Path) -> None:
         (
             "folds --folds 3",
             2,
-            "--folds: goes with a CONFIG, of which networks are trained. Got folds, which are.",
+            "--folds: needs a CONFIG. Got folds, which are.",
         ),
         (
             "folds train.epochs=3",
             2,
-            "train.epochs=3: goes with a CONFIG, of which networks are trained. Got folds, which "
-            "are.",
+            "train.epochs=3: needs a CONFIG. Got folds, which are.",
         ),
         (
             "folds --memory 1G",
             2,
-            "--memory: goes with a CONFIG, of which networks are trained. Got folds, which are.",
+            "--memory: needs a CONFIG. Got folds, which are.",
         ),
         ("gone.yaml", 3, "gone.yaml: cannot be read. Got no such file or directory."),
         ("gone.npz", 4, "gone.npz: cannot be read. Got no such file or directory."),
@@ -270,4 +267,4 @@ def test_half_a_run_of_folds(cnn: Inside, here: Path) -> None:
     shutil.rmtree("folds/fold-2")
     outcome = cnn("data", "doubt", "folds")
     assert (outcome.code, outcome.out) == (4, "")
-    assert "must hold 3 folds that have been trained; --resume goes on with them" in outcome.err
+    assert "must hold 3 folds that have been trained; --resume continues them" in outcome.err

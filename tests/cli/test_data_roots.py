@@ -113,7 +113,7 @@ def test_a_resumed_run_finds_its_pictures_where_they_were_moved_to(
 def test_what_is_wrong_is_one_line_and_4(cnn: Inside, here: Path, trained: Path) -> None:
     Path("list.csv").write_text("file,label\nphotos/gone.png,dark\n")
     Path("photos.zip").write_bytes(Path("photos.zip").read_bytes()[:999])
-    gone = "list.csv:2: must name a file that is there. Got 'photos/gone.png'."
+    gone = "list.csv:2: must name an existing file. Got 'photos/gone.png'."
     cut = "photos.zip: must be a zip archive. Got none, or a damaged one."
     for root, line in (("list.csv", gone), ("photos.zip", cut)):
         for command in (

@@ -107,7 +107,7 @@ def test_gates_and_another_model(cnn: Inside, trained: Path, runs: Path) -> None
 
 def test_one_checkpoint_is_calibrated(cnn: Inside, trained: Path, runs: Path) -> None:
     outcome = cnn("eval", "--ckpt", trained, "--ckpt", trained, "--calibrate")
-    rule = "changes a checkpoint: goes with one --ckpt. Got 2."
+    rule = "changes the checkpoint: needs a single --ckpt. Got 2."
     assert (outcome.code, outcome.err) == (2, f"cnn: --calibrate: {rule}\n")
     outcome = cnn("eval", "--ckpt", runs / "folds", "--calibrate")
     rule = "must be a checkpoint, or a run folder with best.npz or last.npz"
@@ -144,7 +144,7 @@ def test_folds_that_were_not_trained(
     shutil.copytree(runs / "folds", run)
     (run / "fold-2/best.npz").unlink()
     outcome = cnn("predict", picture, "--ckpt", run)
-    rule = "must hold 2 folds that have been trained; --resume goes on with them"
+    rule = "must hold 2 folds that have been trained; --resume continues them"
     assert (outcome.code, outcome.err) == (4, f"cnn: {run}: {rule}. Got none in fold-2.\n")
 
 

@@ -134,7 +134,7 @@ def test_what_does_not_go_with_calibrate(
     cnn: Inside, trained: Path, option: tuple[str, str]
 ) -> None:
     outcome = cnn("eval", "--ckpt", trained, "--calibrate", *option)
-    rule = "is measured on validation images as they are, without --tta or another --split"
+    rule = "uses the validation images, without --tta or another --split"
     assert (outcome.code, outcome.err) == (2, f"cnn: --calibrate: {rule}.\n")
 
 

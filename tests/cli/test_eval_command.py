@@ -164,7 +164,7 @@ def test_nothing_but_bad_images(cnn: Inside, trained: Path, tmp_path: Path) -> N
     (tmp_path / "bright").mkdir()
     (tmp_path / "bright/broken.png").write_bytes(b"no image")
     outcome = cnn("eval", tmp_path, "--ckpt", trained)
-    last = f"cnn: {tmp_path}: must hold an image that can be read. Got 1 that cannot."
+    last = f"cnn: {tmp_path}: must hold a readable image. Got 1 that cannot."
     assert (outcome.code, outcome.out) == (4, "")
     assert outcome.err.splitlines()[-1] == last
 

@@ -40,7 +40,7 @@ def test_the_default_name_is_said(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     outcome = cnn("eval", "--ckpt", trained, "--top-losses", 1)
-    assert (outcome.code, outcome.err) == (0, f"cnn: the images of largest loss: {SHEET}\n")
+    assert (outcome.code, outcome.err) == (0, f"cnn: images with the largest loss: {SHEET}\n")
     assert (tmp_path / SHEET).exists()
 
 

@@ -36,7 +36,7 @@ def test_an_image(cnn: Inside, trained: Path, picture: Path, tmp_path: Path) -> 
     assert [path, label] == predicted[:2]
     assert float(prob) == pytest.approx(float(predicted[2]), abs=1e-5)
     assert file == str(out / f"0-{label}.png")
-    assert outcome.err == f"cnn: pictures beside their heat maps: {out}/sheet.png\n"
+    assert outcome.err == f"cnn: images beside their heat maps: {out}/sheet.png\n"
     assert sorted(each.name for each in out.iterdir()) == [f"0-{label}.png", "sheet.png"]
     assert pixels_of(out / "sheet.png").ndim == 3
 

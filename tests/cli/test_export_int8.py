@@ -68,7 +68,7 @@ def test_pictures_that_cannot_be_read(cnn: Inside, trained: Path, tmp_path: Path
     line = ("export", "--ckpt", trained, "--output", tmp_path / "x.onnx", "--int8", "--calibrate")
     outcome = cnn(*line, tmp_path)
     assert (outcome.code, outcome.out) == (4, "")
-    assert outcome.err == "cnn: --calibrate: must hold an image that can be read.\n"
+    assert outcome.err == "cnn: --calibrate: must hold a readable image.\n"
     assert not (tmp_path / "x.onnx").exists()
 
 

@@ -145,7 +145,7 @@ def test_a_config_is_not_overwritten(cnn: Inside, here: Path, measured: None) ->
     paint(here / "photos" / "b", 3, level=190)
     (here / "photos.yaml").write_text("mine")
     outcome = cnn("init", "photos")
-    message = "photos.yaml: is there already; give --overwrite, or another --output FILE."
+    message = "photos.yaml: already exists; give --overwrite, or another --output FILE."
     assert (outcome.code, outcome.out, outcome.err) == (2, "", f"cnn: {message}\n")
     assert (here / "photos.yaml").read_text() == "mine"
     assert cnn("init", "photos", "--overwrite").code == 0
@@ -164,7 +164,7 @@ LAYOUT = "must be a folder with a sub-folder of images for each class"
         ("empty", f"empty: {LAYOUT}. Got no sub-folder."),
         ("one", "one: must hold at least two classes. Got one: 'a'."),
         ("none", "none/b: must hold at least one image. Got none."),
-        ("bad", "bad: must hold an image that can be read. Got 2 that cannot."),
+        ("bad", "bad: must hold a readable image. Got 2 that cannot."),
     ],
 )
 def test_folders_without_pictures(cnn: Inside, here: Path, folder: str, message: str) -> None:

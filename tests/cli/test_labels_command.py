@@ -307,7 +307,7 @@ def test_models_of_one_label_and_of_several_are_not_compared(
 
 def test_pictures_of_several_labels_are_not_sorted(cnn: Inside, run: Path, tmp_path: Path) -> None:
     outcome = cnn("predict", "pictures", "--ckpt", run, "--sort-into", tmp_path / "sorted")
-    rule = "puts a picture into the folder of its one label, and this model gives several"
+    rule = "needs a model with one label per image"
     expected = f"cnn: --sort-into: {rule}. Got {run / 'best.npz'}.\n"
     assert (outcome.code, outcome.err) == (2, expected)
     assert not (tmp_path / "sorted").exists()

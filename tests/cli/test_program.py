@@ -259,5 +259,5 @@ def test_a_working_folder_that_was_deleted(
         text=True,
         check=False,
     )
-    said = "cnn: working folder: must be there; it was deleted, or is no longer mounted.\n"
+    said = "cnn: working folder: must exist; it was deleted, or is no longer mounted.\n"
     assert (done.returncode, done.stdout, done.stderr) == (code, "", said)

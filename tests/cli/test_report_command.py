@@ -93,7 +93,7 @@ def test_images_that_cannot_be_read(cnn: Inside, run: Path, project: Path, tmp_p
     for file in photos.rglob("*.png"):
         file.write_bytes(b"no image")
     outcome = cnn("report", run, "--data", photos)
-    message = f"cnn: {photos}: must hold an image that can be read. Got 7 that cannot.\n"
+    message = f"cnn: {photos}: must hold a readable image. Got 7 that cannot.\n"
     assert (outcome.code, outcome.err.splitlines(keepends=True)[-1]) == (4, message)
 
 

@@ -216,7 +216,7 @@ def test_combinations_that_make_no_network_are_passed_over(
     words = ("model.layers.0.conv.kernel_size=1,11", "model.layers.0.conv.padding=0,5")
     outcome = cnn("sweep", project / "tiny.yaml", *words, "train.epochs=1", "--out", "a")
     assert outcome.code == 0
-    assert "cnn: passed over, as others like it will be: " in outcome.err
+    assert "cnn: skipped, like others of its kind: " in outcome.err
     kernels = {(row[key] for key in rows_of(here / "a")[0]) for row in rows_of(here / "a")}
     assert len(kernels) == 3
 
@@ -270,7 +270,11 @@ def test_the_folder_is_locked(cnn: Inside, project: Path, here: Path) -> None:
     [
         ([], 2, "sweep: needs KEY=LOW..HIGH or KEY=a,b,c. Got nothing to search."),
         (["train.epochs=2"], 2, "sweep: needs KEY=LOW..HIGH or KEY=a,b,c. Got nothing to search."),
-        (["train.epochs"], 2, "train.epochs: an override is written KEY=VALUE, as train.epochs=3."),
+        (
+            ["train.epochs"],
+            2,
+            "train.epochs: an override is written KEY=VALUE, such as train.epochs=3.",
+        ),
         (
             ["train.optimizer.lrr=1e-3..1e-1"],
             3,
@@ -320,7 +324,7 @@ def test_the_folder_is_locked(cnn: Inside, project: Path, here: Path) -> None:
         (
             ["train.optimizer.lr=0.1,0.2", "data.val_split=0", "--data", "photos/train"],
             4,
-            "photos/train: must have validation images, by which trials are compared.",
+            "photos/train: must have validation images, to compare trials.",
         ),
         (["train.optimizer.lr=0.1,0.2", "--data", "gone"], 4, "HERE/gone: must be a folder with"),
         (
@@ -359,14 +363,14 @@ def test_folders_of_another_kind(
     outcome = cnn(*line, *LINE, "--out", swept)
     assert (outcome.code, outcome.err) == (
         2,
-        f"cnn: --out {swept}: holds a sweep; give --resume to go on with it.\n",
+        f"cnn: --out {swept}: holds a sweep; give --resume to continue it.\n",
     )
     outcome = cnn(*line, *LINE, "--out", trained, "--resume")
     assert (outcome.code, outcome.err) == (
         2,
-        f"cnn: --out {trained}: holds a run, which is no sweep; give another one.\n",
+        f"cnn: --out {trained}: holds a run, not a sweep; give another folder.\n",
     )
-    rule = "a resumed sweep keeps its config and what it searches."
+    rule = "a resumed sweep keeps its config and the values it searches."
     for words, other in (
         ((*LINE[:1], SPACE[0], *LINE[3:]), f"another {SPACE[1]}"),
         ((*LINE[:1], SPACE[1], SPACE[0], *LINE[3:]), "another order"),
@@ -379,7 +383,7 @@ def test_folders_of_another_kind(
     outcome = cnn("train", project / "tiny.yaml", "--out", swept, "--resume")
     assert (outcome.code, outcome.err) == (
         2,
-        f"cnn: --resume: {swept} holds a sweep, which goes on with cnn sweep.\n",
+        f"cnn: --resume: {swept} holds a sweep; continue it with cnn sweep.\n",
     )
     outcome = cnn("train", project / "tiny.yaml", "--out", swept)
     assert outcome.code == 2

@@ -194,7 +194,7 @@ def test_runs_of_another_kind(cnn: Inside, project: Path, folds: Path, trained: 
     outcome = cnn(*line, folds)
     assert (outcome.code, outcome.err) == (
         2,
-        f"cnn: --resume: {folds} holds a run of folds, which goes on with --folds. "
+        f"cnn: --resume: {folds} holds a run of folds; continue it with --folds. "
         "Got none, beside fold-3.\n",
     )
     outcome = cnn(*line, folds, "--folds", 2)

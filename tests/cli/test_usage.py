@@ -30,8 +30,8 @@ PREDICT = "predict --ckpt m.npz "
         ),
         ("eval --workers 3", "--workers: no such option of eval. Did you mean '--threads'?"),
         ("report run --patience 3", "--patience: no such option of report."),
-        (TRAIN + "extra", "extra: an override is written KEY=VALUE, as train.epochs=3."),
-        (TRAIN + "=3", "=3: an override is written KEY=VALUE, as train.epochs=3."),
+        (TRAIN + "extra", "extra: an override is written KEY=VALUE, such as train.epochs=3."),
+        (TRAIN + "=3", "=3: an override is written KEY=VALUE, such as train.epochs=3."),
         (TRAIN + "--epochs", "--epochs: needs a value. Got nothing."),
         (TRAIN + "--quiet=yes", "--quiet: takes no value."),
         (TRAIN + "--epochs x", "--epochs: must be a whole number, 0 or more. Got 'x'."),
@@ -70,12 +70,11 @@ PREDICT = "predict --ckpt m.npz "
         (PREDICT, "predict: needs SOURCE, --from-file LIST or --watch DIR. Got nothing."),
         (
             PREDICT + "--watch x y.png",
-            "--watch: stands in place of SOURCE and --from-file. Got both.",
+            "--watch: replaces SOURCE and --from-file. Got both.",
         ),
         (
             PREDICT + "--watch x --output y",
-            "--watch: has no end, at which --output is written; "
-            "--append is written as pictures come.",
+            "--watch: never ends, so --output would never be written; use --append.",
         ),
         (PREDICT + "x --move", "--move: goes with --sort-into DIR."),
         (
@@ -91,7 +90,7 @@ PREDICT = "predict --ckpt m.npz "
         (PREDICT + "x --append y.txt", "--append: must be a .csv or .jsonl file. Got 'y.txt'."),
         (
             PREDICT + "x --append y.csv --output z",
-            "--append: stands in place of --output. Got both.",
+            "--append: replaces --output. Got both.",
         ),
         (
             PREDICT + "x --append y.csv --json",
@@ -99,10 +98,10 @@ PREDICT = "predict --ckpt m.npz "
         ),
         (
             PREDICT + "--watch x --json",
-            "--watch: has no end, as an array has; take --format jsonl.",
+            "--watch: never ends, and a JSON array must; use --format jsonl.",
         ),
-        (PREDICT + "- -", "-: stdin can be read once only."),
-        (PREDICT + "- --from-file -", "-: stdin can be read once only."),
+        (PREDICT + "- -", "-: stdin can be read only once."),
+        (PREDICT + "- --from-file -", "-: stdin can be read only once."),
         (PREDICT + "x -0", "-0: goes with --from-file LIST."),
         (
             PREDICT + "x --json --format csv",
@@ -133,7 +132,7 @@ PREDICT = "predict --ckpt m.npz "
         ),
         (
             "export --ckpt m.npz --output x.onnx --int8 --calibrate d --check d",
-            "--check: compares what is the same to 1e-4: goes without --int8.",
+            "--check: compares to 1e-4, which int8 cannot reach: goes without --int8.",
         ),
         (
             "export --ckpt m.npz --output x.onnx --calibrate d",

@@ -34,7 +34,7 @@ DOCUMENTS = [
         "must be YAML. Got expected the node content, but found '<stream end>' at line 1,"
         " column 5.",
     ),
-    ("a: 1\na: 2", "must be YAML. Got the key 'a' stands twice at line 2, column 1."),
+    ("a: 1\na: 2", "must be YAML. Got the key 'a' occurs twice at line 2, column 1."),
 ]
 
 LAYERS = [
@@ -417,7 +417,7 @@ SECTIONS += [
     ),
     (
         "data: {labels: multiple, sampler: balanced}",
-        "data: sampler must be shuffle where images have several labels.",
+        "data: sampler must be shuffle if images have several labels.",
     ),
     (
         "train: {loss: {type: focal, gama: 2}}",

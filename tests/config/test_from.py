@@ -84,24 +84,23 @@ def test_a_name_for_what_it_reads() -> None:
     [
         (
             "relu: {name: first}, from: frist",
-            "model.layers[1].from: must name a layer that stands before it. "
-            "Did you mean 'first'? Got 'frist'.",
+            "model.layers[1].from: must name an earlier layer. Did you mean 'first'? Got 'frist'.",
         ),
         (
             "relu, from: later, tanh: {name: later}",
-            "model.layers[1].from: must name a layer that stands before it. Got 'later'.",
+            "model.layers[1].from: must name an earlier layer. Got 'later'.",
         ),
         (
             "from: a",
-            "model.layers[0].from: must name a layer that stands before it. Got 'a'.",
+            "model.layers[0].from: must name an earlier layer. Got 'a'.",
         ),
         (
             "from: {layer: self, name: self}",
-            "model.layers[0].from: must name a layer that stands before it. Got 'self'.",
+            "model.layers[0].from: must name an earlier layer. Got 'self'.",
         ),
         (
             "residual: {layers: [relu, from: whole], name: whole}",
-            "model.layers[0].residual.layers[1].from: must not name a layer that it stands in. "
+            "model.layers[0].residual.layers[1].from: must not name a layer that contains it. "
             "Got 'whole'.",
         ),
         (

@@ -206,7 +206,7 @@ def test_an_override_without_a_value(path: Path) -> None:
         error = refused(path, text)
         assert isinstance(error, UsageError)
         assert error.code == ExitCode.USAGE
-        assert error.line() == f"{text}: an override is written KEY=VALUE, as train.epochs=3."
+        assert error.line() == f"{text}: an override is written KEY=VALUE, such as train.epochs=3."
 
 
 def test_errors_of_overrides(path: Path) -> None:

@@ -63,15 +63,15 @@ WRONG = [
     (
         "define:\n  @CB@\nlayers:\n  - cb: [8, $(max(1, 2))]\n",
         (
-            "model.layers[0].cb[1]: '$(' lacks its ')'; within [ ] and { } an expression with "
-            "a comma stands in quotes. Got '$(max(1'."
+            "model.layers[0].cb[1]: '$(' lacks its ')'; within [ ] and { }, quote an expression "
+            "with a comma. Got '$(max(1'."
         ),
     ),
     (
         "define:\n  @CB@\nlayers:\n  - relu\n  - cb: $(8\n",
         (
-            "model.layers[1].cb: '$(' lacks its ')'; within [ ] and { } an expression with a "
-            "comma stands in quotes. Got '$(8'."
+            "model.layers[1].cb: '$(' lacks its ')'; within [ ] and { }, quote an expression "
+            "with a comma. Got '$(8'."
         ),
     ),
     (
@@ -91,7 +91,7 @@ WRONG = [
     ),
     (
         "define:\n  @CB@\nlayers:\n  - cb: $8\n",
-        "model.layers[0].cb: '$' stands before a name, or an expression in ( ). Got '$8'.",
+        "model.layers[0].cb: '$' must be followed by a name, or an expression in ( ). Got '$8'.",
     ),
     (
         "define:\n  @CB@\nlayers:\n  - cb: $(open.x)\n",
@@ -142,7 +142,7 @@ WRONG = [
     ),
     (
         "define:\n  a(x): [relu]\n  a(y): [relu]\nlayers:\n  - relu\n",
-        "model.define.a(y): a stands twice.",
+        "model.define.a(y): a occurs twice.",
     ),
     (
         "define:\n  2x: 3\nlayers:\n  - relu\n",

@@ -89,12 +89,12 @@ def message(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: 1\nb: 2\na: 3", "must be YAML. Got the key 'a' stands twice at line 3, column 1."),
-        ("{x: {a: 1, a: 1}}", "must be YAML. Got the key 'a' stands twice at line 1, column 12."),
+        ("a: 1\nb: 2\na: 3", "must be YAML. Got the key 'a' occurs twice at line 3, column 1."),
+        ("{x: {a: 1, a: 1}}", "must be YAML. Got the key 'a' occurs twice at line 1, column 12."),
         ("? [1]\n: 2", "must be YAML. Got a key must be a word at line 1, column 3."),
         (
             "{<<: {a: 1}, <<: {}}",
-            "must be YAML. Got the key '<<' stands twice at line 1, column 14.",
+            "must be YAML. Got the key '<<' occurs twice at line 1, column 14.",
         ),
         (
             "{<<: [{a: 1}, 3]}",

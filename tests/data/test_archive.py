@@ -285,7 +285,7 @@ def test_braces(pattern: str, paths: list[str] | None) -> None:
         ({"0.png": b"x"}, "s.tar/0.png: must have a .cls or .json beside it. Got neither."),
         (
             {"0.png": b"x", "0.jpg": b"x", "0.cls": b"1"},
-            "s.tar/0.png: must be the one picture of its sample. Got '0.jpg' too.",
+            "s.tar/0.png: must be the only image of its sample. Got '0.jpg' too.",
         ),
         ({"0.png": b"x", "0.cls": b" "}, "s.tar/0.cls: must be one label. Got nothing."),
         ({"0.png": b"x", "0.cls": b"a\nb"}, "s.tar/0.cls: must be one label. Got several lines."),
@@ -303,7 +303,7 @@ def test_braces(pattern: str, paths: list[str] | None) -> None:
         ),
         (
             {"0.cls": b"1"},
-            "s.tar: must hold samples, pictures with .cls or .json beside them. Got none.",
+            "s.tar: must hold samples: images with a .cls or .json beside them. Got none.",
         ),
     ],
 )
@@ -319,11 +319,11 @@ def test_patterns_that_are_not_right() -> None:
         ("{5..2}.tar", "{5..2}.tar: must count up in its braces. Got {5..2}."),
         (
             "{0..999}-{0..999}.tar",
-            "{0..999}-{0..999}.tar: must stand for at most 100,000 archives. Got 1000000.",
+            "{0..999}-{0..999}.tar: must expand to at most 100,000 archives. Got 1000000.",
         ),
         (
             "{0..99999999999999999999}.tar",
-            "{0..99999999999999999999}.tar: must stand for at most 100,000 archives. "
+            "{0..99999999999999999999}.tar: must expand to at most 100,000 archives. "
             "Got 1000000000000.",
         ),
     ):
@@ -473,7 +473,7 @@ CENTRAL, LOCAL = b"PK\1\2", b"PK\3\4"
         ([(CENTRAL, 8, "<H", 1)], "is encrypted"),
         ([(CENTRAL, 10, "<H", 9)], "is compressed by method 9; deflate (8) is what is read"),
         ([(CENTRAL, 24, "<I", 2**31)], "must have at most 1,073,741,824 bytes"),
-        ([(CENTRAL, 24, "<I", 3)], "has more bytes than its archive says"),
+        ([(CENTRAL, 24, "<I", 3)], "has more bytes than its archive declares"),
         ([(CENTRAL, 24, "<I", 3000)], "is damaged in its archive"),
         ([(CENTRAL, 16, "<I", 5)], "is damaged in its archive"),
         ([(CENTRAL, 20, "<I", 10**8)], "its archive is truncated"),

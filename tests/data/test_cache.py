@@ -160,7 +160,7 @@ def test_ram_that_does_not_fit(paths: list[str]) -> None:
     with pytest.raises(ConfigError) as caught:
         ImageCache.open("ram", paths, pre, 10**9)
     assert caught.value.line() == (
-        "data.cache: must be auto, disk or none where decoded images do not fit in memory. "
+        "data.cache: must be auto, disk or none if decoded images do not fit in memory. "
         "Got ram, which takes 6.0 GB of 1.0 GB."
     )
     assert caught.value.code == ExitCode.CONFIG
@@ -173,7 +173,7 @@ def test_disk_that_does_not_fit(
     with pytest.raises(DataError) as caught:
         ImageCache.open("disk", paths, Preprocess(20_000, 20_000, 3), folder=folder)
     assert caught.value.line() == (
-        "data.cache: must be auto or none where the disk has no room. "
+        "data.cache: must be auto or none if the disk has too little space. "
         f"Got 1.0 GB free in {folder} and 6.0 GB needed."
     )
     assert caught.value.code == ExitCode.DATA
@@ -182,7 +182,8 @@ def test_disk_that_does_not_fit(
     with pytest.raises(DataError) as caught:
         ImageCache.open("disk", paths, PRE, folder=folder)
     assert caught.value.line() == (
-        f"data.cache: must be auto or none where the disk has no room. Got {folder}: file exists."
+        "data.cache: must be auto or none if the disk has too little space. "
+        f"Got {folder}: file exists."
     )
 
 

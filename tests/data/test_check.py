@@ -267,9 +267,7 @@ def test_images_that_cannot_be_read_alone(tmp_path: Path) -> None:
         (tmp_path / name).mkdir()
         (tmp_path / name / "x.png").touch()
     findings = check_folder(tmp_path, 1)
-    assert str(findings.error) == (
-        f"{tmp_path}: must hold an image that can be read. Got 2 that cannot."
-    )
+    assert str(findings.error) == (f"{tmp_path}: must hold a readable image. Got 2 that cannot.")
 
 
 def test_one_class(tmp_path: Path) -> None:

@@ -199,17 +199,17 @@ BAD: list[tuple[str, list[str], str]] = [
     (
         "list.csv",
         [HEAD, "pics/0.png,cat", "pics/gone.png,dog"],
-        "list.csv:3: must name a file that is there. Got 'pics/gone.png'.",
+        "list.csv:3: must name an existing file. Got 'pics/gone.png'.",
     ),
     (
         "list.csv",
         [HEAD, "0.png,cat", "1.png,dog", "pics/2.png,"],
-        "list.csv:2: must name a file that is there. Got '0.png'; 2 more lines are wrong.",
+        "list.csv:2: must name an existing file. Got '0.png'; 2 more lines are wrong.",
     ),
     (
         "list.csv",
         [HEAD, "pics,cat", "pics/1.png,dog"],
-        "list.csv:2: must name a file that is there. Got 'pics'.",
+        "list.csv:2: must name an existing file. Got 'pics'.",
     ),
     ("list.csv", [HEAD, "pics/0.png, "], "list.csv:2: must have a label. Got an empty one."),
     ("list.csv", [HEAD, ",cat"], "list.csv:2: must have a path. Got an empty one."),
@@ -273,9 +273,9 @@ BAD: list[tuple[str, list[str], str]] = [
     (
         "list.txt",
         ["pics/0.png 0", "pics/1.png golden retriever"],
-        "list.txt:2: must name a file that is there. Got 'pics/1.png golden'.",
+        "list.txt:2: must name an existing file. Got 'pics/1.png golden'.",
     ),
-    ("list.txt", ["\0 0"], "list.txt:1: must name a file that is there. Got '\\x00'."),
+    ("list.txt", ["\0 0"], "list.txt:1: must name an existing file. Got '\\x00'."),
     ("list.txt", [" ", ""], "list.txt: must hold a row for each image. Got none."),
 ]
 
@@ -329,7 +329,7 @@ def test_columns_that_are_not_there() -> None:
         with pytest.raises(DataError) as caught:
             open_listing(Path(name), columns=ColumnsConfig(label="x"))
         assert caught.value.line() == (
-            f"{name}: must be a .csv or .tsv where data.columns names columns. Got {got}."
+            f"{name}: must be a .csv or .tsv if data.columns names columns. Got {got}."
         )
 
 

@@ -143,7 +143,7 @@ MARKS = (
         ),
         (
             ["path,label", "pics/0.png,none|b"],
-            "list.csv:2: must have none, which stands for no label, alone. Got 'none|b'.",
+            "list.csv:2: must have none, which means no label, alone. Got 'none|b'.",
         ),
         (
             ["path,a,b", "pics/0.png,1,yes"],
@@ -183,7 +183,7 @@ def test_errors(lines: list[str], expected: str) -> None:
 
 
 def test_folders_and_archives_give_one_label() -> None:
-    rule = "must be a label list (.csv, .tsv, .txt) where data.labels is multiple"
+    rule = "must be a label list (.csv, .tsv, .txt) if data.labels is multiple"
     make_folders(Path(), {"photos/a": 2, "photos/b": 2})
     Path("x.zip").write_bytes(b"")
     folder = "a folder, which gives an image one label"

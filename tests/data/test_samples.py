@@ -125,7 +125,7 @@ def test_png_of_sixteen_bits_in_full() -> None:
     grey = load_image(png_16(WHOLE[..., :1]), pre(3, 16))
     np.testing.assert_array_equal(grey, np.repeat(WHOLE[..., :1], 3, axis=2))
     assert problem(png_16(WHOLE[..., :2]), pre(1, 16)) == (
-        "a: has 16 bits a band, of which Pillow gives 8: save it as TIFF or .npy. "
+        "a: has 16 bits per band, and Pillow reads only 8: save it as TIFF or .npy. "
         "Got grey with transparency."
     )
 
@@ -159,8 +159,8 @@ def test_other_modes_of_pillow_become_their_bands() -> None:
     ("source", "wanted", "line"),
     [
         (npy(WHOLE), pre(4, 16), "a: must have 4 bands, as data.channels says. Got 5 bands."),
-        (npy(WHOLE), pre(3, 16), "a: must be grey or in colour for data.channels 3. Got 5 bands."),
-        (npy(WHOLE), pre(1, 8), "a: must be grey or in colour for data.channels 1. Got 5 bands."),
+        (npy(WHOLE), pre(3, 16), "a: must be grayscale or color for data.channels 3. Got 5 bands."),
+        (npy(WHOLE), pre(1, 8), "a: must be grayscale or color for data.channels 1. Got 5 bands."),
         (
             npy(WHOLE[..., 0]),
             pre(5, 16),
@@ -343,7 +343,7 @@ class TestTiff:
         assert not asked  # tifffile would be busy with it for long
 
     def test_default_reading_names_the_bands(self) -> None:
-        line = "a: must be grey or in colour for data.channels 3. Got 5 bands."
+        line = "a: must be grayscale or color for data.channels 3. Got 5 bands."
         assert problem(tiff(WHOLE), pre(3, 8)) == line
 
     def test_without_tifffile(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -76,9 +76,7 @@ def test_no_image_can_be_read(tmp_path: Path) -> None:
     cache = ImageCache.open("ram", paths, Preprocess(2, 2, 1))
     with pytest.raises(DataError) as caught:
         measure(cache, 2, 1)
-    assert caught.value.line() == (
-        f"{tmp_path}: must hold an image that can be read. Got 2 that cannot."
-    )
+    assert caught.value.line() == (f"{tmp_path}: must hold a readable image. Got 2 that cannot.")
 
 
 @pytest.mark.parametrize(("dtype", "depth"), [(np.uint16, 16), (np.float32, "float")])

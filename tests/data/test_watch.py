@@ -169,7 +169,7 @@ def test_a_folder_that_is_gone(folder: Path, act: Callable[[Path], object]) -> N
     act(folder)
     with pytest.raises(DataError) as caught:
         until(entries, 1)
-    assert caught.value.line() == "inbox: must stay where it is while it is watched."
+    assert caught.value.line() == "inbox: must not be moved or deleted while it is watched."
 
 
 @pytest.mark.parametrize(("name", "got"), [("inbox/a.png", "a file"), ("no", "no such folder")])

@@ -122,5 +122,5 @@ def test_what_does_not_go_together(folder: Path, tmp_path: Path) -> None:
     other = changed(first, tmp_path / "b.npz", preprocess=squashed)
     with pytest.raises(DataError) as caught:
         open_classifier([first, other])
-    rule = f"must prepare images as {first} does, which they are averaged with"
+    rule = f"must prepare images as {first} does"
     assert caught.value.line() == f"{other}: {rule}. Got 8×8×1, squash, not 8×8×1, crop."

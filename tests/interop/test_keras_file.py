@@ -217,7 +217,7 @@ def message(path: Path) -> str:
 def test_layers_and_activations_that_are_not_known(tmp_path: Path) -> None:
     layers = [*KERAS, layer("Lambda", "magic", ["scores"])]
     path = write_json(tmp_path, layers, {})
-    assert message(path) == "layer magic is of a kind that is not known. Got Lambda."
+    assert message(path) == "layer magic is of an unknown kind. Got Lambda."
     path = write_json(tmp_path, changed("act", activation="hard_sigmoid"), {})
     rule = "the activation of act must not be that of Keras before 3, of a slope of 1/5"
     assert message(path) == f"{rule}. Got hard_sigmoid."

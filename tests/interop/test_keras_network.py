@@ -209,7 +209,7 @@ def used_twice(layer: Any) -> None:
     [
         (
             called("SeparableConv2D", "Cropping2D"),
-            "layer separable_conv2d is of a kind that is not known. Got Cropping2D.",
+            "layer separable_conv2d is of an unknown kind. Got Cropping2D.",
         ),
         (
             training,
@@ -234,7 +234,7 @@ def used_twice(layer: Any) -> None:
             "layer depthwise_conv2d must fit its input. Got a window of 99 does not fit into 9.",
         ),
         (called("InputLayer", "Rescaling"), None),
-        (called("Add", "Subtract"), "layer add_1 is of a kind that is not known. Got Subtract."),
+        (called("Add", "Subtract"), "layer add_1 is of an unknown kind. Got Subtract."),
         (replaced("Conv2D", activation={"class_name": "Mish", "config": {}}), None),
     ],
 )

@@ -145,7 +145,7 @@ def test_texts_in_the_place_of_numbers(tmp_path: Path) -> None:
         tmp_path / "a.h5",
         lambda _, group: group.create_dataset("d/kernel:0", data=np.array([b"abc"], "S3")),
     )
-    assert message(path) == "has numbers of a kind that is not read. Got |S3 in d/kernel:0."
+    assert message(path) == "has numbers of an unsupported type. Got |S3 in d/kernel:0."
 
 
 def test_deep_documents_are_one_line(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_numbers_of_safetensors(tmp_path: Path) -> None:
     found = arrays_of(read_foreign(write("BF16", bits.tobytes(), [1, 3])))
     assert found["a.weight"].dtype == np.float32
     np.testing.assert_array_equal(found["a.weight"], values)
-    rule = "has numbers of a kind that is not read"
+    rule = "has numbers of an unsupported type"
     path = write("F8_E4M3", bytes(6), [2, 3])
     assert message(path) == f"{rule}. Got F8_E4M3 in a.weight."
 
@@ -359,7 +359,7 @@ def test_onnx(tmp_path: Path) -> None:
     assert found["fc.weight"].dtype == np.float32
     np.testing.assert_array_equal(found["fc.weight"], values)
     tensor = kinds(name="w", data_type=kinds.FLOAT8E4M3FN, dims=[2, 3], raw_data=bytes(6))
-    rule = "has numbers of a kind that is not read"
+    rule = "has numbers of an unsupported type"
     assert message(write(tensor)) == f"{rule}. Got FLOAT8E4M3FN in w."
 
     (tmp_path / "a.data").write_bytes(values.tobytes())

@@ -425,7 +425,7 @@ def test_what_exporters_take_apart(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize(
     ("middle", "constants", "got"),
     [
-        ([node("Mish", "a", "z")], {}, "operator mish_z is of a kind that is not known. Got Mish."),
+        ([node("Mish", "a", "z")], {}, "operator mish_z is of an unknown kind. Got Mish."),
         (
             [node("Gelu", "a", "z", approximate="tanh")],
             {},

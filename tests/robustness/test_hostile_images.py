@@ -270,7 +270,7 @@ def test_all_images_vanish(field: Field, tmp_path: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Trainer, "_end_epoch", end_and_unmount)
         outcome = cnn(*line, "--out", out, "--quiet")
-    rule = "must hold an image that can be read. Got 18 that cannot."
+    rule = "must hold a readable image. Got 18 that cannot."
     assert outcome == Outcome(4, "", f"cnn: {pictures}: {rule}\n")
     assert load_checkpoint(out / "last.npz").meta["epoch"] == 1
     outcome = cnn(*line, "--out", out, "--quiet")
@@ -292,7 +292,7 @@ def test_a_class_without_an_image_that_can_be_read(field: Field, tmp_path: Path,
     std = "auto" if mean == "auto" else "0.25"
     line = ("train", field.config, "--data", pictures, "--out", out)
     options = ("--quiet", f"data.mean={mean}", f"data.std={std}")
-    rule = "must hold an image that can be read. Got 6 that cannot."
+    rule = "must hold a readable image. Got 6 that cannot."
     assert cnn(*line, *options) == Outcome(4, "", f"cnn: {pictures}/train/dark: {rule}\n")
     assert not (out / "last.npz").exists()
     shutil.copy(field.pictures / "train/dark/0.png", pictures / "train/dark/0.png")
@@ -314,7 +314,7 @@ def test_a_class_vanishes(field: Field, tmp_path: Path, monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Trainer, "_end_epoch", end_and_take_away)
         outcome = cnn(*line, "--out", out)
-    rule = "must hold an image that can be read. Got 6 that cannot."
+    rule = "must hold a readable image. Got 6 that cannot."
     assert outcome == Outcome(4, "", f"cnn: {pictures}/train/dark: {rule}\n")
     assert load_checkpoint(out / "last.npz").meta["epoch"] == 1
     shutil.copytree(field.pictures / "train/dark", pictures / "train/dark", dirs_exist_ok=True)

@@ -109,5 +109,5 @@ def test_without_a_layer_of_the_classes_there_is_no_head(pictures: Path, tmp_pat
     }
     with pytest.raises(ConfigError) as caught:
         plan_training(validate_config(document, "x"), "x.yaml", TrainOptions(tmp_path / "run"))
-    rule = "needs a layer whose size is that of the classes, such as `linear: classes`"
+    rule = "needs a layer with one output per class, such as `linear: classes`"
     assert caught.value.line() == f"x.yaml: train.head: {rule}."

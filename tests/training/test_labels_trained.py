@@ -150,12 +150,12 @@ SECTION = "test.yaml: train.loss must be bce or focal where data.labels is multi
         (
             {"sampler": "balanced"},
             {},
-            "test.yaml: data: sampler must be shuffle where images have several labels.",
+            "test.yaml: data: sampler must be shuffle if images have several labels.",
         ),
         (
             {"classes": ["none", "left"]},
             {},
-            "test.yaml: data: classes must not be named none, which stands for no label.",
+            "test.yaml: data: classes must not be named none, which means no label.",
         ),
         (
             {},

@@ -365,7 +365,7 @@ def test_what_is_carried_is_checked_like_the_rest(pictures: Path, tmp_path: Path
     good = load_checkpoint(path)
     for broken, said in (
         (5, "meta.rollback must be a mapping."),
-        ({"state": 5}, "must be a checkpoint that training can go on from."),
+        ({"state": 5}, "must be a checkpoint that training can continue from."),
     ):
         save_checkpoint(path, Checkpoint(good.meta | {"rollback": broken}, good.groups))
         with pytest.raises(DataError) as caught:
@@ -420,4 +420,4 @@ def test_an_impossible_factor(factor: Any) -> None:
     state = TrainingState().as_meta() | {"lr_factor": factor}
     with pytest.raises(DataError) as caught:
         TrainingState.from_meta({"state": state}, "a.npz")
-    assert str(caught.value) == "a.npz: must be a checkpoint that training can go on from."
+    assert str(caught.value) == "a.npz: must be a checkpoint that training can continue from."

@@ -282,7 +282,7 @@ def test_resume_finds_pictures_that_were_moved(tmp_path: Path) -> None:
     resume = {"resume": True}
     first = moved / "train/bright/0.png"
     content = first.read_bytes()
-    rule = f"{moved}: where its pictures were moved to, a resumed run must find the same ones. Got "
+    rule = f"{moved}: a resumed run must find the same images. Got "
 
     def refused() -> str:
         with pytest.raises(DataError) as caught:
@@ -290,7 +290,7 @@ def test_resume_finds_pictures_that_were_moved(tmp_path: Path) -> None:
         return str(caught.value).removeprefix(rule)
 
     first.write_bytes((moved / "train/dark/0.png").read_bytes())
-    assert refused() == "files of the same names with other content."
+    assert refused() == "files with the same names but different content."
     first.unlink()
     assert refused() == "17 and 6 to train and validate on, not 18 and 6."
     (moved / "train/bright/other.png").write_bytes(content)
@@ -470,8 +470,8 @@ def test_no_validation_image_can_be_read(tmp_path: Path) -> None:
     assert result.bad_files == 6
     said = [note for note in watch.notes if "validation" in note]
     assert said == [
-        f"{pictures}: none of the 6 validation images can be read, so that no epoch is judged; "
-        "bad_files.txt says why"
+        f"{pictures}: none of the 6 validation images can be read, so no epoch is evaluated; "
+        "see bad_files.txt"
     ]
 
 

@@ -83,7 +83,7 @@ def _check_append(file: Path, output_file: Path | None, format_name: str | None)
     if file.suffix.lower() not in SUFFIXES:
         raise UsageError("--append", f"must be a {' or '.join(SUFFIXES)} file", repr(str(file)))
     if output_file is not None:
-        raise UsageError("--append", "stands in place of --output", "both")
+        raise UsageError("--append", "replaces --output", "both")
     name = file_format(file)
     if format_name not in (None, name):
         raise UsageError("--append", f"says the format, {name}", f"--format {format_name} as well")

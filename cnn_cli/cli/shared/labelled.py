@@ -133,4 +133,4 @@ def _tell(bad: Bad, images: int, place: object) -> None:
     for error in bad.values():
         output.say(f"cnn: {error.line()}")
     if not images:
-        raise DataError(place, "must hold an image that can be read", f"{len(bad)} that cannot")
+        raise DataError(place, "must hold a readable image", f"{len(bad)} that cannot")

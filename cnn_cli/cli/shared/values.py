@@ -160,5 +160,5 @@ def override(value: object) -> str:
     typed = str(value)
     key, equals, _ = typed.partition("=")
     if not (key and equals):
-        raise UsageError(typed, "an override is written KEY=VALUE, as train.epochs=3")
+        raise UsageError(typed, "an override is written KEY=VALUE, such as train.epochs=3")
     return typed

@@ -90,7 +90,7 @@ def quantize(content: bytes, classifier: Classifier, images: Split) -> tuple[byt
             )
         except Exception as error:  # the quantizer's own are of every kind
             if not seen:
-                raise DataError("--calibrate", "must hold an image that can be read") from error
+                raise DataError("--calibrate", "must hold a readable image") from error
             text = reason(error).splitlines()[0]
             raise DataError(OPTION, "onnxruntime must be able to quantize it", text) from error
         return after.read_bytes(), seen

@@ -225,7 +225,7 @@ class Layers:
             return self._arithmetic(config.get("function", word), name, inputs, numbers)
         word = word.rpartition(">")[2]  # of classes that are registered in a package
         if word not in ARGUMENTS:
-            raise DataError(self.path, f"layer {name} is of a kind that is not known", word)
+            raise DataError(self.path, f"layer {name} is of an unknown kind", word)
         if numbers or not inputs:
             raise self._refused(name, word, "must read layers alone", numbers or "nothing")
         given = {key: value for key, value in config.items() if not key.endswith(TRAINING)}
@@ -457,7 +457,7 @@ class Layers:
         """What is written between layers: `2 * x + y`."""
         kind = ARITHMETIC.get(word)
         if kind is None:
-            raise DataError(self.path, f"layer {name} is of a kind that is not known", word)
+            raise DataError(self.path, f"layer {name} is of an unknown kind", word)
         numbers = [each for (each,) in (x for x in arguments if isinstance(x, list))]
         if not numbers and len(inputs) == 2 and kind in ("add", "excite"):
             return self._op(kind, name, inputs)

@@ -38,7 +38,7 @@ class Operators(Network):
         word = node.op_type
         name = node.name or f"{word}_{node.output[0]}"
         if node.domain not in ("", "ai.onnx") or word not in ARGUMENTS:
-            raise DataError(self.path, f"operator {name} is of a kind that is not known", word)
+            raise DataError(self.path, f"operator {name} is of an unknown kind", word)
         given = {**attributes, **tensors}
         check_arguments(self.path, name, word, given, ARGUMENTS[word])
         read = _Operator(self, name, word, given, list(node.input), list(node.output))

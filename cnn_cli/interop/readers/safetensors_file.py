@@ -37,7 +37,7 @@ def read_safetensors(path: Path) -> Foreign:
     """Read a `.safetensors` file.
 
     Raises:
-        DataError: it is damaged or has numbers of a kind that is not read, such as 8-bit floats.
+        DataError: it is damaged or has numbers of an unsupported type, such as 8-bit floats.
         UsageError: without the package.
     """
     return Foreign(str(path), modules_by_name(_arrays(path, Budget(path))))
