@@ -197,6 +197,12 @@ def tests_of(change: Change) -> list[list[str]]:
     return [near, beside, [f"tests/{parts[1]}"]]
 
 
+def left_out(folder: str, names: list[str]) -> set[str]:
+    """What no copy of the repository needs: caches, its history, and the runs of trainings."""
+    found = shutil.ignore_patterns(".*_cache", "__pycache__")(folder, names)
+    return found | ({".git", "runs"} if Path(folder) == ROOT else set())
+
+
 def noticed(copy: Path, tests: list[str]) -> str:
     """The first of the tests that fails in a copy of the repository; empty where none does."""
     if not tests:
@@ -235,9 +241,7 @@ def main() -> None:
     caught = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
-        shutil.copytree(
-            ROOT, copy, ignore=shutil.ignore_patterns(".git", ".*_cache", "__pycache__", "runs")
-        )
+        shutil.copytree(ROOT, copy, ignore=left_out)
         for change in changes:
             began = time.monotonic()
             original = (copy / change.file).read_text(encoding="utf-8")
