@@ -15,7 +15,7 @@ from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import ImageError
 from cnn_cli.data.depth import Pixels
-from cnn_cli.data.pool import Pool
+from cnn_cli.data.pool import Pool, take
 from cnn_cli.data.targets import Labels
 from cnn_cli.threads import start_thread
 
@@ -186,7 +186,7 @@ class _Filler:
         """
         if self._in_turn is not None:
             return next(self._in_turn, None)
-        filled = self._ready.get()
+        filled = take(self._ready)
         if isinstance(filled, Exception):
             raise filled
         return filled

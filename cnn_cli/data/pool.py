@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
-from queue import SimpleQueue
+from contextlib import suppress
+from queue import Empty, SimpleQueue
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -17,7 +18,35 @@ from cnn_cli.threads import start_thread
 
 T = TypeVar("T")
 
+LOOK = 0.5  # seconds
+"""How long the main thread waits at most, before it waits again: a signal that comes to another
+thread, or just before a wait begins, does not end it, and is answered after it."""
+
 Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
+
+
+class Answer(Future[T]):
+    """What a thread will have found. Signals are answered while it is waited for."""
+
+    def result(self, timeout: float | None = None) -> T:
+        self._wait(timeout)
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        self._wait(timeout)
+        return super().exception(timeout)
+
+    def _wait(self, timeout: float | None) -> None:
+        while timeout is None and not self.done():
+            with suppress(TimeoutError):
+                super().exception(LOOK)
+
+
+def take(queue: SimpleQueue[T]) -> T:
+    """The next item of a queue. Signals are answered while it is waited for."""
+    while True:
+        with suppress(Empty):
+            return queue.get(timeout=LOOK)
 
 
 class Pool:
@@ -41,7 +70,7 @@ class Pool:
 
     def submit(self, function: Callable[..., T], *args: object) -> Future[T]:
         """Have a thread call ``function(*args)``."""
-        future: Future[T] = Future()
+        future: Answer[T] = Answer()
         self._jobs.put((future, function, args))
         if not self._started:
             self._jobs.put(None)

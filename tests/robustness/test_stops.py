@@ -94,16 +94,23 @@ def test_while_files_are_listed(
     assert not (tmp_path / "run").exists()
 
 
+def terminate(whom: str) -> None:
+    """Send SIGTERM to the main thread, or to the one that calls, which leaves the main thread's
+    waiting alone. So does a signal that comes just before the main thread begins to wait."""
+    thread = threading.main_thread() if whom == "main" else threading.current_thread()
+    assert thread.ident is not None
+    signal.pthread_kill(thread.ident, signal.SIGTERM)
+
+
+@pytest.mark.parametrize("whom", ["main", "worker"])
 def test_while_the_statistics_are_measured(
-    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whom: str
 ) -> None:
     """On worker threads, one of which never comes back."""
     answered = threading.Event()
-    main = threading.main_thread().ident
-    assert main is not None
 
     def hang() -> None:
-        signal.pthread_kill(main, signal.SIGTERM)
+        terminate(whom)
         answered.wait(PATIENCE)
 
     at_call(monkeypatch, cache, "load_image", 5, hang)
@@ -114,19 +121,18 @@ def test_while_the_statistics_are_measured(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize("whom", ["main", "worker"])
 def test_while_a_batch_is_waited_for(
-    field: Field, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    field: Field, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whom: str
 ) -> None:
     """A disk that stopped answering, in the second epoch; nothing is kept in memory."""
     out = tmp_path / "run"
     line = ("train", field.config, "--out", out, "--quiet")
     mean_and_std = ("data.cache=none",)
     answered = threading.Event()
-    main = threading.main_thread().ident
-    assert main is not None
 
     def hang() -> None:
-        signal.pthread_kill(main, signal.SIGTERM)
+        terminate(whom)
         answered.wait(PATIENCE)
 
     images = 24 + 24 + 24 + 12  # statistics, an epoch, its batchnorm statistics, its validation
