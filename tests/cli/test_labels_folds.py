@@ -195,7 +195,9 @@ def test_the_mean_of_weights(cnn: Inside, tagged: Path, tagged_run: Path, tmp_pa
     checkpoint = load_checkpoint(tagged_run / "best.npz")
     checkpoint.meta["several_labels"]["thresholds"] = [0.1, 0.2, 0.3]
     save_checkpoint(tmp_path / "other.npz", checkpoint)
-    outcome = cnn("average", tagged_run, tmp_path / "other.npz", "--output", soup, "--threads", 1)
+    outcome = cnn(
+        "average", tagged_run, tmp_path / "other.npz", "--output", soup, "--backend", "numpy"
+    )
     assert outcome.code == 0
     rule = "thresholds are the checkpoints' mean; cnn eval --calibrate chooses others"
     assert outcome.err == f"cnn: {rule}\n"

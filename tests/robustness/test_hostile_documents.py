@@ -169,12 +169,12 @@ METAS: dict[str, tuple[Callable[[dict[str, Any]], object], str | None, str | Non
     "threads": (lambda meta: meta.update(threads=10**9), "threads", "threads"),
     "no threads": (lambda meta: meta.update(threads=0), "threads", "threads"),
     "bad files": (lambda meta: meta.update(bad_files=5), "bad_files", "bad_files"),
-    "negative": (lambda meta: meta["state"].update(epoch=-1), None, "go on from"),
-    "endless": (lambda meta: meta["state"].update(batch=2**64), None, "go on from"),
-    "not a number": (lambda meta: meta["state"]["sums"].update(loss=None), None, "go on from"),
-    "rows": (lambda meta: meta["state"].update(rows=[{"epoch": 1}]), None, "go on from"),
-    "other rows": (lambda meta: meta["state"]["rows"][0].update(lr="high"), None, "go on from"),
-    "no state": (lambda meta: meta.pop("state"), None, "go on from"),
+    "negative": (lambda meta: meta["state"].update(epoch=-1), None, "continue from"),
+    "endless": (lambda meta: meta["state"].update(batch=2**64), None, "continue from"),
+    "not a number": (lambda meta: meta["state"]["sums"].update(loss=None), None, "continue from"),
+    "rows": (lambda meta: meta["state"].update(rows=[{"epoch": 1}]), None, "continue from"),
+    "other rows": (lambda meta: meta["state"]["rows"][0].update(lr="high"), None, "continue from"),
+    "no state": (lambda meta: meta.pop("state"), None, "continue from"),
     "data": (lambda meta: meta.update(data={"classes": 5}), None, "classes"),
 }
 

@@ -26,7 +26,7 @@ from cnn_cli.files import remove_unfinished
 from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.ranks import Ranks, open_ranks, started_as
 
-PATIENCE = 1.0
+PATIENCE = 5.0
 """Seconds that a rank with an error gives the others to end with the same one."""
 GRACE = 3.0
 """Seconds that a rank which has ended, and gets a signal, gives the others to answer theirs."""
