@@ -97,7 +97,7 @@ class Sides:
         torch.manual_seed(0)
         layers = plain_layers(plain_config(config)["model"]["layers"])
         twin = Twin(layers, 3, (side, side), CLASSES).eval()
-        self._twin: Any = twin.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self._twin: Any = twin.to(memory_format=torch.channels_last)
         params = Parameters(graph, "float32")
         params.load(self._twin.state(), name)
         self._engines = {key: make_engine(graph, params, threads, key) for key in OURS}
