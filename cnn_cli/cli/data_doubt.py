@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import watched, watcher
 from cnn_cli.cli.shared.commands import command
+from cnn_cli.cli.shared.folds import check_folds, read_folds
 from cnn_cli.cli.shared.networks import Overrides, is_checkpoint
 from cnn_cli.cli.shared.options import (
     Backend,
@@ -24,7 +25,6 @@ from cnn_cli.cli.shared.options import (
 )
 from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.cli.shared.stops import ENDS, requests_from_signals
-from cnn_cli.cli.train import check_folds
 from cnn_cli.errors import UsageError
 from cnn_cli.training.requests import Requests
 
@@ -63,7 +63,7 @@ def run(
         Option(
             "--folds",
             metavar="K",
-            parser=values.whole("--folds", below=1001),
+            parser=read_folds,
             help=f"Number of folds to train for a config. Default: {FOLDS}.",
         ),
     ] = None,
@@ -203,10 +203,8 @@ def _of_config(
     with requests_from_signals(requests, quiet=False):
         from cnn_cli.config import load_config
         from cnn_cli.inference.doubted import doubt_folds
-        from cnn_cli.portable import heed_cpu_limit
         from cnn_cli.training.folds import train_folds
 
-        heed_cpu_limit()
         with requests.at_once():
             root = None if data is None else str(data)
             config = load_config(source, overrides, {"data.root": root})

@@ -90,11 +90,9 @@ def run(
     """
     requests = Requests()
     with requests_from_signals(requests, quiet):
-        from cnn_cli.portable import heed_cpu_limit
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.sweep import sweep
 
-        heed_cpu_limit()
         options = TrainOptions(out, resume=resume, threads=threads, backend=backend, memory=memory)
         settings: dict[str, Any] = {"data.root": None if data is None else str(data)}
         silent = quiet or ranks().rank > 0

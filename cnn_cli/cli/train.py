@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import unwatched, watched, watcher
 from cnn_cli.cli.shared.commands import command
+from cnn_cli.cli.shared.folds import check_folds, read_folds
 from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, gate
 from cnn_cli.cli.shared.options import (
     ConfigFile,
@@ -28,7 +29,7 @@ from cnn_cli.cli.shared.options import (
 from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.cli.shared.stops import ENDS, requests_from_signals
 from cnn_cli.cli.shared.together import ranks
-from cnn_cli.errors import ExitCode, GateError, LockedError, UsageError, reason
+from cnn_cli.errors import ExitCode, GateError, LockedError, reason
 from cnn_cli.training.requests import Requests, StopNow
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ def run(
         Option(
             "--folds",
             metavar="K",
-            parser=values.whole("--folds", below=1001),
+            parser=read_folds,
             help="Cross-validate: train K networks, each validated on a different part of "
             "the images.",
         ),
@@ -171,12 +172,10 @@ def run(
     with nullcontext() if dry_run else requests_from_signals(requests, quiet):
         from cnn_cli.config import load_config
         from cnn_cli.data.folds import Fold
-        from cnn_cli.portable import heed_cpu_limit
         from cnn_cli.training.folds import of_fold
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.planning import plan_training
 
-        heed_cpu_limit()
         with requests.at_once():  # of files that may be pipes, on disks that may not answer
             gates = tuple(one.metric for one in fail_under or [])
             options = TrainOptions(out, overwrite, resume, threads, backend, gates, memory)
@@ -208,22 +207,6 @@ def run(
         if error is not None:
             raise error
         raise Exit(code)
-
-
-def check_folds(folds: int | None, overrides: list[str]) -> None:
-    """Refuse what makes no sense with folds.
-
-    Raises:
-        UsageError: one fold, or a key that folds stand instead of.
-    """
-    if folds is None:
-        return
-    if folds < 2:
-        raise UsageError("--folds", "must be 2 or more", folds)
-    for override in overrides:
-        key = override.partition("=")[0]
-        if key in ("data.val_split", "data.fold"):
-            raise UsageError("--folds", f"takes the place of {key}; give one of them", override)
 
 
 def _train(

@@ -13,6 +13,7 @@ from cnn_cli.cli.shared.parameters import Exit
 from cnn_cli.cli.shared.signals import Handler, Repeats, after_imports, ending, handlers
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import ExitCode
+from cnn_cli.portable import heed_cpu_limit
 from cnn_cli.training.requests import Requests, StopNow, StopReason
 
 ENDS = {
@@ -26,7 +27,8 @@ ENDS = {
 def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
     """Within it, signals ask the training to stop or to save; one that is repeated ends it at once.
 
-    Handlers run on the main thread, so that `StopNow` is raised there.
+    A limit of processor time (`ulimit -t`) sends its signal early enough to save. Handlers
+    run on the main thread, so that `StopNow` is raised there.
 
     Raises:
         Exit: asked to stop before there is a run that the command could tell of.
@@ -55,6 +57,7 @@ def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
         "SIGUSR1": save,
     }
     with handlers(by_name):
+        heed_cpu_limit()
         try:
             yield
         except StopNow as stopped:
