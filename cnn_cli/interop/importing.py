@@ -18,7 +18,7 @@ from cnn_cli.config.network import build_graph
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError, DataError, UsageError, listed
 from cnn_cli.interop.assemble import Standardization, assemble, swap_colours
-from cnn_cli.interop.derive import Derived, derive
+from cnn_cli.interop.derive.network import Derived, derive
 from cnn_cli.interop.foreign import Foreign, Module, Which
 from cnn_cli.interop.match_names import layers_with_arrays, match_map, match_names
 from cnn_cli.interop.match_structure import match_structure

@@ -1,0 +1,421 @@
+"""ONNX networks as exporters take them apart, and the layers that are found in them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from onnx_files import RNG, around, constant, imported, kinds_of, node, write
+
+from cnn_cli.errors import DataError
+
+pytest.importorskip("onnxruntime")
+
+# Middles, and what a config has of them.
+MIDDLES: dict[str, tuple[list[Any], dict[str, Any], list[str]]] = {
+    "hard-swish as four": (
+        [
+            node("Add", "a three", "p"),
+            node("Clip", "p zero six", "q"),
+            node("Mul", "a q", "r"),
+            node("Div", "r six", "z"),
+        ],
+        {"three": constant(3), "zero": constant(0), "six": constant(6)},
+        ["hardswish"],
+    ),
+    "hard-swish, divided first": (
+        [
+            node("Add", "a three", "p"),
+            node("Clip", "p zero six", "q"),
+            node("Div", "q six", "r"),
+            node("Mul", "r a", "z"),
+        ],
+        {"three": constant(3), "zero": constant(0), "six": constant(6)},
+        ["hardswish"],
+    ),
+    "gelu by erf": (
+        [
+            node("Div", "a root", "p"),
+            node("Erf", "p", "q"),
+            node("Add", "q one", "r"),
+            node("Mul", "a r", "s"),
+            node("Mul", "s half", "z"),
+        ],
+        {"root": constant(2**0.5), "one": constant(1), "half": constant(0.5)},
+        ["gelu"],
+    ),
+    "silu": ([node("Sigmoid", "a", "p"), node("Mul", "p a", "z")], {}, ["silu"]),
+    "a scale a channel": (
+        [node("Mul", "a s", "z")],
+        {"s": np.linspace(0.5, 2, 8, dtype="f4").reshape(8, 1, 1)},
+        ["layer_scale"],
+    ),
+    "a scale and a shift a channel": (
+        [node("Relu", "a", "p"), node("Mul", "p s", "q"), node("Sub", "q s", "z")],
+        {"s": np.linspace(0.5, 2, 8, dtype="f4").reshape(1, 8, 1, 1)},
+        ["relu", "batchnorm"],
+    ),
+    "a bias of its own": (
+        [node("Add", "s a", "z")],
+        {"s": np.linspace(0.5, 2, 8, dtype="f4").reshape(8, 1, 1)},
+        [],
+    ),
+    "a sum of three": (
+        [node("Relu", "a", "p"), node("Tanh", "a", "q"), node("Sum", "a p q", "z")],
+        {},
+        ["residual"],
+    ),
+    "a concatenation of one": ([node("Concat", "a", "z", axis=1)], {}, []),
+    "padding before a convolution": (
+        [node("Pad", "a p", "q"), node("Conv", "q k", "z", strides=[2, 2])],
+        {"p": constant([0, 0, 1, 1, 0, 0, 1, 1], "i8"), "k": RNG.normal(size=(8, 8, 3, 3))},
+        ["conv"],
+    ),
+    "padding before a pool": (
+        [
+            node("Relu", "a", "r"),
+            node("Pad", "r p", "q"),
+            node("MaxPool", "q", "z", kernel_shape=[3, 3], strides=[2, 2]),
+        ],
+        {"p": constant([0, 0, 1, 1, 0, 0, 1, 1], "i8")},
+        ["relu", "maxpool"],
+    ),
+    "shapes that are computed": (
+        [
+            node("Shape", "a", "s"),
+            node("Gather", "s zero", "n"),
+            node("Unsqueeze", "n first", "nn"),
+            node("Concat", "nn rest", "to", axis=0),
+            node("Reshape", "a to", "cut"),
+            node("Transpose", "cut", "dealt", perm=[0, 2, 1, 3, 4]),
+            node("Reshape", "dealt s", "z"),
+        ],
+        {
+            "zero": constant(0, "i8"),
+            "first": constant([0], "i8"),
+            "rest": constant([2, 4, 6, 6], "i8"),
+        },
+        ["channel_shuffle"],
+    ),
+    "a slice of all": (
+        [node("Slice", "a from to", "z")],
+        {"from": constant([0, 0, 0, 0], "i8"), "to": constant([99, 99, 99, 99], "i8")},
+        [],
+    ),
+    "halves": (
+        [
+            node("Split", "a", "p q", axis=1, num_outputs=2),
+            node("Relu", "p", "r"),
+            node("Concat", "r q", "z", axis=1),
+        ],
+        {},
+        ["split"],
+    ),
+    "channels last": (
+        [
+            node("Transpose", "a", "p", perm=[0, 2, 3, 1]),
+            node("LayerNormalization", "p g h", "q", epsilon=1e-6),
+            node("MatMul", "q m", "r"),
+            node("Add", "r h", "s"),
+            node("Transpose", "s", "z", perm=[0, 3, 1, 2]),
+        ],
+        {
+            "g": np.linspace(0.5, 2, 8, dtype="f4"),
+            "h": np.linspace(-1, 2, 8, dtype="f4"),
+            "m": RNG.normal(size=(8, 8)),
+        },
+        ["layernorm", "conv"],
+    ),
+    "a gate": (
+        [
+            node("GlobalAveragePool", "a", "p"),
+            node("Conv", "p k l", "q"),
+            node("Relu", "q", "r"),
+            node("Conv", "r m", "s"),
+            node("Sigmoid", "s", "t"),
+            node("Mul", "a t", "z"),
+        ],
+        {
+            "k": RNG.normal(size=(2, 8, 1, 1)),
+            "l": RNG.normal(size=2),
+            "m": RNG.normal(size=(8, 2, 1, 1)),
+        },
+        ["squeeze_excite"],
+    ),
+    "another gate": (
+        [
+            node("GlobalAveragePool", "a", "p"),
+            node("Conv", "p m", "s"),
+            node("Sigmoid", "s", "t"),
+            node("Mul", "a t", "z"),
+        ],
+        {"m": RNG.normal(size=(8, 8, 1, 1))},
+        ["branches"],
+    ),
+    "a concatenation, flat": (
+        [
+            node("Conv", "a k", "p"),
+            node("Concat", "a p", "q", axis=1),
+            node("Conv", "q l", "r"),
+            node("Concat", "a p r", "s", axis=1),
+            node("Conv", "s m", "z"),
+        ],
+        {
+            "k": RNG.normal(size=(2, 8, 1, 1)),
+            "l": RNG.normal(size=(3, 10, 1, 1)),
+            "m": RNG.normal(size=(8, 13, 1, 1)),
+        },
+        ["branches", "branches", "conv"],
+    ),
+    "two of three of one stem": (
+        [
+            node("Conv", "a k", "p"),
+            node("Relu", "p", "q"),
+            node("Tanh", "p", "r"),
+            node("Concat", "a q r", "s", axis=1),
+            node("Conv", "s m", "z"),
+        ],
+        {"k": RNG.normal(size=(2, 8, 1, 1)), "m": RNG.normal(size=(8, 12, 1, 1))},
+        ["branches", "conv"],
+    ),
+    "TensorFlow's padding": (
+        [
+            node("Conv", "a k", "p", auto_pad="SAME_UPPER", strides=[2, 2]),
+            node("Relu", "p", "q"),
+            node("MaxPool", "q", "z", kernel_shape=[2, 2], strides=[2, 2], auto_pad="SAME_UPPER"),
+        ],
+        {"k": RNG.normal(size=(8, 8, 3, 3))},
+        ["conv", "relu", "maxpool"],
+    ),
+    "a border that is mirrored": (
+        [node("Pad", "a p", "q", mode="reflect"), node("Conv", "q k", "z")],
+        {"p": constant([0, 0, 1, 2, 0, 0, 1, 0], "i8"), "k": RNG.normal(size=(8, 8, 3, 3))},
+        ["conv"],
+    ),
+    "a border that is mirrored, before a pool": (
+        [
+            node("Pad", "a p", "q", mode="reflect"),
+            node("AveragePool", "q", "z", kernel_shape=[3, 3]),
+        ],
+        {"p": constant([0, 0, 1, 1, 0, 0, 1, 1], "i8")},
+        ["pad", "avgpool"],
+    ),
+    "neighbors": (
+        [node("LRN", "a", "z", size=3, alpha=0.5, bias=2.0)],
+        {},
+        ["lrn"],
+    ),
+    "blocks": (
+        [node("Resize", "a - s", "z", mode="nearest")],
+        {"s": constant([1, 1, 2, 3])},
+        ["upsample"],
+    ),
+    "blocks by their size": (
+        [
+            node("Shape", "a", "s"),
+            node("Slice", "s zero two", "first"),
+            node("Concat", "first sizes", "to", axis=0),
+            node(
+                "Resize",
+                "a - - to",
+                "z",
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            ),
+        ],
+        {
+            "zero": constant([0], "i8"),
+            "two": constant([2], "i8"),
+            "sizes": constant([12, 24], "i8"),
+        },
+        ["upsample"],
+    ),
+    "attention over channels": (
+        [
+            node("ReduceMean", "a axes", "p", keepdims=0),
+            node("Reshape", "p row", "q"),
+            node("Conv", "q k", "r", pads=[1, 1]),
+            node("Sigmoid", "r", "s"),
+            node("Reshape", "s back", "t"),
+            node("Shape", "a", "shape"),
+            node("Expand", "t shape", "u"),
+            node("Mul", "a u", "z"),
+        ],
+        {
+            "axes": constant([2, 3], "i8"),
+            "row": constant([0, 1, -1], "i8"),
+            "back": constant([0, -1, 1, 1], "i8"),
+            "k": RNG.normal(size=(1, 1, 3)),
+        },
+        ["eca"],
+    ),
+    "what several read": (
+        [
+            node("Relu", "a", "p"),
+            node("Tanh", "p", "q"),
+            node("Conv", "q k", "r"),
+            node("Add", "p r", "s"),
+            node("Mul", "s q", "t"),
+            node("Concat", "r t p", "u", axis=1),
+            node("Conv", "u m", "z"),
+        ],
+        {"k": RNG.normal(size=(8, 8, 1, 1)), "m": RNG.normal(size=(8, 24, 1, 1))},
+        ["relu", "tanh", "conv", "branches", "branches", "branches", "conv"],
+    ),
+    "a stream beside another one": (
+        [
+            node("Conv", "a k", "p", strides=[2, 2]),
+            node("Resize", "p - s", "q", mode="nearest"),
+            node("Conv", "a l", "r"),
+            node("Add", "q r", "t"),
+            node("Conv", "r k", "u", strides=[2, 2]),
+            node("Add", "u p", "sum"),
+            node("Resize", "sum - s", "w2", mode="nearest"),
+            node("Concat", "t w2", "z2", axis=1),
+            node("Conv", "z2 m", "z"),
+        ],
+        {
+            "k": RNG.normal(size=(8, 8, 1, 1)),
+            "l": RNG.normal(size=(8, 8, 1, 1)),
+            "m": RNG.normal(size=(8, 16, 1, 1)),
+            "s": constant([1, 1, 2, 2]),
+        },
+        [
+            *("conv", "upsample", "from", "conv", "branches", "from", "conv", "branches"),
+            *("upsample", "branches", "conv"),
+        ],
+    ),
+    "weights through an identity": (
+        [node("Identity", "k", "kk"), node("Conv", "a kk", "z")],
+        {"k": RNG.normal(size=(8, 8, 1, 1))},
+        ["conv"],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MIDDLES)
+def test_what_exporters_take_apart(tmp_path: Path, name: str) -> None:
+    middle, constants, kinds = MIDDLES[name]
+    arrays = {
+        key: np.asarray(value, "f4") if np.asarray(value).dtype == "f8" else value
+        for key, value in constants.items()
+    }
+    found, _ = imported(write(tmp_path / "a.onnx", *around(middle, arrays)))
+    assert kinds_of(found) == ["conv", *kinds, "global_avgpool", "linear"]
+
+
+@pytest.mark.parametrize(
+    ("middle", "constants", "got"),
+    [
+        ([node("Mish", "a", "z")], {}, "operator mish_z is of an unknown kind. Got Mish."),
+        (
+            [node("Gelu", "a", "z", approximate="tanh")],
+            {},
+            "approximate of gelu_z (Gelu) must be none. Got tanh.",
+        ),
+        (
+            [
+                node("Relu", "a", "p"),
+                node("Split", "p", "q r", axis=1, num_outputs=2),
+                node("Mul", "q r", "s"),
+                node("Concat", "s s", "z", axis=1),
+            ],
+            {},
+            None,
+        ),
+        (
+            [node("Resize", "a - s", "z", mode="nearest")],
+            {"s": constant([1, 1, 1.5, 2])},
+            "operator resize_z (Resize) must make rows and columns whole times as many. "
+            "Got (1.0, 1.0, 1.5, 2.0).",
+        ),
+        (
+            [
+                node(
+                    "Resize",
+                    "a - s",
+                    "z",
+                    mode="nearest",
+                    coordinate_transformation_mode="align_corners",
+                )
+            ],
+            {"s": constant([1, 1, 3, 2])},
+            "operator resize_z (Resize) must repeat each row and column. "
+            "Got align_corners, round_prefer_floor.",
+        ),
+        (
+            [
+                node("Split", "a", "p q", axis=1, num_outputs=2),
+                node("Conv", "p k", "r"),
+                node("Add", "r q", "s"),
+                node("Concat", "r s", "t", axis=1),
+                node("Mul", "t a", "z"),
+            ],
+            {"k": RNG.normal(size=(4, 4, 1, 1)).astype("f4")},
+            "operator split_p (part) must take one of equal parts of all channels that are joined "
+            "again, for split.",
+        ),
+        (
+            [node("Pow", "a two", "z")],
+            {"two": constant(2)},
+            "operator pow_z (power) is no layer that a config can express.",
+        ),
+        (
+            [node("Relu", "a", "p"), node("Div", "a p", "z")],
+            {},
+            "operator div_z (quotient) is no layer that a config can express.",
+        ),
+        (
+            [
+                node("GlobalAveragePool", "a", "p"),
+                node("Reshape", "p row", "q"),
+                node("Conv", "q k", "r", pads=[1, 1]),
+                node("Reshape", "r back", "s"),
+                node("Add", "a s", "z"),
+            ],
+            {
+                "row": constant([0, 1, -1], "i8"),
+                "back": constant([0, -1, 1, 1], "i8"),
+                "k": RNG.normal(size=(1, 1, 3)).astype("f4"),
+            },
+            None,
+        ),
+        (
+            [
+                node("GlobalAveragePool", "a", "p"),
+                node("Shape", "a", "shape"),
+                node("Expand", "p shape", "q"),
+                node("Relu", "q", "z"),
+            ],
+            {},
+            "operator relu_z (Relu) must not read what is repeated, apart from a product. Got q.",
+        ),
+        (
+            [node("Clip", "a low", "z")],
+            {"low": constant(-1)},
+            "operator clip_z (clip) is no layer that a config can express.",
+        ),
+        (
+            [node("Add", "a s", "z")],
+            {"s": RNG.normal(size=(6, 6)).astype("f4")},
+            "operator add_z (Add) must have one number, or one a channel. Got others.",
+        ),
+        (
+            [node("Reshape", "a to", "p"), node("Reshape", "p back", "z")],
+            {"to": constant([0, 8, 12, 3], "i8"), "back": constant([0, 8, 6, 6], "i8")},
+            "operator reshape_p (Reshape) must be a layer of an image. Got x cannot be cut in 2.",
+        ),
+    ],
+)
+def test_what_cannot_be_expressed(
+    tmp_path: Path, middle: Any, constants: Any, got: str | None
+) -> None:
+    path = write(tmp_path / "a.onnx", *around(middle, constants))
+    with pytest.raises(DataError) as caught:
+        imported(path)
+    if got is not None:
+        assert caught.value.line() == f"{path}: {got}"
+    assert not path.with_suffix(".npz").exists()
