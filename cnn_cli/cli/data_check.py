@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from cnn_cli.cli.data import EXAMPLES
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.options import Debug, Folder, Json, Threads
+from cnn_cli.cli.shared.options import Debug, Folder, Json, Labels, Threads
 from cnn_cli.cli.shared.parameters import Option
 from cnn_cli.errors import DataError
 
@@ -31,6 +31,7 @@ def run(
             show_default=False,
         ),
     ] = None,
+    labels: Labels = None,
     threads: Threads = None,
     json: Json = False,
     debug: Debug = False,
@@ -42,7 +43,7 @@ def run(
     """
     from cnn_cli.report.text.data_findings import findings_dict, findings_text
 
-    findings = _check(folder, threads, near)
+    findings = _check(folder, labels, threads, near)
     for remark in findings.remarks:
         output.note(remark)
     if json:
@@ -55,11 +56,15 @@ def run(
         raise DataError(folder, "must have no findings with --strict", len(findings.found))
 
 
-def _check(folder: Path, threads: int | None, near: int | None) -> Any:
+def _check(folder: Path, labels: str | None, threads: int | None, near: int | None) -> Any:
     """The findings, with a bar on a terminal while images are read."""
     from cnn_cli.cli.shared.bars import counting
     from cnn_cli.data.check import check_folder
+    from cnn_cli.data.roots import separator_of, several_text
     from cnn_cli.system import cpu_count
 
+    separator = separator_of(folder, labels)
+    if labels is None and separator is not None:
+        output.note(several_text(folder))
     with counting("reading", "images") as shown:
-        return check_folder(folder, threads or cpu_count(), shown.reach, near)
+        return check_folder(folder, threads or cpu_count(), shown.reach, near, separator)

@@ -10,7 +10,7 @@ from cnn_cli import strict_json
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import elapsing
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.options import Backend, Debug, Folder, Json, Threads
+from cnn_cli.cli.shared.options import Backend, Debug, Folder, Json, Labels, Threads
 from cnn_cli.cli.shared.parameters import Option
 from cnn_cli.errors import UsageError
 from cnn_cli.files import descriptor_of
@@ -58,6 +58,7 @@ def run(
         ),
     ] = None,
     overwrite: Annotated[bool, Option("--overwrite", help="Replace an existing config.")] = False,
+    labels: Labels = None,
     threads: Threads = None,
     backend: Backend = None,
     json: Json = False,
@@ -95,6 +96,7 @@ def run(
             options,
             shown.title,
             start,
+            labels,
         )
     for remark in proposal.survey.remarks:
         output.note(remark)

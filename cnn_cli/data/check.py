@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,7 +100,8 @@ class Findings:
     Attributes:
         root: the folder.
         parts: images that can be read, by part (`train`, `val`, `test`; `all` where there are
-            none) and class.
+            none) and class; an image of several labels counts for each.
+        images: that can be read, by part.
         found: in the order of `KINDS`, and within a kind in that of the files.
         error: what keeps a training from starting, if anything does.
         near: None where near-copies were not looked for.
@@ -109,6 +110,7 @@ class Findings:
 
     root: str
     parts: dict[str, dict[str, int]]
+    images: dict[str, int]
     found: tuple[Finding, ...]
     error: DataError | None
     near: Near | None = None
@@ -135,10 +137,15 @@ class _Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """An image file, its place, and what it is like."""
+    """An image file, its place, and what it is like.
+
+    Attributes:
+        classes: the names of its class, or of those that it has, sorted.
+        picture: what is wrong with the file where it is no picture.
+    """
 
     part: str
-    name: str
+    classes: tuple[str, ...]
     path: str
     picture: _Picture | str
 
@@ -148,6 +155,7 @@ def check_folder(
     threads: int,
     progress: Callable[[int, int], object] | None = None,
     near: int | None = None,
+    separator: str | None = None,
 ) -> Findings:
     """Read all images of a folder and list what would hurt a training. Nothing is changed.
 
@@ -156,27 +164,32 @@ def check_folder(
         threads: that read.
         progress: called now and then with the images read so far and their number.
         near: look for near-copies as well, up to this distance.
+        separator: of an image's labels in a label list; None where each image has one label.
 
     Raises:
         DataError: `root` is missing, cannot be read, or has no class folder.
     """
-    listing = open_listing(root)
-    error = _what_stops(root)
+    listing = open_listing(root, separator=separator)
+    error = _what_stops(root, separator)
     classes = {part: dict(each.classes) for part, each in listing.parts.items()}
     if error is not None and not any(classes.values()):
         raise error
     found: list[Finding] = []
     places = list(_list_images(listing, found))
     seen = [
-        _Seen(part, name, path, picture)
-        for (part, name, path), picture in zip(
+        _Seen(part, names, path, picture)
+        for (part, names, path), picture in zip(
             places, _examine_all([path for *_, path in places], threads, progress), strict=True
         )
     ]
     counts = {part: dict.fromkeys(folders, 0) for part, folders in classes.items()}
+    images = dict.fromkeys(classes, 0)
     for each in seen:
-        counts[each.part][each.name] += isinstance(each.picture, _Picture)
-    if error is None and not any(counts["train" if listing.has_parts() else WHOLE].values()):
+        if isinstance(each.picture, _Picture):
+            images[each.part] += 1
+            for name in each.classes:
+                counts[each.part][name] += 1
+    if error is None and not images["train" if listing.has_parts() else WHOLE]:
         rule, got = "must hold a readable image", f"{len(seen)} that cannot"
         error = DataError(root, rule, got)
     found += _of_files(seen)
@@ -189,19 +202,21 @@ def check_folder(
     found += _of_names(classes)
     found += [Finding("outside", (path,)) for path in listing.outside]
     found.sort(key=lambda finding: KINDS.index(finding.kind))
-    return Findings(str(root), counts, tuple(found), error, looked, listing.remarks())
+    return Findings(str(root), counts, images, tuple(found), error, looked, listing.remarks())
 
 
-def _what_stops(root: Path) -> DataError | None:
+def _what_stops(root: Path, separator: str | None) -> DataError | None:
     try:
-        open_dataset(root, None, 0.0)
+        open_dataset(root, None, 0.0, separator=separator)
     except DataError as error:
         return error
     return None
 
 
-def _list_images(listing: Listing, found: list[Finding]) -> Iterator[tuple[str, str, str]]:
-    """Part, class and path of every image; what is no image goes to `found`."""
+def _list_images(
+    listing: Listing, found: list[Finding]
+) -> Iterator[tuple[str, tuple[str, ...], str]]:
+    """Part, classes and path of every image; what is no image goes to `found`."""
 
     def unreadable(error: DataError) -> None:
         found.append(Finding("unreadable", (error.place,), f"{error.rule}: {error.got}"))
@@ -210,9 +225,13 @@ def _list_images(listing: Listing, found: list[Finding]) -> Iterator[tuple[str, 
         found.append(Finding("not_image", (path,)))
 
     for part, each in listing.parts.items():
+        if listing.labelled:
+            for path, names in listing.labelled.get(part, []):
+                yield part, tuple(sorted(set(names))), path
+            continue
         for name in each.classes:
             for path in listing.images(part, name, unreadable, other):
-                yield part, name, path
+                yield part, (name,), path
 
 
 def _examine_all(
@@ -358,19 +377,19 @@ def _by_place(group: list[_Seen], prefix: str = "", detail: str = "") -> Iterato
     """
     if prefix and not _differ(group):
         return
-    if len({each.name for each in group}) > 1:
-        yield Finding(f"{prefix}two_classes", _paths(_varied(group, lambda x: x.name)), detail)
+    if len({each.classes for each in group}) > 1:
+        yield Finding(f"{prefix}two_classes", _paths(_varied(group, lambda x: x.classes)), detail)
     if len({each.part for each in group}) > 1:
         yield Finding(f"{prefix}two_parts", _paths(_varied(group, lambda x: x.part)), detail)
-    together: dict[tuple[str, str], list[_Seen]] = defaultdict(list)
+    together: dict[tuple[str, tuple[str, ...]], list[_Seen]] = defaultdict(list)
     for each in group:
-        together[each.part, each.name].append(each)
+        together[each.part, each.classes].append(each)
     for same in together.values():
         if len(same) > 1 and (not prefix or _differ(same)):
             yield Finding(f"{prefix}copies", _paths(same), detail)
 
 
-def _varied(group: list[_Seen], key: Callable[[_Seen], str]) -> list[_Seen]:
+def _varied(group: list[_Seen], key: Callable[[_Seen], Hashable]) -> list[_Seen]:
     """The first of each class or part before the others: of many, only some are shown."""
     first = {key(each): each for each in reversed(group)}
     return sorted(group, key=lambda each: first[key(each)] is not each)

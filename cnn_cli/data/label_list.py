@@ -138,8 +138,7 @@ class LabelList(ListedImages):
 
     def _note_joined(self, joined: set[str]) -> None:
         """Say that labels which look like several are taken as one class each."""
-        apart = {part.strip() for label in joined for part in label.split(SEPARATOR)}
-        if len(joined) > 1 or not apart.isdisjoint(self._labels):
+        if _look_several(joined, self._labels):
             rule = f"labels such as '{min(joined)}' are one class each"
             self.notes.append(f"{self.root}: {rule}; data.labels=multiple reads several labels")
 
@@ -262,6 +261,34 @@ class LabelList(ListedImages):
             self.notes.append(f"{self.root}: left out, as no classes: columns {listed(others)}")
         self._marked = names
         return found
+
+
+def has_several_labels(root: Path) -> bool:
+    """Whether images of a list seem to have several labels: as `cat|dog`, or columns of 0 and 1.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    if root.suffix.lower() == ".txt":
+        rows = _lines(root)
+    else:
+        text = read_text(root, MOST_BYTES)
+        header, separator = _header(root, text, ColumnsConfig(), REQUIRED)
+        found = {what: _column(header, what, ColumnsConfig()) for what in SPELLINGS}
+        places = {what: column for what, column in found.items() if column is not None}
+        rest = [i for i in range(len(header)) if i not in places.values()]
+        if "label" not in places:
+            first = next(_rows(root, text, separator, header, places, rest), None) if rest else None
+            return first is not None and all(mark in MARKS for mark in first.marks or ())
+        rows = _rows(root, text, separator, header, places, [])
+    labels = {row.label for row in rows}
+    return _look_several({label for label in labels if SEPARATOR in label}, labels)
+
+
+def _look_several(joined: set[str], labels: set[str]) -> bool:
+    """Whether those of `labels` that hold a separator look like several labels each."""
+    apart = {part.strip() for label in joined for part in label.split(SEPARATOR)}
+    return len(joined) > 1 or not apart.isdisjoint(labels)
 
 
 def _header(

@@ -10,8 +10,14 @@ from cnn_cli.data.archive import SUFFIXES as ARCHIVES
 from cnn_cli.data.archive import open_archive
 from cnn_cli.data.archive_listing import ArchiveListing, ShardListing, expand_braces, is_sharded
 from cnn_cli.data.folder import LAYOUT, FolderListing, scan
+from cnn_cli.data.label_list import (
+    SEPARATOR,
+    ColumnsConfig,
+    LabelList,
+    has_several_labels,
+    is_list,
+)
 from cnn_cli.data.label_list import SUFFIXES as LISTS
-from cnn_cli.data.label_list import ColumnsConfig, LabelList, is_list
 from cnn_cli.data.listing import Listing
 from cnn_cli.errors import DataError
 
@@ -58,6 +64,29 @@ def open_listing(
         rule = "must be a .csv or .tsv if data.columns names columns"
         raise DataError(root, rule, "a folder")
     return FolderListing(root, classes)
+
+
+def separator_of(root: Path, labels: str | None) -> str | None:
+    """What separates the labels of an image, for a data root of which no config tells.
+
+    Args:
+        root: as of `open_listing`.
+        labels: `single` or `multiple`; by default several are read where a list seems to have some.
+
+    Returns:
+        None where each image has one label.
+
+    Raises:
+        DataError: the list cannot be read.
+    """
+    if labels is None:
+        return SEPARATOR if is_list(root) and root.is_file() and has_several_labels(root) else None
+    return SEPARATOR if labels == "multiple" else None
+
+
+def several_text(root: Path) -> str:
+    """What to tell where a list decided that images have several labels."""
+    return f"{root}: an image may have several labels; --labels single takes each text as one class"
 
 
 def training_classes(

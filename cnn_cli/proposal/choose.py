@@ -180,7 +180,8 @@ def images_a_class(survey: Survey) -> float:
 
 
 def is_uneven(survey: Survey) -> bool:
-    return max(survey.train) > UNEVEN * min(survey.train)
+    """Whether an epoch should take as many images of each class; one of several has no class."""
+    return not survey.several and max(survey.train) > UNEVEN * min(survey.train)
 
 
 def fit(survey: Survey, network: Network, speed: Speed, budget: float) -> Choice:

@@ -54,6 +54,8 @@ def _data(survey: Survey, choice: Choice, root: str) -> list[str]:
         "data:",
         f"  root: {_quoted(root)}{'' if os.path.isabs(root) else '   # relative to this file'}",
     ]
+    if survey.several:
+        lines.append("  labels: multiple   # an image may have several, as cat|dog")
     if survey.val_split is not None:
         line = f"  val_split: {survey.val_split:g}"
         if survey.val is None:

@@ -72,6 +72,7 @@ def propose(
     options: str = "",
     progress: Callable[[str], object] = lambda _: None,
     start: str | None = None,
+    labels: str | None = None,
 ) -> Proposal:
     """Look at a folder and choose.
 
@@ -88,6 +89,7 @@ def propose(
         options: of `cnn train`, that were measured with.
         progress: told what is being measured.
         start: what to start from: the name of weights, or `scratch`; None decides by the pictures.
+        labels: of `survey`.
 
     Raises:
         UsageError: the weights' package is not installed.
@@ -95,7 +97,7 @@ def propose(
         ConfigError: no network fits in memory.
     """
     progress("looking at the images")
-    found = survey(root, threads)
+    found = survey(root, threads, labels)
     command = f"cnn train {shlex.quote(str(file))}{options}"
     place = relative_root(root, file)
 

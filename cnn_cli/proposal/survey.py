@@ -23,7 +23,9 @@ from cnn_cli.data.decode import (
 from cnn_cli.data.depth import Depth
 from cnn_cli.data.listing import frames_text
 from cnn_cli.data.pool import Pool
+from cnn_cli.data.roots import separator_of, several_text
 from cnn_cli.data.samples import Facts, facts_of
+from cnn_cli.data.targets import class_counts, is_of
 from cnn_cli.errors import DataError, UsageError
 from cnn_cli.files import NoDescriptorError
 from cnn_cli.structs import replace
@@ -42,7 +44,9 @@ class Survey:
     Attributes:
         classes: names, in the order of the network's outputs.
         train: images of each class to train on.
+        train_images: images to train on; of several labels, each counts for several classes.
         val: images of each class to validate on; None where there are none.
+        val_images: images to validate on.
         test: images to test on.
         val_split: the fraction that must be held back to have those of `val`; None where `val` is a
             folder of its own.
@@ -54,13 +58,16 @@ class Survey:
             most have that.
         depth: that keeps what nearly all have.
         flat: the share of neighbouring pixels that are the same, of the picture in the middle.
+        several: whether an image may have several labels.
         sample: paths of those that can be read.
         remarks: what the user should know besides, a line each.
     """
 
     classes: tuple[str, ...]
     train: tuple[int, ...]
+    train_images: int
     val: tuple[int, ...] | None
+    val_images: int
     test: int
     val_split: float | None
     looked_at: int
@@ -73,6 +80,7 @@ class Survey:
     sample: tuple[str, ...]
     remarks: tuple[str, ...] = ()
     flat: float = 0.0
+    several: bool = False
 
     @property
     def grey(self) -> bool:
@@ -82,14 +90,6 @@ class Survey:
     def is_plain(self) -> bool:
         """Whether the pictures are grey or colour of 8 bits."""
         return self.bands in (1, 3) and self.depth == 8
-
-    @property
-    def train_images(self) -> int:
-        return sum(self.train)
-
-    @property
-    def val_images(self) -> int:
-        return sum(self.val or ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,7 @@ class Look:
         )
 
 
-def survey(root: Path, threads: int) -> Survey:
+def survey(root: Path, threads: int, labels: str | None = None) -> Survey:
     """Look at a folder of images.
 
     All files are listed, and hashed where some must be held back, so that the counts are those of
@@ -130,16 +130,18 @@ def survey(root: Path, threads: int) -> Survey:
     Args:
         root: class folders, or folders `train`, `val` and `test` that hold class folders.
         threads: that read.
+        labels: of `separator_of`.
 
     Raises:
         DataError: a training could not start, or no picture that was looked at can be read.
     """
-    dataset = open_dataset(root, None, 0.0)
+    separator = separator_of(root, labels)
+    dataset = open_dataset(root, None, 0.0, separator=separator)
     classes = len(dataset.classes)
     paths = _spread(dataset.train, classes)
-    several: set[str] = set()
+    frames: set[str] = set()
     with Pool(threads) as pool:
-        futures = [pool.submit(_look, path, several.add) for path in paths]
+        futures = [pool.submit(_look, path, frames.add) for path in paths]
         looks = [(path, future.result()) for path, future in zip(paths, futures, strict=True)]
     bands, depth = _bands_and_depth([look for _, look in looks if look is not None])
     seen = [(path, look) for path, look in looks if look is not None and look.fits(bands, depth)]
@@ -154,7 +156,9 @@ def survey(root: Path, threads: int) -> Survey:
     return Survey(
         classes=dataset.classes,
         train=_counts(dataset.train, classes),
+        train_images=len(dataset.train),
         val=None if dataset.val is None else _counts(dataset.val, classes),
+        val_images=0 if dataset.val is None else len(dataset.val),
         test=0 if dataset.test is None else len(dataset.test),
         val_split=val_split,
         looked_at=len(paths),
@@ -165,24 +169,29 @@ def survey(root: Path, threads: int) -> Survey:
         bands=bands,
         depth=depth,
         sample=tuple(path for path, _ in seen),
-        remarks=(*dataset.remarks, *([frames_text(several)] if several else [])),
+        remarks=(
+            *([several_text(root)] if labels is None and separator is not None else []),
+            *dataset.remarks,
+            *([frames_text(frames)] if frames else []),
+        ),
         flat=median(look.flat for _, look in seen),
+        several=separator is not None,
     )
 
 
 def _counts(split: Split, classes: int) -> tuple[int, ...]:
-    return tuple(int(n) for n in np.bincount(split.labels, minlength=classes))
+    return tuple(int(n) for n in class_counts(split.labels, classes))
 
 
 def _spread(split: Split, classes: int) -> list[str]:
     """Paths of some images, of each class about as many."""
     each = max(1, SAMPLE // classes)
-    chosen: list[str] = []
+    chosen: dict[str, None] = {}
     for label in range(classes)[:: -(-classes // SAMPLE)]:
-        own = np.flatnonzero(split.labels == label)
+        own = np.flatnonzero(is_of(split.labels, label))
         places = np.unique(np.linspace(0, len(own) - 1, min(each, len(own))).astype(int))
-        chosen += [split.paths[own[i]] for i in places]
-    return chosen
+        chosen |= dict.fromkeys(split.paths[own[i]] for i in places)
+    return list(chosen)
 
 
 def _look(path: str, on_frames: OnFrames | None = None) -> Look | None:

@@ -201,3 +201,39 @@ def test_a_folder_whose_name_is_no_utf8(cnn: Inside, here: Path, measured: None)
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     assert load_config("run/config.yaml").data.root == str(here / name)
     assert cnn("eval", "--ckpt", "run", "--split", "all").code == 0
+
+
+def test_a_list_of_several_labels(cnn: Inside, here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "measure", partial(module.measure, seconds=0.0))
+    paint(here / "pics", 40)
+    labels = ["cat", "cat|dog", "dog", "none"] * 10
+    rows = [f"pics/{i}.png,{label}" for i, label in enumerate(labels)]
+    (here / "tags.csv").write_text("\n".join(["path,label", *rows]))
+    told = (
+        "cnn: tags.csv: an image may have several labels; --labels single takes each text "
+        "as one class\n"
+    )
+    outcome = cnn("init", "tags.csv", "--threads", 1, "--json")
+    assert (outcome.code, outcome.err) == (0, told)
+    found = json.loads(outcome.out)["found"]
+    assert found["classes"] == ["cat", "dog"]
+    assert [a + b for a, b in zip(found["train"], found["val"], strict=True)] == [20, 20]
+    assert load_config("tags.yaml").data.labels == "multiple"
+    trained = cnn("train", "tags.yaml", "--threads", 1, "train.epochs=2")
+    assert trained.code == 0, trained.err
+    checked = cnn("data", "check", "tags.csv", "--threads", 1)
+    assert (checked.code, checked.err) == (0, told)
+    assert checked.out.splitlines()[2] == "all         2      40  20      20"
+    alone = cnn("data", "check", "tags.csv", "--threads", 1, "--labels", "single")
+    assert alone.out.splitlines()[2].split()[:3] == ["all", "4", "40"]
+    wrong = cnn("init", "tags.csv", "--labels", "several", "--overwrite")
+    assert (wrong.code, wrong.err) == (
+        2,
+        "cnn: --labels: must be single or multiple. Got 'several'.\n",
+    )
+    folder = cnn("data", "check", "pics", "--labels", "multiple")
+    assert (folder.code, folder.err) == (
+        4,
+        "cnn: pics: must be a label list (.csv, .tsv, .txt) if data.labels is multiple. "
+        "Got a folder, which gives an image one label.\n",
+    )

@@ -380,3 +380,24 @@ def test_arrays_of_bytes_are_pictures(tmp_path: Path) -> None:
         np.save(place / f"{i:02}.npy", noise(8, 9, 3, seed=i))
     save(tmp_path / "a" / "photo.png", Image.fromarray(noise(8, 9, 3, seed=99)))
     assert found(tmp_path) == []
+
+
+def test_images_of_several_labels(tmp_path: Path) -> None:
+    (tmp_path / "pics").mkdir()
+    lines = ["path,label"]
+    for i in range(12):
+        save(tmp_path / "pics" / f"{i:02}.png", Image.fromarray(noise(8, 9, 3, seed=i)))
+        lines.append(f"pics/{i:02}.png,{'b|a' if i % 2 else 'a'}")
+    for name, labels in {"copy": "a", "same": "a|b", "unlike": "none"}.items():
+        save(tmp_path / "pics" / f"{name}.png", Image.fromarray(noise(8, 9, 3, seed=1)))
+        lines.append(f"pics/{name}.png,{labels}")
+    root = tmp_path / "tags.csv"
+    root.write_text("\n".join(lines))
+    findings = check_folder(root, 2, separator="|")
+    assert findings.error is None
+    assert (findings.parts, findings.images) == ({"all": {"a": 14, "b": 7}}, {"all": 15})
+    assert [(one.kind, tuple(Path(path).stem for path in one.paths)) for one in findings.found] == [
+        ("two_classes", ("01", "copy", "unlike", "same")),
+        ("copies", ("01", "same")),
+        ("small_class", ("tags",)),
+    ]

@@ -14,7 +14,7 @@ from cnn_cli.data.content import Contents
 from cnn_cli.data.dataset import Dataset, Split, open_dataset, open_labelled
 from cnn_cli.data.folds import deal_folds
 from cnn_cli.data.label_list import ColumnsConfig
-from cnn_cli.data.roots import training_classes
+from cnn_cli.data.roots import separator_of, training_classes
 from cnn_cli.data.split import TEST, TRAIN, VAL, by_ranks
 from cnn_cli.data.targets import (
     are_multiple,
@@ -180,6 +180,36 @@ def test_errors(lines: list[str], expected: str) -> None:
     with pytest.raises(DataError) as error:
         read(write("list.csv", *lines))
     assert error.value.line() == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "lines", "several"),
+    [
+        ("x.csv", ["path,label", "pics/0.png,cat|dog", "pics/1.png,dog"], True),
+        ("x.csv", ["path,label", "pics/0.png,cat|dog", "pics/1.png,cat|fox"], True),
+        ("x.csv", ["path,label", "pics/0.png,either|or", "pics/1.png,dog"], False),
+        ("x.csv", ["path,label,a,b", "pics/0.png,dog,0,1", "pics/1.png,cat,1,1"], False),
+        ("x.tsv", ["path\ta\tb", "pics/0.png\t0\t1"], True),
+        ("x.csv", ["path;a;b", "pics/0.png;0;1"], True),
+        ("x.csv", ["path,kind", "pics/0.png,cat"], False),
+        ("x.csv", ["path,split", "pics/0.png,train"], False),
+        ("x.csv", ["path,a"], False),
+        ("x.txt", ["pics/0.png cat|dog", "pics/1.png cat"], True),
+        ("x.txt", ["pics/0.png cat", "pics/1.png dog"], False),
+    ],
+)
+def test_a_list_decides(name: str, lines: list[str], several: bool) -> None:
+    root = write(name, *lines)
+    assert separator_of(root, None) == ("|" if several else None)
+    assert separator_of(root, "multiple") == "|"
+    assert separator_of(root, "single") is None
+
+
+def test_only_lists_decide() -> None:
+    assert separator_of(Path("pics"), None) is None
+    assert separator_of(Path("none.csv"), None) is None
+    with pytest.raises(DataError, match=r"^x.csv: must have a header and rows. Got nothing"):
+        separator_of(write("x.csv"), None)
 
 
 def test_folders_and_archives_give_one_label() -> None:

@@ -31,7 +31,9 @@ from cnn_cli.proposal.words import head_lines, time_text
 PHOTOS = Survey(
     classes=("bird", "cat"),
     train=(800, 800),
+    train_images=1600,
     val=(100, 100),
+    val_images=200,
     test=0,
     val_split=0.1,
     looked_at=256,
@@ -107,7 +109,7 @@ def test_bounds_are_in_order(images: int) -> None:
 
 
 def test_a_small_batch_looks_at_the_images_again() -> None:
-    tiny = replace(PHOTOS, train=(20, 20), val=None)
+    tiny = replace(PHOTOS, train=(20, 20), train_images=40, val=None, val_images=0)
     speed = Speed(training=40, prediction=80, decoding=40, augmenting=20)
     choice = fit(tiny, networks(tiny)[0], speed, 600)
     assert choice.batch_size == 8

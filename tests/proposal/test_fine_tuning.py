@@ -88,7 +88,7 @@ def test_the_upper_layers_are_trained_where_there_is_time(
 
 
 def test_of_few_pictures_the_last_layer_is_enough() -> None:
-    few = replace(PHOTOS, train=(49, 49), val=(5, 5))
+    few = replace(PHOTOS, train=(49, 49), train_images=98, val=(5, 5), val_images=10)
     head = head_alone(few, NAME, 224, SPEED, 1e5)
     assert upper_layers(few, head, 66, SPEED, 1e5) is head
 

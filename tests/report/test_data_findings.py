@@ -9,6 +9,7 @@ from cnn_cli.errors import DataError
 from cnn_cli.report.text.data_findings import TITLES, findings_dict, findings_text
 
 PARTS = {"train": {"cat": 1200, "dog": 30, "fox": 30}, "val": {"cat": 10, "dog": 10}, "test": {}}
+IMAGES = {"train": 1260, "val": 20, "test": 0}
 
 
 def test_every_kind_has_a_title() -> None:
@@ -16,7 +17,7 @@ def test_every_kind_has_a_title() -> None:
 
 
 def test_nothing_found() -> None:
-    assert findings_text(Findings("photos", PARTS, (), None)) == (
+    assert findings_text(Findings("photos", PARTS, IMAGES, (), None)) == (
         "part   classes  images  fewest    most\n"
         "-----  -------  ------  --------  -----------\n"
         "train        3   1,260  30 (dog)  1,200 (cat)\n"
@@ -25,6 +26,12 @@ def test_nothing_found() -> None:
         "\n"
         "nothing found\n"
     )
+
+
+def test_an_image_of_several_labels_counts_once() -> None:
+    several = Findings("tags.csv", {"all": {"cat": 2, "dog": 3}}, {"all": 4}, (), None)
+    assert findings_text(several).splitlines()[2] == "all         2       4  2 (cat)  3 (dog)"
+    assert findings_dict(several)["images"] == 4
 
 
 def test_a_few_examples_of_each_kind() -> None:
@@ -36,7 +43,7 @@ def test_a_few_examples_of_each_kind() -> None:
         Finding("mode", ("b.gif",), "animated"),
         Finding("mode", ("c.jpg",), "CMYK"),
     )
-    text = findings_text(Findings("photos", {"all": {"a": 1}}, found, None))
+    text = findings_text(Findings("photos", {"all": {"a": 1}}, {"all": 1}, found, None))
     assert text.partition("\n\n")[2] == (
         "unreadable images, which training would skip: 1\n"
         "  x\\n\\udcff.png: truncated or damaged\n"
@@ -60,7 +67,7 @@ def test_all_of_it_for_programs() -> None:
     found = tuple(Finding("copies", (f"{i}.png", f"{i} copy.png")) for i in range(9))
     found += (Finding("small", ("x.png",), "1x1"),)
     error = DataError("photos/dog", "must hold at least one image", "none")
-    document = findings_dict(Findings("photos", PARTS, found, error))
+    document = findings_dict(Findings("photos", PARTS, IMAGES, found, error))
     assert json.loads(json.dumps(document)) == document
     assert list(document) == ["root", "images", "parts", "findings", "remarks", "error", "near"]
     assert document["images"] == 1280

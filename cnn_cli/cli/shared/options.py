@@ -31,6 +31,16 @@ Folder = Annotated[
     Path,
     Argument(metavar="DIR", parser=values.path("DIR"), help=IMAGES, show_default=False),
 ]
+Labels = Annotated[
+    str | None,
+    Option(
+        "--labels",
+        metavar="single|multiple",
+        parser=values.choice("--labels", ("single", "multiple")),
+        help="Whether an image of a label list may have several labels, as cat|dog. Default: "
+        "the list decides.",
+    ),
+]
 Checkpoint = Annotated[
     Path,
     Option(

@@ -47,7 +47,7 @@ def findings_dict(findings: Findings) -> dict[str, Any]:
     """All of it, for `--json`."""
     return {
         "root": findings.root,
-        "images": _total(findings),
+        "images": sum(findings.images.values()),
         "parts": findings.parts,
         "findings": [
             {"kind": one.kind, "paths": list(one.paths), "detail": one.detail or None}
@@ -61,7 +61,9 @@ def findings_dict(findings: Findings) -> dict[str, Any]:
 
 def findings_text(findings: Findings) -> str:
     """A table of the parts, and for each kind of finding a title, a count and a few examples."""
-    rows = [_part_row(part, counts) for part, counts in findings.parts.items()]
+    rows = [
+        _part_row(part, counts, findings.images[part]) for part, counts in findings.parts.items()
+    ]
     header = ("part", "classes", "images", "fewest", "most")
     blocks = [format_table(header, rows, "lrrll")]
     groups: dict[str, list[Finding]] = defaultdict(list)
@@ -79,18 +81,14 @@ def findings_text(findings: Findings) -> str:
     return "\n".join(blocks)
 
 
-def _total(findings: Findings) -> int:
-    return sum(sum(counts.values()) for counts in findings.parts.values())
-
-
-def _part_row(part: str, counts: dict[str, int]) -> tuple[str, ...]:
+def _part_row(part: str, counts: dict[str, int], images: int) -> tuple[str, ...]:
     ends = ["", ""]
     if counts:
         few, many = (pick(counts, key=lambda name: counts[name]) for pick in (min, max))
         ends = [f"{counts[few]:,} ({few})", f"{counts[many]:,} ({many})"]
         if few == many:
             ends = [f"{counts[few]:,}"] * 2
-    return part, f"{len(counts):,}", f"{sum(counts.values()):,}", *ends
+    return part, f"{len(counts):,}", f"{images:,}", *ends
 
 
 def _title(one: Finding) -> str:
