@@ -15,7 +15,7 @@ __all__ = ["ImageError", "Model", "Prediction", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what predicting needs when it is asked for: `import cnn_cli` stays light."""
+    """Import on first access what predicting needs, so that `import cnn_cli` stays fast."""
     if name in ("ImageError", "Model", "Prediction", "load"):
         from cnn_cli import api
 

@@ -1,4 +1,4 @@
-"""Where the program begins: the command `cnn`, and `python -m cnn_cli`."""
+"""Entry point of the command `cnn` and of `python -m cnn_cli`."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ import signal
 
 def main() -> None:
     """Run the program on its command line and exit."""
-    # While the program is being imported an interrupt just ends it; Python's handler would have
-    # it print where it was.
+    # During the imports an interrupt just ends the process; Python's handler would print a
+    # traceback.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-    # What is imported stays: looking through it for garbage, again and again, takes a twentieth of
-    # the time in which one image is classified. Commands that go on for longer enable it.
+    # Imported objects live until the process ends. Scanning them for garbage repeatedly would take
+    # a twentieth of the time in which one image is classified. Commands that run longer enable
+    # collection.
     gc.disable()
     from cnn_cli.cli.main import main as run
 

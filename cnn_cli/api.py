@@ -1,4 +1,4 @@
-"""Predicting from Python, with the same preprocessing and results as `cnn predict`.
+"""Prediction from Python, with the preprocessing and the results of `cnn predict`.
 
 import cnn_cli
 
@@ -33,15 +33,17 @@ Picture = str | PathLike[str] | bytes | NDArray[Any] | Image.Image
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What a picture shows.
+    """The prediction for one image.
 
     Attributes:
-        label: the likeliest class; None where the picture is of none of them, see `rejected`.
-        prob: the probability of the likeliest class.
-        topk: the likeliest classes with their probabilities, in falling order.
-        labels: of a checkpoint of `data.labels: multiple`, those of the picture with their
-            probabilities, in falling order, maybe none; None where each picture has one label.
-        rejected: it was refused, by a checkpoint of `cnn eval --reject`.
+        label: the most probable class; None if the image was rejected.
+        prob: its probability, from 0 to 1.
+        topk: the most probable classes as pairs (name, probability), in descending order.
+        labels: with `data.labels: multiple`, the labels at or above their thresholds as pairs
+            (name, probability), in descending order, possibly none; None if each image has one
+            label.
+        rejected: whether the image was rejected as unlike the training images; only checkpoints
+            written by `cnn eval --reject` reject.
     """
 
     label: str | None
@@ -52,18 +54,19 @@ class Prediction:
 
 
 class Model:
-    """A trained network; a context manager.
+    """A trained network that predicts; use it as a context manager, or call `close`.
 
-    While it is open its threads wait for pictures, and BLAS runs on one thread each.
+    While it is open, its worker threads wait for images and BLAS is limited to one thread per
+    worker.
 
     Args:
-        classifier: what `load` has read.
-        threads: workers.
-        backend: `numpy`, or `fast` with the extra of that name; by default the faster one for
-            as many pictures as come.
+        classifier: the network that `load` has read.
+        threads: number of worker threads, at least 1.
+        backend: `numpy`, or `fast`, which needs the extra of that name. By default the faster of
+            the installed ones, depending on the number of images.
 
     Raises:
-        UsageError: `fast` without numba.
+        UsageError: `fast` was asked for, and numba is not installed.
     """
 
     def __init__(self, classifier: Classifier, threads: int, backend: str | None = None) -> None:
@@ -78,32 +81,36 @@ class Model:
 
     @property
     def image_size(self) -> tuple[int, int]:
-        """(height, width) in pixels that pictures are brought to."""
+        """(height, width) in pixels to which each image is resized before it enters the network."""
         return self._classifier.preprocess.height, self._classifier.preprocess.width
 
     def predict(
         self, pictures: Picture | Iterable[Picture], *, topk: int = 5, batch_size: int = 64
     ) -> list[Prediction]:
-        """Name what is in pictures, in their order.
+        """Classify images; the results have the order of the images.
 
         Args:
-            pictures: one or many: paths, contents of image files, Pillow images, or arrays of
-                pixels, uint8: (h, w), (h, w, 1), (h, w, 3) in red, green, blue, or (h, w, 4) with
-                alpha, or (n, h, w, c) for n of them. Of any size. For a model of other
-                `data.channels` or `data.depth`: (h, w) or (h, w, bands), uint8 or uint16, and for
-                `float` any real numbers.
-            topk: how many classes to list, at least 1; at most all are.
-            batch_size: pictures that go through the network together, at least 1.
+            pictures: one image or an iterable of images of any size: paths, bytes of an image file,
+                Pillow images, or uint8 arrays of shape (h, w), (h, w, 1), (h, w, 3) in RGB, (h, w,
+                4) in RGBA, or (n, h, w, c) for n images. If the model was trained with other
+                `data.channels` or `data.depth`: arrays of shape (h, w) or (h, w, bands), uint8 or
+                uint16, or any real numbers for `data.depth: float`.
+            topk: number of classes in `Prediction.topk`, at least 1. Larger numbers than the number
+                of classes give all classes.
+            batch_size: number of images that pass through the network together, at least 1.
 
-        What is handed over is not changed, but that Pillow decodes an image it has only opened.
-        A large JPEG that it has not decoded yet is read from its file, as a path would be; what is
-        decoded already is taken as it is.
+        Returns:
+            One `Prediction` per image.
+
+        Your arrays and images are not modified, except that Pillow decodes an image that was only
+        opened. A large JPEG that Pillow has opened but not decoded is read from its file at a
+        reduced size, as a path would be.
 
         Raises:
-            ImageError: a picture cannot be read: its file is absent, damaged or no image, or
-                the image is closed or has no pixels, or a number is not finite.
-            ValueError: an array of another shape or type; `topk` or `batch_size` below 1; the
-                model is closed.
+            ImageError: an image cannot be read: the file is missing, damaged or not an image, the
+                Pillow image is closed or empty, or the array contains NaN or infinity.
+            ValueError: an array has an unsupported shape or dtype, `topk` or `batch_size` is below
+                1, or the model is closed.
         """
         _at_least_1("topk", topk)
         _at_least_1("batch_size", batch_size)
@@ -125,7 +132,9 @@ class Model:
         return found
 
     def close(self) -> None:
-        """End the threads and give BLAS its own back; a second time does nothing."""
+        """End the worker threads and restore the number of BLAS threads. Closing twice is
+        allowed.
+        """
         if not self._closed:
             self._closed = True
             self._predictor.__exit__()
@@ -157,19 +166,23 @@ def load(
     threads: int | None = None,
     backend: str | None = None,
 ) -> Model:
-    """Read a checkpoint, or several whose probabilities are averaged.
+    """Load a checkpoint, or several checkpoints whose probabilities are averaged.
 
     Args:
-        path: an `.npz`, or a run folder: its `best.npz`, else its `last.npz`, or the networks of
-            all its folds; or several of these.
-        threads: at least 1; by default the cores this process may use.
-        backend: see `Model`.
+        path: an `.npz` file, or a run folder: its `best.npz`, or `last.npz` if there is none, or
+            the networks of all its folds. A list of these loads an ensemble.
+        threads: number of worker threads, at least 1; by default the CPU cores that this process
+            may use.
+        backend: `numpy` or `fast`, see `Model`.
+
+    Returns:
+        The model, ready to predict.
 
     Raises:
-        DataError: it is absent, damaged, or does not fit its own config; or several do not go
-            together.
-        UsageError: the backend `fast` without numba.
-        ValueError: `threads` below 1, a backend of another name, or no path.
+        DataError: a checkpoint is missing or damaged or does not fit its own config, or the
+            checkpoints of an ensemble differ in their classes or preprocessing.
+        UsageError: `fast` was asked for, and numba is not installed.
+        ValueError: `threads` is below 1, the backend is unknown, or no path is given.
     """
     if threads is not None:
         _at_least_1("threads", threads)

@@ -1,8 +1,8 @@
-"""Arithmetic of whole numbers that the standard library has no name for."""
+"""Integer arithmetic missing from the standard library."""
 
 from __future__ import annotations
 
 
 def ceil_div(a: int, b: int) -> int:
-    """a / b rounded up, exactly; b above 0."""
+    """Return a / b rounded up, exactly; b must be positive."""
     return -(-a // b)

@@ -1,4 +1,6 @@
-"""Docstrings, which help, schema and pages are made of: `python -OO` leaves them out of memory."""
+"""Docstrings at run time: help, schema and pages are built from them, and `python -OO` drops
+them.
+"""
 
 from __future__ import annotations
 
@@ -11,12 +13,13 @@ from typing import Any
 
 
 def docstring(of: type | Callable[..., Any]) -> str:
-    """What stands at the head of a class, not of what it extends, or of a function; or nothing.
+    """Return the docstring of a function or of a class itself, not an inherited one; "" if it has
+    none.
 
-    Without docstrings in memory it is read from the file of the source.
+    Under `python -OO` it is read from the source file.
     """
     own = of.__dict__.get("__doc__") if isinstance(of, type) else of.__doc__
-    # What is there all the same was computed; but of a dataclass Python writes its signature there.
+    # A dataclass without a docstring gets its signature as one.
     written = _from_source(of) if sys.flags.optimize > 1 else None
     return inspect.cleandoc(written or own or "")
 
@@ -28,11 +31,13 @@ def _from_source(of: Any) -> str | None:
 
 @cache
 def _docstrings(file: str) -> dict[str, str]:
-    """Of the classes and functions of a file that are not within functions, by qualified name."""
+    """Return the docstrings of a file's classes and functions by qualified name, without nested
+    functions.
+    """
     try:
         with open(file, "rb") as source:
             tree = ast.parse(source.read(), file)
-    except (OSError, SyntaxError, ValueError):  # no source, as of extension modules
+    except (OSError, SyntaxError, ValueError):  # extension modules have no source
         return {}
     found: dict[str, str] = {}
     waiting: list[tuple[str, ast.AST]] = [("", tree)]

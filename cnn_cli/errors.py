@@ -1,7 +1,7 @@
-"""What can go wrong, and the exit code each kind of failure ends the program with.
+"""The exceptions of the library, and the exit code of each.
 
-Library code raises these; only `cnn_cli.cli` prints them and exits. A message reads
-``place: rule. Got what.`` and is one line: `CnnError.line` makes it so.
+Library code raises them; only `cnn_cli.cli` prints them and exits. A message reads ``place: rule.
+Got what.`` on one line, see `CnnError.line`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Self
 
-_UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode's categories
+_UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories
 _JOINERS = "\u200c\u200d"
 
 
 class ExitCode(IntEnum):
-    """What the process tells the script that called it."""
+    """The exit code of the process."""
 
     OK = 0
     INTERNAL = 1
@@ -32,12 +32,12 @@ class ExitCode(IntEnum):
 
 
 class CnnError(Exception):
-    """A failure the user can do something about.
+    """Base class of the failures that the user can fix.
 
     Args:
-        place: where: a file, or a file and the key within it, or an option.
+        place: where the failure lies: a file, a file and a key in it, or an option.
         rule: what must hold there, without a full stop.
-        got: what was found instead; left out where the rule says it all.
+        got: what was found instead; empty if the rule is enough.
     """
 
     code: ExitCode = ExitCode.INTERNAL
@@ -49,17 +49,17 @@ class CnnError(Exception):
         super().__init__(self.line())
 
     def __reduce__(self) -> tuple[type[CnnError], tuple[str, str, str | None]]:
-        """How it is sent to another process."""
+        """Pickle the error by its arguments, to send it to another process."""
         return type(self), (self.place, self.rule, self.got)
 
     def unraised(self) -> Self:
-        """The same error as one that was never raised: to keep, as a raised one keeps alive all
-        that was in the frames it came through.
+        """Return a copy without traceback, to keep: a traceback keeps every frame's variables
+        alive.
         """
         return type(self)(self.place, self.rule, self.got)
 
     def line(self) -> str:
-        """The message as one printable line, whatever bytes the names in it hold."""
+        """Return the message as one printable line, whatever bytes its names contain."""
         text = f"{self.place}: {self.rule}"
         if not text.endswith(("?", ".")):
             text += "."
@@ -69,19 +69,19 @@ class CnnError(Exception):
 
 
 class UsageError(CnnError):
-    """The command line is wrong, or asks for what is not installed."""
+    """The command line is wrong, or needs a package that is not installed."""
 
     code = ExitCode.USAGE
 
 
 class ConfigError(CnnError):
-    """The configuration is absent, unreadable, or describes an impossible network."""
+    """The config is missing, unreadable, or describes an impossible network."""
 
     code = ExitCode.CONFIG
 
 
 class DataError(CnnError):
-    """Images, lists, checkpoints or outputs that cannot be read or written."""
+    """Images, lists, checkpoints or outputs cannot be read or written."""
 
     code = ExitCode.DATA
 
@@ -93,13 +93,13 @@ class DivergedError(CnnError):
 
 
 class GateError(CnnError):
-    """A `--fail-under` bound was not reached."""
+    """A bound of `--fail-under` was not reached."""
 
     code = ExitCode.GATE
 
 
 class LockedError(CnnError):
-    """Another process is training into the same run folder."""
+    """Another process trains in the same run folder."""
 
     code = ExitCode.LOCKED
 
@@ -109,11 +109,11 @@ def _cut(text: str, most: int = 500) -> str:
 
 
 def printable(text: str) -> str:
-    """`text` on one line, for people: nothing in it can do anything to a terminal.
+    """Return `text` on one line, with every character escaped that could control a terminal.
 
-    What is escaped: control characters, such as begin a terminal's sequences; ends of lines and
-    paragraphs; undecodable bytes; and characters that are not seen, such as those that change the
-    direction of writing. The joiners that some scripts and emoji need are left.
+    It escapes control characters (terminal sequences begin with one), line and paragraph
+    separators, undecodable bytes, and invisible characters such as those that change the writing
+    direction. It keeps the joiners that some scripts and emoji need.
     """
     if text.isprintable():
         return text
@@ -129,25 +129,25 @@ def _escaped(char: str) -> str:
 
 
 def suggest(name: str, known: Iterable[str]) -> str:
-    """`` Did you mean 'x'?``, or nothing where no known name is near."""
-    import difflib  # which only errors need
+    """Return `` Did you mean 'x'?``, or "" if no known name is close."""
+    import difflib  # imported here because only errors need it
 
     near = difflib.get_close_matches(name, list(known), n=1)
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
 def missing_extra(place: object, package: str, extra: str) -> UsageError:
-    """The error where a file or an option needs a package that is not installed."""
+    """Return the error for a file or option that needs a package which is not installed."""
     return UsageError(place, f"needs {package}; install it with pip install 'cnn-cli[{extra}]'")
 
 
 def listed(names: Sequence[str], most: int = 5, last: str = ", ") -> str:
-    """`a, b, c`, or the first names and how many there are more: `a, b and 2 more`.
+    """Join names: `a, b, c`, or the first ones and the number of others: `a, b and 2 more`.
 
     Args:
-        names: any number.
-        most: how many are named.
-        last: what stands before the last one, where all are named.
+        names: any number of names.
+        most: how many names are written out.
+        last: the word before the last name if all are written out.
     """
     if len(names) > most:
         return f"{', '.join(names[:most])} and {len(names) - most} more"
@@ -155,7 +155,7 @@ def listed(names: Sequence[str], most: int = 5, last: str = ", ") -> str:
 
 
 def size_text(nbytes: float) -> str:
-    """`1.5 GB`, `83.2 MB`: in the largest unit of 1000 that leaves a whole number before it."""
+    """Return `1.5 GB` or `83.2 MB`: a size in the largest power of 1000 that is not above it."""
     for unit in ("B", "kB", "MB", "GB"):
         if nbytes < 1000:
             return f"{nbytes:.0f} B" if unit == "B" else f"{nbytes:.1f} {unit}"
@@ -164,7 +164,7 @@ def size_text(nbytes: float) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Why the operating system refused, without the path it repeats."""
+    """Return the operating system's reason for a failure, without the path that it repeats."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
     return str(error) or type(error).__name__

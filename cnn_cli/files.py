@@ -1,4 +1,4 @@
-"""Files that are either the old one or the new one, whatever happens in between."""
+"""Atomic file operations: after a crash a file has its old or its new content, never a part."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from cnn_cli.system import wait_until_ready
 
 STDOUT = 1
 WAITS = 30
-PATIENCE = 0.1  # seconds, after which signals are looked at
+PATIENCE = 0.1  # seconds between checks for signals
 WRITABLE_FOLDER = "must be a folder that can be written to"
 _TEMPORARY = re.compile(r"\.cnn-\d+-\d+\.tmp$")
 _OPEN = re.compile(
@@ -42,28 +42,29 @@ _unfinished: set[Path] = set()  # temporary files of this process
 def write_atomic(
     path: str | Path, data: bytes | Callable[[BinaryIO], None], *, own: bool = False
 ) -> None:
-    """Replace a file in one step: a reader, or a crash, meets the old content or the new.
+    """Replace a file atomically: readers and crashes see the old content or the new.
 
-    The content goes to a temporary file beside it, which takes its place, its permissions and,
-    where that is allowed, its owner once it is on disk. Where `path` is a symbolic link, the file
-    it leads to is replaced. A device or a pipe is written directly, and so is what this process
-    holds open: `-` or ``/dev/stdout``, ``/dev/fd/N``.
+    The content is written to a temporary file in the same folder. Once on disk, that file gets the
+    old file's permissions and, if allowed, its owner, and is renamed over it. If `path` is a
+    symbolic link, its target is replaced. Devices, pipes and open descriptors of this process (`-`,
+    ``/dev/stdout``, ``/dev/fd/N``) are written directly.
 
     Args:
-        path: the file; its folder exists.
-        data: the content, or what writes it into an open file.
-        own: the name belongs to this program: whatever stands there is replaced itself, a link too.
+        path: the file; its folder must exist.
+        data: the content, or a function that writes it to an open file.
+        own: the name belongs to this program: replace whatever has that name, including a link.
 
     Raises:
-        DataError: the file cannot be written; it is as it was, and nothing is left beside it.
-        BrokenPipeError: it is stdout, and the reader is gone.
+        DataError: the file cannot be written. The old file is unchanged and no temporary file is
+            left.
+        BrokenPipeError: `path` is stdout, and its reader is gone.
     """
     descriptor = None if own else descriptor_of(path)
     try:
         if descriptor is not None:
             _write_to(descriptor, data)
             return
-        if not own and _is_special(Path(path)):  # as given: a pipe's real name is no file
+        if not own and _is_special(Path(path)):  # as given: the real path of a pipe is not a file
             with Path(path).open("wb") as device:
                 _fill(device, data)
             return
@@ -78,11 +79,11 @@ def write_atomic(
                     copy_owner_and_mode(old, file.fileno())
                 synchronise(file.fileno())
                 if not WINDOWS:
-                    os.replace(temporary, target)  # before it is closed, which unlocks it
+                    os.replace(temporary, target)  # before closing, which releases the lock
             if WINDOWS:
                 os.replace(temporary, target)
         finally:
-            _remove(temporary)  # no longer there if it took its place
+            _remove(temporary)  # missing if the rename succeeded
         synchronise_folder(target.parent)
     except BrokenPipeError as error:
         if descriptor == STDOUT:
@@ -93,15 +94,15 @@ def write_atomic(
 
 
 def descriptor_of(path: str | Path) -> int | None:
-    """The open file of this process that a path means; None where it is a file like any other.
+    """Return the descriptor of this process that a path refers to; None for an ordinary file.
 
-    `-` is stdout. The system opens ``/dev/stdout`` anew where it is a file: what stood there would
-    be written over, and what comes next over that.
+    `-` is stdout. If ``/dev/stdout`` is a file, opening that path would open it a second time, with
+    its own position: both would overwrite each other.
     """
     if os.fspath(path) == "-":
         return STDOUT
     place, own = os.path.abspath(path), (None, "self", "thread-self", str(os.getpid()))
-    for _ in range(40):  # links, that lead in a circle perhaps
+    for _ in range(40):  # links may form a loop
         match = _OPEN.fullmatch(place)
         if match is not None and match["process"] in own:
             return _STREAMS[match["stream"]] if match["stream"] else int(match["number"])
@@ -112,19 +113,19 @@ def descriptor_of(path: str | Path) -> int | None:
     return None
 
 
-NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)  # of the process, of the system
+NO_DESCRIPTOR = (errno.EMFILE, errno.ENFILE)  # EMFILE: of the process; ENFILE: of the system
 
 
 class NoDescriptorError(DataError):
-    """The process or the system has too many files open: no fault of the file that was to be."""
+    """The process or the system has too many open files; the file itself is not at fault."""
 
 
 def open_to_read(path: str | Path, buffering: int = -1) -> BinaryIO:
-    """Open a file; where too many are open, wait until another thread has closed one.
+    """Open a file for reading; if too many files are open, wait until another thread closes one.
 
     Raises:
-        NoDescriptorError: none is closed within some seconds.
-        OSError: it cannot be opened for another reason.
+        NoDescriptorError: no descriptor became free within a few seconds.
+        OSError: the file cannot be opened for another reason.
     """
     for _ in range(WAITS):
         try:
@@ -138,10 +139,10 @@ def open_to_read(path: str | Path, buffering: int = -1) -> BinaryIO:
 
 
 def make_folder(path: str | Path) -> None:
-    """Make a folder, and those above it, where there is none, to stay there after a crash.
+    """Create a folder and its missing parents, durably: they survive a crash.
 
     Raises:
-        DataError: no folder can be made there.
+        DataError: the folder cannot be created.
     """
     folder = Path(path)
     try:
@@ -156,17 +157,17 @@ def make_folder(path: str | Path) -> None:
 
 
 def check_writable_folder(path: str | Path) -> None:
-    """Make a folder where there is none, and prove that a file can be made in it.
+    """Create a folder if it is missing, and write a test file into it.
 
     Raises:
-        DataError: no folder can be made there, or nothing be written into it.
+        DataError: the folder cannot be created or written to.
     """
     make_folder(path)
     try:
         temporary, file = _open_temporary(Path(path))
         try:
             with file:
-                file.write(bytes(4096))  # a full disk refuses this, not the empty file
+                file.write(bytes(4096))  # a full disk allows an empty file
         finally:
             _remove(temporary)
     except OSError as error:
@@ -174,7 +175,7 @@ def check_writable_folder(path: str | Path) -> None:
 
 
 def check_could_write(path: str | Path) -> None:
-    """Say whether a folder could be made and written to, without doing so.
+    """Check that a folder could be created and written to, without changing anything.
 
     Raises:
         DataError: it could not.
@@ -189,16 +190,16 @@ def check_could_write(path: str | Path) -> None:
 
 
 def copy_to_new(source: str, target: str, *, synchronised: bool = False) -> None:
-    """Copy a file, its times and permissions, to a name that nobody has, where it appears whole.
+    """Copy a file with its times and permissions to an unused name, atomically.
 
     Args:
         source: the file.
-        target: the name, in a folder that is there.
-        synchronised: have it on disk before this returns, so that the source can be deleted.
+        target: the new name, in an existing folder.
+        synchronised: flush it to disk before returning, so that the caller may delete the source.
 
     Raises:
-        FileExistsError: somebody has the name.
-        OSError: it cannot be read or written.
+        FileExistsError: the name is taken.
+        OSError: the source cannot be read or the target not written.
     """
     import shutil
 
@@ -212,7 +213,7 @@ def copy_to_new(source: str, target: str, *, synchronised: bool = False) -> None
             if synchronised:
                 synchronise(file.fileno())
             if not WINDOWS:
-                rename_new(str(temporary), target)  # before it is closed, which unlocks it
+                rename_new(str(temporary), target)  # before closing, which releases the lock
         if WINDOWS:
             rename_new(str(temporary), target)
         if synchronised:
@@ -222,17 +223,21 @@ def copy_to_new(source: str, target: str, *, synchronised: bool = False) -> None
 
 
 def remove_unfinished() -> None:
-    """Delete this process's temporary files; for a signal that ends it, where nothing unwinds."""
+    """Delete this process's temporary files, for signals that end it without unwinding the
+    stack.
+    """
     for temporary in tuple(_unfinished):
         _remove(temporary)
 
 
 def remove_stale_temporaries(folder: str | Path) -> None:
-    """Delete what killed processes left half-written in a folder; others may be writing there."""
+    """Delete temporary files that killed processes left in a folder; other processes may be writing
+    there.
+    """
     with suppress(OSError):
         for name in filter(_TEMPORARY.match, os.listdir(folder)):
             path = os.path.join(folder, name)
-            if WINDOWS:  # which deletes no file that is open
+            if WINDOWS:  # Windows refuses to delete an open file
                 with suppress(OSError):
                     os.unlink(path)
                 continue
@@ -242,14 +247,14 @@ def remove_stale_temporaries(folder: str | Path) -> None:
 
 
 def _open_temporary(folder: Path, *, private: bool = False) -> tuple[Path, BinaryIO]:
-    """A new file and its name, which `remove_unfinished` knows before it is there.
+    """Open a new temporary file and return it with its name, which is registered before it exists.
 
-    It is locked while it is open, so that `remove_stale_temporaries` leaves it alone.
+    The file stays locked while it is open, so that `remove_stale_temporaries` keeps it.
 
     Args:
-        private: nobody but the user may open it, until it has the permissions of another.
+        private: only the user may open it, until it gets the permissions of another file.
     """
-    for number in count(time.time_ns()):  # in containers another process may have the same id
+    for number in count(time.time_ns()):  # processes in different containers may have the same id
         temporary = folder / f".cnn-{os.getpid()}-{number}.tmp"
         _unfinished.add(temporary)
         try:
@@ -262,7 +267,7 @@ def _open_temporary(folder: Path, *, private: bool = False) -> tuple[Path, Binar
             raise
         if _lock(file, without=True) and os.fstat(file.fileno()).st_nlink:
             return temporary, file
-        file.close()  # taken for a stale one before it was locked
+        file.close()  # another process deleted it as stale before it was locked
         _remove(temporary)
     raise AssertionError("count() does not end")
 
@@ -275,12 +280,12 @@ def _lock(file: BinaryIO, *, without: bool) -> bool:
     """Lock an open file until it is closed or its process ends.
 
     Args:
-        without: the answer where there are no such locks.
+        without: the result on file systems without locks.
 
     Returns:
-        Whether it is locked now; False where another one has it.
+        Whether the file is now locked; False if another process holds the lock.
     """
-    if WINDOWS:  # where it is protected by being open
+    if WINDOWS:  # Windows protects open files anyway
         return without
     try:
         return lock(file.fileno())
@@ -295,7 +300,9 @@ def _remove(temporary: Path) -> None:
 
 
 class _Descriptor(RawIOBase):
-    """Writes to what is open already, whatever else writes there, and leaves it open."""
+    """A writer to an open descriptor that is shared with others; closing it keeps the descriptor
+    open.
+    """
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -304,7 +311,7 @@ class _Descriptor(RawIOBase):
         return True
 
     def write(self, data: bytes | memoryview) -> int:  # type: ignore[override]  # any buffer, there
-        """Write all of it; where the reader is slow, wait."""
+        """Write all of the data, waiting if the reader is slow."""
         view, done = memoryview(data).cast("B"), 0
         while done < len(view):
             try:
@@ -319,7 +326,7 @@ def _write_to(descriptor: int, data: bytes | Callable[[BinaryIO], None]) -> None
 
 
 def _regular(path: Path) -> os.stat_result | None:
-    """What the system says of a file that is there."""
+    """Return the status of an existing regular file; None for anything else."""
     try:
         found = os.lstat(path)
     except OSError:

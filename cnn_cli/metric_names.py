@@ -11,12 +11,12 @@ from cnn_cli.structs import Struct
 
 
 class Kind(Struct):
-    """What the values of a metric can be.
+    """What kind of values a metric has.
 
     Attributes:
-        least, most: their bounds.
-        rises: larger values are better.
-        needs_scores: it is computed from the scores of all images for all classes.
+        least, most: the range of the values.
+        rises: whether larger values are better.
+        needs_scores: whether it is computed from all classes' scores of all images.
     """
 
     least: float = 0.0
@@ -38,22 +38,22 @@ OVERALL = {
     "brier": Kind(most=2.0, rises=False),
     "ece": Kind(rises=False),
 }
-# Images of several labels have no confusion matrix, and no first guess that is right or wrong.
+# With several labels per image there is no confusion matrix and no top-1 accuracy.
 OF_ONE_LABEL = ("balanced_accuracy", "kappa", "mcc", "ece")
 OF_SEVERAL_LABELS = {"micro_f1": Kind(), "subset_accuracy": Kind()}
 PER_CLASS = {name: Kind() for name in ("precision", "recall", "f1", "specificity")}
 _NAMED = OVERALL | OF_SEVERAL_LABELS
 EXAMPLES = ("top1", "top5", *_NAMED, *(f"{name}:CLASS" for name in PER_CLASS))
-ELSEWHERE = {"accuracy": "top1", "acc": "top1", "f1": "macro_f1"}  # names of other programs
-VALIDATION = "val_"  # before the name, in rows and columns of a training
+ELSEWHERE = {"accuracy": "top1", "acc": "top1", "f1": "macro_f1"}  # names in other programs
+VALIDATION = "val_"  # prefix in rows and columns of training metrics
 _TOP = re.compile(r"top([1-9]\d{0,5})", re.ASCII)
 
 
 class Metric(Struct):
-    """A metric by its name.
+    """A metric, identified by its name.
 
     Attributes:
-        name: `top1`, `top5`, one of `OVERALL` or one of `PER_CLASS`.
+        name: `top1`, `top5`, or a name from `OVERALL` or `PER_CLASS`.
         of: the class; None for a metric of all images.
     """
 
@@ -62,12 +62,12 @@ class Metric(Struct):
 
     @property
     def text(self) -> str:
-        """As it is typed: `macro_f1`, `recall:cat`."""
+        """The metric as users type it: `macro_f1`, `recall:cat`."""
         return self.name if self.of is None else f"{self.name}:{self.of}"
 
     @property
     def column(self) -> str:
-        """Its key in the rows of a training: `val_macro_f1`."""
+        """The key in the rows of a training: `val_macro_f1`."""
         return VALIDATION + self.text
 
     @property
@@ -76,12 +76,12 @@ class Metric(Struct):
 
     @property
     def k(self) -> int | None:
-        """How many guesses count, of a `top5`."""
+        """The k of a top-k metric."""
         found = _TOP.fullmatch(self.name)
         return int(found[1]) if found else None
 
     def not_of(self, labels: str) -> str | None:
-        """The rule that it breaks where it is not defined for these `data.labels`."""
+        """The rule that the metric breaks with these `data.labels`; None if it is defined."""
         if labels == "single" and self.name in OF_SEVERAL_LABELS:
             return f"{self.name} is for data.labels multiple; of one label it is top1"
         if labels == "multiple" and self.name in OF_ONE_LABEL:
@@ -95,25 +95,25 @@ class Metric(Struct):
 TOP1 = Metric("top1")
 AVERAGE_PRECISION = Metric("average_precision")
 SUBSET_ACCURACY = Metric("subset_accuracy")
-PATTERN = (  # of all names, for a JSON Schema
+PATTERN = (  # regular expression of all names, for the JSON Schema
     rf"^({VALIDATION})?(top[1-9][0-9]{{0,5}}|{'|'.join(_NAMED)}|({'|'.join(PER_CLASS)}):[\s\S]+)$"
 )
 
 
 def default_monitor(labels: str) -> Metric:
-    """What a training follows by itself for these `data.labels`."""
+    """Return the default of `train.monitor` for these `data.labels`."""
     return TOP1 if labels == "single" else AVERAGE_PRECISION
 
 
 def overall_of(labels: str) -> tuple[str, ...]:
-    """The metrics of all images for these `data.labels`, beside `top1`."""
+    """Return the names of the metrics of all images for these `data.labels`."""
     if labels == "single":
         return tuple(OVERALL)
     return tuple(name for name in (*OVERALL, *OF_SEVERAL_LABELS) if name not in OF_ONE_LABEL)
 
 
 def find_metric(text: str) -> Metric | None:
-    """The metric of that name; None where there is none. A class may have any name."""
+    """Return the metric of that name, or None. A class may have any name."""
     name, colon, of = text.partition(":")
     if colon:
         return Metric(name, of) if name in PER_CLASS and of else None
@@ -121,7 +121,7 @@ def find_metric(text: str) -> Metric | None:
 
 
 def nearest(text: str) -> str:
-    """`suggest` for the name of a metric."""
+    """Return `suggest` for the name of a metric."""
     name, colon, of = text.partition(":")
     if not colon:
         hint = suggest(name, (*EXAMPLES, *ELSEWHERE))
@@ -132,14 +132,14 @@ def nearest(text: str) -> str:
 
 
 def no_such_class(metric: Metric, classes: Sequence[str]) -> str | None:
-    """The rule that a metric of a class breaks where there is no such class."""
+    """Return the rule that a metric of an unknown class breaks."""
     if metric.of is None or find_class(metric.of, classes) is not None:
         return None
     return f"{metric.name}:CLASS must name a class.{suggest(metric.of, classes)}"
 
 
 def find_class(name: str, classes: Sequence[str]) -> int | None:
-    """The number of a class, in whatever Unicode form its name is written."""
+    """Return the index of a class; names are compared in Unicode's composed form (NFC)."""
     if name in classes:
         return classes.index(name)
     forms = [unicodedata.normalize("NFC", each) for each in classes]

@@ -1,4 +1,4 @@
-"""Keys and options as other programs call them: Ultralytics, timm, Keras, PyTorch Lightning."""
+"""Keys and options of other programs: Ultralytics, timm, Keras and PyTorch Lightning."""
 
 from __future__ import annotations
 
@@ -74,14 +74,16 @@ OPTIONS = {
     "--weights": ["--ckpt"],
     "--workers": ["--threads"],
 }
-"""Options, and those that do the same here, of which a command has one at most."""
+"""Options of other programs, with the options that do the same here; a command has at most one of
+them.
+"""
 
 
 def peer_hint(key: str) -> str:
-    """What to write here for a key of another program, after a space; empty if it is not known.
+    """Return a hint with the key to write instead, after a space; "" if the key is unknown.
 
     Args:
-        key: without its section, or with one.
+        key: the other program's key, with or without a section.
     """
     word = key.rpartition(".")[2].replace("-", "_").lower()
     if word in NEEDLESS:

@@ -1,7 +1,7 @@
-"""Calls that not every operating system has: locks, synchronised files, cores, free memory.
+"""System calls that differ between operating systems: locks, fsync, cores, free memory.
 
-This module alone asks for them (a test holds that). Each function says what it does where the
-system has no such call; nothing here is needed to train, evaluate and predict.
+Only this module makes such calls (a test checks that). Each function documents its fallback.
+Training, evaluating and predicting work with the fallbacks.
 """
 
 from __future__ import annotations
@@ -18,25 +18,25 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 WINDOWS = os.name == "nt"
-"""Where no open file can be renamed or deleted, and a folder cannot be synchronised."""
+"""Windows: open files can be neither renamed nor deleted, and folders cannot be synchronized."""
 
 LOCK_AT = 2**30
-"""The byte of a file that is locked on Windows, where nobody can read what another one locks."""
+"""The byte that is locked on Windows, where a locked byte cannot be read by others."""
 
 NO_LOCKS = {
     getattr(errno, name)
     for name in ("ENOLCK", "ENOSYS", "ENOTSUP", "EOPNOTSUPP")
     if hasattr(errno, name)
 }
-"""What a file system answers that has no locks, such as Lustre without ``flock``."""
+"""Errors of file systems without locks, such as Lustre without ``flock``."""
 
 
 class NoLocksError(Exception):
-    """The file system, or the operating system, has no locks."""
+    """The file system or the operating system has no locks."""
 
 
 def _module(name: str) -> ModuleType | None:
-    """A module of Python's library that belongs to some systems only."""
+    """Import a standard module that exists on some systems only; None elsewhere."""
     from importlib import import_module
 
     try:
@@ -49,10 +49,10 @@ def lock(descriptor: int) -> bool:
     """Lock an open file until it is closed or its process ends.
 
     Returns:
-        Whether it is locked now; False where another one has it.
+        Whether the file is now locked; False if another process holds the lock.
 
     Raises:
-        NoLocksError: files cannot be locked there.
+        NoLocksError: the file system or the operating system has no locks.
         OSError: the system refuses for another reason.
     """
     fcntl: Any = _module("fcntl")
@@ -75,19 +75,19 @@ def lock(descriptor: int) -> bool:
 
 
 def synchronise(descriptor: int) -> None:
-    """Have a file's content on disk: with macOS's F_FULLFSYNC, whose fsync leaves it in the
-    drive's own cache, else with fsync.
+    """Flush a file's content to disk: with F_FULLFSYNC on macOS, whose fsync leaves it in the
+    drive's cache, and with fsync elsewhere.
     """
     fcntl: Any = _module("fcntl")
     if fcntl is not None and hasattr(fcntl, "F_FULLFSYNC"):
-        with suppress(OSError):  # a network drive has none
+        with suppress(OSError):  # network drives lack F_FULLFSYNC
             fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
             return
     os.fsync(descriptor)
 
 
 def synchronise_folder(folder: Path) -> None:
-    """Have the names in a folder on disk; some systems and network drives cannot."""
+    """Flush the names in a folder to disk; some systems and network drives cannot."""
     if WINDOWS:
         return
     with suppress(OSError):
@@ -99,14 +99,14 @@ def synchronise_folder(folder: Path) -> None:
 
 
 def copy_owner_and_mode(old: os.stat_result, descriptor: int) -> None:
-    """Give an open file the permissions of another, and its owner and group where that is allowed.
+    """Give an open file the permissions of another file, and its owner and group if allowed.
 
-    A group that cannot be kept is let in no further than everybody: the file's group is another.
-    Windows has no such permissions.
+    If the group cannot be kept, the new file's group gets no more rights than everybody. Does
+    nothing on Windows.
 
     Args:
-        old: of the other file.
-        descriptor: of a file of this process.
+        old: the status of the other file.
+        descriptor: the open file.
     """
     if not hasattr(os, "fchmod"):
         return
@@ -122,15 +122,15 @@ def copy_owner_and_mode(old: os.stat_result, descriptor: int) -> None:
             mode &= ~0o070 | (mode & 0o007) << 3
         if (now.st_uid, now.st_gid) != (old.st_uid, old.st_gid):
             mode &= 0o777
-    with suppress(OSError):  # a file system without permissions
+    with suppress(OSError):  # file systems without permissions
         os.fchmod(descriptor, mode)
 
 
 def open_unfollowed(path: Path, mode: int = 0o666) -> int:
-    """Open a file to lock it, making it where there is none; closed in programs that are started.
+    """Open a file for locking without following links, creating it if missing; not inherited.
 
     Raises:
-        OSError: it cannot be opened, or it is a symbolic link.
+        OSError: the file cannot be opened, or it is a symbolic link.
     """
     flags = os.O_RDWR | os.O_CREAT
     for name in ("O_CLOEXEC", "O_NOFOLLOW", "O_NONBLOCK", "O_BINARY"):
@@ -139,14 +139,14 @@ def open_unfollowed(path: Path, mode: int = 0o666) -> int:
 
 
 def cores() -> frozenset[int]:
-    """The cores that this process may use; where the system does not say, all there are."""
+    """Return the cores that this process may use; all cores if the system does not say."""
     if hasattr(os, "sched_getaffinity"):
         return frozenset(os.sched_getaffinity(0))
     return frozenset(range(os.cpu_count() or 1))
 
 
 def let_others_run() -> None:
-    """Give the core to another process that waits for one."""
+    """Yield the core to another waiting process."""
     if hasattr(os, "sched_yield"):
         os.sched_yield()
     else:
@@ -154,11 +154,11 @@ def let_others_run() -> None:
 
 
 def heed_cpu_limit() -> None:
-    """Have the system send SIGXCPU while there still is time to save.
+    """Have the system send SIGXCPU early enough to save.
 
-    `ulimit -t` sets the limit at which that is sent and the one at which the process is killed to
-    the same: it is killed without a word. The first becomes nine tenths of the second, 2 to 60
-    seconds less.
+    `ulimit -t` sets the soft limit, at which SIGXCPU is sent, equal to the hard limit, at which the
+    process is killed without a message. This lowers the soft limit to nine tenths of the hard
+    limit, but by at least 2 and at most 60 seconds.
     """
     resource = _module("resource")
     if resource is None:  # Windows
@@ -172,7 +172,7 @@ def heed_cpu_limit() -> None:
 
 
 def reserve(descriptor: int, nbytes: int) -> None:
-    """Make a file `nbytes` long and, where the system can, its blocks its own."""
+    """Make a file `nbytes` long, and allocate its blocks if the system can."""
     if hasattr(os, "posix_fallocate"):
         os.posix_fallocate(descriptor, 0, nbytes)
     else:
@@ -180,29 +180,31 @@ def reserve(descriptor: int, nbytes: int) -> None:
 
 
 def can_share_memory() -> bool:
-    """Whether there is `shared_memory`: Linux."""
+    """Whether `shared_memory` exists: on Linux."""
     return hasattr(os, "memfd_create")
 
 
 def shared_memory(name: str) -> BinaryIO:
-    """A file in memory, for `path_for_others`."""
+    """Create a file in memory, for `path_for_others`."""
     return open(os.memfd_create(name), "r+b")
 
 
 def path_for_others(descriptor: int) -> str:
-    """Where another process of this computer finds a file without a name that this one holds."""
+    """Return the path by which other processes on this computer open this process's unnamed
+    file.
+    """
     return f"/proc/{os.getpid()}/fd/{descriptor}"
 
 
 def free_memory() -> int:
-    """Bytes that could be taken, where Linux's ``/proc`` does not say.
+    """Return the available memory in bytes on systems without Linux's ``/proc``.
 
-    macOS is asked through ``vm_stat``, Windows through ``GlobalMemoryStatusEx``. Elsewhere half of
-    what is built in; where not even that is known, 2 GiB.
+    It uses ``vm_stat`` on macOS and ``GlobalMemoryStatusEx`` on Windows. Elsewhere it returns half
+    of the physical memory, or 2 GiB if that is unknown.
     """
     ways: tuple[Callable[[], int | None], ...] = (_free_of_macos, _free_of_windows, _half)
     for way in ways:
-        with suppress(Exception):  # of a system that is another one than it seems
+        with suppress(Exception):  # tests pretend to be on another system
             found = way()
             if found is not None and found > 0:
                 return found
@@ -212,15 +214,15 @@ def free_memory() -> int:
 def _free_of_macos() -> int | None:
     if sys.platform != "darwin":
         return None
-    import subprocess  # which imports a lot
+    import subprocess  # slow to import
 
     done = subprocess.run(["/usr/bin/vm_stat"], capture_output=True, timeout=5, check=True)
     return free_of_vm_stat(done.stdout.decode())
 
 
 def free_of_vm_stat(text: str) -> int | None:
-    """The bytes that ``vm_stat`` calls free, or that macOS would give up: inactive, speculative and
-    purgeable pages. None where the text says no such thing.
+    """Return the bytes that ``vm_stat`` reports as free, inactive, speculative or purgeable; macOS
+    gives up the last three on demand. None if the text cannot be parsed.
     """
     size = re.search(r"page size of (\d+) bytes", text)
     kinds = ("free", "inactive", "speculative", "purgeable")
@@ -257,7 +259,9 @@ def _half() -> int | None:
 
 
 def address_space_left() -> int | None:
-    """Bytes that this process may still map (``ulimit -v``); None without a limit."""
+    """Return the address space in bytes that this process may still map (``ulimit -v``); None
+    without a limit.
+    """
     resource: Any = _module("resource")
     if resource is None or not hasattr(resource, "RLIMIT_AS"):
         return None
@@ -273,13 +277,13 @@ def address_space_left() -> int | None:
 
 
 def is_running(process: int, started: str | None) -> bool:
-    """Whether a process of this computer has not ended; where that cannot be known, True.
+    """Whether a process on this computer is still running; True if that cannot be determined.
 
     Args:
         process: its number.
-        started: what `start_of` said of it: a number is given again to another process.
+        started: its start time from `start_of`: the system reuses numbers.
     """
-    if WINDOWS:  # where the call below would end the process
+    if WINDOWS:  # on Windows the call below would end the process
         return True
     try:
         os.kill(process, 0)
@@ -292,37 +296,39 @@ def is_running(process: int, started: str | None) -> bool:
 
 
 def start_of(process: int) -> str | None:
-    """When a process started, as the system counts it; None where it does not say."""
+    """Return the start time of a process in the system's units; None if the system does not report
+    it.
+    """
     try:
         text = Path(f"/proc/{process}/stat").read_text(errors="replace")
     except OSError:
         return None
-    # The name, between brackets, may hold anything.
+    # The name in parentheses may contain anything, including spaces and parentheses.
     fields = text.rpartition(")")[2].split()
     return fields[19] if len(fields) > 19 else None
 
 
 class Inotify:
-    """What happens in folders, as Linux's inotify tells it, through the C library.
+    """Events in folders, from Linux's inotify through the C library.
 
     Raises:
-        OSError: the system has none, or gives this user no more of them.
+        OSError: the system has no inotify, or this user has reached its limits.
     """
 
     CLOSE_WRITE, MOVED_FROM, MOVED_TO, CREATE = 0x8, 0x40, 0x80, 0x100
     DELETE_SELF, MOVE_SELF = 0x400, 0x800
     UNMOUNT, OVERFLOW, IGNORED, FOLDER = 0x2000, 0x4000, 0x8000, 0x40000000
-    """Bits of an event: it was closed after writing, renamed away or into place, made; the watched
-    folder itself was deleted, renamed, unmounted; events were lost; no more will come of it; what
-    it happened to is a folder.
+    """Bits of an event: closed after writing, renamed away, renamed into place, created; the
+    watched folder itself was deleted, renamed or unmounted; events were lost; the watch ended; the
+    subject is a folder.
     """
     ASKED = CLOSE_WRITE | MOVED_FROM | MOVED_TO | CREATE | DELETE_SELF | MOVE_SELF
     ENDS = IGNORED | UNMOUNT | DELETE_SELF | MOVE_SELF
     _ONLY_FOLDERS = 0x01000000
-    _HEAD = 16  # bytes before a name: watch, bits, cookie, the name's size
+    _HEAD = 16  # header before a name: watch, bits, cookie, length of the name
 
     def __init__(self) -> None:
-        import ctypes  # which nothing else needs
+        import ctypes  # imported here because nothing else needs it
 
         try:
             self._library = ctypes.CDLL(None, use_errno=True)
@@ -333,18 +339,20 @@ class Inotify:
         self.descriptor = self._checked(start(os.O_NONBLOCK | os.O_CLOEXEC))
 
     def add(self, folder: str) -> int:
-        """Watch a folder; the number that its events carry, the same for the same folder."""
+        """Watch a folder and return the number that its events carry; the same folder has the same
+        number.
+        """
         flags = self.ASKED | self._ONLY_FOLDERS
         return self._checked(
             self._library.inotify_add_watch(self.descriptor, os.fsencode(folder), flags)
         )
 
     def remove(self, watch: int) -> None:
-        """Watch a folder no longer; it may be gone."""
+        """Stop watching a folder, which may no longer exist."""
         self._library.inotify_rm_watch(self.descriptor, watch)
 
     def events(self) -> list[tuple[int, int, str]]:
-        """The watch, the bits and the name of what has happened; nothing where nothing has."""
+        """Yield watch, bits and name of each pending event."""
         try:
             content = os.read(self.descriptor, 2**16)
         except BlockingIOError:
@@ -359,7 +367,7 @@ class Inotify:
         return found
 
     def close(self) -> None:
-        """Watch nothing any more."""
+        """Close the descriptor and with it all watches."""
         os.close(self.descriptor)
 
     def _checked(self, result: int) -> int:
@@ -370,16 +378,16 @@ class Inotify:
 
 
 def rename_new(old: str, new: str) -> None:
-    """Rename a file to a name that nobody has.
+    """Rename a file to an unused name.
 
-    Linux and macOS do both in one step. Elsewhere, and on file systems that cannot, the file has
-    both names for a moment, or the new name is an empty file for a moment.
+    Linux and macOS do this in one call. Elsewhere, and on file systems without that call, the file
+    has both names for a moment, or the new name is an empty file for a moment.
 
     Raises:
-        FileExistsError: somebody has it.
-        OSError: it cannot be renamed: with `errno.EXDEV` where it would be to another file system.
+        FileExistsError: the name is taken.
+        OSError: the file cannot be renamed; `errno.EXDEV` for another file system.
     """
-    if WINDOWS:  # where this never replaces a file
+    if WINDOWS:  # on Windows, rename never replaces a file
         os.rename(old, new)
         return
     if _renamed_at_once(old, new):
@@ -398,7 +406,7 @@ def rename_new(old: str, new: str) -> None:
 
 
 def _renamed_at_once(old: str, new: str) -> bool:
-    import ctypes  # which nothing else needs
+    import ctypes  # imported here because nothing else needs it
 
     library = ctypes.CDLL(None, use_errno=True)
     names = ctypes.c_char_p(os.fsencode(old)), ctypes.c_char_p(os.fsencode(new))
@@ -412,6 +420,6 @@ def _renamed_at_once(old: str, new: str) -> bool:
     if result == 0:
         return True
     number = ctypes.get_errno()
-    if number in NO_LOCKS or number == errno.EINVAL:  # of a file system that cannot
+    if number in NO_LOCKS or number == errno.EINVAL:  # file systems without the flag
         return False
     raise OSError(number, os.strerror(number), old)

@@ -1,9 +1,9 @@
-"""Random numbers that depend on where they are used, never on the order of use.
+"""Counter-based random numbers, which depend on where they are used and not on the order of use.
 
-Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") turns a key and a
-counter into random bits. Keyed by the seed and the purpose, and counting from a place such as
-(step, layer, position), every use has a stream of its own: the same for any number of threads,
-and after a resume, with no state to save.
+Philox (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3") maps a key and a counter
+to random bits. The key is made of the seed and the purpose, the counter starts at a place such as
+(step, layer, position). Each use has its own stream: the same for any number of threads and after a
+resume, without state to save.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 WORD = 2**64
 
-# Philox4x64-10, Salmon et al. 2011, table 2 and section 3.4: multipliers, Weyl's steps, rounds.
+# Philox4x64-10, Salmon et al. 2011, table 2 and section 3.4: multipliers, Weyl increments, rounds.
 MULTIPLIERS = np.uint64(0xD2E7470EE14C6C93), np.uint64(0xCA5A826395121157)
 STEPS = 0x9E3779B97F4A7C15, 0xBB67AE8584CAA73B
 ROUNDS = 10
@@ -25,7 +25,7 @@ Words = NDArray[np.uint64]
 
 
 class Purpose(IntEnum):
-    """What a stream is for; two purposes never share one."""
+    """The purpose of a stream; streams of different purposes are independent."""
 
     INIT = 1
     SHUFFLE = 2
@@ -39,13 +39,13 @@ class Purpose(IntEnum):
 
 
 def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
-    """The stream of one place.
+    """Return the generator for one place.
 
     Args:
         seed: `train.seed`, from 0 to 2**64 - 1.
-        purpose: what the numbers are for.
-        place: up to three whole numbers, such as (epoch,) or (step, layer, position). A stream
-            is 2**64 blocks long, so neighbouring places do not overlap.
+        purpose: what the numbers are used for.
+        place: up to three integers, such as (epoch,) or (step, layer, position). A stream is 2**64
+            blocks long, so neighboring places do not overlap.
     """
     words = [*place, 0, 0, 0][:3]
     counter = sum((word % WORD) << (64 * (i + 1)) for i, word in enumerate(words))
@@ -56,18 +56,18 @@ def generator(seed: int, purpose: Purpose, *place: int) -> np.random.Generator:
 def uniforms(
     seed: int, purpose: Purpose, first: int, items: NDArray[np.int64], third: int, count: int
 ) -> NDArray[np.float64]:
-    """Numbers from 0 up to, but not, 1 for many places at once.
+    """Draw uniform numbers in [0, 1) for many places at once.
 
-    Row i is ``generator(seed, purpose, first, items[i], third).random(count)`` to the last bit,
-    for the price of a few array operations instead of a generator an item.
+    Row i equals ``generator(seed, purpose, first, items[i], third).random(count)`` bit for bit, at
+    the cost of a few array operations instead of one generator per item.
 
     Args:
         seed, purpose: as in `generator`.
-        first, items, third: the places: (n,) whole numbers between two that all have in common.
-        count: numbers for each.
+        first, items, third: the places: n integers `items` between two common ones.
+        count: numbers per place.
 
     Returns:
-        (n, count).
+        float64 array (n, count).
     """
     n, blocks = len(items), -(-count // 4)
     shape = (n, blocks)
@@ -83,7 +83,7 @@ def uniforms(
 
 
 def _philox(counter: tuple[Words, ...], first: int, second: int) -> tuple[Words, ...]:
-    """The four words of each counter, under a key of two words."""
+    """Return the four output words for each counter, under a key of two words."""
     a, b, c, d = counter
     for _ in range(ROUNDS):
         above, below = MULTIPLIERS[0] * a, MULTIPLIERS[1] * c
@@ -95,7 +95,7 @@ def _philox(counter: tuple[Words, ...], first: int, second: int) -> tuple[Words,
 
 
 def _upper_half(factor: np.uint64, x: Words) -> Words:
-    """The upper 64 of the 128 bits of ``factor * x``, from products of 32 bits."""
+    """Return the upper 64 bits of the 128-bit product ``factor * x``, from 32-bit products."""
     high, low = factor >> HALF, factor & LOW
     upper, lower = x >> HALF, x & LOW
     crossed = high * lower

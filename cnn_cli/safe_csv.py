@@ -1,8 +1,8 @@
-"""Lines of comma-separated values in which no name is a formula or an escape sequence.
+"""CSV lines in which no text is run as a formula or a terminal sequence.
 
-Spreadsheets compute a cell that begins with `=`, `+`, `-` or `@`. As OWASP advises, text that does
-begins with a single quote instead, which they take for the mark of a text; so does text that begins
-with a tab or the end of a line. Numbers are given as numbers, and stay as they are.
+Spreadsheets evaluate cells that begin with `=`, `+`, `-` or `@`. As OWASP advises, such text gets a
+leading single quote, which marks it as text; so does text that begins with a tab or a line end.
+Numbers are passed as numbers and are not changed.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from collections.abc import Iterable
 
 from cnn_cli.errors import printable
 
-FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are their wide forms
+FORMULA = tuple("=+-@\t\r\n\uff1d\uff0b\uff0d\uff20")  # the last four are full-width forms
 _BETWEEN = re.compile(r"[^\t\n]+")
 
 
 def line(cells: Iterable[str | float]) -> str:
-    """A line with its end, quoted as RFC 4180 has it; tabs and line ends within cells stay.
+    """Return one line with its line end, quoted as in RFC 4180; tabs and line ends in cells are
+    kept.
 
     Args:
-        cells: text of any origin; or numbers, a float of which is written with 6 decimals.
+        cells: text from any source, or numbers; floats are written with 6 decimals.
     """
-    import csv  # which only one format of the answers needs
+    import csv  # imported here because only one output format needs it
 
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(map(cell, cells))
@@ -31,7 +32,7 @@ def line(cells: Iterable[str | float]) -> str:
 
 
 def cell(value: str | float) -> str:
-    """What `line` writes for a value, before it is quoted."""
+    """Return the text that `line` writes for a value, before quoting."""
     if isinstance(value, str):
         quote = "'" if value.startswith(FORMULA) else ""
         return quote + _BETWEEN.sub(lambda found: printable(found[0]), value)

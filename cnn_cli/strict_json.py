@@ -1,4 +1,4 @@
-"""JSON as the standard has it: without NaN and infinity; and documents that are not trusted."""
+"""Standard JSON, without NaN and infinity, and safe parsing of untrusted documents."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-MOST_LEVELS = 100  # a config has 60 of them
+MOST_LEVELS = 100  # a config needs 60
 
 
 class DeepNestingError(ValueError):
-    """A document has more levels than what reads it level by level, recursively, could bear."""
+    """A document is nested too deeply for recursive readers."""
 
 
 def loads(text: str | bytes) -> Any:
-    """The value of a document that anyone may have written.
+    """Parse an untrusted document.
 
     Raises:
-        ValueError: it is no JSON.
+        ValueError: it is not JSON.
         DeepNestingError: it has more than `MOST_LEVELS` levels.
     """
     try:
@@ -35,7 +35,7 @@ def loads(text: str | bytes) -> Any:
 
 
 def dumps(value: Any) -> str:
-    """`value` on one line, ASCII whatever the names in it hold.
+    """Serialize `value` to one line of ASCII, whatever its names contain.
 
     Numbers that are not finite become null.
     """

@@ -1,4 +1,4 @@
-"""What this process may use: cores, memory and folders, also inside a container; whose it is."""
+"""Resources of this process: cores, memory and folders, also inside a container."""
 
 from __future__ import annotations
 
@@ -16,30 +16,32 @@ from cnn_cli import portable
 ROOT = Path("/")
 
 OPENBLAS_BYTES = 64 * 2**20
-"""Of the address space that ``ulimit -v`` leaves, what is not planned with: OpenBLAS ends the
-process where it can have no buffer of 32 MiB."""
+"""Bytes of the ``ulimit -v`` address space that memory plans leave free: OpenBLAS ends the process
+if it cannot allocate a buffer of 32 MiB.
+"""
 
 _claimed = threading.Event()
 
 
 def claim_process() -> None:
-    """Say that this process is the program's own, not that of somebody who imported `cnn_cli`.
+    """Declare that this process runs the program itself, rather than a user's code that imports
+    `cnn_cli`.
 
-    Only then may settings be changed that hold for all of it, as those of other packages.
+    Only then may process-wide settings, such as those of other packages, be changed.
     """
     _claimed.set()
 
 
 def process_is_ours() -> bool:
-    """Whether the program said so, see `claim_process`."""
+    """Whether the program called `claim_process`."""
     return _claimed.is_set()
 
 
 def cpu_count(root: Path = ROOT) -> int:
-    """Cores this process may use: its affinity and its control groups' quota, rounded up.
+    """Return the cores that this process may use: its affinity and its cgroup quota, rounded up.
 
     Args:
-        root: where ``proc`` and ``sys`` are looked up.
+        root: the folder that contains ``proc`` and ``sys``.
     """
     cores = float(len(portable.cores()))
     for version, folder in _control_groups("cpu", root):
@@ -54,13 +56,13 @@ def cpu_count(root: Path = ROOT) -> int:
 
 
 def available_memory(root: Path = ROOT) -> int:
-    """Bytes that can be taken without swapping or meeting a limit: of a control group, or of the
-    process's address space.
+    """Return the bytes that can be allocated without swapping or reaching a limit of a control
+    group or of the address space.
 
-    File cache that the kernel would give up does not count as used.
+    File cache that the kernel can drop counts as available.
 
     Args:
-        root: where ``proc`` and ``sys`` are looked up.
+        root: the folder that contains ``proc`` and ``sys``.
     """
     free = _fields(root / "proc/meminfo").get("MemAvailable:")
     available = portable.free_memory() if free is None else free * 1024
@@ -83,20 +85,21 @@ def available_memory(root: Path = ROOT) -> int:
 
 
 def wait_until_ready(descriptor: int, to: Literal["read", "write"], seconds: float) -> bool:
-    """Wait until an open file, a pipe or a terminal can be read from or written to at once.
+    """Wait until an open file, pipe or terminal can be read or written without blocking.
 
-    `select.select` would refuse descriptors from 1,024 on, which a program has that inherits many.
+    `select.select` refuses descriptors from 1,024 on, which processes with many inherited files
+    have.
 
     Args:
-        seconds: to wait for at most.
+        seconds: the longest time to wait.
 
     Returns:
-        Whether it can: also where trying is all that is left, as at a pipe without a reader, or
-        where the system cannot wait for a file of that kind.
+        Whether it is ready. Also True if waiting is pointless or impossible: a pipe without a
+        reader, or a kind of file that the system cannot wait for.
     """
     import select
 
-    if not hasattr(select, "poll"):  # Windows: no files but sockets can be waited for
+    if not hasattr(select, "poll"):  # Windows can wait for sockets only
         return True
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN if to == "read" else select.POLLOUT)
@@ -104,9 +107,9 @@ def wait_until_ready(descriptor: int, to: Literal["read", "write"], seconds: flo
 
 
 def is_there(descriptor: int) -> bool:
-    """Whether reading an open file would not wait for whoever writes it.
+    """Whether reading an open file would not block.
 
-    Where the system cannot say, that is so of files alone.
+    If the system cannot tell, only regular files count as ready.
     """
     import select
 
@@ -116,18 +119,18 @@ def is_there(descriptor: int) -> bool:
 
 
 def user_cache_folder() -> Path:
-    """Where this program keeps what it can do without; it need not exist yet.
+    """Return the folder for this program's caches; it may not exist yet.
 
-    ``$XDG_CACHE_HOME/cnn``, else ``~/.cache/cnn``, else (a user without a home) a folder for
-    temporary files; where there is none that can be written to either, ``~/.cache/cnn`` as typed.
+    It is ``$XDG_CACHE_HOME/cnn``, else ``~/.cache/cnn``, else (for users without a home) a folder
+    for temporary files, else ``~/.cache/cnn`` unexpanded.
     """
     base = os.environ.get("XDG_CACHE_HOME", "")
-    if os.path.isabs(base):  # the XDG specification has relative ones ignored
+    if os.path.isabs(base):  # the XDG specification says to ignore relative paths
         return Path(base) / "cnn"
     home = os.path.expanduser("~")
     if os.path.isabs(home):
         return Path(home) / ".cache" / "cnn"
-    import tempfile  # slow to import, and hardly ever needed
+    import tempfile  # slow to import and rarely needed
 
     try:
         return Path(tempfile.gettempdir()) / "cnn"
@@ -136,11 +139,11 @@ def user_cache_folder() -> Path:
 
 
 def in_memory(folder: Path, root: Path = ROOT) -> bool:
-    """Whether files in `folder` lie in memory (tmpfs) and so save none.
+    """Whether files in `folder` are kept in memory (tmpfs), so that caching there saves none.
 
     Args:
         folder: an existing folder.
-        root: where ``proc`` is looked up.
+        root: the folder that contains ``proc``.
     """
     real = folder.resolve()
     kinds = {mount: kind for mount, _, kind, _ in _mounts(root)}
@@ -151,7 +154,7 @@ def in_memory(folder: Path, root: Path = ROOT) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """Of Python, of the packages that compute, as far as they are installed, and of the system."""
+    """Return the versions of Python, of the installed numerical packages, and of the system."""
     import platform
     from importlib.metadata import PackageNotFoundError, version
 
@@ -163,10 +166,11 @@ def versions() -> dict[str, str]:
 
 
 def _control_groups(controller: str, root: Path) -> Iterator[tuple[int, Path]]:
-    """Version and folder of every group, from the process's own upwards, that has `controller`.
+    """Yield version and folder of each control group with `controller`, from the process's own
+    upwards.
 
-    The limits of all of them hold. Inside a container the path that ``/proc/self/cgroup`` gives
-    may lie outside what is mounted; then the mount itself is the group.
+    All their limits apply. Inside a container the path in ``/proc/self/cgroup`` may lie outside the
+    mount; then the mount itself is the group.
     """
     paths = {}
     for line in (_text(root / "proc/self/cgroup") or "").splitlines():
@@ -190,12 +194,12 @@ def _control_groups(controller: str, root: Path) -> Iterator[tuple[int, Path]]:
 
 
 def _mounts(root: Path) -> Iterator[tuple[str, str, str, list[str]]]:
-    """Mount point, mounted sub-folder, file system and its options of every mount."""
+    """Yield mount point, mounted subfolder, file system and its options for each mount."""
     for line in (_text(root / "proc/self/mountinfo") or "").splitlines():
         left, _, right = line.partition(" - ")
         fields, kinds = left.split(), right.split()
         if len(fields) > 4 and len(kinds) > 2:
-            # A space in a name is written \\040.
+            # Spaces in names are written as \\040.
             point = re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), fields[4])
             yield point, fields[3], kinds[0], kinds[2].split(",")
 
@@ -213,6 +217,6 @@ def _number(path: Path) -> int | None:
 
 
 def _fields(path: Path) -> dict[str, int]:
-    """Name and whole number of every line such as ``MemAvailable:  1024 kB``."""
+    """Yield name and integer of each line such as ``MemAvailable:  1024 kB``."""
     rows = (line.split() for line in (_text(path) or "").splitlines())
     return {row[0]: int(row[1]) for row in rows if len(row) > 1 and row[1].isdecimal()}

@@ -1,7 +1,7 @@
-"""Text files as editors write them: one reader for configs, lists, class names and maps.
+"""The one reader of text files: configs, lists, class names and label maps.
 
-They are UTF-8 with or without a byte order mark, or UTF-16 with one, as Windows' editors write;
-a line ends with LF, CR LF, or CR alone.
+It accepts UTF-8 with or without a byte order mark and UTF-16 with one, as Windows editors write;
+lines end with LF, CR LF or CR.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ _LINE_END = re.compile(rb"\r\n|\r|\n")
 
 
 def read_text(path: Path, most: int, error: type[CnnError] = DataError) -> str:
-    """All of a text file, without a byte order mark, with its lines ended by LF.
+    """Read a text file without its byte order mark, with all line ends converted to LF.
 
     Args:
         path: the file.
-        most: bytes that it may have.
-        error: what is raised.
+        most: the largest size in bytes.
+        error: the class of the errors raised.
 
     Raises:
-        CnnError: an `error`: the file cannot be read, is too long, or is no text.
+        CnnError: an `error`: the file cannot be read, is too long, or is not text.
     """
     try:
         with path.open("rb") as file:
@@ -50,19 +50,19 @@ def read_text(path: Path, most: int, error: type[CnnError] = DataError) -> str:
 
 
 def read_lines(stream: BinaryIO, most: int, rule: CnnError) -> Iterator[bytes | None]:
-    """The lines of a stream as they come in, without their ends; None as in `read_blocks`.
+    """Yield the lines of a stream as they arrive, without line ends; None as in `read_blocks`.
 
-    They are the bytes that stand there, so that names which are no UTF-8 stay what they are;
-    UTF-16 is given as UTF-8.
+    Lines are bytes, so that file names that are not UTF-8 stay intact. UTF-16 is converted to
+    UTF-8.
 
     Args:
-        stream: nothing of it has been read.
-        most: bytes that a line may have.
-        rule: the error where one has more.
+        stream: an unread stream.
+        most: the largest length of a line in bytes.
+        rule: the error for a longer line.
 
     Raises:
         CnnError: `rule`.
-        UnicodeDecodeError: it began as UTF-16, and is none.
+        UnicodeDecodeError: the stream began as UTF-16 but is not valid UTF-16.
     """
     rest, in_end = b"", False
     for block in _as_utf8(read_blocks(stream)):
@@ -70,7 +70,7 @@ def read_lines(stream: BinaryIO, most: int, rule: CnnError) -> Iterator[bytes | 
             yield None
             continue
         new = block.removeprefix(b"\n") if in_end else block
-        in_end = block.endswith(b"\r")  # whose LF may be still to come
+        in_end = block.endswith(b"\r")  # its LF may be in the next block
         *lines, rest = _LINE_END.split(rest + new)
         yield from lines
         if len(rest) >= most:
@@ -80,13 +80,14 @@ def read_lines(stream: BinaryIO, most: int, rule: CnnError) -> Iterator[bytes | 
 
 
 def read_blocks(stream: BinaryIO, size: int = BLOCK) -> Iterator[bytes | None]:
-    """The bytes of a stream as they come in; None before each read that would wait for more.
+    """Yield blocks of a stream as they arrive; None before each read that would block.
 
     Args:
-        stream: its method `waits`, if it has one, says whether a read would.
-        size: of a block, at most.
+        stream: its method `waits`, if it has one, tells whether a read would block.
+        size: the largest block in bytes.
     """
-    read = getattr(stream, "read1", stream.read)  # what is there, without waiting for more
+    # Returns what is available, without waiting for more.
+    read = getattr(stream, "read1", stream.read)
     waits = getattr(stream, "waits", bool)
     while True:
         if waits():
@@ -97,7 +98,9 @@ def read_blocks(stream: BinaryIO, size: int = BLOCK) -> Iterator[bytes | None]:
 
 
 def _as_utf8(blocks: Iterator[bytes | None]) -> Iterator[bytes | None]:
-    """The bytes after a byte order mark, of which none is held back once it is known."""
+    """Convert blocks to UTF-8, without the byte order mark; once it is known, no byte is held
+    back.
+    """
     head = b""
     for block in blocks:
         if block is None:

@@ -1,4 +1,4 @@
-"""Threads that never keep the program from ending, and what happens where none can be started."""
+"""Threads that never keep the process alive, and the fallback if none can be started."""
 
 from __future__ import annotations
 
@@ -10,19 +10,23 @@ from collections.abc import Callable
 from cnn_cli.portable import address_space_left
 
 ROOM = 256 * 2**20
-"""Bytes of address space that must be left for a thread to be started, where that is limited: its
-stack takes 8 MiB, its heap 64 MiB, and what it computes needs some as well."""
+"""Bytes of address space that must be free to start a thread, if the address space is limited: 8
+MiB for its stack, 64 MiB for its heap, and some for its work.
+"""
 
 BLAS_THREADS = {"OPENBLAS_NUM_THREADS": "1", "VECLIB_MAXIMUM_THREADS": "1"}
-"""What BLAS libraries read once, when NumPy is imported. OpenBLAS would start threads that the
-engine, which has its own, never uses; those of macOS's Accelerate are not limited later."""
+"""Environment variables that BLAS libraries read once, when NumPy is imported. OpenBLAS would start
+threads that the engine, which has its own, never uses; Accelerate on macOS cannot be limited later.
+"""
 
 _refused: list[str] = []
 _told: list[bool] = []
 
 
 def tell_blas() -> None:
-    """Have BLAS start with one thread, unless the user says otherwise; before NumPy is imported."""
+    """Make BLAS start with one thread, unless the user set a number; call this before importing
+    NumPy.
+    """
     for name, count in BLAS_THREADS.items():
         os.environ.setdefault(name, count)
     own = {name: os.environ[name] for name in BLAS_THREADS}
@@ -30,7 +34,7 @@ def tell_blas() -> None:
 
 
 def blas_was_told() -> bool:
-    """Whether BLAS has started with one thread, as far as it keeps to `BLAS_THREADS`."""
+    """Whether BLAS was started with one thread, as far as it honors `BLAS_THREADS`."""
     return any(_told)
 
 
@@ -38,8 +42,8 @@ def start_thread(target: Callable[..., object], args: tuple[object, ...], name: 
     """Start a daemon thread that calls ``target(*args)``.
 
     Returns:
-        Whether the system lets it, which may limit processes and address space. Where not, whoever
-        asks does the work on the threads there are.
+        Whether the thread was started; limits on processes or address space may forbid it. If not,
+        the caller does the work on existing threads.
     """
     left = address_space_left()
     if left is None or left >= ROOM:
@@ -54,7 +58,7 @@ def start_thread(target: Callable[..., object], args: tuple[object, ...], name: 
 
 
 def take_refused() -> bool:
-    """Whether a thread could not be started since this was last asked."""
+    """Return whether a thread could not be started since the last call of this function."""
     found = bool(_refused)
     _refused.clear()
     return found
