@@ -22,7 +22,7 @@ from cnn_cli.optim.groups import freeze_graph
 from cnn_cli.proposal.choose import Speed
 from cnn_cli.proposal.survey import Survey
 from cnn_cli.training.memory import plan_memory
-from cnn_cli.training.setup import preprocess_of
+from cnn_cli.training.training_data import preprocess_of
 
 SECONDS = 0.7  # of each measurement, at least
 PICTURES = 128  # to decode

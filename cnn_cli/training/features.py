@@ -21,7 +21,7 @@ from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import freeze_graph, make_groups
 from cnn_cli.training.session import Hook, Session
-from cnn_cli.training.setup import deal_shards
+from cnn_cli.training.training_data import deal_shards
 
 BATCH = 64
 MEMORY_FRACTION = 1 / 4  # of what is available, that features may take

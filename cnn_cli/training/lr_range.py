@@ -28,8 +28,9 @@ from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
 from cnn_cli.training.session import Session, open_session
-from cnn_cli.training.setup import TrainingSetup, check_classes, epoch_order, prepare
+from cnn_cli.training.setup import TrainingSetup, prepare
 from cnn_cli.training.step import NotFiniteError, Step
+from cnn_cli.training.training_data import check_classes, epoch_order
 
 LOW, HIGH = 1e-6, 10.0  # rates of the first and the last step
 SKIPPED = 10  # of the first ones, as Lightning has it

@@ -22,7 +22,7 @@ from cnn_cli.parallel.batches import Awaited, BatchSplitter
 from cnn_cli.parallel.ranks import Ranks
 from cnn_cli.training.divergence import check_finite
 from cnn_cli.training.session import Hook, Session
-from cnn_cli.training.setup import TrainingData, epoch_order
+from cnn_cli.training.training_data import TrainingData, epoch_order
 
 SMALL_BATCH = 32  # `auto` estimates below this batch size, and the estimate's batches have it
 IMAGES = 2048

@@ -15,12 +15,12 @@ from cnn_cli.data.targets import numbers_of
 from cnn_cli.errors import DataError
 from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.training.mixing import make_mixer
-from cnn_cli.training.setup import (
+from cnn_cli.training.setup import open_network
+from cnn_cli.training.training_data import (
     TrainingData,
     augment_training,
     epoch_order,
     measure_normalization,
-    open_network,
     open_training_data,
 )
 

@@ -24,9 +24,9 @@ from cnn_cli.training.mixing import Mixer, make_mixer
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests
 from cnn_cli.training.resumed_data import data_change
-from cnn_cli.training.setup import (
+from cnn_cli.training.setup import TrainingSetup
+from cnn_cli.training.training_data import (
     TrainingData,
-    TrainingSetup,
     augment_training,
     deal_shards,
     measure_normalization,

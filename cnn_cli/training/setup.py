@@ -1,13 +1,12 @@
 """What a training needs before its first step.
 
-`prepare` checks config, data and memory, in this order; `--dry-run` ends there. Then
-`open_training_data`, `measure_normalization` and `augment_training` make the images ready.
+`prepare` checks config, data and memory, in this order; `--dry-run` ends there. The images are
+then made ready by `training_data`.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import prod
@@ -15,22 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnn_cli.config import Config, TrainConfig, required_root
 from cnn_cli.config.network import build_graph
-from cnn_cli.data.augment import kept_preprocess, make_augmentation
-from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.dataset import Dataset, Split, open_dataset
-from cnn_cli.data.decode import Preprocess
-from cnn_cli.data.loader import Loader
-from cnn_cli.data.normalization import Normalization
+from cnn_cli.data.dataset import Dataset, open_dataset
 from cnn_cli.data.roots import check_there
-from cnn_cli.data.sampling import draw_order
-from cnn_cli.data.shards import deal, interleave, rank_images
-from cnn_cli.data.statistics import add_sums, channel_sums, mean_and_std
-from cnn_cli.data.targets import are_multiple, class_counts, is_of
-from cnn_cli.errors import ConfigError, DataError
+from cnn_cli.data.targets import are_multiple, class_counts
+from cnn_cli.errors import ConfigError
 from cnn_cli.metric_names import Metric
 from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.graph import Graph
@@ -40,18 +30,16 @@ from cnn_cli.nn.loss import Loss
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.depth import blocks_above
 from cnn_cli.optim.groups import check_patterns
-from cnn_cli.parallel.batches import share_bad
 from cnn_cli.parallel.ranks import ALONE, Ranks
-from cnn_cli.rng import Purpose, generator
 from cnn_cli.runs.meta import split_rule
-from cnn_cli.system import available_memory, cpu_count
+from cnn_cli.system import cpu_count
 from cnn_cli.training.initial_weights import InitialWeights, head_names, initial_weights
 from cnn_cli.training.measured import keeps_logits, measured_metrics
 from cnn_cli.training.memory import MemoryPlan, plan_memory
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.resumed_data import check_resumed, data_facts, was_elsewhere
+from cnn_cli.training.training_data import preprocess_of
 
-EVALUATION_BATCH = 64
 NEW_RUN: Mapping[str, Any] = {}
 
 
@@ -303,11 +291,6 @@ def needs_company(graph: Graph) -> bool:
     )
 
 
-def preprocess_of(config: Config) -> Preprocess:
-    data = config.data
-    return Preprocess(*data.image_size, data.channels, data.resize_mode, data.depth)
-
-
 def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:
     """`train.class_weights` as an array: (classes,), or None.
 
@@ -331,172 +314,3 @@ def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None
     if not any(weights):
         raise ConfigError(f"{source}: train.class_weights", "must not all be 0")
     return np.array(weights)
-
-
-@dataclass(frozen=True, slots=True)
-class TrainingData:
-    """The images of one training.
-
-    Attributes:
-        train_loader, val_loader: of the two splits; the second is None without validation.
-        plain_loader: of the training images without `augment`, for `train.head`; else None.
-    """
-
-    dataset: Dataset
-    preprocess: Preprocess
-    train_loader: Loader
-    val_loader: Loader | None
-    plain_loader: Loader | None = None
-
-    @property
-    def caches(self) -> list[ImageCache]:
-        loaders = [self.train_loader, self.val_loader, self.plain_loader]
-        return [loader.cache for loader in loaders if loader is not None]
-
-    @property
-    def bad_files(self) -> dict[str, str]:
-        bad: dict[str, str] = {}
-        for cache in self.caches:
-            bad |= {cache.paths[i]: error.message for i, error in cache.bad.items()}
-        return bad
-
-    @property
-    def several(self) -> set[str]:
-        """Files with more frames than the first, of those that were read here."""
-        return {path for cache in self.caches for path in cache.several}
-
-    def close(self) -> None:
-        for cache in self.caches:
-            cache.close()
-
-
-def open_training_data(
-    config: Config,
-    dataset: Dataset,
-    threads: int,
-    note: Callable[[str], None],
-    ranks: Ranks = ALONE,
-    memory: MemoryPlan | None = None,
-) -> TrainingData:
-    """Make room for the images; they are read as they are needed.
-
-    Args:
-        memory: what else the training takes, where there is one.
-    """
-    # Of all neighbours: they keep images once.
-    budget = (available_memory() if memory is None else memory.room()) // 2
-    limited = memory is not None and memory.limit is not None
-
-    def loader(split: Split, batch_size: int, kept: Preprocess) -> Loader:
-        nonlocal budget
-        forced = config.data.cache == "ram" and not limited
-        cache = ImageCache.open(
-            config.data.cache,
-            split.paths,
-            kept,
-            None if forced else budget,
-            aspects=kept is not preprocess,
-            here=ranks,
-        )
-        if cache.mode == "ram":
-            budget -= cache.nbytes
-        elif config.data.cache == "auto":
-            note(f"decoded images do not fit in memory; cache: {cache.mode}")
-        return Loader(split, cache, batch_size, threads, config.data.on_corrupt)
-
-    preprocess = preprocess_of(config)
-    crop = config.augment.random_resized_crop
-    kept = kept_preprocess(crop, preprocess, dataset.train.paths)
-    train_loader = loader(dataset.train, config.train.batch_size, kept)
-    val_loader = None
-    if dataset.val is not None and len(dataset.val):
-        val_loader = loader(dataset.val, EVALUATION_BATCH, preprocess)
-    plain_loader = None
-    if config.train.head is not None:
-        cache = train_loader.cache
-        if kept is not preprocess:  # what is kept to be cropped is no image as validation has it
-            cache = ImageCache.open("none", dataset.train.paths, preprocess)
-            cache.bad = train_loader.cache.bad
-        batch_size, on_corrupt = config.train.batch_size, config.data.on_corrupt
-        plain_loader = Loader(dataset.train, cache, batch_size, threads, on_corrupt)
-    return TrainingData(dataset, preprocess, train_loader, val_loader, plain_loader)
-
-
-def measure_normalization(
-    config: Config,
-    data: TrainingData,
-    threads: int,
-    given: Normalization | None = None,
-    ranks: Ranks = ALONE,
-) -> Normalization:
-    """`data.mean` and `data.std`.
-
-    Where they are `auto`, they are `given`, which the first weights expect, or measured on the
-    training images, of which each rank reads its part.
-
-    Raises:
-        DataError: they are measured, and the images of a class, or all, cannot be read.
-    """
-    mean, std = config.data.mean, config.data.std
-    if given is not None:
-        mean = given.mean if mean == "auto" else mean
-        std = given.std if std == "auto" else std
-    if mean == "auto" or std == "auto":
-        cache = data.train_loader.cache
-        own = rank_images(deal_shards(config, data.dataset.train), ranks.rank, ranks.size)
-        brought = ranks.bring(channel_sums(cache, own, threads))
-        sums = ranks.first(lambda: add_sums(brought))
-        share_bad(ranks, cache.bad, dict(cache.bad))
-        measured_mean, measured_std = mean_and_std(sums, cache.paths, config.data.depth)
-        check_classes(data)
-        mean = measured_mean if mean == "auto" else mean
-        std = measured_std if std == "auto" else std
-    return Normalization(tuple(mean), tuple(std), config.data.depth)
-
-
-def augment_training(config: Config, data: TrainingData, normalization: Normalization) -> None:
-    """Have the training images changed as `augment` says."""
-    data.train_loader.augment = make_augmentation(
-        config.augment, config.train.seed, data.preprocess, normalization.mean
-    )
-
-
-def check_classes(data: TrainingData) -> None:
-    """Refuse to go on without a class: what never sees one cannot tell it from the others.
-
-    Raises:
-        DataError: all training images of a class turned out to be unreadable so far.
-    """
-    train, bad = data.dataset.train, list(data.train_loader.cache.bad)
-    if not bad:
-        return
-    classes = len(data.dataset.classes)
-    counts = class_counts(train.labels, classes)
-    lost = np.flatnonzero(counts == class_counts(train.labels[bad], classes))
-    if len(lost):
-        paths = [train.paths[i] for i in np.flatnonzero(is_of(train.labels, int(lost[0])))]
-        place = os.path.commonpath([os.path.dirname(path) for path in paths])
-        raise DataError(place, "must hold a readable image", f"{len(paths)} that cannot")
-
-
-def deal_shards(config: Config, split: Split) -> list[NDArray[np.int64]]:
-    """The positions of each of `data.shards`' training images, which no epoch changes."""
-    rng = generator(config.train.seed, Purpose.SHARDS)
-    return deal(len(split), config.train.batch_size, config.data.shards, rng)
-
-
-def epoch_order(
-    config: Config, epoch: int, split: Split, batch_size: int | None = None, draw: int = 0
-) -> NDArray[np.int64]:
-    """The order in which an epoch, counted from 0, takes the training images.
-
-    Args:
-        batch_size: by default `train.batch_size`.
-        draw: another number is another order.
-    """
-    rng = generator(config.train.seed, Purpose.SHUFFLE, epoch, draw)
-    orders = [
-        shard[draw_order(split.labels[shard], config.data.sampler, rng)]
-        for shard in deal_shards(config, split)
-    ]
-    return interleave(orders, batch_size or config.train.batch_size)

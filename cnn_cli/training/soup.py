@@ -33,7 +33,7 @@ from cnn_cli.runs.meta import SEVERAL
 from cnn_cli.training.memory import plan_memory
 from cnn_cli.training.precise_bn import IMAGES, estimate_statistics
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.setup import augment_training, open_training_data, preprocess_of
+from cnn_cli.training.training_data import augment_training, open_training_data, preprocess_of
 
 # What the first checkpoint's document says that is true of the mean too.
 KEPT = ("config", "classes", "preprocess", "mean", "std", "seed", "split_rule", "network")

@@ -43,8 +43,9 @@ from cnn_cli.training.memory import plan_memory
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow, StopReason
-from cnn_cli.training.setup import TrainingSetup, network_of, prepare, preprocess_of
+from cnn_cli.training.setup import TrainingSetup, network_of, prepare
 from cnn_cli.training.several import FINAL, Several, locked_folder
+from cnn_cli.training.training_data import preprocess_of
 from cnn_cli.training.trials import Candidates, Trial, Words
 
 TRIALS_WITHOUT_BUDGET = 27

@@ -18,8 +18,8 @@ from cnn_cli.training.precise_bn import PreciseStatistics
 from cnn_cli.training.requests import StopNow
 from cnn_cli.training.saving import Saver
 from cnn_cli.training.session import Hook, Session
-from cnn_cli.training.setup import check_classes, epoch_order
 from cnn_cli.training.step import NotFiniteError, Step
+from cnn_cli.training.training_data import check_classes, epoch_order
 from cnn_cli.training.validating import Validation
 
 

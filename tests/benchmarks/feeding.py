@@ -36,8 +36,8 @@ from cnn_cli.runs.results import EpochRow
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.setup import preprocess_of
 from cnn_cli.training.train import train
+from cnn_cli.training.training_data import preprocess_of
 
 CLASSES = 3
 DISTINCT = 12  # pictures that are made; the others are shifted, which costs less

@@ -18,11 +18,11 @@ from cnn_cli.nn.init import initialize
 from cnn_cli.nn.params import Parameters
 from cnn_cli.optim.optimizers.sgd import SGDConfig
 from cnn_cli.optim.schedule import learning_rate
-from cnn_cli.training.setup import (
+from cnn_cli.training.setup import open_network
+from cnn_cli.training.training_data import (
     augment_training,
     epoch_order,
     measure_normalization,
-    open_network,
     open_training_data,
 )
 

@@ -17,7 +17,7 @@ from cnn_cli.data.shards import touched
 from cnn_cli.parallel.ranks import Alone, open_ranks, started_as, started_ranks
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.folder import CONFUSION, CURVES
-from cnn_cli.training.setup import deal_shards
+from cnn_cli.training.training_data import deal_shards
 
 KEYS: dict[str, Any] = {
     # 36 images with the bad one: the last batch has one image, and most ranks none of it.

@@ -9,7 +9,7 @@ from learnable import config_document, make_pictures
 
 from cnn_cli.config import validate_config
 from cnn_cli.data.dataset import open_dataset
-from cnn_cli.training import setup
+from cnn_cli.training import training_data
 
 SIZE = 8 * 8  # of a decoded image, in bytes
 
@@ -23,9 +23,9 @@ def test_images_of_both_splits_share_half_of_the_memory(
     pictures = make_pictures(tmp_path, train=10, val=2)  # of each of three classes
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr("cnn_cli.data.image_store.in_memory", lambda _: False)
-    monkeypatch.setattr(setup, "available_memory", lambda: 2 * SIZE * images)
+    monkeypatch.setattr(training_data, "available_memory", lambda: 2 * SIZE * images)
     config = validate_config(config_document(pictures), "p.yaml")
     dataset = open_dataset(pictures, None, 0.0)
-    data = setup.open_training_data(config, dataset, 1, lambda _: None)
+    data = training_data.open_training_data(config, dataset, 1, lambda _: None)
     with data.train_loader.cache as train, data.val_loader.cache as val:  # type: ignore[union-attr]
         assert [train.mode, val.mode] == modes
