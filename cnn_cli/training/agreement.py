@@ -1,4 +1,4 @@
-"""Requests that all ranks answer together, whichever of them they came to."""
+"""Requests to stop or save that all ranks handle at the same step, whichever rank received them."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ REASONS: tuple[StopReason, ...] = ("time limit", "terminated", "interrupted")
 
 
 class Agreement(Requests):
-    """What is asked of any rank, known to all of them at the same point.
+    """Requests of any rank, seen by all ranks at the same point.
 
-    They look before each step, and after what a stop need not wait for: who is stopped within
-    that comes to its end early and finds the others there.
+    The ranks exchange them before each step, and after any phase that a stop may interrupt: the
+    interrupted rank ends the phase early and meets the others there.
 
     Args:
-        own: what is asked of this rank; signals come to these.
-        ranks: all of them.
+        own: the requests of this rank, set by signals.
+        ranks: all ranks.
     """
 
     __slots__ = ("_own", "_ranks")
@@ -52,7 +52,7 @@ class Agreement(Requests):
             yield found[0]
 
     def stop_reason(self) -> StopReason | None:
-        """As of the last look."""
+        """The reason to stop, as of the last exchange."""
         return self.stop
 
     def _look(self) -> None:

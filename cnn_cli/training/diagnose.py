@@ -1,7 +1,7 @@
-"""What went wrong in a step: the first layer with a number that is not finite, and whose images.
+"""Find the layer and the images that made a loss or gradient NaN or infinite.
 
-The step is done once more, by a network whose layers look at all they return. It is slow, and is
-done only where a loss or a gradient is no number any more.
+The step is repeated with layers that check everything they return. This is slow, so it is done only
+after a loss or gradient was not finite.
 """
 
 from __future__ import annotations
@@ -31,19 +31,19 @@ from cnn_cli.training.memory import fits_alone
 from cnn_cli.training.session import Session
 from cnn_cli.training.step import NotFiniteError, step_targets
 
-FILES = 3  # that a message names
+FILES = 3  # named in a message
 
 MakeEngine = Callable[[Graph, Parameters], TrainingEngine]
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where the first number is that is not finite.
+    """Where the first value that is not finite appeared.
 
     Attributes:
-        layer, kind: its name and what it is.
+        layer, kind: name and kind of the layer.
         what: `output` or `gradient`.
-        rows: positions in the batch of the images it belongs to; empty where that cannot be said.
+        rows: positions in the batch of the affected images; empty if unknown.
     """
 
     layer: str
@@ -53,15 +53,15 @@ class Origin:
 
 
 def explain(session: Session, batch: RankBatch, failure: NotFiniteError) -> DivergedError:
-    """The error of a step whose loss or gradient is not finite: the same on all ranks."""
+    """Return the error for a step whose loss or gradient is not finite, the same on all ranks."""
     return session.setup.ranks.first(lambda: _explain(session, batch, failure))
 
 
 def _explain(session: Session, batch: RankBatch, failure: NotFiniteError) -> DivergedError:
     setup, engine, state = session.setup, session.engine, session.state
     workspaces = engine.workspaces
-    workspaces[:] = [Workspace() for _ in workspaces]  # makes room for another engine
-    # The others' images are read again, and so are those that stood for features.
+    workspaces[:] = [Workspace() for _ in workspaces]  # frees memory for a second engine
+    # The other ranks' images are read again, and so are images that were replaced by features.
     images, origin = batch.images, None
     sought = setup.ranks.size == 1 or fits_alone(
         setup.config,
@@ -97,13 +97,13 @@ def step_error(
     *,
     sought: bool = True,
 ) -> DivergedError:
-    """The error of a step whose loss or gradient is not finite.
+    """Return the error for a step whose loss or gradient is not finite.
 
     Args:
-        step: within the epoch, from 1.
-        loss: of the step.
-        origin: of `find_origin`.
-        files: of the batch, in its order.
+        step: number of the step in the epoch, from 1.
+        loss: the loss of the step.
+        origin: the result of `find_origin`.
+        files: the batch's files, in its order.
         sought: whether `find_origin` was called.
     """
     if math.isfinite(loss):
@@ -133,16 +133,17 @@ def find_origin(
     step: int,
     mix: Mix | None = None,
 ) -> Origin | None:
-    """Do a step again and see which layer is the first to give numbers that are not finite.
+    """Repeat a step and find the first layer that returns values that are not finite.
 
     Args:
-        make_engine: builds an engine like the one that did the step.
-        params: as they were in the step; left as they are.
-        x, targets, divisor, step, mix: of `TrainingEngine.train_step`.
+        make_engine: builds an engine like the one that ran the step.
+        params: the parameters as they were in the step; not modified.
+        x, targets, divisor, step, mix: as in `TrainingEngine.train_step`.
 
     Returns:
-        The first layer, forward, whose output is not finite; if there is none the first one,
-        backward, whose parameters' or input's gradient is not. None if that is the loss alone.
+        The first layer in forward order whose output is not finite; if there is none, the first one
+        in backward order whose parameter or input gradient is not. None if only the loss is not
+        finite.
     """
     outputs: _Seen = []
     gradients: _Seen = []
@@ -173,7 +174,7 @@ def _origin(nodes: Sequence[Node], index: int, what: str, seen: _Seen) -> Origin
 
 
 def _watched(layer: Layer, index: int, outputs: _Seen, gradients: _Seen) -> Layer:
-    """A layer of a class of its own that calls the class of `layer` and looks at the result."""
+    """Return a copy of `layer` whose class checks every result; it calls the original class."""
     kind: Any = type(layer)
 
     def forward(name: str) -> Callable[..., Any]:
@@ -199,7 +200,7 @@ def _watched(layer: Layer, index: int, outputs: _Seen, gradients: _Seen) -> Laye
 
     def _look(array: Array, run: RunContext, seen: _Seen) -> None:
         good = np.isfinite(array.reshape(len(array), -1)).all(axis=1)
-        if not good.all():  # workers add to one list, which is safe
+        if not good.all():  # `list.append` is atomic, so workers can share the list
             seen.append((index, tuple(int(row) + run.offset for row in np.flatnonzero(~good))))
 
     methods = {"forward": forward("forward"), "backward": backward("backward")}

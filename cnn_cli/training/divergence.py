@@ -1,4 +1,4 @@
-"""Numbers that are not finite: the error they are, and the way back to a checkpoint."""
+"""Losses and weights that are not finite: the error, and the rollback to a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnn_cli.runs.state import TrainingState
 
 MOST_ROLLBACKS = 3
-CARRIED = "rollback"  # group, and key of meta
-PLACE = ("epoch", "step", "state")  # what of meta changes as training goes on
+CARRIED = "rollback"  # group, and key of the metadata
+PLACE = ("epoch", "step", "state")  # keys of the metadata that change during training
 
 
 def check_finite(params: Parameters, state: TrainingState) -> None:
-    """Nothing is saved that could not be used.
+    """Check that weights and statistics are finite, so that no unusable checkpoint is saved.
 
     Raises:
-        DivergedError: weights or statistics are not finite, after the steps done so far.
+        DivergedError: they are not, after the steps so far.
     """
     for what, numbers in ("weights", params.flat), ("batch statistics", params.flat_buffers):
         if not np.isfinite(numbers).all():
@@ -31,12 +31,12 @@ def check_finite(params: Parameters, state: TrainingState) -> None:
 
 
 def place_of(state: TrainingState, step: int) -> str:
-    """The epoch under way and a step of it, counted from 1."""
+    """Return the current epoch and step as text, counted from 1."""
     return f"epoch {state.epoch + 1}, step {step}"
 
 
 def advice_of(state: TrainingState) -> str:
-    """What the user may do."""
+    """Return what the user can do about it."""
     advice = "try a smaller train.optimizer.lr"
     if state.rollbacks < MOST_ROLLBACKS:
         return advice
@@ -44,17 +44,18 @@ def advice_of(state: TrainingState) -> str:
 
 
 def carry_scheduled(last: Path, checkpoint: Checkpoint) -> None:
-    """Have a checkpoint that a stop or a signal asked for keep the way back.
+    """Make a checkpoint that a stop or a signal requested carry the last scheduled one.
 
-    A run goes back to its last scheduled checkpoint: of its start, of an epoch's end or of
-    `train.checkpoint_every`. Where it happened to be stopped must not change its weights, so that
-    a checkpoint of another moment carries the scheduled one along when it takes its place.
+    A rollback returns to the last scheduled checkpoint: of the run's start, of an epoch's end or of
+    `train.checkpoint_every`. The moment of a stop must not change the final weights, so an
+    unscheduled checkpoint keeps a copy of the scheduled one that it replaces.
 
     Args:
         last: the file that `checkpoint` is about to replace.
-        checkpoint: which is added to.
+        checkpoint: the new checkpoint, which is added to.
     """
-    with suppress(DataError):  # what cannot be read cannot be gone back to; nothing else is lost
+    # An unreadable checkpoint cannot be rolled back to; nothing else is lost.
+    with suppress(DataError):
         scheduled = _scheduled(last)
         checkpoint.meta[CARRIED] = {key: scheduled.meta.get(key) for key in PLACE}
         checkpoint.groups[CARRIED] = {
@@ -65,17 +66,17 @@ def carry_scheduled(last: Path, checkpoint: Checkpoint) -> None:
 
 
 def go_back(last: Path, failed: TrainingState) -> Checkpoint:
-    """Halve the learning rate of the scheduled checkpoint that a run is to go on from.
+    """Roll back to the last scheduled checkpoint with half the learning rate.
 
     Args:
-        last: the run's checkpoint, which is read, and written as it is to go on.
-        failed: the run's state; its time and its log are kept.
+        last: the run's checkpoint; it is read and rewritten.
+        failed: the state of the run; its elapsed time and log are kept.
 
     Returns:
-        The checkpoint as it is now.
+        The rewritten checkpoint.
 
     Raises:
-        DataError: it cannot be read or written.
+        DataError: the checkpoint cannot be read or written.
     """
     checkpoint = _scheduled(last)
     state = TrainingState.from_meta(checkpoint.meta, str(last))
@@ -88,7 +89,7 @@ def go_back(last: Path, failed: TrainingState) -> Checkpoint:
 
 
 def _scheduled(last: Path) -> Checkpoint:
-    """A run's last scheduled checkpoint: its `last` one, or the one that carries along."""
+    """Return the last scheduled checkpoint of a run: its `last`, or the one carried in it."""
     checkpoint = load_checkpoint(last)
     meta, arrays = checkpoint.meta.pop(CARRIED, None), checkpoint.groups.pop(CARRIED, None)
     if meta is None or arrays is None:
@@ -102,7 +103,7 @@ def _scheduled(last: Path) -> Checkpoint:
 
 
 def rollback_note(error: DivergedError, state: TrainingState) -> str:
-    """What to tell of a way back, whose end `state` is."""
+    """Return the note for the user about a rollback that ended in `state`."""
     return (
         f"{error.line()} Back to {place_of(state, state.batch)}, with half the learning rate "
         f"(rollback {state.rollbacks} of {MOST_ROLLBACKS})"

@@ -1,6 +1,6 @@
-"""Frozen layers: which they are in an epoch, and their outputs computed once where they can be.
+"""Frozen layers: which are frozen in an epoch, and their outputs cached as features.
 
-Where the images are the same in every epoch, so are the outputs of the first frozen layers.
+If the images are the same in every epoch, so are the outputs of the first frozen layers.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ from cnn_cli.training.session import Hook, Session
 from cnn_cli.training.training_data import deal_shards
 
 BATCH = 64
-MEMORY_FRACTION = 1 / 4  # of what is available, that features may take
+MEMORY_FRACTION = 1 / 4  # share of the available memory for features
 
 
 class FrozenLayers(Hook):
-    """Freezes what `train.freeze` and `train.head` say for an epoch, and computes its features
-    where it can."""
+    """Freezes the layers that `train.freeze` and `train.head` name for an epoch, and caches their
+    outputs if possible.
+    """
 
     def before_epoch(self, session: Session) -> None:
         setup, learner, epoch = session.setup, session.learner, session.state.epoch
@@ -44,7 +45,7 @@ class FrozenLayers(Hook):
                 session.source = loader
             return
         node = IMAGE
-        # Neither augmented images nor averaged or estimated statistics can do with features.
+        # Features are useless if images are augmented or statistics are averaged or estimated.
         same_images = loader.augment is None and (head_alone or session.mixer is None)
         if same_images and session.evaluated is learner.params:
             room = int(setup.memory.room() * MEMORY_FRACTION)
@@ -64,13 +65,13 @@ class FrozenLayers(Hook):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Features:
-    """What the frozen layers make of every training image.
+    """The output of the last cached frozen layer for every training image.
 
     Attributes:
-        node: the position of the last of them.
-        values: (images, *its shape), by position in the split.
-        good: (images,) those that could be read.
-        labels: of the images, see `targets`.
+        node: position of that layer in the graph.
+        values: (images, *shape of one output), in the order of the split.
+        good: (images,) whether the image could be read.
+        labels: the images' labels, see `targets`.
     """
 
     node: int
@@ -81,7 +82,7 @@ class Features:
     def parts(
         self, parts: Sequence[NDArray[np.int64]], skip: int = 0, epoch: int = 0
     ) -> Iterator[Batch]:
-        """What `Loader.parts` gives, with features in place of the images."""
+        """Yield what `Loader.parts` yields, with features in place of images."""
         for number in range(skip, len(parts)):
             indices = parts[number]
             indices = indices[self.good[indices]]
@@ -89,13 +90,13 @@ class Features:
 
 
 def cached_node(graph: Graph, images: int, itemsize: int, room: int) -> int:
-    """Up to which node features are worth keeping; `IMAGE` where there is none.
+    """Return the last node whose output is worth caching; `IMAGE` if there is none.
 
     Args:
-        graph: knows which parameters are frozen.
-        images: how many.
-        itemsize: bytes of a number.
-        room: bytes that they may take.
+        graph: the network, which knows the frozen parameters.
+        images: number of images.
+        itemsize: bytes per value.
+        room: bytes available for features.
     """
     node = frozen_prefix(graph)
     if node == IMAGE:
@@ -107,12 +108,12 @@ def cached_node(graph: Graph, images: int, itemsize: int, room: int) -> int:
 def compute_features(
     engine: TrainingEngine, loader: Loader, node: int, wanted: NDArray[np.int64]
 ) -> Features:
-    """Pass images through the layers up to a node.
+    """Compute the outputs of a node for images.
 
-    The order and the size of the batches are always the same, and so are the features' bits.
+    Order and batch size are fixed, so the features are the same bits every time.
 
     Args:
-        wanted: the images' positions in the split.
+        wanted: positions of the images in the split.
     """
     images = len(loader.split)
     values = np.zeros((images, *engine.graph.shape(node)), engine.dtype)

@@ -1,4 +1,4 @@
-"""`cnn train --folds`: a training for each fold, one after the other, each an ordinary run."""
+"""`cnn train --folds`: train one network per fold, one after another, each as an ordinary run."""
 
 from __future__ import annotations
 
@@ -32,14 +32,15 @@ from cnn_cli.training.train import check_given
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoldsResult:
-    """How the training of folds ended.
+    """The result of training all folds.
 
     Attributes:
-        run: the folder that holds the runs of the folds.
-        count: of folds.
-        folds: those that were begun, in their order.
-        stopped: None where all are complete, else why that ended early: a `StopReason`.
-        predictions: out of fold; None where not all are complete, and on ranks other than 0.
+        run: the folder that contains the folds' runs.
+        count: number of folds.
+        folds: results of the folds that were begun, in order.
+        stopped: None if all are complete, else the reason for stopping early, a `StopReason`.
+        predictions: out-of-fold predictions; None if a fold is incomplete, and on ranks other than
+            0.
     """
 
     run: Path
@@ -59,18 +60,19 @@ def train_folds(
     watch: Watch,
     ranks: Ranks = ALONE,
 ) -> FoldsResult:
-    """Train a network for each fold, and predict each image by the one that has not seen it.
+    """Train a network for each fold, and predict each image with the network that was not trained
+    on it.
 
-    The runs are `fold-1`, `fold-2` and so on in the run folder, which is locked meanwhile.
+    The runs are `fold-1`, `fold-2` and so on in the run folder, which stays locked.
 
     Args:
-        config, source, options, requests, ranks: of `train`; `data.val_split` has no part in it.
-        count: of folds, 2 or more.
-        progress: makes a watcher for each fold.
-        watch: shows how far the predictions are.
+        config, source, options, requests, ranks: as in `train`; `data.val_split` is not used.
+        count: number of folds, at least 2.
+        progress: makes a progress display for each fold.
+        watch: shows the progress of the predictions.
 
     Raises:
-        CnnError: in one of its kinds; what was saved before stays as it was.
+        CnnError: any of its kinds; files saved before stay unchanged.
     """
     check_no_fold(config, source)
     with requests.at_once():
@@ -81,7 +83,7 @@ def train_folds(
             )
         )
         ranks.first(lambda: _check_folder(folder, count, options))
-        if options.overwrite:  # all that can be checked comes before anything is deleted
+        if options.overwrite:  # every check comes before anything is deleted
             prepare(of_fold(config, Fold(1, count)), source, options, {}, ranks)
     results: list[TrainResult] = []
     several = Several(source, options, requests, progress, ranks)
@@ -110,16 +112,16 @@ def train_folds(
 
 
 def of_fold(config: Config, fold: Fold) -> Config:
-    """The config of one fold's run."""
+    """Return the config of one fold's run."""
     data = config.data.model_copy(update={"fold": str(fold)})
     return config.model_copy(update={"data": data})
 
 
 def check_no_fold(config: Config, source: str) -> None:
-    """Refuse the config of a run that is itself one of several folds.
+    """Refuse a config that names one fold of several.
 
     Raises:
-        ConfigError: it is.
+        ConfigError: it does.
     """
     if config.data.fold is not None:
         rule = "must not be there with --folds, which trains each of them"
@@ -127,10 +129,10 @@ def check_no_fold(config: Config, source: str) -> None:
 
 
 def _check_folder(folder: Path, count: int, options: TrainOptions) -> None:
-    """Refuse to go on with another kind of run, or with another number of folds.
+    """Refuse to resume a run of another kind or with another number of folds.
 
     Raises:
-        UsageError: the folder holds such a run.
+        UsageError: the folder contains such a run.
     """
     if options.overwrite:
         return

@@ -1,9 +1,10 @@
-"""Successive halving (Jamieson and Talwalkar 2016): which trial is trained on, and how far.
+"""Successive halving (Jamieson and Talwalkar 2016): which trial to train next, and for how many
+epochs.
 
-Each rung is some epochs of the whole training; the best third of the trials that came to one goes
-on to the next. Trials are promoted as soon as they are among the best third so far (ASHA, Li et
-al. 2020): how many there will be need not be known, and at any time some have come far.
-What comes next depends on the results alone, so that there is nothing else to save.
+Each rung is a number of epochs; the best third of the trials at a rung go on to the next. A trial
+is promoted as soon as it is among the best third so far (ASHA, Li et al. 2020): the total number of
+trials need not be known, and some trials are always far along. The decision depends on the results
+alone, so no other state is saved.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import cmp_to_key
 from typing import Generic, Literal, TypeVar
 
-REDUCTION = 3  # of the trials from rung to rung; η in the papers
+REDUCTION = 3  # one of so many trials is promoted; η in the papers
 MOST_RUNGS = 4
 
 Score = TypeVar("Score")
@@ -20,7 +21,7 @@ Left = Literal["trials", "promotions", "one"]
 
 
 def rungs(epochs: int) -> tuple[int, ...]:
-    """Epochs after which trials are compared; the last ones are all of them."""
+    """Return the epochs after which trials are compared; the last entry is the whole training."""
     count = 1
     while count < MOST_RUNGS and REDUCTION**count <= epochs:
         count += 1
@@ -28,11 +29,11 @@ def rungs(epochs: int) -> tuple[int, ...]:
 
 
 class Halving(Generic[Score]):
-    """Decides by the scores of the trials.
+    """Decides which trial to promote by the trials' scores.
 
     Args:
-        rungs: how many there are.
-        is_better: whether the first score is better than the second one.
+        rungs: number of rungs.
+        is_better: whether the first score is better than the second.
     """
 
     def __init__(self, rungs: int, is_better: Callable[[Score, Score], bool]) -> None:
@@ -40,13 +41,13 @@ class Halving(Generic[Score]):
         self._is_better = is_better
 
     def promotion(self, scores: Sequence[Sequence[Score | None]], left: Left) -> int | None:
-        """The trial that goes on to its next rung; None where a new one is to begin, if any.
+        """Return the index of the trial to promote; None to begin a new one, if any are left.
 
         Args:
-            scores: of each trial, at the rungs that it came to. None where it failed there: it
-                goes no further, and counts as one that was tried.
-            left: there are more trials to begin; or the best trial of a rung goes on, however few
-                there are; or there is only time for that one.
+            scores: for each trial, its scores at the rungs reached. None for a failure: the trial
+                is not promoted, but counts as tried.
+            left: whether more trials can begin; or none can, and the best trial of a rung is
+                promoted even if there are few; or time is left for that one only.
         """
         for rung in reversed(range(self._rungs - 1)):
             tried = sum(len(own) > rung for own in scores)
@@ -59,7 +60,7 @@ class Halving(Generic[Score]):
         return None
 
     def ranking(self, scores: Sequence[Sequence[Score | None]], rung: int) -> list[int]:
-        """The trials that came to a rung and did not fail there, the best one first."""
+        """Return the trials that reached a rung without failing, best first."""
 
         def compare(one: int, other: int) -> int:
             first, second = scores[one][rung], scores[other][rung]

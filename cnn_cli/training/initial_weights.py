@@ -1,4 +1,4 @@
-"""What training starts from: weights drawn at random, or those of another training."""
+"""Initial weights: drawn at random, or taken from another training."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.runs.checkpoint import load_checkpoint, resolve_checkpoint
 
-NEAR_ZERO = 0.01  # of what `model.init` draws
+NEAR_ZERO = 0.01  # factor for values drawn by `model.init`
 
 
 @dataclass(frozen=True, slots=True)
 class InitialWeights:
-    """The first weights.
+    """The initial weights.
 
     Attributes:
-        normalization: what trained weights expect pixels to be made; None for random ones.
-        note: for the user, where layers could not be taken over.
+        normalization: the normalization of pixels that trained weights expect; None for random
+            weights.
+        note: a note to the user about layers that were not taken over.
     """
 
     params: Parameters
@@ -36,7 +37,7 @@ class InitialWeights:
     note: str | None = None
 
     def compare(self, normalization: Normalization) -> str | None:
-        """What to say where training makes pixels something else than the weights expect."""
+        """Return a note if training normalizes pixels differently from what the weights expect."""
         if self.normalization is None:
             return None
         before = [*self.normalization.mean, *self.normalization.std]
@@ -55,19 +56,19 @@ def initial_weights(
     *,
     resumed: bool = False,
 ) -> InitialWeights:
-    """The weights that `train.weights` names, or those that `model.init` draws.
+    """Load the weights that `train.weights` names, or draw them as `model.init` says.
 
-    Where the classes are others, or in another order, the layers whose size depends on how many
-    there are keep the rows of the classes that are known; the other rows start near zero.
+    If the classes differ, in name or order, the layers with one row per class keep the rows of
+    known classes; the rows of new classes start near zero.
 
     Args:
-        classes: the names to train for.
+        classes: the names of the classes to train.
         source: the config's file, for messages.
-        resumed: a run goes on from a checkpoint: its weights are about to replace any.
+        resumed: the run resumes from a checkpoint, which replaces these weights.
 
     Raises:
         UsageError: a package is not installed.
-        DataError: the weights cannot be read, or are another network's.
+        DataError: the weights cannot be read or belong to another network.
     """
     params = Parameters(graph, config.train.dtype)
     initialize(params, config.train.seed, config.model.init)
@@ -92,7 +93,7 @@ def initial_weights(
 
 
 def weights_file(weights: str) -> Path:
-    """The file that `train.weights` means.
+    """Return the file that `train.weights` refers to.
 
     Raises:
         UsageError, DataError: there is none.
@@ -109,10 +110,10 @@ class _Trained:
     """Weights of another training.
 
     Attributes:
-        place: where they are, for messages.
+        place: their source, for messages.
         arrays: by `layer/param`.
-        classes: their names, in the order of the scores.
-        normalization: what they expect pixels to be made.
+        classes: the class names, in the order of the scores.
+        normalization: the normalization of pixels that they expect.
     """
 
     place: str
@@ -133,24 +134,24 @@ def _read(config: Config, graph: Graph, source: str) -> _Trained:
         return _Trained(weights, arrays, package.classes(), package.normalization)
     file = weights_file(weights)
     checkpoint = load_checkpoint(file, ("model", "ema"))
-    # Averaged weights, where there are some, are what was evaluated.
+    # If there are averaged weights, they are the ones that were evaluated.
     arrays = checkpoint.groups.get("model", {}) | checkpoint.groups.get("ema", {})
     meta = checkpoint.meta
     return _Trained(str(file), arrays, tuple(meta["classes"]), Normalization.stored(meta))
 
 
 def _rows(before: Sequence[str], classes: Sequence[str]) -> list[tuple[int, int]]:
-    """The rows that a class has now and had before, of the classes that are in both."""
+    """Return pairs (row now, row before) for the classes present in both."""
     old = {name: row for row, name in enumerate(before)}
     return [(row, old[name]) for row, name in enumerate(classes) if name in old]
 
 
 def _head(own: Array, trained: Array, rows: list[tuple[int, int]]) -> Array:
-    """A tensor of the last layer: a row a class.
+    """Return a tensor of the last layer with one row per class.
 
-    Weights drawn for a new class are noise that little training does not remove: a step moves them
-    only along the features of its images. They are made small, but not zero, which a ReLU after
-    the layer would not pass on.
+    Rows drawn at random for a new class are noise that training hardly removes: a step changes them
+    only along the features of its images. They are scaled down, but not to zero, because a ReLU
+    after the layer would block the gradient.
     """
     head = own.copy() if own.ndim == 1 else own * NEAR_ZERO
     if own.shape[1:] == trained.shape[1:]:
@@ -169,10 +170,10 @@ def _head_text(trained: _Trained, classes: Sequence[str]) -> str:
 
 
 def head_names(config: Config, graph: Graph) -> list[str]:
-    """The layers whose parameters have other shapes for another number of classes."""
+    """Return the names of layers whose parameter shapes depend on the number of classes."""
     try:
         more = build_graph(config.model, graph.in_shape, graph.classes + 1, "model")
-    except ConfigError:  # the scores have another source than a layer of that size
+    except ConfigError:  # no layer of that size gives the scores
         return []
     return [
         node.name

@@ -1,4 +1,4 @@
-"""What learns: weights, the optimizer's state, averages, pending gradients, and the update."""
+"""The trainable state: weights, optimizer state, averages and pending gradients; and its update."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ HEAD_SCHEDULE = CosineConfig(warmup_epochs=0.0)
 
 
 class Learner:
-    """What an update changes, and a checkpoint keeps.
+    """What an update changes and a checkpoint stores.
 
     Args:
-        setup: of the training; its initial weights become the weights.
+        setup: the set-up of the training; its initial weights become the weights.
 
     Attributes:
         params: the weights.
-        optimizer: and its state.
-        average: of the weights; None without.
-        accumulator: of gradients; None where every batch is an update.
+        optimizer: the optimizer with its state.
+        average: an average of the weights, or None.
+        accumulator: accumulates gradients; None if every batch is an update.
     """
 
     def __init__(self, setup: TrainingSetup) -> None:
@@ -44,17 +44,17 @@ class Learner:
 
     @property
     def weights(self) -> Parameters:
-        """What is evaluated, but for statistics."""
+        """The weights to evaluate, apart from estimated batch statistics."""
         return self.params if self.average is None else self.average.params
 
     def learn(self, gradient: Array, divisor: float, batch: int, state: TrainingState) -> None:
-        """Update the weights by a batch's gradient, or add it to those of the next update.
+        """Update the weights with a batch's gradient, or add it to the pending gradient.
 
         Args:
             gradient: like `params.flat`; overwritten.
-            divisor: of the batch, see `Accumulator`.
-            batch: its number in the epoch.
-            state: says which epoch it is, and what the learning rate depends on.
+            divisor: divisor of the batch, see `Accumulator`.
+            batch: number of the batch in the epoch.
+            state: gives the epoch and what the learning rate depends on.
         """
         for part in self.optimizer.groups.frozen:
             gradient[part] = 0
@@ -64,16 +64,16 @@ class Learner:
             self.accumulator.add(gradient, divisor, batch)
 
     def finish_update_before(self, batch: int, state: TrainingState) -> None:
-        """Make the update that is pending, if the batch of that number belongs to a later one."""
+        """Apply the pending update if the batch of that number belongs to a later one."""
         if self.accumulator is not None and self.accumulator.is_due(batch):
             self._update(self.accumulator.take(), self.accumulator.batch, state)
 
     def finish_epoch(self, state: TrainingState) -> None:
-        """Make the update that is pending: the last one of an epoch may have fewer batches."""
+        """Apply the pending update: the last one of an epoch may have fewer batches."""
         self.finish_update_before(self._updates_per_epoch * self._config.accumulate, state)
 
     def _update(self, gradient: Array, batch: int, state: TrainingState) -> None:
-        """Clip, step and average, as the batch of that number is the last one of an update."""
+        """Clip, step and average; `batch` is the last batch of the update."""
         number = state.epoch * self._updates_per_epoch + batch // self._config.accumulate
         if self._config.clip_grad_norm is not None:
             clip_grad_norm(gradient, self._config.clip_grad_norm)
@@ -83,7 +83,7 @@ class Learner:
             self.average.update(self.params, number + 1, updates)
 
     def last_learning_rate(self, state: TrainingState) -> float:
-        """The learning rate of the last update of the epoch under way."""
+        """Return the learning rate of the last update in the current epoch."""
         return self._learning_rate((state.epoch + 1) * self._updates_per_epoch - 1, state)
 
     def _learning_rate(self, update: int, state: TrainingState) -> float:
@@ -102,7 +102,7 @@ class Learner:
         return state.lr_factor * rate
 
     def groups(self) -> dict[str, Any]:
-        """The arrays of a checkpoint by group and name."""
+        """Return the arrays of a checkpoint by group and name."""
         groups = {"model": model_of(self.params), "optimizer": self.optimizer.named_state()}
         if self.average is not None:
             groups["ema"] = model_of(self.average.params)
@@ -111,15 +111,15 @@ class Learner:
         return groups
 
     def load(self, checkpoint: Checkpoint, place: str, batch: int) -> None:
-        """Take over what `groups` gave.
+        """Load the arrays that `groups` returned.
 
         Args:
-            checkpoint: of a run.
+            checkpoint: a checkpoint of a run.
             place: its name, for messages.
-            batch: batches of the epoch under way that were done.
+            batch: number of batches done in the current epoch.
 
         Raises:
-            DataError: the arrays are another network's.
+            DataError: the arrays belong to another network.
         """
         groups = checkpoint.groups
         self.params.load(groups.get("model", {}), place)
@@ -130,14 +130,14 @@ class Learner:
         self.optimizer.load_named_state(groups.get("optimizer", {}), place)
 
     def check(self, state: TrainingState) -> None:
-        """Nothing is saved that could not be used.
+        """Check that weights and statistics are finite, so that no unusable checkpoint is saved.
 
         Raises:
-            DivergedError: weights or statistics are not finite.
+            DivergedError: they are not.
         """
         check_finite(self.params, state)
 
 
 def model_of(params: Parameters) -> dict[str, Array]:
-    """What a checkpoint keeps of weights and their statistics."""
+    """Return the weights and statistics that a checkpoint stores."""
     return params.named() | params.named_buffers()

@@ -1,6 +1,6 @@
 """`cnn lr`: the learning-rate range test (Smith 2017).
 
-The rate rises from step to step until the loss does. Nothing is evaluated or saved.
+The learning rate rises at each step until the loss diverges. Nothing is evaluated or saved.
 """
 
 from __future__ import annotations
@@ -32,22 +32,21 @@ from cnn_cli.training.setup import TrainingSetup, prepare
 from cnn_cli.training.step import NotFiniteError, Step
 from cnn_cli.training.training_data import check_classes, epoch_order
 
-LOW, HIGH = 1e-6, 10.0  # rates of the first and the last step
-SKIPPED = 10  # of the first ones, as Lightning has it
-WINDOW = 5  # steps on each side that a slope is fitted to: single ones jump with their batches
-BETA = 0.9  # of the loss that is kept from step to step, as it is smoothed
-DIVERGED = 4.0  # times the lowest smoothed loss, as fastai and Lightning have it
-DIGITS = 2  # of a suggestion: the next digit would say nothing
+LOW, HIGH = 1e-6, 10.0  # learning rates of the first and the last step
+SKIPPED = 10  # of the first points, as in Lightning
+WINDOW = 5  # steps on each side for fitting a slope: single losses are noisy
+BETA = 0.9  # smoothing factor of the loss
+DIVERGED = 4.0  # multiple of the lowest smoothed loss, as in fastai and Lightning
+DIGITS = 2  # significant digits of a suggestion; more would be noise
 
 End = Literal["diverged", "last rate", "time limit"]
 
 
 class RisingConfig(ScheduleConfig):
-    """From one rate to another, each step by the same factor; no schedule that a config names.
+    """A learning rate that rises by the same factor at each step; configs cannot name it.
 
     Attributes:
-        span: from the first step of the training to its last one, as a multiple of the way from
-            `LOW` to `HIGH`.
+        span: how far the whole training goes, as a multiple of the way from `LOW` to `HIGH`.
     """
 
     span: float
@@ -57,18 +56,18 @@ class RisingConfig(ScheduleConfig):
 
 
 def _rate(way: float) -> float:
-    """That of a part of the way from `LOW` to `HIGH`."""
+    """Return the rate at a fraction of the way from `LOW` to `HIGH` on a logarithmic scale."""
     return float(LOW * (HIGH / LOW) ** way)
 
 
 @dataclass(frozen=True, slots=True)
 class RangePoint:
-    """A step of the test.
+    """One step of the test.
 
     Attributes:
-        lr: of the update.
-        loss: before it, of its batches.
-        smoothed: mean of the losses so far, of which the late ones count most.
+        lr: learning rate of the update.
+        loss: mean loss of its batches before the update.
+        smoothed: exponential moving average of the losses so far.
     """
 
     lr: float
@@ -78,13 +77,13 @@ class RangePoint:
 
 @dataclass(frozen=True, slots=True)
 class LrRange:
-    """What the test found.
+    """The result of the test.
 
     Attributes:
-        points: the steps, but for one whose loss was not finite.
-        steps: as many as there would have been up to the highest rate.
+        points: the steps, without one whose loss was not finite.
+        steps: number of steps planned up to the highest rate.
         ended: why the test ended.
-        configured: the rates that the config has, by dotted keys, that of the schedule first.
+        configured: the config's learning rates by dotted key, the schedule's first.
     """
 
     points: tuple[RangePoint, ...]
@@ -94,20 +93,20 @@ class LrRange:
 
     @property
     def lowest(self) -> RangePoint:
-        """Where the smoothed loss is lowest."""
+        """The point of the lowest smoothed loss."""
         return min(self.points, key=lambda point: point.smoothed)
 
     @property
     def steepest(self) -> RangePoint | None:
-        """Where the smoothed loss falls most as the rate rises; None where it never fell.
+        """The point where the smoothed loss falls fastest; None if it never fell.
 
-        The first steps have no part in it: their mean is of few losses.
+        The first points are skipped because they average few losses.
         """
         falling = range(SKIPPED, self.points.index(self.lowest))
         return self.points[min(falling, key=self._slope)] if falling else None
 
     def _slope(self, step: int) -> float:
-        """Of the smoothed loss by the rate's logarithm, fitted to the steps around one."""
+        """Slope of the smoothed loss over the logarithm of the rate, fitted around a step."""
         around = self.points[step - WINDOW : step + WINDOW + 1]
         x = np.log([point.lr for point in around])
         x -= x.mean()
@@ -115,13 +114,13 @@ class LrRange:
 
     @property
     def suggestion(self) -> float | None:
-        """The rate to train with; None where the test did not come to the end or found none."""
+        """The suggested learning rate; None if the test was incomplete or found none."""
         found = None if self.ended == "time limit" else self.steepest
         return None if found is None else float(f"{found.lr:.{DIGITS}g}")
 
     @property
     def settings(self) -> dict[str, float]:
-        """The suggestion by dotted keys; rates that the schedule moves as well keep their ratio."""
+        """The suggestion by dotted key; other scheduled rates keep their ratio to it."""
         first, rate = next(iter(self.configured.values())), self.suggestion
         if rate is None:
             return {}
@@ -152,23 +151,23 @@ def range_test(
     note: Callable[[str], None],
     watch: Callable[[int], None] = lambda _: None,
 ) -> LrRange:
-    """Train with a rising learning rate, and forget what was trained.
+    """Train with a rising learning rate, and discard the weights.
 
-    The config's schedule, its warm-up and `train.head` have no part in it; all else has: the
-    optimizer, augmentation, averages, what is frozen. Images are gone through as often as needed.
+    The config's schedule, warm-up and `train.head` are ignored; everything else applies, such as
+    optimizer, augmentation, averages and frozen layers. Epochs repeat as often as needed.
 
     Args:
-        config: of a training.
+        config: the config of a training.
         source: its file, for messages.
         options: threads and backend.
-        steps: updates up to the highest rate.
-        seconds: after which the test ends early.
-        note: told what the user should know.
-        watch: told of each step, counted from 1.
+        steps: number of updates up to the highest rate.
+        seconds: time limit of the test.
+        note: receives notes for the user.
+        watch: called after each step with its number, from 1.
 
     Raises:
-        CnnError: what `train` would raise before its first step; `DivergedError` where the loss is
-            not finite at the lowest rate.
+        CnnError: what `train` would raise before its first step; `DivergedError` if the loss is not
+            finite at the lowest rate.
     """
     deadline = time.monotonic() + seconds
     ignored = {"scheduler": ConstantConfig(), "head": None, "monitor": TOP1.name}
@@ -203,7 +202,7 @@ def range_test(
 
 
 def _rates(optimizer: OptimizerConfig) -> dict[str, float]:
-    """The rates that the schedule moves, by dotted keys."""
+    """Return the learning rates that the schedule changes, by dotted key."""
     key = "train.optimizer"
     found = {f"{key}.lr": optimizer.lr}
     if isinstance(optimizer, MuonConfig):
@@ -212,7 +211,9 @@ def _rates(optimizer: OptimizerConfig) -> dict[str, float]:
 
 
 def _of_steps(setup: TrainingSetup, steps: int) -> TrainingSetup:
-    """A training of as many epochs as the steps take, that rises to the highest rate in them."""
+    """Return the set-up with enough epochs for the steps, and a schedule that rises through
+    them.
+    """
     epochs = ceil(steps / setup.updates_per_epoch)
     span = epochs * setup.updates_per_epoch / (steps - 1)
     rising = RisingConfig(span=span)  # type: ignore[call-arg]  # no config names its type
@@ -221,7 +222,7 @@ def _of_steps(setup: TrainingSetup, steps: int) -> TrainingSetup:
 
 
 class _Notes(Silent):
-    """Only what the user should know."""
+    """Passes on notes for the user and nothing else."""
 
     def __init__(self, note: Callable[[str], None]) -> None:
         self._note = note
@@ -231,7 +232,7 @@ class _Notes(Silent):
 
 
 def _losses(session: Session) -> Iterator[float]:
-    """Take the steps; the mean loss of each update's batches, not finite where it cannot be made.
+    """Run the steps and yield the mean loss of each update's batches; not finite if it diverged.
 
     Raises:
         DataError: no image of an epoch can be read.

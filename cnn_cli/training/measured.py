@@ -1,4 +1,4 @@
-"""Which metrics an epoch's validation measures beside loss and top-1."""
+"""Which metrics to measure on the validation images after each epoch, beside loss and top-1."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ GATE = "--fail-under"
 def measured_metrics(
     config: Config, source: str, dataset: Dataset, gates: Iterable[Metric]
 ) -> tuple[Metric, ...]:
-    """What costs next to nothing, what the config follows, and what is asked for besides.
+    """Return the metrics that are cheap, that the config monitors, or that were asked for.
 
     Args:
-        config: of the training.
+        config: the config of the training.
         source: its file, for messages.
-        dataset: that it validates on.
-        gates: metrics that are asked for.
+        dataset: the data set with the validation images.
+        gates: further metrics to measure.
 
     Raises:
-        ConfigError, UsageError: the config, or the command line, asks for a metric that these
-            images do not have.
+        ConfigError, UsageError: the config or the command line names a metric that is undefined for
+            these images.
     """
     asked: list[tuple[type[CnnError], str, Metric]] = [
         (ConfigError, f"{source}: train.monitor", config.train.monitored)
@@ -80,12 +80,12 @@ def _check_scores_fit(
 
 
 def keeps_logits(metrics: Iterable[Metric]) -> bool:
-    """Whether one of them takes the scores of all images."""
+    """Whether a metric needs the scores of all images at once."""
     return any(metric.kind.needs_scores for metric in metrics)
 
 
 def _check_images(kind: type[CnnError], place: str, metric: Metric, dataset: Dataset) -> None:
-    """Refuse to follow what no validation image tells anything of."""
+    """Refuse a metric for which there are no validation images."""
     if dataset.val is None or not len(dataset.val):
         raise kind(place, f"{metric.text} needs validation images", "none")
     number = None if metric.of is None else find_class(metric.of, dataset.classes)

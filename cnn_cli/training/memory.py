@@ -1,4 +1,4 @@
-"""Whether a training fits in memory, and what it does so that it fits."""
+"""Whether a training fits in memory, and whether activations are recomputed to make it fit."""
 
 from __future__ import annotations
 
@@ -19,13 +19,14 @@ from cnn_cli.system import available_memory
 
 @dataclass(frozen=True, slots=True)
 class MemoryPlan:
-    """What a training takes.
+    """The memory that a training takes.
 
     Attributes:
-        nbytes: of one process, with the evaluation after an epoch, apart from cached images.
-        recompute: a part of the activations is computed twice, see `nn.recompute`.
-        cost: what that adds to the multiply-adds of a step, as a share of them.
-        limit: bytes that it may take with its cached images; None: what there is.
+        nbytes: bytes of one process, including the evaluation after an epoch, without cached
+            images.
+        recompute: some activations are computed twice, see `nn.recompute`.
+        cost: the multiply-adds that recomputing adds, as a fraction of a step.
+        limit: bytes allowed including cached images; None for all available memory.
     """
 
     nbytes: int
@@ -35,13 +36,13 @@ class MemoryPlan:
 
     @property
     def remark(self) -> str:
-        """What is worth a note; empty where there is nothing to say."""
+        """A note for the user; empty if there is nothing to say."""
         if not self.recompute:
             return ""
         return f"activations are computed twice to save memory: {self.cost:.0%} more arithmetic"
 
     def room(self) -> int:
-        """Bytes that are left for cached images and features."""
+        """Return the bytes left for cached images and features."""
         free = available_memory()
         return free if self.limit is None else max(0, min(free, self.limit - self.nbytes))
 
@@ -60,18 +61,18 @@ def plan_memory(
     keep_logits: bool = False,
     limit: int | None = None,
 ) -> MemoryPlan:
-    """What training takes: `train.recompute: auto` computes activations twice where it must.
+    """Plan the memory; with `train.recompute: auto`, recompute activations if needed.
 
     Args:
-        pixel_bytes: of a number of an image.
-        images: how many there are to train on: no batch has more.
-        ranks: that share a batch; those on this machine share its memory.
-        to_validate: how many images there are to validate on.
-        keep_logits: whether a metric takes their scores all at once.
-        limit: bytes that one process may take; by default what there is.
+        pixel_bytes: bytes per value of an image.
+        images: number of training images; no batch is larger.
+        ranks: the ranks that share a batch; those on this machine share its memory.
+        to_validate: number of validation images.
+        keep_logits: whether a metric needs the scores of all images at once.
+        limit: bytes allowed for one process; by default the available memory.
 
     Raises:
-        ConfigError: more than there is, or than it may take.
+        ConfigError: the training needs more than is available or allowed.
     """
     train = config.train
     batch = train.batch_size if images is None else min(images, train.batch_size)
@@ -108,5 +109,5 @@ def plan_memory(
 def fits_alone(
     config: Config, graph: Graph, threads: int, backend: Backend, pixel_bytes: int
 ) -> bool:
-    """Whether one rank has the memory for what all of them do together."""
+    """Whether one rank has the memory for the work of all ranks together."""
     return training_bytes(graph, config.train, threads, backend, pixel_bytes) <= available_memory()

@@ -1,8 +1,8 @@
-"""Mixup and CutMix: which images of a batch become one, and in what ratio.
+"""Mixup and CutMix: which images of a batch are mixed, and in which ratio.
 
-An image's partner is the one before it in the epoch's random order (the batch's first has the
-last): as random a pair as any, and what torchvision's MixUp and CutMix do. Both are of one shard.
-Ratios and boxes depend on (seed, epoch, position in that order).
+An image's partner is its predecessor in the epoch's random order; the first of the batch takes the
+last. This is as random as any pair, and what torchvision's MixUp and CutMix do. Both are in the
+same shard. Ratios and boxes depend on (seed, epoch, position in that order).
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.types import Array
 from cnn_cli.rng import Purpose, generator, uniforms
 
-BLOCK = 1024  # strengths drawn from one generator: one for each would take longer
+BLOCK = 1024  # strengths drawn from one generator: one generator each would be slower
 MIXUP, CUTMIX, CHOICE = range(3)
 
 
 class Mixer:
     """Draws the mix of a batch.
 
-    Where both techniques are on, each image gets one of them by an even chance (as timm), and
-    then is mixed with its probability `p`.
+    If both techniques are on, each image gets either with equal probability (as in timm) and is
+    then mixed with that technique's probability `p`.
 
     Args:
-        config: mixup and cutmix; at least one is on.
+        config: the `mixup` and `cutmix` sections; at least one is on.
         seed: `train.seed`.
-        image_size: height and width.
+        image_size: height and width in pixels.
         shards: `data.shards`.
     """
 
@@ -43,12 +43,12 @@ class Mixer:
         self._shards = shards
 
     def mix(self, epoch: int, start: int, n: int) -> Mix:
-        """The mix of a batch.
+        """Draw the mix of a batch.
 
         Args:
             epoch: counted from 0.
-            start: position of its first image in the epoch's order.
-            n: images in it.
+            start: position of the batch's first image in the epoch's order.
+            n: number of images.
         """
         positions = np.arange(start, start + n)
         choice = uniforms(self._seed, Purpose.MIX, epoch, positions, CHOICE, 4)
@@ -70,7 +70,7 @@ class Mixer:
     def _strengths(
         self, technique: int, alpha: float, epoch: int, positions: NDArray[np.int64]
     ) -> Array:
-        """λ of Beta(alpha, alpha) for positions that follow each other."""
+        """Draw λ ~ Beta(alpha, alpha) for consecutive positions."""
         first, last = int(positions[0]) // BLOCK, int(positions[-1]) // BLOCK
         drawn = [
             generator(self._seed, Purpose.MIX, epoch, block, technique).beta(alpha, alpha, BLOCK)
@@ -81,7 +81,7 @@ class Mixer:
 
 
 def make_mixer(config: Config) -> Mixer | None:
-    """What draws mixes as `augment` asks for; None where it asks for none."""
+    """Return the mixer that `augment` asks for, or None."""
     augment, data = config.augment, config.data
     if augment.mixup is None and augment.cutmix is None:
         return None
@@ -91,15 +91,16 @@ def make_mixer(config: Config) -> Mixer | None:
 def cut_boxes(
     strengths: Array, centres: Array, image_size: tuple[int, int]
 ) -> tuple[NDArray[np.int64], Array]:
-    """What CutMix pastes: Yun et al. 2019, equation 2, and their program at the edges.
+    """Compute the boxes that CutMix pastes: Yun et al. 2019, equation 2, clipped as in their code.
 
     Args:
         strengths: (n,) λ: a box has √(1-λ) of the height and of the width.
-        centres: (n, 2) from 0 to 1, down and across; a part of a box may lie outside.
-        image_size: height and width.
+        centres: (n, 2) vertical and horizontal centers from 0 to 1; a box may extend beyond the
+            image.
+        image_size: height and width in pixels.
 
     Returns:
-        (n, 4) top, left, bottom, right, and (n,) the fraction of the area that is left.
+        (n, 4) top, left, bottom, right, and (n,) the fraction of the area that remains.
     """
     size = np.array(image_size)
     halves = (size * np.sqrt(1 - strengths)[:, None]).astype(np.int64) // 2
@@ -111,7 +112,7 @@ def cut_boxes(
 
 
 def dominant_labels(labels: Array, mix: Mix | None) -> Array:
-    """The labels that have the larger ratio in each image, which training's top-1 counts."""
+    """Return the label with the larger ratio for each image, which the training's top-1 counts."""
     if mix is None:
         return labels
     dominant: Array = labels[np.where(mix.ratios < 0.5, mix.partners, np.arange(len(labels)))]

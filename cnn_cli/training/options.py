@@ -1,4 +1,4 @@
-"""What the command line says of a training besides the config."""
+"""Options of the command line for a training."""
 
 from __future__ import annotations
 
@@ -14,16 +14,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TrainOptions:
-    """What the command line says besides the config.
+    """Options of the command line for a training, besides the config.
 
     Attributes:
-        out: the run folder; by default one under `runs/`.
-        overwrite: delete the run that is there.
-        resume: go on from its `last.npz`, if it is there.
-        threads: workers; by default those of the resumed checkpoint, or the cores there are.
-        backend: `numpy` or `fast`; by default that of the resumed checkpoint, or the best here.
-        gates: metrics of the validation images that are asked for.
-        memory: bytes that the training may take, with cached images; by default what there is.
+        out: the run folder; by default a new one in `runs/`.
+        overwrite: delete an existing run.
+        resume: resume from `last.npz` if it exists.
+        threads: worker threads; by default those of the resumed checkpoint, or the available cores.
+        backend: `numpy` or `fast`; by default that of the resumed checkpoint, or the fastest
+            installed.
+        gates: further metrics to measure on the validation images.
+        memory: bytes that the training may take, with cached images; by default the available
+            memory.
         until: epochs after which to stop, with the schedule of `train.epochs`; by default all.
     """
 
@@ -37,6 +39,6 @@ class TrainOptions:
     until: int | None = None
 
     def epochs(self, config: Config) -> int:
-        """Epochs after which the training of a config stops."""
+        """Return the number of epochs after which training stops."""
         whole = config.train.epochs
         return whole if self.until is None else min(self.until, whole)

@@ -1,4 +1,4 @@
-"""`--dry-run`: everything is checked that can be without reading images, and nothing is written."""
+"""`--dry-run`: check what can be checked without reading images, and write nothing."""
 
 from __future__ import annotations
 
@@ -24,8 +24,7 @@ class TrainingPlan:
     """What a training would do.
 
     Attributes:
-        recompute: the share of arithmetic that computing activations twice adds; 0 where they are
-            computed once.
+        recompute: the multiply-adds added by recomputing activations, as a fraction; 0 without it.
     """
 
     run: Path
@@ -49,7 +48,7 @@ class TrainingPlan:
         }
 
     def lines(self) -> list[str]:
-        """One line a fact."""
+        """Return the plan as text, one fact per line."""
         return [
             f"run folder   {self.run}",
             f"classes      {len(self.classes)}: {', '.join(self.classes)}",

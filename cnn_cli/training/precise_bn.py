@@ -1,8 +1,8 @@
-"""Batch statistics estimated anew for evaluation, where training's own are too noisy.
+"""Batch statistics estimated for evaluation, for batches too small for good running statistics.
 
-A running mean over batches of a few images lags and scatters. Wu and Johnson 2021 ("Rethinking
-'Batch' in BatchNorm", section 3) compute the statistics of many images with the weights
-frozen; here with Chan's formula over all of their batches.
+Running means over batches of a few images lag and are noisy. Wu and Johnson 2021 ("Rethinking
+'Batch' in BatchNorm", section 3) compute the statistics of many images with frozen weights. Here
+the batches' statistics are combined with Chan's formula.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from cnn_cli.training.divergence import check_finite
 from cnn_cli.training.session import Hook, Session
 from cnn_cli.training.training_data import TrainingData, epoch_order
 
-SMALL_BATCH = 32  # `auto` estimates below this batch size, and the estimate's batches have it
+SMALL_BATCH = 32  # `auto` estimates below this batch size, and uses it for the estimate
 IMAGES = 2048
 
 
 class PreciseStatistics(Hook):
-    """Estimates the statistics after each epoch, where the config wants it.
+    """Estimates the statistics after each epoch if the config asks for it.
 
     Args:
-        session: from now on it evaluates a copy of the weights, with statistics of its own.
+        session: its `evaluated` becomes a copy of the weights, with statistics of its own.
     """
 
     def __init__(self, session: Session) -> None:
@@ -56,8 +56,9 @@ class PreciseStatistics(Hook):
 
 
 def wants_precise_bn(config: Config, graph: Graph) -> bool:
-    """`train.precise_bn`, where `auto` means batches below 32 images, and nothing is wanted where
-    every batchnorm is frozen from the start.
+    """Evaluate `train.precise_bn`; `auto` means batches below 32 images.
+
+    False if every batchnorm is frozen from the start.
     """
     if not any(waits_for_batch(node.layer) for node in freeze_graph(graph, config.train, 0).nodes):
         return False
@@ -75,10 +76,10 @@ def estimate_statistics(
     ranks: Ranks,
     awaited: Awaited,
 ) -> None:
-    """Set `evaluated` to `weights` with statistics of up to 2,048 training images.
+    """Copy `weights` to `evaluated` with statistics estimated from up to 2,048 training images.
 
-    They are augmented as in the epoch of that number, but not mixed. Which images depends on
-    (seed, epoch) only. Training's own statistics are left alone. Ranks share each batch, with
+    The images are augmented as in that epoch, but not mixed. The choice of images depends on (seed,
+    epoch) only. The running statistics of training are not modified. Ranks share each batch through
     the engine's exchange.
 
     Args:
@@ -113,7 +114,7 @@ def estimate_statistics(
 
 @contextmanager
 def _holding(params: Parameters, others: Parameters) -> Iterator[None]:
-    """Let `params` have the values of `others` for a while."""
+    """Give `params` the values of `others` within the context."""
     if params is others:
         yield
         return

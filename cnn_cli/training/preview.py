@@ -1,4 +1,4 @@
-"""The training images of an epoch as the network is given them: what `cnn data preview` draws."""
+"""The training images of an epoch as the network receives them, for `cnn data preview`."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class Sample:
     """One image of a batch.
 
     Attributes:
-        path: of its file.
-        pixels: (height, width, channels); those of a mixed image are rounded to be shown.
-        labels: names of classes and their fractions, the image's own first; a fraction of 0 is
-            left out, and two images of one class have one label. Where an image may have several,
-            each fraction stands for itself.
+        path: its file.
+        pixels: (height, width, channels); those of mixed images are rounded for display.
+        labels: pairs (class name, fraction), the image's own class first; fractions of 0 are
+            omitted, and two images of one class have one entry. With several labels per image, each
+            fraction is independent.
     """
 
     path: str
@@ -47,8 +47,8 @@ class Preview:
     """The first images of an epoch.
 
     Attributes:
-        classes: of the data set, in the network's order.
-        images: how many there are to train on.
+        classes: class names in the network's order.
+        images: number of training images.
     """
 
     classes: tuple[str, ...]
@@ -57,20 +57,20 @@ class Preview:
 
 
 def preview(config: Config, source: str, epoch: int, count: int, threads: int) -> Preview:
-    """The first `count` images that an epoch trains on, in their order.
+    """Return the first `count` images of an epoch, in its order.
 
     Args:
-        config: of the training.
+        config: the config of the training.
         source: its file, for messages.
         epoch: counted from 0.
-        count: at most.
-        threads: that decode and change images.
+        count: the largest number of images.
+        threads: threads that decode and augment.
 
     Raises:
         CnnError: what `train` would raise, or no image can be read.
     """
     dataset, _ = open_network(config, source)
-    uncached = config.data.model_copy(update={"cache": "none"})  # an image is read once
+    uncached = config.data.model_copy(update={"cache": "none"})  # each image is read only once
     config = config.model_copy(update={"data": uncached})
     data = open_training_data(config, dataset, threads, lambda _: None)
     try:
@@ -85,7 +85,9 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
 
 
 def _normalization(config: Config, data: TrainingData, threads: int) -> Normalization:
-    """As in training where augmentation paints with the mean; else no image is read for it."""
+    """Return the training's normalization if augmentation fills with the mean; else read no
+    image.
+    """
     erase = config.augment.random_erase
     if config.data.depth == "float" or (erase is not None and erase.value == "mean"):
         return measure_normalization(config, data, threads)
@@ -94,7 +96,7 @@ def _normalization(config: Config, data: TrainingData, threads: int) -> Normaliz
 
 
 def samples(config: Config, data: TrainingData, epoch: int) -> Generator[Sample, None, None]:
-    """The images of an epoch in their order; those of a batch are read together."""
+    """Yield the images of an epoch in order; the images of a batch are read together."""
     dataset = data.dataset
     mixer = make_mixer(config)
     order = epoch_order(config, epoch, dataset.train)
@@ -119,7 +121,7 @@ def samples(config: Config, data: TrainingData, epoch: int) -> Generator[Sample,
 
 
 def mixed_pixels(images: Pixels, mix: Mix) -> Pixels:
-    """What the engine makes of a batch, in pixels: mixing and scaling may swap."""
+    """Mix a batch in pixel values, as the engine does after scaling: the two commute."""
     x = images.astype(np.float64)
     blend(x, x[mix.partners], mix)
     if images.dtype.kind == "u":

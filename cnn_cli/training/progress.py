@@ -1,4 +1,4 @@
-"""What the training loop tells whoever watches it."""
+"""What the training loop reports to a progress display."""
 
 from __future__ import annotations
 
@@ -8,27 +8,28 @@ from cnn_cli.runs.results import EpochRow
 
 
 class Progress(Protocol):
-    """Called from the training loop, on its thread."""
+    """Callbacks of the training loop, called on its thread."""
 
     def note(self, message: str) -> None:
-        """Something the user should know: a cache on disk, bad files, a skipped batch."""
+        """Report something to the user: a cache on disk, bad files, a skipped batch."""
 
     def start(self, epochs: int, first_epoch: int, steps_per_epoch: int) -> None:
-        """The first step is near; `first_epoch` is counted from 1."""
+        """Report that the first step is next; `first_epoch` is counted from 1."""
 
     def step(self, epoch: int, step: int, images: int, loss: float, top1: float) -> None:
-        """A step is done; `step` is counted from 1 within the epoch, loss and top1 are the
-        epoch's means so far."""
+        """Report a finished step, counted from 1 in the epoch; loss and top1 are means of the epoch
+        so far.
+        """
 
     def epoch(self, row: EpochRow, best: bool) -> None:
-        """An epoch is done."""
+        """Report a finished epoch."""
 
     def close(self) -> None:
-        """Training has ended, by whatever way."""
+        """Report the end of training, whatever its reason."""
 
 
 class Silent:
-    """Nobody watches."""
+    """Reports nothing."""
 
     def note(self, message: str) -> None: ...
 

@@ -1,7 +1,7 @@
-"""What the outside asks of a running training: stop, or save now.
+"""Requests from outside to a running training: stop, or save now.
 
-Signal handlers and the clock set it; the training loop looks after each step. Where it waits, or
-does what can be done again, a stop does not wait for it: see `Requests.at_once`.
+Signal handlers and the clock set them; the training loop checks them after each step. Waits and
+repeatable work are interrupted immediately, see `Requests.at_once`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 
 class StopNow(BaseException):
-    """A stop was asked for where nothing has to be finished first.
+    """Raised by a request to stop where nothing has to be finished first.
 
-    No `Exception`, so that nobody on the way takes it for a failure of what was under way.
+    It is not an `Exception`, so that no handler mistakes it for a failure.
     """
 
     def __init__(self, reason: StopReason) -> None:
@@ -29,11 +29,11 @@ class StopNow(BaseException):
 
 @dataclass(slots=True)
 class Requests:
-    """Wishes that the training loop has not met yet.
+    """Requests that the training loop has not handled yet.
 
     Attributes:
-        stop: why to stop after the current step, having saved; the first reason stays.
-        save: write a checkpoint after the current step and go on.
+        stop: the reason to stop after the current step and save; the first reason is kept.
+        save: write a checkpoint after the current step and continue.
         deadline: `time.monotonic()` at which to stop, or None.
     """
 
@@ -43,7 +43,7 @@ class Requests:
     _at_once: bool = False
 
     def ask_stop(self, reason: StopReason) -> None:
-        """Called from a signal handler, on the main thread.
+        """Request a stop; called from a signal handler on the main thread.
 
         Raises:
             StopNow: within `at_once`.
@@ -55,9 +55,9 @@ class Requests:
 
     @contextmanager
     def at_once(self) -> Iterator[None]:
-        """Within it, being asked to stop raises `StopNow`; the time limit does not.
+        """Context in which a request to stop raises `StopNow`; the time limit does not.
 
-        For waiting, on a disk that may never answer, and for what a resumed run does again.
+        For waits, such as on a disk that may never answer, and for work that a resumed run repeats.
         """
         self._at_once = True
         try:
@@ -68,10 +68,10 @@ class Requests:
             self._at_once = False
 
     def awaited(self, items: Iterator[T]) -> Iterator[T]:
-        """The same items; a stop does not wait for the next one.
+        """Yield the same items; a request to stop interrupts the wait for the next one.
 
         Raises:
-            StopNow: asked to stop while waiting.
+            StopNow: a stop was requested while waiting.
         """
         while True:
             with self.at_once():
@@ -82,12 +82,12 @@ class Requests:
             yield item
 
     def stop_reason(self) -> StopReason | None:
-        """Why to stop now, if at all."""
+        """The reason to stop now, or None."""
         if self.stop is None and self.deadline is not None and time.monotonic() >= self.deadline:
             self.stop = "time limit"
         return self.stop
 
     def take_save(self) -> bool:
-        """Whether a checkpoint was asked for since the last call."""
+        """Return whether a checkpoint was requested since the last call."""
         asked, self.save = self.save, False
         return asked

@@ -1,6 +1,6 @@
-"""Whether a run that goes on finds the classes and images that it began with.
+"""Check that a resumed run finds the classes and images with which it began.
 
-A checkpoint holds the `data_facts` of its run; they are compared with those of today.
+A checkpoint stores the `data_facts` of its run, which are compared with the current ones.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from cnn_cli.data.dataset import Dataset
 from cnn_cli.data.listing import one_form
 from cnn_cli.errors import DataError, listed
 
-COMPARED = 16  # images whose content a checkpoint knows
-MOST_LISTED = 100  # classes, in an error
+COMPARED = 16  # images whose content is stored in a checkpoint
+MOST_LISTED = 100  # classes listed in an error
 
 
 def data_facts(dataset: Dataset) -> dict[str, Any]:
-    """What a resumed run compares its images with: how many, their names, the content of some."""
+    """Return facts about the images for comparison: their number, names, and the content of
+    some.
+    """
     splits = [dataset.train, *([] if dataset.val is None else [dataset.val])]
     paths = [path for split in splits for path in split.paths]
-    # All at once: a Unicode form does not reach over the zeros between.
+    # In one call: Unicode normalization does not cross the zero characters between.
     text = one_form("".join(f"{path.removeprefix(dataset.base)}\0" for path in paths))
     names = hashlib.blake2b(os.fsencode(text), digest_size=16)
     few = np.unique(np.linspace(0, len(paths) - 1, COMPARED).astype(np.int64))
@@ -47,16 +49,16 @@ def _content(path: str) -> str | None:
 
 
 def check_resumed(meta: Mapping[str, Any], config: Config, now: Mapping[str, Any]) -> None:
-    """Refuse to go on with other classes, or with other images in another place.
+    """Refuse to resume with other classes, or with other images in another place.
 
     Args:
-        meta: of the checkpoint; empty where training is new.
-        config: of the training.
-        now: what `data_facts` says of its images.
+        meta: metadata of the checkpoint; empty for a new training.
+        config: the config of the training.
+        now: the `data_facts` of the current images.
 
     Raises:
-        DataError: the classes are others, so that the network's outputs would mean others; or
-            `data.root` is another, and its images are others, as far as the checkpoint knows them.
+        DataError: the classes differ, so that the outputs would have other meanings; or `data.root`
+            differs, and so do the images, as far as the checkpoint describes them.
     """
     if not meta:
         return
@@ -88,11 +90,11 @@ def was_elsewhere(meta: Mapping[str, Any], config: Config) -> bool:
 
 
 def data_change(meta: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """What to say where a resumed run's data changed since its checkpoint.
+    """Return a note if a resumed run's data changed since its checkpoint.
 
     Args:
-        meta: of the checkpoint; empty where training is new.
-        now: what `data_facts` says of the images.
+        meta: metadata of the checkpoint; empty for a new training.
+        now: the `data_facts` of the current images.
     """
     before = meta.get("data")
     if not before or all(before.get(part) == now[part] for part in ("train", "val")):

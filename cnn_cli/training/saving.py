@@ -1,4 +1,4 @@
-"""What a training writes into its run folder and tells whoever watches, and when."""
+"""When a training writes which files of its run folder, and what it reports."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ from cnn_cli.training.session import Hook, Session
 
 
 class Saver(Hook):
-    """Writes checkpoints and logs. Rank 0 writes, and all ranks check what is written.
+    """Writes checkpoints and logs. Rank 0 writes; all ranks check the values that are written.
 
     Args:
-        session: of the training.
+        session: the training.
     """
 
     def __init__(self, session: Session) -> None:
@@ -39,7 +39,7 @@ class Saver(Hook):
         self._run = session.run if setup.ranks.rank == 0 else None
         self._data = session.data
         self._several: set[str] | None = None
-        # Where the images were moved, those that cannot be read will be met under their new names.
+        # If the images were moved, unreadable ones will be met again under their new names.
         self._bad_before = {} if setup.moved else dict(setup.meta.get("bad_files", {}))
         self._facts = {
             "program_version": __version__,
@@ -61,11 +61,11 @@ class Saver(Hook):
 
     @property
     def bad_files(self) -> dict[str, str]:
-        """Path and problem of the images that could not be read, in all sessions."""
+        """Path and problem of each unreadable image of all sessions."""
         return self._bad_before | self._data.bad_files
 
     def start(self, session: Session) -> None:
-        """Write what a run has before its first epoch, and begin to show progress."""
+        """Write the files of a run before its first epoch, and start the progress display."""
         state, config = session.state, session.setup.config
         if self._run is not None:
             self._run.write_config(config_text(config))
@@ -92,29 +92,30 @@ class Saver(Hook):
             self._save_last(session, mid_epoch=True, scheduled=scheduled)
 
     def after_epoch(self, session: Session) -> None:
-        # The best one first: if only it gets written, the epoch is done again to the same bits.
+        # The best one first: if a crash follows, the epoch is repeated with the same result.
         if session.best:
             self._save_best(session)
         self._save_last(session)
         self._reports(session)
         session.progress.epoch(EpochRow.of(session.state.rows[-1]), session.best)
-        if self._several is None:  # after the first epoch here, which has read every file
+        if self._several is None:  # after the first epoch, in which every file was read
             self._several = self._data.several
             if self._several:
                 session.progress.note(frames_text(self._several))
 
     def stop(self, session: Session, reason: str) -> None:
-        """The training stops for that reason."""
+        """Save when training stops, for the given reason."""
         session.state.note_event("stop", reason=reason)
         within = session.state.batch > 0
         self._save_last(session, mid_epoch=within, scheduled=not within)
         self._reports(session)
 
     def roll_back(self, session: Session, error: DivergedError) -> None:
-        """Take up the last scheduled checkpoint again, with half the learning rate.
+        """Resume from the last scheduled checkpoint with half the learning rate.
 
         Raises:
-            DivergedError: `error`, where the config does not want it, or it did not help before.
+            DivergedError: `error`, if the config does not allow it or a rollback has already
+                failed.
         """
         may_go_back = session.setup.config.train.on_nan == "rollback"
         if not may_go_back or session.state.rollbacks >= MOST_ROLLBACKS:
@@ -134,8 +135,8 @@ class Saver(Hook):
         """Write `last.npz`.
 
         Args:
-            mid_epoch: there are steps of the epoch under way in it.
-            scheduled: a stop or a signal has no part in its being written now.
+            mid_epoch: it contains steps of the current epoch.
+            scheduled: it is not written because of a stop or a signal.
         """
         session.learner.check(session.state)
         if self._run is None:
@@ -149,7 +150,7 @@ class Saver(Hook):
         save_checkpoint(self._run.last, checkpoint, own=True)
 
     def _reports(self, session: Session) -> None:
-        """Write what is for people."""
+        """Write the reports for users."""
         if self._run is None:
             return
         self._run.write_reports(session.state.rows, session.state.log)

@@ -1,4 +1,4 @@
-"""What the training loop and its hooks share, and where hooks are called."""
+"""The state that the training loop and its hooks share, and the interface of hooks."""
 
 from __future__ import annotations
 
@@ -40,16 +40,17 @@ class Session:
     """A training from its first step, or from where it was resumed, to its end or a stop.
 
     Attributes:
-        setup, run, data, normalization, kernels, mixer, progress, requests: stay the same.
-        learner: the weights, and all else that a step changes.
-        state: where the training stands; a rollback replaces it.
-        receipt: the pictures; None on ranks other than 0, and where no rank reads them all.
-        engine: computes gradients; replaced where other layers are frozen.
-        source: of the batches: the loader, or features of frozen layers.
-        evaluated: the weights that are evaluated, and saved as the best.
-        best: whether the epoch that ended last is the best so far.
-        confusion: the group of that epoch's checkpoint with its confusion matrix; may be empty.
-        thresholds: of the classes, of the epoch that ended last, where images have several labels.
+        setup, run, data, normalization, kernels, mixer, progress, requests: these do not change.
+        learner: the weights and everything else that a step changes.
+        state: the progress of the training; a rollback replaces it.
+        receipt: which images the network is trained on; None on ranks other than 0, and if no rank
+            reads all images.
+        engine: computes gradients; replaced when other layers are frozen.
+        source: gives the batches: the loader, or the features of frozen layers.
+        evaluated: the weights to evaluate and to save as the best.
+        best: whether the last finished epoch is the best so far.
+        confusion: a checkpoint group with that epoch's confusion matrix; may be empty.
+        thresholds: the classes' thresholds of that epoch if images have several labels.
     """
 
     setup: TrainingSetup
@@ -81,7 +82,7 @@ class Session:
 
     @property
     def steps_done(self) -> int:
-        """Steps that are done, counted by position: a batch left out counts as well."""
+        """Number of steps done; a skipped batch counts as well."""
         return self.setup.step_number(self.state.epoch, self.state.batch)
 
     @property
@@ -100,10 +101,10 @@ class Session:
         entry: int = IMAGE,
         exchange: Exchange | None = None,
     ) -> TrainingEngine:
-        """An engine for this training's images.
+        """Create an engine for this training's images.
 
         Args:
-            graph, params, entry, exchange: of `Engine`.
+            graph, params, entry, exchange: as in `Engine`.
         """
         scale, shift = self.normalization.scale_and_shift()
         return TrainingEngine(
@@ -123,7 +124,7 @@ class Session:
         )
 
     def restore(self, checkpoint: Checkpoint) -> None:
-        """Go on from a checkpoint of this run."""
+        """Restore the training from a checkpoint of this run."""
         self.state = _restore(checkpoint, self.run, self.learner)
         self.thresholds = _thresholds(checkpoint)
 
@@ -134,19 +135,23 @@ class Session:
 
 
 class Hook:
-    """What hangs on the training loop. `Trainer.hooks` lists all hooks, in the order of calls."""
+    """A hook of the training loop. `Trainer.hooks` lists all hooks in the order of their calls."""
 
     def before_epoch(self, session: Session) -> None:
-        """The first step of an epoch is next, or the first one after a resume within it."""
+        """Called before the first step of an epoch, or before the first one after a resume."""
 
     def after_step(self, session: Session, images: int) -> None:
-        """A step with so many images is done, and counted in `session.state`."""
+        """Called after each step, which is already counted in `session.state`; `images` is its
+        batch size.
+        """
 
     def after_epoch(self, session: Session) -> None:
-        """All steps of an epoch are done. `Validation` counts it in `session.state`."""
+        """Called after the last step of an epoch. `Validation` counts the epoch in
+        `session.state`.
+        """
 
     def close(self) -> None:
-        """Training ends, or stops."""
+        """Called when training ends or stops."""
 
 
 def open_session(
@@ -159,17 +164,17 @@ def open_session(
     """Load or draw the weights, open the images, measure them and compile the kernels.
 
     Args:
-        setup: of `prepare`.
+        setup: the result of `prepare`.
         run: the run folder.
-        checkpoint: to resume; None where the run is new.
-        progress: told of each step and epoch.
-        requests: that may stop the training.
+        checkpoint: the checkpoint to resume; None for a new run.
+        progress: receives reports on each step and epoch.
+        requests: may stop the training.
 
     Raises:
         CnnError: images or the checkpoint cannot be used.
     """
     config, ranks, initial = setup.config, setup.ranks, setup.initial
-    # Where each rank reads its own shards, nobody reads all files.
+    # If each rank reads its own shards, none reads all files.
     wanted = ranks.rank == 0 and config.data.shards == 1
     receipt = Receipt.of(setup.dataset) if wanted else None
     if initial.note is not None:
@@ -212,13 +217,13 @@ def open_session(
 
 
 def _thresholds(checkpoint: Checkpoint) -> tuple[float, ...]:
-    """Those of a checkpoint; none where images have one label."""
+    """Return the thresholds of a checkpoint; none if images have one label."""
     labels = SeveralLabels.stored(checkpoint.meta)
     return () if labels is None else labels.thresholds
 
 
 def _restore(checkpoint: Checkpoint, run: RunFolder, learner: Learner) -> TrainingState:
-    """Load a checkpoint's arrays; where its training stands."""
+    """Load a checkpoint's arrays and return the training's state."""
     place = str(run.last)
     state = TrainingState.from_meta(checkpoint.meta, place)
     learner.load(checkpoint, place, state.batch)
@@ -228,7 +233,7 @@ def _restore(checkpoint: Checkpoint, run: RunFolder, learner: Learner) -> Traini
 def _whiten(
     setup: TrainingSetup, data: TrainingData, normalization: Normalization, learner: Learner
 ) -> None:
-    """Compute the initial weights of whitening convolutions from images."""
+    """Compute the initial weights of convolutions with `init: whitening` from images."""
     ranks, loader, params = setup.ranks, data.train_loader, learner.params
     if ranks.rank == 0:
         first_shard = deal_shards(setup.config, loader.split)[0]
@@ -240,7 +245,7 @@ def _whiten(
 
 
 def _open_kernels(setup: TrainingSetup, progress: Progress) -> Kernels:
-    """Rank 0 compiles the kernels; then the other ranks find them compiled."""
+    """Compile the kernels on rank 0 first, so that the other ranks find them in the cache."""
 
     def kernels() -> Kernels:
         dtype = setup.config.train.dtype

@@ -1,4 +1,4 @@
-"""What a training needs before its first step.
+"""Everything that a training needs before its first step.
 
 `prepare` checks config, data and memory, in this order; `--dry-run` ends there. The images are
 then made ready by `training_data`.
@@ -45,22 +45,22 @@ NEW_RUN: Mapping[str, Any] = {}
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrainingSetup:
-    """A training before an image is read.
+    """A training before any image is read.
 
     Attributes:
-        config: what to train, on what, and how.
-        ranks: that train together.
-        threads: of this rank.
-        backend: that computes.
-        dataset: which images there are.
-        data_facts: what a resumed run will compare them with, see `data_facts`.
+        config: the config.
+        ranks: the ranks that train together.
+        threads: worker threads of this rank.
+        backend: the backend of the kernels.
+        dataset: the images.
+        data_facts: facts with which a resumed run compares its images, see `data_facts`.
         graph: the network, for the classes of `dataset`.
         measured: metrics of the validation images, beside loss and top-1.
-        memory: what training takes, and how.
+        memory: the memory plan.
         class_weights: (classes,), or None.
         initial: the initial weights.
-        meta: of the checkpoint that training goes on from; empty where it is new.
-        epochs: after which training stops; its schedule is that of `train.epochs`.
+        meta: metadata of the checkpoint to resume; empty for a new training.
+        epochs: epochs after which training stops; the schedule is that of `train.epochs`.
     """
 
     config: Config
@@ -79,17 +79,17 @@ class TrainingSetup:
 
     @property
     def moved(self) -> bool:
-        """Whether a run goes on with its images in another place."""
+        """Whether a resumed run finds its images in another place."""
         return bool(self.meta) and was_elsewhere(self.meta, self.config)
 
     @property
     def needs_company(self) -> bool:
-        """Whether a batch of one image cannot be learnt from."""
+        """Whether the network cannot train on a batch of one image."""
         return needs_company(self.graph)
 
     @property
     def remarks(self) -> list[str]:
-        """What the user should know before it begins, a line each."""
+        """Notes for the user before training begins, one per line."""
         found = [*self.dataset.remarks, self.memory.remark]
         decay, above = self.config.train.layer_decay, max(blocks_above(self.graph))
         if decay < 1 and not self.meta:
@@ -104,13 +104,13 @@ class TrainingSetup:
 
     @property
     def target_weights(self) -> Array | None:
-        """(classes,) the weights of classes where targets have them, and not the loss."""
+        """(classes,) class weights if they are applied to the targets rather than in the loss."""
         loss = self.config.train.loss
         return self.class_weights if loss.weighs_targets(multiple=self.multiple) else None
 
     @property
     def loss(self) -> Loss:
-        """What is minimized."""
+        """The loss function."""
         weights = self.class_weights if self.target_weights is None else None
         return self.config.train.loss.make(multiple=self.multiple, weights=weights)
 
@@ -119,7 +119,7 @@ class TrainingSetup:
         return epoch < self.config.train.head_epochs
 
     def rules(self, epoch: int) -> TrainConfig:
-        """How parameters move in an epoch, counted from 0."""
+        """Return the training rules (optimizer, freezing) of an epoch, counted from 0."""
         train = self.config.train
         if not self.trains_head_alone(epoch):
             return train
@@ -141,7 +141,7 @@ class TrainingSetup:
         return -(-self.steps_per_epoch // self.config.train.accumulate)
 
     def step_number(self, epoch: int, batch: int) -> int:
-        """The number of a step of the whole training; all are counted from 0."""
+        """Return the number of a step in the whole training; all are counted from 0."""
         return epoch * self.steps_per_epoch + batch
 
 
@@ -152,14 +152,14 @@ def prepare(
     meta: Mapping[str, Any],
     ranks: Ranks = ALONE,
 ) -> TrainingSetup:
-    """Check all that can be checked without reading images, and write nothing.
+    """Check everything that can be checked without reading images; write nothing.
 
     Args:
-        config: of the training.
+        config: the config of the training.
         source: its file, for messages.
-        options: of the command line.
-        meta: of the checkpoint to go on from; empty where training is new.
-        ranks: that train together.
+        options: options of the command line.
+        meta: metadata of the checkpoint to resume; empty for a new training.
+        ranks: the ranks that train together.
 
     Raises:
         CnnError: config, data, memory or the checkpoint of the initial weights do not fit.
@@ -206,18 +206,18 @@ def prepare(
 
 
 def choose_threads(options: TrainOptions, meta: Mapping[str, Any], ranks: Ranks) -> int:
-    """A rank's workers: as many as were asked for, those of the run that goes on where it has as
-    many ranks as before, or its part of the cores.
+    """Return a rank's worker threads: the number asked for, else that of the resumed run if it has
+    the same number of ranks, else the rank's share of the cores.
 
     Args:
-        meta: of the checkpoint to go on from; empty without one.
+        meta: metadata of the checkpoint to resume; empty without one.
     """
     before = meta.get("threads") if meta.get("ranks", 1) == ranks.size else None
     return options.threads or before or ranks.threads(cpu_count())
 
 
 def _check_tensorboard(source: str) -> None:
-    """Refuse to begin a training of which nothing could be written.
+    """Refuse `train.tensorboard` if its files could not be written.
 
     Args:
         source: the config's file.
@@ -233,16 +233,16 @@ def _check_tensorboard(source: str) -> None:
 def open_network(
     config: Config, source: str, ranks: Ranks = ALONE, meta: Mapping[str, Any] = NEW_RUN
 ) -> tuple[Dataset, Graph]:
-    """List the images, once for all ranks, and write the network out for their classes.
+    """List the images, once for all ranks, and build the network for their classes.
 
     Args:
-        meta: of the checkpoint to go on from; empty where training is new.
+        meta: metadata of the checkpoint to resume; empty for a new training.
 
     Raises:
-        ConfigError, DataError: what does not fit or is not there.
+        ConfigError, DataError: config and images do not fit, or images are missing.
     """
     root = Path(required_root(config, source))
-    if ranks.rank:  # the first one finds out as it lists them
+    if ranks.rank:  # rank 0 checks them while listing
         check_there(root)
     data = config.data
     dataset = ranks.first(
@@ -263,10 +263,10 @@ def open_network(
 
 
 def network_of(config: Config, source: str, dataset: Dataset) -> Graph:
-    """Write the network out for the classes of a data set.
+    """Build the network for the classes of a data set.
 
     Raises:
-        ConfigError: what does not fit.
+        ConfigError: the network does not fit.
     """
     in_shape = preprocess_of(config).shape
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)
@@ -284,7 +284,7 @@ def network_of(config: Config, source: str, dataset: Dataset) -> Graph:
 
 
 def needs_company(graph: Graph) -> bool:
-    """Whether a batchnorm sees one value per channel of an image: one image has no variance."""
+    """Whether a batchnorm sees one value per channel and image: one image has no variance."""
     return any(
         isinstance(node.layer, BatchLayer) and prod(node.layer.out_shape[:-1]) == 1
         for node in graph.nodes
@@ -292,11 +292,11 @@ def needs_company(graph: Graph) -> bool:
 
 
 def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:
-    """`train.class_weights` as an array: (classes,), or None.
+    """Return `train.class_weights` as an array (classes,), or None.
 
-    `balanced` weighs a class by images / (classes · images of the class), as scikit-learn. Where
-    images have several labels, the weight of one that an image has is how many images of other
-    classes there are for each of the class.
+    `balanced` weights a class by images / (classes · images of the class), as scikit-learn does.
+    With several labels per image, the weight of a present label is the number of images without the
+    class divided by the number with it.
     """
     weights = config.train.class_weights
     if weights is None:

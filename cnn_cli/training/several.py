@@ -1,6 +1,6 @@
-"""Several trainings one after the other, each a run of its own in one folder: of folds, or trials.
+"""Several trainings in one folder, one after another: of folds or of a sweep's trials.
 
-The folder is locked meanwhile, so that one process at a time trains them.
+The folder is locked, so that only one process trains them.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests
 from cnn_cli.training.train import train
 
-FINAL = (None, "early stop")  # why a training has nothing left to do
+FINAL = (None, "early stop")  # states of a training with nothing left to do
 
 
 @dataclass(slots=True, eq=False)
@@ -28,10 +28,10 @@ class Several:
 
     Attributes:
         source: the config's file, for messages.
-        options: of the command line; `out`, `resume` and `overwrite` are not theirs.
-        requests: looked at after each step.
-        progress: makes a watcher for each training.
-        ranks: that train together.
+        options: options of the command line; `out`, `resume` and `overwrite` are ignored.
+        requests: checked after each step.
+        progress: makes a progress display for each training.
+        ranks: the ranks that train together.
     """
 
     source: str
@@ -44,16 +44,16 @@ class Several:
     def train(
         self, config: Config, place: Path, title: str, until: int | None = None
     ) -> TrainResult:
-        """Begin one of them, or go on with it.
+        """Begin or resume one of the trainings.
 
         Args:
-            config: its own.
+            config: its config.
             place: its run folder.
-            title: of what is about to come.
-            until: as `TrainOptions.until`.
+            title: its title for the user.
+            until: as in `TrainOptions.until`.
 
         Raises:
-            CnnError: in one of its kinds; what was saved before stays as it was.
+            CnnError: any of its kinds; files saved before stay unchanged.
         """
         own = replace(self.options, out=place, overwrite=False, resume=True, until=until)
         watcher = _Once(self.progress(), self._said)
@@ -64,7 +64,7 @@ class Several:
             watcher.close()
 
     def note(self, message: str) -> None:
-        """Something the user should know between trainings; the same thing once."""
+        """Report something to the user between trainings; repeated notes are dropped."""
         watcher = self.progress()
         try:
             _Once(watcher, self._said).note(message)
@@ -73,11 +73,11 @@ class Several:
 
 
 class _Once:
-    """A watcher that is told once what is the same for all trainings.
+    """A progress display that drops notes which an earlier training has already reported.
 
     Args:
-        progress: that watcher.
-        said: to those before it.
+        progress: the display.
+        said: notes already reported.
     """
 
     def __init__(self, progress: Progress, said: set[str]) -> None:
@@ -94,14 +94,14 @@ class _Once:
 
 @contextmanager
 def locked_folder(folder: Path, ranks: Ranks, *, overwrite: bool = False) -> Iterator[RunFolder]:
-    """The folder of several trainings, while this job alone trains in it.
+    """Lock the folder of several trainings for this job.
 
     Args:
-        overwrite: delete what is there.
+        overwrite: delete its content.
 
     Raises:
         LockedError: another process trains in it.
-        DataError: it cannot be made, locked or cleared.
+        DataError: it cannot be created, locked or cleared.
     """
     writes = ranks.rank == 0
     with RunFolder(folder) if writes else nullcontext(RunFolder(folder)) as run:

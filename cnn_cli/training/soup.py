@@ -1,9 +1,9 @@
-"""The mean of several networks' weights: a model soup (Wortsman et al. 2022).
+"""Average the weights of several networks: a model soup (Wortsman et al. 2022).
 
-Networks that were fine-tuned from the same initial weights lie so near each other that their mean
-is mostly as good as their ensemble, in the time of one. Running statistics of batch normalization
-do not average, since they belong to weights: they are estimated anew (Izmailov et al. 2018, section
-3.2), from training images.
+Networks fine-tuned from the same initial weights are so close that their mean is usually as
+accurate as their ensemble, at the cost of one network. Running statistics of batch normalization
+depend on the weights and cannot be averaged; they are estimated from training images (Izmailov et
+al. 2018, section 3.2).
 """
 
 from __future__ import annotations
@@ -35,20 +35,20 @@ from cnn_cli.training.precise_bn import IMAGES, estimate_statistics
 from cnn_cli.training.requests import Requests
 from cnn_cli.training.training_data import augment_training, open_training_data, preprocess_of
 
-# What the first checkpoint's document says that is true of the mean too.
+# Metadata of the first checkpoint that also holds for the mean.
 KEPT = ("config", "classes", "preprocess", "mean", "std", "seed", "split_rule", "network")
 
 
 @dataclass(frozen=True, slots=True)
 class Soup:
-    """The mean of some checkpoints.
+    """The mean of several checkpoints.
 
     Attributes:
-        checkpoint: of the mean weights.
-        members: the checkpoints' files.
-        images: training images whose statistics batch normalization has; None for those of the
-            checkpoints, or without such a layer.
-        remarks: what the user should know, a line each.
+        checkpoint: a checkpoint with the mean weights.
+        members: the files of the averaged checkpoints.
+        images: number of training images used for batch statistics; None if the statistics were
+            averaged or there are none.
+        remarks: notes for the user, one per line.
     """
 
     checkpoint: Checkpoint
@@ -64,18 +64,18 @@ def average_weights(
     backend: str | None,
     note: Callable[[str], None],
 ) -> Soup:
-    """Average the weights that are evaluated, in float64.
+    """Average the evaluated weights of several checkpoints, in float64.
 
     Args:
-        paths: two checkpoints or more; a run of folds counts as each of them.
-        root: of the training images; None for the first checkpoint's own.
-        threads: workers.
-        backend: that estimates statistics; None for the best.
-        note: told what the user should know of compiled kernels.
+        paths: at least two checkpoints; a run of folds counts as all its networks.
+        root: the folder of training images; None for the one in the first checkpoint.
+        threads: worker threads.
+        backend: the backend that estimates statistics; None for the fastest.
+        note: receives notes about compiling kernels.
 
     Raises:
-        UsageError: fewer than two checkpoints.
-        DataError: one cannot be read or is of another network, or `root` holds no such images.
+        UsageError: there are fewer than two checkpoints.
+        DataError: a checkpoint cannot be read or has another network, or `root` lacks the images.
     """
     places = [
         place for path in paths for place in (folds_in(path) if holds_folds(path) else [path])
@@ -154,7 +154,7 @@ def _words(node: Node) -> str:
 
 
 def _own_images(classifier: Classifier, root: Path | None) -> Dataset | str:
-    """The images it was trained on, or why there are none; where they were asked for, an error."""
+    """Return the network's training images, or why there are none; raise if `root` was given."""
     try:
         return own_dataset(classifier, root)
     except DataError as error:
@@ -170,7 +170,7 @@ def _estimate(
     backend: str | None,
     note: Callable[[str], None],
 ) -> int:
-    """Give the classifier's parameters the statistics of training images; how many they are."""
+    """Estimate batch statistics from training images and return the number of images."""
     params, config = classifier.params, classifier.config
     graph = freeze_graph(classifier.graph, config.train, 0)
     weights = params.copy()

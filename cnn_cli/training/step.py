@@ -20,9 +20,9 @@ class NotFiniteError(Exception):
     """The loss or the gradient of a step is not finite; nothing was updated.
 
     Attributes:
-        loss: of the whole batch.
-        mix: of the batch, or None.
-        divisor: of `loss.mean_divisor`.
+        loss: mean loss of the whole batch.
+        mix: the mix of the batch, or None.
+        divisor: the result of `loss.mean_divisor`.
     """
 
     def __init__(self, loss: float, mix: Mix | None, divisor: float) -> None:
@@ -33,12 +33,12 @@ class NotFiniteError(Exception):
 
 
 class Step:
-    """Takes the steps of one training.
+    """Runs the steps of one training.
 
     Args:
-        setup: of the training.
-        learner: updated.
-        mixer: of the batches; None where images are not mixed.
+        setup: the set-up of the training.
+        learner: the learner to update.
+        mixer: mixes the batches; None without mixing.
     """
 
     def __init__(self, setup: TrainingSetup, learner: Learner, mixer: Mixer | None) -> None:
@@ -51,8 +51,9 @@ class Step:
 
         Args:
             engine: computes the gradient.
-            batch: this rank's part of it.
-            state: its epoch and learning rate are read; loss and hits are added to its sums.
+            batch: this rank's part of the batch.
+            state: gives epoch and learning rate; loss and correct predictions are added to its
+                sums.
 
         Raises:
             NotFiniteError: the loss or the gradient is not finite.
@@ -87,9 +88,11 @@ class Step:
         mix: Mix | None,
         epoch: int,
     ) -> tuple[float, int]:
-        """Have the engine compute the gradient; the batch's mean loss, and how many first guesses
-        are right, over all ranks."""
-        with np.errstate(all="ignore"):  # what overflows shows in the loss or the gradient
+        """Compute the gradient; return the batch's mean loss and its number of correct top-1
+        predictions, over all ranks.
+        """
+        # Overflow shows in the loss or the gradient, which are checked.
+        with np.errstate(all="ignore"):
             own_loss, logits = engine.train_step(
                 batch.images,
                 targets,
@@ -106,12 +109,12 @@ class Step:
 
 
 def step_targets(setup: TrainingSetup, labels: Labels, mix: Mix | None, rows: slice) -> Array:
-    """(rows, classes) the targets of some rows of a batch.
+    """Return the targets (rows, classes) of some rows of a batch.
 
     Args:
-        labels: of the whole batch.
-        mix: of the whole batch.
-        rows: whose targets are returned.
+        labels: labels of the whole batch.
+        mix: mix of the whole batch.
+        rows: the rows to return.
     """
     partners = None
     if mix is not None:

@@ -1,7 +1,7 @@
-"""`cnn sweep`: random search with successive halving, each trial an ordinary run.
+"""`cnn sweep`: random search with successive halving; each trial is an ordinary run.
 
-A trial's rungs are the first epochs of its whole schedule: what goes on to the next rung is
-resumed, and a trial that came to the end is the run that its config alone gives.
+The rungs of a trial are the first epochs of its full schedule: a promoted trial is resumed, and a
+trial that reaches the end equals a run of its config alone.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ BUDGET = "budget"
 
 @dataclass(frozen=True, slots=True)
 class SweepResult:
-    """How a sweep ended.
+    """The result of a sweep.
 
     Attributes:
-        run: its folder.
-        keys: that were searched.
-        monitor: the metric that trials are compared by.
-        rungs: epochs after which they are.
-        trials: that came to a rung or failed, in their order; none on ranks other than 0.
-        ranking: those that did not fail, the best one first: those that came farthest, by value.
-        own: the trial that has the config's own values, if one has.
-        stopped: None where nothing is left to do; else `BUDGET` or a `StopReason`.
+        run: the sweep's folder.
+        keys: the searched keys.
+        monitor: the metric that compares trials.
+        rungs: the epochs after which trials are compared.
+        trials: trials that reached a rung or failed, in order; none on ranks other than 0.
+        ranking: trials that did not fail, best first: by rung reached, then by value.
+        own: the trial with the config's own values, if there is one.
+        stopped: None if nothing is left to do; else `BUDGET` or a `StopReason`.
     """
 
     run: Path
@@ -81,7 +81,7 @@ class SweepResult:
         return self.ranking[0] if self.ranking else None
 
     def as_csv(self) -> bytes:
-        """A row a trial, in their order; the columns of the search come last."""
+        """Return one CSV row per trial, in order; the searched keys are the last columns."""
         text = io.StringIO()
         table = csv.writer(text, lineterminator="\n")
         column = self.monitor.column
@@ -109,10 +109,10 @@ class Job:
     """What to train next: a trial up to a rung.
 
     Attributes:
-        number: of the trial, from 1.
+        number: number of the trial, from 1.
         words: its values.
-        until: epochs.
-        title: what it is, for people.
+        until: epochs to train.
+        title: a title for the user.
     """
 
     number: int
@@ -132,22 +132,22 @@ def sweep(
     progress: Callable[[str], Progress],
     ranks: Ranks = ALONE,
 ) -> SweepResult:
-    """Train trials, the best of them to the end, and write a config of the best one.
+    """Train trials, promote the best, and write a config with the values of the best one.
 
-    The runs are `trial-1`, `trial-2` and so on in the sweep's folder, which is locked meanwhile.
+    The runs are `trial-1`, `trial-2` and so on in the sweep's folder, which stays locked.
 
     Args:
         source: the config's file.
-        words: what is searched, and overrides for all trials: see `parse_space`.
+        words: the search space, and overrides for all trials: see `parse_space`.
         settings: values by dotted key, for all trials.
-        options, requests, ranks: of `train`.
-        trials: that may be begun; by default as many as fit the budget, or without one
-            `TRIALS_WITHOUT_BUDGET`.
-        budget: seconds of this session and of the training in those before; None for any number.
-        progress: makes a watcher for each training, that shows the metric of that name.
+        options, requests, ranks: as in `train`.
+        trials: the largest number of trials; by default unlimited with a budget, and
+            `TRIALS_WITHOUT_BUDGET` without one.
+        budget: seconds of this session and of training in earlier ones; None for no limit.
+        progress: makes a progress display for each training, which shows the metric of that name.
 
     Raises:
-        CnnError: in one of its kinds; what was saved before stays as it was.
+        CnnError: any of its kinds; files saved before stay unchanged.
     """
     started = time.monotonic()
     if trials is None and budget is None:
@@ -186,7 +186,7 @@ def sweep(
 
 
 def _train_trials(search: _Search, candidates: Candidates, several: Several) -> str | None:
-    """Train as the search decides, until nothing is left; or why that ended early."""
+    """Train trials until nothing is left; return the reason for stopping early, or None."""
     requests, ranks = several.requests, several.ranks
     while True:
         with requests.at_once():
@@ -213,10 +213,10 @@ def _checked(candidates: Candidates) -> Any:
 
 
 def _choose_folder(options: TrainOptions, source: str) -> Path:
-    """The sweep's folder: `--out`, else `runs/<config name>-sweep`, then `-2` and so on.
+    """Return the sweep's folder: `--out`, else `runs/<config name>-sweep`, then `-2` and so on.
 
     Raises:
-        UsageError: it holds a run of another kind, or a sweep that nobody said to resume.
+        UsageError: it contains a run of another kind, or a sweep, without `--resume`.
     """
     if options.out is None:
         name = f"{Path(source).resolve().stem}-sweep.yaml"
@@ -231,11 +231,11 @@ def _choose_folder(options: TrainOptions, source: str) -> Path:
 
 
 def _check_comparable(setup: TrainingSetup, source: str) -> None:
-    """Refuse what leaves trials without a value.
+    """Refuse set-ups in which trials have no value to compare.
 
     Raises:
-        ConfigError: no epochs.
-        DataError: no validation images.
+        ConfigError: there are no epochs.
+        DataError: there are no validation images.
     """
     if setup.config.train.epochs == 0:
         raise ConfigError(f"{source}: train.epochs", "must be 1 or more, for trials to differ", 0)
@@ -248,10 +248,10 @@ def _check_network(setup: TrainingSetup, source: str, config: Config) -> None:
     """Refuse a config whose network does not fit its images or the memory.
 
     Args:
-        setup: of another config for the same images.
+        setup: the set-up of another config for the same images.
 
     Raises:
-        ConfigError: it does not.
+        ConfigError: it does not fit.
     """
     graph = network_of(config, source, setup.dataset)
     plan_memory(
@@ -268,13 +268,13 @@ def _check_network(setup: TrainingSetup, source: str, config: Config) -> None:
 
 
 class _Search:
-    """What rank 0 knows of a sweep, and decides for all ranks.
+    """The state of a sweep on rank 0, which decides for all ranks.
 
     Args:
-        candidates: values of its trials.
-        typed: what is searched.
-        run: its folder.
-        limit: of trials; None for any number.
+        candidates: gives the values of trials.
+        typed: the search space as typed.
+        run: the sweep's folder.
+        limit: the largest number of trials; None for no limit.
     """
 
     def __init__(
@@ -295,11 +295,11 @@ class _Search:
         self._seconds, self._epochs = 0.0, 0  # of this session
 
     def open(self, source: str) -> float:
-        """Begin the sweep, or read what it came to; seconds of training so far.
+        """Begin or resume the sweep; return the seconds of training so far.
 
         Raises:
-            ConfigError: the folder holds another sweep.
-            DataError: it cannot be read or written.
+            ConfigError: the folder contains another sweep.
+            DataError: the sweep cannot be read or written.
         """
         path = self._run.path / SWEEP
         self._run.check_writable()
@@ -317,7 +317,7 @@ class _Search:
         return sum(trial.seconds for trial in self._trials)
 
     def next_job(self, requests: Requests) -> Job | StopReason | None:
-        """What to train now; why nothing, or None where nothing is left."""
+        """Return the next job; or the reason for stopping, or None if nothing is left."""
         reason = requests.stop_reason()
         if reason is not None:
             return reason
@@ -336,7 +336,7 @@ class _Search:
         return None if words is None else self._job(len(self._trials) + 1, words, 0)
 
     def _is_late(self, left: float) -> bool:
-        """Whether there is just the time for the first trial that comes to the end."""
+        """Whether time is left only for the first trial that runs to the end."""
         if any(len(trial.scores) == len(self._rungs) for trial in self._trials):
             return False
         return left < (self._rungs[0] + self._rungs[-1]) * self._seconds / max(self._epochs, 1)
@@ -348,11 +348,11 @@ class _Search:
         return Job(number, words, until, f"trial {number}, to epoch {until} of {whole}: {values}")
 
     def take(self, job: Job, failed: str | None, seconds: float) -> None:
-        """Take up what came of a job, and write it.
+        """Record the result of a job, and write it.
 
         Args:
-            failed: why it failed; None where it did not.
-            seconds: that it took.
+            failed: why it failed; None if it did not.
+            seconds: the time it took.
         """
         if failed is not None:
             self._failed[str(job.number)] = failed
@@ -375,11 +375,11 @@ class _Search:
         return trial
 
     def place(self, number: int) -> Path:
-        """The run folder of a trial, counted from 1."""
+        """Return the run folder of a trial, counted from 1."""
         return trial_folder(self._run.path, number)
 
     def result(self, stopped: str | None) -> SweepResult:
-        """How the sweep stands, where it stops for that reason."""
+        """Return the state of the sweep as a result, stopped for that reason."""
         own = self._trials[0] if self._trials and self._candidates.own is not None else None
         keys = tuple(each.key for each in self._candidates.space)
         return SweepResult(
@@ -420,7 +420,7 @@ class _Search:
 
 
 def _read_facts(path: Path, base: Config, typed: list[str], source: str) -> dict[str, str]:
-    """Why trials of a sweep failed, by their numbers.
+    """Return the failures of a sweep's trials by number.
 
     Raises:
         ConfigError: it is another sweep.

@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a run: the metrics of epochs, training images, confusion matrices."""
+"""TensorBoard files of a run: metrics of epochs, training images, confusion matrices."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from cnn_cli.training.session import Hook, Session
 
 Pixels = NDArray[np.uint8]
 SAMPLES = 16
-SIDE = 512  # pixels that a confusion matrix has about
-DARK = np.array([8, 48, 107])  # of a cell that holds all images of its class
+SIDE = 512  # approximate size of a confusion matrix in pixels
+DARK = np.array([8, 48, 107])  # color of a cell with all images of its class
 _numbers = count()
 
 
 class TensorBoard(Hook):
-    """Writes events into the run folder; on rank 0, behind the checkpoints."""
+    """Writes events into the run folder, on rank 0, after the checkpoints."""
 
     def __init__(self) -> None:
         self._events: Events | None = None
@@ -49,7 +49,7 @@ class TensorBoard(Hook):
     def after_epoch(self, session: Session) -> None:
         row = session.state.rows[-1]
         epoch = row["epoch"]
-        if self._events is None or epoch < self._events.step:  # training has gone back
+        if self._events is None or epoch < self._events.step:  # a rollback moved training back
             self.close()
             self._events = Events(session.run.path / TENSORBOARD, epoch)
         self._events.step = epoch + 1
@@ -64,20 +64,20 @@ class TensorBoard(Hook):
 
 
 class Events:
-    """One file of events. It takes the place of what earlier files have from its first step on.
+    """One file of events. From its first step on, it overrides earlier files.
 
-    tensorboardX's SummaryWriter has a thread that writes, for which it would wait for ever where
-    the disk is full; so its parts are used.
+    tensorboardX's SummaryWriter writes in a thread and waits for it forever when the disk is full,
+    so only its parts are used.
 
     Attributes:
-        step: the next one that is to be written.
+        step: the next step to write.
 
     Args:
-        folder: of all files of the run.
-        step: the first one.
+        folder: the folder of all event files of the run.
+        step: the first step.
 
     Raises:
-        DataError: of all methods: it cannot be written.
+        DataError: in every method: the file cannot be written.
     """
 
     def __init__(self, folder: Path, step: int) -> None:
@@ -88,7 +88,7 @@ class Events:
         self._folder = folder
         make_folder(folder)
         with self._writing():
-            # The file's name has the second in it, in which another one may have begun.
+            # File names contain the current second, in which another file may have begun.
             ending = f".{os.getpid()}.{next(_numbers)}"
             self._writer: Any = EventsWriter(str(folder / "events"), ending)
         self._write(step, session_log=SessionLog(status=SessionLog.START))
@@ -141,13 +141,13 @@ class Events:
 
 
 def _samples(session: Session) -> list[Pixels]:
-    """The first images that are trained on."""
+    """Return the first training images."""
     with closing(samples(session.setup.config, session.data, session.state.epoch)) as found:
         return [viewable(sample.pixels) for sample in islice(found, SAMPLES)]
 
 
 def grid(images: list[Pixels]) -> Pixels:
-    """Images of one size, (h, w, c), in rows of which there are about as many as columns."""
+    """Arrange images of one size, (h, w, c), in about as many rows as columns."""
     columns = ceil(sqrt(len(images)))
     blank = [np.zeros_like(images[0])] * (-len(images) % columns)
     rows = [*images, *blank]
@@ -155,7 +155,9 @@ def grid(images: list[Pixels]) -> Pixels:
 
 
 def confusion_picture(matrix: Array) -> Pixels:
-    """Rows are classes, columns predictions; the darker, the larger the share of the row."""
+    """Draw a confusion matrix: rows are classes, columns predictions, darkness the share of the
+    row.
+    """
     shares = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
     colours = np.rint(255 + shares[..., None] * (DARK - 255)).astype(np.uint8)
     size = max(1, SIDE // len(matrix))

@@ -1,4 +1,4 @@
-"""Training from the outside: which run folder, from the start or from where it stopped."""
+"""`train`: choose the run folder, then start a training or resume it."""
 
 from __future__ import annotations
 
@@ -44,18 +44,18 @@ def train(
 ) -> TrainResult:
     """Train a network and save it into its run folder.
 
-    With several ranks each calls this, and rank 0 alone writes.
+    With several ranks, each calls this, and only rank 0 writes.
 
     Args:
-        config: what to train, on what, and how.
-        source: the config's file, which names the run and stands in messages.
-        options: where to, and whether to go on.
-        requests: looked at after each step.
-        progress: told of each step and epoch.
-        ranks: that train together.
+        config: the config.
+        source: the config's file, which names the run and appears in messages.
+        options: options of the command line.
+        requests: checked after each step.
+        progress: receives reports on each step and epoch.
+        ranks: the ranks that train together.
 
     Raises:
-        CnnError: in one of its kinds; what was saved before stays as it was.
+        CnnError: any of its kinds; files saved before stay unchanged.
     """
     with requests.at_once():
         check_given(config, source, options, ranks)
@@ -81,7 +81,7 @@ def train(
                 if checkpoint is not None:
                     state = TrainingState.from_meta(checkpoint.meta, str(run.last))
                     bad_files = len(checkpoint.meta.get("bad_files", {}))
-                    if writes:  # where a kill came between the files
+                    if writes:  # a kill may have come between the files
                         run.write_reports(state.rows, state.log)
                     if state.finished(options.epochs(config)):
                         return state.result(run.path, monitor, bad_files, None)
@@ -91,13 +91,13 @@ def train(
                 setup = prepare(config, source, options, meta, ranks)
                 asked = requests if alone else Agreement(requests, ranks)
                 trainer = Trainer(open_session(setup, run, checkpoint, progress, asked))
-                checkpoint = None  # its arrays are the trainer's now
+                checkpoint = None  # the trainer owns its arrays now
         except StopNow as stop:  # nothing was done that could be saved
-            if not alone:  # a rank that was not asked to stop waits for those that were
+            if not alone:  # a rank without a request waits for the ranks that stop
                 raise
             return state.result(run.path, monitor, bad_files, stop.reason)
         if options.overwrite and writes:
-            run.clear()  # now that nothing but the training itself can fail
+            run.clear()  # from here on, only the training itself can fail
         try:
             return trainer.run_epochs()
         finally:
@@ -105,10 +105,10 @@ def train(
 
 
 def _check_alone(folder: Path, options: TrainOptions) -> None:
-    """Refuse to resume several runs as one.
+    """Refuse to resume a run of folds or a sweep as one run.
 
     Raises:
-        UsageError: the folder holds a run of folds, or a sweep.
+        UsageError: the folder contains one.
     """
     if options.resume and (folds := folds_in(folder)):
         rule = f"{folder} holds a run of folds; continue it with --folds"
@@ -118,16 +118,16 @@ def _check_alone(folder: Path, options: TrainOptions) -> None:
 
 
 def check_given(config: Config, source: str, options: TrainOptions, ranks: Ranks) -> None:
-    """Refuse to train together what would not be the same training.
+    """Refuse ranks that were started differently.
 
     Raises:
-        ConfigError: the ranks were given different configs, options, or weights to start from.
+        ConfigError: the ranks have different configs, options or initial weights.
     """
     given: dict[str, Any] = dict(flat(plain_config(config)))
     for name in ("out", "overwrite", "resume", "backend"):
         given[f"--{name}"] = getattr(options, name)
     if config.train.weights is not None and ranks.size > 1:
-        with suppress(CnnError, OSError):  # which the training itself says
+        with suppress(CnnError, OSError):  # training itself reports it
             given["train.weights"] = content_digest(str(weights_file(config.train.weights)), 16)
     check_alike(ranks, source, given)
 
@@ -139,10 +139,10 @@ def _load_last(run: RunFolder, config: Config, source: str) -> Checkpoint | None
 def _finished(
     folder: Path, config: Config, source: str, options: TrainOptions
 ) -> TrainResult | None:
-    """The result of a run with nothing left to do, for which nothing is written or locked.
+    """Return the result of a run with nothing left to do, without writing or locking; else None.
 
-    None also where something speaks against going on, which is said when the run is locked, and
-    where a kill came between the last checkpoint and the files that are made of it.
+    Also None if the run cannot be resumed, which is reported once it is locked, or if a kill came
+    between the last checkpoint and the files made from it.
     """
     run = RunFolder(folder)
     try:
@@ -161,16 +161,16 @@ def _finished(
 def load_resumable(
     path: Path, config: Config, source: str, groups: Collection[str] | None = None
 ) -> Checkpoint:
-    """Read a run's checkpoint, and refuse to go on with another config than it began with.
+    """Read a run's checkpoint; refuse to resume it with another config.
 
     Args:
-        path: of the checkpoint.
-        config: to go on with.
+        path: the checkpoint.
+        config: the config to resume with.
         source: the config's file, for messages.
-        groups: of arrays that are read; by default all.
+        groups: groups of arrays to read; by default all.
     """
     checkpoint = load_checkpoint(path, groups)
-    # Through the models: keys that an earlier version did not have get their defaults.
+    # Through the models, so that keys added since get their defaults.
     before = plain_config(validate_config(checkpoint.meta["config"], str(path)))
     keys = differences(before, plain_config(config), RESUMABLE)
     if keys:

@@ -1,8 +1,8 @@
 """The training loop: epochs, batches, stops.
 
-Nothing here is drawn from a stateful generator: the order of an epoch depends on (seed, epoch),
-dropout on (seed, step, …), so that a checkpoint of the counters, the parameters and the
-optimizer's arrays is all a resumed run needs to give the same bits.
+No random generator has state: the order of an epoch depends on (seed, epoch), dropout on (seed,
+step, …). So a checkpoint of the counters, the parameters and the optimizer's arrays is enough to
+resume with the same bits.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Trainer:
     """Trains from the first step of a session to its last one, or to a stop.
 
     Attributes:
-        hooks: what hangs on the loop, in the order of calls.
+        hooks: the hooks of the loop, in the order of their calls.
     """
 
     def __init__(self, session: Session) -> None:
@@ -54,7 +54,7 @@ class Trainer:
         )
 
     def run_epochs(self) -> TrainResult:
-        """Train for as long as asked, or until there is a reason to stop."""
+        """Train until the last epoch or until there is a reason to stop."""
         session, epochs = self.session, self.session.setup.epochs
         self.saver.start(session)
         stopped = None
@@ -69,7 +69,7 @@ class Trainer:
         return session.state.result(session.run.path, monitor, bad_files, stopped)
 
     def _run_epoch(self) -> str | None:
-        """The rest of an epoch and its evaluation; the reason to stop, if one came up."""
+        """Run the rest of an epoch and its evaluation; return a reason to stop, or None."""
         session = self.session
         try:
             stopped = self._train_epoch()
@@ -84,7 +84,7 @@ class Trainer:
         return stopped
 
     def _train_epoch(self) -> str | None:
-        """The steps of an epoch that are left; the reason to stop, if one came up."""
+        """Run the remaining steps of an epoch; return a reason to stop, or None."""
         session, setup, state = self.session, self.session.setup, self.session.state
         clock = time.perf_counter()
         for hook in self.hooks:
@@ -115,9 +115,9 @@ class Trainer:
         return None
 
     def _end_epoch(self) -> None:
-        """Evaluate, and save what was reached.
+        """Evaluate and save.
 
-        A stop does not wait for it: a resumed run finds the epoch's steps done and evaluates again.
+        A stop interrupts it: a resumed run finds the epoch's steps done and evaluates again.
         """
         self.session.learner.check(self.session.state)
         for hook in self.hooks:

@@ -1,4 +1,4 @@
-"""The trials of a sweep: which values are drawn for them, and what each reached so far."""
+"""The trials of a sweep: their values, and how far each has come."""
 
 from __future__ import annotations
 
@@ -22,34 +22,34 @@ from cnn_cli.runs.folder import RunFolder, differences
 from cnn_cli.runs.results import EpochRow
 from cnn_cli.runs.state import TrainingState, is_better
 
-# The same for all trials, whose values could not be compared else.
+# Keys that must be the same in all trials, which could not be compared otherwise.
 SHARED = (
     *(f"data.{key}" for key in ("root", "columns", "val_split", "test_split", "group", "fold")),
     *(f"data.{key}" for key in ("classes", "labels", "label_sep")),
     *(f"train.{key}" for key in ("seed", "epochs", "monitor")),
 )
-ENOUGH_TO_LIST = 10_000  # combinations of values, up to which none is drawn twice
-MISSES = 1_000  # draws in a row that make no new trial, after which there is none
-TRIES = 6  # values of the other keys, with one of which a value must be possible
+ENOUGH_TO_LIST = 10_000  # up to this many combinations, none is drawn twice
+MISSES = 1_000  # consecutive draws without a new trial after which the search ends
+TRIES = 6  # values of the other keys to try with one value before it counts as impossible
 
 Words = tuple[str, ...]
 
 
 class Candidates:
-    """Values for one trial after the other: the same ones in every session.
+    """Draws the values of the trials, the same in every session.
 
-    The first are the config's own, where those are among what is searched.
+    The first trial has the config's own values if they are in the search space.
 
     Args:
-        file: the config's.
+        file: the config's file.
         overrides, settings: for all trials.
-        space: what is searched.
-        check: raises what keeps a config from being trained.
-        note: told of combinations that are passed over.
+        space: the search space.
+        check: raises the reason why a config cannot be trained.
+        note: receives notes about combinations that are skipped.
 
     Attributes:
-        base: the config without values of the search.
-        own: the values that it has, if they are among those.
+        base: the config without searched values.
+        own: the config's own values if they are in the search space.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class Candidates:
         self._draws: Iterator[Words] | None = None
 
     def config(self, words: Words) -> Config:
-        """That of a trial.
+        """Return the config of a trial.
 
         Raises:
-            ConfigError: its values make none.
+            ConfigError: its values make no valid config.
         """
         if words == self.own:
             return self.base
@@ -86,10 +86,10 @@ class Candidates:
         return self._file.config([*self._overrides, *changed], self._settings)
 
     def check_values(self) -> None:
-        """Find out which ranges are of whole numbers; refuse values that are possible with none.
+        """Determine which ranges are of integers; refuse values that are never valid.
 
         Raises:
-            CnnError: the first reason why a value is not possible.
+            CnnError: the first reason why a value is invalid.
         """
         space = list(self.space)
         for i, each in enumerate(space):
@@ -102,7 +102,7 @@ class Candidates:
         self.space = space
 
     def get(self, index: int) -> Words | None:
-        """The values of a trial, counted from 0; None where there are no more."""
+        """Return the values of a trial, counted from 0; None if there are no more."""
         if self._draws is None:
             self._draws = self._possible()
         while index >= len(self._drawn):
@@ -113,7 +113,7 @@ class Candidates:
         return self._drawn[index]
 
     def _possible(self) -> Iterator[Words]:
-        """What is drawn, without what was drawn before or cannot be trained."""
+        """Yield draws, without repetitions and without those that cannot be trained."""
         seen, missed, told = set(self._drawn), 0, False
         for places in self._places():
             words = tuple(each.draw(u) for each, u in zip(self.space, places, strict=True))
@@ -131,7 +131,9 @@ class Candidates:
             yield words
 
     def _places(self) -> Iterator[Sequence[float]]:
-        """A number from 0 up to 1 for each key, again and again; or each combination once."""
+        """Yield points of the unit cube, one coordinate per key, endlessly; or each combination
+        once.
+        """
         seed, counts = self.base.train.seed, [each.count for each in self.space]
         if prod(counts) <= ENOUGH_TO_LIST:
             sides = [int(count) for count in counts]
@@ -145,7 +147,7 @@ class Candidates:
             draw += 1
 
     def _problem_of(self, i: int, word: str) -> CnnError | None:
-        """Why the i-th key cannot have a value, whatever the others have, as far as is tried."""
+        """Return why the i-th key cannot have a value, tried with some values of the other keys."""
         first: CnnError | None = None
         for number in range(TRIES):
             words = [each.ends[number % len(each.ends)] for each in self.space]
@@ -157,7 +159,7 @@ class Candidates:
         return first
 
     def _problem(self, words: Words) -> CnnError | None:
-        """What keeps values from being trained."""
+        """Return why values cannot be trained, or None."""
         try:
             config = self.config(words)
             changed = differences(plain_config(self.base), plain_config(config), ())
@@ -173,17 +175,17 @@ class Candidates:
 
 @dataclass(slots=True)
 class Trial:
-    """One choice of values, and what it reached so far.
+    """One choice of values, and how far it has come.
 
     Attributes:
         number: counted from 1.
         run: its run folder.
         words: its values by key, as they could be typed.
-        epochs: that are done.
-        scores: the best row up to each rung that it came to; None where it failed.
-        failed: why it goes no further; None where nothing failed.
-        finished: whether it stopped for good, at its last epoch or before.
-        seconds: of training.
+        epochs: epochs done.
+        scores: the best row up to each rung reached; None if it failed there.
+        failed: why it cannot be promoted; None if nothing failed.
+        finished: whether it ended for good, at its last epoch or earlier.
+        seconds: time spent training.
     """
 
     number: int
@@ -197,7 +199,7 @@ class Trial:
 
     @property
     def best(self) -> EpochRow | None:
-        """Its best epoch up to the last rung that it came to."""
+        """Its best epoch up to the last rung reached."""
         return next((row for row in reversed(self.scores) if row is not None), None)
 
     @property
@@ -206,15 +208,15 @@ class Trial:
 
     @property
     def values(self) -> dict[str, Any]:
-        """Its values by key, as a config has them."""
+        """Its values by key, as in a config."""
         return {key: parse_yaml(word, key) for key, word in self.words.items()}
 
     def read(self, rungs: Sequence[int], monitor: Metric, failed: str | None) -> None:
-        """Find out what its run reached.
+        """Read how far its run has come.
 
         Args:
             rungs: epochs after which trials are compared.
-            monitor: by which metric.
+            monitor: the metric that compares them.
             failed: why it failed after that, if it did.
 
         Raises:
@@ -230,7 +232,7 @@ class Trial:
             self.scores.append(None)
 
     def write_reports(self) -> None:
-        """Write what a kill may have left out, which came between them and the checkpoint.
+        """Write the reports that a kill after the checkpoint may have left out.
 
         Raises:
             CnnError: the run is locked, or cannot be written.

@@ -1,4 +1,4 @@
-"""The end of an epoch: its scores on the validation images, and its row of the metrics."""
+"""The end of an epoch: validation, and the epoch's row of metrics."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnn_cli.training.session import Hook, Session
 
 
 class Validation(Hook):
-    """Evaluates an epoch, and counts it as done."""
+    """Evaluates an epoch and counts it as done."""
 
     _said = False
 
@@ -57,7 +57,7 @@ class Validation(Hook):
 
 
 def _evaluate(session: Session) -> Evaluation | LabelsEvaluation | None:
-    """Scores of this rank's validation images; None where there are none at all."""
+    """Evaluate this rank's validation images; None if there are none."""
     loader, ranks = session.data.val_loader, session.setup.ranks
     if loader is None:
         return None
@@ -69,9 +69,9 @@ def _evaluate(session: Session) -> Evaluation | LabelsEvaluation | None:
 
 
 def _others(session: Session, evaluation: Evaluation | LabelsEvaluation) -> dict[str, float | None]:
-    """What is measured beside loss and top-1, of all ranks' images.
+    """Return the metrics beside loss and top-1, of all ranks' images.
 
-    Of several labels, the thresholds are chosen by these images, too.
+    With several labels per image, the thresholds are chosen on these images too.
     """
     ranks, measured = session.setup.ranks, session.setup.measured
     classes = session.setup.dataset.classes

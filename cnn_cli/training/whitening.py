@@ -1,8 +1,8 @@
-"""A first convolution whose filters make the training images' patches white.
+"""Initialize a first convolution so that its filters whiten the patches of training images.
 
 arXiv:2404.00498, section 3.1, after D. Page 2018: the filters are the eigenvectors of the patches'
-second moments, each divided by the root of its eigenvalue, and the same with the other sign, so
-that an activation behind them loses nothing.
+second moments, each divided by the root of its eigenvalue, followed by the same with opposite sign,
+so that a ReLU after them loses nothing.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ def whiten(
     seed: int,
     among: NDArray[np.int64],
 ) -> None:
-    """Set the weights of the convolutions with `init: whitening`.
+    """Set the weights of convolutions with `init: whitening`.
 
     Args:
-        params: written.
-        loader: of the training images; up to 5,000 of them are seen as in the first epoch.
-        normalization: of the images.
-        seed: says which images.
-        among: of these, positions in the split.
+        params: the parameters to set.
+        loader: the loader of training images; up to 5,000 are read as in the first epoch.
+        normalization: the normalization of pixels.
+        seed: selects the images.
+        among: positions in the split to select from.
     """
     order = among[generator(seed, Purpose.SHUFFLE, 0, 2).permutation(len(among))]
     for node in params.graph.nodes:
@@ -51,14 +51,14 @@ def whiten(
 
 
 def whitening_filters(moments: Array, spec: ParamSpec) -> Array:
-    """Filters for patches of given second moments.
+    """Return whitening filters for patches with the given second moments.
 
     Args:
-        moments: (f, f), f being channels, rows and columns of a patch in this order.
-        spec: of the weight.
+        moments: (f, f), where f runs over channels, rows and columns of a patch in this order.
+        spec: the spec of the weight.
 
     Returns:
-        (out, in, kh, kw): the directions of largest moments first, then all of them negated.
+        (out, in, kh, kw): the directions of largest moments first, then their negatives.
     """
     values, vectors = np.linalg.eigh(moments)
     half = spec.torch_shape[0] // 2
@@ -71,7 +71,7 @@ def whitening_filters(moments: Array, spec: ParamSpec) -> Array:
 def _patch_moments(
     patch: Shape, loader: Loader, normalization: Normalization, indices: NDArray[np.int64]
 ) -> Array:
-    """The mean of x·xᵀ over all patches x, (channels, rows, columns), of some images."""
+    """Return the mean of x·xᵀ over all patches x, (channels, rows, columns), of some images."""
     size = prod(patch)
     total, count = np.zeros((size, size)), 0
     scale, shift = normalization.scale_and_shift()
