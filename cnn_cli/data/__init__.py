@@ -1,4 +1,4 @@
 """Images: folders and lists of files, checks, splits, decoding, augmentation, caches and batches.
 
-Imports `schema` and the ground floor.
+This package imports `schema` and the top-level modules.
 """

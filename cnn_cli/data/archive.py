@@ -1,12 +1,11 @@
-"""Pictures in zip and tar archives, read from where they lie.
+"""Images in zip and tar archives, read in place.
 
-The path of a picture goes on behind that of its archive: ``photos.zip/cats/1.jpg``. An archive is
-indexed once per process; what is in it is then read by its offset, from any thread, and nothing
-stays open. Only a ``.tar.gz``, in which nothing can be found by its offset, is unpacked, once and
-into a file without a name.
+The path of an image in an archive continues the archive's path: ``photos.zip/cats/1.jpg``. Each
+process indexes an archive once. Members are then read by their offset, from any thread, and no file
+stays open. A ``.tar.gz`` has no usable offsets, so it is decompressed once, into an unnamed file.
 
-What could harm is refused: names that lead out of the archive, links, names that stand there twice,
-encryption, and what is larger than it says.
+Harmful content is refused: names that lead out of the archive, links, duplicate names, encryption,
+and members larger than declared.
 """
 
 from __future__ import annotations
@@ -30,27 +29,27 @@ from cnn_cli.errors import DataError, reason, size_text
 from cnn_cli.files import NoDescriptorError, open_to_read
 
 SUFFIXES = (".zip", ".tar", ".tar.gz", ".tgz")
-MOST_BYTES = 2**30  # of one picture
+MOST_BYTES = 2**30  # of one image
 MOST_MEMBERS = 10_000_000
 BLOCK = 2**20
 TAR_BLOCK = 512
 
 _WITHIN = re.compile(rf"(?:{'|'.join(map(re.escape, SUFFIXES))})[/{re.escape(os.sep)}]", re.I)
 _DRIVE = re.compile(r"[A-Za-z]:")
-_ZIP_HEADER = struct.Struct("<4s22xHH")  # of a member: lengths of its name and of what follows that
-STORED, DEFLATED = 0, 8  # as zip archives number ways of compressing
+_ZIP_HEADER = struct.Struct("<4s22xHH")  # of a member: lengths of its name and of the extra field
+STORED, DEFLATED = 0, 8  # compression methods of zip archives
 
 
 class Member(NamedTuple):
-    """A file of an archive.
+    """A file in an archive.
 
     Attributes:
-        offset: of its data, or in a zip archive of its header.
-        packed: bytes that its data take in the archive.
-        size: bytes that it has.
-        method: how a zip archive has compressed it, as in `zipfile`; None in tar archives.
-        crc: of its bytes, in a zip archive.
-        problem: why it cannot be read; None where it can.
+        offset: offset of its data; in a zip archive, of its header.
+        packed: compressed size in bytes.
+        size: size in bytes.
+        method: compression method of a zip archive, as in `zipfile`; None in tar archives.
+        crc: CRC-32 of its content, in a zip archive.
+        problem: why it cannot be read, or None.
     """
 
     offset: int
@@ -65,14 +64,14 @@ class Archive:
     """The index of one archive.
 
     Args:
-        path: of the file.
-        stamp: its size and time.
+        path: the archive file.
+        stamp: its size and modification time.
 
     Attributes:
-        members: the visible files in it, by name.
+        members: its visible files, by name.
 
     Raises:
-        DataError: it cannot be read, or holds what it must not.
+        DataError: it cannot be read, or contains something forbidden.
     """
 
     def __init__(self, path: str, stamp: tuple[int, int]) -> None:
@@ -108,7 +107,7 @@ class Archive:
 
     @contextmanager
     def opened(self) -> Iterator[BinaryIO]:
-        """What members are read from, to read several one after the other."""
+        """Context with the open archive, to read several members from."""
         if self._unpacked is None:
             with open_to_read(self.path, 0) as file:
                 yield file
@@ -117,14 +116,14 @@ class Archive:
                 yield self._unpacked
 
     def read(self, name: str, file: BinaryIO) -> bytes:
-        """The bytes of a member.
+        """Read a member.
 
         Args:
-            name: of the member.
-            file: of `opened`.
+            name: name of the member.
+            file: the file from `opened`.
 
         Raises:
-            OSError: there is none of that name, or it is damaged, too large or encrypted.
+            OSError: the member does not exist, or is damaged, too large or encrypted.
         """
         member = self.members.get(name)
         if member is None:
@@ -165,7 +164,7 @@ def _read_zipped(member: Member, file: BinaryIO, name: str) -> bytes:
 
 
 def _read(file: BinaryIO, size: int) -> bytes:
-    """So many bytes of a file without a buffer, fewer at its end."""
+    """Read that many bytes from an unbuffered file, fewer at its end."""
     data = file.read(size)
     while len(data) < size and (more := file.read(size - len(data))):
         data += more
@@ -183,7 +182,7 @@ def _zip_members(path: str, file: BinaryIO) -> Iterator[tuple[str, Member]]:
     end = file.seek(0, os.SEEK_END)
     for info in infos:
         name = info.filename
-        if "/" not in name:  # as some programs of Windows write it
+        if "/" not in name:  # some Windows programs write backslashes
             name = name.replace("\\", "/")
         if name.endswith("/"):
             continue
@@ -234,14 +233,14 @@ def _read_tar(path: str, file: BinaryIO) -> Iterator[tuple[str, Member]]:
                 raise DataError(path, "must hold files and folders only", f"'{info.name}'")
             problem = "is a sparse file" if info.issparse() else None
             yield info.name, Member(info.offset_data, info.size, info.size, problem=problem)
-        end = archive.offset  # where the next header would be
+        end = archive.offset  # offset of the next header
     file.seek(end)
     if _read(file, TAR_BLOCK) != bytes(TAR_BLOCK):
         raise tarfile.ReadError("unexpected end of data")
 
 
 def _unpack(path: str, file: BinaryIO) -> BinaryIO:
-    """The tar archive in a gzip file, as a file that has no name and is gone with the process."""
+    """Decompress a tar.gz archive into an unnamed file, which disappears with the process."""
     import gzip
     import shutil
     import tempfile
@@ -272,10 +271,10 @@ _indexing = threading.Lock()
 
 
 def open_archive(path: str) -> Archive:
-    """The index of an archive, which is made anew where the file has changed.
+    """Return the index of an archive, rebuilt if the file has changed.
 
     Raises:
-        DataError: it cannot be read, or holds what it must not.
+        DataError: it cannot be read, or contains something forbidden.
     """
     try:
         status = os.stat(path)
@@ -301,12 +300,12 @@ def _opened(path: str) -> Iterator[BinaryIO]:
 
 
 def is_archive(path: str) -> bool:
-    """Whether a file of that name is taken for an archive."""
+    """Whether a file name is that of an archive."""
     return path.lower().endswith(SUFFIXES) and os.path.isfile(path)
 
 
 def archive_of(path: str) -> tuple[str, str] | None:
-    """The archive that a path leads into, and the name behind it; None where there is none."""
+    """Split a path into an archive and the name in it; None if it contains no archive."""
     for match in _WITHIN.finditer(path):
         archive = path[: match.end() - 1]
         if os.path.isfile(archive):
@@ -315,9 +314,9 @@ def archive_of(path: str) -> tuple[str, str] | None:
 
 
 def names_below(path: str) -> list[str] | None:
-    """Paths of all files of an archive, or of a folder in one, in the order of a walk.
+    """Return the paths of all files in an archive, or in a folder of one, in the order of a walk.
 
-    None where the path is neither.
+    None if the path is neither.
 
     Raises:
         DataError: as in `open_archive`.
@@ -334,12 +333,12 @@ def names_below(path: str) -> list[str] | None:
 
 
 def in_order(names: Iterable[str]) -> list[str]:
-    """Names sorted folder by folder, as a walk meets them."""
+    """Sort names folder by folder, in the order of a walk."""
     return sorted(names, key=lambda name: name.split("/"))
 
 
 def open_picture(path: str | Path, buffering: int = -1) -> BinaryIO:
-    """Open a file to read, also one in an archive; see `files.open_to_read`.
+    """Open a file for reading, possibly in an archive; see `files.open_to_read`.
 
     Raises:
         NoDescriptorError: too many files are open.
@@ -363,7 +362,7 @@ def open_picture(path: str | Path, buffering: int = -1) -> BinaryIO:
 
 
 def is_picture_file(path: str) -> bool:
-    """Whether there is a file of that path, also in an archive."""
+    """Whether a file of that path exists, possibly in an archive."""
     try:
         if stat.S_ISREG(os.stat(path).st_mode):
             return True

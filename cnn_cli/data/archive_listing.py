@@ -1,4 +1,4 @@
-"""Archives as data roots: class folders in a zip or tar archive, and WebDataset's shards."""
+"""Archives as data roots: class folders in a zip or tar archive, and WebDataset shards."""
 
 from __future__ import annotations
 
@@ -32,16 +32,16 @@ _BRACES = re.compile(r"\{(\d+)\.\.(\d+)\}|\{([^{}]*,[^{}]*)\}")
 
 
 class ArchiveListing(ListedImages):
-    """Class folders in an archive, or parts that hold them.
+    """Class folders, or parts with class folders, in an archive.
 
-    A lone folder about all of it, as archives of a folder have, is none of them.
+    A single top-level folder around everything, as is usual in archives, is ignored.
 
     Args:
         root: the archive.
-        classes: names that are known to be classes, see `find_parts`.
+        classes: known class names, see `find_parts`.
 
     Raises:
-        DataError: it cannot be read, holds what it must not, or mixes parts and classes.
+        DataError: it cannot be read, contains something forbidden, or mixes parts and classes.
     """
 
     layout = "must hold a folder of images for each class"
@@ -71,12 +71,12 @@ class ArchiveListing(ListedImages):
         *,
         told: bool,
     ) -> None:
-        """Put each file into its class.
+        """Assign each file to its class.
 
         Args:
-            names: of the files, folder by folder.
-            depth: folders above parts or classes.
-            place_of: part, its own name and its place, by the folder that it is.
+            names: the files' names, split at `/`, folder by folder.
+            depth: number of folders above parts or classes.
+            place_of: part, class name and place for each folder.
             told: whether the classes are known.
         """
         inside: dict[tuple[str, str], dict[str, None]] = {}
@@ -118,7 +118,9 @@ class ArchiveListing(ListedImages):
 
 
 def _wrapping(names: Sequence[Sequence[str]], classes: Sequence[str]) -> int:
-    """How many folders lie about all files, and are no part, no class and no place of images."""
+    """Return the number of folders around all files that are neither part, class nor image
+    folder.
+    """
     for depth in itertools.count():
         tops = {name[depth] for name in names if len(name) > depth + 1}
         if len(tops) != 1 or any(len(name) == depth + 1 for name in names):
@@ -133,18 +135,19 @@ def _wrapping(names: Sequence[Sequence[str]], classes: Sequence[str]) -> int:
 
 
 class ShardListing(ListedImages):
-    """WebDataset's shards: tar archives in which a picture has its label beside it.
+    """WebDataset shards: tar archives in which each image is followed by its label.
 
-    The files of a sample have the same name up to its first dot: ``0001.jpg`` and ``0001.cls``,
-    which is a number or a name, or ``0001.json``, an object with one of `LABEL_KEYS`.
+    The files of a sample share their name up to the first dot: ``0001.jpg`` with ``0001.cls``,
+    which contains a number or a name, or with ``0001.json``, an object with one of `LABEL_KEYS`.
 
     Args:
-        root: the pattern, or the one shard.
+        root: the pattern, or the only shard.
         shards: paths of the archives.
-        classes: names that are known to be classes, for labels that are numbers.
+        classes: known class names, for numeric labels.
 
     Raises:
-        DataError: an archive cannot be read or holds what it must not, or a sample is not whole.
+        DataError: an archive cannot be read or contains something forbidden, or a sample is
+            incomplete.
     """
 
     layout = "must hold samples: images with a .cls or .json beside them"
@@ -196,7 +199,7 @@ class ShardListing(ListedImages):
 
 
 def _label(content: bytes, kind: str, place: str) -> str:
-    """The label that a file of a sample holds."""
+    """Return the label in a sample's label file."""
     try:
         text = content.decode("utf-8-sig").strip()
         found = json.loads(text) if kind == "json" else text
@@ -216,17 +219,17 @@ def _label(content: bytes, kind: str, place: str) -> str:
 
 
 def is_sharded(archive: Archive) -> bool:
-    """Whether an archive holds WebDataset's samples: a picture has a label file beside it."""
+    """Whether an archive is a WebDataset shard: an image has a label file beside it."""
     return any(
         name.lower().endswith((".cls", ".json")) and "/" not in name for name in archive.members
     ) and any("/" not in name and is_image_name(name) for name in archive.members)
 
 
 def expand_braces(pattern: str) -> list[str] | None:
-    """The paths that ``shards-{000..012}.tar`` and ``{train,more}.tar`` stand for; None without.
+    """Expand ``shards-{000..012}.tar`` and ``{train,more}.tar``; None if there are no braces.
 
     Raises:
-        DataError: they are too many, or count down.
+        DataError: there are too many paths, or a range counts down.
     """
     found = list(_BRACES.finditer(pattern))
     if not found:

@@ -1,4 +1,4 @@
-"""Decoded images kept for later epochs, in memory or in a file without a name."""
+"""A cache of decoded images for later epochs, in memory or in an unnamed file."""
 
 from __future__ import annotations
 
@@ -24,19 +24,18 @@ SMALL_FILE = 4096
 
 
 class ImageCache:
-    """Images of one list of paths, decoded when first asked for; `open` makes one.
+    """Images of a list of paths, decoded on first use; created by `open`.
 
-    Safe to use from several threads. A context manager that gives the memory back.
+    Thread-safe. As a context manager it frees the memory.
 
     Attributes:
-        mode: `ram`, `disk` or `none`: where decoded images are kept.
-        nbytes: what they take when all are decoded; 0 for `none`.
-        paths: of the image files.
+        mode: where decoded images are kept: `ram`, `disk` or `none`.
+        nbytes: bytes when all images are decoded; 0 for `none`.
+        paths: the image files.
         pre: size, channels and resize mode.
         bad: position and error of the images that could not be decoded so far.
-        several: paths of files with more frames than the first, of those decoded so far.
-        aspects: (paths,) width / height of the image files, of those that were decoded so far;
-            None where nobody asked for them.
+        several: paths of files with more than one frame, of those decoded so far.
+        aspects: (paths,) width / height of the image files decoded so far; None if not requested.
     """
 
     def __init__(
@@ -65,19 +64,19 @@ class ImageCache:
         aspects: bool = False,
         here: Neighbours | None = None,
     ) -> ImageCache:
-        """Choose where to keep the images, and make room.
+        """Choose where to cache the images, and reserve the space.
 
         Args:
-            mode: `auto` takes memory where it fits the budget, else a file where that fits half
-                of what is free, else keeps nothing; the others are as they say.
-            paths: of the image files.
+            mode: `auto` uses memory if the images fit the budget, else a file if they fit half of
+                the free disk space, else nothing.
+            paths: the image files.
             pre: size, channels and resize mode.
-            budget: bytes of memory; half of what is available for `auto`, all of it for `ram`.
-            folder: where the file goes; the user's cache or a temporary folder. It has no name
-                there: it is gone with the process, however that ends.
-            aspects: remember each image's width / height, which `pre` may squash.
-            here: processes of this computer that keep the same images; each is decoded by
-                whichever needs it first.
+            budget: bytes of memory; by default half of the available memory for `auto`, all of it
+                for `ram`.
+            folder: where to put the file; by default the user's cache folder or a temporary folder.
+                The file has no name, so it disappears with the process, however that ends.
+            aspects: store the width / height of each image, which `pre` may squash.
+            here: processes on this computer that share the cache; each image is decoded once.
 
         Raises:
             ConfigError: `ram` does not fit the budget.
@@ -90,10 +89,10 @@ class ImageCache:
         return len(self.paths)
 
     def get(self, i: int) -> Pixels:
-        """Image `i` as (height, width, channels), not to be written to.
+        """Return image `i` as (height, width, channels); read-only.
 
         Raises:
-            ImageError: it cannot be decoded; `bad` lists it from then on.
+            ImageError: it cannot be decoded; it is added to `bad`.
             UsageError: the package that decodes it is not installed.
         """
         images = self._images
@@ -104,7 +103,7 @@ class ImageCache:
             raise self.bad[i].unraised()
         try:
             image = load_image(self.paths[i], self.pre, on_frames=self.several.add)
-        except NoReaderError as error:  # the image is good, and may be one of many
+        except NoReaderError as error:  # the image is intact, and others may have the same format
             raise UsageError(error.place, error.rule) from None
         except ImageError as error:
             self.bad[i] = error.unraised()
@@ -118,11 +117,11 @@ class ImageCache:
         return image
 
     def missing(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Those of `indices` that `get` would have to decode."""
+        """Return those of `indices` that `get` would have to decode."""
         return indices[~self._filled[indices] & self.readable(indices)]
 
     def readable(self, indices: NDArray[np.int64]) -> NDArray[np.bool_]:
-        """(indices,) booleans: those not known to be bad."""
+        """Return (indices,) booleans: False for images known to be bad."""
         good = np.ones(len(indices), np.bool_)
         if self.bad:
             good[:] = [int(i) not in self.bad for i in indices]
@@ -132,21 +131,21 @@ class ImageCache:
         """Copy decoded images into `out`, (indices, height, width, channels); not for `none`."""
         if self._images is None:
             raise ValueError("a cache of mode none keeps no images")
-        # Other modes than clip have NumPy buffer the output.
+        # In modes other than clip, NumPy buffers the output.
         np.take(self._images, indices, axis=0, out=out, mode="clip")
 
     def useful_threads(self, threads: int) -> int:
-        """How many of `threads` decode faster than one.
+        """Return how many of `threads` are worth using for decoding.
 
-        Python lets one thread run at a time, and of the 50 µs that an image of a few hundred
-        bytes takes most is Python: measured, 2 threads took 1.4 times as long as one, 4 twice.
+        Python runs one thread at a time, and most of the 50 µs for an image of a few hundred bytes
+        is spent in Python: 2 threads took 1.4 times as long as one, 4 threads twice as long.
         """
         sample = self.paths[:: max(1, len(self.paths) // 16)]
         sizes = sorted(os.path.getsize(path) for path in sample if os.path.isfile(path))
         return 1 if sizes and sizes[len(sizes) // 2] < SMALL_FILE else threads
 
     def close(self) -> None:
-        """Give back memory and file; afterwards images are decoded each time."""
+        """Free memory and file; from then on, images are decoded each time."""
         self.mode = "none"
         self._store.close()
         self._images, self._filled = None, self._store.filled

@@ -1,4 +1,4 @@
-"""What in a folder of images would hurt a training, found by reading every file of it."""
+"""Problems in a folder of images that would harm training, found by reading every file."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ from cnn_cli.errors import DataError, reason
 from cnn_cli.files import NoDescriptorError
 from cnn_cli.structs import replace
 
-FEW_IMAGES = 10  # of a class to train on
-IMBALANCE = 10  # times as many images in one class as in another
+FEW_IMAGES = 10  # of a class in training
+IMBALANCE = 10  # ratio between the sizes of two classes
 SMALL_SIDE = 8  # pixels
 LARGE_PIXELS = 40_000_000
-LONG_SIDE = 5  # times the short one
-JOB = 16  # files that a thread reads before it asks for more
-WINDOW = 4  # jobs a thread that are waited for or waiting
-DIGEST_SIZE = 16  # bytes: no two files of a data set have the same by chance
+LONG_SIDE = 5  # ratio between the sides
+JOB = 16  # files that a thread reads per job
+WINDOW = 4  # pending jobs per thread
+DIGEST_SIZE = 16  # bytes: makes collisions within a data set practically impossible
 ORDINARY = ("colour", "grey", "transparent")
 
 _PREPROCESS = Preprocess(SIDE, SIDE, 3, "squash")
@@ -65,12 +65,12 @@ KINDS = (
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that may hurt.
+    """A possible problem.
 
     Attributes:
         kind: one of `KINDS`.
-        paths: of the files or folders it is about.
-        detail: what more there is to say, in words; may be empty.
+        paths: the affected files or folders.
+        detail: further information in words; may be empty.
     """
 
     kind: str
@@ -80,12 +80,12 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Near:
-    """How near-copies were looked for.
+    """How near-duplicates were searched.
 
     Attributes:
-        distance: bits of 64 in which the hashes of two images may differ, see `near`.
-        compared: images.
-        flat: images that were not compared, as they have hardly any contrast.
+        distance: the largest Hamming distance of two 64-bit hashes, see `near`.
+        compared: number of images compared.
+        flat: number of images not compared because they have hardly any contrast.
     """
 
     distance: int
@@ -95,7 +95,7 @@ class Near:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What a folder holds, and what would hurt.
+    """The content of a folder and its possible problems.
 
     Attributes:
         root: the folder.
@@ -119,12 +119,12 @@ class Findings:
 
 @dataclass(frozen=True, slots=True)
 class _Picture:
-    """An image that can be read.
+    """A readable image.
 
     Attributes:
-        digest: of the file's content; copies have the same.
+        digest: hash of the file's content; equal for copies.
         width, height: in pixels, before any rotation.
-        kind: one of `ORDINARY`, or what is odd about it: `animated`, `16-bit`, `CMYK`, `5 bands`
+        kind: one of `ORDINARY`, or an unusual property: `animated`, `16-bit`, `CMYK`, `5 bands`
         look: its `perceptual_hash`.
     """
 
@@ -157,7 +157,7 @@ def check_folder(
     near: int | None = None,
     separator: str | None = None,
 ) -> Findings:
-    """Read all images of a folder and list what would hurt a training. Nothing is changed.
+    """Read all images of a folder and list possible problems for training. Nothing is changed.
 
     Args:
         root: class folders, or folders `train`, `val` and `test` that hold class folders.
@@ -237,7 +237,7 @@ def _list_images(
 def _examine_all(
     paths: list[str], threads: int, progress: Callable[[int, int], object] | None
 ) -> Iterator[_Picture | str]:
-    """What each file is like, in their order, read on several threads."""
+    """Read each file, on several threads, and yield its properties in order."""
     useful = ImageCache.open("none", paths, Preprocess(1, 1, 1)).useful_threads(threads)
     waiting: deque[Future[list[_Picture | str]]] = deque()
     done = 0
@@ -257,9 +257,9 @@ def _examine_some(paths: list[str]) -> list[_Picture | str]:
 
 
 def _examine(path: str) -> _Picture | str:
-    """Read a file as training does; what is wrong with it where that fails.
+    """Read a file as training does; return its properties or what is wrong with it.
 
-    Safe to call from several threads.
+    Thread-safe.
     """
     pixels = read_image(path, _PREPROCESS)
     try:
@@ -271,22 +271,22 @@ def _examine(path: str) -> _Picture | str:
             return _Picture(digest, image.width, image.height, _kind(image), look)
     except NoDescriptorError:
         raise
-    except Exception as error:  # it has changed since it was read
+    except Exception as error:  # the file has changed since it was read
         return f"cannot be read: {reason(error)}"
 
 
 def _examine_bands(path: str, plain: Pixels | ImageError) -> _Picture | str:
-    """The same of a file with all of its bands and bits.
+    """Read a file again with all of its bands and bits.
 
     Args:
-        plain: the picture in colour of 8 bits, or why there is none.
+        plain: the image in 8-bit color, or why it could not be read.
     """
     with open_picture(path) as file:
         try:
             facts = facts_of(file, path)
         except NoReaderError as error:
             return error.message
-        except Exception:  # it is damaged, or no picture
+        except Exception:  # damaged, or not an image
             return plain.message if isinstance(plain, ImageError) else "truncated or damaged"
     pre = replace(_PREPROCESS, channels=facts.bands, depth=facts.depth)
     if isinstance(plain, ImageError) and pre.is_plain:
@@ -309,7 +309,7 @@ def _kind_of_bands(facts: Facts) -> str:
 def _kind(image: Image.Image) -> str:
     if has_frames(image):
         return "animated"
-    # Colour of 16 bits shows in how its pixels are stored only: Pillow keeps the upper 8.
+    # 16-bit color shows only in how pixels are stored: Pillow keeps the upper 8 bits.
     if image.mode.startswith("I") or ";16" in str(getattr(image, "tile", "")):
         return "16-bit"
     match image.mode:
@@ -323,7 +323,7 @@ def _kind(image: Image.Image) -> str:
 
 
 def _of_files(seen: list[_Seen]) -> Iterator[Finding]:
-    """What is wrong with, or odd about, single images."""
+    """Yield problems and unusual properties of single images."""
     kinds = Counter(each.picture.kind for each in seen if isinstance(each.picture, _Picture))
     banded = [kind for kind in kinds if " bands" in kind]
     usual = max([*ORDINARY, *banded], key=lambda kind: kinds[kind])
@@ -349,7 +349,7 @@ def _of_files(seen: list[_Seen]) -> Iterator[Finding]:
 
 
 def _copies(seen: list[_Seen]) -> Iterator[Finding]:
-    """Files of the same content."""
+    """Yield files with equal content."""
     groups: dict[bytes, list[_Seen]] = defaultdict(list)
     for each in seen:
         if isinstance(each.picture, _Picture):
@@ -360,7 +360,7 @@ def _copies(seen: list[_Seen]) -> Iterator[Finding]:
 
 
 def _near_copies(seen: list[_Seen], distance: int) -> tuple[list[Finding], Near]:
-    """Files of other content that look alike; and how many there were to compare."""
+    """Yield groups of similar images with different content, and the number compared."""
     looks = [(each, each.picture.look) for each in seen if isinstance(each.picture, _Picture)]
     compared = [each for each, look in looks if look is not None]
     found: list[Finding] = []
@@ -371,9 +371,9 @@ def _near_copies(seen: list[_Seen], distance: int) -> tuple[list[Finding], Near]
 
 
 def _by_place(group: list[_Seen], prefix: str = "", detail: str = "") -> Iterator[Finding]:
-    """Copies under several classes, in several parts, and within one of each.
+    """Yield duplicates across classes, across parts, and within one class and part.
 
-    Near-copies, which have a prefix, are passed over where all have the same content.
+    Near-duplicates, which have a prefix, are skipped if all have equal content.
     """
     if prefix and not _differ(group):
         return
@@ -396,7 +396,7 @@ def _varied(group: list[_Seen], key: Callable[[_Seen], Hashable]) -> list[_Seen]
 
 
 def _differ(group: list[_Seen]) -> bool:
-    """Whether not all have the same content."""
+    """Whether their content differs."""
     digests = {each.picture.digest for each in group if isinstance(each.picture, _Picture)}
     return len(digests) > 1
 
@@ -408,7 +408,7 @@ def _paths(seen: Iterable[_Seen]) -> tuple[str, ...]:
 def _of_classes(
     classes: dict[str, dict[str, str]], counts: dict[str, dict[str, int]]
 ) -> Iterator[Finding]:
-    """Classes with hardly an image, or far fewer than others."""
+    """Yield classes with very few images, or far fewer than others."""
     for part, folders in classes.items():
         trained = part in ("train", WHOLE)
         ranked = sorted((count, name) for name, count in counts[part].items() if count)
@@ -425,7 +425,7 @@ def _of_classes(
 
 
 def _of_names(classes: dict[str, dict[str, str]]) -> Iterator[Finding]:
-    """Classes that do not match from part to part, or may be meant for the same."""
+    """Yield classes that differ between parts, or whose names are nearly the same."""
     similar: dict[str, dict[str, str]] = defaultdict(dict)
     forms = {part: set(map(one_form, folders)) for part, folders in classes.items()}
     for part, folders in classes.items():
@@ -443,7 +443,7 @@ def _of_names(classes: dict[str, dict[str, str]]) -> Iterator[Finding]:
 
 
 def _folded(name: str) -> str:
-    """A name without what file systems may ignore: case, and how an accent is written."""
+    """Fold a name by what file systems may ignore: case, and the Unicode form of accents."""
     return one_form(name).casefold()
 
 

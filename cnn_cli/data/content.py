@@ -1,8 +1,9 @@
-"""Hashes of what is in files. Those of a data set are kept, so that its next start reads no file.
+"""Hashes of file contents. The hashes of a data set are stored, so that the next start reads no
+file.
 
-A file is taken for the one that was hashed where its path, size, time of change and number
-(inode) are the same. What is kept lies in a file per data set in the user's cache folder, which
-can be deleted at any time; where that folder cannot be written, everything is read again.
+A stored hash is used if path, size, modification time and inode are unchanged. Hashes are stored in
+one file per data set in the user's cache folder, which can be deleted at any time; if that folder
+is not writable, all files are read each time.
 """
 
 from __future__ import annotations
@@ -28,12 +29,12 @@ from cnn_cli.system import cpu_count, user_cache_folder
 BLOCK = 2**20
 HASH = 8  # bytes
 JOB = 256  # files
-SLOW = 200e-6  # seconds a file, from where on threads help: for less they wait for each other
-LINKS = 1024  # files of several names whose hashes are remembered
-LEAST_KEPT = 256  # files of a data set: fewer are read in no time
+SLOW = 200e-6  # seconds per file: below this, threads mostly wait for each other
+LINKS = 1024  # hard-linked files whose hashes are kept in memory
+LEAST_KEPT = 256  # files of a data set: smaller data sets are read quickly anyway
 MOST_KEPT = 10_000_000
-MOST_BYTES = 512 * 2**20  # of what is kept of all data sets
-SETTLED = 2 * 10**9  # nanoseconds: changes so close to each other may leave a file the same time
+MOST_BYTES = 512 * 2**20  # of all stored hashes
+SETTLED = 2 * 10**9  # nanoseconds: two changes this close may leave the same modification time
 
 _HEADER = b"cnn content hashes 1\n"
 _CHECK = 16  # bytes
@@ -44,7 +45,7 @@ Hashes = NDArray[np.uint64]
 
 
 def content_digest(path: str, size: int) -> bytes:
-    """A hash of what is in the file, of `size` bytes.
+    """Return a hash of a file's content; the file has `size` bytes.
 
     Raises:
         OSError: it cannot be read.
@@ -58,10 +59,10 @@ def content_digest(path: str, size: int) -> bytes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Contents:
-    """What is in some files, as far as it can be compared.
+    """Content hashes of several files.
 
     Attributes:
-        hashes: (files,) of 64 bits; files of the same content have the same.
+        hashes: (files,) 64-bit hashes; files with equal content have equal hashes.
         readable: (files,) whether there is a hash.
     """
 
@@ -70,11 +71,11 @@ class Contents:
 
 
 def content_hashes(paths: Sequence[str], root: str | os.PathLike[str]) -> Contents:
-    """What is in files: read, or known from an earlier start.
+    """Hash the content of files, or look it up from an earlier start.
 
     Args:
-        paths: of the files; of hard links to one file, one is read.
-        root: of the data set they belong to, for which the hashes are kept.
+        paths: the files; of hard links to one file, only one is read.
+        root: the data set that they belong to, for which the hashes are stored.
     """
     file = _file_of(root) if LEAST_KEPT <= len(paths) <= MOST_KEPT else None
     known = _NONE if file is None else _load(file)
@@ -89,12 +90,12 @@ def content_hashes(paths: Sequence[str], root: str | os.PathLike[str]) -> Conten
 
 
 class _Reading:
-    """The hashes of files as they come to be known.
+    """Hashes of files, filled in as they become known.
 
     Attributes:
-        ids: (files,) what tells each file as it is now from all others, or 0 where it has changed
-            so lately that its next change may not be seen.
-        hashes, readable: of `Contents`.
+        ids: (files,) identity and state of each file as a number; 0 if it changed so recently that
+            another change might not be noticed.
+        hashes, readable: as in `Contents`.
     """
 
     def __init__(self, paths: Sequence[str]) -> None:
@@ -103,11 +104,11 @@ class _Reading:
         self.readable = np.zeros(len(paths), np.bool_)
         self._paths = paths
         self._settled = time.time_ns() - SETTLED
-        self._folders: dict[str, str] = {}  # as given, and where they are
-        self._links: dict[tuple[int, ...], bytes] = {}  # files of several names, and their hashes
+        self._folders: dict[str, str] = {}  # folders as given, and their real paths
+        self._links: dict[tuple[int, ...], bytes] = {}  # hard-linked files and their hashes
 
     def look_up(self, known: _Known) -> None:
-        """Take the hashes of files that have not changed."""
+        """Take over the stored hashes of unchanged files."""
         for start in range(0, len(self._paths), JOB):
             some = self._paths[start : start + JOB]
             self.ids[start : start + JOB] = _numbers([self._look_at(path) for path in some])
@@ -116,14 +117,14 @@ class _Reading:
         self.hashes[self.readable] = known.hashes[places[self.readable]]
 
     def read(self, which: NDArray[np.int64]) -> None:
-        """Hash files; on several threads where it takes long, as on a network's disk."""
+        """Hash files, on several threads if that is slow, as on a network drive."""
         jobs = deque(which[start : start + JOB] for start in range(0, len(which), JOB))
 
         def work() -> None:
             while jobs:
                 try:
                     job = jobs.popleft()
-                except IndexError:  # another thread has it
+                except IndexError:  # another thread took it
                     return
                 self._read_some(job)
 
@@ -137,10 +138,10 @@ class _Reading:
                 with Pool(cpu_count()) as pool:
                     pool.run(work)
         finally:
-            jobs.clear()  # where it is interrupted, the threads end
+            jobs.clear()  # if interrupted, the threads end
 
     def known(self) -> _Known:
-        """What is worth keeping."""
+        """Return what is worth storing."""
         keep = self.readable & (self.ids != 0)
         ids, first = np.unique(self.ids[keep], return_index=True)
         return _Known(ids, self.hashes[keep][first])
@@ -158,7 +159,7 @@ class _Reading:
         self.readable[which] = [digest is not None for _, digest in found]
 
     def _read_one(self, path: str) -> tuple[bytes, bytes | None]:
-        """The identity and the hash of a file."""
+        """Return the identity and the hash of a file."""
         try:
             descriptor = os.open(path, _OPEN)
             try:
@@ -175,7 +176,7 @@ class _Reading:
                 return identity, digest
             finally:
                 os.close(descriptor)
-        except OSError:  # too many are open, or it is in an archive, or cannot be read
+        except OSError:  # too many open files, a member of an archive, or unreadable
             pass
         try:
             return _NO_HASH, content_digest(path, HASH)
@@ -196,7 +197,7 @@ class _Reading:
 def _digest(descriptor: int, size: int) -> bytes:
     block = os.read(descriptor, min(size, BLOCK) or BLOCK)
     digest, done = hashlib.blake2b(block, digest_size=HASH), len(block)
-    while block and done != size:  # one call of the system less for each small file
+    while block and done != size:  # saves a system call for each small file
         block = os.read(descriptor, BLOCK)
         digest.update(block)
         done += len(block)
@@ -209,11 +210,11 @@ def _numbers(hashes: Sequence[bytes]) -> Hashes:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _Known:
-    """Hashes from an earlier start.
+    """Stored hashes of an earlier start.
 
     Attributes:
-        ids: (files,) in rising order, see `_Reading`.
-        hashes: (files,) of these files.
+        ids: (files,) ascending, see `_Reading`.
+        hashes: (files,) of the same files.
     """
 
     ids: Hashes
@@ -227,9 +228,9 @@ _NONE = _Known(np.zeros(0, np.uint64), np.zeros(0, np.uint64))
 
 
 def _merged(now: _Known, before: _Known) -> _Known:
-    """What was asked for now and, unless it is more, what was asked for before.
+    """Merge the current hashes with the stored ones, unless these are more.
 
-    That is of files that are gone, or of classes that are left out this time.
+    The stored ones are of files that are gone, or of classes that are left out this time.
     """
     others = ~np.isin(before.ids, now.ids, assume_unique=True)
     if np.count_nonzero(others) > len(now):
@@ -245,12 +246,12 @@ def _file_of(root: str | os.PathLike[str]) -> Path:
 
 
 def _load(file: Path) -> _Known:
-    """What is kept; nothing where there is no such file, or a damaged one."""
+    """Load stored hashes; none if the file is missing or damaged."""
     try:
         if not file.is_file() or file.stat().st_size > MOST_BYTES:
             return _NONE
         content = file.read_bytes()
-        os.utime(file)  # the data sets that were asked for last are kept longest
+        os.utime(file)  # the most recently used data sets are kept longest
     except OSError:
         return _NONE
     body = memoryview(content)[len(_HEADER) : -_CHECK]
@@ -261,7 +262,7 @@ def _load(file: Path) -> _Known:
 
 
 def _store(file: Path, known: _Known) -> None:
-    """Keep hashes, where there is a folder for them."""
+    """Store hashes, if the cache folder is writable."""
     body = np.stack([known.ids, known.hashes]).astype("<u8").tobytes()
     with suppress(DataError, OSError):
         make_folder(file.parent)
@@ -271,7 +272,7 @@ def _store(file: Path, known: _Known) -> None:
 
 
 def _make_room(file: Path) -> None:
-    """Delete what was kept of other data sets, from the one on that was asked for least lately."""
+    """Delete stored hashes of other data sets, least recently used first."""
     others = sorted(
         ((each.stat().st_mtime_ns, each) for each in file.parent.iterdir() if each != file),
         reverse=True,

@@ -1,4 +1,4 @@
-"""A folder of images as lists of paths and class numbers."""
+"""A data set as lists of paths and class numbers."""
 
 from __future__ import annotations
 
@@ -23,20 +23,19 @@ from cnn_cli.data.targets import Labels, are_multiple, class_counts, memberships
 from cnn_cli.errors import DataError, listed, suggest
 
 ONE_IMAGE = "must hold at least one image"
-MOST_LISTED = 10  # classes, in a remark
+MOST_LISTED = 10  # classes named in a remark
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:
-    """Images of one part of a data set, grouped by class where each has one.
+    """Images of one part of a data set, grouped by class if each image has one.
 
     Attributes:
-        paths: of the files.
-        labels: (paths,) position of each image's class in the list of classes, or (paths, classes)
-            0 and 1, see `targets`.
-        groups: (paths,) names of groups whose images stay together when a part is held back, each
-            empty where an image has none; None where there are no groups.
-        hashes: (paths,) see `Contents`, 0 where there is none; None where nobody asked for them.
+        paths: the image files.
+        labels: (paths,) class numbers, or (paths, classes) of 0 and 1, see `targets`.
+        groups: (paths,) names of groups whose images stay in one part, empty for images without
+            one; None if there are no groups.
+        hashes: (paths,) see `Contents`, 0 for unreadable files; None if not requested.
     """
 
     paths: list[str]
@@ -50,14 +49,14 @@ class Split:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Dataset:
-    """What there is to train on.
+    """The images of a training.
 
     Attributes:
-        root: where it was found.
-        base: what the images' paths begin with where the root is moved with them.
-        classes: names, in the order of the network's outputs.
-        train, val, test: the parts; None where there is none.
-        remarks: what the user should know, a line each.
+        root: the data root.
+        base: the beginning of the images' paths that changes if the root is moved.
+        classes: class names, in the order of the network's outputs.
+        train, val, test: the parts; None if missing.
+        remarks: notes for the user, one per line.
     """
 
     root: Path
@@ -82,24 +81,25 @@ def open_dataset(
     rule: Rule = "ranks",
     fold: str | None = None,
 ) -> Dataset:
-    """Find the images to train on.
+    """Find the images of a training.
 
-    Of parts that have no folder, shares of the training images are held back, see `hold_back`.
+    If `val` or `test` has no folder, a share of the training images is held out, see `hold_back`.
 
     Args:
-        root: of class folders, or parts that hold them, a label list, or an archive.
-        classes: names in the order wanted; folders of other names are left out. None takes all
-            folders of `train`, sorted.
-        before: the classes of a run that goes on; folders of these names, in whatever Unicode form
-            they are written now, are the same classes in the same order.
-        columns: how a label list's columns are headed.
-        separator: of an image's labels in a label list; None where each image has one label.
-        val_split, test_split, group, rule: of `hold_back`.
-        fold: of `take_fold`, which then chooses what is validated on.
+        root: class folders, parts with class folders, a label list, or an archive.
+        classes: class names in the wanted order; other folders are left out. None takes all folders
+            of `train`, sorted.
+        before: the classes of a resumed run; folders with these names, in any Unicode form, are the
+            same classes in the same order.
+        columns: the headers of a label list's columns.
+        separator: separates the labels of an image in a label list; None if each image has one
+            label.
+        val_split, test_split, group, rule: as in `hold_back`.
+        fold: as in `take_fold`; chooses the validation images.
 
     Raises:
-        DataError: `root` or a folder that must be there is missing or holds no image, there are
-            fewer than two classes, or a part has a class that `train` does not.
+        DataError: `root` or a required folder is missing or contains no image, there are fewer than
+            two classes, or a part has a class that `train` lacks.
     """
     known = before if classes is None else classes
     listing = open_listing(root, known, columns, separator)
@@ -143,15 +143,16 @@ def open_labelled(
     """Find images to evaluate a model on, with classes matched by name.
 
     Args:
-        root: class folders, which are taken whole, or folders of parts, a label list, an archive.
-        classes: the names the model knows, in its order.
-        split: the part to take where there are parts.
-        note: told what the user should know of what was found.
-        columns: how a label list's columns are headed.
-        separator: of `open_dataset`.
+        root: class folders, which are used whole, parts with class folders, a label list, or an
+            archive.
+        classes: the model's class names, in its order.
+        split: the part to use if there are parts.
+        note: receives notes for the user.
+        columns: the headers of a label list's columns.
+        separator: as in `open_dataset`.
 
     Raises:
-        DataError: `root` or the part is missing or holds no image, or has a class that the model
+        DataError: `root` or the part is missing or contains no image, or has a class that the model
             does not know.
     """
     listing = open_listing(root, classes, columns, separator)
@@ -175,12 +176,12 @@ def open_labelled(
 
 
 def _as_known(part: Part, listing: Listing, known: Collection[str]) -> dict[str, str]:
-    """The names in a part, under the names that are known of them.
+    """Map the known class names to the names in a part.
 
-    Names that differ in their Unicode form only are one class.
+    Names that differ only in their Unicode form are one class.
 
     Raises:
-        DataError: two are the same class so; or there is none.
+        DataError: two names are the same class, or there is no class.
     """
     if not part.classes and not listing.labelled:
         raise DataError(part.place, listing.layout, "no sub-folder")
@@ -205,7 +206,9 @@ def _listed(
 
 
 def _list_held(listing: Listing, part: str, names: Sequence[str], known: set[str]) -> Split:
-    """Images of `val` or `test`, without those of `known` classes that are not among `names`."""
+    """List the images of `val` or `test`, without images of `known` classes that are not in
+    `names`.
+    """
     found = _list_classes(listing, part, names, known, "train")
     if not found:
         raise DataError(listing.parts[part].place, ONE_IMAGE, "none")
@@ -227,9 +230,9 @@ def _list_classes(
 def _list_images(
     listing: Listing, part: str, found: Mapping[str, str], names: Sequence[str]
 ) -> Split:
-    """Images of the classes in the order of `names`; one that is not there has none.
+    """List the images of the classes, in the order of `names`; a missing class has none.
 
-    Where images have several labels, those of no such class are passed over, and all images stay.
+    With several labels per image, unknown labels are dropped and all images are kept.
     """
     if listing.labelled:
         images = listing.labelled.get(part, [])
@@ -259,18 +262,17 @@ def hold_back(
     group: str | None = None,
     rule: Rule = "ranks",
 ) -> Dataset:
-    """The data set with a part of its training images to validate on, and one to test on.
+    """Hold out parts of the training images for validation and testing.
 
-    A part that it has already is left as it is. Which images are held back depends on what is in
-    them, see `data.split`. A part is None where its share is 0, or where it takes none of a few
-    images.
+    Existing parts are not changed. The choice depends on the content of the images, see
+    `data.split`. A part is None if its share is 0, or if it gets none of a few images.
 
     Args:
-        val_split, test_split: shares of each class's images, from 0 to 1.
-        group: a regular expression that is searched in the images' paths below the root, with `/`
-            between names; what its first group matches names the group of the image. By default
-            images have the groups that the data set knows.
-        rule: how images are chosen.
+        val_split, test_split: fractions of each class's images.
+        group: a regular expression, searched in the images' paths below the root, with `/` as
+            separator; what its first group matches is the name of the image's group. By default the
+            data set's own groups are used.
+        rule: the rule of the choice.
 
     Raises:
         DataError: `group` matches no path.
@@ -308,7 +310,7 @@ def hold_back(
 
 
 def _grouped(dataset: Dataset, pattern: str) -> tuple[Dataset, list[str]]:
-    """The images with the groups that a pattern finds in their paths, and what is to be said.
+    """Return the images with the groups that a pattern finds in their paths, and notes.
 
     Raises:
         DataError: it finds none.
@@ -336,12 +338,12 @@ def _grouped(dataset: Dataset, pattern: str) -> tuple[Dataset, list[str]]:
         f"data.group does not match the paths of {len(others):,} of {count:,} images, each of "
         f"which is a group of its own, as {others[0] if others else ''}"
     )
-    # mypy knows nothing of the names of a mapping's keys.
+    # mypy does not know that the mapping's keys are fields.
     return replace(dataset, **parts), [remark] if others else []  # type: ignore[arg-type]
 
 
 def _gave_none(dataset: Dataset, part: Split | None, purpose: str, rule: Rule) -> Iterator[str]:
-    """The line that says which classes gave no images to a part, if there are such."""
+    """Yield a note about classes that gave no image to a part, if there are any."""
     kind = "images" if dataset.train.groups is None else "images or groups"
     if part is None:
         why = f": no class has two different {kind}" if rule == "ranks" else ""
@@ -358,7 +360,7 @@ def _gave_none(dataset: Dataset, part: Split | None, purpose: str, rule: Rule) -
 
 
 def _on_two_sides(dataset: Dataset) -> Iterator[str]:
-    """The line that says which groups have images in two parts, as folders or a list have them."""
+    """Yield a note about groups with images in two given parts, if there are any."""
     groups = [
         set(part.groups or ()) - {""}
         for part in (dataset.train, dataset.val, dataset.test)
@@ -371,17 +373,17 @@ def _on_two_sides(dataset: Dataset) -> Iterator[str]:
 
 
 def take_fold(dataset: Dataset, fold: str) -> Dataset:
-    """The data set with one fold to validate on, and the others to train on.
+    """Take one fold for validation and the others for training.
 
-    The folds are of the images to train on, see `data.folds`.
+    The folds divide the training images, see `data.folds`.
 
     Args:
-        dataset: without images to validate on.
-        fold: as `2/5`.
+        dataset: a data set without validation images.
+        fold: such as `2/5`.
 
     Raises:
-        ValueError: `fold` is none.
-        DataError: a class has all its images in one fold, or there are more folds than images.
+        ValueError: `fold` is invalid.
+        DataError: all images of a class are in one fold, or there are more folds than images.
     """
     which = Fold.parse(fold)
     if which is None:
@@ -403,7 +405,7 @@ def take_fold(dataset: Dataset, fold: str) -> Dataset:
 
 
 def _joined(one: Split, other: Split) -> Split:
-    """The images of two splits, by their classes."""
+    """Return the images of two splits, sorted by class."""
     labels = np.concatenate([one.labels, other.labels])
     order = np.arange(len(labels))
     if not are_multiple(labels):

@@ -1,8 +1,9 @@
-"""From an image file to the bytes a network is given: one way for training and for predicting.
+"""Decode an image file to the network's input pixels, the same way for training and prediction.
 
-EXIF orientation is applied; 16-bit scaled to 8; alpha laid over white; then Pillow's L or RGB;
-resized by Pillow's antialiased bilinear filter. Of an animation the first frame is taken. A JPEG
-much larger than needed is decoded at a half, a quarter or an eighth of its size first.
+EXIF orientation is applied, 16 bits are scaled to 8, alpha is composited over white, and the image
+is converted to Pillow's L or RGB and resized by Pillow's antialiased bilinear filter. Only the
+first frame of an animation is used. JPEGs much larger than needed are decoded at 1/2, 1/4 or 1/8 of
+their size.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ Source = str | Path | bytes
 OnFrames = Callable[[str], object]
 
 CHOSEN = ("format", "mode", "size", "tile", "info")
-"""What of an opened image says which of its pixels are to be decoded."""
+"""Attributes of an opened image that tell which of its pixels will be decoded."""
 
 ORIENTATION = 0x0112
 ORIENTATIONS = {
@@ -51,18 +52,19 @@ ORIENTATIONS = {
     8: Image.Transpose.ROTATE_90,
 }
 
-MOST_BYTES = 2**30  # of a stream: Pillow's limit of pixels takes 0.7 GB as 16-bit colour with alpha
+# Of a stream: an image at Pillow's pixel limit takes 0.7 GB as 16-bit color with alpha.
+MOST_BYTES = 2**30
 
 
 class Preprocess(Struct):
-    """What is made of every image.
+    """The preprocessing of every image.
 
     Attributes:
         height, width: in pixels.
-        channels: 1 (grey), 3 (red, green, blue), or the bands of pictures that have others.
-        resize_mode: `crop` scales the image to cover the box and keeps its centre, `squash`
-            ignores the ratio, `letterbox` scales it to fit and fills up with grey.
-        depth: bits of a number, or `float`; see `samples` for others than 8.
+        channels: 1 (gray), 3 (red, green, blue), or the number of bands of other images.
+        resize_mode: `crop` scales the image to cover the box and keeps its center, `squash` ignores
+            the aspect ratio, `letterbox` scales it to fit and pads with gray.
+        depth: bits per value, or `float`; see `samples` for depths other than 8.
     """
 
     height: int
@@ -78,12 +80,12 @@ class Preprocess(Struct):
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        """Of the pixels."""
+        """The dtype of the pixels."""
         return DTYPES[self.depth]
 
     @property
     def is_plain(self) -> bool:
-        """Whether pictures become Pillow's L or RGB."""
+        """Whether images are converted to Pillow's L or RGB."""
         return self.depth == 8 and self.channels in (1, 3)
 
 
@@ -92,30 +94,30 @@ class ImageError(DataError):
 
     @property
     def message(self) -> str:
-        """What is wrong, without the path."""
+        """The problem, without the path."""
         return self.rule if self.got is None else f"{self.rule}: {self.got}"
 
 
 class NoReaderError(ImageError):
-    """An image whose format is read by a package that is not installed."""
+    """The package that reads this image format is not installed."""
 
 
 def load_image(
     source: Source, pre: Preprocess, name: str | None = None, on_frames: OnFrames | None = None
 ) -> Pixels:
-    """The pixels of an image as (height, width, channels); the array may be read-only.
+    """Decode an image to (height, width, channels); the array may be read-only.
 
-    Safe to call from several threads.
+    Thread-safe.
 
     Args:
         source: a path, or the bytes of an image file.
         pre: size, channels and resize mode.
-        name: what an error calls the image; its path where left out.
-        on_frames: called with that where the file holds more frames than the first.
+        name: the name of the image in errors; by default its path.
+        on_frames: called with that name if the file has more than one frame.
 
     Raises:
-        ImageError: the file cannot be read, is no image, is damaged, or has more pixels than
-            `PIL.Image.MAX_IMAGE_PIXELS`. It holds nothing of what was decoded.
+        ImageError: the file cannot be read, is not an image, is damaged, or has more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS`. The error keeps no decoded data alive.
     """
     return _or_raise(read_image(source, pre, name, on_frames))
 
@@ -123,8 +125,8 @@ def load_image(
 def read_image(
     source: Source, pre: Preprocess, name: str | None = None, on_frames: OnFrames | None = None
 ) -> Pixels | ImageError:
-    """The same, with the error as a value: it was never raised, so that it can be kept without
-    the frames, and thus the image, of where it came from. Nor is anything else kept.
+    """Like `load_image`, but return the error. It was never raised, so keeping it keeps no frames
+    and therefore no image alive.
     """
     place = name if name is not None else "image" if isinstance(source, bytes) else str(source)
     try:
@@ -144,16 +146,16 @@ def read_image(
                 box = _scaled_down(image, pre)
                 return _fitted(image, pre, place, box)
             finally:
-                image.close()  # which gives its memory back, whoever still refers to it
+                image.close()  # frees its memory even if something still refers to it
     except Exception as error:
         return _as_image_error(error, place)
 
 
 def has_frames(image: Image.Image) -> bool:
-    """Whether an opened file holds more pictures than the first, which is the one taken."""
-    if image.format in ("MPO", "PSD"):  # with a preview or a second eye; with its layers
+    """Whether an opened file has more than one frame; only the first is used."""
+    if image.format in ("MPO", "PSD"):  # with a preview or a second eye; with layers
         return False
-    with suppress(Exception):  # a damaged second frame
+    with suppress(Exception):  # the second frame is damaged
         return bool(getattr(image, "is_animated", False))
     return False
 
@@ -161,13 +163,13 @@ def has_frames(image: Image.Image) -> bool:
 def _read_samples(
     file: IO[bytes], pre: Preprocess, place: str, on_frames: OnFrames | None = None
 ) -> Pixels:
-    from cnn_cli.data.samples import read_samples  # which few pictures need
+    from cnn_cli.data.samples import read_samples  # rarely needed
 
     return read_samples(file, pre, place, on_frames)
 
 
 def _read_otherwise(file: IO[bytes], pre: Preprocess, place: str) -> Pixels | ImageError | None:
-    """What Pillow does not know: an array, a TIFF that tifffile does, or a reason; else None.
+    """Read what Pillow cannot: a NumPy array or a TIFF for tifffile; or return an error, else None.
 
     Raises:
         ImageError: bands or depth do not fit.
@@ -184,25 +186,25 @@ def _read_otherwise(file: IO[bytes], pre: Preprocess, place: str) -> Pixels | Im
         return None
     except ImageError:
         raise
-    except Exception:  # tifffile raises nearly anything on broken data
+    except Exception:  # tifffile raises nearly any exception for damaged files
         return None
 
 
 def fit_image(image: Image.Image, pre: Preprocess, name: str) -> Pixels:
-    """The same of an image that Pillow holds already, whose size, mode and pixels stay as they are.
+    """Like `load_image`, for an open Pillow image, whose size, mode and pixels are not changed.
 
-    A large JPEG that Pillow has opened and not decoded yet is read from its file, with the result
-    that its path would have.
+    A large JPEG that is opened but not decoded is read from its file, with the same result as from
+    its path.
 
     Raises:
-        ImageError: it is closed, or has no pixels, or its file is damaged.
+        ImageError: the image is closed or empty, or its file is damaged.
     """
     return _or_raise(_fit_image(image, pre, name))
 
 
 def _fit_image(image: Image.Image, pre: Preprocess, place: str) -> Pixels | ImageError:
     try:
-        if getattr(image, "tile", None):  # nothing of its file is decoded yet
+        if getattr(image, "tile", None):  # nothing is decoded yet
             if image.format == "EPS":
                 return ImageError(place, "is PostScript, which is a program and not an image")
             if getattr(image, "fp", None) is None:
@@ -212,13 +214,14 @@ def _fit_image(image: Image.Image, pre: Preprocess, place: str) -> Pixels | Imag
         content = _undecoded(image)
         return _fitted(image, pre, place) if content is None else read_image(content, pre, place)
     except Exception as error:
-        if isinstance(error, ValueError) and "closed" in str(error):  # of the image, or its file
+        # The image or its file is closed.
+        if isinstance(error, ValueError) and "closed" in str(error):
             return ImageError(place, "cannot be read", "a closed image")
         return _as_image_error(error, place)
 
 
 def _fit_samples(image: Image.Image, pre: Preprocess, place: str) -> Pixels:
-    """What is decoded already is taken as it is; else the file, for all bits that are in it."""
+    """Use decoded pixels as they are; otherwise read the file, with all its bits."""
     from cnn_cli.data.samples import fit_samples, from_image, read_samples
 
     file = getattr(image, "fp", None)
@@ -233,10 +236,10 @@ def _fit_samples(image: Image.Image, pre: Preprocess, place: str) -> Pixels:
 
 
 def _undecoded(image: Image.Image) -> bytes | None:
-    """The file that a JPEG was opened from, where it would be decoded at a smaller scale.
+    """Return the file content of an opened JPEG that would be decoded at a reduced size.
 
-    None where it is decoded already, or where its caller has chosen what is to be decoded: another
-    picture of an MPO, size or mode, or more pixels than Pillow's limit.
+    None if it is already decoded, or if the caller chose what to decode: another frame of an MPO,
+    another size or mode, or more pixels than Pillow's limit.
     """
     if not isinstance(image, JpegImagePlugin.JpegImageFile) or not image.tile or not image.fp:
         return None
@@ -259,14 +262,14 @@ def _or_raise(found: Pixels | ImageError) -> Pixels:
             raise found
         return found
     finally:
-        del found  # else the error's traceback would lead back to the error
+        del found  # otherwise the traceback would form a reference cycle
 
 
 def _as_image_error(error: Exception, place: str) -> ImageError:
-    """What is wrong with an image, by what reading it has raised.
+    """Convert an exception from reading an image to an error.
 
     Raises:
-        NoDescriptorError: nothing is; it, or a file of Pillow's own, could not be opened.
+        NoDescriptorError: the image is intact, but it or a file of Pillow could not be opened.
     """
     match error:
         case NoDescriptorError():
@@ -284,11 +287,13 @@ def _as_image_error(error: Exception, place: str) -> ImageError:
             raise NoDescriptorError(place, "cannot be opened", reason(error)) from error
         case OSError(errno=int()):
             return ImageError(place, "cannot be read", reason(error))
-    return ImageError(place, "truncated or damaged")  # plugins raise nearly anything
+    return ImageError(place, "truncated or damaged")  # plugins raise nearly any exception
 
 
 def upright_size(path: str) -> tuple[int, int] | None:
-    """Width and height of an image as it is seen, of which little is read; None if it is none."""
+    """Return width and height of an image as displayed, reading little of it; None if it is not an
+    image.
+    """
     try:
         with _binary(path, path) as file:
             try:
@@ -299,13 +304,14 @@ def upright_size(path: str) -> tuple[int, int] | None:
                 from cnn_cli.data.samples import facts_of
 
                 return facts_of(file, path).size
-    except Exception:  # plugins raise nearly anything on broken data
+    except Exception:  # plugins raise nearly any exception for damaged files
         return None
 
 
 def _scaled_down(image: Image.Image, pre: Preprocess) -> resize.Box | None:
-    """Have a large JPEG decoded smaller; where in that the picture lies, see `draft`."""
-    if not isinstance(image, JpegImagePlugin.JpegImageFile):  # MPO, of many cameras, is one
+    """Decode a large JPEG at a reduced size; return the box of the image in it, see `draft`."""
+    # MPO, which many cameras write, is a subclass.
+    if not isinstance(image, JpegImagePlugin.JpegImageFile):
         return None
     return draft(image, (pre.height, pre.width), pre.resize_mode, orientation_of(image))
 
@@ -313,7 +319,7 @@ def _scaled_down(image: Image.Image, pre: Preprocess) -> resize.Box | None:
 def _fitted(
     image: Image.Image, pre: Preprocess, place: str, box: resize.Box | None = None
 ) -> Pixels:
-    """The pixels of an image, whose size and mode stay as they are."""
+    """Resize and convert an image; its size and mode are not changed."""
     if 0 in image.size:
         raise ImageError(place, "has no pixels", f"{image.width}x{image.height}")
     image.load()
@@ -323,12 +329,12 @@ def _fitted(
 
 
 def _binary(source: Source, place: str) -> IO[bytes]:
-    """A seekable binary file."""
+    """Open a source as a seekable binary file."""
     if isinstance(source, bytes):
         return io.BytesIO(source)
     try:
         file = open_picture(source)
-    except ValueError as error:  # a NUL byte in the name
+    except ValueError as error:  # the name contains a NUL byte
         raise ImageError(place, "cannot be read", error) from None
     if file.seekable():
         return file
@@ -337,10 +343,10 @@ def _binary(source: Source, place: str) -> IO[bytes]:
 
 
 def read_stream(stream: BinaryIO, place: str) -> bytes:
-    """All that a pipe gives.
+    """Read a pipe to its end.
 
     Raises:
-        ImageError: that has no end, or none near enough.
+        ImageError: it is longer than `MOST_BYTES`.
     """
     content = stream.read(MOST_BYTES + 1)
     if len(content) > MOST_BYTES:
@@ -349,7 +355,7 @@ def read_stream(stream: BinaryIO, place: str) -> bytes:
 
 
 def check_pixels(width: int, height: int, place: str) -> None:
-    """Refuse what is too large before its pixels are decoded.
+    """Refuse an image that is too large, before decoding it.
 
     Raises:
         ImageError: it has more pixels than Pillow's limit.
@@ -365,7 +371,7 @@ def _too_large(place: str, pixels: int | None) -> ImageError:
 
 
 def orientation_of(image: Image.Image) -> int:
-    """The EXIF orientation, 1 to 8; damaged metadata does not spoil an image."""
+    """Return the EXIF orientation, 1 to 8; damaged metadata is ignored."""
     try:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:
@@ -378,7 +384,7 @@ def _turn(image: Image.Image, orientation: int) -> Image.Image:
 
 
 def _plain(image: Image.Image, mode: str) -> Image.Image:
-    """Any image as `mode`, which is L or RGB: 8 bits, without alpha."""
+    """Convert any image to `mode`, L or RGB: 8 bits, without alpha."""
     if image.mode == "F" or image.mode.startswith("I"):
         return _eight_bits(image).convert(mode)
     if image.has_transparency_data:
@@ -391,22 +397,22 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
 
 
 def without_palette(image: Image.Image) -> Image.Image:
-    """Any image of 8 bits or fewer as L, RGB or, with transparency, RGBA."""
+    """Convert any image of up to 8 bits to L, RGB or, with transparency, RGBA."""
     if image.mode == "1":
         return image.convert("L")
     return image.convert("RGBA") if image.has_transparency_data else _plain(image, "RGB")
 
 
 def as_8_bits(x: NDArray[Any]) -> NDArray[np.uint8]:
-    """The upper 8 of 16 bits."""
+    """Return the upper 8 of 16 bits."""
     return (x >> 8).astype(np.uint8)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey of 16 bits (I, I;16) or floats (F) as L.
+    """Convert gray of 16 bits (I, I;16) or floats (F) to L.
 
-    Whole numbers are 16-bit ones, of which the upper 8 bits are kept, as Pillow does for 16-bit
-    colour. Floats are taken as 0..1, 0..255 or 0..65535, the smallest that holds them all.
+    Integers are 16-bit values; the upper 8 bits are kept, as Pillow does for 16-bit color. Floats
+    are scaled from 0..1, 0..255 or 0..65535, the smallest range that contains them.
     """
     x = np.asarray(image)
     if image.mode == "F":
@@ -423,7 +429,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
 
 
 def _from_lab(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms  # rare, and slow to import
+    from PIL import ImageCms  # rarely needed and slow to import
 
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
     return ImageCms.buildTransform(lab, srgb, "LAB", "RGB").apply(image)

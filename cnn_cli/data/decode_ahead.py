@@ -1,4 +1,4 @@
-"""Images decoded on several threads, a few ahead of the reader; none is kept."""
+"""Decode images on several threads, slightly ahead of the reader; none is kept."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from cnn_cli.data.decode import ImageError, Preprocess, Source, read_image
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.pool import Pool
 
-WINDOW = 4  # items a thread that are decoded or waiting
+WINDOW = 4  # pending items per thread
 
 
 def decode_stream(
     items: Iterable[tuple[str, Source | ImageError]], pre: Preprocess, threads: int
 ) -> Iterator[tuple[str, Pixels | ImageError]]:
-    """Decode images on several threads, in the order they come, a few ahead of the reader.
+    """Decode images on several threads, in order, slightly ahead of the reader.
 
-    Memory stays bounded: at most ``4 * threads`` items are taken before the first is yielded.
+    Memory is bounded: at most ``4 * threads`` items are taken before the first is yielded.
 
     Args:
-        items: names and what to read, as `load_image` takes it; an error is handed through.
+        items: names and sources, as `load_image` takes them; errors are passed through.
         pre: size, channels and resize mode.
-        threads: that decode.
+        threads: number of decoding threads.
 
     Yields:
-        The name, and the image as (height, width, channels) or what is wrong with it.
+        The name, and the image as (height, width, channels) or an error.
     """
     return (image for image in decode_live(items, pre, threads) if image is not None)
 
@@ -35,9 +35,10 @@ def decode_stream(
 def decode_live(
     items: Iterable[tuple[str, Source | ImageError] | None], pre: Preprocess, threads: int
 ) -> Iterator[tuple[str, Pixels | ImageError] | None]:
-    """The same of items that somebody has yet to name: None says that the next one is waited for.
+    """Like `decode_stream`, for items that arrive over time: None means that the next one is not
+    there yet.
 
-    Then all that were taken are yielded, and None after them.
+    All items taken are then yielded, followed by None.
     """
     waiting: deque[tuple[str, Future[Pixels | ImageError]]] = deque()
     with Pool(threads) as pool:
@@ -55,7 +56,7 @@ def decode_live(
 def decode_batches(
     batches: Iterable[Sequence[tuple[str, Source | ImageError]]], pre: Preprocess, threads: int
 ) -> Iterator[list[tuple[str, Pixels | ImageError]]]:
-    """The same batch by batch: exactly one is taken ahead, so that it is known when."""
+    """Like `decode_stream`, batch by batch; exactly one batch is taken ahead."""
     waiting: deque[list[tuple[str, Future[Pixels | ImageError]]]] = deque()
     with Pool(threads) as pool:
         for batch in chain(batches, [()]):

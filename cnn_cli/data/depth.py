@@ -1,4 +1,4 @@
-"""How precise the numbers of a picture are: `data.depth`, and how such numbers are shown."""
+"""`data.depth`, the precision of pixel values, and how to display such values."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ DTYPES: dict[Depth, np.dtype[Any]] = {
     "float": np.dtype(np.float32),
 }
 FULL_SCALE: dict[Depth, int] = {8: 255, 16: 65535, "float": 1}
-"""What mean and std are parts of; numbers of `float` have no full scale and count as they are."""
+"""The full scale of each depth, which mean and std refer to; 1 for `float`."""
 
-STRETCH = (2, 98)  # percentiles that are shown as black and white
+STRETCH = (2, 98)  # percentiles that are displayed as black and white
 
 
 def viewable(pixels: Pixels) -> NDArray[np.uint8]:
-    """A picture in grey or colour of 8 bits, (h, w, 1 or 3).
+    """Convert an image to 8-bit gray or color, (h, w, 1 or 3), for display.
 
-    Of more than three bands the first three are shown as red, green and blue, of two the first.
-    Numbers of other types than bytes are stretched, each band by itself: its 2nd percentile is
-    black, its 98th is white.
+    Of more than three bands, the first three are displayed as red, green and blue; of two, the
+    first. Values other than uint8 are stretched per band: the 2nd percentile is black, the 98th
+    white.
     """
     channels = pixels.shape[2]
     shown = pixels[..., : 3 if channels >= 3 else 1]

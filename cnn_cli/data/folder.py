@@ -1,7 +1,7 @@
-"""Folders of images: which classes, parts and files a folder holds.
+"""Folders of images: their classes, parts and files.
 
-Names with a leading dot are passed over. Symbolic links are followed, and a folder is entered
-once only, so that a loop of links ends. The order is that of the names.
+Names with a leading dot are ignored. Symbolic links are followed; each folder is entered once, so
+loops of links end. Everything is sorted by name.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from cnn_cli.data.listing import (
 )
 from cnn_cli.errors import DataError, reason
 
-# Those that Pillow registers for `formats.FORMATS`, as a test sees: to ask Pillow, which imports
-# all of its plugins for that, takes longer than to list a folder.
+# The extensions that Pillow registers for `formats.FORMATS`, which a test checks. Asking Pillow
+# would import all of its plugins, which takes longer than listing a folder.
 EXTENSIONS = frozenset(
     [
         *(".apng", ".avif", ".avifs", ".blp", ".bmp", ".bw", ".cur", ".dcx", ".dds", ".dib"),
@@ -39,15 +39,15 @@ EXTENSIONS = frozenset(
     ]
 )
 ARRAY_EXTENSION = ".npy"
-"""Of pictures in class folders; elsewhere an array may be anything."""
+"""Extensions of images in class folders; elsewhere a `.npy` file may be anything."""
 LAYOUT = "must be a folder with a sub-folder of images for each class"
 
 
 def is_image_name(name: str, arrays: bool = True) -> bool:
-    """Whether a file of this name is taken for an image: by its extension, in any case.
+    """Whether a file is an image, by its extension in any case.
 
     Args:
-        arrays: those of NumPy are.
+        arrays: `.npy` files count as images.
     """
     extension = os.path.splitext(name)[1].lower()
     if extension == ARRAY_EXTENSION:
@@ -56,14 +56,14 @@ def is_image_name(name: str, arrays: bool = True) -> bool:
 
 
 class FolderListing(Listing):
-    """A folder of class folders, or of parts that hold them. Images are listed when asked for.
+    """A folder of class folders, or of parts with class folders. Images are listed on demand.
 
     Args:
         root: the folder.
-        classes: names that are known to be classes, see `find_parts`.
+        classes: known class names, see `find_parts`.
 
     Raises:
-        DataError: it is missing, no folder, cannot be read, or mixes parts and classes.
+        DataError: it is missing, is not a folder, cannot be read, or mixes parts and classes.
     """
 
     layout = LAYOUT
@@ -84,7 +84,7 @@ class FolderListing(Listing):
         self._told = bool(classes)
 
     def _scan(self, folder: str | Path) -> dict[str, str]:
-        """The folders in one; images beside them go to `outside`."""
+        """Return the subfolders of a folder; images beside them are added to `outside`."""
         folders, images = scan(folder)
         self.outside += images
         return folders
@@ -115,10 +115,10 @@ class FolderListing(Listing):
 
 
 def scan(root: str | Path) -> tuple[dict[str, str], list[str]]:
-    """Name and path of the visible folders in `root`, sorted by name, and paths of its images.
+    """Return name and path of the visible subfolders of `root`, sorted by name, and its images.
 
     Raises:
-        DataError: `root` is missing, no folder, or cannot be read.
+        DataError: `root` is missing, is not a folder, or cannot be read.
     """
     folders, images = [], []
     try:
@@ -136,7 +136,7 @@ def scan(root: str | Path) -> tuple[dict[str, str], list[str]]:
         raise DataError(root, LAYOUT, "a file") from None
     except OSError as error:
         raise DataError(root, "cannot be read", reason(error)) from None
-    # Not `os.path.join`, which leaves "./photos" as it is: messages name what was given plainly.
+    # `os.path.join` would keep "./photos"; messages show the plain name.
     paths = {name: str(Path(root, name)) for name in sorted(folders)}
     return paths, [os.path.join(root, name) for name in sorted(images)]
 
@@ -149,17 +149,18 @@ def walk_images(
     *,
     arrays: bool = True,
 ) -> Iterator[str]:
-    """Paths of the images in `folder` and its sub-folders, each joined to `folder` as given.
+    """Yield the paths of the images in `folder` and its subfolders, each joined to `folder` as
+    given.
 
-    A link to a file that is not there counts as an image, so that it is reported and not lost.
+    A dangling link counts as an image, so that it is reported instead of ignored.
 
     Args:
         folder: where to look.
-        on_unreadable: called with the error of a folder that cannot be read, which is then
-            passed over.
-        on_other: called with the path of a visible file without an image extension.
-        on_folder: called with the path of each folder before it is read, and says whether it is.
-        arrays: NumPy's files are images.
+        on_unreadable: called with the error of an unreadable folder, which is then skipped.
+        on_other: called with the path of each visible file without an image extension.
+        on_folder: called with the path of each folder before it is read; returns whether to read
+            it.
+        arrays: `.npy` files count as images.
 
     Raises:
         DataError: a folder cannot be read, and there is no `on_unreadable`.

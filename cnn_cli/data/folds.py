@@ -1,13 +1,14 @@
-"""Folds: parts of a data set, each of which is validated on once, by a training on the others.
+"""Cross-validation folds: each part of a data set is used once for validation and otherwise for
+training.
 
-Images that must stay together make a unit: copies of one image, and those of one group. The units
-are dealt out one after the other, larger ones first and then by their hashes, each to the fold that
-has the least of its classes so far, as scikit-learn's StratifiedGroupKFold does. Where no unit has
-images of two classes, two folds differ by one unit of a class at most. Names, places and order of
-files have no part in it.
+Images that must stay together form a unit: copies of one image, and images of one group. Units are
+dealt out one by one, larger ones first and then by their hashes, each to the fold with the fewest
+images of its classes so far, as scikit-learn's StratifiedGroupKFold does. If no unit has images of
+two classes, the folds differ by at most one unit per class. Names, places and order of files have
+no influence.
 
-Where images have several labels, units of equal size are dealt out by their rarest label, the
-rarest of all first: there is the least choice (Sechidis et al. 2011, Iterative Stratification).
+With several labels per image, units of equal size are dealt out by their rarest label, the rarest
+first, for which the choice is smallest (Sechidis et al. 2011, Iterative Stratification).
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ class Fold:
 
     Attributes:
         number: from 1 to `count`.
-        count: 2 or more.
+        count: number of folds, at least 2.
     """
 
     number: int
@@ -42,7 +43,7 @@ class Fold:
 
     @classmethod
     def parse(cls, text: str) -> Fold | None:
-        """The fold that is written so; None where it is none."""
+        """Parse a fold; None if the text is not one."""
         found = _FOLD.fullmatch(text)
         if found is None:
             return None
@@ -53,13 +54,13 @@ class Fold:
 def deal_folds(
     units: NDArray[np.int64], labels: NDArray[Any], classes: int, count: int
 ) -> NDArray[np.int64]:
-    """The fold of each image, from 0.
+    """Return the fold of each image, from 0.
 
     Args:
-        units: (images,) the unit of each, numbered by their hashes.
-        labels: of the images, see `targets`.
-        classes: how many there are.
-        count: of folds.
+        units: (images,) unit of each image, numbered by their hashes.
+        labels: labels of the images, see `targets`.
+        classes: number of classes.
+        count: number of folds.
     """
     several = are_multiple(labels)
     of, numbers, classes = memberships(labels, classes)

@@ -1,8 +1,8 @@
-"""Which files are opened as images, and how: the only place that calls `Image.open`.
+"""Which files are opened as images; the only module that calls `Image.open`.
 
-Pillow would open whatever one of its plugins takes a file for, and some of those run a program,
-or hand what they find inside the file to any other plugin. So the formats are named. A format is
-read where its plugin decodes pixels inside this process, and opens nothing but its own content.
+Pillow would open any file that one of its plugins accepts. Some plugins run a program, or pass
+embedded content to any other plugin. So formats are listed explicitly: those whose plugin decodes
+the pixels in this process and opens nothing but the file's own content.
 """
 
 from __future__ import annotations
@@ -23,32 +23,32 @@ from PIL import Image, UnidentifiedImageError, _imaging
 from cnn_cli import system
 
 COMMON = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM")
-"""What Pillow opens without importing its rarer plugins, which takes a while."""
+"""Formats that Pillow opens without importing its rarer plugins, which is slow."""
 
 FORMATS = frozenset(
     [
-        # Photographs and graphics of cameras, phones, scanners, browsers and office programs.
+        # Photographs and graphics from cameras, phones, scanners, browsers and office programs.
         *COMMON,
         *("AVIF", "JPEG2000", "TIFF", "WEBP"),
-        "MPO",  # a JPEG with a second one behind it, as cameras and phones write
-        "HEIF",  # of phones: read by pi-heif, the extra `heic`
-        # What image editors keep: the flattened picture of a PSD, and lossless exchange formats.
+        "MPO",  # a JPEG with a second one appended, as cameras and phones write
+        "HEIF",  # from phones: read by pi-heif, the extra `heic`
+        # Files of image editors: the flattened image of a PSD, and lossless exchange formats.
         *("PCX", "DCX", "PSD", "QOI", "SGI", "SUN", "TGA"),
-        # Icons and cursors, of which the largest is taken; what they hold is PNG, BMP or JPEG 2000,
-        # which their plugins decode themselves.
+        # Icons and cursors; the largest image is used. Their plugins decode the embedded PNG, BMP
+        # or JPEG 2000 themselves.
         *("CUR", "ICNS", "ICO"),
-        # Small pictures as text or bits, of X11 and of early Windows.
+        # Small images as text or bits, of X11 and of early Windows.
         *("MSP", "XBM", "XPM", "XVTHUMB"),
         # Scientific cameras: telescopes, electron microscopes, weather satellites.
         *("FITS", "IM", "IMT", "MCIDAS", "SPIDER"),
-        # Textures of games, and what painting programs use as brushes.
+        # Textures of games, and brushes of painting programs.
         *("BLP", "DDS", "FTEX", "GBR"),
-        # Archives of the nineties: Photo CD, Autodesk's animations, Pixar's frames.
+        # Formats of the nineties: Photo CD, Autodesk animations, Pixar frames.
         *("FLI", "PCD", "PIXAR"),
     ]
 )
 
-# Left out, and why. A test sees that each plugin of Pillow stands in one of the two.
+# Formats left out, and why. A test checks that each of Pillow's plugins is in one of the two lists.
 REFUSED = {
     "EPS": "PostScript is a program; Pillow has Ghostscript run it",
     "IPTC": "a container whose content is opened as whatever it looks like, PostScript as well",
@@ -64,29 +64,29 @@ REFUSED = {
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 ARRAY = b"\x93NUMPY"
 TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")  # the last two are BigTIFF
-POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # plain, and with a preview for DOS
+POSTSCRIPT = (b"%!PS", b"\xc5\xd0\xd3\xc6")  # plain, and with a DOS preview
 
 PLUGINS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG\r\n\x1a\n": "PNG"}
-"""Most images, by how they begin: each is opened by a plugin that needs none of the others."""
+"""The first bytes of common images, each opened by a plugin that needs no others."""
 
 _importing = threading.Lock()
 
 
 def import_common() -> None:
-    """Import the plugins of `COMMON`, before threads hold all files that may be open."""
+    """Import the plugins of `COMMON` before threads open the last free descriptors."""
     with _importing:
         Image.preinit()
 
 
 def open_image(file: IO[bytes]) -> Image.Image:
-    """What `Image.open` makes of a seekable binary file in one of `FORMATS`; its pixels are not
-    decoded yet. The caller closes both.
+    """Open a seekable binary file in one of `FORMATS`, as `Image.open` does, without decoding it.
+    The caller closes both.
 
-    Safe to call from several threads.
+    Thread-safe.
 
     Raises:
-        UnidentifiedImageError: it is in no such format.
-        Exception: nearly any, of damaged files.
+        UnidentifiedImageError: it has none of these formats.
+        Exception: nearly any, for damaged files.
     """
     _settle()
     if (image := _open_alone(file)) is not None:
@@ -104,7 +104,9 @@ def open_image(file: IO[bytes]) -> Image.Image:
 
 
 def _open_alone(file: IO[bytes]) -> Image.Image | None:
-    """The same by one of `PLUGINS`; None of what it refuses: `Image.open` says why."""
+    """Open a file with one of `PLUGINS`; None if it refuses, since `Image.open` gives the
+    reason.
+    """
     for magic, name in PLUGINS.items():
         if _starts_with(file, magic):
             import_module(f"PIL.{name.title()}ImagePlugin")
@@ -117,22 +119,22 @@ def _open_alone(file: IO[bytes]) -> Image.Image | None:
 
 
 def is_postscript(file: IO[bytes]) -> bool:
-    """Whether a seekable file is what Ghostscript would be run for."""
+    """Whether Pillow would run Ghostscript for a seekable file."""
     return _starts_with(file, *POSTSCRIPT)
 
 
 def is_array(file: IO[bytes]) -> bool:
-    """Whether a seekable file is an array of NumPy's."""
+    """Whether a seekable file is a NumPy array."""
     return _starts_with(file, ARRAY)
 
 
 def is_tiff(file: IO[bytes]) -> bool:
-    """Whether a seekable file is a TIFF, of whatever kind."""
+    """Whether a seekable file is a TIFF of any kind."""
     return _starts_with(file, *TIFF)
 
 
 def _starts_with(file: IO[bytes], *magic: bytes) -> bool:
-    """The file is at its start afterwards."""
+    """Whether a file starts with one of these; leaves it at its start."""
     file.seek(0)
     start = file.read(max(map(len, magic)))
     file.seek(0)
@@ -140,7 +142,7 @@ def _starts_with(file: IO[bytes], *magic: bytes) -> bool:
 
 
 def is_heif(file: IO[bytes]) -> bool:
-    """Whether a seekable file says that it is HEIF; some AVIF says so too."""
+    """Whether a seekable file declares itself HEIF; some AVIF files do too."""
     file.seek(0)
     head = file.read(12)
     return head[4:8] == b"ftyp" and head[8:] in HEIF_BRANDS
@@ -153,7 +155,7 @@ def has_heif() -> bool:
 
 
 def _register_heif() -> None:
-    """Have Pillow know HEIF, if the extra is installed and nobody else has done so."""
+    """Register HEIF with Pillow if the extra is installed and nobody else has done so."""
     with _importing:
         if "HEIF" not in Image.OPEN and has_heif():
             import pi_heif
@@ -162,8 +164,8 @@ def _register_heif() -> None:
 
 
 def _all_formats() -> tuple[str, ...]:
-    """Those of `FORMATS` that this Pillow can read, in the order in which it would try them."""
-    with _importing:  # of two threads that import plugins, one would miss some
+    """Return those of `FORMATS` that this Pillow reads, in the order in which it tries them."""
+    with _importing:  # if two threads import plugins at once, one of them misses some
         _settle_rare()
         Image.init()
     return tuple(name for name in Image.ID if name in FORMATS and name in Image.OPEN)
@@ -171,26 +173,26 @@ def _all_formats() -> tuple[str, ...]:
 
 @cache
 def _settle() -> None:
-    """Have Pillow write nothing, where the process is the program's own.
+    """Silence Pillow, if the process is the program's own.
 
-    In a process of somebody else's, who imported `cnn_cli`, Pillow is left as it is.
+    In a user's process that imported `cnn_cli`, Pillow is not changed.
     """
     if system.process_is_ours():
-        # Pillow talks about odd metadata; whether an image is good is for `load_image` to say. The
-        # filter stands for the whole process because catch_warnings is not thread-safe.
+        # Pillow warns about unusual metadata; `load_image` decides whether an image is usable. The
+        # filter is process-wide because catch_warnings is not thread-safe.
         warnings.filterwarnings("ignore", module=r"PIL(\.|$)")
         logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 
 @cache
 def _settle_rare() -> None:
-    """The same for what its rarer plugins do: libtiff writes to stderr, and EPS runs a program."""
+    """Silence its rarer plugins too: libtiff writes to stderr, and EPS runs a program."""
     if not system.process_is_ours():
         return
     import ctypes
 
     from PIL import EpsImagePlugin
 
-    EpsImagePlugin.gs_binary = False  # though nothing here would open EPS
-    with suppress(OSError, AttributeError):  # a libtiff that is built in keeps its handler
+    EpsImagePlugin.gs_binary = False  # a precaution: nothing here opens EPS
+    with suppress(OSError, AttributeError):  # a statically linked libtiff keeps its handler
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)

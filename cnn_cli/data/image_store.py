@@ -1,7 +1,7 @@
-"""Where decoded images are kept: in memory or in a file without a name, for one process or several.
+"""Storage of decoded images: in memory or in an unnamed file, for one process or several.
 
-Processes of one computer that work on the same images keep them once. What they map lies in a
-file that the first of them holds open; the others find it in the ``/proc`` of Linux.
+Processes on one computer that use the same images share one copy. The first process keeps the
+mapped file open; the others find it in Linux's ``/proc``.
 """
 
 from __future__ import annotations
@@ -30,33 +30,33 @@ Shape = tuple[int, ...]
 
 
 class Neighbours(Protocol):
-    """The processes of one computer, of which each opens the same stores in the same order.
+    """The processes of one computer, which all open the same stores in the same order.
 
     Attributes:
-        neighbours: how many there are, this one included.
+        neighbours: number of processes, including this one.
     """
 
     neighbours: int
 
     def first_here(self, make: Callable[[], T]) -> T:
-        """What `make` gives on the first of them, where alone it is called."""
+        """Call `make` on the first of them only, and return its result on all."""
 
 
 class ImageStore:
     """Arrays for images.
 
     Args:
-        kept: where they are; for `none` there are no `images`.
-        shape: of the images: (n, height, width, channels).
-        dtype: of the images.
-        file: what is mapped; None where the arrays are this process's own.
-        hold: keep the file open, for neighbours to find.
-        fresh: nobody has filled it yet.
+        kept: where they are; with `none` there are no `images`.
+        shape: (n, height, width, channels).
+        dtype: dtype of the images.
+        file: the mapped file; None if the arrays belong to this process.
+        hold: keep the file open, so that the other processes find it.
+        fresh: it is new and empty.
 
     Attributes:
-        images: of that shape, or None.
+        images: array of that shape, or None.
         aspects: (n,) width / height of the image files.
-        filled: (n,) booleans: which images are there.
+        filled: (n,) whether each image is stored.
     """
 
     def __init__(
@@ -84,10 +84,10 @@ class ImageStore:
         if fresh:
             self.aspects[:], self.filled[:] = 1, False
         if file is not None and not hold:
-            file.close()  # the map has its own
+            file.close()  # the map keeps its own descriptor
 
     def close(self) -> None:
-        """Let go of what is mapped; once all have, it is gone."""
+        """Unmap the arrays; when all processes have, the file is gone."""
         n = len(self.filled)
         self.images, self.aspects, self.filled = None, np.ones(n), np.zeros(n, np.bool_)
         if self._file is not None:
@@ -95,12 +95,14 @@ class ImageStore:
 
 
 def size_of(shape: Shape, dtype: DTypeLike) -> int:
-    """Bytes of a store for images of that shape and type."""
+    """Return the bytes of a store for images of that shape and dtype."""
     return _images_start(shape[0], dtype) + _images_size(shape, dtype)
 
 
 def _images_start(n: int, dtype: DTypeLike) -> int:
-    """Where in a store the images begin: behind the rest, and where their type may lie."""
+    """Return the offset of the images in a store: after the other arrays, aligned to their
+    dtype.
+    """
     itemsize = np.dtype(dtype).itemsize
     return -(-9 * n // itemsize) * itemsize
 
@@ -117,12 +119,12 @@ def open_store(
     folder: Path | None = None,
     here: Neighbours | None = None,
 ) -> ImageStore:
-    """Choose where to keep images, and open it; see `cache.ImageCache.open`.
+    """Choose where to store images, and open the store; see `cache.ImageCache.open`.
 
     Args:
         shape: (n, height, width, channels).
-        dtype: of the images.
-        here: the processes that keep them together.
+        dtype: dtype of the images.
+        here: the processes that share it.
     """
     alone = here is None or here.neighbours == 1
     if here is None or alone or not prod(shape) or not can_share_memory():
@@ -144,7 +146,7 @@ def open_store(
     try:
         file = open(path, "r+b") if path else None  # noqa: SIM115 - the store's
         return ImageStore(kept, shape, dtype, file, fresh=not path)
-    except OSError:  # in another container, say: this process keeps its own
+    except OSError:  # for example in another container: this process keeps its own copy
         part = (available_memory() // 2 if budget is None else budget) // here.neighbours
         return open_store("auto", shape, dtype, part, folder)
 
@@ -152,7 +154,7 @@ def open_store(
 def _choose(
     mode: CacheMode, shape: Shape, dtype: DTypeLike, budget: int | None, folder: Path | None
 ) -> tuple[Kept, BinaryIO | None]:
-    """Where to keep images, and the file if that is on disk."""
+    """Choose where to store images, and return the file if that is on disk."""
     need = _images_size(shape, dtype)
     if mode in ("auto", "ram"):
         if budget is None:
@@ -171,7 +173,7 @@ def _choose(
 
 
 def _on_disk(shape: Shape, dtype: DTypeLike, folder: Path | None, forced: bool) -> BinaryIO | None:
-    """A nameless file for images of that shape, or None where there is no room for it."""
+    """Create an unnamed file for images of that shape; None if there is no room."""
     need = _images_size(shape, dtype)
     places = _places() if folder is None else [folder]
     problem = "no folder that can be written"
@@ -203,6 +205,6 @@ def _on_disk(shape: Shape, dtype: DTypeLike, folder: Path | None, forced: bool) 
 
 def _places() -> list[Path]:
     places = [user_cache_folder()]
-    with suppress(OSError):  # none can be written to
+    with suppress(OSError):  # not writable
         places.append(Path(tempfile.gettempdir()))
     return [*places, Path("/var/tmp")]

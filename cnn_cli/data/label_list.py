@@ -1,10 +1,10 @@
-"""Label lists: tables of paths and labels, and the lines that Caffe reads.
+"""Label lists: tables of paths and labels, and Caffe's lists.
 
-A `.csv` or `.tsv` has a header, a `.txt` has lines of ``path label``. Paths are relative to the
-list, and may lead anywhere, also into an archive.
+A `.csv` or `.tsv` has a header; a `.txt` has lines ``path label``. Paths are relative to the list
+and may lead anywhere, also into an archive.
 
-Where images have several labels, these stand in one column, as ``cat|dog``, or each has a column of
-0 and 1.
+Several labels per image are written in one column, as ``cat|dog``, or as one column of 0 and 1 per
+label.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from cnn_cli.text_files import read_text
 
 SUFFIXES = (".csv", ".tsv", ".txt")
 MOST_BYTES = 2**29  # of a list
-# What a column is for, and how it is headed in files that people have, the usual one first.
+# Purpose of each column, and its usual headers, the most common first.
 SPELLINGS = {
     "path": ("path", "file", "filename", "file_name", "image", "image_path"),
     "label": ("label", "class", "category", "target"),
@@ -61,12 +61,12 @@ class ColumnsConfig(Frozen):
 
 
 class _Row(NamedTuple):
-    """A line of a list: what stands in it, unchecked but for the number of values.
+    """A line of a list; only the number of values is checked.
 
     Attributes:
         line: its number, from 1.
-        split, group: None where the list has no such column.
-        marks: in columns of 0 and 1, what stands in each; `label` is empty then.
+        split, group: None if the list has no such column.
+        marks: the values in columns of 0 and 1; `label` is then empty.
     """
 
     line: int
@@ -77,20 +77,20 @@ class _Row(NamedTuple):
     marks: tuple[str, ...] | None = None
 
 
-SEPARATOR = "|"  # of several labels, unless `data.label_sep` says otherwise
+SEPARATOR = "|"  # separates several labels, unless `data.label_sep` says otherwise
 
 
 class LabelList(ListedImages):
-    """A label list, of which every row was looked at and every file found.
+    """A label list whose rows are checked and whose files exist.
 
     Args:
         root: the list.
-        classes: names that are known to be classes, for labels that are numbers.
-        columns: how its columns are headed.
-        separator: of the labels of an image; None where each has one.
+        classes: known class names, for numeric labels.
+        columns: the headers of its columns.
+        separator: separates the labels of an image; None if each image has one label.
 
     Raises:
-        DataError: it cannot be read, or a row is wrong; the first one is named, and how many.
+        DataError: it cannot be read, or rows are wrong; the error names the first and their number.
     """
 
     layout = "must hold a row for each image"
@@ -107,7 +107,7 @@ class LabelList(ListedImages):
         folder = os.path.dirname(root)
         super().__init__(root, folder)
         self._separator = separator
-        self._marked: list[str] = []  # heads of columns of 0 and 1
+        self._marked: list[str] = []  # headers of columns of 0 and 1
         self._known = {one_form(name): name for name in classes}
         if root.suffix.lower() == ".txt":
             if columns is not None and columns != ColumnsConfig():
@@ -117,7 +117,7 @@ class LabelList(ListedImages):
         else:
             rows = self._table(columns or ColumnsConfig())
         self._problems: list[DataError] = []
-        self._labels: set[str] = set()  # of images that have one each
+        self._labels: set[str] = set()  # labels of images with one label each
         self._take(rows, folder)
         if self._problems:
             first, more = self._problems[0], len(self._problems) - 1
@@ -143,7 +143,7 @@ class LabelList(ListedImages):
             self.notes.append(f"{self.root}: {rule}; data.labels=multiple reads several labels")
 
     def _take(self, rows: Iterator[_Row], folder: str) -> None:
-        """Add the rows' images; what is wrong goes to `_problems`."""
+        """Add the rows' images; errors are added to `_problems`."""
         taken: dict[str, _Row] = {}
         groups: dict[str, str] = {}
         again = 0
@@ -203,7 +203,7 @@ class LabelList(ListedImages):
         return None
 
     def _labels_of(self, row: _Row) -> tuple[str, ...]:
-        """The labels of an image; none where it says so."""
+        """Return the labels of a row; none if it says so."""
         if row.marks is not None:
             marks = zip(self._marked, row.marks, strict=True)
             return tuple(name for name, mark in marks if MARKS.get(mark))
@@ -217,7 +217,7 @@ class LabelList(ListedImages):
         return (self._separator or "").join(sorted({*self._labels_of(row)})) or NONE
 
     def _compare(self, row: _Row, before: _Row, place: str) -> None:
-        """Refuse a second row of an image that says something else."""
+        """Refuse a second row for an image that contradicts the first."""
         for what in ("label", "split", "group"):
             ours, theirs = getattr(row, what), getattr(before, what)
             if what == "label" and self._separator is not None:
@@ -242,10 +242,10 @@ class LabelList(ListedImages):
         return _rows(self.root, text, separator, header, places, marked)
 
     def _marks_of(self, header: Sequence[str], places: dict[str, int]) -> list[int]:
-        """The columns that are labels: those of classes that are known, else all that are left.
+        """Return the columns that are labels: those of known classes, else all remaining ones.
 
         Raises:
-            DataError: there are none, or two of one name.
+            DataError: there are none, or two with one name.
         """
         rest = [i for i in range(len(header)) if i not in places.values()]
         found = [i for i in rest if not self._known or one_form(header[i]) in self._known]
@@ -294,10 +294,10 @@ def _look_several(joined: set[str], labels: set[str]) -> bool:
 def _header(
     root: Path, text: str, columns: ColumnsConfig, required: Sequence[str]
 ) -> tuple[list[str], str]:
-    """The heads of the columns, and what stands between values.
+    """Return the headers of the columns and the delimiter.
 
-    Spreadsheets write semicolons where the comma is the decimal one: what gives the columns of
-    paths and labels is taken.
+    Spreadsheets write semicolons where the comma is the decimal separator; the delimiter that gives
+    columns of paths and labels is used.
     """
     best: tuple[list[str], str] = ([], ",")
     for separator in SEPARATORS[root.suffix.lower()]:
@@ -316,7 +316,7 @@ def _header(
 
 
 def _column(header: Sequence[str], what: str, columns: ColumnsConfig) -> int | None:
-    """Where a column is; None where it is not there."""
+    """Return the index of a column, or None."""
     told = getattr(columns, what)
     if told in header:
         return header.index(told)
@@ -378,7 +378,7 @@ def _rows(
 
 
 def _lines(root: Path) -> Iterator[_Row]:
-    """The rows of a list without a header: the label is the last word of a line."""
+    """Yield the rows of a list without header: the label is the last word of a line."""
     text = read_text(root, MOST_BYTES)
     for line, content in enumerate(text.split("\n"), 1):
         words = content.strip().rsplit("\t" if "\t" in content.strip() else None, 1)
@@ -390,11 +390,11 @@ def _lines(root: Path) -> Iterator[_Row]:
 
 
 def _find(folder: str, name: str) -> str | None:
-    """The path of a file that a list names; None where it is not there."""
+    """Return the path of a file in a list; None if it does not exist."""
     path = os.path.join(folder, name)
     if is_picture_file(path):
         return path
-    if "\\" in name:  # the list comes from Windows
+    if "\\" in name:  # the list was written on Windows
         path = os.path.join(folder, name.replace("\\", "/"))
         if is_picture_file(path):
             return path
@@ -402,5 +402,5 @@ def _find(folder: str, name: str) -> str | None:
 
 
 def is_list(root: Path) -> bool:
-    """Whether a data root is taken for a label list: by its extension."""
+    """Whether a data root is a label list, by its extension."""
     return root.suffix.lower() in SUFFIXES

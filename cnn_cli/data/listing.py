@@ -1,7 +1,7 @@
-"""What a data root holds: its parts, their classes and images, before classes have numbers.
+"""The content of a data root: parts, classes and images, before classes get numbers.
 
-A root is a folder, a label list or an archive; each kind is one `Listing`, made by
-`data.roots.open_listing`.
+A root is a folder, a label list or an archive; `data.roots.open_listing` creates the matching
+`Listing`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from cnn_cli.errors import DataError, listed
 from cnn_cli.structs import Struct
 
-WHOLE = "all"  # the part, where a root has none
+WHOLE = "all"  # the part of a root without parts
 PARTS = {
     name: part
     for part, names in {
@@ -26,7 +26,7 @@ PARTS = {
     }.items()
     for name in names.split()
 }
-HEIF = frozenset([".heic", ".heif", ".hif"])  # read where the extra `heic` is installed
+HEIF = frozenset([".heic", ".heif", ".hif"])  # needs the extra `heic`
 
 Unreadable = Callable[[DataError], object]
 Other = Callable[[str], object]
@@ -37,9 +37,9 @@ class Part(Struct):
     """The classes of one part.
 
     Attributes:
-        name: what stands for the part in the root.
-        place: where it is, for messages.
-        classes: their names, sorted, and where each is, for messages.
+        name: the part's name in the root.
+        place: its place, for messages.
+        classes: class names, sorted, with the place of each, for messages.
     """
 
     name: str
@@ -48,18 +48,18 @@ class Part(Struct):
 
 
 class Listing(ABC):
-    """What one data root holds.
+    """The content of one data root.
 
     Attributes:
-        root: as it was given.
-        base: what the images' paths begin with where it is moved with them.
-        parts: by `train`, `val` and `test`, or the one of `WHOLE`.
-        groups: of images that must stay on one side of a split, by path; None where none is known.
-        notes: what the user should know of how it was read.
-        left_out: how many files were taken for no image, by what their names end with. Those of
-            class folders are counted as their images are listed.
-        outside: images beside the classes.
-        labelled: paths and labels of each part's images, where an image may have several labels.
+        root: the root as given.
+        base: the beginning of the images' paths that changes if the root is moved.
+        parts: by `train`, `val` and `test`, or only `WHOLE`.
+        groups: groups of images that must stay in one part, by path; None if unknown.
+        notes: notes for the user on how the root was read.
+        left_out: number of files that are not images, by extension. In class folders they are
+            counted while images are listed.
+        outside: images beside the class folders.
+        labelled: paths and labels of each part's images, if images may have several labels.
     """
 
     layout = "must have a class for each image"
@@ -85,25 +85,25 @@ class Listing(ABC):
         on_unreadable: Unreadable | None = None,
         on_other: Other | None = None,
     ) -> Iterator[str]:
-        """Paths of a class's images, in their order.
+        """Yield the paths of a class's images, in order.
 
         Args:
             part: one of `parts`.
             name: one of its classes.
-            on_unreadable: called with the error of a folder that cannot be read, which is then
-                passed over; without it, the error is raised.
-            on_other: called with the path of each file that is taken for no image.
+            on_unreadable: called with the error of an unreadable folder, which is then skipped;
+                without it the error is raised.
+            on_other: called with the path of each file that is not an image.
         """
 
     def has_parts(self) -> bool:
         return WHOLE not in self.parts
 
     def part_names(self) -> str:
-        """As they stand in the root."""
+        """The names of the parts as they appear in the root."""
         return ", ".join(part.name for part in self.parts.values())
 
     def remarks(self) -> tuple[str, ...]:
-        """What the user should know, a line each: notes, and files that were left out."""
+        """Notes for the user, one per line, including the files left out."""
         lines = [*self.notes]
         if self.left_out:
             lines.append(left_out_text(self.left_out))
@@ -115,10 +115,10 @@ class Listing(ABC):
 
 
 class ListedImages(Listing):
-    """A listing whose images are all known once it is read: of a label list, or of an archive.
+    """A listing that knows all images from the start: of a label list or an archive.
 
     Args:
-        root, base: of `Listing`.
+        root, base: as in `Listing`.
     """
 
     def __init__(self, root: Path, base: str) -> None:
@@ -127,23 +127,23 @@ class ListedImages(Listing):
         self._places: dict[str, dict[str, str]] = {}
 
     def add_class(self, part: str, name: str, place: str) -> None:
-        """A class that may have no image; `place` is where it is, for messages."""
+        """Add a class, possibly without images; `place` is its place for messages."""
         self._places.setdefault(part, {}).setdefault(name, place)
         self._images.setdefault((part, name), [])
 
     def add(self, part: str, name: str, path: str, place: str) -> None:
-        """An image; `place` is where it is listed, for messages."""
+        """Add an image; `place` is where it is listed, for messages."""
         self.add_class(part, name, place)
         self._images[part, name].append(path)
 
     def add_labelled(self, part: str, labels: Sequence[str], path: str, place: str) -> None:
-        """An image of several labels, or of none."""
+        """Add an image with any number of labels."""
         for name in labels:
             self.add_class(part, name, place)
         self.labelled.setdefault(part, []).append((path, tuple(labels)))
 
     def finish(self, places: Mapping[str, tuple[str, str]]) -> None:
-        """Sort the classes, numbers by their value; all images are known.
+        """Sort the classes, numeric ones by value, once all images are known.
 
         Args:
             places: name and place of each part, see `Part`.
@@ -153,7 +153,7 @@ class ListedImages(Listing):
             self.parts[part] = Part(name, place, {each: classes[each] for each in ordered(classes)})
 
     def name_numbers(self, classes: Sequence[str]) -> None:
-        """Where labels are numbers and no names of `classes`, take them for places in it from 0."""
+        """If labels are numbers but not names in `classes`, use them as indices into it, from 0."""
         labels = {name for part in self.parts.values() for name in part.classes}
         if not labels or labels & set(classes) or not all(map(_is_number, labels)):
             return
@@ -179,7 +179,7 @@ class ListedImages(Listing):
 
 
 def ordered(names: Iterable[str]) -> list[str]:
-    """Names of classes in order: of numbers where all are some, else of text."""
+    """Sort class names: by value if all are numbers, else as text."""
     listing = sorted(names)
     if all(map(_is_number, listing)):
         listing.sort(key=int)
@@ -191,7 +191,7 @@ def _is_number(name: str) -> bool:
 
 
 def left_out_text(counts: Counter[str]) -> str:
-    """`12 .heic left out: install the extra heic; 3 .txt left out`"""
+    """Return `12 .heic left out: install the extra heic; 3 .txt left out`."""
     named = sorted(counts.items(), key=lambda each: (-each[1], each[0]))
     known = [f"{n:,} {what}" for what, n in named if what in HEIF]
     other = [f"{n:,} {what}" for what, n in named if what not in HEIF]
@@ -201,7 +201,7 @@ def left_out_text(counts: Counter[str]) -> str:
 
 
 def frames_text(paths: Collection[str]) -> str:
-    """`2 files with several frames, as a.gif: the first of each is taken`"""
+    """Return `2 files with several frames, as a.gif: the first of each is taken`."""
     count = len(paths)
     if count == 1:
         return f"{min(paths)}: the first of several frames is taken"
@@ -212,26 +212,26 @@ _ENDING = re.compile(r".(\.\w{1,12})")
 
 
 def ending(path: str) -> str:
-    """What a file is counted by: its extension, or words where it has none to speak of."""
+    """Return the extension by which a file is counted, or words if it has none."""
     name = path.replace("\\", "/").rpartition("/")[2]
     match = _ENDING.fullmatch(name[max(name.rfind(".") - 1, 0) :])
     return match[1].lower() if match else "without an extension"
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder is passed over: macOS puts its own into archives it makes."""
+    """Whether a file or folder is ignored; macOS adds hidden files to its archives."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def part_of(name: str) -> str | None:
-    """The part that a name stands for, in any case."""
+    """Return the part with that name, in any case."""
     return PARTS.get(name.lower())
 
 
 def one_form(name: str) -> str:
-    """A name in one Unicode form: names that differ in that only are one class.
+    """Normalize a name to one Unicode form: names that differ only in it are one class.
 
-    An accent can be written in several ways; macOS and archives change one to another.
+    Accents can be encoded in several ways, and macOS and archives convert between them.
     """
     return unicodedata.normalize("NFC", name)
 
@@ -239,16 +239,16 @@ def one_form(name: str) -> str:
 def find_parts(
     root: object, folders: Iterable[str], classes: Collection[str]
 ) -> dict[str, str] | None:
-    """The folders of `train`, `val` and `test`; None where all of them are classes.
+    """Return the folders of `train`, `val` and `test`; None if the folders are classes.
 
     Args:
         root: for messages.
-        folders: names of all that stand in it.
-        classes: names that are known to be classes; may be empty. Where they are among the
-            folders, or the folders among them, folders are classes whatever they are called.
+        folders: names of all folders in it.
+        classes: known class names, possibly none. If they are among the folders, or the folders
+            among them, the folders are classes whatever their names.
 
     Raises:
-        DataError: some look like parts, and some do not; or two stand for the same.
+        DataError: some folders look like parts and others do not, or two stand for one part.
     """
     names = list(folders)
     known = {name: part for name in names if (part := part_of(name))}
@@ -280,15 +280,15 @@ def find_parts(
 
 
 def check_no_parts_within(root: object, name: str, inside: Iterable[str]) -> None:
-    """Refuse a class whose own folders are parts.
+    """Refuse a class folder whose subfolders are parts.
 
     Args:
         root: for messages.
-        name: of the class.
-        inside: names of the folders in its own.
+        name: name of the class.
+        inside: names of its subfolders.
 
     Raises:
-        DataError: they stand for two parts or more.
+        DataError: two or more are named like parts.
     """
     found = [each for each in inside if part_of(each)]
     if len({part_of(each) for each in found}) > 1:
@@ -300,6 +300,6 @@ def check_no_parts_within(root: object, name: str, inside: Iterable[str]) -> Non
 
 
 def _looks_like(name: str) -> str | None:
-    """The part that a name may be meant for, as training_set or val2017."""
+    """Return the part that a name probably means, such as training_set or val2017."""
     words = re.findall("[a-z]+", name.lower())
     return next((PARTS[word] for word in words if word in PARTS), None)

@@ -1,4 +1,4 @@
-"""Batches of decoded images, made ready while the network works on the one before."""
+"""Batches of decoded images, prepared while the network processes the previous batch."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from cnn_cli.data.pool import Pool, take
 from cnn_cli.data.targets import Labels
 from cnn_cli.threads import start_thread
 
-if TYPE_CHECKING:  # evaluation needs nothing of augmentation
+if TYPE_CHECKING:  # evaluation does not need augmentation
     from cnn_cli.data.augment import Augmentation
 
 Indices = NDArray[np.int64]
 
-BUFFERS = 4  # one with the network, one being filled, two ready
+BUFFERS = 4  # one in the network, one being filled, two ready
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Batch:
-    """Images for one step, valid until the next batch is asked for.
+    """Images for one step, valid until the next batch is requested.
 
     Attributes:
-        images: (n, height, width, channels), of the type of `data.depth`.
-        labels: of the images, see `targets`.
+        images: (n, height, width, channels), with the dtype of `data.depth`.
+        labels: labels of the images, see `targets`.
         indices: (n,) positions in the split.
-        number: which batch of the order it is, counting those that were left out.
+        number: number of the batch in the order, counting batches that were left out.
     """
 
     images: Pixels
@@ -50,12 +50,12 @@ class Batch:
 class Loader:
     """Batches of a split in any order.
 
-    Which images form a batch follows from their position in the order alone, not from how fast
-    they are read or which of them are bad.
+    Which images form a batch depends only on their position in the order, not on how fast they are
+    read or which of them are bad.
 
     Attributes:
-        augment: random changes to the images; None leaves them as they are.
-        bad: path and problem of the images that were left out of the batches so far.
+        augment: random changes to the images, or None.
+        bad: path and problem of the images left out so far.
     """
 
     def __init__(
@@ -76,14 +76,15 @@ class Loader:
         self.bad: dict[str, str] = {}
 
     def batches(self, order: Indices, skip: int = 0, epoch: int = 0) -> Iterator[Batch]:
-        """Batches of ``order[skip * batch_size:]``; a batch of bad images only is left out.
+        """Yield the batches of ``order[skip * batch_size:]``; a batch of bad images only is left
+        out.
 
         Closing or dropping the iterator ends its threads.
 
         Args:
-            order: positions in the split, each any number of times.
-            skip: batches to pass over.
-            epoch: which random changes depend on.
+            order: positions in the split; repetitions are allowed.
+            skip: number of batches to skip.
+            epoch: determines the random changes.
 
         Raises:
             ImageError: an image is bad and `on_corrupt` is `error`.
@@ -93,13 +94,13 @@ class Loader:
         return (batch for batch in self.parts(parts, skip, epoch) if len(batch))
 
     def parts(self, parts: Sequence[Indices], skip: int = 0, epoch: int = 0) -> Iterator[Batch]:
-        """The images at given positions, part by part; of an empty part and of bad images only
-        there is an empty batch.
+        """Yield the images at given positions, part by part; an empty part, or one of bad images
+        only, gives an empty batch.
 
         Args:
             parts: positions in the split.
-            skip: parts to pass over.
-            epoch: which random changes depend on.
+            skip: number of parts to skip.
+            epoch: determines the random changes.
 
         Raises:
             ImageError: an image is bad and `on_corrupt` is `error`.
@@ -129,10 +130,10 @@ class _Filled:
     """A buffer whose first images are those of `indices`.
 
     Attributes:
-        buffer: (size, height, width, channels), of the type of `data.depth`.
+        buffer: (size, height, width, channels), with the dtype of `data.depth`.
         indices: positions of the images in it.
-        bad: positions of those that could not be decoded, in their order.
-        number: which part it is.
+        bad: positions of images that could not be decoded, in order.
+        number: number of the part.
     """
 
     buffer: Pixels
@@ -142,13 +143,13 @@ class _Filled:
 
 
 class _Filler:
-    """A thread that fills a few buffers in turn, ahead of their use, until it is told to stop.
+    """A thread that fills a few buffers in turn, ahead of their use, until it is stopped.
 
     Args:
-        cache: of the images.
-        threads: at most, that decode those not yet in the cache, and change them.
+        cache: the cache of the images.
+        threads: the largest number of threads that decode uncached images and augment.
         augment: random changes, or None.
-        epoch: which the changes depend on.
+        epoch: determines the random changes.
     """
 
     def __init__(
@@ -167,10 +168,10 @@ class _Filler:
         self._ready: SimpleQueue[_Filled | Exception | None] = SimpleQueue()
         self._pool: Pool | None = None
         self._stopped = threading.Event()
-        self._in_turn: Iterator[_Filled] | None = None  # where there is no thread
+        self._in_turn: Iterator[_Filled] | None = None  # used if no thread can be started
 
     def start(self, parts: Sequence[Indices], skip: int) -> None:
-        """Begin behind the first `skip` parts; a buffer holds a part's images."""
+        """Start after the first `skip` parts; a buffer holds the images of one part."""
         size = max(map(len, parts), default=0)
         shape = self._cache.pre.shape if self._crop is None else self._crop.shape
         for _ in range(BUFFERS):
@@ -192,11 +193,11 @@ class _Filler:
         return filled
 
     def give(self, buffer: Pixels) -> None:
-        """Have a taken buffer filled again."""
+        """Return a buffer to be filled again."""
         self._free.put(buffer)
 
     def stop(self) -> None:
-        """Let the threads end, after the image they are at; does not wait."""
+        """Make the threads end after their current image, without waiting."""
         self._stopped.set()
         self._free.put(None)
         if self._in_turn is not None and self._pool is not None:
@@ -234,7 +235,7 @@ class _Filler:
         return _Filled(buffer, indices[good], indices[~good], number)
 
     def _change(self, augment: Augmentation, images: Pixels, indices: Indices) -> None:
-        """Change a batch in place, on this thread alone where its images are few and small."""
+        """Augment a batch in place, on this thread alone if its images are few and small."""
         blocks = augment.blocks(images)
 
         def change(k: int) -> None:
@@ -246,7 +247,7 @@ class _Filler:
             self._on_threads(len(blocks), change)
 
     def _decode_into(self, buffer: Pixels, indices: Indices) -> NDArray[np.bool_]:
-        """Decode straight into the buffer, and close the gaps of bad images."""
+        """Decode into the buffer, and close the gaps left by bad images."""
 
         def decode(k: int) -> None:
             image = self._decode(indices[k])
@@ -273,7 +274,7 @@ class _Filler:
             return None
 
     def _on_threads(self, count: int, call: Callable[[int], object]) -> None:
-        """``call(k)`` for every k below `count`, on the threads of the pool."""
+        """Call ``call(k)`` for every k below `count` on the pool's threads."""
         if count == 0:
             return
         if self._pool is None:

@@ -1,14 +1,13 @@
-"""Near-copies: pictures that look alike, by a perceptual hash and a search that is sub-quadratic.
+"""Near-duplicates: similar images, found with a perceptual hash and a subquadratic search.
 
-The hash is the well-known one of the discrete cosine transform: a picture is squashed to 32 by 32
-grey pixels, and each of its lowest frequencies gives a bit, whether its coefficient is above the
-median. The 8 by 8 lowest, 64 bits, are searched; the 16 by 16 lowest, 256 bits, confirm what was
-found.
+The hash is pHash: the image is squashed to 32×32 gray pixels, and each of its lowest DCT
+frequencies gives one bit, whether its coefficient is above the median. The search uses the lowest
+8×8 frequencies, 64 bits; the lowest 16×16, 256 bits, confirm what it finds.
 
-Measured on 3,616 photographs of animals, 300 of which were also searched for as changed copies: of
-6.5 million pairs a distance of 8 finds one. It finds all copies of half the size, of JPEG
-quality 30, brightened, or with 1 % cut off each side; 92 % of those with 2.5 % cut off each side
-and 98 % of those with 3 % cut off one side; with 5 % off each side 2 %. A hash of 64 differences
+Measured on 3,616 photographs of animals and modified copies of 300 of them: among 6.5 million pairs
+of originals, distance 8 finds one. It finds all copies at half the size, with JPEG quality 30,
+brightened, or with 1 % cropped on each side; 92 % of those with 2.5 % cropped on each side, 98 %
+with 3 % cropped on one side, and 2 % with 5 % cropped on each side. A difference hash of 64 bits
 (dHash) finds no more of them and 154 other pairs.
 """
 
@@ -24,17 +23,17 @@ from numpy.typing import NDArray
 
 from cnn_cli.data.depth import Pixels
 
-SIDE = 32  # pixels, of what is hashed
-FINE = 6  # times the distance in bits: how many of the 256 may differ
+SIDE = 32  # pixels of the hashed image
+FINE = 6  # how many of the 256 bits may differ, as a multiple of the distance
 FLAT = 3.0  # grey levels: the standard deviation below which bits are noise
-CHUNK = 2**18  # pairs that are looked at together
-WIDEST = 22  # bits of a band: its table has 2^22 places
-LOOK_UP = 4  # times the work of a pair that is looked at, measured
+CHUNK = 2**18  # pairs compared at a time
+WIDEST = 22  # bits of a band: its table has 2^22 entries
+LOOK_UP = 4  # cost of a table look-up over that of comparing a pair, measured
 
 Hashes = NDArray[np.uint64]
 Places = NDArray[np.int64]
 
-_WORDS = 5  # of a hash: one coarse, four fine ones
+_WORDS = 5  # of a hash: one coarse, four fine
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 
 
@@ -47,12 +46,13 @@ _COSINES = _cosines(16)
 
 
 def perceptual_hash(image: Pixels) -> bytes | None:
-    """The hash of a picture; None where it has hardly any contrast, so that bits would be noise.
+    """Return the hash of an image; None if it has hardly any contrast, since its bits would be
+    noise.
 
-    Safe to call from several threads.
+    Thread-safe.
 
     Args:
-        image: (32, 32, 3) bytes.
+        image: (32, 32, 3) uint8.
     """
     grey = image @ _LUMA
     if grey.std() < FLAT:
@@ -63,16 +63,16 @@ def perceptual_hash(image: Pixels) -> bytes | None:
 
 def _bits(frequencies: NDArray[np.float32]) -> bytes:
     flat = frequencies.ravel()
-    return np.packbits(flat > np.median(flat[1:])).tobytes()  # the first one is the mean
+    return np.packbits(flat > np.median(flat[1:])).tobytes()  # the first coefficient is the mean
 
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """Pictures that are linked by near-copies.
+    """Images linked by similarity.
 
     Attributes:
-        places: of the pictures, ascending.
-        distance: the largest of the distances from a picture to the one nearest to it.
+        places: positions of the images, ascending.
+        distance: the largest distance of an image to its nearest one in the group.
     """
 
     places: tuple[int, ...]
@@ -80,17 +80,17 @@ class Group:
 
 
 def near_groups(hashes: list[bytes], distance: int) -> list[Group]:
-    """Pictures that look alike, in groups of two or more, by their first place.
+    """Return groups of two or more similar images, by their first position.
 
-    Two pictures are linked where at most `distance` of the 64 bits and six times as many of the
-    256 differ; a group holds all that are linked with one another, through others too.
+    Two images are linked if at most `distance` of the 64 bits and six times as many of the 256
+    differ; a group is a connected component.
 
     Args:
-        hashes: of `perceptual_hash`.
+        hashes: results of `perceptual_hash`.
         distance: 0 or more; the search is fast up to 12.
     """
     words = np.frombuffer(b"".join(hashes), np.uint64).reshape(-1, _WORDS)
-    # Equal hashes, of which there may be many, are one place in the search.
+    # Equal hashes, of which there may be many, are searched as one.
     unique, which = np.unique(words, axis=0, return_inverse=True)
     which = which.reshape(-1)
     parents = np.arange(len(unique))
@@ -114,7 +114,7 @@ def near_groups(hashes: list[bytes], distance: int) -> list[Group]:
 
 
 def _join(parents: Places, left: Places, right: Places) -> None:
-    """Link places; `parents` is a forest, in which parents have lower numbers."""
+    """Link positions; `parents` is a forest in which parents have lower numbers."""
     roots = _roots(parents)
     pairs = np.stack((roots[left], roots[right]), axis=1)
     for pair in np.unique(pairs[pairs[:, 0] != pairs[:, 1]], axis=0).tolist():
@@ -136,19 +136,19 @@ def _root(parents: Places, place: int) -> int:
 
 
 def near_pairs(hashes: Hashes, distance: int) -> Iterator[tuple[Places, Places, Places]]:
-    """All pairs of hashes of which at most `distance` of 64 bits differ, each once.
+    """Yield all pairs of hashes in which at most `distance` of 64 bits differ, each pair once.
 
-    Multi-index hashing (Norouzi, Punjani and Fleet 2012): of m bands of bits, one at least differs
-    in ⌊distance / m⌋ bits or less. For each band, hashes are sorted by its bits; for each pattern
-    of so few bits, the hashes that differ in that pattern are neighbours in a table.
+    Multi-index hashing (Norouzi, Punjani and Fleet 2012): of m bands of bits, at least one differs
+    in at most ⌊distance / m⌋ bits. For each band, hashes are sorted by its bits; for each pattern
+    of that many bits, the hashes that differ by the pattern are found in a table.
 
     Args:
         hashes: (n,).
         distance: 0 or more, below 64.
 
     Yields:
-        Places of the first and of the second hash, and their distance, for some pairs at a time;
-        no more memory is taken, however many there are.
+        Positions of the first and of the second hash, and their distance, for some pairs at a time,
+        in bounded memory.
     """
     if len(hashes) < 2:
         return
@@ -163,14 +163,14 @@ def near_pairs(hashes: Hashes, distance: int) -> Iterator[tuple[Places, Places, 
             differing = hashes[left] ^ hashes[right]
             distances = np.bitwise_count(differing).astype(np.int64)
             new = distances <= distance
-            for earlier in masks[:band]:  # by which it was found already
+            for earlier in masks[:band]:  # an earlier band has already found it
                 new &= np.bitwise_count(differing & earlier) > radius
             if new.any():
                 yield left[new], right[new], distances[new]
 
 
 def _bands(hashes: int, distance: int) -> int:
-    """The number of bands that takes the least work."""
+    """Return the number of bands with the least work."""
 
     def work(count: int) -> float:
         width, radius = 64 // count, distance // count
@@ -182,7 +182,9 @@ def _bands(hashes: int, distance: int) -> int:
 
 
 def _candidates(keys: Places, width: int, radius: int) -> Iterator[tuple[Places, Places]]:
-    """Places of keys of `width` bits of which at most `radius` differ, some pairs at a time."""
+    """Yield positions of keys of `width` bits that differ in at most `radius` bits, some pairs at a
+    time.
+    """
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
     starts = np.searchsorted(ordered, np.arange(2**width + 1))
@@ -191,7 +193,7 @@ def _candidates(keys: Places, width: int, radius: int) -> Iterator[tuple[Places,
         first, end = starts[partners], starts[partners + 1]
         if pattern == 0:
             first = np.arange(1, len(keys) + 1)
-        # Either of two keys is the other's partner.
+        # Two such keys are each other's partners.
         at = np.flatnonzero((end > first) & (ordered <= partners))
         first, lengths = first[at], (end - first)[at]
         ends = np.cumsum(lengths)
@@ -209,7 +211,7 @@ def _candidates(keys: Places, width: int, radius: int) -> Iterator[tuple[Places,
 
 
 def _patterns(width: int, radius: int) -> Iterator[int]:
-    """Numbers of `width` bits of which at most `radius` are 1, those with fewer first."""
+    """Yield the numbers of `width` bits with at most `radius` ones, fewer ones first."""
     patterns = [0]
     for _ in range(radius + 1):
         yield from patterns

@@ -1,4 +1,4 @@
-"""What becomes of pixels before a network sees them."""
+"""The normalization of pixels before they enter a network."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from cnn_cli.structs import Struct
 class Normalization(Struct):
     """Pixels become ``(pixel / full - mean) / std``, as in torchvision.
 
-    `full` is the largest number of 8 or 16 bits; pixels of `float` are taken as they are.
+    `full` is the largest 8-bit or 16-bit value; pixels of depth `float` are not scaled.
 
     Attributes:
-        mean, std: a number a channel.
-        depth: of the pixels; those of `float` are no whole numbers, which an engine is to be told.
+        mean, std: one number per channel.
+        depth: depth of the pixels; the engine must know whether they are integers.
     """
 
     mean: tuple[float, ...]
@@ -28,11 +28,11 @@ class Normalization(Struct):
 
     @classmethod
     def stored(cls, meta: Mapping[str, Any]) -> Normalization:
-        """As a checkpoint's document has it."""
+        """Read the normalization from a checkpoint's metadata."""
         depth = meta["preprocess"].get("depth", 8)
         return cls(tuple(meta["mean"]), tuple(meta["std"]), depth)
 
     def scale_and_shift(self) -> tuple[NDArray[Any], NDArray[Any]]:
-        """The same as ``pixel * scale + shift``, both (channels,)."""
+        """Return the equivalent ``pixel * scale + shift``, both (channels,)."""
         std = np.array(self.std)
         return 1 / (FULL_SCALE[self.depth] * std), -np.array(self.mean) / std

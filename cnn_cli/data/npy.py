@@ -1,4 +1,4 @@
-"""NumPy's `.npy` files as pictures: (height, width) or (height, width, bands)."""
+"""NumPy's `.npy` files as images: (height, width) or (height, width, bands)."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ MOST_ITEMSIZE = 8
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What a file holds.
+    """The header of a file.
 
     Attributes:
         shape: (height, width, bands).
-        by_columns: the first axis is the one that lies together.
-        start: of the numbers, in bytes.
+        by_columns: the array is stored in Fortran order.
+        start: offset of the values in bytes.
     """
 
     shape: tuple[int, int, int]
@@ -34,11 +34,11 @@ class Header:
 
 
 def read_header(file: IO[bytes], place: str) -> Header:
-    """Read what a file says of itself, and check that the numbers can be there.
+    """Read the header of a file, and check that the file is long enough.
 
     Raises:
-        ImageError: it is no picture, or shorter than it should be.
-        ValueError: of damaged files; others too.
+        ImageError: it is not an image, or is too short.
+        ValueError: for damaged files; other exceptions are possible.
     """
     file.seek(0)
     version = npy_format.read_magic(file)
@@ -61,10 +61,10 @@ def read_header(file: IO[bytes], place: str) -> Header:
 
 
 def read_values(file: IO[bytes], header: Header, place: str) -> NDArray[Any]:
-    """The numbers, (height, width, bands), in this computer's byte order.
+    """Read the values, (height, width, bands), in native byte order.
 
     Raises:
-        ImageError: the file has become shorter meanwhile.
+        ImageError: the file has become shorter.
     """
     file.seek(header.start)
     nbytes = prod(header.shape) * header.dtype.itemsize

@@ -1,7 +1,7 @@
-"""Threads that never keep the program from ending.
+"""Threads that never keep the process alive.
 
-Those of `concurrent.futures.ThreadPoolExecutor` are waited for at exit, however long a file on
-a network drive takes to be read.
+Python waits for the threads of `concurrent.futures.ThreadPoolExecutor` at exit, however long a read
+from a network drive takes.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from cnn_cli.threads import start_thread
 T = TypeVar("T")
 
 LOOK = 0.5  # seconds
-"""How long the main thread waits at most, before it waits again: a signal that comes to another
-thread, or just before a wait begins, does not end it, and is answered after it."""
+"""The longest single wait of the main thread: a signal that reaches another thread, or arrives just
+before the wait, does not end the wait and is handled after it.
+"""
 
 Job = tuple["Future[Any]", Callable[..., Any], tuple[Any, ...]]
 
 
 class Answer(Future[T]):
-    """What a thread will have found. Signals are answered while it is waited for."""
+    """A result that a thread will deliver. Signals are handled during the wait."""
 
     def result(self, timeout: float | None = None) -> T:
         self._wait(timeout)
@@ -43,7 +44,7 @@ class Answer(Future[T]):
 
 
 def take(queue: SimpleQueue[T]) -> T:
-    """The next item of a queue. Signals are answered while it is waited for."""
+    """Return the next item of a queue. Signals are handled during the wait."""
     while True:
         with suppress(Empty):
             return queue.get(timeout=LOOK)
@@ -53,8 +54,8 @@ class Pool:
     """Daemon threads that call functions; a context manager that ends them.
 
     Args:
-        threads: how many, at least 1. Of those that the system does not let be started, the others
-            do the work; where it lets none, the calling thread.
+        threads: number of threads, at least 1. If the system refuses some, the others do the work;
+            if it refuses all, the calling thread does.
     """
 
     def __init__(self, threads: int) -> None:
@@ -69,7 +70,7 @@ class Pool:
         self.threads = max(1, self._started)
 
     def submit(self, function: Callable[..., T], *args: object) -> Future[T]:
-        """Have a thread call ``function(*args)``."""
+        """Call ``function(*args)`` on a thread."""
         future: Answer[T] = Answer()
         self._jobs.put((future, function, args))
         if not self._started:
@@ -78,10 +79,10 @@ class Pool:
         return future
 
     def run(self, function: Callable[..., object], *args: object) -> None:
-        """Have every thread call ``function(*args)``, and wait until all have returned.
+        """Call ``function(*args)`` on every thread, and wait until all have returned.
 
         Raises:
-            Exception: the first one a call raised, once all have ended.
+            Exception: the first exception, once all calls have ended.
         """
         futures = [self.submit(function, *args) for _ in range(self.threads)]
         errors = [future.exception() for future in futures]
@@ -90,7 +91,7 @@ class Pool:
                 raise error
 
     def close(self) -> None:
-        """Let the threads end once what they do and what is queued is done; does not wait."""
+        """Make the threads end after their current and queued work, without waiting."""
         for _ in range(self.threads):
             self._jobs.put(None)
 

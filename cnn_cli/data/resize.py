@@ -1,4 +1,4 @@
-"""The three ways to bring an image to the network's size."""
+"""The three ways to resize an image to the network's size."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ def fit(
     *,
     fill: str | float = GREY,
 ) -> Image.Image:
-    """`image` (L, RGB or F) at exactly `size`, by Pillow's antialiased bilinear filter.
+    """Resize `image` (L, RGB or F) to exactly `size` with Pillow's antialiased bilinear filter.
 
     Args:
-        image: of any size.
+        image: an image of any size.
         size: (height, width) in pixels.
-        mode: `crop` is torchvision's ``Resize`` and ``CenterCrop``; `letterbox` the one of
-            Ultralytics, with their grey (114).
-        box: where in `image` the picture lies; all of it where left out.
-        fill: what `letterbox` fills up with.
+        mode: `crop` is torchvision's ``Resize`` and ``CenterCrop``; `letterbox` is that of
+            Ultralytics, with their gray (114).
+        box: the part of `image` to use; by default all of it.
+        fill: the padding of `letterbox`.
     """
     height, width = size
     if image.size == (width, height) and box is None:
@@ -44,9 +44,8 @@ def fit(
     if mode == "crop":
         x, y = centre(w, width), centre(h, height)
         if w * h > MOST_PIXELS:
-            # A strip would grow to many times its size to be cut again: only the part that is
-            # kept is made. Pillow rounds the box to float32, so that this may differ in the last
-            # bit.
+            # A narrow strip would be enlarged many times and then cropped, so only the kept part is
+            # resized. Pillow rounds the box to float32, so the result may differ in the last bit.
             across, down = (right - left) / w, (bottom - top) / h
             box = (x * across, y * down, (x + width) * across, (y + height) * down)
             moved = (box[0] + left, box[1] + top, box[2] + left, box[3] + top)
@@ -61,10 +60,10 @@ def fit(
 
 
 def fit_bands(x: Pixels, size: tuple[int, int], mode: Mode) -> Pixels:
-    """A picture (height, width, bands) at a size, band by band, as `fit` does it.
+    """Resize an image (height, width, bands) band by band, as `fit` does.
 
-    16-bit numbers are rounded once, at the end. What `letterbox` fills up with is its grey, and
-    where numbers have no full scale each band's mean.
+    16-bit values are rounded once, at the end. `letterbox` pads with its gray, or with each band's
+    mean if the values have no full scale.
     """
     if x.shape[:2] == size:
         return np.ascontiguousarray(x)
@@ -83,12 +82,13 @@ def fit_bands(x: Pixels, size: tuple[int, int], mode: Mode) -> Pixels:
 
 
 def scaled(w: float, h: float, size: tuple[int, int], mode: Mode) -> tuple[int, int]:
-    """Width and height that a picture of `w` by `h` is resized to, before what is cut or added.
+    """Return the width and height to which an image of `w` by `h` is resized, before cropping or
+    padding.
 
     Args:
-        w, h: in pixels, or in parts of them.
-        size: (height, width) wanted.
-        mode: of `fit`.
+        w, h: in pixels, possibly fractional.
+        size: (height, width) of the result.
+        mode: as in `fit`.
     """
     height, width = size
     if mode == "squash":
@@ -104,9 +104,9 @@ def _resized(image: Image.Image, size: tuple[int, int], box: Box | None) -> Imag
 
 
 def covering(w: float, h: float, width: int, height: int) -> tuple[int, int]:
-    """The size that an image of `w` by `h` takes to cover `width` by `height`.
+    """Return the size at which an image of `w` by `h` covers `width` by `height`.
 
-    For a square this is torchvision's ``Resize(int)``: the long side is the truncated ratio.
+    For a square this is torchvision's ``Resize(int)``, which truncates the long side.
     """
     if width * h >= height * w:
         return width, int(width * h / w)
@@ -114,5 +114,7 @@ def covering(w: float, h: float, width: int, height: int) -> tuple[int, int]:
 
 
 def centre(length: int, kept: int) -> int:
-    """Where the kept middle of `length` starts, rounded as in torchvision's ``CenterCrop``."""
+    """Return the start of the kept center of `length`, rounded as in torchvision's
+    ``CenterCrop``.
+    """
     return round((length - kept) / 2.0)

@@ -1,4 +1,4 @@
-"""Which kind of listing a data root is: a folder, a label list, an archive, or shards."""
+"""Choose the listing of a data root: a folder, a label list, an archive, or shards."""
 
 from __future__ import annotations
 
@@ -30,16 +30,17 @@ def open_listing(
     columns: ColumnsConfig | None = None,
     separator: str | None = None,
 ) -> Listing:
-    """What a data root holds.
+    """List the content of a data root.
 
     Args:
         root: a folder, a label list, an archive, or a pattern of shards.
-        classes: names that are known to be classes, see `find_parts`.
-        columns: how a label list's columns are headed.
-        separator: of an image's labels in a label list; None where each image has one label.
+        classes: known class names, see `find_parts`.
+        columns: the headers of a label list's columns.
+        separator: separates the labels of an image in a label list; None if each image has one
+            label.
 
     Raises:
-        DataError: it is missing or cannot be read, or it is not clear what is meant.
+        DataError: it is missing, unreadable or ambiguous.
     """
     if separator is not None and not is_list(root) and root.exists():
         rule = "must be a label list (.csv, .tsv, .txt) if data.labels is multiple"
@@ -92,7 +93,7 @@ def several_text(root: Path) -> str:
 def training_classes(
     root: Path, columns: ColumnsConfig | None = None, separator: str | None = None
 ) -> list[str]:
-    """Names of the classes that there are to train on; errors as in `open_listing`."""
+    """Return the names of the classes to train; errors as in `open_listing`."""
     parts = open_listing(root, (), columns, separator).parts
     return list(parts["train" if "train" in parts else next(iter(parts))].classes)
 
@@ -108,7 +109,9 @@ def has_parts(
 
 
 def plain_name(root: Path) -> str:
-    """What a data root is called, without the extension of a list or an archive, or braces."""
+    """Return the name of a data root without the extension of a list or archive, and without
+    braces.
+    """
     if root.is_dir():
         return root.name
     ends = "|".join(map(re.escape, (*LISTS, *ARCHIVES)))
@@ -116,18 +119,18 @@ def plain_name(root: Path) -> str:
 
 
 def is_there(root: Path) -> bool:
-    """Whether there is something to list."""
+    """Whether the data root exists."""
     return _first(root).exists()
 
 
 def _first(root: Path) -> Path:
-    """The root itself, or of shards the first."""
+    """Return the root itself, or the first shard."""
     shards = None if root.exists() else expand_braces(str(root))
     return root if shards is None else Path(shards[0])
 
 
 def check_there(root: object) -> None:
-    """Refuse to go on where the root itself is gone: on this machine, and maybe on it alone.
+    """Raise if the root has disappeared, possibly on this machine only.
 
     Raises:
         DataError: it cannot be read.

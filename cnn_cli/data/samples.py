@@ -1,8 +1,8 @@
-"""Pictures of more than 8 bits or of other bands than grey and colour: their numbers as they are.
+"""Images with more than 8 bits or with bands other than gray and color, read without loss.
 
-Pillow reads what it gives in full, `tiff` the other TIFF files, `npy` NumPy's arrays. The numbers
-become those of `data.depth`, the bands those of `data.channels`, and each band is resized by the
-filter that `decode` uses for 8 bits.
+Pillow reads the formats that it supports in full, `tiff` reads other TIFF files, `npy` NumPy
+arrays. Values are converted to `data.depth`, bands to `data.channels`, and each band is resized by
+the filter that `decode` uses for 8 bits.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
 from cnn_cli.data.draft import TRANSPOSED
 from cnn_cli.data.formats import is_array, is_tiff, open_image
 
-LUMA = (19595, 38470, 7471)  # of 65536: ITU-R 601-2, as Pillow rounds it
+LUMA = (19595, 38470, 7471)  # weights over 65536: ITU-R 601-2, as Pillow rounds them
 TURNS = {
     2: (False, True, False),
     3: (True, True, False),
@@ -39,18 +39,18 @@ TURNS = {
     7: (True, True, True),
     8: (False, True, True),
 }
-"""By orientation: whether rows and columns are reversed, and then exchanged."""
+"""By orientation: whether rows and columns are reversed, and then transposed."""
 WHOLE_MODES = ("L", "LA", "RGB", "RGBA", "CMYK")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Samples:
-    """A picture's own numbers.
+    """The original values of an image.
 
     Attributes:
         values: (height, width, bands).
-        has_alpha: the last band says how opaque the others are.
-        orientation: of EXIF, 1 to 8, that is to be undone.
+        has_alpha: the last band is opacity.
+        orientation: the EXIF orientation to undo, 1 to 8.
     """
 
     values: NDArray[Any]
@@ -60,12 +60,12 @@ class Samples:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What a picture is like, told without decoding it.
+    """Properties of an image, known without decoding it.
 
     Attributes:
-        size: width and height as it is seen.
-        bands: 1 for grey and 3 for colour, transparent or not; else how many there are.
-        depth: that keeps its numbers.
+        size: width and height as displayed.
+        bands: 1 for gray and 3 for color, with or without alpha; else the number of bands.
+        depth: the depth that keeps its values.
     """
 
     size: tuple[int, int]
@@ -76,27 +76,27 @@ class Facts:
 def read_samples(
     file: IO[bytes], pre: Preprocess, place: str, on_frames: OnFrames | None = None
 ) -> Pixels:
-    """What `pre` makes of a picture's own numbers.
+    """Read the original values of an image and convert them as `pre` says.
 
     Args:
         file: seekable, at its start.
         pre: size, channels, depth and resize mode.
-        place: what errors call it.
-        on_frames: as of `decode.read_image`.
+        place: the name of the image in errors.
+        on_frames: as in `decode.read_image`.
 
     Raises:
-        ImageError: its bands or its depth do not fit, or a number is not finite.
-        Exception: nearly any, of damaged files.
+        ImageError: bands or depth do not fit, or a value is not finite.
+        Exception: nearly any, for damaged files.
     """
     return fit_samples(_read(file, pre, place, on_frames), pre, place)
 
 
 def facts_of(file: IO[bytes], place: str) -> Facts:
-    """What a picture in a seekable file is like.
+    """Return the properties of an image in a seekable file.
 
     Raises:
-        ImageError, UnidentifiedImageError: it is none, or its reader is not installed.
-        Exception: nearly any, of damaged files.
+        ImageError, UnidentifiedImageError: it is not an image, or its reader is not installed.
+        Exception: nearly any, for damaged files.
     """
     if is_array(file):
         header = npy.read_header(file, place)
@@ -106,7 +106,7 @@ def facts_of(file: IO[bytes], place: str) -> Facts:
         with open_image(file) as image:
             if is_in_full(image):
                 bands, depth = _bands_and_depth(image)
-                turned = orientation_of(image) in TRANSPOSED  # for which a PNG is decoded
+                turned = orientation_of(image) in TRANSPOSED  # decodes a PNG
                 return Facts(image.size[::-1] if turned else image.size, bands, depth)
     except UnidentifiedImageError:
         if not is_tiff(file):
@@ -117,7 +117,7 @@ def facts_of(file: IO[bytes], place: str) -> Facts:
 
 
 def depth_of(dtype: np.dtype[Any]) -> Depth:
-    """The depth that keeps numbers of a type."""
+    """Return the depth that keeps the values of a dtype."""
     if dtype.kind == "b" or dtype == np.uint8:
         return 8
     return 16 if dtype.kind == "u" and dtype.itemsize == 2 else "float"
@@ -133,7 +133,7 @@ def _bands_and_depth(image: Image.Image) -> tuple[int, Depth]:
 
 
 def is_in_full(image: Image.Image) -> bool:
-    """Whether Pillow gives all bands and bits of what it has opened, unless it is a PNG."""
+    """Whether Pillow gives all bands and bits of an opened image; for PNG, see `_lower_bits`."""
     if image.format != "TIFF":
         return True
     tags: Any = image.tag_v2  # type: ignore[attr-defined]  # of TIFF
@@ -146,7 +146,7 @@ def is_in_full(image: Image.Image) -> bool:
 
 
 def _is_cut_to_8_bits(image: Image.Image) -> bool:
-    """Whether Pillow keeps the upper 8 of 16 bits."""
+    """Whether Pillow keeps only the upper 8 of 16 bits."""
     return not image.mode.startswith("I") and ";16" in str(getattr(image, "tile", ""))
 
 
@@ -177,16 +177,16 @@ def _read(file: IO[bytes], pre: Preprocess, place: str, on_frames: OnFrames | No
 def from_image(
     image: Image.Image, pre: Preprocess, place: str, file: IO[bytes] | None = None
 ) -> Samples:
-    """The numbers of a picture that Pillow has opened.
+    """Return the values of an opened Pillow image.
 
     Args:
-        file: that it was opened from; None where Pillow's pixels are all there is.
+        file: the file from which it was opened; None if only Pillow's pixels exist.
 
     Raises:
-        ImageError: Pillow cannot give its 16 bits, or one frame of several has another form.
+        ImageError: Pillow cannot give its 16 bits, or its frames differ in shape.
     """
     cut = file is not None and pre.depth != 8 and _is_cut_to_8_bits(image)
-    orientation = orientation_of(image)  # for which a PNG is decoded
+    orientation = orientation_of(image)  # decodes a PNG
     if cut and image.format != "PNG":
         rule = "has 16 bits per band, and Pillow reads only 8: save it as TIFF, PNG or .npy"
         raise ImageError(place, rule, image.format)
@@ -214,14 +214,14 @@ def from_image(
 
 
 def _has_pages(image: Image.Image, pre: Preprocess) -> bool:
-    """Whether the pages of a TIFF, of one band each, are the bands that are wanted."""
+    """Whether the single-band pages of a TIFF are the wanted bands."""
     if image.format != "TIFF" or pre.channels == 1 or len(image.getbands()) > 1:
         return False
     return int(getattr(image, "n_frames", 1)) == pre.channels
 
 
 def _stacked(image: Image.Image, pages: int, place: str) -> NDArray[Any]:
-    """The pages of a TIFF as bands."""
+    """Stack the pages of a TIFF as bands."""
     bands: list[NDArray[Any]] = []
     for page in range(pages):
         image.seek(page)
@@ -233,9 +233,9 @@ def _stacked(image: Image.Image, pages: int, place: str) -> NDArray[Any]:
 
 
 def _lower_bits(file: IO[bytes], place: str) -> NDArray[np.uint8]:
-    """The lower 8 bits of a PNG of 16-bit colour, of which Pillow keeps the upper ones.
+    """Return the lower 8 bits of a PNG of 16-bit color; Pillow keeps the upper ones.
 
-    It is decoded once more, as if the first of two bytes were the lower one.
+    The file is decoded again with the two bytes of each value swapped.
     """
     file.seek(0)
     again: Any
@@ -251,10 +251,10 @@ def _lower_bits(file: IO[bytes], place: str) -> NDArray[np.uint8]:
 
 
 def check_bands(bands: int, pre: Preprocess, place: str, has_alpha: bool = False) -> None:
-    """Refuse other bands than `data.channels` takes.
+    """Check the number of bands against `data.channels`.
 
     Raises:
-        ImageError: it has them.
+        ImageError: it does not fit.
     """
     if bands == pre.channels:
         return
@@ -267,10 +267,10 @@ def check_bands(bands: int, pre: Preprocess, place: str, has_alpha: bool = False
 
 
 def check_depth(dtype: np.dtype[Any], pre: Preprocess, place: str) -> None:
-    """Refuse numbers that `data.depth` would not keep.
+    """Check that `data.depth` keeps values of this dtype.
 
     Raises:
-        ImageError: it would not.
+        ImageError: it does not.
     """
     if pre.depth != "float" and depth_of(dtype) == "float":
         rule = f"must have whole numbers of 8 or 16 bits for data.depth {pre.depth}"
@@ -278,10 +278,10 @@ def check_depth(dtype: np.dtype[Any], pre: Preprocess, place: str) -> None:
 
 
 def fit_samples(samples: Samples, pre: Preprocess, place: str) -> Pixels:
-    """Numbers as `pre` has them: their depth, their bands and the picture's size.
+    """Convert values to the depth, bands and size of `pre`.
 
     Raises:
-        ImageError: they do not fit, or one is not finite.
+        ImageError: they do not fit, or a value is not finite.
     """
     values = samples.values
     check_bands(values.shape[2], pre, place, samples.has_alpha)
@@ -298,7 +298,8 @@ def fit_samples(samples: Samples, pre: Preprocess, place: str) -> Pixels:
 
 def _at_depth(values: NDArray[Any], depth: Depth) -> Pixels:
     if depth == "float":
-        with np.errstate(over="ignore", invalid="ignore"):  # what does not fit is not finite then
+        # Overflow becomes infinity, which is checked.
+        with np.errstate(over="ignore", invalid="ignore"):
             return values.astype(np.float32, copy=False)
     if values.dtype.kind == "b":
         values = values.astype(np.uint8) * np.uint8(255)
@@ -310,7 +311,7 @@ def _at_depth(values: NDArray[Any], depth: Depth) -> Pixels:
 
 
 def _recoloured(x: Pixels, channels: int, has_alpha: bool) -> Pixels:
-    """Grey as colour, colour as grey, as Pillow does it; alpha is laid over white."""
+    """Convert gray to color and color to gray, as Pillow does; alpha is composited over white."""
     if has_alpha and x.shape[2] in (2, 4):
         x = _over_white(x[..., :-1], x[..., -1:])
     if x.shape[2] == channels:
@@ -332,14 +333,14 @@ def _over_white(colour: Pixels, alpha: Pixels) -> Pixels:
 
 
 def turn(x: Pixels, orientation: int) -> Pixels:
-    """A picture upright, whose EXIF orientation is given; see `decode.ORIENTATIONS`."""
+    """Rotate an image upright, given its EXIF orientation; see `decode.ORIENTATIONS`."""
     upside_down, mirrored, transposed = TURNS.get(orientation, (False, False, False))
     x = x[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
     return x.swapaxes(0, 1) if transposed else x
 
 
 def fit_array(values: NDArray[Any], pre: Preprocess, place: str) -> Pixels:
-    """What `pre` makes of an array (h, w) or (h, w, bands) of somebody else's.
+    """Convert a user's array (h, w) or (h, w, bands) as `pre` says.
 
     Raises:
         ImageError: it does not fit.

@@ -1,4 +1,4 @@
-"""In which order an epoch takes the training images, and which of them."""
+"""The sampler: which training images an epoch takes, in which order."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ Indices = NDArray[np.int64]
 def draw_order(
     labels: Indices, sampler: Literal["shuffle", "balanced"], rng: np.random.Generator
 ) -> Indices:
-    """Positions of an epoch's images: as many as there are.
+    """Return the positions of an epoch's images: as many as there are images.
 
     Args:
         labels: (n,) class numbers of the images.
-        sampler: `shuffle`: each image once. `balanced`: of each class as many, so that images of
-            small classes come several times, all equally often but for one, and some of large
-            ones not at all.
-        rng: of this epoch.
+        sampler: `shuffle` takes each image once. `balanced` takes equally many of each class:
+            images of small classes repeat, equally often up to one, and some of large classes are
+            left out.
+        rng: the generator of this epoch.
     """
     n = len(labels)
     if sampler == "shuffle" or n == 0:

@@ -1,7 +1,7 @@
-"""Training images dealt out into shards, so that each of several computers reads only its own.
+"""Training images divided into shards, so that each of several computers reads only its own.
 
-Every batch has a run of places for each shard, one behind the other; processes that work on one
-batch take the same runs in the same order (`bounds`). With one shard nothing is dealt out.
+Every batch has a contiguous range of places for each shard; processes that share a batch take the
+same ranges in the same order (`bounds`). With one shard nothing is divided.
 """
 
 from __future__ import annotations
@@ -15,20 +15,22 @@ Indices = NDArray[np.int64]
 
 
 def bounds(n: int, part: int, parts: int) -> slice:
-    """The places of a batch of `n` that are a part's: near-equal runs, in the order of parts."""
+    """Return the places of one part in a batch of `n`: nearly equal ranges, in the order of
+    parts.
+    """
     return slice(n * part // parts, n * (part + 1) // parts)
 
 
 def place_counts(n: int, parts: int) -> Indices:
-    """(parts,) how many places of a batch of `n` each part has."""
+    """Return (parts,) the number of places of each part in a batch of `n`."""
     return np.diff(n * np.arange(parts + 1) // parts)
 
 
 def deal(n: int, batch_size: int, shards: int, rng: np.random.Generator) -> list[Indices]:
-    """Which of `n` images belong to which shard, at random: as many as batches have places for.
+    """Assign `n` images to shards at random, in proportion to their places in the batches.
 
     Returns:
-        The shards' positions, each in ascending order; all of them for one shard.
+        The positions of each shard, ascending; all of them for one shard.
     """
     if shards == 1:
         return [np.arange(n)]
@@ -39,9 +41,9 @@ def deal(n: int, batch_size: int, shards: int, rng: np.random.Generator) -> list
 
 
 def interleave(orders: Sequence[Indices], batch_size: int) -> Indices:
-    """One order of batches of the shards' orders, each of which has its places in every batch.
+    """Merge the orders of the shards into one order of batches, with each shard in its places.
 
-    With another batch size than they were dealt for, it ends where one shard has no more images.
+    With another batch size than the shards were made for, it ends when a shard runs out of images.
     """
     shards, n = len(orders), sum(map(len, orders))
     if shards == 1:
@@ -62,10 +64,11 @@ def interleave(orders: Sequence[Indices], batch_size: int) -> Indices:
 
 
 def rank_images(shards: Sequence[Indices], rank: int, size: int) -> Indices:
-    """The images that a process reads where all of them read every image once, in shards' order.
+    """Return the images that a process reads when all processes read every image once, in shard
+    order.
 
-    With as many processes a shard as another, or the other way round, these are whole shards or
-    parts of one.
+    If the number of processes is a multiple of the number of shards, or the other way round, these
+    are whole shards or parts of one.
     """
     ends = np.cumsum([0, *map(len, shards)])
 
@@ -77,13 +80,15 @@ def rank_images(shards: Sequence[Indices], rank: int, size: int) -> Indices:
 
 
 def touched(shards: Sequence[Indices], rank: int, size: int) -> Indices:
-    """All images that a process has to do with in some epoch, in ascending order."""
+    """Return all images that a process needs in any epoch, ascending."""
     first, stop = rank * len(shards) // size, -(-(rank + 1) * len(shards) // size)
     return np.sort(np.concatenate(shards[first:stop]))
 
 
 def partners(n: int, shards: int) -> Indices:
-    """(n,) the place before each one of a batch; before a shard's first place is its last."""
+    """Return (n,) the place before each place of a batch; the first place of a shard gets its
+    last.
+    """
     before = np.arange(-1, n - 1)
     for shard in range(shards):
         place = bounds(n, shard, shards)

@@ -1,4 +1,4 @@
-"""What `predict` is to read: files, folders, patterns and lists, taken one at a time."""
+"""The inputs of `predict`: files, folders, patterns and lists, read one at a time."""
 
 from __future__ import annotations
 
@@ -28,22 +28,21 @@ def expand_sources(
     *,
     arrays: bool = False,
 ) -> Iterator[Entry]:
-    """The images that `sources` stand for, in their order.
+    """Yield the images that `sources` refer to, in order.
 
-    A folder, an archive, or a folder in one gives the images below it, sorted by name; hidden
-    entries and files without an image extension are passed over. A pattern (``*``, ``?``, ``[…]``,
-    ``**``) counts as one where no file has that very name, and what it matches is taken as if it
-    had been typed.
+    A folder, an archive or a folder in one gives the images below it, sorted by name; hidden
+    entries and files without an image extension are skipped. A pattern (``*``, ``?``, ``[…]``,
+    ``**``) is expanded only if no file has that name.
 
     Args:
         sources: paths and patterns.
         stdin: where ``-`` reads an image from; without it, ``-`` is a file name.
-        left_out: counts the files that are passed over, by what their names end with.
-        arrays: NumPy's files in a folder are images; one that is named itself always is.
+        left_out: counts the skipped files by extension.
+        arrays: `.npy` files in a folder count as images; those named directly always do.
 
     Yields:
-        The path as typed, joined with the name below it, and what `load_image` is to read, or
-        the error of a source that is not there, holds no image, or cannot be read.
+        The path as typed, joined with the name below it, and the source for `load_image`, or an
+        error if it does not exist, contains no image, or cannot be read.
     """
     left_out = Counter() if left_out is None else left_out
     for source in sources:
@@ -62,7 +61,7 @@ def expand_sources(
 
 
 def holds_images(source: str) -> bool:
-    """Whether a source may stand for more than one image."""
+    """Whether a source may contain more than one image."""
     return os.path.isdir(source) or is_archive(source)
 
 
@@ -70,7 +69,7 @@ def _from_stdin(stdin: BinaryIO) -> bytes | ImageError:
     try:
         return read_stream(stdin, "-")
     except ImageError as error:
-        return error.unraised()  # the frame of `read_stream` holds what was read
+        return error.unraised()  # the frame of `read_stream` refers to the data
 
 
 def _expand(path: str, left_out: Counter[str], arrays: bool) -> Iterator[Entry]:
@@ -93,14 +92,14 @@ def _expand(path: str, left_out: Counter[str], arrays: bool) -> Iterator[Entry]:
 
 
 def _expand_archive(path: str, on_other: Other, arrays: bool) -> Iterator[Entry]:
-    """The images of an archive, or of a folder in one, or the one image that a path is of."""
+    """Yield the images of an archive or of a folder in one, or the one image of the path."""
     try:
         names = names_below(path)
     except DataError as error:
         yield path, ImageError(error.place, error.rule, error.got)
         return
     if names is None:
-        yield path, path  # one that is not there is reported where it is read
+        yield path, path  # if it does not exist, reading it reports that
         return
     empty = True
     for name in names:
@@ -114,14 +113,14 @@ def _expand_archive(path: str, on_other: Other, arrays: bool) -> Iterator[Entry]
 
 
 def reported(problems: list[DataError]) -> Iterator[Entry]:
-    """Folders that cannot be read, as entries; none of them is left in the list."""
+    """Yield the errors of unreadable folders as entries, and empty the list."""
     while problems:
         problem = problems.pop(0)
         yield problem.place, ImageError(problem.place, problem.rule, problem.got)
 
 
 def expand_list(stream: BinaryIO, nul: bool, *, arrays: bool = False) -> Iterator[Entry | None]:
-    """What the paths of a list stand for, as they come in; None, errors and arguments as in
+    """Yield the images of a list of paths as it arrives; None, errors and arguments as in
     `read_list` and `expand_sources`.
     """
     for path in read_list(stream, nul):
@@ -132,21 +131,21 @@ def expand_list(stream: BinaryIO, nul: bool, *, arrays: bool = False) -> Iterato
 
 
 def read_list(stream: BinaryIO, nul: bool) -> Iterator[str | None]:
-    """Paths of a list, as they come in; empty ones are left out.
+    """Yield the paths of a list as they arrive; empty ones are left out.
 
-    None says that whoever writes the list has to be waited for, so that what has come can be
-    answered; see `text_files.read_blocks`.
+    None means that the next path is not there yet, so that results can be written meanwhile; see
+    `text_files.read_blocks`.
 
-    A line's path is all that stands on it. Where no file has that very name, blanks at its end are
-    no part of it, as editors and spreadsheets leave them there.
+    A path is the whole line. If no file has that name, trailing blanks are removed, which editors
+    and spreadsheets leave.
 
     Args:
-        stream: bytes; those that are no UTF-8 come back unchanged when the path is used.
-        nul: whether paths end with a NUL byte, as ``find -print0`` writes them, rather than with
-            a line end of any kind. Then nothing but the NUL is taken off.
+        stream: bytes; those that are not UTF-8 are preserved in the paths.
+        nul: whether paths end with a NUL byte, as ``find -print0`` writes them, rather than with a
+            line end. Then only the NUL is removed.
 
     Raises:
-        DataError: one has no end, or none near enough; or the list is UTF-16 and damaged.
+        DataError: a path is too long, or the list is damaged UTF-16.
     """
     rule = DataError("--from-file", f"must hold paths of less than {MOST_PATH:,} bytes")
     if not nul:

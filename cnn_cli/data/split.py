@@ -1,20 +1,19 @@
-"""Which images are held back for validation and for testing, decided by what is in the files.
+"""Choose validation and test images by the content of the files.
 
-The rule of new runs, `ranks`: images that must stay together make a *unit*: copies of one image,
-and those of one group. The units of a class are ranked by a hash, of their content or of the
-group's name; validation takes the first ones, testing the last ones, until each has its share of
-them. So each class gives its share, to the nearest unit; of two units or more, at least one to
-each part, as long as one is left to train on. Names, places and order of files have no part in it,
-and of groups only their names. Where each unit has images of one class only, a unit that is added
-or removed moves at most one other from part to part, and several move them in one direction: the
-first units of a class are those of validation, before and after.
+The rule of new runs is `ranks`. Images that must stay together form a *unit*: copies of one image,
+and images of one group. The units of a class are ranked by a hash of their content or of the
+group's name. Validation takes the first units, testing the last ones, until each has its share. So
+each class gives its share, to the nearest unit, and with two or more units at least one to each
+part, as long as one remains for training. Names, places and order of files have no influence; of
+groups, only the names do. If each unit has images of one class only, adding or removing a unit
+moves at most one other unit between parts.
 
-Where a unit is of several classes, as groups and images of several labels are, it is taken if that
-brings its classes, the rare ones before all, nearer to their shares: stratification as that of
-Sechidis et al. 2011, in the order of the hashes. Images without labels count as a class.
+A unit of several classes (a group, or an image with several labels) is taken if that brings its
+classes, rare ones first, closer to their shares: stratification as in Sechidis et al. 2011, in the
+order of the hashes. Images without labels count as a class.
 
-The rule `fractions`, of older runs: those files are held back whose hash, as a number from 0 up to
-1, is below the share; it is met on average, and a class may give none.
+The rule of older runs is `fractions`: a file is held out if its hash, as a number in [0, 1), is
+below the share. The share is met on average only, and a class may give no image.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ Parts = NDArray[np.int8]  # (images,) one of these
 
 EMPTY = int.from_bytes(hashlib.blake2b(b"", digest_size=HASH).digest(), "big")  # files
 
-BLOCK = 4096  # units that are looked at together
+BLOCK = 4096  # units considered at a time
 ROUNDING = 1e-9
 NO_GROUP = 0
 
@@ -45,10 +44,10 @@ NO_GROUP = 0
 def by_fractions(
     contents: Contents, labels: NDArray[np.int64], classes: int, val_split: float
 ) -> Parts:
-    """The part of each image, by the rule of older runs.
+    """Return the part of each image by the rule of older runs.
 
-    A class that would lose all its images keeps them. A file that cannot be read stays in training,
-    where it is reported as bad.
+    A class that would lose all its images keeps them. Unreadable files stay in training, where they
+    are reported.
     """
     held = contents.readable & (contents.hashes.astype(np.float64) / 2.0**64 < val_split)
     kept = np.bincount(labels[~held], minlength=classes) > 0
@@ -63,17 +62,17 @@ def by_ranks(
     test_split: float = 0.0,
     groups: Sequence[str] | None = None,
 ) -> Parts:
-    """The part of each image, by the rule of new runs.
+    """Return the part of each image by the rule of new runs.
 
-    A file that cannot be read, or is empty, stays in training, where it is reported as bad.
+    Unreadable and empty files stay in training, where they are reported.
 
     Args:
-        contents: of the images.
-        labels: of the images, see `targets`.
-        classes: how many there are.
-        val_split, test_split: share of each class's units, together below 1. Another `val_split`
-            leaves all that is to be tested on as it was.
-        groups: the name of each image's group, or an empty one of an image that has none.
+        contents: content hashes of the images.
+        labels: labels of the images, see `targets`.
+        classes: number of classes.
+        val_split, test_split: fractions of each class's units, together below 1. Changing
+            `val_split` does not change the test images.
+        groups: name of each image's group, empty for images without one.
     """
     parts = np.zeros(len(labels), np.int8)
     usable = np.flatnonzero(contents.readable & (contents.hashes != EMPTY))
@@ -92,12 +91,12 @@ def by_ranks(
 
 
 def units_of(contents: Contents, groups: Sequence[str] | None = None) -> NDArray[np.int64]:
-    """The unit of each image, numbered by its rank.
+    """Return the unit of each image, numbered by rank.
 
-    A file that cannot be read, or is empty, is a unit of its own, after the others.
+    An unreadable or empty file is a unit of its own, after the others.
 
     Args:
-        contents, groups: of `by_ranks`.
+        contents, groups: as in `by_ranks`.
     """
     usable = contents.readable & (contents.hashes != EMPTY)
     keys = contents.hashes[usable]
@@ -110,9 +109,10 @@ def units_of(contents: Contents, groups: Sequence[str] | None = None) -> NDArray
 
 
 def _keys_of_groups(hashes: NDArray[np.uint64], groups: Sequence[str]) -> NDArray[np.uint64]:
-    """A number for each image, that those of a unit share: the least one of its groups' names.
+    """Return a number for each image that is equal within a unit: the least one of its groups'
+    names.
 
-    Groups that have copies of one image are one unit.
+    Groups that contain copies of one image form one unit.
     """
     numbers: dict[str, int] = {"": NO_GROUP}
     for name in groups:
@@ -127,7 +127,7 @@ def _keys_of_groups(hashes: NDArray[np.uint64], groups: Sequence[str]) -> NDArra
     for one, other in zip(owners[:-1][two].tolist(), owners[1:][two].tolist(), strict=True):
         joined.join(one, other)
     alone = hashes[~grouped]
-    if len(contents):  # a copy without a group belongs to that of its twin
+    if len(contents):  # a copy without a group joins its twin's group
         places = np.searchsorted(contents, alone).clip(max=len(contents) - 1)
         alone = np.where(contents[places] == alone, owners[places], alone)
     keys[~grouped] = alone
@@ -142,7 +142,7 @@ def _hash(name: str) -> int:
 
 
 class _Joined:
-    """Numbers that belong together, each known by the least of its own."""
+    """A union-find structure of numbers; a set is identified by its least number."""
 
     def __init__(self) -> None:
         self._less: dict[int, int] = {}
@@ -162,20 +162,20 @@ class _Joined:
 
 
 class _Deal:
-    """Units, and which part each belongs to.
+    """Units, and the part of each.
 
     Args:
-        units: (n,) numbered by their ranks, each as often as it has images and these have classes.
+        units: (n,) unit numbers by rank, one entry for each image and class of it.
         labels: (n,) those classes.
-        classes: how many there are.
+        classes: number of classes.
 
     Attributes:
-        parts: (units,) of each unit.
+        parts: (units,) part of each unit.
     """
 
     def __init__(self, units: NDArray[np.int64], labels: NDArray[np.int64], classes: int) -> None:
         rows = np.unique(units * classes + labels)
-        # A row for each class that a unit has images of.
+        # One row for each class of a unit.
         self._units, self._labels = rows // classes, rows % classes
         self.parts = np.zeros(self._units[-1] + 1, np.int8)
         self._starts = np.searchsorted(self._units, np.arange(len(self.parts) + 1))
@@ -184,11 +184,11 @@ class _Deal:
         self._class_starts = np.searchsorted(self._labels[by_class], np.arange(classes + 1))
 
     def take(self, part: int, share: float, *, backwards: bool = False) -> None:
-        """Fill a part from what is left to train on.
+        """Fill a part from the units left for training.
 
         Args:
-            part: the one to fill.
-            share: of each class's units.
+            part: the part to fill.
+            share: fraction of each class's units.
             backwards: begin with the last unit.
         """
         if share == 0:
@@ -200,11 +200,11 @@ class _Deal:
             self._move(label, TRAIN, part, backwards=backwards, spare=1)
 
     def _fill(self, part: int, share: float, backwards: bool) -> None:
-        """Take each unit that brings its classes, all in all, nearer to their shares."""
+        """Take each unit that brings its classes closer to their shares in total."""
         units = np.diff(self._class_starts)
         missing = (share * units).tolist()
         weights = (1 / np.maximum(units, 1)).tolist()
-        waiting = sum(m > 0.5 for m in missing)  # classes that one more unit brings nearer
+        waiting = sum(m > 0.5 for m in missing)  # classes that one more unit would bring closer
         for unit, labels in self._each(backwards):
             if not waiting:
                 return
@@ -220,7 +220,7 @@ class _Deal:
                     missing[label] -= 1
 
     def _each(self, backwards: bool) -> Iterator[tuple[int, list[int]]]:
-        """Each unit with its classes, in the order of ranks."""
+        """Yield each unit with its classes, in the order of ranks."""
         blocks = range(0, len(self.parts), BLOCK)
         for block in reversed(blocks) if backwards else blocks:
             bounds = self._starts[block : block + BLOCK + 1]
@@ -231,7 +231,9 @@ class _Deal:
                 yield block + i, labels[bounds[i] : bounds[i + 1]]
 
     def _classes_without(self, part: int, other: int) -> list[int]:
-        """Classes without a unit in a part, but with some in the other, by their first units."""
+        """Return classes without a unit in one part but with units in the other, by their first
+        unit.
+        """
         parts = self.parts[self._units]
         classes = len(self._class_starts) - 1
         none = np.bincount(self._labels[parts == part], minlength=classes) == 0
@@ -245,7 +247,7 @@ class _Deal:
 
         Args:
             backwards: move the last one.
-            spare: units that each class must keep in the source.
+            spare: number of units that each class must keep in the source.
         """
         own = self._units_in(label, source)
         for unit in own[::-1] if backwards else own:

@@ -17,25 +17,27 @@ from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
 from cnn_cli.data.pool import Pool
 from cnn_cli.errors import DataError
 
-BLOCK = 2**16  # bytes summed at once: small images one by one would cost more than decoding them
-UNIT = 2**1074  # a float64 times that is a whole number
-CONSTANT = 2**-23  # of the mean: less deviation is how float32 rounds
+# Bytes summed at once: for single small images, the overhead would exceed the decoding time.
+BLOCK = 2**16
+UNIT = 2**1074  # a float64 times that is an integer
+CONSTANT = 2**-23  # relative to the mean: a smaller deviation is float32 rounding
 
 Channels = tuple[float, ...]
 Sums = NDArray[np.object_]
 
 
 def mean_and_std(sums: Sums, paths: Sequence[str], depth: Depth = 8) -> tuple[Channels, Channels]:
-    """Of pixels scaled to 0..1, as in torchvision; of `float` as they are.
+    """Return mean and standard deviation of pixels scaled to 0..1, as in torchvision; of depth
+    `float` unscaled.
 
-    The deviation is that of the population, at least one grey level (1/255, or 1/65535), so that
-    dividing by it is safe for images of one colour. Numbers of `float` have no grey level: where
-    they are all the same, it is 1.
+    The deviation is that of the population and at least one gray level (1/255 or 1/65535), so that
+    dividing by it is safe for images of one color. Depth `float` has no gray level: if all values
+    are equal, it is 1.
 
     Args:
-        sums: (3, channels) of `channel_sums`.
-        paths: of the images.
-        depth: of the images.
+        sums: (3, channels), from `channel_sums`.
+        paths: the image files.
+        depth: depth of the images.
 
     Returns:
         mean and std, each (channels,).
@@ -56,17 +58,17 @@ def channel_sums(
     threads: int,
     progress: Callable[[int], object] | None = None,
 ) -> Sums:
-    """Number, sum and sum of squares of the pixels of each channel.
+    """Return number, sum and sum of squares of the pixels of each channel.
 
-    Every image is decoded, which fills the cache; bad ones are left out. The sums are whole numbers
-    of any size: the same in any order, and for any number of threads. Those of `float`, of an image
-    each in float64, are counted in parts of `UNIT`.
+    Every image is decoded, which fills the cache; bad ones are left out. The sums are exact
+    integers, so they do not depend on the order or the number of threads. For depth `float`, the
+    sums of each image in float64 are added in units of 1 / `UNIT`.
 
     Args:
-        cache: of the images.
+        cache: the cache of the images.
         indices: (n,) their positions.
-        threads: that decode.
-        progress: called with a number of images after those, from several threads.
+        threads: number of decoding threads.
+        progress: called with the number of images just read, from several threads.
 
     Returns:
         (3, channels).
@@ -98,15 +100,18 @@ def channel_sums(
 
 
 def add_sums(found: Sequence[Sums]) -> Sums:
-    """The sums of all that some were made of."""
+    """Add up sums."""
     total: Sums = np.sum(found, axis=0)
     return total
 
 
 def _sums(x: Pixels) -> NDArray[np.int64]:
-    """(3, channels): number, sum and sum of squares of the pixels of (height, width, channels)."""
+    """Return (3, channels): number, sum and sum of squares of the pixels of (height, width,
+    channels).
+    """
     height, width, channels = x.shape
-    rows = x.reshape(height, width * channels)  # long runs: a few channels alone are slow
+    # Long rows, since summing over a few channels alone is slow.
+    rows = x.reshape(height, width * channels)
     squares: NDArray[Any] = rows.astype(np.uint16 if x.dtype == np.uint8 else np.uint32)
     squares *= squares
     first, second = (
@@ -117,7 +122,7 @@ def _sums(x: Pixels) -> NDArray[np.int64]:
 
 
 def _float_sums(x: Pixels) -> Sums:
-    """The same of numbers that are not whole."""
+    """The same for values that are not integers."""
     height, width, channels = x.shape
     values = x.astype(np.float64)
     first, second = (each.sum(axis=(0, 1)).tolist() for each in (values, values * values))
@@ -131,7 +136,7 @@ def _in_units(value: float) -> int:
 
 
 def _moments(n: int, first: int, second: int, depth: Depth) -> tuple[float, float]:
-    """Mean and deviation of `n` pixels, of their sum and the sum of their squares."""
+    """Return mean and deviation of `n` pixels from their sum and sum of squares."""
     unit = UNIT if depth == "float" else 1
     full = FULL_SCALE[depth]
     variance = (n * second * unit - first * first) / (n * n * unit * unit)

@@ -1,7 +1,7 @@
-"""TIFF files of which Pillow gives a part at most, read by tifffile (the extra `tiff`).
+"""TIFF files that Pillow cannot read in full, read by tifffile (the extra `tiff`).
 
-Only the first page is read, or as many pages as there are bands. Nothing that a file says of other
-files is followed.
+Only the first page is read, or as many pages as there are bands. References to other files are not
+followed.
 """
 
 from __future__ import annotations
@@ -21,22 +21,22 @@ from cnn_cli.errors import missing_extra
 SAMPLES, SAMPLE_FORMAT, PHOTOMETRIC, ORIENTATION = 277, 339, 262, 274
 SIGNED = 2
 MINIMUM_IS_WHITE, MINIMUM_IS_BLACK = 0, 1
-ALPHA = (1, 2)  # of ExtraSamples: associated or not
+ALPHA = (1, 2)  # of ExtraSamples: associated or unassociated alpha
 KINDS = "buif"
 
 Facts = tuple[int, int, int, np.dtype[Any], bool, int]
 
 
 def facts(file: IO[bytes], place: str, channels: int = 1) -> Facts:
-    """Height, width, bands, type, whether the last band is alpha, and the orientation.
+    """Return height, width, bands, dtype, whether the last band is alpha, and the orientation.
 
     Args:
         file: seekable.
-        channels: pages of one band that are so many are its bands.
+        channels: this many single-band pages count as its bands.
 
     Raises:
-        ImageError: it has a form that is none of a picture's, or tifffile is not installed.
-        Exception: nearly any, of damaged files.
+        ImageError: it does not have the shape of an image, or tifffile is not installed.
+        Exception: nearly any, for damaged files.
     """
     with _open(file, place) as opened:
         page = opened.pages[0]
@@ -52,11 +52,11 @@ def facts(file: IO[bytes], place: str, channels: int = 1) -> Facts:
 
 
 def read_values(file: IO[bytes], place: str, channels: int) -> NDArray[Any]:
-    """The numbers of a file that `facts` has passed, (height, width, bands).
+    """Read the values of a file that `facts` accepted, (height, width, bands).
 
     Raises:
-        ImageError: a codec is not installed, or pages have several forms.
-        Exception: nearly any, of damaged files.
+        ImageError: a codec is not installed, or pages differ in shape.
+        Exception: nearly any, for damaged files.
     """
     with _open(file, place) as opened:
         first = opened.pages[0]
@@ -69,7 +69,7 @@ def read_values(file: IO[bytes], place: str, channels: int) -> NDArray[Any]:
 
 
 def _values(page: Any, place: str) -> NDArray[Any]:
-    # Else each part that is missing would be made up, which takes hours where there are millions.
+    # tifffile would fill in each missing tile, which takes hours for millions of them.
     if prod(page.chunked) > len(page.dataoffsets):
         raise ImageError(place, "truncated or damaged")
     try:
@@ -87,7 +87,7 @@ def _values(page: Any, place: str) -> NDArray[Any]:
 
 
 def _has_pages(opened: Any, count: int) -> bool:
-    """Whether there are just so many pages."""
+    """Whether the number of pages is exactly `count`."""
     if count == 1:
         return True
     try:
@@ -117,6 +117,6 @@ def _missing(place: str, package: str) -> NoReaderError:
 
 @cache
 def _hush() -> None:
-    """Have tifffile write nothing, where the process is the program's own."""
+    """Silence tifffile, if the process is the program's own."""
     if system.process_is_ours():
         logging.getLogger("tifffile").addHandler(logging.NullHandler())

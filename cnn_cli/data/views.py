@@ -14,17 +14,17 @@ from cnn_cli.structs import replace
 
 TTA = ("hflip", "multicrop", "tencrop")
 
-SHIFT = 32  # multicrop moves by a pixel of so many
-LARGER = 8 / 7  # tencrop decodes for 224 pixels at 256, as torchvision's examples do
+SHIFT = 32  # multicrop shifts by one pixel of this many
+LARGER = 8 / 7  # tencrop decodes at 256 for 224 pixels, as in torchvision's examples
 
 
 class View(NamedTuple):
-    """A crop of what was decoded.
+    """A crop of the decoded image.
 
     Attributes:
-        weight: of its scores.
+        weight: weight of its scores.
         row, column: of the crop's first pixel.
-        mirrored: left and right are exchanged.
+        mirrored: flipped left to right.
     """
 
     weight: float
@@ -35,13 +35,13 @@ class View(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """How images are decoded, and which crops of them the network is given.
+    """How images are decoded, and which crops of them are classified.
 
     Attributes:
-        pre: what images are decoded to.
-        margin: pixels around that, reflected at the edge.
-        height, width: of a crop.
-        views: their weights add up to 1.
+        pre: preprocessing of the decoded image.
+        margin: pixels of reflection padding around it.
+        height, width: size of a crop.
+        views: the views; their weights add up to 1.
     """
 
     pre: Preprocess
@@ -51,14 +51,7 @@ class Views:
     views: tuple[View, ...]
 
     def of(self, images: Pixels) -> Iterator[tuple[float, Pixels]]:
-        """The weight and the pixels of each view.
-
-        Args:
-            images: (n, *pre.shape).
-
-        Yields:
-            Pixels as (n, height, width, channels).
-        """
+        """Yield the weight and the pixels of each view."""
         if self.margin:
             around = (self.margin, self.margin)
             images = np.pad(images, ((0, 0), around, around, (0, 0)), mode="reflect")
@@ -68,16 +61,16 @@ class Views:
 
 
 def make_views(name: str, pre: Preprocess) -> Views:
-    """The views of a kind of test-time augmentation.
+    """Return the views of a kind of test-time augmentation.
 
-    `hflip` is the image and its mirror image. `multicrop` adds both, moved by a pixel in 32
-    towards either end of the diagonal and at half the weight (Jordan 2024, arXiv:2404.00498,
-    section 3.5; there one pixel of 32). `tencrop` decodes at 8/7 of the size and takes the four
-    corners, the middle, and their mirror images (torchvision's `TenCrop`).
+    `hflip` is the image and its mirror image. `multicrop` adds both, shifted by one pixel in 32
+    towards either end of the diagonal, at half the weight (Jordan 2024, arXiv:2404.00498, section
+    3.5; there one pixel of 32). `tencrop` decodes at 8/7 of the size and takes the four corners,
+    the center, and their mirror images (torchvision's `TenCrop`).
 
     Args:
         name: one of `TTA`.
-        pre: what the network was trained on.
+        pre: the preprocessing of the network's training.
     """
     margin = 0
     larger = pre

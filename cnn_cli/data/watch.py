@@ -1,8 +1,8 @@
-"""The pictures of a folder, those that are there and those that come, each once it is complete.
+"""Watch a folder: yield its existing images and new ones, each once it is complete.
 
-A picture is complete when its writer closes it, or renames it into place; both change the file's
-`ctime`, by which pictures that have been given are told from others without remembering all.
-Where the system does not tell (no inotify), it is when size and time stay the same over two looks.
+An image is complete when its writer closes it or renames it into place. Both change the file's
+`ctime`, which tells images already yielded from others without remembering all of them. On systems
+without inotify, an image is complete when size and time are unchanged between two polls.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from cnn_cli.errors import DataError, reason
 from cnn_cli.portable import Inotify
 from cnn_cli.system import wait_until_ready
 
-PATIENCE = 0.1  # seconds, after which signals are looked at
-LOOK = 1.0  # seconds between two looks at a file that may not be complete
-SLACK = 2.0  # seconds that a file system's clock may differ, or be coarse
+PATIENCE = 0.1  # seconds between checks for signals
+LOOK = 1.0  # seconds between two polls of a file that may be incomplete
+SLACK = 2.0  # seconds by which a file system's clock may be off or coarse
 ALWAYS = float("-inf")
 
 
 def watch_images(folder: str) -> Iterator[Entry | None]:
-    """The pictures in a folder and its sub-folders, those that are there first, without an end.
+    """Yield the images in a folder and its subfolders, existing ones first, endlessly.
 
-    None says that everything was given, and what comes next is waited for. A picture that is
-    written anew or renamed is given anew. Names are passed over as in `walk_images`.
+    None means that everything was yielded and the next image is not there yet. An image that is
+    rewritten or renamed is yielded again. Names are skipped as in `walk_images`.
 
     Raises:
-        DataError: it is no folder, or is one no longer.
+        DataError: it is not a folder, or no longer one.
     """
     if not os.path.isdir(folder):
         got = "a file" if os.path.lexists(folder) else "no such folder"
@@ -55,16 +55,16 @@ def watch_images(folder: str) -> Iterator[Entry | None]:
 
 
 class _Told:
-    """A folder of which the system tells what happens in it."""
+    """A folder watched with inotify."""
 
     def __init__(self, folder: str, inotify: Inotify) -> None:
         self.folder = folder
         self.inotify = inotify
         self.watches: dict[int, str] = {}
-        # Files that may still be written, their state, and since when it is known.
+        # Files that may still be written, their state, and when it was seen.
         self.pending: dict[str, tuple[int, float]] = {}
-        # All that changed before `since` was given. What was given of the rest is remembered, in
-        # two generations, the younger of which began at `mark`.
+        # Everything changed before `since` was yielded. What was yielded of the rest is remembered
+        # in two generations; the younger began at `mark`.
         self.since = self.mark = time.time() - SLACK
         self.given: set[int] = set()
         self.given_before: set[int] = set()
@@ -77,7 +77,7 @@ class _Told:
                 yield None
                 self._age()
                 wait_until_ready(self.inotify.descriptor, "read", PATIENCE)
-                if not os.path.isdir(self.folder):  # also where no event says so: a drive is gone
+                if not os.path.isdir(self.folder):  # no event reports that a drive was removed
                     raise _gone(self.folder)
             for watch, bits, name in events:
                 yield from self._happened(watch, bits, name)
@@ -95,7 +95,7 @@ class _Told:
         if bits & Inotify.ENDS:
             if folder == self.folder:
                 raise _gone(folder)
-            if not bits & Inotify.MOVE_SELF:  # of which the folder it is in tells
+            if not bits & Inotify.MOVE_SELF:  # reported by the folder that contains it
                 del self.watches[watch]
         elif not name.startswith("."):
             yield from self._happened_to(os.path.join(folder, name), bits)
@@ -109,16 +109,16 @@ class _Told:
         elif is_image_name(path):
             if bits & Inotify.MOVED_TO:
                 yield from self._consider(path, ALWAYS, complete=True)
-            elif bits & Inotify.CLOSE_WRITE:  # perhaps of one that was opened only
+            elif bits & Inotify.CLOSE_WRITE:  # it may have been opened without writing
                 yield from self._consider(path, self.since, complete=True)
-            elif bits & Inotify.CREATE and _is_link(path):  # which nobody closes
+            elif bits & Inotify.CREATE and _is_link(path):  # a link is never closed
                 yield from self._consider(path, ALWAYS)
 
     def _scan(self, folder: str, since: float, known: Iterable[int] = ()) -> Iterator[Entry]:
-        """The pictures of a folder, each sub-folder of which is watched before it is read.
+        """Yield the images of a folder; each subfolder is watched before it is read.
 
         Args:
-            since: only those that changed since then, but for folders that are new.
+            since: skip files not changed since then, except in new folders.
             known: the watches of folders that are not new.
         """
         new: set[str] = set()
@@ -129,10 +129,10 @@ class _Told:
             except (FileNotFoundError, NotADirectoryError):
                 return False
             except PermissionError:
-                return True  # it is reported as one that cannot be read
+                return True  # it is reported as unreadable
             except OSError as error:
                 raise DataError(path, "cannot be watched", reason(error)) from error
-            if number in self.watches:  # through a link
+            if number in self.watches:  # reached through a link
                 return False
             self.watches[number] = path
             if number not in known:
@@ -146,23 +146,23 @@ class _Told:
         yield from reported(problems)
 
     def _scan_again(self) -> Iterator[Entry]:
-        """What came while events were lost."""
+        """Yield what arrived while events were lost."""
         known, self.watches = self.watches, {}
         yield from self._scan(self.folder, self.since, known)
 
     def _consider(self, path: str, since: float, complete: bool = False) -> Iterator[Entry]:
-        """Give a picture, if it is complete and was not given.
+        """Yield an image if it is complete and was not yielded before.
 
         Args:
-            since: it was given if it has not changed since then.
-            complete: whether it is known to be.
+            since: it was yielded before if it has not changed since then.
+            complete: whether it is known to be complete.
         """
         seen, when = self.pending.pop(path, (None, 0.0))
         try:
             status = os.stat(path)
         except OSError:
             if os.path.islink(path):
-                yield path, path  # where it is read, it is reported
+                yield path, path  # reading it reports the error
             return  # moved away
         changed = max(status.st_ctime, status.st_mtime)
         if not stat.S_ISREG(status.st_mode) or changed < since:
@@ -178,14 +178,14 @@ class _Told:
         yield path, path
 
     def _age(self) -> None:
-        """Forget what was given long ago; called when all that was given is done with."""
+        """Forget what was yielded long ago; called when everything yielded is processed."""
         now = time.time()
         if now - self.mark > SLACK and not self.pending:
             self.since, self.mark = self.mark, now
             self.given_before, self.given = self.given, set()
 
     def _forget(self, folder: str) -> None:
-        """Watch a folder that is elsewhere now no longer, nor those in it."""
+        """Stop watching a folder that was moved away, and its subfolders."""
         below = folder + os.sep
         for watch, path in tuple(self.watches.items()):
             if path == folder or path.startswith(below):
@@ -194,7 +194,7 @@ class _Told:
 
 
 def _looked_at(folder: str) -> Iterator[Entry | None]:
-    """The same by looking again and again; of all files that are there a number is remembered."""
+    """Watch by polling; one number is remembered for each existing file."""
     given: set[int] = set()
     pending: set[int] = set()
     told: set[str] = set()
@@ -206,7 +206,7 @@ def _looked_at(folder: str) -> Iterator[Entry | None]:
             try:
                 status = os.stat(path)
             except OSError:
-                state, old = hash(path), True  # where it is read, it is reported
+                state, old = hash(path), True  # reading it reports the error
             else:
                 state = _state(path, status)
                 old = look == 0 and not _is_new(status)
@@ -228,17 +228,17 @@ def _looked_at(folder: str) -> Iterator[Entry | None]:
 
 
 def _state(path: str, status: os.stat_result) -> int:
-    """A number for a file as it is now."""
+    """Return a number for the current state of a file."""
     return hash((path, status.st_ino, status.st_size, status.st_mtime_ns))
 
 
 def _is_new(status: os.stat_result) -> bool:
-    """Whether a file was changed so lately that somebody may be about to change it again."""
+    """Whether a file changed so recently that it may change again."""
     return abs(time.time() - status.st_ctime) < LOOK + SLACK
 
 
 def _is_link(path: str) -> bool:
-    """Whether a file that was just made is one that was there already: by a link of any kind."""
+    """Whether a file that just appeared is a link to an existing one."""
     try:
         status = os.lstat(path)
     except OSError:

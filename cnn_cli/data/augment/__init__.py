@@ -1,10 +1,11 @@
-"""Random changes to training images, each a function of (seed, epoch, image) alone.
+"""Random augmentation of training images, a function of (seed, epoch, image) alone.
 
-A technique is one file: its arguments and its arithmetic. `section` registers it: its key, its text
-and its place in the order. A batch of bytes is changed in place: mirrored and moved by array
-operations on all of its images (`place`), crop, colour and geometry by Pillow, an image at a time.
-Images are told apart by their position in the split. Mixup and CutMix need two images and the
-labels: `training.mixing`. Imports `data.decode`, `data.resize`, `schema` and the ground floor.
+Each technique is one file with its arguments and its arithmetic. `section` registers it with its
+key, description and place in the order. A batch of uint8 pixels is changed in place: flipped and
+shifted by array operations on the whole batch (`place`); cropped, recolored and transformed by
+Pillow, one image at a time. Images are identified by their position in the split. Mixup and CutMix
+need two images and their labels and are in `training.mixing`. This package imports `data.decode`,
+`data.resize`, `schema` and the top-level modules.
 """
 
 from cnn_cli.data.augment.augmentation import Augmentation, make_augmentation

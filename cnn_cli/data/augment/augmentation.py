@@ -1,4 +1,4 @@
-"""All that the config's section `augment` asks for, in one place for the loader."""
+"""The augmentation that the config's section `augment` describes, as one object for the loader."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from cnn_cli.data.augment.technique import Adds, Crop, Plan, Step
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.depth import Pixels
 
-BLOCK_BYTES = 2**20  # of images changed together: they and a framed copy stay in cache
+BLOCK_BYTES = 2**20  # of images changed together: a block and its padded copy fit the cache
 
 
 class Augmentation:
-    """Changes to a batch of images; safe to use from several threads.
+    """Random changes to a batch of images; thread-safe.
 
     Args:
-        steps: change images in place, each as `__call__` does.
-        crop: makes an image of what the cache keeps of it; None where that is the image.
+        steps: each changes images in place, as `__call__` does.
+        crop: cuts an image out of its cached version; None if the cache holds the image itself.
 
     Attributes:
         crop: as above.
@@ -29,18 +29,12 @@ class Augmentation:
         self.crop = crop
 
     def __call__(self, images: Pixels, indices: Indices, epoch: int) -> None:
-        """Change images, cropped already, in place.
-
-        Args:
-            images: (n, height, width, channels), contiguous.
-            indices: (n,) their positions in the split.
-            epoch: counted from 0.
-        """
+        """Augment images in place, after cropping."""
         for step in self._steps:
             step(images, indices, epoch)
 
     def blocks(self, images: Pixels) -> list[slice]:
-        """Rows of a batch that are best changed together, on one thread."""
+        """Split a batch into slices that are best augmented together, on one thread each."""
         if not self._steps or not len(images):
             return []
         each = max(1, BLOCK_BYTES // images[0].nbytes)
@@ -50,12 +44,12 @@ class Augmentation:
 def make_augmentation(
     config: AugmentConfig, seed: int, pre: Preprocess, mean: tuple[float, ...]
 ) -> Augmentation | None:
-    """What `config` asks for, mixing apart; None where that is nothing.
+    """Create the augmentation that `config` asks for, without mixing; None if there is none.
 
     Args:
         seed: `train.seed`.
-        pre: what is made of every image.
-        mean: of each channel, as of `Normalization`.
+        pre: the preprocessing of every image.
+        mean: mean of each channel, as in `Normalization`.
     """
     plan = Plan(seed, pre, mean)
     for key, field in AugmentConfig.model_fields.items():

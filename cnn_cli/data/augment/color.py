@@ -51,7 +51,7 @@ class ColorJitterConfig(TechniqueConfig):
 
 
 class ColorJitter:
-    """What is off is left out; the others come in random order."""
+    """Applies the operations that are on, in random order."""
 
     def __init__(self, config: ColorJitterConfig) -> None:
         self._config = config
@@ -75,7 +75,7 @@ class ColorJitter:
 
 
 def turn_hue(image: Image.Image, turn: float) -> Image.Image:
-    """Move each pixel's hue around the circle, of which `turn` is a part; grey stays grey."""
+    """Rotate each pixel's hue by the fraction `turn` of the circle; gray stays gray."""
     if image.mode == "L":
         return image
     hue, saturation, value = image.convert("HSV").split()

@@ -1,12 +1,12 @@
-"""random_resized_crop: a part of an image, at the network's size.
+"""random_resized_crop: a random part of an image, resized to the network's size.
 
-torchvision's RandomResizedCrop cuts its part out of the original. Here images are decoded once
-and kept, so they are kept larger than the network takes them: whole, not cut, and resized to one
-size without regard to their shape, which is remembered. A part has its place and shape relative
-to the image and so looks the same as one of the original, but for its sharpness. The size kept is
-that at which a part of the mean area of `scale` has as many pixels as the network takes, so that
-the larger half of the parts loses nothing; the others are blurred a little. It is the same with
-every `data.cache`, and images that are smaller themselves, such as CIFAR's, are kept as they are.
+torchvision's RandomResizedCrop cuts the part out of the original. Here images are decoded once and
+cached, larger than the network's input: whole, and squashed to one size; the aspect ratio is
+stored. A part's position and shape are relative to the image, so it equals a part of the original
+except for sharpness. In the cached size, a part with the mean area of `scale` has as many pixels as
+the network's input: the larger half of the parts loses nothing, the others are slightly blurred.
+The size is the same for every `data.cache`; images that are smaller, such as CIFAR's, keep their
+size.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from cnn_cli.data.resize import BILINEAR, fit_bands
 from cnn_cli.structs import replace
 
 CROP = Part(3)
-TRIES = 10  # of torchvision
-SAMPLE = 16  # images that are asked for their size
+TRIES = 10  # as in torchvision
+SAMPLE = 16  # images whose size is looked up
 
 
 class RandomResizedCropConfig(TechniqueConfig):
@@ -43,12 +43,12 @@ class RandomResizedCropConfig(TechniqueConfig):
 
 
 class RandomResizedCrop:
-    """As torchvision's, on images that are kept squashed.
+    """torchvision's RandomResizedCrop on squashed images.
 
     Args:
         config: scale and ratio.
         seed: `train.seed`.
-        pre: what is made of every image, which says the size in the end.
+        pre: the preprocessing, which gives the final size.
     """
 
     def __init__(self, config: RandomResizedCropConfig, seed: int, pre: Preprocess) -> None:
@@ -57,11 +57,11 @@ class RandomResizedCrop:
         self.shape = pre.shape
 
     def __call__(self, kept: Pixels, aspect: float, index: int, epoch: int) -> Pixels:
-        """A part of one image as `shape`.
+        """Cut a part out of one image and resize it to `shape`.
 
         Args:
-            kept: (height, width, channels), the whole image, squashed.
-            aspect: its true width / height.
+            kept: (height, width, channels), the whole squashed image.
+            aspect: its original width / height.
             index: its position in the split.
             epoch: counted from 0.
         """
@@ -78,14 +78,14 @@ class RandomResizedCrop:
 def choose_part(
     config: RandomResizedCropConfig, aspect: float, numbers: Sequence[float]
 ) -> tuple[float, float]:
-    """Width and height of a part, as shares of the image's.
+    """Choose width and height of a part, as fractions of the image's.
 
-    Area and ratio are drawn until the part fits, ten times at most; then it is the largest one in
-    the middle whose ratio is allowed.
+    Area and ratio are drawn until the part fits, at most ten times; then the largest centered part
+    with an allowed ratio is used.
 
     Args:
-        aspect: of the image, width / height.
-        numbers: two a try, from 0 to 1.
+        aspect: width / height of the image.
+        numbers: two uniform numbers in [0, 1) per try.
     """
     scale, ratio = config.scale, config.ratio
     for share, shape in zip(numbers[::2], numbers[1::2], strict=True):
@@ -100,7 +100,7 @@ def choose_part(
 
 
 def _on_grid(share: float, length: int, number: float) -> tuple[int, int]:
-    """How many of `length` pixels a share is, at least one, and a random first one."""
+    """Return a fraction of `length` in pixels, at least one, and a random start."""
     count = min(length, max(1, round(share * length)))
     return count, int(number * (length - count + 1))
 
@@ -108,12 +108,12 @@ def _on_grid(share: float, length: int, number: float) -> tuple[int, int]:
 def kept_preprocess(
     config: RandomResizedCropConfig | None, pre: Preprocess, paths: Sequence[str]
 ) -> Preprocess:
-    """What is kept of every image: `pre` itself, or enough to cut parts out of it.
+    """Return the preprocessing of cached images: `pre` itself, or larger to cut parts from.
 
     Args:
-        config: scale and ratio of the parts; None without.
-        pre: what the network takes.
-        paths: of the images; a few of them are asked for their size.
+        config: scale and ratio of the parts; None without this technique.
+        pre: the preprocessing of the network's input.
+        paths: the image files; the sizes of a few are looked up.
     """
     if config is None:
         return pre

@@ -1,4 +1,4 @@
-"""The random numbers of an image's augmentation."""
+"""Random numbers for the augmentation of an image."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Indices = NDArray[np.int64]
 
 
 class Part(int):
-    """What numbers are for.
+    """The purpose of random numbers.
 
-    Each technique has a number of its own, so that its random numbers are the same whatever others
-    are on. A new technique takes a number that none has; tests/data/augment/test_draws.py checks.
+    Each technique has its own number, so its random numbers do not depend on which others are on. A
+    new technique takes an unused number, which tests/data/augment/test_draws.py checks.
     """
 
     __slots__ = ()
@@ -23,21 +23,23 @@ class Part(int):
 def numbers_for(
     seed: int, part: Part, epoch: int, indices: Indices, count: int
 ) -> NDArray[np.float64]:
-    """(n, count) numbers from 0 up to, but not, 1: a row an image."""
+    """Return (n, count) uniform numbers in [0, 1), one row per image."""
     return uniforms(seed, Purpose.AUGMENT, epoch, indices, part, count)
 
 
 def stream_for(seed: int, part: Part, epoch: int, index: int) -> np.random.Generator:
-    """The generator of one image; its first numbers are the image's row of `numbers_for`."""
+    """Return the generator of one image; its first numbers equal the image's row of
+    `numbers_for`.
+    """
     return generator(seed, Purpose.AUGMENT, epoch, index, part)
 
 
 def between(numbers: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:
-    """Numbers from 0 to 1, spread evenly from `low` to `high`."""
+    """Map uniform numbers in [0, 1) to the range from `low` to `high`."""
     return low + (high - low) * numbers
 
 
 def below(numbers: NDArray[np.float64], bound: int | NDArray[np.int64]) -> NDArray[np.int64]:
-    """Numbers from 0 to 1 as whole ones from 0 up to, but not, `bound`."""
+    """Map uniform numbers in [0, 1) to integers from 0 to `bound` - 1."""
     whole: NDArray[np.int64] = (numbers * bound).astype(np.int64)
     return whole

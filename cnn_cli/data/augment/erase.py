@@ -1,4 +1,4 @@
-"""random_erase: a rectangle of each image painted over."""
+"""random_erase: paint over a rectangle in each image."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
 from cnn_cli.schema.fields import Count, Must, Share, broken
 
 ERASE, NOISE = Part(7), Part(8)
-TRIES = 10  # of torchvision
+TRIES = 10  # as in torchvision
 
 
 class RandomEraseConfig(TechniqueConfig):
@@ -39,7 +39,7 @@ class RandomEraseConfig(TechniqueConfig):
     @model_validator(mode="before")
     @classmethod
     def _square(cls, value: Any) -> Any:
-        """What a square's defaults are."""
+        """Fill in the defaults for a square."""
         if isinstance(value, dict) and value.get("size") is not None:
             return {"p": 1.0, "scale": None, "ratio": None} | value
         return value
@@ -60,14 +60,14 @@ class RandomEraseConfig(TechniqueConfig):
 
 
 class RandomErase:
-    """Random erasing (Zhong et al. 2017, algorithm 1; as torchvision's RandomErasing) or, with a
+    """Random erasing (Zhong et al. 2017, algorithm 1; as torchvision's RandomErasing) or, with
     `size`, Cutout (DeVries and Taylor 2017).
 
     Args:
-        config: which, how often, and with what.
+        config: shape, probability and fill.
         seed: `train.seed`.
-        mean: of each channel, as of `Normalization`.
-        depth: of the pixels.
+        mean: mean of each channel, as in `Normalization`.
+        depth: depth of the pixels.
     """
 
     def __init__(
@@ -80,7 +80,7 @@ class RandomErase:
             self._mean = np.rint(FULL_SCALE[depth] * np.clip(mean, 0, 1))
 
     def __call__(self, images: Pixels, indices: Indices, epoch: int) -> None:
-        """Change images, (n, height, width, channels), in place."""
+        """Augment images, (n, height, width, channels), in place."""
         numbers = numbers_for(self._seed, ERASE, epoch, indices, 3 + 2 * TRIES)
         chosen = np.flatnonzero(numbers[:, 0] < self._config.p)
         boxes = self._boxes(numbers[chosen, 1:], images.shape[1], images.shape[2])
@@ -93,7 +93,7 @@ class RandomErase:
                 part[...] = rng.integers(0, 256**part.itemsize, part.shape, part.dtype)
 
     def _boxes(self, numbers: NDArray[np.float64], height: int, width: int) -> NDArray[np.int64]:
-        """(n, 4): top, left, bottom, right of what is erased, within the image."""
+        """Return (n, 4): top, left, bottom, right of the erased box, within the image."""
         size = self._config.size
         if size is not None:
             centres = below(numbers[:, :2], np.array([height, width]))
@@ -106,7 +106,9 @@ class RandomErase:
         return np.concatenate([corners, corners + sides], axis=1)
 
     def _sides(self, numbers: NDArray[np.float64], height: int, width: int) -> NDArray[np.int64]:
-        """(n, 2): height and width of the first of ten rectangles that fits; 0 if none does."""
+        """Return (n, 2): height and width of the first of ten rectangles that fits; 0 if none
+        does.
+        """
         scale, ratio = self._config.scale, self._config.ratio
         if scale is None or ratio is None:
             raise ValueError("squares of one size have neither scale nor ratio")

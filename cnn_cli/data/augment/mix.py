@@ -1,4 +1,6 @@
-"""mixup and cutmix: their arguments. Both need two images and their labels: `training.mixing`."""
+"""mixup and cutmix: their arguments. Both need two images and their labels: see
+`training.mixing`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""hflip, vflip and pad_crop: array operations on a whole batch of bytes."""
+"""hflip, vflip and pad_crop: array operations on a whole batch of uint8 pixels."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ class PadCropConfig(TechniqueConfig):
 
 
 class Place:
-    """`hflip`, `vflip` and `pad_crop`, which share four numbers an image.
+    """`hflip`, `vflip` and `pad_crop`, which share four random numbers per image.
 
     Args:
         seed: `train.seed`.
-        edge: (channels,) what comes in at the edges; 0 where left out.
-        hflip: share of the images, or `alternating`: a random half in the first epoch, and from
-            then on every second epoch (arXiv:2404.00498, section 3.6).
-        vflip: share of the images.
-        padding: pixels to move by at most, in either direction.
-        mirrored: what comes in is the image, reflected at its outermost pixels; else it is `edge`.
+        edge: (channels,) the fill at the edges; by default 0.
+        hflip: fraction of the images, or `alternating`: a random half in the first epoch, and each
+            image in every second epoch from then on (arXiv:2404.00498, section 3.6).
+        vflip: fraction of the images.
+        padding: the largest shift in pixels, in each direction.
+        mirrored: fill by reflection at the outermost pixels; else with `edge`.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class Place:
         self.mirrored = mirrored
 
     def __call__(self, images: Pixels, indices: Indices, epoch: int) -> None:
-        """Change images, (n, height, width, channels) and contiguous, in place."""
+        """Augment images, (n, height, width, channels) and contiguous, in place."""
         numbers = numbers_for(self._seed, PLACE, epoch, indices, 4)
         if self.hflip:
             rows = np.flatnonzero(self._flipped(numbers[:, 0], indices, epoch))
@@ -85,7 +85,7 @@ class Place:
         return numbers < self.hflip
 
     def _move(self, images: Pixels, corners: NDArray[np.int64]) -> None:
-        """Cut each image out of a framed copy; its corner there is (row, column)."""
+        """Cut each image out of a padded copy, whose corner there is (row, column)."""
         pad, (n, height, width, channels) = self.padding, images.shape
         framed = np.zeros((n, height + 2 * pad, width + 2 * pad, channels), images.dtype)
         if np.any(self._edge):
@@ -99,18 +99,20 @@ class Place:
 
 
 def _mirror(framed: NDArray[Any], pad: int) -> None:
-    """Fill `pad` lines at both ends of the first axis by reflection at the line next to them."""
+    """Fill `pad` rows at both ends of the first axis by reflection at the adjacent row."""
     framed[:pad] = framed[2 * pad : pad : -1]
     framed[-pad:] = framed[-pad - 2 : -2 * pad - 2 : -1]
 
 
 def _whole_pixels(images: Pixels) -> NDArray[Any]:
-    """(n, height, width) pixels: copied whole, three bytes take a third of the steps."""
+    """View the images as (n, height, width) pixels: copying whole pixels takes a third of the
+    steps.
+    """
     return images.view(np.dtype((np.void, images.itemsize * images.shape[-1])))[..., 0]
 
 
 def _every_second(value: Any) -> Any:
-    """`true` is the usual share of flipped images, and `false` turns flips off."""
+    """Replace `true` by the usual fraction of flipped images, and `false` by none."""
     if isinstance(value, bool):
         return 0.5 if value else None
     return value

@@ -1,4 +1,4 @@
-"""The config's section `augment`: all techniques, in the order in which they are done."""
+"""The config's section `augment`: all techniques in their order of application."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ class AugmentConfig(Frozen):
     cutmix: CutMixKey = None
 
     def check_fits(self, image_size: tuple[int, int], channels: int, depth: Depth) -> None:
-        """Refuse what the images are too small for, or have no colour for.
+        """Refuse techniques for which the images are too small or lack color.
 
         Raises:
-            PydanticCustomError: it does not fit.
+            PydanticCustomError: a technique does not fit.
         """
         if depth != 8 or channels not in (1, 3):
             for key, field in type(self).model_fields.items():
@@ -67,4 +67,4 @@ TECHNIQUES: dict[str, type[TechniqueConfig]] = {
     for model in get_args(field.annotation)
     if isinstance(model, type) and issubclass(model, TechniqueConfig)
 }
-"""The keys that have arguments, with the models of those."""
+"""The keys with arguments, and the models of these."""

@@ -1,8 +1,8 @@
-"""What a technique is: how the config's section `augment` writes it, and what it adds to a plan.
+"""What a technique consists of: its form in the config, and what it adds to a plan.
 
 A technique is written with its arguments, ``pad_crop: {padding: 4, padding_mode: reflect}``, with
-its first one alone, ``pad_crop: 4``, or as ``true`` where every argument has a default. What is
-left out, ``false`` or null is off.
+its first argument alone, ``pad_crop: 4``, or as ``true`` if every argument has a default. If
+omitted, ``false`` or null it is off.
 """
 
 from __future__ import annotations
@@ -28,50 +28,50 @@ class Step(Protocol):
     """Changes a batch of images in place."""
 
     def __call__(self, images: Pixels, indices: Indices, epoch: int) -> None:
-        """Change images.
+        """Augment images.
 
         Args:
-            images: (n, height, width, channels), contiguous; written.
+            images: (n, height, width, channels), contiguous; changed in place.
             indices: (n,) their positions in the split.
             epoch: counted from 0.
         """
 
 
 class SharedStep(Step, Protocol):
-    """A step that several techniques share, and that each of them adds its part to."""
+    """A step that several techniques share; each adds its part to it."""
 
     def __init__(self, seed: int, edge: Numbers) -> None: ...
 
 
 class Crop(Protocol):
-    """Makes the image that the network takes of the larger one that the cache keeps.
+    """Cuts the network's input out of the larger cached image.
 
     Attributes:
-        shape: height, width and channels of what it makes.
+        shape: height, width and channels of the result.
     """
 
     shape: tuple[int, int, int]
 
     def __call__(self, kept: Pixels, aspect: float, index: int, epoch: int) -> Pixels:
-        """One image; as `RandomResizedCrop` has it."""
+        """Crop one image, as `RandomResizedCrop` does."""
 
 
 Shared = TypeVar("Shared", bound=SharedStep)
 
 
 class Plan:
-    """An augmentation in the making: each technique that is on adds to it, in their order.
+    """An augmentation under construction: each technique that is on adds to it, in order.
 
     Args:
         seed: `train.seed`.
-        pre: what is made of every image.
-        mean: of each channel, as of `Normalization`.
+        pre: the preprocessing of every image.
+        mean: mean of each channel, as in `Normalization`.
 
     Attributes:
-        steps: what is done to a batch, in this order.
-        crop: what is done to each image before; None without.
-        edge: (channels,) what comes in where an image ends: black; where numbers have no full scale
-            and thus no black, the mean.
+        steps: the steps applied to a batch, in order.
+        crop: applied to each image before the steps, or None.
+        edge: (channels,) the fill beyond an image's edges: black, or the mean if pixels have no
+            full scale and therefore no black.
     """
 
     def __init__(self, seed: int, pre: Preprocess, mean: tuple[float, ...]) -> None:
@@ -83,7 +83,9 @@ class Plan:
         self.edge = np.zeros(pre.channels) if pre.depth != "float" else np.array(mean)
 
     def shared(self, kind: type[Shared]) -> Shared:
-        """The plan's one step of a kind; it takes its place when the first technique asks."""
+        """Return the plan's only step of a kind; its place is that of the first technique that asks
+        for it.
+        """
         for step in self.steps:
             if isinstance(step, kind):
                 return step
@@ -94,34 +96,34 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class OfColours:
-    """Stands beside the type of a key: the technique is defined for grey and colour of 8 bits."""
+    """Annotates a key's type: the technique is defined for 8-bit gray and color only."""
 
 
 @dataclass(frozen=True, slots=True)
 class Adds(Generic[Value]):
-    """Registers a technique: stands beside the type of its key in the section.
+    """Annotates a key's type to register a technique.
 
     Attributes:
-        to: adds to a plan what the key's value asks for; not called where the technique is off.
+        to: adds what the key's value asks for to a plan; not called if the technique is off.
     """
 
     to: Callable[[Plan, Value], None]
 
 
 class TechniqueConfig(Frozen):
-    """A technique with arguments."""
+    """Base class for techniques with arguments."""
 
     @model_validator(mode="before")
     @classmethod
     def _unwrap(cls, value: Any) -> Any:
-        """Turn the ways of writing it into a mapping of arguments."""
+        """Convert each form of a technique to a mapping of arguments."""
         if value is True:
             return {}
         return value if isinstance(value, dict | cls) else cls.from_lone(value)
 
     @classmethod
     def from_lone(cls, value: Any) -> dict[str, Any]:
-        """The arguments that a lone value stands for: the first one."""
+        """Return the arguments for a single value: by default, the first argument."""
         return {next(iter(cls.model_fields)): value}
 
     @classmethod
@@ -130,7 +132,7 @@ class TechniqueConfig(Frozen):
         return [lone] if schema.get("required") else [lone, {"const": True}]
 
     def misfit(self, image_size: tuple[int, int], channels: int, depth: Depth) -> str | None:
-        """The rule that such images break; None where they fit."""
+        """Return the rule that such images break, or None."""
         return None
 
 
@@ -141,7 +143,7 @@ def _ordered(pair: tuple[float, float]) -> tuple[float, float]:
 
 
 def _never(value: Any) -> Any:
-    """`false` turns a technique off."""
+    """Replace `false` by None, which turns a technique off."""
     return None if value is False else value
 
 

@@ -1,8 +1,8 @@
-"""trivialaugment: one random operation of random strength, in its wide form.
+"""trivialaugment: one random operation of random strength, in the wide variant.
 
 Müller and Hutter 2021, "TrivialAugment: Tuning-free Yet State-of-the-Art Data Augmentation",
 algorithm 1 and table 1 (TA wide), with the 31 strengths of torchvision's TrivialAugmentWide. As
-there, geometry takes the nearest pixel, and what comes in at the edges is black.
+there, geometric operations use nearest-neighbor interpolation and fill with black.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ Operation = Callable[[Image.Image, float], Image.Image]
 
 
 def trivial_augment(image: Image.Image, rng: np.random.Generator) -> Image.Image:
-    """One of `OPERATIONS`, with one of 31 strengths, half of the time the other way round."""
+    """Apply one of `OPERATIONS` with one of 31 strengths, with the opposite sign half of the
+    time.
+    """
     which, strength, side = rng.random(3)
     act, most, either_side = OPERATIONS[int(which * len(OPERATIONS))]
     level = most * int(strength * STRENGTHS) / (STRENGTHS - 1)
@@ -53,7 +55,7 @@ def _translate_y(image: Image.Image, level: float) -> Image.Image:
 
 
 def _affine(image: Image.Image, matrix: tuple[float, ...]) -> Image.Image:
-    """The pixel at (x, y) comes from (a x + b y + c, d x + e y + f)."""
+    """Transform an image: the pixel at (x, y) comes from (a x + b y + c, d x + e y + f)."""
     return image.transform(image.size, Image.Transform.AFFINE, matrix, NEAREST)
 
 
@@ -82,7 +84,7 @@ def _posterize(image: Image.Image, level: float) -> Image.Image:
 
 
 def _solarize(image: Image.Image, level: float) -> Image.Image:
-    """Invert what is at least as bright as 255 - level."""
+    """Invert all pixels of at least 255 - level."""
     return ImageOps.solarize(image, 255 - level)  # type: ignore[arg-type]  # floats will do
 
 
@@ -110,7 +112,7 @@ OPERATIONS: tuple[tuple[Operation, float, bool], ...] = (
     (_autocontrast, 0.0, False),
     (_equalize, 0.0, False),
 )
-"""What is done, its greatest strength, and whether it goes either way."""
+"""Operation, greatest strength, and whether it has a sign."""
 
 
 def _add(plan: Plan, on: bool) -> None:
