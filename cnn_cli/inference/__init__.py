@@ -1,4 +1,4 @@
 """A checkpoint as a classifier: predict, evaluate, calibrate, explain.
 
-Imports `runs`, `parallel` and what is below them; never `training`.
+This package imports `runs`, `parallel` and the packages below them, never `training`.
 """

@@ -1,7 +1,7 @@
-"""What is done with pictures once they are named: told to a file, and put into folders.
+"""Act on predictions: append them to a file, and sort the images into folders.
 
-First a row is written, then its picture is put into its folder. A picture whose row is there and
-which is not in its folder, since the process was killed between the two, is put there by the next.
+The row is written before its image is sorted. If the process is killed in between, the next run
+finds the row and sorts the image.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from cnn_cli.structs import replace
 
 
 class Acting:
-    """Passes over what was done, and does the rest.
+    """Skips images that are finished, and finishes the others.
 
     Attributes:
-        bad: pictures that could not be put where they belong.
+        bad: images that could not be put into their folder.
 
     Args:
-        appended: where rows are written to.
-        sorter: puts pictures into folders.
-        is_walked: whether pictures are found in folders, which those of the sorter may be among.
-        tell: told why a picture stays where it is.
+        appended: the file for rows.
+        sorter: sorts images into folders.
+        is_walked: whether images come from folders, which may contain the sorter's folders.
+        tell: receives the reason why an image stays where it is.
     """
 
     def __init__(
@@ -42,10 +42,10 @@ class Acting:
         self._sorter = sorter
         self._is_walked = is_walked
         self._tell = tell
-        self._stamps: deque[Stamp] = deque()  # of pictures on their way
+        self._stamps: deque[Stamp] = deque()  # of images being processed
 
     def to_do(self, entries: Iterator[Entry | None]) -> Iterator[Entry | None]:
-        """What of the entries is to be named."""
+        """Yield the entries that still have to be classified."""
         for entry in entries:
             if entry is not None:
                 name, source = entry
@@ -62,7 +62,7 @@ class Acting:
             yield entry
 
     def done(self, rows: Sequence[Prediction]) -> list[Prediction]:
-        """Act on what was named, in the order of `to_do`; the same, with what was done."""
+        """Act on predictions, in the order of `to_do`; return them with what was done."""
         if self._appended is not None:
             stamps = [self._stamps.popleft() for _ in rows]
             rows = [

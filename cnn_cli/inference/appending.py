@@ -1,4 +1,6 @@
-"""A file of predictions that grows: what it holds is not done again, whenever it was killed."""
+"""A growing file of predictions: its images are not classified again, whenever the process was
+killed.
+"""
 
 from __future__ import annotations
 
@@ -21,15 +23,15 @@ from cnn_cli.portable import NoLocksError, lock, synchronise
 
 SUFFIXES = (".csv", ".jsonl")
 MOST_LINE = 2**26  # bytes
-REFUSED, FAILED = -1, -2  # in place of a class's number
+REFUSED, FAILED = -1, -2  # in place of a class number
 
 Stamp = tuple[int | None, float | None]
 NO_STAMP: Stamp = (None, None)
-"""Of what is no file."""
+"""For what is not a file."""
 
 
 def stamp_of(path: str) -> Stamp:
-    """Size and time of change of a file, the latter in seconds since 1970, to a microsecond."""
+    """Return a file's size and its modification time in seconds since 1970, to a microsecond."""
     try:
         status = os.stat(path)
     except (OSError, ValueError):
@@ -40,17 +42,17 @@ def stamp_of(path: str) -> Stamp:
 class Appended:
     """A `.csv` or `.jsonl` file to which predictions are appended; a context manager.
 
-    A last line that was cut, by a kill or a full disk, is taken off before anything is appended.
-    Of each line that is there 12 bytes are kept in memory.
+    A last line cut off by a kill or a full disk is removed first. Each existing line takes 12 bytes
+    of memory.
 
     Args:
-        path: of the file, which is made where there is none.
-        format_: writes its lines, with stamps.
-        classes: that labels are of.
-        dry: whether the file stays as it is.
+        path: the file, created if missing.
+        format_: formats its lines, with stamps.
+        classes: the classes of the labels.
+        dry: whether to leave the file unchanged.
 
     Raises:
-        DataError: it is no such file, or cannot be read or written.
+        DataError: it is not such a file, or cannot be read or written.
         LockedError: another process appends to it.
     """
 
@@ -76,7 +78,7 @@ class Appended:
             raise
 
     def find(self, path: str, stamp: Stamp) -> Prediction | None:
-        """What the file says of a picture of that path, size and time."""
+        """Return the file's prediction for an image of that path, size and time, or None."""
         key = np.uint64(self._key(self._text(path), stamp))
         at = int(np.searchsorted(self._keys, key))
         if at == len(self._keys) or self._keys[at] != key:
@@ -87,10 +89,10 @@ class Appended:
         return Prediction(path, None if number == REFUSED else self._labels[number])
 
     def append(self, rows: Sequence[Prediction], *, synchronised: bool = False) -> None:
-        """Write rows to the end; all of them or, where there is no room, none.
+        """Append rows: all of them or, if there is no room, none.
 
         Args:
-            synchronised: have them on disk before this returns.
+            synchronised: flush them to disk before returning.
         """
         try:
             self._write("".join(map(self._format.row, rows)))
@@ -135,14 +137,16 @@ class Appended:
         try:
             while rest:
                 rest = rest[self._file.write(rest) :]
-        except BaseException:  # no room, or a signal between two parts
+        except BaseException:  # a full disk, or a signal between two writes
             self._file.truncate(self._end)
             self._file.seek(self._end)
             raise
         self._end = self._file.tell()
 
     def _read(self) -> tuple[int, Any, Any]:
-        """Where the last whole line ends; keys of the pictures, sorted, and numbers of labels."""
+        """Return the end of the last complete line, the images' keys, sorted, and their label
+        numbers.
+        """
         end, keys, of = 0, [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
         block: list[tuple[int, int]] = []
 
@@ -162,7 +166,7 @@ class Appended:
         return end, all_keys[order], all_of[order]
 
     def _lines(self) -> Iterator[tuple[int, tuple[int, int] | None]]:
-        """Where each whole line ends, and the key of its picture with the number of its label."""
+        """Yield the end of each complete line, and its image's key with the number of its label."""
         if self._file is None:
             return
         header = self._format.start().encode("utf-8", "backslashreplace")
@@ -171,7 +175,7 @@ class Appended:
             file.seek(0)
             if header:
                 first = file.read(len(header))
-                if first != header and header.startswith(first):  # nothing yet, or cut
+                if first != header and header.startswith(first):  # empty, or cut off
                     return
                 if first != header:
                     there = first.partition(b"\n")[0].decode("utf-8", "replace")
@@ -189,7 +193,7 @@ class Appended:
                 yield end, found
 
     def _records(self, file: BinaryIO) -> Iterator[bytes]:
-        """Whole lines; of CSV, those that line ends within quotes are a part of."""
+        """Yield complete records; CSV records may contain line ends within quotes."""
         record, quotes = b"", 0
         while line := file.readline(MOST_LINE):
             record += line
@@ -212,7 +216,9 @@ class Appended:
         return self._key(found["path"], stamp), self._number(found.get("label"), "error" in found)
 
     def _number(self, label: str | None, failed: bool) -> int:
-        """Of a label: a class's place; behind them those of other models, and of none."""
+        """Return the number of a label: its class, or numbers after those for other labels and
+        none.
+        """
         if failed:
             return FAILED
         if not label:

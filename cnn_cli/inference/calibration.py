@@ -1,8 +1,8 @@
-"""Temperature scaling: probabilities that mean what they say (Guo et al. 2017, section 4.2).
+"""Temperature scaling: calibrated probabilities (Guo et al. 2017, section 4.2).
 
-Networks are mostly surer of themselves than they are right. Dividing all logits by one number, the
-temperature, changes no guess; the one that minimizes the loss on images the network was not trained
-on makes its confidence fit its accuracy.
+Networks are usually overconfident. Dividing all logits by one number, the temperature, changes no
+prediction. The temperature that minimizes the loss on held-out images makes confidence match
+accuracy.
 """
 
 from __future__ import annotations
@@ -29,18 +29,18 @@ from cnn_cli.runs.lock import LOCK
 from cnn_cli.runs.meta import SEVERAL, TEMPERATURES
 
 META = "calibration"
-HALVINGS = 60  # of the range of temperatures: beyond what a float64 tells apart
+HALVINGS = 60  # of the range of temperatures: beyond float64 precision
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """What `cnn eval --calibrate` found.
+    """The result of `cnn eval --calibrate`.
 
     Attributes:
-        temperature: that logits are divided by.
-        images: it was measured on.
-        loss_before, loss_after: mean cross-entropy without and with it; of several labels binary.
-        ece_before, ece_after: the expected calibration error; None of several labels.
+        temperature: divisor of the logits.
+        images: number of images used.
+        loss_before, loss_after: mean cross-entropy without and with it; binary with several labels.
+        ece_before, ece_after: expected calibration error; None with several labels.
     """
 
     temperature: float
@@ -52,13 +52,13 @@ class Calibration:
 
 
 def calibrate(evaluation: AnyEvaluation) -> Calibration | None:
-    """The best temperature for what a network said; None where none is best, see below.
+    """Find the best temperature for an evaluation; None if there is none, see `best_temperature`.
 
     Args:
         evaluation: of at least one image, at temperature 1, with its logits.
 
     Raises:
-        ValueError: they were not kept.
+        ValueError: the logits were not kept.
     """
     if evaluation.logits is None:
         raise ValueError("evaluated without keep_logits")
@@ -80,19 +80,20 @@ def calibrate(evaluation: AnyEvaluation) -> Calibration | None:
 
 
 def best_temperature(logits: Array, labels: Array) -> float | None:
-    """The temperature that minimizes the mean cross-entropy of ``softmax(logits / temperature)``.
+    """Return the temperature that minimizes the mean cross-entropy of ``softmax(logits /
+    temperature)``.
 
-    The loss is convex in b = 1 / temperature, with the derivative mean(Σ p·z − z_label) for
-    probabilities p of b·z: bisection finds where that is 0. Of several labels, the loss is binary
-    cross-entropy of sigmoids, and its derivative mean(Σ (p − label)·z).
+    The loss is convex in b = 1 / temperature, with derivative mean(Σ p·z − z_label) for the
+    probabilities p of b·z; bisection finds its zero. With several labels, the loss is binary
+    cross-entropy of sigmoids, with derivative mean(Σ (p − label)·z).
 
     Args:
         logits: (n, classes).
-        labels: (n,) class numbers, or (n, classes) 0 and 1.
+        labels: (n,) class numbers, or (n, classes) of 0 and 1.
 
     Returns:
-        None where it lies outside `TEMPERATURES`: towards 0 every image is classified right, and
-        the loss falls as far as one likes; towards infinity guessing would do better.
+        The temperature; None if it lies outside `TEMPERATURES`. At 0, every image is classified
+        correctly and the loss has no minimum; at infinity, the network is worse than guessing.
     """
     blocks, several = list(row_blocks(*logits.shape)), are_multiple(labels)
     slopes = np.empty(len(labels))
@@ -121,10 +122,10 @@ def best_temperature(logits: Array, labels: Array) -> float | None:
 
 @contextmanager
 def changing(file: Path) -> Iterator[None]:
-    """Keep a checkpoint to this process; in a run folder, no training may replace it meanwhile.
+    """Lock a checkpoint's run folder, so that no training replaces the checkpoint meanwhile.
 
     Raises:
-        LockedError: a training is under way there.
+        LockedError: a training is running there.
     """
     folder = Path(os.path.realpath(file)).parent
     if (folder / LOCK).exists():
@@ -140,16 +141,16 @@ def store(
     rejection: Rejection | None = None,
     several: SeveralLabels | None = None,
 ) -> None:
-    """Put a calibration into a checkpoint, in place of an older one; all else stays.
+    """Store a calibration in a checkpoint, replacing an older one; everything else is kept.
 
     Args:
         file: the checkpoint.
-        calibration: what was found.
-        rejection: what to refuse; None leaves that as it is.
-        several: with thresholds for calibrated probabilities; None where images have one label.
+        calibration: the calibration.
+        rejection: the rejection; None keeps the stored one.
+        several: thresholds for calibrated probabilities; None if images have one label.
 
     Raises:
-        DataError: the file cannot be read or written; it is as it was.
+        DataError: the file cannot be read or written; it is unchanged.
     """
     checkpoint = load_checkpoint(file)
     checkpoint.meta[META] = asdict(calibration)

@@ -1,4 +1,4 @@
-"""A trained network with all it needs to name what is in a picture."""
+"""A trained network with everything needed to classify images."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ if TYPE_CHECKING:
 
 
 Labels = tuple[tuple[str, float], ...]
-REJECTION = "rejection"  # the group of arrays, see `rejection`
+REJECTION = "rejection"  # name of the checkpoint group, see `rejection`
 
 
 class SeveralLabels(Struct):
-    """How an image is given its labels.
+    """How several labels are assigned to an image.
 
     Attributes:
-        separator: what stands between them in texts: `data.label_sep`.
-        thresholds: of each class: the least probability of its label.
+        separator: written between labels: `data.label_sep`.
+        thresholds: the least probability of each label.
     """
 
     separator: str
@@ -50,32 +50,32 @@ class SeveralLabels(Struct):
 
     @classmethod
     def stored(cls, meta: Mapping[str, Any]) -> SeveralLabels | None:
-        """Those of a checkpoint; None where each image has one label."""
+        """Read from a checkpoint's metadata; None if each image has one label."""
         found = meta.get(SEVERAL)
         return None if found is None else cls(found["separator"], tuple(found["thresholds"]))
 
     @classmethod
     def mean(cls, several: Sequence[SeveralLabels]) -> SeveralLabels:
-        """Of networks whose answers are averaged: with the mean of their thresholds.
+        """Return the mean of several networks' thresholds, for averaged answers.
 
-        An image then has the labels whose probabilities are above their thresholds on average.
+        An image then has the labels whose mean probability reaches the mean threshold.
         """
         thresholds = np.mean([each.thresholds for each in several], axis=0)
         return cls(several[0].separator, tuple(thresholds.tolist()))
 
     def in_order(self, order: Sequence[int]) -> SeveralLabels:
-        """The same of classes in another order: at each place, the number that a class has here."""
+        """Return a copy for classes in another order, given as class numbers."""
         return SeveralLabels(self.separator, tuple(self.thresholds[i] for i in order))
 
     def as_meta(self) -> dict[str, Any]:
         return {"separator": self.separator, "thresholds": list(self.thresholds)}
 
     def of(self, probabilities: Array, least: float = 0.0) -> list[int]:
-        """The labels of an image by number, the likeliest first.
+        """Return an image's label numbers, most probable first.
 
         Args:
             probabilities: (classes,).
-            least: that a label must have besides.
+            least: an additional lower bound.
         """
         reached = (probabilities >= np.array(self.thresholds)) & (probabilities >= least)
         numbers = np.flatnonzero(reached)
@@ -83,21 +83,21 @@ class SeveralLabels(Struct):
         return [int(number) for number in order]
 
     def text(self, labels: Sequence[str]) -> str:
-        """Labels as a list has them."""
+        """Return labels as one text, joined by the separator."""
         return self.separator.join(labels) or NONE
 
 
 class Classifier(Struct):
-    """What a checkpoint holds for evaluation and prediction.
+    """The content of a checkpoint for evaluation and prediction.
 
     Attributes:
         path: the checkpoint's file.
-        meta: the checkpoint's document.
-        config: that it was trained with, read when it is asked for.
-        params: the weights and statistics that are evaluated.
-        temperature: that logits are divided by, of `cnn eval --calibrate`; 1 without.
-        several: how an image is given several labels; None where each has one.
-        rejection: which images are refused; None where none are.
+        meta: the checkpoint's metadata.
+        config: the config of its training, parsed on first use.
+        params: the weights and statistics for evaluation.
+        temperature: divisor of the logits, from `cnn eval --calibrate`; 1 without.
+        several: how several labels are assigned; None if each image has one.
+        rejection: which images are rejected; None if none are.
     """
 
     path: Path
@@ -113,10 +113,10 @@ class Classifier(Struct):
 
     @classmethod
     def load(cls, path: str | Path) -> Classifier:
-        """Read an `.npz`, or a run folder's best one.
+        """Read an `.npz` file, or the best checkpoint of a run folder.
 
         Raises:
-            DataError: it is absent, damaged, or does not fit its own config.
+            DataError: it is missing or damaged, or does not fit its own config.
         """
         file = resolve_checkpoint(Path(path))
         checkpoint = load_checkpoint(file, ("model", "ema", "precise_bn", REJECTION))
@@ -126,8 +126,8 @@ class Classifier(Struct):
         graph, dtype = stored_network(meta, str(file))
         _check_memory(graph, dtype, str(file))
         params = Parameters(graph, dtype)
-        # Averaged weights stand in for the trained ones, statistics estimated for evaluation for
-        # the running ones.
+        # Averaged weights replace the trained ones; statistics estimated for evaluation replace the
+        # running ones.
         arrays: dict[str, Array] = {}
         for group in ("model", "ema", "precise_bn"):
             arrays |= checkpoint.groups.get(group, {})
@@ -158,8 +158,8 @@ class Classifier(Struct):
         return stored_config(self.meta, str(self.path))
 
     def digest(self) -> bytes:
-        """A hash of all that an answer depends on."""
-        import hashlib  # with OpenSSL, for which a prediction has no time
+        """Return a hash of everything that determines the predictions."""
+        import hashlib  # imports OpenSSL, which is too slow for a single prediction
 
         told = [self.classes, self.preprocess, self.normalization, self.temperature]
         told += [] if self.several is None else [self.several]
@@ -171,30 +171,30 @@ class Classifier(Struct):
 
     @property
     def labels_kind(self) -> str:
-        """Its `data.labels`."""
+        """The `data.labels` of its training."""
         return "single" if self.several is None else "multiple"
 
     @property
     def thresholds(self) -> tuple[float, ...]:
-        """Of the classes; none where each image has one label."""
+        """The classes' thresholds; empty if each image has one label."""
         return () if self.several is None else self.several.thresholds
 
     @property
     def networks(self) -> tuple[Classifier, ...]:
-        """Those whose probabilities are averaged; one alone."""
+        """The networks whose probabilities are averaged; itself if there is only one."""
         return (self,)
 
     def agrees_on(self, split: str) -> bool:
-        """Whether a part of its own images is the same for all of its networks."""
+        """Whether all of its networks have the same images in a part of their data set."""
         return True
 
     def rejecting(
         self, threads: int, backend: str, note: Callable[[str], None]
     ) -> RejectingScorer | None:
-        """What gives scores and says which images it refuses; None where none are.
+        """Create the engine that also rejects images; None if the checkpoint does not reject.
 
         Args:
-            threads, backend, note: of `scorer`.
+            threads, backend, note: as in `scorer`.
         """
         if self.rejection is None:
             return None
@@ -205,11 +205,11 @@ class Classifier(Struct):
     def scorer(
         self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None
     ) -> Engine | EnsembleEngine:
-        """What gives the scores of all networks together; close it when done.
+        """Create the engine that scores images with all networks; close it when done.
 
         Args:
-            threads: workers.
-            backend, note: of `open_kernels`.
+            threads: number of worker threads.
+            backend, note: as in `open_kernels`.
         """
         return self.engine(threads, backend, note)
 
@@ -220,10 +220,10 @@ class Classifier(Struct):
         note: Callable[[str], None] = lambda _: None,
         beside: Engine | None = None,
     ) -> Engine:
-        """An engine for predicting; close it when done.
+        """Create an engine for prediction; close it when done.
 
         Args:
-            threads, backend, note: of `scorer`.
+            threads, backend, note: as in `scorer`.
             beside: see `Engine`.
         """
         scale, shift = self.normalization.scale_and_shift()
@@ -240,20 +240,21 @@ class Classifier(Struct):
         )
 
     def probabilities(self, logits: Array) -> Array:
-        """(n, classes) of logits (n, classes), calibrated where the checkpoint is.
+        """Return the probabilities (n, classes) of logits (n, classes), calibrated if the
+        checkpoint is.
 
-        Those of an image add up to 1, or stand each for itself where it may have several labels.
+        Probabilities of an image add up to 1, or are independent if it may have several labels.
         """
         scaled = logits if self.temperature == 1 else logits / self.temperature
         return softmax(scaled) if self.several is None else sigmoid(scaled)
 
     def labels(self, probabilities: Array, least: float = 0.0) -> Labels | None:
-        """The labels of an image and their probabilities, the likeliest first; None where each
+        """Return an image's labels with their probabilities, most probable first; None if each
         image has one.
 
         Args:
             probabilities: (classes,).
-            least: that a label must have, besides what its threshold asks for.
+            least: a lower bound in addition to the thresholds.
         """
         if self.several is None:
             return None
@@ -261,18 +262,18 @@ class Classifier(Struct):
         return tuple((self.classes[i], round(float(probabilities[i]), 8)) for i in numbers)
 
     def label_text(self, labels: Sequence[str]) -> str | None:
-        """Several labels as a list has them."""
+        """Return several labels as one text; None if each image has one."""
         return None if self.several is None else self.several.text(labels)
 
 
 def open_classifier(paths: Sequence[str | Path]) -> Classifier:
-    """The network of one checkpoint, or those of several, or of a run of folds, as one classifier.
+    """Open one checkpoint, or several, or a run of folds, as one classifier.
 
     Args:
         paths: at least one, see `Classifier.load` and `ensemble.Ensemble.open`.
 
     Raises:
-        DataError: one cannot be read, or they do not go together.
+        DataError: one cannot be read, or they differ in classes or preprocessing.
     """
     if len(paths) == 1 and not holds_folds(paths[0]):
         return Classifier.load(paths[0])
@@ -282,7 +283,7 @@ def open_classifier(paths: Sequence[str | Path]) -> Classifier:
 
 
 def _check_memory(graph: Graph, dtype: str, place: str) -> None:
-    """Refuse what cannot be, before its shapes are believed: one image needs this at least."""
+    """Refuse implausible shapes before trusting them: one image needs at least this much memory."""
     widest = max(prod(node.layer.out_shape) for node in graph.nodes)
     numbers = parameter_count(graph) + prod(graph.in_shape) + widest
     need, have = numbers * np.dtype(dtype).itemsize, available_memory()

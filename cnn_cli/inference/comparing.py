@@ -1,4 +1,4 @@
-"""Whether a model is worse than another one, on the same images."""
+"""Test whether a model is worse than another one on the same images."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ class Comparison:
 
     Attributes:
         metric: its name.
-        new, other: its values; None where it is not defined.
-        only_new, only_other: images that one of them alone gets right; of `top1` only, or of
-            several labels `subset_accuracy`.
-        p: the chance of so many more images that the other one alone gets right, were both equally
-            good: McNemar's exact test, one-sided; of the same metric only.
-        interval: where new - other lies, all but `alpha` on either side; of other metrics only.
-        worse: the new one is worse.
+        new, other: its values; None if undefined.
+        only_new, only_other: number of images that only this model gets right; for `top1` or, with
+            several labels, `subset_accuracy`.
+        p: p-value of McNemar's exact test, one-sided, for the same metrics.
+        interval: bootstrap interval of new - other with `alpha` on either side; for other metrics.
+        worse: whether the new model is significantly worse.
     """
 
     metric: str
@@ -45,12 +44,12 @@ class Comparison:
 def compare(
     new: AnyJudgement, other: AnyJudgement, metrics: Sequence[Metric], alpha: float
 ) -> list[Comparison]:
-    """`top1`, or of several labels `average_precision`, and the metrics that are named besides.
+    """Compare `top1` (with several labels `average_precision`) and further metrics.
 
     Args:
-        new, other: of the same split; images that one of them could not read are left out.
-        metrics: any.
-        alpha: the chance of calling a model worse that is equally good.
+        new, other: judgements on the same split; images that either could not read are left out.
+        metrics: further metrics.
+        alpha: significance level: the probability of calling an equally good model worse.
     """
     _, ours, theirs = np.intersect1d(
         new.evaluation.indices, other.evaluation.indices, return_indices=True
@@ -68,20 +67,20 @@ def compare(
 
 
 def _at(of: AnyJudgement, rows: Array, with_scores: bool = True) -> AnyJudgement:
-    """Of some of the images; one may come several times."""
+    """Restrict a judgement to some images, possibly repeated."""
     if isinstance(of, LabelsJudgement):
         return LabelsJudgement(of.evaluation.at(rows), of.classes, of.thresholds)
     return Judgement(of.evaluation.at(rows, with_scores), of.classes)
 
 
 def mcnemar(only_new: int, only_other: int) -> float:
-    """The one-sided p-value of McNemar's exact test (1947).
+    """Return the one-sided p-value of McNemar's exact test (1947).
 
-    Of images that only one of two equally good models gets right, each is the other one's with
-    chance 1/2: the chance of `only_other` or more.
+    If both models are equally good, each image that only one gets right is the other's with
+    probability 1/2; the p-value is the probability of `only_other` or more.
 
     Args:
-        only_new, only_other: images that this model alone gets right.
+        only_new, only_other: number of images that only this model gets right.
     """
     n = only_new + only_other
     terms = (
@@ -92,7 +91,7 @@ def mcnemar(only_new: int, only_other: int) -> float:
 
 
 def _count(new: AnyJudgement, other: AnyJudgement, metric: Metric, alpha: float) -> Comparison:
-    """Of a metric that is the share of images that are right."""
+    """Compare a metric that is a fraction of correct images."""
     ours, theirs = new.right, other.right
     only_new, only_other = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
     p = mcnemar(only_new, only_other)
@@ -101,8 +100,8 @@ def _count(new: AnyJudgement, other: AnyJudgement, metric: Metric, alpha: float)
 
 
 def _resample(new: AnyJudgement, other: AnyJudgement, metric: Metric, alpha: float) -> Comparison:
-    """Bootstrap of pairs (Efron and Tibshirani 1993): images drawn with replacement, the same ones
-    for both, and the quantiles of the difference.
+    """Paired bootstrap (Efron and Tibshirani 1993): draw images with replacement, the same for both
+    models, and take quantiles of the difference.
     """
     both = new.value(metric), other.value(metric)
     if None in both:

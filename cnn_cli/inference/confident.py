@@ -1,10 +1,9 @@
-"""Confident learning: labels that are probably wrong (Northcutt, Jiang and Chuang 2021).
+"""Confident learning: find probably wrong labels (Northcutt, Jiang and Chuang 2021).
 
-Wanted are probabilities p of images by networks that were not trained on them. An image counts as
-class j where p[j] reaches that class's threshold, the mean of p[j] over the images labelled j, so
-that a class that the network is never sure of is not held to the standard of others. The confident
-joint counts images by their label and the class that they count as; what lies off its diagonal is
-doubted.
+The input is out-of-sample probabilities p. An image counts as class j if p[j] reaches the threshold
+of that class, the mean of p[j] over the images labeled j. So a class with generally low confidence
+has a low threshold. The confident joint counts images by their label and the class they count as;
+off-diagonal entries are doubtful.
 """
 
 from __future__ import annotations
@@ -15,21 +14,21 @@ import numpy as np
 
 from cnn_cli.nn.types import Array
 
-TOLERANCE = 1e-6  # how far below its threshold a probability may be rounded
+TOLERANCE = 1e-6  # tolerance for rounded probabilities at a threshold
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Doubts:
-    """Images whose label is contradicted, those with the least probability of it first.
+    """Images with a doubtful label, least probable label first.
 
-    The paper ranks by this (its self-confidence) or by the margin to the next class. With wrong
-    labels planted in 2,500 pictures, it had more of them among the first.
+    The paper ranks by the label's probability (self-confidence) or by the margin to the next class.
+    With wrong labels planted in 2,500 images, self-confidence ranked more of them first.
 
     Attributes:
-        rows: (doubts,) which images they are.
+        rows: (doubts,) the images.
         suggested: (doubts,) the class that each counts as.
-        thresholds: (classes,) infinite where no image has the class as its label.
-        joint: (classes, classes) estimated numbers of images by label and true class.
+        thresholds: (classes,) infinite for classes without images.
+        joint: (classes, classes) estimated number of images by label and true class.
     """
 
     rows: Array
@@ -39,15 +38,15 @@ class Doubts:
 
     @property
     def estimated_wrong(self) -> float:
-        """How many labels are wrong by the joint, to which the networks' own mistakes add."""
+        """Estimated number of wrong labels by the joint; the networks' own errors add to it."""
         return float(self.joint.sum() - np.trace(self.joint))
 
 
 def find_doubts(probabilities: Array, labels: Array) -> Doubts:
-    """The images whose label is contradicted.
+    """Find images with a doubtful label.
 
-    One that counts as another class is doubted unless its label is the likeliest class all the
-    same.
+    An image that counts as another class is doubtful unless its label is still the most probable
+    class.
 
     Args:
         probabilities: (n, classes), finite.
@@ -71,13 +70,13 @@ def find_doubts(probabilities: Array, labels: Array) -> Doubts:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class AnswerDoubts:
-    """Of several labels: which answers, to whether an image is of a class, are contradicted.
+    """Doubtful answers with several labels per image; an answer says whether an image has a label.
 
     Attributes:
-        wrong: (n, classes) those answers.
-        own: (n, classes) the probabilities of the answers that the labels give.
-        thresholds: (classes,) of `Doubts`, of having the label.
-        estimated_wrong: how many answers are wrong, see `Doubts`.
+        wrong: (n, classes) whether each answer is doubtful.
+        own: (n, classes) the probability of each given answer.
+        thresholds: (classes,) as in `Doubts`, for having the label.
+        estimated_wrong: estimated number of wrong answers, see `Doubts`.
     """
 
     wrong: Array
@@ -87,23 +86,23 @@ class AnswerDoubts:
 
     @property
     def rows(self) -> Array:
-        """The images with such an answer, that with the least probable one first."""
+        """Images with a doubtful answer, least probable answer first."""
         least = np.where(self.wrong, self.own, np.inf).min(axis=1)
         found = np.flatnonzero(self.wrong.any(axis=1))
         order: Array = found[np.argsort(least[found], kind="stable")]
         return order
 
     def worst(self, row: int) -> int:
-        """The class of an image whose answer is the least probable one."""
+        """Return the class of an image's least probable answer."""
         return int(np.where(self.wrong[row], self.own[row], np.inf).argmin())
 
 
 def find_answer_doubts(probabilities: Array, labels: Array) -> AnswerDoubts:
-    """The same of several labels: each class is a question of its own, with two answers.
+    """Find doubtful answers with several labels per image: each class is a binary problem.
 
     Args:
-        probabilities: (n, classes), finite, each for itself from 0 to 1.
-        labels: (n, classes) 0 and 1.
+        probabilities: (n, classes), finite, each from 0 to 1.
+        labels: (n, classes) of 0 and 1.
     """
     wrong = np.zeros(labels.shape, np.bool_)
     thresholds = np.empty(labels.shape[1])
@@ -118,12 +117,12 @@ def find_answer_doubts(probabilities: Array, labels: Array) -> AnswerDoubts:
 
 
 def class_thresholds(own: Array, labels: Array, classes: int) -> Array:
-    """(classes,) the mean probability of the label over each class's images.
+    """Return (classes,): the mean probability of the label over each class's images.
 
     Args:
         own: (n,) probabilities of the labels.
         labels: (n,) class numbers.
-        classes: how many there are.
+        classes: number of classes.
     """
     sizes = np.bincount(labels, minlength=classes)
     sums = np.bincount(labels, weights=own, minlength=classes)
@@ -132,12 +131,12 @@ def class_thresholds(own: Array, labels: Array, classes: int) -> Array:
 
 
 def calibrated(joint: Array, sizes: Array) -> Array:
-    """The confident joint with as many images in each row as have that label.
+    """Scale each row of the confident joint to the number of images with that label.
 
     Args:
-        joint: (classes, classes) counts of images that count as a class; a label of which none
-            does is taken to be right.
-        sizes: (classes,) how many images have each label.
+        joint: (classes, classes) counts; a label whose images count as no class is assumed to be
+            right.
+        sizes: (classes,) number of images with each label.
     """
     counts = joint.astype(np.float64)
     sums = counts.sum(axis=1)

@@ -1,4 +1,4 @@
-"""The images whose labels are contradicted by networks that were trained without them."""
+"""Images whose labels are contradicted by networks that were trained without them."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ COLUMNS = ("path", "label", "suggested", "prob", "label_prob")
 
 @dataclass(frozen=True, slots=True)
 class Doubt:
-    """An image whose label is contradicted.
+    """An image with a doubtful label.
 
     Attributes:
-        path: of the file.
-        label: its class, as it is now; of several labels all, as a list has them.
-        suggested: the class that the network takes it for; or what the labels would be.
-        prob, label_prob: probabilities of `suggested` and of `label`; of several labels those of
-            the two answers to the one question that is contradicted most.
+        path: its file.
+        label: its current class; with several labels, all of them joined.
+        suggested: the class predicted by the network; with several labels, the corrected labels.
+        prob, label_prob: probabilities of `suggested` and of `label`; with several labels, of the
+            two answers for the most doubtful class.
     """
 
     path: str
@@ -43,16 +43,17 @@ class Doubt:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class DoubtedLabels:
-    """What was found of a run's images.
+    """The doubtful labels of a run.
 
     Attributes:
         run: the run folder, or the checkpoint.
-        preprocess: how its networks see an image.
-        images: how many were looked at.
-        bad: those that could not be read.
-        estimated_wrong: of `confident.Doubts`; of several labels, answers, see `AnswerDoubts`.
-        thresholds: by class, of the same; None where no image has it as its label.
-        doubts: the most contradicted first.
+        preprocess: the preprocessing of its networks.
+        images: number of images examined.
+        bad: the unreadable images.
+        estimated_wrong: see `confident.Doubts`; with several labels, number of answers, see
+            `AnswerDoubts`.
+        thresholds: by class; None for classes without images.
+        doubts: the most doubtful first.
     """
 
     run: Path
@@ -64,7 +65,7 @@ class DoubtedLabels:
     doubts: list[Doubt]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the result for JSON."""
         return {
             "run": str(self.run),
             "images": self.images,
@@ -75,14 +76,14 @@ class DoubtedLabels:
         }
 
     def as_csv(self) -> bytes:
-        """A row per doubted image, the most contradicted first."""
+        """Return CSV with one row per doubtful image, the most doubtful first."""
         rows: list[Sequence[str | float]] = [COLUMNS]
         rows += [tuple(asdict(doubt).values()) for doubt in self.doubts]
         return b"".join(safe_csv.line(row).encode("utf-8", "backslashreplace") for row in rows)
 
 
 def doubt_folds(run: Path, predictions: OutOfFold) -> DoubtedLabels:
-    """The doubted images of a run of folds: each is judged by the network of its fold."""
+    """Examine a run of folds: each image is judged by the network of its fold."""
     folds = predictions.folds
     paths = [fold.paths[int(i)] for fold in folds for i in fold.evaluation.indices]
     labels = np.concatenate([fold.evaluation.labels for fold in folds])
@@ -92,14 +93,15 @@ def doubt_folds(run: Path, predictions: OutOfFold) -> DoubtedLabels:
 
 
 def doubt_held_back(classifier: Classifier, options: EvaluationOptions) -> DoubtedLabels:
-    """The doubted images among those that an ordinary run has validated on, and those for testing.
+    """Examine the validation and test images of an ordinary run.
 
     Args:
-        classifier: of the run.
-        options: how images are shown to it.
+        classifier: the network of the run.
+        options: how to evaluate it.
 
     Raises:
-        DataError: there are none, none can be read, or their scores do not fit into memory.
+        DataError: there are no such images, none can be read, or their scores do not fit into
+            memory.
     """
     dataset = own_dataset(classifier)
     parts = [part for part in (dataset.val, dataset.test) if part is not None and len(part)]
@@ -138,7 +140,7 @@ def _doubted(
     probabilities: Array,
     bad: Sequence[ImageError],
 ) -> DoubtedLabels:
-    """What confident learning says of the images; all but `bad` are in `paths`."""
+    """Apply confident learning to images; `paths` excludes those in `bad`."""
     if not np.isfinite(probabilities).all():
         raise DataError(run, "must give each image probabilities that are finite")
     names = classifier.classes

@@ -1,4 +1,4 @@
-"""Features of pictures: what a layer makes of them, to compare, cluster or learn from."""
+"""Features of images: the output of a layer, for comparing, clustering or further training."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Decoded = tuple[str, Pixels | ImageError]
 
 
 def find_tensor(graph: Graph, name: str | None) -> int:
-    """The tensor that features are of: a layer's output, or without a name what the last layer with
-    weights reads, which may be the image itself.
+    """Return the tensor to use as features: a layer's output or, without a name, the input of the
+    last layer with weights, which may be the image itself.
 
     Raises:
         UsageError: no layer has that name.
@@ -35,14 +35,14 @@ def find_tensor(graph: Graph, name: str | None) -> int:
 
 
 class Embedder:
-    """Makes features (n, d) of pictures.
+    """Computes features (n, d) of images.
 
-    Those of a layer that was named are averaged over the pixels of its map, if it has one. What the
-    last layer reads is as it reads it: channel, row, column, as in PyTorch.
+    The output of a named layer is averaged over its spatial positions. The input of the last layer
+    is flattened in the order channel, row, column, as in PyTorch.
 
     Args:
         classifier: the network.
-        engine: of it.
+        engine: its engine.
         layer: see `find_tensor`.
     """
 
@@ -59,7 +59,7 @@ class Embedder:
             self._compute = engine.features(self.tensor)
 
     def __call__(self, images: Sequence[Pixels]) -> Array:
-        """Features (n, d), float32, of one or more images, each (h, w, c) bytes."""
+        """Return features (n, d), float32, of one or more images, each (h, w, c) uint8."""
         found = self._compute(np.stack(images))
         if found.ndim == 4:
             found = found.mean(axis=(1, 2)) if self._averages else found.transpose(0, 3, 1, 2)
@@ -74,7 +74,7 @@ class Embedder:
 def embedded(
     embedder: Embedder, batches: Iterable[Sequence[Decoded]], tell: Callable[[ImageError], object]
 ) -> Iterator[tuple[list[str], Array]]:
-    """Names and features of batches of pictures; what cannot be read is told and left out."""
+    """Yield names and features of batches of images; unreadable ones are reported and left out."""
     for batch in batches:
         good = [(name, image) for name, image in batch if not isinstance(image, ImageError)]
         for _, image in batch:
@@ -85,7 +85,7 @@ def embedded(
 
 
 def csv_lines(found: Iterable[tuple[Sequence[str], Array]]) -> Iterator[str]:
-    """`path,f1,f2,…` and a line a picture; numbers with the digits that float32 has."""
+    """Yield `path,f1,f2,…` and one line per image, with as many digits as float32 has."""
     is_first = True
     for names, features in found:
         if is_first:

@@ -1,4 +1,6 @@
-"""Several networks as one classifier: the mean of their probabilities (Hansen and Salamon 1990)."""
+"""Several networks as one classifier that averages their probabilities (Hansen and Salamon
+1990).
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from cnn_cli.runs.checkpoint import holds_folds
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.structs import as_dict
 
-# What of `data` says which images are in a part of the run's own.
+# The keys of `data` that determine which images are in a part.
 DECIDES = {
     "all": ("root", "columns"),
     "test": ("root", "columns", "test_split", "group"),
@@ -31,15 +33,14 @@ DECIDES = {
 
 
 class Ensemble(Classifier):
-    """Networks of the same classes, shown the same pixels, each with its own mean, std and
-    temperature.
+    """Networks with the same classes and pixel preprocessing; mean, std and temperature may differ.
 
-    What only one network has, such as `graph` and `meta`, is the first one's.
+    Attributes that belong to one network, such as `graph` and `meta`, are those of the first.
 
     Attributes:
-        path: of the run of folds, or of the first checkpoint.
-        temperature: 1: each network divides by its own before the mean.
-        several: of `SeveralLabels.mean`.
+        path: the run of folds, or the first checkpoint.
+        temperature: 1, since each network applies its own.
+        several: the result of `SeveralLabels.mean`.
         members: the networks.
     """
 
@@ -47,11 +48,10 @@ class Ensemble(Classifier):
 
     @classmethod
     def open(cls, paths: Sequence[str | Path]) -> Ensemble:
-        """Read checkpoints, and the networks of runs of folds.
+        """Read checkpoints, and all networks of runs of folds.
 
         Raises:
-            DataError: one cannot be read, does not have the classes of the first, or prepares
-                images in another way.
+            DataError: one cannot be read, or differs from the first in classes or preprocessing.
         """
         members: list[Classifier] = []
         for path in map(Path, paths):
@@ -99,16 +99,16 @@ class Ensemble(Classifier):
 
 
 class EnsembleEngine:
-    """The engines of several networks, which run one after the other on the same threads.
+    """The engines of several networks, which run one after another on the same threads.
 
     Attributes:
-        graph: of the first network.
-        dtype: of the scores.
-        engines: of the networks.
+        graph: the graph of the first network.
+        dtype: dtype of the scores.
+        engines: the engines of the networks.
 
     Args:
         members: the networks.
-        threads, backend, note: of `Classifier.engine`.
+        threads, backend, note: as in `Classifier.engine`.
     """
 
     def __init__(
@@ -131,20 +131,20 @@ class EnsembleEngine:
             self._closing = stack.pop_all()
 
     def predict(self, x: Array, params: Parameters | None = None) -> Array:
-        """Logits (n, classes) of the mean probabilities.
+        """Return logits (n, classes) of the mean probabilities.
 
-        Of softmax, they are the logarithms of these; of several labels, log p - log(1 - p).
+        With softmax these are log p; with several labels, log p - log(1 - p).
 
         Args:
-            x: of `Engine.predict`.
-            params: none: each network has its own.
+            x: as in `Engine.predict`.
+            params: must be None: each network has its own.
         """
         return self.mean(lambda engine: engine.predict(x))
 
     def mean(self, logits_of: Callable[[Engine], Array]) -> Array:
-        """The same of logits (n, classes) that each engine gives for n images.
+        """Average the logits (n, classes) that a function returns for each engine.
 
-        Added up as logarithms, so that no probability is too small to be told from 0.
+        Probabilities are added as logarithms, so that none underflows to 0.
         """
         totals: tuple[Array, ...] | None = None
         for one, engine, order in zip(self._members, self.engines, self._orders, strict=True):
@@ -154,7 +154,8 @@ class EnsembleEngine:
                 z -= np.log(np.exp(z).sum(axis=1, keepdims=True))
                 logs: tuple[Array, ...] = (z,)
             else:
-                logs = -softplus(-z), -softplus(z)  # of both answers
+                # Logarithms of the probabilities of both answers.
+                logs = -softplus(-z), -softplus(z)
             if order is not None:
                 logs = tuple(each[:, order] for each in logs)
             totals = logs if totals is None else tuple(map(np.logaddexp, totals, logs))
@@ -166,12 +167,12 @@ class EnsembleEngine:
         return mean
 
     def own_numbers(self, position: int, classes: Array) -> Array:
-        """What numbers classes have in the network at that position."""
+        """Return the class numbers that the network at that position uses for these classes."""
         order = self._orders[position]
         return classes if order is None else order[classes]
 
     def close(self) -> None:
-        """End the threads and give BLAS its own back."""
+        """End the threads and restore the number of BLAS threads."""
         self._closing.close()
 
     def __enter__(self) -> Self:
@@ -182,13 +183,13 @@ class EnsembleEngine:
 
 
 def _order(classes: Sequence[str], wanted: Sequence[str]) -> Array | None:
-    """Where the wanted classes are among these; None where they are in that order."""
+    """Return the indices of the wanted classes; None if the order is the same."""
     numbers = [find_class(name, classes) for name in wanted]
     return None if numbers == list(range(len(wanted))) else np.array(numbers, np.int64)
 
 
 def _several(members: Sequence[Classifier]) -> SeveralLabels | None:
-    """How the networks together give labels; None where each image has one."""
+    """Return how the networks together assign labels; None if each image has one."""
     classes, found = members[0].classes, []
     for one in members:
         if one.several is not None:
@@ -214,6 +215,6 @@ def _check_like(other: Classifier, first: Classifier) -> None:
 
 
 def _words(pre: Preprocess) -> str:
-    """`28×28×1, crop`, and the depth where it is another than 8."""
+    """Return `28×28×1, crop`, with the depth if it is not 8."""
     depth = "" if pre.depth == 8 else f", depth {pre.depth}"
     return f"{pre.height}×{pre.width}×{pre.channels}, {pre.resize_mode}{depth}"

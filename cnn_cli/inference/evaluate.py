@@ -1,4 +1,4 @@
-"""Scores of a whole split: the validation of each epoch, and `cnn eval`."""
+"""Evaluate a whole split: for validation after each epoch, and for `cnn eval`."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ from cnn_cli.nn.types import Array
 from cnn_cli.system import available_memory
 
 Watch = Callable[[Iterator[Batch], int], Iterator[Batch]]
-"""Passes batches on; told how many images they have in all."""
+"""Passes batches on; receives the total number of images."""
 
-SCORES = 6  # arrays like a batch's logits that are alive at once: loss, probabilities, ranks
-RANKS = 4  # bytes a score of comparisons with the label's
-BLOCK = 2**21  # numbers of logits that are looked at together, once they are there
-MOST_KEPT = 2**28  # bytes of logits that are kept for metrics that need them
+SCORES = 6  # simultaneous arrays of a batch's size: loss, probabilities, ranks
+RANKS = 4  # bytes per score for comparing with the label's score
+BLOCK = 2**21  # logits processed at a time
+MOST_KEPT = 2**28  # bytes of logits kept for metrics that need them
 
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What the network says of each readable image of a split, in the split's order.
+    """The network's output for each readable image of a split, in the split's order.
 
-    A few numbers an image, whatever the number of classes.
+    It takes a few numbers per image, whatever the number of classes.
 
     Attributes:
-        classes: how many the network knows.
+        classes: number of classes.
         labels: (n,) class numbers.
         indices: (n,) positions in the split.
         losses: (n,) cross-entropy, without smoothing or class weights.
-        squared_errors: (n,) of the probabilities, summed over the classes.
-        label_probabilities: (n,) of the image's class.
+        squared_errors: (n,) squared errors of the probabilities, summed over the classes.
+        label_probabilities: (n,) probability of the image's class.
         label_ranks: (n,) see `metrics.label_ranks`.
-        guesses, confidences: (n,) the class of the largest probability, and that.
-        seconds, second_probabilities: (n,) the class of the next one, and that.
-        logits: (n, classes), undivided by any temperature; only where they were asked for.
-        temperature: that they were divided by for all of these.
+        guesses, confidences: (n,) the most probable class and its probability.
+        seconds, second_probabilities: (n,) the second most probable class and its probability.
+        logits: (n, classes), before division by the temperature; kept only on request.
+        temperature: divisor of the logits for everything above.
     """
 
     classes: int
@@ -66,15 +66,15 @@ class Evaluation:
     def of(
         cls, logits: Array, labels: Array, indices: Array, temperature: float = 1.0
     ) -> Evaluation:
-        """Of a few images.
+        """Evaluate the logits of some images.
 
         Args:
-            logits: (n, classes), of two classes or more.
-            labels, indices: of `Evaluation`.
-            temperature: that logits are divided by, see `calibration`.
+            logits: (n, classes), with at least two classes.
+            labels, indices: as in `Evaluation`.
+            temperature: divisor of the logits, see `calibration`.
         """
         rows = np.arange(len(labels))
-        with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow shows in the loss
             scaled = logits if temperature == 1 else logits / temperature
             losses, probabilities = _losses(scaled, labels), softmax(scaled)
         own, ranks = probabilities[rows, labels], label_ranks(probabilities, labels)
@@ -105,31 +105,31 @@ class Evaluation:
 
     @property
     def right(self) -> Array:
-        """(n,) whether the first guess is the image's class."""
+        """(n,) whether the top-1 prediction is correct."""
         hits: Array = self.guesses == self.labels
         return hits
 
     @property
     def top1(self) -> float:
-        """The share of images whose first guess is right; NaN without images."""
+        """Top-1 accuracy, from 0 to 1; NaN without images."""
         return float(self.right.mean()) if len(self.labels) else float("nan")
 
     @property
     def confusion(self) -> Confusion:
-        """What each class was taken for."""
+        """The confusion matrix."""
         return Confusion.of(self.labels, self.guesses, self.classes)
 
     @property
     def totals(self) -> Array:
-        """(3,): the summed loss, how many first guesses are right, and how many images there are.
+        """(3,): summed loss, number of correct top-1 predictions, and number of images.
 
-        Those of parts of a split add up to those of the whole.
+        The totals of the parts of a split add up to those of the whole.
         """
         return np.array([self.losses.sum(dtype=np.float64), self.right.sum(), len(self.labels)])
 
     @classmethod
     def joined(cls, parts: Sequence[Evaluation]) -> Evaluation:
-        """Evaluations of the parts of a split, in their order, as one."""
+        """Concatenate evaluations of the parts of a split."""
         parts = [part for part in parts if len(part.labels)] or parts[:1]
         if len(parts) == 1:
             return parts[0]
@@ -141,25 +141,25 @@ class Evaluation:
         return cls(parts[0].classes, logits=logits, temperature=parts[0].temperature, **arrays)
 
     def at(self, rows: Array, with_logits: bool = True) -> Evaluation:
-        """Of some of the images, in that order; one may come several times.
+        """Select images, possibly repeated.
 
         Args:
             rows: positions in these arrays.
-            with_logits: keep them, where there are any.
+            with_logits: keep the logits if there are any.
         """
         arrays = {name: getattr(self, name)[rows] for name in _NUMBERS}
         logits = self.logits[rows] if with_logits and self.logits is not None else None
         return replace(self, logits=logits, **arrays)
 
     def with_logits(self, logits: Array) -> Evaluation:
-        """The same with the logits, (n, classes), that it was made of."""
+        """Return a copy with its logits, (n, classes)."""
         return replace(self, logits=logits)
 
     def at_temperature(self, temperature: float) -> Evaluation:
-        """The same once logits are divided by a temperature.
+        """Evaluate again with the logits divided by a temperature.
 
         Raises:
-            ValueError: they were not kept.
+            ValueError: the logits were not kept.
         """
         if temperature == 1 or len(self.labels) == 0:
             return self
@@ -172,7 +172,7 @@ class Evaluation:
         return replace(Evaluation.joined(parts), logits=self.logits)
 
     def probabilities_by_class(self) -> Iterator[Array]:
-        """(n,) of one class after the other, as `softmax` computes them.
+        """Yield the probabilities (n,) of one class after another.
 
         Raises:
             ValueError: the logits were not kept.
@@ -202,14 +202,15 @@ _NUMBERS = tuple(each.name for each in fields(Evaluation) if each.name not in _O
 def evaluation_bytes(
     classes: int, images: int, batch_size: int, itemsize: int, *, keep_logits: bool = False
 ) -> int:
-    """The memory of `evaluate` beside the network's: of a batch's scores, and what stays.
+    """Return the bytes that `evaluate` takes besides the network: scores of a batch, and what is
+    kept.
 
     Args:
-        classes: how many the network knows.
-        images: of the split.
-        batch_size: images that go through the network together.
-        itemsize: bytes of a score.
-        keep_logits: the scores of all images stay, too.
+        classes: number of classes.
+        images: number of images of the split.
+        batch_size: number of images per batch.
+        itemsize: bytes per score.
+        keep_logits: the scores of all images are kept as well.
     """
     scores = min(batch_size, images) * classes * (SCORES * itemsize + RANKS)
     kept = images * classes * itemsize if keep_logits else 0
@@ -217,12 +218,12 @@ def evaluation_bytes(
 
 
 def logits_can_be_kept(nbytes: int) -> bool:
-    """Whether logits of so many bytes are kept for metrics that need them."""
+    """Whether logits of that many bytes are kept for metrics that need them."""
     return nbytes <= min(MOST_KEPT, available_memory())
 
 
 def row_blocks(rows: int, columns: int) -> Iterator[slice]:
-    """Parts of an array of some rows, of `BLOCK` numbers at most or one row each."""
+    """Split an array into blocks of rows with at most `BLOCK` values, or one row each."""
     step = max(1, BLOCK // columns)
     for start in range(0, rows, step):
         yield slice(start, start + step)
@@ -238,17 +239,18 @@ def evaluate(
     temperature: float = 1.0,
     keep_logits: bool = False,
 ) -> Evaluation:
-    """Run a split, or a part of it, through the network.
+    """Evaluate the network on a split, or on a part of it.
 
     Args:
-        scorer: of the network, or of several.
-        loader: of the split; lists the images it could not read in `loader.bad`.
-        params: other parameters than an engine's, such as averaged ones.
-        views: of each image, whose logits are averaged; the loader's images are `views.pre`.
-        places: which images of the split.
-        watch: shows how far it is.
-        temperature: that logits are divided by.
-        keep_logits: the logits of all images stay in memory.
+        scorer: the engine of one network, or of several.
+        loader: the loader of the split; unreadable images are listed in `loader.bad`.
+        params: parameters to use instead of the engine's, such as averaged ones.
+        views: views of each image whose logits are averaged; the loader's images must match
+            `views.pre`.
+        places: the part of the split.
+        watch: displays progress.
+        temperature: divisor of the logits.
+        keep_logits: keep the logits of all images.
     """
     classes = scorer.graph.classes
     nothing = np.empty(0, np.int64)
@@ -273,9 +275,9 @@ def evaluate_labels(
     watch: Watch | None = None,
     temperature: float = 1.0,
 ) -> LabelsEvaluation:
-    """Run a split of images of several labels, or a part of it, through the network.
+    """Evaluate the network on a split with several labels per image, or on a part of it.
 
-    The logits of all images stay in memory. The arguments are those of `evaluate`.
+    The logits of all images are kept. The arguments are those of `evaluate`.
     """
     classes = scorer.graph.classes
     nothing, none = np.empty((0, classes), scorer.dtype), np.empty(0, np.int64)
@@ -293,13 +295,13 @@ def _scored(
     places: slice,
     watch: Watch | None,
 ) -> Iterator[tuple[Batch, Array]]:
-    """Each batch with its logits, which are valid until the next one."""
+    """Yield each batch with its logits, which are valid until the next batch."""
     order = np.arange(len(loader.split))[places]
     batches = loader.batches(order)
     if watch is not None:
         batches = watch(batches, len(order))
     for batch in batches:
-        with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow shows in the loss
             logits = _predict(scorer, batch.images, params, views)
         yield batch, logits
 
@@ -307,7 +309,9 @@ def _scored(
 def _predict(
     scorer: Engine | EnsembleEngine, images: Pixels, params: Parameters | None, views: Views | None
 ) -> Array:
-    """Logits (n, classes) of a batch, until the next one; each network's are of all views."""
+    """Return the logits (n, classes) of a batch, averaged over views; valid until the next
+    batch.
+    """
     if isinstance(scorer, EnsembleEngine):
         return scorer.mean(lambda engine: _predict(engine, images, None, views))
     if views is None:

@@ -1,4 +1,4 @@
-"""A classifier shown labelled image files: by all threads and ranks, in views of its own."""
+"""Evaluate a classifier on labeled image files, with threads, ranks and test-time augmentation."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ Scorer = Engine | EnsembleEngine
 
 
 def own_dataset(classifier: Classifier, root: Path | None = None) -> Dataset:
-    """The images that a classifier was trained on, validated on, and not shown.
+    """Return the data set with which a classifier was trained.
 
     Args:
-        classifier: with its config.
-        root: where they are now; None where its config says it.
+        classifier: the classifier, with its config.
+        root: the current data root; None for the one in its config.
 
     Raises:
-        DataError: its config names none, or they are not there any more.
+        DataError: its config names none, or the images are gone.
     """
     data = classifier.config.data
     if root is None and data.root is None:
@@ -66,16 +66,16 @@ def own_dataset(classifier: Classifier, root: Path | None = None) -> Dataset:
 
 @dataclass(frozen=True, slots=True)
 class EvaluationOptions:
-    """How a classifier is shown images.
+    """How to evaluate a classifier.
 
     Attributes:
-        batch_size: images that go through the network together.
-        threads: workers; None for this rank's part of the cores.
-        backend: what computes; None for the best for so many images.
-        tta: kind of test-time augmentation; None for images as they are.
+        batch_size: number of images per batch.
+        threads: worker threads; None for this rank's share of the cores.
+        backend: the backend; None for the fastest for this number of images.
+        tta: kind of test-time augmentation, or None.
         job: the ranks that share the images.
-        note: told what the user should know.
-        watch: shows how far it is.
+        note: receives notes for the user.
+        watch: displays progress.
     """
 
     batch_size: int = 64
@@ -90,19 +90,19 @@ class EvaluationOptions:
 def evaluate_files(
     classifier: Classifier, images: Split, options: EvaluationOptions, *, calibrate: bool = False
 ) -> tuple[AnyEvaluation, dict[int, ImageError]]:
-    """What the network says of images, and what is wrong with those that could not be read.
+    """Evaluate images; return the evaluation, and the errors of unreadable ones by position.
 
-    Rank 0 has the results of all ranks, the others their own. The logits of several labels are
-    kept, those of one where `logits_can_be_kept`.
+    Rank 0 has the results of all ranks, the others only their own. Logits are kept with several
+    labels, and otherwise if `logits_can_be_kept`.
 
     Args:
-        classifier: of the network.
-        images: to show it.
-        options: how.
-        calibrate: keep the logits in any case, and leave out the checkpoint's temperature.
+        classifier: the classifier.
+        images: the images.
+        options: how to evaluate them.
+        calibrate: keep the logits in any case, and ignore the checkpoint's temperature.
 
     Raises:
-        DataError: logits that are to be kept do not fit into memory.
+        DataError: the logits must be kept and do not fit into memory.
     """
     temperature = 1.0 if calibrate else classifier.temperature
     keep = _keeps_logits(classifier, len(images), options, calibrate=calibrate)
@@ -129,7 +129,7 @@ def _parts(
     options: EvaluationOptions,
     ask: Callable[[Scorer, Loader, Views | None, slice], T],
 ) -> tuple[list[T], dict[int, ImageError]]:
-    """What `ask` finds of each rank's images, in their order; ranks but 0 have their own."""
+    """Call `ask` for each rank's images; rank 0 gets all results in order, others their own."""
     job, note, pre = options.job, options.note, classifier.preprocess
     threads = options.threads or job.threads(cpu_count())
     backend = options.backend or backend_for(len(images))
@@ -150,10 +150,10 @@ def _parts(
 def _keeps_logits(
     classifier: Classifier, images: int, options: EvaluationOptions, *, calibrate: bool
 ) -> bool:
-    """Whether all logits stay in memory; said where they do not.
+    """Whether to keep all logits; notes it if they are not kept.
 
     Raises:
-        DataError: they must, and there is no room.
+        DataError: they must be kept, and there is no room.
     """
     job, need = options.job, _logits_bytes(classifier, images, options.job)
     if calibrate or classifier.several is not None:
@@ -170,13 +170,13 @@ def _keeps_logits(
 
 
 def _logits_bytes(classifier: Classifier, images: int, job: Ranks) -> int:
-    """What the logits of all images take; where ranks bring them together, twice that."""
+    """Return the bytes of all logits, doubled if they are gathered from ranks."""
     numbers = images * len(classifier.classes) * (2 if job.size > 1 else 1)
     return numbers * classifier.params.dtype.itemsize
 
 
 def _check_logits_fit(need: int, what: str) -> None:
-    """Refuse to keep more than there is room for."""
+    """Refuse to keep more than fits into memory."""
     have = available_memory()
     if need > have:
         rule = "keeps the scores of all images, which need more memory than there is"

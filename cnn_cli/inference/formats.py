@@ -1,4 +1,4 @@
-"""Predictions as text: lines, JSON, CSV."""
+"""Output formats of predictions: text, JSON, CSV."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cnn_cli.inference.predictor import Prediction
 from cnn_cli.structs import Struct
 
 FORMATS = ("text", "json", "jsonl", "csv")
-UNKNOWN = "unknown"  # what a line says of an image that was refused
+UNKNOWN = "unknown"  # label of a rejected image
 
 
 class Columns(Struct):
-    """What a format tells beyond path, label, probability and error.
+    """Optional columns beyond path, label, probability and error.
 
     Attributes:
-        topk: how many of the likeliest classes a CSV file lists.
-        probs: the classes whose probabilities are told.
+        topk: number of most probable classes in CSV.
+        probs: classes whose probabilities are written.
         stamp: size and time of the file.
-        file: where it was put.
-        separator: of several labels of an image.
-        rejects: the network may refuse an image.
+        file: where the image was put.
+        separator: separates several labels.
+        rejects: the network may reject images.
     """
 
     topk: int = 0
@@ -35,22 +35,22 @@ class Columns(Struct):
 
 
 class Format(Protocol):
-    """Turns rows into text."""
+    """Formats rows as text."""
 
     def __init__(self, columns: Columns) -> None: ...
 
     def start(self) -> str:
-        """What comes first."""
+        """Return the beginning of the output."""
 
     def row(self, row: Prediction) -> str:
-        """A row's text; empty where the format has none for it."""
+        """Return a row's text; "" if the format omits it."""
 
     def end(self) -> str:
-        """What comes last."""
+        """Return the end of the output."""
 
 
 class Text:
-    """A line an image: path, label and probability between tabs; failures are left out."""
+    """One line per image: path, label and probability separated by tabs; failures are left out."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
@@ -74,7 +74,7 @@ class Text:
 
 
 class JsonLines:
-    """A JSON object a line."""
+    """One JSON object per line."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
@@ -111,7 +111,7 @@ class JsonLines:
 
 
 class JsonArray(JsonLines):
-    """The same objects as one array, an element a line."""
+    """The same objects as one JSON array, one element per line."""
 
     _before = "\n"
 
@@ -127,7 +127,7 @@ class JsonArray(JsonLines):
 
 
 class Csv:
-    """Comma-separated values under a header; see `safe_csv`."""
+    """Comma-separated values with a header; see `safe_csv`."""
 
     def __init__(self, columns: Columns) -> None:
         self._columns = columns
@@ -159,12 +159,12 @@ class Csv:
 
 
 def _joined(row: Prediction, separator: str) -> str:
-    """The probabilities of several labels, as `label` has these."""
+    """Join the probabilities of several labels in the order of `label`."""
     return separator.join(f"{prob:.6f}" for _, prob in row.labels or ())
 
 
 def make_format(name: str, columns: Columns | None = None) -> Format:
-    """The format of that name, one of `FORMATS`."""
+    """Return the format of that name, one of `FORMATS`."""
     kinds: dict[str, type[Format]] = {
         "text": Text,
         "json": JsonArray,

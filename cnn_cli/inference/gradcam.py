@@ -1,7 +1,7 @@
-"""Where a network looks: Grad-CAM (Selvaraju et al. 2017, section 3).
+"""Grad-CAM: which image regions a prediction depends on (Selvaraju et al. 2017, section 3).
 
-The gradient of one class's score by a layer's maps, averaged over each map, says how much that map
-speaks for the class: α_k = mean(∂y_c/∂A_k). The heat map is ReLU(Σ_k α_k A_k).
+The weight of feature map k is the mean gradient of the class score: α_k = mean(∂y_c/∂A_k). The heat
+map is ReLU(Σ_k α_k A_k).
 """
 
 from __future__ import annotations
@@ -26,16 +26,16 @@ PASSED_OVER = ("maxpool", "avgpool", "dropout", "identity")
 
 
 def find_layer(graph: Graph, name: str | None, place: str) -> Node:
-    """The layer that is asked.
+    """Return the layer to explain.
 
     Args:
         graph: the network.
-        name: of a layer; None for the last one with a map, before any pooling of it.
+        name: name of a layer; None for the last one with a spatial output, before global pooling.
         place: the checkpoint, for messages.
 
     Raises:
-        UsageError: no layer has that name, or its output is no map.
-        DataError: no layer has a map.
+        UsageError: no layer has that name, or its output has no spatial dimensions.
+        DataError: no layer has a spatial output.
     """
     if name is None:
         for node in reversed(graph.nodes):
@@ -55,10 +55,10 @@ def find_layer(graph: Graph, name: str | None, place: str) -> Node:
 
 
 def heat_maps(found: ScoreGradients) -> Array:
-    """Heat maps (n, h, w), each from 0 to 1; all 0 where nothing speaks for the class.
+    """Compute heat maps (n, h, w) from 0 to 1; all 0 if nothing supports the class.
 
     Args:
-        found: with activations and gradients (n, h, w, maps).
+        found: activations and gradients, both (n, h, w, maps).
     """
     alpha = found.gradients.mean(axis=(1, 2))
     return _to_1(np.einsum("nhwk,nk->nhw", found.activations, alpha).clip(min=0))
@@ -66,10 +66,10 @@ def heat_maps(found: ScoreGradients) -> Array:
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """What speaks for a class in n images.
+    """Explanations of n images.
 
     Attributes:
-        classes: (n,) their numbers.
+        classes: (n,) the explained classes.
         probabilities: (n, classes).
         heats: (n, h, w), see `heat_maps`.
     """
@@ -82,13 +82,13 @@ class Explained:
 class Explainer:
     """Grad-CAM of a classifier; a context manager that ends its threads.
 
-    Of several networks the heat map is the mean of theirs, for the class of their mean
-    probabilities; smaller ones are enlarged to the largest.
+    For several networks, the heat map is the mean of theirs, for the class of their mean
+    probabilities; smaller maps are enlarged to the largest.
 
     Args:
-        classifier: of the networks.
-        nodes: of each network, the layer whose maps are looked at.
-        threads: workers.
+        classifier: the classifier.
+        nodes: for each network, the layer to explain.
+        threads: number of worker threads.
     """
 
     def __init__(self, classifier: Classifier, nodes: Sequence[Node], threads: int) -> None:
@@ -100,11 +100,11 @@ class Explainer:
         ]
 
     def __call__(self, images: Array, classes: Array | None = None) -> Explained:
-        """Explain images (n, h, w, c) of bytes.
+        """Explain images (n, h, w, c), uint8.
 
         Args:
             images: at least one.
-            classes: (n,) their numbers; None for the one that each image is taken for.
+            classes: (n,) the classes to explain; None for each image's most probable class.
         """
         if not isinstance(self._scorer, EnsembleEngine):
             found = self._attributions[0](images, classes)
@@ -127,7 +127,7 @@ class Explainer:
 
 
 def _mean(maps: Sequence[Array]) -> Array:
-    """The mean of heat maps (n, h, w) of several networks, each of its own h and w."""
+    """Average the heat maps (n, h, w) of several networks, each of its own size."""
     height, width = (max(heat.shape[axis] for heat in maps) for axis in (1, 2))
     return _to_1(np.mean([_enlarged(heat, height, width) for heat in maps], axis=0))
 
@@ -141,7 +141,7 @@ def _enlarged(heats: Array, height: int, width: int) -> Array:
 
 
 def _to_1(heat: Array) -> Array:
-    """Heat maps (n, h, w), each divided by its largest number; all 0 where that is 0."""
+    """Divide each heat map (n, h, w) by its maximum; all 0 if that is 0."""
     top = heat.max(axis=(1, 2), keepdims=True)
     heat /= np.where(top > 0, top, 1)
     return heat

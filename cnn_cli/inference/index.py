@@ -1,8 +1,8 @@
-"""Features of many pictures in a file, of which the nearest to another picture's are found.
+"""A file of image features, and nearest-neighbor search in it.
 
-The file is an `.npz` of NumPy: `features` (n, d) float32, `norms` (n,), `paths` (n,) in UTF-8, and
-`meta`, a JSON document as uint8: checkpoint, its digest, layer. Nothing in it is compressed, and
-the features begin at a multiple of 64 bytes, so that they can be mapped into memory.
+The file is an uncompressed NumPy `.npz`: `features` (n, d) float32, `norms` (n,), `paths` (n,) in
+UTF-8, and `meta`, a JSON document as uint8 with checkpoint, its digest, and layer. The features
+begin at a multiple of 64 bytes, so that they can be memory-mapped.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ from cnn_cli.runs.checkpoint import check_array_header, read_array
 
 ALIGNED = 64  # bytes
 LOCAL_HEADER, ZIP64_EXTRA = 30, 20  # bytes
-PADDING = 0xD935  # what Android's zipalign calls its own
-BLOCK = 2**12  # pictures that are compared together: small parts keep all threads at work
+PADDING = 0xD935  # the extra field of Android's zipalign
+BLOCK = 2**12  # images compared at a time: small blocks keep all threads busy
 MEMBERS = ("meta", "features", "norms", "paths")
 
 
 def index_meta(classifier: Classifier, layer: str | None) -> dict[str, Any]:
-    """What an index says of how it was made.
+    """Return the metadata of an index.
 
     Args:
-        layer: that was asked for.
+        layer: the requested layer.
     """
     return {
         "checkpoint": os.path.abspath(classifier.path),
@@ -53,16 +53,17 @@ def index_meta(classifier: Classifier, layer: str | None) -> dict[str, Any]:
 def write_index(
     file: BinaryIO, found: Iterable[tuple[Sequence[str], Array]], meta: dict[str, Any], folder: Path
 ) -> int:
-    """Write an index; memory for a batch and the paths, disk for the features once more.
+    """Write an index; uses memory for one batch and the paths, and temporary disk space for the
+    features.
 
     Args:
         file: open for writing.
         found: names and features, batch by batch.
-        meta: see above.
-        folder: with room for the features.
+        meta: the metadata.
+        folder: a folder for the temporary file.
 
     Returns:
-        How many pictures it has.
+        The number of images.
     """
     paths: list[bytes] = []
     norms: list[Array] = []
@@ -95,7 +96,7 @@ def _add(archive: zipfile.ZipFile, name: str, array: Array) -> None:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> Any:
-    """A member whose content begins at a multiple of `ALIGNED`."""
+    """Create a member whose content begins at a multiple of `ALIGNED`."""
     info = zipfile.ZipInfo(f"{name}.npy", (1980, 1, 1, 0, 0, 0))
     at = archive.start_dir + LOCAL_HEADER + len(info.filename) + ZIP64_EXTRA + 4
     room = -at % ALIGNED
@@ -105,10 +106,10 @@ def _member(archive: zipfile.ZipFile, name: str) -> Any:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Index:
-    """Features of n pictures, in memory only as far as they are looked at.
+    """Features of n images, memory-mapped.
 
     Attributes:
-        meta: what they were made by.
+        meta: the metadata: how they were computed.
         features: (n, d).
         norms: (n,).
         paths: (n,) bytes.
@@ -121,10 +122,10 @@ class Index:
 
     @classmethod
     def open(cls, path: Path) -> Index:
-        """Map a file that `write_index` wrote.
+        """Map a file written by `write_index`.
 
         Raises:
-            DataError: it is none, or damaged.
+            DataError: it is not an index, or damaged.
         """
         rule = "must be an index that cnn embed wrote"
         try:
@@ -142,7 +143,7 @@ class Index:
             raise
         except OSError as error:
             raise DataError(path, "cannot be read", reason(error)) from error
-        except Exception as error:  # a hostile file makes the readers raise anything
+        except Exception as error:  # for hostile files the readers raise any exception
             raise DataError(path, rule, reason(error)) from error
         sizes = {len(features), len(norms), len(paths)}
         if features.ndim != 2 or features.dtype != np.float32 or len(sizes) > 1:
@@ -152,10 +153,10 @@ class Index:
         return cls(meta, features, norms, paths)
 
     def embedder_of(self, place: str, classifier: Classifier, engine: Engine) -> Embedder:
-        """What makes features like these.
+        """Return an embedder that computes the same features.
 
         Raises:
-            DataError: the network is another one than theirs.
+            DataError: the network is not the one of the index.
         """
         if classifier.digest().hex() != self.meta.get("digest"):
             rule = f"was made by another network than {classifier.path}"
@@ -163,16 +164,17 @@ class Index:
         return Embedder(classifier, engine, self.meta.get("layer"))
 
     def nearest(self, features: Array, count: int, threads: int = 1) -> list[tuple[str, float]]:
-        """Paths and cosines of the nearest pictures, the nearest first; of equals, the first one.
+        """Return paths and cosine similarities of the nearest images, nearest first; ties in index
+        order.
 
         Args:
-            features: (d,) of a picture.
-            count: how many, at most all.
-            threads: that read and compare; the cosines are the same for any number.
+            features: (d,) features of an image.
+            count: number of images, at most all.
+            threads: number of threads; the result does not depend on it.
         """
         query = features / max(float(np.linalg.norm(features)), 1e-30)
         cosines = np.empty(len(self.features), np.float32)
-        starts = iter(range(0, len(cosines), BLOCK))  # which all threads take from
+        starts = iter(range(0, len(cosines), BLOCK))  # shared by all threads
 
         def compare() -> None:
             for start in starts:
@@ -188,7 +190,7 @@ class Index:
         count = min(count, len(cosines))
         if count == 0:
             return []
-        # All that are as near as the last one, so that equals come in their order.
+        # All that are as near as the last one, so that ties are in index order.
         least = np.partition(cosines, len(cosines) - count)[len(cosines) - count]
         near = np.flatnonzero(cosines >= least)
         best = near[np.argsort(-cosines[near], kind="stable")][:count]
@@ -196,12 +198,12 @@ class Index:
 
 
 class Neighbours:
-    """Finds the pictures of an index that are nearest to others.
+    """Finds the nearest images in an index.
 
     Args:
-        index: of the pictures.
-        embed: makes features like theirs.
-        count: how many are found of each, at most all.
+        index: the index.
+        embed: computes the same features.
+        count: number of images to find, at most all.
         threads: see `Index.nearest`.
     """
 
@@ -212,13 +214,13 @@ class Neighbours:
         self._threads = threads
 
     def __call__(self, images: Sequence[Pixels]) -> list[list[tuple[str, float]]]:
-        """Of each image paths and cosines, the nearest first."""
+        """Return paths and cosine similarities for each image, nearest first."""
         rows = self._embed(images)
         return [self._index.nearest(row, self.count, self._threads) for row in rows]
 
 
 def _mapped(file: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: str) -> Array:
-    """An array of a member, as it lies in the file."""
+    """Map the array in a member."""
     if info.compress_type != zipfile.ZIP_STORED:
         raise DataError(place, "must not be compressed, so that it can be mapped into memory")
     with archive.open(info) as member:
@@ -228,7 +230,8 @@ def _mapped(file: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo, pla
     shape, by_columns, dtype = readers[version](head)
     if by_columns:
         raise DataError(place, "must hold features row by row")
-    # Where the content begins, the local header says, whose extra part is its own.
+    # The local header says where the content begins: its extra field may differ from the
+    # directory's.
     file.seek(info.header_offset + LOCAL_HEADER - 4)
     sizes = file.read(4)
     name, extra = (int.from_bytes(sizes[i : i + 2], "little") for i in (0, 2))

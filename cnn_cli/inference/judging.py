@@ -1,4 +1,4 @@
-"""Every metric by its name, of what a network said of labelled images."""
+"""All metrics of an evaluation, by name."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ from cnn_cli.nn.types import Array
 
 
 class Judgement(MetricsByName):
-    """The metrics of an evaluation; each is computed when it is asked for first.
+    """The metrics of an evaluation, each computed on first use.
 
-    Where a metric is not defined for these images, such as the recall of a class without any, or
-    is not finite, it is None.
+    A metric is None if it is undefined for these images, such as the recall of a class without
+    images, or not finite.
 
     Args:
-        evaluation: what the network said. `auc` and `average_precision` need its logits.
-        classes: names, in the network's order.
+        evaluation: the evaluation. `auc` and `average_precision` need its logits.
+        classes: class names, in the network's order.
     """
 
     evaluation: Evaluation
@@ -43,12 +43,12 @@ class Judgement(MetricsByName):
         self.classes = classes
 
     def top_k(self, k: int) -> float:
-        """The share of images whose class is among the first k guesses."""
+        """Top-k accuracy, from 0 to 1."""
         return int((self.evaluation.label_ranks < k).sum()) / len(self.evaluation.labels)
 
     @property
     def loss(self) -> float:
-        """The mean of -log p of the image's class."""
+        """Mean cross-entropy: the mean of -log p of the image's class."""
         return self.evaluation.loss
 
     @property
@@ -73,19 +73,19 @@ class Judgement(MetricsByName):
 
     @property
     def auc(self) -> float | None:
-        """The mean area of the classes under their ROC curves, each against all others."""
+        """Mean area under the one-vs-rest ROC curves of the classes."""
         return self._mean_ranking[0]
 
     @property
     def average_precision(self) -> float | None:
-        """The mean average precision of the classes, each against all others."""
+        """Mean one-vs-rest average precision of the classes."""
         return self._mean_ranking[1]
 
     @property
     def brier(self) -> float:
-        """The mean squared error of the probabilities, summed over classes (Brier 1950).
+        """Brier score (1950): mean squared error of the probabilities, summed over classes.
 
-        Of two classes it is that of one of them, half as much: as scikit-learn has both.
+        With two classes it is that of one class, half as much, as in scikit-learn.
         """
         mean = float(self.evaluation.squared_errors.mean(dtype=np.float64))
         return mean / 2 if self.evaluation.classes == 2 else mean
@@ -96,7 +96,7 @@ class Judgement(MetricsByName):
 
     @property
     def right(self) -> Array:
-        """(n,) whether the first guess is the image's class."""
+        """(n,) whether the top-1 prediction is correct."""
         return self.evaluation.right
 
     @cached_property
@@ -109,7 +109,7 @@ class Judgement(MetricsByName):
 
     @cached_property
     def rankings(self) -> list[tuple[float, float] | None]:
-        """`ranking_scores` of each class; of none where logits were not kept or are not finite."""
+        """`ranking_scores` of each class; empty if the logits were not kept or are not finite."""
         of = self.evaluation
         if of.logits is None or not isfinite(of.loss) or not np.isfinite(of.squared_errors).all():
             return [None] * of.classes
@@ -131,11 +131,11 @@ AnyJudgement = Judgement | LabelsJudgement
 def judge(
     evaluation: AnyEvaluation, classes: Sequence[str], thresholds: Sequence[float] = ()
 ) -> AnyJudgement:
-    """The metrics of what a network said.
+    """Return the metrics of an evaluation.
 
     Args:
-        evaluation, classes: of `Judgement`.
-        thresholds: of the classes, where images have several labels.
+        evaluation, classes: as in `Judgement`.
+        thresholds: the classes' thresholds if images have several labels.
     """
     if isinstance(evaluation, LabelsEvaluation):
         return LabelsJudgement(evaluation, classes, thresholds)

@@ -1,4 +1,4 @@
-"""How good predictions are: ranks, counts and per-class scores."""
+"""Metrics of predictions: ranks, counts and per-class scores."""
 
 from __future__ import annotations
 
@@ -11,19 +11,20 @@ import numpy as np
 from cnn_cli.nn.types import Array
 from cnn_cli.structs import Struct
 
-NORMAL_95 = 1.959963984540054  # 95 % of a normal distribution lie within so many deviations
+# 95 % of a normal distribution lie within this many standard deviations.
+NORMAL_95 = 1.959963984540054
 ECE_BINS = 15
 
 
 class ClassScores(Struct):
-    """How well one class is told from the others; None where a score would be 0/0.
+    """Scores of one class; None where a score would be 0/0.
 
     Attributes:
-        precision: share of the images predicted as this class that are of it.
-        recall: share of the images of this class that are predicted as it.
+        precision: fraction of the images predicted as this class that belong to it.
+        recall: fraction of the images of this class that are predicted as it.
         f1: harmonic mean of the two.
-        specificity: share of the images of other classes that are not predicted as it.
-        support: images of this class.
+        specificity: fraction of the images of other classes that are not predicted as it.
+        support: number of images of this class.
     """
 
     precision: float | None
@@ -34,7 +35,9 @@ class ClassScores(Struct):
 
     @classmethod
     def of(cls, right: int, predicted: int, support: int, images: int) -> ClassScores:
-        """Of counts: images that are right, that were predicted as the class, of it, and all."""
+        """Compute the scores from counts: correct, predicted as the class, of the class, and all
+        images.
+        """
         return cls(
             precision=_ratio(right, predicted),
             recall=_ratio(right, support),
@@ -45,16 +48,16 @@ class ClassScores(Struct):
 
     @property
     def rank(self) -> float:
-        """For an order in which the lowest F1 scores come first, and what has none last."""
+        """Sort key that puts the lowest F1 first and missing ones last."""
         return 2.0 if self.f1 is None else self.f1
 
 
 def top_k(probabilities: Array, k: int) -> Array:
-    """The k likeliest classes of each image, likeliest first; equal ones in class order.
+    """Return the k most probable classes of each image, most probable first; ties in class order.
 
     Args:
         probabilities: (n, classes), or any scores.
-        k: at least 1; more than there are classes means all.
+        k: at least 1; all classes if larger.
 
     Returns:
         Class numbers, (n, min(k, classes)).
@@ -64,13 +67,13 @@ def top_k(probabilities: Array, k: int) -> Array:
 
 
 def label_ranks(scores: Array, labels: Array) -> Array:
-    """How many classes `top_k` has before each image's own: 0 where the first guess is right.
+    """Return the rank of each image's own class in `top_k`: 0 if the top-1 prediction is correct.
 
     Args:
         scores: (n, classes).
         labels: (n,) class numbers.
     """
-    known = np.where(np.isnan(scores), -np.inf, scores)  # which come last there, too
+    known = np.where(np.isnan(scores), -np.inf, scores)  # NaN ranks last in `top_k` too
     own = known[np.arange(len(labels)), labels, None]
     before = (known == own) & (np.arange(scores.shape[1]) < labels[:, None])
     ranks: Array = ((known > own) | before).sum(axis=1)
@@ -78,14 +81,14 @@ def label_ranks(scores: Array, labels: Array) -> Array:
 
 
 class Confusion(Struct):
-    """How many images of a class were taken for which: pairs with counts.
+    """A sparse confusion matrix: pairs of label and prediction with counts.
 
-    Of many classes almost no pair has images, so that a matrix of them would be mostly zeros.
+    With many classes, nearly all entries of a dense matrix would be 0.
 
     Attributes:
-        classes: how many there are.
-        labels, guesses: (pairs,) class numbers, in the order of labels, then of guesses.
-        counts: (pairs,) images, above 0.
+        classes: number of classes.
+        labels, guesses: (pairs,) class numbers, sorted by label, then by prediction.
+        counts: (pairs,) number of images, above 0.
     """
 
     classes: int
@@ -95,46 +98,46 @@ class Confusion(Struct):
 
     @classmethod
     def of(cls, labels: Array, guesses: Array, classes: int) -> Confusion:
-        """Of images.
+        """Count images.
 
         Args:
             labels, guesses: (n,) class numbers.
-            classes: how many there are.
+            classes: number of classes.
         """
         cells, counts = np.unique(labels.astype(np.int64) * classes + guesses, return_counts=True)
         return cls(classes, cells // classes, cells % classes, counts.astype(np.int64))
 
     @classmethod
     def of_matrix(cls, matrix: Array) -> Confusion:
-        """Of a (classes, classes) matrix of counts: labels in rows, guesses in columns."""
+        """Convert a (classes, classes) matrix of counts: labels in rows, predictions in columns."""
         labels, guesses = matrix.nonzero()
         return cls(len(matrix), labels, guesses, matrix[labels, guesses].astype(np.int64))
 
     @property
     def matrix(self) -> Array:
-        """The (classes, classes) counts, int64: of few classes."""
+        """The dense (classes, classes) matrix, int64; for few classes."""
         matrix = np.zeros((self.classes, self.classes), np.int64)
         matrix[self.labels, self.guesses] = self.counts
         return matrix
 
     @property
     def right(self) -> Array:
-        """(classes,): images of each class that were taken for it."""
+        """(classes,): number of correctly predicted images of each class."""
         hits = self.labels == self.guesses
         return self._by(self.labels[hits], self.counts[hits])
 
     @property
     def support(self) -> Array:
-        """(classes,): images of each class."""
+        """(classes,): number of images of each class."""
         return self._by(self.labels, self.counts)
 
     @property
     def predicted(self) -> Array:
-        """(classes,): images that were taken for each class."""
+        """(classes,): number of images predicted as each class."""
         return self._by(self.guesses, self.counts)
 
     def rows(self) -> Iterator[Array]:
-        """The matrix, a (classes,) row after the other."""
+        """Yield the rows of the dense matrix, (classes,) each."""
         ends = np.searchsorted(self.labels, np.arange(self.classes + 1))
         for start, end in pairwise(ends):
             row = np.zeros(self.classes, np.int64)
@@ -142,7 +145,7 @@ class Confusion(Struct):
             yield row
 
     def joined(self, most: int) -> Confusion:
-        """With as many neighbouring classes as one as it takes to have `most` at most."""
+        """Merge neighboring classes until at most `most` are left."""
         together = -(-self.classes // most)
         labels, guesses = self.labels // together, self.guesses // together
         classes = -(-self.classes // together)
@@ -157,11 +160,11 @@ class Confusion(Struct):
 
 
 def per_class(confusion: Confusion, names: Sequence[str]) -> dict[str, ClassScores]:
-    """Scores of every class, in the order of `names`.
+    """Return the scores of every class, in the order of `names`.
 
     Args:
-        confusion: of the images.
-        names: of the classes.
+        confusion: the confusion matrix.
+        names: class names.
     """
     right, predicted, support = confusion.right, confusion.predicted, confusion.support
     images = int(support.sum())
@@ -172,9 +175,9 @@ def per_class(confusion: Confusion, names: Sequence[str]) -> dict[str, ClassScor
 
 
 def f1_scores(confusion: Confusion) -> tuple[float | None, float | None]:
-    """The mean F1 score of the classes, and their mean weighted by support.
+    """Return macro F1, and F1 weighted by support.
 
-    Classes without images that no image was taken for have none, as in scikit-learn.
+    Classes without images and predictions are left out.
     """
     predicted, support = confusion.predicted, confusion.support
     known = (predicted + support) > 0
@@ -185,16 +188,16 @@ def f1_scores(confusion: Confusion) -> tuple[float | None, float | None]:
 
 
 def balanced_accuracy(confusion: Confusion) -> float | None:
-    """The mean recall of the classes that have images."""
+    """Return the mean recall of the classes that have images."""
     support = confusion.support
     known = support > 0
     return float((confusion.right[known] / support[known]).mean()) if known.any() else None
 
 
 def kappa(confusion: Confusion) -> float | None:
-    """Cohen's kappa (1960): accuracy, corrected for what chance would get right.
+    """Return Cohen's kappa (1960): accuracy corrected for chance agreement.
 
-    None where chance would get all right: one class, and no other guess.
+    None if chance agreement is complete: one class, and only predictions of it.
     """
     images = int(confusion.counts.sum())
     by_chance = _matches_by_chance(confusion)
@@ -205,9 +208,9 @@ def kappa(confusion: Confusion) -> float | None:
 
 
 def matthews(confusion: Confusion) -> float | None:
-    """Matthews' correlation coefficient for several classes (Gorodkin 2004).
+    """Return the Matthews correlation coefficient for several classes (Gorodkin 2004).
 
-    0 where all images or all guesses are of one class, as in scikit-learn; None without images.
+    0 if all labels or all predictions are one class, as in scikit-learn; None without images.
     """
     images = int(confusion.counts.sum())
     if not images:
@@ -220,22 +223,21 @@ def matthews(confusion: Confusion) -> float | None:
 
 
 def _matches_by_chance(confusion: Confusion) -> int:
-    """Pairs of an image and a guess, each any of all, that are of one class."""
+    """Return the number of pairs of any label and any prediction that are the same class."""
     return int((confusion.predicted * confusion.support).sum())
 
 
 def ranking_scores(scores: Array, own: Array) -> tuple[float, float] | None:
-    """How well scores order images of a class before all others.
+    """Measure how well scores rank images of a class above all others.
 
     Args:
         scores: (n,), finite.
-        own: (n,) whether the image is of the class.
+        own: (n,) whether the image belongs to the class.
 
     Returns:
-        The area under the ROC curve: the share of pairs of an image of the class and another one
-        whose scores are in the right order, equal ones counting half. And the average precision:
-        the mean, over the images of the class, of the precision at their scores. None where all
-        images are of the class, or none.
+        Area under the ROC curve (ties count half) and average precision (the mean, over the images
+        of the class, of the precision at their scores). None if all or no images belong to the
+        class.
     """
     everyone, mine = np.sort(scores), np.sort(scores[own])
     n, positives = len(everyone), len(mine)
@@ -244,20 +246,20 @@ def ranking_scores(scores: Array, own: Array) -> tuple[float, float] | None:
     levels, first, here = np.unique(mine, return_index=True, return_counts=True)
     below = np.searchsorted(everyone, levels, "left")
     equal = np.searchsorted(everyone, levels, "right") - below - here
-    before = here * (2 * (below - first) + equal)  # twice the pairs, so that they are whole
+    before = here * (2 * (below - first) + equal)  # twice the pairs, to stay in integers
     auc = int(before.sum()) / (2 * positives * (n - positives))
     precision = here * ((positives - first) / (n - below))
     return auc, float(precision.sum() / positives)
 
 
 def threshold_curve(scores: Array, own: Array) -> tuple[Array, Array]:
-    """What is found at each threshold, from the highest down to the lowest score.
+    """Return the counts at each threshold, from the highest score to the lowest.
 
     Args:
-        scores, own: of `ranking_scores`.
+        scores, own: as in `ranking_scores`.
 
     Returns:
-        (thresholds,) images of the class, and all images, whose scores are at or above it.
+        (thresholds,) number of images of the class, and of all images, with a score at or above it.
     """
     order = np.argsort(-scores, kind="stable")
     ends = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
@@ -265,14 +267,14 @@ def threshold_curve(scores: Array, own: Array) -> tuple[Array, Array]:
 
 
 def wilson_interval(correct: int, images: int) -> tuple[float, float]:
-    """Where the accuracy lies that `correct` of `images` are a sample of, with 95 % confidence.
+    """Return the Wilson 95 % confidence interval of accuracy (1927).
 
-    Unlike the normal approximation, Wilson's interval (1927) stays within 0 and 1 and holds for
-    few images and for shares near 0 and 1.
+    Unlike the normal approximation it stays within 0 and 1 and is valid for few images and for
+    accuracies near 0 and 1.
 
     Args:
-        correct: images that were classified right.
-        images: at least 1.
+        correct: number of correctly classified images.
+        images: number of images, at least 1.
     """
     share, z2 = correct / images, NORMAL_95**2
     middle = (share + z2 / (2 * images)) / (1 + z2 / images)
@@ -282,32 +284,34 @@ def wilson_interval(correct: int, images: int) -> tuple[float, float]:
 
 
 def calibration_bins(confidences: Array, right: Array) -> tuple[Array, Array, Array]:
-    """Images by the probability of their first guess.
+    """Group images by the probability of their top-1 prediction into 15 equally wide bins.
 
-    There are 15 equally wide bins, bin m from above (m-1)/15 to m/15.
+    Bin m contains probabilities above (m-1)/15 up to m/15.
 
     Args:
-        confidences: (n,) that probability.
-        right: (n,) whether the first guess is the image's class.
+        confidences: (n,) the probabilities.
+        right: (n,) whether the top-1 prediction is correct.
 
     Returns:
-        Of each bin the images, the sum of those probabilities, and how many guesses are right.
+        For each bin the number of images, the sum of the probabilities, and the number of correct
+        predictions.
     """
     confidences = confidences.astype(np.float64)
-    places = np.nan_to_num(np.ceil(confidences * ECE_BINS))  # what is not finite stays in the sums
+    # Values that are not finite remain in the sums.
+    places = np.nan_to_num(np.ceil(confidences * ECE_BINS))
     bins = places.astype(np.int64).clip(1, ECE_BINS) - 1
     sums = [np.bincount(bins, of, ECE_BINS) for of in (None, confidences, right)]
     return sums[0].astype(np.int64), sums[1], sums[2].astype(np.int64)
 
 
 def expected_calibration_error(confidences: Array, right: Array) -> float:
-    """How far confidence and accuracy are apart, 0 to 1 (Naeini et al. 2015).
+    """Return the expected calibration error, from 0 to 1 (Naeini et al. 2015).
 
-    Images are put into 15 equally wide bins by the probability of their first guess; the mean over
-    the images of |accuracy − mean confidence| of their bin (Guo et al. 2017, equation 3).
+    Images are grouped into 15 equally wide bins by confidence; the error is the mean over the
+    images of |accuracy − mean confidence| in their bin (Guo et al. 2017, equation 3).
 
     Args:
-        confidences, right: of `calibration_bins`; of at least one image.
+        confidences, right: as in `calibration_bins`, of at least one image.
     """
     images, confidence, hits = calibration_bins(confidences, right)
     return float(np.abs(hits - confidence).sum() / images.sum())

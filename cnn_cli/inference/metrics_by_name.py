@@ -1,4 +1,4 @@
-"""How a metric that somebody names is found among those of an evaluation."""
+"""Look up a metric of an evaluation by name."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from cnn_cli.metric_names import Metric, find_class
 
 
 class Evaluated(Protocol):
-    """What a network said of images, with their labels."""
+    """An evaluation of labeled images."""
 
     @property
     def labels(self) -> Sized: ...
 
 
 class MetricsByName:
-    """The metrics of an evaluation, each an attribute of its name.
+    """The metrics of an evaluation, as attributes of their names.
 
     Attributes:
-        evaluation: what the network said.
-        classes: names, in the network's order.
-        by_class: the scores of each.
+        evaluation: the evaluation.
+        classes: class names, in the network's order.
+        by_class: the scores of each class.
     """
 
     evaluation: Evaluated
@@ -37,7 +37,7 @@ class MetricsByName:
         raise NotImplementedError
 
     def value(self, metric: Metric) -> float | None:
-        """The value of one; None where it is not defined for these images, or is not finite."""
+        """Return the value of a metric; None if it is undefined for these images or not finite."""
         if not len(self.evaluation.labels):
             return None
         if metric.k is not None:

@@ -1,4 +1,4 @@
-"""Out-of-fold predictions: what is said of each image by the network that was not trained on it."""
+"""Out-of-fold predictions: each image is predicted by the network that was not trained on it."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ from cnn_cli.runs.folder import fold_folder, folds_in
 from cnn_cli.system import available_memory
 
 COLUMNS = ("path", "fold", "true", "label", "prob", "true_prob", "error")
-LABELS_COLUMNS = ("path", "fold", "true", "label", "prob", "error")  # then prob:NAME of each class
+# Followed by prob:NAME for each class.
+LABELS_COLUMNS = ("path", "fold", "true", "label", "prob", "error")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FoldPredictions:
-    """What one fold's network says of the images that it was not trained on.
+    """Predictions of one fold's network for the images on which it was not trained.
 
     Attributes:
-        number: of the fold, from 1.
-        paths, labels: of its images, see `data.targets`.
-        bad: the images that could not be read, by position.
-        evaluation, judgement: of the others.
-        probabilities: (read images, classes).
+        number: number of the fold, from 1.
+        paths, labels: its images, see `data.targets`.
+        bad: unreadable images, by position.
+        evaluation, judgement: of the readable images.
+        probabilities: (readable images, classes).
     """
 
     number: int
@@ -51,7 +52,7 @@ class FoldPredictions:
 
 @dataclass(frozen=True, slots=True)
 class Spread:
-    """A metric over the folds: the mean of its values, and their standard deviation (n - 1)."""
+    """A metric over the folds: mean and sample standard deviation (n - 1)."""
 
     mean: float
     std: float
@@ -62,12 +63,12 @@ class Spread:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class OutOfFold:
-    """The same of all folds.
+    """Out-of-fold predictions of all folds.
 
     Attributes:
-        classes: names, in the networks' order.
-        classifiers: of the folds.
-        folds: in their order.
+        classes: class names, in the networks' order.
+        classifiers: the networks of the folds.
+        folds: the predictions, in order of the folds.
     """
 
     classes: tuple[str, ...]
@@ -75,7 +76,7 @@ class OutOfFold:
     folds: list[FoldPredictions]
 
     def spread(self, metric: Metric) -> Spread | None:
-        """A metric over the folds; None where it is not defined for one of them."""
+        """Return a metric over the folds; None if it is undefined for one of them."""
         values = [fold.judgement.value(metric) for fold in self.folds]
         known = [value for value in values if value is not None]
         if len(known) < len(values):
@@ -83,14 +84,14 @@ class OutOfFold:
         return Spread(float(np.mean(known)), float(np.std(known, ddof=1)))
 
     def spreads(self) -> dict[str, Spread | None]:
-        """Of all metrics that are not of one class."""
+        """Return all metrics that are not of one class."""
         names = (TOP1.name, *overall_of(self.classifiers[0].labels_kind))
         return {name: self.spread(Metric(name)) for name in names}
 
     def as_csv(self) -> bytes:
-        """A row per image: path, fold, true class, label, their probabilities, error.
+        """Return CSV with one row per image: path, fold, true class, label, probability, error.
 
-        Of several labels, the probabilities are of those that the image is given, and then of all.
+        With several labels, the probabilities of the predicted labels and of all classes follow.
         """
         return b"".join(
             safe_csv.line(row).encode("utf-8", "backslashreplace") for row in self._rows()
@@ -116,7 +117,7 @@ class OutOfFold:
 
 
 def _said(classifier: Classifier, fold: FoldPredictions, row: int) -> list[str | float]:
-    """The cells of what a network says of an image."""
+    """Return the cells with the prediction for an image."""
     of, probabilities = fold.evaluation, fold.probabilities[row]
     if isinstance(of, Evaluation):
         label = classifier.classes[int(of.guesses[row])]
@@ -129,10 +130,10 @@ def _said(classifier: Classifier, fold: FoldPredictions, row: int) -> list[str |
 
 
 def load_folds(run: Path) -> list[Classifier]:
-    """The networks of a run of folds.
+    """Load the networks of a run of folds.
 
     Raises:
-        DataError: it is none, or some of its folds have not been trained.
+        DataError: it is not a run of folds, or some folds are not trained.
     """
     found = folds_in(run)
     if not found:
@@ -156,21 +157,20 @@ def load_folds(run: Path) -> list[Classifier]:
 
 
 def predict_out_of_fold(classifiers: list[Classifier], options: EvaluationOptions) -> OutOfFold:
-    """Show each network the images that it was not trained on; rank 0 has the result.
+    """Predict each fold's images with its network; rank 0 has the result.
 
     Args:
-        classifiers: of `load_folds`.
-        options: how.
+        classifiers: the result of `load_folds`.
+        options: how to evaluate them.
 
     Raises:
-        DataError: no image of a fold can be read, or the probabilities need more memory than
-            there is.
+        DataError: no image of a fold can be read, or the probabilities do not fit into memory.
     """
     folds = []
     for number, classifier in enumerate(classifiers, 1):
         dataset = own_dataset(classifier)
         images = dataset.val
-        if images is None:  # `take_fold` leaves none empty
+        if images is None:  # `take_fold` leaves no fold empty
             raise ValueError("a fold without images")
         every = len(images) * len(classifiers)
         options.job.first(partial(check_memory, classifier, every))
@@ -190,7 +190,8 @@ def predict_out_of_fold(classifiers: list[Classifier], options: EvaluationOption
 
 
 def check_memory(classifier: Classifier, images: int) -> None:
-    """Refuse to predict more images than there is room for: a logit and a probability a class.
+    """Refuse to predict more images than fit into memory, with one logit and one probability per
+    class.
 
     Raises:
         DataError: they do not fit.

@@ -1,4 +1,4 @@
-"""Predictions for images of which nobody knows beforehand how many will come."""
+"""Predictions for a stream of images whose number is unknown."""
 
 from __future__ import annotations
 
@@ -28,20 +28,21 @@ Decoded = tuple[str, Pixels | ImageError]
 
 
 class Prediction(Struct):
-    """What the network says of one image.
+    """The prediction for one image.
 
     Attributes:
         path: as typed, joined with the name below it.
-        label: of the likeliest class; None below the least probability that was asked for. Where
-            an image may have several labels, all of them as a list has them.
-        prob: the probability of the likeliest class; None where the image could not be read.
-        topk: the likeliest classes and their probabilities, best first.
+        label: the most probable class; None if its probability is below the requested minimum. With
+            several labels, all of them joined.
+        prob: probability of the most probable class; None if the image could not be read.
+        topk: the most probable classes and their probabilities, best first.
         error: why the image could not be read.
-        probs: of all classes, in their order; only where they were asked for.
-        size, time: of the file, in bytes and in seconds since 1970, before it was read.
-        file: where it was put.
-        labels: where an image may have several, each with its probability, the likeliest first.
-        rejected: it is of none of the classes, and so has no label.
+        probs: probabilities of all classes, in their order; only on request.
+        size, time: size in bytes and modification time in seconds since 1970 of the file before it
+            was read.
+        file: where the image was put.
+        labels: with several labels, each with its probability, most probable first.
+        rejected: the image was rejected and has no label.
     """
 
     path: str
@@ -58,22 +59,22 @@ class Prediction(Struct):
 
 
 class Predictor:
-    """A classifier at work; a context manager that ends its threads.
+    """A classifier that predicts; a context manager that ends its threads.
 
-    Without a backend that was asked for it begins with NumPy, for which nothing has to be loaded,
-    and goes on with the best one once `BULK` images have come.
+    Unless a backend was requested it begins with NumPy, which needs no loading, and switches to the
+    fastest backend after `BULK` images.
 
     Args:
-        classifier: what names the images.
-        threads: workers.
+        classifier: the classifier.
+        threads: number of worker threads.
         backend: `numpy` or `fast`, for all images.
-        note: told what the user should know about compiled kernels.
+        note: receives notes about compiling kernels.
 
     Raises:
         UsageError: `fast` without numba.
     """
 
-    _rejecting: RejectingScorer | None = None  # the scorer, where it may refuse images
+    _rejecting: RejectingScorer | None = None  # the scorer if it may reject images
 
     def __init__(
         self,
@@ -90,7 +91,7 @@ class Predictor:
         self._scorer = self._open(backend or backend_for(0))
 
     def probabilities(self, images: Sequence[Pixels]) -> Array:
-        """One or more images, each (h, w, c) bytes, to (images, classes)."""
+        """Return probabilities (n, classes) of one or more images, each (h, w, c) uint8."""
         if not self._chosen and self.images >= BULK:
             self._chosen = True
             self._scorer.close()
@@ -100,20 +101,21 @@ class Predictor:
         return self.classifier.probabilities(self._scorer.predict(np.stack(images)))
 
     def rejected(self, images: int) -> Sequence[bool]:
-        """Which of the images of the last call of `probabilities` are of none of the classes."""
+        """Return which images of the last call of `probabilities` were rejected."""
         rejecting = self._rejecting
         return [False] * images if rejecting is None else rejecting.rejected.tolist()
 
     def predictions(
         self, batch: Sequence[Decoded], topk: int, min_prob: float, probs: bool = False
     ) -> tuple[list[Prediction], list[ImageError]]:
-        """What the network says of some images, in their order, and which could not be read.
+        """Return the predictions of a batch in order, and the errors of unreadable images.
 
         Args:
-            batch: paths and what was decoded.
-            topk: how many classes a prediction lists.
-            min_prob: below it there is no label; one of several must reach its threshold, too.
-            probs: whether a prediction has the probabilities of all classes.
+            batch: paths and decoded images.
+            topk: number of classes in a prediction.
+            min_prob: predictions below it get no label; with several labels it applies besides the
+                thresholds.
+            probs: whether predictions contain the probabilities of all classes.
         """
         classes = self.classifier.classes
         pixels = [image for _, image in batch if not isinstance(image, ImageError)]
@@ -167,14 +169,14 @@ class Predictor:
 def decoded_batches(
     entries: Iterator[Entry | None], pre: Preprocess, size: int, threads: int, job: Ranks
 ) -> Iterator[list[Decoded]]:
-    """Decode images in batches, a few of them ahead: all, or this rank's part of each round.
+    """Decode images in batches, a few ahead: all of them, or this rank's part of each round.
 
     Args:
-        entries: what to read; only rank 0's are looked at. None says that the next one is waited
-            for: what has come is a batch.
-        pre: how images become pixels.
-        size: images a batch.
-        threads: that decode.
+        entries: the images; only rank 0's are used. None means that the next one is not there yet:
+            the images so far form a batch.
+        pre: the preprocessing.
+        size: images per batch.
+        threads: number of decoding threads.
         job: the ranks that share the images.
     """
     if job.size > 1:

@@ -1,10 +1,10 @@
-"""Images of none of the classes: their features lie far from those of every class.
+"""Reject images of unknown classes by the distance of their features from all classes.
 
-The features that the last layer reads are taken for normally distributed in each class, with a mean
-of its own and a covariance that all share; how far an image is from the nearest mean, by that
-covariance, is its distance (Mahalanobis; Lee et al. 2018, section 2.1, without their perturbed
-inputs). Means and covariance are those of training images. The distance that a share of the
-validation images exceeds is the bound: what is farther is refused.
+The input of the last layer is modeled as a normal distribution per class, with separate means and a
+shared covariance. The distance of an image is its Mahalanobis distance to the nearest mean (Lee et
+al. 2018, section 2.1, without input perturbation). Means and covariance come from training images.
+The bound is the distance that a given fraction of the validation images exceeds; images beyond it
+are rejected.
 """
 
 from __future__ import annotations
@@ -25,22 +25,22 @@ if TYPE_CHECKING:
     from cnn_cli.inference.classifier import Classifier
 
 GROUP = REJECTION
-MOST_FEATURES = 4096  # whose covariance is kept
-MOST_IMAGES = 20_000  # to learn means and covariance from
-RIDGE = 1e-3  # of the mean variance, added to each
+MOST_FEATURES = 4096  # largest size of the covariance
+MOST_IMAGES = 20_000  # used to estimate means and covariance
+RIDGE = 1e-3  # fraction of the mean variance that is added to each variance
 BATCH = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Rejection:
-    """What is refused.
+    """Which images are rejected.
 
     Attributes:
-        means: (classes, d) whitened means of the classes' features.
-        whitening: (d, d): features times this have the covariance 1.
-        bound: the largest squared distance of what is not refused.
-        share: of validation images that was to be refused.
-        images, refused: how many validation images there were, and how many are refused.
+        means: (classes, d) whitened class means of the features.
+        whitening: (d, d): features times this matrix have unit covariance.
+        bound: the largest squared distance that is accepted.
+        share: the requested fraction of rejected validation images.
+        images, refused: number of validation images, and of the rejected ones among them.
     """
 
     means: Array
@@ -54,7 +54,7 @@ class Rejection:
     def stored(
         cls, meta: Mapping[str, Any], arrays: Mapping[str, Array], classes: int, place: str
     ) -> Rejection:
-        """What a checkpoint holds.
+        """Read from a checkpoint.
 
         Raises:
             DataError: it is damaged.
@@ -83,7 +83,7 @@ class Rejection:
         return {"means": self.means, "whitening": self.whitening}
 
     def distances(self, features: Array) -> Array:
-        """(n,) squared distances of features (n, d) from the nearest class."""
+        """Return (n,) squared distances of features (n, d) from the nearest class."""
         white = features.astype(np.float64) @ self.whitening.astype(np.float64)
         nearest = np.full(len(white), np.inf)
         for mean in self.means.astype(np.float64):
@@ -95,14 +95,14 @@ FACTS = ("bound", "share", "images", "refused")
 
 
 class RejectingScorer:
-    """A network that says which images it refuses, in the one pass that its scores take.
+    """An engine that also tells which images are rejected, in one forward pass.
 
     Attributes:
         rejected: (n,) of the images of the last call.
 
     Args:
-        classifier: with its rejection.
-        threads, backend, note: of `Classifier.engine`.
+        classifier: a classifier with rejection.
+        threads, backend, note: as in `Classifier.engine`.
     """
 
     def __init__(
@@ -122,12 +122,12 @@ class RejectingScorer:
             self._linear = named[f"{last.name}/weight"].T, bias
 
     def predict(self, x: Array) -> Array:
-        """Logits (n, classes) of images (n, h, w, c)."""
+        """Return logits (n, classes) of images (n, h, w, c)."""
         features = self._embed(list(x))
         if features.shape[1] != len(self._rejection.whitening):
             raise DataError(GROUP, f"must be for the network's {features.shape[1]:,} features")
         self.rejected = self._rejection.distances(features) > self._rejection.bound
-        if self._linear is None:  # the last layer is followed by others
+        if self._linear is None:  # other layers follow the last one with weights
             return self._engine.predict(x)
         weight, bias = self._linear
         logits: Array = features.astype(weight.dtype) @ weight + bias
@@ -146,17 +146,17 @@ class RejectingScorer:
 def learn_rejection(
     classifier: Classifier, train: Split, val: Split, share: float, threads: int, backend: str
 ) -> Rejection:
-    """Learn what to refuse.
+    """Estimate the rejection.
 
     Args:
         classifier: one network.
-        train: images for means and covariance; of more than 20,000, so many of them are taken.
-        val: images of which a share is to be refused.
-        share: of them, above 0 and below 1.
-        threads, backend: of `Classifier.engine`.
+        train: images for means and covariance; at most 20,000 are used.
+        val: images of which a fraction is to be rejected.
+        share: that fraction, between 0 and 1.
+        threads, backend: as in `Classifier.engine`.
 
     Raises:
-        DataError: the last layer reads too many features, or too few images can be read.
+        DataError: the last layer has too many inputs, or too few images are readable.
     """
     with classifier.engine(threads, backend) as engine:
         embed = Embedder(classifier, engine, None)
@@ -192,7 +192,7 @@ def learn_rejection(
 def _features(
     classifier: Classifier, embed: Embedder, images: Split, rows: Array, threads: int
 ) -> Iterator[tuple[Array, Array]]:
-    """Features and labels of batches of images; those that cannot be read are left out."""
+    """Yield features and labels of batches of images; unreadable ones are left out."""
     from cnn_cli.data.cache import ImageCache
     from cnn_cli.data.loader import Loader
 

@@ -1,7 +1,7 @@
-"""Images of several labels: what a network says of them, and how good that is.
+"""Evaluation with several labels per image.
 
-Each class is a question of its own, which a sigmoid answers; an image has the labels whose
-probability reaches the class's threshold.
+Each class is a binary problem with a sigmoid; an image gets the labels whose probability reaches
+the class's threshold.
 """
 
 from __future__ import annotations
@@ -24,21 +24,21 @@ from cnn_cli.inference.metrics_by_name import MetricsByName
 from cnn_cli.nn.loss import BinaryCrossEntropy, sigmoid
 from cnn_cli.nn.types import Array
 
-HALF = 0.5  # the threshold of a class that no image tells a better one of
+HALF = 0.5  # threshold of a class for which no image suggests a better one
 
 Matrix = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class LabelsEvaluation:
-    """What the network says of each readable image of a split, in the split's order.
+    """The network's output for each readable image of a split, in the split's order.
 
     Attributes:
-        labels: (n, classes) 0 and 1.
+        labels: (n, classes) of 0 and 1.
         indices: (n,) positions in the split.
-        logits: (n, classes), undivided by any temperature.
+        logits: (n, classes), before division by the temperature.
         losses: (n,) binary cross-entropy, without smoothing or class weights.
-        temperature: that logits are divided by for losses and probabilities.
+        temperature: divisor of the logits for losses and probabilities.
     """
 
     labels: Array
@@ -51,16 +51,16 @@ class LabelsEvaluation:
     def of(
         cls, logits: Array, labels: Array, indices: Array, temperature: float = 1.0
     ) -> LabelsEvaluation:
-        """Of a few images."""
+        """Evaluate the logits of some images."""
         losses = np.empty(len(labels), logits.dtype)
-        with np.errstate(over="ignore", invalid="ignore"):  # the loss shows it
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow shows in the loss
             scaled = logits if temperature == 1 else logits / temperature
             BinaryCrossEntropy().forward(scaled, labels.astype(logits.dtype), losses)
         return cls(labels, indices, logits, losses, temperature)
 
     @classmethod
     def joined(cls, parts: Sequence[LabelsEvaluation]) -> LabelsEvaluation:
-        """Evaluations of the parts of a split, in their order, as one."""
+        """Concatenate evaluations of the parts of a split."""
         return cls(
             np.concatenate([part.labels for part in parts]),
             np.concatenate([part.indices for part in parts]),
@@ -70,7 +70,7 @@ class LabelsEvaluation:
         )
 
     def at(self, rows: Array) -> LabelsEvaluation:
-        """Of some of the images, in that order; one may come several times.
+        """Select images, possibly repeated.
 
         Args:
             rows: positions in these arrays.
@@ -79,12 +79,12 @@ class LabelsEvaluation:
         return LabelsEvaluation(*arrays, self.temperature)
 
     def at_temperature(self, temperature: float) -> LabelsEvaluation:
-        """The same once logits are divided by a temperature."""
+        """Evaluate again with the logits divided by a temperature."""
         return LabelsEvaluation.of(self.logits, self.labels, self.indices, temperature)
 
     @property
     def classes(self) -> int:
-        """How many the network knows."""
+        """Number of classes."""
         return int(self.logits.shape[1])
 
     @property
@@ -94,17 +94,18 @@ class LabelsEvaluation:
 
     @property
     def probabilities(self) -> Array:
-        """(n, classes), each for itself from 0 to 1."""
+        """(n, classes), each independently from 0 to 1."""
         return sigmoid(self.logits if self.temperature == 1 else self.logits / self.temperature)
 
     def probabilities_by_class(self) -> Iterator[Array]:
-        """(n,) of one class after the other."""
+        """Yield the probabilities (n,) of one class after another."""
         yield from self.probabilities.T
 
     @property
     def totals(self) -> Array:
-        """(3,): the summed loss, for how many images the likeliest class is one of theirs, and how
-        many images there are; see `Evaluation.totals`."""
+        """(3,): summed loss, number of images whose most probable class is among their labels, and
+        number of images; see `Evaluation.totals`.
+        """
         right = (
             has_guessed(self.labels, self.logits.argmax(axis=1)).sum() if len(self.labels) else 0
         )
@@ -112,10 +113,10 @@ class LabelsEvaluation:
 
 
 def best_thresholds(evaluation: LabelsEvaluation) -> tuple[float, ...]:
-    """Of each class the threshold of the highest F1 score on these images.
+    """Return for each class the threshold with the highest F1 score on these images.
 
-    It lies halfway between two probabilities that images have. Of equal scores, that nearest to
-    1/2 is taken; so is 1/2 where there is no image of the class, or none without it.
+    It lies halfway between two probabilities of images. Ties are resolved in favor of the one
+    nearest to 1/2; so are classes that all images or none have.
     """
     probabilities = evaluation.probabilities.astype(np.float64)
     if not np.isfinite(probabilities).all():
@@ -129,7 +130,7 @@ def _best_threshold(scores: Array, own: Array) -> float:
     if positives in (0, len(own)):
         return HALF
     right, chosen = threshold_curve(scores, own)
-    levels = -np.unique(-scores)  # as the curve has them, falling
+    levels = -np.unique(-scores)  # descending, as in the curve
     between = (levels + np.append(levels[1:], 0)) / 2
     f1 = 2 * right / (chosen + positives)
     best = np.flatnonzero(f1 == f1.max())
@@ -138,15 +139,15 @@ def _best_threshold(scores: Array, own: Array) -> float:
 
 
 class LabelsJudgement(MetricsByName):
-    """The metrics of an evaluation; each is computed when it is asked for first.
+    """The metrics of an evaluation, each computed on first use.
 
-    Where a metric is not defined for these images, such as the recall of a class without any, or
-    is not finite, it is None. Means over classes leave such classes out.
+    A metric is None if it is undefined for these images, such as the recall of a class without
+    images, or not finite. Means over classes leave such classes out.
 
     Args:
-        evaluation: what the network said.
-        classes: names, in the network's order.
-        thresholds: of each class.
+        evaluation: the evaluation.
+        classes: class names, in the network's order.
+        thresholds: threshold of each class.
     """
 
     evaluation: LabelsEvaluation
@@ -159,7 +160,7 @@ class LabelsJudgement(MetricsByName):
         self.thresholds = thresholds
 
     def top_k(self, k: int) -> float:
-        """The share of images of which one of the k likeliest classes is a label."""
+        """Fraction of images with a label among their k most probable classes."""
         found = top_k(self.evaluation.logits, k)
         hits = np.take_along_axis(self.evaluation.labels, found, axis=1).any(axis=1)
         return float(hits.mean())
@@ -171,55 +172,55 @@ class LabelsJudgement(MetricsByName):
 
     @property
     def macro_f1(self) -> float | None:
-        """The mean of the classes' F1 scores."""
+        """Macro F1: the mean of the classes' F1 scores."""
         known = [each.f1 for each in self.by_class.values() if each.f1 is not None]
         return float(np.mean(known)) if known else None
 
     @property
     def weighted_f1(self) -> float | None:
-        """The same mean, weighted by support."""
+        """The classes' F1 scores, weighted by support."""
         known = [(each.f1, each.support) for each in self.by_class.values() if each.f1 is not None]
         support = sum(number for _, number in known)
         return float(sum(f1 * number for f1, number in known) / support) if support else None
 
     @property
     def micro_f1(self) -> float | None:
-        """F1 of all labels of all images together."""
+        """Micro F1: F1 over all labels of all images."""
         right, chosen, own = (int(counts.sum()) for counts in self._counts)
         return 2 * right / (chosen + own) if chosen + own else None
 
     @property
     def subset_accuracy(self) -> float:
-        """The share of images whose labels are all found, and no others."""
+        """Fraction of images whose predicted labels are exactly right."""
         return float(self.right.mean())
 
     @property
     def brier(self) -> float:
-        """The mean squared error of the probabilities, over images and classes."""
+        """Brier score: mean squared error of the probabilities, over images and classes."""
         errors = self.evaluation.probabilities - self.evaluation.labels
         return float((errors**2).mean(dtype=np.float64))
 
     @property
     def auc(self) -> float | None:
-        """The mean area of the classes under their ROC curves."""
+        """Mean area under the ROC curves of the classes."""
         known = [each[0] for each in self.rankings if each is not None]
         return float(np.mean(known)) if known else None
 
     @property
     def average_precision(self) -> float | None:
-        """The mean average precision of the classes: mAP."""
+        """Mean average precision of the classes (mAP)."""
         known = [each[1] for each in self.rankings if each is not None]
         return float(np.mean(known)) if known else None
 
     @cached_property
     def right(self) -> NDArray[np.bool_]:
-        """(n,) whether an image is given all its labels, and no others."""
+        """(n,) whether an image's predicted labels are exactly right."""
         same: NDArray[np.bool_] = (self.found == (self.evaluation.labels > 0)).all(axis=1)
         return same
 
     @cached_property
     def found(self) -> NDArray[np.bool_]:
-        """(n, classes) which labels the images are given."""
+        """(n, classes) the predicted labels."""
         reached: NDArray[np.bool_] = self.evaluation.probabilities >= np.array(self.thresholds)
         return reached
 
@@ -243,14 +244,13 @@ class LabelsJudgement(MetricsByName):
 
     @property
     def confusions(self) -> Matrix:
-        """(classes, 4): images that are rightly not given the label, that wrongly are, that wrongly
-        are not, and that rightly are: TN, FP, FN, TP."""
+        """(classes, 4): number of images that are TN, FP, FN, TP for each label."""
         right, chosen, own = self._counts
         others = len(self.evaluation.labels) - own - (chosen - right)
         return np.column_stack([others, chosen - right, own - right, right])
 
     @cached_property
     def _counts(self) -> tuple[Matrix, Matrix, Matrix]:
-        """(classes,) labels that are found and right, that are found, and that there are."""
+        """(classes,) number of labels that are predicted correctly, predicted, and present."""
         own = self.evaluation.labels > 0
         return (self.found & own).sum(axis=0), self.found.sum(axis=0), own.sum(axis=0)

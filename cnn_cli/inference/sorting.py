@@ -1,7 +1,7 @@
-"""Pictures put into folders by their class: copied, linked or moved, and none ever overwritten.
+"""Sort images into folders by class: copy, link or move them, without ever overwriting a file.
 
-What was killed is done again from its beginning: a picture that lies in its place is left there, so
-that none is there twice, and one is deleted here only once it is whole there.
+An interrupted run can be repeated: an image that is already in place is kept and not duplicated,
+and an original is deleted only once its copy is complete.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from cnn_cli.portable import rename_new
 
 How = Literal["copy", "link", "move"]
 UNKNOWN, UNREADABLE = "_unknown", "_unreadable"
-UNSAFE = frozenset('/\\:*?"<>|%')  # of some system, or of these names themselves
-MOST_NAME = 200  # bytes of a folder's name; file systems take 255
-SECONDS = 2.0  # within which times are the same, as FAT keeps them
+UNSAFE = frozenset('/\\:*?"<>|%')  # special on some system, or in these folder names
+MOST_NAME = 200  # bytes of a folder name; file systems allow 255
+SECONDS = 2.0  # times that differ by less count as equal, as on FAT
 FULL = {errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EROFS}
 NO_HARD_LINKS = {errno.EXDEV, errno.EPERM, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP}
 
 
 def folder_name(label: str) -> str:
-    """The name of a class's folder: that of the class, where it can be a folder's on any system.
+    """Return the folder name for a class: its own name if every system allows that.
 
-    What cannot is written as in a URL: `%2F` for a slash. Different classes have different names.
+    Other characters are percent-encoded, such as `%2F` for a slash. Different classes have
+    different names.
     """
     safe = [_escaped(char) if char in UNSAFE or printable(char) != char else char for char in label]
     for end in (0, -1):
@@ -53,12 +54,12 @@ def _escaped(char: str) -> str:
 
 
 class Sorter:
-    """Puts pictures into the folders of their classes, below one folder.
+    """Puts images into folders by class, below one folder.
 
     Args:
-        root: made where there is none.
-        how: what is done to a picture.
-        dry: whether nothing is done but to say where it would be.
+        root: created if missing.
+        how: copy, link or move.
+        dry: only report where images would be put.
     """
 
     def __init__(self, root: Path, how: How, dry: bool) -> None:
@@ -71,22 +72,22 @@ class Sorter:
         self._inside = lru_cache(lambda folder: f"{os.path.realpath(folder)}{os.sep}")
 
     def holds(self, path: str) -> bool:
-        """Whether a picture lies in one of the folders already."""
+        """Whether an image is already in one of the folders."""
         return self._inside(os.path.dirname(path)).startswith(self._real)
 
     def place(self, path: str, label: str | None, unreadable: bool) -> tuple[str, DataError | None]:
-        """Put a picture where it belongs.
+        """Put an image into its folder.
 
         Args:
-            path: of a file; what is none, or lies in an archive, stays where it is.
-            label: its class; None where it was refused one.
-            unreadable: it is no picture that can be read.
+            path: a file; what is not a file, or lies in an archive, stays in place.
+            label: its class; None if it has none.
+            unreadable: whether it cannot be read as an image.
 
         Returns:
-            Where it is now, empty where it stays; and why it does, if it cannot be put there.
+            Its new path, "" if it stays in place; and the reason if it could not be put there.
 
         Raises:
-            DataError: there is no room for it.
+            DataError: the disk is full.
         """
         verb = {"copy": "copied", "link": "linked", "move": "moved"}[self.how]
         if not os.path.isfile(path):
@@ -121,7 +122,7 @@ class Sorter:
                 try:
                     self._act(path, target)
                     return target
-                except FileExistsError:  # somebody was quicker
+                except FileExistsError:  # another process was faster
                     continue
         return ""
 
@@ -130,7 +131,7 @@ class Sorter:
             copy_to_new(path, target)
         elif self.how == "link":
             _link(os.path.realpath(path), target)
-        elif os.path.islink(path):  # a relative one would lead elsewhere from there
+        elif os.path.islink(path):  # a relative link would be wrong in the new folder
             os.symlink(os.path.realpath(path), target)
             os.unlink(path)
         else:
@@ -143,18 +144,18 @@ class Sorter:
                 os.unlink(path)
 
     def _finish(self, path: str, target: str) -> None:
-        """Delete a picture that is to be moved, and lies whole in its place by another name."""
+        """Delete the original of a moved image whose copy is complete."""
         if self.how != "move" or self.dry:
             return
         here, there = os.lstat(path), os.lstat(target)
-        # One entry by two paths, as of a system to which `A.png` is `a.png`, is left alone.
+        # Two paths of one entry, as on systems where `A.png` is `a.png`, are not deleted.
         one = os.path.samestat(here, there) and here.st_nlink == 1
         if not one and _entry(path) != _entry(target):
             os.unlink(path)
 
 
 def _names(folder: Path, name: str) -> Iterator[str]:
-    """`a.png`, `a-2.png`, `a-3.png` and so on."""
+    """Yield `a.png`, `a-2.png`, `a-3.png` and so on."""
     yield str(folder / name)
     stem, suffix = os.path.splitext(name)
     for number in count(2):
@@ -166,10 +167,10 @@ def _entry(path: str) -> tuple[str, str]:
 
 
 def _is_same(path: str, other: str) -> bool:
-    """Whether they are one file, or one is the other's copy."""
+    """Whether two paths are one file, or one is a copy of the other."""
     try:
         here, there = os.stat(path), os.stat(other)
-    except OSError:  # a link that leads nowhere
+    except OSError:  # a dangling link
         return False
     if os.path.samestat(here, there):
         return True
@@ -178,7 +179,7 @@ def _is_same(path: str, other: str) -> bool:
 
 
 def _link(path: str, target: str) -> None:
-    """A hard link, or across file systems a symbolic one."""
+    """Create a hard link, or a symbolic one across file systems."""
     try:
         os.link(path, target)
     except FileExistsError:

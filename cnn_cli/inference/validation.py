@@ -1,4 +1,4 @@
-"""What the best epoch took the validation images for: kept in its checkpoint, to be drawn."""
+"""The confusion matrix of the best epoch's validation, stored in the checkpoint for plots."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.checkpoint import Checkpoint
 
 GROUP, NAME = "validation", "confusion"
-MOST_CLASSES = 1000  # whose matrix has four megabytes
+MOST_CLASSES = 1000  # their matrix has four megabytes
 
 
 def validation_group(
     evaluation: Evaluation | None, ranks: Ranks = ALONE
 ) -> dict[str, dict[str, Array]]:
-    """The confusion matrix as a checkpoint's group; none without images or for too many classes.
+    """Return the confusion matrix as a checkpoint group; empty without images or with too many
+    classes.
 
     Args:
         evaluation: of this rank's images.
-        ranks: whose matrices are added up.
+        ranks: their matrices are added up.
     """
     if evaluation is None or evaluation.classes > MOST_CLASSES:
         return {}
@@ -29,7 +30,7 @@ def validation_group(
 
 
 def stored_confusion(checkpoint: Checkpoint) -> Array | None:
-    """The (classes, classes) counts of `validation_group`; None where there are none."""
+    """Read the (classes, classes) counts of `validation_group`; None if there are none."""
     matrix = checkpoint.groups.get(GROUP, {}).get(NAME)
     classes = len(checkpoint.meta["classes"])
     if matrix is None or matrix.shape != (classes, classes) or matrix.dtype.kind != "i":
