@@ -1,4 +1,5 @@
-"""The network: graph, engine, layers and kernels. Arrays in, arrays out; no files, no config.
+"""The network: graph, engine, layers and kernels. It works on arrays and knows no files and no
+config.
 
-Imports the ground floor only.
+This package imports the top-level modules only.
 """

@@ -1,7 +1,7 @@
-"""What a class's score owes to a layer's output: the gradient of the one by the other.
+"""Gradients of class scores with respect to a layer's output.
 
-The network is the one that predicts: running statistics, no dropout. It is neither folded nor
-fused, so that every layer of the graph has an output of its own to be asked for.
+The network is in evaluation mode: running statistics, no dropout. It is neither folded nor fused,
+so that every layer of the graph has an output.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from cnn_cli.nn.types import Array
 
 @dataclass(frozen=True, slots=True)
 class ScoreGradients:
-    """Of a batch of n images.
+    """Scores and gradients of a batch of n images.
 
     Attributes:
         logits: (n, classes).
-        classes: (n,) whose score was derived.
-        activations: (n, *shape): the layer's output.
-        gradients: (n, *shape): of each image's score by that.
+        classes: (n,) whose score was differentiated.
+        activations: (n, *shape), the layer's output.
+        gradients: (n, *shape), of each image's score with respect to that output.
     """
 
     logits: Array
@@ -39,15 +39,15 @@ class ScoreGradients:
 
 
 class Attribution:
-    """A network prepared for the gradients of scores by one layer's output.
+    """A network prepared for gradients of scores with respect to one layer's output.
 
-    `Engine.attribution` makes one; it is good until that engine is closed.
+    `Engine.attribution` creates it; it is valid until that engine is closed.
 
     Args:
-        graph: the network, its convolutions on the paths that suit the kernels.
-        params: of the engine.
+        graph: the network, with convolution paths that suit the kernels.
+        params: the engine's parameters.
         node: position of the layer in the graph.
-        resources, team: of the engine.
+        resources, team: the engine's.
     """
 
     def __init__(
@@ -57,16 +57,16 @@ class Attribution:
         self._resources = resources
         self._team = team
         network = Network.open(graph, params, team, training=True, running_stats=True, keep=node)
-        # Backward passes want a place for the parameters' gradients; nobody reads them here.
+        # Backward passes write parameter gradients, which are ignored here.
         self._gradients = Gradients(graph, params, team)
         self._network = network.with_gradients(self._gradients)
 
     def __call__(self, x: Array, classes: Array | None = None) -> ScoreGradients:
-        """Derive a score of each image.
+        """Differentiate one score of each image.
 
         Args:
-            x: (n, h, w, c), n at least 1, of the network's type; integers are scaled and shifted.
-            classes: (n,) class numbers; by default each image's likeliest class.
+            x: (n, h, w, c), n at least 1, of the network's dtype; integers are scaled and shifted.
+            classes: (n,) class numbers; by default each image's most probable class.
         """
         network = self._network
         network.prepared.refresh()
@@ -99,10 +99,10 @@ class Attribution:
 
 
 class _ScorePass(TrainingPass):
-    """A pass whose way back ends at a layer's output."""
+    """A pass whose backward pass ends at a layer's output."""
 
     def backward_to(self, node: int, chunk: Chunk, run: RunContext) -> None:
-        """Take the scores' gradients back as far as the output of `node`."""
+        """Propagate the scores' gradients back to the output of `node`."""
         for step in reversed(self.network.segments[0].steps):
             if step.node.index == node:
                 return

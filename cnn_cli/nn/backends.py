@@ -1,4 +1,4 @@
-"""Which kernels compute: what was asked for, or the best that pays."""
+"""Choose the kernels: the requested backend, or the fastest that is worth loading."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.portable import address_space_left
 
-# Images to predict from which on compiled kernels pay: importing numba and fetching them from the
-# cache takes 0.3 s, in which the smaller networks predict some hundreds.
+# Number of images from which on compiled kernels pay off for prediction: importing numba and
+# loading kernels from its cache takes 0.3 s, in which small networks predict some hundred images.
 BULK = 1000
-# Numba and LLVM, which ends the process where it can have no more, map up to 270 MB of addresses;
-# threads need some as well.
+# Address space for numba and LLVM, which map up to 270 MB, and for threads; LLVM aborts the process
+# if it gets none.
 ADDRESS_SPACE = 512 * 2**20
 
 
 def choose_backend(*asked: str | None) -> Backend:
-    """The first that was asked for; else `fast` where numba is installed and has room, or `numpy`.
+    """Return the first backend requested; else `fast` if numba is installed and has room, or
+    `numpy`.
 
-    Numba is not imported for that.
+    Numba is not imported for this.
     """
     for name in asked:
         if name is not None:
@@ -32,7 +33,7 @@ def choose_backend(*asked: str | None) -> Backend:
 
 
 def _lacks_room() -> str | None:
-    """Why numba cannot be imported, where `ulimit -v` limits the address space."""
+    """Return why numba cannot be imported under the limit of `ulimit -v`, or None."""
     left = address_space_left()
     if left is None or left >= ADDRESS_SPACE:
         return None
@@ -40,16 +41,16 @@ def _lacks_room() -> str | None:
 
 
 def backend_for(images: int) -> Backend:
-    """The backend to predict so many images with, where none was asked for."""
+    """Return the backend for predicting this many images, if none was requested."""
     return choose_backend() if images >= BULK else "numpy"
 
 
 def training_backend(asked: str | None, resumed: str | None) -> Backend:
-    """The backend to train with.
+    """Return the backend to train with.
 
     Args:
-        asked: on the command line.
-        resumed: in the checkpoint of the run that goes on.
+        asked: the one requested on the command line.
+        resumed: the one in the resumed run's checkpoint.
 
     Raises:
         UsageError: `fast` without numba.
@@ -62,17 +63,18 @@ def training_backend(asked: str | None, resumed: str | None) -> Backend:
                 "pip install 'cnn-cli[fast]', or go on with --backend numpy"
             )
             raise UsageError("--resume", rule)
-        load_backend(name)  # says the same of an option
+        load_backend(name)  # raises the same error as for an option
     return name
 
 
 def open_kernels(name: str, graph: Graph, dtype: str, note: Callable[[str], None]) -> Kernels:
-    """The kernels of a backend, compiled for a network where they must be.
+    """Load the kernels of a backend, compiled for a network if necessary.
 
     Args:
         name: `numpy` or `fast`.
-        dtype: of activations.
-        note: told in one line that kernels are compiled, or why they cannot be.
+        graph: the network.
+        dtype: dtype of the activations.
+        note: receives one line when kernels are compiled, or why they cannot be.
 
     Raises:
         UsageError: `fast` without numba.
@@ -90,7 +92,7 @@ def open_kernels(name: str, graph: Graph, dtype: str, note: Callable[[str], None
 
 
 def numpy_kernels() -> Kernels:
-    """The NumPy forms."""
+    """Return the NumPy kernels."""
     return NUMPY
 
 
@@ -101,18 +103,18 @@ def load_backend(
     kinds: Iterable[str] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Kernels:
-    """The kernels of a backend, compiled where that is asked for.
+    """Load the kernels of a backend, compiled if requested.
 
     Args:
-        name: `numpy`; `fast`; or `auto`, which is `fast` where numba is installed.
-        dtype: of activations. Kernels for another one are compiled when they are first called.
-        kinds: `fuse.kernel_kinds` of the network, whose kernels alone are then compiled ahead;
-            all by default.
-        say: told, before it takes its time, that kernels are compiled.
+        name: `numpy`, `fast`, or `auto`, which is `fast` if numba is installed.
+        dtype: dtype of the activations. Kernels for other dtypes are compiled on their first call.
+        kinds: `fuse.kernel_kinds` of the network, to compile only its kernels ahead; by default
+            all.
+        say: called before kernels are compiled, which takes time.
 
     Returns:
-        Compiled kernels, or where numba fails, has no room, or nothing can be cached the NumPy
-        forms, with a note that says why.
+        Compiled kernels; or NumPy kernels with a note if numba fails, lacks memory, or has no cache
+        folder.
 
     Raises:
         UsageError: `fast` without numba.

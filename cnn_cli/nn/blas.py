@@ -1,4 +1,4 @@
-"""How many threads NumPy's products run on: the engine has threads of its own."""
+"""The number of BLAS threads: the engine has threads of its own, so BLAS uses one."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 from cnn_cli.threads import blas_was_told
 
 OURS = "scipy-openblas"
-"""The BLAS of NumPy's wheels, which keeps to `OPENBLAS_NUM_THREADS`."""
+"""The BLAS in NumPy's wheels, which respects `OPENBLAS_NUM_THREADS`."""
 
 
 class Blas:
-    """NumPy's BLAS, with one thread until `close`."""
+    """Limits NumPy's BLAS to one thread until `close`."""
 
     def __init__(self) -> None:
         told = blas_was_told() and _name() == OURS
         self._limits = None if told else self._controller.limit(limits=1, user_api="blas")
 
     def threads(self, count: int) -> AbstractContextManager[object]:
-        """Have products run on so many threads meanwhile."""
+        """Context in which matrix products use `count` threads."""
         if count == 1 and self._limits is None:
             return nullcontext()
         limits: AbstractContextManager[object] = self._controller.limit(
@@ -31,18 +31,18 @@ class Blas:
         return limits
 
     def close(self) -> None:
-        """Give BLAS back the threads that it had."""
+        """Restore the number of BLAS threads."""
         if self._limits is not None:
             self._limits.restore_original_limits()
 
     @cached_property
     def _controller(self) -> Any:
-        from threadpoolctl import ThreadpoolController  # which looks at every library there is
+        from threadpoolctl import ThreadpoolController  # inspects every loaded library
 
         return ThreadpoolController()
 
 
 def _name() -> str:
-    """Of the BLAS that NumPy was built with."""
+    """Return the name of NumPy's BLAS."""
     built: Any = np.show_config(mode="dicts")
     return str(built["Build Dependencies"]["blas"]["name"])

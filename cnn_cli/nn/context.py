@@ -1,4 +1,4 @@
-"""What a layer needs besides its input: memory, the pass it is in, and its place in the network."""
+"""What a layer needs besides its input: memory, the current pass, and its node."""
 
 from __future__ import annotations
 
@@ -19,16 +19,15 @@ CACHE_LINE = 64
 
 
 class Workspace:
-    """One worker's arrays, taken and given back, and its scratch.
+    """One worker's memory: arrays that are taken and given back, and scratch arrays.
 
-    `take` returns the block given back last, which is the one most likely in cache. After a
-    first step has taken what it needs, a second one of the same shapes allocates nothing.
-    Not thread-safe: a worker uses its own.
+    `take` returns the block given back last, which is most likely in cache. After the first step,
+    further steps with the same shapes allocate nothing. Not thread-safe: each worker has its own.
     """
 
     def __init__(self) -> None:
         self._free: dict[int, list[Array]] = defaultdict(list)
-        self._owned: dict[int, Array] = {}  # by the id of the memory that views have as `base`
+        self._owned: dict[int, Array] = {}  # by the id of the memory that is the `base` of views
         self._scratch: dict[str, Array] = {}
 
     @property
@@ -39,11 +38,11 @@ class Workspace:
 
     @property
     def in_use(self) -> int:
-        """How many blocks are taken and not given back."""
+        """Number of blocks that are taken and not given back."""
         return len(self._owned) - sum(len(blocks) for blocks in self._free.values())
 
     def take(self, shape: Shape, dtype: DTypeLike) -> Array:
-        """An uninitialized C-contiguous array that is the caller's until `give`."""
+        """Return an uninitialized C-contiguous array, valid until `give`."""
         nbytes = prod(shape) * np.dtype(dtype).itemsize
         size = ceil_div(max(nbytes, 1), GRANULE) * GRANULE
         free = self._free[size]
@@ -55,23 +54,23 @@ class Workspace:
         return block[:nbytes].view(dtype).reshape(shape)
 
     def give(self, array: Array) -> None:
-        """Take back an array of `take`; it and its views must no longer be used."""
+        """Give back an array of `take`; neither it nor its views may be used afterwards."""
         block = self._owned[id(array.base)]
         self._free[block.nbytes].append(block)
 
     def trim(self) -> None:
-        """Let go of the memory that is not in use, so that arrays of other sizes may take it."""
+        """Free unused memory, for arrays of other sizes."""
         for blocks in self._free.values():
             for block in blocks:
                 del self._owned[id(block.base)]
         self._free.clear()
 
     def owns(self, array: Array) -> bool:
-        """Whether `array` lies in memory of `take`."""
+        """Whether `array` lies in memory from `take`."""
         return id(array.base) in self._owned
 
     def scratch(self, name: str, shape: Shape, dtype: DTypeLike) -> Array:
-        """An uninitialized array that is the caller's until the same name is asked for again."""
+        """Return an uninitialized array, valid until the same name is requested again."""
         nbytes = prod(shape) * np.dtype(dtype).itemsize
         block = self._scratch.get(name)
         if block is None or block.nbytes < nbytes:
@@ -80,7 +79,7 @@ class Workspace:
 
 
 def _aligned(nbytes: int) -> Array:
-    """Bytes that start on a cache line, so that vector loads never straddle two."""
+    """Allocate bytes aligned to a cache line, so that vector loads never cross two."""
     raw = np.empty(nbytes + CACHE_LINE, np.uint8)
     address: int = raw.__array_interface__["data"][0]
     start = -address % CACHE_LINE
@@ -91,16 +90,17 @@ NOTHING: Array = np.empty(0)
 
 
 class RunContext(Struct):
-    """One chunk in one pass, on one worker: the same for every layer.
+    """The context of one chunk in one pass on one worker, the same for every layer.
 
     Attributes:
         workspace: the worker's memory.
-        kernels: what layers compute with.
-        dtype: of activations and parameters.
-        training: dropout drops.
-        seed, step, offset: place of the chunk for random numbers; `offset` is the position of its
+        kernels: the kernels that layers call.
+        dtype: dtype of activations and parameters.
+        training: whether dropout is active.
+        seed, step, offset: determine the chunk's random numbers; `offset` is the position of its
             first image in the batch.
-        fresh: gradients hold nothing yet: the first chunk of a step writes them, others add.
+        fresh: gradients are uninitialized: the first chunk of a step writes them, others add to
+            them.
         need_saved: a backward pass follows.
     """
 
@@ -115,27 +115,27 @@ class RunContext(Struct):
     need_saved: bool = True
 
     def take(self, shape: Shape, dtype: DTypeLike | None = None) -> Array:
-        """An array to return (an output, something saved, an input gradient)."""
+        """Return an array for an output, a saved value or an input gradient."""
         return self.workspace.take(shape, self.dtype if dtype is None else dtype)
 
     def scratch(self, name: str, shape: Shape, dtype: DTypeLike | None = None) -> Array:
-        """An array for use inside one call; two of one call need different names."""
+        """Return an array for use within one call; arrays of one call need different names."""
         return self.workspace.scratch(name, shape, self.dtype if dtype is None else dtype)
 
 
 class NodeContext(Struct):
-    """One node of a network, for one worker: made once, the same in every pass.
+    """The context of one node for one worker, the same in every pass.
 
     Attributes:
         index: position of the node in the network.
-        params: the node's parameters by name, in the layer's own layout.
+        params: the node's parameters by name, in the layer's layout.
         buffers: the node's running statistics by name.
         grads: this worker's gradient accumulators, shaped like `params`.
-        prepared, prepared_grad: where the layer has `prepared`: the array, and the accumulator of
-            its gradient.
-        inplace: the node may write its output over its (first) input.
-        need_dx: somebody reads the gradient of the node's input.
-        has_backward: passes that go back go through this node.
+        prepared, prepared_grad: the prepared array and its gradient accumulator, if the layer has
+            `prepared`.
+        inplace: the node may overwrite its (first) input with its output.
+        need_dx: the gradient of the node's input is needed.
+        has_backward: backward passes include this node.
     """
 
     index: int = 0

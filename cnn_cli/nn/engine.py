@@ -1,8 +1,8 @@
-"""Carries chunks of a batch through the network, on all threads.
+"""The engine: runs a batch through the network, in chunks, on all threads.
 
-The batch is cut into chunks of a few images. A worker takes its chunks through a whole segment of
-nodes, so that activations are still in cache when the next node reads them. Only the engine knows
-about threads. `training_engine` adds gradients.
+The batch is divided into chunks of a few images. A worker takes its chunks through a whole segment
+of nodes, so that activations are still in cache when the next node reads them. Only the engine
+knows about threads. `training_engine` adds gradients.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ if TYPE_CHECKING:
 
 
 class Engine:
-    """A network, its memory and its threads.
+    """A network with its memory and threads.
 
     Args:
         graph: the network.
         params: its parameters.
-        threads: how many workers.
-        seed: of dropout.
-        scale, shift: per channel, (c,): images of integers become ``x * scale + shift``.
-        scale_floats: other images as well; else these are what the network reads.
-        kernels: what layers compute with, see `nn.backends`.
-        beside: an engine of as many workers, whose threads and memory for chunks this one uses too;
-            they do not run at once, and this one is closed first.
+        threads: number of workers.
+        seed: seed of dropout.
+        scale, shift: per channel, (c,): integer images become ``x * scale + shift``.
+        scale_floats: apply them to float images as well, which are otherwise used unchanged.
+        kernels: the kernels, see `nn.backends`.
+        beside: an engine with as many workers, whose threads and chunk memory this one shares; they
+            never run at once, and this one is closed first.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Engine:
 
     @property
     def chunk_size(self) -> int:
-        """How many images go through the network together."""
+        """Number of images per chunk."""
         return self._resources.images_per_chunk
 
     @property
@@ -93,11 +93,11 @@ class Engine:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held for chunks."""
+        """Bytes of memory held for chunks."""
         return sum(workspace.nbytes for workspace in self.workspaces)
 
     def close(self) -> None:
-        """End the threads and give BLAS its own back."""
+        """End the threads and restore the number of BLAS threads."""
         if not self._is_guest:
             self._team.close()
         self._blas.close()
@@ -112,7 +112,7 @@ class Engine:
         """The network's output for each image, with running statistics and without dropout.
 
         Args:
-            x: (n, h, w, c), of the network's type; integers are scaled and shifted.
+            x: (n, h, w, c), of the network's dtype; integers are scaled and shifted.
             params: other parameters to use, such as averaged ones.
 
         Returns:
@@ -123,13 +123,14 @@ class Engine:
         return logits
 
     def features(self, node: int) -> Callable[[Array], Array]:
-        """What computes the output of a node as `predict` does, of the parameters as they are now.
+        """Return a function that computes the output of a node in evaluation mode, with the current
+        parameters.
 
         Args:
-            node: a position in the graph; no node before it is read by one behind it.
+            node: a position in the graph; no later node reads a node before it.
 
         Returns:
-            A function of x, as of `predict`, that gives (n, *the node's shape).
+            A function of x, as in `predict`, that returns (n, *the node's shape).
         """
         whole = self.graph
         part = Graph(whole.nodes[: node + 1], whole.in_shape, whole.classes)
@@ -147,7 +148,7 @@ class Engine:
         return compute
 
     def _evaluate(self, network: Network, x: Array, out: Array) -> None:
-        """Write what a network for evaluation ends in."""
+        """Run an evaluation network and write its output."""
         batch = Pass(self._resources, network, x)
         output = len(network.graph.nodes) - 1
 
@@ -156,20 +157,20 @@ class Engine:
             out[chunk.start : chunk.stop] = chunk.values[output]
             chunk.release([output], run.workspace)
 
-        # A single image leaves the other workers idle, and BLAS may have their cores.
+        # With a single image, BLAS may use the cores of the idle workers.
         cores = self.threads if batch.busy == 1 else 1
         with self._blas.threads(cores):
             self._team.run(batch.each_chunk(through))
 
     def attribution(self, node: int) -> Attribution:
-        """What derives the classes' scores by the output of the node at that position."""
-        from cnn_cli.nn.attribution import Attribution  # gradients, which prediction does without
+        """Prepare gradients of the classes' scores with respect to the output of a node."""
+        from cnn_cli.nn.attribution import Attribution  # not needed for prediction
 
         graph = choose_paths(self.graph, self._kernels.name)
         return Attribution(graph, self.params, node, self._resources, self._team)
 
     def _for_inference(self, params: Parameters) -> Network:
-        """The shortened network of some parameters, up to date."""
+        """Return the folded network for these parameters, brought up to date."""
         held = self._inference.get(id(params))
         if held is None:
             folded = FoldedNetwork(self.graph, params)
@@ -182,7 +183,7 @@ class Engine:
         return network
 
     def _output(self, name: str, n: int) -> Array:
-        """A (n, classes) array that is reused while batches do not grow."""
+        """Return a (n, classes) array, reused unless batches grow."""
         held = self._outputs.get(name)
         if held is None or len(held) < n:
             held = self._outputs[name] = np.empty((n, self.graph.classes), self.dtype)

@@ -1,4 +1,4 @@
-"""What an engine needs of the processes that share its batches."""
+"""Interface between an engine and the processes that share its batches."""
 
 from __future__ import annotations
 
@@ -8,27 +8,27 @@ from cnn_cli.nn.types import Array
 
 
 class Exchange(Protocol):
-    """Talks with the other processes; all of them make the same calls in the same order.
+    """Communication with the other processes, which all make the same calls in the same order.
 
     Called on the thread that called the engine.
 
     Attributes:
-        size: how many processes there are.
+        size: number of processes.
     """
 
     size: int
 
     def gather(self, numbers: Array) -> Array:
-        """(size, *shape): every process's array, in their order; all are of one shape and type."""
+        """Return (size, *shape): every process's array, in order; all have one shape and dtype."""
 
     def start_sum(self, numbers: Array) -> None:
-        """Begin to replace a contiguous array, in place, by the sum over all processes.
+        """Start replacing a contiguous array, in place, by its sum over all processes.
 
-        Nobody touches it until `finish_sums`.
+        The array must not be used until `finish_sums`.
         """
 
     def keep_going(self) -> None:
-        """Let the sums that are under way move on; returns at once."""
+        """Progress the started sums; returns at once."""
 
     def finish_sums(self) -> None:
-        """Wait until all sums that were begun are there."""
+        """Wait until all started sums are complete."""

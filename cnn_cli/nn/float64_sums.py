@@ -1,10 +1,9 @@
-"""Gradients whose sum depends on how a batch was cut, but hardly on who took which piece.
+"""Gradient sums in float64, which depend on the chunks but hardly on who computed which.
 
-Sums of float32 numbers in another order differ in the last digit, and training makes a difference
-grow from step to step. Here each chunk's float32 gradient is added in float64: the sum, rounded to
-float32 once at the end, is then the same for any order but in one number of some hundred million.
-With chunks that are the same for one, two or four threads or processes (`plan.chunks_multiple`),
-so are the weights.
+Summing float32 numbers in another order changes the last digit, and training amplifies differences.
+Here each chunk's float32 gradient is added in float64. Rounded to float32 once at the end, the sum
+is the same for any order in all but one number of several hundred million. If one, two or four
+threads or processes use the same chunks (`plan.chunks_multiple`), they get the same weights.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from cnn_cli.nn.types import Array
 
 
 class Float64Gradients(Gradients):
-    """Like `Gradients`; every chunk writes its gradients, and `keep` adds them up.
+    """Like `Gradients`, but every chunk writes its gradients and `keep` adds them up.
 
     Attributes:
-        totals: float64, like `flat`; one a worker.
+        totals: float64 arrays like `flat`, one per worker.
     """
 
     in_float64 = True
@@ -84,7 +83,7 @@ class Float64Gradients(Gradients):
             total += other[block]
 
     def _round(self, block: slice) -> bool:
-        """Bring the sum to the parameters' type; whether all of it is finite."""
+        """Round the sum to the parameters' dtype; return whether all of it is finite."""
         rounded = self.flat[0][block]
         rounded[...] = self.totals[0][block]
         return is_finite(rounded)

@@ -1,7 +1,7 @@
-"""Batch normalization folded into the convolution before it, for evaluation.
+"""Fold batch normalization into the preceding convolution, for evaluation.
 
-With running statistics, batch normalization is an affine map of each channel, and so is the bias:
-y = scale·(W x + b) + shift = (scale·W) x + (scale·b + shift). The layer costs nothing then.
+With running statistics, batch normalization is an affine map per channel: y = scale·(W x + b) +
+shift = (scale·W) x + (scale·b + shift). Folded, it costs nothing.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from cnn_cli.structs import replace
 
 
 class FoldedNetwork:
-    """A network for evaluation, without the batch normalizations that follow a convolution.
+    """An evaluation network without the batch normalizations that follow a convolution.
 
     Attributes:
-        graph: the shorter list of nodes; those that stay keep their names.
-        params: for that graph; `refresh` brings them up to date.
+        graph: the shorter list of nodes, with unchanged names.
+        params: parameters of that graph; `refresh` updates them.
     """
 
     def __init__(self, graph: Graph, source: Parameters) -> None:
         self.source = source
-        # Per node of the short graph, the node it was and the batchnorm it took in.
+        # For each node of the short graph: its original, and the batchnorm folded into it.
         self._origin: list[tuple[Node, Node | None]] = []
         self.graph = self._shorten(graph)
         self.params = Parameters(self.graph, source.dtype)
         self._version: int | None = None
 
     def refresh(self) -> None:
-        """Take over the source's parameters, if they have changed."""
+        """Update the parameters if those of the source have changed."""
         if self._version == self.source.version:
             return
         self._version = self.source.version
@@ -57,7 +57,7 @@ class FoldedNetwork:
         scale = affine["weight"] / np.sqrt(running["running_var"] + norm.layer.eps)
         shift = affine["bias"] - running["running_mean"] * scale
         ours = self.params.views[i]
-        ours["weight"] *= scale  # (kh, kw, c, o): by output channel
+        ours["weight"] *= scale  # (kh, kw, c, o): per output channel
         ours["bias"][...] = scale * self.source.views[node.index].get("bias", 0.0) + shift
 
     def _shorten(self, graph: Graph) -> Graph:

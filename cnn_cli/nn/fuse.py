@@ -1,7 +1,7 @@
-"""Changes to a network that kernels gain by; the arithmetic stays the same.
+"""Fuse nodes for speed; the computed function stays the same.
 
-Nodes keep their places and names, so that parameters, running statistics and random numbers of one
-graph are those of the other.
+Nodes keep their positions and names, so parameters, running statistics and random numbers are the
+same for both graphs.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from cnn_cli.structs import replace
 
 
 def tuned_graph(graph: Graph, backend: Backend) -> Graph:
-    """The same network as the kernels of `backend` compute it fastest."""
+    """Return the network as the kernels of `backend` compute it fastest."""
     graph = choose_paths(graph, backend)
-    if backend == "fast":  # one loop does both; in NumPy nothing is gained
+    if backend == "fast":  # one loop computes both; in NumPy there is no gain
         graph = fuse_graph(graph)
     return fuse_pools(graph)
 
 
 def choose_paths(graph: Graph, backend: Backend) -> Graph:
-    """Put each convolution on the path that is fastest with the kernels of `backend`."""
+    """Choose for each convolution the path that is fastest with the kernels of `backend`."""
     nodes = [
         replace(node, layer=node.layer.for_backend(backend))
         if isinstance(node.layer, Conv)
@@ -39,13 +39,13 @@ def choose_paths(graph: Graph, backend: Backend) -> Graph:
 
 
 def fuse_graph(graph: Graph) -> Graph:
-    """Give each activation to the normalization whose only reader it is.
+    """Fuse each activation into the normalization that only it reads.
 
-    One pass does both then. Neither the normalized values are kept for the backward pass nor the
-    activation's output for itself: both are computed again from the normalization's input. An
-    `Identity` stays where the activation was. `graph` is left as it is.
+    One pass then computes both. Neither the normalized values nor the activation's output are kept
+    for the backward pass, which recomputes them from the normalization's input. An `Identity`
+    replaces the activation. `graph` is not modified.
     """
-    from cnn_cli.nn.layers.groupnorm import GroupNorm  # a network without one needs no import
+    from cnn_cli.nn.layers.groupnorm import GroupNorm  # not imported for networks without one
 
     readers = graph.reader_counts()
     nodes = list(graph.nodes)
@@ -63,11 +63,11 @@ def fuse_graph(graph: Graph) -> Graph:
 
 
 def fuse_pools(graph: Graph) -> Graph:
-    """Give each ReLU to the max pooling that is its only reader.
+    """Fuse each ReLU into the max pooling that is its only reader.
 
-    A ReLU never falls, so the largest of a window's ReLUs is the ReLU of its largest number: the
-    same bits, from a quarter of the work for 2×2 windows. An `Identity` stays where the ReLU was.
-    `graph` is left as it is.
+    ReLU is monotonic, so the maximum of a window's ReLUs is the ReLU of its maximum: the same bits,
+    at a quarter of the work for 2×2 windows. An `Identity` replaces the ReLU. `graph` is not
+    modified.
     """
     readers = graph.reader_counts()
     nodes = list(graph.nodes)
@@ -85,10 +85,10 @@ def fuse_pools(graph: Graph) -> Graph:
 
 
 def kernel_kinds(graph: Graph) -> set[str]:
-    """Kinds of layers and paths of convolutions: what `load_backend` compiles kernels for.
+    """Return the kinds of layers and convolution paths for which `load_backend` compiles kernels.
 
-    Those of single activations too, which prediction calls where it folds a batchnorm into the
-    convolution before it.
+    They include unfused activations, which prediction uses after folding a batchnorm into its
+    convolution.
     """
     layers = [node.layer for node in choose_paths(graph, "fast").nodes]
     return {layer.kind for layer in layers} | {layer.path for layer in layers if layer.path}

@@ -1,4 +1,4 @@
-"""Where the workers' gradients are summed, and looked at while they are in cache."""
+"""Sum the workers' gradients, and check them while they are in cache."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from cnn_cli.nn.plan import Segment
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
 
-BLOCK = 262_144  # elements: of two arrays, in an L2 cache of 2 MB; smaller ones cost Python's time
+# Elements: two arrays of this size fit an L2 cache of 2 MB; smaller ones cost Python time.
+BLOCK = 262_144
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +26,7 @@ class Part:
 
     Attributes:
         nodes: their positions.
-        slices: where they lie in the flat array, as few as possible.
+        slices: their places in the flat array, merged where adjacent.
     """
 
     nodes: frozenset[int]
@@ -33,7 +34,7 @@ class Part:
 
     @classmethod
     def of(cls, params: Parameters, nodes: Iterable[int]) -> Part:
-        """The part of the nodes at these positions."""
+        """Create the part of the nodes at these positions."""
         chosen = frozenset(nodes)
         slices: list[slice] = []
         for node, _, place in params.parts():
@@ -47,17 +48,17 @@ class Part:
 
 
 class Gradients:
-    """One accumulator a worker, of the parameters and of what layers prepare from them.
+    """One gradient accumulator per worker, for the parameters and for prepared arrays.
 
     Args:
-        segments: what the engine goes through one after the other.
+        segments: the segments that the engine processes in turn.
 
     Attributes:
         parts: the gradients of each segment.
-        flat: like `params.flat`; after `reduce` the first worker's holds the sum.
+        flat: arrays like `params.flat`; after `reduce` the first worker's contains the sum.
         views: named views of them.
         prepared: by node, gradients of the prepared arrays.
-        finite: whether all of the last sum is.
+        finite: whether all of the last sum is finite.
         in_float64: every chunk writes its gradients, and `keep` adds them up.
     """
 
@@ -94,17 +95,18 @@ class Gradients:
 
     @property
     def sums(self) -> Array:
-        """Like `params.flat`: what `reduce_part` leaves, to be summed over processes."""
+        """Array like `params.flat`: the result of `reduce_part`, to be summed over processes."""
         return self.flat[0]
 
     def keep(self, chunk: Chunk, level: int) -> None:
-        """Take over the gradients that a chunk has made in a segment."""
+        """Add up the gradients that a chunk has computed in a segment."""
 
     def reduce(self, busy: int) -> None:
-        """Add the first `busy` workers' gradients, in order, into the first one's.
+        """Add the first `busy` workers' gradients, in order, to the first one's.
 
-        Whether the sum is finite is found on the way, on all threads and in cache: in a fully
-        connected network of 20 million weights a pass of its own took 3-5 % of a step, this 1-2 %.
+        The same pass checks whether the sum is finite, on all threads and in cache: for a fully
+        connected network of 20 million weights a separate pass took 3-5 % of a step, this takes 1-2
+        %.
         """
         self._collect(busy, self._all)
 
@@ -115,7 +117,7 @@ class Gradients:
         self.finite = self._each_block(self._all, work)
 
     def reduce_part(self, busy: int, part: Part) -> None:
-        """The same of some nodes; whether the sum is finite is not looked at."""
+        """Like `reduce`, for some nodes, without the check for finiteness."""
         self._collect(busy, part)
 
         def work(block: slice) -> bool:
@@ -128,11 +130,11 @@ class Gradients:
             self._each_block(part, work)
 
     def look(self) -> None:
-        """After `reduce_part` of all, find whether the sum is finite."""
+        """After `reduce_part` of all parts, check whether the sum is finite."""
         self.finite = self._each_block(self._all, lambda block: is_finite(self.flat[0][block]))
 
     def _collect(self, busy: int, part: Part) -> None:
-        """Make gradients of parameters from those of what layers prepared of them."""
+        """Compute parameter gradients from those of the prepared arrays."""
 
         def collect(worker: int) -> None:
             for node in self._shares[worker]:
@@ -144,7 +146,7 @@ class Gradients:
                 node.layer.collect(first, self.views[0][node.index])
 
         if busy and not part.nodes.isdisjoint(self.prepared[0]):
-            self._team.run(collect)  # the other workers hold zeros where the first gets these
+            self._team.run(collect)  # the other workers' entries stay zero
 
     def _add(self, busy: int, block: slice) -> None:
         total = self.flat[0]
@@ -152,7 +154,7 @@ class Gradients:
             total[block] += flat[block]
 
     def _each_block(self, part: Part, act: Callable[[slice], bool]) -> bool:
-        """Call `act` for a part's blocks, on all threads; whether all calls gave true."""
+        """Call `act` on a part's blocks, on all threads; return whether all calls returned true."""
         workers = self._team.size
         good = [True] * workers
 
@@ -168,8 +170,8 @@ class Gradients:
 
 
 def is_finite(flat: Array) -> bool:
-    """Whether all numbers of a flat array are; as a rule by one pass over it, with BLAS.
+    """Whether all numbers of a flat array are finite; usually one pass with BLAS.
 
-    Squares that overflow make NumPy warn, where the calling thread has not told it not to.
+    NumPy warns if squares overflow, unless the calling thread has disabled that.
     """
     return math.isfinite(np.dot(flat, flat)) or bool(np.isfinite(flat).all())

@@ -1,6 +1,6 @@
-"""A network as a flat list of nodes in topological order, shapes inferred.
+"""A network as a flat list of nodes in topological order, with inferred shapes.
 
-The engine, the summary, the export and the checkpoint all read this one list.
+Engine, summary, export and checkpoint all read this list.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ class Node(Struct, eq=False):
     """One layer in the network.
 
     Attributes:
-        index: its position in the graph; its output is the tensor of that number.
-        name: what parameters, errors and the summary call it.
-        layer: the arithmetic.
-        inputs: tensors it reads; `IMAGE` is the network's input.
-        arguments: what the layer was made with, apart from the shapes of its inputs.
+        index: its position in the graph, and the number of its output tensor.
+        name: its name in parameters, errors and the summary.
+        layer: the layer.
+        inputs: numbers of the tensors it reads; `IMAGE` is the network's input.
+        arguments: arguments of the layer, apart from its inputs' shapes.
     """
 
     index: int
@@ -40,7 +40,7 @@ class Graph(Struct):
     """A network: shapes are of one image, (height, width, channels) or (features,).
 
     Attributes:
-        frozen: nodes whose parameters training does not change.
+        frozen: nodes with frozen parameters.
     """
 
     nodes: tuple[Node, ...]
@@ -52,7 +52,7 @@ class Graph(Struct):
         return self.in_shape if tensor == IMAGE else self.nodes[tensor].layer.out_shape
 
     def plain(self) -> dict[str, Any]:
-        """The network as values that JSON holds, from which `read_graph` makes it anew."""
+        """Return the network as JSON-compatible values, which `read_graph` reads."""
         nodes = [
             {
                 "name": node.name,
@@ -65,7 +65,7 @@ class Graph(Struct):
         return {"in_shape": list(self.in_shape), "classes": self.classes, "nodes": nodes}
 
     def reader_counts(self) -> list[int]:
-        """How many times each node's output is read."""
+        """Return how many times each node's output is read."""
         counts = [0] * len(self.nodes)
         for node in self.nodes:
             for tensor in node.inputs:
@@ -75,11 +75,11 @@ class Graph(Struct):
 
 
 class NodeError(ValueError):
-    """A node that cannot be part of the network.
+    """A node that cannot be added to the network.
 
     Args:
         rule: what must hold.
-        got: what was found instead; None where the rule says it all.
+        got: what was found instead; None if the rule is enough.
     """
 
     def __init__(self, rule: str, got: str | None = None) -> None:
@@ -89,7 +89,7 @@ class NodeError(ValueError):
 
 
 class GraphBuilder:
-    """Appends nodes to a network that begins with an image of `in_shape`."""
+    """Builds a network node by node, from an input image of `in_shape`."""
 
     def __init__(self, in_shape: Shape) -> None:
         self.in_shape = in_shape
@@ -103,13 +103,14 @@ class GraphBuilder:
         """Append a node, and return its position.
 
         Args:
-            kind: of the layer.
-            arguments: of the layer, apart from the shapes of its inputs.
-            inputs: tensors it reads.
-            name: of the node.
+            kind: kind of the layer.
+            arguments: arguments of the layer, apart from its inputs' shapes.
+            inputs: numbers of the tensors it reads.
+            name: name of the node.
 
         Raises:
-            NodeError: its name is taken, the layer does not fit its inputs, or there are too many.
+            NodeError: its name is taken, the layer does not fit its inputs, or there are too many
+                nodes.
         """
         if name in self._names:
             raise NodeError("names must be unique in the network", repr(name))
@@ -132,20 +133,20 @@ class GraphBuilder:
         return len(self.nodes) - 1
 
     def unread(self, end: int) -> Node | None:
-        """The first node, apart from the end, whose output no other one reads."""
+        """Return the first node, other than the last, whose output is never read."""
         read = {end, *(tensor for node in self.nodes for tensor in node.inputs)}
         return next((node for node in self.nodes if node.index not in read), None)
 
     def graph(self, classes: int) -> Graph:
-        """The network so far, which ends in a score for each class."""
+        """Return the network so far, whose output must have one score per class."""
         return Graph(tuple(self.nodes), self.in_shape, classes)
 
 
 def read_graph(document: Any) -> Graph:
-    """The network that `Graph.plain` gave; nothing in the document is trusted.
+    """Read the network that `Graph.plain` returned; the document is not trusted.
 
     Raises:
-        NodeError: it is no such network.
+        NodeError: it is not such a network.
     """
     if not isinstance(document, dict) or not {"in_shape", "classes", "nodes"} <= set(document):
         raise NodeError("must hold in_shape, classes and nodes")

@@ -1,4 +1,4 @@
-"""How parameters start."""
+"""Weight initialization."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from cnn_cli.rng import Purpose, generator
 
 
 def initialize(params: Parameters, seed: int, scheme: Literal["pytorch", "kaiming"]) -> None:
-    """Draw a network's weights; each parameter has a random stream of its own.
+    """Initialize a network's weights; each parameter has its own random stream.
 
     Args:
-        params: written in place.
+        params: the parameters to initialize.
         seed: `train.seed`.
-        scheme: `pytorch`: weights and biases uniform within 1/sqrt(fan_in), as PyTorch's Conv2d
-            and Linear. `kaiming`: weights normal with variance 2/fan_in (He et al. 2015,
-            equation 10), biases 0. Scales start at 1 (or what their layer says), shifts at 0 and
-            slopes at 1/4 in both. A convolution's own `init: dirac` then makes its first filters
-            the identity, as torch.nn.init.dirac_; `whitening` waits for images.
+        scheme: `pytorch`: weights and biases uniform within 1/sqrt(fan_in), as PyTorch's Conv2d and
+            Linear. `kaiming`: weights normal with variance 2/fan_in (He et al. 2015, equation 10),
+            biases 0. In both, scales start at 1 (or at their layer's value), shifts at 0 and slopes
+            at 1/4. A convolution's own `init: dirac` makes its first filters the identity, as
+            torch.nn.init.dirac_ does; `whitening` is computed later, from images.
     """
     for node in params.graph.nodes:
         for number, spec in enumerate(node.layer.params):
             rng = generator(seed, Purpose.INIT, node.index, number)
-            # Drawn in PyTorch's layout, so that the kernels' layout may change without the weights.
+            # Drawn in PyTorch's layout, so that the weights do not depend on the kernels' layout.
             values = to_torch(params.views[node.index][spec.name], spec)
             values[...] = _draw(spec, rng, scheme)
             if spec.init == "dirac":
@@ -50,7 +50,7 @@ def _draw(spec: ParamSpec, rng: np.random.Generator, scheme: str) -> Array | flo
 
 
 def _make_identity(weight: Array) -> None:
-    """Let filter i, (out, in, kh, kw), hand on channel i, for as many as there are of both."""
+    """Make filter i, (out, in, kh, kw), copy channel i, for as many as both have."""
     identical = min(weight.shape[:2])
     weight[:identical] = 0
     middle = weight.shape[2] // 2, weight.shape[3] // 2

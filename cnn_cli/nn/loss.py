@@ -1,4 +1,4 @@
-"""What training minimizes: targets with label smoothing and class weights, and cross-entropy.
+"""The loss: targets with label smoothing and class weights, and cross-entropy.
 
 Other losses are in `nn.losses`, one file each.
 """
@@ -20,22 +20,25 @@ def target_weights(
     partners: tuple[Array, Array] | None = None,
     dtype: DTypeLike = np.float32,
 ) -> tuple[Array, float]:
-    """What each image's log-probabilities are multiplied with, and what the sum is divided by.
+    """Return the targets, and the divisor of the summed loss.
 
-    Smoothing moves `label_smoothing` of the target evenly over all classes (Szegedy et al. 2016,
-    section 7); with class weights the mean divides by the batch's sum of weights. Both are as in
-    torch.nn.CrossEntropyLoss. So are mixed images, whose targets are probabilities: there, class
-    weights weigh the classes of a target, and the mean divides by the number of images.
+    Label smoothing distributes `label_smoothing` of the target evenly over all classes (Szegedy et
+    al. 2016, section 7). With class weights, the mean divides by the batch's sum of weights. Mixed
+    images have probabilities as targets: class weights apply to the classes of a target, and the
+    mean divides by the number of images. All of this equals torch.nn.CrossEntropyLoss.
 
-    Where images have several labels, each class has a target of its own, which smoothing moves
-    towards 1/2 (as Keras' BinaryCrossentropy); class weights are the loss's then, as they always
-    are where `LossConfig.weighs_targets` says so.
+    With several labels per image, each class has its own target, which smoothing moves towards 1/2
+    (as Keras' BinaryCrossentropy); class weights are then applied in the loss, as they always are
+    if `LossConfig.weighs_targets` is false.
 
     Args:
-        labels: (n,) class numbers, or (n, classes) 0 and 1.
-        class_weights: (classes,), or None for all 1, of labels of one class.
-        partners: of mixed images: labels of the second ones, and (n,) shares from 0 to 1 of the
-            first ones' labels.
+        labels: (n,) class numbers, or (n, classes) of 0 and 1.
+        classes: number of classes.
+        label_smoothing: from 0 to 1.
+        class_weights: (classes,), or None for all 1; for labels of one class.
+        partners: for mixed images: labels of the second images, and (n,) fractions from 0 to 1 of
+            the first images' labels.
+        dtype: dtype of the targets.
 
     Returns:
         targets (n, classes) and the divisor, at least the smallest positive number.
@@ -63,7 +66,7 @@ def target_weights(
 
 
 def mean_divisor(labels: Array, class_weights: Array | None, *, mixed: bool) -> float:
-    """What the sum of a batch's losses is divided by: the divisor of `target_weights`."""
+    """Return the divisor of a batch's summed losses, as in `target_weights`."""
     if class_weights is None or mixed or labels.ndim == 2:
         return float(max(len(labels), 1))
     total = float(class_weights[labels].sum(dtype=np.float64))
@@ -71,24 +74,25 @@ def mean_divisor(labels: Array, class_weights: Array | None, *, mixed: bool) -> 
 
 
 class Loss:
-    """A number for each image, and its gradient; both may be asked for by several threads."""
+    """A loss per image, and its gradient; thread-safe."""
 
     def forward(self, logits: Array, targets: Array, losses: Array) -> None:
-        """Each image's loss.
+        """Compute each image's loss.
 
         Args:
             logits: (n, classes).
-            targets: (n, classes), of `target_weights`.
+            targets: (n, classes), from `target_weights`.
             losses: (n,), written.
         """
         raise NotImplementedError
 
     def backward(self, logits: Array, targets: Array, divisor: float, dy: Array) -> None:
-        """The gradient of the summed losses over `divisor`.
+        """Compute the gradient of the summed losses divided by `divisor`.
 
         Args:
             logits, targets: (n, classes).
-            dy: (n, classes), written; may be `logits` itself.
+            divisor: the divisor.
+            dy: (n, classes), written; may be `logits`.
         """
         raise NotImplementedError
 
@@ -112,8 +116,8 @@ class BinaryCrossEntropy(Loss):
     t are the targets, p = sigmoid(logits).
 
     Args:
-        weights: (classes,) that -t·log p is multiplied with, PyTorch's `pos_weight`; None for 1.
-        threshold: t above it is 1, any other 0; None for t as it is.
+        weights: (classes,) factors of -t·log p, PyTorch's `pos_weight`; None for 1.
+        threshold: t above it counts as 1, others as 0; None to use t unchanged.
     """
 
     def __init__(self, weights: Array | None = None, threshold: float | None = None) -> None:
@@ -132,7 +136,7 @@ class BinaryCrossEntropy(Loss):
         dy /= divisor * logits.shape[1]
 
     def _weighted(self, targets: Array) -> tuple[Array, Array]:
-        """How much -log p and -log(1 - p) count."""
+        """Return the factors of -log p and -log(1 - p)."""
         if self.threshold is not None:
             targets = (targets > self.threshold).astype(targets.dtype)
         absent = 1 - targets
@@ -142,32 +146,34 @@ class BinaryCrossEntropy(Loss):
 
 
 def softmax(logits: Array) -> Array:
-    """Probabilities (n, classes) of logits (n, classes), the largest subtracted for stability."""
+    """Return probabilities (n, classes) of logits (n, classes); the maximum is subtracted for
+    stability.
+    """
     y: Array = np.exp(logits - logits.max(axis=1, keepdims=True))
     y /= y.sum(axis=1, keepdims=True)
     return y
 
 
 def sigmoid(logits: Array) -> Array:
-    """1/(1 + exp(-logits)), to the type's precision also where it is small."""
+    """Return 1/(1 + exp(-logits)), with full relative precision for small results."""
     small = np.exp(-np.abs(logits))
     y: Array = np.where(logits < 0, small, 1) / (1 + small)
     return y
 
 
 def softplus(logits: Array) -> Array:
-    """log(1 + exp(logits)) = -log sigmoid(-logits)."""
+    """Return log(1 + exp(logits)) = -log sigmoid(-logits)."""
     y: Array = np.maximum(logits, 0)
     y += np.log1p(np.exp(-np.abs(logits)))
     return y
 
 
 def cross_entropy(logits: Array, targets: Array, losses: Array) -> None:
-    """Each image's loss, -Σ targets·log softmax(logits).
+    """Compute each image's loss, -Σ targets·log softmax(logits).
 
     Args:
         logits: (n, classes).
-        targets: (n, classes), of `target_weights`.
+        targets: (n, classes), from `target_weights`.
         losses: (n,), written.
     """
     shifted = logits - logits.max(axis=1, keepdims=True)
@@ -176,11 +182,12 @@ def cross_entropy(logits: Array, targets: Array, losses: Array) -> None:
 
 
 def cross_entropy_gradient(logits: Array, targets: Array, divisor: float, dy: Array) -> None:
-    """The gradient of the summed losses over `divisor`: (softmax·Σ targets − targets)/divisor.
+    """Compute the gradient of the summed losses: (softmax·Σ targets − targets)/divisor.
 
     Args:
         logits, targets: (n, classes).
-        dy: (n, classes), written; may be `logits` itself.
+        divisor: the divisor.
+        dy: (n, classes), written; may be `logits`.
     """
     probabilities = softmax(logits)
     probabilities *= targets.sum(axis=1, keepdims=True)

@@ -1,4 +1,4 @@
-"""How much memory a network takes, told before anything is allocated."""
+"""Estimate the memory of a network before anything is allocated."""
 
 from __future__ import annotations
 
@@ -24,23 +24,25 @@ from cnn_cli.nn.plan import (
 from cnn_cli.nn.recompute import plan_recompute
 
 # Measured as peak resident memory, on Linux with NumPy 2.4.
-INTERPRETER_BYTES = 52_000_000  # Python, NumPy, Pillow and pydantic, before the network is made
-# numba, LLVM and the kernels: 105 from the cache, 155 to 190 where they are compiled first.
+INTERPRETER_BYTES = 52_000_000  # Python, NumPy, Pillow and pydantic, before the network is created
+# numba, LLVM and the kernels: 105 MB from the cache, 155 to 190 if they are compiled first.
 COMPILED_BYTES = 120_000_000
-SCRATCH_BYTES = 10_000_000  # of one worker: windows, padded images, products to be added
+SCRATCH_BYTES = 10_000_000  # per worker: windows, padded images, products to be added
 
 LOADER_BATCHES = 4
 
 
 class Optimizer(Protocol):
-    """An optimizer's settings: `buffers` are the arrays like the parameters that it keeps."""
+    """An optimizer's settings: `buffers` is the number of arrays like the parameters that it
+    keeps.
+    """
 
     @property
     def buffers(self) -> Sized: ...
 
 
 class Training(Protocol):
-    """The settings of a training that its memory depends on, as the config's `train` has them."""
+    """The settings of a training on which its memory depends, as in the config's `train`."""
 
     @property
     def dtype(self) -> str: ...
@@ -57,7 +59,7 @@ class Training(Protocol):
 
 
 def parameter_count(graph: Graph) -> int:
-    """Trained numbers."""
+    """Return the number of trained values."""
     return sum(spec.size for node in graph.nodes for spec in node.layer.params)
 
 
@@ -70,15 +72,20 @@ def training_bytes(
     *,
     recompute: bool = False,
 ) -> int:
-    """The peak resident memory of training, the interpreter included, apart from cached images.
+    """Estimate the peak resident memory of training in bytes, including the interpreter, without
+    cached images.
 
-    Parameters, one gradient a worker (for some networks its sum in float64, too), the optimizer's
-    state, summed gradients and averaged weights; and the activations that live at once: of the
-    whole batch where batch normalization cuts the network, else of a chunk a worker.
+    It counts parameters, one gradient per worker (for some networks also its sum in float64), the
+    optimizer's state, summed gradients and averaged weights; and the activations alive at once: of
+    the whole batch if batch normalization divides the network, else of one chunk per worker.
 
     Args:
-        pixel_bytes: of a number of an image.
-        recompute: a part of the activations is computed twice, see `nn.recompute`.
+        graph: the network.
+        train: settings of the training.
+        threads: number of workers.
+        backend: the backend of the kernels.
+        pixel_bytes: bytes per value of an image.
+        recompute: some activations are computed twice, see `nn.recompute`.
     """
     graph = tuned_graph(graph, backend)
     itemsize = np.dtype(train.dtype).itemsize
@@ -110,9 +117,9 @@ def training_bytes(
 
 
 def recompute_cost(graph: Graph, backend: Backend = "numpy") -> float:
-    """What computing activations twice adds to the multiply-adds of a training step, as a share.
+    """Return the multiply-adds that recomputing activations adds, as a fraction of a training step.
 
-    A step takes three times those of a forward pass (the gradients of weights and of inputs).
+    A step takes three times those of a forward pass (gradients of weights and of inputs).
     """
     graph = tuned_graph(graph, backend)
     again = plan_recompute(graph, plan_segments(graph, training=True)).muladds
@@ -120,10 +127,10 @@ def recompute_cost(graph: Graph, backend: Backend = "numpy") -> float:
 
 
 def _live_per_image(graph: Graph, segments: tuple[Segment, ...]) -> tuple[int, int]:
-    """Numbers that are alive at once for one image: while it waits at the last barrier, with the
-    gradients that come back to it, and what the last segment adds while it is under way.
+    """Return the values alive at once for one image: those waiting at the last barrier, with the
+    gradients that return to it, and those that the last segment adds while it runs.
 
-    Other gradients take over memory that activations leave.
+    Other gradients reuse memory that activations free.
     """
     alive = {IMAGE: prod(graph.shape(IMAGE))}
     waiting = 0

@@ -1,4 +1,4 @@
-"""A graph with its parameters, planned and ready to be passed through."""
+"""A graph with its parameters, planned and ready for passes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class Prepared:
-    """Prepared arrays of one network's parameters, made when the parameters have changed.
+    """The prepared arrays of one network's parameters, updated when the parameters change.
 
     Attributes:
         arrays: by node.
@@ -37,7 +37,7 @@ class Prepared:
         self._version: int | None = None
 
     def refresh(self) -> None:
-        """Make the arrays anew, on all threads, if the parameters have changed."""
+        """Recompute the arrays, on all threads, if the parameters have changed."""
         if self._version == self.params.version:
             return
         self._version = self.params.version
@@ -51,7 +51,10 @@ class Prepared:
 
 
 def share_nodes(graph: Graph, workers: int) -> list[list[Node]]:
-    """The nodes that have `prepared`, the largest first to whom has least: the same every time."""
+    """Distribute the nodes with `prepared` over the workers, largest first to the least loaded.
+
+    The result is deterministic.
+    """
     nodes = [node for node in graph.nodes if node.layer.prepared is not None]
     shares: list[list[Node]] = [[] for _ in range(workers)]
     loads = [0] * workers
@@ -63,16 +66,16 @@ def share_nodes(graph: Graph, workers: int) -> list[list[Node]]:
 
 
 class Network(Struct):
-    """What a pass runs through; `open` makes one.
+    """The network that a pass runs through; created by `open`.
 
     Attributes:
-        segments: of the graph's nodes, cut for training or for evaluation.
-        prepared: what layers make of `params` once a step.
-        contexts: what each worker's layers get, by node.
-        training: there is a backward pass.
-        running_stats: batch layers use their running statistics and dropout keeps all, as in
+        segments: segments of the graph's nodes, for training or for evaluation.
+        prepared: arrays that layers compute from `params` once per step.
+        contexts: the contexts of each worker's layers, by node.
+        training: a backward pass follows.
+        running_stats: batch layers use their running statistics and dropout is off, as in
             evaluation.
-        entry: the tensor that passes begin with.
+        entry: the tensor with which passes begin.
     """
 
     graph: Graph
@@ -96,7 +99,7 @@ class Network(Struct):
         keep: int | None = None,
         entry: int = IMAGE,
     ) -> Network:
-        """Plan a network; arguments as of `plan_segments`. Gradients come by `with_gradients`."""
+        """Plan a network; arguments as in `plan_segments`. `with_gradients` adds gradients."""
         segments = plan_segments(
             graph, training, running_stats=running_stats, keep=keep, entry=entry
         )
@@ -118,7 +121,7 @@ class Network(Struct):
         return cls(graph, params, segments, prepared, each, training, running_stats, entry)
 
     def with_gradients(self, gradients: Gradients) -> Network:
-        """The same network, whose workers add up gradients there."""
+        """Return the same network with workers that accumulate gradients there."""
         contexts = tuple(
             {
                 index: replace(

@@ -1,4 +1,4 @@
-"""All parameters of a network in one flat array, with named views into it.
+"""All parameters of a network in one flat array, with named views.
 
 Optimizer, clipping, averaging, checkpoint and all-reduce are then a few whole-array calls.
 """
@@ -23,10 +23,10 @@ class Parameters:
     """A network's trained arrays and its running statistics.
 
     Attributes:
-        flat: every parameter, one after the other, each on a cache line; the gaps are 0.
-        views: per node, its parameters by name, in the layer's own layout.
+        flat: all parameters, each aligned to a cache line; gaps are 0.
+        views: per node, its parameters by name, in the layer's layout.
         flat_buffers, buffer_views: the same for running statistics.
-        version: changes whenever the values do; who writes to the arrays calls `touch`.
+        version: changes whenever the values do; code that writes to the arrays calls `touch`.
     """
 
     def __init__(self, graph: Graph, dtype: DTypeLike) -> None:
@@ -46,16 +46,16 @@ class Parameters:
                 self.buffer_views[node.index][spec.name].fill(spec.initial)
 
     def touch(self) -> None:
-        """Say that values have changed: what was derived from them is to be made anew."""
+        """Declare that values have changed, so that derived arrays are recomputed."""
         self.version += 1
 
     @property
     def count(self) -> int:
-        """How many numbers are trained."""
+        """Number of trained values."""
         return sum(spec.size for node in self.graph.nodes for spec in node.layer.params)
 
     def parts(self) -> Iterator[tuple[Node, ParamSpec, slice]]:
-        """Where in `flat` each parameter lies, with the gap behind it, in the array's order."""
+        """Yield the slice of each parameter in `flat`, including the gap after it, in order."""
         start = 0
         for node in self.graph.nodes:
             for spec in node.layer.params:
@@ -64,26 +64,26 @@ class Parameters:
                 start = stop
 
     def empty_like(self) -> tuple[Array, list[dict[str, Array]]]:
-        """Another flat array of zeros and the views into it: gradients, averages."""
+        """Return a flat array of zeros with views, for gradients or averages."""
         return _allocate(
             [[(spec.name, spec.shape) for spec in node.layer.params] for node in self.graph.nodes],
             self.dtype,
         )
 
     def copy(self) -> Parameters:
-        """A network's worth of arrays with the same values and memory of its own."""
+        """Return a copy with memory of its own."""
         other = Parameters(self.graph, self.dtype)
         other.copy_from(self)
         return other
 
     def copy_from(self, other: Parameters) -> None:
-        """Take over another one's values; both are of the same network."""
+        """Copy another one's values; both must belong to the same network."""
         self.flat[:] = other.flat
         self.flat_buffers[:] = other.flat_buffers
         self.touch()
 
     def named(self, views: list[dict[str, Array]] | None = None) -> dict[str, Array]:
-        """Parameters as `layer/name` in PyTorch's layouts (views, where the layout allows).
+        """Return parameters as `layer/name` in PyTorch's layouts (views if the layout allows).
 
         Args:
             views: views of another flat array; by default the parameters' own.
@@ -96,7 +96,7 @@ class Parameters:
         }
 
     def named_buffers(self) -> dict[str, Array]:
-        """Running statistics as `layer/name`."""
+        """Return running statistics as `layer/name`."""
         return {
             f"{node.name}/{spec.name}": self.buffer_views[node.index][spec.name]
             for node in self.graph.nodes
@@ -104,20 +104,20 @@ class Parameters:
         }
 
     def load(self, arrays: Mapping[str, Array], place: str) -> None:
-        """Take values from `layer/name` arrays in PyTorch's layouts.
+        """Load values from `layer/name` arrays in PyTorch's layouts.
 
         Raises:
-            DataError: names missing, extra or of another shape or kind, all of them listed.
+            DataError: names are missing or extra, or shapes or kinds differ; all are listed.
         """
         fill(self.named() | self.named_buffers(), arrays, place)
         self.touch()
 
 
 def fill(targets: Mapping[str, Array], arrays: Mapping[str, Array], place: str) -> None:
-    """Write arrays of the same names and shapes into others.
+    """Copy arrays into others of the same names and shapes.
 
     Raises:
-        DataError: names missing, extra or of another shape or kind, all of them listed.
+        DataError: names are missing or extra, or shapes or kinds differ; all are listed.
     """
     problems = _mismatches({name: view.shape for name, view in targets.items()}, arrays)
     if problems:
@@ -127,7 +127,7 @@ def fill(targets: Mapping[str, Array], arrays: Mapping[str, Array], place: str) 
 
 
 def to_torch(array: Array, spec: ParamSpec) -> Array:
-    """A view of a parameter in PyTorch's layout."""
+    """View a parameter in PyTorch's layout."""
     return array if spec.to_torch is None else array.transpose(spec.to_torch)
 
 
@@ -161,7 +161,7 @@ def _padded(size: int) -> int:
 def _allocate(
     specs: list[list[tuple[str, Shape]]], dtype: np.dtype[np.generic]
 ) -> tuple[Array, list[dict[str, Array]]]:
-    """Zeros for all, and per node the views by name."""
+    """Allocate zeros for all, and return per node the views by name."""
     places = []
     end = 0
     for node_specs in specs:

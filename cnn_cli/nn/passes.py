@@ -17,14 +17,14 @@ from cnn_cli.structs import Struct
 
 
 class Chunk:
-    """Some images, and what is known of them so far.
+    """Some images of a batch, and what is computed of them so far.
 
     Attributes:
-        start, stop: their places in the batch.
-        worker: who takes it through the network.
+        start, stop: their positions in the batch.
+        worker: the worker that processes them.
         fresh: it is the first of its worker in this step, so gradients are written, not added.
-        values: tensors by number, while somebody still reads them.
-        holders: how many tensors lie in one memory, by the id of its base.
+        values: tensors by number, as long as they are needed.
+        holders: number of tensors in one memory block, by the id of its base.
         saved: by node, what its backward needs: `Saved`, of a type that the layer knows.
         gradients: of tensors, as far as summed.
     """
@@ -39,7 +39,7 @@ class Chunk:
         self.gradients: dict[int, Array] = {}
 
     def hold(self, tensor: int, array: Array, workspace: Workspace) -> None:
-        """Keep a tensor's value, instead of the one that it has so far."""
+        """Set a tensor's value, replacing an earlier one."""
         if tensor in self.values:
             self.release((tensor,), workspace)
         self.values[tensor] = array
@@ -47,7 +47,7 @@ class Chunk:
         self.holders[key] = self.holders.get(key, 0) + 1
 
     def release(self, tensors: Iterable[int], workspace: Workspace) -> None:
-        """Forget tensors, and give their memory back once no other tensor lies in it."""
+        """Drop tensors, and give their memory back unless another tensor lies in it."""
         for tensor in tensors:
             array = self.values.pop(tensor)
             key = id(array.base)
@@ -58,13 +58,13 @@ class Chunk:
                     workspace.give(array)
 
     def give_saved(self, saved: Saved, workspace: Workspace) -> None:
-        """Give back what a layer saved, apart from tensors."""
+        """Give back what a layer saved, except tensors."""
         for array in as_tuple(saved):
             if id(array.base) not in self.holders and workspace.owns(array):
                 workspace.give(array)
 
     def add_gradient(self, tensor: int, gradient: Array, workspace: Workspace) -> None:
-        """Add to a tensor's gradient; `gradient` is taken over."""
+        """Add to a tensor's gradient; takes ownership of `gradient`."""
         so_far = self.gradients.get(tensor)
         if so_far is None:
             self.gradients[tensor] = gradient
@@ -74,7 +74,7 @@ class Chunk:
 
 
 def share_chunks(bounds: list[tuple[int, int]], workers: int) -> list[list[Chunk]]:
-    """Each worker's chunks, next to each other in the batch."""
+    """Distribute chunks: each worker gets consecutive ones."""
     shares: list[list[Chunk]] = [[] for _ in range(workers)]
     for i, (start, stop) in enumerate(bounds):
         worker = i * workers // len(bounds) if len(bounds) >= workers else i
@@ -98,13 +98,13 @@ class Resources(Struct):
     """What an engine lends to every pass.
 
     Attributes:
-        workspaces: one a worker.
-        images_per_chunk: how many go through the network together.
-        seed: of dropout.
-        scale, shift: of a row of pixels, (w·c,), since three channels make a slow inner loop:
-            images of integers become ``x * scale + shift``.
-        scale_floats: other images as well; never features, which are no images.
-        kernels: what layers compute with.
+        workspaces: one per worker.
+        images_per_chunk: number of images per chunk.
+        seed: seed of dropout.
+        scale, shift: for a row of pixels, (w·c,), since three channels make a slow inner loop:
+            integer images become ``x * scale + shift``.
+        scale_floats: float images too; never features, which are not images.
+        kernels: the kernels.
     """
 
     workspaces: list[Workspace]
@@ -117,14 +117,14 @@ class Resources(Struct):
 
 
 class Pass:
-    """One pass of a batch, forward.
+    """A forward pass of a batch.
 
     Args:
-        resources: of the engine.
-        network: to pass through.
+        resources: the engine's resources.
+        network: the network.
         x: the images.
-        n: how many of them the batch has; by default all.
-        multiple: of chunks; by default there is one a worker, or a multiple.
+        n: number of images in the batch; by default all.
+        multiple: the number of chunks is a multiple of it; by default of the number of workers.
     """
 
     def __init__(
@@ -147,11 +147,11 @@ class Pass:
 
     @property
     def busy(self) -> int:
-        """Workers that have a chunk; they are the first ones."""
+        """Number of workers with chunks; these are the first ones."""
         return sum(bool(chunks) for chunks in self._shares)
 
     def each_chunk(self, act: Callable[[Chunk, RunContext], None]) -> Callable[[int], None]:
-        """A job for the team: `act` on each of a worker's chunks."""
+        """Return a job for the team: `act` on each of a worker's chunks."""
 
         def work(worker: int) -> None:
             for chunk in self._shares[worker]:
@@ -161,7 +161,7 @@ class Pass:
         return work
 
     def _after_chunk(self, worker: int) -> None:
-        """A worker has done one of its chunks."""
+        """Called when a worker has finished a chunk."""
 
     def context(self, worker: int, chunk: Chunk) -> RunContext:
         return RunContext(
@@ -185,7 +185,7 @@ class Pass:
     def _forward_node(
         self, step: Step, chunk: Chunk, run: RunContext, release: Iterable[int], *, save: bool
     ) -> None:
-        """One node's turn; tensors to `release` after it, and whether to keep what it saves."""
+        """Run one node; then `release` tensors. `save` tells whether to keep what it saves."""
         index = step.node.index
         context = self.network.contexts[chunk.worker][index]
         y, saved = self._output(step, chunk, context, run)
@@ -199,11 +199,11 @@ class Pass:
     def _output(
         self, step: Step, chunk: Chunk, context: NodeContext, run: RunContext
     ) -> tuple[Array, Saved]:
-        """What a layer makes of a chunk, and what its backward needs."""
+        """Return a layer's output for a chunk, and what its backward needs."""
         return step.node.layer.forward(inputs_of(chunk, step.node), context, run)
 
     def _enter(self, chunk: Chunk, run: RunContext) -> None:
-        """Lay the chunk's images out as the first nodes read them."""
+        """Convert the chunk's images to the form that the first nodes read."""
         x = self.x[chunk.start : chunk.stop]
         if self._has_pixels:
             x = self._scaled(x, run)
@@ -211,12 +211,12 @@ class Pass:
 
     @property
     def _has_pixels(self) -> bool:
-        """Whether what comes in is to be scaled and shifted."""
+        """Whether the input is scaled and shifted."""
         is_image = self.network.entry == IMAGE
         return self.x.dtype.kind in "ui" or (self.resources.scale_floats and is_image)
 
     def _scaled(self, x: Array, run: RunContext) -> Array:
-        """A copy of images in the network's numbers; pixels are scaled and shifted."""
+        """Copy images to the network's dtype; pixels are scaled and shifted."""
         images = run.take(x.shape)
         if not self._has_pixels:
             images[...] = x

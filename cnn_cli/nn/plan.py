@@ -1,4 +1,4 @@
-"""What the engine does when: decided once from the graph, before any data is seen."""
+"""The engine's schedule, decided once from the graph, before any data."""
 
 from __future__ import annotations
 
@@ -12,29 +12,34 @@ from cnn_cli.nn.layers.dropout import Dropout
 from cnn_cli.structs import Struct
 
 CHUNK_BYTES = 13_000_000
-"""Of one node, in and out: larger chunks save calls from Python, smaller ones stay in cache."""
-
-FEWEST_IMAGES = 4
-"""In a chunk, as far as twice `CHUNK_BYTES` hold them: fewer are not worth reading the weights."""
-
-ALIKE = 4
-"""Threads or processes, this many or a divisor, that may take a batch without a change of chunks.
-
-It halves the chunks of two threads, which costs some 5 % of ResNet-20's speed.
+"""Bytes of one node's input and output in a chunk: larger chunks save Python calls, smaller ones
+stay in cache.
 """
 
-LEAST_USES = 2000  # multiply-adds of each weight in a chunk, beside one sum in float64
-LEAST_WORK = 300_000_000  # multiply-adds in a chunk, beside Python's time for one more
+FEWEST_IMAGES = 4
+"""Images per chunk, as far as twice `CHUNK_BYTES` allows: fewer do not justify reading the
+weights.
+"""
+
+ALIKE = 4
+"""This many threads or processes, or a divisor of it, get the same chunks.
+
+It halves the chunks of two threads, which costs about 5 % of ResNet-20's speed.
+"""
+
+LEAST_USES = 2000  # multiply-adds per weight in a chunk, compared with one float64 addition
+# Multiply-adds in a chunk, compared with the Python time for another chunk.
+LEAST_WORK = 300_000_000
 
 
 class Step(Struct):
-    """One node's turn.
+    """The schedule of one node.
 
     Attributes:
-        inplace: its output goes over its first input.
-        release: tensors that nobody reads after this node's forward.
-        release_backward: tensors that nobody reads after this node's backward.
-        requires_grad: inputs whose gradient somebody reads.
+        inplace: its output overwrites its first input.
+        release: tensors that are not read after this node's forward.
+        release_backward: tensors that are not read after this node's backward.
+        requires_grad: inputs whose gradient is needed.
         has_backward: it has a backward pass: its output depends on a trained parameter.
     """
 
@@ -47,18 +52,18 @@ class Step(Struct):
 
 
 class BatchStep(Step):
-    """The turn of a layer that waits for the whole batch."""
+    """The schedule of a layer that waits for the whole batch."""
 
     layer: BatchLayer
 
 
 class Segment(Struct):
-    """Nodes that a chunk passes through without waiting for the other chunks.
+    """Nodes that a chunk passes through without waiting for other chunks.
 
     Attributes:
         steps: in topological order.
-        barriers: those of the next segment that wait for sums over this one's outputs (none in
-            evaluation).
+        barriers: batch layers of the next segment that wait for sums over this one's outputs (none
+            in evaluation).
     """
 
     steps: tuple[Step, ...]
@@ -73,18 +78,18 @@ def plan_segments(
     keep: int | None = None,
     entry: int = IMAGE,
 ) -> tuple[Segment, ...]:
-    """Cut the nodes where the whole batch is needed.
+    """Divide the nodes into segments, at the layers that need the whole batch.
 
-    A tensor's depth is the largest number of batch layers on a path to it. Nodes of one depth
-    form a segment, so that a shortcut's and a branch's statistics share one barrier. Without
+    A tensor's depth is the largest number of batch layers on a path to it. Nodes of one depth form
+    a segment, so that the statistics of a shortcut and of its branch share one barrier. Without
     training, nothing needs the batch and there is one segment.
 
     Args:
         graph: the network.
-        training: there is a backward pass.
-        running_stats: batch layers use their running statistics: nothing needs the batch either.
-        keep: a tensor that is neither written over nor released before its node's backward.
-        entry: the tensor to begin with: a node's, of which alone later nodes read.
+        training: a backward pass follows.
+        running_stats: batch layers use their running statistics, so nothing needs the batch.
+        keep: a tensor that is neither overwritten nor released before its node's backward.
+        entry: the tensor with which passes begin: later nodes read no other earlier tensor.
     """
     depth = {entry: 0}
     waiting: set[int] = set()
@@ -109,10 +114,12 @@ def plan_segments(
 
 
 def pass_segment(graph: Graph, segment: Segment, alive: dict[int, int]) -> None:
-    """Bring the tensors that are alive up to date, as a forward pass through a segment does.
+    """Update the tensors that are alive, as a forward pass through a segment does.
 
     Args:
-        alive: by tensor, the numbers of an image that it adds to what is in memory.
+        graph: the network.
+        segment: the segment.
+        alive: for each tensor, the values per image that it adds to memory.
     """
     for step in segment.steps:
         shares = step.inplace or step.node.layer.is_view
@@ -124,7 +131,7 @@ def pass_segment(graph: Graph, segment: Segment, alive: dict[int, int]) -> None:
 
 
 class _Lifetimes:
-    """Who reads each tensor last, forward and backward, and who may write over it."""
+    """When each tensor is last read, forward and backward, and when it may be overwritten."""
 
     def __init__(
         self, graph: Graph, order: list[Node], training: bool, keep: int | None, entry: int
@@ -142,7 +149,7 @@ class _Lifetimes:
                 self.readers[tensor].append(node)
         for readers in self.readers.values():
             readers.sort(key=lambda node: turn[node.index])
-        # Tensors that share memory, because one is written over or is a view of another.
+        # Tensors that share memory, because one overwrites or is a view of another.
         self.shared: dict[int, list[int]] = {entry: [entry]}
         self.inplace: dict[int, bool] = {}
         for node in order:
@@ -155,7 +162,7 @@ class _Lifetimes:
                 self.shared[node.index] = [node.index]
 
     def _may_write(self, node: Node, turn: dict[int, int]) -> bool:
-        """Whether nobody needs the first input's memory any more when `node`'s turn has come."""
+        """Whether the first input's memory is free when `node` runs."""
         first = node.inputs[0]
         if not node.layer.can_write_input or node.inputs.count(first) > 1:
             return False
@@ -167,7 +174,7 @@ class _Lifetimes:
         return True
 
     def _saved(self, tensor: int) -> bool:
-        """Whether some backward reads the tensor."""
+        """Whether a backward pass reads the tensor."""
         if not self.training:
             return False
         produces = tensor in self.requires_grad and self.graph.nodes[tensor].layer.saves_output
@@ -178,7 +185,7 @@ class _Lifetimes:
         )
 
     def _backward_readers(self, tensor: int) -> list[Node]:
-        """Those that have a backward pass, the first in the forward pass first."""
+        """Return the readers with a backward pass, in forward order."""
         return [reader for reader in self.readers[tensor] if reader.index in self.requires_grad]
 
     def step(self, node: Node, waits: bool) -> Step:
@@ -202,7 +209,7 @@ class _Lifetimes:
     def _released_backward(self, node: Node) -> tuple[int, ...]:
         """In backward, a tensor's producer comes last, after all its readers.
 
-        Where the producer has no backward pass, the last to read is the first of them.
+        If the producer has no backward pass, the last to read is the first of them.
         """
         if not self.training or node.index not in self.requires_grad:
             return ()
@@ -218,9 +225,9 @@ class _Lifetimes:
 
 
 def requires_grad(graph: Graph, keep: int | None = None) -> frozenset[int]:
-    """Tensors whose gradient leads to a trained parameter.
+    """Return the tensors whose gradient leads to a trained parameter.
 
-    The last one is always among them, and so is `keep`.
+    The last tensor is always included, and so is `keep`.
     """
     found = {len(graph.nodes) - 1}
     for node in graph.nodes:
@@ -231,9 +238,9 @@ def requires_grad(graph: Graph, keep: int | None = None) -> frozenset[int]:
 
 
 def frozen_prefix(graph: Graph) -> int:
-    """The last tensor that is the same for an image in every step, and all that later nodes read.
+    """Return the last tensor that is constant per image and on which alone later nodes depend.
 
-    `IMAGE` where there is none: what comes before trains no parameter and drops nothing out.
+    `IMAGE` if there is none: nothing before it is trained or dropped out.
     """
     trained = requires_grad(graph)
     found = IMAGE
@@ -248,9 +255,9 @@ def frozen_prefix(graph: Graph) -> int:
 
 
 def chunk_bounds(n: int, images_per_chunk: int, multiple: int) -> list[tuple[int, int]]:
-    """Where a batch of `n` is cut: near-equal chunks, a multiple of some number where n allows.
+    """Divide a batch of `n` into nearly equal chunks, in a multiple of `multiple` if n allows.
 
-    Depends on the arguments only, so that a run can be repeated bit for bit.
+    The result depends on the arguments only, so that runs can be repeated bit for bit.
     """
     chunks = ceil_div(n, max(images_per_chunk, 1))
     chunks = min(n, ceil_div(chunks, multiple) * multiple)
@@ -258,19 +265,19 @@ def chunk_bounds(n: int, images_per_chunk: int, multiple: int) -> list[tuple[int
 
 
 def chunks_multiple(workers: int, processes: int, *, alike: bool) -> int:
-    """What number of chunks a process's share of a batch is cut into, or a multiple of it.
+    """Return the number of which a process's number of chunks is a multiple.
 
     Args:
-        workers: that take them.
-        processes: that share the batch.
-        alike: cut the whole batch into the same chunks for one, two or four who take them.
+        workers: number of workers.
+        processes: number of processes that share the batch.
+        alike: use the same chunks for one, two or four workers or processes.
     """
     parts = ALIKE // processes if ALIKE % processes == 0 else 1
     return parts if alike and parts % workers == 0 else workers
 
 
 def images_per_chunk(graph: Graph, itemsize: int, budget: int) -> int:
-    """How many images' activations fit the byte budget, at the widest node."""
+    """Return how many images' activations fit the budget in bytes, at the widest node."""
     widest = itemsize * max(
         sum(prod(graph.shape(tensor)) for tensor in (*node.inputs, node.index))
         for node in graph.nodes
@@ -279,9 +286,10 @@ def images_per_chunk(graph: Graph, itemsize: int, budget: int) -> int:
 
 
 def uses_float64_sums(graph: Graph, itemsize: int, batch_size: int) -> bool:
-    """Whether gradients are to be summed in float64, over like chunks (see `float64_sums`).
+    """Whether to sum gradients in float64, over equal chunks (see `float64_sums`).
 
-    They are float32, and a chunk uses each weight so often that the sums do not show in the time.
+    True if they are float32, and a chunk uses each weight so often that the sums take no noticeable
+    time.
     """
     sizes = {node.index: sum(spec.size for spec in node.layer.params) for node in graph.nodes}
     uses = sum(prod(graph.shape(index)[:-1]) * size for index, size in sizes.items())

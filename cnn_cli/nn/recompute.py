@@ -1,13 +1,13 @@
-"""Which activations a training step computes twice, so that fewer are kept: gradient checkpointing.
+"""Gradient checkpointing: which activations a training step computes twice to save memory.
 
-Batch normalization makes a batch's chunks wait for each other: what the backward pass reads is
-kept for the whole batch, from the first node to the last. Where some of the barriers become cuts,
-the first forward pass keeps only the tensors that cross them; before the backward pass of a part,
-its forward pass runs again from there (Chen et al. 2016, arXiv:1604.06174). The statistics of the
-batch are known by then, and the same numbers are added in the same order: the bits stay the same.
+Batch normalization makes a batch's chunks wait for each other, so everything that the backward pass
+reads is kept for the whole batch. If some barriers become cuts, the first forward pass keeps only
+the tensors that cross them; before the backward pass of a part, its forward pass is repeated from
+there (Chen et al. 2016, arXiv:1604.06174). The batch statistics are known by then, and the same
+numbers are added in the same order, so the bits are the same.
 
-The part behind the last cut runs once. So does a network without batch normalization: each chunk's
-backward pass follows its forward pass at once.
+The part after the last cut runs once. So does a network without batch normalization, in which each
+chunk's backward pass immediately follows its forward pass.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.plan import Segment, pass_segment
 from cnn_cli.structs import Struct
 
-TRIALS = 24  # sizes of parts that are tried
-GROWTH = 1.25  # of one trial's size over that of the one before
+TRIALS = 24  # part sizes to try
+GROWTH = 1.25  # ratio of successive sizes
 
 
 class Part(Struct):
-    """Segments that run again together.
+    """Segments that are repeated together.
 
     Attributes:
-        first, last: the segments, both included.
-        leftover: tensors that nobody is left to release after the second forward pass: only later
-            parts read them, whose backward passes are over.
+        first, last: the segments, inclusive.
+        leftover: tensors not released by the second forward pass: only later parts read them, whose
+            backward passes are complete.
     """
 
     first: int
@@ -38,14 +38,14 @@ class Part(Struct):
 
 
 class Recompute(Struct):
-    """What runs twice.
+    """What is computed twice.
 
     Attributes:
-        parts: in the order of the forward pass.
-        once: the first segment of the part that runs once; those before keep no activations.
+        parts: in forward order.
+        once: the first segment of the part that runs once; earlier segments keep no activations.
         release: by node, the tensors that the first forward pass releases after it.
-        numbers: that wait for the backward pass at the same time, for one image.
-        muladds: of an image's second forward pass.
+        numbers: values per image that wait for the backward pass at once.
+        muladds: multiply-adds per image of the second forward pass.
     """
 
     parts: tuple[Part, ...] = ()
@@ -55,28 +55,30 @@ class Recompute(Struct):
     muladds: int = 0
 
     def part_until(self, level: int) -> Part | None:
-        """The part whose last segment this is."""
+        """Return the part whose last segment this is, or None."""
         return next((part for part in self.parts if part.last == level), None)
 
 
 ONCE = Recompute()
-"""Nothing runs twice."""
+"""Nothing is computed twice."""
 
 
 def plan_recompute(graph: Graph, segments: Sequence[Segment], entry: int = IMAGE) -> Recompute:
-    """The cuts that leave the fewest activations waiting at once; without parts if none helps.
+    """Return the cuts with the fewest waiting activations; without parts if no cut helps.
 
     Args:
-        segments: of `plan.plan_segments`, for training.
-        entry: the tensor that passes begin with.
+        graph: the network.
+        segments: result of `plan.plan_segments`, for training.
+        entry: the tensor with which passes begin.
     """
     flow = _Flow(graph, segments, entry)
-    cuts = dict.fromkeys([(), *map(flow.cuts, flow.sizes())])  # several sizes may give the same
+    # Several sizes may give the same cuts.
+    cuts = dict.fromkeys([(), *map(flow.cuts, flow.sizes())])
     return min(map(flow.plan, cuts), key=lambda plan: (plan.numbers, plan.muladds))
 
 
 class _Flow:
-    """Where tensors are made, read and released, by segment."""
+    """In which segment tensors are produced, read and released."""
 
     def __init__(self, graph: Graph, segments: Sequence[Segment], entry: int) -> None:
         self.graph = graph
@@ -84,9 +86,9 @@ class _Flow:
         self.entry = entry
         self.made = {entry: 0}
         self.read: dict[int, int] = {entry: 0}  # the last segment that reads it
-        self.last_reader: dict[int, int] = {}  # the node of it that comes last
+        self.last_reader: dict[int, int] = {}  # its last reading node
         self.released: dict[int, int] = {}  # the segment of the node that releases it
-        memory = {entry: entry}  # the tensor in whose memory it lies
+        memory = {entry: entry}  # the tensor whose memory it uses
         self.overwritten: dict[int, int] = {}  # by that tensor: the last segment that writes there
         for level, segment in enumerate(segments):
             for step in segment.steps:
@@ -112,11 +114,11 @@ class _Flow:
         return prod(self.graph.shape(tensor))
 
     def crossing(self, level: int) -> list[int]:
-        """The tensors that segments after this one read from it or from those before it."""
+        """Return the tensors from this segment or earlier that later segments read."""
         return [tensor for tensor, made in self.made.items() if made <= level < self.read[tensor]]
 
     def _stored(self) -> list[int]:
-        """Numbers of an image that wait after each segment."""
+        """Return the values per image that wait after each segment."""
         alive = {self.entry: self.size(self.entry)}
         found = []
         for segment in self.segments:
@@ -125,14 +127,14 @@ class _Flow:
         return found
 
     def sizes(self) -> list[int]:
-        """How much a part may store, in the trials."""
+        """Return the part sizes to try."""
         largest = self.stored[-1]
         return [int(largest / GROWTH**trial) for trial in range(1, TRIALS + 1)]
 
     def cuts(self, size: int) -> tuple[int, ...]:
-        """The segments after which to cut, so that no part stores more, if that can be."""
+        """Return the segments after which to cut, so that no part stores more, if possible."""
         cuts: list[int] = []
-        begins, must_reach = 0, 0  # all that crosses a cut is read in the part behind it
+        begins, must_reach = 0, 0  # everything that crosses a cut is read in the next part
         frozen = self.trained_from - 1  # the last segment without a backward pass
         for level in range(max(frozen, 0), len(self.segments) - 1):
             crossing = self.crossing(level)
@@ -145,11 +147,11 @@ class _Flow:
         return tuple(cuts)
 
     def _may_cut(self, level: int, crossing: Sequence[int]) -> bool:
-        """Whether what crosses stays as it is until it is read a second time."""
+        """Whether the crossing tensors are unchanged until they are read again."""
         return all(self.overwritten.get(self.memory[tensor], -1) <= level for tensor in crossing)
 
     def plan(self, cuts: Sequence[int]) -> Recompute:
-        """The parts between cuts, and what they leave in memory."""
+        """Return the parts between cuts, and their memory."""
         kept = [self.crossing(cut) for cut in cuts]
         starts = [0, *(cut + 1 for cut in cuts)]
         parts = [
@@ -184,7 +186,9 @@ class _Flow:
         )
 
     def _numbers(self, parts: Sequence[Part], kept: Sequence[Sequence[int]], once: int) -> int:
-        """The most numbers of an image that wait at once, with the gradients that come back."""
+        """Return the largest number of values per image that wait at once, including returning
+        gradients.
+        """
         sizes = [sum(map(self.size, tensors)) for tensors in kept]
         alive = dict.fromkeys(kept[-1], 0) if kept else {self.entry: self.size(self.entry)}
         most = sum(sizes) + self._waiting(once, len(self.segments) - 2, alive)
@@ -198,7 +202,9 @@ class _Flow:
         return most
 
     def _waiting(self, first: int, last: int, alive: dict[int, int]) -> int:
-        """Numbers that wait after segments have run, with the gradients of the next one."""
+        """Return the values that wait after segments have run, with the gradients of the next
+        one.
+        """
         if last < first:
             return sum(alive.values())
         for segment in self.segments[first : last + 1]:

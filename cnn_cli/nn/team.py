@@ -1,4 +1,4 @@
-"""Threads that work together: NumPy releases the GIL, so plain threads scale."""
+"""A team of threads: NumPy releases the GIL, so threads scale."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from cnn_cli.threads import start_thread
 Job = Callable[[int], None]
 
 BUFFER = 1024
-"""Numbers that NumPy converts or gathers at a time: several arrays' worth of its own 8192 do not
-fit the first-level cache."""
+"""NumPy's buffer size in elements: several buffers of the default, 8192, do not fit the first-level
+cache.
+"""
 
 
 class Team:
     """A fixed number of workers; the calling thread is worker 0.
 
-    The others are daemons: they never keep the program from ending. Where the system does not let
-    one be started, the calling thread does its part as well, so that results are the same.
+    The other threads are daemons, so they never keep the process alive. If the system refuses to
+    start one, the calling thread does its work too, with the same results.
     """
 
     def __init__(self, size: int) -> None:
@@ -41,7 +42,7 @@ class Team:
         """Call `job(worker)` on every worker and wait for all.
 
         Raises:
-            BaseException: the first one that a worker raised, after all have ended.
+            BaseException: the first one raised by a worker, after all have ended.
         """
         for queue in self._queues:
             queue.put(job)
@@ -66,21 +67,21 @@ class Team:
 
 @cache
 def _take_openblas_buffer() -> None:
-    """Have OpenBLAS map what the calling thread's products need, which it then keeps: where address
-    space is limited, images may take the last of it before the first product.
+    """Make OpenBLAS allocate the calling thread's buffer, which it keeps: with limited address
+    space, images may take the last of it before the first product.
     """
     if address_space_left() is not None:
-        many = np.zeros((256, 256), np.float32)  # smaller ones need none
+        many = np.zeros((256, 256), np.float32)  # smaller products need no buffer
         many @ many
 
 
 @contextmanager
 def _settings() -> Iterator[None]:
-    """NumPy's, while a job runs; a thread has its own.
+    """NumPy's settings during a job; each thread has its own.
 
-    A diverging network overflows; its loss shows it, in one line instead of warnings.
+    Overflow in a diverging network shows in its loss, in one line instead of warnings.
     """
-    with np.errstate(all="ignore"):  # and what is set within it ends with it
+    with np.errstate(all="ignore"):  # errstate also restores the other settings
         np.setbufsize(BUFFER)
         yield
 
@@ -96,4 +97,4 @@ def _serve(
             done.put(error)
         else:
             done.put(None)
-        del job  # it holds the batch
+        del job  # it refers to the batch

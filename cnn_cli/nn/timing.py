@@ -1,6 +1,6 @@
-"""How long each layer takes: a network whose layers keep time, for an engine of one worker.
+"""Time each layer: a network of layers that measure themselves, for an engine with one worker.
 
-The engine knows nothing of it, and a network that is not timed pays nothing.
+The engine is not involved, and networks that are not timed pay nothing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ BACKWARD = ("backward", "backward_partial", "combine_backward", "backward_batch"
 
 @dataclass(slots=True)
 class LayerTime:
-    """Seconds that a layer has taken so far, forward and backward."""
+    """The seconds that a layer has taken so far, forward and backward."""
 
     forward: float = 0.0
     backward: float = 0.0
@@ -29,17 +29,17 @@ class LayerTime:
 def timed(
     graph: Graph, clock: Callable[[], float] = time.perf_counter
 ) -> tuple[Graph, list[LayerTime]]:
-    """The same network with layers that keep time.
+    """Return the same network with timed layers.
 
-    What layers make of their parameters and what happens at barriers counts as the layer's own;
-    sums of gradients, the loss and the handing over of arrays are the engine's.
+    Preparing parameters and work at barriers counts as the layer's; summing gradients, the loss and
+    moving arrays count as the engine's.
 
     Args:
-        graph: is left as it is.
-        clock: seconds.
+        graph: the network; not modified.
+        clock: returns seconds.
 
     Returns:
-        The network, and per node the times, which add up until they are set to 0.
+        The network, and per node its times, which accumulate until they are reset to 0.
     """
     times = [LayerTime() for _ in graph.nodes]
     nodes = tuple(
@@ -49,7 +49,7 @@ def timed(
 
 
 def _timed(layer: Layer, total: LayerTime, clock: Callable[[], float]) -> Layer:
-    """A layer of a class of its own that calls the class of `layer` and looks at the clock."""
+    """Return a layer whose class times the methods of the class of `layer`."""
     kind: Any = type(layer)
 
     def timing(name: str, part: str) -> Callable[..., Any]:

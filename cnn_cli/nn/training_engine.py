@@ -1,11 +1,11 @@
 """An engine that trains: forward, loss and backward of a batch, on all threads and processes.
 
-In the last segment a chunk's backward pass follows its forward pass at once. Only batch
+In the last segment a chunk's backward pass immediately follows its forward pass. Only batch
 normalization makes chunks wait for each other, at the barriers between segments.
 
-Which chunk goes where depends on batch, shapes and thread count only, and sums are added in the
-order of chunks and workers: the same bits every time. For networks that use each weight often
-they are the same for one, two and four threads or processes as well (`float64_sums`).
+The distribution of chunks depends on batch, shapes and thread count only, and sums are added in the
+order of chunks and workers: the same bits every time. Networks that use each weight often give the
+same bits for one, two and four threads or processes as well (`float64_sums`).
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ from cnn_cli.structs import replace
 
 
 class TrainingPass(Pass):
-    """A pass whose chunks wait for each other at barriers, and can go back.
+    """A pass with barriers between chunks and with a backward pass.
 
     Args:
-        x: the images; with a mix there may be more than `n`, which are second images only.
-        n: how many the batch has, or this process's part of it; by default all of `x`.
+        x: the images; with a mix, images beyond `n` are second images only.
+        n: number of images of the batch, or of this process's part; by default all of `x`.
         offset: position in the batch of the part's first image.
         step: number of the step.
-        gradients: where they are added up.
-        mix: what becomes of the images, if two are to be one.
-        exchange: with the processes that have the other parts.
-        recompute: what runs forward a second time before it goes back.
-        alike: cut the batch into the same chunks for several numbers of threads and processes.
+        gradients: where gradients are accumulated.
+        mix: how images are mixed, or None.
+        exchange: communication with the processes that have the other parts.
+        recompute: segments that run forward again before their backward pass.
+        alike: divide the batch into the same chunks for several numbers of threads and processes.
 
     Attributes:
-        update_running: batch layers move their running statistics.
+        update_running: batch layers update their running statistics.
         has_backward: a backward pass follows, for which layers save what they need.
-        statistics, sums: of the batch, at each batch layer, by node.
+        statistics, sums: of the batch, for each batch layer, by node.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class TrainingPass(Pass):
         self.has_backward = True
         self.statistics: dict[int, Statistics] = {}
         self.sums: dict[int, Array] = {}
-        # By batch layer and by a chunk's start; made here, because workers fill it together.
+        # By batch layer and chunk start; created here, because workers fill it concurrently.
         self._partials: dict[int, dict[int, Array]] = {
             step.node.index: {} for segment in network.segments for step in segment.barriers
         }
@@ -126,7 +126,7 @@ class TrainingPass(Pass):
         return step.layer.forward_batch(x, self.statistics[step.node.index], context, run)
 
     def forward(self, level: int, chunk: Chunk, run: RunContext) -> None:
-        """Take a chunk through a segment, and sum up what its barriers need."""
+        """Take a chunk through a segment, and compute the sums for its barriers."""
         if level < self.recompute.once:
             self._pass_by(level, chunk, run)
         else:
@@ -136,7 +136,7 @@ class TrainingPass(Pass):
             self._keep_partial(barrier, chunk, sums)
 
     def _pass_by(self, level: int, chunk: Chunk, run: RunContext) -> None:
-        """Take a chunk through a segment that runs again: keep what crosses the next cut alone."""
+        """Take a chunk through a segment that runs again: keep only what crosses the next cut."""
         run = replace(run, need_saved=False)
         if level == 0:
             self._enter(chunk, run)
@@ -151,7 +151,7 @@ class TrainingPass(Pass):
         chunk.release(part.leftover, run.workspace)
 
     def combine(self, level: int) -> None:
-        """At the barrier after a segment: the batch's statistics from the chunks'."""
+        """At the barrier after a segment, combine the chunks' statistics."""
         steps = self.network.segments[level].barriers
         for step, partials in zip(steps, self._everywhere(steps, backward=False), strict=True):
             index = step.node.index
@@ -161,10 +161,11 @@ class TrainingPass(Pass):
                 step.layer.update_running(self.statistics[index], buffers)
 
     def backward(self, level: int, chunk: Chunk, run: RunContext) -> None:
-        """Take a chunk's gradients back through a segment.
+        """Propagate a chunk's gradients back through a segment.
 
-        First come the batch layers whose output lies behind the barrier, then the segment's own
-        nodes; a batch layer among those is summed up and waits for the barrier before it.
+        First come the batch layers whose output lies beyond the barrier, then the segment's own
+        nodes; for a batch layer among those, sums are computed, and it waits for the previous
+        barrier.
         """
         contexts = self.network.contexts[chunk.worker]
         for barrier in reversed(self.network.segments[level].barriers):
@@ -191,14 +192,14 @@ class TrainingPass(Pass):
             self.gradients.keep(chunk, level)
 
     def combine_backward(self, level: int) -> None:
-        """At the barrier before the next segment back: the batch's sums from the chunks'."""
+        """At the barrier before the previous segment, combine the chunks' sums."""
         steps = self.network.segments[level].barriers
         for step, partials in zip(steps, self._everywhere(steps, backward=True), strict=True):
             self.sums[step.node.index] = step.layer.combine_backward(partials)
 
     def _everywhere(self, steps: Sequence[BatchStep], *, backward: bool) -> Sequence[Partials]:
-        """For each batch layer at a barrier what is to be combined: the chunks' partial results,
-        or, where the batch is shared with other processes, each process's of its own chunks.
+        """Return what to combine for each batch layer at a barrier: the chunks' partial results or,
+        if other processes share the batch, each process's combined result.
         """
         own = [self._in_order(step) for step in steps]
         if self.exchange is None or not steps:
@@ -206,7 +207,7 @@ class TrainingPass(Pass):
         together = []
         for step, partials in zip(steps, own, strict=True):
             layer = step.layer
-            if not partials:  # no image of the batch is this process's
+            if not partials:  # this process has no image of the batch
                 together.append(np.zeros((2 if backward else 3, layer.out_shape[-1])))
             elif backward:
                 together.append(layer.combine_backward(partials))
@@ -219,7 +220,7 @@ class TrainingPass(Pass):
         return np.split(gathered, ends, axis=2)
 
     def abandon(self, chunk: Chunk, run: RunContext) -> None:
-        """Give back all that a chunk holds, without a backward pass."""
+        """Give back all memory of a chunk, without a backward pass."""
         for node in self.network.graph.nodes:
             if node.index in chunk.saved:
                 chunk.give_saved(chunk.saved.pop(node.index), run.workspace)
@@ -265,16 +266,16 @@ class TrainingEngine(Engine):
     Args:
         graph: the network.
         params: its parameters; training reads them and writes running statistics.
-        threads: how many workers.
-        seed: of dropout.
-        scale, shift, scale_floats, kernels: as of `Engine`.
-        entry: the tensor that `train_step` is given instead of images: `plan.frozen_prefix`.
-        exchange: with the processes that share every batch of `train_step`; None where a batch
-            is this process's alone.
-        batch_size: images of a training's batches, shared ones as a whole; how gradients are
-            summed depends on it.
-        loss: what is minimized.
-        recompute: keep fewer activations, and compute them a second time: see `nn.recompute`.
+        threads: number of workers.
+        seed: seed of dropout.
+        scale, shift, scale_floats, kernels: as in `Engine`.
+        entry: the tensor that `train_step` receives instead of images: see `plan.frozen_prefix`.
+        exchange: communication with the processes that share every batch of `train_step`; None for
+            a single process.
+        batch_size: batch size of the training, over all processes; determines how gradients are
+            summed.
+        loss: the loss function.
+        recompute: recompute some activations to save memory, see `nn.recompute`.
 
     Attributes:
         gradient: one flat array like `params.flat`: the last step's gradient.
@@ -327,7 +328,7 @@ class TrainingEngine(Engine):
 
     @property
     def gradient_is_finite(self) -> bool:
-        """Whether all of `gradient` is."""
+        """Whether all of `gradient` is finite."""
         return self._sums().finite
 
     @property
@@ -336,7 +337,7 @@ class TrainingEngine(Engine):
 
     @property
     def nbytes(self) -> int:
-        """Bytes held for chunks and gradients."""
+        """Bytes of memory held for chunks and gradients."""
         return super().nbytes + (0 if self._gradients is None else self._gradients.nbytes)
 
     def train_step(
@@ -349,22 +350,22 @@ class TrainingEngine(Engine):
         offset: int = 0,
         mix: Mix | None = None,
     ) -> tuple[float, Array]:
-        """Forward, loss and backward of a batch: fills `gradient`, updates running statistics.
+        """Run forward, loss and backward of a batch: fills `gradient`, updates running statistics.
 
-        With an exchange, images and targets are this process's share of the batch, which may be
+        With an exchange, images and targets are this process's part of the batch, which may be
         empty; gradient and statistics are those of the whole batch.
 
         Args:
-            x: (n, h, w, c), n at least 1; integers are scaled and shifted. Behind these there may
-                be more, which `mix` takes for second images.
-            targets, divisor: of `loss.target_weights`; the divisor is the whole batch's.
-            step: number of the step, which dropout depends on.
-            offset: place of the share's first image in the batch, which dropout depends on.
-            mix: what becomes of the images, if two are to be one; the targets know it already.
+            x: (n, h, w, c), n at least 1; integers are scaled and shifted. Further images may
+                follow, which `mix` uses as second images.
+            targets, divisor: from `loss.target_weights`; the divisor is that of the whole batch.
+            step: number of the step, for dropout.
+            offset: position of the part's first image in the batch, for dropout.
+            mix: how images are mixed, or None; the targets already include it.
 
         Returns:
-            The share's summed loss over `divisor`, and logits (n, classes), overwritten by the
-            next call.
+            The part's summed loss over `divisor`, and logits (n, classes), overwritten by the next
+            call.
         """
         n = len(targets)
         logits = self._output("logits", n)
@@ -418,11 +419,12 @@ class TrainingEngine(Engine):
     def batch_statistics(
         self, x: Array, *, step: int = 0, offset: int = 0
     ) -> dict[int, Statistics]:
-        """The statistics of a batch at each batch layer, by node; running ones are left alone.
+        """Return the statistics of a batch at each batch layer, by node, without updating running
+        ones.
 
         Args:
-            x: (n, h, w, c), with an exchange this process's share of the batch.
-            step, offset: as of `train_step`.
+            x: (n, h, w, c); with an exchange, this process's part of the batch.
+            step, offset: as in `train_step`.
         """
         self._network.prepared.refresh()
         last = len(self._network.segments) - 1
@@ -442,13 +444,13 @@ class TrainingEngine(Engine):
         return batch.statistics
 
     def _forward_to(self, batch: TrainingPass, last: int) -> None:
-        """Forward through all segments before `last`, with their barriers."""
+        """Run forward through all segments before `last`, with their barriers."""
         for level in range(last):
             self._team.run(batch.each_chunk(partial(batch.forward, level)))
             batch.combine(level)
 
     def _trim(self, level: int) -> None:
-        """Make room for the next part: before it runs again, as before the first one runs."""
+        """Free memory for the next part, before its second and before the first forward pass."""
         parts = self._recompute.parts
         if parts and (
             level == len(self._network.segments) - 1 or self._recompute.part_until(level)
@@ -457,7 +459,7 @@ class TrainingEngine(Engine):
                 workspace.trim()
 
     def _share_gradients(self, batch: TrainingPass, level: int) -> None:
-        """Begin to sum the gradients of a segment, which are final, over all processes."""
+        """Start summing the gradients of a segment, which are final, over all processes."""
         if self._exchange is None:
             return
         gradients = self._sums()

@@ -1,4 +1,4 @@
-"""Names for what the kernels, the layers and the engine pass around."""
+"""Type aliases shared by kernels, layers and engine."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from numpy.typing import DTypeLike, NDArray
 Array = NDArray[Any]
 Arrays = tuple[Array, ...]
 Saved = Array | Arrays | None
-"""What a layer's forward keeps for its backward."""
+"""What a layer's forward saves for its backward."""
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
 
 
 class Scratch(Protocol):
-    """Gives uninitialized memory by name and shape, until the same name is asked for again.
+    """Returns uninitialized memory by name and shape, valid until the same name is requested again.
 
-    Without a dtype it is that of activations.
+    The default dtype is that of activations.
     """
 
     def __call__(self, name: str, shape: Shape, dtype: DTypeLike | None = None, /) -> Array: ...

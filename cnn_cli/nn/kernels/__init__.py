@@ -1,1 +1,1 @@
-"""Arithmetic on arrays, in NumPy and in loops that numba compiles; no layers, no threads."""
+"""Arithmetic on arrays, in NumPy and in loops compiled by numba; without layers and threads."""

@@ -1,9 +1,9 @@
-"""Activation functions: the NumPy forms, and the table that says all else about each.
+"""Activation functions in NumPy, and a table with everything else about each.
 
-They work on single numbers: all arrays of one call are contiguous and of one shape, whatever it
-is. `forward` writes y, which may be x itself; `backward` overwrites dy with the gradient of x;
-`scratch` gives memory for what is between. To add an activation, add its two functions and its row
-in `ACTIVATIONS`; a layer with arguments also needs a class in `layers.activation`.
+They are elementwise: all arrays of a call are contiguous and of one shape. `forward` writes y,
+which may be x; `backward` overwrites dy with the gradient of x; `scratch` provides memory for
+intermediate results. To add an activation, add its two functions and its row in `ACTIVATIONS`; a
+layer with arguments also needs a class in `layers.activation`.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from cnn_cli.nn.kernels.loops import activation as loops
 from cnn_cli.nn.types import Array, Scratch
 from cnn_cli.structs import Struct
 
-# Formulas of many steps go block by block, so that what is between stays in the second-level cache.
-# Smaller blocks, which would fit the first, lose more in calls than they gain.
+# Longer formulas run block by block, so that intermediate results stay in the second-level cache.
+# Smaller blocks, for the first-level cache, cost more calls than they gain.
 BLOCK = 32768
 ROW = 1024
 
@@ -28,19 +28,19 @@ SELU_ALPHA, SELU_SCALE = 1.6732632423543772, 1.0507009873554805
 
 
 class ActivationFunction(Struct):
-    """What there is to know about an activation; its `numbers` are its layer's arguments.
+    """An activation; its `numbers` are its layer's arguments.
 
     Attributes:
         kind: name of the layer in a config.
-        name: of the layer in PyTorch.
-        formula: what it computes, as pages and editors show it.
+        name: name of the layer in PyTorch.
+        formula: the formula, as shown on pages and in editors.
         forward: (x, y, scratch, *numbers), writes y.
         backward: (dy, saved, scratch, *numbers), overwrites dy.
-        reads: what `backward` takes for `saved`: x or y. With a `loop` x is as good.
-        onnx: the operator of ONNX that is the same without attributes, or an empty text.
-        loop: its name in `loops.activation.activate`, which normalizations use too, or NONE.
-        loop_is_float32: that loop is for float32 only.
-        loops: compiled forms of its own, (x, y, *numbers) and (dy, saved, *numbers), of flat
+        reads: what `backward` takes as `saved`: x or y. With a `loop`, x is possible too.
+        onnx: the equivalent ONNX operator without attributes, or "".
+        loop: its number in `loops.activation.activate`, which normalizations use too, or NONE.
+        loop_is_float32: that loop supports float32 only.
+        loops: compiled forms of its own, (x, y, *numbers) and (dy, saved, *numbers), for flat
             arrays.
     """
 
@@ -57,25 +57,25 @@ class ActivationFunction(Struct):
 
 
 def relu(x: Array, y: Array, scratch: Scratch) -> None:
-    """Write max(x, 0) to y. A NaN stays."""
+    """Write max(x, 0) to y; NaN is preserved."""
     _maximum(x, 0, y)
 
 
 def relu_backward(dy: Array, y: Array, scratch: Scratch) -> None:
-    """Zero dy where y, or x, is not above 0."""
+    """Set dy to zero where y (or x) is not above 0."""
     positive = scratch("positive", dy.shape, np.bool_)
     np.greater(y, 0, out=positive)
     np.multiply(dy, positive, out=dy)
 
 
 def relu6(x: Array, y: Array, scratch: Scratch) -> None:
-    """Write min(max(x, 0), 6) to y. A NaN stays."""
+    """Write min(max(x, 0), 6) to y; NaN is preserved."""
     _maximum(x, 0, y)
     _minimum(y, 6, y)
 
 
 def relu6_backward(dy: Array, y: Array, scratch: Scratch) -> None:
-    """Zero dy where y, or x, is not between 0 and 6."""
+    """Set dy to zero where y (or x) is not between 0 and 6."""
     inside, below = scratch("inside", (2, *dy.shape), np.bool_)
     np.greater(y, 0, out=inside)
     np.less(y, 6, out=below)
@@ -121,7 +121,7 @@ def leaky_relu(x: Array, y: Array, scratch: Scratch, slope: float) -> None:
 def leaky_relu_backward(dy: Array, y: Array, scratch: Scratch, slope: float) -> None:
     """Multiply dy by the slope where y is not above 0.
 
-    The slope is 0 or more, so that y has the sign of x.
+    The slope is at least 0, so y has the sign of x.
     """
     positive = scratch("positive", dy.shape, np.bool_)
     factor = scratch("scaled", dy.shape)
@@ -171,7 +171,7 @@ def silu_backward(dy: Array, x: Array, scratch: Scratch) -> None:
 def gelu(x: Array, y: Array, scratch: Scratch) -> None:
     """Write x·Phi(x) to y.
 
-    Phi(x) = (1 + erf(x/sqrt(2)))/2 is the normal distribution's function.
+    Phi(x) = (1 + erf(x/sqrt(2)))/2 is the normal cumulative distribution function.
     """
     work = scratch("work", (3, BLOCK))
     for here in _blocks(x):
@@ -214,14 +214,14 @@ def sigmoid_backward(dy: Array, y: Array, scratch: Scratch) -> None:
 
 
 def hardsigmoid(x: Array, y: Array, scratch: Scratch) -> None:
-    """Write min(max(x + 3, 0), 6)/6."""
+    """Write min(max(x + 3, 0), 6)/6 to y."""
     np.multiply(x, 1 / 6, out=y)
     np.add(y, 0.5, out=y)
     np.clip(y, 0, 1, out=y)
 
 
 def hardsigmoid_backward(dy: Array, y: Array, scratch: Scratch) -> None:
-    """Divide dy by 6 where y is between 0 and 1, and zero it elsewhere."""
+    """Divide dy by 6 where y is between 0 and 1; set it to zero elsewhere."""
     inside, below = scratch("inside", (2, *dy.shape), np.bool_)
     np.greater(y, 0, out=inside)
     np.less(y, 1, out=below)
@@ -262,12 +262,12 @@ def elu_backward(dy: Array, y: Array, scratch: Scratch, alpha: float, scale: flo
 
 
 def selu(x: Array, y: Array, scratch: Scratch) -> None:
-    """Write ELU with the scale and alpha that keep mean 0 and variance 1."""
+    """Write ELU with the scale and alpha that preserve mean 0 and variance 1."""
     elu(x, y, scratch, SELU_ALPHA, SELU_SCALE)
 
 
 def selu_backward(dy: Array, y: Array, scratch: Scratch) -> None:
-    """As that of ELU."""
+    """Multiply dy by the derivative of ELU with the same constants."""
     elu_backward(dy, y, scratch, SELU_ALPHA, SELU_SCALE)
 
 
@@ -331,7 +331,7 @@ def _minimum(x: Array, bound: float, y: Array) -> None:
 def _by_rows(choose: np.ufunc, x: Array, bound: float, y: Array) -> None:
     """Write choose(x, bound) to y.
 
-    NumPy's maximum is vectorized for two arrays, not for an array and a number: twice as fast.
+    NumPy vectorizes maximum for two arrays, not for an array and a number; this is twice as fast.
     """
     row = np.full(ROW, bound, x.dtype)
     flat, out = x.reshape(-1), y.reshape(-1)
@@ -459,7 +459,7 @@ _TABLE = (
 )
 
 ACTIVATIONS = {function.kind: function for function in _TABLE}
-"""The table, by kind, in the order in which lists of layers have them."""
+"""The table by kind, in the order in which layers are listed."""
 
 BY_LOOP = {function.loop: function for function in _TABLE if function.loop != loops.NONE}
-"""What a normalization can apply to its result, by the number that the loops know it by."""
+"""Activations that a normalization can apply to its result, by their number in the loops."""

@@ -1,4 +1,4 @@
-"""The loops compiled by numba: once for this machine, then taken from the user's cache folder."""
+"""The loops compiled by numba for this machine, and cached in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ def _of_activation(function: ActivationFunction) -> Signatures:
     return tuple((loop, "x1 x1 f") for loop in function.loops or ())
 
 
-# What is compiled ahead for each kind of layer and path of a convolution. x, d and u are arrays,
-# C-contiguous, of activations, float64 and uint8, with so many dimensions; i is a whole number, p a
-# pair of them, f a float.
+# Signatures to compile ahead for each kind of layer and convolution path. x, d and u are
+# C-contiguous arrays of activations, float64 and uint8, with the given number of dimensions; i is
+# an integer, p a pair of integers, f a float.
 SIGNATURES: dict[str, Signatures] = {
     **{kind: _of_activation(function) for kind, function in ACTIVATIONS.items()},
     "batchnorm": (
@@ -69,7 +69,7 @@ SIGNATURES["groupnorm"] = SIGNATURES["batchnorm"]
 
 
 class CannotCompileError(Exception):
-    """Why there are no compiled kernels, in a line."""
+    """Why there are no compiled kernels, in one line."""
 
 
 def fast_kernels(
@@ -77,10 +77,10 @@ def fast_kernels(
     kinds: Iterable[str] | None = None,
     say: Callable[[str], None] | None = None,
 ) -> LoopKernels:
-    """Kernels compiled for this machine; arguments as in `backends.load_backend`.
+    """Return kernels compiled for this machine; arguments as in `backends.load_backend`.
 
     Raises:
-        CannotCompileError: numba failed, or there is no folder to keep what it makes.
+        CannotCompileError: numba failed, or there is no usable cache folder.
     """
     started = perf_counter()
     folder = _cache_folder()
@@ -89,12 +89,12 @@ def fast_kernels(
     if say is not None and not any(folder.iterdir()):
         say("compiling kernels, once")
     try:
-        with warnings.catch_warnings():  # numba's, about its own code
+        with warnings.catch_warnings():  # numba warns about its own code
             warnings.simplefilter("ignore")
             try:
                 compiler = Compiler(folder)
                 compiled = compiler.ahead(signatures, dtype)
-            except Exception:  # of any kind, if what was in the cache is damaged
+            except Exception:  # of any kind, if the cache is damaged
                 shutil.rmtree(folder, ignore_errors=True)
                 compiler = Compiler(_cache_folder())
                 compiled = compiler.ahead(signatures, dtype)
@@ -108,10 +108,10 @@ def fast_kernels(
 
 
 def _cache_folder() -> Path:
-    """A folder for what is compiled of these very loops.
+    """Return the cache folder for these loops.
 
     Raises:
-        CannotCompileError: it cannot be made or written, or others can write to it.
+        CannotCompileError: it cannot be created or written, or other users can write to it.
     """
     top = user_cache_folder()
     folder = top / "numba" / version()
@@ -119,7 +119,7 @@ def _cache_folder() -> Path:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not os.access(folder, os.W_OK | os.X_OK):
             raise CannotCompileError(f"{folder} cannot be written")
-        # Code is run from there: whoever can write to it chooses what.
+        # Code in it is executed, so nobody else may write to it.
         ours = _only_ours(folder, stat.S_IWGRP | stat.S_IWOTH)
         if not (ours and _only_ours(folder.parent, stat.S_IWOTH) and _only_ours(top, stat.S_IWOTH)):
             raise CannotCompileError(f"others can write to {folder}")
@@ -129,7 +129,7 @@ def _cache_folder() -> Path:
 
 
 def version() -> str:
-    """A name for the loops as they are: numba sees changes of one file only."""
+    """Return a version of the loops: numba detects changes in one file only."""
     sources = sorted(Path(loops.__file__).parent.glob("*.py"))
     return sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
 
@@ -142,10 +142,10 @@ def _only_ours(folder: Path, modes: int) -> bool:
 
 
 class Compiler:
-    """Makes a compiled function of a loop, and of the functions that it calls.
+    """Compiles a loop and the functions that it calls.
 
     Args:
-        folder: for the cache.
+        folder: the cache folder.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -156,14 +156,14 @@ class Compiler:
         self._compiled: dict[Callable[..., Any], Any] = {}
 
     def __call__(self, loop: Loop, /) -> Loop:
-        """The loop's compiled form; compiling itself happens in `ahead`, or at its first call."""
+        """Return the loop's compiled form; compilation happens in `ahead` or on its first call."""
         found: Loop | None = self._compiled.get(loop)
         if found is None:
             found = self._compiled[loop] = self._cached(loop)
         return found
 
     def ahead(self, signatures: Iterable[tuple[Callable[..., Any], str]], dtype: str) -> bool:
-        """Compile, or fetch from the cache; whether anything was compiled."""
+        """Compile, or load from the cache; return whether anything was compiled."""
         missed = False
         for loop, signature in signatures:
             dispatcher: Any = self(loop)
@@ -175,7 +175,7 @@ class Compiler:
         config = self._numba.config
         elsewhere = config.CACHE_DIR
         try:
-            config.CACHE_DIR = str(self.folder)  # read when the dispatcher is made
+            config.CACHE_DIR = str(self.folder)  # read when the dispatcher is created
             return self._dispatcher(loop, cache=True)
         finally:
             config.CACHE_DIR = elsewhere
@@ -190,7 +190,7 @@ class Compiler:
                 if called not in self._compiled:
                     self._compiled[called] = self._dispatcher(called)
                 names[name] = self._compiled[called]
-        # The same code, which finds the compiled forms of what it calls.
+        # The same code, with compiled forms of the functions that it calls.
         linked = FunctionType(loop.__code__, loop.__globals__ | names, loop.__name__)
         return self._numba.njit(
             linked, nogil=True, cache=cache, error_model="numpy", fastmath={"contract"}

@@ -1,7 +1,7 @@
-"""Convolution: forward, gradient of the weight, gradient of the input, by any path but Winograd's.
+"""Convolution: forward, weight gradient and input gradient, for all paths but Winograd.
 
-Images are NHWC, weights (kh, kw, c / groups, o) with the outputs of a group side by side.
-`loops/conv.py` has the definition that all of this is proved against.
+Images are NHWC; weights are (kh, kw, c / groups, o) with the outputs of a group adjacent.
+`loops/conv.py` contains the definition against which all of this is tested.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cnn_cli.nn.kernels.product import Block, add_transposed, blocks, multiply
 from cnn_cli.nn.types import Array, Scratch
 
 COLUMN_BYTES = 4 << 20
-"""What the windows of one product may take: cache holds it, and larger products gain nothing."""
+"""Bytes for the windows of one product: they fit the cache, and larger products gain nothing."""
 
 
 def forward(
@@ -32,17 +32,17 @@ def forward(
     y: Array,
     kernels: Kernels = NUMPY,
 ) -> None:
-    """(n, h, w, c) -> (n, oh, ow, o), writes `y`.
+    """Compute (n, h, w, c) -> (n, oh, ow, o); writes `y`.
 
     Args:
         x: the images, contiguous.
         weight: (kh, kw, c / groups, o), contiguous.
         bias: (o,) or None.
         geometry: the sizes.
-        path: one that `paths.can_take` allows.
-        scratch: gives uninitialized memory by name and shape.
+        path: a path that `paths.can_take` allows.
+        scratch: returns uninitialized memory by name and shape.
         y: contiguous.
-        kernels: for what is not a matrix product.
+        kernels: for everything but matrix products.
     """
     if path == "taps":
         taps.forward(x, weight, bias, geometry, scratch, y)
@@ -71,9 +71,9 @@ def weight_gradient(
     fresh: bool,
     kernels: Kernels = NUMPY,
 ) -> None:
-    """(n, h, w, c), (n, oh, ow, o) -> (kh, kw, c / groups, o), adds to `dweight`.
+    """Compute (n, h, w, c), (n, oh, ow, o) -> (kh, kw, c / groups, o); adds to `dweight`.
 
-    With `fresh`, `dweight` is written instead. The other arguments are those of `forward`.
+    With `fresh`, `dweight` is overwritten. The other arguments are those of `forward`.
     """
     if path == "taps":
         taps.weight_gradient(x, dy, geometry, scratch, dweight, fresh)
@@ -96,7 +96,7 @@ def input_gradient(
     dx: Array,
     kernels: Kernels = NUMPY,
 ) -> None:
-    """(n, oh, ow, o) -> (n, h, w, c), writes `dx`; other arguments as in `forward`."""
+    """Compute (n, oh, ow, o) -> (n, h, w, c); writes `dx`. Other arguments as in `forward`."""
     if path == "depthwise":
         kernels.depthwise_input_gradient(dy, weight, geometry, scratch, dx)
     elif path == "pointwise":
@@ -109,11 +109,11 @@ def input_gradient(
 
 
 def _gathers(geometry: Geometry, n: int) -> bool:
-    """Whether to gather the input gradient, by an estimate in nanoseconds.
+    """Whether to compute the input gradient by gathering, by estimated time in nanoseconds.
 
-    Gathering multiplies for every input pixel and turns the weight round, which is slow for
-    many channels on small maps; scattering multiplies for every output pixel, of which there
-    are fewer without padding, but adding costs more than copying, and most for short runs.
+    Gathering multiplies for every input pixel and flips the weight, which is slow for many channels
+    on small maps. Scattering multiplies for every output pixel, of which there are fewer without
+    padding, but adding is slower than copying, most of all for short runs.
     """
     if geometry.stride != (1, 1):
         return False
@@ -128,7 +128,7 @@ def _gathers(geometry: Geometry, n: int) -> bool:
 
 
 def _gather(dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx: Array) -> None:
-    """`input_gradient` as a convolution of `dy`, for stride 1."""
+    """Compute `input_gradient` as a convolution of `dy`, for stride 1."""
     kh, kw, c, o = weight.shape
     groups = geometry.groups
     turned = scratch("turned weight", (kh, kw, o // groups, groups, c))
@@ -146,9 +146,9 @@ def _scatter(
     dx: Array,
     kernels: Kernels,
 ) -> None:
-    """`input_gradient` by adding each window's gradient where the window was taken from.
+    """Compute `input_gradient` by adding each window's gradient to the pixels of the window.
 
-    Rows and columns that no window reaches stay zero.
+    Rows and columns outside all windows stay zero.
     """
     groups, (kh, kw) = geometry.groups, geometry.kernel_size
     n, oh, _, _ = dy.shape
@@ -166,10 +166,9 @@ def _scatter(
 def _columns(
     x: Array, geometry: Geometry, path: Path, scratch: Scratch
 ) -> Iterator[tuple[Block, Array]]:
-    """Yield the windows, (groups, pixels, kh * kw * c / groups), block after block.
+    """Yield the windows, (groups, pixels, kh * kw * c / groups), block by block.
 
-    With each come the images and the output rows that its pixels lie in. The next block may
-    take its place in memory.
+    Each comes with its images and output rows. The next block may reuse its memory.
     """
     groups, (kh, kw) = geometry.groups, geometry.kernel_size
     if path == "pointwise":
@@ -189,9 +188,9 @@ def _columns(
 
 
 def _blocks(n: int, oh: int, geometry: Geometry, itemsize: int) -> Iterator[Block]:
-    """Cut n images, or where one is too large its rows, into even parts.
+    """Divide n images, or the rows of a large one, into equal parts.
 
-    A product by a large weight needs many pixels to be worth the reading of it.
+    A product with a large weight needs many pixels to amortize reading the weight.
     """
     kh, kw, c, o = geometry.weight_shape
     budget = max(COLUMN_BYTES, 2 * kh * kw * c * o * itemsize)
@@ -200,18 +199,18 @@ def _blocks(n: int, oh: int, geometry: Geometry, itemsize: int) -> Iterator[Bloc
 
 
 def _group(images: Array, groups: int) -> Array:
-    """(n, h, w, c) as (groups, n * h * w, c / groups): a view, for one product a group."""
+    """View (n, h, w, c) as (groups, n * h * w, c / groups), for one product per group."""
     return images.reshape(-1, groups, images.shape[-1] // groups).transpose(1, 0, 2)
 
 
 def _group_weight(weight: Array, groups: int) -> Array:
-    """(kh, kw, c, o) as (groups, kh * kw * c, o / groups): a view."""
+    """View (kh, kw, c, o) as (groups, kh * kw * c, o / groups)."""
     o = weight.shape[3]
     return weight.reshape(-1, groups, o // groups).transpose(1, 0, 2)
 
 
 def _bias_row(bias: Array, y: Array, scratch: Scratch) -> Array:
-    """(o,) -> (ow, o): the bias of a whole row of `y`, since adding short runs is slow."""
+    """Repeat the bias (o,) to (ow, o), a whole row of `y`: adding short runs is slow."""
     row = scratch("bias row", y.shape[2:])
     row[...] = bias
     return row

@@ -1,10 +1,10 @@
-"""Depthwise convolution: every output channel looks at one input channel.
+"""Depthwise convolution: every output channel reads one input channel.
 
-There is no sum over channels to make a matrix product of. `einsum` goes over the windows where
-they lie, a multiply-add of a whole row (or, with a stride, of all channels of a pixel) at a
-time, the sums staying in cache; kh * kw multiplications and additions of whole arrays took
-twice as long. Images are NHWC, weights (kh, kw, 1, o). With m = o / c, output channels m * k to
-m * k + m - 1 look at input channel k.
+There is no sum over channels, so a matrix product is of no use. `einsum` iterates over views of the
+windows, a multiply-add of a whole row (or, with a stride, of all channels of a pixel) at a time,
+and sums stay in cache; kh * kw multiplications and additions of whole arrays took twice as long.
+Images are NHWC, weights (kh, kw, 1, o). With m = o / c, output channels m * k to m * k + m - 1 read
+input channel k.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from cnn_cli.nn.types import Array, Pair, Scratch, Shape
 
 
 def forward(x: Array, weight: Array, geometry: Geometry, scratch: Scratch, y: Array) -> None:
-    """(n, h, w, c) -> (n, oh, ow, o), writes `y`; arguments as in `conv.forward`."""
+    """Compute (n, h, w, c) -> (n, oh, ow, o); writes `y`. Arguments as in `conv.forward`."""
     padded = _padded(x, geometry, scratch)
     _correlate(padded, weight, geometry.stride, geometry.dilation, scratch, y)
 
@@ -25,9 +25,9 @@ def forward(x: Array, weight: Array, geometry: Geometry, scratch: Scratch, y: Ar
 def weight_gradient(
     x: Array, dy: Array, geometry: Geometry, scratch: Scratch, dweight: Array, fresh: bool
 ) -> None:
-    """(n, h, w, c), (n, oh, ow, o) -> (kh, kw, 1, o), adds to `dweight`.
+    """Compute (n, h, w, c), (n, oh, ow, o) -> (kh, kw, 1, o); adds to `dweight`.
 
-    With `fresh`, `dweight` is written instead.
+    With `fresh`, `dweight` is overwritten.
     """
     kh, kw, _, o = dweight.shape
     padded = _padded(x, geometry, scratch)
@@ -47,9 +47,9 @@ def weight_gradient(
 def input_gradient(
     dy: Array, weight: Array, geometry: Geometry, scratch: Scratch, dx: Array
 ) -> None:
-    """(n, oh, ow, o) -> (n, h, w, c), writes `dx`; zero where no window reaches.
+    """Compute (n, oh, ow, o) -> (n, h, w, c); writes `dx`, which is zero outside all windows.
 
-    The convolution of `dy`, with s - 1 zeros between its pixels, by the kernel turned round:
+    This is the convolution of `dy`, with s - 1 zeros between its pixels, with the flipped kernel:
     Dumoulin and Visin 2016, "A guide to convolution arithmetic for deep learning".
     """
     n, h, w, c = dx.shape
@@ -69,7 +69,7 @@ def input_gradient(
 def _correlate(
     padded: Array, weight: Array, stride: Pair, dilation: Pair, scratch: Scratch, y: Array
 ) -> None:
-    """(n, H, W, o), (kh, kw, 1, o) -> (n, oh, ow, o), writes `y`."""
+    """Compute (n, H, W, o), (kh, kw, 1, o) -> (n, oh, ow, o); writes `y`."""
     kh, kw, _, o = weight.shape
     windows = _windows(padded, (kh, kw), stride, dilation, y.shape)
     n, oh, _, _, *run = windows.shape
@@ -81,10 +81,10 @@ def _correlate(
 def _windows(
     padded: Array, kernel_size: Pair, stride: Pair, dilation: Pair, out_shape: Shape
 ) -> Array:
-    """(n, H, W, o) -> (n, oh, kh, kw, q, l), a view.
+    """View (n, H, W, o) as (n, oh, kh, kw, q, l).
 
-    The last two axes are the ow output pixels of a row and their o channels, or, where all
-    those are neighbours in memory, an axis of 1 and one of ow * o.
+    The last two axes are the ow output pixels of a row and their o channels or, if all of these are
+    adjacent in memory, an axis of 1 and one of ow * o.
     """
     n, oh, ow, o = out_shape
     by_image, by_row, by_column, by_channel = padded.strides
@@ -105,7 +105,7 @@ def _windows(
 
 
 def _padded(x: Array, geometry: Geometry, scratch: Scratch) -> Array:
-    """(n, h, w, c) -> (n, H, W, o): each channel as often as there are outputs that see it."""
+    """Pad (n, h, w, c) to (n, H, W, o), with each channel repeated for all outputs that read it."""
     n, _, _, c = x.shape
     o = geometry.out_channels
     if any(geometry.padding):

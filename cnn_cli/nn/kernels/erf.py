@@ -1,4 +1,4 @@
-"""The error function, which NumPy has not."""
+"""The error function, which NumPy lacks."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ LARGE_Q = (
     6.05183413124413191e-2,
     2.33520497626869185e-3,
 )
-# Beyond, erf is 1 in float64.
+# Beyond this, erf is 1 in float64.
 SATURATED = 6.0
 
-# erf(x) = tanh(x·T(x²)): T is fitted so that the largest error over all x is smallest, 6e-8.
-# Its first coefficient is positive, so that tanh saturates where erf does.
+# erf(x) = tanh(x·T(x²)), where T minimizes the largest error over all x, 6e-8. Its first
+# coefficient is positive, so tanh saturates where erf does.
 TANH_T = (
     1.589599520e-07,
     -5.985686268e-06,
@@ -82,10 +82,10 @@ TANH_T = (
 
 
 def erf(x: Array, y: Array, squares: Array) -> None:
-    """Write the error function of x to y: within 1e-15 in float64, 2e-7 in float32.
+    """Write erf(x) to y: within 1e-15 in float64 and 2e-7 in float32.
 
-    Shapes: x, y, written, and squares, scratch, all alike. float64 allocates several arrays of
-    that size: it is for blocks that fit the cache, as is the rest of `activation`.
+    Shapes: x, y (written) and squares (scratch) are alike. float64 allocates several arrays of that
+    size, so call it on blocks that fit the cache, as the rest of `activation` does.
     """
     if x.dtype == np.float64:
         y[...] = _erf_cody(x)
@@ -94,7 +94,7 @@ def erf(x: Array, y: Array, squares: Array) -> None:
 
 
 def _erf_tanh(x: Array, y: Array, squares: Array) -> None:
-    # Far out the polynomial overflows to the infinity whose tanh is 1.
+    # For large x the polynomial overflows to infinity, whose tanh is 1.
     with np.errstate(over="ignore"):
         np.multiply(x, x, out=squares)
         np.multiply(squares, TANH_T[0], out=y)
@@ -108,7 +108,7 @@ def _erf_tanh(x: Array, y: Array, squares: Array) -> None:
 
 def _erf_cody(x: Array) -> Array:
     size = np.abs(x)
-    y = np.minimum(size, 1)  # 1 where nothing below applies, and NaN stays
+    y = np.minimum(size, 1)  # 1 beyond all ranges below; NaN is preserved
     small = size <= 0.46875
     middle = (size > 0.46875) & (size <= 4)
     large = (size > 4) & (size < SATURATED)

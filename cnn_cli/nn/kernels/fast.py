@@ -1,4 +1,4 @@
-"""The loops behind the interface of the kernels."""
+"""The compiled loops behind the interface of the kernels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Loop = TypeVar("Loop", bound=Callable[..., Any])
 
 
 class Compile(Protocol):
-    """Makes a fast function of a loop."""
+    """Compiles a loop."""
 
     def __call__(self, loop: Loop, /) -> Loop: ...
 
@@ -33,11 +33,11 @@ def as_it_is(loop: Loop) -> Loop:
 
 
 class LoopKernels(Kernels):
-    """Kernels made of loops; what a loop does not gain, or cannot do, stays with NumPy.
+    """Kernels made of loops; operations that loops do not speed up or support use NumPy.
 
     Args:
-        compiled: makes a fast function of a loop. By default the loops run as they are, which is
-            slow: what the tests compare with.
+        compiled: compiles a loop. By default the loops run in plain Python, which is slow; tests
+            compare with that.
         note: see `Kernels`.
     """
 
@@ -157,7 +157,7 @@ class LoopKernels(Kernels):
         scratch: Scratch,
     ) -> None:
         two = windows.kernel_size == (2, 2) and windows.inside
-        # Where nobody asks for the places, NumPy's maximum of slices is up to 18 times as fast.
+        # Without positions, NumPy's maximum of slices is up to 18 times as fast.
         if windows.dilation != (1, 1) or (index is None and not two):
             Kernels.max_pool(x, windows, activation, y, index, scratch)
             return
@@ -226,7 +226,7 @@ class LoopKernels(Kernels):
 
 
 def _loops_can(activation: int, x: Array) -> bool:
-    """Whether the loops have the activation for numbers of x's type."""
+    """Whether the loops support the activation for x's dtype."""
     return x.dtype == np.float32 or activation not in _FLOAT32_LOOPS
 
 

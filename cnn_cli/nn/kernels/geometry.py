@@ -1,4 +1,4 @@
-"""The sizes that the convolution kernels share."""
+"""The sizes of a convolution, shared by its kernels."""
 
 from __future__ import annotations
 
@@ -57,16 +57,18 @@ class Geometry(Struct):
 
     @property
     def pointwise(self) -> bool:
-        """The pixels are their own windows."""
+        """Whether each window is a single pixel."""
         return (*self.kernel_size, *self.stride, *self.padding) == (1, 1, 1, 1, 0, 0, 0, 0)
 
     @property
     def depthwise(self) -> bool:
-        """A single channel is left out: there a product with all outputs is the faster way."""
+        """Whether each output reads one input channel. False for a single input channel: there a
+        matrix product with all outputs is faster.
+        """
         return self.groups == self.in_shape[2] > 1
 
     def transposed(self) -> Geometry:
-        """The convolution of dy, by the kernel turned round, that gives dx; for stride 1."""
+        """Return the convolution of dy with the flipped kernel that computes dx; for stride 1."""
         (rows, columns), (top, bottom, left, right) = self.reach, self.padding
         return Geometry(
             in_shape=(*self.out_size, self.out_channels),

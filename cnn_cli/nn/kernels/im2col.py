@@ -1,8 +1,4 @@
-"""Rearranging images so that a convolution becomes one matrix product, and back.
-
-A convolution's windows as the rows of a matrix: Chellapilla, Puri and Simard 2006, "High
-performance convolutional neural networks for document processing". Images are NHWC.
-"""
+"""im2col and col2im: convert images to matrices of windows for one matrix product, and back."""
 
 from __future__ import annotations
 
@@ -11,19 +7,20 @@ import numpy as np
 from cnn_cli.nn.types import Array, Pair
 
 SHORT_RUN = 32
-"""Below this many numbers it pays to copy kernel row by kernel row: NumPy then loops over pixels
-innermost, not over the few rows of the kernel."""
+"""Fewer numbers than this are copied kernel row by kernel row: NumPy's inner loop then runs over
+pixels instead of the short rows of the kernel.
+"""
 
 
 def pad(x: Array, start: Pair, out: Array, spread: Pair = (1, 1)) -> None:
-    """(n, h, w, c) -> (n, H, W, c), writes `out`: the images among zeros.
+    """Pad (n, h, w, c) -> (n, H, W, c) with zeros; writes `out`.
 
     Args:
         x: the images.
-        start: rows of zeros above them and columns of zeros to their left; negative numbers
-            crop. What lies below and to the right follows from the shape of `out`.
-        out: every element of it is written, whatever it holds.
-        spread: distance in `out` of pixels that are neighbours in `x`, [h, w].
+        start: rows of zeros above and columns of zeros to the left; negative numbers crop. The
+            shape of `out` determines those below and to the right.
+        out: every element is written.
+        spread: distance in `out` of adjacent pixels of `x`, [h, w].
     """
     from_rows, rows = tap_slices(start[0], spread[0], x.shape[1], out.shape[1])
     from_columns, columns = tap_slices(start[1], spread[1], x.shape[2], out.shape[2])
@@ -38,17 +35,17 @@ def pad(x: Array, start: Pair, out: Array, spread: Pair = (1, 1)) -> None:
 
 
 def im2col(x: Array, stride: Pair, dilation: Pair, image: int, row: int, out: Array) -> None:
-    """(N, h, w, c) -> (groups, n, rows, ow, kh, kw, c / groups), writes `out`.
+    """Copy windows (N, h, w, c) -> (groups, n, rows, ow, kh, kw, c / groups); writes `out`.
 
-    A pixel's window lies in one row of the matrix (pixels, kh * kw * c / groups), one matrix
-    for each group.
+    A pixel's window is one row of the matrix (pixels, kh * kw * c / groups); each group has its own
+    matrix.
 
     Args:
         x: the padded images, contiguous.
         stride, dilation: [h, w].
         image: the first image of `out`.
         row: the first output row of `out`.
-        out: contiguous; its shape says how many images and rows, and the kernel.
+        out: contiguous; its shape gives the number of images and rows, and the kernel size.
     """
     groups, n, rows, ow, kh, kw, c = out.shape
     by_image, by_row, by_column, by_channel = x.strides
@@ -65,8 +62,8 @@ def im2col(x: Array, stride: Pair, dilation: Pair, image: int, row: int, out: Ar
     merged = groups == 1 and dilation[1] == 1
     if merged:
         shape, strides, run = shape[:-1], strides[:-1], kw * c
-    # NumPy loops over elements faster than over short runs of them: a run of numbers that are
-    # neighbours on both sides is copied as one opaque element.
+    # NumPy loops faster over elements than over short runs: a run that is contiguous on both sides
+    # is copied as one opaque element.
     element = np.dtype((np.void, run * by_channel))
     start = image * by_image + row * stride[0] * by_row
     windows = np.ndarray(shape, element, buffer=x.data, offset=start, strides=strides)
@@ -79,16 +76,17 @@ def im2col(x: Array, stride: Pair, dilation: Pair, image: int, row: int, out: Ar
 
 
 def col2im(columns: Array, start: Pair, stride: Pair, dilation: Pair, row: int, out: Array) -> None:
-    """(groups, n, rows, ow, kh, kw, c / groups) -> (n, h, w, c), adds to `out`.
+    """Add windows (groups, n, rows, ow, kh, kw, c / groups) -> (n, h, w, c); adds to `out`.
 
-    The adjoint of padding and `im2col`: kh * kw slices are added where they were taken from.
+    The adjoint of padding and `im2col`: kh * kw slices are added at the places from which they were
+    copied.
 
     Args:
-        columns: gradients of what `im2col` gives.
-        start: rows of padding above the images and columns of it to their left.
+        columns: gradients of the result of `im2col`.
+        start: rows of padding above the images and columns to their left.
         stride, dilation: [h, w].
         row: the first output row of `columns`.
-        out: the gradient of the unpadded images that `columns` belongs to.
+        out: the gradient of the corresponding unpadded images.
     """
     groups, n, rows, ow, kh, kw, c = columns.shape
     _, h, w, _ = out.shape
@@ -101,7 +99,8 @@ def col2im(columns: Array, start: Pair, stride: Pair, dilation: Pair, row: int, 
         while j < kw:
             from_columns, to_columns = across[j]
             if groups == 1 and _side_by_side(across[j : j + stride[1]], stride[1]):
-                # As many taps as the stride is long fill a run of pixels: longer runs add faster.
+                # As many adjacent taps as the stride cover a contiguous run of pixels: longer runs
+                # add faster.
                 run = slice(to_columns.start, to_columns.start + _length(from_columns) * stride[1])
                 taps = columns[0, :, from_rows, from_columns, i, j : j + stride[1]]
                 values = taps.reshape(*taps.shape[:3], stride[1] * c)
@@ -115,7 +114,7 @@ def col2im(columns: Array, start: Pair, stride: Pair, dilation: Pair, row: int, 
 
 
 def _side_by_side(taps: list[tuple[slice, slice]], count: int) -> bool:
-    """Whether `count` taps are of the same windows and of neighbouring pixels."""
+    """Whether `count` taps belong to the same windows and adjacent pixels."""
     windows, pixels = taps[0]
     return 1 < count == len(taps) and all(
         other == windows and target.start == pixels.start + k
@@ -129,7 +128,9 @@ def _length(part: slice) -> int:
 
 
 def tap_slices(offset: int, stride: int, size: int, bound: int) -> tuple[slice, slice]:
-    """The positions p of 0..size whose offset + stride * p is in 0..bound, and those values."""
+    """Return the positions p in 0..size for which offset + stride * p is in 0..bound, and those
+    values.
+    """
     first = max(0, -(offset // stride))
     end = max(first, min(size, (bound - 1 - offset) // stride + 1))
     target = max(0, offset + stride * first)

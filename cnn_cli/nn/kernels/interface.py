@@ -1,4 +1,4 @@
-"""The kernels that layers call, in NumPy or compiled, behind one interface."""
+"""The interface of the kernels that layers call, implemented in NumPy or compiled."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from cnn_cli.nn.types import Array, Scratch
 
 
 class Kernels:
-    """What layers compute with, as `RunContext.kernels`; here the NumPy forms.
+    """The kernels that layers call, as `RunContext.kernels`; this class is the NumPy
+    implementation.
 
     Attributes:
-        name: `numpy` or `fast`, as `--backend` names it.
-        note: a line for the user about how the kernels were come by, if there is one.
+        name: `numpy` or `fast`, as in `--backend`.
+        note: a note for the user on how the kernels were loaded, or None.
     """
 
     name: ClassVar[Backend] = "numpy"
@@ -26,7 +27,7 @@ class Kernels:
     def activate(
         self, function: ActivationFunction, x: Array, y: Array, scratch: Scratch, *numbers: float
     ) -> None:
-        """Write the activation of x to y, which may be x itself; one shape, contiguous."""
+        """Write the activation of x to y, which may be x; both contiguous and of one shape."""
         function.forward(x, y, scratch, *numbers)
 
     def activate_backward(
@@ -37,7 +38,7 @@ class Kernels:
         scratch: Scratch,
         *numbers: float,
     ) -> None:
-        """Multiply dy by the derivative at `saved`, x or y as the function reads."""
+        """Multiply dy by the derivative at `saved`, which is x or y as the function requires."""
         function.backward(dy, saved, scratch, *numbers)
 
     moments = staticmethod(norm.moments)

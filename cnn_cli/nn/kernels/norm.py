@@ -1,7 +1,7 @@
-"""Sums over pixels and maps with one coefficient a channel: what normalization is made of.
+"""Sums over pixels and per-channel affine maps, from which normalization is built.
 
-Activations are (n, rows, c): n sets of rows that are normalized apart. Batchnorm has one set, the
-rows being all pixels of a chunk; groupnorm has one an image. Coefficients are (n, c), float64;
+Activations are (n, rows, c): n sets of rows that are normalized separately. Batchnorm has one set
+with all pixels of a chunk; groupnorm has one set per image. Coefficients are (n, c), float64;
 weight and bias are (c,).
 """
 
@@ -15,8 +15,8 @@ from cnn_cli.nn.kernels.activation import BY_LOOP
 from cnn_cli.nn.kernels.loops.activation import NONE
 from cnn_cli.nn.types import Array, Scratch
 
-# Elements in a row of the views that ufuncs get: NumPy starts its inner loop anew for each row,
-# and 16 channels are over before it is under way. 4 KiB stay in the first-level cache.
+# Elements per row of the views passed to ufuncs: NumPy restarts its inner loop for each row, and 16
+# channels are too short for that. 4 KiB stay in the first-level cache.
 RUN = 1024
 
 
@@ -41,9 +41,8 @@ def centre(x: Array, mean: Array, centred: Array) -> None:
 def moments(x: Array, scratch: Scratch) -> tuple[Array, Array]:
     """Return mean and sum of squared deviations over the rows of x, each (n, c), float64.
 
-    Two passes: the squares are of deviations from a mean, not of x, and what rounding left of
-    their sum corrects both results (the corrected two-pass algorithm of Chan, Golub and LeVeque
-    1983).
+    Two passes: squares are of deviations from a mean, and the remainder of the deviations' sum
+    corrects both results (the corrected two-pass algorithm of Chan, Golub and LeVeque 1983).
     """
     rows = x.shape[1]
     near = (channel_sum(x) / rows).astype(x.dtype)
@@ -66,7 +65,7 @@ def normalize(
 ) -> None:
     """Write the activation of (x - mean)·invstd·weight + bias.
 
-    Shapes: x (n, rows, c); mean and invstd (n, c); y like x, written, may be x itself.
+    Shapes: x (n, rows, c); mean and invstd (n, c); y like x, written, may be x.
     """
     scale = weight * invstd
     affine(x, scale, bias - mean * scale, y)
@@ -77,7 +76,7 @@ def normalize(
 def affine(x: Array, scale: Array, shift: Array, y: Array) -> None:
     """Write x·scale + shift.
 
-    Shapes: x (n, rows, c); scale and shift (n, c); y like x, written, may be x itself.
+    Shapes: x (n, rows, c); scale and shift (n, c); y like x, written, may be x.
     """
     runs, out = joined(x), joined(y)
     np.multiply(runs, _tile(scale, runs), out=out)
@@ -102,15 +101,15 @@ def gradient_sums(
 ) -> Array:
     """Return the sums over the rows of dy and of dy·(x - mean)·invstd: (2, n, c), float64.
 
-    Shapes as in `normalize`. With an activation, dy is overwritten by the gradient of what goes
-    into it, and the sums are of that.
+    Shapes as in `normalize`. With an activation, dy is overwritten by the gradient of the
+    activation's input, of which the sums are taken.
     """
     centred = scratch("centred", x.shape)
     if activation != NONE:
         normalize(x, mean, invstd, weight, bias, NONE, centred, scratch)
         BY_LOOP[activation].backward(dy, centred, scratch)
     centre(x, mean, centred)
-    # The mean that was subtracted is rounded to x's type.
+    # The mean that was subtracted is rounded to x's dtype.
     rounding = mean.astype(x.dtype) - mean
     sums = np.empty((2, *mean.shape))
     sums[0] = channel_sum(dy)
@@ -131,10 +130,10 @@ def normalize_backward(
     """Write the gradient of x over dy.
 
     With xhat = (x - mean)·invstd it is weight·invstd·dy - invstd·(mean_dy + xhat·mean_dy_xhat),
-    written as a·dy + b·x + c. Where the normalization is scaled before the means are taken, as in
-    batchnorm, the weight is in mean_dy and mean_dy_xhat.
+    computed as a·dy + b·x + c. If the scale is applied before the means are taken, as in batchnorm,
+    mean_dy and mean_dy_xhat include the weight.
 
-    Shapes: dy (n, rows, c), overwritten; x like it; the others (n, c): the last two are means over
+    Shapes: dy (n, rows, c), overwritten; x like dy; the others (n, c): the last two are means over
     all elements that were normalized together.
     """
     runs, out, work = joined(x), joined(dy), joined(scratch("centred", x.shape))
@@ -147,20 +146,20 @@ def normalize_backward(
 
 
 def joined(x: Array) -> Array:
-    """A view of x (n, rows, c) with whole rows joined: (n, rows/r, r·c)."""
+    """View x (n, rows, c) with whole rows joined: (n, rows/r, r·c)."""
     n, rows, c = x.shape
     r = _rows_to_join(rows, c)
     return x.reshape(n, rows // r, r * c)
 
 
 def _fold(sums: Array, c: int) -> Array:
-    """Sums over the rows of `joined`, (n, r·c) in any shape, as (n, c) float64."""
+    """Convert sums over the rows of `joined`, (n, r·c) in any shape, to (n, c) float64."""
     folded: Array = np.add.reduce(sums.reshape(len(sums), -1, c), axis=1, dtype=np.float64)
     return folded
 
 
 def _tile(coefficients: Array, runs: Array) -> Array:
-    """(n, c) as (n, 1, r·c) in the type of runs, to meet the rows of `joined`."""
+    """Repeat (n, c) to (n, 1, r·c) in the dtype of runs, to match the rows of `joined`."""
     n, c = coefficients.shape
     tiled = np.empty((n, runs.shape[2] // c, c), runs.dtype)
     tiled[...] = coefficients[:, None]
@@ -169,7 +168,7 @@ def _tile(coefficients: Array, runs: Array) -> Array:
 
 @lru_cache(maxsize=4096)
 def _rows_to_join(rows: int, c: int) -> int:
-    """The largest divisor of rows that keeps a run within RUN elements."""
+    """Return the largest divisor of rows that keeps a run within RUN elements."""
     r = max(1, min(rows, RUN // c))
     while rows % r:
         r -= 1

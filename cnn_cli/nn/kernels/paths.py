@@ -1,4 +1,4 @@
-"""Which way a convolution takes, by its shape alone: the same way for every batch and machine."""
+"""Choose the path of a convolution by its shape alone: the same for every batch and machine."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ Backend = Literal["numpy", "fast"]
 
 
 def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
-    """The fastest path for forward and backward together.
+    """Return the fastest path for forward and backward together.
 
     Args:
         geometry: the sizes.
-        backend: what transforms Winograd's tiles: NumPy, or compiled loops in a third of the time.
+        backend: what computes Winograd's transforms: NumPy, or compiled loops in a third of the
+            time.
 
     Returns:
-        `depthwise` where no channels are summed up and a product has nothing to do; `pointwise`
-        where pixels are their own windows; `winograd`, `kernels.winograd`; `taps`,
-        `kernels.taps`; `im2col`, `kernels.conv`, where nothing else is faster.
+        `depthwise` if no channels are summed, so that a matrix product is useless; `pointwise` if
+        each window is one pixel; else the fastest of `winograd` (`kernels.winograd`), `taps`
+        (`kernels.taps`) and `im2col` (`kernels.conv`).
 
-    The bounds are from one thread of a processor with AVX-512, chunks of 1 to 16 images.
+    The bounds were measured on one thread of a processor with AVX-512, for chunks of 1 to 16
+    images.
     """
     (oh, ow), o = geometry.out_size, geometry.out_channels
     kh, kw, c, _ = geometry.weight_shape
@@ -32,9 +34,10 @@ def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
     if geometry.pointwise:
         return "pointwise"
     if can_take("winograd", geometry):
-        # Tiles reach over the edges: 7×7 outputs are computed as 8×8, 1.3 times as many.
+        # Tiles extend over the edges: 7×7 outputs are computed as 8×8, 1.3 times as many.
         computed = 4 * ceil_div(oh, 4) * 4 * ceil_div(ow, 4) / (oh * ow)
-        # Weights grow fourfold; few outputs are not worth reading them, nor transforming them.
+        # Transformed weights are four times larger; few outputs do not justify reading and
+        # transforming them.
         few = c * o > 2000 * oh * ow
         if backend == "fast":
             pays = min(c, o) >= 8 and computed < 2.6
@@ -43,7 +46,7 @@ def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
         if pays and not few:
             return "winograd"
     if can_take("taps", geometry) and geometry.stride[1] == 1 and kh * kw * c <= 32 and ow >= 16:
-        # So few taps of long rows are copied faster than so many short windows.
+        # A few taps of long rows are copied faster than many short windows.
         return "taps"
     return "im2col"
 

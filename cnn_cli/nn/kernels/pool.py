@@ -9,22 +9,22 @@ from cnn_cli.nn.kernels.loops.activation import RELU
 from cnn_cli.nn.kernels.windows import Tap, Windows
 from cnn_cli.nn.types import Array, Scratch
 
-# Numbers a pixel up to which windows are taken apart: NumPy starts its inner loop anew for each
-# pixel of a slice with steps, and does nothing else for few channels.
+# Values per pixel up to which windows are split into parts: NumPy restarts its inner loop for each
+# pixel of a strided slice, which dominates for few channels.
 FEW_CHANNELS = 48
 
 
 def max_pool(
     x: Array, windows: Windows, activation: int, y: Array, index: Array | None, scratch: Scratch
 ) -> None:
-    """Write the activation of the largest value of each window to y, and where it is to index.
+    """Write the activation of each window's maximum to y, and its position to index.
 
-    A NaN is larger than anything.
+    NaN counts as the maximum.
 
     Shapes: x (n, h, w, c), contiguous; y (n, ho, wo, c), written; index like y, unsigned integers,
-    written with positions in the kernel in row-major order, the first one where several are equal;
-    None where nobody asks. The activation is NONE or RELU: then a value that is not above 0 is
-    nowhere, at the number of positions.
+    written with positions in the kernel in row-major order, the first one among equals; or None.
+    The activation is NONE or RELU; with RELU, a maximum that is not above 0 gets the number of
+    positions as its index.
     """
     parts = _parts(x, windows, scratch)
     _reduce(np.maximum, -np.inf, parts, windows, y)
@@ -32,7 +32,7 @@ def max_pool(
         _find(parts, windows, y, index, scratch)
     if activation == RELU:
         if index is not None:
-            # A condition on each element is ten times slower than arithmetic.
+            # A mask is ten times slower than arithmetic.
             positive = np.greater(y, 0, out=scratch("differs", y.shape, np.bool_))
             np.logical_not(positive, out=positive)
             nowhere = scratch("nowhere", y.shape, index.dtype)
@@ -42,8 +42,8 @@ def max_pool(
 
 
 def _find(parts: list[Array], windows: Windows, y: Array, index: Array, scratch: Scratch) -> None:
-    """Write to index which of the parts of `_parts` is the first to equal y."""
-    # That is the number of positions before it. Those outside the input are never equal.
+    """Write to index which of the parts of `_parts` is the first that equals y."""
+    # That is the number of parts before it. Positions outside the input are never equal.
     missed = scratch("missed", y.shape, np.bool_)
     differs = scratch("differs", y.shape, np.bool_)
     missed.fill(True)
@@ -59,7 +59,7 @@ def _find(parts: list[Array], windows: Windows, y: Array, index: Array, scratch:
 def max_pool_backward(
     dy: Array, index: Array, windows: Windows, dx: Array, scratch: Scratch
 ) -> None:
-    """Write to dx the gradient that each maximum gets.
+    """Write to dx the gradient of each maximum.
 
     Shapes: dy and index (n, ho, wo, c); dx (n, h, w, c), written everywhere.
     """
@@ -79,15 +79,15 @@ def max_pool_backward(
 def avg_pool(x: Array, windows: Windows, areas: Array, y: Array) -> None:
     """Write the mean of each window to y.
 
-    Shapes: x (n, h, w, c); areas, what to divide by, (ho, wo, 1) or one number; y
-    (n, ho, wo, c), written.
+    Shapes: x (n, h, w, c); areas, the divisors, (ho, wo, 1) or one number; y (n, ho, wo, c),
+    written.
     """
     _reduce(np.add, 0, [x[tap.source] for tap in windows.taps], windows, y)
     np.divide(y, areas, out=y)
 
 
 def avg_pool_backward(dy: Array, windows: Windows, areas: Array, dx: Array) -> None:
-    """Write to dx each window's gradient, shared out among its elements.
+    """Write to dx each window's gradient, distributed over its elements.
 
     Shapes: dy (n, ho, wo, c), overwritten; areas as for `avg_pool`; dx (n, h, w, c), written
     everywhere.
@@ -117,7 +117,9 @@ def global_avg_pool_backward(dy: Array, dx: Array) -> None:
 
 
 def _parts(x: Array, windows: Windows, scratch: Scratch) -> list[Array]:
-    """What lies under each position of the kernel, of x (n, h, w, c): of few channels a copy."""
+    """Return the elements under each kernel position, for x (n, h, w, c); with few channels,
+    copies.
+    """
     sources = [tap.source for tap in windows.taps]
     if not windows.inside or x.shape[3] > FEW_CHANNELS:
         return [x[source] for source in sources]
@@ -128,17 +130,17 @@ def _parts(x: Array, windows: Windows, scratch: Scratch) -> list[Array]:
 
 
 def _pixels(x: Array) -> Array:
-    """(n, h, w, c) as (n, h, w): a pixel is one opaque element, which is copied faster."""
+    """View (n, h, w, c) as (n, h, w): a pixel is one opaque element, which is copied faster."""
     return x.view(np.dtype((np.void, x.shape[3] * x.itemsize)))[..., 0]
 
 
 def _reduce(
     ufunc: np.ufunc, identity: float, parts: list[Array], windows: Windows, y: Array
 ) -> None:
-    """Write the reduction of each window by `ufunc` to y; parts as of `_parts`."""
+    """Write the reduction of each window by `ufunc` to y; parts are from `_parts`."""
     pairs = list(zip(parts, windows.taps, strict=True))
     if windows.inside and len(parts) > 1:
-        # Every position has all windows: two slices at once, and nothing to fill in.
+        # Every position belongs to all windows: reduce two slices at once, without filling.
         ufunc(parts[0], parts[1], out=y)
         pairs = pairs[2:]
     else:

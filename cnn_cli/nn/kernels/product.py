@@ -1,8 +1,8 @@
-"""Matrix products of many rows with a small matrix.
+"""Products of tall matrices with a small matrix.
 
-OpenBLAS multiplies small matrices without packing them first, at nearly twice the speed for few
-channels: 27 rows of weights and 16 or 32 columns went from 106-157 to 190-220 GFLOP/s (AVX-512).
-So many rows are multiplied in parts that it takes for small.
+OpenBLAS multiplies small matrices without packing them, nearly twice as fast for few channels: with
+27 rows of weights and 16 or 32 columns, speed rose from 106-157 to 190-220 GFLOP/s (AVX-512). So
+tall matrices are multiplied in parts that OpenBLAS treats as small.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Block = tuple[slice, slice]
 
 
 def blocks(n: int, rows: int, most: int) -> Iterator[Block]:
-    """Cut n images of so many rows into even parts of at most `most` rows (at least one).
+    """Divide n images of `rows` rows into equal parts of at most `most` rows (at least one).
 
-    Yields the images and the rows of each: several whole images, or a part of one.
+    Yields the images and the rows of each part: several whole images, or a part of one.
     """
     if most >= rows:
         for images in _even(n, most // rows):
@@ -38,15 +38,15 @@ def _even(size: int, most: int) -> Iterator[slice]:
 
 
 SMALL_PRODUCT = 1_000_000
-"""Multiply-adds up to which OpenBLAS (0.3.17 and later) takes a product for small."""
+"""Multiply-adds up to which OpenBLAS (0.3.17 and later) treats a product as small."""
 
 FEWEST_ROWS = 48
 FEWEST_ROWS_TRANSPOSED = 96
-"""Shorter parts gain nothing; the products of transposed ones have to be added up."""
+"""Shorter parts gain nothing, because products of transposed parts must be added up."""
 
 
 def multiply(a: Array, b: Array, out: Array) -> None:
-    """a (groups, rows, k) @ b (groups, k, m) -> (groups, rows, m), writes `out`."""
+    """Compute a (groups, rows, k) @ b (groups, k, m) -> (groups, rows, m); writes `out`."""
     groups, rows, k = a.shape
     part, whole = _parts(rows, k * b.shape[2], FEWEST_ROWS)
     if part == rows:
@@ -62,9 +62,9 @@ def multiply(a: Array, b: Array, out: Array) -> None:
 
 
 def add_transposed(a: Array, b: Array, scratch: Scratch, out: Array, fresh: bool) -> None:
-    """aᵀ @ b for a (groups, rows, k), b (groups, rows, m) -> (groups, k, m), adds to `out`.
+    """Compute aᵀ @ b for a (groups, rows, k), b (groups, rows, m) -> (groups, k, m); adds to `out`.
 
-    With `fresh`, `out` is written instead.
+    With `fresh`, `out` is overwritten.
     """
     groups, rows, k = a.shape
     m = b.shape[2]
@@ -90,7 +90,7 @@ def add_transposed(a: Array, b: Array, scratch: Scratch, out: Array, fresh: bool
 
 
 def _parts(rows: int, size: int, fewest: int) -> tuple[int, int]:
-    """How many rows to take at a time, and how many of all the equal parts cover."""
+    """Return the number of rows per part, and how many rows all equal parts cover."""
     most = SMALL_PRODUCT // size
     if most < fewest or most >= rows:
         return rows, rows

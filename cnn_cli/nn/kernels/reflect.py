@@ -1,4 +1,4 @@
-"""Images with their borders reflected, and gradients folded back."""
+"""Reflection padding of images, and its gradient."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from cnn_cli.nn.types import Array
 
 
 def reflect(x: Array, padding: Padding, out: Array) -> None:
-    """(n, h, w, c) -> (n, H, W, c), writes `out`: around x its pixels as in mirrors on its edge.
+    """Pad (n, h, w, c) -> (n, H, W, c) by reflection at the edges; writes `out`.
 
-    The outermost pixels stand once, so that padding is smaller than x.
+    The outermost pixels are not repeated, so the padding must be smaller than x.
     """
     top, _, left, _ = padding
     h, w = x.shape[1:3]
@@ -24,7 +24,7 @@ def reflect(x: Array, padding: Padding, out: Array) -> None:
 
 
 def fold_reflected(dy: Array, padding: Padding, dx: Array) -> None:
-    """(n, H, W, c) -> (n, h, w, c), writes `dx`: its adjoint; overwrites dy."""
+    """Compute the adjoint (n, H, W, c) -> (n, h, w, c); writes `dx`, overwrites dy."""
     top, _, left, _ = padding
     h, w = dx.shape[1:3]
     rows, columns = _mirrors(h, w, padding)
@@ -36,7 +36,9 @@ def fold_reflected(dy: Array, padding: Padding, dx: Array) -> None:
 
 
 def _mirrors(h: int, w: int, padding: Padding) -> tuple[list[tuple[int, int]], ...]:
-    """For rows and for columns of the padding, in the padded image: where, and what is seen."""
+    """Return, for rows and for columns of the padding, pairs of position and source in the padded
+    image.
+    """
     lines = []
     for size, before, after in ((h, *padding[:2]), (w, *padding[2:])):
         last = before + size - 1

@@ -1,9 +1,9 @@
 """Convolution of images with few channels.
 
-The windows of 1 or 3 channels are short runs of numbers, slow to copy. Here the matrix is the
-transpose of the one in `im2col`: a row for each tap, which is one channel of the image, shifted.
-The images are first taken apart into channels (and with a stride into every so manieth column),
-so that its rows are copied in runs as long as the output is wide.
+Windows of 1 or 3 channels are short runs, which are slow to copy. This path uses the transposed
+matrix of `im2col`: one row per tap, that is, one channel of the image, shifted. The images are
+first split into channels (and, with a stride, into every stride-th column), so that rows are copied
+in runs as long as the output is wide.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from cnn_cli.nn.kernels.product import Block, add_transposed, blocks, multiply
 from cnn_cli.nn.types import Array, Scratch
 
 TAP_BYTES = 2 << 20
-"""What the taps of one block may take; fewer in one copy cost more calls."""
+"""Bytes for the taps of one block; smaller blocks cost more calls."""
 
 
 def forward(
     x: Array, weight: Array, bias: Array | None, geometry: Geometry, scratch: Scratch, y: Array
 ) -> None:
-    """(n, h, w, c) -> (n, oh, ow, o), writes `y`; arguments as in `conv.forward`."""
+    """Compute (n, h, w, c) -> (n, oh, ow, o); writes `y`. Arguments as in `conv.forward`."""
     o = weight.shape[3]
     matrix = weight.reshape(1, -1, o)
     if bias is not None:
-        # A tap that is 1 everywhere takes the bias along: no pass over y to add it.
+        # A constant tap of 1 adds the bias, without another pass over y.
         with_bias = scratch("weight and bias", (1, matrix.shape[1] + 1, o))
         with_bias[0, :-1], with_bias[0, -1] = matrix[0], bias
         matrix = with_bias
@@ -40,9 +40,9 @@ def forward(
 def weight_gradient(
     x: Array, dy: Array, geometry: Geometry, scratch: Scratch, dweight: Array, fresh: bool
 ) -> None:
-    """(n, h, w, c), (n, oh, ow, o) -> (kh, kw, c, o), adds to `dweight`.
+    """Compute (n, h, w, c), (n, oh, ow, o) -> (kh, kw, c, o); adds to `dweight`.
 
-    With `fresh`, `dweight` is written instead.
+    With `fresh`, `dweight` is overwritten.
     """
     o = dy.shape[3]
     matrix = dweight.reshape(1, -1, o)
@@ -56,7 +56,7 @@ def _taps(
 ) -> Iterator[tuple[Block, Array]]:
     """Yield images and output rows, and their taps, (1, pixels, kh * kw * c).
 
-    The last axis of the taps has the largest stride. With `with_one` a tap of ones follows.
+    The last axis of the taps has the largest stride. With `with_one`, a tap of ones follows.
     """
     (kh, kw), (sh, sw), (dh, dw) = geometry.kernel_size, geometry.stride, geometry.dilation
     planes = _planes(x, geometry, scratch)
@@ -79,9 +79,11 @@ def _taps(
 
 
 def _planes(x: Array, geometry: Geometry, scratch: Scratch) -> Array:
-    """(n, h, w, c) -> (c, stride, n, H, ceil(W / stride)), the channels of the padded images.
+    """Split (n, h, w, c) into (c, stride, n, H, ceil(W / stride)), the channels of the padded
+    images.
 
-    A row of them is cut into every `stride`-th column, from the first one on, the second one ...
+    Each row is split into every `stride`-th column from the first on, from the second on, and so
+    on.
     """
     n, h, w, c = x.shape
     step = geometry.stride[1]

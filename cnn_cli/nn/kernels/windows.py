@@ -1,4 +1,4 @@
-"""Where the windows of a pooling layer lie."""
+"""The windows of a pooling layer."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Slices = tuple[slice, slice, slice]
 
 
 class Tap(Struct):
-    """One position within the kernel, for all windows at once.
+    """One position in the kernel, for all windows at once.
 
     Attributes:
-        source: the elements under it, of x (n, h, w, c): rows and columns `stride` apart.
-        target: their windows, of y (n, ho, wo, c). Where the position falls outside the input,
-            windows are missing here.
+        source: the elements under it in x (n, h, w, c), `stride` rows and columns apart.
+        target: their windows in y (n, ho, wo, c), without windows for which the position lies
+            outside the input.
     """
 
     source: Slices
@@ -31,10 +31,10 @@ class Windows(Struct):
     """Windows of one kernel over a map; pairs are (height, width).
 
     Attributes:
-        in_size, out_size: of the map before and after.
-        kernel_size, stride, dilation: as PyTorch names them.
+        in_size, out_size: sizes of the map before and after.
+        kernel_size, stride, dilation: as in PyTorch.
         padding: above and to the left.
-        padding_end: below and to the right; by default as much.
+        padding_end: below and to the right; by default the same.
     """
 
     in_size: Pair
@@ -63,7 +63,7 @@ class Windows(Struct):
 
     @cached_property
     def inside(self) -> bool:
-        """No window reaches beyond the input."""
+        """Whether no window extends beyond the input."""
         return all(
             p == 0 and (out - 1) * s + k <= size
             for size, out, k, s, p in zip(*self._axes(), strict=True)
@@ -71,21 +71,21 @@ class Windows(Struct):
 
     @cached_property
     def disjoint(self) -> bool:
-        """No two windows share an element."""
+        """Whether no two windows share an element."""
         return all(s >= reach for reach, s in zip(self.reach, self.stride, strict=True))
 
     @cached_property
     def tiling(self) -> bool:
-        """Every element of the input is in exactly one window."""
+        """Whether every element of the input is in exactly one window."""
         return self.reach == self.kernel_size == self.stride and all(
             p == 0 and out * k >= size for size, out, k, _, p in zip(*self._axes(), strict=True)
         )
 
     def areas(self, count_include_pad: bool) -> Array:
-        """(ho, wo) float64: what an average divides by.
+        """Return (ho, wo) float64: the divisors of an average.
 
         With `count_include_pad`, elements of the padding count, but not those beyond it, which
-        `ceil_mode` reaches; without, only elements of the input do.
+        `ceil_mode` reaches; otherwise only elements of the input count.
         """
         lengths = []
         ends = self.padding if self.padding_end is None else self.padding_end
@@ -101,7 +101,9 @@ class Windows(Struct):
         return self.in_size, self.out_size, self.reach, self.stride, self.padding
 
     def _line(self, axis: int) -> list[tuple[slice, slice]]:
-        """Along one axis, for each position in the kernel: (of the input, of the output)."""
+        """Return, along one axis and for each kernel position, pairs of slices (of the input, of
+        the output).
+        """
         size, out, reach, s, p = (pair[axis] for pair in self._axes())
         slices = []
         for i in range(0, reach, self.dilation[axis]):
@@ -114,10 +116,10 @@ class Windows(Struct):
 
 
 def pooled_size(size: int, kernel_size: int, stride: int, padding: Pair, ceil_mode: bool) -> int:
-    """How many windows fit along one axis, as PyTorch counts them; below 1 where none does.
+    """Return the number of windows along one axis, as PyTorch counts them; below 1 if none fits.
 
-    With `ceil_mode` a last window may reach beyond the padding, but must start inside the
-    input or the padding before it; `padding` is (before, behind).
+    With `ceil_mode` the last window may extend beyond the padding, but must start inside the input
+    or the padding before it; `padding` is (before, after).
     """
     span = size + sum(padding) - kernel_size
     if not ceil_mode:

@@ -7,9 +7,9 @@ of 4×4 outputs takes 36 products for each pair of channels instead of 144,
 
 and with many tiles the sum over channels becomes 36 matrix products (tiles, c) @ (c, o).
 
-The input's gradient is such a convolution too, of dy by the weight turned round. Its windows of dy
-also serve the weight's gradient: both are derivatives of one sum, linear in x, weight and dy, in
-which x now stands where the output was, so that its 4×4 blocks are taken through A.
+The input gradient is such a convolution too, of dy with the flipped weight. Its windows of dy also
+serve the weight gradient: both are derivatives of one sum that is linear in x, weight and dy. For
+the weight gradient, x takes the place of the output, so its 4×4 blocks are transformed by A.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def window_transform(x: Array, top: int, left: int, v: Array, spare: Array) -> N
     n, rows, columns, _, c = v.shape
     height, width = TILE * rows + 2, TILE * columns + 2
     if min(top, left) < 0 or top + height > x.shape[1] or left + width > x.shape[2]:
-        # Windows overlap, so that their pixels take less memory than v, which is written last.
+        # Windows overlap, so their pixels need less memory than v, which is written last.
         padded = v.reshape(-1)[: n * height * width * c].reshape(n, height, width, c)
         pad(x, (-top, -left), padded)
         x, top, left = padded, 0, 0
@@ -84,7 +84,7 @@ def output_transform(m: Array, y: Array, top: int, spare: Array) -> None:
     if whole:
         target = y[:, top : top + height]
     else:
-        # m has been read: its memory takes the pixels, until those outside are cut off.
+        # m has been read: its memory takes the pixels, until those outside are cropped.
         target = m.reshape(-1)[: n * height * width * c].reshape(n, height, width, c)
     by_tile = target.reshape(n, rows, TILE, columns, TILE, c).transpose(0, 1, 3, 4, 2, 5)
     np.matmul(a_t, band.reshape(n, rows, columns, TILE, WINDOW, c), out=by_tile)
@@ -94,14 +94,14 @@ def output_transform(m: Array, y: Array, top: int, spare: Array) -> None:
 
 
 def _by_row(v: Array) -> Array:
-    """(n, rows, columns, 36, c) as (n, rows, columns, row, column, c) of the 6×6: a view."""
+    """View (n, rows, columns, 36, c) as (n, rows, columns, row, column, c) of the 6×6."""
     return v.reshape(*v.shape[:3], WINDOW, WINDOW, v.shape[4]).swapaxes(3, 4)
 
 
 def _row_windows(x: Array, top: int, left: int, tall: int, bands: Shape) -> Array:
-    """(n, h, w, c) as (n, rows, tall, width * c), every fourth row from (top, left) on: a view.
+    """View (n, h, w, c) as (n, rows, tall, width * c), every fourth row from (top, left) on.
 
-    `bands` has the other sizes, and its own third one.
+    `bands` gives the other sizes, and its own third one.
     """
     n, rows, _, run = bands
     by_image, by_row, by_column, by_channel = x.strides
@@ -115,7 +115,7 @@ def _row_windows(x: Array, top: int, left: int, tall: int, bands: Shape) -> Arra
 
 
 def _column_windows(band: Array, columns: int, wide: int, c: int) -> Array:
-    """(n, rows, 6, width * c) as (n, rows, columns, 6, wide, c), every fourth column: a view."""
+    """View (n, rows, 6, width * c) as (n, rows, columns, 6, wide, c), every fourth column."""
     n, rows, tall, _ = band.shape
     by_image, by_band, by_row, by_channel = band.strides
     by_column = c * by_channel
@@ -129,15 +129,15 @@ def _column_windows(band: Array, columns: int, wide: int, c: int) -> Array:
 
 @cache
 def _matrices(dtype: np.dtype[np.generic]) -> tuple[Array, Array, Array]:
-    """Bᵀ, A and Aᵀ, all contiguous: products with a transposed one take twice as long."""
+    """Return Bᵀ, A and Aᵀ, all contiguous: products with transposed matrices take twice as long."""
     return B_T.astype(dtype), np.ascontiguousarray(A_T.T, dtype), A_T.astype(dtype)
 
 
 BLOCK_BYTES = 9 << 17
-"""What the transformed tiles of a block may take: more leaves the cache, less costs calls."""
+"""Bytes for the transformed tiles of a block: more do not fit the cache, fewer cost calls."""
 
 BLOCK_TILES = 64
-"""But so many at least: with many channels, they must be worth reading the weights."""
+"""The least number of tiles: with many channels, fewer do not justify reading the weights."""
 
 BIAS_POSITION = 7
 """Position (1, 1): A adds its product, times 1, to every output of the tile."""
@@ -148,17 +148,17 @@ G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0
 class Transforms(Struct):
     """How a block of tiles is transformed: in NumPy, or by compiled loops (`loops.winograd`).
 
-    Transformed tiles, v and m, are (n, rows, columns, 36, c), the 6×6 positions of a tile column
-    by column; images, x and y, are (n, h, w, c). All are contiguous. `spare` is an uninitialized
-    vector with room for n * (rows + 1) * (columns + 1) transformed tiles.
+    Transformed tiles, v and m, are (n, rows, columns, 36, c), with the 6×6 positions of a tile
+    stored column by column; images, x and y, are (n, h, w, c). All are contiguous. `spare` is an
+    uninitialized vector with room for n * (rows + 1) * (columns + 1) transformed tiles.
 
     Attributes:
-        windows: (x, top, left, v, spare) writes Bᵀ d B of 6×6 windows, which overlap by two
-            pixels, to v. The first one starts at pixel (top, left) of x. Pixels outside are 0.
+        windows: (x, top, left, v, spare) writes Bᵀ d B of 6×6 windows, which overlap by two pixels,
+            to v. The first one starts at pixel (top, left) of x. Pixels outside are 0.
         blocks: (x, top, v, spare) writes A d Aᵀ of 4×4 blocks, from pixel (top, 0) of x on, to v.
             Pixels outside are 0.
         outputs: (m, y, top, spare) writes Aᵀ m A to 4×4 blocks of y, from pixel (top, 0) on,
-            without the pixels outside, and may overwrite m.
+            without pixels outside; it may overwrite m.
     """
 
     windows: Callable[[Array, int, int, Array, Array], None]
@@ -178,14 +178,14 @@ def forward(
     y: Array,
     transforms: Transforms,
 ) -> None:
-    """(n, h, w, c) -> (n, oh, ow, o), writes `y`.
+    """Compute (n, h, w, c) -> (n, oh, ow, o); writes `y`.
 
     Args:
         x: the images, contiguous.
-        prepared: (2, 36, c, o), of `transform_weight`; the first half is read.
+        prepared: (2, 36, c, o), from `transform_weight`; the first half is read.
         bias: (o,) or None.
         geometry: the sizes: 3×3, stride 1, dilation 1, one group.
-        scratch: gives uninitialized memory by name and shape.
+        scratch: returns uninitialized memory by name and shape.
         y: contiguous.
         transforms: how tiles are transformed.
     """
@@ -211,14 +211,14 @@ def backward(
     dx: Array | None,
     transforms: Transforms,
 ) -> None:
-    """Adds to `prepared_grad`, or with `fresh` writes it; writes `dx` where there is one.
+    """Add to `prepared_grad`, or with `fresh` write it; write `dx` if there is one.
 
     Args:
         x, prepared, geometry, scratch, transforms: as in `forward`; of `prepared`, the second half
             is read.
         dy: (n, oh, ow, o), contiguous.
-        prepared_grad: (36, c, o), of `weight_gradient`.
-        fresh: `prepared_grad` holds nothing yet.
+        prepared_grad: (36, c, o), for `weight_gradient`.
+        fresh: `prepared_grad` is uninitialized.
         dx: (n, h, w, c), contiguous, or None.
     """
     _, positions, c, o = prepared.shape
@@ -242,7 +242,7 @@ def backward(
 
 
 def transform_weight(weight: Array, out: Array) -> None:
-    """G w Gᵀ for `forward`, and of the weight turned round for `backward`.
+    """Compute G w Gᵀ for `forward`, and that of the flipped weight for `backward`.
 
     Args:
         weight: (3, 3, c, o), contiguous.
@@ -257,10 +257,10 @@ def transform_weight(weight: Array, out: Array) -> None:
 
 
 def weight_gradient(prepared_grad: Array, dweight: Array) -> None:
-    """The adjoint of the second half of `transform_weight`.
+    """Compute the adjoint of the second half of `transform_weight`.
 
     Args:
-        prepared_grad: (36, c, o), of `backward`.
+        prepared_grad: (36, c, o), from `backward`.
         dweight: (3, 3, c, o), contiguous, written.
     """
     _, to_tile_turned = _weight_matrices(dweight.dtype)
@@ -271,10 +271,10 @@ def weight_gradient(prepared_grad: Array, dweight: Array) -> None:
 def _tiles(
     geometry: Geometry, n: int, scratch: Scratch
 ) -> Iterator[tuple[slice, slice, tuple[Array, Array, Array]]]:
-    """Cut n images into blocks of tiles: yield images, rows of tiles, and memory.
+    """Divide n images into blocks of tiles: yield images, rows of tiles, and memory.
 
-    The memory is v and m of `Transforms`, with as many channels as go in and come out, and the
-    spare vector.
+    The memory is v and m of `Transforms`, with the input and the output channels, and the spare
+    vector.
     """
     c, o = geometry.in_shape[2], geometry.out_channels
     rows, columns = (ceil_div(size, TILE) for size in geometry.out_size)
@@ -293,12 +293,14 @@ def _multiply(v: Array, weight: Array, m: Array) -> None:
 
 
 def _by_position(tiles: Array) -> Array:
-    """(n, rows, columns, 36, c) as (36, tiles, c): a view."""
+    """View (n, rows, columns, 36, c) as (36, tiles, c)."""
     return tiles.reshape(-1, POSITIONS, tiles.shape[-1]).transpose(1, 0, 2)
 
 
 @cache
 def _weight_matrices(dtype: np.dtype[np.generic]) -> tuple[Array, Array]:
-    """(36, 9) from the weight's taps to tiles, and from those of the weight turned round."""
+    """Return (36, 9) matrices from the weight's taps to tiles, for the weight and for the flipped
+    weight.
+    """
     straight = np.einsum("ia, jb -> jiab", G, G).reshape(POSITIONS, 9)
     return straight.astype(dtype), np.ascontiguousarray(straight[:, ::-1], dtype)

@@ -1,8 +1,7 @@
-"""The layers: one module a kind, named after it; activations share `activation`.
+"""The layers: one module per kind, named after it; activations share `activation`.
 
-A class that states its `kind` is registered when its module is imported, and modules are imported
-when a layer is asked for: a network costs the import of its own layers only. Layers import the
-kernels, the context and the workspace.
+A class with a `kind` is registered when its module is imported. Modules are imported when a layer
+is first used, so a network only imports its own layers. Layers import the kernels and the context.
 """
 
 from __future__ import annotations
@@ -15,10 +14,10 @@ from cnn_cli.nn.layers.base import BLOCKS, REGISTERED, Layer, Written
 
 
 def layer_class(kind: str) -> type[Layer]:
-    """The class of a kind of layer.
+    """Return the class of a kind of layer.
 
     Raises:
-        KeyError: there is none of that name.
+        KeyError: there is no such kind.
     """
     if kind not in REGISTERED:
         import_module(f"{__name__}.{kind if kind in _modules() else 'activation'}")
@@ -26,13 +25,13 @@ def layer_class(kind: str) -> type[Layer]:
 
 
 def all_layers() -> dict[str, type[Layer]]:
-    """Every layer that a config can name, by kind, in the order of lists of them."""
+    """Return all layers that a config can name, by kind, in the order of lists."""
     written = all_written()
     return {kind: REGISTERED[kind] for kind in written if kind in REGISTERED}
 
 
 def all_written() -> dict[str, type[Written]]:
-    """The same, and what stands for several layers."""
+    """Return the same, including kinds that stand for several layers."""
     for module in _modules():
         import_module(f"{__name__}.{module}")
     named = [each for each in (*REGISTERED.values(), *BLOCKS.values()) if each.listed]

@@ -15,12 +15,12 @@ from cnn_cli.schema.constraints import Above0, NotBelow0
 
 
 class Activation(Layer):
-    """A function of single numbers; x has any shape, and the output the same.
+    """An elementwise function; the output has the shape of the input.
 
-    A subclass states its row of the table, from which it has its kind and its other attributes.
+    A subclass names its row of the table, which gives its kind and other attributes.
 
     Args:
-        in_shape: of one image.
+        in_shape: shape of one image.
 
     Attributes:
         function: the row.
@@ -137,7 +137,7 @@ class HardSigmoid(Activation):
         return operators.add("HardSigmoid", inputs, name, alpha=1 / 6, beta=0.5)
 
 
-# Of the others their row is all there is to say.
+# The others are fully described by their row.
 for _function in ACTIVATIONS.values():
     if _function.kind not in REGISTERED:
         type(_function.name, (Activation,), {"function": _function, "__doc__": _function.formula})

@@ -36,7 +36,7 @@ class AdaptiveAvgPool(Layer):
         h, w, c = map_shape(in_shape)
         self.in_shape = in_shape
         self.out_shape = (*output_size, c)
-        # (oh, h) and (ow, w): the mean over a part's rows or columns, as a product.
+        # (oh, h) and (ow, w): matrices that average each part's rows or columns.
         self.means = tuple(map(part_means, (h, w), output_size))
 
     def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, None]:
@@ -64,7 +64,7 @@ class AdaptiveAvgPool(Layer):
     def to_onnx(
         self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
     ) -> str:
-        """Two products, for ONNX has no such pooling."""
+        """Export as two products, because ONNX has no such pooling."""
         rows = operators.constant(f"{name}.rows", self.means[0])
         columns = operators.constant(f"{name}.columns", np.ascontiguousarray(self.means[1].T))
         narrow = operators.add("MatMul", [rows, *inputs], f"{name}.narrow")
@@ -72,7 +72,7 @@ class AdaptiveAvgPool(Layer):
 
 
 def part_means(length: int, parts: int) -> Array:
-    """(parts, length): what each part's mean has of each row."""
+    """Return (parts, length): the weight of each row in each part's mean."""
     means = np.zeros((parts, length))
     for i in range(parts):
         start, stop = i * length // parts, ceil_div((i + 1) * length, parts)

@@ -48,7 +48,7 @@ class Add(Layer):
         return y, None
 
     def backward(self, dy: Array, saved: None, node: NodeContext, run: RunContext) -> Arrays | None:
-        """Return dy and copies of it: whoever gets one may overwrite it."""
+        """Return dy and copies of it, since each receiver may overwrite its own."""
         if not node.need_dx:
             return None
         dx = [dy]

@@ -60,7 +60,7 @@ class AvgPool(Pool):
     def to_onnx(
         self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
     ) -> str:
-        """An average; where windows count other areas than ONNX's, corrected by their ratio."""
+        """Export as an average; if the divisors differ from ONNX's, corrected by their ratio."""
         kh, kw = self.windows.kernel_size
         plain = self.areas.size == 1 and float(self.areas.item()) == kh * kw
         mean = operators.add(

@@ -1,6 +1,6 @@
-"""What every layer is: arithmetic on one chunk, on one thread, with nothing remembered.
+"""The base class of layers: arithmetic on one chunk, on one thread, without state.
 
-Activations are NHWC, shape (n, h, w, c), or (n, features); shapes of one image leave out n.
+Activations are NHWC, shape (n, h, w, c), or (n, features); shapes of one image omit n.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class ParamSpec(Struct):
         name: PyTorch's name for it: `weight` or `bias`.
         shape: in the layer's own layout, which suits the kernels.
         role: `weight` is initialized at random, `scale` with `value`, `shift` with zeros, `slope`
-            with a quarter, `bias` as PyTorch does, uniform within 1/sqrt(fan_in).
-        fan_in: inputs that one output sums over.
-        to_torch: axes that transpose the own layout to PyTorch's.
-        init: how it starts instead: `dirac` or `whitening`, see `nn.init`.
-        init_eps: of `whitening`.
-        value: what a `scale` starts as.
+            with 1/4, `bias` as in PyTorch, uniform within 1/sqrt(fan_in).
+        fan_in: number of inputs summed for one output.
+        to_torch: axes that transpose the layer's layout to PyTorch's.
+        init: another initialization: `dirac` or `whitening`, see `nn.init`.
+        init_eps: the eps of `whitening`.
+        value: initial value of a `scale`.
     """
 
     name: str
@@ -53,7 +53,7 @@ class ParamSpec(Struct):
 
 
 class BufferSpec(Struct):
-    """An array a layer keeps that is not trained, such as a running mean."""
+    """An array of a layer that is not trained, such as a running mean."""
 
     name: str
     shape: Shape
@@ -61,35 +61,37 @@ class BufferSpec(Struct):
 
 
 class ShapeError(ValueError):
-    """A layer that cannot take its input; the graph adds the layer's name and the shapes."""
+    """A layer that does not fit its input; the graph adds the layer's name and the shapes."""
 
 
 Attribute = int | float | str | tuple[int, ...]
 
 
 class Operators(Protocol):
-    """A network of ONNX operators that grows: images are (n, c, h, w), tensors have names."""
+    """A graph of ONNX operators under construction: images are (n, c, h, w), tensors have names."""
 
     def add(
         self, operator: str, inputs: Sequence[str], output: str, **attributes: Attribute
     ) -> str:
-        """Append an operator; the name of its output."""
+        """Append an operator; return the name of its output."""
 
     def constant(self, name: str, values: Array | list[int]) -> str:
-        """Keep an array under a name; that name. Whole numbers are shapes, all others float32."""
+        """Store an array under a name; return the name. Integers are shapes, everything else is
+        float32.
+        """
 
 
 REGISTERED: dict[str, type[Layer]] = {}
 BLOCKS: dict[str, type[Block]] = {}
-"""Classes by kind, as far as their modules have been imported; see `cnn_cli.nn.layers`."""
+"""Classes by kind, for imported modules; see `cnn_cli.nn.layers`."""
 
 
 class Argument(Struct):
-    """What a config can say of a layer.
+    """An argument of a layer in a config.
 
     Attributes:
-        type: annotated with what its values may be, see `schema.constraints`.
-        default: `REQUIRED` where there is none.
+        type: annotated with its constraints, see `schema.constraints`.
+        default: `REQUIRED` if there is none.
     """
 
     type: Any
@@ -100,15 +102,14 @@ REQUIRED: Final = inspect.Parameter.empty
 
 
 class Written:
-    """What a config can write: a layer, or several of them written as one.
+    """An entry of a config's list of layers: one layer, or several layers written as one.
 
     Its arguments are those of `__init__` that are annotated with a constraint; names, types,
-    defaults and texts are read from there and from the docstring.
+    defaults and descriptions come from there and from the docstring.
 
     Attributes:
         kind: the name in the config.
-        listed: where lists of layers have it, the smallest number first; 0 for a layer that a
-            config cannot name.
+        listed: position in lists of layers, smallest first; 0 for a layer that configs cannot name.
     """
 
     kind: ClassVar[str] = ""
@@ -117,7 +118,7 @@ class Written:
     @classmethod
     @cache
     def arguments(cls) -> Mapping[str, Argument]:
-        """What a config can say, by name, in the order of the signature."""
+        """Return the arguments in a config, by name, in the order of the signature."""
         hints = get_type_hints(cls.__init__, include_extras=True)
         parameters = inspect.signature(cls.__init__).parameters.values()
         return {
@@ -128,33 +129,35 @@ class Written:
 
     @classmethod
     def complete(cls, arguments: Mapping[str, Any]) -> dict[str, Any]:
-        """Fill in what follows from other arguments.
+        """Derive missing arguments from other ones.
 
         Raises:
-            ShapeError: they do not go together, whatever the input.
+            ShapeError: the arguments contradict each other, whatever the input.
         """
         return dict(arguments)
 
 
 class Layer(Written):
-    """One node's arithmetic. Subclasses set the attributes in `__init__` and never after.
+    """The arithmetic of one node. Subclasses set the attributes in `__init__` and never change
+    them.
 
-    A class that states its `kind` is registered under it.
+    A class with a `kind` is registered under it.
 
     Attributes:
-        onnx: the operator of ONNX that is the same without attributes, or an empty text; then
-            `to_onnx` says more.
-        in_shape, out_shape: of one image.
-        params, buffers: what it owns; the arrays themselves come with the node's context.
-        saves_input, saves_output: what `backward` reads of them, so that the engine knows
-            which arrays must live on.
-        can_write_input: the output may be written over the (first) input, `node.inplace`.
+        onnx: the equivalent ONNX operator without attributes; if "", `to_onnx` exports the layer.
+        in_shape, out_shape: shapes of one image.
+        params, buffers: its arrays' specs; the arrays themselves are in the node's context.
+        saves_input, saves_output: whether `backward` reads them, so that the engine keeps them
+            alive.
+        can_write_input: the output may overwrite the (first) input, if `node.inplace`.
         is_view: the output shares the input's memory.
         takes_tuple: it has several inputs.
-        muladds: multiply-adds for one image, as `cnn summary` counts them.
-        path: how it is computed, where there are several ways.
-        prepared: shape of what `prepare` makes of the parameters, such as transformed weights.
-        prepared_grad: shape of the gradients that `backward` adds up instead of the parameters'.
+        muladds: multiply-adds for one image, for `cnn summary`.
+        path: how it is computed, if there are several ways.
+        prepared: shape of the array that `prepare` computes from the parameters, such as
+            transformed weights.
+        prepared_grad: shape of the gradient that `backward` accumulates in place of the
+            parameters'.
     """
 
     onnx: ClassVar[str] = ""
@@ -175,7 +178,7 @@ class Layer(Written):
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        kind = vars(cls).get("kind")  # subclasses that only inherit it are not registered
+        kind = vars(cls).get("kind")  # subclasses that inherit a kind are not registered
         if not kind:
             return
         if kind in REGISTERED:
@@ -186,43 +189,44 @@ class Layer(Written):
         raise NotImplementedError
 
     def prepare(self, params: Mapping[str, Array], out: Array) -> None:
-        """Write into `out`, of shape `prepared`, what every chunk of a step needs alike."""
+        """Write into `out`, of shape `prepared`, what all chunks of a step share."""
         raise NotImplementedError
 
     def collect(self, prepared_grad: Array, grads: Mapping[str, Array]) -> None:
-        """Write the parameters' gradients from `prepared_grad`, summed over the chunks."""
+        """Compute the parameters' gradients from `prepared_grad`, summed over the chunks."""
         raise NotImplementedError
 
     def forward(self, x: Any, node: NodeContext, run: RunContext) -> tuple[Array, Saved]:
-        """Return the output and whatever `backward` needs.
+        """Return the output and what `backward` needs.
 
-        `x` is (n, *in_shape), or a tuple of arrays for a layer with several inputs. The output
-        and the saved arrays come from `run.take` (or are `x` itself, or views of it); `x` is
-        left as it is unless `node.inplace`.
+        `x` is (n, *in_shape), or a tuple of arrays for a layer with several inputs. The output and
+        the saved arrays come from `run.take` (or are `x`, or views of it); `x` is not modified
+        unless `node.inplace`.
         """
         raise NotImplementedError
 
     def backward(
         self, dy: Array, saved: Any, node: NodeContext, run: RunContext
     ) -> Array | Arrays | None:
-        """Return the gradient of the input (a tuple for several inputs), or None without need.
+        """Return the gradient of the input (a tuple for several inputs), or None if it is not
+        needed.
 
         `saved` is what `forward` returned. Adds to `node.grads` through `node.add_product` and
-        `node.add_row_sum`. `dy`, (n, *out_shape) and contiguous, is the layer's own: it may be
-        overwritten, and returned.
+        `node.add_row_sum`. `dy`, (n, *out_shape) and contiguous, belongs to this call, which may
+        overwrite and return it.
         """
         raise NotImplementedError
 
     def to_onnx(
         self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
     ) -> str:
-        """Add the operators that this layer is in ONNX, at prediction.
+        """Add the ONNX operators that compute this layer in evaluation mode.
 
         Args:
             inputs: names of the tensors it reads.
-            name: of its output, and the first part of other names it gives.
+            name: name of its output, and prefix of other names.
             arrays: parameters and buffers by name, in PyTorch's layouts.
-            operators: what it is added to.
+            operators: the graph to add to.
 
         Returns:
             The name of its output.
@@ -236,7 +240,7 @@ def shape_text(shape: Shape) -> str:
 
 
 class Part(Struct):
-    """One layer of a block: its name within it, its kind, and its arguments."""
+    """One layer of a block: its name in the block, its kind, and its arguments."""
 
     name: str
     kind: str
@@ -244,11 +248,11 @@ class Part(Struct):
 
 
 class Block(Written):
-    """Several layers written as one: a chain, whose end is joined with the block's input.
+    """Several layers written as one: a chain, whose output is joined with the block's input.
 
     Attributes:
-        joins: the kind of the layer that reads the block's input and the chain's end.
-        parts: of the chain.
+        joins: kind of the layer that reads the block's input and the chain's output.
+        parts: the layers of the chain.
     """
 
     joins: ClassVar[str]

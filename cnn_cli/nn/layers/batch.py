@@ -1,4 +1,4 @@
-"""What a layer must offer that needs the whole batch while the engine cuts it into chunks."""
+"""Layers that need the whole batch, while the engine processes it in chunks."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ def add_gradients(sums: Array, node: NodeContext, run: RunContext) -> None:
 
 
 Partials = Sequence[Array] | Array
-"""Results of several chunks or processes, of one shape."""
+"""Results of several chunks or processes, all of one shape."""
 
 
 class Statistics(Struct):
-    """Of each channel over a whole batch.
+    """Statistics of each channel over a whole batch.
 
     Attributes:
-        count: values a channel: images times pixels.
+        count: values per channel: images times pixels.
         mean: (c,) float64.
         var: (c,) float64, biased: the mean of squared deviations.
     """
@@ -45,33 +45,33 @@ class Statistics(Struct):
 
     @property
     def unbiased_var(self) -> Array:
-        """The variance that running statistics keep; of a single value it is as it is."""
+        """The unbiased variance for running statistics; unchanged for a single value."""
         return self.var * (self.count / max(self.count - 1, 1))
 
     def as_partial(self) -> Array:
-        """The same as `BatchLayer.partial` gives it, to be combined with others."""
+        """Return the form of `BatchLayer.partial`, to combine with others."""
         return np.stack([np.full_like(self.mean, self.count), self.mean, self.var * self.count])
 
 
 class BatchLayer(Layer):
-    """A layer whose training passes meet the other chunks twice.
+    """A layer that synchronizes its chunks twice in each training pass.
 
-    Forward: `partial` of every chunk; `combine`, once; `update_running`, once; then
-    `forward_batch` of every chunk. Backward: `backward_partial` of every chunk;
-    `combine_backward`, once; then `backward_batch` of every chunk. Partial results are combined in
-    the order given, so that the same chunks give the same bits.
+    Forward: `partial` for every chunk; `combine`, once; `update_running`, once; then
+    `forward_batch` for every chunk. Backward: `backward_partial` for every chunk;
+    `combine_backward`, once; then `backward_batch` for every chunk. Partial results are combined in
+    the given order, so that the same chunks give the same bits.
 
-    In evaluation and where it is `frozen` it is a layer like any other: `forward` and `backward`
+    In evaluation, and if it is `frozen`, it behaves like any other layer: `forward` and `backward`
     use the running statistics, and no other method is called.
 
     Attributes:
-        frozen: training uses the running statistics, and leaves them as they are.
+        frozen: training uses the running statistics and does not update them.
     """
 
     frozen: bool = False
 
     def partial(self, x: Array, run: RunContext) -> Array:
-        """Return (3, c) float64 of a chunk: count, mean, sum of squared deviations from it."""
+        """Return (3, c) float64 for a chunk: count, mean, sum of squared deviations."""
         raise NotImplementedError
 
     def combine(self, partials: Partials) -> Statistics:
@@ -91,9 +91,9 @@ class BatchLayer(Layer):
     def backward_partial(
         self, dy: Array, saved: Array, statistics: Statistics, node: NodeContext, run: RunContext
     ) -> Array:
-        """Return (2, c) float64 of a chunk, and add the parameters' gradients to `node.grads`.
+        """Return (2, c) float64 for a chunk, and add the parameters' gradients to `node.grads`.
 
-        `backward_batch` gets dy as this leaves it.
+        `backward_batch` receives dy as this call leaves it.
         """
         raise NotImplementedError
 
@@ -110,13 +110,13 @@ class BatchLayer(Layer):
         node: NodeContext,
         run: RunContext,
     ) -> Array | None:
-        """Return the gradient of the input, or None without need.
+        """Return the gradient of the input, or None if it is not needed.
 
-        `sums` are those of `combine_backward`; the parameters' gradients are added already.
+        `sums` are from `combine_backward`; the parameters' gradients have been added already.
         """
         raise NotImplementedError
 
 
 def waits_for_batch(layer: Layer) -> TypeGuard[BatchLayer]:
-    """Whether a layer's chunks wait for each other in training."""
+    """Whether a layer synchronizes its chunks in training."""
     return isinstance(layer, BatchLayer) and not layer.frozen

@@ -16,7 +16,7 @@ from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Above0, Share
 
 Coefficients = tuple[Array, Array, Array, Array]
-"""Mean and inverse deviation, (1, c) float64, weight and bias, (c,)."""
+"""Mean and inverse standard deviation, (1, c) float64; weight and bias, (c,)."""
 
 
 class BatchNorm(BatchLayer):
@@ -57,7 +57,7 @@ class BatchNorm(BatchLayer):
         return partial
 
     def combine(self, partials: Partials) -> Statistics:
-        """Join the chunks' statistics (Chan, Golub and LeVeque 1983), all at once."""
+        """Combine the chunks' statistics (Chan, Golub and LeVeque 1983), all at once."""
         counts, means, m2s = np.asarray(partials).swapaxes(0, 1)
         count = counts.sum(axis=0)
         mean = means[0] + (counts * (means - means[0])).sum(axis=0) / count
@@ -65,13 +65,13 @@ class BatchNorm(BatchLayer):
         return Statistics(int(count[0]), mean, m2 / count)
 
     def update_running(self, statistics: Statistics, buffers: Mapping[str, Array]) -> None:
-        """As PyTorch."""
+        """Update the running statistics as PyTorch does."""
         news = {"running_mean": statistics.mean, "running_var": statistics.unbiased_var}
         for name, new in news.items():
             buffers[name][...] = (1 - self.momentum) * buffers[name] + self.momentum * new
 
     def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array]:
-        """Return y and x itself: the backward pass normalizes again."""
+        """Return y and x: the backward pass normalizes again."""
         return self._normalize(x, self._running(node), node, run)
 
     def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
@@ -92,9 +92,9 @@ class BatchNorm(BatchLayer):
     def backward_partial(
         self, dy: Array, saved: Array, statistics: Statistics, node: NodeContext, run: RunContext
     ) -> Array:
-        """Return the sums of dy and of dy·xhat, which are the gradients of bias and weight.
+        """Return the sums of dy and of dy·xhat, the gradients of bias and weight.
 
-        With an activation, dy becomes the gradient of what goes into it.
+        With an activation, dy becomes the gradient of the activation's input.
         """
         return self._gradient_sums(dy, saved, self._of_batch(statistics, node), node, run)
 
@@ -164,5 +164,5 @@ class BatchNorm(BatchLayer):
         return mean[None], invstd, node.params["weight"], node.params["bias"]
 
     def _rows(self, x: Array) -> Array:
-        """View of (n, *in_shape) as (1, rows, c)."""
+        """View (n, *in_shape) as (1, rows, c)."""
         return x.reshape(1, -1, self.in_shape[-1])

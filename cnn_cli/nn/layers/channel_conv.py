@@ -15,14 +15,14 @@ from cnn_cli.schema.constraints import Count
 
 
 class ChannelConv(Layer):
-    """A convolution along a vector, of one channel in and out, among zeros, without bias.
+    """A 1-D convolution along a vector, with one channel, zero padding and no bias.
 
     Args:
         in_shape: (c,).
-        kernel_size: odd, so that as many numbers come out.
+        kernel_size: odd, so that the length stays the same.
 
     Raises:
-        ShapeError: no vector, or an even kernel.
+        ShapeError: the input is not a vector, or the kernel size is even.
     """
 
     kind: ClassVar[str] = "channel_conv"
@@ -44,7 +44,7 @@ class ChannelConv(Layer):
         return y, x
 
     def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
-        """The gradient of x is the convolution of dy by the kernel turned round."""
+        """The gradient of x is the convolution of dy with the flipped kernel."""
         windows = self._windows(saved, run).reshape(-1, self.kernel_size)
         node.add_product("weight", dy.reshape(1, -1), windows, run)
         if not node.need_dx:
@@ -70,7 +70,7 @@ class ChannelConv(Layer):
         return operators.add("Flatten", [found], name, axis=1)
 
     def _windows(self, x: Array, run: RunContext) -> Array:
-        """(n, c) -> (n, c, k): what each number's kernel sees, a view of zeros around x."""
+        """View the padded (n, c) as (n, c, k): the inputs of each output."""
         n, c = x.shape
         around = self.kernel_size // 2
         padded = run.scratch("padded", (n, c + 2 * around))

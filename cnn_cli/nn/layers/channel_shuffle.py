@@ -1,4 +1,4 @@
-"""Channels dealt out anew."""
+"""Channel shuffle."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class ChannelShuffle(Layer):
 
 
 def _dealt(x: Array, groups: int, run: RunContext) -> Array:
-    """(…, c) as (…, groups, c / groups), with the last two axes exchanged."""
+    """Transpose (…, c) as (…, groups, c / groups) in its last two axes."""
     y = run.take(x.shape)
     cut = x.reshape(*x.shape[:-1], groups, -1)
     np.copyto(y.reshape(*x.shape[:-1], -1, groups), cut.swapaxes(-1, -2))

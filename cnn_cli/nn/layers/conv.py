@@ -120,7 +120,7 @@ class Conv(Layer):
             padding = (th // 2, th - th // 2, tw // 2, tw - tw // 2)
         around, read_shape = sides(padding), tuple(in_shape)
         if padding_mode == "reflect" and any(around):
-            # What is reflected is a map of its own, that needs no padding.
+            # Reflection padding produces a new map, which needs no further padding.
             self.reflected = around
             read_shape, around = padded_shape(in_shape, around, padding_mode), (0, 0, 0, 0)
         self.geometry = Geometry(
@@ -147,7 +147,7 @@ class Conv(Layer):
         self._take(choose_path(self.geometry, backend) if path is None else path)
 
     def for_backend(self, backend: Backend) -> Conv:
-        """The same layer, on the path that is fastest with those kernels."""
+        """Return the same layer on the path that is fastest with those kernels."""
         other = copy(self)
         other._take(choose_path(self.geometry, backend))
         return other
@@ -197,7 +197,7 @@ class Conv(Layer):
         return dx
 
     def _padded(self, x: Array, run: RunContext) -> Array:
-        """What is read of the map: itself, or it and its reflections."""
+        """Return the map with its reflection padding, if any."""
         if self.reflected is None:
             return x
         out = run.scratch("reflected", (x.shape[0], *self.geometry.in_shape))
@@ -239,12 +239,12 @@ class Conv(Layer):
 
 
 def _init(init: Init) -> tuple[Literal["dirac", "whitening"] | None, float]:
-    """How weights start, and the eps of whitening."""
+    """Return the initialization of the weights, and the eps of whitening."""
     return ("whitening", init["eps"]) if isinstance(init, Mapping) else (init, 0.0)
 
 
 def _same_padding(size: int, kernel: int, stride: int, dilation: int) -> int:
-    """Zeros before and after `size` pixels together, for ceil(size / stride) outputs."""
+    """Return the total padding of `size` pixels for ceil(size / stride) outputs."""
     last = (ceil_div(size, stride) - 1) * stride
     return max(last + dilation * (kernel - 1) + 1 - size, 0)
 

@@ -1,4 +1,4 @@
-"""Dropout of a residual's layers, scaled while training."""
+"""Stochastic depth for residual branches, with scaling in training."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class DropPath(Layer):
         self.p = p
 
     def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array | None]:
-        """Return y and each image's factor, (n, 1, ..., 1), or None where nothing is dropped."""
+        """Return y and each image's factor, (n, 1, ..., 1), or None if nothing is dropped."""
         y = x if node.inplace else run.take(x.shape)
         if not run.training:
             if y is not x:

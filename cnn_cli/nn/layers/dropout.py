@@ -1,4 +1,4 @@
-"""Dropout of single values, scaled while training."""
+"""Dropout of single values, with scaling in training."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class Dropout(Layer):
         p: probability that a value is set to zero.
     """
 
-    # The others are scaled by 1/(1-p), as in PyTorch. A mask depends on the seed, the step,
-    # the layer and the image's position in the batch, never on how the batch is cut into chunks.
+    # The others are scaled by 1/(1-p), as in PyTorch. A mask depends on the seed, the step, the
+    # layer and the image's position in the batch, not on how the batch is divided into chunks.
 
     kind: ClassVar[str] = "dropout"
     listed: ClassVar[int] = 250
@@ -35,7 +35,7 @@ class Dropout(Layer):
         self.scale = 1 / (1 - p) if p < 1 else 0.0
 
     def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array | None]:
-        """Return y and the mask of what was kept, or None where that is everything."""
+        """Return y and the mask of the kept values, or None if all are kept."""
         y = x if node.inplace else run.take(x.shape)
         if not run.training or self.p == 0:
             if y is not x:
@@ -63,8 +63,8 @@ class Dropout(Layer):
         return inputs[0]
 
     def _draw(self, kept: Array, node: NodeContext, run: RunContext) -> None:
-        """Write a mask for each image of the chunk."""
-        # float32 whatever the dtype, so that float64 checks see the same masks.
+        """Draw a mask for each image of the chunk."""
+        # Always float32, so that float64 gradient checks use the same masks.
         uniform = run.scratch("uniform", self.in_shape, np.float32)
         for i, mask in enumerate(kept):
             place = (run.step, node.index, run.offset + i)

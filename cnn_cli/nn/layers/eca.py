@@ -1,4 +1,4 @@
-"""Efficient channel attention: a convolution over the channels' means makes the gate."""
+"""Efficient channel attention: a gate from a convolution over the channels' means."""
 
 from __future__ import annotations
 

@@ -11,13 +11,13 @@ from cnn_cli.nn.types import Shape
 
 
 class Excite(Product):
-    """A map times one number a channel.
+    """Multiply a map by one number per channel.
 
     Args:
         in_shapes: (h, w, c) and (c,).
 
     Raises:
-        ShapeError: others.
+        ShapeError: the inputs have other shapes.
     """
 
     kind: ClassVar[str] = "excite"

@@ -48,11 +48,13 @@ class GroupNorm(Layer):
     def forward(
         self, x: Array, node: NodeContext, run: RunContext
     ) -> tuple[Array, tuple[Array, Array]]:
-        """Return y, and x with the (2, n, c) mean and inverse deviation of each value's group."""
+        """Return y, and x with the (2, n, c) mean and inverse standard deviation of each value's
+        group.
+        """
         rows = self._rows(x)
         means, m2 = run.kernels.moments(rows, run.scratch)
         mean = self._group_mean(means)
-        # The groups' variance: within the channels, and between their means.
+        # The groups' variance: within the channels, plus between their means.
         var = self._group_mean(m2 / rows.shape[1] + (means - mean) ** 2)
         invstd = 1 / np.sqrt(var + self.eps)
         weight, bias = node.params["weight"], node.params["bias"]
@@ -86,7 +88,7 @@ class GroupNorm(Layer):
     def to_onnx(
         self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
     ) -> str:
-        """Each group as a channel of its own, normalized, and scaled as channels again."""
+        """Export each group as a channel, normalized, then scaled per original channel."""
         groups = self.num_groups
         by_group = operators.constant(f"{name}.groups", [0, groups, -1])
         ones = operators.constant(f"{name}.ones", np.ones(groups))
@@ -107,10 +109,10 @@ class GroupNorm(Layer):
         return operators.add("Add", [scaled, shift], name)
 
     def _rows(self, x: Array) -> Array:
-        """View of (n, *in_shape) as (n, pixels, c)."""
+        """View (n, *in_shape) as (n, pixels, c)."""
         return x.reshape(x.shape[0], prod(self.in_shape[:-1]), self.in_shape[-1])
 
     def _group_mean(self, values: Array) -> Array:
-        """Over the channels of each group, given to each of them: (n, c) to (n, c)."""
+        """Average over the channels of each group, repeated for each of them: (n, c) to (n, c)."""
         grouped = values.reshape(len(values), self.num_groups, -1)
         return np.repeat(grouped.mean(axis=2), grouped.shape[2], axis=1)

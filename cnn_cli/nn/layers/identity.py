@@ -1,4 +1,4 @@
-"""The layer that does nothing."""
+"""The identity."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cnn_cli.nn.types import Array, Shape
 
 
 class Identity(Layer):
-    """Its input: what stays in the place of a layer whose work another one does.
+    """The identity; it replaces a layer that is fused into another one.
 
     Args:
         in_shape: of one image.

@@ -1,4 +1,4 @@
-"""A trained number for each channel."""
+"""A trained factor per channel."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class LayerScale(Layer):
     def to_onnx(
         self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
     ) -> str:
-        # Meets channels first: (c, 1, 1), or (c,) where there is no map.
+        # Broadcast over channels first: (c, 1, 1), or (c,) for vectors.
         shape = (-1, 1, 1) if len(self.in_shape) == 3 else (-1,)
         weight = operators.constant(f"{name}.weight", arrays["weight"].reshape(shape))
         return operators.add("Mul", [*inputs, weight], name)

@@ -34,7 +34,9 @@ class LayerNorm(Layer):
     def forward(
         self, x: Array, node: NodeContext, run: RunContext
     ) -> tuple[Array, tuple[Array, Array]]:
-        """Return y, and x with the (2, n, …, 1) mean and inverse deviation of each pixel."""
+        """Return y, and x with the (2, n, …, 1) mean and inverse standard deviation of each
+        pixel.
+        """
         statistics = run.take((2, *x.shape[:-1], 1))
         mean, invstd = statistics
         np.mean(x, axis=-1, keepdims=True, out=mean)
@@ -52,8 +54,9 @@ class LayerNorm(Layer):
     def backward(
         self, dy: Array, saved: tuple[Array, Array], node: NodeContext, run: RunContext
     ) -> Array | None:
-        """Return the gradient of x, written over dy: (g - mean(g) - xhat mean(g xhat)) / std of
-        g = dy weight, with means over the channels."""
+        """Return the gradient of x, written over dy: (g - mean(g) - xhat mean(g xhat)) / std for g
+        = dy weight, with means over the channels.
+        """
         x, (mean, invstd) = saved
         xhat = np.subtract(x, mean, out=run.scratch("xhat", x.shape))
         np.multiply(xhat, invstd, out=xhat)
@@ -78,7 +81,7 @@ class LayerNorm(Layer):
     def to_onnx(
         self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
     ) -> str:
-        """ONNX normalizes the last axes: channels are moved there and back."""
+        """ONNX normalizes the last axes, so channels are moved there and back."""
         scale, shift = (
             operators.constant(f"{name}.{key}", arrays[key]) for key in ("weight", "bias")
         )

@@ -38,7 +38,7 @@ class Linear(Layer):
 
     def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array]:
         y = run.take((x.shape[0], *self.out_shape))
-        # Few images against many weights: the product with the weight on the left is twice as fast.
+        # For few images and many weights, the product with the weight on the left is twice as fast.
         product = run.scratch("product", y.T.shape)
         np.matmul(node.params["weight"], self._flat(x, node, run).T, out=product)
         if "bias" in node.params:
@@ -72,7 +72,7 @@ class Linear(Layer):
         return operators.add("Gemm", [*inputs, *constants], name, transB=1)
 
     def _flat(self, x: Array, node: NodeContext, run: RunContext) -> Array:
-        """(n, h, w, c) -> (n, c·h·w)."""
+        """Flatten (n, h, w, c) to (n, c·h·w)."""
         if self._in_order(x):
             return x.reshape(x.shape[0], -1)
         channels_first = np.moveaxis(x, -1, 1)
@@ -82,5 +82,5 @@ class Linear(Layer):
 
     @staticmethod
     def _in_order(x: Array) -> bool:
-        """The order channel, row, column is the one in memory."""
+        """Whether the order channel, row, column is that in memory."""
         return x.ndim == 2 or x.shape[-1] == 1 or x.shape[1:3] == (1, 1)

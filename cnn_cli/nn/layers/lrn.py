@@ -64,8 +64,8 @@ class LocalResponseNorm(Layer):
     ) -> Array | None:
         """Return the gradient of x, written over dy.
 
-        A channel counts in its own output, and in the squares of those that look at it:
-        dx = dy b^-beta - (2 alpha beta / size) x Σ dy x b^(-beta - 1), b = k + alpha m.
+        A channel contributes to its own output and to the sums of its neighbors: dx = dy b^-beta -
+        (2 alpha beta / size) x Σ dy x b^(-beta - 1), b = k + alpha m.
         """
         if not node.need_dx:
             return None
@@ -84,7 +84,9 @@ class LocalResponseNorm(Layer):
     def to_onnx(
         self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
     ) -> str:
-        """Runtimes take odd numbers only: even ones are a convolution of the squares."""
+        """Runtimes support odd sizes only; even ones are exported as a convolution of the
+        squares.
+        """
         if self.size % 2:
             return operators.add(
                 "LRN",
@@ -109,7 +111,7 @@ class LocalResponseNorm(Layer):
 
 
 def _neighbor_sums(x: Array, before: int, behind: int, out: Array) -> None:
-    """Write the sums of each channel, so many before it and so many behind it to out."""
+    """Write to out the sum of each channel with `before` channels before and `behind` after it."""
     c = x.shape[-1]
     np.copyto(out, x)
     for distance in range(1, min(before, c - 1) + 1):

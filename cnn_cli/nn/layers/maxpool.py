@@ -28,7 +28,7 @@ class MaxPool(Pool):
     activation: int = NONE
 
     def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array | None]:
-        """Return y and, in the narrowest type, each maximum's position in its window."""
+        """Return y and, in the narrowest dtype, each maximum's position in its window."""
         shape = (x.shape[0], *self.out_shape)
         y = run.take(shape)
         index = None

@@ -1,4 +1,4 @@
-"""What stands around a map, written as numbers of rows and columns."""
+"""Padding as numbers of rows and columns."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ PaddingMode = Annotated[Literal["zeros", "reflect"], Must("zeros or reflect")]
 
 
 def sides(padding: Pair | Padding) -> Padding:
-    """(top, bottom, left, right) of as many, or of (height, width)."""
+    """Return (top, bottom, left, right) from four numbers or from (height, width)."""
     if len(padding) == 4:
         return padding
     return padding[0], padding[0], padding[1], padding[1]
 
 
 def padded_shape(in_shape: Shape, padding: Padding, mode: str) -> Shape:
-    """A map's shape with its borders.
+    """Return a map's shape with its padding.
 
     Raises:
         ShapeError: it has too few pixels to be reflected.
@@ -42,7 +42,7 @@ def padded_shape(in_shape: Shape, padding: Padding, mode: str) -> Shape:
 def pad_onnx(
     inputs: list[str], name: str, padding: Padding, mode: str, operators: Operators
 ) -> str:
-    """Add the operator that pads a map."""
+    """Add the ONNX operator that pads a map."""
     top, bottom, left, right = padding
     around = operators.constant(f"{name}.around", [0, 0, top, left, 0, 0, bottom, right])
     onnx_mode = "constant" if mode == "zeros" else mode

@@ -1,4 +1,4 @@
-"""The channels that a branch of `split` sees."""
+"""The channels of one branch of `split`."""
 
 from __future__ import annotations
 

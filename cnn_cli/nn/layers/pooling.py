@@ -1,4 +1,4 @@
-"""What max and average pooling share; meaning and shapes are PyTorch's, the layout is NHWC."""
+"""The base of max and average pooling; semantics as in PyTorch, layout NHWC."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Pool(Layer):
         self.windows = Windows(*sizes, (top, left), dilation, (bottom, right))
 
     def onnx_pads(self) -> tuple[int, ...]:
-        """Padding above, to the left, below and to the right, with what `ceil_mode` reaches."""
+        """Return the padding above, left, below and right, including what `ceil_mode` adds."""
         windows = self.windows
         ends = (
             max((out - 1) * stride + reach - size - start, 0)

@@ -1,4 +1,4 @@
-"""PReLU, the activation that has a trained parameter."""
+"""PReLU, an activation with a trained parameter."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class PReLU(Layer):
     def to_onnx(
         self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
     ) -> str:
-        # Meets channels first: (c, 1, 1), or (c,) where there is no map.
+        # Broadcast over channels first: (c, 1, 1), or (c,) for vectors.
         shape = (-1, 1, 1) if len(self.in_shape) == 3 else (-1,)
         slope = operators.constant(f"{name}.weight", arrays["weight"].reshape(shape))
         return operators.add("PRelu", [*inputs, slope], name)

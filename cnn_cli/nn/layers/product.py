@@ -1,4 +1,4 @@
-"""The product that ends `branches` of `combine: product`."""
+"""The product in `branches` with `combine: product`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Product(Layer):
 
     def __init__(self, in_shapes: Sequence[Shape]) -> None:
         ndim = max(map(len, in_shapes))
-        # A vector is a map of one pixel where the others are maps.
+        # A vector is a map of one pixel if the others are maps.
         self.shapes = [(1,) * (ndim - len(shape)) + tuple(shape) for shape in in_shapes]
         whole = tuple(map(max, zip(*self.shapes, strict=True)))
         for shape, written in zip(self.shapes, in_shapes, strict=True):
@@ -58,9 +58,9 @@ class Product(Layer):
     def backward(
         self, dy: Array, saved: Arrays, node: NodeContext, run: RunContext
     ) -> Arrays | None:
-        """Return each input's gradient: dy times the others, summed over what it stood for.
+        """Return each input's gradient: dy times the other inputs, summed over broadcast axes.
 
-        The first of the whole shape is written over dy.
+        The first input of full shape gets its gradient in dy.
         """
         if not node.need_dx:
             return None
@@ -95,14 +95,14 @@ class Product(Layer):
         return so_far
 
     def _alike(self, x: Arrays) -> Arrays:
-        """Views of as many axes each."""
+        """Return views with equal numbers of axes."""
         return tuple(
             part.reshape(len(part), *shape) for part, shape in zip(x, self.shapes, strict=True)
         )
 
 
 def _sum_to(target: Array, dy: Array, rest: Array) -> None:
-    """Write the sum of dy·rest over the axes that target has 1 of."""
+    """Write the sum of dy·rest over the axes in which target has size 1."""
     axes = "nhwc" if dy.ndim == 4 else "nc"
     kept = "".join(
         axis

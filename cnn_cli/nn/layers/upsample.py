@@ -52,7 +52,7 @@ class Upsample(Layer):
         scales = operators.constant(f"{name}.scales", np.array([1.0, 1.0, *self.scale]))
         return operators.add(
             "Resize",
-            [*inputs, "", scales],  # the region that is left out is of a mode of its own
+            [*inputs, "", scales],  # the omitted region applies to another mode
             name,
             mode="nearest",
             coordinate_transformation_mode="asymmetric",
@@ -60,6 +60,6 @@ class Upsample(Layer):
         )
 
     def _blocks(self, y: Array) -> Array:
-        """(n, h·s, w·t, c) as (n, h, s, w, t, c): a view."""
+        """View (n, h·s, w·t, c) as (n, h, s, w, t, c)."""
         h, w, c = self.in_shape
         return y.reshape(-1, h, self.scale[0], w, self.scale[1], c)

@@ -1,6 +1,6 @@
-"""The losses, a file each: arguments and arithmetic. Each module here is found by itself.
+"""The losses, one file each, with arguments and arithmetic. Modules here are found automatically.
 
-Imports `nn.loss`, `schema` and the ground floor.
+This package imports `nn.loss`, `schema` and the top-level modules.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every loss's arguments are."""
+"""The base class of the losses' arguments."""
 
 from __future__ import annotations
 
@@ -13,32 +13,32 @@ class LossConfig(Choice):
     """The arguments of a loss.
 
     Attributes:
-        labels: for which `data.labels` it is.
+        labels: the `data.labels` for which it is defined.
     """
 
     labels: ClassVar[tuple[str, ...]] = ("single",)
 
     def check_labels(self, labels: str) -> None:
-        """Refuse arguments that are not for these `data.labels`, which are among its own.
+        """Refuse arguments that are undefined for these `data.labels`.
 
         Raises:
-            PydanticCustomError: of `broken`.
+            PydanticCustomError: from `broken`.
         """
 
     def weighs_targets(self, *, multiple: bool) -> bool:
-        """Whether weights of classes are factors of the targets; else `make` is given them.
+        """Whether class weights are factors of the targets; if not, `make` receives them.
 
         Args:
-            multiple: of `make`.
+            multiple: as in `make`.
         """
         return not multiple
 
     def make(self, *, multiple: bool = False, weights: Array | None = None) -> Loss:
-        """The loss itself.
+        """Create the loss.
 
         Args:
-            multiple: whether an image may have several labels: targets are 0 and 1 for each class.
-            weights: (classes,) of the labels that images have; None for all 1, or where the
-                targets have them.
+            multiple: images may have several labels: targets are 0 and 1 for each class.
+            weights: (classes,) weights of present labels; None for all 1, or if the targets contain
+                them.
         """
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Binary cross-entropy: each class on its own, whether images have one label or several."""
+"""Binary cross-entropy: each class separately, for one label or several labels per image."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class BCEConfig(LossConfig):
     target_threshold: ShareBelow1 | None = None
 
     def weighs_targets(self, *, multiple: bool) -> bool:
-        return False  # they would weigh the other classes by 1 - weight
+        return False  # they would weight the other classes by 1 - weight
 
     def make(self, *, multiple: bool = False, weights: Array | None = None) -> Loss:
         return BinaryCrossEntropy(weights, self.target_threshold)

@@ -1,4 +1,4 @@
-"""Softmax cross-entropy, whose arithmetic is in `nn.loss`: evaluation measures by it too."""
+"""Softmax cross-entropy; its arithmetic is in `nn.loss`, because evaluation uses it too."""
 
 from __future__ import annotations
 

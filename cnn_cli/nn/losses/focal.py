@@ -1,4 +1,4 @@
-"""Focal loss (Lin et al. 2017): images that are classified well already count less."""
+"""Focal loss (Lin et al. 2017), which gives well-classified images less weight."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class SoftmaxFocal(Loss):
         """With s = targets·(γ·p·(1 - p)^(γ-1)·log p - (1 - p)^γ): (s - p·Σ s)/divisor."""
         log_p = _log_softmax(logits)
         p, rest = np.exp(log_p), -np.expm1(log_p)
-        # Where p is 1, log p is 0, and so is the first term: for γ below 1, too.
+        # If p is 1, log p is 0 and so is the first term, also for γ below 1.
         slopes = self.gamma * np.maximum(rest, np.finfo(rest.dtype).tiny) ** (self.gamma - 1)
         slopes *= p * log_p
         slopes -= rest**self.gamma
@@ -69,14 +69,14 @@ class SoftmaxFocal(Loss):
 
 
 class SigmoidFocal(Loss):
-    """The mean over classes of (1 - p)^γ·-log p where the target is 1, p^γ·-log(1 - p) where 0.
+    """The mean over classes of (1 - p)^γ·-log p for target 1, and p^γ·-log(1 - p) for target 0.
 
-    Between them, of mixed and smoothed targets, it is their weighted mean, as of cross-entropy.
+    For targets between, from mixing and smoothing, it is their weighted mean, as for cross-entropy.
     p = sigmoid(logits).
 
     Args:
-        gamma, alpha: of `FocalConfig`.
-        weights: (classes,) of labels that images have; None for all 1.
+        gamma, alpha: as in `FocalConfig`.
+        weights: (classes,) weights of present labels; None for all 1.
     """
 
     def __init__(self, gamma: float, alpha: float | None, weights: Array | None) -> None:
@@ -92,7 +92,7 @@ class SigmoidFocal(Loss):
         losses[:] = (present + absent).mean(axis=1)
 
     def backward(self, logits: Array, targets: Array, divisor: float, dy: Array) -> None:
-        """With q = 1 - p: p^γ·(γ·q·-log q + p) where the target is 0, and for 1 the reverse."""
+        """With q = 1 - p: p^γ·(γ·q·-log q + p) for target 0, and the reverse for target 1."""
         p, q = sigmoid(logits), sigmoid(-logits)
         present, absent = self._weighted(targets)
         present *= q**self.gamma * (self.gamma * p * softplus(-logits) + q)
@@ -101,7 +101,7 @@ class SigmoidFocal(Loss):
         dy /= divisor * logits.shape[1]
 
     def _weighted(self, targets: Array) -> tuple[Array, Array]:
-        """How much the terms of labels that images have, and have not, count."""
+        """Return the weights of the terms for present and for absent labels."""
         present, absent = self.present * targets, self.absent * (1 - targets)
         if self.weights is not None:
             present *= self.weights.astype(targets.dtype)

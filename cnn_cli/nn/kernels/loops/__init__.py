@@ -1,1 +1,1 @@
-"""The kernels as plain loops: what NumPy's forms are proved against, and what numba compiles."""
+"""The kernels as plain loops: NumPy kernels are tested against them, and numba compiles them."""

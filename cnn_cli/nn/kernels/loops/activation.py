@@ -1,7 +1,7 @@
-"""Activations, number by number.
+"""Activations, element by element.
 
-SiLU and GELU are for float32: their exponential and their normal distribution are fitted to it,
-since a compiler cannot make vectors of calls to `math`.
+SiLU and GELU support float32 only: their exponential and normal distribution are fitted to it,
+because compilers cannot vectorize calls to `math`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from cnn_cli.nn.types import Array
 
 NONE, RELU, SILU, GELU, RELU6, HARDSWISH = range(6)
 
-ROW = 1024  # numbers at a time: what is between stays in the first-level cache
+ROW = 1024  # elements at a time: intermediate results stay in the first-level cache
 
 ZERO, HALF, ONE = np.float32(0), np.float32(0.5), np.float32(1)
 
@@ -24,14 +24,14 @@ E3 = np.float32(8.3334519073e-3)
 E4 = np.float32(1.3981999507e-3)
 E5 = np.float32(1.9875691500e-4)
 LOG2_E = np.float32(1.44269504)
-# ln(2) in two parts, the first of which times a small whole number is exact.
+# ln(2) in two parts; the product of the first with a small integer is exact.
 LN2_HIGH = np.float32(0.693359375)
 LN2_LOW = np.float32(-2.12194440e-4)
 LEAST, MOST = np.float32(-88), np.float32(88.8)
 
 # The normal distribution's upper tail is exp(-a²/2)·t·T(t) with t = 1/(1 + 0.3·a), 0 <= a: a form
-# of Hastings, "Approximations for Digital Computers" (1955), fitted so that the largest relative
-# error is smallest, 1.2e-7.
+# from Hastings, "Approximations for Digital Computers" (1955), fitted to minimize the largest
+# relative error, 1.2e-7.
 T0 = np.float32(0.119623265)
 T1 = np.float32(0.120845501)
 T2 = np.float32(0.0993473065)
@@ -45,7 +45,7 @@ DENSITY = np.float32(0.3989422804)  # 1/sqrt(2·pi)
 
 
 def activate(x: Array, y: Array, kind: int) -> None:
-    """Write the activation of x to y, which may be x itself; both (size,)."""
+    """Write the activation of x to y, which may be x; both (size,)."""
     row = np.empty(min(x.size, ROW), x.dtype)
     zero = x.dtype.type(0)
     for start in range(0, x.size, ROW):
@@ -63,13 +63,13 @@ def activate(x: Array, y: Array, kind: int) -> None:
 
 
 def activate_backward(dy: Array, x: Array, kind: int) -> None:
-    """Multiply dy by the derivative of the activation at x (of ReLU at y, too); both (size,)."""
+    """Multiply dy by the derivative of the activation at x (for ReLU also at y); both (size,)."""
     for start in range(0, x.size, ROW):
         activate_row_backward(dy[start : start + ROW], x[start : start + ROW], kind)
 
 
 def leaky_relu(x: Array, y: Array, slope: float) -> None:
-    """Write x where it is above 0 and slope·x elsewhere to y, which may be x itself."""
+    """Write x where it is above 0 and slope·x elsewhere to y, which may be x."""
     row = np.empty(min(x.size, ROW), x.dtype)
     zero, factor = x.dtype.type(0), x.dtype.type(slope)
     for start in range(0, x.size, ROW):
@@ -88,7 +88,7 @@ def leaky_relu_backward(dy: Array, y: Array, slope: float) -> None:
 
 
 def activate_row(row: Array, kind: int) -> None:
-    """Put the activation of each number in its place."""
+    """Replace each element by its activation."""
     if kind == RELU:
         zero = row.dtype.type(0)
         for i in range(row.size):
@@ -129,7 +129,7 @@ def activate_row_backward(dy: Array, x: Array, kind: int) -> None:
 
 
 def hardswish_row(row: Array) -> None:
-    """x·relu6(x + 3)/6."""
+    """Replace each element by x·relu6(x + 3)/6."""
     zero, one = row.dtype.type(0), row.dtype.type(1)
     sixth, half = row.dtype.type(1 / 6), row.dtype.type(0.5)
     for i in range(row.size):
@@ -138,7 +138,7 @@ def hardswish_row(row: Array) -> None:
 
 
 def hardswish_row_backward(dy: Array, x: Array) -> None:
-    """0 up to -3, 1 from 3 on, x/3 + 1/2 between."""
+    """Multiply dy by 0 up to -3, by 1 from 3 on, and by x/3 + 1/2 between."""
     zero, three = dy.dtype.type(0), dy.dtype.type(3)
     third, half = dy.dtype.type(1 / 3), dy.dtype.type(0.5)
     for i in range(x.size):
@@ -153,20 +153,20 @@ def sigmoid(x: np.float32) -> np.float32:
 
 
 def gelu(x: np.float32) -> np.float32:
-    """x·Phi(x)."""
+    """Return x·Phi(x)."""
     tail = x * exp(-HALF * x * x) * upper_tail(abs(x))
     return tail if x < ZERO else x - tail
 
 
 def gelu_derivative(x: np.float32) -> np.float32:
-    """Phi(x) + x·phi(x)."""
+    """Return Phi(x) + x·phi(x)."""
     density = exp(-HALF * x * x)
     tail = density * upper_tail(abs(x))
     return (tail if x < ZERO else ONE - tail) + x * density * DENSITY
 
 
 def upper_tail(a: np.float32) -> np.float32:
-    """(1 - Phi(a))·exp(a²/2), 0 <= a."""
+    """Return (1 - Phi(a))·exp(a²/2) for 0 <= a."""
     t = ONE / (ONE + NEARNESS * a)
     p = T6 + t * T7
     p = T5 + t * p
@@ -179,7 +179,7 @@ def upper_tail(a: np.float32) -> np.float32:
 
 
 def exp(x: np.float32) -> np.float32:
-    """Within 1e-7, relative; 0 below -87.7 and infinite above 88.7."""
+    """Return exp(x) within 1e-7, relative; 0 below -87.7 and infinity above 88.7."""
     x = min(max(x, LEAST), MOST)
     n = np.floor(x * LOG2_E + HALF)
     r = x - n * LN2_HIGH - n * LN2_LOW
@@ -188,6 +188,6 @@ def exp(x: np.float32) -> np.float32:
     p = E2 + r * p
     p = E1 + r * p
     p = E0 + r * p
-    power = np.int32((np.int32(n) + 127) << 23).view(np.float32)  # 2 to the n
+    power = np.int32((np.int32(n) + 127) << 23).view(np.float32)  # 2 to the power n
     value: np.float32 = power * (ONE + r + r * r * p)
     return value

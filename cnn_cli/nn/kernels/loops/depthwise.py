@@ -1,10 +1,10 @@
 """Depthwise convolution, kernel position by kernel position over rows of pixels.
 
-x and dx are (n, h, w, c), y and dy (n, ho, wo, c), weight and dweight (kh, kw, 1, c). `start`, rows
-of zeros above the image and columns to its left, stride and dilation are [h, w].
+x and dx are (n, h, w, c), y and dy (n, ho, wo, c), weight and dweight (kh, kw, 1, c). `start` (rows
+of zeros above the image and columns to its left), stride and dilation are [h, w].
 
-At a stride of 1 the pixels of a row that meet a kernel position lie side by side, and a long run
-of them is one loop.
+With stride 1, the pixels of a row that meet a kernel position are contiguous, and one loop covers
+them.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ def input_gradient(
 
 
 def repeat(weight: Array, pixels: int) -> Array:
-    """The weight for each pixel of a row: (kh, kw, 1, c) to (kh, kw, pixels, c)."""
+    """Repeat the weight for each pixel of a row: (kh, kw, 1, c) to (kh, kw, pixels, c)."""
     kh, kw, _, c = weight.shape
     rows = np.empty((kh, kw, pixels, c), weight.dtype)
     for i in range(kh):
@@ -118,13 +118,13 @@ def repeat(weight: Array, pixels: int) -> Array:
 
 
 def inside(offset: int, stride: int, size: int, pixels: int) -> tuple[int, int]:
-    """The first and past-the-last of the output pixels whose offset + stride·q is in a row."""
+    """Return the range of output pixels q for which offset + stride·q is within a row."""
     first = max(0, -(offset // stride))
     return first, max(first, min(pixels, (size - 1 - offset) // stride + 1))
 
 
 def sum_columns(columns: Array, dweight: Array) -> None:
-    """The sum over the pixels of a row: (kh, kw, pixels, c) to (kh, kw, 1, c)."""
+    """Sum over the pixels of a row: (kh, kw, pixels, c) to (kh, kw, 1, c)."""
     kh, kw, pixels, c = columns.shape
     dweight.fill(0)
     for i in range(kh):

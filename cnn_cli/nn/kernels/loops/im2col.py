@@ -1,4 +1,4 @@
-"""The way back from windows to images, window by window: what `kernels.im2col` does."""
+"""col2im, window by window: the loop form of `kernels.im2col.col2im`."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from cnn_cli.nn.types import Array, Pair
 
 
 def col2im(columns: Array, start: Pair, stride: Pair, dilation: Pair, row: int, out: Array) -> None:
-    """(groups, n, rows, ow, kh, kw, c / groups) -> (n, h, w, c), adds to `out`.
+    """Add windows (groups, n, rows, ow, kh, kw, c / groups) -> (n, h, w, c); adds to `out`.
 
     Args:
         columns: the gradient of each window, by group.
-        start: rows of padding above the images and columns of it to their left.
+        start: rows of padding above the images and columns to their left.
         stride, dilation: [h, w].
         row: the first output row of `columns`.
         out: the gradient of the unpadded images.
@@ -29,7 +29,7 @@ def col2im(columns: Array, start: Pair, stride: Pair, dilation: Pair, row: int, 
                         left = oj * stride[1] - start[1]
                         window = columns[g, n, oi, oj, i]
                         if groups == 1 and dilation[1] == 1:
-                            # The pixels of a row of the window lie side by side.
+                            # The pixels of a row of the window are contiguous.
                             first = max(0, -left)
                             end = max(first, min(kw, w - left))
                             run = window.reshape(-1)[first * c : end * c]

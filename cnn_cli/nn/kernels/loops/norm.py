@@ -1,8 +1,8 @@
-"""Normalization, as in `kernels.norm`, number by number.
+"""Normalization as in `kernels.norm`, element by element.
 
-x, y and dy are (n, rows, width): n sets of rows that are normalized apart. A row holds the c
-channels of one pixel, or of several, one pixel after the other: c divides the width, and long rows
-make fast loops. Coefficients, float64, are (n, c); weight and bias, like x, are (c,).
+x, y and dy are (n, rows, width): n sets of rows that are normalized separately. A row contains the
+c channels of one or several consecutive pixels: c divides the width, and long rows make fast loops.
+Coefficients, float64, are (n, c); weight and bias, like x, are (c,).
 """
 
 from __future__ import annotations
@@ -12,15 +12,15 @@ import numpy as np
 from cnn_cli.nn.kernels.loops.activation import NONE, RELU, activate_row, activate_row_backward
 from cnn_cli.nn.types import Array
 
-SAMPLE = 8  # every how manieth row a first mean is taken from
+SAMPLE = 8  # step between the rows from which a first mean is computed
 
 
 def moments(x: Array, mean: Array, m2: Array) -> None:
     """Write mean and sum of squared deviations over the pixels.
 
-    Deviations are taken from the mean of a sample, and what is left of their sum corrects both
-    results. Since the sample is an eighth of x, its mean is so near that this costs at most 9
-    times the rounding.
+    Deviations are from the mean of a sample, and the remainder of their sum corrects both results.
+    The sample is an eighth of x, so its mean is close enough that the rounding error grows at most
+    9 times.
     """
     n, rows, width = x.shape
     c = mean.shape[1]
@@ -58,7 +58,7 @@ def moments(x: Array, mean: Array, m2: Array) -> None:
 def normalize(
     x: Array, mean: Array, invstd: Array, weight: Array, bias: Array, kind: int, y: Array
 ) -> None:
-    """Write the activation of (x - mean)·invstd·weight + bias to y, which may be x itself."""
+    """Write the activation of (x - mean)·invstd·weight + bias to y, which may be x."""
     n, rows, width = x.shape
     scale, shift = np.empty(width, x.dtype), np.empty(width, x.dtype)
     z = np.empty(width, x.dtype)
@@ -85,7 +85,7 @@ def gradient_sums(
 ) -> None:
     """Write the sums of dy and of dy·(x - mean)·invstd over the pixels to sums, (2, n, c).
 
-    With an activation, dy first becomes the gradient of its input.
+    With an activation, dy is first replaced by the gradient of the activation's input.
     """
     n, rows, width = x.shape
     scale, shift = np.empty(width, x.dtype), np.empty(width, x.dtype)
@@ -99,7 +99,7 @@ def gradient_sums(
         product.fill(0)
         for r in range(rows):
             row, slope = x[i, r], dy[i, r]
-            if kind == RELU:  # the usual one, in one go
+            if kind == RELU:  # the most common activation, in one pass
                 for k in range(width):
                     slope[k] = slope[k] if row[k] * scale[k] + shift[k] > zero else zero
                     total[k] += slope[k]
@@ -115,7 +115,7 @@ def gradient_sums(
         fold(total, sums[0, i])
         fold(product, sums[1, i])
         for k in range(mean.shape[1]):
-            # The mean that was subtracted is rounded to x's type.
+            # The mean that was subtracted is rounded to x's dtype.
             sums[1, i, k] += (near[k] - mean[i, k]) * sums[0, i, k]
             sums[1, i, k] *= invstd[i, k]
 
@@ -153,7 +153,7 @@ def normalize_backward(
 def affine_map(
     mean: Array, invstd: Array, weight: Array, bias: Array, scale: Array, shift: Array
 ) -> None:
-    """Write normalization as scale·x + shift, for a row; the others are (c,)."""
+    """Write normalization as scale·x + shift, for a row; the other arguments are (c,)."""
     c = mean.size
     for first in range(0, scale.size, c):
         for k in range(c):
@@ -163,7 +163,7 @@ def affine_map(
 
 
 def tile(coefficients: Array, row: Array) -> None:
-    """Write the (c,) coefficients to a row, again and again."""
+    """Repeat the (c,) coefficients along a row."""
     c = coefficients.size
     for first in range(0, row.size, c):
         for k in range(c):

@@ -1,8 +1,8 @@
-"""Pooling, window by window and channel by channel: what `kernels.pool` does.
+"""Pooling, window by window and channel by channel: the loop form of `kernels.pool`.
 
 x and dx are (n, h, w, c), y and dy (n, ho, wo, c); the last arguments are written. Windows start at
-o·stride - padding and are kernel_size long, all of them pairs of (height, width). The functions for
-2x2 windows need all of them inside the map.
+o·stride - padding and have length kernel_size; all are pairs (height, width). The functions for 2x2
+windows require all windows inside the map.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from cnn_cli.nn.types import Array, Pair
 def max_pool(
     x: Array, kernel_size: Pair, stride: Pair, padding: Pair, kind: int, y: Array, index: Array
 ) -> None:
-    """Write the activation of each window's first largest value to y, its place to index.
+    """Write the activation of each window's first maximum to y, and its position to index.
 
-    A NaN is larger than anything. Places are positions in row-major order. A ReLU is a first
-    candidate of 0 in every window; where it wins, the place is the number of positions.
+    NaN counts as the maximum. Positions are in row-major order. With ReLU, 0 competes in every
+    window; if it wins, the position is the number of positions.
     """
     floor = y.dtype.type(0.0 if kind == RELU else -np.inf)
     nowhere = index.dtype.type(kernel_size[0] * kernel_size[1])
@@ -47,7 +47,7 @@ def max_pool(
 
 
 def max_pool_2x2(x: Array, stride: Pair, kind: int, y: Array, index: Array) -> None:
-    """`max_pool` of 2x2 windows, each in one go."""
+    """`max_pool` for 2x2 windows."""
     images, ho, wo, channels = y.shape
     zero, one, two, three, four = [index.dtype.type(position) for position in range(5)]
     floor = y.dtype.type(0.0 if kind == RELU else -np.inf)
@@ -75,7 +75,7 @@ def max_pool_2x2(x: Array, stride: Pair, kind: int, y: Array, index: Array) -> N
 def max_pool_backward(
     dy: Array, index: Array, kernel_size: Pair, stride: Pair, padding: Pair, dx: Array
 ) -> None:
-    """Write to dx what reaches each value through the windows whose maximum it is."""
+    """Write to dx the sum of the gradients of all windows of which each element is the maximum."""
     kw = kernel_size[1]
     images, h, w, channels = dx.shape
     _, ho, wo, _ = dy.shape
@@ -96,7 +96,9 @@ def max_pool_backward(
 
 
 def max_pool_backward_2x2(dy: Array, index: Array, stride: Pair, dx: Array) -> None:
-    """`max_pool_backward` of 2x2 windows that share nothing; values in none of them are kept."""
+    """`max_pool_backward` for disjoint 2x2 windows; elements outside all windows are not
+    written.
+    """
     images, ho, wo, channels = dy.shape
     zero = dx.dtype.type(0)
     for n in range(images):
@@ -114,7 +116,7 @@ def max_pool_backward_2x2(dy: Array, index: Array, stride: Pair, dx: Array) -> N
 def avg_pool(
     x: Array, kernel_size: Pair, stride: Pair, padding: Pair, areas: Array, y: Array
 ) -> None:
-    """Write each window's sum over its area, of areas (ho or 1, wo or 1, 1), to y."""
+    """Write each window's sum divided by its area to y; areas is (ho or 1, wo or 1, 1)."""
     _, h, w, channels = x.shape
     images, ho, wo, _ = y.shape
     for n in range(images):
@@ -137,7 +139,7 @@ def avg_pool(
 def avg_pool_backward(
     dy: Array, kernel_size: Pair, stride: Pair, padding: Pair, areas: Array, dx: Array
 ) -> None:
-    """Write to dx each window's gradient, shared out among its values."""
+    """Write to dx each window's gradient, distributed over its elements."""
     images, h, w, channels = dx.shape
     _, ho, wo, _ = dy.shape
     one = dx.dtype.type(1)
@@ -157,6 +159,6 @@ def avg_pool_backward(
 
 
 def span(o: int, size: int, kernel: int, stride: int, padding: int) -> tuple[int, int, int]:
-    """Where a window starts, and the first and past-the-last of its positions in the map."""
+    """Return a window's start, and the range of its positions inside the map."""
     start = o * stride - padding
     return start, max(0, -start), min(kernel, size - start)

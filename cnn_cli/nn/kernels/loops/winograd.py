@@ -1,9 +1,10 @@
-"""Winograd's transforms as loops: what the products of `kernels.tiles` are proved against.
+"""Winograd's transforms as loops, against which the matrix products of `kernels.winograd` are
+tested.
 
-Lavin and Gray 2015 (arXiv:1509.09308); shapes and arguments as for `kernels.winograd.Transforms`.
-A transform takes a row of tiles at a time: one pass along the columns of pixels, one along the
-rows, and between them `spare` holds a band of 6 values for every column and channel. A tile's
-positions lie column by column, so that the pass along rows goes over 6 * c neighbours in memory.
+Lavin and Gray 2015 (arXiv:1509.09308); shapes and arguments as in `kernels.winograd.Transforms`. A
+transform handles a row of tiles at a time: one pass along the columns of pixels and one along the
+rows; between them `spare` holds a band of 6 values for every column and channel. A tile's positions
+are stored column by column, so that the pass along rows covers 6 * c contiguous values.
 """
 
 from __future__ import annotations
@@ -86,7 +87,7 @@ def output_transform(m: Array, y: Array, top: int, spare: Array) -> None:
 
 
 def transform_weight(weight: Array, out: Array) -> None:
-    """`kernels.winograd.transform_weight`, by definition."""
+    """`kernels.winograd.transform_weight` by its definition."""
     _, _, c, o = weight.shape
     turned = out[1].reshape(36, o, c)
     for i in range(6):
@@ -103,7 +104,7 @@ def transform_weight(weight: Array, out: Array) -> None:
 
 
 def weight_gradient(prepared_grad: Array, dweight: Array) -> None:
-    """`kernels.winograd.weight_gradient`, by definition."""
+    """`kernels.winograd.weight_gradient` by its definition."""
     _, _, c, o = dweight.shape
     for a in range(3):
         for b in range(3):
@@ -117,7 +118,7 @@ def weight_gradient(prepared_grad: Array, dweight: Array) -> None:
 
 
 def _copy_rows(x: Array, image: int, first: int, edge: Array) -> None:
-    """Some rows of one image, from `first` on; those outside are 0."""
+    """Copy rows of one image, from `first` on; rows outside are 0."""
     _, rows, w, c = edge.shape
     for i in range(rows):
         row = first + i
@@ -128,10 +129,10 @@ def _copy_rows(x: Array, image: int, first: int, edge: Array) -> None:
 
 
 def _window_columns(x: Array, image: int, top: int, left: int, band: Array) -> None:
-    """Bᵀ along each column of 6 pixels; columns outside are 0."""
+    """Apply Bᵀ along each column of 6 pixels; columns outside are 0."""
     width, _, c = band.shape
     two, four = x.dtype.type(2), x.dtype.type(4)
-    # Not a condition within the loop, which would keep it from being made of vectors.
+    # No condition inside the loop, which would prevent vectorization.
     first, end = max(0, -left), min(width, x.shape[2] - left)
     for q in range(first):
         band[q].fill(0)
@@ -157,7 +158,7 @@ def _window_columns(x: Array, image: int, top: int, left: int, band: Array) -> N
 
 
 def _window_rows(band: Array, start: int, tiles: Array) -> None:
-    """Bᵀ along each row of 6 values, to the tiles from `start` on."""
+    """Apply Bᵀ along each row of 6 values, writing the tiles from `start` on."""
     two, four = band.dtype.type(2), band.dtype.type(4)
     for column in range((band.shape[0] - 2) // 4):
         q, tile = 4 * column, start + column
@@ -175,12 +176,12 @@ def _window_rows(band: Array, start: int, tiles: Array) -> None:
 
 
 def _block_columns(x: Array, image: int, top: int, band: Array) -> None:
-    """A along each column of 4 pixels; columns outside are 0."""
+    """Apply A along each column of 4 pixels; columns outside are 0."""
     width, _, c = band.shape
     two, four = x.dtype.type(2), x.dtype.type(4)
     inside = min(width, x.shape[2])
-    # Numbers from an array: a compiler that knew them would look for overlaps of what is read and
-    # written over all columns at once, find some, and make no vectors.
+    # Numbers from an array: if the compiler knew them, it would check reads and writes of all
+    # columns for overlap, find some, and not vectorize.
     for q in np.arange(inside):
         for k in range(c):
             d0 = x[image, top, q, k]
@@ -200,7 +201,7 @@ def _block_columns(x: Array, image: int, top: int, band: Array) -> None:
 
 
 def _block_rows(band: Array, start: int, tiles: Array) -> None:
-    """A along each row of 4 values, to the tiles from `start` on."""
+    """Apply A along each row of 4 values, writing the tiles from `start` on."""
     two, four = band.dtype.type(2), band.dtype.type(4)
     for column in range(band.shape[0] // 4):
         q, tile = 4 * column, start + column
@@ -217,7 +218,7 @@ def _block_rows(band: Array, start: int, tiles: Array) -> None:
 
 
 def _output_rows(tiles: Array, start: int, band: Array) -> None:
-    """Aᵀ along each row of 6 products, from the tiles from `start` on."""
+    """Apply Aᵀ along each row of 6 products, reading the tiles from `start` on."""
     two, four = tiles.dtype.type(2), tiles.dtype.type(4)
     for column in range(band.shape[0] // 4):
         q, tile = 4 * column, start + column
@@ -237,7 +238,7 @@ def _output_rows(tiles: Array, start: int, band: Array) -> None:
 
 
 def _output_columns(band: Array, y: Array, image: int, top: int) -> None:
-    """Aᵀ along each column of 6 values, to 4 pixels; columns outside are left out."""
+    """Apply Aᵀ along each column of 6 values, to 4 pixels; columns outside are skipped."""
     _, _, c = band.shape
     two, four = band.dtype.type(2), band.dtype.type(4)
     for q in range(y.shape[2]):
