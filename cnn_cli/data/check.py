@@ -99,13 +99,13 @@ class Findings:
 
     Attributes:
         root: the folder.
-        parts: images that can be read, by part (`train`, `val`, `test`; `all` where there are
-            none) and class; an image of several labels counts for each.
-        images: that can be read, by part.
-        found: in the order of `KINDS`, and within a kind in that of the files.
-        error: what keeps a training from starting, if anything does.
-        near: None where near-copies were not looked for.
-        remarks: what the user should know besides, a line each.
+        parts: number of readable images by part (`train`, `val`, `test`; `all` if there are no
+            parts) and class; an image with several labels counts for each.
+        images: number of readable images by part.
+        found: findings in the order of `KINDS`, then in that of the files.
+        error: what prevents training, or None.
+        near: None if near-duplicates were not searched.
+        remarks: further notes for the user, one per line.
     """
 
     root: str
@@ -137,11 +137,11 @@ class _Picture:
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """An image file, its place, and what it is like.
+    """An image file, its place, and its properties.
 
     Attributes:
-        classes: the names of its class, or of those that it has, sorted.
-        picture: what is wrong with the file where it is no picture.
+        classes: names of its classes, sorted.
+        picture: the image's properties, or why the file cannot be read.
     """
 
     part: str
@@ -160,11 +160,12 @@ def check_folder(
     """Read all images of a folder and list possible problems for training. Nothing is changed.
 
     Args:
-        root: class folders, or folders `train`, `val` and `test` that hold class folders.
-        threads: that read.
-        progress: called now and then with the images read so far and their number.
-        near: look for near-copies as well, up to this distance.
-        separator: of an image's labels in a label list; None where each image has one label.
+        root: class folders, or folders `train`, `val` and `test` with class folders.
+        threads: number of reading threads.
+        progress: called from time to time with the number of images read and the total.
+        near: also search near-duplicates up to this distance.
+        separator: separates the labels of an image in a label list; None if each image has one
+            label.
 
     Raises:
         DataError: `root` is missing, cannot be read, or has no class folder.
@@ -216,7 +217,7 @@ def _what_stops(root: Path, separator: str | None) -> DataError | None:
 def _list_images(
     listing: Listing, found: list[Finding]
 ) -> Iterator[tuple[str, tuple[str, ...], str]]:
-    """Part, classes and path of every image; what is no image goes to `found`."""
+    """Yield part, classes and path of every image; other files are added to `found`."""
 
     def unreadable(error: DataError) -> None:
         found.append(Finding("unreadable", (error.place,), f"{error.rule}: {error.got}"))
@@ -390,7 +391,7 @@ def _by_place(group: list[_Seen], prefix: str = "", detail: str = "") -> Iterato
 
 
 def _varied(group: list[_Seen], key: Callable[[_Seen], Hashable]) -> list[_Seen]:
-    """The first of each class or part before the others: of many, only some are shown."""
+    """Sort so that the first image of each class or part comes first: reports show only some."""
     first = {key(each): each for each in reversed(group)}
     return sorted(group, key=lambda each: first[key(each)] is not each)
 
