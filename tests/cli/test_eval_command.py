@@ -125,7 +125,7 @@ def test_a_picture_of_the_confusion(cnn: Inside, trained: Path, tmp_path: Path) 
 def test_a_picture_needs_an_extra(
     cnn: Inside, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("cnn_cli.cli.eval.find_spec", lambda name: None)
+    monkeypatch.setattr("cnn_cli.cli.shared.evaluation_files.find_spec", lambda name: None)
     outcome = cnn("eval", "--ckpt", trained, "--confusion", tmp_path / "c.png")
     rule = "a .png needs matplotlib: python -m pip install 'cnn-cli[report]'"
     assert (outcome.code, outcome.err) == (2, f"cnn: --confusion: {rule}.\n")

@@ -12,7 +12,7 @@ import pytest
 from cli_program import COMMAND, Inside
 from PIL import Image
 
-from cnn_cli.cli.eval import SHEET
+from cnn_cli.cli.shared.evaluation_files import SHEET
 from cnn_cli.data.dataset import Split
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import Evaluation

@@ -1,0 +1,127 @@
+"""The files that `cnn eval` writes: predictions, confusion matrix, images of the largest losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
+
+from cnn_cli.cli.shared import output
+from cnn_cli.cli.shared.against import Against
+from cnn_cli.errors import UsageError
+
+if TYPE_CHECKING:
+    from cnn_cli.data.dataset import Split
+    from cnn_cli.data.decode import ImageError
+    from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.judging import AnyJudgement
+
+    Bad = dict[int, ImageError]
+    Contents = bytes | Callable[[BinaryIO], None]
+    Writer = Callable[[Classifier, Split, AnyJudgement, Bad, Against | None], Contents]
+
+SHEET = Path("top-losses.png")
+
+
+def check_files(
+    confusion: Path | None, predictions: Path | None, top_losses: int | None, sheet: Path | None
+) -> dict[Path, Writer]:
+    """What to write where; an error before any work where that cannot be.
+
+    Args:
+        confusion, predictions, top_losses, sheet: the values of these options.
+
+    Raises:
+        UsageError: a name of another kind, two files of one name, or no matplotlib.
+        DataError: a file cannot be written.
+    """
+    files: dict[Path, Writer] = {}
+    if predictions is not None:
+        if predictions.suffix.lower() != ".csv":
+            raise UsageError("--predictions", "must be a .csv file", f"'{predictions}'")
+        files[predictions] = _predictions_csv
+    if confusion is not None:
+        if confusion in files:
+            raise UsageError("--confusion", "must be another file than --predictions")
+        files[confusion] = _confusion_writer(confusion)
+    if sheet is not None and top_losses is None:
+        raise UsageError("--sheet", "goes with --top-losses N")
+    if top_losses is not None:
+        sheet = SHEET if sheet is None else sheet
+        if sheet.suffix.lower() != ".png":
+            raise UsageError("--sheet", "must be a .png file", f"'{sheet}'")
+        if sheet in files:
+            raise UsageError("--sheet", "must be another file than --confusion")
+        files[sheet] = _top_losses_writer(top_losses)
+    for path in files:
+        output.check_output(path)
+    return files
+
+
+def _confusion_writer(path: Path) -> Writer:
+    if path.suffix.lower() not in (".csv", ".png"):
+        raise UsageError("--confusion", "must be a .csv or .png file", f"'{path}'")
+    if path.suffix.lower() == ".csv":
+        return _confusion_csv
+    if find_spec("matplotlib") is None:
+        rule = "a .png needs matplotlib: python -m pip install 'cnn-cli[report]'"
+        raise UsageError("--confusion", rule)
+    return _confusion_png
+
+
+def _predictions_csv(
+    classifier: Classifier,
+    images: Split,
+    judgement: AnyJudgement,
+    bad: Bad,
+    against: Against | None,
+) -> bytes:
+    from cnn_cli.data.targets import numbers_of
+    from cnn_cli.report.text.csv_files import predictions_csv, said_by
+
+    problems, truth = {i: bad[i].message for i in bad}, []
+    for i in range(len(images)):
+        names = [classifier.classes[number] for number in numbers_of(images.labels, i)]
+        truth.append(classifier.label_text(names) or names[0])
+    other = None if against is None else said_by(against.judgement, against.model.several)
+    said = said_by(judgement, classifier.several)
+    return predictions_csv(images.paths, truth, said, problems, other)
+
+
+def _confusion_csv(
+    classifier: Classifier, images: Split, judgement: AnyJudgement, bad: Bad, _: Against | None
+) -> Contents:
+    from cnn_cli.inference.several_labels import LabelsJudgement
+    from cnn_cli.report.text.csv_files import confusion_csv, confusions_csv
+
+    if isinstance(judgement, LabelsJudgement):
+        return confusions_csv(judgement)
+    confusion = judgement.confusion
+    return lambda file: confusion_csv(confusion, classifier.classes, file)
+
+
+def _confusion_png(
+    classifier: Classifier, images: Split, judgement: AnyJudgement, bad: Bad, _: Against | None
+) -> bytes:
+    from cnn_cli.inference.several_labels import LabelsJudgement
+    from cnn_cli.report.pictures.confusion_plot import confusion_png
+
+    if isinstance(judgement, LabelsJudgement):  # `_check_labels` refuses it
+        raise ValueError("a confusion matrix of several labels")
+    return confusion_png(judgement.confusion, classifier.classes)
+
+
+def _top_losses_writer(most: int) -> Writer:
+    def write(
+        classifier: Classifier,
+        images: Split,
+        judgement: AnyJudgement,
+        bad: Bad,
+        _: Against | None,
+    ) -> bytes:
+        from cnn_cli.report.pictures.top_losses import top_losses_png
+
+        return top_losses_png(most, classifier, images, judgement)
+
+    return write
