@@ -1,4 +1,4 @@
-"""How fast a network trains and predicts, on random images.
+"""Measure how fast a network trains and predicts, on random images.
 
-Imports `training` and what is below it.
+This package imports `training` and the packages below it.
 """

@@ -1,4 +1,4 @@
-"""How fast a network trains and predicts on this machine, on random images, and where time goes."""
+"""Measure a network's training and prediction on this machine, and the time of each layer."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from cnn_cli.training.memory import plan_memory
 
 @dataclass(frozen=True, slots=True)
 class LayerBench:
-    """One layer in training, on one worker.
+    """The time of one layer in training, on one worker.
 
     Attributes:
         forward_ms, backward_ms: milliseconds for the worker's part of a batch.
-        forward_gflops, backward_gflops: two for each multiply-add, the backward's being those of
-            the weights' gradient and, where somebody reads it, of the input's; None where the
-            layer has none.
+        forward_gflops, backward_gflops: two operations per multiply-add; the backward pass has
+            those of the weight gradient and, if needed, of the input gradient; None if the layer
+            has none.
         share: fraction of the step's time.
     """
 
@@ -40,17 +40,16 @@ class LayerBench:
 
 @dataclass(frozen=True, slots=True)
 class Bench:
-    """What was measured; times are medians of steps.
+    """The measurements; times are medians over steps.
 
     Attributes:
         batch_size, threads: of training and prediction.
-        images, chunk: one worker's part of a batch, and how many of them go through the layers
-            together.
-        layers: in the order they run.
-        engine_ms: of the worker's step, what is no layer's: the loss, sums of gradients, barriers.
-        optimizer_ms: of the worker's step.
-        step_ms: the worker's step.
-        training, prediction: images a second on all threads.
+        images, chunk: one worker's part of a batch, and its chunk size.
+        layers: in the order of execution.
+        engine_ms: time of the worker's step outside layers: loss, gradient sums, barriers.
+        optimizer_ms: time of the optimizer in the worker's step.
+        step_ms: time of the worker's step.
+        training, prediction: images per second on all threads.
     """
 
     batch_size: int
@@ -84,11 +83,11 @@ def bench(
 
     Args:
         graph, params: the network; its running statistics change, its weights do not.
-        config: says how it is trained: `train.batch_size`, the optimizer.
+        config: gives `train.batch_size` and the optimizer.
         source: the config's file, for messages.
-        threads: of training and prediction; layers are measured on one.
-        kernels: what layers compute with.
-        seconds: for each of the three measurements, at least; so is a warm-up of one step.
+        threads: threads of training and prediction; layers are measured on one.
+        kernels: the kernels.
+        seconds: least duration of each of the three measurements, after a warm-up of one step.
 
     Raises:
         ConfigError: training takes more memory than there is.
@@ -145,10 +144,10 @@ def images_a_second(
     seconds: float,
     least_steps: int = LEAST_STEPS,
 ) -> tuple[float, float]:
-    """How many are trained on and predicted; see `bench`.
+    """Measure how many images per second are trained and predicted; see `bench`.
 
     Args:
-        least_steps: of each, that are measured however long they take.
+        least_steps: least number of steps of each, however long they take.
     """
     size = config.train.batch_size
     with Steps(graph, params, config, kernels, size, threads) as steps:
@@ -165,10 +164,10 @@ def predictions_a_second(
     images: int = 8,
     seconds: float = 1.0,
 ) -> float:
-    """How many images a second a network predicts; the arguments are as of `bench`.
+    """Measure how many images per second a network predicts; arguments as in `bench`.
 
     Args:
-        images: that each thread is given at a time.
+        images: number of images per thread at a time.
     """
     rng = np.random.default_rng(0)
     batch = rng.integers(0, 256, (images * threads, *graph.in_shape), np.uint8)

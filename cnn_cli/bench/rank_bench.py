@@ -1,4 +1,4 @@
-"""How fast several processes train one network together, and what their exchange takes of it."""
+"""Measure how fast several processes train one network together, and the share of communication."""
 
 from __future__ import annotations
 
@@ -24,22 +24,21 @@ from cnn_cli.training.memory import plan_memory
 
 @dataclass(frozen=True, slots=True)
 class RankBench:
-    """What was measured; times are medians of steps, of the slowest rank.
+    """The measurements; times are medians over steps, of the slowest rank.
 
     Attributes:
-        ranks, threads: processes, and threads of each.
-        batch_size: of all ranks together.
-        images: the largest part of it, which one rank has.
-        step_ms: a training step of all together.
-        compute_ms: the same step of a rank's own part, without the others, on all at once.
-        sums, sum_bytes, sums_ms: sums of gradients in a step, their bytes, and what they take
-            with nothing else to do.
-        gathers, gather_bytes, gathers_ms: the same of batch normalization's statistics, which
-            every step waits for; the bytes are what one rank sends.
-        overlap: the part of `sums_ms` that the last rank to come does not wait for at a step's
-            end, 0 to 1; None where there is nothing to compute meanwhile: in a network of one
-            segment.
-        images_per_second: of all together.
+        ranks, threads: number of processes, and threads of each.
+        batch_size: batch size over all ranks.
+        images: the largest part of it on one rank.
+        step_ms: a training step of all ranks together.
+        compute_ms: the same step of each rank's own part, on all at once, without communication.
+        sums, sum_bytes, sums_ms: number of gradient sums in a step, their bytes, and their time
+            without computation.
+        gathers, gather_bytes, gathers_ms: the same for batch normalization's statistics, for which
+            every step waits; the bytes are what one rank sends.
+        overlap: the fraction of `sums_ms` hidden behind computation, measured on the last rank to
+            finish, 0 to 1; None for a network of one segment, where nothing can overlap.
+        images_per_second: images per second of all ranks together.
     """
 
     ranks: int
@@ -64,11 +63,11 @@ class RankBench:
 
 
 class Observed:
-    """An exchange that is looked at.
+    """An exchange that is recorded.
 
     Attributes:
         sums, gathers: zeros like the arrays that a first step summed and gathered, in order.
-        waits: seconds at the end of each step until all sums were there.
+        waits: seconds at the end of each step until all sums were complete.
     """
 
     def __init__(self, exchange: Exchange) -> None:
@@ -112,15 +111,16 @@ def rank_bench(
 
     Args:
         graph, params: the network; its running statistics change, its weights do not.
-        config: says how it is trained: `train.batch_size`, the optimizer.
+        config: gives `train.batch_size` and the optimizer.
         source: the config's file, for messages.
-        threads: of this rank.
-        kernels: what layers compute with.
-        seconds: for each of the four measurements, at least; so is a warm-up of one step.
+        ranks: the ranks.
+        threads: threads of this rank.
+        kernels: the kernels.
+        seconds: least duration of each of the four measurements, after a warm-up of one step.
 
     Raises:
-        ConfigError: there are more ranks than images in a batch, or training takes more memory
-            than there is.
+        ConfigError: there are more ranks than images in a batch, or training takes more memory than
+            there is.
     """
     size = config.train.batch_size
     if size < ranks.size:
@@ -183,9 +183,9 @@ def rank_bench(
 
 
 def overlap_of(waited: float, sums: float) -> float:
-    """The part of the sums' time that a step does not wait for, from seconds of both.
+    """Return the fraction of the sums' time that a step does not wait for, from seconds of both.
 
-    Who comes last waits for the sums only; the others for that rank as well.
+    The last rank to finish waits for the sums only; the others wait for that rank as well.
     """
     return min(1.0, max(0.0, 1 - waited / sums))
 
@@ -193,7 +193,7 @@ def overlap_of(waited: float, sums: float) -> float:
 def repeat_together(
     act: Callable[[], object], ranks: Ranks, seconds: float, least: int = LEAST_STEPS
 ) -> float:
-    """Like `steps.repeat`, on all ranks as often as on the first; the slowest rank's median."""
+    """Like `steps.repeat`, equally often on all ranks; returns the slowest rank's median."""
     act()
     taken: list[float] = []
     until = time.perf_counter() + seconds

@@ -1,4 +1,4 @@
-"""Steps of training and prediction on random images, to be timed."""
+"""Training and prediction steps on random images, for timing."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.optimizers import make_optimizer
 
-LEAST_STEPS = 3  # whatever the time they take
+LEAST_STEPS = 3  # however long they take
 
 
 class Steps:
-    """An engine with random images to do steps on: a batch, or this process's part of one.
+    """An engine with random images for steps: a batch, or this process's part of one.
 
     Args:
-        images: of the batch or part.
-        exchange: with the processes that have the other parts.
-        offset: place of the part's first image in the batch.
-        batch_size: of the whole batch; by default `images`.
+        images: number of images of the batch or part.
+        exchange: communication with the processes that have the other parts.
+        offset: position of the part's first image in the batch.
+        batch_size: size of the whole batch; by default `images`.
 
     Attributes:
-        seconds: what the engine and the optimizer took at the last training step.
+        seconds: time of the engine and of the optimizer in the last training step.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Steps:
         self.engine.close()
 
     def train(self) -> None:
-        """A step that leaves the weights as they are, so that a bad guess of them cannot grow."""
+        """Run a training step with learning rate 0, so that the random weights cannot diverge."""
         start = time.perf_counter()
         self.engine.train_step(self.images, *self.targets, offset=self.offset)
         middle = time.perf_counter()
@@ -90,7 +90,7 @@ class Steps:
 
 
 def repeat(act: Callable[[], object], seconds: float, least_steps: int = LEAST_STEPS) -> float:
-    """Call `act` once, and then for some time; the median of seconds that a later call took."""
+    """Call `act` once, and then for some time; return the median seconds of the later calls."""
     act()
     taken: list[float] = []
     while len(taken) < least_steps or sum(taken) < seconds:

@@ -1,4 +1,4 @@
-"""The config: YAML in, frozen pydantic models out, and every message about it."""
+"""The config: from YAML to frozen pydantic models, and all messages about it."""
 
 from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import (

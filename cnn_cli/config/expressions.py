@@ -6,7 +6,7 @@
     factor     = "-" factor | number | name | name "(" expression {"," expression} ")"
                | "(" expression ")"
 
-It is read and computed here, by this grammar, and by nothing of Python's.
+Expressions are parsed and evaluated here by this grammar, never by Python's `eval`.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _COMPARISONS: Mapping[str, Callable[[Any, Any], bool]] = {
     ">": operator.gt,
     ">=": operator.ge,
 }
-_WHOLE = ("//", "%")  # what only whole numbers can be put to
+_WHOLE = ("//", "%")  # operators of integers only
 _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
     "+": operator.add,
     "-": operator.sub,
@@ -49,11 +49,11 @@ _OPERATORS: Mapping[str, Callable[[Any, Any], Any]] = {
 
 
 class ExpressionError(ValueError):
-    """An expression that says nothing.
+    """An invalid expression.
 
     Args:
         rule: what must hold.
-        got: what was found instead; None where the rule says it all.
+        got: what was found instead; None if the rule is enough.
     """
 
     def __init__(self, rule: str, got: str | None = None) -> None:
@@ -63,14 +63,16 @@ class ExpressionError(ValueError):
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
-    """The nearest multiple, and not below 0.9 of the value (as torchvision's `_make_divisible`)."""
+    """Return the nearest multiple that is at least 0.9 of the value (as torchvision's
+    `_make_divisible`).
+    """
     if not isinstance(divisor, int) or divisor < 1:
         raise ExpressionError("make_divisible needs a whole divisor above 0", repr(divisor))
     nearest = max(divisor, int(value + divisor / 2) // divisor * divisor)
     return nearest + divisor if nearest < 0.9 * value else nearest
 
 
-# By name, with the least and the largest number of arguments.
+# By name, with the smallest and largest number of arguments.
 FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int, int]] = {
     "ceil": (math.ceil, 1, 1),
     "make_divisible": (make_divisible, 1, 2),
@@ -81,10 +83,10 @@ FUNCTIONS: Mapping[str, tuple[Callable[..., Any], int, int]] = {
 
 
 def substitute(text: str, scope: Scope) -> Any:
-    """`text` with its `$name` and `$(expression)` replaced.
+    """Replace each `$name` and `$(expression)` in `text`.
 
-    A text that is nothing but one of them becomes the value, whatever that is; within a longer one
-    a value is written out.
+    A text that consists of one of them only becomes its value, of any type; within a longer text,
+    the value is formatted.
 
     Raises:
         ExpressionError: what is wrong.
@@ -117,7 +119,7 @@ def substitute(text: str, scope: Scope) -> Any:
 
 
 def evaluate(text: str, scope: Scope) -> Any:
-    """The value of an expression.
+    """Return the value of an expression.
 
     Raises:
         ExpressionError: what is wrong.
@@ -128,7 +130,7 @@ def evaluate(text: str, scope: Scope) -> Any:
 
 
 def _closing(rest: str, text: str) -> int:
-    """The position of the parenthesis that ends the one at the start."""
+    """Return the position of the parenthesis that closes the one at the start."""
     depth = 0
     for i, char in enumerate(rest):
         depth += (char == "(") - (char == ")")
@@ -145,7 +147,7 @@ def _look_up(name: str, scope: Scope) -> Any:
 
 
 class _Reader:
-    """Reads an expression from left to right and computes it on the way."""
+    """Parses an expression from left to right and evaluates it on the way."""
 
     def __init__(self, text: str, scope: Scope) -> None:
         self._text = text
@@ -162,7 +164,7 @@ class _Reader:
         return value
 
     def _next(self) -> str:
-        """Go on to the next token; the one that it was."""
+        """Advance by one token and return the previous one."""
         token = self._token
         rest = self._text[self._end :]
         found = _TOKEN.match(rest)

@@ -1,4 +1,4 @@
-"""`include: base.yaml`: a config laid over another one, key by key."""
+"""`include: base.yaml`: merge a config into another one, key by key."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ Document = dict[Any, Any]
 
 
 def read_document(path: Path) -> tuple[Document, list[tuple[str, Document]]]:
-    """A config with what it includes.
+    """Read a config and the files that it includes.
 
     Returns:
-        The document, in which paths are absolute: each file's are relative to its own folder; and
-        the files that it is made of, the including ones first.
+        The merged document with absolute paths (each file's paths are relative to its own folder),
+        and the files that it is made of, including files first.
 
     Raises:
-        ConfigError: a file cannot be read or is no config, or includes itself.
+        ConfigError: a file cannot be read, is not a config, or includes itself.
     """
     files: list[tuple[str, Document]] = []
     seen: list[Path] = []
@@ -54,7 +54,7 @@ def read_document(path: Path) -> tuple[Document, list[tuple[str, Document]]]:
 
 
 def file_of(place: str, files: Sequence[tuple[str, Document]]) -> str:
-    """The first file that has most of a place such as `model.layers[3].conv`."""
+    """Return the first file that contains most of a place such as `model.layers[3].conv`."""
     steps = re.findall(r"[^.\[\]]+", place)
 
     def known(document: Any) -> int:
@@ -80,7 +80,7 @@ def _included(document: Document, path: Path, place: str) -> Path | None:
 
 
 def _read(path: Path, place: str) -> Document:
-    from cnn_cli.config.yaml12 import parse_yaml  # a checkpoint's config is read without it
+    from cnn_cli.config.yaml12 import parse_yaml  # not needed to read a checkpoint's config
 
     source = str(path)
     try:
@@ -96,7 +96,7 @@ def _read(path: Path, place: str) -> Document:
 
 
 def _absent(path: Path) -> ConfigError | None:
-    """The error of a config that is not there, where something else was probably meant."""
+    """Return a better error for a missing config, if something else was probably meant."""
     from cnn_cli.config.networks import find_network
 
     if path.exists():
@@ -113,7 +113,7 @@ def _absent(path: Path) -> ConfigError | None:
 
 
 def _merge(base: Any, over: Any, path: tuple[str, ...]) -> Any:
-    """`over` laid over `base`: mappings key by key, anything else in place of what was there."""
+    """Merge `over` into `base`: mappings key by key; anything else replaces the old value."""
     key = path[-1] if path else ""
     word = "type" if key in CHOICES else "name" if path == ("model", "network") else ""
     if word:
@@ -128,7 +128,7 @@ def _merge(base: Any, over: Any, path: tuple[str, ...]) -> Any:
         known = () if model is None else model.model_fields
         base = {key: value for key, value in base.items() if key in known}
     if word == "name" and over.get("name", base.get("name")) != base.get("name"):
-        return over  # another network has arguments of its own
+        return over  # another network has its own arguments
     inner = {
         key: _merge(base[key], value, (*path, str(key))) if key in base else value
         for key, value in over.items()
@@ -137,7 +137,7 @@ def _merge(base: Any, over: Any, path: tuple[str, ...]) -> Any:
 
 
 def _is_replaced(key: Any, model: Document) -> bool:
-    """Whether a section `model` puts another network in place of what is under a key."""
+    """Whether a section `model` replaces what is under a key by another network."""
     if model.get("network") is not None:
         return key in ("layers", "define") and key not in model
     return key == "network" and model.get("layers") is not None

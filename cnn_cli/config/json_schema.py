@@ -1,4 +1,4 @@
-"""A JSON Schema of the config, with which editors complete, explain and check it."""
+"""The JSON Schema of the config, for completion and checks in editors."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnn_cli.schema.fields import once
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LAYER = {"$ref": "#/$defs/Layer"}
-# pydantic leaves bounds that are checked after a function of ours under their names in Python.
+# After a function validator, pydantic leaves bounds under their Python names.
 _BOUNDS = {
     "ge": "minimum",
     "gt": "exclusiveMinimum",
@@ -25,10 +25,10 @@ _BOUNDS = {
 
 
 def config_schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of what `load_config` reads.
+    """Return the JSON Schema (draft 2020-12) of what `load_config` reads.
 
-    It has every key with its type, bounds, default and meaning, and every way of writing it. What
-    several keys must have in common, and what fits between layers, only `load_config` knows.
+    It contains every key with its type, bounds, default and description, in all forms. Rules across
+    keys and between layers are checked only by `load_config`.
     """
     schema = Config.model_json_schema(schema_generator=_Generator)
     parts, sections = schema.pop("$defs"), schema["properties"]
@@ -43,7 +43,7 @@ def config_schema() -> dict[str, Any]:
 
 
 def _layer(parts: dict[str, Any]) -> dict[str, Any]:
-    """A layer's name, or a mapping of one name to what `parts` has for it."""
+    """Return the schema of a layer: a name, or a mapping of one name to its entry in `parts`."""
     names, arguments = [], {}
     for kind, model in LAYER_KINDS.items():
         arguments[kind] = {"$ref": f"#/$defs/{model.__name__}"}
@@ -64,8 +64,9 @@ def _layer(parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def _add_templates(sections: dict[str, Any], parts: dict[str, Any]) -> None:
-    """What is written out before a config is checked: names that a config gives to its own blocks
-    can be known to no schema, so that with `define` a layer may be of any name."""
+    """Add what is expanded before a config is checked. A schema cannot know the names of a config's
+    own blocks, so with `define` a layer may have any name.
+    """
     sections[INCLUDE] = {
         "description": "another config, relative to this one, that this one is laid over.",
         "anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}],
@@ -131,7 +132,9 @@ def _described(schema: dict[str, Any], as_that: dict[str, Any]) -> dict[str, Any
 
 
 def _tidy(node: Any) -> Any:
-    """Say once what a layer is, bounds by their names, and no defaults that are whole sections."""
+    """Define a layer once, use JSON Schema's names for bounds, and drop defaults that are whole
+    sections.
+    """
     if isinstance(node, list):
         return [_tidy(child) for child in node]
     if not isinstance(node, dict):
@@ -146,10 +149,10 @@ def _tidy(node: Any) -> Any:
 
 
 class _Generator(GenerateJsonSchema):
-    """pydantic's schemas, with what the config's YAML adds to them."""
+    """pydantic's schemas, with additions for the config's YAML."""
 
     def nullable_schema(self, schema: Any) -> dict[str, Any]:
-        """`none` is null to the loader, and a word to an editor."""
+        """`none` is null for the loader, and a word for an editor."""
         return {"anyOf": [*super().nullable_schema(schema)["anyOf"], {"const": "none"}]}
 
     def field_title_should_be_set(self, schema: Any) -> bool:

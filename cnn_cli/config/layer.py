@@ -1,4 +1,4 @@
-"""The config's layers: how they are written, and pydantic's models of their arguments."""
+"""Layers in a config: their forms, and pydantic models of their arguments."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ LayerName = Annotated[
 
 
 class LayerConfig(Frozen):
-    """What every layer may carry.
+    """What every layer may have.
 
     Attributes:
-        kind: its word in the config.
-        written: the class that it is made with.
-        left_out: arguments that are not written down where they are none.
-        name: stands for the layer wherever one is named; by default its path of positions.
+        kind: its name in the config.
+        written: the class that it creates.
+        left_out: arguments that are omitted when None.
+        name: name of the layer, for references; by default its path of positions.
     """
 
     kind: ClassVar[str]
@@ -36,7 +36,7 @@ class LayerConfig(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _unwrap(cls, value: Any) -> Any:
-        """Turn the three ways of writing a layer into a mapping of arguments."""
+        """Convert the three forms of a layer to a mapping of arguments."""
         if isinstance(value, str):
             return {}
         if not (isinstance(value, dict) and list(value) == [cls.kind]):
@@ -61,7 +61,7 @@ class LayerConfig(Frozen):
 
     @classmethod
     def first_argument(cls) -> str | None:
-        """The argument that a lone value stands for."""
+        """Return the argument for which a single value stands."""
         return next((field for field in cls.model_fields if field != "name"), None)
 
     @classmethod
@@ -71,7 +71,7 @@ class LayerConfig(Frozen):
         return lone if required else [*lone, {"type": "null"}]
 
     def arguments(self) -> dict[str, Any]:
-        """What the layer's class takes, apart from the input's shape: plain values."""
+        """Return the arguments of the layer's class, without the input's shape, as plain values."""
         fields = (key for key in type(self).model_fields if key != "name")
         return self.written.complete({key: _plain(getattr(self, key)) for key in fields})
 
@@ -89,7 +89,7 @@ def _plain(value: Any) -> Any:
 
 
 def layer_model(written: type[Written]) -> type[LayerConfig]:
-    """The model of what a config can say of a layer, by its signature and its docstring."""
+    """Create the model of a layer's arguments from its signature and docstring."""
     arguments = written.arguments()
     namespace: dict[str, Any] = {
         "kind": written.kind,

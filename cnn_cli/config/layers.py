@@ -1,8 +1,8 @@
-"""The layers a network is written in, each with a model of its arguments.
+"""The layers of a config, each with a model of its arguments.
 
-A layer is written as ``relu``, ``conv: {out_channels: 8, kernel_size: 3}`` or, where one value is
-enough, ``maxpool: 2``: a lone value is the first argument. What a layer takes stands in its own
-file, in `nn.layers`; here are those that hold other layers.
+A layer is written as ``relu``, as ``conv: {out_channels: 8, kernel_size: 3}`` or, if one value is
+enough, as ``maxpool: 2``: a single value is the first argument. Most layers are defined in
+`nn.layers`, in their own files; this module defines those that contain other layers.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class RepeatConfig(LayerConfig):
     """
 
     kind = "repeat"
-    left_out = ("name", "index")  # a config that was read has the copies themselves
+    left_out = ("name", "index")  # after reading, the config contains the copies themselves
     times: Annotated[int, Field(strict=True, gt=0, le=1000), Must("a whole number from 1 to 1000")]
     layers: Annotated[tuple[AnyLayer, ...], Field(min_length=1)]
     index: LayerName | None = None

@@ -1,4 +1,4 @@
-"""From a file and the command line to a `Config`."""
+"""Load a `Config` from a file and the command line."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from cnn_cli.errors import ConfigError, UsageError
 def load_config(
     path: str | Path, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
 ) -> Config:
-    """Read a config file and lay the command line over it.
+    """Read a config file and apply the command line's overrides.
 
     Args:
         path: the YAML file. Paths in it are relative to its own folder.
-        overrides: ``KEY=VALUE`` with dotted keys, values as YAML. Paths among them are relative to
-            the current folder.
-        options: values by dotted key that win over all; None is no value.
+        overrides: ``KEY=VALUE`` with dotted keys, values as YAML. Their paths are relative to the
+            current folder.
+        options: values by dotted key that override everything; None is ignored.
 
     Raises:
         ConfigError: what is wrong, in one line.
@@ -42,12 +42,12 @@ def load_config(
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ConfigFile:
-    """A config file that was read, once, as it may be a pipe; for any number of configs.
+    """A config file that was read once (it may be a pipe), for any number of configs.
 
     Attributes:
         source: its path, for messages.
-        document: with what it includes.
-        files: what each of the files says that it is made of.
+        document: its content, merged with what it includes.
+        files: the content of each file it is made of.
     """
 
     source: str
@@ -61,7 +61,7 @@ class ConfigFile:
     def config(
         self, overrides: Sequence[str] = (), options: Mapping[str, Any] | None = None
     ) -> Config:
-        """Lay a command line over it; arguments and errors as in `load_config`."""
+        """Apply a command line; arguments and errors as in `load_config`."""
         return lay_over(deepcopy(self.document), self.source, overrides, options, self.files)
 
 
@@ -72,17 +72,17 @@ def lay_over(
     options: Mapping[str, Any] | None = None,
     files: Sequence[tuple[str, dict[Any, Any]]] | None = None,
 ) -> Config:
-    """Lay the command line over a document of plain values, which is changed, and check it.
+    """Apply the command line to a document of plain values, which is modified, and check it.
 
     Args:
-        document, source: as those of `validate_config`.
-        overrides, options: as those of `load_config`.
-        files: which of several files each part is of, for messages.
+        document, source: as in `validate_config`.
+        overrides, options: as in `load_config`.
+        files: the files that the document is made of, for messages.
 
     Raises:
         ConfigError, UsageError: as `load_config`.
     """
-    from cnn_cli.config.yaml12 import parse_yaml  # a checkpoint's config is read without it
+    from cnn_cli.config.yaml12 import parse_yaml  # not needed to read a checkpoint's config
 
     later = []
     for override in overrides:
@@ -90,7 +90,7 @@ def lay_over(
         if not equals or not key:
             raise UsageError(override, "an override is written KEY=VALUE, such as train.epochs=3")
         value = parse_yaml(text, key)
-        if key.startswith("model.layers."):  # counted as they are written out
+        if key.startswith("model.layers."):  # positions refer to the expanded layers
             later.append((key, value, override))
         else:
             _set(document, key, value, override)
@@ -117,7 +117,7 @@ def validate_config(document: Any, source: str) -> Config:
     """Check a document of plain values; `source` names it in errors.
 
     Raises:
-        ConfigError: the first thing that is wrong.
+        ConfigError: the first error found.
     """
     if not isinstance(document, dict):
         raise ConfigError(source, "must be a mapping of keys to values", show(document))
@@ -141,25 +141,25 @@ def validate_config(document: Any, source: str) -> Config:
 
 
 def plain_config(config: Config) -> dict[str, Any]:
-    """The whole config, defaults filled in, as values that JSON and YAML hold."""
+    """Return the whole config with defaults, as values for JSON and YAML."""
     return config.model_dump(mode="json")
 
 
 def config_text(config: Config) -> str:
-    """The whole config as a YAML file that `load_config` reads back."""
+    """Return the whole config as a YAML file that `load_config` reads."""
     from cnn_cli.config.yaml12 import dump_yaml
 
     return dump_yaml(plain_config(config))
 
 
 def _set(document: dict[Any, Any], dotted: str, value: Any, override: str) -> None:
-    """Put `value` at a dotted key, making the mappings on the way."""
+    """Set `value` at a dotted key, creating mappings on the way."""
     keys = dotted.split(".")
     here: Any = document
     for i, key in enumerate(keys[:-1]):
         child = _child(here, key, keys[: i + 1], override)
         if isinstance(child, str) and child in LAYER_KINDS and keys[i + 1] == child:
-            child = {child: {}}  # `relu` alone, about to be given arguments
+            child = {child: {}}  # `relu` alone, which now gets arguments
         elif isinstance(child, str) and key in CHOICES:
             child = {"type": child}
         elif isinstance(child, str) and keys[: i + 1] == ["model", "network"]:
@@ -174,7 +174,9 @@ def _set(document: dict[Any, Any], dotted: str, value: Any, override: str) -> No
 
 
 def _arguments(key: str, lone: Any) -> dict[str, Any]:
-    """What a layer's or a technique's lone value, about to be given others, stands for."""
+    """Convert the single value of a layer or technique to a mapping that further arguments can
+    join.
+    """
     if lone is None or isinstance(lone, bool):
         return {}
     if key in TECHNIQUES:
@@ -197,7 +199,7 @@ def _put(here: Any, key: str, value: Any) -> None:
 
 
 def _drop_foreign_keys(document: dict[Any, Any], keys: list[str]) -> None:
-    """After another choice of a `type`, or another network, forget what was the old one's."""
+    """After another `type` or network is chosen, remove the keys of the old one."""
     for section, kinds in CHOICES.items():
         if keys == ["train", section, "type"]:
             chosen = document["train"][section]
@@ -212,7 +214,7 @@ def _drop_foreign_keys(document: dict[Any, Any], keys: list[str]) -> None:
 
 
 def required_root(config: Config, source: str) -> str:
-    """`data.root`, which training cannot do without."""
+    """Return `data.root`, which training requires."""
     if config.data.root is None:
         raise ConfigError(place(source, ["data", "root"]), "is required, here or as --data DIR")
     return config.data.root

@@ -1,4 +1,4 @@
-"""pydantic's errors as the one line that the program prints."""
+"""Convert pydantic's errors to one-line messages."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from cnn_cli.peer_names import peer_hint
 from cnn_cli.schema.fields import RULE
 
 Location = Sequence[str | int]
-MOST_STEPS = 2  # of a key that may be another program's: `patience`, `train.lr`
+MOST_STEPS = 2  # in a key that may be another program's: `patience`, `train.lr`
 
-# Keys whose mapping says by its `type` which model it is of.
+# Keys whose mapping has a `type` that selects the model.
 CHOICES: Mapping[str, Mapping[str, type[BaseModel]]] = {
     "optimizer": OPTIMIZERS,
     "other": OTHER_OPTIMIZERS,
@@ -40,9 +40,9 @@ _TYPES: dict[str, str] = {
 
 
 def config_error(error: ValidationError, source: str) -> ConfigError:
-    """The first of pydantic's errors; `source` is the file's name.
+    """Return the first of pydantic's errors; `source` is the file's name.
 
-    A key that nobody knows comes before one that is missing: it is often that one, misspelt.
+    An unknown key comes before a missing one, because it is often the same key misspelled.
     """
     found = error.errors(include_url=False)
     first = min(found, key=lambda each: each["type"] != "extra_forbidden")
@@ -66,14 +66,14 @@ def config_error(error: ValidationError, source: str) -> ConfigError:
         rule = first["ctx"]["rule"]
     else:
         rule = _TYPES.get(kind, first["msg"][:1].lower() + first["msg"][1:])
-    # What a rule about several keys found is the whole section, which would say nothing.
+    # The value for a rule across keys is the whole section, which would not help.
     is_section = isinstance(value, dict | BaseModel) and not _is_leaf(location)
     got = None if kind == RULE and is_section else show(value)
     return ConfigError(place(source, location), rule, got)
 
 
 def _is_leaf(location: Location) -> bool:
-    """Whether a place is a single value's, and no section's or layer's."""
+    """Whether a place is that of a single value, not of a section or layer."""
     steps = [step for step in location if isinstance(step, str)]
     last = steps[-1] if steps else ""
     sections = {*Config.model_fields, *LAYER_KINDS, *OPTIMIZERS, *SCHEDULERS, *LOSSES, *TECHNIQUES}
@@ -81,7 +81,7 @@ def _is_leaf(location: Location) -> bool:
 
 
 def _unknown_choice(source: str, location: Location, value: Any) -> ConfigError:
-    """No such layer, optimizer or schedule."""
+    """The error for an unknown layer, optimizer or schedule."""
     tail = location[-1] if location else ""
     choices = CHOICES.get(str(tail))
     if choices is not None:
@@ -100,13 +100,13 @@ def _unknown_choice(source: str, location: Location, value: Any) -> ConfigError:
 
 
 def _in_a_section(key: str) -> str:
-    """The hint for a key that was given without its section: `epochs`."""
+    """Return a hint for a key that was given without its section: `epochs`."""
     sections = [name for name in Config.model_fields if key in _known_keys([name])]
     return f" Did you mean '{sections[0]}.{key}'?" if sections else ""
 
 
 def _known_keys(location: Location) -> list[str]:
-    """The keys allowed at a place, found by walking the models along it."""
+    """Return the keys allowed at a place, by walking the models along it."""
     model: type[BaseModel] = Config
     for step in location:
         if isinstance(step, int):
@@ -129,16 +129,16 @@ def _known_keys(location: Location) -> list[str]:
 
 
 def place(source: str, location: Location) -> str:
-    """`configs/a.yaml: model.layers[3].conv.stride`, as a person would write it."""
+    """Return `configs/a.yaml: model.layers[3].conv.stride`, as a person would write it."""
     path = ""
     steps = list(location)
     for i, step in enumerate(steps):
         if isinstance(step, int):
             path += f"[{step}]"
         elif i and steps[i - 1] in CHOICES and step != "type":
-            continue  # pydantic names the chosen type here, which is no key
+            continue  # pydantic inserts the chosen type here, which is not a key
         elif i and step == steps[i - 1] == "branches":
-            continue  # a layer and its one argument share the word
+            continue  # a layer and its only argument share the word
         else:
             path += f".{step}" if path else step
     return f"{source}: {path}" if path else source

@@ -53,7 +53,7 @@ from cnn_cli.schema.fields import (
 
 
 def _any_name(value: Any) -> Any:
-    """A name in the system's own bytes may be no UTF-8: pydantic's texts refuse that."""
+    """Accept names that are not valid UTF-8, which pydantic's strings refuse."""
     if not isinstance(value, str) or not value or "\0" in value:
         raise ValueError
     return value
@@ -69,12 +69,12 @@ Auto = Literal["auto"]
 
 
 def _none_is_a_word(value: Any) -> Any:
-    """`none` reads as null, and here it is one of the words."""
+    """Convert null to `none`, which is one of the words here."""
     return "none" if value is None else value
 
 
 def _one_for_all(value: Any) -> Any:
-    """A lone number is the value of every channel."""
+    """Use a single number for every channel."""
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
@@ -191,7 +191,7 @@ class DataConfig(Frozen):
 
     @property
     def separator(self) -> str | None:
-        """Of an image's labels; None where each has one."""
+        """The separator of an image's labels; None if each image has one."""
         return self.label_sep if self.labels == "multiple" else None
 
     @model_validator(mode="after")
@@ -230,32 +230,32 @@ class ModelConfig(Frozen):
         return self._places
 
     def stand_at(self, places: Places) -> None:
-        """Say where the layers are written."""
+        """Store where the layers are written."""
         self._places = places
 
 
-# A pattern of parameters' names, as fnmatch has them: `stem.weight`, `*.bias`, `batchnorm.bias`.
+# A pattern for parameter names, as in fnmatch: `stem.weight`, `*.bias`, `batchnorm.bias`.
 Pattern = Annotated[str, Field(min_length=1), Must("a parameter's name")]
 _NAMES = TypeAdapter(list[Pattern])
 _EPOCHS = TypeAdapter(dict[Pattern, Whole])
 
 
 def _mapping(value: Any) -> Any:
-    """What is wrong within a mapping is for its entries to say."""
+    """Let the entries of a mapping report their own errors."""
     if not isinstance(value, dict):
         raise broken("must be a mapping of parameters' names to numbers, 0 or more")
     return value
 
 
 def _count_or_epochs(value: Any) -> Any:
-    """A count of layers, or names with epochs; names alone are frozen from the start."""
+    """Accept a number of layers, or names with epochs; names alone are frozen from the start."""
     if isinstance(value, str):
         value = [value]
     if isinstance(value, list):
         return dict.fromkeys(_NAMES.validate_python(value), 0)
     if isinstance(value, dict):
         return _EPOCHS.validate_python(value)
-    if type(value) is int and value >= 0:  # true and false are no counts
+    if type(value) is int and value >= 0:  # true and false are not numbers of layers
         return value
     raise broken(
         "must be a number of layers, a list of parameters' names, or a mapping of them to whole "
@@ -375,7 +375,7 @@ class TrainConfig(Frozen):
 
     @property
     def head_epochs(self) -> int:
-        """How many of the first epochs train the last layer alone."""
+        """The number of first epochs that train the last layer alone."""
         return 0 if self.head is None else min(self.head.epochs, self.epochs)
 
     @model_validator(mode="after")
@@ -386,7 +386,7 @@ class TrainConfig(Frozen):
 
     @model_validator(mode="after")
     def _one_name(self) -> TrainConfig:
-        """`early_stop` has what was given as `patience`."""
+        """Copy `patience` to `early_stop`."""
         if self.patience is not None:
             if self.early_stop is not None:
                 raise broken("early_stop and patience are the same: one of them")
@@ -395,14 +395,14 @@ class TrainConfig(Frozen):
 
     @model_validator(mode="after")
     def _plateau_follows(self) -> TrainConfig:
-        """`plateau` follows the metric that is asked for, else the loss, as PyTorch's."""
+        """Let `plateau` monitor the requested metric, else the loss, as in PyTorch."""
         if isinstance(self.scheduler, PlateauConfig) and self.scheduler.monitor is None:
             monitor = self.monitor if "monitor" in self.model_fields_set else "loss"
             self._set(scheduler=self.scheduler.model_copy(update={"monitor": monitor}))
         return self
 
     def _set(self, **values: Any) -> None:
-        """Fill in what follows from other keys, before anyone else sees it."""
+        """Set values that follow from other keys."""
         for key, value in values.items():
             object.__setattr__(self, key, value)
 
@@ -429,7 +429,7 @@ class Config(Frozen):
     @model_validator(mode="before")
     @classmethod
     def _empty_section(cls, value: Any) -> Any:
-        """A section with no key under it has its defaults."""
+        """Give an empty section its defaults."""
         if isinstance(value, dict):
             return {key: {} if part is None else part for key, part in value.items()}
         return value
@@ -441,7 +441,7 @@ class Config(Frozen):
 
     @model_validator(mode="after")
     def _training_fits_labels(self) -> Config:
-        """What the labels of images ask for, and whether the losses and metrics know such."""
+        """Adapt to the labels of images, and check that losses and metrics support them."""
         train, labels = self.train, self.data.labels
         if labels == "multiple":
             others = {"loss": BCEConfig(), "monitor": default_monitor(labels).name}

@@ -1,4 +1,4 @@
-"""From the config's layers to a network: `residual`, `branches` and `repeat` are written out."""
+"""Build a network from the config's layers; `residual`, `branches` and `repeat` are expanded."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from cnn_cli.nn.graph import IMAGE, Graph, GraphBuilder, NodeError
 from cnn_cli.nn.layers.base import Block, shape_text
 from cnn_cli.nn.types import Pair, Shape
 
-# What ends branches, by their `combine`.
+# The layer that joins branches, by `combine`.
 COMBINED = {"concat": "concat", "sum": "add", "product": "product"}
 
 
 def build_graph(model: ModelConfig, in_shape: Shape, classes: int, source: str) -> Graph:
-    """Write the network out.
+    """Build the network.
 
     Args:
         model: the config's section.
         in_shape: (height, width, channels) of an image.
-        classes: how many scores the network ends in.
+        classes: number of scores at the end of the network.
         source: the config's file, for messages.
 
     Raises:
-        ConfigError: a layer does not fit its input, reads one that does not stand before it, is
-            read by none, or shares its name; or the network does not end in one score per class.
+        ConfigError: a layer does not fit its input, reads one that is not before it, is never read,
+            or shares its name; or the network does not end in one score per class.
     """
     writer = _Writer(in_shape, classes, source, model.places)
     end = writer.chain(model.layers, IMAGE, "layers", "model.layers", ())
@@ -53,8 +53,8 @@ class _Writer:
     """Appends the nodes of layers, in order.
 
     Args:
-        in_shape: of an image.
-        classes: what `classes` stands for.
+        in_shape: shape of an image.
+        classes: the value of `classes`.
         source: the config's file, for messages.
         places: where its layers are written, for messages.
     """
@@ -65,8 +65,8 @@ class _Writer:
         self.source = source
         self.places = places
         self._node_places: list[str] = []
-        self._ends: dict[str, int] = {}  # by the names of layers that are written out
-        self._open: list[str] = []  # names of those that are not yet
+        self._ends: dict[str, int] = {}  # by the names of finished layers
+        self._open: list[str] = []  # names of unfinished layers
 
     def shape(self, tensor: int) -> Shape:
         return self.builder.shape(tensor)
@@ -74,9 +74,10 @@ class _Writer:
     def chain(
         self, layers: Sequence[AnyLayer], x: int, path: str, place: str, copies: tuple[int, ...]
     ) -> int:
-        """Append layers one after the other; return the last one's tensor.
+        """Append layers one after another; return the last one's tensor.
 
-        `copies` counts the enclosing repeats: a name given inside one gets its number.
+        `copies` are the numbers of the enclosing repeats' copies, which are appended to names in
+        them.
         """
         for i, layer in enumerate(layers):
             name = f"{path}.{i}"
@@ -116,7 +117,7 @@ class _Writer:
                 return self._node(layer.kind, arguments, [x], name, place)
 
     def _earlier(self, name: str, place: str, copies: tuple[int, ...]) -> int:
-        """The output of a layer by its name, the one of the innermost copy first."""
+        """Return the output of a layer by its name, preferring the innermost copy."""
         for depth in range(len(copies), -1, -1):
             numbered = ".".join([name, *map(str, copies[:depth])])
             if numbered in self._ends:
@@ -127,7 +128,7 @@ class _Writer:
         raise self._error(place, f"must name an earlier layer.{near}", repr(name))
 
     def refuse_unread(self, end: int) -> None:
-        """Refuse a layer whose output nobody reads, which only a `from` behind it leaves so."""
+        """Refuse a layer whose output is never read, which only a later `from` can cause."""
         unread = self.builder.unread(end)
         if unread is not None:
             rule = "a layer behind it must read its output"
@@ -169,7 +170,7 @@ class _Writer:
     def _block(
         self, block: type[Block], arguments: dict[str, Any], x: int, name: str, place: str
     ) -> int:
-        """Several layers that are written as one."""
+        """Append several layers that are written as one."""
         end = x
         for part in block(self.shape(x), **arguments).parts:
             end = self._node(part.kind, part.arguments, [end], f"{name}.{part.name}", place)
@@ -178,7 +179,7 @@ class _Writer:
     def _default_shortcut(
         self, layer: ResidualConfig, x: int, branch: int, name: str, place: str
     ) -> int:
-        """Identity, or a projection where the shapes differ (He et al. 2015, option B)."""
+        """Append an identity, or a projection if the shapes differ (He et al. 2015, option B)."""
         here, there = self.shape(x), self.shape(branch)
         if here == there or len(here) != 3 or len(there) != 3:
             return x
@@ -205,7 +206,7 @@ class _Writer:
 
 
 def _total_stride(layers: Sequence[AnyLayer]) -> Pair:
-    """The product of the strides along some layers (along the first one of branches)."""
+    """Return the product of the strides along some layers (along the first of several branches)."""
     height = width = 1
     for layer in layers:
         match layer:

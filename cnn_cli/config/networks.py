@@ -1,4 +1,4 @@
-"""The networks that come along, each as a config in the folder `networks`."""
+"""The built-in networks, each a config in the folder `networks`."""
 
 from __future__ import annotations
 
@@ -16,31 +16,31 @@ FOLDER = Path(__file__).parent.parent / "networks"
 
 @cache
 def network_names() -> tuple[str, ...]:
-    """All of them, in the order of their names, numbers as numbers."""
+    """Return the names of all networks, sorted, numbers by value."""
     names = (path.stem for path in FOLDER.glob("*.yaml"))
     return tuple(sorted(names, key=lambda name: [*map(_key, re.findall(r"\d+|\D+", name))]))
 
 
 def network_text(name: str) -> str:
-    """The config of one, as it is written; `name` is of `network_names`."""
+    """Return the config of a network as text; `name` is from `network_names`."""
     return (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
 
 
 def find_network(name: str) -> str | None:
-    """The network of that name, however it is spelt: `mobilenet_v2`, `MobileNetV2`."""
+    """Return the network of that name in any spelling: `mobilenet_v2`, `MobileNetV2`; or None."""
     return next((known for known in network_names() if _bare(known) == _bare(name)), None)
 
 
 def named_network(written: Any, place: str) -> tuple[str, dict[str, Any]]:
-    """The file that a network is written in, and that file's section `model`.
+    """Return the file that defines a network, and its section `model`.
 
     Args:
         written: `resnet50`, or `{name: resnet50, width: 0.5}`; arguments are values of the
             network's `define`.
-        place: of this in the config, for messages.
+        place: its place in the config, for messages.
 
     Raises:
-        ConfigError: there is no such network, or it takes no such argument.
+        ConfigError: there is no such network, or it has no such argument.
     """
     arguments = {"name": written} if isinstance(written, str) else written
     if not isinstance(arguments, dict) or not isinstance(arguments.get("name"), str):
@@ -52,7 +52,7 @@ def named_network(written: Any, place: str) -> tuple[str, dict[str, Any]]:
         raise ConfigError(place, rule, show(arguments["name"]))
     model = dict(_read(name))
     given = {key: value for key, value in arguments.items() if key != "name"}
-    if "network" in model:  # as another one, with other values
+    if "network" in model:  # defined as another network with other values
         inner = model.pop("network")
         file, base = named_network(inner | given, place)
         return file, base | model
@@ -74,7 +74,7 @@ def named_network(written: Any, place: str) -> tuple[str, dict[str, Any]]:
 
 
 def arguments_of(name: str) -> dict[str, Any]:
-    """What a network takes, with its defaults."""
+    """Return the arguments of a network, with their defaults."""
     return _arguments(named_network(name, name)[1])
 
 
@@ -86,7 +86,7 @@ def _read(name: str) -> Mapping[str, Any]:
 
 
 def _arguments(model: Mapping[str, Any]) -> dict[str, Any]:
-    """The values of a network's `define` that are not computed from others."""
+    """Return the values of a network's `define` that are not computed from others."""
     return {
         key: value
         for key, value in model["define"].items()

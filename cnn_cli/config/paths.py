@@ -10,12 +10,12 @@ from typing import Any
 
 
 def names_weights(weights: str) -> bool:
-    """Whether `train.weights` is a name, such as efficientnet-lite0, and no path."""
+    """Whether `train.weights` is a name, such as efficientnet-lite0, rather than a path."""
     return re.fullmatch(r"[A-Za-z0-9_-]+", weights) is not None
 
 
 def absolute_paths(document: dict[Any, Any], folder: Path) -> None:
-    """Make the paths of a document independent of the folder that they are relative to."""
+    """Make the paths in a document absolute, given the folder to which they are relative."""
     for section, key in (("data", "root"), ("train", "weights")):
         values = document.get(section)
         if not isinstance(values, dict) or not isinstance(values.get(key), str) or not values[key]:
@@ -24,6 +24,6 @@ def absolute_paths(document: dict[Any, Any], folder: Path) -> None:
         if key == "weights" and names_weights(path) and not (folder / path).exists():
             continue
         whole = Path(path)
-        with suppress(RuntimeError):  # a home that is not known is a name like any other
+        with suppress(RuntimeError):  # if the home folder is unknown, `~` stays a name
             whole = whole.expanduser()
         values[key] = os.path.abspath(folder / whole)

@@ -1,4 +1,4 @@
-"""Where the layers of a network that was written out stand in the config."""
+"""Where the layers of an expanded network are written in the config."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 
 class Places:
-    """Written places by places in the network written out, both as `model.layers[7]`.
+    """Maps places in the expanded network to places in the config, both like `model.layers[7]`.
 
-    Any two are equal, so that configs are compared by their values.
+    All instances are equal, so that configs are compared by their values.
 
     Args:
-        known: for a layer's place the one where it is written, and behind it those of the calls
-            that it came by, the innermost first. A layer that is not here stands where it is.
+        known: for a layer's place, the place where it is written, followed by those of the calls
+            that produced it, innermost first. Other layers are written where they are.
     """
 
     def __init__(self, known: Mapping[str, tuple[str, ...]] | None = None) -> None:
@@ -24,7 +24,7 @@ class Places:
     __hash__ = None  # type: ignore[assignment]  # nobody keeps them in a set
 
     def written(self, place: str) -> str:
-        """Of `model.layers[7].conv` as `model.define.cb[0].conv, in model.layers[3].cb`."""
+        """Return `model.define.cb[0].conv, in model.layers[3].cb` for `model.layers[7].conv`."""
         end = len(place)
         while end > 0:
             if place[:end] in self._known:

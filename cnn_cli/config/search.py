@@ -1,6 +1,6 @@
-"""What a sweep searches: `KEY=LOW..HIGH` and `KEY=a,b,c`, and values drawn of them.
+"""The search space of a sweep: `KEY=LOW..HIGH` and `KEY=a,b,c`, and drawing values from it.
 
-Values stay as they would be typed, so that a trial's config is the file with overrides.
+Values stay text, so that a trial's config is the file with overrides.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from cnn_cli.config.models import Config
 from cnn_cli.config.yaml12 import parse_yaml
 from cnn_cli.errors import ConfigError
 
-DECADE = 10.0  # ratio of a range's ends from which its logarithms are drawn evenly
-DIGITS = 4  # of a drawn number
+DECADE = 10.0  # ratio of a range's ends from which it is drawn on a logarithmic scale
+DIGITS = 4  # significant digits of a drawn number
 _NUMBER = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE = re.compile(rf"({_NUMBER})\.\.({_NUMBER})")
 _CLOSING = {"[": "]", "{": "}", "(": ")"}
@@ -26,11 +26,11 @@ _CLOSING = {"[": "]", "{": "}", "(": ")"}
 
 @dataclass(frozen=True, slots=True)
 class Choices:
-    """`KEY=a,b,c`: one of some values.
+    """`KEY=a,b,c`: one of several values.
 
     Attributes:
-        key: dotted.
-        words: the values as they were typed.
+        key: dotted key.
+        words: the values as typed.
     """
 
     key: str
@@ -38,12 +38,12 @@ class Choices:
 
     @property
     def ends(self) -> tuple[str, ...]:
-        """Values that show whether all of them are allowed."""
+        """Values that are sufficient to check whether all are allowed."""
         return self.words
 
     @property
     def count(self) -> float:
-        """How many values there are."""
+        """Number of values."""
         return len(self.words)
 
     @property
@@ -51,26 +51,26 @@ class Choices:
         return f"{self.key}={','.join(self.words)}"
 
     def draw(self, uniform: float) -> str:
-        """The value of a number from 0 up to, but not, 1."""
+        """Map a uniform number in [0, 1) to a value."""
         return self.words[int(uniform * len(self.words))]
 
     def of(self, config: Config) -> str | None:
-        """The value that a config has, as it is typed here; None where it is another."""
+        """Return the config's value as typed here; None if it is not in the list."""
         own = _at(config, self.key)
         return next((word for word in self.words if parse_yaml(word, self.key) == own), None)
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """`KEY=LOW..HIGH`: a number between two, which are possible as well.
+    """`KEY=LOW..HIGH`: a number in a closed range.
 
-    Where both are above 0 and the second is `DECADE` times the first or more, logarithms are drawn
-    evenly, else the numbers themselves; whole numbers always themselves.
+    If both ends are positive and their ratio is at least `DECADE`, it is drawn on a logarithmic
+    scale, else linearly; integers always linearly.
 
     Attributes:
-        key: dotted.
-        low, high: as they were typed.
-        whole: whether it takes whole numbers only.
+        key: dotted key.
+        low, high: as typed.
+        whole: whether it takes integers only.
     """
 
     key: str
@@ -97,7 +97,7 @@ class Range:
 
     @property
     def between(self) -> str | None:
-        """A number within that is not whole, where both ends are; None where they are not."""
+        """A number within that is not an integer, if both ends are integers; else None."""
         low, high = self.bounds
         return str(low + 0.5) if low == floor(low) and high == floor(high) else None
 
@@ -121,14 +121,14 @@ Dimension = Choices | Range
 
 
 def parse_space(words: Sequence[str]) -> tuple[list[Dimension], list[str]]:
-    """What is searched, and the other words: overrides for all trials.
+    """Return the search space, and the other words: overrides for all trials.
 
     Args:
-        words: `KEY=LOW..HIGH`, `KEY=a,b,c` or `KEY=VALUE`. Commas within brackets or quotes
-            separate no values.
+        words: `KEY=LOW..HIGH`, `KEY=a,b,c` or `KEY=VALUE`. Commas within brackets or quotes do not
+            separate values.
 
     Raises:
-        ConfigError: a range or a list that is empty or has nothing to choose, or a key given twice.
+        ConfigError: a range or list is empty or has a single value, or a key is given twice.
     """
     space: list[Dimension] = []
     overrides: list[str] = []
@@ -154,7 +154,7 @@ def parse_space(words: Sequence[str]) -> tuple[list[Dimension], list[str]]:
 
 
 def _split(text: str) -> list[str]:
-    """The parts between commas that are in no brackets or quotes."""
+    """Split at commas outside brackets and quotes."""
     parts, quote = [""], ""
     inside: list[str] = []
     for char in text:
@@ -174,7 +174,7 @@ def _split(text: str) -> list[str]:
 
 
 def _at(config: Config, key: str) -> Any:
-    """What a config has at a dotted key; None where it has nothing there."""
+    """Return a config's value at a dotted key, or None."""
 
     def step(value: Any, name: str) -> Any:
         if isinstance(value, list):

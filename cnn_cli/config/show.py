@@ -1,4 +1,4 @@
-"""A value as an error shows it."""
+"""Format a value for an error."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 
 def show(value: Any, limit: int = 60) -> str:
-    """A value as the config writes it, cut where it is long."""
+    """Return a value as in a config, truncated if it is long."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):

@@ -1,8 +1,8 @@
-"""Templates: a network written in blocks of one's own, written out as plain layers.
+"""Templates: a network written in user-defined blocks, expanded to plain layers.
 
-`model.define` names blocks, `cb(c, k, s=1)`, and values, `width: 1`; `model.network` names a
-network that comes along. What is left of them is `model.layers`, as if it had been written by hand,
-and for each layer the places where it stands and where it was called.
+`model.define` defines blocks, `cb(c, k, s=1)`, and values, `width: 1`; `model.network` names a
+built-in network. The result is `model.layers`, as if written by hand, and for each layer the places
+where it is written and where it was called.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ LAYERS, DEFINE, NETWORK = "layers", "define", "network"
 WHEN = "when"
 MOST_STEPS = 100_000
 MOST_REPEATS = 1000
-DEEPEST = 24  # calls within calls, and lists of layers within lists
+DEEPEST = 24  # nested calls, and nested lists of layers
 
 HEAD_RULE = "a block is named as in cb(c, k, s=1), on a line of its own or in quotes"
 _HEAD = re.compile(rf"({NAME})\s*(?:\((.*)\))?")
@@ -36,7 +36,7 @@ class Template:
     """A named block.
 
     Attributes:
-        parameters: by name, their defaults as they are written; None where there is none.
+        parameters: their defaults as written, by name; None without a default.
         body: its layers.
     """
 
@@ -57,15 +57,16 @@ class Template:
 def write_out(
     model: Mapping[str, Any], source: str, *, keep_define: bool = False
 ) -> tuple[dict[str, Any], Places]:
-    """A config's section `model` without templates, and where its layers stand.
+    """Expand a config's section `model`; return it without templates, and where its layers are
+    written.
 
     Args:
-        model: the section; only what concerns templates is checked.
+        model: the section; only templates are checked.
         source: the config's file, for messages.
-        keep_define: layers that are written in later may call templates.
+        keep_define: keep the definitions, because layers added later may use them.
 
     Raises:
-        ConfigError: the place in the definition and at its use, the rule, and what was found.
+        ConfigError: the place in the definition and its use, the rule, and what was found.
     """
     rest = {key: value for key, value in model.items() if key not in (DEFINE, NETWORK)}
     before, define = "model", model.get(DEFINE)
@@ -91,13 +92,13 @@ def write_out(
 
 @dataclass(frozen=True, slots=True)
 class _Here:
-    """Where a layer is written.
+    """The context of a layer.
 
     Attributes:
-        place: of the layer, or of the list of layers.
-        scope: the values that it can name.
-        calls: names of the templates that it stands in.
-        uses: the places of their calls, the innermost first.
+        place: place of the layer, or of the list of layers.
+        scope: the values that it can refer to.
+        calls: names of the enclosing templates.
+        uses: places of their calls, innermost first.
     """
 
     place: str
@@ -113,11 +114,11 @@ class _Here:
 
 
 class _Writer:
-    """Writes templates out.
+    """Expands templates.
 
     Attributes:
-        values: what `$name` stands for everywhere.
-        places: of layers, by their place in the network written out.
+        values: the global values of `$name`.
+        places: places of layers, by their place in the expanded network.
     """
 
     def __init__(self, source: str) -> None:
@@ -129,7 +130,7 @@ class _Writer:
         self._steps = self._depth = 0
 
     def define(self, written: Any, place: str) -> None:
-        """Take over `model.define`."""
+        """Read `model.define`."""
         self._definitions = place
         here = _Here(place, self.values)
         if written is None:
@@ -146,12 +147,12 @@ class _Writer:
                 self._templates[template.name] = template
 
     def layers(self, written: Sequence[Any], here: _Here, to: str) -> list[Any]:
-        """Some layers written out.
+        """Expand a list of layers.
 
         Args:
-            written: as in the config.
-            here: of the list.
-            to: the place of the list in the network written out.
+            written: the list as in the config.
+            here: context of the list.
+            to: place of the list in the expanded network.
         """
         if self._depth == DEEPEST:
             self._refuse(here, f"layers are at most {DEEPEST} levels deep", shown=False)
@@ -207,7 +208,7 @@ class _Writer:
         out.append(layer)
 
     def _arguments(self, name: str, written: Any, here: _Here, place: str) -> Any:
-        """A layer's arguments, with the layers in them; `place` is its own, written out."""
+        """Expand a layer's arguments and the layers in them; `place` is its place in the result."""
         if name in ("branches", "split"):
             lists = written.get("branches") if isinstance(written, dict) else written
             if isinstance(lists, str):
@@ -245,7 +246,7 @@ class _Writer:
         return _NOTHING if computed and done["times"] == 0 and name == "repeat" else done
 
     def _repeat(self, written: dict[str, Any], here: _Here, out: list[Any], to: str) -> None:
-        """Layers several times over, that can name the number of their copy."""
+        """Expand a repeat with an index, in which layers can refer to the number of their copy."""
         for key in written.keys() - {"times", "index", LAYERS}:
             rule = "a repeat with an index takes times, index and layers"
             self._refuse(here.at(f".{key}"), rule, shown=False)
@@ -265,7 +266,7 @@ class _Writer:
             self._append(layers, copy, out, to)
 
     def _when(self, written: Any, here: _Here, out: list[Any], to: str) -> None:
-        """Some layers or others."""
+        """Expand a conditional list of layers."""
         if not isinstance(written, dict) or not {"is", LAYERS} <= written.keys():
             self._refuse(here, "takes is, layers and else", written)
         for key in written.keys() - {"is", LAYERS, "else"}:
@@ -299,7 +300,7 @@ class _Writer:
         self._append(template.body, body, out, to)
 
     def _bind(self, template: Template, arguments: Any, here: _Here) -> Scope:
-        """The values of a template's parameters in a call."""
+        """Return the values of a template's parameters in a call."""
         names = list(template.parameters)
         if arguments is None:
             given: dict[Any, Any] = {}
@@ -328,7 +329,7 @@ class _Writer:
         return scope
 
     def _default(self, text: str, here: _Here) -> Any:
-        """A word, a value that stands before it, or arithmetic."""
+        """Return a default: a word, an earlier value, or an expression."""
         if text in _LITERALS:
             return _LITERALS[text]
         if re.fullmatch(NAME, text) and text not in here.scope:
@@ -373,7 +374,7 @@ class _Writer:
         return Template(name, parameters, body)
 
     def _deep(self, written: Any, here: _Here) -> Any:
-        """A value with what is in it."""
+        """Expand a value recursively."""
         self._step(here)
         if isinstance(written, str):
             return self._value(written, here)
@@ -410,7 +411,7 @@ _NOTHING = object()
 
 
 def _parts(listed: str) -> list[str]:
-    """What stands between the commas that are in no parentheses."""
+    """Split at commas outside parentheses."""
     parts, depth = [""], 0
     for char in listed:
         depth += (char in "([") - (char in ")]")

@@ -1,8 +1,9 @@
-"""YAML with the scalars of version 1.2, which surprise nobody.
+"""YAML with the scalars of version 1.2.
 
-PyYAML reads version 1.1, where `no` is a boolean, `010` is eight, `1:30` is ninety and `1e-3` is a
-string. Here the core schema of YAML 1.2 (section 10.3) holds, `none` is null as well, a key given
-twice is an error, and `<<: *name` lays a mapping below another one, as in YAML 1.1.
+PyYAML implements version 1.1, in which `no` is a boolean, `010` is eight, `1:30` is ninety and
+`1e-3` is a string. This module uses the core schema of YAML 1.2 (section 10.3). In addition, `none`
+is null, a duplicate key is an error, and `<<: *name` merges a mapping below another one, as in YAML
+1.1.
 """
 
 from __future__ import annotations
@@ -61,7 +62,7 @@ class _Loader(yaml.SafeLoader):
                     None, None, f"the key {key!r} occurs twice", pair[0].start_mark
                 )
             seen.add(key)
-            if key == MERGE and pair[0].style is None:  # the word itself has quotes
+            if key == MERGE and pair[0].style is None:  # the quoted word is an ordinary key
                 merged = self._below(pair[1])
             else:
                 own.append(pair)
@@ -69,7 +70,7 @@ class _Loader(yaml.SafeLoader):
         return dict(merged) | super().construct_mapping(rest, deep)
 
     def _below(self, node: yaml.Node) -> list[tuple[Hashable, Any]]:
-        """The keys of a mapping, or of a list of them in which the first ones win."""
+        """Return the keys of a mapping, or of a list of mappings in which earlier ones win."""
         nodes = node.value if isinstance(node, yaml.SequenceNode) else [node]
         pairs: list[tuple[Hashable, Any]] = []
         for each in reversed(nodes):
@@ -109,12 +110,12 @@ def _construct_float(loader: yaml.SafeLoader, node: yaml.ScalarNode) -> float:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Quotes what `_Loader` would take for something else than a string."""
+    """Quotes strings that `_Loader` would read as another type."""
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 - as PyYAML declares it
 
 
-# The first pattern that matches decides, so an int is looked for before a float.
+# The first matching pattern decides, so int comes before float.
 for _tag, _pattern, _first in (
     ("null", _NULL, ["~", "n", "N", ""]),
     ("bool", _BOOL, list("tTfF")),
@@ -124,7 +125,7 @@ for _tag, _pattern, _first in (
     for _class in (_Loader, _Dumper):
         _class.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", _pattern, _first)
 _Dumper.add_implicit_resolver("tag:yaml.org,2002:merge", re.compile(r"^<<$"), ["<"])
-# These tags and no others: dates, sets and binaries are nothing a config is made of.
+# Only these tags: configs need no dates, sets or binaries.
 _Loader.yaml_constructors = {
     "tag:yaml.org,2002:null": _construct_null,
     "tag:yaml.org,2002:bool": _construct_bool,
@@ -138,14 +139,15 @@ _Loader.yaml_constructors = {
 
 
 def parse_yaml(text: str, place: str) -> Any:
-    """The value that `text` describes, made of dict, list, str, int, float, bool and None.
+    """Parse YAML into dict, list, str, int, float, bool and None.
 
     Args:
-        place: where the text stands, for the error message.
+        text: the YAML text.
+        place: its source, for the error message.
 
     Raises:
-        ConfigError: not YAML, a key given twice, an alias that contains itself, or more than
-            100,000 values or 60 levels once aliases are expanded.
+        ConfigError: it is not YAML, a key is given twice, an alias contains itself, or it has more
+            than 100,000 values or 60 levels once aliases are expanded.
     """
     try:
         value = yaml.load(text, Loader=_Loader)
@@ -163,13 +165,13 @@ def parse_yaml(text: str, place: str) -> Any:
 
 
 def dump_yaml(value: Any) -> str:
-    """Text that `parse_yaml` reads back; plain ASCII, for names may hold any bytes."""
+    """Return text that `parse_yaml` reads back; ASCII, because names may contain any bytes."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False)
     return text
 
 
 def _measure(value: Any, sizes: dict[int, int], depth: int) -> int:
-    """Count the values in `value` as if aliases were written out."""
+    """Count the values in `value` with aliases expanded."""
     if depth > MAX_DEPTH:
         raise RecursionError
     if not isinstance(value, dict | list):

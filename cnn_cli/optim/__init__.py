@@ -1,5 +1,5 @@
-"""How parameters move: optimizers, schedules, parameter groups, averages, accumulation.
+"""Optimization: optimizers, schedules, parameter groups, weight averages, gradient accumulation.
 
-Each declares its arguments beside its arithmetic; `config` collects them. Imports `nn`, `schema`
-and the ground floor.
+Each module declares its arguments beside its arithmetic; `config` collects them. This package
+imports `nn`, `schema` and the top-level modules.
 """

@@ -1,4 +1,4 @@
-"""Gradients of several batches for one update, as if the batches were one."""
+"""Gradient accumulation: the gradients of several batches for one update."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from cnn_cli.nn.types import Array
 class Accumulator:
     """The sum of the gradients since the last update.
 
-    A batch's gradient is a mean: a sum over a divisor, which is the number of images or the sum of
-    their class weights. The mean over all images is found from both.
+    A batch's gradient is a sum over images, divided by a divisor: the number of images, or the sum
+    of their class weights. The accumulator computes the mean over all images from both.
 
     Attributes:
-        every: batches of an update; the last update of an epoch may have fewer.
-        batch: number in its epoch of the last one that was added.
+        every: batches per update; the last update of an epoch may have fewer.
+        batch: number in its epoch of the last batch added.
     """
 
     def __init__(self, params: Parameters, every: int) -> None:
@@ -30,11 +30,13 @@ class Accumulator:
 
     @property
     def pending(self) -> bool:
-        """Whether there are gradients that no update has taken."""
+        """Whether there are gradients that no update has used."""
         return bool(self._divisor > 0)
 
     def is_due(self, batch: int) -> bool:
-        """Whether something is pending that a batch of that number does not belong to."""
+        """Whether gradients are pending for an update to which the batch of that number does not
+        belong.
+        """
         return self.pending and self.batch // self.every < batch // self.every
 
     def add(self, gradient: Array, divisor: float, batch: int) -> None:
@@ -45,30 +47,32 @@ class Accumulator:
         self._divisor += divisor
 
     def take(self) -> Array:
-        """The mean gradient, good until the next `add`; from now on nothing is pending."""
+        """Return the mean gradient, valid until the next `add`, and clear the sum."""
         mean: Array = self._sum / self._divisor.astype(self._sum.dtype)
         self.clear()
         return mean
 
     def clear(self) -> None:
-        """Forget what is pending."""
+        """Discard the pending gradients."""
         self._sum.fill(0)
         self._divisor.fill(0)
 
     def named(self) -> dict[str, Array]:
-        """What a checkpoint keeps: `<layer>/<param>` in PyTorch's layouts, and `divisor`."""
+        """Return the arrays for a checkpoint: `<layer>/<param>` in PyTorch's layouts, and
+        `divisor`.
+        """
         return self._params.named(self._views) | {"divisor": self._divisor}
 
     def load(self, arrays: Mapping[str, Array], place: str, batch: int) -> None:
-        """Take over what `named` gave; nothing where nothing was pending.
+        """Load what `named` returned; empty if nothing was pending.
 
         Args:
-            arrays: of a checkpoint.
+            arrays: arrays of a checkpoint.
             place: the checkpoint's name, for the message.
-            batch: the last one that was done.
+            batch: number of the last batch done.
 
         Raises:
-            DataError: the arrays are another network's.
+            DataError: the arrays belong to another network.
         """
         self.clear()
         self.batch = batch

@@ -1,6 +1,6 @@
-"""Averages of the weights over a training's steps, which are evaluated in the trained ones' place.
+"""Weight averages over the steps of a training, evaluated instead of the trained weights.
 
-Running statistics are averaged like weights, so that they stay those of the averaged network.
+Running statistics are averaged like weights, so that they fit the averaged network.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from cnn_cli.schema.fields import Count, Frozen, NotBelow0, ShareBelow1
 
 
 class Average:
-    """Weights that follow the trained ones.
+    """Averaged weights.
 
     Args:
-        trained: where they begin.
+        trained: the initial values.
 
     Attributes:
         params: the averaged weights and running statistics.
@@ -28,18 +28,18 @@ class Average:
         self._scratch = np.empty(BLOCK, trained.dtype)
 
     def update(self, trained: Parameters, step: int, steps: int) -> None:
-        """Follow a step of training.
+        """Update the average after a step.
 
         Args:
-            trained: the weights after it; Lookahead writes them.
-            step: its number, from 1.
-            steps: of the whole training.
+            trained: the weights after the step; Lookahead overwrites them.
+            step: number of the step, from 1.
+            steps: number of steps of the whole training.
         """
         raise NotImplementedError
 
     def _approach(self, trained: Parameters, share: float) -> None:
-        """Go a share of the way from the average to the trained weights."""
-        with np.errstate(over="ignore", invalid="ignore"):  # what diverges shows in the loss
+        """Move the average towards the trained weights by a fraction of the difference."""
+        with np.errstate(over="ignore", invalid="ignore"):  # divergence shows in the loss
             self._move(self.params.flat, trained.flat, share)
             self._move(self.params.flat_buffers, trained.flat_buffers, share)
         self.params.touch()
@@ -53,7 +53,7 @@ class Average:
 
 
 class Ema(Average):
-    """The exponential moving average, as timm's ModelEmaV2: decay·average + (1 - decay)·trained."""
+    """Exponential moving average, as in timm's ModelEmaV2: decay·average + (1 - decay)·trained."""
 
     def __init__(self, trained: Parameters, decay: float) -> None:
         super().__init__(trained)
@@ -79,10 +79,12 @@ class LookaheadConfig(Frozen):
 
 
 class Lookahead(Average):
-    """Slow weights, to which the trained ones come back (Zhang et al. 2019, algorithm 1).
+    """Lookahead: slow weights, to which the trained weights return (Zhang et al. 2019, algorithm
+    1).
 
-    Each `every` steps the slow weights keep ``decay * (step / steps) ** power`` of themselves and
-    take the rest of the trained ones, which go on from there; momentum stays as it is.
+    Every `every` steps, the slow weights become a weighted mean: ``decay * (step / steps) **
+    power`` of themselves, the rest of the trained weights, which continue from there. Momentum is
+    unchanged.
     """
 
     def __init__(self, trained: Parameters, config: LookaheadConfig) -> None:
@@ -100,7 +102,7 @@ class Lookahead(Average):
 def make_average(
     trained: Parameters, ema: float | None, lookahead: LookaheadConfig | None
 ) -> Average | None:
-    """What `train.ema` or `train.lookahead` asks for; None where neither is given."""
+    """Return the average that `train.ema` or `train.lookahead` asks for, or None."""
     if ema is not None:
         return Ema(trained, ema)
     return None if lookahead is None else Lookahead(trained, lookahead)

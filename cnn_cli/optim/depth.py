@@ -1,4 +1,4 @@
-"""How deep each layer lies below the scores, counted in blocks: what `layer_decay` goes by."""
+"""The depth of each layer below the scores, counted in blocks, for `layer_decay`."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.conv import Conv
 
 GATES = ("product", "excite")
-"""What ends a gate: it weighs the channels or pixels of a map and computes no other."""
+"""Layers that apply a gate: they scale the channels or pixels of a map and compute no new ones."""
 
 
 def blocks_above(graph: Graph) -> list[int]:
-    """By node, how many blocks lie above its own; 0 for the last one, the head.
+    """Return for each node the number of blocks above its own; 0 for the last one, the head.
 
-    A block is a convolution, a linear layer, or all between a place that everything passes through
-    and the next one, such as a residual. Layers without such weights, such as normalizations,
-    belong to the block before. A depthwise convolution and a gate make no new channels of others:
-    they, and what follows them, belong to the block behind.
+    A block is a convolution, a linear layer, or everything between two bottlenecks of the graph,
+    such as a residual. Layers without such weights, such as normalizations, belong to the preceding
+    block. A depthwise convolution and a gate mix no channels, so they, and what follows them,
+    belong to the next block.
     """
     found: list[int] = []
     blocks, waiting = 0, False
@@ -32,9 +32,9 @@ def blocks_above(graph: Graph) -> list[int]:
 
 
 def _parts(graph: Graph) -> Iterator[Sequence[Node]]:
-    """The nodes between one place that everything passes through and the next."""
+    """Yield the nodes between consecutive bottlenecks: tensors through which everything passes."""
     nodes, start = graph.nodes, 0
-    earliest = len(nodes)  # of the tensors that later nodes read
+    earliest = len(nodes)  # earliest tensor read by later nodes
     ends = []
     for node in reversed(nodes):
         if earliest >= node.index:
@@ -50,7 +50,7 @@ def _has_weights(part: Sequence[Node]) -> bool:
 
 
 def _makes_features(part: Sequence[Node]) -> bool:
-    """Whether a block ends with it."""
+    """Whether these nodes end a block."""
     if not _has_weights(part) or part[-1].layer.kind in GATES:
         return False
     return len(part) > 1 or not _is_depthwise(part[0])

@@ -1,4 +1,4 @@
-"""Which parameters move alike: rate and decay of each, and which of them stay as they are."""
+"""Parameter groups: the learning rate and weight decay of each parameter, and which are frozen."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Value = TypeVar("Value")
 
 
 class Rules(Protocol):
-    """What the config says of how parameters move: the keys of these names of `train`."""
+    """The keys of `train` that determine parameter groups."""
 
     @property
     def optimizer(self) -> OptimizerConfig: ...
@@ -37,7 +37,7 @@ class Rules(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class OptimizerAlone:
-    """Rules with no factors, and nothing frozen."""
+    """Rules without factors and without frozen parameters."""
 
     optimizer: OptimizerConfig
     lr_factors: Mapping[str, float] = field(default_factory=dict)
@@ -47,11 +47,14 @@ class OptimizerAlone:
 
 
 def make_groups(params: Parameters, rules: Rules, epoch: int = 0) -> Groups:
-    """What `norm_weight_decay`, `layer_decay`, `freeze` and both kinds of factors ask for.
+    """Create the groups for `norm_weight_decay`, `layer_decay`, `freeze` and the factors.
 
-    Neighbours that move alike are one group, so that without these keys there is a single one.
+    Adjacent parameters with equal treatment form one group; without these keys there is a single
+    group.
 
     Args:
+        params: the parameters.
+        rules: the rules.
         epoch: number of the epoch from 0, on which `freeze` depends.
     """
     trained: list[Group] = []
@@ -75,7 +78,7 @@ def make_groups(params: Parameters, rules: Rules, epoch: int = 0) -> Groups:
 
 
 def is_frozen(graph: Graph, node: Node, spec: ParamSpec, rules: Rules, epoch: int) -> bool:
-    """Whether a parameter stays as it is in an epoch, counted from 0."""
+    """Whether a parameter is frozen in an epoch, counted from 0."""
     if isinstance(rules.freeze, int):
         return _layers_with_parameters(graph.nodes[: node.index]) < rules.freeze
     first: int | None = _last_fitting(rules.freeze, node, spec, None)
@@ -83,10 +86,10 @@ def is_frozen(graph: Graph, node: Node, spec: ParamSpec, rules: Rules, epoch: in
 
 
 def freeze_graph(graph: Graph, rules: Rules, epoch: int) -> Graph:
-    """The same network, those of its layers held still that are frozen whole in an epoch.
+    """Return the network with frozen flags for layers that are completely frozen in an epoch.
 
     Returns:
-        `graph` itself where nothing changes.
+        `graph` itself if nothing changes.
     """
     nodes, still = list(graph.nodes), set()
     for node in graph.nodes:
@@ -104,7 +107,7 @@ def freeze_graph(graph: Graph, rules: Rules, epoch: int) -> Graph:
 
 
 def check_patterns(graph: Graph, rules: Rules, source: str) -> None:
-    """Refuse patterns that no parameter fits, and to freeze all there is to train.
+    """Refuse patterns that match no parameter, and freezing everything.
 
     Raises:
         ConfigError: there is such a pattern, or nothing would be trained.
@@ -141,12 +144,14 @@ def _last_fitting(
 
 
 def _fits(pattern: str, node: Node, spec: ParamSpec) -> bool:
-    """Whether a pattern fits one of a parameter's names; a checkpoint's slash is a dot."""
+    """Whether a pattern matches one of a parameter's names; the slash of checkpoints counts as a
+    dot.
+    """
     pattern = pattern.replace("/", ".")
     return any(fnmatchcase(name, pattern) for name in _names(node, spec))
 
 
 def _names(node: Node, spec: ParamSpec) -> Iterator[str]:
-    """Its own, and that of all of its kind."""
+    """Yield the parameter's own name, and that of all of its kind."""
     yield f"{node.name}.{spec.name}"
     yield f"{node.layer.kind}.{spec.name}"

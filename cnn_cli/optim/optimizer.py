@@ -1,4 +1,4 @@
-"""What every optimizer is: its arguments, its state, and steps over the flat parameter array.
+"""The base class of optimizers: arguments, state, and steps over the flat parameter array.
 
 The optimizers themselves are in `optim.optimizers`, one file each.
 """
@@ -19,7 +19,7 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.schema.fields import Choice
 
-BLOCK = 32_768  # elements: a block of every array involved fits the L2 cache
+BLOCK = 32_768  # elements: a block of every array used fits the L2 cache
 NORM_BLOCK = 8_192
 STEP = "step"
 
@@ -28,10 +28,10 @@ class Treatment(NamedTuple):
     """How an optimizer treats a parameter.
 
     Attributes:
-        lr_factor: of the step's learning rate.
-        weight_decay: of each number, times the learning rate.
-        matrix: rows and columns of a single convolution's filters, one a column, where the
-            optimizer moves them as a whole.
+        lr_factor: factor of the step's learning rate.
+        weight_decay: weight decay, multiplied by the learning rate.
+        matrix: rows and columns of a convolution's filters, one filter per column, if the optimizer
+            updates them as a matrix.
     """
 
     lr_factor: float
@@ -41,10 +41,10 @@ class Treatment(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A run of the flat array whose numbers move alike.
+    """A slice of the flat array whose elements are treated alike.
 
     Attributes:
-        part: of `Parameters.flat`.
+        part: slice of `Parameters.flat`.
         lr_factor, weight_decay, matrix: as in `Treatment`.
     """
 
@@ -56,11 +56,11 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Groups:
-    """How all of the flat array is treated.
+    """The treatment of the whole flat array.
 
     Attributes:
-        trained: in the array's order.
-        frozen: the other runs of it.
+        trained: groups in the array's order.
+        frozen: the remaining slices.
     """
 
     trained: tuple[Group, ...]
@@ -70,30 +70,29 @@ class Groups:
 class OptimizerConfig(Choice):
     """The arguments of an optimizer, with PyTorch's names and defaults."""
 
-    if TYPE_CHECKING:  # each has them in an order of keys of its own
+    if TYPE_CHECKING:  # each has them with its own order of keys
         lr: float
         weight_decay: float
 
     @property
     def buffers(self) -> tuple[str, ...]:
-        """PyTorch's names of the arrays like the parameters that it keeps, at most."""
+        """PyTorch's names of the state arrays that it keeps, at most."""
         raise NotImplementedError
 
     def treatment(self, node: Node, spec: ParamSpec) -> Treatment:
-        """How it treats a parameter of a node."""
+        """Return how it treats a parameter of a node."""
         raise NotImplementedError
 
     def make(self, params: Parameters, groups: Groups) -> Optimizer:
-        """The optimizer itself."""
+        """Create the optimizer."""
         raise NotImplementedError
 
 
 class ElementwiseConfig(OptimizerConfig):
-    """The arguments of an optimizer that moves each number by itself, and so any parameter.
+    """The arguments of an optimizer that updates each element independently.
 
-    `weight_decay` is of weights; `norm_weight_decay` of what has one number a channel or feature:
-    the scales and shifts of normalizations, all biases and the slopes of prelu. Left out it is the
-    same.
+    `weight_decay` applies to weights; `norm_weight_decay` to scales and shifts of normalizations,
+    to biases and to slopes of prelu; by default it is the same.
     """
 
     if TYPE_CHECKING:
@@ -107,16 +106,17 @@ class ElementwiseConfig(OptimizerConfig):
 
 
 class Optimizer:
-    """Moves parameters against their gradient; keeps flat arrays like `params.flat`.
+    """Updates parameters; keeps flat state arrays like `params.flat`.
 
     Args:
-        groups: which parts of them move, and how.
-        buffers: PyTorch's names of the arrays kept.
+        params: the parameters.
+        groups: which parts are updated, and how.
+        buffers: PyTorch's names of the state arrays.
 
     Attributes:
         groups: may be replaced between steps.
-        buffers: the flat arrays kept, by PyTorch's names.
-        steps: how many steps were taken.
+        buffers: the state arrays, by PyTorch's names.
+        steps: number of steps taken.
     """
 
     def __init__(self, params: Parameters, groups: Groups, buffers: Sequence[str]) -> None:
@@ -133,18 +133,18 @@ class Optimizer:
         """Take one step.
 
         Args:
-            gradient: flat, like `params.flat`; left as it is.
+            gradient: flat, like `params.flat`; not modified.
             lr: the learning rate of this step.
         """
         self.steps += 1
-        # A diverging run overflows here; the loss shows it, one line instead of warnings.
+        # A diverging run overflows here; its loss reports that once, instead of many warnings.
         with np.errstate(over="ignore", invalid="ignore"):
             for group in self.groups.trained:
                 self.move(group, gradient, lr * group.lr_factor)
         self.params.touch()
 
     def move(self, group: Group, gradient: Array, lr: float) -> None:
-        """Move the parameters of one group; `lr` is the group's own."""
+        """Update the parameters of one group; `lr` includes the group's factor."""
         for block in blocks(group.part, BLOCK):
             self._update(block, self.params.flat[block], gradient[block], lr, group.weight_decay)
 
@@ -154,18 +154,20 @@ class Optimizer:
         raise NotImplementedError
 
     def named_state(self) -> dict[str, Array]:
-        """What a checkpoint keeps: `<buffer>/<layer>/<param>` in PyTorch's layouts, and `step`."""
+        """Return the arrays for a checkpoint: `<buffer>/<layer>/<param>` in PyTorch's layouts, and
+        `step`.
+        """
         return self._named_buffers() | {STEP: np.array(self.steps, np.int64)}
 
     def load_named_state(self, arrays: Mapping[str, Array], place: str) -> None:
-        """Take over what `named_state` gave.
+        """Load what `named_state` returned.
 
         Args:
-            arrays: of a checkpoint.
+            arrays: arrays of a checkpoint.
             place: the checkpoint's name, for the message.
 
         Raises:
-            DataError: the arrays are not those of this optimizer and network.
+            DataError: the arrays do not fit this optimizer and network.
         """
         targets = self._named_buffers()
         shapes = {name: view.shape for name, view in targets.items()} | {STEP: ()}
@@ -192,14 +194,14 @@ class Optimizer:
 
 
 def clip_grad_norm(gradient: Array, max_norm: float) -> float:
-    """Shrink a gradient to a Euclidean norm of at most `max_norm`, as PyTorch's `clip_grad_norm_`.
+    """Scale a gradient to a Euclidean norm of at most `max_norm`, as PyTorch's `clip_grad_norm_`.
 
     Args:
         gradient: flat; scaled in place.
         max_norm: above 0.
 
     Returns:
-        The norm before; where it is not finite, neither is the gradient afterwards.
+        The norm before clipping; if it is not finite, neither is the gradient afterwards.
     """
     squares = np.empty(min(NORM_BLOCK, gradient.size), np.float64)
     total = 0.0
@@ -211,13 +213,13 @@ def clip_grad_norm(gradient: Array, max_norm: float) -> float:
             total += float(part.sum())
         norm = math.sqrt(total)
         scale = max_norm / (norm + 1e-6)
-        if not scale >= 1:  # also where it is not a number
+        if not scale >= 1:  # also true for NaN
             gradient *= scale
     return norm
 
 
 def blocks(part: slice, block: int) -> Iterator[slice]:
-    """`part` in pieces of at most `block` elements."""
+    """Split `part` into slices of at most `block` elements."""
     for start in range(part.start, part.stop, block):
         yield slice(start, min(start + block, part.stop))
 

@@ -1,7 +1,7 @@
-"""Schedules: their arguments, and the learning rate of each step.
+"""Learning rate schedules: their arguments, and the rate of each step.
 
-The rate is a function of the step and of the epochs' scores before it. A checkpoint has both:
-there is nothing else to save or restore. A new schedule is another class here.
+The rate is a function of the step and of the scores of earlier epochs. A checkpoint contains both,
+so schedules have no state to save. To add a schedule, add a class here.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from cnn_cli.schema.fields import (
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """Where a training is, once the warm-up is over.
+    """The progress of a training after warm-up.
 
     Attributes:
         epoch: counted from 0, from the start of training.
-        done: fraction of the steps after the warm-up that are done, up to 1.
-        rows: the epochs that are done, with metrics under their columns' names, as `val_loss`.
+        done: fraction of the steps after warm-up that are done, from 0 to 1.
+        rows: finished epochs, with metrics by column name, such as `val_loss`.
     """
 
     epoch: int
@@ -54,11 +54,11 @@ class ScheduleConfig(Choice):
 
     @property
     def warmup_from(self) -> float:
-        """Fraction of the rate that the warm-up rises from."""
+        """Fraction of the rate at the start of the warm-up."""
         return 0.0
 
     def rate(self, lr: float, now: Now) -> float:
-        """The rate of a step after the warm-up; `lr` is the optimizer's."""
+        """Return the rate of a step after the warm-up; `lr` is the optimizer's."""
         raise NotImplementedError
 
 
@@ -115,7 +115,9 @@ class CosineConfig(ScheduleConfig):
     min_lr: NotBelow0 = 0.0
 
     def rate(self, lr: float, now: Now) -> float:
-        """Equation 5 of the paper, without restarts; `min_lr` would be after the last step."""
+        """Equation 5 of the paper, without restarts; `min_lr` would be reached after the last
+        step.
+        """
         return self.min_lr + (lr - self.min_lr) * (1 + math.cos(math.pi * now.done)) / 2
 
 
@@ -137,7 +139,7 @@ class LinearScheduleConfig(ScheduleConfig):
         return self.start_factor
 
     def rate(self, lr: float, now: Now) -> float:
-        """As LinearLR; ``lr * end_factor`` would be after the last step."""
+        """As LinearLR; ``lr * end_factor`` would be reached after the last step."""
         return lr * (1 + (self.end_factor - 1) * now.done)
 
 
@@ -167,7 +169,7 @@ class PlateauConfig(ScheduleConfig):
     eps: NotBelow0 = 1e-8
 
     def rate(self, lr: float, now: Now) -> float:
-        """As torch.optim.lr_scheduler.ReduceLROnPlateau; epochs without a score are passed over."""
+        """As torch.optim.lr_scheduler.ReduceLROnPlateau; epochs without a score are skipped."""
         metric = find_metric(self.monitor or "loss") or TOP1
         sign = -1 if metric.kind.rises else 1
         best, bad, cooldown = math.inf, 0, 0
@@ -206,19 +208,20 @@ def learning_rate(
     total_epochs: int,
     rows: Sequence[Mapping[str, Any]] = (),
 ) -> float:
-    """The rate of one step.
+    """Return the learning rate of one step.
 
-    The first `warmup_epochs` rise linearly, by the same amount each step, and end at `lr`. After
-    that it is the schedule's `rate`. Cosine and linear change each step; step and multistep at
-    whole epochs, as torch.optim.lr_scheduler.StepLR and MultiStepLR; plateau where the scores of
-    the epochs before say so.
+    In the first `warmup_epochs` it rises linearly with each step, up to `lr`. After that it is the
+    schedule's `rate`. Cosine and linear change at each step; step and multistep at whole epochs, as
+    torch.optim.lr_scheduler.StepLR and MultiStepLR; plateau depends on the scores of earlier
+    epochs.
 
     Args:
-        lr: of the optimizer.
+        schedule: the schedule.
+        lr: learning rate of the optimizer.
         step: number of the step from 0, over the whole training.
-        steps_per_epoch: 1 or more.
-        total_epochs: how long the training is.
-        rows: the epochs that are done, with metrics under their columns' names, as `val_loss`.
+        steps_per_epoch: at least 1.
+        total_epochs: length of the training.
+        rows: finished epochs, with metrics by column name, such as `val_loss`.
     """
     warmup_steps = round(schedule.warmup_epochs * steps_per_epoch)
     if step < warmup_steps:

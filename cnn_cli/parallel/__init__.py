@@ -1,4 +1,4 @@
 """The processes of one job, over MPI, and how they share batches.
 
-Imports `data`, `nn` and the ground floor.
+This package imports `data`, `nn` and the top-level modules.
 """

@@ -1,4 +1,4 @@
-"""Whether all ranks were given the same: they would train together without a word if not."""
+"""Check that all ranks were started alike: otherwise they would train together silently."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ MOST_NAMED = 5
 
 
 def check_alike(ranks: Ranks, place: str, facts: Mapping[str, Any]) -> None:
-    """Compare what the ranks were given with what rank 0 was; all ranks call this.
+    """Compare the settings of all ranks with those of rank 0; all ranks call this.
 
     Args:
-        place: what the error names, as the config's file.
-        facts: by names that the error gives; plain values.
+        ranks: the ranks.
+        place: what the error names, such as the config's file.
+        facts: plain values by name, which the error names.
 
     Raises:
-        ConfigError: there is a difference; on all ranks the same one.
+        ConfigError: there is a difference; the same error on all ranks.
     """
     if ranks.size == 1:
         return

@@ -1,4 +1,4 @@
-"""Batches split over the ranks: each rank reads its own images, and knows the labels of all."""
+"""Split batches over the ranks: each rank reads its own images, and knows all labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Awaited = Callable[[Iterator[Batch]], Iterator[Batch]]
 
 
 class Source(Protocol):
-    """Gives images, or what frozen layers made of them."""
+    """Yields images, or the features of frozen layers."""
 
     def parts(self, parts: Sequence[Indices], skip: int = 0, epoch: int = 0) -> Iterator[Batch]:
         """See `Loader.parts`."""
@@ -31,16 +31,16 @@ class Source(Protocol):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RankBatch:
-    """A rank's part of a batch, valid until the next one is asked for.
+    """A rank's part of a batch, valid until the next one is requested.
 
     Its length is that of the whole batch.
 
     Attributes:
-        images: (m, ...) the rank's own; behind them may be more, second images of a mix.
-        own: which places in the batch are the rank's.
-        labels: of the whole batch, see `targets`.
-        indices: (n,) of the whole batch: positions in the split.
-        number: of the batch in its epoch.
+        images: (m, ...) the rank's own images, possibly followed by second images of a mix.
+        own: the rank's positions in the batch.
+        labels: labels of the whole batch, see `targets`.
+        indices: (n,) positions of the whole batch in the split.
+        number: number of the batch in its epoch.
     """
 
     images: Array
@@ -53,7 +53,7 @@ class RankBatch:
         return len(self.labels)
 
     def mix(self, whole: Mix) -> Mix:
-        """The own images' part of the batch's mix, its partners rows of `images`."""
+        """Return the own images' part of the batch's mix; partners are rows of `images`."""
         offset, stop = self.own.start, self.own.stop
         part = whole.rows(offset, stop)
         outside = is_outside(part.partners, self.own)
@@ -62,7 +62,7 @@ class RankBatch:
 
 
 def is_outside(places: Indices, own: slice) -> NDArray[np.bool_]:
-    """Which places of a batch are not among the own ones."""
+    """Return which positions of a batch are not the rank's own."""
     outside: NDArray[np.bool_] = (places < own.start) | (places >= own.stop)
     return outside
 
@@ -71,11 +71,11 @@ class BatchSplitter:
     """Splits the batches of one training over the ranks.
 
     Args:
-        ranks: of the job.
-        loader: of the training images.
-        root: the folder they are in.
+        ranks: the ranks of the job.
+        loader: the loader of the training images.
+        root: the folder of the images.
         shards: `data.shards`.
-        mixed: whether two images of a batch become one.
+        mixed: whether two images of a batch are mixed.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class BatchSplitter:
         self._root = root
         self._shards = shards
         self._mixed = mixed and ranks.size > 1
-        self._known: set[int] = set()  # bad images, that all ranks know of
+        self._known: set[int] = set()  # unreadable images known to all ranks
 
     def batches(
         self,
@@ -96,14 +96,14 @@ class BatchSplitter:
         skip: int = 0,
         epoch: int = 0,
     ) -> Iterator[RankBatch]:
-        """The batches of an order that hold an image, after the first `skip`.
+        """Yield the batches of an order that contain an image, after the first `skip`.
 
         Args:
-            source: of the images: the loader, or what knows their features.
+            source: yields the images: the loader, or cached features.
             order: positions in the split.
-            awaited: `Requests.awaited`, for what a rank does by itself.
-            skip: batches to pass over.
-            epoch: which random changes depend on.
+            awaited: `Requests.awaited`, for the waits of a single rank.
+            skip: number of batches to skip.
+            epoch: determines the random changes.
         """
         size = self._loader.batch_size
         wholes = [order[first : first + size] for first in range(0, len(order), size)]
@@ -114,12 +114,12 @@ class BatchSplitter:
                 yield own
 
     def _part(self, whole: Indices) -> Indices:
-        """What this rank reads of a batch: its own images, and behind them others for a mix."""
+        """Return what this rank reads of a batch: its own images, followed by others for a mix."""
         own = bounds(len(whole), self._ranks.rank, self._ranks.size)
         return np.append(whole[own], whole[self._mates(len(whole), own)])
 
     def _mates(self, n: int, own: slice) -> Indices:
-        """Places of a batch of `n` with second images of the own ones, elsewhere than those."""
+        """Return the positions in a batch of `n` of second images that are not the rank's own."""
         mates = partners(n, self._shards)[own]
         return mates[is_outside(mates, own) & self._mixed]
 
@@ -153,7 +153,7 @@ class BatchSplitter:
         return RankBatch(images, own, labels, indices, batch.number)
 
     def _exchange_bad(self, bad: Indices) -> None:
-        """Have all ranks know why images of a batch could not be read."""
+        """Tell all ranks why images of a batch could not be read."""
         new = set(bad.tolist()) - self._known
         if not new:
             return
@@ -164,7 +164,7 @@ class BatchSplitter:
 
 
 def share_bad(ranks: Ranks, bad: dict[int, ImageError], own: dict[int, ImageError]) -> None:
-    """Add all ranks' `own` to everybody's `bad`."""
+    """Add all ranks' `own` to every rank's `bad`."""
     every = ranks.bring(own)
     for some in ranks.first(lambda: every):
         for i, error in some.items():
@@ -174,16 +174,16 @@ def share_bad(ranks: Ranks, bad: dict[int, ImageError], own: dict[int, ImageErro
 def sum_scores(
     ranks: Ranks, totals: Array, bad: dict[int, ImageError], root: object
 ) -> tuple[float, float] | None:
-    """Mean loss and top-1 of a split that the ranks have evaluated together.
+    """Return mean loss and top-1 accuracy of a split that the ranks have evaluated together.
 
     Args:
-        ranks: that did.
-        totals: of this rank's part, see `Evaluation.totals`.
-        bad: images that could not be read; those of the other ranks are added.
-        root: the folder they are in.
+        ranks: the ranks.
+        totals: totals of this rank's part, see `Evaluation.totals`.
+        bad: unreadable images; those of the other ranks are added.
+        root: the folder of the images.
 
     Returns:
-        None where no image could be read.
+        The two numbers; None if no image could be read.
     """
     loss, right, images, unread = np.sum(ranks.gather(np.append(totals, len(bad))), axis=0)
     if ranks.size > 1 and unread:

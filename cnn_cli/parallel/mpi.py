@@ -1,7 +1,7 @@
-"""Ranks that talk through MPI: mpi4py on MPICH, Open MPI or another.
+"""Ranks that communicate through MPI, with mpi4py on MPICH, Open MPI or another implementation.
 
-Every wait looks for its message again and again instead of sleeping within MPI: Python can answer
-signals meanwhile, and where there are more ranks than cores, the one that is waited for gets one.
+Every wait polls for its message instead of blocking within MPI. So Python can handle signals, and
+if there are more ranks than cores, the awaited rank gets a core.
 """
 
 from __future__ import annotations
@@ -20,17 +20,18 @@ from cnn_cli.portable import cores, let_others_run
 
 T = TypeVar("T")
 
-SPINS = 200  # looks for a message before others are let onto the core
-PATIENT = 20_000  # looks, a few ms, after which it is not worth more than one in a millisecond
+SPINS = 200  # polls before the core is yielded
+PATIENT = 20_000  # polls, a few ms in total, after which one per millisecond is enough
 PAUSE = 0.001
 LAST_WORDS = 0.3
-"""Seconds: what a process wrote goes through its starter's hands, which drops what it has not yet
-passed on when it is told to end them all."""
+"""Seconds: the output of a process passes through its launcher, which drops what it has not yet
+forwarded when it ends all processes.
+"""
 UNTIL_ABORTED = 60.0  # seconds; another rank is about to end this one
 
 
 class MpiRanks:
-    """See `ranks.Ranks`.
+    """Ranks over MPI; see `ranks.Ranks`.
 
     Args:
         world: mpi4py's communicator of all ranks.
@@ -41,16 +42,17 @@ class MpiRanks:
 
         self._mpi = MPI
         self._world = world
-        self._endings = world.Dup()  # of its own: some may be in the middle of other messages
+        # A separate communicator: some ranks may be in the middle of other messages.
+        self._endings = world.Dup()
         self.rank: int = world.Get_rank()
         self.size: int = world.Get_size()
         self._here = world.Split_type(MPI.COMM_TYPE_SHARED)
         everywhere = self._here.allgather(cores())
         self.neighbours: int = self._here.Get_size()
-        # A starter that binds ranks to cores has shared them out already.
+        # A launcher that binds ranks to cores has already divided the cores.
         self._sharing = sum(not other.isdisjoint(cores()) for other in everywhere)
         self._sums: list[Any] = []
-        # Those that are waited for, or were when a signal came: MPI still writes into their arrays.
+        # Requests in progress, also after a signal: MPI still writes to their arrays.
         self._under_way: list[Any] = []
 
     @classmethod
@@ -58,10 +60,10 @@ class MpiRanks:
         """Start MPI.
 
         Args:
-            count: of processes, that were started.
+            count: number of processes started.
 
         Raises:
-            UsageError: mpi4py belongs to another MPI than what started them.
+            UsageError: mpi4py uses another MPI than the one that started the processes.
         """
         import mpi4py
 
@@ -87,7 +89,7 @@ class MpiRanks:
         return self._first_of(self._here, make)
 
     def _first_of(self, some: Any, make: Callable[[], T]) -> T:
-        """What `make` gives on the first rank of a communicator."""
+        """Return what `make` returns on the first rank of a communicator."""
         leads = some.Get_rank() == 0
         value = make() if leads else None
         data = np.frombuffer(pickle.dumps(value), np.uint8) if leads else None
@@ -150,14 +152,14 @@ class MpiRanks:
     def abort(self, code: int) -> None:
         until = time.monotonic() + LAST_WORDS
         while time.monotonic() < until:
-            self._mpi.Request.Testall(self._under_way)  # of which others may still learn
+            self._mpi.Request.Testall(self._under_way)  # other ranks may still receive these
             time.sleep(PAUSE)
         null = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(null, 2)  # MPI would add lines of its own to the error's
+        os.dup2(null, 2)  # MPI would add its own lines to the error
         self._world.Abort(code)
 
     def _wait(self, request: Any, enough: Callable[[], bool] = lambda: False) -> bool:
-        """Wait for a message until it is enough; whether it came."""
+        """Poll a message until `enough`; return whether it came."""
         looks = 0
         self._under_way.append(request)
         while not request.Test():

@@ -1,6 +1,6 @@
-"""The processes of one job: this one alone, or as many as `mpiexec` started.
+"""The processes of one job: only this one, or as many as `mpiexec` started.
 
-Nothing of MPI is imported before there is a second process.
+MPI is imported only if there is more than one process.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Variables that a starter sets to how many processes it started: Hydra (MPICH, Intel), Slurm's
-# PMI and MVAPICH, then Open MPI. PMIx names none: there Slurm's count of tasks stands in.
+# Environment variables with the number of processes: of Hydra (MPICH, Intel), Slurm's PMI and
+# MVAPICH, then Open MPI. PMIx has none, so Slurm's task count is used.
 COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
 NUMBERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
 
 
 class Ranks(Protocol):
-    """A job's processes; each is called a rank. It can be an engine's `nn.exchange.Exchange`.
+    """The processes of a job, called ranks. Implements an engine's `nn.exchange.Exchange`.
 
-    All ranks make the same calls in the same order, each on its main thread. While one waits for
-    the others, signals are answered.
+    All ranks make the same calls in the same order, each on its main thread. Signals are handled
+    while a rank waits for others.
 
     Attributes:
-        rank: this process's number, from 0.
-        size: how many there are.
-        neighbours: how many are on this machine, this one included.
+        rank: number of this process, from 0.
+        size: number of ranks.
+        neighbours: number of ranks on this machine, including this one.
     """
 
     rank: int
@@ -40,51 +40,51 @@ class Ranks(Protocol):
     neighbours: int
 
     def threads(self, cores: int) -> int:
-        """This rank's part of the cores it may use, if it shares them with others; at least 1."""
+        """Return this rank's share of the cores, if it shares them with other ranks; at least 1."""
 
     def first(self, make: Callable[[], T]) -> T:
-        """What `make` gives on rank 0, where alone it is called; a copy on the others."""
+        """Call `make` on rank 0 only; return its result on rank 0 and copies on the others."""
 
     def first_here(self, make: Callable[[], T]) -> T:
-        """The same among the ranks of this machine, each of which asks the first one of them."""
+        """Call `make` on the first rank of each machine only; return its result on all of them."""
 
     def bring(self, value: T) -> list[T]:
-        """All ranks' values, in their order, on rank 0; an empty list on the others."""
+        """Return all ranks' values, in order, on rank 0; an empty list on the others."""
 
     def gather(self, numbers: Array) -> Array:
-        """(size, *shape): all ranks' arrays, in their order; they are of one shape and type."""
+        """Return (size, *shape): all ranks' arrays, in order, of one shape and dtype."""
 
     def start_sum(self, numbers: Array) -> None:
-        """Begin to replace a contiguous array, in place, by the sum over all ranks."""
+        """Start replacing a contiguous array, in place, by its sum over all ranks."""
 
     def keep_going(self) -> None:
-        """Let the sums that are under way move on; returns at once."""
+        """Progress the started sums; returns at once."""
 
     def finish_sums(self) -> None:
-        """Wait until all sums that were begun are there: the same bits on every rank."""
+        """Wait until all started sums are complete: the same bits on every rank."""
 
     def end(self, number: int, enough: Callable[[], bool]) -> list[int] | None:
-        """Tell the others a number, as the exit code, when this process is about to exit.
+        """Send the other ranks a number, such as the exit code, when this process is about to exit.
 
-        They may be in the middle of anything else.
+        The others may be in the middle of anything else.
 
         Args:
-            number: for the others.
-            enough: whether to wait no longer for theirs; asked again and again.
+            number: the number to send.
+            enough: polled: whether to stop waiting for the others' numbers.
 
         Returns:
-            All ranks' numbers; None where somebody is still at work.
+            All ranks' numbers; None if some rank is still working.
         """
 
     def close(self, code: int) -> None:
-        """Say that there is nothing more to say, once all have ended, with that exit code."""
+        """Finish communication once all ranks have ended, with that exit code."""
 
     def abort(self, code: int) -> None:
-        """End all ranks at once, with that exit code; does not return where there are others."""
+        """End all ranks at once, with that exit code; does not return if there are others."""
 
 
 class Alone:
-    """There is no other process."""
+    """A single process."""
 
     rank = 0
     size = 1
@@ -123,13 +123,15 @@ ALONE = Alone()
 
 
 def started_ranks(environment: Mapping[str, str] = os.environ) -> int:
-    """How many processes of this job there are, as what started it says; 1 where nothing does."""
+    """Return the number of processes of this job, as the launcher reports it; 1 without a
+    launcher.
+    """
     names = (*COUNTS, "SLURM_STEP_NUM_TASKS") if "PMIX_RANK" in environment else COUNTS
     return _first_number(environment, names, 1)
 
 
 def started_as(environment: Mapping[str, str] = os.environ) -> int:
-    """Which of them this one is, from 0."""
+    """Return the number of this process among them, from 0."""
     return _first_number(environment, NUMBERS, 0)
 
 
@@ -139,10 +141,10 @@ def _first_number(environment: Mapping[str, str], names: Sequence[str], otherwis
 
 
 def open_ranks() -> Ranks:
-    """The processes of this job.
+    """Return the ranks of this job.
 
     Raises:
-        UsageError: there are several, and no mpi4py to talk through, or one of another MPI.
+        UsageError: there are several, and mpi4py is missing or uses another MPI.
     """
     count = started_ranks()
     if count <= 1:

@@ -1,4 +1,4 @@
-"""A stream of items that rank 0 reads, dealt out to all ranks."""
+"""A stream of items that rank 0 reads, distributed over all ranks."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ T = TypeVar("T")
 
 
 def rounds(items: Iterator[T | None], size: int, ranks: Ranks) -> Iterator[list[T]]:
-    """This rank's parts of a stream that rank 0 reads: up to `size` items a rank and round.
+    """Yield this rank's parts of a stream that rank 0 reads: up to `size` items per rank and round.
 
-    The parts of all ranks, one after the other and round by round, are the stream. Each part is a
-    message from rank 0, at the same moment for all. None in the stream, which says that the next
-    item is waited for, ends a round, and an empty one follows: who works on the round before the
-    last one comes to the last.
+    The parts of all ranks, in order and round by round, form the stream. Each part is a message
+    from rank 0, received at the same point by all. None in the stream means that the next item is
+    not there yet. It ends a round, and an empty round follows, so that work delayed by one round is
+    also finished.
     """
     taken = _rounds(items, size * ranks.size)
     while (whole := ranks.first(lambda: next(taken, None))) is not None:

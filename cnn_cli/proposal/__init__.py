@@ -1,6 +1,6 @@
-"""A first config for a folder of pictures: what `cnn init` writes.
+"""The first config for a folder of images, which `cnn init` writes.
 
-`choose` decides, from what was found and measured; `measure` has the clock; `config_text`
-writes the YAML, `words` its comments; `propose` leads from one to the next.
-Imports `bench` and what is below it.
+`survey` examines the images, `measure` times networks, `choose` and `fine_tuning` decide,
+`config_text` writes the YAML, `words` its comments; `propose` combines them. This package imports
+`bench` and the packages below it.
 """

@@ -1,7 +1,7 @@
-"""Which network, size, augmentation and number of epochs suit what a folder holds.
+"""Choose network, image size, augmentation and number of epochs for a folder.
 
-Nothing here reads, measures or writes. The networks and their settings are those of configs that
-were measured: `small.yaml` and `fashion.yaml` for small pictures, `animals.yaml` for photographs.
+This module does not read, measure or write anything. Networks and settings are those of measured
+configs: `small.yaml` and `fashion.yaml` for small images, `animals.yaml` for photographs.
 """
 
 from __future__ import annotations
@@ -12,29 +12,29 @@ from typing import Literal
 
 from cnn_cli.proposal.survey import Survey
 
-SMALL = 40  # pixels of the short side; larger pictures get the network for photographs
+SMALL = 40  # pixels of the short side; larger images get the network for photographs
 LEAST_SIDE = 8
 PHOTO_SIDES = (128, 96, 64)
-WIDEST = 3  # of a picture's sides, the one to the other
-SQUARE = 1.6  # up to which a picture is cut to a square
-FEW = 1500  # images a class: strong augmentation
-UNEVEN = 3  # the largest class to the smallest
-STRONG_EPOCHS = 25  # fewer leave no time to learn from images that are changed so much
+WIDEST = 3  # ratio of an image's sides
+SQUARE = 1.6  # ratio up to which an image is cropped to a square
+FEW = 1500  # images per class: strong augmentation
+UNEVEN = 3  # ratio of the largest class to the smallest
+STRONG_EPOCHS = 25  # fewer epochs are not enough for strong augmentation
 
-START_SECONDS = 4.0  # until the first step: imports, the list of images, compiled kernels
-USED = 0.92  # of the budget: checkpoints, and what else the computer does
+START_SECONDS = 4.0  # before the first step: imports, listing the images, compiling kernels
+USED = 0.92  # fraction of the budget; the rest is for checkpoints and other programs
 
 
 @dataclass(frozen=True, slots=True)
 class Network:
-    """One to choose.
+    """A candidate network.
 
     Attributes:
         size: (height, width) of its images.
-        kind: `plain`: convolutions and pooling; `residual`: as in He et al. 2015; `named`: one
-            that comes along.
-        widths: channels of the stages of the first two.
-        stem_stride: of a residual network's first convolution.
+        kind: `plain`: convolutions and pooling; `residual`: as in He et al. 2015; `named`: a
+            built-in network.
+        widths: channels of the stages of the first two kinds.
+        stem_stride: stride of a residual network's first convolution.
     """
 
     size: tuple[int, int]
@@ -45,13 +45,13 @@ class Network:
 
 @dataclass(frozen=True, slots=True)
 class Speed:
-    """What was measured, in images a second.
+    """The measurements, in images per second.
 
     Attributes:
         training, prediction: of the network.
-        decoding: image files.
-        augmenting: images that are decoded.
-        cpu_fraction: of the cores' time, that the training got; other programs had the rest.
+        decoding: of image files.
+        augmenting: of decoded images.
+        cpu_fraction: fraction of the cores' time that training got; other programs had the rest.
     """
 
     training: float
@@ -63,13 +63,13 @@ class Speed:
 
 @dataclass(frozen=True, slots=True)
 class Tuning:
-    """How trained weights are trained on.
+    """How to fine-tune pretrained weights.
 
     Attributes:
-        weights: their name, which is the network's too.
-        head_epochs: of the last layer alone, which come first.
-        frozen: how many of the first layers with parameters stay as they are when the upper ones
-            are trained; 0 where the last layer alone is trained.
+        weights: their name, which is also the network's.
+        head_epochs: epochs of the last layer alone, which come first.
+        frozen: number of first layers with parameters that stay frozen while the upper ones are
+            trained; 0 if only the last layer is trained.
     """
 
     weights: str
@@ -79,17 +79,17 @@ class Tuning:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What the config says, and why.
+    """The chosen config, and the reasons.
 
     Attributes:
-        network: chosen.
+        network: the network.
         batch_size, epochs: of the training.
-        strong: whether images are changed a lot.
-        speed: of that network.
-        epoch_seconds, seconds: of an epoch and of all of it, by what was measured.
-        fits: whether that is within the budget.
-        limited: whether the budget says how many epochs; else there are as many as are useful.
-        tuning: of trained weights; None where the training starts from nothing.
+        strong: whether augmentation is strong.
+        speed: measured speed of the network.
+        epoch_seconds, seconds: estimated time of an epoch and of the training.
+        fits: whether it fits the budget.
+        limited: whether the budget limits the epochs; else their number is what is useful.
+        tuning: how pretrained weights are fine-tuned; None for training from scratch.
     """
 
     network: Network
@@ -105,7 +105,7 @@ class Choice:
 
 
 def networks(survey: Survey) -> list[Network]:
-    """Those that suit the pictures, the best one that may take long first."""
+    """Return the networks that suit the images, slowest and most accurate first."""
     short = min(survey.width, survey.height)
     if short <= SMALL:
         size = _small_size(survey)
@@ -124,7 +124,7 @@ def networks(survey: Survey) -> list[Network]:
 
 
 def aspect(survey: Survey) -> float:
-    """Width / height of the images that the network gets, before they are rounded."""
+    """Return width / height of the network's input, before rounding."""
     ratio = survey.width / survey.height
     if 1 / SQUARE <= ratio <= SQUARE:
         return 1.0
@@ -132,7 +132,7 @@ def aspect(survey: Survey) -> float:
 
 
 def is_squashed(survey: Survey) -> bool:
-    """Whether too much would be cut off to keep the ratio of the sides."""
+    """Whether keeping the aspect ratio would crop too much."""
     ratio = survey.width / survey.height
     return not 1 / WIDEST <= ratio <= WIDEST
 
@@ -146,28 +146,28 @@ def _small_size(survey: Survey) -> tuple[int, int]:
 
 
 def _photo_size(survey: Survey, side: int) -> tuple[int, int]:
-    """As many pixels as a square of that side has, in multiples of 8."""
+    """Return a size with as many pixels as a square of that side, in multiples of 8."""
     root = aspect(survey) ** 0.5
     return 8 * round(side / root / 8), 8 * round(side * root / 8)
 
 
 def least_epochs(images: int) -> int:
-    """Fewer would teach nothing."""
+    """Return the least useful number of epochs."""
     return 10 if images < 20_000 else 5 if images < 100_000 else 3
 
 
 def most_epochs(images: int) -> int:
-    """More would teach nothing: `animals.yaml` reached its best after 70 epochs of 3,200 images."""
+    """Return the largest useful number: `animals.yaml` was best after 70 epochs of 3,200 images."""
     return max(30, min(200, 250_000 // images))
 
 
 def enough_epochs(images: int) -> int:
-    """With fewer a smaller network is the better one."""
+    """Return the number of epochs below which a smaller network is better."""
     return most_epochs(images) // 2
 
 
 def batch_size(images: int, network: Network) -> int:
-    """Of which an epoch has enough."""
+    """Return a batch size that gives an epoch enough batches."""
     if images < 400:
         return 8 if images < 64 else 16
     if images < 2000:
@@ -180,23 +180,23 @@ def images_a_class(survey: Survey) -> float:
 
 
 def is_uneven(survey: Survey) -> bool:
-    """Whether an epoch should take as many images of each class; one of several has no class."""
+    """Whether to balance the classes; False with several labels per image."""
     return not survey.several and max(survey.train) > UNEVEN * min(survey.train)
 
 
 def fit(survey: Survey, network: Network, speed: Speed, budget: float) -> Choice:
-    """The epochs of a network that fit a budget.
+    """Choose the number of epochs of a network for a budget.
 
     Args:
-        survey: of the folder.
+        survey: the survey of the folder.
         network: one of `networks`.
-        speed: of it, with strong augmentation where that may be wanted.
+        speed: its speed, with strong augmentation if that may be chosen.
         budget: in seconds.
     """
     train, val = survey.train_images, survey.val_images
     size = batch_size(train, network)
     epoch = train / speed.training + train / speed.augmenting + val / speed.prediction
-    if size < 32:  # `train.precise_bn` looks at images once more
+    if size < 32:  # `train.precise_bn` reads images once more
         again = min(train, 2048)
         epoch += again / speed.prediction + again / speed.augmenting
     first = START_SECONDS + (train + val) / speed.decoding

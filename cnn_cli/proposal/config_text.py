@@ -17,19 +17,19 @@ from cnn_cli.proposal.choose import (
 )
 from cnn_cli.proposal.survey import Survey
 
-DEPTH = 2  # residual blocks of a stage
+DEPTH = 2  # residual blocks per stage
 
 
 def config_yaml(
     survey: Survey, choice: Choice, root: str, command: str, head: Iterable[str]
 ) -> str:
-    """The file's text.
+    """Return the text of the config file.
 
     Args:
-        survey: of the folder.
-        choice: for it.
-        root: the folder, as seen from the file.
-        command: that trains with it.
+        survey: the survey of the folder.
+        choice: the choice for it.
+        root: the folder, relative to the file.
+        command: the command that trains with it.
         head: lines on what was found and chosen.
     """
     lines = [
@@ -146,7 +146,7 @@ def _model(survey: Survey, choice: Choice) -> list[str]:
 
 
 def _plain(network: Network) -> list[str]:
-    """As in `small.yaml`."""
+    """Return the layers of `small.yaml`."""
     lines = []
     height, width = network.size
     for stage, channels in enumerate(network.widths):
@@ -161,7 +161,7 @@ def _plain(network: Network) -> list[str]:
 
 
 def _residual(network: Network) -> list[str]:
-    """As in `animals.yaml`."""
+    """Return the layers of `animals.yaml`."""
     first, *others = network.widths
     lines = [*_conv(first, network.stem_stride), "- relu", *_conv(first), "- relu", "- maxpool: 2"]
     block = [*_block(first), "- relu"]
@@ -225,8 +225,8 @@ def _tune(choice: Choice, tuning: Tuning) -> list[str]:
 
 
 def _quoted(text: str) -> str:
-    """A YAML double-quoted text, which holds all that a JSON one does.
+    """Return a double-quoted YAML text, which is also valid JSON.
 
-    It is readable where it can be: bytes of a name that are no text are escaped.
+    It is readable where possible; bytes of a name that are not text are escaped.
     """
     return json.dumps(text, ensure_ascii=not text.isprintable())

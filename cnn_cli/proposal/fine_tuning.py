@@ -1,6 +1,6 @@
-"""Whether trained weights suit what a folder holds, and how far they are trained on.
+"""Decide whether pretrained weights suit a folder, and how much of them to fine-tune.
 
-Nothing here reads, measures or writes.
+This module does not read, measure or write anything.
 """
 
 from __future__ import annotations
@@ -16,31 +16,33 @@ from cnn_cli.proposal.choose import (
 )
 from cnn_cli.proposal.survey import Survey
 
-LEAST_SIDE = 64  # pixels; smaller pictures have nothing that such networks look for
-MOST_FLAT = 0.3  # share of neighbouring pixels that are the same: drawings and text have more
-BATCH_SIZE = 32  # of few images too: at this rate, batches of 4 reached 0.970, not 0.976
-HEAD_EPOCHS = (5, 20)  # least, and most: of few images
+LEAST_SIDE = 64  # pixels; smaller images lack the details that such networks need
+MOST_FLAT = 0.3  # fraction of equal neighboring pixels: drawings and text have more
+# Also for few images: at this learning rate, batches of 4 reached 0.970 instead of 0.976.
+BATCH_SIZE = 32
+HEAD_EPOCHS = (5, 20)  # smallest, and largest, for few images
 HEAD_SEEN = 2000  # images, in all epochs of the last layer
-HEAD_RATE = 3000.0  # images a second of the last layer alone, on features: hardly any time
-FEW = 50  # images a class: the last layer alone is trained
+HEAD_RATE = 3000.0  # images per second for the last layer alone, on features: negligible
+FEW = 50  # images per class: only the last layer is trained
 LEAST_EPOCHS = 3  # of the upper layers
 SEEN = 60_000  # images, in all epochs of the upper layers
 
 
 def suits(survey: Survey) -> bool:
-    """Whether the pictures are such as the weights were trained on: photographs in colour."""
+    """Whether the images resemble those of the weights' training: color photographs."""
     side = min(survey.width, survey.height)
     in_colour = survey.is_plain and not survey.grey
     return in_colour and side >= LEAST_SIDE and survey.flat <= MOST_FLAT
 
 
 def head_alone(survey: Survey, weights: str, side: int, speed: Speed, budget: float) -> Choice:
-    """Train the last layer alone, on what the other layers make of each picture once.
+    """Train the last layer alone, on features that are computed once per image.
 
     Args:
-        weights: their name.
-        side: of the network's images.
-        speed: of the network, on those.
+        survey: the survey of the folder.
+        weights: name of the weights.
+        side: side of the network's input.
+        speed: speed of the network at that size.
         budget: in seconds.
     """
     train, val = survey.train_images, survey.val_images
@@ -63,20 +65,21 @@ def head_alone(survey: Survey, weights: str, side: int, speed: Speed, budget: fl
 
 
 def upper_layers(survey: Survey, head: Choice, frozen: int, speed: Speed, budget: float) -> Choice:
-    """Train the upper layers as well, on changed pictures, where there is time and need for it.
+    """Train the upper layers as well, on augmented images, if time allows and it helps.
 
     Args:
-        head: of `head_alone`.
-        frozen: how many of the first layers with parameters stay as they are.
-        speed: of the training above these.
+        survey: the survey of the folder.
+        head: the result of `head_alone`.
+        frozen: number of first layers with parameters that stay frozen.
+        speed: speed of training the other layers.
         budget: in seconds.
 
     Returns:
-        `head` where there is not.
+        `head` if time does not allow it.
     """
     train, val = survey.train_images, survey.val_images
     epoch = train / speed.training + train / speed.augmenting + val / speed.prediction
-    # The pictures are decoded once more: what is kept of them is larger.
+    # The images are decoded again, because the cached ones are larger.
     first = head.seconds + train / speed.decoding
     most = max(LEAST_EPOCHS, min(30, SEEN // train))
     possible = int((USED * budget - first) / epoch)
@@ -98,6 +101,8 @@ def upper_layers(survey: Survey, head: Choice, frozen: int, speed: Speed, budget
 
 
 def head_epochs(images: int) -> int:
-    """Of the last layer alone: of 32 photographs 5 epochs reached 0.935 of 419 others, 20 0.973."""
+    """Return the epochs of the last layer alone: with 32 photographs, 5 epochs reached 0.935 on 419
+    others, 20 epochs 0.973.
+    """
     least, most = HEAD_EPOCHS
     return max(least, min(most, HEAD_SEEN // images))

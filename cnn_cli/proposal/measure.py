@@ -1,4 +1,4 @@
-"""How fast a proposed network is on this machine, and how fast its images are made ready."""
+"""Measure the speed of a proposed network and of its input pipeline on this machine."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from cnn_cli.proposal.survey import Survey
 from cnn_cli.training.memory import plan_memory
 from cnn_cli.training.training_data import preprocess_of
 
-SECONDS = 0.7  # of each measurement, at least
+SECONDS = 0.7  # least duration of each measurement
 PICTURES = 128  # to decode
 MOST_ROUNDS = 8
 
@@ -39,15 +39,15 @@ def measure(
     note: Callable[[str], None],
     seconds: float = SECONDS,
 ) -> Speed:
-    """Train and predict on random images, and decode and change some of the folder's.
+    """Train and predict on random images, and decode and augment some of the folder's.
 
     Args:
-        config: of the proposed training.
-        survey: of the folder.
+        config: the proposed config.
+        survey: the survey of the folder.
         source: the config's file, for messages.
         threads, backend: of the training.
-        note: told that kernels are compiled.
-        seconds: of each measurement, at least.
+        note: receives a note when kernels are compiled.
+        seconds: least duration of each measurement.
 
     Raises:
         ConfigError: the network needs more memory than there is.
@@ -69,7 +69,7 @@ def measure(
 
 
 def _feeding(config: Config, survey: Survey, threads: int, seconds: float) -> tuple[float, float]:
-    """Images a second that are decoded, and that are changed once they are."""
+    """Measure how many images per second are decoded, and augmented once decoded."""
     pre = preprocess_of(config)
     paths = list(survey.sample[:: -(-len(survey.sample) // PICTURES)])
     kept = kept_preprocess(config.augment.random_resized_crop, pre, paths)

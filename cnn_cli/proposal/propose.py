@@ -1,4 +1,4 @@
-"""From a folder of pictures to a config for it."""
+"""Propose a config for a folder of images."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ HINT = (
     "trained on a million photographs"
 )
 ConfigOf = Callable[[Choice], tuple[str, Config]]
-UNKNOWN = Speed(1.0, 1.0, 1.0, 1.0)  # of a network that is about to be measured
+UNKNOWN = Speed(1.0, 1.0, 1.0, 1.0)  # for a network that is yet to be measured
 
 
 class Measure(Protocol):
@@ -48,11 +48,11 @@ class Measure(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A config and what it comes from.
+    """A proposed config.
 
     Attributes:
-        text: of the file.
-        config: that it holds.
+        text: text of the file.
+        config: the config in it.
         next: the command that trains with it.
     """
 
@@ -74,26 +74,25 @@ def propose(
     start: str | None = None,
     labels: str | None = None,
 ) -> Proposal:
-    """Look at a folder and choose.
+    """Examine a folder and propose a config.
 
-    Trained weights are taken where they are installed and suit the pictures. Else the first
-    network is taken that has time for half of the epochs that are useful, or the last, quickest
-    one.
+    Pretrained weights are used if they are installed and suit the images. Otherwise it takes the
+    first network that has time for half of the useful epochs, or the last, fastest one.
 
     Args:
-        root: the folder of pictures.
-        file: where the config will be.
-        budget: seconds that the training may take.
-        threads: that read pictures.
-        measure: of a network's speed.
-        options: of `cnn train`, that were measured with.
-        progress: told what is being measured.
-        start: what to start from: the name of weights, or `scratch`; None decides by the pictures.
-        labels: of `survey`.
+        root: the folder of images.
+        file: where the config will be written.
+        budget: seconds for the training.
+        threads: threads that read images.
+        measure: measures a network's speed.
+        options: options of `cnn train` used in the measurements.
+        progress: receives what is being measured.
+        start: name of the weights to start from, or `scratch`; None to decide by the images.
+        labels: as in `survey`.
 
     Raises:
         UsageError: the weights' package is not installed.
-        DataError: nothing can be trained on, or there are no weights of that name.
+        DataError: the folder cannot be used for training, or there are no weights of that name.
         ConfigError: no network fits in memory.
     """
     progress("looking at the images")
@@ -118,7 +117,7 @@ def propose(
 
 
 def _package(survey: Survey, start: str | None) -> Package | None:
-    """The weights to start from; None for none."""
+    """Return the weights to start from, or None."""
     if start is not None:
         find_weights(start)
         return PACKAGES[start]
@@ -136,7 +135,7 @@ def _tuned(
     budget: float,
     progress: Callable[[str], object],
 ) -> Choice:
-    """Trained weights, as far as there is time to train them on."""
+    """Choose how far to fine-tune pretrained weights in the time given."""
     progress(f"measuring {package.name}")
     side = package.image_size
     trial = head_alone(survey, package.name, side, UNKNOWN, budget)
@@ -177,7 +176,7 @@ def _from_scratch(
 
 
 def relative_root(root: Path, file: Path) -> str:
-    """The folder as seen from the config, where it is below the config's own folder."""
+    """Return the folder relative to the config's folder, if it is below it."""
     whole, place = os.path.abspath(root), os.path.abspath(file.parent)
     if whole == place:
         return "."
@@ -188,7 +187,7 @@ def relative_root(root: Path, file: Path) -> str:
 
 
 def _trial(survey: Survey, network: Network) -> Choice:
-    """A network with the augmentation that costs most of those that may come to be chosen."""
+    """Return a network with the most expensive augmentation that may be chosen."""
     strong = images_a_class(survey) < FEW
     size = batch_size(survey.train_images, network)
     return Choice(network, size, STRONG_EPOCHS, strong, UNKNOWN, 1.0, 1.0, True, True)

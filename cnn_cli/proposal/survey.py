@@ -1,4 +1,4 @@
-"""What kind of pictures a folder holds: all are counted, some are read."""
+"""Examine the images of a folder: all are counted, some are read."""
 
 from __future__ import annotations
 
@@ -30,37 +30,36 @@ from cnn_cli.errors import DataError, UsageError
 from cnn_cli.files import NoDescriptorError
 from cnn_cli.structs import replace
 
-SAMPLE = 256  # pictures that are read
-NEARLY_ALL = 0.95  # of the pictures
-GREY_SPREAD = 8  # between the channels of a grey picture that was saved as a colour JPEG
+SAMPLE = 256  # images that are read
+NEARLY_ALL = 0.95  # fraction of the images
+GREY_SPREAD = 8  # largest difference between the channels of a gray image saved as a color JPEG
 
 _PREPROCESS = Preprocess(32, 32, 3, "squash")
 
 
 @dataclass(frozen=True, slots=True)
 class Survey:
-    """What a folder holds.
+    """The content of a folder.
 
     Attributes:
-        classes: names, in the order of the network's outputs.
-        train: images of each class to train on.
-        train_images: images to train on; of several labels, each counts for several classes.
-        val: images of each class to validate on; None where there are none.
-        val_images: images to validate on.
-        test: images to test on.
-        val_split: the fraction that must be held back to have those of `val`; None where `val` is a
-            folder of its own.
-        looked_at: how many pictures were read.
-        unreadable: how many of them are no pictures.
-        width, height: of the picture in the middle, in pixels, as it is seen.
-        uniform: whether all that were looked at have that size.
-        bands: 3 for colour; 1 where none of them, or hardly one, has colours; another number where
-            most have that.
-        depth: that keeps what nearly all have.
-        flat: the share of neighbouring pixels that are the same, of the picture in the middle.
-        several: whether an image may have several labels.
-        sample: paths of those that can be read.
-        remarks: what the user should know besides, a line each.
+        classes: class names, in the order of the network's outputs.
+        train: number of training images of each class.
+        train_images: number of training images; with several labels per image it is below the sum
+            of `train`.
+        val: number of validation images of each class; None without validation images.
+        val_images: number of validation images.
+        test: number of test images.
+        val_split: the fraction to hold out to get `val`; None if `val` is a folder.
+        looked_at: number of images read.
+        unreadable: number of unreadable files among them.
+        width, height: median size as displayed, in pixels.
+        uniform: whether all images read have that size.
+        bands: 3 for color; 1 if (almost) no image has color; another number if most have that.
+        depth: the depth that keeps the values of nearly all images.
+        flat: median fraction of equal neighboring pixels.
+        several: whether images may have several labels.
+        sample: paths of readable images.
+        remarks: further notes for the user, one per line.
     """
 
     classes: tuple[str, ...]
@@ -88,20 +87,20 @@ class Survey:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the pictures are grey or colour of 8 bits."""
+        """Whether the images are 8-bit gray or color."""
         return self.bands in (1, 3) and self.depth == 8
 
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What a picture is like.
+    """Properties of an image.
 
     Attributes:
-        size: width and height as it is seen.
-        is_plain: it can be read as colour of 8 bits.
-        grey: it has one band, or hardly any colour.
-        bands, depth: as of `data.samples.Facts`.
-        flat: the share of neighbouring pixels that are the same.
+        size: width and height as displayed.
+        is_plain: it can be read as 8-bit color.
+        grey: it has one band, or hardly any color.
+        bands, depth: as in `data.samples.Facts`.
+        flat: fraction of equal neighboring pixels.
     """
 
     size: tuple[int, int]
@@ -112,7 +111,7 @@ class Look:
     flat: float = 0.0
 
     def fits(self, bands: int, depth: Depth) -> bool:
-        """Whether `data.channels` and `data.depth` of these would take it."""
+        """Whether these `data.channels` and `data.depth` fit it."""
         both_ordinary = self.bands in (1, 3) and bands in (1, 3)
         if both_ordinary and depth == 8:
             return self.is_plain
@@ -122,18 +121,18 @@ class Look:
 
 
 def survey(root: Path, threads: int, labels: str | None = None) -> Survey:
-    """Look at a folder of images.
+    """Examine a folder of images.
 
-    All files are listed, and hashed where some must be held back, so that the counts are those of
-    the training; of the training images, some spread over the classes are decoded.
+    All files are listed, and hashed if some must be held out, so that the counts are those of the
+    training. Some training images, spread over the classes, are decoded.
 
     Args:
-        root: class folders, or folders `train`, `val` and `test` that hold class folders.
-        threads: that read.
-        labels: of `separator_of`.
+        root: class folders, or folders `train`, `val` and `test` with class folders.
+        threads: number of reading threads.
+        labels: as in `separator_of`.
 
     Raises:
-        DataError: a training could not start, or no picture that was looked at can be read.
+        DataError: training could not start, or none of the images read is readable.
     """
     separator = separator_of(root, labels)
     dataset = open_dataset(root, None, 0.0, separator=separator)
@@ -184,7 +183,7 @@ def _counts(split: Split, classes: int) -> tuple[int, ...]:
 
 
 def _spread(split: Split, classes: int) -> list[str]:
-    """Paths of some images, of each class about as many."""
+    """Return paths of some images, about equally many per class."""
     each = max(1, SAMPLE // classes)
     chosen: dict[str, None] = {}
     for label in range(classes)[:: -(-classes // SAMPLE)]:
@@ -195,18 +194,18 @@ def _spread(split: Split, classes: int) -> list[str]:
 
 
 def _look(path: str, on_frames: OnFrames | None = None) -> Look | None:
-    """What a picture is like; None if it is none."""
+    """Return the properties of an image; None if it is unreadable."""
     try:
         with open_picture(path) as file:
             facts = facts_of(file, path)
     except NoDescriptorError:
         raise
     except NoReaderError as error:
-        size = upright_size(path)  # of a TIFF of 16-bit colour Pillow gives the upper 8 bits
+        size = upright_size(path)  # Pillow gives the upper 8 bits of a TIFF with 16-bit color
         if size is None or isinstance(read_image(path, _PREPROCESS), ImageError):
             raise UsageError(error.place, error.rule) from None
         facts = Facts(size, 3, 8)
-    except Exception:  # plugins raise nearly anything on broken data
+    except Exception:  # plugins raise nearly any exception for damaged files
         return None
     plain = read_image(path, _PREPROCESS, on_frames=on_frames)
     is_plain, grey, flat = not isinstance(plain, ImageError), facts.bands == 1, 0.0
@@ -221,7 +220,7 @@ def _look(path: str, on_frames: OnFrames | None = None) -> Look | None:
 
 
 def _bands_and_depth(looks: Sequence[Look]) -> tuple[int, Depth]:
-    """What a training on most of these pictures would take, 8 bits where many have no more."""
+    """Return bands and depth for most of these images; 8 bits if many have no more."""
     counts = Counter(look.bands if look.bands not in (1, 3) else 3 for look in looks)
     if not counts:
         return 3, 8

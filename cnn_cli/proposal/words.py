@@ -1,4 +1,4 @@
-"""What was found and chosen, in words: for the config's comments and for the terminal."""
+"""The findings and the choice in words, for the config's comments and for the terminal."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from cnn_cli.errors import printable
 from cnn_cli.proposal.choose import Choice
 from cnn_cli.proposal.survey import Survey
 
-BUSY = 0.6  # of the cores' time; a training that has them to itself gets more
+BUSY = 0.6  # fraction of the cores' time; on an idle machine a training gets more
 
 
 def head_lines(survey: Survey, choice: Choice, budget: float) -> list[str]:
-    """What was found and chosen, a line a fact: the config begins with it."""
+    """Return what was found and chosen, one fact per line, for the beginning of the config."""
     return [
         f"Made by `cnn init` for {counts_text(survey)}.",
         f"{pictures_text(survey)}.",
@@ -72,7 +72,7 @@ def network_text(choice: Choice) -> str:
 
 
 def notes(survey: Survey, choice: Choice, budget: float) -> list[str]:
-    """What a person should know, a line each."""
+    """Return notes for the user, one per line."""
     found = []
     if not choice.fits:
         found.append(

@@ -1,4 +1,4 @@
-"""What a run leaves on disk: its folder, lock, checkpoints, metrics files, and where it stands.
+"""Run folders: lock, checkpoints, metrics files, and the state of a training.
 
-Imports `config` and what is below it.
+This package imports `config` and the packages below it.
 """

@@ -1,7 +1,8 @@
-"""Checkpoints: NumPy `.npz` files of named arrays and one JSON document, `meta`.
+"""Checkpoints: NumPy `.npz` files with named arrays and one JSON document, `meta`.
 
-Reading trusts nothing: every member's declared size is held against the file's own before memory
-is taken for it, or, where it is compressed, against the network's; and no object is ever unpickled.
+Reading trusts nothing: every member's declared size is checked against the file's size before
+memory is allocated or, if it is compressed, against the network's size; and objects are never
+unpickled.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ from cnn_cli.runs.stored_network import check_unpacked_size
 META = "meta"
 WEIGHT_GROUPS = ("model", "ema", "precise_bn")
 BEST, LAST = "best.npz", "last.npz"
-FOLD = "fold-"  # and its number: the folder of one of several runs
-MOST_META = 16 * 2**20  # bytes, where it is compressed
-MOST_HEADER = 12_000  # bytes of a member that are read in search of one; NumPy takes 10,000
-# Of version 1.0, as NumPy writes headers of plain numbers.
+FOLD = "fold-"  # followed by its number: the folder of one fold's run
+MOST_META = 16 * 2**20  # bytes, if compressed
+MOST_HEADER = 12_000  # bytes of a member searched for its header; NumPy allows 10,000
+# Version 1.0, as NumPy writes headers of numeric arrays.
 PLAIN_HEADER = re.compile(
     rb"\x93NUMPY\x01\x00..\{'descr': '(?P<type>[<|][fiu]\d)', "
     rb"'fortran_order': (?P<order>True|False), "
@@ -43,10 +44,11 @@ PLAIN_HEADER = re.compile(
 
 
 class Checkpoint:
-    """All that evaluating, predicting and resuming need.
+    """Everything needed to evaluate, predict and resume.
 
     Attributes:
-        meta: what JSON can hold: config, class names, preprocessing, epoch, metrics and so on.
+        meta: JSON-compatible metadata: config, class names, preprocessing, epoch, metrics and so
+            on.
         groups: arrays by group (`model`, `optimizer`, ...) and by name (`<layer>/<param>`).
     """
 
@@ -60,16 +62,16 @@ class Checkpoint:
 def save_checkpoint(path: str | Path, checkpoint: Checkpoint, *, own: bool = False) -> None:
     """Write a checkpoint, atomically and without a second copy of the arrays.
 
-    `format_version` is added to its meta; numbers that are not finite become null there, since
-    JSON has none.
+    `format_version` is added to its metadata; numbers that are not finite become null, since JSON
+    has none.
 
     Args:
-        path: of the file.
-        checkpoint: what it holds.
+        path: the file.
+        checkpoint: its content.
         own: see `files.write_atomic`.
 
     Raises:
-        DataError: the file cannot be written; an older one is as it was.
+        DataError: the file cannot be written; an older one is unchanged.
     """
     text = strict_json.dumps({"format_version": FORMAT_VERSION} | checkpoint.meta)
     arrays = {META: np.frombuffer(text.encode(), np.uint8)}
@@ -83,11 +85,11 @@ def load_checkpoint(path: str | Path, groups: Collection[str] | None = None) -> 
 
     Args:
         path: the `.npz` file, see `resolve_checkpoint`.
-        groups: those whose arrays are wanted; by default all.
+        groups: groups whose arrays are read; by default all.
 
     Raises:
-        DataError: absent, no checkpoint, damaged, from a newer version, or with contents that
-            no checkpoint has.
+        DataError: it is missing, damaged, from a newer version, not a checkpoint, or contains
+            something that checkpoints do not.
     """
     try:
         file = open(path, "rb", opener=_open_now)  # noqa: SIM115 - closed below; errors of opening differ
@@ -98,15 +100,15 @@ def load_checkpoint(path: str | Path, groups: Collection[str] | None = None) -> 
 
 
 def _open_now(path: str, flags: int) -> int:
-    """Open, without waiting for somebody to write where it is a pipe."""
+    """Open without blocking if it is a pipe without a writer."""
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def resolve_checkpoint(path: str | Path) -> Path:
-    """The checkpoint that a path means: a file itself, of a run folder its best or last one.
+    """Return the checkpoint for a path: the file itself, or a run folder's best or last one.
 
     Raises:
-        DataError: a folder without either.
+        DataError: it is a folder without either.
     """
     path = Path(path)
     if not path.is_dir():
@@ -118,7 +120,9 @@ def resolve_checkpoint(path: str | Path) -> Path:
 
 
 def holds_folds(path: str | Path) -> bool:
-    """Whether a path is a run of folds: it has the folder of the first, and no network itself."""
+    """Whether a path is a run of folds: it contains the first fold's folder and no checkpoint of
+    its own.
+    """
     path = Path(path)
     return (path / f"{FOLD}1").is_dir() and not any((path / name).exists() for name in (BEST, LAST))
 
@@ -148,7 +152,7 @@ def _load(file: BinaryIO, place: str, groups: Collection[str] | None) -> Checkpo
         raise DataError(place, "cannot be read", reason(error)) from error
     except MemoryError as error:
         raise DataError(place, "must fit into memory") from error
-    except Exception as error:  # a hostile file makes the zip and npy readers raise anything
+    except Exception as error:  # for hostile files the zip and npy readers raise any exception
         raise DataError(place, "is damaged or cut short", reason(error)) from error
     return checkpoint
 
@@ -167,9 +171,9 @@ def _open_archive(file: BinaryIO, place: str) -> zipfile.ZipFile:
 def _check_members(
     archive: zipfile.ZipFile, file_size: int, place: str
 ) -> dict[str, zipfile.ZipInfo]:
-    """All arrays by name, once the directory promises no more than the file holds.
+    """Return all members by name, after checking that their sizes fit the file's size.
 
-    What is compressed may hold more; of that, only `meta` is known to be small.
+    Compressed members may be larger; of those, only `meta` is known to be small.
     """
     members: dict[str, zipfile.ZipInfo] = {}
     total = 0
@@ -197,35 +201,35 @@ def _check_members(
 def check_array_header(
     archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, place: str
 ) -> None:
-    """Refuse a member that is no array of plain numbers, or not of the size it says.
+    """Refuse a member that is not an array of plain numbers, or has another size than declared.
 
     Args:
-        archive: that holds it.
+        archive: the archive.
         info: the member.
-        name: of the array, for messages.
+        name: name of the array, for messages.
         place: the file's name.
 
     Raises:
-        DataError: it is that; a damaged header may raise anything.
+        DataError: it is refused; a damaged header may raise any exception.
     """
     with archive.open(info) as compressed:
-        # All at once and no more: a header may say that it has four gigabytes.
+        # A bounded read: a header may claim a length of four gigabytes.
         _read_header(compressed.read(MOST_HEADER), info.file_size, name, place)
 
 
 def _read_header(
     start: bytes, size: int, name: str, place: str
 ) -> tuple[Shape, bool, np.dtype[Any], int]:
-    """Shape, whether it is stored by columns, type, and where the numbers begin.
+    """Return shape, whether it is in Fortran order, dtype, and the offset of the values.
 
     Args:
-        start: of the member.
-        size: of all of it.
+        start: beginning of the member.
+        size: size of the member.
         name, place: see `check_array_header`.
     """
     plain = PLAIN_HEADER.match(start)
     begin = 10 + int.from_bytes(start[8:10], "little")
-    if plain is not None and plain.end() == begin:  # NumPy's own reader takes much longer
+    if plain is not None and plain.end() == begin:  # NumPy's own reader is much slower
         shape = tuple(int(each) for each in plain["shape"].split(b",") if each.strip())
         by_columns, dtype = plain["order"] == b"True", np.dtype(plain["type"].decode())
     else:
@@ -248,8 +252,8 @@ def _read_header(
 
 
 def _read_checked(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str, place: str) -> Array:
-    """The array of a member, looked at as `check_array_header` does; in one reading where it is
-    stored, and so is no larger than the file.
+    """Read a member's array with the checks of `check_array_header`; in one read if it is stored
+    uncompressed, since it cannot be larger than the file.
     """
     if info.compress_type != zipfile.ZIP_STORED:
         check_array_header(archive, info, name, place)
@@ -266,7 +270,7 @@ def _nbytes(shape: Shape, dtype: np.dtype[Any]) -> int:
 
 
 def read_array(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> Array:
-    """The array of a member that `check_array_header` has passed."""
+    """Read the array of a member that `check_array_header` accepted."""
     with archive.open(info) as member:
         array: Array = npy.read_array(member, allow_pickle=False)
     return array

@@ -1,4 +1,4 @@
-"""A run folder: which one it is, who may write into it, and its files."""
+"""Run folders: choosing one, writing to it exclusively, and its files."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ METRICS = "metrics.csv"
 LOG = "log.jsonl"
 BAD_FILES = "bad_files.txt"
 CURVES, CONFUSION, REPORT = "curves.png", "confusion.png", "report.html"
-TRIAL = "trial-"  # as `FOLD`
+TRIAL = "trial-"  # like `FOLD`
 OUT_OF_FOLD = "out_of_fold.csv"
 RECEIPT = "receipt.csv"
 TENSORBOARD, EVENTS = "tensorboard", "events.out.tfevents.*"  # a folder, and its files
 SWEEP, TRIALS, BEST_CONFIG = "sweep.json", "sweep.csv", "best.yaml"
-DRAWN = (CURVES, CONFUSION, REPORT)  # afterwards, from the others
+DRAWN = (CURVES, CONFUSION, REPORT)  # created afterwards from the other files
 OF_SEVERAL = (OUT_OF_FOLD, SWEEP, TRIALS, BEST_CONFIG)
 OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, RECEIPT, *OF_SEVERAL, *DRAWN)
 COLUMNS = (
@@ -47,12 +47,10 @@ COLUMNS = (
     "seconds",
     "images_per_second",
 )
-# What a resumed run may change: how long it goes, how it keeps its images and checkpoints, and what
-# it writes for people beside its own files.
-# Activations that are computed twice are the same.
-# What to do about numbers that are not finite changes no step that was done. Pictures that were
-# moved are compared with what the checkpoint knows of them, see `training.resumed_data`.
-# Where the initial weights came from no longer matters.
+# The keys that a resumed run may change: how long it trains, how it caches images and writes
+# checkpoints, and additional files for the user. Recomputing activations gives the same result.
+# Handling of values that are not finite changes no step done before. Moved images are compared with
+# the checkpoint, see `training.resumed_data`. The source of the initial weights no longer matters.
 RESUMABLE = (
     "train.weights",
     "train.epochs",
@@ -66,10 +64,10 @@ RESUMABLE = (
 
 
 def choose_folder(out: Path | None, config: str, *, resume: bool, overwrite: bool) -> Path:
-    """The run folder: `--out`, else `runs/<config name>`, then `-2`, `-3` and so on.
+    """Return the run folder: `--out`, else `runs/<config name>`, then `-2`, `-3` and so on.
 
     Raises:
-        UsageError: `out` holds a run that nobody said to resume or overwrite.
+        UsageError: `out` contains a run, without `--resume` or `--overwrite`.
     """
     if out is not None:
         if holds_run(out) and not (resume or overwrite):
@@ -81,7 +79,7 @@ def choose_folder(out: Path | None, config: str, *, resume: bool, overwrite: boo
     first = RUNS / name
     if overwrite:
         return first
-    # A lock alone is taken as well: that training has not come to its first checkpoint yet.
+    # A lock alone counts as well: that training has not reached its first checkpoint yet.
     numbers = [1] * (holds_run(first) or (first / LOCK).exists())
     for folder in RUNS.glob(f"{glob.escape(name)}-*"):
         suffix = folder.name.removeprefix(f"{name}-")
@@ -92,12 +90,12 @@ def choose_folder(out: Path | None, config: str, *, resume: bool, overwrite: boo
 
 
 def holds_run(folder: Path) -> bool:
-    """Whether a training has written into `folder`, or a training of folds or a sweep."""
+    """Whether `folder` contains a run, a run of folds, or a sweep."""
     return _holds_files(folder) or bool(folds_in(folder)) or holds_sweep(folder)
 
 
 def holds_sweep(folder: Path) -> bool:
-    """Whether a sweep has written into `folder`."""
+    """Whether `folder` contains a sweep."""
     return (folder / SWEEP).exists() or bool(trials_in(folder))
 
 
@@ -106,27 +104,27 @@ def _holds_files(folder: Path) -> bool:
 
 
 def fold_folder(folder: Path, number: int) -> Path:
-    """Where a run of folds has the run of one, counted from 1."""
+    """Return the folder of one fold's run, counted from 1."""
     return folder / f"{FOLD}{number}"
 
 
 def folds_in(folder: Path) -> list[Path]:
-    """The runs of folds that `folder` holds, in their order."""
+    """Return the folds' runs in `folder`, in order."""
     return _numbered(folder, FOLD)
 
 
 def trial_folder(folder: Path, number: int) -> Path:
-    """Where a sweep has the run of one trial, counted from 1."""
+    """Return the folder of one trial's run, counted from 1."""
     return folder / f"{TRIAL}{number}"
 
 
 def trials_in(folder: Path) -> list[Path]:
-    """The runs of a sweep's trials that `folder` holds, in their order."""
+    """Return the trials' runs in `folder`, in order."""
     return _numbered(folder, TRIAL)
 
 
 def _numbered(folder: Path, start: str) -> list[Path]:
-    """The runs whose folders' names begin so, and go on with a number."""
+    """Return the runs whose folder name is `start` and a number."""
     found = {}
     for path in folder.glob(f"{start}*"):
         digits = path.name.removeprefix(start)
@@ -136,13 +134,13 @@ def _numbered(folder: Path, start: str) -> list[Path]:
 
 
 class RunFolder:
-    """A run's files, while this process alone may write them.
+    """The files of a run, locked for this process.
 
-    A context manager; entering makes the folder and locks it.
+    A context manager that creates and locks the folder on entry.
 
     Raises:
-        LockedError: another process is training into it.
-        DataError: it cannot be made or locked.
+        LockedError: another process is training in it.
+        DataError: it cannot be created or locked.
     """
 
     def __init__(self, path: Path) -> None:
@@ -154,12 +152,12 @@ class RunFolder:
         self._made = not self.path.exists()
         make_folder(self.path)
         self._lock = RunLock(self.path)
-        remove_stale_temporaries(self.path)  # which may be what fills the disk
+        remove_stale_temporaries(self.path)  # they may be what fills the disk
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._lock is not None:
-            nothing = False  # came of it: leave no folder that looks like a run
+            nothing = False  # nothing was written: leave no folder that looks like a run
             with suppress(OSError):  # the folder itself may be gone
                 names = {entry.name for entry in self.path.iterdir()}
                 nothing = self._made and names == self._lock.files
@@ -167,7 +165,7 @@ class RunFolder:
             self._lock = None
 
     def check_writable(self) -> None:
-        """Prove that files can be made in it.
+        """Check that files can be created in it.
 
         Raises:
             DataError: they cannot.
@@ -175,7 +173,7 @@ class RunFolder:
         check_writable_folder(self.path)
 
     def clear(self) -> None:
-        """Delete the run that is there, with those of its folds or trials, and nothing else.
+        """Delete the run in it, including those of its folds or trials, and nothing else.
 
         Raises:
             DataError: a file cannot be deleted.
@@ -193,7 +191,7 @@ class RunFolder:
                 place.unlink(missing_ok=True)
             except OSError as error:
                 raise DataError(place, "cannot be deleted", reason(error)) from error
-        with suppress(OSError):  # there is none, or something else is in it
+        with suppress(OSError):  # it does not exist or is not empty
             events.rmdir()
 
     @property
@@ -210,7 +208,7 @@ class RunFolder:
     def write_reports(
         self, rows: Iterable[Mapping[str, Any]], log: Iterable[Mapping[str, Any]]
     ) -> None:
-        """`metrics.csv` and `log.jsonl`, from what the checkpoint holds of them."""
+        """Write `metrics.csv` and `log.jsonl` from the rows in the checkpoint."""
         self.write(METRICS, _metrics_csv(rows))
         self.write(LOG, _log_lines(log))
 
@@ -221,17 +219,17 @@ class RunFolder:
         return self._holds(METRICS, _metrics_csv(rows)) and self._holds(LOG, _log_lines(log))
 
     def is_writable(self) -> bool:
-        """Whether the system would let files be made in it."""
+        """Whether the system allows creating files in it."""
         return os.access(self.path, os.W_OK)
 
     def write_bad_files(self, bad: Mapping[str, str]) -> None:
-        """A line an image: path, tab, what is wrong with it."""
+        """Write one line per image: path, tab, problem."""
         if bad:
             lines = [f"{printable(path)}\t{printable(bad[path])}\n" for path in sorted(bad)]
             self.write(BAD_FILES, "".join(lines).encode())
 
     def write(self, name: str, content: bytes) -> None:
-        """Write a file; one that says the same already keeps its date."""
+        """Write a file; a file with equal content keeps its modification time."""
         if not self._holds(name, content):
             write_atomic(self.path / name, content, own=True)
 
@@ -243,12 +241,12 @@ class RunFolder:
 
 
 def _metrics_csv(rows: Iterable[Mapping[str, Any]]) -> bytes:
-    """A row per epoch, with all that was measured in any of them; what was not is empty."""
+    """Return a CSV with one row per epoch and a column for every metric measured in any of them."""
     rows = list(rows)
     columns = list(dict.fromkeys([*COLUMNS, *(key for row in rows for key in row)]))
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow([printable(key) for key in columns])  # names of classes may be among them
+    table.writerow([printable(key) for key in columns])  # keys may contain class names
     table.writerows([_cell(row.get(key)) for key in columns] for row in rows)
     return text.getvalue().encode()
 
@@ -258,14 +256,14 @@ def _log_lines(events: Iterable[Mapping[str, Any]]) -> bytes:
 
 
 def _cell(value: float | None) -> float | str:
-    """JSON, and so the checkpoint, has no number for what is not finite."""
+    """Convert null, which JSON and so the checkpoint has for values that are not finite."""
     return "" if value is None or not math.isfinite(value) else value
 
 
 def differences(
     old: Mapping[str, Any], new: Mapping[str, Any], allowed: Sequence[str]
 ) -> list[str]:
-    """Dotted keys whose values differ between two plain configs, apart from `allowed`."""
+    """Return the dotted keys whose values differ between two plain configs, except `allowed`."""
     flat_old, flat_new = dict(flat(old)), dict(flat(new))
     return [
         key
@@ -275,7 +273,7 @@ def differences(
 
 
 def flat(value: Any, prefix: str = "") -> Iterable[tuple[str, Any]]:
-    """Dotted keys and values of a plain config; positions in a list are keys as well."""
+    """Yield dotted keys and values of a plain config; list positions are keys too."""
     if isinstance(value, Mapping) and value:
         items: Iterable[tuple[Any, Any]] = value.items()
     elif isinstance(value, list) and value:

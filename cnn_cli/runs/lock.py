@@ -1,9 +1,9 @@
-"""The lock of a run folder: one process at a time trains into it.
+"""The lock of a run folder: one process at a time trains in it.
 
-The system locks a file, and lets go of it when the process ends, however it ends. On a file system
-without locks, a file with a name of its own says who has the folder: host, process and when that
-began. Whoever comes next deletes those whose process has ended; one of another host cannot be asked
-and keeps the folder until it is deleted.
+The operating system locks a file and releases it when the process ends, however it ends. On file
+systems without locks, a file with a unique name claims the folder for a host, process and start
+time. The next process deletes claims of processes that have ended; a claim from another host cannot
+be checked and holds until it is deleted.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from cnn_cli.portable import (
 )
 
 LOCK = ".lock"
-CLAIM = ".lock-"  # how the names of the files begin that say who has the folder
+CLAIM = ".lock-"  # prefix of the claims' file names
 RULE = "another process is training into this run folder"
-TRIES = 5  # two that begin at the same moment both step back
-STEP_BACK = (0.02, 0.1)  # seconds, from and to
+TRIES = 5  # two processes that begin at the same moment both retry
+STEP_BACK = (0.02, 0.1)  # seconds, smallest and largest delay
 
 
 class RunLock:
-    """A run folder that is locked.
+    """A locked run folder.
 
     Args:
-        folder: that is there.
+        folder: an existing folder.
 
     Raises:
-        LockedError: another process has it.
+        LockedError: another process has locked it.
         DataError: it cannot be locked.
     """
 
@@ -55,16 +55,16 @@ class RunLock:
 
     @property
     def files(self) -> set[str]:
-        """The names of what it keeps in the folder."""
+        """The names of its files in the folder."""
         return {LOCK} if self._claim is None else {LOCK, self._claim.name}
 
     def release(self, *, delete: bool = False) -> None:
-        """Let others have the folder.
+        """Release the folder.
 
         Args:
-            delete: also the file of the lock, which is kept otherwise.
+            delete: also delete the lock file, which is kept otherwise.
         """
-        if WINDOWS and self._file is not None:  # which deletes no open file
+        if WINDOWS and self._file is not None:  # Windows deletes no open file
             os.close(self._file)
             self._file = None
         with suppress(OSError):  # the folder itself may be gone
@@ -79,7 +79,7 @@ class RunLock:
 
 
 def _lock(path: Path) -> int:
-    """Hold the lock file; the system lets go of it when the process ends."""
+    """Lock the lock file; the operating system releases it when the process ends."""
     while True:
         try:
             file = open_unfollowed(path, 0o644)
@@ -97,11 +97,11 @@ def _lock(path: Path) -> int:
             raise
         if _is_still(path, file):
             return file
-        os.close(file)  # its holder deleted it meanwhile: another one may lock the next
+        os.close(file)  # its holder deleted it: another process may lock the next one
 
 
 def _is_still(path: Path, file: int) -> bool:
-    """Whether the open file is the one that stands at `path`."""
+    """Whether the open file is still the one at `path`."""
     try:
         return os.path.samestat(os.stat(path), os.fstat(file))
     except OSError:
@@ -109,10 +109,10 @@ def _is_still(path: Path, file: int) -> bool:
 
 
 def _claim(folder: Path) -> Path:
-    """Say that this process has the folder, if no other one does.
+    """Claim the folder for this process, unless another process has.
 
-    Each writes its own file first and looks for others then, so that of two at least one sees the
-    other.
+    Each process writes its claim first and then looks for others, so that of two at least one sees
+    the other.
     """
     own = {"host": _host(), "process": os.getpid(), "started": start_of(os.getpid())}
     other: Path | None = None
@@ -144,7 +144,7 @@ def _claim(folder: Path) -> Path:
 
 
 def _claims(folder: Path) -> list[Path]:
-    """The files of those that have the folder or are about to; those of ended processes go."""
+    """Return the claims on the folder; those of ended processes are deleted."""
     live = []
     for path in sorted(folder.glob(f"{CLAIM}*")):
         found = _read(path)
@@ -160,7 +160,7 @@ def _claims(folder: Path) -> list[Path]:
 
 
 def _read(path: Path) -> dict[str, Any] | None:
-    """What such a file says; None where it is gone, half-written or somebody else's."""
+    """Read a claim; None if it is gone, half-written or not a claim."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         if not isinstance(found["host"], str) or not isinstance(found["started"], str | None):

@@ -1,4 +1,4 @@
-"""The JSON document of a checkpoint, and what evaluating and predicting count on in it."""
+"""The metadata of a checkpoint, and the checks on which evaluation and prediction rely."""
 
 from __future__ import annotations
 
@@ -17,25 +17,25 @@ if TYPE_CHECKING:
 
 FORMAT_VERSION = 1
 MOST_THREADS = 4096
-SEVERAL = "several_labels"  # how a checkpoint tells them, see `inference.classifier`
-TEMPERATURES = (0.01, 100.0)  # least and most
+SEVERAL = "several_labels"  # key of several labels, see `inference.classifier`
+TEMPERATURES = (0.01, 100.0)  # smallest and largest
 
 
 def check_meta(array: Array, place: str) -> dict[str, Any]:
     """Decode `meta` and check the parts that every command reads.
 
-    Those are `format_version`; `config`, a mapping; `classes`, two or more different names;
-    `preprocess`, with height, width, channels and resize_mode; `mean` and `std`, a number per
-    channel. The config itself is checked by whoever builds a network from it. Where they are
-    there, `versions`, `threads`, `backend`, `bad_files`, `rollback`, `data`, `split_rule`,
-    `receipt`, `calibration` and `several_labels` are checked too.
+    These are `format_version`; `config`, a mapping; `classes`, two or more different names;
+    `preprocess`, with height, width, channels and resize_mode; `mean` and `std`, one number per
+    channel. Code that builds a network from the config checks it. If present, `versions`,
+    `threads`, `backend`, `bad_files`, `rollback`, `data`, `split_rule`, `receipt`, `calibration`
+    and `several_labels` are checked too.
 
     Args:
         array: uint8, one axis: UTF-8 JSON.
         place: the checkpoint's name.
 
     Raises:
-        DataError: not such a document, or of a newer format.
+        DataError: it is not such a document, or has a newer format.
     """
     if array.dtype != np.uint8 or array.ndim != 1:
         raise DataError(place, "meta must be text", f"{array.dtype} of shape {array.shape}")
@@ -61,17 +61,18 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
 
 
 def split_rule(meta: Mapping[str, Any]) -> Rule:
-    """How the images of a run were held back for validation, see `data.split`.
+    """Return the rule that chose a run's validation images, see `data.split`.
 
     Args:
-        meta: of its checkpoint, which older versions wrote without this; empty for a new run.
+        meta: metadata of its checkpoint, in which older versions did not write it; empty for a new
+            run.
     """
     rule: Rule = meta.get("split_rule", "fractions") if meta else "ranks"
     return rule
 
 
 def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
-    """Each rule and whether it holds; a later one counts on the earlier ones."""
+    """Yield each rule and whether it holds; later rules rely on earlier ones."""
     yield "config must be a mapping", isinstance(meta.get("config"), dict)
 
     classes = meta.get("classes")
@@ -82,7 +83,7 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     yield "preprocess must be a mapping", isinstance(meta.get("preprocess"), dict)
     preprocess = meta["preprocess"]
     keys = ("height", "width", "channels", "resize_mode")
-    # `depth` came later.
+    # `depth` was added later.
     yield f"preprocess must have the keys {', '.join(keys)}", {*preprocess} - {"depth"} == {*keys}
     for key in ("height", "width"):
         yield f"preprocess.{key} must be a whole number above 0", _is_whole(preprocess[key])
@@ -148,6 +149,6 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    """Whether a value is a number that float32 can hold."""
+    """Whether a value is a number within the range of float32."""
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return is_number and abs(value) < 1e38  # false for NaN

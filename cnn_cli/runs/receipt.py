@@ -1,7 +1,8 @@
-"""What a network was trained on: a digest in its checkpoint, and a list of pictures beside it.
+"""The receipt of a training: a digest of its images in the checkpoint, and a list of them beside
+it.
 
-A picture is its part, its class, its name below the data's root, and a hash of its file; a set of
-them is the same in any order and in any place. `data.root` is no part of the config's digest.
+An image is identified by its part, its class, its path below the data root, and a hash of its file;
+the digest does not depend on order and place. `data.root` is not part of the config's digest.
 """
 
 from __future__ import annotations
@@ -35,21 +36,21 @@ FIRST = frozenset(FORMULA)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Receipt:
-    """The pictures of a training.
+    """The images of a training.
 
     Attributes:
-        lines: a line of CSV for each, as `COLUMNS`, in their order; the hash is empty where the
-            file could not be read.
+        lines: one CSV line per image, with `COLUMNS`, sorted; the hash is empty for unreadable
+            files.
     """
 
     lines: list[bytes]
 
     @classmethod
     def of(cls, dataset: Dataset) -> Receipt:
-        """The pictures to train and to validate on.
+        """Create the receipt of the training and validation images.
 
         Args:
-            dataset: whose files are read where their hashes are not known.
+            dataset: the data set; files without a known hash are read.
         """
         lines, classes = [], [printable(name) for name in dataset.classes]
         for part in PARTS:
@@ -68,7 +69,7 @@ class Receipt:
 
     @classmethod
     def read(cls, path: Path) -> Receipt | None:
-        """The list of a run folder; None where there is none.
+        """Read the list of a run folder; None if there is none.
 
         Raises:
             DataError: it cannot be read.
@@ -83,11 +84,11 @@ class Receipt:
         return cls(lines)
 
     def csv(self) -> bytes:
-        """The list, under a header."""
+        """Return the list as CSV with a header."""
         return b"".join([_line(COLUMNS), *self.lines])
 
     def digests(self) -> dict[str, str]:
-        """Of the pictures of each part."""
+        """Return a digest of the images of each part."""
         found = {}
         for part in PARTS:
             own = b"".join(line for line in self.lines if line.startswith(f"{part},".encode()))
@@ -95,20 +96,20 @@ class Receipt:
         return found
 
     def counts(self) -> dict[str, int]:
-        """How many pictures each part has."""
+        """Return the number of images of each part."""
         return {
             part: sum(line.startswith(f"{part},".encode()) for line in self.lines) for part in PARTS
         }
 
     def by_name(self) -> dict[str, tuple[str, ...]]:
-        """Part, class and hash of each picture, by its name, as the list has them."""
+        """Return part, class and hash of each image, by path, as in the list."""
         text = b"".join(self.lines).decode()
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         return {name: (part, label, number) for part, label, name, number in rows}
 
 
 def _label_texts(split: Split, classes: Sequence[str]) -> Iterator[str]:
-    """The class of each picture, or its several labels."""
+    """Yield the class of each image, or its labels joined."""
     if not are_multiple(split.labels):
         return (classes[number] for number in split.labels.tolist())
     return ("|".join(classes[i] for i in np.flatnonzero(row).tolist()) for row in split.labels)
@@ -123,17 +124,17 @@ def _line(row: Sequence[str]) -> bytes:
 
 
 def config_digest(plain: Mapping[str, Any]) -> str:
-    """Of a config as plain values, without where the pictures are."""
+    """Return a digest of a config as plain values, without `data.root`."""
     data = {key: value for key, value in plain.get("data", {}).items() if key != "root"}
     text = json.dumps({**plain, "data": data}, sort_keys=True)
     return hashlib.blake2b(text.encode(), digest_size=SIZE).hexdigest()
 
 
 def receipt_meta(receipt: Receipt, plain: Mapping[str, Any]) -> dict[str, str]:
-    """What a checkpoint's document says.
+    """Return the checkpoint's metadata for a receipt.
 
     Args:
-        receipt: of the training.
+        receipt: the receipt of the training.
         plain: its config, as plain values.
     """
     return {**receipt.digests(), "config": config_digest(plain)}

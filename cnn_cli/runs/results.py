@@ -1,4 +1,4 @@
-"""What is told of a training: a row for each epoch, and how it ended."""
+"""The results of a training: one row per epoch, and how it ended."""
 
 from __future__ import annotations
 
@@ -17,10 +17,9 @@ class EpochRow:
 
     Attributes:
         epoch: counted from 1.
-        lr: at the epoch's last step.
+        lr: learning rate of the epoch's last step.
         val_loss, val_top1: None without validation images.
-        val: other metrics of the validation images, by the text of `Metric`; None where one is not
-            defined.
+        val: other metrics of the validation images, by the text of `Metric`; None if undefined.
     """
 
     epoch: int
@@ -34,23 +33,25 @@ class EpochRow:
     val: Mapping[str, float | None] = field(default_factory=dict)
 
     def value(self, metric: Metric) -> float | None:
-        """Of a metric of the validation images; None where it was not measured or is not finite."""
+        """Return a metric of the validation images; None if it was not measured or is not
+        finite.
+        """
         found = self.as_dict().get(metric.column)
         return found if found is not None and isfinite(found) else None
 
     def as_dict(self) -> dict[str, Any]:
-        """All on one level: `val` with the keys of `Metric.column`."""
+        """Return a flat dictionary: `val` with the keys of `Metric.column`."""
         row = asdict(self)
         return row | {VALIDATION + name: value for name, value in row.pop("val").items()}
 
     @classmethod
     def of(cls, row: Mapping[str, Any]) -> EpochRow:
-        """The row of such a dictionary."""
+        """Convert such a dictionary to a row."""
         return cls(**cls.nested(row))
 
     @classmethod
     def nested(cls, row: Mapping[str, Any]) -> dict[str, Any]:
-        """The fields of such a dictionary; what does not belong there is left out."""
+        """Return the fields of such a dictionary, without unknown keys."""
         known = {each.name for each in fields(cls)} - {"val"}
         others = {
             key.removeprefix(VALIDATION): value
@@ -62,19 +63,19 @@ class EpochRow:
 
 @dataclass(frozen=True, slots=True)
 class TrainResult:
-    """How a training ended.
+    """The result of a training.
 
     Attributes:
         run: the run folder.
-        epochs: epochs that are done.
-        monitor: the metric that says which epoch is the best.
-        best: the row of the epoch whose weights `best.npz` holds; None where there is none.
-        last: the last epoch's row; None where no epoch was done.
-        seconds: of training, over all sessions of the run.
-        stopped: None where the training is complete, or as far as it was to come; else why it
-            ended early: a `StopReason`, which `--resume` goes on from, or `early stop`, which is
+        epochs: epochs done.
+        monitor: the metric that determines the best epoch.
+        best: the row of the epoch in `best.npz`, or None.
+        last: the last epoch's row; None if no epoch was done.
+        seconds: training time over all sessions of the run.
+        stopped: None if the training is complete, or reached its requested epoch; else why it ended
+            early: a `StopReason`, after which `--resume` continues, or `early stop`, which is
             final.
-        bad_files: images that could not be read.
+        bad_files: number of unreadable images.
     """
 
     run: Path

@@ -1,7 +1,6 @@
-"""Where a training stands, and its way into a checkpoint and back.
+"""The state of a training, and how a checkpoint stores it.
 
-The checkpoint's `meta` is the source of everything a run folder says; the other files are written
-from it.
+The checkpoint's metadata is the source of all other files of a run folder.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from cnn_cli.errors import DataError
 from cnn_cli.metric_names import Metric
 from cnn_cli.runs.results import EpochRow, TrainResult
 
-# A checkpoint may say anything; these are the numbers that a training can go on from.
+# A checkpoint may contain anything; training can resume from these numbers.
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Epoch = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -28,7 +27,7 @@ Factor = Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)]
 
 @dataclass(slots=True)
 class EpochSums:
-    """Sums over the batches of an epoch so far."""
+    """Sums over the batches of the current epoch."""
 
     loss: Finite = 0.0
     correct: Count = 0
@@ -46,19 +45,19 @@ class EpochSums:
 
 @dataclass(slots=True)
 class TrainingState:
-    """Progress of a run.
+    """The state of a training.
 
     Attributes:
-        epoch: epochs that are done.
-        batch: batches of the epoch under way that are done.
-        sums: over those batches.
-        best_epoch: that of the best value of `train.monitor`, see `is_better`; without validation
-            the last epoch. Counted from 1.
+        epoch: number of epochs done.
+        batch: number of batches done in the current epoch.
+        sums: sums over those batches.
+        best_epoch: the epoch with the best `train.monitor`, see `is_better`; without validation the
+            last epoch. Counted from 1.
         early_stopped: no better epoch came for `train.early_stop` epochs: the run is finished.
-        seconds: of training, in all sessions.
-        lr_factor: of the schedule's learning rate; each rollback halves it.
-        rows: of `metrics.csv`.
-        log: of `log.jsonl`.
+        seconds: training time, in all sessions.
+        lr_factor: factor of the schedule's learning rate; each rollback halves it.
+        rows: rows of `metrics.csv`.
+        log: lines of `log.jsonl`.
     """
 
     epoch: Count = 0
@@ -82,12 +81,12 @@ class TrainingState:
         return EpochRow.of(rows[0]) if rows else None
 
     def end_epoch(self, row: EpochRow, monitor: Metric, patience: int | None) -> bool:
-        """Take up the row of the epoch that is done; whether it is the best one so far.
+        """Add the row of a finished epoch; return whether it is the best one so far.
 
         Args:
-            row: of the epoch.
+            row: row of the epoch.
             monitor: `train.monitor`.
-            patience: `train.early_stop`, of epochs without a better value.
+            patience: `train.early_stop`, the number of epochs without a better value.
         """
         value, best = row.value(monitor), self.best
         is_best = best is None or is_better(row, best, monitor)
@@ -110,13 +109,13 @@ class TrainingState:
 
     @property
     def rollbacks(self) -> int:
-        """How often the run went back to a checkpoint because of numbers that are not finite."""
+        """Number of rollbacks because of values that were not finite."""
         return round(-math.log2(self.lr_factor))
 
     def result(
         self, run: Path, monitor: Metric, bad_files: int, stopped: str | None
     ) -> TrainResult:
-        """What a session that ends here gives; arguments as in `TrainResult`."""
+        """Return the result of a session that ends here; arguments as in `TrainResult`."""
         return TrainResult(
             run=run,
             epochs=self.epoch,
@@ -151,13 +150,14 @@ class TrainingState:
 
 
 def is_better(row: EpochRow, best: EpochRow, monitor: Metric) -> bool:
-    """Whether an epoch is better than the best one before; of equal ones, that of the lower loss.
+    """Whether an epoch is better than the best one before; ties go to the lower loss.
 
-    Of few validation images, many epochs get all right, the first of them with little margin.
+    With few validation images, many epochs classify all correctly, the first of them with little
+    margin.
     """
     value, before = row.value(monitor), best.value(monitor)
     if value is None or before is None:
-        # One whose validation images could not be read is not better than a measured one.
+        # An epoch whose validation images could not be read is not better than a measured one.
         return before is None
     if value != before or row.val_loss is None or best.val_loss is None:
         return monitor.is_better(value, before)

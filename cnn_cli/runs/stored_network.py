@@ -1,4 +1,4 @@
-"""The network that a checkpoint says it holds."""
+"""The network described in a checkpoint."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ if TYPE_CHECKING:
     from cnn_cli.config import Config
 
 NETWORK = "network"
-# Of the trained numbers, as float64: the weights, two of an optimizer, averages, slow weights, a
+# Of the trained values, as float64: weights, two optimizer states, averages, slow weights, a
 # gradient; each twice after a rollback.
 MOST_COPIES = 16
-ROOM = 32 * 2**20  # bytes, for the document, headers, and running statistics
+ROOM = 32 * 2**20  # bytes for metadata, headers and running statistics
 
 
 def network_facts(graph: Graph, dtype: str) -> dict[str, Any]:
-    """What a checkpoint's document says of its network, so that nobody needs the config for it."""
+    """Return the metadata that describes a network, so that loading it does not need the config."""
     return {NETWORK: graph.plain() | {"dtype": dtype}}
 
 
 def stored_config(meta: dict[str, Any], place: str) -> Config:
-    """The config of a checkpoint's document, as `check_meta` lets it pass.
+    """Return the config in a checkpoint's metadata, which `check_meta` has accepted.
 
     Raises:
-        DataError: it is not valid.
+        DataError: it is invalid.
     """
-    from cnn_cli.config import validate_config  # which prediction does without
+    from cnn_cli.config import validate_config  # prediction does without
 
     try:
         return validate_config(meta["config"], place)
@@ -39,12 +39,13 @@ def stored_config(meta: dict[str, Any], place: str) -> Config:
 
 
 def stored_network(meta: dict[str, Any], place: str) -> tuple[Graph, str]:
-    """The graph of a checkpoint's document, and the type of its numbers.
+    """Return the graph described in a checkpoint's metadata, and its dtype.
 
-    Checkpoints of version 0.1.0 and before have their config alone, from which it is written out.
+    Checkpoints of version 0.1.0 and before contain only their config, from which the graph is
+    built.
 
     Raises:
-        DataError: there is no network for these images and classes.
+        DataError: there is no valid network for these images and classes.
     """
     sizes = meta["preprocess"]
     shape = (sizes["height"], sizes["width"], sizes["channels"])
@@ -77,13 +78,15 @@ def _from_config(
 
 
 def check_unpacked_size(size: int, meta: dict[str, Any], place: str) -> None:
-    """Refuse a compressed checkpoint that would unpack to more than its network accounts for.
+    """Refuse a compressed checkpoint that would unpack to more than its network explains.
 
     Args:
-        size: bytes that its directory promises.
+        size: bytes that its directory declares.
+        meta: its metadata.
+        place: its name.
 
     Raises:
-        DataError: it is that, or it does not fit into memory, or see `stored_network`.
+        DataError: it is refused, does not fit into memory, or as in `stored_network`.
     """
     graph, _ = stored_network(meta, place)
     most = MOST_COPIES * 8 * parameter_count(graph) + ROOM

@@ -1,4 +1,4 @@
-"""Whether the pictures and the config are still those that a network was trained with."""
+"""Check whether images and config are still those with which a network was trained."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from cnn_cli.runs.stored_network import stored_config
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A picture that is not as it was.
+    """An image that differs from the receipt.
 
     Attributes:
         kind: `added`, `changed` or `removed`.
         part: `train` or `val`, where it is now, or was.
-        path: its name below the data's root, as receipts have it.
-        what: of a changed one: `content`, or from what class or part to which.
+        path: its path below the data root, as in receipts.
+        what: for changed images: `content`, or the old and new class or part.
     """
 
     kind: str
@@ -37,16 +37,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """What of a training is as it was.
+    """What has changed since a training.
 
     Attributes:
-        checkpoint: that was asked for.
-        root: where the pictures are.
-        images: how many there are now, by part.
-        same: whether they are those that were there, by part.
-        config: the keys whose values differ between the checkpoint and the config beside it;
-            `None` alone where the checkpoint's own config is not the one that was trained.
-        changes: in the order of kinds and names; None where there is no list of what was there.
+        checkpoint: the checkpoint.
+        root: the folder of the images.
+        images: current number of images, by part.
+        same: whether they equal those of the training, by part.
+        config: keys whose values differ between the checkpoint and the config beside it; only
+            `None` if the checkpoint's own config is not the one that was trained.
+        changes: sorted by kind and path; None if there is no list of the images.
     """
 
     checkpoint: Path
@@ -61,7 +61,7 @@ class Verified:
         return all(self.same.values()) and self.config == []
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the result for JSON."""
         changes = None if self.changes is None else [asdict(each) for each in self.changes]
         return {
             "checkpoint": str(self.checkpoint),
@@ -75,15 +75,15 @@ class Verified:
 
 
 def verify(path: Path, root: Path | None = None) -> Verified:
-    """Compare the pictures of today with a checkpoint's receipt.
+    """Compare the current images with a checkpoint's receipt.
 
     Args:
-        path: an `.npz`, or a run folder.
-        root: where the pictures are now; None for where its config says.
+        path: an `.npz` file, or a run folder.
+        root: the current folder of the images; None for the one in its config.
 
     Raises:
-        DataError: the checkpoint cannot be read or has no receipt, or there are no such pictures.
-        ConfigError: the config beside it is none.
+        DataError: the checkpoint cannot be read or has no receipt, or the images are missing.
+        ConfigError: the config beside it is invalid.
     """
     file = resolve_checkpoint(path)
     meta = load_checkpoint(file, ()).meta

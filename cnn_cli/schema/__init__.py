@@ -1,4 +1,5 @@
-"""Types of config values: what is allowed, the sentence said where it is not, and what keys mean.
+"""Types of config values: their constraints, the messages, and the descriptions of keys.
 
-Imports the ground floor only: optimizers and augmentations declare their arguments with these.
+This package imports the top-level modules only; optimizers and augmentations declare their
+arguments with it.
 """

@@ -1,8 +1,7 @@
-"""What a value may be, as data: types with their bounds, and the sentence said of another value.
+"""Constraints as data: types with bounds, and the rule that a message states.
 
-A layer annotates its arguments with these. `schema.fields` makes pydantic's types of them for the
-config, and `accepts` checks values without pydantic, as prediction does with what a checkpoint
-says of its network.
+Layers annotate their arguments with these. `schema.fields` converts them to pydantic types for the
+config. `accepts` checks values without pydantic, when prediction reads the network in a checkpoint.
 """
 
 from __future__ import annotations
@@ -17,11 +16,11 @@ from cnn_cli.structs import Struct
 
 
 class Constraint:
-    """What stands behind a type in `Annotated`; pydantic asks `schema.fields` for its own form.
+    """A constraint in `Annotated`; pydantic gets its form from `schema.fields`.
 
     Attributes:
         rule: what a value must be, in words.
-        of_list: the same of a list; None where it makes no difference.
+        of_list: the same for a list; None if it makes no difference.
     """
 
     __slots__ = ()
@@ -74,7 +73,7 @@ class HeightAndWidth(Struct, Constraint):
     """Two numbers; in a config, one number stands for both.
 
     Attributes:
-        each: what both must be.
+        each: the constraint of both.
     """
 
     each: Bounds
@@ -107,7 +106,7 @@ class TrueOrFalse(Struct, Constraint):
 
 
 class CountOrClasses(Struct, Constraint):
-    """A whole number above 0; in a config also `classes`, which stands for how many there are."""
+    """An integer above 0; in a config also `classes`, the number of classes."""
 
     rule: str = "a whole number above 0, or 'classes'"
     of_list: None = None
@@ -117,11 +116,11 @@ class CountOrClasses(Struct, Constraint):
 
 
 class Model(Struct, Constraint):
-    """What a pydantic type describes that is imported when a config is read.
+    """A pydantic model that is imported only when a config is read.
 
     Attributes:
         type: its module and name, `module:name`.
-        check: the same for plain values, without pydantic.
+        check: the check for plain values, without pydantic.
     """
 
     rule: str
@@ -134,7 +133,7 @@ class Model(Struct, Constraint):
 
 
 class MetricName(Struct, Constraint):
-    """A metric of the validation images, by its name; `val_` may stand before it."""
+    """A metric of the validation images, by its name, optionally with the prefix `val_`."""
 
     rule: str = "a metric, as top1, loss, macro_f1 or recall:CLASS"
     of_list: None = None
@@ -144,9 +143,9 @@ class MetricName(Struct, Constraint):
 
 
 class Must(Struct, Constraint):
-    """Says `rule` for whatever is wrong with the value, `of_list` where it is a list.
+    """Reports `rule` for any invalid value, `of_list` if it is a list.
 
-    What is wrong, the type says that it stands behind.
+    The annotated type decides what is invalid.
     """
 
     rule: str
@@ -161,7 +160,7 @@ class Must(Struct, Constraint):
 COUNT = Bounds("a whole number above 0", whole=True, gt=0, lt=2**31)
 WHOLE = Bounds("a whole number, 0 or more", whole=True, ge=0, lt=2**31)
 
-# Sizes fit an index; what they cost in memory is for the plan to say.
+# Integers fit an index; the memory plan judges their cost.
 Count = Annotated[int, COUNT]
 Whole = Annotated[int, WHOLE]
 Seed = Annotated[int, Bounds("a whole number, 0 or more", whole=True, ge=0, lt=2**63)]
@@ -186,7 +185,7 @@ Degrees = Annotated[float, Bounds("a number of degrees from 0 to 180", ge=0, le=
 
 
 def is_constrained(hint: Any) -> bool:
-    """Whether a type, or a type that it is a choice of, says what its values may be."""
+    """Whether a type, or an alternative of it, has a constraint."""
     if get_origin(hint) in (Union, UnionType):
         return any(map(is_constrained, get_args(hint)))
     return get_origin(hint) is Annotated and any(
@@ -195,7 +194,9 @@ def is_constrained(hint: Any) -> bool:
 
 
 def accepts(hint: Any, value: Any) -> bool:
-    """Whether a value is of an annotated type: a number, a text, a tuple, or a choice of them."""
+    """Whether a value conforms to an annotated type: a number, a text, a tuple, or a union of
+    them.
+    """
     origin = get_origin(hint)
     if origin is Annotated:
         for each in hint.__metadata__:
@@ -212,7 +213,7 @@ def accepts(hint: Any, value: Any) -> bool:
 
 
 def from_plain(value: Any) -> Any:
-    """A value of a JSON document as layers take it: lists are tuples."""
+    """Convert a JSON value to the form that layers take: lists become tuples."""
     if isinstance(value, list):
         return tuple(from_plain(each) for each in value)
     if isinstance(value, Mapping):

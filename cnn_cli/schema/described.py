@@ -1,4 +1,4 @@
-"""Texts from docstrings: what the config's models say of their keys, as their `Attributes`."""
+"""Descriptions of config keys, read from the `Attributes` of docstrings."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _ENTRY = re.compile(r"^    (\w+(?:, \w+)*): (.*(?:\n     .*)*)", re.MULTILINE)
 
 
 def summary(model: type) -> str:
-    """What a model is, without its attributes, a paragraph a line."""
+    """Return what a model is, without its attributes, one paragraph per line."""
     text = docstring(model).partition(_HEADING)[0]
     return "\n".join(_one_line(paragraph) for paragraph in text.split("\n\n"))
 
 
 def attributes(model: type) -> dict[str, str]:
-    """What each key of a model means; a model's own words go before those of what it extends."""
+    """Return the description of each key; a model's own descriptions override inherited ones."""
     found: dict[str, str] = {}
     for owner in reversed(model.__mro__):
         for names, text in _ENTRY.findall(docstring(owner).partition(_HEADING)[2]):
@@ -29,9 +29,9 @@ def attributes(model: type) -> dict[str, str]:
 
 
 def document(layer: type) -> str:
-    """The docstring of a model of what `layer` is made with: its arguments are attributes there.
+    """Build the docstring of a model for `layer` from the layer's own: arguments become attributes.
 
-    A class's own words go before those of what it extends.
+    A class's own descriptions override inherited ones.
     """
     found: dict[str, str] = {}
     for owner in reversed(layer.__mro__):
@@ -43,7 +43,7 @@ def document(layer: type) -> str:
 
 
 def describe(model: type, schema: dict[str, Any]) -> None:
-    """Put the texts into a model's JSON Schema."""
+    """Add the descriptions to a model's JSON Schema."""
     schema.pop("title", None)
     schema["description"] = summary(model)
     texts = attributes(model)

@@ -1,4 +1,4 @@
-"""Types of config values: what is allowed, and the sentence said where it is not."""
+"""pydantic types of config values: their constraints and messages."""
 
 from __future__ import annotations
 
@@ -81,13 +81,13 @@ RULE = "rule"
 
 
 class Frozen(BaseModel):
-    """A part of the config: unknown keys are errors, and nothing changes after reading."""
+    """Base class of config sections: unknown keys are errors, and values are immutable."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     @classmethod
     def __get_pydantic_json_schema__(cls, core: Any, handler: Any) -> dict[str, Any]:
-        """For `schema.py`: the texts of the docstring, and what else may be written."""
+        """For `config.json_schema`: add the descriptions, and the other forms of the value."""
         reference: dict[str, Any] = handler(core)
         schema = handler.resolve_ref_schema(reference)
         describe(cls, schema)
@@ -100,17 +100,19 @@ class Frozen(BaseModel):
 
     @classmethod
     def also_written(cls, schema: dict[str, Any]) -> list[dict[str, Any]]:
-        """JSON Schemas of what stands for a mapping; `schema` is that of the mapping."""
+        """Return JSON Schemas of alternatives to a mapping; `schema` is that of the mapping."""
         return []
 
 
 def broken(rule: str) -> PydanticCustomError:
-    """The error that `rule` does not hold; `messages.py` prints it."""
+    """Return the error that `rule` is broken; `config.messages` formats it."""
     return PydanticCustomError(RULE, "{rule}", {"rule": rule})
 
 
 def ruled(must: Must, inner: core_schema.CoreSchema) -> core_schema.CoreSchema:
-    """What `inner` accepts; the rule of `must` is said for whatever is wrong."""
+    """Return a schema that accepts what `inner` accepts and reports the rule of `must`
+    otherwise.
+    """
 
     def check(value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
         try:
@@ -124,11 +126,11 @@ def ruled(must: Must, inner: core_schema.CoreSchema) -> core_schema.CoreSchema:
 
 @dataclass(frozen=True, slots=True)
 class Also:
-    """Another way of writing a value, which `function` turns into the first one.
+    """An alternative form of a value, which `function` converts to the main form.
 
     Attributes:
-        function: takes whatever was written, and leaves alone what it does not know.
-        form: from the JSON Schema of the first way to that of the other one.
+        function: receives the value as written, and returns unknown forms unchanged.
+        form: maps the JSON Schema of the main form to that of the alternative.
     """
 
     function: Callable[[Any], Any]
@@ -143,17 +145,17 @@ class Also:
 
 
 class Choice(Frozen):
-    """One of several models for the same key; the word in its key `type` says which.
+    """One of several models for the same key, selected by the word in its key `type`.
 
-    A subclass with a `type` is registered by being one: see `choices`.
+    A subclass with a `type` is registered automatically: see `choices`.
 
     Attributes:
-        listed: where lists of choices have it, the smallest number first.
+        listed: position in lists of choices, smallest first.
     """
 
     listed: ClassVar[int] = 0
 
-    if TYPE_CHECKING:  # each has it as Literal, in an order of keys of its own
+    if TYPE_CHECKING:  # each has it as a Literal, with its own order of keys
         type: str
 
 
@@ -161,7 +163,7 @@ AChoice = TypeVar("AChoice", bound=Choice)
 
 
 def choices(base: type[AChoice]) -> dict[str, type[AChoice]]:
-    """The subclasses that have a `type`, by that word, as far as their modules are imported."""
+    """Return the subclasses with a `type`, by that word, from imported modules."""
     found = {}
     todo = [base]
     while todo:
@@ -174,9 +176,9 @@ def choices(base: type[AChoice]) -> dict[str, type[AChoice]]:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """Any of the choices that extend the type it stands behind.
+    """Any registered subclass of the annotated type.
 
-    A word is the `type` of a mapping, and a mapping without one is of the default type.
+    A word is the `type` of a mapping, and a mapping without a type has the default type.
     """
 
     default: str
@@ -205,12 +207,12 @@ class OneOf:
 
 
 def _twice(value: Any) -> Any:
-    """One number stands for height and width."""
+    """Duplicate one number for height and width."""
     return [value, value] if isinstance(value, int) and not isinstance(value, bool) else value
 
 
 def once(value: Any) -> Any:
-    """A pair of equal numbers is written as one number, anything else as it is."""
+    """Write a pair of equal numbers as one number; return anything else unchanged."""
     match value:
         case (int(height), int(width)) if height == width:
             return height
@@ -234,7 +236,7 @@ _METRIC = (BeforeValidator(_metric), Field(json_schema_extra={"pattern": PATTERN
 
 
 def pydantic_type(constraint: Constraint) -> Any:  # noqa: PLR0911 - a case a kind
-    """The type that has pydantic keep a constraint, and say its rule where it does not hold."""
+    """Return a type with which pydantic checks a constraint and reports its rule."""
     match constraint:
         case Bounds(rule):
             return Annotated[_bounded(constraint), Must(rule)]

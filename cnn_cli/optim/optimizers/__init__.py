@@ -1,6 +1,7 @@
-"""The optimizers, a file each: arguments and arithmetic. Each module here is found by itself.
+"""The optimizers, one file each, with arguments and arithmetic. Modules here are found
+automatically.
 
-Imports `optim.optimizer`, `optim.groups`, `nn`, `schema` and the ground floor.
+This package imports `optim.optimizer`, `optim.groups`, `nn`, `schema` and the top-level modules.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ for _module in iter_modules(__path__):
 
 OPTIMIZERS = choices(OptimizerConfig)
 OTHER_OPTIMIZERS = choices(ElementwiseConfig)
-"""What Muon may leave its other parameters to."""
+"""The optimizers that Muon can use for its other parameters."""
 
 AnyOptimizer = Annotated[OptimizerConfig, OneOf("sgd")]
 
@@ -27,10 +28,12 @@ AnyOptimizer = Annotated[OptimizerConfig, OneOf("sgd")]
 def make_optimizer(
     config: OptimizerConfig, params: Parameters, groups: Groups | None = None
 ) -> Optimizer:
-    """The optimizer that `train.optimizer` describes, for a network's parameters.
+    """Create the optimizer that `train.optimizer` describes.
 
     Args:
-        groups: of `make_groups`; by default as `config` alone asks for them.
+        config: the section.
+        params: the network's parameters.
+        groups: from `make_groups`; by default those for `config` alone.
     """
     if groups is None:
         groups = make_groups(params, OptimizerAlone(config))

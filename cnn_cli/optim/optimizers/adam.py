@@ -13,7 +13,7 @@ from cnn_cli.schema.fields import Must, NotBelow0, ShareBelow1
 
 
 class _AdamConfig(ElementwiseConfig):
-    """What Adam and AdamW have in common.
+    """The arguments that Adam and AdamW share.
 
     Attributes:
         type: the optimizer's name.
@@ -21,8 +21,8 @@ class _AdamConfig(ElementwiseConfig):
         betas: decay rates of the averages of the gradient and of its square.
         eps: added to the square root of the second average.
         weight_decay: weight decay.
-        norm_weight_decay: weight decay of normalization layers, biases and PReLU slopes; by
-            default `weight_decay`.
+        norm_weight_decay: weight decay of normalization layers, biases and PReLU slopes; by default
+            `weight_decay`.
     """
 
     decoupled: ClassVar[bool]
@@ -66,14 +66,14 @@ class AdamWConfig(_AdamConfig):
 class Adam(Optimizer):
     """Adam (Kingma and Ba 2015, algorithm 1) with an L2 term, as torch.optim.Adam.
 
-    With an `AdamWConfig` the decay is decoupled (Loshchilov and Hutter 2019, algorithm 2), as in
-    torch.optim.AdamW.
+    With an `AdamWConfig`, weight decay is decoupled (Loshchilov and Hutter 2019, algorithm 2), as
+    in torch.optim.AdamW.
     """
 
     def __init__(self, config: _AdamConfig, params: Parameters, groups: Groups) -> None:
         super().__init__(params, groups, config.buffers)
         self.config = config
-        # An eps of 0 would make 0/0 of every parameter that never had a gradient.
+        # With an eps of 0, parameters that never had a gradient would become 0/0.
         self._eps = max(config.eps, float(np.finfo(params.dtype).tiny))
 
     def _update(

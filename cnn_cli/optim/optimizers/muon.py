@@ -1,4 +1,5 @@
-"""Muon: convolutions' filters move along orthogonalized momentum (K. Jordan et al. 2024).
+"""Muon: the filters of convolutions are updated along orthogonalized momentum (K. Jordan et al.
+2024).
 
 https://kellerjordan.github.io/posts/muon/
 """
@@ -26,8 +27,8 @@ from cnn_cli.optim.optimizer import (
 from cnn_cli.optim.optimizers.sgd import SGDConfig
 from cnn_cli.schema.fields import Above0, Flag, Must, NotBelow0, OneOf, ShareBelow1, broken
 
-# Of the polynomial aX + b(XXᵀ)X + c(XXᵀ)²X, as steep at 0 as can be: singular values need not end
-# at 1, only near it.
+# Coefficients of aX + b(XXᵀ)X + c(XXᵀ)²X, as steep at 0 as possible: singular values end near 1,
+# which is enough.
 A, B, C = 3.4445, -4.7750, 2.0315
 EPS = 1e-7
 
@@ -49,7 +50,8 @@ class MuonConfig(OptimizerConfig):
     """
 
     listed: ClassVar = 4
-    model_config = ConfigDict(defer_build=True)  # until the choices for `other` are imported
+    # Deferred until the choices for `other` are imported.
+    model_config = ConfigDict(defer_build=True)
 
     type: Literal["muon"] = "muon"
     lr: Above0 = 0.02
@@ -86,11 +88,13 @@ class MuonConfig(OptimizerConfig):
 class Muon(Optimizer):
     """Muon for the filters of convolutions, another optimizer for all other parameters.
 
-    Filters are flattened to a matrix (out, in·kh·kw); here it is the transposed one, whose rows
-    are in the kernels' order: neither changes what orthogonalizing gives.
+    Filters are flattened to a matrix (out, in·kh·kw). The code uses its transpose, with rows in the
+    kernels' order; neither changes the result of orthogonalizing.
 
     Args:
-        other: the other optimizer; where it has a momentum, both keep theirs in one array.
+        params: the parameters.
+        groups: their treatment.
+        other: the other optimizer; if it has momentum, both share one state array.
     """
 
     def __init__(self, config: MuonConfig, other: Optimizer) -> None:
@@ -126,14 +130,15 @@ class Muon(Optimizer):
 
 
 def orthogonalize(gradient: Array, steps: int) -> Array:
-    """Near U·Vᵀ, where U·S·Vᵀ is the gradient: all of its directions with about one strength.
+    """Return approximately U·Vᵀ, where U·S·Vᵀ is the gradient: its directions with nearly equal
+    strength.
 
-    The iteration's X is P·G, where P is a polynomial of GGᵀ. It is P and XXᵀ that are iterated:
-    squares as large as the short side, several times smaller than a filter bank.
+    The iteration's X is P·G, where P is a polynomial in GGᵀ. The code iterates P and XXᵀ: square
+    matrices of the short side, several times smaller than a filter bank.
 
     Args:
-        gradient: (m, n); left as it is.
-        steps: of the iteration, 1 or more.
+        gradient: (m, n); not modified.
+        steps: steps of the iteration, at least 1.
 
     Returns:
         (m, n), contiguous.
@@ -147,20 +152,20 @@ def orthogonalize(gradient: Array, steps: int) -> Array:
         moments = factor @ moments @ factor
         factor = _factor(moments)
         product = factor @ product
-    # The product is symmetric: a polynomial of a symmetric matrix.
+    # The product is symmetric, being a polynomial of a symmetric matrix.
     found: Array = wide.T @ product if tall else product @ wide
     return found
 
 
 def _factor(moments: Array) -> Array:
-    """What a step multiplies X by: a + b·XXᵀ + c·(XXᵀ)²."""
+    """Return the factor by which a step multiplies X: a + b·XXᵀ + c·(XXᵀ)²."""
     factor: Array = C * (moments @ moments) + B * moments
     factor[np.diag_indices_from(factor)] += A
     return factor
 
 
 def _rate_factor(rule: str | None, outputs: int, inputs: int) -> float:
-    """Of the learning rate, as `adjust_lr_fn` of torch.optim.Muon."""
+    """Return the factor of the learning rate, as `adjust_lr_fn` of torch.optim.Muon."""
     match rule:
         case "original":
             return math.sqrt(max(1, outputs / inputs))

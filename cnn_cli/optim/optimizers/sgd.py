@@ -38,7 +38,7 @@ class SGDConfig(ElementwiseConfig):
     @model_validator(mode="before")
     @classmethod
     def _plain_without_momentum(cls, value: Any) -> Any:
-        """`momentum: 0` alone means no Nesterov either."""
+        """Turn off Nesterov momentum if only `momentum: 0` is given."""
         if isinstance(value, dict) and value.get("momentum") == 0:
             return {"nesterov": False} | value
         return value
@@ -74,7 +74,7 @@ class SGD(Optimizer):
             decayed += grad
             grad = decayed
         if config.momentum != 0:
-            # The buffer starts at 0, which makes it the gradient after the first step.
+            # The buffer starts at 0, so it equals the gradient after the first step.
             momentum_buffer = self.buffers["momentum_buffer"][block]
             momentum_buffer *= config.momentum
             momentum_buffer += grad
