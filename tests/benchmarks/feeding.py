@@ -45,6 +45,7 @@ DISTINCT = 12  # pictures that are made; the others are shifted, which costs les
 
 def main() -> None:
     parser = harness.arguments("Compares training from a folder with arrays in memory.", rounds=5)
+    harness.add_backend(parser)
     harness.add_networks(parser, "seed-32")
     parser.add_argument("--images", type=int, default=640, help="how many JPEGs; default: 640")
     parser.add_argument("--size", default="500x375", help="of a JPEG; default: 500x375")

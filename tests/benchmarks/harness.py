@@ -7,7 +7,8 @@ import importlib.util
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 from typing import Any, NoReturn, Protocol
@@ -17,6 +18,32 @@ from benchmark_networks import NETWORKS
 GOLDEN = Path(__file__).parent.parent / "golden"
 BUSY = 0.5  # load average
 SGD = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
+OURS = ("numpy", "fast")
+OFTEN = 20  # calls in a turn, at most
+
+
+@dataclass(frozen=True)
+class Way:
+    """How PyTorch computes.
+
+    Attributes:
+        layout: of memory, `channels_last` or `default`.
+        compiled: by torch.compile.
+        bfloat16: in torch.autocast.
+    """
+
+    layout: str = "channels_last"
+    compiled: bool = False
+    bfloat16: bool = False
+
+
+WAYS = {
+    "eager-default": Way("default"),
+    "eager": Way(),
+    "compile": Way(compiled=True),
+    "eager-bfloat16": Way(bfloat16=True),
+    "compile-bfloat16": Way(compiled=True, bfloat16=True),
+}
 
 
 class Side(Protocol):
@@ -58,9 +85,31 @@ def arguments(description: str, **defaults: Any) -> argparse.ArgumentParser:
     """The options that most of the benchmarks have."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--threads", type=int, default=2, help="of both sides; default: 2")
-    parser.add_argument("--backend", choices=("numpy", "fast"), default="numpy")
     parser.add_argument("--rounds", type=int, default=defaults.get("rounds", 10))
     return parser
+
+
+def add_backend(parser: argparse.ArgumentParser, default: str | None = "numpy") -> None:
+    parser.add_argument("--backend", choices=OURS, default=default)
+
+
+def add_rivals(parser: argparse.ArgumentParser, known: Iterable[str]) -> None:
+    names = ",".join(known)
+    parser.add_argument("--rivals", default=names, help=f"names with commas; default: {names}")
+
+
+def chosen_rivals(names: str, known: Iterable[str]) -> list[str]:
+    """The rivals that an option names, but those that torch.compile cannot make here."""
+    rivals = _known(names, list(known), "rival")
+    if any(name.startswith("compile") for name in rivals):
+        from torch_twins import why_not_compiled
+
+        if (reason := why_not_compiled()) is not None:
+            print(f"torch.compile cannot run here: {reason}", file=sys.stderr)
+            rivals = [name for name in rivals if not name.startswith("compile")]
+    if not rivals:
+        fail("no rival is left")
+    return rivals
 
 
 def add_networks(parser: argparse.ArgumentParser, default: str) -> None:
@@ -71,9 +120,13 @@ def add_networks(parser: argparse.ArgumentParser, default: str) -> None:
 
 def chosen(names: str) -> list[str]:
     """The networks that an option names."""
-    unknown = [name for name in names.split(",") if name not in NETWORKS]
-    if unknown:
-        fail(f"no network {unknown[0]}; there are {', '.join(NETWORKS)}")
+    return _known(names, list(NETWORKS), "network")
+
+
+def _known(names: str, known: list[str], kind: str) -> list[str]:
+    for name in names.split(","):
+        if name not in known:
+            fail(f"no {kind} {name}; there are {', '.join(known)}")
     return names.split(",")
 
 
@@ -84,7 +137,12 @@ def seconds_of(act: Callable[[], object]) -> float:
 
 
 def alternate(
-    acts: Mapping[str, Callable[[], object]], rounds: int, turn: float = 0.25
+    acts: Mapping[str, Callable[[], object]],
+    rounds: int,
+    turn: float = 0.25,
+    *,
+    least: int = 2,
+    beaten: float = float("inf"),
 ) -> dict[str, float]:
     """Time some functions in turns, so that a busy moment of the machine meets all of them.
 
@@ -94,7 +152,9 @@ def alternate(
     Args:
         acts: by name.
         rounds: turns that each has.
-        turn: seconds that a turn takes, about; from 2 to 20 calls are counted.
+        turn: seconds that a turn takes, about; from `least` to `OFTEN` calls are counted.
+        least: calls that are counted in a turn.
+        beaten: what took so many times as long as the quickest in the first round has no other.
 
     Returns:
         The median of seconds a call, by name.
@@ -103,9 +163,41 @@ def alternate(
     calls = {}
     for name, act in acts.items():
         act()
-        calls[name] = min(20, max(2, round(turn / seconds_of(act))))
+        calls[name] = min(OFTEN, max(least, round(turn / seconds_of(act))))
+    running = list(acts)
     for _ in range(rounds):
-        for name, act in acts.items():
-            act()
-            taken[name] += [seconds_of(act) for _ in range(calls[name])]
+        for name in running:
+            acts[name]()
+            taken[name] += [seconds_of(acts[name]) for _ in range(calls[name])]
+        quickest = min(map(median, taken.values()))
+        running = [name for name in running if median(taken[name]) < beaten * quickest]
     return {name: median(times) for name, times in taken.items()}
+
+
+class Comparison:
+    """A table of images/s: ours, the rivals, and ours over the best of those.
+
+    Args:
+        rivals: names of its columns; one that a row lacks is left blank there.
+    """
+
+    def __init__(self, rivals: Sequence[str]) -> None:
+        self._rivals = rivals
+        self._rows: list[tuple[str, ...]] = []
+
+    def add(self, name: str, batch: int, seconds: Mapping[str, float]) -> None:
+        """A row, from the seconds of a batch by side."""
+        rates = {side: batch / taken for side, taken in seconds.items()}
+        best = max((rival for rival in self._rivals if rival in rates), key=rates.__getitem__)
+        columns = (*OURS, *self._rivals)
+        cells = (f"{rates[side]:,.1f}" if side in rates else "" for side in columns)
+        ratios = (f"{rates[side] / rates[best]:.2f}" for side in OURS)
+        self._rows.append((name, str(batch), *cells, best, *ratios))
+
+    def print(self, title: str) -> None:
+        from cnn_cli.report.text.table import format_table  # memory.py's process stays small
+
+        columns = (*OURS, *self._rivals)
+        header = ("network", "batch", *columns, "best", *(f"{side} / best" for side in OURS))
+        align = f"lr{'r' * len(columns)}l{'r' * len(OURS)}"
+        print(f"{title}\n\n{format_table(header, self._rows, align)}", end="")

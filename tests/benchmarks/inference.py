@@ -13,6 +13,7 @@ from typing import Any
 import harness
 import numpy as np
 from benchmark_networks import RESNET20, SEED
+from harness import OURS, Comparison
 from ours import make_engine
 
 from cnn_cli.config import plain_config, validate_config
@@ -23,7 +24,6 @@ from cnn_cli.inference.classifier import Classifier
 from cnn_cli.interop.export.onnx_export import to_onnx
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.report.text.table import format_table
 
 TOLERANCE = 1e-3  # of the largest score: fifty layers add up their roundings
 CLASSES = 1000
@@ -35,38 +35,27 @@ NETWORKS: dict[str, tuple[int, Any]] = {  # the side of an image, and `model`
     "mobilenet-v2": (224, {"network": "mobilenet-v2"}),
     "efficientnet-lite0": (224, {"network": "efficientnet-lite0"}),
 }
-OURS, RIVALS = ("numpy", "fast"), ("onnxruntime", "eager", "compile")
-HEADER = ("network", "batch", *OURS, *RIVALS, "numpy / best", "fast / best")
+RIVALS = ("onnxruntime", "eager", "compile")
 
 
 def main() -> None:
     parser = harness.arguments("Times prediction against onnxruntime and PyTorch.", rounds=7)
     parser.add_argument("--networks", default=",".join(NETWORKS), help="names with commas")
     parser.add_argument("--batches", default="1,32", help="sizes with commas")
-    parser.add_argument("--rivals", default=",".join(RIVALS), help="names with commas")
+    harness.add_rivals(parser, RIVALS)
     options = parser.parse_args()
     harness.prepare()
-    rivals = options.rivals.split(",")
-    rows = []
+    rivals = harness.chosen_rivals(options.rivals, RIVALS)
+    table = Comparison(rivals)
     for name in options.networks.split(","):
         sides = Sides(name, options.threads)
         for batch in map(int, options.batches.split(",")):
             print(f"timing {name}, batch {batch}", file=sys.stderr)
-            rows.append(_row(name, batch, sides.acts(batch, rivals), options.rounds))
+            acts = sides.acts(batch, rivals)
+            check(name, {key: np.array(act()) for key, act in acts.items()})
+            table.add(name, batch, harness.alternate(acts, options.rounds))
         sides.close()
-    print(f"images/s; {options.threads} threads, float32\n")
-    print(format_table(HEADER, rows, f"lr{'r' * len(HEADER[2:])}"), end="")
-
-
-def _row(
-    name: str, batch: int, acts: dict[str, Callable[[], Array]], rounds: int
-) -> tuple[str, ...]:
-    check(name, {key: np.array(act()) for key, act in acts.items()})
-    seconds = harness.alternate(acts, rounds)
-    rates = {key: batch / seconds[key] for key in acts}
-    best = max(rate for key, rate in rates.items() if key in RIVALS)
-    cells = (f"{rates[key]:,.1f}" if key in rates else "" for key in (*OURS, *RIVALS))
-    return (name, str(batch), *cells, *(f"{rates[key] / best:.2f}" for key in OURS))
+    table.print(f"images/s; {options.threads} threads, float32")
 
 
 def check(name: str, scores: dict[str, Array]) -> None:
@@ -147,7 +136,7 @@ class Sides:
         if "eager" in rivals:
             acts["eager"] = torch_act(self._twin)
         if "compile" in rivals:
-            torch._dynamo.reset()
+            torch.compiler.reset()
             acts["compile"] = torch_act(torch.compile(self._twin))
         return acts
 

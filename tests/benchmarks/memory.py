@@ -22,6 +22,7 @@ HEADER = ("network", "batch", *SIDES, "ratio", "foretold")
 def main() -> None:
     parser = harness.arguments("Compares the peak memory of training.")
     training = [name for name, network in NETWORKS.items() if not network.predicts]
+    harness.add_backend(parser)
     harness.add_networks(parser, ",".join(training))
     parser.add_argument("--child", choices=SIDES, help="train this side here; for its own use")
     options = parser.parse_args()
@@ -62,9 +63,10 @@ def child(side: str, name: str, threads: int, backend: str) -> None:
     network = NETWORKS[name]
     if side != "ours":
         sys.path.append(str(harness.GOLDEN))
+        from harness import Way
         from torch_twins import make_twin
 
-        theirs = make_twin(network, side, threads)
+        theirs = make_twin(network, Way(side), threads)
         for _ in range(STEPS):
             theirs.step()
         return

@@ -30,7 +30,7 @@ DIFFERENT = 50  # pictures, of which a folder has the same again and again
 
 def main() -> None:
     parser = harness.arguments("Times one prediction as a whole process.", rounds=15)
-    parser.set_defaults(backend=None)  # what is chosen without being asked for
+    harness.add_backend(parser, None)  # what is chosen without being asked for
     parser.add_argument("--network", default="seed", help="seed, or a name of `cnn networks`")
     parser.add_argument("--images", type=int, default=1, help="more than one: JPEGs of a folder")
     options = parser.parse_args()

@@ -1,64 +1,84 @@
-"""The other side: the same network in PyTorch, in one of its two layouts of memory."""
+"""The other side: the same network in PyTorch, in the ways that it can compute."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import torch
 from benchmark_networks import Network
-from harness import SGD
+from harness import SGD, WAYS, Way
 from torch import nn
 from torch_twin import Twin
 
 LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_last}
 
 
-def make_twins(network: Network, threads: int) -> dict[str, TorchSide]:
-    """A twin for each layout, with the same first weights."""
-    twins = {layout: make_twin(network, layout, threads) for layout in LAYOUTS}
-    state = twins["default"].twin.state_dict()
-    twins["channels_last"].twin.load_state_dict(state)
+def make_twins(network: Network, threads: int, rivals: Iterable[str]) -> dict[str, TorchSide]:
+    """A twin for each name of `WAYS`, with the same first weights."""
+    torch.compiler.reset()
+    twins: dict[str, TorchSide] = {}
+    for rival in rivals:
+        state = next(iter(twins.values())).twin.state_dict() if twins else None
+        twins[rival] = make_twin(network, WAYS[rival], threads, state)
     return twins
 
 
-def make_twin(network: Network, layout: str, threads: int) -> TorchSide:
+def make_twin(
+    network: Network, way: Way, threads: int, state: dict[str, Any] | None = None
+) -> TorchSide:
+    """A twin with those parameters, by default drawn with seed 0."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     height, width, channels = network.in_shape
     twin = Twin(network.layers, channels, (height, width), network.classes)
-    side = TorchSide(network, twin, layout)
-    if network.frozen:
+    if state is not None:
+        twin.load_state_dict(state)
+    side = TorchSide(network, twin, way)
+    if network.frozen and state is None:
         side.measure_statistics()
     return side
 
 
+def why_not_compiled() -> str | None:
+    """Why torch.compile cannot run here, such as for want of a C++ compiler; None where it can."""
+    try:
+        torch.compile(torch.relu)(torch.ones(64))
+    except Exception as error:
+        return str(error).strip().splitlines()[0]
+    return None
+
+
 class TorchSide:
-    """A network in PyTorch, with its optimizer and a batch.
+    """A network in PyTorch, with its optimizer and a batch."""
 
-    Attributes:
-        frozen, trained: its first layers, of which `network.frozen` have parameters, and the rest.
-    """
-
-    def __init__(self, network: Network, twin: Twin, layout: str) -> None:
-        self.twin = twin.to(memory_format=LAYOUTS[layout])
+    def __init__(self, network: Network, twin: Twin, way: Way) -> None:
+        self.twin = twin.to(memory_format=LAYOUTS[way.layout])
         x, labels = network.make_batch()
-        self.x = torch.from_numpy(x).permute(0, 3, 1, 2).contiguous(memory_format=LAYOUTS[layout])
+        x = torch.from_numpy(x).permute(0, 3, 1, 2)
+        self.x: Any = x.contiguous(memory_format=LAYOUTS[way.layout])
         self.labels = torch.from_numpy(labels)
         first = _layers_with(list(self.twin.body), network.frozen)
-        self.frozen, self.trained = self.twin.body[:first], self.twin.body[first:]
-        self.optimizer = torch.optim.SGD(self.trained.parameters(), **SGD)
+        frozen, trained = self.twin.body[:first], self.twin.body[first:]
+        self.optimizer = torch.optim.SGD(trained.parameters(), **SGD)
+        frozen.eval()
+        trained.train(not network.predicts)
+        ways = torch.compile if way.compiled else lambda module: module
+        self._frozen, self._trained = ways(frozen) if first else None, ways(trained)
+        self._bfloat16 = way.bfloat16
 
     def weights(self) -> dict[str, Any]:
         """Parameters and running statistics as `layer/name`."""
         return self.twin.state()
 
     def step(self) -> float:
-        self.trained.train()
-        self.frozen.eval()
         self.optimizer.zero_grad()
-        with torch.no_grad():
-            x = self.frozen(self.x)
-        loss = nn.functional.cross_entropy(self.trained(x), self.labels)
+        with self._autocast():
+            x = self.x
+            if self._frozen is not None:
+                with torch.no_grad():
+                    x = self._frozen(x)
+            loss = nn.functional.cross_entropy(self._trained(x), self.labels)
         loss.backward()
         self.optimizer.step()
         return loss.item()
@@ -66,19 +86,22 @@ class TorchSide:
     def measure_statistics(self) -> None:
         """Let frozen batch normalization know the batch, so that its output is not tiny."""
         norms = [each for each in self.twin.modules() if isinstance(each, nn.BatchNorm2d)]
-        momenta = [each.momentum for each in norms]
+        before = [(each, each.momentum, each.training) for each in norms]
         for each in norms:
             each.momentum = 1.0
-        self.twin.train()
+            each.train()
         with torch.no_grad():
             self.twin(self.x)
-        for each, momentum in zip(norms, momenta, strict=True):
+        for each, momentum, training in before:
             each.momentum = momentum
+            each.train(training)
 
     def predict(self) -> Any:
-        self.twin.eval()
-        with torch.inference_mode():
-            return self.twin(self.x).numpy()
+        with torch.inference_mode(), self._autocast():
+            return self._trained(self.x).float().numpy()
+
+    def _autocast(self) -> Any:
+        return torch.autocast("cpu", torch.bfloat16, enabled=self._bfloat16)
 
 
 def plain_layers(part: Any) -> Any:
