@@ -1,5 +1,5 @@
-"""The commands: one file each, which parses, calls, prints and chooses the exit code.
+"""The commands, one file each: parse, call the library, print, choose the exit code.
 
-The file has the command's name (`data_check.py` is `cnn data check`) and registers it; nothing
-else lists it. What several commands use is in `shared`. May import everything.
+A file has the command's name (`data_check.py` is `cnn data check`) and registers it; there is no
+other list. Code for several commands is in `shared`. This package may import everything.
 """

@@ -1,4 +1,4 @@
-"""`cnn average`: the mean of several checkpoints' weights, as a checkpoint."""
+"""`cnn average`: average the weights of several checkpoints."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cnn bench`: how fast a network is on this machine, and which layers the time goes to."""
+"""`cnn bench`: measure a network's speed on this machine, and the time of each layer."""
 
 from __future__ import annotations
 

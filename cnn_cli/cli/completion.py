@@ -1,4 +1,4 @@
-"""`cnn completion`: what has a shell complete commands and options, and the answers it asks for."""
+"""`cnn completion`: print or install shell completion, and answer a shell's requests."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def run(
 
 
 def answer(program: Any, instruction: str) -> None:
-    """Print what could stand next on the command line that a shell has in its variables.
+    """Print the possible next words for the command line in a shell's variables.
 
     Args:
         program: the whole command.
@@ -63,11 +63,11 @@ def answer(program: Any, instruction: str) -> None:
     try:
         _typer_completion().shell_complete(program, {}, PROGRAM, COMPLETE, instruction)
     except CnnError:
-        return  # what stands there already is wrong: nothing fits behind it
+        return  # the line is already wrong: nothing can follow
 
 
 def _typer_completion() -> Any:
-    """Typer's part for shells, which imports much, and which nothing else needs."""
+    """Return Typer's code for shells, which is slow to import and only used here."""
     completion: Any = importlib.import_module("typer.completion")
     completion.completion_init()
     return completion

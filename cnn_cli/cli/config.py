@@ -1,4 +1,4 @@
-"""`cnn config`: what a config may hold, for editors."""
+"""`cnn config`: information about configs, for editors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cnn data`: a look at a folder of images before anything is trained on it."""
+"""`cnn data`: examine a folder of images before training."""
 
 from __future__ import annotations
 

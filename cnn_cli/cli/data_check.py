@@ -1,4 +1,4 @@
-"""`cnn data check`: what would hurt a training on a folder of images."""
+"""`cnn data check`: find problems in a folder of images before training."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from cnn_cli.cli.shared.options import Debug, Folder, Json, Labels, Threads
 from cnn_cli.cli.shared.parameters import Option
 from cnn_cli.errors import DataError
 
-NEAR = 8  # bits of 64: see `data.near`, where it was measured
-MOST_NEAR = 12  # beyond it, photographs of different things are found
+NEAR = 8  # bits of 64: see the measurements in `data.near`
+MOST_NEAR = 12  # beyond it, photographs of different things match
 
 
 @command("data check", order=10, examples=EXAMPLES)
@@ -57,7 +57,7 @@ def run(
 
 
 def _check(folder: Path, labels: str | None, threads: int | None, near: int | None) -> Any:
-    """The findings, with a bar on a terminal while images are read."""
+    """Check the images, with a bar on a terminal."""
     from cnn_cli.cli.shared.bars import counting
     from cnn_cli.data.check import check_folder
     from cnn_cli.data.roots import separator_of, several_text

@@ -1,4 +1,4 @@
-"""`cnn data doubt`: images whose label is contradicted by a network that has not seen them."""
+"""`cnn data doubt`: find images whose label is contradicted by a network trained without them."""
 
 from __future__ import annotations
 
@@ -141,10 +141,10 @@ def run(
 
 
 def _check_files(output_file: Path | None, sheet: Path | None) -> None:
-    """Refuse files that cannot be written, before any work.
+    """Check that files can be written, before any work.
 
     Raises:
-        UsageError: a name of another kind.
+        UsageError: a name has another extension.
         DataError: a file cannot be written.
     """
     for option, path, suffix in (("--output", output_file, ".csv"), ("--sheet", sheet, ".png")):
@@ -155,7 +155,7 @@ def _check_files(output_file: Path | None, sheet: Path | None) -> None:
 
 
 def _of_run(path: Path, threads: int | None, backend: str | None) -> DoubtedLabels:
-    """What the networks of a run say of the images that they were not trained on."""
+    """Examine the images on which a run's networks were not trained."""
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.doubted import doubt_folds, doubt_held_back
     from cnn_cli.inference.evaluate_files import EvaluationOptions
@@ -175,7 +175,7 @@ def _of_run(path: Path, threads: int | None, backend: str | None) -> DoubtedLabe
 
 
 def _note_change(classifier: Classifier) -> None:
-    """Say where the images are not those that the run was trained and validated on."""
+    """Note if the images differ from those of the run's training and validation."""
     from cnn_cli.inference.evaluate_files import own_dataset
     from cnn_cli.training.resumed_data import data_facts
 
@@ -195,7 +195,7 @@ def _of_config(
     options: TrainOptions,
     requests: Requests,
 ) -> DoubtedLabels:
-    """Train the folds of a config, and what their networks say.
+    """Train the folds of a config, and examine its images.
 
     Raises:
         Exit: the training was stopped.

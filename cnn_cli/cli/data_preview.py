@@ -1,4 +1,4 @@
-"""`cnn data preview`: a picture of the images that an epoch trains on."""
+"""`cnn data preview`: draw the images of a training epoch."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def run(
 
 
 def augment_text(augment: AugmentConfig) -> str:
-    """The techniques that are on, with the arguments that were given, on one line."""
+    """Return the active techniques with their given arguments, on one line."""
     on = augment.model_dump(mode="json", exclude_defaults=True)
     return ", ".join(_technique(key, value) for key, value in on.items()) or "as they are"
 

@@ -1,4 +1,4 @@
-"""`cnn docs`: the pages of the documentation, in the terminal."""
+"""`cnn docs`: show the documentation in the terminal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnn_cli.errors import UsageError, suggest
 
 FOLDER = Path(__file__).parent.parent / "docs"
 FIRST = "first-steps"
-WIDTH = 80  # of what is no terminal
+WIDTH = 80  # without a terminal
 WIDEST = 100  # longer lines are hard to read
 
 
@@ -66,14 +66,14 @@ def run(
 
 
 def page_names() -> list[str]:
-    """The pages there are, the one to begin with first."""
+    """Return the names of the pages, beginning with the first to read."""
     return sorted(
         (path.stem for path in FOLDER.glob("*.md")), key=lambda name: (name != FIRST, name)
     )
 
 
 def page_text(name: str) -> str:
-    """A page's Markdown."""
+    """Return a page's Markdown."""
     return (FOLDER / f"{name}.md").read_text(encoding="utf-8")
 
 
@@ -85,9 +85,9 @@ def _paged(text: str) -> bool:
     import signal
     import subprocess
 
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # that is for the pager
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # the pager handles it
     try:
-        # R: escape sequences are passed on; less takes its options from here too.
+        # -R lets less show escape sequences; LESS also keeps the user's options.
         environment = {"LESS": "R"} | os.environ
         subprocess.run(pager, input=text.encode(), env=environment, check=False)
     finally:

@@ -1,4 +1,4 @@
-"""`cnn embed`: the features of pictures, for programs that compare or cluster them."""
+"""`cnn embed`: write feature vectors of images, for comparing or clustering."""
 
 from __future__ import annotations
 
@@ -116,4 +116,4 @@ def _write_lines(file: BinaryIO, lines: Iterator[str]) -> None:
     stream = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
     stream.writelines(lines)
     stream.flush()
-    stream.detach()  # else it would close the file, which is not its own
+    stream.detach()  # otherwise it would close a file that it does not own

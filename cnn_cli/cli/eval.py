@@ -1,4 +1,4 @@
-"""`cnn eval`: how good a checkpoint is on labelled images."""
+"""`cnn eval`: evaluate a checkpoint on labeled images."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 NAME = "eval"
-AROUND = 15  # lines about the table of classes: scores, header, note, and the prompt
+AROUND = 15  # lines around the table of classes: scores, header, note, and the prompt
 LEAST_ROWS = 9
 TTA = ("hflip", "multicrop", "tencrop")
 
@@ -255,10 +255,10 @@ def _tell(
     *,
     json: bool,
 ) -> None:
-    """Print the scores, and keep the gates.
+    """Print the scores, and check the gates.
 
     Raises:
-        GateError: one is not kept, or the model is worse than the other one.
+        GateError: a gate fails, or the model is worse than the other one.
     """
     found = [] if against is None else against.compare(judgement, gates, scores.k)
     if json:
@@ -283,10 +283,10 @@ def _check_options(
     alpha: float | None,
     reject: float | None,
 ) -> None:
-    """Refuse what does not go together.
+    """Refuse options that contradict each other.
 
     Raises:
-        UsageError: in these options.
+        UsageError: they do.
     """
     if folders is not None and len(folders) > 1:
         raise UsageError(NAME, "takes one DIR at most", f"'{folders[1]}' as well")
@@ -306,10 +306,10 @@ def _check_options(
 
 
 def _check_labels(classifier: Classifier, confusion: Path | None, reject: float | None) -> None:
-    """Refuse what images of several labels do not have.
+    """Refuse options that are undefined for several labels per image.
 
     Raises:
-        UsageError: in these options.
+        UsageError: there is one.
     """
     if classifier.several is None:
         return
@@ -328,7 +328,7 @@ def _check_alike(
     backend: str | None,
     against: Against | None,
 ) -> None:
-    """Refuse ranks that were given other models or options."""
+    """Refuse ranks that were given different models or options."""
     if job.size > 1:
         from cnn_cli.parallel.alike import check_alike
 
@@ -339,7 +339,7 @@ def _check_alike(
 
 
 def _room() -> tuple[int | None, int | None]:
-    """Columns, and rows of the table of classes, where stdout is a terminal."""
+    """Return columns, and rows for the table of classes, if stdout is a terminal."""
     size = output.terminal_size()
     return (None, None) if size is None else (size.columns, max(size.lines - AROUND, LEAST_ROWS))
 
@@ -347,7 +347,7 @@ def _room() -> tuple[int | None, int | None]:
 def _calibrate(
     evaluation: AnyEvaluation, classifier: Classifier, place: object
 ) -> tuple[Calibration, SeveralLabels | None]:
-    """The best temperature; with thresholds for it, where images have several labels."""
+    """Return the best temperature and, with several labels, thresholds for it."""
     from cnn_cli.inference.calibration import calibrate
     from cnn_cli.inference.classifier import SeveralLabels
     from cnn_cli.inference.judging import judge
@@ -374,7 +374,7 @@ def _learn(
     threads: int | None,
     backend: str | None,
 ) -> Rejection:
-    """What to refuse, learnt from the training images of the folder, or else of the run."""
+    """Estimate the rejection from the training images of the folder, or else of the run."""
     from cnn_cli.data.label_list import is_list
     from cnn_cli.data.roots import has_parts
     from cnn_cli.inference.rejection import learn_rejection

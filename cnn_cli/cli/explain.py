@@ -1,4 +1,4 @@
-"""`cnn explain`: which parts of a picture speak for a class."""
+"""`cnn explain`: draw which parts of an image support a class."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def run(
 def _neighbours(
     index: Path | None, classifier: Classifier, count: int, threads: int
 ) -> Iterator[Neighbours | None]:
-    """What finds similar images; None without an index."""
+    """Return a search for similar images; None without an index."""
     if index is None:
         yield None
         return

@@ -1,4 +1,4 @@
-"""`cnn export`: a checkpoint for other runtimes."""
+"""`cnn export`: write a checkpoint for other runtimes."""
 
 from __future__ import annotations
 
@@ -157,7 +157,7 @@ def run(
 def _check_int8(
     int8: bool, kind: str, calibrate: Path | None, is_checked: bool, is_gated: bool
 ) -> None:
-    """Refuse what does not go together, and that without what it needs."""
+    """Refuse options that contradict each other or miss a required one."""
     if not int8:
         if calibrate is not None or is_gated:
             raise UsageError("--calibrate" if calibrate else "--fail-under", "goes with --int8")
@@ -178,7 +178,7 @@ def _check_int8(
 def _quantize(
     content: bytes, classifier: Classifier, folder: Path, split: str
 ) -> tuple[bytes, AnyJudgement, dict[str, Any]]:
-    """The network in 8 bits, how good that is, and what is said of it and of the one before.
+    """Return the int8 network, its metrics, and facts about it and the original.
 
     Raises:
         DataError: no image can be read, or the folder has no classes.

@@ -1,4 +1,4 @@
-"""`cnn import`: weights that others trained, as a checkpoint of this program."""
+"""`cnn import`: convert pretrained weights of other programs to a checkpoint."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ def run(
 
 
 def _list(*, json: bool) -> None:
-    """The weights that a package brings, and whether it is installed."""
+    """Print the weights that packages provide, and whether they are installed."""
     from cnn_cli.interop import pretrained
 
     found = [(package, package.find()) for package in pretrained.PACKAGES.values()]

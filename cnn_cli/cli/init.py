@@ -1,4 +1,4 @@
-"""`cnn init`: from a folder of pictures to a config that suits it."""
+"""`cnn init`: propose a config for a folder of images."""
 
 from __future__ import annotations
 

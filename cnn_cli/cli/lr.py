@@ -1,4 +1,4 @@
-"""`cnn lr`: a learning rate to train with, by a range test."""
+"""`cnn lr`: find a learning rate by a range test."""
 
 from __future__ import annotations
 

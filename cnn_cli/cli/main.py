@@ -1,6 +1,6 @@
-"""The `cnn` program: which command it is, and how it ends.
+"""The `cnn` program: run a command, and end with its exit code.
 
-What a command needs is imported when it runs, so that `cnn --help` and `cnn predict` are quick.
+Each command's imports happen when it runs, so that `cnn --help` and `cnn predict` are fast.
 """
 
 from __future__ import annotations
@@ -36,34 +36,34 @@ def main() -> None:
     """Run the program on its command line and exit."""
     prepare_streams()
     claim_process()
-    # Pydantic would read the metadata of every installed package in search of plugins.
+    # Otherwise pydantic reads the metadata of every installed package in search of plugins.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     tell_blas()
     if "--debug" not in sys.argv:
         _hush()
     code = run(sys.argv[1:], hold_signals())
     ignore_signals()
-    remove_unfinished()  # where a second interrupt came while the first one's were deleted
-    # All is written, and taking Python down would take a sixth of a prediction's time. Nor can
-    # CPython then remember an interrupt that was caught, and end by that signal all the same.
+    remove_unfinished()  # if a second interrupt came while the first one's files were being deleted
+    # Everything is written, and shutting down Python would take a sixth of a prediction's time. It
+    # also prevents CPython from ending by a signal that was already handled.
     if alone():
         _clean_up()
         os._exit(code)
-    sys.exit(code)  # MPI takes its leave of mpiexec in what the other passes over
+    sys.exit(code)  # MPI's shutdown, which the other path skips, informs mpiexec
 
 
 def _clean_up() -> None:
-    """Have libraries delete their temporary files and folders, as they do when Python ends."""
-    with suppress(Exception):  # a library's own
+    """Delete the temporary files and folders of libraries, as Python's exit does."""
+    with suppress(Exception):  # a library's own failure
         atexit._run_exitfuncs()
 
 
 def _hush() -> None:
-    """Keep Python from writing to stderr what is no line of the program's own."""
+    """Keep Python from writing to stderr anything that is not a line of this program."""
     import warnings
 
-    warnings.simplefilter("ignore")  # NumPy's, where numbers overflow
-    # What is raised where nobody can catch it, as by a second signal while a generator is closed.
+    warnings.simplefilter("ignore")  # from NumPy, on overflow
+    # Exceptions that cannot be raised, such as of a second signal while a generator is closed.
     sys.unraisablehook = lambda _: None
 
 
@@ -71,8 +71,8 @@ def run(arguments: Sequence[str], held: Held | None = None) -> int:
     """Run a command line; errors are printed as one line on stderr.
 
     Args:
-        arguments: what stands after the program's name.
-        held: tells of signals outside the command, where those are held.
+        arguments: the words after the program's name.
+        held: tells of signals outside the command, if those are held.
 
     Returns:
         The exit code.
@@ -83,7 +83,7 @@ def run(arguments: Sequence[str], held: Held | None = None) -> int:
 
 
 def _attempt(arguments: Sequence[str], held: Held) -> tuple[int, Callable[[], None] | None]:
-    """Run a command line; its exit code and, where there is an error, what prints it."""
+    """Run a command line; return its exit code and, after an error, a function that prints it."""
     debug = "--debug" in takewhile(lambda argument: argument != "--", arguments)
     try:
         with end_at_signals():
@@ -135,19 +135,19 @@ def _invoke(arguments: list[str]) -> int:
 
 
 def as_known(error: Exception) -> CnnError | None:
-    """An exception as the error that is printed; None for what should not have come this far."""
+    """Convert an exception to the error to print; None if it is a bug."""
     known = _as_error(error)
     if isinstance(known, ConfigError | DataError) and not os.path.isabs(known.place):
         try:
             os.getcwd()
-        except OSError:  # then no relative path leads anywhere
+        except OSError:  # then no relative path can be resolved
             kind = ConfigError if isinstance(known, ConfigError) else DataError
             return kind("working folder", "must exist; it was deleted, or is no longer mounted")
     return known
 
 
 def _lacks_memory(error: Exception) -> bool:
-    """Whether there was none for an array, or for a library that is loaded."""
+    """Whether memory was missing for an array or for loading a library."""
     return isinstance(error, MemoryError) or "failed to map segment" in str(error)
 
 
@@ -158,7 +158,7 @@ def _as_error(error: Exception) -> CnnError | None:
         case MemoryError() | ImportError() if _lacks_memory(error):
             rule = "there must be enough; smaller images, batches or layers take less"
             return ConfigError("memory", rule, reason(error) if str(error) else None)
-        case RuntimeError() if "start new thread" in str(error):  # of a library
+        case RuntimeError() if "start new thread" in str(error):  # raised by a library
             return DataError("threads", "the system must let them be started", error)
         case OSError() if error.filename is not None:
             return DataError(os.fsdecode(error.filename), "cannot be used", reason(error))

@@ -1,4 +1,4 @@
-"""`cnn networks`: the networks that come along, and their configs."""
+"""`cnn networks`: list the built-in networks, or print their configs."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def run(
 
 
 def _speed(threads: int | None, backend: str | None) -> Callable[[Graph], float]:
-    """What measures how many images a second a network predicts, with random weights."""
+    """Return a function that measures a network's prediction speed with random weights."""
     from cnn_cli.bench.network_bench import predictions_a_second
     from cnn_cli.nn.backends import choose_backend, open_kernels
     from cnn_cli.nn.init import initialize

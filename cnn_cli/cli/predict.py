@@ -1,4 +1,4 @@
-"""`cnn predict`: name what is in pictures, one after the other, however many there are."""
+"""`cnn predict`: classify any number of images, one after another."""
 
 from __future__ import annotations
 
@@ -235,14 +235,14 @@ def run(
         results = texts(predictor, paths, acting, shown)
         if acts is not None and not acts.is_told:
             deque(results, 0)
-        else:  # of other ranks than 0 there is no text
+        else:  # ranks other than 0 have no text
             _deliver(results, output_file if writes else None)
     if bad:
         raise Exit(ExitCode.DATA)
 
 
 def _is_brief(sources: list[str], from_file: str | None) -> bool:
-    """Whether a single image is all there is; otherwise Python looks for garbage from now on."""
+    """Whether there is only a single image; otherwise garbage collection is enabled."""
     from cnn_cli.data.sources import holds_images
 
     brief = len(sources) == 1 and from_file is None and not holds_images(sources[0])
@@ -260,7 +260,7 @@ def _check(
     json: bool,
     output_file: Path | None,
 ) -> str | None:
-    """Refuse what contradicts itself; the format that is asked for."""
+    """Refuse options that contradict each other; return the requested format."""
     if not sources and from_file is None and watch is None:
         raise UsageError(NAME, "needs SOURCE, --from-file LIST or --watch DIR", "nothing")
     if "" in sources:
@@ -286,7 +286,7 @@ def _check(
 
 
 def _load(ckpt: list[Path], folder: Path | None) -> Classifier:
-    """The model; refuses to sort into a folder by labels of which a picture may have several."""
+    """Load the model; refuse to sort into folders if an image may have several labels."""
     from cnn_cli.inference.classifier import open_classifier
 
     classifier = open_classifier(ckpt)
@@ -304,9 +304,9 @@ def _entries(
     arrays: bool,
     note: Callable[[str], object],
 ) -> Iterator[Entry | None]:
-    """What to read, in order; None where a list or a folder has to be waited for.
+    """Yield the entries to read, in order; None while waiting for a list or folder.
 
-    In the end, the number of skipped files is noted.
+    At the end, the number of skipped files is noted.
     """
     from cnn_cli.data.listing import left_out_text
     from cnn_cli.data.sources import expand_list, expand_sources
@@ -328,7 +328,7 @@ def _entries(
 def _progress(
     acts: Acts | None, output_file: Path | None, *, hidden: bool
 ) -> AbstractContextManager[Progress]:
-    """Counts the images on a bar, unless a terminal shows the answers themselves."""
+    """Count images on a bar, unless a terminal shows the predictions themselves."""
     answers = output_file is None and (acts is None or acts.is_told)
     on_screen = answers and output.terminal_size() is not None
     if hidden or on_screen or not sys.stderr.isatty():
@@ -340,7 +340,7 @@ def _progress(
 
 @contextmanager
 def _open_list(path: str | None) -> Iterator[BinaryIO | None]:
-    """The file of paths; None without one."""
+    """Open the file of paths; None without one."""
     if path is None or path == "-":
         yield None if path is None else _stdin()
         return
@@ -372,5 +372,5 @@ def _save(file: BinaryIO, texts: Iterable[str]) -> None:
     stream = io.TextIOWrapper(file, encoding="utf-8", errors="backslashreplace", newline="")
     for text in texts:
         stream.write(text)
-        stream.flush()  # to who reads a pipe
-    stream.detach()  # else it would close the file, which is not its own
+        stream.flush()  # to the reader of a pipe
+    stream.detach()  # otherwise it would close a file that it does not own

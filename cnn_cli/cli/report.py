@@ -1,4 +1,4 @@
-"""`cnn report`: a run, or several side by side, as one HTML page."""
+"""`cnn report`: write one HTML page about a run, or about several side by side."""
 
 from __future__ import annotations
 
@@ -125,10 +125,10 @@ def run(
 
 
 def _check_comparable(records: Sequence[Record]) -> None:
-    """Refuse runs that have no metric in common.
+    """Refuse runs without a common metric.
 
     Raises:
-        DataError: some are of images with several labels, others of images with one.
+        DataError: some have several labels per image, and others one.
     """
     first = records[0].classifier
     for record in records[1:]:
@@ -167,7 +167,7 @@ def _measure(
 
 
 def _words(subjects: list[Subject]) -> str:
-    """What the page is of."""
+    """Describe the page's subjects."""
     from cnn_cli.report.html.results import judgement_of
     from cnn_cli.report.html.subject import Measured
 

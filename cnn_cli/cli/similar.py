@@ -1,4 +1,4 @@
-"""`cnn similar`: which pictures of an index are most like another one."""
+"""`cnn similar`: find the images of an index most similar to another image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cnn summary`: a network's layers, with what each makes, holds and costs."""
+"""`cnn summary`: show a network's layers with their output, parameters and cost."""
 
 from __future__ import annotations
 

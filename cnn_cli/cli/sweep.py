@@ -1,4 +1,4 @@
-"""`cnn sweep`: values for a config's keys, by training with many of them."""
+"""`cnn sweep`: search values for keys of a config by training with many of them."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def run(
 
 
 def _finish(result: SweepResult, *, quiet: bool, json: bool) -> tuple[int, DivergedError | None]:
-    """Print the result; the exit code, or the error where nothing came of it."""
+    """Print the result; return the exit code, and an error if every trial failed."""
     from cnn_cli.report.text.sweep_result import sweep_dict, sweep_text
     from cnn_cli.training.sweep import BUDGET
 

@@ -1,4 +1,4 @@
-"""`cnn train`: from a config to a run folder."""
+"""`cnn train`: train a network from a config, and save it in a run folder."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def run(
         "train.optimizer.lr": lr,
         "train.seed": seed,
     }
-    # A dry run has nothing to save: signals end it as they end the other commands.
+    # A dry run has nothing to save: signals end it like other commands.
     with nullcontext() if dry_run else requests_from_signals(requests, quiet):
         from cnn_cli.config import load_config
         from cnn_cli.data.folds import Fold
@@ -176,7 +176,7 @@ def run(
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.planning import plan_training
 
-        with requests.at_once():  # of files that may be pipes, on disks that may not answer
+        with requests.at_once():  # for files that may be pipes, and disks that may not answer
             gates = tuple(one.metric for one in fail_under or [])
             options = TrainOptions(out, overwrite, resume, threads, backend, gates, memory)
             loaded = load_config(config, overrides or [], settings)
@@ -200,7 +200,7 @@ def run(
             if quiet:
                 raise Exit(ExitCode.LOCKED) from None
             raise
-        # The others wait within the command: a signal to them does not end what rank 0 writes.
+        # The other ranks wait within the command: a signal to them does not stop rank 0's output.
         code, error = ranks().first(
             lambda: _finish(result, fail_under or [], requests, quiet=quiet, json=json)
         )
@@ -218,7 +218,7 @@ def _train(
     *,
     quiet: bool,
 ) -> TrainResult | FoldsResult:
-    """Train one network, or one for each fold, while a bar or lines tell of it."""
+    """Train one network, or one per fold, with a bar or lines."""
     from cnn_cli.training.folds import train_folds
     from cnn_cli.training.train import train
 
@@ -250,7 +250,7 @@ def _finish(
     quiet: bool,
     json: bool,
 ) -> tuple[int, GateError | None]:
-    """Print the result and draw it; the exit code, or the error of a gate."""
+    """Print the result and draw it; return the exit code, and the error of a gate."""
     from cnn_cli.report.text.folds_result import folds_dict, folds_text
     from cnn_cli.report.text.training_result import result_dict, result_text
     from cnn_cli.runs.results import TrainResult
@@ -283,7 +283,7 @@ def _finish(
 
 
 def _best_value(result: TrainResult, metric: Metric) -> tuple[float | None, str]:
-    """A metric of the best epoch, and what there is where it has none."""
+    """Return a metric of the best epoch, and the reason if there is none."""
     best = result.best
     if best is None or best.val_loss is None:
         return None, "no validation images"
@@ -293,22 +293,22 @@ def _best_value(result: TrainResult, metric: Metric) -> tuple[float | None, str]
 
 
 def _mean_value(result: FoldsResult, metric: Metric) -> tuple[float | None, str]:
-    """A metric's mean over the folds, and what there is where it has none."""
+    """Return a metric's mean over the folds, and the reason if there is none."""
     found = None if result.predictions is None else result.predictions.spread(metric)
     return None if found is None else found.mean, NOT_DEFINED
 
 
 def draw_run(path: Path, *, quiet: bool) -> None:
-    """Draw the pictures of a run folder, which is whole without them.
+    """Draw the plots of a run folder, which is complete without them.
 
-    What goes wrong is worth a note and no more.
+    Failures are only noted.
     """
     from cnn_cli.report.pictures.run_pictures import NAMES, draw_pictures
 
     try:
         draw_pictures(path)
-    except LockedError:  # another process goes on with the run, and draws when that ends
+    except LockedError:  # another process continues the run, and draws at its end
         pass
-    except Exception as error:  # of matplotlib's, its fonts' and its settings', which are not ours
+    except Exception as error:  # from matplotlib, its fonts and its settings, which are not ours
         if not quiet:
             output.note(f"{path}: {' and '.join(NAMES)} cannot be drawn: {reason(error)}")

@@ -1,4 +1,4 @@
-"""`cnn verify`: whether the pictures are those that a network was trained with."""
+"""`cnn verify`: compare images with those of a network's training."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Tables, pictures and pages about runs and networks: everything a person looks at.
+"""Everything that a person looks at: tables, pictures and pages about runs and networks.
 
-Imports all but `cli`; prints nothing.
+This package may import everything but `cli`; it prints nothing.
 
-text: tables and lines for a terminal, with what `--json` prints of the same; CSV files.
-pictures: PNG files, drawn by Pillow, or by matplotlib, which is the extra `report`.
-html: the page of `cnn report`.
+- text: tables and lines for a terminal, the corresponding values for `--json`, and CSV files.
+- pictures: PNG files, drawn by Pillow, or by matplotlib (the extra `report`).
+- html: the page of `cnn report`.
 """

@@ -1,1 +1,1 @@
-"""What several commands share: options, values, streams, signals, progress, several processes."""
+"""Code for several commands: options, values, streams, signals, progress, several processes."""

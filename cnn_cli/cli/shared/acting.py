@@ -1,4 +1,4 @@
-"""Options of `cnn predict` that have something done with its answers: --sort-into and --append."""
+"""The options of `cnn predict` that act on predictions: --sort-into and --append."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from cnn_cli.inference.sorting import How, Sorter
 
 @dataclass(frozen=True, slots=True)
 class Acts:
-    """What is to be done.
+    """What to do with predictions.
 
     Attributes:
-        folder: that pictures are sorted into.
-        how: that is done.
-        file: that rows are appended to.
-        dry: whether it is only told.
+        folder: the folder into which images are sorted.
+        how: copy, link or move.
+        file: the file to which rows are appended.
+        dry: only print what would be done.
         is_walked: see `Acting`.
     """
 
@@ -35,7 +35,7 @@ class Acts:
 
     @property
     def is_told(self) -> bool:
-        """Whether answers go where they go otherwise, too."""
+        """Whether predictions are also printed as usual."""
         return self.file is None or self.dry
 
 
@@ -48,14 +48,14 @@ def check_acts(
     output_file: Path | None,
     format_name: str | None,
 ) -> Acts:
-    """Refuse what contradicts itself.
+    """Refuse options that contradict each other.
 
     Args:
         folder, file, dry: see `Acts`.
-        ways: to sort, and whether they are asked for.
-        sources: files and folders that are looked through.
-        output_file: of --output.
-        format_name: that was asked for.
+        ways: whether each way to sort was requested.
+        sources: files and folders to read.
+        output_file: the value of --output.
+        format_name: the requested format.
     """
     given = [way for way, is_given in ways.items() if is_given]
     if given and folder is None:
@@ -74,7 +74,7 @@ def check_acts(
         places = [os.path.realpath(each) + os.sep for each in filter(os.path.isdir, sources)]
         if inside in places:
             raise UsageError("--sort-into", "must be another folder than what is sorted", folder)
-        # Who names the folder of a class means the pictures in it.
+        # A source inside a class's folder means the images in it.
         is_walked = bool(places) and not any(place.startswith(inside) for place in places)
     return Acts(folder, given[0] if given else "copy", file, dry, is_walked)
 
@@ -90,7 +90,7 @@ def _check_append(file: Path, output_file: Path | None, format_name: str | None)
 
 
 def file_format(file: Path) -> str:
-    """The format of a file that is appended to, by its name."""
+    """Return the format of a file to append to, by its extension."""
     return file.suffix.lower().removeprefix(".")
 
 
@@ -98,7 +98,7 @@ def file_format(file: Path) -> str:
 def opened(
     acts: Acts, columns: Columns, classes: Sequence[str], say: Callable[[str], object]
 ) -> Iterator[Acting]:
-    """What does it; `say` is told why an image stays where it is."""
+    """Create an `Acting`; `say` receives the reasons why images stay in place."""
     with ExitStack() as stack:
         appended = None
         if acts.file is not None:

@@ -1,4 +1,4 @@
-"""`--not-worse-than`: another model on the same images, and whether the new one is worse."""
+"""`--not-worse-than`: evaluate another model on the same images, and compare."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ALPHA = 0.05
 
 
 def gate_metric(gate: Gate, k: int) -> Metric:
-    """What a gate is about; `topk` is the one that was printed."""
+    """Return the metric of a gate; `topk` has the printed k."""
     return Metric(f"top{k}") if gate.metric.name == TOPK else gate.metric
 
 
@@ -31,7 +31,7 @@ class Against:
 
     Args:
         path: its checkpoint.
-        alpha: the chance of calling a model worse that is equally good.
+        alpha: significance level: the probability of calling an equally good model worse.
     """
 
     model: Classifier
@@ -42,11 +42,11 @@ class Against:
         self.alpha = ALPHA if alpha is None else alpha
 
     def load(self, new: Classifier) -> None:
-        """Read it.
+        """Read the model.
 
         Raises:
-            DataError: it cannot be read, has other classes than the new one, or gives one label
-                where that gives several.
+            DataError: it cannot be read, differs in classes from the new model, or assigns one
+                label where that assigns several.
         """
         from cnn_cli.inference.classifier import open_classifier
 
@@ -61,7 +61,9 @@ class Against:
                     raise DataError(self.path, rule, f"'{name}' in {one.path} only")
 
     def evaluate(self, images: Split, new: Classifier, options: EvaluationOptions) -> None:
-        """Show it the images that the new one has seen; what cannot be read has been named."""
+        """Evaluate it on the images of the new model; unreadable ones have been reported
+        already.
+        """
         import numpy as np
 
         from cnn_cli.data.dataset import Split
@@ -74,18 +76,19 @@ class Against:
         own = Split(images.paths, renumbered(images.labels, numbers))
         evaluation, _ = evaluate_files(self.model, own, options)
         places = [find_class(name, new.classes) for name in self.model.classes]
-        names = [new.classes[place] for place in places if place is not None]  # as new writes them
+        # Spelled as in the new model.
+        names = [new.classes[place] for place in places if place is not None]
         self.judgement = judge(evaluation, names, self.model.thresholds)
 
     def compare(self, new: AnyJudgement, gates: Sequence[Gate], k: int) -> list[Comparison]:
-        """In what training follows by itself, such as top1, and in what is asked for besides."""
+        """Compare the default metric, such as top1, and the requested ones."""
         from cnn_cli.inference.comparing import compare
 
         metrics = [gate_metric(one, k) for one in gates]
         return compare(new, self.judgement, metrics, self.alpha)
 
     def as_dict(self, found: Sequence[Comparison]) -> dict[str, Any]:
-        """For JSON."""
+        """Return the comparison for JSON."""
         from cnn_cli.report.text.compared import comparison_dict
 
         return {"not_worse_than": comparison_dict(found, str(self.path), self.alpha)}
@@ -96,7 +99,7 @@ class Against:
         return "".join(f"{comparison_line(one, str(self.path), self.alpha)}\n" for one in found)
 
     def check(self, found: Sequence[Comparison]) -> None:
-        """End the command where the new model is worse.
+        """Raise if the new model is worse.
 
         Raises:
             GateError: it is.

@@ -1,7 +1,7 @@
-"""Bars on stderr, where that is a terminal: how far a command has come.
+"""Progress bars on stderr, if that is a terminal.
 
-A training has a table with a row per epoch above its bar; what is no terminal gets a plain line per
-epoch instead, which can be searched.
+A training has a table with one row per epoch above its bar. Without a terminal, it prints a plain
+line per epoch, suitable for logs.
 """
 
 from __future__ import annotations
@@ -27,16 +27,18 @@ FORMAT = "{desc} {percentage:3.0f}%|{bar}|"
 COUNTED = "{desc} {percentage:3.0f}%|{bar}| {n_fmt}/{total_fmt} {unit}, {remaining} left"
 UNCOUNTED = "{desc} {n_fmt} {unit}, {elapsed}"
 ELAPSED = "{desc}, {elapsed}"
-DELAY = 2.0  # seconds that a command works before its bar appears
-TICK = 0.5  # seconds after which a bar that counts nothing is drawn again
-BESIDE = 2  # lines of a terminal that a table has no rows on: its header and the bar
+DELAY = 2.0  # seconds before a bar appears
+TICK = 0.5  # seconds between updates of a bar that counts nothing
+BESIDE = 2  # lines of a terminal not available for rows: header and bar
 LEAST = 11  # columns for the percentage and a short bar
-WIDEST = 16  # columns of a metric, whose class may have any name
-COLUMNS = USUAL_SIZE[0]  # of a terminal that does not say it
+WIDEST = 16  # columns of a metric, whose name may contain a class name
+COLUMNS = USUAL_SIZE[0]  # for terminals of unknown size
 
 
 def watcher(quiet: bool, monitor: str) -> TrainingProgress:
-    """Nobody, a bar or lines, as it fits; those show the metric that is `train.monitor`."""
+    """Return the progress display that fits: none, bar or lines; it shows the metric
+    `train.monitor`.
+    """
     if quiet:
         from cnn_cli.training.progress import Silent
 
@@ -47,7 +49,7 @@ def watcher(quiet: bool, monitor: str) -> TrainingProgress:
 
 
 def on_terminal() -> bool:
-    """Whether stderr is one that can move its cursor."""
+    """Whether stderr is a terminal with cursor movement."""
     return sys.stderr.isatty()
 
 
@@ -72,13 +74,13 @@ class Lines:
 
 
 class Bar(Lines):
-    """A table with a row per epoch, above a bar for the whole run."""
+    """A table with one row per epoch, above a bar for the whole run."""
 
     def __init__(self) -> None:
-        self.rows: int | None = None  # of the table since its header
+        self.rows: int | None = None  # rows since the last header
         self.steps = 0
         self.bar: Any = None
-        self.began = 0.0  # when the first step was done: what came before it comes once
+        self.began = 0.0  # time of the end of the first step: start-up counts only once
         self.steps_since = 0
         self.epoch_began = 0.0
         self.images_since = 0
@@ -128,12 +130,12 @@ class Bar(Lines):
             self.bar = None
 
     def _above(self, write: Callable[[], None]) -> None:
-        """Write lines where the bar is, and it again below them."""
+        """Write lines in place of the bar, and redraw it below them."""
         _above(self.bar, write)
 
 
 def fitting(parts: Sequence[str], columns: int) -> str:
-    """As many of the parts as have room, without cutting one; always the first."""
+    """Join as many parts as fit, without cutting one; always the first."""
     text = parts[0]
     for part in parts[1:]:
         if len(text) + len(part) + 2 > columns:
@@ -143,7 +145,7 @@ def fitting(parts: Sequence[str], columns: int) -> str:
 
 
 def epoch_line(row: EpochRow, epochs: int, best: bool, monitor: str = "top1") -> str:
-    """An epoch's row of `metrics.csv`, to be read by people; of its metrics, what is followed."""
+    """Format an epoch's row as a line, with the monitored metric."""
     parts = [f"train_loss {row.train_loss:.4f}", f"train_top1 {row.train_top1:.4f}"]
     if row.val_loss is not None:
         parts.append(f"val_loss {row.val_loss:.4f}")
@@ -161,11 +163,14 @@ def epoch_line(row: EpochRow, epochs: int, best: bool, monitor: str = "top1") ->
 def epoch_row(
     row: EpochRow, epochs: int, best: bool, columns: int, monitor: str = "top1"
 ) -> tuple[str, str]:
-    """The header of a table and the epoch's row in it.
+    """Return the header of a table and the epoch's row in it.
 
     Args:
-        columns: of the terminal; the last ones of the table go where it is narrow.
-        monitor: the metric that has a column beside loss and top-1.
+        row: row of the epoch.
+        epochs: number of epochs.
+        best: whether it is the best epoch.
+        columns: width of the terminal; in a narrow one, the last columns are dropped.
+        monitor: a metric to show besides loss and top-1.
     """
     from cnn_cli.report.text.table import cut_middle
 
@@ -199,12 +204,12 @@ def epoch_row(
 
 
 def _number(value: float) -> str:
-    """Of a loss or a share: four decimals, as long as it is no large number."""
+    """Format a loss or fraction with four decimals, fewer for large numbers."""
     return f"{value:.4f}" if abs(value) < 100 else f"{value:.3g}"
 
 
 def _stderr_size() -> tuple[int, int]:
-    """Columns and lines of the terminal that stderr is."""
+    """Return columns and lines of stderr's terminal."""
     try:
         size = os.get_terminal_size(sys.stderr.fileno())
     except (OSError, ValueError):
@@ -213,7 +218,7 @@ def _stderr_size() -> tuple[int, int]:
 
 
 def _above(bar: Any, write: Callable[[], None]) -> None:
-    """Write lines where a bar is, if there is one, and draw it again below them."""
+    """Write lines in place of a bar, if there is one, and redraw it below them."""
     if bar is not None:
         bar.clear()
     write()
@@ -222,7 +227,7 @@ def _above(bar: Any, write: Callable[[], None]) -> None:
 
 
 def bar(total: int | None, title: str, unit: str, **more: Any) -> Any:
-    """A tqdm bar on stderr that is gone when it is closed; `more` is for tqdm."""
+    """Create a tqdm bar on stderr that disappears when closed; `more` is passed to tqdm."""
     from tqdm import tqdm
 
     return tqdm(
@@ -237,7 +242,7 @@ def bar(total: int | None, title: str, unit: str, **more: Any) -> Any:
 
 
 class Drawn(Progress):
-    """Progress on a bar of tqdm's, which appears after two seconds."""
+    """Progress on a tqdm bar, which appears after two seconds."""
 
     def __init__(self, bar: Any) -> None:
         self._bar = bar
@@ -266,12 +271,12 @@ class Drawn(Progress):
 
 @contextmanager
 def counting(title: str, unit: str, total: int | None = None) -> Iterator[Progress]:
-    """Count on a bar, where stderr is a terminal.
+    """Count on a bar, if stderr is a terminal.
 
     Args:
-        title: what is done: `reading`.
+        title: the activity: `reading`.
         unit: what is counted, in the plural.
-        total: how many there are, where that is known.
+        total: the final count, if known.
     """
     if not on_terminal():
         yield Progress()
@@ -283,7 +288,7 @@ def counting(title: str, unit: str, total: int | None = None) -> Iterator[Progre
 
 @contextmanager
 def elapsing(title: str) -> Iterator[Progress]:
-    """Show for how long something has gone on, where stderr is a terminal."""
+    """Show the elapsed time of an activity, if stderr is a terminal."""
     if not on_terminal():
         yield Progress()
         return
@@ -304,12 +309,12 @@ def elapsing(title: str) -> Iterator[Progress]:
 
 
 def unwatched(batches: Iterator[S], total: int) -> Iterator[S]:
-    """The same batches."""
+    """Return the batches unchanged."""
     return batches
 
 
 def watched(batches: Iterator[S], total: int) -> Iterator[S]:
-    """The same batches, whose images a bar counts."""
+    """Yield the batches, and count their images on a bar."""
     with counting("evaluating", "images", total) as shown:
         for batch in batches:
             yield batch

@@ -1,10 +1,10 @@
-"""Commands: registered once, in their own file, which is imported when its command is called.
+"""The registry of commands: each is registered in its own file, which is imported when the command
+is called.
 
-The list of commands is read from the files' sources, without importing what only one line is
-printed of.
+The list of commands is read from the files' source code, so that listing them imports nothing.
 
-The file of `cnn data check` is `cnn_cli/cli/data_check.py`. It says `@command("data check", ...)`
-above the function that runs. A plain command line is read by `parameters`, any other by Typer.
+The file of `cnn data check` is `cnn_cli/cli/data_check.py`. It has `@command("data check", ...)`
+above the function that runs. `parameters` parses plain command lines, Typer any others.
 """
 
 from __future__ import annotations
@@ -24,11 +24,12 @@ from cnn_cli.portable import address_space_left
 
 PROGRAM = "cnn"
 COMPLETE = "_CNN_COMPLETE"
-"""The variable with which a shell asks what could stand next on a command line."""
+"""The environment variable with which a shell requests completions."""
 
 ADDRESS_SPACE = 160 * 2**20
-"""Bytes that must be left where address space is limited: NumPy, OpenBLAS and Pillow map up to
-150 MB before anything is computed, and some libraries end the process where they cannot."""
+"""Bytes of limited address space that must be free: NumPy, OpenBLAS and Pillow map up to 150 MB at
+start, and some libraries abort the process if they cannot.
+"""
 
 F = TypeVar("F", bound=Callable[..., None])
 
@@ -37,9 +38,9 @@ class Listed(NamedTuple):
     """A command in the list of commands.
 
     Attributes:
-        name: as it is typed after the program's name.
-        about: what its help begins with.
-        order: place in the list.
+        name: the words after the program's name.
+        about: the beginning of its help.
+        order: position in the list.
     """
 
     name: str
@@ -48,16 +49,16 @@ class Listed(NamedTuple):
 
 
 class Registered(NamedTuple):
-    """What a file says of its command.
+    """A registered command.
 
     Attributes:
         name, order: see `Listed`.
         examples: command lines for the help.
-        callback: that runs, with its parameters; None of a group, which runs nothing itself.
-        group_about: of a group, what its help begins with.
-        ranks: whether all processes that `mpiexec` starts run it, or the option with which they
-            do. Without, it is rank 0's alone.
-        brief: it may be over before looking for garbage pays, and enables that itself where not.
+        callback: the function to run, with its parameters; None for a group.
+        group_about: the beginning of a group's help.
+        ranks: whether all processes started by `mpiexec` run it, or the option with which they do.
+            Otherwise only rank 0 runs it.
+        brief: it may end before garbage collection pays off, and enables that itself otherwise.
     """
 
     name: str
@@ -70,17 +71,17 @@ class Registered(NamedTuple):
 
     @property
     def about(self) -> str:
-        """What its help begins with."""
-        from cnn_cli.docstrings import docstring  # which only help needs
+        """The beginning of its help."""
+        from cnn_cli.docstrings import docstring  # only help needs it
 
         return self.group_about if self.callback is None else docstring(self.callback)
 
     def listed(self) -> Listed:
-        """It in the list of commands."""
+        """Its entry in the list of commands."""
         return Listed(self.name, self.about, self.order)
 
     def is_shared(self, arguments: Sequence[str]) -> bool:
-        """Whether all ranks run it, called with these arguments."""
+        """Whether all ranks run it with these arguments."""
         return self.ranks in arguments if isinstance(self.ranks, str) else self.ranks
 
 
@@ -97,12 +98,12 @@ def command(
 ) -> Callable[[F], F]:
     """Register a function as a command. Its docstring is the help, its parameters are the options.
 
-    The order, and what a group is about, are written out: `_listed_in` reads them.
+    The order, and a group's description, must be literals: `_listed_in` reads them from the source.
 
     Args:
-        name: as it is typed after the program's name; a second word is a command of a group. The
-            file has this name, with `_` for a space, and behind a word of Python's, as `import_`.
-        order: place in the list of commands.
+        name: the words after the program's name; the second word is a command of a group. The file
+            has this name, with `_` for a space, and appended to Python keywords, as in `import_`.
+        order: position in the list of commands.
         examples: command lines for the help.
         ranks, brief: see `Registered`.
     """
@@ -115,32 +116,32 @@ def command(
 
 
 def group(name: str, about: str, *, order: int, examples: Sequence[str]) -> None:
-    """Register a command that is followed by one of several others.
+    """Register a group of commands.
 
     Args:
-        name: as it is typed after the program's name.
-        about: what the help begins with.
+        name: the word after the program's name.
+        about: the beginning of the help.
         order, examples: see `command`.
     """
     _registered[name] = Registered(name, order, examples, group_about=about)
 
 
 def find(name: str) -> Registered | None:
-    """The command of that name, whose file alone is imported; None where there is none."""
+    """Return the command of that name, importing only its file; None if there is none."""
     stem = name.replace(" ", "_")
     _import([f"{stem}_" if iskeyword(stem) else stem])
     return _registered.get(name)
 
 
 def find_all() -> list[Listed]:
-    """All commands, those of groups too, in the order of the help."""
+    """Return all commands, including those of groups, in the order of the help."""
     return sorted(_list_files(_files()), key=lambda each: each.order)
 
 
 @cache
 def _list_files(stems: tuple[str, ...]) -> tuple[Listed, ...]:
     sources = [_source(stem) for stem in stems]
-    if None in sources:  # installed without them
+    if None in sources:  # installed without source files
         _import(stems)
         return tuple(each.listed() for each in _registered.values())
     named = zip(stems, sources, strict=True)
@@ -148,7 +149,7 @@ def _list_files(stems: tuple[str, ...]) -> tuple[Listed, ...]:
 
 
 def _source(stem: str) -> str | None:
-    """Of the module beside `main`, which is not imported for that."""
+    """Return the source of a module beside `main` without importing it."""
     from importlib.util import find_spec
 
     module = f"{cli.__name__}.{stem}"
@@ -158,7 +159,7 @@ def _source(stem: str) -> str | None:
 
 
 def _listed_in(stem: str, source: str) -> Iterator[Listed]:
-    """What a file's `command` or `group` registers, from its name and source."""
+    """Yield what `command` and `group` register in a file, from its source."""
     import ast
 
     for statement in ast.parse(source).body:
@@ -181,20 +182,20 @@ def _import(stems: Sequence[str]) -> None:
 
 @cache
 def _files() -> tuple[str, ...]:
-    """The modules beside `main`, which is no command but finds them."""
+    """Return the modules beside `main`, which is not a command."""
     return tuple(each.name for each in iter_modules(cli.__path__) if not each.ispkg)
 
 
 def last_word(name: str) -> str:
-    """`check` of `data check`."""
+    """Return `check` for `data check`."""
     return name.rpartition(" ")[2]
 
 
 def plain_call(arguments: Sequence[str]) -> Callable[[], None] | None:
-    """What a plain command line calls; None where Typer has to read it.
+    """Return a function that runs a plain command line; None if Typer has to parse it.
 
     Args:
-        arguments: what stands after the program's name.
+        arguments: the words after the program's name.
     """
     for words in (1, 2):
         found = find(" ".join(arguments[:words]))
@@ -214,10 +215,10 @@ def _call(callback: Callable[..., None], values: dict[str, Any], brief: bool) ->
 
 
 def check_address_space() -> None:
-    """Refuse to start a command where its libraries would end the process.
+    """Refuse to start a command if its libraries would abort the process.
 
     Raises:
-        ConfigError: too little is left.
+        ConfigError: too little address space is left.
     """
     left = address_space_left()
     if left is not None and left < ADDRESS_SPACE:

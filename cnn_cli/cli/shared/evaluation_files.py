@@ -1,4 +1,4 @@
-"""The files that `cnn eval` writes: predictions, confusion matrix, images of the largest losses."""
+"""The files of `cnn eval`: predictions, confusion matrix, images with the largest loss."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ SHEET = Path("top-losses.png")
 def check_files(
     confusion: Path | None, predictions: Path | None, top_losses: int | None, sheet: Path | None
 ) -> dict[Path, Writer]:
-    """What to write where; an error before any work where that cannot be.
+    """Return a writer for each file; raise before any work if one cannot be written.
 
     Args:
         confusion, predictions, top_losses, sheet: the values of these options.
 
     Raises:
-        UsageError: a name of another kind, two files of one name, or no matplotlib.
+        UsageError: a name has another extension, two files have one name, or matplotlib is missing.
         DataError: a file cannot be written.
     """
     files: dict[Path, Writer] = {}
@@ -107,7 +107,7 @@ def _confusion_png(
     from cnn_cli.inference.several_labels import LabelsJudgement
     from cnn_cli.report.pictures.confusion_plot import confusion_png
 
-    if isinstance(judgement, LabelsJudgement):  # `_check_labels` refuses it
+    if isinstance(judgement, LabelsJudgement):  # `_check_labels` refuses this
         raise ValueError("a confusion matrix of several labels")
     return confusion_png(judgement.confusion, classifier.classes)
 

@@ -1,4 +1,4 @@
-"""`--folds`: the number of networks that cross-validation trains."""
+"""`--folds`: the number of cross-validation folds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ read_folds = values.whole(OPTION, below=1001)
 
 
 def check_folds(folds: int | None, overrides: Sequence[str]) -> None:
-    """Refuse what makes no sense with folds.
+    """Refuse settings that contradict folds.
 
     Raises:
         UsageError: one fold, or a key that `--folds` replaces.

@@ -1,4 +1,4 @@
-"""`--fail-under`: bounds that a script wants kept."""
+"""`--fail-under`: bounds on metrics."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from cnn_cli.errors import GateError, UsageError
 from cnn_cli.metric_names import TOP1, Metric, find_metric, nearest, no_such_class
 
 OPTION = "--fail-under"
-TOPK = "topk"  # of as many guesses as another option says
+TOPK = "topk"  # with the k of another option
 NOT_DEFINED = "none: it is not defined for these images"
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """A bound on a metric: the least value or, where smaller ones are better, the most.
+    """A bound on a metric: a minimum or, for metrics such as loss, a maximum.
 
     Attributes:
-        metric: its name may be `TOPK`.
-        typed: the bound as it was typed.
-        bound: as a number.
+        metric: the metric; its name may be `TOPK`.
+        typed: the bound as typed.
+        bound: the bound as a number.
     """
 
     metric: Metric
@@ -31,11 +31,11 @@ class Gate:
         """Compare a result with the bound.
 
         Args:
-            value: of the metric; None where there is none.
-            missing: what there is instead.
+            value: value of the metric, or None.
+            missing: why there is no value.
 
         Raises:
-            GateError: the bound is not kept.
+            GateError: the bound is not met.
         """
         rises = self.metric.kind.rises
         rule = f"{self.metric.text} must be at {'least' if rises else 'most'} {self.typed}"
@@ -46,12 +46,12 @@ class Gate:
 
 
 def gate(*, topk: bool) -> Callable[[object], Gate]:
-    """A reader of `METRIC=BOUND`, or of a bound of top1 alone.
+    """Return a parser for `METRIC=BOUND`, or for a bound of top1 alone.
 
-    The bound stands behind the last `=`: names of classes may hold some.
+    The bound follows the last `=`, because class names may contain one.
 
     Args:
-        topk: whether `topk` may be asked for.
+        topk: whether `topk` is allowed.
     """
 
     def read(value: object) -> Gate:
@@ -79,14 +79,15 @@ def gate(*, topk: bool) -> Callable[[object], Gate]:
 
 
 def check_gates(gates: Sequence[Gate], classes: Sequence[str], labels: str = "single") -> None:
-    """Refuse metrics of classes that there are none of, and those that these labels do not have.
+    """Refuse metrics of unknown classes, and those undefined for these labels.
 
     Args:
-        classes: of the model.
+        gates: the gates.
+        classes: class names of the model.
         labels: its `data.labels`.
 
     Raises:
-        UsageError: one is asked for.
+        UsageError: there is one.
     """
     for one in gates:
         if rule := one.metric.not_of(labels):

@@ -1,4 +1,4 @@
-"""Labelled images that the command line names, and what a network says of them."""
+"""Find labeled images named on the command line, and evaluate a network on them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SPLITS = ("train", "val", "test", "all")
 
 
 def split_option(default: str = "") -> Any:
-    """`--split`; `default` says what the default is, where its value does not."""
+    """Return the option `--split`; `default` describes the default if its value does not."""
     return Option(
         "--split",
         metavar="|".join(SPLITS),
@@ -36,18 +36,18 @@ def split_option(default: str = "") -> Any:
 def find_images(
     command: str, classifier: Classifier, folder: Path | None, split: str, wanted: str = "DIR"
 ) -> Split:
-    """A part of the folder, or of the images that the model was trained on.
+    """Return a part of the folder, or of the model's own data set.
 
     Args:
-        command: that is run, for messages.
-        classifier: of the model.
-        folder: images by class, or folders of the parts.
+        command: the command, for messages.
+        classifier: the classifier.
+        folder: class folders, or parts with class folders.
         split: one of `SPLITS`.
-        wanted: how the command line would name the folder, for messages.
+        wanted: the folder's name in the usage, for messages.
 
     Raises:
         UsageError: there is no folder, and the checkpoint names none.
-        DataError: no images, or a class that the model does not know.
+        DataError: there are no images, or a class that the model does not know.
     """
     import numpy as np
 
@@ -92,16 +92,16 @@ def evaluate_images(
     *,
     calibrate: bool = False,
 ) -> tuple[AnyEvaluation, Bad]:
-    """What the network says, and what is wrong with the images that could not be read.
+    """Evaluate images; return the evaluation and the errors of unreadable images.
 
-    Those are named on stderr. Ranks other than 0 have what they found themselves.
+    Errors are reported on stderr. Ranks other than 0 have only their own results.
 
     Args:
-        classifier, images, options, calibrate: of `evaluate_files`.
-        place: the folder they are of, for messages.
+        classifier, images, options, calibrate: as in `evaluate_files`.
+        place: the folder of the images, for messages.
 
     Raises:
-        DataError: no image could be read, or logits that are to be kept do not fit into memory.
+        DataError: no image could be read, or logits to be kept do not fit into memory.
     """
     from cnn_cli.inference.evaluate_files import evaluate_files
 
@@ -118,17 +118,19 @@ def shown_by(
     tta: str | None = None,
     job: Ranks = ALONE,
 ) -> EvaluationOptions:
-    """How images are shown, with notes and a bar on stderr; arguments of `EvaluationOptions`."""
+    """Return evaluation options with notes and a bar on stderr; arguments as in
+    `EvaluationOptions`.
+    """
     from cnn_cli.inference.evaluate_files import EvaluationOptions
 
     return EvaluationOptions(batch_size, threads, backend, tta, job, output.note, watched)
 
 
 def _tell(bad: Bad, images: int, place: object) -> None:
-    """Name what could not be read.
+    """Report unreadable images.
 
     Raises:
-        DataError: that was all.
+        DataError: there were no others.
     """
     for error in bad.values():
         output.say(f"cnn: {error.line()}")

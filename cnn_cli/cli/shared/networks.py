@@ -1,4 +1,4 @@
-"""A network that the command line names: by a config, or by a checkpoint."""
+"""A network given on the command line, as a config or a checkpoint."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ Classes = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class NamedNetwork:
-    """A network, how it is trained, and a checkpoint's weights."""
+    """A network, its training settings, and a checkpoint's weights."""
 
     config: Config
     graph: Graph
@@ -54,11 +54,11 @@ class NamedNetwork:
 
 
 def open_network(source: str, overrides: list[str], classes: int | None) -> NamedNetwork:
-    """The network that `source` holds or describes.
+    """Open the network in a config or checkpoint.
 
     Raises:
-        UsageError: a checkpoint was given what only a config can be told.
-        CnnError: there is none, or it is not right.
+        UsageError: an option for configs was given with a checkpoint.
+        CnnError: it does not exist or is invalid.
     """
     if not is_checkpoint(source):
         return _of_config(source, overrides, classes)
@@ -73,7 +73,7 @@ def open_network(source: str, overrides: list[str], classes: int | None) -> Name
 
 
 def is_checkpoint(source: str) -> bool:
-    """By its name, or by how a zip file starts."""
+    """Whether a file is a checkpoint, by its extension or the first bytes of a zip file."""
     path = Path(source)
     if path.suffix == ".npz" or path.is_dir():
         return True

@@ -1,4 +1,4 @@
-"""Options that several commands share."""
+"""Options of several commands."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ BACKENDS = ("numpy", "fast")
 
 
 def backend_option(default: str) -> Any:
-    """`--backend`, whose help says what the default is."""
+    """Return the option `--backend`, whose help describes the default."""
     return Option(
         "--backend",
         metavar="|".join(BACKENDS),
@@ -113,7 +113,7 @@ EvaluationBackend = Annotated[
 
 
 def run_folder(*names: str) -> Option:
-    """The option for the run folder, under these names."""
+    """Return the option for the run folder, with these names."""
     return Option(
         *names,
         metavar="DIR",
@@ -124,7 +124,7 @@ def run_folder(*names: str) -> Option:
 
 RunFolder = Annotated[Path | None, run_folder("--output", "-o", "--out")]
 Out = Annotated[Path | None, run_folder("--out")]
-"""Where `--output` is another file."""
+"""The run folder for commands in which `--output` is another file."""
 Overwrite = Annotated[bool, Option("--overwrite", help="Delete an existing run in the run folder.")]
 Resume = Annotated[bool, Option("--resume", help="Continue from the run's last.npz, if it exists.")]
 TimeLimit = Annotated[

@@ -1,4 +1,4 @@
-"""What the program writes: results on stdout, all else on stderr, files in one step."""
+"""Output of the program: results on stdout, everything else on stderr, files atomically."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from cnn_cli.errors import DataError, printable, reason
 from cnn_cli.files import STDOUT, descriptor_of, remove_stale_temporaries
 
 USUAL_SIZE = (80, 24)
-"""Columns and lines of a terminal that does not say how large it is."""
+"""Columns and lines assumed for a terminal of unknown size."""
 
 
 def write(text: str) -> None:
-    """Put a result, which may end anywhere within a line, on stdout, all of it and as it is.
+    """Write a result to stdout, unchanged and completely; it may end within a line.
 
-    What is in it is safe for a terminal already; `write_lines` makes it so.
+    The text must already be safe for a terminal; `write_lines` ensures that.
 
     Raises:
         BrokenPipeError: the reader is gone.
@@ -31,24 +31,24 @@ def write(text: str) -> None:
 
 
 def write_lines(lines: Iterable[str]) -> None:
-    """Put lines for people on stdout, whatever names are in them; errors as in `write`."""
+    """Write lines to stdout, with any names in them made safe; errors as in `write`."""
     write("".join(f"{printable(line)}\n" for line in lines))
 
 
 def write_json(value: Any) -> None:
-    """Put a value on stdout as one line of JSON; errors as in `write`."""
+    """Write a value to stdout as one line of JSON; errors as in `write`."""
     write(strict_json.dumps(value) + "\n")
 
 
 def say(text: str) -> None:
-    """One line on stderr. Nobody there to read it is no reason to stop."""
+    """Write one line to stderr; a missing reader is ignored."""
     sys.stderr.write(printable(text) + "\n")
 
 
 def terminal_size() -> os.terminal_size | None:
-    """Columns and lines of the terminal that stdout is; None where it is none.
+    """Return columns and lines of stdout's terminal; None if it is not a terminal.
 
-    Some terminals, as those of serial lines and containers, say 0 for what they do not know.
+    Some terminals, such as serial lines and containers, report 0 for unknown sizes.
     """
     try:
         if not sys.stdout.isatty():
@@ -60,38 +60,36 @@ def terminal_size() -> os.terminal_size | None:
 
 
 def note(text: str) -> None:
-    """What the user may want to know, that is no error, on stderr."""
+    """Write a note to stderr."""
     say(f"cnn: {text}")
 
 
 class Progress:
-    """What a command tells while it works; this one passes messages on and draws nothing.
+    """Progress of a command; this base class passes messages on and draws nothing.
 
     `bars.Drawn` draws a bar.
     """
 
     def add(self, number: int = 1) -> None:
-        """So many more are done."""
+        """Report that `number` more are done."""
 
     def reach(self, done: int, total: int) -> None:
-        """So many are done, of so many."""
+        """Report that `done` of `total` are done."""
 
     def title(self, title: str) -> None:
-        """What is done from now on."""
+        """Set the title."""
 
     def say(self, text: str) -> None:
-        """As `say`, without tearing what is drawn."""
+        """Like `say`, without breaking the bar."""
         say(text)
 
     def note(self, text: str) -> None:
-        """As `note`, without tearing what is drawn."""
+        """Like `note`, without breaking the bar."""
         note(text)
 
 
 def write_about(path: Path, text: str) -> None:
-    """Put what was found about a file that was written on stdout, or where that is the file itself,
-    on stderr.
-    """
+    """Write facts about a written file to stdout, or to stderr if stdout is that file."""
     if descriptor_of(path) == STDOUT:
         for line in text.splitlines():
             say(line)
@@ -100,12 +98,12 @@ def write_about(path: Path, text: str) -> None:
 
 
 def check_output(path: Path) -> None:
-    """Say early what would keep a file from being written; no file of others is changed.
+    """Check early that a file can be written, without changing it.
 
-    What a killed process left half-written beside it is deleted.
+    Deletes what killed processes left half-written beside it.
 
     Raises:
-        DataError: it is a folder, or its own folder is not there or cannot be written to.
+        DataError: it is a folder, or its folder is missing or not writable.
     """
     rule = "cannot be written"
     descriptor = descriptor_of(path)
@@ -124,7 +122,7 @@ def check_output(path: Path) -> None:
     else:
         if stat.S_ISDIR(mode):
             raise DataError(path, rule, "a folder")
-        # A file is replaced by a new one, a device or a pipe is written itself.
+        # A file is replaced by a new one; a device or pipe is written directly.
         folder = os.path.dirname(os.path.realpath(path)) if stat.S_ISREG(mode) else str(path)
     if not os.path.exists(folder):
         raise DataError(path, rule, "no such folder")

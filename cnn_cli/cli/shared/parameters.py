@@ -1,6 +1,7 @@
-"""Parameters of commands: how each is described, once, and how a plain command line is read.
+"""Parameters of commands: their declaration, and the parser for plain command lines.
 
-A command's function has them as `Annotated[TYPE, Option(...)]` or `Annotated[TYPE, Argument(...)]`.
+A command's function declares them as `Annotated[TYPE, Option(...)]` or `Annotated[TYPE,
+Argument(...)]`.
 """
 
 from __future__ import annotations
@@ -11,19 +12,20 @@ from typing import Any, NamedTuple
 
 Parser = Callable[[Any], Any]
 Typed = dict[str, list[str]]
-"""What was typed for each parameter, by its name in the function."""
+"""The words typed for each parameter, by its name in the function."""
 
 
 class Parameter:
-    """What the help says of a parameter, and how its value is made of what was typed.
+    """Describes a parameter for the help, and parses its value.
 
     Args:
-        names: as they are typed, `--batch-size` and `-b`; an argument has none.
-        metavar: what stands for the value in the help. A flag has none.
-        parser: makes a value of the text, or raises a UsageError; an option without one is a flag.
-        help: what it means.
-        show_default: whether the help says the default.
-        autocompletion: what could be typed, from what was typed of it.
+        names: the option's names, `--batch-size` and `-b`; empty for an argument.
+        metavar: placeholder for the value in the help; empty for a flag.
+        parser: converts the text to a value, or raises a UsageError; an option without one is a
+            flag.
+        help: its description.
+        show_default: whether the help shows the default.
+        autocompletion: returns completions of a partial value.
     """
 
     def __init__(
@@ -44,21 +46,21 @@ class Parameter:
 
 
 class Option(Parameter):
-    """One that is named where it is given."""
+    """A parameter given by name."""
 
 
 class Argument(Parameter):
-    """One that is known by its place."""
+    """A parameter given by position."""
 
 
 class Declared(NamedTuple):
-    """A parameter in its function.
+    """A parameter of a command's function.
 
     Attributes:
-        name: within the function.
-        type: without what describes it.
-        described: as an option or an argument; None for Typer's own, such as its context.
-        default: what the function says; `REQUIRED` without one.
+        name: its name in the function.
+        type: its type without the annotation.
+        described: the `Option` or `Argument`; None for Typer's own, such as its context.
+        default: the function's default; `REQUIRED` without one.
     """
 
     name: str
@@ -68,7 +70,7 @@ class Declared(NamedTuple):
 
     @property
     def is_list(self) -> bool:
-        """Whether it may be given several times."""
+        """Whether it may be repeated."""
         kinds = typing.get_args(self.type)
         return any(typing.get_origin(kind) is list for kind in (self.type, *kinds))
 
@@ -77,7 +79,7 @@ REQUIRED: Any = ...
 
 
 class Exit(Exception):  # noqa: N818 - no error: a command has said all, and how it ends
-    """Ends a command with a code, once what it has to say is said."""
+    """Ends a command with an exit code, after its output."""
 
     def __init__(self, code: int) -> None:
         super().__init__(code)
@@ -85,7 +87,7 @@ class Exit(Exception):  # noqa: N818 - no error: a command has said all, and how
 
 
 def declared(callback: Callable[..., None]) -> Iterator[Declared]:
-    """The parameters of a command's function, in their order."""
+    """Yield the parameters of a command's function, in order."""
     function: Any = callback
     types = typing.get_type_hints(function, include_extras=True)
     names = function.__code__.co_varnames[: function.__code__.co_argcount]
@@ -102,10 +104,10 @@ def _is_annotated(kind: Any) -> bool:
 
 
 def plain_values(callback: Callable[..., None], words: Sequence[str]) -> dict[str, Any] | None:
-    """The values of a command's parameters, from what was typed after its name.
+    """Parse the words after a command's name to the values of its parameters.
 
-    None where the line is not plain: wrong, asking for help, or written in one of the rarer ways,
-    such as short options in one word. Typer reads those, and says what is wrong.
+    None if the line is not plain: it is wrong, asks for help, or uses a rarer form such as combined
+    short options. Typer parses those, and reports errors.
     """
     parameters = list(declared(callback))
     typed = _sorted_out(parameters, words)
@@ -113,7 +115,7 @@ def plain_values(callback: Callable[..., None], words: Sequence[str]) -> dict[st
         return None
     values = {}
     for each in parameters:
-        # A default is read, too: it is written as people type it, `10m`.
+        # Defaults are parsed too: they are written as typed, `10m`.
         texts: list[Any] = typed[each.name] or [each.default]
         parser = None if each.described is None else each.described.parser
         if texts[-1] is REQUIRED:
@@ -125,7 +127,7 @@ def plain_values(callback: Callable[..., None], words: Sequence[str]) -> dict[st
         else:
             try:
                 read = [parser(text) for text in texts]
-            except Exception:  # which Typer meets as well, and tells
+            except Exception:  # Typer meets and reports it as well
                 return None
             values[each.name] = read if each.is_list else read[-1]
     return values
@@ -134,7 +136,7 @@ def plain_values(callback: Callable[..., None], words: Sequence[str]) -> dict[st
 def _sorted_out(
     parameters: Sequence[Declared], words: Sequence[str]
 ) -> dict[str, list[str]] | None:
-    """What was typed for each parameter; None where the line is not plain."""
+    """Return the words typed for each parameter; None if the line is not plain."""
     typed: dict[str, list[str]] = {each.name: [] for each in parameters}
     options: dict[str, Declared] = {}
     arguments = []
@@ -169,5 +171,5 @@ def _sorted_out(
 
 
 def _is_option(word: str) -> bool:
-    """Whether a word looks like one; `-` stands for a stream."""
+    """Whether a word looks like an option; `-` stands for a stream."""
     return word.startswith("-") and word != "-"

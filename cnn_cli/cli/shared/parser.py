@@ -1,7 +1,7 @@
-"""Commands as Typer reads them: for help, completion, and to say what is wrong on a command line.
+"""Typer commands, for help, completion and errors on the command line.
 
-What a plain command line says is read without it, by `parameters`: importing Typer and making its
-commands takes as long as NumPy does.
+`parameters` parses plain command lines without Typer, because importing Typer and creating its
+commands takes as long as importing NumPy.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ OVERRIDES = "[KEY=VALUE]..."
 
 @cache
 def program() -> Any:
-    """Typer's command for a whole command line."""
+    """Return Typer's command for a whole command line."""
     return _make_group(PROGRAM, ABOUT, EXAMPLES, _start)
 
 
@@ -81,12 +81,11 @@ def _start(
 
 
 def run(arguments: list[str], instruction: str | None) -> int:
-    """Run a command line; the exit code.
+    """Run a command line; return the exit code.
 
     Args:
-        arguments: what stands after the program's name.
-        instruction: the value of the variable `COMPLETE`, with which a shell asks what could
-            stand next.
+        arguments: the words after the program's name.
+        instruction: the value of the variable `COMPLETE`, with which a shell requests completions.
     """
     command = program()
     try:
@@ -104,7 +103,7 @@ def run(arguments: list[str], instruction: str | None) -> int:
 
 @cache
 def _made(registered: Registered) -> Any:
-    """Typer's command."""
+    """Return Typer's command."""
     name, about = registered.name, registered.about
     epilog = "\b\nExamples:\n" + "".join(f"  {line}\n" for line in registered.examples)
     if registered.callback is None:
@@ -121,12 +120,12 @@ def _made(registered: Registered) -> Any:
 
 
 def _make_group(name: str, about: str, epilog: str, start: Callable[..., None]) -> Any:
-    """Typer's command for a group, or for the whole program.
+    """Return Typer's command for a group, or for the whole program.
 
     Args:
-        name: of the group; `PROGRAM` for the commands that stand in no group.
-        about, epilog: what the help begins and ends with.
-        start: called before one of the group's commands; its parameters are the group's options.
+        name: name of the group; `PROGRAM` for commands outside groups.
+        about, epilog: beginning and end of the help.
+        start: called before a command of the group; its parameters are the group's options.
     """
     app = typer.Typer(
         name=name,
@@ -134,7 +133,7 @@ def _make_group(name: str, about: str, epilog: str, start: Callable[..., None]) 
         help=about,
         epilog=epilog,
         invoke_without_command=True,
-        add_completion=False,  # its options would have pydantic imported; there is `completion`
+        add_completion=False,  # its options would import pydantic; `cnn completion` replaces them
         rich_markup_mode=None,
         pretty_exceptions_enable=False,
         context_settings={"help_option_names": ["--help", "-h"]},
@@ -144,7 +143,7 @@ def _make_group(name: str, about: str, epilog: str, start: Callable[..., None]) 
 
 
 def _for_typer(callback: Callable[..., None]) -> Callable[..., None]:
-    """The same function, with Typer's own descriptions of its parameters."""
+    """Return the function with Typer's own parameter declarations."""
 
     def call(*values: Any, **named: Any) -> None:
         callback(*values, **named)
@@ -167,11 +166,11 @@ def _typers(described: Parameter) -> Any:
     return make(*described.names, **rest)
 
 
-_DEBUG = _typers(get_args(Debug)[1])  # of a callback that is Typer's own
+_DEBUG = _typers(get_args(Debug)[1])  # for a callback of Typer's own
 
 
 class _Reader:
-    """Values of a parameter by its parser: one, or a list where it may be given several times."""
+    """Parses the values of a parameter: one, or a list if it may be repeated."""
 
     def __init__(self, parser: Callable[[Any], Any]) -> None:
         self._parser = parser
@@ -188,16 +187,16 @@ def _parser(parameter: Any) -> Any:
 
 
 class _OwnReaders:
-    """Parameters whose values are made by their parsers alone.
+    """Commands whose parameters are converted by their parsers alone.
 
-    Typer makes a pydantic adapter of a type even where a parser is given, which costs a prediction
-    a third of its start-up.
+    Typer creates a pydantic adapter for a type even if a parser is given, which would cost a
+    prediction a third of its start-up time.
     """
 
     def get_help_option(self, ctx: Any) -> Any:
         option = super().get_help_option(ctx)  # type: ignore[misc]  # of the class beside it
         if option is not None:
-            option.default = False  # with None, Typer imports pydantic to make a boolean of it
+            option.default = False  # for None, Typer would import pydantic to parse a boolean
         return option
 
     def get_params(self, ctx: Any) -> list[Any]:
@@ -210,7 +209,7 @@ class _OwnReaders:
 
 
 class Command(_OwnReaders, TyperCommand):
-    """A command whose arguments stand in its help as they are written: by their metavar."""
+    """A command whose help shows arguments by their metavar."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
@@ -219,7 +218,7 @@ class Command(_OwnReaders, TyperCommand):
             raise usage_error(error, ctx) from error
 
     def _with_values(self, args: list[str]) -> list[str]:
-        """The arguments with the values that options have where they stand alone."""
+        """Insert the default values of options that stand without one."""
         readers = {
             name: parser
             for each in self.params
@@ -263,7 +262,7 @@ class Command(_OwnReaders, TyperCommand):
 
 
 class Group(_OwnReaders, TyperGroup):
-    """Commands by name, each imported when it is asked for."""
+    """Commands by name, each imported on demand."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         try:
@@ -275,7 +274,7 @@ class Group(_OwnReaders, TyperGroup):
         return [last_word(each.name) for each in self._listed()]
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        # The list needs no options, of which making Typer's commands takes its time.
+        # The list needs no options, which are slow to create in Typer.
         lines = [TyperCommand(last_word(each.name), help=each.about) for each in self._listed()]
         TyperGroup(name=self.name, commands=lines).format_commands(ctx, formatter)
 
@@ -291,29 +290,29 @@ class Group(_OwnReaders, TyperGroup):
         return super().resolve_command(ctx, args)
 
     def _listed(self) -> list[Listed]:
-        """Its commands, in the order of the help."""
+        """Return its commands, in the order of the help."""
         return [each for each in find_all() if each.name == self._before() + last_word(each.name)]
 
     def _before(self) -> str:
-        """What the full names of its commands begin with."""
+        """Return the prefix of its commands' full names."""
         return "" if self.name == PROGRAM else f"{self.name} "
 
 
 def commands_text(context: typer.Context) -> str:
-    """`train, eval or predict`: the commands of a context's group."""
+    """Return `train, eval or predict`: the commands of a context's group."""
     own: Any = context.command
     *names, last = own.list_commands(context)
     return f"{', '.join(names)} or {last}" if names else str(last)
 
 
 def usage_error(error: typer.TyperException, context: Any) -> UsageError:
-    """What Typer found wrong, in the form that all errors have.
+    """Convert an error of Typer to the common form.
 
-    Typer's kinds of errors are not public names, so that they are told by what they carry.
+    Typer's error classes are not public, so they are distinguished by their attributes.
 
     Args:
-        error: as it was raised while a command line was read.
-        context: of the command, with its parameters.
+        error: the error raised during parsing.
+        context: context of the command, with its parameters.
     """
     parameters = context.command.get_params(context)
     option = getattr(error, "option_name", None)
@@ -334,7 +333,7 @@ def usage_error(error: typer.TyperException, context: Any) -> UsageError:
 
 
 def _near(option: str, known: Sequence[str], parameters: Sequence[Any]) -> str:
-    """What to type instead of an option, which other programs may have."""
+    """Suggest an option to type instead, including for options of other programs."""
     alike = next((name for name in OPTIONS.get(option, ()) if name in known), None)
     if alike is not None:
         return f" Did you mean '{alike}'?"
@@ -347,13 +346,13 @@ def _near(option: str, known: Sequence[str], parameters: Sequence[Any]) -> str:
 
 
 def _name(context: Any) -> str:
-    """`train`, or `data check`: what was typed after the program's name, or that."""
+    """Return `train` or `data check`: the command's name, or the program's."""
     program, _, words = str(context.command_path).partition(" ")
     return words or program
 
 
 def _written(parameter: Any) -> str:
-    """`--ckpt FILE` or `CONFIG`, as the help shows it."""
+    """Return `--ckpt FILE` or `CONFIG`, as the help shows it."""
     if parameter.param_type_name == "argument":
         return str(parameter.metavar)
     return f"{parameter.opts[0]} {parameter.metavar}"

@@ -1,6 +1,6 @@
-"""What signals do to the commands.
+"""Signal handling of commands.
 
-A signal that was ignored when the program started, as `nohup` does, stays ignored.
+A signal that was ignored when the program started, as with `nohup`, stays ignored.
 """
 
 from __future__ import annotations
@@ -16,18 +16,17 @@ from typing import Any
 from cnn_cli.files import remove_unfinished
 
 Handler = Callable[[int, FrameType | None], None]
-LOOK_AGAIN = 0.02  # seconds after a signal that came during an import
+LOOK_AGAIN = 0.02  # seconds after a signal that arrived during an import
 TOGETHER = 1.0
-"""Seconds within which signals count as one: a terminal that is closed and `timeout` send two."""
+"""Seconds within which signals count as one: closing a terminal and `timeout` send two."""
 ENDING = ("SIGTERM", "SIGHUP", "SIGINT", "SIGQUIT", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 
 
 class Terminated(BaseException):
-    """A signal came that ends the program; raised wherever the main thread is, so that temporary
-    files are removed.
+    """A signal ends the program; raised on the main thread, so that temporary files are removed.
 
     Attributes:
-        code: what a shell calls the end by that signal.
+        code: the shell's exit code for that signal.
     """
 
     def __init__(self, number: int) -> None:
@@ -36,15 +35,16 @@ class Terminated(BaseException):
 
 
 class Repeats:
-    """Tells a signal that is repeated, since the first one was not answered soon enough, from two
-    that were sent at once. A second interrupt, by hand, always is one."""
+    """Distinguishes a repeated signal, sent because the first was not handled soon enough, from two
+    sent at once. A second interrupt from the keyboard always counts as repeated.
+    """
 
     def __init__(self) -> None:
         self._first: float | None = None
         self._interrupts = 0
 
     def again(self, number: int) -> bool:
-        """Whether a signal that came now repeats an earlier one."""
+        """Whether the signal that just arrived repeats an earlier one."""
         now = time.monotonic()
         self._interrupts += number == signal.SIGINT
         if self._first is None:
@@ -55,9 +55,10 @@ class Repeats:
 
 @contextmanager
 def end_at_signals() -> Iterator[None]:
-    """Within it, SIGINT raises `KeyboardInterrupt`, and others that end a program `Terminated`.
+    """Context in which SIGINT raises `KeyboardInterrupt`, and other ending signals raise
+    `Terminated`.
 
-    A second one, as two come where a terminal is closed, does not wait for that to unwind.
+    A repeated signal ends the process without waiting for the cleanup.
     """
     end = ending()
     with handlers(dict.fromkeys(ENDING, end)):
@@ -65,12 +66,12 @@ def end_at_signals() -> Iterator[None]:
 
 
 def at_their_defaults() -> AbstractContextManager[None]:
-    """Within it, the signals that end a program do so at once, wherever it is."""
+    """Context in which ending signals end the process immediately."""
     return handlers(dict.fromkeys(ENDING, signal.SIG_DFL))
 
 
 def ending() -> Handler:
-    """A handler that ends the program, as `end_at_signals` says."""
+    """Return a handler that ends the program, as in `end_at_signals`."""
     came = 0
 
     unwind_soon = after_imports(_unwind)
@@ -91,9 +92,9 @@ def _unwind(number: int, frame: FrameType | None) -> None:
 
 
 def after_imports(handler: Handler) -> Handler:
-    """A handler that may raise, as the same one is called where no module is being imported.
+    """Return a handler that is called when no module is being imported.
 
-    The start of an extension module may swallow what is raised within it.
+    The initialization of an extension module may swallow exceptions.
     """
     waiting = False
 
@@ -124,10 +125,10 @@ def _is_importing(frame: FrameType | None) -> bool:
 
 
 class Held:
-    """Signals that came where no handler was there to answer them.
+    """Signals that arrived outside any handler.
 
     Attributes:
-        number: the first one's; 0 where none came.
+        number: number of the first one; 0 if none arrived.
     """
 
     def __init__(self) -> None:
@@ -137,21 +138,22 @@ class Held:
         self.number = self.number or number
 
     def answer(self) -> None:
-        """Raise what the signal that came would have raised: see `end_at_signals`."""
+        """Raise what the signal's handler would have raised: see `end_at_signals`."""
         if self.number:
             _unwind(self.number, None)
 
 
 def hold_signals() -> Held:
     """From now on, remember signals outside `handlers`: none ends the program before a command
-    has begun, or between its end and that of the process, when the exit code is decided."""
+    begins, or after its end, when the exit code is decided.
+    """
     held = Held()
     _answer(dict.fromkeys(ENDING, held))
     return held
 
 
 def ignore_signals() -> None:
-    """From now on; the exit code is decided, and the next one must not change it."""
+    """Ignore signals from now on; the exit code is decided, and no signal may change it."""
     for name in ENDING:
         number = getattr(signal, name, None)
         if number is not None:
@@ -160,7 +162,7 @@ def ignore_signals() -> None:
 
 @contextmanager
 def handlers(by_name: Mapping[str, Handler | signal.Handlers]) -> Iterator[None]:
-    """Within it, signals are answered by these, but for those that were ignored before."""
+    """Context with these signal handlers, except for signals that were ignored before."""
     before = _answer(by_name)
     try:
         yield
@@ -170,10 +172,10 @@ def handlers(by_name: Mapping[str, Handler | signal.Handlers]) -> Iterator[None]
 
 
 def _answer(by_name: Mapping[str, Handler | signal.Handlers]) -> dict[int, Any]:
-    """Set handlers, but for signals that are ignored; the earlier ones, by number."""
+    """Set handlers, except for ignored signals; return the earlier ones by number."""
     before = {}
     for name, handler in by_name.items():
-        number = getattr(signal, name, None)  # Windows has but a few
+        number = getattr(signal, name, None)  # Windows has only a few
         if number is not None and signal.getsignal(number) is not signal.SIG_IGN:
             before[number] = signal.signal(number, handler)
     return before

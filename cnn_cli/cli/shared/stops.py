@@ -1,4 +1,4 @@
-"""What signals and limits do to a command that trains, and the exit codes that they end with."""
+"""Signals, limits and exit codes of commands that train."""
 
 from __future__ import annotations
 
@@ -25,19 +25,20 @@ ENDS = {
 
 @contextmanager
 def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
-    """Within it, signals ask the training to stop or to save; one that is repeated ends it at once.
+    """Context in which signals ask the training to stop or to save; a repeated signal ends it at
+    once.
 
-    A limit of processor time (`ulimit -t`) sends its signal early enough to save. Handlers
-    run on the main thread, so that `StopNow` is raised there.
+    A CPU time limit (`ulimit -t`) sends its signal early enough to save. Handlers run on the main
+    thread, so `StopNow` is raised there.
 
     Raises:
-        Exit: asked to stop before there is a run that the command could tell of.
+        Exit: a stop was requested before there was a run to report.
     """
     end, repeats = ending(), Repeats()
 
     def stop(reason: StopReason) -> Handler:
         def ask(number: int, frame: FrameType | None) -> None:
-            # The system repeats this one each second, however long the last step takes.
+            # The system repeats this signal every second, however long the last step takes.
             if number != getattr(signal, "SIGXCPU", None) and repeats.again(number):
                 end(number, frame)
             if number == signal.SIGINT and not quiet:
@@ -67,6 +68,6 @@ def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
 
 
 def _announce(line: bytes) -> None:
-    """Write past the buffer of stderr, which may be in use where the signal came."""
+    """Write directly to stderr: its buffer may be in use when the signal arrives."""
     with suppress(OSError):
         os.write(2, line)

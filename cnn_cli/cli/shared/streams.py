@@ -1,4 +1,4 @@
-"""Streams that wait: stdin, of which no signal is missed, stdout and stderr, which are whole."""
+"""Streams: stdin that does not delay signals, stdout and stderr that write everything or fail."""
 
 from __future__ import annotations
 
@@ -17,12 +17,11 @@ Bytes = bytes | bytearray | memoryview
 
 
 class Listening(io.RawIOBase):
-    """A pipe or terminal whose readers never miss a signal.
+    """A pipe or terminal for reading that does not delay signals.
 
-    Python runs a signal's handler between two instructions of the main thread. One that comes
-    after the last of them but before the thread sleeps in a read, or that the system gives to
-    another thread, would be answered when the next byte comes, which may be never. So the read
-    waits for no longer than it takes to look.
+    Python runs signal handlers between two instructions of the main thread. A signal that arrives
+    just before the thread blocks in a read, or on another thread, would be handled after the next
+    byte, possibly never. So reads wait in short intervals.
 
     Args:
         descriptor: open for reading; it stays open.
@@ -38,47 +37,48 @@ class Listening(io.RawIOBase):
         return True
 
     def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # BufferedReader's own
-        """Wait for some bytes; 0 at the end."""
+        """Wait for some bytes; return 0 at the end."""
         while True:
             if wait_until_ready(self._descriptor, "read", PATIENCE):
                 try:
                     return os.readv(self._descriptor, [buffer])
-                except BlockingIOError:  # another process was quicker
+                except BlockingIOError:  # another process was faster
                     pass
 
 
 class Arriving(io.BufferedReader):
-    """A stream that can be asked whether somebody has yet to write what is read next."""
+    """A stream that can be asked whether reading would block."""
 
     def waits(self) -> bool:
-        """Whether `read1` would wait."""
+        """Whether `read1` would block."""
         return not is_there(self.fileno())
 
 
 def listening(stream: BinaryIO) -> BinaryIO:
-    """The same bytes, for a stream of which none has been read yet."""
+    """Wrap an unread stream as a `Listening` one."""
     try:
         descriptor = stream.fileno()
     except io.UnsupportedOperation:  # bytes in memory
         return stream
-    if os.name == "nt":  # where nothing but sockets can be waited for
+    if os.name == "nt":  # Windows can wait for sockets only
         return Arriving(io.FileIO(descriptor, closefd=False))
     return Arriving(Listening(descriptor))
 
 
 class Stdout(io.RawIOBase):
-    """Standard output: what is written is written whole, or there is an error.
+    """Standard output: a write writes everything or raises.
 
-    Nothing is kept for later. The descriptor may be one that does not block, as a shell's other
-    commands can make it: then the writer waits for the reader, as it does elsewhere.
+    Nothing is buffered. The descriptor may be non-blocking, as another command of the shell can
+    make it; then the writer waits for the reader.
     """
 
     descriptor = STDOUT
 
     def __init__(self, is_closed: bool) -> None:
-        """
+        """Create the stream.
+
         Args:
-            is_closed: whether the caller had closed it, so that nobody gets what is written.
+            is_closed: whether the caller closed it, so that output is lost.
         """
         self.is_closed = is_closed
 
@@ -119,7 +119,7 @@ class Stdout(io.RawIOBase):
 
 
 class Stderr(Stdout):
-    """Standard error, in the same way; nobody there to read it is no reason to stop."""
+    """Standard error, which ignores a missing reader."""
 
     descriptor = STDERR
 
@@ -131,10 +131,10 @@ class Stderr(Stdout):
 
 
 def prepare_streams() -> None:
-    """Make stdout and stderr whole, and keep what the program opens from taking their place.
+    """Install `Stdout` and `Stderr`, and keep opened files from taking their descriptors.
 
-    Of a descriptor that the caller has closed, the next file that is opened gets the number. And
-    Python has no `sys.stderr` then, and prints to stdout what was meant for it.
+    If the caller closed a descriptor, the next opened file would get its number. Python would also
+    have no `sys.stderr`, and print errors to stdout.
     """
     closed = [number for number in (STDIN, STDOUT, STDERR) if not _is_open(number)]
     for number in closed:
@@ -148,7 +148,7 @@ def prepare_streams() -> None:
 
 
 def stderr() -> TextIO:
-    """Standard error as this program writes to it, whatever `sys.stderr` is now."""
+    """Return standard error as this program writes to it, whatever `sys.stderr` is now."""
     return _text(sys.__stderr__, Stderr(is_closed=False))
 
 
@@ -159,16 +159,16 @@ def is_closed(stream: TextIO) -> bool:
 
 
 def _text(before: TextIO | None, raw: Any) -> TextIO:
-    """A stream for text, in which no name can keep a line from being written.
+    """Return a text stream that can write any name.
 
     Args:
-        before: Python's own, which says how characters are encoded; None where it was closed.
-        raw: a `Stdout`, which takes the bytes.
+        before: Python's stream, which determines the encoding; None if it was closed.
+        raw: a `Stdout`, which receives the bytes.
     """
-    if os.name == "nt" and isinstance(before, io.TextIOWrapper):  # a console takes no bytes
+    if os.name == "nt" and isinstance(before, io.TextIOWrapper):  # consoles take text, not bytes
         before.reconfigure(errors="backslashreplace")
         return before
-    # As `python -u` does it: `write_through` keeps nothing back.
+    # As with `python -u`: `write_through` buffers nothing.
     return io.TextIOWrapper(
         raw,
         encoding="utf-8" if before is None else before.encoding,

@@ -1,4 +1,6 @@
-"""One command run by several processes, which `mpiexec` started: one voice, one exit code."""
+"""One command run by several processes that `mpiexec` started: one set of messages, one exit
+code.
+"""
 
 from __future__ import annotations
 
@@ -29,33 +31,33 @@ from cnn_cli.parallel.ranks import Ranks, open_ranks, started_as
 PATIENCE = 5.0
 """Seconds that a rank with an error gives the others to end with the same one."""
 GRACE = 3.0
-"""Seconds that a rank which has ended, and gets a signal, gives the others to answer theirs."""
+"""Seconds that a finished rank which gets a signal gives the others to handle theirs."""
 
 TOLD = 1
 
 
 @cache
 def ranks() -> Ranks:
-    """The processes that run this command.
+    """Return the processes that run this command.
 
     Raises:
-        UsageError: they cannot talk to each other.
+        UsageError: they cannot communicate.
     """
-    # Starting MPI waits for all processes, within the library: Python cannot answer a signal
-    # there, and one that it answers in the middle would leave the others there.
+    # Starting MPI waits for all processes inside the library: Python cannot handle signals there,
+    # and a signal handled in between would leave the others waiting.
     with at_their_defaults():
         return open_ranks()
 
 
 def takes_part(arguments: Sequence[str]) -> bool:
-    """Whether this process has a part in a command, which is silent on all ranks but 0.
+    """Whether this process takes part in a command; ranks other than 0 print nothing.
 
-    A command that is rank 0's alone needs no MPI, and the others end at once.
+    A command for rank 0 alone needs no MPI, and the other ranks end at once.
 
     Raises:
-        ConfigError: the ranks were given different commands, or are of different versions.
+        ConfigError: the ranks were given different commands, or have different versions.
     """
-    # Options before a command, such as --debug, take no values.
+    # Options before the command, such as --debug, take no values.
     name = next((word for word in arguments if not word.startswith("-")), "")
     command = find(name)
     if command is None or not command.is_shared(arguments):
@@ -68,20 +70,20 @@ def takes_part(arguments: Sequence[str]) -> bool:
 
 
 def conclude(code: int, tell: Callable[[], None] | None, held: Held) -> int:
-    """End the job as one: an error is told by one rank, and ends the others.
+    """End the job together: one rank prints an error, and the others end.
 
-    A signal while this rank waits for the others ends the job, too: at once where it is repeated.
+    A signal during the wait for other ranks ends the job, too, at once if it is repeated.
 
     Args:
-        code: of this rank's command, which has ended.
-        tell: prints its error, if it has one.
-        held: tells of a signal that came when the command had just ended.
+        code: exit code of this rank's command, which has ended.
+        tell: prints its error, if there is one.
+        held: tells of a signal that arrived when the command had just ended.
 
     Returns:
         The exit code: that of the first rank that failed, if any did.
     """
     if alone():
-        # Of several that cannot reach each other the first one speaks.
+        # If the ranks cannot communicate, the first one prints.
         if tell is None or started_as() != 0:
             return code
         try:
@@ -101,7 +103,7 @@ def conclude(code: int, tell: Callable[[], None] | None, held: Held) -> int:
         nonlocal until, ended_by
         if repeats.again(number):
             remove_unfinished()
-            os._exit(128 + number)  # which ends the others
+            os._exit(128 + number)  # this ends the others
         ended_by = ended_by or number
         until = time.monotonic() + GRACE if until is None else until
 
@@ -120,16 +122,16 @@ def conclude(code: int, tell: Callable[[], None] | None, held: Held) -> int:
         codes = job.end(code, enough)
         if codes is None:
             code = code or 128 + ended_by
-            job.end(TOLD, lambda: True)  # who comes now need not
+            job.end(TOLD, lambda: True)  # later ranks need not print it
             say()
             job.abort(code)
             return code
-        until = None  # from now on for an error that nobody reads
+        until = None  # from now on, wait for an unread error
         told = job.end(0, enough)
-        code = next(filter(None, codes), 0)  # of all: of several mpiexec reports whose it likes
+        code = next(filter(None, codes), 0)  # for all ranks, since mpiexec reports an arbitrary one
         if told is not None and TOLD not in told and job.rank == codes.index(code):
             say()
-        # One that exits may end the others: the first has spoken by now.
+        # The exit of one rank may end the others: the first has printed by now.
         if job.end(0, enough) is None:
             job.abort(code)
         job.close(code)

@@ -1,4 +1,4 @@
-"""Readers of option values: from the text typed to a value, or the usage error of that option."""
+"""Parsers of option values: from text to a value, or a usage error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _DURATION = re.compile(
 
 
 def whole(option: str, least: int = 0, below: int = 2**31) -> Callable[[object], int]:
-    """Read a whole number from `least` up to, but not, `below`."""
+    """Return a parser for integers from `least` to `below` - 1."""
     bound = " above 0" if least == 1 else f", {least} or more"
     rule = f"must be a whole number{bound}"
 
@@ -33,7 +33,7 @@ def whole(option: str, least: int = 0, below: int = 2**31) -> Callable[[object],
 
 
 def number(option: str, most: float = math.inf) -> Callable[[object], float]:
-    """Read a finite number from 0 to `most`."""
+    """Return a parser for finite numbers from 0 to `most`."""
     rule = f"must be a number{', 0 or more' if most == math.inf else f' from 0 to {most:g}'}"
 
     def read(value: object) -> float:
@@ -49,11 +49,11 @@ def number(option: str, most: float = math.inf) -> Callable[[object], float]:
 
 
 class OrAlone:
-    """A reader for an option that may also stand without a value, before anything but a number.
+    """A parser for an option whose value may be omitted, unless a number follows.
 
     Args:
-        read: of the value.
-        alone: the value that it has without one.
+        read: parses the value.
+        alone: the value if it is omitted.
     """
 
     def __init__(self, read: Callable[[object], int], alone: int) -> None:
@@ -64,19 +64,19 @@ class OrAlone:
         return self._read(value)
 
     def completed(self, following: Sequence[str]) -> list[str]:
-        """The value to put in, where what follows the option is none."""
+        """Return the value to insert if what follows the option is not one."""
         given = bool(following) and re.fullmatch(r"-?[\d.]+", following[0]) is not None
         return [] if given else [str(self._alone)]
 
 
 class Numbers(Struct):
-    """Some numbers; Typer takes a tuple for an option of several words."""
+    """Several numbers; Typer would treat a tuple as an option with several words."""
 
     values: tuple[float, ...]
 
 
 def numbers(option: str, *, above_0: bool = False) -> Callable[[object], Numbers]:
-    """Read numbers with commas between them."""
+    """Return a parser for comma-separated numbers."""
     rule = f"must be numbers{' above 0' if above_0 else ''} with commas between them"
 
     def read(value: object) -> Numbers:
@@ -92,7 +92,7 @@ def numbers(option: str, *, above_0: bool = False) -> Callable[[object], Numbers
 
 
 def choice(option: str, choices: tuple[str, ...]) -> Callable[[object], str]:
-    """Read one of some words."""
+    """Return a parser for one of several words."""
 
     def read(value: object) -> str:
         text = str(value)
@@ -105,7 +105,7 @@ def choice(option: str, choices: tuple[str, ...]) -> Callable[[object], str]:
 
 
 def path(option: str) -> Callable[[object], Path]:
-    """Read a path, which must not be empty."""
+    """Return a parser for a path, which must not be empty."""
 
     def read(value: object) -> Path:
         if not str(value):
@@ -116,12 +116,12 @@ def path(option: str) -> Callable[[object], Path]:
 
 
 def text(value: object) -> str:
-    """Take any text, also one with bytes that are no UTF-8."""
+    """Accept any text, including bytes that are not UTF-8."""
     return str(value)
 
 
 def duration(option: str) -> Callable[[object], float]:
-    """Read a time in seconds: `90`, `90s`, `25m`, `2h`, `1h30m`."""
+    """Return a parser for times in seconds: `90`, `90s`, `25m`, `2h`, `1h30m`."""
 
     def read(value: object) -> float:
         typed = str(value)
@@ -140,7 +140,7 @@ def duration(option: str) -> Callable[[object], float]:
 
 
 def size(option: str) -> Callable[[object], int]:
-    """Read bytes: `500M`, `2G`, `1.5GB`, `2GiB`; a bare number is of bytes."""
+    """Return a parser for bytes: `500M`, `2G`, `1.5GB`, `2GiB`; a plain number is bytes."""
 
     def read(value: object) -> int:
         match = _SIZE.fullmatch(str(value))
@@ -156,7 +156,7 @@ def size(option: str) -> Callable[[object], int]:
 
 
 def override(value: object) -> str:
-    """Take `KEY=VALUE`, for `load_config`."""
+    """Accept `KEY=VALUE`, for `load_config`."""
     typed = str(value)
     key, equals, _ = typed.partition("=")
     if not (key and equals):

@@ -1,1 +1,1 @@
-"""A run as one HTML page that needs nothing but itself."""
+"""A run as one self-contained HTML page."""

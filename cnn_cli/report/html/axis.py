@@ -1,4 +1,4 @@
-"""The scale of an axis: round numbers, and where they lie."""
+"""The scale of an axis, with round ticks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 STEPS = (1.0, 2.0, 5.0, 10.0)
-LOG_FROM = 50.0  # times the least value: from there on a linear axis shows the largest one only
+# Ratio of the largest to the smallest value from which an axis is logarithmic: a linear one would
+# show the largest values only.
+LOG_FROM = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,8 +17,8 @@ class Axis:
     """A scale from `low` to `high`.
 
     Attributes:
-        log: equal distances are equal ratios.
-        ticks: the values that are written.
+        log: whether it is logarithmic.
+        ticks: the labeled values.
     """
 
     low: float
@@ -25,7 +27,7 @@ class Axis:
     ticks: tuple[float, ...]
 
     def fraction(self, value: float) -> float:
-        """Where a value lies: 0 at `low`, 1 at `high`; what lies outside is moved to the end."""
+        """Return the position of a value: 0 at `low`, 1 at `high`; values outside are clamped."""
         low, high, at = self.low, self.high, value
         if self.log:
             low, high, at = math.log(low), math.log(high), math.log(max(value, low))
@@ -33,12 +35,12 @@ class Axis:
 
 
 def axis_of(values: Sequence[float], *, may_log: bool = False, whole: bool = False) -> Axis:
-    """An axis on which all values lie.
+    """Return an axis that contains all values.
 
     Args:
         values: at least one, finite.
-        may_log: take logarithms where the values are of very different size.
-        whole: ticks are whole numbers.
+        may_log: use a logarithmic scale if the values differ strongly in size.
+        whole: ticks are integers.
     """
     low, high = min(values), max(values)
     if may_log and low > 0 and high / low >= LOG_FROM:
@@ -59,7 +61,7 @@ def axis_of(values: Sequence[float], *, may_log: bool = False, whole: bool = Fal
 
 
 def _step(span: float) -> float:
-    """A round step that a span has four to eight or so of."""
+    """Return a round step that divides a span into about four to eight parts."""
     if span <= 0:
         return 1.0
     unit = 10.0 ** math.floor(math.log10(span / 4))

@@ -1,4 +1,4 @@
-"""Charts as SVG. Colours are CSS variables, so that they are those of the page, light or dark."""
+"""SVG charts. Colors are CSS variables, so they follow the page's light or dark theme."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cnn_cli.report.html.template import Markup, Templates, joined
 
 WIDTH, HEIGHT = 480, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 44
-COLOURS = 7  # that the style sheet has for lines
+COLOURS = 7  # number of line colors in the style sheet
 DASHES = ("none", "6 4", "2 3")
 UNIT = Axis(0.0, 1.0, False, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
 MOST_DOTS = 30
@@ -24,10 +24,10 @@ class Line:
     """A line of a chart.
 
     Attributes:
-        name: for the legend.
-        points: x and y; where y is None the line is broken.
-        colour: number of one, from 0.
-        dash: number of a kind of dashes; 0 is none.
+        name: its name in the legend.
+        points: pairs (x, y); None for y breaks the line.
+        colour: number of its color, from 0.
+        dash: number of its dash pattern; 0 is solid.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Line:
 
     @property
     def style(self) -> dict[str, str | int]:
-        """What the templates want to know of it."""
+        """The style for the templates."""
         return {
             "colour": self.colour % COLOURS + 1,
             "dashes": DASHES[self.dash % len(DASHES)],
@@ -54,15 +54,15 @@ def line_chart(
     mark: tuple[float, str] | None = None,
     mark_below: bool = False,
 ) -> Markup:
-    """Lines over epochs, and a legend.
+    """Draw lines over epochs, with a legend.
 
     Args:
-        ident: of the chart, its own on the page.
-        title, description: what it shows, for screen readers.
+        ident: unique id of the chart on the page.
+        title, description: the alternative text for screen readers.
         lines: at least one with a point.
         may_log: see `axis_of`.
-        mark: an epoch and what is written there.
-        mark_below: it is written at the bottom, not at the top.
+        mark: an epoch to mark, and its label.
+        mark_below: put the label at the bottom instead of the top.
     """
     known = [(x, y) for line in lines for x, y in line.points if y is not None]
     x_axis = axis_of([x for x, _ in known], whole=True)
@@ -94,11 +94,11 @@ def reliability_chart(
     description: str,
     bins: Sequence[tuple[int, float | None, float | None]],
 ) -> Markup:
-    """Accuracy over confidence, with the images of each bin below it.
+    """Draw accuracy over confidence, with the number of images per bin below.
 
     Args:
         ident, title, description: as in `line_chart`.
-        bins: of equal width, from 0 to 1: images, mean confidence, accuracy; None without images.
+        bins: equally wide, from 0 to 1: images, mean confidence, accuracy; None for empty bins.
     """
     height = HEIGHT + HISTOGRAM
     plot = _Plot(UNIT, UNIT, HEIGHT, names_below=HISTOGRAM)
@@ -136,12 +136,12 @@ def curve_chart(
     *,
     diagonal: bool = False,
 ) -> Markup:
-    """Lines between 0 and 1 on both axes, and a legend.
+    """Draw lines with both axes from 0 to 1, with a legend.
 
     Args:
         ident, title, description, lines: as in `line_chart`.
-        x_name: what the x axis shows.
-        diagonal: where guessing would lie.
+        x_name: name of the x axis.
+        diagonal: draw the diagonal, which is chance level.
     """
     plot = _Plot(UNIT, UNIT, HEIGHT)
     marks = [*plot.frame(x_name), *(plot.line(line) for line in lines)]
@@ -156,10 +156,10 @@ def _legend(lines: Sequence[Line]) -> Markup:
 
 
 class _Plot:
-    """Where numbers lie within the frame.
+    """Maps values to positions in the frame.
 
     Args:
-        names_below: room between the frame and the names of its x axis.
+        names_below: space between the frame and the name of its x axis.
     """
 
     def __init__(self, x_axis: Axis, y_axis: Axis, height: int, names_below: int = 0) -> None:
@@ -173,7 +173,7 @@ class _Plot:
         return round(bottom - self._y.fraction(value) * (bottom - TOP), 1)
 
     def frame(self, x_name: str) -> list[Markup]:
-        """Lines across at the ticks, and what is written beside them."""
+        """Draw the horizontal grid lines, ticks and labels."""
         parts = []
         for tick in self._y.ticks:
             y = self.y(tick)

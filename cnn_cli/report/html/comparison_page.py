@@ -1,4 +1,4 @@
-"""The page of several runs, side by side."""
+"""The page that compares several runs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LAYERS = "model.layers"
 
 All = Sequence[tuple[Subject, AnyJudgement | None]]
 
-# Metrics of a run by their headings, the one that decides first, by `data.labels`.
+# Metrics of a run by heading, the most important first, by `data.labels`.
 SINGLE = {"top-1": "top1", "loss": "loss", "F1": "macro_f1", "AUC": "auc", "ECE": "ece"}
 MULTIPLE = {
     "average precision": "average_precision",
@@ -34,14 +34,14 @@ MULTIPLE = {
     "all labels right": "subset_accuracy",
     "AUC": "auc",
 }
-INTERVAL = "95 % confidence"  # of top-1
+INTERVAL = "95 % confidence"  # of top-1 accuracy
 
 
 def comparison_page(subjects: Sequence[Subject]) -> bytes:
-    """An HTML file with what differs between runs.
+    """Return an HTML file that compares runs.
 
     Args:
-        subjects: two at least, their names their own, all of the same `data.labels`.
+        subjects: at least two, with unique names and the same `data.labels`.
     """
     every = [(subject, judgement_of(subject)) for subject in subjects]
     sections = [
@@ -117,7 +117,7 @@ def _interval(judgement: AnyJudgement | None) -> str:
 
 
 def _configs(subjects: Sequence[Subject]) -> list[Markup]:
-    """The keys that are not the same in all; of other networks what they are made of."""
+    """Return the keys that differ between runs; networks that differ are summarized."""
     subjects = [each for each in subjects if len(each.record.classifier.networks) == 1]
     plain = [plain_config(subject.record.config) for subject in subjects]
     keys = dict.fromkeys(key for other in plain[1:] for key in differences(plain[0], other, ()))
@@ -135,7 +135,7 @@ def _configs(subjects: Sequence[Subject]) -> list[Markup]:
 
 
 def _made_of(subject: Subject) -> str:
-    """`2 conv, 2 relu, 1 linear`."""
+    """Return `2 conv, 2 relu, 1 linear`."""
     kinds = Counter(node.layer.kind for node in subject.record.classifier.graph.nodes)
     return ", ".join(f"{count} {kind}" for kind, count in kinds.items())
 
@@ -153,7 +153,7 @@ def _value(config: Mapping[str, Any], key: str) -> str:
 
 
 def _classes(every: All) -> list[Markup]:
-    """The F1 score of each class in each run, the hardest first."""
+    """Return a table of each class's F1 score in each run, lowest first."""
     shown = [(subject, of.by_class) for subject, of in every if of is not None]
     found: dict[str, list[float | None]] = {}
     for _, classes in shown:

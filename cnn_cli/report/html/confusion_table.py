@@ -1,4 +1,4 @@
-"""The confusion matrix: a table of counts, or where there are many classes a picture."""
+"""The confusion matrix: a table of counts or, with many classes, an image."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ from cnn_cli.report.html.template import Markup, Templates
 from cnn_cli.report.text.numbers import percent
 from cnn_cli.report.text.table import cut_middle
 
-WITH_SHARES, AS_TABLE, AS_PICTURE = 12, 30, 250  # most classes
+WITH_SHARES, AS_TABLE, AS_PICTURE = 12, 30, 250  # largest number of classes for each form
 LEVELS = 8
 CAPTION = "Images by their class (rows) and the predicted class (columns)"
 MOST_CONFUSED = 20
-LONGEST = 24  # columns of a class's name
-WIDE, CELLS, LETTER = 1160, (10, 20), 6.2  # pixels of the picture, a cell, a letter
-LINES = 10  # cells between two lines
+LONGEST = 24  # characters of a class name
+WIDE, CELLS, LETTER = 1160, (10, 20), 6.2  # pixels of the image, of a cell, of a letter
+LINES = 10  # cells between two grid lines
 
 _CONFUSION = Templates("confusion.html")
 
 
 def confusion_parts(confusion: Confusion, names: Sequence[str]) -> list[Markup]:
-    """The matrix, and a table of what is confused most.
+    """Return the matrix, and a table of the most frequent confusions.
 
     Args:
-        confusion: of the images.
-        names: of the classes.
+        confusion: the confusion matrix.
+        names: class names.
     """
     short = [cut_middle(name, LONGEST) for name in names]
     if len(names) <= AS_TABLE:
@@ -43,9 +43,10 @@ def confusion_parts(confusion: Confusion, names: Sequence[str]) -> list[Markup]:
 
 
 def _levels(confusion: Array) -> Array:
-    """How dark each cell is: 0 for none, 1 to `LEVELS` by the root of its share of the true class.
+    """Return the shade of each cell: 0 for none, 1 to `LEVELS` by the square root of its fraction
+    of the true class.
 
-    Mistakes are few beside what is right: the root makes them visible.
+    Mistakes are few compared with correct predictions; the square root makes them visible.
     """
     shares = confusion / confusion.sum(axis=1, keepdims=True).clip(min=1)
     levels = 1 + np.floor(np.sqrt(shares) * (LEVELS - 1e-6))
@@ -79,7 +80,7 @@ def _table(confusion: Array, names: Sequence[str]) -> Markup:
 
 
 def _cell(count: int, level: int, total: int | None) -> Markup:
-    """A count, and below it its share of the row's total where that is given."""
+    """Return a cell with a count and, if the row's total is given, its fraction below."""
     if not count:
         return _CONFUSION.fill("nothing")
     if total is None:
@@ -93,7 +94,7 @@ def _rate(right: int, total: int) -> str:
 
 
 def _picture(confusion: Array, names: Sequence[str]) -> Markup:
-    """Cells without numbers; all of one colour are one path."""
+    """Draw cells without numbers; all cells of one shade are one path."""
     levels = _levels(confusion)
     room = round(max(map(len, names)) * LETTER) + 8
     cell = min(max((WIDE - room) // len(names), CELLS[0]), CELLS[1])

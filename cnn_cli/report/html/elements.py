@@ -1,4 +1,4 @@
-"""What the sections of the page are made of: paragraphs, tables, names with values, figures."""
+"""The elements of the page's sections: paragraphs, tables, name-value lists, figures."""
 
 from __future__ import annotations
 
@@ -10,27 +10,27 @@ _ELEMENTS = Templates("elements.html")
 
 
 def paragraph(*parts: str) -> Markup:
-    """Text and markup, one after the other, as a paragraph."""
+    """Return a paragraph of text and markup."""
     return _ELEMENTS.fill("paragraph", parts=parts)
 
 
 def heading(text: str) -> Markup:
-    """A heading within a section."""
+    """Return a heading within a section."""
     return _ELEMENTS.fill("heading", text=text)
 
 
 def bold(text: str) -> Markup:
-    """What stands out in its row."""
+    """Return bold text."""
     return _ELEMENTS.fill("bold", text=text)
 
 
 def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], align: str) -> Markup:
-    """A table whose first column names its rows; it scrolls where it is too wide.
+    """Return a table whose first column names its rows; it scrolls if it is too wide.
 
     Args:
-        caption: what it shows.
-        header: a title per column.
-        rows: of as many cells, text or markup.
+        caption: its caption.
+        header: one title per column.
+        rows: rows of as many cells, text or markup.
         align: `l` or `r` per column.
     """
     kinds = ["first", *["cell"] * (len(align) - 1)]
@@ -52,22 +52,22 @@ def table(caption: str, header: Sequence[str], rows: Iterable[Sequence[str]], al
 
 
 def pairs(rows: Iterable[tuple[str, str]]) -> Markup:
-    """Names and values."""
+    """Return a list of names and values."""
     return _ELEMENTS.fill(
         "pairs", pairs=[_ELEMENTS.fill("pair", name=name, value=value) for name, value in rows]
     )
 
 
 def figure(title: str, chart: Markup, numbers: Markup) -> Markup:
-    """A chart under its title, with a table of its numbers that is folded away."""
+    """Return a chart with a title, and a collapsed table of its numbers."""
     return _ELEMENTS.fill("figure", title=title, chart=chart, numbers=numbers)
 
 
 def side_by_side(figures: Sequence[Markup]) -> Markup:
-    """Figures beside each other, as far as the page is wide enough."""
+    """Return figures side by side, as far as the page is wide enough."""
     return _ELEMENTS.fill("side-by-side", figures=figures)
 
 
 def config_block(text: str) -> Markup:
-    """A config as it stands in a file."""
+    """Return a config as preformatted text."""
     return _ELEMENTS.fill("config", text=text)

@@ -1,4 +1,4 @@
-"""Pictures in the page: what was most surely wrong, what was barely right, the first filters."""
+"""The images on the page: confident mistakes, uncertain correct predictions, first filters."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from cnn_cli.report.html.template import Markup, Templates
 from cnn_cli.report.pictures.overlay import overlay
 from cnn_cli.report.pictures.paper import enlarged, png
 
-MOST = 12  # pictures of each kind
-LEAST_SIDE, MOST_SIDE = 168, 224  # of a picture, in pixels
+MOST = 12  # images of each kind
+LEAST_SIDE, MOST_SIDE = 168, 224  # side of an image in pixels
 QUALITY = 85
-FILTERS = 256  # most that are drawn
+FILTERS = 256  # largest number of filters drawn
 FILTER_SIDE, FILTER_GAP, FILTER_COLUMNS = 40, 4, 16
 
 _GALLERY = Templates("gallery.html")
@@ -34,11 +34,11 @@ _GALLERY = Templates("gallery.html")
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """An image that was chosen.
+    """An image to show.
 
     Attributes:
-        row: of the evaluation.
-        pixels: (h, w, channels), as the network sees it.
+        row: its row in the evaluation.
+        pixels: (h, w, channels), as the network receives it.
     """
 
     row: int
@@ -46,12 +46,13 @@ class Shown:
 
 
 def galleries(classifier: Classifier, measured: Measured, threads: int) -> list[Markup]:
-    """The most confident mistakes and the least certain hits, each beside its heat map.
+    """Return the most confident mistakes and the least confident correct predictions, with heat
+    maps.
 
     Args:
-        classifier: of the network.
-        measured: what it says.
-        threads: that compute the heat maps.
+        classifier: the classifier.
+        measured: its evaluation.
+        threads: threads that compute the heat maps.
     """
     evaluation = measured.evaluation
     right, guesses = evaluation.right, evaluation.guesses
@@ -81,19 +82,19 @@ def galleries(classifier: Classifier, measured: Measured, threads: int) -> list[
 
 
 def gallery(tiles: Sequence[Markup]) -> Markup:
-    """Tiles beside and below each other."""
+    """Arrange tiles in a grid."""
     return _GALLERY.fill("gallery", tiles=tiles)
 
 
 def first_rows(rows: Array, key: Array) -> list[int]:
-    """Of some rows those of the least key."""
+    """Return the rows with the smallest keys."""
     return [int(row) for row in rows[np.argsort(key[rows], kind="stable")][:MOST]]
 
 
 def load_shown(
     classifier: Classifier, measured: Measured | MeasuredLabels, rows: list[int]
 ) -> list[Shown]:
-    """The images; one that has vanished since is left out."""
+    """Load the images; those that no longer exist are left out."""
     found = []
     for row in rows:
         path = measured.images.paths[int(measured.evaluation.indices[row])]
@@ -107,10 +108,13 @@ def load_shown(
 def heats_of(
     classifier: Classifier, shown: list[Shown], guesses: Array, threads: int
 ) -> tuple[dict[int, Array] | None, str]:
-    """Heat maps by row, for a class of each image, and the name of the layer.
+    """Return heat maps by row, for one class per image, and the name of the layer.
 
     Args:
-        guesses: (n,) those classes, of all images of the evaluation.
+        classifier: the classifier.
+        shown: the images.
+        guesses: (n,) the classes, for all images of the evaluation.
+        threads: threads that compute the heat maps.
     """
     try:
         node = find_layer(classifier.graph, None, str(classifier.path))
@@ -145,12 +149,14 @@ def _tile(classifier: Classifier, measured: Measured, shown: Shown, heat: Array 
 def tile(
     pixels: Pixels, heat: Array | None, alt: str, asked: str, name: str, words: str, path: str
 ) -> Markup:
-    """A picture beside its heat map, and what is said of it.
+    """Return an image beside its heat map, with text below.
 
     Args:
-        alt: what stands for the picture.
-        asked: the class that the heat map is of.
-        name, words, path: below it.
+        pixels: the image.
+        heat: its heat map, or None.
+        alt: the alternative text.
+        asked: the class of the heat map.
+        name, words, path: text below.
     """
     picture = enlarged(pixels, LEAST_SIDE)
     images = [_image(picture, alt)]
@@ -168,7 +174,7 @@ def _image(image: Image.Image, alt: str) -> Markup:
 
 
 def data_uri(image: Image.Image) -> str:
-    """An image as PNG or JPEG, whichever is smaller."""
+    """Encode an image as a data URI, as PNG or JPEG, whichever is smaller."""
     file = io.BytesIO()
     image.save(file, "JPEG", quality=QUALITY)
     kinds = {"png": png(image), "jpeg": file.getvalue()}
@@ -181,7 +187,7 @@ def _uri(kind: str, content: bytes) -> str:
 
 
 def filters(classifier: Classifier) -> list[Markup]:
-    """The weights of the first convolution, in colour where it sees colour."""
+    """Draw the filters of the first convolution, in color if the input is RGB."""
     node = next((node for node in classifier.graph.nodes if node.layer.kind == "conv"), None)
     if node is None:
         return [paragraph("The network has no convolution.")]
@@ -204,7 +210,7 @@ def filters(classifier: Classifier) -> list[Markup]:
 
 
 def _drawn(weight: Array) -> Image.Image:
-    """Filters (n, channels, h, w) beside each other on nothing, pixels as squares."""
+    """Draw filters (n, channels, h, w) side by side on a transparent background, enlarged."""
     if weight.shape[1] != 3:
         weight = weight.mean(axis=1, keepdims=True).repeat(3, axis=1)
     top = np.abs(weight).max(axis=(1, 2, 3), keepdims=True)

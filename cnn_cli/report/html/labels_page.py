@@ -1,4 +1,4 @@
-"""The parts of a run's page that are of images with several labels."""
+"""The parts of a run's page for images with several labels."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = METRICS | {
 def labels_result(
     record: Record, measured: MeasuredLabels, judgement: LabelsJudgement
 ) -> list[Markup]:
-    """The scores, on which images, and how long the training went."""
+    """Return the scores, the images used, and the duration of training."""
     first, *others = [name for line in LINES for name in line]
     main = large(number(judgement.value(Metric(first))), "threshold by threshold, 1 at best")
     rows: list[tuple[str, str | Markup]] = [(NAMES[first], main)]
@@ -46,10 +46,13 @@ def labels_result(
 def labels_sections(
     record: Record, measured: MeasuredLabels, judgement: LabelsJudgement, threads: int
 ) -> list[Section]:
-    """What needs images: classes, thresholds and pictures.
+    """Return the sections that need images: classes, thresholds and images.
 
     Args:
-        threads: that compute heat maps.
+        record: the run.
+        measured: the evaluation.
+        judgement: its metrics.
+        threads: threads that compute heat maps.
     """
     return [
         Section("classes", "Classes", [_classes(judgement)]),
@@ -59,7 +62,7 @@ def labels_sections(
 
 
 def _classes(judgement: LabelsJudgement) -> Markup:
-    """Every class, the hardest first."""
+    """Return a table of all classes, lowest F1 first."""
     found = zip(judgement.by_class.items(), judgement.thresholds, judgement.rankings, strict=True)
     rows = [
         [
@@ -82,7 +85,7 @@ def _classes(judgement: LabelsJudgement) -> Markup:
 def _pictures(
     record: Record, measured: MeasuredLabels, judgement: LabelsJudgement, threads: int
 ) -> list[Markup]:
-    """The images of the largest loss, each beside the heat map of its worst answer."""
+    """Return the images with the largest loss, with the heat map of the worst label."""
     classifier, of = record.classifier, measured.evaluation
     shown = load_shown(classifier, measured, first_rows(np.arange(len(of.labels)), -of.losses))
     worst = np.abs(of.probabilities - of.labels).argmax(axis=1)

@@ -1,4 +1,4 @@
-"""The page around its sections."""
+"""The frame of the page."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _PAGE = Templates("page.html")
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A part of the page, which the contents at its top lead to.
+    """A section of the page, listed in the table of contents.
 
     Attributes:
         ident: its id on the page.
         title: its heading.
-        parts: what is in it.
+        parts: its content.
     """
 
     ident: str
@@ -27,11 +27,11 @@ class Section:
 
 
 def page(title: str, subtitle: str, sections: Sequence[Section]) -> bytes:
-    """A whole HTML file.
+    """Return a complete HTML file.
 
     Args:
-        title, subtitle: at its top.
-        sections: what follows.
+        title, subtitle: the heading.
+        sections: the content.
     """
     html = _PAGE.fill(
         "page",

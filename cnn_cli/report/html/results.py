@@ -1,4 +1,4 @@
-"""How good the network is: the scores, those of each class, and how sure it may be."""
+"""The results on the page: overall scores, per-class scores and calibration."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _RESULTS = Templates("results.html")
 
 
 def judgement_of(subject: Subject) -> AnyJudgement | None:
-    """The metrics of a run; None where nothing was measured."""
+    """Return the metrics of a run; None if nothing was evaluated."""
     measured, classifier = subject.measured, subject.record.classifier
     if isinstance(measured, str):
         return None
@@ -56,7 +56,9 @@ def judgement_of(subject: Subject) -> AnyJudgement | None:
 
 
 def scores_of(subject: Subject, judgement: AnyJudgement | None) -> Scores | None:
-    """The scores of a run; None where nothing was measured, and of several labels."""
+    """Return the scores of a run; None if nothing was evaluated, or with several labels per
+    image.
+    """
     measured = subject.measured
     if not isinstance(judgement, Judgement) or not isinstance(measured, Measured):
         return None
@@ -65,7 +67,7 @@ def scores_of(subject: Subject, judgement: AnyJudgement | None) -> Scores | None
 
 
 def result(subject: Subject, scores: Scores | None) -> list[Markup]:
-    """The scores, on which images, and how long the training went."""
+    """Return the scores, the images used, and the duration of training."""
     parts = []
     measured = subject.measured
     if isinstance(measured, str):
@@ -92,7 +94,7 @@ def result(subject: Subject, scores: Scores | None) -> list[Markup]:
 
 
 def training_pairs(record: Record) -> list[tuple[str, str]]:
-    """How far the training has come, from when to when."""
+    """Return the progress of the training, and its dates."""
     state = record.state
     parameters = f"{parameter_count(record.classifier.graph):,}"
     if state is None:
@@ -108,7 +110,7 @@ def training_pairs(record: Record) -> list[tuple[str, str]]:
 
 
 def epochs_text(record: Record) -> str:
-    """`3 of 12, unfinished`; a checkpoint alone does not say whether the run went on."""
+    """Return `3 of 12, unfinished`; a checkpoint alone does not tell whether the run continued."""
     state = record.state
     if state is None:
         return NOT_MEASURED
@@ -120,7 +122,7 @@ def epochs_text(record: Record) -> str:
 
 
 def per_class_table(scores: Scores, judgement: Judgement) -> Markup:
-    """Every class, the hardest first."""
+    """Return a table of all classes, lowest F1 first."""
     rankings = dict(zip(judgement.classes, judgement.rankings, strict=True))
     rows = [
         [
@@ -140,7 +142,7 @@ def per_class_table(scores: Scores, judgement: Judgement) -> Markup:
 
 
 def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
-    """How often the network is right when it says so and so sure."""
+    """Return the calibration: accuracy compared with confidence."""
     evaluation = measured.evaluation
     images, sums, right = calibration_bins(evaluation.confidences, evaluation.right)
     bins: list[tuple[int, float | None, float | None]] = [
@@ -173,12 +175,12 @@ def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
 
 
 def scores_block(rows: Sequence[tuple[str, str | Markup]]) -> Markup:
-    """Names and values of scores."""
+    """Return a list of scores."""
     return _RESULTS.fill("scores", pairs=pairs(rows))
 
 
 def where(record: Record, measured: Measured | MeasuredLabels, images: int) -> str:
-    """Of which images and weights the scores are."""
+    """Describe the images and weights of the scores."""
     text = f"On {images:,} {PARTS[measured.part]} of {measured.place}"
     if measured.bad:
         text += f"; {len(measured.bad):,} more could not be read"
@@ -186,22 +188,22 @@ def where(record: Record, measured: Measured | MeasuredLabels, images: int) -> s
 
 
 def large(text: str, below: str) -> Markup:
-    """The first score, with a line below."""
+    """Return the headline score with a line below."""
     return _RESULTS.fill("score", text=text, below=below)
 
 
 def share(value: float) -> Markup:
-    """A number, and a bar as long as it."""
+    """Return a number with a bar of that length."""
     return _RESULTS.fill("bar", width=f"{value:.1%}", text=f"{value:.4f}")
 
 
 def versions_pairs(versions: dict[str, str]) -> list[tuple[str, str]]:
-    """Names as they are written, and versions."""
+    """Return display names and versions of packages."""
     return [(WRITTEN.get(name, name), version) for name, version in versions.items()]
 
 
 def network_pairs(record: Record) -> list[tuple[str, str]]:
-    """What it was trained with."""
+    """Return the settings of the network's training."""
     meta: dict[str, Any] = record.meta
     config = record.config
     counts = meta.get("data", {})

@@ -33,13 +33,14 @@ from cnn_cli.system import versions
 
 
 def run_page(subject: Subject, threads: int) -> bytes:
-    """An HTML file of all that is known of a run.
+    """Return an HTML file about a run.
 
-    What needs images is left out where none were measured, and the page says why.
+    If no images were evaluated, the sections that need them are left out and the page gives the
+    reason.
 
     Args:
         subject: the run.
-        threads: that compute heat maps.
+        threads: threads that compute heat maps.
     """
     record, judgement = subject.record, judgement_of(subject)
     scores = scores_of(subject, judgement)
@@ -73,7 +74,7 @@ def run_page(subject: Subject, threads: int) -> bytes:
 
 
 def layer_table(record: Record) -> Markup:
-    """As `cnn summary` has it."""
+    """Return the table of `cnn summary`."""
     meta: dict[str, Any] = record.meta
     classifier = record.classifier
     summary = summarize(
@@ -101,7 +102,7 @@ def layer_table(record: Record) -> Markup:
 
 
 def environment(record: Record) -> list[Markup]:
-    """What the network was trained with, and what the report was made with."""
+    """Return the versions with which the network was trained and the report was made."""
     made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
     return [
         heading("Training"),

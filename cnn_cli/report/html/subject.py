@@ -1,4 +1,4 @@
-"""What a run, or a checkpoint alone, says of itself."""
+"""The data of a run or of a single checkpoint."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from cnn_cli.runs.stored_network import stored_config
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A run as far as it has come.
+    """A run and its state.
 
     Attributes:
-        path: as it was named.
-        classifier: of its best checkpoint.
-        meta: of its last one, whose epochs may go on beyond the best.
-        config: of that.
-        state: None where the weights come from elsewhere, as those of `cnn import`.
+        path: as given by the user.
+        classifier: the classifier of its best checkpoint.
+        meta: metadata of its last checkpoint, which may be later than the best.
+        config: the config in it.
+        state: the state of its training; None for weights from elsewhere, such as `cnn import`.
     """
 
     path: Path
@@ -37,10 +37,10 @@ class Record:
 
     @classmethod
     def open(cls, path: Path) -> Record:
-        """Read a run folder's checkpoints, or an `.npz`; or all networks of a run of folds.
+        """Read a run folder's checkpoints, an `.npz` file, or all networks of a run of folds.
 
         Raises:
-            DataError: one is absent or damaged.
+            DataError: one is missing or damaged.
         """
         classifier = open_classifier([path])
         if len(classifier.networks) > 1:
@@ -56,14 +56,14 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What the network says of labelled images.
+    """An evaluation on labeled images.
 
     Attributes:
-        images: of the part.
-        evaluation: of those that could be read, one at least, at the classifier's temperature.
-        bad: why the others could not.
-        part: its name, as `val`.
-        place: the folder it is of.
+        images: the images of the part.
+        evaluation: of the readable images, at least one, at the classifier's temperature.
+        bad: the errors of unreadable images.
+        part: name of the part, such as `val`.
+        place: the folder of the images.
     """
 
     images: Split
@@ -75,11 +75,11 @@ class Measured:
 
 @dataclass(frozen=True, slots=True)
 class MeasuredLabels:
-    """The same of images that may have several labels.
+    """An evaluation on images with several labels.
 
     Attributes:
-        images, bad, part, place: of `Measured`.
-        evaluation: of those that could be read, one at least.
+        images, bad, part, place: as in `Measured`.
+        evaluation: of the readable images, at least one.
     """
 
     images: Split
@@ -91,11 +91,11 @@ class MeasuredLabels:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """A run of a report.
+    """A run in a report.
 
     Attributes:
-        name: short, its own among the runs of the report.
-        measured: or why there is nothing.
+        name: short name, unique in the report.
+        measured: the evaluation, or why there is none.
     """
 
     name: str
@@ -104,7 +104,7 @@ class Subject:
 
 
 def short_names(paths: list[Path]) -> list[str]:
-    """The folders' or files' own names where those differ, else the paths; never two the same."""
+    """Return the names of folders or files if they differ, else the paths; never two the same."""
     names = [path.name or str(path) for path in paths]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]

@@ -1,8 +1,8 @@
-"""The templates of the page, filled by `string.Template` of the standard library.
+"""The templates of the page, filled by `string.Template` from the standard library.
 
-A file of the folder `templates` holds pieces of HTML, each between `<template id="NAME">` and
-`</template>`. Python repeats a piece for each item of a list and puts the results into the next
-larger piece. What is put in is escaped here, and nowhere else.
+A file in the folder `templates` contains pieces of HTML, each between `<template id="NAME">` and
+`</template>`. Python code fills a piece for each item of a list and inserts the results into a
+larger piece. Text is escaped here and nowhere else.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from string import Template
 
 from cnn_cli.errors import printable
 
-# Files have line breaks and indentation to be read. In a tag and between words they mean a space,
-# elsewhere nothing.
+# Template files have line breaks and indentation for readability. In tags and between words they
+# become a space, elsewhere nothing.
 _LAYOUT = re.compile(r"(<[^>]*>)|(?<=[\w.,;:])(\s*\n\s*)(?=\w)|\s*\n\s*")
 _PIECE = re.compile(r'<template id="([^"]+)">(.*?)</template>', re.DOTALL)
 
@@ -24,7 +24,7 @@ Value = str | int | float | Sequence[str]
 
 
 class Markup(str):
-    """Text that is HTML already. Any other text is escaped where it comes into a template."""
+    """Text that is already HTML. Any other text is escaped when it is inserted."""
 
     __slots__ = ()
 
@@ -43,25 +43,25 @@ class Templates:
         }
 
     def fill(self, piece: str, /, **values: Value) -> Markup:
-        """A piece with its placeholders filled.
+        """Fill the placeholders of a piece.
 
         Args:
             piece: its name.
-            values: one per placeholder. Text is escaped, `Markup` is not; a sequence is written
-                item after item; a float has at most 6 digits.
+            values: one per placeholder. Text is escaped, `Markup` is not; sequences are
+                concatenated; floats have at most 6 digits.
         """
         texts = {name: _html(value) for name, value in values.items()}
         return Markup(self._pieces[piece].substitute(texts))
 
 
 def read(file: str) -> str:
-    """The text of a file in the folder `templates`."""
+    """Return the text of a file in the folder `templates`."""
     path = files("cnn_cli.report.html").joinpath("templates", file)
     return path.read_text(encoding="utf-8")
 
 
 def joined(parts: Iterable[str]) -> Markup:
-    """Several parts, text or markup, one after the other."""
+    """Concatenate text and markup."""
     return Markup("".join(map(_html, parts)))
 
 
@@ -76,7 +76,7 @@ def _html(value: Value) -> str:
 
 
 def _legible(text: str) -> str:
-    """Text without characters that HTML or UTF-8 does not have."""
+    """Remove characters that HTML or UTF-8 does not allow."""
     if text.isprintable():
         return text
     return "\n".join(printable(line) for line in text.split("\n"))

@@ -1,4 +1,4 @@
-"""What a threshold on a class's probability finds, and what it costs: ROC and precision-recall."""
+"""ROC and precision-recall curves of the classes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnn_cli.report.html.elements import figure, paragraph, side_by_side, table
 from cnn_cli.report.html.template import Markup
 from cnn_cli.report.text.numbers import number
 
-LEAST_STEP = 0.005  # of either axis, below which a point would not be seen
+LEAST_STEP = 0.005  # smallest visible distance of points, on either axis
 FALSE_RATES = (0.01, 0.05, 0.1, 0.2)
 RECALLS = (0.5, 0.8, 0.9, 0.95)
 
@@ -27,11 +27,12 @@ class Curve:
     """One class against the others, from the highest threshold to the lowest.
 
     Attributes:
-        name: of the class.
+        name: class name.
         auc, average_precision: see `ranking_scores`.
-        recall: (thresholds,) share of its images at or above the threshold.
-        false_rate: (thresholds,) the same of all other images.
-        precision: (thresholds,) share of the images there that are of the class.
+        recall: (thresholds,) fraction of its images at or above the threshold.
+        false_rate: (thresholds,) the same fraction of all other images.
+        precision: (thresholds,) fraction of the images at or above the threshold that belong to the
+            class.
     """
 
     name: str
@@ -55,7 +56,7 @@ class Curve:
 
 
 def threshold_parts(judgement: Judgement | LabelsJudgement) -> list[Markup]:
-    """Both charts, of as many classes as there are colours: those of the lowest area."""
+    """Return both charts, for as many classes as there are colors: those with the lowest area."""
     known = [i for i, ranking in enumerate(judgement.rankings) if ranking is not None]
     if not known:
         return [
@@ -111,7 +112,7 @@ def _precision_recall(curves: Sequence[Curve]) -> Markup:
 
 
 def _points(x: Array, y: Array, start: float) -> list[tuple[float, float | None]]:
-    """The points that can be told apart in a chart, from (0, `start`) on."""
+    """Return the distinguishable points of a curve, starting at (0, `start`)."""
     points: list[tuple[float, float | None]] = [(0.0, start)]
     last = (0.0, start)
     for here in zip(x.tolist(), y.tolist(), strict=True):
@@ -138,5 +139,5 @@ def _best(values: Array, otherwise: float | None) -> float | None:
 
 
 def _words(lines: Sequence[Line]) -> str:
-    """What the curves say, in words."""
+    """Describe the curves in words."""
     return "; ".join(line.name for line in lines) + "."

@@ -1,4 +1,4 @@
-"""How the training went: loss, accuracy and learning rate over the epochs."""
+"""The training curves: loss, accuracy and learning rate over the epochs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ CHARTS = (
     ("lr", "Learning rate", ("lr",)),
 )
 WORDS = {"train": "training", "val": "validation", "lr": "learning rate"}
-MOST_PAIRS = 4  # runs whose training and validation can be told apart
+MOST_PAIRS = 4  # runs for which both training and validation are drawn
 
 
 def curves(subjects: Sequence[Subject]) -> list[Markup]:
-    """A chart each, with its numbers in a table; runs are laid over each other."""
+    """Return the charts with tables of their numbers; several runs share each chart."""
     figures = []
     for ident, title, columns in CHARTS:
         lines = _lines(subjects, columns)
@@ -43,9 +43,10 @@ def curves(subjects: Sequence[Subject]) -> list[Markup]:
 
 
 def _lines(subjects: Sequence[Subject], columns: Sequence[str]) -> list[Line]:
-    """Of one run, training and validation differ in colour; of several, the runs do.
+    """Return the lines: for one run, training and validation differ in color; for several, the runs
+    do.
 
-    Of many runs, training is left out where validation was measured.
+    For many runs, training is left out if validation was measured.
     """
     found = []
     for which, subject in enumerate(subjects):
@@ -62,7 +63,7 @@ def _lines(subjects: Sequence[Subject], columns: Sequence[str]) -> list[Line]:
                 found.append(Line(_word(column), points, i))
                 continue
             name = subject.name if column == "lr" else f"{subject.name}, {_word(column)}"
-            # Validation is what runs are compared by: it has the whole lines.
+            # Validation, which compares runs, is drawn solid.
             dash = len(columns) - 1 - i or 2 * (which >= COLOURS)
             found.append(Line(name, points, which, dash))
     return found
@@ -84,7 +85,7 @@ def _best(subjects: Sequence[Subject]) -> tuple[float, str] | None:
 
 
 def _words(lines: Sequence[Line]) -> str:
-    """What the curves say, in words."""
+    """Describe the curves in words."""
     parts = []
     for line in lines:
         (first, start), (last, end) = line.points[0], line.points[-1]

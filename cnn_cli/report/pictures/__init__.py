@@ -1,1 +1,1 @@
-"""PNG files: sheets of pictures by Pillow, plots by matplotlib (the extra `report`)."""
+"""PNG files: sheets of images by Pillow, plots by matplotlib (the extra `report`)."""

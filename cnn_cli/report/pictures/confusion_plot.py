@@ -1,4 +1,4 @@
-"""A confusion matrix as a picture, drawn by matplotlib."""
+"""The confusion matrix as a plot, drawn by matplotlib."""
 
 from __future__ import annotations
 
@@ -16,26 +16,27 @@ from cnn_cli.report.pictures.matplotlib_log import hush_matplotlib
 from cnn_cli.report.text.numbers import percent
 from cnn_cli.report.text.table import cut_middle
 
-# By the most classes that it is for: inches a cell, and points of a number.
+# By the largest number of classes: inches per cell, and points of a number.
 SIZES = ((12, 0.72, 10.0), (25, 0.58, 8.0), (50, 0.42, 7.0), (150, 0.36, 6.5))
-WITH_SHARES = 25  # classes up to which a cell has room for its share below its count
-SIDE = 40.0  # inches that more classes than in `SIZES` share, without numbers
-MOST_CELLS = 2000  # a side; of more classes neighbours share one, without names
-LONGEST = 60  # characters of a class's name
+WITH_SHARES = 25  # classes up to which a cell shows its fraction below its count
+SIDE = 40.0  # inches for matrices with more classes than in `SIZES`, without numbers
+MOST_CELLS = 2000  # per side; with more classes, neighbors are merged, without names
+LONGEST = 60  # characters of a class name
 DPI = 110
-# One hue from white to dark, so that lightness alone tells what is more, whatever colours one sees.
+# One hue from white to dark, so that lightness alone carries the values, for all kinds of color
+# vision.
 COLOUR_MAP, INK, FAINT = "Blues", "#1f2328", "#6e7781"
 
 
 def confusion_png(of: Confusion, names: Sequence[str]) -> bytes:
-    """A heat map of each true class's shares, with counts, recall and precision.
+    """Draw a heat map of each true class's fractions, with counts, recall and precision.
 
-    The counts of up to 25 classes have their shares below them. More than 150 classes have room
-    for colours only, and of more than 2,000 some share a cell.
+    With up to 25 classes, cells show counts and fractions. More than 150 classes have colors only,
+    and with more than 2,000 neighbors are merged.
 
     Args:
-        of: the images.
-        names: of the classes.
+        of: the confusion matrix.
+        names: class names.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -50,12 +51,11 @@ def confusion_png(of: Confusion, names: Sequence[str]) -> bytes:
     room = next((size for size in SIZES if classes <= size[0]), None)
     cell, points = (SIDE / classes, min(6.0, SIDE / classes * 54)) if room is None else room[1:]
     shares = confusion / confusion.sum(axis=1, keepdims=True).clip(min=1)
-    # The margins are cells as well. All is drawn at its size; what lies outside, as long names do,
-    # makes the picture larger.
+    # The margins are cells as well. Sizes are absolute; long names enlarge the image.
     side = (classes + 1.2) * cell
     figure = Figure(figsize=(side, side))
     axes = figure.add_axes((0, 0, 1, 1))
-    # Mistakes are few beside what is right: the square root makes them visible.
+    # Mistakes are few compared with correct predictions; the square root makes them visible.
     axes.imshow(shares, cmap=COLOUR_MAP, norm=PowerNorm(0.5, 0, 1), aspect="auto")
     axes.set_xlim(-0.5, classes + 0.7)
     axes.set_ylim(classes + 0.7, -0.5)
@@ -68,15 +68,15 @@ def confusion_png(of: Confusion, names: Sequence[str]) -> bytes:
         _write_rates(axes, confusion, points)
     file = io.BytesIO()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of characters that the font lacks
+        warnings.simplefilter("ignore")  # about characters that the font lacks
         figure.savefig(file, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.2)
     return file.getvalue()
 
 
 def _name_axes(axes: Any, names: Sequence[str], cell: float, points: float) -> None:
-    """Write the classes' names, and draw lines between the cells."""
+    """Write the class names, and draw lines between the cells."""
     classes = len(names)
-    # A name is text, not the formula that matplotlib would read between dollar signs.
+    # matplotlib would read text between dollar signs as a formula.
     labels = [cut_middle(printable(name), LONGEST).replace("$", r"\$") for name in names]
     short = max(map(len, labels)) * (points + 1) * 0.6 < cell * 72
     axes.set_xticks(range(classes), labels, rotation=0 if short else 90, size=points + 1)
@@ -92,7 +92,7 @@ def _name_axes(axes: Any, names: Sequence[str], cell: float, points: float) -> N
 
 
 def _write_counts(axes: Any, confusion: Array, shares: Array, points: float) -> None:
-    """Each count that is not 0, where there is room with its share of the true class."""
+    """Write each nonzero count and, if there is room, its fraction of the true class."""
     with_shares = len(confusion) <= WITH_SHARES
     for row, column in zip(*confusion.nonzero(), strict=True):
         share = shares[row, column]
@@ -104,7 +104,7 @@ def _write_counts(axes: Any, confusion: Array, shares: Array, points: float) -> 
 
 
 def _write_rates(axes: Any, confusion: Array, points: float) -> None:
-    """Recall beside each row, precision below each column; a class without images has none."""
+    """Write recall beside each row and precision below each column, unless undefined."""
     classes = len(confusion)
     end = classes + 0.1
     for number in range(classes):

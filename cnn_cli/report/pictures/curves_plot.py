@@ -1,4 +1,4 @@
-"""How a training went, as a picture: loss and accuracy by epoch."""
+"""Training curves as a plot: loss and accuracy by epoch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from cnn_cli.report.pictures.confusion_plot import DPI, FAINT, INK
 from cnn_cli.report.pictures.matplotlib_log import hush_matplotlib
 
 SIZE = (10.0, 4.0)  # inches
-# Of Okabe and Ito (2008), which no kind of colour blindness confuses; in grey, dashes differ.
+# Colors of Okabe and Ito (2008), safe for color-blind readers; in grayscale, dashes differ.
 STYLES = {"train": ("training", "#0072b2", "--"), "val": ("validation", "#d55e00", "-")}
-POINTS_UP_TO = 30  # epochs whose points are shown
-LOG_FROM = 20.0  # times the smallest loss, at which the largest needs a logarithmic axis
+POINTS_UP_TO = 30  # epochs up to which points are marked
+LOG_FROM = 20.0  # ratio of the largest to the smallest loss from which the axis is logarithmic
 
 
 def curves_png(rows: Sequence[Mapping[str, Any]], best_epoch: int | None) -> bytes:
-    """Loss and top-1 accuracy of training and validation, side by side.
+    """Plot loss and top-1 accuracy of training and validation, side by side.
 
     Args:
-        rows: of `metrics.csv`, one at least; what was not measured is left out.
-        best_epoch: marked by a line.
+        rows: rows of `metrics.csv`, at least one; missing values are left out.
+        best_epoch: marked by a line, or None.
 
     Raises:
         ImportError: matplotlib is not installed.
@@ -53,7 +53,7 @@ def curves_png(rows: Sequence[Mapping[str, Any]], best_epoch: int | None) -> byt
 
 
 def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], measure: str) -> list[float]:
-    """Draw training and validation, where they were measured; the numbers drawn."""
+    """Plot training and validation, as far as measured; return the numbers."""
     epochs = [row["epoch"] for row in rows]
     drawn: list[float] = []
     for part, (name, colour, dashes) in STYLES.items():
@@ -86,7 +86,7 @@ def _finish(axes: Any, epochs: int) -> None:
 
 
 def tidy(axes: Any) -> None:
-    """A faint grid, and lines at the left and at the bottom only."""
+    """Draw a faint grid, and only the left and bottom lines of the frame."""
     axes.grid(color="#d0d7de", linewidth=0.6)
     axes.set_axisbelow(True)
     axes.tick_params(colors=INK, length=0, labelsize=10)
@@ -96,5 +96,5 @@ def tidy(axes: Any) -> None:
 
 
 def _number(value: float | None) -> float:
-    """Not a number where nothing was measured: the line has a gap there."""
+    """Return NaN for missing values, which leaves a gap in the line."""
     return nan if value is None else value

@@ -1,4 +1,4 @@
-"""What `cnn explain` writes: pictures in grey under their heat maps, and sheets of them."""
+"""The output of `cnn explain`: images in gray under their heat maps, and sheets of them."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ from cnn_cli.report.pictures.sheet import Tile, sheet_png
 
 Decoded = tuple[str, Pixels | ImageError]
 Near = list[tuple[str, float]]
-"""Paths and cosines, the nearest first."""
+"""Paths and cosine similarities, nearest first."""
 
 BATCH = 16
 ON_A_SHEET = 24
-MOST_BESIDE = 4  # pictures in a row, where a tile has no more than that
+MOST_BESIDE = 4  # largest number of tiles per row
 LEAST_SIDE = 224  # of an overlay, in pixels
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """An image, the class that was asked for, its probability, and where the overlay is.
+    """An image, the explained class, its probability, and the path of the overlay.
 
     Attributes:
-        error: why there is none.
-        similar: paths and cosines of the nearest pictures of an index; None without one.
+        error: why there is no overlay.
+        similar: paths and cosine similarities of the nearest images in an index; None without one.
     """
 
     path: str
@@ -70,17 +70,17 @@ def explain(
     threads: int,
     neighbours: Neighbours | None = None,
 ) -> Iterator[Explanation]:
-    """Explain images by Grad-CAM, in their order, and write their overlays.
+    """Explain images by Grad-CAM, in order, and write their overlays.
 
     Args:
-        classifier: of the networks.
-        nodes: of each network, the layer whose maps are looked at.
-        images: any number of them.
-        number: of the class; None for the one that each image is taken for, or for each of its
-            labels where it may have several.
-        overlays: writes them.
-        threads: workers.
-        neighbours: finds the nearest pictures of an index, which the sheets show as well.
+        classifier: the classifier.
+        nodes: for each network, the layer to explain.
+        images: any number of images.
+        number: the class to explain; None for each image's predicted class, or each of its labels
+            if there may be several.
+        overlays: writes the overlays.
+        threads: worker threads.
+        neighbours: finds the nearest images in an index, which the sheets show as well.
     """
     with Explainer(classifier, nodes, threads) as explainer:
         while batch := list(islice(images, BATCH)):
@@ -105,7 +105,7 @@ def explain(
 
 
 def _shown(path: str, pre: Preprocess) -> Image.Image:
-    """A picture of an index; empty where it is no longer there."""
+    """Load an image of an index; blank if it no longer exists."""
     try:
         return enlarged(load_image(path, pre), LEAST_SIDE)
     except DataError:
@@ -113,7 +113,7 @@ def _shown(path: str, pre: Preprocess) -> Image.Image:
 
 
 class _Answer(NamedTuple):
-    """A class by number, its probability, and its heat map."""
+    """A class number, its probability, and its heat map."""
 
     number: int
     prob: float
@@ -121,10 +121,9 @@ class _Answer(NamedTuple):
 
 
 def _answers(explainer: Explainer, images: Array, number: int | None) -> list[list[_Answer]]:
-    """Of each image the classes to be explained.
+    """Return the classes to explain for each image.
 
-    That is the one that was asked for, or the one it is taken for; where an image may have several
-    labels, all that it is given.
+    These are the requested class, or the predicted one; with several labels, all predicted ones.
     """
     classes = None if number is None else np.full(len(images), number)
     found = explainer(images, classes)
@@ -146,7 +145,7 @@ def _answers(explainer: Explainer, images: Array, number: int | None) -> list[li
 
 
 class Overlays:
-    """The files of one call: an overlay an image, and sheets of them beside their pictures.
+    """The files of one call: one overlay per image, and sheets of images with their overlays.
 
     Attributes:
         files: the sheets.
@@ -161,12 +160,12 @@ class Overlays:
         self._tiles: list[Tile] = []
 
     def add(self, path: str, label: str, prob: float, pictures: Sequence[Image.Image]) -> str:
-        """Write an overlay; the file's path.
+        """Write an overlay; return its path.
 
         Args:
-            path: of the image.
-            label, prob: what is explained.
-            pictures: the image, the overlay, and what stands beside them on the sheet.
+            path: path of the image.
+            label, prob: the explained class and its probability.
+            pictures: the image, the overlay, and further images for the sheet.
         """
         file = self._folder / self._name(path, label)
         write_atomic(file, png(pictures[1]))
@@ -177,7 +176,7 @@ class Overlays:
         return str(file)
 
     def finish(self) -> None:
-        """Write the tiles that have come since the last sheet."""
+        """Write the tiles that are not on a sheet yet."""
 
         if not self._tiles:
             return
@@ -189,7 +188,7 @@ class Overlays:
         self._tiles = []
 
     def _name(self, path: str, label: str) -> str:
-        """`<image>-<class>.png`, with a number where two images would have the same."""
+        """Return `<image>-<class>.png`, with a number if two images would have the same name."""
         stem = re.sub(r"[^\w.-]+", "_", f"{Path(path).stem}-{label}")[:120]
         name, number = stem, 1
         while name.casefold() in self._taken:

@@ -1,4 +1,4 @@
-"""A learning-rate range test as a picture: the loss by the rate."""
+"""A learning rate range test as a plot: loss over learning rate."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from cnn_cli.report.pictures.matplotlib_log import hush_matplotlib
 from cnn_cli.training.lr_range import LrRange
 
 SIZE = (7.0, 4.5)  # inches
-ABOVE = 1.3  # times the highest smoothed loss before the lowest one, which is all there is to see
+ABOVE = 1.3  # multiple of the highest smoothed loss before the minimum, which limits the plot
 
 
 def lr_range_png(found: LrRange) -> bytes:
-    """The loss of each step and the smoothed one, with the suggestion.
+    """Plot each step's loss and the smoothed loss, with the suggestion.
 
     Raises:
         ImportError: matplotlib is not installed.

@@ -1,4 +1,4 @@
-"""What matplotlib says about its folders, which is no line of this program's."""
+"""Silence matplotlib's messages about its folders."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import logging
 
 
 def hush_matplotlib() -> None:
-    """Have it keep to itself that it found no folder for its settings and fonts.
+    """Hide the warning that it found no folder for its settings and fonts.
 
-    It does without them; called before it is imported.
+    matplotlib works without them. Call this before importing it.
     """
     logging.getLogger("matplotlib").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""A picture in grey under its heat map in colour."""
+"""An image in gray under its heat map in color."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from cnn_cli.data.depth import Pixels
 from cnn_cli.nn.types import Array
 
 # Magma, by S. van der Walt and N. Smith (2015, matplotlib, CC0), at 16 even steps: perceptually
-# uniform, and for the colour-blind as well. What is dark counts little, what is bright much.
+# uniform, also for color-blind readers. Brightness increases with the value.
 MAGMA = (
     "000004 0b0924 20114b 3b0f70 57157e 721f81 8c2981 a8327d c43c75"
     " de4968 f1605d fa7f5e fe9f6d febf84 fddea0 fcfdbf"
 )
-HEAT = 0.6  # of the overlay is heat, the rest the picture in grey
+HEAT = 0.6  # opacity of the heat map over the gray image
 
 
 def overlay(pixels: Pixels, heat: Array) -> Pixels:
-    """A picture in grey under its heat map in colour.
+    """Blend an image in gray with its heat map in color.
 
     Args:
         pixels: (h, w, 1 or 3).
@@ -38,7 +38,7 @@ def overlay(pixels: Pixels, heat: Array) -> Pixels:
 
 
 def colours(heat: Array) -> Array:
-    """The colour map: heat from 0 to 1, of any shape, to (*shape, 3) from 0 to 255."""
+    """Apply the color map: heat from 0 to 1, of any shape, to (*shape, 3) from 0 to 255."""
     table = np.array([list(bytes.fromhex(colour)) for colour in MAGMA.split()], np.float32)
     steps = np.linspace(0, 1, len(table))
     return np.stack([np.interp(heat, steps, table[:, i]) for i in range(3)], axis=-1)

@@ -1,4 +1,4 @@
-"""What sheets of pictures share: paper, ink and letters, drawn by Pillow."""
+"""Fonts, colors and helpers for sheets of images, drawn by Pillow."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ MARGIN, GAP = 24, 14
 TITLE_SIZE, LABEL_SIZE, LINE = 20, 14, 18
 PAPER, INK, FAINT = "#ffffff", "#1f2328", "#6e7781"
 
-# Pillow's own font has no letters but those of English; these are looked for where a name has
-# others, the first one beside matplotlib, the rest where the system keeps its fonts.
+# Fonts for names that Pillow's own font cannot write: it has English letters only. The first is in
+# matplotlib, the others in the system's font folders.
 FONTS = ("DejaVuSans.ttf", "NotoSans-Regular.ttf", "NotoSansCJK-Regular.ttc", "Arial Unicode.ttf")
 NO_LETTER = "\U0010ffff"
 
@@ -24,13 +24,13 @@ Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
 
 def legible(text: str, size: int) -> tuple[str, Font]:
-    """A text and a font that has its letters.
+    """Return a text and a font that contains its letters.
 
-    Where no font has them all, letters lose their accents, as far as that helps.
+    If no font has all letters, accents are removed, as far as that helps.
 
     Args:
-        text: printable.
-        size: of the font, in pixels.
+        text: printable text.
+        size: font size in pixels.
     """
     own = ImageFont.load_default(size)
     if _has_all(own, text):
@@ -56,13 +56,13 @@ def _find(name: str, size: int) -> Font | None:
 
 
 def _has_all(font: Font, text: str) -> bool:
-    """Whether no letter is drawn as the box that stands for a missing one."""
+    """Whether no letter is drawn as the box for a missing one."""
     missing = bytes(font.getmask(NO_LETTER))
     return all(char.isascii() or bytes(font.getmask(char)) != missing for char in text)
 
 
 def shortened(text: str, font: Font, room: int) -> str:
-    """`text`, or as much of its start as there is room for, and dots."""
+    """Return `text`, or as much of its beginning as fits, with an ellipsis."""
     if font.getlength(text) <= room:
         return text
     while text and font.getlength(text + "…") > room:
@@ -71,11 +71,11 @@ def shortened(text: str, font: Font, room: int) -> str:
 
 
 def enlarged(pixels: Pixels, least_side: int) -> Image.Image:
-    """A picture, enlarged by a whole number where it is smaller, so that pixels stay squares.
+    """Enlarge a small image by an integer factor, so that pixels stay squares.
 
     Args:
-        pixels: (h, w, channels), shown as `viewable` makes them.
-        least_side: of the result, in pixels.
+        pixels: (h, w, channels), converted by `viewable`.
+        least_side: smallest side of the result, in pixels.
     """
     shown = viewable(pixels)
     image = Image.fromarray(shown[..., 0] if shown.shape[2] == 1 else shown).convert("RGB")
@@ -84,7 +84,7 @@ def enlarged(pixels: Pixels, least_side: int) -> Image.Image:
 
 
 def png(image: Image.Image) -> bytes:
-    """An image as a file's content."""
+    """Encode an image as PNG."""
     file = io.BytesIO()
     image.save(file, "PNG", optimize=True)
     return file.getvalue()

@@ -10,25 +10,25 @@ from cnn_cli.report.pictures.paper import FAINT, INK, LABEL_SIZE, LINE, enlarged
 from cnn_cli.report.pictures.sheet import Sheet
 from cnn_cli.training.preview import Preview
 
-LEAST_SIDE = 112  # smaller images are enlarged by a whole number, so that pixels stay squares
+LEAST_SIDE = 112  # smaller images are enlarged by an integer factor, so that pixels stay squares
 BAR = 5
-# Okabe and Ito's colours, which the colour-blind tell apart as well; black and yellow left out.
+# Okabe and Ito's colors, safe for color-blind readers, without black and yellow.
 COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#7f7f7f")
 
 
 def preview_png(preview: Preview, columns: int, title: str, subtitle: str) -> bytes:
-    """The sheet: rows of images; under each a bar of its classes' fractions, and their names.
+    """Draw the sheet: rows of images, each with a bar of its classes' fractions and their names.
 
     Args:
         preview: at least one sample.
-        columns: images in a row.
-        title, subtitle: lines above.
+        columns: images per row.
+        title, subtitle: lines at the top.
     """
     return png(draw_preview(preview, columns, title, subtitle).image)
 
 
 def draw_preview(preview: Preview, columns: int, title: str, subtitle: str) -> Sheet:
-    """The sheet before it is a file; the arguments are those of `preview_png`."""
+    """Draw the sheet; arguments as in `preview_png`."""
     size = enlarged(preview.samples[0].pixels, LEAST_SIDE).size
     lines = max(len(sample.labels) for sample in preview.samples)
     place = size[0], size[1] + BAR + lines * LINE + 6
@@ -53,9 +53,9 @@ def _draw_bar(
     labels: Sequence[tuple[str, float]],
     colours: Mapping[str, str],
 ) -> None:
-    """A bar whose parts are as long as the classes' fractions of the label."""
+    """Draw a bar whose parts are proportional to the classes' fractions."""
     left, y = float(corner[0]), corner[1]
-    whole = max(1.0, sum(fraction for _, fraction in labels))  # of several labels more than 1
+    whole = max(1.0, sum(fraction for _, fraction in labels))  # with several labels more than 1
     for name, fraction in labels:
         right = left + fraction / whole * width
         if round(right) > round(left):
@@ -64,7 +64,7 @@ def _draw_bar(
 
 
 def _write_right(sheet: Sheet, x: int, y: int, text: str) -> int:
-    """Write up to `x`; the pixels that it takes, with a gap before it."""
+    """Write right-aligned text ending at `x`; return its width with a gap."""
     if not text:
         return 0
     font = ImageFont.load_default(LABEL_SIZE)
@@ -74,5 +74,5 @@ def _write_right(sheet: Sheet, x: int, y: int, text: str) -> int:
 
 
 def percent_text(fraction: float) -> str:
-    """Whole percents; what is not all or nothing does not look like it."""
+    """Return an integer percentage; 0 % and 100 % only for exactly these."""
     return "<1%" if fraction < 0.01 else ">99%" if fraction > 0.99 else f"{fraction:.0%}"

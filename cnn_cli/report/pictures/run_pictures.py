@@ -1,4 +1,4 @@
-"""The pictures of a run folder, drawn when a training ends or stops."""
+"""The plots of a run folder, drawn when a training ends or stops."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ NAMES = (CURVES, CONFUSION)
 
 
 def draw_pictures(path: Path) -> None:
-    """Write `curves.png` and `confusion.png`, where the extra `report` is installed.
+    """Write `curves.png` and `confusion.png` if the extra `report` is installed.
 
-    Nothing is drawn again that is as new as the checkpoint, and nothing that cannot be written.
+    Plots newer than the checkpoint are kept, and plots that cannot be written are skipped.
 
     Args:
         path: the run folder.
 
     Raises:
-        LockedError: another process goes on with the run.
+        LockedError: another process continues the run.
     """
     curves, last = path / CURVES, path / LAST
     if find_spec("matplotlib") is None or not last.exists():

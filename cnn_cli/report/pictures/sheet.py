@@ -1,4 +1,4 @@
-"""Sheets of pictures: a title, and a grid of pictures with a few lines of text under each."""
+"""Sheets of images: a title, and a grid of images with a few lines of text under each."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ from cnn_cli.report.pictures.paper import (
     shortened,
 )
 
-BESIDE = 4  # between pictures of one tile
+BESIDE = 4  # pixels between images of one tile
 
 
 class Sheet:
-    """Paper with two lines of text at its top and a grid of places below them.
+    """A canvas with two lines of text at the top and a grid of places.
 
     Args:
-        places: how many there are, one at least.
-        columns: places in a row, at most.
+        places: number of places, at least one.
+        columns: largest number of places per row.
         size: width and height of a place, in pixels.
         title, subtitle: the lines at the top.
     """
@@ -50,7 +50,7 @@ class Sheet:
         self.write((MARGIN, MARGIN + TITLE_SIZE + 8), subtitle, LABEL_SIZE, FAINT, room)
 
     def corner(self, number: int) -> tuple[int, int]:
-        """Left and top of a place, which are counted row by row from 0."""
+        """Return left and top of a place, counted row by row from 0."""
         row, column = divmod(number, self._columns)
         return MARGIN + column * self._step[0], self._top + row * self._step[1]
 
@@ -60,12 +60,12 @@ class Sheet:
         """Write a line of text.
 
         Args:
-            corner: its left and top.
-            text: shortened where `room` is too little for it.
-            size: of the font, in pixels.
-            ink: colour.
-            room: pixels that it may take.
-            end: written after the text, and never shortened.
+            corner: left and top.
+            text: shortened to fit `room`.
+            size: font size in pixels.
+            ink: color.
+            room: width in pixels.
+            end: appended to the text, and never shortened.
         """
         end = printable(end)
         text, font = legible(printable(text), size)
@@ -78,9 +78,9 @@ class Tile:
     """A place on a sheet.
 
     Attributes:
-        pictures: beside each other; those of all tiles have the same size.
-        lines: under them, each a text and an end that stays whole where the text is shortened;
-            the first one is in ink, the others are faint.
+        pictures: images side by side; those of all tiles have the same size.
+        lines: lines below them, each a text that may be shortened and an end that is not; the first
+            line is black, the others gray.
     """
 
     pictures: tuple[Image.Image, ...]
@@ -88,12 +88,12 @@ class Tile:
 
 
 def sheet_png(tiles: Sequence[Tile], columns: int, title: str, subtitle: str) -> bytes:
-    """Rows of tiles under two lines of text; what has no room for its text is shortened.
+    """Draw rows of tiles under two lines of text; text that does not fit is shortened.
 
     Args:
-        tiles: at least one, all of as many pictures and lines.
-        columns: tiles in a row, at most.
-        title, subtitle: lines above.
+        tiles: at least one, all with as many images and lines.
+        columns: largest number of tiles per row.
+        title, subtitle: lines at the top.
     """
     picture_width, height = tiles[0].pictures[0].size
     count = len(tiles[0].pictures)

@@ -1,4 +1,4 @@
-"""Sheets of the images that networks get most wrong, or whose labels they contradict."""
+"""Sheets of the images with the largest loss, or with doubtful labels."""
 
 from __future__ import annotations
 
@@ -17,23 +17,22 @@ from cnn_cli.report.pictures.paper import enlarged
 from cnn_cli.report.pictures.sheet import Tile, sheet_png
 
 COLUMNS = 6
-LEAST_SIDE, MOST_SIDE = 168, 256  # of a picture, in pixels
+LEAST_SIDE, MOST_SIDE = 168, 256  # side of an image in pixels
 
 
 def top_losses_png(
     most: int, classifier: Classifier, images: Split, judgement: AnyJudgement
 ) -> bytes:
-    """The images of largest loss, the worst first, as the network sees them.
+    """Draw the images with the largest loss, largest first, as the network receives them.
 
-    Under each stand its class, what it was taken for, both with their probabilities, and the name
-    of its file; of several labels its own, those that it is given, and the probability of the one
-    that is most wrong.
+    Under each are its class and the predicted class, both with probabilities, and its file name;
+    with several labels its labels, the predicted ones, and the probability of the worst answer.
 
     Args:
-        most: images to show.
-        classifier: of the network.
-        images: the split that was evaluated.
-        judgement: of at least one image of it.
+        most: number of images to show.
+        classifier: the classifier.
+        images: the evaluated split.
+        judgement: metrics of at least one image of it.
 
     Raises:
         ImageError: an image can no longer be read.
@@ -49,7 +48,7 @@ def top_losses_png(
 
 
 def _what_is_wrong(judgement: AnyJudgement, row: int) -> tuple[tuple[str, str], ...]:
-    """Lines under an image, each with the end that stays where there is little room."""
+    """Return the lines under an image, each with an end that is never shortened."""
     names = judgement.classes
     if isinstance(judgement, LabelsJudgement):
         known, given = judgement.evaluation.labels[row], judgement.found[row]
@@ -67,14 +66,13 @@ def _what_is_wrong(judgement: AnyJudgement, row: int) -> tuple[tuple[str, str], 
 
 
 def doubts_png(most: int, found: DoubtedLabels) -> bytes:
-    """The images whose label is contradicted most, as the networks see them.
+    """Draw the images with the most doubtful labels, as the networks receive them.
 
-    Under each stand its label, the suggested one, both with their probabilities, and the name of
-    its file.
+    Under each are its label and the suggested one, both with probabilities, and its file name.
 
     Args:
-        most: images to show.
-        found: one of them at least.
+        most: number of images to show.
+        found: at least one doubtful label.
 
     Raises:
         ImageError: an image can no longer be read.
@@ -96,7 +94,7 @@ def doubts_png(most: int, found: DoubtedLabels) -> bytes:
 
 
 def _tile(path: str, preprocess: Preprocess, lines: tuple[tuple[str, str], ...]) -> Tile:
-    """An image, as a network sees it, over lines and the name of its file."""
+    """Return a tile with an image as a network receives it, lines, and its file name."""
     picture = enlarged(load_image(path, preprocess), LEAST_SIDE)
     picture.thumbnail((MOST_SIDE, MOST_SIDE))
     return Tile((picture,), (*lines, (Path(path).stem, Path(path).suffix)))

@@ -1,1 +1,1 @@
-"""Tables and lines for a terminal, what `--json` prints of the same, and CSV files."""
+"""Tables and lines for a terminal, the corresponding values for `--json`, and CSV files."""

@@ -1,4 +1,4 @@
-"""Two models on the same images, for people and for programs."""
+"""The comparison of two models, as text and JSON."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from cnn_cli.report.text.numbers import number
 
 
 def comparison_line(of: Comparison, other: str, alpha: float) -> str:
-    """One metric on a line.
+    """Return one metric as a line.
 
     Args:
-        of: the metric.
-        other: the model that it is compared with.
-        alpha: of `compare`.
+        of: the comparison of the metric.
+        other: the model compared with.
+        alpha: `alpha` of `compare`.
     """
     parts = [f"{of.metric} {number(of.new)}, {other} {number(of.other)}"]
     if of.p is not None:
@@ -32,7 +32,7 @@ def comparison_line(of: Comparison, other: str, alpha: float) -> str:
 
 
 def comparison_dict(found: Sequence[Comparison], other: str, alpha: float) -> dict[str, Any]:
-    """For JSON: metrics by their names."""
+    """Return the comparisons for JSON, by metric."""
     metrics = {of.metric: asdict(of) for of in found}
     for values in metrics.values():
         del values["metric"]

@@ -1,4 +1,4 @@
-"""The CSV files of `cnn eval`: the prediction of each image, and the confusion matrix."""
+"""The CSV files of `cnn eval`: predictions and confusion matrix."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ OTHER_COLUMNS = ("other_label", "other_prob", "change")
 
 @dataclass(frozen=True, slots=True)
 class Said:
-    """What a network says of an image.
+    """The prediction for an image.
 
     Attributes:
-        label: its class; of several labels all, as a list has them.
-        prob: of that; of several labels a text.
-        right: that is what the image shows.
+        label: the predicted class; with several labels all of them joined.
+        prob: its probability; with several labels a text.
+        right: whether it is correct.
     """
 
     label: str
@@ -38,11 +38,11 @@ class Said:
 
 
 def said_by(judgement: AnyJudgement, several: SeveralLabels | None) -> dict[int, Said]:
-    """What a network says of each image that could be read, by position in the split.
+    """Return the prediction for each readable image, by position in the split.
 
     Args:
-        judgement: of what it said.
-        several: how it gives several labels; None where each image has one.
+        judgement: the evaluation.
+        several: how several labels are assigned; None if each image has one.
     """
     of, names, right = judgement.evaluation, judgement.classes, judgement.right
     indices = [int(i) for i in of.indices]
@@ -75,16 +75,16 @@ def predictions_csv(
     errors: Mapping[int, str],
     other: Mapping[int, Said] | None = None,
 ) -> bytes:
-    """A row per image, in the split's order.
+    """Return CSV with one row per image, in the split's order.
 
-    With another model's predictions, `change` says what became of an image: `better` and `worse`
-    where one model alone is right, `other` where both are wrong in different ways.
+    With another model's predictions, `change` compares the two: `better` or `worse` if only one
+    model is correct, `other` if both are wrong in different ways.
 
     Args:
-        paths, truth: of the split: what its images show.
-        said: of `said_by`.
-        errors: why the others could not be read, by position in the split.
-        other: of the model that this one is compared with.
+        paths, truth: paths and true labels of the split.
+        said: the result of `said_by`.
+        errors: errors of unreadable images, by position in the split.
+        other: predictions of the model compared with.
     """
     rows: list[Sequence[str | float]] = [
         PREDICTION_COLUMNS if other is None else PREDICTION_COLUMNS + OTHER_COLUMNS
@@ -105,18 +105,19 @@ def predictions_csv(
 def _change(now: Said | None, before: Said | None) -> str:
     if now is None or before is None or now.label == before.label:
         return ""
-    if now.right and before.right:  # several labels, in another order
+    if now.right and before.right:  # several labels in another order
         return ""
     return "better" if now.right else "worse" if before.right else "other"
 
 
 def confusion_csv(confusion: Confusion, names: Sequence[str], file: BinaryIO) -> None:
-    """A row per true class and a column per predicted one; the first column is the true name.
+    """Write one row per true class and one column per predicted class; the first column is the true
+    class.
 
     Args:
-        confusion: of the images.
-        names: of the classes.
-        file: to write it to, row by row.
+        confusion: the confusion matrix.
+        names: class names.
+        file: written row by row.
     """
     file.write(_encoded(["true", *names]))
     for name, row in zip(names, confusion.rows(), strict=True):
@@ -124,7 +125,7 @@ def confusion_csv(confusion: Confusion, names: Sequence[str], file: BinaryIO) ->
 
 
 def confusions_csv(judgement: LabelsJudgement) -> bytes:
-    """A row per class: of how many images its label is found or not, rightly or wrongly."""
+    """Return CSV with one row per class: its numbers of TN, FP, FN and TP images."""
     rows: list[Sequence[str | float]] = [CONFUSIONS_COLUMNS]
     counts = judgement.confusions.tolist()
     rows += [[name, *row] for name, row in zip(judgement.classes, counts, strict=True)]

@@ -1,4 +1,4 @@
-"""What is wrong with a folder of images, for people and for programs."""
+"""The findings of `cnn data check`, as text and JSON."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ TITLES = {
 
 
 def findings_dict(findings: Findings) -> dict[str, Any]:
-    """All of it, for `--json`."""
+    """Return everything for `--json`."""
     return {
         "root": findings.root,
         "images": sum(findings.images.values()),
@@ -60,7 +60,9 @@ def findings_dict(findings: Findings) -> dict[str, Any]:
 
 
 def findings_text(findings: Findings) -> str:
-    """A table of the parts, and for each kind of finding a title, a count and a few examples."""
+    """Return a table of the parts, and for each kind of finding a title, a count and some
+    examples.
+    """
     rows = [
         _part_row(part, counts, findings.images[part]) for part, counts in findings.parts.items()
     ]
@@ -92,7 +94,7 @@ def _part_row(part: str, counts: dict[str, int], images: int) -> tuple[str, ...]
 
 
 def _title(one: Finding) -> str:
-    """Images of an unusual kind are told apart by which one it is."""
+    """Return the title of a finding; unusual images are grouped by their kind."""
     title = TITLES[one.kind]
     return f"{title}, {one.detail}" if one.kind == "mode" else title
 

@@ -1,4 +1,4 @@
-"""Which labels are doubted, for people."""
+"""Doubtful labels as text."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from cnn_cli.report.text.table import format_pairs, format_table
 
 
 def doubts_text(found: DoubtedLabels) -> str:
-    """How many labels are doubted, and a table of them, the most contradicted first."""
+    """Return the number of doubtful labels, and a table of them, most doubtful first."""
     pairs = [
         ("run", str(found.run)),
         ("images", f"{found.images:,}"),

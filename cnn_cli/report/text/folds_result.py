@@ -1,4 +1,4 @@
-"""How a training of folds ended, for people and for programs."""
+"""The result of a training of folds, as text and JSON."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from cnn_cli.runs.folder import OUT_OF_FOLD
 from cnn_cli.training.folds import FoldsResult
 
 NAMES = {TOP1.name: "top-1"}
-COLUMNS = ("loss", "macro_f1")  # of the table, after the metric that training follows by itself
+COLUMNS = ("loss", "macro_f1")  # of the table, after the metric that training monitors
 
 
 def folds_dict(result: FoldsResult) -> dict[str, Any]:
-    """What `cnn train --folds --json` prints."""
+    """Return what `cnn train --folds --json` prints."""
     of = result.predictions
     return {
         "run": str(result.run),
@@ -30,7 +30,7 @@ def folds_dict(result: FoldsResult) -> dict[str, Any]:
 
 
 def folds_text(result: FoldsResult) -> str:
-    """The same in a few lines, with a table of the folds, and what to type next."""
+    """Return a short text with a table of the folds, and the next commands."""
     pairs = [("run", str(result.run))] if result.run.exists() else []
     done = len(result.folds) - (result.stopped is not None and bool(result.folds))
     pairs.append(("folds", f"{done} of {result.count}"))

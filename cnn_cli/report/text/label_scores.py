@@ -1,4 +1,4 @@
-"""The scores of images of several labels, for people and for programs."""
+"""The scores for images with several labels, as text and JSON."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnn_cli.report.text.scores import Scores, score
 from cnn_cli.report.text.table import format_pairs, format_table
 from cnn_cli.structs import as_dict
 
-# Metrics that share a line, beside `loss` and the top ones.
+# Metrics that share a line, after `loss` and the top-k metrics.
 LINES = (
     ("average_precision", "auc"),
     ("macro_f1", "micro_f1", "weighted_f1"),
@@ -28,12 +28,12 @@ class LabelScores:
     """What `cnn eval` prints.
 
     Attributes:
-        judgement: of at least one image.
-        k: guesses that count for `topk`.
-        bad_files: how many images could not be read.
+        judgement: metrics of at least one image.
+        k: the k of `topk`.
+        bad_files: number of unreadable images.
         tta: kind of test-time augmentation.
-        calibration: what was found by `--calibrate`.
-        chosen_by: which metric the weights were the best by, in words.
+        calibration: result of `--calibrate`.
+        chosen_by: the metric by which the weights were selected, in words.
     """
 
     judgement: LabelsJudgement
@@ -44,7 +44,7 @@ class LabelScores:
     chosen_by: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """Return the scores for JSON."""
         judgement, overall = self.judgement, self._overall()
         top = {"top1": judgement.top_k(1), "topk": judgement.top_k(self.k), "k": self.k}
         if self.k > 1:
@@ -60,11 +60,11 @@ class LabelScores:
         return {"loss": overall["loss"], **top, **images, **how, **overall, "classes": classes}
 
     def as_text(self, width: int | None = None, most: int | None = None) -> str:
-        """The scores, an empty line, and a table of the classes.
+        """Return the scores, an empty line, and a table of the classes.
 
         Args:
-            width: columns that there are for it.
-            most: rows of the table, those of the lowest F1; None for all.
+            width: columns available.
+            most: rows of the table, lowest F1 first; None for all.
         """
         judgement, overall = self.judgement, self._overall()
         pairs = [
@@ -107,7 +107,7 @@ class LabelScores:
         return {name: self.judgement.value(Metric(name)) for name in overall_of("multiple")}
 
     def _by_class(self) -> list[Any]:
-        """Name and scores, average precision, and threshold of each class."""
+        """Return name and scores, average precision, and threshold of each class."""
         judgement = self.judgement
         precisions = [None if each is None else each[1] for each in judgement.rankings]
         return [
@@ -124,7 +124,9 @@ def score_any(
     calibration: Calibration | None,
     chosen_by: str | None,
 ) -> Scores | LabelScores:
-    """The scores of at least one image, of one label or several; arguments of `score`."""
+    """Return the scores of at least one image, with one label or several; arguments as in
+    `score`.
+    """
     k = min(k, judgement.evaluation.classes)
     if isinstance(judgement, LabelsJudgement):
         return LabelScores(judgement, k, bad_files, tta, calibration, chosen_by)

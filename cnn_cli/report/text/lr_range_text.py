@@ -1,4 +1,4 @@
-"""What a learning-rate range test found, for people."""
+"""The result of a learning rate range test as text."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ ENDS = {
 
 
 def lr_range_text(found: LrRange, config: str, overrides: Sequence[str]) -> str:
-    """The suggestion, what to type next, and some of the steps.
+    """Return the suggestion, the next commands, and some of the steps.
 
     Args:
-        found: by the test.
-        config, overrides: of the command line.
+        found: the result of the test.
+        config, overrides: from the command line.
     """
     settings = [f"{key}={value:g}" for key, value in found.settings.items()]
     least = found.lowest

@@ -1,4 +1,4 @@
-"""A page of `cnn_cli/docs` as text for a terminal: the part of Markdown that the pages use."""
+"""Render the Markdown pages of `cnn_cli/docs` for a terminal, as far as the pages use Markdown."""
 
 from __future__ import annotations
 
@@ -19,18 +19,20 @@ _ITEM = re.compile(r"(- |\d+\. )")
 
 
 def summary_of(markdown: str) -> str:
-    """The paragraph under a page's title, which says what the page is about."""
+    """Return the paragraph under a page's title, which summarizes it."""
     return " ".join(markdown.split("\n\n")[1].split())
 
 
 def render_page(markdown: str, width: int, styled: bool) -> str:
-    """A page as a terminal shows it, with lines of at most `width` columns but for code.
+    """Render a page with lines of at most `width` columns, except code.
 
-    In a narrow terminal a table's columns keep `LEAST` columns each, and its lines are longer.
+    In a narrow terminal, a table's columns keep at least `LEAST` columns each, so its lines may be
+    longer.
 
     Args:
-        width: any number; where it is 0, a character a line.
-        styled: with escape sequences in place of the marks of code and headings.
+        markdown: the page.
+        width: any number; 0 gives one character per line.
+        styled: use escape sequences instead of Markdown's marks for code and headings.
     """
     return "\n".join(_lines(markdown.splitlines(), width, styled)) + "\n"
 
@@ -87,11 +89,11 @@ def _paragraph(text: str, width: int, styled: bool) -> list[str]:
 
 
 def _inline(text: str, styled: bool) -> str:
-    """Links as what a terminal can follow, and code and strong words as the terminal has them."""
+    """Render links, code and strong text."""
 
     def style(span: re.Match[str]) -> str:
         start, words = (CODE, span[1]) if span[1] else (STRONG, span[2])
-        # Word by word, so that a line may end between them.
+        # Word by word, so that a line may break between them.
         return " ".join(f"{start}{word}{END}" for word in words.split(" "))
 
     text = _PICTURE.sub(r"Picture: \1.", text)
@@ -134,7 +136,9 @@ def _table(rows: list[str], width: int, styled: bool) -> Iterator[str]:
 
 
 def _widths(cells: list[list[str]], width: int) -> list[int]:
-    """What each column needs, or, where that is too much, its longest word and a share."""
+    """Return each column's width: what it needs or, if that is too much, its longest word and a
+    share.
+    """
     whole = [max(map(_width, column)) for column in zip(*cells, strict=True)]
     room = width - len(GAP) * (len(whole) - 1)
     if sum(whole) <= room:
@@ -152,20 +156,20 @@ def _widths(cells: list[list[str]], width: int) -> list[int]:
 
 
 def _wrap(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` columns, and at least one; longer words are cut."""
+    """Wrap `text` to lines of at most `width` columns, at least one line; longer words are cut."""
     lines, line = [], ""
     for word in text.split():
         if line and _width(line) + 1 + _width(word) > width:
             lines.append(line)
             line = ""
         *whole, rest = _pieces(word, max(width, 1))
-        lines += whole  # empty where a line has been begun: then the word fits
+        lines += whole  # empty if a line was begun: then the word fits
         line = f"{line} {rest}" if line else rest
     return [*lines, line]
 
 
 def _pieces(word: str, width: int) -> list[str]:
-    """A word in pieces of at most `width` columns or one character, each with the style it has."""
+    """Cut a word into pieces of at most `width` columns, or one character, keeping its style."""
     if _width(word) <= width:
         return [word]
     pieces, piece, columns, style = [], "", 0, ""

@@ -1,4 +1,4 @@
-"""The networks that come along, as a table."""
+"""The built-in networks as a table."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.report.text.table import format_table
 
-CLASSES = 1000  # as in ImageNet, for which nearly all of them were made
+CLASSES = 1000  # as in ImageNet, for which nearly all of them were designed
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,11 +22,11 @@ class NamedSize:
     """One network.
 
     Attributes:
-        about: what it is, and the paper.
-        image_size: height and width of the images that it was made for.
-        parameters, multiply_adds: at 1000 classes and that size, for one image.
-        arguments: what `model.network` can say of it, with defaults.
-        images_per_second: predicted on this computer; None where that was not measured.
+        about: description and paper.
+        image_size: height and width of the images for which it was designed.
+        parameters, multiply_adds: for 1000 classes and one image of that size.
+        arguments: the arguments of `model.network`, with defaults.
+        images_per_second: prediction speed on this machine; None if not measured.
     """
 
     name: str
@@ -42,11 +42,11 @@ class NamedSize:
 
 
 def named_size(name: str, measure: Callable[[Graph], float] | None = None) -> NamedSize:
-    """The row of a network.
+    """Return the row of a network.
 
     Args:
-        name: of `config.networks.network_names`.
-        measure: how many images a second a network predicts.
+        name: from `config.networks.network_names`.
+        measure: measures the images per second of a network's prediction.
     """
     text = network_text(name)
     config = validate_config(parse_yaml(text, name), name)
@@ -65,7 +65,7 @@ def named_size(name: str, measure: Callable[[Graph], float] | None = None) -> Na
 
 
 def networks_text(rows: Sequence[NamedSize]) -> str:
-    """A table of networks."""
+    """Return a table of networks."""
     measured = any(row.images_per_second is not None for row in rows)
     header = ["name", "parameters", "multiply-adds", "image", "images/s", "what it is"]
     cells = [

@@ -1,4 +1,4 @@
-"""A network as a table: what each layer makes, holds and costs."""
+"""A network as a table: output, parameters and cost of each layer."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class LayerRow:
     """One layer.
 
     Attributes:
-        path: how a convolution is computed; empty for other layers.
+        path: path of a convolution; "" for other layers.
         output: shape for one image: height, width, channels; or features.
-        parameters: trained numbers.
+        parameters: number of trained values.
         multiply_adds: for one image, forward.
     """
 
@@ -43,10 +43,10 @@ class Summary:
 
     Attributes:
         input: height, width and channels of an image.
-        layers: in the order they run.
-        parameter_bytes: of the trained numbers.
-        training_bytes: an estimate of the peak memory of training, the interpreter included and
-            cached images apart, with that `batch_size`, so many `threads`, and `backend`.
+        layers: in the order of execution.
+        parameter_bytes: bytes of the trained values.
+        training_bytes: estimated peak memory of training, including the interpreter but without
+            cached images, for that `batch_size`, number of `threads`, and `backend`.
     """
 
     input: Shape
@@ -64,7 +64,7 @@ class Summary:
         return asdict(self)
 
     def as_text(self) -> str:
-        """A table of the layers with totals, an empty line, and the memory."""
+        """Return a table of the layers with totals, an empty line, and the memory."""
         rows = [
             (row.name, row.type, row.path, shape_text(row.output), *_counts(row))
             for row in self.layers
@@ -85,14 +85,14 @@ class Summary:
 def summarize(
     graph: Graph, train: TrainConfig, threads: int, backend: Backend, pixel_bytes: int = 1
 ) -> Summary:
-    """The rows and totals of a network.
+    """Return the rows and totals of a network.
 
     Args:
         graph: the network.
-        train: how it is trained, which decides on the memory it takes.
-        threads: that train it.
-        backend: what computes, which decides on the paths of convolutions.
-        pixel_bytes: of a number of an image.
+        train: settings of training, which determine its memory.
+        threads: threads of training.
+        backend: the backend, which determines the paths of convolutions.
+        pixel_bytes: bytes per value of an image.
     """
     rows = tuple(
         LayerRow(

@@ -1,4 +1,4 @@
-"""Numbers in words: percents, times, and what was not measured."""
+"""Format numbers: percentages, times, and missing values."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ NOT_MEASURED = "–"
 
 
 def number(value: float | None, digits: str = ".4f") -> str:
-    """A number, or a dash where it was not measured."""
+    """Format a number; a dash if it is missing."""
     return NOT_MEASURED if value is None or not isfinite(value) else format(value, digits)
 
 
 def percent(fraction: float) -> str:
-    """Whole percents, except that only none is 0 % and only all 100 %."""
+    """Return an integer percentage; 0 % and 100 % only for exactly these."""
     if 0 < fraction <= 0.005:
         return "<1%"
     return ">99%" if 0.995 <= fraction < 1 else f"{fraction:.0%}"

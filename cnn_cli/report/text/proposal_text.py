@@ -1,4 +1,4 @@
-"""What `cnn init` found and chose, for people and for programs."""
+"""The proposal of `cnn init`, as text and JSON."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cnn_cli.report.text.table import format_pairs
 
 
 def proposal_text(proposal: Proposal, file: Path, budget: float) -> str:
-    """A line a fact, and last the command to type next."""
+    """Return one fact per line, and finally the next command."""
     survey, choice = proposal.survey, proposal.choice
     pairs = [
         ("found", f"{counts_text(survey)}; {balance_text(survey)}"),
@@ -35,7 +35,7 @@ def proposal_text(proposal: Proposal, file: Path, budget: float) -> str:
 
 
 def proposal_dict(proposal: Proposal, file: Path) -> dict[str, Any]:
-    """What `cnn init --json` prints; rates are images a second."""
+    """Return what `cnn init --json` prints; rates are in images per second."""
     survey, choice = proposal.survey, proposal.choice
     return {
         "config": str(file),

@@ -1,4 +1,4 @@
-"""The scores of an evaluation, for people and for programs."""
+"""The scores of an evaluation, as text and JSON."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ class Scores:
     """What `cnn eval` prints.
 
     Attributes:
-        top1, topk: shares of images whose class is the first guess, or among the first `k`.
-        images: how many were evaluated.
-        bad_files: how many more could not be read.
-        top1_interval: where the accuracy lies with 95 % confidence.
-        overall: the metrics of `metric_names.OVERALL`, such as `loss`; None where one is not
-            defined, or not computed.
-        temperature: that logits were divided by; 1 for none.
+        top1, topk: top-1 and top-`k` accuracy.
+        images: number of evaluated images.
+        bad_files: number of unreadable images.
+        top1_interval: 95 % confidence interval of top-1 accuracy.
+        overall: the metrics of `metric_names.OVERALL`, such as `loss`; None if undefined or not
+            computed.
+        temperature: divisor of the logits; 1 without calibration.
         tta: kind of test-time augmentation.
-        calibration: what was found by `--calibrate`.
-        chosen_by: which metric the weights were the best by, in words.
+        calibration: result of `--calibrate`.
+        chosen_by: the metric by which the weights were selected, in words.
         classes: by name, in the model's order.
     """
 
@@ -62,7 +62,7 @@ class Scores:
         return self.overall["ece"]
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON; `calibration` only where it was asked for."""
+        """Return the scores for JSON; `calibration` only if requested."""
         document = asdict(self)
         metrics = document.pop("overall")
         classes = {name: as_dict(scores) for name, scores in document.pop("classes").items()}
@@ -74,12 +74,12 @@ class Scores:
         return {"loss": metrics["loss"], **document, **metrics, "classes": classes}
 
     def as_text(self, width: int | None = None, most: int | None = None) -> str:
-        """The scores, an empty line, and a table of the classes.
+        """Return the scores, an empty line, and a table of the classes.
 
         Args:
-            width: columns that there are for it; names that do not fit are shortened.
-            most: rows of the table; where there are more classes, those of the lowest F1 are
-                shown. None for all.
+            width: columns available; longer names are shortened.
+            most: rows of the table; with more classes, those with the lowest F1 are shown. None for
+                all.
         """
         low, high = self.top1_interval
         pairs = [
@@ -133,13 +133,13 @@ def score(
     calibration: Calibration | None = None,
     chosen_by: str | None = None,
 ) -> Scores:
-    """The scores of at least one image.
+    """Return the scores of at least one image.
 
     Args:
-        judgement: of what the network said, at that temperature.
-        bad_files: images that could not be read.
-        k: guesses that count for `topk`; at most the number of classes.
-        temperature, tta, calibration, chosen_by: of `Scores`.
+        judgement: metrics of the evaluation, at that temperature.
+        bad_files: number of unreadable images.
+        k: the k of `topk`; at most the number of classes.
+        temperature, tta, calibration, chosen_by: as in `Scores`.
     """
     evaluation = judgement.evaluation
     k = min(k, evaluation.classes)

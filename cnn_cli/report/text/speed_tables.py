@@ -1,4 +1,4 @@
-"""How fast a network is, as text for a terminal."""
+"""The measurements of `cnn bench` as text."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ SHORTEST_NAME = 12
 
 
 def bench_text(bench: Bench, width: int | None = None) -> str:
-    """A table of the layers, and images a second.
+    """Return a table of the layers, and images per second.
 
     Args:
-        bench: what was measured.
-        width: columns of the terminal, to which long names of layers are shortened.
+        bench: the measurements.
+        width: columns of the terminal, to which long layer names are shortened.
     """
     text = _text(bench, None)
     if width is not None:
@@ -50,7 +50,7 @@ def _text(bench: Bench, most: int | None) -> str:
 
 
 def rank_bench_text(bench: RankBench) -> str:
-    """What a step of several ranks takes, line by line."""
+    """Return the parts of a step of several ranks, line by line."""
     threads = "1 thread" if bench.threads == 1 else f"{bench.threads} threads"
     exchange = _counted(bench.sums, "sum", bench.sum_bytes)
     if bench.overlap is not None:
@@ -91,7 +91,7 @@ def _row(layer: LayerBench, most: int | None) -> tuple[str, ...]:
 
 
 def shortened(name: str, most: int) -> str:
-    """`name` in at most so many characters: its middle gives way."""
+    """Shorten `name` in the middle to at most `most` characters."""
     if len(name) <= most:
         return name
     tail = (most - 1) * 2 // 3

@@ -1,4 +1,4 @@
-"""How a sweep ended, for people and for programs."""
+"""The result of a sweep, as text and JSON."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from cnn_cli.runs.folder import BEST_CONFIG, TRIALS
 from cnn_cli.training.sweep import SweepResult
 from cnn_cli.training.trials import Trial
 
-ROWS = 20  # of the table, at most; the file has them all
+ROWS = 20  # of the table; the file contains all
 
 
 def sweep_dict(result: SweepResult) -> dict[str, Any]:
-    """What `cnn sweep --json` prints; the trials in their order."""
+    """Return what `cnn sweep --json` prints, with the trials in order."""
     best = result.best
     return {
         "run": str(result.run),
@@ -46,7 +46,7 @@ def _trial_dict(trial: Trial, result: SweepResult) -> dict[str, Any]:
 
 
 def sweep_text(result: SweepResult) -> str:
-    """The same in a few lines, with a table of the best trials, and what to type next."""
+    """Return a short text with a table of the best trials, and the next commands."""
     pairs = [("run", str(result.run))] if result.run.exists() else []
     pairs.append(("trials", _trials_text(result)))
     if result.stopped is not None:
@@ -70,7 +70,7 @@ def sweep_text(result: SweepResult) -> str:
 
 
 def _trials_text(result: SweepResult) -> str:
-    """`27: 3 to epoch 12, 9 to 4; 2 diverged`."""
+    """Return `27: 3 to epoch 12, 9 to 4; 2 diverged`."""
     parts = []
     for rung, epochs in reversed([*enumerate(result.rungs, 1)]):
         came = sum(len(trial.scores) - bool(trial.failed) >= rung for trial in result.trials)

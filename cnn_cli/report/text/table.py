@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from cnn_cli.errors import printable
 
 GAP = "  "
-NO_COLUMN = ("Mn", "Me", "Cf")  # Unicode's categories of accents, selectors and joiners
+NO_COLUMN = ("Mn", "Me", "Cf")  # Unicode categories of accents, selectors and joiners
 LEAST = 8  # columns that a shortened cell keeps
 
 
@@ -19,15 +19,16 @@ def format_table(
     total: Sequence[str] = (),
     width: int | None = None,
 ) -> str:
-    """Columns under a header, each as wide as its widest cell; every line ends in a newline.
+    """Format columns under a header, each as wide as its widest cell; every line ends with a
+    newline.
 
     Args:
-        header: a title per column.
-        rows: of as many cells.
+        header: one title per column.
+        rows: rows of as many cells.
         align: `l` or `r` per column.
         total: one more row below a line.
-        width: columns that there are; the first cell of a row is shortened to fit, though never
-            below its header or `LEAST`. None for any number.
+        width: columns available; the first cell of a row is shortened to fit, but not below its
+            header or `LEAST`. None for no limit.
     """
     lines = [[printable(cell) for cell in row] for row in (header, *rows)]
     sums = [[printable(cell) for cell in total]] if total else []
@@ -43,14 +44,14 @@ def format_table(
 
 
 def format_pairs(pairs: Iterable[tuple[str, str]]) -> str:
-    """Names and values in two columns; every line ends in a newline."""
+    """Format names and values in two columns; every line ends with a newline."""
     rows = [[printable(cell) for cell in pair] for pair in pairs]
     width = max((display_width(name) for name, _ in rows), default=0)
     return "".join(_line(row, [width, 0], "ll") for row in rows)
 
 
 def display_width(text: str) -> int:
-    """Columns that a terminal takes for `text`: two for a wide character, none for an accent."""
+    """Return the columns of `text` in a terminal: two for a wide character, none for an accent."""
     return sum(
         0 if unicodedata.category(char) in NO_COLUMN else 1 + _is_wide(char) for char in text
     )
@@ -61,9 +62,9 @@ def _is_wide(char: str) -> bool:
 
 
 def cut_middle(text: str, columns: int) -> str:
-    """`text`, or its start and end around dots where a terminal needs more columns for it.
+    """Return `text`, shortened in the middle with an ellipsis if it needs more columns.
 
-    A character and the dots are left however few columns there are.
+    At least one character and the ellipsis are left.
     """
     if display_width(text) <= columns or len(text) < 2:
         return text

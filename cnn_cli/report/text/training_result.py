@@ -1,4 +1,4 @@
-"""How a training ended, for people and for programs."""
+"""The result of a training, as text and JSON."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ RESUMABLE = ("time limit", "terminated", "interrupted")
 
 
 def result_dict(result: TrainResult) -> dict[str, Any]:
-    """What `cnn train --json` prints; the losses and metrics are the last epoch's."""
+    """Return what `cnn train --json` prints; losses and metrics are those of the last epoch."""
     last = {} if result.last is None else result.last.as_dict()
     more = () if result.last is None else (VALIDATION + name for name in result.last.val)
     return {
@@ -34,7 +34,7 @@ def result_dict(result: TrainResult) -> dict[str, Any]:
 
 
 def result_text(result: TrainResult) -> str:
-    """The same in a few lines, where the files are, and what to type next."""
+    """Return a short text with the results, the files, and the next commands."""
     pairs = [("run", str(result.run))] if result.run.exists() else []
     pairs.append(("epochs", str(result.epochs)))
     if result.stopped is not None:
@@ -58,23 +58,23 @@ def result_text(result: TrainResult) -> str:
 
 
 def best_text(best: EpochRow, monitor: Metric) -> str:
-    """Which epoch is the best, and the value that makes it so; metrics of no images have none."""
+    """Return the best epoch and its value of the monitored metric, if there is one."""
     value = best.value(monitor)
     reached = "" if value is None else f", validation {monitor.text} {value:.4f}"
     return f"epoch {best.epoch}{reached}"
 
 
 def chosen_by(meta: dict[str, Any], place: str) -> str | None:
-    """What a checkpoint's weights were kept for as the best ones; None where nothing is known.
+    """Return the metric by which a checkpoint's weights were selected; None if unknown.
 
     Args:
-        meta: of the checkpoint.
+        meta: metadata of the checkpoint.
         place: its name, for messages.
     """
     try:
         state = TrainingState.from_meta(meta, place)
         monitor = stored_config(meta, place).train.monitored
-    except DataError:  # of weights that come from elsewhere
+    except DataError:  # weights from elsewhere
         return None
     best = state.best
     value = None if best is None else best.value(monitor)
@@ -84,7 +84,7 @@ def chosen_by(meta: dict[str, Any], place: str) -> str | None:
 
 
 def next_commands(result: TrainResult) -> list[str]:
-    """The command lines that are likely to come next."""
+    """Return the command lines that are likely to come next."""
     run = quote(str(result.run))
     if result.stopped in RESUMABLE:
         if not (result.run / LAST).exists():
