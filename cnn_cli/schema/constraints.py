@@ -88,13 +88,18 @@ class HeightAndWidth(Struct, Constraint):
 
 
 class FourSides(Struct, Constraint):
-    """Rows and columns on each side of a map."""
+    """Rows and columns on each side of a map.
 
+    Attributes:
+        each: what all four must be.
+    """
+
+    each: Bounds
     rule: str = "four, [top, bottom, left, right]"
     of_list: None = None
 
     def accepts(self, value: Any) -> bool:
-        return isinstance(value, tuple) and len(value) == 4 and all(map(WHOLE.accepts, value))
+        return isinstance(value, tuple) and len(value) == 4 and all(map(self.each.accepts, value))
 
 
 class TrueOrFalse(Struct, Constraint):
@@ -159,6 +164,7 @@ class Must(Struct, Constraint):
 
 COUNT = Bounds("a whole number above 0", whole=True, gt=0, lt=2**31)
 WHOLE = Bounds("a whole number, 0 or more", whole=True, ge=0, lt=2**31)
+SIGNED = Bounds("a whole number", whole=True, gt=-(2**31), lt=2**31)
 
 # Integers fit an index; the memory plan judges their cost.
 Count = Annotated[int, COUNT]
@@ -171,7 +177,11 @@ Pair = Annotated[
 PairOrZero = Annotated[
     tuple[int, int], HeightAndWidth(WHOLE, "two whole numbers, 0 or more, [height, width]")
 ]
-Sides = Annotated[tuple[int, int, int, int], FourSides()]
+SignedPair = Annotated[
+    tuple[int, int], HeightAndWidth(SIGNED, "two whole numbers, [height, width]")
+]
+Sides = Annotated[tuple[int, int, int, int], FourSides(WHOLE)]
+SignedSides = Annotated[tuple[int, int, int, int], FourSides(SIGNED)]
 Features = Annotated[int, CountOrClasses()]
 Above0 = Annotated[float, Bounds("a number above 0", gt=0)]
 NotBelow0 = Annotated[float, Bounds("a number, 0 or more", ge=0)]

@@ -23,7 +23,6 @@ from pydantic_core import PydanticCustomError, core_schema
 
 from cnn_cli.metric_names import PATTERN, VALIDATION, nearest
 from cnn_cli.schema.constraints import (
-    WHOLE,
     Above0,
     Bounds,
     Constraint,
@@ -244,8 +243,8 @@ def pydantic_type(constraint: Constraint) -> Any:  # noqa: PLR0911 - a case a ki
             number: Any = _bounded(each)
             forms = (Also(_twice, lambda pair: pair["prefixItems"][0]), PlainSerializer(once))
             return Annotated[tuple[number, number], *forms, Must(each.rule, of_list)]
-        case FourSides():
-            side: Any = _bounded(WHOLE)
+        case FourSides(each):
+            side: Any = _bounded(each)
             return tuple[side, side, side, side]
         case TrueOrFalse(rule):
             return Annotated[bool, Field(strict=True), Must(rule)]

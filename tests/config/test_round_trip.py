@@ -17,6 +17,7 @@ PLAIN = ["relu", "silu", "gelu", "relu6", "hardswish", "sigmoid", "hardsigmoid",
 PLAIN += ["softplus", "softsign", "global_avgpool", "flatten"]
 counts = st.integers(1, 2**31 - 1)
 wholes = st.integers(0, 2**31 - 1)
+signed = st.integers(1 - 2**31, 2**31 - 1)
 shares = st.floats(0, 1)
 shares_below_1 = st.floats(0, 1, exclude_max=True)
 positive = st.floats(1e-300, 1e300)
@@ -62,6 +63,9 @@ plain_layers = st.one_of(
         padding_mode=st.sampled_from(["zeros", "reflect"]),
     ),
     layer("pad", {"padding": wholes | sides}, padding_mode=st.just("reflect")),
+    layer("pad", {"padding": signed | st.tuples(*[signed] * 4).map(list)}),
+    layer("slice", start=wholes, stop=st.none() | counts),
+    layer("radix_softmax", {"radix": counts}),
     layer("avgpool", {"kernel_size": st.just(2)}, padding=st.just([0, 1, 1, 0])),
     layer("batchnorm", eps=positive, momentum=shares),
     layer("groupnorm", {"num_groups": counts}, eps=positive),

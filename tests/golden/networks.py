@@ -45,6 +45,12 @@ _BASIC_BLOCK = [
     "batchnorm",
 ]
 
+
+def _sum_of_halves(channels: int) -> dict[str, Any]:
+    halves = [[{"slice": {"stop": channels}}], [{"slice": channels}]]
+    return {"branches": {"branches": halves, "combine": "sum"}}
+
+
 CASES: dict[str, Case] = {
     "plain": Case(
         [
@@ -279,6 +285,40 @@ CASES: dict[str, Case] = {
             _conv(5, 3),
             {"lrn": {"size": 4, "alpha": 0.5, "beta": 0.5}},
             "global_avgpool",
+            {"linear": "classes"},
+        ],
+        smooth=True,
+    ),
+    "parts": Case(
+        [
+            _conv(12, 3, padding=1),
+            {"pad": [-1, 1, 2, -2]},
+            "silu",
+            {"branches": [[{"slice": {"stop": 5}}, _conv(5, 3, padding=1)], [{"slice": 5}]]},
+            # Two branches and their weights, as in ResNeSt.
+            {
+                "branches": {
+                    "branches": [
+                        [],
+                        [
+                            _sum_of_halves(6),
+                            "global_avgpool",
+                            {"linear": 4},
+                            "silu",
+                            {"linear": 12},
+                            {"radix_softmax": 2},
+                        ],
+                    ],
+                    "combine": "product",
+                }
+            },
+            _sum_of_halves(6),
+            _conv(9, 3, padding=1),
+            {"radix_softmax": 3},
+            {"pad": -1},
+            {"slice": {"start": 2, "stop": 8}},
+            "global_avgpool",
+            {"slice": {"start": 1}},
             {"linear": "classes"},
         ],
         smooth=True,

@@ -253,6 +253,24 @@ class _Pad(nn.Module):
         return F.pad(x, self.sides, self.mode)
 
 
+class _Slice(nn.Module):
+    def __init__(self, start: int = 0, stop: int | None = None) -> None:
+        super().__init__()
+        self.channels = slice(start, stop)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x[:, self.channels]
+
+
+class _RadixSoftmax(nn.Module):
+    def __init__(self, radix: int) -> None:
+        super().__init__()
+        self.radix = radix
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x.unflatten(1, (self.radix, -1)).softmax(1).flatten(1, 2)
+
+
 class _PaddedConv(nn.Conv2d):
     """With as many rows or columns on each side as one wants."""
 
@@ -322,6 +340,8 @@ def _simple(  # noqa: PLR0911 - a case a kind
         "layer_scale": "init",
         "upsample": "scale_factor",
         "pad": "padding",
+        "slice": "start",
+        "radix_softmax": "radix",
     }
     if not isinstance(arguments, dict):
         arguments = {first[kind]: arguments}
@@ -360,6 +380,8 @@ def _simple(  # noqa: PLR0911 - a case a kind
         "channel_shuffle": nn.ChannelShuffle,
         "upsample": nn.Upsample,
         "pad": _Pad,
+        "slice": _Slice,
+        "radix_softmax": _RadixSoftmax,
         "lrn": nn.LocalResponseNorm,
         "dropout": nn.Dropout,
         "scale": _Scale,

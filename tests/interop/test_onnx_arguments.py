@@ -12,7 +12,7 @@ from onnx_files import HEAD, RNG, around, constant, imported, node, refusal, wri
 from cnn_cli.errors import DataError
 from cnn_cli.interop.readers.arguments import READ, Only
 from cnn_cli.interop.readers.onnx_arguments import ARGUMENTS
-from cnn_cli.interop.readers.onnx_constants import FOLDED
+from cnn_cli.interop.readers.onnx_constants import FOLDED, REDUCED
 
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
@@ -65,7 +65,7 @@ VALUES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, list[Any]
         "a s s s s",
         {"s": np.linspace(0.5, 2, 8, dtype="f4")},
         {},
-        {"epsilon": [0.1]},
+        {"epsilon": [0.1], "training_mode": [1]},
     ),
     "Clip": ("a low high", {"low": constant(0), "high": constant(6)}, {}, {}),
     "Concat": ("a a", {}, {}, {"axis": [1, 2, -3]}),
@@ -116,6 +116,12 @@ VALUES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, list[Any]
         {},
         {"keepdims": [1], "noop_with_empty_axes": [1]},
     ),
+    "ReduceSum": (
+        "a axes",
+        {"axes": constant([2, 3], "i8")},
+        {},
+        {"keepdims": [1], "noop_with_empty_axes": [1]},
+    ),
     "Reshape": ("a to", {"to": constant([0, 8, 6, 6], "i8")}, {}, {"allowzero": [1]}),
     "Softmax": ("a", {}, {}, {"axis": [1]}),
     "Split": ("a", {}, {"num_outputs": 1}, {"axis": [1, 2]}),
@@ -133,7 +139,8 @@ ELSEWHERE = {
     ("ConstantOfShape", "value"),
     *(("Constant", key) for key in ARGUMENTS["Constant"]),
     *(("Clip", key) for key in ("min", "max")),
-    *((word, "axes") for word in ("ReduceMean", "Slice", "Squeeze", "Unsqueeze")),
+    *((word, "axes") for word in ("Slice", "Squeeze", "Unsqueeze", *REDUCED)),
+    *((word, key) for word in REDUCED for key in ("keepdims", "noop_with_empty_axes")),
     *(("Slice", key) for key in ("starts", "ends")),
     *(("Pad", key) for key in ("pads", "paddings")),
     ("Split", "split"),
@@ -194,4 +201,4 @@ def test_gemm_with_factors(tmp_path: Path) -> None:
 
 
 def test_operators_that_are_folded_are_listed() -> None:
-    assert set(FOLDED) <= set(ARGUMENTS)
+    assert {*FOLDED, *REDUCED} <= set(ARGUMENTS)

@@ -17,7 +17,7 @@ INTERNAL = ["add", "channel_conv", "concat", "drop_path", "excite", "identity", 
 def test_layers_that_a_config_can_name() -> None:
     layers = all_layers()
     assert list(layers)[:4] == ["conv", "batchnorm", "groupnorm", "layernorm"]
-    assert list(layers)[-2:] == ["channel_shuffle", "linear"]
+    assert list(layers)[-2:] == ["radix_softmax", "linear"]
     assert all(layer.kind == kind for kind, layer in layers.items())
     assert sorted(set(REGISTERED) - set(layers)) == INTERNAL
 

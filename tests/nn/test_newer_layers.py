@@ -18,6 +18,8 @@ from cnn_cli.nn.layers.layernorm import LayerNorm
 from cnn_cli.nn.layers.lrn import LocalResponseNorm
 from cnn_cli.nn.layers.pad import Pad
 from cnn_cli.nn.layers.part import ChannelPart
+from cnn_cli.nn.layers.radix_softmax import RadixSoftmax
+from cnn_cli.nn.layers.slice import ChannelSlice
 from cnn_cli.nn.layers.upsample import Upsample
 from cnn_cli.nn.types import Shape
 
@@ -81,6 +83,37 @@ def test_part(index: int) -> None:
     gradcheck(layer, x, seed=1)
 
 
+@pytest.mark.parametrize("shape", [(2, 3, 6), (6,)])
+@pytest.mark.parametrize(("start", "stop"), [(0, None), (0, 2), (2, None), (1, 6), (3, 4)])
+def test_slice(shape: Shape, start: int, stop: int | None) -> None:
+    layer = ChannelSlice(shape, start=start, stop=stop)
+    x = random_input(layer, 2, seed=1)
+    y, _, _ = run_layer(layer, x)
+    assert isinstance(x, np.ndarray)
+    np.testing.assert_array_equal(y, x[..., start:stop])
+    gradcheck(layer, x, seed=1)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 6), (6,)])
+@pytest.mark.parametrize("radix", [1, 2, 6])
+def test_radix_softmax(shape: Shape, radix: int) -> None:
+    layer = RadixSoftmax(shape, radix=radix)
+    x = random_input(layer, 2, seed=1)
+    y, _, _ = run_layer(layer, x)
+    assert isinstance(x, np.ndarray)
+    for c in range(6 // radix):
+        scores = np.exp(x[..., c :: 6 // radix])
+        expected = scores / scores.sum(axis=-1, keepdims=True)
+        np.testing.assert_allclose(y[..., c :: 6 // radix], expected, rtol=1e-12)
+    gradcheck(layer, x, seed=1)
+
+
+def test_radix_softmax_of_large_scores() -> None:
+    layer = RadixSoftmax((4,), radix=2)
+    y, _, _ = run_layer(layer, np.array([[1e4, -1e4, 1e4, 1e4]]))
+    np.testing.assert_array_equal(y, [[0.5, 0, 0.5, 1]])
+
+
 @pytest.mark.parametrize(("channels", "kernel_size"), [(6, 3), (2, 5), (1, 1)])
 def test_channel_conv(channels: int, kernel_size: int) -> None:
     layer = ChannelConv((channels,), kernel_size=kernel_size)
@@ -141,7 +174,30 @@ def test_pad(padding: tuple[int, ...], mode: Literal["zeros", "reflect"]) -> Non
     gradcheck(layer, x, seed=1)
 
 
+@pytest.mark.parametrize("padding", [(-1, -1), (-2, 1, 2, -3), (0, -2, -1, 0)])
+def test_rows_and_columns_cut_off(padding: tuple[int, ...]) -> None:
+    layer = Pad((3, 4, 2), padding=padding)  # type: ignore[arg-type]
+    x = random_input(layer, 2, seed=1)
+    y, _, _ = run_layer(layer, x)
+    assert isinstance(x, np.ndarray)
+    top, bottom, left, right = layer.padding
+    kept = x[:, max(-top, 0) : 3 + min(bottom, 0), max(-left, 0) : 4 + min(right, 0)]
+    edges = [(0, 0), *((max(a, 0), max(b, 0)) for a, b in ((top, bottom), (left, right))), (0, 0)]
+    np.testing.assert_array_equal(y, np.pad(kept, edges))
+    gradcheck(layer, x, seed=1)
+
+
 def test_what_does_not_fit() -> None:
+    with pytest.raises(ShapeError, match="padding by reflection must not be below 0"):
+        Pad((3, 4, 2), padding=(-1, 1), padding_mode="reflect")
+    with pytest.raises(ShapeError, match="padding must leave a row and a column of the map"):
+        Pad((3, 4, 2), padding=(-1, -2, 5, 5))
+    with pytest.raises(ShapeError, match="stop 7 must be at most the number of channels 6"):
+        ChannelSlice((2, 3, 6), start=1, stop=7)
+    with pytest.raises(ShapeError, match="start 6 must be below 6"):
+        ChannelSlice((2, 3, 6), start=6)
+    with pytest.raises(ShapeError, match="radix 4 must divide the number of channels 6"):
+        RadixSoftmax((6,), radix=4)
     with pytest.raises(ShapeError, match="padding by reflection must be smaller than the map"):
         Pad((3, 4, 2), padding=(0, 3, 0, 0), padding_mode="reflect")
     with pytest.raises(ShapeError, match="a convolution over channels needs a vector of them"):

@@ -16,6 +16,7 @@ from cnn_cli.nn.types import Array
 
 onnx = pytest.importorskip("onnx")
 
+FLOAT = onnx.TensorProto.FLOAT
 OPTIONS = ImportOptions(mean=(0.0,), std=(1.0,))
 AGREE = "scores of random images agree with onnxruntime's to "
 RNG = np.random.default_rng(0)
@@ -34,8 +35,8 @@ def model(
     graph = helper.make_graph(
         nodes,
         "g",
-        [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, list(shape))],
-        [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs],
+        [helper.make_tensor_value_info("x", FLOAT, list(shape))],
+        [helper.make_tensor_value_info(name, FLOAT, None) for name in outputs],
         [onnx.numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     opsets = [helper.make_opsetid("", opset)]

@@ -23,6 +23,7 @@ PLAIN = (
     *("relu", "relu6", "leaky_relu", "silu", "gelu", "hardswish", "sigmoid", "hardsigmoid"),
     *("tanh", "elu", "selu", "softplus", "softsign", "scale", "dropout"),
     *("global_avgpool", "adaptive_avgpool", "channel_shuffle", "layernorm", "groupnorm"),
+    "radix_softmax",
     *("lrn", "upsample", "pad"),
 )
 # What reads maps and makes maps.
@@ -44,14 +45,12 @@ class Layers:
 
     Attributes:
         shapes: of each op's output here, where a global mean is a vector.
-        parts, channel_convs: ops that are a layer only with others, as `split` and `eca`, which
-            takes them out.
+        channel_convs: ops that are a layer only with others, as `eca`, which takes them out.
     """
 
     def __init__(self, place: str, ops: Sequence[Op], in_shape: Shape, end: int) -> None:
         self.place = place
         self.ops = ops
-        self.parts: dict[int, Op] = {}
         self.channel_convs: dict[int, Op] = {}
         self.shapes = self._shapes(in_shape)
         self._scores = self._last_matrix(end)
@@ -89,8 +88,8 @@ class Layers:
             case "global_avgpool" if len(shape) == 1:
                 return []
             case "part":
-                self.parts[at] = op
-                return [Piece({"part": (at, facts["start"], facts["stop"])})]
+                idle = {"start": 0, "stop": shape[-1]}
+                return [Piece({"slice": without(facts, **idle)})]
             case "channel_conv":
                 self.channel_convs[at] = op
                 return [Piece({"channel_conv": (at, facts["kernel_size"])}, [self._module(op)])]

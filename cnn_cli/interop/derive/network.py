@@ -69,9 +69,6 @@ def derive(foreign: Foreign) -> Derived:
     pieces = work.chain(INPUT, work.end)
     for op in work.layers.channel_convs.values():
         raise work.layers.refused(op, "must be between a mean and a gate, for eca")
-    for op in work.layers.parts.values():
-        rule = "must take one of equal parts of all channels that are joined again, for split"
-        raise work.layers.refused(op, rule)
     pieces = work.named(pieces)
     scores = work.layers.shapes[work.end]
     if prod(scores) != scores[-1] or scores[-1] < 2:
@@ -196,16 +193,16 @@ class _Derivation:
             return self._concat(op, start)
         if op.kind not in ("add", "excite"):
             raise self.layers.refused(op, "is no layer that a config can express")
-        if len(set(op.inputs)) == 1:
-            if op.kind == "add" and op.inputs[0] == start:
-                return plain("scale", factor=2.0)
-            raise self.layers.refused(op, "must have inputs that differ")
+        if op.kind == "add" and set(op.inputs) == {start}:
+            return plain("scale", factor=2.0)
         ways = [self.chain(start, each) for each in op.inputs]
         if op.kind == "excite":
             return self._product(op, ways)
         shapes = [self.layers.shapes[each] for each in op.inputs]
         if shapes[0] != shapes[1]:
             raise self.layers.refused(op, "must have inputs of one shape", shapes[1])
+        if all(way and way[0].kind == "slice" for way in ways):
+            return branches(ways, op.kind)
         # The residual is the longer way; the shortcut, which may be none, the other.
         longer, shorter = sorted(ways, key=len, reverse=True)
         arguments: dict[str, Any] = {"layers": as_written(longer)}
@@ -215,16 +212,11 @@ class _Derivation:
 
     def _concat(self, op: Op, start: int) -> Piece:
         ways = self._ways(op.inputs, start)
-        parts = [_part_of(way) for way in ways]
-        if all(part is not None for part in parts):
-            channels = self.layers.shapes[start][-1]
-            count = len(ways)
-            equal = [(i * channels // count, (i + 1) * channels // count) for i in range(count)]
-            if [part[1:] for part in parts if part] == equal and channels % count == 0:
-                rest = [way[1:] for way in ways]
-                for part in parts:
-                    self.layers.parts.pop(part[0] if part else INPUT)
-                return Piece({"split": {"branches": list(map(as_written, rest))}}, modules_of(rest))
+        channels, count = self.layers.shapes[start][-1], len(ways)
+        equal = [(i * channels // count, (i + 1) * channels // count) for i in range(count)]
+        if channels % count == 0 and [_part_of(way, channels) for way in ways] == equal:
+            rest = [way[1:] for way in ways]
+            return Piece({"split": {"branches": list(map(as_written, rest))}}, modules_of(rest))
         return branches(ways, op.kind)
 
     def _ways(self, ends: Sequence[int], start: int) -> list[list[Piece]]:
@@ -290,7 +282,9 @@ def _squeeze(gate: list[Piece]) -> dict[str, Any] | None:
     return arguments
 
 
-def _part_of(way: list[Piece]) -> tuple[int, int, int] | None:
-    """The op that a way begins with, if that takes some of the channels, and which ones."""
-    found: tuple[int, int, int] | None = way[0].written.get("part") if way else None
-    return found
+def _part_of(way: list[Piece], channels: int) -> tuple[int, int] | None:
+    """The channels of as many that a way begins with; None where it reads all."""
+    if not way or way[0].kind != "slice":
+        return None
+    (arguments,) = way[0].written.values()
+    return arguments.get("start", 0), arguments.get("stop", channels)

@@ -87,11 +87,13 @@ class Arithmetic(Operator):
 
     def _of_two(self) -> None:
         one, other = self._view(0), self._view(1)
-        if self.word == "Sub":
-            raise self._refused("must have a constant among its inputs", "two tensors")
         if one.axes == other.axes:
-            kind = {"Add": "add", "Mul": "excite", "Div": "quotient"}[self.word]
-            op = Op(kind, self.name, (one.op, other.op), shape=self.network.shape(one.op))
+            shape = self.network.shape(one.op)
+            if self.word == "Sub":
+                op = Op("scale", self.name, (other.op,), {"factor": -1.0}, shape=shape)
+                other = View(self.network.append(op), other.axes)
+            kind = {"Add": "add", "Sub": "add", "Mul": "excite", "Div": "quotient"}[self.word]
+            op = Op(kind, self.name, (one.op, other.op), shape=shape)
             self._give(View(self.network.append(op), one.axes))
             return
         if len(one.axes) != len(other.axes) or self.word != "Mul":
@@ -102,6 +104,11 @@ class Arithmetic(Operator):
                 self._give(View(self.network.append(op), x.axes))
                 return
         raise LayoutError("its inputs must be of one shape, or one a gate of the other")
+
+    def _square(self) -> None:
+        view = self._view(0)
+        op = Op("excite", self.name, (view.op, view.op), shape=self.network.shape(view.op))
+        self._give(View(self.network.append(op), view.axes))
 
     def _sum(self) -> None:
         views = [self._view(i) for i in range(len(self.inputs))]

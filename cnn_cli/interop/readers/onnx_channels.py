@@ -9,7 +9,7 @@ import numpy as np
 from cnn_cli.arithmetic import ceil_div
 from cnn_cli.interop.foreign import Module, Op
 from cnn_cli.interop.readers.onnx_operator import Operator
-from cnn_cli.interop.readers.views import CHANNELS, LayoutError, View
+from cnn_cli.interop.readers.views import CHANNELS, OUTER, LayoutError, View
 from cnn_cli.nn.types import Array
 
 
@@ -85,6 +85,9 @@ class Channels(Operator):
             length = sum(view.shape[1] for view in views)
             self._make("concat", tuple(op for op, _ in ends), (length,))
             return
+        if all(self._is_before_channels(view, axis) for view in views):
+            self._stack(views, axis)
+            return
         rests = [[each for i, each in enumerate(view.axes) if i != axis] for view in views]
         if any(rest != rests[0] for rest in rests) or any(
             view.labels(axis) not in ([], [CHANNELS]) for view in views
@@ -98,6 +101,44 @@ class Channels(Operator):
         op = self.network.append(Op("concat", self.name, inputs, shape=shape))
         self._give(views[0].with_channels(op, count, axis))
 
+    def _is_before_channels(self, view: View, axis: int) -> bool:
+        """Whether an axis has one place, and the next one all channels."""
+        return view.labels(axis) == [] and view.channel_axis() == axis + 1
+
+    def _stack(self, views: list[View], axis: int) -> None:
+        """Images along a new axis, as channels in as many parts."""
+        first = views[0]
+        if any(view.axes != first.axes for view in views):
+            raise LayoutError("what it joins must be of one shape")
+        inputs = tuple(view.op for view in views)
+        *space, channels = self.network.shape(first.op)
+        shape = (*space, len(views) * channels)
+        op = self.network.append(Op("concat", self.name, inputs, shape=shape))
+        self._give(first.stacked(op, len(views), axis))
+
+    def _sum_of_parts(self, view: View, axis: int, *, keep: bool) -> None:
+        """The sum of channels in parts, over the parts."""
+        count = view.shape[axis]
+        *space, channels = self.network.shape(view.op)
+        size = channels // count
+        shape = (*space, size)
+        parts = [self._part(view.op, i * size, (i + 1) * size) for i in range(count)]
+        found = parts[0]
+        for part in parts[1:]:
+            found = self.network.append(Op("add", self.name, (found, part), shape=shape))
+        self._give(view.summed(found, axis, keep=keep))
+
+    def _softmax(self) -> None:
+        """Of a vector's scores, or of the same channel in all parts."""
+        view, opset = self._view(0), self.network.opset
+        axis = self.given.get("axis", -1 if opset >= 13 else 1) % len(view.axes)
+        if len(view.axes) == 2 and axis == 1:
+            self._alike("softmax")
+        elif view.labels(axis) == [OUTER] and opset >= 13:  # before, it was of all axes from there
+            self._alike("radix_softmax", {"radix": view.shape[axis]})
+        else:
+            raise self._refused("must be of a vector's scores", f"axis {axis}")
+
     def _slice(self) -> None:
         view = self._view(0)
         for axis, start, end, step in self._slices(len(view.axes)):
@@ -107,14 +148,15 @@ class Channels(Operator):
                 continue
             if view.channel_axis() != axis or step != 1 or not found:
                 raise self._refused("must take channels one after another", f"axis {axis}")
-            view = self._part(view, axis, found.start, found.stop)
+            part = self._part(view.op, found.start, found.stop)
+            view = view.with_channels(part, len(found), axis)
         self._give(view)
 
-    def _part(self, view: View, axis: int, start: int, stop: int) -> View:
-        shape = (*self.network.shape(view.op)[:-1], stop - start)
+    def _part(self, op: int, start: int, stop: int) -> int:
+        """Some of the channels of an op's output."""
+        shape = (*self.network.shape(op)[:-1], stop - start)
         facts = {"start": start, "stop": stop}
-        op = self.network.append(Op("part", self.name, (view.op,), facts, shape=shape))
-        return view.with_channels(op, stop - start, axis)
+        return self.network.append(Op("part", self.name, (op,), facts, shape=shape))
 
     def _split(self) -> None:
         view = self._view(0)
@@ -129,7 +171,8 @@ class Channels(Operator):
         start = 0
         for i, size in enumerate(sizes):
             stop = min(start + size, view.shape[axis])
-            self._give(self._part(view, axis, start, stop), i)
+            part = self._part(view.op, start, stop)
+            self._give(view.with_channels(part, stop - start, axis), i)
             start = stop
 
     def _gather(self) -> None:

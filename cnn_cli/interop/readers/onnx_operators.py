@@ -17,7 +17,7 @@ from cnn_cli.interop.readers.onnx_channels import Channels
 from cnn_cli.interop.readers.onnx_constants import Constants
 from cnn_cli.interop.readers.onnx_maps import Maps
 from cnn_cli.interop.readers.onnx_operator import Network
-from cnn_cli.interop.readers.views import CHANNELS, LayoutError
+from cnn_cli.interop.readers.views import CHANNELS, OUTER, LayoutError
 from cnn_cli.nn.types import Array
 
 
@@ -69,6 +69,8 @@ class _Operator(Arithmetic, Channels, Constants, Maps):
         match self.word:
             case "Conv":
                 self._convolution()
+            case "BatchNormalization" if given.get("training_mode", 0):
+                raise self._refused("must not be in training", "training_mode")
             case "BatchNormalization":
                 if len(self._view(0).axes) > 1 and self._view(0).labels(1) not in ([], [CHANNELS]):
                     raise LayoutError("its input must have channels as its second axis")
@@ -106,13 +108,8 @@ class _Operator(Arithmetic, Channels, Constants, Maps):
                 self._make("maxpool", (entry,), (1, 1, channels), facts)
             case "GlobalAveragePool":
                 self._mean(range(2, len(self._view(0).axes)), keep=True)
-            case "ReduceMean":
-                axes = self._axes(1)
-                if axes is None and given.get("noop_with_empty_axes", 0):
-                    self._give(self._view(0))
-                else:
-                    rank = len(self._view(0).axes)
-                    self._mean(axes or range(rank), keep=bool(given.get("keepdims", 1)))
+            case "ReduceMean" | "ReduceSum":
+                self._reduce()
             case "Clip":
                 self._clip()
             case "HardSigmoid":
@@ -135,18 +132,17 @@ class _Operator(Arithmetic, Channels, Constants, Maps):
             case "Concat":
                 self._concat()
             case "Softmax":
-                view = self._view(0)
-                axis = given.get("axis", -1 if self.network.opset >= 13 else 1) % len(view.axes)
-                if len(view.axes) != 2 or axis != 1:
-                    raise self._refused("must be of a vector's scores", f"axis {axis}")
-                self._alike("softmax")
+                self._softmax()
             case "LRN":
                 self._lrn()
             case "Pow":
                 exponent = self._needed(1)
                 if exponent.size != 1:
                     raise self._refused("must have one exponent", exponent.size)
-                self._alike("power", {"exponent": exponent.item()})
+                if exponent == 2:
+                    self._square()
+                else:
+                    self._alike("power", {"exponent": exponent.item()})
             case "Resize" | "Upsample":
                 self._upsample()
             case "LayerNormalization":
@@ -190,3 +186,20 @@ class _Operator(Arithmetic, Channels, Constants, Maps):
                 self._alike(self.network.plain[word])
             case word:
                 raise self._refused("must be of constants alone", word)
+
+    def _reduce(self) -> None:
+        """A mean or a sum, over the map or over the channels' parts."""
+        axes, keep = self._axes(1), bool(self.given.get("keepdims", 1))
+        view = self._view(0)
+        if axes is None and self.given.get("noop_with_empty_axes", 0):
+            self._give(view)
+            return
+        over = [axis % len(view.axes) for axis in axes or range(len(view.axes))]
+        is_sum = self.word == "ReduceSum"
+        if is_sum and len(over) == 1 and view.labels(over[0]) == [OUTER]:
+            self._sum_of_parts(view, over[0], keep=keep)
+            return
+        self._mean(over, keep=keep)
+        if is_sum:
+            means = self.network.views[self.outputs[0]]
+            self._scaled(means, np.full(1, float(prod(view.shape[i] for i in over))), None)

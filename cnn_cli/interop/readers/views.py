@@ -124,6 +124,25 @@ class View:
         found = [i for i in range(len(self.axes)) if self.labels(i) == [CHANNELS]]
         return found[0] if len(found) == 1 else None
 
+    def stacked(self, op: int, count: int, axis: int) -> View:
+        """The output of an op that joins as many such images along an axis of one place, right
+        before that of their channels.
+        """
+        ((_, channels),) = self.axes[axis + 1]
+        parts: tuple[Axis, ...] = (((OUTER, count),), ((INNER, channels),))
+        return View(op, (*self.axes[:axis], *parts, *self.axes[axis + 2 :]))
+
+    def summed(self, op: int, axis: int, *, keep: bool) -> View:
+        """The output of an op that adds up the parts of the channels, which run along an axis."""
+        axes = [
+            ()
+            if i == axis
+            else tuple((CHANNELS if label == INNER else label, n) for label, n in each)
+            for i, each in enumerate(self.axes)
+            if keep or i != axis
+        ]
+        return View(op, tuple(axes))
+
     def with_channels(self, op: int, count: int, axis: int) -> View:
         """The output of an op that changes the number of channels."""
         new: Axis = ((CHANNELS, count),) if count > 1 else ()

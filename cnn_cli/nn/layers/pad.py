@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
-
-import numpy as np
+from typing import Annotated, ClassVar
 
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.im2col import pad
 from cnn_cli.nn.kernels.reflect import fold_reflected, reflect
 from cnn_cli.nn.layers.base import Layer, Operators
-from cnn_cli.nn.layers.padding import Around, PaddingMode, pad_onnx, padded_shape, sides
+from cnn_cli.nn.layers.padding import PaddingMode, pad_onnx, padded_shape, sides
 from cnn_cli.nn.layers.pooling import map_shape
 from cnn_cli.nn.types import Array, Shape
+from cnn_cli.schema.constraints import Must, SignedPair, SignedSides
+
+Border = Annotated[
+    SignedPair | SignedSides,
+    Must(
+        "a whole number",
+        "two whole numbers, [height, width], or four, [top, bottom, left, right]",
+    ),
+]
 
 
 class Pad(Layer):
@@ -23,19 +30,19 @@ class Pad(Layer):
 
     Args:
         in_shape: (h, w, c).
-        padding: rows and columns added on each side: one number, two, [height, width], or four,
-            [top, bottom, left, right].
+        padding: rows and columns added on each side, or cut off where it is below 0: one number,
+            two, [height, width], or four, [top, bottom, left, right].
         padding_mode: what is added: `zeros`, or `reflect`, the map mirrored at its edges.
 
     Raises:
-        ShapeError: no map, or one that is smaller than what is to be reflected.
+        ShapeError: no map, or one that is smaller than what is to be reflected or cut off.
     """
 
     kind: ClassVar[str] = "pad"
     listed: ClassVar[int] = 205
 
     def __init__(
-        self, in_shape: Shape, *, padding: Around, padding_mode: PaddingMode = "zeros"
+        self, in_shape: Shape, *, padding: Border, padding_mode: PaddingMode = "zeros"
     ) -> None:
         self.in_shape = map_shape(in_shape)
         self.padding = sides(padding)
@@ -57,8 +64,7 @@ class Pad(Layer):
         if self.padding_mode == "reflect":
             fold_reflected(dy, self.padding, dx)
         else:
-            (h, w, _), (top, _, left, _) = self.in_shape, self.padding
-            np.copyto(dx, dy[:, top : top + h, left : left + w])
+            pad(dy, (-self.padding[0], -self.padding[2]), dx)
         return dx
 
     def to_onnx(

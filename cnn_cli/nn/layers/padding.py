@@ -30,10 +30,14 @@ def padded_shape(in_shape: Shape, padding: Padding, mode: str) -> Shape:
     """Return a map's shape with its padding.
 
     Raises:
-        ShapeError: it has too few pixels to be reflected.
+        ShapeError: it has too few pixels to be reflected, or to be cut off.
     """
     h, w, c = in_shape
     top, bottom, left, right = padding
+    if mode == "reflect" and min(padding) < 0:
+        raise ShapeError("padding by reflection must not be below 0")
+    if h + min(top, 0) + min(bottom, 0) < 1 or w + min(left, 0) + min(right, 0) < 1:
+        raise ShapeError("padding must leave a row and a column of the map")
     if mode == "reflect" and (max(top, bottom) >= h or max(left, right) >= w):
         raise ShapeError("padding by reflection must be smaller than the map")
     return h + top + bottom, w + left + right, c
