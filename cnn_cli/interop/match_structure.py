@@ -13,6 +13,7 @@ from math import isclose
 from typing import Any
 
 from cnn_cli.errors import DataError
+from cnn_cli.interop.derive.padding import NOT_NEGATIVE
 from cnn_cli.interop.foreign import INPUT, Foreign, Module, Op
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.kernels.geometry import Geometry
@@ -21,11 +22,12 @@ from cnn_cli.nn.layers.avgpool import AvgPool
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.layers.linear import Linear
 from cnn_cli.nn.layers.maxpool import MaxPool
+from cnn_cli.nn.layers.pad import Pad
 
 PASSED_OVER = ("dropout", "drop_path", "flatten", "identity")
 UNORDERED = ("add", "excite", "product")
-# Their outputs are never below 0, so that zeros around them are what a maximum ignores.
-NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hardsigmoid")
+# Kinds of a network's layers, and what a file has for them.
+OTHERWISE = {"product": "excite", "part": "slice"}
 
 
 class MismatchError(Exception):
@@ -139,7 +141,8 @@ class _Walk:
         if "padding" in facts and inputs[0] != INPUT and self.ops[inputs[0]].kind == "zeropad":
             pad = self.ops[inputs[0]]
             (top, bottom), (left, right) = pad.facts["padding"]
-            padded, inputs = (top, bottom, left, right), pad.inputs
+            if min(top, bottom, left, right) >= 0:
+                padded, inputs = (top, bottom, left, right), pad.inputs
         if isinstance(layer, Conv) and op.kind == "conv":
             self._same_window(node, op, padded, layer.geometry, layer.geometry.start)
             groups = facts["groups"] or layer.geometry.in_shape[2]
@@ -159,8 +162,12 @@ class _Walk:
         elif kind == "global_avgpool" and op.kind == "avgpool":
             whole = layer.in_shape[:2]
             self._agree(node, op, "kernel_size", whole, facts["kernel_size"])
-        elif kind == op.kind or (kind == "product" and op.kind == "excite"):
+        elif op.kind in (kind, OTHERWISE.get(kind)):
             self._same_arguments(node, op)
+        elif isinstance(layer, Pad) and op.kind == "zeropad":
+            rows, columns = facts["padding"]
+            self._agree(node, op, "padding", layer.padding, (*rows, *columns))
+            self._agree(node, op, "padding_mode", layer.padding_mode, "zeros")
         elif not (
             isinstance(layer, Linear)
             and op.kind == "conv"

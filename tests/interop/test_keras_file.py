@@ -354,6 +354,7 @@ READ_VALUES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "MaxPooling2D": ({**WINDOW, "pool_size": [2, 2]}, {**OTHER_WINDOW, "pool_size": [3, 3]}),
     "AveragePooling2D": ({**WINDOW, "pool_size": [2, 2]}, {**OTHER_WINDOW, "pool_size": [3, 3]}),
     "ZeroPadding2D": ({"padding": [[1, 1], [1, 1]]}, {"padding": [[0, 1], [1, 1]]}),
+    "Cropping2D": ({"cropping": [[1, 0], [0, 0]]}, {"cropping": [[0, 1], [0, 0]]}),
     "Activation": ({"activation": "relu"}, {"activation": "gelu"}),
     "ReLU": (
         {"max_value": None, "negative_slope": 0.0},

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from shutil import copy
 from typing import Any
@@ -208,8 +209,8 @@ def used_twice(layer: Any) -> None:
     ("change", "got"),
     [
         (
-            called("SeparableConv2D", "Cropping2D"),
-            "layer separable_conv2d is of an unknown kind. Got Cropping2D.",
+            called("SeparableConv2D", "Lambda"),
+            "layer separable_conv2d is of an unknown kind. Got Lambda.",
         ),
         (
             training,
@@ -313,23 +314,37 @@ def average_of_windows(x: Array, kernel: int, stride: int) -> Array:
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (2, 2), (4, 1), (2, 1)])
 def test_averages_that_pad_on_one_side(tmp_path: Path, kernel: int, stride: int) -> None:
     """As TensorFlow has it; Keras with PyTorch repeats the border instead."""
+    window = {"pool_size": [kernel] * 2, "strides": [stride] * 2, "padding": "same"}
+    check_layer(
+        tmp_path, "AveragePooling2D", window, lambda x: average_of_windows(x, kernel, stride)
+    )
+
+
+def test_rows_and_columns_that_are_cut_off(tmp_path: Path) -> None:
+    cropping = {"cropping": [[1, 0], [2, 3]]}
+    check_layer(tmp_path, "Cropping2D", cropping, lambda x: x[1:, 2:-3])
+
+
+def check_layer(
+    tmp_path: Path, word: str, config: dict[str, Any], expected: Callable[[Array], Array]
+) -> None:
+    """Compare what an imported layer makes of an image, before a dense layer."""
     from test_keras_file import layer, write_json
 
-    window = {"pool_size": [kernel] * 2, "strides": [stride] * 2, "padding": "same"}
     layers = [
         layer("InputLayer", "in", [], batch_input_shape=[None, 8, 8, 3]),
-        layer("AveragePooling2D", "pool", ["in"], **window),
-        layer("Flatten", "flat", ["pool"]),
+        layer(word, "it", ["in"], **config),
+        layer("Flatten", "flat", ["it"]),
         layer("Dense", "scores", ["flat"], units=4),
     ]
     rng = np.random.default_rng(0)
     x = rng.normal(size=(8, 8, 3)).astype(np.float32)
-    pooled = average_of_windows(x, kernel, stride)
-    weight = rng.normal(size=(pooled.size, 4)).astype(np.float32)
+    y = expected(x)
+    weight = rng.normal(size=(y.size, 4)).astype(np.float32)
     path = write_json(tmp_path, layers, {"scores": {"kernel": weight, "bias": np.zeros(4)}})
     options = ImportOptions(mean=(0.0,), std=(1.0,))
     import_weights(path, None, [], tmp_path / "a.npz", options)
     classifier = Classifier.load(tmp_path / "a.npz")
     with classifier.engine(1) as engine:
         found = engine.predict(x[None])
-    np.testing.assert_allclose(found[0], pooled.reshape(-1) @ weight, rtol=0, atol=1e-5)
+    np.testing.assert_allclose(found[0], y.reshape(-1) @ weight, rtol=0, atol=1e-5)

@@ -357,6 +357,23 @@ MIDDLES: dict[str, tuple[list[Any], dict[str, Any], list[str]]] = {
         },
         ["branches", "branches", "branches"],
     ),
+    "edges that are cut off": (
+        [
+            node("Slice", "a one last rows", "p"),
+            node("Pad", "p around", "q"),
+            node("Conv", "q k", "r"),
+            node("Pad", "r cut", "z"),
+        ],
+        {
+            "one": constant([1, 0], "i8"),
+            "last": constant([99, -1], "i8"),
+            "rows": constant([2, 3], "i8"),
+            "around": constant([0, 0, 0, 1, 0, 0, 2, 0], "i8"),
+            "cut": constant([0, 0, -1, 0, 0, 0, 1, -1], "i8"),
+            "k": RNG.normal(size=(8, 8, 3, 3)),
+        },
+        ["pad", "conv", "pad"],
+    ),
     "a difference": (
         [node("Tanh", "a", "p"), node("Sub", "p a", "z")],
         {},
@@ -559,6 +576,22 @@ def test_all_that_is_computed_is_tried() -> None:
             {"s": constant([1, 1, 3, 2])},
             "operator resize_z (Resize) must repeat each row and column. "
             "Got align_corners, round_prefer_floor.",
+        ),
+        (
+            [node("Slice", "a zero all rows two", "z")],
+            {
+                "zero": constant([0], "i8"),
+                "all": constant([99], "i8"),
+                "rows": constant([2], "i8"),
+                "two": constant([2], "i8"),
+            },
+            "operator slice_z (Slice) must take some one after another. Got axis 2.",
+        ),
+        (
+            [node("Pad", "a p", "z", mode="reflect")],
+            {"p": constant([0, 0, -1, 0, 0, 0, 1, 0], "i8")},
+            "operator pad_z (Pad) must cut nothing off where it mirrors. "
+            "Got (0, 0, -1, 0, 0, 0, 1, 0).",
         ),
         (
             [node("Pow", "a three", "z")],

@@ -87,7 +87,7 @@ class Layers:
                 return self._pool(op, shape)
             case "global_avgpool" if len(shape) == 1:
                 return []
-            case "part":
+            case "slice":
                 idle = {"start": 0, "stop": shape[-1]}
                 return [Piece({"slice": without(facts, **idle)})]
             case "channel_conv":
@@ -246,7 +246,7 @@ class Layers:
         found = end
         while found != INPUT and self.ops[found].kind not in ("conv", "linear"):
             op = self.ops[found]
-            if len(op.inputs) > 1 or op.kind in ("flatten", "part"):
+            if len(op.inputs) > 1 or op.kind in ("flatten", "slice"):
                 return INPUT
             (found,) = op.inputs
         return found

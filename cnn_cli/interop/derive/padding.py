@@ -36,6 +36,8 @@ def padded(ops: Sequence[Op]) -> list[Op]:
 
 
 def _may_pad(op: Op, pad: Op, ops: Sequence[Op]) -> bool:
+    if min(min(pair) for pair in pad.facts["padding"]) < 0:
+        return False
     if op.kind == "maxpool":
         (source,) = pad.inputs
         return source != INPUT and ops[source].kind in NOT_NEGATIVE

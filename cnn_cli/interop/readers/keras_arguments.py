@@ -106,6 +106,7 @@ ARGUMENTS: Table = {
     "MaxPooling2D": _POOL,
     "AveragePooling2D": _POOL,
     "ZeroPadding2D": {"padding": READ},
+    "Cropping2D": {"cropping": READ},
     "UpSampling2D": {"size": READ, "interpolation": Only("nearest")},
     "Activation": {"activation": READ},
     "ReLU": {"max_value": READ, "negative_slope": READ, "threshold": Only(None, 0)},

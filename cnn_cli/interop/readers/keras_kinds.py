@@ -137,6 +137,9 @@ class Kinds(Network):
                 return kind, _window(config["pool_size"], strides, config["padding"])
             case "ZeroPadding2D":
                 return "zeropad", {"padding": tuple(map(tuple, config["padding"]))}
+            case "Cropping2D":
+                cut = tuple((-before, -after) for before, after in config["cropping"])
+                return "zeropad", {"padding": cut}
             case "UpSampling2D":
                 return "upsample", {"scale": tuple(config["size"])}
             case "Activation":

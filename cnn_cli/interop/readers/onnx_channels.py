@@ -141,22 +141,33 @@ class Channels(Operator):
 
     def _slice(self) -> None:
         view = self._view(0)
+        edges = {2: (0, 0), 3: (0, 0)}
         for axis, start, end, step in self._slices(len(view.axes)):
             length = view.shape[axis]
             found = range(length)[start:end:step]
             if found == range(length):
                 continue
-            if view.channel_axis() != axis or step != 1 or not found:
-                raise self._refused("must take channels one after another", f"axis {axis}")
-            part = self._part(view.op, found.start, found.stop)
-            view = view.with_channels(part, len(found), axis)
-        self._give(view)
+            if step != 1 or not found:
+                raise self._refused("must take some one after another", f"axis {axis}")
+            if view.channel_axis() == axis:
+                part = self._part(view.op, found.start, found.stop)
+                view = view.with_channels(part, len(found), axis)
+            elif len(view.axes) == 4 and view.is_map() and axis > 1:
+                edges[axis] = (-found.start, found.stop - length)
+            else:
+                raise self._refused("must take channels, rows or columns", f"axis {axis}")
+        if any(map(any, edges.values())):
+            h, w, c = self.network.shape(view.op)
+            shape = (h + sum(edges[2]), w + sum(edges[3]), c)
+            self._make("zeropad", (view.op,), shape, {"padding": (edges[2], edges[3])})
+        else:
+            self._give(view)
 
     def _part(self, op: int, start: int, stop: int) -> int:
         """Some of the channels of an op's output."""
         shape = (*self.network.shape(op)[:-1], stop - start)
         facts = {"start": start, "stop": stop}
-        return self.network.append(Op("part", self.name, (op,), facts, shape=shape))
+        return self.network.append(Op("slice", self.name, (op,), facts, shape=shape))
 
     def _split(self) -> None:
         view = self._view(0)

@@ -229,9 +229,11 @@ class Maps(Operator):
         if not any(pads):
             self._give(view)
             return
-        if min(pads) < 0 or any(any(pair) and axis < 2 for axis, pair in sides.items()):
+        if any(any(pair) and axis < 2 for axis, pair in sides.items()):
             raise self._refused("must pad rows and columns alone", tuple(pads))
         mode = self.given.get("mode", "constant")
+        if mode != "constant" and min(pads) < 0:
+            raise self._refused("must cut nothing off where it mirrors", tuple(pads))
         entry = self._map(view)
         if rank != 4:
             raise LayoutError("its input must be images, channels first")

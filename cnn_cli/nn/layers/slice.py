@@ -37,26 +37,26 @@ class ChannelSlice(Layer):
             raise ShapeError(f"start {start} must be below {stop}")
         self.in_shape = in_shape
         self.out_shape = (*in_shape[:-1], stop - start)
-        self.channels = slice(start, stop)
+        self.start, self.stop = start, stop
 
     def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, None]:
         y = run.take((x.shape[0], *self.out_shape))
-        np.copyto(y, x[..., self.channels])
+        np.copyto(y, x[..., self.start : self.stop])
         return y, None
 
     def backward(self, dy: Array, saved: None, node: NodeContext, run: RunContext) -> Array | None:
         if not node.need_dx:
             return None
         dx = run.take((dy.shape[0], *self.in_shape))
-        dx[..., : self.channels.start] = 0
-        dx[..., self.channels.stop :] = 0
-        np.copyto(dx[..., self.channels], dy)
+        dx[..., : self.start] = 0
+        dx[..., self.stop :] = 0
+        np.copyto(dx[..., self.start : self.stop], dy)
         return dx
 
     def to_onnx(
         self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
     ) -> str:
-        start = operators.constant(f"{name}.start", [self.channels.start])
-        stop = operators.constant(f"{name}.stop", [self.channels.stop])
+        start = operators.constant(f"{name}.start", [self.start])
+        stop = operators.constant(f"{name}.stop", [self.stop])
         axis = operators.constant(f"{name}.axis", [1])
         return operators.add("Slice", [*inputs, start, stop, axis], name)
