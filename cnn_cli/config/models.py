@@ -328,6 +328,9 @@ class TrainConfig(Frozen):
         monitor: the validation metric that decides which epoch is the best and is saved as
             `best.npz`; ties go to the lower loss. `early_stop` and the schedule `plateau` follow
             it. The default is average_precision if data.labels is multiple.
+        keep: whose weights are saved as `best.npz`: those of the best epoch (`best`), or of the
+            `last` one, which suits schedules that end near 0. The last epoch's validation metrics
+            are not the best of many, which are slightly too high.
         early_stop: number of epochs without improvement after which training ends.
         patience: another name for `early_stop`.
         precise_bn: measure batchnorm's statistics again before each validation; `auto` does it
@@ -365,6 +368,7 @@ class TrainConfig(Frozen):
     ema: ShareBelow1 | None = None
     lookahead: LookaheadConfig | None = None
     monitor: Monitor = TOP1.name
+    keep: Annotated[Literal["best", "last"], Must("best or last")] = "best"
     early_stop: Count | None = None
     patience: Count | None = None
     precise_bn: Annotated[Auto | Flag, Must("auto, true or false")] = "auto"
@@ -391,6 +395,8 @@ class TrainConfig(Frozen):
             if self.early_stop is not None:
                 raise broken("early_stop and patience are the same: one of them")
             self._set(early_stop=self.patience, patience=None)
+        if self.early_stop is not None and self.keeps_last:
+            raise broken("early_stop ends later than the best epoch: keep must be best")
         return self
 
     @model_validator(mode="after")
@@ -405,6 +411,11 @@ class TrainConfig(Frozen):
         """Set values that follow from other keys."""
         for key, value in values.items():
             object.__setattr__(self, key, value)
+
+    @property
+    def keeps_last(self) -> bool:
+        """Whether `best.npz` has the last epoch's weights."""
+        return self.keep == "last"
 
     @property
     def monitored(self) -> Metric:

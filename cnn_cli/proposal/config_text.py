@@ -200,6 +200,7 @@ def _train(choice: Choice) -> list[str]:
         f"  optimizer: {{type: sgd, lr: {rate:.3g}, momentum: 0.9, nesterov: true, "
         "weight_decay: 5.0e-4}",
         f"  scheduler: {{type: cosine, warmup_epochs: {warm_up}}}   # up to lr, then down to 0",
+        "  keep: last   # as good as the best one where lr ends at 0; early_stop needs: best",
     ]
     if choice.strong:
         lines.append("  label_smoothing: 0.1")

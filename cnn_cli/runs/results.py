@@ -76,6 +76,7 @@ class TrainResult:
             early: a `StopReason`, after which `--resume` continues, or `early stop`, which is
             final.
         bad_files: number of unreadable images.
+        keeps_last: whether `best` is the last epoch, whatever its metrics, see `train.keep`.
     """
 
     run: Path
@@ -86,6 +87,7 @@ class TrainResult:
     seconds: float
     stopped: str | None
     bad_files: int
+    keeps_last: bool = False
 
     @property
     def best_epoch(self) -> int | None:

@@ -9,13 +9,16 @@ import math
 import time
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, TypeAdapter, ValidationError
 
 from cnn_cli.errors import DataError
 from cnn_cli.metric_names import Metric
 from cnn_cli.runs.results import EpochRow, TrainResult
+
+if TYPE_CHECKING:
+    from cnn_cli.config import TrainConfig
 
 # A checkpoint may contain anything; training can resume from these numbers.
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
@@ -51,8 +54,8 @@ class TrainingState:
         epoch: number of epochs done.
         batch: number of batches done in the current epoch.
         sums: sums over those batches.
-        best_epoch: the epoch with the best `train.monitor`, see `is_better`; without validation the
-            last epoch. Counted from 1.
+        best_epoch: the epoch in `best.npz`, counted from 1: the one with the best `train.monitor`,
+            see `is_better`; without validation, or with `train.keep: last`, the last epoch.
         early_stopped: no better epoch came for `train.early_stop` epochs: the run is finished.
         seconds: training time, in all sessions.
         lr_factor: factor of the schedule's learning rate; each rollback halves it.
@@ -80,16 +83,19 @@ class TrainingState:
         rows = [row for row in self.rows if row["epoch"] == self.best_epoch]
         return EpochRow.of(rows[0]) if rows else None
 
-    def end_epoch(self, row: EpochRow, monitor: Metric, patience: int | None) -> bool:
-        """Add the row of a finished epoch; return whether it is the best one so far.
+    def end_epoch(
+        self, row: EpochRow, monitor: Metric, patience: int | None, *, keeps_last: bool = False
+    ) -> bool:
+        """Add the row of a finished epoch; return whether to save its weights as the best.
 
         Args:
             row: row of the epoch.
             monitor: `train.monitor`.
             patience: `train.early_stop`, the number of epochs without a better value.
+            keeps_last: whether `train.keep` is `last`.
         """
         value, best = row.value(monitor), self.best
-        is_best = best is None or is_better(row, best, monitor)
+        is_best = keeps_last or best is None or is_better(row, best, monitor)
         if is_best:
             self.best_epoch = row.epoch
         self.epoch += 1
@@ -113,18 +119,24 @@ class TrainingState:
         return round(-math.log2(self.lr_factor))
 
     def result(
-        self, run: Path, monitor: Metric, bad_files: int, stopped: str | None
+        self, run: Path, train: TrainConfig, bad_files: int, stopped: str | None
     ) -> TrainResult:
-        """Return the result of a session that ends here; arguments as in `TrainResult`."""
+        """Return the result of a session that ends here.
+
+        Args:
+            run, bad_files, stopped: as in `TrainResult`.
+            train: the config's `train`.
+        """
         return TrainResult(
             run=run,
             epochs=self.epoch,
-            monitor=monitor,
+            monitor=train.monitored,
             best=self.best,
             last=EpochRow.of(self.rows[-1]) if self.rows else None,
             seconds=self.seconds,
             stopped="early stop" if stopped is None and self.early_stopped else stopped,
             bad_files=bad_files,
+            keeps_last=train.keeps_last,
         )
 
     def as_meta(self) -> dict[str, Any]:

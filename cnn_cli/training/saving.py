@@ -97,7 +97,8 @@ class Saver(Hook):
             self._save_best(session)
         self._save_last(session)
         self._reports(session)
-        session.progress.epoch(EpochRow.of(session.state.rows[-1]), session.best)
+        best = session.best and not session.setup.config.train.keeps_last
+        session.progress.epoch(EpochRow.of(session.state.rows[-1]), best)
         if self._several is None:  # after the first epoch, in which every file was read
             self._several = self._data.several
             if self._several:

@@ -48,7 +48,7 @@ class Session:
         engine: computes gradients; replaced when other layers are frozen.
         source: gives the batches: the loader, or the features of frozen layers.
         evaluated: the weights to evaluate and to save as the best.
-        best: whether the last finished epoch is the best so far.
+        best: whether to save the weights of the last finished epoch as the best.
         confusion: a checkpoint group with that epoch's confusion matrix; may be empty.
         thresholds: the classes' thresholds of that epoch if images have several labels.
     """

@@ -285,7 +285,7 @@ class _Search:
         self._typed = typed
         self._run = run
         self._limit = limit
-        self._monitor = train.monitored
+        self._train = train
         self._rungs = rungs(train.epochs)
         self._halving = Halving[EpochRow](
             len(self._rungs), lambda row, other: is_better(row, other, train.monitored)
@@ -371,7 +371,7 @@ class _Search:
         keys = (each.key for each in self._candidates.space)
         named = dict(zip(keys, words, strict=True))
         trial = Trial(number, self.place(number), named)
-        trial.read(self._rungs, self._monitor, self._failed.get(str(number)))
+        trial.read(self._rungs, self._train, self._failed.get(str(number)))
         return trial
 
     def place(self, number: int) -> Path:
@@ -385,7 +385,7 @@ class _Search:
         return SweepResult(
             self._run.path,
             keys,
-            self._monitor,
+            self._train.monitored,
             self._rungs,
             self._trials,
             self._ranking(),
@@ -413,8 +413,9 @@ class _Search:
         result = self.result(None)
         self._run.write(TRIALS, result.as_csv())
         if (best := result.best) is not None and best.best is not None:
-            value = best.best.value(self._monitor)
-            said = f"trial {best.number}: {self._monitor.text} {value} after {best.epochs} epochs"
+            monitor = self._train.monitored
+            value = best.best.value(monitor)
+            said = f"trial {best.number}: {monitor.text} {value} after {best.epochs} epochs"
             config = self._candidates.config(tuple(best.words.values()))
             self._run.write(BEST_CONFIG, f"# {printable(said)}\n{config_text(config)}".encode())
 

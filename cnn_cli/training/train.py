@@ -73,7 +73,7 @@ def train(
             return finished
     with RunFolder(folder) if writes else nullcontext(RunFolder(folder)) as run:
         checkpoint = None
-        state, bad_files, monitor = TrainingState(), 0, config.train.monitored
+        state, bad_files = TrainingState(), 0
         try:
             with requests.at_once():
                 if options.resume:
@@ -84,7 +84,7 @@ def train(
                     if writes:  # a kill may have come between the files
                         run.write_reports(state.rows, state.log)
                     if state.finished(options.epochs(config)):
-                        return state.result(run.path, monitor, bad_files, None)
+                        return state.result(run.path, config.train, bad_files, None)
                 if writes:
                     run.check_writable()
                 meta = {} if checkpoint is None else checkpoint.meta
@@ -95,7 +95,7 @@ def train(
         except StopNow as stop:  # nothing was done that could be saved
             if not alone:  # a rank without a request waits for the ranks that stop
                 raise
-            return state.result(run.path, monitor, bad_files, stop.reason)
+            return state.result(run.path, config.train, bad_files, stop.reason)
         if options.overwrite and writes:
             run.clear()  # from here on, only the training itself can fail
         try:
@@ -155,7 +155,7 @@ def _finished(
     if run.is_writable() and not run.has_reports(state.rows, state.log):
         return None
     bad_files = len(meta.get("bad_files", {}))
-    return state.result(run.path, config.train.monitored, bad_files, None)
+    return state.result(run.path, config.train, bad_files, None)
 
 
 def load_resumable(

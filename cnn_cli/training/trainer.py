@@ -65,8 +65,8 @@ class Trainer:
                 self.saver.roll_back(session, error)
         if stopped is not None:
             self.saver.stop(session, stopped)
-        monitor, bad_files = session.setup.config.train.monitored, len(self.saver.bad_files)
-        return session.state.result(session.run.path, monitor, bad_files, stopped)
+        train, bad_files = session.setup.config.train, len(self.saver.bad_files)
+        return session.state.result(session.run.path, train, bad_files, stopped)
 
     def _run_epoch(self) -> str | None:
         """Run the rest of an epoch and its evaluation; return a reason to stop, or None."""

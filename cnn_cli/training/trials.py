@@ -10,12 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from cnn_cli.config import Config, plain_config
+from cnn_cli.config import Config, TrainConfig, plain_config
 from cnn_cli.config.load import ConfigFile
 from cnn_cli.config.search import Dimension, Range
 from cnn_cli.config.yaml12 import parse_yaml
 from cnn_cli.errors import CnnError, ConfigError
-from cnn_cli.metric_names import Metric
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.runs.checkpoint import LAST, load_checkpoint
 from cnn_cli.runs.folder import RunFolder, differences
@@ -26,7 +25,7 @@ from cnn_cli.runs.state import TrainingState, is_better
 SHARED = (
     *(f"data.{key}" for key in ("root", "columns", "val_split", "test_split", "group", "fold")),
     *(f"data.{key}" for key in ("classes", "labels", "label_sep")),
-    *(f"train.{key}" for key in ("seed", "epochs", "monitor")),
+    *(f"train.{key}" for key in ("seed", "epochs", "monitor", "keep")),
 )
 ENOUGH_TO_LIST = 10_000  # up to this many combinations, none is drawn twice
 MISSES = 1_000  # consecutive draws without a new trial after which the search ends
@@ -211,12 +210,12 @@ class Trial:
         """Its values by key, as in a config."""
         return {key: parse_yaml(word, key) for key, word in self.words.items()}
 
-    def read(self, rungs: Sequence[int], monitor: Metric, failed: str | None) -> None:
+    def read(self, rungs: Sequence[int], train: TrainConfig, failed: str | None) -> None:
         """Read how far its run has come.
 
         Args:
             rungs: epochs after which trials are compared.
-            monitor: the metric that compares them.
+            train: of its config, with the metric that compares them.
             failed: why it failed after that, if it did.
 
         Raises:
@@ -227,7 +226,7 @@ class Trial:
         self.epochs, self.seconds = state.epoch, state.seconds
         self.finished, self.failed = state.finished(rungs[-1]), failed
         came = [rung for rung in rungs if state.epoch >= rung or state.early_stopped]
-        self.scores = [_best(rows[:rung], monitor) for rung in came]
+        self.scores = [_kept(rows[:rung], train) for rung in came]
         if failed is not None:
             self.scores.append(None)
 
@@ -249,9 +248,12 @@ class Trial:
         return TrainingState.from_meta(load_checkpoint(path, ()).meta, str(path))
 
 
-def _best(rows: Sequence[EpochRow], monitor: Metric) -> EpochRow:
+def _kept(rows: Sequence[EpochRow], train: TrainConfig) -> EpochRow:
+    """Return the row of the epoch that `best.npz` contains after these."""
+    if train.keeps_last:
+        return rows[-1]
     best = rows[0]
     for row in rows[1:]:
-        if is_better(row, best, monitor):
+        if is_better(row, best, train.monitored):
             best = row
     return best

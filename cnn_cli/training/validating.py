@@ -49,7 +49,9 @@ class Validation(Hook):
             val=others,
         )
         train = session.setup.config.train
-        session.best = state.end_epoch(row, train.monitored, train.early_stop)
+        session.best = state.end_epoch(
+            row, train.monitored, train.early_stop, keeps_last=train.keeps_last
+        )
         state.note_event("epoch", **row.as_dict())
         session.confusion = {}
         if session.best and val_top1 is not None and isinstance(evaluation, Evaluation):

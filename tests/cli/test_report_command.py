@@ -72,6 +72,20 @@ def test_a_checkpoint_alone_has_its_page_here(
     assert "unfinished" not in page.text
 
 
+def test_which_rule_chose_the_epoch(cnn: Inside, run: Path, project: Path, tmp_path: Path) -> None:
+    cnn("report", run)
+    text = page_of(run / "report.html").text
+    assert "best: epoch" in text
+    assert "Bestepoch" in text
+    other = tmp_path / "other"
+    assert cnn("train", project / "tiny.yaml", "train.keep=last", "--out", other).code == 0
+    assert "chosen by  train.keep=last, epoch " in cnn("eval", "--ckpt", other).out
+    cnn("report", other)
+    text = page_of(other / "report.html").text
+    assert "best: epoch" not in text
+    assert "Keptlast epoch" in text
+
+
 def test_another_part(cnn: Inside, run: Path) -> None:
     assert cnn("report", run, "--split", "test").out.endswith(" on 6 images\n")
     assert "On 6 test images of " in page_of(run / "report.html").text

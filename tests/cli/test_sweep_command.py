@@ -77,6 +77,19 @@ def test_a_trial_is_the_run_that_its_config_alone_gives(
     assert_same_run(here / "alone", swept / f"trial-{finished}")
 
 
+def test_trials_are_compared_by_the_epoch_that_is_kept(
+    cnn: Inside, project: Path, here: Path
+) -> None:
+    line = ("train.epochs=3", "train.optimizer.lr=0.3,0.4,0.5", "--trials", 3, "--quiet")
+    keys = ("train.keep=last", "train.scheduler.type=constant", "train.monitor=loss")
+    assert cnn("sweep", project / "tiny.yaml", *line, *keys, "--out", "last").code == 0
+    rows = rows_of(here / "last")
+    assert [row["best_epoch"] for row in rows] == [row["epochs"] for row in rows]
+    for row in rows:
+        kept = metrics_of(here / f"last/trial-{row['trial']}")[int(row["epochs"]) - 1]
+        assert row["val_loss"] == kept["val_loss"]
+
+
 def test_the_best_config_trains(cnn: Inside, swept: Path, here: Path) -> None:
     rows = [row for row in rows_of(swept) if row["status"] == "finished"]
     best = max(rows, key=lambda row: (float(row["val_top1"]), -float(row["val_loss"])))

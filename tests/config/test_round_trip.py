@@ -330,6 +330,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "ema": None,
         "lookahead": None,
         "monitor": "top1",
+        "keep": "best",
         "early_stop": None,
         "patience": None,
         "precise_bn": "auto",

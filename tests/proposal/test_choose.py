@@ -149,6 +149,7 @@ def test_every_config_is_valid(tmp_path: Path) -> None:
         assert config.data.root == str(tmp_path / "photos")
         assert config.data.channels == (1 if survey.grey else 3)
         assert config.train.epochs == choice.epochs
+        assert config.train.keeps_last
         assert max(len(line) for line in file.read_text().splitlines()) <= 120
         in_shape = (*config.data.image_size, config.data.channels)
         build_graph(config.model, in_shape, 2, "x.yaml")

@@ -135,6 +135,53 @@ def test_plateau_follows_the_monitor_that_is_given(pictures: Path) -> None:
     assert follows(scheduler=own, monitor="recall:dark") == "ece"
 
 
+def test_the_last_epoch_is_kept_whatever_its_value(pictures: Path, tmp_path: Path) -> None:
+    best: list[bool] = []
+
+    class Marks(Watch):
+        def epoch(self, row: EpochRow, best_so_far: bool) -> None:
+            super().epoch(row, best_so_far)
+            best.append(best_so_far)
+
+    optimizer, constant = {"type": "sgd", "lr": 0.3}, {"type": "constant"}
+    keys: dict[str, Any] = {"epochs": 5, "optimizer": optimizer, "scheduler": constant}
+    keys |= {"keep": "last", "monitor": "loss"}
+    watch = Marks()
+    result = run(pictures, tmp_path / "whole", watch, **keys)
+    values = [row.val_loss or 0 for row in watch.rows]
+    assert min(values) < values[-1]  # else nothing is shown
+    assert (result.best_epoch, best) == (5, [False] * 5)
+    words = f"best.npz (last epoch 5, validation loss {values[-1]:.4f})"
+    assert words in result_text(result)
+    kept = load_checkpoint(tmp_path / "whole" / "best.npz")
+    assert chosen_by(kept.meta, "x") == "train.keep=last, epoch 5"
+    last = load_checkpoint(tmp_path / "whole" / "last.npz").groups["model"]
+    for name, array in kept.groups["model"].items():
+        if "running" in name:  # estimated anew
+            continue
+        np.testing.assert_array_equal(array, last[name])
+    requests = Requests()
+
+    def stop(epoch: int, step: int) -> None:
+        if (epoch, step) == (4, 2):
+            requests.ask_stop("time limit")
+
+    stopped = run(pictures, tmp_path / "parts", Watch(stop), requests, **keys)
+    assert stopped.best_epoch == 3
+    run(pictures, tmp_path / "parts", options={"resume": True}, **keys)
+    assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
+    again = load_checkpoint(tmp_path / "parts" / "best.npz")
+    assert again.meta["epoch"] == 5
+
+
+def test_early_stop_needs_the_best_epoch(pictures: Path) -> None:
+    with pytest.raises(ConfigError) as error:
+        validate_config(config_document(pictures, keep="last", patience=2), "x")
+    assert error.value.line() == (
+        "x: train: early_stop ends later than the best epoch: keep must be best."
+    )
+
+
 def test_an_older_run_goes_on(pictures: Path, tmp_path: Path) -> None:
     """Its config has no monitor, its rows have loss and top-1 only."""
     run(pictures, tmp_path / "whole", epochs=4, scheduler="plateau")

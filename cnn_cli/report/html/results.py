@@ -101,7 +101,9 @@ def training_pairs(record: Record) -> list[tuple[str, str]]:
         return [("Training", "none: the weights come from elsewhere"), ("Parameters", parameters)]
     found = [("Epochs", epochs_text(record))]
     if state.best is not None:
-        found.append(("Best", best_text(state.best, record.config.train.monitored)))
+        train = record.config.train
+        word = "Kept" if train.keeps_last else "Best"
+        found.append((word, best_text(state.best, train.monitored, last=train.keeps_last)))
     found += [("Parameters", parameters), ("Time", time_text(state.seconds))]
     times = [event["time"] for event in state.log if isinstance(event.get("time"), str)]
     if times:

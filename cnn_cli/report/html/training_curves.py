@@ -78,8 +78,11 @@ def _word(column: str) -> str:
 
 
 def _best(subjects: Sequence[Subject]) -> tuple[float, str] | None:
-    state = subjects[0].record.state
+    record = subjects[0].record
+    state = record.state
     if len(subjects) > 1 or state is None or state.best_epoch is None:
+        return None
+    if record.config.train.keeps_last:
         return None
     return float(state.best_epoch), f"best: epoch {state.best_epoch}"
 

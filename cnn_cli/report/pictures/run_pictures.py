@@ -38,9 +38,11 @@ def _draw(path: Path) -> None:
     from cnn_cli.report.pictures.curves_plot import curves_png
     from cnn_cli.runs.checkpoint import load_checkpoint
     from cnn_cli.runs.state import TrainingState
+    from cnn_cli.runs.stored_network import stored_config
 
     with RunFolder(path) as run:
-        state = TrainingState.from_meta(load_checkpoint(run.last, ()).meta, str(run.last))
+        meta = load_checkpoint(run.last, ()).meta
+        state = TrainingState.from_meta(meta, str(run.last))
         if run.best.exists():
             best = load_checkpoint(run.best, (GROUP,))
             matrix = stored_confusion(best)
@@ -49,4 +51,5 @@ def _draw(path: Path) -> None:
                     CONFUSION, confusion_png(Confusion.of_matrix(matrix), best.meta["classes"])
                 )
         if state.rows:
-            run.write(CURVES, curves_png(state.rows, state.best_epoch))
+            keeps_last = stored_config(meta, str(run.last)).train.keeps_last
+            run.write(CURVES, curves_png(state.rows, None if keeps_last else state.best_epoch))

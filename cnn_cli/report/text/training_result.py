@@ -45,8 +45,9 @@ def result_text(result: TrainResult) -> str:
         if row.val_loss is not None and row.val_top1 is not None:
             pairs.append(("validation", f"loss {row.val_loss:.4f}, top-1 {row.val_top1:.4f}"))
     if result.best is not None:
-        reached = best_text(result.best, result.monitor)
-        pairs.append(("best", f"{result.run / BEST} ({reached})"))
+        reached = best_text(result.best, result.monitor, last=result.keeps_last)
+        word = "kept" if result.keeps_last else "best"
+        pairs.append((word, f"{result.run / BEST} ({reached})"))
     elif result.epochs == 0:
         last = result.run / LAST
         pairs.append(("last", str(last) if last.exists() else "nothing was saved"))
@@ -57,15 +58,21 @@ def result_text(result: TrainResult) -> str:
     return format_pairs(pairs)
 
 
-def best_text(best: EpochRow, monitor: Metric) -> str:
-    """Return the best epoch and its value of the monitored metric, if there is one."""
+def best_text(best: EpochRow, monitor: Metric, *, last: bool = False) -> str:
+    """Return the epoch in `best.npz` and its value of the monitored metric, if there is one.
+
+    Args:
+        best: its row.
+        monitor: the monitored metric.
+        last: whether it was kept because it is the last epoch.
+    """
     value = best.value(monitor)
     reached = "" if value is None else f", validation {monitor.text} {value:.4f}"
-    return f"epoch {best.epoch}{reached}"
+    return f"{'last ' * last}epoch {best.epoch}{reached}"
 
 
 def chosen_by(meta: dict[str, Any], place: str) -> str | None:
-    """Return the metric by which a checkpoint's weights were selected; None if unknown.
+    """Return why a checkpoint's weights were selected; None if unknown.
 
     Args:
         meta: metadata of the checkpoint.
@@ -73,13 +80,15 @@ def chosen_by(meta: dict[str, Any], place: str) -> str | None:
     """
     try:
         state = TrainingState.from_meta(meta, place)
-        monitor = stored_config(meta, place).train.monitored
+        train = stored_config(meta, place).train
     except DataError:  # weights from elsewhere
         return None
-    best = state.best
+    best, monitor = state.best, train.monitored
     value = None if best is None else best.value(monitor)
     if best is None or value is None or state.batch or state.epoch != best.epoch:
         return None
+    if train.keeps_last:
+        return f"train.keep=last, epoch {best.epoch}"
     return f"validation {monitor.text} {value:.4f} in epoch {best.epoch}"
 
 
