@@ -1,7 +1,7 @@
-"""Weights of others in, networks for other runtimes out.
+"""Import weights of other programs, and export networks for other runtimes.
 
-`importing` leads from a file of weights to a checkpoint: `readers` read the file, `derive` finds
-the config of its network, or `match_structure` and `match_names` which of its layers is which of a
-config's; `assemble` makes the arrays fit. `export` is the way out. Imports `inference` and what is
-below it.
+`importing` converts a file of weights to a checkpoint: `readers` read the file; `derive` derives
+the config of its network, or `match_structure` and `match_names` match its layers to those of a
+config; `assemble` converts the arrays. `export` is the opposite direction. This package imports
+`inference` and the packages below it.
 """

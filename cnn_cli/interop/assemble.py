@@ -1,6 +1,6 @@
-"""From a file's arrays to the network's parameters: shapes, orders and statistics made to fit.
+"""Convert a file's arrays to the network's parameters: shapes, orders and statistics.
 
-What does not change the network's function is done and noted; everything else is refused.
+Conversions that keep the network's function are made and noted; everything else is refused.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from cnn_cli.nn.types import Array, Shape
 
 @dataclass(frozen=True, slots=True)
 class Standardization:
-    """Weight standardization (Qiao et al. 2019), done once instead of whenever the network runs.
+    """Weight standardization (Qiao et al. 2019), applied once instead of in every pass.
 
-    Each filter becomes of mean 0 and variance 1; where the file has a `gain` for it (Brock et al.
-    2021) that times gamma / sqrt(fan_in) is its deviation.
+    Each filter gets mean 0 and variance 1; if the file has a `gain` for it (Brock et al. 2021), its
+    standard deviation becomes gain · gamma / sqrt(fan_in).
 
     Attributes:
         eps: added to the variance.
-        gamma: what the activation's variance asks for; 1 for those that keep it.
+        gamma: correction for the activation's variance; 1 for activations that preserve it.
     """
 
     eps: float
@@ -52,20 +52,20 @@ def assemble(
     eps: Mapping[int, float],
     standardization: Standardization | None = None,
 ) -> tuple[dict[str, Array], list[str]]:
-    """The network's arrays by `layer/param`, in PyTorch's layouts.
+    """Return the network's arrays by `layer/param`, in PyTorch's layouts.
 
     Args:
         graph: the network.
-        foreign: the file, for messages.
-        pairs: the file's module of each node; a batchnorm without one was folded.
-        eps: of the file's batchnorms, where it says them.
-        standardization: of convolutions' weights.
+        foreign: the file's content.
+        pairs: the file's module for each node; a batchnorm without one was folded.
+        eps: eps of the file's batchnorms, if known.
+        standardization: for the weights of convolutions, or None.
 
     Returns:
-        The arrays, and what was done to make them fit, in sentences.
+        The arrays, and sentences on the conversions.
 
     Raises:
-        DataError: arrays are missing, extra, misshapen or not finite; all kinds are listed.
+        DataError: arrays are missing, extra, misshapen or not finite; all are listed.
     """
     work = _Assembly(graph, foreign.place, standardization)
     for node in layers_with_arrays(graph):
@@ -81,10 +81,10 @@ def assemble(
 
 
 def swap_colours(graph: Graph, arrays: dict[str, Array], place: str) -> None:
-    """Turn weights for blue, green, red into weights for red, green, blue, in place.
+    """Convert weights for BGR to weights for RGB, in place.
 
     Raises:
-        ConfigError: something else than a convolution reads the image, or it is grey.
+        ConfigError: a layer other than a convolution reads the image, or it is gray.
     """
     if graph.in_shape[2] != 3:
         raise ConfigError(f"{place}: data.channels", "must be 3 for --channel-order bgr")
@@ -110,7 +110,7 @@ class _Assembly:
         self.biases = self.epsilons = self.folded = self.reordered = self.standardized = 0
 
     def take(self, node: Node, module: Module, eps: float | None) -> None:
-        """A node's arrays from its module's."""
+        """Add a node's arrays from its module."""
         if not fits(node, module):
             rule = f"{module.name} must be arrays for {node.name} ({node.layer.kind})"
             raise DataError(self.place, rule, f"those of a {module.kind} layer")
@@ -130,7 +130,7 @@ class _Assembly:
                 node.layer.kind in ("linear", "conv")
                 and (*array.shape, 1, 1)[:4] == (*shape, 1, 1)[:4]
             ):
-                array = array.reshape(shape)  # a convolution of one pixel is a linear layer
+                array = array.reshape(shape)  # a 1×1 convolution corresponds to a linear layer
             if array.shape != shape:
                 self.misshapen.append(_misshapen(module, param, array.shape, name, shape))
             elif array.dtype.kind not in "fiu" or not np.isfinite(array).all():
@@ -142,7 +142,7 @@ class _Assembly:
         self.extra += [f"{module.name}.{param}" for param in found]
         ours = getattr(node.layer, "eps", None)
         variance = f"{node.name}/running_var"
-        # ONNX keeps it in float32.
+        # ONNX stores it in float32.
         if (
             eps is not None
             and ours is not None
@@ -156,13 +156,13 @@ class _Assembly:
                 raise DataError(self.place, rule, f"{ours:g}")
 
     def fold(self, node: Node) -> None:
-        """A batchnorm that the file has folded into the convolution before it.
+        """Add a batchnorm that the file has folded into the preceding convolution.
 
-        Statistics and scale become those of the identity; the shift is the convolution's bias.
+        Statistics and scale become the identity; the shift is the convolution's bias.
         """
         channels = node.layer.in_shape[-1]
         mean = self.arrays.pop(f"{node.name}/running_mean", None)
-        if mean is not None:  # the bias that `_into_statistics` has put there
+        if mean is not None:  # the bias that `_into_statistics` has stored there
             self.biases -= 1
         eps = getattr(node.layer, "eps", 0.0)
         for param, value in (
@@ -175,9 +175,9 @@ class _Assembly:
         self.folded += 1
 
     def _into_statistics(self, node: Node, bias: Array) -> bool:
-        """Take a bias that the network lacks into the mean of the batchnorm behind it.
+        """Move a bias that the network lacks into the running mean of the following batchnorm.
 
-        The batchnorm takes it away again, so that only its running mean knows of it.
+        The batchnorm subtracts it again, so that only its running mean changes.
         """
         readers = [other for other in self.graph.nodes if node.index in other.inputs]
         kinds = [other.layer.kind for other in readers]
@@ -185,7 +185,7 @@ class _Assembly:
             return False
         if bias.shape != node.layer.out_shape[-1:] or not np.isfinite(bias).all():
             return False
-        # Until its own mean comes, which `_add` adds: nodes come in topological order.
+        # `_add` later adds the batchnorm's own mean: nodes come in topological order.
         self.arrays[f"{readers[0].name}/running_mean"] = -bias.astype(np.float64)
         self.biases += 1
         return True
@@ -195,7 +195,7 @@ class _Assembly:
         self.arrays[name] = self.arrays[name] + values if name in self.arrays else values
 
     def _reorder(self, node: Node, module: Module, weight: Array) -> Array:
-        """A linear layer's columns in the order channel, row, column."""
+        """Reorder a linear layer's columns to channel, row, column."""
         if not isinstance(node.layer, Linear) or module.flattens == "chw":
             return weight
         shape = self._flattened(node)
@@ -206,19 +206,19 @@ class _Assembly:
         return by_pixel.transpose(0, 3, 1, 2).reshape(weight.shape)
 
     def _standardized(self, node: Node, weight: Array, found: dict[str, Array]) -> Array:
-        """A convolution's weight as the network computes with it; takes `gain` out of `found`."""
+        """Standardize a convolution's weight if requested; removes `gain` from `found`."""
         if self.standardization is None or not isinstance(node.layer, Conv):
             return weight
         gain = found.get("gain")
         sound = weight.size and weight.dtype.kind in "fiu"
         if not sound or (gain is not None and gain.size != len(weight)):
-            return weight  # it, or the gain that is left, is refused
+            return weight  # the weight, or a remaining gain, is refused later
         found.pop("gain", None)
         self.standardized += 1
         return self.standardization.apply(weight, gain)
 
     def _flattened(self, node: Node) -> Shape:
-        """The shape of what a linear layer reads before it was flattened."""
+        """Return the shape of a linear layer's input before it was flattened."""
         while len(node.layer.in_shape) == 1 and node.inputs != (IMAGE,) and len(node.inputs) == 1:
             before = self.graph.nodes[node.inputs[0]]
             if before.layer.params and before.layer.kind != "batchnorm":
@@ -238,7 +238,7 @@ class _Assembly:
             raise DataError(self.place, "arrays must be the network's", "; ".join(problems))
 
     def notes(self) -> list[str]:
-        """What was changed, in sentences."""
+        """Return sentences on the conversions."""
         notes = []
         if self.biases:
             notes.append(f"biases before batchnorm taken into running means: {self.biases}")

@@ -1,4 +1,4 @@
-"""What a file of somebody else's weights holds, in one form for all kinds of files."""
+"""The content of a file of weights, in one form for all formats."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from cnn_cli.nn.types import Array, Shape
 Kind = Literal["conv", "linear", "norm", "affine", "other"]
 
 Which = Literal["ema", "model"]
-"""The trained weights of a training's checkpoint, or their average."""
+"""Which weights of a training checkpoint: the trained ones, or their moving average."""
 
 INPUT = -1
-"""The tensor that is the foreign network's input."""
+"""The number of the input tensor."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,12 +22,12 @@ class Module:
     """The arrays of one layer.
 
     Attributes:
-        name: the file's own.
-        kind: told by the arrays' names and shapes; `affine` has a scale without statistics.
-        arrays: under PyTorch's names (weight, bias, running_mean, running_var) and in its
-            layouts, whatever the file's are.
-        flattens: order of what a linear layer reads where its input was a map: channels first
-            (`chw`, PyTorch) or last (`hwc`, TensorFlow).
+        name: name in the file.
+        kind: inferred from the arrays' names and shapes; `affine` has a scale without statistics.
+        arrays: under PyTorch's names (weight, bias, running_mean, running_var) and in its layouts,
+            whatever the file's are.
+        flattens: order of a linear layer's input if it was a map: channels first (`chw`, PyTorch)
+            or last (`hwc`, TensorFlow).
     """
 
     name: str
@@ -38,16 +38,16 @@ class Module:
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """One step of a network whose file says how its layers are connected.
+    """One step of a network whose structure is in the file.
 
     Attributes:
-        kind: as in this program's configs, where there is such a layer; else the file's word.
-        name: the file's own, for messages.
-        inputs: positions of the ops it reads; `INPUT` is the network's input.
-        facts: what has to agree: stride, padding, eps and so on.
-        module: its arrays, if it has any.
-        shape: of its output for one image, as this program has it: (rows, columns, channels), or
-            (features,); None where the reader does not say.
+        kind: name of the layer in configs, if there is one; else the file's name.
+        name: name in the file, for messages.
+        inputs: positions of the ops that it reads; `INPUT` is the network's input.
+        facts: arguments that must agree: stride, padding, eps and so on.
+        module: its arrays, or None.
+        shape: shape of its output for one image, in this program's order: (rows, columns,
+            channels), or (features,); None if the reader does not know it.
     """
 
     kind: str
@@ -60,11 +60,11 @@ class Op:
 
 @dataclass(frozen=True, slots=True)
 class Normalization:
-    """What a network does to its image before anything else: it times `scale`, plus `shift`.
+    """The normalization at the beginning of a network: image · `scale` + `shift`.
 
     Attributes:
-        scale, shift: a number, or one a channel.
-        white: the largest value of a pixel, where the file says it.
+        scale, shift: one number, or one per channel.
+        white: the largest pixel value, if the file tells.
     """
 
     scale: Array
@@ -74,17 +74,17 @@ class Normalization:
 
 @dataclass(frozen=True, slots=True)
 class Foreign:
-    """A file's contents.
+    """The content of a file.
 
     Attributes:
         place: the file, for messages.
-        modules: of all layers with arrays, in the file's order.
-        ops: the network, inputs before their readers; None where the file holds arrays only.
-        in_shape: (rows, columns, channels) of an image, where the file says it.
-        channels_last: whether the file's network reads images so.
-        normalization: what the network does to its image, which is not among the ops.
-        facts: what the file says beside its network, as `export` writes it.
-        notes: what was read in a way that is worth a word.
+        modules: all layers with arrays, in the file's order.
+        ops: the network, in topological order; None if the file contains arrays only.
+        in_shape: (rows, columns, channels) of an image, if the file tells.
+        channels_last: whether the file's network reads images with channels last.
+        normalization: the network's normalization of its image, which is not among the ops.
+        facts: metadata as written by `export`.
+        notes: notes for the user on how the file was read.
     """
 
     place: str
@@ -98,7 +98,7 @@ class Foreign:
 
 
 def kind_of(shapes: Mapping[str, Shape]) -> Kind:
-    """The kind of layer that has arrays of such shapes, under PyTorch's names."""
+    """Infer the kind of layer from its arrays' shapes, under PyTorch's names."""
     if "running_mean" in shapes:
         return "norm"
     match len(shapes.get("weight", ())):
@@ -112,14 +112,14 @@ def kind_of(shapes: Mapping[str, Shape]) -> Kind:
 
 
 def modules_by_name(arrays: Mapping[str, Array]) -> tuple[Module, ...]:
-    """Group arrays named `<layer>.<param>` or `<layer>/<param>`, in the order they come in.
+    """Group arrays named `<layer>.<param>` or `<layer>/<param>`, in their order.
 
-    Counters of batches, which PyTorch's batchnorm keeps and nothing reads, are left out.
+    PyTorch's batch counters, which nothing reads, are dropped.
     """
     grouped: dict[str, dict[str, Array]] = {}
     for name, array in arrays.items():
         layer, _, param = name.replace("/", ".").rpartition(".")
-        if param == "layer_scale":  # torchvision's ConvNeXt has it as an array of its block
+        if param == "layer_scale":  # in torchvision's ConvNeXt it is an array of the block
             grouped[f"{layer}.{param}"] = {"weight": array.reshape(-1)}
         elif param != "num_batches_tracked":
             grouped.setdefault(layer, {})[param] = array

@@ -1,4 +1,4 @@
-"""From a file of foreign weights and a config to a checkpoint of this program."""
+"""Convert a file of weights and a config to a checkpoint."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from cnn_cli.text_files import read_text
 
 NUMBERED = "classes are numbers: no --classes FILE names them"
 UNCOMPARED = "scores not compared with Keras', which cnn does not run"
-# Arrays that a training has beside its network: heads that only train, losses, counters.
+# Arrays of a training beside the network: auxiliary heads, losses, counters.
 EXTRA = (
     *("aux1.*", "aux2.*", "AuxLogits.*", "criterion.*", "loss.*"),
     *("*.total_ops", "*.total_params", "*._extra_state", "*.n_averaged", ".n_averaged"),
@@ -45,18 +45,18 @@ MOST_BYTES = 10_000_000  # of a list of classes or a map
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """What the command line says besides file and config.
+    """Options of the command line besides file and config.
 
     Attributes:
-        map_file: which layer of the file is which of the network's.
-        classes_file: the class names, in the order of the scores.
-        mean, std: a number per channel; by default the config's.
-        value_range: pixels are from 0 to this where mean and std are taken from them; None is 1,
-            or what a network that normalizes them itself is for.
-        channel_order: of the colours the weights expect, and of mean and std.
-        ignore: patterns of names of arrays that are left out, as `aux*`.
-        which: of the weights of a training's checkpoint.
-        standardization: of convolutions' weights.
+        map_file: maps the network's layers to the file's.
+        classes_file: class names, in the order of the scores.
+        mean, std: one number per channel; by default the config's.
+        value_range: pixel value of white to which mean and std refer; None is 1, or the range of a
+            network that normalizes pixels itself.
+        channel_order: color order of the weights, mean and std.
+        ignore: patterns of array names to ignore, such as `aux*`.
+        which: which weights of a training checkpoint.
+        standardization: for the weights of convolutions.
     """
 
     map_file: Path | None = None
@@ -72,12 +72,12 @@ class ImportOptions:
 
 @dataclass(frozen=True, slots=True)
 class ImportReport:
-    """What was imported, and how.
+    """The result of an import.
 
     Attributes:
-        matched_by: the rule that said which layer is which.
+        matched_by: the rule that matched the layers.
         pairs: the file's layer by the network's.
-        notes: what was changed without changing the function.
+        notes: conversions that keep the function.
     """
 
     output: Path
@@ -94,7 +94,7 @@ class ImportReport:
         return asdict(self) | {"output": str(self.output)}
 
     def lines(self) -> list[str]:
-        """One line a fact."""
+        """Return the result as text, one fact per line."""
         order = "red, green, blue, of 0..1" if len(self.mean) == 3 else "of 0..1"
         return [
             f"matched     {self.layers} layers by {self.matched_by}",
@@ -117,13 +117,13 @@ def import_weights(
 
     Args:
         weights: the file.
-        config_file: the config with the network; None derives it from the file.
-        overrides: ``KEY=VALUE`` over the config.
+        config_file: the config with the network; None to derive it from the file.
+        overrides: ``KEY=VALUE`` for the config.
         output: the checkpoint.
-        options: what else the command line says.
+        options: other options of the command line.
 
     Raises:
-        CnnError: what does not fit is said, and nothing is written.
+        CnnError: something does not fit; nothing is written.
     """
     given = None if config_file is None else load_config(config_file, overrides)
     foreign = read_foreign(weights, _in_shape(given, overrides), options.which)
@@ -180,10 +180,10 @@ def import_weights(
 
 
 def _without_extra(foreign: Foreign, patterns: tuple[str, ...]) -> tuple[Foreign, list[str]]:
-    """A file of arrays without those that are not wanted, and what is to be said about them.
+    """Return the content without ignored arrays, and notes about them.
 
     Raises:
-        UsageError: nothing has a name of a pattern.
+        UsageError: a pattern matches nothing.
     """
     if foreign.ops is not None:
         if patterns:
@@ -198,7 +198,7 @@ def _without_extra(foreign: Foreign, patterns: tuple[str, ...]) -> tuple[Foreign
         arrays = {}
         for key, array in module.arrays.items():
             name = f"{module.name}.{key}"
-            plain = name.removeprefix("module.")  # which training on several GPUs puts before
+            plain = name.removeprefix("module.")  # prefix from training on several GPUs
             if any(fnmatchcase(plain, pattern) for pattern in EXTRA) or any(
                 fnmatchcase(name, pattern) for pattern in patterns
             ):
@@ -213,7 +213,7 @@ def _without_extra(foreign: Foreign, patterns: tuple[str, ...]) -> tuple[Foreign
 
 
 def _in_shape(config: Config | None, overrides: list[str]) -> Shape | None:
-    """The shape of an image as a config or the command line has it, for files that have none."""
+    """Return the image shape in a config or on the command line, for files without one."""
     if config is None:
         data = [override for override in overrides if override.startswith("data.")]
         if not any(override.startswith("data.image_size=") for override in data):
@@ -224,9 +224,9 @@ def _in_shape(config: Config | None, overrides: list[str]) -> Shape | None:
 
 
 def _document(foreign: Foreign, derived: Derived) -> dict[str, Any]:
-    """The config of a network that was derived, as plain values.
+    """Return the config of a derived network as plain values.
 
-    What `cnn export` has written beside a network is taken: classes, mean, std and the like.
+    Metadata written by `cnn export` is used: classes, mean, std and so on.
     """
     if foreign.in_shape is None:
         raise ValueError(f"{foreign.place} has no shape")
@@ -248,7 +248,7 @@ def _document(foreign: Foreign, derived: Derived) -> dict[str, Any]:
 def _derived_classes(
     config: Config, derived: Derived, options: ImportOptions
 ) -> tuple[list[str], list[str]]:
-    """The names of a derived network's classes, and what is to be said about them."""
+    """Return the class names for a derived network, and notes about them."""
     if options.classes_file is None and config.data.classes is None:
         return [str(i) for i in range(derived.classes)], [NUMBERED]
     names, notes = _named_classes(config, options)
@@ -268,7 +268,7 @@ def _graph(config: Config, classes: int, source: str) -> Graph:
 def _match(
     graph: Graph, foreign: Foreign, options: ImportOptions
 ) -> tuple[dict[int, Module], Mapping[int, float], str]:
-    """The file's module of each node, its batchnorms' eps, and which rule said so."""
+    """Return the file's module for each node, the eps of its batchnorms, and the matching rule."""
     if options.map_file is not None:
         mapping = _read_map(options.map_file)
         pairs = match_map(graph, foreign, mapping, str(options.map_file))
@@ -282,13 +282,13 @@ def _match(
 def _classes(
     config: Config, source: str, foreign: Foreign, options: ImportOptions
 ) -> tuple[list[str], list[str]]:
-    """The names, and what is to be said about where they come from."""
+    """Return the class names, and notes about their source."""
     if options.classes_file is not None or config.data.classes is not None:
         return _named_classes(config, options)
     if not any("classes" in layer.arguments().values() for layer in config.model.layers):
         rule = "is required without a layer `linear: classes`; or give --classes FILE"
         raise ConfigError(f"{source}: data.classes", rule)
-    # Which layer is which depends on no shape, so that any number of classes will do here.
+    # The matching does not depend on shapes, so any number of classes works here.
     graph = _graph(config, 2, source)
     pairs, _, _ = _match(graph, foreign, options)
     last = max(index for index in pairs if graph.nodes[index].layer.kind in ("linear", "conv"))
@@ -297,7 +297,7 @@ def _classes(
 
 
 def _named_classes(config: Config, options: ImportOptions) -> tuple[list[str], list[str]]:
-    """The names of --classes, or else of the config."""
+    """Return the class names of --classes, or else of the config."""
     if options.classes_file is None:
         return list(config.data.classes or ()), []
     names = _read_classes(options.classes_file)
@@ -310,7 +310,9 @@ def _named_classes(config: Config, options: ImportOptions) -> tuple[list[str], l
 def _with_preprocessing(
     config: Config, source: str, options: ImportOptions, classes: list[str], foreign: Foreign
 ) -> Config:
-    """The config with the mean and deviation the weights expect, as ours are: of 0..1, RGB."""
+    """Return the config with the weights' mean and std converted to this program's form: 0..1,
+    RGB.
+    """
     document = plain_config(config)
     data = document["data"]
     own = foreign.normalization
@@ -327,10 +329,10 @@ def _with_preprocessing(
         found[key] = np.array(values)
     white = options.value_range or 1.0
     if own is not None and len(found["mean"]) == len(found["std"]):
-        # ((v - mean)/std) scale + shift, of pixels v.
+        # ((v - mean)/std) scale + shift, for pixels v.
         found["std"] = found["std"] / own.scale
         found["mean"] = found["mean"] - own.shift * found["std"]
-        # Who divides by more than a few has pixels of 0..255.
+        # A large std means that pixels are 0..255.
         guess = 255.0 if found["std"].max() > 10 else 1.0
         white = options.value_range or own.white or guess
     for key, numbers in found.items():
@@ -375,11 +377,11 @@ def _checkpoint(
 
 
 def _read_classes(path: Path) -> list[str]:
-    """A name a line, a JSON list, or a JSON mapping of numbers to names (or to lists of them,
-    whose last one is taken, as in Keras' imagenet_class_index.json).
+    """Read names from lines, a JSON list, or a JSON mapping of numbers to names (or to lists, whose
+    last item is used, as in Keras' imagenet_class_index.json).
 
     Raises:
-        DataError: it is none of these, or two names are the same.
+        DataError: it is none of these, or two names are equal.
     """
     text = read_text(path, MOST_BYTES)
     if text.lstrip()[:1] in ("[", "{"):
@@ -400,13 +402,13 @@ def _read_classes(path: Path) -> list[str]:
 
 
 def _told_apart(names: list[str]) -> list[str]:
-    """Names, with their number where there are two alike, as ImageNet's two cranes are."""
+    """Number equal names, such as ImageNet's two cranes."""
     twice = {name for name, count in Counter(names).items() if count > 1}
     return [f"{name} ({i})" if name in twice else name for i, name in enumerate(names)]
 
 
 def _read_map(path: Path) -> dict[str, str]:
-    """A YAML mapping of the network's layers to the file's."""
+    """Read a YAML mapping of the network's layers to the file's."""
     from cnn_cli.config.yaml12 import parse_yaml
 
     found = parse_yaml(read_text(path, MOST_BYTES), str(path))

@@ -1,7 +1,7 @@
-"""What a foreign file may take and where it may lead: asked before memory is taken for it.
+"""Limits on memory and paths for untrusted files, checked before memory is allocated.
 
-A few kilobytes can promise gigabytes: compressed or missing chunks, one array named a hundred
-times. All readers ask one `Budget`.
+A few kilobytes can claim gigabytes: compressed or missing chunks, or one array named a hundred
+times. All readers share one `Budget`.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from cnn_cli.errors import DataError, reason, size_text
 from cnn_cli.nn.types import Array
 from cnn_cli.system import available_memory
 
-MOST_TIMES = 32  # as much as a file's own bytes: half precision, quantized or compressed weights
-ROOM = 256 * 2**20  # bytes that even the smallest file may take
+MOST_TIMES = 32  # multiple of the file's size: half precision, quantized or compressed weights
+ROOM = 256 * 2**20  # bytes allowed for even the smallest file
 
 
 class Budget:
-    """The bytes that a file's arrays may take in all.
+    """The bytes that all arrays of a file may take.
 
     Args:
         path: the file, which exists.
 
     Raises:
-        DataError: its size cannot be told.
+        DataError: its size cannot be determined.
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,10 +40,10 @@ class Budget:
         self._others: set[Path] = set()
 
     def take(self, nbytes: int) -> None:
-        """Count bytes that are about to be taken.
+        """Count bytes that are about to be allocated.
 
         Raises:
-            DataError: with them it is more than the file accounts for, or than there is.
+            DataError: the total exceeds what the file accounts for, or the available memory.
         """
         self.taken += nbytes
         if self.taken > max(MOST_TIMES * self.size, ROOM):
@@ -54,23 +54,24 @@ class Budget:
             raise DataError(self.path, "must fit into memory", f"{size_text(self.taken)} of {have}")
 
     def take_array(self, shape: Iterable[int], itemsize: int) -> None:
-        """Count an array's bytes, likewise."""
+        """Count an array's bytes in the same way."""
         self.take(prod(int(length) for length in shape) * itemsize)
 
     def file_beside(self, name: str) -> Path:
-        """Another file, in the same folder, that holds some of the arrays.
+        """Return another file in the same folder that contains some of the arrays.
 
-        Links are followed where they end beside what this file itself is a link to, as in a cache
-        of Hugging Face. Nobody's files become weights because an archive held a link to them.
+        Links are followed if they end beside the target of this file's own link, as in a Hugging
+        Face cache. Links to other folders are refused, so that an archive cannot make private files
+        look like weights.
 
         Raises:
-            DataError: it lies elsewhere, or is no file.
+            DataError: it lies elsewhere, or is not a file.
         """
         path = self.path.parent / name
         try:
             here = {os.path.realpath(self.path.parent), _real_folder(self.path)}
             beside = _real_folder(path) in here
-        except ValueError:  # no name of a file
+        except ValueError:  # not a valid file name
             beside = False
         if not beside:
             raise DataError(self.path, "shards must lie beside it", path)
@@ -82,7 +83,7 @@ class Budget:
 
 
 def _real_folder(path: Path) -> str:
-    """Where a file lies, once its links are followed."""
+    """Return the folder of a file, with links resolved."""
     return os.path.dirname(os.path.realpath(path))
 
 
@@ -97,12 +98,12 @@ def _file_size(path: Path, place: Path) -> int:
 
 
 def not_read(path: Path, name: str, dtype: object) -> DataError:
-    """The error for numbers such as 8-bit floats."""
+    """Return the error for unsupported dtypes, such as 8-bit floats."""
     return DataError(path, "has numbers of an unsupported type", f"{dtype} in {name}")
 
 
 def widened(bits: Array) -> Array:
-    """float32 of bfloat16, which NumPy lacks; its bits are the upper half of a float32's.
+    """Convert bfloat16, which NumPy lacks, to float32; its bits are the upper half of a float32's.
 
     Args:
         bits: uint16.

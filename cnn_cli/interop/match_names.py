@@ -1,8 +1,8 @@
-"""Which of a file's layers is which of the network's, where the file has names only.
+"""Match a file's layers to the network's by name, for files without structure.
 
-Its names are read as a tree: `layer1.0.conv2` is conv2 in 0 in layer1. Numbers count upwards, and
-words follow each other as in one of the orders below, which are those of well-known networks. A
-level whose words are in none of them has no known order, and nothing is guessed.
+Names are read as a tree: `layer1.0.conv2` is conv2 in 0 in layer1. Numbers are in ascending order,
+and words in one of the orders below, which are those of well-known networks. If a level's words fit
+none of them, its order is unknown and nothing is guessed.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ ORDERS: tuple[tuple[str, ...], ...] = (
     # torchvision: AlexNet, VGG, MobileNets, EfficientNets.
     ("features", "classifier"),
     ("fc1", "fc2"),
-    # timm: MobileNets, EfficientNets; blocks without a widening, then with one. The second order
-    # knows the first one's words as well: the first that has all words is taken.
+    # timm: MobileNets, EfficientNets; blocks without expansion, then with it. The second order
+    # contains the first one's words; the first order with all words is used.
     ("conv_stem", "bn1", "blocks", "conv_head", "bn2", "classifier"),
     ("conv_dw", "bn1", "se", "conv_pw", "bn2"),
     ("conv_pw", "bn1", "conv_dw", "bn2", "se", "conv_pwl", "bn3"),
     ("conv_reduce", "conv_expand"),
-    # EfficientNet-PyTorch, and weights converted from TensorFlow with it.
+    # EfficientNet-PyTorch, and TensorFlow weights converted for it.
     ("_conv_stem", "_bn0", "_blocks", "_conv_head", "_bn1", "_fc"),
     (
         "_expand_conv",
@@ -46,7 +46,7 @@ ORDERS += (
     ("squeeze", "expand1x1", "expand3x3"),
     ("layers", "classifier"),
     ("stem", "trunk_output", "fc"),
-    ("f", "proj"),  # a residual's layers stand before its shortcut
+    ("f", "proj"),  # a residual's layers come before its shortcut
     ("a", "b", "se", "c"),
     ("conv1", "stage2", "stage3", "stage4", "conv5", "fc"),
     ("branch1", "branch2", "branch3", "branch4"),
@@ -88,13 +88,13 @@ def layers_with_arrays(graph: Graph) -> list[Node]:
 
 
 def match_names(graph: Graph, foreign: Foreign) -> tuple[Pairs, str]:
-    """Pair the network's layers, by node, with the file's; and by which rule.
+    """Pair the network's layers, by node, with the file's; return the pairs and the rule used.
 
-    Names that are the network's own come first; else the file's layers are put in order, and the
-    first is the first. Whether arrays then have the right shapes is for `assemble` to say.
+    Equal names have priority; otherwise the file's layers are sorted and paired in order.
+    `assemble` checks the arrays' shapes.
 
     Raises:
-        DataError: no rule applies, or the file has more layers, fewer, or other ones.
+        DataError: no rule applies, or the layers differ in number or kind.
     """
     nodes = layers_with_arrays(graph)
     by_name = {module.name: module for module in foreign.modules}
@@ -123,7 +123,7 @@ def match_names(graph: Graph, foreign: Foreign) -> tuple[Pairs, str]:
 def _same_shapes(nodes: list[Node], modules: list[Module]) -> bool:
     """Whether a file's layers, in its own order, have exactly the network's arrays.
 
-    A file whose names are sorted says nothing by its order, and is not asked.
+    False for a file sorted by name, whose order carries no information.
     """
     if len(nodes) != len(modules):
         return False
@@ -136,10 +136,10 @@ def _same_shapes(nodes: list[Node], modules: list[Module]) -> bool:
 
 
 def match_map(graph: Graph, foreign: Foreign, mapping: Mapping[str, str], place: str) -> Pairs:
-    """Pair by a `--map` file: the network's layer to the file's.
+    """Pair layers by a `--map` file: the network's layer to the file's.
 
     Raises:
-        DataError: a name in it is nobody's, or a layer is left out.
+        DataError: a name in it is unknown, or a layer is missing.
     """
     nodes = {node.name: node for node in layers_with_arrays(graph)}
     modules = {module.name: module for module in foreign.modules}
@@ -160,17 +160,17 @@ def match_map(graph: Graph, foreign: Foreign, mapping: Mapping[str, str], place:
 
 
 def fits(node: Node, module: Module) -> bool:
-    """Whether a module may be a node's: a 1×1 convolution may be a linear layer's, and its own."""
+    """Whether a module fits a node: 1×1 convolutions fit linear layers too."""
     shapes = {spec.name: spec.torch_shape for spec in node.layer.params}
     kind = kind_of(shapes | {spec.name: spec.shape for spec in node.layer.buffers})
     return module.kind == kind or {module.kind, kind} == {"linear", "conv"}
 
 
 def in_order(foreign: Foreign) -> list[Module]:
-    """A file's layers as they follow each other in the network that their names are of.
+    """Return a file's layers in the order of the network to which their names belong.
 
     Raises:
-        DataError: names of one level are in none of `ORDERS`.
+        DataError: the names of a level fit none of `ORDERS`.
     """
     tree: Tree = {}
     for module in foreign.modules:

@@ -1,9 +1,9 @@
-"""Which of a file's layers is which of the network's, where the file says how they are connected.
+"""Match a file's layers to the network's by structure, for files that contain it.
 
-Both networks are walked from their scores back to their images, and every step has to be the same
-one: kind, stride, padding, eps. What changes no value, or changes values exactly, is allowed for:
-dropout, a flattening, a softmax at the end, padding by an operator of its own, an average over the
-whole map, and a batch normalization that was folded into the convolution before it.
+Both networks are walked from the scores back to the image, and every step must be equal: kind,
+stride, padding, eps. Differences that keep all values are allowed: dropout, flattening, a final
+softmax, separate padding operators, an average over the whole map, and a batch normalization folded
+into the preceding convolution.
 """
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ OTHERWISE = {"product": "excite", "part": "slice"}
 
 
 class MismatchError(Exception):
-    """Two steps that are not the same; the text says which and why."""
+    """Two steps differ; the text names them and the difference."""
 
 
 def match_structure(graph: Graph, foreign: Foreign) -> tuple[dict[int, Module], dict[int, float]]:
     """Pair layers, by node, with the file's arrays.
 
     Returns:
-        The pairs, and by batchnorm node the eps that its file has. A batchnorm that is not among
-        the pairs was folded into the convolution before it.
+        The pairs, and the file's eps by batchnorm node. A batchnorm without a pair was folded into
+        the preceding convolution.
 
     Raises:
-        DataError: the networks differ; the first place where, from the end, is named.
+        DataError: the networks differ; the error names the first difference, from the end.
     """
     if foreign.ops is None:
         raise ValueError(f"{foreign.place} does not say how its layers follow each other")
@@ -69,7 +69,7 @@ class _Walk:
         self.pairs: dict[int, int] = {}
 
     def match(self, ours: int, theirs: int) -> None:
-        """Walk both networks back from two tensors that should be the same."""
+        """Walk both networks back from two tensors that should be equal."""
         if theirs != INPUT and self.ops[theirs].kind == "softmax" and not self.pairs:
             (theirs,) = self.ops[theirs].inputs
         while True:
@@ -128,13 +128,13 @@ class _Walk:
         return tensor
 
     def _is_idle(self, tensor: int) -> bool:
-        """A pool of one pixel."""
+        """Whether a tensor comes from a pool with a window of one pixel."""
         facts = self.ops[tensor].facts
         pools = self.ops[tensor].kind in ("maxpool", "avgpool")
         return pools and facts["kernel_size"] == facts["stride"] == (1, 1)
 
     def _compare(self, node: Node, op: Op) -> tuple[int, ...]:
-        """Check that two steps are the same; the tensors that the other one reads."""
+        """Check that two steps are equal; return the tensors that the file's step reads."""
         layer, inputs, facts = node.layer, op.inputs, dict(op.facts)
         kind = layer.kind
         padded = (0, 0, 0, 0)
@@ -157,7 +157,7 @@ class _Walk:
             self._same_window(node, op, padded, windows, windows.padding)
             self._agree(node, op, "dilation", windows.dilation, facts.get("dilation", (1, 1)))
             if isinstance(layer, AvgPool) and not windows.inside:
-                counts = facts.get("count_include_pad", False)  # as TensorFlow does not
+                counts = facts.get("count_include_pad", False)  # unlike TensorFlow
                 self._agree(node, op, "count_include_pad", layer.count_include_pad, counts)
         elif kind == "global_avgpool" and op.kind == "avgpool":
             whole = layer.in_shape[:2]
@@ -183,9 +183,9 @@ class _Walk:
         return inputs
 
     def _same_arguments(self, node: Node, op: Op) -> None:
-        """The numbers that make a layer what it is, by the names that they have in a config."""
+        """Compare a layer's arguments, by their names in a config."""
         for key, theirs in op.facts.items():
-            if key != "eps":  # `assemble` makes up for another one
+            if key != "eps":  # `assemble` compensates for another eps
                 self._agree(node, op, key, getattr(node.layer, key), theirs)
 
     def _same_window(
@@ -196,7 +196,7 @@ class _Walk:
         ours: Geometry | Windows,
         start: tuple[int, int],
     ) -> None:
-        """The same windows: kernel, stride, where the first one starts, and how many there are."""
+        """Compare windows: kernel, stride, start of the first one, and their number."""
         facts, size = op.facts, node.layer.in_shape[:2]
         kernel, stride = tuple(facts["kernel_size"]), tuple(facts["stride"])
         self._agree(node, op, "kernel_size", ours.kernel_size, kernel)
@@ -222,7 +222,7 @@ class _Walk:
             self._agree(node, op, f"number of {word}", node.layer.out_shape[axis], outputs)
 
     def _agree(self, node: Node, op: Op, what: str, ours: Any, theirs: Any) -> None:
-        # Files keep such numbers in float32.
+        # Files store such numbers in float32.
         same = isclose(ours, theirs, rel_tol=1e-6) if isinstance(ours, float) else ours == theirs
         if not same:
             raise MismatchError(f"{op.name} with {what} {theirs}, where {node.name} has {ours}")

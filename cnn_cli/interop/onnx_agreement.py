@@ -1,4 +1,4 @@
-"""An imported network compared with what its ONNX file computes, on random images."""
+"""Compare an imported network with its ONNX file on random images."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from cnn_cli.nn.loss import softmax
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 
-LIMIT = 1e-3  # of the difference between scores, as a share of the largest one
-MOST_TIMES = 10  # as much as rounding changes the scores, where that is more
+LIMIT = 1e-3  # largest difference between scores, relative to the largest score
+MOST_TIMES = 10  # multiple of the effect of rounding on the scores, if that is more
 IMAGES = 2
 
 
 def compare_with_onnxruntime(path: Path, foreign: Foreign, graph: Graph, params: Parameters) -> str:
-    """Compare scores; what was found, in a sentence.
+    """Compare scores; return the result as a sentence.
 
     Args:
         path: the file.
-        foreign: what it holds.
-        graph, params: the imported network, which reads images that are normalized.
+        foreign: its content.
+        graph, params: the imported network, which reads normalized images.
 
     Raises:
-        DataError: they differ.
+        DataError: the scores differ.
     """
     if foreign.in_shape is None or graph.in_shape != foreign.in_shape:
         return "not compared with onnxruntime: the file's network is for images of another size"
@@ -47,7 +47,7 @@ def compare_with_onnxruntime(path: Path, foreign: Foreign, graph: Graph, params:
         images = _images(foreign, count, entry.type)
         fed = images if foreign.channels_last else np.moveaxis(images, -1, 1)
         (scores, *_) = session.run(None, {entry.name: np.ascontiguousarray(fed)})
-    except Exception as error:  # its errors have no common base
+    except Exception as error:  # its errors have no common base class
         text = printable((str(error) or type(error).__name__).splitlines()[0])[:200]
         return f"not compared with onnxruntime, which does not run it: {text}"
     x = images.astype(np.float64)
@@ -77,7 +77,7 @@ def compare_with_onnxruntime(path: Path, foreign: Foreign, graph: Graph, params:
 
 
 def _images(foreign: Foreign, count: int, kind: str) -> Array:
-    """Random images (n, h, w, c) of the kind that the file's network reads."""
+    """Return random images (n, h, w, c) in the form that the file's network reads."""
     rng = np.random.default_rng(0)
     shape = (count, *(foreign.in_shape or ()))
     white = foreign.normalization.white if foreign.normalization is not None else None

@@ -1,7 +1,7 @@
-"""Trained weights that packages bring, by name: `train.weights: efficientnet-lite0`.
+"""Pretrained weights from packages, by name: `train.weights: efficientnet-lite0`.
 
-Nothing of a package is imported or run: its file of weights is found and read, as `cnn import`
-reads any other.
+No code of a package is imported or run: its file of weights is located and read like any other file
+in `cnn import`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ IMAGENET = Path(__file__).parent / "imagenet.txt"  # Russakovsky et al. 2015
 
 @dataclass(frozen=True, slots=True)
 class Package:
-    """Weights that a package brings.
+    """Weights provided by a package.
 
     Attributes:
-        name: of the weights, and of the network that they are of.
+        name: name of the weights, and of their network.
         module: the package's folder.
-        file: of the weights, as a pattern below that folder.
-        extra: of this program, that brings the package.
-        image_size: that they were trained for.
-        lower: how many layers with parameters lie below the last stages, which fine-tuning moves.
-        normalization: that they were trained with.
-        class_file: a file of the names of their classes, in the order of the scores.
-        licence: of the weights.
+        file: the file of weights, as a pattern below that folder.
+        extra: this program's extra that installs the package.
+        image_size: image size of their training.
+        lower: number of layers with parameters below the last stages, which fine-tuning trains.
+        normalization: normalization of their training.
+        class_file: a file of their class names, in the order of the scores.
+        licence: license of the weights.
     """
 
     name: str
@@ -59,7 +59,7 @@ class Package:
         return tuple(self.class_file.read_text(encoding="utf-8").splitlines())
 
     def find(self) -> Path | None:
-        """The file of weights, or None where the package is not installed."""
+        """Return the file of weights, or None if the package is not installed."""
         spec = importlib.util.find_spec(self.module)
         for folder in (spec and spec.submodule_search_locations) or ():
             for file in sorted(Path(folder).glob(self.file)):
@@ -67,8 +67,8 @@ class Package:
         return None
 
 
-# Tan and Le 2019, in the form for small devices; trained by their authors on ImageNet with
-# TensorFlow, whose pixels become (x - 127)/128.
+# Tan and Le 2019, in the variant for mobile devices; trained by the authors on ImageNet with
+# TensorFlow and pixels (x - 127)/128.
 _TENSORFLOW = Normalization((127 / 255,) * 3, (128 / 255,) * 3)
 
 
@@ -90,11 +90,11 @@ PACKAGES = {each.name: each for each in (_lite(0, 224, 66), _lite(1, 240, 90), _
 
 
 def find_weights(name: str) -> Path:
-    """The file of named weights.
+    """Return the file of named weights.
 
     Raises:
-        UsageError: the package that brings them is not installed.
-        DataError: there are none of that name.
+        UsageError: the package with the weights is not installed.
+        DataError: there are no weights of that name.
     """
     if name not in PACKAGES:
         rule = f"must be a checkpoint, a run folder, or one of {', '.join(PACKAGES)}"
@@ -109,13 +109,14 @@ def find_weights(name: str) -> Path:
 
 
 def read_named(name: str, build: Callable[[int], Graph]) -> tuple[Package, dict[str, Array]]:
-    """Named weights: where they come from, and their arrays by `layer/param`.
+    """Read named weights: their package, and their arrays by `layer/param`.
 
     Args:
-        build: makes the network for a number of classes.
+        name: name of the weights.
+        build: builds the network for a number of classes.
 
     Raises:
-        UsageError, DataError: they are not there, or are of another network.
+        UsageError, DataError: they are not installed, or belong to another network.
     """
     foreign = read_foreign(find_weights(name))
     package = PACKAGES[name]

@@ -1,4 +1,4 @@
-"""A file of weights of any kind that can be read."""
+"""Read a file of weights in any supported format."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ NETWORKS = (".onnx", ".keras", ".h5", ".hdf5", ".json")
 
 
 def read_foreign(path: Path, in_shape: Shape | None = None, which: Which | None = None) -> Foreign:
-    """Read a file of weights: its ending says which kind it is, or else its first bytes.
+    """Read a file of weights; its extension determines the format, or else its first bytes.
 
     Args:
         path: the file.
-        in_shape: (rows, columns, channels) of an image, where a network's file leaves it open.
-        which: of the weights of a training's checkpoint.
+        in_shape: (rows, columns, channels) of an image, if the file does not give them.
+        which: which weights of a training checkpoint.
 
     Raises:
-        DataError: it is absent, damaged, of a kind that is not read, or holds more than arrays.
+        DataError: it is missing, damaged, of an unsupported format, or contains more than arrays.
         UsageError: reading it needs an extra that is not installed.
     """
     try:
@@ -41,7 +41,7 @@ def read_foreign(path: Path, in_shape: Shape | None = None, which: Which | None 
 
 
 def is_network(path: Path) -> bool:
-    """Whether a file's ending is of those from which a config can be derived."""
+    """Whether a config can be derived from files with this extension."""
     name = path.name.lower()
     return name.endswith(NETWORKS) and not name.endswith(INDEX)
 

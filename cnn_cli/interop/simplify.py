@@ -1,7 +1,7 @@
-"""A foreign network with fewer ops that computes the same: what its exporter took apart is joined.
+"""Simplify a foreign network: merge ops that its exporter split.
 
-Exporters write an activation as several operators, a bias as a sum, a concatenation flat. Ops that
-nobody needs, and what is done to the image before anything else, are left out.
+Exporters write an activation as several operators, a bias as a sum, a concatenation as a flat list.
+Unused ops and the normalization of the image are removed.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from cnn_cli.interop.foreign import INPUT, Normalization, Op
 from cnn_cli.nn.layers.adaptive_avgpool import part_means
 from cnn_cli.nn.types import Array
 
-# An activation that some exporters write as x times a function of x.
+# Activations that some exporters write as x times a function of x.
 TIMES_ITSELF = {"sigmoid": "silu", "hardsigmoid": "hardswish"}
-# They end in a product and a sum for each channel.
+# Ops that end with a scale and shift per channel.
 SCALED = ("affine", "groupnorm", "layernorm")
 
 
 def simplified(ops: Sequence[Op], end: int) -> tuple[tuple[Op, ...], Normalization | None]:
-    """The ops that `end` needs, joined where they are one layer.
+    """Return the ops that `end` needs, merged where they form one layer.
 
     Returns:
-        The ops, `end` last, and what the network does to its image first, which is not among them.
+        The ops, `end` last, and the normalization of the image, which is not among them.
     """
     work = _Joining()
     new = {INPUT: INPUT}
@@ -38,14 +38,14 @@ def simplified(ops: Sequence[Op], end: int) -> tuple[tuple[Op, ...], Normalizati
 
 
 class _Joining:
-    """Ops that grow; each is joined with those before it where they are one."""
+    """Appends ops, and merges each with earlier ones if they form one layer."""
 
     def __init__(self) -> None:
         self.ops: list[Op] = []
         self.concats: dict[tuple[int, ...], int] = {}
 
     def add(self, op: Op, inputs: tuple[int, ...]) -> int:  # noqa: PLR0911 - a case a kind
-        """Append an op, or what is the same; its position."""
+        """Append an op, or an equivalent; return its position."""
         match op.kind:
             case "identity":
                 return inputs[0]
@@ -60,7 +60,7 @@ class _Joining:
             case "excite":
                 return self._times(op, *inputs)
             case "pixel_scale" if self._is(inputs[0], "avgpool"):
-                # A mean that is divided by another number at each place.
+                # A mean divided by another number at each position.
                 pool = self.ops[inputs[0]]
                 facts = {**pool.facts, "factors": op.facts["factors"]}
                 return self._append(Op("avgpool", op.name, (), facts, shape=op.shape), pool.inputs)
@@ -100,7 +100,7 @@ class _Joining:
         )
 
     def _clip(self, op: Op, x: int) -> int:
-        """A piece of the identity: where a shift is clipped to 0..1, a hard sigmoid."""
+        """Convert a clip: of a shift to 0..1, it is a hard sigmoid."""
         low, high = op.facts["min"], op.facts["max"]
         if (low, high) == (0, 1) and self._is(x, "shift", term=0.5):
             before = self._before(x)
@@ -109,7 +109,7 @@ class _Joining:
         return self._append(op, (x,))
 
     def _affine(self, op: Op, x: int) -> int:
-        """Channels times numbers, plus others: with those before it one, or a layer's bias."""
+        """Merge a scale and shift per channel with an earlier one, or into a layer's bias."""
         given = _arrays(op)
         before = None if x == INPUT else self.ops[x]
         if before is not None and before.kind in SCALED:
@@ -127,14 +127,14 @@ class _Joining:
         return self._append(op, (x,))
 
     def _again(self, op: Op, arrays: dict[str, Array]) -> int:
-        """An op with other arrays."""
+        """Return an op with other arrays."""
         if op.module is None:
             raise ValueError(f"{op.name} has arrays")
         module = replace(op.module, arrays=arrays)
         return self._append(replace(op, module=module), op.inputs)
 
     def _times(self, op: Op, a: int, b: int) -> int:
-        """A product, whose numbers that stand for all come after it."""
+        """Convert a product; a factor that is one number for all is moved after it."""
         factor = 1.0
         ends = []
         for end in (a, b):
@@ -159,21 +159,23 @@ class _Joining:
         return self._scale(self._append(op, tuple(ends)), factor, op)
 
     def _is_erf_of(self, gate: int, x: int) -> bool:
-        """Whether a gate is 1 + erf(x / √2), twice the normal distribution's function."""
+        """Whether a gate is 1 + erf(x / √2), twice the normal cumulative distribution function."""
         if not self._is(gate, "shift", term=1) or not self._is(self._before(gate), "erf"):
             return False
         inner = self._before(self._before(gate))
         return self._is(inner, "scale", factor=1 / sqrt(2)) and self._before(inner) == x
 
     def _quotient(self, op: Op, x: int, base: int) -> int:
-        """x / (k + alpha m)^beta, where a convolution makes the mean squares m: an lrn."""
+        """Convert x / (k + alpha m)^beta, where a convolution computes the mean squares m, to an
+        lrn.
+        """
         facts = self._neighborhood(x, base)
         if facts is None:
             return self._append(op, (x, base))
         return self._make(op, "lrn", (x,), **facts)
 
     def _neighborhood(self, x: int, base: int) -> dict[str, Any] | None:
-        """The arguments of the lrn that divides by `base`, if one does."""
+        """Return the arguments of the lrn that divides by `base`, or None."""
         if not self._is(base, "power") or not self._is(self._before(base), "conv"):
             return None
         conv = self.ops[self._before(base)]
@@ -200,7 +202,7 @@ class _Joining:
         }
 
     def _columns(self, op: Op, x: int) -> int:
-        """Means of rows, then of columns: adaptive pooling."""
+        """Merge means of rows and of columns to adaptive pooling."""
         if self._is_means(x, "rows") and op.shape is not None:
             rows = self.ops[x]
             matrix = op.facts["matrix"]
@@ -213,7 +215,7 @@ class _Joining:
         return self._is(tensor, kind) and _are_means(self.ops[tensor].facts["matrix"])
 
     def _concat(self, op: Op, inputs: tuple[int, ...]) -> int:
-        """A concatenation, of one that is there already where it begins with the same."""
+        """Convert a concatenation, extending an earlier one with the same beginning."""
         if len(inputs) == 1:
             return inputs[0]
         for length in range(len(inputs), 1, -1):
@@ -236,7 +238,7 @@ def _are_means(matrix: Array) -> bool:
 
 
 def _needed(ops: Sequence[Op], end: int) -> tuple[list[Op], int]:
-    """The ops that lead to `end`, in their order."""
+    """Return the ops that lead to `end`, in order."""
     wanted = set()
     ahead = [end]
     while ahead:
@@ -254,7 +256,7 @@ def _needed(ops: Sequence[Op], end: int) -> tuple[list[Op], int]:
 
 
 def _without_normalization(ops: list[Op], end: int) -> tuple[tuple[Op, ...], Normalization | None]:
-    """The ops without those that only normalize the image, and what these do."""
+    """Remove ops that only normalize the image; return the rest, and the normalization."""
     scale, shift = np.ones(1), np.zeros(1)
     found = INPUT
     while True:

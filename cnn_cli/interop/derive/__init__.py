@@ -1,5 +1,6 @@
-"""The config of a network that a file describes, found from how its layers are connected.
+"""Derive a config from the network in a file.
 
-`network` finds the lists of layers and what holds them, by the `paths` between tensors; `layers`
-reads one op. Imports `interop.foreign`, `nn.layers` and the ground floor.
+`network` finds the lists of layers and the layers that contain them, using the `paths` between
+tensors; `layers` converts single ops. This package imports `interop.foreign`, `nn.layers` and the
+top-level modules.
 """

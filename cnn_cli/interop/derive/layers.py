@@ -1,4 +1,4 @@
-"""One op of a file's network as the layers that it is."""
+"""Convert one op of a file's network to layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cnn_cli.nn.layers.base import REQUIRED, ShapeError
 from cnn_cli.nn.layers.maxpool import MaxPool
 from cnn_cli.nn.types import Shape
 
-# What an op of that kind is a layer of, whatever it reads.
+# Ops that are always the layer of that kind.
 PLAIN = (
     *("relu", "relu6", "leaky_relu", "silu", "gelu", "hardswish", "sigmoid", "hardsigmoid"),
     *("tanh", "elu", "selu", "softplus", "softsign", "scale", "dropout"),
@@ -26,7 +26,7 @@ PLAIN = (
     "radix_softmax",
     *("lrn", "upsample", "pad"),
 )
-# What reads maps and makes maps.
+# Ops from maps to maps.
 MAPS = (
     *("maxpool", "avgpool", "adaptive_avgpool", "zeropad", "pad", "channel_shuffle"),
     *("lrn", "upsample"),
@@ -35,13 +35,13 @@ EPS = 1e-5
 
 
 class Layers:
-    """A network's ops, each as layers.
+    """Converts a network's ops to layers.
 
     Args:
         place: the file, for messages.
-        ops: of the network.
-        in_shape: of an image.
-        end: the op that the scores are.
+        ops: the ops of the network.
+        in_shape: shape of an image.
+        end: the op that gives the scores.
 
     Attributes:
         shapes: of each op's output here, where a global mean is a vector.
@@ -59,7 +59,7 @@ class Layers:
         return DataError(self.place, f"operator {op.name} ({op.kind}) {rule}", got)
 
     def read(self, at: int, op: Op, before: int) -> list[Piece]:  # noqa: PLR0911, PLR0912 - a case a kind
-        """The layers that an op is; none where it changes nothing."""
+        """Return the layers of an op; none if it changes nothing."""
         shape = self.shapes[before]
         facts = dict(op.facts)
         match op.kind:
@@ -132,7 +132,7 @@ class Layers:
         return [Piece({"conv": without(_square(arguments), **idle)}, [module])]
 
     def _padding(self, op: Op, shape: Shape) -> Any:
-        """A convolution's padding as a config has it."""
+        """Return a convolution's padding in the form of a config."""
         found = op.facts["padding"]
         if found == "same":
             return "same"
@@ -150,7 +150,7 @@ class Layers:
         return Piece({"linear": arguments}, [module])
 
     def _affine(self, op: Op, shape: Shape) -> Piece:
-        """Channels times numbers and plus numbers: a scale of layers, or a batch normalization of
+        """Convert a scale and shift per channel to a layer scale, or to a batch normalization with
         fixed statistics.
         """
         channels = shape[-1]
@@ -181,7 +181,7 @@ class Layers:
             if op.kind == "avgpool":
                 raise self.refused(op, "must be without dilation", dilation)
             arguments["dilation"] = list(dilation)
-        # As little as is needed: a ceiling where it pads enough.
+        # The smallest padding that works: `ceil_mode` if it pads enough.
         choices: list[dict[str, Any]] = [
             {**without({"padding": _sides(sides)}, padding=[0, 0]), **more}
             for sides in dict.fromkeys(((top, top, left, left), tuple(padding)))
@@ -208,7 +208,7 @@ class Layers:
         return op.module
 
     def _shapes(self, in_shape: Shape) -> dict[int, Shape]:
-        """What each op's output has for a shape here: a global mean is a vector."""
+        """Return the shape of each op's output in this program, where a global mean is a vector."""
         shapes = {INPUT: in_shape}
         for i, op in enumerate(self.ops):
             before = shapes[op.inputs[0]]
@@ -230,7 +230,7 @@ class Layers:
         return shapes
 
     def _is_mean(self, op: Op, before: Shape) -> bool:
-        """Whether an average has one window, which is the whole map."""
+        """Whether an average has a single window, the whole map."""
         facts = op.facts
         return (
             op.kind == "avgpool"
@@ -242,7 +242,7 @@ class Layers:
         )
 
     def _last_matrix(self, end: int) -> int:
-        """The layer that has one output a class: behind it there is none with another number."""
+        """Return the layer with one output per class, after which no layer changes their number."""
         found = end
         while found != INPUT and self.ops[found].kind not in ("conv", "linear"):
             op = self.ops[found]
@@ -253,7 +253,7 @@ class Layers:
 
 
 def _norm(name: str, channels: int, arrays: Mapping[str, Any]) -> Piece:
-    """A batch normalization that multiplies by `weight` and adds `bias`."""
+    """Return a batch normalization that multiplies by `weight` and adds `bias`."""
     module = Module(
         name,
         "norm",
@@ -268,7 +268,7 @@ def _norm(name: str, channels: int, arrays: Mapping[str, Any]) -> Piece:
 
 
 def _number(value: Any) -> Any:
-    """A number of a file, which has it in float32, as a person would write it."""
+    """Round a file's float32 number to the decimal that a person would write."""
     if isinstance(value, float):
         short = float(str(np.float32(value)))
         return short if isclose(short, value, rel_tol=1e-7) else value
@@ -280,7 +280,7 @@ def _pair(value: Any) -> Any:
 
 
 def _square(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments, with one number for two alike."""
+    """Replace pairs of equal numbers by one number."""
     return {
         key: value[0] if isinstance(value, list) and len(set(value)) == 1 else value
         for key, value in arguments.items()
@@ -288,18 +288,18 @@ def _square(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def _sides(sides: Sequence[int]) -> list[int]:
-    """Padding above, below, left and right, or above and to the left where that says it."""
+    """Return padding for all four sides, or for height and width if that is the same."""
     top, bottom, left, right = sides
     return [top, left] if (top, left) == (bottom, right) else list(sides)
 
 
 def without(arguments: dict[str, Any], **idle: Any) -> dict[str, Any]:
-    """Arguments without those that are the defaults."""
+    """Return arguments without those equal to the given defaults."""
     return {key: value for key, value in arguments.items() if key not in idle or value != idle[key]}
 
 
 def _same_areas(layer: AvgPool, op: Op, padding: Sequence[int]) -> bool:
-    """Whether an average divides by what a file's does, whose sides may be padded otherwise."""
+    """Whether an average has the same divisors as the file's, whose padding may differ."""
     windows, lengths = layer.windows, []
     for axis, size in enumerate(windows.in_size):
         before, after = padding[2 * axis : 2 * axis + 2]

@@ -1,9 +1,9 @@
-"""The lists of layers of a network that a file describes, and the layers that hold lists.
+"""Find the lists of layers in a file's network, and the layers that contain lists.
 
-Between two tensors that every way goes through there is one layer, or a sum, a product or a
-concatenation of several ways: a `residual`, a `squeeze_excite`, `branches` or a `split`, whose
-lists are found in the same manner. Where ways meet more than once on their way, layers stand one
-after the other, and `from` names the earlier one that each reads.
+Between two consecutive bottlenecks there is one layer, or a sum, product or concatenation of
+several paths: a `residual`, a `squeeze_excite`, `branches` or a `split`, whose lists are found
+recursively. If paths meet in other ways, layers are listed in order, and `from` names the earlier
+layer that each one reads.
 """
 
 from __future__ import annotations
@@ -36,17 +36,17 @@ from cnn_cli.nn.types import Shape
 
 SQUEEZE_ACTIVATIONS = ("relu", "silu", "gelu", "relu6", "hardswish")
 GATES = ("sigmoid", "hardsigmoid")
-LONGEST = 100  # letters of a layer's name
+LONGEST = 100  # characters of a layer name
 
 
 @dataclass(frozen=True, slots=True)
 class Derived:
-    """A network as a config has it, and the file's arrays for it.
+    """A network in the form of a config, with the file's arrays.
 
     Attributes:
-        layers: of the config's `model`.
-        classes: how many scores there are.
-        modules: of the layers with arrays, in the network's order.
+        layers: the `layers` of the config's `model`.
+        classes: number of scores.
+        modules: arrays of the layers that have some, in the network's order.
     """
 
     layers: list[Written]
@@ -55,10 +55,10 @@ class Derived:
 
 
 def derive(foreign: Foreign) -> Derived:
-    """The network of a file that says how its layers are connected.
+    """Derive the network of a file that contains its structure.
 
     Raises:
-        DataError: it has something that a config cannot express; operator and place are named.
+        DataError: a config cannot express something; the error names operator and place.
     """
     if foreign.ops is None:
         rule = "must say how its layers are connected; give --config CONFIG"
@@ -85,7 +85,7 @@ def derive(foreign: Foreign) -> Derived:
 
 
 class _Derivation:
-    """The layers of a network while they are found."""
+    """The layers of a network, as far as found."""
 
     def __init__(self, place: str, ops: Sequence[Op], in_shape: Shape) -> None:
         self.ops = padded(ops)
@@ -94,12 +94,12 @@ class _Derivation:
             (self.end,) = ops[self.end].inputs
         self.paths = Paths(self.ops)
         self.layers = Layers(place, self.ops, in_shape, self.end)
-        self.made: dict[int, Piece] = {}  # by the tensor that it makes
-        self.passed: dict[int, int] = {}  # tensors that are the same as others, without a layer
+        self.made: dict[int, Piece] = {}  # by the tensor that it produces
+        self.passed: dict[int, int] = {}  # tensors that equal another one, without a layer
         self.froms: list[tuple[Piece, int]] = []
 
     def chain(self, start: int, end: int) -> list[Piece]:
-        """The layers from one tensor to another that they all lead to."""
+        """Return the layers from one tensor to another, through which everything passes."""
         pieces: list[Piece] = []
         while end != start:
             if end in self.made:
@@ -121,7 +121,7 @@ class _Derivation:
         return pieces[::-1]
 
     def named(self, pieces: list[Piece]) -> list[Piece]:
-        """The network's layers, with the names that each `from` in them needs."""
+        """Return the network's layers, with the names to which each `from` in them refers."""
         names: dict[int, str] = {}
         for piece, tensor in self.froms:
             source = self._source(tensor)
@@ -137,7 +137,7 @@ class _Derivation:
         return pieces
 
     def _name(self, tensor: int, others: Iterable[str]) -> str:
-        """A layer's name by the file's, as a config may have it."""
+        """Return a valid layer name for a config, based on the file's."""
         word = "image" if tensor == INPUT else self.ops[tensor].name
         base = re.sub(r"[^A-Za-z0-9_-]+", "_", word).strip("_")[-LONGEST + 10 :] or "layer"
         taken = set(others)
@@ -145,7 +145,7 @@ class _Derivation:
         return next(each for each in tries if each not in taken)
 
     def _source(self, tensor: int) -> int:
-        """The tensor that another one is, which a layer makes."""
+        """Return the tensor produced by a layer that equals this tensor."""
         while tensor in self.passed:
             tensor = self.passed[tensor]
         return tensor
@@ -156,7 +156,7 @@ class _Derivation:
         return piece
 
     def _in_order(self, end: int, start: int) -> list[Piece]:
-        """The layers between two tensors one after the other, each behind what it reads."""
+        """Return the layers between two tensors in order, each after its inputs."""
         joins = self.paths.joins(end, start)
         read = {each for join in joins for each in self.ops[join].inputs}
         pieces: list[Piece] = []
@@ -181,7 +181,7 @@ class _Derivation:
         return pieces
 
     def _of_earlier(self, op: Op, current: int) -> Piece:
-        """A sum, a product or a concatenation of layers that stand before it."""
+        """Convert a sum, product or concatenation of earlier layers."""
         if op.kind not in COMBINE:
             raise self.layers.refused(op, "is no layer that a config can express")
         same = self._source(current)
@@ -220,9 +220,9 @@ class _Derivation:
         return branches(ways, op.kind)
 
     def _ways(self, ends: Sequence[int], start: int) -> list[list[Piece]]:
-        """The lists of layers to several tensors from one that they all come of.
+        """Return the lists of layers from one tensor to several others.
 
-        Neighbours that have more of their way in common are branches of one list.
+        Adjacent tensors whose paths share more than the start become branches of one list.
         """
         ways = []
         while ends:
@@ -259,7 +259,7 @@ class _Derivation:
 
 
 def _squeeze(gate: list[Piece]) -> dict[str, Any] | None:
-    """The arguments of a `squeeze_excite` whose gate those layers are; None where they are not."""
+    """Return the arguments of a `squeeze_excite` with this gate; None if it is not one."""
     words = [piece.kind for piece in gate]
     if len(gate) != 5 or words[::2][0] != "global_avgpool":
         return None

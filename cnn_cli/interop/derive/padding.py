@@ -1,4 +1,4 @@
-"""Padding that a network does before a convolution or a pool, as that layer's own."""
+"""Merge padding ops into the following convolution or pool."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from cnn_cli.arithmetic import ceil_div
 from cnn_cli.interop.foreign import INPUT, Op
 from cnn_cli.nn.types import Shape
 
-# Their outputs are never below 0, so that zeros around them are what a maximum ignores.
+# Ops with nonnegative outputs, for which a maximum ignores zero padding.
 NOT_NEGATIVE = ("relu", "relu6", "sigmoid", "hardsigmoid")
 
 
 def padded(ops: Sequence[Op]) -> list[Op]:
-    """The ops, whose windows pad as an op before them did, where that is the same."""
+    """Return the ops with preceding padding merged into windows, if that is equivalent."""
     found: list[Op] = []
     for op in ops:
         before = found[op.inputs[0]] if op.inputs[0] != INPUT else None
@@ -48,7 +48,7 @@ def _may_pad(op: Op, pad: Op, ops: Sequence[Op]) -> bool:
 
 
 def same_sides(op: Op, shape: Shape) -> tuple[int, ...]:
-    """Above, below, left and right of what TensorFlow's `same` pads."""
+    """Return the padding above, below, left and right of TensorFlow's `same`."""
     sides: list[int] = []
     for axis in (0, 1):
         stride, kernel = op.facts["stride"][axis], op.facts["kernel_size"][axis]

@@ -1,7 +1,7 @@
-"""The ways between two tensors of a network, and where they meet.
+"""The paths between two tensors of a network, and where they meet.
 
-A tensor that every way from the image to another one goes through is a place where a list of layers
-can be cut (a dominator: Lengauer and Tarjan 1979).
+A tensor on every path from the image to another one (a dominator: Lengauer and Tarjan 1979) is a
+bottleneck, at which a list of layers can be split.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ from cnn_cli.interop.foreign import INPUT, Op
 
 
 class Paths:
-    """The ways through a network.
+    """The paths through a network.
 
     Attributes:
-        last: for each op the last tensor, before its output, that all ways from the image go
-            through.
+        last: for each op, its immediate dominator: the last tensor, before its output, on all paths
+            from the image.
     """
 
     def __init__(self, ops: Sequence[Op]) -> None:
@@ -32,7 +32,7 @@ class Paths:
             self._depths.append(self._depth(common) + 1)
 
     def common(self, one: int, other: int) -> int:
-        """The last tensor that all ways to both go through; it may be one of them."""
+        """Return the last tensor on all paths to both; it may be one of them."""
         while one != other:
             if self._depth(one) >= self._depth(other):
                 one = self.last[one]
@@ -44,7 +44,7 @@ class Paths:
         return 0 if tensor == INPUT else self._depths[tensor]
 
     def _region(self, end: int, start: int) -> set[int]:
-        """The ops on all ways between two tensors, the last one among them."""
+        """Return the ops on all paths between two tensors, including the last."""
         found: set[int] = set()
         ahead = [end]
         while ahead:
@@ -55,13 +55,13 @@ class Paths:
         return found
 
     def joins(self, end: int, start: int) -> list[int]:
-        """The ops between two tensors where ways meet that part at the first one."""
+        """Return the ops between two tensors where paths meet that part at the first one."""
         last = self.last
         region = self._region(end, start)
         return sorted(op for op in region if len(self._ops[op].inputs) > 1 and last[op] == start)
 
     def is_tree(self, end: int, start: int) -> bool:
-        """Whether each way between two tensors leads to one place where it meets others."""
+        """Whether the paths between two tensors meet only in a tree structure."""
         counts: Counter[int] = Counter()
         for join in self.joins(end, start):
             op = self._ops[join]
@@ -72,8 +72,8 @@ class Paths:
         return all(count == 1 for count in counts.values())
 
     def _runs(self, ends: Sequence[int], start: int) -> list[int] | None:
-        """One of each run of neighbors that have a part of their way in common; None where
-        others than neighbors have.
+        """Return one of each run of adjacent tensors that share a part of their path; None if
+        others share one.
         """
         firsts = [start if end == start else self._first(end, start) for end in ends]
         found = []
@@ -94,7 +94,7 @@ class Paths:
         return found
 
     def _first(self, tensor: int, start: int) -> int:
-        """The first tensor behind `start` that all ways to another one go through."""
+        """Return the first tensor after `start` on all paths to another one."""
         while self.last[tensor] != start:
             tensor = self.last[tensor]
         return tensor

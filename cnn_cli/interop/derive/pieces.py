@@ -1,4 +1,4 @@
-"""What a derived network is put together from: layers, with the file's arrays for them."""
+"""The pieces of a derived network: layers, with the file's arrays for them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from cnn_cli.interop.foreign import Module
 
-# How branches are combined, by what joins them.
+# How branches are combined, by the op that joins them.
 COMBINE: dict[str, dict[str, str]] = {
     "concat": {},
     "add": {"combine": "sum"},
@@ -16,12 +16,12 @@ COMBINE: dict[str, dict[str, str]] = {
 }
 
 Written = str | dict[str, Any]
-"""A layer as a config has it; in a `Piece` always a mapping of its kind to its arguments."""
+"""A layer as in a config; in a `Piece` always a mapping of its kind to its arguments."""
 
 
 @dataclass(slots=True)
 class Piece:
-    """One layer, or several as one, and the arrays in it."""
+    """One layer, or several written as one, and the arrays in it."""
 
     written: dict[str, Any]
     modules: list[Module] = field(default_factory=list)
@@ -33,12 +33,12 @@ class Piece:
 
 
 def plain(kind: str, **arguments: Any) -> Piece:
-    """A layer without arrays."""
+    """Return a layer without arrays."""
     return Piece({kind: arguments})
 
 
 def branches(ways: Sequence[list[Piece]], join: str) -> Piece:
-    """Lists of layers, whose outputs an op of kind `join` combines."""
+    """Return lists of layers whose outputs an op of kind `join` combines."""
     arguments = {"branches": list(map(as_written, ways)), **COMBINE[join]}
     return Piece({"branches": arguments}, modules_of(ways))
 
@@ -52,7 +52,7 @@ def modules_of(ways: Iterable[list[Piece]]) -> list[Module]:
 
 
 def shortened(written: dict[str, Any]) -> Written:
-    """A layer as a person would write it, and those within it."""
+    """Return a layer, and those in it, in the shortest form."""
     ((kind, arguments),) = written.items()
     if kind == "from":
         return {"from": arguments["layer"]}

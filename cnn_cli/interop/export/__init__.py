@@ -1,4 +1,4 @@
-"""A checkpoint as a file for other runtimes: ONNX and safetensors.
+"""Export a checkpoint for other runtimes: ONNX and safetensors.
 
-Imports `inference` and what is below it.
+This package imports `inference` and the packages below it.
 """

@@ -1,4 +1,4 @@
-"""What an exported file says beside its numbers."""
+"""The metadata of an exported file."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnn_cli.inference.classifier import Classifier
 
 
 def metadata(classifier: Classifier) -> dict[str, str]:
-    """What a reader needs besides the numbers; lists as JSON."""
+    """Return what a reader needs besides the arrays; lists as JSON."""
     pre, several = classifier.preprocess, classifier.several
     labels = {} if several is None else {"thresholds": json.dumps(several.thresholds)}
     return labels | {

@@ -1,4 +1,4 @@
-"""An ONNX network compared with the checkpoint that it was made of."""
+"""Compare an ONNX network with the checkpoint from which it was exported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnn_cli.errors import DataError, GateError, missing_extra
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.nn.types import Array
 
-LIMIT = 1e-4  # of the difference between probabilities
+LIMIT = 1e-4  # largest difference between probabilities
 BATCH = 16
 MOST_IMAGES = 256
 
@@ -30,16 +30,16 @@ def check_onnx(
     """Compare with onnxruntime on images.
 
     Args:
-        content: of the ONNX file.
-        classifier: that it was made of.
+        content: the ONNX file.
+        classifier: the exported checkpoint.
         sources: images and folders.
-        progress: called with the number of images after each batch.
+        progress: called after each batch with the number of images.
 
     Returns:
-        How many images, at most 256, and the largest difference between probabilities.
+        The number of images, at most 256, and the largest difference between probabilities.
 
     Raises:
-        UsageError: without the package onnxruntime.
+        UsageError: onnxruntime is not installed.
         DataError: an image cannot be read, or there is none.
         GateError: the difference is above 1e-4.
     """
@@ -63,14 +63,14 @@ def check_onnx(
 
 
 def open_session(content: bytes, option: str) -> Any:
-    """An ONNX network in onnxruntime.
+    """Open an ONNX network in onnxruntime.
 
     Args:
-        content: the file's.
-        option: that needs it, for messages.
+        content: the ONNX file.
+        option: the option that needs it, for messages.
 
     Raises:
-        UsageError: without the package onnxruntime.
+        UsageError: onnxruntime is not installed.
     """
     try:
         import onnxruntime
@@ -82,13 +82,15 @@ def open_session(content: bytes, option: str) -> Any:
 
 
 def feed(session: Any, classifier: Classifier, pixels: Array) -> dict[str, Array]:
-    """Pixels (n, h, w, c) as the input of an exported network, with or without preprocessing."""
+    """Return pixels (n, h, w, c) as the input of an exported network, with or without
+    preprocessing.
+    """
     entry = session.get_inputs()[0].name
     return {entry: pixels if entry == "pixels" else normalized(classifier, pixels)}
 
 
 def normalized(classifier: Classifier, pixels: Array) -> Array:
-    """Pixels (n, h, w, c) as the network without preprocessing reads them."""
+    """Return pixels (n, h, w, c) as the input of a network without preprocessing."""
     normalization = classifier.normalization
     full = FULL_SCALE[normalization.depth]
     images = (pixels / full - np.array(normalization.mean)) / np.array(normalization.std)
@@ -96,7 +98,7 @@ def normalized(classifier: Classifier, pixels: Array) -> Array:
 
 
 def _softmax(scores: Array) -> Array:
-    """In float64; the temperature is in the scores already."""
+    """Compute softmax in float64; the scores already include the temperature."""
     exponentials = np.exp(scores.astype(np.float64) - scores.max(axis=1, keepdims=True))
     probabilities: Array = exponentials / exponentials.sum(axis=1, keepdims=True)
     return probabilities

@@ -1,4 +1,4 @@
-"""A checkpoint as an ONNX network."""
+"""Export a checkpoint to ONNX."""
 
 from __future__ import annotations
 
@@ -13,22 +13,21 @@ from cnn_cli.interop.export.metadata import metadata
 from cnn_cli.interop.export.onnx_network import OnnxNetwork
 from cnn_cli.nn.fold import FoldedNetwork
 
-OPSET, IR_VERSION = 20, 9  # of 2023: what runtimes of the last years read
+OPSET, IR_VERSION = 20, 9  # of 2023, which current runtimes support
 
 
 def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes:
-    """The network as an ONNX file's content, after onnx's full check.
+    """Return the network as an ONNX file, after onnx's full check.
 
     Args:
-        classifier: what is exported; its temperature divides the scores, and where an image may
-            have several labels, a sigmoid makes them probabilities.
+        classifier: the checkpoint. Its temperature divides the scores; with several labels per
+            image, a sigmoid converts them to probabilities.
         preprocessing: the input is pixels (n, height, width, channels), uint8, uint16 or float32 as
-            `data.depth` says; otherwise it is normalized already, float32 (n, channels, height,
-            width).
-        fold: batch normalizations go into the convolutions before them.
+            `data.depth` says; otherwise normalized float32 (n, channels, height, width).
+        fold: fold batch normalizations into the preceding convolutions.
 
     Raises:
-        UsageError: without the package onnx.
+        UsageError: onnx is not installed.
         DataError: the check fails.
     """
     try:
@@ -95,13 +94,14 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
 
 
 def output_name(classifier: Classifier) -> str:
-    """What the network's output is called: `scores`, of which a softmax makes probabilities, or
-    where an image may have several labels, `probabilities`, to be compared with thresholds."""
+    """Return the name of the output: `scores`, to which softmax is applied, or with several labels
+    per image `probabilities`, which are compared with thresholds.
+    """
     return "scores" if classifier.several is None else "probabilities"
 
 
 def _preprocess(network: OnnxNetwork, classifier: Classifier, float_type: Any) -> None:
-    """From pixels, (n, h, w, c), to the image that the network reads."""
+    """Add the conversion from pixels, (n, h, w, c), to the network's input."""
     scale, shift = classifier.normalization.scale_and_shift()
     by_channel = (-1, 1, 1)
     floats = network.add("Cast", ["pixels"], "pixels.float", to=float_type)

@@ -1,4 +1,4 @@
-"""An ONNX network in whole numbers of 8 bits, by onnxruntime's quantizer."""
+"""Quantize an ONNX network to int8 with onnxruntime's quantizer."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from cnn_cli.nn.types import Array
 OPTION = "--int8"
 BATCH = 16
 MOST_IMAGES = 512
-"""That the ranges of activations are taken from; more hardly change them."""
+"""Images for the ranges of activations; more hardly change them."""
 
 
 def check_quantizer() -> None:
-    """Refuse early where there is none.
+    """Check early that the quantizer is available.
 
     Raises:
-        UsageError: without the packages onnx and onnxruntime.
+        UsageError: onnx or onnxruntime is not installed.
     """
     try:
         importlib.import_module("onnxruntime.quantization")
@@ -41,18 +41,17 @@ def check_quantizer() -> None:
 
 
 def quantize(content: bytes, classifier: Classifier, images: Split) -> tuple[bytes, int]:
-    """Weights as int8, each output channel with its own scale, activations as int8 by tensor.
+    """Quantize weights to int8 per output channel, and activations to int8 per tensor.
 
-    The ranges of activations are what the images give rise to, from the least to the largest
-    (Jacob et al. 2018).
+    The ranges of activations are the smallest and largest values on the images (Jacob et al. 2018).
 
     Args:
-        content: an ONNX file's, with batch normalizations folded.
-        classifier: that it was made of.
-        images: up to `MOST_IMAGES` of these are looked at, at equal distances.
+        content: an ONNX file with folded batch normalizations.
+        classifier: the exported checkpoint.
+        images: up to `MOST_IMAGES` of these are used, evenly spaced.
 
     Returns:
-        The new file's content, and how many images were looked at.
+        The new file, and the number of images used.
 
     Raises:
         DataError: no image can be read, or the quantizer fails.
@@ -88,7 +87,7 @@ def quantize(content: bytes, classifier: Classifier, images: Split) -> tuple[byt
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
             )
-        except Exception as error:  # the quantizer's own are of every kind
+        except Exception as error:  # the quantizer raises any exception
             if not seen:
                 raise DataError("--calibrate", "must hold a readable image") from error
             text = reason(error).splitlines()[0]
@@ -99,12 +98,13 @@ def quantize(content: bytes, classifier: Classifier, images: Split) -> tuple[byt
 def evaluate_onnx(
     content: bytes, classifier: Classifier, images: Split
 ) -> tuple[AnyEvaluation, dict[int, ImageError]]:
-    """What an ONNX network says of labelled images, and what is wrong with those not read.
+    """Evaluate an ONNX network on labeled images; return the evaluation and the errors of
+    unreadable ones.
 
     Args:
-        content: an ONNX file's.
-        classifier: that it was made of; its temperature is in the scores already.
-        images: in their order.
+        content: the ONNX file.
+        classifier: the exported checkpoint; its temperature is already in the scores.
+        images: the images, in order.
     """
     session = open_session(content, OPTION)
     bad: dict[int, ImageError] = {}
@@ -132,7 +132,7 @@ def evaluate_onnx(
 
 
 def _logits(probabilities: Array) -> Array:
-    """Of which a sigmoid makes these; 0 and 1, which 8 bits may say, are taken for nearly so."""
+    """Invert the sigmoid; 0 and 1, which int8 outputs can reach, are clipped."""
     least = np.finfo(np.float32).eps
     p = probabilities.clip(least, 1 - least)
     logits: Array = np.log(p) - np.log1p(-p)
@@ -142,7 +142,7 @@ def _logits(probabilities: Array) -> Array:
 def _batches(
     classifier: Classifier, images: Split, order: Array, bad: dict[int, ImageError]
 ) -> Iterator[Batch]:
-    """Images of a split, on one thread; those that cannot be read go to `bad`."""
+    """Yield batches of a split, on one thread; unreadable images are added to `bad`."""
     with ImageCache.open("none", images.paths, classifier.preprocess) as cache:
         yield from Loader(images, cache, BATCH, 1).batches(order)
         bad.update(sorted(cache.bad.items()))
@@ -150,7 +150,7 @@ def _batches(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The quantizer advises, through the root logger, what is done here already."""
+    """Silence the quantizer's advice on the root logger, which is already followed."""
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

@@ -1,4 +1,4 @@
-"""A network's operators and arrays in ONNX, as its layers say them."""
+"""A network's ONNX operators and arrays, collected from its layers."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from cnn_cli.nn.types import Array
 
 @dataclass(slots=True)
 class OnnxNetwork:
-    """A growing network of operators; layers see it as `nn.layers.base.Operators`.
+    """A graph of operators under construction; implements `nn.layers.base.Operators`.
 
     Attributes:
-        nodes: operator, inputs, output and attributes of each.
+        nodes: operator, inputs, output and attributes of each node.
         constants: arrays by name.
     """
 
@@ -36,14 +36,14 @@ class OnnxNetwork:
         return output
 
     def constant(self, name: str, values: Array | list[int]) -> str:
-        """Keep an array; whole numbers are shapes, all others float32."""
+        """Store an array; integers are shapes, everything else is float32."""
         array = np.asarray(values)
         kind = np.int64 if array.dtype.kind == "i" else np.float32
         self.constants[name] = np.ascontiguousarray(array, kind)
         return name
 
     def add_layers(self) -> str:
-        """Append the whole network; the name of its scores."""
+        """Append the whole network; return the name of its scores."""
         for node in self.graph.nodes:
             inputs = [self._tensor(tensor) for tensor in node.inputs]
             arrays = self._arrays(node)
@@ -54,7 +54,7 @@ class OnnxNetwork:
         return self.image if tensor == IMAGE else self._outputs[tensor]
 
     def _arrays(self, node: Node) -> dict[str, Array]:
-        """Parameters and statistics under PyTorch's names and in its layouts."""
+        """Return parameters and statistics under PyTorch's names and in its layouts."""
         views = self.params.views[node.index]
         own = {spec.name: to_torch(views[spec.name], spec) for spec in node.layer.params}
         return own | self.params.buffer_views[node.index]

@@ -1,4 +1,4 @@
-"""A checkpoint's weights as a safetensors file."""
+"""Export a checkpoint's weights to safetensors."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from cnn_cli.interop.export.torchvision_names import torchvision_arrays
 def save_safetensors(
     classifier: Classifier, path: Path, names: Literal["own", "torchvision"] = "own"
 ) -> None:
-    """Weights and statistics in PyTorch's layouts.
+    """Write weights and statistics in PyTorch's layouts.
 
     Args:
-        classifier: whose they are.
+        classifier: the checkpoint.
         path: the file.
-        names: of layers: those of the network, as `<layer>.<param>`; or torchvision's.
+        names: names of the network, `<layer>.<param>`, or torchvision's.
 
     Raises:
-        UsageError: without the package safetensors.
+        UsageError: safetensors is not installed.
         DataError: the file cannot be written, or torchvision has no such network.
     """
     try:

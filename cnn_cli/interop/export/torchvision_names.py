@@ -1,4 +1,4 @@
-"""A network's arrays as torchvision names and shapes them, for `load_state_dict(strict=True)`."""
+"""Rename and reshape a network's arrays as in torchvision, for `load_state_dict(strict=True)`."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.params import to_torch
 from cnn_cli.nn.types import Array
 
-# A line a network: its name, and torchvision's layers in the order of ours; `^` where a 1×1
-# convolution is a linear layer there, or the other way round.
+# One line per network: its name, and torchvision's layers in this program's order; `^` marks a 1×1
+# convolution that is a linear layer in torchvision, or the reverse.
 FILE = Path(__file__).parent.parent / "torchvision_names.txt"
 
 
 def torchvision_arrays(classifier: Classifier) -> dict[str, Array]:
-    """The arrays by torchvision's names, with its counters of batches.
+    """Return the arrays by torchvision's names, including its batch counters.
 
     Raises:
-        DataError: the network is none of those that torchvision has.
+        DataError: torchvision has no such network.
     """
     graph, params = classifier.graph, classifier.params
     arrays: dict[str, Array] = {}
@@ -54,7 +54,7 @@ def _nodes(graph: Graph) -> list[Node]:
 
 
 def _words(graph: Graph, place: Path) -> list[str]:
-    """Names of the network among those that come along that has these layers."""
+    """Return the names for the built-in network that has these layers."""
     for line in FILE.read_text(encoding="utf-8").splitlines():
         name, *words = line.split()
         if len(words) == len(_nodes(graph)) and _is_network(graph, name):
@@ -67,13 +67,13 @@ def _is_network(graph: Graph, name: str) -> bool:
     config = validate_config(parse_yaml(network_text(name), name), name)
     try:
         other = build_graph(config.model, graph.in_shape, graph.classes, name)
-    except CnnError:  # images that are too small for it
+    except CnnError:  # the images are too small for it
         return False
     return _layout(graph) == _layout(other)
 
 
 def _layout(graph: Graph) -> list[object]:
-    """What a network's layers with arrays are, and the others between them."""
+    """Return the layers with arrays, and which other layers lie between them."""
     return [
         (node.layer.kind, node.layer.out_shape, [spec.shape for spec in node.layer.params])
         for node in graph.nodes

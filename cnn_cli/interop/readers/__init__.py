@@ -1,4 +1,4 @@
-"""A reader for each kind of file of weights; all give a `foreign.Foreign`.
+"""One reader per format of weights; all return a `foreign.Foreign`.
 
-Imports `interop.foreign`, `nn.layers` and the ground floor.
+This package imports `interop.foreign`, `nn.layers` and the top-level modules.
 """

@@ -1,7 +1,7 @@
-"""What a foreign operator may say, and what becomes of it: every argument is honoured or refused.
+"""Tables of a foreign operator's arguments: each argument is used or refused.
 
-A reader has a table: by operator, by argument, what it does with it. What the table does not name
-is refused, so that a later version's argument cannot pass unread.
+A reader has a table by operator and argument. Arguments outside the table are refused, so that a
+newer version's argument is never ignored silently.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from cnn_cli.errors import DataError, listed
 
 
 class Rule(Enum):
-    """What is done with an argument of any value."""
+    """What to do with an argument, whatever its value."""
 
     READ = "read"
-    """The reader makes something of it, or refuses values that it cannot."""
+    """The reader uses it, or refuses unsupported values."""
     IDLE = "idle"
     """It does not change the scores of a trained network."""
 
@@ -29,7 +29,7 @@ READ, IDLE = Rule.READ, Rule.IDLE
 
 @dataclass(frozen=True, slots=True)
 class Only:
-    """An argument that may have one of some values; others are refused."""
+    """An argument with a few supported values; others are refused."""
 
     values: tuple[Any, ...]
 
@@ -37,7 +37,7 @@ class Only:
         object.__setattr__(self, "values", values)
 
     def allows(self, value: Any) -> bool:
-        """Whether it is one of the values; files keep numbers in float32."""
+        """Whether a value is supported; files store numbers in float32."""
         return any(_same(value, each) for each in self.values)
 
 
@@ -48,17 +48,17 @@ Table = Mapping[str, Arguments]
 def check_arguments(
     place: object, name: str, word: str, given: Mapping[str, Any], table: Arguments
 ) -> None:
-    """Refuse what would not be honoured.
+    """Refuse arguments that would be ignored.
 
     Args:
         place: the file.
-        name: of the operator, in it.
-        word: what it is.
+        name: name of the operator in it.
+        word: type of the operator.
         given: its arguments.
-        table: what is done with each.
+        table: what to do with each.
 
     Raises:
-        DataError: an argument is not known, or has a value that is not read.
+        DataError: an argument is unknown, or has an unsupported value.
     """
     for key, value in given.items():
         rule = table.get(key)

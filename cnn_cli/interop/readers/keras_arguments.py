@@ -1,4 +1,4 @@
-"""What becomes of every argument of Keras' layers: it is read, changes no scores, or is refused."""
+"""The arguments of Keras' layers: each is read, does not change scores, or is refused."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ AUGMENTATION = (
     *("RandomFlip", "RandomRotation", "RandomZoom", "RandomContrast", "RandomTranslation"),
     *("RandomBrightness", "RandomHue", "RandomSaturation", "RandomShear", "RandomErasing"),
 )
-# What every layer has, whatever it does. Initializers, regularizers and constraints belong here.
+# Arguments of every layer, including initializers, regularizers and constraints.
 COMMON: Arguments = {
     "name": READ,
     "trainable": IDLE,

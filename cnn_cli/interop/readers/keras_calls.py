@@ -1,4 +1,4 @@
-"""What a layer of a Keras network is called with, in the forms of Keras 1, 2 and 3."""
+"""The call arguments of a layer in a Keras network, in the formats of Keras 1, 2 and 3."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import Any
 
 
 def call_arguments(node: Any) -> list[Any]:
-    """What a layer is called with: names of layers, numbers, and what is given by name.
+    """Return a layer's call arguments: layer names, numbers, and keyword arguments.
 
-    Keras 1 and 2 list `[name, node, tensor, {}]`; Keras 3 has mappings of tensors anywhere in
-    lists of arguments.
+    Keras 1 and 2 list `[name, node, tensor, {}]`; Keras 3 has mappings of tensors anywhere in lists
+    of arguments.
     """
     if isinstance(node, list) and node and all(_is_source(part) for part in node):
         return [found for source in node for found in _source(source)]
@@ -23,7 +23,7 @@ def call_arguments(node: Any) -> list[Any]:
 
 
 def _source(source: list[Any]) -> list[Any]:
-    """The layer of Keras 2's form, and what stands beside it: `y` of arithmetic."""
+    """Return the layer in Keras 2's format, and further arguments: `y` of arithmetic."""
     given = dict(source[3]) if len(source) > 3 else {}
     found = [source[0]]
     if "y" in given:

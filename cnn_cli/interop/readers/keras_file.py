@@ -1,6 +1,6 @@
-"""Keras' files: `.keras` archives, `.h5`, and `model.json` with its shards, as for TensorFlow.js.
+"""Keras files: `.keras` archives, `.h5`, and `model.json` with its shards, as for TensorFlow.js.
 
-All of them say how the layers are connected; `keras_layers` reads that.
+All contain the structure, which `keras_layers` reads.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from cnn_cli.nn.types import Array, Shape
 from cnn_cli.text_files import read_text
 
 MOST_JSON = 10_000_000  # bytes of a network's description
-# What `Model.save` and `save_weights` of Keras 3, or of 2.13 and later, group layers under.
+# Groups of layers written by `Model.save` and `save_weights` of Keras 3, or of 2.13 and later.
 GROUPS = ("layers", "_layer_checkpoint_dependencies")
 
 
 def read_model_json(path: Path, in_shape: Shape | None = None) -> Foreign:
-    """Read TensorFlow.js's form of a Keras network.
+    """Read a Keras network in TensorFlow.js's format.
 
     Args:
         path: the file.
-        in_shape: (rows, columns, channels) of an image, where the network leaves them open.
+        in_shape: (rows, columns, channels) of an image, if the network does not give them.
 
     Raises:
-        DataError: it or a shard is absent, damaged, or a layer is not known.
+        DataError: it or a shard is missing or damaged, or a layer is unknown.
     """
     budget = Budget(path)
     document = _json(path)
@@ -66,15 +66,15 @@ def read_model_json(path: Path, in_shape: Shape | None = None) -> Foreign:
 
 
 def read_h5(path: Path, in_shape: Shape | None = None) -> Foreign:
-    """Read a network that Keras saved as HDF5, or weights with their network in a file beside.
+    """Read a network that Keras saved as HDF5, or weights with their network in a file beside them.
 
     Args:
         path: the file.
-        in_shape: (rows, columns, channels) of an image, where the network leaves them open.
+        in_shape: (rows, columns, channels) of an image, if the network does not give them.
 
     Raises:
-        DataError: it is damaged, holds weights without their network, or a layer is not known.
-        UsageError: without the package h5py.
+        DataError: it is damaged, contains weights without their network, or a layer is unknown.
+        UsageError: h5py is not installed.
     """
     h5py = _h5py(path)
     budget = Budget(path)
@@ -98,15 +98,15 @@ def read_h5(path: Path, in_shape: Shape | None = None) -> Foreign:
 
 
 def read_keras(path: Path, in_shape: Shape | None = None) -> Foreign:
-    """Read the archive that Keras 3 saves a network in.
+    """Read the archive format of Keras 3.
 
     Args:
         path: the file.
-        in_shape: (rows, columns, channels) of an image, where the network leaves them open.
+        in_shape: (rows, columns, channels) of an image, if the network does not give them.
 
     Raises:
-        DataError: it is damaged, or a layer is not known.
-        UsageError: without the package h5py.
+        DataError: it is damaged, or a layer is unknown.
+        UsageError: h5py is not installed.
     """
     h5py = _h5py(path)
     budget = Budget(path)
@@ -130,7 +130,7 @@ def _h5py(path: Path) -> Any:
 
 @contextmanager
 def _sound(path: Path) -> Iterator[None]:
-    """What goes wrong within is the file's fault."""
+    """Convert exceptions within the context to errors about the file."""
     faults = (OSError, KeyError, ValueError, TypeError, AttributeError, NotImplementedError)
     try:
         yield
@@ -141,7 +141,7 @@ def _sound(path: Path) -> Iterator[None]:
 
 
 def _entry(archive: ZipFile, name: str, budget: Budget) -> bytes:
-    """A file of an archive, once its size is known to be one that the archive accounts for."""
+    """Read a file in an archive, after checking its size against the archive's."""
     info = archive.getinfo(name)
     if name.endswith(".json") and info.file_size > MOST_JSON:
         raise ValueError(f"{name} of {info.file_size:,} bytes")
@@ -160,7 +160,7 @@ def _document(content: Any, path: Path) -> dict[str, Any]:
 
 
 def _network_beside(path: Path, budget: Budget) -> Path:
-    """The network of a file of weights: the JSON of its name, or `config.json`.
+    """Return the network for a file of weights: the JSON file of the same name, or `config.json`.
 
     Raises:
         DataError: there is none.
@@ -181,7 +181,7 @@ def _alone(path: Path) -> DataError:
 
 
 def _by_name(group: Any, budget: Budget) -> Stored:
-    """Arrays that are called by their layers' names, and within these by their own."""
+    """Read arrays grouped by layer name, and named in the group."""
     found: dict[tuple[str, str], dict[str, Array]] = {}
     for layer in group:
         own = _member(group, layer, budget.path)
@@ -195,7 +195,7 @@ def _by_name(group: Any, budget: Budget) -> Stored:
             arrays[last] = _dataset(own, name, budget)
 
     def stored(names: tuple[str, ...]) -> Mapping[str, Array]:
-        if len(names) > 1:  # in a network that is a layer
+        if len(names) > 1:  # in a nested network
             return found.get((names[0], names[-1]), {})
         return {
             key: array
@@ -208,7 +208,7 @@ def _by_name(group: Any, budget: Budget) -> Stored:
 
 
 def _by_number(file: Any, config: Any, budget: Budget) -> Stored:
-    """Arrays that are numbered, in layers that are called by their kinds and numbered."""
+    """Read numbered arrays, grouped by numbered layer kinds."""
     found: dict[tuple[str, ...], dict[str, Array]] = {}
 
     def walk(group: Any, config: Any, outer: tuple[str, ...]) -> None:
@@ -216,7 +216,7 @@ def _by_number(file: Any, config: Any, budget: Budget) -> Stored:
         if key is None:
             return
         members = _member(group, key, budget.path)
-        names = {}  # which newer files have
+        names = {}  # only in newer files
         for each in members:
             own = _member(members, each, budget.path)
             if "vars" in own and "name" in own["vars"].attrs:
@@ -224,7 +224,7 @@ def _by_number(file: Any, config: Any, budget: Budget) -> Stored:
         counts: Counter[str] = Counter()
         for layer in nested_layers(config):
             if str(layer.get("module")).startswith("keras.src.ops"):
-                continue  # no layer, which keeps nothing
+                continue  # not a layer, and without arrays
             name = str(layer.get("name") or layer["config"]["name"])
             word = _snake_case(str(layer["class_name"]).rpartition(">")[2])
             each = f"{word}_{counts[word]}" if counts[word] else word
@@ -245,7 +245,7 @@ def _by_number(file: Any, config: Any, budget: Budget) -> Stored:
 
 
 def _snake_case(word: str) -> str:
-    """A kind of layer as Keras' files have it: `Conv2D` is `conv2d`."""
+    """Return a layer's kind as in Keras' files: `conv2d` for `Conv2D`."""
     word = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", re.sub(r"\W+", "", word))
     return re.sub(r"([a-z])([A-Z])", r"\1_\2", word).lower()
 
@@ -265,19 +265,19 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _attribute(of: Any, name: str, budget: Budget) -> Any:
-    """What stands beside a group or file of HDF5."""
+    """Read an attribute of an HDF5 group or file."""
     stored = of.attrs.get_id(name)
-    if 0 not in stored.shape:  # which HDF5 has no size of
+    if 0 not in stored.shape:  # HDF5 does not report its size
         budget.take(stored.get_storage_size())
     return of.attrs[name]
 
 
 def _member(group: Any, name: str, path: Path) -> Any:
-    """What a group of HDF5 holds under a name, or under names joined by `/`.
+    """Return a member of an HDF5 group by name, or by names joined by `/`.
 
     Raises:
-        DataError: a link leads there, into this file or another one.
-        KeyError: there is nothing.
+        DataError: it is a link, within this file or to another one.
+        KeyError: there is none.
     """
     from h5py import HardLink
 
@@ -293,17 +293,17 @@ def _member(group: Any, name: str, path: Path) -> Any:
 
 
 def _dataset(group: Any, name: str, budget: Budget) -> Array:
-    """An array of HDF5, once its size is known to be one that its file accounts for.
+    """Read an HDF5 array, after checking its size against the file's.
 
     Raises:
-        DataError: it is not, or its numbers lie in another file.
+        DataError: it is too large, or stored in another file.
     """
     found = _member(group, name, budget.path)
     if found.is_virtual or found.external:
         raise DataError(budget.path, "must hold its arrays itself", f"numbers elsewhere, of {name}")
     if found.dtype.kind not in "fiu" or found.dtype.shape:
         raise not_read(budget.path, name, found.dtype)
-    # A chunk is unpacked whole, however little of it the array uses.
+    # A chunk is unpacked completely, even if the array uses a small part.
     for shape in (found.shape, found.chunks or ()):
         budget.take_array(shape, found.dtype.itemsize)
     return np.array(found)
@@ -316,7 +316,7 @@ def _shard(name: str, budget: Budget) -> bytes:
 
 
 def _split(content: bytes, weights: list[dict[str, Any]], budget: Budget) -> dict[str, Array]:
-    """A group's arrays, which follow each other in its shards."""
+    """Split a group's shards into its consecutive arrays."""
     arrays = {}
     start = 0
     for weight in weights:
@@ -342,7 +342,7 @@ def _split(content: bytes, weights: list[dict[str, Any]], budget: Budget) -> dic
 def _foreign(
     path: Path, document: Any, stored: Stored, version: Any, in_shape: Shape | None
 ) -> Foreign:
-    """The network that a description and its arrays are."""
+    """Convert a description and its arrays to a network."""
     module = str(document.get("module", "")) if isinstance(document, dict) else ""
     is_third = str(version) >= "3" if version else "keras" in module and "engine" not in module
     layers = Layers(path, stored, is_third=is_third, in_shape=in_shape)

@@ -1,4 +1,4 @@
-"""Keras' layers by kind, each as one op or several."""
+"""Keras' layers by kind, each converted to one or several ops."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ SAME = {
     "Multiply": "excite",
     "Softmax": "softmax",
 }
-# Arithmetic between layers, as Keras 3 and, through TensorFlow, Keras 2 write it.
+# Arithmetic between layers, as written by Keras 3 and, through TensorFlow, Keras 2.
 ARITHMETIC = {
     "Add": "add",
     "Multiply": "excite",
@@ -46,10 +46,10 @@ ARITHMETIC = {
 
 
 class Kinds(Network):
-    """Layers of all kinds.
+    """Converts layers of all kinds.
 
     Args:
-        is_third: whether Keras 3 wrote it.
+        is_third: whether Keras 3 wrote the file.
     """
 
     def __init__(self, path: Path, in_shape: Shape | None, *, is_third: bool) -> None:
@@ -68,7 +68,7 @@ class Kinds(Network):
             case "SeparableConv2D":
                 return self._separable(name, inputs, config, arrays)
             case "Dense" if len(self._shape(inputs[0]) or ()) == 3 and not self._is_pixel(inputs):
-                # A matrix at each pixel.
+                # A matrix product at each pixel.
                 if "kernel" in arrays:
                     arrays = {**arrays, "kernel": arrays["kernel"][None, None]}
                 facts = {**_window((1, 1), (1, 1), "valid"), "dilation": (1, 1), "groups": 1}
@@ -104,7 +104,7 @@ class Kinds(Network):
         return self._op(kind, name, inputs, facts, arrays, count=count, word=word)
 
     def _multiplied(self, inputs: tuple[int, ...], config: Mapping[str, Any]) -> int | None:
-        """The channels that a depthwise convolution makes."""
+        """Return the number of output channels of a depthwise convolution."""
         shape = self._shape(inputs[0])
         return None if shape is None else shape[-1] * int(config.get("depth_multiplier", 1))
 
@@ -210,7 +210,7 @@ class Kinds(Network):
         config: Mapping[str, Any],
         arrays: dict[str, Array],
     ) -> int:
-        """A depthwise convolution, and one of one pixel."""
+        """Convert to a depthwise convolution and a 1×1 convolution."""
         facts = _window(config["kernel_size"], config["strides"], config["padding"])
         facts |= {"dilation": tuple(config.get("dilation_rate", (1, 1))), "groups": None}
         deep = {key: arrays[key] for key in ("depthwise_kernel",) if key in arrays}
@@ -232,7 +232,7 @@ class Kinds(Network):
         return self._op("conv", name, (found,), facts, point, count=config["filters"])
 
     def _affine(self, name: str, inputs: tuple[int, ...], scale: Any, shift: Any) -> int:
-        """Channels times numbers, plus others."""
+        """Convert to a scale and shift per channel."""
         found = inputs[0]
         for kind, key, weight, given in (
             ("scale", "factor", "weight", scale),
@@ -246,7 +246,7 @@ class Kinds(Network):
         return found
 
     def _merge(self, kind: str, name: str, inputs: tuple[int, ...]) -> int:
-        """A sum or a product of two or more, two by two."""
+        """Chain a sum or product of two or more inputs pairwise."""
         found = inputs[0]
         for each in inputs[1:]:
             found = self._op(kind, name, (found, each))
@@ -255,7 +255,7 @@ class Kinds(Network):
     def _arithmetic(
         self, word: str, name: str, inputs: tuple[int, ...], arguments: list[Any]
     ) -> int:
-        """What is written between layers: `2 * x + y`."""
+        """Convert arithmetic between layers: `2 * x + y`."""
         kind = ARITHMETIC.get(word)
         if kind is None:
             raise DataError(self.path, f"layer {name} is of an unknown kind", word)

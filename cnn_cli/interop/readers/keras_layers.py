@@ -1,4 +1,4 @@
-"""Keras' networks layer by layer, from what their description says of each and from its arrays."""
+"""Read a Keras network layer by layer, from its description and its arrays."""
 
 from __future__ import annotations
 
@@ -14,26 +14,27 @@ from cnn_cli.interop.readers.keras_kinds import ARITHMETIC, Kinds
 from cnn_cli.nn.types import Array, Shape
 
 Stored = Callable[[tuple[str, ...]], Mapping[str, Array]]
-"""A layer's arrays by the names of the networks that it stands in and its own: by Keras' names,
-or by numbers in the order of `_variables`."""
+"""A layer's arrays by its path (names of enclosing networks and its own): by Keras' names, or by
+number in the order of `_variables`.
+"""
 
 NETWORKS = ("Functional", "Sequential", "Model")
 
 
 def nested_layers(config: Any) -> Sequence[Mapping[str, Any]]:
-    """The layers that a network's `config` lists."""
+    """Return the layers in a network's `config`."""
     found: Sequence[Mapping[str, Any]] = config["layers"] if isinstance(config, Mapping) else config
     return found
 
 
 class Layers(Kinds):
-    """The ops of a network that is read layer by layer.
+    """The ops of a network, read layer by layer.
 
     Args:
         path: the file, for messages.
         stored: the arrays of its layers.
         is_third: whether Keras 3 wrote it.
-        in_shape: (rows, columns, channels) of an image, where the file leaves them open.
+        in_shape: (rows, columns, channels) of an image, if the file does not give them.
     """
 
     def __init__(
@@ -41,16 +42,16 @@ class Layers(Kinds):
     ) -> None:
         super().__init__(path, in_shape, is_third=is_third)
         self.stored = stored
-        self.said: tuple[int | None, ...] | None = None  # of an image, by the file
+        self.said: tuple[int | None, ...] | None = None  # of an image, as given in the file
         self._begun = False
 
     def network(self, config: Any, entry: int, outer: tuple[str, ...] = ()) -> int:
-        """Append a network's layers; the op that its output is.
+        """Append a network's layers; return the op of its output.
 
         Args:
             config: its layers.
             entry: the op that it reads.
-            outer: names of the networks that it stands in, its own last.
+            outer: names of the enclosing networks, its own last.
         """
         tensors: dict[str, int] = {}
         last = entry
@@ -86,10 +87,10 @@ class Layers(Kinds):
             raise DataError(self.path, "must have one output", got)
         return tensors[ends[0][0]]
 
-    # What a layer reads.
+    # Inputs.
 
     def _say_shape(self, config: Mapping[str, Any]) -> None:
-        """Keep the shape of an image, as the first layer that says it has it."""
+        """Store the shape of an image from the first layer that gives it."""
         self._begun = True
         shape = config.get("batch_shape") or config.get("batch_input_shape")
         if self.said is not None or not isinstance(shape, list) or len(shape) != 4:
@@ -109,9 +110,9 @@ class Layers(Kinds):
         tensors: Mapping[str, int],
         last: int,
     ) -> tuple[tuple[int, ...], list[Any]]:
-        """The ops that a layer reads, and the numbers that are given with them."""
+        """Return the ops that a layer reads, and the numbers passed with them."""
         nodes = layer.get("inbound_nodes")
-        if not nodes:  # a Sequential network: each layer reads the one before it
+        if not nodes:  # a Sequential network: each layer reads the previous one
             return (last,), []
         if len(nodes) > 1:
             raise self._refused(name, word, "must be used once", f"{len(nodes)} uses")
@@ -131,7 +132,7 @@ class Layers(Kinds):
         sources = tuple(each for each in arguments if isinstance(each, int))
         return sources, [] if len(sources) == len(arguments) else arguments
 
-    # What it is.
+    # Layers.
 
     def _layer(
         self,
@@ -142,7 +143,7 @@ class Layers(Kinds):
         inputs: tuple[int, ...],
         numbers: list[Any],
     ) -> int:
-        """Append a layer, and the activation in it, as ops; the last one."""
+        """Append a layer and its activation as ops; return the last one."""
         config = layer["config"]
         if (
             word == "TFOpLambda"
@@ -150,7 +151,7 @@ class Layers(Kinds):
             or (word in ARITHMETIC and numbers)
         ):
             return self._arithmetic(config.get("function", word), name, inputs, numbers)
-        word = word.rpartition(">")[2]  # of classes that are registered in a package
+        word = word.rpartition(">")[2]  # for classes registered in a package
         if word not in ARGUMENTS:
             raise DataError(self.path, f"layer {name} is of an unknown kind", word)
         if numbers or not inputs:
@@ -176,9 +177,9 @@ class Layers(Kinds):
     def _arrays(
         self, path: tuple[str, ...], word: str, config: Mapping[str, Any]
     ) -> dict[str, Array]:
-        """A layer's arrays by Keras' names."""
+        """Return a layer's arrays by Keras' names."""
         found = dict(self.stored(path))
-        if word == "LayerScale" and len(found) == 1:  # which older files do not name
+        if word == "LayerScale" and len(found) == 1:  # unnamed in older files
             return {"gamma": next(iter(found.values()))}
         if "0" in found:
             names = _variables(word, config)
@@ -187,7 +188,7 @@ class Layers(Kinds):
 
 
 def _variables(word: str, config: Mapping[str, Any]) -> list[str]:
-    """Names of a layer's arrays in the order in which Keras 3 makes them."""
+    """Return the names of a layer's arrays in the order in which Keras 3 creates them."""
     bias = ["bias"] if config.get("use_bias", True) else []
     match word:
         case "SeparableConv2D":

@@ -1,6 +1,6 @@
-"""The ops of a Keras network while it is read, their arrays in PyTorch's layouts.
+"""The ops of a Keras network under construction, with arrays in PyTorch's layouts.
 
-A convolution's kernel is (h, w, in, out) in Keras, a depthwise one's (h, w, in, multiplier), a
+In Keras, a convolution's kernel is (h, w, in, out), a depthwise one's (h, w, in, multiplier), a
 dense layer's (in, out).
 """
 
@@ -46,7 +46,7 @@ ACTIVATIONS = {
     "hard_swish": "hardswish",
     "leaky_relu": "leaky_relu",
 }
-# What changes each number by itself, so that the order of a vector's numbers does not matter.
+# Elementwise ops, for which the order of a vector does not matter.
 ALIKE = (*ACTIVATIONS.values(), "dropout", "identity", "scale", "shift", "flatten")
 
 
@@ -55,14 +55,14 @@ class Network:
 
     Args:
         path: the file, for messages.
-        in_shape: (rows, columns, channels) of an image, where the file leaves them open.
+        in_shape: (rows, columns, channels) of an image, if the file does not give them.
     """
 
     def __init__(self, path: Path, in_shape: Shape | None) -> None:
         self.path = path
         self.ops: list[Op] = []
         self.in_shape = in_shape
-        self._flat: dict[int, Shape] = {}  # maps that vectors were, rows and columns first
+        self._flat: dict[int, Shape] = {}  # shapes of flattened maps, rows and columns first
 
     def _refused(self, name: str, word: str, rule: str, got: object = None) -> DataError:
         return DataError(self.path, f"layer {name} ({word}) {rule}", got)
@@ -81,7 +81,7 @@ class Network:
         count: int | None = None,
         word: str = "",
     ) -> int:
-        """Append an op, whose arrays are Keras' own; `count` of its channels, where it says it."""
+        """Append an op with Keras' arrays; `count` is its number of channels, if known."""
         found = _torch_arrays(kind, word, arrays or {})
         shapes = [self._shape(each) for each in inputs]
         shape = self._out_shape(name, kind, shapes, facts or {}, count)
@@ -120,7 +120,7 @@ class Network:
         return at
 
     def _order(self, kind: str, name: str, inputs: tuple[int, ...]) -> Shape | None:
-        """The map that a vector was, whose numbers come channels last here, and first there."""
+        """Return the shape of the map from which a channels-last vector was flattened."""
         orders = {self._flat.get(each) for each in inputs}
         if orders == {None}:
             return None
@@ -137,7 +137,7 @@ class Network:
         facts: Mapping[str, Any],
         count: int | None,
     ) -> Shape | None:
-        """What an op makes of an image; None where the image's size is not known."""
+        """Return the shape of an op's output; None if the image size is unknown."""
         known = [shape for shape in shapes if shape is not None]
         if len(known) < len(shapes):
             return None
@@ -168,11 +168,11 @@ class Network:
 
 
 def _torch_arrays(kind: str, word: str, found: Mapping[str, Array]) -> dict[str, Array]:
-    """A layer's arrays under PyTorch's names, in its layouts."""
+    """Convert a layer's arrays to PyTorch's names and layouts."""
     arrays = {NAMES.get(key, key): value for key, value in found.items()}
     if kind in ("batchnorm", "layernorm", "groupnorm") and arrays:
         channels = next(iter(arrays.values())).shape
-        # Keras leaves them out where they are told not to be trained.
+        # Keras omits them if they are not trained.
         arrays = {"weight": np.ones(channels), "bias": np.zeros(channels)} | arrays
     if "weight" not in arrays:
         return arrays

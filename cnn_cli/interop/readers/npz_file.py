@@ -15,10 +15,10 @@ MODEL = "model/"
 
 
 def read_npz(path: Path) -> Foreign:
-    """Read an `.npz`: of this program, whose `model/` arrays are taken, or of any other.
+    """Read an `.npz`: one of this program, whose `model/` arrays are used, or any other.
 
     Raises:
-        DataError: it is damaged, or holds anything but plain numbers.
+        DataError: it is damaged, or contains anything but numeric arrays.
     """
     budget = Budget(path)
     arrays: dict[str, Array] = {}
@@ -35,6 +35,6 @@ def read_npz(path: Path) -> Foreign:
         raise
     except MemoryError as error:
         raise DataError(path, "must fit into memory") from error
-    except Exception as error:  # a hostile file makes the zip and npy readers raise anything
+    except Exception as error:  # for hostile files the zip and npy readers raise any exception
         raise DataError(path, "must be a sound .npz file of plain arrays", reason(error)) from error
     return Foreign(str(path), modules_by_name(arrays))

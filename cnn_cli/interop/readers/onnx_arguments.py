@@ -1,4 +1,4 @@
-"""What becomes of every attribute of ONNX's operators: read, without effect, or refused."""
+"""The attributes of ONNX operators: each is read, has no effect, or is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""ONNX's arithmetic, between tensors and with constants."""
+"""ONNX arithmetic, between tensors and with constants."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnn_cli.nn.types import Array
 
 
 class Arithmetic(Operator):
-    """Sums, products and the like."""
+    """Sums, products and other arithmetic."""
 
     def _clip(self) -> None:
         low, high = self._constant(1), self._constant(2)
@@ -30,7 +30,9 @@ class Arithmetic(Operator):
             self._alike("clip", {"min": low_, "max": high_})
 
     def _per_channel(self, view: View, values: Array) -> Array | None:
-        """A constant's numbers, one for all or one a channel; None where there are others."""
+        """Return a constant as one number for all channels or one per channel; None for other
+        shapes.
+        """
         if values.size == 1:
             return values.reshape(1)
         rank = len(view.axes)
@@ -71,7 +73,7 @@ class Arithmetic(Operator):
             self._scaled(view, None, values if self.word == "Add" else -values)
 
     def _scaled(self, view: View, weight: Array | None, bias: Array | None) -> None:
-        """An image times some numbers, plus others: one for all, or one a channel."""
+        """Append a scale and shift, with one number for all channels or one per channel."""
         shape = self.network.shape(view.op)
         entry = view.op
         for kind, key, numbers in (("scale", "factor", weight), ("shift", "term", bias)):

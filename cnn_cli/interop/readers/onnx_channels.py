@@ -1,4 +1,4 @@
-"""ONNX's operators on channels and vectors: matrices, concatenations and parts."""
+"""ONNX operators on channels and vectors: matrix products, concatenations and slices."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Channels(Operator):
             return
         if weight.ndim != 2 or view.channel_axis() != len(view.axes) - 1:
             raise LayoutError("its matrix must be of channels")
-        # Channels last, as 1×1 convolutions of transformers' authors are.
+        # Channels last: the 1×1 convolutions of some transformer-like networks.
         arrays = {"weight": weight.T[:, :, None, None]}
         facts = {
             "kernel_size": (1, 1),
@@ -66,7 +66,7 @@ class Channels(Operator):
         self._give(view.with_channels(op, weight.shape[1], len(view.axes) - 1))
 
     def _resample(self, matrix: Array, view: View, axis: int, kind: str) -> None:
-        """Rows or columns as weighted sums of rows or columns, as adaptive pooling is written."""
+        """Convert a weighted sum of rows or columns, as in adaptive pooling."""
         entry = self._map(view)
         shape = list(self.network.shape(entry))
         if matrix.ndim != 2 or len(shape) != 3 or matrix.shape[1] != view.shape[axis]:

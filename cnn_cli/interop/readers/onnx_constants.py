@@ -1,4 +1,4 @@
-"""ONNX's operators on constants alone, which are computed while the network is read."""
+"""ONNX operators on constants, computed while the network is read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnn_cli.nn.types import Array
 
 
 def _divided(a: Array, b: Array) -> Array:
-    """ONNX's Div, which rounds whole numbers towards 0."""
+    """Compute ONNX's Div, which truncates integers towards 0."""
     if a.dtype.kind in "iu" and b.dtype.kind in "iu":
         return np.trunc(a / b).astype(a.dtype)
     return np.asarray(a / b)
@@ -157,7 +157,7 @@ class Constants(Operator):
         return np.asarray(found, x.dtype)
 
     def _keep(self, array: Array, large: bool = False) -> None:
-        """An output that is a constant; `large` where its inputs account for it."""
+        """Store a constant output; `large` if its inputs account for its size."""
         if not large and array.nbytes > CONSTANT_BYTES:
             raise self._refused("must not make so many numbers", array.size)
         self.network.values[self.outputs[0]] = array

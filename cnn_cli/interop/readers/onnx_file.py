@@ -1,4 +1,4 @@
-"""ONNX files: their network read operator by operator, their initializers as arrays."""
+"""ONNX files: the network is read operator by operator, initializers as arrays."""
 
 from __future__ import annotations
 
@@ -17,32 +17,32 @@ from cnn_cli.interop.readers.onnx_operators import Operators
 from cnn_cli.interop.simplify import simplified
 from cnn_cli.nn.types import Array, Shape
 
-# Kinds of numbers, by their names in TensorProto.
+# Supported dtypes, by their names in TensorProto.
 READ = {
     *("FLOAT", "DOUBLE", "FLOAT16", "BFLOAT16", "BOOL"),
     *("INT8", "INT16", "INT32", "INT64", "UINT8", "UINT16", "UINT32", "UINT64"),
 }
-WHITES = {2: 255.0, 4: 65535.0}  # of pixels that are whole numbers, by TensorProto's types
-CHANNELS = (1, 3, 4)  # that an image may have, as against rows
+WHITES = {2: 255.0, 4: 65535.0}  # of integer pixels, by TensorProto's types
+CHANNELS = (1, 3, 4)  # of images, to tell channels from rows
 
 
 def read_onnx(path: Path, in_shape: Shape | None = None) -> Foreign:
-    """Read an ONNX network of one input and one output.
+    """Read an ONNX network with one input and one output.
 
     Args:
         path: the file.
-        in_shape: (rows, columns, channels) of an image, where the file leaves them open.
+        in_shape: (rows, columns, channels) of an image, if the file does not give them.
 
     Raises:
-        DataError: it is damaged, or an operator is not known.
-        UsageError: without the package onnx.
+        DataError: it is damaged, or an operator is unknown.
+        UsageError: onnx is not installed.
     """
     try:
         import onnx
     except ImportError as error:
         raise missing_extra(path, "onnx", "onnx") from error
     budget = Budget(path)
-    budget.take(2 * budget.size)  # the file, and what it says
+    budget.take(2 * budget.size)  # the file, and its parsed content
     try:
         model = onnx.load(str(path), load_external_data=False)
         graph = model.graph
@@ -69,7 +69,8 @@ def read_onnx(path: Path, in_shape: Shape | None = None) -> Foreign:
         white = WHITES.get(_entries(graph, values)[0].type.tensor_type.elem_type)
     except DataError:
         raise
-    except Exception as error:  # protobuf's errors have no common base, and shapes may be anything
+    # Protobuf's errors have no common base class, and shapes may be anything.
+    except Exception as error:
         text = reason(error).splitlines()[0]
         raise DataError(path, "must be a sound ONNX network", text) from error
     ops, normalization = simplified(network.ops, end.op)
@@ -82,11 +83,11 @@ def read_onnx(path: Path, in_shape: Shape | None = None) -> Foreign:
 
 
 def _array(tensor: Any, name: str, budget: Budget) -> Array:
-    """A tensor's values, which may lie in a file beside the network's.
+    """Return a tensor's values, which may be stored in a file beside the network.
 
     Raises:
-        DataError: they lie elsewhere, are more than the files account for, or of a kind that is
-            not read.
+        DataError: they are stored elsewhere, are larger than the files account for, or have an
+            unsupported dtype.
     """
     from onnx import TensorProto, helper, numpy_helper
 
@@ -112,7 +113,7 @@ def _plain(value: Any) -> Any:
 
 
 def _entries(graph: Any, values: Mapping[str, Array]) -> list[Any]:
-    """The network's inputs; older files list their constants among them."""
+    """Return the network's inputs; older files list constants among them."""
     return [item for item in graph.input if item.name not in values]
 
 
@@ -123,10 +124,11 @@ def _input(
     channels: str | None,
     path: Path,
 ) -> tuple[str, int, Shape, bool]:
-    """The network's input: its name, its batch, an image's shape, and whether channels come last.
+    """Return the network's input: its name, batch size, image shape, and whether channels come
+    last.
 
     Raises:
-        DataError: there are several, or its size is not known.
+        DataError: there are several inputs, or the image size is unknown.
     """
     entries = _entries(graph, values)
     if len(entries) != 1:
@@ -135,7 +137,7 @@ def _input(
     (entry,) = entries
     sizes = [dim.dim_value or None for dim in entry.type.tensor_type.shape.dim]
     batch, *lengths = sizes or [None]
-    # Channels are few, and first where both may be.
+    # Channels are few, and first if both positions are possible.
     few = CHANNELS if channels is None or not channels.isdecimal() else (int(channels),)
     last = len(lengths) == 3 and lengths[2] in few and lengths[0] not in few
     if in_shape is not None and len(lengths) in (0, 3):

@@ -1,4 +1,4 @@
-"""ONNX's operators on images: convolutions, pools and means, padding, sizes and normalizations."""
+"""ONNX operators on images: convolution, pooling, means, padding, resizing and normalization."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Maps(Operator):
         self._make("conv", (entry,), shape, facts, module)
 
     def _over_channels(self, view: View, weight: Array, bias: Array | None) -> None:
-        """A convolution of one dimension, along the channels' means (n, 1, c)."""
+        """Convert a 1-D convolution along the channels' means (n, 1, c)."""
         size = weight.shape[-1]
         around = (size // 2, (size - 1) // 2)
         plain = {"strides": (1,), "dilations": (1,), "group": 1, "pads": around}
@@ -74,7 +74,9 @@ class Maps(Operator):
         self._alike("lrn", facts)
 
     def _upsample(self) -> None:
-        """Each pixel as a block of pixels; other ways to the same blocks are told by places."""
+        """Convert nearest-neighbor upsampling; equivalent modes are recognized by their
+        positions.
+        """
         view = self._view(0)
         entry, shape = self._map(view), self._shape_of(view)
         if len(view.axes) != 4:
@@ -99,7 +101,7 @@ class Maps(Operator):
         self._make("upsample", (entry,), (h * blocks[2], w * blocks[3], c), facts)
 
     def _scales(self) -> list[float] | None:
-        """Factors of all axes, of a Resize or an Upsample; None where it has none."""
+        """Return the scale factors of all axes of a Resize or Upsample; None if it has none."""
         if "scales" in self.given:
             return list(self.given["scales"])
         at = 1 if self.word == "Upsample" or self.network.opset < 11 else 2
@@ -116,16 +118,16 @@ class Maps(Operator):
         return [int(n) if n else before for n, before in sizes]
 
     def _of_all(self, found: Array, idle: Any) -> list[Any]:
-        """Values of some axes as values of all."""
+        """Expand values for some axes to all axes."""
         axes = self.given.get("axes", range(found.size))
         values = dict(zip([axis % 4 for axis in axes], found.reshape(-1).tolist(), strict=True))
         return [values.get(axis, idle) for axis in range(4)]
 
     def _check_places(self, block: int, size: int) -> None:
-        """Refuse a Resize that does not take each place as often, in order."""
+        """Refuse a Resize that does not repeat each position equally often, in order."""
         mode = self.given.get("coordinate_transformation_mode", "half_pixel")
         rounding = self.given.get("nearest_mode", "round_prefer_floor")
-        if self.network.opset < 11:  # which had no modes
+        if self.network.opset < 11:  # without modes
             mode, rounding = "asymmetric", "floor"
         self._have_room(size * block)
         places = np.arange(size * block)
@@ -194,7 +196,7 @@ class Maps(Operator):
         self._alike("layernorm", {"eps": self.given.get("epsilon", 1e-5)}, module)
 
     def _groupnorm(self) -> None:
-        """Of groups of channels, which an instance's norm has as its second axis."""
+        """Convert group normalization, written as instance normalization of grouped channels."""
         view = self._view(0)
         channels = self.network.shape(view.op)[-1]
         groups = self.given.get("num_groups", view.shape[1] if len(view.axes) > 1 else 0)

@@ -1,7 +1,7 @@
-"""One of ONNX's operators while it is read: what it reads of the network, and what it adds to it.
+"""The base of ONNX operator readers: access to the network's inputs, and appending ops.
 
-A tensor of the network is a `View` of an op's output; reshapes and transpositions change the view
-alone.
+A tensor of the network is a `View` of an op's output; reshapes and transpositions change only the
+view.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from cnn_cli.interop.readers.views import BATCH, LayoutError, View, image_view
 from cnn_cli.nn.layers import all_layers
 from cnn_cli.nn.types import Array, Shape
 
-CONSTANT_BYTES = 2**20  # of a result that is computed from shapes and constants
+CONSTANT_BYTES = 2**20  # of a result computed from shapes and constants
 
 
 class Network:
     """The ops, constants and views of a network so far.
 
     Args:
-        budget: of the file.
+        budget: the memory budget of the file.
         values: its constants by name; computed ones are added.
-        opset: of which version its operators are.
+        opset: version of its operators.
     """
 
     def __init__(self, budget: Budget, values: dict[str, Array], opset: int) -> None:
@@ -37,12 +37,12 @@ class Network:
         self.values = values
         self.ops: list[Op] = []
         self.views: dict[str, View] = {}
-        self.expanded: set[str] = set()  # gates that were made as large as what they multiply
+        self.expanded: set[str] = set()  # gates expanded to the shape of what they multiply
         self.in_shape: Shape = ()
         self.plain = {layer.onnx: kind for kind, layer in all_layers().items() if layer.onnx}
 
     def begin(self, name: str, batch: int, shape: Shape, channels_last: bool) -> None:
-        """The network's input, of images of that shape."""
+        """Set the network's input, with images of that shape."""
         view = image_view(INPUT, batch, shape)
         if channels_last:
             view = view.transposed((0, *range(2, len(view.axes)), 1))
@@ -63,7 +63,7 @@ class Network:
 
 
 class Operator:
-    """What all kinds of operators share."""
+    """Base class for all kinds of operators."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class Operator:
         self.inputs = inputs
         self.outputs = outputs
 
-    # What it reads.
+    # Inputs.
 
     def _view(self, i: int) -> View:
         name = self.inputs[i] if i < len(self.inputs) else ""
@@ -92,7 +92,7 @@ class Operator:
         return self.network.views[name]
 
     def _constant(self, i: int) -> Array | None:
-        """An input that is a constant; None where it is left out."""
+        """Return an input that is a constant; None if it is omitted."""
         name = self.inputs[i] if i < len(self.inputs) else ""
         if not name:
             return None
@@ -107,20 +107,20 @@ class Operator:
         return found
 
     def _axes(self, i: int) -> list[int] | None:
-        """Axes of an attribute, as of older files, or of an input."""
+        """Return the axes from an attribute, as in older files, or from an input."""
         if "axes" in self.given:
             return list(self.given["axes"])
         found = self._constant(i)
         return None if found is None else found.reshape(-1).tolist()
 
     def _map(self, view: View) -> int:
-        """The op whose output a view is, as an image."""
+        """Return the op of which a view is the output, as an image."""
         if not view.is_map():
             raise LayoutError("its input must be images, channels first")
         return view.op
 
     def _settled(self, view: View) -> View:
-        """An image whose channels have been dealt out, as the output of a shuffle."""
+        """Return an image whose pending channel shuffle is made an op."""
         groups = view.dealt()
         if groups is None or not view.is_map():
             return view
@@ -129,7 +129,9 @@ class Operator:
         return image_view(self.network.append(op), view.batch, shape)
 
     def _vector(self, view: View) -> tuple[int, str]:
-        """The op whose output a view is, as a vector, and in which order its numbers are."""
+        """Return the op of which a view is the output, as a vector, and the order of its
+        elements.
+        """
         if len(view.axes) != 2 or view.labels(0) != [BATCH]:
             raise LayoutError("its input must be vectors, one an image")
         labels = view.labels(1)
@@ -142,19 +144,19 @@ class Operator:
         raise LayoutError("its input must be vectors of whole images")
 
     def _shape_of(self, view: View) -> Shape:
-        """An image's shape, as ops have it."""
+        """Return an image's shape in the order of ops."""
         _, c, *space = view.shape
         return (*space, c)
 
     def _refused(self, rule: str, got: object) -> DataError:
         return DataError(self.network.path, f"operator {self.name} ({self.word}) {rule}", got)
 
-    # What it makes.
+    # Outputs.
 
     def _alike(
         self, kind: str, facts: Mapping[str, Any] | None = None, module: Module | None = None
     ) -> None:
-        """An op that changes each number by itself, or each channel's."""
+        """Append an elementwise or per-channel op."""
         view = self._view(0)
         shape = self.network.shape(view.op)
         op = self.network.append(Op(kind, self.name, (view.op,), facts or {}, module, shape))
@@ -171,7 +173,7 @@ class Operator:
         facts: Mapping[str, Any] | None = None,
         module: Module | None = None,
     ) -> None:
-        """An op whose output is an image, channels first, or a vector."""
+        """Append an op whose output is an image, channels first, or a vector."""
         op = self.network.append(Op(kind, self.name, inputs, facts or {}, module, shape))
         self._give(image_view(op, self._batch(), shape))
 
@@ -180,7 +182,7 @@ class Operator:
         return next(views[each].batch for each in self.inputs if each in views)
 
     def _slices(self, rank: int) -> list[tuple[int, int, int, int]]:
-        """Axis, start, stop and step of each axis that is cut."""
+        """Return axis, start, stop and step of each sliced axis."""
         given = self.given
         if "starts" in given:
             starts, ends = list(given["starts"]), list(given["ends"])
@@ -194,12 +196,12 @@ class Operator:
         return list(zip(at, starts, ends, counts, strict=True))
 
     def _have_room(self, count: int) -> None:
-        """Refuse to make more numbers than a shape has, before they are made."""
+        """Refuse shapes with more elements than allowed, before allocating them."""
         if 8 * count > CONSTANT_BYTES:
             raise self._refused("must not make so many numbers", f"{count:,}")
         self.network.budget.take(8 * count)
 
 
 def view_channels(view: View) -> int:
-    """The channels of an image, or the length of a vector."""
+    """Return the channels of an image, or the length of a vector."""
     return view.shape[1]

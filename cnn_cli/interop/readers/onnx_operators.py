@@ -1,4 +1,4 @@
-"""ONNX's operators as ops, and what can be computed before there is an image as constants."""
+"""Convert ONNX operators to ops; everything computable without an image becomes a constant."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from cnn_cli.nn.types import Array
 
 
 class Operators(Network):
-    """The ops of a network that is read operator by operator."""
+    """The ops of a network, read operator by operator."""
 
     def add(self, node: Any, attributes: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:
         """Read an operator.
 
         Args:
-            node: it.
-            attributes: its plain ones.
-            tensors: its attributes that are arrays.
+            node: the operator.
+            attributes: its scalar and list attributes.
+            tensors: its array attributes.
 
         Raises:
-            DataError: it is not known, or does what no layer does.
+            DataError: it is unknown, or does something that no layer does.
         """
         word = node.op_type
         name = node.name or f"{word}_{node.output[0]}"
@@ -54,7 +54,7 @@ class _Operator(Arithmetic, Channels, Constants, Maps):
 
     def add(self) -> None:
         if any(self.outputs[1:]) and self.word != "Split":
-            # Dropout's mask and a maximum's places, which nobody reads in a trained network.
+            # Dropout's mask and a maximum's indices are not read in a trained network.
             self.outputs = self.outputs[:1]
         if self.word == "Constant" or not any(each in self.network.views for each in self.inputs):
             self._fold()
@@ -86,7 +86,7 @@ class _Operator(Arithmetic, Channels, Constants, Maps):
                 self._product_of_matrices()
             case "PRelu":
                 numbers = self._needed(1)
-                if self.network.opset < 7 and numbers.ndim == 1:  # then of the second axis
+                if self.network.opset < 7 and numbers.ndim == 1:  # aligned to the second axis
                     numbers = numbers.reshape(-1, *(1,) * (len(self._view(0).axes) - 2))
                 slope = self._per_channel(self._view(0), numbers)
                 if slope is None:

@@ -15,7 +15,7 @@ from cnn_cli.text_files import read_text
 
 MOST_JSON = 10_000_000  # bytes of an index
 
-# NumPy's by the format's names. bfloat16, which NumPy lacks, is read as its bits.
+# NumPy's dtypes by the format's names. bfloat16, which NumPy lacks, is read as its bits.
 DTYPES = {
     "F64": "<f8",
     "F32": "<f4",
@@ -44,10 +44,10 @@ def read_safetensors(path: Path) -> Foreign:
 
 
 def read_index(path: Path) -> Foreign:
-    """Read the shards that a `.safetensors.index.json` names, which lie beside it.
+    """Read the shards that a `.safetensors.index.json` lists, which lie beside it.
 
     Raises:
-        DataError, UsageError: as `read_safetensors`; or it does not say which array is where.
+        DataError, UsageError: as in `read_safetensors`; or the index is invalid.
     """
     budget = Budget(path)
     try:
@@ -69,7 +69,7 @@ def read_index(path: Path) -> Foreign:
 
 
 def _arrays(path: Path, budget: Budget) -> dict[str, Array]:
-    """A file's arrays by name."""
+    """Return a file's arrays by name."""
     try:
         from safetensors import SafetensorError, deserialize
     except ImportError as error:

@@ -1,8 +1,8 @@
-"""PyTorch's `.pth` files, read without running what they say.
+"""PyTorch's `.pth` files, read without running code from them.
 
-Such a file is a pickle: a program that builds objects by calling what it names. Here the names
-that tensors and plain containers need stand for functions of this module, and every other name is
-refused. Both forms are read, the zip file of PyTorch 1.6 and later and the stream before it.
+Such a file is a pickle, which builds objects by calling what it names. Here, the names needed for
+tensors and plain containers map to functions of this module, and every other name is refused. Both
+formats are read: the zip file of PyTorch 1.6 and later, and the older stream.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from cnn_cli.nn.types import Array
 
 LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 LEGACY_PROTOCOL = 1001
-MOST_PICKLE_BYTES = 16 * 2**20  # of names and shapes, apart from the numbers
-MOST_ITEMS = 2**20  # of containers that are made from others
+MOST_PICKLE_BYTES = 16 * 2**20  # of names and shapes, without the tensors' data
+MOST_ITEMS = 2**20  # of containers built from others
 MOST_AXES = 32
-MOST_MARK_BYTES = 16  # of the member that names the order of bytes
+MOST_MARK_BYTES = 16  # of the member with the byte order
 
 # Storage types and dtypes by PyTorch's names. bfloat16, which NumPy lacks, is read as its bits.
 STORAGES = {
@@ -46,13 +46,13 @@ STORAGES = {
     "ByteStorage": "u1",
     "BoolStorage": "?",
 }
-# Where a training's checkpoint keeps the weights among other things, and their average.
+# Keys under which training checkpoints store the weights, and their moving average.
 CONTAINERS = (
     *("state_dict", "model_state_dict", "model", "net", "network", "module", "weights", "params"),
 )
 AVERAGES = ("ema", "model_ema", "state_dict_ema", "ema_state_dict", "params_ema")
-MOST_DEEP = 4  # of containers in containers
-# What a training keeps beside its weights: read as nothing at all.
+MOST_DEEP = 4  # nested containers
+# Classes that training checkpoints contain beside the weights; they are read as empty objects.
 SKIPPED = {
     *(("argparse", "Namespace"), ("types", "SimpleNamespace"), ("_codecs", "encode")),
     *(("numpy", name) for name in ("dtype", "ndarray")),
@@ -84,9 +84,9 @@ SKIPPED = {
 }
 
 
-@dataclass(frozen=True, slots=True)  # a pickle may set attributes of what it was given
+@dataclass(frozen=True, slots=True)  # a pickle may set attributes on what it receives
 class _Storage:
-    """Numbers that tensors are views of."""
+    """Values of which tensors are views."""
 
     code: str
     key: str
@@ -110,9 +110,9 @@ class _Tensor:
     negative: bool = False
 
     def array(self, values: Array, budget: Budget) -> Array:
-        """The tensor as a view of its storage's values where it can be one.
+        """Return the tensor as a view of its storage's values, if possible.
 
-        `_tensor` has seen that it lies inside the storage.
+        `_tensor` has checked that it lies inside the storage.
         """
         step = values.itemsize
         array = as_strided(
@@ -128,20 +128,20 @@ class _Tensor:
 
 
 class _RefusedError(Exception):
-    """The file asks for more than tensors and containers."""
+    """The file contains more than tensors and containers."""
 
 
 def read_torch(path: Path, which: Which | None = None) -> Foreign:
-    """Read a `.pth` file: a mapping of names to tensors, or a checkpoint that holds one.
+    """Read a `.pth` file: a mapping of names to tensors, or a checkpoint that contains one.
 
-    What else a training has kept there, such as its options, is skipped.
+    Other content of training checkpoints, such as options, is skipped.
 
     Args:
         path: the file.
-        which: of its two mappings, where it has the weights' average as well.
+        which: which weights to use if it also contains their moving average.
 
     Raises:
-        DataError: it is damaged, asks for code to be run, or holds no such mapping.
+        DataError: it is damaged, would run code, or contains no such mapping.
     """
     budget = Budget(path)
     try:
@@ -162,14 +162,14 @@ def read_torch(path: Path, which: Which | None = None) -> Foreign:
         raise DataError(path, "cannot be read", reason(error)) from error
     except MemoryError as error:
         raise DataError(path, "must fit into memory") from error
-    except Exception as error:  # a hostile pickle makes the unpickler raise anything
+    except Exception as error:  # for hostile pickles the unpickler raises any exception
         text = reason(error)
         raise DataError(path, "must be a sound file of torch.save", text) from error
     return Foreign(str(path), modules_by_name(arrays), notes=notes)
 
 
 def _read_zip(file: BinaryIO, budget: Budget) -> tuple[Any, dict[str, Array]]:
-    """What the pickle built, and the storages' values by key."""
+    """Return what the pickle built, and the storages' values by key."""
     archive = zipfile.ZipFile(file)
     pickles = [name for name in archive.namelist() if name.endswith("/data.pkl")]
     if len(pickles) != 1:
@@ -194,7 +194,7 @@ def _read_zip(file: BinaryIO, budget: Budget) -> tuple[Any, dict[str, Array]]:
 
 
 def _read_legacy(file: BinaryIO, budget: Budget) -> tuple[Any, dict[str, Array]]:
-    """Several pickles one after the other, then the storages in the order of the last one."""
+    """Read several consecutive pickles, then the storages in the order of the last one."""
     if _Unpickler(file).load() != LEGACY_MAGIC or _Unpickler(file).load() != LEGACY_PROTOCOL:
         raise ValueError("neither a zip file nor PyTorch's older form")
     if _Unpickler(file).load().get("little_endian") is not True:
@@ -214,7 +214,7 @@ def _read_legacy(file: BinaryIO, budget: Budget) -> tuple[Any, dict[str, Array]]
 
 
 class _Pickle:
-    """A pickle in a file, from where that stands; it may ask for any number of bytes."""
+    """A pickle in a file, from its current position; reads of any size are safe."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
@@ -234,8 +234,8 @@ class _Pickle:
         return content
 
 
-# The unpickler of the standard library that is written in Python: its memo grows with what is put
-# there, not with the highest number that is.
+# The standard library's unpickler in Python: its memo grows with the number of entries, not with
+# the highest index.
 class _Unpickler(pickle._Unpickler):
     """Builds numbers, texts, containers and `_Tensor`; calls nothing else."""
 
@@ -246,12 +246,12 @@ class _Unpickler(pickle._Unpickler):
         self.nothing = _nothing()
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a name in the pickle stands for.
+        """Return the object for a name in the pickle.
 
-        Functions are made anew each time: a pickle may set attributes of what it is given.
+        Functions are created anew each time, because a pickle may set attributes on them.
 
         Raises:
-            _RefusedError: it has no business there.
+            _RefusedError: the name is not allowed.
         """
         known: dict[tuple[str, str], Callable[..., Any]] = {
             ("collections", "OrderedDict"): lambda items=(): OrderedDict(self._few(items)),
@@ -286,7 +286,7 @@ class _Unpickler(pickle._Unpickler):
         return self.storages.setdefault(key, _Storage(code, key, numel))
 
     def _few(self, items: Any) -> Any:
-        """Items to be copied: a few bytes can have a long list copied, again and again."""
+        """Limit items to be copied: a few bytes can request copies of a long list repeatedly."""
         self.items += len(items)
         if self.items > MOST_ITEMS:
             raise ValueError("its list of names is too long")
@@ -294,11 +294,11 @@ class _Unpickler(pickle._Unpickler):
 
 
 def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, bits: Any = None) -> _Tensor:
-    """Check that a tensor lies inside its storage, and is no larger.
+    """Check that a tensor lies inside its storage, and is not larger.
 
     Args:
-        storage, offset, shape, strides: of PyTorch's `as_strided`.
-        bits: what has been done to it without doing it to its numbers.
+        storage, offset, shape, strides: as in PyTorch's `as_strided`.
+        bits: pending conjugation or negation.
     """
     numbers = (offset, *shape, *strides)
     if not (isinstance(storage, _Storage) and all(isinstance(n, int) and n >= 0 for n in numbers)):
@@ -314,9 +314,9 @@ def _tensor(storage: Any, offset: Any, shape: Any, strides: Any, bits: Any = Non
 
 
 def _nothing() -> type:
-    """A class whose objects take whatever a pickle gives them, and keep nothing of it.
+    """Return a class whose objects accept whatever a pickle passes, and keep nothing.
 
-    Made anew for each file, since a pickle may set attributes of what it is given.
+    It is created anew for each file, because a pickle may set attributes on it.
     """
 
     def take(*_: Any) -> None:
@@ -330,10 +330,10 @@ def _nothing() -> type:
 
 
 def _state_dict(found: Any, which: Which | None) -> tuple[Mapping[str, _Tensor], tuple[str, ...]]:
-    """The mapping of names to tensors that a file holds, itself or under a usual key.
+    """Return the mapping of names to tensors in a file, at the top or under a usual key.
 
     Returns:
-        The mapping, and what is to be said about it.
+        The mapping, and notes about it.
     """
     if not isinstance(found, dict):
         raise ValueError(f"no mapping of names to tensors, but a {type(found).__name__}")
@@ -360,7 +360,7 @@ def _state_dict(found: Any, which: Which | None) -> tuple[Mapping[str, _Tensor],
 
 
 def _inner(found: Any, keys: tuple[str, ...], deep: int = 0) -> Mapping[str, _Tensor] | None:
-    """The tensors under the first of some keys that has any, itself or further inside."""
+    """Return the tensors under the first key that has any, directly or nested."""
     for key in keys:
         inside = found.get(key)
         if not isinstance(inside, dict) or deep >= MOST_DEEP:

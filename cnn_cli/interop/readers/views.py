@@ -1,8 +1,8 @@
-"""What a tensor of another program is of: which axis holds which of batch, channels, rows, columns.
+"""Views track which axis of a foreign tensor is batch, channels, rows or columns.
 
-Such programs reshape and transpose without changing a number: into groups of channels and back,
-channels last and back, to a vector. A view follows that, so that an operator is read by what it
-does to the image whatever the layout it does it in.
+Foreign networks reshape and transpose without changing values: into groups of channels and back, to
+channels last and back, to a vector. A view follows that, so operators are interpreted by their
+effect on the image, in any layout.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ SPACE = ("z", "y", "x")
 
 
 class LayoutError(ValueError):
-    """Numbers that are dealt out as no layer of an image does it."""
+    """The order of values does not correspond to an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,9 +28,9 @@ class View:
     """A tensor.
 
     Attributes:
-        op: position of the op whose output it is.
-        axes: what each axis runs over, the slowest first; what has one place is left out, apart
-            from the batch. Channels in two parts are `c/outer` and `c/inner`.
+        op: position of the op of which it is the output.
+        axes: what each axis contains, slowest first; axes of length 1 are omitted, except the
+            batch. Split channels are `c/outer` and `c/inner`.
     """
 
     op: int
@@ -51,14 +51,14 @@ class View:
         return View(self.op, tuple(self.axes[axis] for axis in perm))
 
     def reshaped(self, shape: Sequence[int], zeros: bool = False) -> View:
-        """The same numbers in the same order, on other axes.
+        """Return a view of the same values in the same order with another shape.
 
         Args:
-            shape: may hold one -1, and 0 for as many as there were.
-            zeros: 0 is none instead.
+            shape: may contain one -1, and 0 for an unchanged length.
+            zeros: 0 means length 0 instead.
 
         Raises:
-            LayoutError: a length cannot be, or would cut more than channels.
+            LayoutError: the lengths do not fit, or would split something other than channels.
         """
         lengths = [self.shape[i] if n == 0 and not zeros else n for i, n in enumerate(shape)]
         whole = prod(self.shape)
@@ -88,7 +88,7 @@ class View:
         return View(self.op, tuple(map(_whole, axes)))
 
     def squeezed(self, axes: Sequence[int] | None) -> View:
-        """Without axes of one place: those, or all but the batch's."""
+        """Remove axes of length 1: the given ones, or all but the batch."""
         rank = len(self.axes)
         gone = {axis % rank for axis in axes} if axes is not None else _single(self)
         if any(self.axes[axis] for axis in gone):
@@ -96,14 +96,14 @@ class View:
         return View(self.op, tuple(axis for i, axis in enumerate(self.axes) if i not in gone))
 
     def unsqueezed(self, axes: Sequence[int]) -> View:
-        """With further axes of one place, which are there afterwards."""
+        """Insert axes of length 1 at these final positions."""
         rank = len(self.axes) + len(axes)
         new = {axis % rank for axis in axes}
         old = iter(self.axes)
         return View(self.op, tuple(() if i in new else next(old) for i in range(rank)))
 
     def dealt(self) -> int | None:
-        """The groups of a channel shuffle that this view's channels have gone through, if so."""
+        """Return the number of groups if this is the view of a channel shuffle, else None."""
         for axis in self.axes:
             labels = [label for label, _ in axis]
             if labels == [INNER, OUTER]:
@@ -111,7 +111,7 @@ class View:
         return None
 
     def is_map(self) -> bool:
-        """Whether it is (n, c, rows, columns), with channels whole or dealt anew."""
+        """Whether it is (n, c, rows, columns), possibly with shuffled channels."""
         if len(self.axes) < 2 or self.labels(0) != [BATCH]:
             return False
         space = SPACE[len(SPACE) - (len(self.axes) - 2) :] if len(self.axes) > 2 else ()
@@ -120,7 +120,7 @@ class View:
         )
 
     def channel_axis(self) -> int | None:
-        """The axis of all channels and nothing else; None where there is none."""
+        """Return the axis that contains all channels and nothing else, or None."""
         found = [i for i in range(len(self.axes)) if self.labels(i) == [CHANNELS]]
         return found[0] if len(found) == 1 else None
 
@@ -144,13 +144,13 @@ class View:
         return View(op, tuple(axes))
 
     def with_channels(self, op: int, count: int, axis: int) -> View:
-        """The output of an op that changes the number of channels."""
+        """Return the output of an op that changes the number of channels."""
         new: Axis = ((CHANNELS, count),) if count > 1 else ()
         return View(op, (*self.axes[:axis], new, *self.axes[axis + 1 :]))
 
 
 def image_view(op: int, batch: int, shape: Shape) -> View:
-    """(n, c, rows, columns) of an image (rows, columns, channels), or (n, features)."""
+    """Return (n, c, rows, columns) of an image (rows, columns, channels), or (n, features)."""
     *sizes, channels = shape
     labels = SPACE[len(SPACE) - len(sizes) :] if sizes else ()
     space = (_axis(label, size) for label, size in zip(labels, sizes, strict=True))
@@ -166,7 +166,7 @@ def _single(view: View) -> set[int]:
 
 
 def _whole(axis: Axis) -> Axis:
-    """Channels in two parts, one after the other as they were, are whole again."""
+    """Merge split channels that are adjacent and in order."""
     labels = [label for label, _ in axis]
     if [OUTER, INNER] in (labels[i : i + 2] for i in range(len(labels))):
         at = labels.index(OUTER)

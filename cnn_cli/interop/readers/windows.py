@@ -1,4 +1,4 @@
-"""Where the windows of a convolution or a pool lie in another program's network."""
+"""The windows of a convolution or pool in a foreign network."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from cnn_cli.nn.types import Shape
 
 
 def window_sizes(space: Shape, facts: Mapping[str, Any]) -> Shape:
-    """Rows and columns after a window: of a convolution or a pool.
+    """Return rows and columns after a convolution or pool.
 
     Args:
         space: rows and columns before it.
-        facts: kernel_size, stride, padding and, where there are, dilation and ceil_mode.
+        facts: kernel_size, stride, padding and optionally dilation and ceil_mode.
 
     Raises:
         LayoutError: it does not fit.
