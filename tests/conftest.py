@@ -1,8 +1,9 @@
-"""For every test: signals as a terminal would have them, a cache folder that is not the user's, and
-no limit of time for hypothesis, since a busy machine is slow.
+"""For every test: signals as in a terminal, a separate cache folder, and no time limits of
+hypothesis, since a busy machine is slow.
 
-Under nohup or behind `&` some signals are ignored, which children inherit and the program respects.
-What is compiled is kept in pytest's cache, if it has one, and so is compiled once for all sessions.
+Under nohup or behind `&`, some signals are ignored; children inherit that, and the program respects
+it. Compiled kernels are stored in pytest's cache, if there is one, and are then compiled once for
+all sessions.
 """
 
 from __future__ import annotations

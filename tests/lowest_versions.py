@@ -1,10 +1,10 @@
-"""An environment with the lowest versions that pyproject.toml promises, to run the tests in.
+"""Create an environment with the lowest versions in pyproject.toml, to run the tests in.
 
     python tests/lowest_versions.py FOLDER
     FOLDER/bin/python -m pytest
 
-Every requirement of the form `name>=version`, of the package and of all its extras, is installed
-as `name==version`; what these bring along is pip's choice.
+Every requirement of the form `name>=version`, of the package and of all its extras, is installed as
+`name==version`; pip chooses the versions of their dependencies.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ ROOT = Path(__file__).parents[1]
 
 
 def lowest(pyproject: Path) -> list[str]:
-    """pip's requirements: every lower bound of `pyproject` pinned, each once."""
+    """Return pip's requirements: every lower bound in `pyproject` as a fixed version."""
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
     named = [project["dependencies"], *project["optional-dependencies"].values()]
     return sorted({re.sub(">=", "==", requirement) for group in named for requirement in group})
 
 
 def make(folder: Path) -> None:
-    """A virtual environment at `folder` with the package and its lowest requirements."""
+    """Create a virtual environment at `folder` with the package and its lowest requirements."""
     venv.create(folder, with_pip=True)
     pip = [str(folder / "bin" / "python"), "-m", "pip", "install", "--quiet"]
     subprocess.run([*pip, *lowest(ROOT / "pyproject.toml"), "--editable", str(ROOT)], check=True)

@@ -1,14 +1,14 @@
-"""Small changes to the code, each of which a test should notice.
+"""Mutation testing: small changes to the code, each of which a test should detect.
 
     python tests/mutate.py [--count 60] [--seed 0] [--parts nn training data cli]
 
-As many changes are drawn, the same number from each part: another sign, bound, constant or branch,
-or a call left out. For each one the tests that import the changed module, and those named after it,
-run in a copy of the repository until the first one fails; where none does, the tests of its part.
-Each change is printed with its place and the test that noticed it. Where no test did, one is
-missing, or the change makes no difference that a test could see.
+Changes are drawn at random, equally many from each part: another sign, bound, constant or branch,
+or a removed call. For each one, the tests that import the changed module and those named after it
+run in a copy of the repository until the first failure; then, if none fails, the other tests of its
+part. The script prints each change with its place and the test that detected it. If no test did,
+one is missing, or the change has no observable effect.
 
-Run the suite first: a test that fails without any change would notice all of them.
+Run the suite first: a test that always fails would detect all changes.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = "cnn_cli"
-LIMIT = 1800  # seconds for the tests of one change; one that hangs is noticed
+LIMIT = 1800  # seconds for the tests of one change; a change that hangs counts as detected
 OTHER = {
     ast.Lt: "<=",
     ast.LtE: "<",
@@ -53,7 +53,7 @@ OTHER = {
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One place of a file, and what stands there instead.
+    """A replacement of one place in a file.
 
     Attributes:
         file: relative to the repository.
@@ -75,7 +75,7 @@ class Change:
 
 
 class Places:
-    """Where in a text a node of its syntax tree stands."""
+    """Maps nodes of a syntax tree to places in its text."""
 
     def __init__(self, text: str) -> None:
         self.text = text
@@ -98,7 +98,7 @@ class Places:
 
 
 def changes_of(file: Path) -> list[Change]:
-    """All changes that could be made to a file, in the order of its text."""
+    """Return all possible changes to a file, in the order of its text."""
     text = (ROOT / file).read_text(encoding="utf-8")
     places = Places(text)
     found = []
@@ -109,7 +109,7 @@ def changes_of(file: Path) -> list[Change]:
 
 
 def executed(tree: ast.AST) -> Iterator[ast.AST]:
-    """The nodes whose values matter: no annotations, and nothing that only type checkers read."""
+    """Yield the nodes that are executed: no annotations, and nothing for type checkers only."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test):
             continue
@@ -131,7 +131,7 @@ def executed(tree: ast.AST) -> Iterator[ast.AST]:
 
 
 def alternatives(node: ast.AST, places: Places) -> Iterator[tuple[int, int, str]]:
-    """Other texts for a node: start, end, and what is there instead."""
+    """Yield alternative texts for a node: start, end, and text."""
     match node:
         case ast.Compare(left=left, ops=[operator], comparators=[right]):
             yield from between(left, operator, right, places)
@@ -157,7 +157,7 @@ def alternatives(node: ast.AST, places: Places) -> Iterator[tuple[int, int, str]
 def between(
     left: ast.expr, operator: ast.AST, right: ast.expr, places: Places
 ) -> Iterator[tuple[int, int, str]]:
-    """The same with another operator, where it has an opposite."""
+    """Yield the expression with the opposite operator, if there is one."""
     new = OTHER.get(type(operator))
     start, end = places.end(left), places.start(right)
     found = re.search(r"(not\s+in|is\s+not|[<>=!]=?|//|[-+*/]|\w+)", places.text[start:end])
@@ -166,7 +166,7 @@ def between(
 
 
 def drawn(parts: list[str], count: int, seed: int) -> list[Change]:
-    """The changes to make: from each part the same number, any of its files' equally likely."""
+    """Draw the changes: equally many from each part, all equally likely."""
     rng = random.Random(seed)
     chosen = []
     for number, part in enumerate(parts):
@@ -178,8 +178,9 @@ def drawn(parts: list[str], count: int, seed: int) -> list[Change]:
 
 
 def tests_of(change: Change) -> list[list[str]]:
-    """Test files, the likeliest to notice first: those that import the changed module or are named
-    after it, those that import its package, and all of its part."""
+    """Return test files, most relevant first: those that import the changed module or are named
+    after it, those that import its package, and all of its part.
+    """
     parts = change.file.with_suffix("").parts
     module, package = ".".join(parts), ".".join(parts[:-1])
     name = parts[-1].strip("_")
@@ -198,13 +199,13 @@ def tests_of(change: Change) -> list[list[str]]:
 
 
 def left_out(folder: str, names: list[str]) -> set[str]:
-    """What no copy of the repository needs: caches, its history, and the runs of trainings."""
+    """Return what a copy of the repository does not need: caches, history, and runs."""
     found = shutil.ignore_patterns(".*_cache", "__pycache__")(folder, names)
     return found | ({".git", "runs"} if Path(folder) == ROOT else set())
 
 
 def noticed(copy: Path, tests: list[str]) -> str:
-    """The first of the tests that fails in a copy of the repository; empty where none does."""
+    """Return the first of the tests that fails in a copy of the repository, or ""."""
     if not tests:
         return ""
     environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}

@@ -1,4 +1,4 @@
-"""The Python interface: the same results as the command, from paths, bytes, arrays and images."""
+"""The Python interface: the same results as the command, for paths, bytes, arrays and images."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from cnn_cli.training.train import train
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures, and the run `run` that was trained on them."""
+    """Images, and the run `run` trained on them."""
     root = tmp_path_factory.mktemp("api")
     make_pictures(root / "pictures")
     config = validate_config(config_document(root / "pictures", epochs=1), "x.yaml")
@@ -61,7 +61,7 @@ def test_paths_bytes_arrays_and_images_are_the_same_picture(folder: Path) -> Non
         assert len(model.predict(path, topk=2)[0].topk) == 2
         for form in [*forms, Image.open(path)]:
             assert model.predict(form) == [expected]
-        # One at a time: sums over more pictures are rounded in another order.
+        # One at a time, because larger batches round sums differently.
         assert model.predict(forms, batch_size=1) == [expected] * len(forms)
         assert model.predict(np.stack([as_colour] * 3), batch_size=1) == [expected] * 3
         assert model.predict(iter(forms), batch_size=1) == [expected] * len(forms)
@@ -76,7 +76,7 @@ def test_pictures_of_another_size_are_brought_to_the_networks(folder: Path, tmp_
 
 
 def test_a_large_photograph_by_every_way_in(folder: Path, tmp_path: Path) -> None:
-    """A JPEG that is read at a reduced scale: the caller's image keeps its size and its place."""
+    """A JPEG read at a reduced scale: the caller's image keeps its size and file position."""
     path = tmp_path / "large.jpg"
     colours = np.random.default_rng(3).integers(0, 256, (30, 40, 3), np.uint8)
     exif = Image.Exif()
@@ -103,7 +103,7 @@ def test_a_large_photograph_by_every_way_in(folder: Path, tmp_path: Path) -> Non
             assert model.predict(image) == model.predict([other]) == [expected]
         assert (image.tile, image.size, file.tell()) == (tile, size, place)
         assert image.size == (1300, 1000)
-        image.load()  # which is all there is from now on
+        image.load()  # from now on, only the pixels exist
         before = image.tobytes()
         (decoded,) = model.predict(image)
         assert decoded.prob == pytest.approx(expected.prob, abs=0.02)

@@ -1,4 +1,4 @@
-"""The configs that come with the program: known networks have exactly the known sizes."""
+"""The included configs: known networks have exactly the known sizes."""
 
 from __future__ import annotations
 

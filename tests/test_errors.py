@@ -1,4 +1,4 @@
-"""What all messages share."""
+"""Rules common to all messages."""
 
 from __future__ import annotations
 

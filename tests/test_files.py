@@ -1,4 +1,4 @@
-"""Atomic writes: the old content or the new, and nothing left beside it."""
+"""Atomic writes: old or new content, and no temporary files left."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cnn_cli.files import (
     write_atomic,
 )
 
-# Nobody refuses root anything, so permission tests say nothing there.
+# Root is refused nothing, so permission tests are pointless.
 needs_permissions = pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 
 
@@ -185,7 +185,7 @@ write_atomic(sys.argv[1], half)
 
 
 def write_half(path: Path, end: str) -> subprocess.Popen[bytes]:
-    """A process that has come to the middle."""
+    """Return a process that has written half."""
     line = [sys.executable, "-c", HALF, str(path), end]
     writer = subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert writer.stdout is not None
@@ -223,7 +223,7 @@ def test_a_file_of_its_own_is_no_leftover(tmp_path: Path) -> None:
 def test_one_taken_for_a_leftover_too_early_is_begun_anew(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process comes between the opening and the locking."""
+    """Another process comes between opening and locking."""
     lock = files._lock
     calls = 0
 
@@ -241,7 +241,7 @@ def test_one_taken_for_a_leftover_too_early_is_begun_anew(
 
 
 def test_a_pipe_behind_a_link_is_written_directly(tmp_path: Path) -> None:
-    """As `--output /dev/stdout | ...`: the real name of a pipe is no file."""
+    """As `--output /dev/stdout | ...`: the real path of a pipe is not a file."""
     reading, writing = os.pipe()
     try:
         write_atomic(f"/dev/fd/{writing}", b"content")
@@ -277,7 +277,7 @@ def test_nobody_else_reads_what_replaces_a_private_file(tmp_path: Path) -> None:
 
 
 def test_owner_and_group_are_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where they cannot be kept, the new group is let in no further than everybody."""
+    """If they cannot be kept, the new group gets no more rights than everybody."""
     path = tmp_path / "a"
     path.write_bytes(b"")
     real, asked = path.stat(), []
@@ -359,7 +359,7 @@ def text(stream: BinaryIO) -> TextIOWrapper:
 
 
 def test_an_open_file_whose_reader_is_slow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And that does not block: all of it is written."""
+    """And for a non-blocking descriptor: all of it is written."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
     content, got = os.urandom(1_000_000), bytearray()
@@ -391,7 +391,7 @@ def test_a_reader_that_is_gone_is_an_error_but_of_stdout(monkeypatch: pytest.Mon
 def test_file_and_folder_are_on_disk_before_it_is_done(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The file before it takes its place, the folder's new name afterwards."""
+    """The file before the rename, the folder's new name afterwards."""
     done = []
     sync, replace = os.fsync, os.replace
 
@@ -413,7 +413,7 @@ def test_file_and_folder_are_on_disk_before_it_is_done(
 def test_a_drive_writes_its_own_cache_out_where_it_can(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """F_FULLFSYNC, of macOS, instead of fsync; where a drive refuses it, fsync."""
+    """macOS's F_FULLFSYNC instead of fsync; if a drive refuses it, fsync."""
     import fcntl
 
     asked: list[int] = []

@@ -1,4 +1,6 @@
-"""The floors of the house: imports point down only, and only the command line prints."""
+"""The layers of the architecture ("floors"): imports point down only, and only the command line
+prints.
+"""
 
 from __future__ import annotations
 
@@ -49,9 +51,9 @@ FLOORS: list[set[str]] = [
         "__init__",
     },
 ]
-# What the package itself offers, and imports when it is asked for it.
+# What the package itself exports, imported on first access.
 FRONT_DOOR = ["api"]
-# Inside nn: what each part may import of the package.
+# What each part of nn may import from the package.
 NN_PARTS = {
     "nn.kernels": ["nn.kernels", "nn.types", "arithmetic", "errors", "rng", "structs", "system"],
     "nn.layers": [
@@ -76,7 +78,7 @@ DISTRIBUTIONS = {
     "pydantic_core": "pydantic",
     "yaml": "pyyaml",
 }
-# What some systems do not have, and `portable` alone asks for: modules, and names of `os`.
+# Features that some systems lack, used only in `portable`: modules, and names of `os`.
 SYSTEMS = {"fcntl", "msvcrt", "resource", "termios", "tty", "pty", "pwd", "grp", "winreg"}
 CALLS = {
     "fork",
@@ -109,7 +111,7 @@ def files() -> list[Path]:
 
 
 def module_of(path: Path) -> str:
-    """`nn.layers.conv` for cnn_cli/nn/layers/conv.py; a package is its own name."""
+    """Return `nn.layers.conv` for cnn_cli/nn/layers/conv.py; a package is its own name."""
     parts = path.relative_to(ROOT / PACKAGE).with_suffix("").parts
     return ".".join(parts[:-1] if len(parts) > 1 and parts[-1] == "__init__" else parts)
 
@@ -120,7 +122,7 @@ def tree(path: Path) -> ast.Module:
 
 
 def imports(node: ast.AST) -> Iterator[tuple[str, int]]:
-    """Full names of all modules that are imported, inside functions too, and the lines."""
+    """Yield full names of all imported modules, including those in functions, with the lines."""
     for statement in ast.walk(node):
         if isinstance(statement, ast.Import):
             for alias in statement.names:
@@ -134,7 +136,7 @@ def imports(node: ast.AST) -> Iterator[tuple[str, int]]:
 
 
 def own_imports(node: ast.AST) -> Iterator[tuple[str, int]]:
-    """Names below the package, as `nn.layers.conv.Conv`."""
+    """Yield names below the package, such as `nn.layers.conv.Conv`."""
     for name, line in imports(node):
         if name.startswith(f"{PACKAGE}."):
             yield name.removeprefix(f"{PACKAGE}."), line
@@ -145,7 +147,7 @@ def floor_of(module: str) -> int:
     for number, floor in enumerate(FLOORS):
         if top in floor:
             return number
-    # What stands in cnn_cli/__init__.py, such as the version.
+    # Names in cnn_cli/__init__.py, such as the version.
     assert not (ROOT / PACKAGE / top).exists(), f"{top} belongs to no floor"
     assert not (ROOT / PACKAGE / f"{top}.py").exists(), f"{top} belongs to no floor"
     return floor_of("__init__")
@@ -156,7 +158,7 @@ def within(name: str, parts: list[str]) -> bool:
 
 
 def upward(module: str, node: ast.AST) -> list[str]:
-    """Imports of a module that do not point down."""
+    """Return a module's imports that do not point down."""
     here = floor_of(module)
     return [
         f"{module} line {line}: {name}"
@@ -171,7 +173,7 @@ def upward(module: str, node: ast.AST) -> list[str]:
 
 
 def foreign(module: str, node: ast.AST, part: str) -> list[str]:
-    """Imports of a part of nn that it has no business with."""
+    """Return imports that a part of nn may not have."""
     return [
         f"{module} line {line}: {name}"
         for name, line in own_imports(node)
@@ -180,7 +182,7 @@ def foreign(module: str, node: ast.AST, part: str) -> list[str]:
 
 
 def loud(module: str, node: ast.AST) -> list[str]:
-    """Where a module prints, reads from the terminal or ends the process."""
+    """Return where a module prints, reads from the terminal or ends the process."""
     found = []
     for inner in ast.walk(node):
         match inner:
@@ -201,7 +203,7 @@ def loud(module: str, node: ast.AST) -> list[str]:
 
 
 def particular(module: str, node: ast.AST) -> list[str]:
-    """Where a module asks for what some operating systems do not have."""
+    """Return where a module uses features that some operating systems lack."""
     found = [
         f"{module} line {line}: {name}" for name, line in imports(node) if top(name) in SYSTEMS
     ]
@@ -220,7 +222,7 @@ def top(name: str) -> str:
 
 
 def undeclared(module: str, node: ast.AST, declared: set[str]) -> list[str]:
-    """Imports of packages that nobody promised to install."""
+    """Return imports of packages that are not declared as dependencies."""
     found = []
     for name, line in imports(node):
         top = name.split(".")[0]
@@ -231,12 +233,12 @@ def undeclared(module: str, node: ast.AST, declared: set[str]) -> list[str]:
 
 
 def required() -> set[str]:
-    """Distributions that every installation has."""
+    """Return the distributions of every installation."""
     return {_name(line) for line in _project()["dependencies"]}
 
 
 def extras() -> set[str]:
-    """Distributions that some installations have, apart from the tools for developing this."""
+    """Return the optional distributions, without development tools."""
     groups = _project().get("optional-dependencies", {})
     return {_name(line) for extra, lines in groups.items() if extra != "dev" for line in lines}
 
@@ -303,7 +305,7 @@ def test_nothing_is_imported_that_is_not_installed(path: Path) -> None:
 
 @pytest.mark.parametrize("path", files(), ids=module_of)
 def test_extras_are_imported_only_where_they_are_used(path: Path) -> None:
-    """Not when the module is: the program must start without them."""
+    """Not with the module, because the program must start without them."""
     top_level = ast.Module(
         [node for node in tree(path).body if isinstance(node, ast.Import | ast.ImportFrom)], []
     )
@@ -370,6 +372,6 @@ def test_a_kernel_that_knows_a_layer_is_noticed() -> None:
 
 @pytest.mark.parametrize("path", files(), ids=module_of)
 def test_nothing_depends_on_assert(path: Path) -> None:
-    """`python -O` leaves it out: what must hold is asked for, and raised."""
+    """`python -O` removes it, so conditions must be checked and raised explicitly."""
     asserts = [node.lineno for node in ast.walk(tree(path)) if isinstance(node, ast.Assert)]
     assert asserts == []

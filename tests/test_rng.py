@@ -1,4 +1,4 @@
-"""Numbers for many places at once are those that each place's generator gives."""
+"""Numbers for many places at once equal those of each place's generator."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def test_a_struct_is_frozen() -> None:
 
 def test_values_decide_on_equality_and_hash() -> None:
     size = Size(2)
-    assert size.area == 6  # kept, and no field
+    assert size.area == 6  # an attribute, not a field
     assert size == Size(2)
     assert hash(size) == hash(Size(2))
     assert size != Size(3)

@@ -1,4 +1,4 @@
-"""Limits of control groups, read from made-up ``/proc`` and ``/sys``."""
+"""Limits of control groups, read from synthetic ``/proc`` and ``/sys``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ V1_MOUNTS = (
 
 
 def system(root: Path, files: dict[str, str], available: int = 1000) -> Path:
-    """A root folder with `files`; `available` MiB of memory."""
+    """Create a root folder with `files`; `available` MiB of memory."""
     files = {"proc/meminfo": f"MemTotal: 1 kB\nMemAvailable: {available * 1024} kB\n"} | files
     for name, text in files.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)

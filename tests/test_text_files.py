@@ -1,4 +1,4 @@
-"""Text files in every form that editors give them."""
+"""Text files in every form that editors write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ FORMS = ("utf-8", "utf-8-sig", "utf-16-le", "utf-16-be")
 
 
 def written(path: Path, text: str, form: str, end: str) -> Path:
-    """A file of an editor; UTF-16 begins with its mark."""
+    """Write a file as an editor does; UTF-16 begins with its mark."""
     mark = "\ufeff" if form.startswith("utf-16") else ""
     path.write_bytes((mark + text.replace("\n", end)).encode(form))
     return path
@@ -78,7 +78,7 @@ def test_what_is_no_text(tmp_path: Path, error: type[CnnError]) -> None:
 
 
 def test_lines_say_when_their_writer_is_waited_for() -> None:
-    """Also within a line, in a byte order mark, and of UTF-16 within a character."""
+    """Also within a line, in a byte order mark, and within a UTF-16 character."""
 
     class Pipe(io.BytesIO):
         def waits(self) -> bool:

@@ -1,4 +1,4 @@
-"""What `bench` measures hangs together; how long anything takes is not tested."""
+"""The measurements of `bench` are consistent; durations are not tested."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def test_shares_add_up() -> None:
 
 def test_operations_a_second() -> None:
     result = measured()
-    # Two for each multiply-add, of 3 images; the first layer's input has no gradient.
+    # Two per multiply-add, for 3 images; the first layer's input has no gradient.
     flops = {0: 2 * 3 * 36 * 4 * 27, 3: 2 * 3 * 16 * 6 * 36, 4: 2 * 3 * 3 * 96}
     for i, layer in enumerate(result.layers):
         if i not in flops:

@@ -1,4 +1,4 @@
-"""What several ranks' steps take, and what of that is their exchange."""
+"""Benchmark of several ranks: the time of a step, and the share of communication."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def test_what_is_not_waited_for(waited: float, overlap: float) -> None:
 
 def test_all_ranks_repeat_as_often_as_the_first() -> None:
     class Second(Alone):
-        """Is told three times to go on."""
+        """Continues three times."""
 
         told = iter([True, True, True, False])
 
@@ -68,7 +68,7 @@ def test_two_ranks(tmp_path: Path, layer: str) -> None:
         "batch_size": 5,
         "images": 3,
         "sums": 2 if batchnorm else 1,
-        "gathers": 2 if batchnorm else 0,  # of six channels: forward three numbers, backward two
+        "gathers": 2 if batchnorm else 0,  # for six channels: three numbers forward, two backward
         "gather_bytes": (3 + 2) * 6 * 8 if batchnorm else 0,
     }
     outcome = mpiexec(together(2, *line, "--backend", "numpy"))
@@ -79,7 +79,7 @@ def test_two_ranks(tmp_path: Path, layer: str) -> None:
 
 
 class Four(Alone):
-    """A rank of four with the same images."""
+    """One rank of four, all with the same images."""
 
     size = 4
 
@@ -91,7 +91,7 @@ class Four(Alone):
 def test_a_rank_has_memory_for_its_share(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, neighbours: int
 ) -> None:
-    """The whole batch would take more; and so do two ranks of one machine."""
+    """The whole batch would not fit, nor would two ranks on one machine."""
     config = make_field(tmp_path, batch_size=2000).config
     network = open_network(str(config), ["train.freeze=[]"], None)
     graph, train = network.graph, network.config.train

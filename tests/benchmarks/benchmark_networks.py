@@ -1,4 +1,4 @@
-"""The networks that are timed, as `model.layers` of a config."""
+"""The networks of the benchmarks, as `model.layers` of a config."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class Network:
     """One row of the table.
 
     Attributes:
-        layers: `model.layers`, as YAML would give it.
+        layers: `model.layers`, as in YAML.
         in_shape: (height, width, channels).
-        batch: images a step.
-        predicts: it is prediction that is timed, not training.
-        frozen: how many of the first layers with parameters are not trained: they are in inference
-            mode, and no gradient is computed for them.
+        batch: images per step.
+        predicts: prediction is timed instead of training.
+        frozen: number of first layers with parameters that are frozen: in inference mode, without
+            gradients.
     """
 
     layers: Layers
@@ -30,7 +30,7 @@ class Network:
 
     def make_batch(self) -> tuple[Any, Any]:
         """Images (batch, h, w, c) float32 and class numbers (batch,)."""
-        import numpy as np  # here, so that the process that compares memory stays small
+        import numpy as np  # imported here, so that the process that compares memory stays small
 
         rng = np.random.default_rng(0)
         x = rng.standard_normal((self.batch, *self.in_shape)).astype(np.float32)

@@ -1,4 +1,6 @@
-"""What decoding large JPEGs smaller gains, on one core: `python tests/benchmarks/decode.py`."""
+"""Time saved by decoding large JPEGs at a reduced size, on one core: `python
+tests/benchmarks/decode.py`.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,7 @@ def row(size: tuple[int, int], data: bytes, side: int, rounds: int) -> tuple[str
 
 
 def seconds_of_cpu(act: Callable[[], object]) -> float:
-    """Of this thread: another program's use of the core does not count."""
+    """Return the CPU seconds of this thread, which exclude other programs' use of the core."""
     start = time.thread_time()
     act()
     return time.thread_time() - start

@@ -1,4 +1,4 @@
-"""Exchanges of one process that are as slow as with many over a link, or note what passes."""
+"""Exchanges in one process that simulate the delays of many processes, or record messages."""
 
 from __future__ import annotations
 
@@ -14,22 +14,21 @@ from cnn_cli.nn.types import Array
 
 
 def wait(seconds: float) -> None:
-    """Wait, exactly; the core is kept busy, as MPI would."""
+    """Wait exactly, keeping the core busy, as MPI would."""
     until = time.perf_counter() + seconds
     while time.perf_counter() < until:
         pass
 
 
 class Delayed:
-    """An `Exchange` with ranks that all have the same share of a batch.
+    """An `Exchange` with simulated ranks that all have the same share of a batch.
 
-    What is gathered is as many copies of the own array, so that combining them costs what it
-    costs; sums are left as they are, and are there when the link would have brought them, one
-    after the other.
+    A gather returns copies of the own array, so that combining them takes the real time. Sums leave
+    the array unchanged and complete when the link would have transferred them, one after another.
 
     Args:
-        size: ranks, this one included.
-        clock, sleep: of seconds.
+        size: number of ranks, including this one.
+        clock, sleep: in seconds.
     """
 
     def __init__(
@@ -63,12 +62,12 @@ class Delayed:
 
 @dataclass
 class Messages:
-    """What a step's exchange consists of, in bytes that one rank has.
+    """The messages of a step, in bytes per rank.
 
     Attributes:
         forward: gathered at each barrier of the forward pass.
-        backward: of each segment, the last one first: its sums, and what is gathered behind it (0
-            where nothing is).
+        backward: for each segment, last first: its sums, and what is gathered after it (0 for
+            nothing).
     """
 
     forward: list[int] = field(default_factory=list)
@@ -76,10 +75,10 @@ class Messages:
 
 
 class Noted(Delayed):
-    """Notes the bytes of what passes through it.
+    """Records the bytes of its messages.
 
     Attributes:
-        passed: of sums as they are, of gathers as negative numbers.
+        passed: bytes of sums as positive, of gathers as negative numbers.
     """
 
     passed: list[int]
@@ -94,7 +93,7 @@ class Noted(Delayed):
 
     @contextmanager
     def one_step(self) -> Iterator[Messages]:
-        """What is done meanwhile is one step, whose messages are known at the end."""
+        """Context of one step, whose messages are known at the end."""
         self.passed = []
         messages = Messages()
         yield messages

@@ -1,8 +1,9 @@
-"""What `cnn data doubt` finds of labels made wrong: `python tests/benchmarks/doubt.py CONFIG DIR`.
+"""How many planted label errors `cnn data doubt` finds: `python tests/benchmarks/doubt.py CONFIG
+DIR`.
 
-A share of the labels of a folder's images are replaced by others, each as likely; the list with
-them is trained on in folds, and what is doubted then is compared with what was replaced. Further
-words are given to the command, such as `train.epochs=6`.
+A fraction of the labels of a folder's images is replaced at random. The resulting list is trained
+in folds, and the doubtful labels are compared with the replaced ones. Further arguments are passed
+to the command, such as `train.epochs=6`.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ def main() -> None:
 
 
 def plant(data: Path, path: Path, share: float, seed: int) -> dict[str, str]:
-    """Write a label list with wrong labels; the images that have one, and their own label."""
+    """Write a label list with wrong labels; return the changed images and their true labels."""
     classes = training_classes(data, None)
     images = open_labelled(data.resolve(), classes, "all")
     rng = random.Random(seed)

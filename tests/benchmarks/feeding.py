@@ -1,7 +1,8 @@
-"""Training from a folder of JPEGs against arrays in memory: `python tests/benchmarks/feeding.py`.
+"""Training from a folder of JPEGs compared with arrays in memory: `python
+tests/benchmarks/feeding.py`.
 
-The program itself trains, on pictures made up in a temporary folder. Its first epoch decodes them;
-the later ones find them decoded. After each epoch the same steps are done on arrays in memory.
+The program trains on synthetic images in a temporary folder. Its first epoch decodes them; later
+ones use the cache. After each epoch the same steps run on arrays in memory.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ from cnn_cli.training.train import train
 from cnn_cli.training.training_data import preprocess_of
 
 CLASSES = 3
-DISTINCT = 12  # pictures that are made; the others are shifted, which costs less
+DISTINCT = 12  # images that are generated; the others are shifted copies, which is cheaper
 
 
 def main() -> None:
@@ -81,9 +82,9 @@ def write_config(folder: Path, name: str, epochs: int) -> str:
     network = NETWORKS[name]
     height, width, channels = network.in_shape
     data: dict[str, Any] = {"root": "photos", "image_size": [height, width], "channels": channels}
-    # Measuring them would decode all images before the first epoch.
+    # Measuring mean and std would decode all images before the first epoch.
     data |= {"mean": [0.5] * channels, "std": [0.25] * channels, "val_split": 0}
-    # A rate so small that the loss stays finite, whatever the network.
+    # So small that the loss stays finite for every network.
     trained = {"epochs": epochs, "batch_size": network.batch, "optimizer": {"lr": 1e-4}}
     document = {"data": data, "model": {"layers": network.layers}, "train": trained}
     path = folder / f"{name}.yaml"
@@ -152,7 +153,7 @@ class InMemory:
         self.arrays, self.labels = arrays, labels
 
     def epoch(self) -> float:
-        """The seconds that an epoch takes."""
+        """Return the seconds of an epoch."""
         return harness.seconds_of(self._epoch)
 
     def _epoch(self) -> None:
@@ -167,7 +168,7 @@ class InMemory:
 
 
 class Watcher(Silent):
-    """Notes how long each epoch took, and has as many done in memory."""
+    """Records the time of each epoch, and runs the same epoch in memory."""
 
     def __init__(self, memory: InMemory) -> None:
         self._memory = memory

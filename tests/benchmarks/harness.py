@@ -1,4 +1,4 @@
-"""What the benchmarks share: their two sides, and how they take turns."""
+"""Code shared by the benchmarks: the interface of both sides, and timing in turns."""
 
 from __future__ import annotations
 
@@ -47,13 +47,13 @@ WAYS = {
 
 
 class Side(Protocol):
-    """A network with a batch, in our program or in PyTorch."""
+    """A network with a batch, in this program or in PyTorch."""
 
     def step(self) -> float:
-        """One training step, with the optimizer's; the loss."""
+        """Run one training step with the optimizer's update; return the loss."""
 
     def predict(self) -> Any:
-        """The logits (n, classes) in evaluation."""
+        """Return the logits (n, classes) in evaluation mode."""
 
 
 def fail(message: str) -> NoReturn:
@@ -62,7 +62,7 @@ def fail(message: str) -> NoReturn:
 
 
 def prepare(torch_is_needed: bool = True) -> None:
-    """Find the twin's code, and say what would make the comparison worthless."""
+    """Find the twin's code, and warn of anything that would distort the comparison."""
     if torch_is_needed and importlib.util.find_spec("torch") is None:
         fail("needs PyTorch: pip install torch")
     sys.path.append(str(GOLDEN))
@@ -82,7 +82,7 @@ def prepare(torch_is_needed: bool = True) -> None:
 
 
 def arguments(description: str, **defaults: Any) -> argparse.ArgumentParser:
-    """The options that most of the benchmarks have."""
+    """Return the options of most benchmarks."""
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--threads", type=int, default=2, help="of both sides; default: 2")
     parser.add_argument("--rounds", type=int, default=defaults.get("rounds", 10))
@@ -144,9 +144,9 @@ def alternate(
     least: int = 2,
     beaten: float = float("inf"),
 ) -> dict[str, float]:
-    """Time some functions in turns, so that a busy moment of the machine meets all of them.
+    """Time functions in turns, so that load from other programs affects all of them.
 
-    The first call of a turn is not counted: caches hold what the one before has used, and its
+    The first call of each turn is not counted: caches contain data of the previous function, whose
     threads may still be spinning.
 
     Args:
@@ -157,7 +157,7 @@ def alternate(
         beaten: what took so many times as long as the quickest in the first round has no other.
 
     Returns:
-        The median of seconds a call, by name.
+        The median seconds per call, by name.
     """
     taken: dict[str, list[float]] = {name: [] for name in acts}
     calls = {}

@@ -1,6 +1,6 @@
-"""Prediction against onnxruntime and PyTorch: `python tests/benchmarks/inference.py`.
+"""Prediction compared with onnxruntime and PyTorch: `python tests/benchmarks/inference.py`.
 
-All sides run in one process, on one batch of random numbers in memory, and take turns.
+All sides run in one process, on one batch of random numbers in memory, in turns.
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ from cnn_cli.interop.export.onnx_export import to_onnx
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 
-TOLERANCE = 1e-3  # of the largest score: fifty layers add up their roundings
+TOLERANCE = 1e-3  # relative to the largest score: rounding errors of fifty layers add up
 CLASSES = 1000
-NETWORKS: dict[str, tuple[int, Any]] = {  # the side of an image, and `model`
+NETWORKS: dict[str, tuple[int, Any]] = {  # image side, and `model`
     "seed": (224, {"layers": SEED}),
     "resnet20": (32, {"layers": RESNET20}),
     "resnet18": (224, {"network": "resnet18"}),
@@ -59,7 +59,7 @@ def main() -> None:
 
 
 def check(name: str, scores: dict[str, Array]) -> None:
-    """End the program where the sides do not compute the same."""
+    """Exit if the sides compute different scores."""
     expected = scores["eager"] if "eager" in scores else scores["numpy"]
     for key, found in scores.items():
         error = np.abs(found - expected).max() / np.abs(expected).max()
@@ -102,7 +102,7 @@ class Sides:
         )
         settings = onnxruntime.SessionOptions()
         settings.intra_op_num_threads = threads
-        # Threads that spin while others compute would slow those down.
+        # Spinning threads would slow down the other sides.
         settings.add_session_config_entry("session.intra_op.allow_spinning", "0")
         self._session = onnxruntime.InferenceSession(
             to_onnx(classifier, preprocessing=False, fold=True),
@@ -111,11 +111,11 @@ class Sides:
         )
 
     def acts(self, batch: int, rivals: list[str]) -> dict[str, Callable[[], Array]]:
-        """What predicts a batch, by the side's name."""
+        """Return functions that predict a batch, by side."""
         import torch
 
         x = np.random.default_rng(0).standard_normal((batch, *self.shape)).astype(np.float32)
-        tensor = torch.from_numpy(x).permute(0, 3, 1, 2)  # which is channels_last
+        tensor = torch.from_numpy(x).permute(0, 3, 1, 2)  # in channels_last layout
         image = np.ascontiguousarray(tensor.numpy())
         place = self._session.get_inputs()[0].name
 

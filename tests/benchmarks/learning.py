@@ -1,7 +1,7 @@
-"""Whether a network learns as PyTorch's does: `python tests/benchmarks/learning.py RUN`.
+"""Compare a run's learning with PyTorch's: `python tests/benchmarks/learning.py RUN`.
 
-PyTorch's twin of a finished run's network starts from the same weights, sees the same batches at
-the same learning rates, and is evaluated on the same images; its figures stand beside the run's.
+The PyTorch twin of a finished run's network starts from the same weights, sees the same batches at
+the same learning rates, and is evaluated on the same images; the results are printed side by side.
 """
 
 from __future__ import annotations

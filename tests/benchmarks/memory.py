@@ -1,6 +1,6 @@
-"""Peak memory of training against PyTorch's: `python tests/benchmarks/memory.py`.
+"""Peak memory of training compared with PyTorch's: `python tests/benchmarks/memory.py`.
 
-Every figure is the largest resident set of a process of its own, its program included.
+Each number is the peak resident set of a separate process, including its program.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def main() -> None:
         ratio = peaks[0] / min(peaks[1:])
         cells = (*(f"{value / 1e6:,.0f}" for value in peaks), f"{ratio:.2f}")
         rows.append((name, str(NETWORKS[name].batch), *cells, f"{foretold / 1e6:,.0f}"))
-    # Imported this late because a process begins with the memory of the one that starts it.
+    # Imported late, because a child process begins with its parent's memory.
     from cnn_cli.report.text.table import format_table
 
     print(f"peak MB; {options.threads} threads, {options.backend}, float32\n")
@@ -47,7 +47,7 @@ def main() -> None:
 
 
 def peak(command: list[str]) -> tuple[int, str]:
-    """The peak of a process in bytes, and what it printed."""
+    """Return the peak memory of a process in bytes, and its output."""
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         output = process.stdout.read()
@@ -59,7 +59,7 @@ def peak(command: list[str]) -> tuple[int, str]:
 
 
 def child(side: str, name: str, threads: int, backend: str) -> None:
-    """A few training steps; ours prints what it foretells of its memory."""
+    """Run a few training steps; our side prints its estimate of memory."""
     network = NETWORKS[name]
     if side != "ours":
         sys.path.append(str(harness.GOLDEN))

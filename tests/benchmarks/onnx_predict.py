@@ -1,4 +1,4 @@
-"""What somebody with onnxruntime and Pillow writes to name pictures; run by `predict.py`.
+"""A typical onnxruntime and Pillow script for classifying images; `predict.py` times it.
 
 Usage: onnx_predict.py MODEL.onnx IMAGE|FOLDER
 """
@@ -23,7 +23,7 @@ def main(model: str, path: str) -> None:
 
     paths = sorted(os.path.join(path, name) for name in os.listdir(path))
     parts = [paths[start : start + BATCH] for start in range(0, len(paths), BATCH)]
-    with ThreadPoolExecutor(2) as pool:  # which decodes the next batch while one is computed
+    with ThreadPoolExecutor(2) as pool:  # decodes the next batch during the computation of one
         ahead = [pool.submit(load, each) for each in parts[0]]
         for part, following in zip(parts, [*parts[1:], []], strict=True):
             images = [each.result() for each in ahead]

@@ -1,4 +1,4 @@
-"""Our side of a comparison."""
+"""This program's side of a comparison."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cnn_cli.optim.optimizers import make_optimizer
 
 
 def build(name: str, network: Network) -> tuple[Config, Graph]:
-    """The network as the program reads it from a config."""
+    """Build the network from a config."""
     document = {
         "model": {"layers": network.layers},
         "train": {
@@ -40,7 +40,7 @@ class Ours:
     """A network in this program; `close` ends its threads.
 
     Args:
-        weights: `layer/name` arrays in PyTorch's layouts; drawn at random without them.
+        weights: `layer/name` arrays in PyTorch's layouts; random by default.
     """
 
     def __init__(
@@ -83,6 +83,6 @@ def make_engine(
     scale: Array | None = None,
     shift: Array | None = None,
 ) -> TrainingEngine:
-    """An engine; images of integers become ``x * scale + shift``."""
+    """Return an engine; integer images become ``x * scale + shift``."""
     kernels = load_backend(backend, kinds=kernel_kinds(graph))
     return TrainingEngine(graph, params, threads=threads, scale=scale, shift=shift, kernels=kernels)

@@ -1,4 +1,4 @@
-"""Pictures made up so that they take a JPEG decoder as long as photographs do."""
+"""Synthetic images that take a JPEG decoder as long as photographs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 
 def picture(width: int, height: int, seed: int) -> NDArray[np.uint8]:
-    """(height, width, 3) of noise whose spectrum falls as that of natural images does: as 1/f."""
+    """Return (height, width, 3) noise with the 1/f spectrum of natural images."""
     rng = np.random.default_rng(seed)
     fy, fx = np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width)[None]
     falling = 1 / np.maximum(np.hypot(fy, fx), 1 / max(width, height)) ** 1.1

@@ -1,7 +1,8 @@
-"""One picture, or a folder of JPEGs, by a whole process, against PyTorch and onnxruntime.
+"""Classify one image, or a folder of JPEGs, in a new process, compared with PyTorch and
+onnxruntime.
 
-`python tests/benchmarks/predict.py` times them. PyTorch's script has the seed network and takes one
-picture.
+`python tests/benchmarks/predict.py` runs it. PyTorch's script contains the seed network and takes
+one image.
 """
 
 from __future__ import annotations
@@ -23,9 +24,9 @@ from cnn_cli.report.text.table import format_table
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
-CLASSES = ("apple", "pear", "quince")  # of torch_predict.py
+CLASSES = ("apple", "pear", "quince")  # as in torch_predict.py
 SIZE = (500, 375)
-DIFFERENT = 50  # pictures, of which a folder has the same again and again
+DIFFERENT = 50  # distinct images; larger folders contain copies
 
 
 def main() -> None:
@@ -78,8 +79,8 @@ CNN = (sys.executable, "-m", "cnn_cli")
 
 
 def run(command: list[str]) -> str:
-    """The output of a process that went well."""
-    # Modules compiled beforehand are there for both sides, as they are after an installation.
+    """Run a command that must succeed; return its output."""
+    # Both sides use compiled modules, as after an installation.
     env = {key: value for key, value in os.environ.items() if key != "PYTHONDONTWRITEBYTECODE"}
     done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
     if done.returncode:
@@ -88,7 +89,7 @@ def run(command: list[str]) -> str:
 
 
 def make_pictures(folder: Path, count: int) -> Path:
-    """So many JPEGs; the one itself, or the folder."""
+    """Write JPEGs; return the single file, or the folder."""
     folder.mkdir()
     paths = [folder / f"{number:06}.jpg" for number in range(count)]
     for number, path in enumerate(paths):
@@ -100,10 +101,10 @@ def make_pictures(folder: Path, count: int) -> Path:
 
 
 def make_checkpoint(folder: Path, model: dict[str, Any]) -> Path:
-    """A network's first weights, as `cnn train` saves them.
+    """Save a network's initial weights, as `cnn train` does.
 
     Args:
-        model: of the config.
+        model: the config's section.
     """
     import yaml
 
@@ -120,7 +121,7 @@ def make_checkpoint(folder: Path, model: dict[str, Any]) -> Path:
 
 
 def export_weights(checkpoint: Path, folder: Path) -> Path:
-    """The same weights as `torch.save` writes them."""
+    """Save the same weights as `torch.save` does."""
     import torch
 
     arrays = np.load(checkpoint)
@@ -129,7 +130,7 @@ def export_weights(checkpoint: Path, folder: Path) -> Path:
         kind, _, name = key.partition("/")
         if kind == "model":
             layer, _, parameter = name.removeprefix("layers.").partition("/")
-            # The linear layer comes one later: PyTorch's needs its input flattened.
+            # The linear layer is one position later: PyTorch flattens its input in a layer.
             position = int(layer) + (layer == str(len(SEED) - 1))
             state[f"{position}.{parameter}"] = torch.from_numpy(arrays[key])
     torch.save(state, folder / "weights.pt")

@@ -1,4 +1,6 @@
-"""Training on up to 1,024 ranks, foretold from one: `python tests/benchmarks/scaling.py`."""
+"""Estimate training on up to 1,024 ranks from measurements on one: `python
+tests/benchmarks/scaling.py`.
+"""
 
 from __future__ import annotations
 
@@ -31,12 +33,12 @@ SHARES = (16, 32, 64, 128)
 RANKS = [2**i for i in range(11)]
 SIMULATED = (2, 16, 128, 1024)
 SIMULATED_SHARE = 32
-STRONG, WEAK = 1024, 128  # images of all ranks, of each
+STRONG, WEAK = 1024, 128  # total batch size, and batch size per rank
 
 
 @dataclass(frozen=True)
 class Bench:
-    """The network that is measured, on one thread."""
+    """The measured network, on one thread."""
 
     graph: Graph
     config: Config
@@ -61,7 +63,7 @@ class Bench:
             yield steps
 
     def step(self, images: int, exchange: Delayed) -> tuple[float, float]:
-        """Median seconds of the engine's part of a step and of the optimizer's."""
+        """Return the median seconds of the engine and of the optimizer in a step."""
         rows: list[tuple[float, float]] = []
         with self.steps(images, exchange) as steps:
 
@@ -118,7 +120,7 @@ def main() -> None:
 
 
 def measure(bench: Bench) -> Costs:
-    """What a step costs a rank, with an exchange that takes no time."""
+    """Measure the costs of a step on one rank, without communication time."""
     found = [bench.step(images, Delayed(NOTHING, 2)) for images in SHARES]
     per_image, fixed = np.polyfit(SHARES, [engine for engine, _ in found], 1)
     parts, forward_gathers = backward_parts(bench)
@@ -138,11 +140,13 @@ def measure(bench: Bench) -> Costs:
 
 
 def backward_parts(bench: Bench) -> tuple[tuple[Part, ...], tuple[int, ...]]:
-    """What happens in the backward pass, the last segment first; what forward's barriers gather."""
+    """Return the parts of the backward pass, last segment first, and what forward's barriers
+    gather.
+    """
     graph, times = timed(bench.graph)
     exchange = Noted(NOTHING, 2)
     with bench.steps(64, exchange, graph) as steps:
-        for _ in range(2):  # the second one counts
+        for _ in range(2):  # the second step is used
             for layer in times:
                 layer.forward = layer.backward = 0.0
             with exchange.one_step() as messages:
@@ -157,26 +161,26 @@ def backward_parts(bench: Bench) -> tuple[tuple[Part, ...], tuple[int, ...]]:
 
 
 def strong(ranks: int) -> float:
-    """Images of each rank, of a batch that they share."""
+    """Images per rank if the ranks share a fixed batch."""
     return STRONG / ranks
 
 
 def weak(_: int) -> float:
-    """Images of each rank, of a batch that grows with them."""
+    """Images per rank if the batch grows with the ranks."""
     return WEAK
 
 
 def foretold(
     costs: Costs, link: Link, ranks: int, share: Callable[[int], float]
 ) -> tuple[StepTime, float]:
-    """A step, and its speed as a part of so many times one rank's."""
+    """Estimate a step, and its efficiency relative to one rank."""
     step = step_time(costs, link, ranks, share(ranks))
     alone = step_time(costs, link, 1, share(1))
     return step, share(ranks) / step.total * alone.total / share(1)
 
 
 def scaling(costs: Costs, link: Link, share: Callable[[int], float]) -> str:
-    """A table over numbers of ranks."""
+    """Return a table over numbers of ranks."""
     rows = []
     for ranks in RANKS:
         step, efficiency = foretold(costs, link, ranks, share)
@@ -196,10 +200,10 @@ def scaling(costs: Costs, link: Link, share: Callable[[int], float]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """A simulated step beside the model's.
+    """A simulated step compared with the model's.
 
     Attributes:
-        times: seconds of both.
+        times: both, in seconds.
     """
 
     link: str
@@ -208,12 +212,12 @@ class Check:
 
     @property
     def ratio(self) -> float:
-        """The model's over the simulated one."""
+        """The model's time divided by the simulated one."""
         return self.times[1] / self.times[0]
 
 
 def simulation(bench: Bench, costs: Costs) -> list[Check]:
-    """Steps with an exchange that is as slow as the model says."""
+    """Run steps with an exchange as slow as the model says."""
     checks = []
     for name, link in LINKS.items():
         for ranks in SIMULATED:
@@ -224,7 +228,7 @@ def simulation(bench: Bench, costs: Costs) -> list[Check]:
 
 
 def page_scaling(costs: Costs) -> str:
-    """The page's table over numbers of ranks: milliseconds and efficiency."""
+    """Return the page's table over numbers of ranks: milliseconds and efficiency."""
     titles = (f"{STRONG:,} images in all", f"{WEAK} images a rank")
     speeds = [name.partition(",")[0] for name in LINKS]
     header = [f"{titles[0]}, {speeds[0]}", speeds[1], f"{titles[1]}, {speeds[0]}", speeds[1]]
@@ -241,7 +245,7 @@ def page_scaling(costs: Costs) -> str:
 
 
 def page_simulation(checks: Sequence[Check]) -> str:
-    """The page's table of simulated steps."""
+    """Return the page's table of simulated steps."""
     rows = [
         [check.link, f"{check.ranks:,}", *(f"{1e3 * seconds:.1f}" for seconds in check.times)]
         for check in checks

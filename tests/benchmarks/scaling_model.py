@@ -1,14 +1,14 @@
-"""How long a training step takes on more ranks than there are here.
+"""Model of the time of a training step on more ranks than are available.
 
     step = fixed + images x per image          a rank's share, forward and backward
-         + gathers                             statistics, which every rank waits for
-         + what sums are late                  after the last segment's backward pass
+         + gathers                             statistics, for which every rank waits
+         + late sums                           after the last segment's backward pass
          + optimizer
 
-A gather takes ⌈log2 P⌉ latencies and brings the arrays of the P - 1 others; what is then combined
-takes some time for each of them. A sum over P ranks takes 2·⌈log2 P⌉ latencies and moves
-2·(P - 1)/P of its bytes (Rabenseifner's algorithm; Thakur, Rabenseifner and Gropp 2005).
-A segment's sums begin when its backward pass has ended and the sums before it have.
+A gather takes ⌈log2 P⌉ latencies and transfers the arrays of the P - 1 other ranks; combining takes
+some time for each of them. A sum over P ranks takes 2·⌈log2 P⌉ latencies and transfers 2·(P - 1)/P
+of its bytes (Rabenseifner's algorithm; Thakur, Rabenseifner and Gropp 2005). A segment's sums begin
+when its backward pass and the previous sums have ended.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ from math import ceil, log2
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What joins the ranks.
+    """The connection between ranks.
 
     Attributes:
-        latency: seconds until the first byte of a message is there.
-        bandwidth: bytes a second, each way.
+        latency: seconds until the first byte of a message arrives.
+        bandwidth: bytes per second in each direction.
     """
 
     latency: float
     bandwidth: float
 
     def gather(self, size: int, ranks: int) -> float:
-        """Seconds until every rank has everyone's array of so many bytes."""
+        """Return the seconds until every rank has all ranks' arrays of that size."""
         return ceil(log2(ranks)) * self.latency + (ranks - 1) * size / self.bandwidth
 
     def sum(self, size: int, ranks: int) -> float:
-        """Seconds until every rank has the sum of arrays of so many bytes."""
+        """Return the seconds until every rank has the sum of arrays of that size."""
         moved = 2 * (ranks - 1) / ranks * size
         return 2 * ceil(log2(ranks)) * self.latency + moved / self.bandwidth
 
@@ -44,9 +44,9 @@ class Part:
     """The backward pass of a segment.
 
     Attributes:
-        share: of the time of forward and backward.
+        share: fraction of the time of forward and backward.
         sums: bytes of each of its sums.
-        gather: bytes that a rank sends at the barrier behind it; 0 without one.
+        gather: bytes that a rank sends at the following barrier; 0 without one.
     """
 
     share: float
@@ -56,14 +56,14 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What was measured of a network on one rank; times are seconds.
+    """Costs of a network measured on one rank, in seconds.
 
     Attributes:
         fixed, per_image: forward and backward.
-        combine: at a gather, for each rank's array.
-        optimizer: a step of it.
+        combine: per rank's array in a gather.
+        optimizer: the update.
         forward_gathers: bytes that a rank sends at each barrier of the forward pass.
-        backward: of the segments, the last one first.
+        backward: the segments, last first.
     """
 
     fixed: float
@@ -76,12 +76,12 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class StepTime:
-    """Seconds of a step.
+    """The parts of a step, in seconds.
 
     Attributes:
         compute: forward and backward.
-        gathers: that every rank waits for.
-        late: from the end of the backward pass to the end of the sums.
+        gathers: for which every rank waits.
+        late: between the end of the backward pass and the end of the sums.
         optimizer: the update.
     """
 
@@ -96,10 +96,10 @@ class StepTime:
 
 
 def step_time(costs: Costs, link: Link, ranks: int, images: float) -> StepTime:
-    """A step of several ranks.
+    """Return the time of a step on several ranks.
 
     Args:
-        images: of each rank.
+        images: images per rank.
     """
 
     def gather(size: int) -> float:

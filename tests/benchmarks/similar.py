@@ -1,6 +1,7 @@
-"""The nearest of many pictures: `python tests/benchmarks/similar.py` times `cnn similar`'s search.
+"""Time the nearest-neighbor search of `cnn similar`: `python tests/benchmarks/similar.py`.
 
-Random features lie in an index as `cnn embed` writes it; NumPy beside it has them in memory.
+Random features are stored in an index as `cnn embed` writes it; NumPy, for comparison, has them in
+memory.
 """
 
 from __future__ import annotations
@@ -62,13 +63,13 @@ def batches(pictures: int, width: int) -> Iterator[tuple[list[str], Array]]:
 
 
 def nearest(index: Index, query: Array, threads: int) -> list[tuple[str, float]]:
-    """As `cnn similar` runs it, whose BLAS has one thread."""
+    """Search as `cnn similar` does, with one BLAS thread."""
     with threadpool_limits(1, user_api="blas"):
         return index.nearest(query, TOPK, threads)
 
 
 def plain(features: Array, norms: Array, query: Array) -> Array:
-    """Where the nearest ones are, as one writes it in NumPy."""
+    """Search in plain NumPy."""
     cosines = features @ query / (norms * np.linalg.norm(query))
     near = np.argpartition(-cosines, TOPK)[:TOPK]
     ordered: Array = near[np.argsort(-cosines[near])]
@@ -76,7 +77,7 @@ def plain(features: Array, norms: Array, query: Array) -> Array:
 
 
 def check(index: Index, features: Array, norms: Array, query: Array, threads: int) -> None:
-    """End the program where the two find others."""
+    """Exit if the two find different images."""
     ours = [path for path, _ in nearest(index, query, threads)]
     theirs = [os.fsdecode(bytes(index.paths[i])) for i in plain(features, norms, query)]
     if ours != theirs:

@@ -1,4 +1,4 @@
-"""The other side of learning.py: a run's network and recipe in PyTorch."""
+"""The PyTorch side of learning.py: a run's network and recipe."""
 
 from __future__ import annotations
 
@@ -30,7 +30,8 @@ from cnn_cli.training.training_data import (
 class Learner:
     """The twin with the run's images and recipe.
 
-    Only what PyTorch has under the same name: SGD, label smoothing, any schedule but plateau.
+    It supports what PyTorch has under the same name: SGD, label smoothing, any schedule but
+    plateau.
     """
 
     def __init__(self, config: Config, source: str, threads: int) -> None:
@@ -101,7 +102,7 @@ class Learner:
 
 
 def _load(twin: Any, graph: Graph, config: Config) -> None:
-    """Give the twin the weights that the run began with."""
+    """Load the run's initial weights into the twin."""
     params = Parameters(graph, "float32")
     initialize(params, config.train.seed, config.model.init)
     with torch.no_grad():

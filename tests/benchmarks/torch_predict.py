@@ -1,4 +1,4 @@
-"""What a person with PyTorch writes to name what is in one picture; `predict.py` times it.
+"""A typical PyTorch script for classifying one image; `predict.py` times it.
 
 Usage: torch_predict.py WEIGHTS.pt IMAGE
 """

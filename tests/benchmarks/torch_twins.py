@@ -68,7 +68,7 @@ class TorchSide:
         self._bfloat16 = way.bfloat16
 
     def weights(self) -> dict[str, Any]:
-        """Parameters and running statistics as `layer/name`."""
+        """Return parameters and running statistics as `layer/name`."""
         return self.twin.state()
 
     def step(self) -> float:
@@ -84,7 +84,9 @@ class TorchSide:
         return loss.item()
 
     def measure_statistics(self) -> None:
-        """Let frozen batch normalization know the batch, so that its output is not tiny."""
+        """Set frozen batch normalization to the batch's statistics, so that outputs are not
+        tiny.
+        """
         norms = [each for each in self.twin.modules() if isinstance(each, nn.BatchNorm2d)]
         before = [(each, each.momentum, each.training) for each in norms]
         for each in norms:
@@ -105,7 +107,7 @@ class TorchSide:
 
 
 def plain_layers(part: Any) -> Any:
-    """Layers without what PyTorch's have no argument for: our first weights, stochastic depth."""
+    """Remove arguments that PyTorch lacks: initialization, stochastic depth."""
     if isinstance(part, dict):
         ours = ("init", "name", "drop_path")
         return {key: plain_layers(value) for key, value in part.items() if key not in ours}
@@ -113,7 +115,7 @@ def plain_layers(part: Any) -> Any:
 
 
 def _layers_with(modules: list[nn.Module], count: int) -> int:
-    """How many of the first modules hold that many layers with parameters."""
+    """Return how many of the first modules contain that many layers with parameters."""
     held = 0
     for number, module in enumerate(modules):
         if held == count:

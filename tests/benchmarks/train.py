@@ -14,7 +14,7 @@ from benchmark_networks import NETWORKS, Network
 from harness import OURS, WAYS, Comparison, Side
 
 CHECK_STEPS = 3
-# Of the loss. A single ReLU that falls the other way moves later losses.
+# Of the loss. A single ReLU that switches differently changes later losses.
 FIRST_TOLERANCE, LATER_TOLERANCE = 1e-5, 2e-3
 BFLOAT16_TOLERANCE = 2e-2  # its numbers are rounded to 2**-9 of themselves
 LOGITS_TOLERANCE = 1e-4  # of the largest
@@ -52,7 +52,7 @@ def main() -> None:
 
 
 def check(name: str, network: Network, sides: dict[str, Side]) -> None:
-    """End the program where the sides do not compute the same."""
+    """Exit if the sides compute different results."""
     if network.predicts:
         logits = {key: np.array(side.predict()) for key, side in sides.items()}
         largest = np.abs(logits[OURS[0]]).max()

@@ -1,10 +1,10 @@
-"""What `cnn eval --reject` refuses: `python tests/benchmarks/unknown.py [CONFIG] [DIR]`.
+"""What `cnn eval --reject` rejects: `python tests/benchmarks/unknown.py [CONFIG] [DIR]`.
 
-A network is trained on seven classes of DIR. Images of the other classes, drawings, and those of
-`--others FOLDER` are of none of these. Printed are, for the distance of features that the program
-uses (Lee et al. 2018), the energy (Liu et al. 2020) and the largest probability (Hendrycks and
-Gimpel 2017): the area under the ROC curve, and the share refused where 5 % of the validation
-images are. Further words are given to the training, such as `train.epochs=6`.
+A network is trained on seven classes of DIR. Images of the other classes, drawings, and images from
+`--others FOLDER` are unknown. For the Mahalanobis distance that the program uses (Lee et al. 2018),
+the energy (Liu et al. 2020) and the largest probability (Hendrycks and Gimpel 2017), it prints the
+area under the ROC curve, and the fraction rejected when 5 % of the validation images are. Further
+arguments are passed to the training, such as `train.epochs=6`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def report(classifier: Classifier, data: Path, names: list[str], others: str | None) -> None:
-    """Train nothing; print what a classifier makes of images of other kinds."""
+    """Print how a classifier scores unknown images, without training."""
     known = list(classifier.classes)
     unknown = [name for name in names if name not in known]
     train, val = (only(data, part, names, known) for part in ("train", "val"))
@@ -67,7 +67,7 @@ def report(classifier: Classifier, data: Path, names: list[str], others: str | N
         embed = Embedder(classifier, engine, None)
 
         def said(images: list[Pixels]) -> dict[str, Array]:
-            """Scores of images: the larger, the stranger."""
+            """Return scores of images: larger is stranger."""
             parts = [images[i : i + 64] for i in range(0, len(images), 64)]
             features = np.concatenate([embed(part) for part in parts])
             logits = [engine.predict(np.stack(part)).astype(np.float64) for part in parts]
@@ -92,7 +92,7 @@ def report(classifier: Classifier, data: Path, names: list[str], others: str | N
 
 
 def only(data: Path, part: str, names: list[str], wanted: list[str]) -> Split:
-    """Images of some classes, numbered as these."""
+    """Return images of some classes, with the classifier's class numbers."""
     split = open_labelled(data, names, part)  # type: ignore[arg-type]  # train or val
     numbers = {names.index(name): i for i, name in enumerate(wanted)}
     rows = [i for i, label in enumerate(split.labels.tolist()) if label in numbers]
@@ -105,7 +105,7 @@ def pixels(classifier: Classifier, paths: list[str]) -> list[Pixels]:
 
 
 def drawings(classifier: Classifier) -> list[Pixels]:
-    """Noise, waves, discs and coarse squares."""
+    """Generate noise, waves, disks and coarse squares."""
     rng = np.random.default_rng(0)
     height, width, channels = classifier.preprocess.shape
     y, x = np.mgrid[:height, :width]
@@ -133,7 +133,7 @@ def drawings(classifier: Classifier) -> list[Pixels]:
 
 
 def auroc(known: Array, unknown: Array) -> float:
-    """The chance that an unknown image has the larger score; half of it where both are equal."""
+    """Return the probability that an unknown image has the larger score; ties count half."""
     order = np.sort(known)
     below = np.searchsorted(order, unknown, "left") + np.searchsorted(order, unknown, "right")
     return float(below.mean() / 2 / len(known))

@@ -1,4 +1,4 @@
-"""A small set of pictures, a config for it, and a run that was trained on it."""
+"""A small set of images, a config for it, and a run trained on it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COUNTS = {"train": 8, "val": 4, "test": 2}
 
 @pytest.fixture(scope="session")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `photos/<split>/<class>/<n>.png` and `tiny.yaml`; not to be changed."""
+    """A folder with `photos/<split>/<class>/<n>.png` and `tiny.yaml`; read-only."""
     folder = tmp_path_factory.mktemp("project")
     rng = np.random.default_rng(0)
     for split, count in COUNTS.items():
@@ -46,7 +46,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def trained(project: Path) -> Path:
-    """The run folder of `cnn train tiny.yaml`; not to be changed."""
+    """The run folder of `cnn train tiny.yaml`; read-only."""
     outcome = process("train", "tiny.yaml", "--threads", 1, cwd=project)
     assert outcome.code == 0, outcome.err
     return project / "runs" / "tiny"
@@ -54,7 +54,7 @@ def trained(project: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with pictures of several labels, their list `tags.csv` and `tiny.yaml`."""
+    """A folder with images with several labels, their list `tags.csv`, and `tiny.yaml`."""
     folder = tmp_path_factory.mktemp("tagged")
     write_tagged_config(folder / "tiny.yaml", make_tagged(folder), epochs=6)
     return folder
@@ -62,7 +62,7 @@ def tagged(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tagged_run(tagged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The run folder of its training; not to be changed."""
+    """The run folder of its training; read-only."""
     out = tmp_path_factory.mktemp("runs") / "tiny"
     outcome = process("train", tagged / "tiny.yaml", "--out", out, "--threads", 1, "--quiet")
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
@@ -71,13 +71,13 @@ def tagged_run(tagged: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No pictures of runs but where a test asks for them: they take longer than the training."""
+    """Turn off the plots of runs, which take longer than the training, unless a test needs them."""
     monkeypatch.setattr(train, "draw_run", lambda path, *, quiet: None)
 
 
 @pytest.fixture
 def drawing(monkeypatch: pytest.MonkeyPatch, undrawn: None) -> None:
-    """Pictures of runs, as there are outside of tests."""
+    """Turn on the plots of runs."""
     monkeypatch.setattr(train, "draw_run", draw_run)
 
 
@@ -90,7 +90,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def cnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Inside:
-    """Runs a command line in this process."""
+    """A function that runs a command line in this process."""
     return call_inside(monkeypatch, capsys)
 
 

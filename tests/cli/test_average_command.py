@@ -1,4 +1,4 @@
-"""`cnn average`: the mean of weights, statistics anew, and what does not go together."""
+"""`cnn average`: mean weights, new statistics, and errors."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 @pytest.fixture(scope="module")
 def runs(project: Path) -> list[Path]:
-    """The run of `tiny.yaml`, and two that were fine-tuned from it; not to be changed."""
+    """The run of `tiny.yaml`, and two fine-tuned from it; read-only."""
     folder = project / "soups"
     for line in (
         ("train.epochs=1", "--out", folder / "first"),
@@ -66,7 +66,9 @@ def test_the_mean_of_the_weights(cnn: Inside, runs: list[Path], tmp_path: Path) 
 def test_statistics_are_those_of_the_mean_weights(
     cnn: Inside, runs: list[Path], tmp_path: Path, depth: str
 ) -> None:
-    """The variance of each channel over all training images, as batch normalization meets them."""
+    """They equal each channel's variance over all training images at the input of batch
+    normalization.
+    """
     if depth == "float":
         line = ("train", "tiny.yaml", "data.depth=float", "train.epochs=1", "--quiet")
         runs = [tmp_path / "a", tmp_path / "b"]
@@ -166,7 +168,7 @@ def test_what_is_refused(cnn: Inside, arguments: list[str], code: int, message: 
 
 
 def test_killed_at_any_moment(runs: list[Path], project: Path, tmp_path: Path) -> None:
-    """The file is whole, or as it was."""
+    """The file is complete or unchanged."""
     out = tmp_path / "soup.npz"
     line = ["average", *map(str, runs), "--output", str(out), "--threads", "1"]
     began = time.monotonic()

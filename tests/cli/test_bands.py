@@ -1,4 +1,4 @@
-"""Pictures of five bands of 16 bits, and arrays of real numbers, in every command."""
+"""Images with five 16-bit bands, and arrays of real numbers, in every command."""
 
 from __future__ import annotations
 
@@ -33,12 +33,12 @@ train: {{epochs: 3, batch_size: 8, optimizer: {{lr: 0.05}}}}
 
 
 class Kind(NamedTuple):
-    """Pictures of one kind.
+    """A kind of images.
 
     Attributes:
         data: the config's keys.
-        mean: of the pixels, in the unit of `data.mean`.
-        full: of that unit.
+        mean: mean of the pixels, in the unit of `data.mean`.
+        full: full scale of that unit.
     """
 
     suffix: str
@@ -55,7 +55,7 @@ KINDS = {
 
 
 def make_picture(kind: str, rng: np.random.Generator, bright: int) -> NDArray[Any]:
-    """One of two classes, of which each is the brighter one in a band of its own."""
+    """Return an image of one of two classes, each brighter in its own band."""
     if kind == "tiff":
         x = rng.integers(1500, 2500, (9, 11, 5)).astype(np.uint16)
         x[..., bright] += 1000
@@ -105,7 +105,7 @@ def test_mean_and_std_are_of_the_range(run: Path, kind: str) -> None:
     suffix, full = KINDS[kind].suffix, KINDS[kind].full
     assert meta["preprocess"]["depth"] == (16 if kind == "tiff" else "float")
     np.testing.assert_allclose(meta["mean"][:2], KINDS[kind].mean, rtol=0.05)
-    # The images are kept larger than the network takes them, here as they are.
+    # Images are cached larger than the network's input; here at full size.
     files = sorted(Path("photos/train").rglob(f"*{suffix}"))
     if kind == "npy":
         pixels = np.stack([np.load(file).astype(np.float32) for file in files]) / full

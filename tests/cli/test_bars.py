@@ -1,4 +1,4 @@
-"""What a training shows on stderr while it goes on."""
+"""Progress of a training on stderr."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def test_the_header_stands_again_where_the_terminal_scrolls(
 
 
 class Clock:
-    """Time that passes only where the test says so."""
+    """A clock that advances only when the test says so."""
 
     now = 100.0
 
@@ -100,7 +100,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def wide(bar: Bar, columns: int) -> str:
-    """What the bar shows on a terminal of so many columns."""
+    """Return the bar on a terminal of that width."""
     return str(bar.bar.format_meter(**bar.bar.format_dict | {"ncols": columns}))
 
 
@@ -113,7 +113,7 @@ def steps(bar: Bar, clock: Clock, epoch: int, *numbers: int) -> None:
 def test_the_bar_is_of_the_whole_run(clock: Clock) -> None:
     bar = Bar()
     bar.start(10, 3, 4)
-    clock.now += 1000  # as it takes to compute frozen layers, once
+    clock.now += 1000  # as if computing the features of frozen layers
     steps(bar, clock, 3, 1)
     assert wide(bar, 80).startswith("epoch 3/10, loss 0.6123, top1 0.7500  22%|")
     steps(bar, clock, 3, 2, 3)
@@ -176,7 +176,7 @@ def test_lines_stand_above_the_bar(capsys: pytest.CaptureFixture[str], clock: Cl
 
 @pytest.mark.parametrize("columns", [*range(0, 130), 250, 500])
 def test_any_width(columns: int, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also of a terminal that says 0."""
+    """Also for a terminal that reports 0."""
     monkeypatch.setattr(bars, "COLUMNS", columns or bars.COLUMNS)  # pytest's stderr is no terminal
     bar = Bar()
     bar.start(10, 3, 4)

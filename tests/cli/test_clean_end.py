@@ -1,4 +1,4 @@
-"""What a command leaves where it ran: its results only. And where no folder is its own."""
+"""Commands leave only their results, also without a home folder."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_libraries_delete_their_temporary_folders(tmp_path: Path) -> None:
-    """matplotlib makes one where it has no home."""
+    """matplotlib creates one if there is no home folder."""
     pytest.importorskip("matplotlib")
     (tmp_path / "t").mkdir()
     places = dict.fromkeys(PLACES, str(tmp_path / "none/there"))
@@ -50,17 +50,17 @@ def snapshot(folder: Path) -> dict[str, int]:
 def test_a_finished_run_is_not_touched(
     cnn: Inside, trained: Path, tmp_path: Path, drawing: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even its lock is made again, or pictures drawn, on a disk that is read-only."""
+    """Neither lock nor plots are written, as the disk may be read-only."""
     run = tmp_path / "run"
     shutil.copytree(trained, run)
     line = ("train", "tiny.yaml", "--out", run, "--resume", "--quiet")
-    assert cnn(*line).code == 0  # the pictures are drawn of it, which may be older than the copy
+    assert cnn(*line).code == 0  # it draws the plots, which may be older than the copy
     (run / ".lock").unlink()
     before = snapshot(run)
     assert cnn(*line).code == 0
     assert snapshot(run) == before
 
-    for name in ("metrics.csv", "curves.png"):  # a kill came before it
+    for name in ("metrics.csv", "curves.png"):  # as after a kill
         (run / name).unlink(missing_ok=True)
     before = snapshot(run)
     with monkeypatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Commands: one file each, registered there, and imported only when they are called."""
+"""Commands: one file each, registered in it, and imported only when called."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILES = sorted(path.stem for path in Path(cli.__path__[0]).glob("[!_]*.py") if p
 
 
 def names() -> list[str]:
-    """All commands, those of groups behind their group."""
+    """Return all commands, with those of groups."""
     found = []
     with program().make_context("cnn", [], resilient_parsing=True) as context:
         for name in program().list_commands(context):

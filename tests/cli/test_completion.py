@@ -1,4 +1,4 @@
-"""What a shell is told where it completes a command line."""
+"""Shell completion."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnn_cli.cli.docs import page_names
 def completed(
     cnn: Inside, monkeypatch: pytest.MonkeyPatch, line: str, shell: str = "bash"
 ) -> list[str]:
-    """The lines that are printed for a command line that ends at the cursor."""
+    """Return the completions of a command line with the cursor at its end."""
     monkeypatch.setenv("_CNN_COMPLETE", f"complete_{shell}")
     monkeypatch.setenv("COMP_WORDS", line)
     monkeypatch.setenv("COMP_CWORD", str(len(line.split(" ")) - 1))

@@ -1,4 +1,4 @@
-"""`cnn data check`: what it prints and how it ends."""
+"""`cnn data check`: output and exit codes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ nothing found
 
 @pytest.fixture
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Two classes with nothing to say against them, in the current folder."""
+    """Two classes without problems, in the current folder."""
     monkeypatch.chdir(tmp_path)
     for number in range(20):
         save_grey(Path("photos", "ab"[number % 2], f"{number}.png"), seed=number, side=8)
@@ -157,7 +157,7 @@ def test_help(cnn: Inside) -> None:
 
 
 def test_odd_names(photos: Path) -> None:
-    """A class, and an image, that are no UTF-8 or would break the line."""
+    """A class and an image whose names are not UTF-8 or contain line ends."""
     make_folders(photos, {"x\ny": 0})
     (photos / "x\ny" / "\udcff.png").write_bytes(b"x")
     outcome = process("data", "check", photos)

@@ -1,4 +1,4 @@
-"""`cnn data doubt`: wrong labels that were planted are found, and how it ends."""
+"""`cnn data doubt`: planted label errors are found; output and exit codes."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cnn_cli.runs.lock import RunLock
 
 FOLDS = ("--folds", 3, "--threads", 1, "--backend", "numpy")
 PLANTED = {"dark/3.png": "bright", "bright/5.png": "grey", "grey/7.png": "dark"}
-COUNT = 24  # images a class
+COUNT = 24  # images per class
 CONFIG = """\
 data: {root: labels.csv, image_size: 8, channels: 1}
 model:
@@ -37,7 +37,7 @@ train: {epochs: 60, batch_size: 8, optimizer: {lr: 0.1}}
 
 @pytest.fixture(scope="module")
 def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`labels.csv` with three wrong labels, `c.yaml`, and a run of folds; not to be changed."""
+    """`labels.csv` with three wrong labels, `c.yaml`, and a run of folds; read-only."""
     folder = tmp_path_factory.mktemp("planted")
     rng = np.random.default_rng(0)
     rows = ["path,label"]

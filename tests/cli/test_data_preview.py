@@ -1,4 +1,4 @@
-"""`cnn data preview`: a picture, a line, and what it refuses."""
+"""`cnn data preview`: image, output and errors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LINE = "6 of 24 training images, epoch 1"
 
 @pytest.fixture(autouse=True)
 def _here(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A folder to write in; the config and the images are elsewhere."""
+    """A folder to write in; config and images are elsewhere."""
     monkeypatch.chdir(tmp_path)
 
 

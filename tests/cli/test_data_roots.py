@@ -1,4 +1,4 @@
-"""Label lists, archives and shards on the command line: from `init` to `predict`, and a resume."""
+"""Label lists, archives and shards on the command line, from `init` to `predict`, and resuming."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnn_cli.runs.checkpoint import load_checkpoint
 
 @pytest.fixture
 def here(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with the pictures in folders, lists, archives and shards."""
+    """The current folder, with the images in folders, lists, archives and shards."""
     monkeypatch.chdir(tmp_path)
     shutil.copytree(project / "photos", "photos")
     shutil.copy(project / "tiny.yaml", "tiny.yaml")
@@ -107,7 +107,7 @@ def test_a_resumed_run_finds_its_pictures_where_they_were_moved_to(
         place = Path("moved/list.csv")
         place.write_text(place.read_text().replace("photos/train/dark", "./photos/train/dark"))
         outcome = cnn(*line, f"moved/{root}", "--resume", "--epochs", 3)
-        assert outcome.code == 0  # in the place that the checkpoint knows, names may change
+        assert outcome.code == 0  # if the data root is unchanged, names may change
 
 
 def test_what_is_wrong_is_one_line_and_4(cnn: Inside, here: Path, trained: Path) -> None:

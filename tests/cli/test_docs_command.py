@@ -1,4 +1,4 @@
-"""`cnn docs`: the list of pages, a page, and what a terminal gets."""
+"""`cnn docs`: the list of pages, a page, and the output on a terminal."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def test_a_page(cnn: Inside) -> None:
 
 
 def on_a_terminal(tmp_path: Path, page: str, **environment: str) -> str:
-    """What a terminal of 24 lines is sent."""
+    """Return the output on a terminal of 24 lines."""
     _ours, theirs = pty.openpty()
     file = tmp_path / "paged"
     pager = tmp_path / "pager"

@@ -22,7 +22,7 @@ def _in_copy(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_features_are_what_the_last_layer_reads(cnn: Inside, trained: Path) -> None:
-    """Its product with them is the scores."""
+    """Multiplied by its weights, they give the scores."""
     outcome = cnn("embed", "photos", "--ckpt", trained, "--output", "x.npz", "-b", 5)
     assert (outcome.code, outcome.out, outcome.err) == (0, "written  x.npz\n", "")
     with np.load("x.npz", allow_pickle=False) as archive:
@@ -52,7 +52,7 @@ def test_csv_has_the_same_numbers(cnn: Inside, trained: Path) -> None:
 
 
 def test_the_map_of_a_layer_is_averaged(cnn: Inside, trained: Path) -> None:
-    """As the pooling after it does."""
+    """As the following pooling does."""
     found = []
     for layer in ("layers.2", "layers.3"):
         line = ("embed", "photos", "--ckpt", trained, "--output", "x.npz", "--layer", layer)

@@ -1,4 +1,4 @@
-"""Several checkpoints, or a run of folds, in `predict`, `eval`, `explain` and `report`."""
+"""Ensembles of checkpoints, and runs of folds, in `predict`, `eval`, `explain` and `report`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TRAIN = ("train", "tiny.yaml", "--quiet", "--threads", 1)
 
 @pytest.fixture(scope="module")
 def runs(project: Path) -> Path:
-    """`folds`, a run of two folds, and `other`, of another seed; not to be changed."""
+    """`folds`, a run of two folds, and `other`, with another seed; read-only."""
     for line in (
         ("train.seed=1", "train.epochs=1", "--out", "ensembles/other"),
         ("train.epochs=1", "--folds", 2, "--out", "ensembles/folds"),
@@ -81,7 +81,7 @@ def test_eval_agrees_with_predict(cnn: Inside, trained: Path, runs: Path, tmp_pa
 
 
 def test_views_are_of_each_network(cnn: Inside, trained: Path) -> None:
-    """Twice the same network says what it says alone, with views too."""
+    """An ensemble of one network twice equals that network, with views too."""
     outcomes = [
         json.loads(cnn("eval", *(["--ckpt", trained] * n), "--tta", "hflip", "--json").out)
         for n in (1, 2)

@@ -1,4 +1,4 @@
-"""`cnn eval --not-worse-than`: two models on the same images."""
+"""`cnn eval --not-worse-than`: compare two models on the same images."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def models(trained: Path, tmp_path: Path) -> tuple[Path, Path]:
-    """One that looks at the mean of an image, and one that always says `dark`."""
+    """A model that uses the mean of an image, and one that always predicts `dark`."""
     good, bad = tmp_path / "good.npz", tmp_path / "bad.npz"
     checkpoint = load_checkpoint(trained / "best.npz")
     weight = checkpoint.groups["model"]["layers.4/weight"]
@@ -43,7 +43,7 @@ def models(trained: Path, tmp_path: Path) -> tuple[Path, Path]:
 
 
 def differ(cnn: Inside, photos: Path, models: tuple[Path, Path]) -> int:
-    """How many images the first model gets right and the second one not, less the reverse."""
+    """Return how many more images the first model predicts correctly."""
     outcomes = [cnn("eval", photos, "--ckpt", one, "--json") for one in models]
     top1: list[float] = [json.loads(one.out)["top1"] for one in outcomes]
     return round((top1[0] - top1[1]) * 3 * IMAGES)

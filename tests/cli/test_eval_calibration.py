@@ -1,4 +1,4 @@
-"""`cnn eval --tta` and `--calibrate`, and what predict makes of a calibrated checkpoint."""
+"""`cnn eval --tta` and `--calibrate`, and predictions with a calibrated checkpoint."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CALIBRATION = ["temperature", "images", "loss_before", "loss_after", "ece_before
 
 @pytest.fixture
 def mixed(project: Path, tmp_path: Path) -> Path:
-    """Images of which a few have the wrong label."""
+    """Images, a few of them with wrong labels."""
     photos = tmp_path / "photos"
     shutil.copytree(project / "photos/train", photos)
     shutil.copy(photos / "dark/0.png", photos / "bright/wrong.png")
@@ -29,7 +29,7 @@ def mixed(project: Path, tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(trained: Path, tmp_path: Path) -> Path:
-    """A checkpoint that may be changed."""
+    """A checkpoint that tests may change."""
     return Path(shutil.copy(trained / "best.npz", tmp_path / "m.npz"))
 
 
@@ -78,7 +78,7 @@ def test_calibrate(cnn: Inside, model: Path, mixed: Path) -> None:
     assert found["loss_after"] < found["loss_before"]
     assert document["temperature"] == found["temperature"] != 1
     assert document["top1"] == before["top1"]
-    # From now on it is used.
+    # From now on the temperature is applied.
     after = result(cnn, mixed, "--ckpt", model)
     assert "calibration" not in after
     assert {key: document[key] for key in after} == after

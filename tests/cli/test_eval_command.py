@@ -1,4 +1,4 @@
-"""`cnn eval`: which images it takes, what it says of them, and how it ends."""
+"""`cnn eval`: images, output and exit codes."""
 
 from __future__ import annotations
 

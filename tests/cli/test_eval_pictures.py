@@ -1,4 +1,4 @@
-"""`cnn eval --top-losses`, and its table on a terminal."""
+"""`cnn eval --top-losses`, and the table on a terminal."""
 
 from __future__ import annotations
 
@@ -137,5 +137,5 @@ def test_the_table_fits_the_terminal(trained: Path, project: Path, tmp_path: Pat
 def _read(terminal: int) -> bytes:
     try:
         return os.read(terminal, 4096)
-    except OSError:  # on Linux, the end of what a program wrote to a terminal
+    except OSError:  # Linux's end of a terminal's output
         return b""

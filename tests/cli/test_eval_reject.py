@@ -1,4 +1,4 @@
-"""`cnn eval --calibrate --reject`, and what predict says of images that are refused."""
+"""`cnn eval --calibrate --reject`, and predictions for rejected images."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 @pytest.fixture(scope="module")
 def photos(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Parts with images of which a few have the wrong label, as calibration needs them."""
+    """Parts with a few wrong labels, which calibration needs."""
     folder = tmp_path_factory.mktemp("reject") / "photos"
     shutil.copytree(project / "photos", folder)
     for i in range(2):
@@ -32,7 +32,7 @@ def photos(project: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def learnt(trained: Path, photos: Path) -> Path:
-    """A checkpoint that refuses images."""
+    """A checkpoint that rejects images."""
     model = Path(shutil.copy(trained / "best.npz", photos.parent / "m.npz"))
     line = ("eval", photos, "--ckpt", model, "--calibrate", "--reject", 0.2, "--threads", 1)
     outcome = process(*line)
@@ -43,13 +43,13 @@ def learnt(trained: Path, photos: Path) -> Path:
 
 @pytest.fixture
 def label(cnn: Inside, trained: Path, picture: Path) -> str:
-    """What `picture` is taken for."""
+    """The predicted class of `picture`."""
     return cnn("predict", picture, "--ckpt", trained).out.split("\t")[1]
 
 
 @pytest.fixture
 def stripes(tmp_path: Path) -> Path:
-    """An image like none of the classes."""
+    """An image unlike all classes."""
     pixels = np.zeros((8, 8), np.uint8)
     pixels[::2] = 255
     Image.fromarray(pixels).save(tmp_path / "stripes.png")
@@ -157,7 +157,7 @@ def test_a_damaged_rejection(
 
 
 def test_killed_at_any_moment(trained: Path, photos: Path, tmp_path: Path) -> None:
-    """The checkpoint is as it was, or has learnt to refuse."""
+    """The checkpoint is unchanged or contains the rejection."""
     model = tmp_path / "m.npz"
     before = (trained / "best.npz").read_bytes()
     model.write_bytes(before)

@@ -1,4 +1,4 @@
-"""`cnn explain`: which files it writes, what it prints, and how it ends."""
+"""`cnn explain`: files, output and exit codes."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_json(cnn: Inside, trained: Path, project: Path, tmp_path: Path) -> None
     good = [row for row in rows if "error" not in row]
     assert all(list(row) == ["path", "label", "prob", "file"] for row in good)
     assert {row["label"] for row in good} == {"dark"}
-    # Images of one name get files of their own.
+    # Images with equal names get separate files.
     names = [Path(row["file"]).name for row in good]
     assert names[:4] == ["0-dark.png", "1-dark.png", "0-dark-2.png", "1-dark-2.png"]
     assert len({row["file"] for row in good}) == 6
@@ -141,7 +141,7 @@ def test_the_most_similar_images(
     features = tmp_path / "features.npz"
     assert cnn("embed", photos, "--ckpt", trained, "--output", features).code == 0
     near = json.loads(cnn("similar", picture, "--index", features, "--topk", 3, "--json").out)
-    Path(near["similar"][1]["path"]).unlink()  # an index outlives its pictures
+    Path(near["similar"][1]["path"]).unlink()  # an index may outlive its images
     line = ["explain", picture, "--ckpt", trained, "--index", features, "--output", tmp_path / "o"]
     found = json.loads(cnn(*line, "--topk", 3, "--json").out)
     assert found["images"][0]["similar"] == near["similar"]

@@ -1,4 +1,4 @@
-"""`cnn export --int8`: smaller, nearly as good, and refused where it is not."""
+"""`cnn export --int8`: smaller, nearly as accurate, otherwise refused."""
 
 from __future__ import annotations
 

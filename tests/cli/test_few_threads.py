@@ -1,4 +1,4 @@
-"""Where the system lets few threads be started, or none: the same results, and a line."""
+"""Limits on threads: the same results, and a note."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def allow(monkeypatch: pytest.MonkeyPatch, count: int) -> None:
-    """Let so many more threads be started."""
+    """Allow that many more threads."""
     start, left = threading.Thread.start, [count]
 
     def limited(thread: threading.Thread) -> None:
@@ -100,7 +100,7 @@ def read(path: Path) -> dict[str, bytes]:
 
 
 def limited(limit: str, *line: object, before: Sequence[str] = ()) -> Outcome:
-    """A command line under a limit of the shell's, such as `ulimit -v 600000`."""
+    """Run a command line under a limit of the shell, such as `ulimit -v 600000`."""
     shell = ["bash", "-c", f'{limit}; exec "$@"', "bash"]
     command = [*before, *shell, *COMMAND, *map(str, line)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
@@ -121,7 +121,7 @@ def test_little_address_space(trained: Path) -> None:
 @linux
 @pytest.mark.parametrize("kilobytes", [100_000, 190_000, 250_000, 350_000])
 def test_less_address_space(trained: Path, tmp_path: Path, kilobytes: int) -> None:
-    """One line, where OpenBLAS and LLVM would end the process with words of their own."""
+    """One line, instead of the messages with which OpenBLAS and LLVM abort."""
     for line in (
         ("predict", "photos/test", "--ckpt", trained),
         ("train", "tiny.yaml", "train.epochs=1", "--quiet", "--out", tmp_path / "run"),
@@ -137,7 +137,7 @@ def test_less_address_space(trained: Path, tmp_path: Path, kilobytes: int) -> No
 @linux
 @pytest.mark.parametrize("processes", [1, 4])
 def test_few_processes(trained: Path, project: Path, tmp_path: Path, processes: int) -> None:
-    """As a user for whom `ulimit -u` holds, who may only read what root may."""
+    """As an unprivileged user, for whom `ulimit -u` applies."""
     if os.geteuid() != 0 or shutil.which("setpriv") is None:
         pytest.skip("needs root, and setpriv")
     may = ("--inh-caps", "-all,+dac_read_search", "--ambient-caps", "+dac_read_search")

@@ -1,4 +1,4 @@
-"""Names of classes and files that try to reach a terminal or a spreadsheet."""
+"""Names of classes and files that contain terminal sequences or formulas."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OUT = "out\x1b[1m\u202e"
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with `photos`, `t.yaml` and `run`, and a broken picture; not to be changed."""
+    """A folder with `photos`, `t.yaml` and `run`, and a broken image; read-only."""
     folder = tmp_path_factory.mktemp("hostile")
     rng = np.random.default_rng(0)
     for i, name in enumerate(CLASSES):

@@ -1,4 +1,4 @@
-"""`cnn init`: from a folder of pictures to a config that trains."""
+"""`cnn init`: from a folder of images to a config that trains."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def measured(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Speeds that were measured elsewhere."""
+    """Fixed speeds instead of measurements."""
 
     def measure(config: Config, survey: Survey, source: str, **_: object) -> Speed:
         return Speed(training=100, prediction=400, decoding=200, augmenting=300)

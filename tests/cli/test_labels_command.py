@@ -1,4 +1,4 @@
-"""Commands on images of several labels: what they print, and what they refuse."""
+"""Commands with several labels per image: output and errors."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def tags_of(folder: Path) -> dict[str, str]:
 
 
 def sure(run: Path, path: Path, *thresholds: float) -> Path:
-    """A copy of a run's checkpoint with other thresholds."""
+    """Return a copy of a run's checkpoint with other thresholds."""
     checkpoint = load_checkpoint(run / "best.npz")
     checkpoint.meta["several_labels"]["thresholds"] = list(thresholds)
     save_checkpoint(path, checkpoint)
@@ -58,7 +58,7 @@ def test_predict_text_and_csv(cnn: Inside, run: Path, tagged: Path, tmp_path: Pa
     known = tags_of(tagged)
     same = [set(row["label"].split("|")) == set(known[row["path"]].split("|")) for row in table]
     assert np.mean(same) > 0.9
-    # The answers are a list that can be trained on.
+    # The predictions form a label list that can be trained on.
     Path(tagged / "answers.csv").write_text(answers.out)
     again = cnn("eval", "answers.csv", "--ckpt", run, "--json")
     assert again.code == 0, again.err
@@ -219,7 +219,7 @@ def test_the_images_of_largest_loss(cnn: Inside, run: Path, tmp_path: Path) -> N
 
 
 def noisy(run: Path, path: Path, scale: float = 1.0) -> Path:
-    """A copy of a run's checkpoint whose last layer is another: worse, and surer of itself."""
+    """Return a copy of a run's checkpoint with a worse and overconfident last layer."""
     checkpoint = load_checkpoint(run / "best.npz")
     rng = np.random.default_rng(0)
     for name in ("layers.5/weight", "layers.5/bias"):
@@ -243,7 +243,7 @@ def test_calibrated(cnn: Inside, run: Path, tmp_path: Path) -> None:
     assert (change["ece_before"], change["ece_after"]) == (None, None)
     assert found["average_precision"] == before["average_precision"]
     assert found["macro_f1"] >= before["macro_f1"]
-    # The checkpoint keeps both: what was printed is what it gives from now on.
+    # The checkpoint stores both, and uses them from now on.
     again = json.loads(cnn("eval", "--ckpt", file, "--json").out)
     assert again == {key: value for key, value in found.items() if key != "calibration"}
     text = cnn("eval", "--ckpt", file).out
@@ -289,7 +289,7 @@ def test_another_model(cnn: Inside, run: Path, tmp_path: Path) -> None:
     metrics = json.loads(outcome.out)["not_worse_than"]["metrics"]
     assert list(metrics) == ["average_precision", "subset_accuracy", "f1:left"]
     exact = metrics["subset_accuracy"]
-    changes = [row["change"] for row in rows]  # of the reverse
+    changes = [row["change"] for row in rows]  # with the models exchanged
     assert (exact["only_new"], exact["only_other"]) == (
         changes.count("worse"),
         changes.count("better"),
@@ -354,12 +354,12 @@ def test_explain_each_label(cnn: Inside, run: Path, tmp_path: Path) -> None:
     assert {each["label"] for each in found[:2]} == {"bottom", "left"}
     assert found[0]["prob"] > found[1]["prob"]
     assert "error" in found[2]
-    assert found[3]["prob"] < 0.5  # it has no label: the likeliest is explained
+    assert found[3]["prob"] < 0.5  # it has no label, so the most probable class is explained
     assert found[4]["label"] == "left"
     assert all(Path(each["file"]).exists() for each in found if "file" in each)
     one = cnn("explain", names[0], "--ckpt", run, "--output", tmp_path / "one", "--class", "top")
     assert [line.split("\t")[1] for line in one.out.splitlines()] == ["top"]
-    # A class is explained alike, whether it was asked for or found.
+    # A class is explained in the same way whether requested or predicted.
     left = cnn("explain", names[0], "--ckpt", run, "--output", tmp_path / "two", "--class", "left")
     assert left.code == 0
     maps = [tmp_path / folder / "2-left.png" for folder in ("maps", "two")]

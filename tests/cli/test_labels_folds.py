@@ -1,4 +1,6 @@
-"""Several networks of several labels: folds, ensembles, means of weights, reports, doubts."""
+"""Several networks with several labels per image: folds, ensembles, averages, reports, doubtful
+labels.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ FOLDS = ("--folds", 3, "--threads", 1, "--backend", "numpy")
 
 @pytest.fixture(scope="session")
 def folds(tagged: Path) -> Path:
-    """The run of `cnn train tiny.yaml --folds 3`; not to be changed."""
+    """The run of `cnn train tiny.yaml --folds 3`; read-only."""
     outcome = process("train", "tiny.yaml", *FOLDS, "--out", "folds", "--json", cwd=tagged)
     assert outcome.code == 0, outcome.err
     (tagged / "folds.json").write_text(outcome.out)
@@ -155,7 +157,7 @@ def test_eval_and_explain(
 
 
 def test_classes_in_another_order(cnn: Inside, tagged_run: Path, tmp_path: Path) -> None:
-    """The same network with its last layer's rows in another order says the same."""
+    """Reordering the last layer's rows does not change the predictions."""
     checkpoint, order = load_checkpoint(tagged_run / "best.npz"), [2, 0, 1]
     meta, model = checkpoint.meta, checkpoint.groups["model"]
     meta["classes"] = [meta["classes"][i] for i in order]
@@ -229,7 +231,9 @@ def test_reports_compare(
 
 @pytest.fixture
 def planted(tagged: Path, here: Path) -> dict[str, str]:
-    """The current folder: a copy of the pictures, whose list has wrong labels; what is right."""
+    """The current folder: a copy of the images with wrong labels in the list; returns the right
+    ones.
+    """
     shutil.copytree(tagged / "pictures", here / "pictures")
     shutil.copy(tagged / "tiny.yaml", here / "tiny.yaml")
     rows = {row["path"]: row["label"] for row in rows_of(tagged / "tags.csv")}
@@ -244,7 +248,7 @@ def planted(tagged: Path, here: Path) -> dict[str, str]:
 
 def test_doubted_labels(cnn: Inside, planted: dict[str, str], here: Path) -> None:
     keys = ("data.root=wrong.csv", "train.epochs=12", "train.optimizer.lr=0.1")
-    # Of a few images with wrong labels, average precision may be best in an early epoch.
+    # With a few wrong labels, average precision may be best in an early epoch.
     line = ("data", "doubt", "tiny.yaml", *FOLDS, *keys, "train.monitor=loss")
     outcome = cnn(*line, "--out", "a", "--output", "d.csv", "--sheet", "d.png", "--json")
     assert outcome.code == 0, outcome.err

@@ -1,4 +1,4 @@
-"""`cnn lr`: what it prints and draws, and how it ends."""
+"""`cnn lr`: output, plot and exit codes."""
 
 from __future__ import annotations
 

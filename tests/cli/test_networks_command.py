@@ -1,4 +1,4 @@
-"""`cnn networks`: lists, prints and measures the networks that come along."""
+"""`cnn networks`: list, print and measure the built-in networks."""
 
 from __future__ import annotations
 

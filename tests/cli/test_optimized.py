@@ -1,4 +1,4 @@
-"""`python -O` and `-OO`: nothing depends on `assert`, nor on docstrings in memory."""
+"""`python -O` and `-OO`: nothing depends on `assert` or on docstrings in memory."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def test_tests_of_the_suite(level: str) -> None:
     done = subprocess.run(
         [
             *(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider"),
-            # pytest's own, that of other files than tests no assertions are run.
+            # pytest's warning about assertions outside test files.
             *("-W", "ignore::pytest.PytestConfigWarning"),
             *PARTS[level],
         ],
@@ -56,7 +56,7 @@ def test_tests_of_the_suite(level: str) -> None:
 
 
 def test_assertions_of_tests_are_run_all_the_same(tmp_path: Path) -> None:
-    """Else the test above would show nothing."""
+    """Otherwise the test above would show nothing."""
     (tmp_path / "test_false.py").write_text("def test_false():\n    assert 1 == 2\n")
     done = subprocess.run(
         [

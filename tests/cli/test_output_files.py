@@ -1,4 +1,4 @@
-"""Where `--output` leads: files, pipes and what is open already; and whose files they are then."""
+"""`--output` to files, pipes and open descriptors, and the permissions of files."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_a_config_on_stdout(project: Path) -> None:
 
 
 def test_a_run_keeps_the_permissions_of_its_files(cnn: Inside, tmp_path: Path) -> None:
-    """And what a link in it leads to is not written."""
+    """And the target of a link in it is not written."""
     run = tmp_path / "run"
     line = ("train", "tiny.yaml", "--out", run, "--threads", 1, "--quiet")
     assert cnn(*line, "train.epochs=1").code == 0

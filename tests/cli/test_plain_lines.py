@@ -1,4 +1,4 @@
-"""Plain command lines are read without Typer, to the values that Typer makes of them."""
+"""Plain command lines are parsed without Typer, to the same values."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ RARE = ("", "-1", "--", "--help", "-x", "--nothing", "-b3", "-0x")
 
 
 def called() -> list[Registered]:
-    """The commands that run something."""
+    """Return the commands that run something."""
     found = [find(each.name) for each in find_all()]
     return [each for each in found if each is not None and each.callback is not None]
 
 
 def lines(command: Registered) -> st.SearchStrategy[list[str]]:
-    """Command lines: options with and without values, arguments, and what is seldom typed."""
+    """Generate command lines: options with and without values, arguments, and rarer forms."""
     assert command.callback is not None
     options = [name for each in declared(command.callback) for name in given_names(each.described)]
     words = st.one_of(
@@ -48,7 +48,7 @@ def given_names(described: Any) -> tuple[str, ...]:
 
 
 def by_typer(command: Registered, words: list[str]) -> dict[str, Any] | None:
-    """What Typer calls the command's function with; None where it calls nothing."""
+    """Return the arguments with which Typer calls the command; None if it does not call it."""
     seen: list[dict[str, Any]] = []
     whole = parser._for_typer
 
@@ -137,7 +137,7 @@ def test_a_plain_line_imports_no_typer(tmp_path: Path) -> None:
 
 
 def test_no_command_but_for_the_parser_knows_typer() -> None:
-    """`Option` and `Argument` are read by both."""
+    """Both parsers use `Option` and `Argument`."""
     folder = Path(commands.__file__).parent.parent
     for file in sorted(folder.rglob("*.py")):
         if file.name != "parser.py":

@@ -1,4 +1,4 @@
-"""`cnn predict` acts on its answers: --sort-into, --append, --probs, --dry-run."""
+"""`cnn predict` acting on predictions: --sort-into, --append, --probs, --dry-run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,9 @@ from mpiexec import mpiexec, needs_mpi, together
 
 @pytest.fixture(autouse=True)
 def _pictures(project: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A working folder with `photos`: nine pictures of three names, and one that is none."""
+    """A working folder with `photos`: nine images with three names, and a file that is not an
+    image.
+    """
     shutil.copytree(project / "photos/val", tmp_path / "photos")
     for path in (tmp_path / "photos").glob("*/3.png"):
         path.unlink()
@@ -48,7 +50,7 @@ def test_pictures_go_to_the_folders_of_their_classes(cnn: Inside, trained: Path,
         assert Path(row["path"]).exists() == (how != "--move")
     assert files("photos/sorted") == sorted(row["file"] for row in rows)
     assert len(rows) == 10
-    again = cnn(*line, *filter(None, [how]))  # what was sorted is not taken for more to sort
+    again = cnn(*line, *filter(None, [how]))  # sorted images are not sorted again
     assert again.code == (0 if how == "--move" else 4)
     assert files("photos/sorted") == sorted(row["file"] for row in rows)
 
@@ -90,7 +92,7 @@ def test_append_passes_over_what_the_file_holds(cnn: Inside, trained: Path, name
     again = cnn(*line)
     assert (again.code, again.out, again.err) == (0, "", "")
     assert Path(name).read_text() == whole
-    shutil.copy("photos/grey/0.png", "photos/dark/0.png")  # a picture that is another now
+    shutil.copy("photos/grey/0.png", "photos/dark/0.png")  # another image with the same name
     assert cnn(*line).code == 0
     assert len(Path(name).read_text().splitlines()) == 11 + name.endswith("csv")
 
@@ -98,7 +100,7 @@ def test_append_passes_over_what_the_file_holds(cnn: Inside, trained: Path, name
 def test_a_picture_whose_row_is_there_is_still_put_into_its_place(
     cnn: Inside, trained: Path
 ) -> None:
-    """As after a kill between the two."""
+    """As after a kill between the two steps."""
     line = ("predict", "photos", "--ckpt", trained, "--append", "out.csv")
     assert cnn(*line).code == 4
     before = Path("out.csv").read_bytes()

@@ -1,4 +1,4 @@
-"""`cnn predict`: sources, formats, bad images and streams."""
+"""`cnn predict`: sources, formats, unreadable images and streams."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _in_project(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def paths(text: str) -> list[str]:
-    """The first column of the text format."""
+    """Return the first column of the text format."""
     return [line.split("\t")[0] for line in text.splitlines()]
 
 

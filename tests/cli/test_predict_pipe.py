@@ -1,4 +1,4 @@
-"""`cnn predict` in a pipeline, and of a folder it watches: each picture is answered as it comes."""
+"""`cnn predict` in a pipeline, and watching a folder: each image is answered as it arrives."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NAMES = ("photos/test/dark/0.png", "photos/test/grey/1.png", "photos/val/bright/
 
 @contextmanager
 def started(command: list[str], project: Path, **pipes: Any) -> Iterator[Any]:
-    """A process that is killed after `PATIENCE`, so that nobody waits for its answer for ever."""
+    """A process that is killed after `PATIENCE`, so that no test waits forever."""
     with subprocess.Popen(command, cwd=project, bufsize=0, **pipes) as process:
         watchdog = threading.Timer(PATIENCE, process.kill)
         watchdog.start()
@@ -37,7 +37,7 @@ def started(command: list[str], project: Path, **pipes: Any) -> Iterator[Any]:
 def running(
     project: Path, trained: Path, *options: str, command: tuple[str, ...] = COMMAND
 ) -> Iterator[Any]:
-    """`cnn predict --from-file -`, with pipes; it ends with 0 once its stdin is closed."""
+    """`cnn predict --from-file -` with pipes; it exits with 0 once its stdin is closed."""
     line = [*command, "predict", "--ckpt", str(trained), "--from-file", "-", *options]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with started(line, project, **pipes) as process:
@@ -47,7 +47,7 @@ def running(
 
 
 def lines_of(process: Any) -> Any:
-    """Its stdout, to be read by lines."""
+    """Its stdout, for reading lines."""
     return open(process.stdout.fileno(), "rb", closefd=False)
 
 
@@ -69,7 +69,8 @@ def test_each_line_is_answered_before_the_next_is_written(
         for name in NAMES:
             process.stdin.write(name.encode() + end)
             assert answers.readline().decode().startswith(start.format(name))
-        process.stdin.write(end.join(name.encode() for name in NAMES))  # the last without its end
+        # The last one without a line end.
+        process.stdin.write(end.join(name.encode() for name in NAMES))
         for name in NAMES[:2]:
             assert answers.readline().decode().startswith(start.format(name))
         process.stdin.close()
@@ -88,7 +89,7 @@ def test_json_is_answered_as_it_comes_too(project: Path, trained: Path) -> None:
 def test_a_list_in_a_named_pipe_into_a_named_pipe(
     project: Path, trained: Path, tmp_path: Path
 ) -> None:
-    """Each is opened by its other end first, so that neither waits to be opened."""
+    """Each is opened by the other end first, so that neither waits."""
     for name in ("list", "answers"):
         os.mkfifo(tmp_path / name)
     ends = [os.open(tmp_path / name, os.O_RDWR) for name in ("list", "answers")]

@@ -1,4 +1,4 @@
-"""The program as a whole: help, start, streams, and how it ends when something breaks."""
+"""The program as a whole: help, start, streams, and exit codes when something breaks."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NOT_FOR_PREDICTION = tuple(
         *("cnn_cli.runs.folder", "cnn_cli.runs.state", "cnn_cli.schema.fields"),
         *("cnn_cli.nn.attribution", "cnn_cli.nn.gradients", "cnn_cli.nn.float64_sums"),
         *("cnn_cli.nn.training_engine", "cnn_cli.nn.training_engine", "cnn_cli.nn.mix"),
-        # Layers that the network does not have.
+        # Layers that the network does not use.
         *("cnn_cli.nn.layers.groupnorm", "cnn_cli.nn.layers.prelu", "cnn_cli.nn.layers.excite"),
     )
 )

@@ -1,4 +1,4 @@
-"""`cnn report` in a real browser, Chromium without a window; skipped where there is none."""
+"""`cnn report` in headless Chromium; skipped without it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from patience import PATIENCE
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
 QUIET = (
     "--headless",
-    "--no-sandbox",  # which root needs
+    "--no-sandbox",  # root needs it
     "--disable-gpu",
     "--disable-quic",
     "--no-first-run",
@@ -26,8 +26,8 @@ QUIET = (
     "--dump-dom",
 )
 PHONE = 390
-# A page around the report, as wide as a phone: a window of Chromium's has 500 pixels at least. It
-# measures the report, whose own policy forbids scripts.
+# A page of a phone's width around the report, because Chromium's windows are at least 500 pixels
+# wide. It measures the report, whose own policy forbids scripts.
 OUTER = """<!DOCTYPE html><html><body style="margin:0">
 <iframe id="page" src="SOURCE" style="border:0;width:WIDTHpx;height:3000px"></iframe>
 <pre id="found"></pre>
@@ -53,7 +53,7 @@ pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium")
 
 
 def browse(page: Path, profile: Path, *options: str) -> tuple[str, str]:
-    """The page as the browser ends up with it, and what it logged to the console."""
+    """Return the page as rendered by the browser, and the console log."""
     line = [str(CHROMIUM), *QUIET, f"--user-data-dir={profile}", *options, page.as_uri()]
     done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=True)
     return done.stdout, "\n".join(re.findall(r".*CONSOLE.*", done.stderr))

@@ -1,4 +1,4 @@
-"""`cnn report`: what the page has, what it says where something is missing, and how it ends."""
+"""`cnn report`: content, missing parts and exit codes."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def sections(page: Page) -> list[str]:
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
-    """A copy of the run folder that may be changed."""
+    """A copy of the run folder that tests may change."""
     return Path(shutil.copytree(trained, tmp_path / "tiny"))
 
 
@@ -50,7 +50,7 @@ def test_one_run(cnn: Inside, run: Path) -> None:
     assert file.stat().st_size < 200_000
     for image in page.images:
         assert image["src"].startswith(("data:image/png;base64,", "data:image/jpeg;base64,"))
-    # Each picture beside its heat map, and the filters.
+    # Each image beside its heat map, and the filters.
     assert len(page.images) == 12 * 2 + 1
     assert "Grad-CAM of layers.2 (relu)" in page.text
     assert "kernel_size:" in page.text
@@ -140,14 +140,14 @@ def test_without_validation_images(project: Path, tmp_path: Path, cnn: Inside) -
     page = page_of(out / "report.html")
     assert sections(page) == [name for name in SECTIONS if name not in MEASURED]
     assert f"Not measured. {message}" in page.text
-    # The training images are there for the asking.
+    # The training images are available on request.
     assert cnn("report", out, "--split", "train").out.endswith(" on 24 images\n")
     outcome = cnn("report", out, "--split", "val")
     assert (outcome.code, outcome.err) == (4, f"cnn: {message}\n")
 
 
 def lost(run: Path) -> Path:
-    """The run, of images that are not there any more."""
+    """The run, whose images no longer exist."""
     checkpoint = load_checkpoint(run / "best.npz")
     checkpoint.meta["config"]["data"]["root"] = "/nowhere"
     save_checkpoint(run / "best.npz", checkpoint)
@@ -230,7 +230,7 @@ def test_a_run_whose_images_are_gone_beside_another(cnn: Inside, run: Path, tmp_
     page = page_of(file)
     assert "other: not measured. /nowhere: " in page.text
     assert "classtinyrange" in page.text, "the scores of classes are those of one run"
-    # Of scores on the same images the best one is bold.
+    # Among scores on the same images, the best is bold.
     assert page.elements["strong"] == 1
 
 

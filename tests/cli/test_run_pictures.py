@@ -22,7 +22,7 @@ NAMES = ["confusion.png", "curves.png"]
 
 @pytest.fixture
 def run(trained: Path, tmp_path: Path) -> Path:
-    """A finished run without pictures."""
+    """A finished run without plots."""
     folder = tmp_path / "run"
     shutil.copytree(trained, folder, ignore=shutil.ignore_patterns("*.png"))
     return folder

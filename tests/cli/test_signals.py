@@ -1,4 +1,4 @@
-"""A signal that ends the program ends it wherever it comes."""
+"""A signal that ends the program ends it at any point."""
 
 from __future__ import annotations
 

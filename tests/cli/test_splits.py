@@ -1,4 +1,4 @@
-"""Which images are held back, from the command line: fair shares, groups, a test part, old runs."""
+"""Held-out images on the command line: shares, groups, a test part, old runs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_the_test_part_is_what_neither_trains_nor_validates(cnn: Inside, here: P
         rows = (here / "p.csv").read_text().splitlines()[1:]
         seen[part] = {row.split(",")[0] for row in rows}
     assert len(set().union(*seen.values())) == 27
-    # Another share for validation tests on the same images.
+    # Another validation share leaves the test images unchanged.
     data = open_dataset(here / "photos", None, 0.4, test_split=0.2)
     assert data.test is not None
     assert {Path(path).name for path in data.test.paths} == {
@@ -120,7 +120,7 @@ def test_groups_are_on_one_side(cnn: Inside, here: Path) -> None:
 
 
 def test_an_older_run_keeps_its_images(cnn: Inside, here: Path) -> None:
-    """Its checkpoint does not say how they were held back."""
+    """Its checkpoint does not contain the split rule."""
     paint(here / "more", {"a": 60, "b": 30})
     options = ("--data", "more", "data.val_split=0.3")
     assert cnn(*LINE, 1, "--quiet", *options).code == 0

@@ -1,4 +1,4 @@
-"""Standard streams: results alone are on stdout, whole, whatever is closed, full or slow."""
+"""Standard streams: stdout contains only results, completely, whatever is closed, full or slow."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from cnn_cli.cli.shared import streams
 from cnn_cli.cli.shared.streams import Listening, Stdout
 from cnn_cli.errors import DataError
 
-# Runs command lines, each in a fork of a process that has imported what they need, with streams as
-# Python has them where the caller closed some: `sys.stdout` and `sys.stderr` are None then.
+# Runs command lines, each in a fork of a process that has imported everything, with streams as
+# Python has them if the caller closed some: `sys.stdout` and `sys.stderr` are then None.
 PROGRAM = """
 import json, os, sys
 os.environ["OPENBLAS_NUM_THREADS"] = "1"  # a fork has no threads
@@ -101,7 +101,7 @@ model:
     - global_avgpool
     - linear: classes
 """
-TIMED = ("init", "train", "bench")  # slower ones, whose numbers differ from one call to the next
+TIMED = ("init", "train", "bench")  # slower ones, whose numbers vary between calls
 FEW = [("open", "closed"), ("full", "open")]
 CASES = [(name, state) for name in LINES for state in (FEW if name in TIMED else STATES)]
 CASES += [(name, state) for name in ("help", "version", "predict") for state in MORE]
@@ -109,7 +109,7 @@ CASES += [(name, state) for name in ("help", "version", "predict") for state in 
 
 @pytest.fixture(scope="module")
 def outcomes(project: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Code, stdout and stderr of every command line with all states of its streams."""
+    """Code, stdout and stderr of every command line in all states of its streams."""
     folder = tmp_path_factory.mktemp("streams")
     for name in ("photos", "tiny.yaml"):
         os.symlink(project / name, folder / name)
@@ -121,7 +121,7 @@ def outcomes(project: Path, trained: Path, tmp_path_factory: pytest.TempPathFact
     keys = [*((name, PLAIN) for name in LINES), *CASES]
     for number, (name, state) in enumerate(keys):
         arguments = LINES[name].split()
-        if name == "init":  # which refuses to replace a file
+        if name == "init":  # it refuses to replace a file
             arguments += ["--output", f"{number}.yaml"]
         asked.append((arguments, state))
     done = subprocess.run(
@@ -196,7 +196,7 @@ def test_stdout_that_does_not_block_is_waited_for(
         [*COMMAND, *arguments], stdout=writing, stderr=subprocess.PIPE, cwd=tmp_path
     ) as process:
         os.close(writing)
-        # A pipe has room for a part of it: the writer has to wait, however fast the reader is.
+        # A pipe holds a part of it, so the writer has to wait, however fast the reader is.
         size = fcntl.fcntl(reading, fcntl.F_SETPIPE_SZ, 4096)
         got = b""
         while block := os.read(reading, 1000):
@@ -240,7 +240,7 @@ def test_an_error_is_one_of_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_many_descriptors() -> None:
-    """`select.select` takes no more than 1,024."""
+    """`select.select` is limited to 1,024."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     number = 1500
     if hard != resource.RLIM_INFINITY and hard <= number:

@@ -1,4 +1,4 @@
-"""`cnn summary`: the table, its numbers, and where the number of classes comes from."""
+"""`cnn summary`: the table, its numbers, and the number of classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`cnn sweep`: its folder, what it prints, and how it goes on after any stop."""
+"""`cnn sweep`: folder, output, and resuming after any stop."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEYS = ["train.optimizer.lr", "model.layers.0.conv.out_channels"]
 
 @pytest.fixture(scope="session")
 def swept(project: Path) -> Path:
-    """The folder of a sweep that was never stopped; not to be changed."""
+    """The folder of an uninterrupted sweep; read-only."""
     outcome = process("sweep", "tiny.yaml", *LINE, "--out", "swept", "--quiet", cwd=project)
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     return project / "swept"
@@ -38,7 +38,7 @@ def rows_of(folder: Path) -> list[dict[str, str]]:
 
 
 def assert_same_sweep(one: Path, other: Path) -> None:
-    """The same trials to the last bit, the same table and the same best one."""
+    """Assert equal trials bit for bit, equal tables and an equal best trial."""
     names = sorted(path.name for path in one.iterdir() if path.name != ".lock")
     assert names == sorted(path.name for path in other.iterdir() if path.name != ".lock")
     for path in one.glob("trial-*"):
@@ -70,7 +70,7 @@ def test_the_folder(swept: Path, project: Path) -> None:
 def test_a_trial_is_the_run_that_its_config_alone_gives(
     cnn: Inside, swept: Path, here: Path
 ) -> None:
-    """Its rungs are epochs of one schedule; those that were left go on as any run does."""
+    """Rungs are epochs of one schedule, and promoted trials are resumed."""
     finished = next(row["trial"] for row in rows_of(swept) if row["status"] == "finished")
     config = swept / f"trial-{finished}/config.yaml"
     assert cnn("train", config, "--out", "alone", "--threads", 1, "--quiet").code == 0
@@ -157,8 +157,8 @@ def test_stopped_by_its_budget_again_and_again(
     assert cnn(*line, "--quiet").code == 0
     rows = rows_of(here / "a")
     assert [row["trial"] for row in rows] == ["1", "2", "3", "4"]
-    # Which trials are promoted, and in which step one of them was stopped for good, depends on the
-    # time that was left; what their epochs are does not.
+    # Promotions, and the step at which a trial is stopped for good, depend on the time left; the
+    # trials' epochs do not.
     for row, other in zip(rows, rows_of(swept), strict=True):
         assert [row[key] for key in KEYS] == [other[key] for key in KEYS]
         runs = [folder / f"trial-{row['trial']}" for folder in (swept, here / "a")]
@@ -210,13 +210,13 @@ def test_choices_are_tried_once_each(cnn: Inside, project: Path, here: Path) -> 
 
 
 def test_keys_that_some_choices_have_not(cnn: Inside, project: Path, here: Path) -> None:
-    """A choice that no value of another key goes with is an error before anything is trained."""
+    """A choice that is invalid with every value of another key is an error before training."""
     words = ["train.optimizer.type=sgd,adamw", "train.optimizer.momentum=0.5..0.9"]
     outcome = cnn("sweep", project / "tiny.yaml", *words, "--out", "a")
     assert (outcome.code, outcome.out) == (3, "")
     assert outcome.err == f"cnn: {project / 'tiny.yaml'}: train.optimizer.momentum: unknown key.\n"
     assert not Path("a").exists()
-    # The other way round the choice forgets what is not its own.
+    # In the other order, the choice removes the old keys.
     outcome = cnn(
         "sweep", project / "tiny.yaml", *reversed(words), "--trials", 2, "--out", "a", "--quiet"
     )
@@ -437,7 +437,7 @@ def test_several_processes(project: Path, here: Path) -> None:
 
 
 def test_memory_is_limited(cnn: Inside, project: Path, here: Path) -> None:
-    """All trials stay within it: values that take more are passed over, or refused."""
+    """All trials stay within the limit: values that need more are skipped or refused."""
     line = ("sweep", project / "tiny.yaml", "train.optimizer.lr=0.1,0.2", "--trials", 1, "--quiet")
     outcome = cnn(*line, "--memory", "1K")
     rule = "model: the network needs more memory than --memory allows. Got "

@@ -1,4 +1,4 @@
-"""Commands that `mpiexec` starts several times: one voice, one exit code, and one end."""
+"""Commands started several times by `mpiexec`: one set of messages, one exit code, one end."""
 
 from __future__ import annotations
 
@@ -44,12 +44,12 @@ def trained(field: Field, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def rounded(text: str) -> str:
-    """With four digits behind each point: batches of other sizes are rounded otherwise."""
+    """Round to four decimals: other batch sizes round differently."""
     return re.sub(r"\d+\.\d+(e-\d+)?", lambda number: f"{float(number[0]):.4f}", text)
 
 
 def test_eval_is_shared(field: Field, trained: Path, tmp_path: Path) -> None:
-    """Also what it writes; more ranks than images of a batch."""
+    """Including its files, and with more ranks than images in a batch."""
     files = [tmp_path / "one.csv", tmp_path / "three.csv"]
     line = ("eval", "--ckpt", trained, "--json", "--batch-size", 2, "--predictions")
     one, three = cnn(*line, files[0]), mpiexec(together(3, *line, files[1]))
@@ -59,7 +59,7 @@ def test_eval_is_shared(field: Field, trained: Path, tmp_path: Path) -> None:
 
 
 def test_predict_is_shared(field: Field, trained: Path, tmp_path: Path) -> None:
-    """In rounds of 3 × 4 images: one output, in order; what cannot be read is named once."""
+    """In rounds of 3 × 4 images: one output, in order; an unreadable image is reported once."""
     pictures = shutil.copytree(field.pictures / "train", tmp_path / "pictures")
     (pictures / "dark/3.png").write_bytes(b"no picture")
     line = ("predict", pictures, "--ckpt", trained, "--batch-size", 4, "--format", "csv")
@@ -97,7 +97,7 @@ def test_an_option_before_the_command_keeps_no_rank_out(field: Field, tmp_path: 
 
 
 def apart(first: tuple[Any, ...], second: tuple[Any, ...]) -> list[str]:
-    """Two ranks that are given different command lines."""
+    """A command line that gives two ranks different arguments."""
     one, other = together(1, *first), together(1, *second)
     return [*one, ":", *other[1:]]
 
@@ -130,7 +130,7 @@ def test_ranks_are_given_one_command_and_one_checkpoint(field: Field, trained: P
     assert outcome == Outcome(3, "", f"cnn: eval: {rule}. Got another --tta on rank 1.\n")
 
 
-# Has a function of rank 0 say that it was called, and never return.
+# Makes a function on rank 0 report its call and never return.
 HANGING = """
 import importlib, os, sys, time
 module, _, name = sys.argv.pop(1).partition(":")
@@ -199,7 +199,7 @@ def check_end(process: subprocess.Popen[str], code: int) -> None:
 def test_a_signal_ends_all_ranks(
     field: Field, trained: Path, tmp_path: Path, call: str, number: int
 ) -> None:
-    """Wherever rank 0 is, while the other waits for it."""
+    """Wherever rank 0 is while the other waits for it."""
     process = hanging(call, field, trained, tmp_path / "run")
     process.send_signal(number)
     saved = number == signal.SIGTERM and call in ("list", "draw")
@@ -227,7 +227,7 @@ def test_the_others_need_not_wait_for_what_rank_0_does_alone(
     check_end(process, 143)
 
 
-# Has a signal come right after a function, on the last of the ranks.
+# Sends a signal right after a function on the last rank.
 LATE = """
 import importlib, os, signal, sys
 module, _, name = sys.argv.pop(1).partition(":")
@@ -248,7 +248,7 @@ main()
 def test_a_signal_after_the_command_does_not_change_its_end(
     field: Field, trained: Path, name: str
 ) -> None:
-    """When the exit code is decided, of one process and of two."""
+    """Once the exit code is decided, for one process and for two."""
     line = together(2, "eval", field.pictures, "--ckpt", trained)
     line[4:6] = ["-c", LATE, f"cnn_cli.cli.main:{name}"]
     for command in (line, line[3:]):
@@ -273,7 +273,9 @@ main()
 
 
 def failing(rank: int, flag: Path, folder: Path, number: int, line: list[str]) -> list[str]:
-    """A line of two ranks, of which one cannot open what is in a folder once a flag is there."""
+    """A command line for two ranks, one of which cannot open files in a folder once a flag
+    exists.
+    """
     command = line[3:]
     python, arguments = command[0], command[3:]
     ill = [python, "-c", FAILING, str(flag), str(folder), str(number), *arguments]
@@ -282,7 +284,7 @@ def failing(rank: int, flag: Path, folder: Path, number: int, line: list[str]) -
 
 
 class Job:
-    """A long training of several ranks."""
+    """A long training on several ranks."""
 
     def __init__(self, line: list[str], out: Path) -> None:
         self.process = subprocess.Popen(
@@ -295,13 +297,13 @@ class Job:
             time.sleep(0.05)
 
     def end(self) -> Outcome:
-        """How it ended: no rank waits for one that is gone."""
+        """Return how it ended; no rank waits for one that is gone."""
         out, err = self.process.communicate(timeout=PATIENCE)
         return Outcome(self.process.returncode, out, err)
 
 
 def ranks_of(process: subprocess.Popen[str]) -> list[int]:
-    """The processes that `mpiexec` started, through a helper of its own."""
+    """Return the processes started by `mpiexec`, through its helper."""
     numbers = [process.pid]
     for _ in range(2):
         numbers = [
@@ -322,7 +324,7 @@ def test_a_stop_is_for_all_and_any_number_goes_on(tmp_path: Path) -> None:
     assert outcome == Outcome(75, "", "")
     meta = load_checkpoint(out / "last.npz").meta
     assert (meta["ranks"], meta["state"]["log"][-1]["reason"]) == (2, "terminated")
-    # The end in one process, and in one that was never stopped.
+    # Continue in one process, and compare with an uninterrupted run.
     epochs = f"train.epochs={meta['epoch'] + 2}"
     assert cnn(*line, epochs, "--out", out, "--resume").code == 0
     assert cnn(*line, epochs, "--out", tmp_path / "whole").code == 0
@@ -356,7 +358,7 @@ def test_the_pictures_of_one_rank_vanish(tmp_path: Path) -> None:
 
 
 def test_the_disk_of_rank_0_is_full(tmp_path: Path) -> None:
-    """The other is in the middle of the next step meanwhile."""
+    """The other rank is meanwhile in the next step."""
     field, out, flag = make_field(tmp_path, **LONG), tmp_path / "run", tmp_path / "flag"
     line = together(2, "train", field.config, "--quiet", "--out", out)
     job = Job(failing(0, flag, out, errno.ENOSPC, line), out)

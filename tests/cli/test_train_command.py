@@ -1,4 +1,4 @@
-"""`cnn train`: what it prints, where it writes, and how it ends."""
+"""`cnn train`: output, files and exit codes."""
 
 from __future__ import annotations
 
@@ -152,7 +152,7 @@ def test_time_limit(cnn: Inside, project: Path, here: Path) -> None:
 def test_stopped_before_anything_was_saved(
     cnn: Inside, project: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What is there is named, and nothing else."""
+    """Existing files are reported, and nothing else."""
 
     def stop(*arguments: object) -> None:
         signal.raise_signal(signal.SIGTERM)

@@ -1,4 +1,4 @@
-"""`cnn train --folds`: a run for each fold, and what is said of each image by another fold's."""
+"""`cnn train --folds`: a run for each fold, and out-of-fold predictions."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ FOLDS = ("--folds", 3, "--threads", 1, "--backend", "numpy")
 
 @pytest.fixture(scope="session")
 def folds(project: Path) -> Path:
-    """The run of `cnn train tiny.yaml --folds 3`; not to be changed."""
+    """The run of `cnn train tiny.yaml --folds 3`; read-only."""
     outcome = process("train", "tiny.yaml", *FOLDS, "--out", "folds", "--quiet", cwd=project)
     assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
     return project / "folds"

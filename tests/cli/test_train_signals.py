@@ -1,4 +1,4 @@
-"""Signals to a training: it saves, and stops or goes on."""
+"""Signals to a training: it saves, and stops or continues."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ from cnn_cli.training.requests import Requests
 
 @contextmanager
 def training(folder: Path, *options: str, ignored: str = "") -> Iterator[subprocess.Popen[bytes]]:
-    """A training without an end, of `tiny.yaml` in a folder; `ignored` signals are so from the
-    start."""
+    """An endless training of `tiny.yaml` in a folder; `ignored` signals are ignored from the
+    start.
+    """
     line = ["train", "tiny.yaml", "--epochs", "1000000", "--json", *options]
     script = f'trap "" {ignored}; exec "$@"' if ignored else 'exec "$@"'
     process = subprocess.Popen(
@@ -51,7 +52,7 @@ def wait_for(condition: Callable[[], bool], process: subprocess.Popen[bytes]) ->
 
 
 def rows(out: Path) -> int:
-    """Epochs in the run's metrics."""
+    """Return the number of epochs in the run's metrics."""
     metrics = out / "metrics.csv"
     return len(metrics.read_text().splitlines()) - 1 if metrics.exists() else 0
 
@@ -98,7 +99,7 @@ def test_a_limit_of_cpu_time_saves_and_stops(project: Path, tmp_path: Path) -> N
 
 
 def test_sigusr1_saves_and_goes_on(project: Path, tmp_path: Path) -> None:
-    # So many images, one a step, that no epoch ends before the test does.
+    # With one image per step, no epoch ends before the test.
     for name in ("bright", "dark"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         for i in range(3000):
@@ -157,7 +158,7 @@ def test_the_first_reason_stays() -> None:
 def test_a_signal_that_is_repeated_stops_at_once(
     monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """But not the second of two that come together, as from `timeout` or a closed terminal."""
+    """But not the second of two at once, as from `timeout` or a closed terminal."""
     requests, number, now = Requests(), signal.Signals[name], [100.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
     with requests_from_signals(requests, quiet=True):
@@ -189,7 +190,7 @@ def test_the_limit_of_cpu_time_is_told_of_each_second(monkeypatch: pytest.Monkey
     ids=["train", "sweep"],
 )
 def test_while_the_config_is_read(tmp_path: Path, words: list[str]) -> None:
-    """From a pipe that nobody writes into."""
+    """From a pipe without a writer."""
     pipe = tmp_path / "config"
     os.mkfifo(pipe)
     line = [*COMMAND, *words, "--out", "run"]
@@ -198,7 +199,7 @@ def test_while_the_config_is_read(tmp_path: Path, words: list[str]) -> None:
 
     def is_read() -> bool:
         nonlocal writer
-        with suppress(OSError):  # until somebody opens it for reading
+        with suppress(OSError):  # until it is opened for reading
             writer = os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
         return writer >= 0
 
@@ -226,7 +227,7 @@ def test_while_the_last_pictures_are_drawn(
     number: int,
     code: int,
 ) -> None:
-    """The run is finished; `--resume` draws them."""
+    """The run is finished; `--resume` draws the plots."""
     line = ("train", project / "tiny.yaml", "--out", tmp_path / "run", "--epochs", 1, "--quiet")
     drawn: list[str] = []
 

@@ -1,4 +1,4 @@
-"""Wrong command lines: one line each, exit code 2."""
+"""Invalid command lines: one line each, exit code 2."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Option values: what is read, and what is said of the rest."""
+"""Option values: parsing and errors."""
 
 from __future__ import annotations
 

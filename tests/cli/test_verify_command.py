@@ -1,4 +1,4 @@
-"""Receipts: what a checkpoint says of its pictures, and what `cnn verify` makes of it."""
+"""Receipts in checkpoints, and `cnn verify`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ RULE = "the pictures and the config must be as they were when the network was tr
 
 @pytest.fixture
 def photos(project: Path, tmp_path: Path) -> Path:
-    """A copy of the pictures, to be changed."""
+    """A copy of the images that tests may change."""
     return Path(shutil.copytree(project / "photos", tmp_path / "photos"))
 
 
@@ -125,7 +125,7 @@ def test_without_a_list(cnn: Inside, run: Path, photos: Path, tmp_path: Path) ->
     outcome = cnn("verify", alone, "--data", photos)
     got = "other training images, and no list that names them"
     assert (outcome.code, outcome.err) == (6, f"cnn: {alone}: {RULE}. Got {got}.\n")
-    # A list of other pictures is none.
+    # A list of other images is not a receipt.
     text = (run / "receipt.csv").read_text()
     (run / "receipt.csv").write_text(text.replace("train/dark/1.png", "train/dark/x.png"))
     outcome = cnn("verify", run, "--data", photos)

@@ -1,4 +1,4 @@
-"""The section `augment`: its ways of writing, its defaults and its errors."""
+"""The section `augment`: its forms, defaults and errors."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ JITTER = {"brightness": 0.0, "contrast": 0.0, "saturation": 0.0, "hue": 0.0}
 
 
 def load(path: Path, section: str, *overrides: str, data: str = "") -> dict[str, Any]:
-    """What is on, after a round through the file that a run keeps."""
+    """Return the active techniques, after a round trip through the saved config."""
     file = path / "a.yaml"
     file.write_text(f"model: {{layers: [relu]}}\ndata: {{{data}}}\naugment: {section}\n")
     config = load_config(file, overrides)

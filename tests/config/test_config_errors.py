@@ -1,4 +1,4 @@
-"""Every kind of wrong config: one line with the place, the rule and what was found."""
+"""Every kind of invalid config: one line with the place, the rule and what was found."""
 
 from __future__ import annotations
 
@@ -290,7 +290,7 @@ SECTIONS = [
 
 
 def message(path: Path, text: str | bytes) -> str:
-    """What is said about a config file, without its name."""
+    """Return the error for a config file, without its name."""
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError) as caught:
         load_config(path)
@@ -553,7 +553,7 @@ def test_a_root_is_required_somewhere() -> None:
 
 
 def test_an_unknown_key_is_told_before_a_missing_one(path: Path) -> None:
-    """It is often the same key, misspelt."""
+    """It is often the same key misspelled."""
     line = message(path, "Model: {layers: [relu]}")
     assert line == "Model: unknown key. Did you mean 'model'?"
 

@@ -52,7 +52,7 @@ def test_it_adds_no_layer() -> None:
 
 @pytest.mark.parametrize("name", ["layers.0", "whole", "squeezed", "twice"])
 def test_what_can_be_named(name: str) -> None:
-    """Layers by name or place, and those that stand for several by their end."""
+    """Layers by name or place; those that contain others stand for their last one."""
     layers = (
         "relu, residual: {layers: [silu], name: whole}, "
         "squeeze_excite: {squeeze_channels: 2, name: squeezed}, "
@@ -135,7 +135,7 @@ def test_a_stored_network_whose_output_nobody_reads() -> None:
 
 
 def test_memory_is_given_back() -> None:
-    """A tensor that is read far behind is kept as long, and no longer."""
+    """A tensor is kept until its last reader, and no longer."""
     graph = network(
         f"{CONV % 'a'}, relu, {CONV % 'b'}, batchnorm, {SUM % 'a'}, silu, {SUM % 'b'}, {END}"
     )

@@ -1,4 +1,4 @@
-"""A config laid over another one."""
+"""A config merged into another one."""
 
 from __future__ import annotations
 

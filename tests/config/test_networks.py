@@ -1,4 +1,4 @@
-"""The networks that come along."""
+"""The built-in networks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.memory import parameter_count
 
 CONFIGS = Path(__file__).parent.parent.parent / "configs"
-# What the configs were before they were written in blocks.
+# The configs before they were written in blocks.
 BEFORE = {
     "efficientnet-lite0": "2fa97ebf2cf5a3e5",
     "mobilenetv2": "67c3d6ca917d0285",
@@ -87,7 +87,7 @@ def test_arguments(name: str) -> None:
     arguments = arguments_of(name)
     if "width" in arguments:
         narrow = parameter_count(network(name=name, width=0.5))
-        assert narrow < 0.97 * PARAMETERS[name]  # some heads stay as they are
+        assert narrow < 0.97 * PARAMETERS[name]  # some heads do not change
     if "drop_path" in arguments:
         kinds = [node.layer.kind for node in network(name=name, drop_path=0.2).nodes]
         assert "drop_path" in kinds

@@ -1,4 +1,4 @@
-"""What the command line lays over a config file."""
+"""Overrides of a config file on the command line."""
 
 from __future__ import annotations
 

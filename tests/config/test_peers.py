@@ -1,4 +1,4 @@
-"""Keys of other programs lead to keys that are there."""
+"""Keys of other programs lead to existing keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.mark.parametrize("place", sorted({*KEYS.values()} - {"model.network"}))
 def test_what_is_suggested_is_a_key(place: str) -> None:
-    """A value that no key takes is refused, but not as an unknown key's."""
+    """An invalid value is refused, but not as an unknown key."""
     with pytest.raises(ConfigError) as caught:
         load_config(ROOT / "configs/small.yaml", [f"{place}=[a, {{b: c}}]"])
     assert "unknown key" not in caught.value.line()

@@ -1,4 +1,4 @@
-"""What is written as `config.yaml` is read back as the same config."""
+"""A written `config.yaml` is read back as the same config."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ positive = st.floats(1e-300, 1e300)
 not_below_0 = st.floats(0, 1e300)
 pairs = counts | st.tuples(counts, counts).map(list)
 sides = st.tuples(wholes, wholes, wholes, wholes).map(list)
-# Words that YAML might take for something else are the interesting class names.
+# Words that YAML could read as another type are the interesting class names.
 words = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8) | st.sampled_from(
     ["no", "1e3", "null", "010", "~", "1:30", "- a", "a: b", "#", "'", "\n", "\x85", "\ufeff", "<<"]
 )
@@ -232,7 +232,7 @@ def test_any_config_comes_back(document: dict[str, Any]) -> None:
     again = validate_config(parse_yaml(text, "b"), "b")
     assert again == config
     assert config_text(again) == text
-    # The checkpoint keeps it as JSON.
+    # The checkpoint stores it as JSON.
     assert Config.model_validate(plain_config(config)) == config
 
 

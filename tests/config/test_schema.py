@@ -1,4 +1,4 @@
-"""The JSON Schema of the config: it takes what the loader takes, and explains every key."""
+"""The JSON Schema of the config: it accepts what the loader accepts, and describes every key."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SHIPPED = sorted(FOLDER.glob("*.yaml"))
 CONFIGS = sorted((Path(__file__).parent.parent.parent / "configs").glob("*.yaml"))
 SCHEMA = config_schema()
 VALIDATOR = jsonschema.Draft202012Validator(SCHEMA)
-# What is wrong for the loader alone: rules about several keys at once, and numbers JSON lacks.
+# Invalid for the loader only: rules across keys, and numbers that JSON lacks.
 BEYOND = {
     "conv: {out_channels: 8, kernel_size: 3.0}",
     "scale: .inf",
@@ -60,7 +60,7 @@ BEYOND = {
 
 
 def cases(test: Any) -> list[str]:
-    """The first values that a test is parametrized with."""
+    """Return the first parameter of each case of a test."""
     return [values[0] for values in test.pytestmark[0].args[1]]
 
 
@@ -69,7 +69,7 @@ def errors(text: str) -> list[str]:
 
 
 def wrong() -> Iterator[tuple[str, str]]:
-    """What the loader refuses, and the whole document that it stands in."""
+    """Yield what the loader refuses, with the document that contains it."""
     for text, expected in test_config_errors.DOCUMENTS:
         if "must be YAML" not in expected:
             yield text, text
@@ -85,7 +85,7 @@ def wrong() -> Iterator[tuple[str, str]]:
 
 
 def unexplained(node: Any, place: str = "") -> list[str]:
-    """Keys below `node` that have no text."""
+    """Return the keys below `node` that have no description."""
     if isinstance(node, list):
         return [found for child in node for found in unexplained(child, place)]
     if not isinstance(node, dict):
@@ -128,7 +128,7 @@ def test_defaults_and_bounds() -> None:
 
 
 def check_loads_and_fits(file: Path, document: str) -> None:
-    """The loader and the schema both take it."""
+    """Assert that both loader and schema accept it."""
     file.write_text(document)
     load_config(file)
     assert errors(document) == []

@@ -1,4 +1,4 @@
-"""What a sweep searches, as it is typed, and values of it."""
+"""The search space of a sweep as typed, and values drawn from it."""
 
 from __future__ import annotations
 

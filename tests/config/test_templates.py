@@ -1,4 +1,4 @@
-"""Networks written in blocks: what they come to, and every way to get them wrong."""
+"""Networks written in blocks: their expansion, and all errors."""
 
 from __future__ import annotations
 
@@ -288,14 +288,14 @@ WRONG = [
 
 
 def network(text: str) -> Graph:
-    """The network of a section `model`."""
+    """Return the network of a section `model`."""
     indented = "".join(f"  {line}\n" for line in text.replace("@CB@", CB).splitlines())
     config = validate_config(parse_yaml(f"model:\n{indented}", "a.yaml"), "a.yaml")
     return build_graph(config.model, (32, 32, 3), 1000, "a.yaml")
 
 
 def layers(text: str) -> list[Any]:
-    """What the layers of a section `model` are written out to."""
+    """Return the expanded layers of a section `model`."""
     model = parse_yaml(text.replace("@CB@", CB), "a.yaml")
     return write_out(model, "a.yaml")[0]["layers"]  # type: ignore[no-any-return]
 

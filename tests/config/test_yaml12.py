@@ -1,4 +1,4 @@
-"""YAML 1.2's core schema, and documents meant to do harm."""
+"""YAML 1.2's core schema, and hostile documents."""
 
 from __future__ import annotations
 

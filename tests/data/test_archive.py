@@ -1,4 +1,4 @@
-"""Archives as data roots, pictures read from them, and archives that mean harm."""
+"""Archives as data roots, images read from them, and hostile archives."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def pack(folder: str, name: str, inside: str = "") -> Path:
-    """An archive of a folder's content, below a folder `inside` of the archive."""
+    """Create an archive of a folder's content, below a folder `inside` in the archive."""
     files = sorted(path for path in Path(folder).rglob("*") if path.is_file())
     names = [os.path.join(inside, path.relative_to(folder)) for path in files]
     if name.lower().endswith("zip"):
@@ -114,7 +114,7 @@ def test_parts_within(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
 def test_parts_below_the_classes(kind: str) -> None:
-    """As of a folder; a file of a part's name is no part."""
+    """As in a folder; a file named like a part is not a part."""
     for part in ("train", "val"):
         shutil.copytree("photos/cat", f"below/cat/{part}")
         shutil.copytree("photos/dog", f"named/dog/of a {part}")
@@ -332,11 +332,11 @@ def test_patterns_that_are_not_right() -> None:
         assert caught.value.line() == line
 
 
-# Archives that mean harm, or are broken.
+# Hostile and broken archives.
 
 
 class Hostile(NamedTuple):
-    """Makes an archive of that name, and what is said of it."""
+    """Creates an archive of that name; with the expected error."""
 
     name: str
     make: Callable[[Path], object]
@@ -344,12 +344,12 @@ class Hostile(NamedTuple):
 
 
 def named(*names: str) -> Callable[[Path], object]:
-    """An archive with files of these names."""
+    """Create an archive with files of these names."""
 
     def make(path: Path) -> None:
         if path.suffix == ".zip":
             with zipfile.ZipFile(path, "w") as made, warnings.catch_warnings():
-                warnings.simplefilter("ignore")  # of names that are there already
+                warnings.simplefilter("ignore")  # about duplicate names
                 for name in names:
                     made.writestr(name, b"x")
         else:
@@ -361,7 +361,7 @@ def named(*names: str) -> Callable[[Path], object]:
 
 
 def typed(kind: bytes) -> Callable[[Path], object]:
-    """A tar archive with an entry that is no file."""
+    """Create a tar archive with an entry that is not a file."""
 
     def make(path: Path) -> None:
         with tarfile.open(path, "w") as tar:
@@ -393,7 +393,7 @@ def content(data: bytes) -> Callable[[Path], object]:
 
 
 def overwritten(path: Path) -> None:
-    """A tar archive, the second header of which is no header."""
+    """Create a tar archive with an invalid second header."""
     pack("photos", path.name)
     data = bytearray(path.read_bytes())
     data[1024:1536] = b"\x01" * 512
@@ -458,7 +458,7 @@ def test_archives_that_mean_harm(hostile: Hostile) -> None:
 
 
 def patched(path: str, signature: bytes, offset: int, field: str, value: int) -> None:
-    """Change a field of the first header of that signature in a file."""
+    """Change a field of the first header with that signature."""
     data = bytearray(Path(path).read_bytes())
     struct.pack_into(field, data, data.index(signature) + offset, value)
     Path(path).write_bytes(data)
@@ -484,7 +484,7 @@ CENTRAL, LOCAL = b"PK\1\2", b"PK\3\4"
 def test_pictures_that_cannot_be_read_from_their_archive(
     change: list[tuple[bytes, int, str, int]], problem: str
 ) -> None:
-    """The others are read."""
+    """The other images are read."""
     root = str(pack("photos", "x.zip"))
     for each in change:
         patched(root, *each)

@@ -1,4 +1,4 @@
-"""Decoded images are kept where there is room, and decoded once."""
+"""Decoded images are cached if there is room, and decoded once."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 class Here:
-    """Two processes of one computer, one after the other, as far as they tell each other."""
+    """Two processes on one computer, simulated one after another."""
 
     neighbours = 2
 

@@ -1,4 +1,4 @@
-"""What is found in a folder of images before anything is trained on it."""
+"""Problems found in a folder of images before training."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ ENOUGH = {"cat": 12, "dog": 12}
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Two classes with nothing to say against them."""
+    """Two classes without problems."""
     return make_folders(tmp_path / "photos", ENOUGH)
 
 
 @pytest.fixture(autouse=True)
 def small_pictures_are_fine(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of the tests are 4 pixels wide."""
+    """The tests' images are 4 pixels wide."""
     monkeypatch.setattr(check, "SMALL_SIDE", 4)
 
 
 def found(root: Path, threads: int = 2) -> list[tuple[str, tuple[str, ...], str]]:
-    """Kind, paths below the root, and detail of each finding."""
+    """Return kind, paths below the root, and detail of each finding."""
     findings = check_folder(root, threads)
     return [
         (one.kind, tuple(os.path.relpath(path, root) for path in one.paths), one.detail)
@@ -94,7 +94,7 @@ def test_copies(tmp_path: Path) -> None:
     for part in ("train", "val"):
         make_folders(tmp_path / part, ENOUGH)
         for path in (tmp_path / part).rglob("*.png"):
-            if part == "val":  # other pictures than those of train
+            if part == "val":  # other images than in train
                 path.write_bytes(path.read_bytes() + b"\0")
     shutil.copy(tmp_path / "train/cat/001.png", tmp_path / "train/cat/x.png")
     shutil.copy(tmp_path / "train/cat/002.png", tmp_path / "train/dog/x.png")
@@ -297,7 +297,7 @@ def test_no_class_folder(tmp_path: Path) -> None:
 def test_near_copies(tmp_path: Path) -> None:
     for part in ("train", "val"):
         make_folders(tmp_path / part, ENOUGH)
-        for path in (tmp_path / part).rglob("*.png"):  # all of hardly any contrast
+        for path in (tmp_path / part).rglob("*.png"):  # all with hardly any contrast
             path.write_bytes(encoded(Image.new("L", (9, 9), 100)) + os.urandom(8))
     for seed, (first, second) in enumerate(
         (
@@ -309,7 +309,7 @@ def test_near_copies(tmp_path: Path) -> None:
     ):
         save(tmp_path / first, photograph(100 * seed))
         save(tmp_path / second, photograph(100 * seed).resize((100, 100)), "JPEG", quality=60)
-    # Copies are no near-copies of each other.
+    # Copies are not near-duplicates.
     for number in range(2):
         save(tmp_path / f"train/dog/i{number}.png", photograph(900))
     shutil.copy(tmp_path / "train/cat/a.png", tmp_path / "train/cat/a2.png")

@@ -1,4 +1,4 @@
-"""A second start reads no file that has not changed; whatever is wrong with what is kept."""
+"""A second start reads no unchanged file, even if the stored hashes are damaged."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ LONG_AGO = 1_600_000_000 * 10**9
 
 @pytest.fixture
 def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where hashes are kept, of data sets of any size."""
+    """The folder of stored hashes, of data sets of any size."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(content, "LEAST_KEPT", 1)
     return tmp_path / "cache" / "cnn" / "hashes"
@@ -29,7 +29,7 @@ def kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of files that are opened to be read."""
+    """The names of files opened for reading."""
     names: list[str] = []
 
     class Counting:
@@ -45,7 +45,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def settle(path: Path, seconds: int = 0) -> None:
-    """Have a file been changed long ago."""
+    """Make a file appear unchanged for long."""
     os.utime(path, ns=(LONG_AGO + seconds * 10**9,) * 2)
 
 
@@ -113,7 +113,7 @@ def test_a_file_that_changed_is_read(root: Path, kept: Path, opened: list[str]) 
     hashes_of(root)
     opened.clear()
     changed = root / "a" / "002.png"
-    changed.write_bytes(changed.read_bytes()[:-1] + b"?")  # of the same size
+    changed.write_bytes(changed.read_bytes()[:-1] + b"?")  # with the same size
     settle(changed, 1)
     new = root / "b" / "new.png"
     new.write_bytes(b"new")
@@ -127,7 +127,7 @@ def test_a_file_that_changed_is_read(root: Path, kept: Path, opened: list[str]) 
 
 
 def test_another_file_in_its_place_is_read(root: Path, kept: Path, opened: list[str]) -> None:
-    """Of the same name, size and time, but another number."""
+    """With the same name, size and time, but another inode."""
     hashes_of(root)
     opened.clear()
     place = root / "a" / "002.png"
@@ -142,7 +142,7 @@ def test_another_file_in_its_place_is_read(root: Path, kept: Path, opened: list[
 def test_a_file_that_has_just_changed_is_not_kept(
     root: Path, kept: Path, opened: list[str]
 ) -> None:
-    """Its next change might leave it the same time."""
+    """Its next change might leave the same time."""
     os.utime(root / "a" / "002.png")
     hashes_of(root)
     opened.clear()
@@ -194,7 +194,7 @@ def test_classes_that_are_left_out_once_are_not_forgotten(
     opened.clear()
     assert content_hashes(b + a, root).readable.all()
     assert opened == []
-    # Unless they are more than what was asked for: most of them will be files that are gone.
+    # Unless they are more than the current ones: most would belong to deleted files.
     new = root / "b" / "new.png"
     new.write_bytes(b"new")
     settle(new)
@@ -243,7 +243,7 @@ def test_it_works_without(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    """Where files are in the way, or the disk is full, and nothing is said."""
+    """If files are in the way or the disk is full, without messages."""
     kept.parent.mkdir(parents=True)
     kept.write_bytes(b"a file")
     assert hashes_of(root) == hashes_of(root) == expected(root)
@@ -271,7 +271,7 @@ def test_the_data_set_that_was_asked_for_least_lately_makes_room(
         hashes_of(each)
         (file,) = set(kept.iterdir()) - before
         os.utime(file, (number, number))
-    hashes_of(sets[0])  # is the latest now
+    hashes_of(sets[0])  # now the most recent
     opened.clear()
     monkeypatch.setattr(content, "MOST_BYTES", 3 * file.stat().st_size)
     hashes_of(root)
@@ -283,13 +283,13 @@ def test_the_data_set_that_was_asked_for_least_lately_makes_room(
     assert opened == []
     hashes_of(sets[1])
     assert len(opened) == 10
-    monkeypatch.setattr(content, "MOST_BYTES", 0)  # too large to be believed
+    monkeypatch.setattr(content, "MOST_BYTES", 0)  # implausibly large
     hashes_of(root)
     assert len(opened) == 20
 
 
 def test_two_at_once(root: Path, kept: Path) -> None:
-    """Each keeps all it found; the other's is as good."""
+    """Each stores all it found; either result is fine."""
     a, b = paths_of(root / "a"), paths_of(root / "b")
     together = threading.Barrier(2)
     found: list[Contents] = []

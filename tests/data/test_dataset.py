@@ -1,4 +1,4 @@
-"""Class folders and split folders, and what is wrong with them."""
+"""Class folders and split folders, and their errors."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ NFC, NFD = "caf\u00e9", "cafe\u0301"
 
 @pytest.mark.parametrize(("known", "written"), [(NFC, NFD), (NFD, NFC)])
 def test_accents_in_another_unicode_form(tmp_path: Path, known: str, written: str) -> None:
-    """As macOS writes the names of folders that were made elsewhere."""
+    """As macOS writes names of folders created elsewhere."""
     make_folders(tmp_path / "train", {known: 2, "cafz": 1})
     make_folders(tmp_path / "val", {written: 2})
     names = tuple(sorted([known, "cafz"]))
@@ -51,7 +51,7 @@ def test_accents_in_another_unicode_form(tmp_path: Path, known: str, written: st
     assert open_labelled(tmp_path, [known, "cafz"], "val").labels.tolist() == [0, 0]
     (tmp_path / "train" / known).rename(tmp_path / "train" / written)
     assert open_dataset(tmp_path, ["cafz", known], 0).train.labels.tolist() == [0, 1, 1]
-    assert open_dataset(tmp_path, None, 0, before=names).classes == names  # of a run that goes on
+    assert open_dataset(tmp_path, None, 0, before=names).classes == names  # for a resumed run
     assert open_dataset(tmp_path, None, 0, before=["a"]).classes == tuple(sorted([written, "cafz"]))
 
 

@@ -1,4 +1,4 @@
-"""Every kind of image file becomes the same kind of array, or one clear error."""
+"""Every kind of image file is decoded to the same kind of array, or gives one clear error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images come in their order, a few ahead, and the threads end."""
+"""Images are yielded in order, decoded slightly ahead, and the threads end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are no good get one clear error, and nothing else is written."""
+"""Unusable files give one clear error and no other output."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_damaged_bytes_are_an_image_error_or_an_image() -> None:
 
 @pytest.mark.parametrize("limit", [12, 30])
 def test_too_large(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
-    # Above the limit Pillow warns, above its double it raises: both are refused alike.
+    # Above the limit Pillow warns, above twice the limit it raises: both are refused.
     data = encoded(Image.fromarray(COLOURS))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     assert (

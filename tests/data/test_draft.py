@@ -1,4 +1,4 @@
-"""Large JPEGs are decoded smaller, and come out as if they had not been."""
+"""Large JPEGs decoded at a reduced size give nearly the same result."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ COLOUR = Preprocess(16, 16, 3)
 
 
 def scene(height: int, width: int) -> Image.Image:
-    """Something like a photograph: slopes, edges and some texture, different on every side."""
+    """Return a synthetic photograph: slopes, edges and some texture, different on every side."""
     y, x = np.mgrid[0:height, 0:width] / np.array([height, width]).reshape(2, 1, 1)
     red = 255 * x
     green = 255 * np.square(y)
@@ -29,7 +29,7 @@ def scene(height: int, width: int) -> Image.Image:
 
 @pytest.fixture(autouse=True)
 def any_size_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So that small pictures serve the tests."""
+    """Treat small images as large ones."""
     monkeypatch.setattr(draft, "LARGE", 0)
 
 
@@ -38,7 +38,7 @@ def jpeg(image: Image.Image, **options: object) -> bytes:
 
 
 def whole(data: bytes, pre: Preprocess, monkeypatch: pytest.MonkeyPatch) -> Pixels:
-    """The same image decoded at its full size."""
+    """Decode the image at its full size."""
     with monkeypatch.context() as patch:
         patch.setattr(draft, "FACTORS", ())
         return load_image(data, pre)
@@ -46,7 +46,7 @@ def whole(data: bytes, pre: Preprocess, monkeypatch: pytest.MonkeyPatch) -> Pixe
 
 @pytest.fixture
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The factors by which images were decoded smaller."""
+    """The factors by which images were reduced."""
     factors: list[int] = []
     loaded = JpegImagePlugin.JpegImageFile.load_prepare
 

@@ -1,4 +1,6 @@
-"""A picture that cannot be decoded leaves nothing behind, and costs no more than one that can."""
+"""An image that cannot be decoded leaves nothing in memory, and takes no longer than an intact
+one.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,7 @@ KINDS = (
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    """What is alive is referred to: the collector of cycles does not come to help."""
+    """Turn off garbage collection, so that only references keep objects alive."""
     gc.collect()
     gc.disable()
     yield
@@ -36,12 +38,14 @@ def no_collector() -> Iterator[None]:
 
 
 def alive() -> int:
-    """Pillow's images that there are; of a proxy, whose object may be gone, the type is asked."""
+    """Return the number of Pillow images; for proxies, whose object may be gone, the type is
+    used.
+    """
     return sum(issubclass(type(each), Image.Image) for each in gc.get_objects())
 
 
 def damaged(kind: str) -> Iterator[bytes]:
-    """An image file that is cut off, or spoilt in the middle."""
+    """Yield image files that are truncated, or damaged in the middle."""
     image = Image.fromarray(noise(64, 64, 3))
     whole = encoded(image.convert("F") if kind == "SPIDER" else image, kind)
     for part in (1, 2, 3):
@@ -70,7 +74,7 @@ def test_nothing_of_a_damaged_file_stays_alive(kind: str) -> None:
                 load_image(data, PRE)
             kept.append(caught.value)  # with the traceback of a raised one
             assert caught.value.__cause__ is caught.value.__context__ is None
-    # Pillow before 13 takes a DDS as it is.
+    # Pillow before 13 accepts the damaged DDS.
     assert kind == "DDS" or any(isinstance(each, ImageError) for each in kept)
     assert alive() == before
 

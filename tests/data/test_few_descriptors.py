@@ -1,4 +1,4 @@
-"""Too many open files are no fault of a picture: it is waited for, or the command ends."""
+"""Too many open files do not count as an image's fault: reading waits, or the command ends."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PRE = Preprocess(4, 4, 1)
 
 
 class NoneLeft:
-    """The module `os` where no file can be opened past `files.open_to_read`."""
+    """The module `os`, with `files.open_to_read` as the only way to open files."""
 
     def __init__(self, number: int) -> None:
         self.number = number

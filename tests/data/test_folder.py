@@ -1,4 +1,4 @@
-"""What is found in a folder, and in which order."""
+"""The content of a folder, and its order."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_extensions_are_those_that_pillow_registers() -> None:
     Image.init()
     registered = Image.registered_extensions()
     decoded = {name for name, kind in registered.items() if kind in FORMATS and kind in Image.OPEN}
-    # MPO registers .mpo as what it writes, under a format that reads none by itself.
+    # MPO registers .mpo for writing, under a format that cannot be read alone.
     built_in = {".avif", ".avifs", ".jp2", ".j2k", ".jpc", ".jpf", ".jpx", ".j2c", ".webp"}
     assert decoded | {".mpo"} | built_in == EXTENSIONS
 

@@ -1,4 +1,4 @@
-"""Which fold each image belongs to."""
+"""The fold of each image."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_classes_that_cannot_be_dealt(tmp_path: Path) -> None:
 
 
 def test_several_labels_are_dealt_in_equal_shares() -> None:
-    """The rarest label first: each is within an image of its share."""
+    """The rarest label first: each is within one image of its share."""
     rng = np.random.default_rng(0)
     counts = np.geomspace(12, 200, 10).astype(int)
     labels = np.zeros((400, 10), np.uint8)

@@ -1,4 +1,4 @@
-"""Which of Pillow's formats are opened, and that no file runs a program."""
+"""Which of Pillow's formats are opened; no file runs a program."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ HEIC = base64.b85decode(  # of 64×48 pixels, written by pillow-heif
     "4Z~y=RKmY&$0RR91FaQ7m0RR91000000{{R2@Bjb+0ssI25O8UDX#fBK00RgJ2mk;87-"
     "?{AVE_OC000000RRC7fdT^sga7~lENx_AbN~PVASeN^8G!FerN95)Szqc@zv3$)fByDC-#}P@z99{@yZ"
 )
-ELSEWHERE = {"HEIF"}  # of a package of its own
+ELSEWHERE = {"HEIF"}  # from another package
 ROOT = Path(formats.__file__).parent.parent
 POSTSCRIPT = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n%%EOF\n"
 
 
 def iptc(content: bytes) -> bytes:
-    """An IPTC container around what claims to be a JPEG."""
+    """Return an IPTC container around something that claims to be a JPEG."""
 
     def field(record: int, tag: int, body: bytes) -> bytes:
         return bytes([0x1C, record, tag]) + len(body).to_bytes(2, "big") + body
@@ -69,7 +69,7 @@ def test_formats_that_a_person_has(kind: str) -> None:
 def test_a_container_that_would_open_anything() -> None:
     for content in (POSTSCRIPT, encoded(Image.fromarray(noise(10, 10, 3)), "JPEG")):
         data = iptc(content)
-        IptcImagePlugin.IptcImageFile(io.BytesIO(data))  # Pillow takes it for an image
+        IptcImagePlugin.IptcImageFile(io.BytesIO(data))  # Pillow accepts it as an image
         with pytest.raises(UnidentifiedImageError):
             open_image(io.BytesIO(data))
         found = read_image(data, PRE, "a.jpg")
@@ -85,7 +85,7 @@ def test_postscript(start: bytes) -> None:
 
 
 def test_heif(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The left half of the picture is red, the right one blue."""
+    """The left half of the image is red, the right half blue."""
     pytest.importorskip("pi_heif")
     assert open_image(io.BytesIO(HEIC)).format == "HEIF"
     pixels = read_image(HEIC, Preprocess(2, 4, 3, "squash"))
@@ -137,7 +137,7 @@ if sys.argv[1] != "ours":
 @pytest.mark.skipif(os.name == "nt", reason="the stand-in is a shell script")
 @pytest.mark.parametrize("whose", ["ours", "theirs"])
 def test_no_file_runs_a_program(tmp_path: Path, whose: str) -> None:
-    """A stand-in for Ghostscript tells whether it was run."""
+    """A stand-in for Ghostscript records whether it was run."""
     for name, data in (("plain", POSTSCRIPT), ("inside", iptc(POSTSCRIPT))):
         path = tmp_path / "photos" / "a" / f"{name}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -162,7 +162,7 @@ def test_no_file_runs_a_program(tmp_path: Path, whose: str) -> None:
         "photos/a/inside.jpg: not an image Pillow can read. None None",
         f"photos/a/plain.jpg: {program} None None",
     ]
-    # In the program's own process Ghostscript is off for good; a caller's EPS is theirs to draw.
+    # In the program's own process Ghostscript is off; a user's process may draw EPS.
     assert lines[-3:] == (
         [lines[-3], f"drawing: {program}", "False False"]
         if whose == "ours"

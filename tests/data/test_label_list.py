@@ -1,4 +1,4 @@
-"""Label lists: what is read from them, and what is said of those that are not right."""
+"""Label lists: reading and errors."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnn_cli.errors import DataError, ExitCode
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with pictures `pics/0.png` to `pics/5.png`."""
+    """The current folder, with images `pics/0.png` to `pics/5.png`."""
     make_folders(tmp_path, {"pics": 0})
     for i in range(6):
         save_grey(tmp_path / "pics" / f"{i}.png", seed=i)
@@ -122,7 +122,7 @@ def test_numbers_are_places_in_the_classes_that_are_known() -> None:
     assert listing.notes == [
         "list.txt: labels are places in the classes: 0 is cat, 1 is cow, 2 is dog"
     ]
-    with pytest.raises(DataError) as caught:  # one is beyond the list of names
+    with pytest.raises(DataError) as caught:  # an index beyond the list of names
         open_labelled(root, ["cat", "cow"], "val")
     assert caught.value.line() == "list.txt:1: must be a class that the model has."
 
@@ -135,7 +135,7 @@ def test_the_order_of_the_config() -> None:
 
 
 def test_labels_that_look_like_several() -> None:
-    """They are one class each, which is said; a class of that name alone is nobody's mistake."""
+    """They are one class each, with a note; without other labels there is no note."""
     rows = ["pics/1.png,dog", "pics/2.png,cat|dog", "pics/3.png,cat"]
     root = write("list.csv", "path,label", *rows)
     dataset = open_dataset(root, None, 0.0)

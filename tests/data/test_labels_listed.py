@@ -1,4 +1,4 @@
-"""Images of several labels: what lists say of them, and how they are split."""
+"""Several labels per image: lists and splits."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from cnn_cli.nn.types import Array
 
 @pytest.fixture(autouse=True)
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The current folder, with pictures `pics/0.png` to `pics/5.png`."""
+    """The current folder, with images `pics/0.png` to `pics/5.png`."""
     make_folders(tmp_path, {"pics": 0})
     for i in range(6):
         save_grey(tmp_path / "pics" / f"{i}.png", seed=i)
@@ -44,7 +44,7 @@ def write(name: str, *lines: str) -> Path:
 
 
 def found(split: Split | None, classes: tuple[str, ...]) -> dict[str, list[str]]:
-    """The labels of each picture's number."""
+    """Return the labels of each image by number."""
     assert split is not None
     return {
         Path(path).stem: [classes[i] for i in row.nonzero()[0]]
@@ -247,7 +247,9 @@ def drawn(seed: int, n: int, shares: list[float]) -> tuple[Contents, Array]:
 
 @given(seed=st.integers(0, 2**20), val=st.floats(0.1, 0.4))
 def test_a_split_gives_each_label_its_share(seed: int, val: float) -> None:
-    """To a few images of common labels, which come with rare ones, and to one of rare ones."""
+    """Except for a few images of common labels that occur with rare ones, and one of rare
+    labels.
+    """
     contents, labels = drawn(seed, 400, [0.5, 0.3, 0.1, 0.03])
     parts = by_ranks(contents, labels, 4, val, 0.1)
     held = labels[parts == VAL].sum(axis=0)

@@ -129,7 +129,7 @@ def test_bad_images_are_listed_when_their_batch_is_taken(split: Split, tmp_path:
     ours = loader(split, tmp_path)
     batches = ours.batches(np.arange(23))
     next(batches)
-    time.sleep(0.05)  # the next batches are ready by now
+    time.sleep(0.05)  # by now the next batches are ready
     assert ours.bad == {}
     next(batches)
     assert list(ours.bad) == [split.paths[8]]
@@ -146,7 +146,7 @@ def test_decoding_runs_ahead_by_a_few_batches_only(split: Split, tmp_path: Path)
     batches = ours.batches(np.arange(23))
     next(batches)
     wait_until(lambda: len(ours.cache.missing(np.arange(23))) < 22)
-    time.sleep(0.1)  # long enough for a reader without bounds to be seen
+    time.sleep(0.1)  # long enough to notice a reader without bounds
     assert len(ours.cache.missing(np.arange(23))) >= 18
 
 

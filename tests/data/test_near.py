@@ -1,4 +1,4 @@
-"""Near-copies are found, by a search that finds what comparing all pairs would."""
+"""Near-duplicates are found, by a search that finds the same as comparing all pairs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def look(image: Image.Image, kind: str = "PNG", **options: object) -> bytes | No
 
 
 def clusters(seed: int, count: int) -> near.Hashes:
-    """Hashes at all distances: random ones, and others with a few to many bits turned."""
+    """Generate hashes at all distances: random ones, and others with some bits flipped."""
     rng = np.random.default_rng(seed)
     centres = rng.integers(0, 2**64, max(1, count // 4), dtype=np.uint64)
     turned = rng.random((count, 64)) < rng.choice([0.0, 0.03, 0.08, 0.15], (count, 1))
@@ -108,7 +108,7 @@ def test_flat_pictures_have_no_hash() -> None:
 
 
 def test_the_hash_is_the_papers() -> None:
-    """Each bit by the definition of the cosine transform."""
+    """Each bit by the definition of the discrete cosine transform."""
     image = load_image(encoded(photograph(3)), PREPROCESS)
     grey = image @ np.array([0.299, 0.587, 0.114])
     x = (2 * np.arange(32) + 1) * np.pi / 64
@@ -124,6 +124,6 @@ def test_the_hash_is_the_papers() -> None:
     hashed = perceptual_hash(image)
     assert hashed is not None
     assert len(hashed) == 40
-    # The median is one of the values, which float32 may put on the other side.
+    # The median is one of the values, and float32 rounding may move it to the other side.
     differing = int.from_bytes(hashed[:8], "big") ^ int.from_bytes(bits.tobytes(), "big")
     assert differing.bit_count() <= 1

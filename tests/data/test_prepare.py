@@ -1,4 +1,4 @@
-"""`data/prepare.py` on tiny sets, and the images that are shipped."""
+"""`data/prepare.py` on tiny data sets, and the included images."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from data_samples import Pixels
 from PIL import Image
 
 DATA = Path(__file__).parents[2] / "data"
-LABELS = [9, 0, 0, 3, 0, 2, 7, 2, 5, 5, 1, 1, 9, 4]  # as Fashion-MNIST begins
+LABELS = [9, 0, 0, 3, 0, 2, 7, 2, 5, 5, 1, 1, 9, 4]  # as at the beginning of Fashion-MNIST
 
 
 def load() -> Any:
@@ -37,7 +37,7 @@ def idx(array: np.ndarray[Any, np.dtype[np.uint8]]) -> bytes:
 
 
 def make_idx(folder: Path, labels: list[int], zipped: bool = False) -> tuple[Pixels, Pixels]:
-    """The files of a set with `labels`, of which the last four are for testing."""
+    """Write a data set's files with `labels`, the last four for testing."""
     folder.mkdir(parents=True, exist_ok=True)
     images = np.random.default_rng(0).integers(0, 256, (len(labels), 5, 6), np.uint8)
     parts = (("train", slice(None, -4)), ("t10k", slice(-4, None)))
@@ -55,7 +55,7 @@ def make_idx(folder: Path, labels: list[int], zipped: bool = False) -> tuple[Pix
 
 
 def make_cifar10(folder: Path, labels: list[int], rows: int = 2) -> Pixels:
-    """A package of 5 * rows training and rows test images of 32×32 pixels."""
+    """Write a package of 5 * rows training and rows test images of 32×32 pixels."""
     folder.mkdir(parents=True, exist_ok=True)
     images = np.random.default_rng(0).integers(0, 256, (6 * rows, 32, 32, 3), np.uint8)
     names = [*(f"data_batch_{i}.png" for i in range(1, 6)), "test_batch.png"]

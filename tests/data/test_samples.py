@@ -1,4 +1,4 @@
-"""Pictures of any bands and bits: their numbers as they are, or one line."""
+"""Images with any bands and bits: their original values, or an error."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_resize_against_a_slow_one(size: tuple[int, int]) -> None:
     real = REAL.astype(np.float32)
     expected = triangle_resize(real, *size)
     np.testing.assert_allclose(fit_bands(real, size, "squash"), expected, rtol=1e-5, atol=1e-3)
-    # The slow one rounds once, Pillow to float32 between both axes as well.
+    # The slow version rounds once; Pillow also rounds to float32 between both axes.
     difference = fit_bands(WHOLE, size, "squash") - np.rint(triangle_resize(WHOLE, *size))
     assert np.abs(difference).max() <= 1
 
@@ -241,7 +241,7 @@ def test_pictures_of_pillow_in_full() -> None:
     content = png_16(WHOLE[..., :3])
     with Image.open(io.BytesIO(content)) as image:
         np.testing.assert_array_equal(fit_image(image, pre(3, 16), "a"), WHOLE[..., :3])
-        image.load()  # what is decoded already has 8 bits
+        image.load()  # decoded pixels have 8 bits
         eight = (WHOLE[..., :3] >> 8) * np.uint16(257)
         np.testing.assert_array_equal(fit_image(image, pre(3, 16), "a"), eight)
     grey = Image.fromarray(WHOLE[..., 0])
@@ -265,7 +265,7 @@ def test_cache_keeps_the_type(tmp_path: Path) -> None:
 
 
 class TestTiff:
-    """TIFF files of which Pillow gives a part at most."""
+    """TIFF files that Pillow cannot read in full."""
 
     @pytest.fixture(autouse=True)
     def _tifffile(self) -> None:

@@ -1,4 +1,4 @@
-"""The order of an epoch's images, and classes of equal shares."""
+"""The order of an epoch's images, and balanced classes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images dealt out into shards."""
+"""Images divided into shards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `predict` is given, as paths."""
+"""The sources of `predict` as paths."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Trickle(io.BytesIO):
-    """A stream that has so many bytes ready at a time."""
+    """A stream with a given number of bytes ready at a time."""
 
     def __init__(self, content: bytes, most: int) -> None:
         super().__init__(content)
@@ -36,7 +36,7 @@ class Trickle(io.BytesIO):
 
 
 def expand(*sources: str) -> list[str]:
-    """Paths, and lines of errors."""
+    """Return paths, and lines of errors."""
     found = []
     for path, what in expand_sources(sources):
         if isinstance(what, ImageError):
@@ -80,7 +80,7 @@ def test_a_file_named_like_a_pattern() -> None:
 
 
 def test_what_is_not_there() -> None:
-    assert expand("gone.png") == ["gone.png"]  # loading it says what is wrong
+    assert expand("gone.png") == ["gone.png"]  # loading it gives the error
     assert expand("*.gone") == ["*.gone: matches no file."]
     assert expand("empty") == ["empty: holds no image."]
 

@@ -1,4 +1,4 @@
-"""The split depends on what is in the files and on nothing else, and each class gives its share."""
+"""The split depends on the content of files alone, and each class gives its share."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from cnn_cli.errors import DataError
 
 shares = st.floats(0.01, 0.49)
 some_hashes = st.integers(1, 2**64 - 1)
-# Images of up to five classes: their hashes, few enough of which differ for there to be copies.
+# Images of up to five classes, with few distinct hashes so that there are copies.
 images = st.lists(st.tuples(st.integers(0, 2**10), st.integers(0, 4)), min_size=1, max_size=60)
 single = st.lists(st.tuples(some_hashes, st.integers(0, 4)), min_size=1, max_size=80, unique=True)
 groups_of = st.lists(st.sampled_from(["", "", "a", "b", "c", "d", "e", "f"]), min_size=60)
@@ -45,14 +45,14 @@ def counts(found: Sequence[tuple[int, int]], parts: Parts, part: int) -> list[in
 
 
 def due(count: int, share: float, left: int = 1) -> int:
-    """How many of a class are held back: the nearest number, with one at least for each side."""
+    """Return the number of held-out images: the nearest integer, with at least one on each side."""
     return min(max(math.ceil(share * count - 0.5), 1), max(count - left, 0))
 
 
 @given(found=single, val=shares, test=shares)
 @settings(max_examples=200)
 def test_each_class_gives_its_share(found: list[tuple[int, int]], val: float, test: float) -> None:
-    """Exactly: to the nearest image, and of two images one to each side."""
+    """Exactly: to the nearest image, and with two images, one on each side."""
     found = list({number: (number, label) for number, label in found}.values())
     parts, alone = deal(found, val, test), deal(found, val)
     for label in range(5):
@@ -69,7 +69,7 @@ def test_each_class_gives_its_share(found: list[tuple[int, int]], val: float, te
 def test_units_stay_together(
     found: list[tuple[int, int]], val: float, test: float, groups: list[str]
 ) -> None:
-    """Copies, across classes too, groups, and groups that copies join."""
+    """Copies, also across classes, groups, and groups that contain copies of one image."""
     names = groups[: len(found)]
     parts = deal(found, val, test, names)
     for same in (
@@ -77,7 +77,7 @@ def test_units_stay_together(
         [(name, part) for name, part in zip(names, parts, strict=True) if name],
     ):
         assert len(set(same)) == len({key for key, _ in same})
-    for label in range(5):  # whatever happens, there is something to train on
+    for label in range(5):  # something is always left for training
         assert counts(found, parts, TRAIN)[label] >= 1 or all(own != label for _, own in found)
 
 
@@ -104,7 +104,7 @@ def test_each_class_of_two_units_or_more_is_on_both_sides_where_units_have_one_c
 
 
 def joined(found: Sequence[tuple[int, str]]) -> int:
-    """How many units there are, counted slowly."""
+    """Return the number of units, computed slowly."""
     units: list[set[object]] = []
     for number, name in found:
         unit: set[object] = {number, name or number}
@@ -134,7 +134,7 @@ def test_order_and_names_of_classes_have_no_part_in_it(
 def test_stable_where_images_are_added(
     found: list[tuple[int, int]], more: list[tuple[int, int]], val: float, test: float
 ) -> None:
-    """One that is added moves one other of its class at most, and all move the same way."""
+    """Adding one moves at most one other of its class, and all moves have the same direction."""
     found = list({number: (number, label) for number, label in found}.values())
     known = {number for number, _ in found}
     new = list({n: (n, label) for n, label in more if n not in known}.values())
@@ -166,7 +166,7 @@ def test_a_larger_share_keeps_what_a_smaller_one_held(
 
 
 def test_classes_that_share_all_their_images_each_have_some_of_both_parts() -> None:
-    """Of three classes and units of two classes each, two can be served."""
+    """With three classes and units of two classes each, two can be served."""
     copies = [(1, 0), (1, 1), (2, 1), (2, 2), (3, 0), (3, 2)]
     parts = deal(copies, 0.3)
     assert sorted(set(parts.tolist())) == [TRAIN, VAL]
@@ -176,7 +176,7 @@ def test_classes_that_share_all_their_images_each_have_some_of_both_parts() -> N
 
 
 def test_a_rare_class_counts_as_much_as_a_common_one() -> None:
-    """An image of both is taken for the rare one, which the common one does not notice."""
+    """An image of both is chosen for the rare class, and hardly matters to the common one."""
     found = [(n, 0) for n in range(1000, 3000)] + [(n, c) for n in range(10) for c in (0, 1)]
     parts = deal(found, 0.2)
     assert counts(found, parts, VAL)[:2] == [402, 2]
@@ -274,7 +274,7 @@ def test_groups_of_a_pattern(tmp_path: Path) -> None:
         "data.group does not match the paths of 1 of 37 images, each of which is a group of its "
         "own, as a/other.png",
     )
-    # Where the data lie has no part in it.
+    # The location of the data has no influence.
     assert group_line(tmp_path, str(tmp_path).lstrip("/")[:3] + "(x)") == (
         "data.group: must match the images' paths, or a part of them, below data.root. "
         "Got none, as a/other.png."

@@ -1,4 +1,4 @@
-"""Mean and deviation against float64 arithmetic over all pixels at once."""
+"""Mean and standard deviation against float64 arithmetic over all pixels at once."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_other_numbers_against_numpy(
     ((mean, std),) = found
     np.testing.assert_allclose(mean, pixels.mean(axis=0), rtol=1e-7)
     np.testing.assert_allclose(std, pixels.std(axis=0), rtol=1e-7)
-    # Parts that are added up, as by ranks, are the same as all at once.
+    # Sums of parts, as on ranks, equal those of all images.
     parts = [channel_sums(cache, part, 1) for part in (np.arange(4), np.arange(4, 9))]
     assert mean_and_std(add_sums(parts), paths, depth) == (mean, std)
 

@@ -1,4 +1,4 @@
-"""How pictures of any bands and numbers are shown."""
+"""Display of images with any bands and values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Views of an image: which pixels each shows, and with what weight."""
+"""Views of an image: their pixels and weights."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def test_hflip_shows_the_image_and_its_mirror_image() -> None:
 
 
 def test_multicrop_moves_by_one_pixel_of_32_reflecting_the_edge() -> None:
-    """As arXiv:2404.00498 does: a half to the unmoved views, a half to the moved ones."""
+    """As in arXiv:2404.00498: half of the weight on the unshifted views, half on the shifted
+    ones.
+    """
     views = make_views("multicrop", PRE)
     assert views.pre == PRE
     shown = list(views.of(IMAGES))
@@ -49,7 +51,7 @@ def test_multicrop_moves_by_one_pixel_of_32_reflecting_the_edge() -> None:
     down_right, up_left = shown[2][1], shown[4][1]
     for row in range(5):
         for column in range(6):
-            # Beyond the edge comes the pixel next to the edge's.
+            # Beyond the edge comes the pixel next to the edge.
             above = row - 1 if row else 1
             left = column - 1 if column else 1
             np.testing.assert_array_equal(down_right[:, row, column], IMAGES[:, above, left])

@@ -1,4 +1,4 @@
-"""The pictures of a folder, as they come: each once, when it is complete, and none missed."""
+"""Watching a folder: each image once, when it is complete, and none missed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def folder(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
 
 
 def until(entries: Iterator[Entry | None], count: int) -> list[str]:
-    """The next paths, once so many are there; none more may come before the next wait."""
+    """Return the next `count` paths; no more may come before the next wait."""
     found: list[str] = []
     end = time.monotonic() + PATIENCE
     while len(found) < count:
@@ -85,7 +85,7 @@ def test_new_folders_and_those_in_them(folder: Path) -> None:
         (Path("other") / name).write_bytes(b"4")
     os.rename("other", folder / "moved")
     assert until(entries, 1) == ["inbox/moved/j.png"]
-    os.rename(folder / "moved", "gone")  # what happens there is nobody's business any more
+    os.rename(folder / "moved", "gone")  # events there no longer matter
     Path("gone/l.png").write_bytes(b"5")
     (folder / "new/m.png").write_bytes(b"6")
     assert until(entries, 1) == ["inbox/new/m.png"]
@@ -116,7 +116,7 @@ def test_links_to_files_and_folders_and_in_a_circle(folder: Path) -> None:
 def test_only_complete_ones(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     entries = watch_images("inbox")
     until(entries, 2)
-    monkeypatch.setattr(watch, "LOOK", 1e9)  # it is the end of writing that counts
+    monkeypatch.setattr(watch, "LOOK", 1e9)  # only the end of writing counts
     with (folder / "slow.png").open("wb", buffering=0) as file:
         file.write(b"half")
         (folder / "quick.png").write_bytes(b"whole")
@@ -129,7 +129,7 @@ def test_only_complete_ones(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 def test_events_that_were_lost(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Then the folder is read again, and nothing is given twice."""
+    """The folder is read again, and nothing is yielded twice."""
     entries = watch_images("inbox")
     until(entries, 2)
     (folder / "r.png").write_bytes(b"8")
@@ -151,7 +151,7 @@ def test_events_that_were_lost(folder: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_comes_while_the_first_ones_are_given(folder: Path) -> None:
-    """Between the watch and the reading of the folder there is no gap, and nothing is doubled."""
+    """No image is missed or doubled between watching and reading the folder."""
     entries = watch_images("inbox")
     for i in range(40):
         (folder / f"old-{i:02}.png").write_bytes(b"old")
@@ -198,7 +198,7 @@ def test_a_folder_that_cannot_be_read_is_reported_once(
 
 @needs_inotify
 def test_what_was_given_long_ago_is_forgotten(tmp_path: Path) -> None:
-    """A number each of the last ones is kept: memory does not grow with what comes."""
+    """One number for each recent image is kept: memory does not grow."""
     told = watch._Told(str(tmp_path), Inotify())
     entries = told.entries()
     assert next(entries) is None

@@ -1,4 +1,4 @@
-"""Diagrams of the pages, drawn as SVG: how convolution is computed, and the way of an image."""
+"""SVG diagrams of the pages: how convolution is computed, and the data flow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FONT = 'font-family="DejaVu Sans, Helvetica, Arial, sans-serif"'
 
 
 class Drawing:
-    """An SVG on white paper, so that it is read on dark pages too."""
+    """An SVG with a white background, so that it is legible on dark pages too."""
 
     def __init__(self, width: int, height: int, title: str) -> None:
         self.size = width, height
@@ -57,7 +57,7 @@ class Drawing:
         fill: Callable[[int, int], str] = lambda row, column: PALE,
         label: Callable[[int, int], str] = lambda row, column: "",
     ) -> None:
-        """Cells of `side` pixels, each with its color and its text."""
+        """Draw cells of `side` pixels with colors and text."""
         for row in range(rows):
             for column in range(columns):
                 left, top = x + column * side, y + row * side
@@ -249,7 +249,7 @@ def winograd() -> str:
 
 
 def data_flow() -> str:
-    """From files to weights: what a training step does, and in which folder."""
+    """From files to weights: the parts of a training step, with their folders."""
     drawing = Drawing(760, 400, "The way of the data, from image files to weights")
     rows: Sequence[tuple[int, str, Sequence[tuple[str, str]]]] = (
         (

@@ -1,4 +1,4 @@
-"""The pages that are written from the code: `python tests/docs/make_pages.py` writes them anew."""
+"""Generate pages from the code: `python tests/docs/make_pages.py`."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ MARK = "<!-- From here on written from the code, by tests/docs/make_pages.py. --
 
 
 def pages() -> dict[str, str]:
-    """Their texts by name: what was written by hand, down to the mark, and the rest."""
+    """Return the pages by name: the hand-written part down to the mark, and the generated rest."""
     parts = {
         "commands": commands_page(),
         "config": config_page(),
@@ -76,7 +76,7 @@ def commands_page() -> str:
 
 
 def below(context: Any) -> Iterator[tuple[Any, Any]]:
-    """The commands that can be called, groups replaced by what they hold, with their contexts."""
+    """Yield the commands with their contexts, with groups expanded."""
     for name in context.command.list_commands(context):
         command = context.command.get_command(context, name)
         inner = type(context)(command, info_name=name, parent=context)
@@ -150,7 +150,7 @@ def text_of(model: type[BaseModel]) -> Iterator[str]:
 
 
 def keys(model: type[BaseModel], without: Sequence[str] = ("type",)) -> Iterator[str]:
-    """The table of a model's keys."""
+    """Yield the table of a model's keys."""
     rows = rows_of(model, without)
     if rows:
         yield from table(KEYS, rows)
@@ -166,7 +166,7 @@ def rows_of(model: type[BaseModel], without: Sequence[str] = ("type",)) -> list[
 
 
 def templates() -> Iterator[Sequence[str]]:
-    """The keys that are written out before a config is checked, which no model has."""
+    """Yield the keys that are expanded before a config is checked, and belong to no model."""
     texts = config_schema()["$defs"]["ModelConfig"]["properties"]
     types = {
         NETWORK: "a name, or a mapping of name and arguments",
@@ -177,7 +177,7 @@ def templates() -> Iterator[Sequence[str]]:
 
 
 def type_of(field: FieldInfo) -> str:
-    """In the words of the error that is raised for another one."""
+    """Return the words of the error for an invalid value."""
     if "dict[" in repr(field.annotation):
         names = "a mapping of names to numbers"
         return (
@@ -199,7 +199,7 @@ def type_of(field: FieldInfo) -> str:
 
 
 def find(field: Any, kind: type) -> Any:
-    """The first annotation of a kind, on a field or on a part of its type."""
+    """Return the first annotation of a kind, on a field or on a part of its type."""
     todo = [*field.metadata, field.annotation]
     while todo:
         first = todo.pop(0)
@@ -222,7 +222,7 @@ def default_of(field: FieldInfo) -> str:
 
 
 def shown(value: Any) -> str:
-    """As it would be written in a config."""
+    """Return a value as written in a config."""
     match value:
         case str():
             return value
@@ -279,7 +279,7 @@ def python_page() -> str:
 
 
 def definition(name: str, found: Any, marks: str = "##") -> Iterator[str]:
-    """A function's or class's heading, signature and docstring."""
+    """Yield a function's or class's heading, signature and docstring."""
     yield from (f"{marks} {name}", "")
     if inspect.isfunction(found):
         signature_ = str(inspect.signature(found)).replace("'", "").replace("self, ", "")

@@ -1,8 +1,8 @@
-"""The pictures of the README and the pages: `python tests/docs/make_pictures.py` makes them anew.
+"""Generate the pictures of README and pages: `python tests/docs/make_pictures.py`.
 
-Diagrams are drawn. Everything else is recorded: `configs/small.yaml` is trained on `data/fashion`,
-and what the commands print, draw and write is kept, screenshots of the report by Chromium.
-`--diagrams` draws the diagrams alone.
+Diagrams are drawn. Everything else is recorded: it trains `configs/small.yaml` on `data/fashion`,
+and keeps the commands' output and files, with screenshots of the report by Chromium. `--diagrams`
+only draws the diagrams.
 """
 
 from __future__ import annotations
@@ -39,12 +39,12 @@ DRAWN = {
     "explain": "cnn explain data/fashion/val/bag/0018.png data/fashion/val/coat/0006.png "
     "data/fashion/val/sandal/0008.png data/fashion/val/shirt/0004.png --ckpt runs/small",
 }
-SHOTS = {  # of the report: width, height, and Chromium's preferred color scheme
+SHOTS = {  # of the report: width, height, and preferred color scheme
     "report": (1120, 1250, 1),
     "report-dark": (1120, 1250, 0),
     "report-phone": (500, 1100, 1),
 }
-CHARACTER, LINE, MARGIN = 7.8, 17, 16  # pixels of the terminal's picture
+CHARACTER, LINE, MARGIN = 7.8, 17, 16  # pixels of the terminal's image
 PROMPT, TEXT, SCREEN = "#7ee787", "#e6edf3", "#0d1117"
 
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def record(home: Path) -> None:
-    """Run the commands in a folder that looks like a clone, and keep what they made."""
+    """Run the commands in a folder that looks like a clone, and keep the files."""
     for name in ("configs", "data/fashion"):
         shutil.copytree(ROOT / name, home / name)
     typed = [(line, list(on_terminal(line, home))) for line in SESSION]
@@ -81,7 +81,7 @@ def record(home: Path) -> None:
 
 
 def on_terminal(line: str, home: Path) -> Iterator[str]:
-    """The lines that a terminal of 80 columns shows at a command's end."""
+    """Yield the lines on a terminal of 80 columns when a command ends."""
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
     environment = os.environ | {"PYTHONPATH": str(ROOT), "TERM": "xterm", "NO_COLOR": "1"}
@@ -101,13 +101,13 @@ def on_terminal(line: str, home: Path) -> Iterator[str]:
     os.close(leader)
     assert process.returncode == 0, written.decode()
     for row in written.decode().replace("\r\n", "\n").split("\n"):
-        # A bar is written over itself; a command's own lines have no carriage return.
+        # A bar is overwritten; a command's own lines have no carriage return.
         if shown := re.sub(r"\x1b\[[\d;]*[A-Za-z]", "", row.rpartition("\r")[2]).rstrip():
             yield shown.expandtabs()
 
 
 def terminal(typed: Sequence[tuple[str, Sequence[str]]]) -> str:
-    """A session as an animation of lines, all of which are seen at its end."""
+    """Draw a session as an animation of lines that are all visible at the end."""
     rows: list[tuple[str, str, float]] = []
     seconds = 0.0
     for line, shown in typed:
@@ -151,7 +151,7 @@ def screenshot(page: Path, to: Path, width: int, height: int, scheme: int) -> No
             [
                 chromium,
                 "--headless",
-                "--no-sandbox",  # which root needs
+                "--no-sandbox",  # root needs it
                 "--disable-gpu",
                 "--no-first-run",
                 "--disable-background-networking",
@@ -170,7 +170,7 @@ def screenshot(page: Path, to: Path, width: int, height: int, scheme: int) -> No
 
 
 def keep(file: Path, name: str, most: int) -> None:
-    """A picture at a width of at most `most` pixels, in 128 colors, which makes it small."""
+    """Save an image with a width of at most `most` pixels and 128 colors, which makes it small."""
     with Image.open(file) as opened:
         picture = opened.convert("RGB")
     if picture.width > most:

@@ -1,4 +1,4 @@
-"""What the page `coming-from` says to type is understood."""
+"""The commands and keys on the page `coming-from` are valid."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def commands() -> list[str]:
 
 
 def options() -> set[str]:
-    """All options of `cnn train`, which most rows are about."""
+    """Return all options of `cnn train`, to which most rows refer."""
     context = program().make_context("cnn", ["train"], resilient_parsing=True)
     _, train, _ = program().resolve_command(context, ["train"])
     return {name for parameter in train.params for name in parameter.opts}
@@ -41,7 +41,7 @@ def test_the_page_has_all_kinds() -> None:
 @pytest.mark.parametrize("line", LINES)
 def test_commands(line: str) -> None:
     for words in calls(line):
-        if len(words) == 1:  # the command as such
+        if len(words) == 1:  # the command itself
             assert words[0] in commands()
         else:
             assert read(words) == f"cnn {words[0]}"

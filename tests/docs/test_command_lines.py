@@ -1,7 +1,7 @@
-"""Every command is documented with all its options, and every command line in the pages runs.
+"""Every command is documented with all its options, and every command line on the pages runs.
 
-They are run in a folder with a few tiny pictures under the names that the pages use, and with what
-makes them short added.
+They run in a folder with a few tiny images under the names used on the pages, with arguments added
+to make them short.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ from cnn_cli.cli.main import run
 from cnn_cli.cli.shared.parser import program
 from cnn_cli.config.networks import network_text
 
-# Pages whose lines are run elsewhere, under what they need.
+# Pages whose lines are run by other tests.
 ELSEWHERE = {"scripts": "tests/robustness/test_cron_page.py"}
-# Lines that cannot be run here; that they could be is checked up to their options.
+# Lines that cannot be run here; only their options are checked.
 ONLY_READ = {
     "cnn predict --watch inbox": "has no end: tests/cli/test_predict_pipe.py",
     "cnn init photos": "measures for seconds: tests/cli/test_init_command.py",
@@ -44,7 +44,7 @@ ONLY_READ = {
     "cnn import resnet18.safetensors": "weights that are fetched: tests/weights",
     "cnn export --ckpt runs/resnet18": "a large network: tests/interop/test_torchvision_names.py",
 }
-# What else may come of a gate.
+# Other exit codes of gates.
 CODES = {"--fail-under": 6, "--strict": 4}
 CLASSES = ("bag", "coat", "shirt")
 EXTRAS = {"export": "onnx", "report": "matplotlib", "eval": "matplotlib", "explain": "matplotlib"}
@@ -59,7 +59,7 @@ def texts() -> Iterator[str]:
 
 
 def lines() -> list[str]:
-    """The command lines of the pages, each once, those that train first."""
+    """Return the command lines of the pages, each once, those that train first."""
     found: dict[str, None] = {}
     for text in texts():
         shown = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
@@ -70,7 +70,7 @@ def lines() -> list[str]:
 
 
 def calls(line: str) -> list[list[str]]:
-    """The words of each call of `cnn` in a line of a shell."""
+    """Return the words of each call of `cnn` in a shell line."""
     lexer = shlex.shlex(line, posix=True, punctuation_chars="&|;>")
     lexer.whitespace_split = True
     parts: list[list[str]] = [[]]
@@ -93,7 +93,7 @@ def is_of_several(line: str) -> bool:
 
 
 def read(words: list[str]) -> str:
-    """Have the words of a call read without running it, and say which command it is."""
+    """Parse the words of a call without running it; return the command."""
     command = program()
     context = command.make_context("cnn", list(words), resilient_parsing=True)
     rest = list(words)
@@ -104,7 +104,7 @@ def read(words: list[str]) -> str:
 
 
 def shortened(words: list[str]) -> list[str]:
-    """With what makes a call short, and patterns of files as the shell replaces them."""
+    """Add arguments that make a call short, and expand patterns as the shell does."""
     words = [each for word in words for each in sorted(glob.glob(word)) or [word]]
     if words[0] == "bench":
         words += ["--seconds", "0", "--batch-size", "2"]
@@ -126,7 +126,7 @@ def save(path: Path, size: int, level: int) -> None:
 
 
 def pack(home: Path) -> None:
-    """The pictures of `photos` as lists, an archive and shards."""
+    """Write the images of `photos` as lists, an archive and shards."""
     files = [path.relative_to(home) for path in sorted((home / "photos").rglob("*.jpg"))]
     for name, header in (("labels", "path,label"), ("species", "path,species")):
         rows = [f"{path},{path.parent.name}" for path in files]
@@ -150,7 +150,7 @@ def pack(home: Path) -> None:
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the pages' files, and runs of a training each."""
+    """A folder with the pages' files, and a short run of each kind."""
     home = tmp_path_factory.mktemp("docs") / "home"
     (home / "configs").mkdir(parents=True)
     for name in ("small", "seed", "resnet20"):
@@ -209,7 +209,7 @@ def cnn(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> Inside:
-    """Runs a command line in that folder, as if it were the first one."""
+    """A function that runs a command line in that folder, as if it were the first one."""
     shutil.rmtree(home)
     shutil.copytree(home.with_name("template"), home)
     monkeypatch.chdir(home)
@@ -230,7 +230,8 @@ def test_it_runs(cnn: Inside, line: str) -> None:
         stdin = b"photo.jpg\0" if "-0" in words else b"photo.jpg\n"
         outcome = cnn(*shortened(words), stdin=stdin)
         expected = {0} | {code for word, code in CODES.items() if word in words}
-        if {"tags.csv", "--calibrate"} <= set(words):  # of one epoch, it may be no use to do so
+        # After one epoch, calibration may find no temperature.
+        if {"tags.csv", "--calibrate"} <= set(words):
             expected.add(4)
         assert outcome.code in expected, outcome.err
 
@@ -264,7 +265,7 @@ def test_the_list_of_what_is_only_read_is_up_to_date() -> None:
 
 
 def commands() -> list[tuple[str, Any]]:
-    """Each command that can be called, by its path."""
+    """Return each command with its path."""
     command = program()
     with command.make_context("cnn", [], resilient_parsing=True) as context:
         return [(inner.command_path, each) for each, inner in below(context)]

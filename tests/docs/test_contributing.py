@@ -1,4 +1,4 @@
-"""The diffs of the page `contributing` are those of the code."""
+"""The diffs on the page `contributing` match the code."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from cnn_cli.cli.docs import page_text
 from cnn_cli.nn.kernels import activation
 
 DIFFS = re.findall(r"^```diff\n(.*?)^```$", page_text("contributing"), re.DOTALL | re.MULTILINE)
-PLANNED = "mish"  # what the code has not, so that a reader can add it
+PLANNED = "mish"  # not in the code, so that readers can add it
 
 
 def files(diff: str) -> Iterator[tuple[str, list[str]]]:
-    """The path of each file of a diff, and its lines."""
+    """Yield the path of each file in a diff, and its lines."""
     for part in re.split(r"^--- .*\n", diff, flags=re.MULTILINE)[1:]:
         first, *lines = part.splitlines()
         yield first.removeprefix("+++ b/"), [line for line in lines if line != "@@"]
 
 
 def added(path: str) -> str:
-    """What the diff of the planned activation adds to a file."""
+    """Return what the diff of the planned activation adds to a file."""
     (diff,) = [diff for diff in DIFFS if PLANNED in diff]
     lines = dict(files(diff))[path]
     return "\n".join(line[1:] for line in lines if line.startswith("+"))
@@ -33,7 +33,7 @@ def added(path: str) -> str:
 
 @pytest.mark.parametrize("diff", DIFFS, ids=lambda diff: str(diff).count("\n"))
 def test_what_a_diff_shows_is_in_the_code(diff: str) -> None:
-    """In its order; of the planned activation only what is there before it."""
+    """In order; for the planned activation only the existing context."""
     for path, lines in files(diff):
         there = iter((ROOT / path).read_text(encoding="utf-8").splitlines())
         shown = [line[1:] for line in lines if line[0] == " " or PLANNED not in diff]

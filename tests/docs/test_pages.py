@@ -1,4 +1,4 @@
-"""The pages: what is written from the code is up to date, links lead somewhere, examples run."""
+"""The pages: generated parts are up to date, links lead somewhere, examples run."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ def name_of(path: Path) -> str:
 
 
 def links(path: Path) -> list[tuple[str, str]]:
-    """Texts and targets of the links in a page that lead to files."""
+    """Return texts and targets of the links to files on a page."""
     found = LINK.findall(FENCE.sub("", PAGES[path]))
     return [(text, target) for text, target in found if "://" not in target]
 
 
 def anchors(text: str) -> set[str]:
-    """The headings of a page, as GitHub names them."""
+    """Return the anchors of a page, as GitHub names them."""
     titles = re.findall(r"^#+ (.*)$", FENCE.sub("", text), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
 def defined(path: Path) -> set[str]:
-    """Names of a module's functions, classes, methods and constants."""
+    """Return the names of a module's functions, classes, methods and constants."""
     found: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         match node:
@@ -48,7 +48,7 @@ def defined(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("name", make_pages.pages())
 def test_pages_written_from_the_code_are_up_to_date(name: str) -> None:
-    """If not, `python tests/docs/make_pages.py` writes them anew."""
+    """If not, run `python tests/docs/make_pages.py`."""
     assert make_pages.pages()[name] == page_text(name), "run python tests/docs/make_pages.py"
 
 
@@ -64,7 +64,7 @@ def test_links_lead_somewhere(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_code_that_is_named_is_there(path: Path) -> None:
-    """A link to a module names what is in it."""
+    """The text of a link to a module is a name in it."""
     for text, target in links(path):
         if target.endswith(".py"):
             names = {name.split(".")[-1] for name in re.findall(r"`([^`]+)`", text)}
@@ -80,7 +80,9 @@ def test_the_page_about_convolution_names_its_code() -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_pages_are_plain_markdown(path: Path) -> None:
-    """Tables have as many cells in each row, fences are closed, no line holds a tab by mistake."""
+    """Rows of a table have equal numbers of cells, fences are closed, and no line contains a
+    tab.
+    """
     text = PAGES[path]
     assert text.startswith("# ")
     assert text.endswith("\n")

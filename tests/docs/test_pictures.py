@@ -1,4 +1,4 @@
-"""Committed pictures show what the program prints today: names and columns, not pixels."""
+"""Committed pictures match the program's output: names and columns, not pixels."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from cnn_cli.runs.results import EpochRow
 
 @pytest.mark.parametrize("name", DIAGRAMS)
 def test_diagrams_are_up_to_date(name: str) -> None:
-    """If not, `python tests/docs/make_pictures.py --diagrams` draws them anew."""
+    """If not, run `python tests/docs/make_pictures.py --diagrams`."""
     assert (FOLDER / f"{name}.svg").read_text(encoding="utf-8") == DIAGRAMS[name]()
 
 
 def shown() -> list[str]:
-    """The lines of the recorded terminal."""
+    """Return the lines of the recorded terminal."""
     text = (FOLDER / "terminal.svg").read_text(encoding="utf-8")
     return [unescape(line) for line in re.findall(r"<text [^>]*>(.*?)</text>", text)]
 

@@ -19,7 +19,7 @@ README_LINES = 200
 
 
 def tokens(text: str) -> Iterator[Token]:
-    """What a page consists of, inline parts too."""
+    """Yield the tokens of a page, including inline ones."""
     for token in MarkdownIt("commonmark").enable("table").parse(text):
         yield token
         yield from token.children or ()
@@ -36,7 +36,7 @@ def test_tables_are_rendered_as_tables(path: Path) -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_marks_are_closed(path: Path) -> None:
-    """No backtick, no link and no emphasis is left in the text as it was typed."""
+    """No backtick, link or emphasis is left unrendered."""
     for token in tokens(PAGES[path]):
         if token.type == "text":
             assert not re.search(r"`|\]\(|\*\*", token.content), token.content

@@ -1,4 +1,4 @@
-"""The Slurm script of the page, with stand-ins for Slurm's programs: mpiexec is its srun."""
+"""The page's Slurm script, with stand-ins for Slurm's programs: mpiexec acts as srun."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def script() -> str:
 
 
 def test_slurm_signals_the_ranks_and_not_srun() -> None:
-    """Which would kill them (Slurm's srun_job.c), as what a shell's trap sends it would."""
+    """srun would be killed by it (Slurm's srun_job.c), as by a signal from a shell's trap."""
     options = dict(re.findall(r"^#SBATCH --([\w-]+)=(\S+)$", script(), re.M))
     assert options["signal"].startswith("TERM@")
     assert "trap" not in script()
@@ -85,7 +85,7 @@ def test_a_job_is_queued_again_until_it_is_done(
         assert job.poll() is None, job.communicate()
         assert time.monotonic() < until
         time.sleep(0.05)
-    os.kill(int((tmp_path / "srun.pid").read_text()), signal.SIGTERM)  # mpiexec passes it on
+    os.kill(int((tmp_path / "srun.pid").read_text()), signal.SIGTERM)  # mpiexec forwards it
     assert (job.communicate(timeout=PATIENCE)[0], job.returncode) == ("", 75)
     assert requests.read_text() == "requeue 17\n"
     meta = load_checkpoint(last).meta

@@ -1,4 +1,6 @@
-"""The words of the pages and of the help: US spelling, and no phrase that readers stumbled over."""
+"""The language of pages and help: US spelling, and none of the phrases that readers stumbled
+over.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ RIDDLES = (
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_spelling_is_that_of_the_code(path: Path) -> None:
-    """Code is left out: `grey` may be a key of JSON."""
+    """Without code: `grey` may be a key in JSON."""
     prose = re.sub(r"```.*?```|`[^`]*`|\([^()\s]*\)", "", PAGES[path], flags=re.DOTALL).lower()
     assert [word for word in BRITISH if word in prose] == []
 

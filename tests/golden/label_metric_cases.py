@@ -1,4 +1,4 @@
-"""Labels and scores of images of several labels, for `make_label_metrics.py` and the tests."""
+"""Labels and scores with several labels per image, for `make_label_metrics.py` and the tests."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from cnn_cli.nn.types import Array
 
 @dataclass(frozen=True)
 class Case:
-    """Labels and scores to be drawn.
+    """Labels and scores to generate.
 
     Attributes:
-        images, classes: how many.
-        share: of the images, that a class has.
-        skill: by how much the scores of an image's labels are larger.
-        digits: that scores are rounded to; few make many of them equal.
-        without, always: classes that no image is of, or that all are of.
+        images, classes: their numbers.
+        share: fraction of the images that have a class.
+        skill: added to the scores of an image's labels.
+        digits: decimals to which scores are rounded; few cause many ties.
+        without, always: classes that no image or every image has.
         thresholds: of the classes, from the first to the last.
     """
 
@@ -44,7 +44,7 @@ CASES = {
 
 
 def arrays_of(name: str) -> tuple[Array, Array, Array]:
-    """Scores (n, classes), labels (n, classes) and thresholds (classes,)."""
+    """Return scores (n, classes), labels (n, classes) and thresholds (classes,)."""
     case, rng = CASES[name], np.random.default_rng(list(name.encode()))
     labels = (rng.random((case.images, case.classes)) < case.share).astype(np.uint8)
     labels[:, list(case.without)] = 0

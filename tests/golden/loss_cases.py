@@ -1,4 +1,4 @@
-"""Scores and targets that the losses are compared on, for `make_losses.py` and the tests."""
+"""Scores and targets for comparing losses, for `make_losses.py` and the tests."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ class Case:
 
     Attributes:
         loss: `train.loss`.
-        label_smoothing: of `train`.
-        class_weights: one number a class, or none.
-        mixed: whether each image is mixed with the one before it.
-        spread: of the scores.
+        label_smoothing: `train.label_smoothing`.
+        class_weights: one number per class, or None.
+        mixed: whether each image is mixed with its predecessor.
+        spread: spread of the scores.
         several: whether images have several labels.
     """
 
@@ -58,7 +58,9 @@ CASES = {
 
 
 def arrays_of(name: str) -> dict[str, np.ndarray[Any, Any]]:
-    """Scores (n, classes), labels and partners' labels, (n,) or (n, classes), and shares (n,)."""
+    """Return scores (n, classes), labels and partners' labels, (n,) or (n, classes), and fractions
+    (n,).
+    """
     rng = np.random.default_rng(list(name.encode()))
     labels = rng.integers(0, CLASSES, IMAGES)
     if CASES[name].several:

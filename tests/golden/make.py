@@ -1,9 +1,9 @@
-"""Writes the golden files: `python tests/golden/make.py [NAME...]`, with PyTorch installed.
+"""Write the golden files: `python tests/golden/make.py [NAME...]`, with PyTorch installed.
 
-Each file holds a network's first weights, a batch, and what PyTorch makes of them in float64: the
-logits in evaluation and in training, the loss, every gradient, ten training losses, and all
-parameters and running statistics after the third and the tenth step. The test suite reads the
-files and needs no PyTorch.
+Each file contains a network's initial weights, a batch, and PyTorch's results in float64: the
+logits in evaluation and in training mode, the loss, every gradient, ten training losses, and all
+parameters and running statistics after the third and the tenth step. The test suite reads the files
+and needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def make(name: str, case: Case) -> dict[str, Any]:
     x = torch.randn(case.images, channels, height, width)
     labels = torch.randint(case.classes, (case.images,))
     for module in twin.modules():
-        # Other values than the initial ones, so that a mistake about them shows.
+        # Values other than the initial ones, so that errors about them show.
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d | nn.GroupNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.uniform_(module.bias, -0.5, 0.5)
@@ -74,7 +74,7 @@ def make_optimizer(case: Case, twin: Twin) -> torch.optim.Optimizer:
 
 
 def groups(case: Case, twin: Twin) -> list[dict[str, Any]]:
-    """A group a block, as `param_groups_layer_decay` of timm has them."""
+    """Return one parameter group per block, as timm's `param_groups_layer_decay` does."""
     found = []
     taken = 0
     for number, prefixes in enumerate(case.blocks):

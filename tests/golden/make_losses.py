@@ -1,7 +1,7 @@
-"""Writes `losses.npz`: `python tests/golden/make_losses.py`, with PyTorch installed.
+"""Write `losses.npz`: `python tests/golden/make_losses.py`, with PyTorch installed.
 
-What PyTorch makes of the same scores and targets, in float64: the mean loss and its gradient. The
-test suite reads the file and needs no PyTorch.
+It contains PyTorch's results for the same scores and targets, in float64: the mean loss and its
+gradient. The test suite reads the file and needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ HERE = Path(__file__).parent
 
 
 def one_hot(case: Case, arrays: dict[str, Any]) -> torch.Tensor:
-    """(n, classes) of 0 and 1, or between them where images are mixed."""
+    """Return (n, classes) of 0 and 1, or values between for mixed images."""
 
     def rows(name: str) -> torch.Tensor:
         labels = torch.tensor(arrays[name])
@@ -37,7 +37,7 @@ def softmax_loss(logits: torch.Tensor, case: Case, arrays: dict[str, Any]) -> to
         given = targets if case.mixed else labels
         smoothing = case.label_smoothing
         return functional.cross_entropy(logits, given, weight, label_smoothing=smoothing)
-    # Lin et al. 2017, equation 4, with what cross_entropy makes of weights and smoothing.
+    # Lin et al. 2017, equation 4, with the weights and smoothing of cross_entropy.
     targets = (1 - case.label_smoothing) * targets + case.label_smoothing / CLASSES
     if weight is not None:
         targets = targets * weight
@@ -53,10 +53,10 @@ def sigmoid_loss(logits: torch.Tensor, case: Case, arrays: dict[str, Any]) -> to
     targets = (1 - case.label_smoothing) * targets + case.label_smoothing / answers
     weight = None if case.class_weights is None else torch.tensor(case.class_weights)
     if case.loss["type"] == "bce":
-        if "target_threshold" in case.loss:  # as timm.loss.BinaryCrossEntropy
+        if "target_threshold" in case.loss:  # as in timm.loss.BinaryCrossEntropy
             targets = targets.gt(case.loss["target_threshold"]).double()
         return functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=weight)
-    # Lin et al. 2017, equation 5, of both answers to each class.
+    # Lin et al. 2017, equation 5, for both answers to each class.
     gamma, alpha = case.loss.get("gamma", 2.0), case.loss.get("alpha")
     present, absent = (1.0, 1.0) if alpha is None else (alpha, 1 - alpha)
     p, positive = torch.sigmoid(logits), 1.0 if weight is None else weight

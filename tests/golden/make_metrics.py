@@ -1,7 +1,7 @@
-"""Writes `metrics.npz`: `python tests/golden/make_metrics.py`, with scikit-learn installed.
+"""Write `metrics.npz`: `python tests/golden/make_metrics.py`, with scikit-learn installed.
 
-What scikit-learn makes of the same labels and scores, in float64. The test suite reads the file and
-needs no scikit-learn. Where scikit-learn has no number, the file has NaN.
+It contains scikit-learn's results for the same labels and scores, in float64. The test suite reads
+the file and needs no scikit-learn. Undefined values are NaN.
 """
 
 from __future__ import annotations

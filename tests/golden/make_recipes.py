@@ -1,8 +1,8 @@
-"""Writes `recipes.npz`: `python tests/golden/make_recipes.py`, with PyTorch installed.
+"""Write `recipes.npz`: `python tests/golden/make_recipes.py`, with PyTorch installed.
 
-What PyTorch makes of the same numbers: learning rates of its schedulers, and parameters in groups
-with rates and decays of their own, after some steps in float64. The test suite reads the file and
-needs no PyTorch.
+It contains PyTorch's results for the same numbers: learning rates of its schedulers, and parameters
+in groups with separate rates and decays, after some steps in float64. The test suite reads the file
+and needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def groups(rng: np.random.Generator) -> dict[str, Any]:
 
 
 def newton_schulz(gradient: torch.Tensor, steps: int) -> torch.Tensor:
-    """The quintic iteration as its author describes it, on X itself."""
+    """The quintic iteration in its author's form, on X itself."""
     x = gradient / (gradient.norm() + 1e-7)
     x = x.T if len(x) > x.shape[1] else x
     for _ in range(steps):
@@ -80,7 +80,7 @@ def newton_schulz(gradient: torch.Tensor, steps: int) -> torch.Tensor:
 
 
 def muon(rng: np.random.Generator) -> dict[str, Any]:
-    """Steps of Muon on two filter banks, one high and one wide, written out."""
+    """Steps of Muon on two filter banks, one tall and one wide, written out."""
     shapes = {"high": (9, 1, 2, 2), "wide": (4, 3, 3, 3)}
     out: dict[str, Any] = {}
     for bank, shape in shapes.items():

@@ -1,4 +1,4 @@
-"""The labels and scores that `make_metrics.py` and the tests make for themselves."""
+"""The labels and scores of `make_metrics.py` and the tests."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from cnn_cli.nn.types import Array
 
 @dataclass(frozen=True)
 class Case:
-    """Labels and scores to be drawn.
+    """Labels and scores to generate.
 
     Attributes:
-        images, classes: how many.
-        skill: by how much the score of an image's own class is larger.
-        digits: that scores are rounded to; few make many of them equal.
-        without: classes that no image is of.
-        never: classes that no image is taken for.
-        k: of the top-k accuracy, where scores are not equal: nobody fixes their order.
+        images, classes: their numbers.
+        skill: added to the score of an image's own class.
+        digits: decimals to which scores are rounded; few cause many ties.
+        without: classes without images.
+        never: classes that are never predicted.
+        k: the k of top-k accuracy, for scores without ties, whose order is undefined.
     """
 
     images: int
@@ -51,7 +51,7 @@ CASES = {
 
 
 def logits_of(case: Case) -> tuple[Array, Array]:
-    """The scores (n, classes) in float64, and labels (n,)."""
+    """Return the scores (n, classes) in float64, and labels (n,)."""
     rng = np.random.default_rng(case.images * 1000 + case.classes)
     there = [c for c in range(case.classes) if c not in case.without]
     labels = np.array(there)[rng.integers(0, len(there), case.images)]

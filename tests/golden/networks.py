@@ -1,4 +1,4 @@
-"""Small networks that between them hold every layer, and how each golden file trains them."""
+"""Small networks that together contain every layer, and how each golden file trains them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ class Case:
     """One golden file.
 
     Attributes:
-        layers: `model.layers`, as YAML would give it.
+        layers: `model.layers`, as in YAML.
         in_shape: (height, width, channels).
         optimizer: `train.optimizer`.
-        smooth: no kinks (ReLU, maximum), so that float32 stays close to float64.
+        smooth: it has no kinks (ReLU, maximum), so that float32 stays close to float64.
         layer_decay: `train.layer_decay`.
-        blocks: where it is not 1, beginnings of the names of each block's layers, from the image.
+        blocks: if that is not 1, prefixes of the names of each block's layers, from the image.
     """
 
     layers: list[Any]
@@ -260,7 +260,7 @@ CASES: dict[str, Case] = {
         [
             _conv(6, 3, padding=1, name="stem"),
             "silu",
-            # Squeeze-and-excitation as a product, and a gate of pixels as in CBAM.
+            # Squeeze-and-excitation as a product, and a spatial gate as in CBAM.
             {
                 "branches": {
                     "branches": [

@@ -1,4 +1,4 @@
-"""What `recipes.npz` holds: arguments as PyTorch takes them."""
+"""The cases of `recipes.npz`: arguments as PyTorch takes them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ PLATEAUS: dict[str, dict[str, Any]] = {
     },
     "eps": {"mode": "min", "factor": 0.5, "patience": 0, "threshold": 0.2, "eps": 0.06},
 }
-# Arguments of a group beside weight_decay 0.01: of a weight, a scale and a bias.
+# Arguments of a group in addition to weight_decay 0.01: for a weight, a scale and a bias.
 GROUPS: list[dict[str, Any]] = [
     {},
     {"lr": 6.4, "weight_decay": 0.002},

@@ -1,4 +1,4 @@
-"""The same network in PyTorch, read from the same layers by code that shares nothing with ours."""
+"""The same network in PyTorch, built from the same layers by independent code."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Twin(nn.Module):
         return y
 
     def state(self) -> dict[str, Any]:
-        """Parameters and running statistics as `layer/name`, copied."""
+        """Return parameters and running statistics as `layer/name`, copied."""
         return {
             f"{name}/{key}": value.detach().numpy().copy()
             for name, module in self.by_name.items()
@@ -75,7 +75,7 @@ class Twin(nn.Module):
                 modules.append(module)
             return nn.Sequential(*modules), x
         if kind == "from":
-            # In a repeat the one of the same copy, if there is one.
+            # In a repeat, the layer of the same copy, if there is one.
             own = ".".join([arguments, *map(str, copies)])
             earlier = _From(own if own in self.outputs else arguments, self.outputs)
             return earlier, earlier(x)
@@ -129,7 +129,7 @@ class Twin(nn.Module):
 
 
 class _Named(nn.Module):
-    """Keeps a layer's output for those that name it."""
+    """Stores a layer's output for layers that refer to it."""
 
     def __init__(self, module: nn.Module, name: str, outputs: dict[str, torch.Tensor]) -> None:
         super().__init__()
@@ -181,7 +181,7 @@ class _Split(_Branches):
 
 
 class _LayerNorm(nn.LayerNorm):
-    """Over the channels."""
+    """Normalizes over the channels."""
 
     def __init__(self, channels: int, eps: float = 1e-6) -> None:
         super().__init__(channels, eps)
@@ -200,7 +200,7 @@ class _LayerScale(nn.Module):
 
 
 class _HardSigmoid(nn.Module):
-    """PyTorch's own divides its gradient by a 6 in float32, whatever the type."""
+    """PyTorch's own divides its gradient by a 6 in float32, whatever the dtype."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return F.relu6(x + 3) / 6
@@ -272,7 +272,7 @@ class _RadixSoftmax(nn.Module):
 
 
 class _PaddedConv(nn.Conv2d):
-    """With as many rows or columns on each side as one wants."""
+    """Convolution with separate padding for each side."""
 
     def __init__(
         self, channels: int, *, padding: Any, padding_mode: str = "zeros", **arguments: Any
@@ -285,7 +285,7 @@ class _PaddedConv(nn.Conv2d):
 
 
 class _SameConv(nn.Conv2d):
-    """With the padding of TensorFlow, which PyTorch has for a stride of 1 only."""
+    """Convolution with TensorFlow's padding, which PyTorch supports for stride 1 only."""
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         sides: list[int] = []
@@ -312,7 +312,7 @@ class _GlobalAvgPool(nn.Module):
 
 
 def _run(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
-    """Shapes only: statistics must not move."""
+    """Run for shapes only: statistics must not change."""
     module.eval()
     with torch.no_grad():
         y: torch.Tensor = module(x)
@@ -323,7 +323,7 @@ def _run(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
 def _simple(  # noqa: PLR0911 - a case a kind
     kind: str, arguments: Any, x: torch.Tensor, classes: int
 ) -> nn.Module:
-    """A layer without layers inside."""
+    """Return a layer without inner layers."""
     c = x.shape[1]
     first = {
         "linear": "out_features",
@@ -386,14 +386,14 @@ def _simple(  # noqa: PLR0911 - a case a kind
         "dropout": nn.Dropout,
         "scale": _Scale,
     }
-    # Activations are those of PyTorch that are called the same.
+    # Activations with the same names in PyTorch.
     named = {name.lower(): each for name, each in vars(nn).items()}
     module: nn.Module = (plain.get(kind) or named[kind.replace("_", "")])(**arguments)
     return module
 
 
 class _Flat(nn.Linear):
-    """A linear layer that flattens what comes in."""
+    """A linear layer that flattens its input."""
 
     def __init__(self, linear: nn.Linear) -> None:
         nn.Module.__init__(self)

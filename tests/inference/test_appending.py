@@ -1,4 +1,4 @@
-"""A file of predictions that grows, cut at any byte and gone on with."""
+"""A growing file of predictions, truncated at any byte and continued."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ def test_without_room_the_last_line_is_whole(tmp_path: Path) -> None:
         before, file = path.read_bytes(), appended._file
 
         class Full:
-            """Takes some bytes, and then no more."""
+            """Accepts some bytes, and then no more."""
 
             def __init__(self) -> None:
                 self.taken = 0

@@ -1,4 +1,4 @@
-"""Temperature scaling: the best one, what it changes, and how a checkpoint keeps it."""
+"""Temperature scaling: the best temperature, its effects, and its storage in a checkpoint."""
 
 from __future__ import annotations
 
@@ -27,7 +27,9 @@ FOUND = Calibration(1.5, 10, 0.5, 0.4, 0.1, 0.05)
 
 
 def sample(temperature: float, n: int = 4000) -> tuple[Array, Array]:
-    """Logits that are too large by a factor, and labels drawn from the true probabilities."""
+    """Return logits that are too large by a factor, and labels drawn from the true
+    probabilities.
+    """
     rng = np.random.default_rng(0)
     true = rng.standard_normal((n, 5)) * 2
     labels = (softmax(true).cumsum(axis=1) < rng.random((n, 1))).sum(axis=1)

@@ -1,4 +1,4 @@
-"""Two models on the same images: McNemar's test and the bootstrap."""
+"""Compare two models on the same images: McNemar's test and the bootstrap."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ def test_mcnemar_is_the_tail_of_a_binomial(only_new: int, only_other: int) -> No
 
 
 def test_mcnemar_of_many_images() -> None:
-    """Near the normal distribution: 2 deviations."""
+    """Close to the normal distribution: 2 standard deviations."""
     assert mcnemar(500_000 - 1000, 500_000 + 1000) == pytest.approx(0.02278, rel=2e-3)
 
 
 def models(worse: int) -> tuple[Judgement, Judgement]:
-    """Of which the first is wrong on so many images more."""
+    """Return two models; the first is wrong on that many more images."""
     labels = np.arange(200) % 3
     old, new = labels.copy(), labels.copy()
     old[:20] = (labels[:20] + 1) % 3

@@ -1,4 +1,4 @@
-"""Confident learning beside a slow one in exact fractions, written from the paper."""
+"""Confident learning, against a slow version in exact fractions, written from the paper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cnn_cli.inference.confident import Doubts, calibrated, find_doubts
 
-Table = list[tuple[int, list[int]]]  # label, and parts of a whole for each class
+Table = list[tuple[int, list[int]]]  # label, and integer parts of a total for each class
 
 
 @st.composite
@@ -29,7 +29,7 @@ def arrays(table: Table) -> tuple[np.ndarray, np.ndarray]:
 
 
 def slowly(table: Table) -> tuple[dict[int, int], list[list[int]]]:
-    """What each doubted image counts as, and the confident joint, image by image."""
+    """Return what each doubtful image counts as, and the confident joint, image by image."""
     classes = len(table[0][1])
     shares = [[Fraction(part, sum(parts)) for part in parts] for _, parts in table]
     limits: list[Fraction | None] = []
@@ -82,7 +82,7 @@ def test_the_joint_has_as_many_images_as_each_label(table: Table) -> None:
 @given(tables())
 def test_the_order_of_images_and_classes_has_no_part_in_it(table: Table) -> None:
     probabilities, labels = arrays(table)
-    probabilities += np.random.default_rng(0).random(probabilities.shape) / 64  # no two are equal
+    probabilities += np.random.default_rng(0).random(probabilities.shape) / 64  # without ties
     images = np.random.default_rng(1).permutation(len(labels))
     classes = np.random.default_rng(2).permutation(probabilities.shape[1])
     places = np.argsort(classes)
@@ -102,7 +102,7 @@ def test_right_labels_are_not_doubted() -> None:
 
 
 def planted() -> Doubts:
-    """Two classes that the network is sure of to different degrees, and an image of each wrong."""
+    """Two classes with different confidence, and one wrong label in each."""
     first, second = [[0.9, 0.1]] * 4, [[0.4, 0.6]] * 4
     probabilities = np.array([*first, [0.35, 0.65], *second, [0.95, 0.05]], np.float32)
     return find_doubts(probabilities, np.array([0] * 5 + [1] * 5))

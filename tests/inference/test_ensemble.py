@@ -1,4 +1,4 @@
-"""Several networks as one: the mean of their probabilities, whatever order their classes have."""
+"""Ensembles: the mean of the probabilities, for any order of classes."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from cnn_cli.training.train import train
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Pictures, and runs `1`, `2`, `3` of three seeds."""
+    """Images, and runs `1`, `2`, `3` with three seeds."""
     root = tmp_path_factory.mktemp("ensemble")
     make_pictures(root / "pictures")
     for seed in (1, 2, 3):
@@ -74,7 +74,7 @@ def test_one_checkpoint_is_no_ensemble(folder: Path) -> None:
 
 
 def test_classes_in_another_order(folder: Path, tmp_path: Path) -> None:
-    """The same network with its last layer's rows in another order says the same."""
+    """Reordering the last layer's rows does not change the predictions."""
     checkpoint = load_checkpoint(folder / "2/last.npz")
     order = [2, 0, 1]
     checkpoint.meta["classes"] = [checkpoint.meta["classes"][i] for i in order]
@@ -89,7 +89,7 @@ def test_classes_in_another_order(folder: Path, tmp_path: Path) -> None:
 
 
 def test_probabilities_that_a_float32_cannot_hold(folder: Path, tmp_path: Path) -> None:
-    """A class that one network leaves no chance has the other's half; no loss is infinite."""
+    """A class with probability 0 in one network gets half of the other's; no loss is infinite."""
     checkpoint = load_checkpoint(folder / "1/last.npz")
     for name, array in checkpoint.groups["model"].items():
         checkpoint.groups["model"][name] = array * 1e3

@@ -1,4 +1,4 @@
-"""What is kept of each image while a split goes through a network."""
+"""What is kept of each image during an evaluation."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def blocks(rows: int, size: int) -> Iterator[slice]:
 @pytest.mark.parametrize("temperature", [1.0, 1.7])
 def test_numbers_are_those_of_the_whole_array(classes: int, temperature: float) -> None:
     rng = np.random.default_rng(classes)
-    logits = np.round(rng.standard_normal((50, classes)) * 3, 1).astype(np.float32)  # some equal
+    logits = np.round(rng.standard_normal((50, classes)) * 3, 1).astype(np.float32)  # with ties
     labels, rows = rng.integers(0, classes, 50), np.arange(50)
     whole = Evaluation.of(logits, labels, rows, temperature)
     p = softmax(logits if temperature == 1 else logits / temperature)
@@ -68,7 +68,7 @@ def test_row_blocks() -> None:
 
 
 def split_of(n: int, classes: int, batch: int) -> tuple[Any, Any]:
-    """An engine and a loader that make no more than a batch at a time."""
+    """Return an engine and a loader that create no more than a batch at a time."""
     labels = np.arange(n) % classes
 
     def predict(images: Array, params: object) -> Array:
@@ -94,7 +94,7 @@ def test_memory_grows_with_images_not_with_their_scores() -> None:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert found.logits is None
-    # The scores alone take 16 MB, and a matrix 32.
+    # The scores alone would take 16 MB, and a matrix 32 MB.
     assert peak < 1.5 * evaluation_bytes(2000, 2000, 10, 4) < 2_000_000
 
 

@@ -1,4 +1,4 @@
-"""Grad-CAM: the formula, and the layers it can be asked of."""
+"""Grad-CAM: the formula, and the layers that it can explain."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_nothing_speaks_for_the_class() -> None:
         ([CONV, "relu", {"maxpool": 2}, {"linear": "classes"}], "layers.1"),
         ([CONV, "batchnorm", "relu", "global_avgpool", {"linear": "classes"}], "layers.2"),
         ([CONV, {"residual": {"layers": [CONV]}}, {"dropout": 0.5}, {"linear": "classes"}], None),
-        # A map of a single pixel has nowhere to look.
+        # A map of a single pixel has no regions.
         ([CONV, {"avgpool": 8}, "relu", {"linear": "classes"}], "layers.0"),
     ],
 )

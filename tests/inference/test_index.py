@@ -1,4 +1,4 @@
-"""Features in a file, and the nearest of them."""
+"""Features in a file, and nearest-neighbor search."""
 
 from __future__ import annotations
 

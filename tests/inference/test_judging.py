@@ -28,7 +28,7 @@ def names(classes: int) -> list[str]:
 def evaluation(
     logits: Array, labels: Array, temperature: float = 1.0, keep: bool = True
 ) -> Evaluation:
-    """In batches, as `evaluate` has it."""
+    """Evaluate in batches, as `evaluate` does."""
     rows = np.arange(len(labels))
     parts = [
         Evaluation.of(logits[at], labels[at], rows[at], temperature)
@@ -90,7 +90,7 @@ def test_curves_are_those_of_scikit_learn(name: str) -> None:
 
 
 def test_ranking_counts_pairs() -> None:
-    """Against every pair, one by one."""
+    """Against an explicit loop over pairs."""
     rng = np.random.default_rng(3)
     for _ in range(50):
         scores, own = rng.integers(0, 6, 30) / 8, rng.random(30) < 0.4

@@ -1,4 +1,4 @@
-"""Metrics and thresholds of images of several labels, against scikit-learn and definitions."""
+"""Metrics and thresholds with several labels per image, against scikit-learn and definitions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Counts and per-class scores, against numbers worked out by hand."""
+"""Counts and per-class scores, against manual calculations."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_per_class_scores() -> None:
     assert scores["a"] == ClassScores(1 / 2, 1 / 3, 0.4, 2 / 3, 3)
     assert scores["b"] == ClassScores(1 / 3, 1.0, 0.5, 3 / 5, 1)
     assert scores["c"] == ClassScores(1.0, 1 / 2, 2 / 3, 1.0, 2)
-    # Never seen and never predicted: nothing, not a division by zero.
+    # Never present and never predicted: undefined, without a division by zero.
     assert scores["d"] == ClassScores(None, None, None, 1.0, 0)
     assert [scores[name].rank for name in "abcd"] == [0.4, 0.5, 2 / 3, 2.0]
 
@@ -102,7 +102,7 @@ def test_wilson_interval(correct: int, images: int, interval: tuple[float, float
 
 
 def test_expected_calibration_error() -> None:
-    """Two images in the bin from 8/15 to 9/15, half of them right; one, at 0.9, alone and right."""
+    """Two images in the bin from 8/15 to 9/15, half of them correct; one at 0.9, correct."""
     confidence = np.array([0.55, 0.59, 0.9])
     error = expected_calibration_error(confidence, np.array([True, False, True]))
     assert error == pytest.approx((2 * abs(0.5 - 0.57) + abs(1 - 0.9)) / 3)

@@ -1,4 +1,4 @@
-"""Where a label is given."""
+"""When a prediction has a label."""
 
 from __future__ import annotations
 

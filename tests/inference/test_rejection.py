@@ -1,4 +1,4 @@
-"""The distance of Lee et al. 2018, against its formula written out."""
+"""The distance of Lee et al. 2018, against its formula."""
 
 from __future__ import annotations
 

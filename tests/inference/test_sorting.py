@@ -1,4 +1,4 @@
-"""Pictures in folders of their classes: nothing is overwritten, nothing is lost."""
+"""Sort images into folders by class: nothing is overwritten, nothing is lost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sort(how: How, *paths: str, label: str | None = "cat", bad: bool = False) -> list[str]:
-    """Where pictures of a class are put by a process of its own."""
+    """Return where a new process puts images of a class."""
     sorter = Sorter(Path("out"), how, dry=False)
     return [sorter.place(path, label, bad)[0] for path in paths]
 
@@ -58,7 +58,7 @@ def test_done_again_it_is_there_once(how: How) -> None:
 
 
 def test_a_move_that_was_killed_between_its_halves(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By a system that has no renaming to new names, or across file systems."""
+    """On systems without atomic renaming to new names, and across file systems."""
     Path("out/cat").mkdir(parents=True)
     os.link("x/a.png", "out/cat/a.png")
     assert sort("move", "x/a.png") == ["out/cat/a.png"]

@@ -1,4 +1,4 @@
-"""`cnn import` as a whole: preprocessing, class names, and what is refused."""
+"""`cnn import` as a whole: preprocessing, class names and errors."""
 
 from __future__ import annotations
 
@@ -55,14 +55,14 @@ def test_blue_green_red_of_0_to_255_becomes_ours_exactly(config: Path) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (5, 8, 8, 3), np.uint8)
     plain = imported(config, mean=(0.0,), std=(1.0,))
     mean, std = np.array([103.939, 116.779, 123.68]), np.array([1.0, 2.0, 3.0])
-    # As the weights' author would have it: swapped, and in float64.
+    # As the weights' author computes it: swapped, and in float64.
     swapped = (pixels[..., ::-1].astype(np.float64) - mean) / std
     expected = logits(plain, swapped.astype(np.float32))
     folded = imported(
         config, mean=tuple(mean), std=tuple(std), value_range=255.0, channel_order="bgr"
     )
     np.testing.assert_allclose(logits(folded, pixels), expected, rtol=1e-5, atol=1e-4)
-    # The config in the checkpoint is one to go on training with.
+    # The config in the checkpoint can be used for further training.
     assert folded.config.data.mean == folded.normalization.mean
     np.testing.assert_allclose(np.array(folded.normalization.mean) * 255, mean[::-1])
 

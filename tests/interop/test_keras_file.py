@@ -1,4 +1,4 @@
-"""Keras networks: structure, layouts, and what is taken into statistics."""
+"""Keras networks: structure, layouts, and biases moved into statistics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.types import Array
 
-# The network as this program writes it ...
+# The network in this program's form ...
 LAYERS: list[Any] = [
     {"conv": {"out_channels": 6, "kernel_size": 3, "stride": 2, "padding": "same", "bias": False}},
     "batchnorm",
@@ -56,7 +56,7 @@ def conv(name: str, source: str, size: int, stride: int, padding: str, **more: A
     return layer("Conv2D", name, [source], **window, dilation_rate=[1, 1], **more)
 
 
-# ... and as Keras does: the shortcut first, in another order, with biases and another eps.
+# ... and in Keras' form: the shortcut first, in another order, with biases and another eps.
 KERAS = [
     layer("InputLayer", "in", []),
     conv("stem", "in", 3, 2, "same"),
@@ -98,7 +98,7 @@ NAMES = {
 
 
 def keras_arrays(arrays: dict[str, Array]) -> dict[str, dict[str, Array]]:
-    """Our arrays in Keras' layouts; biases and eps are ones that the statistics make up for."""
+    """Convert our arrays to Keras' layouts, with biases and eps that the statistics compensate."""
     found: dict[str, dict[str, Array]] = {}
     for theirs, ours in NAMES.items():
         part = {
@@ -127,7 +127,7 @@ def keras_arrays(arrays: dict[str, Array]) -> dict[str, dict[str, Array]]:
 
 
 def write_json(folder: Path, layers: list[Any], arrays: dict[str, dict[str, Array]]) -> Path:
-    """`model.json` and two shards."""
+    """Write `model.json` and two shards."""
     named = {f"{name}/{key}": array for name, part in arrays.items() for key, array in part.items()}
     content = b"".join(np.asarray(array, "<f4").tobytes() for array in named.values())
     (folder / "shard1.bin").write_bytes(content[:1000])
@@ -293,7 +293,7 @@ def test_h5_without_the_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 
 def third(word: str, name: str, inputs: list[str], *, together: bool = False, **config: Any) -> Any:
-    """A layer as Keras 3 writes it; a merge layer reads its inputs `together`, as a list."""
+    """Return a layer in Keras 3's form; a merge layer reads its inputs `together`, as a list."""
     tensors = [
         {"class_name": "__keras_tensor__", "config": {"keras_history": [source, 0, 0]}}
         for source in inputs
@@ -322,8 +322,8 @@ def test_keras_3(tmp_path: Path) -> None:
     ]
 
 
-# A layer of each kind, and for each argument that is read another value: one that makes another
-# network, or one that is refused.
+# A layer of each kind, and for each argument that is read another value, which changes the network
+# or is refused.
 WINDOW = {"padding": "valid", "strides": [2, 2]}
 OTHER_WINDOW = {"padding": "same", "strides": [1, 1]}
 KERNEL = {**WINDOW, "kernel_size": [3, 3], "dilation_rate": [1, 1], "activation": "linear"}
@@ -364,13 +364,13 @@ READ_VALUES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     "ELU": ({"alpha": 1.0}, {"alpha": 0.5}),
     "Reshape": ({"target_shape": [4]}, {"target_shape": [2, 2, 1]}),
 }
-# What the arrays' shapes say.
+# Determined by the arrays' shapes.
 SHAPES = {"name", "filters", "units", "use_bias", "depth_multiplier", "center", "scale"}
 SHAPES |= {"shared_axes"}
 
 
 def read_as(tmp_path: Path, word: str, config: dict[str, Any]) -> Any:
-    """What a layer becomes, or the message where it is refused."""
+    """Return what a layer is converted to, or the error."""
     merges = ("Add", "Average", "Multiply", "Concatenate", "CustomScaleLayer")
     names = ["in", "in"] if word in merges else ["in"]
     arrays = {"it": {"gamma": np.ones(3)}} if word == "LayerScale" else {}

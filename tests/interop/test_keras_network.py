@@ -1,6 +1,6 @@
-"""Keras networks without a config: derived from files that Keras wrote, whose scores are known.
+"""Configs derived from Keras' own files, compared with known scores.
 
-`data/make_keras.py` makes the files.
+`data/make_keras.py` writes the files.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def cnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 
 def check(path: Path, name: str, output: Path, overrides: tuple[str, ...] = ()) -> Classifier:
-    """Import a file; its scores have to be those of Keras."""
+    """Import a file; its scores must equal those of Keras."""
     report = import_weights(path, None, list(overrides), output, ImportOptions())
     assert report.notes[-1] == UNCOMPARED
     classifier = Classifier.load(output)
@@ -128,7 +128,7 @@ def test_older_weights_with_their_network_beside(tmp_path: Path) -> None:
 
 
 def test_layers_that_older_files_do_not_name(tmp_path: Path) -> None:
-    """Older files of Keras 3 call layers by their kinds alone."""
+    """Older Keras 3 files name layers only by kind."""
     content = parts(DATA / "nested.keras")
     path = tmp_path / "model.weights.h5"
     path.write_bytes(content["model.weights.h5"])
@@ -147,7 +147,7 @@ def test_hdf5_that_is_called_an_archive(tmp_path: Path) -> None:
 
 
 def changed(path: Path, output: Path, change: Any) -> Path:
-    """An archive whose layers are changed, each by its configuration."""
+    """Return an archive with modified layer configurations."""
     content = parts(path)
     document = json.loads(content["config.json"])
 
@@ -300,7 +300,9 @@ def test_the_command(cnn: Inside, tmp_path: Path) -> None:
 
 
 def average_of_windows(x: Array, kernel: int, stride: int) -> Array:
-    """TensorFlow's average of `same`: over what lies inside, more of the border at the end."""
+    """TensorFlow's average with `same`: over what lies inside, with more of the border at the
+    end.
+    """
     size = x.shape[0]
     outputs = -(-size // stride)
     before = max((outputs - 1) * stride + kernel - size, 0) // 2

@@ -1,4 +1,4 @@
-"""Foreign files that take more than they are, lead elsewhere, or hold numbers of unusual kinds."""
+"""Foreign files that would take too much memory, refer to other files, or have unusual dtypes."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ from cnn_cli.interop.limits import MOST_TIMES, ROOM, Budget
 from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.types import Array
 
-GIGABYTES = 5 * 10**9  # of float32 that a bomb promises
+GIGABYTES = 5 * 10**9  # of float32 claimed by a bomb
 LENGTH = GIGABYTES // 4
-MOST_TRACED = 40_000_000  # bytes that refusing a file may take
+MOST_TRACED = 40_000_000  # bytes allowed for refusing a file
 NETWORK = {
     "class_name": "Sequential",
     "config": {
@@ -36,7 +36,7 @@ NETWORK = {
 
 
 def message(path: Path) -> str:
-    """What is said of a file that is refused, without taking its memory."""
+    """Return the error for a refused file, without allocating its claimed memory."""
     tracemalloc.start()
     try:
         with pytest.raises(DataError) as caught:
@@ -58,7 +58,7 @@ def arrays_of(foreign: Foreign) -> dict[str, Array]:
 
 
 def h5(path: Path, make: Callable[[Any, Any], None]) -> Path:
-    """A Keras file of one layer `d`; `make` adds its arrays to the group."""
+    """Write a Keras file with one layer `d`; `make` adds its arrays to the group."""
     h5py = pytest.importorskip("h5py")
     with h5py.File(path, "w") as file:
         file.attrs["model_config"] = json.dumps(NETWORK)
@@ -283,7 +283,7 @@ def test_shards_of_safetensors(tmp_path: Path) -> None:
 
 
 def test_shards_of_a_cache_of_links(tmp_path: Path) -> None:
-    """Hugging Face keeps files under their digests, and links to them by name."""
+    """Hugging Face stores files under their digests, and links to them by name."""
     save = pytest.importorskip("safetensors.numpy").save_file
     blobs, snapshot = tmp_path / "model/blobs", tmp_path / "model/snapshots/abc"
     blobs.mkdir(parents=True)
@@ -307,7 +307,7 @@ def test_shards_of_a_cache_of_links(tmp_path: Path) -> None:
 
 
 def test_shards_that_are_links(tmp_path: Path) -> None:
-    """As an archive may hold them: the file itself is none, and they may lead anywhere."""
+    """As in an archive: the file itself is not a link, and the shards' links may lead anywhere."""
     save = pytest.importorskip("safetensors.numpy").save_file
     save({"a.weight": np.ones((2, 3), "f4")}, tmp_path / "private.safetensors")
     folder = tmp_path / "unpacked"
@@ -405,7 +405,7 @@ def test_bits_of_tensors(tmp_path: Path, bits: bytes, expected: Any) -> None:
 
 
 def test_a_pickle_cannot_change_a_storage(tmp_path: Path) -> None:
-    """BUILD sets attributes; a storage said to be longer would be read beyond its end."""
+    """BUILD sets attributes; a storage with a larger declared size would be read beyond its end."""
     state = b"N}U\x05numelK\x01s\x86b"  # (None, {"numel": 1})
     content = b"\x80\x02}U\x08a.weight" + TENSOR % (STORAGE + state, b"") + b"s."
     path = pth(tmp_path / "a.pth", content, a=bytes(4))

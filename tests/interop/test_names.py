@@ -30,7 +30,7 @@ def network(name: str) -> Graph:
 
 
 def resnet(blocks: list[int], convolutions: int) -> list[str]:
-    """torchvision's and timm's layers of a ResNet, in the order of execution."""
+    """Return torchvision's and timm's layers of a ResNet, in the order of execution."""
     names = ["conv1", "bn1"]
     for stage, count in enumerate(blocks, 1):
         for block in range(count):
@@ -138,7 +138,7 @@ def test_squeeze_excite_of_1x1_convolutions() -> None:
 
 @pytest.mark.parametrize("gamma", [None, 1.7])
 def test_standardized_weights(gamma: float | None) -> None:
-    """As timm's StdConv2d, and with a gain its ScaledStdConv2d, make them in every pass."""
+    """As timm's StdConv2d and, with a gain, ScaledStdConv2d compute them in every pass."""
     layers = [{"conv": {"out_channels": 6, "kernel_size": 3, "groups": 3}}, "relu", {"linear": 4}]
     graph = graph_of(layers)
     rng = np.random.default_rng(1)
@@ -155,7 +155,7 @@ def test_standardized_weights(gamma: float | None) -> None:
     for i, each in enumerate(weight):
         expected = (each - each.mean()) / np.sqrt(each.var() + 0.1)
         if gamma is not None:
-            expected = expected * gain[i] * gamma / 3  # of 9 inputs
+            expected = expected * gain[i] * gamma / 3  # for 9 inputs
         np.testing.assert_allclose(found["layers.0/weight"][i], expected, rtol=1e-12)
     np.testing.assert_array_equal(found["layers.2/weight"], named["fc.weight"])
 
@@ -282,7 +282,9 @@ def test_a_bias_before_a_batchnorm_goes_into_its_mean() -> None:
 
 
 def names_of_torchvision() -> dict[str, list[str]]:
-    """Layers of torchvision's networks, in the order of this program's; see `tests/weights`."""
+    """Return the layers of torchvision's networks, in the order of this program's; see
+    `tests/weights`.
+    """
     lines = (Path(interop.__file__).parent / "torchvision_names.txt").read_text().splitlines()
     return {name: [word.rstrip("^") for word in words] for name, *words in map(str.split, lines)}
 
@@ -296,7 +298,7 @@ def test_names_of_torchvision_in_any_order(name: str) -> None:
 
 
 def test_the_order_of_the_file(tmp_path: Path) -> None:
-    """Where names say nothing, and shapes leave no other way."""
+    """For unknown names, if shapes allow only one match."""
     graph = graph_of(
         [
             {"conv": {"out_channels": 4, "kernel_size": 3}},

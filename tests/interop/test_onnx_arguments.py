@@ -1,4 +1,4 @@
-"""Every attribute of ONNX's operators: honoured, as onnxruntime has it, or refused."""
+"""Every attribute of ONNX operators is used, as in onnxruntime, or refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnn_cli.interop.readers.onnx_constants import FOLDED, REDUCED
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-# Values of the attributes that are read, beside the operators' other inputs.
+# Values of the attributes that are read, and the operators' other inputs.
 CONV = {"k": RNG.normal(size=(8, 4, 3, 3)).astype("f4")}
 POOL = {"kernel_shape": [2, 2]}
 VALUES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, list[Any]]]] = {
@@ -127,7 +127,7 @@ VALUES: dict[str, tuple[str, dict[str, Any], dict[str, Any], dict[str, list[Any]
     "Split": ("a", {}, {"num_outputs": 1}, {"axis": [1, 2]}),
     "Transpose": ("a", {}, {}, {"perm": [[0, 1, 2, 3], [0, 1, 3, 2]]}),
 }
-# Read of constants alone, by a test above, or in files of older operators.
+# Tested above for constants only, or in files of older operators.
 ELSEWHERE = {
     ("Gemm", "alpha"),
     ("Gemm", "beta"),
@@ -152,7 +152,7 @@ ELSEWHERE = {
 
 @pytest.mark.parametrize("word", ARGUMENTS)
 def test_every_attribute_is_honoured_or_refused(tmp_path: Path, word: str) -> None:
-    """Honoured: onnxruntime gives the same scores, which `import_weights` looks after."""
+    """Used: onnxruntime gives the same scores, which `import_weights` checks."""
     inputs, constants, plain, values = VALUES.get(word, ("a", {}, {}, {}))
     cases: list[dict[str, Any]] = []
     for key, rule in ARGUMENTS[word].items():

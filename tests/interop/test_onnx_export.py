@@ -1,4 +1,4 @@
-"""ONNX out: every layer as onnxruntime computes it, and back in again."""
+"""ONNX export: every layer agrees with onnxruntime, and is imported again."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ CONFIGS = Path(__file__).parent.parent.parent / "configs"
 def classifier_of(
     layers: list[Any], in_shape: tuple[int, int, int], classes: int, temperature: float = 1.0
 ) -> Classifier:
-    """A network with random weights."""
+    """Return a network with random weights."""
     config = validate_config({"model": {"layers": layers}, "data": {"channels": in_shape[2]}}, "x")
     graph = build_graph(config.model, in_shape, classes, "x")
     params = random_parameters(graph, dtype="float32")
@@ -135,7 +135,7 @@ def test_what_is_written_is_read(tmp_path: Path, name: str) -> None:
 
 
 def test_squeeze_excite_is_a_product_with_a_gate(tmp_path: Path) -> None:
-    """Written either way, a network is the same to the bit, and so is its file."""
+    """Both forms give the same network bit for bit, and the same file."""
     gate = ["global_avgpool", {"linear": 2}, "relu", {"linear": 3}, "sigmoid"]
     as_product = {"branches": {"branches": [[], gate], "combine": "product"}}
     both = [
@@ -197,7 +197,7 @@ def cnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """A checkpoint of a small network, beside a picture."""
+    """A checkpoint of a small network, beside an image."""
     classifier = classifier_of(CASES["mobile"].layers, (17, 14, 3), 4)
     document: dict[str, Any] = {"model": {"layers": CASES["mobile"].layers}}
     meta = {

@@ -1,4 +1,4 @@
-"""ONNX networks as exporters take them apart, and the layers that are found in them."""
+"""ONNX operators as exporters write them, and the layers derived from them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from cnn_cli.nn.types import Array
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-# Middles, and what a config has of them.
+# Middle parts of networks, and the corresponding configs.
 MIDDLES: dict[str, tuple[list[Any], dict[str, Any], list[str]]] = {
     "hard-swish as four": (
         [

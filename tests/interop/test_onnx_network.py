@@ -35,7 +35,7 @@ def scores(classifier: Classifier, images: Array) -> Array:
 @pytest.mark.parametrize("fold", [False, True])
 @pytest.mark.parametrize("name", CASES)
 def test_what_export_writes(tmp_path: Path, name: str, fold: bool) -> None:
-    """With preprocessing, classes, mean and std come along."""
+    """With preprocessing; classes, mean and std are included."""
     case = CASES[name]
     classifier = classifier_of(case.layers, case.in_shape, case.classes)
     path = tmp_path / "net.onnx"
@@ -65,7 +65,7 @@ def test_another_network_than_onnxruntimes(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_normalization_in_the_network(tmp_path: Path) -> None:
-    """Pixels of 0 to 255, which the network takes to its own numbers first."""
+    """Pixels of 0 to 255, which the network normalizes first."""
     nodes, constants = around([node("Relu", "a", "z")], {})
     nodes[0].input[0] = "n"
     nodes = [node("Mul", "x scale", "m"), node("Sub", "m mean", "n"), *nodes]

@@ -1,4 +1,4 @@
-"""The test vectors that the onnx package ships of PyTorch's layers, as networks of one layer."""
+"""The onnx package's test vectors of PyTorch's layers, as networks of one layer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FOLDER = Path(onnx.__file__).parent / "backend" / "test" / "data" / "pytorch-con
 
 
 def window(node: Any, **names: str) -> dict[str, Any]:
-    """A convolution's or pool's arguments, under this program's names."""
+    """Return a convolution's or pool's arguments, under this program's names."""
     found = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
     arguments = {ours: found[theirs] for theirs, ours in names.items() if theirs in found}
     pads = found.get("pads", [0, 0, 0, 0])
@@ -65,7 +65,7 @@ def prelu(node: Any, arrays: dict[str, Array]) -> dict[str, Any]:
     return {"num_parameters": arrays[node.input[1]].size}
 
 
-# The vectors of layers there are, each with the layer and what gives its arguments.
+# The available test vectors, with the layer and a function for its arguments.
 LAYERS: dict[str, tuple[str, Callable[[Any, Any], dict[str, Any]] | None]] = {
     "AvgPool2d": ("avgpool", avgpool),
     "BatchNorm1d": ("batchnorm", attribute("eps", "epsilon", 1e-5)),
@@ -98,7 +98,7 @@ def tensor(path: Path) -> Array:
 
 
 def as_images(x: Array) -> Array:
-    """(n, c, …) as (n, h, w, c): what has more or fewer axes than a map is laid out as one."""
+    """Convert (n, c, …) to (n, h, w, c); tensors with more or fewer axes are reshaped."""
     n, c, *size = x.shape
     return x.reshape(n, c, -1, size[-1] if size else 1).transpose(0, 2, 3, 1)
 
@@ -123,7 +123,7 @@ def test_vector(folder: Path, kernels: Kernels) -> None:
     config = validate_config({"model": {"layers": layers}}, folder.name)
     graph = build_graph(config.model, x.shape[1:], prod(expected.shape[1:]), folder.name)
     params = Parameters(graph, "float32")
-    if kind != "softsign":  # which is several operators there
+    if kind != "softsign":  # several operators there
         foreign = read_onnx(folder / "model.onnx")
         found, _ = assemble(graph, foreign, *match_structure(graph, foreign))
         params.load(found, folder.name)

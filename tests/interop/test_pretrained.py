@@ -1,4 +1,4 @@
-"""Weights that a package brings, named in a config or on the command line."""
+"""Weights from a package, named in a config or on the command line."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from cnn_cli.interop import pretrained
 from cnn_cli.interop.pretrained import PACKAGES, Package
 from cnn_cli.runs.checkpoint import load_checkpoint
 
-FILE = Path(__file__).parent / "data" / "zip.pth"  # of two classes
+FILE = Path(__file__).parent / "data" / "zip.pth"  # with two classes
 CONFIG = """\
 data: {root: photos, image_size: 8}
 model:
@@ -40,7 +40,7 @@ def cnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with photographs and a config, where weights of the name `tiny` can be had."""
+    """A folder with photographs and a config, in which weights named `tiny` are available."""
     names = tmp_path / "names.txt"
     names.write_text("bright\nowl\n")
     given = Normalization((0.5,) * 3, (0.25,) * 3)
@@ -54,7 +54,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def installed(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The package, which must not be run."""
+    """The package, whose code must not run."""
     site = here / "site"
     models = site / "tiny_model" / "models"
     models.mkdir(parents=True)
@@ -85,7 +85,7 @@ def test_the_command_line_names_them(cnn: Inside, installed: Path) -> None:
 
 
 def test_a_run_goes_on_without_them(cnn: Inside, installed: Path) -> None:
-    """What it started from no longer matters."""
+    """The source of the initial weights no longer matters."""
     assert cnn("train", "tiny.yaml", "--out", "run").code == 0
     shutil.rmtree("site")
     assert cnn("train", "tiny.yaml", "--out", "run", "--resume", "--epochs", 1).code == 0
@@ -194,7 +194,7 @@ def test_the_extra_brings_every_package() -> None:
 
 @pytest.mark.parametrize("name", PACKAGES)
 def test_the_lower_layers_end_between_two_stages(name: str) -> None:
-    """Above a projection, with the last two stages over it."""
+    """Above a projection, below the last two stages."""
     config = validate_config({"model": {"network": name}}, "x")
     graph = build_graph(config.model, (224, 224, 3), 1000, "x")
     layers = [node.layer for node in graph.nodes if node.layer.params]

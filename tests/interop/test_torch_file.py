@@ -1,4 +1,4 @@
-"""PyTorch's files, without PyTorch and without running them."""
+"""PyTorch files, read without PyTorch and without running their code."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def test_calls_are_refused(tmp_path: Path, function: Any, name: str) -> None:
 
 
 def by_hand(offset: int, shape: tuple[int, ...], strides: tuple[int, ...], numel: int) -> bytes:
-    """The pickle of `{"a.weight": tensor}`, opcode by opcode."""
+    """Return the pickle of `{"a.weight": tensor}`, opcode by opcode."""
 
     def ints(values: tuple[int, ...]) -> bytes:
         return b"(" + b"".join(b"J" + struct.pack("<i", value) for value in values) + b"t"
@@ -130,7 +130,7 @@ def test_tensors_by_hand(tmp_path: Path) -> None:
         (0, (7,), (1,), 6),  # beyond the end
         (1, (6,), (1,), 6),
         (0, (2, 3), (4, 1), 6),
-        (0, (100000, 100000), (0, 0), 6),  # a few numbers, many times over
+        (0, (100000, 100000), (0, 0), 6),  # a few numbers, repeated many times
         (-1, (2,), (1,), 6),
         (0, (-1,), (1,), 6),
         (3, (2,), (-1,), 6),
@@ -189,7 +189,7 @@ def test_damaged_files_do_no_harm(tmp_path: Path, name: str) -> None:
 
 
 def test_a_training_with_all_that_it_keeps() -> None:
-    """Its options, numbers of NumPy, paths and devices are skipped, and nothing of them is run."""
+    """Options, NumPy numbers, paths and devices are skipped, and no code of them runs."""
     path = DATA / "training.pth.tar"
     foreign = read_foreign(path)
     found = flat(foreign)

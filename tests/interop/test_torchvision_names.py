@@ -1,4 +1,4 @@
-"""Weights as torchvision names and shapes them."""
+"""Weights with torchvision's names and shapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The backends that tests are run over."""
+"""The backends over which tests run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,9 @@ BackendOf = Callable[[str], Kernels]
 
 @pytest.fixture(scope="session")
 def backend() -> BackendOf:
-    """Kernels by name: `numpy`, `fast`, or `loops`, the ones of `fast` before they are compiled."""
+    """Return kernels by name: `numpy`, `fast`, or `loops`, which are those of `fast` without
+    compilation.
+    """
     made: dict[str, Kernels] = {"numpy": numpy_kernels(), "loops": LoopKernels()}
 
     def get(name: str) -> Kernels:

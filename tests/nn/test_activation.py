@@ -1,4 +1,4 @@
-"""Activations against scalar formulas, over the sizes at which the blocks change."""
+"""Activations against scalar formulas, at sizes around block boundaries."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cnn_cli.nn.types import Array
 Scalar = Callable[[float], float]
 SLOPES = (0.01, 0.0, 1.0, 2.5)
 SIZES = [1, 1023, 1024, 3000, 20000, 32768, 40000]
-# An activation without arguments is checked against its formula in `definitions`, by its name.
+# An activation without arguments is tested against its formula in `definitions`, by name.
 PLAIN: dict[str, tuple[Scalar, Scalar]] = {
     kind: (getattr(definitions, kind), getattr(definitions, f"{kind}_derivative"))
     for kind in ACTIVATIONS
@@ -32,7 +32,7 @@ RISING = ["relu", "silu", "gelu", "relu6", "hardswish", "leaky_relu"]
 
 
 def cases(*shape: int) -> list[tuple[Layer, Scalar, Scalar]]:
-    """Each layer, its function and its derivative."""
+    """Return each layer, its function and its derivative."""
     plain = [(layer_class(kind)(shape), *functions) for kind, functions in PLAIN.items()]
     leaky: list[tuple[Layer, Scalar, Scalar]] = [
         (
@@ -70,7 +70,7 @@ def test_is_the_scalar_formula(case: int, size: int, dtype: Any, tolerance: floa
     np.testing.assert_allclose(y[0], [function(v) for v in values], rtol=0, atol=tolerance)
     dx, _ = run_backward(layer, np.full_like(x, 3), saved, ctx)
     expected = [3 * derivative(v) for v in values]
-    kink = 1 if layer.kind in ("elu", "selu") else 0  # two slopes meet at 0
+    kink = 1 if layer.kind in ("elu", "selu") else 0  # the slopes differ at 0
     np.testing.assert_allclose(dx[0, kink:], expected[kink:], rtol=0, atol=3 * tolerance)
 
 
@@ -113,7 +113,7 @@ def test_nan_stays(layer: Layer) -> None:
 
 
 def dense_grid() -> Array:
-    """Where erf bends, the ends of its approximations, and far out."""
+    """Return points where erf bends, at the ends of its approximations, and far out."""
     ends = np.array([0.46875, 4.0, 6.0])
     near = np.concatenate([np.nextafter(ends, 0), ends, np.nextafter(ends, 10)])
     far = np.array([0.0, 1e-300, 1e-20, 20.0, 1e30])

@@ -1,4 +1,4 @@
-"""Gradients of scores by a layer's output, against differences of the scores themselves."""
+"""Gradients of scores with respect to a layer's output, against finite differences."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from cnn_cli.nn.types import Array
 from cnn_cli.structs import replace
 
 CONV = {"conv": {"out_channels": 6, "kernel_size": 3, "padding": 1}}
-# Smooth, since a difference across a kink is no derivative. Batchnorms that are folded in
-# evaluation, and some that are not; skips around layers that are asked for; dropout.
+# Smooth, since finite differences fail at kinks. With batchnorms that are folded in evaluation and
+# others, skips around explained layers, and dropout.
 LAYERS: list[Any] = [
     CONV,
     "batchnorm",
@@ -56,7 +56,7 @@ H = 1e-5
 
 
 def network(layers: list[Any] = LAYERS, dtype: str = "float64") -> tuple[Graph, Parameters]:
-    """With running statistics that are not those it began with."""
+    """Return a network with nontrivial running statistics."""
     config = validate_config({"model": {"layers": layers}}, "x")
     graph = build_graph(config.model, (8, 8, 3), 4, "x")
     params = Parameters(graph, dtype)
@@ -78,7 +78,7 @@ def place(graph: Graph, name: str) -> int:
 
 
 def moved(graph: Graph, node: int, by: Array) -> Graph:
-    """The network with something added to a layer's output."""
+    """Return the network with something added to a layer's output."""
     layer = graph.nodes[node].layer
     kind: Any = type(layer)
 
@@ -95,7 +95,7 @@ def moved(graph: Graph, node: int, by: Array) -> Graph:
 
 
 def scores(graph: Graph, params: Parameters, node: int, by: Array, classes: Array) -> Array:
-    """(n,) of the network with the layer's output moved."""
+    """Return the scores (n,) with the layer's output shifted."""
     with TrainingEngine(moved(graph, node, by), params) as engine:
         found = engine.attribution(node)(images(), classes)
         return found.logits[np.arange(len(classes)), classes]
@@ -110,7 +110,7 @@ def test_gradients_are_the_slopes_of_the_scores(name: str) -> None:
     shape = found.activations.shape
     assert shape == found.gradients.shape == (3, *graph.shape(node))
     rng = np.random.default_rng(2)
-    for _ in range(4):  # one number of each image at a time
+    for _ in range(4):  # one value of each image at a time
         by = np.zeros(shape)
         at = tuple(rng.integers(0, size, 3) for size in shape[1:])
         by[(np.arange(3), *at)] = H

@@ -1,4 +1,4 @@
-"""Which backend is taken where, and what is said of it."""
+"""The choice of backend, and the notes about it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cnn_cli.nn.kernels.interface import Kernels
 
 @pytest.fixture(params=[True, False], ids=["numba", "no numba"])
 def best(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """The best backend, where numba is installed and where it is not."""
+    """The fastest backend, with and without numba."""
     monkeypatch.setattr(backend, "find_spec", lambda _: object() if request.param else None)
     return "fast" if request.param else "numpy"
 
@@ -81,7 +81,7 @@ def test_a_run_of_compiled_kernels_without_numba(monkeypatch: pytest.MonkeyPatch
 
 
 class Recorder:
-    """Stands for a classifier, and notes which engines are made and closed."""
+    """A stand-in for a classifier that records the engines created and closed."""
 
     def __init__(self) -> None:
         self.events: list[str] = []
@@ -100,7 +100,7 @@ class Recorder:
         return self.engine(threads, backend, note)
 
     def rejecting(self, threads: int, backend: str, note: object) -> None:
-        """It says of no image that it is none of its classes."""
+        """It rejects no images."""
 
     def close(self) -> None:
         self.events.append("closed")
@@ -108,7 +108,7 @@ class Recorder:
 
 @pytest.fixture
 def _few(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three images are many."""
+    """Treat three images as many."""
     for module in (backend, predictor):
         monkeypatch.setattr(module, "BULK", 3)
     monkeypatch.setattr(backend, "find_spec", lambda _: object())

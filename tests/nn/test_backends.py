@@ -1,4 +1,4 @@
-"""Every backend computes what NumPy's forms do: the loops as they are, and compiled."""
+"""All backends compute the same as NumPy: the loops in plain Python, and compiled."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def kernels(request: pytest.FixtureRequest, backend: Callable[[str], Kernels]) -
 
 
 class Scratch:
-    """Memory as a layer gets it, filled with NaN."""
+    """Scratch memory as a layer gets it, filled with NaN."""
 
     def __init__(self, dtype: DTypeLike) -> None:
         self.dtype = dtype
@@ -52,7 +52,7 @@ def numbers(seed: int, *shape: int, dtype: DTypeLike = np.float64) -> Array:
 
 
 def assert_close(ours: Array, theirs: Array, dtype: DTypeLike, times: float = 1) -> None:
-    """Within a few roundings of the largest number."""
+    """Assert equality within a few roundings of the largest number."""
     assert ours.dtype == theirs.dtype
     largest = max(1.0, float(np.abs(theirs).max()))
     limit = times * 16 * float(np.finfo(dtype).eps) * largest
@@ -95,7 +95,7 @@ def test_activations(kernels: Kernels, name: str, dtype: Any, size: Shape) -> No
 def test_activations_far_out(kernels: Kernels, name: str) -> None:
     x = np.array([-8e37, -1e4, -60, -20, 20, 60, 1e4, 8e37], np.float32)
     y, slope = np.empty_like(x), np.ones_like(x)
-    with np.errstate(all="ignore"):  # the loops as they are say what they do
+    with np.errstate(all="ignore"):  # plain Python loops warn of overflow
         unary(kernels, name, x, y, Scratch(np.float32))
         unary_backward(kernels, name, slope, x, Scratch(np.float32))
     factor = np.float32(0.2 if name == "leaky_relu" else 0)
@@ -112,7 +112,7 @@ def test_nan_stays(backend: Callable[[str], Kernels], name: str) -> None:
     assert np.isnan(x).nonzero()[0].tolist() == [5, 1023, 2999]
 
 
-# Sets, rows, channels: one that is joined to long rows, odd ones, one wider than a row.
+# Sets, rows, channels: one joined to long rows, odd ones, one wider than a row.
 SETS = [(1, 96, 4), (3, 35, 3), (1, 1, 5), (2, 2, 1500), (1, 127, 16), (4, 9, 1)]
 
 
@@ -130,7 +130,7 @@ def test_moments(kernels: Kernels, dtype: Any, shape: Shape) -> None:
 @pytest.mark.parametrize("c", [1, 3, 32])
 def test_float32_moments_of_values_far_from_0(kernels: Kernels, c: int) -> None:
     x = (1000 + numbers(4, 1, 512, c)).astype(np.float32)
-    x[0, 0] = -500  # in the sample, and like nothing else
+    x[0, 0] = -500  # in the sample, and unlike all else
     mean, m2 = kernels.moments(x, Scratch(np.float32))
     exact = x.astype(np.float64)
     np.testing.assert_allclose(mean, exact.mean(axis=1), rtol=0, atol=2e-5)

@@ -1,4 +1,4 @@
-"""The benchmarks' networks are what their names say."""
+"""The benchmark networks have the sizes that their names suggest."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ def test_parameters(name: str) -> None:
 
 
 def test_seed_is_the_configs() -> None:
-    """But for its dropout, which costs no time to speak of."""
+    """Except for its dropout, which takes no noticeable time."""
     model = validate_config({"model": {"layers": SEED}}, "seed").model
     layers = load_config(CONFIGS / "seed.yaml").model.layers
     assert [layer for layer in layers if layer.kind != "dropout"] == list(model.layers)
 
 
 def test_lite0_is_the_one_that_comes_along() -> None:
-    """Layer by layer, but for its dropout and for the names of layers in a repeat."""
+    """Layer by layer, except for its dropout and the names of layers in a repeat."""
 
     def layers(model: dict[str, Any]) -> list[tuple[str, Any]]:
         config = validate_config({"model": model}, "lite0")

@@ -1,4 +1,4 @@
-"""Convolution against its definition in loops, and its gradients against differences."""
+"""Convolution against its definition in loops, and its gradients against finite differences."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.types import Array, Shape
 
 CASES: dict[str, tuple[Shape, dict[str, Any]]] = {
-    # name: in_shape, what differs from a 3x3 kernel to 4 channels
+    # name: in_shape, differences from a 3x3 kernel with 4 channels
     "plain": ((5, 6, 3), {}),
     "padded": ((5, 6, 3), {"padding": (1, 1)}),
     "one pixel": ((1, 1, 3), {"padding": (1, 1)}),
@@ -83,7 +83,7 @@ BY_PATH = [(case, path) for case in CASES for path in PATHS if can_take(path, ma
 
 
 def by_loops(layer: Conv, x: Array, dy: Array, params: Mapping[str, Array]) -> list[Array]:
-    """[y, dx, dweight] by the definition."""
+    """Return [y, dx, dweight] by the definition."""
     geometry = layer.geometry
     place = (geometry.start, geometry.stride, geometry.dilation)
     y = np.zeros((x.shape[0], *layer.out_shape))
@@ -101,7 +101,7 @@ def random_dy(layer: Conv, n: int) -> Array:
 
 @pytest.fixture(params=["by estimate", "gather", "scatter", "small blocks"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Every way the kernels may choose by size, taken whatever the size."""
+    """Every path that the kernels may choose by size, for any size."""
     chosen: str = request.param
     if chosen == "small blocks":
         monkeypatch.setattr(kernels, "_blocks", one_row_blocks)
@@ -172,7 +172,7 @@ def test_gradients_of_one_image_without_bias(case: str) -> None:
 
 
 def test_small_blocks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Windows that exceed the budget are taken in parts, of images or of rows."""
+    """Windows that exceed the budget are processed in parts, of images or of rows."""
     layer = Conv((6, 5, 3), out_channels=4, kernel_size=(3, 3), padding=(1, 1))
     for budget, parts in [(1 << 20, 1), (14000, 2), (7000, 3), (2200, 3 * 3)]:
         monkeypatch.setattr(kernels, "COLUMN_BYTES", budget)
@@ -260,7 +260,7 @@ def test_what_does_not_fit(in_shape: Shape, arguments: dict[str, Any], message: 
     ],
 )
 def test_later_calls_allocate_no_array(more: dict[str, Any]) -> None:
-    """Not even one that NumPy makes by itself, but for loop buffers, which have a fixed size."""
+    """Not even in NumPy itself, except for loop buffers, which have a fixed size."""
     arguments = {"out_channels": 16, "kernel_size": (3, 3), "padding": (1, 1), **more}
     layer = Conv((48, 48, 16), **arguments)
     x = random_input(layer, 4, seed=7, dtype=np.float32)

@@ -1,4 +1,4 @@
-"""Stochastic depth: whole images, timm's scaling, and that nothing but their place decides it."""
+"""Stochastic depth: whole images, timm's scaling, and dependence on the image's position only."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cnn_cli.nn.types import Array
 
 
 def factors(n: int = 16, **place: Any) -> Array:
-    """What becomes of a batch of ones, at a place given by the contexts' fields."""
+    """Return the factors for a batch of ones, at a place given by the contexts' fields."""
     layer = DropPath((2, 3), p=0.4)
     y, _ = layer.forward(np.ones((n, 2, 3)), *make_context(layer).but(**place))
     assert (y == y[:, :1, :1]).all()
@@ -71,7 +71,7 @@ def test_what_is_off_is_not_there() -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_a_dropped_branch_leaves_the_shortcut(threads: int) -> None:
-    """With nearly everything dropped, the network is the one without the branch."""
+    """With nearly everything dropped, the network equals the one without the branch."""
     graph = residual_graph(drop_path=1 - 1e-12)
     params = Parameters(graph, "float64")
     initialize(params, 0, "pytorch")

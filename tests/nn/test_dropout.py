@@ -1,4 +1,4 @@
-"""Dropout: which values it drops, and that nothing but their place decides it."""
+"""Dropout: which values it drops, depending on their position only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnn_cli.nn.types import Array
 
 
 def mask(layer: Dropout, n: int = 4, **place: Any) -> Array:
-    """What a batch of ones keeps, at a place given by the contexts' fields."""
+    """Return what is kept of a batch of ones, at a place given by the contexts' fields."""
     y, _ = layer.forward(np.ones((n, *layer.in_shape)), *make_context(layer).but(**place))
     kept: Array = y != 0
     return kept
@@ -34,7 +34,7 @@ def test_share_and_mean_are_kept(p: float) -> None:
     x = np.ones((4, 32, 32, 16))
     y, _, _ = run_layer(layer, x, seed=2)
     kept = y != 0
-    # Five deviations of the share and of the mean of 65,536 values.
+    # Five standard deviations of the fraction and of the mean of 65,536 values.
     deviation = np.sqrt(p * (1 - p) / x.size)
     assert abs(kept.mean() - (1 - p)) < 5 * deviation
     assert abs(y.mean() - 1) < 5 * deviation / (1 - p)

@@ -125,7 +125,7 @@ def test_a_second_step_allocates_no_large_array(name: str) -> None:
         finally:
             tracemalloc.stop()
         assert engine.nbytes == held
-    # One activation of a convolution takes 3.5 MB; Python's objects and small vectors far less.
+    # One activation of a convolution takes 3.5 MB; Python objects and small vectors far less.
     assert peak < 200_000
 
 

@@ -13,7 +13,7 @@ from cnn_cli.nn.layers.flatten import Flatten
 
 def test_order_is_channel_row_column() -> None:
     layer = Flatten((2, 3, 4))
-    # Each value says where it is: 100 channel + 10 row + column.
+    # Each value encodes its position: 100 channel + 10 row + column.
     row, column, channel = np.indices((2, 3, 4))
     x = (100 * channel + 10 * row + column)[None].astype(float)
     y, _, _ = run_layer(layer, x)

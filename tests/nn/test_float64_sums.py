@@ -1,4 +1,4 @@
-"""Sums in float64 over chunks that are the same whoever takes them."""
+"""Sums in float64 over fixed chunks, whoever computes them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def network(layers: list[Any], size: int = 16) -> tuple[Graph, Parameters]:
 
 
 class Table:
-    """Where processes that are threads of this one lay down what they exchange."""
+    """Shared storage of processes that are simulated by threads."""
 
     def __init__(self, size: int) -> None:
         self.size = size
@@ -72,7 +72,7 @@ class Seat:
 def trained(
     processes: int, threads: int, exchange: bool, layers: list[Any] = LAYERS
 ) -> list[bytes]:
-    """Each process's weights and statistics after some steps of steepest descent."""
+    """Return each process's weights and statistics after some steps of gradient descent."""
     rng = np.random.default_rng(0)
     x = rng.standard_normal((IMAGES, 16, 16, 3)).astype("float32")
     targets, divisor = target_weights(rng.integers(0, 4, IMAGES), 4)
@@ -99,7 +99,7 @@ def test_any_number_of_threads_and_processes_gives_the_same_bits(
     assert network(LAYERS)[0].nodes[2].layer.prepared_grad is not None, "no Winograd path"
     ways = [(1, 1, False), (1, 2, False), (1, 4, False), (2, 1, True), (2, 2, True), (4, 1, True)]
     found = {found for way in ways for found in trained(*way)}
-    assert len(found) > 1  # it is float64 that does it
+    assert len(found) > 1  # without float64 the results differ
     monkeypatch.setattr("cnn_cli.nn.training_engine.uses_float64_sums", lambda *_: True)
     found = {found for way in ways for found in trained(*way)}
     assert len(found) == 1
@@ -114,7 +114,7 @@ def test_processes_share_the_statistics_of_a_single_channel() -> None:
 
 
 def test_the_sum_is_that_of_all_chunks() -> None:
-    """Of workers that had a chunk; what an idle one holds is of an earlier step."""
+    """Over workers that had a chunk; an idle one holds values of an earlier step."""
     graph, params = network(LAYERS)
     team = Team(3)
     try:
@@ -171,14 +171,14 @@ def test_cuts_are_the_same_for_all(n: int, per_chunk: int) -> None:
 
 
 def test_who_is_not_counted_on() -> None:
-    """Numbers that do not divide four, and networks that do not sum so."""
+    """Numbers that do not divide four, and networks that sum in float32."""
     assert chunks_multiple(3, 1, alike=True) == 3
     assert chunks_multiple(2, 8, alike=True) == 2
     assert chunks_multiple(2, 1, alike=False) == 2
 
 
 def test_which_networks_sum_so() -> None:
-    """What computes much with each weight, on 32×32 maps; in float32, in large batches."""
+    """Those that use each weight often, on 32×32 maps; in float32, in large batches."""
     conv = {"conv": {"out_channels": 64, "kernel_size": 3, "padding": 1}}
     deep, _ = network([conv, "relu", conv, "relu", conv, {"linear": "classes"}], size=32)
     wide, _ = network([{"linear": 4000}, "relu", {"linear": "classes"}], size=32)

@@ -1,4 +1,4 @@
-"""Layers that do not move: no backward pass below them, and the same gradients above."""
+"""Frozen layers: no backward pass below them, and unchanged gradients above."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ LAYERS: list[Any] = [
     {"linear": {"out_features": "classes", "name": "head"}},
 ]
 KERNELS = pytest.mark.parametrize("kernels", [NUMPY, LoopKernels()], ids=["numpy", "loops"])
-# What is frozen, and the name of the last layer that is the same in every step.
+# What is frozen, and the name of the last layer with constant outputs.
 FROZEN = {
     "nothing": ([], None),
     "the first convolution": (["layers.0.*"], "layers.0"),
@@ -51,7 +51,7 @@ FROZEN = {
 
 
 def network(patterns: list[str]) -> tuple[Graph, Graph]:
-    """The whole graph, and the one with layers held still."""
+    """Return the whole graph, and the one with frozen layers."""
     document = {"model": {"layers": LAYERS}, "train": {"freeze": patterns, "dtype": "float64"}}
     config = validate_config(document, "x")
     graph = build_graph(config.model, (8, 8, 3), 4, "x")
@@ -84,7 +84,7 @@ def test_the_last_layer_that_is_the_same_in_every_step(name: str) -> None:
 @pytest.mark.parametrize("name", FROZEN)
 def test_what_moves_has_the_gradient_it_had(name: str, threads: int, kernels: Kernels) -> None:
     _, partly = network(FROZEN[name][0])
-    # The same batchnorms frozen, but every layer with a backward pass.
+    # The same batchnorms frozen, but a backward pass for every layer.
     whole = replace(partly, frozen=frozenset())
     x, targets, divisor = data()
     found = []
@@ -139,5 +139,5 @@ def test_beginning_with_features_gives_the_same_gradient(name: str, kernels: Ker
             if each.index > node and each.index not in graph.frozen:
                 for key, value in views[each.index].items():
                     np.testing.assert_allclose(value, whole[1][each.index][key], atol=1e-12)
-        # Prediction is of images all the same.
+        # Prediction still takes images.
         assert engine.predict(x).shape == (7, 4)

@@ -1,4 +1,4 @@
-"""Normalization and activation in one pass: the same network, by name, memory and gradient."""
+"""Normalization and activation in one pass: the same names, memory and gradients."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_an_activation_goes_to_the_normalization_whose_only_reader_it_is() -> No
         "layers.3.layers.1": GELU,
         "layers.3.layers.4": NONE,  # read by the sum
         "layers.5.0.1": SILU,
-        "layers.5.1.1": NONE,  # its reader is a leaky one
+        "layers.5.1.1": NONE,  # read by a leaky ReLU
         "layers.6": NONE,
         "layers.9": SILU,
     }
@@ -164,7 +164,7 @@ def test_paths_for_compiled_kernels() -> None:
 
 
 def train(kernels: Kernels, dtype: str, threads: int = 2) -> tuple[list[Any], list[int]]:
-    """What three steps make, and the memory held after each."""
+    """Return the results of three steps, and the memory held after each."""
     graph = network()
     params = Parameters(graph, dtype)
     initialize(params, 0, "pytorch")

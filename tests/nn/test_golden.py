@@ -1,4 +1,4 @@
-"""Whole networks against what PyTorch made of them (tests/golden/make.py)."""
+"""Whole networks against PyTorch's results (tests/golden/make.py)."""
 
 from __future__ import annotations
 
@@ -74,8 +74,9 @@ class Twin:
 
 
 def assert_close(ours: dict[str, Array], theirs: dict[str, Array], tolerance: float) -> None:
-    """Each tensor within `tolerance` of its largest value; a bias before a batchnorm has rounding
-    errors for a gradient, hence the floor."""
+    """Assert that each tensor is within `tolerance` of its largest value; the floor is for biases
+    before a batchnorm, whose gradients are rounding errors.
+    """
     assert set(ours) == set(theirs)
     for name, expected in theirs.items():
         limit = tolerance * max(float(np.abs(expected).max()), 1e-6)

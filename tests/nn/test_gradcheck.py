@@ -1,4 +1,4 @@
-"""The gradient check finds what it is there to find."""
+"""The gradient check detects planted errors."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnn_cli.nn.types import Array
 
 
 class Scale(Layer):
-    """y = scale · relu(x) + shift, with one mistake, or none."""
+    """y = scale · relu(x) + shift, with one error, or none."""
 
     saves_input = True
 

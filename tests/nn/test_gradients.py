@@ -33,7 +33,7 @@ LAYERS: list[Any] = [
 
 @contextmanager
 def opened(threads: int) -> Iterator[Gradients]:
-    """Accumulators of a network with every kind of layer that has parameters."""
+    """Gradient accumulators of a network with every kind of layer that has parameters."""
     model = validate_config({"model": {"layers": LAYERS}}, "x").model
     graph = build_graph(model, (16, 16, 3), 4, "x")
     team = Team(threads)
@@ -44,7 +44,7 @@ def opened(threads: int) -> Iterator[Gradients]:
 
 
 def accumulators(sums: Gradients, worker: int) -> list[Array]:
-    """All that the layers of a worker add to."""
+    """Return all accumulators of a worker."""
     prepared = sums.prepared[worker]
     plain = [
         view
@@ -56,7 +56,7 @@ def accumulators(sums: Gradients, worker: int) -> list[Array]:
 
 
 def refill(sums: Gradients, number: float = 1.0) -> None:
-    """What the workers of a step would leave."""
+    """Fill in what the workers would leave after a step."""
     for worker in range(len(sums.flat)):
         for array in accumulators(sums, worker):
             array.fill(number)
@@ -67,7 +67,7 @@ def test_the_check_of_an_array() -> None:
     for size in (1, 1000):
         flat = np.ones(size, np.float32)
         assert is_finite(flat)
-        flat[0] = 3e38  # whose square is not
+        flat[0] = 3e38  # its square overflows
         assert is_finite(flat)
         for bad in BADS:
             flat[-1] = bad
@@ -77,7 +77,7 @@ def test_the_check_of_an_array() -> None:
 
 @pytest.mark.parametrize("threads", [1, 2, 3])
 def test_one_bad_number_anywhere_is_noticed(threads: int) -> None:
-    """First, last and in the middle of what any worker summed up; the next step is good again."""
+    """First, last and in the middle of any worker's gradient; the next step is good again."""
     with opened(threads) as sums:
         assert sums.prepared[0], "no layer took the Winograd path"
         refill(sums)
@@ -98,7 +98,7 @@ def test_one_bad_number_anywhere_is_noticed(threads: int) -> None:
 
 @pytest.mark.parametrize("busy", [1, 2])
 def test_only_workers_that_had_a_chunk_count(busy: int) -> None:
-    """What an idle one holds is of an earlier step."""
+    """An idle one holds values of an earlier step."""
     with opened(2) as sums:
         refill(sums)
         for array in accumulators(sums, 1):
@@ -131,7 +131,7 @@ def test_blocks_change_no_bit(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_engine_says_so() -> None:
-    """A gradient that overflows while the loss does not, and the step after."""
+    """A gradient that overflows although the loss does not, and the following step."""
     model = validate_config({"model": {"layers": [{"linear": "classes"}]}}, "x").model
     graph = build_graph(model, (4, 4, 1), 3, "x")
     params = Parameters(graph, "float32")

@@ -1,4 +1,4 @@
-"""Padding, windows as matrices and their adjoint, against what each is defined to be."""
+"""Padding, windows as matrices and their adjoint, against their definitions."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CASES = [
 
 
 def windows_by_definition(x: Array, kernel: Pair, stride: Pair, dilation: Pair) -> Array:
-    """(n, h, w, c) -> (n, oh, ow, kh, kw, c), pixel by pixel."""
+    """Return (n, h, w, c) -> (n, oh, ow, kh, kw, c), pixel by pixel."""
     n, h, w, c = x.shape
     (kh, kw), (sh, sw), (dh, dw) = kernel, stride, dilation
     oh, ow = (h - dh * (kh - 1) - 1) // sh + 1, (w - dw * (kw - 1) - 1) // sw + 1

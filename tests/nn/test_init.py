@@ -1,4 +1,4 @@
-"""How weights start: bounds, variances, and a stream for every parameter."""
+"""Initial weights: bounds, variances, and a random stream per parameter."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def drawn(graph: Graph, seed: int = 0, scheme: Scheme = "pytorch") -> Parameters
 
 
 def wide(fan_in: int = 50) -> Graph:
-    """One layer with enough weights to measure."""
+    """Return one layer with enough weights for statistics."""
     return stub_graph(
         layer=Stub(
             ParamSpec("weight", (fan_in, 2000), "weight", fan_in, (1, 0)),
@@ -107,7 +107,7 @@ def test_gaps_are_left_alone() -> None:
 
 
 def test_dirac_is_torchs_on_the_first_filters() -> None:
-    """As torch.nn.init.dirac_ on the first `in` filters; the others are drawn."""
+    """As torch.nn.init.dirac_ on the first `in` filters; the others are random."""
     layer = Conv((6, 6, 3), out_channels=5, kernel_size=(3, 4), init="dirac")
     params = drawn(stub_graph(layer=layer))
     plain = drawn(stub_graph(layer=Conv((6, 6, 3), out_channels=5, kernel_size=(3, 4))))

@@ -1,4 +1,4 @@
-"""How layers are found: one module a kind, one registration."""
+"""Registration of layers: one module per kind."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_layers_that_a_config_can_name() -> None:
 
 @pytest.mark.parametrize("kind", [*all_layers(), *INTERNAL])
 def test_a_layer_is_found_by_its_kind_alone(kind: str) -> None:
-    """In a process that has imported no other."""
+    """In a process that has imported no other layer."""
     program = (
         "from cnn_cli.nn.layers import layer_class\n"
         "from cnn_cli.nn.layers.base import REGISTERED\n"

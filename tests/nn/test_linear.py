@@ -1,4 +1,4 @@
-"""The fully connected layer against its formula, and its gradients against differences."""
+"""The fully connected layer against its formula, and its gradients against finite differences."""
 
 from __future__ import annotations
 

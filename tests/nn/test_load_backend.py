@@ -1,4 +1,4 @@
-"""Choosing kernels, and what happens where they cannot be compiled."""
+"""Choosing kernels, and the fallback if they cannot be compiled."""
 
 from __future__ import annotations
 

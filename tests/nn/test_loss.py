@@ -1,4 +1,4 @@
-"""Softmax cross-entropy, against PyTorch's numbers and against its own derivative."""
+"""Softmax cross-entropy, against PyTorch's results and its own derivative."""
 
 from __future__ import annotations
 

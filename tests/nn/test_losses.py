@@ -1,4 +1,4 @@
-"""Every loss: PyTorch's numbers, its own derivative, and scores at the edges."""
+"""Every loss: PyTorch's results, its own derivative, and extreme scores."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def value_and_gradient(
 
 
 def case_of(name: str, dtype: Any = np.float64) -> tuple[Loss, Array, Array, float]:
-    """The loss of a case, and the scores, targets and divisor that it is asked about."""
+    """Return the loss of a case, and its scores, targets and divisor."""
     case, arrays = CASES[name], arrays_of(name)
     weights = None if case.class_weights is None else np.array(case.class_weights)
     config: LossConfig = ANY_LOSS.validate_python(case.loss)
@@ -108,7 +108,7 @@ def test_large_scores_stay_finite(kind: str, labels: str, gamma: float, size: fl
     given = np.eye(2, dtype=np.uint8)[numbers] if several else numbers
     targets, divisor = target_weights(given, 2)
     value, gradient = value_and_gradient(loss_of(keys, several), logits, targets, divisor)
-    assert np.isfinite(value) or size == 1e30  # whose square no float32 holds
+    assert np.isfinite(value) or size == 1e30  # its square overflows float32
     assert np.isfinite(gradient).all() or size == 1e30
     assert np.abs(gradient[0]).max() < 1e-20
 

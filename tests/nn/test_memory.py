@@ -1,4 +1,4 @@
-"""The memory that is foretold, held against what training takes."""
+"""Estimated memory compared with what training takes."""
 
 from __future__ import annotations
 

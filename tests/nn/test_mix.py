@@ -1,4 +1,4 @@
-"""Two images in one, in the engine, against the formulas of mixup and CutMix."""
+"""Mixing images in the engine, against the formulas of mixup and CutMix."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def graph() -> Graph:
 
 
 def some_mix() -> Mix:
-    """Mixup, CutMix, neither and both."""
+    """Return mixup, CutMix, neither and both."""
     return Mix(
         partners=np.array([6, 0, 1, 2, 3, 4, 4]),
         ratios=np.array([0.3, 0.8, 1.0, 0.0, 0.9, 0.5, 0.6]),
@@ -45,7 +45,7 @@ def some_mix() -> Mix:
 
 
 def mixed(x: Array, mix: Mix) -> Array:
-    """A pixel at a time."""
+    """Mix pixel by pixel."""
     out = np.empty_like(x)
     for i, y, column in np.ndindex(x.shape[:3]):
         own, other = x[i, y, column], x[mix.partners[i], y, column]
@@ -67,7 +67,7 @@ def test_blend() -> None:
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("kind", ["bytes", "floats"])
 def test_a_step_of_mixed_images(dtype: DTypeLike, threads: int, kind: str) -> None:
-    """As a step whose images were scaled and mixed before; nothing is rounded to bytes."""
+    """Like a step with images that were scaled and mixed before; nothing is rounded to bytes."""
     rng, mix = np.random.default_rng(1), some_mix()
     x: Array = rng.integers(0, 256, (N, *SHAPE), np.uint8)
     floats = x * SCALE + SHIFT
@@ -99,7 +99,7 @@ WEIGHTS = np.array([1.0, 2.0, 0.5])
 
 
 def torch_loss(label_smoothing: float, weights: Array) -> float:
-    """What torch.nn.CrossEntropyLoss documents for targets that are probabilities.
+    """Compute what torch.nn.CrossEntropyLoss documents for probabilities as targets.
 
     -1/N Σ_n Σ_c w_c y_nc log p_nc, with y smoothed first.
     """

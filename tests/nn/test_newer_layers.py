@@ -1,4 +1,4 @@
-"""Layers of particular networks: their definitions, gradients and errors."""
+"""Layers of particular networks: definitions, gradients and errors."""
 
 from __future__ import annotations
 

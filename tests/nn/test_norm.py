@@ -1,4 +1,4 @@
-"""Normalization: chunks give what the whole batch gives, and both what the formulas say."""
+"""Normalization: chunks give the same as the whole batch, and both match the formulas."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def run_batch(
     params: Arrays,
     buffers: Arrays | None = None,
 ) -> Result:
-    """Take a batch through training, forward and backward, cut as the engine might."""
+    """Run a batch through training, forward and backward, in chunks as in the engine."""
     node, run = make_context(layer, params, x.dtype, buffers=buffers)
     cuts = np.cumsum(chunks)[:-1]
     xs = [part.copy() for part in np.split(x, cuts)]

@@ -1,4 +1,4 @@
-"""The flat arrays, their views, and what is said of tensors that do not fit."""
+"""The flat arrays, their views, and errors for tensors that do not fit."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from cnn_cli.nn.types import Array
 
 
 def filled(dtype: str = "float32") -> Parameters:
-    """The small network with a different number everywhere."""
+    """Return the small network with a different number everywhere."""
     params = Parameters(small_graph(), dtype)
     number = 0
     for views in (params.views, params.buffer_views):

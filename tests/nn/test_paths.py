@@ -1,4 +1,4 @@
-"""Which path a convolution takes."""
+"""The choice of a convolution's path."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from cnn_cli.nn.types import Shape
 SAME = (1, 1, 1, 1)
 
 CASES: list[tuple[Shape, int, dict[str, Any], Path, Path]] = [
-    # in_shape, outputs, what differs from a padded 3×3 kernel; with NumPy, with compiled loops
+    # in_shape, outputs, differences from a padded 3×3 kernel; path with NumPy, with compiled loops
     ((32, 32, 32), 32, {}, "winograd", "winograd"),
     ((32, 32, 16), 16, {}, "winograd", "winograd"),
     ((8, 8, 128), 128, {}, "winograd", "winograd"),
     ((14, 14, 256), 256, {}, "winograd", "winograd"),
     ((14, 14, 64), 64, {}, "winograd", "winograd"),
     ((30, 30, 64), 64, {"padding": (0, 0, 0, 0)}, "winograd", "winograd"),
-    # Few channels, or much beyond the edges, are worth it for cheap transforms only.
+    # Few channels, or large margins, pay off for cheap transforms only.
     ((32, 32, 8), 8, {}, "im2col", "winograd"),
     ((32, 32, 64), 8, {}, "im2col", "winograd"),
     ((14, 14, 16), 16, {}, "im2col", "winograd"),
     ((5, 5, 64), 64, {}, "im2col", "winograd"),
     ((32, 32, 4), 64, {}, "im2col", "im2col"),
     ((2, 2, 64), 64, {}, "im2col", "im2col"),
-    # Weights that outweigh the maps.
+    # Weights that are larger than the maps.
     ((7, 7, 512), 512, {}, "im2col", "im2col"),
     ((1, 1, 64), 64, {}, "im2col", "im2col"),
-    # Shapes that Winograd's tiles do not fit.
+    # Shapes that Winograd does not support.
     ((32, 32, 32), 32, {"stride": (2, 2)}, "im2col", "im2col"),
     ((32, 32, 32), 32, {"dilation": (2, 1)}, "im2col", "im2col"),
     ((32, 32, 32), 32, {"groups": 2}, "im2col", "im2col"),

@@ -31,12 +31,12 @@ class Geometry(NamedTuple):
 
     @property
     def arguments(self) -> dict[str, Any]:
-        """What the layer takes."""
+        """The layer's arguments."""
         return {"ceil_mode": self.ceil_mode, **self.windows}
 
     @property
     def windows(self) -> dict[str, Pair]:
-        """What the loops take."""
+        """The loops' arguments."""
         return {
             "kernel_size": self.kernel_size,
             "stride": self.stride,
@@ -150,7 +150,7 @@ def test_global_avg_pool(n: int) -> None:
 @pytest.mark.parametrize(
     ("geometry", "size"),
     [
-        # What torch.nn.MaxPool2d gives. A last window must start before the end of the input.
+        # PyTorch's MaxPool2d: the last window must start before the end of the input.
         (Geometry(5, 8, (2, 2), (2, 2), (0, 0), False), (2, 4)),
         (Geometry(5, 8, (2, 2), (2, 2), (0, 0), True), (3, 4)),
         (Geometry(5, 8, (3, 3), (2, 2), (1, 1), False), (3, 4)),
@@ -256,7 +256,7 @@ def test_what_cannot_fit(layer: Callable[..., Layer], in_shape: Any, given: Any,
 def test_four_sides(
     backend: Callable[[str], Kernels], padding: tuple[int, int, int, int], ceil_mode: bool
 ) -> None:
-    """What is padded on one side more is a larger map's, of which the rest is left out."""
+    """Extra padding on one side equals a larger map, of which the rest is cropped."""
     top, bottom, left, right = padding
     arguments: dict[str, Any] = {"kernel_size": (3, 3), "stride": (2, 2), "ceil_mode": ceil_mode}
     kernels = backend("loops")

@@ -1,4 +1,4 @@
-"""Products in parts against NumPy's of the whole."""
+"""Products in parts against NumPy's product of the whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cnn_cli.nn.kernels.product import SMALL_PRODUCT, add_transposed, multiply
 from cnn_cli.nn.types import Array, Shape
 
 SHAPES = [
-    # groups, rows, k, m: parts that fit evenly and not, one part, a weight too large for parts
+    # groups, rows, k, m: equal and unequal parts, one part, a weight too large for parts
     (1, 200, 50, 100),
     (1, 401, 50, 100),
     (1, 399, 50, 100),

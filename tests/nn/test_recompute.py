@@ -64,7 +64,7 @@ def planned(graph: Graph) -> Recompute:
 def steps(
     graph: Graph, dtype: str, kernels: Kernels, *, recompute: bool, threads: int = 2
 ) -> list[Array]:
-    """What some steps leave: losses, gradients, running statistics."""
+    """Return the results of some steps: losses, gradients, running statistics."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (22, *graph.in_shape)).astype(np.uint8)
     targets, divisor = target_weights(rng.integers(0, 4, 11), 4, dtype=dtype)

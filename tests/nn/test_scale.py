@@ -1,4 +1,4 @@
-"""A fixed number times everything."""
+"""Multiplication by a constant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The benchmark that foretells many ranks: its arithmetic, and its simulated exchange."""
+"""The model for many ranks: its arithmetic, and its simulated exchange."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ LINK = Link(latency=1.0, bandwidth=10.0)
     [(1, 0.0, 0.0), (2, 1 + 2.0, 2 + 2.0), (3, 2 + 4.0, 4 + 8 / 3), (8, 3 + 14.0, 6 + 3.5)],
 )
 def test_messages(ranks: int, gather: float, total: float) -> None:
-    """Of 20 bytes: rounds of latency, and what has to come in."""
+    """For 20 bytes: rounds of latency, and the transfer."""
     assert LINK.gather(20, ranks) == pytest.approx(gather)
     assert LINK.sum(20, ranks) == pytest.approx(total)
 
@@ -49,9 +49,9 @@ def test_one_segment_hides_nothing() -> None:
 
 
 def test_sums_go_on_while_others_compute() -> None:
-    """Segments that take 8 and 4 seconds back, with a gather of 3 + 2·0.5 between them."""
+    """Segments that take 8 and 4 seconds backward, with a gather of 3 + 2·0.5 between them."""
     late = step_time(costs(Part(0.4, (100,), 20), Part(0.2, (20,), 0)), LINK, 2, 8)
-    # The first sum is there at 8 + 12 = 20, after the second segment at 8 + 4 + 4 = 16.
+    # The first sum ends at 8 + 12 = 20, after the second segment at 8 + 4 + 4 = 16.
     assert late.late == pytest.approx(20 + 4 - 16)
     hidden = step_time(costs(Part(0.4, (20,), 20), Part(0.2, (20,), 0)), LINK, 2, 8)
     assert hidden.late == pytest.approx(4)
@@ -59,7 +59,7 @@ def test_sums_go_on_while_others_compute() -> None:
 
 
 class Clock:
-    """Stands still unless somebody sleeps."""
+    """A clock that advances only by sleeping."""
 
     def __init__(self) -> None:
         self.now = 0.0
@@ -71,7 +71,7 @@ class Clock:
 @pytest.mark.parametrize("ranks", [2, 3, 1024])
 @pytest.mark.parametrize("name", ["one segment", "batchnorm"])
 def test_a_simulated_step_takes_what_the_model_says(name: str, ranks: int) -> None:
-    """Where computing takes no time: every gather, and the sums that are not there yet."""
+    """Without computing time: every gather, and the sums that are not complete."""
     x, targets, divisor = batch(6)
     clock = Clock()
     exchange = Noted(LINK, ranks, lambda: clock.now, clock.sleep)
@@ -113,7 +113,7 @@ def test_one_batch_for_all_and_a_share_each() -> None:
 
 
 def test_the_page_has_the_tables_that_the_benchmark_prints() -> None:
-    """Their headings; the figures are of a quiet machine."""
+    """Their headings; the numbers were measured on an idle machine."""
     tables = page_scaling(costs()), page_simulation([Check("1 Gbit/s", 2, (0.01, 0.0125))])
     for table in tables:
         heading = "".join(table.splitlines(keepends=True)[:2])

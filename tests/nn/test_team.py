@@ -1,4 +1,4 @@
-"""Workers: every one is called, with NumPy's settings of a worker, and errors come back."""
+"""Workers: all are called, with NumPy's settings for workers, and errors are propagated."""
 
 from __future__ import annotations
 

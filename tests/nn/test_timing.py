@@ -1,4 +1,4 @@
-"""Layers that keep time, and compute what they always do."""
+"""Timed layers compute the same results."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ NETWORK: list[Any] = [
 
 
 class Clock:
-    """Seconds that pass when somebody says so."""
+    """A clock that advances only on request."""
 
     def __init__(self) -> None:
         self.now = 0.0

@@ -45,7 +45,7 @@ def make_scratch(dtype: DTypeLike) -> Any:
 def convolve(
     x: Array, dy: Array, weight: Array, bias: Array, geometry: Geometry, transforms: Transforms
 ) -> list[Array]:
-    """[y, dx, dweight] in the type of `x`; everything is written over NaN."""
+    """Return [y, dx, dweight] in the dtype of `x`; everything is written over NaN."""
     scratch = make_scratch(x.dtype)
     prepared = np.full((2, POSITIONS, *weight.shape[2:]), np.nan, x.dtype)
     prepared_grad = np.full_like(prepared[0], np.nan)
@@ -60,7 +60,7 @@ def convolve(
 def convolve_directly(
     x: Array, dy: Array, weight: Array, bias: Array, geometry: Geometry
 ) -> list[Array]:
-    """[y, dx, dweight] by the definition."""
+    """Return [y, dx, dweight] by the definition."""
     place = geometry.start, geometry.stride, geometry.dilation
     y = np.zeros_like(dy) + bias
     dx, dweight = np.zeros_like(x), np.zeros_like(weight)
@@ -106,7 +106,7 @@ def test_equals_direct_convolution(n: int, size: Pair, padding: Padding, transfo
 
 @pytest.mark.parametrize("channels", [32, 64, 128, 256, 512])
 def test_float32_stays_close_to_float64(channels: int) -> None:
-    """To the float64 form, which is proved above; its own error is 1e-15."""
+    """Compared with the float64 form, which is tested above; its own error is 1e-15."""
     geometry = Geometry((7, 9, channels), channels, (3, 3), padding=(1, 1, 1, 1))
     x, dy = random(2, *geometry.in_shape), random(2, 7, 9, channels, seed=3)
     weight = random(3, 3, channels, channels, seed=1) / np.sqrt(9 * channels)
@@ -122,7 +122,7 @@ def test_float32_stays_close_to_float64(channels: int) -> None:
 @pytest.mark.parametrize("start", [(-1, -1), (0, 0), (-2, 0), (3, -1)])
 @pytest.mark.parametrize("tiles", TILES)
 def test_windows_as_in_loops(tiles: Pair, start: Pair, c: int) -> None:
-    """Windows that reach beyond the image on any side, by a part or wholly."""
+    """Windows that extend beyond the image on any side, partly or completely."""
     rows, columns = tiles
     for less in (0, 2, 5):
         h, w = max(1, 4 * rows + 2 - less), max(1, 4 * columns + 2 - less)
@@ -157,7 +157,7 @@ def both_ways(name: str, x: Array, where: tuple[int, ...], shape: Shape) -> None
 
 
 def exact_room(shape: Shape) -> Array:
-    """The spare vector that `Transforms` promises, not one number longer."""
+    """Return a spare vector of exactly the size that `Transforms` promises."""
     n, rows, columns, positions, c = shape
     return np.full(n * (rows + 1) * (columns + 1) * positions * c, np.nan)
 
@@ -177,7 +177,7 @@ def test_weights_as_in_loops(channels: Pair) -> None:
 
 @pytest.mark.parametrize(("most", "blocks"), [(1, 12), (5, 8), (6, 4), (13, 2)])
 def test_blocks_add_up(most: int, blocks: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tiles beyond the budget, here of 4 images with 3 rows of 2 each, are taken in parts."""
+    """Tiles beyond the budget, here 4 images with 3 rows of 2 each, are processed in parts."""
     geometry = Geometry((9, 6, 2), 3, (3, 3), padding=(1, 1, 1, 1))
     arrays = random(4, 9, 6, 2), random(4, 9, 6, 3, seed=1), random(3, 3, 2, 3, seed=2), random(3)
     whole = convolve(*arrays, geometry, winograd.NUMPY)
@@ -206,7 +206,7 @@ def test_gradients(in_shape: Shape, arguments: dict[str, Any]) -> None:
 
 
 def test_later_chunks_add() -> None:
-    """Two chunks of a step: the first writes, the second adds, `collect` sees the sum."""
+    """Two chunks of a step: the first writes, the second adds, `collect` reads the sum."""
     layer = Conv((6, 5, 3), out_channels=4, kernel_size=(3, 3), path="winograd")
     x = random_input(layer, 3, seed=1)
     y, saved, ctx = run_layer(layer, x, seed=1)

@@ -1,4 +1,4 @@
-"""Accumulated gradients: the same training as with a batch of so many times the images."""
+"""Gradient accumulation gives the same training as a larger batch."""
 
 from __future__ import annotations
 
@@ -46,7 +46,9 @@ def run(
     resume: bool = False,
     **keys: Any,
 ) -> tuple[dict[str, dict[str, Any]], list[EpochRow]]:
-    """The last checkpoint's arrays and the epochs, of a network without batchnorm or dropout."""
+    """Return the last checkpoint's arrays and the epochs, for a network without batchnorm or
+    dropout.
+    """
     document = config_document(pictures, **keys)
     layers = document["model"]["layers"]
     document["model"]["layers"] = [layers[0], "silu", {"maxpool": 2}, {"linear": "classes"}]
@@ -95,7 +97,7 @@ def test_stopped_within_an_update_it_goes_on_to_the_same_bits(
 
 
 def test_a_left_out_batch_ends_an_update_all_the_same(tmp_path: Path) -> None:
-    """Updates are of positions in the order, whichever images turn out to be bad."""
+    """Updates count positions in the order, whichever images are unreadable."""
     pictures = make_pictures(tmp_path / "pictures", train=4, val=1)  # 12 images
     for path in (pictures / "train").rglob("[123].png"):
         path.write_bytes(b"")

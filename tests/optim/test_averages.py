@@ -1,4 +1,4 @@
-"""EMA and Lookahead: their papers' formulas, and trainings with them."""
+"""EMA and Lookahead: the papers' formulas, and trainings with them."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_ema_is_the_moving_average_of_weights_and_statistics() -> None:
 
 @pytest.mark.parametrize("power", [0.0, 3.0])
 def test_lookahead_goes_back_to_slow_weights_each_k_steps(power: float) -> None:
-    """With power 0 algorithm 1 of Zhang et al.; with power 3 the decay of arXiv:2404.00498."""
+    """With power 0, algorithm 1 of Zhang et al.; with power 3, the decay of arXiv:2404.00498."""
     fast = random_params(0)
     average = Lookahead(fast, LookaheadConfig(every=3, decay=0.25, power=power))
     slow, expected = numbers(fast), numbers(fast)
@@ -111,7 +111,7 @@ def test_ema_leaves_the_trained_weights_alone(pictures: Path, tmp_path: Path) ->
 
 
 def test_precise_statistics_are_of_the_average(pictures: Path, tmp_path: Path) -> None:
-    """The first layer's statistics follow from its weights and the images alone."""
+    """The first layer's statistics depend on its weights and the images alone."""
     keys: dict[str, Any] = {"epochs": 1, "precise_bn": True, "optimizer": {"lr": 0.0}}
     plain = run(pictures, tmp_path / "a", **keys)["precise_bn"]
     averaged = run(pictures, tmp_path / "b", ema=0.5, **keys)["precise_bn"]
@@ -120,7 +120,7 @@ def test_precise_statistics_are_of_the_average(pictures: Path, tmp_path: Path) -
     keys["optimizer"] = {"lr": 0.1}
     groups = run(pictures, tmp_path / "c", ema=0.99, **keys)
     for name, array in groups["precise_bn"].items():
-        # 4 steps of an average with 0.99 leave it near where it began.
+        # 4 steps of an average with 0.99 leave it near its start.
         np.testing.assert_allclose(array, plain[name], rtol=0.2, atol=0.02)
     trained = run(pictures, tmp_path / "d", **keys)["model"]
     for name, array in trained.items():

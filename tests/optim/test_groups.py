@@ -1,4 +1,6 @@
-"""Rates, decays and freezing by parameter: the runs of the flat array, and training with them."""
+"""Learning rates, decays and freezing by parameter: groups of the flat array, and training with
+them.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,7 @@ from cnn_cli.training.requests import Requests
 from cnn_cli.training.train import train
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "recipes.npz"
-# Places of small_graph's parameters in the flat array.
+# Slices of small_graph's parameters in the flat array.
 STEM, SCALE, SHIFT = slice(0, 128), slice(128, 144), slice(144, 160)
 HEAD, HEAD_BIAS = slice(160, 192), slice(192, 208)
 
@@ -89,7 +91,7 @@ def test_freezing_begins_at_its_epoch() -> None:
 
 @pytest.mark.parametrize("kind", ["sgd", "adam", "adamw"])
 def test_five_steps_of_three_groups_as_torch(kind: str) -> None:
-    """PyTorch gives a group its own lr and weight_decay; here they are factors of the others'."""
+    """PyTorch gives a group its own lr and weight_decay; here they are factors."""
     with np.load(GOLDEN) as golden:
         start, gradients = golden["groups/start"], golden["groups/gradients"]
         expected = golden[f"groups/{kind}"]
@@ -158,7 +160,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def states(pictures: Path, out: Path, **keys: Any) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The network's arrays before training and after it."""
+    """Return the network's arrays before and after training."""
     for epochs in (0, keys.pop("epochs", 2)):
         config = validate_config(config_document(pictures, epochs=epochs, **keys), "a.yaml")
         options = TrainOptions(out=out, threads=2, overwrite=True)

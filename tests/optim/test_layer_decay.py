@@ -1,6 +1,6 @@
-"""Learning rates by depth: which layers are a block, and what rates they get.
+"""Learning rates by depth: the blocks of layers, and their rates.
 
-`tests/nn/test_golden.py` trains a network with them as PyTorch does with groups.
+`tests/nn/test_golden.py` trains a network with them as PyTorch does with parameter groups.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def graph_of(text: str, classes: int = 3) -> Graph:
 
 
 def blocks_of(graph: Graph) -> list[list[str]]:
-    """The layers with parameters of each block, from the image."""
+    """Return the layers with parameters of each block, from the image."""
     layers = [(above, node) for above, node in zip(blocks_above(graph), graph.nodes, strict=True)]
     owners = [(above, node.name) for above, node in layers if node.layer.params]
     return [[name for _, name in block] for _, block in groupby(owners, lambda each: each[0])]
@@ -39,15 +39,15 @@ def blocks_of(graph: Graph) -> list[list[str]]:
 
 @pytest.mark.parametrize(
     ("name", "blocks"),
-    [  # as many as timm's group matchers find, but for EfficientNet
+    [  # the same numbers as in timm, except for EfficientNet
         ("vgg16", 16),
         ("resnet18", 10),
         ("resnet50", 18),
-        ("convnext-tiny", 23),  # one of each stage's first convolution too
+        ("convnext-tiny", 23),  # one for each stage's first convolution too
         ("densenet121", 63),
         ("googlenet", 13),
         ("regnet-y-400mf", 18),
-        ("efficientnet-b0", 25),  # an inverted bottleneck without a shortcut is two
+        ("efficientnet-b0", 25),  # an inverted bottleneck without a shortcut counts as two
     ],
 )
 def test_blocks_of_known_networks(name: str, blocks: int) -> None:
@@ -81,7 +81,7 @@ HEAD = "global_avgpool, linear: classes"
             f"{CONV}, branches: [[{CONV}], []], split: [[{DEPTHWISE}], []], {HEAD}",
             [["0"], ["1.0.0"], ["2.0.0"], ["4"]],
         ),
-        (  # a shortcut across them makes one block of two convolutions
+        (  # a shortcut around two convolutions makes them one block
             f"conv: {{out_channels: 4, kernel_size: 1, name: a}}, {CONV}, {CONV},"
             f" branches: [[], [from: a]], {HEAD}",
             [["a"], ["1", "2"], ["5"]],
@@ -97,7 +97,7 @@ def test_what_is_a_block(layers: str, expected: list[list[str]]) -> None:
 
 
 def rates(graph: Graph, **keys: Any) -> dict[str, float]:
-    """The factor of the learning rate by parameter, `None` where it is frozen."""
+    """Return the factor of the learning rate by parameter, `None` if frozen."""
     params = Parameters(graph, "float32")
     groups = make_groups(params, TrainConfig.model_validate(keys))
     return {

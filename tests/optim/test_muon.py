@@ -1,4 +1,4 @@
-"""Muon, against its iteration written out in PyTorch, and beside the other optimizers."""
+"""Muon, against its iteration in PyTorch, and combined with other optimizers."""
 
 from __future__ import annotations
 

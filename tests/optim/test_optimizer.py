@@ -1,4 +1,4 @@
-"""Optimizers, against what PyTorch's gave for the same gradients in float64."""
+"""Optimizers, against PyTorch's results for the same gradients in float64."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_three_steps_as_torch(
     for name, values in state.items():
         np.testing.assert_allclose(optimizer.buffers[name][:4], values, rtol=1e-13)
     assert optimizer.steps == 3
-    # The gaps between parameters stay what they are.
+    # The gaps between parameters do not change.
     assert not params.flat[4:].any()
 
 
@@ -141,7 +141,7 @@ def test_float32_stays_float32_and_near(config: OptimizerConfig) -> None:
 
 @pytest.mark.parametrize("config", CONFIGS)
 def test_blocks_do_not_show(config: OptimizerConfig) -> None:
-    """An array of several blocks moves as each of its numbers alone would."""
+    """An array of several blocks changes as each of its elements alone would."""
     size = 2 * BLOCK + 48
     rng = np.random.default_rng(0)
     start, gradients = rng.standard_normal(size), rng.standard_normal((2, size))
@@ -226,7 +226,7 @@ def test_saved_and_restored_it_goes_on_with_the_same_bits(config: OptimizerConfi
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
 def test_an_optimizer_keeps_what_its_arguments_say(kind: str) -> None:
-    """The memory that is foretold counts these."""
+    """The memory estimate relies on these numbers."""
     config = OPTIMIZERS[kind].model_validate({})
     optimizer = make_optimizer(config, Parameters(small_graph(), "float32"))
     assert sorted(optimizer.buffers) == sorted(config.buffers)
@@ -249,7 +249,7 @@ def test_named_state_has_torch_names_and_layouts() -> None:
 
 
 def _loading(config: OptimizerConfig, **changes: Any) -> str:
-    """The message for a state with some arrays changed, or left out where None."""
+    """Return the error for a state with some arrays changed, or removed for None."""
     optimizer = make_optimizer(config, Parameters(small_graph(), "float32"))
     arrays: dict[str, Array | None] = {**optimizer.named_state(), **changes}
     state = {name: array for name, array in arrays.items() if array is not None}

@@ -1,4 +1,4 @@
-"""Learning rates, against numbers that PyTorch's schedulers gave."""
+"""Learning rates, against PyTorch's schedulers."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ def test_a_part_of_an_epoch() -> None:
 def test_training_that_ends_within_the_warmup() -> None:
     schedule = CosineConfig(warmup_epochs=5.0)
     assert rates(schedule, 3, epochs=3) == pytest.approx([0.08, 0.16, 0.24])
-    # A training as long as its warm-up has no cosine left; a step beyond is at the end of it.
+    # If training is as long as its warm-up, no cosine is left; a later step has its final value.
     assert learning_rate(schedule, 0.4, 5, 1, 5) == 0.0
 
 
@@ -155,7 +155,7 @@ def test_linear_falls_as_torch_linear_lr() -> None:
 
 
 def test_linear_rises_as_torch_linear_lr() -> None:
-    """PyTorch's first step has the start's rate; here the warm-up's last one has the full rate."""
+    """PyTorch's first step has the starting rate; here the last warm-up step has the full rate."""
     schedule = LinearScheduleConfig(warmup_epochs=4.0, start_factor=0.2)
     expected = golden("linear/up")[1:]
     np.testing.assert_allclose(rates(schedule, 4), expected, rtol=1e-14)

@@ -1,4 +1,4 @@
-"""Several processes train as one does."""
+"""Several processes train like one."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from cnn_cli.runs.folder import CONFUSION, CURVES
 from cnn_cli.training.training_data import deal_shards
 
 KEYS: dict[str, Any] = {
-    # 36 images with the bad one: the last batch has one image, and most ranks none of it.
+    # 36 images with the unreadable one: the last batch has one image, and most ranks none.
     "batch_size": 5,
     "accumulate": 2,
     "dtype": "float64",
@@ -30,7 +30,7 @@ KEYS: dict[str, Any] = {
 
 
 def spoilt_field(folder: Path) -> Field:
-    """A field with a picture in each part that cannot be read."""
+    """A field with an unreadable image in each part."""
     field = make_field(folder, **KEYS)
     for path in ("train/dark/5.png", "val/bright/1.png"):
         (field.pictures / path).write_bytes(b"no picture")
@@ -38,7 +38,7 @@ def spoilt_field(folder: Path) -> Field:
 
 
 def assert_alike(one: Path, other: Path) -> None:
-    """The same but for rounding: what was measured, and all arrays that were saved."""
+    """Assert equality up to rounding, of metrics and all saved arrays."""
     measured = ("train_loss", "train_top1", "val_loss", "val_top1", "lr")
     rows = [
         np.array([[float(row[key]) for key in measured] for row in metrics_of(run)])
@@ -57,7 +57,7 @@ def assert_alike(one: Path, other: Path) -> None:
 
 @needs_mpi
 def test_three_ranks_train_like_one_process(tmp_path: Path) -> None:
-    """With all techniques, pictures that cannot be read, and batches of fewer images than ranks."""
+    """With all techniques, unreadable images, and batches smaller than the number of ranks."""
     field = spoilt_field(tmp_path)
     line: tuple[Any, ...] = ("train", field.config, "--quiet", "--threads", 1)
     assert cnn(*line, "--out", tmp_path / "one").code == 0
@@ -65,7 +65,7 @@ def test_three_ranks_train_like_one_process(tmp_path: Path) -> None:
     assert (outcome.code, outcome.out, outcome.err) == (0, "", ""), outcome.err
     assert_alike(tmp_path / "one", tmp_path / "three")
     names = [{path.name for path in (tmp_path / run).iterdir()} for run in ("one", "three")]
-    assert names[0] == names[1] - {CURVES, CONFUSION}  # which tests in this process do not draw
+    assert names[0] == names[1] - {CURVES, CONFUSION}  # tests in this process draw none
     bad = [(tmp_path / run / "bad_files.txt").read_text() for run in ("one", "three")]
     assert bad[0] == bad[1]
     assert len(bad[0].splitlines()) == 2
@@ -127,8 +127,9 @@ train: {epochs: 2, batch_size: 128, optimizer: {type: sgd, lr: 0.1}}
 
 @needs_mpi
 def test_numbers_that_do_not_depend_on_who_computes(tmp_path: Path) -> None:
-    """Of a network that uses its weights often: in float32, the same for 1, 2 and 4 ranks or
-    threads."""
+    """For a network that uses its weights often: in float32, the same for 1, 2 and 4 ranks or
+    threads.
+    """
     make_pictures(tmp_path / "pictures", 55, 4, side=32)
     config = tmp_path / "deep.yaml"
     config.write_text(DEEP)
@@ -151,7 +152,7 @@ def test_numbers_that_do_not_depend_on_who_computes(tmp_path: Path) -> None:
 @needs_mpi
 @pytest.mark.parametrize(("batch_size", "what"), [(5, "loss"), (36, "batch statistics")])
 def test_ranks_roll_back_together(tmp_path: Path, batch_size: int, what: str) -> None:
-    """They say what one process says, once."""
+    """They report the same as one process, once."""
     keys = {"on_nan": "rollback", "optimizer": {"type": "sgd", "lr": 1e300}}
     field = make_field(tmp_path, **KEYS | keys | {"batch_size": batch_size})
     line: tuple[Any, ...] = ("train", field.config, "--threads", 1)

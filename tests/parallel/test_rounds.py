@@ -13,7 +13,7 @@ from cnn_cli.parallel.streams import rounds
     [
         ([], []),
         ([1, 2, 3, 4, 5], [[1, 2], [3, 4], [5]]),
-        # What comes before a wait is a round, and an empty one lets it be answered.
+        # The items before a wait form a round; an empty round lets them be answered.
         ([None, 1, None, 2, 3, 4, None], [[], [1], [], [2, 3], [4], []]),
         ([1, 2, None, 3], [[1, 2], [], [3]]),
     ],

@@ -1,4 +1,4 @@
-"""What `cnn init` chooses, for what was found and measured, and that every config is valid."""
+"""The choice of `cnn init` for surveys and measurements; every config is valid."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_epochs_that_fit() -> None:
     network = networks(PHOTOS)[0]
     speed = Speed(training=400, prediction=1000, decoding=180, augmenting=1600)
     choice = fit(PHOTOS, network, speed, 600)
-    # 1,600 images are trained on and augmented, 200 validated; all are decoded once.
+    # 1,600 images are trained and augmented, 200 validated; all are decoded once.
     assert choice.epoch_seconds == pytest.approx(4 + 1 + 0.2)
     assert choice.epochs == int((0.92 * 600 - 4 - 10) / 5.2)
     assert choice.seconds == pytest.approx(14 + choice.epochs * 5.2)
@@ -117,7 +117,7 @@ def test_a_small_batch_looks_at_the_images_again() -> None:
 
 
 def many_surveys() -> list[Survey]:
-    """Every size with every number of images, the rest in turn."""
+    """Return every size with every number of images, and cycle through the rest."""
     sizes = [(28, 28), (5, 3), (200, 20), (64, 48), (500, 375), (900, 200), (90, 2000)]
     counts = [(1, 1), (3, 9), (100, 90), (2000, 2000), (5, 4000), (40_000, 40_000)]
     return [
@@ -192,7 +192,7 @@ def test_odd_names_of_folders_come_back(tmp_path: Path, name: str) -> None:
 
 
 class Speeds:
-    """Measures nothing: an image takes longer the more pixels and channels there are."""
+    """Fixed speeds: an image takes longer the more pixels and channels it has."""
 
     def __init__(self, speed: float, too_large: int = 1000) -> None:
         self.speed = speed

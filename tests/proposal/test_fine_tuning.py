@@ -1,4 +1,4 @@
-"""When `cnn init` starts from trained weights, and how far it trains them on."""
+"""When `cnn init` starts from pretrained weights, and how much it fine-tunes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a folder of pictures is found to hold."""
+"""The survey of a folder of images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from cnn_cli.proposal.survey import SAMPLE, survey
 
 
 def paint(place: Path, count: int, size: tuple[int, int] = (6, 4), mode: str = "RGB") -> None:
-    """Random pictures, `size` being width and height."""
+    """Write random images, `size` being width and height."""
     place.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng(len(str(place)))
     shape = (size[1], size[0], 3) if mode == "RGB" else (size[1], size[0])
@@ -35,7 +35,7 @@ def test_a_folder_of_classes(tmp_path: Path) -> None:
     assert (found.width, found.height, found.uniform, found.grey) == (6, 4, True, False)
     assert (found.looked_at, found.unreadable, found.test) == (90, 0, 0)
     assert found.val_split is not None
-    # The counts are those that training will have.
+    # The counts equal those of the training.
     dataset = open_dataset(tmp_path, None, found.val_split)
     assert dataset.val is not None
     assert found.train == tuple(np.bincount(dataset.train.labels))
@@ -138,7 +138,7 @@ def test_bands_and_depth_are_recognised(
             np.save(tmp_path / name / f"{i}.npy", values)
     paint(tmp_path / "a", 1)
     found = survey(tmp_path, 1)
-    # One picture in colour is left out of bands, and taken as it is among real numbers.
+    # One color image is ignored for bands, and converted among real numbers.
     mixed = (3, 0) if bands == 1 else (bands, 1)
     assert (found.bands, found.unreadable, found.depth) == (*mixed, depth)
     (tmp_path / "a" / "0.png").unlink()

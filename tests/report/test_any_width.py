@@ -1,4 +1,4 @@
-"""Any terminal: what is wrapped, drawn or padded ends, fits and loses nothing, at any width."""
+"""Any terminal: wrapped, drawn and padded text fits and loses nothing, at any width."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from cnn_cli.report.text.table import (
 )
 
 WIDTHS = st.integers(0, 500)
-# Letters, wide ones, accents, control characters and what writes from right to left.
+# Letters, wide characters, accents, control characters and right-to-left text.
 NAMES = st.text(
     st.sampled_from("ab 猫é\u0301\u0300\ufe0f\n\t\x1b\x00\u202e\u2066|`*[]()"), max_size=60
 )
@@ -48,7 +48,7 @@ ESCAPE = re.compile(r"\x1b\[\d+m")
 
 
 def letters(text: str) -> Counter[str]:
-    """What is in a text, but for spaces, styles and what the lines under headings are made of."""
+    """Count the characters of a text, without spaces, styles and underlines."""
     found = Counter("".join(ESCAPE.sub("", text).split()))
     return Counter({letter: n for letter, n in found.items() if letter not in "-="})
 
@@ -61,9 +61,9 @@ def test_every_width_of_a_page(styled: bool) -> None:
         text = render_page(PAGE, width, styled)
         assert letters(text) == letters(wide)
         lines = ESCAPE.sub("", text).splitlines()
-        # A line cannot be narrower than the mark of an item and a wide letter.
+        # A line cannot be narrower than an item's mark and a wide letter.
         least = max(width, 6, table if width < table else 0)
-        # But for the title, which is as it is.
+        # Except for the title, which is not wrapped.
         assert [line for line in lines[2:] if display_width(line) > least] == []
         if styled:
             assert text.count("\x1b[36m") + text.count("\x1b[1m") == text.count("\x1b[0m")

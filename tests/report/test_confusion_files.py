@@ -41,7 +41,7 @@ def test_png() -> None:
 
 @pytest.mark.parametrize("classes", [2, 12, 25, 43, 160])
 def test_every_size_has_its_cells(classes: int) -> None:
-    """Nothing is cut: the edge is white all around, and the diagonal is darkest."""
+    """Nothing is cropped: the edge is white all around, and the diagonal is darkest."""
     pytest.importorskip("matplotlib")
     counts = np.eye(classes, dtype=np.int64) * 90
     counts[0, 1] = 10
@@ -76,7 +76,7 @@ def test_thousands_of_classes_share_cells() -> None:
 
 
 class Nowhere(io.RawIOBase):
-    """Counts what is written."""
+    """Counts the bytes written."""
 
     def __init__(self) -> None:
         self.bytes = 0

@@ -1,4 +1,4 @@
-"""The picture of a training's curves."""
+"""The plot of training curves."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def rows(epochs: int, **changes: Any) -> list[dict[str, Any]]:
 
 
 def count(png: bytes, colour: tuple[int, int, int]) -> int:
-    """Pixels of exactly that colour."""
+    """Count the pixels of exactly that color."""
     with Image.open(io.BytesIO(png)) as image:
         assert image.size == (1100, 440)
         return int((np.asarray(image.convert("RGB")) == colour).all(axis=2).sum())

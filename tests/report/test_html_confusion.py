@@ -38,7 +38,7 @@ def test_a_table_of_few_classes(classes: int) -> None:
     confusion[0, 1] = 1
     found = page_of(confusion, names(classes))
     assert found.faults == []
-    # The corner, the cells, recall and precision; below it a row of two cells more than a name.
+    # The corner, the cells, recall and precision; below it a row with two more cells and a name.
     assert found.elements["td"] == 1 + classes * classes + classes + classes + 1 + 3
     assert found.elements.get("small", 0) == (classes + 1) * (classes <= 12)
 

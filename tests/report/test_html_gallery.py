@@ -1,4 +1,4 @@
-"""Pictures of the HTML report: which are chosen, heat maps, filters."""
+"""Images in the HTML report: selection, heat maps, filters."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ CLASSES = ["ant", "bee", "cow"]
 
 
 def classifier(folder: Path, layers: list[Any], channels: int = 3) -> Classifier:
-    """A network of random weights for images of 8×8."""
+    """Return a network with random weights for 8×8 images."""
     config = {"data": {"image_size": 8, "channels": channels}, "model": {"layers": layers}}
     graph = build_graph(validate_config(config, "x").model, (8, 8, channels), 3, "x")
     params = Parameters(graph, "float32")
@@ -48,7 +48,7 @@ def classifier(folder: Path, layers: list[Any], channels: int = 3) -> Classifier
 
 
 def measured(folder: Path, logits: list[list[float]], labels: list[int]) -> Measured:
-    """What a network is made to say of small pictures."""
+    """Return an evaluation with given logits of small images."""
     rng = np.random.default_rng(1)
     paths = [str(folder / f"{i}.png") for i in range(len(labels))]
     for path in paths:
@@ -120,7 +120,7 @@ def test_filters_as_pixels(tmp_path: Path, channels: int) -> None:
     parts = filters(model)
     image = Page(page("x", "y", [Section("a", "A", parts)]).decode()).images[0]
     drawn = np.asarray(read(image["src"]))
-    # Squares of 8 pixels; 16 in a row, and the rest of the second row is see-through.
+    # Squares of 8 pixels, 16 per row; the rest of the second row is transparent.
     assert drawn.shape == (2 * 44 - 4, 16 * 28 - 4, 4)
     assert (drawn[44:, 4 * 28 :, 3] == 0).all()
     weight = model.params.named()["layers.0/weight"]

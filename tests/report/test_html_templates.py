@@ -1,4 +1,4 @@
-"""The templates of the HTML report: how they are filled, and that they are all there."""
+"""The templates of the HTML report: filling, and completeness."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_every_piece_has_its_own_name_and_its_use(file: Path) -> None:
     sources = [path.read_text(encoding="utf-8") for path in FOLDER.parent.glob("*.py")]
     used = "".join(source for source in sources if f'"{file.name}"' in source)
     for piece in pieces:
-        # What is aligned to the left and to the right is named by its start.
+        # Left-aligned and right-aligned pieces are selected by the beginning of their name.
         assert f'"{piece.removesuffix("-l").removesuffix("-r")}' in used, piece
 
 

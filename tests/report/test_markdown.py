@@ -1,4 +1,4 @@
-"""Pages of the documentation as a terminal shows them."""
+"""Pages of the documentation in a terminal."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def test_a_word_that_is_too_long_is_cut() -> None:
 @pytest.mark.parametrize("name", page_names())
 @pytest.mark.parametrize("width", [60, 80])
 def test_no_line_is_longer_than_the_terminal(name: str, width: int) -> None:
-    """But for code, whose lines are as they are."""
+    """Except for code, whose lines are not wrapped."""
     lines = render_page(page_text(name), width, styled=False).splitlines()
     assert [
         line for line in lines if display_width(line) > width and not line.startswith("    ")

@@ -1,4 +1,4 @@
-"""The picture of a heat map."""
+"""The heat map over an image."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sheets of pictures: everything has its place, and text stays within it."""
+"""Sheets of images: everything has its place, and text stays within it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_without_another_font_accents_are_left_out(monkeypatch: pytest.MonkeyPat
 
 
 def family(text: str) -> tuple[str, str | None]:
-    """What is written, and the name of the font."""
+    """Return the text, and the name of the font."""
     written, font = legible(text, 14)
     assert isinstance(font, ImageFont.FreeTypeFont)
     return written, font.getname()[0]

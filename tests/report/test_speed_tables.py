@@ -102,7 +102,7 @@ def test_ranks() -> None:
 
 
 def test_ranks_with_one_segment() -> None:
-    """There are no statistics, and nothing is computed meanwhile."""
+    """There are no statistics, and nothing to overlap."""
     lines = rank_bench_text(replace(RANKS, gathers=0, overlap=None, sums=1, threads=1)).splitlines()
     assert lines[2] == "sums of gradients          0.53 ms for 1 sum of 2,179.8 kB together"
     assert lines[3].startswith("training ")

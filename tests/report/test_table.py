@@ -1,4 +1,4 @@
-"""Plain tables: columns line up whatever is in them."""
+"""Plain tables: columns are aligned for any content."""
 
 from __future__ import annotations
 

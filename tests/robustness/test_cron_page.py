@@ -1,4 +1,4 @@
-"""The page for scripts and cron: everything in its section is run, on a few small pictures."""
+"""The page for scripts and cron: everything in its section runs, on a few small images."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MOVE = " && mv "
 
 
 def section() -> str:
-    """The text of the section."""
+    """Return the text of the section."""
     text = (ROOT / "cnn_cli/docs/scripts.md").read_text(encoding="utf-8")
     found = re.search(r"^## Unattended training with cron\n(.*)", text, re.DOTALL | re.MULTILINE)
     assert found is not None
@@ -33,19 +33,19 @@ def section() -> str:
 
 
 def lines() -> list[str]:
-    """What is typed: the indented lines outside of fences."""
+    """Return the command lines: the indented lines outside fences."""
     outside = re.sub(r"^```.*?^```", "", section(), flags=re.DOTALL | re.MULTILINE)
     return [line.strip() for line in outside.splitlines() if line.startswith("    ")]
 
 
 def blocks(language: str) -> list[str]:
-    """What stands in fences of a language."""
+    """Return the content of fences of a language."""
     found = re.findall(r"^```(\w*)\n(.*?)^```$", section(), re.DOTALL | re.MULTILINE)
     return [block for name, block in found if name == language]
 
 
 def units() -> list[configparser.ConfigParser]:
-    """The fenced ini blocks."""
+    """Return the fenced ini blocks."""
     parsed = []
     for block in blocks("ini"):
         unit = configparser.ConfigParser(interpolation=None, strict=True)
@@ -80,7 +80,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
 
 
 def sh(line: str, home: Path) -> subprocess.CompletedProcess[str]:
-    """Run a line of the section, with the folder's name in place of the page's."""
+    """Run a line of the section, with the folder's name replaced."""
     line = SCHEDULE.sub("", line).replace(HOME, str(home))
     return subprocess.run(
         ["sh", "-c", line], cwd=home, capture_output=True, text=True, timeout=PATIENCE, check=False
@@ -88,7 +88,7 @@ def sh(line: str, home: Path) -> subprocess.CompletedProcess[str]:
 
 
 def outcome(line: str, home: Path) -> tuple[int, str]:
-    """Exit code, and all that cron would send by mail."""
+    """Return the exit code, and everything that cron would mail."""
     done = sh(line, home)
     return done.returncode, done.stdout + done.stderr
 
@@ -103,7 +103,7 @@ def test_there_is_nothing_else_in_it() -> None:
 
 
 def test_the_cron_line(home: Path) -> None:
-    """Stopped by its time limit, by a lock, finished, and gone further."""
+    """Stopped by its time limit, by a lock, finished, and continued."""
     cron = lines()[0]
     run = home / "models/x"
     short = cron.replace("--time-limit 25m", "--time-limit 0.01s")
@@ -144,7 +144,7 @@ def test_the_check_beforehand(home: Path) -> None:
 
 
 def test_the_gate(home: Path) -> None:
-    """The model in service stays where the new one is not good enough."""
+    """The deployed model stays if the new one is not good enough."""
     cron, _, _, copy, gate = lines()
     assert MOVE in gate
     assert outcome(cron, home) == (0, "")
@@ -156,7 +156,7 @@ def test_the_gate(home: Path) -> None:
     save_checkpoint(live, checkpoint)
     old = live.read_bytes()
     code, said = outcome(gate.replace("top1=0.8", "top1=1.1"), home)
-    assert code == 2, said  # no share is above 1
+    assert code == 2, said  # the maximum is 1
     done = sh(re.sub("top1=0.8", "loss=0.000001", gate), home)
     assert (done.returncode, done.stderr.count("\n")) == (6, 1)
     assert live.read_bytes() == old
@@ -169,7 +169,7 @@ def test_the_service(home: Path) -> None:
     service, timer = units()
     start = service["Service"]["ExecStart"]
     program, *arguments = shlex.split(start)
-    assert os.path.isabs(program)  # systemd wants that
+    assert os.path.isabs(program)  # systemd requires it
     assert service["Service"]["WorkingDirectory"] == HOME
     assert service["Service"]["SuccessExitStatus"].split() == ["7", "75"]
     assert outcome(shlex.join([Path(program).name, *arguments]), home) == (0, "")
@@ -181,7 +181,7 @@ def test_the_service(home: Path) -> None:
 
 
 def test_the_log(home: Path) -> None:
-    """It can be cut while it is written to: what follows starts where it ends then."""
+    """It can be truncated during writing: later output continues at its new end."""
     (block,) = blocks("")
     assert block.split()[0] == f"{HOME}/cnn.log"
     assert "copytruncate" in block.split()

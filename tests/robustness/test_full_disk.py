@@ -1,4 +1,4 @@
-"""No room, no permission: one line, exit 4, and what was saved before stays."""
+"""Full disks and missing permissions: one line, exit code 4, and existing files unchanged."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
 
 @pytest.fixture(scope="module")
 def half(field: Field) -> Path:
-    """A run of one epoch of two; not to be changed."""
+    """A run of one of two epochs; read-only."""
     out = field.config.parent / "half"
     assert cnn("train", field.config, "--out", out, "--epochs", 1, "--threads", 1).code == 0
     return out
@@ -42,7 +42,7 @@ def whole(field: Field) -> Path:
 
 
 def limited(size: int, *arguments: object) -> Outcome:
-    """A process that may not write files longer than `size` bytes."""
+    """Run a process that may not write files longer than `size` bytes."""
 
     def limit() -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
@@ -69,7 +69,7 @@ def test_said_before_training(field: Field, tmp_path: Path) -> None:
 def test_the_disk_fills_up_while_saving(
     field: Field, half: Path, whole: Path, tmp_path: Path, size: int
 ) -> None:
-    """The probe fits, `best.npz` or `last.npz` does not."""
+    """The probe fits, but `best.npz` or `last.npz` does not."""
     out = tmp_path / "run"
     shutil.copytree(half, out)
     before = contents(out)
@@ -145,7 +145,7 @@ def test_a_disk_that_is_really_full(
     field: Field, half: Path, whole: Path, small_disk: Path
 ) -> None:
     out = small_disk / "run"
-    shutil.copytree(half, out, ignore=shutil.ignore_patterns("*.png"))  # which have no room
+    shutil.copytree(half, out, ignore=shutil.ignore_patterns("*.png"))  # there is no room for them
     before = contents(out)
     line = ("train", field.config, "--out", out, "--resume", "--threads", 1)
 
@@ -167,7 +167,7 @@ def test_a_disk_that_is_really_full(
     after = contents(out)
     assert after.keys() == before.keys()
     assert after["last.npz"] == before["last.npz"]
-    # What a killed process left half-written is what fills the disk: it goes first.
+    # The disk is full of a killed process's partial files, which are deleted first.
     fill(0)
     (small_disk / "ballast").rename(out / ".cnn-4194305-0.tmp")
     assert cnn(*line).code == 0
@@ -175,7 +175,7 @@ def test_a_disk_that_is_really_full(
 
 
 def bound(*arguments: object) -> Outcome:
-    """A process that has no more rights to files than their permissions say, even root's."""
+    """Run a process whose file access depends on permissions only, even as root."""
 
     def give_up_rights() -> None:
         if os.geteuid() == 0:
@@ -205,7 +205,9 @@ def test_no_permission_to_write(field: Field, tmp_path: Path) -> None:
 
 @needs_permissions
 def test_no_permission_to_read(field: Field, whole: Path, tmp_path: Path) -> None:
-    """An image: the others are done. A class folder, a checkpoint, a config: one line."""
+    """For an image, the others are processed. For a class folder, checkpoint or config, there is
+    one error.
+    """
     pictures, ckpt = tmp_path / "pictures", tmp_path / "model.npz"
     shutil.copytree(field.pictures, pictures)
     shutil.copy(whole / "best.npz", ckpt)

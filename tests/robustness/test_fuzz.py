@@ -1,5 +1,6 @@
-"""Anything at all as an image, a checkpoint or a config: an exit code of the table, one line an
-error, no changed input, no hang."""
+"""Random images, checkpoints and configs: documented exit codes, one line per error, unchanged
+inputs, no hangs.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +31,10 @@ from PIL import Image, features
 from cnn_cli.runs.checkpoint import load_checkpoint
 
 LONGEST = 10.0  # seconds for one case
-LIGHT = 100_000_000  # bytes: a network that is worth a second of training
+LIGHT = 100_000_000  # bytes: a network that can be trained for a second
 CASES = 2000
 
-# Hypothesis draws the same cases every time: what it finds one day is no surprise the next.
+# Deterministic: hypothesis draws the same cases every time.
 bounded = settings(max_examples=30, deadline=None, derandomize=True, database=None)
 number = st.integers(0, 10**6)
 edits = st.lists(
@@ -51,15 +52,15 @@ edits = st.lists(
 
 @dataclass(frozen=True, slots=True)
 class Victim:
-    """What is mutated, and where.
+    """The inputs to mutate.
 
     Attributes:
-        field: pictures and config.
-        run: trained on them.
-        place: a folder for the mutants.
+        field: images and config.
+        run: a run trained on them.
+        place: a folder for mutated files.
         images: file name and bytes, of many kinds.
-        members: of the run's `last.npz`.
-        meta, document: its meta, and the config.
+        members: members of the run's `last.npz`.
+        meta, document: its metadata, and the config.
     """
 
     field: Field
@@ -90,7 +91,7 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
 
 
 def images() -> Iterator[tuple[str, bytes]]:
-    """A small image of every kind that Pillow writes here."""
+    """Yield a small image of every kind that Pillow writes here."""
     rgb, grey = Image.fromarray(noise(24, 31, 3)), Image.fromarray(noise(24, 31, 1))
     palette = rgb.convert("P")
     kinds: list[tuple[str, str, Image.Image, dict[str, object]]] = [
@@ -119,7 +120,7 @@ def images() -> Iterator[tuple[str, bytes]]:
 
 
 def run_command(*arguments: object) -> Outcome:
-    """As the program does it, NumPy's warnings go nowhere."""
+    """Run a command without NumPy's warnings, as the program does."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         outcome = cnn(*arguments)
@@ -151,7 +152,7 @@ def try_image(victim: Victim, which: int, changes: list[Edit]) -> list[int]:
 
 
 def try_checkpoint(victim: Victim, path: Path) -> list[int]:
-    """Every command that reads one."""
+    """Run every command that reads a checkpoint."""
     before = path.read_bytes()
     picture, out = victim.field.pictures / "val/dark/0.png", path.parent
     codes = []
@@ -162,7 +163,7 @@ def try_checkpoint(victim: Victim, path: Path) -> list[int]:
         ("train", victim.field.config, "--out", out, "--resume", "--epochs=2", "--quiet"),
     ):
         outcome = run_command(*line)
-        # 2 where the edit took `data.root` away: eval then needs DIR.
+        # 2 if the edit removed `data.root`: eval then requires DIR.
         assert outcome.code in (0, 2, 3, 4, 5), outcome
         assert outcome.code == 0 or outcome.err.count("\n") == 1, outcome
         codes.append(outcome.code)
@@ -172,7 +173,7 @@ def try_checkpoint(victim: Victim, path: Path) -> list[int]:
 
 
 def mutated_checkpoint(victim: Victim, kind: int, numbers: list[int], changes: list[Edit]) -> Path:
-    """Its bytes, its document behind a good checksum, or an array of it."""
+    """Mutate its bytes, its metadata with a valid checksum, or an array."""
     folder = victim.place / "ckpt"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -195,7 +196,7 @@ def mutated_checkpoint(victim: Victim, kind: int, numbers: list[int], changes: l
 
 
 def try_config(victim: Victim, text: bytes) -> list[int]:
-    """Plan it and list it; train it for a moment where it is small."""
+    """Plan it and summarize it; train it briefly if it is small."""
     path = victim.field.config.parent / "mutant.yaml"
     path.write_bytes(text)
     plan = run_command("train", path, "--dry-run", "--json")
@@ -251,7 +252,7 @@ json_values = st.recursive(
 @given(number, json_values)
 @bounded
 def test_configs_with_any_value(victim: Victim, where: int, value: Any) -> None:
-    """Written as YAML; what cannot be written is no case."""
+    """Written as YAML; values that cannot be written are skipped."""
     with at_most(LONGEST):
         try_config(victim, as_yaml(changed(victim.document, where, 0, value)))
 

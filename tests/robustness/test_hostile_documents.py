@@ -1,4 +1,4 @@
-"""Documents that ask for the impossible: one sentence, before anything is allocated."""
+"""Documents that ask for the impossible: one error, before anything is allocated."""
 
 from __future__ import annotations
 
@@ -43,14 +43,16 @@ def trained(field: Field) -> Path:
 
 @contextmanager
 def little_memory() -> Iterator[None]:
-    """Fail if the process grows by more than a document may cost."""
+    """Fail if the process grows by more than a document may take."""
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     yield
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < LOTS
 
 
 def aliases(levels: int) -> str:
-    """Each level holds the one before nine times: 9 ** levels values once written out."""
+    """Return a document in which each level contains the previous one nine times: 9 ** levels
+    values if expanded.
+    """
     lines = ["a0: &a0 [lol]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, levels + 1)]
     return "\n".join([*lines, f"model: {{layers: *a{levels}}}"])
@@ -102,7 +104,7 @@ def test_configs(field: Field, tmp_path: Path, text: str, said: str) -> None:
         with at_most(10), little_memory():
             outcome = cnn(*command, path, *data)
         if command == ["summary"] and outcome.code == 0:
-            continue  # it tells how much memory the network takes, whatever there is
+            continue  # it reports the network's memory, however much is available
         assert (outcome.code, outcome.out) == (3, ""), outcome
         assert outcome.err.startswith(f"cnn: {path}: "), outcome
         assert outcome.err.count("\n") == 1
@@ -112,16 +114,16 @@ def test_configs(field: Field, tmp_path: Path, text: str, said: str) -> None:
 
 
 def test_too_many_values_are_noticed_while_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not afterwards: a megabyte of them would take a minute."""
+    """Not afterwards, which would take a minute for a megabyte."""
     monkeypatch.setattr(yaml12, "MAX_VALUES", 50)
     assert parse_yaml("[" + "1, " * 49 + "]", "x") == [1] * 49
     with pytest.raises(ConfigError) as caught:
-        parse_yaml("[" + "1, " * 2000 + "@", "x")  # what follows is never looked at
+        parse_yaml("[" + "1, " * 2000 + "@", "x")  # the rest is never parsed
     assert str(caught.value) == "x: must be YAML. Got more than 50 values."
 
 
 def test_a_batch_is_no_larger_than_the_data(field: Field) -> None:
-    """The plan is for the batches there will be, at once even for two thousand millions."""
+    """The plan is for actual batch sizes, even if two thousand million are requested."""
     plans = []
     for size in (18, 2**31 - 1):
         with at_most(10):
@@ -146,7 +148,7 @@ def deep(levels: int) -> list[Any]:
 
 
 def wide(meta: dict[str, Any]) -> None:
-    """Two convolutions of 2³¹ - 1 channels."""
+    """Two convolutions with 2³¹ - 1 channels."""
     widen(meta, 2**31 - 1)
     second = {"out_channels": 2**31 - 1, "kernel_size": 3}
     meta["config"]["model"]["layers"].insert(1, {"conv": second})
@@ -156,7 +158,7 @@ def wide(meta: dict[str, Any]) -> None:
     nodes.insert(1, nodes[0] | {"name": "second", "inputs": [0]})
 
 
-# What is done to `meta`, and what each command says: evaluating, and going on.
+# The change of `meta`, and the errors of evaluating and of resuming.
 METAS: dict[str, tuple[Callable[[dict[str, Any]], object], str | None, str | None]] = {
     "channels": (lambda meta: widen(meta, 10**9), "more memory", "another"),
     "products beyond 64 bits": (wide, "more memory", "another"),
@@ -211,7 +213,7 @@ def test_checkpoints(field: Field, trained: Path, tmp_path: Path, name: str) -> 
 def test_arrays_that_are_others(
     field: Field, trained: Path, tmp_path: Path, group: str, kind: str
 ) -> None:
-    """Going on is refused or, where nothing is lost (float16), does what it says."""
+    """Resuming is refused or, if nothing is lost (float16), works."""
     checkpoint = load_checkpoint(trained / "last.npz")
     arrays = {
         f"{g}/{name}": array for g, members in checkpoint.groups.items() for name, array in

@@ -1,4 +1,4 @@
-"""Folders as they are found in the wild: good images are used, the others named, nothing hangs."""
+"""Real-world folders: usable images are used, others reported, nothing hangs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def trained(field: Field) -> Path:
 
 
 def png_of(width: int, height: int) -> bytes:
-    """A PNG that says it is so large; it holds next to nothing."""
+    """Return a PNG that declares a size but contains almost nothing."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         checksum = struct.pack(">I", zlib.crc32(kind + content))
@@ -95,7 +95,7 @@ BAD: dict[bytes, tuple[bytes, str]] = {
 
 
 def fill(folder: Path) -> None:
-    """Put every kind of file there."""
+    """Create every kind of file in a folder."""
     place = os.fsencode(folder) + b"/"
     for name, content in GOOD.items():
         Path(os.fsdecode(place + name)).write_bytes(content)
@@ -111,7 +111,7 @@ def fill(folder: Path) -> None:
     (folder / ".hidden/a.png").write_bytes(b"x")
     os.mkfifo(folder / "pipe.jpg")
     here = os.getcwd()
-    os.chdir(folder)  # a socket's path has to be short
+    os.chdir(folder)  # a socket's path must be short
     try:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind("socket.png")
@@ -129,7 +129,7 @@ def test_predicting_a_folder_of_everything(trained: Path, tmp_path: Path) -> Non
     zoo = tmp_path / "zoo"
     zoo.mkdir()
     fill(zoo)
-    (zoo / "up").unlink()  # else the folder above would be read as well, as it should
+    (zoo / "up").unlink()  # otherwise the parent folder is read as well, as intended
     before = contents(zoo)
     with at_most(20):
         outcome = cnn("predict", zoo, "--ckpt", trained, "--format", "jsonl")
@@ -183,7 +183,7 @@ def test_strips_take_no_more_memory_than_other_images(
 
 
 def test_a_pipe_that_nobody_writes_into_can_be_left(trained: Path, tmp_path: Path) -> None:
-    """Typed by hand it is read, as `<(…)` is; whoever waits for nothing can end it."""
+    """A typed pipe is read, as `<(…)` is; a user can interrupt the wait."""
     fifo = tmp_path / "x.jpg"
     os.mkfifo(fifo)
     line = [*COMMAND, "predict", str(fifo), "--ckpt", str(trained)]
@@ -191,7 +191,7 @@ def test_a_pipe_that_nobody_writes_into_can_be_left(trained: Path, tmp_path: Pat
         writer = None
         while writer is None:
             assert process.poll() is None
-            with suppress(OSError):  # until somebody reads
+            with suppress(OSError):  # until it is opened for reading
                 writer = os.open(fifo, os.O_WRONLY | os.O_NONBLOCK)
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=PATIENCE) == (b"", b"")
@@ -219,7 +219,7 @@ def test_streams_without_an_end(
 
 
 def test_pipes_and_devices_are_no_checkpoints(field: Field, tmp_path: Path) -> None:
-    """Nobody waits for one to be written into."""
+    """No command waits for a writer."""
     os.mkfifo(tmp_path / "best.npz")
     picture = field.pictures / "val/dark/0.png"
     for path in (tmp_path / "best.npz", tmp_path, "/dev/zero"):
@@ -232,7 +232,7 @@ def test_pipes_and_devices_are_no_checkpoints(field: Field, tmp_path: Path) -> N
 def test_images_that_vanish(
     field: Field, trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Some: they are left out and listed, in the sessions after as well."""
+    """If some vanish, they are skipped and listed, in later sessions too."""
     pictures = shutil.copytree(field.pictures, tmp_path / "pictures")
     out = tmp_path / "run"
     gone = [pictures / "train/dark/1.png", pictures / "val/bright/2.png"]
@@ -257,7 +257,7 @@ def test_images_that_vanish(
 
 
 def test_all_images_vanish(field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A disk that was unmounted: no epoch is counted that trained on nothing."""
+    """An unmounted disk: an epoch without images is not counted."""
     pictures = shutil.copytree(field.pictures, tmp_path / "pictures")
     out, elsewhere = tmp_path / "run", tmp_path / "elsewhere"
     end_epoch = trainer.Trainer._end_epoch
@@ -283,8 +283,9 @@ def test_all_images_vanish(field: Field, tmp_path: Path, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("mean", ["auto", "0.5"])
 def test_a_class_without_an_image_that_can_be_read(field: Field, tmp_path: Path, mean: str) -> None:
-    """Nobody would notice for months that the network never saw one. Said before the first step
-    where the images are measured, at the end of the first epoch else."""
+    """Otherwise nobody would notice that the network never saw the class. The error comes before
+    the first step if the images are measured, else at the end of the first epoch.
+    """
     pictures = shutil.copytree(field.pictures, tmp_path / "pictures")
     out = tmp_path / "run"
     for path in (pictures / "train/dark").iterdir():
@@ -301,7 +302,7 @@ def test_a_class_without_an_image_that_can_be_read(field: Field, tmp_path: Path,
 
 
 def test_a_class_vanishes(field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A part that was unmounted: no epoch is counted that trained without it."""
+    """An unmounted part: an epoch without the class is not counted."""
     pictures = shutil.copytree(field.pictures, tmp_path / "pictures")
     out, end_epoch = tmp_path / "run", trainer.Trainer._end_epoch
 
@@ -326,7 +327,7 @@ def test_a_class_vanishes(field: Field, tmp_path: Path, monkeypatch: pytest.Monk
 def test_the_validation_images_vanish(
     field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An epoch that could not be measured is not taken for the best one."""
+    """An epoch that could not be measured is not the best one."""
     pictures = shutil.copytree(field.pictures, tmp_path / "pictures")
     out = tmp_path / "run"
 
@@ -361,7 +362,7 @@ def test_the_run_folder_vanishes(
 
 
 def test_the_same_class_under_two_cases(field: Field, tmp_path: Path) -> None:
-    """They are two classes, where the file system tells them apart; evaluating says so too."""
+    """They are two classes if the file system distinguishes them; evaluation agrees."""
     pictures = shutil.copytree(field.pictures, tmp_path / "pictures")
     (pictures / "train/Dark").mkdir()
     if (pictures / "train/dark/0.png").samefile(pictures / "train/Dark") or len(
@@ -402,7 +403,7 @@ def test_one_image_a_batch_where_batchnorm_would_train_on_nothing(
 
 
 def test_an_error_of_an_image_is_one_line() -> None:
-    """Whatever its name holds."""
+    """Whatever its name contains."""
     error = ImageError("a\nb\x1b[2J\udcff.png", "truncated or damaged")
     assert error.line() == "a\\nb\\x1b[2J\\udcff.png: truncated or damaged."
 
@@ -414,7 +415,7 @@ def test_a_hundred_thousand_files(field: Field, trained: Path, tmp_path: Path) -
         (many / name).mkdir(parents=True)
         source = (field.pictures / "val" / name / "0.png").read_bytes()
         for i in range(50_000):
-            if i % 10_000 == 0:  # a file has at most 65,000 names
+            if i % 10_000 == 0:  # a file has at most 65,000 hard links
                 first = many / name / f"{i:06}.png"
                 first.write_bytes(source)
             else:

@@ -1,4 +1,4 @@
-"""SIGKILL at any moment, `--resume`, and the bits of a run that was never stopped."""
+"""SIGKILL at any moment, then `--resume`, gives the bits of an uninterrupted run."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
 
 @pytest.fixture(scope="module")
 def whole(field: Field) -> Path:
-    """A run that was never stopped."""
+    """An uninterrupted run."""
     out = field.config.parent / "whole"
     outcome = cnn("train", field.config, "--out", out, "--quiet", "--threads", 2)
     assert outcome.code == 0, outcome.err
@@ -40,7 +40,7 @@ def whole(field: Field) -> Path:
 
 
 def kill(field: Field, out: Path, how: str, *numbers: int) -> list[list[int]]:
-    """What `killing.py` tells: a list of exit codes a run."""
+    """Return what `killing.py` prints: a list of exit codes per run."""
     line = [sys.executable, killing.__file__, how, str(field.config), str(out), *map(str, numbers)]
     done = subprocess.run(line, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert (done.returncode, done.stderr) == (0, "")
@@ -52,8 +52,9 @@ def kill(field: Field, out: Path, how: str, *numbers: int) -> list[list[int]]:
 def test_killed_once_at_every_moment(
     field: Field, whole: Path, tmp_path: Path, how: str, numbers: tuple[int, ...]
 ) -> None:
-    """`coarse` is before and after every sync and renaming, `fine` a seeded choice of the moments
-    within writes and around steps."""
+    """`coarse` is before and after every sync and rename, `fine` a random choice of moments within
+    writes and around steps.
+    """
     ends = kill(field, tmp_path, how, *numbers)
     assert len(ends) >= 8
     assert {(code, resumed) for _, code, resumed in ends} == {(KILLED, 0)}
@@ -93,7 +94,7 @@ def test_whole_processes_killed_at_random_times(field: Field, whole: Path, tmp_p
 def test_reports_are_written_again_after_a_kill_between_the_files(
     field: Field, tmp_path: Path
 ) -> None:
-    """`last.npz` knows an epoch that the files beside it do not."""
+    """`last.npz` contains an epoch that the other files lack."""
     out = tmp_path / "run"
     assert cnn("train", field.config, "--out", out, "--epochs", 1).code == 0
     before = (out / "metrics.csv").read_bytes(), (out / "log.jsonl").read_bytes()
@@ -121,7 +122,7 @@ def test_a_finished_run_is_left_alone(field: Field, tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("backend", ["numpy", "fast"])
 def test_fifty_kills_of_the_small_config(tmp_path: Path, backend: str) -> None:
-    """Twelve epochs of `configs/small.yaml`, with 50 SIGKILLs spread over them by a seed."""
+    """Twelve epochs of `configs/small.yaml`, with 50 random SIGKILLs."""
     config, kills = ROOT / "configs/small.yaml", 50
     options = "--backend", backend
     process = start(config, tmp_path / "whole", *options)
@@ -129,7 +130,7 @@ def test_fifty_kills_of_the_small_config(tmp_path: Path, backend: str) -> None:
     assert process.returncode == 0
     steps = step_of(tmp_path / "whole")
 
-    # By steps, not by time: how fast a machine is may change from one minute to the next.
+    # By steps, not by time, since a machine's speed may change.
     rng, out = np.random.default_rng(0), tmp_path / "parts"
     for step in sorted(rng.integers(0, steps * 4 // 5, kills)):
         process = start(config, out, "train.checkpoint_every=3", *options)
@@ -149,6 +150,6 @@ def test_fifty_kills_of_the_small_config(tmp_path: Path, backend: str) -> None:
 
 
 def step_of(run: Path) -> int:
-    """Of a run's last checkpoint; 0 before the first."""
+    """Return the step of a run's last checkpoint; 0 before the first."""
     last = run / "last.npz"
     return int(load_checkpoint(last, ()).meta["step"]) if last.exists() else 0

@@ -1,4 +1,4 @@
-"""Memory stays what it was, however long a training is and however many images are named."""
+"""Memory does not grow with the length of a training or the number of images."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hardship import Field, cnn, make_field
 
 pytestmark = pytest.mark.skipif(not growth.STATM.exists(), reason="needs Linux's /proc")
 
-MOST = 2_000_000  # bytes: what allocators keep varies by less
+MOST = 2_000_000  # bytes: allocators vary by less
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,7 @@ def trained(field: Field) -> Path:
 
 
 def grown(*arguments: object) -> tuple[int, int, int]:
-    """Calls that were watched, and bytes held after a third of them and at the end."""
+    """Return the number of watched calls, and bytes held after a third of them and at the end."""
     line = [sys.executable, growth.__file__, *map(str, arguments)]
     done = subprocess.run(line, capture_output=True, text=True, check=False)
     assert done.stderr == ""

@@ -1,4 +1,4 @@
-"""Training, evaluating and predicting without what Linux alone has, or Unix."""
+"""Train, evaluate and predict without features specific to Linux or Unix."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from patience import PATIENCE
 from cnn_cli import portable
 from cnn_cli.portable import free_memory, free_of_vm_stat
 
-# Takes away modules and calls, and puts a stand-in in the place of msvcrt.
+# Removes modules and calls, and replaces msvcrt by a stand-in.
 WITHOUT = """
 import importlib.abc, os, signal, subprocess, sys, types
 import fcntl, tempfile, shutil, select

@@ -1,4 +1,4 @@
-"""Two trainings, one folder: one trains, the other says so and ends."""
+"""Two trainings in one folder: one trains, the other reports that and exits."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def field(tmp_path_factory: pytest.TempPathFactory) -> Field:
 
 
 def test_exactly_one_trains(field: Field, tmp_path: Path) -> None:
-    """Started together, without an end: one goes on until it is told to stop."""
+    """Started together, without an end: one continues until it is stopped."""
     out = tmp_path / "run"
     line = [*COMMAND, "train", str(field.config), "--out", str(out), "--resume", "--epochs=1000000"]
     processes = [
@@ -48,7 +48,7 @@ def test_exactly_one_trains(field: Field, tmp_path: Path) -> None:
     assert winner.poll() is None
     winner.send_signal(signal.SIGTERM)
     winner.communicate(timeout=PATIENCE)
-    assert winner.returncode in (75, -signal.SIGTERM)  # the latter before Python was up
+    assert winner.returncode in (75, -signal.SIGTERM)  # the latter before Python has started
     for one in losers[:2]:
         out_text, err = one.communicate()
         quiet = one is processes[1]
@@ -71,7 +71,7 @@ def test_the_lock_dies_with_its_process(field: Field, tmp_path: Path) -> None:
 
 
 def test_another_ones_lock_is_left_alone(field: Field, tmp_path: Path) -> None:
-    """The loser neither deletes the folder nor what the other one is writing in it."""
+    """The other process neither deletes the folder nor the files being written in it."""
     out = tmp_path / "run"
     with RunFolder(out):
         half = out / f".cnn-{os.getpid()}-0.tmp"
@@ -85,7 +85,7 @@ def test_another_ones_lock_is_left_alone(field: Field, tmp_path: Path) -> None:
 def test_a_lock_that_was_deleted_meanwhile_counts_for_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between opening and locking, its holder ends and takes the file away."""
+    """Between opening and locking, its holder ends and deletes the file."""
     lock = fcntl.flock
     path = tmp_path / "run" / ".lock"
     calls: list[int] = []

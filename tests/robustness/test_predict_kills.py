@@ -1,4 +1,4 @@
-"""SIGKILL of `cnn predict` at any moment: nothing is lost, and nothing is done twice."""
+"""SIGKILL of `cnn predict` at any moment: nothing is lost or done twice."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def pictures(trained: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, bytes]:
-    """Names and contents of pictures in `photos`, each of its own content."""
+    """Names and contents of distinct images in `photos`."""
     monkeypatch.chdir(tmp_path)
     Path("photos").mkdir()
     one = next((trained.parent / "pictures/train").glob("*/*.png")).read_bytes()
@@ -52,14 +52,14 @@ def start(trained: Path, *options: str) -> subprocess.Popen[bytes]:
 def killed(
     kills: int, begin: Callable[[], subprocess.Popen[bytes]], done: Callable[[], int]
 ) -> subprocess.Popen[bytes]:
-    """Kill a command that many times, each when it has done some more; the one that comes last."""
+    """Kill a command that many times, each after some progress; return the next process."""
     rng = np.random.default_rng(kills)
     for wanted in sorted(rng.integers(1, PICTURES - 1, kills)):
         process = begin()
         end = time.monotonic() + PATIENCE
         while done() < wanted and process.poll() is None:
             assert time.monotonic() < end
-        time.sleep(rng.uniform(0, 0.005))  # to be anywhere within what it does
+        time.sleep(rng.uniform(0, 0.005))  # at any point of its work
         process.kill()
         process.wait()
     return begin()
@@ -102,7 +102,7 @@ def test_sort_into(trained: Path, pictures: dict[str, bytes], kills: int, how: s
 
 @pytest.mark.parametrize("kills", KILLS)
 def test_watch(trained: Path, pictures: dict[str, bytes], kills: int) -> None:
-    """Pictures come while it runs and while it does not."""
+    """Images arrive while it runs and while it does not."""
     os.rename("photos", "before")
     Path("photos").mkdir()
     coming = iter(sorted(pictures))

@@ -1,5 +1,6 @@
-"""Signals at random moments of six commands, alone and under `mpiexec`: each ends, with all of its
-processes and without a traceback."""
+"""Signals at random moments of six commands, alone and under `mpiexec`: each ends with all of its
+processes, without a traceback.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +20,10 @@ from patience import PATIENCE, wait_until
 
 FEW, MANY = 4, 30
 COUNTS = [pytest.param(FEW, id="few"), pytest.param(MANY, id="many", marks=pytest.mark.soak)]
-LATEST = 3.0  # seconds after the start, by when most of them have ended
+LATEST = 3.0  # seconds after the start, when most have ended
 
-# What a signal ends a command with: its own codes; the shell's for a signal; and, while Python
-# starts and has no handler yet, the signal itself.
+# Exit codes after a signal: the command's own, the shell's for a signal, and the signal itself
+# while Python starts and has no handler.
 CODES = {0, 75, 130, 143, -signal.SIGTERM, -signal.SIGINT}
 
 
@@ -72,7 +73,9 @@ def _soak(ranks: int, count: int, field: Field, trained: Path, folder: Path) -> 
 
 
 def _interrupted(line: list[str], number: int, moment: float) -> tuple[int, str]:
-    """Exit code and stderr of a command line that is sent a signal, once all it started ended."""
+    """Return exit code and stderr of an interrupted command line, once all its processes have
+    ended.
+    """
     with tempfile.TemporaryFile("w+") as err:
         process = subprocess.Popen(
             line,
@@ -95,7 +98,7 @@ def _interrupted(line: list[str], number: int, moment: float) -> tuple[int, str]
 
 
 def _of_session(leader: int) -> list[int]:
-    """The processes of a session that have not ended."""
+    """Return the running processes of a session."""
     found = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:

@@ -1,4 +1,6 @@
-"""A signal while there is no step to finish: answered at once, with 75 and a run to go on from."""
+"""A signal outside a training step: handled at once, with exit code 75 and a run that can be
+resumed.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training import precise_bn, session, setup, validating
 from cnn_cli.training.requests import Requests, StopNow
 
-STEPS = 2  # of an epoch: 24 images in batches of 16
+STEPS = 2  # per epoch: 24 images in batches of 16
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +43,7 @@ def whole(field: Field) -> Path:
 def at_call(
     monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, number: int, act: Callable[[], None]
 ) -> None:
-    """Have the call of that number do something first."""
+    """Call a function before that call of a method."""
     original = getattr(owner, name)
     calls = 0
 
@@ -75,7 +77,7 @@ def test_while_files_are_listed(
     code: int,
     reason: str,
 ) -> None:
-    """Files are hashed to split them; the third one is never read, and no run is left."""
+    """Files are hashed for the split; the third one is never read, and no run is left."""
     read: list[bytes] = []
     digest = content._digest
 
@@ -95,8 +97,9 @@ def test_while_files_are_listed(
 
 
 def terminate(whom: str) -> None:
-    """Send SIGTERM to the main thread, or to the one that calls, which leaves the main thread's
-    waiting alone. So does a signal that comes just before the main thread begins to wait."""
+    """Send SIGTERM to the main thread, or to the calling thread, which does not interrupt the main
+    thread's wait. Neither does a signal just before the wait.
+    """
     thread = threading.main_thread() if whom == "main" else threading.current_thread()
     assert thread.ident is not None
     signal.pthread_kill(thread.ident, signal.SIGTERM)
@@ -106,7 +109,7 @@ def terminate(whom: str) -> None:
 def test_while_the_statistics_are_measured(
     field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whom: str
 ) -> None:
-    """On worker threads, one of which never comes back."""
+    """On worker threads, one of which never returns."""
     answered = threading.Event()
 
     def hang() -> None:
@@ -125,7 +128,7 @@ def test_while_the_statistics_are_measured(
 def test_while_a_batch_is_waited_for(
     field: Field, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whom: str
 ) -> None:
-    """A disk that stopped answering, in the second epoch; nothing is kept in memory."""
+    """A disk that stops answering, in the second epoch; nothing is cached."""
     out = tmp_path / "run"
     line = ("train", field.config, "--out", out, "--quiet")
     mean_and_std = ("data.cache=none",)
@@ -160,7 +163,7 @@ def test_while_an_epoch_is_evaluated(
     phase: str,
     epoch: int,
 ) -> None:
-    """The epoch's steps are kept, and evaluated when the run goes on."""
+    """The epoch's steps are saved, and evaluated when the run is resumed."""
     out = tmp_path / "run"
     at_call(monkeypatch, owner, phase, epoch, send(signal.SIGTERM))
     line = ("train", field.config, "--out", out, "--quiet")
@@ -172,7 +175,7 @@ def test_while_an_epoch_is_evaluated(
 
 
 def test_the_time_limit_lets_an_evaluation_end(field: Field, tmp_path: Path) -> None:
-    """Else one that is longer than the limit would begin anew each time, for ever."""
+    """Otherwise an evaluation longer than the limit would restart forever."""
     out = tmp_path / "run"
     for epochs in (1, 2):
         line = ("train", field.config, "--out", out, "--resume", "--quiet", "-b", 24)
@@ -205,7 +208,7 @@ def test_stopping_while_it_goes_on_leaves_the_checkpoint_alone(
 def test_overwriting_begins_when_nothing_else_can_fail(
     field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal, images that are gone, a network too large: the old run is still there."""
+    """After a signal, missing images or a network that is too large, the old run still exists."""
     out = tmp_path / "run"
     assert cnn("train", field.config, "--out", out, "--epochs", 1).code == 0
     before = contents(out)
@@ -224,7 +227,7 @@ def test_overwriting_begins_when_nothing_else_can_fail(
 def test_reports_that_are_pipes_are_not_waited_for(
     field: Field, whole: Path, tmp_path: Path
 ) -> None:
-    """They are the run's own names: files take their place."""
+    """Their names belong to the run: files replace them."""
     out = tmp_path / "run"
     out.mkdir()
     for name in ("metrics.csv", "log.jsonl"):
@@ -248,7 +251,7 @@ def test_one_stop_is_enough() -> None:
     with pytest.raises(StopNow) as caught, requests.at_once():
         requests.ask_stop("terminated")
     assert caught.value.reason == "terminated"
-    requests.ask_stop("interrupted")  # outside, it only is remembered
+    requests.ask_stop("interrupted")  # outside, it is only recorded
     assert requests.stop_reason() == "terminated"
     with pytest.raises(StopNow), requests.at_once():
         pytest.fail("it was asked for before")
@@ -295,8 +298,8 @@ def test_a_thread_that_hangs_does_not_keep_the_program_from_ending(
     assert b"Traceback" not in err
 
 
-# Gives itself a signal once so many files were written, before the last one takes its place; and
-# `again` while that one is deleted: a terminal that is closed sends two, and so do the impatient.
+# Sends itself a signal after some files were written, before the last one is renamed; and `again`
+# while that one is deleted: closing a terminal sends two signals, and so do impatient users.
 WRITING = """
 import os, signal, sys, time
 from pathlib import Path
@@ -323,7 +326,7 @@ main()
 
 
 def interrupted(name: str, last: int, first: int, again: int, *arguments: object) -> Outcome:
-    """A process that gets a signal while it writes its file number `last`."""
+    """Run a process that gets a signal while it writes its file number `last`."""
     numbers = getattr(signal, f"SIG{name}").value, last, first, again
     done = subprocess.run(
         [sys.executable, "-c", WRITING, *map(str, (*numbers, *arguments))],
@@ -348,7 +351,7 @@ def test_no_signal_leaves_a_half_written_output(
     assert list(tmp_path.iterdir()) == []
 
 
-# Gives a thread a signal, as the system may, while the main thread waits for a list's next line.
+# Sends a thread a signal while the main thread waits for a list's next line.
 LISTENING = """
 import signal, sys, threading, time
 from cnn_cli.data import sources
@@ -370,7 +373,7 @@ main()
 def test_a_signal_reaches_who_waits_for_a_list(
     whole: Path, tmp_path: Path, name: str, pipe: str
 ) -> None:
-    """Nobody writes into the pipe, ever, and another thread was given the signal."""
+    """The pipe has no writer, and another thread received the signal."""
     number, folder = getattr(signal, f"SIG{name}").value, tmp_path / "out"
     folder.mkdir()
     os.mkfifo(tmp_path / "list")
@@ -425,7 +428,7 @@ def test_of_several_outputs_each_is_whole_or_as_it_was(
 def test_three_interrupts_leave_no_half_written_checkpoint(
     field: Field, whole: Path, tmp_path: Path
 ) -> None:
-    """The first asks for a stop, the second ends the saving, the third its unwinding."""
+    """The first requests a stop, the second ends the saving, the third its cleanup."""
     out, names = tmp_path / "run", {".lock", "config.yaml", "receipt.csv", "best.npz"}
     line = ("train", field.config, "--out", out, "--quiet")
     assert interrupted("INT", len(names), 2, 1, *line) == Outcome(130, "", "")
@@ -443,7 +446,7 @@ def test_a_second_interrupt_ends_a_long_step(field: Field, tmp_path: Path) -> No
         "def step(self, *arguments, **options):\n"
         "    print('stepping', flush=True)\n"
         "    while True:\n"
-        "        time.sleep(0.05)\n"  # a signal just before a long one would wait for its end
+        "        time.sleep(0.05)\n"  # a signal just before a long sleep would wait for its end
         "TrainingEngine.train_step = step\n"
         "main()\n"
     )
@@ -467,7 +470,7 @@ def test_a_second_interrupt_ends_a_long_step(field: Field, tmp_path: Path) -> No
 def test_a_signal_ignored_at_the_start_stays_ignored(
     field: Field, tmp_path: Path, ignored: str
 ) -> None:
-    """As a shell does with INT for what it starts in the background."""
+    """As shells ignore INT for background processes."""
     out = tmp_path / "run"
     line = [*COMMAND, "train", str(field.config), "--out", str(out), "--epochs=1000000"]
     script = ["sh", "-c", f'trap "" {ignored}; exec "$@"', "sh", *line, "--quiet"]
@@ -491,7 +494,7 @@ def test_a_signal_ignored_at_the_start_stays_ignored(
 
 
 def test_an_interrupt_while_the_program_is_imported_is_silent() -> None:
-    """Python would print where it was."""
+    """Python would print a traceback."""
     script = (
         "import os, signal, sys\n"
         "class Interrupting:\n"

@@ -1,4 +1,4 @@
-"""Checkpoints: what is written is read back."""
+"""Checkpoints are read back as written."""
 
 from __future__ import annotations
 
@@ -141,7 +141,7 @@ def test_which_checkpoint_a_path_means(tmp_path: Path) -> None:
 
 
 def test_only_what_is_asked_for_is_read(path: Path) -> None:
-    """What is not is not even looked at: here its content is no array."""
+    """The rest is not read at all: here its content is not an array."""
     save_checkpoint(path, example())
     content = path.read_bytes()
     name = b"optimizer/momentum_buffer/stem/weight.npy"

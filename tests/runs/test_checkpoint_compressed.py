@@ -1,4 +1,4 @@
-"""Checkpoints that somebody has saved again with `np.savez_compressed`, and zip bombs."""
+"""Checkpoints saved again with `np.savez_compressed`, and zip bombs."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def members() -> dict[str, bytes]:
 
 
 def refusal(path: Path, most: int) -> str:
-    """The message for a file, and that no more than `most` bytes were taken for it."""
+    """Return the error for a file, and assert that it took at most `most` bytes."""
     tracemalloc.start()
     error = error_of(path)
     _, peak = tracemalloc.get_traced_memory()
@@ -65,7 +65,7 @@ def test_every_truncation_is_noticed(path: Path) -> None:
 
 
 def test_flipped_bits_never_change_a_number(path: Path) -> None:
-    """A few of what is compressed are filled up with, and mean nothing."""
+    """Some compressed bits are padding and mean nothing."""
     write_zip(path, members(), zipfile.ZIP_DEFLATED)
     content, model = path.read_bytes(), load_checkpoint(path).groups["model"]
     begin = content.index(b"model/")
@@ -124,7 +124,7 @@ def test_a_network_that_is_none(path: Path) -> None:
 
 @pytest.mark.parametrize("declared", [176, 10_000_000])
 def test_a_size_that_lies(path: Path, declared: int) -> None:
-    """The directory says less, or more, than comes out: no more is unpacked than it says."""
+    """The directory declares less, or more, than there is: no more than declared is unpacked."""
     content = npy_header("'<f8'", f"({(declared - 128) // 8},)") + bytes(50_000_000)
     packed = zlib.compress(content, wbits=-15)
     write_zip(path, members() | {"model/a.npy": b""}, zipfile.ZIP_DEFLATED)

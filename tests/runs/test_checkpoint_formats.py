@@ -1,4 +1,4 @@
-"""One checkpoint of each format that was ever written: all of them are read for ever."""
+"""One checkpoint of each format ever written: all must stay readable."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cnn_cli.runs.state import TrainingState
 
 DATA = Path(__file__).parent / "data"
 
-# What the network of each file said of two ramps when the file was written.
+# Each network's logits for two ramps when its file was written.
 LOGITS = {
     1: [
         [-1.9583780765533447, 2.294107437133789, -1.262135624885559],

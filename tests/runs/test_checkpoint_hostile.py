@@ -1,4 +1,4 @@
-"""Files that are no checkpoint, or pretend to be one: one line each, and nothing believed."""
+"""Files that are not checkpoints, or pretend to be: one error each, and nothing is trusted."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def attempt(path: Path) -> Checkpoint | None:
-    """Load; what else than a DataError is raised fails the test."""
+    """Load a file; exceptions other than DataError fail the test."""
     try:
         return load_checkpoint(path)
     except DataError:
@@ -86,7 +86,7 @@ def test_flipped_bits_never_crash(path: Path) -> None:
 
 
 def test_random_npy_headers_never_crash(path: Path) -> None:
-    """Behind a good checksum, where the zip format notices nothing."""
+    """With a valid checksum, so that the zip format notices nothing."""
     rng = np.random.default_rng(1)
     good = npy(np.arange(6.0).reshape(2, 3))
     for _ in range(400):
@@ -110,7 +110,7 @@ def test_a_wrong_checksum(path: Path) -> None:
 
 
 class Trap:
-    """Unpickling it would be noticed."""
+    """Records being unpickled."""
 
     sprung = False
 
@@ -171,7 +171,7 @@ def test_an_endless_header(path: Path) -> None:
 
 
 def test_members_that_share_their_bytes(path: Path) -> None:
-    """Many entries of the directory that lead to one place in the file."""
+    """Many entries of the directory refer to one place in the file."""
     content = npy(np.zeros(1000))
     name = b"model/0000.npy"
     local = struct.pack(

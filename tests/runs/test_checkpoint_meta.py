@@ -1,4 +1,4 @@
-"""The JSON document of a checkpoint, where it is not what it must be."""
+"""Invalid metadata of a checkpoint."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_a_newer_format(path: Path) -> None:
         ({"mean": [1, 2]}, "mean must be a list of 1 finite numbers"),
         ({"mean": ["x"]}, "mean must be a list of 1 finite numbers"),
         ({"mean": [float("nan")]}, "mean must be a list of 1 finite numbers"),
-        ({"mean": [1e38]}, "mean must be a list of 1 finite numbers"),  # float32 ends there
+        ({"mean": [1e38]}, "mean must be a list of 1 finite numbers"),  # beyond float32
         ({"std": [10**400]}, "std must be a list of 1 finite numbers"),
         ({"std": [0]}, "std must be above 0"),
     ],

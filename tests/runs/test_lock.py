@@ -1,4 +1,4 @@
-"""One process at a time in a run folder, with the system's locks and without."""
+"""One process at a time in a run folder, with and without the system's locks."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def ended() -> int:
 
 @pytest.fixture
 def running() -> Iterator[int]:
-    """The number of another process that has not."""
+    """The number of another process that is running."""
     line = [sys.executable, "-c", "import sys; print(flush=True); sys.stdin.read()"]
     with subprocess.Popen(line, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
@@ -60,7 +60,7 @@ def running() -> Iterator[int]:
 
 
 def claim(folder: Path, **values: Any) -> Path:
-    """What another process would have written."""
+    """Write another process's claim."""
     path = folder / f"{CLAIM}1-0123456789abcdef"
     own = {"host": lock_module._host(), "process": 1, "started": None}
     path.write_text(json.dumps(own | values))
@@ -134,7 +134,7 @@ class TestWithoutLocks:
 
     @pytest.mark.parametrize("text", ["", "{", "[]", '{"host": 1, "process": 2}', "null"])
     def test_what_cannot_be_read_counts_as_a_process(self, tmp_path: Path, text: str) -> None:
-        """It may be about to write who it is."""
+        """It may be about to write its identity."""
         path = claim(tmp_path)
         path.write_text(text)
         with pytest.raises(LockedError) as caught:
@@ -147,7 +147,7 @@ class TestWithoutLocks:
     def test_of_two_at_the_same_moment_one_waits(
         self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, running: int
     ) -> None:
-        """Both see the other, and step back; the other is gone when this one looks again."""
+        """Both see the other and retry; the other is gone at the next attempt."""
         path = claim(tmp_path, process=running)
         monkeypatch.setattr(time, "sleep", lambda _: path.unlink(missing_ok=True))
         lock = RunLock(tmp_path)

@@ -1,4 +1,4 @@
-"""Which run folder a training takes."""
+"""The choice of a run folder."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnn_cli.runs.lock import LOCK
 def test_a_folder_with_a_log_or_a_lock_is_taken(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    """A lock alone too: the training that holds it has not come to its first checkpoint."""
+    """Including a lock alone: that training has not reached its first checkpoint."""
     monkeypatch.chdir(tmp_path)
     for taken, expected in (("net", "net-2"), ("net-2", "net-3"), ("net-7", "net-8")):
         (tmp_path / "runs" / taken).mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""A network kept as plain data comes back as it was, and nothing in a file is trusted."""
+"""A network stored as plain data is read back unchanged, and nothing in a file is trusted."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_document_of_another_kind(document: Any) -> None:
 
 def meta() -> dict[str, Any]:
     return {
-        "config": {},  # nobody needs it
+        "config": {},  # it is not needed
         "preprocess": {"height": 8, "width": 8, "channels": 3, "resize_mode": "crop"},
         "classes": ["a", "b", "c", "d"],
         **network_facts(example(), "float32"),

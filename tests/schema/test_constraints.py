@@ -35,7 +35,7 @@ def test_there_are_constraints() -> None:
 def test_both_accept_the_same(name: str) -> None:
     hint = getattr(constraints, name)
     values = PAIRS if name.startswith("Pair") else NUMBERS
-    if name == "Features":  # `classes` is a number by the time a layer sees it
+    if name == "Features":  # `classes` is a number when a layer receives it
         values = tuple(value for value in values if value != "classes")
     for value in values:
         assert accepts(hint, value) == pydantic_accepts(hint, value), value

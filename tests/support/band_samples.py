@@ -1,4 +1,4 @@
-"""Pictures of many bands and bits for tests, and a slow resize to compare with."""
+"""Images with many bands and bits for tests, and a slow resize for comparison."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ Numbers = NDArray[Any]
 
 
 def npy(values: Numbers) -> bytes:
-    """The bytes of a `.npy` file."""
+    """Return the bytes of a `.npy` file."""
     stream = io.BytesIO()
     np.save(stream, values)
     return stream.getvalue()
 
 
 def png_16(values: NDArray[np.uint16]) -> bytes:
-    """A PNG of 16 bits: (h, w, 1) grey, 2 with alpha, 3 colour, 4 with alpha."""
+    """Return a 16-bit PNG: (h, w, 1) gray, 2 with alpha, 3 color, 4 with alpha."""
     height, width, bands = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[bands]
@@ -36,7 +36,7 @@ def _chunk(kind: bytes, data: bytes) -> bytes:
 
 
 def tiff(values: Numbers, **options: Any) -> bytes:
-    """The bytes of a TIFF file, (h, w) or (h, w, bands) by default."""
+    """Return the bytes of a TIFF file, (h, w) or (h, w, bands) by default."""
     import tifffile
 
     stream = io.BytesIO()
@@ -47,7 +47,9 @@ def tiff(values: Numbers, **options: Any) -> bytes:
 
 
 def triangle_resize(x: Numbers, height: int, width: int) -> Numbers:
-    """Antialiased bilinear: a triangle as wide as the scale, in float64, an axis at a time."""
+    """Resize by antialiased bilinear interpolation: a triangle as wide as the scale, in float64,
+    axis by axis.
+    """
     across = np.stack([_weighted(x, 1, place, width) for place in range(width)], axis=1)
     return np.stack([_weighted(across, 0, place, height) for place in range(height)], axis=0)
 

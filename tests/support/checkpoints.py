@@ -1,4 +1,4 @@
-"""Checkpoint files of every kind: good ones, and members written by hand."""
+"""Checkpoint files of every kind: valid ones, and members written by hand."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def example() -> Checkpoint:
 
 
 def error_of(path: Path, what: Callable[[Path], object] = load_checkpoint) -> str:
-    """The message for a file, without its name."""
+    """Return the error for a file, without its name."""
     with pytest.raises(DataError) as caught:
         what(path)
     line = caught.value.line()
@@ -49,14 +49,14 @@ def error_of(path: Path, what: Callable[[Path], object] = load_checkpoint) -> st
 
 
 def npy(array: Array) -> bytes:
-    """An array as a member of an .npz."""
+    """Return an array as a member of an .npz."""
     file = io.BytesIO()
     np.lib.format.write_array(file, array)
     return file.getvalue()
 
 
 def npy_header(descr: str, shape: str, *, size: int = 128) -> bytes:
-    """What stands before the numbers of a member, right or wrong."""
+    """Return the header of a member, valid or not."""
     text = f"{{'descr': {descr}, 'fortran_order': False, 'shape': {shape}, }}"
     return (
         b"\x93NUMPY\x01\x00" + struct.pack("<H", size - 10) + text.ljust(size - 11).encode() + b"\n"
@@ -64,7 +64,7 @@ def npy_header(descr: str, shape: str, *, size: int = 128) -> bytes:
 
 
 def meta_bytes(**changes: Any) -> bytes:
-    """`meta` as a member, with some keys changed."""
+    """Return `meta` as a member, with some keys changed."""
     meta = {"format_version": 1, **META, **changes}
     return npy(np.frombuffer(json.dumps(meta).encode(), np.uint8))
 

@@ -1,4 +1,4 @@
-"""The program under test, run inside this process or as one of its own."""
+"""The program under test, run in this process or in a new one."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ COMMAND = (sys.executable, "-m", "cnn_cli")
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a command ended.
+    """The outcome of a command.
 
     Attributes:
         code: the exit code.
-        out, err: what it wrote.
+        out, err: its output.
     """
 
     code: int
@@ -35,9 +35,9 @@ class Outcome:
 
 
 def plainly(arguments: Sequence[object]) -> list[str]:
-    """The command line, with NumPy where what trains or measures does not say what with.
+    """Return the command line, with `--backend numpy` for commands that train or measure.
 
-    Compiled kernels take time to load, and have tests of their own.
+    Compiled kernels are slow to load, and have their own tests.
     """
     texts = [str(argument) for argument in arguments]
     for command in (["train"], ["init"], ["bench"], ["lr"], ["sweep"], ["data", "doubt"]):
@@ -50,7 +50,9 @@ Inside = Callable[..., Outcome]
 
 
 def call_inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Inside:
-    """A function that runs a command line in this process: quick, but without its streams."""
+    """Return a function that runs a command line in this process: fast, but without real
+    streams.
+    """
 
     def call(*arguments: object, stdin: bytes = b"") -> Outcome:
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
@@ -63,7 +65,7 @@ def call_inside(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[s
 
 
 def kill_as_each_appears(places: Sequence[str], *arguments: object) -> None:
-    """Run a command line again and again, and kill it as soon as the next of the files is there."""
+    """Run a command line repeatedly, and kill it as soon as the next of the files exists."""
     for place in places:
         running = subprocess.Popen([*COMMAND, *plainly(arguments)])
         while not Path(place).exists() and running.poll() is None:
@@ -73,7 +75,7 @@ def kill_as_each_appears(places: Sequence[str], *arguments: object) -> None:
 
 
 def process(*arguments: object, cwd: Path | None = None, **options: Any) -> Outcome:
-    """Run a command line as a process of its own; undecodable bytes come back as surrogates."""
+    """Run a command line in a new process; undecodable bytes are returned as surrogates."""
     done: Any = subprocess.run(
         [*COMMAND, *plainly(arguments)],
         cwd=cwd,

@@ -22,7 +22,7 @@ def noise(height: int, width: int, channels: int, seed: int = 0) -> Pixels:
 
 
 def photograph(seed: int, side: int = 160) -> Image.Image:
-    """Grey noise whose amplitude falls with its frequency, as that of photographs does."""
+    """Return gray noise with the spectrum of photographs."""
     octaves = [
         Image.fromarray(noise(2**n, 2**n, 1, seed + n)).resize(
             (side, side), Image.Resampling.BICUBIC
@@ -36,21 +36,21 @@ def photograph(seed: int, side: int = 160) -> Image.Image:
 
 
 def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
-    """The bytes of an image file."""
+    """Return the bytes of an image file."""
     stream = io.BytesIO()
     image.save(stream, kind, **options)
     return stream.getvalue()
 
 
 def save_grey(path: Path, seed: int = 0, side: int = 4) -> Path:
-    """A small grey PNG of noise."""
+    """Write a small gray PNG of noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(noise(side, side, 1, seed)).save(path, "PNG")
     return path
 
 
 def make_folders(root: Path, counts: Mapping[str, int]) -> Path:
-    """Folders by name with so many images of different content each."""
+    """Create folders by name, each with that many distinct images."""
     for number, (name, count) in enumerate(counts.items()):
         (root / name).mkdir(parents=True, exist_ok=True)
         for i in range(count):
@@ -59,5 +59,5 @@ def make_folders(root: Path, counts: Mapping[str, int]) -> Path:
 
 
 def await_threads() -> None:
-    """Wait until the threads of the loaders are gone."""
+    """Wait until the loaders' threads have ended."""
     wait_until(lambda: not any(thread.name.startswith("data-") for thread in threading.enumerate()))

@@ -1,4 +1,4 @@
-"""Layers by their definition, a value at a time: what kernels of every kind are proved against."""
+"""Layers by their definition, value by value: all kernels are tested against them."""
 
 from __future__ import annotations
 
@@ -120,7 +120,7 @@ def gelu_derivative(x: float) -> float:
 
 
 def moments(x: Array, n: int, first: int, end: int) -> tuple[float, float]:
-    """Mean and biased variance of the channels from `first` to `end` of x[n], (rows, c)."""
+    """Return mean and biased variance of the channels from `first` to `end` of x[n], (rows, c)."""
     rows = x.shape[1]
     count = rows * (end - first)
     total = 0.0
@@ -138,8 +138,9 @@ def moments(x: Array, n: int, first: int, end: int) -> tuple[float, float]:
 def normalize(x: Array, groups: int, weight: Array, bias: Array, eps: float, y: Array) -> None:
     """Write the normalized x, times weight (c,) plus bias (c,), to y.
 
-    x and y are (n, rows, c). The channels are cut into equal groups and each group of each n is
-    normalized by itself: batchnorm has all pixels of the batch in one n and a channel a group.
+    x and y are (n, rows, c). The channels are divided into equal groups, and each group of each n
+    is normalized separately: batchnorm has all pixels of the batch in one n and one channel per
+    group.
     """
     size = x.shape[2] // groups
     for n in range(x.shape[0]):
@@ -213,7 +214,7 @@ def avg_pool(
 def avg_pool_backward(
     dy: Array, kernel_size: Pair, stride: Pair, padding: Pair, count_include_pad: bool, dx: Array
 ) -> None:
-    """Write to dx each window's gradient, shared out among its values."""
+    """Write to dx each window's gradient, distributed over its values."""
     images, h, w, channels = dx.shape
     _, ho, wo, _ = dy.shape
     dx[...] = 0
@@ -231,7 +232,7 @@ def avg_pool_backward(
 
 
 def _span(o: int, size: int, kernel: int, stride: int, padding: int) -> tuple[int, int, int]:
-    """First and past-the-last element of a window, and its length with the padding in it."""
+    """Return the first and past-the-last element of a window, and its length including padding."""
     start = o * stride - padding
     end = min(start + kernel, size + padding)
     return max(start, 0), min(end, size), end - start

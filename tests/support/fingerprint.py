@@ -1,4 +1,4 @@
-"""A network in a few characters, to see that it is still the one that it was."""
+"""A short fingerprint of a network, to detect changes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from cnn_cli.nn.graph import Graph
 
 
 def fingerprint(graph: Graph) -> str:
-    """Of names, kinds, inputs, shapes, and arguments that are not their defaults."""
+    """Hash names, kinds, inputs, shapes, and arguments that are not defaults."""
     nodes = []
     for node in graph.nodes:
         defaults = {name: each.default for name, each in type(node.layer).arguments().items()}

@@ -1,4 +1,4 @@
-"""Small networks and their weights, as other programs would name and lay them out."""
+"""Small networks and their weights, with names and layouts of other programs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def graph_of(layers: list[Any], in_shape: tuple[int, ...] = (9, 9, 3), classes: 
 
 
 def random_parameters(graph: Graph, seed: int = 0, dtype: str = "float64") -> Parameters:
-    """Parameters near 1, and variances above 0."""
+    """Return parameters near 1, and positive variances."""
     params = Parameters(graph, dtype)
     rng = np.random.default_rng(seed)
     for views in (params.views, params.buffer_views):
@@ -36,7 +36,7 @@ def arrays_of(params: Parameters) -> dict[str, Array]:
 
 
 def renamed(params: Parameters, names: list[str]) -> Foreign:
-    """The network's arrays under other layer names, which come sorted, as in safetensors."""
+    """Return the network's arrays under other layer names, sorted as in safetensors."""
     nodes = [node for node in params.graph.nodes if node.layer.params]
     arrays = arrays_of(params)
     found = {}

@@ -1,11 +1,11 @@
-"""One check that any layer goes through: its gradients, and the manners the engine counts on.
+"""The gradient check for all layers, which also checks the rules on which the engine relies.
 
     layer = Conv((5, 6, 3), out_channels=4, kernel_size=(3, 3))
     gradcheck(layer, random_input(layer, 2, seed=1), seed=1)
 
-The loss is a random projection of the output. Its derivative by central differences, in float64,
-is compared with `backward` at positions drawn at random. A position next to a kink (of a ReLU,
-of a tie in a max pool) is stepped around: there the two one-sided differences disagree.
+The loss is a random projection of the output. Its derivative by central differences, in float64, is
+compared with `backward` at random positions. Positions next to a kink (of a ReLU, or a tie in a max
+pool) are skipped: there the two one-sided differences disagree.
 """
 
 from __future__ import annotations
@@ -64,20 +64,21 @@ def gradcheck(
     buffers: Arrays | None = None,
     kernels: Kernels = NUMPY,
 ) -> None:
-    """Assert that `backward` is the derivative of `forward`, and that both behave.
+    """Assert that `backward` is the derivative of `forward`, and that both follow the rules.
 
     Args:
         layer: the layer.
         x: (n, *layer.in_shape), or a tuple of arrays for a layer with several inputs.
-        seed: of parameters, projection and sampled positions.
+        seed: seed of parameters, projection and sampled positions.
         training: as `RunContext.training`.
-        params, buffers: instead of the ones `make_context` makes.
+        params, buffers: replace those of `make_context`.
         kernels: as `RunContext.kernels`.
 
-    Besides the derivatives by every input and parameter it checks that: the input is left
-    alone; a second pass allocates nothing; gradients add unless fresh; without `need_dx` there
-    is no dx and the parameters' gradients are the same; `saves_input`, `saves_output`,
-    `can_write_input` and `is_view` tell the truth; nothing saved lies in scratch memory.
+    Besides the derivatives with respect to every input and parameter it checks that: the input is
+    not modified; a second pass allocates nothing; gradients are added unless fresh; without
+    `need_dx` there is no dx and the parameters' gradients are the same; `saves_input`,
+    `saves_output`, `can_write_input` and `is_view` are correct; saved arrays do not lie in scratch
+    memory.
     """
     x = cast(x, np.float64)
     kept = cast(x, np.float64)
@@ -102,7 +103,9 @@ def gradcheck(
     _assert_close(x, kept, "the input was modified")
 
     def difference(sign: int, flat: Array, position: int) -> float:
-        """The loss at a step from here, minus the loss here; y by y, which cancels less."""
+        """Return the change of the loss by a step, summed over the changes of y, which cancels
+        less.
+        """
         value = flat[position]
         flat[position] = value + sign * STEP
         prepare(layer, ctx.node)
@@ -129,7 +132,7 @@ def _check_derivative(
     difference: Callable[[int, Array, int], float],
     rng: np.random.Generator,
 ) -> None:
-    """Compare `gradient` with central differences by `array`, a contiguous one."""
+    """Compare `gradient` with central differences with respect to `array`, which is contiguous."""
     assert np.isfinite(gradient).all(), f"{what}: the gradient is not finite everywhere"
     flat = array.reshape(-1)
     assert np.shares_memory(flat, array)
@@ -154,7 +157,7 @@ def _check_derivative(
 def _check_manners(
     layer: Layer, x: Input, dy: Array, ctx: Contexts, first: tuple[Array, Any, Arrays]
 ) -> None:
-    """Run the layer again under other flags; `first` is (y, dx, gradients) of the plain run."""
+    """Run the layer again with other flags; `first` is (y, dx, gradients) of the plain run."""
     y, dx, grads = first
     parts = parts_of(x)
     held = ctx.run.workspace.nbytes
@@ -191,7 +194,7 @@ def _check_manners(
 def _check_overwriting(
     layer: Layer, x: Input, dy: Array, ctx: Contexts, first: tuple[Array, Any, Arrays]
 ) -> None:
-    """What is not declared as saved may be overwritten between forward and backward."""
+    """Overwrite what is not declared as saved between forward and backward."""
     y, dx, grads = first
     own = cast(x, np.float64)
     again, saved = layer.forward(own, *ctx)

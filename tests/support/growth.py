@@ -1,6 +1,6 @@
-"""Runs a command line and prints how much memory it held as it went on: bytes, as JSON.
+"""Run a command line and print the memory that it held over time: bytes, as JSON.
 
-The first number is after a third of what there is to do, the second at the end.
+The first number is after a third of the work, the second at the end.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ STATM = Path("/proc/self/statm")
 
 
 def resident() -> int:
-    """Bytes of memory that the process holds now."""
+    """Return the resident memory of the process in bytes."""
     return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
 def watch(owner: Any, name: str, held: list[int]) -> None:
-    """Note down the memory after each call."""
+    """Record the memory after each call."""
     original = getattr(owner, name)
 
     def call(*arguments: Any, **options: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A small run to ill-treat, and what must be the same afterwards."""
+"""A small run for robustness tests, and what must not change."""
 
 from __future__ import annotations
 
@@ -65,11 +65,11 @@ ALL_TECHNIQUES: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """Pictures of three classes and a config that trains on them.
+    """Images of three classes and a config to train on them.
 
     Attributes:
-        pictures: with `train` and `val`.
-        config: the YAML file beside them.
+        pictures: the folder with `train` and `val`.
+        config: the YAML file beside it.
     """
 
     pictures: Path
@@ -77,7 +77,7 @@ class Field:
 
 
 def make_field(folder: Path, train: int = 12, val: int = 4, **keys: Any) -> Field:
-    """Write pictures and a config with every technique; `keys` are others for `train`."""
+    """Write images and a config with every technique; `keys` override keys of `train`."""
     pictures = make_pictures(folder / "pictures", train, val)
     document = ALL_TECHNIQUES | {
         "data": ALL_TECHNIQUES["data"] | {"root": "pictures"},
@@ -89,9 +89,9 @@ def make_field(folder: Path, train: int = 12, val: int = 4, **keys: Any) -> Fiel
 
 
 def cnn(*arguments: object, stdin: bytes = b"") -> Outcome:
-    """Run a command line in this process, whatever fixtures there are, without pictures of runs.
+    """Run a command line in this process, independent of fixtures, without plots of runs.
 
-    Those take longer than the training; processes of their own draw them.
+    Plots take longer than the training; separate processes draw them.
     """
     before = sys.stdin
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin))
@@ -108,7 +108,7 @@ def cnn(*arguments: object, stdin: bytes = b"") -> Outcome:
 
 
 def weights_of(run_folder: Path, name: str = "last.npz") -> str:
-    """SHA-256 of all arrays of a checkpoint."""
+    """Return the SHA-256 of all arrays of a checkpoint."""
     digest = hashlib.sha256()
     groups = load_checkpoint(run_folder / name).groups
     for group in sorted(groups):
@@ -119,7 +119,7 @@ def weights_of(run_folder: Path, name: str = "last.npz") -> str:
 
 
 def metrics_of(run_folder: Path) -> list[dict[str, str]]:
-    """The rows of `metrics.csv`, times apart."""
+    """Return the rows of `metrics.csv` without times."""
     with (run_folder / "metrics.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
@@ -128,7 +128,7 @@ def metrics_of(run_folder: Path) -> list[dict[str, str]]:
 
 
 def assert_same_run(one: Path, other: Path) -> None:
-    """Same weights, same best ones, same metrics, and a log of every epoch."""
+    """Assert equal weights, best weights and metrics, and a log entry for every epoch."""
     for name in ("last.npz", "best.npz"):
         assert weights_of(one, name) == weights_of(other, name), name
     rows = metrics_of(one)
@@ -143,7 +143,7 @@ def assert_same_run(one: Path, other: Path) -> None:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    """Every file below a folder and the hash of what is in it."""
+    """Return every file below a folder with a hash of its content."""
     return {
         str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(folder.rglob("*"))
@@ -152,7 +152,7 @@ def contents(folder: Path) -> dict[str, str]:
 
 
 def assert_well_said(outcome: Outcome) -> None:
-    """An exit code of the table; each line on stderr one of the program's; no traceback."""
+    """Assert a documented exit code, lines of the program only on stderr, and no traceback."""
     assert outcome.code in CODES, outcome
     assert "Traceback" not in outcome.err, outcome
     lines = outcome.err.splitlines()
@@ -162,14 +162,14 @@ def assert_well_said(outcome: Outcome) -> None:
 
 
 class TooSlowError(BaseException):
-    """A case that took too long; not an `Exception`, so that nobody on the way catches it."""
+    """A case took too long; not an `Exception`, so that no handler catches it."""
 
 
 @contextmanager
 def at_most(seconds: float) -> Iterator[None]:
-    """Raise `TooSlowError` on the main thread after so many seconds of the process's own time.
+    """Raise `TooSlowError` on the main thread after that much CPU time of the process.
 
-    What else the machine does has no part in it; where all wait for ever, it is `PATIENCE`.
+    Other load does not count; if all threads wait forever, it is raised after `PATIENCE`.
     """
 
     def too_slow(number: int, frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""What is wrong with an HTML page: nesting, ids, alternatives, and whether it needs other files."""
+"""Check an HTML page: nesting, ids, alternative texts, and self-containedness."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ BLOCKS = {"p", "div", "ul", "dl", "table", "figure", "section", "h1", "h2", "h3"
 
 
 class Page(HTMLParser):
-    """A page that was read, with what is wrong with it.
+    """A parsed page, with its faults.
 
     Args:
-        text: of the file.
+        text: the file's text.
 
     Attributes:
         faults: in words; none in a good page.
-        text: what a reader sees, without the style.
+        text: the visible text.
         headings: level and text.
         images: attributes of each.
-        elements: how often each kind is there.
+        elements: number of each kind.
     """
 
     def __init__(self, text: str) -> None:

@@ -1,7 +1,7 @@
-"""A training that dies by SIGKILL at a chosen moment, and is taken up again.
+"""A training that is killed by SIGKILL at a chosen moment, and resumed.
 
-Run as a program, so that it may fork: it has one thread. Every moment is numbered: before and
-after each step, each sync and each renaming, and in the midst of each write into a file.
+It runs as a program with one thread, so that it may fork. All moments are numbered: before and
+after each step, each sync and each rename, and in the middle of each write to a file.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Moments:
 
 
 def watch(moments: Moments) -> None:
-    """Have everything that changes a run pass by `moments`."""
+    """Make everything that changes a run call `moments`."""
     replace, step, open_temporary = os.replace, TrainingEngine.train_step, files._open_temporary
 
     def watched_replace(*arguments: Any) -> None:
@@ -57,7 +57,7 @@ def watch(moments: Moments) -> None:
     def watched_step(self: TrainingEngine, *arguments: Any, **options: Any) -> Any:
         moments.pass_by("step")
         result = step(self, *arguments, **options)
-        moments.pass_by("step")  # the gradient is there, the weights are the old ones
+        moments.pass_by("step")  # after the gradient, before the update
         return result
 
     class Watched(io.BufferedWriter):
@@ -73,7 +73,7 @@ def watch(moments: Moments) -> None:
         path, file = open_temporary(folder, private=private)
         return path, Watched(file.detach())  # type: ignore[attr-defined]  # it is buffered
 
-    # A kill loses nothing that was written, so nothing has to be on the disk itself.
+    # A kill loses nothing that was written, so nothing has to reach the disk.
     os.fsync = lambda fd: moments.pass_by("sync")
     setattr(os, "replace", watched_replace)  # noqa: B010 - its types are many
     TrainingEngine.train_step = watched_step  # type: ignore[method-assign]
@@ -81,7 +81,7 @@ def watch(moments: Moments) -> None:
 
 
 def attempt(config: str, out: Path, moments: Moments) -> int:
-    """Train, or go on, in a child; its exit code, or minus the signal that ended it."""
+    """Train or resume in a child process; return its exit code, or minus the signal."""
     loaded = load_config(config)
     child = os.fork()
     if child == 0:
@@ -96,7 +96,7 @@ def attempt(config: str, out: Path, moments: Moments) -> int:
 
 
 def kill_once(config: str, out: Path, kinds: tuple[str, ...], picked: int) -> Iterator[list[int]]:
-    """One run a moment, killed there and taken up again; 0 picks every moment."""
+    """Yield one run per moment, killed there and resumed; 0 picks every moment."""
     rng = np.random.default_rng(0)
     n = 0
     while True:
@@ -104,12 +104,12 @@ def kill_once(config: str, out: Path, kinds: tuple[str, ...], picked: int) -> It
         folder = out / str(n)
         code = attempt(config, folder, Moments(kinds, n))
         if code == 0:
-            return  # it came to its end before moment n
+            return  # it ended before moment n
         yield [n, code, attempt(config, folder, Moments((), 0))]
 
 
 def kill_often(config: str, out: Path, seed: int, longest: int) -> Iterator[list[int]]:
-    """One run, killed after a random number of moments again and again."""
+    """Yield one run, killed repeatedly after random numbers of moments."""
     rng = np.random.default_rng(seed)
     codes: list[int] = []
     while not codes or codes[-1] == -signal.SIGKILL:

@@ -1,4 +1,4 @@
-"""Running one layer by itself, as the engine would: memory, parameters, forward, backward."""
+"""Run a single layer as the engine does: memory, parameters, forward, backward."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ Arrays = dict[str, Array]
 
 
 def random_input(layer: Layer, n: int, *, seed: int, dtype: DTypeLike = np.float64) -> Array:
-    """Normal numbers of shape (n, *layer.in_shape)."""
+    """Return normally distributed numbers of shape (n, *layer.in_shape)."""
     return np.random.default_rng(seed).standard_normal((n, *layer.in_shape)).astype(dtype)
 
 
 def random_params(layer: Layer, *, seed: int, dtype: DTypeLike = np.float64) -> Arrays:
-    """Parameters that keep the output near the input's size, with no zero among them."""
+    """Return parameters that preserve the scale of the input, without zeros."""
     rng = np.random.default_rng([seed, 1])
     params = {}
     for spec in layer.params:
@@ -38,13 +38,13 @@ def random_params(layer: Layer, *, seed: int, dtype: DTypeLike = np.float64) -> 
 
 
 class Contexts(NamedTuple):
-    """What a layer's methods take last: ``layer.forward(x, *contexts)``."""
+    """The last arguments of a layer's methods: ``layer.forward(x, *contexts)``."""
 
     node: NodeContext
     run: RunContext
 
     def but(self, **changes: Any) -> Contexts:
-        """The same with some attributes changed, of the one or of the other."""
+        """Return a copy with some attributes changed, of either context."""
         of_node = {name: value for name, value in changes.items() if hasattr(self.node, name)}
         of_run = {name: value for name, value in changes.items() if name not in of_node}
         return Contexts(replace(self.node, **of_node), replace(self.run, **of_run))
@@ -60,19 +60,19 @@ def make_context(
     buffers: Arrays | None = None,
     kernels: Kernels = NUMPY,
 ) -> Contexts:
-    """Contexts as the engine would make them for one node.
+    """Create contexts as the engine does for one node.
 
     Args:
-        layer: whose specs say what to allocate.
-        params: by name, in the layer's own layout; random ones where left out.
-        dtype: of activations, parameters, buffers and gradients.
+        layer: its specs determine the arrays.
+        params: by name, in the layer's layout; random by default.
+        dtype: dtype of activations, parameters, buffers and gradients.
         training: as `RunContext.training`.
-        seed: of the random parameters, and `RunContext.seed`.
-        buffers: running statistics by name; their initial values where left out.
+        seed: seed of the random parameters, and `RunContext.seed`.
+        buffers: running statistics by name; by default their initial values.
         kernels: as `RunContext.kernels`.
 
-    The gradients hold NaN, since a fresh one is to be written, not added to. What the layer
-    prepares is prepared from `params`; who changes those calls `prepare` again.
+    Gradients are NaN, since fresh ones must be written, not added to. Prepared arrays are computed
+    from `params`; after changing those, call `prepare` again.
     """
     if params is None:
         params = random_params(layer, seed=seed)
@@ -91,13 +91,13 @@ def make_context(
 
 
 def prepare(layer: Layer, node: NodeContext) -> None:
-    """Make what the layer prepares from its parameters anew, as the engine does every step."""
+    """Recompute the prepared array, as the engine does at every step."""
     if layer.prepared is not None:
         layer.prepare(node.params, node.prepared)
 
 
 def collect(layer: Layer, node: NodeContext, grads: Arrays) -> None:
-    """Write to `grads` what the layer takes from the gradient of the prepared array."""
+    """Write to `grads` the gradients computed from that of the prepared array."""
     if layer.prepared_grad is not None:
         layer.collect(node.prepared_grad, grads)
 
@@ -143,14 +143,14 @@ def parts_of(x: Input) -> tuple[Array, ...]:
 
 
 def cast(x: Input, dtype: DTypeLike) -> Any:
-    """A contiguous copy in `dtype`."""
+    """Return a contiguous copy in `dtype`."""
     if isinstance(x, tuple):
         return tuple(cast(part, dtype) for part in x)
     return np.array(x, dtype, order="C")
 
 
 def arrays_in(thing: Any) -> Iterator[Array]:
-    """Every array within nested tuples, lists and dictionaries."""
+    """Yield every array in nested tuples, lists and dictionaries."""
     if isinstance(thing, np.ndarray):
         yield thing
     elif isinstance(thing, tuple | list):
@@ -161,7 +161,7 @@ def arrays_in(thing: Any) -> Iterator[Array]:
 
 
 def give_back(workspace: Workspace, things: Any, keep: tuple[Array, ...] = ()) -> None:
-    """Give each block among `things` back once, whatever the number of views of it."""
+    """Give back each block in `things` once, whatever the number of views of it."""
     owned = {a.ctypes.data: a for a in arrays_in(things) if workspace.owns(a)}
     for address, array in owned.items():
         if not any(address == part.ctypes.data for part in keep):

@@ -1,4 +1,4 @@
-"""A folder of pictures that a small network learns in a second, and a config for it."""
+"""A folder of images that a small network learns in a second, and a config for it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ LAYERS: list[Any] = [
 
 
 def make_pictures(root: Path, train: int = 20, val: int = 8, side: int = 8) -> Path:
-    """`train` and `val` folders with three classes of noisy pictures."""
+    """Create `train` and `val` folders with three classes of noisy images."""
     rng = np.random.default_rng(0)
     for part, count in (("train", train), ("val", val)):
         for name in CLASSES:
@@ -38,7 +38,7 @@ def make_pictures(root: Path, train: int = 20, val: int = 8, side: int = 8) -> P
 
 
 def config_document(root: Path, **train: Any) -> dict[str, Any]:
-    """A config for `make_pictures`, with other keys of `train` on request."""
+    """Return a config for `make_pictures`; arguments override keys of `train`."""
     return {
         "data": {"root": str(root), "image_size": 8, "channels": 1},
         "model": {"layers": deepcopy(LAYERS)},

@@ -1,4 +1,4 @@
-"""The program as several processes, started by the `mpiexec` of the wheel `mpich`."""
+"""The program as several processes, started by `mpiexec` from the wheel `mpich`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ needs_mpi = pytest.mark.skipif(
 
 
 def together(ranks: int, *arguments: object) -> list[str]:
-    """The command line of so many ranks."""
+    """Return the command line for that many ranks."""
     assert MPIEXEC is not None
     return [MPIEXEC, "-n", str(ranks), *COMMAND, *plainly(arguments)]
 

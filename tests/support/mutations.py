@@ -1,4 +1,4 @@
-"""Ways to spoil files and documents; which ones, is drawn by whoever calls."""
+"""Mutations of files and documents; the caller draws which ones."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Edit:
     """One change to some bytes.
 
     Attributes:
-        kind: of `KINDS`.
+        kind: one of `KINDS`.
         place: 0..1 of the length.
-        size: bytes, for those that concern several.
+        size: number of bytes, for changes to several.
         value: 0..255.
     """
 
@@ -45,7 +45,7 @@ class Edit:
 
 
 def edited(content: bytes, edits: Sequence[Edit]) -> bytes:
-    """The bytes after all edits, one after the other."""
+    """Apply edits to bytes, one after another."""
     for edit in edits:
         at = int(edit.place * len(content))
         end = at + edit.size
@@ -70,7 +70,7 @@ def edited(content: bytes, edits: Sequence[Edit]) -> bytes:
 
 
 def random_edits(rng: np.random.Generator) -> list[Edit]:
-    """One to four edits."""
+    """Draw one to four edits."""
     return [
         Edit(
             KINDS[int(rng.integers(len(KINDS)))],
@@ -83,7 +83,7 @@ def random_edits(rng: np.random.Generator) -> list[Edit]:
 
 
 def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The paths of all values in mappings and lists, from the top."""
+    """Yield the paths of all values in mappings and lists, from the top."""
     items: Any = ()
     if isinstance(document, dict):
         items = document.items()
@@ -95,8 +95,9 @@ def places(document: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...
 
 
 def changed(document: Any, where: int, what: int, *values: Any) -> Any:
-    """A copy with one value replaced, as a rule by one of `VALUES` or `values`; some `what` take
-    it out, give it a new name or double it."""
+    """Return a copy with one value replaced, usually by one of `VALUES` or `values`; some `what`
+    remove, rename or duplicate it.
+    """
     document = deepcopy(document)
     paths = list(places(document))
     *path, last = paths[where % len(paths)]
@@ -117,12 +118,14 @@ def changed(document: Any, where: int, what: int, *values: Any) -> Any:
 
 
 def meta_member(meta: dict[str, Any]) -> bytes:
-    """A document as the member `meta` of a checkpoint; lone surrogates and NaN go through."""
+    """Return a document as the member `meta` of a checkpoint; lone surrogates and NaN are
+    allowed.
+    """
     return npy(np.frombuffer(json.dumps(meta).encode(), np.uint8))
 
 
 def spoiled_array(array: Any, how: int) -> Any:
-    """Another type, shape or value."""
+    """Change an array's dtype, shape or values."""
     array = np.array(array)
     ways = (
         array.astype(np.float16),

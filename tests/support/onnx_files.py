@@ -1,4 +1,4 @@
-"""ONNX files that tests write, and what is imported from them."""
+"""ONNX files written by tests, and their import."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def node(word: str, inputs: str, output: str, **attributes: Any) -> Any:
 
 
 def around(middle: list[Any], constants: dict[str, Any], **more: Any) -> tuple[Any, Any]:
-    """A network whose middle, from `a` to `z`, is of 8 channels."""
+    """Return a network whose middle part, from `a` to `z`, has 8 channels."""
     nodes = [
         node("Conv", "x w b", "a", pads=[1, 1, 1, 1]),
         *middle,
@@ -88,7 +88,7 @@ def kinds_of(classifier: Classifier) -> list[str]:
 
 
 def refusal(path: Path) -> str:
-    """What is said of a file, without its name; nothing where it is imported."""
+    """Return the error for a file, without its name; "" if it is imported."""
     try:
         imported(path)
     except DataError as error:

@@ -1,4 +1,4 @@
-"""How long a test waits for what has to happen: a guard against hangs on a busy machine."""
+"""The longest time that a test waits: a guard against hangs on a busy machine."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A network that has parameters and does no arithmetic."""
+"""A network with parameters and without arithmetic."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from cnn_cli.nn.layers.base import BufferSpec, Layer, ParamSpec
 
 
 class Stub(Layer):
-    """Owns arrays only."""
+    """A layer with arrays only."""
 
     def __init__(self, *params: ParamSpec, buffers: tuple[BufferSpec, ...] = ()) -> None:
         self.in_shape = self.out_shape = (1,)
@@ -16,7 +16,7 @@ class Stub(Layer):
 
 
 def stub_graph(**layers: Layer) -> Graph:
-    """A chain of named layers; a double underscore stands for a dot."""
+    """Return a chain of named layers; a double underscore stands for a dot."""
     nodes = tuple(
         Node(i, name.replace("__", "."), layer, (i - 1,))
         for i, (name, layer) in enumerate(layers.items())
@@ -25,7 +25,7 @@ def stub_graph(**layers: Layer) -> Graph:
 
 
 def small_graph() -> Graph:
-    """A convolution whose own layout is (kh, kw, in, out), a batchnorm and a linear layer."""
+    """Return a convolution with the layout (kh, kw, in, out), a batchnorm and a linear layer."""
     return stub_graph(
         stem=Stub(ParamSpec("weight", (3, 2, 5, 4), "weight", 30, (3, 2, 0, 1))),
         layers__1=Stub(

@@ -1,4 +1,6 @@
-"""Pictures of several labels that a small network learns in seconds, a list of them, a config."""
+"""Images with several labels that a small network learns in seconds, a list of them, and a
+config.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +18,10 @@ CLASSES = ("bottom", "left", "top")
 def make_tagged(
     root: Path, train: int = 60, val: int = 24, side: int = 8, marks: bool = False
 ) -> Path:
-    """`tags.csv` with noisy pictures: a bright bar at each place that a label names, or none.
+    """Write `tags.csv` with noisy images: a bright bar for each label, or none.
 
     Args:
-        marks: a column of 0 and 1 for each label, instead of one of names.
+        marks: write a column of 0 and 1 for each label, instead of one column of names.
     """
     rng = np.random.default_rng(0)
     (root / "pictures").mkdir(parents=True)
@@ -41,7 +43,7 @@ def make_tagged(
 
 
 def tagged_document(tags: Path, **train: Any) -> dict[str, Any]:
-    """A config for `make_tagged`, with other keys of `train` on request."""
+    """Return a config for `make_tagged`; arguments override keys of `train`."""
     return {
         "data": {"root": str(tags), "labels": "multiple", "image_size": 8, "channels": 1},
         "model": {"layers": LAYERS},

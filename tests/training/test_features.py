@@ -1,4 +1,4 @@
-"""Frozen layers computed once: the same training, and the same bits after a resume."""
+"""Cached features of frozen layers: the same training, and the same bits after a resume."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which trial goes on, by what all have reached."""
+"""Which trial is promoted, given the scores of all."""
 
 from __future__ import annotations
 
@@ -54,9 +54,9 @@ def halving(count: int = 3) -> Halving[float]:
         ([[0.5], [0.4], [0.6, 0.7]], "promotions", 2),
         ([[0.5], [0.4], [0.6, 0.7, 0.8]], "promotions", None),
         ([[0.5], [0.4], [0.6, 0.7]], "one", 2),
-        # Of equal ones the first.
+        # Ties go to the first.
         ([[0.5], [0.5], [0.5]], "trials", 0),
-        # What failed goes no further, and counts as tried.
+        # A failed trial is not promoted, and counts as tried.
         ([[0.5], [None], [None]], "trials", 0),
         ([[None], [None], [None]], "promotions", None),
         ([[0.5, None], [0.4], [0.3]], "promotions", None),
@@ -70,7 +70,7 @@ def test_who_goes_on(scores: Scores, left: Left, expected: int | None) -> None:
 
 
 def run_all(values: list[list[float]], count: int) -> tuple[Scores, list[int]]:
-    """Train all trials as the search decides; the scores, and the order of the trainings."""
+    """Train all trials as the search decides; return the scores, and the order of the trainings."""
     search, scores, order = halving(count), list[list[float | None]](), list[int]()
     while True:
         left: Left = "trials" if len(scores) < len(values) else "promotions"
@@ -95,12 +95,12 @@ def test_with_values_that_keep_their_order_the_best_one_comes_to_the_end() -> No
         assert all(scores), "each was begun"
         counts = [sum(len(own) > rung for own in scores) for rung in range(3)]
         assert counts[0] == number
-        # Not many more than a third, though those that were promoted early have been overtaken.
+        # Not many more than a third, although later trials overtake early promotions.
         assert number // 3 <= counts[1] <= number // 3 + number**0.5 + 1
 
 
 def test_what_comes_next_follows_from_the_scores_alone() -> None:
-    """As a search does that is taken up again after any training."""
+    """As when a search is resumed after any training."""
     rng = np.random.default_rng(1)
     values = rng.random((20, 3)).tolist()
     whole, order = run_all(values, 3)

@@ -57,7 +57,7 @@ def test_the_schedule_begins_after_the_head(pictures: Path, tmp_path: Path) -> N
     run(pictures, tmp_path / "run", head=HEAD, epochs=5, scheduler=schedule)
     with (tmp_path / "run" / "metrics.csv").open() as file:
         rates = [float(row["lr"]) for row in csv.DictReader(file)]
-    steps = 4  # an epoch
+    steps = 4  # per epoch
     cosine = CosineConfig(warmup_epochs=0)
     expected = [learning_rate(cosine, 0.05, steps * k - 1, steps, 2) for k in (1, 2)]
     expected += [learning_rate(cosine, 0.1, steps * k - 1, steps, 3) for k in (1, 2, 3)]
@@ -86,7 +86,7 @@ def test_a_resumed_run_gives_the_same_bits(
 
 
 def test_images_are_plain_while_the_head_trains(pictures: Path, tmp_path: Path) -> None:
-    """Crops, mirrors and mixes begin after it."""
+    """Crops, flips and mixing begin after it."""
     run(pictures, tmp_path / "plain", head=HEAD, epochs=2)
     run(pictures, tmp_path / "random", head=HEAD, epochs=2, augment=RANDOM)
     for name, array in arrays(tmp_path / "plain").items():

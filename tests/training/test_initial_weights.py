@@ -1,4 +1,4 @@
-"""What training starts from: `--weights`, for the same classes and for others."""
+"""Initial weights: `--weights`, for the same and for other classes."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def start(classes: str, weights: Path | None, **how: Any) -> InitialWeights:
 
 @pytest.fixture
 def checkpoint(tmp_path: Path) -> Path:
-    """Of the classes a, b and c."""
+    """With the classes a, b and c."""
     config, graph = network(3)
     params = initial_weights(config, graph, ("a", "b", "c"), "x").params
     meta = {

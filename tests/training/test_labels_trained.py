@@ -1,4 +1,4 @@
-"""Training on images of several labels: what it learns, keeps, resumes and refuses."""
+"""Training with several labels per image: learning, saving, resuming and errors."""
 
 from __future__ import annotations
 
@@ -205,7 +205,7 @@ def line_of(error: pytest.ExceptionInfo[CnnError]) -> str:
 
 
 def names_of(path: str) -> list[str]:
-    """The labels that `make_tagged` gives a picture."""
+    """Return the labels that `make_tagged` gives an image."""
     return [name for bit, name in enumerate(CLASSES) if (int(Path(path).stem) + 1) >> bit & 1]
 
 

@@ -1,4 +1,4 @@
-"""The range test's rates and losses, and what it suggests."""
+"""The range test's learning rates and losses, and its suggestion."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def find(pictures: Path, steps: int = 20, seconds: float = 1e6, **train: Any) ->
 
 @pytest.fixture
 def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """The learning rates that optimizers are given."""
+    """The learning rates passed to optimizers."""
     given: list[float] = []
     original = Optimizer.step
 
@@ -70,7 +70,7 @@ def test_rates_rise_by_the_same_factor_through_all_epochs(
 
 
 def test_losses_are_those_before_each_update(pictures: Path) -> None:
-    """At the lowest rates nothing is learnt yet: each loss is that of untrained weights."""
+    """At the lowest rates nothing is learned yet: each loss is that of the initial weights."""
     whole = find(pictures, 40, batch_size=60)
     first = [point.loss for point in whole.points[:10]]
     assert first == pytest.approx([first[0]] * 10, rel=0.1)
@@ -158,13 +158,13 @@ def test_pictures_that_cannot_be_read(pictures: Path, tmp_path: Path) -> None:
 
 
 def of(losses: list[float], **more: Any) -> LrRange:
-    """A test with smoothed losses at rates that rise by 1.5."""
+    """Return a test with these smoothed losses, at rates that rise by 1.5."""
     points = [RangePoint(1e-6 * 1.5**i, loss, loss) for i, loss in enumerate(losses)]
     given: dict[str, Any] = {"ended": "diverged", "configured": {"train.optimizer.lr": 0.1}}
     return LrRange(tuple(points), len(points), **given | more)
 
 
-# It falls as a logistic curve does, most at step 30, and rises after step 44.
+# It falls as a logistic curve, steepest at step 30, and rises after step 44.
 FALLING = [*(2 - 1 / (1 + exp(-(i - 30) / 2)) for i in range(45)), 1.2, 2.0, 5.0]
 
 
@@ -180,7 +180,7 @@ def test_none_where_the_loss_falls_nowhere() -> None:
     rising = of([1 + i / 10 for i in range(30)])
     assert (rising.suggestion, rising.settings) == (None, {})
     assert of(FALLING, ended="time limit").suggestion is None
-    # A fall among the first steps, whose mean is of few losses, is none.
+    # A fall in the first steps, which average few losses, does not count.
     assert of([3.0, 2.0, *[2.5] * 20]).suggestion is None
 
 
@@ -196,7 +196,7 @@ def test_other_rates_keep_their_ratio(pictures: Path) -> None:
 
 
 def test_losses_are_smoothed_as_adam_has_it(pictures: Path) -> None:
-    """Each as the mean of all before, the weight of which falls by a factor a step."""
+    """A bias-corrected exponential moving average, as in Adam."""
     points = find(pictures).points
     for i, point in enumerate(points):
         weights = [BETA**age for age in reversed(range(i + 1))]

@@ -1,4 +1,4 @@
-"""What a training takes, and what it does where that is more than it may take."""
+"""The memory of a training, and recomputation when it exceeds the limit."""
 
 from __future__ import annotations
 

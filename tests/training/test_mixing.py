@@ -1,4 +1,4 @@
-"""Which images mixup and CutMix bring together, and in what shares."""
+"""Which images mixup and CutMix combine, and in which ratios."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_mixup() -> None:
 
 
 def test_cutmix() -> None:
-    """Labels have the shares that the pixels have."""
+    """Labels have the same fractions as pixels."""
     mix = mixer(cutmix=1).mix(0, 0, N)
     assert (mix.strengths == 1).all()
     top, left, bottom, right = mix.boxes.T
@@ -71,7 +71,7 @@ def test_cutmix() -> None:
 
 
 def official_box(share: float, y: int, x: int) -> tuple[int, int, int, int]:
-    """`rand_bbox` of the authors' program: top, left, bottom, right."""
+    """`rand_bbox` of the authors' code: top, left, bottom, right."""
     cut = np.sqrt(1.0 - share)
     half_height, half_width = int(20 * cut) // 2, int(32 * cut) // 2
     return (
@@ -94,7 +94,7 @@ def test_boxes_are_those_of_the_paper() -> None:
 
 
 def test_one_of_the_two_by_chance() -> None:
-    """As timm: an even chance, then the technique's own probability."""
+    """As in timm: equal probabilities, then the technique's own probability."""
     mix = mixer(mixup={"alpha": 1, "p": 0.5}, cutmix={"alpha": 1}).mix(0, 0, N)
     pasted, blended = is_pasted(mix), mix.strengths < 1
     assert not (pasted & blended).any()

@@ -1,4 +1,4 @@
-"""`train.monitor`: which epoch is the best, when the training ends, and what is measured."""
+"""`train.monitor`: the best epoch, early stopping, and measured metrics."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_early_stop_needs_the_best_epoch(pictures: Path) -> None:
 
 
 def test_an_older_run_goes_on(pictures: Path, tmp_path: Path) -> None:
-    """Its config has no monitor, its rows have loss and top-1 only."""
+    """Its config has no monitor, and its rows have only loss and top-1."""
     run(pictures, tmp_path / "whole", epochs=4, scheduler="plateau")
     run(pictures, tmp_path / "old", epochs=2, scheduler="plateau")
     last = load_checkpoint(tmp_path / "old" / "last.npz")

@@ -1,4 +1,4 @@
-"""A loss or a gradient that is not finite: what is said, and the ways back."""
+"""Losses and gradients that are not finite: errors and rollbacks."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ LAYERS: list[Any] = [
     "relu",
     {"linear": {"out_features": "classes", "name": "head"}},
 ]
-# Weight decay of 1 multiplies the weights by 1 - lr at each step. They grow with the first lr and
-# its half, and overflow within the 60 steps of an epoch; a quarter of it all but zeroes them.
+# Weight decay of 1 multiplies the weights by 1 - lr at each step. With the first lr and half of it
+# they grow and overflow within the 60 steps of an epoch; with a quarter they nearly vanish.
 WILD: dict[str, Any] = {
     "epochs": 2,
     "batch_size": 1,
@@ -47,7 +47,7 @@ WILD: dict[str, Any] = {
     "optimizer": {"type": "sgd", "lr": 3.9, "momentum": 0, "weight_decay": 1},
 }
 ROLLBACK = WILD | {"on_nan": "rollback"}
-# Here the rate rises to 8 over both epochs, and what it starts overflows in the second.
+# Here the rate rises to 8 over both epochs, and overflow occurs in the second.
 RISING = ROLLBACK | {
     "checkpoint_every": 25,
     "scheduler": {"type": "constant", "warmup_epochs": 2},
@@ -57,7 +57,7 @@ HOPELESS = ROLLBACK | {"optimizer": WILD["optimizer"] | {"lr": 1000}}
 
 
 class Watch(Silent):
-    """Keeps what it is told, and asks for a stop after so many steps."""
+    """Records reports, and requests a stop after some steps."""
 
     def __init__(self, requests: Requests | None = None, stop_after: int = 0) -> None:
         self.notes: list[str] = []
@@ -111,14 +111,14 @@ def rows(run_folder: Path) -> list[dict[str, str]]:
 
 
 def files_of_batch(pictures: Path, step: int, size: int, epoch: int = 1) -> list[str]:
-    """Of a step, counted from 1, with seed 0."""
+    """Return the files of a step, counted from 1, with seed 0."""
     paths = open_dataset(pictures, None, 0.0).train.paths
     order = generator(0, Purpose.SHUFFLE, epoch - 1).permutation(len(paths))
     return [paths[i] for i in order[(step - 1) * size : step * size]]
 
 
 def broken_start(pictures: Path, folder: Path, **changed: Any) -> Path:
-    """A checkpoint of the network with other numbers in some arrays."""
+    """Write a checkpoint of the network with other values in some arrays."""
     run(pictures, folder, {"epochs": 0})
     path = folder / "last.npz"
     checkpoint = load_checkpoint(path)
@@ -142,7 +142,7 @@ def test_stop_names_layer_and_files(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_only_the_images_concerned_are_named(pictures: Path, tmp_path: Path) -> None:
-    """A head that overflows for bright pictures alone."""
+    """A head that overflows for bright images only."""
     start = broken_start(pictures, tmp_path / "start", stem__weight=2e16, head__weight=1e20)
     with pytest.raises(DivergedError) as caught:
         run(pictures, tmp_path / "run", {"batch_size": 4, "weights": str(start)})
@@ -154,7 +154,7 @@ def test_only_the_images_concerned_are_named(pictures: Path, tmp_path: Path) -> 
 
 
 def test_a_gradient_that_is_not_finite(pictures: Path, tmp_path: Path) -> None:
-    """Loss and outputs are; summed over the pixels the stem's gradient is too large."""
+    """Loss and outputs are finite; summed over the pixels, the stem's gradient overflows."""
     striped = np.array([[0], [0], [3e38]])
     start = broken_start(
         pictures, tmp_path / "start", stem__weight=2e-37, stem__bias=0, head__weight=striped
@@ -169,7 +169,7 @@ def test_a_gradient_that_is_not_finite(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_the_origin_in_mixed_images() -> None:
-    """The second image is the bright one that overflows, in place of the first."""
+    """The second image is the bright one that overflows."""
     model = validate_config({"model": {"layers": LAYERS}}, "x").model
     graph = build_graph(model, (8, 8, 1), 3, "x")
     params = Parameters(graph, "float32")
@@ -187,7 +187,7 @@ def test_the_origin_in_mixed_images() -> None:
 
 
 def test_finding_the_origin_changes_nothing() -> None:
-    """Of a sound network with every kind of layer, in which there is none to be found."""
+    """For a sound network with every kind of layer, nothing is found."""
     conv = {"conv": {"out_channels": 4, "kernel_size": 3, "padding": "same"}}
     layers = [
         conv,
@@ -297,13 +297,14 @@ def test_stopped_and_resumed_after_a_rollback_gives_the_same_bits(
     assert rows(tmp_path / "whole") == rows(tmp_path / "parts")
 
 
-# Step 106 is the first that fails; the scheduled checkpoint before it was written after step 100.
+# Step 106 is the first that fails; the last scheduled checkpoint was written after step 100.
 @pytest.mark.parametrize("stops", [[103], [105], [102, 2], [110], [61, 44, 3]], ids=str)
 def test_stopped_before_a_rollback_and_resumed_gives_the_same_bits(
     pictures: Path, tmp_path: Path, stops: list[int]
 ) -> None:
-    """Where a run happened to be stopped is no place to go back to; what it stops for may be that
-    its weights are found to be broken a step earlier."""
+    """A stop must not become the place of a rollback; stopping may detect broken weights a step
+    earlier.
+    """
     whole = Watch()
     run(pictures, tmp_path / "whole", RISING, whole)
     notes: list[str] = []
@@ -343,7 +344,9 @@ def test_a_save_that_was_asked_for_is_no_place_to_go_back_to(
 
 
 def test_a_stop_saves_even_if_the_way_back_is_lost(pictures: Path, tmp_path: Path) -> None:
-    """What was learnt is worth more than the place to go back to, which is then the stop itself."""
+    """The progress is worth more than the old checkpoint; the stop then becomes the place of a
+    rollback.
+    """
     watch, last = Watch(Requests(), 103), tmp_path / "run/last.npz"
 
     def step_and_damage(epoch: int, step: int, images: int, loss: float, top1: float) -> None:
@@ -385,7 +388,7 @@ def test_without_rollback_nothing_is_carried(pictures: Path, tmp_path: Path) -> 
 def test_killed_at_any_step_and_resumed_gives_the_same_bits(
     pictures: Path, tmp_path: Path, kill_after: int
 ) -> None:
-    """What is on disk in the middle of a step, before, between and after the rollbacks."""
+    """With the files in the middle of a step, before, between and after the rollbacks."""
     watch = Watch()
 
     def copy(epoch: int, step: int, images: int, loss: float, top1: float) -> None:

@@ -1,4 +1,4 @@
-"""A preview is what training is given, to the last bit."""
+"""A preview equals the training's images bit for bit."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def config_for(pictures: Path, augment: dict[str, Any], **train: Any) -> Config:
 
 
 class Given:
-    """What training's steps were given."""
+    """The inputs of training's steps."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.steps: list[tuple[Array, Array, Mix | None]] = []

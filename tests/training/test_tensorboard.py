@@ -1,4 +1,4 @@
-"""`train.tensorboard`: what is written, that nothing else changes, and what a resume takes back."""
+"""`train.tensorboard`: its files, no effect on training, and what a resume overrides."""
 
 from __future__ import annotations
 
@@ -36,14 +36,16 @@ def run(pictures: Path, out: Path, options: dict[str, Any] | None = None, **keys
 
 
 def events(folder: Path) -> list[list[Any]]:
-    """The events of each file, in the order in which the files were begun."""
+    """Return the events of each file, in the order of creation."""
     event_pb2 = pytest.importorskip("tensorboardX.proto.event_pb2")
     paths = sorted((folder / TENSORBOARD).iterdir(), key=lambda path: path.stat().st_mtime_ns)
     return [[event_pb2.Event.FromString(each) for each in records(path)] for path in paths]
 
 
 def records(path: Path) -> Iterator[bytes]:
-    """Of the TFRecord format: a length, its checksum, the bytes and theirs."""
+    """Yield records of the TFRecord format: a length, its checksum, the bytes and their
+    checksum.
+    """
     content, at = path.read_bytes(), 0
     while at < len(content):
         (length,) = struct.unpack_from("<Q", content, at)
@@ -103,7 +105,7 @@ def test_a_resumed_run_takes_back_what_it_does_again(pictures: Path, tmp_path: P
     assert {step for _, step in values(first)} == {0, 1, 2}
     assert {step for _, step in values(second)} == {3}
     starts = [event for event in second if event.HasField("session_log")]
-    assert [event.step for event in starts] == [3]  # which hides steps from 3 on in older files
+    assert [event.step for event in starts] == [3]  # it hides steps from 3 on in older files
 
 
 def test_a_resumed_run_may_begin_with_it_and_end_it(pictures: Path, tmp_path: Path) -> None:

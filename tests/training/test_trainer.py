@@ -1,4 +1,4 @@
-"""Training as a whole: what it writes, how it goes on, and what interruptions leave alone."""
+"""Training as a whole: files, resuming, and the effects of interruptions."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from cnn_cli.training.train import train
 
 
 class Watch(Silent):
-    """Keeps what it is told, and can act after a step."""
+    """Records reports, and can act after a step."""
 
     def __init__(self, after_step: Callable[[int, int], None] | None = None) -> None:
         self.rows: list[EpochRow] = []
@@ -272,7 +272,7 @@ def test_resume_refuses_a_class_more(tmp_path: Path) -> None:
 
 
 def test_resume_finds_pictures_that_were_moved(tmp_path: Path) -> None:
-    """To the same bits; and not where some are others, were renamed, or are missing."""
+    """With the same bits; refused if images differ, were renamed, or are missing."""
     pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
     run(pictures, tmp_path / "whole", epochs=2)
     requests = Requests()
@@ -303,7 +303,7 @@ def test_resume_finds_pictures_that_were_moved(tmp_path: Path) -> None:
 
 
 def test_names_may_change_their_unicode_form_as_pictures_move(tmp_path: Path) -> None:
-    """From Linux to macOS, where folders and files are named in another form."""
+    """From Linux to macOS, where names of folders and files have another form."""
     pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
     for part in ("train", "val"):
         (pictures / part / "dark").rename(pictures / part / "d\u00e9")
@@ -348,7 +348,7 @@ def test_steps_between_checkpoints(pictures: Path, tmp_path: Path) -> None:
         seen.append(load_checkpoint(path).meta["step"] if path.exists() else None)
 
     run(pictures, tmp_path / "run", Watch(look), epochs=1, checkpoint_every=2)
-    assert seen == [None, None, 2, 2]  # looked at before the step's own checkpoint
+    assert seen == [None, None, 2, 2]  # checked before the step's own checkpoint
 
 
 def test_a_checkpoint_on_request(pictures: Path, tmp_path: Path) -> None:
@@ -388,7 +388,9 @@ def test_without_validation_the_last_epoch_is_best(pictures: Path, tmp_path: Pat
 
 
 def test_precise_statistics_serve_evaluation_only(pictures: Path, tmp_path: Path) -> None:
-    """Batches of 4 leave running statistics noisy; the estimate is the training images' own."""
+    """Batches of 4 give noisy running statistics; the estimate equals the training images'
+    statistics.
+    """
     run(pictures, tmp_path / "run", batch_size=4, epochs=1)
     last = load_checkpoint(tmp_path / "run" / "last.npz")
     precise = last.groups["precise_bn"]

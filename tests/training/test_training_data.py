@@ -1,4 +1,4 @@
-"""Room for images."""
+"""Memory for cached images."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cnn_cli.config import validate_config
 from cnn_cli.data.dataset import open_dataset
 from cnn_cli.training import training_data
 
-SIZE = 8 * 8  # of a decoded image, in bytes
+SIZE = 8 * 8  # bytes of a decoded image
 
 
 @pytest.mark.parametrize(

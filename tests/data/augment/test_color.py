@@ -1,4 +1,4 @@
-"""Colours and geometry through Pillow, against formulas written out in NumPy."""
+"""Colors and geometry through Pillow, against formulas in NumPy."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_jitter_of_one_kind(which: str) -> None:
 
 
 def test_hue() -> None:
-    """Against the standard library's HSV, of which Pillow rounds each part to 8 bits."""
+    """Against the standard library's HSV, of which Pillow rounds each component to 8 bits."""
     x = np.array([[[200, 100, 50], [10, 220, 40], [120, 120, 120]]], np.uint8)
     out = array(turn_hue(Image.fromarray(x), 0.25))
     for pixel, found in zip(x[0] / 255, out[0] / 255, strict=True):
@@ -73,7 +73,7 @@ def test_hue() -> None:
 
 
 def test_the_order_is_random() -> None:
-    """One of six: each gives other bytes, as every step rounds."""
+    """One of six orders: each gives other bytes, because every step rounds."""
     everything = ColorJitter(ColorJitterConfig(brightness=0.4, contrast=0.4, saturation=0.4))
     kinds = (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color)
     reached = set()
@@ -93,7 +93,7 @@ def test_the_order_is_random() -> None:
 
 
 def test_rotation() -> None:
-    """A marked square goes around the centre by the angle that was drawn."""
+    """A marked square moves around the center by the drawn angle."""
     image = Image.new("L", (41, 41))
     image.paste(255, (33, 18, 38, 23))
     angles = []
@@ -108,7 +108,7 @@ def test_rotation() -> None:
 
 
 def position_map() -> Image.Image:
-    """(x, y) of each pixel in red and green, from 1 on so that black is outside."""
+    """Return the (x, y) of each pixel in red and green, from 1 on so that black is outside."""
     x = np.zeros((64, 64, 3), np.uint8)
     x[..., 0] = 1 + np.arange(64)
     x[..., 1] = 1 + np.arange(64)[:, None]
@@ -171,7 +171,7 @@ def test_the_other_operations() -> None:
         (trivial._color, "saturation"),
     ):
         expected = FORMULAS[formula](x.astype(float), 0.3)
-        # Pillow rounds the grey image, and cuts what it returns off.
+        # Pillow rounds the gray image and truncates the result.
         np.testing.assert_allclose(np.asarray(act(image, -0.7)), expected, atol=2)
 
 

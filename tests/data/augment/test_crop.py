@@ -1,4 +1,4 @@
-"""random_resized_crop, against torchvision's way of choosing, and what is kept for it."""
+"""random_resized_crop, against torchvision's choice, and the cached images."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def test_parts_are_chosen_as_in_torchvision(
 
 
 def test_areas_ratios_and_places() -> None:
-    """A map of positions shows which part was taken."""
+    """A map of positions shows which part was used."""
     kept = np.zeros((256, 256, 3), np.uint8)
     kept[..., 0] = np.arange(256)
     kept[..., 1] = np.arange(256)[:, None]
     crop = RandomResizedCrop(CONFIG, 0, Preprocess(16, 16, 3))
     areas, lefts = [], []
     for index in range(300):
-        out = crop(kept, 2.0, index, 0).astype(float)  # of an image twice as wide as high
+        out = crop(kept, 2.0, index, 0).astype(float)  # for an image twice as wide as high
         assert out.shape == (16, 16, 3)
         width = (out[8, -1, 0] - out[8, 0, 0]) * 16 / 15 / 256
         height = (out[-1, 8, 1] - out[0, 8, 1]) * 16 / 15 / 256
@@ -67,7 +67,7 @@ def test_areas_ratios_and_places() -> None:
         areas.append(width * height)
         lefts.append(out[8, 0, 0] / 256 / max(1 - width, 1e-9))
     assert 0.06 < min(areas) < 0.15
-    assert max(areas) < 0.75  # 4/3 wide and 1 high of 2 by 1
+    assert max(areas) < 0.75  # 4/3 by 1 of 2 by 1
     assert 0.4 < np.mean(lefts) < 0.6
 
 
@@ -100,7 +100,7 @@ def save(folder: Path, *sizes: tuple[int, int]) -> list[str]:
 
 
 def test_large_images_are_kept_larger_than_the_network_takes_them(tmp_path: Path) -> None:
-    """A part of the mean area has as many pixels as the network takes."""
+    """A part of the mean area has as many pixels as the network's input."""
     paths = save(tmp_path, (500, 375), (400, 600))
     pre = Preprocess(224, 112, 3)
     kept = kept_preprocess(CONFIG, pre, paths)
@@ -120,7 +120,7 @@ def test_small_images_are_kept_as_they_are(tmp_path: Path) -> None:
 def test_the_cache_remembers_shapes_as_they_are_seen(tmp_path: Path) -> None:
     image = Image.new("RGB", (30, 20))
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be turned by 90 degrees
+    exif[0x0112] = 6  # rotated by 90 degrees
     (tmp_path / "turned.jpg").write_bytes(encoded(image, "JPEG", exif=exif))
     (tmp_path / "plain.jpg").write_bytes(encoded(image, "JPEG"))
     (tmp_path / "bad.jpg").write_bytes(b"no image")

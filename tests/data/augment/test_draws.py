@@ -1,4 +1,4 @@
-"""The numbers by which each technique has random numbers of its own."""
+"""Each technique has its own random numbers."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ from cnn_cli.data.augment.draws import Part
 
 
 def test_no_two_techniques_share_their_numbers() -> None:
-    """Two with one number would be random in the same way: large rotations with much colour."""
+    """Two techniques with one number would be correlated: large rotations with strong color
+    changes.
+    """
     names = [f"{augment.__name__}.{found.name}" for found in iter_modules(augment.__path__)]
     parts = {
         name: value

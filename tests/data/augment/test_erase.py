@@ -17,7 +17,7 @@ MEAN = (0.5, 0.25, 1.0)
 
 
 def erased(config: RandomEraseConfig, height: int = 20, width: int = 30) -> NDArray[np.bool_]:
-    """(n, height, width): which pixels are painted over, of images of 7."""
+    """Return (n, height, width): which pixels are erased in images of value 7."""
     images = np.full((N, height, width, 3), 7, np.uint8)
     RandomErase(config, 3, MEAN)(images, INDICES, 1)
     painted: NDArray[np.bool_] = (images != 7).any(axis=-1)

@@ -1,4 +1,4 @@
-"""What the loader hands out: an image's changes depend on seed, epoch and image alone."""
+"""The loader's images: their changes depend on seed, epoch and image alone."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def loader(
 
 
 def images_of(ours: Loader, order: Order, epoch: int = 0) -> dict[int, bytes]:
-    """What each image became."""
+    """Return the bytes of each image."""
     found = {}
     for batch in ours.batches(order, epoch=epoch):
         assert batch.images.shape[1:] == PRE.shape
@@ -123,7 +123,7 @@ def test_the_cache_is_left_as_it_is(split: Split) -> None:
 
 
 def test_one_technique_does_not_move_another(split: Split) -> None:
-    """A flip is the same flip with and without what comes after it."""
+    """A flip is the same with and without later techniques."""
     indices, images = np.arange(6), np.stack([noise(16, 12, 3, seed) for seed in range(6)])
 
     def changed(section: dict[str, Any], x: Pixels) -> Pixels:

@@ -1,4 +1,4 @@
-"""Techniques that move, on images of any bands and type: as on colour of 8 bits."""
+"""Geometric techniques on images with any bands and dtype: the same as on 8-bit color."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Flips and moves of whole batches, against plain loops over pixels."""
+"""Flips and shifts of whole batches, against plain loops over pixels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def changed(place: Place, images: Pixels, epoch: int = 0) -> Pixels:
 
 
 def moved(image: Pixels, down: int, right: int, *, mirrored: bool) -> Pixels:
-    """The image moved, a pixel at a time; -1 is reflected at 0 to 1."""
+    """Shift an image pixel by pixel; -1 is reflected at 0 to 1."""
     height, width, _ = image.shape
     out = np.zeros_like(image)
     for y in range(height):

@@ -1,6 +1,6 @@
-"""Writes the `.pth` files beside it: `python tests/export/data/make.py`, with PyTorch installed.
+"""Write the `.pth` files beside it: `python tests/interop/data/make.py`, with PyTorch installed.
 
-`weights.npz` holds the same numbers. The test suite reads them and needs no PyTorch.
+`weights.npz` contains the same numbers. The test suite reads them and needs no PyTorch.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ def main() -> None:
         else (key, value)
         for key, value in state.items()
     )
-    # Views of one storage, and a transposed one; parameters, as nobody should save them.
+    # Views of one storage, a transposed one, and unusual parameters.
     both = torch.stack([state["bn1.weight"], state["bn1.bias"]], dim=1)
     half["bn1.weight"], half["bn1.bias"] = both.unbind(1)
     half["fc.weight"] = nn.Parameter(state["fc.weight"].T.contiguous().T)

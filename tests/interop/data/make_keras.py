@@ -1,8 +1,8 @@
-"""Writes the Keras files beside it: `python tests/interop/data/make_keras.py`, with Keras and
+"""Write the Keras files beside it: `python tests/interop/data/make_keras.py`, with Keras and
 PyTorch installed.
 
-`keras.npz` holds images and the scores that Keras gives them, before the last softmax. The test
-suite reads them and needs no Keras.
+`keras.npz` contains images and Keras' scores for them, before the last softmax. The test suite
+reads them and needs no Keras.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ RNG = np.random.default_rng(0)
 
 
 def mobile() -> Any:
-    """Blocks as MobileNetV3 has them."""
+    """Blocks of MobileNetV3."""
     image = keras.Input(SIZE)
     x = layers.Rescaling(1 / 127.5, offset=-1)(image)
     x = layers.SeparableConv2D(6, 3, strides=2, padding="same", use_bias=False)(x)
@@ -46,7 +46,7 @@ def mobile() -> Any:
 
 
 def nested() -> Any:
-    """Another network's body in a list of layers, as fine-tuning writes it."""
+    """Another network's body in a list of layers, as in fine-tuning."""
     image = keras.Input(SIZE)
     x = layers.Normalization(mean=[120.0, 110.0, 100.0], variance=[3600.0, 3000.0, 2500.0])(image)
     x = layers.Conv2D(4, 3, activation="leaky_relu")(x)
@@ -58,7 +58,7 @@ def nested() -> Any:
 
 
 def shared() -> Any:
-    """Ways that meet more than once, which `from` is for."""
+    """Paths that meet repeatedly, which need `from`."""
     image = keras.Input(SIZE)
     x = layers.Rescaling(1 / 255)(image)
     x = layers.Conv2D(4, 3, strides=2)(x)
@@ -71,7 +71,7 @@ def shared() -> Any:
 
 
 def flat() -> Any:
-    """Pools that pad on one side, and a map that is flattened before layers with arrays."""
+    """Pools with padding on one side, and a map that is flattened before layers with arrays."""
     image = keras.Input(SIZE)
     x = layers.Rescaling(1 / 255)(image)
     x = layers.Conv2D(8, 3, strides=2, padding="same", groups=1)(x)
@@ -88,7 +88,7 @@ def flat() -> Any:
 
 
 def compress(path: Path) -> None:
-    """Write an archive again, smaller."""
+    """Rewrite an archive with compression."""
     with ZipFile(path) as archive:
         content = {name: archive.read(name) for name in archive.namelist()}
     with ZipFile(path, "w", ZIP_DEFLATED) as archive:
@@ -103,7 +103,7 @@ def main() -> None:
         keras.utils.set_random_seed(1)
         keras.backend.clear_session()
         network, name = make(), make.__name__
-        for variable in network.weights:  # statistics and scales that are not 0 and 1
+        for variable in network.weights:  # statistics and scales other than 0 and 1
             if variable.path.rpartition("/")[2] not in ("kernel", "seed_generator_state"):
                 low = 0.5 if "var" in variable.path or "gamma" in variable.path else -0.5
                 if variable.dtype == "float32":

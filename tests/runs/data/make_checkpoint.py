@@ -1,8 +1,8 @@
-"""Writes `checkpoint-v<format>.npz`, which every later version must read.
+"""Write `checkpoint-v<format>.npz`, which every later version must read.
 
-    PYTHONPATH=tests/support python tests/training/data/make_checkpoint.py
+    PYTHONPATH=tests/support python tests/runs/data/make_checkpoint.py
 
-Run it once for a new format, and never again: the files of older formats stay as they are.
+Run it once for a new format, and never again: files of older formats must not change.
 """
 
 from __future__ import annotations
