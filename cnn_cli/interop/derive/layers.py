@@ -129,7 +129,7 @@ class Layers:
             "bias": "bias" in module.arrays,
         }
         idle = {"stride": 1, "padding": 0, "padding_mode": "zeros", "dilation": 1, "groups": 1}
-        return [Piece({"conv": without(_square(arguments), **idle)}, [module])]
+        return [Piece({"conv": without(_square(arguments), bias=True, **idle)}, [module])]
 
     def _padding(self, op: Op, shape: Shape) -> Any:
         """Return a convolution's padding in the form of a config."""

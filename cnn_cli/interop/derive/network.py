@@ -30,6 +30,7 @@ from cnn_cli.interop.derive.pieces import (
     plain,
     shortened,
 )
+from cnn_cli.interop.derive.repeats import with_repeats
 from cnn_cli.interop.foreign import INPUT, Foreign, Module, Op
 from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.nn.types import Shape
@@ -78,7 +79,7 @@ def derive(foreign: Foreign) -> Derived:
         pieces.append(plain("flatten"))
     classes = scores[-1]
     return Derived(
-        [shortened(piece.written) for piece in pieces],
+        list(map(shortened, with_repeats(as_written(pieces)))),
         classes,
         [module for piece in pieces for module in piece.modules],
     )
