@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import signal
 import sys
 import time
 from collections.abc import Callable
@@ -187,6 +188,17 @@ def can_share_memory() -> bool:
 def shared_memory(name: str) -> BinaryIO:
     """Create a file in memory, for `path_for_others`."""
     return open(os.memfd_create(name), "r+b")
+
+
+def end_with_parent() -> None:
+    """Have Linux kill this process when the one that started it ends; elsewhere nothing happens."""
+    if sys.platform != "linux":
+        return
+    import ctypes  # which nothing else needs
+
+    with suppress(OSError, AttributeError):  # another C library
+        death_signal = 1  # PR_SET_PDEATHSIG
+        ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL)
 
 
 def path_for_others(descriptor: int) -> str:

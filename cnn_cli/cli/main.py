@@ -25,9 +25,10 @@ from cnn_cli.cli.shared.signals import (
     ignore_signals,
 )
 from cnn_cli.cli.shared.streams import prepare_streams
-from cnn_cli.cli.shared.together import alone, conclude, takes_part
+from cnn_cli.cli.shared.together import alone, conclude, leave, takes_part
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, reason
 from cnn_cli.files import remove_unfinished
+from cnn_cli.parallel.ranks import JobEnded
 from cnn_cli.system import claim_process
 from cnn_cli.threads import take_refused, tell_blas
 
@@ -79,7 +80,10 @@ def run(arguments: Sequence[str], held: Held | None = None) -> int:
     """
     held = held or Held()
     code, tell = _attempt(arguments, held)
-    return conclude(code, tell, held)
+    try:
+        return conclude(code, tell, held)
+    finally:
+        leave()
 
 
 def _attempt(arguments: Sequence[str], held: Held) -> tuple[int, Callable[[], None] | None]:
@@ -93,7 +97,7 @@ def _attempt(arguments: Sequence[str], held: Held) -> tuple[int, Callable[[], No
             code = _invoke(list(arguments))
             if take_refused() and "--quiet" not in arguments:
                 output.note("not all threads could be started; the others did their work")
-    except Terminated as end:
+    except (Terminated, JobEnded) as end:
         return end.code, None
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED, None

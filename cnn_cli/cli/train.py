@@ -28,7 +28,7 @@ from cnn_cli.cli.shared.options import (
 )
 from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.cli.shared.stops import ENDS, requests_from_signals
-from cnn_cli.cli.shared.together import ranks
+from cnn_cli.cli.shared.together import load_for_all, ranks
 from cnn_cli.errors import ExitCode, GateError, LockedError, reason
 from cnn_cli.training.requests import Requests, StopNow
 
@@ -172,20 +172,30 @@ def run(
     with nullcontext() if dry_run else requests_from_signals(requests, quiet):
         from cnn_cli.config import load_config
         from cnn_cli.data.folds import Fold
+        from cnn_cli.parallel.ranks import Foreseen
         from cnn_cli.training.folds import of_fold
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.planning import plan_training
+        from cnn_cli.training.setup import choose_processes
+
+        gates = tuple(one.metric for one in fail_under or [])
+        options = TrainOptions(out, overwrite, resume, threads, backend, gates, memory)
+
+        def count(loaded: Config) -> int:
+            return choose_processes(loaded, config, options, ranks())
 
         with requests.at_once():  # for files that may be pipes, and disks that may not answer
-            gates = tuple(one.metric for one in fail_under or [])
-            options = TrainOptions(out, overwrite, resume, threads, backend, gates, memory)
-            loaded = load_config(config, overrides or [], settings)
+            loaded = load_for_all(
+                partial(load_config, config, overrides or [], settings),
+                (lambda _: 1) if dry_run else count,
+            )
         if dry_run:
+            several = count(loaded)
             plan = plan_training(
                 loaded if folds is None else of_fold(loaded, Fold(1, folds)),
                 config,
                 options,
-                ranks(),
+                ranks() if several == 1 else Foreseen(several),
             )
             for remark in () if quiet else plan.remarks:
                 output.note(remark)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -338,6 +339,9 @@ class TrainConfig(Frozen):
         recompute: compute part of the activations a second time instead of keeping them: less
             memory for networks with batchnorm, up to a third more time, the same result. `auto`
             does it if the training would not fit in memory otherwise.
+        processes: number of processes of this computer that share every batch, each with its part
+            of the cores; the result is the same as with as many threads. `auto` takes one for each
+            core. Needs Linux; elsewhere one process trains, with threads.
         checkpoint_every: steps between checkpoints within an epoch.
         on_nan: if the loss, a gradient or a weight is not finite, `stop`, or `rollback` to the
             last checkpoint with half the learning rate.
@@ -373,6 +377,10 @@ class TrainConfig(Frozen):
     patience: Count | None = None
     precise_bn: Annotated[Auto | Flag, Must("auto, true or false")] = "auto"
     recompute: Annotated[Auto | Flag, Must("auto, true or false")] = "auto"
+    processes: Annotated[
+        Auto | Annotated[int, Field(strict=True, gt=0, le=1024)],
+        Must("auto, or a whole number from 1 to 1024"),
+    ] = 1
     checkpoint_every: Count | None = None
     on_nan: Annotated[Literal["stop", "rollback"], Must("stop or rollback")] = "stop"
     tensorboard: Flag = False
@@ -436,6 +444,11 @@ class Config(Frozen):
     augment: AugmentConfig = AugmentConfig()
     model: ModelConfig
     train: TrainConfig = TrainConfig()
+
+    def __reduce__(self) -> tuple[Callable[[Any], Config], tuple[Any]]:
+        """How it is sent to another process: layers' models are made when their kinds are known,
+        and have no names to be found by."""
+        return Config.model_validate, (self.model_dump(mode="json"),)
 
     @model_validator(mode="before")
     @classmethod

@@ -1,4 +1,4 @@
-"""The processes of one job, over MPI, and how they share batches.
+"""The processes of one job, over MPI or shared memory, and how they share batches.
 
 This package imports `data`, `nn` and the top-level modules.
 """

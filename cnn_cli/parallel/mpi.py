@@ -16,13 +16,12 @@ import numpy as np
 
 from cnn_cli.errors import UsageError
 from cnn_cli.nn.types import Array
-from cnn_cli.portable import cores, let_others_run
+from cnn_cli.parallel.ranks import part_of
+from cnn_cli.parallel.waiting import PAUSE, pause
+from cnn_cli.portable import cores
 
 T = TypeVar("T")
 
-SPINS = 200  # polls before the core is yielded
-PATIENT = 20_000  # polls, a few ms in total, after which one per millisecond is enough
-PAUSE = 0.001
 LAST_WORDS = 0.3
 """Seconds: the output of a process passes through its launcher, which drops what it has not yet
 forwarded when it ends all processes.
@@ -36,6 +35,8 @@ class MpiRanks:
     Args:
         world: mpi4py's communicator of all ranks.
     """
+
+    processes = 1
 
     def __init__(self, world: Any) -> None:
         from mpi4py import MPI
@@ -80,7 +81,7 @@ class MpiRanks:
         return cls(MPI.COMM_WORLD)
 
     def threads(self, cores: int) -> int:
-        return max(1, cores // max(self._sharing, 1))
+        return part_of(cores, max(self._sharing, 1))
 
     def first(self, make: Callable[[], T]) -> T:
         return self._first_of(self._world, make)
@@ -164,10 +165,7 @@ class MpiRanks:
         self._under_way.append(request)
         while not request.Test():
             looks += 1
-            if looks > PATIENT:
-                time.sleep(PAUSE)
-            elif looks > SPINS:
-                let_others_run()
+            pause(looks)
             if enough():
                 return False
         self._under_way.pop()

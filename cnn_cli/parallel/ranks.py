@@ -1,4 +1,5 @@
-"""The processes of one job: only this one, or as many as `mpiexec` started.
+"""The processes of one job: only this one, as many as `mpiexec` started, or those that this program
+started itself (`processes`).
 
 MPI is imported only if there is more than one process.
 """
@@ -17,10 +18,28 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# Environment variables with the number of processes: of Hydra (MPICH, Intel), Slurm's PMI and
-# MVAPICH, then Open MPI. PMIx has none, so Slurm's task count is used.
-COUNTS = ("PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-NUMBERS = ("PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
+DESCRIPTORS, COUNT, NUMBER = "CNN_DESCRIPTORS", "CNN_PROCESSES", "CNN_PROCESS"
+"""Environment variables of a worker process that this program started: its open files (the shared
+memory and the lifeline), the number of processes, and its own number.
+"""
+PROCESSES = "train.processes"
+"""The config key that asks for worker processes."""
+# Environment variables with the number of processes: of this program, Hydra (MPICH, Intel), Slurm's
+# PMI and MVAPICH, then Open MPI. PMIx has none, so Slurm's task count is used.
+COUNTS = (COUNT, "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+NUMBERS = (NUMBER, "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
+
+
+class JobEnded(BaseException):
+    """Another rank has ended the job and printed why.
+
+    Attributes:
+        code: its exit code.
+    """
+
+    def __init__(self, code: int) -> None:
+        super().__init__(code)
+        self.code = code
 
 
 class Ranks(Protocol):
@@ -33,11 +52,13 @@ class Ranks(Protocol):
         rank: number of this process, from 0.
         size: number of ranks.
         neighbours: number of ranks on this machine, including this one.
+        processes: number of ranks that one command line started; its limits hold for their total.
     """
 
     rank: int
     size: int
     neighbours: int
+    processes: int
 
     def threads(self, cores: int) -> int:
         """Return this rank's share of the cores, if it shares them with other ranks; at least 1."""
@@ -80,7 +101,7 @@ class Ranks(Protocol):
         """Finish communication once all ranks have ended, with that exit code."""
 
     def abort(self, code: int) -> None:
-        """End all ranks at once, with that exit code; does not return if there are others."""
+        """End all ranks at once with that exit code; if it returns, the caller exits with it."""
 
 
 class Alone:
@@ -89,9 +110,10 @@ class Alone:
     rank = 0
     size = 1
     neighbours = 1
+    processes = 1
 
     def threads(self, cores: int) -> int:
-        return cores
+        return part_of(cores, self.size)
 
     def first(self, make: Callable[[], T]) -> T:
         return make()
@@ -122,6 +144,18 @@ class Alone:
 ALONE = Alone()
 
 
+class Foreseen(Alone):
+    """So many processes that are not started: what `processes` would be, for a plan."""
+
+    def __init__(self, count: int) -> None:
+        self.size = self.neighbours = self.processes = count
+
+
+def part_of(cores: int, processes: int) -> int:
+    """A process's part of the cores that so many share; at least 1."""
+    return max(1, cores // processes)
+
+
 def started_ranks(environment: Mapping[str, str] = os.environ) -> int:
     """Return the number of processes of this job, as the launcher reports it; 1 without a
     launcher.
@@ -138,6 +172,11 @@ def started_as(environment: Mapping[str, str] = os.environ) -> int:
 def _first_number(environment: Mapping[str, str], names: Sequence[str], otherwise: int) -> int:
     values = (environment.get(name, "") for name in names)
     return next((int(value) for value in values if value.isdecimal()), otherwise)
+
+
+def is_worker(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether another process of this program started this one, to work with it."""
+    return DESCRIPTORS in environment
 
 
 def open_ranks() -> Ranks:

@@ -56,6 +56,7 @@ RESUMABLE = (
     "train.epochs",
     "train.checkpoint_every",
     "train.recompute",
+    "train.processes",
     "train.on_nan",
     "train.tensorboard",
     "data.cache",

@@ -48,7 +48,7 @@ class FrozenLayers(Hook):
         # Features are useless if images are augmented or statistics are averaged or estimated.
         same_images = loader.augment is None and (head_alone or session.mixer is None)
         if same_images and session.evaluated is learner.params:
-            room = int(setup.memory.room() * MEMORY_FRACTION)
+            room = int(setup.memory.room() * MEMORY_FRACTION) // setup.memory.processes
             node = cached_node(graph, len(loader.split), learner.params.dtype.itemsize, room)
         session.source = loader
         if node != IMAGE:

@@ -95,6 +95,7 @@ def train_folds(
                 results.append(result)
                 if result.stopped not in FINAL:
                     return FoldsResult(folder, count, results, result.stopped, None)
+            ranks.first(lambda: None)  # which has the last fold's files to write
             with requests.at_once():
                 classifiers = load_folds(folder)
                 shown = EvaluationOptions(

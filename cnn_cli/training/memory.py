@@ -27,12 +27,14 @@ class MemoryPlan:
         recompute: some activations are computed twice, see `nn.recompute`.
         cost: the multiply-adds that recomputing adds, as a fraction of a step.
         limit: bytes allowed including cached images; None for all available memory.
+        processes: number of processes that share the limit.
     """
 
     nbytes: int
     recompute: bool = False
     cost: float = 0.0
     limit: int | None = None
+    processes: int = 1
 
     @property
     def remark(self) -> str:
@@ -44,7 +46,9 @@ class MemoryPlan:
     def room(self) -> int:
         """Return the bytes left for cached images and features."""
         free = available_memory()
-        return free if self.limit is None else max(0, min(free, self.limit - self.nbytes))
+        if self.limit is None:
+            return free
+        return max(0, min(free, self.limit - self.processes * self.nbytes))
 
 
 def plan_memory(
@@ -69,7 +73,7 @@ def plan_memory(
         ranks: the ranks that share a batch; those on this machine share its memory.
         to_validate: number of validation images.
         keep_logits: whether a metric needs the scores of all images at once.
-        limit: bytes allowed for one process; by default the available memory.
+        limit: bytes allowed for a command's processes together; by default the available memory.
 
     Raises:
         ConfigError: the training needs more than is available or allowed.
@@ -84,8 +88,9 @@ def plan_memory(
         graph.classes, part, train.batch_size, itemsize, keep_logits=keep_logits
     )
     have = available_memory() // ranks.neighbours
-    if limit is not None:
-        have = min(have, limit)
+    part_of_limit = None if limit is None else limit // ranks.processes
+    if part_of_limit is not None:
+        have = min(have, part_of_limit)
 
     def need(*, recompute: bool) -> int:
         return evaluation + training_bytes(
@@ -94,16 +99,20 @@ def plan_memory(
 
     once = need(recompute=False)
     if train.recompute is not True and once <= have:
-        return MemoryPlan(once, limit=limit)
+        return MemoryPlan(once, limit=limit, processes=ranks.processes)
     twice = once if train.recompute is False else need(recompute=True)
     if twice > have:
         rule = "the network needs more memory than there is"
-        if limit is not None and have == limit:
+        if have == part_of_limit:
             rule = "the network needs more memory than --memory allows"
-        raise ConfigError(f"{source}: model", rule, f"{size_text(twice)} of {size_text(have)}")
+        got = f"{size_text(twice)} of {size_text(have)}"
+        if ranks.processes > 1:
+            got += f" in each of {ranks.processes} processes"
+        raise ConfigError(f"{source}: model", rule, got)
     if twice == once:
-        return MemoryPlan(once, limit=limit)
-    return MemoryPlan(twice, True, recompute_cost(frozen, backend), limit)
+        return MemoryPlan(once, limit=limit, processes=ranks.processes)
+    cost = recompute_cost(frozen, backend)
+    return MemoryPlan(twice, True, cost, limit, ranks.processes)
 
 
 def fits_alone(

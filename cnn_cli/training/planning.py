@@ -24,6 +24,7 @@ class TrainingPlan:
     """What a training would do.
 
     Attributes:
+        threads, memory_bytes: of each process.
         recompute: the multiply-adds added by recomputing activations, as a fraction; 0 without it.
     """
 
@@ -34,6 +35,7 @@ class TrainingPlan:
     parameters: int
     epochs: int
     steps_per_epoch: int
+    processes: int
     threads: int
     backend: str
     memory_bytes: int
@@ -55,10 +57,15 @@ class TrainingPlan:
             f"images       {self.train_images:,} to train on, {self.val_images:,} to validate on",
             f"parameters   {self.parameters:,}",
             f"steps        {self.epochs} epochs of {self.steps_per_epoch:,}",
-            f"threads      {self.threads}",
+            f"threads      {self.threads}{self._each}",
             f"backend      {self.backend}",
-            f"memory       about {size_text(self.memory_bytes)}, without cached images",
+            f"memory       about {size_text(self.memory_bytes)}{self._each}, without cached images",
         ]
+
+    @property
+    def _each(self) -> str:
+        """Of what there is a number, where it is not the training as a whole."""
+        return "" if self.processes == 1 else f" in each of {self.processes} processes"
 
 
 def plan_training(
@@ -84,6 +91,7 @@ def plan_training(
         parameters=parameter_count(setup.graph),
         epochs=config.train.epochs,
         steps_per_epoch=setup.steps_per_epoch,
+        processes=ranks.processes,
         threads=setup.threads,
         backend=setup.backend,
         memory_bytes=setup.memory.nbytes,

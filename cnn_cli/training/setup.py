@@ -7,6 +7,7 @@ then made ready by `training_data`.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.util import find_spec
 from math import prod
@@ -20,7 +21,7 @@ from cnn_cli.config.network import build_graph
 from cnn_cli.data.dataset import Dataset, open_dataset
 from cnn_cli.data.roots import check_there
 from cnn_cli.data.targets import are_multiple, class_counts
-from cnn_cli.errors import ConfigError
+from cnn_cli.errors import CnnError, ConfigError
 from cnn_cli.metric_names import Metric
 from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.graph import Graph
@@ -30,7 +31,10 @@ from cnn_cli.nn.loss import Loss
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.depth import blocks_above
 from cnn_cli.optim.groups import check_patterns
-from cnn_cli.parallel.ranks import ALONE, Ranks
+from cnn_cli.parallel.ranks import ALONE, PROCESSES, Ranks
+from cnn_cli.portable import can_share_memory
+from cnn_cli.runs.checkpoint import LAST, load_checkpoint
+from cnn_cli.runs.folder import choose_folder
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.system import cpu_count
 from cnn_cli.training.initial_weights import InitialWeights, head_names, initial_weights
@@ -95,6 +99,8 @@ class TrainingSetup:
         if decay < 1 and not self.meta:
             least = f"{decay**above:.2g} times the learning rate"
             found.append(f"layer_decay: {above + 1} blocks, the lowest of which has {least}")
+        if self.config.train.processes not in (1, "auto") and self.ranks.size == 1:
+            found.append(f"{PROCESSES}: one process trains; several take cnn train and Linux")
         return [remark for remark in found if remark]
 
     @property
@@ -214,6 +220,49 @@ def choose_threads(options: TrainOptions, meta: Mapping[str, Any], ranks: Ranks)
     """
     before = meta.get("threads") if meta.get("ranks", 1) == ranks.size else None
     return options.threads or before or ranks.threads(cpu_count())
+
+
+def choose_processes(
+    config: Config,
+    source: str,
+    options: TrainOptions,
+    ranks: Ranks,
+) -> int:
+    """How many processes of this computer share the batches: `train.processes`.
+
+    `auto` goes on with as many as a resumed run had, for the same bits. There is one where the
+    system has no memory that several could share.
+
+    Args:
+        source: the config's file, for messages.
+        ranks: that were started already, by mpiexec; they stay as many as they are.
+
+    Raises:
+        ConfigError: there are ranks, or more processes than images in a batch.
+    """
+    asked, most, place = config.train.processes, config.train.batch_size, f"{source}: {PROCESSES}"
+    if ranks.size > 1:
+        if asked not in (1, "auto"):
+            raise ConfigError(place, "must be 1 under mpiexec, which starts the processes", asked)
+        return 1
+    if asked == "auto":
+        alone = cpu_count() // (options.threads or 1)
+        count = min(_processes_before(options, source) or alone, alone, most)
+        return max(1, count) if can_share_memory() else 1
+    if asked > most:
+        raise ConfigError(place, f"must not be above train.batch_size, which is {most}", asked)
+    return asked if can_share_memory() else 1
+
+
+def _processes_before(options: TrainOptions, source: str) -> int | None:
+    """Those of a run that goes on; None where it is new, or its checkpoint is not to be read."""
+    if not options.resume:
+        return None
+    with suppress(CnnError):
+        folder = choose_folder(options.out, source, resume=True, overwrite=False)
+        ranks: int = load_checkpoint(folder / LAST, ()).meta["ranks"]
+        return ranks
+    return None
 
 
 def _check_tensorboard(source: str) -> None:

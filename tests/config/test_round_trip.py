@@ -335,6 +335,7 @@ def test_defaults_are_those_of_the_contract() -> None:
         "patience": None,
         "precise_bn": "auto",
         "recompute": "auto",
+        "processes": 1,
         "checkpoint_every": None,
         "on_nan": "stop",
         "tensorboard": False,

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from hardship import Field, cnn, make_field, metrics_of
+from launchers import DEEP, LAUNCHERS, several
 from learnable import make_pictures
 from mpiexec import mpiexec, needs_mpi, together
 
@@ -55,13 +56,13 @@ def assert_alike(one: Path, other: Path) -> None:
                 )
 
 
-@needs_mpi
-def test_three_ranks_train_like_one_process(tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_three_ranks_train_like_one_process(tmp_path: Path, launcher: str) -> None:
     """With all techniques, unreadable images, and batches smaller than the number of ranks."""
     field = spoilt_field(tmp_path)
     line: tuple[Any, ...] = ("train", field.config, "--quiet", "--threads", 1)
     assert cnn(*line, "--out", tmp_path / "one").code == 0
-    outcome = mpiexec(together(3, *line, "--out", tmp_path / "three"))
+    outcome = several(launcher, 3, *line, "--out", tmp_path / "three")
     assert (outcome.code, outcome.out, outcome.err) == (0, "", ""), outcome.err
     assert_alike(tmp_path / "one", tmp_path / "three")
     names = [{path.name for path in (tmp_path / run).iterdir()} for run in ("one", "three")]
@@ -108,25 +109,8 @@ def test_shards_are_read_by_their_own_ranks(tmp_path: Path, ranks: int) -> None:
     assert_alike(tmp_path / "one", tmp_path / "several")
 
 
-DEEP = """
-data: {image_size: 32, channels: 1}
-augment: {hflip: 0.5, pad_crop: 4}
-model:
-  layers:
-    - repeat:
-        times: 3
-        layers:
-          - conv: {out_channels: 48, kernel_size: 3, padding: 1, bias: false}
-          - batchnorm
-          - relu
-    - global_avgpool
-    - linear: classes
-train: {epochs: 2, batch_size: 128, optimizer: {type: sgd, lr: 0.1}}
-"""
-
-
-@needs_mpi
-def test_numbers_that_do_not_depend_on_who_computes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("launcher", LAUNCHERS)
+def test_numbers_that_do_not_depend_on_who_computes(tmp_path: Path, launcher: str) -> None:
     """For a network that uses its weights often: in float32, the same for 1, 2 and 4 ranks or
     threads.
     """
@@ -138,8 +122,8 @@ def test_numbers_that_do_not_depend_on_who_computes(tmp_path: Path) -> None:
         run = tmp_path / f"threads{threads}"
         assert cnn(*line, "--threads", threads, "--out", run).code == 0
     for ranks in (2, 4):
-        command = together(ranks, *line, "--threads", 1, "--out", tmp_path / f"ranks{ranks}")
-        assert mpiexec(command).code == 0
+        run = tmp_path / f"ranks{ranks}"
+        assert several(launcher, ranks, *line, "--threads", 1, "--out", run).code == 0
     first, *others = (
         load_checkpoint(tmp_path / run / "last.npz").groups["model"]
         for run in ("threads1", "threads2", "threads4", "ranks2", "ranks4")
@@ -149,16 +133,17 @@ def test_numbers_that_do_not_depend_on_who_computes(tmp_path: Path) -> None:
             np.testing.assert_array_equal(other[name], array, err_msg=name)
 
 
-@needs_mpi
+@pytest.mark.parametrize("launcher", LAUNCHERS)
 @pytest.mark.parametrize(("batch_size", "what"), [(5, "loss"), (36, "batch statistics")])
-def test_ranks_roll_back_together(tmp_path: Path, batch_size: int, what: str) -> None:
+def test_ranks_roll_back_together(
+    tmp_path: Path, batch_size: int, what: str, launcher: str
+) -> None:
     """They report the same as one process, once."""
     keys = {"on_nan": "rollback", "optimizer": {"type": "sgd", "lr": 1e300}}
     field = make_field(tmp_path, **KEYS | keys | {"batch_size": batch_size})
     line: tuple[Any, ...] = ("train", field.config, "--threads", 1)
     one = cnn(*line, "--out", tmp_path / "one")
-    three = mpiexec(together(3, *line, "--out", tmp_path / "three"))
-    print(one)
+    three = several(launcher, 3, *line, "--out", tmp_path / "three")
     assert three == one
     assert (one.code, one.err.count(f"the {what} must be finite")) == (5, 4)
 

@@ -13,6 +13,7 @@ from cnn_cli.cli.shared.parameters import Exit
 from cnn_cli.cli.shared.signals import Handler, Repeats, after_imports, ending, handlers
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import ExitCode
+from cnn_cli.parallel.ranks import started_as
 from cnn_cli.portable import heed_cpu_limit
 from cnn_cli.training.requests import Requests, StopNow, StopReason
 
@@ -41,7 +42,7 @@ def requests_from_signals(requests: Requests, quiet: bool) -> Iterator[None]:
             # The system repeats this signal every second, however long the last step takes.
             if number != getattr(signal, "SIGXCPU", None) and repeats.again(number):
                 end(number, frame)
-            if number == signal.SIGINT and not quiet:
+            if number == signal.SIGINT and not quiet and started_as() == 0:
                 _announce(b"\ncnn: stopping after this step; a second interrupt stops at once\n")
             requests.ask_stop(reason)
 

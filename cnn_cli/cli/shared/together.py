@@ -1,5 +1,6 @@
-"""One command run by several processes that `mpiexec` started: one set of messages, one exit
-code.
+"""One command run by several processes: one set of messages, one exit code.
+
+`mpiexec` started them, or the command itself for `train.processes`.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import cache
 from types import FrameType
+from typing import TypeVar
 
 from cnn_cli import __version__
 from cnn_cli.cli.shared.commands import find
@@ -26,7 +28,7 @@ from cnn_cli.cli.shared.streams import stderr
 from cnn_cli.errors import ExitCode, UsageError
 from cnn_cli.files import remove_unfinished
 from cnn_cli.parallel.alike import check_alike
-from cnn_cli.parallel.ranks import Ranks, open_ranks, started_as
+from cnn_cli.parallel.ranks import Ranks, is_worker, open_ranks, started_as
 
 PATIENCE = 5.0
 """Seconds that a rank with an error gives the others to end with the same one."""
@@ -35,14 +37,31 @@ GRACE = 3.0
 
 TOLD = 1
 
+T = TypeVar("T")
 
-@cache
+WORKER = (
+    "import sys; n = int(sys.argv[1]); sys.path[:] = sys.argv[2 : 2 + n]; "
+    "sys.argv[:] = ['cnn', *sys.argv[2 + n :]]; from cnn_cli.__main__ import main; main()"
+)
+"""What Python runs in a process that helps: this program, found where this process finds it."""
+
+_arguments: list[str] = []
+"""The command line, behind the program's name."""
+_workers: list[Ranks] = []
+"""Where the command has started other processes, or is run by one of them: all of these."""
+
+
 def ranks() -> Ranks:
     """Return the processes that run this command.
 
     Raises:
         UsageError: they cannot communicate.
     """
+    return _workers[0] if _workers else _started_ranks()
+
+
+@cache
+def _started_ranks() -> Ranks:
     # Starting MPI waits for all processes inside the library: Python cannot handle signals there,
     # and a signal handled in between would leave the others waiting.
     with at_their_defaults():
@@ -59,14 +78,56 @@ def takes_part(arguments: Sequence[str]) -> bool:
     """
     # Options before the command, such as --debug, take no values.
     name = next((word for word in arguments if not word.startswith("-")), "")
+    _arguments[:] = arguments
+    if is_worker():
+        _join()
+        return True
     command = find(name)
     if command is None or not command.is_shared(arguments):
         return started_as() == 0
     job = ranks()
     if job.rank:
-        sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
+        _hush()
     check_alike(job, "mpiexec", {"command": name, "version of cnn": __version__})
     return True
+
+
+def _hush() -> None:
+    """Print nothing from now on."""
+    sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
+
+
+def _join() -> None:
+    """In a process that was started to help: be one of those that run the command."""
+    from cnn_cli.parallel.processes import ProcessRanks, take_signals
+
+    _workers.append(ProcessRanks.join())
+    _hush()
+    take_signals()
+
+
+def load_for_all(load: Callable[[], T], count: Callable[[T], int]) -> T:
+    """What is loaded, in this process and in others that run the command from here on.
+
+    Args:
+        load: called in this process alone.
+        count: says of it how many processes there are to be.
+
+    Raises:
+        DataError: the system does not let them be started.
+    """
+    if is_worker():
+        return ranks().first(load)
+    loaded = load()
+    wanted = count(loaded)
+    if wanted == 1:
+        return loaded
+    from cnn_cli.parallel.processes import ProcessRanks
+
+    optimized = ["-O"] * sys.flags.optimize
+    line = [sys.executable, *optimized, "-c", WORKER, str(len(sys.path)), *sys.path, *_arguments]
+    _workers.append(ProcessRanks.start(wanted, line))
+    return ranks().first(lambda: loaded)
 
 
 def conclude(code: int, tell: Callable[[], None] | None, held: Held) -> int:
@@ -138,9 +199,16 @@ def conclude(code: int, tell: Callable[[], None] | None, held: Held) -> int:
     return code
 
 
+def leave() -> None:
+    """After a command: its processes are no longer this one's."""
+    _workers.clear()
+
+
 def alone() -> bool:
     """Whether there is no other process in this command, or none that can be reached."""
+    if _workers:
+        return False
     try:
-        return ranks.cache_info().currsize == 0 or ranks().size == 1
+        return _started_ranks.cache_info().currsize == 0 or ranks().size == 1
     except UsageError:
         return True
