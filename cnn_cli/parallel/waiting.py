@@ -1,4 +1,4 @@
-"""How a rank waits for the others: looking again and again, so that signals are answered."""
+"""How a rank waits for others: it polls, so that signals are handled."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import time
 
 from cnn_cli.portable import let_others_run
 
-SPINS = 200  # looks for a message before others are let onto the core
-PATIENT = 20_000  # looks, a few ms, after which it is not worth more than one in a millisecond
+SPINS = 200  # polls before the core is yielded
+PATIENT = 20_000  # polls, a few ms in total, after which one per millisecond is enough
 PAUSE = 0.001
-SELDOM = 1_000  # looks between two at what takes longer to see
+SELDOM = 1_000  # polls between two checks of what takes longer to see
 
 
-def pause(looks: int) -> bool:
-    """Between two looks, the longer the more of them there were.
+def pause(polls: int) -> bool:
+    """Yield or sleep between two polls, the longer the more polls there were.
 
-    Where there are more ranks than cores, the one that is waited for gets this one.
+    With more ranks than cores, the rank that is waited for gets this core.
 
     Returns:
-        Whether it is time to look at what takes longer to see, too.
+        Whether to check what takes longer to see, too.
     """
-    if looks > PATIENT:
+    if polls > PATIENT:
         time.sleep(PAUSE)
         return True
-    if looks > SPINS:
+    if polls > SPINS:
         let_others_run()
-    return looks % SELDOM == 0
+    return polls % SELDOM == 0
