@@ -58,6 +58,10 @@ NEEDLESS = {
 }
 
 
+NEEDLESS_LAYERS = dict.fromkeys(
+    ("softmax", "log_softmax", "logsoftmax"), "Leave it out: the network ends in scores."
+)
+
 OPTIONS = {
     "--batch": ["--batch-size"],
     "--checkpoint": ["--ckpt"],
@@ -77,6 +81,12 @@ OPTIONS = {
 """Options of other programs, with the options that do the same here; a command has at most one of
 them.
 """
+
+
+def layer_hint(kind: str) -> str:
+    """Return a hint for a layer of other programs that is not needed here, after a space, or ""."""
+    hint = NEEDLESS_LAYERS.get(kind.lower())
+    return f" {hint}" if hint else ""
 
 
 def peer_hint(key: str) -> str:

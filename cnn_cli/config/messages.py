@@ -15,7 +15,7 @@ from cnn_cli.errors import ConfigError, suggest
 from cnn_cli.nn.losses import LOSSES
 from cnn_cli.optim.optimizers import OPTIMIZERS, OTHER_OPTIMIZERS
 from cnn_cli.optim.schedule import SCHEDULERS
-from cnn_cli.peer_names import peer_hint
+from cnn_cli.peer_names import layer_hint, peer_hint
 from cnn_cli.schema.fields import RULE
 
 Location = Sequence[str | int]
@@ -95,7 +95,7 @@ def _unknown_choice(source: str, location: Location, value: Any) -> ConfigError:
     if not isinstance(value, str):
         rule = "a layer is a name, or one name with its arguments"
         return ConfigError(place(source, location), rule, show(value))
-    rule = f"no such layer.{suggest(value, LAYER_KINDS)}"
+    rule = f"no such layer.{layer_hint(value) or suggest(value, LAYER_KINDS)}"
     return ConfigError(place(source, location), rule, show(value))
 
 

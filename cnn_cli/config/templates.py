@@ -18,6 +18,7 @@ from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.places import Places
 from cnn_cli.config.show import show
 from cnn_cli.errors import ConfigError, suggest
+from cnn_cli.peer_names import layer_hint
 
 LAYERS, DEFINE, NETWORK = "layers", "define", "network"
 WHEN = "when"
@@ -191,7 +192,7 @@ class _Writer:
         ):
             self._repeat(arguments, inside, out, to)
         elif self._templates and name not in LAYER_KINDS:
-            near = suggest(name, [*LAYER_KINDS, *self._templates])
+            near = layer_hint(name) or suggest(name, [*LAYER_KINDS, *self._templates])
             self._refuse(here, f"no such layer or block.{near}", name)
         elif isinstance(layer, str):
             self._keep(name, here, out, to)

@@ -17,6 +17,7 @@ from cnn_cli.nn.types import Array
 LIMIT = 1e-3  # largest difference between scores, relative to the largest score
 MOST_TIMES = 10  # multiple of the effect of rounding on the scores, if that is more
 IMAGES = 2
+AGREE = "scores of random images agree with onnxruntime's to"
 
 
 def compare_with_onnxruntime(path: Path, foreign: Foreign, graph: Graph, params: Parameters) -> str:
@@ -73,7 +74,7 @@ def compare_with_onnxruntime(path: Path, foreign: Foreign, graph: Graph, params:
     if not difference <= limit:
         rule = f"the network must give onnxruntime's scores to {LIMIT:g} of the largest"
         raise DataError(path, rule, f"a difference of {difference:.2g}")
-    return f"scores of random images agree with onnxruntime's to {max(difference, 1e-9):.0e}"
+    return f"{AGREE} {max(difference, 1e-9):.0e}"
 
 
 def _images(foreign: Foreign, count: int, kind: str) -> Array:

@@ -40,6 +40,10 @@ DOCUMENTS = [
 LAYERS = [
     ("cnv: 3", "[0]: no such layer. Did you mean 'conv'? Got 'cnv'."),
     ("xyz", "[0]: no such layer. Got 'xyz'."),
+    (
+        "Softmax",
+        "[0]: no such layer. Leave it out: the network ends in scores. Got 'Softmax'.",
+    ),
     ("3", f"[0]: {LAYER} Got 3."),
     ("null", f"[0]: {LAYER} Got nothing."),
     ("{conv: 3, relu: }", f"[0]: {LAYER} Got a mapping."),
@@ -159,6 +163,15 @@ LAYERS = [
         "[0].maxpool: padding must be at most half of kernel_size.",
     ),
     ("pad", "[0].pad.padding: is required."),
+    (
+        "pad: [1, 2, 3]",
+        "[0].pad.padding: must be two whole numbers, [height, width], or four, "
+        "[top, bottom, left, right]. Got [1, 2, 3].",
+    ),
+    ("pad: -1.5", "[0].pad.padding: must be a whole number. Got -1.5."),
+    ("slice: -1", "[0].slice.start: must be a whole number, 0 or more. Got -1."),
+    ("slice: {stop: 0}", "[0].slice.stop: must be a whole number above 0. Got 0."),
+    ("radix_softmax", "[0].radix_softmax.radix: is required."),
     ("from: a b", "[0].from.layer: must be the name of a layer. Got 'a b'."),
     ("from", "[0].from.layer: is required."),
     (

@@ -53,6 +53,11 @@ WRONG = [
     ),
     ("define:\n  @CB@\nlayers:\n  - bc: 8\n", "model.layers[0]: no such layer or block. Got 'bc'."),
     (
+        "define:\n  @CB@\nlayers:\n  - softmax\n",
+        "model.layers[0]: no such layer or block. Leave it out: the network ends in scores. "
+        "Got 'softmax'.",
+    ),
+    (
         "define:\n  @CB@\nlayers:\n  - cb: [8, $q]\n",
         "model.layers[0].cb[1]: there is no such value. Got '$q'.",
     ),

@@ -12,13 +12,13 @@ from cnn_cli.config import plain_config
 from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.interop.importing import ImportOptions, ImportReport, import_weights
+from cnn_cli.interop.onnx_agreement import AGREE
 from cnn_cli.nn.types import Array
 
 onnx = pytest.importorskip("onnx")
 
 FLOAT = onnx.TensorProto.FLOAT
 OPTIONS = ImportOptions(mean=(0.0,), std=(1.0,))
-AGREE = "scores of random images agree with onnxruntime's to "
 RNG = np.random.default_rng(0)
 STEM = {"w": RNG.normal(size=(8, 3, 3, 3)).astype("f4"), "b": RNG.normal(size=8).astype("f4")}
 HEAD = {"v": RNG.normal(size=(5, 8)).astype("f4")}
