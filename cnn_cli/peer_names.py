@@ -39,6 +39,8 @@ KEYS = {
     "precision": "train.dtype",
     "pretrained": "train.weights",
     "reprob": "augment.random_erase",
+    "restore_best_weights": "train.keep",
+    "save_best_only": "train.keep",
     "sched": "train.scheduler",
     "smoothing": "train.label_smoothing",
     "validation_split": "data.val_split",

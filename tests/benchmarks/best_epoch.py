@@ -1,10 +1,10 @@
 """Which epoch's weights to keep: `python tests/benchmarks/best_epoch.py train CONFIG DIR`.
 
-A few images of DIR, a folder of class folders, are trained on, and many others are scored after
-each epoch. `best_epoch.py score FOLDER` then draws a small validation part of the scored images
-many times, lets each rule choose an epoch by it, and measures that epoch on all the others. What
-a rule gains, and by how much its validation accuracy is too high, is printed for each set.
-Further words are given to the training, such as `train.epochs=6`.
+`train` trains on a few images of DIR, a folder of class folders, and scores many others after
+each epoch. Further words are passed to the training, such as `train.epochs=6`. `best_epoch.py
+score FOLDER` then draws a small validation set from the scored images, many times. Each rule
+chooses an epoch by it, which is evaluated on the remaining images. The table shows how much a rule
+gains over the highest accuracy, and by how much its validation accuracy is too high.
 """
 
 from __future__ import annotations
@@ -49,19 +49,21 @@ EMA, MEAN = "moving average", "mean of the last quarter"
 def main() -> None:
     parser = argparse.ArgumentParser(description="Compares rules that choose an epoch.")
     commands = parser.add_subparsers(dest="command", required=True)
-    train = commands.add_parser("train", help="train, and keep what is said of each image")
+    train = commands.add_parser("train", help="train once, and save the scores of each epoch")
     train.add_argument("config")
     train.add_argument("data", type=Path, help="a folder of class folders")
-    train.add_argument("--name", required=True, help="of the set, in the table")
+    train.add_argument("--name", required=True, help="name of the data set in the table")
     train.add_argument("--train", type=int, default=2000, help="images to train on")
     train.add_argument("--scored", type=int, default=5400, help="images to score")
-    train.add_argument("--seed", type=int, default=0, help="of images and training")
-    train.add_argument("--output", type=Path, required=True, help="folder of scores and metrics")
+    train.add_argument("--seed", type=int, default=0, help="seed of the sample and the training")
+    train.add_argument("--output", type=Path, required=True, help="folder for scores and metrics")
     score = commands.add_parser("score", help="print the table")
-    score.add_argument("folder", type=Path, help="that train wrote to")
-    score.add_argument("--validation", type=int, default=400, help="images that rules see")
-    score.add_argument("--draws", type=int, default=500, help="of validation images, for each run")
-    score.add_argument("--csv", type=Path, help="write a row for each run and rule")
+    score.add_argument("folder", type=Path, help="output folder of train")
+    score.add_argument(
+        "--validation", type=int, default=400, help="validation images that a rule sees"
+    )
+    score.add_argument("--draws", type=int, default=500, help="validation sets drawn per run")
+    score.add_argument("--csv", type=Path, help="write one row per run and rule")
     options, more = parser.parse_known_args()
     if options.command == "train":
         train_one(options, more)
@@ -73,7 +75,7 @@ def main() -> None:
 
 
 class Keeper(Hook):
-    """Scores the images after each epoch, and averages of weights after the last one."""
+    """Scores the images after each epoch, and averaged weights after the last one."""
 
     def __init__(self, session: Session, list_file: Path) -> None:
         setup = session.setup
@@ -113,7 +115,7 @@ class Keeper(Hook):
         return found.losses.astype(np.float32), found.right
 
     def _mean(self, session: Session) -> Parameters:
-        """With statistics of their own, as stochastic weight averaging (Izmailov et al. 2018)."""
+        """Average the kept weights and estimate statistics for them (Izmailov et al. 2018)."""
         mean, evaluated = self._kept[0].copy(), self._kept[0].copy()
         mean.flat[...] = np.mean([each.flat for each in self._kept], axis=0)
         mean.touch()
@@ -140,7 +142,7 @@ def train_one(options: argparse.Namespace, more: list[str]) -> None:
 
 
 def write_list(list_file: Path, data: Path, train: int, scored: int, seed: int) -> None:
-    """A label list of some images: parts `train` and `test`."""
+    """Write a label list of randomly chosen images with the parts `train` and `test`."""
     paths = sorted(path for path in data.resolve().glob("*/*") if path.is_file())
     if train + scored > len(paths):
         sys.exit(f"{data} has only {len(paths):,} images")
@@ -155,7 +157,7 @@ def write_list(list_file: Path, data: Path, train: int, scored: int, seed: int) 
 def run(
     config: Config, source: str, list_file: Path, folder: Path
 ) -> tuple[dict[str, Array], Path]:
-    """Train; the scores by name, and the file of the run's metrics."""
+    """Train; return the scores by name, and the path of the run's metrics."""
     setup = prepare(config, source, TrainOptions(threads=1), {})
     with RunFolder(folder) as place:
         trainer = Trainer(open_session(setup, place, None, Silent(), Requests()))
@@ -173,11 +175,11 @@ def run(
 
 @dataclass(frozen=True)
 class Choice:
-    """What a rule chose of one run, as means over draws of the validation images.
+    """What a rule achieves in one run, as means over the drawn validation sets.
 
     Attributes:
-        told: the accuracy on the validation images that it chose by.
-        held: the accuracy on the others.
+        told: accuracy of the chosen epoch on the validation images.
+        held: its accuracy on the other images.
     """
 
     told: float
@@ -185,12 +187,12 @@ class Choice:
 
 
 def highest(accuracy: Array, loss: Array) -> int:
-    """The epoch of the highest accuracy; of several, that of the least loss."""
+    """Return the epoch with the highest accuracy; ties go to the lower loss."""
     return int(np.lexsort((loss, -accuracy))[0])
 
 
 def running(epochs: int) -> Callable[[Array, Array], int]:
-    """The epoch that ends the best mean accuracy of so many epochs."""
+    """Return a rule: the last of so many consecutive epochs with the best mean accuracy."""
 
     def choose(accuracy: Array, loss: Array) -> int:
         window = np.ones(epochs) / epochs
@@ -211,7 +213,7 @@ RULES: Mapping[str, Callable[[Array, Array], int]] = {
 
 
 def choices(scores: Mapping[str, Array], validation: int, draws: int) -> dict[str, Choice]:
-    """What each rule chooses of one run."""
+    """Apply each rule to one run."""
     losses, right = scores["losses"].astype(np.float64), scores["right"].astype(np.float64)
     images, rng = right.shape[1], np.random.default_rng(0)
     found = defaultdict(list)
@@ -226,7 +228,7 @@ def choices(scores: Mapping[str, Array], validation: int, draws: int) -> dict[st
         for name in (EMA, MEAN):
             averaged = scores[f"{name} right"]
             found[name].append((averaged[seen].mean(), averaged[~seen].mean()))
-        found["best for the others"].append((told[held.argmax()], held.max()))
+        found["best on the others"].append((told[held.argmax()], held.max()))
     return {name: Choice(*np.mean(pairs, axis=0)) for name, pairs in found.items()}
 
 

@@ -26,6 +26,7 @@ def test_what_is_suggested_is_a_key(place: str) -> None:
     [
         ("epochs=3", " Did you mean 'train.epochs'?"),
         ("patience=3", " Did you mean 'train.early_stop'?"),
+        ("save_best_only=true", " Did you mean 'train.keep'?"),
         ("imgsz=64", " Did you mean 'data.image_size'?"),
         ("image_size=64", " Did you mean 'data.image_size'?"),
         ("train.lr=0.1", " Did you mean 'train.optimizer.lr'?"),
