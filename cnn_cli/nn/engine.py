@@ -16,7 +16,7 @@ from numpy.typing import DTypeLike
 from cnn_cli.nn.blas import Blas
 from cnn_cli.nn.context import RunContext, Workspace
 from cnn_cli.nn.fold import FoldedNetwork
-from cnn_cli.nn.fuse import choose_paths, tuned_graph
+from cnn_cli.nn.fuse import choose_paths, predicting_graph
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.interface import NUMPY, Kernels
 from cnn_cli.nn.network import Network
@@ -136,7 +136,7 @@ class Engine:
         part = Graph(whole.nodes[: node + 1], whole.in_shape, whole.classes)
         folded = FoldedNetwork(part, self.params)
         folded.refresh()
-        tuned = tuned_graph(folded.graph, self._kernels.name)
+        tuned = predicting_graph(folded.graph, self._kernels.name)
         network = Network.open(tuned, folded.params, self._team, training=False)
         network.prepared.refresh()
 
@@ -174,7 +174,7 @@ class Engine:
         held = self._inference.get(id(params))
         if held is None:
             folded = FoldedNetwork(self.graph, params)
-            tuned = tuned_graph(folded.graph, self._kernels.name)
+            tuned = predicting_graph(folded.graph, self._kernels.name)
             held = Network.open(tuned, folded.params, self._team, training=False), folded
             self._inference[id(params)] = held
         network, folded = held

@@ -9,7 +9,7 @@ from __future__ import annotations
 from copy import copy
 
 from cnn_cli.nn.graph import IMAGE, Graph
-from cnn_cli.nn.kernels.activation import ACTIVATIONS
+from cnn_cli.nn.kernels.activation import ACTIVATIONS, CLAMPS
 from cnn_cli.nn.kernels.loops.activation import NONE, RELU
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.batchnorm import BatchNorm
@@ -25,6 +25,18 @@ def tuned_graph(graph: Graph, backend: Backend) -> Graph:
     if backend == "fast":  # one loop computes both; in NumPy there is no gain
         graph = fuse_graph(graph)
     return fuse_pools(graph)
+
+
+def predicting_graph(graph: Graph, backend: Backend) -> Graph:
+    """The same network as the kernels of `backend` compute it fastest without a backward pass."""
+    graph = tuned_graph(graph, backend)
+    nodes = [
+        replace(node, layer=node.layer.for_prediction(backend))
+        if isinstance(node.layer, Conv)
+        else node
+        for node in graph.nodes
+    ]
+    return fuse_clamps(replace(graph, nodes=tuple(nodes)))
 
 
 def choose_paths(graph: Graph, backend: Backend) -> Graph:
@@ -84,6 +96,31 @@ def fuse_pools(graph: Graph) -> Graph:
     return replace(graph, nodes=tuple(nodes))
 
 
+def fuse_clamps(graph: Graph) -> Graph:
+    """Give each ReLU or ReLU6 to the convolution on the path `direct` whose only reader it is.
+
+    An `Identity` stays where the activation was. `graph` is left as it is.
+    """
+    readers = graph.reader_counts()
+    nodes = list(graph.nodes)
+    for node in graph.nodes:
+        before, function = node.inputs[0], ACTIVATIONS.get(node.layer.kind)
+        if (
+            function is None
+            or before == IMAGE
+            or function.loop == NONE
+            or function.loop not in CLAMPS
+        ):
+            continue
+        layer = graph.nodes[before].layer
+        if isinstance(layer, Conv) and layer.path == "direct" and readers[before] == 1:
+            fused = copy(layer)
+            fused.activation = function.loop
+            nodes[before] = replace(graph.nodes[before], layer=fused)
+            nodes[node.index] = replace(node, layer=Identity(node.layer.in_shape))
+    return replace(graph, nodes=tuple(nodes))
+
+
 def kernel_kinds(graph: Graph) -> set[str]:
     """Return the kinds of layers and convolution paths for which `load_backend` compiles kernels.
 
@@ -91,4 +128,5 @@ def kernel_kinds(graph: Graph) -> set[str]:
     convolution.
     """
     layers = [node.layer for node in choose_paths(graph, "fast").nodes]
+    layers += [node.layer for node in predicting_graph(graph, "fast").nodes]
     return {layer.kind for layer in layers} | {layer.path for layer in layers if layer.path}

@@ -159,7 +159,7 @@ def test_paths_for_compiled_kernels() -> None:
         ("im2col", None),
         ("im2col", None),
     ]
-    expected = {"conv", "im2col", "winograd", "relu", "flatten", "linear"}
+    expected = {"conv", "im2col", "direct", "winograd", "relu", "flatten", "linear"}
     assert kernel_kinds(graph) == expected
 
 

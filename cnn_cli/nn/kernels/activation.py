@@ -9,7 +9,7 @@ layer with arguments also needs a class in `layers.activation`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from math import pi, sqrt
+from math import inf, pi, sqrt
 from typing import Literal
 
 import numpy as np
@@ -463,3 +463,6 @@ ACTIVATIONS = {function.kind: function for function in _TABLE}
 
 BY_LOOP = {function.loop: function for function in _TABLE if function.loop != loops.NONE}
 """Activations that a normalization can apply to its result, by their number in the loops."""
+
+CLAMPS = {loops.NONE: (-inf, inf), loops.RELU: (0.0, inf), loops.RELU6: (0.0, 6.0)}
+"""Activations that a convolution can apply to its result, by the same number: its bounds."""

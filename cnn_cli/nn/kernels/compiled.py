@@ -14,10 +14,10 @@ from types import FunctionType
 from typing import Any
 
 from cnn_cli.errors import reason
-from cnn_cli.nn.kernels import loops
+from cnn_cli.nn.kernels import loops, paths, vector
 from cnn_cli.nn.kernels.activation import ACTIVATIONS, ActivationFunction
 from cnn_cli.nn.kernels.fast import Loop, LoopKernels
-from cnn_cli.nn.kernels.loops import activation, depthwise, im2col, norm, pool, winograd
+from cnn_cli.nn.kernels.loops import activation, depthwise, direct, im2col, norm, pool, winograd
 from cnn_cli.system import user_cache_folder
 
 Signatures = tuple[tuple[Callable[..., Any], str], ...]
@@ -63,7 +63,9 @@ SIGNATURES: dict[str, Signatures] = {
         (depthwise.forward, "x4 x4 p p p x4"),
         (depthwise.weight_gradient, "x4 x4 p p p x4"),
         (depthwise.input_gradient, "x4 x4 p p p x4"),
+        (direct.depthwise, "x4 x4 x1 f f p p p p x4"),
     ),
+    "direct": ((direct.forward, "x4 x3 x1 f f i p i p p x4"),),
 }
 SIGNATURES["groupnorm"] = SIGNATURES["batchnorm"]
 
@@ -129,8 +131,9 @@ def _cache_folder() -> Path:
 
 
 def version() -> str:
-    """Return a version of the loops: numba detects changes in one file only."""
-    sources = sorted(Path(loops.__file__).parent.glob("*.py"))
+    """Return a version of what is compiled: numba detects changes in one file only."""
+    others = Path(vector.__file__), Path(paths.__file__)
+    sources = [*sorted(Path(loops.__file__).parent.glob("*.py")), *others]
     return sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()[:16]
 
 
@@ -153,7 +156,7 @@ class Compiler:
 
         self.folder = folder
         self._numba = numba
-        self._compiled: dict[Callable[..., Any], Any] = {}
+        self._compiled: dict[Callable[..., Any], Any] = vector.tiles()
 
     def __call__(self, loop: Loop, /) -> Loop:
         """Return the loop's compiled form; compilation happens in `ahead` or on its first call."""

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
-from cnn_cli.nn.kernels.activation import ACTIVATIONS, BY_LOOP, ActivationFunction
+from cnn_cli.nn.kernels.activation import ACTIVATIONS, BY_LOOP, CLAMPS, ActivationFunction
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.interface import Kernels
-from cnn_cli.nn.kernels.loops import activation, depthwise, im2col, norm, pool, winograd
+from cnn_cli.nn.kernels.loops import activation, depthwise, direct, im2col, norm, pool, winograd
 from cnn_cli.nn.kernels.norm import joined
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.kernels.windows import Windows
@@ -64,6 +65,8 @@ class LoopKernels(Kernels):
         self._depthwise_forward = compiled(depthwise.forward)
         self._depthwise_weight_gradient = compiled(depthwise.weight_gradient)
         self._depthwise_input_gradient = compiled(depthwise.input_gradient)
+        self._direct_forward = compiled(direct.forward)
+        self._direct_depthwise = compiled(direct.depthwise)
         self._col2im = compiled(im2col.col2im)
         self.winograd = Transforms(
             compiled(winograd.window_transform),
@@ -218,6 +221,42 @@ class LoopKernels(Kernels):
             self._depthwise_input_gradient(dy, weight, *_taps(geometry), dx)
         else:
             Kernels.depthwise_input_gradient(dy, weight, geometry, scratch, dx)
+
+    def direct_forward(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array,
+        geometry: Geometry,
+        activation: int,
+        scratch: Scratch,
+        y: Array,
+    ) -> None:
+        self._direct_forward(
+            x,
+            weight,
+            bias,
+            *CLAMPS[activation],
+            geometry.kernel_size[0],
+            geometry.stride,
+            geometry.dilation[0],
+            (0, prod(y.shape[:3])),
+            (0, len(weight)),
+            y,
+        )
+
+    def direct_depthwise(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array,
+        geometry: Geometry,
+        activation: int,
+        scratch: Scratch,
+        y: Array,
+    ) -> None:
+        lines = 0, prod(y.shape[:2])
+        self._direct_depthwise(x, weight, bias, *CLAMPS[activation], *_taps(geometry), lines, y)
 
     def col2im(
         self, columns: Array, start: Pair, stride: Pair, dilation: Pair, row: int, out: Array

@@ -6,6 +6,7 @@ from typing import ClassVar
 
 from cnn_cli.nn.kernels import depthwise, im2col, norm, pool, winograd
 from cnn_cli.nn.kernels.activation import ActivationFunction
+from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.types import Array, Scratch
 
@@ -40,6 +41,36 @@ class Kernels:
     ) -> None:
         """Multiply dy by the derivative at `saved`, which is x or y as the function requires."""
         function.backward(dy, saved, scratch, *numbers)
+
+    def direct_forward(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array,
+        geometry: Geometry,
+        activation: int,
+        scratch: Scratch,
+        y: Array,
+    ) -> None:
+        """See `kernels.direct`, which NumPy alone gains nothing by."""
+        from cnn_cli.nn.kernels import direct
+
+        direct.forward(x, weight, bias, geometry, activation, scratch, y)
+
+    def direct_depthwise(
+        self,
+        x: Array,
+        weight: Array,
+        bias: Array,
+        geometry: Geometry,
+        activation: int,
+        scratch: Scratch,
+        y: Array,
+    ) -> None:
+        """See `kernels.direct`."""
+        from cnn_cli.nn.kernels import direct
+
+        direct.depthwise(x, weight, bias, geometry, activation, scratch, y)
 
     moments = staticmethod(norm.moments)
     normalize = staticmethod(norm.normalize)

@@ -7,8 +7,12 @@ from typing import Literal
 from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.kernels.geometry import Geometry
 
-Path = Literal["winograd", "im2col", "taps", "pointwise", "depthwise"]
+Path = Literal["winograd", "im2col", "taps", "pointwise", "depthwise", "direct"]
 Backend = Literal["numpy", "fast"]
+
+CHANNELS = 16
+"""Outputs that the path `direct` computes together: two registers of AVX2, one of AVX-512, four of
+NEON."""
 
 
 def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
@@ -22,7 +26,8 @@ def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
     Returns:
         `depthwise` if no channels are summed, so that a matrix product is useless; `pointwise` if
         each window is one pixel; else the fastest of `winograd` (`kernels.winograd`), `taps`
-        (`kernels.taps`) and `im2col` (`kernels.conv`).
+        (`kernels.taps`) and `im2col` (`kernels.conv`). `direct`
+        is for prediction, see `predicting_path`.
 
     The bounds were measured on one thread of a processor with AVX-512, for chunks of 1 to 16
     images.
@@ -51,6 +56,13 @@ def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
     return "im2col"
 
 
+def predicting_path(path: Path, geometry: Geometry, backend: Backend) -> Path:
+    """The fastest path where only the forward pass is wanted, given that of `choose_path`."""
+    if backend == "fast" and path != "winograd" and can_take("direct", geometry):
+        return "direct"
+    return path
+
+
 def can_take(path: Path, geometry: Geometry) -> bool:
     """Whether a convolution of that shape can take the path, fast or not."""
     match path:
@@ -64,5 +76,9 @@ def can_take(path: Path, geometry: Geometry) -> bool:
             return geometry.pointwise
         case "depthwise":
             return geometry.depthwise
+        case "direct":
+            one_each = geometry.depthwise and geometry.out_channels == geometry.groups
+            together = (geometry.groups, geometry.dilation[1]) == (1, 1)
+            return (one_each or together) and geometry.out_channels >= CHANNELS
         case "im2col":
             return True

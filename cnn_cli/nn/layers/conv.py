@@ -11,7 +11,9 @@ from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels import conv, winograd
 from cnn_cli.nn.kernels.geometry import Geometry
-from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path
+from cnn_cli.nn.kernels.im2col import pad
+from cnn_cli.nn.kernels.loops.activation import NONE
+from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path, predicting_path
 from cnn_cli.nn.kernels.reflect import fold_reflected, reflect
 from cnn_cli.nn.kernels.winograd import POSITIONS
 from cnn_cli.nn.layers.base import Layer, Operators, ParamSpec, ShapeError
@@ -78,6 +80,7 @@ class Conv(Layer):
 
     Attributes:
         path: the way it is computed.
+        activation: applied to the result on the path `direct`, see `nn.fuse`.
         reflected: the padding, where that is a reflection; the geometry has none then.
 
     Raises:
@@ -91,6 +94,7 @@ class Conv(Layer):
     saves_input: ClassVar[bool] = True
 
     path: Path
+    activation: int = NONE
     reflected: Sides | None = None
 
     def __init__(
@@ -152,16 +156,31 @@ class Conv(Layer):
         other._take(choose_path(self.geometry, backend))
         return other
 
+    def for_prediction(self, backend: Backend) -> Conv:
+        """The same layer, on the path that is fastest without a backward pass."""
+        other = copy(self)
+        other._take(predicting_path(self.path, self.geometry, backend))
+        return other
+
     def _take(self, path: Path) -> None:
         if not can_take(path, self.geometry):
             raise ValueError(f"no path {path!r} for {self.geometry}")
         self.path = path
         tiles = POSITIONS, self.in_shape[2], self.geometry.out_channels
         self.prepared = (2, *tiles) if path == "winograd" else None
+        if path == "direct" and not self.geometry.depthwise:
+            from cnn_cli.nn.kernels import direct  # compiled kernels alone take this path
+
+            self.prepared = direct.packed_shape(self.geometry.weight_shape)
         self.prepared_grad = tiles if path == "winograd" else None
 
     def prepare(self, params: Mapping[str, Array], out: Array) -> None:
-        winograd.transform_weight(params["weight"], out)
+        if self.path == "direct":
+            from cnn_cli.nn.kernels import direct
+
+            direct.pack(params["weight"], out)
+        else:
+            winograd.transform_weight(params["weight"], out)
 
     def collect(self, prepared_grad: Array, grads: Mapping[str, Array]) -> None:
         winograd.weight_gradient(prepared_grad, grads["weight"])
@@ -174,9 +193,27 @@ class Conv(Layer):
         if self.path == "winograd":
             transforms = run.kernels.winograd
             winograd.forward(x, node.prepared, bias, geometry, run.scratch, y, transforms)
+        elif self.path == "direct":
+            self._forward_direct(x, node, run, y)
         else:
             conv.forward(x, weight, bias, geometry, self.path, run.scratch, y, run.kernels)
         return y, saved
+
+    def _forward_direct(self, x: Array, node: NodeContext, run: RunContext, y: Array) -> None:
+        geometry, bias = self.geometry, node.params.get("bias")
+        if bias is None:
+            bias = run.scratch("no bias", y.shape[3:])
+            bias.fill(0)
+        if geometry.depthwise:
+            given = node.params["weight"], bias, geometry, self.activation, run.scratch, y
+            run.kernels.direct_depthwise(x, *given)
+            return
+        if any(geometry.padding):
+            padded = run.scratch("padded", (x.shape[0], *geometry.padded_size, x.shape[3]))
+            pad(x, geometry.start, padded)
+            x = padded
+        given = node.prepared, bias, geometry, self.activation, run.scratch, y
+        run.kernels.direct_forward(x, *given)
 
     def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
         if "bias" in node.grads:
