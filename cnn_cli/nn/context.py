@@ -11,7 +11,7 @@ from numpy.typing import DTypeLike
 
 from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.kernels.interface import NUMPY, Kernels
-from cnn_cli.nn.types import Array, Shape
+from cnn_cli.nn.types import Array, Shape, Share, whole
 from cnn_cli.structs import Struct
 
 GRANULE = 4096
@@ -102,6 +102,7 @@ class RunContext(Struct):
         fresh: gradients are uninitialized: the first chunk of a step writes them, others add to
             them.
         need_saved: a backward pass follows.
+        share: cuts a layer's work for those who have no chunk.
     """
 
     workspace: Workspace
@@ -113,6 +114,7 @@ class RunContext(Struct):
     offset: int = 0
     fresh: bool = True
     need_saved: bool = True
+    share: Share = whole
 
     def take(self, shape: Shape, dtype: DTypeLike | None = None) -> Array:
         """Return an array for an output, a saved value or an input gradient."""

@@ -157,10 +157,16 @@ class Engine:
             out[chunk.start : chunk.stop] = chunk.values[output]
             chunk.release([output], run.workspace)
 
-        # With a single image, BLAS may use the cores of the idle workers.
-        cores = self.threads if batch.busy == 1 else 1
-        with self._blas.threads(cores):
-            self._team.run(batch.each_chunk(through))
+        # With a single image, the other workers are idle: they share its layers, or BLAS has their
+        # cores.
+        alone = batch.busy == 1 and self.threads > 1
+        shared = alone and _shares_work(network)
+        with self._blas.threads(self.threads if alone and not shared else 1):
+            if shared:
+                batch.share = self._team.share
+                self._team.alone(batch.each_chunk(through))
+            else:
+                self._team.run(batch.each_chunk(through))
 
     def attribution(self, node: int) -> Attribution:
         """Prepare gradients of the classes' scores with respect to the output of a node."""
@@ -188,6 +194,15 @@ class Engine:
         if held is None or len(held) < n:
             held = self._outputs[name] = np.empty((n, self.graph.classes), self.dtype)
         return held[:n]
+
+
+def _shares_work(network: Network) -> bool:
+    """Whether the layers cut most of their work themselves, and none leaves it to BLAS.
+
+    BLAS's threads, which go on waiting at work for a while, would be in the way.
+    """
+    paths = {node.layer.path for node in network.graph.nodes}
+    return "direct" in paths and "winograd" not in paths
 
 
 def _row(values: Array, width: int, dtype: DTypeLike) -> Array:

@@ -30,12 +30,7 @@ def tuned_graph(graph: Graph, backend: Backend) -> Graph:
 def predicting_graph(graph: Graph, backend: Backend) -> Graph:
     """The same network as the kernels of `backend` compute it fastest without a backward pass."""
     graph = tuned_graph(graph, backend)
-    nodes = [
-        replace(node, layer=node.layer.for_prediction(backend))
-        if isinstance(node.layer, Conv)
-        else node
-        for node in graph.nodes
-    ]
+    nodes = (replace(node, layer=node.layer.for_prediction(backend)) for node in graph.nodes)
     return fuse_clamps(replace(graph, nodes=tuple(nodes)))
 
 

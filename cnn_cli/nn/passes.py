@@ -12,7 +12,7 @@ from cnn_cli.nn.graph import IMAGE, Node
 from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.plan import Step, chunk_bounds
-from cnn_cli.nn.types import Array, Arrays, Saved
+from cnn_cli.nn.types import Array, Arrays, Saved, Share, whole
 from cnn_cli.structs import Struct
 
 
@@ -125,6 +125,9 @@ class Pass:
         x: the images.
         n: number of images in the batch; by default all.
         multiple: the number of chunks is a multiple of it; by default of the number of workers.
+
+    Attributes:
+        share: shares a layer's work with workers that have no chunk.
     """
 
     def __init__(
@@ -144,6 +147,7 @@ class Pass:
             len(x) if n is None else n, resources.images_per_chunk, multiple or workers
         )
         self._shares = share_chunks(bounds, workers)
+        self.share: Share = whole
 
     @property
     def busy(self) -> int:
@@ -173,6 +177,7 @@ class Pass:
             offset=chunk.start,
             fresh=chunk.fresh,
             need_saved=False,
+            share=self.share,
         )
 
     def forward(self, level: int, chunk: Chunk, run: RunContext) -> None:

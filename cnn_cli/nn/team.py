@@ -59,6 +59,16 @@ class Team:
         if error is not None:
             raise error
 
+    def share(self, count: int, act: Callable[[int, int], None]) -> None:
+        """Call `act(first, end)` for one part of `count` on each worker, and wait for all."""
+        size = self.size
+        self.run(lambda worker: act(count * worker // size, count * (worker + 1) // size))
+
+    def alone(self, job: Job) -> None:
+        """Call `job(0)` on the calling thread, while the others may be given parts by `share`."""
+        with _settings():
+            job(0)
+
     def close(self) -> None:
         """End the threads."""
         for queue in self._queues:

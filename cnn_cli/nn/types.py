@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from numpy.typing import DTypeLike, NDArray
@@ -12,6 +13,17 @@ Saved = Array | Arrays | None
 """What a layer's forward saves for its backward."""
 Shape = tuple[int, ...]
 Pair = tuple[int, int]
+
+
+class Share(Protocol):
+    """Calls `act(first, end)` for parts of 0..count, on as many threads as have nothing to do."""
+
+    def __call__(self, count: int, act: Callable[[int, int], None], /) -> None: ...
+
+
+def whole(count: int, act: Callable[[int, int], None], /) -> None:
+    """A `Share` where nobody else is free."""
+    act(0, count)
 
 
 class Scratch(Protocol):

@@ -153,6 +153,7 @@ def alternate(
         acts: by name.
         rounds: turns that each has.
         turn: seconds that a turn takes, about; from `least` to `OFTEN` calls are counted.
+            With 0, for whole processes, which leave nothing in caches, a turn is one call.
         least: calls that are counted in a turn.
         beaten: what took so many times as long as the quickest in the first round has no other.
 
@@ -163,11 +164,12 @@ def alternate(
     calls = {}
     for name, act in acts.items():
         act()
-        calls[name] = min(OFTEN, max(least, round(turn / seconds_of(act))))
+        calls[name] = min(OFTEN, max(least, round(turn / seconds_of(act)))) if turn else 1
     running = list(acts)
     for _ in range(rounds):
         for name in running:
-            acts[name]()
+            if turn:
+                acts[name]()
             taken[name] += [seconds_of(acts[name]) for _ in range(calls[name])]
         quickest = min(map(median, taken.values()))
         running = [name for name in running if median(taken[name]) < beaten * quickest]

@@ -26,15 +26,19 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 CLASSES = ("apple", "pear", "quince")  # as in torch_predict.py
 SIZE = (500, 375)
+ROUNDS_OF_ONE = 15
+ROUNDS_OF_A_FOLDER = 5
 DIFFERENT = 50  # distinct images; larger folders contain copies
 
 
 def main() -> None:
-    parser = harness.arguments("Times one prediction as a whole process.", rounds=15)
+    parser = harness.arguments("Times one prediction as a whole process.")
+    parser.set_defaults(rounds=None)
     harness.add_backend(parser, None)  # what is chosen without being asked for
     parser.add_argument("--network", default="seed", help="seed, or a name of `cnn networks`")
     parser.add_argument("--images", type=int, default=1, help="more than one: JPEGs of a folder")
     options = parser.parse_args()
+    rounds = options.rounds or (ROUNDS_OF_ONE if options.images == 1 else ROUNDS_OF_A_FOLDER)
     harness.prepare(torch_is_needed=False)
     seed = options.network == "seed"
     with_torch = seed and options.images == 1
@@ -61,7 +65,7 @@ def main() -> None:
         for rival in commands.keys() - {"cnn predict", "python"}:
             check(answers["cnn predict"], answers[rival])
         acts = {name: lambda command=command: run(command) for name, command in commands.items()}
-        seconds = harness.alternate(acts, options.rounds, turn=0)
+        seconds = harness.alternate(acts, rounds, turn=0)
     names = {"python": "python with NumPy and Pillow imported"}
     rows = [
         (

@@ -15,13 +15,13 @@ from cnn_cli.nn.context import Workspace
 from cnn_cli.nn.fuse import predicting_graph
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
-from cnn_cli.nn.kernels import direct
+from cnn_cli.nn.kernels import direct, fast
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.im2col import pad
 from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.kernels.loops.activation import NONE, RELU, RELU6
 from cnn_cli.nn.kernels.loops.conv import conv_forward
-from cnn_cli.nn.kernels.paths import Backend, can_take, choose_path, predicting_path
+from cnn_cli.nn.kernels.paths import Backend, can_take, choose_path, packed_shape, predicting_path
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine
@@ -50,6 +50,12 @@ CASES: dict[str, tuple[Shape, dict[str, Any]]] = {
 }
 
 
+def halves(count: int, act: Callable[[int, int], None]) -> None:
+    """As two threads share work; the second part comes first."""
+    act(count // 2, count)
+    act(0, count // 2)
+
+
 def compute(
     kernels: Kernels, x: Array, weight: Array, bias: Array, geometry: Geometry, activation: int
 ) -> Array:
@@ -60,19 +66,22 @@ def compute(
         return workspace.scratch(name, shape, dtype)
 
     if geometry.depthwise:
-        kernels.direct_depthwise(x, weight, bias, geometry, activation, scratch, y)
+        kernels.direct_depthwise(x, weight, bias, geometry, activation, scratch, halves, y)
         return y
     padded = np.empty((len(x), *geometry.padded_size, x.shape[3]), x.dtype)
     pad(x, geometry.start, padded)
-    packed = np.empty(direct.packed_shape(weight.shape), x.dtype)
+    packed = np.empty(packed_shape(weight.shape), x.dtype)
     direct.pack(weight, packed)
-    kernels.direct_forward(padded, packed, bias, geometry, activation, scratch, y)
+    kernels.direct_forward(padded, packed, bias, geometry, activation, scratch, halves, y)
     return y
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("case", CASES)
-def test_is_the_definition(kernels: Kernels, case: str, dtype: Any) -> None:
+def test_is_the_definition(
+    kernels: Kernels, case: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fast, "LEAST_SHARED", 0)
     in_shape, more = CASES[case]
     wide = {"out_channels": in_shape[2]} if "groups" in more else {"out_channels": 16}
     geometry = Geometry(in_shape, **{"kernel_size": (3, 3), **wide, **more})
@@ -156,7 +165,8 @@ LAYERS: list[Any] = [
     conv(24, 3, stride=2),
     "gelu",
     conv(20, 3, padding=1, padding_mode="reflect"),
-    "global_avgpool",
+    {"linear": 24},
+    "relu",
     {"linear": "classes"},
 ]
 
@@ -205,7 +215,35 @@ def test_predicts_what_numpy_does(backend: Callable[[str], Kernels], name: str) 
         params.flat *= 1.5
         params.touch()
         assert not np.allclose(engine.predict(x), found), "weights packed before are used"
+    params.flat /= 1.5
     with TrainingEngine(graph, params, threads=2, kernels=backend(name)) as engine:
-        params.flat /= 1.5
         params.touch()
         np.testing.assert_allclose(engine.predict(x), found, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["numpy", "fast"])
+def test_a_single_image_has_all_threads(
+    backend: Callable[[str], Kernels], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each layer's work is cut for them, or BLAS has their cores."""
+    monkeypatch.setattr(fast, "LEAST_SHARED", 0)
+    graph = network()
+    params = Parameters(graph, "float32")
+    initialize(params, 0, "pytorch")
+    image = np.random.default_rng(1).standard_normal((1, 13, 11, 3)).astype(np.float32)
+    parts: list[tuple[int, int]] = []
+    with TrainingEngine(graph, params, threads=3, kernels=backend(name)) as engine:
+        share = engine._team.share
+
+        def count(count: int, act: Callable[[int, int], None]) -> None:
+            def counted(first: int, end: int) -> None:
+                parts.append((first, end))
+                act(first, end)
+
+            share(count, counted)
+
+        engine._team.share = count  # type: ignore[method-assign]
+        several = engine.predict(image).copy()
+    assert bool(parts) == (name == "fast")
+    with TrainingEngine(graph, params, kernels=backend(name)) as engine:
+        np.testing.assert_allclose(several, engine.predict(image), rtol=1e-5, atol=1e-6)

@@ -7,19 +7,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.kernels import depthwise as taps
 from cnn_cli.nn.kernels.activation import CLAMPS
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.im2col import im2col
 from cnn_cli.nn.kernels.paths import CHANNELS
-from cnn_cli.nn.types import Array, Scratch, Shape
-
-
-def packed_shape(weight_shape: Shape) -> Shape:
-    """Of what `pack` writes: (panels, kh·kw·c, `CHANNELS`)."""
-    kh, kw, c, o = weight_shape
-    return ceil_div(o, CHANNELS), kh * kw * c, CHANNELS
+from cnn_cli.nn.types import Array, Scratch, Share
 
 
 def pack(weight: Array, out: Array) -> None:
@@ -45,6 +38,7 @@ def forward(
     geometry: Geometry,
     activation: int,
     scratch: Scratch,
+    share: Share,
     y: Array,
 ) -> None:
     """(n, H, W, c) -> (n, oh, ow, o), writes `y`.
@@ -56,6 +50,7 @@ def forward(
         geometry: the sizes.
         activation: a key of `activation.CLAMPS`.
         scratch: gives uninitialized memory by name and shape.
+        share: cuts the work among threads; NumPy's form does it all at once.
         y: contiguous.
     """
     columns = scratch("columns", (1, *y.shape[:3], *geometry.kernel_size, x.shape[3]))
@@ -73,6 +68,7 @@ def depthwise(
     geometry: Geometry,
     activation: int,
     scratch: Scratch,
+    share: Share,
     y: Array,
 ) -> None:
     """(n, h, w, c) -> (n, oh, ow, c), writes `y`; x is not padded, `weight` (kh, kw, 1, c)."""

@@ -8,17 +8,22 @@ from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.kernels.activation import ACTIVATIONS, BY_LOOP, CLAMPS, ActivationFunction
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.kernels.loops import activation, depthwise, direct, im2col, norm, pool, winograd
+from cnn_cli.nn.kernels.loops.direct import PIXELS
 from cnn_cli.nn.kernels.norm import joined
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.kernels.windows import Windows
 from cnn_cli.nn.kernels.winograd import Transforms
-from cnn_cli.nn.types import Array, Pair, Scratch
+from cnn_cli.nn.types import Array, Pair, Scratch, Share
 
 _FLOAT32_LOOPS = {function.loop for function in BY_LOOP.values() if function.loop_is_float32}
+
+LEAST_SHARED = 1_000_000
+"""Multiply-adds of a layer from which on it pays to wake another thread."""
 
 Loop = TypeVar("Loop", bound=Callable[..., Any])
 
@@ -230,20 +235,25 @@ class LoopKernels(Kernels):
         geometry: Geometry,
         activation: int,
         scratch: Scratch,
+        share: Share,
         y: Array,
     ) -> None:
-        self._direct_forward(
-            x,
-            weight,
-            bias,
-            *CLAMPS[activation],
-            geometry.kernel_size[0],
-            geometry.stride,
-            geometry.dilation[0],
-            (0, prod(y.shape[:3])),
-            (0, len(weight)),
-            y,
-        )
+        pixels, panels = prod(y.shape[:3]), len(weight)
+        given = x, weight, bias, *CLAMPS[activation], geometry.kernel_size[0], geometry.stride
+
+        def some_pixels(first: int, end: int) -> None:
+            part = first * PIXELS, min(end * PIXELS, pixels)
+            self._direct_forward(*given, geometry.dilation[0], part, (0, panels), y)
+
+        def some_panels(first: int, end: int) -> None:
+            self._direct_forward(*given, geometry.dilation[0], (0, pixels), (first, end), y)
+
+        if pixels * weight.size < LEAST_SHARED:
+            some_panels(0, panels)
+        elif weight.size > x.size:  # each thread reads a part of what is larger
+            share(panels, some_panels)
+        else:
+            share(ceil_div(pixels, PIXELS), some_pixels)
 
     def direct_depthwise(
         self,
@@ -253,10 +263,19 @@ class LoopKernels(Kernels):
         geometry: Geometry,
         activation: int,
         scratch: Scratch,
+        share: Share,
         y: Array,
     ) -> None:
-        lines = 0, prod(y.shape[:2])
-        self._direct_depthwise(x, weight, bias, *CLAMPS[activation], *_taps(geometry), lines, y)
+        lines = prod(y.shape[:2])
+
+        def some_lines(first: int, end: int) -> None:
+            place = *_taps(geometry), (first, end)
+            self._direct_depthwise(x, weight, bias, *CLAMPS[activation], *place, y)
+
+        if y.size * prod(geometry.kernel_size) < LEAST_SHARED:
+            some_lines(0, lines)
+        else:
+            share(lines, some_lines)
 
     def col2im(
         self, columns: Array, start: Pair, stride: Pair, dilation: Pair, row: int, out: Array

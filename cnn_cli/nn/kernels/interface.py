@@ -8,7 +8,7 @@ from cnn_cli.nn.kernels import depthwise, im2col, norm, pool, winograd
 from cnn_cli.nn.kernels.activation import ActivationFunction
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.paths import Backend
-from cnn_cli.nn.types import Array, Scratch
+from cnn_cli.nn.types import Array, Scratch, Share
 
 
 class Kernels:
@@ -50,12 +50,13 @@ class Kernels:
         geometry: Geometry,
         activation: int,
         scratch: Scratch,
+        share: Share,
         y: Array,
     ) -> None:
         """See `kernels.direct`, which NumPy alone gains nothing by."""
         from cnn_cli.nn.kernels import direct
 
-        direct.forward(x, weight, bias, geometry, activation, scratch, y)
+        direct.forward(x, weight, bias, geometry, activation, scratch, share, y)
 
     def direct_depthwise(
         self,
@@ -65,12 +66,13 @@ class Kernels:
         geometry: Geometry,
         activation: int,
         scratch: Scratch,
+        share: Share,
         y: Array,
     ) -> None:
         """See `kernels.direct`."""
         from cnn_cli.nn.kernels import direct
 
-        direct.depthwise(x, weight, bias, geometry, activation, scratch, y)
+        direct.depthwise(x, weight, bias, geometry, activation, scratch, share, y)
 
     moments = staticmethod(norm.moments)
     normalize = staticmethod(norm.normalize)

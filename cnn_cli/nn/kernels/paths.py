@@ -6,6 +6,7 @@ from typing import Literal
 
 from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.kernels.geometry import Geometry
+from cnn_cli.nn.types import Shape
 
 Path = Literal["winograd", "im2col", "taps", "pointwise", "depthwise", "direct"]
 Backend = Literal["numpy", "fast"]
@@ -61,6 +62,12 @@ def predicting_path(path: Path, geometry: Geometry, backend: Backend) -> Path:
     if backend == "fast" and path != "winograd" and can_take("direct", geometry):
         return "direct"
     return path
+
+
+def packed_shape(weight_shape: Shape) -> Shape:
+    """Of the weights of the path `direct`, see `direct.pack`: (panels, kh·kw·c, `CHANNELS`)."""
+    kh, kw, c, o = weight_shape
+    return ceil_div(o, CHANNELS), kh * kw * c, CHANNELS
 
 
 def can_take(path: Path, geometry: Geometry) -> bool:

@@ -12,6 +12,7 @@ from math import prod
 from typing import Any, ClassVar, Final, Literal, Protocol, get_type_hints
 
 from cnn_cli.nn.context import NodeContext, RunContext
+from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.types import Array, Arrays, Saved, Shape
 from cnn_cli.schema.constraints import is_constrained
 from cnn_cli.structs import Struct
@@ -195,6 +196,10 @@ class Layer(Written):
     def collect(self, prepared_grad: Array, grads: Mapping[str, Array]) -> None:
         """Compute the parameters' gradients from `prepared_grad`, summed over the chunks."""
         raise NotImplementedError
+
+    def for_prediction(self, backend: Backend) -> Layer:
+        """The same layer, as it is computed fastest where no backward pass follows."""
+        return self
 
     def forward(self, x: Any, node: NodeContext, run: RunContext) -> tuple[Array, Saved]:
         """Return the output and what `backward` needs.

@@ -13,7 +13,14 @@ from cnn_cli.nn.kernels import conv, winograd
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.im2col import pad
 from cnn_cli.nn.kernels.loops.activation import NONE
-from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path, predicting_path
+from cnn_cli.nn.kernels.paths import (
+    Backend,
+    Path,
+    can_take,
+    choose_path,
+    packed_shape,
+    predicting_path,
+)
 from cnn_cli.nn.kernels.reflect import fold_reflected, reflect
 from cnn_cli.nn.kernels.winograd import POSITIONS
 from cnn_cli.nn.layers.base import Layer, Operators, ParamSpec, ShapeError
@@ -157,7 +164,6 @@ class Conv(Layer):
         return other
 
     def for_prediction(self, backend: Backend) -> Conv:
-        """The same layer, on the path that is fastest without a backward pass."""
         other = copy(self)
         other._take(predicting_path(self.path, self.geometry, backend))
         return other
@@ -169,14 +175,12 @@ class Conv(Layer):
         tiles = POSITIONS, self.in_shape[2], self.geometry.out_channels
         self.prepared = (2, *tiles) if path == "winograd" else None
         if path == "direct" and not self.geometry.depthwise:
-            from cnn_cli.nn.kernels import direct  # compiled kernels alone take this path
-
-            self.prepared = direct.packed_shape(self.geometry.weight_shape)
+            self.prepared = packed_shape(self.geometry.weight_shape)
         self.prepared_grad = tiles if path == "winograd" else None
 
     def prepare(self, params: Mapping[str, Array], out: Array) -> None:
         if self.path == "direct":
-            from cnn_cli.nn.kernels import direct
+            from cnn_cli.nn.kernels import direct  # compiled kernels alone take this path
 
             direct.pack(params["weight"], out)
         else:
@@ -205,15 +209,15 @@ class Conv(Layer):
             bias = run.scratch("no bias", y.shape[3:])
             bias.fill(0)
         if geometry.depthwise:
-            given = node.params["weight"], bias, geometry, self.activation, run.scratch, y
-            run.kernels.direct_depthwise(x, *given)
+            given = bias, geometry, self.activation, run.scratch, run.share, y
+            run.kernels.direct_depthwise(x, node.params["weight"], *given)
             return
         if any(geometry.padding):
             padded = run.scratch("padded", (x.shape[0], *geometry.padded_size, x.shape[3]))
             pad(x, geometry.start, padded)
             x = padded
-        given = node.prepared, bias, geometry, self.activation, run.scratch, y
-        run.kernels.direct_forward(x, *given)
+        given = bias, geometry, self.activation, run.scratch, run.share, y
+        run.kernels.direct_forward(x, node.prepared, *given)
 
     def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
         if "bias" in node.grads:

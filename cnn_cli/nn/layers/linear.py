@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from copy import copy
 from math import prod
 from typing import ClassVar
 
 import numpy as np
 
 from cnn_cli.nn.context import NodeContext, RunContext
+from cnn_cli.nn.kernels.geometry import Geometry
+from cnn_cli.nn.kernels.loops.activation import NONE
+from cnn_cli.nn.kernels.paths import Backend, packed_shape, predicting_path
 from cnn_cli.nn.layers.base import Layer, Operators, ParamSpec
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.schema.constraints import Features, Flag
+
+FEWEST_IMAGES = 3
+"""For the path `direct`: tiles of fewer would mostly compute one image again."""
 
 
 class Linear(Layer):
@@ -36,8 +43,27 @@ class Linear(Layer):
             self.params += (ParamSpec("bias", (out_features,), "bias", features),)
         self.muladds = out_features * features
 
+    def for_prediction(self, backend: Backend) -> Linear:
+        other = copy(self)
+        if predicting_path("pointwise", self._geometry, backend) == "direct":
+            other.path = "direct"
+            other.prepared = packed_shape(self._geometry.weight_shape)
+        return other
+
+    def prepare(self, params: Mapping[str, Array], out: Array) -> None:
+        from cnn_cli.nn.kernels import direct  # compiled kernels alone take this path
+
+        *size, c = self.in_shape
+        by_channel = params["weight"].reshape(*self.out_shape, c, *(size or (1, 1)))
+        direct.pack(by_channel.transpose(2, 3, 1, 0), out)
+
     def forward(self, x: Array, node: NodeContext, run: RunContext) -> tuple[Array, Array]:
         y = run.take((x.shape[0], *self.out_shape))
+        if self.path == "direct" and len(x) >= FEWEST_IMAGES:
+            pixels = x.reshape(len(x), 1, 1, -1)
+            given = self._geometry, NONE, run.scratch, run.share, y.reshape(len(x), 1, 1, -1)
+            run.kernels.direct_forward(pixels, node.prepared, self._bias(node, run), *given)
+            return y, x
         # For few images and many weights, the product with the weight on the left is twice as fast.
         product = run.scratch("product", y.T.shape)
         np.matmul(node.params["weight"], self._flat(x, node, run).T, out=product)
@@ -79,6 +105,18 @@ class Linear(Layer):
         flat = run.scratch("flat", channels_first.shape)
         np.copyto(flat, channels_first)
         return flat.reshape(x.shape[0], -1)
+
+    def _bias(self, node: NodeContext, run: RunContext) -> Array:
+        if "bias" in node.params:
+            return node.params["bias"]
+        nothing = run.scratch("no bias", self.out_shape)
+        nothing.fill(0)
+        return nothing
+
+    @property
+    def _geometry(self) -> Geometry:
+        """Of the convolution of a single pixel that is the same."""
+        return Geometry((1, 1, prod(self.in_shape)), self.out_shape[0], (1, 1))
 
     @staticmethod
     def _in_order(x: Array) -> bool:
