@@ -147,6 +147,15 @@ MIDDLES: dict[str, tuple[list[Any], dict[str, Any], list[str]]] = {
         },
         ["squeeze_excite"],
     ),
+    "a number a channel times one a pixel": (
+        [
+            node("GlobalAveragePool", "a", "p"),
+            node("Conv", "a k", "q"),
+            node("Mul", "p q", "z"),
+        ],
+        {"k": RNG.normal(size=(1, 8, 1, 1))},
+        ["branches"],
+    ),
     "another gate": (
         [
             node("GlobalAveragePool", "a", "p"),

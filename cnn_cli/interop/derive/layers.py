@@ -222,7 +222,7 @@ class Layers:
             elif op.kind == "conv":
                 shapes[i] = whole if len(before) == 3 else whole[-1:]
             elif op.kind == "excite":
-                shapes[i] = max((shapes[each] for each in op.inputs), key=len)
+                shapes[i] = _product_shape([shapes[each] for each in op.inputs])
             elif len(before) == 1:
                 shapes[i] = whole[-1:]
             else:
@@ -250,6 +250,13 @@ class Layers:
                 return INPUT
             (found,) = op.inputs
         return found
+
+
+def _product_shape(shapes: Sequence[Shape]) -> Shape:
+    """What a product makes of a map and its gates, of which a vector is a map of one pixel."""
+    rank = max(map(len, shapes))
+    padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
+    return tuple(map(max, zip(*padded, strict=True)))
 
 
 def _norm(name: str, channels: int, arrays: Mapping[str, Any]) -> Piece:

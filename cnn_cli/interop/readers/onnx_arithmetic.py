@@ -105,7 +105,13 @@ class Arithmetic(Operator):
                 op = Op("excite", self.name, (x.op, gate.op), shape=self.network.shape(x.op))
                 self._give(View(self.network.append(op), x.axes))
                 return
-        raise LayoutError("its inputs must be of one shape, or one a gate of the other")
+        pairs = list(zip(one.axes, other.axes, strict=True))
+        whole = View(one.op, tuple(a or b for a, b in pairs))
+        if len(pairs) != 4 or not whole.is_map() or any(a and b and a != b for a, b in pairs):
+            raise LayoutError("its inputs must be of one shape, or one a gate of the other")
+        # A number a channel times one a pixel.
+        op = Op("excite", self.name, (one.op, other.op), shape=self._shape_of(whole))
+        self._give(View(self.network.append(op), whole.axes))
 
     def _square(self) -> None:
         view = self._view(0)
