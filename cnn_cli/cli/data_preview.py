@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     order=20,
     examples=(
         "cnn data preview configs/small.yaml",
-        "cnn data preview configs/small.yaml augment.pad_crop=2 augment.mixup=0.4 -o mixed.png",
+        "cnn data preview configs/small.yaml augment.mixup=0.4 -o mixed.png",
         "cnn data preview configs/seed.yaml --data photos --epoch 3 --rows 2",
     ),
 )

@@ -21,11 +21,13 @@ NAME = "import"
     examples=(
         "cnn import --list",
         "cnn import efficientnet-lite0 --output lite0.npz",
-        "cnn import model.onnx -o model.npz --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225",
-        "cnn import model.keras -o model.npz --mean 127.5 --std 127.5 --value-range 255",
-        "cnn import resnet18.safetensors --config configs/resnet18.yaml -o resnet18.npz",
-        "cnn import model.json --config net.yaml --output net.npz --channel-order bgr",
-        "  --mean 103.939,116.779,123.68 --std 1 --value-range 255 --classes names.txt",
+        "cnn import model.onnx -o model.npz --mean 0.485,0.456,0.406 \\",
+        "  --std 0.229,0.224,0.225",
+        "cnn import model.keras -o m.npz --mean 127.5 --std 127.5 --value-range 255",
+        "cnn import resnet18.safetensors --config configs/resnet18.yaml -o r18.npz",
+        "cnn import model.json --config net.yaml -o net.npz --channel-order bgr \\",
+        "  --mean 103.939,116.779,123.68 --std 1 --value-range 255 \\",
+        "  --classes names.txt",
     ),
 )
 def run(

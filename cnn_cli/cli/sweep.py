@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     ranks=True,
     examples=(
         "cnn sweep configs/small.yaml train.optimizer.lr=1e-3..1e-1 --budget 10m",
-        "cnn sweep configs/small.yaml train.optimizer.type=sgd,adamw --trials 9 --out runs/search",
+        "cnn sweep configs/small.yaml train.optimizer.type=sgd,adamw --trials 9 \\",
+        "  --out runs/search",
         "cnn sweep configs/small.yaml train.optimizer.lr=1e-3..1e-1 --resume",
     ),
 )

@@ -74,7 +74,7 @@ def run(
     for each in found.values():
         if not each.is_same:
             rule = "must be as they were when the network was trained"
-            raise GateError(each.checkpoint, f"the pictures and the config {rule}", _got(each))
+            raise GateError(each.checkpoint, f"the images and the config {rule}", _got(each))
 
 
 def _titled(name: str, text: str) -> str:

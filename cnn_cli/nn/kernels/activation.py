@@ -369,7 +369,7 @@ _TABLE = (
     ActivationFunction(
         "gelu",
         "GELU",
-        "x times the normal distribution's function of x (the exact one).",
+        "x times the normal cumulative distribution function of x (exact).",
         gelu,
         gelu_backward,
         reads="x",
@@ -381,7 +381,7 @@ _TABLE = (
     ActivationFunction(
         "relu6",
         "ReLU6",
-        "x between 0 and 6, and the nearer of them elsewhere.",
+        "min(max(x, 0), 6).",
         relu6,
         relu6_backward,
         reads="y",

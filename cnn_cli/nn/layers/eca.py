@@ -13,14 +13,13 @@ from cnn_cli.schema.constraints import Count
 
 
 class EfficientChannelAttention(Block):
-    """Each channel times a number from 0 to 1 found from its neighbors' means (Wang et al. 2019).
+    """Multiply each channel by a gate computed from its neighbors' means (Wang et al. 2019).
 
     Args:
         in_shape: (h, w, c).
-        kernel_size: channels whose means one number is found from, odd; by default the paper's
-            for c channels: (log2(c) + 1) / 2 without its fraction, or one more where that is
-            even, and at least 3.
-        gate: what makes a number from 0 to 1 of each channel's.
+        kernel_size: number of neighboring channels for one gate, odd; by default the paper's for c
+            channels: (log2(c) + 1) / 2 rounded down, plus one if that is even, and at least 3.
+        gate: activation that makes the gate.
     """
 
     kind: ClassVar[str] = "eca"

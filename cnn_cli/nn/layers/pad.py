@@ -35,7 +35,7 @@ class Pad(Layer):
         padding_mode: what is added: `zeros`, or `reflect`, the map mirrored at its edges.
 
     Raises:
-        ShapeError: no map, or one that is smaller than what is to be reflected or cut off.
+        ShapeError: the input is not a map, or is too small to be reflected or cropped that far.
     """
 
     kind: ClassVar[str] = "pad"

@@ -1,4 +1,4 @@
-"""Some of the channels."""
+"""A range of the channels."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from cnn_cli.schema.constraints import Count, Whole
 
 
 class ChannelSlice(Layer):
-    """The channels from one to another, as `x[:, start:stop]` in PyTorch.
+    """A range of the channels, as `x[:, start:stop]` in PyTorch.
 
     Args:
         in_shape: (h, w, c) or (features,).
-        start: the first one, from 0.
-        stop: the one behind the last; by default none, all from `start` on.
+        start: first channel, from 0.
+        stop: the channel after the last one; by default none, all from `start` on.
 
     Raises:
         ShapeError: there are no such channels.
