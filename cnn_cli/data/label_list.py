@@ -137,7 +137,7 @@ class LabelList(ListedImages):
             self.name_numbers(classes)
 
     def _note_joined(self, joined: set[str]) -> None:
-        """Say that labels which look like several are taken as one class each."""
+        """Note that labels which contain the separator are treated as one class each."""
         if _look_several(joined, self._labels):
             rule = f"labels such as '{min(joined)}' are one class each"
             self.notes.append(f"{self.root}: {rule}; data.labels=multiple reads several labels")

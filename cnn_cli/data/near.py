@@ -25,7 +25,7 @@ from cnn_cli.data.depth import Pixels
 
 SIDE = 32  # pixels of the hashed image
 FINE = 6  # how many of the 256 bits may differ, as a multiple of the distance
-FLAT = 3.0  # grey levels: the standard deviation below which bits are noise
+FLAT = 3.0  # gray levels: the standard deviation below which bits are noise
 CHUNK = 2**18  # pairs compared at a time
 WIDEST = 22  # bits of a band: its table has 2^22 entries
 LOOK_UP = 4  # cost of a table look-up over that of comparing a pair, measured

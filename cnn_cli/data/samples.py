@@ -247,7 +247,7 @@ def _lower_bits(file: IO[bytes], place: str) -> NDArray[np.uint8]:
             return np.asarray(again)
         except ValueError as error:
             rule = "has 16 bits per band, and Pillow reads only 8: save it as TIFF or .npy"
-            raise ImageError(place, rule, "grey with transparency") from error
+            raise ImageError(place, rule, "gray with transparency") from error
 
 
 def check_bands(bands: int, pre: Preprocess, place: str, has_alpha: bool = False) -> None:

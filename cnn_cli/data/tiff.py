@@ -41,7 +41,7 @@ def facts(file: IO[bytes], place: str, channels: int = 1) -> Facts:
     with _open(file, place) as opened:
         page = opened.pages[0]
         if page.dtype is None or page.dtype.kind not in KINDS or page.imagedepth != 1:
-            raise ImageError(place, "must be a flat picture of numbers")
+            raise ImageError(place, "must be a flat image of numbers")
         check_pixels(page.tilewidth or 1, page.tilelength or 1, place)
         bands = page.samplesperpixel
         if bands == 1 and channels > 1 and _has_pages(opened, channels):

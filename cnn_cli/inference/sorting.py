@@ -93,7 +93,7 @@ class Sorter:
         if not os.path.isfile(path):
             if archive_of(path) is None:
                 return "", None
-            return "", DataError(path, f"cannot be {verb}", "a picture in an archive")
+            return "", DataError(path, f"cannot be {verb}", "an image in an archive")
         known = UNKNOWN if label is None else folder_name(label)
         folder = self.root / (UNREADABLE if unreadable else known)
         try:

@@ -38,8 +38,8 @@ class TrainingData:
     """The images of one training.
 
     Attributes:
-        train_loader, val_loader: of the two splits; the second is None without validation.
-        plain_loader: of the training images without `augment`, for `train.head`; else None.
+        train_loader, val_loader: loaders of the two splits; the second is None without validation.
+        plain_loader: loader of the training images without `augment`, for `train.head`; else None.
     """
 
     dataset: Dataset
@@ -62,7 +62,7 @@ class TrainingData:
 
     @property
     def several(self) -> set[str]:
-        """Files with more frames than the first, of those that were read here."""
+        """Files with more than one frame, among those read by this process."""
         return {path for cache in self.caches for path in cache.several}
 
     def close(self) -> None:
@@ -83,12 +83,12 @@ def open_training_data(
     ranks: Ranks = ALONE,
     memory: MemoryPlan | None = None,
 ) -> TrainingData:
-    """Make room for the images; they are read as they are needed.
+    """Open the images and reserve memory for caching them; they are read on demand.
 
     Args:
-        memory: what else the training takes, where there is one.
+        memory: the memory plan of the training, if there is one.
     """
-    # Of all neighbours: they keep images once.
+    # Shared by all ranks on this machine: they cache each image once.
     budget = (available_memory() if memory is None else memory.room()) // 2
     limited = memory is not None and memory.limit is not None
 
@@ -119,7 +119,7 @@ def open_training_data(
     plain_loader = None
     if config.train.head is not None:
         cache = train_loader.cache
-        if kept is not preprocess:  # what is kept to be cropped is no image as validation has it
+        if kept is not preprocess:  # images kept for cropping are not the ones that validation uses
             cache = ImageCache.open("none", dataset.train.paths, preprocess)
             cache.bad = train_loader.cache.bad
         batch_size, on_corrupt = config.train.batch_size, config.data.on_corrupt
@@ -134,13 +134,13 @@ def measure_normalization(
     given: Normalization | None = None,
     ranks: Ranks = ALONE,
 ) -> Normalization:
-    """`data.mean` and `data.std`.
+    """Return the `data.mean` and `data.std` of the images.
 
-    Where they are `auto`, they are `given`, which the first weights expect, or measured on the
-    training images, of which each rank reads its part.
+    If they are `auto`, they are `given`, which the initial weights expect, or measured on the
+    training images, each rank reading its part.
 
     Raises:
-        DataError: they are measured, and the images of a class, or all, cannot be read.
+        DataError: they are measured, and all images, or all of one class, are unreadable.
     """
     mean, std = config.data.mean, config.data.std
     if given is not None:
@@ -160,17 +160,17 @@ def measure_normalization(
 
 
 def augment_training(config: Config, data: TrainingData, normalization: Normalization) -> None:
-    """Have the training images changed as `augment` says."""
+    """Make the training loader augment images as `augment` says."""
     data.train_loader.augment = make_augmentation(
         config.augment, config.train.seed, data.preprocess, normalization.mean
     )
 
 
 def check_classes(data: TrainingData) -> None:
-    """Refuse to go on without a class: what never sees one cannot tell it from the others.
+    """Refuse to continue without a class: the network could not learn it.
 
     Raises:
-        DataError: all training images of a class turned out to be unreadable so far.
+        DataError: all training images of a class read so far are unreadable.
     """
     train, bad = data.dataset.train, list(data.train_loader.cache.bad)
     if not bad:
@@ -185,7 +185,9 @@ def check_classes(data: TrainingData) -> None:
 
 
 def deal_shards(config: Config, split: Split) -> list[NDArray[np.int64]]:
-    """The positions of each of `data.shards`' training images, which no epoch changes."""
+    """Return the positions of the training images in each of `data.shards`; fixed for all
+    epochs.
+    """
     rng = generator(config.train.seed, Purpose.SHARDS)
     return deal(len(split), config.train.batch_size, config.data.shards, rng)
 
@@ -193,11 +195,11 @@ def deal_shards(config: Config, split: Split) -> list[NDArray[np.int64]]:
 def epoch_order(
     config: Config, epoch: int, split: Split, batch_size: int | None = None, draw: int = 0
 ) -> NDArray[np.int64]:
-    """The order in which an epoch, counted from 0, takes the training images.
+    """Return the order of the training images in an epoch, counted from 0.
 
     Args:
         batch_size: by default `train.batch_size`.
-        draw: another number is another order.
+        draw: another number gives another order.
     """
     rng = generator(config.train.seed, Purpose.SHUFFLE, epoch, draw)
     orders = [

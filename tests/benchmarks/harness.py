@@ -119,7 +119,7 @@ def add_networks(parser: argparse.ArgumentParser, default: str) -> None:
 
 
 def chosen(names: str) -> list[str]:
-    """The networks that an option names."""
+    """Return the networks named in an option."""
     return _known(names, list(NETWORKS), "network")
 
 

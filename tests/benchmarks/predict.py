@@ -34,7 +34,7 @@ DIFFERENT = 50  # distinct images; larger folders contain copies
 def main() -> None:
     parser = harness.arguments("Times one prediction as a whole process.")
     parser.set_defaults(rounds=None)
-    harness.add_backend(parser, None)  # what is chosen without being asked for
+    harness.add_backend(parser, None)  # the program's own choice
     parser.add_argument("--network", default="seed", help="seed, or a name of `cnn networks`")
     parser.add_argument("--images", type=int, default=1, help="more than one: JPEGs of a folder")
     options = parser.parse_args()

@@ -205,7 +205,7 @@ def test_colour_is_not_changed(cnn: Inside, folder: Path, technique: str) -> Non
     outcome = cnn("train", folder / "a.yaml", "--dry-run", f"augment.{technique}")
     key, rule = (
         technique.split("=", maxsplit=1)[0],
-        "changes colours, which needs data.channels 1 or 3",
+        "changes colors, which needs data.channels 1 or 3",
     )
     assert outcome.code == 3
     assert f"augment.{key}: {rule} and data.depth 8" in outcome.err

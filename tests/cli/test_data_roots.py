@@ -84,7 +84,7 @@ def test_predict_reads_archives(cnn: Inside, here: Path, trained: Path) -> None:
     outcome = cnn("predict", "photos.zip/photos/val", "--ckpt", trained, "--sort-into", "sorted")
     assert outcome.code == 4
     assert outcome.err.splitlines()[0] == (
-        "cnn: photos.zip/photos/val/bright/0.png: cannot be copied. Got a picture in an archive."
+        "cnn: photos.zip/photos/val/bright/0.png: cannot be copied. Got an image in an archive."
     )
     shutil.copy("tiny.yaml", "photos/notes.yaml")
     outcome = cnn("predict", "photos", "--ckpt", trained)

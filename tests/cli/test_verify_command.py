@@ -18,7 +18,7 @@ training    24 images, the same
 validation  12 images, the same
 config      the same
 """
-RULE = "the pictures and the config must be as they were when the network was trained"
+RULE = "the images and the config must be as they were when the network was trained"
 
 
 @pytest.fixture

@@ -209,12 +209,12 @@ SECTIONS = [
     ("data: {depth: '16'}", "data.depth: must be 8, 16 or float. Got '16'."),
     (
         "data: {channels: 5}\naugment: {trivialaugment: true}",
-        "augment.trivialaugment: changes colours, which needs data.channels 1 or 3 and data.depth "
+        "augment.trivialaugment: changes colors, which needs data.channels 1 or 3 and data.depth "
         "8.",
     ),
     (
         "data: {depth: 16}\naugment: {color_jitter: 0.1}",
-        "augment.color_jitter: changes colours, which needs data.channels 1 or 3 and data.depth 8.",
+        "augment.color_jitter: changes colors, which needs data.channels 1 or 3 and data.depth 8.",
     ),
     (
         "data: {depth: float}\naugment: {random_erase: {value: random}}",

@@ -159,7 +159,7 @@ def test_the_first_picture_of_several(monkeypatch: pytest.MonkeyPatch, asked: li
 
 
 def lossless_jpeg(height: int, width: int) -> bytes:
-    """A grey one of value 128: every difference from the value predicted is 0."""
+    """Return a gray image of value 128: every difference from the predicted value is 0."""
 
     def segment(marker: int, body: bytes) -> bytes:
         return struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body

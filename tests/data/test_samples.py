@@ -126,7 +126,7 @@ def test_png_of_sixteen_bits_in_full() -> None:
     np.testing.assert_array_equal(grey, np.repeat(WHOLE[..., :1], 3, axis=2))
     assert problem(png_16(WHOLE[..., :2]), pre(1, 16)) == (
         "a: has 16 bits per band, and Pillow reads only 8: save it as TIFF or .npy. "
-        "Got grey with transparency."
+        "Got gray with transparency."
     )
 
 

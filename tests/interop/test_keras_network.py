@@ -315,7 +315,7 @@ def average_of_windows(x: Array, kernel: int, stride: int) -> Array:
 
 @pytest.mark.parametrize(("kernel", "stride"), [(3, 2), (2, 2), (4, 1), (2, 1)])
 def test_averages_that_pad_on_one_side(tmp_path: Path, kernel: int, stride: int) -> None:
-    """As TensorFlow has it; Keras with PyTorch repeats the border instead."""
+    """As in TensorFlow; Keras with PyTorch repeats the border instead."""
     window = {"pool_size": [kernel] * 2, "strides": [stride] * 2, "padding": "same"}
     check_layer(
         tmp_path, "AveragePooling2D", window, lambda x: average_of_windows(x, kernel, stride)

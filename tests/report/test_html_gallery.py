@@ -130,7 +130,7 @@ def test_filters_as_pixels(tmp_path: Path, channels: int) -> None:
         expected = 127.5 + 127.5 * weight[number] / np.abs(weight[number]).max()
         np.testing.assert_allclose(tile[..., :channels], expected.transpose(1, 2, 0), atol=0.51)
         assert (tile[..., 2] == tile[..., channels - 1]).all()
-    assert "The 20 filters of layers.0, 5×3, " + ("in colour" if channels == 3 else "grey") in (
+    assert "The 20 filters of layers.0, 5×3, " + ("in color" if channels == 3 else "gray") in (
         joined(parts)
     )
 

@@ -52,7 +52,7 @@ class AugmentConfig(Frozen):
         if depth != 8 or channels not in (1, 3):
             for key, field in type(self).model_fields.items():
                 if getattr(self, key) and any(isinstance(x, OfColours) for x in field.metadata):
-                    needs = "changes colours, which needs data.channels 1 or 3 and data.depth 8"
+                    needs = "changes colors, which needs data.channels 1 or 3 and data.depth 8"
                     raise broken(f"augment.{key}: {needs}")
         for key in TECHNIQUES:
             technique: TechniqueConfig | None = getattr(self, key)

@@ -44,8 +44,8 @@ class Layers:
         end: the op that gives the scores.
 
     Attributes:
-        shapes: of each op's output here, where a global mean is a vector.
-        channel_convs: ops that are a layer only with others, as `eca`, which takes them out.
+        shapes: shape of each op's output in this program, where a global mean is a vector.
+        channel_convs: ops that form a layer only with others, such as `eca`, which removes them.
     """
 
     def __init__(self, place: str, ops: Sequence[Op], in_shape: Shape, end: int) -> None:

@@ -26,7 +26,7 @@ class AdaptiveAvgPool(Layer):
         output_size: height and width of the output.
 
     Raises:
-        ShapeError: no map.
+        ShapeError: the input is not a map.
     """
 
     kind: ClassVar[str] = "adaptive_avgpool"

@@ -22,7 +22,7 @@ class ChannelShuffle(Layer):
         groups: number of equal groups of channels.
 
     Raises:
-        ShapeError: no map, or the channels cannot be cut so.
+        ShapeError: the input is not a map, or its channels cannot be divided so.
     """
 
     kind: ClassVar[str] = "channel_shuffle"

@@ -91,7 +91,7 @@ class Conv(Layer):
         reflected: the padding, where that is a reflection; the geometry has none then.
 
     Raises:
-        ShapeError: the input is no map, the kernel does not fit it, `groups` does not divide
+        ShapeError: the input is not a map, the kernel does not fit it, `groups` does not divide
             its channels or `out_channels`, or `init` does not suit it.
         ValueError: such a convolution cannot take the path.
     """

@@ -19,7 +19,7 @@ class GlobalAvgPool(Layer):
         in_shape: (h, w, c).
 
     Raises:
-        ShapeError: no map.
+        ShapeError: the input is not a map.
     """
 
     kind: ClassVar[str] = "global_avgpool"

@@ -28,7 +28,7 @@ class LocalResponseNorm(Layer):
         k: added to it.
 
     Raises:
-        ShapeError: no map.
+        ShapeError: the input is not a map.
     """
 
     kind: ClassVar[str] = "lrn"

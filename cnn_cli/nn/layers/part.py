@@ -20,7 +20,7 @@ class ChannelPart(ChannelSlice):
         index: which it is, from 0.
 
     Raises:
-        ShapeError: no map, or the channels cannot be cut so.
+        ShapeError: the input is not a map, or its channels cannot be divided so.
     """
 
     kind: ClassVar[str] = "part"

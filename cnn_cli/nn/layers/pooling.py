@@ -25,7 +25,7 @@ class Pool(Layer):
         dilation: step between the places of a window.
 
     Raises:
-        ShapeError: no map, too much padding, or no window fits.
+        ShapeError: the input is not a map, too much padding, or no window fits.
     """
 
     @classmethod

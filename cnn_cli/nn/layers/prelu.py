@@ -21,7 +21,7 @@ class PReLU(Layer):
         num_parameters: 1, or the number of channels.
 
     Raises:
-        ShapeError: neither 1 nor the number of channels.
+        ShapeError: `num_parameters` is neither 1 nor the number of channels.
     """
 
     # He et al. 2015.

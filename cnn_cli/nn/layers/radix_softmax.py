@@ -1,4 +1,4 @@
-"""The softmax between branches that ResNeSt and selective kernels weigh them with."""
+"""The softmax between branches, with which ResNeSt and selective kernels weight them."""
 
 from __future__ import annotations
 
@@ -63,5 +63,5 @@ class RadixSoftmax(Layer):
         return operators.add("Reshape", [weights, whole], name)
 
     def _parts(self, x: Array) -> Array:
-        """(…, c) as (…, radix, c / radix), a view."""
+        """View (…, c) as (…, radix, c / radix)."""
         return x.reshape(*x.shape[:-1], self.radix, -1)

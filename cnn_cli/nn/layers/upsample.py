@@ -22,7 +22,7 @@ class Upsample(Layer):
         scale: height and width of the block.
 
     Raises:
-        ShapeError: no map.
+        ShapeError: the input is not a map.
     """
 
     kind: ClassVar[str] = "upsample"

@@ -196,9 +196,9 @@ def filters(classifier: Classifier) -> list[Markup]:
     drawn = _drawn(weight[:FILTERS])
     few = f"The first {FILTERS} of {count:,}" if count > FILTERS else f"The {count:,}"
     if channels == 3:
-        colours = "in colour: grey is 0, and each is as bright as its largest weight allows."
+        colours = "in color: gray is 0, and the largest weight of each has full brightness."
     else:
-        colours = "grey: grey is 0, and the largest weight of each is black or white."
+        colours = "gray: gray is 0, and the largest weight of each is black or white."
     image = _GALLERY.fill(
         "filters",
         source=_uri("png", png(drawn)),
