@@ -85,9 +85,8 @@ def open_kernels(name: str, graph: Graph, dtype: str, note: Callable[[str], None
         told.append(text)
         note(text)
 
-    if name == "numpy":
-        return numpy_kernels()
-    kernels = load_backend(name, dtype=dtype, kinds=kernel_kinds(graph), say=say)
+    kinds = None if name == "numpy" else kernel_kinds(graph)  # which imports normalizations
+    kernels = load_backend(name, dtype=dtype, kinds=kinds, say=say)
     if kernels.note and not (told and kernels.name == "fast"):
         note(kernels.note)
     return kernels
