@@ -40,6 +40,7 @@ LINE = 16
 TURNS, ENDINGS, ABORTED, NUMBERS = 0, 1, 2, 8
 """What they are, by place: turns announced, calls of `end`, whether it ends the job without them,
 and from the last place on what it said in each call of `end`."""
+QUICK = 16  # polls of memory, which together take as long as one of MPI
 LAST = 5.0  # seconds that a rank with nothing left to do may take to end
 SIGNALS = 128
 """A greater exit code tells of a signal."""
@@ -189,7 +190,10 @@ class ProcessRanks:
         self._meet()
         mine = bounds(n, self.rank, self.size)
         total = self._area().view(dtype)[0]
-        np.add.reduce(area[:, mine], axis=0, out=total[mine])
+        first, second, *others = area[:, mine]
+        np.add(first, second, out=total[mine])
+        for other in others:
+            total[mine] += other
         self._meet()
         for part, end in zip(parts, ends, strict=True):
             part[...] = total[end - part.size : end]
@@ -253,11 +257,11 @@ class ProcessRanks:
 
     def _wait(self, what: int, count: int, enough: Callable[[], bool]) -> bool:
         """Wait until all ranks have counted so far, or until it is enough; whether they have."""
-        head, looks = self._head, 0
+        head, polls = self._head, 0
         for line in self._lines:
             while head[line + what] < count:
-                looks += 1
-                if pause(looks) and enough():
+                polls += 1
+                if polls % QUICK == 0 and pause(polls // QUICK) and enough():
                     return False
         self._order()
         return True
