@@ -249,10 +249,12 @@ class _Filler:
     def _decode_into(self, buffer: Pixels, indices: Indices) -> NDArray[np.bool_]:
         """Decode into the buffer, and close the gaps left by bad images."""
 
+        write = self._writer(buffer, indices)
+
         def decode(k: int) -> None:
             image = self._decode(indices[k])
             if image is not None:
-                buffer[k] = self._cropped(image, int(indices[k]))
+                write(k, image)
 
         self._on_threads(len(indices), decode)
         good = self._cache.readable(indices)
@@ -261,11 +263,19 @@ class _Filler:
                 buffer[to] = buffer[k]
         return good
 
-    def _cropped(self, image: Pixels, i: int) -> Pixels:
-        aspects = self._cache.aspects
-        if self._crop is None or aspects is None:
-            return image
-        return self._crop(image, float(aspects[i]), i, self._epoch)
+    def _writer(self, buffer: Pixels, indices: Indices) -> Callable[[int, Pixels], None]:
+        """Return what writes the image of `indices[k]`, cropped, to `buffer[k]`."""
+        augment, crop, epoch = self._augment, self._crop, self._epoch
+        if augment is None or crop is None or self._cache.aspects is None:
+            return buffer.__setitem__
+        mirrored = augment.mirrored(indices, epoch).tolist()
+
+        def write(k: int, image: Pixels) -> None:
+            i, aspects = int(indices[k]), self._cache.aspects
+            aspect = 1.0 if aspects is None else float(aspects[i])
+            crop(image, aspect, i, epoch, buffer[k], mirror=mirrored[k])
+
+        return write
 
     def _decode(self, i: np.int64) -> Pixels | None:
         try:

@@ -67,7 +67,13 @@ def training_backend(asked: str | None, resumed: str | None) -> Backend:
     return name
 
 
-def open_kernels(name: str, graph: Graph, dtype: str, note: Callable[[str], None]) -> Kernels:
+def open_kernels(
+    name: str,
+    graph: Graph,
+    dtype: str,
+    note: Callable[[str], None],
+    also: Iterable[str] = (),
+) -> Kernels:
     """Load the kernels of a backend, compiled for a network if necessary.
 
     Args:
@@ -75,6 +81,7 @@ def open_kernels(name: str, graph: Graph, dtype: str, note: Callable[[str], None
         graph: the network.
         dtype: dtype of the activations.
         note: receives one line when kernels are compiled, or why they cannot be.
+        also: further kinds of kernels, which no layer of the network uses.
 
     Raises:
         UsageError: `fast` without numba.
@@ -85,7 +92,8 @@ def open_kernels(name: str, graph: Graph, dtype: str, note: Callable[[str], None
         told.append(text)
         note(text)
 
-    kinds = None if name == "numpy" else kernel_kinds(graph)  # which imports normalizations
+    # kernel_kinds imports normalizations.
+    kinds = None if name == "numpy" else {*kernel_kinds(graph), *also}
     kernels = load_backend(name, dtype=dtype, kinds=kinds, say=say)
     if kernels.note and not (told and kernels.name == "fast"):
         note(kernels.note)

@@ -10,7 +10,7 @@ import numpy as np
 from cnn_cli.bench.network_bench import images_a_second
 from cnn_cli.config import Config
 from cnn_cli.config.network import build_graph
-from cnn_cli.data.augment import kept_preprocess, make_augmentation
+from cnn_cli.data.augment import Resample, kept_preprocess, make_augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.loader import Loader
@@ -22,7 +22,7 @@ from cnn_cli.optim.groups import freeze_graph
 from cnn_cli.proposal.choose import Speed
 from cnn_cli.proposal.survey import Survey
 from cnn_cli.training.memory import plan_memory
-from cnn_cli.training.training_data import preprocess_of
+from cnn_cli.training.training_data import augment_kinds, preprocess_of
 
 SECONDS = 0.7  # least duration of each measurement
 PICTURES = 128  # to decode
@@ -58,17 +58,19 @@ def measure(
     plan_memory(config, graph, source, threads, backend, pixel_bytes=pre.dtype.itemsize)
     params = Parameters(graph, config.train.dtype)
     initialize(params, config.train.seed, config.model.init)
-    kernels = open_kernels(backend, graph, config.train.dtype, note)
+    kernels = open_kernels(backend, graph, config.train.dtype, note, augment_kinds(config))
     start, used = time.perf_counter(), time.process_time()
     training, prediction = images_a_second(
         graph, params, config, kernels, threads=threads, seconds=seconds, least_steps=1
     )
     cpu_fraction = (time.process_time() - used) / (time.perf_counter() - start) / threads
-    decoding, augmenting = _feeding(config, survey, threads, seconds)
+    decoding, augmenting = _feeding(config, survey, threads, seconds, kernels.resample)
     return Speed(training, prediction, decoding, augmenting, min(1.0, cpu_fraction))
 
 
-def _feeding(config: Config, survey: Survey, threads: int, seconds: float) -> tuple[float, float]:
+def _feeding(
+    config: Config, survey: Survey, threads: int, seconds: float, resample: Resample | None
+) -> tuple[float, float]:
     """Measure how many images per second are decoded, and augmented once decoded."""
     pre = preprocess_of(config)
     paths = list(survey.sample[:: -(-len(survey.sample) // PICTURES)])
@@ -76,7 +78,7 @@ def _feeding(config: Config, survey: Survey, threads: int, seconds: float) -> tu
     with ImageCache.open("ram", paths, kept, aspects=kept is not pre) as cache:
         split = Split(paths, np.zeros(len(paths), np.int64))
         mean = (0.5,) * pre.channels
-        augment = make_augmentation(config.augment, config.train.seed, pre, mean)
+        augment = make_augmentation(config.augment, config.train.seed, pre, mean, resample)
         loader = Loader(split, cache, config.train.batch_size, threads, augment=augment)
         first = _epoch_seconds(loader, 0)
         later: list[float] = []

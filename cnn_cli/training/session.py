@@ -27,6 +27,7 @@ from cnn_cli.training.resumed_data import data_change
 from cnn_cli.training.setup import TrainingSetup
 from cnn_cli.training.training_data import (
     TrainingData,
+    augment_kinds,
     augment_training,
     deal_shards,
     measure_normalization,
@@ -197,7 +198,8 @@ def open_session(
             progress.note(warning)
     else:
         normalization = Normalization.stored(checkpoint.meta)
-    augment_training(config, data, normalization)
+    kernels = _open_kernels(setup, progress)
+    augment_training(config, data, normalization, kernels.resample)
     if checkpoint is None and initial.normalization is None:
         _whiten(setup, data, normalization, learner)
     return Session(
@@ -205,7 +207,7 @@ def open_session(
         run=run,
         data=data,
         normalization=normalization,
-        kernels=_open_kernels(setup, progress),
+        kernels=kernels,
         mixer=make_mixer(config),
         progress=progress,
         requests=requests,
@@ -248,8 +250,8 @@ def _open_kernels(setup: TrainingSetup, progress: Progress) -> Kernels:
     """Compile the kernels on rank 0 first, so that the other ranks find them in the cache."""
 
     def kernels() -> Kernels:
-        dtype = setup.config.train.dtype
-        return open_kernels(setup.backend, setup.graph, dtype, progress.note)
+        dtype, also = setup.config.train.dtype, augment_kinds(setup.config)
+        return open_kernels(setup.backend, setup.graph, dtype, progress.note, also)
 
     opened = kernels() if setup.ranks.rank == 0 else None
     setup.ranks.first(lambda: None)

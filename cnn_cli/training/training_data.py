@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.config import Config
-from cnn_cli.data.augment import kept_preprocess, make_augmentation
+from cnn_cli.data.augment import Resample, kept_preprocess, make_augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Dataset, Split
 from cnn_cli.data.decode import Preprocess
@@ -159,11 +159,21 @@ def measure_normalization(
     return Normalization(tuple(mean), tuple(std), config.data.depth)
 
 
-def augment_training(config: Config, data: TrainingData, normalization: Normalization) -> None:
-    """Make the training loader augment images as `augment` says."""
+def augment_training(
+    config: Config,
+    data: TrainingData,
+    normalization: Normalization,
+    resample: Resample | None = None,
+) -> None:
+    """Make the training loader augment images as `augment` says; see `make_augmentation`."""
     data.train_loader.augment = make_augmentation(
-        config.augment, config.train.seed, data.preprocess, normalization.mean
+        config.augment, config.train.seed, data.preprocess, normalization.mean, resample
     )
+
+
+def augment_kinds(config: Config) -> list[str]:
+    """Return the kinds of compiled kernels that augmentation uses, as in `open_kernels`."""
+    return [] if config.augment.random_resized_crop is None else ["resample"]
 
 
 def check_classes(data: TrainingData) -> None:

@@ -11,12 +11,14 @@ need two images and their labels and are in `training.mixing`. This package impo
 from cnn_cli.data.augment.augmentation import Augmentation, make_augmentation
 from cnn_cli.data.augment.crop import RandomResizedCrop, kept_preprocess
 from cnn_cli.data.augment.section import TECHNIQUES, AugmentConfig
+from cnn_cli.data.augment.technique import Resample
 
 __all__ = [
     "TECHNIQUES",
     "AugmentConfig",
     "Augmentation",
     "RandomResizedCrop",
+    "Resample",
     "kept_preprocess",
     "make_augmentation",
 ]

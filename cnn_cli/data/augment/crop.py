@@ -16,10 +16,20 @@ from math import ceil, exp, log, sqrt
 from typing import Annotated
 
 import numpy as np
+import PIL
+from PIL import Image
 
 from cnn_cli.data.augment.draws import Part, stream_for
 from cnn_cli.data.augment.pillow import as_image, as_pixels, has_mode
-from cnn_cli.data.augment.technique import NEVER, Adds, Plan, Ratio, Scale, TechniqueConfig
+from cnn_cli.data.augment.technique import (
+    NEVER,
+    Adds,
+    Plan,
+    Ratio,
+    Resample,
+    Scale,
+    TechniqueConfig,
+)
 from cnn_cli.data.decode import Preprocess, upright_size
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.resize import BILINEAR, fit_bands
@@ -49,30 +59,78 @@ class RandomResizedCrop:
         config: scale and ratio.
         seed: `train.seed`.
         pre: the preprocessing, which gives the final size.
+        resample: resizes parts of colour images, unless the installed Pillow gives other bits.
     """
 
-    def __init__(self, config: RandomResizedCropConfig, seed: int, pre: Preprocess) -> None:
+    def __init__(
+        self,
+        config: RandomResizedCropConfig,
+        seed: int,
+        pre: Preprocess,
+        resample: Resample | None = None,
+    ) -> None:
         self._config = config
         self._seed = seed
         self.shape = pre.shape
+        colour = has_mode(np.empty((0, *pre.shape), pre.dtype)) and pre.channels == 3
+        usable = colour and resample is not None and _as_pillow(resample)
+        self._resample = resample if usable else None
 
-    def __call__(self, kept: Pixels, aspect: float, index: int, epoch: int) -> Pixels:
-        """Cut a part out of one image and resize it to `shape`.
+    def __call__(
+        self, kept: Pixels, aspect: float, index: int, epoch: int, out: Pixels, *, mirror: bool
+    ) -> None:
+        """Cut a part out of one image and resize it.
 
         Args:
             kept: (height, width, channels), the whole squashed image.
             aspect: its original width / height.
             index: its position in the split.
             epoch: counted from 0.
+            out: (`shape`) written.
+            mirror: left to right, after the cut.
         """
         numbers = stream_for(self._seed, CROP, epoch, index).random(2 * TRIES + 2).tolist()
         width, height = choose_part(self._config, aspect, numbers[2:])
         columns, left = _on_grid(width, kept.shape[1], numbers[0])
         rows, top = _on_grid(height, kept.shape[0], numbers[1])
+        height, width, _ = self.shape
+        if self._resample is not None:
+            order = rows_first(rows, columns, height, width)
+            self._resample(kept, (top, left, rows, columns), out, mirror=mirror, rows_first=order)
+            return
         part = kept[top : top + rows, left : left + columns]
         if not has_mode(part):
-            return fit_bands(part, self.shape[:2], "squash")
-        return as_pixels(as_image(part).resize((self.shape[1], self.shape[0]), BILINEAR))
+            fitted = fit_bands(part, (height, width), "squash")
+            out[...] = fitted[:, ::-1] if mirror else fitted
+            return
+        image = as_image(part).resize((width, height), BILINEAR)
+        if mirror:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        out[...] = as_pixels(image)
+
+
+def rows_first(rows: int, columns: int, height: int, width: int) -> bool:
+    """Return whether Pillow resamples rows x columns along the rows before it does the columns.
+
+    From version 13 on it does not where the height shrinks by more than twice as much as the width.
+    """
+    reverses = int(PIL.__version__.split(".")[0]) >= 13
+    return not reverses or rows - height <= max(0, 2 * (columns - width))
+
+
+def _as_pillow(resample: Resample) -> bool:
+    """Whether pictures of a few sizes are resized to the bits of the installed Pillow."""
+    height, width = 8, 9
+    noise = np.random.default_rng(0)
+    for rows, columns in ((5, 6), (11, 7), (30, 10), (10, 40)):
+        x = noise.integers(0, 256, (rows, columns, 3), np.uint8)
+        expected = as_pixels(as_image(x).resize((width, height), BILINEAR))
+        out = np.empty((height, width, 3), np.uint8)
+        order = rows_first(rows, columns, height, width)
+        resample(x, (0, 0, rows, columns), out, mirror=False, rows_first=order)
+        if not np.array_equal(out, expected):
+            return False
+    return True
 
 
 def choose_part(
@@ -128,7 +186,7 @@ def kept_preprocess(
 
 
 def _add(plan: Plan, config: RandomResizedCropConfig) -> None:
-    plan.crop = RandomResizedCrop(config, plan.seed, plan.pre)
+    plan.crop = RandomResizedCrop(config, plan.seed, plan.pre, plan.resample)
 
 
 RandomResizedCropKey = Annotated[RandomResizedCropConfig | None, NEVER, Adds(_add)]

@@ -13,6 +13,7 @@ from cnn_cli.data.depth import Depth, Pixels
 from cnn_cli.schema.fields import Also, Count, Must, Share
 
 PLACE, FIRST_FLIP = Part(1), Part(2)
+FEW_CHANNELS = 4  # up to which a copy for each takes less time than pixels of so many bytes
 
 
 class PadCropConfig(TechniqueConfig):
@@ -67,22 +68,13 @@ class Place:
         """Augment images, (n, height, width, channels) and contiguous, in place."""
         numbers = numbers_for(self._seed, PLACE, epoch, indices, 4)
         if self.hflip:
-            rows = np.flatnonzero(self._flipped(numbers[:, 0], indices, epoch))
-            pixels = _whole_pixels(images)
-            pixels[rows] = pixels[rows][:, :, ::-1]
+            flipped = _flipped(self.hflip, numbers[:, 0], self._seed, indices, epoch)
+            _flip(images, np.flatnonzero(flipped))
         if self.vflip:
             rows = np.flatnonzero(numbers[:, 1] < self.vflip)
             images[rows] = images[rows][:, ::-1]
         if self.padding:
             self._move(images, below(numbers[:, 2:], 2 * self.padding + 1))
-
-    def _flipped(
-        self, numbers: NDArray[np.float64], indices: Indices, epoch: int
-    ) -> NDArray[np.bool_]:
-        if self.hflip == "alternating":
-            first = numbers_for(self._seed, FIRST_FLIP, 0, indices, 1)[:, 0] < 0.5
-            return first ^ bool(epoch % 2)
-        return numbers < self.hflip
 
     def _move(self, images: Pixels, corners: NDArray[np.int64]) -> None:
         """Cut each image out of a padded copy, whose corner there is (row, column)."""
@@ -96,6 +88,47 @@ class Place:
             _mirror(_whole_pixels(framed).transpose(2, 0, 1), pad)
         for image, frame, (top, left) in zip(images, framed, corners.tolist(), strict=True):
             image[...] = frame[top : top + height, left : left + width]
+
+
+class CropMirror:
+    """`hflip` of images that are cropped: chooses the same ones as `Place`.
+
+    Args:
+        seed: `train.seed`.
+        hflip: as for `Place`.
+    """
+
+    def __init__(self, seed: int, hflip: float | Literal["alternating"]) -> None:
+        self._seed = seed
+        self._hflip = hflip
+
+    def __call__(self, indices: Indices, epoch: int) -> NDArray[np.bool_]:
+        numbers = numbers_for(self._seed, PLACE, epoch, indices, 1)[:, 0]
+        return _flipped(self._hflip, numbers, self._seed, indices, epoch)
+
+
+def _flipped(
+    hflip: float | Literal["alternating"],
+    numbers: NDArray[np.float64],
+    seed: int,
+    indices: Indices,
+    epoch: int,
+) -> NDArray[np.bool_]:
+    if hflip == "alternating":
+        first = numbers_for(seed, FIRST_FLIP, 0, indices, 1)[:, 0] < 0.5
+        return first ^ bool(epoch % 2)
+    return numbers < hflip
+
+
+def _flip(images: Pixels, rows: Indices) -> None:
+    """Mirror the images of `rows` left to right."""
+    if images.shape[-1] > FEW_CHANNELS:
+        pixels = _whole_pixels(images)
+        pixels[rows] = pixels[rows][:, :, ::-1]
+        return
+    copies = images[rows]
+    for channel in range(images.shape[-1]):
+        images[rows, :, :, channel] = copies[:, :, ::-1, channel]
 
 
 def _mirror(framed: NDArray[Any], pad: int) -> None:
@@ -119,7 +152,10 @@ def _every_second(value: Any) -> Any:
 
 
 def _add_hflip(plan: Plan, share: float | Literal["alternating"]) -> None:
-    plan.shared(Place).hflip = share
+    if plan.crop is None:
+        plan.shared(Place).hflip = share
+    else:
+        plan.mirror = CropMirror(plan.seed, share)
 
 
 def _add_vflip(plan: Plan, share: float) -> None:

@@ -52,8 +52,40 @@ class Crop(Protocol):
 
     shape: tuple[int, int, int]
 
-    def __call__(self, kept: Pixels, aspect: float, index: int, epoch: int) -> Pixels:
+    def __call__(
+        self, kept: Pixels, aspect: float, index: int, epoch: int, out: Pixels, *, mirror: bool
+    ) -> None:
         """Crop one image, as `RandomResizedCrop` does."""
+
+
+class Mirror(Protocol):
+    """Chooses the images that are mirrored left to right while they are cropped."""
+
+    def __call__(self, indices: Indices, epoch: int) -> NDArray[np.bool_]:
+        """Return (indices,) booleans."""
+
+
+class Resample(Protocol):
+    """Resizes a part of an image in one pass, to the bits of Pillow's `resize`."""
+
+    def __call__(
+        self,
+        x: Pixels,
+        box: tuple[int, int, int, int],
+        out: Pixels,
+        *,
+        mirror: bool,
+        rows_first: bool,
+    ) -> None:
+        """Write the part (top, left, rows, columns) of x to out, both (height, width, 3) bytes.
+
+        Args:
+            x: the image.
+            box: the part.
+            out: written.
+            mirror: from right to left.
+            rows_first: resample along the rows before the columns.
+        """
 
 
 Shared = TypeVar("Shared", bound=SharedStep)
@@ -66,20 +98,30 @@ class Plan:
         seed: `train.seed`.
         pre: the preprocessing of every image.
         mean: mean of each channel, as in `Normalization`.
+        resample: compiled, or None to resize with Pillow.
 
     Attributes:
         steps: the steps applied to a batch, in order.
         crop: applied to each image before the steps, or None.
+        mirror: chooses the images that the crop mirrors, or None.
         edge: (channels,) the fill beyond an image's edges: black, or the mean if pixels have no
             full scale and therefore no black.
     """
 
-    def __init__(self, seed: int, pre: Preprocess, mean: tuple[float, ...]) -> None:
+    def __init__(
+        self,
+        seed: int,
+        pre: Preprocess,
+        mean: tuple[float, ...],
+        resample: Resample | None = None,
+    ) -> None:
         self.seed = seed
         self.pre = pre
         self.mean = mean
         self.steps: list[Step] = []
+        self.resample = resample
         self.crop: Crop | None = None
+        self.mirror: Mirror | None = None
         self.edge = np.zeros(pre.channels) if pre.depth != "float" else np.array(mean)
 
     def shared(self, kind: type[Shared]) -> Shared:

@@ -17,7 +17,16 @@ from cnn_cli.errors import reason
 from cnn_cli.nn.kernels import loops, paths, vector
 from cnn_cli.nn.kernels.activation import ACTIVATIONS, ActivationFunction
 from cnn_cli.nn.kernels.fast import Loop, LoopKernels
-from cnn_cli.nn.kernels.loops import activation, depthwise, direct, im2col, norm, pool, winograd
+from cnn_cli.nn.kernels.loops import (
+    activation,
+    depthwise,
+    direct,
+    im2col,
+    norm,
+    pool,
+    resample,
+    winograd,
+)
 from cnn_cli.system import user_cache_folder
 
 Signatures = tuple[tuple[Callable[..., Any], str], ...]
@@ -32,9 +41,9 @@ def _of_activation(function: ActivationFunction) -> Signatures:
     return tuple((loop, "x1 x1 f") for loop in function.loops or ())
 
 
-# Signatures to compile ahead for each kind of layer and convolution path. x, d and u are
-# C-contiguous arrays of activations, float64 and uint8, with the given number of dimensions; i is
-# an integer, p a pair of integers, f a float.
+# Signatures to compile ahead for each kind of layer and convolution path, and for augmentation's
+# resampling. x, d, u and n are C-contiguous arrays of activations, float64, uint8 and int32, with
+# the given number of dimensions; i is an integer, p a pair of integers, f a float.
 SIGNATURES: dict[str, Signatures] = {
     **{kind: _of_activation(function) for kind, function in ACTIVATIONS.items()},
     "batchnorm": (
@@ -66,6 +75,10 @@ SIGNATURES: dict[str, Signatures] = {
         (direct.depthwise, "x4 x4 x1 f f p p p p x4"),
     ),
     "direct": ((direct.forward, "x4 x3 x1 f f i p i p p x4"),),
+    "resample": (
+        (resample.resample_vertically, "u2 i i n1 n2 u2"),
+        (resample.resample_horizontally, "u2 i i i n1 n2 i u2"),
+    ),
 }
 SIGNATURES["groupnorm"] = SIGNATURES["batchnorm"]
 
@@ -203,5 +216,6 @@ class Compiler:
         types = self._numba.types
         if code in ("i", "f", "p"):
             return {"i": types.int64, "f": types.float64, "p": types.UniTuple(types.int64, 2)}[code]
-        element = {"x": getattr(types, dtype), "d": types.float64, "u": types.uint8}[code[0]]
-        return types.Array(element, int(code[1:]), "C")
+        x = getattr(types, dtype)
+        elements = {"x": x, "d": types.float64, "u": types.uint8, "n": types.int32}
+        return types.Array(elements[code[0]], int(code[1:]), "C")

@@ -16,6 +16,7 @@ from cnn_cli.nn.kernels.loops import activation, depthwise, direct, im2col, norm
 from cnn_cli.nn.kernels.loops.direct import PIXELS
 from cnn_cli.nn.kernels.norm import joined
 from cnn_cli.nn.kernels.paths import Backend
+from cnn_cli.nn.kernels.resample import Resampling
 from cnn_cli.nn.kernels.windows import Windows
 from cnn_cli.nn.kernels.winograd import Transforms
 from cnn_cli.nn.types import Array, Pair, Scratch, Share
@@ -73,6 +74,7 @@ class LoopKernels(Kernels):
         self._direct_forward = compiled(direct.forward)
         self._direct_depthwise = compiled(direct.depthwise)
         self._col2im = compiled(im2col.col2im)
+        self.resample = Resampling(compiled)
         self.winograd = Transforms(
             compiled(winograd.window_transform),
             compiled(winograd.block_transform),

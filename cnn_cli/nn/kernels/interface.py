@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from cnn_cli.nn.kernels import depthwise, im2col, norm, pool, winograd
 from cnn_cli.nn.kernels.activation import ActivationFunction
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.types import Array, Scratch, Share
+
+if TYPE_CHECKING:  # prediction does not need it
+    from cnn_cli.nn.kernels.resample import Resampling
 
 
 class Kernels:
@@ -89,6 +92,8 @@ class Kernels:
     depthwise_input_gradient = staticmethod(depthwise.input_gradient)
     col2im = staticmethod(im2col.col2im)
     winograd: winograd.Transforms = winograd.NUMPY
+    resample: Resampling | None = None
+    """For augmentation; None if Pillow is to do it."""
 
 
 NUMPY = Kernels()

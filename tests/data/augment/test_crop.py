@@ -15,8 +15,24 @@ from cnn_cli.data.augment.crop import CROP, RandomResizedCropConfig, choose_part
 from cnn_cli.data.augment.draws import stream_for
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.depth import Pixels
+from cnn_cli.nn.kernels.resample import Resampling
 
 CONFIG = RandomResizedCropConfig()
+LOOPS = Resampling(lambda loop: loop)
+
+
+def cropped(
+    crop: RandomResizedCrop,
+    kept: Pixels,
+    aspect: float,
+    index: int,
+    epoch: int,
+    mirror: bool = False,
+) -> Pixels:
+    out = np.empty(crop.shape, kept.dtype)
+    crop(kept, aspect, index, epoch, out, mirror=mirror)
+    return out
 
 
 def torchvision_part(
@@ -59,7 +75,7 @@ def test_areas_ratios_and_places() -> None:
     crop = RandomResizedCrop(CONFIG, 0, Preprocess(16, 16, 3))
     areas, lefts = [], []
     for index in range(300):
-        out = crop(kept, 2.0, index, 0).astype(float)  # for an image twice as wide as high
+        out = cropped(crop, kept, 2.0, index, 0).astype(float)  # for an image twice as wide
         assert out.shape == (16, 16, 3)
         width = (out[8, -1, 0] - out[8, 0, 0]) * 16 / 15 / 256
         height = (out[-1, 8, 1] - out[0, 8, 1]) * 16 / 15 / 256
@@ -81,14 +97,53 @@ def test_the_pixels_are_pillows() -> None:
         left, top = int(numbers[0] * (51 - w)), int(numbers[1] * (41 - h))
         part = Image.fromarray(kept).crop((left, top, left + w, top + h))
         expected = np.asarray(part.resize((10, 12), Image.Resampling.BILINEAR))
-        np.testing.assert_array_equal(crop(kept, 1.5, index, 2), expected)
+        np.testing.assert_array_equal(cropped(crop, kept, 1.5, index, 2), expected)
+        mirrored = cropped(crop, kept, 1.5, index, 2, mirror=True)
+        np.testing.assert_array_equal(mirrored, expected[:, ::-1])
+
+
+@pytest.mark.parametrize("kept_size", [(40, 50), (12, 10), (9, 60), (3, 2)])
+def test_a_compiled_resampling_gives_the_same_bits(kept_size: tuple[int, int]) -> None:
+    kept = noise(*kept_size, 3)
+    pre = Preprocess(12, 10, 3)
+    pillow, loops = RandomResizedCrop(CONFIG, 9, pre), RandomResizedCrop(CONFIG, 9, pre, LOOPS)
+    for index in range(3):
+        for mirror in (False, True):
+            expected = cropped(pillow, kept, 1.5, index, 2, mirror)
+            found = cropped(loops, kept, 1.5, index, 2, mirror)
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_resampling_with_other_bits_than_pillows_is_left_alone() -> None:
+    calls: list[tuple[int, int, int, int]] = []
+
+    def near(
+        x: Pixels, box: tuple[int, int, int, int], out: Pixels, *, mirror: bool, rows_first: bool
+    ) -> None:
+        calls.append(box)
+        LOOPS(x, box, out, mirror=mirror, rows_first=rows_first)
+        out[0, 0, 0] ^= 1
+
+    crop = RandomResizedCrop(CONFIG, 9, Preprocess(6, 4, 3), near)
+    assert len(calls) == 1
+    cropped(crop, noise(9, 9, 3), 1.0, 0, 0)
+    assert len(calls) == 1
+
+
+def test_bands_that_pillow_has_no_mode_for_are_mirrored() -> None:
+    crop = RandomResizedCrop(CONFIG, 0, Preprocess(6, 4, 2, depth=16), LOOPS)
+    kept = np.stack([noise(9, 9, 1), noise(9, 9, 1, seed=1)], axis=2).astype(np.uint16)
+    plain = cropped(crop, kept, 1.0, 0, 0)
+    np.testing.assert_array_equal(cropped(crop, kept, 1.0, 0, 0, mirror=True), plain[:, ::-1])
 
 
 def test_grey_and_tiny_images() -> None:
     crop = RandomResizedCrop(CONFIG, 0, Preprocess(6, 4, 1))
-    assert crop(noise(9, 9, 1)[..., None], 1.0, 0, 0).shape == (6, 4, 1)
+    grey = noise(9, 9, 1)[..., None]
+    plain = cropped(crop, grey, 1.0, 0, 0)
+    np.testing.assert_array_equal(cropped(crop, grey, 1.0, 0, 0, mirror=True), plain[:, ::-1])
     kept = np.full((1, 1, 1), 7, np.uint8)
-    assert (crop(kept, 300.0, 0, 0) == 7).all()
+    assert (cropped(crop, kept, 300.0, 0, 0) == 7).all()
 
 
 def save(folder: Path, *sizes: tuple[int, int]) -> list[str]:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from cnn_cli.data.augment import make_augmentation
 from cnn_cli.data.augment.section import AugmentConfig
 from cnn_cli.data.decode import Preprocess
-from cnn_cli.data.depth import Depth
+from cnn_cli.data.depth import Depth, Pixels
 
 SIZE = (12, 10)
 BYTES = np.random.default_rng(0).integers(1, 256, (5, *SIZE, 3), dtype=np.uint8)
@@ -78,12 +78,13 @@ def test_erased_by_numbers_of_the_whole_range() -> None:
 
 def test_a_random_part_of_all_bands() -> None:
     config = AugmentConfig.model_validate({"random_resized_crop": True})
-    found = []
+    found: list[Pixels] = []
     for images, depth in ((BYTES, 8), (BYTES.astype(np.float32), "float")):
         pre = Preprocess(6, 5, 3, "crop", depth)  # type: ignore[arg-type]  # one of the two
         augment = make_augmentation(config, 3, pre, (0.5,) * 3)
         assert augment is not None
         assert augment.crop is not None
-        found.append(augment.crop(images[0], 1.0, 4, 1))
+        found.append(np.empty(pre.shape, pre.dtype))
+        augment.crop(images[0], 1.0, 4, 1, found[-1], mirror=False)
     assert found[1].dtype == np.float32
     np.testing.assert_allclose(found[0], found[1], atol=1.01)  # bytes are rounded twice

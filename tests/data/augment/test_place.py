@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
+from cnn_cli.data.augment import AugmentConfig, make_augmentation
 from cnn_cli.data.augment.draws import numbers_for
-from cnn_cli.data.augment.place import PLACE, Place
+from cnn_cli.data.augment.place import PLACE, CropMirror, Place
+from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.depth import Pixels
 
 N = 40
@@ -65,7 +69,7 @@ def test_the_largest_reflection() -> None:
     assert (out > 0).all()
 
 
-@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("channels", [1, 3, 5])
 def test_flips(channels: int) -> None:
     images = batch(channels=channels)
     numbers = numbers_for(1, PLACE, 4, INDICES, 4)
@@ -114,3 +118,21 @@ def test_what_is_on_does_not_change_the_others() -> None:
     both = changed(Place(0, hflip=0.5, padding=2), images)
     moved_only = Place(0, padding=2)
     np.testing.assert_array_equal(changed(moved_only, flipped), both)
+
+
+@pytest.mark.parametrize("hflip", [0.3, 1.0, "alternating"])
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_crop_mirrors_the_same_images(hflip: Any, epoch: int) -> None:
+    indices = np.arange(5, 45)
+    images = np.broadcast_to(np.arange(4, dtype=np.uint8)[:, None], (40, 2, 4, 1)).copy()
+    Place(7, hflip=hflip)(images, indices, epoch)
+    mirrored = CropMirror(7, hflip)(indices, epoch)
+    np.testing.assert_array_equal(mirrored, images[:, 0, 0, 0] == 3)
+
+
+def test_hflip_is_the_crops_where_there_is_one() -> None:
+    config = AugmentConfig.model_validate({"random_resized_crop": True, "hflip": 1.0})
+    augment = make_augmentation(config, 0, Preprocess(4, 4, 3), (0.5,) * 3)
+    assert augment is not None
+    assert augment.blocks(np.zeros((2, 4, 4, 3), np.uint8)) == []
+    assert augment.mirrored(np.arange(3), 0).all()
