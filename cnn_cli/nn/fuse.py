@@ -28,7 +28,7 @@ def tuned_graph(graph: Graph, backend: Backend) -> Graph:
 
 
 def predicting_graph(graph: Graph, backend: Backend) -> Graph:
-    """The same network as the kernels of `backend` compute it fastest without a backward pass."""
+    """Return the network as the kernels of `backend` compute its forward pass fastest."""
     graph = tuned_graph(graph, backend)
     nodes = (replace(node, layer=node.layer.for_prediction(backend)) for node in graph.nodes)
     return fuse_clamps(replace(graph, nodes=tuple(nodes)))
@@ -92,9 +92,9 @@ def fuse_pools(graph: Graph) -> Graph:
 
 
 def fuse_clamps(graph: Graph) -> Graph:
-    """Give each ReLU or ReLU6 to the convolution on the path `direct` whose only reader it is.
+    """Fuse each ReLU and ReLU6 into the convolution on the path `direct` that only it reads.
 
-    An `Identity` stays where the activation was. `graph` is left as it is.
+    An `Identity` replaces the activation. `graph` is not modified.
     """
     readers = graph.reader_counts()
     nodes = list(graph.nodes)

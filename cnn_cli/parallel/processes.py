@@ -1,11 +1,11 @@
-"""Ranks that one process starts on its own computer, and that talk through memory they share.
+"""Ranks that one process starts on its own computer, communicating through shared memory.
 
-The memory is a file without a name, which the system frees when the last of them has ended, however
-that was. A rank announces a turn when it has written its part; it reads the others' when all have
-announced the same one. Two areas alternate: what is written next lies in the one that everybody has
-read, since everybody has announced the turn after it.
+The memory is an unnamed file, which the system frees when the last rank has ended, for whatever
+reason. A rank announces a turn after it has written its part, and reads the others' parts once all
+have announced the same turn. Two areas alternate: the next part goes into the area that all ranks
+have finished reading, because all have announced the turn after it.
 
-As over MPI, every wait looks again and again, so that signals are answered.
+As with MPI, every wait polls, so that signals are handled.
 """
 
 from __future__ import annotations
@@ -34,26 +34,27 @@ from cnn_cli.threads import start_thread
 T = TypeVar("T")
 
 PIECE = 2**18
-"""Bytes that a rank writes in one turn: the pieces of two to four stay in a second-level cache."""
+"""Bytes that a rank writes in one turn: the pieces of two to four ranks fit in an L2 cache."""
 LINE = 16
-"""Numbers of a rank's own in the memory's head, in cache lines that no other rank writes."""
+"""Numbers per rank in the head of the memory, in cache lines that no other rank writes."""
 TURNS, ENDINGS, ABORTED, NUMBERS = 0, 1, 2, 8
-"""What they are, by place: turns announced, calls of `end`, whether it ends the job without them,
-and from the last place on what it said in each call of `end`."""
-QUICK = 16  # polls of memory, which together take as long as one of MPI
+"""Positions of these numbers: turns announced, calls of `end`, whether the rank aborts the job, and
+from the last position on, the number given to each call of `end`."""
+QUICK = 16  # polls of memory, which take as long as one poll of MPI
 LAST = 5.0  # seconds that a rank with nothing left to do may take to end
 SIGNALS = 128
-"""A greater exit code tells of a signal."""
+"""Exit codes above this report a signal."""
 
 
 class ProcessRanks:
     """See `ranks.Ranks`.
 
     Args:
-        rank, size: of this process, and of how many.
-        memory: shared by all of them.
-        workers: on rank 0 the others, in order.
-        lifeline: on rank 0 the end of a pipe, at whose closing the others end.
+        rank: this process's number.
+        size: the number of processes.
+        memory: the memory that they share.
+        workers: on rank 0, the other processes, in order.
+        lifeline: on rank 0, the writing end of a pipe; the other processes end when it closes.
     """
 
     def __init__(
@@ -81,14 +82,14 @@ class ProcessRanks:
 
     @classmethod
     def start(cls, count: int, command: Sequence[str]) -> ProcessRanks:
-        """Start all but this process, which is rank 0.
+        """Start the other processes; this one is rank 0.
 
         Args:
-            count: of processes, this one included.
-            command: that each of the others runs.
+            count: number of processes, including this one.
+            command: command line of each of the others.
 
         Raises:
-            DataError: the system does not let them be started.
+            DataError: the system cannot start them.
         """
         workers: list[subprocess.Popen[bytes]] = []
         nobody, lifeline = os.pipe()
@@ -121,9 +122,9 @@ class ProcessRanks:
 
     @classmethod
     def join(cls, environment: Mapping[str, str] = os.environ) -> ProcessRanks:
-        """In a process that `start` started: be one of them, until the first one ends.
+        """Join the others, in a process that `start` started; it ends when rank 0 ends.
 
-        Signals are held back until `take_signals`.
+        Signals are blocked until `take_signals`.
         """
         descriptor, lifeline = map(int, environment[DESCRIPTORS].split())
         end_with_parent()
@@ -171,7 +172,7 @@ class ProcessRanks:
         self._sums.append(numbers.reshape(-1))
 
     def keep_going(self) -> None:
-        """Nothing is under way: adding takes this process's own time, now or at the end."""
+        """Do nothing: no sums run in the background."""
 
     def finish_sums(self) -> None:
         for dtype in dict.fromkeys(each.dtype for each in self._sums):
@@ -181,7 +182,7 @@ class ProcessRanks:
         self._sums.clear()
 
     def _sum(self, parts: Sequence[Array]) -> None:
-        """Sum what fits into one piece: each rank adds its part of it, in the order of ranks."""
+        """Sum what fits into one piece; each rank adds up its part of it, in rank order."""
         ends = np.cumsum([part.size for part in parts]).tolist()
         n, dtype = ends[-1], parts[0].dtype
         area = self._area().view(dtype)
@@ -225,10 +226,10 @@ class ProcessRanks:
             self._lifeline = None
 
     def _pieces(self, data: bytes | Array, size: int) -> Iterator[tuple[Array, int]]:
-        """Exchange `size` bytes of all ranks, piece by piece: (size, PIECE), and how many count.
+        """Exchange `size` bytes of all ranks; yield (size, PIECE) bytes and how many are valid.
 
         Args:
-            data: this rank's, which may be less.
+            data: this rank's bytes; there may be fewer.
         """
         own = np.frombuffer(data, np.uint8)
         for start in range(0, size, PIECE):
@@ -240,23 +241,23 @@ class ProcessRanks:
             yield area, n
 
     def _area(self) -> Array:
-        """(size, PIECE) bytes for the turn that comes; each rank writes its row."""
+        """Return (size, PIECE) bytes for the next turn; each rank writes its row."""
         area: Array = self._areas[self._turn % 2]
         return area
 
     def _meet(self) -> None:
-        """Announce a turn, and wait until all have."""
+        """Announce a turn, and wait until all ranks have announced it."""
         self._turn += 1
         self._announce(TURNS, self._turn)
         self._wait(TURNS, self._turn, self._look_after)
 
     def _announce(self, what: int, count: int) -> None:
-        """Count for the others to see, behind what this rank has written before."""
+        """Publish a count, ordered after everything this rank has written before."""
         self._order()
         self._head[self._own + what] = count
 
     def _wait(self, what: int, count: int, enough: Callable[[], bool]) -> bool:
-        """Wait until all ranks have counted so far, or until it is enough; whether they have."""
+        """Wait until all ranks have published this count, or `enough`; return whether they have."""
         head, polls = self._head, 0
         for line in self._lines:
             while head[line + what] < count:
@@ -267,21 +268,20 @@ class ProcessRanks:
         return True
 
     def _order(self) -> None:
-        """Keep the processor from moving what it reads and writes across this.
+        """Memory fence: no read or write moves across it.
 
-        x86 would not; ARM may, but not before what stands behind taking a lock, nor behind what
-        stands before letting go of one.
+        x86 needs none. ARM may reorder, but not across acquiring and releasing a lock.
         """
         for _ in range(2):
             with self._fence:
                 pass
 
     def _look_after(self) -> bool:
-        """Whether to wait no longer: never.
+        """Check the workers during a wait; always False.
 
         Raises:
-            JobEnded: a worker has ended the job, and has said why.
-            DataError: one was killed.
+            JobEnded: a worker has aborted the job, and has printed why.
+            DataError: a worker was killed.
         """
         for line, worker in zip(self._lines[1:], self._workers, strict=False):
             code = worker.poll()
@@ -293,13 +293,13 @@ class ProcessRanks:
         return False
 
     def _in_vain(self, number: int) -> bool:
-        """Whether nobody is to be waited for by a rank that has ended: a signal ended the first
-        one, a worker is gone, or those still at work wait for what the others will not say.
+        """Whether a rank that has ended need not wait for the others: a signal ended rank 0, a
+        worker is gone, or the ranks still at work wait for an exchange that will not happen.
 
-        Of several that have failed the first one is told so.
+        If several ranks have failed, the first one prints its error.
 
         Args:
-            number: what this rank has said.
+            number: the number that this rank gave to `end`.
         """
         head, call = self._head, self._endings - 1
         at_work = [line for line in self._lines if head[line + ENDINGS] <= call]
@@ -320,24 +320,24 @@ class ProcessRanks:
 
 
 def take_signals() -> None:
-    """In a process that was started: answer signals from now on, those as well that came before."""
+    """Unblock signals in a started process, including those that arrived before."""
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def memory_size(count: int) -> int:
-    """Bytes that so many ranks share."""
+    """Return the bytes that `count` ranks share."""
     return count * (8 * LINE + 2 * PIECE)
 
 
 def end_at_closing(lifeline: int) -> None:
-    """Wait, on a thread, until the other end of a pipe is closed, and end this process."""
+    """Wait on a thread until the other end of a pipe closes, then end this process."""
     with suppress(OSError):
         os.read(lifeline, 1)
     signal.raise_signal(signal.SIGKILL)
 
 
 def packed(arrays: Sequence[Array], most: int) -> Iterator[list[Array]]:
-    """Flat arrays one behind the other, cut where so many numbers are together."""
+    """Yield groups of flat arrays with `most` numbers each, splitting arrays where necessary."""
     parts: list[Array] = []
     room = most
     for array in arrays:
@@ -361,7 +361,7 @@ def _kill(workers: Sequence[subprocess.Popen[bytes]]) -> None:
 
 
 def _manner(code: int) -> str:
-    """How a process ended, of which `Popen` says so."""
+    """Return how a process with this `Popen` return code ended, in words."""
     if code >= 0:
         return f"with exit code {code}"
     with suppress(ValueError):

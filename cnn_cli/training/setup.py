@@ -228,17 +228,19 @@ def choose_processes(
     options: TrainOptions,
     ranks: Ranks,
 ) -> int:
-    """How many processes of this computer share the batches: `train.processes`.
+    """Return the number of processes on this computer that share the batches: `train.processes`.
 
-    `auto` goes on with as many as a resumed run had, for the same bits. There is one where the
-    system has no memory that several could share.
+    `auto` keeps the number of a resumed run, for the same bits. It is 1 if the system has no shared
+    memory.
 
     Args:
-        source: the config's file, for messages.
-        ranks: that were started already, by mpiexec; they stay as many as they are.
+        config: the config of the training.
+        source: its file, for messages.
+        options: options of the command line.
+        ranks: the ranks that mpiexec has started; their number is kept.
 
     Raises:
-        ConfigError: there are ranks, or more processes than images in a batch.
+        ConfigError: more than one process under mpiexec, or more processes than images in a batch.
     """
     asked, most, place = config.train.processes, config.train.batch_size, f"{source}: {PROCESSES}"
     if ranks.size > 1:
@@ -255,7 +257,7 @@ def choose_processes(
 
 
 def _processes_before(options: TrainOptions, source: str) -> int | None:
-    """Those of a run that goes on; None where it is new, or its checkpoint is not to be read."""
+    """Return the processes of the resumed run; None if it is new or has no readable checkpoint."""
     if not options.resume:
         return None
     with suppress(CnnError):

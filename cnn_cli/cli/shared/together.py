@@ -43,12 +43,12 @@ WORKER = (
     "import sys; n = int(sys.argv[1]); sys.path[:] = sys.argv[2 : 2 + n]; "
     "sys.argv[:] = ['cnn', *sys.argv[2 + n :]]; from cnn_cli.__main__ import main; main()"
 )
-"""What Python runs in a process that helps: this program, found where this process finds it."""
+"""The Python code of a worker process: this program, with this process's module path."""
 
 _arguments: list[str] = []
-"""The command line, behind the program's name."""
+"""The command line, without the program's name."""
 _workers: list[Ranks] = []
-"""Where the command has started other processes, or is run by one of them: all of these."""
+"""The ranks, if the command has started worker processes or is run by one; else empty."""
 
 
 def ranks() -> Ranks:
@@ -93,12 +93,12 @@ def takes_part(arguments: Sequence[str]) -> bool:
 
 
 def _hush() -> None:
-    """Print nothing from now on."""
+    """Discard everything that is printed from now on."""
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
 
 
 def _join() -> None:
-    """In a process that was started to help: be one of those that run the command."""
+    """Join the ranks that run the command, in a worker process."""
     from cnn_cli.parallel.processes import ProcessRanks, take_signals
 
     _workers.append(ProcessRanks.join())
@@ -107,14 +107,14 @@ def _join() -> None:
 
 
 def load_for_all(load: Callable[[], T], count: Callable[[T], int]) -> T:
-    """What is loaded, in this process and in others that run the command from here on.
+    """Load a value on rank 0, start the processes that it asks for, and return it on all ranks.
 
     Args:
-        load: called in this process alone.
-        count: says of it how many processes there are to be.
+        load: called on rank 0 only.
+        count: returns the number of processes for the value.
 
     Raises:
-        DataError: the system does not let them be started.
+        DataError: the system cannot start the processes.
     """
     if is_worker():
         return ranks().first(load)
@@ -200,7 +200,7 @@ def conclude(code: int, tell: Callable[[], None] | None, held: Held) -> int:
 
 
 def leave() -> None:
-    """After a command: its processes are no longer this one's."""
+    """Forget the ranks of a command that has ended."""
     _workers.clear()
 
 

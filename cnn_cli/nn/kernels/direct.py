@@ -1,6 +1,6 @@
-"""Convolution for prediction in one pass, with the activation where that is a clamp.
+"""Convolution for prediction in one pass, including the activation if it is a clamp.
 
-`loops.direct` is what is compiled; these are NumPy's forms, which no network takes by itself.
+`loops.direct` is compiled. The NumPy versions here are for tests; no network uses them.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from cnn_cli.nn.types import Array, Scratch, Share
 
 
 def pack(weight: Array, out: Array) -> None:
-    """(kh, kw, c, o) -> (panels, kh·kw·c, `CHANNELS`): the columns of a panel side by side.
+    """(kh, kw, c, o) -> (panels, kh·kw·c, `CHANNELS`): each panel's channels side by side.
 
-    The last panel holds the last channels, some of which the one before may hold as well.
+    The last panel holds the last channels; the one before may hold some of them, too.
     """
     matrix = weight.reshape(-1, weight.shape[3])
     for panel, channels in enumerate(panel_channels(weight.shape[3])):
@@ -26,7 +26,7 @@ def pack(weight: Array, out: Array) -> None:
 
 
 def panel_channels(o: int) -> list[slice]:
-    """The output channels of each panel."""
+    """Return the output channels of each panel."""
     starts = (min(start, o - CHANNELS) for start in range(0, o, CHANNELS))
     return [slice(start, start + CHANNELS) for start in starts]
 
@@ -50,7 +50,7 @@ def forward(
         geometry: the sizes.
         activation: a key of `activation.CLAMPS`.
         scratch: gives uninitialized memory by name and shape.
-        share: cuts the work among threads; NumPy's form does it all at once.
+        share: divides the work among threads; the NumPy version ignores it.
         y: contiguous.
     """
     columns = scratch("columns", (1, *y.shape[:3], *geometry.kernel_size, x.shape[3]))

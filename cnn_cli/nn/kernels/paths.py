@@ -12,8 +12,8 @@ Path = Literal["winograd", "im2col", "taps", "pointwise", "depthwise", "direct"]
 Backend = Literal["numpy", "fast"]
 
 CHANNELS = 16
-"""Outputs that the path `direct` computes together: two registers of AVX2, one of AVX-512, four of
-NEON."""
+"""Output channels that the path `direct` computes together: two registers of AVX2, one of AVX-512,
+four of NEON."""
 
 
 def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
@@ -27,8 +27,8 @@ def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
     Returns:
         `depthwise` if no channels are summed, so that a matrix product is useless; `pointwise` if
         each window is one pixel; else the fastest of `winograd` (`kernels.winograd`), `taps`
-        (`kernels.taps`) and `im2col` (`kernels.conv`). `direct`
-        is for prediction, see `predicting_path`.
+        (`kernels.taps`) and `im2col` (`kernels.conv`). `direct` is for prediction, see
+        `predicting_path`.
 
     The bounds were measured on one thread of a processor with AVX-512, for chunks of 1 to 16
     images.
@@ -58,14 +58,14 @@ def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
 
 
 def predicting_path(path: Path, geometry: Geometry, backend: Backend) -> Path:
-    """The fastest path where only the forward pass is wanted, given that of `choose_path`."""
+    """Return the fastest path for the forward pass alone, given the result of `choose_path`."""
     if backend == "fast" and path != "winograd" and can_take("direct", geometry):
         return "direct"
     return path
 
 
 def packed_shape(weight_shape: Shape) -> Shape:
-    """Of the weights of the path `direct`, see `direct.pack`: (panels, kh·kw·c, `CHANNELS`)."""
+    """Return the shape of the path `direct`'s packed weights: (panels, kh·kw·c, `CHANNELS`)."""
     kh, kw, c, o = weight_shape
     return ceil_div(o, CHANNELS), kh * kw * c, CHANNELS
 

@@ -1,8 +1,8 @@
 """The tiles of `loops.direct` in vector instructions.
 
-A compiler does not keep so many sums in registers around loops of any length. These are LLVM's own
-terms, the same for every processor: a vector of `CHANNELS` numbers for each pixel, which LLVM cuts
-into as many registers as it takes.
+From the plain loops, LLVM does not keep all sums of a tile in registers. Here they are written in
+LLVM's intermediate representation, which is the same for every processor: one vector of `CHANNELS`
+numbers per pixel, which LLVM divides into registers.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from cnn_cli.nn.kernels.loops import direct
 from cnn_cli.nn.kernels.loops.direct import PIXELS
 from cnn_cli.nn.kernels.paths import CHANNELS
 
-FUSED = ("contract",)  # a product and its sum round once
+FUSED = ("contract",)  # fused multiply-add: rounded once
 
 ALIGNMENT = 4
-"""Bytes, of a number: vectors start anywhere."""
+"""In bytes: vectors need not be aligned to more than a float32."""
 
 
 def tiles() -> dict[Callable[..., Any], Any]:
-    """What numba calls in place of the loops, by loop."""
+    """Return the intrinsics that numba calls in place of the loops."""
     from numba.extending import intrinsic
 
     return {

@@ -1,10 +1,10 @@
-"""Convolution for prediction: no matrix of windows, and the bias and a clamp before y is written.
+"""Convolution for prediction, without a matrix of windows, and with bias and clamp in one pass.
 
-Outputs are computed in tiles of `PIXELS` × `CHANNELS` sums. Compiled, they stay in registers from
-the bias to the clamp (`kernels.vector`), so that y is written once. x is (n, h, w, c), y (n, oh,
-ow, o) with at least `CHANNELS` output channels. Where o is no multiple of `CHANNELS`, the last tile
-starts earlier and writes some channels twice, with the same bits; a tile with fewer pixels does its
-last one again.
+Outputs are computed in tiles of `PIXELS` × `CHANNELS` sums. Compiled, the sums stay in registers
+from the bias to the clamp (`kernels.vector`), so y is written once. x is (n, h, w, c), y (n, oh,
+ow, o) with at least `CHANNELS` output channels. If o is not a multiple of `CHANNELS`, the last tile
+starts earlier and writes some channels twice, with the same bits. A tile with fewer pixels computes
+its last pixel again.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from cnn_cli.nn.kernels.paths import CHANNELS
 from cnn_cli.nn.types import Array, Pair
 
 PIXELS = 6
-"""Of a tile: its sums and what they are made of fill the 16 registers of AVX2."""
+"""Pixels of a tile: its sums and their operands fill the 16 registers of AVX2."""
 
 BLOCK = 1 << 18
-"""Bytes of x and y that the tiles of all channels go over before the next ones are read."""
+"""Bytes of x and y that stay in cache while the tiles of all channels are computed."""
 
 
 def forward(
@@ -34,17 +34,19 @@ def forward(
     panels: Pair,
     y: Array,
 ) -> None:
-    """Write min(max(convolution + bias, low), high) to y; a NaN stays.
+    """Write min(max(convolution + bias, low), high) to y; a NaN stays NaN.
 
     Args:
-        x: the images, padded.
+        x: the padded images.
         weight: (panels, kh·kw·c, `CHANNELS`), see `kernels.direct.pack`.
         bias: (o,).
+        low, high: bounds of the clamp.
         kernel_rows: kh.
-        stride: [h, w].
-        dilation: of kernel rows; the taps of one are neighbours.
-        pixels: the first and past-the-last to compute, of the n·oh·ow of y.
-        panels: the first and past-the-last to compute.
+        stride: (h, w).
+        dilation: dilation of the kernel's rows; its columns are not dilated.
+        pixels: range (start, stop) to compute, of the n·oh·ow pixels of y.
+        panels: range (start, stop) of panels to compute.
+        y: the output.
     """
     _, height, width, c = x.shape
     _, oh, ow, o = y.shape
@@ -86,17 +88,20 @@ def depthwise(
     lines: Pair,
     y: Array,
 ) -> None:
-    """Write min(max(depthwise convolution + bias, low), high) to y; a NaN stays.
+    """Write min(max(depthwise convolution + bias, low), high) to y; a NaN stays NaN.
 
-    Pixels that see the same taps lie in rectangles: the inner ones, and those along the edges.
+    The pixels whose windows have the same taps inside the image form rectangles: an inner one, and
+    those along the edges.
 
     Args:
-        x: the images, not padded.
+        x: the images, without padding.
         weight: (kh, kw, 1, c).
         bias: (c,).
-        start: rows of zeros above the image and columns to its left.
-        stride, dilation: [h, w].
-        lines: the first and past-the-last to compute, of the n·oh rows of y.
+        low, high: bounds of the clamp.
+        start: rows of zeros above the image and columns of zeros to its left.
+        stride, dilation: (h, w).
+        lines: range (start, stop) to compute, of the n·oh rows of y.
+        y: the output.
     """
     _, height, width, c = x.shape
     _, oh, ow, _ = y.shape
@@ -152,13 +157,13 @@ def depthwise(
 
 
 def inside(start: int, step: int, count: int, size: int) -> Pair:
-    """The first and past-the-last of the taps at start + step·i that are in 0..size."""
+    """Return the range (start, stop) of i for which start + step·i is in 0..size."""
     first = min(max(0, -(start // step)), count)
     return first, max(first, min(count, (size - 1 - start) // step + 1))
 
 
 def alike(start: int, stride: int, step: int, count: int, size: int, most: int) -> int:
-    """How many windows, each a stride behind the one before, see the same taps as the first."""
+    """Return how many windows in a row, `stride` apart, have the same taps inside the image."""
     first, end = inside(start, step, count, size)
     number = 1
     while number < most:
@@ -180,15 +185,18 @@ def product_tile(
     target: Array,
     y: Array,
 ) -> None:
-    """Write a tile of y, where each number of x meets a row of weights; all arrays are flat.
+    """Write one tile of a convolution; all arrays are flat.
 
     Args:
-        source: where the pixels' windows start in x.
-        bounds: the least and the most to write.
-        place: the tile's first pixel, of `source` and `target`; where its weights start; its first
-            channel.
-        steps: how many rows a window has, from one to the next in x, and how many numbers each has.
-        target: where the pixels start in y.
+        x: the images.
+        source: offsets in x of the pixels' windows.
+        weight, bias: the parameters.
+        bounds: the least and the greatest value to write.
+        place: index of the tile's first pixel in `source` and `target`, offset of its weights, and
+            its first channel.
+        steps: rows of a window, the distance between them in x, and the numbers in each.
+        target: offsets in y of the pixels.
+        y: the output.
     """
     first, start, channel = place
     rows, step, run = steps
@@ -215,15 +223,19 @@ def channels_tile(
     target: Array,
     y: Array,
 ) -> None:
-    """Write a tile of y, where each channel of x meets weights of its own; all arrays are flat.
+    """Write one tile of a depthwise convolution; all arrays are flat.
 
     Args:
-        source: where the pixels' windows start in x.
-        x_taps: where a window's taps lie from there.
-        weight_taps: where the weights of each lie.
-        bounds: the least and the most to write.
-        place: the tile's first pixel, of `source` and `target`; its first channel; how many taps.
-        target: where the pixels start in y.
+        x: the images.
+        source: offsets in x of the pixels' windows.
+        x_taps: offsets of a window's taps from there.
+        weight, bias: the parameters.
+        weight_taps: offsets of each tap's weights.
+        bounds: the least and the greatest value to write.
+        place: index of the tile's first pixel in `source` and `target`, its first channel, and the
+            number of taps.
+        target: offsets in y of the pixels.
+        y: the output.
     """
     first, channel, count = place
     for pixel in range(first, first + PIXELS):
