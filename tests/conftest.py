@@ -1,5 +1,5 @@
-"""For every test: signals as in a terminal, a separate cache folder, and no time limits of
-hypothesis, since a busy machine is slow.
+"""For every test: signals as in a terminal, a separate cache folder, and for hypothesis the same
+examples each time and no time limits, since a busy machine is slow.
 
 Under nohup or behind `&`, some signals are ignored; children inherit that, and the program respects
 it. Compiled kernels are stored in pytest's cache, if there is one, and are then compiled once for
@@ -16,7 +16,11 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 settings.register_profile(
-    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    "any machine",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 settings.load_profile("any machine")
 

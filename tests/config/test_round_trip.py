@@ -224,7 +224,7 @@ documents = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@settings(max_examples=100)
 @given(documents)
 def test_any_config_comes_back(document: dict[str, Any]) -> None:
     config = validate_config(document, "a")

@@ -35,7 +35,7 @@ LIGHT = 100_000_000  # bytes: a network that can be trained for a second
 CASES = 2000
 
 # Deterministic: hypothesis draws the same cases every time.
-bounded = settings(max_examples=30, deadline=None, derandomize=True, database=None)
+bounded = settings(max_examples=30)
 number = st.integers(0, 10**6)
 edits = st.lists(
     st.builds(

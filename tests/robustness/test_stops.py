@@ -22,7 +22,7 @@ from patience import PATIENCE
 
 from cnn_cli.data import cache, content
 from cnn_cli.runs.checkpoint import load_checkpoint
-from cnn_cli.training import precise_bn, session, setup, validating
+from cnn_cli.training import precise_bn, session, training_data, validating
 from cnn_cli.training.requests import Requests, StopNow
 
 STEPS = 2  # per epoch: 24 images in batches of 16
@@ -217,7 +217,7 @@ def test_overwriting_begins_when_nothing_else_can_fail(
     assert cnn(*line, "model.layers.0.conv.out_channels=1000000000").code == 3
     assert cnn(*line, "--weights", tmp_path / "gone.npz").code == 4
     with monkeypatch.context() as patch:
-        at_call(patch, setup, "channel_sums", 1, send(signal.SIGTERM))
+        at_call(patch, training_data, "channel_sums", 1, send(signal.SIGTERM))
         assert cnn(*line).code == 75
     assert contents(out) == before
     assert cnn(*line, "--weights", out, "--epochs", 0).code == 0
