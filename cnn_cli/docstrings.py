@@ -9,7 +9,7 @@ import inspect
 import sys
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import Any, cast
 
 
 def docstring(of: type | Callable[..., Any]) -> str:
@@ -24,6 +24,15 @@ def docstring(of: type | Callable[..., Any]) -> str:
     return inspect.cleandoc(written or own or "")
 
 
+def syntax_tree(source: str | bytes, file: str = "<source>") -> ast.Module:
+    """Parse a module. From Python 3.14 on, `ast.parse` drops docstrings under `-OO`.
+
+    Raises:
+        SyntaxError, ValueError: the source is not Python.
+    """
+    return cast(ast.Module, compile(source, file, "exec", ast.PyCF_ONLY_AST, optimize=0))
+
+
 def _from_source(of: Any) -> str | None:
     file = getattr(sys.modules.get(of.__module__), "__file__", None)
     return None if file is None else _docstrings(file).get(of.__qualname__)
@@ -36,7 +45,7 @@ def _docstrings(file: str) -> dict[str, str]:
     """
     try:
         with open(file, "rb") as source:
-            tree = ast.parse(source.read(), file)
+            tree = syntax_tree(source.read(), file)
     except (OSError, SyntaxError, ValueError):  # extension modules have no source
         return {}
     found: dict[str, str] = {}

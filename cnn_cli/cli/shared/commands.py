@@ -162,7 +162,9 @@ def _listed_in(stem: str, source: str) -> Iterator[Listed]:
     """Yield what `command` and `group` register in a file, from its source."""
     import ast
 
-    for statement in ast.parse(source).body:
+    from cnn_cli.docstrings import syntax_tree
+
+    for statement in syntax_tree(source).body:
         match statement:
             case ast.FunctionDef(decorator_list=[ast.Call(func=ast.Name("command")) as call]):
                 about = ast.get_docstring(statement) or ""
