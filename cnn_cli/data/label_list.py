@@ -133,12 +133,12 @@ class LabelList(ListedImages):
                 self.add_class(part, label, f"{root}:1")
         self.finish({part: (part, str(root)) for part in sorted(parts)})
         if separator is None:
-            self._note_joined({label for label in self._labels if SEPARATOR in label})
+            self._note_joined()
             self.name_numbers(classes)
 
-    def _note_joined(self, joined: set[str]) -> None:
+    def _note_joined(self) -> None:
         """Note that labels which contain the separator are treated as one class each."""
-        if _look_several(joined, self._labels):
+        if joined := _joined(self._labels):
             rule = f"labels such as '{min(joined)}' are one class each"
             self.notes.append(f"{self.root}: {rule}; data.labels=multiple reads several labels")
 
@@ -274,21 +274,20 @@ def has_several_labels(root: Path) -> bool:
     else:
         text = read_text(root, MOST_BYTES)
         header, separator = _header(root, text, ColumnsConfig(), REQUIRED)
-        found = {what: _column(header, what, ColumnsConfig()) for what in SPELLINGS}
-        places = {what: column for what, column in found.items() if column is not None}
+        places = _columns(root, header, ColumnsConfig(), required=())
         rest = [i for i in range(len(header)) if i not in places.values()]
         if "label" not in places:
             first = next(_rows(root, text, separator, header, places, rest), None) if rest else None
             return first is not None and all(mark in MARKS for mark in first.marks or ())
         rows = _rows(root, text, separator, header, places, [])
-    labels = {row.label for row in rows}
-    return _look_several({label for label in labels if SEPARATOR in label}, labels)
+    return bool(_joined({row.label for row in rows}))
 
 
-def _look_several(joined: set[str], labels: set[str]) -> bool:
-    """Whether those of `labels` that hold a separator look like several labels each."""
+def _joined(labels: set[str]) -> set[str]:
+    """Return the labels that look like several each, as `cat|dog` beside `cat`; else none."""
+    joined = {label for label in labels if SEPARATOR in label}
     apart = {part.strip() for label in joined for part in label.split(SEPARATOR)}
-    return len(joined) > 1 or not apart.isdisjoint(labels)
+    return joined if len(joined) > 1 or not apart.isdisjoint(labels) else set()
 
 
 def _header(
