@@ -24,11 +24,10 @@ from cnn_cli.portable import (
     synchronise,
     synchronise_folder,
 )
-from cnn_cli.system import wait_until_ready
+from cnn_cli.system import PATIENCE, wait_until_ready
 
 STDOUT = 1
 WAITS = 30
-PATIENCE = 0.1  # seconds between checks for signals
 WRITABLE_FOLDER = "must be a folder that can be written to"
 _TEMPORARY = re.compile(r"\.cnn-\d+-\d+\.tmp$")
 _OPEN = re.compile(

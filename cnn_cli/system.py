@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import re
 import stat
@@ -14,6 +15,8 @@ from typing import Literal
 from cnn_cli import portable
 
 ROOT = Path("/")
+PATIENCE = 0.1
+"""Seconds after which a wait for a pipe looks for signals."""
 
 OPENBLAS_BYTES = 64 * 2**20
 """Bytes of the ``ulimit -v`` address space that memory plans leave free: OpenBLAS ends the process
@@ -104,6 +107,43 @@ def wait_until_ready(descriptor: int, to: Literal["read", "write"], seconds: flo
     waiting = select.poll()
     waiting.register(descriptor, select.POLLIN if to == "read" else select.POLLOUT)
     return bool(waiting.poll(seconds * 1000))
+
+
+class Listening(io.RawIOBase):
+    """A pipe or terminal for reading that does not delay signals.
+
+    Python runs signal handlers between two instructions of the main thread. A signal that arrives
+    just before the thread blocks in a read, or on another thread, would be handled after the next
+    byte, possibly never. So reads wait in short intervals.
+
+    Args:
+        descriptor: open for reading.
+        closefd: whether closing the stream closes the descriptor.
+    """
+
+    def __init__(self, descriptor: int, *, closefd: bool = False) -> None:
+        self._descriptor = descriptor
+        self._closefd = closefd
+
+    def fileno(self) -> int:
+        return self._descriptor
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # BufferedReader's own
+        """Wait for some bytes; return 0 at the end."""
+        while True:
+            if wait_until_ready(self._descriptor, "read", PATIENCE):
+                try:
+                    return os.readv(self._descriptor, [buffer])
+                except BlockingIOError:  # another process was faster
+                    pass
+
+    def close(self) -> None:
+        if self._closefd and not self.closed:
+            os.close(self._descriptor)
+        super().close()
 
 
 def is_there(descriptor: int) -> bool:

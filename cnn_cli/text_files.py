@@ -7,6 +7,8 @@ lines end with LF, CR LF or CR.
 from __future__ import annotations
 
 import codecs
+import io
+import os
 import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -14,6 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from cnn_cli.errors import CnnError, DataError, reason
+from cnn_cli.system import Listening
 
 BLOCK = 2**16
 _ENCODINGS = {
@@ -36,7 +39,7 @@ def read_text(path: Path, most: int, error: type[CnnError] = DataError) -> str:
         CnnError: an `error`: the file cannot be read, is too long, or is not text.
     """
     try:
-        with path.open("rb") as file:
+        with _open(path) as file:
             content = file.read(most + 1)
         if len(content) > most:
             raise error(path, f"must be at most {most:,} bytes")
@@ -121,6 +124,14 @@ def _as_utf8(blocks: Iterator[bytes | None]) -> Iterator[bytes | None]:
         elif text := decoder.decode(block):
             yield text.encode()
     decoder.decode(b"", final=True)
+
+
+def _open(path: Path) -> BinaryIO:
+    """Open a file, a pipe so that neither opening nor reading it delays signals."""
+    if not path.is_fifo():
+        return path.open("rb")
+    # The first read waits for a writer.
+    return io.BufferedReader(Listening(os.open(path, os.O_RDONLY | os.O_NONBLOCK), closefd=True))
 
 
 def _mark(content: bytes) -> bytes:

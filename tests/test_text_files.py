@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import codecs
 import io
+import os
+import signal
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -93,3 +97,54 @@ def test_lines_say_when_their_writer_is_waited_for() -> None:
         found = list(read_lines(Pipe(content), 100, rule))
         assert [line for line in found if line is not None] == [b"ab", b"cd", b"e"]
         assert found.count(None) == -(-len(content) // 3) + 1
+
+
+@pytest.mark.parametrize("is_opened", [False, True], ids=["without a writer", "without text"])
+def test_a_pipe_does_not_delay_a_signal_of_another_thread(tmp_path: Path, is_opened: bool) -> None:
+    """Nor one that comes just before the wait: neither interrupts the main thread's system call."""
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    came, late = threading.Event(), threading.Event()
+
+    def handle(number: int, frame: object) -> None:
+        came.set()
+        raise InterruptedError("a signal")
+
+    def send() -> None:
+        writer = os.open(pipe, os.O_RDWR) if is_opened else -1
+        time.sleep(0.3)  # the main thread waits by then; if it does not, the test passes too
+        signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)
+        if not came.wait(10):
+            late.set()
+            os.close(os.open(pipe, os.O_RDWR))  # so that the test fails instead of hanging
+        if writer >= 0:
+            os.close(writer)
+
+    before = signal.signal(signal.SIGUSR1, handle)
+    sender = threading.Thread(target=send)
+    try:
+        sender.start()
+        with pytest.raises(DataError, match="a signal"):
+            read_text(pipe, 1000)
+        assert not late.is_set()
+    finally:
+        came.set()
+        sender.join()
+        signal.signal(signal.SIGUSR1, before)
+
+
+def test_a_pipe_is_read_to_its_end(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+
+    def write() -> None:
+        with pipe.open("w") as file:
+            for part in ("a\n", "b\n"):
+                file.write(part)
+                file.flush()
+                time.sleep(0.05)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    assert read_text(pipe, 1000) == "a\nb\n"
+    writer.join()

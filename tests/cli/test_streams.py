@@ -17,8 +17,9 @@ from cli_program import COMMAND
 from patience import PATIENCE
 
 from cnn_cli.cli.shared import streams
-from cnn_cli.cli.shared.streams import Listening, Stdout
+from cnn_cli.cli.shared.streams import Stdout
 from cnn_cli.errors import DataError
+from cnn_cli.system import Listening
 
 # Runs command lines, each in a fork of a process that has imported everything, with streams as
 # Python has them if the caller closed some: `sys.stdout` and `sys.stderr` are then None.

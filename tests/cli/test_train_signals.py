@@ -209,8 +209,9 @@ def test_while_the_config_is_read(tmp_path: Path, words: list[str]) -> None:
         out, err = process.communicate(timeout=PATIENCE)
     finally:
         process.kill()
-        process.wait()
-        os.close(writer)
+        process.communicate()
+        if writer >= 0:
+            os.close(writer)
     said = b"cnn: terminated before the first step; nothing was changed\n"
     assert (process.returncode, out, err) == (75, b"", said)
     assert [path.name for path in tmp_path.iterdir()] == ["config"]

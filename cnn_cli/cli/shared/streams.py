@@ -9,41 +9,10 @@ import sys
 from typing import Any, BinaryIO, TextIO
 
 from cnn_cli.errors import DataError, reason
-from cnn_cli.system import is_there, wait_until_ready
+from cnn_cli.system import PATIENCE, Listening, is_there, wait_until_ready
 
-PATIENCE = 0.1  # seconds
 STDIN, STDOUT, STDERR = 0, 1, 2
 Bytes = bytes | bytearray | memoryview
-
-
-class Listening(io.RawIOBase):
-    """A pipe or terminal for reading that does not delay signals.
-
-    Python runs signal handlers between two instructions of the main thread. A signal that arrives
-    just before the thread blocks in a read, or on another thread, would be handled after the next
-    byte, possibly never. So reads wait in short intervals.
-
-    Args:
-        descriptor: open for reading; it stays open.
-    """
-
-    def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
-
-    def fileno(self) -> int:
-        return self._descriptor
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]  # BufferedReader's own
-        """Wait for some bytes; return 0 at the end."""
-        while True:
-            if wait_until_ready(self._descriptor, "read", PATIENCE):
-                try:
-                    return os.readv(self._descriptor, [buffer])
-                except BlockingIOError:  # another process was faster
-                    pass
 
 
 class Arriving(io.BufferedReader):
