@@ -79,11 +79,13 @@ def test_nothing_heavy_is_imported_before_it_is_needed(arguments: list[str]) -> 
 
 
 def test_predict_imports_no_more_than_it_needs(trained: Path, picture: Path) -> None:
+    # Pillow imports `logging`, which imports `dataclasses` since Python 3.14: to print in colors.
     program = (
-        "import sys; from cnn_cli.cli.main import run; from cnn_cli.threads import tell_blas;"
-        "tell_blas(); run(sys.argv[1:]);"
-        f"print([name for name in sys.modules if f'{{name}}.'.startswith({NOT_FOR_PREDICTION})]);"
-        "print(sorted(name for name in sys.modules if name.startswith('cnn_cli.cli.')))"
+        "import sys; import logging; before = set(sys.modules);"
+        "from cnn_cli.cli.main import run; from cnn_cli.threads import tell_blas;"
+        "tell_blas(); run(sys.argv[1:]); own = [name for name in sys.modules if name not in before];"
+        f"print([name for name in own if f'{{name}}.'.startswith({NOT_FOR_PREDICTION})]);"
+        "print(sorted(name for name in own if name.startswith('cnn_cli.cli.')))"
     )
     done = subprocess.run(
         [sys.executable, "-c", program, "predict", picture, "--ckpt", trained],
