@@ -375,7 +375,7 @@ def _learn(
     backend: str | None,
 ) -> Rejection:
     """Estimate the rejection from the training images of the folder, or else of the run."""
-    from cnn_cli.data.label_list import is_list
+    from cnn_cli.data.label_table import is_list
     from cnn_cli.data.roots import has_parts
     from cnn_cli.inference.rejection import learn_rejection
     from cnn_cli.nn.backends import backend_for

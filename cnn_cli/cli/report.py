@@ -146,7 +146,7 @@ def _measure(
     threads: int | None,
     backend: str | None,
 ) -> Measured | MeasuredLabels:
-    from cnn_cli.data.label_list import is_list
+    from cnn_cli.data.label_table import is_list
     from cnn_cli.data.roots import has_parts
     from cnn_cli.inference.evaluate import Evaluation
     from cnn_cli.report.html.subject import Measured, MeasuredLabels

@@ -13,7 +13,8 @@ from cnn_cli.config.load import (
     required_root,
     validate_config,
 )
-from cnn_cli.config.models import Config, DataConfig, ModelConfig, TrainConfig
+from cnn_cli.config.sections import DataConfig, ModelConfig, TrainConfig
+from cnn_cli.config.whole import Config
 from cnn_cli.data.augment import AugmentConfig
 
 __all__ = [

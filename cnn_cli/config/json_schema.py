@@ -8,9 +8,9 @@ from pydantic.json_schema import GenerateJsonSchema
 
 from cnn_cli.config.include import INCLUDE
 from cnn_cli.config.layers import LAYER_KINDS
-from cnn_cli.config.models import Config
 from cnn_cli.config.networks import network_names
 from cnn_cli.config.templates import DEFINE, NETWORK
+from cnn_cli.config.whole import Config
 from cnn_cli.schema.fields import once
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"

@@ -13,11 +13,11 @@ from pydantic import ValidationError
 from cnn_cli.config.include import file_of, read_document
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.messages import CHOICES, config_error, place
-from cnn_cli.config.models import Config
 from cnn_cli.config.paths import absolute_paths
 from cnn_cli.config.places import Places
 from cnn_cli.config.show import show
 from cnn_cli.config.templates import write_out
+from cnn_cli.config.whole import Config
 from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.errors import ConfigError, UsageError
 

@@ -8,8 +8,8 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from cnn_cli.config.layers import LAYER_KINDS
-from cnn_cli.config.models import Config
 from cnn_cli.config.show import show
+from cnn_cli.config.whole import Config
 from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.errors import ConfigError, suggest
 from cnn_cli.nn.losses import LOSSES

@@ -14,8 +14,8 @@ from cnn_cli.config.layers import (
     ResidualConfig,
     SplitConfig,
 )
-from cnn_cli.config.models import ModelConfig
 from cnn_cli.config.places import Places
+from cnn_cli.config.sections import ModelConfig
 from cnn_cli.errors import ConfigError, suggest
 from cnn_cli.nn.graph import IMAGE, Graph, GraphBuilder, NodeError
 from cnn_cli.nn.layers.base import Block, shape_text

@@ -13,7 +13,7 @@ from math import floor, inf
 from typing import Any
 
 from cnn_cli.config.load import plain_config
-from cnn_cli.config.models import Config
+from cnn_cli.config.whole import Config
 from cnn_cli.config.yaml12 import parse_yaml
 from cnn_cli.errors import ConfigError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cnn_cli.data.archive import Archive, in_order, open_archive
 from cnn_cli.data.folder import is_image_name
-from cnn_cli.data.label_list import SPELLINGS
+from cnn_cli.data.label_table import SPELLINGS
 from cnn_cli.data.listing import (
     WHOLE,
     ListedImages,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from cnn_cli.data.content import Hashes, content_hashes
 from cnn_cli.data.folds import Fold, deal_folds
-from cnn_cli.data.label_list import ColumnsConfig
+from cnn_cli.data.label_table import ColumnsConfig
 from cnn_cli.data.listing import WHOLE, Listing, Part, one_form
 from cnn_cli.data.roots import open_listing
 from cnn_cli.data.split import TEST, TRAIN, VAL, Rule, by_fractions, by_ranks, units_of

@@ -1,7 +1,6 @@
-"""Label lists: tables of paths and labels, and Caffe's lists.
+"""Label lists: the images and labels that their rows name.
 
-A `.csv` or `.tsv` has a header; a `.txt` has lines ``path label``. Paths are relative to the list
-and may lead anywhere, also into an archive.
+Paths are relative to the list and may lead anywhere, also into an archive.
 
 Several labels per image are written in one column, as ``cat|dog``, or as one column of 0 and 1 per
 label.
@@ -9,74 +8,17 @@ label.
 
 from __future__ import annotations
 
-import csv
-import io
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
-
-from pydantic import Field
 
 from cnn_cli.data.archive import is_picture_file
+from cnn_cli.data.label_table import REQUIRED, SPELLINGS, ColumnsConfig, Row, Table, read_lines
 from cnn_cli.data.listing import WHOLE, ListedImages, one_form, part_of
 from cnn_cli.data.targets import NONE
-from cnn_cli.errors import DataError, listed, suggest
-from cnn_cli.schema.fields import Frozen, Must
-from cnn_cli.text_files import read_text
+from cnn_cli.errors import DataError, listed
 
-SUFFIXES = (".csv", ".tsv", ".txt")
-MOST_BYTES = 2**29  # of a list
-# Purpose of each column, and its usual headers, the most common first.
-SPELLINGS = {
-    "path": ("path", "file", "filename", "file_name", "image", "image_path"),
-    "label": ("label", "class", "category", "target"),
-    "split": ("split", "set", "subset"),
-    "group": ("group",),
-}
-REQUIRED = ("path", "label")
 MARKS = {"0": False, "1": True}
-SEPARATORS = {".csv": ",;\t", ".tsv": "\t,;"}
-
-
-Column = Annotated[
-    Annotated[str, Field(strict=True, min_length=1)] | None, Must("the name of a column")
-]
-
-
-class ColumnsConfig(Frozen):
-    """How the columns of a label list are headed, where `data.root` is one.
-
-    Attributes:
-        path: column of the paths; by default path, file, filename, file_name, image or image_path.
-        label: column of the classes; by default label, class, category or target.
-        split: column of the parts: train, val or test; by default split, set or subset, if any.
-        group: column of groups that stay in one part; by default group, if any.
-    """
-
-    path: Column = None
-    label: Column = None
-    split: Column = None
-    group: Column = None
-
-
-class _Row(NamedTuple):
-    """A line of a list; only the number of values is checked.
-
-    Attributes:
-        line: its number, from 1.
-        split, group: None if the list has no such column.
-        marks: the values in columns of 0 and 1; `label` is then empty.
-    """
-
-    line: int
-    path: str
-    label: str
-    split: str | None = None
-    group: str | None = None
-    marks: tuple[str, ...] | None = None
-
-
 SEPARATOR = "|"  # separates several labels, unless `data.label_sep` says otherwise
 
 
@@ -113,7 +55,7 @@ class LabelList(ListedImages):
             if columns is not None and columns != ColumnsConfig():
                 rule = "must be a .csv or .tsv if data.columns names columns"
                 raise DataError(root, rule, "a .txt")
-            rows = _lines(root)
+            rows = read_lines(root)
         else:
             rows = self._table(columns or ColumnsConfig())
         self._problems: list[DataError] = []
@@ -142,9 +84,9 @@ class LabelList(ListedImages):
             rule = f"labels such as '{min(joined)}' are one class each"
             self.notes.append(f"{self.root}: {rule}; data.labels=multiple reads several labels")
 
-    def _take(self, rows: Iterator[_Row], folder: str) -> None:
+    def _take(self, rows: Iterator[Row], folder: str) -> None:
         """Add the rows' images; errors are added to `_problems`."""
-        taken: dict[str, _Row] = {}
+        taken: dict[str, Row] = {}
         groups: dict[str, str] = {}
         again = 0
         for row in rows:
@@ -176,14 +118,14 @@ class LabelList(ListedImages):
             rows_text = "a row is" if again == 1 else f"{again:,} rows are"
             self.notes.append(f"{self.root}: {rows_text} there twice, and taken once")
 
-    def _problem_of(self, row: _Row, place: str) -> DataError | None:
+    def _problem_of(self, row: Row, place: str) -> DataError | None:
         if not row.path:
             return DataError(place, "must have a path", "an empty one")
         if row.split is not None and part_of(row.split) is None:
             return DataError(place, "must be of the part train, val or test", f"'{row.split}'")
         return self._problem_of_labels(row, place)
 
-    def _problem_of_labels(self, row: _Row, place: str) -> DataError | None:
+    def _problem_of_labels(self, row: Row, place: str) -> DataError | None:
         if row.marks is not None:
             for name, mark in zip(self._marked, row.marks, strict=True):
                 if mark not in MARKS:
@@ -202,7 +144,7 @@ class LabelList(ListedImages):
                 return DataError(place, rule, f"'{row.label}'")
         return None
 
-    def _labels_of(self, row: _Row) -> tuple[str, ...]:
+    def _labels_of(self, row: Row) -> tuple[str, ...]:
         """Return the labels of a row; none if it says so."""
         if row.marks is not None:
             marks = zip(self._marked, row.marks, strict=True)
@@ -213,10 +155,10 @@ class LabelList(ListedImages):
         parts = row.label.split(separator if separator.strip() else None)
         return tuple(label.strip() for label in parts)
 
-    def _label_text(self, row: _Row) -> str:
+    def _label_text(self, row: Row) -> str:
         return (self._separator or "").join(sorted({*self._labels_of(row)})) or NONE
 
-    def _compare(self, row: _Row, before: _Row, place: str) -> None:
+    def _compare(self, row: Row, before: Row, place: str) -> None:
         """Refuse a second row for an image that contradicts the first."""
         for what in ("label", "split", "group"):
             ours, theirs = getattr(row, what), getattr(before, what)
@@ -228,27 +170,26 @@ class LabelList(ListedImages):
                 self._problems.append(DataError(place, rule, got))
                 return
 
-    def _table(self, columns: ColumnsConfig) -> Iterator[_Row]:
-        text = read_text(self.root, MOST_BYTES)
-        required = REQUIRED if self._separator is None else REQUIRED[:1]
-        header, separator = _header(self.root, text, columns, required)
-        places = _columns(self.root, header, columns, required)
-        marked = [] if "label" in places else self._marks_of(header, places)
+    def _table(self, columns: ColumnsConfig) -> Iterator[Row]:
+        table = Table(self.root, columns, REQUIRED if self._separator is None else REQUIRED[:1])
+        marked = [] if "label" in table.places else self._marks_of(table)
         said = [
-            f"{what} is '{header[i]}'" for what, i in places.items() if header[i].lower() != what
+            f"{what} is '{table.header[i]}'"
+            for what, i in table.places.items()
+            if table.header[i].lower() != what
         ]
         if said and columns == ColumnsConfig():
             self.notes.append(f"{self.root}: of its columns, {listed(said, last=' and ')}")
-        return _rows(self.root, text, separator, header, places, marked)
+        return table.rows(marked)
 
-    def _marks_of(self, header: Sequence[str], places: dict[str, int]) -> list[int]:
+    def _marks_of(self, table: Table) -> list[int]:
         """Return the columns that are labels: those of known classes, else all remaining ones.
 
         Raises:
             DataError: there are none, or two with one name.
         """
-        rest = [i for i in range(len(header)) if i not in places.values()]
-        found = [i for i in rest if not self._known or one_form(header[i]) in self._known]
+        header = table.header
+        found = [i for i in table.rest if not self._known or one_form(header[i]) in self._known]
         names = [header[i] for i in found]
         if not names or NONE in names or "" in names or len(set(names)) < len(names):
             rule = (
@@ -257,7 +198,7 @@ class LabelList(ListedImages):
                 f"of different names other than {NONE}"
             )
             raise DataError(f"{self.root}:1", rule, listed(header, 20))
-        if others := [header[i] for i in rest if i not in found]:
+        if others := [header[i] for i in table.rest if i not in found]:
             self.notes.append(f"{self.root}: left out, as no classes: columns {listed(others)}")
         self._marked = names
         return found
@@ -270,16 +211,13 @@ def has_several_labels(root: Path) -> bool:
         DataError: it cannot be read.
     """
     if root.suffix.lower() == ".txt":
-        rows = _lines(root)
+        rows = read_lines(root)
     else:
-        text = read_text(root, MOST_BYTES)
-        header, separator = _header(root, text, ColumnsConfig(), REQUIRED)
-        places = _columns(root, header, ColumnsConfig(), required=())
-        rest = [i for i in range(len(header)) if i not in places.values()]
-        if "label" not in places:
-            first = next(_rows(root, text, separator, header, places, rest), None) if rest else None
+        table = Table(root, ColumnsConfig(), wanted=REQUIRED, required=())
+        if "label" not in table.places:
+            first = next(table.rows(table.rest), None) if table.rest else None
             return first is not None and all(mark in MARKS for mark in first.marks or ())
-        rows = _rows(root, text, separator, header, places, [])
+        rows = table.rows()
     return bool(_joined({row.label for row in rows}))
 
 
@@ -288,104 +226,6 @@ def _joined(labels: set[str]) -> set[str]:
     joined = {label for label in labels if SEPARATOR in label}
     apart = {part.strip() for label in joined for part in label.split(SEPARATOR)}
     return joined if len(joined) > 1 or not apart.isdisjoint(labels) else set()
-
-
-def _header(
-    root: Path, text: str, columns: ColumnsConfig, required: Sequence[str]
-) -> tuple[list[str], str]:
-    """Return the headers of the columns and the delimiter.
-
-    Spreadsheets write semicolons where the comma is the decimal separator; the delimiter that gives
-    columns of paths and labels is used.
-    """
-    best: tuple[list[str], str] = ([], ",")
-    for separator in SEPARATORS[root.suffix.lower()]:
-        try:
-            header = next(csv.reader(io.StringIO(text), delimiter=separator, strict=True), [])
-        except csv.Error as error:
-            raise DataError(f"{root}:1", "must be a header", str(error)) from None
-        names = [name.strip() for name in header]
-        if len(names) > len(best[0]):
-            best = names, separator
-        if all(_column(names, what, columns) is not None for what in required):
-            return names, separator
-    if not any(best[0]):
-        raise DataError(root, "must have a header and rows", "nothing")
-    return best
-
-
-def _column(header: Sequence[str], what: str, columns: ColumnsConfig) -> int | None:
-    """Return the index of a column, or None."""
-    told = getattr(columns, what)
-    if told in header:
-        return header.index(told)
-    lower = [name.lower() for name in header]
-    for name in SPELLINGS[what] if told is None else (told.lower(),):
-        if name in lower:
-            return lower.index(name)
-    return None
-
-
-def _columns(
-    root: Path, header: Sequence[str], columns: ColumnsConfig, required: Sequence[str]
-) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for what, spellings in SPELLINGS.items():
-        column = _column(header, what, columns)
-        told = getattr(columns, what)
-        if column is None and told is not None:
-            rule = f"must have the column '{told}' of data.columns.{what}.{suggest(told, header)}"
-            raise DataError(f"{root}:1", rule, listed(header, 20))
-        if column is None and what in required:
-            rule = (
-                f"must have a column for the {what}, headed {listed(spellings, 9, last=' or ')}, "
-                f"or as data.columns.{what} says"
-            )
-            raise DataError(f"{root}:1", rule, listed(header, 20))
-        if column is not None:
-            if [name.lower() for name in header].count(header[column].lower()) > 1:
-                raise DataError(f"{root}:1", f"must have the column '{header[column]}' once")
-            found[what] = column
-    return found
-
-
-def _rows(
-    root: Path,
-    text: str,
-    separator: str,
-    header: Sequence[str],
-    places: dict[str, int],
-    marked: Sequence[int],
-) -> Iterator[_Row]:
-    reader = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
-    line = 1
-    try:
-        for number, row in enumerate(reader):
-            start, line = line, reader.line_num + 1
-            values = [value.strip() for value in row]
-            if number == 0 or not any(values):
-                continue
-            if len(values) != len(header):
-                rule = f"must have {len(header)} values, as the header has"
-                raise DataError(f"{root}:{start}", rule, len(values))
-            said: dict[str, Any] = {what: values[i] for what, i in places.items()}
-            if marked:
-                said |= {"label": "", "marks": tuple(values[i] for i in marked)}
-            yield _Row(start, **said)
-    except csv.Error as error:
-        raise DataError(f"{root}:{line}", "must be a row of values", str(error)) from None
-
-
-def _lines(root: Path) -> Iterator[_Row]:
-    """Yield the rows of a list without header: the label is the last word of a line."""
-    text = read_text(root, MOST_BYTES)
-    for line, content in enumerate(text.split("\n"), 1):
-        words = content.strip().rsplit("\t" if "\t" in content.strip() else None, 1)
-        if not words or words == [""]:
-            continue
-        if len(words) < 2:
-            raise DataError(f"{root}:{line}", "must be a path and a label", f"'{words[0]}'")
-        yield _Row(line, words[0].strip(), words[1].strip())
 
 
 def _find(folder: str, name: str) -> str | None:
@@ -398,8 +238,3 @@ def _find(folder: str, name: str) -> str | None:
         if is_picture_file(path):
             return path
     return None
-
-
-def is_list(root: Path) -> bool:
-    """Whether a data root is a label list, by its extension."""
-    return root.suffix.lower() in SUFFIXES

@@ -10,14 +10,9 @@ from cnn_cli.data.archive import SUFFIXES as ARCHIVES
 from cnn_cli.data.archive import open_archive
 from cnn_cli.data.archive_listing import ArchiveListing, ShardListing, expand_braces, is_sharded
 from cnn_cli.data.folder import LAYOUT, FolderListing, scan
-from cnn_cli.data.label_list import (
-    SEPARATOR,
-    ColumnsConfig,
-    LabelList,
-    has_several_labels,
-    is_list,
-)
-from cnn_cli.data.label_list import SUFFIXES as LISTS
+from cnn_cli.data.label_list import SEPARATOR, LabelList, has_several_labels
+from cnn_cli.data.label_table import SUFFIXES as LISTS
+from cnn_cli.data.label_table import ColumnsConfig, is_list
 from cnn_cli.data.listing import Listing
 from cnn_cli.errors import DataError
 

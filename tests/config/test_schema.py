@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import test_augment
 import test_config_errors
+import test_layer_errors
 import test_round_trip
+import test_section_errors
 from hypothesis import given, settings
 
 from cnn_cli.config import Config, load_config, plain_config
@@ -73,12 +75,13 @@ def wrong() -> Iterator[tuple[str, str]]:
     for text, expected in test_config_errors.DOCUMENTS:
         if "must be YAML" not in expected:
             yield text, text
-    for text, _ in test_config_errors.LAYERS:
+    for text, _ in test_layer_errors.LAYERS:
         yield text, f"model: {{layers: [{text}]}}"
-    parts = [text for text, _ in test_config_errors.SECTIONS]
+    parts = [text for text, _ in test_section_errors.SECTIONS]
     parts += [f"augment: {text}" for text in cases(test_augment.test_errors)]
     parts += [
-        f"train: {{optimizer: {text}}}" for text in cases(test_config_errors.test_no_such_optimizer)
+        f"train: {{optimizer: {text}}}"
+        for text in cases(test_section_errors.test_no_such_optimizer)
     ]
     for text in parts:
         yield text, f"model: {{layers: [relu]}}\n{text}"

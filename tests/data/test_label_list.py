@@ -8,7 +8,7 @@ import pytest
 from data_samples import make_folders, save_grey
 
 from cnn_cli.data.dataset import Dataset, open_dataset, open_labelled
-from cnn_cli.data.label_list import ColumnsConfig
+from cnn_cli.data.label_table import ColumnsConfig
 from cnn_cli.data.listing import ordered
 from cnn_cli.data.roots import check_there, open_listing, plain_name, training_classes
 from cnn_cli.errors import DataError, ExitCode

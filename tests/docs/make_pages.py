@@ -20,7 +20,7 @@ from cnn_cli.config.layer import LayerConfig
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.templates import DEFINE, NETWORK
 from cnn_cli.data.augment import TECHNIQUES
-from cnn_cli.data.label_list import ColumnsConfig
+from cnn_cli.data.label_table import ColumnsConfig
 from cnn_cli.nn.losses import LOSSES
 from cnn_cli.optim.averages import LookaheadConfig
 from cnn_cli.optim.optimizers import OPTIMIZERS

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from learnable import make_pictures
-from test_trainer import Watch
+from short_training import Watch
 
 from cnn_cli.config import validate_config
 from cnn_cli.nn.graph import IMAGE

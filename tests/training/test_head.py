@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 from learnable import make_pictures
+from short_training import Watch
 from test_features import arrays, run
-from test_trainer import Watch
 
 from cnn_cli.config import validate_config
 from cnn_cli.errors import ConfigError

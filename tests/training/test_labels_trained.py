@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from short_training import Watch, rows_without_times, weights
 from tagged import CLASSES, make_tagged, tagged_document
-from test_trainer import Watch, rows_without_times, weights
 
 from cnn_cli.config import validate_config
 from cnn_cli.errors import CnnError, ConfigError, UsageError

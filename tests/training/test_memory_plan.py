@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from learnable import config_document, make_pictures
-from test_trainer import Watch, weights
+from short_training import Watch, weights
 
 from cnn_cli.config import Config, validate_config
 from cnn_cli.config.network import build_graph

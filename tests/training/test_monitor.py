@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from learnable import config_document, make_pictures
-from test_trainer import Watch, rows_without_times, run, weights
+from short_training import Watch, rows_without_times, run, weights
 
 from cnn_cli.cli.shared.gates import check_gates, gate
 from cnn_cli.config import validate_config

@@ -10,8 +10,8 @@ import pytest
 from learnable import config_document, make_pictures
 
 from cnn_cli.config import validate_config
-from cnn_cli.config.models import ModelConfig
 from cnn_cli.config.network import build_graph
+from cnn_cli.config.sections import ModelConfig
 from cnn_cli.data.decode import load_image
 from cnn_cli.errors import ConfigError
 from cnn_cli.inference.classifier import Classifier

@@ -52,7 +52,7 @@ def find_images(
     import numpy as np
 
     from cnn_cli.data.dataset import Split, open_labelled
-    from cnn_cli.data.label_list import is_list
+    from cnn_cli.data.label_table import is_list
     from cnn_cli.inference.evaluate_files import own_dataset
 
     if folder is not None:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn_cli.config.models import TrainConfig
+from cnn_cli.config.sections import TrainConfig
 from cnn_cli.errors import size_text
 from cnn_cli.nn.fuse import choose_paths
 from cnn_cli.nn.graph import Graph
