@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -190,6 +191,8 @@ def run(
     """
     against = None if not_worse_than is None else Against(not_worse_than, alpha)
     _check_options(ckpt, folders, split, tta, calibrate, against, alpha, reject)
+    if calibrate:
+        _check_one_network(ckpt[0])
     job = ranks()
     writes = job.rank == 0
     files = check_files(confusion, predictions, top_losses, sheet) if writes else {}
@@ -223,7 +226,7 @@ def run(
             return
         calibration, several = None, classifier.several
         if calibrate:
-            calibration, several = _calibrate(evaluation, classifier, place)
+            calibration, several = _calibrate(evaluation, classifier, place, reject)
             rejection = None
             if reject is not None:
                 folder = folders[0] if folders else None
@@ -305,6 +308,19 @@ def _check_options(
         raise UsageError("--alpha", "goes with --not-worse-than CKPT")
 
 
+def _check_one_network(ckpt: Path) -> None:
+    """Refuse to calibrate a run of folds.
+
+    Raises:
+        UsageError: it is one.
+    """
+    from cnn_cli.runs.checkpoint import holds_folds
+
+    if holds_folds(ckpt):
+        rule = f"changes one checkpoint: needs the folds one by one, --ckpt {ckpt / 'fold-1'} first"
+        raise UsageError("--calibrate", rule, f"the run of folds '{ckpt}'")
+
+
 def _check_labels(classifier: Classifier, confusion: Path | None, reject: float | None) -> None:
     """Refuse options that are undefined for several labels per image.
 
@@ -345,10 +361,13 @@ def _room() -> tuple[int | None, int | None]:
 
 
 def _calibrate(
-    evaluation: AnyEvaluation, classifier: Classifier, place: object
+    evaluation: AnyEvaluation, classifier: Classifier, place: object, reject: float | None
 ) -> tuple[Calibration, SeveralLabels | None]:
-    """Return the best temperature and, with several labels, thresholds for it."""
-    from cnn_cli.inference.calibration import calibrate
+    """Return the best temperature and, with several labels, thresholds for it.
+
+    If none is best, it is 1, provided that something else is fitted.
+    """
+    from cnn_cli.inference.calibration import calibrate, calibration_at
     from cnn_cli.inference.classifier import SeveralLabels
     from cnn_cli.inference.judging import judge
     from cnn_cli.inference.several_labels import LabelsEvaluation, best_thresholds
@@ -357,8 +376,12 @@ def _calibrate(
     if found is None:
         right = judge(evaluation, classifier.classes, classifier.thresholds).right.mean()
         share = f"{right:.4f} of {len(evaluation.labels):,} images right"
-        rule = "--calibrate needs images of which the network gets some wrong and most right"
-        raise DataError(place, rule, share)
+        fits_more = classifier.several is not None or reject is not None
+        if not fits_more or not isfinite(evaluation.loss):
+            rule = "--calibrate needs images of which the network gets some wrong and most right"
+            raise DataError(place, rule, share)
+        output.say(f"cnn: {classifier.path}: no temperature is best with {share}: it is 1")
+        found = calibration_at(evaluation, 1)
     several = classifier.several
     if several is not None and isinstance(evaluation, LabelsEvaluation):
         thresholds = best_thresholds(evaluation.at_temperature(found.temperature))

@@ -198,7 +198,7 @@ def run(
         topk=min(topk or 0, len(classifier.classes)),
         probs=classifier.classes if probs else (),
         stamp=append is not None,
-        rejects=classifier.rejection is not None,
+        rejects=classifier.rejects,
         separator="|" if classifier.several is None else classifier.several.separator,
     )
     format_ = make_format(format_name or "text", replace(columns, file=sort_into is not None))

@@ -63,8 +63,11 @@ def calibrate(evaluation: AnyEvaluation) -> Calibration | None:
     if evaluation.logits is None:
         raise ValueError("evaluated without keep_logits")
     temperature = best_temperature(evaluation.logits, evaluation.labels)
-    if temperature is None:
-        return None
+    return None if temperature is None else calibration_at(evaluation, temperature)
+
+
+def calibration_at(evaluation: AnyEvaluation, temperature: float) -> Calibration:
+    """Return what a temperature does to an evaluation at temperature 1, see `calibrate`."""
     if isinstance(evaluation, LabelsEvaluation):
         losses = (each.loss for each in (evaluation, evaluation.at_temperature(temperature)))
         return Calibration(temperature, len(evaluation.labels), *losses)

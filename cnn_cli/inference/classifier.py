@@ -30,7 +30,7 @@ from cnn_cli.system import available_memory
 if TYPE_CHECKING:
     from cnn_cli.config import Config
     from cnn_cli.inference.ensemble import EnsembleEngine
-    from cnn_cli.inference.rejection import RejectingScorer, Rejection
+    from cnn_cli.inference.rejection import Rejecting, Rejection
 
 
 Labels = tuple[tuple[str, float], ...]
@@ -184,14 +184,19 @@ class Classifier(Struct):
         """The networks whose probabilities are averaged; itself if there is only one."""
         return (self,)
 
+    @property
+    def rejects(self) -> bool:
+        """Whether images may be rejected."""
+        return self.rejection is not None
+
     def agrees_on(self, split: str) -> bool:
         """Whether all of its networks have the same images in a part of their data set."""
         return True
 
     def rejecting(
         self, threads: int, backend: str, note: Callable[[str], None]
-    ) -> RejectingScorer | None:
-        """Create the engine that also rejects images; None if the checkpoint does not reject.
+    ) -> Rejecting | None:
+        """Create the engine that also rejects images; None if none are rejected.
 
         Args:
             threads, backend, note: as in `scorer`.
@@ -200,7 +205,7 @@ class Classifier(Struct):
             return None
         from cnn_cli.inference.rejection import RejectingScorer
 
-        return RejectingScorer(self, threads, backend, note)
+        return RejectingScorer(self, self.engine(threads, backend, note))
 
     def scorer(
         self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None

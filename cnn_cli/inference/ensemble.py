@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from math import log
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
@@ -23,6 +23,9 @@ from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import holds_folds
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.structs import as_dict
+
+if TYPE_CHECKING:
+    from cnn_cli.inference.rejection import RejectingEnsemble
 
 # The keys of `data` that determine which images are in a part.
 DECIDES = {
@@ -61,10 +64,6 @@ class Ensemble(Classifier):
                 members += load_folds(path)
             else:
                 members.append(Classifier.load(path))
-        for one in members:
-            if one.rejection is not None:
-                rule = "refuses images (--reject), which networks that are averaged cannot"
-                raise DataError(one.path, rule)
         first = members[0]
         for other in members[1:]:
             _check_like(other, first)
@@ -81,6 +80,10 @@ class Ensemble(Classifier):
     def networks(self) -> tuple[Classifier, ...]:
         return self.members
 
+    @property
+    def rejects(self) -> bool:
+        return any(one.rejects for one in self.members)
+
     def digest(self) -> bytes:
         return b"".join(one.digest() for one in self.members)
 
@@ -88,6 +91,25 @@ class Ensemble(Classifier):
         self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None
     ) -> EnsembleEngine:
         return EnsembleEngine(self.members, threads, backend, note)
+
+    def rejecting(
+        self, threads: int, backend: str, note: Callable[[str], None]
+    ) -> RejectingEnsemble | None:
+        """Create the engine that also rejects images; None if no network rejects any.
+
+        Raises:
+            DataError: some do, and others do not.
+        """
+        does = next((one for one in self.members if one.rejects), None)
+        if does is None:
+            return None
+        for one in self.members:
+            if not one.rejects:
+                rule = f"must refuse images (cnn eval --calibrate --reject) as {does.path} does"
+                raise DataError(one.path, f"{rule}, which it is averaged with")
+        from cnn_cli.inference.rejection import RejectingEnsemble
+
+        return RejectingEnsemble(self.members, self.scorer(threads, backend, note))
 
     def agrees_on(self, split: str) -> bool:
         keys = DECIDES.get(split, DECIDES["val"])

@@ -21,7 +21,7 @@ from cnn_cli.structs import Struct
 
 if TYPE_CHECKING:
     from cnn_cli.inference.ensemble import EnsembleEngine
-    from cnn_cli.inference.rejection import RejectingScorer
+    from cnn_cli.inference.rejection import Rejecting
     from cnn_cli.nn.engine import Engine
 
 Decoded = tuple[str, Pixels | ImageError]
@@ -74,7 +74,7 @@ class Predictor:
         UsageError: `fast` without numba.
     """
 
-    _rejecting: RejectingScorer | None = None  # the scorer if it may reject images
+    _rejecting: Rejecting | None = None  # the scorer if it may reject images
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class Predictor:
             )
         return found, errors
 
-    def _open(self, backend: str) -> Engine | EnsembleEngine | RejectingScorer:
+    def _open(self, backend: str) -> Engine | EnsembleEngine | Rejecting:
         self._rejecting = self.classifier.rejecting(self.threads, backend, self._note)
         if self._rejecting is not None:
             return self._rejecting

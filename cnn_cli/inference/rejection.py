@@ -4,16 +4,18 @@ The input of the last layer is modeled as a normal distribution per class, with 
 shared covariance. The distance of an image is its Mahalanobis distance to the nearest mean (Lee et
 al. 2018, section 2.1, without input perturbation). Means and covariance come from training images.
 The bound is the distance that a given fraction of the validation images exceeds; images beyond it
-are rejected.
+are rejected. Several networks reject together: the bound of each is the unit of its distances, and
+an image is rejected if the mean of its distances is above 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import REJECTION
@@ -23,6 +25,8 @@ from cnn_cli.nn.types import Array
 if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
     from cnn_cli.inference.classifier import Classifier
+    from cnn_cli.inference.ensemble import EnsembleEngine
+    from cnn_cli.nn.engine import Engine
 
 GROUP = REJECTION
 MOST_FEATURES = 4096  # largest size of the covariance
@@ -90,6 +94,15 @@ class Rejection:
             np.minimum(nearest, ((white - mean) ** 2).sum(axis=1), out=nearest)
         return nearest
 
+    def in_bounds(self, features: Array) -> Array:
+        """Return (n,) distances of features (n, d), not squared, as multiples of the bound."""
+        squared = self.distances(features)
+        # The bound is 0 if all validation images have the features of a class's mean.
+        beyond = np.where(squared > self.bound, np.inf, 0.0)
+        ratios = np.divide(squared, self.bound, out=beyond, where=self.bound > 0)
+        distances: Array = np.sqrt(ratios)
+        return distances
+
 
 FACTS = ("bound", "share", "images", "refused")
 
@@ -98,22 +111,20 @@ class RejectingScorer:
     """An engine that also tells which images are rejected, in one forward pass.
 
     Attributes:
-        rejected: (n,) of the images of the last call.
+        distances: (n,) of the images of the last call, as multiples of the bound.
 
     Args:
         classifier: a classifier with rejection.
-        threads, backend, note: as in `Classifier.engine`.
+        engine: its engine, closed with this one.
     """
 
-    def __init__(
-        self, classifier: Classifier, threads: int, backend: str, note: Callable[[str], None]
-    ) -> None:
+    def __init__(self, classifier: Classifier, engine: Engine) -> None:
         if classifier.rejection is None:
             raise ValueError("a classifier without a rejection")
-        self.rejected = np.zeros(0, np.bool_)
+        self.distances = np.zeros(0)
         self._rejection = classifier.rejection
-        self._engine = classifier.engine(threads, backend, note)
-        self._embed = Embedder(classifier, self._engine, None)
+        self._engine = engine
+        self._embed = Embedder(classifier, engine, None)
         last = classifier.graph.nodes[-1]
         self._linear: tuple[Array, Array] | None = None
         if last.layer.kind == "linear" and last.inputs == (self._embed.tensor,):
@@ -121,12 +132,17 @@ class RejectingScorer:
             bias = named.get(f"{last.name}/bias", np.zeros(len(classifier.classes), np.float32))
             self._linear = named[f"{last.name}/weight"].T, bias
 
+    @property
+    def rejected(self) -> NDArray[np.bool_]:
+        """(n,) of the images of the last call."""
+        return self.distances > 1
+
     def predict(self, x: Array) -> Array:
         """Return logits (n, classes) of images (n, h, w, c)."""
         features = self._embed(list(x))
         if features.shape[1] != len(self._rejection.whitening):
             raise DataError(GROUP, f"must be for the network's {features.shape[1]:,} features")
-        self.rejected = self._rejection.distances(features) > self._rejection.bound
+        self.distances = self._rejection.in_bounds(features)
         if self._linear is None:  # other layers follow the last one with weights
             return self._engine.predict(x)
         weight, bias = self._linear
@@ -141,6 +157,38 @@ class RejectingScorer:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+class RejectingEnsemble:
+    """The engines of several networks, which reject images together.
+
+    Args:
+        members: the networks, all with rejection.
+        engine: their engines, closed with this one.
+    """
+
+    def __init__(self, members: Sequence[Classifier], engine: EnsembleEngine) -> None:
+        self._engine = engine
+        self._scorers = {
+            own: RejectingScorer(one, own) for one, own in zip(members, engine.engines, strict=True)
+        }
+
+    @property
+    def rejected(self) -> NDArray[np.bool_]:
+        """(n,) of the images of the last call."""
+        distances = [one.distances for one in self._scorers.values()]
+        beyond: NDArray[np.bool_] = np.mean(distances, axis=0) > 1
+        return beyond
+
+    def predict(self, x: Array) -> Array:
+        """Return logits (n, classes) of the mean probabilities, as `EnsembleEngine.predict`."""
+        return self._engine.mean(lambda engine: self._scorers[engine].predict(x))
+
+    def close(self) -> None:
+        self._engine.close()
+
+
+Rejecting = RejectingScorer | RejectingEnsemble
 
 
 def learn_rejection(

@@ -110,8 +110,27 @@ def test_one_checkpoint_is_calibrated(cnn: Inside, trained: Path, runs: Path) ->
     rule = "changes the checkpoint: needs a single --ckpt. Got 2."
     assert (outcome.code, outcome.err) == (2, f"cnn: --calibrate: {rule}\n")
     outcome = cnn("eval", "--ckpt", runs / "folds", "--calibrate")
-    rule = "must be a checkpoint, or a run folder with best.npz or last.npz"
-    assert (outcome.code, outcome.err) == (4, f"cnn: {runs}/folds: {rule}.\n")
+    rule = f"changes one checkpoint: needs the folds one by one, --ckpt {runs}/folds/fold-1 first"
+    got = f"the run of folds '{runs}/folds'"
+    assert (outcome.code, outcome.err) == (2, f"cnn: --calibrate: {rule}. Got {got}.\n")
+
+
+def test_a_run_of_folds_refuses(
+    cnn: Inside, runs: Path, picture: Path, tmp_path: Path, project: Path
+) -> None:
+    """Each fold learns to, on its own images; then they refuse together."""
+    run = tmp_path / "folds"
+    shutil.copytree(runs / "folds", run)
+    for number in (1, 2):
+        fold = run / f"fold-{number}"
+        outcome = cnn("eval", "--ckpt", fold, "--calibrate", "--reject", 0.1, "--threads", 1)
+        assert outcome.code == 0, outcome.err
+    stripes = np.tile(np.array([[0], [255]], np.uint8), (4, 8))
+    Image.fromarray(stripes).save(tmp_path / "stripes.png")
+    outcome = cnn("predict", tmp_path / "stripes.png", picture, "--ckpt", run, "--threads", 1)
+    assert (outcome.code, outcome.err) == (0, "")
+    refused = [row.split("\t")[1] == "unknown" for row in outcome.out.splitlines()]
+    assert refused == [True, False]
 
 
 def test_explain(cnn: Inside, trained: Path, runs: Path, picture: Path, tmp_path: Path) -> None:

@@ -132,10 +132,76 @@ def test_what_is_refused(
     assert (outcome.code, outcome.out, outcome.err) == (2, "", f"cnn: {message}\n")
 
 
-def test_several_checkpoints_cannot_refuse(cnn: Inside, learnt: Path, picture: Path) -> None:
-    outcome = cnn("predict", picture, "--ckpt", learnt, "--ckpt", learnt)
-    rule = "refuses images (--reject), which networks that are averaged cannot"
-    assert (outcome.code, outcome.err) == (4, f"cnn: {learnt}: {rule}.\n")
+def test_one_checkpoint_twice_refuses_what_it_refuses(
+    cnn: Inside, learnt: Path, photos: Path, stripes: Path
+) -> None:
+    line = ("predict", stripes, photos / "val", "--json", "--threads", 1)
+    alone, twice = (
+        json.loads(cnn(*line, *ckpts).out)
+        for ckpts in (("--ckpt", learnt), ("--ckpt", learnt, "--ckpt", learnt))
+    )
+    for one, other in zip(alone, twice, strict=True):
+        assert other.get("rejected") == one.get("rejected")
+        assert other["label"] == one["label"]
+        assert other["prob"] == pytest.approx(one["prob"], abs=1e-5)
+    assert sum(row.get("rejected", False) for row in twice) == 3
+    with cnn_cli.load([learnt, learnt], threads=1) as model:
+        assert [each.rejected for each in model.predict([stripes])] == [True]
+
+
+def test_two_checkpoints_refuse_by_their_mean_distance(
+    cnn: Inside, learnt: Path, stripes: Path, tmp_path: Path
+) -> None:
+    """A checkpoint that is strict enough has its way; a lenient one does not stop it."""
+    checkpoint = load_checkpoint(learnt)
+    bound = checkpoint.meta["rejection"]["bound"]
+    others = []
+    for name, factor in (("strict", 1e-9), ("lenient", 1e9)):
+        checkpoint.meta["rejection"]["bound"] = bound * factor
+        save_checkpoint(tmp_path / f"{name}.npz", checkpoint)
+        others.append(tmp_path / f"{name}.npz")
+    rejected = []
+    for ckpts in ([others[1]], [others[1]] * 2, [others[1], others[0]]):
+        options = [each for ckpt in ckpts for each in ("--ckpt", ckpt)]
+        (row,) = json.loads(cnn("predict", stripes, *options, "--json").out)
+        rejected.append(row.get("rejected", False))
+    assert rejected == [False, False, True]
+
+
+def test_all_checkpoints_must_refuse(
+    cnn: Inside, learnt: Path, trained: Path, picture: Path
+) -> None:
+    outcome = cnn("predict", picture, "--ckpt", trained, "--ckpt", learnt)
+    rule = f"must refuse images (cnn eval --calibrate --reject) as {learnt} does"
+    message = f"cnn: {trained}/best.npz: {rule}, which it is averaged with.\n"
+    assert (outcome.code, outcome.out, outcome.err) == (4, "", message)
+
+
+def test_images_that_are_all_right_have_a_bound_too(
+    cnn: Inside, trained: Path, project: Path, tmp_path: Path
+) -> None:
+    """No temperature fits them: it stays 1."""
+    model = Path(shutil.copy(trained / "best.npz", tmp_path / "m.npz"))
+    photos = tmp_path / "photos"
+    shutil.copytree(project / "photos/train", photos / "train")
+    for row in json.loads(cnn("predict", photos / "train", "--ckpt", model, "--json").out):
+        (photos / "val" / row["label"]).mkdir(parents=True, exist_ok=True)
+        source = Path(row["path"])
+        shutil.copy(source, photos / "val" / row["label"] / f"{source.parent.name}{source.name}")
+    line = ("eval", photos, "--ckpt", model, "--calibrate", "--json", "--threads", 1)
+    before = model.read_bytes()
+    outcome = cnn(*line)
+    assert (outcome.code, model.read_bytes()) == (4, before)
+    outcome = cnn(*line, "--reject", 0.25)
+    assert outcome.code == 0
+    assert outcome.err == (
+        f"cnn: {model}: no temperature is best with 1.0000 of 24 images right: it is 1\n"
+        f"cnn: {model}: refuses 5 of 24 validation images\n"
+        f"cnn: {model}: has temperature 1.0000 now\n"
+    )
+    found = json.loads(outcome.out)["calibration"]
+    assert (found["temperature"], found["loss_before"]) == (1, found["loss_after"])
+    assert load_checkpoint(model, ()).meta["rejection"]["refused"] == 5
 
 
 @pytest.mark.parametrize("what", ["shape", "nan", "facts"])

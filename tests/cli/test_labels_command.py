@@ -252,6 +252,28 @@ def test_calibrated(cnn: Inside, run: Path, tmp_path: Path) -> None:
     assert kept == [each["threshold"] for each in found["classes"].values()]
 
 
+def test_thresholds_where_no_temperature_is_best(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    """Of a network that is worse than guessing, here one whose last layer is negated."""
+    checkpoint = load_checkpoint(run / "best.npz")
+    for name in ("layers.5/weight", "layers.5/bias"):
+        checkpoint.groups["model"][name] *= -1
+    file = tmp_path / "m.npz"
+    save_checkpoint(file, checkpoint)
+    before = json.loads(cnn("eval", "--ckpt", file, "--json").out)
+    outcome = cnn("eval", "--ckpt", file, "--calibrate", "--json")
+    assert outcome.code == 0
+    first, second = outcome.err.splitlines()
+    right = f"{before['subset_accuracy']:.4f} of 24 images right"
+    assert first == f"cnn: {file}: no temperature is best with {right}: it is 1"
+    assert second == f"cnn: {file}: has temperature 1.0000 now"
+    found = json.loads(outcome.out)
+    assert found["calibration"]["loss_before"] == found["calibration"]["loss_after"]
+    assert found["macro_f1"] > before["macro_f1"]
+    kept = load_checkpoint(file).meta["several_labels"]["thresholds"]
+    assert kept == [each["threshold"] for each in found["classes"].values()]
+    assert kept != [each["threshold"] for each in before["classes"].values()]
+
+
 def test_a_calibrated_network_is_exported(cnn: Inside, run: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

@@ -83,7 +83,8 @@ def test_predict_imports_no_more_than_it_needs(trained: Path, picture: Path) -> 
     program = (
         "import sys; import logging; before = set(sys.modules);"
         "from cnn_cli.cli.main import run; from cnn_cli.threads import tell_blas;"
-        "tell_blas(); run(sys.argv[1:]); own = [name for name in sys.modules if name not in before];"
+        "tell_blas(); run(sys.argv[1:]);"
+        "own = [name for name in sys.modules if name not in before];"
         f"print([name for name in own if f'{{name}}.'.startswith({NOT_FOR_PREDICTION})]);"
         "print(sorted(name for name in own if name.startswith('cnn_cli.cli.')))"
     )

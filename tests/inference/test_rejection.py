@@ -20,3 +20,10 @@ def test_distance_is_the_formula_of_the_paper() -> None:
     precision = np.linalg.inv(covariance)
     expected = [min(float((f - mean) @ precision @ (f - mean)) for mean in means) for f in features]
     np.testing.assert_allclose(found.distances(features), expected, rtol=1e-10)
+    multiples = Rejection(means @ whitening, whitening, 2.5, 0.05, 1, 0).in_bounds(features)
+    np.testing.assert_allclose(multiples**2, np.array(expected) / 2.5, rtol=1e-10)
+
+
+def test_a_bound_of_zero_accepts_the_means_only() -> None:
+    found = Rejection(np.eye(2), np.eye(2), 0.0, 0.05, 1, 0)
+    assert found.in_bounds(np.array([[1.0, 0.0], [1.0, 0.5]])).tolist() == [0.0, np.inf]
