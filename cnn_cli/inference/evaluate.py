@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
+from cnn_cli.data.dataset import Split
 from cnn_cli.data.depth import Pixels
-from cnn_cli.data.loader import Batch, Loader
+from cnn_cli.data.loader import Batch
 from cnn_cli.data.views import Views
 from cnn_cli.inference.ensemble import EnsembleEngine
 from cnn_cli.inference.metrics import Confusion, label_ranks
 from cnn_cli.inference.several_labels import LabelsEvaluation
-from cnn_cli.nn.engine import Engine
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.loss import cross_entropy, softmax, target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
@@ -229,9 +232,28 @@ def row_blocks(rows: int, columns: int) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
+class Scorer(Protocol):
+    """What evaluates: the engine of one network or of several, or one that keeps features."""
+
+    graph: Graph
+    dtype: np.dtype[Any]
+
+    def predict(self, x: Array, params: Parameters | None = None) -> Array:
+        """Return logits (n, classes); see `Engine.predict`."""
+
+
+class Batches(Protocol):
+    """What gives a split's images: a loader, or the features of them that are kept."""
+
+    split: Split
+
+    def batches(self, order: NDArray[np.int64]) -> Iterator[Batch]:
+        """See `Loader.batches`."""
+
+
 def evaluate(
-    scorer: Engine | EnsembleEngine,
-    loader: Loader,
+    scorer: Scorer,
+    loader: Batches,
     params: Parameters | None = None,
     views: Views | None = None,
     places: slice = slice(None),
@@ -242,7 +264,7 @@ def evaluate(
     """Evaluate the network on a split, or on a part of it.
 
     Args:
-        scorer: the engine of one network, or of several.
+        scorer: computes the logits.
         loader: the loader of the split; unreadable images are listed in `loader.bad`.
         params: parameters to use instead of the engine's, such as averaged ones.
         views: views of each image whose logits are averaged; the loader's images must match
@@ -267,8 +289,8 @@ def evaluate(
 
 
 def evaluate_labels(
-    scorer: Engine | EnsembleEngine,
-    loader: Loader,
+    scorer: Scorer,
+    loader: Batches,
     params: Parameters | None = None,
     views: Views | None = None,
     places: slice = slice(None),
@@ -288,8 +310,8 @@ def evaluate_labels(
 
 
 def _scored(
-    scorer: Engine | EnsembleEngine,
-    loader: Loader,
+    scorer: Scorer,
+    loader: Batches,
     params: Parameters | None,
     views: Views | None,
     places: slice,
@@ -307,7 +329,7 @@ def _scored(
 
 
 def _predict(
-    scorer: Engine | EnsembleEngine, images: Pixels, params: Parameters | None, views: Views | None
+    scorer: Scorer, images: Pixels, params: Parameters | None, views: Views | None
 ) -> Array:
     """Return the logits (n, classes) of a batch, averaged over views; valid until the next
     batch.

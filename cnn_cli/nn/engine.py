@@ -148,9 +148,9 @@ class Engine:
         return compute
 
     def _evaluate(self, network: Network, x: Array, out: Array) -> None:
-        """Run an evaluation network and write its output."""
+        """Run an evaluation network, or a part of one, and write its output."""
         batch = Pass(self._resources, network, x)
-        output = len(network.graph.nodes) - 1
+        output = network.segments[0].steps[-1].node.index
 
         def through(chunk: Chunk, run: RunContext) -> None:
             batch.forward(0, chunk, run)

@@ -22,7 +22,8 @@ class FoldedNetwork:
     """An evaluation network without the batch normalizations that follow a convolution.
 
     Attributes:
-        graph: the shorter list of nodes, with unchanged names.
+        graph: the shorter list of nodes, with unchanged names; one is frozen if all its originals
+            are.
         params: parameters of that graph; `refresh` updates them.
     """
 
@@ -64,6 +65,7 @@ class FoldedNetwork:
         readers = graph.reader_counts()
         moved = {IMAGE: IMAGE}
         nodes: list[Node] = []
+        frozen: set[int] = set()
         for node in graph.nodes:
             before = node.inputs[0]
             if (
@@ -75,12 +77,14 @@ class FoldedNetwork:
                 at = moved[node.index] = moved[before]
                 nodes[at] = replace(nodes[at], layer=_with_bias(nodes[at].layer))
                 self._origin[at] = (graph.nodes[before], node)
+                frozen -= set() if node.index in graph.frozen else {at}
                 continue
             moved[node.index] = len(nodes)
             inputs = tuple(moved[tensor] for tensor in node.inputs)
             nodes.append(replace(node, index=len(nodes), inputs=inputs))
             self._origin.append((node, None))
-        return Graph(tuple(nodes), graph.in_shape, graph.classes)
+            frozen |= {len(nodes) - 1} if node.index in graph.frozen else set()
+        return Graph(tuple(nodes), graph.in_shape, graph.classes, frozenset(frozen))
 
 
 def _with_bias(layer: Layer) -> Layer:

@@ -10,7 +10,7 @@ same bits for one, two and four threads or processes as well (`float64_sums`).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 import numpy as np
@@ -29,10 +29,17 @@ from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.passes import Chunk, Pass, Resources, as_tuple
-from cnn_cli.nn.plan import BatchStep, Step, chunks_multiple, uses_float64_sums
+from cnn_cli.nn.plan import (
+    BatchStep,
+    Segment,
+    Step,
+    chunks_multiple,
+    frozen_prefix,
+    uses_float64_sums,
+)
 from cnn_cli.nn.recompute import ONCE, Part, Recompute, plan_recompute
-from cnn_cli.nn.types import Array, Arrays, Saved
-from cnn_cli.structs import replace
+from cnn_cli.nn.types import Array, Arrays, Saved, Shape
+from cnn_cli.structs import Struct, replace
 
 
 class TrainingPass(Pass):
@@ -260,6 +267,22 @@ class TrainingPass(Pass):
         return in_order
 
 
+class Halves(Struct):
+    """The network that `Engine.predict` runs, in two halves; the lower one is frozen.
+
+    One after the other they compute the same bits for a batch as `Engine.predict` does.
+
+    Attributes:
+        shape: of the lower half's output for an image.
+        lower: returns that output (n, *shape) of images (n, h, w, c).
+        upper: returns logits (n, classes) of that output, overwritten by the next call.
+    """
+
+    shape: Shape
+    lower: Callable[[Array], Array]
+    upper: Callable[[Array], Array]
+
+
 class TrainingEngine(Engine):
     """An engine with gradients.
 
@@ -321,6 +344,31 @@ class TrainingEngine(Engine):
         if recompute:
             segments = self._network.segments
             self._recompute = plan_recompute(self._network.graph, segments, entry)
+
+    def halves(self) -> Halves | None:
+        """Cut the evaluation network where its frozen part ends; None if there is no such part."""
+        network = self._for_inference(self.params)
+        cut = frozen_prefix(network.graph)
+        if cut == IMAGE:
+            return None
+        steps = network.segments[0].steps  # the only segment, in the order of the nodes
+        below = replace(network, segments=(Segment(steps[: cut + 1], ()),))
+        above = replace(network, segments=(Segment(steps[cut + 1 :], ()),), entry=cut)
+        shape = network.graph.shape(cut)
+
+        def lower(x: Array) -> Array:
+            self._for_inference(self.params)
+            features = np.empty((len(x), *shape), self.dtype)
+            self._evaluate(below, x, features)
+            return features
+
+        def upper(features: Array) -> Array:
+            self._for_inference(self.params)
+            logits = self._output("logits", len(features))
+            self._evaluate(above, features.copy(), logits)  # the first layer may work in place
+            return logits
+
+        return Halves(shape, lower, upper)
 
     @property
     def gradient(self) -> Array:

@@ -8,16 +8,19 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.data.dataset import Split
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.shards import touched
 from cnn_cli.data.targets import Labels
 from cnn_cli.nn.graph import IMAGE, Graph
+from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import frozen_prefix
-from cnn_cli.nn.training_engine import TrainingEngine
+from cnn_cli.nn.training_engine import Halves, TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import freeze_graph, make_groups
 from cnn_cli.training.session import Hook, Session
@@ -44,11 +47,11 @@ class FrozenLayers(Hook):
             if session.source is plain:
                 session.source = loader
             return
-        node = IMAGE
+        node, session.val_features = IMAGE, None
+        room = int(setup.memory.room() * MEMORY_FRACTION) // setup.memory.processes
         # Features are useless if images are augmented or statistics are averaged or estimated.
         same_images = loader.augment is None and (head_alone or session.mixer is None)
         if same_images and session.evaluated is learner.params:
-            room = int(setup.memory.room() * MEMORY_FRACTION) // setup.memory.processes
             node = cached_node(graph, len(loader.split), learner.params.dtype.itemsize, room)
         session.source = loader
         if node != IMAGE:
@@ -58,9 +61,14 @@ class FrozenLayers(Hook):
                 ranks = session.setup.ranks
                 shards = deal_shards(session.setup.config, loader.split)
                 wanted = touched(shards, ranks.rank, ranks.size)
-                session.source = compute_features(session.engine, loader, node, wanted)
+                session.source = features = compute_features(session.engine, loader, node, wanted)
+                room -= features.values.nbytes
         session.engine.close()
         session.engine = session.open_engine(graph, learner.params, node, session.exchange)
+        if session.data.val_loader is not None and session.evaluated is learner.params:
+            session.val_features = ValidationFeatures.open(
+                session.engine, session.data.val_loader, setup.ranks.size, room
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -87,6 +95,65 @@ class Features:
             indices = parts[number]
             indices = indices[self.good[indices]]
             yield Batch(self.values[indices], self.labels[indices], indices, number)
+
+
+class ValidationFeatures:
+    """Validation images and an engine's scores of them, for which frozen layers run only once.
+
+    It takes the place of both in `evaluate`, for the same images each time: the first evaluation
+    keeps the frozen layers' output of each batch. The scores are the same bits.
+
+    Attributes:
+        graph, dtype: the engine's.
+        split: the loader's.
+    """
+
+    def __init__(self, engine: TrainingEngine, halves: Halves, loader: Loader) -> None:
+        self.graph: Graph = engine.graph
+        self.dtype: np.dtype[Any] = engine.dtype
+        self.split: Split = loader.split
+        self._params = engine.params
+        self._halves = halves
+        self._loader = loader
+        self._kept: list[Batch] | None = None
+
+    @classmethod
+    def open(
+        cls, engine: TrainingEngine, loader: Loader, ranks: int, room: int
+    ) -> ValidationFeatures | None:
+        """Return the features of a rank's images; None if no layer is frozen, or without room.
+
+        Args:
+            engine: the engine that would evaluate.
+            loader: the loader of all validation images.
+            ranks: number of ranks that share them.
+            room: bytes available.
+        """
+        halves = engine.halves()
+        if halves is None:
+            return None
+        images = -(-len(loader.split) // ranks)
+        nbytes = images * prod(halves.shape) * engine.dtype.itemsize
+        return cls(engine, halves, loader) if nbytes <= room else None
+
+    def batches(self, order: NDArray[np.int64]) -> Iterator[Batch]:
+        """Yield what `Loader.batches` yields, with features in place of images."""
+        if self._kept is not None:
+            yield from self._kept
+            return
+        kept = []
+        for batch in self._loader.batches(order):
+            with np.errstate(over="ignore", invalid="ignore"):  # as in `evaluate`
+                features = self._halves.lower(batch.images)
+            kept.append(Batch(features, batch.labels, batch.indices, batch.number))
+            yield kept[-1]
+        self._kept = kept
+
+    def predict(self, x: Array, params: Parameters | None = None) -> Array:
+        """Return logits (n, classes) of features, valid until the next call."""
+        if params not in (None, self._params):
+            raise ValueError("features are of the engine's own parameters")
+        return self._halves.upper(x)
 
 
 def cached_node(graph: Graph, images: int, itemsize: int, room: int) -> int:

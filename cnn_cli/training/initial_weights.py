@@ -163,7 +163,8 @@ def _head(own: Array, trained: Array, rows: list[tuple[int, int]]) -> Array:
 def _head_text(trained: _Trained, classes: Sequence[str]) -> str:
     known = len(_rows(trained.classes, classes))
     if not known:
-        return f"starts near zero: the {len(trained.classes)} classes of {trained.place} are others"
+        count = f"{len(trained.classes):,}"
+        return f"starts near zero: none of your classes is among the {count} of {trained.place}"
     rest = len(classes) - known
     text = f"keeps the weights of {known} class{'es' * (known > 1)} of {trained.place}"
     return text + (f"; {rest} start{'s' * (rest == 1)} near zero" if rest else "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.inference.classifier import SeveralLabels
@@ -35,6 +36,9 @@ from cnn_cli.training.training_data import (
 )
 from cnn_cli.training.whitening import whiten
 
+if TYPE_CHECKING:
+    from cnn_cli.training.features import ValidationFeatures
+
 
 @dataclass(slots=True, eq=False)
 class Session:
@@ -48,6 +52,7 @@ class Session:
             reads all images.
         engine: computes gradients; replaced when other layers are frozen.
         source: gives the batches: the loader, or the features of frozen layers.
+        val_features: evaluates with what frozen layers give for validation images; None without.
         evaluated: the weights to evaluate and to save as the best.
         best: whether to save the weights of the last finished epoch as the best.
         confusion: a checkpoint group with that epoch's confusion matrix; may be empty.
@@ -68,6 +73,7 @@ class Session:
     engine: TrainingEngine = field(init=False)
     source: Source = field(init=False)
     evaluated: Parameters = field(init=False)
+    val_features: ValidationFeatures | None = None
     best: bool = False
     confusion: dict[str, dict[str, Array]] = field(default_factory=dict)
     thresholds: tuple[float, ...] = ()

@@ -64,10 +64,12 @@ def _evaluate(session: Session) -> Evaluation | LabelsEvaluation | None:
     if loader is None:
         return None
     places = bounds(len(loader.split), ranks.rank, ranks.size)
+    features = session.val_features
+    scorer, images = features or session.engine, features or loader
     if session.setup.multiple:
-        return evaluate_labels(session.engine, loader, session.evaluated, None, places)
+        return evaluate_labels(scorer, images, session.evaluated, None, places)
     keep = keeps_logits(session.setup.measured)
-    return evaluate(session.engine, loader, session.evaluated, None, places, keep_logits=keep)
+    return evaluate(scorer, images, session.evaluated, None, places, keep_logits=keep)
 
 
 def _others(session: Session, evaluation: Evaluation | LabelsEvaluation) -> dict[str, float | None]:

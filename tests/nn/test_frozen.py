@@ -58,8 +58,8 @@ def network(patterns: list[str]) -> tuple[Graph, Graph]:
     return graph, freeze_graph(graph, config.train, 0)
 
 
-def parameters(graph: Graph) -> Parameters:
-    params = Parameters(graph, "float64")
+def parameters(graph: Graph, dtype: str = "float64") -> Parameters:
+    params = Parameters(graph, dtype)
     initialize(params, 0, "kaiming")
     params.flat_buffers += 0.1
     return params
@@ -141,3 +141,34 @@ def test_beginning_with_features_gives_the_same_gradient(name: str, kernels: Ker
                     np.testing.assert_allclose(value, whole[1][each.index][key], atol=1e-12)
         # Prediction still takes images.
         assert engine.predict(x).shape == (7, 4)
+
+
+# The same cuts of the evaluation network, in which batchnorms are part of the convolutions.
+HALVES = FROZEN | {"the first convolution": (["layers.0.*"], None)}
+
+
+@KERNELS
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("name", HALVES)
+def test_two_halves_score_with_the_same_bits(name: str, threads: int, kernels: Kernels) -> None:
+    patterns, last = HALVES[name]
+    _, graph = network(patterns)
+    params = parameters(graph, "float32")
+    with TrainingEngine(graph, params, threads=threads, kernels=kernels) as engine:
+        halves = engine.halves()
+        assert (halves is None) == (last is None)
+        if halves is None:
+            return
+        for n in (1, 2, 7):
+            x = data(n)[0].astype(np.float32)
+            features = halves.lower(x)
+            kept = features.copy()
+            for _ in range(2):
+                logits = halves.upper(features).copy()
+                np.testing.assert_array_equal(features, kept)
+                np.testing.assert_array_equal(logits, engine.predict(x))
+                for node in graph.nodes:
+                    if node.index not in graph.frozen:
+                        for view in params.views[node.index].values():
+                            view[...] = 1.1 * view
+                params.touch()

@@ -12,7 +12,10 @@ from short_training import Watch
 
 from cnn_cli.config import validate_config
 from cnn_cli.nn.graph import IMAGE
+from cnn_cli.nn.training_engine import Halves, TrainingEngine
+from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import load_checkpoint
+from cnn_cli.structs import replace
 from cnn_cli.training import features
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.requests import Requests
@@ -151,3 +154,73 @@ def test_numbers_that_are_not_finite_name_layer_and_images(pictures: Path, tmp_p
             optimizer={"type": "sgd", "lr": 1e30},
             scheduler="constant",
         )
+
+
+def rows(watch: Watch) -> list[dict[str, Any]]:
+    """Return an epoch's row of metrics each, without times."""
+    found = [row.as_dict() for row in watch.rows]
+    return [
+        {key: value for key, value in row.items() if "second" not in key and key != "time"}
+        for row in found
+    ]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"freeze": STEM},
+        {"freeze": ["stem.*", "layers.1.*", "upper.*", "layers.5.*"]},
+        {"freeze": STEM, "augment": {"hflip": 0.5}},
+        {"freeze": {"stem.*": 1, "layers.1.*": 1, "upper.*": 2}},
+        {"head": {"epochs": 2, "lr": 0.05}},
+        {"freeze": STEM, "monitor": "auc"},
+    ],
+)
+def test_validation_runs_frozen_layers_once(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: dict[str, Any]
+) -> None:
+    """The metrics are the same bits as without features."""
+    images = 0
+    cut = TrainingEngine.halves
+
+    def counted(engine: TrainingEngine) -> Halves | None:
+        halves = cut(engine)
+        if halves is None:
+            return None
+        compute = halves.lower
+
+        def lower(x: Array) -> Array:
+            nonlocal images
+            images += len(x)
+            return compute(x)
+
+        return replace(halves, lower=lower)
+
+    keys = {"epochs": 4} | how
+    monkeypatch.setattr(TrainingEngine, "halves", counted)
+    kept = run(pictures, tmp_path / "kept", **keys)
+    monkeypatch.setattr(features.ValidationFeatures, "open", lambda *_: None)
+    plain = run(pictures, tmp_path / "plain", **keys)
+    assert rows(kept) == rows(plain)
+    changes = 2 if isinstance(how.get("freeze"), dict) else 1
+    assert images == 24 * changes
+    best = [load_checkpoint(tmp_path / name / "best.npz").groups for name in ("kept", "plain")]
+    for group, named in best[1].items():
+        for name, array in named.items():
+            np.testing.assert_array_equal(best[0][group][name], array, err_msg=name)
+
+
+def test_without_room_validation_takes_images(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(features, "MEMORY_FRACTION", 0)
+    monkeypatch.setattr(TrainingEngine, "predict", _refuse)
+    with pytest.raises(AssertionError):
+        run(pictures, tmp_path / "run", freeze=STEM, epochs=1)
+    monkeypatch.undo()
+    monkeypatch.setattr(TrainingEngine, "predict", _refuse)
+    run(pictures, tmp_path / "other", freeze=STEM, epochs=1)
+
+
+def _refuse(*_: object) -> None:
+    raise AssertionError

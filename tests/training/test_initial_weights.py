@@ -70,8 +70,8 @@ def test_the_same_classes_take_all_weights(checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("classes", "note"),
     [
-        ("xy", "starts near zero: the 3 classes of {} are others"),
-        ("xyz", "starts near zero: the 3 classes of {} are others"),
+        ("xy", "starts near zero: none of your classes is among the 3 of {}"),
+        ("xyz", "starts near zero: none of your classes is among the 3 of {}"),
         ("abcd", "keeps the weights of 3 classes of {}; 1 starts near zero"),
         ("xbyz", "keeps the weights of 1 class of {}; 3 start near zero"),
         ("ca", "keeps the weights of 2 classes of {}"),
