@@ -75,7 +75,15 @@ def main() -> None:
 
 
 class Keeper(Hook):
-    """Scores the images after each epoch, and averaged weights after the last one."""
+    """Scores the images after each epoch, and with averaged weights after the last one.
+
+    Attributes:
+        averages: losses and correctness of the images, by kind of average.
+
+    Args:
+        session: the training.
+        list_file: the label list; its part `test` is scored.
+    """
 
     def __init__(self, session: Session, list_file: Path) -> None:
         setup = session.setup
@@ -103,6 +111,7 @@ class Keeper(Hook):
             self.averages[MEAN] = self._score(session, self._mean(session))
 
     def scores(self) -> dict[str, Array]:
+        """Return losses and correctness, (epochs, images), and those of averaged weights."""
         averaged = {
             f"{name} {what}": values
             for name, pair in self.averages.items()
@@ -175,7 +184,7 @@ def run(
 
 @dataclass(frozen=True)
 class Choice:
-    """What a rule achieves in one run, as means over the drawn validation sets.
+    """The result of a rule for one run, as means over the drawn validation sets.
 
     Attributes:
         told: accuracy of the chosen epoch on the validation images.
@@ -192,7 +201,7 @@ def highest(accuracy: Array, loss: Array) -> int:
 
 
 def running(epochs: int) -> Callable[[Array, Array], int]:
-    """Return a rule: the last of so many consecutive epochs with the best mean accuracy."""
+    """Return a rule: of consecutive epochs with the highest mean accuracy, choose the last one."""
 
     def choose(accuracy: Array, loss: Array) -> int:
         window = np.ones(epochs) / epochs
@@ -213,7 +222,7 @@ RULES: Mapping[str, Callable[[Array, Array], int]] = {
 
 
 def choices(scores: Mapping[str, Array], validation: int, draws: int) -> dict[str, Choice]:
-    """Apply each rule to one run."""
+    """Return the result of each rule for one run."""
     losses, right = scores["losses"].astype(np.float64), scores["right"].astype(np.float64)
     images, rng = right.shape[1], np.random.default_rng(0)
     found = defaultdict(list)

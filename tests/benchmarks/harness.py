@@ -1,4 +1,4 @@
-"""Code shared by the benchmarks: the interface of both sides, and timing in turns."""
+"""Code shared by the benchmarks: the interface of both sides, and alternating timing."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ GOLDEN = Path(__file__).parent.parent / "golden"
 BUSY = 0.5  # load average
 SGD = {"lr": 0.01, "momentum": 0.9, "nesterov": True, "weight_decay": 5e-4}
 OURS = ("numpy", "fast")
-OFTEN = 20  # calls in a turn, at most
+OFTEN = 20  # largest number of timed calls in a turn
 
 
 @dataclass(frozen=True)
@@ -27,9 +27,9 @@ class Way:
     """How PyTorch computes.
 
     Attributes:
-        layout: of memory, `channels_last` or `default`.
-        compiled: by torch.compile.
-        bfloat16: in torch.autocast.
+        layout: memory layout, `channels_last` or `default`.
+        compiled: whether torch.compile compiles the network.
+        bfloat16: whether it runs under torch.autocast with bfloat16.
     """
 
     layout: str = "channels_last"
@@ -99,7 +99,7 @@ def add_rivals(parser: argparse.ArgumentParser, known: Iterable[str]) -> None:
 
 
 def chosen_rivals(names: str, known: Iterable[str]) -> list[str]:
-    """The rivals that an option names, but those that torch.compile cannot make here."""
+    """Return the rivals named in an option, without compiled ones if torch.compile fails here."""
     rivals = _known(names, list(known), "rival")
     if any(name.startswith("compile") for name in rivals):
         from torch_twins import why_not_compiled
@@ -150,12 +150,12 @@ def alternate(
     threads may still be spinning.
 
     Args:
-        acts: by name.
-        rounds: turns that each has.
-        turn: seconds that a turn takes, about; from `least` to `OFTEN` calls are counted.
-            With 0, for whole processes, which leave nothing in caches, a turn is one call.
-        least: calls that are counted in a turn.
-        beaten: what took so many times as long as the quickest in the first round has no other.
+        acts: the functions, by name.
+        rounds: number of turns per function.
+        turn: approximate seconds per turn, in which `least` to `OFTEN` calls are timed. With 0 a
+            turn is a single call, for whole processes, which leave nothing in caches.
+        least: the smallest number of timed calls in a turn.
+        beaten: a function that takes this many times as long as the fastest has no further turns.
 
     Returns:
         The median seconds per call, by name.
@@ -177,10 +177,10 @@ def alternate(
 
 
 class Comparison:
-    """A table of images/s: ours, the rivals, and ours over the best of those.
+    """A table of images/s: our backends, the rivals, and our ratio to the best rival.
 
     Args:
-        rivals: names of its columns; one that a row lacks is left blank there.
+        rivals: names of the rivals' columns; a cell is blank if a row lacks the rival.
     """
 
     def __init__(self, rivals: Sequence[str]) -> None:
@@ -188,7 +188,7 @@ class Comparison:
         self._rows: list[tuple[str, ...]] = []
 
     def add(self, name: str, batch: int, seconds: Mapping[str, float]) -> None:
-        """A row, from the seconds of a batch by side."""
+        """Add a row from the seconds per batch of each side."""
         rates = {side: batch / taken for side, taken in seconds.items()}
         best = max((rival for rival in self._rivals if rival in rates), key=rates.__getitem__)
         columns = (*OURS, *self._rivals)

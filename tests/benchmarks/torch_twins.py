@@ -1,4 +1,4 @@
-"""The other side: the same network in PyTorch, in the ways that it can compute."""
+"""The same networks in PyTorch: eager or compiled, in two layouts and two data types."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ LAYOUTS = {"default": torch.contiguous_format, "channels_last": torch.channels_l
 
 
 def make_twins(network: Network, threads: int, rivals: Iterable[str]) -> dict[str, TorchSide]:
-    """A twin for each name of `WAYS`, with the same first weights."""
+    """Return a twin for each name of `WAYS`, all with the same initial weights."""
     torch.compiler.reset()
     twins: dict[str, TorchSide] = {}
     for rival in rivals:
@@ -27,7 +27,7 @@ def make_twins(network: Network, threads: int, rivals: Iterable[str]) -> dict[st
 def make_twin(
     network: Network, way: Way, threads: int, state: dict[str, Any] | None = None
 ) -> TorchSide:
-    """A twin with those parameters, by default drawn with seed 0."""
+    """Return a twin with the given parameters, by default drawn with seed 0."""
     torch.set_num_threads(threads)
     torch.manual_seed(0)
     height, width, channels = network.in_shape
@@ -41,7 +41,7 @@ def make_twin(
 
 
 def why_not_compiled() -> str | None:
-    """Why torch.compile cannot run here, such as for want of a C++ compiler; None where it can."""
+    """Return why torch.compile fails here, such as a missing C++ compiler; None if it works."""
     try:
         torch.compile(torch.relu)(torch.ones(64))
     except Exception as error:
@@ -50,7 +50,7 @@ def why_not_compiled() -> str | None:
 
 
 class TorchSide:
-    """A network in PyTorch, with its optimizer and a batch."""
+    """A network in PyTorch with an optimizer and a batch; see `harness.Side`."""
 
     def __init__(self, network: Network, twin: Twin, way: Way) -> None:
         self.twin = twin.to(memory_format=LAYOUTS[way.layout])

@@ -1,4 +1,4 @@
-"""Equal blocks of a network, one after another, as one `repeat`."""
+"""Write consecutive equal blocks of a network as one `repeat`."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 Layer = dict[str, Any]
-"""A layer as a `Piece` has it: its kind to its arguments."""
+"""A layer as in `Piece`: a mapping of its kind to its arguments."""
 
-LEAST_SAVED = 3  # layers, or the repeat's own lines would make the list no shorter
-LONGEST = 50  # layers of a list in a block
-MOST_TIMES = 1000  # of a repeat in a config
+LEAST_SAVED = 3  # layers; fewer do not make up for the lines of `repeat`
+LONGEST = 50  # layers in a block, not counting those within them
+MOST_TIMES = 1000  # that a config accepts
 HOLDERS = ("residual", "branches", "split")
 
 
 def with_repeats(layers: Sequence[Layer]) -> list[Layer]:
-    """A network's layers, with blocks that equal the one before them as a `repeat` of that.
+    """Return a network's layers with consecutive equal blocks replaced by `repeat`.
 
-    Parameters stay in their order. Blocks are equal whatever they call the layers that only they
-    read; a layer that is read from outside its block keeps the block from being folded.
+    The order of the parameters is unchanged. Names of layers that are read only within their block
+    are ignored in comparisons. A block with a layer that is read from outside is not replaced.
     """
     readers = Counter(layer["from"]["layer"] for layer in _all(layers) if "from" in layer)
 
@@ -43,7 +43,7 @@ def _folded(layers: Sequence[Layer], readers: Counter[str]) -> list[Layer]:
             found.append(layers[at])
             at += 1
             continue
-        # A block begins with what holds layers, as a residual, and not with what follows that.
+        # If possible, begin the block with the layer that contains others, such as a residual.
         for start in range(at, at + length):
             if _kind(layers[start]) in HOLDERS:
                 if _copies(layers, start, length, readers) == times:
@@ -57,7 +57,7 @@ def _folded(layers: Sequence[Layer], readers: Counter[str]) -> list[Layer]:
 
 
 def _copies(layers: Sequence[Layer], start: int, length: int, readers: Counter[str]) -> int:
-    """How many equal blocks of that length stand one after another, from `start` on."""
+    """Return the number of consecutive equal blocks of that length from `start` on."""
 
     def kinds(copy: int) -> list[str]:
         return [_kind(layer) for layer in block(copy)]
@@ -68,7 +68,7 @@ def _copies(layers: Sequence[Layer], start: int, length: int, readers: Counter[s
 
     count = 1
     first: Any = None
-    while count < MOST_TIMES and kinds(count) == kinds(0):  # which is faster to tell
+    while count < MOST_TIMES and kinds(count) == kinds(0):  # quick to compare
         if first is None:
             first = _form(block(0), readers)
         if first is None or _form(block(count), readers) != first:
@@ -78,8 +78,8 @@ def _copies(layers: Sequence[Layer], start: int, length: int, readers: Counter[s
 
 
 def _form(block: Sequence[Layer], readers: Counter[str]) -> Any:
-    """What equal blocks have in common, without the names of layers that only they read; None
-    where one of its layers is read from outside.
+    """Return a block with numbers in place of its own layers' names, the same for equal blocks;
+    None if a layer is read from outside.
     """
     names = [
         arguments["name"]
@@ -109,7 +109,7 @@ def _kind(layer: Layer) -> str:
 
 
 def _lists(layer: Layer) -> Iterator[Sequence[Layer]]:
-    """The lists of layers that a layer holds."""
+    """Yield the lists of layers within a layer."""
     (arguments,) = layer.values()
     for key in ("layers", "shortcut"):
         if key in arguments:
@@ -118,7 +118,7 @@ def _lists(layer: Layer) -> Iterator[Sequence[Layer]]:
 
 
 def _all(layers: Sequence[Layer]) -> Iterator[Layer]:
-    """The layers and those within them."""
+    """Yield layers, each followed by those within it."""
     for layer in layers:
         yield layer
         for some in _lists(layer):
@@ -126,7 +126,7 @@ def _all(layers: Sequence[Layer]) -> Iterator[Layer]:
 
 
 def _with_lists(layer: Layer, change: Callable[[Sequence[Layer]], list[Layer]]) -> Layer:
-    """A layer whose lists are changed."""
+    """Return a copy of a layer with changed lists of layers."""
     ((kind, arguments),) = layer.items()
     found = dict(arguments)
     for key in ("layers", "shortcut"):

@@ -1,4 +1,4 @@
-"""ONNX operators on constants, computed while the network is read."""
+"""Compute ONNX operators on constants while the network is read."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ REDUCED: dict[str, Callable[..., Array]] = {
 
 
 class Constants(Operator):
-    """Operators on constants."""
+    """Computes operators on constants."""
 
     def _fold(self) -> None:
-        with np.errstate(all="ignore"):  # as onnxruntime, which gives infinity and no number
+        with np.errstate(all="ignore"):  # infinity and NaN, as in onnxruntime
             self._compute()
 
     def _compute(self) -> None:  # noqa: PLR0912, PLR0915 - a case an operator
@@ -144,7 +144,9 @@ class Constants(Operator):
                 raise self._refused("must not be of constants alone", word)
 
     def _normalized(self, x: Array, weight: Array, bias: Array, *running: Array) -> Array:
-        """Each channel normalized, in training by its own numbers: standardized weights."""
+        """Compute BatchNormalization; in training mode, which exporters use to standardize weights,
+        with the mean and variance of x.
+        """
         self.network.budget.take_array(x.shape, 8)
         shape = (-1, *(1,) * (x.ndim - 2))
         if self.given.get("training_mode", 0):

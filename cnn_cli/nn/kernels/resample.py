@@ -1,4 +1,4 @@
-"""A part of a picture at another size: what `loops.resample` needs to give Pillow's bits."""
+"""Resize a part of an image with the loops of `loops.resample`, to the bits of Pillow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from cnn_cli.nn.types import Array
 
 
 class Resampling:
-    """Resamples parts of pictures of three bytes a pixel by compiled loops; safe for threads.
+    """Resizes parts of images with three bytes per pixel; may be shared by threads.
 
     Args:
         compiled: compiles a loop.
@@ -33,14 +33,14 @@ class Resampling:
         mirror: bool,
         rows_first: bool,
     ) -> None:
-        """Write a part of a picture to `out`, resized as by Pillow's BILINEAR after a crop.
+        """Write a part of an image to `out`, resized as Pillow's BILINEAR resizes a crop.
 
         Args:
             x: (h, w, 3) bytes, contiguous.
-            box: top, left, rows and columns of the part.
+            box: top, left, height and width of the part.
             out: (ho, wo, 3) bytes, contiguous.
-            mirror: left to right.
-            rows_first: resample along the rows before the columns; the roundings in between differ.
+            mirror: flip the result horizontally.
+            rows_first: resample along the rows before the columns, which rounds differently.
         """
         top, left, rows, columns = box
         height, width, _ = out.shape
@@ -59,10 +59,10 @@ class Resampling:
 
 @lru_cache(maxsize=2048)
 def bilinear_weights(length: int, size: int) -> tuple[Array, Array]:
-    """Return what `size` numbers take of `length`: Pillow's triangular filter.
+    """Return the weights of Pillow's triangular filter for resizing `length` to `size`.
 
     Returns:
-        (size,) the first that each takes, and (size, taps) weights, both int32.
+        (size,) the first input of each output, and (size, taps) its weights, both int32.
     """
     scale = length / size
     support = max(1.0, scale)
@@ -73,7 +73,7 @@ def bilinear_weights(length: int, size: int) -> tuple[Array, Array]:
     distance = np.abs((places + first[:, None] - center[:, None] + 0.5) * (1.0 / support))
     weight = np.where((places < count[:, None]) & (distance < 1), 1 - distance, 0.0)
     total = np.zeros(size)
-    for each in weight.T:  # in Pillow's order, of which the last bit depends
+    for each in weight.T:  # in Pillow's order, on which the last bit depends
         total = total + each
     whole = (0.5 + weight / total[:, None] * (1 << int(loops.SHIFT))).astype(np.int32)
     # As many taps for each, so that none reaches beyond the end.

@@ -1,8 +1,7 @@
 """Bilinear resampling of bytes with antialiasing, to the bits of Pillow's `resize`.
 
-Each axis is resampled by a function of its own and rounded to bytes in between. Weights are whole
-numbers, `SHIFT` bits of which lie behind the point. x is (h, w · channels); the last argument is
-written.
+One function resamples each axis; values are rounded to bytes in between. Weights are fixed-point
+numbers with `SHIFT` fractional bits. x is (h, w · channels); the last argument is written.
 """
 
 from __future__ import annotations
@@ -18,9 +17,9 @@ HALF = np.int32(1 << 21)
 def resample_vertically(
     x: Array, top: int, left: int, first: Array, weight: Array, y: Array
 ) -> None:
-    """Write to y (ho, w) the sums over rows of a part of x, which begins at (top, left), in bytes.
+    """Resample the rows of the part of x that begins at row `top` and byte `left`, into y (ho, w).
 
-    first (ho,) is each sum's first row in the part, weight (ho, taps).
+    first (ho,) is the first input row of each output row, weight (ho, taps).
     """
     height, width = y.shape
     taps = weight.shape[1]
@@ -51,18 +50,18 @@ def resample_vertically(
 def resample_horizontally(
     x: Array, top: int, left: int, columns: int, first: Array, weight: Array, mirror: int, y: Array
 ) -> None:
-    """Write to y (ho, wo · 3) the sums over pixels of a part of x, which begins at (top, left).
+    """Resample the columns of a part of x into y (ho, wo · 3).
 
-    Pixels are three bytes, and become words of four, so that the lanes of a vector are bytes of
-    pixels side by side, which the compiler does not find in steps of three.
+    Pixels of three bytes are copied to words of four, whose bytes the compiler can add as lanes of
+    a vector; it does not vectorize steps of three.
 
     Args:
         x: (h, w · 3).
         top, left: the first row, and the first byte of a row.
-        columns: pixels of the part.
-        first: (wo,) each sum's first pixel in the part.
+        columns: width of the part in pixels.
+        first: (wo,) the first input pixel of each output pixel.
         weight: (wo, taps).
-        mirror: 1 to write the sums from right to left, else 0.
+        mirror: 1 to write from right to left, else 0.
         y: written.
     """
     height, wide, taps = y.shape[0], weight.shape[0], weight.shape[1]
@@ -73,7 +72,7 @@ def resample_horizontally(
     made = np.empty(wide, np.uint32)
     made_lanes = made.view(np.uint8)
     total = np.empty(4 * wide, np.int32)
-    # Unsigned, so that no index is looked at for counting from the end.
+    # Unsigned, so that numba does not check for negative indices.
     places = np.empty((taps, wide), np.uint64)
     weights = np.empty((taps, 4 * wide), np.int32)
     for o in range(wide):
@@ -93,7 +92,7 @@ def resample_horizontally(
 
 
 def join_bytes(row: Array, words: Array) -> None:
-    """Write the three bytes from each place of a row on to words (places,)."""
+    """Copy the three bytes that begin at each place of a row to words (places,)."""
     places = len(words)
     red, green, blue = row[:places], row[1 : 1 + places], row[2 : 2 + places]
     for j in range(places):
@@ -102,7 +101,7 @@ def join_bytes(row: Array, words: Array) -> None:
 
 
 def sum_lanes(lanes: Array, weights: Array, total: Array, y: Array) -> None:
-    """Write the weighted sums of bytes (taps, n) to y (n,), with total as scratch."""
+    """Write the weighted sums of bytes (taps, n) to y (n,); total is scratch memory."""
     taps, n = lanes.shape
     a, wa = lanes[0], weights[0]
     if taps == 2:
