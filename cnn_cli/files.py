@@ -256,8 +256,9 @@ def _open_temporary(folder: Path, *, private: bool = False) -> tuple[Path, Binar
     for number in count(time.time_ns()):  # processes in different containers may have the same id
         temporary = folder / f".cnn-{os.getpid()}-{number}.tmp"
         _unfinished.add(temporary)
+        opener = _open_private if private else None
         try:
-            file = open(temporary, "xb", opener=_open_private if private else None)  # noqa: SIM115
+            file = open(temporary, "xb", opener=opener)  # noqa: SIM115 - it stays open
         except FileExistsError:
             _unfinished.discard(temporary)
             continue

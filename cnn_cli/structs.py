@@ -33,10 +33,12 @@ class Struct:
         super().__init_subclass__()
         own, given = cls.__annotations__, vars(cls)
         cls._defaults = cls._defaults | {name: given[name] for name in own if name in given}
-        cls.__match_args__ = tuple(dict.fromkeys((*cls.__match_args__, *own)))  # type: ignore[misc]
+        names = dict.fromkeys((*cls.__match_args__, *own))
+        cls.__match_args__ = tuple(names)  # type: ignore[misc]  # final, says mypy
         cls._known = frozenset(cls.__match_args__)
         cls._values = attrgetter(*cls.__match_args__)
         if not eq:
+            # mypy refuses methods that are assigned, here as Python's own classes have them.
             cls.__eq__ = object.__eq__  # type: ignore[method-assign]
             cls.__hash__ = object.__hash__  # type: ignore[method-assign]
 

@@ -61,7 +61,7 @@ def test_values_decide_on_equality_and_hash() -> None:
 
 def test_one_that_is_not_compared_equals_itself() -> None:
     held = Held([1])
-    assert held == held  # noqa: PLR0124
+    assert held == held  # noqa: PLR0124 - what is tested
     assert held != Held([1])
     assert {held: 1}[held] == 1
 

@@ -338,8 +338,8 @@ def _grouped(dataset: Dataset, pattern: str) -> tuple[Dataset, list[str]]:
         f"data.group does not match the paths of {len(others):,} of {count:,} images, each of "
         f"which is a group of its own, as {others[0] if others else ''}"
     )
-    # mypy does not know that the mapping's keys are fields.
-    return replace(dataset, **parts), [remark] if others else []  # type: ignore[arg-type]
+    held = replace(dataset, **parts)  # type: ignore[arg-type]  # of fields, which mypy does not know
+    return held, [remark] if others else []
 
 
 def _gave_none(dataset: Dataset, part: Split | None, purpose: str, rule: Rule) -> Iterator[str]:

@@ -186,7 +186,8 @@ def _on_disk(shape: Shape, dtype: DTypeLike, folder: Path | None, forced: bool) 
                 continue
             if not forced and in_memory(place):
                 continue
-            file: Any = tempfile.TemporaryFile(dir=place, prefix="cnn-images-")  # noqa: SIM115
+            prefix = "cnn-images-"
+            file: Any = tempfile.TemporaryFile(dir=place, prefix=prefix)  # noqa: SIM115 - the store's
             try:
                 reserve(file.fileno(), size_of(shape, dtype))
             except OSError:

@@ -128,7 +128,7 @@ class Sides:
             return act
 
         acts: dict[str, Callable[[], Array]] = {
-            key: lambda engine=engine: engine.predict(x)  # type: ignore[misc]
+            key: lambda engine=engine: engine.predict(x)  # type: ignore[misc]  # the default
             for key, engine in self._engines.items()
         }
         if "onnxruntime" in rivals:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -304,8 +305,8 @@ def test_groups_of_a_list_are_kept_together_and_said_where_they_are_not(tmp_path
     )
 
 
-def remarks(root: Path, **options: float) -> tuple[str, ...]:
-    return open_dataset(root, None, 0.1, **options).remarks  # type: ignore[arg-type]
+def remarks(root: Path, **options: Any) -> tuple[str, ...]:
+    return open_dataset(root, None, 0.1, **options).remarks
 
 
 def test_classes_that_give_none_are_named(tmp_path: Path) -> None:

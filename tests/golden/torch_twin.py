@@ -361,7 +361,8 @@ def _simple(  # noqa: PLR0911 - a case a kind
         case "batchnorm" | "layernorm" | "layer_scale":
             norm = nn.BatchNorm2d if x.ndim == 4 else nn.BatchNorm1d
             kinds: dict[str, Any] = {"layernorm": _LayerNorm, "layer_scale": _LayerScale}
-            return kinds.get(kind, norm)(c, **arguments)  # type: ignore[no-any-return]
+            module: nn.Module = kinds.get(kind, norm)(c, **arguments)
+            return module
         case "groupnorm":
             return nn.GroupNorm(arguments.pop("num_groups"), c, **arguments)
         case "linear":

@@ -242,7 +242,7 @@ def test_a_single_image_has_all_threads(
 
             share(count, counted)
 
-        engine._team.share = count  # type: ignore[method-assign]
+        engine._team.share = count  # type: ignore[method-assign]  # to see its parts
         several = engine.predict(image).copy()
     assert bool(parts) == (name == "fast")
     with TrainingEngine(graph, params, kernels=backend(name)) as engine:

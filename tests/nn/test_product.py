@@ -49,7 +49,7 @@ def test_add_transposed(groups: int, rows: int, k: int, m: int, fresh: bool) -> 
     a, b, before = make((rows, groups, k), (rows, groups, m), (k, groups, m))
     a, b = a.transpose(1, 0, 2), b.transpose(1, 0, 2)
     out = np.full_like(before, np.nan) if fresh else before.copy()
-    scratch = lambda name, shape, dtype=None, /: workspace.scratch(name, shape, np.float64)  # noqa: E731 (short)
+    scratch = lambda name, shape, dtype=None, /: workspace.scratch(name, shape, np.float64)  # noqa: E731 - short
     add_transposed(a, b, scratch, out.transpose(1, 0, 2), fresh)
     expected = a.transpose(0, 2, 1) @ b + (0 if fresh else before.transpose(1, 0, 2))
     np.testing.assert_allclose(out.transpose(1, 0, 2), expected, rtol=1e-12, atol=1e-11)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -203,9 +204,9 @@ class Speeds:
         height, width = config.data.image_size
         if height > self.too_large:
             raise ConfigError(source, "the network needs more memory than there is")
-        first = config.model.layers[0]
-        rate = self.speed / (height * width * first.out_channels)  # type: ignore[attr-defined]
-        self.seen.append(Network((height, width), "residual", (first.out_channels,)))  # type: ignore[attr-defined]
+        first: Any = config.model.layers[0]
+        rate = self.speed / (height * width * first.out_channels)
+        self.seen.append(Network((height, width), "residual", (first.out_channels,)))
         return Speed(rate, 1e9, 1e9, 1e9)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from test_choose import PHOTOS
@@ -59,8 +60,8 @@ def proposed(
         ({"flat": 0.31}, False),
     ],
 )
-def test_photographs_in_colour_suit(how: dict[str, float], expected: bool) -> None:
-    assert suits(replace(PHOTOS, **how)) == expected  # type: ignore[arg-type]
+def test_photographs_in_colour_suit(how: dict[str, Any], expected: bool) -> None:
+    assert suits(replace(PHOTOS, **how)) == expected
 
 
 def test_the_time_of_the_last_layer() -> None:

@@ -77,7 +77,9 @@ def test_a_line_is_broken_where_nothing_was_measured() -> None:
         "A title",
         "Some words",
     ]
-    assert "".join(drawn.find("ul").itertext()) == "one & two"  # type: ignore[union-attr]
+    names = drawn.find("ul")
+    assert names is not None
+    assert "".join(names.itertext()) == "one & two"
 
 
 def test_all_is_within_the_frame() -> None:

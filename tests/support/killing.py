@@ -76,7 +76,7 @@ def watch(moments: Moments) -> None:
     # A kill loses nothing that was written, so nothing has to reach the disk.
     os.fsync = lambda fd: moments.pass_by("sync")
     setattr(os, "replace", watched_replace)  # noqa: B010 - its types are many
-    TrainingEngine.train_step = watched_step  # type: ignore[method-assign]
+    TrainingEngine.train_step = watched_step  # type: ignore[method-assign]  # to count it
     files._open_temporary = open_watched
 
 

@@ -27,5 +27,6 @@ def test_images_of_both_splits_share_half_of_the_memory(
     config = validate_config(config_document(pictures), "p.yaml")
     dataset = open_dataset(pictures, None, 0.0)
     data = training_data.open_training_data(config, dataset, 1, lambda _: None)
-    with data.train_loader.cache as train, data.val_loader.cache as val:  # type: ignore[union-attr]
+    assert data.val_loader is not None
+    with data.train_loader.cache as train, data.val_loader.cache as val:
         assert [train.mode, val.mode] == modes

@@ -50,6 +50,6 @@ def test_torchvision_loads_what_is_exported(name: str) -> None:
     classifier = Classifier(Path("x"), {}, classes, pre, normalization, graph, params, 1.0)
     arrays = torchvision_arrays(classifier)
     state = OrderedDict((key, torch.tensor(np.array(array))) for key, array in arrays.items())
-    # A version, which MNASNet requires and files of arrays lack.
+    # A version, which MNASNet requires and files of arrays lack; no type has it.
     state._metadata = model.state_dict()._metadata  # type: ignore[attr-defined]
     model.load_state_dict(state, strict=True)

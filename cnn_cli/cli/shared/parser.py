@@ -200,7 +200,7 @@ class _OwnReaders:
         return option
 
     def get_params(self, ctx: Any) -> list[Any]:
-        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        parameters: list[Any] = super().get_params(ctx)  # type: ignore[misc]  # as above
         for each in parameters:
             parser = _parser(each)
             if parser is not None:

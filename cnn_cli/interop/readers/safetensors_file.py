@@ -77,7 +77,7 @@ def _arrays(path: Path, budget: Budget) -> dict[str, Array]:
     arrays: dict[str, Array] = {}
     try:
         budget.take(2 * path.stat().st_size)  # the file, and a copy of each array
-        found = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]
+        found = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]  # has no types
         for name, tensor in found:
             if tensor["dtype"] not in DTYPES:
                 raise not_read(path, name, tensor["dtype"])

@@ -83,8 +83,14 @@ def test_the_same_whatever_the_loader(
     order = np.random.default_rng(0).permutation(N)
     expected = images_of(loader(split, section), order, epoch=3)
     assert len(expected) == N - 1
-    for mode, threads, size in (("none", 1, 1), ("ram", 4, 3), ("disk", 1, N), ("none", 3, 4)):
-        ours = loader(split, section, mode=mode, threads=threads, batch_size=size)  # type: ignore[arg-type]
+    ways: list[tuple[Any, int, int]] = [
+        ("none", 1, 1),
+        ("ram", 4, 3),
+        ("disk", 1, N),
+        ("none", 3, 4),
+    ]
+    for mode, threads, size in ways:
+        ours = loader(split, section, mode=mode, threads=threads, batch_size=size)
         for _ in range(2):
             assert images_of(ours, np.arange(N), epoch=3) == expected
     monkeypatch.setattr("cnn_cli.data.augment.augmentation.BLOCK_BYTES", 1000)
