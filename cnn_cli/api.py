@@ -222,12 +222,12 @@ def _fit_array(values: NDArray[Any], pre: Preprocess, number: int) -> Pixels:
 
 
 def _as_image(pixels: NDArray[Any], number: int) -> Image.Image:
-    grey = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-    right = grey.ndim == 2 or (grey.ndim == 3 and grey.shape[2] in (3, 4))
-    if not right or grey.dtype != np.uint8 or 0 in grey.shape:
+    gray = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    right = gray.ndim == 2 or (gray.ndim == 3 and gray.shape[2] in (3, 4))
+    if not right or gray.dtype != np.uint8 or 0 in gray.shape:
         rule = "must be uint8 of shape (h, w), (h, w, 1), (h, w, 3) or (h, w, 4)"
         raise ValueError(f"picture {number}: {rule}. Got {pixels.dtype} of shape {pixels.shape}.")
-    return Image.fromarray(np.ascontiguousarray(grey))
+    return Image.fromarray(np.ascontiguousarray(gray))
 
 
 __all__ = ["ImageError", "Model", "Prediction", "load"]

@@ -21,8 +21,8 @@ from cnn_cli.portable import (
     copy_owner_and_mode,
     lock,
     rename_new,
-    synchronise,
-    synchronise_folder,
+    synchronize,
+    synchronize_folder,
 )
 from cnn_cli.system import PATIENCE, wait_until_ready
 
@@ -76,14 +76,14 @@ def write_atomic(
                 file.flush()
                 if old is not None:
                     copy_owner_and_mode(old, file.fileno())
-                synchronise(file.fileno())
+                synchronize(file.fileno())
                 if not WINDOWS:
                     os.replace(temporary, target)  # before closing, which releases the lock
             if WINDOWS:
                 os.replace(temporary, target)
         finally:
             _remove(temporary)  # missing if the rename succeeded
-        synchronise_folder(target.parent)
+        synchronize_folder(target.parent)
     except BrokenPipeError as error:
         if descriptor == STDOUT:
             raise
@@ -149,7 +149,7 @@ def make_folder(path: str | Path) -> None:
             made = [each for each in (folder, *folder.parents) if not each.exists()]
             folder.mkdir(parents=True, exist_ok=True)
             for each in reversed(made):
-                synchronise_folder(each.parent)
+                synchronize_folder(each.parent)
         folder.mkdir(exist_ok=True)
     except OSError as error:
         raise DataError(path, WRITABLE_FOLDER, reason(error)) from error
@@ -188,13 +188,13 @@ def check_could_write(path: str | Path) -> None:
         raise DataError(path, WRITABLE_FOLDER, "permission denied")
 
 
-def copy_to_new(source: str, target: str, *, synchronised: bool = False) -> None:
+def copy_to_new(source: str, target: str, *, synchronized: bool = False) -> None:
     """Copy a file with its times and permissions to an unused name, atomically.
 
     Args:
         source: the file.
         target: the new name, in an existing folder.
-        synchronised: flush it to disk before returning, so that the caller may delete the source.
+        synchronized: flush it to disk before returning, so that the caller may delete the source.
 
     Raises:
         FileExistsError: the name is taken.
@@ -209,14 +209,14 @@ def copy_to_new(source: str, target: str, *, synchronised: bool = False) -> None
                 shutil.copyfileobj(content, file, 2**20)
             file.flush()
             shutil.copystat(source, temporary)
-            if synchronised:
-                synchronise(file.fileno())
+            if synchronized:
+                synchronize(file.fileno())
             if not WINDOWS:
                 rename_new(str(temporary), target)  # before closing, which releases the lock
         if WINDOWS:
             rename_new(str(temporary), target)
-        if synchronised:
-            synchronise_folder(Path(target).parent)
+        if synchronized:
+            synchronize_folder(Path(target).parent)
     finally:
         _remove(temporary)
 

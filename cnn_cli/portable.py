@@ -75,7 +75,7 @@ def lock(descriptor: int) -> bool:
     return True
 
 
-def synchronise(descriptor: int) -> None:
+def synchronize(descriptor: int) -> None:
     """Flush a file's content to disk: with F_FULLFSYNC on macOS, whose fsync leaves it in the
     drive's cache, and with fsync elsewhere.
     """
@@ -87,7 +87,7 @@ def synchronise(descriptor: int) -> None:
     os.fsync(descriptor)
 
 
-def synchronise_folder(folder: Path) -> None:
+def synchronize_folder(folder: Path) -> None:
     """Flush the names in a folder to disk; some systems and network drives cannot."""
     if WINDOWS:
         return

@@ -52,8 +52,8 @@ def test_the_same_as_the_command(folder: Path) -> None:
 def test_paths_bytes_arrays_and_images_are_the_same_picture(folder: Path) -> None:
     path = folder / "pictures" / "val" / "dark" / "0.png"
     pixels = np.asarray(Image.open(path))
-    as_colour = np.stack([pixels] * 3, axis=2)
-    forms: list[Any] = [str(path), path, path.read_bytes(), pixels, pixels[..., None], as_colour]
+    as_color = np.stack([pixels] * 3, axis=2)
+    forms: list[Any] = [str(path), path, path.read_bytes(), pixels, pixels[..., None], as_color]
     with cnn_cli.load(folder / "run", threads=1) as model:
         (expected,) = model.predict(path)
         assert expected.topk[0] == (expected.label, expected.prob)
@@ -63,7 +63,7 @@ def test_paths_bytes_arrays_and_images_are_the_same_picture(folder: Path) -> Non
             assert model.predict(form) == [expected]
         # One at a time, because larger batches round sums differently.
         assert model.predict(forms, batch_size=1) == [expected] * len(forms)
-        assert model.predict(np.stack([as_colour] * 3), batch_size=1) == [expected] * 3
+        assert model.predict(np.stack([as_color] * 3), batch_size=1) == [expected] * 3
         assert model.predict(iter(forms), batch_size=1) == [expected] * len(forms)
         assert model.predict([]) == []
 
@@ -78,10 +78,10 @@ def test_pictures_of_another_size_are_brought_to_the_networks(folder: Path, tmp_
 def test_a_large_photograph_by_every_way_in(folder: Path, tmp_path: Path) -> None:
     """A JPEG read at a reduced scale: the caller's image keeps its size and file position."""
     path = tmp_path / "large.jpg"
-    colours = np.random.default_rng(3).integers(0, 256, (30, 40, 3), np.uint8)
+    colors = np.random.default_rng(3).integers(0, 256, (30, 40, 3), np.uint8)
     exif = Image.Exif()
     exif[ORIENTATION] = 6
-    Image.fromarray(colours).resize((1300, 1000)).save(path, exif=exif)
+    Image.fromarray(colors).resize((1300, 1000)).save(path, exif=exif)
     command = [sys.executable, "-m", "cnn_cli", "predict", "-", "--ckpt", str(folder / "run")]
     stdin = subprocess.run(
         [*command, "--json", "--threads", "1"],
@@ -124,15 +124,15 @@ def test_a_scale_that_the_caller_chose_is_kept(folder: Path, tmp_path: Path) -> 
 
 def test_arguments_are_not_changed(folder: Path, tmp_path: Path) -> None:
     rng = np.random.default_rng(4)
-    colours = rng.integers(0, 256, (20, 31, 4), np.uint8)
-    grey, palette = Image.fromarray(colours[..., 0]), Image.fromarray(colours[..., :3]).quantize(9)
-    deep = Image.fromarray(colours[..., 0].astype(np.uint16) * 200)
-    images = [Image.fromarray(colours), grey, palette, deep, deep.convert("I"), grey.convert("F")]
+    colors = rng.integers(0, 256, (20, 31, 4), np.uint8)
+    gray, palette = Image.fromarray(colors[..., 0]), Image.fromarray(colors[..., :3]).quantize(9)
+    deep = Image.fromarray(colors[..., 0].astype(np.uint16) * 200)
+    images = [Image.fromarray(colors), gray, palette, deep, deep.convert("I"), gray.convert("F")]
     exif = Image.Exif()
     exif[ORIENTATION] = 5
-    grey.save(tmp_path / "turned.png", exif=exif)
-    colours.flags.writeable = False
-    arrays = [colours, colours[..., :3], colours[::-1, ::2, 1], np.asfortranarray(colours)]
+    gray.save(tmp_path / "turned.png", exif=exif)
+    colors.flags.writeable = False
+    arrays = [colors, colors[..., :3], colors[::-1, ::2, 1], np.asfortranarray(colors)]
     pictures: list[Any] = [*arrays, *images, tmp_path / "turned.png", b"no picture"]
     with (
         Image.open(tmp_path / "turned.png") as turned,

@@ -429,8 +429,8 @@ def test_a_drive_writes_its_own_cache_out_where_it_can(
     monkeypatch.setattr(fcntl, "fcntl", call)
     synced: list[int] = []
     monkeypatch.setattr(os, "fsync", synced.append)
-    portable.synchronise(99)
+    portable.synchronize(99)
     assert (asked, synced) == ([51], [])
     refused = True
-    portable.synchronise(99)
+    portable.synchronize(99)
     assert (asked, synced) == ([51, 51], [99])

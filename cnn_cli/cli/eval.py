@@ -13,7 +13,7 @@ from cnn_cli.cli.shared.against import ALPHA, Against, gate_metric
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.evaluation_files import SHEET, check_files
 from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, check_gates, gate
-from cnn_cli.cli.shared.labelled import evaluate_images, find_images, shown_by, split_option
+from cnn_cli.cli.shared.labeled import evaluate_images, find_images, shown_by, split_option
 from cnn_cli.cli.shared.options import (
     IMAGES,
     BatchSize,

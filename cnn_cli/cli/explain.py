@@ -16,7 +16,7 @@ from cnn_cli.metric_names import find_class
 
 if TYPE_CHECKING:
     from cnn_cli.inference.classifier import Classifier
-    from cnn_cli.inference.index import Neighbours
+    from cnn_cli.inference.index import Neighbors
 
 NAME = "explain"
 TOPK = 5
@@ -130,7 +130,7 @@ def run(
     results: list[Explanation] = []
     pre = classifier.preprocess
     decoded = decode_stream(expand_sources(images, arrays=not pre.is_plain), pre, threads)
-    with _neighbours(index, classifier, topk or TOPK, threads) as near:
+    with _neighbors(index, classifier, topk or TOPK, threads) as near:
         for result in explain(classifier, nodes, decoded, number, overlays, threads, near):
             results.append(result)
             if result.error is not None:
@@ -149,19 +149,19 @@ def run(
 
 
 @contextmanager
-def _neighbours(
+def _neighbors(
     index: Path | None, classifier: Classifier, count: int, threads: int
-) -> Iterator[Neighbours | None]:
+) -> Iterator[Neighbors | None]:
     """Return a search for similar images; None without an index."""
     if index is None:
         yield None
         return
-    from cnn_cli.inference.index import Index, Neighbours
+    from cnn_cli.inference.index import Index, Neighbors
 
     opened = Index.open(index)
     with classifier.engine(1) as engine:
         embed = opened.embedder_of(str(index), classifier, engine)
-        yield Neighbours(opened, embed, count, threads)
+        yield Neighbors(opened, embed, count, threads)
 
 
 def _class_number(classifier: Classifier, name: str | None) -> int | None:

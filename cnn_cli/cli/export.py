@@ -9,7 +9,7 @@ from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import counting, elapsing
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, check_gates, gate
-from cnn_cli.cli.shared.labelled import find_images, split_option
+from cnn_cli.cli.shared.labeled import find_images, split_option
 from cnn_cli.cli.shared.options import Checkpoint, Debug, Json
 from cnn_cli.cli.shared.parameters import Option
 from cnn_cli.errors import UsageError, size_text

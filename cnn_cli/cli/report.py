@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import elapsing
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.labelled import evaluate_images, find_images, shown_by, split_option
+from cnn_cli.cli.shared.labeled import evaluate_images, find_images, shown_by, split_option
 from cnn_cli.cli.shared.options import (
     IMAGES,
     BatchSize,

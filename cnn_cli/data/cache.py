@@ -17,7 +17,7 @@ from cnn_cli.data.decode import (
     upright_size,
 )
 from cnn_cli.data.depth import Pixels
-from cnn_cli.data.image_store import CacheMode, ImageStore, Neighbours, open_store
+from cnn_cli.data.image_store import CacheMode, ImageStore, Neighbors, open_store
 from cnn_cli.errors import UsageError
 
 SMALL_FILE = 4096
@@ -62,7 +62,7 @@ class ImageCache:
         folder: Path | None = None,
         *,
         aspects: bool = False,
-        here: Neighbours | None = None,
+        here: Neighbors | None = None,
     ) -> ImageCache:
         """Choose where to cache the images, and reserve the space.
 

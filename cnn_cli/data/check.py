@@ -36,7 +36,7 @@ LONG_SIDE = 5  # ratio between the sides
 JOB = 16  # files that a thread reads per job
 WINDOW = 4  # pending jobs per thread
 DIGEST_SIZE = 16  # bytes: makes collisions within a data set practically impossible
-ORDINARY = ("colour", "grey", "transparent")
+ORDINARY = ("color", "gray", "transparent")
 
 _PREPROCESS = Preprocess(SIDE, SIDE, 3, "squash")
 
@@ -226,8 +226,8 @@ def _list_images(
         found.append(Finding("not_image", (path,)))
 
     for part, each in listing.parts.items():
-        if listing.labelled:
-            for path, names in listing.labelled.get(part, []):
+        if listing.labeled:
+            for path, names in listing.labeled.get(part, []):
                 yield part, tuple(sorted(set(names))), path
             continue
         for name in each.classes:
@@ -304,7 +304,7 @@ def _kind_of_bands(facts: Facts) -> str:
     depth = {8: "", 16: "16-bit", "float": "floating-point"}[facts.depth]
     if facts.bands not in (1, 3):
         return f"{facts.bands} bands{depth and f', {depth}'}"
-    return depth or ("grey" if facts.bands == 1 else "colour")
+    return depth or ("gray" if facts.bands == 1 else "color")
 
 
 def _kind(image: Image.Image) -> str:
@@ -320,7 +320,7 @@ def _kind(image: Image.Image) -> str:
             return image.mode
     if image.has_transparency_data:
         return "transparent"
-    return "grey" if image.mode in ("1", "L") else "colour"
+    return "gray" if image.mode in ("1", "L") else "color"
 
 
 def _of_files(seen: list[_Seen]) -> Iterator[Finding]:

@@ -132,7 +132,7 @@ def open_dataset(
     return take_fold(dataset, fold)
 
 
-def open_labelled(
+def open_labeled(
     root: Path,
     classes: Sequence[str],
     split: Literal["train", "val", "test", "all"],
@@ -183,7 +183,7 @@ def _as_known(part: Part, listing: Listing, known: Collection[str]) -> dict[str,
     Raises:
         DataError: two names are the same class, or there is no class.
     """
-    if not part.classes and not listing.labelled:
+    if not part.classes and not listing.labeled:
         raise DataError(part.place, listing.layout, "no sub-folder")
     alike = {one_form(name): name for name in known}
     found: dict[str, str] = {}
@@ -234,8 +234,8 @@ def _list_images(
 
     With several labels per image, unknown labels are dropped and all images are kept.
     """
-    if listing.labelled:
-        images = listing.labelled.get(part, [])
+    if listing.labeled:
+        images = listing.labeled.get(part, [])
         meant = {own: name for name, own in found.items()}
         of_images = [[meant.get(label, "") for label in labels] for _, labels in images]
         return _split_of(listing, [path for path, _ in images], rows_of(of_images, names))

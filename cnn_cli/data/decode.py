@@ -388,9 +388,9 @@ def _plain(image: Image.Image, mode: str) -> Image.Image:
     if image.mode == "F" or image.mode.startswith("I"):
         return _eight_bits(image).convert(mode)
     if image.has_transparency_data:
-        colour = image.convert("RGBA")
-        white = Image.new("RGBA", colour.size, "white")
-        return Image.alpha_composite(white, colour).convert(mode)
+        color = image.convert("RGBA")
+        white = Image.new("RGBA", color.size, "white")
+        return Image.alpha_composite(white, color).convert(mode)
     if image.mode == "LAB":
         image = _from_lab(image)
     return image if image.mode == mode else image.convert(mode)

@@ -29,14 +29,14 @@ CacheMode = Literal["auto", "ram", "disk", "none"]
 Shape = tuple[int, ...]
 
 
-class Neighbours(Protocol):
+class Neighbors(Protocol):
     """The processes of one computer, which all open the same stores in the same order.
 
     Attributes:
-        neighbours: number of processes, including this one.
+        neighbors: number of processes, including this one.
     """
 
-    neighbours: int
+    neighbors: int
 
     def first_here(self, make: Callable[[], T]) -> T:
         """Call `make` on the first of them only, and return its result on all."""
@@ -117,7 +117,7 @@ def open_store(
     dtype: DTypeLike,
     budget: int | None = None,
     folder: Path | None = None,
-    here: Neighbours | None = None,
+    here: Neighbors | None = None,
 ) -> ImageStore:
     """Choose where to store images, and open the store; see `cache.ImageCache.open`.
 
@@ -126,7 +126,7 @@ def open_store(
         dtype: dtype of the images.
         here: the processes that share it.
     """
-    alone = here is None or here.neighbours == 1
+    alone = here is None or here.neighbors == 1
     if here is None or alone or not prod(shape) or not can_share_memory():
         kept, file = _choose(mode, shape, dtype, budget, folder)
         return ImageStore(kept, shape, dtype, file)
@@ -147,7 +147,7 @@ def open_store(
         file = open(path, "r+b") if path else None  # noqa: SIM115 - the store's
         return ImageStore(kept, shape, dtype, file, fresh=not path)
     except OSError:  # for example in another container: this process keeps its own copy
-        part = (available_memory() // 2 if budget is None else budget) // here.neighbours
+        part = (available_memory() // 2 if budget is None else budget) // here.neighbors
         return open_store("auto", shape, dtype, part, folder)
 
 

@@ -67,7 +67,7 @@ class LabelList(ListedImages):
                 lines = "one more line is" if more == 1 else f"{more:,} more lines are"
                 first = DataError(first.place, first.rule, f"{first.got}; {lines} wrong")
             raise first
-        parts = {part for part, _ in self._images} | self.labelled.keys()
+        parts = {part for part, _ in self._images} | self.labeled.keys()
         if not parts:
             raise DataError(root, self.layout, "none")
         for part in parts:
@@ -110,7 +110,7 @@ class LabelList(ListedImages):
                 self.add(part, row.label, path, place)
                 self._labels.add(row.label)
             else:
-                self.add_labelled(part, self._labels_of(row), path, place)
+                self.add_labeled(part, self._labels_of(row), path, place)
             if row.group:
                 groups[path] = row.group
         self.groups = groups or None

@@ -59,7 +59,7 @@ class Listing(ABC):
         left_out: number of files that are not images, by extension. In class folders they are
             counted while images are listed.
         outside: images beside the class folders.
-        labelled: paths and labels of each part's images, if images may have several labels.
+        labeled: paths and labels of each part's images, if images may have several labels.
     """
 
     layout = "must have a class for each image"
@@ -75,7 +75,7 @@ class Listing(ABC):
         self.notes: list[str] = []
         self.left_out: Counter[str] = Counter()
         self.outside: list[str] = []
-        self.labelled: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
+        self.labeled: dict[str, list[tuple[str, tuple[str, ...]]]] = {}
 
     @abstractmethod
     def images(
@@ -136,11 +136,11 @@ class ListedImages(Listing):
         self.add_class(part, name, place)
         self._images[part, name].append(path)
 
-    def add_labelled(self, part: str, labels: Sequence[str], path: str, place: str) -> None:
+    def add_labeled(self, part: str, labels: Sequence[str], path: str, place: str) -> None:
         """Add an image with any number of labels."""
         for name in labels:
             self.add_class(part, name, place)
-        self.labelled.setdefault(part, []).append((path, tuple(labels)))
+        self.labeled.setdefault(part, []).append((path, tuple(labels)))
 
     def finish(self, places: Mapping[str, tuple[str, str]]) -> None:
         """Sort the classes, numeric ones by value, once all images are known.

@@ -54,10 +54,10 @@ def perceptual_hash(image: Pixels) -> bytes | None:
     Args:
         image: (32, 32, 3) uint8.
     """
-    grey = image @ _LUMA
-    if grey.std() < FLAT:
+    gray = image @ _LUMA
+    if gray.std() < FLAT:
         return None
-    frequencies = _COSINES @ grey @ _COSINES.T
+    frequencies = _COSINES @ gray @ _COSINES.T
     return _bits(frequencies[:8, :8]) + _bits(frequencies)
 
 

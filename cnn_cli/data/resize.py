@@ -13,8 +13,8 @@ Mode = Literal["crop", "squash", "letterbox"]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 BILINEAR = Image.Resampling.BILINEAR
-GREY_LEVEL = 114
-GREY = "#727272"
+GRAY_LEVEL = 114
+GRAY = "#727272"
 MOST_PIXELS = 64 * 2**20
 
 
@@ -24,7 +24,7 @@ def fit(
     mode: Mode,
     box: Box | None = None,
     *,
-    fill: str | float = GREY,
+    fill: str | float = GRAY,
 ) -> Image.Image:
     """Resize `image` (L, RGB or F) to exactly `size` with Pillow's antialiased bilinear filter.
 
@@ -42,7 +42,7 @@ def fit(
     left, top, right, bottom = box or (0, 0, *image.size)
     w, h = scaled(right - left, bottom - top, size, mode)
     if mode == "crop":
-        x, y = centre(w, width), centre(h, height)
+        x, y = center(w, width), center(h, height)
         if w * h > MOST_PIXELS:
             # A narrow strip would be enlarged many times and then cropped, so only the kept part is
             # resized. Pillow rounds the box to float32, so the result may differ in the last bit.
@@ -74,7 +74,7 @@ def fit_bands(x: Pixels, size: tuple[int, int], mode: Mode) -> Pixels:
             bands.append(np.asarray(fit(Image.fromarray(band), size, mode)))
             continue
         whole = band.dtype == np.uint16
-        fill = 257.0 * GREY_LEVEL if whole else float(band.mean(dtype=np.float64))
+        fill = 257.0 * GRAY_LEVEL if whole else float(band.mean(dtype=np.float64))
         fitted = fit(Image.fromarray(band.astype(np.float32)), size, mode, fill=fill)
         y = np.asarray(fitted)
         bands.append(np.rint(y).astype(np.uint16) if whole else y)
@@ -113,7 +113,7 @@ def covering(w: float, h: float, width: int, height: int) -> tuple[int, int]:
     return int(height * w / h), height
 
 
-def centre(length: int, kept: int) -> int:
+def center(length: int, kept: int) -> int:
     """Return the start of the kept center of `length`, rounded as in torchvision's
     ``CenterCrop``.
     """

@@ -292,7 +292,7 @@ def fit_samples(samples: Samples, pre: Preprocess, place: str) -> Pixels:
     if pre.depth == "float" and not np.isfinite(x).all():
         raise ImageError(place, "holds a number that is not finite")
     if x.shape[2] != pre.channels:
-        x = _recoloured(x, pre.channels, samples.has_alpha)
+        x = _recolored(x, pre.channels, samples.has_alpha)
     return resize.fit_bands(turn(x, samples.orientation), (pre.height, pre.width), pre.resize_mode)
 
 
@@ -310,7 +310,7 @@ def _at_depth(values: NDArray[Any], depth: Depth) -> Pixels:
     return values.astype(np.uint16, copy=False)
 
 
-def _recoloured(x: Pixels, channels: int, has_alpha: bool) -> Pixels:
+def _recolored(x: Pixels, channels: int, has_alpha: bool) -> Pixels:
     """Convert gray to color and color to gray, as Pillow does; alpha is composited over white."""
     if has_alpha and x.shape[2] in (2, 4):
         x = _over_white(x[..., :-1], x[..., -1:])
@@ -319,17 +319,17 @@ def _recoloured(x: Pixels, channels: int, has_alpha: bool) -> Pixels:
     if channels == 3:
         return np.repeat(x, 3, axis=2)
     if x.dtype == np.float32:
-        grey = sum(x[..., i].astype(np.float64) * LUMA[i] for i in range(3)) / 2**16
-        return np.asarray(grey, np.float32)[..., None]
+        gray = sum(x[..., i].astype(np.float64) * LUMA[i] for i in range(3)) / 2**16
+        return np.asarray(gray, np.float32)[..., None]
     red, green, blue = (x[..., i].astype(np.uint32) * LUMA[i] for i in range(3))
     return ((red + green + blue + 2**15) >> 16).astype(x.dtype)[..., None]
 
 
-def _over_white(colour: Pixels, alpha: Pixels) -> Pixels:
-    full = 1.0 if colour.dtype == np.float32 else float(2 ** (8 * colour.itemsize) - 1)
+def _over_white(color: Pixels, alpha: Pixels) -> Pixels:
+    full = 1.0 if color.dtype == np.float32 else float(2 ** (8 * color.itemsize) - 1)
     opacity = alpha.astype(np.float64) / full
-    mixed = colour * opacity + full * (1 - opacity)
-    return mixed.astype(np.float32) if full == 1 else np.rint(mixed).astype(colour.dtype)
+    mixed = color * opacity + full * (1 - opacity)
+    return mixed.astype(np.float32) if full == 1 else np.rint(mixed).astype(color.dtype)
 
 
 def turn(x: Pixels, orientation: int) -> Pixels:

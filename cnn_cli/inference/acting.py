@@ -69,7 +69,7 @@ class Acting:
                 replace(row, size=size, time=time)
                 for row, (size, time) in zip(rows, stamps, strict=True)
             ]
-            self._appended.append(rows, synchronised=self._sorter is not None)
+            self._appended.append(rows, synchronized=self._sorter is not None)
         if self._sorter is not None:
             rows = [replace(row, file=self._place(row)) for row in rows]
         return list(rows)

@@ -19,7 +19,7 @@ from cnn_cli import safe_csv
 from cnn_cli.errors import DataError, LockedError, reason
 from cnn_cli.inference.formats import Format
 from cnn_cli.inference.predictor import Prediction
-from cnn_cli.portable import NoLocksError, lock, synchronise
+from cnn_cli.portable import NoLocksError, lock, synchronize
 
 SUFFIXES = (".csv", ".jsonl")
 MOST_LINE = 2**26  # bytes
@@ -88,16 +88,16 @@ class Appended:
             return Prediction(path, error="")
         return Prediction(path, None if number == REFUSED else self._labels[number])
 
-    def append(self, rows: Sequence[Prediction], *, synchronised: bool = False) -> None:
+    def append(self, rows: Sequence[Prediction], *, synchronized: bool = False) -> None:
         """Append rows: all of them or, if there is no room, none.
 
         Args:
-            synchronised: flush them to disk before returning.
+            synchronized: flush them to disk before returning.
         """
         try:
             self._write("".join(map(self._format.row, rows)))
-            if synchronised and self._file is not None:
-                synchronise(self._file.fileno())
+            if synchronized and self._file is not None:
+                synchronize(self._file.fileno())
         except OSError as error:
             raise DataError(self.path, "cannot be written", reason(error)) from error
 

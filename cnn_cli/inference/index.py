@@ -197,7 +197,7 @@ class Index:
         return [(os.fsdecode(bytes(self.paths[i])), float(cosines[i])) for i in best]
 
 
-class Neighbours:
+class Neighbors:
     """Finds the nearest images in an index.
 
     Args:

@@ -224,8 +224,8 @@ def learn_rejection(
         rule = f"--reject needs training images of '{classifier.classes[number]}'"
         raise DataError(classifier.path, rule, "none that can be read")
     means = np.stack([features[labels == k].mean(axis=0) for k in range(len(counts))])
-    centred = features - means[labels]
-    covariance = centred.T @ centred / len(centred)
+    centered = features - means[labels]
+    covariance = centered.T @ centered / len(centered)
     variances, directions = np.linalg.eigh(covariance)
     ridge = max(RIDGE * float(variances.mean()), float(np.finfo(np.float32).tiny))
     whitening = (directions / np.sqrt(variances.clip(min=0) + ridge)).astype(np.float32)

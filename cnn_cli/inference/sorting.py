@@ -140,7 +140,7 @@ class Sorter:
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
-                copy_to_new(path, target, synchronised=True)
+                copy_to_new(path, target, synchronized=True)
                 os.unlink(path)
 
     def _finish(self, path: str, target: str) -> None:

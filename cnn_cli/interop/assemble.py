@@ -80,7 +80,7 @@ def assemble(
     return work.arrays, work.notes()
 
 
-def swap_colours(graph: Graph, arrays: dict[str, Array], place: str) -> None:
+def swap_colors(graph: Graph, arrays: dict[str, Array], place: str) -> None:
     """Convert weights for BGR to weights for RGB, in place.
 
     Raises:

@@ -17,7 +17,7 @@ from cnn_cli.config.load import lay_over
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError, DataError, UsageError, listed
-from cnn_cli.interop.assemble import Standardization, assemble, swap_colours
+from cnn_cli.interop.assemble import Standardization, assemble, swap_colors
 from cnn_cli.interop.derive.network import Derived, derive
 from cnn_cli.interop.foreign import Foreign, Module, Which
 from cnn_cli.interop.match_names import layers_with_arrays, match_map, match_names
@@ -160,7 +160,7 @@ def import_weights(
     elif derived is not None:
         changes.append(UNCOMPARED)
     if options.channel_order == "bgr":
-        swap_colours(graph, arrays, config_file)
+        swap_colors(graph, arrays, config_file)
         params.load(arrays, str(weights))
         changes.append("first convolution turned from blue, green, red to red, green, blue")
     mean, std = _numbers_of(config)

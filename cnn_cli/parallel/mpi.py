@@ -49,7 +49,7 @@ class MpiRanks:
         self.size: int = world.Get_size()
         self._here = world.Split_type(MPI.COMM_TYPE_SHARED)
         everywhere = self._here.allgather(cores())
-        self.neighbours: int = self._here.Get_size()
+        self.neighbors: int = self._here.Get_size()
         # A launcher that binds ranks to cores has already divided the cores.
         self._sharing = sum(not other.isdisjoint(cores()) for other in everywhere)
         self._sums: list[Any] = []

@@ -66,7 +66,7 @@ class ProcessRanks:
         lifeline: int | None = None,
     ) -> None:
         self.rank = rank
-        self.size = self.neighbours = self.processes = size
+        self.size = self.neighbors = self.processes = size
         self._workers = workers
         self._lifeline = lifeline
         head = size * LINE

@@ -51,13 +51,13 @@ class Ranks(Protocol):
     Attributes:
         rank: number of this process, from 0.
         size: number of ranks.
-        neighbours: number of ranks on this machine, including this one.
+        neighbors: number of ranks on this machine, including this one.
         processes: number of ranks that one command line started; its limits hold for their total.
     """
 
     rank: int
     size: int
-    neighbours: int
+    neighbors: int
     processes: int
 
     def threads(self, cores: int) -> int:
@@ -109,7 +109,7 @@ class Alone:
 
     rank = 0
     size = 1
-    neighbours = 1
+    neighbors = 1
     processes = 1
 
     def threads(self, cores: int) -> int:
@@ -148,7 +148,7 @@ class Foreseen(Alone):
     """So many processes that are not started: what `processes` would be, for a plan."""
 
     def __init__(self, count: int) -> None:
-        self.size = self.neighbours = self.processes = count
+        self.size = self.neighbors = self.processes = count
 
 
 def part_of(cores: int, processes: int) -> int:

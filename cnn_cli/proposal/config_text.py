@@ -107,7 +107,7 @@ def _augment(survey: Survey, choice: Choice) -> list[str]:
         lines.append(
             f"  random_resized_crop: {{scale: {scale}{sides}}}   # a random part of the image"
         )
-    if survey.grey:
+    if survey.gray:
         lines += [
             "  # Enable this if a mirrored image means the same (not for letters or digits):",
             "  # hflip: 0.5",

@@ -31,8 +31,8 @@ SEEN = 60_000  # images, in all epochs of the upper layers
 def suits(survey: Survey) -> bool:
     """Whether the images resemble those of the weights' training: color photographs."""
     side = min(survey.width, survey.height)
-    in_colour = survey.is_plain and not survey.grey
-    return in_colour and side >= LEAST_SIDE and survey.flat <= MOST_FLAT
+    in_color = survey.is_plain and not survey.gray
+    return in_color and side >= LEAST_SIDE and survey.flat <= MOST_FLAT
 
 
 def head_alone(survey: Survey, weights: str, side: int, speed: Speed, budget: float) -> Choice:

@@ -32,7 +32,7 @@ from cnn_cli.structs import replace
 
 SAMPLE = 256  # images that are read
 NEARLY_ALL = 0.95  # fraction of the images
-GREY_SPREAD = 8  # largest difference between the channels of a gray image saved as a color JPEG
+GRAY_SPREAD = 8  # largest difference between the channels of a gray image saved as a color JPEG
 
 _PREPROCESS = Preprocess(32, 32, 3, "squash")
 
@@ -82,7 +82,7 @@ class Survey:
     several: bool = False
 
     @property
-    def grey(self) -> bool:
+    def gray(self) -> bool:
         return self.bands == 1
 
     @property
@@ -98,14 +98,14 @@ class Look:
     Attributes:
         size: width and height as displayed.
         is_plain: it can be read as 8-bit color.
-        grey: it has one band, or hardly any color.
+        gray: it has one band, or hardly any color.
         bands, depth: as in `data.samples.Facts`.
         flat: fraction of equal neighboring pixels.
     """
 
     size: tuple[int, int]
     is_plain: bool
-    grey: bool
+    gray: bool
     bands: int
     depth: Depth
     flat: float = 0.0
@@ -208,15 +208,15 @@ def _look(path: str, on_frames: OnFrames | None = None) -> Look | None:
     except Exception:  # plugins raise nearly any exception for damaged files
         return None
     plain = read_image(path, _PREPROCESS, on_frames=on_frames)
-    is_plain, grey, flat = not isinstance(plain, ImageError), facts.bands == 1, 0.0
+    is_plain, gray, flat = not isinstance(plain, ImageError), facts.bands == 1, 0.0
     if not isinstance(plain, ImageError):
         pixels = plain.astype(np.int16)
-        grey = bool((pixels.max(axis=2) - pixels.min(axis=2)).max() <= GREY_SPREAD)
+        gray = bool((pixels.max(axis=2) - pixels.min(axis=2)).max() <= GRAY_SPREAD)
         flat = float((pixels[:, 1:] == pixels[:, :-1]).all(axis=2).mean())
     own = replace(_PREPROCESS, channels=facts.bands, depth=facts.depth)
     if not is_plain and (own.is_plain or isinstance(read_image(path, own), ImageError)):
         return None
-    return Look(facts.size, is_plain, grey, facts.bands, facts.depth, flat)
+    return Look(facts.size, is_plain, gray, facts.bands, facts.depth, flat)
 
 
 def _bands_and_depth(looks: Sequence[Look]) -> tuple[int, Depth]:
@@ -231,6 +231,6 @@ def _bands_and_depth(looks: Sequence[Look]) -> tuple[int, Depth]:
     few_plain = 2 * sum(look.is_plain for look in chosen) < len(chosen)
     if few_plain or len(deep) >= NEARLY_ALL * len(chosen):
         depth = "float" if "float" in deep else 16 if deep else 8
-    if bands == 3 and sum(look.grey for look in chosen) >= NEARLY_ALL * len(chosen):
+    if bands == 3 and sum(look.gray for look in chosen) >= NEARLY_ALL * len(chosen):
         bands = 1
     return bands, depth

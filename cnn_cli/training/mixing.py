@@ -89,13 +89,13 @@ def make_mixer(config: Config) -> Mixer | None:
 
 
 def cut_boxes(
-    strengths: Array, centres: Array, image_size: tuple[int, int]
+    strengths: Array, centers: Array, image_size: tuple[int, int]
 ) -> tuple[NDArray[np.int64], Array]:
     """Compute the boxes that CutMix pastes: Yun et al. 2019, equation 2, clipped as in their code.
 
     Args:
         strengths: (n,) λ: a box has √(1-λ) of the height and of the width.
-        centres: (n, 2) vertical and horizontal centers from 0 to 1; a box may extend beyond the
+        centers: (n, 2) vertical and horizontal centers from 0 to 1; a box may extend beyond the
             image.
         image_size: height and width in pixels.
 
@@ -104,7 +104,7 @@ def cut_boxes(
     """
     size = np.array(image_size)
     halves = (size * np.sqrt(1 - strengths)[:, None]).astype(np.int64) // 2
-    middles = (size * centres).astype(np.int64)
+    middles = (size * centers).astype(np.int64)
     corners = np.clip(middles - halves, 0, size)
     ends = np.clip(middles + halves, 0, size)
     left_over = 1 - (ends - corners).prod(axis=1) / size.prod()

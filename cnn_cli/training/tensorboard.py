@@ -159,7 +159,7 @@ def confusion_picture(matrix: Array) -> Pixels:
     row.
     """
     shares = matrix / matrix.sum(axis=1, keepdims=True).clip(min=1)
-    colours = np.rint(255 + shares[..., None] * (DARK - 255)).astype(np.uint8)
+    colors = np.rint(255 + shares[..., None] * (DARK - 255)).astype(np.uint8)
     size = max(1, SIDE // len(matrix))
-    picture: Pixels = colours.repeat(size, axis=0).repeat(size, axis=1)
+    picture: Pixels = colors.repeat(size, axis=0).repeat(size, axis=1)
     return picture

@@ -87,9 +87,9 @@ class Four(Alone):
         return np.repeat(numbers[None], self.size, axis=0)
 
 
-@pytest.mark.parametrize("neighbours", [1, 2])
+@pytest.mark.parametrize("neighbors", [1, 2])
 def test_a_rank_has_memory_for_its_share(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, neighbours: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, neighbors: int
 ) -> None:
     """The whole batch would not fit, nor would two ranks on one machine."""
     config = make_field(tmp_path, batch_size=2000).config
@@ -98,11 +98,11 @@ def test_a_rank_has_memory_for_its_share(
     need = training_bytes(graph, train.model_copy(update={"batch_size": 500}), 1)
     assert need < training_bytes(graph, train, 1)
     monkeypatch.setattr(memory, "available_memory", lambda: need)
-    monkeypatch.setattr(Four, "neighbours", neighbours)
+    monkeypatch.setattr(Four, "neighbors", neighbors)
     params = Parameters(graph, train.dtype)
     initialize(params, 0, network.config.model.init)
     rule = "the network needs more memory than there is"
-    with nullcontext() if neighbours == 1 else pytest.raises(ConfigError, match=rule):
+    with nullcontext() if neighbors == 1 else pytest.raises(ConfigError, match=rule):
         found = rank_bench(
             graph, params, network.config, "x", Four(), threads=1, kernels=NUMPY, seconds=0
         )

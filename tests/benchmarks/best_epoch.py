@@ -25,7 +25,7 @@ import numpy as np
 from cnn_cli.config import Config
 from cnn_cli.config.load import load_config
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.dataset import open_labelled
+from cnn_cli.data.dataset import open_labeled
 from cnn_cli.data.loader import Loader
 from cnn_cli.inference.evaluate import evaluate
 from cnn_cli.nn.params import Parameters
@@ -87,7 +87,7 @@ class Keeper(Hook):
 
     def __init__(self, session: Session, list_file: Path) -> None:
         setup = session.setup
-        split = open_labelled(list_file, setup.dataset.classes, "test")
+        split = open_labeled(list_file, setup.dataset.classes, "test")
         cache = ImageCache.open("ram", split.paths, session.data.preprocess)
         self._loader = Loader(split, cache, BATCH, setup.threads, "error")
         self._ema = Ema(session.learner.params, 1 - 1 / setup.updates_per_epoch)

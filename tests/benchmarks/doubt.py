@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cnn_cli.data.dataset import open_labelled
+from cnn_cli.data.dataset import open_labeled
 from cnn_cli.data.roots import training_classes
 
 
@@ -51,7 +51,7 @@ def main() -> None:
 def plant(data: Path, path: Path, share: float, seed: int) -> dict[str, str]:
     """Write a label list with wrong labels; return the changed images and their true labels."""
     classes = training_classes(data, None)
-    images = open_labelled(data.resolve(), classes, "all")
+    images = open_labeled(data.resolve(), classes, "all")
     rng = random.Random(seed)
     order = sorted(range(len(images)), key=images.paths.__getitem__)
     chosen = set(rng.sample(order, round(share * len(images))))

@@ -20,5 +20,5 @@ def picture(width: int, height: int, seed: int) -> NDArray[np.uint8]:
         return x
 
     light = field()
-    colours = np.stack([light + 0.3 * field() for _ in range(3)], axis=2)
-    return np.clip(128 + 50 * colours, 0, 255).astype(np.uint8)
+    colors = np.stack([light + 0.3 * field() for _ in range(3)], axis=2)
+    return np.clip(128 + 50 * colors, 0, 255).astype(np.uint8)

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_cli.data.dataset import Split, open_labelled
+from cnn_cli.data.dataset import Split, open_labeled
 from cnn_cli.data.decode import load_image
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.roots import training_classes
@@ -93,7 +93,7 @@ def report(classifier: Classifier, data: Path, names: list[str], others: str | N
 
 def only(data: Path, part: str, names: list[str], wanted: list[str]) -> Split:
     """Return images of some classes, with the classifier's class numbers."""
-    split = open_labelled(data, names, part)  # type: ignore[arg-type]  # train or val
+    split = open_labeled(data, names, part)  # type: ignore[arg-type]  # train or val
     numbers = {names.index(name): i for i, name in enumerate(wanted)}
     rows = [i for i, label in enumerate(split.labels.tolist()) if label in numbers]
     labels = np.array([numbers[int(split.labels[i])] for i in rows], np.int64)
@@ -120,9 +120,9 @@ def drawings(classifier: Classifier) -> list[Pixels]:
             case 2:
                 drawn = np.zeros((height, width))
                 for _ in range(int(rng.integers(1, 5))):
-                    centre = rng.uniform(0, height), rng.uniform(0, width)
+                    center = rng.uniform(0, height), rng.uniform(0, width)
                     radius = rng.uniform(0.07, 0.3) * height
-                    inside = (y - centre[0]) ** 2 + (x - centre[1]) ** 2 < radius**2
+                    inside = (y - center[0]) ** 2 + (x - center[1]) ** 2 < radius**2
                     drawn[inside] = rng.integers(80, 256)
             case _:
                 rows, columns = -(-height // 4), -(-width // 4)

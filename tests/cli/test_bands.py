@@ -201,7 +201,7 @@ def test_bad_pictures_are_left_out_and_named(cnn: Inside, run: Path, kind: str) 
 
 
 @pytest.mark.parametrize("technique", ["color_jitter=0.2", "trivialaugment=true"])
-def test_colour_is_not_changed(cnn: Inside, folder: Path, technique: str) -> None:
+def test_color_is_not_changed(cnn: Inside, folder: Path, technique: str) -> None:
     outcome = cnn("train", folder / "a.yaml", "--dry-run", f"augment.{technique}")
     key, rule = (
         technique.split("=", maxsplit=1)[0],

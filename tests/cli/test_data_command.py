@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_program import Inside, process
-from data_samples import make_folders, photograph, save_grey
+from data_samples import make_folders, photograph, save_gray
 from PIL import Image
 
 CLEAN = """\
@@ -25,7 +25,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Two classes without problems, in the current folder."""
     monkeypatch.chdir(tmp_path)
     for number in range(20):
-        save_grey(Path("photos", "ab"[number % 2], f"{number}.png"), seed=number, side=8)
+        save_gray(Path("photos", "ab"[number % 2], f"{number}.png"), seed=number, side=8)
     return Path("photos")
 
 

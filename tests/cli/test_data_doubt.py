@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_program import COMMAND, Inside, process
-from data_samples import save_grey
+from data_samples import save_gray
 from patience import PATIENCE
 from PIL import Image
 
@@ -187,7 +187,7 @@ def test_the_run_is_locked(cnn: Inside, here: Path) -> None:
 
 def test_what_changed_is_said(cnn: Inside, here: Path) -> None:
     assert cnn("train", "c.yaml", *FOLDS, "train.epochs=1", "--out", "new", "--quiet").code == 0
-    save_grey(Path("dark/new.png"), seed=1, side=8)
+    save_gray(Path("dark/new.png"), seed=1, side=8)
     with Path("labels.csv").open("a") as file:
         file.write("\ndark/new.png,dark")
     outcome = cnn("data", "doubt", "new")

@@ -77,7 +77,7 @@ def test_photographs(cnn: Inside, here: Path, measured: None) -> None:
     assert "\n#     cnn train photos.yaml --backend numpy\n" in text
 
 
-def test_small_grey_pictures_in_parts(cnn: Inside, here: Path, measured: None) -> None:
+def test_small_gray_pictures_in_parts(cnn: Inside, here: Path, measured: None) -> None:
     for part, count in (("train", 12), ("val", 6), ("test", 3)):
         for name in ("0", "1"):
             paint(here / "digits" / part / name, count, side=28, mode="L")

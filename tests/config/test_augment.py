@@ -173,7 +173,7 @@ def test_errors(tmp_path: Path, section: str, expected: str) -> None:
     assert caught.value.line() == f"{tmp_path}/a.yaml: {expected}"
 
 
-def test_grey_images_have_no_colour_to_change(tmp_path: Path) -> None:
+def test_gray_images_have_no_color_to_change(tmp_path: Path) -> None:
     jitter = "{color_jitter: {brightness: 0.4, contrast: 0.4}}"
     assert "color_jitter" in load(tmp_path, jitter, data="channels: 1")
     with pytest.raises(ConfigError) as caught:

@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 import pytest
-from data_samples import make_folders, save_grey
+from data_samples import make_folders, save_gray
 
 from cnn_cli.data import archive, archive_listing
 from cnn_cli.data.archive import (
@@ -33,7 +33,7 @@ from cnn_cli.data.archive import (
 from cnn_cli.data.archive_listing import expand_braces
 from cnn_cli.data.check import check_folder
 from cnn_cli.data.content import content_digest
-from cnn_cli.data.dataset import Dataset, open_dataset, open_labelled
+from cnn_cli.data.dataset import Dataset, open_dataset, open_labeled
 from cnn_cli.data.decode import ImageError, Preprocess, load_image, read_image
 from cnn_cli.data.roots import check_there, open_listing, plain_name
 from cnn_cli.data.sources import expand_sources
@@ -48,7 +48,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with class folders in `photos`."""
     monkeypatch.chdir(tmp_path)
     make_folders(Path("photos"), {"cat": 3, "dog": 2})
-    save_grey(Path("photos/dog/deep/er.png"), seed=99)
+    save_gray(Path("photos/dog/deep/er.png"), seed=99)
     Path("photos/cat/notes.txt").touch()
     return tmp_path
 
@@ -99,15 +99,15 @@ def test_an_archive_is_as_its_folder(kind: str, inside: str) -> None:
 def test_parts_within(kind: str) -> None:
     shutil.copytree("photos", "parts/Train")
     shutil.copytree("photos/dog", "parts/dev/dog")
-    save_grey(Path("parts/dev/outside.png"))
+    save_gray(Path("parts/dev/outside.png"))
     dataset = open_dataset(pack("parts", f"x.{kind}"), None, 0.5)
     assert len(dataset.train) == 6
     assert dataset.val is not None
     assert dataset.val.paths[0] == f"x.{kind}/dev/dog/000.png"
     assert dataset.remarks[-1] == "an image beside the class folders left out"
-    assert open_labelled(Path(f"x.{kind}"), ["cat", "dog"], "val").labels.tolist() == [1] * 3
+    assert open_labeled(Path(f"x.{kind}"), ["cat", "dog"], "val").labels.tolist() == [1] * 3
     (Path("parts/samples")).mkdir()
-    save_grey(Path("parts/samples/0.png"))
+    save_gray(Path("parts/samples/0.png"))
     with pytest.raises(DataError, match="Got Train and dev beside samples"):
         open_listing(pack("parts", f"y.{kind}"))
 
@@ -134,7 +134,7 @@ def test_classes_of_one_picture_are_not_taken_for_a_folder_about_all() -> None:
     with pytest.raises(DataError) as caught:
         open_dataset(Path("x.zip"), None, 0.0)
     assert caught.value.line() == "x.zip: must hold at least two classes. Got one: 'cat'."
-    assert open_labelled(Path("x.zip"), ["cat", "dog"], "all").labels.tolist() == [0]
+    assert open_labeled(Path("x.zip"), ["cat", "dog"], "all").labels.tolist() == [0]
 
 
 def test_what_archives_of_macos_hold_besides() -> None:
@@ -172,7 +172,7 @@ def test_sources(kind: str) -> None:
 
 def test_paths_that_lead_into_no_archive() -> None:
     Path("x.zip").mkdir()
-    save_grey(Path("x.zip/0.png"))
+    save_gray(Path("x.zip/0.png"))
     assert archive_of("x.zip/0.png") is None
     assert archive_of("y.tar/0.png") is None
     assert names_below("photos") is None
@@ -187,7 +187,7 @@ def test_an_archive_that_is_replaced_is_read_anew() -> None:
     root = pack("photos", "x.zip")
     before = open_archive(str(root))
     assert open_archive(str(root)) is before
-    save_grey(Path("photos/cat/new.png"))
+    save_gray(Path("photos/cat/new.png"))
     pack("photos", "x.zip")
     os.utime(root, ns=(1, 1))
     assert "cat/new.png" in open_archive(str(root)).members
@@ -228,13 +228,13 @@ def shard(name: str, files: dict[str, bytes]) -> None:
 
 
 def picture(i: int) -> bytes:
-    return save_grey(Path(f"made/{i}.png"), seed=i).read_bytes()
+    return save_gray(Path(f"made/{i}.png"), seed=i).read_bytes()
 
 
 def test_shards() -> None:
     shard("s-08.tar", {"0.png": picture(0), "0.cls": b"10\n", "1.png": picture(1), "1.cls": b"9"})
-    labelled = json.dumps({"width": 4, "label": 10}).encode()
-    shard("s-09.tar", {"a/2.PNG": picture(2), "a/2.json": labelled, "a/3.txt": b"x"})
+    labeled = json.dumps({"width": 4, "label": 10}).encode()
+    shard("s-09.tar", {"a/2.PNG": picture(2), "a/2.json": labeled, "a/3.txt": b"x"})
     shard("s-10.tar", {"4.x.png": picture(5), "4.png": picture(4), "4.cls": b"9", "4.json": b"{}"})
     root = Path("s-{08..10}.tar")
     dataset = open_dataset(root, None, 0.0)
@@ -248,8 +248,8 @@ def test_shards() -> None:
     assert dataset.base == ""
     assert dataset.remarks == ("1 .png and 1 .txt left out",)
     np.testing.assert_array_equal(load_image("s-10.tar/4.png", PRE), load_image("made/4.png", PRE))
-    assert open_labelled(root, [str(i) for i in range(11)], "val").labels.tolist() == [9, 9, 10, 10]
-    assert open_labelled(root, [f"class {i}" for i in range(11)], "val").labels.tolist() == [
+    assert open_labeled(root, [str(i) for i in range(11)], "val").labels.tolist() == [9, 9, 10, 10]
+    assert open_labeled(root, [f"class {i}" for i in range(11)], "val").labels.tolist() == [
         *(9, 9, 10, 10)
     ]
     one = open_dataset(Path("s-08.tar"), None, 0.0)

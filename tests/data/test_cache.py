@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pytest
-from data_samples import make_folders, noise, save_grey
+from data_samples import make_folders, noise, save_gray
 from PIL import Image
 
 from cnn_cli import portable
@@ -41,7 +41,7 @@ def folder(tmp_path: Path) -> Path:
 class Here:
     """Two processes on one computer, simulated one after another."""
 
-    neighbours = 2
+    neighbors = 2
 
     def __init__(self, *said: Any) -> None:
         self.said = [*said]
@@ -219,7 +219,7 @@ def test_no_images_at_all(folder: Path) -> None:
 
 
 def test_tiny_files_are_decoded_by_one_thread(tmp_path: Path) -> None:
-    small = [str(save_grey(tmp_path / f"{i}.png")) for i in range(3)]
+    small = [str(save_gray(tmp_path / f"{i}.png")) for i in range(3)]
     assert ImageCache.open("none", small, PRE).useful_threads(8) == 1
     large = tmp_path / "large.png"
     Image.fromarray(noise(100, 100, 1)).save(large)
@@ -234,7 +234,7 @@ needs_shared_files = pytest.mark.skipif(
 
 @needs_shared_files
 @pytest.mark.parametrize("mode", ["ram", "disk"])
-def test_neighbours_keep_images_once(
+def test_neighbors_keep_images_once(
     paths: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch, mode: Kept
 ) -> None:
     loaded, here = count_loads(monkeypatch), Here()
@@ -255,13 +255,13 @@ def test_neighbours_keep_images_once(
 
 
 @needs_shared_files
-def test_neighbours_of_another_container_keep_their_own(paths: list[str]) -> None:
+def test_neighbors_of_another_container_keep_their_own(paths: list[str]) -> None:
     with ImageCache.open("ram", paths, PRE, here=Here(("ram", "/proc/1/fd/gone"))) as cache:
         assert cache.mode == "ram"
         assert len(cache.missing(np.arange(5))) == 5
 
 
-def test_neighbours_without_a_cache(paths: list[str]) -> None:
+def test_neighbors_without_a_cache(paths: list[str]) -> None:
     here = Here()
     modes = {ImageCache.open("none", paths, PRE, here=here).mode for _ in range(2)}
     assert modes == {"none"}

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_samples import encoded, make_folders, noise, photograph, save_grey
+from data_samples import encoded, make_folders, noise, photograph, save_gray
 from PIL import Image
 
 from cnn_cli.data import check
@@ -55,7 +55,7 @@ def test_nothing_to_find(photos: Path) -> None:
 def test_parts(tmp_path: Path) -> None:
     for i, part in enumerate(("train", "validation", "test")):
         for number in range(2 * 10):
-            save_grey(tmp_path / part / "ab"[number % 2] / f"{number}.png", seed=100 * i + number)
+            save_gray(tmp_path / part / "ab"[number % 2] / f"{number}.png", seed=100 * i + number)
     findings = check_folder(tmp_path, 1)
     assert findings.found == ()
     assert findings.parts == {part: {"a": 10, "b": 10} for part in ("test", "train", "val")}
@@ -137,7 +137,7 @@ def test_classes_that_do_not_match(tmp_path: Path) -> None:
     make_folders(tmp_path / "train", {"cat": 10, "dog": 10, "fox": 10})
     for part, names in (("val", ("Cat", "dog")), ("test", ("cat", "dog", "fox"))):
         for number, name in enumerate(names):
-            save_grey(tmp_path / part / name / "x.png", seed=len(part) * 10_000 + number)
+            save_gray(tmp_path / part / name / "x.png", seed=len(part) * 10_000 + number)
     assert found(tmp_path) == [
         ("unknown_class", ("val/Cat",), ""),
         ("missing_class", ("train/cat",), "not in val"),
@@ -178,25 +178,25 @@ def test_kinds_of_images(tmp_path: Path) -> None:
     make_folders(tmp_path, {"a": 0, "b": 0})
     for i in range(20):
         save(tmp_path / "ab"[i % 2] / f"{i}.png", Image.fromarray(noise(8, 8, 3, i)))
-    colour, grey = (Image.fromarray(noise(8, 8, channels, 50)) for channels in (3, 1))
-    save(tmp_path / "a/moving.gif", colour, "GIF", save_all=True, append_images=[grey])
-    save(tmp_path / "a/still.gif", colour, "GIF")
-    save(tmp_path / "a/print.jpg", colour.convert("CMYK"), "JPEG")
-    save(tmp_path / "a/scan.tif", grey.convert("F"), "TIFF")
-    save(tmp_path / "a/sixteen.png", grey.convert("I;16"))
-    save(tmp_path / "b/bits.png", grey.convert("1"))
-    save(tmp_path / "b/clear.png", colour.convert("RGBA"))
+    color, gray = (Image.fromarray(noise(8, 8, channels, 50)) for channels in (3, 1))
+    save(tmp_path / "a/moving.gif", color, "GIF", save_all=True, append_images=[gray])
+    save(tmp_path / "a/still.gif", color, "GIF")
+    save(tmp_path / "a/print.jpg", color.convert("CMYK"), "JPEG")
+    save(tmp_path / "a/scan.tif", gray.convert("F"), "TIFF")
+    save(tmp_path / "a/sixteen.png", gray.convert("I;16"))
+    save(tmp_path / "b/bits.png", gray.convert("1"))
+    save(tmp_path / "b/clear.png", color.convert("RGBA"))
     assert found(tmp_path) == [
         ("mode", ("a/moving.gif",), "animated"),
         ("mode", ("a/print.jpg",), "CMYK"),
         ("mode", ("a/scan.tif",), "floating-point"),
         ("mode", ("a/sixteen.png",), "16-bit"),
-        ("mode", ("b/bits.png",), "grey where most are colour"),
-        ("mode", ("b/clear.png",), "transparent where most are colour"),
+        ("mode", ("b/bits.png",), "gray where most are color"),
+        ("mode", ("b/clear.png",), "transparent where most are color"),
     ]
 
 
-def test_colour_of_16_bits(tmp_path: Path) -> None:
+def test_color_of_16_bits(tmp_path: Path) -> None:
     make_folders(tmp_path, {"a": 0, "b": 10})
     pixels = noise(10, 6 * 10, 1).tobytes()
     rows = b"".join(b"\0" + pixels[start : start + 60] for start in range(0, 600, 60))
@@ -220,8 +220,8 @@ def test_files_in_the_wrong_place(photos: Path) -> None:
     (photos / "cat/deep/raw.cr2").write_text("x")
     (photos / "cat/.hidden.txt").write_text("x")
     (photos / "readme.md").write_text("x")
-    save_grey(photos / "lost.png", seed=123_456)
-    save_grey(photos / ".hidden.png", seed=123_457)
+    save_gray(photos / "lost.png", seed=123_456)
+    save_gray(photos / ".hidden.png", seed=123_457)
     assert found(photos) == [
         ("not_image", ("cat/deep/raw.cr2",), ""),
         ("not_image", ("cat/notes.txt",), ""),
@@ -231,7 +231,7 @@ def test_files_in_the_wrong_place(photos: Path) -> None:
 
 def test_images_beside_the_classes_of_a_part(tmp_path: Path) -> None:
     make_folders(tmp_path / "train", ENOUGH)
-    save_grey(tmp_path / "train/lost.png", seed=10**6)
+    save_gray(tmp_path / "train/lost.png", seed=10**6)
     assert found(tmp_path) == [("outside", ("train/lost.png",), "")]
 
 
@@ -285,7 +285,7 @@ def test_only_validation(tmp_path: Path) -> None:
 
 
 def test_no_class_folder(tmp_path: Path) -> None:
-    save_grey(tmp_path / "x.png")
+    save_gray(tmp_path / "x.png")
     with pytest.raises(DataError) as caught:
         check_folder(tmp_path, 1)
     assert str(caught.value) == (
@@ -369,7 +369,7 @@ def test_bands_and_bits(tmp_path: Path) -> None:
         ("unreadable", ("b/not.npy",), "holds a number that is not finite"),
         ("mode", ("a/four.npy",), f"4 bands, 16-bit {usual}"),
         ("mode", ("a/real.npy",), f"5 bands, floating-point {usual}"),
-        ("mode", ("b/photo.png",), f"colour {usual}"),
+        ("mode", ("b/photo.png",), f"color {usual}"),
     ]
 
 

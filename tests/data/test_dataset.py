@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from data_samples import make_folders
 
-from cnn_cli.data.dataset import Split, open_dataset, open_labelled
+from cnn_cli.data.dataset import Split, open_dataset, open_labeled
 from cnn_cli.data.roots import KINDS
 from cnn_cli.errors import DataError, ExitCode
 
@@ -48,7 +48,7 @@ def test_accents_in_another_unicode_form(tmp_path: Path, known: str, written: st
     assert data.classes == names
     assert data.val is not None
     assert data.val.labels.tolist() == [names.index(known)] * 2
-    assert open_labelled(tmp_path, [known, "cafz"], "val").labels.tolist() == [0, 0]
+    assert open_labeled(tmp_path, [known, "cafz"], "val").labels.tolist() == [0, 0]
     (tmp_path / "train" / known).rename(tmp_path / "train" / written)
     assert open_dataset(tmp_path, ["cafz", known], 0).train.labels.tolist() == [0, 1, 1]
     assert open_dataset(tmp_path, None, 0, before=names).classes == names  # for a resumed run
@@ -201,7 +201,7 @@ def test_configured_class_has_no_folder(splits: Path) -> None:
 def test_evaluating_a_folder_with_splits(
     splits: Path, split: Literal["train", "val", "test", "all"], labels: list[int]
 ) -> None:
-    found = open_labelled(splits, ["dog", "cat"], split)
+    found = open_labeled(splits, ["dog", "cat"], split)
     assert sorted(found.labels.tolist()) == sorted(labels)
     names = [Path(path).parent.name for path in found.paths]
     assert names == [["dog", "cat"][label] for label in found.labels]
@@ -212,28 +212,28 @@ def test_evaluating_a_folder_without_splits(
     tmp_path: Path, split: Literal["train", "val", "test", "all"]
 ) -> None:
     make_folders(tmp_path, {"cat": 2})
-    found = open_labelled(tmp_path, ["ant", "cat"], split)
+    found = open_labeled(tmp_path, ["ant", "cat"], split)
     np.testing.assert_array_equal(found.labels, [1, 1])
 
 
-def labelled_error(
+def labeled_error(
     root: Path, classes: list[str], split: Literal["train", "val", "test", "all"]
 ) -> str:
     with pytest.raises(DataError) as caught:
-        open_labelled(root, classes, split)
+        open_labeled(root, classes, split)
     return caught.value.line()
 
 
 def test_evaluating_a_split_that_is_not_there(tmp_path: Path) -> None:
     make_folders(tmp_path, {"train": 0, "validation": 0})
-    assert labelled_error(tmp_path, ["a"], "test") == (
+    assert labeled_error(tmp_path, ["a"], "test") == (
         f"{tmp_path}: must have a 'test' folder. Got train, validation."
     )
 
 
 def test_evaluating_a_class_the_model_does_not_know(tmp_path: Path) -> None:
     make_folders(tmp_path, {"cat": 1, "dogs": 1})
-    assert labelled_error(tmp_path, ["cat", "dog"], "val") == (
+    assert labeled_error(tmp_path, ["cat", "dog"], "val") == (
         f"{tmp_path}/dogs: must be a class that the model has. Did you mean 'dog'?"
     )
 
@@ -242,9 +242,9 @@ def test_evaluating_nothing(tmp_path: Path) -> None:
     layout = "must be a folder with a sub-folder of images for each class"
     (tmp_path / "a.png").touch()
     line = f"{tmp_path}: {layout}. Got no sub-folder."
-    assert labelled_error(tmp_path, ["cat"], "val") == line
+    assert labeled_error(tmp_path, ["cat"], "val") == line
     make_folders(tmp_path, {"cat": 0})
     line = f"{tmp_path}: must hold at least one image. Got none."
-    assert labelled_error(tmp_path, ["cat"], "val") == line
+    assert labeled_error(tmp_path, ["cat"], "val") == line
     gone = tmp_path / "gone"
-    assert labelled_error(gone, ["cat"], "val") == f"{gone}: {layout}. Got no such folder."
+    assert labeled_error(gone, ["cat"], "val") == f"{gone}: {layout}. Got no such folder."

@@ -16,40 +16,40 @@ from PIL import Image, ImageCms
 from cnn_cli.data import decode
 from cnn_cli.data.decode import Preprocess, load_image
 
-GREY = Preprocess(6, 8, 1)
-COLOUR = Preprocess(6, 8, 3)
-COLOURS = noise(6, 8, 3)
+GRAY = Preprocess(6, 8, 1)
+COLOR = Preprocess(6, 8, 3)
+COLORS = noise(6, 8, 3)
 SHADES = noise(6, 8, 1)
 
 
-def test_colour_as_it_is() -> None:
-    x = load_image(encoded(Image.fromarray(COLOURS)), COLOUR)
+def test_color_as_it_is() -> None:
+    x = load_image(encoded(Image.fromarray(COLORS)), COLOR)
     assert x.shape == (6, 8, 3)
     assert x.dtype == np.uint8
-    np.testing.assert_array_equal(x, COLOURS)
+    np.testing.assert_array_equal(x, COLORS)
 
 
-def test_grey_as_it_is() -> None:
+def test_gray_as_it_is() -> None:
     data = encoded(Image.fromarray(SHADES))
-    np.testing.assert_array_equal(load_image(data, GREY), SHADES[:, :, None])
-    np.testing.assert_array_equal(load_image(data, COLOUR), np.stack([SHADES] * 3, axis=2))
+    np.testing.assert_array_equal(load_image(data, GRAY), SHADES[:, :, None])
+    np.testing.assert_array_equal(load_image(data, COLOR), np.stack([SHADES] * 3, axis=2))
 
 
-def test_colour_to_grey_is_pillows() -> None:
-    image = Image.fromarray(COLOURS)
-    x = load_image(encoded(image), GREY)
+def test_color_to_gray_is_pillows() -> None:
+    image = Image.fromarray(COLORS)
+    x = load_image(encoded(image), GRAY)
     np.testing.assert_array_equal(x[:, :, 0], np.asarray(image.convert("L")))
 
 
 def test_one_bit() -> None:
     image = Image.fromarray(SHADES).convert("1")
-    x = load_image(encoded(image), GREY)
+    x = load_image(encoded(image), GRAY)
     np.testing.assert_array_equal(x[:, :, 0], np.asarray(image, np.uint8) * 255)
 
 
 def test_palette() -> None:
-    image = Image.fromarray(COLOURS).quantize(16)
-    x = load_image(encoded(image), COLOUR)
+    image = Image.fromarray(COLORS).quantize(16)
+    x = load_image(encoded(image), COLOR)
     np.testing.assert_array_equal(x, np.asarray(image.convert("RGB")))
 
 
@@ -58,7 +58,7 @@ def test_palette_with_a_transparent_entry() -> None:
     image.putpalette([200, 0, 0, 0, 100, 0])
     image.paste(1, (0, 0, 4, 6))
     for kind in ("PNG", "GIF"):
-        x = load_image(encoded(image, kind, transparency=0), COLOUR)
+        x = load_image(encoded(image, kind, transparency=0), COLOR)
         assert (x[:, :4] == (0, 100, 0)).all()
         assert (x[:, 4:] == 255).all()
 
@@ -66,40 +66,40 @@ def test_palette_with_a_transparent_entry() -> None:
 def test_palette_with_alpha_for_each_entry() -> None:
     image = Image.new("P", (8, 6), 0)
     image.putpalette([200, 0, 0])
-    x = load_image(encoded(image, transparency=bytes([51])), COLOUR)  # a fifth
+    x = load_image(encoded(image, transparency=bytes([51])), COLOR)  # a fifth
     assert (x == (244, 204, 204)).all()
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "TIFF"])
 def test_alpha_lies_over_white(kind: str) -> None:
-    colours = np.zeros((6, 8, 4), np.uint8)
-    colours[:, :, 0] = 200
-    colours[:, :4, 3] = 255
-    colours[:2, :4, 3] = 51
+    colors = np.zeros((6, 8, 4), np.uint8)
+    colors[:, :, 0] = 200
+    colors[:, :4, 3] = 255
+    colors[:2, :4, 3] = 51
     options = {"lossless": True, "exact": True} if kind == "WEBP" else {}
-    x = load_image(encoded(Image.fromarray(colours), kind, **options), COLOUR)
+    x = load_image(encoded(Image.fromarray(colors), kind, **options), COLOR)
     assert (x[:2, :4] == (244, 204, 204)).all()
     assert (x[2:, :4] == (200, 0, 0)).all()
     assert (x[:, 4:] == 255).all()
 
 
-def test_grey_with_alpha() -> None:
+def test_gray_with_alpha() -> None:
     image = Image.merge("LA", [Image.new("L", (8, 6), 100), Image.new("L", (8, 6), 51)])
-    assert (load_image(encoded(image), GREY) == 224).all()
+    assert (load_image(encoded(image), GRAY) == 224).all()
 
 
-def test_grey_with_a_transparent_shade() -> None:
+def test_gray_with_a_transparent_shade() -> None:
     image = Image.new("L", (8, 6), 9)
     image.putpixel((3, 2), 10)
-    x = load_image(encoded(image, transparency=9), GREY)
+    x = load_image(encoded(image, transparency=9), GRAY)
     assert x[2, 3] == 10
     assert np.count_nonzero(x == 255) == 47
 
 
-def test_colour_with_a_transparent_colour() -> None:
+def test_color_with_a_transparent_color() -> None:
     image = Image.new("RGB", (8, 6), (1, 2, 3))
     image.putpixel((3, 2), (4, 5, 6))
-    x = load_image(encoded(image, transparency=(1, 2, 3)), COLOUR)
+    x = load_image(encoded(image, transparency=(1, 2, 3)), COLOR)
     assert x[2, 3].tolist() == [4, 5, 6]
     assert np.count_nonzero(x == 255) == 47 * 3
 
@@ -107,21 +107,21 @@ def test_colour_with_a_transparent_colour() -> None:
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
 def test_sixteen_bits_lose_the_lower_eight(kind: str) -> None:
     x16 = (SHADES.astype(np.uint16) << 8) + 255 - SHADES
-    x = load_image(encoded(Image.fromarray(x16), kind), GREY)
+    x = load_image(encoded(Image.fromarray(x16), kind), GRAY)
     np.testing.assert_array_equal(x[:, :, 0], SHADES)
 
 
 def test_sixteen_bits_big_endian() -> None:
     x16 = SHADES.astype(np.uint16) * 257
     image = Image.frombytes("I;16B", (8, 6), x16.astype(">u2").tobytes())
-    x = load_image(encoded(image, "TIFF"), COLOUR)
+    x = load_image(encoded(image, "TIFF"), COLOR)
     np.testing.assert_array_equal(x[:, :, 1], SHADES)
 
 
 def test_sixteen_bits_with_a_transparent_shade() -> None:
     image = Image.fromarray(np.full((6, 8), 1000, np.uint16))
     image.putpixel((3, 2), 2560)
-    x = load_image(encoded(image, transparency=1000), GREY)
+    x = load_image(encoded(image, transparency=1000), GRAY)
     assert x[2, 3] == 10
     assert np.count_nonzero(x == 255) == 47
 
@@ -129,30 +129,30 @@ def test_sixteen_bits_with_a_transparent_shade() -> None:
 def test_whole_numbers_are_clipped_to_sixteen_bits() -> None:
     numbers = np.zeros((6, 8), np.int32)
     numbers[0, :3] = -5, 70_000, 512
-    x = load_image(encoded(Image.fromarray(numbers), "TIFF"), GREY)
+    x = load_image(encoded(Image.fromarray(numbers), "TIFF"), GRAY)
     assert x[0, :3, 0].tolist() == [0, 255, 2]
 
 
 @pytest.mark.parametrize(("top", "scale"), [(1.0, 255.0), (200.0, 1.0), (65535.0, 1 / 257)])
 def test_floats(top: float, scale: float) -> None:
     numbers = np.linspace(0, top, 48, dtype=np.float32).reshape(6, 8)
-    x = load_image(encoded(Image.fromarray(numbers), "TIFF"), GREY)
+    x = load_image(encoded(Image.fromarray(numbers), "TIFF"), GRAY)
     np.testing.assert_allclose(x[:, :, 0], numbers * scale, atol=0.51)
 
 
 def test_floats_that_are_none() -> None:
     numbers = np.full((6, 8), 0.5, np.float32)
     numbers[0, :3] = np.nan, -np.inf, -1
-    x = load_image(encoded(Image.fromarray(numbers), "TIFF"), GREY)
+    x = load_image(encoded(Image.fromarray(numbers), "TIFF"), GRAY)
     assert x[0, :4, 0].tolist() == [0, 0, 0, 128]
 
 
 def test_cmyk() -> None:
     image = Image.new("CMYK", (8, 6), (0, 255, 255, 0))
-    x = load_image(encoded(image, "TIFF"), COLOUR)
+    x = load_image(encoded(image, "TIFF"), COLOR)
     assert (x == (255, 0, 0)).all()
     jpeg = encoded(image, "JPEG")
-    assert np.abs(load_image(jpeg, COLOUR).astype(int) - (255, 0, 0)).max() <= 8
+    assert np.abs(load_image(jpeg, COLOR).astype(int) - (255, 0, 0)).max() <= 8
 
 
 @pytest.mark.parametrize("compression", ["jpeg", "tiff_lzw", "raw"])
@@ -162,16 +162,16 @@ def test_ycbcr_jpeg_and_tiff(compression: str) -> None:
     image = Image.new("RGB", (8, 6), (200, 100, 50))
     tiff = encoded(image.convert("YCbCr"), "TIFF", compression=compression)
     for data in (encoded(image, "JPEG"), tiff):
-        assert np.abs(load_image(data, COLOUR).astype(int) - (200, 100, 50)).max() <= 3
+        assert np.abs(load_image(data, COLOR).astype(int) - (200, 100, 50)).max() <= 3
 
 
 def test_lab() -> None:
     lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    colour = Image.new("RGB", (8, 6), (200, 100, 50))
-    image = ImageCms.buildTransform(srgb, lab, "RGB", "LAB").apply(colour)
-    x = load_image(encoded(image, "TIFF"), COLOUR)
+    color = Image.new("RGB", (8, 6), (200, 100, 50))
+    image = ImageCms.buildTransform(srgb, lab, "RGB", "LAB").apply(color)
+    x = load_image(encoded(image, "TIFF"), COLOR)
     assert np.abs(x.astype(int) - (200, 100, 50)).max() <= 3
-    assert load_image(encoded(image, "TIFF"), GREY).shape == (6, 8, 1)
+    assert load_image(encoded(image, "TIFF"), GRAY).shape == (6, 8, 1)
 
 
 @pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"])
@@ -182,11 +182,11 @@ def test_every_mode_gives_the_configured_channels(mode: str, channels: int) -> N
 
 
 def test_first_frame_of_an_animation() -> None:
-    frames = [Image.new("RGB", (8, 6), colour) for colour in ("red", "lime", "blue")]
+    frames = [Image.new("RGB", (8, 6), color) for color in ("red", "lime", "blue")]
     for kind in ("GIF", "PNG", "WEBP"):
         options = {"lossless": True} if kind == "WEBP" else {}
         data = encoded(frames[0], kind, save_all=True, append_images=frames[1:], **options)
-        assert (load_image(data, COLOUR) == (255, 0, 0)).all()
+        assert (load_image(data, COLOR) == (255, 0, 0)).all()
 
 
 TURNED: dict[int, Callable[[Pixels], Pixels]] = {
@@ -207,23 +207,23 @@ def test_exif_orientation(orientation: int, kind: str) -> None:
     exif = Image.Exif()
     exif[decode.ORIENTATION] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
-    data = encoded(Image.fromarray(COLOURS), kind, exif=exif, **options)
-    expected = TURNED.get(orientation, TURNED[1])(COLOURS)
+    data = encoded(Image.fromarray(COLORS), kind, exif=exif, **options)
+    expected = TURNED.get(orientation, TURNED[1])(COLORS)
     pre = Preprocess(expected.shape[0], expected.shape[1], 3)
     np.testing.assert_array_equal(load_image(data, pre), expected)
 
 
 @pytest.mark.filterwarnings("ignore")
 def test_damaged_metadata_does_not_spoil_an_image() -> None:
-    data = encoded(Image.fromarray(COLOURS), exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff")
-    np.testing.assert_array_equal(load_image(data, COLOUR), COLOURS)
+    data = encoded(Image.fromarray(COLORS), exif=b"Exif\x00\x00MM\x00\x2a\xff\xff\xff\xff")
+    np.testing.assert_array_equal(load_image(data, COLOR), COLORS)
 
 
 def test_a_pipe(tmp_path: Path) -> None:
     pipe = tmp_path / "a.png"
     os.mkfifo(pipe)
-    data = encoded(Image.fromarray(COLOURS))
+    data = encoded(Image.fromarray(COLORS))
     thread = threading.Thread(target=pipe.write_bytes, args=(data,))
     thread.start()
-    np.testing.assert_array_equal(load_image(pipe, COLOUR), COLOURS)
+    np.testing.assert_array_equal(load_image(pipe, COLOR), COLORS)
     thread.join()

@@ -17,13 +17,13 @@ from PIL import Image, UnidentifiedImageError
 
 from cnn_cli.data.decode import ImageError, Preprocess, load_image
 
-COLOUR = Preprocess(6, 8, 3)
-COLOURS = noise(6, 8, 3)
+COLOR = Preprocess(6, 8, 3)
+COLORS = noise(6, 8, 3)
 
 
 def error_of(source: str | Path | bytes, name: str | None = None) -> str:
     with pytest.raises(ImageError) as caught:
-        load_image(source, COLOUR, name)
+        load_image(source, COLOR, name)
     return caught.value.line()
 
 
@@ -61,27 +61,27 @@ def test_truncated(kind: str) -> None:
 def test_damaged_bytes_are_an_image_error_or_an_image() -> None:
     rng = np.random.default_rng(0)
     for kind in ("PNG", "JPEG", "GIF", "TIFF", "WEBP", "ICO", "BMP"):
-        whole = encoded(Image.fromarray(COLOURS), kind)
+        whole = encoded(Image.fromarray(COLORS), kind)
         for _ in range(30):
             data = bytearray(whole)
             for place in rng.integers(0, min(len(data), 200), 4):
                 data[place] = rng.integers(256)
             with suppress(ImageError):
-                assert load_image(bytes(data), COLOUR).shape == (6, 8, 3)
+                assert load_image(bytes(data), COLOR).shape == (6, 8, 3)
 
 
 @pytest.mark.parametrize("limit", [12, 30])
 def test_too_large(monkeypatch: pytest.MonkeyPatch, limit: int) -> None:
     # Above the limit Pillow warns, above twice the limit it raises: both are refused.
-    data = encoded(Image.fromarray(COLOURS))
+    data = encoded(Image.fromarray(COLORS))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", limit)
     assert (
         error_of(data, "a") == f"a: has more pixels than Pillow's limit of {limit}. Got 48 pixels."
     )
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 48)
-    assert load_image(data, COLOUR).shape == (6, 8, 3)
+    assert load_image(data, COLOR).shape == (6, 8, 3)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", None)
-    assert load_image(data, COLOUR).shape == (6, 8, 3)
+    assert load_image(data, COLOR).shape == (6, 8, 3)
 
 
 def test_a_plugin_that_another_thread_is_importing(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,12 +95,12 @@ def test_a_plugin_that_another_thread_is_importing(monkeypatch: pytest.MonkeyPat
         return really_open(file, formats=tuple(formats))
 
     monkeypatch.setattr(Image, "open", once_blind)
-    data = encoded(Image.fromarray(COLOURS))
-    np.testing.assert_array_equal(load_image(data, COLOUR), COLOURS)
+    data = encoded(Image.fromarray(COLORS))
+    np.testing.assert_array_equal(load_image(data, COLOR), COLORS)
 
 
 def test_postscript_is_not_run() -> None:
-    data = encoded(Image.fromarray(COLOURS), "EPS")
+    data = encoded(Image.fromarray(COLORS), "EPS")
     assert error_of(data, "a") == "a: is PostScript, which is a program and not an image."
 
 
@@ -120,7 +120,7 @@ def test_whatever_pillow_raises(
     def load(_: Image.Image) -> None:
         raise raised
 
-    data = encoded(Image.fromarray(COLOURS))
+    data = encoded(Image.fromarray(COLORS))
     Image.preinit()
     monkeypatch.setattr("PIL.PngImagePlugin.PngImageFile.load", load)
     assert error_of(data, "a") == line
@@ -146,7 +146,7 @@ for path in sys.argv[1:]:
 
 
 def test_pillow_and_its_libraries_write_nothing(tmp_path: Path) -> None:
-    image = Image.fromarray(COLOURS)
+    image = Image.fromarray(COLORS)
     deflated = bytearray(encoded(image, "TIFF", compression="tiff_adobe_deflate"))
     deflated[20:40] = bytes(20)
     files = {

@@ -15,7 +15,7 @@ from cnn_cli.data.decode import ImageError, Preprocess, load_image
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.resize import BILINEAR
 
-COLOUR = Preprocess(16, 16, 3)
+COLOR = Preprocess(16, 16, 3)
 
 
 def scene(height: int, width: int) -> Image.Image:
@@ -65,7 +65,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_what_is_left_is_twice_as_large_as_needed(
     asked: list[int], side: int, factors: list[int]
 ) -> None:
-    load_image(jpeg(scene(side, side)), COLOUR)
+    load_image(jpeg(scene(side, side)), COLOR)
     assert asked == factors
 
 
@@ -153,9 +153,9 @@ def test_modes(monkeypatch: pytest.MonkeyPatch, asked: list[int], mode: str, cha
 
 def test_the_first_picture_of_several(monkeypatch: pytest.MonkeyPatch, asked: list[int]) -> None:
     data = encoded(scene(201, 203), "MPO", save_all=True, append_images=[scene(203, 201)])
-    x = load_image(data, COLOUR)
+    x = load_image(data, COLOR)
     assert asked == [4]
-    assert np.abs(x.astype(int) - whole(data, COLOUR, monkeypatch)).mean() < 0.7
+    assert np.abs(x.astype(int) - whole(data, COLOR, monkeypatch)).mean() < 0.7
 
 
 def lossless_jpeg(height: int, width: int) -> bytes:
@@ -177,13 +177,13 @@ def test_lossless_ones_are_decoded_whole() -> None:
             image.load()
     except OSError:
         pytest.skip("this libjpeg cannot decode lossless JPEG")
-    assert (load_image(data, COLOUR) == 128).all()
+    assert (load_image(data, COLOR) == 128).all()
 
 
 def test_truncated(asked: list[int]) -> None:
     data = jpeg(Image.fromarray(noise(200, 200, 3)))
     with pytest.raises(ImageError) as caught:
-        load_image(data[: len(data) * 2 // 3], COLOUR, "a")
+        load_image(data[: len(data) * 2 // 3], COLOR, "a")
     assert asked == [4]
     assert caught.value.line() == "a: truncated or damaged."
 
@@ -191,7 +191,7 @@ def test_truncated(asked: list[int]) -> None:
 def test_the_limit_holds_for_the_size_of_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 39_999)
     with pytest.raises(ImageError, match="Got 40000 pixels"):
-        load_image(jpeg(scene(200, 200)), COLOUR)
+        load_image(jpeg(scene(200, 200)), COLOR)
 
 
 def test_less_than_a_million_pixels_are_decoded_whole(

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from data_samples import save_grey
+from data_samples import save_gray
 from PIL import Image
 
 from cnn_cli import files
@@ -35,7 +35,7 @@ class NoneLeft:
 
 @pytest.fixture
 def picture(tmp_path: Path) -> str:
-    save_grey(tmp_path / "a.png")
+    save_gray(tmp_path / "a.png")
     return str(tmp_path / "a.png")
 
 

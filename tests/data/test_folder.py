@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from data_samples import make_folders, save_grey
+from data_samples import make_folders, save_gray
 from PIL import Image
 
 from cnn_cli.data import folder
@@ -31,22 +31,22 @@ def test_extensions_in_any_case() -> None:
 
 def test_images_are_sorted_and_sub_folders_entered(tmp_path: Path) -> None:
     for name in ("b.png", "a/2.PNG", "a/1.png", "a/c/0.png", "A.jpg"):
-        save_grey(tmp_path / name)
+        save_gray(tmp_path / name)
     (tmp_path / "notes.txt").touch()
     assert below(tmp_path) == ["A.jpg", "a/1.png", "a/2.PNG", "a/c/0.png", "b.png"]
 
 
 def test_hidden_entries_are_passed_over(tmp_path: Path) -> None:
     for name in ("a.png", ".b.png", ".c/d.png", "e/.f/g.png", "._a.png"):
-        save_grey(tmp_path / name)
+        save_gray(tmp_path / name)
     assert below(tmp_path) == ["a.png"]
     (tmp_path / "e" / "k.png").mkdir()
     assert list(scan(tmp_path)[0]) == ["e"]
 
 
 def test_links_are_followed_and_loops_end(tmp_path: Path) -> None:
-    save_grey(tmp_path / "a" / "1.png")
-    save_grey(tmp_path / "elsewhere" / "2.png")
+    save_gray(tmp_path / "a" / "1.png")
+    save_gray(tmp_path / "elsewhere" / "2.png")
     (tmp_path / "a" / "up").symlink_to(tmp_path)
     (tmp_path / "a" / "other").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "a" / "self").symlink_to("self")
@@ -60,7 +60,7 @@ def test_folders_of_two_devices_may_have_one_number(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for device, name in enumerate(("", "a/", "b/")):
-        save_grey(tmp_path / f"{name}{device}.png")
+        save_gray(tmp_path / f"{name}{device}.png")
     devices = {str(tmp_path / name): device for device, name in enumerate(("", "a", "b"))}
 
     def stat(path: str) -> os.stat_result:
@@ -82,12 +82,12 @@ def test_a_link_to_nothing_is_reported_later_and_a_pipe_never_read(tmp_path: Pat
 @pytest.mark.skipif(sys.platform == "darwin", reason="macOS takes names in UTF-8 only")
 def test_names_of_any_bytes(tmp_path: Path) -> None:
     for name in ("a\nb.png", os.fsdecode(b"\xff.png")):
-        save_grey(tmp_path / name)
+        save_gray(tmp_path / name)
     assert below(tmp_path) == ["a\nb.png", "\udcff.png"]
 
 
 def test_paths_are_joined_as_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    save_grey(tmp_path / "photos" / "a.png")
+    save_gray(tmp_path / "photos" / "a.png")
     monkeypatch.chdir(tmp_path)
     assert list(walk_images("photos")) == ["photos/a.png"]
     assert list(walk_images("photos/")) == ["photos/a.png"]
@@ -153,8 +153,8 @@ def test_files_that_are_passed_over_are_counted(
     assert remarks_of(tmp_path) == (
         "2 .heic left out: install the extra heic; 2 .txt and 2 without an extension left out",
     )
-    save_grey(tmp_path / "outside.png")
-    save_grey(tmp_path / "more.png")
+    save_gray(tmp_path / "outside.png")
+    save_gray(tmp_path / "more.png")
     assert remarks_of(tmp_path)[1:] == ("2 images beside the class folders left out",)
     for i in range(7):
         (tmp_path / "dog" / f"a.x{i}").touch()

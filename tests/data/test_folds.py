@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_samples import make_folders, save_grey
+from data_samples import make_folders, save_gray
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -51,7 +51,7 @@ def test_every_image_is_validated_on_once(tmp_path: Path) -> None:
     make_folders(tmp_path / "train", {"a": 7, "b": 4})
     make_folders(tmp_path / "val", {"b": 3})
     for path in (tmp_path / "val").rglob("*.png"):
-        save_grey(path, seed=5000 + int(path.stem))
+        save_gray(path, seed=5000 + int(path.stem))
     make_folders(tmp_path / "test", {"a": 2})
     shutil.copy(tmp_path / "train/a/000.png", tmp_path / "train/a/copy.png")
     (tmp_path / "train/b/empty.png").touch()
@@ -74,7 +74,7 @@ def test_every_image_is_validated_on_once(tmp_path: Path) -> None:
 
 def test_groups_and_what_is_to_be_tested_on(tmp_path: Path) -> None:
     for number in range(30):
-        save_grey(tmp_path / "ab"[number % 2] / f"film{number // 5}-{number}.png", seed=number)
+        save_gray(tmp_path / "ab"[number % 2] / f"film{number // 5}-{number}.png", seed=number)
     held: list[str] = []
     for number in (1, 2):
         dataset = open_dataset(
@@ -113,7 +113,7 @@ def test_classes_that_cannot_be_dealt(tmp_path: Path) -> None:
         f"{tmp_path}: the class 'b' must have two different images, to train on one while the "
         "other is validated on. Got one."
     )
-    save_grey(tmp_path / "b/other.png", seed=77)
+    save_gray(tmp_path / "b/other.png", seed=77)
     with pytest.raises(DataError) as caught:
         open_dataset(tmp_path, None, 0.1, fold="1/9")
     assert caught.value.line() == (

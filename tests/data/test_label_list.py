@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from data_samples import make_folders, save_grey
+from data_samples import make_folders, save_gray
 
-from cnn_cli.data.dataset import Dataset, open_dataset, open_labelled
+from cnn_cli.data.dataset import Dataset, open_dataset, open_labeled
 from cnn_cli.data.label_table import ColumnsConfig
 from cnn_cli.data.listing import ordered
 from cnn_cli.data.roots import check_there, open_listing, plain_name, training_classes
@@ -19,7 +19,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with images `pics/0.png` to `pics/5.png`."""
     make_folders(tmp_path, {"pics": 0})
     for i in range(6):
-        save_grey(tmp_path / "pics" / f"{i}.png", seed=i)
+        save_gray(tmp_path / "pics" / f"{i}.png", seed=i)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -53,7 +53,7 @@ def test_a_table(end: str, encoding: str) -> None:
 
 @pytest.mark.parametrize("path", ["path", "file", "filename", "file_name", "image", "image_path"])
 @pytest.mark.parametrize("label", ["label", "class", "category", "target"])
-def test_common_headers_are_recognised_and_said(path: str, label: str) -> None:
+def test_common_headers_are_recognized_and_said(path: str, label: str) -> None:
     root = write("list.csv", f" {path.upper()},width,{label} ", "pics/0.png,3,a", "pics/1.png,4,b")
     dataset = open_dataset(root, None, 0.0)
     assert pairs(dataset) == [("pics/0.png", "a"), ("pics/1.png", "b")]
@@ -88,13 +88,13 @@ def test_parts_and_groups() -> None:
     assert pairs(dataset, "test") == [("pics/4.png", "a"), ("pics/5.png", "b")]
     groups = open_listing(root).groups
     assert groups == {f"pics/{i}.png": str(i) for i in range(6)}
-    assert len(open_labelled(root, ["a", "b"], "all")) == 6
-    assert open_labelled(root, ["b", "a"], "val").paths == ["pics/3.png", "pics/2.png"]
+    assert len(open_labeled(root, ["a", "b"], "all")) == 6
+    assert open_labeled(root, ["b", "a"], "val").paths == ["pics/3.png", "pics/2.png"]
 
 
 def test_lines_of_path_and_label() -> None:
     Path("with blanks").mkdir()
-    save_grey(Path("with blanks/a b.png"))
+    save_gray(Path("with blanks/a b.png"))
     root = write("list.txt", "pics/0.png 10", "", "with blanks/a b.png   9", "pics/1.png\t9  ")
     dataset = open_dataset(root, None, 0.0)
     assert dataset.classes == ("9", "10")
@@ -113,7 +113,7 @@ def test_numbers_are_sorted_as_numbers_and_may_have_gaps() -> None:
 
 def test_numbers_are_places_in_the_classes_that_are_known() -> None:
     root = write("list.txt", "pics/0.png 0", "pics/1.png 2", "pics/2.png 2")
-    found = open_labelled(root, ["cat", "cow", "dog"], "val")
+    found = open_labeled(root, ["cat", "cow", "dog"], "val")
     assert found.labels.tolist() == [0, 2, 2]
     dataset = open_dataset(root, None, 0.0)
     assert dataset.classes == ("0", "2")
@@ -123,7 +123,7 @@ def test_numbers_are_places_in_the_classes_that_are_known() -> None:
         "list.txt: labels are places in the classes: 0 is cat, 1 is cow, 2 is dog"
     ]
     with pytest.raises(DataError) as caught:  # an index beyond the list of names
-        open_labelled(root, ["cat", "cow"], "val")
+        open_labeled(root, ["cat", "cow"], "val")
     assert caught.value.line() == "list.txt:1: must be a class that the model has."
 
 

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data_samples import make_folders, save_grey
+from data_samples import make_folders, save_gray
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn_cli.data.content import Contents
-from cnn_cli.data.dataset import Dataset, Split, open_dataset, open_labelled
+from cnn_cli.data.dataset import Dataset, Split, open_dataset, open_labeled
 from cnn_cli.data.folds import deal_folds
 from cnn_cli.data.label_table import ColumnsConfig
 from cnn_cli.data.roots import separator_of, training_classes
@@ -33,7 +33,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, with images `pics/0.png` to `pics/5.png`."""
     make_folders(tmp_path, {"pics": 0})
     for i in range(6):
-        save_grey(tmp_path / "pics" / f"{i}.png", seed=i)
+        save_gray(tmp_path / "pics" / f"{i}.png", seed=i)
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -109,13 +109,13 @@ def test_a_column_is_named() -> None:
 
 def test_to_evaluate_a_model_on() -> None:
     root = write("list.csv", "path,label", "pics/0.png,b", "pics/1.png,none")
-    split = open_labelled(root, ["a", "b"], "val", separator="|")
+    split = open_labeled(root, ["a", "b"], "val", separator="|")
     assert found(split, ("a", "b")) == {"0": ["b"], "1": []}
     nothing = write("none.csv", "path,label", "pics/0.png,none")
-    assert found(open_labelled(nothing, ["a", "b"], "all", separator="|"), ("a", "b")) == {"0": []}
+    assert found(open_labeled(nothing, ["a", "b"], "all", separator="|"), ("a", "b")) == {"0": []}
     other = write("other.csv", "path,label", "pics/0.png,b|birb")
     with pytest.raises(DataError) as error:
-        open_labelled(other, ["a", "b", "bird"], "val", separator="|")
+        open_labeled(other, ["a", "b", "bird"], "val", separator="|")
     rule = "other.csv:2: must be a class that the model has. Did you mean 'bird'?"
     assert error.value.line() == rule
 

@@ -23,10 +23,10 @@ def look(image: Image.Image, kind: str = "PNG", **options: object) -> bytes | No
 def clusters(seed: int, count: int) -> near.Hashes:
     """Generate hashes at all distances: random ones, and others with some bits flipped."""
     rng = np.random.default_rng(seed)
-    centres = rng.integers(0, 2**64, max(1, count // 4), dtype=np.uint64)
+    centers = rng.integers(0, 2**64, max(1, count // 4), dtype=np.uint64)
     turned = rng.random((count, 64)) < rng.choice([0.0, 0.03, 0.08, 0.15], (count, 1))
     masks = np.packbits(turned, axis=1).view(np.uint64).ravel()
-    return rng.choice(centres, count) ^ masks
+    return rng.choice(centers, count) ^ masks
 
 
 @pytest.mark.parametrize("chunk", [1, 7, near.CHUNK])
@@ -110,11 +110,11 @@ def test_flat_pictures_have_no_hash() -> None:
 def test_the_hash_is_the_papers() -> None:
     """Each bit by the definition of the discrete cosine transform."""
     image = load_image(encoded(photograph(3)), PREPROCESS)
-    grey = image @ np.array([0.299, 0.587, 0.114])
+    gray = image @ np.array([0.299, 0.587, 0.114])
     x = (2 * np.arange(32) + 1) * np.pi / 64
     values = [
         sum(
-            (grey * np.cos(u * x)[:, None] * np.cos(v * x)[None]).ravel().tolist(),
+            (gray * np.cos(u * x)[:, None] * np.cos(v * x)[None]).ravel().tolist(),
         )
         for u in range(8)
         for v in range(8)

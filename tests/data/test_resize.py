@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnn_cli.data import resize
-from cnn_cli.data.resize import centre, covering, fit
+from cnn_cli.data.resize import center, covering, fit
 
 sides = st.integers(1, 3000)
 
@@ -39,15 +39,15 @@ def test_any_box_is_covered_and_touched(w: int, h: int, width: int, height: int)
     ("length", "kept", "start"),
     [(10, 4, 3), (9, 4, 2), (11, 4, 4), (7, 4, 2), (5, 4, 0), (4, 4, 0)],
 )
-def test_centre_is_rounded_as_torchvision_does(length: int, kept: int, start: int) -> None:
+def test_center_is_rounded_as_torchvision_does(length: int, kept: int, start: int) -> None:
     assert start == round((length - kept) / 2.0)  # torchvision's center_crop
-    assert centre(length, kept) == start
+    assert center(length, kept) == start
 
 
 @pytest.mark.parametrize("size", [(37, 50), (50, 37), (41, 41), (20, 9)])
 @pytest.mark.parametrize("box", [(16, 16), (12, 20), (20, 12)])
 @pytest.mark.parametrize("channels", [1, 3])
-def test_crop_is_resize_then_centre_crop(
+def test_crop_is_resize_then_center_crop(
     size: tuple[int, int], box: tuple[int, int], channels: int
 ) -> None:
     image = Image.fromarray(noise(*size, channels))
@@ -75,15 +75,15 @@ def test_squash_ignores_the_ratio() -> None:
     np.testing.assert_array_equal(np.asarray(fit(image, (12, 16), "squash")), expected)
 
 
-def test_letterbox_keeps_all_and_fills_with_grey() -> None:
+def test_letterbox_keeps_all_and_fills_with_gray() -> None:
     image = Image.fromarray(noise(20, 50, 3))
     x = np.asarray(fit(image, (30, 25), "letterbox"))
     expected = np.asarray(image.resize((25, 10), Image.Resampling.BILINEAR))
     np.testing.assert_array_equal(x[10:20], expected)
     assert (x[:10] == 114).all()
     assert (x[20:] == 114).all()
-    grey = np.asarray(fit(Image.new("L", (1, 9), 3), (4, 6), "letterbox"))
-    assert grey.tolist() == [[114, 114, 3, 114, 114, 114]] * 4
+    gray = np.asarray(fit(Image.new("L", (1, 9), 3), (4, 6), "letterbox"))
+    assert gray.tolist() == [[114, 114, 3, 114, 114, 114]] * 4
 
 
 @pytest.mark.parametrize("mode", ["crop", "squash", "letterbox"])

@@ -73,23 +73,23 @@ def test_eight_bits_are_widened_and_sixteen_narrowed() -> None:
 
 
 def test_an_array_of_bytes_is_as_the_picture_of_them(tmp_path: Path) -> None:
-    colours = noise(40, 30, 3)
+    colors = noise(40, 30, 3)
     path = tmp_path / "a.npy"
-    np.save(path, colours)
+    np.save(path, colors)
     for channels in (1, 3):
         for mode in MODES:
             wanted = Preprocess(16, 12, channels, mode)
-            expected = load_image(encoded(Image.fromarray(colours)), wanted)
+            expected = load_image(encoded(Image.fromarray(colors)), wanted)
             np.testing.assert_array_equal(load_image(str(path), wanted), expected)
     assert upright_size(str(path)) == (30, 40)
 
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(16, 12), (12, 40), (5, 5), (50, 60)])
-def test_bands_are_resized_as_colour_is(mode: Mode, size: tuple[int, int]) -> None:
-    colours = noise(40, 30, 3)
-    whole = load_image(encoded(Image.fromarray(colours)), Preprocess(*size, 3, mode))
-    np.testing.assert_array_equal(fit_bands(colours, size, mode), whole)
+def test_bands_are_resized_as_color_is(mode: Mode, size: tuple[int, int]) -> None:
+    colors = noise(40, 30, 3)
+    whole = load_image(encoded(Image.fromarray(colors)), Preprocess(*size, 3, mode))
+    np.testing.assert_array_equal(fit_bands(colors, size, mode), whole)
 
 
 @pytest.mark.parametrize("size", [(9, 7), (5, 4), (20, 31), (1, 1)])
@@ -102,7 +102,7 @@ def test_resize_against_a_slow_one(size: tuple[int, int]) -> None:
     assert np.abs(difference).max() <= 1
 
 
-def test_letterbox_fills_up_with_grey_or_the_mean() -> None:
+def test_letterbox_fills_up_with_gray_or_the_mean() -> None:
     wide = WHOLE[:3]
     for x, fill in ((wide, 114 * 257), (REAL[:3].astype(np.float32), None)):
         filled = fit_bands(x, (7, 7), "letterbox")
@@ -122,8 +122,8 @@ def test_turned_as_pillow_does() -> None:
 def test_png_of_sixteen_bits_in_full() -> None:
     np.testing.assert_array_equal(load_image(png_16(WHOLE[..., :3]), pre(3, 16)), WHOLE[..., :3])
     np.testing.assert_array_equal(load_image(png_16(WHOLE[..., :4]), pre(4, 16)), WHOLE[..., :4])
-    grey = load_image(png_16(WHOLE[..., :1]), pre(3, 16))
-    np.testing.assert_array_equal(grey, np.repeat(WHOLE[..., :1], 3, axis=2))
+    gray = load_image(png_16(WHOLE[..., :1]), pre(3, 16))
+    np.testing.assert_array_equal(gray, np.repeat(WHOLE[..., :1], 3, axis=2))
     assert problem(png_16(WHOLE[..., :2]), pre(1, 16)) == (
         "a: has 16 bits per band, and Pillow reads only 8: save it as TIFF or .npy. "
         "Got gray with transparency."
@@ -131,23 +131,23 @@ def test_png_of_sixteen_bits_in_full() -> None:
 
 
 def test_alpha_is_laid_over_white() -> None:
-    colour, alpha = WHOLE[..., :3].astype(np.float64), WHOLE[..., 3:4] / 65535
-    expected = np.rint(colour * alpha + 65535 * (1 - alpha))
+    color, alpha = WHOLE[..., :3].astype(np.float64), WHOLE[..., 3:4] / 65535
+    expected = np.rint(color * alpha + 65535 * (1 - alpha))
     np.testing.assert_array_equal(load_image(png_16(WHOLE[..., :4]), pre(3, 16)), expected)
 
 
-def test_colour_to_grey_is_pillows() -> None:
-    colours = noise(*SIZE, 3)
-    expected = np.asarray(Image.fromarray(colours).convert("L"))[..., None]
-    np.testing.assert_array_equal(load_image(npy(colours), pre(1, 8)), expected)
-    sixteen = load_image(npy(colours), pre(1, 16))
+def test_color_to_gray_is_pillows() -> None:
+    colors = noise(*SIZE, 3)
+    expected = np.asarray(Image.fromarray(colors).convert("L"))[..., None]
+    np.testing.assert_array_equal(load_image(npy(colors), pre(1, 8)), expected)
+    sixteen = load_image(npy(colors), pre(1, 16))
     np.testing.assert_allclose(sixteen / 257, expected, atol=0.51)
-    np.testing.assert_allclose(load_image(npy(colours), pre(1, "float")), expected, atol=0.51)
+    np.testing.assert_allclose(load_image(npy(colors), pre(1, "float")), expected, atol=0.51)
 
 
 def test_other_modes_of_pillow_become_their_bands() -> None:
-    colours = noise(*SIZE, 3)
-    image = Image.fromarray(colours)
+    colors = noise(*SIZE, 3)
+    image = Image.fromarray(colors)
     for each, channels in ((image, 3), (image.convert("L"), 1), (image.convert("P"), 3)):
         expected = load_image(encoded(each), pre(channels, 8)).astype(np.uint16) * 257
         np.testing.assert_array_equal(load_image(encoded(each), pre(channels, 16)), expected)
@@ -244,8 +244,8 @@ def test_pictures_of_pillow_in_full() -> None:
         image.load()  # decoded pixels have 8 bits
         eight = (WHOLE[..., :3] >> 8) * np.uint16(257)
         np.testing.assert_array_equal(fit_image(image, pre(3, 16), "a"), eight)
-    grey = Image.fromarray(WHOLE[..., 0])
-    np.testing.assert_array_equal(fit_image(grey, pre(1, 16), "a"), WHOLE[..., :1])
+    gray = Image.fromarray(WHOLE[..., 0])
+    np.testing.assert_array_equal(fit_image(gray, pre(1, 16), "a"), WHOLE[..., :1])
 
 
 def test_cache_keeps_the_type(tmp_path: Path) -> None:
@@ -300,7 +300,7 @@ class TestTiff:
         x = load_image(tiff(values), pre(1, "float"))
         np.testing.assert_array_equal(x[..., 0], values.astype(np.float32))
 
-    def test_colour_and_turned(self) -> None:
+    def test_color_and_turned(self) -> None:
         content = tiff(WHOLE[..., :3], photometric="rgb", extratags=[(274, "H", 1, 6, False)])
         wanted = Preprocess(SIZE[1], SIZE[0], 3, "crop", 16)
         np.testing.assert_array_equal(load_image(content, wanted), turn(WHOLE[..., :3], 6))
@@ -356,9 +356,9 @@ class TestTiff:
 
         content = tiff(WHOLE)
         (tmp_path / "a.tif").write_bytes(content)
-        grey = encoded(Image.fromarray(WHOLE[..., 0]), "TIFF")
+        gray = encoded(Image.fromarray(WHOLE[..., 0]), "TIFF")
         monkeypatch.setattr(builtins, "__import__", absent)
-        np.testing.assert_array_equal(load_image(grey, pre(1, 16)), WHOLE[..., :1])
+        np.testing.assert_array_equal(load_image(gray, pre(1, 16)), WHOLE[..., :1])
         rule = "needs tifffile; install it with pip install 'cnn-cli[tiff]'"
         assert problem(content, pre(5, 16)) == f"a: {rule}."
         assert problem(content, pre(3, 8)) == "a: not an image Pillow can read."

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from data_samples import save_grey
+from data_samples import save_gray
 
 from cnn_cli.data.decode import ImageError
 from cnn_cli.data.sources import expand_sources, read_list
@@ -19,7 +19,7 @@ from cnn_cli.errors import DataError
 def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for name in ("photos/b.jpg", "photos/a/1.png", "photos/a/0.PNG", "photos/.x/a.png", "c.dat"):
-        save_grey(Path(name))
+        save_gray(Path(name))
     Path("photos/notes.txt").touch()
     Path("empty").mkdir()
 
@@ -72,8 +72,8 @@ def test_pattern() -> None:
 
 
 def test_a_file_named_like_a_pattern() -> None:
-    save_grey(Path("b[1].png"))
-    save_grey(Path("b1.png"))
+    save_gray(Path("b[1].png"))
+    save_gray(Path("b1.png"))
     assert expand("b[1].png") == ["b[1].png"]
     Path("b[1].png").unlink()
     assert expand("b[1].png") == ["b1.png"]

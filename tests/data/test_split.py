@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from data_samples import make_folders, save_grey
+from data_samples import make_folders, save_gray
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -225,7 +225,7 @@ def test_stable_under_renaming_and_moving(tmp_path: Path) -> None:
     (root / "b").rename(root / "0")
     root = root.rename(tmp_path / "moved")
     assert held_contents(root, 0.3) == before
-    save_grey(root / "a" / "0000.png", seed=99_999)
+    save_gray(root / "a" / "0000.png", seed=99_999)
     assert len(held_contents(root, 0.3) - before) <= 1
 
 
@@ -258,8 +258,8 @@ def test_no_image_is_lost_or_doubled(tmp_path: Path, share: float) -> None:
 
 def test_groups_of_a_pattern(tmp_path: Path) -> None:
     for seed, (name, patient, i) in enumerate(product("ab", range(6), range(3))):
-        save_grey(tmp_path / name / f"p{patient}_{i}.png", seed=seed)
-    save_grey(tmp_path / "a" / "other.png", seed=5000)
+        save_gray(tmp_path / name / f"p{patient}_{i}.png", seed=seed)
+    save_gray(tmp_path / "a" / "other.png", seed=5000)
     data = open_dataset(tmp_path, None, 0.3, test_split=0.2, group=r"/(p\d+)_")
     assert data.val is not None
     assert data.test is not None

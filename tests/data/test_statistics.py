@@ -65,7 +65,7 @@ def test_bad_images_are_left_out(tmp_path: Path) -> None:
     assert list(cache.bad) == [1]
 
 
-def test_one_colour_deviates_by_a_grey_level(tmp_path: Path) -> None:
+def test_one_color_deviates_by_a_gray_level(tmp_path: Path) -> None:
     paths = save_all(tmp_path, [np.full((2, 2), 51, np.uint8)])
     cache = ImageCache.open("ram", paths, Preprocess(2, 2, 3))
     assert measure(cache, 1, 1) == ((0.2, 0.2, 0.2), (1 / 255, 1 / 255, 1 / 255))

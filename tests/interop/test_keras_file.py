@@ -387,7 +387,7 @@ def read_as(tmp_path: Path, word: str, config: dict[str, Any]) -> Any:
 
 
 @pytest.mark.parametrize("word", ARGUMENTS)
-def test_every_argument_is_honoured_or_refused(tmp_path: Path, word: str) -> None:
+def test_every_argument_is_honored_or_refused(tmp_path: Path, word: str) -> None:
     plain, others = READ_VALUES.get(word, ({}, {}))
     expected = read_as(tmp_path, word, plain)
     assert isinstance(expected, list)

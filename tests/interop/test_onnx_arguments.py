@@ -151,7 +151,7 @@ ELSEWHERE = {
 
 
 @pytest.mark.parametrize("word", ARGUMENTS)
-def test_every_attribute_is_honoured_or_refused(tmp_path: Path, word: str) -> None:
+def test_every_attribute_is_honored_or_refused(tmp_path: Path, word: str) -> None:
     """Used: onnxruntime gives the same scores, which `import_weights` checks."""
     inputs, constants, plain, values = VALUES.get(word, ("a", {}, {}, {}))
     cases: list[dict[str, Any]] = []

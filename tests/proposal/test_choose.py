@@ -148,7 +148,7 @@ def test_every_config_is_valid(tmp_path: Path) -> None:
         file.write_text(config_yaml(survey, choice, "photos", "cnn train x.yaml", head))
         config = load_config(file)
         assert config.data.root == str(tmp_path / "photos")
-        assert config.data.channels == (1 if survey.grey else 3)
+        assert config.data.channels == (1 if survey.gray else 3)
         assert config.train.epochs == choice.epochs
         assert config.train.keeps_last
         assert max(len(line) for line in file.read_text().splitlines()) <= 120
@@ -156,7 +156,7 @@ def test_every_config_is_valid(tmp_path: Path) -> None:
         build_graph(config.model, in_shape, 2, "x.yaml")
         pre = Preprocess(*in_shape)
         assert make_augmentation(config.augment, 0, pre, (0.5,) * pre.channels) is not None
-        seen.add((network.kind, network.stem_stride, network.widths, choice.strong, survey.grey))
+        seen.add((network.kind, network.stem_stride, network.widths, choice.strong, survey.gray))
     assert len(seen) > 10
 
 

@@ -60,7 +60,7 @@ def proposed(
         ({"flat": 0.31}, False),
     ],
 )
-def test_photographs_in_colour_suit(how: dict[str, Any], expected: bool) -> None:
+def test_photographs_in_color_suit(how: dict[str, Any], expected: bool) -> None:
     assert suits(replace(PHOTOS, **how)) == expected
 
 

@@ -32,7 +32,7 @@ def test_a_folder_of_classes(tmp_path: Path) -> None:
     paint(tmp_path / "dog", 60)
     found = survey(tmp_path, 2)
     assert found.classes == ("cat", "dog")
-    assert (found.width, found.height, found.uniform, found.grey) == (6, 4, True, False)
+    assert (found.width, found.height, found.uniform, found.gray) == (6, 4, True, False)
     assert (found.looked_at, found.unreadable, found.test) == (90, 0, 0)
     assert found.val_split is not None
     # The counts equal those of the training.
@@ -62,15 +62,15 @@ def test_each_class_has_some_of_both_parts_where_it_can(tmp_path: Path, count: i
         assert min(found.val) >= 1
 
 
-def test_grey_pictures_in_any_mode(tmp_path: Path) -> None:
+def test_gray_pictures_in_any_mode(tmp_path: Path) -> None:
     paint(tmp_path / "a", 2, mode="L")
     paint(tmp_path / "b", 2, mode="L")
     for i in range(3):
-        grey = Image.open(tmp_path / "a" / "0.png").convert("RGB").resize((40, 40))
-        grey.save(tmp_path / "b" / f"colour mode {i}.jpg")
-    assert survey(tmp_path, 1).grey
+        gray = Image.open(tmp_path / "a" / "0.png").convert("RGB").resize((40, 40))
+        gray.save(tmp_path / "b" / f"colour mode {i}.jpg")
+    assert survey(tmp_path, 1).gray
     paint(tmp_path / "c", 2)
-    assert not survey(tmp_path, 1).grey
+    assert not survey(tmp_path, 1).gray
 
 
 def test_turned_photographs_have_the_size_that_is_seen(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_what_is_left_out_and_files_of_several_frames_are_said(tmp_path: Path) -
         (np.full((4, 6, 2), 7, np.uint8), 2, 8),
     ],
 )
-def test_bands_and_depth_are_recognised(
+def test_bands_and_depth_are_recognized(
     tmp_path: Path, values: NDArray[Any], bands: int, depth: Depth
 ) -> None:
     for name in "ab":
@@ -147,7 +147,7 @@ def test_bands_and_depth_are_recognised(
     assert (found.width, found.height) == (6, 4)
 
 
-def test_sixteen_bit_colour_without_tifffile(
+def test_sixteen_bit_color_without_tifffile(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tifffile = pytest.importorskip("tifffile")

@@ -29,11 +29,11 @@ def rows(epochs: int, **changes: Any) -> list[dict[str, Any]]:
     ]
 
 
-def count(png: bytes, colour: tuple[int, int, int]) -> int:
+def count(png: bytes, color: tuple[int, int, int]) -> int:
     """Count the pixels of exactly that color."""
     with Image.open(io.BytesIO(png)) as image:
         assert image.size == (1100, 440)
-        return int((np.asarray(image.convert("RGB")) == colour).all(axis=2).sum())
+        return int((np.asarray(image.convert("RGB")) == color).all(axis=2).sum())
 
 
 @pytest.mark.parametrize("epochs", [1, 2, 100])

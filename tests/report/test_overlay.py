@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnn_cli.report.pictures.overlay import colours, overlay
+from cnn_cli.report.pictures.overlay import colors, overlay
 
 
-def test_colours_are_those_of_magma() -> None:
+def test_colors_are_those_of_magma() -> None:
     matplotlib = pytest.importorskip("matplotlib")
     steps = np.linspace(0, 1, 256)
     theirs = matplotlib.colormaps["magma"](steps)[:, :3] * 255
-    assert np.abs(colours(steps) - theirs).max() < 2.5
-    assert (np.diff(colours(steps).sum(axis=1)) > 0).all(), "brighter is more"
+    assert np.abs(colors(steps) - theirs).max() < 2.5
+    assert (np.diff(colors(steps).sum(axis=1)) > 0).all(), "brighter is more"
 
 
 @pytest.mark.parametrize("channels", [1, 3])

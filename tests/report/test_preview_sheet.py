@@ -13,7 +13,7 @@ from PIL import Image, ImageFont
 from cnn_cli.report.pictures.paper import GAP, MARGIN, shortened
 from cnn_cli.report.pictures.preview_sheet import (
     BAR,
-    COLOURS,
+    COLORS,
     draw_preview,
     percent_text,
     preview_png,
@@ -58,8 +58,8 @@ def test_the_bar_shows_the_shares() -> None:
     line = np.asarray(sheet.image)[
         sheet.corner(0)[1] + 112 + BAR // 2, MARGIN : MARGIN + 2 * 112 + GAP
     ]
-    colours = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in line.tolist()]
-    assert colours == [COLOURS[0]] * 28 + [COLOURS[1]] * 84 + ["#ffffff"] * GAP + [COLOURS[1]] * 112
+    colors = [f"#{r:02x}{g:02x}{b:02x}" for r, g, b in line.tolist()]
+    assert colors == [COLORS[0]] * 28 + [COLORS[1]] * 84 + ["#ffffff"] * GAP + [COLORS[1]] * 112
 
 
 def test_odd_names_are_written_somehow() -> None:

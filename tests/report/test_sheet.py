@@ -20,16 +20,16 @@ def draw(tiles: list[Tile], columns: int) -> Image.Image:
 
 
 def test_pictures_are_where_they_belong() -> None:
-    colours = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
+    colors = [(200, 0, 0), (0, 200, 0), (0, 0, 200)]
     tiles = [
         Tile(
-            (Image.new("RGB", (50, 40), colour), Image.new("RGB", (50, 40), "yellow")),
+            (Image.new("RGB", (50, 40), color), Image.new("RGB", (50, 40), "yellow")),
             (("x", ""), ("y", "")),
         )
-        for colour in colours
+        for color in colors
     ]
     pixels = np.asarray(draw(tiles, 2))
-    places = [np.argwhere((pixels == colour).all(axis=2)) for colour in colours]
+    places = [np.argwhere((pixels == color).all(axis=2)) for color in colors]
     for place in places:
         assert len(place) == 50 * 40
     first, second, third = (place.min(axis=0) for place in places)

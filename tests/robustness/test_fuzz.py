@@ -92,23 +92,23 @@ def victim(tmp_path_factory: pytest.TempPathFactory) -> Victim:
 
 def images() -> Iterator[tuple[str, bytes]]:
     """Yield a small image of every kind that Pillow writes here."""
-    rgb, grey = Image.fromarray(noise(24, 31, 3)), Image.fromarray(noise(24, 31, 1))
+    rgb, gray = Image.fromarray(noise(24, 31, 3)), Image.fromarray(noise(24, 31, 1))
     palette = rgb.convert("P")
     kinds: list[tuple[str, str, Image.Image, dict[str, object]]] = [
         ("png", "PNG", rgb, {}),
         ("png", "PNG", palette, {"transparency": 3}),
         ("png", "PNG", Image.fromarray(noise(9, 9, 1).astype(np.uint16) * 257), {}),
         ("jpg", "JPEG", rgb, {}),
-        ("jpg", "JPEG", grey, {"progressive": True}),
+        ("jpg", "JPEG", gray, {"progressive": True}),
         ("jpg", "JPEG", rgb.convert("CMYK"), {}),
-        ("gif", "GIF", palette, {"save_all": True, "append_images": [grey.convert("P")]}),
+        ("gif", "GIF", palette, {"save_all": True, "append_images": [gray.convert("P")]}),
         ("bmp", "BMP", rgb, {}),
         ("tif", "TIFF", rgb, {}),
-        ("tif", "TIFF", grey, {"compression": "tiff_adobe_deflate"}),
+        ("tif", "TIFF", gray, {"compression": "tiff_adobe_deflate"}),
         ("ppm", "PPM", rgb, {}),
         ("ico", "ICO", rgb, {}),
         ("tga", "TGA", rgb, {}),
-        ("pcx", "PCX", grey, {}),
+        ("pcx", "PCX", gray, {}),
         ("sgi", "SGI", rgb, {}),
     ]
     if features.check("webp"):

@@ -30,7 +30,7 @@ from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training import trainer
 from cnn_cli.training.learner import Learner
 
-RGB, GREY = Image.fromarray(noise(9, 12, 3)), Image.fromarray(noise(9, 12, 1))
+RGB, GRAY = Image.fromarray(noise(9, 12, 3)), Image.fromarray(noise(9, 12, 1))
 
 
 @pytest.fixture(scope="module")
@@ -66,15 +66,15 @@ def rotated() -> bytes:
 
 
 GOOD: dict[bytes, bytes] = {
-    b"-rf.png": encoded(GREY),
-    b"1x1.png": encoded(GREY.resize((1, 1))),
+    b"-rf.png": encoded(GRAY),
+    b"1x1.png": encoded(GRAY.resize((1, 1))),
     b"16 bit.png": encoded(Image.fromarray(noise(9, 9, 1).astype(np.uint16) * 257)),
     b"animated.gif": encoded(
-        RGB.convert("P"), "GIF", save_all=True, append_images=[GREY.convert("P")] * 3
+        RGB.convert("P"), "GIF", save_all=True, append_images=[GRAY.convert("P")] * 3
     ),
     b"cmyk.jpg": encoded(RGB.convert("CMYK"), "JPEG"),
-    b"line\nbreak.png": encoded(GREY),
-    b"no-utf8-\xff\xfe.png": encoded(GREY),
+    b"line\nbreak.png": encoded(GRAY),
+    b"no-utf8-\xff\xfe.png": encoded(GRAY),
     b"one-row.png": encoded(Image.fromarray(noise(1, 3000, 1))),
     b"rotated.jpg": rotated(),
     b"tall.png": encoded(Image.fromarray(noise(20_000, 2, 1))),

@@ -57,10 +57,10 @@ def triangle_resize(x: Numbers, height: int, width: int) -> Numbers:
 def _weighted(x: Numbers, axis: int, place: int, size: int) -> Numbers:
     scale = x.shape[axis] / size
     reach = max(scale, 1.0)
-    centre = (place + 0.5) * scale
-    first, stop = max(0, int(centre - reach + 0.5)), min(x.shape[axis], int(centre + reach + 0.5))
+    center = (place + 0.5) * scale
+    first, stop = max(0, int(center - reach + 0.5)), min(x.shape[axis], int(center + reach + 0.5))
     places = np.arange(first, stop)
-    weights = np.maximum(0, 1 - np.abs((places + 0.5 - centre) / reach))
+    weights = np.maximum(0, 1 - np.abs((places + 0.5 - center) / reach))
     weights /= weights.sum()
     part = np.take(x.astype(np.float64), places, axis=axis)
     return np.tensordot(weights, np.moveaxis(part, axis, 0), axes=1)

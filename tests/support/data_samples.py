@@ -42,7 +42,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
     return stream.getvalue()
 
 
-def save_grey(path: Path, seed: int = 0, side: int = 4) -> Path:
+def save_gray(path: Path, seed: int = 0, side: int = 4) -> Path:
     """Write a small gray PNG of noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(noise(side, side, 1, seed)).save(path, "PNG")
@@ -54,7 +54,7 @@ def make_folders(root: Path, counts: Mapping[str, int]) -> Path:
     for number, (name, count) in enumerate(counts.items()):
         (root / name).mkdir(parents=True, exist_ok=True)
         for i in range(count):
-            save_grey(root / name / f"{i:03}.png", seed=1000 * number + i)
+            save_gray(root / name / f"{i:03}.png", seed=1000 * number + i)
     return root
 
 

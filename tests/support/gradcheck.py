@@ -136,13 +136,13 @@ def _check_derivative(
     assert np.isfinite(gradient).all(), f"{what}: the gradient is not finite everywhere"
     flat = array.reshape(-1)
     assert np.shares_memory(flat, array)
-    positions, centred, jumps = [], [], []
+    positions, centered, jumps = [], [], []
     for position in rng.permutation(flat.size)[:SAMPLES]:
         ahead, behind = (difference(sign, flat, int(position)) / STEP for sign in (1, -1))
         positions.append(position)
-        centred.append((ahead - behind) / 2)
+        centered.append((ahead - behind) / 2)
         jumps.append(abs(ahead + behind))
-    numeric, analytic = np.array(centred), gradient.reshape(-1)[positions]
+    numeric, analytic = np.array(centered), gradient.reshape(-1)[positions]
     scale = max(float(np.abs(numeric).max()), float(np.abs(gradient).max()))
     smooth = np.array(jumps) <= KINK * scale + ABSOLUTE
     assert smooth.mean() > 0.5, f"{what}: nearly every position is at a kink"

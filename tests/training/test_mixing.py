@@ -84,10 +84,10 @@ def official_box(share: float, y: int, x: int) -> tuple[int, int, int, int]:
 
 def test_boxes_are_those_of_the_paper() -> None:
     rng = np.random.default_rng(0)
-    shares, centres = rng.random(200), rng.random((200, 2))
+    shares, centers = rng.random(200), rng.random((200, 2))
     shares[:2] = 0, 1
-    boxes, ratios = cut_boxes(shares, centres, SIZE)
-    for share, (y, x), box in zip(shares, centres, boxes.tolist(), strict=True):
+    boxes, ratios = cut_boxes(shares, centers, SIZE)
+    for share, (y, x), box in zip(shares, centers, boxes.tolist(), strict=True):
         assert tuple(box) == official_box(share, int(20 * y), int(32 * x))
     assert ratios[1] == 1
     assert ratios.min() >= 0

@@ -109,14 +109,14 @@ def test_efficientnet_lite0(cnn: Inside, labels: Path, pictures: Path, tmp_path:
 def test_resnet50_of_keras(cnn: Inside, labels: Path, pictures: Path, tmp_path: Path) -> None:
     weights = labels.parent.parent / "ResNet50" / "model.json"
     config, out = CONFIGS / "resnet50.yaml", tmp_path / "resnet50.npz"
-    colours = ("--channel-order", "bgr", "--mean", "103.939,116.779,123.68", "--std", "1")
+    colors = ("--channel-order", "bgr", "--mean", "103.939,116.779,123.68", "--std", "1")
     strides = [
         f"model.layers.{stage}.residual.layers.{layer}.conv.stride={stride}"
         for stage in (7, 10, 13)
         for layer, stride in ((0, 2), (3, 1))
     ]
     line = ("import", weights, "--config", config, "--classes", labels, "--output", out)
-    outcome = cnn(*line, *colours, "--value-range", 255, *strides)
+    outcome = cnn(*line, *colors, "--value-range", 255, *strides)
     assert (outcome.code, outcome.err) == (0, "")
     assert_sees(out, pictures, 0.86, 1.0)
     assert_exports(cnn, out, pictures)

@@ -10,7 +10,7 @@ from pydantic import model_validator
 
 from cnn_cli.data.augment.draws import Part, between
 from cnn_cli.data.augment.pillow import OneByOne
-from cnn_cli.data.augment.technique import NEVER, Adds, OfColours, Plan, TechniqueConfig
+from cnn_cli.data.augment.technique import NEVER, Adds, OfColors, Plan, TechniqueConfig
 from cnn_cli.data.depth import Depth
 from cnn_cli.schema.fields import NotBelow0, ShareToHalf, broken
 
@@ -87,4 +87,4 @@ def _add(plan: Plan, config: ColorJitterConfig) -> None:
     plan.shared(OneByOne).changes[COLOR_JITTER] = ColorJitter(config)
 
 
-ColorJitterKey = Annotated[ColorJitterConfig | None, NEVER, OfColours(), Adds(_add)]
+ColorJitterKey = Annotated[ColorJitterConfig | None, NEVER, OfColors(), Adds(_add)]

@@ -59,7 +59,7 @@ class RandomResizedCrop:
         config: scale and ratio.
         seed: `train.seed`.
         pre: the preprocessing, which gives the final size.
-        resample: resizes parts of colour images, unless the installed Pillow gives other bits.
+        resample: resizes parts of color images, unless the installed Pillow gives other bits.
     """
 
     def __init__(
@@ -72,8 +72,8 @@ class RandomResizedCrop:
         self._config = config
         self._seed = seed
         self.shape = pre.shape
-        colour = has_mode(np.empty((0, *pre.shape), pre.dtype)) and pre.channels == 3
-        usable = colour and resample is not None and _as_pillow(resample)
+        color = has_mode(np.empty((0, *pre.shape), pre.dtype)) and pre.channels == 3
+        usable = color and resample is not None and _as_pillow(resample)
         self._resample = resample if usable else None
 
     def __call__(

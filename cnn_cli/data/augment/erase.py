@@ -96,8 +96,8 @@ class RandomErase:
         """Return (n, 4): top, left, bottom, right of the erased box, within the image."""
         size = self._config.size
         if size is not None:
-            centres = below(numbers[:, :2], np.array([height, width]))
-            corners = centres - size // 2
+            centers = below(numbers[:, :2], np.array([height, width]))
+            corners = centers - size // 2
             both = np.concatenate([corners, corners + size], axis=1)
             boxes: NDArray[np.int64] = np.clip(both, 0, [height, width] * 2)
             return boxes

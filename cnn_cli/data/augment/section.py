@@ -10,7 +10,7 @@ from cnn_cli.data.augment.erase import RandomEraseKey
 from cnn_cli.data.augment.mix import CutMixKey, MixupKey
 from cnn_cli.data.augment.place import HFlipKey, PadCropKey, VFlipKey
 from cnn_cli.data.augment.rotate import RotateKey
-from cnn_cli.data.augment.technique import OfColours, TechniqueConfig
+from cnn_cli.data.augment.technique import OfColors, TechniqueConfig
 from cnn_cli.data.augment.trivial import TrivialAugmentKey
 from cnn_cli.data.depth import Depth
 from cnn_cli.schema.fields import Frozen, broken
@@ -51,7 +51,7 @@ class AugmentConfig(Frozen):
         """
         if depth != 8 or channels not in (1, 3):
             for key, field in type(self).model_fields.items():
-                if getattr(self, key) and any(isinstance(x, OfColours) for x in field.metadata):
+                if getattr(self, key) and any(isinstance(x, OfColors) for x in field.metadata):
                     needs = "changes colors, which needs data.channels 1 or 3 and data.depth 8"
                     raise broken(f"augment.{key}: {needs}")
         for key in TECHNIQUES:

@@ -137,7 +137,7 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
-class OfColours:
+class OfColors:
     """Annotates a key's type: the technique is defined for 8-bit gray and color only."""
 
 

@@ -15,7 +15,7 @@ from PIL import Image, ImageEnhance, ImageOps
 
 from cnn_cli.data.augment.draws import Part
 from cnn_cli.data.augment.pillow import NEAREST, OneByOne
-from cnn_cli.data.augment.technique import NEVER, Adds, OfColours, Plan
+from cnn_cli.data.augment.technique import NEVER, Adds, OfColors, Plan
 from cnn_cli.schema.fields import Must
 
 TRIVIALAUGMENT = Part(4)
@@ -119,4 +119,4 @@ def _add(plan: Plan, on: bool) -> None:
     plan.shared(OneByOne).changes[TRIVIALAUGMENT] = trivial_augment
 
 
-TrivialAugmentKey = Annotated[bool | None, NEVER, Must("true or false"), OfColours(), Adds(_add)]
+TrivialAugmentKey = Annotated[bool | None, NEVER, Must("true or false"), OfColors(), Adds(_add)]

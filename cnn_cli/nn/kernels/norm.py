@@ -32,10 +32,10 @@ def channel_dot(x: Array, y: Array) -> Array:
     return _fold(np.einsum("nij,nij->nj", joined(x), joined(y)), x.shape[2])
 
 
-def centre(x: Array, mean: Array, centred: Array) -> None:
+def center(x: Array, mean: Array, centered: Array) -> None:
     """Write x - mean. Shapes: x (n, rows, c); mean (n, c); centred like x, written."""
     runs = joined(x)
-    np.subtract(runs, _tile(mean, runs), out=joined(centred))
+    np.subtract(runs, _tile(mean, runs), out=joined(centered))
 
 
 def moments(x: Array, scratch: Scratch) -> tuple[Array, Array]:
@@ -46,10 +46,10 @@ def moments(x: Array, scratch: Scratch) -> tuple[Array, Array]:
     """
     rows = x.shape[1]
     near = (channel_sum(x) / rows).astype(x.dtype)
-    centred = scratch("centred", x.shape)
-    centre(x, near, centred)
-    rest = channel_sum(centred) / rows
-    m2 = channel_dot(centred, centred) - rows * rest**2
+    centered = scratch("centered", x.shape)
+    center(x, near, centered)
+    rest = channel_sum(centered) / rows
+    m2 = channel_dot(centered, centered) - rows * rest**2
     return near.astype(np.float64) + rest, np.maximum(m2, 0)
 
 
@@ -104,16 +104,16 @@ def gradient_sums(
     Shapes as in `normalize`. With an activation, dy is overwritten by the gradient of the
     activation's input, of which the sums are taken.
     """
-    centred = scratch("centred", x.shape)
+    centered = scratch("centered", x.shape)
     if activation != NONE:
-        normalize(x, mean, invstd, weight, bias, NONE, centred, scratch)
-        BY_LOOP[activation].backward(dy, centred, scratch)
-    centre(x, mean, centred)
+        normalize(x, mean, invstd, weight, bias, NONE, centered, scratch)
+        BY_LOOP[activation].backward(dy, centered, scratch)
+    center(x, mean, centered)
     # The mean that was subtracted is rounded to x's dtype.
     rounding = mean.astype(x.dtype) - mean
     sums = np.empty((2, *mean.shape))
     sums[0] = channel_sum(dy)
-    sums[1] = (channel_dot(dy, centred) + rounding * sums[0]) * invstd
+    sums[1] = (channel_dot(dy, centered) + rounding * sums[0]) * invstd
     return sums
 
 
@@ -136,7 +136,7 @@ def normalize_backward(
     Shapes: dy (n, rows, c), overwritten; x like dy; the others (n, c): the last two are means over
     all elements that were normalized together.
     """
-    runs, out, work = joined(x), joined(dy), joined(scratch("centred", x.shape))
+    runs, out, work = joined(x), joined(dy), joined(scratch("centered", x.shape))
     b = -(invstd**2) * mean_dy_xhat
     c = -invstd * mean_dy - b * mean
     np.multiply(runs, _tile(b, runs), out=work)

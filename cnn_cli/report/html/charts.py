@@ -10,7 +10,7 @@ from cnn_cli.report.html.template import Markup, Templates, joined
 
 WIDTH, HEIGHT = 480, 280
 LEFT, RIGHT, TOP, BOTTOM = 58, 12, 12, 44
-COLOURS = 7  # number of line colors in the style sheet
+COLORS = 7  # number of line colors in the style sheet
 DASHES = ("none", "6 4", "2 3")
 UNIT = Axis(0.0, 1.0, False, (0.0, 0.2, 0.4, 0.6, 0.8, 1.0))
 MOST_DOTS = 30
@@ -26,20 +26,20 @@ class Line:
     Attributes:
         name: its name in the legend.
         points: pairs (x, y); None for y breaks the line.
-        colour: number of its color, from 0.
+        color: number of its color, from 0.
         dash: number of its dash pattern; 0 is solid.
     """
 
     name: str
     points: Sequence[tuple[float, float | None]]
-    colour: int = 0
+    color: int = 0
     dash: int = 0
 
     @property
     def style(self) -> dict[str, str | int]:
         """The style for the templates."""
         return {
-            "colour": self.colour % COLOURS + 1,
+            "color": self.color % COLORS + 1,
             "dashes": DASHES[self.dash % len(DASHES)],
         }
 
@@ -210,8 +210,8 @@ class _Plot:
             steps.append(f"{pen}{at[0]:g} {at[1]:g}")
             pen = "L"
             if few:
-                colour = line.style["colour"]
-                dots.append(_CHARTS.fill("dot", x=at[0], y=at[1], colour=colour))
+                color = line.style["color"]
+                dots.append(_CHARTS.fill("dot", x=at[0], y=at[1], color=color))
         if not steps:
             return Markup()
         return _CHARTS.fill("line", path="".join(steps), dots=dots, **line.style)

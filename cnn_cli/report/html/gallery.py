@@ -196,9 +196,9 @@ def filters(classifier: Classifier) -> list[Markup]:
     drawn = _drawn(weight[:FILTERS])
     few = f"The first {FILTERS} of {count:,}" if count > FILTERS else f"The {count:,}"
     if channels == 3:
-        colours = "in color: gray is 0, and the largest weight of each has full brightness."
+        colors = "in color: gray is 0, and the largest weight of each has full brightness."
     else:
-        colours = "gray: gray is 0, and the largest weight of each is black or white."
+        colors = "gray: gray is 0, and the largest weight of each is black or white."
     image = _GALLERY.fill(
         "filters",
         source=_uri("png", png(drawn)),
@@ -206,7 +206,7 @@ def filters(classifier: Classifier) -> list[Markup]:
         width=drawn.width,
         height=drawn.height,
     )
-    return [paragraph(f"{few} filters of {node.name}, {height}×{width}, {colours}"), image]
+    return [paragraph(f"{few} filters of {node.name}, {height}×{width}, {colors}"), image]
 
 
 def _drawn(weight: Array) -> Image.Image:

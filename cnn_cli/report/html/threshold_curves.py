@@ -12,7 +12,7 @@ from cnn_cli.inference.judging import Judgement
 from cnn_cli.inference.metrics import threshold_curve
 from cnn_cli.inference.several_labels import LabelsJudgement
 from cnn_cli.nn.types import Array
-from cnn_cli.report.html.charts import COLOURS, Line, curve_chart
+from cnn_cli.report.html.charts import COLORS, Line, curve_chart
 from cnn_cli.report.html.elements import figure, paragraph, side_by_side, table
 from cnn_cli.report.html.template import Markup
 from cnn_cli.report.text.numbers import number
@@ -65,7 +65,7 @@ def threshold_parts(judgement: Judgement | LabelsJudgement) -> list[Markup]:
             )
         ]
     areas = {i: ranking[0] for i, ranking in enumerate(judgement.rankings) if ranking is not None}
-    shown = sorted(known, key=lambda i: (areas[i], i))[:COLOURS]
+    shown = sorted(known, key=lambda i: (areas[i], i))[:COLORS]
     labels, curves = judgement.evaluation.labels, {}
     for i, column in enumerate(judgement.evaluation.probabilities_by_class()):
         ranking = judgement.rankings[i]

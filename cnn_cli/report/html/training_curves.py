@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import isfinite
 
-from cnn_cli.report.html.charts import COLOURS, Line, line_chart
+from cnn_cli.report.html.charts import COLORS, Line, line_chart
 from cnn_cli.report.html.elements import figure, paragraph, side_by_side, table
 from cnn_cli.report.html.subject import Subject
 from cnn_cli.report.html.template import Markup
@@ -64,7 +64,7 @@ def _lines(subjects: Sequence[Subject], columns: Sequence[str]) -> list[Line]:
                 continue
             name = subject.name if column == "lr" else f"{subject.name}, {_word(column)}"
             # Validation, which compares runs, is drawn solid.
-            dash = len(columns) - 1 - i or 2 * (which >= COLOURS)
+            dash = len(columns) - 1 - i or 2 * (which >= COLORS)
             found.append(Line(name, points, which, dash))
     return found
 

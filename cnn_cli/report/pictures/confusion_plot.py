@@ -25,7 +25,7 @@ LONGEST = 60  # characters of a class name
 DPI = 110
 # One hue from white to dark, so that lightness alone carries the values, for all kinds of color
 # vision.
-COLOUR_MAP, INK, FAINT = "Blues", "#1f2328", "#6e7781"
+COLOR_MAP, INK, FAINT = "Blues", "#1f2328", "#6e7781"
 
 
 def confusion_png(of: Confusion, names: Sequence[str]) -> bytes:
@@ -56,7 +56,7 @@ def confusion_png(of: Confusion, names: Sequence[str]) -> bytes:
     figure = Figure(figsize=(side, side))
     axes = figure.add_axes((0, 0, 1, 1))
     # Mistakes are few compared with correct predictions; the square root makes them visible.
-    axes.imshow(shares, cmap=COLOUR_MAP, norm=PowerNorm(0.5, 0, 1), aspect="auto")
+    axes.imshow(shares, cmap=COLOR_MAP, norm=PowerNorm(0.5, 0, 1), aspect="auto")
     axes.set_xlim(-0.5, classes + 0.7)
     axes.set_ylim(classes + 0.7, -0.5)
     if names:
@@ -99,8 +99,8 @@ def _write_counts(axes: Any, confusion: Array, shares: Array, points: float) -> 
         text = str(confusion[row, column])
         if with_shares:
             text += f"\n{percent(share)}"
-        colour = "white" if share > 0.35 else INK
-        _write(axes, column, row, text, points, colour)
+        color = "white" if share > 0.35 else INK
+        _write(axes, column, row, text, points, color)
 
 
 def _write_rates(axes: Any, confusion: Array, points: float) -> None:
@@ -120,6 +120,6 @@ def _write_rates(axes: Any, confusion: Array, points: float) -> None:
 
 
 def _write(
-    axes: Any, x: float, y: float, text: str, points: float, colour: str, **layout: Any
+    axes: Any, x: float, y: float, text: str, points: float, color: str, **layout: Any
 ) -> None:
-    axes.text(x, y, text, size=points, color=colour, **({"ha": "center", "va": "center"} | layout))
+    axes.text(x, y, text, size=points, color=color, **({"ha": "center", "va": "center"} | layout))

@@ -56,7 +56,7 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], measure: str) -> list[fl
     """Plot training and validation, as far as measured; return the numbers."""
     epochs = [row["epoch"] for row in rows]
     drawn: list[float] = []
-    for part, (name, colour, dashes) in STYLES.items():
+    for part, (name, color, dashes) in STYLES.items():
         values = [_number(row[f"{part}_{measure}"]) for row in rows]
         measured = [value for value in values if isfinite(value)]
         if not measured:
@@ -65,7 +65,7 @@ def _draw(axes: Any, rows: Sequence[Mapping[str, Any]], measure: str) -> list[fl
         axes.plot(
             epochs,
             values,
-            color=colour,
+            color=color,
             linestyle=dashes,
             linewidth=1.8,
             marker="o" if len(rows) <= POINTS_UP_TO else "",

@@ -18,7 +18,7 @@ from cnn_cli.errors import DataError
 from cnn_cli.files import write_atomic
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.gradcam import Explainer
-from cnn_cli.inference.index import Neighbours
+from cnn_cli.inference.index import Neighbors
 from cnn_cli.nn.graph import Node
 from cnn_cli.nn.types import Array
 from cnn_cli.report.pictures.overlay import overlay
@@ -68,7 +68,7 @@ def explain(
     number: int | None,
     overlays: Overlays,
     threads: int,
-    neighbours: Neighbours | None = None,
+    neighbors: Neighbors | None = None,
 ) -> Iterator[Explanation]:
     """Explain images by Grad-CAM, in order, and write their overlays.
 
@@ -80,14 +80,14 @@ def explain(
             if there may be several.
         overlays: writes the overlays.
         threads: worker threads.
-        neighbours: finds the nearest images in an index, which the sheets show as well.
+        neighbors: finds the nearest images in an index, which the sheets show as well.
     """
     with Explainer(classifier, nodes, threads) as explainer:
         while batch := list(islice(images, BATCH)):
             pixels = [image for _, image in batch if not isinstance(image, ImageError)]
             rows = iter(range(len(pixels)))
             answers = _answers(explainer, np.stack(pixels), number) if pixels else []
-            near = neighbours(pixels) if neighbours is not None and pixels else None
+            near = neighbors(pixels) if neighbors is not None and pixels else None
             for path, image in batch:
                 if isinstance(image, ImageError):
                     yield Explanation(path, error=image)

@@ -25,10 +25,10 @@ def lr_range_png(found: LrRange) -> bytes:
     figure = Figure(figsize=SIZE, layout="constrained")
     axes = figure.subplots()
     rates = [point.lr for point in found.points]
-    colour = STYLES["val"][1]
+    color = STYLES["val"][1]
     axes.plot(rates, [point.loss for point in found.points], color=FAINT, lw=0.8, label="loss")
     axes.plot(
-        rates, [point.smoothed for point in found.points], color=colour, lw=1.8, label="smoothed"
+        rates, [point.smoothed for point in found.points], color=color, lw=1.8, label="smoothed"
     )
     if found.suggestion is not None:
         label = f"suggestion: {found.suggestion:g}"

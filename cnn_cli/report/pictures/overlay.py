@@ -31,14 +31,14 @@ def overlay(pixels: Pixels, heat: Array) -> Pixels:
     image = Image.fromarray(heat.astype(np.float32)).resize(
         (width, height), Image.Resampling.BILINEAR
     )
-    colour = colours(np.asarray(image).clip(0, 1))
-    grey = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("L")
-    mixed = HEAT * colour + (1 - HEAT) * np.asarray(grey, np.float32)[..., None]
+    color = colors(np.asarray(image).clip(0, 1))
+    gray = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).convert("L")
+    mixed = HEAT * color + (1 - HEAT) * np.asarray(gray, np.float32)[..., None]
     return np.rint(mixed).astype(np.uint8)
 
 
-def colours(heat: Array) -> Array:
+def colors(heat: Array) -> Array:
     """Apply the color map: heat from 0 to 1, of any shape, to (*shape, 3) from 0 to 255."""
-    table = np.array([list(bytes.fromhex(colour)) for colour in MAGMA.split()], np.float32)
+    table = np.array([list(bytes.fromhex(color)) for color in MAGMA.split()], np.float32)
     steps = np.linspace(0, 1, len(table))
     return np.stack([np.interp(heat, steps, table[:, i]) for i in range(3)], axis=-1)

@@ -13,7 +13,7 @@ from cnn_cli.training.preview import Preview
 LEAST_SIDE = 112  # smaller images are enlarged by an integer factor, so that pixels stay squares
 BAR = 5
 # Okabe and Ito's colors, safe for color-blind readers, without black and yellow.
-COLOURS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#7f7f7f")
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#56b4e9", "#d55e00", "#8c6bb1", "#7f7f7f")
 
 
 def preview_png(preview: Preview, columns: int, title: str, subtitle: str) -> bytes:
@@ -33,11 +33,11 @@ def draw_preview(preview: Preview, columns: int, title: str, subtitle: str) -> S
     lines = max(len(sample.labels) for sample in preview.samples)
     place = size[0], size[1] + BAR + lines * LINE + 6
     sheet = Sheet(len(preview.samples), columns, place, title, subtitle)
-    colours = {name: COLOURS[i % len(COLOURS)] for i, name in enumerate(preview.classes)}
+    colors = {name: COLORS[i % len(COLORS)] for i, name in enumerate(preview.classes)}
     for number, sample in enumerate(preview.samples):
         x, y = sheet.corner(number)
         sheet.image.paste(enlarged(sample.pixels, LEAST_SIDE), (x, y))
-        _draw_bar(sheet, (x, y + size[1]), size[0], sample.labels, colours)
+        _draw_bar(sheet, (x, y + size[1]), size[0], sample.labels, colors)
         for i, (name, fraction) in enumerate(sample.labels):
             top = y + size[1] + BAR + 5 + i * LINE
             percent = percent_text(fraction) if len(sample.labels) > 1 else ""
@@ -51,7 +51,7 @@ def _draw_bar(
     corner: tuple[int, int],
     width: int,
     labels: Sequence[tuple[str, float]],
-    colours: Mapping[str, str],
+    colors: Mapping[str, str],
 ) -> None:
     """Draw a bar whose parts are proportional to the classes' fractions."""
     left, y = float(corner[0]), corner[1]
@@ -59,7 +59,7 @@ def _draw_bar(
     for name, fraction in labels:
         right = left + fraction / whole * width
         if round(right) > round(left):
-            sheet.draw.rectangle((round(left), y, round(right) - 1, y + BAR - 1), colours[name])
+            sheet.draw.rectangle((round(left), y, round(right) - 1, y + BAR - 1), colors[name])
         left = right
 
 

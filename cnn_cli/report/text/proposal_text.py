@@ -46,7 +46,7 @@ def proposal_dict(proposal: Proposal, file: Path) -> dict[str, Any]:
             "test": survey.test,
             "width": survey.width,
             "height": survey.height,
-            "grey": survey.grey,
+            "grey": survey.gray,
             "bands": survey.bands,
             "depth": survey.depth,
             "looked_at": survey.looked_at,

@@ -19,7 +19,7 @@ from cnn_cli.data.augment.draws import stream_for
 from cnn_cli.data.augment.rotate import ROTATE, rotation
 
 IMAGE = Image.fromarray(noise(12, 10, 3, seed=1))
-GREY = Image.fromarray(noise(12, 10, 1, seed=2))
+GRAY = Image.fromarray(noise(12, 10, 1, seed=2))
 LUMA = np.array([0.299, 0.587, 0.114])
 
 Floats = NDArray[np.float64]
@@ -29,7 +29,7 @@ def array(image: Image.Image) -> Floats:
     return np.asarray(image).astype(np.float64)
 
 
-def grey(x: Floats) -> Floats:
+def gray(x: Floats) -> Floats:
     """ITU-R 601 luma, rounded, for every channel."""
     return np.floor(x @ LUMA + 0.5)[..., None].repeat(3, axis=-1) if x.ndim == 3 else x
 
@@ -42,8 +42,8 @@ def mixed(x: Floats, other: Any, factor: float) -> Floats:
 
 FORMULAS: dict[str, Any] = {
     "brightness": lambda x, factor: mixed(x, 0.0, factor),
-    "contrast": lambda x, factor: mixed(x, int(grey(x).mean() + 0.5), factor),
-    "saturation": lambda x, factor: mixed(x, grey(x), factor),
+    "contrast": lambda x, factor: mixed(x, int(gray(x).mean() + 0.5), factor),
+    "saturation": lambda x, factor: mixed(x, gray(x), factor),
 }
 
 
@@ -69,7 +69,7 @@ def test_hue() -> None:
     for pixel, found in zip(x[0] / 255, out[0] / 255, strict=True):
         h, s, v = colorsys.rgb_to_hsv(*pixel)
         assert found == pytest.approx(colorsys.hsv_to_rgb((h + 0.25) % 1, s, v), abs=0.04)
-    assert turn_hue(GREY, 0.25) is GREY
+    assert turn_hue(GRAY, 0.25) is GRAY
 
 
 def test_the_order_is_random() -> None:
@@ -226,6 +226,6 @@ def test_one_operation_of_one_of_31_strengths(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("act", [act for act, _, _ in trivial.OPERATIONS])
-def test_operations_take_grey_images_too(act: Any) -> None:
-    out = act(GREY, 0.5)
-    assert (out.mode, out.size) == ("L", GREY.size)
+def test_operations_take_gray_images_too(act: Any) -> None:
+    out = act(GRAY, 0.5)
+    assert (out.mode, out.size) == ("L", GRAY.size)

@@ -137,11 +137,11 @@ def test_bands_that_pillow_has_no_mode_for_are_mirrored() -> None:
     np.testing.assert_array_equal(cropped(crop, kept, 1.0, 0, 0, mirror=True), plain[:, ::-1])
 
 
-def test_grey_and_tiny_images() -> None:
+def test_gray_and_tiny_images() -> None:
     crop = RandomResizedCrop(CONFIG, 0, Preprocess(6, 4, 1))
-    grey = noise(9, 9, 1)[..., None]
-    plain = cropped(crop, grey, 1.0, 0, 0)
-    np.testing.assert_array_equal(cropped(crop, grey, 1.0, 0, 0, mirror=True), plain[:, ::-1])
+    gray = noise(9, 9, 1)[..., None]
+    plain = cropped(crop, gray, 1.0, 0, 0)
+    np.testing.assert_array_equal(cropped(crop, gray, 1.0, 0, 0, mirror=True), plain[:, ::-1])
     kept = np.full((1, 1, 1), 7, np.uint8)
     assert (cropped(crop, kept, 300.0, 0, 0) == 7).all()
 

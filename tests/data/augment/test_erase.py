@@ -80,7 +80,7 @@ def test_random_bytes() -> None:
     np.testing.assert_array_equal(again[0], images[9])
 
 
-def test_grey_images_of_odd_means() -> None:
+def test_gray_images_of_odd_means() -> None:
     images = np.full((1, 4, 4, 1), 7, np.uint8)
     RandomErase(RandomEraseConfig(size=99), 0, (1.7,))(images, INDICES[:1], 0)
     assert (images == 255).all()

@@ -51,7 +51,7 @@ def find_images(
     """
     import numpy as np
 
-    from cnn_cli.data.dataset import Split, open_labelled
+    from cnn_cli.data.dataset import Split, open_labeled
     from cnn_cli.data.label_table import is_list
     from cnn_cli.inference.evaluate_files import own_dataset
 
@@ -59,7 +59,7 @@ def find_images(
         part = cast("Literal['train', 'val', 'test', 'all']", split)
         columns = classifier.config.data.columns if is_list(folder) else None
         separator = None if classifier.several is None else classifier.several.separator
-        return open_labelled(folder, classifier.classes, part, output.note, columns, separator)
+        return open_labeled(folder, classifier.classes, part, output.note, columns, separator)
     data = classifier.config.data
     if data.root is None:
         rule = f"needs {wanted}: the checkpoint does not say where its images are"
