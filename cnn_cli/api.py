@@ -22,7 +22,8 @@ from PIL import Image
 
 from cnn_cli.data.decode import ImageError, Preprocess, fit_image, load_image
 from cnn_cli.data.depth import Pixels
-from cnn_cli.inference.classifier import Classifier, open_classifier
+from cnn_cli.errors import listed
+from cnn_cli.inference.classifier import ONE_VIEW, Classifier, open_classifier
 from cnn_cli.inference.metrics import top_k
 from cnn_cli.inference.predictor import Predictor
 from cnn_cli.nn.kernels.paths import Backend
@@ -146,7 +147,7 @@ class Model:
         self.close()
 
     def _pixels(self, pictures: Picture | Iterable[Picture]) -> Iterator[Pixels]:
-        pre = self._classifier.preprocess
+        pre = self._classifier.decoding
         for number, picture in enumerate(_many(pictures)):
             if isinstance(picture, np.ndarray) and not pre.is_plain:
                 yield _fit_array(picture, pre, number)
@@ -165,6 +166,7 @@ def load(
     *,
     threads: int | None = None,
     backend: str | None = None,
+    tta: str | None = None,
 ) -> Model:
     """Load a checkpoint, or several checkpoints whose probabilities are averaged.
 
@@ -174,6 +176,8 @@ def load(
         threads: number of worker threads, at least 1; by default the CPU cores that this process
             may use.
         backend: `numpy` or `fast`, see `Model`.
+        tta: test-time augmentation: `none`, `hflip`, `multicrop` or `tencrop`; by default what each
+            checkpoint was trained with, `augment.tta`.
 
     Returns:
         The model, ready to predict.
@@ -182,16 +186,22 @@ def load(
         DataError: a checkpoint is missing or damaged or does not fit its own config, or the
             checkpoints of an ensemble differ in their classes or preprocessing.
         UsageError: `fast` was asked for, and numba is not installed.
-        ValueError: `threads` is below 1, the backend is unknown, or no path is given.
+        ValueError: `threads` is below 1, the backend or `tta` is unknown, or no path is given.
     """
     if threads is not None:
         _at_least_1("threads", threads)
     if backend is not None and backend not in get_args(Backend):
         raise ValueError(f"backend must be {' or '.join(get_args(Backend))}. Got {backend!r}.")
+    if tta not in (None, ONE_VIEW):
+        from cnn_cli.data.views import TTA
+
+        if tta not in TTA:
+            kinds = listed([ONE_VIEW, *TTA], last=" or ")
+            raise ValueError(f"tta must be {kinds}. Got {tta!r}.")
     paths = [path] if isinstance(path, str | PathLike) else list(path)
     if not paths:
         raise ValueError("path must be a checkpoint, or several. Got none.")
-    classifier = open_classifier([Path(each) for each in paths])
+    classifier = open_classifier([Path(each) for each in paths], tta)
     return Model(classifier, threads or cpu_count(), backend)
 
 

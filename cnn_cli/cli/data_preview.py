@@ -98,7 +98,7 @@ def run(
 
 def augment_text(augment: AugmentConfig) -> str:
     """Return the active techniques with their given arguments, on one line."""
-    on = augment.model_dump(mode="json", exclude_defaults=True)
+    on = augment.model_dump(mode="json", exclude_defaults=True, exclude={"tta"})
     return ", ".join(_technique(key, value) for key, value in on.items()) or "as they are"
 
 

@@ -21,6 +21,7 @@ from cnn_cli.cli.shared.options import (
     Debug,
     EvaluationBackend,
     Json,
+    TestTime,
     Threads,
 )
 from cnn_cli.cli.shared.parameters import Argument, Option
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 NAME = "eval"
 AROUND = 15  # lines around the table of classes: scores, header, note, and the prompt
 LEAST_ROWS = 9
-TTA = ("hflip", "multicrop", "tencrop")
 
 
 @command(
@@ -120,16 +120,7 @@ def run(
             help=f"The image file of --top-losses. Default: {SHEET}.",
         ),
     ] = None,
-    tta: Annotated[
-        str | None,
-        Option(
-            "--tta",
-            metavar="|".join(TTA),
-            parser=values.choice("--tta", TTA),
-            help="Test-time augmentation: average the scores of the image and its mirror "
-            "image; of both, also shifted; or of ten crops.",
-        ),
-    ] = None,
+    tta: TestTime = None,
     calibrate: Annotated[
         bool,
         Option(
@@ -205,20 +196,20 @@ def run(
     from cnn_cli.runs.checkpoint import resolve_checkpoint
 
     with changing(resolve_checkpoint(ckpt[0])) if calibrate and writes else nullcontext():
-        classifier = open_classifier(ckpt)
+        classifier = open_classifier(ckpt, tta)
         file = classifier.path
         check_gates(fail_under or [], classifier.classes, classifier.labels_kind)
         _check_labels(classifier, confusion, reject)
         if against is not None:
-            against.load(classifier)
-        _check_alike(job, classifier, tta, backend, against)
+            against.load(classifier, tta)
+        _check_alike(job, classifier, backend, against)
         if calibrate and writes:
             output.check_output(file)
         images = job.first(
             lambda: find_images(NAME, classifier, folders[0] if folders else None, split)
         )
         place = folders[0] if folders else classifier.config.data.root
-        options = shown_by(batch_size, threads, backend, tta, job)
+        options = shown_by(batch_size, threads, backend, job)
         evaluation, bad = evaluate_images(classifier, images, place, options, calibrate=calibrate)
         if against is not None:
             against.evaluate(images, classifier, options)
@@ -243,7 +234,8 @@ def run(
         judgement,
         len(bad),
         topk,
-        tta=tta,
+        tta=classifier.tta_text,
+        tta_is_stored=tta is None,
         calibration=calibration,
         chosen_by=chosen_by(classifier.meta, str(file)) if len(classifier.networks) == 1 else None,
     )
@@ -340,7 +332,6 @@ def _check_labels(classifier: Classifier, confusion: Path | None, reject: float 
 def _check_alike(
     job: Ranks,
     classifier: Classifier,
-    tta: str | None,
     backend: str | None,
     against: Against | None,
 ) -> None:
@@ -348,9 +339,10 @@ def _check_alike(
     if job.size > 1:
         from cnn_cli.parallel.alike import check_alike
 
-        given = {"--ckpt": classifier.digest(), "--tta": tta, "--backend": backend}
+        given: dict[str, object] = {"--ckpt": classifier.digest(), "--tta": classifier.tta_text}
+        given["--backend"] = backend
         if against is not None:
-            given["--not-worse-than"] = against.model.digest()
+            given["--not-worse-than"] = (against.model.digest(), against.model.tta_text)
         check_alike(job, NAME, given)
 
 

@@ -111,12 +111,12 @@ def run(
     from cnn_cli.data.decode_ahead import decode_stream
     from cnn_cli.data.sources import expand_sources
     from cnn_cli.files import check_writable_folder, remove_stale_temporaries
-    from cnn_cli.inference.classifier import open_classifier
+    from cnn_cli.inference.classifier import ONE_VIEW, open_classifier
     from cnn_cli.inference.gradcam import find_layer
     from cnn_cli.report.pictures.explanations import Explanation, Overlays, explain
     from cnn_cli.system import cpu_count
 
-    classifier = open_classifier(ckpt)
+    classifier = open_classifier(ckpt, ONE_VIEW)
     number = _class_number(classifier, class_name)
     nodes = [find_layer(one.graph, layer, str(one.path)) for one in classifier.networks]
     node = nodes[0]

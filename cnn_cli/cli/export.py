@@ -121,6 +121,9 @@ def run(
     classifier = Classifier.load(ckpt)
     check_gates(fail_under or [], classifier.classes, classifier.labels_kind)
     output.check_output(output_file)
+    if classifier.tta is not None:
+        rule = f"has augment.tta {classifier.tta}, which is not exported: the file scores one view"
+        output.note(f"{classifier.path}: {rule}")
     found: dict[str, object] = {"output": str(output_file)}
     if kind == ".safetensors":
         from cnn_cli.interop.export.safetensors_export import save_safetensors

@@ -13,7 +13,14 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.options import BatchSize, Checkpoints, Debug, Threads, backend_option
+from cnn_cli.cli.shared.options import (
+    BatchSize,
+    Checkpoints,
+    Debug,
+    TestTime,
+    Threads,
+    backend_option,
+)
 from cnn_cli.cli.shared.output import Progress
 from cnn_cli.cli.shared.parameters import Argument, Exit, Option
 from cnn_cli.cli.shared.streams import listening
@@ -155,6 +162,7 @@ def run(
             help="Leave the label empty below this probability.",
         ),
     ] = 0.0,
+    tta: TestTime = None,
     batch_size: BatchSize = 64,
     threads: Threads = None,
     backend: Annotated[
@@ -186,10 +194,11 @@ def run(
 
     job = ranks()
     writes = job.rank == 0
-    classifier = _load(ckpt, sort_into)
+    classifier = _load(ckpt, tta, sort_into)
     if job.size > 1:
         given = {"--ckpt": classifier.digest(), "--topk": topk, "--min-prob": min_prob}
-        check_alike(job, NAME, given | {"--probs": probs, "--backend": backend})
+        words = {"--tta": classifier.tta_text, "--backend": backend}
+        check_alike(job, NAME, given | words | {"--probs": probs})
     if output_file is not None and writes:
         output.check_output(output_file)
     brief = _is_brief(sources, from_file)
@@ -213,7 +222,7 @@ def run(
         entries = _entries(sources, paths, nul, watch, arrays, shown.note) if writes else iter(())
         if acting is not None:
             entries = acting.to_do(entries)
-        for batch in decoded_batches(entries, classifier.preprocess, batch_size, threads, job):
+        for batch in decoded_batches(entries, classifier.decoding, batch_size, threads, job):
             answers = predictor.predictions(batch, topk or TOPK, min_prob, probs)
             for rows, errors in job.bring(answers):
                 for error in errors:
@@ -285,11 +294,11 @@ def _check(
     return name
 
 
-def _load(ckpt: list[Path], folder: Path | None) -> Classifier:
+def _load(ckpt: list[Path], tta: str | None, folder: Path | None) -> Classifier:
     """Load the model; refuse to sort into folders if an image may have several labels."""
     from cnn_cli.inference.classifier import open_classifier
 
-    classifier = open_classifier(ckpt)
+    classifier = open_classifier(ckpt, tta)
     if folder is not None and classifier.several is not None:
         rule = "needs a model with one label per image"
         raise UsageError("--sort-into", rule, str(classifier.path))

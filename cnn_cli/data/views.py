@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.depth import Pixels
-from cnn_cli.structs import replace
+from cnn_cli.structs import Struct, replace
 
-TTA = ("hflip", "multicrop", "tencrop")
+TTAKind = Literal["hflip", "multicrop", "tencrop"]
+TTA: tuple[str, ...] = get_args(TTAKind)
 
 SHIFT = 32  # multicrop shifts by one pixel of this many
 LARGER = 8 / 7  # tencrop decodes at 256 for 224 pixels, as in torchvision's examples
@@ -33,8 +34,7 @@ class View(NamedTuple):
     mirrored: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Views:
+class Views(Struct):
     """How images are decoded, and which crops of them are classified.
 
     Attributes:
@@ -58,6 +58,15 @@ class Views:
         for weight, row, column, mirrored in self.views:
             crop = images[:, row : row + self.height, column : column + self.width]
             yield weight, np.ascontiguousarray(crop[:, :, ::-1] if mirrored else crop)
+
+    def mean(self, images: Pixels, compute: Callable[[Pixels], NDArray[Any]]) -> NDArray[Any]:
+        """Return the weighted mean of what a function computes from each view."""
+        views = self.of(images)
+        weight, pixels = next(views)
+        total = weight * compute(pixels)
+        for weight, pixels in views:
+            total += weight * compute(pixels)
+        return total
 
 
 def make_views(name: str, pre: Preprocess) -> Views:

@@ -22,19 +22,22 @@ from cnn_cli.nn.memory import parameter_count
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import holds_folds, load_checkpoint, resolve_checkpoint
-from cnn_cli.runs.meta import SEVERAL
+from cnn_cli.runs.meta import SEVERAL, stored_tta
 from cnn_cli.runs.stored_network import stored_config, stored_network
 from cnn_cli.structs import Struct
 from cnn_cli.system import available_memory
 
 if TYPE_CHECKING:
     from cnn_cli.config import Config
+    from cnn_cli.data.views import Views
     from cnn_cli.inference.ensemble import EnsembleEngine
     from cnn_cli.inference.rejection import Rejecting, Rejection
+    from cnn_cli.inference.scorer import ViewsEngine
 
 
 Labels = tuple[tuple[str, float], ...]
 REJECTION = "rejection"  # name of the checkpoint group, see `rejection`
+ONE_VIEW = "none"  # test-time augmentation that is turned off
 
 
 class SeveralLabels(Struct):
@@ -98,6 +101,7 @@ class Classifier(Struct):
         temperature: divisor of the logits, from `cnn eval --calibrate`; 1 without.
         several: how several labels are assigned; None if each image has one.
         rejection: which images are rejected; None if none are.
+        tta: kind of test-time augmentation, one of `data.views.TTA`; None for one view.
     """
 
     path: Path
@@ -110,10 +114,15 @@ class Classifier(Struct):
     temperature: float
     several: SeveralLabels | None = None
     rejection: Rejection | None = None
+    tta: str | None = None
 
     @classmethod
-    def load(cls, path: str | Path) -> Classifier:
+    def load(cls, path: str | Path, tta: str | None = None) -> Classifier:
         """Read an `.npz` file, or the best checkpoint of a run folder.
+
+        Args:
+            path: the file or folder.
+            tta: replaces the checkpoint's `augment.tta`: one of `data.views.TTA`, or `ONE_VIEW`.
 
         Raises:
             DataError: it is missing or damaged, or does not fit its own config.
@@ -151,6 +160,7 @@ class Classifier(Struct):
             temperature,
             SeveralLabels.stored(meta),
             rejection,
+            None if tta == ONE_VIEW else tta or stored_tta(meta),
         )
 
     @cached_property
@@ -158,7 +168,7 @@ class Classifier(Struct):
         return stored_config(self.meta, str(self.path))
 
     def digest(self) -> bytes:
-        """Return a hash of everything that determines the predictions."""
+        """Return a hash of everything that determines the predictions for a view of an image."""
         import hashlib  # imports OpenSSL, which is too slow for a single prediction
 
         told = [self.classes, self.preprocess, self.normalization, self.temperature]
@@ -168,6 +178,28 @@ class Classifier(Struct):
         for array in (self.params.flat, self.params.flat_buffers):
             digest.update(array.data)
         return digest.digest()
+
+    @cached_property
+    def views(self) -> Views | None:
+        """The views of each image whose scores are averaged; None for one view."""
+        if self.tta is None:
+            return None
+        from cnn_cli.data.views import make_views
+
+        return make_views(self.tta, self.preprocess)
+
+    @property
+    def decoding(self) -> Preprocess:
+        """How images are decoded for `scorer`: like `preprocess`, larger if views are crops."""
+        return self.preprocess if self.views is None else self.views.pre
+
+    @property
+    def tta_text(self) -> str | None:
+        """The kind of test-time augmentation; of networks that differ, their kinds."""
+        kinds = dict.fromkeys(one.tta for one in self.networks)
+        if len(kinds) == 1:
+            return self.networks[0].tta
+        return ", ".join(one.tta or ONE_VIEW for one in self.networks)
 
     @property
     def labels_kind(self) -> str:
@@ -209,14 +241,22 @@ class Classifier(Struct):
 
     def scorer(
         self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None
-    ) -> Engine | EnsembleEngine:
-        """Create the engine that scores images with all networks; close it when done.
+    ) -> Engine | EnsembleEngine | ViewsEngine:
+        """Create the engine that scores images with all networks and views; close it when done.
 
         Args:
             threads: number of worker threads.
             backend, note: as in `open_kernels`.
         """
-        return self.engine(threads, backend, note)
+        return self.over_views(self.engine(threads, backend, note))
+
+    def over_views(self, engine: Engine) -> Engine | ViewsEngine:
+        """Return an engine of this network that averages over its views, if there are several."""
+        if self.views is None:
+            return engine
+        from cnn_cli.inference.scorer import ViewsEngine
+
+        return ViewsEngine(engine, self.views)
 
     def engine(
         self,
@@ -225,7 +265,7 @@ class Classifier(Struct):
         note: Callable[[str], None] = lambda _: None,
         beside: Engine | None = None,
     ) -> Engine:
-        """Create an engine for prediction; close it when done.
+        """Create an engine for one view of each image; close it when done.
 
         Args:
             threads, backend, note: as in `scorer`.
@@ -271,20 +311,21 @@ class Classifier(Struct):
         return None if self.several is None else self.several.text(labels)
 
 
-def open_classifier(paths: Sequence[str | Path]) -> Classifier:
+def open_classifier(paths: Sequence[str | Path], tta: str | None = None) -> Classifier:
     """Open one checkpoint, or several, or a run of folds, as one classifier.
 
     Args:
         paths: at least one, see `Classifier.load` and `ensemble.Ensemble.open`.
+        tta: as in `Classifier.load`, for all of them.
 
     Raises:
         DataError: one cannot be read, or they differ in classes or preprocessing.
     """
     if len(paths) == 1 and not holds_folds(paths[0]):
-        return Classifier.load(paths[0])
+        return Classifier.load(paths[0], tta)
     from cnn_cli.inference.ensemble import Ensemble
 
-    return Ensemble.open(paths)
+    return Ensemble.open(paths, tta)
 
 
 def _check_memory(graph: Graph, dtype: str, place: str) -> None:

@@ -58,9 +58,9 @@ class Embedder:
         else:
             self._compute = engine.features(self.tensor)
 
-    def __call__(self, images: Sequence[Pixels]) -> Array:
+    def __call__(self, images: Sequence[Pixels] | Pixels) -> Array:
         """Return features (n, d), float32, of one or more images, each (h, w, c) uint8."""
-        found = self._compute(np.stack(images))
+        found = self._compute(images if isinstance(images, np.ndarray) else np.stack(images))
         if found.ndim == 4:
             found = found.mean(axis=(1, 2)) if self._averages else found.transpose(0, 3, 1, 2)
         return np.ascontiguousarray(found.reshape(len(found), -1), np.float32)

@@ -14,7 +14,7 @@ import numpy as np
 
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import DataError
-from cnn_cli.inference.classifier import Classifier, SeveralLabels
+from cnn_cli.inference.classifier import ONE_VIEW, Classifier, SeveralLabels
 from cnn_cli.metric_names import find_class
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.loss import softplus
@@ -36,7 +36,8 @@ DECIDES = {
 
 
 class Ensemble(Classifier):
-    """Networks with the same classes and pixel preprocessing; mean, std and temperature may differ.
+    """Networks with the same classes and pixel preprocessing; mean, std, temperature and views may
+    differ.
 
     Attributes that belong to one network, such as `graph` and `meta`, are those of the first.
 
@@ -50,8 +51,12 @@ class Ensemble(Classifier):
     members: tuple[Classifier, ...] = ()
 
     @classmethod
-    def open(cls, paths: Sequence[str | Path]) -> Ensemble:
+    def open(cls, paths: Sequence[str | Path], tta: str | None = None) -> Ensemble:
         """Read checkpoints, and all networks of runs of folds.
+
+        Args:
+            paths: the checkpoints.
+            tta: as in `Classifier.load`, for all of them.
 
         Raises:
             DataError: one cannot be read, or differs from the first in classes or preprocessing.
@@ -61,9 +66,9 @@ class Ensemble(Classifier):
             if holds_folds(path):
                 from cnn_cli.inference.out_of_fold import load_folds
 
-                members += load_folds(path)
+                members += load_folds(path, tta)
             else:
-                members.append(Classifier.load(path))
+                members.append(Classifier.load(path, tta))
         first = members[0]
         for other in members[1:]:
             _check_like(other, first)
@@ -126,7 +131,7 @@ class EnsembleEngine:
     Attributes:
         graph: the graph of the first network.
         dtype: dtype of the scores.
-        engines: the engines of the networks.
+        engines: the engines of the networks, for one view.
 
     Args:
         members: the networks.
@@ -151,6 +156,10 @@ class EnsembleEngine:
                 engine = stack.enter_context(one.engine(threads, backend, note, beside))
                 self.engines.append(engine)
             self._closing = stack.pop_all()
+        self._scorers = {
+            engine: one.over_views(engine)
+            for one, engine in zip(members, self.engines, strict=True)
+        }
 
     def predict(self, x: Array, params: Parameters | None = None) -> Array:
         """Return logits (n, classes) of the mean probabilities.
@@ -161,7 +170,7 @@ class EnsembleEngine:
             x: as in `Engine.predict`.
             params: must be None: each network has its own.
         """
-        return self.mean(lambda engine: engine.predict(x))
+        return self.mean(lambda engine: self._scorers[engine].predict(x))
 
     def mean(self, logits_of: Callable[[Engine], Array]) -> Array:
         """Average the logits (n, classes) that a function returns for each engine.
@@ -233,6 +242,10 @@ def _check_like(other: Classifier, first: Classifier) -> None:
     if other.preprocess != first.preprocess:
         rule = f"must prepare images as {first.path} does"
         got = f"{_words(other.preprocess)}, not {_words(first.preprocess)}"
+        raise DataError(other.path, rule, got)
+    if other.decoding != first.decoding:
+        rule = f"must decode images as {first.path} does, or --tta must be the same for all"
+        got = f"tta {other.tta or ONE_VIEW}, not {first.tta or ONE_VIEW}"
         raise DataError(other.path, rule, got)
 
 

@@ -4,19 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.dataset import Split
-from cnn_cli.data.depth import Pixels
 from cnn_cli.data.loader import Batch
-from cnn_cli.data.views import Views
-from cnn_cli.inference.ensemble import EnsembleEngine
 from cnn_cli.inference.metrics import Confusion, label_ranks
+from cnn_cli.inference.scorer import Scorer
 from cnn_cli.inference.several_labels import LabelsEvaluation
-from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.loss import cross_entropy, softmax, target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
@@ -232,16 +229,6 @@ def row_blocks(rows: int, columns: int) -> Iterator[slice]:
         yield slice(start, start + step)
 
 
-class Scorer(Protocol):
-    """What evaluates: the engine of one network or of several, or one that keeps features."""
-
-    graph: Graph
-    dtype: np.dtype[Any]
-
-    def predict(self, x: Array, params: Parameters | None = None) -> Array:
-        """Return logits (n, classes); see `Engine.predict`."""
-
-
 class Batches(Protocol):
     """What gives a split's images: a loader, or the features of them that are kept."""
 
@@ -255,7 +242,6 @@ def evaluate(
     scorer: Scorer,
     loader: Batches,
     params: Parameters | None = None,
-    views: Views | None = None,
     places: slice = slice(None),
     watch: Watch | None = None,
     temperature: float = 1.0,
@@ -264,11 +250,10 @@ def evaluate(
     """Evaluate the network on a split, or on a part of it.
 
     Args:
-        scorer: computes the logits.
-        loader: the loader of the split; unreadable images are listed in `loader.bad`.
+        scorer: scores the images.
+        loader: the loader of the split, which decodes images for the scorer; unreadable ones are
+            listed in `loader.bad`.
         params: parameters to use instead of the engine's, such as averaged ones.
-        views: views of each image whose logits are averaged; the loader's images must match
-            `views.pre`.
         places: the part of the split.
         watch: displays progress.
         temperature: divisor of the logits.
@@ -280,7 +265,7 @@ def evaluate(
     images = len(range(len(loader.split))[places])
     kept = np.empty((images, classes), scorer.dtype) if keep_logits else None
     done = 0
-    for batch, logits in _scored(scorer, loader, params, views, places, watch):
+    for batch, logits in _scored(scorer, loader, params, places, watch):
         if kept is not None:
             kept[done : done + len(logits)] = logits
             done += len(logits)
@@ -292,7 +277,6 @@ def evaluate_labels(
     scorer: Scorer,
     loader: Batches,
     params: Parameters | None = None,
-    views: Views | None = None,
     places: slice = slice(None),
     watch: Watch | None = None,
     temperature: float = 1.0,
@@ -304,7 +288,7 @@ def evaluate_labels(
     classes = scorer.graph.classes
     nothing, none = np.empty((0, classes), scorer.dtype), np.empty(0, np.int64)
     parts = [LabelsEvaluation.of(nothing, nothing.astype(np.uint8), none, temperature)]
-    for batch, logits in _scored(scorer, loader, params, views, places, watch):
+    for batch, logits in _scored(scorer, loader, params, places, watch):
         parts.append(LabelsEvaluation.of(logits.copy(), batch.labels, batch.indices, temperature))
     return LabelsEvaluation.joined(parts)
 
@@ -313,7 +297,6 @@ def _scored(
     scorer: Scorer,
     loader: Batches,
     params: Parameters | None,
-    views: Views | None,
     places: slice,
     watch: Watch | None,
 ) -> Iterator[tuple[Batch, Array]]:
@@ -324,24 +307,8 @@ def _scored(
         batches = watch(batches, len(order))
     for batch in batches:
         with np.errstate(over="ignore", invalid="ignore"):  # overflow shows in the loss
-            logits = _predict(scorer, batch.images, params, views)
+            logits = scorer.predict(batch.images, params)
         yield batch, logits
-
-
-def _predict(
-    scorer: Scorer, images: Pixels, params: Parameters | None, views: Views | None
-) -> Array:
-    """Return the logits (n, classes) of a batch, averaged over views; valid until the next
-    batch.
-    """
-    if isinstance(scorer, EnsembleEngine):
-        return scorer.mean(lambda engine: _predict(engine, images, None, views))
-    if views is None:
-        return scorer.predict(images, params)
-    total = np.zeros((len(images), scorer.graph.classes), scorer.dtype)
-    for weight, pixels in views.of(images):
-        total += weight * scorer.predict(pixels, params)
-    return total
 
 
 def _losses(logits: Array, labels: Array) -> Array:

@@ -1,4 +1,4 @@
-"""Evaluate a classifier on labeled image files, with threads, ranks and test-time augmentation."""
+"""Evaluate a classifier on labeled image files, with threads and ranks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,8 @@ from cnn_cli.data.label_table import is_list
 from cnn_cli.data.listing import frames_text
 from cnn_cli.data.loader import Loader
 from cnn_cli.data.shards import bounds
-from cnn_cli.data.views import Views, make_views
 from cnn_cli.errors import DataError, size_text
 from cnn_cli.inference.classifier import Classifier
-from cnn_cli.inference.ensemble import EnsembleEngine
 from cnn_cli.inference.evaluate import (
     AnyEvaluation,
     Evaluation,
@@ -26,15 +24,14 @@ from cnn_cli.inference.evaluate import (
     evaluate_labels,
     logits_can_be_kept,
 )
+from cnn_cli.inference.scorer import Scorer
 from cnn_cli.inference.several_labels import LabelsEvaluation
 from cnn_cli.nn.backends import backend_for
-from cnn_cli.nn.engine import Engine
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.system import available_memory, cpu_count
 
 T = TypeVar("T")
-Scorer = Engine | EnsembleEngine
 
 
 def own_dataset(classifier: Classifier, root: Path | None = None) -> Dataset:
@@ -72,7 +69,6 @@ class EvaluationOptions:
         batch_size: number of images per batch.
         threads: worker threads; None for this rank's share of the cores.
         backend: the backend; None for the fastest for this number of images.
-        tta: kind of test-time augmentation, or None.
         job: the ranks that share the images.
         note: receives notes for the user.
         watch: displays progress.
@@ -81,7 +77,6 @@ class EvaluationOptions:
     batch_size: int = 64
     threads: int | None = None
     backend: str | None = None
-    tta: str | None = None
     job: Ranks = ALONE
     note: Callable[[str], None] = lambda _: None
     watch: Watch | None = None
@@ -108,13 +103,11 @@ def evaluate_files(
     keep = _keeps_logits(classifier, len(images), options, calibrate=calibrate)
     watch = options.watch
 
-    def ask(scorer: Scorer, loader: Loader, views: Views | None, places: slice) -> Evaluation:
-        return evaluate(scorer, loader, None, views, places, watch, temperature, keep)
+    def ask(scorer: Scorer, loader: Loader, places: slice) -> Evaluation:
+        return evaluate(scorer, loader, None, places, watch, temperature, keep)
 
-    def ask_labels(
-        scorer: Scorer, loader: Loader, views: Views | None, places: slice
-    ) -> LabelsEvaluation:
-        return evaluate_labels(scorer, loader, None, views, places, watch, temperature)
+    def ask_labels(scorer: Scorer, loader: Loader, places: slice) -> LabelsEvaluation:
+        return evaluate_labels(scorer, loader, None, places, watch, temperature)
 
     if classifier.several is None:
         parts, bad = _parts(classifier, images, options, ask)
@@ -127,17 +120,16 @@ def _parts(
     classifier: Classifier,
     images: Split,
     options: EvaluationOptions,
-    ask: Callable[[Scorer, Loader, Views | None, slice], T],
+    ask: Callable[[Scorer, Loader, slice], T],
 ) -> tuple[list[T], dict[int, ImageError]]:
     """Call `ask` for each rank's images; rank 0 gets all results in order, others their own."""
-    job, note, pre = options.job, options.note, classifier.preprocess
+    job, note = options.job, options.note
     threads = options.threads or job.threads(cpu_count())
     backend = options.backend or backend_for(len(images))
-    views = None if options.tta is None else make_views(options.tta, pre)
-    cache = ImageCache.open("none", images.paths, pre if views is None else views.pre)
+    cache = ImageCache.open("none", images.paths, classifier.decoding)
     loader = Loader(images, cache, options.batch_size, threads)
     with classifier.scorer(threads, backend, note) as scorer:
-        own = ask(scorer, loader, views, bounds(len(images), job.rank, job.size))
+        own = ask(scorer, loader, bounds(len(images), job.rank, job.size))
     if cache.several:
         note(frames_text(cache.several))
     found = job.bring((own, dict(sorted(cache.bad.items()))))

@@ -14,8 +14,9 @@ from PIL import Image
 
 from cnn_cli.errors import DataError, UsageError, suggest
 from cnn_cli.inference.classifier import Classifier
-from cnn_cli.inference.ensemble import EnsembleEngine
+from cnn_cli.inference.ensemble import Ensemble, EnsembleEngine
 from cnn_cli.nn.attribution import ScoreGradients
+from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.nn.types import Array
@@ -86,15 +87,20 @@ class Explainer:
     probabilities; smaller maps are enlarged to the largest.
 
     Args:
-        classifier: the classifier.
+        classifier: the classifier, opened with `ONE_VIEW`.
         nodes: for each network, the layer to explain.
         threads: number of worker threads.
     """
 
     def __init__(self, classifier: Classifier, nodes: Sequence[Node], threads: int) -> None:
         self.classifier = classifier
-        self._scorer = scorer = classifier.scorer(threads)
-        engines = scorer.engines if isinstance(scorer, EnsembleEngine) else [scorer]
+        self._scorer: Engine | EnsembleEngine
+        if isinstance(classifier, Ensemble):
+            self._scorer = classifier.scorer(threads)
+            engines = self._scorer.engines
+        else:
+            self._scorer = classifier.engine(threads)
+            engines = [self._scorer]
         self._attributions = [
             engine.attribution(node.index) for engine, node in zip(engines, nodes, strict=True)
         ]

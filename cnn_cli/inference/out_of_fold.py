@@ -129,8 +129,12 @@ def _said(classifier: Classifier, fold: FoldPredictions, row: int) -> list[str |
     return [label, told, "", *probabilities.tolist()]
 
 
-def load_folds(run: Path) -> list[Classifier]:
+def load_folds(run: Path, tta: str | None = None) -> list[Classifier]:
     """Load the networks of a run of folds.
+
+    Args:
+        run: its folder.
+        tta: as in `Classifier.load`.
 
     Raises:
         DataError: it is not a run of folds, or some folds are not trained.
@@ -138,7 +142,7 @@ def load_folds(run: Path) -> list[Classifier]:
     found = folds_in(run)
     if not found:
         raise DataError(run, "must be a run of folds, as cnn train CONFIG --folds 5 makes it")
-    first = Classifier.load(found[0])
+    first = Classifier.load(found[0], tta)
     fold = Fold.parse(first.config.data.fold or "")
     if fold is None:
         raise DataError(found[0], "must be a run of one fold, with data.fold in its config")
@@ -147,7 +151,7 @@ def load_folds(run: Path) -> list[Classifier]:
     if missing:
         rule = f"must hold {fold.count} folds that have been trained; --resume continues them"
         raise DataError(run, rule, f"none in {', '.join(missing[:3])}")
-    classifiers = [first, *(Classifier.load(place) for place in places[1:])]
+    classifiers = [first, *(Classifier.load(place, tta) for place in places[1:])]
     for number, each in enumerate(classifiers, 1):
         if each.classes != first.classes or each.config.data.fold != str(Fold(number, fold.count)):
             raise DataError(

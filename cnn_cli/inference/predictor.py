@@ -22,6 +22,7 @@ from cnn_cli.structs import Struct
 if TYPE_CHECKING:
     from cnn_cli.inference.ensemble import EnsembleEngine
     from cnn_cli.inference.rejection import Rejecting
+    from cnn_cli.inference.scorer import ViewsEngine
     from cnn_cli.nn.engine import Engine
 
 Decoded = tuple[str, Pixels | ImageError]
@@ -91,7 +92,9 @@ class Predictor:
         self._scorer = self._open(backend or backend_for(0))
 
     def probabilities(self, images: Sequence[Pixels]) -> Array:
-        """Return probabilities (n, classes) of one or more images, each (h, w, c) uint8."""
+        """Return probabilities (n, classes) of one or more images, each (h, w, c) uint8, decoded as
+        `Classifier.decoding` says.
+        """
         if not self._chosen and self.images >= BULK:
             self._chosen = True
             self._scorer.close()
@@ -153,7 +156,7 @@ class Predictor:
             )
         return found, errors
 
-    def _open(self, backend: str) -> Engine | EnsembleEngine | Rejecting:
+    def _open(self, backend: str) -> Engine | EnsembleEngine | ViewsEngine | Rejecting:
         self._rejecting = self.classifier.rejecting(self.threads, backend, self._note)
         if self._rejecting is not None:
             return self._rejecting

@@ -4,8 +4,9 @@ The input of the last layer is modeled as a normal distribution per class, with 
 shared covariance. The distance of an image is its Mahalanobis distance to the nearest mean (Lee et
 al. 2018, section 2.1, without input perturbation). Means and covariance come from training images.
 The bound is the distance that a given fraction of the validation images exceeds; images beyond it
-are rejected. Several networks reject together: the bound of each is the unit of its distances, and
-an image is rejected if the mean of its distances is above 1.
+are rejected. If a network predicts with several views of an image, its features are the mean of
+theirs. Several networks reject together: the bound of each is the unit of its distances, and an
+image is rejected if the mean of its distances is above 1.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ from cnn_cli.nn.types import Array
 
 if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
+    from cnn_cli.data.depth import Pixels
+    from cnn_cli.data.views import Views
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.ensemble import EnsembleEngine
     from cnn_cli.nn.engine import Engine
@@ -124,6 +127,8 @@ class RejectingScorer:
         self.distances = np.zeros(0)
         self._rejection = classifier.rejection
         self._engine = engine
+        self._scorer = classifier.over_views(engine)
+        self._views = classifier.views
         self._embed = Embedder(classifier, engine, None)
         last = classifier.graph.nodes[-1]
         self._linear: tuple[Array, Array] | None = None
@@ -139,12 +144,12 @@ class RejectingScorer:
 
     def predict(self, x: Array) -> Array:
         """Return logits (n, classes) of images (n, h, w, c)."""
-        features = self._embed(list(x))
+        features = _mean_features(self._embed, x, self._views)
         if features.shape[1] != len(self._rejection.whitening):
             raise DataError(GROUP, f"must be for the network's {features.shape[1]:,} features")
         self.distances = self._rejection.in_bounds(features)
         if self._linear is None:  # other layers follow the last one with weights
-            return self._engine.predict(x)
+            return self._scorer.predict(x)
         weight, bias = self._linear
         logits: Array = features.astype(weight.dtype) @ weight + bias
         return logits
@@ -244,7 +249,15 @@ def _features(
     from cnn_cli.data.cache import ImageCache
     from cnn_cli.data.loader import Loader
 
-    cache = ImageCache.open("none", images.paths, classifier.preprocess)
+    cache = ImageCache.open("none", images.paths, classifier.decoding)
     for batch in Loader(images, cache, BATCH, threads).batches(rows):
         if len(batch.labels):
-            yield embed(list(batch.images)), batch.labels
+            yield _mean_features(embed, batch.images, classifier.views), batch.labels
+
+
+def _mean_features(embed: Embedder, images: Pixels, views: Views | None) -> Array:
+    """Return features (n, d) of images (n, h, w, c), averaged over their views.
+
+    As the last layer is linear, it maps them to the mean of the views' logits.
+    """
+    return embed(images) if views is None else views.mean(images, embed)

@@ -9,7 +9,7 @@ import numpy as np
 
 from cnn_cli import strict_json
 from cnn_cli.data.depth import Depth
-from cnn_cli.errors import DataError
+from cnn_cli.errors import DataError, listed
 from cnn_cli.nn.types import Array
 
 if TYPE_CHECKING:
@@ -27,8 +27,8 @@ def check_meta(array: Array, place: str) -> dict[str, Any]:
     These are `format_version`; `config`, a mapping; `classes`, two or more different names;
     `preprocess`, with height, width, channels and resize_mode; `mean` and `std`, one number per
     channel. Code that builds a network from the config checks it. If present, `versions`,
-    `threads`, `backend`, `bad_files`, `rollback`, `data`, `split_rule`, `receipt`, `calibration`
-    and `several_labels` are checked too.
+    `threads`, `backend`, `bad_files`, `rollback`, `data`, `split_rule`, `receipt`, `calibration`,
+    `several_labels` and the config's `augment.tta` are checked too.
 
     Args:
         array: uint8, one axis: UTF-8 JSON.
@@ -71,9 +71,15 @@ def split_rule(meta: Mapping[str, Any]) -> Rule:
     return rule
 
 
+def stored_tta(meta: Mapping[str, Any]) -> str | None:
+    """Return the `augment.tta` of a checkpoint's config, which older versions did not write."""
+    augment = meta["config"].get("augment")
+    return augment.get("tta") if isinstance(augment, dict) else None
+
+
 def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     """Yield each rule and whether it holds; later rules rely on earlier ones."""
-    yield "config must be a mapping", isinstance(meta.get("config"), dict)
+    yield from _rules_of_config(meta)
 
     classes = meta.get("classes")
     rule = "classes must be a list of two or more different names"
@@ -129,6 +135,16 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     yield rule, least <= calibration["temperature"] <= most
     if SEVERAL in meta:
         yield from _rules_of_labels(meta[SEVERAL], len(meta["classes"]))
+
+
+def _rules_of_config(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    yield "config must be a mapping", isinstance(meta.get("config"), dict)
+    tta = stored_tta(meta)
+    if tta is not None:
+        from cnn_cli.data.views import TTA  # prediction with one view does without
+
+        rule = f"config.augment.tta must be {listed(['none', *TTA], last=' or ')}"
+        yield rule, tta in TTA
 
 
 def _rules_of_labels(labels: Any, classes: int) -> Iterator[tuple[str, bool]]:

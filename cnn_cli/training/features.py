@@ -65,9 +65,11 @@ class FrozenLayers(Hook):
                 room -= features.values.nbytes
         session.engine.close()
         session.engine = session.open_engine(graph, learner.params, node, session.exchange)
-        if session.data.val_loader is not None and session.evaluated is learner.params:
+        # Each view of an image would have features of its own.
+        val_loader = session.data.val_loader if session.data.views is None else None
+        if val_loader is not None and session.evaluated is learner.params:
             session.val_features = ValidationFeatures.open(
-                session.engine, session.data.val_loader, setup.ranks.size, room
+                session.engine, val_loader, setup.ranks.size, room
             )
 
 

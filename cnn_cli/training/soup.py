@@ -94,6 +94,8 @@ def average_weights(
             remarks.append(
                 f"{other.path} has a different mean and std; those of {first.path} are kept"
             )
+        if other.tta != first.tta:
+            remarks.append(f"{other.path} has another augment.tta; that of {first.path} is kept")
         flat += other.params.flat
         buffers += other.params.flat_buffers
         members.append(other.path)

@@ -23,6 +23,7 @@ from cnn_cli.data.sampling import draw_order
 from cnn_cli.data.shards import deal, interleave, rank_images
 from cnn_cli.data.statistics import add_sums, channel_sums, mean_and_std
 from cnn_cli.data.targets import class_counts, is_of
+from cnn_cli.data.views import Views, make_views
 from cnn_cli.errors import DataError
 from cnn_cli.parallel.batches import share_bad
 from cnn_cli.parallel.ranks import ALONE, Ranks
@@ -40,6 +41,7 @@ class TrainingData:
     Attributes:
         train_loader, val_loader: loaders of the two splits; the second is None without validation.
         plain_loader: loader of the training images without `augment`, for `train.head`; else None.
+        views: the views of a validation image whose scores are averaged; None for one view.
     """
 
     dataset: Dataset
@@ -47,6 +49,7 @@ class TrainingData:
     train_loader: Loader
     val_loader: Loader | None
     plain_loader: Loader | None = None
+    views: Views | None = None
 
     @property
     def caches(self) -> list[ImageCache]:
@@ -92,7 +95,7 @@ def open_training_data(
     budget = (available_memory() if memory is None else memory.room()) // 2
     limited = memory is not None and memory.limit is not None
 
-    def loader(split: Split, batch_size: int, kept: Preprocess) -> Loader:
+    def loader(split: Split, batch_size: int, kept: Preprocess, aspects: bool = False) -> Loader:
         nonlocal budget
         forced = config.data.cache == "ram" and not limited
         cache = ImageCache.open(
@@ -100,7 +103,7 @@ def open_training_data(
             split.paths,
             kept,
             None if forced else budget,
-            aspects=kept is not preprocess,
+            aspects=aspects,
             here=ranks,
         )
         if cache.mode == "ram":
@@ -112,10 +115,12 @@ def open_training_data(
     preprocess = preprocess_of(config)
     crop = config.augment.random_resized_crop
     kept = kept_preprocess(crop, preprocess, dataset.train.paths)
-    train_loader = loader(dataset.train, config.train.batch_size, kept)
-    val_loader = None
+    train_loader = loader(dataset.train, config.train.batch_size, kept, kept is not preprocess)
+    val_loader, tta = None, config.augment.tta
+    views = None if tta is None else make_views(tta, preprocess)
     if dataset.val is not None and len(dataset.val):
-        val_loader = loader(dataset.val, EVALUATION_BATCH, preprocess)
+        decoding = preprocess if views is None else views.pre
+        val_loader = loader(dataset.val, EVALUATION_BATCH, decoding)
     plain_loader = None
     if config.train.head is not None:
         cache = train_loader.cache
@@ -124,7 +129,7 @@ def open_training_data(
             cache.bad = train_loader.cache.bad
         batch_size, on_corrupt = config.train.batch_size, config.data.on_corrupt
         plain_loader = Loader(dataset.train, cache, batch_size, threads, on_corrupt)
-    return TrainingData(dataset, preprocess, train_loader, val_loader, plain_loader)
+    return TrainingData(dataset, preprocess, train_loader, val_loader, plain_loader, views)
 
 
 def measure_normalization(

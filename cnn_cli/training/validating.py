@@ -5,6 +5,7 @@ from __future__ import annotations
 from cnn_cli.data.shards import bounds
 from cnn_cli.inference.evaluate import Evaluation, evaluate, evaluate_labels
 from cnn_cli.inference.judging import Judgement
+from cnn_cli.inference.scorer import ViewsEngine
 from cnn_cli.inference.several_labels import LabelsEvaluation, LabelsJudgement, best_thresholds
 from cnn_cli.inference.validation import validation_group
 from cnn_cli.parallel.batches import sum_scores
@@ -64,12 +65,13 @@ def _evaluate(session: Session) -> Evaluation | LabelsEvaluation | None:
     if loader is None:
         return None
     places = bounds(len(loader.split), ranks.rank, ranks.size)
-    features = session.val_features
-    scorer, images = features or session.engine, features or loader
+    views, features = session.data.views, session.val_features
+    engine = session.engine if views is None else ViewsEngine(session.engine, views)
+    scorer, images = features or engine, features or loader
     if session.setup.multiple:
-        return evaluate_labels(scorer, images, session.evaluated, None, places)
+        return evaluate_labels(scorer, images, session.evaluated, places)
     keep = keeps_logits(session.setup.measured)
-    return evaluate(scorer, images, session.evaluated, None, places, keep_logits=keep)
+    return evaluate(scorer, images, session.evaluated, places, keep_logits=keep)
 
 
 def _others(session: Session, evaluation: Evaluation | LabelsEvaluation) -> dict[str, float | None]:

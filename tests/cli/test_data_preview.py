@@ -83,6 +83,7 @@ def test_what_is_refused(cnn: Inside, project: Path) -> None:
         ({"hflip": 0.5, "cutmix": True}, "hflip 0.5, cutmix"),
         ({"pad_crop": 4, "trivialaugment": True}, "pad_crop (padding 4), trivialaugment"),
         ({"random_erase": {"size": 8}}, "random_erase (p 1, size 8)"),
+        ({"tta": "hflip"}, "as they are"),
     ],
 )
 def test_what_is_on(section: dict[str, object], text: str) -> None:

@@ -140,7 +140,7 @@ def test_what_does_not_go_with_calibrate(
 
 def test_an_unknown_kind_of_tta(cnn: Inside) -> None:
     outcome = cnn("eval", "--ckpt", "m.npz", "--tta", "vflip")
-    message = "cnn: --tta: must be hflip, multicrop or tencrop. Got 'vflip'.\n"
+    message = "cnn: --tta: must be none, hflip, multicrop or tencrop. Got 'vflip'.\n"
     assert (outcome.code, outcome.err) == (2, message)
 
 

@@ -21,6 +21,7 @@ NOT_FOR_PREDICTION = tuple(
         *(f"cnn_cli.{folder}" for folder in ("bench", "config", "interop", "optim", "proposal")),
         *(f"cnn_cli.{folder}" for folder in ("report", "training", "data.augment")),
         *(f"cnn_cli.inference.{name}" for name in ("acting", "appending", "sorting", "index")),
+        *("cnn_cli.data.views", "cnn_cli.inference.scorer", "cnn_cli.inference.ensemble"),
         *("hashlib", "difflib", "csv", "dataclasses", "threadpoolctl", "cnn_cli.data.watch"),
         *("cnn_cli.runs.folder", "cnn_cli.runs.state", "cnn_cli.schema.fields"),
         *("cnn_cli.nn.attribution", "cnn_cli.nn.gradients", "cnn_cli.nn.float64_sums"),

@@ -11,6 +11,7 @@ from cnn_cli.config import config_text, load_config, plain_config
 from cnn_cli.errors import ConfigError
 
 SHARE = "must be a number from 0 to 1"
+TTA = "must be none, hflip, multicrop or tencrop"
 SCALE = "must be two numbers above 0, up to 1, the smaller one first."
 CROP = {"scale": [0.08, 1.0], "ratio": [3 / 4, 4 / 3]}
 ERASE = {"p": 0.5, "scale": [0.02, 0.33], "ratio": [0.3, 3.3], "size": None, "value": "mean"}
@@ -34,6 +35,8 @@ def load(path: Path, section: str, *overrides: str, data: str = "") -> dict[str,
         ("{}", {}),
         ("{hflip: 0.5, vflip: 0.1}", {"hflip": 0.5, "vflip": 0.1}),
         ("{hflip: alternating}", {"hflip": "alternating"}),
+        ("{tta: multicrop}", {"tta": "multicrop"}),
+        ("{tta: false}", {}),
         ("{hflip: true, vflip: false, rotate: false}", {"hflip": 0.5}),
         ("{hflip: none, mixup: null, cutmix: false, trivialaugment: false}", {}),
         ("{random_resized_crop: true}", {"random_resized_crop": CROP}),
@@ -90,6 +93,8 @@ def test_ways_of_writing(tmp_path: Path, section: str, expected: dict[str, Any])
     [
         ("{}", "augment.hflip=0.5", {"hflip": 0.5}),
         ("{hflip: 0.5}", "augment.hflip=none", {}),
+        ("{tta: hflip}", "augment.tta=none", {}),
+        ("{}", "augment.tta=tencrop", {"tta": "tencrop"}),
         ("{hflip: 0.5}", "augment={}", {}),
         ("{}", "augment.mixup.alpha=0.3", {"mixup": {"alpha": 0.3, "p": 1.0}}),
         ("{mixup: 0.2}", "augment.mixup.p=0.5", {"mixup": {"alpha": 0.2, "p": 0.5}}),
@@ -164,6 +169,10 @@ def test_overrides(tmp_path: Path, section: str, override: str, expected: dict[s
             "augment.random_erase.value: must be mean or random. Got 'black'.",
         ),
         ("{mixup: 0}", "augment.mixup.alpha: must be a number above 0. Got 0."),
+        ("{tta: vflip}", f"augment.tta: {TTA}. Got 'vflip'."),
+        ("{tta: true}", f"augment.tta: {TTA}. Got true."),
+        ("{tta: [hflip]}", f"augment.tta: {TTA}. Got ['hflip']."),
+        ("{tta: {kind: hflip}}", f"augment.tta: {TTA}. Got a mapping."),
         ("{cutmix: {p: 2}}", f"augment.cutmix.p: {SHARE}. Got 2."),
     ],
 )

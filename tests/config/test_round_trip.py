@@ -174,6 +174,7 @@ augmentations = mapping(
     | mapping({"size": counts}, p=shares),
     mixup=switches | positive | mapping({}, alpha=positive, p=shares),
     cutmix=switches | positive | mapping({}, alpha=positive, p=shares),
+    tta=st.none() | st.sampled_from([False, "hflip", "multicrop", "tencrop"]),
 )
 documents = st.fixed_dictionaries(
     {

@@ -5,16 +5,17 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cnn_cli.cli.eval import TTA as OFFERED
+from cnn_cli.cli.shared.options import TTA as OFFERED
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.views import TTA, make_views
+from cnn_cli.inference.classifier import ONE_VIEW
 
 IMAGES = np.arange(2 * 5 * 6 * 3, dtype=np.uint8).reshape(2, 5, 6, 3)
 PRE = Preprocess(5, 6, 3)
 
 
 def test_the_command_offers_them_all() -> None:
-    assert OFFERED == TTA
+    assert (ONE_VIEW, *TTA) == OFFERED
 
 
 @pytest.mark.parametrize("name", TTA)

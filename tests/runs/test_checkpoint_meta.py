@@ -12,6 +12,7 @@ from checkpoints import META, error_of, meta_bytes, npy, write_zip
 from cnn_cli.nn.types import Array
 
 PREPROCESS = META["preprocess"]
+TTA = "config.augment.tta must be none, hflip, multicrop or tencrop"
 
 
 @pytest.fixture
@@ -64,6 +65,9 @@ def test_a_newer_format(path: Path) -> None:
         ({"format_version": True}, "format_version must be a whole number above 0"),
         ({"config": None}, "config must be a mapping"),
         ({"config": []}, "config must be a mapping"),
+        ({"config": {"augment": {"tta": "vflip"}}}, TTA),
+        ({"config": {"augment": {"tta": ["hflip"]}}}, TTA),
+        ({"config": {"augment": {"tta": False}}}, TTA),
         ({"classes": None}, "classes must be a list of two or more different names"),
         ({"classes": "ab"}, "classes must be a list of two or more different names"),
         ({"classes": ["a"]}, "classes must be a list of two or more different names"),
@@ -104,7 +108,7 @@ def test_a_newer_format(path: Path) -> None:
         ({"std": [10**400]}, "std must be a list of 1 finite numbers"),
         ({"std": [0]}, "std must be above 0"),
     ],
-    ids=range(27),
+    ids=range(30),
 )
 def test_meta_without_what_every_command_needs(
     path: Path, changes: dict[str, Any], rule: str

@@ -41,8 +41,12 @@ class Against:
         self.path = path
         self.alpha = ALPHA if alpha is None else alpha
 
-    def load(self, new: Classifier) -> None:
+    def load(self, new: Classifier, tta: str | None = None) -> None:
         """Read the model.
+
+        Args:
+            new: the new model.
+            tta: as in `open_classifier`.
 
         Raises:
             DataError: it cannot be read, differs in classes from the new model, or assigns one
@@ -50,7 +54,7 @@ class Against:
         """
         from cnn_cli.inference.classifier import open_classifier
 
-        self.model = open_classifier([self.path])
+        self.model = open_classifier([self.path], tta)
         if self.model.labels_kind != new.labels_kind:
             rule = f"must be of data.labels {new.labels_kind}, as --ckpt is"
             raise DataError(self.path, rule, self.model.labels_kind)

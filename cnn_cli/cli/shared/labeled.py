@@ -115,7 +115,6 @@ def shown_by(
     batch_size: int,
     threads: int | None,
     backend: str | None,
-    tta: str | None = None,
     job: Ranks = ALONE,
 ) -> EvaluationOptions:
     """Return evaluation options with notes and a bar on stderr; arguments as in
@@ -123,7 +122,7 @@ def shown_by(
     """
     from cnn_cli.inference.evaluate_files import EvaluationOptions
 
-    return EvaluationOptions(batch_size, threads, backend, tta, job, output.note, watched)
+    return EvaluationOptions(batch_size, threads, backend, job, output.note, watched)
 
 
 def _tell(bad: Bad, images: int, place: object) -> None:

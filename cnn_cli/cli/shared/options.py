@@ -73,6 +73,17 @@ Checkpoints = Annotated[
         show_default=False,
     ),
 ]
+TTA = ("none", "hflip", "multicrop", "tencrop")
+TestTime = Annotated[
+    str | None,
+    Option(
+        "--tta",
+        metavar="|".join(TTA),
+        parser=values.choice("--tta", TTA),
+        help="Test-time augmentation: average the scores of the image and its mirror "
+        "image; of both, also shifted; or of ten crops. Default: the checkpoint's augment.tta.",
+    ),
+]
 BatchSize = Annotated[
     int,
     Option(

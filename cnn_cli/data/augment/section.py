@@ -1,8 +1,10 @@
-"""The config's section `augment`: all techniques in their order of application."""
+"""The config's section `augment`: all techniques in their order of application, and the views of an
+image for prediction.
+"""
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Annotated, get_args
 
 from cnn_cli.data.augment.color import ColorJitterKey
 from cnn_cli.data.augment.crop import RandomResizedCropKey
@@ -10,14 +12,16 @@ from cnn_cli.data.augment.erase import RandomEraseKey
 from cnn_cli.data.augment.mix import CutMixKey, MixupKey
 from cnn_cli.data.augment.place import HFlipKey, PadCropKey, VFlipKey
 from cnn_cli.data.augment.rotate import RotateKey
-from cnn_cli.data.augment.technique import OfColors, TechniqueConfig
+from cnn_cli.data.augment.technique import NEVER, OfColors, TechniqueConfig
 from cnn_cli.data.augment.trivial import TrivialAugmentKey
 from cnn_cli.data.depth import Depth
-from cnn_cli.schema.fields import Frozen, broken
+from cnn_cli.data.views import TTA, TTAKind
+from cnn_cli.errors import listed
+from cnn_cli.schema.fields import Frozen, Must, broken
 
 
 class AugmentConfig(Frozen):
-    """Random changes to the training images, in the order in which they are applied.
+    """Random changes to the training images, in the order in which they are applied; and `tta`.
 
     Attributes:
         random_resized_crop: a random part of the image; replaces `data.resize_mode`.
@@ -30,6 +34,9 @@ class AugmentConfig(Frozen):
         color_jitter: random brightness, contrast, saturation and hue.
         random_erase: paint over a rectangle or a square.
         mixup, cutmix: mix two images and labels; with both, each image gets one at random.
+        tta: test-time augmentation: validation, and every prediction with the checkpoint, averages
+            the scores of the image and its mirror image (`hflip`), of both, also shifted
+            (`multicrop`), or of ten crops (`tencrop`).
     """
 
     random_resized_crop: RandomResizedCropKey = None
@@ -42,6 +49,7 @@ class AugmentConfig(Frozen):
     random_erase: RandomEraseKey = None
     mixup: MixupKey = None
     cutmix: CutMixKey = None
+    tta: Annotated[TTAKind | None, NEVER, Must(listed(["none", *TTA], last=" or "))] = None
 
     def check_fits(self, image_size: tuple[int, int], channels: int, depth: Depth) -> None:
         """Refuse techniques for which the images are too small or lack color.

@@ -186,7 +186,9 @@ def where(record: Record, measured: Measured | MeasuredLabels, images: int) -> s
     text = f"On {images:,} {PARTS[measured.part]} of {measured.place}"
     if measured.bad:
         text += f"; {len(measured.bad):,} more could not be read"
-    return f"{text}. Weights: {record.classifier.path.name}."
+    tta = record.classifier.tta_text
+    views = "" if tta is None else f" Test-time augmentation: {tta}."
+    return f"{text}. Weights: {record.classifier.path.name}.{views}"
 
 
 def large(text: str, below: str) -> Markup:

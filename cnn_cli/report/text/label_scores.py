@@ -31,7 +31,8 @@ class LabelScores:
         judgement: metrics of at least one image.
         k: the k of `topk`.
         bad_files: number of unreadable images.
-        tta: kind of test-time augmentation.
+        tta: kind of test-time augmentation; None for one view.
+        tta_is_stored: it is the checkpoint's, not the option's.
         calibration: result of `--calibrate`.
         chosen_by: the metric by which the weights were selected, in words.
     """
@@ -40,6 +41,7 @@ class LabelScores:
     k: int
     bad_files: int
     tta: str | None = None
+    tta_is_stored: bool = False
     calibration: Calibration | None = None
     chosen_by: str | None = None
 
@@ -79,7 +81,8 @@ class LabelScores:
             values = (f"{name} {number(overall[name])}" for name in others)
             pairs.append((first, ", ".join((number(overall[first]), *values))))
         if self.tta is not None:
-            pairs.append(("tta", self.tta))
+            stored = ", from the checkpoint" if self.tta_is_stored else ""
+            pairs.append(("tta", f"{self.tta}{stored}"))
         if judgement.evaluation.temperature != 1:
             pairs.append(("temperature", f"{judgement.evaluation.temperature:.4f}"))
         if self.calibration is not None:
@@ -121,6 +124,7 @@ def score_any(
     k: int,
     *,
     tta: str | None,
+    tta_is_stored: bool,
     calibration: Calibration | None,
     chosen_by: str | None,
 ) -> Scores | LabelScores:
@@ -129,13 +133,14 @@ def score_any(
     """
     k = min(k, judgement.evaluation.classes)
     if isinstance(judgement, LabelsJudgement):
-        return LabelScores(judgement, k, bad_files, tta, calibration, chosen_by)
+        return LabelScores(judgement, k, bad_files, tta, tta_is_stored, calibration, chosen_by)
     return score(
         judgement,
         bad_files,
         k,
         temperature=judgement.evaluation.temperature,
         tta=tta,
+        tta_is_stored=tta_is_stored,
         calibration=calibration,
         chosen_by=chosen_by,
     )

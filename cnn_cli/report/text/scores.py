@@ -34,7 +34,8 @@ class Scores:
         overall: the metrics of `metric_names.OVERALL`, such as `loss`; None if undefined or not
             computed.
         temperature: divisor of the logits; 1 without calibration.
-        tta: kind of test-time augmentation.
+        tta: kind of test-time augmentation; None for one view.
+        tta_is_stored: it is the checkpoint's, not the option's.
         calibration: result of `--calibrate`.
         chosen_by: the metric by which the weights were selected, in words.
         classes: by name, in the model's order.
@@ -49,6 +50,7 @@ class Scores:
     overall: dict[str, float | None]
     temperature: float
     tta: str | None
+    tta_is_stored: bool
     calibration: Calibration | None
     chosen_by: str | None
     classes: dict[str, ClassScores]
@@ -66,7 +68,7 @@ class Scores:
         document = asdict(self)
         metrics = document.pop("overall")
         classes = {name: as_dict(scores) for name, scores in document.pop("classes").items()}
-        del document["chosen_by"]
+        del document["tta_is_stored"], document["chosen_by"]
         if self.calibration is None:
             del document["calibration"]
         if self.k > 1:
@@ -95,7 +97,8 @@ class Scores:
         if self.bad_files == 0:
             del pairs[1]
         if self.tta is not None:
-            pairs.append(("tta", self.tta))
+            stored = ", from the checkpoint" if self.tta_is_stored else ""
+            pairs.append(("tta", f"{self.tta}{stored}"))
         if self.temperature != 1:
             pairs.append(("temperature", f"{self.temperature:.4f}"))
         if self.calibration is not None:
@@ -130,6 +133,7 @@ def score(
     *,
     temperature: float = 1.0,
     tta: str | None = None,
+    tta_is_stored: bool = False,
     calibration: Calibration | None = None,
     chosen_by: str | None = None,
 ) -> Scores:
@@ -139,7 +143,7 @@ def score(
         judgement: metrics of the evaluation, at that temperature.
         bad_files: number of unreadable images.
         k: the k of `topk`; at most the number of classes.
-        temperature, tta, calibration, chosen_by: as in `Scores`.
+        temperature, tta, tta_is_stored, calibration, chosen_by: as in `Scores`.
     """
     evaluation = judgement.evaluation
     k = min(k, evaluation.classes)
@@ -153,6 +157,7 @@ def score(
         overall={name: judgement.value(Metric(name)) for name in OVERALL},
         temperature=temperature,
         tta=tta,
+        tta_is_stored=tta_is_stored,
         calibration=calibration,
         chosen_by=chosen_by,
         classes=judgement.by_class,
