@@ -188,6 +188,10 @@ WINDOWS: list[tuple[Pair, Pair, Pair, Pair, bool]] = [
     ((7, 8), (2, 2), (3, 2), (0, 0), False),
     ((5, 5), (2, 2), (2, 2), (1, 1), False),
     ((7, 6), (3, 3), (2, 2), (1, 1), True),
+    ((6, 7), (3, 3), (1, 1), (0, 0), False),
+    ((8, 5), (3, 3), (1, 3), (1, 0), True),
+    ((7, 9), (3, 3), (4, 4), (0, 1), True),
+    ((1, 2), (3, 3), (1, 1), (1, 1), False),
     ((6, 7), (2, 3), (3, 4), (0, 1), True),
     ((4, 3), (4, 3), (4, 3), (0, 0), False),
     ((5, 4), (1, 1), (2, 3), (0, 0), False),
@@ -227,7 +231,7 @@ def test_max_pool(kernels: Kernels, dtype: Any, case: Any, activation: int) -> N
     assert_close(ours[2], theirs[2], dtype)
 
 
-@pytest.mark.parametrize("kernel_size", [(2, 2), (3, 1)])
+@pytest.mark.parametrize("kernel_size", [(2, 2), (3, 1), (3, 3)])
 @pytest.mark.parametrize("position", range(3))
 def test_max_pool_of_nan_and_infinities(kernels: Kernels, kernel_size: Pair, position: int) -> None:
     windows = Windows(kernel_size, (1, 1), kernel_size, kernel_size, (0, 0))
@@ -372,6 +376,7 @@ def test_gradients_of_normalization(
         layer_class("relu")((4, 3, 5)),
         LeakyReLU((4, 3, 5), negative_slope=0.2),
         MaxPool((4, 6, 3), kernel_size=(2, 2), stride=(2, 2)),
+        MaxPool((5, 6, 3), kernel_size=(3, 3), stride=(2, 2), padding=(1, 1)),
         AvgPool((7, 6, 3), kernel_size=(3, 3), stride=(2, 2), padding=(1, 1)),
     ],
 )

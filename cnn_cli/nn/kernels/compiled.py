@@ -55,6 +55,7 @@ SIGNATURES: dict[str, Signatures] = {
     "maxpool": (
         (pool.max_pool, "x4 p p p i x4 u4"),
         (pool.max_pool_2x2, "x4 p i x4 u4"),
+        (pool.max_pool_3x3, "x4 p p i x4 u4"),
         (pool.max_pool_backward, "x4 u4 p p p x4"),
         (pool.max_pool_backward_2x2, "x4 u4 p x4"),
     ),
@@ -169,7 +170,7 @@ class Compiler:
 
         self.folder = folder
         self._numba = numba
-        self._compiled: dict[Callable[..., Any], Any] = vector.tiles()
+        self._compiled: dict[Callable[..., Any], Any] = vector.vectors()
 
     def __call__(self, loop: Loop, /) -> Loop:
         """Return the loop's compiled form; compilation happens in `ahead` or on its first call."""

@@ -1,8 +1,9 @@
-"""The tiles of `loops.direct` in vector instructions.
+"""The innermost parts of some loops in vector instructions.
 
-From the plain loops, LLVM does not keep all sums of a tile in registers. Here they are written in
-LLVM's intermediate representation, which is the same for every processor: one vector of `CHANNELS`
-numbers per pixel, which LLVM divides into registers.
+From the plain loops, LLVM keeps neither all sums of a tile of `loops.direct` in registers nor those
+of a pixel of `loops.resample` in one. Here they are written in LLVM's intermediate representation,
+which is the same for every processor: one vector of `CHANNELS` numbers per pixel, which LLVM
+divides into registers, or of `LANES` sums of bytes.
 """
 
 from __future__ import annotations
@@ -10,23 +11,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from cnn_cli.nn.kernels.loops import direct
+from cnn_cli.nn.kernels.loops import direct, resample
 from cnn_cli.nn.kernels.loops.direct import PIXELS
+from cnn_cli.nn.kernels.loops.resample import HALF, LANES, SHIFT
 from cnn_cli.nn.kernels.paths import CHANNELS
 
 FUSED = ("contract",)  # fused multiply-add: rounded once
 
 ALIGNMENT = 4
-"""In bytes: vectors need not be aligned to more than a float32."""
+"""In bytes: vectors of float32 need not be aligned to more than one of them."""
 
 
-def tiles() -> dict[Callable[..., Any], Any]:
+def vectors() -> dict[Callable[..., Any], Any]:
     """Return the intrinsics that numba calls in place of the loops."""
     from numba.extending import intrinsic
 
     return {
         direct.product_tile: intrinsic(_product_tile),
         direct.channels_tile: intrinsic(_channels_tile),
+        resample.sum_pixels: intrinsic(_sum_of_pixels(None)),
+        resample.sum_two: intrinsic(_sum_of_pixels(2)),
+        resample.sum_three: intrinsic(_sum_of_pixels(3)),
     }
 
 
@@ -126,6 +131,39 @@ def _channels_tile(
     return _typed(write, x, source, x_taps, weight, weight_taps, bias, bounds, place, target, y)
 
 
+def _sum_of_pixels(taps: int | None) -> Callable[..., Any]:
+    """Return the intrinsic of so many pixels; None: of as many as it is told."""
+
+    def sum_pixels(context: Any, x: Any, weight: Any, place: Any, y: Any) -> Any:
+        def write(builder: Any, x: Any, weight: Any, place: Any, y: Any) -> None:
+            from llvmlite import ir
+
+            source, start, target = place[:3]
+            wide = ir.VectorType(ir.IntType(32), LANES)
+            pixels, weights = builder.gep(x, [source]), builder.gep(weight, [start])
+
+            def add_pixel(t: Any, sums: list[Any]) -> list[Any]:
+                address = builder.gep(pixels, [builder.mul(t, t.type(3))])
+                pixel = builder.zext(_vector(builder, address, LANES, 1), wide)
+                factor = _spread(builder, _load(builder, weights, t), LANES)
+                return [builder.add(sums[0], builder.mul(pixel, factor))]
+
+            sums = [ir.Constant(wide, [int(HALF)] * LANES)]
+            if taps is None:
+                sums = _loop(builder, place[3], sums, add_pixel)
+            else:
+                for t in range(taps):
+                    sums = add_pixel(source.type(t), sums)
+            whole = builder.ashr(sums[0], ir.Constant(wide, [int(SHIFT)] * LANES))
+            narrow = builder.trunc(whole, ir.VectorType(ir.IntType(8), LANES))
+            address = builder.bitcast(builder.gep(y, [target]), narrow.type.as_pointer())
+            builder.store(narrow, address).align = 1
+
+        return _typed(write, x, weight, place, y)
+
+    return sum_pixels
+
+
 def _typed(write: Callable[..., None], *kinds: Any) -> Any:
     """The signature of a tile and what appends its instructions.
 
@@ -204,21 +242,21 @@ def _loads(builder: Any, array: Any, first: Any) -> list[Any]:
     return [_load(builder, array, builder.add(first, first.type(pixel))) for pixel in range(PIXELS)]
 
 
-def _vector(builder: Any, address: Any) -> Any:
-    """The `CHANNELS` numbers from an address on."""
+def _vector(builder: Any, address: Any, lanes: int = CHANNELS, alignment: int = ALIGNMENT) -> Any:
+    """Some numbers from an address on."""
     from llvmlite import ir
 
-    vector = ir.VectorType(address.type.pointee, CHANNELS)
+    vector = ir.VectorType(address.type.pointee, lanes)
     loaded = builder.load(builder.bitcast(address, vector.as_pointer()))
-    loaded.align = ALIGNMENT
+    loaded.align = alignment
     return loaded
 
 
-def _spread(builder: Any, number: Any) -> Any:
+def _spread(builder: Any, number: Any, lanes: int = CHANNELS) -> Any:
     """A vector of one number."""
     from llvmlite import ir
 
-    empty = ir.Constant(ir.VectorType(number.type, CHANNELS), ir.Undefined)
-    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), CHANNELS), [0] * CHANNELS)
+    empty = ir.Constant(ir.VectorType(number.type, lanes), ir.Undefined)
+    everywhere = ir.Constant(ir.VectorType(ir.IntType(32), lanes), [0] * lanes)
     one = builder.insert_element(empty, number, ir.IntType(32)(0))
     return builder.shuffle_vector(one, empty, everywhere)

@@ -7,6 +7,8 @@ windows require all windows inside the map.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from cnn_cli.nn.kernels.loops.activation import RELU
@@ -22,28 +24,28 @@ def max_pool(
     window; if it wins, the position is the number of positions.
     """
     floor = y.dtype.type(0.0 if kind == RELU else -np.inf)
-    nowhere = index.dtype.type(kernel_size[0] * kernel_size[1])
+    nowhere = kernel_size[0] * kernel_size[1]
     kw = kernel_size[1]
     _, h, w, channels = x.shape
     images, ho, wo, _ = y.shape
+    # As wide as the values, so that the compiler can compare vectors of them.
+    at = np.empty(channels, np.int32)
     for n in range(images):
         for oi in range(ho):
             top, first_i, end_i = span(oi, h, kernel_size[0], stride[0], padding[0])
             for oj in range(wo):
                 left, first_j, end_j = span(oj, w, kw, stride[1], padding[1])
-                largest, at = y[n, oi, oj], index[n, oi, oj]
-                position = at.dtype.type(first_i * kw + first_j)
+                out, out_at = y[n, oi, oj], index[n, oi, oj]
                 for c in range(channels):
-                    largest[c] = floor
-                    at[c] = nowhere if kind == RELU else position
+                    out[c] = floor
+                    at[c] = nowhere if kind == RELU else first_i * kw + first_j
                 for i in range(first_i, end_i):
                     for j in range(first_j, end_j):
-                        pixel = x[n, top + i, left + j]
-                        position = at.dtype.type(i * kw + j)
+                        pixel, position = x[n, top + i, left + j], np.int32(i * kw + j)
                         for c in range(channels):
-                            better = (pixel[c] > largest[c]) | (pixel[c] != pixel[c])
-                            largest[c] = pixel[c] if better else largest[c]
-                            at[c] = position if better else at[c]
+                            out[c], at[c] = larger(pixel[c], position, out[c], at[c])
+                for c in range(channels):
+                    out_at[c] = at[c]
 
 
 def max_pool_2x2(x: Array, stride: Pair, kind: int, y: Array, index: Array) -> None:
@@ -59,17 +61,56 @@ def max_pool_2x2(x: Array, stride: Pair, kind: int, y: Array, index: Array) -> N
                 x0, x1, x2, x3 = x[n, i, j], x[n, i, j + 1], x[n, i + 1, j], x[n, i + 1, j + 1]
                 out, out_at = y[n, oi, oj], index[n, oi, oj]
                 for c in range(channels):
-                    largest, at = floor, first
-                    better = (x0[c] > largest) | (x0[c] != x0[c])
-                    largest, at = (x0[c], zero) if better else (largest, at)
-                    better = (x1[c] > largest) | (x1[c] != x1[c])
-                    largest, at = (x1[c], one) if better else (largest, at)
-                    better = (x2[c] > largest) | (x2[c] != x2[c])
-                    largest, at = (x2[c], two) if better else (largest, at)
-                    better = (x3[c] > largest) | (x3[c] != x3[c])
-                    largest, at = (x3[c], three) if better else (largest, at)
+                    largest, at = larger(x0[c], zero, floor, first)
+                    largest, at = larger(x1[c], one, largest, at)
+                    largest, at = larger(x2[c], two, largest, at)
+                    largest, at = larger(x3[c], three, largest, at)
                     out[c] = largest
                     out_at[c] = at
+
+
+def max_pool_3x3(x: Array, stride: Pair, padding: Pair, kind: int, y: Array, index: Array) -> None:
+    """`max_pool` for 3x3 windows, which may reach beyond the map.
+
+    The nearest position inside the map stands for one outside: seen again, it changes nothing.
+    """
+    _, h, w, _ = x.shape
+    images, ho, wo, channels = y.shape
+    floor = y.dtype.type(0.0 if kind == RELU else -np.inf)
+    for n in range(images):
+        for oi in range(ho):
+            top, first, end = span(oi, h, 3, stride[0], padding[0])
+            i0, i1, i2 = first, min(max(1, first), end - 1), end - 1
+            r0, r1, r2 = x[n, top + i0], x[n, top + i1], x[n, top + i2]
+            for oj in range(wo):
+                left, first, end = span(oj, w, 3, stride[1], padding[1])
+                j0, j1, j2 = first, min(max(1, first), end - 1), end - 1
+                p0, p1, p2 = np.int32(3 * i0 + j0), np.int32(3 * i0 + j1), np.int32(3 * i0 + j2)
+                p3, p4, p5 = np.int32(3 * i1 + j0), np.int32(3 * i1 + j1), np.int32(3 * i1 + j2)
+                p6, p7, p8 = np.int32(3 * i2 + j0), np.int32(3 * i2 + j1), np.int32(3 * i2 + j2)
+                start = np.int32(9) if kind == RELU else p0
+                j0, j1, j2 = left + j0, left + j1, left + j2
+                x0, x1, x2, x3, x4 = r0[j0], r0[j1], r0[j2], r1[j0], r1[j1]
+                x5, x6, x7, x8 = r1[j2], r2[j0], r2[j1], r2[j2]
+                out, out_at = y[n, oi, oj], index[n, oi, oj]
+                for c in range(channels):
+                    largest, at = larger(x0[c], p0, floor, start)
+                    largest, at = larger(x1[c], p1, largest, at)
+                    largest, at = larger(x2[c], p2, largest, at)
+                    largest, at = larger(x3[c], p3, largest, at)
+                    largest, at = larger(x4[c], p4, largest, at)
+                    largest, at = larger(x5[c], p5, largest, at)
+                    largest, at = larger(x6[c], p6, largest, at)
+                    largest, at = larger(x7[c], p7, largest, at)
+                    largest, at = larger(x8[c], p8, largest, at)
+                    out[c] = largest
+                    out_at[c] = at
+
+
+def larger(value: Any, position: Any, largest: Any, at: Any) -> tuple[Any, Any]:
+    """Return the larger value and its position: `largest` if they are equal, and NaN if it is."""
+    better = (value > largest) | np.isnan(value)
+    return (value, position) if better else (largest, at)
 
 
 def max_pool_backward(

@@ -12,6 +12,7 @@ from cnn_cli.nn.types import Array
 
 SHIFT = np.int32(22)
 HALF = np.int32(1 << 21)
+LANES = 4
 
 
 def resample_vertically(
@@ -52,8 +53,7 @@ def resample_horizontally(
 ) -> None:
     """Resample the columns of a part of x into y (ho, wo · 3).
 
-    Pixels of three bytes are copied to words of four, whose bytes the compiler can add as lanes of
-    a vector; it does not vectorize steps of three.
+    Pixels are read and written as four bytes, of which the fourth belongs to the next one.
 
     Args:
         x: (h, w · 3).
@@ -65,65 +65,53 @@ def resample_horizontally(
         y: written.
     """
     height, wide, taps = y.shape[0], weight.shape[0], weight.shape[1]
-    end = 3 * (columns - 1)
-    words = np.zeros(end + 1, np.uint32)
-    sides = np.empty((taps, wide), np.uint32)
-    lanes = sides.view(np.uint8)
-    made = np.empty(wide, np.uint32)
-    made_lanes = made.view(np.uint8)
-    total = np.empty(4 * wide, np.int32)
-    # Unsigned, so that numba does not check for negative indices.
-    places = np.empty((taps, wide), np.uint64)
-    weights = np.empty((taps, 4 * wide), np.int32)
+    row, made = np.zeros(3 * columns + 1, np.uint8), np.zeros(3 * wide + 1, np.uint8)
+    places, weights = np.empty(wide, np.int64), np.empty(taps * wide, np.int32)
     for o in range(wide):
         source = wide - 1 - o if mirror else o
+        places[o] = 3 * first[source]
         for t in range(taps):
-            places[t, o] = np.uint64(3 * (np.int64(first[source]) + t))
-            for lane in range(4):
-                weights[t, 4 * o + lane] = weight[source, t]
+            weights[taps * o + t] = weight[source, t]
     for i in range(height):
-        join_bytes(x[top + i, left : left + end + 3], words)
+        line, out = x[top + i, left : left + 3 * columns], y[i]
+        for j in range(3 * columns):
+            row[j] = line[j]
+        for o in range(wide):
+            if taps == 2:
+                sum_two(row, weights, (places[o], 2 * o, 3 * o), made)
+            elif taps == 3:
+                sum_three(row, weights, (places[o], 3 * o, 3 * o), made)
+            else:
+                sum_pixels(row, weights, (places[o], taps * o, 3 * o, taps), made)
+        for j in range(3 * wide):
+            out[j] = made[j]
+
+
+def sum_pixels(x: Array, weight: Array, place: tuple[int, int, int, int], y: Array) -> None:
+    """Write the weighted sum of some pixels, and a fourth byte; all arrays are flat.
+
+    Compiled, the four sums are a vector (`kernels.vector`), which the compiler does not make of
+    loops over three bytes.
+
+    Args:
+        x: a row of pixels.
+        weight: the weights.
+        place: of the first pixel in x, of its weight, and in y; the number of pixels.
+        y: written.
+    """
+    source, start, target, taps = place
+    for lane in range(LANES):
+        total = HALF
         for t in range(taps):
-            side, place = sides[t], places[t]
-            for o in range(wide):
-                side[o] = words[place[o]]
-        sum_lanes(lanes, weights, total, made_lanes)
-        part_words(made, y[i])
+            total = np.int32(total + weight[start + t] * np.int32(x[source + 3 * t + lane]))
+        y[target + lane] = np.uint8(total >> SHIFT)
 
 
-def join_bytes(row: Array, words: Array) -> None:
-    """Copy the three bytes that begin at each place of a row to words (places,)."""
-    places = len(words)
-    red, green, blue = row[:places], row[1 : 1 + places], row[2 : 2 + places]
-    for j in range(places):
-        lower = np.uint32(np.uint32(red[j]) | np.uint32(np.uint32(green[j]) << np.uint32(8)))
-        words[j] = np.uint32(lower | np.uint32(np.uint32(blue[j]) << np.uint32(16)))
+def sum_two(x: Array, weight: Array, place: tuple[int, int, int], y: Array) -> None:
+    """`sum_pixels` of two pixels, without a loop when compiled."""
+    sum_pixels(x, weight, (*place, 2), y)
 
 
-def sum_lanes(lanes: Array, weights: Array, total: Array, y: Array) -> None:
-    """Write the weighted sums of bytes (taps, n) to y (n,); total is scratch memory."""
-    taps, n = lanes.shape
-    a, wa = lanes[0], weights[0]
-    if taps == 2:
-        b, wb = lanes[1], weights[1]
-        for j in range(n):
-            of_a, of_b = np.int32(wa[j] * np.int32(a[j])), np.int32(wb[j] * np.int32(b[j]))
-            y[j] = np.uint8(np.int32(np.int32(HALF + of_a) + of_b) >> SHIFT)
-        return
-    for j in range(n):
-        total[j] = np.int32(HALF + np.int32(wa[j] * np.int32(a[j])))
-    for t in range(1, taps):
-        b, wb = lanes[t], weights[t]
-        for j in range(n):
-            total[j] = np.int32(total[j] + np.int32(wb[j] * np.int32(b[j])))
-    for j in range(n):
-        y[j] = np.uint8(total[j] >> SHIFT)
-
-
-def part_words(words: Array, y: Array) -> None:
-    """Write the three lower bytes of each word to y (3 · words,)."""
-    for o in range(len(words)):
-        word = words[o]
-        y[3 * o] = np.uint8(word & np.uint32(255))
-        y[3 * o + 1] = np.uint8(np.uint32(word >> np.uint32(8)) & np.uint32(255))
-        y[3 * o + 2] = np.uint8(np.uint32(word >> np.uint32(16)) & np.uint32(255))
+def sum_three(x: Array, weight: Array, place: tuple[int, int, int], y: Array) -> None:
+    """`sum_pixels` of three pixels, without a loop when compiled."""
+    sum_pixels(x, weight, (*place, 3), y)
