@@ -138,9 +138,9 @@ class Gradients:
 
         def collect(worker: int) -> None:
             for node in self._shares[worker]:
-                if node.index not in part.nodes:
+                first = self.prepared[0].get(node.index)
+                if first is None or node.index not in part.nodes:
                     continue
-                first = self.prepared[0][node.index]
                 for other in self.prepared[1:busy]:
                     first += other[node.index]
                 node.layer.collect(first, self.views[0][node.index])

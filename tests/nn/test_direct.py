@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from gradcheck import gradcheck, random_input
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
@@ -23,6 +24,7 @@ from cnn_cli.nn.kernels.loops.activation import NONE, RELU, RELU6
 from cnn_cli.nn.kernels.loops.conv import conv_forward
 from cnn_cli.nn.kernels.paths import Backend, can_take, choose_path, packed_shape, predicting_path
 from cnn_cli.nn.layers.conv import Conv
+from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array, Shape
@@ -105,6 +107,24 @@ def test_is_the_definition(
         assert y.dtype == dtype
         limit = 100 * float(np.finfo(dtype).eps)
         np.testing.assert_allclose(y, np.clip(exact, low, high), rtol=limit, atol=limit)
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {"kernel_size": (3, 3), "stride": (2, 2)},
+        {"kernel_size": (3, 3), "padding": (1, 1), "dilation": (2, 1), "bias": False},
+        {"kernel_size": (1, 1), "out_channels": 33},
+        {"kernel_size": (3, 2), "stride": (1, 2), "padding": (1, 1), "padding_mode": "reflect"},
+        {"kernel_size": (3, 3), "padding": (1, 1), "groups": 16},
+    ],
+)
+def test_gradients_of_another_backward_path(more: dict[str, Any]) -> None:
+    """In training, `direct` computes the output, and the gradients are those of `path`."""
+    in_shape = (9, 10, more.get("groups", 2))
+    layer = Conv(in_shape, backend="fast", **{"out_channels": 16, **more})
+    assert (layer.forward_path, layer.path == "direct") == ("direct", False)
+    gradcheck(layer, random_input(layer, 2, seed=3), seed=3)
 
 
 @pytest.mark.parametrize("case", ["padded", "depthwise"])
@@ -247,3 +267,22 @@ def test_a_single_image_has_all_threads(
     assert bool(parts) == (name == "fast")
     with TrainingEngine(graph, params, kernels=backend(name)) as engine:
         np.testing.assert_allclose(several, engine.predict(image), rtol=1e-5, atol=1e-6)
+
+
+def test_trains_as_numpy_does(backend: Callable[[str], Kernels]) -> None:
+    graph = network()
+    x = np.random.default_rng(1).standard_normal((6, 13, 11, 3)).astype(np.float32)
+    targets, divisor = target_weights(np.arange(6) % 4, 4)
+    losses, gradients = [], []
+    for name in ("numpy", "loops"):
+        params = Parameters(graph, "float32")
+        initialize(params, 0, "pytorch")
+        with TrainingEngine(graph, params, threads=2, kernels=backend(name)) as engine:
+            losses.append(engine.train_step(x, targets, divisor)[0])
+            gradients.append(engine.gradient.copy())
+            params.flat *= 1.25
+            params.touch()
+            losses.append(engine.train_step(x, targets, divisor)[0])
+    np.testing.assert_allclose(losses[2:], losses[:2], rtol=1e-5)
+    limit = 1e-4 * float(np.abs(gradients[0]).max())
+    np.testing.assert_allclose(gradients[1], gradients[0], rtol=0, atol=limit)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from cnn_cli.nn.kernels.geometry import Geometry
-from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path
+from cnn_cli.nn.kernels.paths import Backend, Path, can_take, choose_path, forward_path
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.types import Shape
 
@@ -59,6 +59,33 @@ def test_chooses(case: tuple[Shape, int, dict[str, Any], Path, Path], backend: B
     chosen = choose_path(geometry, backend)
     assert chosen == (with_numpy if backend == "numpy" else with_loops)
     assert can_take(chosen, geometry)
+
+
+@pytest.mark.parametrize(
+    ("in_shape", "outputs", "more", "with_loops"),
+    [
+        ((224, 224, 3), 16, {"stride": (2, 2)}, "direct"),
+        ((32, 32, 3), 32, {}, "direct"),
+        ((32, 32, 64), 256, {"kernel_size": (1, 1), "padding": (0, 0, 0, 0)}, "direct"),
+        ((32, 32, 32), 32, {"groups": 32}, "direct"),
+        ((32, 32, 32), 32, {}, "winograd"),
+        ((32, 32, 3), 15, {}, "taps"),
+        ((3, 5, 64), 64, {"kernel_size": (1, 1), "padding": (0, 0, 0, 0)}, "pointwise"),
+    ],
+)
+def test_forward_in_training(
+    in_shape: Shape, outputs: int, more: dict[str, Any], with_loops: Path
+) -> None:
+    """The backward pass takes the path of `choose_path`."""
+    geometry = Geometry(in_shape, outputs, **{"kernel_size": (3, 3), "padding": SAME, **more})
+    backends: tuple[Backend, ...] = "numpy", "fast"
+    for backend in backends:
+        path = choose_path(geometry, backend)
+        taken = forward_path(path, geometry, backend)
+        assert taken == (with_loops if backend == "fast" else path)
+        arguments = {"kernel_size": (3, 3), "padding": SAME, **more}
+        layer = Conv(in_shape, out_channels=outputs, **arguments).for_backend(backend)
+        assert (layer.path, layer.forward_path) == (path, taken)
 
 
 def test_the_layer_says_its_path() -> None:

@@ -16,6 +16,10 @@ CHANNELS = 16
 four of NEON."""
 
 
+LEAST_OUTPUTS = 16
+"""Pixels of an output from which on training packs weights for the path `direct`."""
+
+
 def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
     """Return the fastest path for forward and backward together.
 
@@ -27,8 +31,8 @@ def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
     Returns:
         `depthwise` if no channels are summed, so that a matrix product is useless; `pointwise` if
         each window is one pixel; else the fastest of `winograd` (`kernels.winograd`), `taps`
-        (`kernels.taps`) and `im2col` (`kernels.conv`). `direct` is for prediction, see
-        `predicting_path`.
+        (`kernels.taps`) and `im2col` (`kernels.conv`). `direct` has no backward pass, see
+        `forward_path` and `predicting_path`.
 
     The bounds were measured on one thread of a processor with AVX-512, for chunks of 1 to 16
     images.
@@ -62,6 +66,16 @@ def predicting_path(path: Path, geometry: Geometry, backend: Backend) -> Path:
     if backend == "fast" and path != "winograd" and can_take("direct", geometry):
         return "direct"
     return path
+
+
+def forward_path(path: Path, geometry: Geometry, backend: Backend) -> Path:
+    """Return the fastest path for the forward pass of training, given the result of `choose_path`.
+
+    It packs the weights once a step, which few outputs do not justify.
+    """
+    if geometry.out_size[0] * geometry.out_size[1] < LEAST_OUTPUTS:
+        return path
+    return predicting_path(path, geometry, backend)
 
 
 def packed_shape(weight_shape: Shape) -> Shape:

@@ -18,6 +18,7 @@ from cnn_cli.nn.kernels.paths import (
     Path,
     can_take,
     choose_path,
+    forward_path,
     packed_shape,
     predicting_path,
 )
@@ -87,6 +88,7 @@ class Conv(Layer):
 
     Attributes:
         path: the way it is computed.
+        forward_path: the way its output is computed: `path`, or `direct` if that is faster.
         activation: applied to the result on the path `direct`, see `nn.fuse`.
         reflected: the padding, where that is a reflection; the geometry has none then.
 
@@ -101,6 +103,7 @@ class Conv(Layer):
     saves_input: ClassVar[bool] = True
 
     path: Path
+    forward_path: Path
     activation: int = NONE
     reflected: Sides | None = None
 
@@ -155,31 +158,39 @@ class Conv(Layer):
             role: Literal["bias", "shift"] = "bias" if init is None else "shift"
             self.params += (ParamSpec("bias", (out_channels,), role, fan_in),)
         self.muladds = prod(self.out_shape) * fan_in
-        self._take(choose_path(self.geometry, backend) if path is None else path)
+        if path is None:
+            self._choose(backend)
+        else:
+            self._take(path, path)
 
     def for_backend(self, backend: Backend) -> Conv:
         """Return the same layer on the path that is fastest with those kernels."""
         other = copy(self)
-        other._take(choose_path(self.geometry, backend))
+        other._choose(backend)
         return other
 
     def for_prediction(self, backend: Backend) -> Conv:
         other = copy(self)
-        other._take(predicting_path(self.path, self.geometry, backend))
+        path = predicting_path(self.path, self.geometry, backend)
+        other._take(path, path)
         return other
 
-    def _take(self, path: Path) -> None:
+    def _choose(self, backend: Backend) -> None:
+        path = choose_path(self.geometry, backend)
+        self._take(path, forward_path(path, self.geometry, backend))
+
+    def _take(self, path: Path, forward_path: Path) -> None:
         if not can_take(path, self.geometry):
             raise ValueError(f"no path {path!r} for {self.geometry}")
-        self.path = path
+        self.path, self.forward_path = path, forward_path
         tiles = POSITIONS, self.in_shape[2], self.geometry.out_channels
         self.prepared = (2, *tiles) if path == "winograd" else None
-        if path == "direct" and not self.geometry.depthwise:
+        if forward_path == "direct" and not self.geometry.depthwise:
             self.prepared = packed_shape(self.geometry.weight_shape)
         self.prepared_grad = tiles if path == "winograd" else None
 
     def prepare(self, params: Mapping[str, Array], out: Array) -> None:
-        if self.path == "direct":
+        if self.forward_path == "direct":
             from cnn_cli.nn.kernels import direct  # compiled kernels alone take this path
 
             direct.pack(params["weight"], out)
@@ -194,10 +205,10 @@ class Conv(Layer):
         x = self._padded(x, run)
         weight, bias = node.params["weight"], node.params.get("bias")
         geometry = self.geometry
-        if self.path == "winograd":
+        if self.forward_path == "winograd":
             transforms = run.kernels.winograd
             winograd.forward(x, node.prepared, bias, geometry, run.scratch, y, transforms)
-        elif self.path == "direct":
+        elif self.forward_path == "direct":
             self._forward_direct(x, node, run, y)
         else:
             conv.forward(x, weight, bias, geometry, self.path, run.scratch, y, run.kernels)
