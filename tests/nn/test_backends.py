@@ -340,8 +340,9 @@ def test_winograd(
     results = []
     for each in (kernels, NUMPY):
         y, dx, grad = np.full_like(dy, np.nan), np.full_like(x, np.nan), np.zeros_like(prepared[0])
-        winograd.forward(x, prepared, None, geometry, scratch, y, each.winograd)
-        winograd.backward(x, dy, prepared, geometry, scratch, grad, True, dx, each.winograd)
+        transforms = each.winograd(geometry)
+        winograd.forward(x, prepared, None, geometry, scratch, y, transforms)
+        winograd.backward(x, dy, prepared, geometry, scratch, grad, True, dx, transforms)
         results.append((y, dx, grad))
     for ours, theirs in zip(*results, strict=True):
         assert_close(ours, theirs, dtype, times=8)

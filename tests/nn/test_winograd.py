@@ -23,7 +23,7 @@ from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.types import Array, Pair, Shape
 
 LOOPS = Transforms(loops.window_transform, loops.block_transform, loops.output_transform)
-TRANSFORMS = {"numpy": winograd.NUMPY, "loops": LOOPS}
+TRANSFORMS = {"numpy": winograd.NUMPY, "narrow": winograd.NUMPY_NARROW, "loops": LOOPS}
 TILES = [(1, 1), (1, 3), (2, 1), (3, 2)]
 
 
@@ -111,9 +111,10 @@ def test_float32_stays_close_to_float64(channels: int) -> None:
     x, dy = random(2, *geometry.in_shape), random(2, 7, 9, channels, seed=3)
     weight = random(3, 3, channels, channels, seed=1) / np.sqrt(9 * channels)
     bias = random(channels, seed=2)
-    exact = convolve(x, dy, weight, bias, geometry, winograd.NUMPY)
+    transforms = winograd.numpy_transforms(geometry)
+    exact = convolve(x, dy, weight, bias, geometry, transforms)
     x, dy, weight, bias = (array.astype(np.float32) for array in (x, dy, weight, bias))
-    actual = convolve(x, dy, weight, bias, geometry, winograd.NUMPY)
+    actual = convolve(x, dy, weight, bias, geometry, transforms)
     assert [array.dtype for array in actual] == [np.float32] * 3
     assert max(relative_errors(actual, exact)) <= 1e-4
 
@@ -139,21 +140,33 @@ def test_blocks_and_outputs_as_in_loops(tiles: Pair, top: int, c: int) -> None:
         shape = (2, rows, columns, POSITIONS, c)
         both_ways("blocks", random(2, h, w, c), (top,), shape)
         images = []
-        for transforms in (winograd.NUMPY, LOOPS):
+        for transforms in TRANSFORMS.values():
             y = np.full((2, h, w, c), 7.0)
-            transforms.outputs(random(*shape), y, top, exact_room(shape))
+            m = tiles_of(transforms, shape)
+            m[...] = random(*shape)
+            transforms.outputs(m, y, top, exact_room(shape))
             images.append(y)
-        np.testing.assert_allclose(images[0], images[1], rtol=1e-12, atol=1e-12)
-        assert (images[0][:, :top] == 7).all()
+        for ours in images:
+            np.testing.assert_allclose(ours, images[-1], rtol=1e-12, atol=1e-12)
+            assert (ours[:, :top] == 7).all()
 
 
 def both_ways(name: str, x: Array, where: tuple[int, ...], shape: Shape) -> None:
     tiles = []
-    for transforms in (winograd.NUMPY, LOOPS):
-        v = np.full(shape, np.nan)
+    for transforms in TRANSFORMS.values():
+        v = tiles_of(transforms, shape)
         getattr(transforms, name)(x, *where, v, exact_room(shape))
         tiles.append(v)
-    np.testing.assert_allclose(tiles[0], tiles[1], rtol=1e-12, atol=1e-12)
+    for ours in tiles:
+        np.testing.assert_allclose(ours, tiles[-1], rtol=1e-12, atol=1e-12)
+
+
+def tiles_of(transforms: Transforms, shape: Shape) -> Array:
+    """Return memory for tiles of (n, rows, columns, 36, c), in the order of the transforms."""
+    n, rows, columns, positions, c = shape
+    if transforms.by_position:
+        return np.full((positions, n, rows, columns, c), np.nan).transpose(1, 2, 3, 0, 4)
+    return np.full(shape, np.nan)
 
 
 def exact_room(shape: Shape) -> Array:
@@ -183,8 +196,8 @@ def test_blocks_add_up(most: int, blocks: int, monkeypatch: pytest.MonkeyPatch) 
     whole = convolve(*arrays, geometry, winograd.NUMPY)
     monkeypatch.setattr(winograd, "BLOCK_BYTES", 0)
     monkeypatch.setattr(winograd, "BLOCK_TILES", most)
-    assert len(list(winograd._tiles(geometry, 4, make_scratch(float)))) == blocks
     for transforms in TRANSFORMS.values():
+        assert len(list(winograd._tiles(geometry, 4, make_scratch(float), transforms))) == blocks
         parts = convolve(*arrays, geometry, transforms)
         assert max(relative_errors(parts, whole)) <= 1e-12
 
@@ -241,9 +254,16 @@ def test_networks_train_as_in_pytorch(name: str, monkeypatch: pytest.MonkeyPatch
         assert_close(twin.state(), twin.part("after3"), 1e-7)
 
 
-def test_every_size_up_to_two_tiles() -> None:
+def test_numpy_transforms_by_channels() -> None:
+    for c, o, narrow in ((32, 32, True), (12, 16, True), (33, 16, False), (16, 33, False)):
+        transforms = winograd.numpy_transforms(Geometry((8, 8, c), o, (3, 3)))
+        assert transforms is (winograd.NUMPY_NARROW if narrow else winograd.NUMPY)
+
+
+@pytest.mark.parametrize("transforms", ["numpy", "narrow"])
+def test_every_size_up_to_two_tiles(transforms: str) -> None:
     for h, w in product(range(1, 9), range(1, 9)):
         geometry = Geometry((h, w, 1), 2, (3, 3), padding=(1, 1, 1, 1))
         arrays = random(1, h, w, 1), random(1, h, w, 2), random(3, 3, 1, 2, seed=2), random(2)
-        actual = convolve(*arrays, geometry, winograd.NUMPY)
+        actual = convolve(*arrays, geometry, TRANSFORMS[transforms])
         assert max(relative_errors(actual, convolve_directly(*arrays, geometry))) <= 1e-12

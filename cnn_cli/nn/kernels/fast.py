@@ -76,11 +76,14 @@ class LoopKernels(Kernels):
         self._direct_depthwise = compiled(direct.depthwise)
         self._col2im = compiled(im2col.col2im)
         self.resample = Resampling(compiled)
-        self.winograd = Transforms(
+        self._winograd = Transforms(
             compiled(winograd.window_transform),
             compiled(winograd.block_transform),
             compiled(winograd.output_transform),
         )
+
+    def winograd(self, geometry: Geometry) -> Transforms:
+        return self._winograd
 
     def activate(
         self, function: ActivationFunction, x: Array, y: Array, scratch: Scratch, *numbers: float

@@ -91,7 +91,7 @@ class Kernels:
     depthwise_weight_gradient = staticmethod(depthwise.weight_gradient)
     depthwise_input_gradient = staticmethod(depthwise.input_gradient)
     col2im = staticmethod(im2col.col2im)
-    winograd: winograd.Transforms = winograd.NUMPY
+    winograd = staticmethod(winograd.numpy_transforms)
     resample: Resampling | None = None
     """For augmentation; None if Pillow is to do it."""
 

@@ -93,6 +93,75 @@ def output_transform(m: Array, y: Array, top: int, spare: Array) -> None:
         np.copyto(inside, target[:, : inside.shape[1], : y.shape[2]])
 
 
+def narrow_window_transform(x: Array, top: int, left: int, v: Array, spare: Array) -> None:
+    """`window_transform` as one product."""
+    both, _, _ = _both_ways(x.dtype)
+    np.matmul(both, _gather(x, top, left, WINDOW, v, spare), out=_flat(v).reshape(POSITIONS, -1))
+
+
+def narrow_block_transform(x: Array, top: int, v: Array, spare: Array) -> None:
+    """`block_transform` as one product."""
+    _, both, _ = _both_ways(x.dtype)
+    np.matmul(both, _gather(x, top, 0, TILE, v, spare), out=_flat(v).reshape(POSITIONS, -1))
+
+
+def narrow_output_transform(m: Array, y: Array, top: int, spare: Array) -> None:
+    """`output_transform` as one product."""
+    n, rows, columns, _, c = m.shape
+    height, width = TILE * rows, TILE * columns
+    pixels = spare[: n * height * width * c].reshape(TILE * TILE, -1)
+    _, _, both = _both_ways(m.dtype)
+    np.matmul(both, _flat(m).reshape(POSITIONS, -1), out=pixels)
+    whole = top + height <= y.shape[1] and width == y.shape[2]
+    target, first = y, top
+    if not whole:
+        target, first = _flat(m)[: n * height * width * c].reshape(n, height, width, c), 0
+    places = _tile_pixels(target, first, 0, TILE, (n, rows, columns))
+    np.copyto(places, pixels.view(places.dtype).reshape(places.shape))
+    if not whole:
+        inside = y[:, top : top + height]
+        np.copyto(inside, target[:, : inside.shape[1], : y.shape[2]])
+
+
+def _gather(x: Array, top: int, left: int, size: int, v: Array, spare: Array) -> Array:
+    """Copy the pixels of windows, from (top, left) on, to spare: (size², n·rows·columns·c)."""
+    n, rows, columns, _, c = v.shape
+    height, width = TILE * (rows - 1) + size, TILE * (columns - 1) + size
+    if min(top, left) < 0 or top + height > x.shape[1] or left + width > x.shape[2]:
+        # As in `window_transform`, v is written last.
+        padded = _flat(v)[: n * height * width * c].reshape(n, height, width, c)
+        pad(x, (-top, -left), padded)
+        x, top, left = padded, 0, 0
+    pixels = spare[: size**2 * n * rows * columns * c].reshape(size**2, -1)
+    places = _tile_pixels(x, top, left, size, (n, rows, columns))
+    np.copyto(pixels.view(places.dtype).reshape(places.shape), places)
+    return pixels
+
+
+def _tile_pixels(x: Array, top: int, left: int, size: int, tiles: Shape) -> Array:
+    """View x (n, h, w, c) as (column, row, *tiles) of windows' pixels, each one opaque element."""
+    by_image, by_row, by_column, by_channel = x.strides
+    return np.ndarray(
+        (size, size, *tiles),
+        np.dtype((np.void, x.shape[3] * by_channel)),
+        buffer=x.data,
+        offset=top * by_row + left * by_column,
+        strides=(by_column, by_row, by_image, TILE * by_row, TILE * by_column),
+    )
+
+
+def _flat(v: Array) -> Array:
+    """View tiles that lie position by position as a vector."""
+    return v.transpose(3, 0, 1, 2, 4).reshape(-1)
+
+
+@cache
+def _both_ways(dtype: np.dtype[np.generic]) -> tuple[Array, Array, Array]:
+    """Return the matrices of `_matrices` for rows and columns at once."""
+    b_t, a, a_t = (np.kron(each, each).astype(dtype) for each in (B_T, A_T.T, A_T))
+    return b_t, a, a_t
+
+
 def _by_row(v: Array) -> Array:
     """View (n, rows, columns, 36, c) as (n, rows, columns, row, column, c) of the 6×6."""
     return v.reshape(*v.shape[:3], WINDOW, WINDOW, v.shape[4]).swapaxes(3, 4)
@@ -136,6 +205,11 @@ def _matrices(dtype: np.dtype[np.generic]) -> tuple[Array, Array, Array]:
 BLOCK_BYTES = 9 << 17
 """Bytes for the transformed tiles of a block: more do not fit the cache, fewer cost calls."""
 
+NARROW = 32
+"""Channels up to which NumPy transforms rows and columns in one product. It has three times as many
+operations, but OpenBLAS is slow at products of 6×6 and a few columns.
+"""
+
 BLOCK_TILES = 64
 """The least number of tiles: with many channels, fewer do not justify reading the weights."""
 
@@ -149,8 +223,9 @@ class Transforms(Struct):
     """How a block of tiles is transformed: in NumPy, or by compiled loops (`loops.winograd`).
 
     Transformed tiles, v and m, are (n, rows, columns, 36, c), with the 6×6 positions of a tile
-    stored column by column; images, x and y, are (n, h, w, c). All are contiguous. `spare` is an
-    uninitialized vector with room for n * (rows + 1) * (columns + 1) transformed tiles.
+    stored column by column; images, x and y, are (n, h, w, c). All are contiguous, but tiles lie in
+    memory position by position if `by_position`. `spare` is an uninitialized vector with room for
+    n * (rows + 1) * (columns + 1) transformed tiles.
 
     Attributes:
         windows: (x, top, left, v, spare) writes Bᵀ d B of 6×6 windows, which overlap by two pixels,
@@ -164,9 +239,19 @@ class Transforms(Struct):
     windows: Callable[[Array, int, int, Array, Array], None]
     blocks: Callable[[Array, int, Array, Array], None]
     outputs: Callable[[Array, Array, int, Array], None]
+    by_position: bool = False
 
 
 NUMPY = Transforms(window_transform, block_transform, output_transform)
+NUMPY_NARROW = Transforms(
+    narrow_window_transform, narrow_block_transform, narrow_output_transform, by_position=True
+)
+
+
+def numpy_transforms(geometry: Geometry) -> Transforms:
+    """Return the fastest of NumPy's transforms for a convolution."""
+    wide = max(geometry.in_shape[2], geometry.out_channels) > NARROW
+    return NUMPY if wide else NUMPY_NARROW
 
 
 def forward(
@@ -190,7 +275,7 @@ def forward(
         transforms: how tiles are transformed.
     """
     weight = prepared[0]
-    for images, rows, (v, m, spare) in _tiles(geometry, x.shape[0], scratch):
+    for images, rows, (v, m, spare) in _tiles(geometry, x.shape[0], scratch, transforms):
         top, left = geometry.start
         transforms.windows(x[images], TILE * rows.start - top, -left, v, spare)
         _multiply(v, weight, m)
@@ -225,7 +310,7 @@ def backward(
     turned = prepared[1].reshape(positions, o, c)
     back = geometry.transposed()
     top, left = back.start
-    for images, rows, (v, m, spare) in _tiles(back, x.shape[0], scratch):
+    for images, rows, (v, m, spare) in _tiles(back, x.shape[0], scratch, transforms):
         first = TILE * rows.start
         transforms.windows(dy[images], first - top, -left, v, spare)
         transforms.blocks(x[images], first, m, spare)
@@ -269,7 +354,7 @@ def weight_gradient(prepared_grad: Array, dweight: Array) -> None:
 
 
 def _tiles(
-    geometry: Geometry, n: int, scratch: Scratch
+    geometry: Geometry, n: int, scratch: Scratch, transforms: Transforms
 ) -> Iterator[tuple[slice, slice, tuple[Array, Array, Array]]]:
     """Divide n images into blocks of tiles: yield images, rows of tiles, and memory.
 
@@ -281,8 +366,12 @@ def _tiles(
     most = max(BLOCK_TILES, BLOCK_BYTES // (POSITIONS * max(c, o) * 4))
     for images, part in blocks(n, rows, most // columns):
         size, tall = images.stop - images.start, part.stop - part.start
-        v = scratch("tiles in", (size, tall, columns, POSITIONS, c))
-        m = scratch("tiles out", (size, tall, columns, POSITIONS, o))
+        if transforms.by_position:
+            v = scratch("tiles in", (POSITIONS, size, tall, columns, c)).transpose(1, 2, 3, 0, 4)
+            m = scratch("tiles out", (POSITIONS, size, tall, columns, o)).transpose(1, 2, 3, 0, 4)
+        else:
+            v = scratch("tiles in", (size, tall, columns, POSITIONS, c))
+            m = scratch("tiles out", (size, tall, columns, POSITIONS, o))
         room = size * (tall + 1) * (columns + 1) * POSITIONS * max(c, o)
         yield images, part, (v, m, scratch("spare", (room,)))
 

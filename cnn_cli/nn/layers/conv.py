@@ -206,7 +206,7 @@ class Conv(Layer):
         weight, bias = node.params["weight"], node.params.get("bias")
         geometry = self.geometry
         if self.forward_path == "winograd":
-            transforms = run.kernels.winograd
+            transforms = run.kernels.winograd(geometry)
             winograd.forward(x, node.prepared, bias, geometry, run.scratch, y, transforms)
         elif self.forward_path == "direct":
             self._forward_direct(x, node, run, y)
@@ -286,7 +286,7 @@ class Conv(Layer):
             node.prepared_grad,
             run.fresh,
             dx,
-            run.kernels.winograd,
+            run.kernels.winograd(self.geometry),
         )
 
 
