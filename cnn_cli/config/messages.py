@@ -77,7 +77,7 @@ def _is_leaf(location: Location) -> bool:
     steps = [step for step in location if isinstance(step, str)]
     last = steps[-1] if steps else ""
     sections = {*Config.model_fields, *LAYER_KINDS, *OPTIMIZERS, *SCHEDULERS, *LOSSES, *TECHNIQUES}
-    return bool(steps) and last not in {*sections, *CHOICES}
+    return bool(steps) and last not in {*sections, *CHOICES, "progressive_resizing"}
 
 
 def _unknown_choice(source: str, location: Location, value: Any) -> ConfigError:

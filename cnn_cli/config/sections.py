@@ -22,6 +22,7 @@ from cnn_cli.data.depth import Depth
 from cnn_cli.data.folds import Fold
 from cnn_cli.data.label_list import SEPARATOR
 from cnn_cli.data.label_table import ColumnsConfig
+from cnn_cli.data.progressive_resizing import ProgressiveResizing
 from cnn_cli.data.targets import NONE
 from cnn_cli.metric_names import TOP1, Metric, find_metric
 from cnn_cli.nn.losses import AnyLoss
@@ -309,6 +310,7 @@ class TrainConfig(Frozen):
             A batchnorm layer that is frozen as a whole uses its running statistics and leaves
             them unchanged.
         head: train the last layer alone in the first epochs.
+        progressive_resizing: smaller training images in the first epochs; `true` for the defaults.
         scheduler: how the learning rate changes; a word is its `type`.
         loss: what is minimized; a word is its `type`. By default cross_entropy, or bce if
             data.labels is multiple; validation always measures that default.
@@ -358,6 +360,7 @@ class TrainConfig(Frozen):
     weight_decay_factors: Factors = Field(default_factory=dict)
     freeze: Freeze = Field(default_factory=dict)
     head: HeadConfig | None = None
+    progressive_resizing: ProgressiveResizing = None
     scheduler: AnyScheduler = CosineConfig()
     loss: AnyLoss = CrossEntropyConfig()
     label_smoothing: Share = 0.0

@@ -9,6 +9,7 @@ from pydantic import model_validator
 
 from cnn_cli.config.sections import DataConfig, ModelConfig, TrainConfig
 from cnn_cli.data.augment import AugmentConfig
+from cnn_cli.data.progressive_resizing import ImageSize
 from cnn_cli.errors import listed
 from cnn_cli.metric_names import TOP1, default_monitor, find_metric
 from cnn_cli.nn.losses import LOSSES
@@ -36,6 +37,14 @@ class Config(Frozen):
         """How it is sent to another process: layers' models are made when their kinds are known,
         and have no names to be found by."""
         return Config.model_validate, (self.model_dump(mode="json"),)
+
+    def image_size(self, epoch: int) -> ImageSize:
+        """Return the height and width of the training images in an epoch, counted from 0."""
+        train, full = self.train, self.data.image_size
+        if train.progressive_resizing is None or epoch < train.head_epochs:
+            return full
+        first = train.head_epochs
+        return train.progressive_resizing.image_size(full, epoch - first, train.epochs - first)
 
     @model_validator(mode="before")
     @classmethod

@@ -16,6 +16,7 @@ from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import ImageError
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.pool import Pool, take
+from cnn_cli.data.resize import shrink
 from cnn_cli.data.targets import Labels
 from cnn_cli.threads import start_thread
 
@@ -55,6 +56,8 @@ class Loader:
 
     Attributes:
         augment: random changes to the images, or None.
+        image_size: height and width to which images are shrunk afterwards, see
+            `progressive_resizing`; None for those of the cache.
         bad: path and problem of the images left out so far.
     """
 
@@ -73,6 +76,7 @@ class Loader:
         self.threads = threads
         self.on_corrupt = on_corrupt
         self.augment = augment
+        self.image_size: tuple[int, int] | None = None
         self.bad: dict[str, str] = {}
 
     def batches(self, order: Indices, skip: int = 0, epoch: int = 0) -> Iterator[Batch]:
@@ -105,7 +109,7 @@ class Loader:
         Raises:
             ImageError: an image is bad and `on_corrupt` is `error`.
         """
-        filler = _Filler(self.cache, self.threads, self.augment, epoch)
+        filler = _Filler(self.cache, self.threads, self.augment, epoch, self.image_size)
         filler.start(parts, skip)
         try:
             while (filled := filler.take()) is not None:
@@ -150,6 +154,7 @@ class _Filler:
         threads: the largest number of threads that decode uncached images and augment.
         augment: random changes, or None.
         epoch: determines the random changes.
+        image_size: `Loader.image_size`.
     """
 
     def __init__(
@@ -158,12 +163,15 @@ class _Filler:
         threads: int,
         augment: Augmentation | None = None,
         epoch: int = 0,
+        image_size: tuple[int, int] | None = None,
     ) -> None:
         self._cache = cache
         self._threads = threads
         self._augment = augment
         self._crop = None if augment is None else augment.crop
         self._epoch = epoch
+        self._image_size = image_size
+        self._whole: Pixels | None = None  # images that are shrunk into a buffer
         self._free: SimpleQueue[Pixels | None] = SimpleQueue()
         self._ready: SimpleQueue[_Filled | Exception | None] = SimpleQueue()
         self._pool: Pool | None = None
@@ -174,8 +182,12 @@ class _Filler:
         """Start after the first `skip` parts; a buffer holds the images of one part."""
         size = max(map(len, parts), default=0)
         shape = self._cache.pre.shape if self._crop is None else self._crop.shape
+        dtype = self._cache.pre.dtype
+        if self._image_size not in (None, shape[:2]):
+            self._whole = np.empty((size, *shape), dtype)
+            shape = (*self._image_size, shape[2])
         for _ in range(BUFFERS):
-            self._free.put(np.empty((size, *shape), self._cache.pre.dtype))
+            self._free.put(np.empty((size, *shape), dtype))
         if not start_thread(self._work, (parts, skip), "data-batches"):
             self._in_turn = self._filled(parts, skip)
 
@@ -222,6 +234,15 @@ class _Filler:
             yield self._fill(buffer, parts[number], number)
 
     def _fill(self, buffer: Pixels, indices: Indices, number: int) -> _Filled:
+        if self._whole is None:
+            good = self._read(buffer, indices)
+        else:
+            good = self._read(self._whole, indices)
+            self._shrink(self._whole[: np.count_nonzero(good)], buffer)
+        return _Filled(buffer, indices[good], indices[~good], number)
+
+    def _read(self, buffer: Pixels, indices: Indices) -> NDArray[np.bool_]:
+        """Write the images, augmented, to the buffer; return which could be read."""
         if self._cache.mode == "none" or self._crop is not None:
             good = self._decode_into(buffer, indices)
         else:
@@ -232,7 +253,16 @@ class _Filler:
                 self._cache.gather(indices[good], buffer[: np.count_nonzero(good)])
         if self._augment is not None:
             self._change(self._augment, buffer[: np.count_nonzero(good)], indices[good])
-        return _Filled(buffer, indices[good], indices[~good], number)
+        return good
+
+    def _shrink(self, images: Pixels, buffer: Pixels) -> None:
+        """Write images to the buffer, in its size."""
+        _, height, width, _ = buffer.shape
+
+        def write(k: int) -> None:
+            buffer[k] = shrink(images[k], (height, width))
+
+        self._on_threads(len(images), write)
 
     def _change(self, augment: Augmentation, images: Pixels, indices: Indices) -> None:
         """Augment a batch in place, on this thread alone if its images are few and small."""

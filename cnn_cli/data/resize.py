@@ -81,6 +81,13 @@ def fit_bands(x: Pixels, size: tuple[int, int], mode: Mode) -> Pixels:
     return np.stack(bands, axis=2)
 
 
+def shrink(x: Pixels, size: tuple[int, int]) -> Pixels:
+    """Resize an image (height, width, channels) to exactly `size`, as `squash` does."""
+    if x.dtype == np.uint8 and x.shape[2] == 3:
+        return np.asarray(fit(Image.fromarray(x), size, "squash"))
+    return fit_bands(x, size, "squash")
+
+
 def scaled(w: float, h: float, size: tuple[int, int], mode: Mode) -> tuple[int, int]:
     """Return the width and height to which an image of `w` by `h` is resized, before cropping or
     padding.

@@ -77,6 +77,7 @@ def _explain(session: Session, batch: RankBatch, failure: NotFiniteError) -> Div
             images = np.concatenate([part.images for part in parts])
         origin = find_origin(
             session.open_engine,
+            engine.graph,
             session.learner.params,
             images,
             step_targets(setup, batch.labels, failure.mix, slice(None)),
@@ -125,6 +126,7 @@ def step_error(
 
 def find_origin(
     make_engine: MakeEngine,
+    graph: Graph,
     params: Parameters,
     x: Array,
     targets: Array,
@@ -137,6 +139,7 @@ def find_origin(
 
     Args:
         make_engine: builds an engine like the one that ran the step.
+        graph: the network for the images' size.
         params: the parameters as they were in the step; not modified.
         x, targets, divisor, step, mix: as in `TrainingEngine.train_step`.
 
@@ -147,11 +150,11 @@ def find_origin(
     """
     outputs: _Seen = []
     gradients: _Seen = []
-    nodes = params.graph.nodes
+    nodes = graph.nodes
     watched = tuple(
         replace(node, layer=_watched(node.layer, node.index, outputs, gradients)) for node in nodes
     )
-    engine = make_engine(replace(params.graph, nodes=watched), params.copy())
+    engine = make_engine(replace(graph, nodes=watched), params.copy())
     with engine, np.errstate(all="ignore"):
         engine.train_step(x, targets, divisor, step=step, mix=mix)
         for node, views in zip(nodes, engine.gradient_views, strict=True):

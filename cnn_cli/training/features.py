@@ -1,4 +1,4 @@
-"""Frozen layers: which are frozen in an epoch, and their outputs cached as features.
+"""The network of an epoch: the size of its images, its frozen layers, and their cached outputs.
 
 If the images are the same in every epoch, so are the outputs of the first frozen layers.
 """
@@ -30,16 +30,22 @@ BATCH = 64
 MEMORY_FRACTION = 1 / 4  # share of the available memory for features
 
 
-class FrozenLayers(Hook):
-    """Freezes the layers that `train.freeze` and `train.head` name for an epoch, and caches their
-    outputs if possible.
+class EpochNetwork(Hook):
+    """Trains the network for the epoch's image size, with the layers frozen that `train.freeze` and
+    `train.head` name for the epoch; caches their outputs if possible.
+
+    After the epoch's steps, the engine has the full image size again.
     """
 
     def before_epoch(self, session: Session) -> None:
         setup, learner, epoch = session.setup, session.learner, session.state.epoch
         rules, head_alone = setup.rules(epoch), setup.trains_head_alone(epoch)
         learner.optimizer.groups = make_groups(learner.params, rules, epoch)
-        graph = freeze_graph(session.engine.graph, rules, epoch)
+        graph, of_size = session.engine.graph, setup.graph_of(epoch)
+        if graph.in_shape != of_size.in_shape:
+            graph = of_size
+        graph = freeze_graph(graph, rules, epoch)
+        session.data.train_loader.image_size = setup.config.image_size(epoch)
         loader, plain = session.data.train_loader, session.data.plain_loader
         if head_alone and plain is not None:
             loader = plain
@@ -47,10 +53,11 @@ class FrozenLayers(Hook):
             if session.source is plain:
                 session.source = loader
             return
-        node, session.val_features = IMAGE, None
+        node = IMAGE
         room = int(setup.memory.room() * MEMORY_FRACTION) // setup.memory.processes
-        # Features are useless if images are augmented or statistics are averaged or estimated.
-        same_images = loader.augment is None and (head_alone or session.mixer is None)
+        # Features are useless if images change or statistics are averaged or estimated.
+        unchanged = session.mixer is None and setup.config.train.progressive_resizing is None
+        same_images = loader.augment is None and (head_alone or unchanged)
         if same_images and session.evaluated is learner.params:
             node = cached_node(graph, len(loader.split), learner.params.dtype.itemsize, room)
         session.source = loader
@@ -63,14 +70,20 @@ class FrozenLayers(Hook):
                 wanted = touched(shards, ranks.rank, ranks.size)
                 session.source = features = compute_features(session.engine, loader, node, wanted)
                 room -= features.values.nbytes
-        session.engine.close()
-        session.engine = session.open_engine(graph, learner.params, node, session.exchange)
+        session.replace_engine(graph, node)
+        full = graph.in_shape == setup.graph.in_shape
         # Each view of an image would have features of its own.
-        val_loader = session.data.val_loader if session.data.views is None else None
+        val_loader = session.data.val_loader if full and session.data.views is None else None
         if val_loader is not None and session.evaluated is learner.params:
             session.val_features = ValidationFeatures.open(
                 session.engine, val_loader, setup.ranks.size, room
             )
+
+    def after_epoch(self, session: Session) -> None:
+        setup, epoch = session.setup, session.state.epoch
+        if session.engine.graph.in_shape != setup.graph.in_shape:
+            session.data.train_loader.image_size = None
+            session.replace_engine(freeze_graph(setup.graph, setup.rules(epoch), epoch))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

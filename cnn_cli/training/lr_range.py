@@ -23,7 +23,7 @@ from cnn_cli.optim.schedule import ConstantConfig, Now, ScheduleConfig
 from cnn_cli.parallel.batches import BatchSplitter
 from cnn_cli.runs.folder import RunFolder
 from cnn_cli.runs.state import EpochSums
-from cnn_cli.training.features import FrozenLayers
+from cnn_cli.training.features import EpochNetwork
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
@@ -153,8 +153,9 @@ def range_test(
 ) -> LrRange:
     """Train with a rising learning rate, and discard the weights.
 
-    The config's schedule, warm-up and `train.head` are ignored; everything else applies, such as
-    optimizer, augmentation, averages and frozen layers. Epochs repeat as often as needed.
+    The config's schedule, warm-up, `train.head` and `train.progressive_resizing` are ignored;
+    everything else applies, such as optimizer, augmentation, averages and frozen layers. Epochs
+    repeat as often as needed.
 
     Args:
         config: the config of a training.
@@ -170,7 +171,12 @@ def range_test(
             finite at the lowest rate.
     """
     deadline = time.monotonic() + seconds
-    ignored = {"scheduler": ConstantConfig(), "head": None, "monitor": TOP1.name}
+    ignored = {
+        "scheduler": ConstantConfig(),
+        "head": None,
+        "progressive_resizing": None,
+        "monitor": TOP1.name,
+    }
     plain = config.model_copy(update={"train": config.train.model_copy(update=ignored)})
     setup = _of_steps(prepare(plain, source, options, {}), steps)
     session = open_session(setup, RunFolder(Path()), None, _Notes(note), Requests())
@@ -238,12 +244,12 @@ def _losses(session: Session) -> Iterator[float]:
         DataError: no image of an epoch can be read.
     """
     setup, state = session.setup, session.state
-    step, frozen = Step(setup, session.learner, session.mixer), FrozenLayers()
+    step, network = Step(setup, session.learner, session.mixer), EpochNetwork()
     loader, root, shards = session.data.train_loader, setup.dataset.root, setup.config.data.shards
     splitter = BatchSplitter(setup.ranks, loader, root, shards, mixed=session.mixer is not None)
     every, awaited = setup.config.train.accumulate, session.requests.awaited
     while True:
-        frozen.before_epoch(session)
+        network.before_epoch(session)
         order, done = epoch_order(setup.config, state.epoch, setup.dataset.train), 0
         for batch in splitter.batches(session.source, order, awaited, 0, state.epoch):
             if batch.number // every > done and state.sums.images:

@@ -42,13 +42,14 @@ class Mixer:
         self._image_size = image_size
         self._shards = shards
 
-    def mix(self, epoch: int, start: int, n: int) -> Mix:
+    def mix(self, epoch: int, start: int, n: int, image_size: tuple[int, int] | None = None) -> Mix:
         """Draw the mix of a batch.
 
         Args:
             epoch: counted from 0.
             start: position of the batch's first image in the epoch's order.
             n: number of images.
+            image_size: their height and width if they were shrunk.
         """
         positions = np.arange(start, start + n)
         choice = uniforms(self._seed, Purpose.MIX, epoch, positions, CHOICE, 4)
@@ -64,7 +65,9 @@ class Mixer:
         if self._cutmix is not None:
             rows = pasted & (choice[:, 1] < self._cutmix.p)
             cuts = self._strengths(CUTMIX, self._cutmix.alpha, epoch, positions)[rows]
-            boxes[rows], ratios[rows] = cut_boxes(cuts, choice[rows, 2:], self._image_size)
+            boxes[rows], ratios[rows] = cut_boxes(
+                cuts, choice[rows, 2:], image_size or self._image_size
+            )
         return Mix(partners(n, self._shards), ratios, strengths, boxes)
 
     def _strengths(

@@ -100,10 +100,11 @@ def samples(config: Config, data: TrainingData, epoch: int) -> Generator[Sample,
     dataset = data.dataset
     mixer = make_mixer(config)
     order = epoch_order(config, epoch, dataset.train)
+    size = data.train_loader.image_size = config.image_size(epoch)
     for batch in data.train_loader.batches(order, epoch=epoch):
         images, mix = batch.images, None
         if mixer is not None:
-            mix = mixer.mix(epoch, batch.number * config.train.batch_size, len(batch))
+            mix = mixer.mix(epoch, batch.number * config.train.batch_size, len(batch), size)
             images = mixed_pixels(images, mix)
         for row, index in enumerate(batch.indices):
             own = numbers_of(batch.labels, row)

@@ -79,7 +79,9 @@ class Saver(Hook):
             self._save_last(session)
             self._reports(session)
         steps = session.setup.steps_per_epoch
-        session.progress.start(config.train.epochs, state.epoch + 1, steps)
+        sizes = map(config.image_size, range(config.train.epochs))
+        pixels = [height * width for height, width in sizes] if session.setup.smaller else []
+        session.progress.start(config.train.epochs, state.epoch + 1, steps, pixels)
 
     def after_step(self, session: Session, images: int) -> None:
         state = session.state

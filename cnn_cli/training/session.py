@@ -50,7 +50,8 @@ class Session:
         state: the progress of the training; a rollback replaces it.
         receipt: which images the network is trained on; None on ranks other than 0, and if no rank
             reads all images.
-        engine: computes gradients; replaced when other layers are frozen.
+        engine: computes gradients; replaced when other layers are frozen or images have another
+            size.
         source: gives the batches: the loader, or the features of frozen layers.
         val_features: evaluates with what frozen layers give for validation images; None without.
         evaluated: the weights to evaluate and to save as the best.
@@ -129,6 +130,16 @@ class Session:
             recompute=self.setup.memory.recompute,
             loss=self.setup.loss,
         )
+
+    def replace_engine(self, graph: Graph, entry: int = IMAGE) -> None:
+        """Train and evaluate with another engine from now on.
+
+        Args:
+            graph, entry: as in `Engine`.
+        """
+        self.engine.close()
+        self.val_features = None
+        self.engine = self.open_engine(graph, self.learner.params, entry, self.exchange)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Restore the training from a checkpoint of this run."""

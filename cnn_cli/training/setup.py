@@ -19,6 +19,7 @@ import numpy as np
 from cnn_cli.config import Config, TrainConfig, required_root
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.dataset import Dataset, open_dataset
+from cnn_cli.data.progressive_resizing import ImageSize
 from cnn_cli.data.roots import check_there
 from cnn_cli.data.targets import are_multiple, class_counts
 from cnn_cli.errors import CnnError, ConfigError
@@ -26,9 +27,10 @@ from cnn_cli.metric_names import Metric
 from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.paths import Backend
+from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.loss import Loss
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.types import Array, Shape
 from cnn_cli.optim.depth import blocks_above
 from cnn_cli.optim.groups import check_patterns
 from cnn_cli.parallel.ranks import ALONE, PROCESSES, Ranks
@@ -59,6 +61,7 @@ class TrainingSetup:
         dataset: the images.
         data_facts: facts with which a resumed run compares its images, see `data_facts`.
         graph: the network, for the classes of `dataset`.
+        smaller: the network for each smaller size of `train.progressive_resizing`.
         measured: metrics of the validation images, beside loss and top-1.
         memory: the memory plan.
         class_weights: (classes,), or None.
@@ -74,6 +77,7 @@ class TrainingSetup:
     dataset: Dataset
     data_facts: Mapping[str, Any]
     graph: Graph
+    smaller: Mapping[ImageSize, Graph]
     measured: tuple[Metric, ...]
     memory: MemoryPlan
     class_weights: Array | None
@@ -87,14 +91,11 @@ class TrainingSetup:
         return bool(self.meta) and was_elsewhere(self.meta, self.config)
 
     @property
-    def needs_company(self) -> bool:
-        """Whether the network cannot train on a batch of one image."""
-        return needs_company(self.graph)
-
-    @property
     def remarks(self) -> list[str]:
         """Notes for the user before training begins, one per line."""
         found = [*self.dataset.remarks, self.memory.remark]
+        if self.smaller:
+            found.append(self._sizes)
         decay, above = self.config.train.layer_decay, max(blocks_above(self.graph))
         if decay < 1 and not self.meta:
             least = f"{decay**above:.2g} times the learning rate"
@@ -102,6 +103,16 @@ class TrainingSetup:
         if self.config.train.processes not in (1, "auto") and self.ranks.size == 1:
             found.append(f"{PROCESSES}: one process trains; several take cnn train and Linux")
         return [remark for remark in found if remark]
+
+    @property
+    def _sizes(self) -> str:
+        """The image sizes of `train.progressive_resizing`, in words."""
+        first: dict[ImageSize, int] = {}
+        for epoch in range(self.config.train.epochs):
+            first.setdefault(self.config.image_size(epoch), epoch + 1)
+        return "progressive_resizing: images of " + ", ".join(
+            f"{shape_text(size)} from epoch {number}" for size, number in first.items()
+        )
 
     @property
     def multiple(self) -> bool:
@@ -119,6 +130,10 @@ class TrainingSetup:
         """The loss function."""
         weights = self.class_weights if self.target_weights is None else None
         return self.config.train.loss.make(multiple=self.multiple, weights=weights)
+
+    def graph_of(self, epoch: int) -> Graph:
+        """Return the network for the training images of an epoch, counted from 0."""
+        return self.smaller.get(self.config.image_size(epoch), self.graph)
 
     def trains_head_alone(self, epoch: int) -> bool:
         """Whether an epoch, counted from 0, is one of `train.head`."""
@@ -173,6 +188,7 @@ def prepare(
     threads = choose_threads(options, meta, ranks)
     backend = training_backend(options.backend, meta.get("backend"))
     dataset, graph = open_network(config, source, ranks, meta)
+    smaller = smaller_graphs(config, source, graph)
     facts = ranks.first(lambda: data_facts(dataset))
     check_resumed(meta, config, facts)
     to_validate = 0 if dataset.val is None else len(dataset.val)
@@ -202,6 +218,7 @@ def prepare(
         dataset,
         facts,
         graph,
+        smaller,
         measured,
         memory,
         weights,
@@ -332,6 +349,52 @@ def network_of(config: Config, source: str, dataset: Dataset) -> Graph:
         rule = "plateau needs validation images; give some, or choose another schedule"
         raise ConfigError(f"{source}: train.scheduler", rule)
     return graph
+
+
+def smaller_graphs(config: Config, source: str, graph: Graph) -> dict[ImageSize, Graph]:
+    """Build the network for each smaller size of `train.progressive_resizing`.
+
+    Args:
+        graph: the network for the full size, whose weights the others share.
+
+    Raises:
+        ConfigError: the network does not fit a size, or would have other weights.
+    """
+    place, found = f"{source}: train.progressive_resizing", {}
+    for size in sorted({*map(config.image_size, range(config.train.epochs))}):
+        if size == config.data.image_size:
+            continue
+        images, in_shape = f"images of {shape_text(size)}", (*size, config.data.channels)
+        try:
+            small = build_graph(config.model, in_shape, graph.classes, source)
+        except ConfigError as error:
+            rule = f"the network does not fit {images}: {error.line().removeprefix(f'{source}: ')}"
+            raise ConfigError(place, rule) from error
+        if other := _first_other(graph, small):
+            rule = f"{other} would have other weights for {images}; put global_avgpool before it"
+            raise ConfigError(place, rule)
+        if config.train.batch_size == 1 and needs_company(small):
+            rule = f"must be at least 2: a batchnorm sees one value per channel of {images}"
+            raise ConfigError(f"{source}: train.batch_size", rule, 1)
+        found[size] = small
+    return found
+
+
+def _first_other(graph: Graph, other: Graph) -> str | None:
+    """Return the first layer whose weights or statistics differ in name or shape, or None."""
+
+    def arrays(of: Graph) -> dict[str, list[tuple[str, Shape]]]:
+        return {
+            f"{node.name} ({node.layer.kind})": [
+                *((spec.name, spec.shape) for spec in node.layer.params),
+                *((spec.name, spec.shape) for spec in node.layer.buffers),
+            ]
+            for node in of.nodes
+            if node.layer.params
+        }
+
+    mine, others = arrays(graph), arrays(other)
+    return next((name for name in mine | others if mine.get(name) != others.get(name)), None)
 
 
 def needs_company(graph: Graph) -> bool:

@@ -13,7 +13,7 @@ from cnn_cli.parallel.batches import RankBatch
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.learner import Learner
 from cnn_cli.training.mixing import Mixer, dominant_labels
-from cnn_cli.training.setup import TrainingSetup
+from cnn_cli.training.setup import TrainingSetup, needs_company
 
 
 class NotFiniteError(Exception):
@@ -60,7 +60,7 @@ class Step:
         """
         setup, learner = self._setup, self._learner
         learner.finish_update_before(batch.number, state)
-        if len(batch) > 1 or not setup.needs_company:
+        if len(batch) > 1 or not needs_company(engine.graph):
             mix = self._mix(batch, state.epoch)
             divisor = mean_divisor(batch.labels, setup.target_weights, mixed=mix is not None)
             targets = step_targets(setup, batch.labels, mix, batch.own)
@@ -76,8 +76,9 @@ class Step:
     def _mix(self, batch: RankBatch, epoch: int) -> Mix | None:
         if self._mixer is None or self._setup.trains_head_alone(epoch):
             return None
-        position = batch.number * self._setup.config.train.batch_size
-        return self._mixer.mix(epoch, position, len(batch))
+        config = self._setup.config
+        position = batch.number * config.train.batch_size
+        return self._mixer.mix(epoch, position, len(batch), config.image_size(epoch))
 
     def _gradient(
         self,

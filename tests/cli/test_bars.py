@@ -123,6 +123,15 @@ def test_the_bar_is_of_the_whole_run(clock: Clock) -> None:
     bar.close()
 
 
+def test_epochs_of_larger_images_take_longer(clock: Clock) -> None:
+    """Two steps of 2 seconds are left, and four of 8 seconds."""
+    bar = Bar()
+    bar.start(2, 1, 4, [100, 400])
+    steps(bar, clock, 1, 1, 2)
+    assert wide(bar, 80).startswith("epoch 1/2, 00:36 left, ")
+    bar.close()
+
+
 def test_time_between_the_epochs_counts_for_the_run_and_not_for_the_speed(clock: Clock) -> None:
     bar = Bar()
     bar.start(10, 1, 2)

@@ -40,6 +40,7 @@ BEYOND = {
     "data: {group: film}",
     "data: {group: '(film'}",
     "train: {optimizer: {lr: .inf}}",
+    "train: {progressive_resizing: {delay_fraction: 0.7, finetune_fraction: 0.4}}",
     "train: {weight_decay_factors: {'*': .nan}}",
     "train: {freeze: 3.0}",
     "train: {lr_factors: {3: 1}}",

@@ -184,6 +184,19 @@ SECTIONS = [
         "train: ema and lookahead leave no room for each other: one of them.",
     ),
     (
+        "train: {progressive_resizing: {initial_scale: 0}}",
+        "train.progressive_resizing.initial_scale: must be a number above 0, up to 1. Got 0.",
+    ),
+    (
+        "train: {progressive_resizing: {size_increment: 0.5}}",
+        f"train.progressive_resizing.size_increment: {NUMBER_ABOVE_0} Got 0.5.",
+    ),
+    (
+        "train: {progressive_resizing: {delay_fraction: 0.7, finetune_fraction: 0.4}}",
+        "train.progressive_resizing: delay_fraction and finetune_fraction must be at most 1 "
+        "together.",
+    ),
+    (
         "data: {shards: 8}\ntrain: {batch_size: 4}",
         "data.shards must be at most train.batch_size, 4.",
     ),

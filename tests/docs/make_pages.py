@@ -21,6 +21,7 @@ from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.templates import DEFINE, NETWORK
 from cnn_cli.data.augment import TECHNIQUES
 from cnn_cli.data.label_table import ColumnsConfig
+from cnn_cli.data.progressive_resizing import ProgressiveResizingConfig
 from cnn_cli.nn.losses import LOSSES
 from cnn_cli.optim.averages import LookaheadConfig
 from cnn_cli.optim.optimizers import OPTIMIZERS
@@ -33,6 +34,7 @@ from cnn_cli.schema.whitening import WhiteningConfig
 ROOT = Path(__file__).parent.parent.parent
 FOLDER = ROOT / "cnn_cli/docs"
 KEYS = ("key", "type", "default", "meaning")
+MAPPINGS = {"progressive_resizing": ProgressiveResizingConfig, "lookahead": LookaheadConfig}
 TITLES = {"Args:": "argument", "Attributes:": "attribute", "Raises:": "error"}
 MARK = "<!-- From here on written from the code, by tests/docs/make_pages.py. -->"
 
@@ -139,7 +141,8 @@ def config_page() -> str:
             for part_of, kinds in choices.items():
                 for name, kind in kinds.items():
                     lines += [f"### train.{part_of}: {name}", "", *text_of(kind), *keys(kind)]
-            lines += ["### train.lookahead", "", *text_of(LookaheadConfig), *keys(LookaheadConfig)]
+            for name, model in MAPPINGS.items():
+                lines += [f"### train.{name}", "", *text_of(model), *keys(model)]
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -195,7 +198,8 @@ def type_of(field: FieldInfo) -> str:
         return "a type, or a mapping with `type`"
     if field.annotation is ColumnsConfig:
         return "a mapping"
-    return "a mapping, or the value of its first key"
+    lone = "true" if "ProgressiveResizingConfig" in written else "the value of its first key"
+    return f"a mapping, or {lone}"
 
 
 def find(field: Any, kind: type) -> Any:

@@ -112,12 +112,14 @@ def test_shards_are_read_by_their_own_ranks(tmp_path: Path, ranks: int) -> None:
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_numbers_that_do_not_depend_on_who_computes(tmp_path: Path, launcher: str) -> None:
     """For a network that uses its weights often: in float32, the same for 1, 2 and 4 ranks or
-    threads.
+    threads, also while its images grow.
     """
     make_pictures(tmp_path / "pictures", 55, 4, side=32)
     config = tmp_path / "deep.yaml"
     config.write_text(DEEP)
     line: tuple[Any, ...] = ("train", config, "--data", tmp_path / "pictures", "--quiet")
+    growing = "{initial_scale: 0.75, delay_fraction: 0.5, finetune_fraction: 0.5}"
+    line = (*line, f"train.progressive_resizing={growing}")
     for threads in (1, 2, 4):
         run = tmp_path / f"threads{threads}"
         assert cnn(*line, "--threads", threads, "--out", run).code == 0

@@ -182,7 +182,7 @@ def test_the_origin_in_mixed_images() -> None:
     def make_engine(graph: Graph, params: Parameters) -> TrainingEngine:
         return TrainingEngine(graph, params, threads=2)
 
-    origin = find_origin(make_engine, params, x, targets, divisor, step=0, mix=mix)
+    origin = find_origin(make_engine, params.graph, params, x, targets, divisor, step=0, mix=mix)
     assert origin == Origin("stem", "conv", "output", (2,))
 
 
@@ -209,9 +209,9 @@ def test_finding_the_origin_changes_nothing() -> None:
     def make_engine(graph: Graph, params: Parameters) -> TrainingEngine:
         return TrainingEngine(graph, params, threads=2, scale=np.full(1, 0.01))
 
-    assert find_origin(make_engine, params, x, targets, divisor, step=0) is None
+    assert find_origin(make_engine, params.graph, params, x, targets, divisor, step=0) is None
     params.views[0]["weight"][:, :, :, 1] = np.nan
-    origin = find_origin(make_engine, params, x, targets, divisor, step=0)
+    origin = find_origin(make_engine, params.graph, params, x, targets, divisor, step=0)
     assert origin == Origin("layers.0", "conv", "output", (0, 1, 2, 3, 4, 5))
     params.flat[:] = before[0]
     np.testing.assert_array_equal(params.flat_buffers, before[1])

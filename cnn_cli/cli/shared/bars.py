@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence, Sized
 from contextlib import contextmanager
+from itertools import accumulate
 from threading import Event, Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -62,7 +63,9 @@ class Lines:
     def note(self, message: str) -> None:
         note(message)
 
-    def start(self, epochs: int, first_epoch: int, steps_per_epoch: int) -> None:
+    def start(
+        self, epochs: int, first_epoch: int, steps_per_epoch: int, pixels: Sequence[int] = ()
+    ) -> None:
         self.epochs = epochs
 
     def step(self, epoch: int, step: int, images: int, loss: float, top1: float) -> None: ...
@@ -81,16 +84,20 @@ class Bar(Lines):
         self.steps = 0
         self.bar: Any = None
         self.began = 0.0  # time of the end of the first step: start-up counts only once
-        self.steps_since = 0
+        self.work = [0]  # of one step in each of the epochs so far: it grows with the pixels
+        self.work_since = 0
         self.epoch_began = 0.0
         self.images_since = 0
 
     def note(self, message: str) -> None:
         self._above(lambda: note(message))
 
-    def start(self, epochs: int, first_epoch: int, steps_per_epoch: int) -> None:
+    def start(
+        self, epochs: int, first_epoch: int, steps_per_epoch: int, pixels: Sequence[int] = ()
+    ) -> None:
         super().start(epochs, first_epoch, steps_per_epoch)
         self.steps = steps_per_epoch
+        self.work = [0, *accumulate(pixels or [1] * epochs)]
 
     def step(self, epoch: int, step: int, images: int, loss: float, top1: float) -> None:
         now = time.monotonic()
@@ -100,11 +107,13 @@ class Bar(Lines):
             self.bar = bar(total, title, "step", initial=done - 1, bar_format=FORMAT)
             self.began = self.epoch_began = now
         else:
-            self.steps_since += 1
+            self.work_since += self.work[epoch] - self.work[epoch - 1]
             self.images_since += images
         parts = [f"epoch {epoch}/{self.epochs}"]
-        if self.steps_since:
-            seconds = (total - done) * (now - self.began) / self.steps_since
+        if self.work_since:
+            rest = self.steps * (self.work[-1] - self.work[epoch])
+            rest += (self.steps - step) * (self.work[epoch] - self.work[epoch - 1])
+            seconds = rest * (now - self.began) / self.work_since
             parts.append(f"{self.bar.format_interval(seconds)} left")
         parts += [f"loss {loss:.4f}", f"top1 {top1:.4f}"]
         if self.images_since:
