@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sized
+from collections import Counter
+from collections.abc import Iterable, Sequence, Sized
 from math import prod
 from typing import Protocol
 
@@ -13,21 +14,24 @@ from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.plan import (
     CHUNK_BYTES,
+    BatchStep,
     Segment,
+    Step,
     chunk_bounds,
     chunks_multiple,
     images_per_chunk,
-    pass_segment,
     plan_segments,
     uses_float64_sums,
 )
-from cnn_cli.nn.recompute import plan_recompute
+from cnn_cli.nn.recompute import ONCE, Recompute, plan_recompute
 
 # Measured as peak resident memory, on Linux with NumPy 2.4.
 INTERPRETER_BYTES = 52_000_000  # Python, NumPy, Pillow and pydantic, before the network is created
-# numba, LLVM and the kernels: 105 MB from the cache, 155 to 190 if they are compiled first.
-COMPILED_BYTES = 120_000_000
-SCRATCH_BYTES = 10_000_000  # per worker: windows, padded images, products to be added
+# numba, LLVM and the kernels: 105 to 130 MB from the cache, 155 to 190 if they are compiled first.
+COMPILED_BYTES = 150_000_000
+# Per worker: windows, Winograd's tiles, products to be added. Padded images, or what NumPy computes
+# with, take another chunk of the widest layer.
+SCRATCH_BYTES = 10_000_000
 
 LOADER_BATCHES = 4
 
@@ -76,8 +80,9 @@ def training_bytes(
     cached images.
 
     It counts parameters, one gradient per worker (for some networks also its sum in float64), the
-    optimizer's state, summed gradients and averaged weights; and the activations alive at once: of
-    the whole batch if batch normalization divides the network, else of one chunk per worker.
+    optimizer's state, summed gradients and averaged weights; and the blocks of activations and
+    their gradients: of the whole batch if batch normalization divides the network, else of one
+    chunk per worker.
 
     Args:
         graph: the network.
@@ -100,17 +105,18 @@ def training_bytes(
     chunk = min(images_per_chunk(graph, itemsize, CHUNK_BYTES), train.batch_size)
     multiple = chunks_multiple(threads, 1, alike=in_float64)
     bounds = chunk_bounds(train.batch_size, chunk, multiple)
-    under_way = threads * max(stop - start for start, stop in bounds)
-    waiting, last = _live_per_image(graph, segments)
-    if recompute:
-        waiting = min(waiting, plan_recompute(graph, segments).numbers)
-    activations = (train.batch_size * waiting + under_way * last) * itemsize
+    chunk = max(stop - start for start, stop in bounds)
+    again = plan_recompute(graph, segments) if recompute else ONCE
+    step = _Activations(graph, train.batch_size, min(threads * chunk, train.batch_size))
+    activations = step.most(segments, again) * itemsize
     batches = LOADER_BATCHES * train.batch_size * prod(graph.in_shape) * pixel_bytes
     prepared = itemsize * sum(
         prod(node.layer.prepared or (0,)) + threads * prod(node.layer.prepared_grad or (0,))
         for node in graph.nodes
     )
-    fixed = INTERPRETER_BYTES + threads * SCRATCH_BYTES
+    widest = max(prod(node.layer.out_shape) for node in graph.nodes)
+    scratch = SCRATCH_BYTES + chunk * widest * itemsize
+    fixed = INTERPRETER_BYTES + threads * scratch
     if backend == "fast":
         fixed += COMPILED_BYTES
     return fixed + parameters + prepared + batches + activations
@@ -126,19 +132,111 @@ def recompute_cost(graph: Graph, backend: Backend = "numpy") -> float:
     return again / max(3 * sum(node.layer.muladds for node in graph.nodes), 1)
 
 
-def _live_per_image(graph: Graph, segments: tuple[Segment, ...]) -> tuple[int, int]:
-    """Return the values alive at once for one image: those waiting at the last barrier, with the
-    gradients that return to it, and those that the last segment adds while it runs.
+class _Activations:
+    """The blocks of memory that workers take for a training step, per image.
 
-    Other gradients reuse memory that activations free.
+    A workspace keeps a block for arrays of its size (`context.Workspace`), so what counts is the
+    largest number of blocks of each size that are in use at once.
+
+    Args:
+        graph: the network.
+        batch: images that wait between segments.
+        under_way: images of the chunks that workers are computing.
     """
-    alive = {IMAGE: prod(graph.shape(IMAGE))}
-    waiting = 0
-    for segment in segments:
-        waiting = sum(alive.values()) if segment is not segments[0] else 0
-        pass_segment(graph, segment, alive)
-    widest = max(prod(step.node.layer.out_shape) for step in segments[-1].steps)
-    last = sum(alive.values()) - waiting + 2 * widest
-    if len(segments) > 1:
-        waiting += sum(prod(step.layer.out_shape) for step in segments[-2].barriers)
-    return waiting, last
+
+    def __init__(self, graph: Graph, batch: int, under_way: int) -> None:
+        self._graph = graph
+        self._batch = batch
+        self._under_way = under_way
+        self._alive: dict[int, int] = {}  # by tensor: the numbers that it adds
+        self._gradients: dict[int, int] = {}
+        self._in_use: Counter[int] = Counter()  # blocks, by their numbers per image
+        self._in_pass: Counter[int] = Counter()  # the most of them within this pass
+        self._blocks: Counter[int] = Counter()  # taken so far, times the images they are for
+
+    def most(self, segments: Sequence[Segment], recompute: Recompute) -> int:
+        """Return the numbers in all blocks at once: see `TrainingEngine.train_step`."""
+        last, most = len(segments) - 1, 0
+        for level, segment in enumerate(segments):
+            before = self._begin()
+            self._forward(level, segment, recompute if level < recompute.once else ONCE)
+            if level == last:
+                output = len(self._graph.nodes) - 1
+                self._take(self._gradients, output)
+                self._backward(segment.steps)
+            most = max(most, self._end(before))
+        for level in reversed(range(last)):
+            part = recompute.part_until(level)
+            if part is not None:
+                self._blocks = Counter(
+                    {size: self._batch * count for size, count in self._in_use.items()}
+                )
+            before = self._begin()
+            self._backward(segments[level].barriers, at_barrier=True)
+            if part is not None:
+                for again in range(part.first, part.last + 1):
+                    self._forward(again, segments[again], ONCE)
+                self._release(part.leftover)
+            self._backward(segments[level].steps)
+            most = max(most, self._end(before))
+        return most
+
+    def _begin(self) -> Counter[int]:
+        self._in_pass = Counter(self._in_use)
+        return Counter(self._in_use)
+
+    def _end(self, before: Counter[int]) -> int:
+        """Return the numbers in all blocks after a pass of all chunks through a segment."""
+        for size, most in self._in_pass.items():
+            waiting = max(before[size], self._in_use[size])
+            blocks = self._batch * waiting + self._under_way * (most - waiting)
+            self._blocks[size] = max(self._blocks[size], blocks)
+        return sum(size * count for size, count in self._blocks.items())
+
+    def _forward(self, level: int, segment: Segment, recompute: Recompute) -> None:
+        if level == 0:
+            self._take(self._alive, IMAGE)
+        for step in segment.steps:
+            index, first = step.node.index, step.node.inputs[0]
+            shares = step.inplace or step.node.layer.is_view
+            if shares:
+                self._release((index,))
+                self._alive[index] = 0
+            else:
+                self._take(self._alive, index)
+            for tensor in recompute.release.get(index, step.release):
+                if shares and tensor == first:
+                    self._alive[index] = self._alive.pop(tensor)
+                else:
+                    self._release((tensor,))
+
+    def _backward(self, steps: Sequence[Step], *, at_barrier: bool = False) -> None:
+        for step in reversed(steps):
+            if step.has_backward and (at_barrier or not isinstance(step, BatchStep)):
+                self._backward_node(step)
+
+    def _backward_node(self, step: Step) -> None:
+        layer, dy = step.node.layer, self._gradients.pop(step.node.index)
+        # A layer that may write its input writes dx over dy, and a sum's inputs share one gradient.
+        free = dy if layer.can_write_input or layer.is_view or len(step.node.inputs) > 1 else 0
+        for tensor in dict.fromkeys(step.node.inputs):
+            if tensor not in step.requires_grad:
+                continue
+            if free == prod(self._graph.shape(tensor)) and tensor not in self._gradients:
+                self._gradients[tensor], free, dy = free, 0, 0
+            else:
+                self._take(self._gradients, tensor)
+        self._in_use[dy] -= 1
+        self._release(step.release_backward)
+
+    def _take(self, tensors: dict[int, int], tensor: int) -> None:
+        """Take a block; one that is there already is given back afterwards."""
+        size = prod(self._graph.shape(tensor))
+        self._in_use[size] += 1
+        self._in_pass[size] = max(self._in_pass[size], self._in_use[size])
+        self._in_use[tensors.get(tensor, 0)] -= 1
+        tensors[tensor] = size
+
+    def _release(self, tensors: Iterable[int]) -> None:
+        for tensor in tensors:
+            self._in_use[self._alive.pop(tensor, 0)] -= 1

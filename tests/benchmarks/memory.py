@@ -5,6 +5,7 @@ Each number is the peak resident set of a separate process, including its progra
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import subprocess
@@ -16,7 +17,7 @@ from benchmark_networks import NETWORKS
 STEPS = 5
 SIDES = ("ours", "default", "channels_last")
 UNIT = 1 if sys.platform == "darwin" else 1024  # of ru_maxrss
-HEADER = ("network", "batch", *SIDES, "ratio", "foretold")
+HEADER = ("network", "batch", *SIDES, "ratio", "foretold", "ours / foretold")
 
 
 def main() -> None:
@@ -24,11 +25,12 @@ def main() -> None:
     training = [name for name, network in NETWORKS.items() if not network.predicts]
     harness.add_backend(parser)
     harness.add_networks(parser, ",".join(training))
+    parser.add_argument("--recompute", action="store_true", help="as train.recompute: true")
     parser.add_argument("--child", choices=SIDES, help="train this side here; for its own use")
     options = parser.parse_args()
     names = harness.chosen(options.networks)
     if options.child is not None:
-        child(options.child, names[0], options.threads, options.backend)
+        child(options, names[0])
         return
     harness.prepare()
     rows = []
@@ -37,13 +39,14 @@ def main() -> None:
         peaks, answers = zip(*(peak([*command, "--child", side]) for side in SIDES), strict=True)
         foretold = json.loads(answers[0])
         ratio = peaks[0] / min(peaks[1:])
-        cells = (*(f"{value / 1e6:,.0f}" for value in peaks), f"{ratio:.2f}")
-        rows.append((name, str(NETWORKS[name].batch), *cells, f"{foretold / 1e6:,.0f}"))
+        megabytes = [f"{value / 1e6:,.0f}" for value in (*peaks, foretold)]
+        cells = (*megabytes[:-1], f"{ratio:.2f}", megabytes[-1], f"{peaks[0] / foretold:.2f}")
+        rows.append((name, str(NETWORKS[name].batch), *cells))
     # Imported late, because a child process begins with its parent's memory.
     from cnn_cli.report.text.table import format_table
 
     print(f"peak MB; {options.threads} threads, {options.backend}, float32\n")
-    print(format_table(HEADER, rows, "lrrrrrr"), end="")
+    print(format_table(HEADER, rows, "lrrrrrrr"), end="")
 
 
 def peak(command: list[str]) -> tuple[int, str]:
@@ -58,9 +61,9 @@ def peak(command: list[str]) -> tuple[int, str]:
     return usage.ru_maxrss * UNIT, output
 
 
-def child(side: str, name: str, threads: int, backend: str) -> None:
+def child(options: argparse.Namespace, name: str) -> None:
     """Run a few training steps; our side prints its estimate of memory."""
-    network = NETWORKS[name]
+    network, side, threads = NETWORKS[name], options.child, options.threads
     if side != "ours":
         sys.path.append(str(harness.GOLDEN))
         from harness import Way
@@ -76,10 +79,11 @@ def child(side: str, name: str, threads: int, backend: str) -> None:
     from cnn_cli.nn.memory import training_bytes
 
     config, graph = build(name, network)
-    ours = Ours(name, network, None, threads, backend)
+    ours = Ours(name, network, None, threads, options.backend, recompute=options.recompute)
     for _ in range(STEPS):
         ours.step()
-    print(training_bytes(graph, config.train, threads, choose_backend(backend)))
+    backend = choose_backend(options.backend)
+    print(training_bytes(graph, config.train, threads, backend, recompute=options.recompute))
 
 
 if __name__ == "__main__":

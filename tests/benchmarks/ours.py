@@ -41,6 +41,7 @@ class Ours:
 
     Args:
         weights: `layer/name` arrays in PyTorch's layouts; random by default.
+        recompute: as `train.recompute`.
     """
 
     def __init__(
@@ -50,6 +51,8 @@ class Ours:
         weights: dict[str, Any] | None,
         threads: int,
         backend: str,
+        *,
+        recompute: bool = False,
     ) -> None:
         config, graph = build(name, network)
         params = Parameters(graph, "float32")
@@ -59,7 +62,9 @@ class Ours:
             params.load(weights, name)
         self.x, labels = network.make_batch()
         self.targets, self.divisor = target_weights(labels, network.classes)
-        self.engine = make_engine(graph, params, threads, backend)
+        self.engine = make_engine(
+            graph, params, threads, backend, batch_size=network.batch, recompute=recompute
+        )
         groups = make_groups(params, config.train)
         self.optimizer = make_optimizer(config.train.optimizer, params, groups)
 
@@ -82,7 +87,18 @@ def make_engine(
     backend: str,
     scale: Array | None = None,
     shift: Array | None = None,
+    *,
+    batch_size: int = 1,
+    recompute: bool = False,
 ) -> TrainingEngine:
     """Return an engine; integer images become ``x * scale + shift``."""
-    kernels = load_backend(backend, kinds=kernel_kinds(graph))
-    return TrainingEngine(graph, params, threads=threads, scale=scale, shift=shift, kernels=kernels)
+    return TrainingEngine(
+        graph,
+        params,
+        threads=threads,
+        scale=scale,
+        shift=shift,
+        kernels=load_backend(backend, kinds=kernel_kinds(graph)),
+        batch_size=batch_size,
+        recompute=recompute,
+    )

@@ -13,7 +13,9 @@ CONV = {"conv": {"out_channels": 32, "kernel_size": 3, "padding": 1}}
 NETWORKS: dict[str, tuple[list[Any], int, int]] = {
     "batchnorm": ([CONV, "batchnorm", "relu", CONV, "batchnorm", "relu"], 64, 64),
     "plain": ([CONV, "relu", {"maxpool": 2}, CONV, "relu"], 128, 32),
-    "recompute": ([*[CONV, "batchnorm", "relu"] * 8], 64, 64),
+    "deep": ([*[CONV, "batchnorm", "relu"] * 8], 64, 64),
+    "narrowing": ([*[CONV, "batchnorm", "relu"] * 2, {"maxpool": 2}] * 3, 64, 64),
+    "residual": ([CONV, *[{"residual": {"layers": [CONV, "batchnorm"]}}, "relu"] * 6], 64, 32),
     "weights": ([{"maxpool": 4}, {"linear": 4000}, "relu", {"linear": 3000}], 64, 8),
 }
 
@@ -33,7 +35,7 @@ from cnn_cli.training import trainer
 from cnn_cli.optim.optimizers import make_optimizer
 
 layers, size, batch_size = json.loads(sys.argv[1])
-backend, recompute = sys.argv[2], sys.argv[3] == "recompute"
+backend, recompute = sys.argv[2], sys.argv[3] == "True"
 layers += ["global_avgpool"] * (len(layers) > 4) + [{"linear": "classes"}]
 document = {"model": {"layers": layers}, "train": {"batch_size": batch_size}}
 config = validate_config(document, "x")
@@ -44,7 +46,7 @@ images = np.ones((batch_size, size, size, 3), np.uint8)
 targets, divisor = target_weights(np.zeros(batch_size, np.int64), 4)
 kernels = load_backend(backend, kinds=kernel_kinds(graph))
 with TrainingEngine(
-    graph, params, threads=2, kernels=kernels, recompute=recompute
+    graph, params, threads=2, kernels=kernels, batch_size=batch_size, recompute=recompute
 ) as engine:
     for step in range(3):
         engine.train_step(images, targets, divisor, step=step)
@@ -58,13 +60,18 @@ print(json.dumps([foretold, peak]))
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(
-    ("name", "backend"), [*((name, "numpy") for name in NETWORKS), ("batchnorm", "fast")]
+    ("name", "backend", "recompute"),
+    [
+        *((name, "numpy", False) for name in NETWORKS),
+        *((name, "numpy", True) for name in ("deep", "narrowing", "residual")),
+        ("batchnorm", "fast", False),
+    ],
 )
-def test_estimate_is_within_a_quarter(name: str, backend: str) -> None:
+def test_estimate_is_within_a_quarter(name: str, backend: str, recompute: bool) -> None:
     if backend == "fast":
         pytest.importorskip("numba")
     done = subprocess.run(
-        [sys.executable, "-c", MEASURE, json.dumps(NETWORKS[name]), backend, name],
+        [sys.executable, "-c", MEASURE, json.dumps(NETWORKS[name]), backend, str(recompute)],
         capture_output=True,
         text=True,
         check=True,
