@@ -58,7 +58,7 @@ def cpu_count(root: Path = ROOT) -> int:
     return max(1, int(-(-cores // 1)))
 
 
-def available_memory(root: Path = ROOT) -> int:
+def available_memory(root: Path = ROOT, *, processes: int = 1) -> int:
     """Return the bytes that can be allocated without swapping or reaching a limit of a control
     group or of the address space.
 
@@ -66,6 +66,8 @@ def available_memory(root: Path = ROOT) -> int:
 
     Args:
         root: the folder that contains ``proc`` and ``sys``.
+        processes: number of processes that share the memory equally; each has an address space of
+            its own.
     """
     free = _fields(root / "proc/meminfo").get("MemAvailable:")
     available = portable.free_memory() if free is None else free * 1024
@@ -81,6 +83,7 @@ def available_memory(root: Path = ROOT) -> int:
             limit = _number(folder / name)
             if limit is not None and used is not None:
                 available = min(available, limit - max(0, used - reclaimable))
+    available //= processes
     left = portable.address_space_left()
     if left is not None:
         available = min(available, left - OPENBLAS_BYTES)

@@ -141,6 +141,8 @@ def test_memory_of_limited_address_space(
     nbytes = None if left is None else left * MIB
     monkeypatch.setattr(portable, "address_space_left", lambda: nbytes)
     assert available_memory(system(tmp_path, {})) == free * MIB
+    each = min(free, 500)  # memory is shared, address spaces are not
+    assert available_memory(system(tmp_path, {}), processes=2) == each * MIB
 
 
 def test_this_machine() -> None:

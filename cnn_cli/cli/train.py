@@ -181,8 +181,14 @@ def run(
         gates = tuple(one.metric for one in fail_under or [])
         options = TrainOptions(out, overwrite, resume, threads, backend, gates, memory)
 
+        def planned(loaded: Config) -> Config:
+            return loaded if folds is None else of_fold(loaded, Fold(1, folds))
+
         def count(loaded: Config) -> int:
-            return choose_processes(loaded, config, options, ranks())
+            chosen = choose_processes(planned(loaded), config, options, ranks())
+            if chosen.why and not quiet:
+                output.note(chosen.why)
+            return chosen.count
 
         with requests.at_once():  # for files that may be pipes, and disks that may not answer
             loaded = load_for_all(
@@ -192,7 +198,7 @@ def run(
         if dry_run:
             several = count(loaded)
             plan = plan_training(
-                loaded if folds is None else of_fold(loaded, Fold(1, folds)),
+                planned(loaded),
                 config,
                 options,
                 ranks() if several == 1 else Foreseen(several),

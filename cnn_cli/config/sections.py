@@ -340,7 +340,8 @@ class TrainConfig(Frozen):
             does it if the training would not fit in memory otherwise.
         processes: number of processes of this computer that share every batch, each with its part
             of the cores; the result is the same as with as many threads. `auto` takes one for each
-            core. Needs Linux; elsewhere one process trains, with threads.
+            core, or fewer if they would not fit in memory. Needs Linux; elsewhere one process
+            trains, with threads.
         checkpoint_every: steps between checkpoints within an epoch.
         on_nan: if the loss, a gradient or a weight is not finite, `stop`, or `rollback` to the
             last checkpoint with half the learning rate.

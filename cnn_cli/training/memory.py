@@ -87,7 +87,7 @@ def plan_memory(
     evaluation = evaluation_bytes(
         graph.classes, part, train.batch_size, itemsize, keep_logits=keep_logits
     )
-    have = available_memory() // ranks.neighbors
+    have = available_memory(processes=ranks.neighbors)
     part_of_limit = None if limit is None else limit // ranks.processes
     if part_of_limit is not None:
         have = min(have, part_of_limit)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +24,11 @@ from patience import PATIENCE, wait_until
 
 from cnn_cli.config import load_config
 from cnn_cli.errors import ConfigError
-from cnn_cli.parallel.ranks import ALONE
+from cnn_cli.parallel.ranks import Foreseen
 from cnn_cli.runs.checkpoint import load_checkpoint
-from cnn_cli.training import setup
+from cnn_cli.training import memory, setup
 from cnn_cli.training.options import TrainOptions
-from cnn_cli.training.setup import choose_processes
+from cnn_cli.training.setup import Processes, choose_processes, prepare
 
 
 @pytest.fixture(scope="module")
@@ -254,20 +255,92 @@ def test_without_memory_to_share_one_process_trains(
     assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
-def test_how_many_are_chosen(field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(setup, "can_share_memory", lambda: True)
     monkeypatch.setattr(setup, "cpu_count", lambda: 8)
 
-    def chosen(processes: object, **options: Any) -> int:
-        config = load_config(field.config, [f"train.processes={processes}", "train.batch_size=6"])
-        return choose_processes(config, "x.yaml", TrainOptions(**options), ALONE)
 
-    assert (chosen(1), chosen(5), chosen(6)) == (1, 5, 6)
+@pytest.mark.usefixtures("_eight_cores")
+def test_how_many_are_chosen(field: Field, tmp_path: Path) -> None:
+    def chosen(processes: object, **options: Any) -> Processes:
+        words = [
+            f"train.processes={processes}",
+            "train.batch_size=6",
+            f"data.root={field.pictures}",
+        ]
+        return choose_processes(load_config(field.config, words), "x.yaml", TrainOptions(**options))
+
+    assert [chosen(count) for count in (1, 5, 6)] == [Processes(count) for count in (1, 5, 6)]
     with pytest.raises(ConfigError, match=r"must not be above train.batch_size, which is 6"):
         chosen(7)
-    assert (chosen("auto"), chosen("auto", threads=2), chosen("auto", threads=9)) == (6, 4, 1)
+    of_batch = Processes(6, "train.processes: 6, one for each image of a batch")
+    assert chosen("auto") == of_batch
+    text = "train.processes: 4, one for every 2 of 8 cores"
+    assert chosen("auto", threads=2) == Processes(4, text)
+    assert chosen("auto", threads=9).count == 1
     out = tmp_path / "run"
-    assert chosen("auto", out=out, resume=True) == 6
+    assert chosen("auto", out=out, resume=True) == of_batch
     line = line_of(field, out, "train.processes=1")
     assert cnn(*line[3:]).code == 0
-    assert chosen("auto", out=out, resume=True) == 1  # as many as it had
+    text = "train.processes: 1, as many as the run had"
+    assert chosen("auto", out=out, resume=True) == Processes(1, text)
+
+
+@pytest.mark.usefixtures("_eight_cores")
+def test_auto_heeds_memory(field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And leaves no core idle; an address space is each process's own."""
+    config = load_config(field.config, ["train.processes=auto", f"data.root={field.pictures}"])
+    options = TrainOptions(backend="numpy")
+
+    def each(count: int, threads: int) -> int:
+        plan = prepare(config, "x", TrainOptions(threads=threads), {}, Foreseen(count))
+        return plan.memory.nbytes
+
+    def chosen(limit: int | None = None) -> tuple[int, str]:
+        found = choose_processes(config, "x.yaml", replace(options, memory=limit))
+        return found.count, found.why.partition(", ")[2]
+
+    monkeypatch.setattr(setup, "training_backend", lambda *_: "numpy")
+    assert chosen() == (8, "one for each core")
+    assert chosen(8 * each(8, 1)) == (8, "one for each core")
+    assert chosen(8 * each(8, 1) - 8) == (4, "not 8: more do not fit in --memory")
+    assert chosen(2 * each(2, 4)) == (2, "not 8: more do not fit in --memory")
+    assert chosen(1) == (1, "not 8: more do not fit in --memory")  # the training says why
+    free = 3 * each(2, 4)
+    monkeypatch.setattr(memory, "available_memory", lambda *, processes=1: free // processes)
+    assert chosen() == (2, "not 8: more do not fit in memory")
+
+
+@pytest.mark.usefixtures("_eight_cores")
+def test_auto_computes_nothing_twice(tmp_path: Path) -> None:
+    """Unless one process would, too."""
+    pictures = make_pictures(tmp_path / "pictures", 12, 2, side=32)
+    (tmp_path / "deep.yaml").write_text(DEEP)
+    words = ["train.processes=auto", f"data.root={pictures}", "data.image_size=96"]
+    config = load_config(tmp_path / "deep.yaml", words)
+
+    def needs(count: int, **train: Any) -> int:
+        own = config.model_copy(update={"train": config.train.model_copy(update=train)})
+        options = TrainOptions(threads=8 // count, backend="numpy")
+        return count * prepare(own, "x", options, {}, Foreseen(count)).memory.nbytes
+
+    once, twice = ({n: needs(n, recompute=r) for n in (8, 4, 2, 1)} for r in (False, True))
+    assert once[8] > twice[8] > once[2]
+    for limit in (twice[8], once[4], once[2], once[1], twice[1]):
+        fits = [n for n in once if once[n] <= limit] or [n for n in twice if twice[n] <= limit]
+        options = TrainOptions(backend="numpy", memory=limit)
+        found = choose_processes(config, "x", options)
+        assert found.count == fits[0], limit
+    why = "not 8: more would compute activations twice to fit in --memory"
+    found = choose_processes(config, "x", TrainOptions(backend="numpy", memory=twice[8]))
+    assert found.why.endswith(why)
+
+
+@pytest.mark.usefixtures("_eight_cores")
+def test_the_choice_is_told(field: Field, tmp_path: Path) -> None:
+    line = ("train", field.config, "--out", tmp_path / "run", "--dry-run", "train.processes=auto")
+    outcome = cnn(*line)
+    assert outcome.err.splitlines()[0] == "cnn: train.processes: 8, one for each core"
+    assert "threads      1 in each of 8 processes\n" in outcome.out
+    assert cnn(*line, "--quiet").err == ""

@@ -36,7 +36,7 @@ def plan(limit: int | None = None, **train: Any) -> memory.MemoryPlan:
 
 @pytest.fixture
 def _lots(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory, "available_memory", lambda: LOTS)
+    monkeypatch.setattr(memory, "available_memory", lambda **_: LOTS)
 
 
 @pytest.mark.usefixtures("_lots")
@@ -61,10 +61,10 @@ def test_activations_are_computed_twice_where_they_must() -> None:
 
 def test_what_there_is_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     once = plan()
-    monkeypatch.setattr(memory, "available_memory", lambda: once.nbytes - 1)
+    monkeypatch.setattr(memory, "available_memory", lambda **_: once.nbytes - 1)
     assert plan().recompute
     assert plan(LOTS).recompute
-    monkeypatch.setattr(memory, "available_memory", lambda: once.nbytes // 3)
+    monkeypatch.setattr(memory, "available_memory", lambda **_: once.nbytes // 3)
     with pytest.raises(ConfigError, match="more memory than there is"):
         plan(LOTS)
 
