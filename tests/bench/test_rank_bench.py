@@ -97,7 +97,7 @@ def test_a_rank_has_memory_for_its_share(
     graph, train = network.graph, network.config.train
     need = training_bytes(graph, train.model_copy(update={"batch_size": 500}), 1)
     assert need < training_bytes(graph, train, 1)
-    monkeypatch.setattr(memory, "available_memory", lambda **_: need)
+    monkeypatch.setattr(memory, "available_memory", lambda processes: need // processes)
     monkeypatch.setattr(Four, "neighbors", neighbors)
     params = Parameters(graph, train.dtype)
     initialize(params, 0, network.config.model.init)
