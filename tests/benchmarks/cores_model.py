@@ -1,6 +1,6 @@
 """Model of the time of a training step on more cores of one computer than are available.
 
-    processes: step = (fixed + images per process x per image) x (1 + contention x (N - 1))
+    processes: step = fixed + images per process x per image x (1 + contention x (N - 1))
                       + exchange x log2 N
     threads:   N threads that need one lock for Python, and compute without it in between
 
@@ -53,17 +53,14 @@ class Costs:
 
 def processes_step(costs: Costs, batch: int, cores: int) -> float:
     """Return the seconds of a step of one process per core."""
-    return _slowed(costs, costs.fixed + costs.per_image * batch / cores, cores) + (
-        costs.exchange * log2(cores)
-    )
+    return costs.fixed + _images(costs, batch, cores) + costs.exchange * log2(cores)
 
 
 def threads_step(costs: Costs, batch: int, cores: int) -> float:
     """Return the seconds of a step of one thread per core."""
     lock = costs.python * max(costs.chunks, cores) / cores
-    alone = costs.fixed + costs.per_image * batch / cores
-    free = _slowed(costs, max(0.0, alone - lock), cores)
-    return cycle(free, lock, costs.wake, cores)
+    alone = costs.fixed + _images(costs, batch, cores)
+    return cycle(max(0.0, alone - lock), lock, costs.wake, cores)
 
 
 def cycle(free: float, lock: float, wake: float, threads: int) -> float:
@@ -83,5 +80,6 @@ def cycle(free: float, lock: float, wake: float, threads: int) -> float:
     return whole
 
 
-def _slowed(costs: Costs, seconds: float, cores: int) -> float:
-    return seconds * (1 + costs.contention * (cores - 1))
+def _images(costs: Costs, batch: int, cores: int) -> float:
+    """Return the seconds that a core computes its images beside the others."""
+    return costs.per_image * batch / cores * (1 + costs.contention * (cores - 1))
