@@ -176,7 +176,7 @@ def run(
         from cnn_cli.training.folds import of_fold
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.planning import plan_training
-        from cnn_cli.training.setup import choose_processes
+        from cnn_cli.training.process_count import choose_processes
 
         gates = tuple(one.metric for one in fail_under or [])
         options = TrainOptions(out, overwrite, resume, threads, backend, gates, memory)

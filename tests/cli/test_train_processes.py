@@ -26,9 +26,10 @@ from cnn_cli.config import load_config
 from cnn_cli.errors import ConfigError
 from cnn_cli.parallel.ranks import Foreseen
 from cnn_cli.runs.checkpoint import load_checkpoint
-from cnn_cli.training import memory, setup
+from cnn_cli.training import memory, process_count, setup
 from cnn_cli.training.options import TrainOptions
-from cnn_cli.training.setup import Processes, choose_processes, prepare
+from cnn_cli.training.process_count import Processes, choose_processes
+from cnn_cli.training.setup import prepare
 
 
 @pytest.fixture(scope="module")
@@ -212,8 +213,9 @@ def test_folds_and_optimized_python(field: Field, tmp_path: Path) -> None:
 def test_a_plan_counts_processes(
     field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup, "can_share_memory", lambda: True)
-    monkeypatch.setattr(setup, "cpu_count", lambda: 8)
+    monkeypatch.setattr(process_count, "can_share_memory", lambda: True)
+    for module in (setup, process_count):
+        monkeypatch.setattr(module, "cpu_count", lambda: 8)
     line = ("train", field.config, "--out", tmp_path / "run", "--dry-run", "train.processes=4")
     plan = json.loads(cnn(*line, "--json").out)
     assert (plan["processes"], plan["threads"]) == (4, 2)
@@ -245,7 +247,7 @@ def test_not_with_mpiexec(field: Field, tmp_path: Path) -> None:
 def test_without_memory_to_share_one_process_trains(
     field: Field, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(setup, "can_share_memory", lambda: False)
+    monkeypatch.setattr(process_count, "can_share_memory", lambda: False)
     line = ("train", field.config, "--threads", 1)
     outcome = cnn(*line, "--out", tmp_path / "two", "train.processes=2")
     note = "train.processes: one process trains; several take cnn train and Linux"
@@ -257,8 +259,9 @@ def test_without_memory_to_share_one_process_trains(
 
 @pytest.fixture
 def _eight_cores(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(setup, "can_share_memory", lambda: True)
-    monkeypatch.setattr(setup, "cpu_count", lambda: 8)
+    monkeypatch.setattr(process_count, "can_share_memory", lambda: True)
+    for module in (setup, process_count):
+        monkeypatch.setattr(module, "cpu_count", lambda: 8)
 
 
 @pytest.mark.usefixtures("_eight_cores")
@@ -301,7 +304,8 @@ def test_auto_heeds_memory(field: Field, tmp_path: Path, monkeypatch: pytest.Mon
         found = choose_processes(config, "x.yaml", replace(options, memory=limit))
         return found.count, found.why.partition(", ")[2]
 
-    monkeypatch.setattr(setup, "training_backend", lambda *_: "numpy")
+    for module in (setup, process_count):
+        monkeypatch.setattr(module, "training_backend", lambda *_: "numpy")
     assert chosen() == (8, "one for each core")
     assert chosen(8 * each(8, 1)) == (8, "one for each core")
     assert chosen(8 * each(8, 1) - 8) == (4, "not 8: more do not fit in --memory")
