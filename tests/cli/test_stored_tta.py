@@ -13,6 +13,9 @@ import pytest
 from cli_program import Inside, process
 
 import cnn_cli
+from cnn_cli.cli.shared import options
+from cnn_cli.data.views import TTA
+from cnn_cli.inference.classifier import ONE_VIEW
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 TRAIN = ("train", "tiny.yaml", "--quiet", "--threads", 1, "train.epochs=1")
@@ -118,6 +121,11 @@ def test_predict_takes_another_kind(
     np.testing.assert_array_equal(given, predicted(cnn, picture, "--ckpt", stored))
     one = predicted(cnn, picture, "--ckpt", stored, "--tta", "none")
     np.testing.assert_array_equal(one, predicted(cnn, picture, "--ckpt", plain))
+
+
+def test_the_option_has_the_kinds_of_the_views() -> None:
+    """It cannot import them: `predict` with one view does without."""
+    assert (ONE_VIEW, *TTA) == options.TTA
 
 
 def test_an_unknown_kind_for_predict(cnn: Inside, picture: Path) -> None:
