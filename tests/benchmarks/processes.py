@@ -17,11 +17,10 @@ import harness
 import numpy as np
 from benchmark_networks import NETWORKS
 from cores_model import Costs, processes_step, threads_step
+from ours import build
 
 from cnn_cli.bench.rank_bench import repeat_together
 from cnn_cli.bench.steps import Steps
-from cnn_cli.config import Config, validate_config
-from cnn_cli.config.network import build_graph
 from cnn_cli.data.shards import bounds
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.backends import open_kernels
@@ -96,7 +95,7 @@ def costs_of(name: str, found: dict[str, float], options: argparse.Namespace) ->
     ]
     whole, part, tiny = (1e-3 * float(median) for median in np.median(turns, axis=0))
     per_image = (whole - part) / (batch - half)
-    graph = graph_of(name)
+    _, graph = build(name, network)
     alike = uses_float64_sums(graph, ITEMSIZE, batch)
     size = images_per_chunk(graph, ITEMSIZE, CHUNK_BYTES)
     costs = Costs(
@@ -163,34 +162,24 @@ def join(way: str, count: int, line: Sequence[str]) -> Ranks:
     return ProcessRanks.start(count, line)
 
 
-def config_of(name: str) -> Config:
-    network = NETWORKS[name]
-    document = {"model": {"layers": network.layers}, "train": {"batch_size": network.batch}}
-    return validate_config(document, name)
-
-
-def graph_of(name: str, size: int | None = None) -> Graph:
-    """Return the network, for images of another size if one is given."""
-    network = NETWORKS[name]
-    height, width, channels = network.in_shape
-    shape = (size or height, size or width, channels)
-    return build_graph(config_of(name).model, shape, network.classes, name)
-
-
 def tiny_graph(name: str) -> Graph:
     """Return the network for the smallest images that it takes: its step is Python's part."""
-    for size in range(1, NETWORKS[name].in_shape[0]):
+    network = NETWORKS[name]
+    height, width, channels = network.in_shape
+    for size in range(1, min(height, width)):
         with suppress(ConfigError):
-            return graph_of(name, size)
-    return graph_of(name)
+            return build(name, replace(network, in_shape=(size, size, channels)))[1]
+    return build(name, network)[1]
 
 
 def measure(options: argparse.Namespace) -> None:
     """Print the median of milliseconds of a step of the slowest rank."""
     job = join(options.way, options.count, [sys.executable, *sys.argv])
     name = options.networks
-    batch, config = NETWORKS[name].batch, config_of(name)
-    graph = tiny_graph(name) if options.tiny else graph_of(name)
+    batch = NETWORKS[name].batch
+    config, graph = build(name, NETWORKS[name])
+    if options.tiny:
+        graph = tiny_graph(name)
     params = Parameters(graph, config.train.dtype)
     initialize(params, 0, config.model.init)
     own = bounds(options.images or batch, job.rank, job.size)
