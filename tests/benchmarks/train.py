@@ -5,8 +5,10 @@ All sides run in one process, on one batch of random numbers in memory, and take
 
 from __future__ import annotations
 
+import argparse
 import sys
 import time
+from collections.abc import Mapping, Sequence
 
 import harness
 import numpy as np
@@ -29,26 +31,33 @@ def main() -> None:
     names = harness.chosen(options.networks)
     harness.prepare()
     rivals = harness.chosen_rivals(options.rivals, WAYS)
+    table = Comparison(rivals)
+    try:
+        for name in names:
+            table.add(name, NETWORKS[name].batch, measure(name, options, rivals))
+    finally:  # also after Ctrl-C, with the rows so far
+        table.print(f"images/s; {options.threads} threads; ours in float32")
+
+
+def measure(name: str, options: argparse.Namespace, rivals: Sequence[str]) -> Mapping[str, float]:
+    """Return the seconds of a step of each side, after checking that they compute the same."""
     from ours import Ours
     from torch_twins import make_twins
 
-    table = Comparison(rivals)
-    for name in names:
-        network, start = NETWORKS[name], time.perf_counter()
-        twins = make_twins(network, options.threads, rivals)
-        weights = twins[rivals[0]].weights()
-        ours = {key: Ours(name, network, weights, options.threads, key) for key in OURS}
-        sides: dict[str, Side] = {**ours, **twins}
-        check(name, network, sides)
-        ready = time.perf_counter()
-        acts = {key: side.predict if network.predicts else side.step for key, side in sides.items()}
-        seconds = harness.alternate(acts, options.rounds, least=1, beaten=BEATEN)
-        table.add(name, network.batch, seconds)
-        for side in ours.values():
-            side.close()
-        taken = time.perf_counter() - ready
-        print(f"{name}: ready in {ready - start:.0f} s, timed in {taken:.0f} s", file=sys.stderr)
-    table.print(f"images/s; {options.threads} threads; ours in float32")
+    network, start = NETWORKS[name], time.perf_counter()
+    twins = make_twins(network, options.threads, rivals)
+    weights = twins[rivals[0]].weights()
+    ours = {key: Ours(name, network, weights, options.threads, key) for key in OURS}
+    sides: dict[str, Side] = {**ours, **twins}
+    check(name, network, sides)
+    ready = time.perf_counter()
+    acts = {key: side.predict if network.predicts else side.step for key, side in sides.items()}
+    seconds = harness.alternate(acts, options.rounds, least=1, beaten=BEATEN)
+    for side in ours.values():
+        side.close()
+    taken = time.perf_counter() - ready
+    print(f"{name}: ready in {ready - start:.0f} s, timed in {taken:.0f} s", file=sys.stderr)
+    return seconds
 
 
 def check(name: str, network: Network, sides: dict[str, Side]) -> None:
