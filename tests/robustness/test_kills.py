@@ -122,7 +122,7 @@ def test_a_finished_run_is_left_alone(field: Field, tmp_path: Path) -> None:
 @pytest.mark.soak
 @pytest.mark.parametrize("backend", ["numpy", "fast"])
 def test_fifty_kills_of_the_small_config(tmp_path: Path, backend: str) -> None:
-    """Twelve epochs of `configs/small.yaml`, with 50 random SIGKILLs."""
+    """All epochs of `configs/small.yaml`, with 50 random SIGKILLs."""
     config, kills = ROOT / "configs/small.yaml", 50
     options = "--backend", backend
     process = start(config, tmp_path / "whole", *options)
