@@ -1,4 +1,4 @@
-"""Convolution for prediction in one pass, including the activation if it is a clamp.
+"""The forward pass of a convolution in one pass, including the activation if it is a clamp.
 
 `loops.direct` is compiled. The NumPy versions here are for tests; no network uses them.
 """

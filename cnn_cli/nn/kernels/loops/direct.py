@@ -1,4 +1,4 @@
-"""Convolution for prediction, without a matrix of windows, and with bias and clamp in one pass.
+"""The forward pass of a convolution without a matrix of windows, with bias and clamp.
 
 Outputs are computed in tiles of `PIXELS` × `CHANNELS` sums. Compiled, the sums stay in registers
 from the bias to the clamp (`kernels.vector`), so y is written once. x is (n, h, w, c), y (n, oh,
