@@ -197,7 +197,13 @@ def _train(choice: Choice) -> list[str]:
         "train:",
         f"  epochs: {choice.epochs}   # {why}",
         f"  batch_size: {choice.batch_size}",
-        f"  optimizer: {{type: sgd, lr: {rate:.3g}, momentum: 0.9, nesterov: true, "
+        "  optimizer:",
+        "    type: muon   # for the filters of convolutions: K. Jordan et al. 2024",
+        f"    lr: {rate:.3g}",
+        "    momentum: 0.9",
+        "    normalize_weights: true",
+        "    # For all other parameters.",
+        f"    other: {{type: sgd, lr: {rate:.3g}, momentum: 0.9, nesterov: true, "
         "weight_decay: 5.0e-4}",
         f"  scheduler: {{type: cosine, warmup_epochs: {warm_up}}}   # up to lr, then down to 0",
         "  keep: last   # as good as the best one where lr ends at 0; early_stop needs: best",

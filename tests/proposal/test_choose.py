@@ -14,6 +14,7 @@ from cnn_cli.config.network import build_graph
 from cnn_cli.data.augment import make_augmentation
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError
+from cnn_cli.optim.optimizers.muon import MuonConfig
 from cnn_cli.proposal import propose as module
 from cnn_cli.proposal.choose import (
     Network,
@@ -151,6 +152,9 @@ def test_every_config_is_valid(tmp_path: Path) -> None:
         assert config.data.channels == (1 if survey.gray else 3)
         assert config.train.epochs == choice.epochs
         assert config.train.keeps_last
+        optimizer = config.train.optimizer
+        assert isinstance(optimizer, MuonConfig)
+        assert optimizer.other.lr == optimizer.lr
         assert max(len(line) for line in file.read_text().splitlines()) <= 120
         in_shape = (*config.data.image_size, config.data.channels)
         build_graph(config.model, in_shape, 2, "x.yaml")
