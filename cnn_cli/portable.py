@@ -159,7 +159,8 @@ def heed_cpu_limit() -> None:
 
     `ulimit -t` sets the soft limit, at which SIGXCPU is sent, equal to the hard limit, at which the
     process is killed without a message. This lowers the soft limit to nine tenths of the hard
-    limit, but by at least 2 and at most 60 seconds.
+    limit, but by 5 to 60 seconds, of which importing matplotlib and drawing the curves at the end
+    of a run takes 2. Of a limit below 10 seconds, it leaves half.
     """
     resource = _module("resource")
     if resource is None:  # Windows
@@ -167,7 +168,7 @@ def heed_cpu_limit() -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_CPU)
     if hard == resource.RLIM_INFINITY or soft < hard:
         return
-    room = min(max(hard // 10, 2), 60)
+    room = min(max(hard // 10, 5), 60, hard // 2)
     with suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_CPU, (max(hard - room, 1), hard))
 

@@ -91,7 +91,7 @@ def test_a_stop_is_saved_and_resumed(
 @pytest.mark.skipif(sys.platform != "linux", reason="other shells count otherwise")
 def test_a_limit_of_cpu_time_saves_and_stops(project: Path, tmp_path: Path) -> None:
     line = ("train", "tiny.yaml", "--epochs", 1_000_000, "--out", tmp_path / "run", "--json")
-    shell = ["bash", "-c", 'ulimit -t 10; exec "$@"', "bash", *COMMAND, *plainly(line)]
+    shell = ["bash", "-c", 'ulimit -t 12; exec "$@"', "bash", *COMMAND, *plainly(line)]
     done = subprocess.run(shell, cwd=project, capture_output=True, timeout=PATIENCE, check=False)
     assert done.returncode == 75, done.stderr
     assert json.loads(done.stdout)["stopped"] == "terminated"
