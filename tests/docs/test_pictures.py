@@ -43,7 +43,7 @@ def test_the_recorded_terminal_shows_the_commands_and_their_columns() -> None:
         seconds=1.0,
         images_per_second=100.0,
     )
-    header, _ = epoch_row(row, 12, True, 80)
+    header, _ = epoch_row(row, 16, True, 80)
     assert header in lines
-    for name in ("run", "epochs", "train", "validation", "best", "time", "next"):
+    for name in ("run", "epochs", "train", "validation", "kept", "time", "next"):
         assert any(line.startswith(f"{name}  ") for line in lines), name
