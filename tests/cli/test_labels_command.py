@@ -404,6 +404,10 @@ def test_export_gives_probabilities(cnn: Inside, run: Path, tmp_path: Path) -> N
         told = {each.key: json.loads(each.value) for each in model.metadata_props[:2]}
         kept = load_checkpoint(run / "best.npz").meta["several_labels"]["thresholds"]
         assert (told["thresholds"], told["classes"]) == (kept, list(CLASSES))
+
+
+def test_export_of_weights(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
     assert cnn("export", "--ckpt", run, "--output", tmp_path / "w.safetensors").code == 0
 
 

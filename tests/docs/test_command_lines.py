@@ -222,7 +222,7 @@ def cnn(
 )
 def test_it_runs(cnn: Inside, line: str) -> None:
     for words in calls(line):
-        extra = EXTRAS.get(words[0])
+        extra = "safetensors" if words[-1].endswith(".safetensors") else EXTRAS.get(words[0])
         if extra:
             pytest.importorskip(extra)
         if "--out" in words and "--resume" not in words:

@@ -4,6 +4,7 @@ resumed.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -45,12 +46,13 @@ def at_call(
 ) -> None:
     """Call a function before that call of a method."""
     original = getattr(owner, name)
-    calls = 0
+    calls = itertools.count(1)
+    one_by_one = threading.Lock()
 
     def call(*arguments: Any, **options: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        if calls == number:
+        with one_by_one:
+            present = next(calls)
+        if present == number:
             act()
         return original(*arguments, **options)
 
