@@ -82,8 +82,9 @@ def run(
     if batch_size is not None:
         train = config.train.model_copy(update={"batch_size": batch_size})
         config = config.model_copy(update={"train": train})
-    params = network.params
-    if params is None:
+    if network.classifier is not None:
+        params = network.classifier.params
+    else:
         params = Parameters(network.graph, config.train.dtype)
         initialize(params, config.train.seed, config.model.init)
     kernels = open_kernels(choose_backend(backend), network.graph, config.train.dtype, output.note)

@@ -28,7 +28,8 @@ def run(
     """Show a network's layers, parameters, operations and memory.
 
     Output shapes are height, width and channels of one image; multiply-adds are for its forward
-    pass. The algorithms of convolutions and the memory depend on the backend.
+    pass. The algorithms of convolutions and the memory depend on the backend. Of a checkpoint, it
+    also shows the classes, the training, and what changes its predictions.
     """
     network = open_network(source, overrides or [], classes)
     from cnn_cli.data.depth import DTYPES
@@ -39,7 +40,14 @@ def run(
     train = network.config.train
     pixel_bytes = DTYPES[network.config.data.depth].itemsize
     summary = summarize(network.graph, train, cpu_count(), choose_backend(backend), pixel_bytes)
+    document, text = summary.as_dict(), summary.as_text()
+    if network.classifier is not None:
+        from cnn_cli.report.text.checkpoint_facts import CheckpointFacts
+
+        facts = CheckpointFacts.of(network.classifier)
+        document["checkpoint"] = facts.as_dict()
+        text = f"{facts.as_text()}\n{text}"
     if json:
-        output.write_json(summary.as_dict())
+        output.write_json(document)
     else:
-        output.write(summary.as_text())
+        output.write(text)

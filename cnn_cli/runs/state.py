@@ -83,6 +83,11 @@ class TrainingState:
         rows = [row for row in self.rows if row["epoch"] == self.best_epoch]
         return EpochRow.of(rows[0]) if rows else None
 
+    @property
+    def last(self) -> EpochRow | None:
+        """The row of the last epoch."""
+        return EpochRow.of(self.rows[-1]) if self.rows else None
+
     def end_epoch(
         self, row: EpochRow, monitor: Metric, patience: int | None, *, keeps_last: bool = False
     ) -> bool:
@@ -132,7 +137,7 @@ class TrainingState:
             epochs=self.epoch,
             monitor=train.monitored,
             best=self.best,
-            last=EpochRow.of(self.rows[-1]) if self.rows else None,
+            last=self.last,
             seconds=self.seconds,
             stopped="early stop" if stopped is None and self.early_stopped else stopped,
             bad_files=bad_files,

@@ -56,6 +56,11 @@ def stripes(tmp_path: Path) -> Path:
     return tmp_path / "stripes.png"
 
 
+def test_summary_says_that_it_refuses_some(cnn: Inside, learnt: Path) -> None:
+    lines = cnn("summary", learnt).out.splitlines()
+    assert "refuses      2 of 14 validation images" in lines
+
+
 def test_all_formats_say_that_it_is_unknown(
     cnn: Inside, learnt: Path, stripes: Path, picture: Path, label: str
 ) -> None:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cli_program import Inside
+
+from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 TABLE = """\
 name      type            path    output  parameters  multiply-adds
@@ -32,9 +36,71 @@ def test_table(cnn: Inside, project: Path) -> None:
 
 
 def test_a_checkpoint_is_what_its_config_is(cnn: Inside, project: Path, trained: Path) -> None:
-    expected = cnn("summary", project / "tiny.yaml", "--json").out
-    assert cnn("summary", trained, "--json").out == expected
-    assert cnn("summary", trained / "last.npz", "--json").out == expected
+    expected = json.loads(cnn("summary", project / "tiny.yaml", "--json").out)
+    for name in (".", "last.npz"):
+        found = json.loads(cnn("summary", trained / name, "--json").out)
+        assert found.pop("checkpoint")["classes"] == ["bright", "dark", "grey"]
+        assert found == expected
+
+
+def changed(trained: Path, path: Path, **meta: Any) -> Path:
+    checkpoint = load_checkpoint(trained / "last.npz")
+    checkpoint.meta.update(meta)
+    save_checkpoint(path, checkpoint)
+    return path
+
+
+def test_what_a_checkpoint_holds(cnn: Inside, trained: Path) -> None:
+    with (trained / "metrics.csv").open() as file:
+        top1 = float(list(csv.DictReader(file))[-1]["val_top1"])
+    outcome = cnn("summary", trained / "last.npz")
+    assert (outcome.code, outcome.err) == (0, "")
+    facts, table = outcome.out.split("\n\n", 1)
+    assert facts.splitlines() == [
+        f"checkpoint  {trained / 'last.npz'}",
+        "classes     3: bright, dark, grey",
+        "images      8x8x1, crop",
+        f"trained     to epoch 2, 24 images; validation top1 {top1:.4f} (12 images)",
+    ]
+    assert table.startswith(TABLE)
+
+
+def test_what_changes_its_predictions(cnn: Inside, trained: Path, tmp_path: Path) -> None:
+    config = load_checkpoint(trained / "last.npz").meta["config"]
+    config["augment"]["tta"] = "hflip"
+    file = changed(trained, tmp_path / "m.npz", config=config, calibration={"temperature": 0.5})
+    facts = cnn("summary", file).out.split("\n\n")[0]
+    assert facts.splitlines()[-2:] == [
+        "temperature  0.5000, from cnn eval --calibrate",
+        "tta          hflip",
+    ]
+    document = json.loads(cnn("summary", file, "--json").out)["checkpoint"]
+    assert (document["temperature"], document["tta"]) == (0.5, "hflip")
+    assert (document["epochs"], document["monitor"]) == (2, "top1")
+    assert document["images"] == {"train": 24, "val": 12}
+
+
+def test_thresholds(cnn: Inside, tagged_run: Path) -> None:
+    kept = load_checkpoint(tagged_run / "best.npz").meta
+    told = zip(kept["classes"], kept["several_labels"]["thresholds"], strict=True)
+    line = "thresholds  " + ", ".join(f"{name} {least:.4g}" for name, least in told)
+    assert line in cnn("summary", tagged_run).out.splitlines()
+
+
+def test_a_checkpoint_without_a_training(cnn: Inside, trained: Path, tmp_path: Path) -> None:
+    file = changed(trained, tmp_path / "m.npz")
+    checkpoint = load_checkpoint(file)
+    del checkpoint.meta["state"], checkpoint.meta["data"]
+    save_checkpoint(file, checkpoint)
+    assert "trained" not in cnn("summary", file).out.split("\n\n")[0]
+    assert json.loads(cnn("summary", file, "--json").out)["checkpoint"]["epochs"] is None
+
+
+def test_a_checkpoint_with_a_damaged_training(cnn: Inside, trained: Path, tmp_path: Path) -> None:
+    file = changed(trained, tmp_path / "m.npz", state={"epoch": "two"})
+    outcome = cnn("summary", file)
+    assert (outcome.code, outcome.out) == (4, "")
+    assert outcome.err == f"cnn: {file}: must be a checkpoint that training can continue from.\n"
 
 
 def test_json(cnn: Inside, project: Path) -> None:

@@ -12,8 +12,8 @@ from cnn_cli.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from cnn_cli.config import Config
+    from cnn_cli.inference.classifier import Classifier
     from cnn_cli.nn.graph import Graph
-    from cnn_cli.nn.params import Parameters
 
 Source = Annotated[
     str,
@@ -46,11 +46,11 @@ Classes = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class NamedNetwork:
-    """A network, its training settings, and a checkpoint's weights."""
+    """A network, its training settings, and the checkpoint that it comes from."""
 
     config: Config
     graph: Graph
-    params: Parameters | None
+    classifier: Classifier | None
 
 
 def open_network(source: str, overrides: list[str], classes: int | None) -> NamedNetwork:
@@ -69,7 +69,7 @@ def open_network(source: str, overrides: list[str], classes: int | None) -> Name
     from cnn_cli.inference.classifier import Classifier
 
     classifier = Classifier.load(source)
-    return NamedNetwork(classifier.config, classifier.graph, classifier.params)
+    return NamedNetwork(classifier.config, classifier.graph, classifier)
 
 
 def is_checkpoint(source: str) -> bool:
