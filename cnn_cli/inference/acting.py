@@ -18,7 +18,7 @@ from cnn_cli.structs import replace
 
 
 class Acting:
-    """Skips images that are finished, and finishes the others.
+    """Skips images that are finished, and finishes the others; failed ones are never finished.
 
     Attributes:
         bad: images that could not be put into their folder.

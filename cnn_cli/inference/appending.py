@@ -1,5 +1,7 @@
 """A growing file of predictions: its images are not classified again, whenever the process was
 killed.
+
+The last row of a path counts. An image that failed is tried again.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cnn_cli import safe_csv
+from cnn_cli.data.archive import archive_of
 from cnn_cli.errors import DataError, LockedError, reason
 from cnn_cli.inference.formats import Format
 from cnn_cli.inference.predictor import Prediction
@@ -23,26 +26,34 @@ from cnn_cli.portable import NoLocksError, lock, synchronize
 
 SUFFIXES = (".csv", ".jsonl")
 MOST_LINE = 2**26  # bytes
-REFUSED, FAILED = -1, -2  # in place of a class number
+REFUSED = -1  # in place of a class number
 
 Stamp = tuple[int | None, float | None]
 NO_STAMP: Stamp = (None, None)
 """For what is not a file."""
 
+Known = tuple[int, int, int]
+ROW = np.dtype([("key", np.uint64), ("state", np.uint64), ("number", np.int32)])
+"""What a row says: hash of its path, hash of its stamp and error, and number of its label."""
+
 
 def stamp_of(path: str) -> Stamp:
-    """Return a file's size and its modification time in seconds since 1970, to a microsecond."""
+    """Return a file's size and its modification time in seconds since 1970, to a microsecond.
+
+    An image in an archive has those of the archive: a new archive is new images.
+    """
     try:
         status = os.stat(path)
     except (OSError, ValueError):
-        return NO_STAMP
+        place = archive_of(path)
+        return NO_STAMP if place is None else stamp_of(place[0])
     return status.st_size, round(status.st_mtime, 6)
 
 
 class Appended:
     """A `.csv` or `.jsonl` file to which predictions are appended; a context manager.
 
-    A last line cut off by a kill or a full disk is removed first. Each existing line takes 12 bytes
+    A last line cut off by a kill or a full disk is removed first. Each existing line takes 20 bytes
     of memory.
 
     Args:
@@ -64,7 +75,7 @@ class Appended:
         self._numbers = {self._text(name): number for number, name in enumerate(classes)}
         self._file = self._open(dry)
         try:
-            self._end, self._keys, self._of = self._read()
+            self._end, self._keys, self._states, self._of = self._read()
             if self._file is not None and not dry:
                 self._file.truncate(self._end)
                 self._file.seek(self._end)
@@ -78,22 +89,27 @@ class Appended:
             raise
 
     def find(self, path: str, stamp: Stamp) -> Prediction | None:
-        """Return the file's prediction for an image of that path, size and time, or None."""
-        key = np.uint64(self._key(self._text(path), stamp))
-        at = int(np.searchsorted(self._keys, key))
-        if at == len(self._keys) or self._keys[at] != key:
+        """Return the file's prediction for an image of that path, size and time.
+
+        None if the last row of the path is of another size or time, or has an error.
+        """
+        if stamp == NO_STAMP:
+            return None
+        at = self._at(path)
+        if at is None or int(self._states[at]) != _state(stamp, None):
             return None
         number = int(self._of[at])
-        if number == FAILED:
-            return Prediction(path, error="")
         return Prediction(path, None if number == REFUSED else self._labels[number])
 
     def append(self, rows: Sequence[Prediction], *, synchronized: bool = False) -> None:
         """Append rows: all of them or, if there is no room, none.
 
+        An error that the file already has as the last row of the path is not repeated.
+
         Args:
             synchronized: flush them to disk before returning.
         """
+        rows = [row for row in rows if self._is_news(row)]
         try:
             self._write("".join(map(self._format.row, rows)))
             if synchronized and self._file is not None:
@@ -143,30 +159,44 @@ class Appended:
             raise
         self._end = self._file.tell()
 
-    def _read(self) -> tuple[int, Any, Any]:
-        """Return the end of the last complete line, the images' keys, sorted, and their label
-        numbers.
+    def _at(self, path: str) -> int | None:
+        """Return the position of a path in the arrays."""
+        key = np.uint64(_hash(self._text(path)))
+        at = int(np.searchsorted(self._keys, key))
+        return at if at < len(self._keys) and self._keys[at] == key else None
+
+    def _is_news(self, row: Prediction) -> bool:
+        """Note a row as the last one of its path; whether it says more than an error already known.
+
+        Paths that are new in this call are not noted: nothing asks for them.
         """
-        end, keys, of = 0, [np.empty(0, np.uint64)], [np.empty(0, np.int32)]
-        block: list[tuple[int, int]] = []
+        at = self._at(row.path)
+        if at is None:
+            return True
+        state = _state((row.size, row.time), None if row.error is None else self._text(row.error))
+        was = int(self._states[at])
+        self._states[at] = state
+        self._of[at] = self._number(None if row.label is None else self._text(row.label))
+        return row.error is None or was != state
 
-        def keep() -> None:
-            keys.append(np.array([key for key, _ in block], np.uint64))
-            of.append(np.array([number for _, number in block], np.int32))
-            block.clear()
-
+    def _read(self) -> tuple[int, Any, Any, Any]:
+        """Return the end of the last complete line and, for the last row of each path, the hashes
+        of the paths, sorted, those of stamp and error, and the label numbers.
+        """
+        end, blocks = 0, [np.empty(0, ROW)]
+        block: list[Known] = []
         for end, found in self._lines():  # noqa: B007 - the last one is what is asked for
             if found is not None:
                 block.append(found)
             if len(block) == 2**16:
-                keep()
-        keep()
-        all_keys, all_of = np.concatenate(keys), np.concatenate(of)
-        order = np.argsort(all_keys, kind="stable")
-        return end, all_keys[order], all_of[order]
+                blocks.append(np.array(block, ROW))
+                block.clear()
+        rows = np.concatenate([*blocks, np.array(block, ROW)])[::-1]
+        keys, last = np.unique(rows["key"], return_index=True)
+        return end, keys, rows["state"][last], rows["number"][last]
 
-    def _lines(self) -> Iterator[tuple[int, tuple[int, int] | None]]:
-        """Yield the end of each complete line, and its image's key with the number of its label."""
+    def _lines(self) -> Iterator[tuple[int, Known | None]]:
+        """Yield the end of each complete line, and what it says."""
         if self._file is None:
             return
         header = self._format.start().encode("utf-8", "backslashreplace")
@@ -187,7 +217,7 @@ class Appended:
                 end += len(line)
                 try:
                     found = self._of_csv(line, width) if self._is_csv else self._of_json(line)
-                except (ValueError, KeyError, TypeError) as error:
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
                     rule = "must be a line that cnn predict --append wrote"
                     raise DataError(f"{self.path}:{number}", rule) from error
                 yield end, found
@@ -202,25 +232,23 @@ class Appended:
                 yield record
                 record, quotes = b"", 0
 
-    def _of_csv(self, line: bytes, width: int) -> tuple[int, int]:
+    def _of_csv(self, line: bytes, width: int) -> Known:
         (cells,) = csv.reader([line.decode()], strict=True)
         if len(cells) != width:
             raise ValueError(line)
-        path, label, prob, _, size, time = cells[:6]
+        path, label, _, error, size, time = cells[:6]
         stamp = (int(size) if size else None, float(time) if time else None)
-        return self._key(path, stamp), self._number(label, failed=not prob)
+        return _hash(path), _state(stamp, error or None), self._number(label)
 
-    def _of_json(self, line: bytes) -> tuple[int, int]:
+    def _of_json(self, line: bytes) -> Known:
         found = json.loads(line)
-        stamp = (found["size"], found["time"])
-        return self._key(found["path"], stamp), self._number(found.get("label"), "error" in found)
+        state = _state((found["size"], found["time"]), found.get("error"))
+        return _hash(found["path"]), state, self._number(found.get("label"))
 
-    def _number(self, label: str | None, failed: bool) -> int:
+    def _number(self, label: str | None) -> int:
         """Return the number of a label: its class, or numbers after those for other labels and
         none.
         """
-        if failed:
-            return FAILED
         if not label:
             return REFUSED
         if label not in self._numbers:
@@ -231,9 +259,13 @@ class Appended:
     def _text(self, name: str) -> str:
         return safe_csv.cell(name) if self._is_csv else name
 
-    @staticmethod
-    def _key(path: str, stamp: Stamp) -> int:
-        size, time = stamp
-        text = f"{path}\0{size}\0{'' if time is None else f'{time:.6f}'}"
-        digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
-        return int.from_bytes(digest.digest(), "little")
+
+def _state(stamp: Stamp, error: str | None) -> int:
+    size, time = stamp
+    text = f"{size}\0{'' if time is None else f'{time:.6f}'}"
+    return _hash(text if error is None else f"{text}\0{error}")
+
+
+def _hash(text: str) -> int:
+    digest = blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8)
+    return int.from_bytes(digest.digest(), "little")

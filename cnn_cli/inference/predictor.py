@@ -39,8 +39,8 @@ class Prediction(Struct):
         topk: the most probable classes and their probabilities, best first.
         error: why the image could not be read.
         probs: probabilities of all classes, in their order; only on request.
-        size, time: size in bytes and modification time in seconds since 1970 of the file before it
-            was read.
+        size, time: size in bytes and modification time in seconds since 1970 of the file, or of its
+            archive, before it was read.
         file: where the image was put.
         labels: with several labels, each with its probability, most probable first.
         rejected: the image was rejected and has no label.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,12 @@ from typing import Any
 import pytest
 from cli_program import Inside
 from mpiexec import mpiexec, needs_mpi, together
+
+BROKEN = "cnn: photos/broken.png: not an image Pillow can read.\n"
+GONE = "".join(
+    f"cnn: photos/dark/{number}.png: cannot be read. Got no such file or directory.\n"
+    for number in range(2)
+)
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +48,7 @@ def test_pictures_go_to_the_folders_of_their_classes(cnn: Inside, trained: Path,
     line = ("predict", "photos", "--ckpt", trained, "--sort-into", "photos/sorted")
     outcome = cnn(*line, "--format", "jsonl", *filter(None, [how]))
     assert outcome.code == 4
-    assert outcome.err == "cnn: photos/broken.png: not an image Pillow can read.\n"
+    assert outcome.err == BROKEN
     rows = [json.loads(line) for line in outcome.out.splitlines()]
     for row in rows:
         label = expected.get(row["path"], "_unreadable")
@@ -89,12 +96,66 @@ def test_append_passes_over_what_the_file_holds(cnn: Inside, trained: Path, name
     whole = Path(name).read_text()
     assert whole.startswith(first)
     assert len(whole.splitlines()) == 10 + name.endswith("csv")
+    again = cnn(*line)  # only the unreadable one is tried again
+    assert (again.code, again.out, again.err) == (4, "", BROKEN)
+    assert Path(name).read_text() == whole
+    shutil.copy("photos/grey/0.png", "photos/dark/0.png")  # another image with the same name
+    shutil.copy("photos/grey/1.png", "photos/broken.png")
+    assert cnn(*line).code == 0
+    whole = Path(name).read_text()
+    assert len(whole.splitlines()) == 12 + name.endswith("csv")
     again = cnn(*line)
     assert (again.code, again.out, again.err) == (0, "", "")
     assert Path(name).read_text() == whole
-    shutil.copy("photos/grey/0.png", "photos/dark/0.png")  # another image with the same name
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+def test_a_missing_image_is_tried_again(cnn: Inside, trained: Path, name: str) -> None:
+    """As on a drive that is mounted later: its files are older than their errors."""
+    Path("list.txt").write_text("photos/dark/0.png\nphotos/dark/1.png\n")
+    line = ("predict", "--from-file", "list.txt", "--ckpt", trained, "--append", name)
+    found = []
+    for folder, code, said in (
+        ("dark", 0, ""),
+        ("away", 4, GONE),
+        ("away", 4, GONE),
+        ("dark", 0, ""),
+    ):
+        if folder == "away":
+            shutil.move("photos/dark", "photos/away")
+        outcome = cnn(*line)
+        if folder == "away":
+            shutil.move("photos/away", "photos/dark")
+        assert (outcome.code, outcome.out, outcome.err) == (code, "", said)
+        found.append(len(Path(name).read_text().splitlines()) - name.endswith("csv"))
+    assert found == [2, 4, 4, 6]
+
+
+@pytest.mark.parametrize("kind", ["zip", "tar", "gztar"])
+def test_a_new_archive_holds_new_images(cnn: Inside, trained: Path, kind: str) -> None:
+    def pack(folder: str, time: float) -> str:
+        path = shutil.make_archive("pictures", kind, folder)
+        os.utime(path, (time, time))
+        return Path(path).name
+
+    def rows() -> list[Any]:
+        return list(map(json.loads, Path("out.jsonl").read_text().splitlines()))
+
+    archive = pack("photos/dark", 1000)
+    line = ("predict", archive, "--ckpt", trained, "--append", "out.jsonl")
+    size = Path(archive).stat().st_size
+    for _ in range(2):
+        outcome = cnn(*line)
+        assert (outcome.code, outcome.out, outcome.err) == (0, "", "")
+        stamps = [(row["path"], row["size"], row["time"]) for row in rows()]
+        assert stamps == [(f"{archive}/{number}.png", size, 1000) for number in range(3)]
+    pack("photos/bright", 2000)  # other images with the same names
     assert cnn(*line).code == 0
-    assert len(Path(name).read_text().splitlines()) == 11 + name.endswith("csv")
+    assert [row["path"] for row in rows()] == [path for path, _, _ in stamps] * 2
+    assert [row["label"] for row in rows()[:3]] != [row["label"] for row in rows()[3:]]
+    without = [row | {"size": None, "time": None} for row in rows()]  # as earlier versions wrote
+    Path("out.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in without))
+    assert [cnn(*line).code, len(rows()), cnn(*line).code, len(rows())] == [0, 9, 0, 9]
 
 
 def test_a_picture_whose_row_is_there_is_still_put_into_its_place(
@@ -104,7 +165,7 @@ def test_a_picture_whose_row_is_there_is_still_put_into_its_place(
     line = ("predict", "photos", "--ckpt", trained, "--append", "out.csv")
     assert cnn(*line).code == 4
     before = Path("out.csv").read_bytes()
-    assert cnn(*line, "--sort-into", "out", "--move").code == 0
+    assert cnn(*line, "--sort-into", "out", "--move").code == 4
     assert Path("out.csv").read_bytes() == before
     assert files("photos") == []
     assert len(files("out")) == 10

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import os
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import pytest
 
 from cnn_cli.errors import DataError, LockedError
-from cnn_cli.inference.appending import NO_STAMP, Appended
+from cnn_cli.inference.appending import NO_STAMP, Appended, Stamp, stamp_of
 from cnn_cli.inference.formats import Columns, make_format
 from cnn_cli.inference.predictor import Prediction
+from cnn_cli.structs import replace
 
 CLASSES = ("cat", "=dog", 'a "b",\nc')
 BEST = tuple((name, 0.25) for name in CLASSES)
@@ -47,8 +49,9 @@ def test_it_goes_on_after_a_cut_at_any_byte(tmp_path: Path, name: str) -> None:
         path.write_bytes(whole[:size])
         with opened(path) as appended:
             missing = [row for row in ROWS if said(appended, row) is None]
-            assert missing == ROWS[len(ROWS) - len(missing) :]
-            appended.append(missing)
+            done = [row for row in ROWS if row not in missing]
+            assert done == [row for row in ROWS if row.error is None][: len(done)]
+            appended.append(missing)  # an error whose line is whole is not repeated
         assert path.read_bytes() == whole, size
 
 
@@ -59,13 +62,79 @@ def test_what_it_holds(tmp_path: Path, name: str) -> None:
     with opened(tmp_path / name) as appended:
         for row in ROWS:
             found = said(appended, row)
-            assert found is not None
-            assert (found.path, found.label) == (row.path, row.label)
-            assert (found.error is None) == (row.error is None)
+            assert (found is None) == (row.error is not None)
+            assert found is None or (found.path, found.label) == (row.path, row.label)
         assert appended.find("a.png", (10, 1.500001)) is None
         assert appended.find("a.png", (11, 1.5)) is None
         assert appended.find("A.png", (10, 1.5)) is None
         assert appended.find("a.png", NO_STAMP) is None
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_last_row_of_a_path_counts(tmp_path: Path, name: str) -> None:
+    """Whatever happens to an image, it is done if its last row is of the image as it is."""
+    path, before, after = tmp_path / name, (10, 1.5), (12, 2.5)
+    cat, dog = (Prediction("=a.png", label, 0.5, BEST, None, (0.5,) * 3) for label in CLASSES[:2])
+
+    def run(row: Prediction, stamp: Stamp) -> tuple[str | None, int]:
+        """Return the label that the file has for the image or gets now, and its number of rows."""
+        row = replace(row, size=stamp[0], time=stamp[1])
+        with opened(path) as appended:
+            found = appended.find(row.path, stamp)
+            if found is None:
+                appended.append([row])
+            label = row.label if found is None else found.label
+        if path.suffix == ".csv":
+            with open(path, newline="") as file:
+                return label, len(list(csv.reader(file))) - 1
+        return label, len(path.read_text().splitlines())
+
+    failed = Prediction("=a.png", error="= not permitted,\n\x1b")
+    assert run(failed, before) == (None, 1)
+    assert run(failed, before) == (None, 1)  # the same error
+    assert run(replace(failed, error="damaged"), before) == (None, 2)
+    assert run(cat, before) == ("cat", 3)
+    assert run(dog, before) == ("cat", 3)  # it is done
+    assert run(failed, NO_STAMP) == (None, 4)  # it was gone for a while
+    assert run(cat, before) == ("cat", 5)
+    assert run(dog, after) == ("=dog", 6)
+    assert run(cat, before) == ("cat", 7)  # an earlier state restored
+    assert run(cat, NO_STAMP) == ("cat", 8)  # not a file: nothing tells whether it is the same
+    assert run(cat, NO_STAMP) == ("cat", 9)
+
+
+def test_a_row_of_this_call_counts_as_the_last(tmp_path: Path) -> None:
+    path, failed = tmp_path / "out.jsonl", Prediction("a.png", error="gone")
+    with opened(path) as appended:
+        appended.append(ROWS[:1])
+    with opened(path) as appended:
+        assert said(appended, ROWS[0]) is not None
+        appended.append([failed])
+        assert said(appended, ROWS[0]) is None
+        appended.append([failed])
+        appended.append([replace(ROWS[0], label="=dog")])
+        found = said(appended, ROWS[0])
+        assert found is not None
+        assert found.label == "=dog"
+    assert len(path.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_no_label_of_several_is_an_answer(tmp_path: Path, name: str) -> None:
+    row = Prediction("a.png", "none", 0.1, BEST, None, (0.1,) * 3, 10, 1.5, labels=())
+    with opened(tmp_path / name) as appended:
+        appended.append([row])
+    with opened(tmp_path / name) as appended:
+        assert said(appended, row) is not None
+
+
+@pytest.mark.parametrize("name", ["a.zip", "a.tar", "a.tar.gz"])
+def test_an_image_in_an_archive_has_the_stamp_of_the_archive(tmp_path: Path, name: str) -> None:
+    archive = tmp_path / name
+    archive.write_bytes(b"123")
+    os.utime(archive, (1, 2.5))
+    assert stamp_of(f"{archive}/cats/0.png") == stamp_of(str(archive)) == (3, 2.5)
+    assert stamp_of(f"{archive}x/0.png") == stamp_of("a\0.zip/0.png") == NO_STAMP
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -79,7 +148,7 @@ def test_dry_leaves_the_file(tmp_path: Path, name: str) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     before = path.read_bytes()
     with opened(path, dry=True) as appended:
-        assert [said(appended, row) is None for row in ROWS] == [False] * 5 + [True]
+        assert [said(appended, row) is None for row in ROWS] == [False] * 3 + [True] * 3
     assert path.read_bytes() == before
 
 
@@ -99,6 +168,7 @@ def test_dry_leaves_the_file(tmp_path: Path, name: str) -> None:
         ),
         ("x.csv", b"path,label,prob,error,size,time\na,b,1,,x,1\n", "x.csv:2: must be a line"),
         ("x.jsonl", b'{"path": "a"}\n', "x.jsonl:1: must be a line that cnn predict"),
+        ("x.jsonl", b'{"path": 1, "size": 1, "time": 1}\n', "x.jsonl:1: must be a line that"),
         ("x.jsonl", b"[]\n", "x.jsonl:1: must be a line that cnn predict --append wrote."),
         ("x.jsonl", b"\xff\xfe\n", "x.jsonl:1: must be a line that cnn predict --append wrote."),
         ("x.jsonl", b'{"path": 1, "size": [], "time": {}}\n', "x.jsonl:1: must be a line that"),
