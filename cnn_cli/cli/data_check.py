@@ -39,7 +39,7 @@ def run(
     """Check images before training.
 
     It reads every image, changes nothing, and lists damaged files, duplicates, odd images and
-    class mismatches. Exits with 4 if training could not start.
+    class mismatches. Exits with 4 if nothing can be trained on them.
     """
     from cnn_cli.report.text.data_findings import findings_dict, findings_text
 

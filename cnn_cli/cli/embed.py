@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Annotated, BinaryIO
+from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import BatchSize, Checkpoint, Debug, Threads, backend_option
 from cnn_cli.cli.shared.parameters import Argument, Exit, Option
-from cnn_cli.errors import CnnError, ExitCode, UsageError
+from cnn_cli.errors import CnnError, DataError, ExitCode, UsageError, listed
+
+if TYPE_CHECKING:
+    from cnn_cli.nn.types import Array
 
 NAME = "embed"
 SUFFIXES = (".npz", ".csv")
@@ -74,7 +78,7 @@ def run(
     if output_file.suffix.lower() not in SUFFIXES:
         rule = f"must be a {' or '.join(SUFFIXES)} file"
         raise UsageError("--output", rule, repr(str(output_file)))
-    from cnn_cli.data.sources import expand_sources
+    from cnn_cli.data.sources import expand_all
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.embedding import Embedder, csv_lines, embedded
@@ -96,9 +100,9 @@ def run(
     with classifier.engine(threads, backend or "numpy", output.note) as engine:
         embedder = Embedder(classifier, engine, layer)
         pre = classifier.preprocess
-        entries = expand_sources(sources, arrays=not pre.is_plain)
+        entries = expand_all(sources, output.note, arrays=not pre.is_plain)
         batches = decoded_batches(iter(entries), pre, batch_size, threads, ALONE)
-        found = embedded(embedder, batches, tell)
+        found = _some(embedded(embedder, batches, tell), sources)
 
         def write(file: BinaryIO) -> None:
             if output_file.suffix.lower() == ".npz":
@@ -110,6 +114,20 @@ def run(
     output.write_about(output_file, f"written  {output_file}\n")
     if bad:
         raise Exit(ExitCode.DATA)
+
+
+def _some(
+    found: Iterator[tuple[list[str], Array]], sources: list[str]
+) -> Iterator[tuple[list[str], Array]]:
+    """Yield the same.
+
+    Raises:
+        DataError: there is nothing, so that the file of before is kept.
+    """
+    first = next(found, None)
+    if first is None:
+        raise DataError(listed(sources), "must hold a readable image", "none")
+    yield from chain([first], found)
 
 
 def _write_lines(file: BinaryIO, lines: Iterator[str]) -> None:

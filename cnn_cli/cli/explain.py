@@ -109,7 +109,7 @@ def run(
     if topk is not None and index is None:
         raise UsageError("--topk", "goes with --index FILE.npz")
     from cnn_cli.data.decode_ahead import decode_stream
-    from cnn_cli.data.sources import expand_sources
+    from cnn_cli.data.sources import expand_all
     from cnn_cli.files import check_writable_folder, remove_stale_temporaries
     from cnn_cli.inference.classifier import ONE_VIEW, open_classifier
     from cnn_cli.inference.gradcam import find_layer
@@ -129,7 +129,7 @@ def run(
     overlays = Overlays(folder, title, str(classifier.path))
     results: list[Explanation] = []
     pre = classifier.preprocess
-    decoded = decode_stream(expand_sources(images, arrays=not pre.is_plain), pre, threads)
+    decoded = decode_stream(expand_all(images, output.note, arrays=not pre.is_plain), pre, threads)
     with _neighbors(index, classifier, topk or TOPK, threads) as near:
         for result in explain(classifier, nodes, decoded, number, overlays, threads, near):
             results.append(result)

@@ -75,7 +75,7 @@ def run(
             "accuracy before and after.",
         ),
     ] = None,
-    split: Annotated[str, split_option()] = "all",
+    split: Annotated[str | None, split_option(" Default: all.")] = None,
     fail_under: Annotated[
         list[Gate] | None,
         Option(
@@ -113,7 +113,7 @@ def run(
     if kind == ".safetensors" and (preprocessing or fold or check):
         name = "--preprocessing" if preprocessing else "--fold" if fold else "--check"
         raise UsageError(name, "goes with an --output ending in .onnx")
-    _check_int8(int8, kind, calibrate, bool(check), bool(fail_under))
+    _check_int8(int8, kind, calibrate, split, bool(check), bool(fail_under))
     if kind == ".onnx" and names != "own":
         raise UsageError("--names", "goes with an --output ending in .safetensors", names)
     from cnn_cli.inference.classifier import Classifier
@@ -121,9 +121,7 @@ def run(
     classifier = Classifier.load(ckpt)
     check_gates(fail_under or [], classifier.classes, classifier.labels_kind)
     output.check_output(output_file)
-    if classifier.tta is not None:
-        rule = f"has augment.tta {classifier.tta}, which is not exported: the file scores one view"
-        output.note(f"{classifier.path}: {rule}")
+    _note_left_out(classifier)
     found: dict[str, object] = {"output": str(output_file)}
     if kind == ".safetensors":
         from cnn_cli.interop.export.safetensors_export import save_safetensors
@@ -142,7 +140,7 @@ def run(
             found |= {"images": images, "difference": difference}
         if calibrate is not None:
             with elapsing("quantizing"):
-                content, judged, told = _quantize(content, classifier, calibrate, split)
+                content, judged, told = _quantize(content, classifier, calibrate, split or "all")
             found |= told
             if not json:
                 output.write(_as_text(told))
@@ -157,10 +155,26 @@ def run(
     output.write_lines([f"written  {output_file}"])
 
 
+def _note_left_out(classifier: Classifier) -> None:
+    """Say what the exported file does not do, although `cnn predict` does."""
+    if classifier.tta is not None:
+        rule = f"has augment.tta {classifier.tta}, which is not exported: the file scores one view"
+        output.note(f"{classifier.path}: {rule}")
+    if classifier.rejects:
+        output.note(f"{classifier.path}: refuses images, which is not exported")
+
+
 def _check_int8(
-    int8: bool, kind: str, calibrate: Path | None, is_checked: bool, is_gated: bool
+    int8: bool,
+    kind: str,
+    calibrate: Path | None,
+    split: str | None,
+    is_checked: bool,
+    is_gated: bool,
 ) -> None:
     """Refuse options that contradict each other or miss a required one."""
+    if split is not None and calibrate is None:
+        raise UsageError("--split", "goes with --calibrate DIR")
     if not int8:
         if calibrate is not None or is_gated:
             raise UsageError("--calibrate" if calibrate else "--fail-under", "goes with --int8")

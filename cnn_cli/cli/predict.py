@@ -139,7 +139,7 @@ def run(
             "--topk",
             metavar="K",
             parser=values.whole("--topk", 1),
-            help="Number of classes to list. Default: 5, in csv none.",
+            help="Number of classes to list in json, jsonl and csv. Default: 5, in csv none.",
         ),
     ] = None,
     probs: Annotated[bool, Option("--probs", help="Add the probabilities of all classes.")] = False,
@@ -329,7 +329,7 @@ def _entries(
         sources, _stdin() if "-" in sources else None, left_out, arrays=arrays
     )
     if paths is not None:
-        yield from expand_list(paths, nul, arrays=arrays)
+        yield from expand_list(paths, nul, left_out, arrays=arrays)
     if left_out:
         note(left_out_text(left_out))
 

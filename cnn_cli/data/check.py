@@ -190,9 +190,13 @@ def check_folder(
             images[each.part] += 1
             for name in each.classes:
                 counts[each.part][name] += 1
-    if error is None and not images["train" if listing.has_parts() else WHOLE]:
-        rule, got = "must hold a readable image", f"{len(seen)} that cannot"
-        error = DataError(root, rule, got)
+    trained = "train" if listing.has_parts() else WHOLE
+    if error is None and not images[trained]:
+        error = _no_readable(root, len(seen))
+    lost = next((name for name, count in counts.get(trained, {}).items() if not count), None)
+    if error is None and lost is not None:
+        found_of_it = sum(each.part == trained and lost in each.classes for each in seen)
+        error = _no_readable(classes[trained][lost], found_of_it)
     found += _of_files(seen)
     found += _copies(seen)
     looked = None
@@ -204,6 +208,10 @@ def check_folder(
     found += [Finding("outside", (path,)) for path in listing.outside]
     found.sort(key=lambda finding: KINDS.index(finding.kind))
     return Findings(str(root), counts, images, tuple(found), error, looked, listing.remarks())
+
+
+def _no_readable(place: str | Path, count: int) -> DataError:
+    return DataError(place, "must hold a readable image", f"{count} that cannot")
 
 
 def _what_stops(root: Path, separator: str | None) -> DataError | None:

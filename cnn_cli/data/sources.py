@@ -5,13 +5,13 @@ from __future__ import annotations
 import glob
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from cnn_cli.data.archive import archive_of, is_archive, names_below
 from cnn_cli.data.decode import ImageError, read_stream
 from cnn_cli.data.folder import is_image_name, walk_images
-from cnn_cli.data.listing import Other, ending
+from cnn_cli.data.listing import Other, ending, left_out_text
 from cnn_cli.errors import DataError
 from cnn_cli.text_files import read_blocks, read_lines
 
@@ -32,7 +32,8 @@ def expand_sources(
 
     A folder, an archive or a folder in one gives the images below it, sorted by name; hidden
     entries and files without an image extension are skipped. A pattern (``*``, ``?``, ``[…]``,
-    ``**``) is expanded only if no file has that name.
+    ``**``) is expanded only if no file has that name; what is in a folder that it matches counts
+    once.
 
     Args:
         sources: paths and patterns.
@@ -48,21 +49,57 @@ def expand_sources(
     for source in sources:
         if source == "-" and stdin is not None:
             yield source, _from_stdin(stdin)
-        elif (
-            os.path.lexists(source) or not glob.has_magic(source) or archive_of(source) is not None
-        ):
+        elif not _is_pattern(source):
             yield from _expand(source, left_out, arrays)
         else:
-            matches = sorted(glob.glob(source, recursive=True))
+            matches = _matches(source)
             for match in matches:
                 yield from _expand(match, left_out, arrays)
             if not matches:
                 yield source, ImageError(source, "matches no file")
 
 
+def expand_all(
+    sources: Iterable[str], note: Callable[[str], object], *, arrays: bool = False
+) -> Iterator[Entry]:
+    """Yield as `expand_sources`, and at the end note how many files were skipped.
+
+    Args:
+        sources, arrays: as there; ``-`` is a file name.
+        note: called with a text, if there were any.
+    """
+    left_out: Counter[str] = Counter()
+    yield from expand_sources(sources, left_out=left_out, arrays=arrays)
+    if left_out:
+        note(left_out_text(left_out))
+
+
 def holds_images(source: str) -> bool:
     """Whether a source may contain more than one image."""
-    return os.path.isdir(source) or is_archive(source)
+    return (
+        os.path.isdir(source)
+        or is_archive(source)
+        or archive_of(source) is not None
+        or _is_pattern(source)
+    )
+
+
+def _is_pattern(source: str) -> bool:
+    return glob.has_magic(source) and not os.path.lexists(source) and archive_of(source) is None
+
+
+def _matches(pattern: str) -> list[str]:
+    """Return the sorted matches of a pattern, without those in a folder that it also matches."""
+    matches = sorted(glob.glob(pattern, recursive=True))
+    folders = {match.rstrip(os.sep) for match in matches if os.path.isdir(match)}
+    return [match for match in matches if folders.isdisjoint(_folders_above(match))]
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    path = path.rstrip(os.sep)
+    while (above := os.path.dirname(path)) not in ("", path):
+        yield above
+        path = above
 
 
 def _from_stdin(stdin: BinaryIO) -> bytes | ImageError:
@@ -119,7 +156,9 @@ def reported(problems: list[DataError]) -> Iterator[Entry]:
         yield problem.place, ImageError(problem.place, problem.rule, problem.got)
 
 
-def expand_list(stream: BinaryIO, nul: bool, *, arrays: bool = False) -> Iterator[Entry | None]:
+def expand_list(
+    stream: BinaryIO, nul: bool, left_out: Counter[str] | None = None, *, arrays: bool = False
+) -> Iterator[Entry | None]:
     """Yield the images of a list of paths as it arrives; None, errors and arguments as in
     `read_list` and `expand_sources`.
     """
@@ -127,7 +166,7 @@ def expand_list(stream: BinaryIO, nul: bool, *, arrays: bool = False) -> Iterato
         if path is None:
             yield None
         else:
-            yield from expand_sources([path], arrays=arrays)
+            yield from expand_sources([path], left_out=left_out, arrays=arrays)
 
 
 def read_list(stream: BinaryIO, nul: bool) -> Iterator[str | None]:

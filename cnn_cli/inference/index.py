@@ -125,7 +125,7 @@ class Index:
         """Map a file written by `write_index`.
 
         Raises:
-            DataError: it is not an index, or damaged.
+            DataError: it is not an index, damaged, or empty.
         """
         rule = "must be an index that cnn embed wrote"
         try:
@@ -150,6 +150,8 @@ class Index:
             raise DataError(path, rule, "features, norms and paths that do not belong together")
         if paths.dtype.kind != "S" or not (isinstance(meta, dict) and meta.get("checkpoint")):
             raise DataError(path, rule, "paths or meta of another kind")
+        if not len(features):
+            raise DataError(path, "must hold at least one image", "none")
         return cls(meta, features, norms, paths)
 
     def embedder_of(self, place: str, classifier: Classifier, engine: Engine) -> Embedder:

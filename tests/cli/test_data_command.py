@@ -94,6 +94,31 @@ def test_what_cannot_be_trained_on(cnn: Inside, photos: Path) -> None:
     assert (outcome.code, outcome.err) == (4, f"cnn: {error}\n")
 
 
+@pytest.mark.parametrize("part", ["", "train"])
+def test_a_class_with_damaged_images_only(cnn: Inside, photos: Path, part: str) -> None:
+    """A training stops at it as well, after its first epoch."""
+    if part:
+        shutil.copytree(photos, photos.parent / "parts/train")
+        shutil.copytree(photos, photos.parent / "parts/val")
+        photos = photos.parent / "parts"
+    for file in (photos / part / "a").iterdir():
+        file.write_bytes(b"\x89PNG\r\n\x1a\nno picture")
+    outcome = cnn("data", "check", photos)
+    place = photos / part / "a"
+    line = f"cnn: {place}: must hold a readable image. Got 10 that cannot.\n"
+    assert (outcome.code, outcome.err) == (4, line)
+
+
+def test_a_class_with_damaged_validation_images_only(cnn: Inside, photos: Path) -> None:
+    """A training goes on."""
+    shutil.copytree(photos, photos.parent / "parts/train")
+    shutil.copytree(photos, photos.parent / "parts/val")
+    for file in (photos.parent / "parts/val/a").iterdir():
+        file.write_bytes(b"\x89PNG\r\n\x1a\nno picture")
+    outcome = cnn("data", "check", photos.parent / "parts")
+    assert (outcome.code, outcome.err) == (0, "")
+
+
 @pytest.mark.parametrize(
     ("folder", "got"),
     [("nope", "no such folder"), ("photos/a", "no sub-folder")],
@@ -161,7 +186,8 @@ def test_odd_names(photos: Path) -> None:
     make_folders(photos, {"x\ny": 0})
     (photos / "x\ny" / "\udcff.png").write_bytes(b"x")
     outcome = process("data", "check", photos)
-    assert outcome.code == 0
+    assert outcome.code == 4
+    assert outcome.err == "cnn: photos/x\\ny: must hold a readable image. Got 1 that cannot.\n"
     assert "  photos/x\\ny/\\udcff.png: not an image Pillow can read\n" in outcome.out
     assert "  photos/x\\ny\n" in outcome.out
     document = json.loads(process("data", "check", photos, "--json").out)

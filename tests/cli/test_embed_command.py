@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import csv
+import importlib.util
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from cli_program import Inside
 
 from cnn_cli.data.decode import load_image
 from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.index import index_meta, write_index
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +75,42 @@ def test_unreadable_ones_are_named_and_left_out(cnn: Inside, trained: Path) -> N
     )
     with np.load("x.npz", allow_pickle=False) as archive:
         assert len(archive["paths"]) == 12
+
+
+def test_skipped_files_are_noted(cnn: Inside, trained: Path) -> None:
+    for name in ("a.heic", "b.heic", "notes.txt"):
+        (Path("photos") / name).touch()
+    outcome = cnn("embed", "photos", "--ckpt", trained, "--output", "x.npz")
+    line = "cnn: 2 .heic left out: install the extra heic; 1 .txt left out\n"
+    if importlib.util.find_spec("pi_heif"):
+        (Path("photos") / "a.heic").unlink()
+        (Path("photos") / "b.heic").unlink()
+        outcome = cnn("embed", "photos", "--ckpt", trained, "--output", "x.npz")
+        line = "cnn: 1 .txt left out\n"
+    assert (outcome.code, outcome.err) == (0, line)
+
+
+@pytest.mark.parametrize("name", ["x.npz", "x.csv"])
+def test_without_a_readable_image_the_file_is_kept(cnn: Inside, trained: Path, name: str) -> None:
+    assert cnn("embed", "photos", "--ckpt", trained, "--output", name).code == 0
+    before = Path(name).read_bytes()
+    outcome = cnn("embed", "gone", "gone.png", "--ckpt", trained, "--output", name)
+    assert (outcome.code, outcome.out) == (4, "")
+    assert outcome.err == (
+        "cnn: gone: cannot be read. Got no such file or directory.\n"
+        "cnn: gone.png: cannot be read. Got no such file or directory.\n"
+        "cnn: gone, gone.png: must hold a readable image. Got none.\n"
+    )
+    assert Path(name).read_bytes() == before
+    assert sorted(os.listdir()) == ["photos", name]
+
+
+def test_an_empty_index(cnn: Inside, trained: Path) -> None:
+    with open("x.npz", "wb") as file:
+        write_index(file, [], index_meta(Classifier.load(trained), None), Path())
+    outcome = cnn("similar", "photos/grey/1.png", "--index", "x.npz")
+    assert (outcome.code, outcome.out) == (4, "")
+    assert outcome.err == "cnn: x.npz: must hold at least one image. Got none.\n"
 
 
 def test_the_nearest_picture_is_the_picture_itself(cnn: Inside, trained: Path) -> None:

@@ -61,6 +61,33 @@ def test_summary_says_that_it_refuses_some(cnn: Inside, learnt: Path) -> None:
     assert "refuses      2 of 14 validation images" in lines
 
 
+def test_export_says_that_it_is_left_out(cnn: Inside, learnt: Path, tmp_path: Path) -> None:
+    pytest.importorskip("safetensors")
+    outcome = cnn("export", "--ckpt", learnt, "--output", tmp_path / "m.safetensors")
+    line = f"cnn: {learnt}: refuses images, which is not exported\n"
+    assert (outcome.code, outcome.err) == (0, line)
+
+
+def test_the_report_says_how_the_temperature_was_found(
+    cnn: Inside, learnt: Path, photos: Path, tmp_path: Path
+) -> None:
+    """Also if it is 1."""
+    checkpoint = load_checkpoint(learnt)
+    for temperature, words in (
+        (0.5, "Scores are divided by the temperature 0.5000, found by"),
+        (1.0, "Scores are divided by the temperature 1.0000, found by"),
+        (None, "The temperature is 1: <code>cnn eval --calibrate</code> has not been run."),
+    ):
+        checkpoint.meta.pop("calibration", None)
+        if temperature is not None:
+            checkpoint.meta["calibration"] = {"temperature": temperature}
+        save_checkpoint(tmp_path / "m.npz", checkpoint)
+        page = tmp_path / "page.html"
+        outcome = cnn("report", tmp_path / "m.npz", "--data", photos, "--output", page)
+        assert outcome.code == 0, outcome.err
+        assert words in page.read_text()
+
+
 def test_all_formats_say_that_it_is_unknown(
     cnn: Inside, learnt: Path, stripes: Path, picture: Path, label: str
 ) -> None:

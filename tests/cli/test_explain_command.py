@@ -160,6 +160,14 @@ def test_nothing_that_can_be_read(cnn: Inside, trained: Path, tmp_path: Path) ->
     assert (outcome.code, outcome.out, outcome.err) == (4, "", message)
 
 
+def test_skipped_files_are_noted(cnn: Inside, trained: Path, picture: Path, tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    shutil.copy(picture, tmp_path / "photos/0.png")
+    (tmp_path / "photos/notes.txt").touch()
+    outcome = cnn("explain", tmp_path / "photos", "--ckpt", trained, "--output", tmp_path / "out")
+    assert (outcome.code, outcome.err.splitlines()[0]) == (0, "cnn: 1 .txt left out")
+
+
 def test_a_folder_that_cannot_be_made(
     cnn: Inside, trained: Path, picture: Path, tmp_path: Path
 ) -> None:

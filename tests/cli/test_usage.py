@@ -142,6 +142,10 @@ PREDICT = "predict --ckpt m.npz "
             "export --ckpt m.npz --output x.onnx --fail-under top1=0.5",
             "--fail-under: goes with --int8.",
         ),
+        (
+            "export --ckpt m.npz --output x.onnx --split test",
+            "--split: goes with --calibrate DIR.",
+        ),
         ("import m.pt", "import: needs --config CONFIG. Got nothing."),
         ("report", "report: needs RUN. Got nothing."),
         ("bench", "bench: needs CONFIG|CKPT. Got nothing."),

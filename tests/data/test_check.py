@@ -118,7 +118,9 @@ def test_small_empty_and_unbalanced_classes(tmp_path: Path) -> None:
         ("small_class", ("c",), "9 images"),
         ("imbalance", ("d", "b"), "10 images and 1, 10 times as many"),
     ]
-    assert check_folder(tmp_path, 1).error is None  # training would start
+    error = check_folder(tmp_path, 1).error  # with which training stops, after its first epoch
+    assert error is not None
+    assert error.line() == f"{tmp_path / 'a'}: must hold a readable image. Got 1 that cannot."
     (tmp_path / "a/broken.png").unlink()
     assert str(check_folder(tmp_path, 1).error) == (
         f"{tmp_path}/a: must hold at least one image. Got none."

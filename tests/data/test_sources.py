@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 from data_samples import save_gray
 
 from cnn_cli.data.decode import ImageError
-from cnn_cli.data.sources import expand_sources, read_list
+from cnn_cli.data.sources import expand_all, expand_sources, holds_images, read_list
 from cnn_cli.errors import DataError
 
 
@@ -69,6 +70,32 @@ def test_pattern() -> None:
     assert expand("photos/a/?.*") == ["photos/a/0.PNG", "photos/a/1.png"]
     assert expand("photos/**/*.[pj][np]g") == ["photos/a/1.png", "photos/b.jpg"]
     assert expand("ph*s") == ["photos/a/0.PNG", "photos/a/1.png", "photos/b.jpg"]
+
+
+@pytest.mark.parametrize("pattern", ["photos/**", "**", "photos/**/", "ph*/**", "./**/"])
+def test_a_pattern_that_matches_folders_and_what_is_in_them(pattern: str) -> None:
+    """Each image counts once, and other files are skipped as in any folder."""
+    found = [os.path.normpath(path) for path in expand(pattern)]
+    expected = ["photos/a/0.PNG", "photos/a/1.png", "photos/b.jpg"]
+    assert [path for path in found if path.startswith("photos/")] == expected
+
+
+def test_skipped_files_are_noted_at_the_end() -> None:
+    said: list[str] = []
+    assert [path for path, _ in expand_all(["photos", "photos/b.jpg"], said.append)] == [
+        *("photos/a/0.PNG", "photos/a/1.png", "photos/b.jpg", "photos/b.jpg")
+    ]
+    assert said == ["1 .txt left out"]
+    assert [path for path, _ in expand_all(["photos/b.jpg"], said.append)] == ["photos/b.jpg"]
+    assert said == ["1 .txt left out"]
+
+
+def test_what_may_hold_several_images(tmp_path: Path) -> None:
+    with zipfile.ZipFile("p.zip", "w") as archive:
+        archive.write("photos/b.jpg", "x/b.jpg")
+    several = ["photos", "photos/*", "**", "p.zip", "p.zip/x"]
+    assert [source for source in several if not holds_images(source)] == []
+    assert [source for source in ("c.dat", "gone.png", "-") if holds_images(source)] == []
 
 
 def test_a_file_named_like_a_pattern() -> None:

@@ -29,7 +29,7 @@ def split_option(default: str = "") -> Any:
         "--split",
         metavar="|".join(SPLITS),
         parser=values.choice("--split", SPLITS),
-        help="The part to evaluate. A DIR without parts is evaluated as a whole.",
+        help=f"The part to evaluate. A DIR without parts is evaluated as a whole.{default}",
     )
 
 

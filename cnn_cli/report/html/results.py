@@ -143,8 +143,13 @@ def per_class_table(scores: Scores, judgement: Judgement) -> Markup:
     return table(caption, header, rows, "l" + "r" * (len(header) - 1))
 
 
-def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
-    """Return the calibration: accuracy compared with confidence."""
+def calibration_parts(measured: Measured, scores: Scores, *, calibrated: bool) -> list[Markup]:
+    """Return the calibration: accuracy compared with confidence.
+
+    Args:
+        measured, scores: of the images.
+        calibrated: whether the checkpoint's temperature was fitted.
+    """
     evaluation = measured.evaluation
     images, sums, right = calibration_bins(evaluation.confidences, evaluation.right)
     bins: list[tuple[int, float | None, float | None]] = [
@@ -169,7 +174,7 @@ def calibration_parts(measured: Measured, scores: Scores) -> list[Markup]:
     numbers = table("Images by the confidence of the predicted class", header, rows, "lrrr")
     given, end = (
         (f"Scores are divided by the temperature {scores.temperature:.4f}, found by ", ".")
-        if scores.temperature != 1
+        if calibrated
         else ("The temperature is 1: ", " has not been run.")
     )
     words = _RESULTS.fill("calibration", error=number(scores.ece), temperature=given, end=end)

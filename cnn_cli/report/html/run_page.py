@@ -61,7 +61,13 @@ def run_page(subject: Subject, threads: int) -> bytes:
             Section("confusion", "Confusion", confusion),
             Section("classes", "Classes", [per_class_table(scores, judgement)]),
             Section("thresholds", "Thresholds", threshold_parts(judgement)),
-            Section("calibration", "Calibration", calibration_parts(measured, scores)),
+            Section(
+                "calibration",
+                "Calibration",
+                calibration_parts(
+                    measured, scores, calibrated="calibration" in record.classifier.meta
+                ),
+            ),
             Section("pictures", "Pictures", galleries(record.classifier, measured, threads)),
         ]
     sections += [
