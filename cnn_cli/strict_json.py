@@ -25,7 +25,7 @@ def loads(text: str | bytes) -> Any:
         value = json.loads(text)
     except RecursionError as error:
         raise DeepNestingError(f"more than {MOST_LEVELS} levels") from error
-    level = [value]
+    level = [value] if isinstance(value, dict | list) else []
     for _ in range(MOST_LEVELS):
         children = (each.values() if isinstance(each, dict) else each for each in level)
         level = [child for some in children for child in some if isinstance(child, dict | list)]

@@ -13,8 +13,14 @@ Kind = Literal["conv", "linear", "norm", "affine", "other"]
 Which = Literal["ema", "model"]
 """Which weights of a training checkpoint: the trained ones, or their moving average."""
 
+Activation = Literal["softmax", "sigmoid"]
+"""What turns scores into probabilities: of one label per image, or of several."""
+
 INPUT = -1
 """The number of the input tensor."""
+
+PASSED_OVER = ("dropout", "drop_path", "flatten", "identity")
+"""Kinds of ops that keep all values in a prediction."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +89,8 @@ class Foreign:
         in_shape: (rows, columns, channels) of an image, if the file tells.
         channels_last: whether the file's network reads images with channels last.
         normalization: the network's normalization of its image, which is not among the ops.
+        activation: the activation after the scores, which is not among the ops; None if the network
+            ends in scores, or the file contains arrays only.
         facts: metadata as written by `export`.
         notes: notes for the user on how the file was read.
     """
@@ -93,6 +101,7 @@ class Foreign:
     in_shape: Shape | None = None
     channels_last: bool = False
     normalization: Normalization | None = None
+    activation: Activation | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 

@@ -17,9 +17,11 @@ from cnn_cli.config.load import lay_over
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.decode import Preprocess
 from cnn_cli.errors import ConfigError, DataError, UsageError, listed
+from cnn_cli.inference.classifier import SeveralLabels
+from cnn_cli.inference.several_labels import HALF
 from cnn_cli.interop.assemble import Standardization, assemble, swap_colors
-from cnn_cli.interop.derive.network import Derived, derive
-from cnn_cli.interop.foreign import Foreign, Module, Which
+from cnn_cli.interop.derive.network import TWO_SCORES, Derived, derive
+from cnn_cli.interop.foreign import Activation, Foreign, Module, Which
 from cnn_cli.interop.match_names import layers_with_arrays, match_map, match_names
 from cnn_cli.interop.match_structure import match_structure
 from cnn_cli.interop.onnx_agreement import compare_with_onnxruntime
@@ -28,7 +30,7 @@ from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Shape
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
-from cnn_cli.runs.meta import split_rule
+from cnn_cli.runs.meta import SEVERAL, are_thresholds, split_rule
 from cnn_cli.runs.stored_network import network_facts
 from cnn_cli.structs import as_dict
 from cnn_cli.text_files import read_text
@@ -40,7 +42,9 @@ EXTRA = (
     *("aux1.*", "aux2.*", "AuxLogits.*", "criterion.*", "loss.*"),
     *("*.total_ops", "*.total_params", "*._extra_state", "*.n_averaged", ".n_averaged"),
 )
+EXPORTED = "cnn_version"  # in the metadata of every file that `cnn export` wrote
 MOST_BYTES = 10_000_000  # of a list of classes or a map
+LABELS: dict[Activation, str] = {"softmax": "single", "sigmoid": "multiple"}  # `data.labels`
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +141,12 @@ def import_weights(
     else:
         config = given
         classes, notes = _classes(config, config_file, foreign, options)
+    _check_labels(config, config_file, foreign)
+    several = _several_labels(config, foreign, len(classes))
+    if several is not None:
+        least, most = min(several.thresholds), max(several.thresholds)
+        text = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+        notes.append(f"several labels per image, thresholds {text}")
     config = _with_preprocessing(config, config_file, options, classes, foreign)
     graph = _graph(config, len(classes), config_file)
     if derived is not None:
@@ -165,7 +175,7 @@ def import_weights(
         changes.append("first convolution turned from blue, green, red to red, green, blue")
     mean, std = _numbers_of(config)
     source = {"file": weights.name, "matched_by": matched_by, "notes": changes}
-    save_checkpoint(output, _checkpoint(config, params, classes, mean, std, source))
+    save_checkpoint(output, _checkpoint(config, params, classes, mean, std, several, source))
     return ImportReport(
         output=output,
         layers=len(pairs),
@@ -232,17 +242,26 @@ def _document(foreign: Foreign, derived: Derived) -> dict[str, Any]:
         raise ValueError(f"{foreign.place} has no shape")
     height, width, channels = foreign.in_shape
     data: dict[str, Any] = {"image_size": [height, width], "channels": channels}
-    if "cnn_version" in foreign.facts:
-        for key in ("classes", "mean", "std"):
-            try:
-                data[key] = strict_json.loads(foreign.facts.get(key, "null"))
-            except ValueError as error:
-                raise DataError(foreign.place, f"{key} beside its network must be JSON") from error
-        data |= {key: foreign.facts[key] for key in ("resize_mode",) if key in foreign.facts}
+    if foreign.activation is not None:
+        data["labels"] = LABELS[foreign.activation]
+    if EXPORTED in foreign.facts:
+        data |= {key: _exported(foreign, key) for key in ("classes", "mean", "std")}
+        texts = ("resize_mode", "label_sep")
+        data |= {key: foreign.facts[key] for key in texts if key in foreign.facts}
         if (depth := foreign.facts.get("depth")) is not None:
             data["depth"] = int(depth) if depth.isdecimal() else depth
     data = {key: value for key, value in data.items() if value is not None}
     return {"data": data, "model": {"layers": derived.layers}}
+
+
+def _exported(foreign: Foreign, key: str) -> Any:
+    """Return a value that `cnn export` wrote beside a network; None if there is none."""
+    if EXPORTED not in foreign.facts:
+        return None
+    try:
+        return strict_json.loads(foreign.facts.get(key, "null"))
+    except ValueError as error:
+        raise DataError(foreign.place, f"{key} beside its network must be JSON") from error
 
 
 def _derived_classes(
@@ -293,6 +312,8 @@ def _classes(
     pairs, _, _ = _match(graph, foreign, options)
     last = max(index for index in pairs if graph.nodes[index].layer.kind in ("linear", "conv"))
     count = pairs[last].arrays["weight"].shape[0]
+    if count < 2:
+        raise DataError(foreign.place, TWO_SCORES, count)
     return [str(i) for i in range(count)], [NUMBERED]
 
 
@@ -343,6 +364,27 @@ def _with_preprocessing(
     return validate_config(document, source)
 
 
+def _check_labels(config: Config, source: str, foreign: Foreign) -> None:
+    """Check that `data.labels` fits the activation after the file's scores, if there is one."""
+    kind = foreign.activation
+    if kind is not None and config.data.labels != LABELS[kind]:
+        rule = f"must be {LABELS[kind]}, because the file's network ends in a {kind}"
+        raise ConfigError(f"{source}: data.labels", rule, config.data.labels)
+
+
+def _several_labels(config: Config, foreign: Foreign, classes: int) -> SeveralLabels | None:
+    """Return the thresholds that `cnn export` wrote, or else of 1/2; None for single labels."""
+    if config.data.labels == "single":
+        return None
+    thresholds = _exported(foreign, "thresholds")
+    if thresholds is None:
+        thresholds = [HALF] * classes
+    if not are_thresholds(thresholds, classes):
+        rule = "thresholds beside its network must be a number from 0 to 1 per class"
+        raise DataError(foreign.place, rule, thresholds)
+    return SeveralLabels(config.data.label_sep, tuple(thresholds))
+
+
 def _numbers_of(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:
     mean, std = config.data.mean, config.data.std
     if mean == "auto" or std == "auto":
@@ -356,6 +398,7 @@ def _checkpoint(
     classes: list[str],
     mean: tuple[float, ...],
     std: tuple[float, ...],
+    several: SeveralLabels | None,
     source: dict[str, Any],
 ) -> Checkpoint:
     data = config.data
@@ -373,6 +416,8 @@ def _checkpoint(
         "imported": source,
         **network_facts(params.graph, config.train.dtype),
     }
+    if several is not None:
+        meta[SEVERAL] = several.as_meta()
     return Checkpoint(meta, {"model": params.named() | params.named_buffers()})
 
 

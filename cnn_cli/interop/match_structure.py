@@ -1,9 +1,9 @@
 """Match a file's layers to the network's by structure, for files that contain it.
 
 Both networks are walked from the scores back to the image, and every step must be equal: kind,
-stride, padding, eps. Differences that keep all values are allowed: dropout, flattening, a final
-softmax, separate padding operators, an average over the whole map, and a batch normalization folded
-into the preceding convolution.
+stride, padding, eps. Differences that keep all values are allowed: dropout, flattening, separate
+padding operators, an average over the whole map, and a batch normalization folded into the
+preceding convolution.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from cnn_cli.errors import DataError
 from cnn_cli.interop.derive.padding import NOT_NEGATIVE
-from cnn_cli.interop.foreign import INPUT, Foreign, Module, Op
+from cnn_cli.interop.foreign import INPUT, PASSED_OVER, Foreign, Module, Op
 from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.kernels.geometry import Geometry
 from cnn_cli.nn.kernels.windows import Windows
@@ -24,7 +24,6 @@ from cnn_cli.nn.layers.linear import Linear
 from cnn_cli.nn.layers.maxpool import MaxPool
 from cnn_cli.nn.layers.pad import Pad
 
-PASSED_OVER = ("dropout", "drop_path", "flatten", "identity")
 UNORDERED = ("add", "excite", "product")
 # Kinds of a network's layers, and what a file has for them.
 OTHERWISE = {"product": "excite", "part": "slice"}
@@ -70,8 +69,6 @@ class _Walk:
 
     def match(self, ours: int, theirs: int) -> None:
         """Walk both networks back from two tensors that should be equal."""
-        if theirs != INPUT and self.ops[theirs].kind == "softmax" and not self.pairs:
-            (theirs,) = self.ops[theirs].inputs
         while True:
             ours, theirs = self._ours(ours), self._theirs(theirs)
             if ours == IMAGE or theirs == INPUT:

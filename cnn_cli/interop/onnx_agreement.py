@@ -10,7 +10,7 @@ from cnn_cli.errors import DataError, printable
 from cnn_cli.interop.foreign import Foreign
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
-from cnn_cli.nn.loss import softmax
+from cnn_cli.nn.loss import sigmoid, softmax
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
 
@@ -21,7 +21,7 @@ AGREE = "scores of random images agree with onnxruntime's to"
 
 
 def compare_with_onnxruntime(path: Path, foreign: Foreign, graph: Graph, params: Parameters) -> str:
-    """Compare scores; return the result as a sentence.
+    """Compare scores, or the probabilities that the file makes of them; return a sentence.
 
     Args:
         path: the file.
@@ -55,14 +55,15 @@ def compare_with_onnxruntime(path: Path, foreign: Foreign, graph: Graph, params:
     if foreign.normalization is not None:
         x = x * foreign.normalization.scale + foreign.normalization.shift
     expected = np.asarray(scores, np.float64).reshape(count, -1)
-    is_softmax = bool(foreign.ops and foreign.ops[-1].kind == "softmax")
 
     def scores_of(dtype: str) -> Array:
         copy = Parameters(graph, dtype)
         copy.load(params.named() | params.named_buffers(), str(path))
         with Engine(graph, copy, threads=1) as engine:
             found = engine.predict(np.ascontiguousarray(x, dtype)).astype(np.float64)
-        return softmax(found) if is_softmax else found
+        if foreign.activation is None:
+            return found
+        return sigmoid(found) if foreign.activation == "sigmoid" else softmax(found)
 
     largest = max(float(np.abs(expected).max()), 1e-30)
     found = scores_of("float32")

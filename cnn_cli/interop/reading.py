@@ -11,6 +11,7 @@ from cnn_cli.interop.readers.npz_file import read_npz
 from cnn_cli.interop.readers.onnx_file import read_onnx
 from cnn_cli.interop.readers.safetensors_file import read_index, read_safetensors
 from cnn_cli.interop.readers.torch_file import read_torch
+from cnn_cli.interop.simplify import without_activation
 from cnn_cli.nn.types import Shape
 
 TORCH = (".pth", ".pt", ".bin", ".ckpt")
@@ -33,7 +34,7 @@ def read_foreign(path: Path, in_shape: Shape | None = None, which: Which | None 
         UsageError: reading it needs an extra that is not installed.
     """
     try:
-        return _read(path, in_shape, which)
+        return without_activation(_read(path, in_shape, which))
     except MemoryError as error:
         raise DataError(path, "must fit into memory") from error
     except RecursionError as error:

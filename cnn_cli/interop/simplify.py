@@ -1,7 +1,7 @@
 """Simplify a foreign network: merge ops that its exporter split.
 
 Exporters write an activation as several operators, a bias as a sum, a concatenation as a flat list.
-Unused ops and the normalization of the image are removed.
+Unused ops, the normalization of the image and the activation after the scores are removed.
 """
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from math import isclose, sqrt
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
-from cnn_cli.interop.foreign import INPUT, Normalization, Op
+from cnn_cli.interop.foreign import INPUT, PASSED_OVER, Activation, Foreign, Normalization, Op
 from cnn_cli.nn.layers.adaptive_avgpool import part_means
 from cnn_cli.nn.types import Array
 
@@ -35,6 +35,24 @@ def simplified(ops: Sequence[Op], end: int) -> tuple[tuple[Op, ...], Normalizati
         inputs = tuple(new[each] for each in op.inputs)
         new[i] = work.add(op, inputs)
     return _without_normalization(*_needed(work.ops, new[end]))
+
+
+def without_activation(foreign: Foreign) -> Foreign:
+    """Remove the softmax or sigmoid that turns scores into probabilities, and store its kind."""
+    ops = foreign.ops or ()
+    at = len(ops) - 1
+    while at != INPUT and ops[at].kind in PASSED_OVER:
+        (at,) = ops[at].inputs
+    for kind in get_args(Activation):
+        if at != INPUT and ops[at].kind == kind:
+            (before,) = ops[at].inputs
+            new = [*range(at), before, *range(at, len(ops) - 1)]
+            kept = [
+                replace(op, inputs=tuple(INPUT if i == INPUT else new[i] for i in op.inputs))
+                for op in (*ops[:at], *ops[at + 1 :])
+            ]
+            return replace(foreign, ops=tuple(kept), activation=kind)
+    return foreign
 
 
 class _Joining:

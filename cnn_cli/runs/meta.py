@@ -77,6 +77,15 @@ def stored_tta(meta: Mapping[str, Any]) -> str | None:
     return augment.get("tta") if isinstance(augment, dict) else None
 
 
+def are_thresholds(values: Any, classes: int) -> bool:
+    """Whether values are a list of a threshold from 0 to 1 per class."""
+    return (
+        isinstance(values, list)
+        and len(values) == classes
+        and all(_is_number(each) and 0 <= each <= 1 for each in values)
+    )
+
+
 def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     """Yield each rule and whether it holds; later rules rely on earlier ones."""
     yield from _rules_of_config(meta)
@@ -152,8 +161,7 @@ def _rules_of_labels(labels: Any, classes: int) -> Iterator[tuple[str, bool]]:
     yield rule, isinstance(labels, dict)
     separator, thresholds = labels.get("separator"), labels.get("thresholds")
     yield rule, isinstance(separator, str) and separator != ""
-    yield rule, isinstance(thresholds, list) and len(thresholds) == classes
-    yield rule, all(_is_number(each) and 0 <= each <= 1 for each in labels["thresholds"])
+    yield rule, are_thresholds(thresholds, classes)
 
 
 def _is_depth(value: Any) -> bool:

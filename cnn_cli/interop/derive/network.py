@@ -38,6 +38,7 @@ from cnn_cli.nn.types import Shape
 SQUEEZE_ACTIVATIONS = ("relu", "silu", "gelu", "relu6", "hardswish")
 GATES = ("sigmoid", "hardsigmoid")
 LONGEST = 100  # characters of a layer name
+TWO_SCORES = "must end in a score for each of two or more classes"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,8 +74,7 @@ def derive(foreign: Foreign) -> Derived:
     pieces = work.named(pieces)
     scores = work.layers.shapes[work.end]
     if prod(scores) != scores[-1] or scores[-1] < 2:
-        rule = "must end in a score for each of two or more classes"
-        raise DataError(foreign.place, rule, shape_text(scores))
+        raise DataError(foreign.place, TWO_SCORES, shape_text(scores))
     if len(scores) == 3:
         pieces.append(plain("flatten"))
     classes = scores[-1]
@@ -91,8 +91,6 @@ class _Derivation:
     def __init__(self, place: str, ops: Sequence[Op], in_shape: Shape) -> None:
         self.ops = padded(ops)
         self.end = len(ops) - 1
-        if ops[self.end].kind == "softmax":
-            (self.end,) = ops[self.end].inputs
         self.paths = Paths(self.ops)
         self.layers = Layers(place, self.ops, in_shape, self.end)
         self.made: dict[int, Piece] = {}  # by the tensor that it produces

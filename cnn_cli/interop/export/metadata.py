@@ -11,7 +11,9 @@ from cnn_cli.inference.classifier import Classifier
 def metadata(classifier: Classifier) -> dict[str, str]:
     """Return what a reader needs besides the arrays; lists as JSON."""
     pre, several = classifier.preprocess, classifier.several
-    labels = {} if several is None else {"thresholds": json.dumps(several.thresholds)}
+    labels = {}
+    if several is not None:
+        labels = {"thresholds": json.dumps(several.thresholds), "label_sep": several.separator}
     return labels | {
         "classes": json.dumps(classifier.classes),
         "mean": json.dumps(classifier.normalization.mean),

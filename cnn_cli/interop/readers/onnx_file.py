@@ -79,7 +79,7 @@ def read_onnx(path: Path, in_shape: Shape | None = None) -> Foreign:
     elif white is not None:
         normalization = Normalization(np.ones(1), np.zeros(1), white)
     modules = tuple(op.module for op in ops if op.module is not None)
-    return Foreign(str(path), modules, ops, network.in_shape, entry[3], normalization, facts)
+    return Foreign(str(path), modules, ops, network.in_shape, entry[3], normalization, facts=facts)
 
 
 def _array(tensor: Any, name: str, budget: Budget) -> Array:
