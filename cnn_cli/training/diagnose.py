@@ -71,7 +71,7 @@ def _explain(session: Session, batch: RankBatch, failure: NotFiniteError) -> Div
         session.data.preprocess.dtype.itemsize,
     )
     if sought:
-        loader = session.data.train_loader
+        loader = session.loader
         if len(images) < len(batch) or session.source is not loader:
             parts = loader.batches(batch.indices, epoch=state.epoch)
             images = np.concatenate([part.images for part in parts])

@@ -32,33 +32,30 @@ MEMORY_FRACTION = 1 / 4  # share of the available memory for features
 
 class EpochNetwork(Hook):
     """Trains the network for the epoch's image size, with the layers frozen that `train.freeze` and
-    `train.head` name for the epoch; caches their outputs if possible.
+    `train.head` name for the epoch; caches their outputs if possible, until images begin to change.
 
     After the epoch's steps, the engine has the full image size again.
     """
 
     def before_epoch(self, session: Session) -> None:
         setup, learner, epoch = session.setup, session.learner, session.state.epoch
-        rules, head_alone = setup.rules(epoch), setup.trains_head_alone(epoch)
+        rules, loader = setup.rules(epoch), session.loader
         learner.optimizer.groups = make_groups(learner.params, rules, epoch)
         graph, of_size = session.engine.graph, setup.graph_of(epoch)
         if graph.in_shape != of_size.in_shape:
             graph = of_size
         graph = freeze_graph(graph, rules, epoch)
         session.data.train_loader.image_size = setup.config.image_size(epoch)
-        loader, plain = session.data.train_loader, session.data.plain_loader
-        if head_alone and plain is not None:
-            loader = plain
-        if graph is session.engine.graph:
-            if session.source is plain:
-                session.source = loader
+        # Features are useless if images change or statistics are averaged or estimated.
+        unchanged = session.mixer is None and setup.config.train.progressive_resizing is None
+        same_images = loader.augment is None and (setup.trains_head_alone(epoch) or unchanged)
+        cacheable = same_images and session.evaluated is learner.params
+        kept = session.source is loader or (cacheable and isinstance(session.source, Features))
+        if kept and graph is session.engine.graph:
             return
         node = IMAGE
         room = int(setup.memory.room() * MEMORY_FRACTION) // setup.memory.processes
-        # Features are useless if images change or statistics are averaged or estimated.
-        unchanged = session.mixer is None and setup.config.train.progressive_resizing is None
-        same_images = loader.augment is None and (head_alone or unchanged)
-        if same_images and session.evaluated is learner.params:
+        if cacheable:
             node = cached_node(graph, len(loader.split), learner.params.dtype.itemsize, room)
         session.source = loader
         if node != IMAGE:
@@ -70,6 +67,8 @@ class EpochNetwork(Hook):
                 wanted = touched(shards, ranks.rank, ranks.size)
                 session.source = features = compute_features(session.engine, loader, node, wanted)
                 room -= features.values.nbytes
+        if graph is session.engine.graph and node == session.engine.entry:
+            return
         session.replace_engine(graph, node)
         full = graph.in_shape == setup.graph.in_shape
         # Each view of an image would have features of its own.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from cnn_cli.data.loader import Loader
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.inference.several_labels import HALF
@@ -97,6 +98,13 @@ class Session:
     def estimates_statistics(self) -> bool:
         """Whether `evaluated` has batch statistics of its own, see `precise_bn`."""
         return self.evaluated is not self.learner.weights
+
+    @property
+    def loader(self) -> Loader:
+        """The loader of the epoch's training images; those of `train.head` are not augmented."""
+        plain = self.data.plain_loader
+        head_alone = self.setup.trains_head_alone(self.state.epoch)
+        return plain if head_alone and plain is not None else self.data.train_loader
 
     @property
     def exchange(self) -> Exchange | None:

@@ -14,7 +14,10 @@ from test_features import arrays, run
 
 from cnn_cli.config import validate_config
 from cnn_cli.errors import ConfigError
+from cnn_cli.nn.graph import IMAGE
 from cnn_cli.optim.schedule import CosineConfig, learning_rate
+from cnn_cli.runs.checkpoint import load_checkpoint
+from cnn_cli.training import features
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.planning import plan_training
 from cnn_cli.training.requests import Requests
@@ -83,6 +86,51 @@ def test_a_resumed_run_gives_the_same_bits(
     found, expected = arrays(tmp_path / "parts"), arrays(tmp_path / "whole")
     for name, array in expected.items():
         np.testing.assert_array_equal(found[name], array, err_msg=name)
+
+
+def lasting(folder: Path) -> dict[str, Any]:
+    """Return a finished run's arrays, of the optimizer too."""
+    groups = load_checkpoint(folder / "last.npz").groups
+    return {f"{group}/{name}": array for group in groups for name, array in groups[group].items()}
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"augment": {"hflip": 0.5}},
+        {"augment": {"mixup": {"alpha": 0.2}}},
+        {"augment": {"cutmix": {}}},
+        {"augment": RANDOM},
+        {"progressive_resizing": {"initial_scale": 0.75}},
+        {},
+    ],
+)
+def test_the_epochs_after_it_have_images_of_their_own(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: Any
+) -> None:
+    """With the same layers frozen, training goes as without features, and to the same bits if it
+    is stopped around the end of the head's epochs.
+    """
+    keys: dict[str, Any] = {"head": HEAD, "epochs": 4, "freeze": OTHERS, "dtype": "float64"} | how
+    assert run(pictures, tmp_path / "whole", **keys).notes == [NOTE]
+    whole = lasting(tmp_path / "whole")
+    for stop in [(2, 2), (2, 4), (3, 1), (3, 4)]:
+        requests = Requests()
+
+        def ask(epoch: int, step: int, stop: Any = stop, requests: Requests = requests) -> None:
+            if (epoch, step) == stop:
+                requests.ask_stop("terminated")
+
+        run(pictures, tmp_path / str(stop), watch=Watch(ask), requests=requests, **keys)
+        run(pictures, tmp_path / str(stop), resume=True, **keys)
+        found = lasting(tmp_path / str(stop))
+        for name, array in whole.items():
+            np.testing.assert_array_equal(found[name], array, err_msg=f"{stop}: {name}")
+    monkeypatch.setattr(features, "cached_node", lambda *_: IMAGE)
+    assert run(pictures, tmp_path / "images", **keys).notes == []
+    images = lasting(tmp_path / "images")
+    for name, array in whole.items():
+        np.testing.assert_allclose(images[name], array, rtol=0, atol=1e-10, err_msg=name)
 
 
 def test_images_are_plain_while_the_head_trains(pictures: Path, tmp_path: Path) -> None:
