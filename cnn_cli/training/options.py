@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cnn_cli.errors import UsageError
 from cnn_cli.metric_names import Metric
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ class TrainOptions:
         memory: bytes that the training may take, with cached images; by default the available
             memory.
         until: epochs after which to stop, with the schedule of `train.epochs`; by default all.
+
+    Raises:
+        UsageError: both `overwrite` and `resume`.
     """
 
     out: Path | None = None
@@ -37,6 +41,11 @@ class TrainOptions:
     gates: tuple[Metric, ...] = ()
     memory: int | None = None
     until: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.overwrite and self.resume:
+            rule = "deletes the run that --resume continues; give one of them"
+            raise UsageError("--overwrite", rule)
 
     def epochs(self, config: Config) -> int:
         """Return the number of epochs after which training stops."""

@@ -231,6 +231,11 @@ def test_a_run_without_unseen_images(cnn: Inside, here: Path) -> None:
             2,
             "--folds: takes the place of data.val_split; give one of them. Got data.val_split=0.2.",
         ),
+        (
+            "c.yaml --out folds --resume --overwrite",
+            2,
+            "--overwrite: deletes the run that --resume continues; give one of them.",
+        ),
         ("c.yaml --output x.txt", 2, "--output: must be a .csv file. Got 'x.txt'."),
         ("c.yaml --sheet x.jpg", 2, "--sheet: must be a .png file. Got 'x.jpg'."),
         ("c.yaml --sheet no/x.png", 4, "no/x.png: cannot be written. Got no such folder."),

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_program import COMMAND, Inside, process
+from cli_program import COMMAND, Inside, Outcome, process
+from hardship import contents
 from PIL import Image
 
 from cnn_cli.metric_names import TOP1
@@ -253,6 +254,19 @@ def test_what_cannot_be_trained(
     outcome = cnn("train", *(argument.format(**places) for argument in arguments))
     expected = f"cnn: {message.format(**places)}\n"
     assert (outcome.code, outcome.out, outcome.err) == (code, "", expected)
+
+
+def test_a_run_is_resumed_or_overwritten_but_not_both(
+    cnn: Inside, project: Path, trained: Path, tmp_path: Path
+) -> None:
+    run = shutil.copytree(trained, tmp_path / "run")
+    before = contents(run)
+    line = ("train", project / "tiny.yaml", "--out", run, "--resume", "--overwrite")
+    for more in ([], ["--dry-run"], ["--epochs", 3]):
+        assert cnn(*line, *more) == Outcome(
+            2, "", "cnn: --overwrite: deletes the run that --resume continues; give one of them.\n"
+        )
+    assert contents(run) == before
 
 
 def test_bad_images_are_counted(cnn: Inside, project: Path, here: Path) -> None:

@@ -15,6 +15,7 @@ from hardship import assert_same_run, contents
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.lock import RunLock
 
+BOTH = "--overwrite: deletes the run that --resume continues; give one of them."
 FOLDS = ("--folds", 3, "--threads", 1, "--backend", "numpy")
 
 
@@ -177,6 +178,8 @@ def test_a_dry_run_is_of_the_first_fold(cnn: Inside, project: Path, here: Path) 
             ["--folds", "3", "data.val_split=0.2"],
             "--folds: takes the place of data.val_split; give one of them. Got data.val_split=0.2.",
         ),
+        (["--folds", "3", "--resume", "--overwrite"], BOTH),
+        (["--folds", "3", "--resume", "--overwrite", "--dry-run"], BOTH),
     ],
 )
 def test_what_makes_no_sense(cnn: Inside, project: Path, options: list[str], message: str) -> None:
