@@ -116,8 +116,7 @@ def run(
             (overrides or [""])[0]: bool(overrides),
         }.items():
             if given:
-                rule = "needs a CONFIG"
-                raise UsageError(option, rule, f"{source}, which are")
+                raise UsageError(option, "needs a CONFIG, not a run or checkpoint", source)
         found = _of_run(Path(source), threads, backend)
     else:
         folds = FOLDS if folds is None else folds

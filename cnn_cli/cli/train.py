@@ -171,9 +171,8 @@ def run(
     # A dry run has nothing to save: signals end it like other commands.
     with nullcontext() if dry_run else requests_from_signals(requests, quiet):
         from cnn_cli.config import load_config
-        from cnn_cli.data.folds import Fold
         from cnn_cli.parallel.ranks import Foreseen
-        from cnn_cli.training.folds import of_fold
+        from cnn_cli.training.folds import fold_configs
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.planning import plan_training
         from cnn_cli.training.process_count import choose_processes
@@ -182,7 +181,7 @@ def run(
         options = TrainOptions(out, overwrite, resume, threads, backend, gates, memory)
 
         def planned(loaded: Config) -> Config:
-            return loaded if folds is None else of_fold(loaded, Fold(1, folds))
+            return loaded if folds is None else fold_configs(loaded, config, folds)[0]
 
         def count(loaded: Config) -> int:
             chosen = choose_processes(planned(loaded), config, options, ranks())

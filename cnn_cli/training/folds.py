@@ -74,7 +74,7 @@ def train_folds(
     Raises:
         CnnError: any of its kinds; files saved before stay unchanged.
     """
-    check_no_fold(config, source)
+    configs = fold_configs(config, source, count)
     with requests.at_once():
         check_given(config, source, options, ranks)
         folder = ranks.first(
@@ -84,13 +84,13 @@ def train_folds(
         )
         ranks.first(lambda: _check_folder(folder, count, options))
         if options.overwrite:  # every check comes before anything is deleted
-            prepare(of_fold(config, Fold(1, count)), source, options, {}, ranks)
+            prepare(configs[0], source, options, {}, ranks)
     results: list[TrainResult] = []
     several = Several(source, options, requests, progress, ranks)
     with locked_folder(folder, ranks, overwrite=options.overwrite) as run:
         try:
-            for number in range(1, count + 1):
-                own, place = of_fold(config, Fold(number, count)), fold_folder(folder, number)
+            for number, own in enumerate(configs, 1):
+                place = fold_folder(folder, number)
                 result = several.train(own, place, f"fold {number} of {count}")
                 results.append(result)
                 if result.stopped not in FINAL:
@@ -112,21 +112,18 @@ def train_folds(
     return FoldsResult(folder, count, results, None, predictions)
 
 
-def of_fold(config: Config, fold: Fold) -> Config:
-    """Return the config of one fold's run."""
-    data = config.data.model_copy(update={"fold": str(fold)})
-    return config.model_copy(update={"data": data})
-
-
-def check_no_fold(config: Config, source: str) -> None:
-    """Refuse a config that names one fold of several.
+def fold_configs(config: Config, source: str, count: int) -> list[Config]:
+    """Return the config of each fold's run.
 
     Raises:
-        ConfigError: it does.
+        ConfigError: the config already names one fold of several.
     """
     if config.data.fold is not None:
         rule = "must not be there with --folds, which trains each of them"
         raise ConfigError(f"{source}: data.fold", rule, config.data.fold)
+    folds = [str(Fold(number, count)) for number in range(1, count + 1)]
+    data = [config.data.model_copy(update={"fold": fold}) for fold in folds]
+    return [config.model_copy(update={"data": own}) for own in data]
 
 
 def _check_folder(folder: Path, count: int, options: TrainOptions) -> None:

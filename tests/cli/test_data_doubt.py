@@ -242,17 +242,22 @@ def test_a_run_without_unseen_images(cnn: Inside, here: Path) -> None:
         (
             "folds --folds 3",
             2,
-            "--folds: needs a CONFIG. Got folds, which are.",
+            "--folds: needs a CONFIG, not a run or checkpoint. Got folds.",
         ),
         (
             "folds train.epochs=3",
             2,
-            "train.epochs=3: needs a CONFIG. Got folds, which are.",
+            "train.epochs=3: needs a CONFIG, not a run or checkpoint. Got folds.",
+        ),
+        (
+            "folds/fold-1/best.npz --resume",
+            2,
+            "--resume: needs a CONFIG, not a run or checkpoint. Got folds/fold-1/best.npz.",
         ),
         (
             "folds --memory 1G",
             2,
-            "--memory: needs a CONFIG. Got folds, which are.",
+            "--memory: needs a CONFIG, not a run or checkpoint. Got folds.",
         ),
         ("gone.yaml", 3, "gone.yaml: cannot be read. Got no such file or directory."),
         ("gone.npz", 4, "gone.npz: cannot be read. Got no such file or directory."),

@@ -9,7 +9,7 @@ import statistics
 from pathlib import Path
 
 import pytest
-from cli_program import Inside, kill_as_each_appears, process
+from cli_program import Inside, Outcome, kill_as_each_appears, process
 from hardship import assert_same_run, contents
 
 from cnn_cli.runs.checkpoint import load_checkpoint
@@ -211,12 +211,15 @@ def test_runs_of_another_kind(cnn: Inside, project: Path, folds: Path, trained: 
         f"cnn: {project / 'tiny.yaml'}: a resumed run keeps its config; only train.epochs and "
         "limits may change. Got another data.fold.\n",
     )
-    outcome = cnn("train", folds / "fold-1/config.yaml", "--folds", 3, "--out", project / "other")
-    assert (outcome.code, outcome.err) == (
-        3,
-        f"cnn: {folds / 'fold-1/config.yaml'}: data.fold: must not be there with --folds, which "
-        "trains each of them. Got 1/3.\n",
-    )
+    named = ("train", folds / "fold-1/config.yaml", "--folds", 3, "--out", project / "other")
+    for more in ([], ["--dry-run"], ["train.processes=auto", "--dry-run", "--quiet"]):
+        assert cnn(*named, *more) == Outcome(
+            3,
+            "",
+            f"cnn: {folds / 'fold-1/config.yaml'}: data.fold: must not be there with --folds, "
+            "which trains each of them. Got 1/3.\n",
+        )
+    assert not (project / "other").exists()
     outcome = cnn("train", project / "tiny.yaml", "data.fold=4/3", "--dry-run")
     assert (outcome.code, outcome.err) == (
         3,
