@@ -16,7 +16,7 @@ from cnn_cli.data.archive import is_picture_file
 from cnn_cli.data.label_table import REQUIRED, SPELLINGS, ColumnsConfig, Row, Table, read_lines
 from cnn_cli.data.listing import WHOLE, ListedImages, one_form, part_of
 from cnn_cli.data.targets import NONE
-from cnn_cli.errors import DataError, listed
+from cnn_cli.errors import DataError, listed, suggest
 
 MARKS = {"0": False, "1": True}
 SEPARATOR = "|"  # separates several labels, unless `data.label_sep` says otherwise
@@ -186,7 +186,7 @@ class LabelList(ListedImages):
         """Return the columns that are labels: those of known classes, else all remaining ones.
 
         Raises:
-            DataError: there are none, or two with one name.
+            DataError: there are none, two with one name, or not all known classes.
         """
         header = table.header
         found = [i for i in table.rest if not self._known or one_form(header[i]) in self._known]
@@ -198,7 +198,12 @@ class LabelList(ListedImages):
                 f"of different names other than {NONE}"
             )
             raise DataError(f"{self.root}:1", rule, listed(header, 20))
-        if others := [header[i] for i in table.rest if i not in found]:
+        others = [header[i] for i in table.rest if i not in found]
+        there = {*map(one_form, names)}
+        if missing := [name for form, name in self._known.items() if form not in there]:
+            rule = f"must have a column of 0 and 1 for each class.{suggest(missing[0], others)}"
+            raise DataError(f"{self.root}:1", rule, f"none for {listed(missing)}")
+        if others:
             self.notes.append(f"{self.root}: left out, as no classes: columns {listed(others)}")
         self._marked = names
         return found

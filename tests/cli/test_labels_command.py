@@ -274,6 +274,23 @@ def test_thresholds_where_no_temperature_is_best(cnn: Inside, run: Path, tmp_pat
     assert kept != [each["threshold"] for each in before["classes"].values()]
 
 
+@pytest.mark.parametrize("options", [(), ("--calibrate",)])
+def test_a_class_without_a_column(
+    cnn: Inside, run: Path, tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """Otherwise no image would have it, and its threshold would be chosen by that."""
+    marks = tmp_path / "marks.csv"
+    row = f"{Path('pictures/0.png').resolve()},1,0"
+    marks.write_text(f"path,bottom,lefd\n{row}\n")
+    file = noisy(run, tmp_path / "m.npz")
+    before = file.read_bytes()
+    outcome = cnn("eval", marks, "--ckpt", file, *options)
+    rule = "must have a column of 0 and 1 for each class. Did you mean 'lefd'?"
+    said = f"cnn: {marks}:1: {rule} Got none for left, top.\n"
+    assert (outcome.code, outcome.out, outcome.err) == (4, "", said)
+    assert file.read_bytes() == before
+
+
 def test_a_calibrated_network_is_exported(cnn: Inside, run: Path, tmp_path: Path) -> None:
     pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")

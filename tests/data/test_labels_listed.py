@@ -120,6 +120,35 @@ def test_to_evaluate_a_model_on() -> None:
     assert error.value.line() == rule
 
 
+@pytest.mark.parametrize(
+    ("header", "classes", "expected"),
+    [
+        ("a,wild", ["a", "b", "wild"], "Got none for b."),
+        ("b", ["a", "b", "ca"], "Got none for a, ca."),
+        ("a,widl", ["a", "wild"], "Did you mean 'widl'? Got none for wild."),
+        ("c6", [f"c{i}" for i in range(9)], "Got none for c0, c1, c2, c3, c4 and 3 more."),
+        ("a,cafe\u0301", ["a", "caf\u00e9"], None),  # another Unicode form
+        ("a,b,width", ["b", "a"], None),
+    ],
+)
+def test_a_class_without_a_column(header: str, classes: list[str], expected: str | None) -> None:
+    """It is not known of any image, which is not the same as 0."""
+    marks = ",".join("1" for _ in header.split(","))
+    root = write("list.csv", f"path,{header}", f"pics/0.png,{marks}")
+    ways = (
+        lambda: open_labeled(root, classes, "val", separator="|"),
+        lambda: read(root, classes=classes),
+    )
+    for way in ways:
+        if expected is None:
+            assert way() is not None
+            continue
+        with pytest.raises(DataError) as error:
+            way()
+        rule = "list.csv:1: must have a column of 0 and 1 for each class."
+        assert error.value.line() == f"{rule} {expected}"
+
+
 def test_twice_is_once_where_the_labels_are_the_same() -> None:
     root = write("list.csv", "path,label", "pics/0.png,a|b", "pics/0.png,b|a", "pics/1.png,b")
     dataset = read(root)
