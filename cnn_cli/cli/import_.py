@@ -160,6 +160,9 @@ def run(
     from cnn_cli.interop.reading import is_network
 
     if list_:
+        for name, given in (("WEIGHTS", weights), ("--config", config), ("--output", output_file)):
+            if given is not None:
+                raise UsageError("--list", f"goes without {name}", given)
         _list(json=json)
         return
     if weights is None:

@@ -11,7 +11,7 @@ from math import prod, sqrt
 
 import numpy as np
 
-from cnn_cli.errors import ConfigError, DataError, listed
+from cnn_cli.errors import ConfigError, DataError, UsageError, listed
 from cnn_cli.interop.foreign import Foreign, Module
 from cnn_cli.interop.match_names import fits, layers_with_arrays
 from cnn_cli.nn.graph import IMAGE, Graph, Node
@@ -66,6 +66,7 @@ def assemble(
 
     Raises:
         DataError: arrays are missing, extra, misshapen or not finite; all are listed.
+        UsageError: the standardization has nothing to apply to.
     """
     work = _Assembly(graph, foreign.place, standardization)
     for node in layers_with_arrays(graph):
@@ -77,6 +78,7 @@ def assemble(
     taken = {id(module) for module in pairs.values()}
     work.extra += [module.name for module in foreign.modules if id(module) not in taken]
     work.refuse_problems()
+    work.refuse_idle()
     return work.arrays, work.notes()
 
 
@@ -108,6 +110,7 @@ class _Assembly:
         self.misshapen: list[str] = []
         self.infinite: list[str] = []
         self.biases = self.epsilons = self.folded = self.reordered = self.standardized = 0
+        self.gains = 0
 
     def take(self, node: Node, module: Module, eps: float | None) -> None:
         """Add a node's arrays from its module."""
@@ -215,6 +218,7 @@ class _Assembly:
             return weight  # the weight, or a remaining gain, is refused later
         found.pop("gain", None)
         self.standardized += 1
+        self.gains += gain is not None
         return self.standardization.apply(weight, gain)
 
     def _flattened(self, node: Node) -> Shape:
@@ -236,6 +240,16 @@ class _Assembly:
         problems = [f"{kind} {listed(names)}" for kind, names in kinds.items() if names]
         if problems:
             raise DataError(self.place, "arrays must be the network's", "; ".join(problems))
+
+    def refuse_idle(self) -> None:
+        """Refuse a standardization without convolutions, or with a gamma but no gains."""
+        if self.standardization is None:
+            return
+        if not self.standardized:
+            raise UsageError("--standardize", "goes with a network that has convolutions")
+        gamma = self.standardization.gamma
+        if gamma != 1 and not self.gains:
+            raise UsageError("--standardize", "GAMMA goes with a file that has gains", gamma)
 
     def notes(self) -> list[str]:
         """Return sentences on the conversions."""

@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from cnn_cli.errors import UsageError
 from cnn_cli.nn.types import Array, Shape
 
 Kind = Literal["conv", "linear", "norm", "affine", "other"]
 
 Which = Literal["ema", "model"]
 """Which weights of a training checkpoint: the trained ones, or their moving average."""
+
+HAS_BOTH = "weights are those that were trained; --which ema takes their average"
 
 Activation = Literal["softmax", "sigmoid"]
 """What turns scores into probabilities: of one label per image, or of several."""
@@ -104,6 +107,11 @@ class Foreign:
     activation: Activation | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+
+
+def no_choice(place: object) -> UsageError:
+    """Return the error for `--which` with a file that cannot have both kinds of weights."""
+    return UsageError("--which", "goes with a .pth file or a checkpoint of cnn", place)
 
 
 def kind_of(shapes: Mapping[str, Shape]) -> Kind:

@@ -131,6 +131,7 @@ def import_weights(
     """
     given = None if config_file is None else load_config(config_file, overrides)
     foreign = read_foreign(weights, _in_shape(given, overrides), options.which)
+    _refuse_idle(config_file, overrides, options, foreign)
     foreign, ignored = _without_extra(foreign, options.ignore)
     derived = None
     if given is None or config_file is None:
@@ -142,11 +143,7 @@ def import_weights(
         config = given
         classes, notes = _classes(config, config_file, foreign, options)
     _check_labels(config, config_file, foreign)
-    several = _several_labels(config, foreign, len(classes))
-    if several is not None:
-        least, most = min(several.thresholds), max(several.thresholds)
-        text = f"{least:g}" if least == most else f"{least:g} to {most:g}"
-        notes.append(f"several labels per image, thresholds {text}")
+    several, told = _several_labels(config, foreign, len(classes))
     config = _with_preprocessing(config, config_file, options, classes, foreign)
     graph = _graph(config, len(classes), config_file)
     if derived is not None:
@@ -185,8 +182,22 @@ def import_weights(
         mean=mean,
         std=std,
         pairs={graph.nodes[index].name: module.name for index, module in sorted(pairs.items())},
-        notes=[*notes, *foreign.notes, *ignored, *changes],
+        notes=[*notes, *told, *foreign.notes, *ignored, *changes],
     )
+
+
+def _refuse_idle(
+    config_file: str | None, overrides: list[str], options: ImportOptions, foreign: Foreign
+) -> None:
+    """Refuse options and keys that the import of this file would ignore."""
+    if config_file is None and options.map_file is not None:
+        raise UsageError("--map", "goes with --config CONFIG", options.map_file)
+    if foreign.normalization is None:
+        return
+    for key, option in (("mean", options.mean), ("std", options.std)):
+        if option is None and any(each.startswith(f"data.{key}=") for each in overrides):
+            rule = f"the file's network normalizes images itself; give --{key} to do so before it"
+            raise UsageError(f"data.{key}", rule)
 
 
 def _without_extra(foreign: Foreign, patterns: tuple[str, ...]) -> tuple[Foreign, list[str]]:
@@ -372,17 +383,24 @@ def _check_labels(config: Config, source: str, foreign: Foreign) -> None:
         raise ConfigError(f"{source}: data.labels", rule, config.data.labels)
 
 
-def _several_labels(config: Config, foreign: Foreign, classes: int) -> SeveralLabels | None:
-    """Return the thresholds that `cnn export` wrote, or else of 1/2; None for single labels."""
+def _several_labels(
+    config: Config, foreign: Foreign, classes: int
+) -> tuple[SeveralLabels | None, list[str]]:
+    """Return the thresholds that `cnn export` wrote, or else of 1/2, and notes about them; None for
+    single labels.
+    """
     if config.data.labels == "single":
-        return None
+        return None, []
     thresholds = _exported(foreign, "thresholds")
     if thresholds is None:
         thresholds = [HALF] * classes
     if not are_thresholds(thresholds, classes):
         rule = "thresholds beside its network must be a number from 0 to 1 per class"
         raise DataError(foreign.place, rule, thresholds)
-    return SeveralLabels(config.data.label_sep, tuple(thresholds))
+    least, most = min(thresholds), max(thresholds)
+    text = f"{least:g}" if least == most else f"{least:g} to {most:g}"
+    note = f"several labels per image, thresholds {text}"
+    return SeveralLabels(config.data.label_sep, tuple(thresholds)), [note]
 
 
 def _numbers_of(config: Config) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from cnn_cli.errors import DataError, reason
-from cnn_cli.interop.foreign import Foreign, Which
+from cnn_cli.interop.foreign import Foreign, Which, no_choice
 from cnn_cli.interop.readers.keras_file import read_h5, read_keras, read_model_json
 from cnn_cli.interop.readers.npz_file import read_npz
 from cnn_cli.interop.readers.onnx_file import read_onnx
@@ -20,6 +21,8 @@ ENDINGS = (*TORCH, ".safetensors", ".npz", ".onnx", ".json", ".keras", ".h5", ".
 INDEX = ".safetensors.index.json"
 NETWORKS = (".onnx", ".keras", ".h5", ".hdf5", ".json")
 
+Format = Literal["torch", "npz", "safetensors", "index", "onnx", "model.json", "keras", "h5"]
+
 
 def read_foreign(path: Path, in_shape: Shape | None = None, which: Which | None = None) -> Foreign:
     """Read a file of weights; its extension determines the format, or else its first bytes.
@@ -31,7 +34,8 @@ def read_foreign(path: Path, in_shape: Shape | None = None, which: Which | None 
 
     Raises:
         DataError: it is missing, damaged, of an unsupported format, or contains more than arrays.
-        UsageError: reading it needs an extra that is not installed.
+        UsageError: reading it needs an extra that is not installed, or `which` is given for a
+            format without that choice.
     """
     try:
         return without_activation(_read(path, in_shape, which))
@@ -47,9 +51,37 @@ def is_network(path: Path) -> bool:
     return name.endswith(NETWORKS) and not name.endswith(INDEX)
 
 
-def _read(  # noqa: PLR0911 - a case a kind
+def _read(  # noqa: PLR0911 - a case a format
     path: Path, in_shape: Shape | None, which: Which | None
 ) -> Foreign:
+    found = _format(path)
+    if found == "torch":
+        return read_torch(path, which)
+    if found == "npz":
+        return read_npz(path, which)
+    if which is not None:
+        raise no_choice(path)
+    match found:
+        case "safetensors":
+            return read_safetensors(path)
+        case "index":
+            return read_index(path)
+        case "onnx":
+            return read_onnx(path, in_shape)
+        case "model.json":
+            return read_model_json(path, in_shape)
+        case "keras":
+            return read_keras(path, in_shape)
+        case "h5":
+            return read_h5(path, in_shape)
+
+
+def _format(path: Path) -> Format:  # noqa: PLR0911 - a case a format
+    """Return a file's format, by its extension or else its first bytes.
+
+    Raises:
+        DataError: it cannot be read, or its format is unsupported.
+    """
     suffix = path.suffix.lower()
     try:
         if path.exists() and not path.is_file() and not path.is_dir():
@@ -59,25 +91,21 @@ def _read(  # noqa: PLR0911 - a case a kind
     except (OSError, ValueError) as error:
         raise DataError(path, "cannot be read", reason(error)) from error
     if start[8:] == b"{" and suffix not in (".npz", ".onnx", ".json", ".keras"):
-        return read_safetensors(path)
+        return "safetensors"
     if suffix in TORCH or (suffix not in ENDINGS and start.startswith((b"PK\x03\x04", b"\x80"))):
-        if start.startswith(HDF5):
-            return read_h5(path, in_shape)
-        return read_torch(path, which)
+        return "h5" if start.startswith(HDF5) else "torch"
     if suffix == ".safetensors":
-        return read_safetensors(path)
+        return "safetensors"
     if suffix == ".npz":
-        return read_npz(path)
+        return "npz"
     if suffix == ".onnx":
-        return read_onnx(path, in_shape)
+        return "onnx"
     if suffix == ".json":
-        if path.name.endswith(INDEX):
-            return read_index(path)
-        return read_model_json(path, in_shape)
+        return "index" if path.name.endswith(INDEX) else "model.json"
     if suffix == ".keras" and not start.startswith(HDF5):
-        return read_keras(path, in_shape)
+        return "keras"
     if suffix in (".keras", ".h5", ".hdf5") or start.startswith(HDF5):
-        return read_h5(path, in_shape)
+        return "h5"
     rule = (
         "must be .safetensors, .onnx, .keras, .h5, .npz, .pth, or the model.json of a Keras network"
     )

@@ -14,6 +14,7 @@ from PIL import Image
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.interop.importing import ImportOptions, import_weights
 from cnn_cli.nn.types import Array
+from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 WEIGHTS = Path(__file__).parent / "data" / "zip.pth"
 CONFIG = """\
@@ -224,7 +225,7 @@ def test_arrays_that_are_left_out(cnn: Inside, config: Path) -> None:
 def test_standardized_weights(cnn: Inside, config: Path) -> None:
     out = config.parent / "net.npz"
     line = ("import", WEIGHTS, "--config", config, "--output", out, *OPTIONS)
-    outcome = cnn(*line, "--standardize", "1e-6,1.7")
+    outcome = cnn(*line, "--standardize", "1e-6")
     assert "note        convolutions' weights standardized: 1\n" in outcome.out
     weight = Classifier.load(out).params.named()["layers.0/weight"]
     np.testing.assert_allclose(weight.mean(axis=(1, 2, 3)), 0, atol=1e-6)
@@ -236,11 +237,98 @@ def test_standardized_weights(cnn: Inside, config: Path) -> None:
     [
         ("0", "must be numbers above 0 with commas between them. Got '0'."),
         ("1,2,3", "must be one number, or two with a comma between them. Got 3."),
+        ("1e-6,1.7", "GAMMA goes with a file that has gains. Got 1.7."),
     ],
 )
 def test_a_standardization_that_is_none(
     cnn: Inside, config: Path, value: str, expected: str
 ) -> None:
-    line = ("import", WEIGHTS, "--config", config, "--output", config.parent / "net.npz")
+    out = config.parent / "net.npz"
+    line = ("import", WEIGHTS, "--config", config, "--output", out, *OPTIONS)
     outcome = cnn(*line, "--standardize", value)
     assert (outcome.code, outcome.err) == (2, f"cnn: --standardize: {expected}\n")
+    assert not out.exists()
+
+
+def test_a_standardization_without_convolutions(cnn: Inside, tmp_path: Path) -> None:
+    config = tmp_path / "net.yaml"
+    config.write_text("data: {image_size: 2}\nmodel: {layers: [flatten, linear: classes]}\n")
+    arrays: dict[str, Any] = {"fc.weight": np.ones((2, 12)), "fc.bias": np.ones(2)}
+    np.savez(tmp_path / "a.npz", **arrays)
+    line = ("import", tmp_path / "a.npz", "--config", config, "--output", tmp_path / "b.npz")
+    outcome = cnn(*line, *OPTIONS, "--standardize", "1e-6")
+    assert outcome.err == "cnn: --standardize: goes with a network that has convolutions.\n"
+    assert (outcome.code, (tmp_path / "b.npz").exists()) == (2, False)
+
+
+MEAN = "layers.1/running_mean"
+BOTH = "weights are those that were trained; --which ema takes their average"
+KINDS = ("model", "ema", "precise_bn")
+EXPECTED = {  # groups, --which: the groups whose first bias and running mean are imported
+    (KINDS, None): ("model", "model"),
+    (KINDS, "model"): ("model", "model"),
+    (KINDS, "ema"): ("ema", "precise_bn"),
+    (("model", "ema"), None): ("model", "model"),
+    (("model", "ema"), "ema"): ("ema", "model"),
+    (("model", "precise_bn"), None): ("model", "precise_bn"),
+    (("model", "precise_bn"), "model"): ("model", "precise_bn"),
+    (("model",), None): ("model", "model"),
+}
+
+
+@pytest.mark.parametrize(("groups", "which"), EXPECTED)
+def test_weights_and_their_average_of_our_own(
+    cnn: Inside, config: Path, groups: tuple[str, ...], which: str | None
+) -> None:
+    """As `Classifier.load` reads them; statistics that the average lacks are those of training."""
+    imported(config, mean=(0.0,), std=(1.0,))
+    ours, back = config.parent / "out.npz", config.parent / "back.npz"
+    checkpoint = load_checkpoint(ours, ("model",))
+    stored = checkpoint.groups["model"]
+    values = dict(zip(KINDS, (1.0, 2.0, 3.0), strict=True))
+    names = {"model": list(stored), "ema": ["layers.1/bias"], "precise_bn": [MEAN]}
+    checkpoint.groups = {
+        group: {name: np.full_like(stored[name], values[group]) for name in names[group]}
+        for group in groups
+    }
+    save_checkpoint(ours, checkpoint)
+    line = ("import", ours, "--config", config, "--output", back, *OPTIONS)
+    outcome = cnn(*line, *(() if which is None else ("--which", which)))
+    assert (outcome.code, outcome.err) == (0, "")
+    assert (BOTH in outcome.out) == ("ema" in groups and which is None)
+    params = Classifier.load(back).params
+    found = params.named()["layers.1/bias"][0], params.named_buffers()[MEAN][0]
+    assert found == tuple(values[group] for group in EXPECTED[groups, which])
+
+
+def test_an_average_that_is_missing(cnn: Inside, config: Path) -> None:
+    imported(config, mean=(0.0,), std=(1.0,))
+    ours, back = config.parent / "out.npz", config.parent / "back.npz"
+    line = ("import", ours, "--config", config, "--output", back, *OPTIONS)
+    outcome = cnn(*line, "--which", "ema")
+    rule = "must hold a moving average of the weights for --which ema"
+    assert (outcome.code, outcome.err) == (4, f"cnn: {ours}: {rule}.\n")
+    assert not back.exists()
+
+
+@pytest.mark.parametrize("which", ["ema", "model"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("a.safetensors", "a.safetensors.index.json", "a.onnx", "a.json", "a.keras", "a.h5"),
+        "a.npz",
+    ],
+)
+def test_a_choice_that_other_formats_lack(cnn: Inside, config: Path, name: str, which: str) -> None:
+    file = config.parent / name
+    file.write_bytes((WEIGHTS.parent / "weights.npz").read_bytes())
+    line = ("import", file, "--config", config, "--output", config.parent / "b.npz", *OPTIONS)
+    outcome = cnn(*line, "--which", which)
+    rule = f"goes with a .pth file or a checkpoint of cnn. Got {file}."
+    assert (outcome.code, outcome.err) == (2, f"cnn: --which: {rule}\n")
+
+
+def test_a_list_of_names_goes_alone(cnn: Inside) -> None:
+    outcome = cnn("import", "--list", "a.onnx", "--output", "a.npz")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == "cnn: --list: goes without WEIGHTS. Got a.onnx.\n"

@@ -12,11 +12,11 @@ from networks import CASES
 from onnx_files import OPTIONS, around, constant, imported, kinds_of, node, refusal, write
 from test_onnx_export import classifier_of, pixels
 
-from cnn_cli.errors import DataError
+from cnn_cli.errors import DataError, UsageError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.interop import onnx_agreement
 from cnn_cli.interop.export.onnx_export import to_onnx
-from cnn_cli.interop.importing import import_weights
+from cnn_cli.interop.importing import ImportOptions, import_weights
 from cnn_cli.nn.types import Array
 
 pytest.importorskip("onnxruntime")
@@ -66,6 +66,7 @@ def test_another_network_than_onnxruntimes(tmp_path: Path, monkeypatch: pytest.M
 
 def test_normalization_in_the_network(tmp_path: Path) -> None:
     """Pixels of 0 to 255, which the network normalizes first."""
+    plain, path = ImportOptions(), tmp_path / "b.npz"
     nodes, constants = around([node("Relu", "a", "z")], {})
     nodes[0].input[0] = "n"
     nodes = [node("Mul", "x scale", "m"), node("Sub", "m mean", "n"), *nodes]
@@ -74,6 +75,21 @@ def test_normalization_in_the_network(tmp_path: Path) -> None:
     assert kinds_of(found)[0] == "conv"
     np.testing.assert_allclose(found.normalization.mean, [0.25, 0.5, 0.75], rtol=1e-6)
     np.testing.assert_allclose(found.normalization.std, [0.5] * 3, rtol=1e-6)
+    for key in ("mean", "std"):
+        with pytest.raises(UsageError) as caught:
+            import_weights(tmp_path / "a.onnx", None, [f"data.{key}=[1,1,1]"], path, plain)
+        rule = f"the file's network normalizes images itself; give --{key} to do so before it."
+        assert caught.value.line() == f"data.{key}: {rule}"
+    again = ImportOptions(mean=(0.0,), std=(1.0,))
+    import_weights(tmp_path / "a.onnx", None, ["data.mean=[1,1,1]"], path, again)
+
+
+def test_a_map_without_a_config(cnn: Inside, tmp_path: Path) -> None:
+    path = write(tmp_path / "a.onnx", *around([node("Relu", "a", "z")], {}))
+    outcome = cnn("import", path, "--map", "absent.yaml", "--output", tmp_path / "a.npz")
+    assert (outcome.code, outcome.out) == (2, "")
+    assert outcome.err == "cnn: --map: goes with --config CONFIG. Got absent.yaml.\n"
+    assert not (tmp_path / "a.npz").exists()
 
 
 def test_the_command(cnn: Inside, tmp_path: Path) -> None:

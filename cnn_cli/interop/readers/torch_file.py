@@ -22,7 +22,7 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 
 from cnn_cli.errors import DataError, reason
-from cnn_cli.interop.foreign import Foreign, Which, modules_by_name
+from cnn_cli.interop.foreign import HAS_BOTH, Foreign, Which, modules_by_name
 from cnn_cli.interop.limits import Budget, widened
 from cnn_cli.nn.types import Array
 
@@ -351,8 +351,7 @@ def _state_dict(found: Any, which: Which | None) -> tuple[Mapping[str, _Tensor],
         return ema, ("weights are the average that the training kept (ema)",)
     if model is not None:
         has_both = which is None and ema is not None
-        note = "weights are those that were trained; --which ema takes their average"
-        return model, (note,) if has_both else ()
+        return model, (HAS_BOTH,) if has_both else ()
     if any(isinstance(name, str) and "." in name for name in whole):
         return {str(name): value for name, value in whole.items()}, ()
     keys = ", ".join(map(str, list(found)[:8]))
