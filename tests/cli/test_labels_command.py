@@ -418,9 +418,11 @@ def test_export_gives_probabilities(cnn: Inside, run: Path, tmp_path: Path) -> N
         model = onnx.load(file)
         assert [each.name for each in model.graph.output] == ["probabilities"]
         assert model.graph.node[-1].op_type == "Sigmoid"
-        told = {each.key: json.loads(each.value) for each in model.metadata_props[:2]}
-        kept = load_checkpoint(run / "best.npz").meta["several_labels"]["thresholds"]
-        assert (told["thresholds"], told["classes"]) == (kept, list(CLASSES))
+        told = {each.key: each.value for each in model.metadata_props}
+        kept = load_checkpoint(run / "best.npz").meta["several_labels"]
+        assert json.loads(told["thresholds"]) == kept["thresholds"]
+        assert told["label_sep"] == kept["separator"]
+        assert json.loads(told["classes"]) == list(CLASSES)
 
 
 def test_export_of_weights(cnn: Inside, run: Path, tmp_path: Path) -> None:
