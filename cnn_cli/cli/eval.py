@@ -212,7 +212,7 @@ def run(
         options = shown_by(batch_size, threads, backend, job)
         evaluation, bad = evaluate_images(classifier, images, place, options, calibrate=calibrate)
         if against is not None:
-            against.evaluate(images, classifier, options)
+            against.evaluate(images, classifier, options, bad)
         if not writes:
             return
         calibration, several = None, classifier.several

@@ -28,7 +28,7 @@ class Comparison:
             several labels, `subset_accuracy`.
         p: p-value of McNemar's exact test, one-sided, for the same metrics.
         interval: bootstrap interval of new - other with `alpha` on either side; for other metrics.
-        worse: whether the new model is significantly worse.
+        worse: whether the new model is significantly worse; None if that is undefined.
     """
 
     metric: str
@@ -38,7 +38,7 @@ class Comparison:
     only_other: int | None = None
     p: float | None = None
     interval: tuple[float, float] | None = None
-    worse: bool = False
+    worse: bool | None = None
 
 
 def compare(
@@ -94,8 +94,10 @@ def _count(new: AnyJudgement, other: AnyJudgement, metric: Metric, alpha: float)
     """Compare a metric that is a fraction of correct images."""
     ours, theirs = new.right, other.right
     only_new, only_other = int((ours & ~theirs).sum()), int((theirs & ~ours).sum())
-    p = mcnemar(only_new, only_other)
     values = new.value(metric), other.value(metric)
+    if None in values:
+        return Comparison(metric.text, *values)
+    p = mcnemar(only_new, only_other)
     return Comparison(metric.text, *values, only_new, only_other, p, worse=p < alpha)
 
 

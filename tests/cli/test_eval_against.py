@@ -128,6 +128,104 @@ def test_other_classes(
     assert (outcome.code, outcome.out, outcome.err) == (4, "", f"cnn: {message}\n")
 
 
+@pytest.fixture
+def of_two_bands(models: tuple[Path, Path], tmp_path: Path) -> Path:
+    """The good model for images of two bands; the second is ignored."""
+    checkpoint, path = load_checkpoint(models[0]), tmp_path / "bands.npz"
+    weight = checkpoint.groups["model"]["layers.0/weight"]
+    zeros = np.zeros_like(weight)
+    axis = weight.shape.index(1)
+    checkpoint.groups["model"]["layers.0/weight"] = np.concatenate([weight, zeros], axis)
+    checkpoint.meta["preprocess"]["channels"] = checkpoint.meta["config"]["data"]["channels"] = 2
+    del checkpoint.meta["network"]  # built from the config
+    for key in ("mean", "std"):
+        checkpoint.meta[key] = checkpoint.meta[key] * 2
+    save_checkpoint(path, checkpoint)
+    return path
+
+
+def of_bands(folder: Path, bands: str) -> Path:
+    """Write images of each class: `1` has one band, `2` two, `a` a second one that is alpha.
+
+    A model of one band reads `1` and `a`, a model of two bands reads `2` and `a`.
+    """
+    for name, level in {"bright": 220, "dark": 30, "grey": 125}.items():
+        (folder / name).mkdir(parents=True)
+        for i, band in enumerate(bands):
+            pixels = np.full((8, 8), level, np.uint8)
+            if band == "2":
+                np.save(folder / name / f"{i}.npy", np.dstack([pixels, pixels]))
+            else:
+                image = Image.fromarray(pixels)
+                image.convert("L" if band == "1" else "LA").save(folder / name / f"{i}.png")
+    return folder
+
+
+def unread(folder: Path, i: int) -> str:
+    rule = "must have 2 bands, as data.channels says. Got 1 band."
+    return "".join(
+        f"cnn: {folder / name / f'{i}.png'}: {rule}\n" for name in ("bright", "dark", "grey")
+    )
+
+
+def test_images_that_only_the_other_model_cannot_read(
+    cnn: Inside, models: tuple[Path, Path], of_two_bands: Path, tmp_path: Path
+) -> None:
+    photos = of_bands(tmp_path / "photos", "a1a")
+    for name in ("bright", "dark", "grey"):
+        (photos / name / "9.png").write_bytes(b"neither can read it")
+    line = ("eval", photos, "--ckpt", models[0], "--not-worse-than", of_two_bands)
+    outcome = cnn(*line, "--json")
+    neither = "".join(
+        f"cnn: {photos / name / '9.png'}: not an image Pillow can read.\n"
+        for name in ("bright", "dark", "grey")
+    )
+    told = f"cnn: {of_two_bands}: is compared on the 6 of 9 images that it can read, too\n"
+    assert (outcome.code, outcome.err) == (0, neither + unread(photos, 1) + told)
+    found = json.loads(outcome.out)
+    assert (found["images"], found["not_worse_than"]["images"]) == (9, 6)
+
+
+@pytest.mark.parametrize(("bands", "read"), [("1", 3), ("12", 3), ("11", 6)])
+def test_no_image_that_both_can_read(
+    cnn: Inside,
+    models: tuple[Path, Path],
+    of_two_bands: Path,
+    tmp_path: Path,
+    bands: str,
+    read: int,
+) -> None:
+    photos, changes = of_bands(tmp_path / "photos", bands), tmp_path / "changes.csv"
+    line = ("--ckpt", models[0], "--not-worse-than", of_two_bands, "--predictions", changes)
+    outcome = cnn("eval", photos, *line)
+    rule = "must be able to read an image that --ckpt can read"
+    assert (outcome.code, outcome.out) == (4, "")
+    assert outcome.err.splitlines()[-1] == f"cnn: {of_two_bands}: {rule}. Got none of {read}."
+    assert not changes.exists()
+
+
+def test_an_undefined_metric_is_no_pass(
+    cnn: Inside, models: tuple[Path, Path], of_two_bands: Path, tmp_path: Path
+) -> None:
+    """The other model reads no image of a class."""
+    photos = of_bands(tmp_path / "photos", "a")
+    Image.new("L", (8, 8)).save(photos / "dark/0.png")
+    gates = ("--fail-under", "recall:grey=0", "--fail-under", "recall:dark=0")
+    line = ("eval", photos, "--ckpt", models[0], "--not-worse-than", of_two_bands, *gates)
+    outcome = cnn(*line)
+    last = outcome.out.splitlines()[-1]
+    undefined = "not comparable: it is not defined for these images"
+    assert last == f"recall:dark –, {of_two_bands} –; {undefined}"
+    rule = f"recall:dark must not be worse than that of {of_two_bands}. Got {last}."
+    assert outcome.code == 6
+    assert outcome.err.splitlines()[-1] == f"cnn: --not-worse-than: {rule}"
+    outcome = cnn(*line, "--json")
+    assert outcome.code == 6
+    top1, grey, dark = json.loads(outcome.out)["not_worse_than"]["metrics"].values()
+    assert (top1["worse"], grey["worse"], dark["worse"]) == (False, False, None)
+    assert (dark["new"], dark["other"], dark["interval"]) == (None, None, None)
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [

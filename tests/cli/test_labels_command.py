@@ -336,6 +336,16 @@ def test_another_model(cnn: Inside, run: Path, tmp_path: Path) -> None:
     assert exact["p"] < 0.05
 
 
+def test_images_without_labels_compare_nothing(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    images = tmp_path / "none.csv"
+    images.write_text(f"path,label\n{Path('pictures/0.png').resolve()},none\n")
+    outcome = cnn("eval", images, "--ckpt", run, "--not-worse-than", run)
+    line = f"average_precision –, {run} –; not comparable: it is not defined for these images"
+    rule = f"average_precision must not be worse than that of {run}. Got {line}."
+    assert (outcome.code, outcome.err) == (6, f"cnn: --not-worse-than: {rule}\n")
+    assert outcome.out.splitlines()[-1] == line
+
+
 def test_models_of_one_label_and_of_several_are_not_compared(
     cnn: Inside, run: Path, trained: Path
 ) -> None:

@@ -17,8 +17,10 @@ from cnn_cli.nn.types import Array
 NAMES = ["a", "b", "c"]
 
 
-def judgement(guesses: Array, labels: Array, indices: Array | None = None) -> Judgement:
-    logits = 3.0 * np.eye(3)[guesses] + np.random.default_rng(1).random((len(labels), 3))
+def judgement(
+    guesses: Array, labels: Array, indices: Array | None = None, value: float = 3.0
+) -> Judgement:
+    logits = value * np.eye(3)[guesses] + np.random.default_rng(1).random((len(labels), 3))
     rows = np.arange(len(labels)) if indices is None else indices
     of = Evaluation.of(logits, labels, rows)
     kept = {name: getattr(of, name) for name in Evaluation.__slots__} | {"logits": logits}
@@ -89,4 +91,23 @@ def test_a_metric_that_is_not_defined_is_not_compared() -> None:
     labels = np.array([0, 1] * 20)
     both = judgement(labels, labels)
     _, one = compare(both, both, [Metric("recall", "c")], 0.05)
-    assert (one.new, one.other, one.interval, one.worse) == (None, None, None, False)
+    assert (one.new, one.other, one.interval, one.worse) == (None, None, None, None)
+
+
+@pytest.mark.parametrize("names", ["loss", "brier", "auc", "average_precision"])
+def test_a_metric_that_is_not_finite_for_one_is_not_compared(names: str) -> None:
+    labels = np.arange(30) % 3
+    good, broken = judgement(labels, labels), judgement(labels, labels, value=np.nan)
+    for pair in ((good, broken), (broken, good)):
+        _, one = compare(*pair, [Metric(names)], 0.05)
+        assert (one.new is None) == (pair[0] is broken)
+        assert (one.other is None) == (pair[1] is broken)
+        assert (one.interval, one.worse) == (None, None)
+
+
+def test_no_image_in_common() -> None:
+    labels = np.arange(6) % 3
+    ours = judgement(labels, labels, np.arange(6))
+    theirs = judgement(labels, labels, np.arange(6, 12))
+    for one in compare(ours, theirs, [Metric("loss"), Metric("recall", "a")], 0.05):
+        assert (one.new, one.other, one.p, one.interval, one.worse) == (None,) * 5

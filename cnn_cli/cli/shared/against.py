@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cnn_cli.cli.shared import output
 from cnn_cli.cli.shared.gates import TOPK, Gate
 from cnn_cli.errors import DataError, GateError
 from cnn_cli.metric_names import Metric, find_class
 
 if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
+    from cnn_cli.data.decode import ImageError
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.comparing import Comparison
     from cnn_cli.inference.evaluate_files import EvaluationOptions
     from cnn_cli.inference.judging import AnyJudgement
+
+    Bad = dict[int, ImageError]
 
 OPTION = "--not-worse-than"
 ALPHA = 0.05
@@ -36,6 +40,7 @@ class Against:
 
     model: Classifier
     judgement: AnyJudgement
+    images: int  # that both models can read
 
     def __init__(self, path: Path, alpha: float | None) -> None:
         self.path = path
@@ -64,9 +69,18 @@ class Against:
                     rule = "must have the classes of --ckpt"
                     raise DataError(self.path, rule, f"'{name}' in {one.path} only")
 
-    def evaluate(self, images: Split, new: Classifier, options: EvaluationOptions) -> None:
-        """Evaluate it on the images of the new model; unreadable ones have been reported
-        already.
+    def evaluate(
+        self, images: Split, new: Classifier, options: EvaluationOptions, bad: Bad
+    ) -> None:
+        """Evaluate it on the images of the new model; report those that only it cannot read.
+
+        Args:
+            images, options: as in `evaluate_files`.
+            new: the new model.
+            bad: what that cannot read, which has been reported already.
+
+        Raises:
+            DataError: there is no image that both can read.
         """
         import numpy as np
 
@@ -78,11 +92,31 @@ class Against:
         # The same classes may have other numbers.
         numbers = np.array([find_class(name, self.model.classes) for name in new.classes], np.int64)
         own = Split(images.paths, renumbered(images.labels, numbers))
-        evaluation, _ = evaluate_files(self.model, own, options)
+        evaluation, found = evaluate_files(self.model, own, options)
+        if options.job.rank == 0:
+            self._tell(bad, found, len(images))
         places = [find_class(name, new.classes) for name in self.model.classes]
         # Spelled as in the new model.
         names = [new.classes[place] for place in places if place is not None]
         self.judgement = judge(evaluation, names, self.model.thresholds)
+
+    def _tell(self, bad: Bad, own: Bad, images: int) -> None:
+        """Report the images that only this model cannot read, and count the others.
+
+        Raises:
+            DataError: there are no others.
+        """
+        only = [error for i, error in own.items() if i not in bad]
+        read = images - len(bad)
+        self.images = read - len(only)
+        for error in only:
+            output.say(f"cnn: {error.line()}")
+        if not self.images:
+            rule = "must be able to read an image that --ckpt can read"
+            raise DataError(self.path, rule, f"none of {read:,}")
+        if only:
+            which = f"the {self.images:,} of {read:,} images that it can read, too"
+            output.say(f"cnn: {self.path}: is compared on {which}")
 
     def compare(self, new: AnyJudgement, gates: Sequence[Gate], k: int) -> list[Comparison]:
         """Compare the default metric, such as top1, and the requested ones."""
@@ -95,7 +129,7 @@ class Against:
         """Return the comparison for JSON."""
         from cnn_cli.report.text.compared import comparison_dict
 
-        return {"not_worse_than": comparison_dict(found, str(self.path), self.alpha)}
+        return {"not_worse_than": comparison_dict(found, str(self.path), self.alpha, self.images)}
 
     def lines(self, found: Sequence[Comparison]) -> str:
         from cnn_cli.report.text.compared import comparison_line
@@ -103,12 +137,12 @@ class Against:
         return "".join(f"{comparison_line(one, str(self.path), self.alpha)}\n" for one in found)
 
     def check(self, found: Sequence[Comparison]) -> None:
-        """Raise if the new model is worse.
+        """Raise if the new model is worse, or a metric is undefined for one of the two.
 
         Raises:
             GateError: it is.
         """
         for one in found:
-            if one.worse:
+            if one.worse is not False:
                 rule = f"{one.metric} must not be worse than that of {self.path}"
                 raise GateError(OPTION, rule, self.lines([one]).rstrip())

@@ -27,13 +27,17 @@ def comparison_line(of: Comparison, other: str, alpha: float) -> str:
         share = f"{100 * (1 - 2 * alpha):g} %"
         parts.append(f"difference {low:+.4f} to {high:+.4f} with {share} confidence")
     verdict = "worse" if of.worse else "not worse"
+    if of.worse is None:
+        verdict = "not comparable: it is not defined for these images"
     parts.append(verdict if of.p is None else f"{verdict} (p = {of.p:.4g})")
     return printable("; ".join(parts))
 
 
-def comparison_dict(found: Sequence[Comparison], other: str, alpha: float) -> dict[str, Any]:
-    """Return the comparisons for JSON, by metric."""
+def comparison_dict(
+    found: Sequence[Comparison], other: str, alpha: float, images: int
+) -> dict[str, Any]:
+    """Return the comparisons for JSON, by metric; `images` is the number that both models read."""
     metrics = {of.metric: asdict(of) for of in found}
     for values in metrics.values():
         del values["metric"]
-    return {"ckpt": other, "alpha": alpha, "metrics": metrics}
+    return {"ckpt": other, "alpha": alpha, "images": images, "metrics": metrics}
