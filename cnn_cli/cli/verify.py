@@ -89,6 +89,7 @@ def _text(found: Verified) -> str:
         for part, count in found.images.items()
     ]
     pairs.append(("config", _same(found.config == [])))
+    pairs += [("changed", each) for each in found.during]
     rows = [
         "\t".join([each.kind, each.part, each.path, *filter(None, [each.what])])
         for each in found.changes or []
@@ -113,4 +114,6 @@ def _got(found: Verified) -> str:
         parts.append("another config in the checkpoint")
     elif found.config:
         parts.append(f"another {listed(found.config)} in config.yaml")
+    if found.during:
+        parts.append("images that changed during the training")
     return ", ".join(parts)

@@ -20,6 +20,8 @@ from cnn_cli.runs.results import EpochRow, TrainResult
 if TYPE_CHECKING:
     from cnn_cli.config import TrainConfig
 
+DATA_CHANGE = "data_change"  # key in a line of the log
+
 # A checkpoint may contain anything; training can resume from these numbers.
 Count = Annotated[int, Field(strict=True, ge=0, lt=2**63)]
 Epoch = Annotated[int, Field(strict=True, ge=1, lt=2**31)]
@@ -117,6 +119,29 @@ class TrainingState:
         """Add a line to the log."""
         stamp = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
         self.log.append({"time": stamp, "event": event, **values})
+
+    def note_session(self, data_change: str | None) -> None:
+        """Add a line about the start of a session to the log.
+
+        Args:
+            data_change: how the images differ from those of the session before, if they do.
+        """
+        if data_change is None:
+            self.note_event("resume" if self.log else "start")
+        else:
+            place = {"epoch": self.epoch + 1, "step": self.batch}
+            self.note_event("resume", **place, **{DATA_CHANGE: data_change})
+
+    @property
+    def data_changes(self) -> list[str]:
+        """The changes of images between sessions, in words."""
+        found = []
+        for event in self.log:
+            if DATA_CHANGE in event:
+                step = event.get("step")
+                place = f"epoch {event.get('epoch')}" + (f" after step {step}" if step else "")
+                found.append(f"from {place} on: {event[DATA_CHANGE]}")
+        return found
 
     @property
     def rollbacks(self) -> int:

@@ -15,6 +15,7 @@ from cnn_cli.runs.checkpoint import load_checkpoint, resolve_checkpoint
 from cnn_cli.runs.folder import CONFIG, RECEIPT, RESUMABLE, differences
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.runs.receipt import META, PARTS, Receipt, config_digest
+from cnn_cli.runs.state import TrainingState
 from cnn_cli.runs.stored_network import stored_config
 
 
@@ -47,6 +48,7 @@ class Verified:
         config: keys whose values differ between the checkpoint and the config beside it; only
             `None` if the checkpoint's own config is not the one that was trained.
         changes: sorted by kind and path; None if there is no list of the images.
+        during: changes of the images between sessions of the training, in words.
     """
 
     checkpoint: Path
@@ -55,10 +57,11 @@ class Verified:
     same: dict[str, bool]
     config: list[str] | None
     changes: list[Change] | None
+    during: list[str]
 
     @property
     def is_same(self) -> bool:
-        return all(self.same.values()) and self.config == []
+        return all(self.same.values()) and self.config == [] and not self.during
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result for JSON."""
@@ -71,6 +74,7 @@ class Verified:
             "same_images": self.same,
             "config": {"same": self.config == [], "changed": self.config},
             "changes": changes,
+            "changes_during_training": self.during,
         }
 
 
@@ -102,7 +106,8 @@ def verify(path: Path, root: Path | None = None) -> Verified:
     elif before is not None and all(before.digests()[part] == receipt.get(part) for part in PARTS):
         changes = _changes(before, now)
     config = _changed_keys(file, meta, receipt)
-    return Verified(file, dataset.root, now.counts(), same, config, changes)
+    during = TrainingState.from_meta(meta, str(file)).data_changes
+    return Verified(file, dataset.root, now.counts(), same, config, changes, during)
 
 
 def _dataset(file: Path, meta: Mapping[str, Any], root: Path | None) -> Dataset:

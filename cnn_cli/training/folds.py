@@ -8,7 +8,7 @@ from pathlib import Path
 
 from cnn_cli.config import Config
 from cnn_cli.data.folds import Fold
-from cnn_cli.errors import ConfigError, UsageError
+from cnn_cli.errors import ConfigError, DataError, UsageError
 from cnn_cli.inference.evaluate import Watch
 from cnn_cli.inference.evaluate_files import EvaluationOptions
 from cnn_cli.inference.out_of_fold import OutOfFold, load_folds, predict_out_of_fold
@@ -21,13 +21,16 @@ from cnn_cli.runs.folder import (
     folds_in,
     holds_sweep,
 )
+from cnn_cli.runs.receipt import Receipt
 from cnn_cli.runs.results import TrainResult
+from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow
-from cnn_cli.training.setup import prepare
+from cnn_cli.training.resumed_data import data_change, data_facts
+from cnn_cli.training.setup import open_images, prepare
 from cnn_cli.training.several import FINAL, Several, locked_folder
-from cnn_cli.training.train import check_given
+from cnn_cli.training.train import check_given, load_resumable
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,7 +75,8 @@ def train_folds(
         watch: shows the progress of the predictions.
 
     Raises:
-        CnnError: any of its kinds; files saved before stay unchanged.
+        DataError: the images changed since a fold was trained.
+        CnnError: any other kind; files saved before stay unchanged.
     """
     configs = fold_configs(config, source, count)
     with requests.at_once():
@@ -89,6 +93,8 @@ def train_folds(
     several = Several(source, options, requests, progress, ranks)
     with locked_folder(folder, ranks, overwrite=options.overwrite) as run:
         try:
+            with requests.at_once():
+                ranks.first(lambda: _check_images(folder, configs, source))
             for number, own in enumerate(configs, 1):
                 place = fold_folder(folder, number)
                 result = several.train(own, place, f"fold {number} of {count}")
@@ -124,6 +130,32 @@ def fold_configs(config: Config, source: str, count: int) -> list[Config]:
     folds = [str(Fold(number, count)) for number in range(1, count + 1)]
     data = [config.data.model_copy(update={"fold": fold}) for fold in folds]
     return [config.model_copy(update={"data": own}) for own in data]
+
+
+def _check_images(folder: Path, configs: list[Config], source: str) -> None:
+    """Refuse to resume folds after their images changed.
+
+    The images are dealt to the folds by content, so that a network could be given images to predict
+    on which it was trained.
+
+    Raises:
+        DataError: they changed since a fold was trained, or between its sessions.
+    """
+    for number, config in enumerate(configs, 1):
+        place = fold_folder(folder, number)
+        if not (place / LAST).exists():
+            continue
+        meta = load_resumable(place / LAST, config, source, ()).meta
+        dataset = open_images(config, source, meta)
+        receipt = Receipt.of(dataset) if config.data.shards == 1 else None
+        changed = data_change(meta, data_facts(dataset), receipt, place)
+        mixed = TrainingState.from_meta(meta, str(place / LAST)).data_changes
+        if changed is not None or mixed:
+            rule = (
+                f"the images must be those that {place.name} was trained with, so that no network "
+                "predicts images that it has seen; --overwrite trains all folds anew"
+            )
+            raise DataError(folder, rule, changed or mixed[0])
 
 
 def _check_folder(folder: Path, count: int, options: TrainOptions) -> None:

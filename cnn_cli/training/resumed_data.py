@@ -1,6 +1,7 @@
 """Check that a resumed run finds the classes and images with which it began.
 
-A checkpoint stores the `data_facts` of its run, which are compared with the current ones.
+A checkpoint stores the `data_facts` of its run and a receipt, which are compared with the current
+ones.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import hashlib
 import os
 from collections.abc import Mapping
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,8 @@ from cnn_cli.data.content import content_digest
 from cnn_cli.data.dataset import Dataset
 from cnn_cli.data.listing import one_form
 from cnn_cli.errors import DataError, listed
+from cnn_cli.runs.folder import RECEIPT
+from cnn_cli.runs.receipt import META, PARTS, Receipt
 
 COMPARED = 16  # images whose content is stored in a checkpoint
 MOST_LISTED = 100  # classes listed in an error
@@ -70,17 +74,21 @@ def check_resumed(meta: Mapping[str, Any], config: Config, now: Mapping[str, Any
     if not before or not was_elsewhere(meta, config):
         return
     rule = "a resumed run must find the same images"
-    if any(before.get(part) != now[part] for part in ("train", "val")):
+    if any(before.get(part) != now[part] for part in PARTS):
         counts = [f"{each.get('train')} and {each.get('val')}" for each in (now, before)]
         raise DataError(place, rule, f"{counts[0]} to train and validate on, not {counts[1]}")
     if before.get("names", now["names"]) != now["names"]:
         raise DataError(place, rule, "other names")
+    if _other_content(before, now):
+        raise DataError(place, rule, "files with the same names but different content")
+
+
+def _other_content(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     content = before.get("content")
-    if isinstance(content, list) and any(
+    return isinstance(content, list) and any(
         None not in pair and pair[0] != pair[1]
         for pair in zip(content, now["content"], strict=False)
-    ):
-        raise DataError(place, rule, "files with the same names but different content")
+    )
 
 
 def was_elsewhere(meta: Mapping[str, Any], config: Config) -> bool:
@@ -89,17 +97,62 @@ def was_elsewhere(meta: Mapping[str, Any], config: Config) -> bool:
     return root != config.data.root
 
 
-def data_change(meta: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """Return a note if a resumed run's data changed since its checkpoint.
+def data_change(
+    meta: Mapping[str, Any], now: Mapping[str, Any], receipt: Receipt | None, run: Path
+) -> str | None:
+    """Return how the images differ from those of a run's last session; None if they are the same.
 
     Args:
         meta: metadata of the checkpoint; empty for a new training.
         now: the `data_facts` of the current images.
+        receipt: their receipt; None if no rank reads all images.
+        run: the run folder, whose list of images tells which of them differ.
     """
-    before = meta.get("data")
-    if not before or all(before.get(part) == now[part] for part in ("train", "val")):
-        return None
-    return (
-        f"the data changed since the run began: {before.get('train')} training and "
-        f"{before.get('val')} validation images then, {now['train']} and {now['val']} now"
+    before, digests = meta.get("data", {}), meta.get(META)
+    counts = any(before.get(part, now[part]) != now[part] for part in PARTS)
+    found = []
+    if counts:
+        found.append(
+            f"{before.get('train')} training and {before.get('val')} validation images then, "
+            f"{now['train']} and {now['val']} now"
+        )
+    if receipt is not None and digests:
+        if _matches(receipt, digests):
+            return None
+        own = _listed(run, digests)
+        if own is not None:
+            found += _differences(own, receipt)
+            return "; ".join(found) or None  # none if names have another Unicode form
+    elif before.get("names", now["names"]) == now["names"] and not _other_content(before, now):
+        return found[0] if found else None
+    return found[0] if found else "names, classes or contents of images differ"
+
+
+def _matches(receipt: Receipt, digests: Mapping[str, str]) -> bool:
+    return all(digests.get(part) == digest for part, digest in receipt.digests().items())
+
+
+def _listed(run: Path, digests: Mapping[str, str]) -> Receipt | None:
+    """Return the list in a run folder if it is the checkpoint's."""
+    with suppress(DataError):
+        receipt = Receipt.read(run / RECEIPT)
+        if receipt is not None and _matches(receipt, digests):
+            return receipt
+    return None
+
+
+def _differences(before: Receipt, now: Receipt) -> list[str]:
+    """Count the images that differ between two receipts, in words."""
+    then, today = (
+        {one_form(name): row for name, row in each.by_name().items()} for each in (before, now)
     )
+    both = [(then[name], today[name]) for name in then.keys() & today.keys()]
+    counts = {
+        "added": len(today.keys() - then.keys()),
+        "removed": len(then.keys() - today.keys()),
+        "moved to another part": sum(old[0] != new[0] for old, new in both),
+        "in another class": sum(one_form(old[1]) != one_form(new[1]) for old, new in both),
+        "with other content": sum(old[2] != new[2] for old, new in both),
+    }
+    words = ", ".join(f"{count:,} {what}" for what, count in counts.items() if count)
+    return [words] if words else []

@@ -71,7 +71,7 @@ class Saver(Hook):
             self._run.write_config(config_text(config))
             if session.receipt is not None:
                 self._run.write(RECEIPT, session.receipt.csv())
-        state.note_event("start" if not state.log else "resume")
+        state.note_session(session.data_change)
         if config.train.epochs == 0 or (
             config.train.on_nan == "rollback"
             and session.setup.ranks.first(lambda: not session.run.last.exists())

@@ -51,6 +51,7 @@ class Session:
         state: the progress of the training; a rollback replaces it.
         receipt: which images the network is trained on; None on ranks other than 0, and if no rank
             reads all images.
+        data_change: how the images differ from those of the session before; None if they do not.
         engine: computes gradients; replaced when other layers are frozen or images have another
             size.
         source: gives the batches: the loader, or the features of frozen layers.
@@ -72,6 +73,7 @@ class Session:
     learner: Learner
     state: TrainingState
     receipt: Receipt | None
+    data_change: str | None
     engine: TrainingEngine = field(init=False)
     source: Source = field(init=False)
     evaluated: Parameters = field(init=False)
@@ -207,11 +209,12 @@ def open_session(
         progress.note(initial.note)
     for remark in setup.remarks:
         progress.note(remark)
-    learner, state = Learner(setup), TrainingState()
+    learner, state, changed = Learner(setup), TrainingState(), None
     if checkpoint is not None:
         state = _restore(checkpoint, run, learner)
-        if changed := data_change(setup.meta, setup.data_facts):
-            progress.note(changed)
+        changed = data_change(setup.meta, setup.data_facts, receipt, run.path)
+        if changed is not None:
+            progress.note(f"the data changed since the last session: {changed}")
     data = open_training_data(
         config, setup.dataset, setup.threads, progress.note, ranks, setup.memory
     )
@@ -240,6 +243,7 @@ def open_session(
         state=state,
         thresholds=() if checkpoint is None else _thresholds(checkpoint),
         receipt=receipt,
+        data_change=changed,
     )
 
 

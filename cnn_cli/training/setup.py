@@ -279,22 +279,32 @@ def open_network(
     root = Path(required_root(config, source))
     if ranks.rank:  # rank 0 checks them while listing
         check_there(root)
-    data = config.data
-    dataset = ranks.first(
-        lambda: open_dataset(
-            root,
-            data.classes,
-            data.val_split,
-            meta.get("classes", ()),
-            data.columns,
-            separator=data.separator,
-            test_split=data.test_split,
-            group=data.group,
-            rule=split_rule(meta),
-            fold=data.fold,
-        )
-    )
+    dataset = ranks.first(lambda: open_images(config, source, meta))
     return dataset, network_of(config, source, dataset)
+
+
+def open_images(config: Config, source: str, meta: Mapping[str, Any]) -> Dataset:
+    """List the images of a training.
+
+    Args:
+        meta: metadata of the checkpoint to resume; empty for a new training.
+
+    Raises:
+        ConfigError, DataError: config and images do not fit, or images are missing.
+    """
+    data = config.data
+    return open_dataset(
+        Path(required_root(config, source)),
+        data.classes,
+        data.val_split,
+        meta.get("classes", ()),
+        data.columns,
+        separator=data.separator,
+        test_split=data.test_split,
+        group=data.group,
+        rule=split_rule(meta),
+        fold=data.fold,
+    )
 
 
 def network_of(config: Config, source: str, dataset: Dataset) -> Graph:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import statistics
 from pathlib import Path
 
 import pytest
 from cli_program import Inside, Outcome, kill_as_each_appears, process
 from hardship import assert_same_run, contents
+from PIL import Image
 
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.lock import RunLock
@@ -185,6 +187,55 @@ def test_a_dry_run_is_of_the_first_fold(cnn: Inside, project: Path, here: Path) 
 def test_what_makes_no_sense(cnn: Inside, project: Path, options: list[str], message: str) -> None:
     outcome = cnn("train", project / "tiny.yaml", *options)
     assert (outcome.code, outcome.out, outcome.err) == (2, "", f"cnn: {message}\n")
+
+
+@pytest.mark.parametrize("epochs", [1, 3], ids=["finished", "begun"])
+@pytest.mark.parametrize("command", [("train",), ("data", "doubt")])
+def test_images_that_changed_since_a_fold_was_trained(
+    cnn: Inside, project: Path, here: Path, command: tuple[str, ...], epochs: int
+) -> None:
+    photos = shutil.copytree(project / "photos", here / "photos")
+    line = (*command, project / "tiny.yaml", *FOLDS, "--data", photos, "--out", "a", "--resume")
+    assert cnn(*line, "train.epochs=1").code == 0
+    shutil.rmtree("a/fold-3")
+    again = (*line, f"train.epochs={epochs}")
+    before = contents(here / "a")
+    rule = (
+        "cnn: a: the images must be those that fold-1 was trained with, so that no network "
+        "predicts images that it has seen; --overwrite trains all folds anew. Got "
+    )
+    path = photos / "train/dark/0.png"
+    content = path.read_bytes()
+    path.unlink()
+    outcome = cnn(*again)
+    assert (outcome.code, outcome.out, outcome.err.startswith(rule)) == (4, "", True)
+    assert "images then, " in outcome.err
+    assert contents(here / "a") == before
+    Image.new("L", (8, 8), 7).save(path)
+    outcome = cnn(*again)
+    assert (outcome.code, outcome.out, outcome.err.startswith(rule)) == (4, "", True)
+    assert outcome.err.endswith("1 with other content.\n")
+    path.write_bytes(content)
+    assert cnn(*again).code == 0
+
+
+def test_a_fold_that_was_resumed_alone_with_other_images(
+    cnn: Inside, project: Path, here: Path
+) -> None:
+    photos = shutil.copytree(project / "photos", here / "photos")
+    line = ("train", project / "tiny.yaml", "--data", photos, "--quiet", "--resume")
+    assert cnn(*line, *FOLDS, "--out", "a", "train.epochs=1").code == 0
+    path = photos / "train/dark/0.png"
+    content = path.read_bytes()
+    Image.new("L", (8, 8), 7).save(path)
+    own = (*line, "--out", "a/fold-1", "data.fold=1/3")
+    assert cnn(*own, "train.epochs=2").code == 0
+    path.write_bytes(content)
+    assert cnn(*own, "train.epochs=3").code == 0
+    outcome = cnn(*line, *FOLDS, "--out", "a", "train.epochs=4")
+    assert outcome.code == 4
+    assert "trained with" in outcome.err
+    assert "Got from epoch 2 on: " in outcome.err
 
 
 def test_runs_of_another_kind(cnn: Inside, project: Path, folds: Path, trained: Path) -> None:

@@ -204,6 +204,34 @@ def test_a_resume_keeps_the_receipt(cnn: Inside, project: Path, tmp_path: Path) 
     assert cnn("verify", tmp_path / "run").code == 0
 
 
+def test_a_resume_with_other_images_is_not_the_same(
+    cnn: Inside, project: Path, photos: Path, tmp_path: Path
+) -> None:
+    line = ("train", project / "tiny.yaml", "--data", photos, "--out", tmp_path / "run", "--quiet")
+    assert cnn(*line, "train.epochs=1").code == 0
+    repaint(photos / "train/dark/0.png")
+    (photos / "val/dark/0.png").unlink()
+    assert cnn(*line, "--resume", "train.epochs=2").code == 0
+    change = (
+        "from epoch 2 on: 24 training and 12 validation images then, 24 and 11 now; 1 removed, "
+        "1 with other content"
+    )
+    last = tmp_path / "run/last.npz"
+    outcome = cnn("verify", last)
+    assert (outcome.code, outcome.out, outcome.err) == (
+        6,
+        "training    24 images, the same\nvalidation  11 images, the same\n"
+        f"config      the same\nchanged     {change}\n",
+        f"cnn: {last}: {RULE}. Got images that changed during the training.\n",
+    )
+    document = json.loads(cnn("verify", last, "--json").out)
+    assert document["same"] is False
+    assert document["same_images"] == {"train": True, "val": True}
+    assert document["changes_during_training"] == [change]
+    assert cnn(*line, "--resume", "train.epochs=3").code == 0
+    assert cnn("verify", last).code == 6
+
+
 def test_a_run_of_folds(cnn: Inside, project: Path, photos: Path, here: Path) -> None:
     line = ("train", project / "tiny.yaml", "--data", photos, "--folds", 2, "train.epochs=1")
     assert cnn(*line, "--out", "folds", "--quiet", "--threads", 1).code == 0

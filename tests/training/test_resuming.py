@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
+from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
-from learnable import make_pictures
+from learnable import config_document, make_pictures
+from PIL import Image
 from short_training import Watch, rows_without_times, run, weights
 
+from cnn_cli.config import validate_config
 from cnn_cli.errors import ConfigError, DataError
 from cnn_cli.runs.checkpoint import load_checkpoint
+from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.requests import Requests
+from cnn_cli.training.train import train
 
 
 @pytest.fixture(scope="module")
@@ -109,9 +116,85 @@ def test_resume_says_that_the_data_changed(tmp_path: Path) -> None:
     watch = Watch()
     run(pictures, tmp_path / "run", watch, options={"resume": True}, epochs=2)
     assert watch.notes == [
-        "the data changed since the run began: 18 training and 6 validation images then, "
-        "17 and 6 now"
+        "the data changed since the last session: 18 training and 6 validation images then, "
+        "17 and 6 now; 1 removed"
     ]
+
+
+def repaint(pictures: Path) -> None:
+    shutil.copy(pictures / "train/dark/1.png", pictures / "train/bright/1.png")
+
+
+def rename(pictures: Path) -> None:
+    (pictures / "train/bright/1.png").rename(pictures / "train/bright/one.png")
+
+
+def relabel(pictures: Path) -> None:
+    (pictures / "train/bright/1.png").rename(pictures / "train/dark/one.png")
+
+
+def exchange(pictures: Path) -> None:
+    for name in ("train/dark/1.png", "val/dark/1.png"):
+        (pictures / name).rename(pictures / name.replace("1.png", "one.png"))
+    for part, other in (("train", "val"), ("val", "train")):
+        (pictures / part / "dark/one.png").rename(pictures / other / "dark/1.png")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (repaint, "1 with other content"),
+        (rename, "1 added, 1 removed"),
+        (relabel, "1 added, 1 removed"),
+        (exchange, "2 with other content"),
+    ],
+)
+@pytest.mark.parametrize("listed", [True, False])
+def test_resume_says_that_images_changed_though_not_their_number(
+    tmp_path: Path, change: Callable[[Path], None], said: str, listed: bool
+) -> None:
+    pictures = make_pictures(tmp_path / "pictures", train=6, val=2)
+    run(pictures, tmp_path / "run", epochs=1)
+    change(pictures)
+    if not listed:
+        (tmp_path / "run/receipt.csv").unlink()
+        said = "names, classes or contents of images differ"
+    watch = Watch()
+    run(pictures, tmp_path / "run", watch, options={"resume": True}, epochs=2)
+    assert watch.notes == [f"the data changed since the last session: {said}"]
+    lines = [json.loads(line) for line in (tmp_path / "run/log.jsonl").read_text().splitlines()]
+    events = [event for event in lines if event["event"] == "resume"]
+    assert [{**event, "time": ""} for event in events] == [
+        {"time": "", "event": "resume", "epoch": 2, "step": 0, "data_change": said}
+    ]
+    watch = Watch()
+    run(pictures, tmp_path / "run", watch, options={"resume": True}, epochs=3)
+    assert watch.notes == []
+
+
+def test_a_change_before_the_first_step_of_a_split_by_content(tmp_path: Path) -> None:
+    """With `data.val_split`, a new content may move its image to another part."""
+    pictures = make_pictures(tmp_path / "pictures", train=6, val=2) / "train"
+    config = config_document(pictures, epochs=1)
+    config["data"]["val_split"] = 0.34
+
+    def go(epochs: int, *, resume: bool) -> list[str]:
+        config["train"]["epochs"] = epochs
+        watch = Watch()
+        options = TrainOptions(tmp_path / "run", resume=resume, threads=1, backend="numpy")
+        train(validate_config(config, "c.yaml"), "c.yaml", options, Requests(), watch)
+        return watch.notes
+
+    go(1, resume=False)
+    assert go(2, resume=True) == []
+    for i, path in enumerate(sorted(pictures.glob("*/*.png"))):
+        Image.new("L", (16, 16), i).save(path)
+    (note,) = go(3, resume=True)
+    assert re.fullmatch(
+        r"the data changed since the last session: \d+ moved to another part, "
+        r"18 with other content",
+        note,
+    )
 
 
 def test_resume_refuses_other_classes(tmp_path: Path) -> None:
@@ -179,7 +262,9 @@ def test_names_may_change_their_unicode_form_as_pictures_move(tmp_path: Path) ->
     moved = pictures.rename(tmp_path / "moved")
     for part in ("train", "val"):
         (moved / part / "d\u00e9").rename(moved / part / "de\u0301")
-    assert run(moved, tmp_path / "run", options={"resume": True}, epochs=2).epochs == 2
+    watch = Watch()
+    assert run(moved, tmp_path / "run", watch, options={"resume": True}, epochs=2).epochs == 2
+    assert watch.notes == []
     assert "d\u00e9" in load_checkpoint(tmp_path / "run" / "last.npz").meta["classes"]
 
 
