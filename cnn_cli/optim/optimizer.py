@@ -6,8 +6,10 @@ The optimizers themselves are in `optim.optimizers`, one file each.
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import groupby
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -116,13 +118,15 @@ class Optimizer:
     Attributes:
         groups: may be replaced between steps.
         buffers: the state arrays, by PyTorch's names.
-        steps: number of steps taken.
+        steps: (parameters,) how many steps have updated each parameter, in the order of
+            `Parameters.parts`: fewer if it was frozen.
     """
 
     def __init__(self, params: Parameters, groups: Groups, buffers: Sequence[str]) -> None:
         self.params = params
         self.groups = groups
-        self.steps = 0
+        self._bounds = [0, *(part.stop for *_, part in params.parts())]
+        self.steps = np.zeros(len(self._bounds) - 1, np.int64)
         kept = {name: params.empty_like() for name in buffers}
         self.buffers = {name: flat for name, (flat, _) in kept.items()}
         self._views = {name: views for name, (_, views) in kept.items()}
@@ -136,28 +140,49 @@ class Optimizer:
             gradient: flat, like `params.flat`; not modified.
             lr: the learning rate of this step.
         """
-        self.steps += 1
         # A diverging run overflows here; its loss reports that once, instead of many warnings.
         with np.errstate(over="ignore", invalid="ignore"):
             for group in self.groups.trained:
-                self.move(group, gradient, lr * group.lr_factor)
+                for part, steps in self._count(group.part):
+                    alike = replace(group, part=part)
+                    self.move(alike, gradient, lr * group.lr_factor, steps)
         self.params.touch()
 
-    def move(self, group: Group, gradient: Array, lr: float) -> None:
-        """Update the parameters of one group; `lr` includes the group's factor."""
+    def _count(self, part: slice) -> Iterator[tuple[slice, int]]:
+        """Count a step of the parameters in `part`; yield the parts that have taken equally many
+        steps, this one included.
+        """
+        first, last = (bisect_left(self._bounds, bound) for bound in (part.start, part.stop))
+        self.steps[first:last] += 1
+        for steps, equal in groupby(range(first, last), self.steps.tolist().__getitem__):
+            numbers = list(equal)
+            yield slice(self._bounds[numbers[0]], self._bounds[numbers[-1] + 1]), steps
+
+    def move(self, group: Group, gradient: Array, lr: float, steps: int) -> None:
+        """Update the parameters of one group.
+
+        Args:
+            group: the group.
+            gradient: as in `step`.
+            lr: the learning rate, with the group's factor.
+            steps: number of steps that have updated the group, this one included.
+        """
         for block in blocks(group.part, BLOCK):
-            self._update(block, self.params.flat[block], gradient[block], lr, group.weight_decay)
+            param, grad = self.params.flat[block], gradient[block]
+            self._update(block, param, grad, lr, group.weight_decay, steps)
 
     def _update(
-        self, block: slice, param: Array, grad: Array, lr: float, weight_decay: float
+        self, block: slice, param: Array, grad: Array, lr: float, weight_decay: float, steps: int
     ) -> None:
         raise NotImplementedError
 
     def named_state(self) -> dict[str, Array]:
         """Return the arrays for a checkpoint: `<buffer>/<layer>/<param>` in PyTorch's layouts, and
-        `step`.
+        `step`, which is `steps`, or one number if all are equal.
         """
-        return self._named_buffers() | {STEP: np.array(self.steps, np.int64)}
+        equal = (self.steps == self.steps[:1]).all()
+        step = np.array(self.steps.max(initial=0)) if equal else self.steps
+        return self._named_buffers() | {STEP: step}
 
     def load_named_state(self, arrays: Mapping[str, Array], place: str) -> None:
         """Load what `named_state` returned.
@@ -170,20 +195,23 @@ class Optimizer:
             DataError: the arrays do not fit this optimizer and network.
         """
         targets = self._named_buffers()
-        shapes = {name: view.shape for name, view in targets.items()} | {STEP: ()}
-        for name, shape in shapes.items():
+        shapes = {name: (view.shape,) for name, view in targets.items()}
+        for name, fitting in (shapes | {STEP: ((), self.steps.shape)}).items():
             got = arrays.get(name)
             kind = "iu" if name == STEP else "f"
-            if got is None or got.shape != shape or got.dtype.kind not in kind:
+            if got is None or got.shape not in fitting or got.dtype.kind not in kind:
                 text = "nothing" if got is None else f"{got.dtype} of shape {got.shape}"
-                rule = f"optimizer/{name} must be {_word(kind)} of shape {shape}"
-                raise DataError(place, rule, text)
-        if extra := next((name for name in arrays if name not in shapes), None):
+                rule = f"must be {_word(kind)} of shape {' or '.join(map(str, fitting))}"
+                raise DataError(place, f"optimizer/{name} {rule}", text)
+        if extra := next((name for name in arrays if name not in {*shapes, STEP}), None):
             rule = "the optimizer's state does not belong to this config"
             raise DataError(place, rule, f"optimizer/{extra} too")
+        steps = arrays[STEP].astype(np.int64)
+        if (steps < 0).any():
+            raise DataError(place, f"optimizer/{STEP} must be 0 or more", int(steps.min()))
         for name, view in targets.items():
             view[...] = arrays[name]
-        self.steps = int(arrays[STEP])
+        self.steps[...] = steps
 
     def _named_buffers(self) -> dict[str, Array]:
         return {
@@ -225,4 +253,4 @@ def blocks(part: slice, block: int) -> Iterator[slice]:
 
 
 def _word(kind: str) -> str:
-    return "floating-point" if kind == "f" else "a whole number"
+    return "floating-point" if kind == "f" else "integer"

@@ -91,6 +91,26 @@ def test_the_rest_moves_as_the_other_optimizer_says(other: str) -> None:
     assert not np.allclose(ours["wide/weight"], theirs["wide/weight"])
 
 
+@pytest.mark.parametrize("other", ["sgd", "adam", "adamw"])
+def test_what_was_frozen_starts_as_the_other_optimizer_does(other: str) -> None:
+    single = {"type": other, "lr": 0.02}
+    keys = {"optimizer": {"type": "muon", "other": single}, "freeze": ["head.*"]}
+    both = muon(other=single)
+    config = TrainConfig.model_validate({"optimizer": single})
+    alone = make_optimizer(config.optimizer, both.params.copy())
+    everything = both.groups
+    both.groups = make_groups(both.params, TrainConfig.model_validate(keys))
+    for seed in range(50):
+        both.step(random_gradient(both.params, seed), 0.02)
+    both.groups = everything
+    for seed in range(3):
+        gradient = random_gradient(both.params, seed)
+        both.step(gradient, 0.02)
+        alone.step(gradient, 0.02)
+    ours, theirs = both.params.named(), alone.params.named()
+    np.testing.assert_allclose(ours["head/weight"], theirs["head/weight"], rtol=1e-13)
+
+
 @pytest.mark.parametrize("other", ["sgd", "adamw"])
 def test_saved_and_restored_it_goes_on_with_the_same_bits(other: str) -> None:
     first = muon("float32", other=other)

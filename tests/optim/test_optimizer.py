@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import tracemalloc
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,8 @@ from cnn_cli.errors import DataError
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.optim.optimizer import BLOCK, Optimizer, OptimizerConfig, clip_grad_norm
+from cnn_cli.optim.groups import OptimizerAlone, make_groups
+from cnn_cli.optim.optimizer import BLOCK, Groups, Optimizer, OptimizerConfig, clip_grad_norm
 from cnn_cli.optim.optimizers import OPTIMIZERS, make_optimizer
 from cnn_cli.optim.optimizers.adam import AdamConfig, AdamWConfig
 from cnn_cli.optim.optimizers.sgd import SGDConfig
@@ -121,9 +123,79 @@ def test_three_steps_as_torch(
     assert list(optimizer.buffers) == list(state)
     for name, values in state.items():
         np.testing.assert_allclose(optimizer.buffers[name][:4], values, rtol=1e-13)
-    assert optimizer.steps == 3
+    assert (optimizer.steps == 3).all()
     # The gaps between parameters do not change.
     assert not params.flat[4:].any()
+
+
+# Which of the head's steps the body takes part in, three in all.
+RELEASES = {
+    "released": [False] * 5 + [True] * 3,
+    "frozen in between": [True] + [False] * 4 + [True] * 2,
+    "frozen at the end": [True] * 3 + [False] * 2,
+}
+
+
+def body_and_head(config: OptimizerConfig) -> tuple[Optimizer, Groups]:
+    """Return an optimizer of two layers, and its groups while the lower one is frozen."""
+    graph = stub_graph(
+        body=Stub(ParamSpec("weight", (4,), "weight")),
+        head=Stub(ParamSpec("weight", (4,), "weight")),
+    )
+    params = Parameters(graph, "float64")
+    for views in params.views[:2]:
+        views["weight"][...] = START
+    return make_optimizer(config, params), make_groups(params, FrozenBody(config))
+
+
+@dataclass(frozen=True)
+class FrozenBody(OptimizerAlone):
+    freeze: int = 1
+
+
+@pytest.mark.parametrize("trained", RELEASES.values(), ids=list(RELEASES))
+@pytest.mark.parametrize(
+    ("config", "expected"), [(case[1], case[2]) for case in CASES], ids=[case[0] for case in CASES]
+)
+def test_a_parameter_counts_its_own_steps_as_in_torch(
+    config: OptimizerConfig, expected: list[float], trained: list[bool]
+) -> None:
+    """In PyTorch, a parameter that does not require gradients takes no step: after its release,
+    it moves as in `test_three_steps_as_torch`. It is so after a restart before any step too.
+    """
+    optimizer, frozen = body_and_head(config)
+    everything = optimizer.groups
+    alone, _ = body_and_head(config)
+    taken = 0
+    for both in trained:
+        gradient, lr = STEPS[taken % 3]
+        flat = np.concatenate([np.pad(gradient, (0, 12))] * 2)
+        again, _ = body_and_head(config)
+        again.params.copy_from(optimizer.params)
+        again.load_named_state(optimizer.named_state(), "last.npz")
+        optimizer = again
+        optimizer.groups = everything if both else frozen
+        optimizer.step(flat, lr)
+        alone.step(flat, lr)
+        taken += both
+    body, head = (views["weight"] for views in optimizer.params.views[:2])
+    np.testing.assert_allclose(body, expected, rtol=1e-13)
+    np.testing.assert_array_equal(head, alone.params.views[1]["weight"])
+    assert optimizer.steps.tolist() == [3, len(trained)]
+    assert optimizer.named_state()["step"].tolist() == [3, len(trained)]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_one_number_of_steps_is_of_all_parameters(config: OptimizerConfig) -> None:
+    """Checkpoints had one before the steps of each were counted: it continues as it did."""
+    optimizer, frozen = body_and_head(config)
+    assert optimizer.named_state()["step"].shape == ()
+    optimizer.load_named_state(optimizer.named_state() | {"step": np.array(7)}, "last.npz")
+    assert optimizer.steps.tolist() == [7, 7]
+    assert optimizer.named_state()["step"] == 7
+    optimizer.groups = frozen
+    optimizer.step(optimizer.params.flat.copy(), 0.1)
+    assert optimizer.named_state()["step"].tolist() == [7, 8]
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -220,7 +292,7 @@ def test_saved_and_restored_it_goes_on_with_the_same_bits(config: OptimizerConfi
     for flat, _ in gradients[2:]:
         for one in (optimizer, restored):
             one.step(flat, 0.05)
-    assert restored.steps == 4
+    assert (restored.steps == 4).all()
     assert (restored.params.flat == params.flat).all()
 
 
@@ -273,7 +345,13 @@ def test_states_that_do_not_fit() -> None:
         " Got int64 of shape (3,)."
     )
     assert _loading(sgd, step=np.array(1.5)) == (
-        "last.npz: optimizer/step must be a whole number of shape (). Got float64 of shape ()."
+        "last.npz: optimizer/step must be integer of shape () or (5,). Got float64 of shape ()."
+    )
+    assert _loading(sgd, step=np.arange(4)) == (
+        "last.npz: optimizer/step must be integer of shape () or (5,). Got int64 of shape (4,)."
+    )
+    assert _loading(sgd, step=np.array([1, 1, 0, -1, 1])) == (
+        "last.npz: optimizer/step must be 0 or more. Got -1."
     )
     assert _loading(sgd, **{"exp_avg/layers.2/bias": np.zeros(3)}) == (
         "last.npz: the optimizer's state does not belong to this config."

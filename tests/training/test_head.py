@@ -13,11 +13,11 @@ from short_training import Watch
 from test_features import arrays, run
 
 from cnn_cli.config import validate_config
-from cnn_cli.errors import ConfigError
+from cnn_cli.errors import ConfigError, DivergedError
 from cnn_cli.nn.graph import IMAGE
 from cnn_cli.optim.schedule import CosineConfig, learning_rate
 from cnn_cli.runs.checkpoint import load_checkpoint
-from cnn_cli.training import features
+from cnn_cli.training import diagnose, features
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.planning import plan_training
 from cnn_cli.training.requests import Requests
@@ -31,6 +31,31 @@ RANDOM = {"random_resized_crop": {}, "hflip": 0.5, "mixup": {"alpha": 0.2}}
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_pictures(tmp_path_factory.mktemp("pictures"))
+
+
+def lasting(folder: Path) -> dict[str, Any]:
+    """Return a run's arrays, of the optimizer too."""
+    groups = load_checkpoint(folder / "last.npz").groups
+    return {f"{group}/{name}": array for group in groups for name, array in groups[group].items()}
+
+
+def assert_equal(folder: Path, other: Path) -> None:
+    found, expected = lasting(folder), lasting(other)
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        np.testing.assert_array_equal(found[name], array, err_msg=f"{folder.name}: {name}")
+
+
+def run_in_parts(pictures: Path, out: Path, stop: tuple[int, int], **keys: Any) -> None:
+    """Train as `run` does, stopped after an epoch's step and resumed."""
+    requests = Requests()
+
+    def ask(*done: int) -> None:
+        if done == stop:
+            requests.ask_stop("terminated")
+
+    run(pictures, out, watch=Watch(ask), requests=requests, **keys)
+    run(pictures, out, resume=True, **keys)
 
 
 def test_the_head_trains_as_if_all_else_were_frozen(pictures: Path, tmp_path: Path) -> None:
@@ -75,23 +100,24 @@ def test_a_resumed_run_gives_the_same_bits(
     keys: dict[str, Any] = {"head": HEAD, "epochs": 4, "augment": augment, "freeze": ["stem.*"]}
     watch = run(pictures, tmp_path / "whole", **keys)
     assert NOTE in watch.notes
-    requests = Requests()
-
-    def stop(at: int, step: int) -> None:
-        if (at, step) == (epoch, 2):
-            requests.ask_stop("terminated")
-
-    run(pictures, tmp_path / "parts", watch=Watch(stop), requests=requests, **keys)
-    run(pictures, tmp_path / "parts", resume=True, **keys)
-    found, expected = arrays(tmp_path / "parts"), arrays(tmp_path / "whole")
-    for name, array in expected.items():
-        np.testing.assert_array_equal(found[name], array, err_msg=name)
+    run_in_parts(pictures, tmp_path / "parts", (epoch, 2), **keys)
+    assert_equal(tmp_path / "parts", tmp_path / "whole")
 
 
-def lasting(folder: Path) -> dict[str, Any]:
-    """Return a finished run's arrays, of the optimizer too."""
-    groups = load_checkpoint(folder / "last.npz").groups
-    return {f"{group}/{name}": array for group in groups for name, array in groups[group].items()}
+AROUND_THE_END = [(2, 2), (2, 4), (3, 1), (3, 4)]
+
+
+@pytest.mark.parametrize("kind", ["adamw", "muon"])
+def test_each_parameter_counts_its_own_steps(pictures: Path, tmp_path: Path, kind: str) -> None:
+    """So Adam's correction of the bias begins when a parameter is released, as in PyTorch."""
+    optimizer = {"type": "muon", "other": "adamw"} if kind == "muon" else kind
+    keys: dict[str, Any] = {"head": HEAD, "epochs": 4, "optimizer": optimizer, "freeze": ["stem.*"]}
+    run(pictures, tmp_path / "whole", **keys)
+    steps = lasting(tmp_path / "whole")["optimizer/step"]
+    assert steps.tolist() == [0] * 2 + [8] * 6 + [16] * 2  # stem, the others, last layer
+    for stop in AROUND_THE_END:
+        run_in_parts(pictures, tmp_path / str(stop), stop, **keys)
+        assert_equal(tmp_path / str(stop), tmp_path / "whole")
 
 
 @pytest.mark.parametrize(
@@ -113,23 +139,13 @@ def test_the_epochs_after_it_have_images_of_their_own(
     """
     keys: dict[str, Any] = {"head": HEAD, "epochs": 4, "freeze": OTHERS, "dtype": "float64"} | how
     assert run(pictures, tmp_path / "whole", **keys).notes == [NOTE]
-    whole = lasting(tmp_path / "whole")
-    for stop in [(2, 2), (2, 4), (3, 1), (3, 4)]:
-        requests = Requests()
-
-        def ask(epoch: int, step: int, stop: Any = stop, requests: Requests = requests) -> None:
-            if (epoch, step) == stop:
-                requests.ask_stop("terminated")
-
-        run(pictures, tmp_path / str(stop), watch=Watch(ask), requests=requests, **keys)
-        run(pictures, tmp_path / str(stop), resume=True, **keys)
-        found = lasting(tmp_path / str(stop))
-        for name, array in whole.items():
-            np.testing.assert_array_equal(found[name], array, err_msg=f"{stop}: {name}")
+    for stop in AROUND_THE_END:
+        run_in_parts(pictures, tmp_path / str(stop), stop, **keys)
+        assert_equal(tmp_path / str(stop), tmp_path / "whole")
     monkeypatch.setattr(features, "cached_node", lambda *_: IMAGE)
     assert run(pictures, tmp_path / "images", **keys).notes == []
     images = lasting(tmp_path / "images")
-    for name, array in whole.items():
+    for name, array in lasting(tmp_path / "whole").items():
         np.testing.assert_allclose(images[name], array, rtol=0, atol=1e-10, err_msg=name)
 
 
@@ -139,6 +155,17 @@ def test_images_are_plain_while_the_head_trains(pictures: Path, tmp_path: Path) 
     run(pictures, tmp_path / "random", head=HEAD, epochs=2, augment=RANDOM)
     for name, array in arrays(tmp_path / "plain").items():
         np.testing.assert_array_equal(arrays(tmp_path / "random")[name], array, err_msg=name)
+
+
+def test_a_failure_is_explained_with_plain_images(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[Any] = []
+    monkeypatch.setattr(diagnose, "find_origin", lambda *given, **_: seen.append(given[3].copy()))
+    for name, augment in [("plain", {}), ("random", {"hflip": 1.0})]:
+        with pytest.raises(DivergedError):
+            run(pictures, tmp_path / name, head={"epochs": 1, "lr": 1e30}, augment=augment)
+    np.testing.assert_array_equal(*seen)
 
 
 def test_bad_images_are_counted_once(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ class Adam(Optimizer):
         self._eps = max(config.eps, float(np.finfo(params.dtype).tiny))
 
     def _update(
-        self, block: slice, param: Array, grad: Array, lr: float, weight_decay: float
+        self, block: slice, param: Array, grad: Array, lr: float, weight_decay: float, steps: int
     ) -> None:
         config = self.config
         beta1, beta2 = config.betas
@@ -97,8 +97,8 @@ class Adam(Optimizer):
         scratch *= 1 - beta2
         exp_avg_sq += scratch
         denom = np.sqrt(exp_avg_sq, out=scratch)
-        denom /= (1 - beta2**self.steps) ** 0.5
+        denom /= (1 - beta2**steps) ** 0.5
         denom += self._eps
         update = np.divide(exp_avg, denom, out=scratch)
-        update *= -lr / (1 - beta1**self.steps)
+        update *= -lr / (1 - beta1**steps)
         param += update

@@ -104,10 +104,9 @@ class Muon(Optimizer):
         self.buffers |= other.buffers
         self._views |= other._views
 
-    def move(self, group: Group, gradient: Array, lr: float) -> None:
+    def move(self, group: Group, gradient: Array, lr: float, steps: int) -> None:
         if group.matrix is None:
-            self.other.steps = self.steps
-            self.other.move(group, gradient, lr)
+            self.other.move(group, gradient, lr, steps)
             return
         config = self.config
         rows, columns = group.matrix

@@ -65,7 +65,7 @@ class SGD(Optimizer):
         self.config = config
 
     def _update(
-        self, block: slice, param: Array, grad: Array, lr: float, weight_decay: float
+        self, block: slice, param: Array, grad: Array, lr: float, weight_decay: float, steps: int
     ) -> None:
         config = self.config
         decayed, product = (scratch[: grad.size] for scratch in self._scratch)
