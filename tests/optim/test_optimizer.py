@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import tracemalloc
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -145,12 +144,7 @@ def body_and_head(config: OptimizerConfig) -> tuple[Optimizer, Groups]:
     params = Parameters(graph, "float64")
     for views in params.views[:2]:
         views["weight"][...] = START
-    return make_optimizer(config, params), make_groups(params, FrozenBody(config))
-
-
-@dataclass(frozen=True)
-class FrozenBody(OptimizerAlone):
-    freeze: int = 1
+    return make_optimizer(config, params), make_groups(params, OptimizerAlone(config, freeze=1))
 
 
 @pytest.mark.parametrize("trained", RELEASES.values(), ids=list(RELEASES))
