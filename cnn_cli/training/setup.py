@@ -181,11 +181,34 @@ def prepare(
     Raises:
         CnnError: config, data, memory or the checkpoint of the initial weights do not fit.
     """
+    dataset = _list_images(config, source, ranks, meta)
+    facts = ranks.first(lambda: data_facts(dataset))
+    return set_up(config, source, options, meta, ranks, dataset, facts)
+
+
+def set_up(
+    config: Config,
+    source: str,
+    options: TrainOptions,
+    meta: Mapping[str, Any],
+    ranks: Ranks,
+    dataset: Dataset,
+    facts: Mapping[str, Any],
+) -> TrainingSetup:
+    """Check a training of images that are listed already; ranks exchange nothing.
+
+    Args:
+        config, source, options, meta, ranks: as in `prepare`.
+        dataset: the images.
+        facts: the result of `data_facts`.
+
+    Raises:
+        CnnError: as `prepare`.
+    """
     threads = choose_threads(options, meta, ranks)
     backend = training_backend(options.backend, meta.get("backend"))
-    dataset, graph = open_network(config, source, ranks, meta)
+    graph = network_of(config, source, dataset)
     smaller = smaller_graphs(config, source, graph)
-    facts = ranks.first(lambda: data_facts(dataset))
     check_resumed(meta, config, facts)
     measured = measured_metrics(config, source, dataset, options.gates)
     if config.train.tensorboard:
@@ -276,11 +299,16 @@ def open_network(
     Raises:
         ConfigError, DataError: config and images do not fit, or images are missing.
     """
+    dataset = _list_images(config, source, ranks, meta)
+    return dataset, network_of(config, source, dataset)
+
+
+def _list_images(config: Config, source: str, ranks: Ranks, meta: Mapping[str, Any]) -> Dataset:
+    """List the images, once for all ranks; see `open_images`."""
     root = Path(required_root(config, source))
     if ranks.rank:  # rank 0 checks them while listing
         check_there(root)
-    dataset = ranks.first(lambda: open_images(config, source, meta))
-    return dataset, network_of(config, source, dataset)
+    return ranks.first(lambda: open_images(config, source, meta))
 
 
 def open_images(config: Config, source: str, meta: Mapping[str, Any]) -> Dataset:

@@ -39,13 +39,11 @@ from cnn_cli.runs.folder import (
 from cnn_cli.runs.results import EpochRow
 from cnn_cli.runs.state import is_better
 from cnn_cli.training.halving import Halving, Left, rungs
-from cnn_cli.training.memory import plan_memory
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow, StopReason
-from cnn_cli.training.setup import TrainingSetup, network_of, prepare
+from cnn_cli.training.setup import TrainingSetup, prepare, set_up
 from cnn_cli.training.several import FINAL, Several, locked_folder
-from cnn_cli.training.training_data import preprocess_of
 from cnn_cli.training.trials import Candidates, Trial, Words
 
 TRIALS_WITHOUT_BUDGET = 27
@@ -167,7 +165,7 @@ def sweep(
         folder = ranks.first(lambda: _choose_folder(options, source))
         setup = prepare(base, source, options, {}, ranks)
         _check_comparable(setup, source)
-        check = partial(_check_network, setup, source)
+        check = partial(_check, setup, source, options)
         candidates = Candidates(file, overrides, settings, space, check, several.note)
         candidates.space = ranks.first(lambda: _checked(candidates))
     with locked_folder(folder, ranks) as run:
@@ -244,27 +242,16 @@ def _check_comparable(setup: TrainingSetup, source: str) -> None:
         raise DataError(setup.dataset.root, rule)
 
 
-def _check_network(setup: TrainingSetup, source: str, config: Config) -> None:
-    """Refuse a config whose network does not fit its images or the memory.
+def _check(setup: TrainingSetup, source: str, options: TrainOptions, config: Config) -> None:
+    """Refuse a config that cannot be trained, as `train` would before its first step.
 
     Args:
         setup: the set-up of another config for the same images.
 
     Raises:
-        ConfigError: it does not fit.
+        CnnError: it does not fit the images, the memory or its initial weights.
     """
-    graph = network_of(config, source, setup.dataset)
-    plan_memory(
-        config,
-        graph,
-        source,
-        setup.threads,
-        setup.backend,
-        pixel_bytes=preprocess_of(config).dtype.itemsize,
-        images=len(setup.dataset.train),
-        ranks=setup.ranks,
-        limit=setup.memory.limit,
-    )
+    set_up(config, source, options, {}, setup.ranks, setup.dataset, setup.data_facts)
 
 
 class _Search:

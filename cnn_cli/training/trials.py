@@ -29,7 +29,7 @@ SHARED = (
 )
 ENOUGH_TO_LIST = 10_000  # up to this many combinations, none is drawn twice
 MISSES = 1_000  # consecutive draws without a new trial after which the search ends
-TRIES = 6  # values of the other keys to try with one value before it counts as impossible
+TRIES = 6  # values of the other keys to try with one value before it counts as invalid
 
 Words = tuple[str, ...]
 
@@ -71,6 +71,7 @@ class Candidates:
         self.own = own if len(own) == len(space) else None
         self._drawn: list[Words] = [] if self.own is None else [self.own]
         self._draws: Iterator[Words] | None = None
+        self._told: set[str] = set()
 
     def config(self, words: Words) -> Config:
         """Return the config of a trial.
@@ -85,25 +86,29 @@ class Candidates:
         return self._file.config([*self._overrides, *changed], self._settings)
 
     def check_values(self) -> None:
-        """Determine which ranges are of integers; refuse values that are never valid.
+        """Determine which ranges are of integers; refuse what leaves nothing to train.
 
         Raises:
-            CnnError: the first reason why a value is invalid.
+            CnnError: the first reason why a value is invalid, or if no combination can be trained,
+                why the first one cannot.
         """
         space = list(self.space)
         for i, each in enumerate(space):
             for word in each.ends:
-                if (problem := self._problem_of(i, word)) is not None:
+                if (problem := self._fault_of(i, word)) is not None:
                     raise problem
             if isinstance(each, Range) and each.between is not None:
-                whole = self._problem_of(i, each.between) is not None
+                whole = self._fault_of(i, each.between) is not None
                 space[i] = replace(each, whole=whole)
         self.space = space
+        problems: list[CnnError] = []
+        if self.own is None and next(self._possible(problems.append), None) is None:
+            raise problems[0]
 
     def get(self, index: int) -> Words | None:
         """Return the values of a trial, counted from 0; None if there are no more."""
         if self._draws is None:
-            self._draws = self._possible()
+            self._draws = self._possible(self._tell)
         while index >= len(self._drawn):
             words = next(self._draws, None)
             if words is None:
@@ -111,17 +116,26 @@ class Candidates:
             self._drawn.append(words)
         return self._drawn[index]
 
-    def _possible(self) -> Iterator[Words]:
-        """Yield draws, without repetitions and without those that cannot be trained."""
-        seen, missed, told = set(self._drawn), 0, False
+    def _tell(self, problem: CnnError) -> None:
+        """Report why values are skipped, once for each key or file at fault."""
+        if problem.place not in self._told:
+            self._told.add(problem.place)
+            self._note(f"skipped, like others of its kind: {problem.line()}")
+
+    def _possible(self, skipped: Callable[[CnnError], None]) -> Iterator[Words]:
+        """Yield draws, without repetitions and without those that cannot be trained.
+
+        Args:
+            skipped: called with the reason for each of the latter.
+        """
+        seen, missed = set(self._drawn), 0
         for places in self._places():
             words = tuple(each.draw(u) for each, u in zip(self.space, places, strict=True))
             problem = None if words in seen else self._problem(words)
             if words in seen or problem is not None:
                 missed += 1
-                if problem is not None and not told:
-                    told = True
-                    self._note(f"skipped, like others of its kind: {problem.line()}")
+                if problem is not None:
+                    skipped(problem)
                 if missed == MISSES:
                     return
                 continue
@@ -145,31 +159,43 @@ class Candidates:
             yield generator(seed, Purpose.SWEEP, draw).random(len(counts)).tolist()
             draw += 1
 
-    def _problem_of(self, i: int, word: str) -> CnnError | None:
-        """Return why the i-th key cannot have a value, tried with some values of the other keys."""
+    def _fault_of(self, i: int, word: str) -> CnnError | None:
+        """Return why the i-th key has no valid config with a value, tried with some values of the
+        other keys; else None.
+        """
         first: CnnError | None = None
         for number in range(TRIES):
             words = [each.ends[number % len(each.ends)] for each in self.space]
             words[i] = word
-            problem = self._problem(tuple(words))
-            if problem is None:
+            try:
+                self._valid(tuple(words))
+            except CnnError as error:
+                first = first or error.unraised()
+            else:
                 return None
-            first = first or problem
         return first
 
     def _problem(self, words: Words) -> CnnError | None:
         """Return why values cannot be trained, or None."""
         try:
-            config = self.config(words)
-            changed = differences(plain_config(self.base), plain_config(config), ())
-            for key in changed:
-                if any(f"{key}.".startswith(f"{shared}.") for shared in SHARED):
-                    rule = "must be the same for all trials, or they could not be compared"
-                    return ConfigError(f"{self._file.source}: {key}", rule)
-            self._check(config)
+            self._check(self._valid(words))
         except CnnError as error:
             return error.unraised()
         return None
+
+    def _valid(self, words: Words) -> Config:
+        """Return the config of a trial that can be compared with the others.
+
+        Raises:
+            ConfigError: its values make no valid config, or one for other images.
+        """
+        config = self.config(words)
+        changed = differences(plain_config(self.base), plain_config(config), ())
+        for key in changed:
+            if any(f"{key}.".startswith(f"{shared}.") for shared in SHARED):
+                rule = "must be the same for all trials, or they could not be compared"
+                raise ConfigError(f"{self._file.source}: {key}", rule)
+        return config
 
 
 @dataclass(slots=True)

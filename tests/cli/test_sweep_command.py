@@ -234,6 +234,101 @@ def test_combinations_that_make_no_network_are_passed_over(
     assert len(kernels) == 3
 
 
+IMPOSSIBLE: list[tuple[str, str, str, list[str], int, str]] = [
+    (
+        "train.progressive_resizing.initial_scale",
+        "0.25,0.3",
+        "0.75",
+        ["model.layers.0.conv.kernel_size=7", "data.image_size=16"],
+        3,
+        "CONFIG: train.progressive_resizing: the network does not fit images of 4x4: "
+        "model.layers[0].conv: a 7x7 kernel does not fit its input of 6x6 (padding included). Got "
+        "an input of 4x4x1.",
+    ),
+    (
+        "train.class_weights",
+        "[1,2],[2,1]",
+        "[1,2,3]",
+        [],
+        3,
+        "CONFIG: train.class_weights: must have one weight per class, 3. Got 2.",
+    ),
+    (
+        "train.freeze",
+        "[nothing],['nothing']",
+        "[]",
+        [],
+        3,
+        "CONFIG: train.freeze: no parameter has such a name. Got 'nothing'.",
+    ),
+    (
+        "model.layers.0.conv.out_channels",
+        "5,0x5",
+        "4",
+        ["train.weights=TRAINED"],
+        4,
+        "TRAINED/best.npz: tensors do not match the network. Got misshapen layers.0/weight of "
+        "shape (4, 1, 3, 3), not (5, 1, 3, 3), layers.0/bias of shape (4,), not (5,), "
+        "layers.1/weight of shape (4,), not (5,), layers.1/bias of shape (4,), not (5,), "
+        "layers.4/weight of shape (3, 4), not (3, 5) and 2 more.",
+    ),
+    (
+        "train.weights",
+        "gone.npz,./gone.npz",
+        "TRAINED",
+        [],
+        4,
+        "HERE/gone.npz: cannot be read. Got no such file or directory.",
+    ),
+    (
+        "model.layers.0.conv.kernel_size",
+        "99,0x63",
+        "3",
+        [],
+        3,
+        "CONFIG: model.layers[0].conv: a 99x99 kernel does not fit its input of 10x10 (padding "
+        "included). Got an input of 8x8x1.",
+    ),
+]
+
+
+@pytest.mark.parametrize(("key", "wrong", "right", "others", "code", "message"), IMPOSSIBLE)
+def test_values_that_cannot_be_trained_are_skipped(
+    cnn: Inside,
+    project: Path,
+    trained: Path,
+    here: Path,
+    key: str,
+    wrong: str,
+    right: str,
+    others: list[str],
+    code: int,
+    message: str,
+) -> None:
+    """Values that make a valid config, which `train` refuses before its first step."""
+    given = {"CONFIG": project / "tiny.yaml", "TRAINED": trained, "HERE": here}
+
+    def filled(text: str) -> str:
+        for name, place in given.items():
+            text = text.replace(name, str(place))
+        return text
+
+    line = ("sweep", project / "tiny.yaml", "train.epochs=1", "--out", "a", *map(filled, others))
+    outcome = cnn(*line, f"{key}={wrong}")
+    assert (outcome.code, outcome.out) == (code, "")
+    assert outcome.err == f"cnn: {filled(message)}\n", "nothing is left to train"
+    assert not Path("a").exists()
+    line = (*line, filled(f"{key}={wrong},{right}"))
+    outcome = cnn(*line)
+    assert outcome.code == 0
+    notes = [told for told in outcome.err.splitlines() if "skipped" in told]
+    assert notes == [f"cnn: skipped, like others of its kind: {filled(message)}"]
+    assert [row[key] for row in rows_of(here / "a")] == [filled(right)]
+    before = contents(here / "a")
+    assert cnn(*line, "--resume").code == 0
+    assert contents(here / "a") == before
+
+
 def test_a_trial_that_diverges_is_a_bad_one(cnn: Inside, project: Path, here: Path) -> None:
     line: tuple[Any, ...] = ("sweep", project / "tiny.yaml", "train.optimizer.lr=1e30,0.05")
     line += (
@@ -444,7 +539,8 @@ def test_memory_is_limited(cnn: Inside, project: Path, here: Path) -> None:
     assert (outcome.code, outcome.out) == (3, "")
     assert outcome.err.startswith(f"cnn: {project / 'tiny.yaml'}: {rule}")
     wide = "model.layers.0.conv.out_channels=4,100000000"
-    outcome = cnn(*line, wide, "--memory", "1G")
-    assert outcome.code == 3
-    assert rule in outcome.err
-    assert cnn(*line, "--memory", "1G", "train.epochs=1").code == 0
+    outcome = cnn(*line[:-1], wide, "--memory", "1G", "train.epochs=1", "--trials", 4)
+    assert outcome.code == 0
+    assert f"cnn: skipped, like others of its kind: {project / 'tiny.yaml'}: {rule}" in outcome.err
+    own = "model.layers.0.conv.out_channels"
+    assert [row[own] for row in rows_of(here / "runs/tiny-sweep")] == ["4", "4"]
