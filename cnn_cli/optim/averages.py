@@ -95,7 +95,8 @@ class Lookahead(Average):
         config = self.config
         if step % config.every:
             return
-        self._approach(trained, 1 - config.decay * (step / steps) ** config.power)
+        way = min(step / steps, 1.0)  # `cnn lr` may take more steps than it planned
+        self._approach(trained, 1 - config.decay * way**config.power)
         trained.copy_from(self.params)
 
 

@@ -15,11 +15,11 @@ from typing import Any, Literal
 import numpy as np
 
 from cnn_cli.config import Config
-from cnn_cli.errors import DataError, DivergedError
-from cnn_cli.metric_names import TOP1
+from cnn_cli.errors import DivergedError
+from cnn_cli.metric_names import default_monitor
 from cnn_cli.optim.optimizer import OptimizerConfig
 from cnn_cli.optim.optimizers.muon import MuonConfig
-from cnn_cli.optim.schedule import ConstantConfig, Now, ScheduleConfig
+from cnn_cli.optim.schedule import ConstantConfig, Now
 from cnn_cli.parallel.batches import BatchSplitter
 from cnn_cli.runs.folder import RunFolder
 from cnn_cli.runs.state import EpochSums
@@ -29,7 +29,7 @@ from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
 from cnn_cli.training.session import Session, open_session
 from cnn_cli.training.setup import TrainingSetup, prepare
-from cnn_cli.training.step import NotFiniteError, Step
+from cnn_cli.training.step import NotFiniteError, Step, nothing_learned
 from cnn_cli.training.training_data import check_classes, epoch_order
 
 LOW, HIGH = 1e-6, 10.0  # learning rates of the first and the last step
@@ -42,17 +42,11 @@ DIGITS = 2  # significant digits of a suggestion; more would be noise
 End = Literal["diverged", "last rate", "time limit"]
 
 
-class RisingConfig(ScheduleConfig):
-    """A learning rate that rises by the same factor at each step; configs cannot name it.
-
-    Attributes:
-        span: how far the whole training goes, as a multiple of the way from `LOW` to `HIGH`.
-    """
-
-    span: float
+class GivenConfig(ConstantConfig):
+    """A rate of 1, which `TrainingState.lr_factor` multiplies; configs cannot name it."""
 
     def rate(self, lr: float, now: Now) -> float:
-        return _rate(now.done * self.span)
+        return 1.0
 
 
 def _rate(way: float) -> float:
@@ -125,7 +119,8 @@ class LrRange:
         if rate is None:
             return {}
         return {
-            key: float(f"{rate * value / first:.{DIGITS}g}")
+            # The first rate, and with it the only one, may be 0.
+            key: rate if value == first else float(f"{rate * value / first:.{DIGITS}g}")
             for key, value in self.configured.items()
         }
 
@@ -172,10 +167,10 @@ def range_test(
     """
     deadline = time.monotonic() + seconds
     ignored = {
-        "scheduler": ConstantConfig(),
+        "scheduler": GivenConfig(),
         "head": None,
         "progressive_resizing": None,
-        "monitor": TOP1.name,
+        "monitor": default_monitor(config.data.labels).name,
     }
     plain = config.model_copy(update={"train": config.train.model_copy(update=ignored)})
     setup = _of_steps(prepare(plain, source, options, {}), steps)
@@ -184,22 +179,23 @@ def range_test(
     ended: End = "last rate"
     average, lowest = 0.0, inf
     try:
+        session.state.lr_factor = _rate(0)
         for loss in _losses(session):
-            number = len(points)
             if not isfinite(loss):
                 ended = "diverged"
                 break
             average = BETA * average + (1 - BETA) * loss
-            smoothed = average / (1 - BETA ** (number + 1))
-            points.append(RangePoint(_rate(number / (steps - 1)), loss, smoothed))
-            watch(number + 1)
+            smoothed = average / (1 - BETA ** (len(points) + 1))
+            points.append(RangePoint(session.state.lr_factor, loss, smoothed))
+            watch(len(points))
             lowest = min(lowest, smoothed)
             if smoothed > DIVERGED * lowest:
                 ended = "diverged"
-            elif time.monotonic() >= deadline and number + 1 < steps:
+            elif time.monotonic() >= deadline and len(points) < steps:
                 ended = "time limit"
-            if ended != "last rate" or number + 1 == steps:
+            if ended != "last rate" or len(points) == steps:
                 break
+            session.state.lr_factor = _rate(len(points) / (steps - 1))
     finally:
         session.close()
     if not points:
@@ -217,13 +213,9 @@ def _rates(optimizer: OptimizerConfig) -> dict[str, float]:
 
 
 def _of_steps(setup: TrainingSetup, steps: int) -> TrainingSetup:
-    """Return the set-up with enough epochs for the steps, and a schedule that rises through
-    them.
-    """
+    """Return the set-up with enough epochs for the steps, if none of their updates is skipped."""
     epochs = ceil(steps / setup.updates_per_epoch)
-    span = epochs * setup.updates_per_epoch / (steps - 1)
-    rising = RisingConfig(span=span)  # type: ignore[call-arg]  # no config names its type
-    train = setup.config.train.model_copy(update={"epochs": epochs, "scheduler": rising})
+    train = setup.config.train.model_copy(update={"epochs": epochs})
     return replace(setup, config=setup.config.model_copy(update={"train": train}))
 
 
@@ -238,34 +230,39 @@ class _Notes(Silent):
 
 
 def _losses(session: Session) -> Iterator[float]:
-    """Run the steps and yield the mean loss of each update's batches; not finite if it diverged.
+    """Run steps without end; yield the mean loss of each update's batches once it is made.
+
+    A loss that is not finite is the last one. An update that `Step` skips yields none.
 
     Raises:
-        DataError: no image of an epoch can be read.
+        DataError: an epoch has no batch to learn from.
     """
-    setup, state = session.setup, session.state
-    step, network = Step(setup, session.learner, session.mixer), EpochNetwork()
+    setup, state, learner = session.setup, session.state, session.learner
+    step, network = Step(setup, learner, session.mixer), EpochNetwork()
     loader, root, shards = session.data.train_loader, setup.dataset.root, setup.config.data.shards
     splitter = BatchSplitter(setup.ranks, loader, root, shards, mixed=session.mixer is not None)
     every, awaited = setup.config.train.accumulate, session.requests.awaited
     while True:
         network.before_epoch(session)
-        order, done = epoch_order(setup.config, state.epoch, setup.dataset.train), 0
+        order, update = epoch_order(setup.config, state.epoch, setup.dataset.train), -1
+        learned = False
         for batch in splitter.batches(session.source, order, awaited, 0, state.epoch):
-            if batch.number // every > done and state.sums.images:
+            if batch.number // every > update and state.sums.images:
+                learner.finish_update_before(batch.number, state)
                 yield state.sums.mean_loss
                 state.sums = EpochSums()
-            done = batch.number // every
+            update = batch.number // every
             try:
                 step.run(session.engine, batch, state)
             except NotFiniteError:
                 yield inf
                 return
-        session.learner.finish_epoch(state)
+            learned = learned or state.sums.images > 0
+        learner.finish_epoch(state)
         check_classes(session.data)
-        if not state.sums.images:
-            rule, got = "must hold a readable image", f"{len(order)} that cannot"
-            raise DataError(root, rule, got)
-        yield state.sums.mean_loss
+        if not learned:
+            raise nothing_learned(root, len(order), readable=update >= 0)
+        if state.sums.images:
+            yield state.sums.mean_loss
         state.sums = EpochSums()
         state.epoch += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cnn_cli.data.targets import Labels, has_guessed
+from cnn_cli.errors import DataError
 from cnn_cli.nn.loss import mean_divisor, target_weights
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.training_engine import TrainingEngine
@@ -107,6 +108,20 @@ class Step:
         own = np.array([own_loss, right])
         loss, correct = np.sum(self._setup.ranks.gather(own), axis=0).tolist()
         return loss, int(correct)
+
+
+def nothing_learned(root: object, images: int, *, readable: bool) -> DataError:
+    """Return the error for an epoch without a batch to learn from.
+
+    Args:
+        root: the place of the images.
+        images: number of training images.
+        readable: whether there was a batch; batchnorm cannot learn from a single image.
+    """
+    if readable:
+        rule = "must hold two readable images in a batch, for batchnorm to learn from"
+        return DataError(root, rule, "one per batch")
+    return DataError(root, "must hold a readable image", f"{images} that cannot")
 
 
 def step_targets(setup: TrainingSetup, labels: Labels, mix: Mix | None, rows: slice) -> Array:

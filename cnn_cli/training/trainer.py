@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from cnn_cli.errors import DataError, DivergedError
+from cnn_cli.errors import DivergedError
 from cnn_cli.parallel.batches import BatchSplitter
 from cnn_cli.runs.results import TrainResult
 from cnn_cli.training.diagnose import explain
@@ -18,7 +18,7 @@ from cnn_cli.training.precise_bn import PreciseStatistics
 from cnn_cli.training.requests import StopNow
 from cnn_cli.training.saving import Saver
 from cnn_cli.training.session import Hook, Session
-from cnn_cli.training.step import NotFiniteError, Step
+from cnn_cli.training.step import NotFiniteError, Step, nothing_learned
 from cnn_cli.training.training_data import check_classes, epoch_order
 from cnn_cli.training.validating import Validation
 
@@ -109,8 +109,7 @@ class Trainer:
                 return reason
         session.learner.finish_epoch(state)
         if not state.sums.images:
-            rule, got = "must hold a readable image", f"{len(order)} that cannot"
-            raise DataError(setup.dataset.root, rule, got)
+            raise nothing_learned(setup.dataset.root, len(order), readable=state.batch > 0)
         check_classes(session.data)
         return None
 

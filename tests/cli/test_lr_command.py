@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from cli_program import Inside
 from PIL import Image
+from tagged import make_tagged, write_tagged_config
 
 from cnn_cli.cli import lr
 
@@ -53,6 +54,43 @@ def test_json(cnn: Inside) -> None:
     assert document["steps"] == 40
     assert list(document["points"][0]) == ["lr", "loss", "smoothed"]
     assert cnn(*line, "train.scheduler.warmup_epochs=3", "train.epochs=7").out == outcome.out
+
+
+def test_several_labels_without_validation(cnn: Inside, here: Path) -> None:
+    """What `cnn train` accepts, `cnn lr` does too."""
+    write_tagged_config(here / "c.yaml", make_tagged(here, val=0))
+    outcome = cnn("lr", "c.yaml", "data.val_split=0", "--steps", 20, "--threads", 1)
+    assert (outcome.code, outcome.err) == (0, "")
+
+
+def test_a_configured_rate_of_0(cnn: Inside) -> None:
+    line = ("lr", "tiny.yaml", "--threads", 1, "--backend", "numpy", "--json")
+    outcome = cnn(*line, "train.optimizer.lr=0")
+    assert (outcome.code, outcome.err) == (0, "")
+    found, other = json.loads(outcome.out), json.loads(cnn(*line).out)
+    assert found["settings"] == other["settings"] == {"train.optimizer.lr": found["suggestion"]}
+    assert found["configured"] == {"train.optimizer.lr": 0}
+
+
+def test_batches_of_one_image_teach_batchnorm_nothing(cnn: Inside, here: Path) -> None:
+    """`cnn train` ends with the same error."""
+    for name, content in (("a", b""), ("b", b""), ("c", None)):
+        place = here / f"{name}.png"
+        if content is None:
+            Image.new("L", (8, 8), 9).save(place)
+        else:
+            place.write_bytes(content)
+    Path("tags.csv").write_text("path,label\na.png,x\nb.png,y\nc.png,x|y\n")
+    layers = ["global_avgpool", {"linear": 3}, "batchnorm", {"linear": "classes"}]
+    data = {"root": "tags.csv", "labels": "multiple", "val_split": 0, "image_size": 8}
+    Path("c.yaml").write_text(json.dumps({"data": data, "model": {"layers": layers}}))
+    for command in ("lr", "train"):
+        outcome = cnn(command, "c.yaml", "train.precise_bn=false", "--threads", 1)
+        assert (outcome.code, outcome.out) == (4, "")
+        assert outcome.err.splitlines()[-1] == (
+            f"cnn: {here}/tags.csv: must hold two readable images in a batch, for batchnorm to "
+            "learn from. Got one per batch."
+        )
 
 
 def test_the_picture(cnn: Inside, tmp_path: Path) -> None:

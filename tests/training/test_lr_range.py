@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from dataclasses import replace
 from math import exp, inf
 from pathlib import Path
 from typing import Any
@@ -57,6 +59,7 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
         ({"accumulate": 3}, 21),
         ({"optimizer": {"type": "adamw", "lr": 0.001}}, 20),
         ({"ema": 0.9, "clip_grad_norm": 0.1}, 20),
+        ({"lookahead": {"every": 2}}, 20),
     ],
 )
 def test_rates_rise_by_the_same_factor_through_all_epochs(
@@ -67,6 +70,29 @@ def test_rates_rise_by_the_same_factor_through_all_epochs(
     assert [point.lr for point in found.points] == pytest.approx(expected.tolist(), rel=1e-12)
     assert rates[: len(found.points)] == pytest.approx(expected.tolist(), rel=1e-9)
     assert len(rates) <= len(found.points) + 1
+
+
+@pytest.mark.parametrize("train", [{}, {"lookahead": {"every": 1}}, {"accumulate": 2}])
+@pytest.mark.parametrize("unreadable", [False, True])
+def test_a_skipped_update_takes_no_rate(
+    pictures: Path, tmp_path: Path, rates: list[float], train: dict[str, Any], unreadable: bool
+) -> None:
+    """The second batch of an epoch is one image, of which `batchnorm` cannot learn, or none."""
+    root = tmp_path / "pictures"
+    shutil.copytree(pictures, root)
+    if unreadable:
+        image = next((root / "train/dark").iterdir())
+        image.write_bytes(b"no picture")
+    document = config_document(root, batch_size=IMAGES - 1, precise_bn=False, **train)
+    layers = document["model"]["layers"]
+    layers[-1:] = [{"linear": 4}, "batchnorm", *layers[-1:]]
+    options = TrainOptions(threads=1, backend="numpy")
+    config = validate_config(document, "c.yaml")
+    found = range_test(config, "c.yaml", options, 20, 1e6, lambda _: None)
+    assert found.ended == "last rate"
+    expected = np.geomspace(1e-6, 10, 20).tolist()
+    assert [point.lr for point in found.points] == pytest.approx(expected, rel=1e-9)
+    assert rates == pytest.approx(expected, rel=1e-9)
 
 
 def test_losses_are_those_before_each_update(pictures: Path) -> None:
@@ -139,8 +165,12 @@ def test_a_loss_that_is_not_finite_is_an_end_unless_it_is_the_first(
         find(pictures, 100)
 
 
-def test_several_labels(tmp_path: Path) -> None:
-    config = validate_config(tagged_document(make_tagged(tmp_path)), "c.yaml")
+@pytest.mark.parametrize("validated", [True, False])
+def test_several_labels(tmp_path: Path, validated: bool) -> None:
+    document = tagged_document(make_tagged(tmp_path, val=24 if validated else 0))
+    if not validated:
+        document["data"]["val_split"] = 0
+    config = validate_config(document, "c.yaml")
     options = TrainOptions(threads=1, backend="numpy")
     found = range_test(config, "c.yaml", options, 60, 1e6, lambda _: None)
     assert found.lowest.smoothed < found.points[0].smoothed
@@ -174,6 +204,13 @@ def test_the_suggestion_is_where_the_loss_falls_most() -> None:
     assert found.steepest == found.points[30]
     assert found.suggestion == float(f"{1e-6 * 1.5**30:.2g}")
     assert found.settings == {"train.optimizer.lr": found.suggestion}
+
+
+def test_a_configured_rate_of_0(pictures: Path) -> None:
+    found = of(FALLING, configured={"train.optimizer.lr": 0.0})
+    assert found.settings == {"train.optimizer.lr": of(FALLING).suggestion}
+    none = find(pictures, optimizer={"type": "sgd", "lr": 0})
+    assert replace(none, configured={}) == replace(find(pictures), configured={})
 
 
 def test_none_where_the_loss_falls_nowhere() -> None:
