@@ -52,7 +52,7 @@ def run(
 
     The checkpoints must share the network and the initial weights they were fine-tuned from. The
     mean is an ordinary checkpoint. Batch normalization statistics are measured again on up to 2,048
-    training images; if these are gone, they are averaged too.
+    training images; if these are gone, or the layers were frozen, they are averaged too.
     """
     if not ckpts:
         raise UsageError(NAME, "needs CKPT", "nothing")

@@ -21,7 +21,12 @@ from cnn_cli.nn.loss import sigmoid, softmax
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.runs.checkpoint import holds_folds, load_checkpoint, resolve_checkpoint
+from cnn_cli.runs.checkpoint import (
+    WEIGHT_GROUPS,
+    holds_folds,
+    load_checkpoint,
+    resolve_checkpoint,
+)
 from cnn_cli.runs.meta import SEVERAL, stored_tta
 from cnn_cli.runs.stored_network import stored_config, stored_network
 from cnn_cli.structs import Struct
@@ -128,7 +133,7 @@ class Classifier(Struct):
             DataError: it is missing or damaged, or does not fit its own config.
         """
         file = resolve_checkpoint(Path(path))
-        checkpoint = load_checkpoint(file, ("model", "ema", "precise_bn", REJECTION))
+        checkpoint = load_checkpoint(file, (*WEIGHT_GROUPS, REJECTION))
         meta = checkpoint.meta
         preprocess = Preprocess(**meta["preprocess"])
         classes = tuple(meta["classes"])
@@ -138,7 +143,7 @@ class Classifier(Struct):
         # Averaged weights replace the trained ones; statistics estimated for evaluation replace the
         # running ones.
         arrays: dict[str, Array] = {}
-        for group in ("model", "ema", "precise_bn"):
+        for group in WEIGHT_GROUPS:
             arrays |= checkpoint.groups.get(group, {})
         params.load(arrays, str(file))
         normalization = Normalization.stored(meta)

@@ -29,7 +29,8 @@ from cnn_cli.runs.meta import FORMAT_VERSION, check_meta
 from cnn_cli.runs.stored_network import check_unpacked_size
 
 META = "meta"
-WEIGHT_GROUPS = ("model", "ema", "precise_bn")
+PRECISE_BN = "precise_bn"  # batch statistics estimated for evaluation
+WEIGHT_GROUPS = ("model", "ema", PRECISE_BN)
 BEST, LAST = "best.npz", "last.npz"
 FOLD = "fold-"  # followed by its number: the folder of one fold's run
 MOST_META = 16 * 2**20  # bytes, if compressed

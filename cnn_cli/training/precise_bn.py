@@ -53,6 +53,7 @@ class PreciseStatistics(Hook):
             session.requests.awaited,
         )
         check_finite(session.evaluated, session.state)
+        session.estimated = session.evaluated.named_buffers()
 
 
 def wants_precise_bn(config: Config, graph: Graph) -> bool:

@@ -9,7 +9,7 @@ from cnn_cli.config import config_text, plain_config
 from cnn_cli.data.listing import frames_text
 from cnn_cli.errors import DivergedError
 from cnn_cli.inference.classifier import SeveralLabels
-from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
+from cnn_cli.runs.checkpoint import PRECISE_BN, Checkpoint, save_checkpoint
 from cnn_cli.runs.folder import RECEIPT
 from cnn_cli.runs.meta import SEVERAL, split_rule
 from cnn_cli.runs.receipt import META, receipt_meta
@@ -145,8 +145,8 @@ class Saver(Hook):
         if self._run is None:
             return
         groups = session.learner.groups()
-        if session.estimates_statistics and not mid_epoch and session.state.epoch:
-            groups["precise_bn"] = session.evaluated.named_buffers()
+        if session.estimated and not mid_epoch:
+            groups[PRECISE_BN] = session.estimated
         checkpoint = self._checkpoint(session, groups)
         if not scheduled and session.setup.config.train.on_nan == "rollback":
             carry_scheduled(self._run.last, checkpoint)

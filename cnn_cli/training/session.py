@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.batches import Source
-from cnn_cli.runs.checkpoint import Checkpoint
+from cnn_cli.runs.checkpoint import PRECISE_BN, Checkpoint
 from cnn_cli.runs.folder import RunFolder
 from cnn_cli.runs.receipt import Receipt
 from cnn_cli.runs.state import TrainingState
@@ -57,6 +58,8 @@ class Session:
         source: gives the batches: the loader, or the features of frozen layers.
         val_features: evaluates with what frozen layers give for validation images; None without.
         evaluated: the weights to evaluate and to save as the best.
+        estimated: a checkpoint group with the batch statistics that were estimated after the last
+            finished epoch, see `precise_bn`; may be empty.
         best: whether to save the weights of the last finished epoch as the best.
         confusion: a checkpoint group with that epoch's confusion matrix; may be empty.
         thresholds: the classes' thresholds of that epoch if images have several labels.
@@ -79,6 +82,7 @@ class Session:
     evaluated: Parameters = field(init=False)
     val_features: ValidationFeatures | None = None
     best: bool = False
+    estimated: Mapping[str, Array] = field(default_factory=dict)
     confusion: dict[str, dict[str, Array]] = field(default_factory=dict)
     thresholds: tuple[float, ...] = ()
 
@@ -155,6 +159,7 @@ class Session:
         """Restore the training from a checkpoint of this run."""
         self.state = _restore(checkpoint, self.run, self.learner)
         self.thresholds = _thresholds(checkpoint)
+        self.estimated = _estimated(checkpoint)
 
     def close(self) -> None:
         self.engine.close()
@@ -242,6 +247,7 @@ def open_session(
         learner=learner,
         state=state,
         thresholds=() if checkpoint is None else _thresholds(checkpoint),
+        estimated={} if checkpoint is None else _estimated(checkpoint),
         receipt=receipt,
         data_change=changed,
     )
@@ -251,6 +257,11 @@ def _thresholds(checkpoint: Checkpoint) -> tuple[float, ...]:
     """Return the thresholds of a checkpoint; none if images have one label."""
     labels = SeveralLabels.stored(checkpoint.meta)
     return () if labels is None else labels.thresholds
+
+
+def _estimated(checkpoint: Checkpoint) -> Mapping[str, Array]:
+    """Return the estimated batch statistics of a checkpoint; none in the middle of an epoch."""
+    return checkpoint.groups.get(PRECISE_BN, {})
 
 
 def _restore(checkpoint: Checkpoint, run: RunFolder, learner: Learner) -> TrainingState:

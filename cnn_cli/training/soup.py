@@ -47,7 +47,7 @@ class Soup:
         checkpoint: a checkpoint with the mean weights.
         members: the files of the averaged checkpoints.
         images: number of training images used for batch statistics; None if the statistics were
-            averaged or there are none.
+            averaged, because their layers are frozen or the images are gone, or there are none.
         remarks: notes for the user, one per line.
     """
 
@@ -104,8 +104,11 @@ def average_weights(
     first.params.flat_buffers[...] = buffers / len(members)
     first.params.touch()
     images = None
-    if any(isinstance(node.layer, BatchLayer) for node in first.graph.nodes):
-        found = _own_images(first, root)
+    graph = freeze_graph(first.graph, first.config.train, 0)
+    layers = [node.layer for node in graph.nodes if isinstance(node.layer, BatchLayer)]
+    if layers:
+        frozen = all(layer.frozen for layer in layers)
+        found = "train.freeze keeps them all" if frozen else _own_images(first, root)
         if isinstance(found, str):
             remarks.append(
                 f"batch normalization statistics are the mean of the checkpoints': {found}"

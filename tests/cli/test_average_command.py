@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_program import COMMAND, Inside, process
+from cli_program import COMMAND, Inside, Outcome, process
 
 from cnn_cli.data.decode import load_image
 from cnn_cli.inference.classifier import Classifier
@@ -121,6 +121,28 @@ def test_images_that_are_gone(cnn: Inside, runs: list[Path], tmp_path: Path) -> 
     outcome = cnn(*line, "--data", tmp_path / "gone")
     assert (outcome.code, outcome.out) == (4, "")
     assert outcome.err.startswith(f"cnn: {tmp_path}/gone: ")
+
+
+def test_statistics_that_were_frozen(cnn: Inside, runs: list[Path], tmp_path: Path) -> None:
+    members = []
+    for seed in (1, 2):
+        members.append(tmp_path / str(seed))
+        base = ("train", "tiny.yaml", f"train.seed={seed}", "train.epochs=1", "--quiet")
+        frozen = ("train.freeze={batchnorm.*: 0}", f"train.weights={runs[0] / 'last.npz'}")
+        assert cnn(*base, *frozen, "--out", members[-1]).code == 0
+    out = tmp_path / "soup.npz"
+    line = ("average", *members, "--output", out, "--threads", 1)
+    assert cnn(*line) == Outcome(
+        0,
+        f"averaged    2 checkpoints\nwritten     {out}\n",
+        "cnn: batch normalization statistics are the mean of the checkpoints': train.freeze "
+        "keeps them all\n",
+    )
+    assert json.loads(cnn(*line, "--json").out)["images"] is None
+    assert load_checkpoint(out).meta["averaged"]["images"] is None
+    buffers = [Classifier.load(path).params.flat_buffers for path in (out, *members)]
+    np.testing.assert_array_equal(buffers[0], buffers[1])
+    np.testing.assert_array_equal(buffers[0], buffers[2])
 
 
 def test_another_network(cnn: Inside, runs: list[Path], project: Path, tmp_path: Path) -> None:

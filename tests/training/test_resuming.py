@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import pytest
 import yaml
@@ -22,6 +22,8 @@ from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.requests import Requests
 from cnn_cli.training.train import train
+
+T = TypeVar("T")
 
 
 @pytest.fixture(scope="module")
@@ -85,6 +87,29 @@ def test_resume_gives_the_same_bits_with_every_technique(
     run(pictures, tmp_path / "parts", Watch(stop), requests, **keys)
     run(pictures, tmp_path / "parts", options={"resume": True}, **keys)
     assert weights(tmp_path / "whole") == weights(tmp_path / "parts")
+
+
+@pytest.mark.parametrize("keys", [{}, {"ema": 0.5}, {"on_nan": "rollback"}])
+def test_a_stop_before_the_first_step_keeps_the_estimated_statistics(
+    pictures: Path, tmp_path: Path, keys: dict[str, Any]
+) -> None:
+    class Stopped(Requests):
+        def awaited(self, items: Iterator[T]) -> Iterator[T]:
+            self.stop = "terminated"
+            return super().awaited(items)
+
+    keys |= {"precise_bn": True}
+    run(pictures, tmp_path / "run", options={"until": 2}, **keys)
+    before = weights(tmp_path / "run")
+    assert any(name.startswith("precise_bn/") for name in before)
+    resume = {"resume": True}
+    result = run(pictures, tmp_path / "run", requests=Stopped(), options=resume, **keys)
+    assert (result.epochs, result.stopped) == (2, "terminated")
+    after = weights(tmp_path / "run")
+    assert {name: after.get(name) for name in before} == before
+    run(pictures, tmp_path / "run", options=resume, **keys)
+    run(pictures, tmp_path / "whole", **keys)
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
 
 
 def test_a_finished_run_goes_further_with_more_epochs(pictures: Path, tmp_path: Path) -> None:
