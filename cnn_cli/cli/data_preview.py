@@ -88,7 +88,10 @@ def run(
     loaded = load_config(config, overrides or [], {"data.root": root})
     found = preview(loaded, config, epoch - 1, rows * columns, threads or cpu_count())
     title = f"{len(found.samples):,} of {found.images:,} training images, epoch {epoch}"
-    picture = preview_png(found, columns, title, augment_text(loaded.augment))
+    changed = augment_text(loaded.augment)
+    if epoch <= loaded.train.head_epochs:
+        changed = "as they are, for train.head"
+    picture = preview_png(found, columns, title, changed)
     write_atomic(output_file, picture)
     if json:
         output.write_json(_document(output_file, epoch, found.samples))

@@ -197,10 +197,11 @@ def run(
         if dry_run:
             several = count(loaded)
             plan = plan_training(
-                planned(loaded),
+                loaded,
                 config,
                 options,
                 ranks() if several == 1 else Foreseen(several),
+                folds,
             )
             for remark in () if quiet else plan.remarks:
                 output.note(remark)

@@ -86,7 +86,7 @@ def train_folds(
                 options.out, source, resume=options.resume, overwrite=options.overwrite
             )
         )
-        ranks.first(lambda: _check_folder(folder, count, options))
+        ranks.first(lambda: check_folder(folder, count, options))
         if options.overwrite:  # every check comes before anything is deleted
             prepare(configs[0], source, options, {}, ranks)
     results: list[TrainResult] = []
@@ -94,7 +94,7 @@ def train_folds(
     with locked_folder(folder, ranks, overwrite=options.overwrite) as run:
         try:
             with requests.at_once():
-                ranks.first(lambda: _check_images(folder, configs, source))
+                ranks.first(lambda: check_images(folder, configs, source))
             for number, own in enumerate(configs, 1):
                 place = fold_folder(folder, number)
                 result = several.train(own, place, f"fold {number} of {count}")
@@ -132,7 +132,7 @@ def fold_configs(config: Config, source: str, count: int) -> list[Config]:
     return [config.model_copy(update={"data": own}) for own in data]
 
 
-def _check_images(folder: Path, configs: list[Config], source: str) -> None:
+def check_images(folder: Path, configs: list[Config], source: str) -> None:
     """Refuse to resume folds after their images changed.
 
     The images are dealt to the folds by content, so that a network could be given images to predict
@@ -158,7 +158,7 @@ def _check_images(folder: Path, configs: list[Config], source: str) -> None:
             raise DataError(folder, rule, changed or mixed[0])
 
 
-def _check_folder(folder: Path, count: int, options: TrainOptions) -> None:
+def check_folder(folder: Path, count: int, options: TrainOptions) -> None:
     """Refuse to resume a run of another kind or with another number of folds.
 
     Raises:

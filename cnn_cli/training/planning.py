@@ -13,10 +13,11 @@ from cnn_cli.files import check_could_write
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.checkpoint import LAST
-from cnn_cli.runs.folder import choose_folder
+from cnn_cli.runs.folder import choose_folder, fold_folder
+from cnn_cli.training.folds import check_folder, check_images, fold_configs
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.setup import prepare
-from cnn_cli.training.train import load_resumable
+from cnn_cli.training.train import check_alone, load_resumable
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,19 +70,37 @@ class TrainingPlan:
 
 
 def plan_training(
-    config: Config, source: str, options: TrainOptions, ranks: Ranks = ALONE
+    config: Config,
+    source: str,
+    options: TrainOptions,
+    ranks: Ranks = ALONE,
+    folds: int | None = None,
 ) -> TrainingPlan:
-    """Check config, data and memory, as `train` does; write nothing.
+    """Check folder, config, data and memory, as `train` or `train_folds` does; write nothing.
+
+    Args:
+        config, source, options, ranks: as in `train`.
+        folds: number of folds, the first of which is planned; None for one training.
 
     Raises:
-        CnnError: what `train` would raise before its first step.
+        CnnError: what they would raise before their first step.
     """
+    configs = [config] if folds is None else fold_configs(config, source, folds)
     folder = choose_folder(options.out, source, resume=options.resume, overwrite=options.overwrite)
+    place = folder
+    if folds is None:
+        check_alone(folder, options)
+    else:
+        check_folder(folder, folds, options)
+        place = fold_folder(folder, 1)
     check_could_write(folder)
     meta: Mapping[str, Any] = {}
-    if options.resume and (folder / LAST).exists():
-        meta = load_resumable(folder / LAST, config, source).meta
-    setup = prepare(config, source, options, meta, ranks)
+    if options.resume:
+        if (place / LAST).exists():
+            meta = load_resumable(place / LAST, configs[0], source).meta
+        if folds is not None:
+            check_images(folder, configs, source)
+    setup = prepare(configs[0], source, options, meta, ranks)
     dataset = setup.dataset
     return TrainingPlan(
         run=folder,

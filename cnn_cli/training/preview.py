@@ -13,7 +13,9 @@ from cnn_cli.data.depth import Pixels
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.data.targets import numbers_of
 from cnn_cli.errors import DataError
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.mix import Mix, blend
+from cnn_cli.training.initial_weights import initial_weights
 from cnn_cli.training.mixing import make_mixer
 from cnn_cli.training.setup import open_network
 from cnn_cli.training.training_data import (
@@ -69,12 +71,12 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
     Raises:
         CnnError: what `train` would raise, or no image can be read.
     """
-    dataset, _ = open_network(config, source)
+    dataset, graph = open_network(config, source)
     uncached = config.data.model_copy(update={"cache": "none"})  # each image is read only once
     config = config.model_copy(update={"data": uncached})
     data = open_training_data(config, dataset, threads, lambda _: None)
     try:
-        augment_training(config, data, _normalization(config, data, threads))
+        augment_training(config, data, _normalization(config, source, data, graph, threads))
         found = tuple(islice(samples(config, data, epoch), count))
     finally:
         data.close()
@@ -84,24 +86,28 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
     return Preview(dataset.classes, len(dataset.train), found)
 
 
-def _normalization(config: Config, data: TrainingData, threads: int) -> Normalization:
+def _normalization(
+    config: Config, source: str, data: TrainingData, graph: Graph, threads: int
+) -> Normalization:
     """Return the training's normalization if augmentation fills with the mean; else read no
     image.
     """
     erase = config.augment.random_erase
     if config.data.depth == "float" or (erase is not None and erase.value == "mean"):
-        return measure_normalization(config, data, threads)
+        given = initial_weights(config, graph, data.dataset.classes, source).normalization
+        return measure_normalization(config, data, threads, given)
     channels = config.data.channels
     return Normalization((0.0,) * channels, (1.0,) * channels)
 
 
 def samples(config: Config, data: TrainingData, epoch: int) -> Generator[Sample, None, None]:
     """Yield the images of an epoch in order; the images of a batch are read together."""
-    dataset = data.dataset
-    mixer = make_mixer(config)
+    dataset, loader, mixer = data.dataset, data.train_loader, make_mixer(config)
+    if epoch < config.train.head_epochs and data.plain_loader is not None:
+        loader, mixer = data.plain_loader, None
     order = epoch_order(config, epoch, dataset.train)
-    size = data.train_loader.image_size = config.image_size(epoch)
-    for batch in data.train_loader.batches(order, epoch=epoch):
+    size = loader.image_size = config.image_size(epoch)
+    for batch in loader.batches(order, epoch=epoch):
         images, mix = batch.images, None
         if mixer is not None:
             mix = mixer.mix(epoch, batch.number * config.train.batch_size, len(batch), size)

@@ -64,7 +64,7 @@ def train(
                 options.out, source, resume=options.resume, overwrite=options.overwrite
             )
         )
-        ranks.first(lambda: _check_alone(folder, options))
+        ranks.first(lambda: check_alone(folder, options))
     writes, alone = ranks.rank == 0, ranks.size == 1
     if options.resume:
         with requests.at_once():
@@ -104,7 +104,7 @@ def train(
             trainer.close()
 
 
-def _check_alone(folder: Path, options: TrainOptions) -> None:
+def check_alone(folder: Path, options: TrainOptions) -> None:
     """Refuse to resume a run of folds or a sweep as one run.
 
     Raises:

@@ -488,11 +488,13 @@ def test_folders_of_another_kind(
         outcome = cnn(*line, *words, "--out", swept, "--resume")
         assert outcome.code == 3
         assert outcome.err == f"cnn: {project / 'tiny.yaml'}: {rule} Got {other}.\n"
-    outcome = cnn("train", project / "tiny.yaml", "--out", swept, "--resume")
-    assert (outcome.code, outcome.err) == (
-        2,
-        f"cnn: --resume: {swept} holds a sweep; continue it with cnn sweep.\n",
-    )
+    for more in ((), ("--dry-run",)):
+        outcome = cnn("train", project / "tiny.yaml", *more, "--out", swept, "--resume")
+        assert (outcome.code, outcome.out, outcome.err) == (
+            2,
+            "",
+            f"cnn: --resume: {swept} holds a sweep; continue it with cnn sweep.\n",
+        )
     outcome = cnn("train", project / "tiny.yaml", "--out", swept)
     assert outcome.code == 2
     outcome = cnn("train", project / "tiny.yaml", "--out", swept, "--folds", 2, "--resume")

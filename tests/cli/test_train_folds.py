@@ -239,7 +239,14 @@ def test_a_fold_that_was_resumed_alone_with_other_images(
 
 
 def test_runs_of_another_kind(cnn: Inside, project: Path, folds: Path, trained: Path) -> None:
-    line = ("train", project / "tiny.yaml", "--resume", "--out")
+    for more in ((), ("--dry-run",)):
+        check_runs_of_another_kind(cnn, project, folds, trained, more)
+
+
+def check_runs_of_another_kind(
+    cnn: Inside, project: Path, folds: Path, trained: Path, dry: tuple[str, ...]
+) -> None:
+    line = ("train", project / "tiny.yaml", *dry, "--resume", "--out")
     outcome = cnn(*line, trained, *FOLDS)
     assert (outcome.code, outcome.err) == (
         2,

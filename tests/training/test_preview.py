@@ -65,9 +65,43 @@ class Given:
 def test_pixels_and_labels_are_those_of_training(
     pictures: Path, tmp_path: Path, augment: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    assert_same_images(config_for(pictures, augment), tmp_path, monkeypatch)
+
+
+def test_while_the_head_trains_alone_images_are_unchanged(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train_of_head: dict[str, Any] = {"head": {"epochs": 2}, "ema": 0.9}  # which caches no features
+    config = config_for(pictures, ALL | MIXES, **train_of_head)
+    assert_same_images(config, tmp_path, monkeypatch, mixes=False)
+
+
+def test_erased_parts_have_the_mean_that_the_weights_expect(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    document = config_document(pictures, epochs=1)
+    document["data"] |= {"mean": [0.9], "std": [0.2]}
+    run(validate_config(document, "p.yaml"), tmp_path / "weights")
+    augment = {"random_erase": {"p": 1.0, "value": "mean"}}
+    config = config_for(pictures, augment, weights=str(tmp_path / "weights"))
+    assert_same_images(config, tmp_path, monkeypatch, mixes=False)
+
+
+def run(config: Config, place: Path) -> None:
+    train(config, "p.yaml", TrainOptions(place, threads=1), Requests(), Silent())
+
+
+def assert_same_images(
+    config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixes: bool | None = None
+) -> None:
+    """Train, and compare the images of the second of two epochs with their preview.
+
+    Args:
+        mixes: whether images are mixed; by default whether the config says so.
+    """
+    mixes = config.augment.mixup is not None if mixes is None else mixes
     given = Given(monkeypatch)
-    config = config_for(pictures, augment)
-    train(config, "p.yaml", TrainOptions(tmp_path / "run", threads=1), Requests(), Silent())
+    run(config, tmp_path / "run")
     steps = given.steps[len(given.steps) // 2 :]  # the second epoch's
     found = preview(config, "p.yaml", 1, 1000, threads=3)
     assert (found.classes, found.images) == (CLASSES, IMAGES + 1)
@@ -75,7 +109,7 @@ def test_pixels_and_labels_are_those_of_training(
     samples = iter(found.samples)
     mixed = 0
     for x, targets, mix in steps:
-        assert (mix is None) == ("mixup" not in augment)
+        assert (mix is None) != mixes
         expected = x if mix is None else mixed_pixels(x, mix)
         for pixels, row in zip(expected, targets, strict=True):
             sample = next(samples)
@@ -84,7 +118,7 @@ def test_pixels_and_labels_are_those_of_training(
             assert dict(sample.labels) == pytest.approx(labels, abs=1e-6)
             assert sample.path.split("/")[-2] in labels
             mixed += len(labels) > 1
-    assert (mixed > 5) == ("mixup" in augment)
+    assert (mixed > 5) == mixes
 
 
 def test_pixels_of_mixed_images_are_rounded_once() -> None:
