@@ -64,7 +64,8 @@ def test_as_a_plain_search_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_of_no_picture(tmp_path: Path) -> None:
     with (tmp_path / "x.npz").open("wb") as file:
         assert write_index(file, [], META, tmp_path) == 0
-    assert Index.open(tmp_path / "x.npz").nearest(np.zeros(0, np.float32), 5) == []
+    with pytest.raises(DataError, match="must hold at least one image. Got none."):
+        Index.open(tmp_path / "x.npz")
 
 
 def test_memory_does_not_grow_with_the_pictures(tmp_path: Path) -> None:
