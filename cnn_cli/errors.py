@@ -154,6 +154,11 @@ def listed(names: Sequence[str], most: int = 5, last: str = ", ") -> str:
     return last.join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
+def none_readable(place: object, count: int) -> DataError:
+    """Return the error for a place with `count` images, all of them unreadable."""
+    return DataError(place, "must hold a readable image", f"{count} that cannot")
+
+
 def size_text(nbytes: float) -> str:
     """Return `1.5 GB` or `83.2 MB`: a size in the largest power of 1000 that is not above it."""
     for unit in ("B", "kB", "MB", "GB"):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Iterator
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, BinaryIO
 
@@ -127,7 +126,8 @@ def _some(
     first = next(found, None)
     if first is None:
         raise DataError(listed(sources), "must hold a readable image", "none")
-    yield from chain([first], found)
+    yield first
+    yield from found
 
 
 def _write_lines(file: BinaryIO, lines: Iterator[str]) -> None:

@@ -24,7 +24,7 @@ from cnn_cli.data.near import SIDE, near_groups, perceptual_hash
 from cnn_cli.data.pool import Pool
 from cnn_cli.data.roots import open_listing
 from cnn_cli.data.samples import Facts, facts_of
-from cnn_cli.errors import DataError, reason
+from cnn_cli.errors import DataError, none_readable, reason
 from cnn_cli.files import NoDescriptorError
 from cnn_cli.structs import replace
 
@@ -192,11 +192,11 @@ def check_folder(
                 counts[each.part][name] += 1
     trained = "train" if listing.has_parts() else WHOLE
     if error is None and not images[trained]:
-        error = _no_readable(root, len(seen))
+        error = none_readable(root, len(seen))
     lost = next((name for name, count in counts.get(trained, {}).items() if not count), None)
     if error is None and lost is not None:
         found_of_it = sum(each.part == trained and lost in each.classes for each in seen)
-        error = _no_readable(classes[trained][lost], found_of_it)
+        error = none_readable(classes[trained][lost], found_of_it)
     found += _of_files(seen)
     found += _copies(seen)
     looked = None
@@ -208,10 +208,6 @@ def check_folder(
     found += [Finding("outside", (path,)) for path in listing.outside]
     found.sort(key=lambda finding: KINDS.index(finding.kind))
     return Findings(str(root), counts, images, tuple(found), error, looked, listing.remarks())
-
-
-def _no_readable(place: str | Path, count: int) -> DataError:
-    return DataError(place, "must hold a readable image", f"{count} that cannot")
 
 
 def _what_stops(root: Path, separator: str | None) -> DataError | None:

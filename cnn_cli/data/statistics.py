@@ -15,7 +15,7 @@ from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.decode import ImageError
 from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
 from cnn_cli.data.pool import Pool
-from cnn_cli.errors import DataError
+from cnn_cli.errors import none_readable
 
 # Bytes summed at once: for single small images, the overhead would exceed the decoding time.
 BLOCK = 2**16
@@ -47,7 +47,7 @@ def mean_and_std(sums: Sums, paths: Sequence[str], depth: Depth = 8) -> tuple[Ch
     """
     if not sums.any():
         place = os.path.commonpath(paths) if paths else "data"
-        raise DataError(place, "must hold a readable image", f"{len(paths)} that cannot")
+        raise none_readable(place, len(paths))
     moments = [_moments(n, first, second, depth) for n, first, second in sums.T.tolist()]
     return tuple(mean for mean, _ in moments), tuple(std for _, std in moments)
 

@@ -12,7 +12,7 @@ import numpy as np
 from cnn_cli import safe_csv
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import ImageError, Preprocess
-from cnn_cli.errors import DataError
+from cnn_cli.errors import DataError, none_readable
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.confident import find_answer_doubts, find_doubts
 from cnn_cli.inference.evaluate_files import EvaluationOptions, evaluate_files, own_dataset
@@ -121,7 +121,7 @@ def doubt_held_back(classifier: Classifier, options: EvaluationOptions) -> Doubt
     )
     evaluation, bad = evaluate_files(classifier, images, options, calibrate=True)
     if evaluation.logits is None or not len(evaluation.labels):
-        raise DataError(dataset.root, "must hold a readable image", f"{len(bad)} that cannot")
+        raise none_readable(dataset.root, len(bad))
     return _doubted(
         classifier.path,
         classifier,

@@ -144,7 +144,7 @@ class Optimizer:
         with np.errstate(over="ignore", invalid="ignore"):
             for group in self.groups.trained:
                 for part, steps in self._count(group.part):
-                    alike = replace(group, part=part)
+                    alike = group if part == group.part else replace(group, part=part)
                     self.move(alike, gradient, lr * group.lr_factor, steps)
         self.params.touch()
 

@@ -26,7 +26,7 @@ from cnn_cli.data.pool import Pool
 from cnn_cli.data.roots import separator_of, several_text
 from cnn_cli.data.samples import Facts, facts_of
 from cnn_cli.data.targets import class_counts, is_of
-from cnn_cli.errors import DataError, UsageError
+from cnn_cli.errors import UsageError, none_readable
 from cnn_cli.files import NoDescriptorError
 from cnn_cli.structs import replace
 
@@ -145,7 +145,7 @@ def survey(root: Path, threads: int, labels: str | None = None) -> Survey:
     bands, depth = _bands_and_depth([look for _, look in looks if look is not None])
     seen = [(path, look) for path, look in looks if look is not None and look.fits(bands, depth)]
     if not seen:
-        raise DataError(root, "must hold a readable image", f"{len(paths)} that cannot")
+        raise none_readable(root, len(paths))
     sizes = [look.size for _, look in seen]
     val_split = None
     if dataset.val is None:

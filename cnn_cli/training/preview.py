@@ -12,7 +12,7 @@ from cnn_cli.config import Config
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.data.targets import numbers_of
-from cnn_cli.errors import DataError
+from cnn_cli.errors import none_readable
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.training.initial_weights import initial_weights
@@ -82,7 +82,7 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
         data.close()
     if not found:
         images = len(dataset.train)
-        raise DataError(dataset.root, "must hold a readable image", f"{images} that cannot")
+        raise none_readable(dataset.root, images)
     return Preview(dataset.classes, len(dataset.train), found)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cnn_cli.data.targets import Labels, has_guessed
-from cnn_cli.errors import DataError
+from cnn_cli.errors import DataError, none_readable
 from cnn_cli.nn.loss import mean_divisor, target_weights
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.training_engine import TrainingEngine
@@ -121,7 +121,7 @@ def nothing_learned(root: object, images: int, *, readable: bool) -> DataError:
     if readable:
         rule = "must hold two readable images in a batch, for batchnorm to learn from"
         return DataError(root, rule, "one per batch")
-    return DataError(root, "must hold a readable image", f"{images} that cannot")
+    return none_readable(root, images)
 
 
 def step_targets(setup: TrainingSetup, labels: Labels, mix: Mix | None, rows: slice) -> Array:

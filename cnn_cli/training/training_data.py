@@ -24,7 +24,7 @@ from cnn_cli.data.shards import deal, interleave, rank_images
 from cnn_cli.data.statistics import add_sums, channel_sums, mean_and_std
 from cnn_cli.data.targets import class_counts, is_of
 from cnn_cli.data.views import Views, make_views
-from cnn_cli.errors import DataError
+from cnn_cli.errors import none_readable
 from cnn_cli.parallel.batches import share_bad
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.rng import Purpose, generator
@@ -196,7 +196,7 @@ def check_classes(data: TrainingData) -> None:
     if len(lost):
         paths = [train.paths[i] for i in np.flatnonzero(is_of(train.labels, int(lost[0])))]
         place = os.path.commonpath([os.path.dirname(path) for path in paths])
-        raise DataError(place, "must hold a readable image", f"{len(paths)} that cannot")
+        raise none_readable(place, len(paths))
 
 
 def deal_shards(config: Config, split: Split) -> list[NDArray[np.int64]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import watched
 from cnn_cli.cli.shared.parameters import Option
-from cnn_cli.errors import DataError, UsageError
+from cnn_cli.errors import DataError, UsageError, none_readable
 from cnn_cli.parallel.ranks import ALONE, Ranks
 
 if TYPE_CHECKING:
@@ -134,4 +134,4 @@ def _tell(bad: Bad, images: int, place: object) -> None:
     for error in bad.values():
         output.say(f"cnn: {error.line()}")
     if not images:
-        raise DataError(place, "must hold a readable image", f"{len(bad)} that cannot")
+        raise none_readable(place, len(bad))
