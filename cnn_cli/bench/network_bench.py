@@ -10,9 +10,10 @@ import numpy as np
 from cnn_cli.bench.steps import LEAST_STEPS, Steps, repeat
 from cnn_cli.config import Config
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.graph import IMAGE, Graph, Node
+from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.plan import requires_grad
 from cnn_cli.nn.timing import timed
 from cnn_cli.training.memory import plan_memory
 
@@ -24,8 +25,8 @@ class LayerBench:
     Attributes:
         forward_ms, backward_ms: milliseconds for the worker's part of a batch.
         forward_gflops, backward_gflops: two operations per multiply-add; the backward pass has
-            those of the weight gradient and, if needed, of the input gradient; None if the layer
-            has none.
+            those of the weight gradient, unless the layer is frozen, and, if needed, of the input
+            gradient; None if the layer has none.
         share: fraction of the step's time.
     """
 
@@ -83,7 +84,7 @@ def bench(
 
     Args:
         graph, params: the network; its running statistics change, its weights do not.
-        config: gives `train.batch_size` and the optimizer.
+        config: the training; parameters that it freezes from the first epoch on are frozen.
         source: the config's file, for messages.
         threads: threads of training and prediction; layers are measured on one.
         kernels: the kernels.
@@ -92,11 +93,11 @@ def bench(
     Raises:
         ConfigError: training takes more memory than there is.
     """
-    plan_memory(config, graph, source, threads, kernels.name)
+    recompute = plan_memory(config, graph, source, threads, kernels.name).recompute
     size = config.train.batch_size
     images = -(-size // threads)
     timed_graph, times = timed(graph)
-    with Steps(timed_graph, params, config, kernels, images, 1) as steps:
+    with Steps(timed_graph, params, config, kernels, images, 1, recompute=recompute) as steps:
         rows = []
 
         def measured() -> None:
@@ -108,12 +109,19 @@ def bench(
 
         repeat(measured, seconds)
         chunk = min(steps.engine.chunk_size, images)
+        products = gradients_of(steps.engine.graph)
     medians = np.median(rows[1:], axis=0)
     layer_seconds = medians[:-2].reshape(-1, 2)
     engine, optimizer = medians[-2] - layer_seconds.sum(), medians[-1]
     total = float(medians[-2:].sum())
     training, prediction = images_a_second(
-        graph, params, config, kernels, threads=threads, seconds=seconds
+        graph,
+        params,
+        config,
+        kernels,
+        threads=threads,
+        seconds=seconds,
+        recompute=recompute,
     )
     return Bench(
         batch_size=size,
@@ -123,7 +131,7 @@ def bench(
         images=images,
         chunk=chunk,
         layers=tuple(
-            _layer_bench(node, images, float(forward), float(backward), total)
+            _layer_bench(node, images, float(forward), float(backward), total, products[node.index])
             for node, (forward, backward) in zip(graph.nodes, layer_seconds, strict=True)
         ),
         engine_ms=1e3 * max(0.0, float(engine)),
@@ -142,15 +150,17 @@ def images_a_second(
     *,
     threads: int,
     seconds: float,
+    recompute: bool,
     least_steps: int = LEAST_STEPS,
 ) -> tuple[float, float]:
     """Measure how many images per second are trained and predicted; see `bench`.
 
     Args:
+        recompute: whether activations are recomputed, from `plan_memory`.
         least_steps: least number of steps of each, however long they take.
     """
     size = config.train.batch_size
-    with Steps(graph, params, config, kernels, size, threads) as steps:
+    with Steps(graph, params, config, kernels, size, threads, recompute=recompute) as steps:
         training = size / repeat(steps.train, seconds, least_steps)
         return training, size / repeat(steps.predict, seconds, least_steps)
 
@@ -176,11 +186,19 @@ def predictions_a_second(
         return len(batch) / repeat(lambda: engine.predict(batch), seconds)
 
 
+def gradients_of(graph: Graph) -> list[int]:
+    """Return how many gradients the backward pass of each layer computes: of weight and input."""
+    needed = requires_grad(graph)
+    return [
+        (node.index not in graph.frozen) + (not needed.isdisjoint(node.inputs))
+        for node in graph.nodes
+    ]
+
+
 def _layer_bench(
-    node: Node, images: int, forward: float, backward: float, step: float
+    node: Node, images: int, forward: float, backward: float, step: float, products: int
 ) -> LayerBench:
     flops = 2 * node.layer.muladds * images
-    products = 1 if IMAGE in node.inputs else 2
     return LayerBench(
         name=node.name,
         type=node.layer.kind,

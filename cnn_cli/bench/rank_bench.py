@@ -111,7 +111,7 @@ def rank_bench(
 
     Args:
         graph, params: the network; its running statistics change, its weights do not.
-        config: gives `train.batch_size` and the optimizer.
+        config: the training; parameters that it freezes from the first epoch on are frozen.
         source: the config's file, for messages.
         ranks: the ranks.
         threads: threads of this rank.
@@ -125,7 +125,7 @@ def rank_bench(
     size = config.train.batch_size
     if size < ranks.size:
         raise ConfigError(f"{source}: train.batch_size", f"must be {ranks.size} or more", size)
-    plan_memory(config, graph, source, threads, kernels.name, ranks=ranks)
+    memory = plan_memory(config, graph, source, threads, kernels.name, ranks=ranks)
     own = bounds(size, ranks.rank, ranks.size)
     images = own.stop - own.start
 
@@ -140,6 +140,7 @@ def rank_bench(
             kernels,
             images,
             threads,
+            recompute=memory.recompute,
             exchange=exchange,
             offset=own.start,
             batch_size=size,

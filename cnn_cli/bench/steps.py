@@ -16,6 +16,7 @@ from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
+from cnn_cli.optim.groups import freeze_graph, make_groups
 from cnn_cli.optim.optimizers import make_optimizer
 
 LEAST_STEPS = 3  # however long they take
@@ -24,8 +25,11 @@ LEAST_STEPS = 3  # however long they take
 class Steps:
     """An engine with random images for steps: a batch, or this process's part of one.
 
+    Parameters that `train.freeze` freezes from the first epoch on are frozen.
+
     Args:
         images: number of images of the batch or part.
+        recompute: whether activations are recomputed, from `plan_memory`.
         exchange: communication with the processes that have the other parts.
         offset: position of the part's first image in the batch.
         batch_size: size of the whole batch; by default `images`.
@@ -43,6 +47,7 @@ class Steps:
         images: int,
         threads: int,
         *,
+        recompute: bool = False,
         exchange: Exchange | None = None,
         offset: int = 0,
         batch_size: int | None = None,
@@ -58,7 +63,7 @@ class Steps:
         normalization = Normalization((0.5,) * channels, (0.25,) * channels)
         scale, shift = normalization.scale_and_shift()
         self.engine = TrainingEngine(
-            graph,
+            freeze_graph(graph, config.train, 0),
             params,
             threads=threads,
             scale=scale,
@@ -66,9 +71,11 @@ class Steps:
             kernels=kernels,
             exchange=exchange,
             batch_size=batch_size or images,
+            recompute=recompute,
             loss=config.train.loss.make(multiple=multiple),
         )
-        self.optimizer = make_optimizer(config.train.optimizer, params)
+        groups = make_groups(params, config.train)
+        self.optimizer = make_optimizer(config.train.optimizer, params, groups)
         self.seconds = (0.0, 0.0)
 
     def __enter__(self) -> Steps:

@@ -63,9 +63,10 @@ def run(
     """Measure the speed of training and prediction on random images.
 
     Times each layer in training, on one worker with its share of a batch, and images per second
-    with all threads. Reads only the config or checkpoint, and writes nothing. With --ranks: a step
-    of all processes, the sums of gradients and gathers of statistics, and how much of the sums
-    overlaps with computation.
+    with all threads. Freezes what train.freeze freezes in the first epoch, and recomputes
+    activations if training would. Reads only the config or checkpoint, and writes nothing. With
+    --ranks: a step of all processes, the sums of gradients and gathers of statistics, and how much
+    of the sums overlaps with computation.
     """
     if together and ranks().size == 1:
         raise UsageError("--ranks", "needs several processes: mpiexec -n 2 cnn bench ... --ranks")
@@ -75,6 +76,7 @@ def run(
     from cnn_cli.nn.backends import choose_backend, open_kernels
     from cnn_cli.nn.init import initialize
     from cnn_cli.nn.params import Parameters
+    from cnn_cli.optim.groups import check_patterns
     from cnn_cli.report.text.speed_tables import bench_text, rank_bench_text
     from cnn_cli.system import cpu_count
 
@@ -85,6 +87,7 @@ def run(
     if network.classifier is not None:
         params = network.classifier.params
     else:
+        check_patterns(network.graph, config.train, source)
         params = Parameters(network.graph, config.train.dtype)
         initialize(params, config.train.seed, config.model.init)
     kernels = open_kernels(choose_backend(backend), network.graph, config.train.dtype, output.note)

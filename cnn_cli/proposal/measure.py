@@ -18,7 +18,6 @@ from cnn_cli.nn.backends import open_kernels
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.params import Parameters
-from cnn_cli.optim.groups import freeze_graph
 from cnn_cli.proposal.choose import Speed
 from cnn_cli.proposal.survey import Survey
 from cnn_cli.training.memory import plan_memory
@@ -54,14 +53,20 @@ def measure(
     """
     pre = preprocess_of(config)
     graph = build_graph(config.model, pre.shape, len(survey.classes), source)
-    graph = freeze_graph(graph, config.train, 0)
-    plan_memory(config, graph, source, threads, backend, pixel_bytes=pre.dtype.itemsize)
+    memory = plan_memory(config, graph, source, threads, backend, pixel_bytes=pre.dtype.itemsize)
     params = Parameters(graph, config.train.dtype)
     initialize(params, config.train.seed, config.model.init)
     kernels = open_kernels(backend, graph, config.train.dtype, note, augment_kinds(config))
     start, used = time.perf_counter(), time.process_time()
     training, prediction = images_a_second(
-        graph, params, config, kernels, threads=threads, seconds=seconds, least_steps=1
+        graph,
+        params,
+        config,
+        kernels,
+        threads=threads,
+        seconds=seconds,
+        recompute=memory.recompute,
+        least_steps=1,
     )
     cpu_fraction = (time.process_time() - used) / (time.perf_counter() - start) / threads
     decoding, augmenting = _feeding(config, survey, threads, seconds, kernels.resample)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,9 +14,10 @@ from cnn_cli.errors import ConfigError
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.interface import NUMPY
+from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.params import Parameters
 
-LAYERS = [
+LAYERS: list[Any] = [
     {"conv": {"out_channels": 4, "kernel_size": 3, "name": "stem"}},
     "batchnorm",
     "relu",
@@ -23,8 +26,10 @@ LAYERS = [
 ]
 
 
-def network(batch_size: int = 5) -> tuple[Config, Graph, Parameters]:
-    document = {"model": {"layers": LAYERS}, "train": {"batch_size": batch_size}}
+def network(
+    batch_size: int = 5, layers: list[Any] = LAYERS, **train: Any
+) -> tuple[Config, Graph, Parameters]:
+    document = {"model": {"layers": layers}, "train": {"batch_size": batch_size, **train}}
     config = validate_config(document, "c.yaml")
     graph = build_graph(config.model, (8, 8, 3), 3, "c.yaml")
     params = Parameters(graph, "float32")
@@ -32,8 +37,8 @@ def network(batch_size: int = 5) -> tuple[Config, Graph, Parameters]:
     return config, graph, params
 
 
-def measured(threads: int = 2) -> Bench:
-    config, graph, params = network()
+def measured(threads: int = 2, layers: list[Any] = LAYERS, **train: Any) -> Bench:
+    config, graph, params = network(layers=layers, **train)
     return bench(graph, params, config, "c.yaml", threads=threads, kernels=NUMPY, seconds=0)
 
 
@@ -79,6 +84,43 @@ def test_operations_a_second() -> None:
         assert layer.forward_gflops * layer.forward_ms * 1e6 == pytest.approx(flops[i])
         backward = layer.backward_gflops * layer.backward_ms * 1e6
         assert backward == pytest.approx(products * flops[i])
+
+
+def count_calls(
+    patch: pytest.MonkeyPatch, method: str, layers: list[Any] = LAYERS, **train: Any
+) -> int:
+    """Return how often convolutions run `method` while a network is measured."""
+    calls = []
+    original = getattr(Conv, method)
+
+    def counted(self: Conv, *args: Any) -> Any:
+        calls.append(self)
+        return original(self, *args)
+
+    with patch.context() as each:
+        each.setattr(Conv, method, counted)
+        measured(1, layers, **train)
+    return len(calls)
+
+
+def test_frozen_layers_have_no_backward_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    freeze = {"stem.*": 0, "batchnorm.*": 0, "linear.*": 2}
+    calls = count_calls(monkeypatch, "backward", freeze=freeze)
+    assert 0 < 2 * calls == count_calls(monkeypatch, "backward")
+    layers = measured(freeze=freeze).layers
+    assert layers[0].backward_gflops is None
+    for layer, products in zip(layers[3:], (1, 2), strict=True):
+        assert layer.forward_gflops is not None
+        assert layer.backward_gflops is not None
+        flops = products * layer.forward_gflops * layer.forward_ms
+        assert layer.backward_gflops * layer.backward_ms == pytest.approx(flops)
+
+
+def test_recomputed_activations(monkeypatch: pytest.MonkeyPatch) -> None:
+    block = [{"conv": {"out_channels": 8, "kernel_size": 3, "padding": 1}}, "batchnorm", "relu"]
+    layers = [*block * 4, {"linear": "classes"}]
+    once = count_calls(monkeypatch, "forward", layers, recompute=False)
+    assert count_calls(monkeypatch, "forward", layers, recompute=True) > once
 
 
 def test_weights_stay_as_they_are() -> None:

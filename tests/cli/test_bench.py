@@ -77,6 +77,15 @@ def test_what_is_not_there(cnn: Inside, arguments: list[str], code: int, message
     assert (outcome.code, outcome.out, outcome.err) == (code, "", f"cnn: {message}\n")
 
 
+def test_a_pattern_without_parameters(cnn: Inside, project: Path) -> None:
+    path = project / "tiny.yaml"
+    outcome = cnn("bench", path, "train.freeze={stem: 0}", "--seconds", 0)
+    assert (outcome.code, outcome.out) == (3, "")
+    assert outcome.err == (
+        f"cnn: {path}: train.freeze: no parameter has such a name. Got 'stem'.\n"
+    )
+
+
 def test_too_large(cnn: Inside, project: Path) -> None:
     config = project / "tiny.yaml"
     outcome = cnn("bench", config, "-b", 10**9)
