@@ -23,11 +23,10 @@ from cnn_cli.runs.folder import (
 )
 from cnn_cli.runs.receipt import Receipt
 from cnn_cli.runs.results import TrainResult
-from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow
-from cnn_cli.training.resumed_data import data_change, data_facts
+from cnn_cli.training.resumed_data import change_since, data_facts
 from cnn_cli.training.setup import open_images, prepare
 from cnn_cli.training.several import FINAL, Several, locked_folder
 from cnn_cli.training.train import check_given, load_resumable
@@ -148,14 +147,13 @@ def check_images(folder: Path, configs: list[Config], source: str) -> None:
         meta = load_resumable(place / LAST, config, source, ()).meta
         dataset = open_images(config, source, meta)
         receipt = Receipt.of(dataset) if config.data.shards == 1 else None
-        changed = data_change(meta, data_facts(dataset), receipt, place)
-        mixed = TrainingState.from_meta(meta, str(place / LAST)).data_changes
-        if changed is not None or mixed:
+        changed = change_since(meta, data_facts(dataset), receipt, place)
+        if changed is not None:
             rule = (
                 f"the images must be those that {place.name} was trained with, so that no network "
                 "predicts images that it has seen; --overwrite trains all folds anew"
             )
-            raise DataError(folder, rule, changed or mixed[0])
+            raise DataError(folder, rule, changed)
 
 
 def check_folder(folder: Path, count: int, options: TrainOptions) -> None:

@@ -20,8 +20,10 @@ from cnn_cli.data.content import content_digest
 from cnn_cli.data.dataset import Dataset
 from cnn_cli.data.listing import one_form
 from cnn_cli.errors import DataError, listed
+from cnn_cli.runs.checkpoint import LAST
 from cnn_cli.runs.folder import RECEIPT
 from cnn_cli.runs.receipt import META, PARTS, Receipt
+from cnn_cli.runs.state import TrainingState
 
 COMPARED = 16  # images whose content is stored in a checkpoint
 MOST_LISTED = 100  # classes listed in an error
@@ -126,6 +128,18 @@ def data_change(
     elif before.get("names", now["names"]) == now["names"] and not _other_content(before, now):
         return found[0] if found else None
     return found[0] if found else "names, classes or contents of images differ"
+
+
+def change_since(
+    meta: dict[str, Any], now: Mapping[str, Any], receipt: Receipt | None, run: Path
+) -> str | None:
+    """Return how the images differ from those of any session of a run; None if they never did.
+
+    Args:
+        meta, now, receipt, run: as in `data_change`.
+    """
+    earlier = TrainingState.from_meta(meta, str(run / LAST)).data_changes
+    return data_change(meta, now, receipt, run) or next(iter(earlier), None)
 
 
 def _matches(receipt: Receipt, digests: Mapping[str, str]) -> bool:

@@ -24,6 +24,7 @@ from cnn_cli.errors import ConfigError, DataError, DivergedError, UsageError, pr
 from cnn_cli.metric_names import Metric
 from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.ranks import ALONE, Ranks
+from cnn_cli.runs.checkpoint import LAST, load_checkpoint
 from cnn_cli.runs.folder import (
     BEST_CONFIG,
     RESUMABLE,
@@ -36,12 +37,14 @@ from cnn_cli.runs.folder import (
     holds_sweep,
     trial_folder,
 )
+from cnn_cli.runs.receipt import Receipt
 from cnn_cli.runs.results import EpochRow
 from cnn_cli.runs.state import is_better
 from cnn_cli.training.halving import Halving, Left, rungs
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow, StopReason
+from cnn_cli.training.resumed_data import change_since
 from cnn_cli.training.setup import TrainingSetup, prepare, set_up
 from cnn_cli.training.several import FINAL, Several, locked_folder
 from cnn_cli.training.trials import Candidates, Trial, Words
@@ -172,7 +175,7 @@ def sweep(
         search = _Search(candidates, typed, run, trials)
         try:
             with requests.at_once():
-                spent = ranks.first(lambda: search.open(source))
+                spent = ranks.first(lambda: search.open(source, setup))
             if budget is not None:
                 requests.deadline = started + budget - spent
             stopped: str | None = _train_trials(search, candidates, several)
@@ -279,21 +282,29 @@ class _Search:
         )
         self._trials: list[Trial] = []
         self._failed: dict[str, str] = {}
+        self._begun: list[Words] = []
         self._seconds, self._epochs = 0.0, 0  # of this session
 
-    def open(self, source: str) -> float:
+    def open(self, source: str, setup: TrainingSetup) -> float:
         """Begin or resume the sweep; return the seconds of training so far.
+
+        Args:
+            source: the config's file, for messages.
+            setup: the set-up of a trial, with the images.
 
         Raises:
             ConfigError: the folder contains another sweep.
-            DataError: the sweep cannot be read or written.
+            DataError: the sweep cannot be read or written, or the images changed since.
         """
         path = self._run.path / SWEEP
         self._run.check_writable()
         if not path.exists():
             self._write_facts()
         else:
-            self._failed = _read_facts(path, self._candidates.base, self._typed, source)
+            base = self._candidates.base
+            self._failed, self._begun = _read_facts(path, base, self._typed, source)
+            self._candidates.restore(self._begun)
+            self._check_images(setup)
         while (words := self._candidates.get(len(self._trials))) is not None:
             trial = self._trial(len(self._trials) + 1, words)
             if not trial.scores:
@@ -302,6 +313,28 @@ class _Search:
             self._trials.append(trial)
         self._write_results()
         return sum(trial.seconds for trial in self._trials)
+
+    def _check_images(self, setup: TrainingSetup) -> None:
+        """Refuse to resume a sweep after its images changed.
+
+        Raises:
+            DataError: they changed since a trial was trained, or between its sessions.
+        """
+        receipt = None
+        for number in range(1, len(self._begun) + 1):
+            place = self.place(number)
+            if not (place / LAST).exists():
+                continue
+            if receipt is None and setup.config.data.shards == 1:
+                receipt = Receipt.of(setup.dataset)
+            meta = load_checkpoint(place / LAST, ()).meta
+            changed = change_since(meta, setup.data_facts, receipt, place)
+            if changed is not None:
+                rule = (
+                    f"the images must be those that {place.name} was trained with, to compare "
+                    "trials; another --out begins a new sweep"
+                )
+                raise DataError(self._run.path, rule, changed)
 
     def next_job(self, requests: Requests) -> Job | StopReason | None:
         """Return the next job; or the reason for stopping, or None if nothing is left."""
@@ -320,7 +353,12 @@ class _Search:
             trial = self._trials[chosen]
             values = tuple(trial.words.values())
             return self._job(trial.number, values, len(trial.scores))
-        return None if words is None else self._job(len(self._trials) + 1, words, 0)
+        if words is None:
+            return None
+        if len(self._begun) == len(self._trials):
+            self._begun.append(words)
+            self._write_facts()
+        return self._job(len(self._trials) + 1, words, 0)
 
     def _is_late(self, left: float) -> bool:
         """Whether time is left only for the first trial that runs to the end."""
@@ -392,6 +430,7 @@ class _Search:
         facts = {
             "config": plain_config(self._candidates.base),
             "space": self._typed,
+            "trials": self._begun,
             "failed": self._failed,
         }
         self._run.write(SWEEP, (json.dumps(facts, indent=1) + "\n").encode())
@@ -407,8 +446,10 @@ class _Search:
             self._run.write(BEST_CONFIG, f"# {printable(said)}\n{config_text(config)}".encode())
 
 
-def _read_facts(path: Path, base: Config, typed: list[str], source: str) -> dict[str, str]:
-    """Return the failures of a sweep's trials by number.
+def _read_facts(
+    path: Path, base: Config, typed: list[str], source: str
+) -> tuple[dict[str, str], list[Words]]:
+    """Return the failures of a sweep's trials by number, and the values of all that began.
 
     Raises:
         ConfigError: it is another sweep.
@@ -419,6 +460,9 @@ def _read_facts(path: Path, base: Config, typed: list[str], source: str) -> dict
         before = plain_config(validate_config(facts["config"], str(path)))
         space = [str(each) for each in facts["space"]]
         failed = {str(key): str(value) for key, value in facts["failed"].items()}
+        begun = [tuple(map(str, words)) for words in facts["trials"]]
+        if any(len(words) != len(space) for words in begun):
+            raise ValueError
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise DataError(path, "must be as cnn sweep wrote it") from error
     allowed = [key for key in RESUMABLE if key != "train.epochs"]
@@ -428,4 +472,4 @@ def _read_facts(path: Path, base: Config, typed: list[str], source: str) -> dict
     if keys or others or typed != space:
         rule = "a resumed sweep keeps its config and the values it searches"
         raise ConfigError(source, rule, f"another {', '.join(keys or others or ['order'])}")
-    return failed
+    return failed, begun

@@ -105,6 +105,13 @@ class Candidates:
         if self.own is None and next(self._possible(problems.append), None) is None:
             raise problems[0]
 
+    def restore(self, drawn: Sequence[Words]) -> None:
+        """Give the first trials the values that they began with in earlier sessions.
+
+        Which draws can be trained may differ since, for example with the memory.
+        """
+        self._drawn = list(drawn) or self._drawn
+
     def get(self, index: int) -> Words | None:
         """Return the values of a trial, counted from 0; None if there are no more."""
         if self._draws is None:
@@ -129,8 +136,13 @@ class Candidates:
             skipped: called with the reason for each of the latter.
         """
         seen, missed = set(self._drawn), 0
+        restored = set(self._drawn) - {self.own}
         for places in self._places():
             words = tuple(each.draw(u) for each, u in zip(self.space, places, strict=True))
+            if words in restored:
+                restored.remove(words)
+                missed = 0
+                continue
             problem = None if words in seen else self._problem(words)
             if words in seen or problem is not None:
                 missed += 1

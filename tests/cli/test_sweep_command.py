@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -16,7 +17,7 @@ from cli_program import COMMAND, Inside, Outcome, kill_as_each_appears, process
 from hardship import assert_same_run, contents, metrics_of
 from mpiexec import mpiexec, needs_mpi, together
 
-from cnn_cli.config import load_config
+from cnn_cli.config import load_config, plain_config
 from cnn_cli.runs.lock import RunLock
 
 SPACE = ("train.optimizer.lr=1e-4..1.0", "model.layers.0.conv.out_channels=2..5")
@@ -196,6 +197,40 @@ def test_more_trials_go_on_from_those_there_are(
     assert [[row[key] for key in KEYS] for row in ours] == [
         [row[key] for key in KEYS] for row in whole
     ]
+
+
+def test_resumed_after_the_images_changed(cnn: Inside, project: Path, here: Path) -> None:
+    photos = shutil.copytree(project / "photos", here / "photos")
+    line = ("sweep", project / "tiny.yaml", *LINE[:4], 2, *LINE[5:], "--data", photos)
+    assert cnn(*line, "--out", "a", "--quiet").code == 0
+    before = contents(here / "a")
+    (photos / "train/dark/0.png").write_bytes((photos / "train/dark/1.png").read_bytes())
+    outcome = cnn(*line, "--out", "a", "--resume")
+    rule = (
+        "cnn: a: the images must be those that trial-1 was trained with, to compare trials; "
+        "another --out begins a new sweep. Got 1 with other content.\n"
+    )
+    assert outcome == Outcome(4, "", rule)
+    assert contents(here / "a") == before
+
+
+def test_trials_keep_their_values(cnn: Inside, project: Path, here: Path) -> None:
+    """Draws that did not fit in memory, and were skipped, may fit when the sweep is resumed."""
+    keys = ["model.layers.0.conv.out_channels", "train.optimizer.lr"]
+    space = (f"{keys[0]}=4,5,6,2000,2001,2002", f"{keys[1]}=0.1,0.2", "train.epochs=1")
+    line = ("sweep", project / "tiny.yaml", *space, *LINE[5:], "--out", "a", "--quiet")
+    values = []
+    for options in (("--memory", "68M", "--trials", 4), ("--trials", 12, "--resume")):
+        outcome = cnn(*line, *options)
+        assert (outcome.code, outcome.err) == (0, "")
+        values += [[row[key] for key in keys] for row in rows_of(here / "a")]
+    assert {wide for wide, _ in values[:4]} <= {"4", "5", "6"}
+    assert values[4:8] == values[:4]
+    assert len({tuple(each) for each in values[4:]}) == 12
+    for number, (wide, lr) in enumerate(values[4:], 1):
+        trained = plain_config(load_config(f"a/trial-{number}/config.yaml"))
+        assert str(trained["model"]["layers"][0]["conv"]["out_channels"]) == wide
+        assert str(trained["train"]["optimizer"]["lr"]) == lr
 
 
 def test_choices_are_tried_once_each(cnn: Inside, project: Path, here: Path) -> None:
