@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -165,25 +166,30 @@ def _of_run(path: Path, threads: int | None, backend: str | None) -> DoubtedLabe
     options = EvaluationOptions(threads=threads, backend=backend, note=output.note, watch=watched)
     if not folds_in(path):
         classifier = Classifier.load(resolve_checkpoint(path))
-        _note_change(classifier)
+        _note_change([classifier])
         return doubt_held_back(classifier, options)
     classifiers = load_folds(path)
-    _note_change(classifiers[0])
+    _note_change(classifiers)
     predictions = predict_out_of_fold(classifiers, options)
     return doubt_folds(path, predictions)
 
 
-def _note_change(classifier: Classifier) -> None:
-    """Note if the images differ from those of the run's training and validation."""
+def _note_change(classifiers: Sequence[Classifier]) -> None:
+    """Note if the images differ from those of the networks' training and validation."""
     from cnn_cli.inference.evaluate_files import own_dataset
-    from cnn_cli.training.resumed_data import data_facts
+    from cnn_cli.runs.receipt import META, Receipt
+    from cnn_cli.training.resumed_data import change_since, data_facts
 
-    before = classifier.meta.get("data", {}).get("names")
-    if before is not None and before != data_facts(own_dataset(classifier))["names"]:
-        output.note(
-            "the data changed since the run was trained, so that some images may be judged by a "
-            "network that has seen them; train again to be sure"
-        )
+    for classifier in classifiers:
+        meta, dataset = classifier.meta, own_dataset(classifier)
+        receipt = Receipt.of(dataset) if meta.get(META) else None
+        changed = change_since(meta, data_facts(dataset), receipt, Path(classifier.path).parent)
+        if changed is not None:
+            output.note(
+                f"the data changed since the run was trained: {changed}. Some images may be judged "
+                "by a network that has seen them; train again to be sure"
+            )
+            return
 
 
 def _of_config(

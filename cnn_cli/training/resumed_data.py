@@ -20,7 +20,6 @@ from cnn_cli.data.content import content_digest
 from cnn_cli.data.dataset import Dataset
 from cnn_cli.data.listing import one_form
 from cnn_cli.errors import DataError, listed
-from cnn_cli.runs.checkpoint import LAST
 from cnn_cli.runs.folder import RECEIPT
 from cnn_cli.runs.receipt import META, PARTS, Receipt
 from cnn_cli.runs.state import TrainingState
@@ -138,8 +137,10 @@ def change_since(
     Args:
         meta, now, receipt, run: as in `data_change`.
     """
-    earlier = TrainingState.from_meta(meta, str(run / LAST)).data_changes
-    return data_change(meta, now, receipt, run) or next(iter(earlier), None)
+    changed = data_change(meta, now, receipt, run)
+    if changed is None and "state" in meta:
+        changed = next(iter(TrainingState.from_meta(meta, str(run)).data_changes), None)
+    return changed
 
 
 def _matches(receipt: Receipt, digests: Mapping[str, str]) -> bool:

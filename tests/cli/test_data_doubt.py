@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -187,15 +188,28 @@ def test_the_run_is_locked(cnn: Inside, here: Path) -> None:
 
 def test_what_changed_is_said(cnn: Inside, here: Path) -> None:
     assert cnn("train", "c.yaml", *FOLDS, "train.epochs=1", "--out", "new", "--quiet").code == 0
-    save_gray(Path("dark/new.png"), seed=1, side=8)
+    held = ("data.val_split=0.25", "train.epochs=1", "--out", "held", "--quiet")
+    assert cnn("train", "c.yaml", *held).code == 0
+
+    def err(run: str) -> str:
+        outcome = cnn("data", "doubt", run)
+        assert outcome.code == 0
+        return outcome.err.splitlines()[0] if outcome.err else ""
+
+    assert err("new") == ""
+    assert err("held").startswith("cnn: only 18 images are looked at; ")
+    said = (
+        "cnn: the data changed since the run was trained: {}. Some images may be judged by a "
+        "network that has seen them; train again to be sure"
+    )
+    save_gray(Path("dark/0.png"), seed=1, side=8)
+    changed = r"(\d+ moved to another part, )?1 with other content"
+    for run in ("new", "held"):
+        assert re.fullmatch(re.escape(said).replace(r"\{\}", changed), err(run))
+    save_gray(Path("dark/new.png"), seed=2, side=8)
     with Path("labels.csv").open("a") as file:
         file.write("\ndark/new.png,dark")
-    outcome = cnn("data", "doubt", "new")
-    assert outcome.code == 0
-    assert outcome.err == (
-        "cnn: the data changed since the run was trained, so that some images may be judged by a "
-        "network that has seen them; train again to be sure\n"
-    )
+    assert "validation images then, " in err("new")
 
 
 def test_a_broken_image_is_named(cnn: Inside, here: Path) -> None:
