@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -39,6 +39,18 @@ def whole(field: Field) -> Path:
     out = field.config.parent / "whole"
     assert cnn("train", field.config, "--out", out).code == 0
     return out
+
+
+@pytest.fixture(autouse=True)
+def end_of_readers() -> Iterator[None]:
+    """Wait for the threads that read images: a stopped program leaves them to finish their work,
+    and what they read would count as the next test's.
+    """
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("data-"):
+            thread.join(PATIENCE)
+            assert not thread.is_alive()
 
 
 def at_call(
