@@ -14,6 +14,7 @@ from typing import Any, get_args
 import numpy as np
 
 from cnn_cli.interop.foreign import INPUT, PASSED_OVER, Activation, Foreign, Normalization, Op
+from cnn_cli.nn.kernels.activation import ACTIVATIONS
 from cnn_cli.nn.layers.adaptive_avgpool import part_means
 from cnn_cli.nn.types import Array
 
@@ -38,7 +39,9 @@ def simplified(ops: Sequence[Op], end: int) -> tuple[tuple[Op, ...], Normalizati
 
 
 def without_activation(foreign: Foreign) -> Foreign:
-    """Remove the softmax or sigmoid that turns scores into probabilities, and store its kind."""
+    """Remove the softmax or sigmoid that turns scores into probabilities, and store its kind; add a
+    note about another activation there.
+    """
     ops = foreign.ops or ()
     at = len(ops) - 1
     while at != INPUT and ops[at].kind in PASSED_OVER:
@@ -52,6 +55,9 @@ def without_activation(foreign: Foreign) -> Foreign:
                 for op in (*ops[:at], *ops[at + 1 :])
             ]
             return replace(foreign, ops=tuple(kept), activation=kind)
+    if at != INPUT and ops[at].kind in ACTIVATIONS:
+        note = f"the file's network ends in a {ops[at].kind}, whose values are taken as scores"
+        return replace(foreign, notes=(*foreign.notes, note))
     return foreign
 
 

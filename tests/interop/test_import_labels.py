@@ -137,6 +137,18 @@ def test_a_softmax_after_a_flattening(tmp_path: Path) -> None:
     np.testing.assert_allclose(probabilities(out), softmax(scores), rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("after", [None, "Flatten"])
+def test_another_activation_at_the_end(tmp_path: Path, after: str | None) -> None:
+    """Its values may be meant as probabilities."""
+    path = keras(tmp_path, dense("tanh", after=after))
+    report = import_weights(path, None, [], tmp_path / "a.npz", OPTIONS)
+    note = "the file's network ends in a tanh, whose values are taken as scores"
+    assert note in report.notes
+    scores = np.tanh(IMAGES.reshape(5, -1) @ WEIGHT + BIAS)
+    found = probabilities(tmp_path / "a.npz")
+    np.testing.assert_allclose(found, softmax(scores), rtol=0, atol=1e-6)
+
+
 CONFIG = "data: {image_size: 2, mean: [0, 0, 0], std: [1, 1, 1], labels: LABELS}\n" + (
     "model: {layers: [flatten, linear: classes]}\n"
 )
