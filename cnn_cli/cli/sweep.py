@@ -16,7 +16,7 @@ from cnn_cli.errors import DivergedError, ExitCode
 from cnn_cli.training.requests import Requests
 
 if TYPE_CHECKING:
-    from cnn_cli.training.sweep import SweepResult
+    from cnn_cli.training.sweep_state import SweepResult
 
 
 @command(
@@ -73,7 +73,7 @@ def run(
         ),
     ] = None,
     resume: Annotated[
-        bool, Option("--resume", help="Go on with the sweep in the folder, if there is one.")
+        bool, Option("--resume", help="Continue the sweep in the folder, if there is one.")
     ] = False,
     memory: Memory = None,
     threads: Threads = None,
@@ -117,7 +117,7 @@ def run(
 def _finish(result: SweepResult, *, quiet: bool, json: bool) -> tuple[int, DivergedError | None]:
     """Print the result; return the exit code, and an error if every trial failed."""
     from cnn_cli.report.text.sweep_result import sweep_dict, sweep_text
-    from cnn_cli.training.sweep import BUDGET
+    from cnn_cli.training.sweep_state import BUDGET
 
     if not quiet and json:
         output.write_json(sweep_dict(result))

@@ -21,12 +21,11 @@ from cnn_cli.runs.folder import (
     folds_in,
     holds_sweep,
 )
-from cnn_cli.runs.receipt import Receipt
 from cnn_cli.runs.results import TrainResult
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow
-from cnn_cli.training.resumed_data import change_since, data_facts
+from cnn_cli.training.resumed_data import change_since, data_facts, receipt_of
 from cnn_cli.training.setup import open_images, prepare
 from cnn_cli.training.several import FINAL, Several, locked_folder
 from cnn_cli.training.train import check_given, load_resumable
@@ -146,8 +145,7 @@ def check_images(folder: Path, configs: list[Config], source: str) -> None:
             continue
         meta = load_resumable(place / LAST, config, source, ()).meta
         dataset = open_images(config, source, meta)
-        receipt = Receipt.of(dataset) if config.data.shards == 1 else None
-        changed = change_since(meta, data_facts(dataset), receipt, place)
+        changed = change_since(meta, data_facts(dataset), receipt_of(config, dataset), place)
         if changed is not None:
             rule = (
                 f"the images must be those that {place.name} was trained with, so that no network "

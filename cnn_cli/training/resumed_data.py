@@ -47,6 +47,11 @@ def data_facts(dataset: Dataset) -> dict[str, Any]:
     }
 
 
+def receipt_of(config: Config, dataset: Dataset) -> Receipt | None:
+    """Return the receipt of the images; None with `data.shards`, where no rank reads all images."""
+    return Receipt.of(dataset) if config.data.shards == 1 else None
+
+
 def _content(path: str) -> str | None:
     with suppress(OSError):
         return content_digest(path, 8).hex()

@@ -26,7 +26,7 @@ from cnn_cli.training.learner import Learner
 from cnn_cli.training.mixing import Mixer, make_mixer
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.resumed_data import data_change
+from cnn_cli.training.resumed_data import data_change, receipt_of
 from cnn_cli.training.setup import TrainingSetup
 from cnn_cli.training.training_data import (
     TrainingData,
@@ -207,9 +207,7 @@ def open_session(
         CnnError: images or the checkpoint cannot be used.
     """
     config, ranks, initial = setup.config, setup.ranks, setup.initial
-    # If each rank reads its own shards, none reads all files.
-    wanted = ranks.rank == 0 and config.data.shards == 1
-    receipt = Receipt.of(setup.dataset) if wanted else None
+    receipt = receipt_of(config, setup.dataset) if ranks.rank == 0 else None
     if initial.note is not None:
         progress.note(initial.note)
     for remark in setup.remarks:

@@ -9,7 +9,7 @@ from cnn_cli.report.text.numbers import number
 from cnn_cli.report.text.table import format_pairs, format_table
 from cnn_cli.report.text.training_result import best_text
 from cnn_cli.runs.folder import BEST_CONFIG, TRIALS
-from cnn_cli.training.sweep import SweepResult
+from cnn_cli.training.sweep_state import SweepResult
 from cnn_cli.training.trials import Trial
 
 ROWS = 20  # of the table; the file contains all
