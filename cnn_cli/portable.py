@@ -1,4 +1,5 @@
-"""System calls that differ between operating systems: locks, fsync, cores, free memory.
+"""System calls that differ between operating systems: locks, fsync, cores, memory, limits,
+processes, watched folders, renames.
 
 Only this module makes such calls (a test checks that). Each function documents its fallback.
 Training, evaluating and predicting work with the fallbacks.
@@ -365,7 +366,7 @@ class Inotify:
         self._library.inotify_rm_watch(self.descriptor, watch)
 
     def events(self) -> list[tuple[int, int, str]]:
-        """Yield watch, bits and name of each pending event."""
+        """Return watch, bits and name of each pending event."""
         try:
             content = os.read(self.descriptor, 2**16)
         except BlockingIOError:

@@ -84,7 +84,10 @@ def run(
     lr: Annotated[
         float | None,
         Option(
-            "--lr", metavar="X", parser=values.number("--lr"), help="Overrides train.optimizer.lr."
+            "--lr",
+            metavar="X",
+            parser=values.number("--lr"),
+            help="Overrides train.optimizer.lr; with muon, the rate of `other` stays.",
         ),
     ] = None,
     seed: Annotated[

@@ -39,8 +39,8 @@ class BranchesConfig(LayerConfig):
     Attributes:
         branches: the lists.
         combine: `concat` joins the channels; `sum` adds; `product` multiplies, and a branch may
-        be a gate: one number per channel, or a map with one row and column, or with one channel,
-            which is broadcast.
+            be a gate: one number per channel, or a map with one row and column, or with one
+            channel, which is broadcast.
     """
 
     kind = "branches"
@@ -64,7 +64,7 @@ class SplitConfig(LayerConfig):
 class FromConfig(LayerConfig):
     """The output of an earlier layer, as input for the layers after this one.
 
-    In a repeat a name is that of the same copy; `NAME.0` is that of the first one.
+    Within a `repeat`, a name refers to the same copy; `NAME.0` refers to the first one.
 
     Attributes:
         layer: name of an earlier layer, or its place, such as `layers.3`.

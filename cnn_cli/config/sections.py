@@ -62,7 +62,7 @@ PathText = Annotated[
     str,
     PlainValidator(_any_name),
     WithJsonSchema({"type": "string", "minLength": 1, "pattern": r"^[^\x00]*$"}),
-    Must("a text"),
+    Must("a string"),
 ]
 Auto = Literal["auto"]
 
@@ -133,7 +133,7 @@ class DataConfig(Frozen):
     columns: ColumnsConfig = ColumnsConfig()
     labels: Annotated[Literal["single", "multiple"], Must("single or multiple")] = "single"
     label_sep: Annotated[
-        Annotated[str, Field(strict=True, min_length=1)], Must("what stands between labels, as '|'")
+        Annotated[str, Field(strict=True, min_length=1)], Must("a separator, such as '|'")
     ] = SEPARATOR
     val_split: ShareBelow1 = 0.1
     test_split: ShareBelow1 = 0.0
@@ -302,9 +302,9 @@ class TrainConfig(Frozen):
         lr_factors: factors of the learning rate of some parameters.
         layer_decay: factor of the learning rate from each block of the network to the block below,
             as in BEiT and timm; the last layer has the full rate.
-        weight_decay_factors: factors of the weight decay of some parameters. It acts times the
-            learning rate, as in PyTorch: to keep the decay when you change a rate factor, use its
-            inverse here.
+        weight_decay_factors: factors of the weight decay of some parameters. Weight decay is
+            multiplied by the learning rate, as in PyTorch: if you change a rate factor and want to
+            keep the decay, put the inverse here.
         freeze: parameters, with the number of epochs after which they no longer change; 0 is from
             the start. A number instead of names freezes the first so many layers with parameters.
             A batchnorm layer that is frozen as a whole uses its running statistics and leaves
@@ -316,15 +316,16 @@ class TrainConfig(Frozen):
             data.labels is multiple; validation always measures that default.
         label_smoothing: fraction of each label that is spread over all classes.
         class_weights: weights of the classes in the loss: one number per class, or `balanced`,
-            inversely proportional to the number of images. With the loss bce, weights of the
-            labels that an image has, like torch's pos_weight. So it is if data.labels is multiple,
-            where `balanced` gives the positive labels of a class the same total weight as the
-            others.
+            inversely proportional to the number of images. With the loss bce, or if
+            data.labels is multiple, they weight the labels that an image has, like PyTorch's
+            pos_weight; `balanced` with several labels gives the positive and the negative labels
+            of a class the same total weight.
         clip_grad_norm: largest norm of the gradient of all parameters together; longer ones are
             scaled.
-        ema, lookahead: averaged weights, which are evaluated and saved as the best: the decay of
-            an exponential moving average, like timm's ModelEmaV2, or slow weights. Running
-            statistics are averaged as well.
+        ema: decay of an exponential moving average of the weights, like timm's ModelEmaV2. The
+            average, with its running statistics, is evaluated and saved as the best.
+        lookahead: slow weights that follow the trained ones (Zhang et al. 2019); they are evaluated
+            and saved as the best.
         monitor: the validation metric that decides which epoch is the best and is saved as
             `best.npz`; ties go to the lower loss. `early_stop` and the schedule `plateau` follow
             it. The default is average_precision if data.labels is multiple.

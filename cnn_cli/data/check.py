@@ -365,7 +365,7 @@ def _copies(seen: list[_Seen]) -> Iterator[Finding]:
 
 
 def _near_copies(seen: list[_Seen], distance: int) -> tuple[list[Finding], Near]:
-    """Yield groups of similar images with different content, and the number compared."""
+    """Return groups of similar images with different content, and how they were searched."""
     looks = [(each, each.picture.look) for each in seen if isinstance(each.picture, _Picture)]
     compared = [each for each, look in looks if look is not None]
     found: list[Finding] = []

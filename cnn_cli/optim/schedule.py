@@ -153,9 +153,9 @@ class PlateauConfig(ScheduleConfig):
         patience: epochs without improvement before the rate is reduced.
         threshold: the smallest change that counts as an improvement.
         threshold_mode: `rel`: relative to the best value; `abs`: absolute.
-        cooldown: epochs after a reduction in which no bad epoch is counted.
+        cooldown: epochs after a reduction that do not count as epochs without improvement.
         min_lr: the smallest rate.
-        eps: smaller reductions are not made.
+        eps: a reduction by less than this is skipped.
     """
 
     type: Literal["plateau"] = "plateau"

@@ -20,6 +20,10 @@ from cnn_cli.config.json_schema import config_schema
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.networks import FOLDER
 from cnn_cli.config.yaml12 import parse_yaml
+from cnn_cli.docstrings import docstring
+from cnn_cli.nn.layers.base import Layer
+from cnn_cli.schema import described
+from cnn_cli.schema.fields import Frozen
 
 jsonschema = pytest.importorskip("jsonschema")
 
@@ -114,6 +118,22 @@ def test_it_is_a_schema_of_the_config() -> None:
 
 def test_every_key_is_explained() -> None:
     assert unexplained(SCHEMA) == []
+
+
+def classes_below(owner: type) -> Iterator[type]:
+    below: list[type] = owner.__subclasses__()
+    for each in below:
+        yield each
+        yield from classes_below(each)
+
+
+@pytest.mark.parametrize("base", [Frozen, Layer])
+def test_descriptions_are_whole(base: type) -> None:
+    """The lines of an entry that are not indented more than its name would be left out."""
+    for owner in classes_below(base):
+        for title in ("Attributes", "Args"):
+            section = docstring(owner).partition(f"\n\n{title}:\n")[2].partition("\n\n")[0]
+            assert described._ENTRY.sub("", section).strip() == "", owner
 
 
 def test_defaults_and_bounds() -> None:

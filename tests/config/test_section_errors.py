@@ -20,7 +20,7 @@ SECTIONS = [
     ("dat: {}", "dat: unknown key. Did you mean 'data'?"),
     ("data: [1]", f"data: {MAPPING} Got [1]."),
     ("data: {rot: x}", "data.rot: unknown key. Did you mean 'root'?"),
-    ("data: {root: 3}", "data.root: must be a text. Got 3."),
+    ("data: {root: 3}", "data.root: must be a string. Got 3."),
     ("data: {image_size: 0}", f"data.image_size: {NUMBER_ABOVE_0} Got 0."),
     (
         "data: {image_size: [1, 2, 3]}",
@@ -96,7 +96,7 @@ SECTIONS = [
     ),
     (
         "train: {optimizer: {type: adamw, betas: [0.9, 1.0]}}",
-        "train.optimizer.betas: must be two numbers from 0 up to, but not, 1. Got [0.9, 1.0].",
+        "train.optimizer.betas: must be two numbers, 0 or more and below 1. Got [0.9, 1.0].",
     ),
     ("train: {scheduler: {type: step}}", "train.scheduler.step_size: is required."),
     (
@@ -217,7 +217,7 @@ SECTIONS = [
         "train.loss.alpha: must be a number from 0 to 1. Got 2.",
     ),
     ("data: {labels: many}", "data.labels: must be single or multiple. Got 'many'."),
-    ("data: {label_sep: 3}", "data.label_sep: must be what stands between labels, as '|'. Got 3."),
+    ("data: {label_sep: 3}", "data.label_sep: must be a separator, such as '|'. Got 3."),
     (
         "train: {loss: cross_entropy}\ndata: {labels: multiple}",
         "train.loss must be bce or focal where data.labels is multiple. Got 'cross_entropy'.",
@@ -256,7 +256,7 @@ SECTIONS = [
     ),
     (
         "train: {scheduler: {type: plateau, factor: 1}}",
-        "train.scheduler.factor: must be a number from 0 up to, but not, 1. Got 1.",
+        "train.scheduler.factor: must be a number, 0 or more and below 1. Got 1.",
     ),
     (
         "train: {scheduler: {type: linear, end_factor: 2}}",
@@ -297,4 +297,4 @@ def test_channels_are_a_whole_number(path: Path, value: str) -> None:
 
 def test_a_root_with_a_null_byte(path: Path) -> None:
     line = message(path, 'model: {layers: [relu]}\ndata: {root: "/a\\0b"}')
-    assert line == r"data.root: must be a text. Got '/a\x00b'."
+    assert line == r"data.root: must be a string. Got '/a\x00b'."

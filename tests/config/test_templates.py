@@ -277,7 +277,7 @@ WRONG = [
         (
             "model.network: resnet50.yaml: model.define.block[0].residual.drop_path, in "
             "model.network: resnet50.yaml: model.define.stage[0].block, in model.network: "
-            "resnet50.yaml: model.layers[3].stage: must be a number from 0 up to, but not, 1. "
+            "resnet50.yaml: model.layers[3].stage: must be a number, 0 or more and below 1. "
             "Got 1."
         ),
     ),

@@ -402,7 +402,6 @@ def overwritten(path: Path) -> None:
 
 LINKS = "must hold no links."
 OUT = "must hold no names that lead out of it."
-CUT = "must be a tar archive. Got one that is truncated, or a damaged one."
 HOSTILE = [
     Hostile("x.zip", named("cat/0.png", "../../etc/0.png"), f"{OUT} Got '../../etc/0.png'."),
     Hostile("x.zip", named("/etc/0.png"), f"{OUT} Got '/etc/0.png'."),

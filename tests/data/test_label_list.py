@@ -188,7 +188,6 @@ LABEL_WANTED = (
     "must have a column for the label, headed label, class, category or target, "
     "or as data.columns.label says."
 )
-VALUES_WANTED = "must have 2 values, as the header has."
 BAD: list[tuple[str, list[str], str]] = [
     ("list.csv", [], "list.csv: must have a header and rows. Got nothing."),
     ("list.csv", [HEAD], "list.csv: must hold a row for each image. Got none."),

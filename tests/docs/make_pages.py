@@ -298,7 +298,8 @@ def paragraphs(docstring: str) -> Iterator[str]:
         if title not in ("Args:", "Attributes:", "Raises:", "Returns:"):
             yield from (" ".join(part.split()), "")
         elif title == "Returns:":
-            yield from (f"Returns {' '.join(rest.split())}", "")
+            text = " ".join(rest.split())
+            yield from (f"Returns: {text[0].lower()}{text[1:]}", "")
         else:
             entries = re.split(r"\n(?=\S)", inspect.cleandoc(rest))
             pairs = [entry.partition(":") for entry in entries]

@@ -17,12 +17,11 @@ from cnn_cli.inference.several_labels import (
     LabelsJudgement,
     best_thresholds,
 )
-from cnn_cli.metric_names import PER_CLASS, Metric, overall_of
+from cnn_cli.metric_names import Metric, overall_of
 from cnn_cli.nn.loss import sigmoid
 from cnn_cli.nn.types import Array
 
 GOLDEN = np.load(Path(__file__).parent.parent / "golden/label_metrics.npz")
-OF_CLASSES = (*PER_CLASS, "support", "ap")
 
 
 def evaluation_of(logits: Array, labels: Array) -> LabelsEvaluation:

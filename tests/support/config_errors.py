@@ -11,7 +11,7 @@ from cnn_cli.errors import ConfigError, ExitCode
 
 NUMBER_ABOVE_0 = "must be a whole number above 0."
 MAPPING = "must be a mapping of keys to values."
-BELOW_1 = "must be a number from 0 up to, but not, 1."
+BELOW_1 = "must be a number, 0 or more and below 1."
 
 
 def message(path: Path, text: str | bytes) -> str:

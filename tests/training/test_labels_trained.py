@@ -177,7 +177,7 @@ SECTION = "test.yaml: train.loss must be bce or focal where data.labels is multi
         (
             {"label_sep": ""},
             {},
-            "test.yaml: data.label_sep: must be what stands between labels, as '|'. Got ''.",
+            "test.yaml: data.label_sep: must be a separator, such as '|'. Got ''.",
         ),
     ],
 )

@@ -20,9 +20,9 @@ COLOR_JITTER = Part(6)
 class ColorJitterConfig(TechniqueConfig):
     """Random brightness, contrast, saturation and hue, in random order.
 
-    As torchvision's ColorJitter: a factor is drawn between max(0, 1 - x) and 1 + x, the turn
-    between -hue and hue of the whole circle. A lone number is brightness, contrast and
-    saturation, as in timm.
+    As torchvision's ColorJitter: a factor is drawn between max(0, 1 - x) and 1 + x, and the hue
+    is rotated by -hue to hue, as a fraction of the circle. A lone number is brightness, contrast
+    and saturation, as in timm.
 
     Attributes:
         brightness, contrast, saturation: largest deviation of the factor from 1.

@@ -33,7 +33,9 @@ class AugmentConfig(Frozen):
         rotate: rotate by up to this angle in degrees, to either side.
         color_jitter: random brightness, contrast, saturation and hue.
         random_erase: paint over a rectangle or a square.
-        mixup, cutmix: mix two images and labels; with both, each image gets one at random.
+        mixup: blend two images and their labels; with `cutmix` too, each image gets one of the two
+            at random.
+        cutmix: paste a rectangle of another image, and mix the labels; see `mixup`.
         tta: test-time augmentation: validation, and every prediction with the checkpoint, averages
             the scores of the image and its mirror image (`hflip`), of both, also shifted
             (`multicrop`), or of ten crops (`tencrop`).

@@ -2,7 +2,7 @@
 
 They are elementwise: all arrays of a call are contiguous and of one shape. `forward` writes y,
 which may be x; `backward` overwrites dy with the gradient of x; `scratch` provides memory for
-intermediate results. To add an activation, add its two functions and its row in `ACTIVATIONS`; a
+intermediate results. To add an activation, add its two functions and its row in `_TABLE`; a
 layer with arguments also needs a class in `layers.activation`.
 """
 

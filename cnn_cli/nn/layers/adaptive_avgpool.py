@@ -18,8 +18,9 @@ from cnn_cli.schema.constraints import Pair
 class AdaptiveAvgPool(Layer):
     """Average pooling to an output of a fixed size, whatever the input's size.
 
-    Part i of n of a side of length h is of rows floor(i h / n) to ceil((i + 1) h / n), as in
-    PyTorch: parts overlap where n does not divide h, and repeat where it is larger.
+    Along a side of length h, output i of n averages rows floor(i h / n) up to, not including,
+    ceil((i + 1) h / n), as in PyTorch: windows overlap if n does not divide h, and repeat if n is
+    larger.
 
     Args:
         in_shape: (h, w, c).

@@ -21,7 +21,7 @@ class DropPath(Layer):
 
     Args:
         in_shape: of one image.
-        p: from 0 up to, but not, 1.
+        p: 0 or more and below 1.
 
     Which images depends on the seed, the step, the layer and the positions in the batch.
     """

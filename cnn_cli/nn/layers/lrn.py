@@ -17,15 +17,15 @@ from cnn_cli.schema.constraints import Above0, Count
 class LocalResponseNorm(Layer):
     """Local response normalization over neighboring channels (Krizhevsky et al. 2012).
 
-    y = x / (k + alpha m)^beta, where m is the sum of the squares of `size` channels around each,
-    divided by `size`. Of an even number, one more lies before it than behind, as in PyTorch.
+    y = x / (k + alpha m)^beta, where m is the sum of the squares of `size` neighboring channels,
+    divided by `size`. If `size` is even, one more channel lies before than after, as in PyTorch.
 
     Args:
         in_shape: (h, w, c).
-        size: channels that are looked at.
-        alpha: factor of their mean square.
-        beta: exponent.
-        k: added to it.
+        size: number of channels in the window.
+        alpha: factor of m.
+        beta: exponent of the denominator.
+        k: constant in the denominator.
 
     Raises:
         ShapeError: the input is not a map.

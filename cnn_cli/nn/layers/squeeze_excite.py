@@ -17,7 +17,7 @@ class SqueezeExcite(Block):
     Args:
         in_shape: (h, w, c).
         squeeze_channels: channels between the two linear layers.
-        activation: of these.
+        activation: activation after the first linear layer.
         gate: activation that makes the gate.
     """
 

@@ -29,7 +29,7 @@ class _AdamConfig(ElementwiseConfig):
 
     lr: NotBelow0 = 1e-3
     betas: Annotated[
-        tuple[ShareBelow1, ShareBelow1], Must("two numbers from 0 up to, but not, 1")
+        tuple[ShareBelow1, ShareBelow1], Must("two numbers, 0 or more and below 1")
     ] = (0.9, 0.999)
     eps: NotBelow0 = 1e-8
 
