@@ -20,8 +20,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn_cli.data.decode import ImageError, Preprocess, fit_image, load_image
+from cnn_cli.data.decode import fit_image, load_image
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import listed
 from cnn_cli.inference.classifier import ONE_VIEW, Classifier, open_classifier
 from cnn_cli.inference.metrics import top_k

@@ -16,7 +16,7 @@ from PIL import Image
 
 import cnn_cli
 from cnn_cli.config import validate_config
-from cnn_cli.data.decode import ORIENTATION
+from cnn_cli.data.upright import ORIENTATION
 from cnn_cli.errors import DataError
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent

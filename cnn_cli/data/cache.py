@@ -9,15 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.decode import (
-    ImageError,
-    NoReaderError,
-    Preprocess,
-    load_image,
-    upright_size,
-)
+from cnn_cli.data.decode import load_image, upright_size
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.image_error import ImageError, NoReaderError
 from cnn_cli.data.image_store import CacheMode, ImageStore, Neighbors, open_store
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import UsageError
 
 SMALL_FILE = 4096

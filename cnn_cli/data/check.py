@@ -15,13 +15,15 @@ from cnn_cli.data.archive import open_picture
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.content import content_digest
 from cnn_cli.data.dataset import open_dataset
-from cnn_cli.data.decode import ImageError, NoReaderError, Preprocess, has_frames, read_image
+from cnn_cli.data.decode import read_image
 from cnn_cli.data.depth import Pixels, viewable
 from cnn_cli.data.folder import ARRAY_EXTENSION
-from cnn_cli.data.formats import open_image
+from cnn_cli.data.formats import has_frames, open_image
+from cnn_cli.data.image_error import ImageError, NoReaderError
 from cnn_cli.data.listing import WHOLE, Listing, one_form
 from cnn_cli.data.near import SIDE, near_groups, perceptual_hash
 from cnn_cli.data.pool import Pool
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.roots import open_listing
 from cnn_cli.data.samples import Facts, facts_of
 from cnn_cli.errors import DataError, none_readable, reason

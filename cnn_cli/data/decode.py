@@ -10,20 +10,19 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any, BinaryIO, Literal
+from typing import IO, BinaryIO
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from cnn_cli.data import resize
 from cnn_cli.data.archive import open_picture
-from cnn_cli.data.depth import DTYPES, Depth, Pixels
+from cnn_cli.data.depth import Pixels
 from cnn_cli.data.draft import LARGE, TRANSPOSED, draft
 from cnn_cli.data.formats import (
+    OnFrames,
+    has_frames,
     has_heif,
     is_array,
     is_heif,
@@ -31,75 +30,19 @@ from cnn_cli.data.formats import (
     is_tiff,
     open_image,
 )
-from cnn_cli.errors import DataError, reason
+from cnn_cli.data.image_error import ImageError, NoReaderError, check_pixels, too_large
+from cnn_cli.data.preprocess import Preprocess
+from cnn_cli.data.upright import as_plain, orientation_of, turn_image
+from cnn_cli.errors import reason
 from cnn_cli.files import NO_DESCRIPTOR, NoDescriptorError
-from cnn_cli.structs import Struct
 
 Source = str | Path | bytes
-OnFrames = Callable[[str], object]
 
 CHOSEN = ("format", "mode", "size", "tile", "info")
 """Attributes of an opened image that tell which of its pixels will be decoded."""
 
-ORIENTATION = 0x0112
-ORIENTATIONS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-
 # Of a stream: an image at Pillow's pixel limit takes 0.7 GB as 16-bit color with alpha.
 MOST_BYTES = 2**30
-
-
-class Preprocess(Struct):
-    """The preprocessing of every image.
-
-    Attributes:
-        height, width: in pixels.
-        channels: 1 (gray), 3 (red, green, blue), or the number of bands of other images.
-        resize_mode: `crop` scales the image to cover the box and keeps its center, `squash` ignores
-            the aspect ratio, `letterbox` scales it to fit and pads with gray.
-        depth: bits per value, or `float`; see `samples` for depths other than 8.
-    """
-
-    height: int
-    width: int
-    channels: int
-    resize_mode: Literal["crop", "squash", "letterbox"] = "crop"
-    depth: Depth = 8
-
-    @property
-    def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels)."""
-        return self.height, self.width, self.channels
-
-    @property
-    def dtype(self) -> np.dtype[Any]:
-        """The dtype of the pixels."""
-        return DTYPES[self.depth]
-
-    @property
-    def is_plain(self) -> bool:
-        """Whether images are converted to Pillow's L or RGB."""
-        return self.depth == 8 and self.channels in (1, 3)
-
-
-class ImageError(DataError):
-    """An image that cannot be used; `place` is its path."""
-
-    @property
-    def message(self) -> str:
-        """The problem, without the path."""
-        return self.rule if self.got is None else f"{self.rule}: {self.got}"
-
-
-class NoReaderError(ImageError):
-    """The package that reads this image format is not installed."""
 
 
 def load_image(
@@ -149,15 +92,6 @@ def read_image(
                 image.close()  # frees its memory even if something still refers to it
     except Exception as error:
         return _as_image_error(error, place)
-
-
-def has_frames(image: Image.Image) -> bool:
-    """Whether an opened file has more than one frame; only the first is used."""
-    if image.format in ("MPO", "PSD"):  # with a preview or a second eye; with layers
-        return False
-    with suppress(Exception):  # the second frame is damaged
-        return bool(getattr(image, "is_animated", False))
-    return False
 
 
 def _read_samples(
@@ -280,7 +214,7 @@ def _as_image_error(error: Exception, place: str) -> ImageError:
             return ImageError(place, "not an image Pillow can read")
         case Image.DecompressionBombError() | Image.DecompressionBombWarning():
             found = re.search(r"\d+", str(error))
-            return _too_large(place, int(found[0]) if found else None)
+            return too_large(place, int(found[0]) if found else None)
         case MemoryError():
             return ImageError(place, "does not fit in memory")
         case OSError(errno=number) if number in NO_DESCRIPTOR:
@@ -323,7 +257,8 @@ def _fitted(
     if 0 in image.size:
         raise ImageError(place, "has no pixels", f"{image.width}x{image.height}")
     image.load()
-    turned = _turn(_plain(image, "L" if pre.channels == 1 else "RGB"), orientation_of(image))
+    plain = as_plain(image, "L" if pre.channels == 1 else "RGB")
+    turned = turn_image(plain, orientation_of(image))
     fitted = resize.fit(turned, (pre.height, pre.width), pre.resize_mode, box)
     return np.frombuffer(fitted.tobytes(), np.uint8).reshape(pre.shape)
 
@@ -352,84 +287,3 @@ def read_stream(stream: BinaryIO, place: str) -> bytes:
     if len(content) > MOST_BYTES:
         raise ImageError(place, f"must have at most {MOST_BYTES:,} bytes")
     return content
-
-
-def check_pixels(width: int, height: int, place: str) -> None:
-    """Refuse an image that is too large, before decoding it.
-
-    Raises:
-        ImageError: it has more pixels than Pillow's limit.
-    """
-    pixels = width * height
-    if Image.MAX_IMAGE_PIXELS is not None and pixels > Image.MAX_IMAGE_PIXELS:
-        raise _too_large(place, pixels)
-
-
-def _too_large(place: str, pixels: int | None) -> ImageError:
-    limit = f"has more pixels than Pillow's limit of {Image.MAX_IMAGE_PIXELS}"
-    return ImageError(place, limit, None if pixels is None else f"{pixels} pixels")
-
-
-def orientation_of(image: Image.Image) -> int:
-    """Return the EXIF orientation, 1 to 8; damaged metadata is ignored."""
-    try:
-        return int(image.getexif().get(ORIENTATION, 1))
-    except Exception:
-        return 1
-
-
-def _turn(image: Image.Image, orientation: int) -> Image.Image:
-    method = ORIENTATIONS.get(orientation)
-    return image if method is None else image.transpose(method)
-
-
-def _plain(image: Image.Image, mode: str) -> Image.Image:
-    """Convert any image to `mode`, L or RGB: 8 bits, without alpha."""
-    if image.mode == "F" or image.mode.startswith("I"):
-        return _eight_bits(image).convert(mode)
-    if image.has_transparency_data:
-        color = image.convert("RGBA")
-        white = Image.new("RGBA", color.size, "white")
-        return Image.alpha_composite(white, color).convert(mode)
-    if image.mode == "LAB":
-        image = _from_lab(image)
-    return image if image.mode == mode else image.convert(mode)
-
-
-def without_palette(image: Image.Image) -> Image.Image:
-    """Convert any image of up to 8 bits to L, RGB or, with transparency, RGBA."""
-    if image.mode == "1":
-        return image.convert("L")
-    return image.convert("RGBA") if image.has_transparency_data else _plain(image, "RGB")
-
-
-def as_8_bits(x: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return the upper 8 of 16 bits."""
-    return (x >> 8).astype(np.uint8)
-
-
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Convert gray of 16 bits (I, I;16) or floats (F) to L.
-
-    Integers are 16-bit values; the upper 8 bits are kept, as Pillow does for 16-bit color. Floats
-    are scaled from 0..1, 0..255 or 0..65535, the smallest range that contains them.
-    """
-    x = np.asarray(image)
-    if image.mode == "F":
-        x = np.clip(np.nan_to_num(x, nan=0.0), 0, 65535)
-        top = x.max(initial=0.0)
-        scale = 255.0 if top <= 1 else 1.0 if top <= 255 else 255.0 / 65535.0
-        y = np.rint(x * scale).astype(np.uint8)
-    else:
-        y = as_8_bits(np.clip(x, 0, 65535))
-        transparent = image.info.get("transparency")
-        if isinstance(transparent, int):
-            y[x == transparent] = 255
-    return Image.fromarray(y)
-
-
-def _from_lab(image: Image.Image) -> Image.Image:
-    from PIL import ImageCms  # rarely needed and slow to import
-
-    lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-    return ImageCms.buildTransform(lab, srgb, "LAB", "RGB").apply(image)

@@ -7,9 +7,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from itertools import chain
 
-from cnn_cli.data.decode import ImageError, Preprocess, Source, read_image
+from cnn_cli.data.decode import Source, read_image
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.pool import Pool
+from cnn_cli.data.preprocess import Preprocess
 
 WINDOW = 4  # pending items per thread
 

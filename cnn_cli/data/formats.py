@@ -12,6 +12,7 @@ import math
 import struct
 import threading
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from importlib import import_module
@@ -21,6 +22,9 @@ from typing import IO
 from PIL import Image, UnidentifiedImageError, _imaging
 
 from cnn_cli import system
+
+OnFrames = Callable[[str], object]
+"""Called with the name of a file that has more than one frame."""
 
 COMMON = ("BMP", "DIB", "GIF", "JPEG", "PNG", "PPM")
 """Formats that Pillow opens without importing its rarer plugins, which is slow."""
@@ -196,3 +200,12 @@ def _settle_rare() -> None:
     EpsImagePlugin.gs_binary = False  # a precaution: nothing here opens EPS
     with suppress(OSError, AttributeError):  # a statically linked libtiff keeps its handler
         ctypes.CDLL(_imaging.__file__).TIFFSetErrorHandler(None)
+
+
+def has_frames(image: Image.Image) -> bool:
+    """Whether an opened file has more than one frame; only the first is used."""
+    if image.format in ("MPO", "PSD"):  # with a preview or a second eye; with layers
+        return False
+    with suppress(Exception):  # the second frame is damaged
+        return bool(getattr(image, "is_animated", False))
+    return False

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
-from cnn_cli.data.decode import ImageError
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.pool import Pool, take
 from cnn_cli.data.resize import shrink
 from cnn_cli.data.targets import Labels

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
-from cnn_cli.data.decode import ImageError
+from cnn_cli.data.image_error import ImageError
 
 KINDS = "buif"
 MOST_ITEMSIZE = 8

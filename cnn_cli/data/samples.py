@@ -15,31 +15,14 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from cnn_cli.data import npy, resize, tiff
-from cnn_cli.data.decode import (
-    ImageError,
-    OnFrames,
-    Preprocess,
-    as_8_bits,
-    check_pixels,
-    has_frames,
-    orientation_of,
-    without_palette,
-)
 from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
 from cnn_cli.data.draft import TRANSPOSED
-from cnn_cli.data.formats import is_array, is_tiff, open_image
+from cnn_cli.data.formats import OnFrames, has_frames, is_array, is_tiff, open_image
+from cnn_cli.data.image_error import ImageError, check_pixels
+from cnn_cli.data.preprocess import Preprocess
+from cnn_cli.data.upright import as_8_bits, orientation_of, turn_array, without_palette
 
 LUMA = (19595, 38470, 7471)  # weights over 65536: ITU-R 601-2, as Pillow rounds them
-TURNS = {
-    2: (False, True, False),
-    3: (True, True, False),
-    4: (True, False, False),
-    5: (False, False, True),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (False, True, True),
-}
-"""By orientation: whether rows and columns are reversed, and then transposed."""
 WHOLE_MODES = ("L", "LA", "RGB", "RGBA", "CMYK")
 
 
@@ -293,7 +276,9 @@ def fit_samples(samples: Samples, pre: Preprocess, place: str) -> Pixels:
         raise ImageError(place, "holds a number that is not finite")
     if x.shape[2] != pre.channels:
         x = _recolored(x, pre.channels, samples.has_alpha)
-    return resize.fit_bands(turn(x, samples.orientation), (pre.height, pre.width), pre.resize_mode)
+    return resize.fit_bands(
+        turn_array(x, samples.orientation), (pre.height, pre.width), pre.resize_mode
+    )
 
 
 def _at_depth(values: NDArray[Any], depth: Depth) -> Pixels:
@@ -330,13 +315,6 @@ def _over_white(color: Pixels, alpha: Pixels) -> Pixels:
     opacity = alpha.astype(np.float64) / full
     mixed = color * opacity + full * (1 - opacity)
     return mixed.astype(np.float32) if full == 1 else np.rint(mixed).astype(color.dtype)
-
-
-def turn(x: Pixels, orientation: int) -> Pixels:
-    """Rotate an image upright, given its EXIF orientation; see `decode.ORIENTATIONS`."""
-    upside_down, mirrored, transposed = TURNS.get(orientation, (False, False, False))
-    x = x[:: -1 if upside_down else 1, :: -1 if mirrored else 1]
-    return x.swapaxes(0, 1) if transposed else x
 
 
 def fit_array(values: NDArray[Any], pre: Preprocess, place: str) -> Pixels:

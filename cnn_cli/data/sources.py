@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from cnn_cli.data.archive import archive_of, is_archive, names_below
-from cnn_cli.data.decode import ImageError, read_stream
+from cnn_cli.data.decode import read_stream
 from cnn_cli.data.folder import is_image_name, walk_images
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.listing import Other, ending, left_out_text
 from cnn_cli.errors import DataError
 from cnn_cli.text_files import read_blocks, read_lines

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.decode import ImageError
 from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.pool import Pool
 from cnn_cli.errors import none_readable
 

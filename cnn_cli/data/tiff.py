@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli import system
-from cnn_cli.data.decode import ImageError, NoReaderError, check_pixels
+from cnn_cli.data.image_error import ImageError, NoReaderError, check_pixels
 from cnn_cli.errors import missing_extra
 
 SAMPLES, SAMPLE_FORMAT, PHOTOMETRIC, ORIENTATION = 277, 339, 262, 274

@@ -8,8 +8,8 @@ from typing import Any, Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.structs import Struct, replace
 
 TTAKind = Literal["hflip", "multicrop", "tencrop"]

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.normalization import Normalization
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.targets import NONE
 from cnn_cli.errors import DataError, size_text
 from cnn_cli.nn.backends import open_kernels

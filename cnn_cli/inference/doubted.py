@@ -11,7 +11,8 @@ import numpy as np
 
 from cnn_cli import safe_csv
 from cnn_cli.data.dataset import Split
-from cnn_cli.data.decode import ImageError, Preprocess
+from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import DataError, none_readable
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.confident import find_answer_doubts, find_doubts

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from cnn_cli import safe_csv
-from cnn_cli.data.decode import ImageError
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.errors import UsageError, suggest
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.nn.engine import Engine

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import ONE_VIEW, Classifier, SeveralLabels
 from cnn_cli.metric_names import find_class

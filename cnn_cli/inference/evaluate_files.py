@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Dataset, Split, open_dataset
-from cnn_cli.data.decode import ImageError
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.label_table import is_list
 from cnn_cli.data.listing import frames_text
 from cnn_cli.data.loader import Loader

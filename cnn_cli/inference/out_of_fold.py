@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 
 from cnn_cli import safe_csv
-from cnn_cli.data.decode import ImageError
 from cnn_cli.data.folds import Fold
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.targets import numbers_of
 from cnn_cli.errors import DataError, size_text
 from cnn_cli.inference.classifier import Classifier

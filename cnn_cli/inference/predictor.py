@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from cnn_cli.data import decode_ahead
-from cnn_cli.data.decode import ImageError, Preprocess
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.sources import Entry
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.metrics import top_k

@@ -15,7 +15,7 @@ from cnn_cli import __version__, strict_json
 from cnn_cli.config import Config, load_config, plain_config, validate_config
 from cnn_cli.config.load import lay_over
 from cnn_cli.config.network import build_graph
-from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import ConfigError, DataError, UsageError, listed
 from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.inference.several_labels import HALF

@@ -9,7 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.decode import ImageError
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.roots import check_there
 from cnn_cli.data.shards import bounds, partners

@@ -16,9 +16,9 @@ from cnn_cli.config import Config
 from cnn_cli.data.augment import Resample, kept_preprocess, make_augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Dataset, Split
-from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.loader import Loader
 from cnn_cli.data.normalization import Normalization
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.sampling import draw_order
 from cnn_cli.data.shards import deal, interleave, rank_images
 from cnn_cli.data.statistics import add_sums, channel_sums, mean_and_std

@@ -14,7 +14,8 @@ from pictures import picture
 from PIL import Image
 
 from cnn_cli.data import draft
-from cnn_cli.data.decode import Preprocess, load_image
+from cnn_cli.data.decode import load_image
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.report.text.table import format_table
 
 SIZES = ((500, 375), (1000, 750), (1600, 1200), (2000, 1500), (3000, 2250))

@@ -18,8 +18,8 @@ from ours import make_engine
 
 from cnn_cli.config import plain_config, validate_config
 from cnn_cli.config.network import build_graph
-from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.normalization import Normalization
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.interop.export.onnx_export import to_onnx
 from cnn_cli.nn.params import Parameters

@@ -18,9 +18,11 @@ from cnn_cli import portable
 from cnn_cli.data import cache as cache_module
 from cnn_cli.data import image_store
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.data.decode import load_image
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.image_store import CacheMode, Kept
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import ConfigError, DataError, ExitCode
 
 PRE = Preprocess(4, 4, 1)

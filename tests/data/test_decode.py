@@ -13,8 +13,9 @@ import pytest
 from data_samples import Pixels, encoded, noise
 from PIL import Image, ImageCms
 
-from cnn_cli.data import decode
-from cnn_cli.data.decode import Preprocess, load_image
+from cnn_cli.data import upright
+from cnn_cli.data.decode import load_image
+from cnn_cli.data.preprocess import Preprocess
 
 GRAY = Preprocess(6, 8, 1)
 COLOR = Preprocess(6, 8, 3)
@@ -205,7 +206,7 @@ TURNED: dict[int, Callable[[Pixels], Pixels]] = {
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 def test_exif_orientation(orientation: int, kind: str) -> None:
     exif = Image.Exif()
-    exif[decode.ORIENTATION] = orientation
+    exif[upright.ORIENTATION] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(Image.fromarray(COLORS), kind, exif=exif, **options)
     expected = TURNED.get(orientation, TURNED[1])(COLORS)

@@ -15,7 +15,9 @@ import pytest
 from data_samples import encoded, noise
 from PIL import Image, UnidentifiedImageError
 
-from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.data.decode import load_image
+from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.preprocess import Preprocess
 
 COLOR = Preprocess(6, 8, 3)
 COLORS = noise(6, 8, 3)
@@ -133,7 +135,9 @@ def test_message_leaves_out_the_path() -> None:
 
 QUIET = """
 import sys
-from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.data.decode import load_image
+from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.system import claim_process
 claim_process()
 for path in sys.argv[1:]:

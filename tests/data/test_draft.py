@@ -10,9 +10,11 @@ import pytest
 from data_samples import encoded, noise
 from PIL import Image, JpegImagePlugin
 
-from cnn_cli.data import decode, draft
-from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.data import draft, upright
+from cnn_cli.data.decode import load_image
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.resize import BILINEAR
 
 COLOR = Preprocess(16, 16, 3)
@@ -106,7 +108,7 @@ def test_turned_and_through_a_pixel(
     """265 by 321 are 33 1/8 by 40 1/8 pixels at an eighth."""
     monkeypatch.setattr(draft, "GAP", 1)
     exif = Image.Exif()
-    exif[decode.ORIENTATION] = orientation
+    exif[upright.ORIENTATION] = orientation
     data = jpeg(scene(265, 321), exif=exif)
     pre = Preprocess(30, 30, 3)
     x = load_image(data, pre)
@@ -119,7 +121,7 @@ def test_turned_and_through_a_pixel(
 def test_orientation_decides_which_side_is_needed(asked: list[int]) -> None:
     exif = Image.Exif()
     for orientation, factor in ((1, 4), (3, 4), (6, 2), (8, 2)):
-        exif[decode.ORIENTATION] = orientation
+        exif[upright.ORIENTATION] = orientation
         load_image(jpeg(scene(128, 64), exif=exif), Preprocess(16, 8, 3, "squash"))
         assert asked.pop() == factor
 

@@ -17,8 +17,10 @@ from data_samples import encoded, noise
 from PIL import Image
 
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.decode import ImageError, Preprocess, load_image, read_image
+from cnn_cli.data.decode import load_image, read_image
 from cnn_cli.data.decode_ahead import decode_batches, decode_stream
+from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.sources import expand_sources
 
 PRE = Preprocess(6, 8, 3)
@@ -113,7 +115,7 @@ import sys
 from pathlib import Path
 from PIL import Image, ImageFile
 from cnn_cli.data.check import check_folder
-from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.decode_ahead import decode_batches
 from cnn_cli.data.dataset import open_dataset
 from cnn_cli.data.cache import ImageCache

@@ -14,7 +14,8 @@ from PIL import Image
 from cnn_cli import files
 from cnn_cli.data import content, decode
 from cnn_cli.data.content import content_hashes
-from cnn_cli.data.decode import Preprocess, fit_image, load_image, read_image
+from cnn_cli.data.decode import fit_image, load_image, read_image
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import DataError
 
 PRE = Preprocess(4, 4, 1)

@@ -14,8 +14,10 @@ from data_samples import encoded, noise
 from PIL import Image, IptcImagePlugin, UnidentifiedImageError
 
 from cnn_cli.data import decode, formats
-from cnn_cli.data.decode import ImageError, Preprocess, read_image
+from cnn_cli.data.decode import read_image
 from cnn_cli.data.formats import COMMON, FORMATS, REFUSED, open_image
+from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.preprocess import Preprocess
 
 PRE = Preprocess(6, 8, 3)
 HEIC = base64.b85decode(  # of 64×48 pixels, written by pillow-heif
@@ -109,7 +111,8 @@ TRIED = """
 import sys
 from PIL import EpsImagePlugin, Image
 from cnn_cli.data.check import check_folder
-from cnn_cli.data.decode import Preprocess, fit_image, read_image, upright_size
+from cnn_cli.data.decode import fit_image, read_image, upright_size
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.proposal.survey import _look
 from pathlib import Path
 import cnn_cli

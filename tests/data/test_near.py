@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnn_cli.data import near
-from cnn_cli.data.decode import Preprocess, load_image
+from cnn_cli.data.decode import load_image
 from cnn_cli.data.near import Group, near_groups, near_pairs, perceptual_hash
+from cnn_cli.data.preprocess import Preprocess
 
 PREPROCESS = Preprocess(near.SIDE, near.SIDE, 3, "squash")
 

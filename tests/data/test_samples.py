@@ -18,18 +18,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.decode import (
-    ORIENTATIONS,
-    ImageError,
-    Preprocess,
-    fit_image,
-    load_image,
-    read_image,
-    upright_size,
-)
+from cnn_cli.data.decode import fit_image, load_image, read_image, upright_size
 from cnn_cli.data.depth import Depth
+from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.resize import Mode, fit_bands
-from cnn_cli.data.samples import Facts, depth_of, facts_of, fit_array, turn
+from cnn_cli.data.samples import Facts, depth_of, facts_of, fit_array
+from cnn_cli.data.upright import ORIENTATIONS, turn_array
 from cnn_cli.errors import UsageError
 
 SIZE = (9, 7)
@@ -115,8 +110,8 @@ def test_turned_as_pillow_does() -> None:
     picture = noise(4, 6, 3)
     for orientation, method in ORIENTATIONS.items():
         expected = np.asarray(Image.fromarray(picture).transpose(method))
-        np.testing.assert_array_equal(turn(picture, orientation), expected)
-    np.testing.assert_array_equal(turn(picture, 1), picture)
+        np.testing.assert_array_equal(turn_array(picture, orientation), expected)
+    np.testing.assert_array_equal(turn_array(picture, 1), picture)
 
 
 def test_png_of_sixteen_bits_in_full() -> None:
@@ -303,7 +298,7 @@ class TestTiff:
     def test_color_and_turned(self) -> None:
         content = tiff(WHOLE[..., :3], photometric="rgb", extratags=[(274, "H", 1, 6, False)])
         wanted = Preprocess(SIZE[1], SIZE[0], 3, "crop", 16)
-        np.testing.assert_array_equal(load_image(content, wanted), turn(WHOLE[..., :3], 6))
+        np.testing.assert_array_equal(load_image(content, wanted), turn_array(WHOLE[..., :3], 6))
         assert facts_of(io.BytesIO(content), "a").size == SIZE
 
     def test_white_is_zero(self) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from data_samples import save_gray
 
-from cnn_cli.data.decode import ImageError
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.sources import expand_all, expand_sources, holds_images, read_list
 from cnn_cli.errors import DataError
 

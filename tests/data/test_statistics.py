@@ -12,8 +12,8 @@ from PIL import Image
 
 from cnn_cli.data import statistics
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.depth import FULL_SCALE, Depth
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.statistics import add_sums, channel_sums, mean_and_std
 from cnn_cli.errors import DataError
 

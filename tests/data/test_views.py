@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cnn_cli.cli.shared.options import TTA as OFFERED
-from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.views import TTA, make_views
 from cnn_cli.inference.classifier import ONE_VIEW
 

@@ -11,7 +11,8 @@ from learnable import config_document, make_pictures
 import cnn_cli
 from cnn_cli.config import validate_config
 from cnn_cli.data.dataset import Split
-from cnn_cli.data.decode import Preprocess, load_image
+from cnn_cli.data.decode import load_image
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.views import TTA
 from cnn_cli.errors import DataError
 from cnn_cli.inference.calibration import best_temperature, calibrate, store

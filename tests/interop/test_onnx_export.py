@@ -15,8 +15,8 @@ from PIL import Image
 
 from cnn_cli.config import load_config, validate_config
 from cnn_cli.config.network import build_graph
-from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.normalization import Normalization
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import DataError, UsageError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.interop.assemble import assemble

@@ -12,7 +12,7 @@ import pytest
 from cnn_cli.config import Config, load_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.augment import make_augmentation
-from cnn_cli.data.decode import Preprocess
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import ConfigError
 from cnn_cli.optim.optimizers.muon import MuonConfig
 from cnn_cli.proposal import propose as module

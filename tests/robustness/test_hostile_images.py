@@ -24,7 +24,9 @@ from hardship import Field, assert_same_run, at_most, cnn, contents, make_field,
 from patience import PATIENCE
 from PIL import Image
 
-from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.data.decode import load_image
+from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.inference.evaluate import evaluate
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training import trainer

@@ -18,8 +18,8 @@ from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.config.networks import network_text
 from cnn_cli.config.yaml12 import parse_yaml
-from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.normalization import Normalization
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.interop.export.torchvision_names import torchvision_arrays
 

@@ -13,7 +13,7 @@ from cnn_cli.metric_names import Metric, find_class
 
 if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
-    from cnn_cli.data.decode import ImageError
+    from cnn_cli.data.image_error import ImageError
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.comparing import Comparison
     from cnn_cli.inference.evaluate_files import EvaluationOptions

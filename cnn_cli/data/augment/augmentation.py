@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from cnn_cli.data.augment.draws import Indices
 from cnn_cli.data.augment.section import AugmentConfig
 from cnn_cli.data.augment.technique import Adds, Crop, Mirror, Plan, Resample, Step
-from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.preprocess import Preprocess
 
 BLOCK_BYTES = 2**20  # of images changed together: a block and its padded copy fit the cache
 

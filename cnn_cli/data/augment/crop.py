@@ -30,8 +30,9 @@ from cnn_cli.data.augment.technique import (
     Scale,
     TechniqueConfig,
 )
-from cnn_cli.data.decode import Preprocess, upright_size
+from cnn_cli.data.decode import upright_size
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.resize import BILINEAR, fit_bands
 from cnn_cli.structs import replace
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from cnn_cli.data.decode import ImageError
 from cnn_cli.data.decode_ahead import decode_stream
 from cnn_cli.data.depth import FULL_SCALE, Pixels
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.sources import expand_sources
 from cnn_cli.errors import DataError, GateError, missing_extra
 from cnn_cli.inference.classifier import Classifier

@@ -13,7 +13,7 @@ import numpy as np
 
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
-from cnn_cli.data.decode import ImageError
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.errors import DataError, missing_extra, reason
 from cnn_cli.inference.classifier import Classifier

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
-from cnn_cli.data.decode import ImageError, load_image
+from cnn_cli.data.decode import load_image
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.gradcam import find_layer, heat_maps

@@ -8,7 +8,7 @@ from typing import Any
 
 from cnn_cli.config import Config
 from cnn_cli.data.dataset import Split
-from cnn_cli.data.decode import ImageError
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.inference.classifier import Classifier, open_classifier
 from cnn_cli.inference.evaluate import Evaluation
 from cnn_cli.inference.several_labels import LabelsEvaluation

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from cnn_cli.data.decode import ImageError, Preprocess, load_image
+from cnn_cli.data.decode import load_image
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import DataError
 from cnn_cli.files import write_atomic
 from cnn_cli.inference.classifier import Classifier

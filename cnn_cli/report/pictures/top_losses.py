@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from cnn_cli.data.dataset import Split
-from cnn_cli.data.decode import Preprocess, load_image
+from cnn_cli.data.decode import load_image
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.targets import NONE
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.doubted import DoubtedLabels

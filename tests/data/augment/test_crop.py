@@ -14,8 +14,8 @@ from cnn_cli.data.augment import RandomResizedCrop, kept_preprocess
 from cnn_cli.data.augment.crop import CROP, RandomResizedCropConfig, choose_part
 from cnn_cli.data.augment.draws import stream_for
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.nn.kernels.resample import Resampling
 
 CONFIG = RandomResizedCropConfig()

@@ -15,10 +15,10 @@ from cnn_cli.data.augment import AugmentConfig, kept_preprocess, make_augmentati
 from cnn_cli.data.augment.augmentation import Augmentation
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
-from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_store import CacheMode
 from cnn_cli.data.loader import Loader
+from cnn_cli.data.preprocess import Preprocess
 
 Order = NDArray[np.int64]
 

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from cnn_cli.data.augment import make_augmentation
 from cnn_cli.data.augment.section import AugmentConfig
-from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.depth import Depth, Pixels
+from cnn_cli.data.preprocess import Preprocess
 
 SIZE = (12, 10)
 BYTES = np.random.default_rng(0).integers(1, 256, (5, *SIZE, 3), dtype=np.uint8)

@@ -10,8 +10,8 @@ import pytest
 from cnn_cli.data.augment import AugmentConfig, make_augmentation
 from cnn_cli.data.augment.draws import numbers_for
 from cnn_cli.data.augment.place import PLACE, CropMirror, Place
-from cnn_cli.data.decode import Preprocess
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.preprocess import Preprocess
 
 N = 40
 INDICES = np.arange(100, 100 + N)
