@@ -296,6 +296,8 @@ def _check_options(
         raise UsageError("--reject", "goes with --calibrate")
     if reject in (0, 1):
         raise UsageError("--reject", "must be above 0 and below 1", reject)
+    if alpha == 0:
+        raise UsageError("--alpha", "must be above 0, up to 0.5", alpha)
     if alpha is not None and against is None:
         raise UsageError("--alpha", "goes with --not-worse-than CKPT")
 

@@ -169,7 +169,11 @@ class ShardListing(ListedImages):
         for name in archive.members:
             folder, _, base = name.rpartition("/")
             key, _, kind = base.partition(".")
-            samples.setdefault(f"{folder}/{key}", {})[kind.lower()] = name
+            files = samples.setdefault(f"{folder}/{key}", {})
+            other = files.setdefault(kind.lower(), name)
+            if other != name:
+                rule = "must be the only file of its kind in its sample"
+                raise DataError(f"{archive.path}/{other}", rule, f"'{name}' too")
         with ExitStack() as stack:
             file = stack.enter_context(archive.opened())
             for files in samples.values():

@@ -19,7 +19,7 @@ from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 from cnn_cli.data import resize
 from cnn_cli.data.archive import open_picture
 from cnn_cli.data.depth import Pixels
-from cnn_cli.data.draft import LARGE, TRANSPOSED, draft
+from cnn_cli.data.draft import LARGE, draft
 from cnn_cli.data.formats import (
     OnFrames,
     has_frames,
@@ -32,7 +32,7 @@ from cnn_cli.data.formats import (
 )
 from cnn_cli.data.image_error import ImageError, NoReaderError, check_pixels, too_large
 from cnn_cli.data.preprocess import Preprocess
-from cnn_cli.data.upright import as_plain, orientation_of, turn_image
+from cnn_cli.data.upright import as_plain, displayed_size, has_lost_key, orientation_of, turn_image
 from cnn_cli.errors import reason
 from cnn_cli.files import NO_DESCRIPTOR, NoDescriptorError
 
@@ -86,6 +86,9 @@ def read_image(
                 check_pixels(image.width, image.height, place)
                 if on_frames is not None and has_frames(image):
                     on_frames(place)
+                if has_lost_key(image):
+                    file.seek(0)
+                    return _read_samples(file, pre, place)
                 box = _scaled_down(image, pre)
                 return _fitted(image, pre, place, box)
             finally:
@@ -143,7 +146,7 @@ def _fit_image(image: Image.Image, pre: Preprocess, place: str) -> Pixels | Imag
                 return ImageError(place, "is PostScript, which is a program and not an image")
             if getattr(image, "fp", None) is None:
                 return ImageError(place, "cannot be read", "a closed image")
-        if not pre.is_plain:
+        if not pre.is_plain or has_lost_key(image):
             return _fit_samples(image, pre, place)
         content = _undecoded(image)
         return _fitted(image, pre, place) if content is None else read_image(content, pre, place)
@@ -232,8 +235,7 @@ def upright_size(path: str) -> tuple[int, int] | None:
         with _binary(path, path) as file:
             try:
                 with open_image(file) as image:
-                    turns = orientation_of(image) in TRANSPOSED
-                    return image.size[::-1] if turns else image.size
+                    return displayed_size(image)
             except UnidentifiedImageError:
                 from cnn_cli.data.samples import facts_of
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 from PIL import JpegImagePlugin
 
 from cnn_cli.data.resize import Box, Mode, scaled
+from cnn_cli.data.upright import TRANSPOSED
 
 T = TypeVar("T")
 
@@ -27,7 +28,6 @@ FACTORS: tuple[int, ...] = (8, 4, 2)
 # Orientations that move the right edge to the left and the lower edge to the top.
 MIRRORED = (2, 3, 6, 7)
 UPENDED = (3, 4, 7, 8)
-TRANSPOSED = (5, 6, 7, 8)
 
 
 def draft(

@@ -100,7 +100,7 @@ class LabelList(ListedImages):
                 rule = "must name an existing file"
                 self._problems.append(DataError(place, rule, f"'{row.path}'"))
                 continue
-            before = taken.setdefault(os.path.normpath(path), row)
+            before = taken.setdefault(os.path.abspath(path), row)
             if before is not row:
                 again += 1
                 self._compare(row, before, place)
@@ -180,6 +180,8 @@ class LabelList(ListedImages):
         ]
         if said and columns == ColumnsConfig():
             self.notes.append(f"{self.root}: of its columns, {listed(said, last=' and ')}")
+        if doubles := table.doubles(columns):
+            self.notes.append(f"{self.root}: left out beside these: columns {listed(doubles)}")
         return table.rows(marked)
 
     def _marks_of(self, table: Table) -> list[int]:
@@ -219,6 +221,8 @@ def has_several_labels(root: Path) -> bool:
         rows = read_lines(root)
     else:
         table = Table(root, ColumnsConfig(), wanted=REQUIRED, required=())
+        if "path" not in table.places:  # reading the list says so
+            return False
         if "label" not in table.places:
             first = next(table.rows(table.rest), None) if table.rest else None
             return first is not None and all(mark in MARKS for mark in first.marks or ())

@@ -106,6 +106,16 @@ class Table:
         self.places = _columns(root, self.header, columns, needed)
         self.rest = [i for i in range(len(self.header)) if i not in self.places.values()]
 
+    def doubles(self, columns: ColumnsConfig) -> list[str]:
+        """Return the headers of further columns for a purpose that `columns` does not name."""
+        spellings = {
+            name
+            for what, names in SPELLINGS.items()
+            if getattr(columns, what) is None and what in self.places
+            for name in names
+        }
+        return [self.header[i] for i in self.rest if self.header[i].lower() in spellings]
+
     def rows(self, marked: Sequence[int] = ()) -> Iterator[Row]:
         """Yield the rows.
 
@@ -155,16 +165,20 @@ def _header(
     columns of paths and labels is used.
     """
     best: tuple[list[str], str] = ([], ",")
+    problem: csv.Error | None = None
     for separator in SEPARATORS[root.suffix.lower()]:
         try:
             header = next(csv.reader(io.StringIO(text), delimiter=separator, strict=True), [])
-        except csv.Error as error:
-            raise DataError(f"{root}:1", "must be a header", str(error)) from None
+        except csv.Error as error:  # quotes around names that another delimiter separates
+            problem = problem or error
+            continue
         names = [name.strip() for name in header]
         if len(names) > len(best[0]):
             best = names, separator
         if all(_column(names, what, columns) is not None for what in required):
             return names, separator
+    if problem is not None and len(best[0]) < 2:
+        raise DataError(f"{root}:1", "must be a header", str(problem))
     if not any(best[0]):
         raise DataError(root, "must have a header and rows", "nothing")
     return best

@@ -16,11 +16,20 @@ from PIL import Image, UnidentifiedImageError
 
 from cnn_cli.data import npy, resize, tiff
 from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
-from cnn_cli.data.draft import TRANSPOSED
 from cnn_cli.data.formats import OnFrames, has_frames, is_array, is_tiff, open_image
 from cnn_cli.data.image_error import ImageError, check_pixels
 from cnn_cli.data.preprocess import Preprocess
-from cnn_cli.data.upright import as_8_bits, orientation_of, turn_array, without_palette
+from cnn_cli.data.upright import (
+    TRANSPOSED,
+    as_8_bits,
+    black_is_0,
+    displayed_size,
+    has_lost_key,
+    is_cut_to_8_bits,
+    orientation_of,
+    turn_array,
+    without_palette,
+)
 
 LUMA = (19595, 38470, 7471)  # weights over 65536: ITU-R 601-2, as Pillow rounds them
 WHOLE_MODES = ("L", "LA", "RGB", "RGBA", "CMYK")
@@ -89,8 +98,7 @@ def facts_of(file: IO[bytes], place: str) -> Facts:
         with open_image(file) as image:
             if is_in_full(image):
                 bands, depth = _bands_and_depth(image)
-                turned = orientation_of(image) in TRANSPOSED  # decodes a PNG
-                return Facts(image.size[::-1] if turned else image.size, bands, depth)
+                return Facts(displayed_size(image), bands, depth)
     except UnidentifiedImageError:
         if not is_tiff(file):
             raise
@@ -112,7 +120,7 @@ def _bands_and_depth(image: Image.Image) -> tuple[int, Depth]:
     if image.mode.startswith("I"):
         return 1, 16
     bands = 1 if image.mode in ("1", "L", "LA") else 3
-    return bands, 16 if _is_cut_to_8_bits(image) else 8
+    return bands, 16 if is_cut_to_8_bits(image) else 8
 
 
 def is_in_full(image: Image.Image) -> bool:
@@ -120,17 +128,12 @@ def is_in_full(image: Image.Image) -> bool:
     if image.format != "TIFF":
         return True
     tags: Any = image.tag_v2  # type: ignore[attr-defined]  # of TIFF
-    if tags.get(tiff.SAMPLES, 1) != len(image.getbands()) or _is_cut_to_8_bits(image):
+    if tags.get(tiff.SAMPLES, 1) != len(image.getbands()) or is_cut_to_8_bits(image):
         return False
     signed: bool = tags.get(tiff.SAMPLE_FORMAT, (1,))[0] == tiff.SIGNED
     if image.mode.startswith("I;16"):
         return bool(tags.get(tiff.PHOTOMETRIC) == tiff.MINIMUM_IS_BLACK)
     return image.mode == "F" or signed == (image.mode == "I")
-
-
-def _is_cut_to_8_bits(image: Image.Image) -> bool:
-    """Whether Pillow keeps only the upper 8 of 16 bits."""
-    return not image.mode.startswith("I") and ";16" in str(getattr(image, "tile", ""))
 
 
 def _read(file: IO[bytes], pre: Preprocess, place: str, on_frames: OnFrames | None) -> Samples:
@@ -168,17 +171,19 @@ def from_image(
     Raises:
         ImageError: Pillow cannot give its 16 bits, or its frames differ in shape.
     """
-    cut = file is not None and pre.depth != 8 and _is_cut_to_8_bits(image)
-    orientation = orientation_of(image)  # decodes a PNG
+    cut = file is not None and is_cut_to_8_bits(image)
+    cut = cut and (pre.depth != 8 or has_lost_key(image))
     if cut and image.format != "PNG":
         rule = "has 16 bits per band, and Pillow reads only 8: save it as TIFF, PNG or .npy"
         raise ImageError(place, rule, image.format)
+    image.load()
+    orientation = orientation_of(image)
     if _has_pages(image, pre):
         return Samples(_stacked(image, pre.channels, place), orientation=orientation)
     lower = _lower_bits(file, place) if cut and file is not None else None
     transparent = image.info.get("transparency")
     if image.mode == "F" or image.mode.startswith("I"):
-        whole = np.asarray(image)
+        whole = black_is_0(np.asarray(image), image)
         if image.mode != "F" and (image.mode != "I" or image.format == "PPM"):
             whole = whole.astype(np.uint16)
         if isinstance(transparent, int):
@@ -208,7 +213,7 @@ def _stacked(image: Image.Image, pages: int, place: str) -> NDArray[Any]:
     bands: list[NDArray[Any]] = []
     for page in range(pages):
         image.seek(page)
-        band = np.asarray(image)
+        band = black_is_0(np.asarray(image), image)
         if bands and (band.shape != bands[0].shape or band.dtype != bands[0].dtype):
             raise ImageError(place, "must have pages of one size and depth to be its bands")
         bands.append(band)
@@ -275,7 +280,8 @@ def fit_samples(samples: Samples, pre: Preprocess, place: str) -> Pixels:
     if pre.depth == "float" and not np.isfinite(x).all():
         raise ImageError(place, "holds a number that is not finite")
     if x.shape[2] != pre.channels:
-        x = _recolored(x, pre.channels, samples.has_alpha)
+        full = _full_scale(values.dtype) if pre.depth == "float" else FULL_SCALE[pre.depth]
+        x = _recolored(x, pre.channels, full if samples.has_alpha else None)
     return resize.fit_bands(
         turn_array(x, samples.orientation), (pre.height, pre.width), pre.resize_mode
     )
@@ -295,10 +301,19 @@ def _at_depth(values: NDArray[Any], depth: Depth) -> Pixels:
     return values.astype(np.uint16, copy=False)
 
 
-def _recolored(x: Pixels, channels: int, has_alpha: bool) -> Pixels:
-    """Convert gray to color and color to gray, as Pillow does; alpha is composited over white."""
-    if has_alpha and x.shape[2] in (2, 4):
-        x = _over_white(x[..., :-1], x[..., -1:])
+def _full_scale(dtype: np.dtype[Any]) -> int:
+    """Return the largest value of whole numbers; 1 for floats."""
+    return int(np.iinfo(dtype).max) if dtype.kind in "ui" else 1
+
+
+def _recolored(x: Pixels, channels: int, opaque: int | None) -> Pixels:
+    """Convert gray to color and color to gray, as Pillow does; alpha is composited over white.
+
+    Args:
+        opaque: the value of an opaque pixel in the last band, and of white; None without alpha.
+    """
+    if opaque is not None and x.shape[2] in (2, 4):
+        x = _over_white(x[..., :-1], x[..., -1:], opaque)
     if x.shape[2] == channels:
         return x
     if channels == 3:
@@ -310,11 +325,10 @@ def _recolored(x: Pixels, channels: int, has_alpha: bool) -> Pixels:
     return ((red + green + blue + 2**15) >> 16).astype(x.dtype)[..., None]
 
 
-def _over_white(color: Pixels, alpha: Pixels) -> Pixels:
-    full = 1.0 if color.dtype == np.float32 else float(2 ** (8 * color.itemsize) - 1)
-    opacity = alpha.astype(np.float64) / full
-    mixed = color * opacity + full * (1 - opacity)
-    return mixed.astype(np.float32) if full == 1 else np.rint(mixed).astype(color.dtype)
+def _over_white(color: Pixels, alpha: Pixels, opaque: int) -> Pixels:
+    opacity = alpha.astype(np.float64) / opaque
+    mixed = color * opacity + opaque * (1 - opacity)
+    return (mixed if color.dtype == np.float32 else np.rint(mixed)).astype(color.dtype)
 
 
 def fit_array(values: NDArray[Any], pre: Preprocess, place: str) -> Pixels:

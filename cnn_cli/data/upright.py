@@ -11,6 +11,8 @@ from PIL import Image
 from cnn_cli.data.depth import Pixels
 
 ORIENTATION = 0x0112
+WIDTH, HEIGHT, PHOTOMETRIC = 256, 257, 262  # tags of TIFF
+WHITE_IS_0 = 0
 ORIENTATIONS = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -20,6 +22,9 @@ ORIENTATIONS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+TRANSPOSED = (5, 6, 7, 8)
+"""The orientations that swap width and height."""
+
 TURNS = {
     2: (False, True, False),
     3: (True, True, False),
@@ -38,6 +43,38 @@ def orientation_of(image: Image.Image) -> int:
         return int(image.getexif().get(ORIENTATION, 1))
     except Exception:
         return 1
+
+
+def displayed_size(image: Image.Image) -> tuple[int, int]:
+    """Return width and height, as displayed, of an opened image; a PNG is decoded for it.
+
+    Pillow gives the size of a TIFF as displayed, and turns its pixels when it decodes them.
+    """
+    width, height = image.size
+    if image.format == "TIFF":
+        tags: Any = image.tag_v2  # type: ignore[attr-defined]
+        width, height = tags.get(WIDTH, width), tags.get(HEIGHT, height)
+    return (height, width) if orientation_of(image) in TRANSPOSED else (width, height)
+
+
+def is_cut_to_8_bits(image: Image.Image) -> bool:
+    """Whether Pillow keeps only the upper 8 of 16 bits of an opened image."""
+    return not image.mode.startswith("I") and ";16" in str(getattr(image, "tile", ""))
+
+
+def has_lost_key(image: Image.Image) -> bool:
+    """Whether an opened image has a transparent color of more bits than Pillow reads."""
+    return is_cut_to_8_bits(image) and isinstance(image.info.get("transparency"), tuple)
+
+
+def black_is_0(x: NDArray[Any], image: Image.Image) -> NDArray[Any]:
+    """Return the values of a decoded gray image of 16 bits with 0 as black; Pillow does so only for
+    8 bits.
+    """
+    tags: Any = getattr(image, "tag_v2", {})
+    if image.mode.startswith("I;16") and tags.get(PHOTOMETRIC) == WHITE_IS_0:
+        return np.iinfo(x.dtype).max - x
+    return x
 
 
 def turn_image(image: Image.Image, orientation: int) -> Image.Image:
@@ -84,7 +121,7 @@ def _eight_bits(image: Image.Image) -> Image.Image:
     Integers are 16-bit values; the upper 8 bits are kept, as Pillow does for 16-bit color. Floats
     are scaled from 0..1, 0..255 or 0..65535, the smallest range that contains them.
     """
-    x = np.asarray(image)
+    x = black_is_0(np.asarray(image), image)
     if image.mode == "F":
         x = np.clip(np.nan_to_num(x, nan=0.0), 0, 65535)
         top = x.max(initial=0.0)

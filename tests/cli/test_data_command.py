@@ -53,6 +53,20 @@ def test_findings_are_warnings(cnn: Inside, photos: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("header", ["photos/a/0.png,a", "sep=;", "path|label", "where,is_a"])
+def test_a_list_without_a_column_of_paths(cnn: Inside, photos: Path, header: str) -> None:
+    Path("list.csv").write_text(f"{header}\nphotos/a/1.png,a\nphotos/b/1.png,b\n")
+    rule = (
+        "list.csv:1: must have a column for the path, headed path, file, filename, file_name, "
+        "image or image_path, or as data.columns.path says."
+    )
+    for command in (("data", "check", "list.csv"), ("init", "list.csv", "--output", "a.yaml")):
+        outcome = cnn(*command)
+        assert (outcome.code, outcome.out) == (4, "")
+        assert outcome.err.startswith(f"cnn: {rule} Got ")
+        assert outcome.err.count("\n") == 1
+
+
 def test_strict(cnn: Inside, photos: Path) -> None:
     (photos / "a/notes.txt").touch()
     outcome = cnn("data", "check", photos, "--strict")

@@ -230,6 +230,7 @@ def test_an_undefined_metric_is_no_pass(
     ("options", "message"),
     [
         ("--alpha 0.1", "--alpha: goes with --not-worse-than CKPT."),
+        ("--alpha 0 --not-worse-than x", "--alpha: must be above 0, up to 0.5. Got 0.0."),
         (
             "--alpha 0.6 --not-worse-than x",
             "--alpha: must be a number from 0 to 0.5. Got '0.6'.",

@@ -286,6 +286,10 @@ def test_braces(pattern: str, paths: list[str] | None) -> None:
     [
         ({"0.png": b"x"}, "s.tar/0.png: must have a .cls or .json beside it. Got neither."),
         (
+            {"0.png": b"x", "0.PNG": b"x", "0.cls": b"1"},
+            "s.tar/0.png: must be the only file of its kind in its sample. Got '0.PNG' too.",
+        ),
+        (
             {"0.png": b"x", "0.jpg": b"x", "0.cls": b"1"},
             "s.tar/0.png: must be the only image of its sample. Got '0.jpg' too.",
         ),

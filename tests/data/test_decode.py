@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import threading
 from collections.abc import Callable
@@ -14,8 +15,10 @@ from data_samples import Pixels, encoded, noise
 from PIL import Image, ImageCms
 
 from cnn_cli.data import upright
-from cnn_cli.data.decode import load_image
+from cnn_cli.data.decode import fit_image, load_image, upright_size
+from cnn_cli.data.depth import Depth
 from cnn_cli.data.preprocess import Preprocess
+from cnn_cli.data.samples import facts_of
 
 GRAY = Preprocess(6, 8, 1)
 COLOR = Preprocess(6, 8, 3)
@@ -204,14 +207,30 @@ TURNED: dict[int, Callable[[Pixels], Pixels]] = {
 
 @pytest.mark.parametrize("orientation", [*TURNED, 0, 9])
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
-def test_exif_orientation(orientation: int, kind: str) -> None:
+@pytest.mark.parametrize(("depth", "scale"), [(8, 1), (16, 257), ("float", 1)])
+def test_exif_orientation(orientation: int, kind: str, depth: Depth, scale: int) -> None:
     exif = Image.Exif()
     exif[upright.ORIENTATION] = orientation
     options = {"lossless": True} if kind == "WEBP" else {}
     data = encoded(Image.fromarray(COLORS), kind, exif=exif, **options)
     expected = TURNED.get(orientation, TURNED[1])(COLORS)
-    pre = Preprocess(expected.shape[0], expected.shape[1], 3)
-    np.testing.assert_array_equal(load_image(data, pre), expected)
+    pre = Preprocess(expected.shape[0], expected.shape[1], 3, depth=depth)
+    np.testing.assert_array_equal(load_image(data, pre), expected * np.uint16(scale))
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(fit_image(image, pre, "a"), expected * np.uint16(scale))
+
+
+@pytest.mark.parametrize("orientation", TURNED)
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "JPEG"])
+def test_size_as_displayed(tmp_path: Path, orientation: int, kind: str) -> None:
+    exif = Image.Exif()
+    exif[upright.ORIENTATION] = orientation
+    path = tmp_path / "a"
+    path.write_bytes(encoded(Image.fromarray(COLORS), kind, exif=exif))
+    height, width, _ = TURNED[orientation](COLORS).shape
+    assert upright_size(str(path)) == (width, height)
+    with path.open("rb") as file:
+        assert facts_of(file, "a").size == (width, height)
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -153,6 +153,38 @@ def test_a_row_that_is_there_twice_is_taken_once() -> None:
     assert dataset.remarks == ("list.csv: 2 rows are there twice, and taken once",)
 
 
+def test_a_path_that_is_absolute_in_another_row(here: Path) -> None:
+    root = write("list.csv", "path,label", *ROWS, f"{here}/{ROWS[0]}")
+    assert pairs(dataset := open_dataset(root, None, 0.0)) == FOUND
+    assert dataset.remarks == ("list.csv: a row is there twice, and taken once",)
+    write("list.csv", "path,label", *ROWS, f"{here}/pics/0.png,dog")
+    with pytest.raises(DataError) as caught:
+        open_dataset(root, None, 0.0)
+    rule = f"list.csv:5: must have one label for '{here}/pics/0.png'."
+    assert caught.value.line() == f"{rule} Got 'dog', and 'cat' in line 2."
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_headers_in_quotes(separator: str) -> None:
+    rows = [row.split(",") for row in ("path,label", *ROWS)]
+    lines = [separator.join(f'"{value}"' for value in row) for row in rows]
+    assert pairs(open_dataset(write("list.csv", *lines), None, 0.0)) == FOUND
+
+
+@pytest.mark.parametrize(
+    ("header", "row", "left_out"),
+    [
+        ("path,label,class", "a,x", "class"),
+        ("path,filename,label", "x,a", "filename"),
+        ("path,label,split,subset", "a,train,x", "subset"),
+    ],
+)
+def test_a_second_column_for_a_purpose(header: str, row: str, left_out: str) -> None:
+    root = write("list.csv", header, f"pics/0.png,{row}", f"pics/1.png,{row.replace('a', 'b', 1)}")
+    remarks = open_dataset(root, None, 0.0).remarks
+    assert remarks == (f"list.csv: left out beside these: columns {left_out}",)
+
+
 def test_paths_lead_anywhere(here: Path) -> None:
     (here / "lists").mkdir()
     rows = ("../pics/0.png,a", f"{here}/pics/1.png,b", "..\\pics\\2.png,b")

@@ -131,6 +131,57 @@ def test_alpha_is_laid_over_white() -> None:
     np.testing.assert_array_equal(load_image(png_16(WHOLE[..., :4]), pre(3, 16)), expected)
 
 
+@pytest.mark.parametrize("bands", [2, 4])
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+def test_opacity_is_relative_to_the_files_own_type(bands: int, dtype: Any) -> None:
+    """Numbers of `float` are those of the file, and so is white."""
+    full = 1 if dtype == np.float32 else np.iinfo(dtype).max
+    values = (WHOLE[..., :bands] / 65535 * full).astype(dtype)
+    alpha = values[..., -1:] / full
+    expected = values[..., :-1] * alpha + full * (1 - alpha)
+    wanted = pre(bands - 1, "float")
+    found = load_image(
+        tiff(
+            values,
+            photometric="rgb" if bands == 4 else "minisblack",
+            planarconfig="contig",
+            extrasamples=["unassalpha"],
+        ),
+        wanted,
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    if dtype == np.uint8:
+        found = fit_image(Image.fromarray(values), wanted, "a")
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("depth", [8, 16, "float"])
+def test_white_is_zero(depth: Depth) -> None:
+    """As X-ray scans are stored."""
+    gray = WHOLE[..., 0]
+    inverted = tiff(65535 - gray, photometric="miniswhite")
+    expected = load_image(tiff(gray, photometric="minisblack"), pre(1, depth))
+    np.testing.assert_array_equal(load_image(inverted, pre(1, depth)), expected)
+    with Image.open(io.BytesIO(inverted)) as image:
+        np.testing.assert_array_equal(fit_image(image, pre(1, depth), "a"), expected)
+
+
+@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("key", [(0, 0, 0), (0x1234, 0x1234, 0x1234)])
+def test_the_transparent_color_of_a_png_of_sixteen_bits(
+    depth: Depth, key: tuple[int, int, int]
+) -> None:
+    """Pillow would compare its bits with the upper eight of the pixels."""
+    x = np.full((*SIZE, 3), 0x1234, np.uint16)
+    x[:, :3], x[:, 5:] = 0, 200
+    expected = np.where((x == key).all(axis=2, keepdims=True), 65535, x)
+    data = png_16(x, key)
+    whole = expected if depth == 16 else expected >> 8
+    np.testing.assert_array_equal(load_image(data, pre(3, depth)), whole)
+    with Image.open(io.BytesIO(data)) as image:
+        np.testing.assert_array_equal(fit_image(image, pre(3, depth), "a"), whole)
+
+
 def test_color_to_gray_is_pillows() -> None:
     colors = noise(*SIZE, 3)
     expected = np.asarray(Image.fromarray(colors).convert("L"))[..., None]

@@ -20,13 +20,18 @@ def npy(values: Numbers) -> bytes:
     return stream.getvalue()
 
 
-def png_16(values: NDArray[np.uint16]) -> bytes:
-    """Return a 16-bit PNG: (h, w, 1) gray, 2 with alpha, 3 color, 4 with alpha."""
+def png_16(values: NDArray[np.uint16], transparent: tuple[int, int, int] | None = None) -> bytes:
+    """Return a 16-bit PNG: (h, w, 1) gray, 2 with alpha, 3 color, 4 with alpha.
+
+    Args:
+        transparent: the color that is transparent, with 3 bands.
+    """
     height, width, bands = values.shape
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in values)
     kind = {1: 0, 2: 4, 3: 2, 4: 6}[bands]
     head = struct.pack(">IIBBBBB", width, height, 16, kind, 0, 0, 0)
-    chunks = ((b"IHDR", head), (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
+    key = () if transparent is None else ((b"tRNS", struct.pack(">HHH", *transparent)),)
+    chunks = ((b"IHDR", head), *key, (b"IDAT", zlib.compress(rows)), (b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(map(_chunk, *zip(*chunks, strict=True)))
 
 
