@@ -388,6 +388,10 @@ class TrainConfig(Frozen):
     tensorboard: Flag = False
 
     @property
+    def only(self) -> None:
+        """The layers to train: all, except in the epochs of `head` (`TrainingSetup.rules`)."""
+
+    @property
     def head_epochs(self) -> int:
         """The number of first epochs that train the last layer alone."""
         return 0 if self.head is None else min(self.head.epochs, self.epochs)

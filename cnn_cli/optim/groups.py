@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from copy import copy
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -33,17 +33,24 @@ class Rules(Protocol):
     def weight_decay_factors(self) -> Mapping[str, float]: ...
     @property
     def freeze(self) -> int | Mapping[str, int]: ...
+    @property
+    def only(self) -> Set[str] | None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class OptimizerAlone:
-    """Rules without factors and without frozen parameters."""
+class GroupRules:
+    """Rules as values; by default without factors and without frozen parameters.
+
+    Attributes:
+        only: names of the layers to train, as far as `freeze` leaves them; None for all.
+    """
 
     optimizer: OptimizerConfig
     lr_factors: Mapping[str, float] = field(default_factory=dict)
     layer_decay: float = 1.0
     weight_decay_factors: Mapping[str, float] = field(default_factory=dict)
-    freeze: int = 0
+    freeze: int | Mapping[str, int] = 0
+    only: Set[str] | None = None
 
 
 def make_groups(params: Parameters, rules: Rules, epoch: int = 0) -> Groups:
@@ -79,6 +86,8 @@ def make_groups(params: Parameters, rules: Rules, epoch: int = 0) -> Groups:
 
 def is_frozen(graph: Graph, node: Node, spec: ParamSpec, rules: Rules, epoch: int) -> bool:
     """Whether a parameter is frozen in an epoch, counted from 0."""
+    if rules.only is not None and node.name not in rules.only:
+        return True
     if isinstance(rules.freeze, int):
         return _layers_with_parameters(graph.nodes[: node.index]) < rules.freeze
     first: int | None = _last_fitting(rules.freeze, node, spec, None)

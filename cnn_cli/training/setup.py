@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from cnn_cli.config import Config, TrainConfig, required_root
+from cnn_cli.config import Config, required_root
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.dataset import Dataset, open_dataset
 from cnn_cli.data.progressive_resizing import ImageSize
@@ -31,7 +31,7 @@ from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.loss import Loss
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.optim.depth import blocks_above
-from cnn_cli.optim.groups import check_patterns
+from cnn_cli.optim.groups import GroupRules, Rules, check_patterns, is_frozen
 from cnn_cli.parallel.ranks import ALONE, PROCESSES, Ranks
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.system import cpu_count
@@ -135,19 +135,11 @@ class TrainingSetup:
         """Whether an epoch, counted from 0, is one of `train.head`."""
         return epoch < self.config.train.head_epochs
 
-    def rules(self, epoch: int) -> TrainConfig:
+    def rules(self, epoch: int) -> Rules:
         """Return the training rules (optimizer, freezing) of an epoch, counted from 0."""
-        train = self.config.train
-        if not self.trains_head_alone(epoch):
-            return train
-        head = head_names(self.config, self.graph)
-        others = {
-            f"{node.name}.{spec.name}": 0
-            for node in self.graph.nodes
-            for spec in node.layer.params
-            if node.name not in head
-        }
-        return train.model_copy(update={"freeze": others})
+        if self.trains_head_alone(epoch):
+            return _rules_of_head(self.config, self.graph)
+        return self.config.train
 
     @property
     def steps_per_epoch(self) -> int:
@@ -344,9 +336,8 @@ def network_of(config: Config, source: str, dataset: Dataset) -> Graph:
     in_shape = preprocess_of(config).shape
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)
     check_patterns(graph, config.train, source)
-    if config.train.head is not None and not head_names(config, graph):
-        rule = "needs a layer with one output per class, such as `linear: classes`"
-        raise ConfigError(f"{source}: train.head", rule)
+    if config.train.head is not None:
+        _check_head(config, graph, source)
     if config.train.batch_size == 1 and needs_company(graph):
         rule = "must be at least 2 where a batchnorm sees one value per channel of an image"
         raise ConfigError(f"{source}: train.batch_size", rule, 1)
@@ -354,6 +345,35 @@ def network_of(config: Config, source: str, dataset: Dataset) -> Graph:
         rule = "plateau needs validation images; give some, or choose another schedule"
         raise ConfigError(f"{source}: train.scheduler", rule)
     return graph
+
+
+def _rules_of_head(config: Config, graph: Graph) -> GroupRules:
+    """Return the training rules of the epochs of `train.head`."""
+    train = config.train
+    return GroupRules(
+        train.optimizer,
+        train.lr_factors,
+        train.layer_decay,
+        train.weight_decay_factors,
+        train.freeze,
+        frozenset(head_names(config, graph)),
+    )
+
+
+def _check_head(config: Config, graph: Graph, source: str) -> None:
+    """Refuse `train.head` without a last layer, or with one that is frozen in its epochs.
+
+    Raises:
+        ConfigError: there is nothing to train.
+    """
+    if not head_names(config, graph):
+        rule = "needs a layer with one output per class, such as `linear: classes`"
+        raise ConfigError(f"{source}: train.head", rule)
+    rules, last = _rules_of_head(config, graph), config.train.head_epochs - 1
+    parameters = [(node, spec) for node in graph.nodes for spec in node.layer.params]
+    if last >= 0 and all(is_frozen(graph, *each, rules, last) for each in parameters):
+        rule = "has nothing to train in its epochs, since train.freeze names the last layer"
+        raise ConfigError(f"{source}: train.head", rule)
 
 
 def smaller_graphs(config: Config, source: str, graph: Graph) -> dict[ImageSize, Graph]:

@@ -87,6 +87,7 @@ def average_weights(
     several = [] if first.several is None else [first.several]
     flat = first.params.flat.astype(np.float64)
     buffers = first.params.flat_buffers.astype(np.float64)
+    fitted = _is_fitted(first)
     for place in places[1:]:
         other = Classifier.load(place)
         _check_same_network(other, first)
@@ -99,6 +100,7 @@ def average_weights(
         flat += other.params.flat
         buffers += other.params.flat_buffers
         members.append(other.path)
+        fitted |= _is_fitted(other)
         several += [] if other.several is None else [other.several]
     first.params.flat[...] = flat / len(members)
     first.params.flat_buffers[...] = buffers / len(members)
@@ -119,8 +121,18 @@ def average_weights(
     if several:
         labels = SeveralLabels.mean(several)
         remarks.append("thresholds are the checkpoints' mean; cnn eval --calibrate chooses others")
+    if fitted:
+        remarks.append(
+            "no temperature and no bound of --reject, which were fitted to the checkpoints; "
+            "cnn eval --calibrate fits others"
+        )
     checkpoint = _checkpoint(first, members, images, labels)
     return Soup(checkpoint, tuple(members), images, tuple(remarks))
+
+
+def _is_fitted(classifier: Classifier) -> bool:
+    """Whether a checkpoint has a temperature or a bound of `cnn eval --calibrate`."""
+    return classifier.temperature != 1 or classifier.rejects
 
 
 def _check_same_network(other: Classifier, first: Classifier) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -88,6 +88,7 @@ def train(
                 if writes:
                     run.check_writable()
                 meta = {} if checkpoint is None else checkpoint.meta
+                config = _with_own_weights(config, meta, progress)
                 setup = prepare(config, source, options, meta, ranks)
                 asked = requests if alone else Agreement(requests, ranks)
                 trainer = Trainer(open_session(setup, run, checkpoint, progress, asked))
@@ -134,6 +135,16 @@ def check_given(config: Config, source: str, options: TrainOptions, ranks: Ranks
 
 def _load_last(run: RunFolder, config: Config, source: str) -> Checkpoint | None:
     return load_resumable(run.last, config, source) if run.last.exists() else None
+
+
+def _with_own_weights(config: Config, meta: Mapping[str, Any], progress: Progress) -> Config:
+    """Return the config with the `train.weights` of the run to resume, which is past them."""
+    weights = meta["config"]["train"].get("weights") if meta else config.train.weights
+    if weights == config.train.weights:
+        return config
+    progress.note("train.weights: ignored, since a resumed run continues from its own weights")
+    train = config.train.model_copy(update={"weights": weights})
+    return config.model_copy(update={"train": train})
 
 
 def _finished(

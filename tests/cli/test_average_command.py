@@ -94,6 +94,21 @@ def test_the_same_bits_again(cnn: Inside, runs: list[Path], tmp_path: Path) -> N
     assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes()
 
 
+def test_calibrated_checkpoints(cnn: Inside, runs: list[Path], tmp_path: Path) -> None:
+    """The mean has other scores and other features."""
+    fitted = tmp_path / "fitted.npz"
+    shutil.copy(runs[1] / "best.npz", fitted)
+    line = ("average", runs[0], fitted, "--output", tmp_path / "soup.npz")
+    assert cnn(*line).err == ""
+    assert cnn("eval", "--ckpt", fitted, "--calibrate", "--reject", 0.2).code == 0
+    note = (
+        "no temperature and no bound of --reject, which were fitted to the checkpoints; "
+        "cnn eval --calibrate fits others"
+    )
+    assert cnn(*line).err == f"cnn: {note}\n"
+    assert not Classifier.load(tmp_path / "soup.npz").rejects
+
+
 def test_images_that_are_gone(cnn: Inside, runs: list[Path], tmp_path: Path) -> None:
     moved = []
     for run in runs[:2]:

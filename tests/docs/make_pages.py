@@ -196,7 +196,7 @@ def type_of(field: FieldInfo) -> str:
         return "a list of lists of layers" if written.count("tuple[") > 1 else "a list of layers"
     if find(field, OneOf) is not None:
         return "a type, or a mapping with `type`"
-    if field.annotation is ColumnsConfig:
+    if any(name in written for name in ("ColumnsConfig", "HeadConfig", "LookaheadConfig")):
         return "a mapping"
     lone = "true" if "ProgressiveResizingConfig" in written else "the value of its first key"
     return f"a mapping, or {lone}"

@@ -89,8 +89,13 @@ def test_a_run_goes_on_without_them(cnn: Inside, installed: Path) -> None:
     assert cnn("train", "tiny.yaml", "--out", "run").code == 0
     shutil.rmtree("site")
     assert cnn("train", "tiny.yaml", "--out", "run", "--resume", "--epochs", 1).code == 0
-    line = ("train", "tiny.yaml", "train.weights=none", "--out", "run", "--resume")
-    assert cnn(*line, "--epochs", 2).code == 0
+    line = ("train", "tiny.yaml", "--out", "run", "--resume", "--epochs")
+    note = "cnn: train.weights: ignored, since a resumed run continues from its own weights\n"
+    for number, others in enumerate([("train.weights=none",), ("--weights", "gone.npz")], 2):
+        outcome = cnn(*line, number, *others)
+        assert outcome.code == 0
+        assert note in outcome.err
+        assert "weights: tiny\n" in Path("run/config.yaml").read_text()
 
 
 def test_the_package_is_not_there(cnn: Inside, here: Path) -> None:

@@ -14,7 +14,7 @@ from cnn_cli.errors import DataError
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.optim.groups import OptimizerAlone, make_groups
+from cnn_cli.optim.groups import GroupRules, make_groups
 from cnn_cli.optim.optimizer import BLOCK, Groups, Optimizer, OptimizerConfig, clip_grad_norm
 from cnn_cli.optim.optimizers import OPTIMIZERS, make_optimizer
 from cnn_cli.optim.optimizers.adam import AdamConfig, AdamWConfig
@@ -144,7 +144,7 @@ def body_and_head(config: OptimizerConfig) -> tuple[Optimizer, Groups]:
     params = Parameters(graph, "float64")
     for views in params.views[:2]:
         views["weight"][...] = START
-    return make_optimizer(config, params), make_groups(params, OptimizerAlone(config, freeze=1))
+    return make_optimizer(config, params), make_groups(params, GroupRules(config, freeze=1))
 
 
 @pytest.mark.parametrize("trained", RELEASES.values(), ids=list(RELEASES))

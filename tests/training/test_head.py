@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import test_features
 from learnable import make_pictures
 from short_training import Watch
 from test_features import arrays, run
@@ -78,6 +79,37 @@ def test_then_the_rest_is_trained(pictures: Path, tmp_path: Path) -> None:
     assert changed == {"layers.8/weight", "layers.8/bias"}
     kept = {name for name in start if np.array_equal(head[name], whole[name])}
     assert kept == {"stem/weight", "stem/bias"}
+
+
+def changed_by(pictures: Path, folder: Path, **keys: Any) -> set[str]:
+    """Return the names of the arrays that an epoch of the head changes."""
+    run(pictures, folder / "start", epochs=0)
+    run(pictures, folder / "head", head={"epochs": 1}, epochs=1, **keys)
+    start, head = arrays(folder / "start"), arrays(folder / "head")
+    return {name for name in start if not np.array_equal(start[name], head[name])}
+
+
+def test_a_layer_named_as_a_kind(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It does not stand for all layers of this kind, of which the head is one."""
+    layers: list[Any] = [*test_features.LAYERS]
+    layers[4] = {"conv": {"out_channels": 6, "kernel_size": 3, "name": "linear"}}
+    monkeypatch.setattr(test_features, "LAYERS", layers)
+    assert changed_by(pictures, tmp_path) == {"layers.8/weight", "layers.8/bias"}
+
+
+@pytest.mark.parametrize("freeze", [["linear.bias"], {"linear.bias": 0, "linear.weight": 1}])
+def test_what_is_frozen_of_the_head(pictures: Path, tmp_path: Path, freeze: Any) -> None:
+    assert changed_by(pictures, tmp_path, freeze=freeze) == {"layers.8/weight"}
+
+
+@pytest.mark.parametrize("freeze", [["linear.*"], {"linear.*": 1}])
+def test_a_head_that_is_frozen(pictures: Path, tmp_path: Path, freeze: Any) -> None:
+    with pytest.raises(ConfigError) as caught:
+        run(pictures, tmp_path / "run", head=HEAD, freeze=freeze)
+    rule = "has nothing to train in its epochs, since train.freeze names the last layer"
+    assert caught.value.line() == f"x.yaml: train.head: {rule}."
 
 
 def test_the_schedule_begins_after_the_head(pictures: Path, tmp_path: Path) -> None:

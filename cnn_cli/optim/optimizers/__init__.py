@@ -11,7 +11,7 @@ from pkgutil import iter_modules
 from typing import Annotated
 
 from cnn_cli.nn.params import Parameters
-from cnn_cli.optim.groups import OptimizerAlone, make_groups
+from cnn_cli.optim.groups import GroupRules, make_groups
 from cnn_cli.optim.optimizer import ElementwiseConfig, Groups, Optimizer, OptimizerConfig
 from cnn_cli.schema.fields import OneOf, choices
 
@@ -36,5 +36,5 @@ def make_optimizer(
         groups: from `make_groups`; by default those for `config` alone.
     """
     if groups is None:
-        groups = make_groups(params, OptimizerAlone(config))
+        groups = make_groups(params, GroupRules(config))
     return config.make(params, groups)
