@@ -15,6 +15,8 @@ from cnn_cli.config.layer import LayerConfig, LayerName, layer_model
 from cnn_cli.nn.layers import all_written
 from cnn_cli.schema.fields import Must, ShareBelow1
 
+MOST_REPEATS = 1000
+
 
 class ResidualConfig(LayerConfig):
     """Add the output of some layers and a shortcut (He et al. 2015), with no activation after
@@ -86,7 +88,11 @@ class RepeatConfig(LayerConfig):
 
     kind = "repeat"
     left_out = ("name", "index")  # after reading, the config contains the copies themselves
-    times: Annotated[int, Field(strict=True, gt=0, le=1000), Must("a whole number from 1 to 1000")]
+    times: Annotated[
+        int,
+        Field(strict=True, gt=0, le=MOST_REPEATS),
+        Must(f"a whole number from 1 to {MOST_REPEATS}"),
+    ]
     layers: Annotated[tuple[AnyLayer, ...], Field(min_length=1)]
     index: LayerName | None = None
 

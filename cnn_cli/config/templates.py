@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from cnn_cli.config.expressions import NAME, ExpressionError, Scope, evaluate, substitute
-from cnn_cli.config.layers import LAYER_KINDS
+from cnn_cli.config.layers import LAYER_KINDS, MOST_REPEATS
 from cnn_cli.config.places import Places
 from cnn_cli.config.show import show
 from cnn_cli.errors import ConfigError, suggest
@@ -23,7 +23,6 @@ from cnn_cli.peer_names import layer_hint
 LAYERS, DEFINE, NETWORK = "layers", "define", "network"
 WHEN = "when"
 MOST_STEPS = 100_000
-MOST_REPEATS = 1000
 DEEPEST = 24  # nested calls, and nested lists of layers
 
 HEAD_RULE = "a block is named as in cb(c, k, s=1), on a line of its own or in quotes"

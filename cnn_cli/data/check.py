@@ -14,7 +14,6 @@ from PIL import Image
 from cnn_cli.data.archive import open_picture
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.content import content_digest
-from cnn_cli.data.dataset import open_dataset
 from cnn_cli.data.decode import read_image
 from cnn_cli.data.depth import Pixels, viewable
 from cnn_cli.data.folder import ARRAY_EXTENSION
@@ -22,8 +21,9 @@ from cnn_cli.data.formats import has_frames, open_image
 from cnn_cli.data.image_error import ImageError, NoReaderError
 from cnn_cli.data.listing import WHOLE, Listing, one_form
 from cnn_cli.data.near import SIDE, near_groups, perceptual_hash
-from cnn_cli.data.pool import Pool
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.data.preprocess import Preprocess
+from cnn_cli.data.reading_threads import Pool
 from cnn_cli.data.roots import open_listing
 from cnn_cli.data.samples import Facts, facts_of
 from cnn_cli.errors import DataError, none_readable, reason

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.archive import open_picture
-from cnn_cli.data.pool import Pool
+from cnn_cli.data.reading_threads import Pool
 from cnn_cli.errors import DataError
 from cnn_cli.files import make_folder, remove_stale_temporaries, write_atomic
 from cnn_cli.system import cpu_count, user_cache_folder

@@ -10,8 +10,8 @@ from itertools import chain
 from cnn_cli.data.decode import Source, read_image
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_error import ImageError
-from cnn_cli.data.pool import Pool
 from cnn_cli.data.preprocess import Preprocess
+from cnn_cli.data.reading_threads import Pool
 
 WINDOW = 4  # pending items per thread
 

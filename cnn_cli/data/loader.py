@@ -15,7 +15,7 @@ from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_error import ImageError
-from cnn_cli.data.pool import Pool, take
+from cnn_cli.data.reading_threads import Pool, take
 from cnn_cli.data.resize import shrink
 from cnn_cli.data.targets import Labels
 from cnn_cli.threads import start_thread

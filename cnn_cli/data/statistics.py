@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
 from cnn_cli.data.image_error import ImageError
-from cnn_cli.data.pool import Pool
+from cnn_cli.data.reading_threads import Pool
 from cnn_cli.errors import none_readable
 
 # Bytes summed at once: for single small images, the overhead would exceed the decoding time.

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.dataset import Dataset, Split, open_dataset
+from cnn_cli.data.dataset import Dataset, Split
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.label_table import is_list
 from cnn_cli.data.listing import frames_text
 from cnn_cli.data.loader import Loader
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.data.shards import bounds
 from cnn_cli.errors import DataError, size_text
 from cnn_cli.inference.classifier import Classifier

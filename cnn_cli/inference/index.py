@@ -22,7 +22,7 @@ from numpy.lib import format as npy
 
 from cnn_cli import strict_json
 from cnn_cli.data.depth import Pixels
-from cnn_cli.data.pool import Pool
+from cnn_cli.data.reading_threads import Pool
 from cnn_cli.errors import DataError, reason
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.embedding import Embedder

@@ -184,7 +184,7 @@ def decoded_batches(
         job: the ranks that share the images.
     """
     if job.size > 1:
-        from cnn_cli.parallel.streams import rounds
+        from cnn_cli.parallel.shared_items import rounds
 
         return decode_ahead.decode_batches(rounds(entries, size, job), pre, threads)
     return _batched(decode_ahead.decode_live(entries, pre, threads), size)

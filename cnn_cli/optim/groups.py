@@ -13,7 +13,7 @@ from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.layers.batch import BatchLayer
 from cnn_cli.nn.params import Parameters
-from cnn_cli.optim.depth import blocks_above
+from cnn_cli.optim.layer_decay import blocks_above
 from cnn_cli.optim.optimizer import Group, Groups, OptimizerConfig
 from cnn_cli.structs import replace
 

@@ -11,14 +11,16 @@ from statistics import median
 import numpy as np
 
 from cnn_cli.data.archive import open_picture
-from cnn_cli.data.dataset import Split, hold_back, open_dataset
+from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import read_image, upright_size
 from cnn_cli.data.depth import Depth
 from cnn_cli.data.formats import OnFrames
+from cnn_cli.data.held_back import hold_back
 from cnn_cli.data.image_error import ImageError, NoReaderError
 from cnn_cli.data.listing import frames_text
-from cnn_cli.data.pool import Pool
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.data.preprocess import Preprocess
+from cnn_cli.data.reading_threads import Pool
 from cnn_cli.data.roots import separator_of, several_text
 from cnn_cli.data.samples import Facts, facts_of
 from cnn_cli.data.targets import class_counts, is_of

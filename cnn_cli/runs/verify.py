@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from cnn_cli.config import load_config, plain_config
-from cnn_cli.data.dataset import Dataset, open_dataset
+from cnn_cli.data.dataset import Dataset
 from cnn_cli.data.label_table import is_list
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.errors import DataError
 from cnn_cli.runs.checkpoint import load_checkpoint, resolve_checkpoint
 from cnn_cli.runs.folder import CONFIG, RECEIPT, RESUMABLE, differences

@@ -23,7 +23,7 @@ from cnn_cli.optim.schedule import ConstantConfig, Now
 from cnn_cli.parallel.batches import BatchSplitter
 from cnn_cli.runs.folder import RunFolder
 from cnn_cli.runs.state import EpochSums
-from cnn_cli.training.features import EpochNetwork
+from cnn_cli.training.epoch_network import EpochNetwork
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests

@@ -9,37 +9,37 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
-from math import prod
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from cnn_cli.config import Config, required_root
 from cnn_cli.config.network import build_graph
-from cnn_cli.data.dataset import Dataset, open_dataset
+from cnn_cli.data.dataset import Dataset
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.data.progressive_resizing import ImageSize
 from cnn_cli.data.roots import check_there
-from cnn_cli.data.targets import are_multiple, class_counts
+from cnn_cli.data.targets import are_multiple
 from cnn_cli.errors import ConfigError
 from cnn_cli.metric_names import Metric
 from cnn_cli.nn.backends import training_backend
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.layers.base import shape_text
-from cnn_cli.nn.layers.batch import BatchLayer
+from cnn_cli.nn.layers.batch import needs_company
 from cnn_cli.nn.loss import Loss
-from cnn_cli.nn.types import Array, Shape
-from cnn_cli.optim.depth import blocks_above
+from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import GroupRules, Rules, check_patterns, is_frozen
+from cnn_cli.optim.layer_decay import blocks_above
 from cnn_cli.parallel.ranks import ALONE, PROCESSES, Ranks
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.system import cpu_count
+from cnn_cli.training.class_weights import class_weights
 from cnn_cli.training.initial_weights import InitialWeights, head_names, initial_weights
 from cnn_cli.training.measured import keeps_logits, measured_metrics
 from cnn_cli.training.memory import MemoryPlan, plan_memory
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.resumed_data import check_resumed, data_facts, was_elsewhere
+from cnn_cli.training.smaller_graphs import smaller_graphs
 from cnn_cli.training.training_data import preprocess_of
 
 NEW_RUN: Mapping[str, Any] = {}
@@ -338,7 +338,7 @@ def network_of(config: Config, source: str, dataset: Dataset) -> Graph:
     check_patterns(graph, config.train, source)
     if config.train.head is not None:
         _check_head(config, graph, source)
-    if config.train.batch_size == 1 and needs_company(graph):
+    if config.train.batch_size == 1 and needs_company(node.layer for node in graph.nodes):
         rule = "must be at least 2 where a batchnorm sees one value per channel of an image"
         raise ConfigError(f"{source}: train.batch_size", rule, 1)
     if config.train.scheduler.type == "plateau" and not (dataset.val and len(dataset.val)):
@@ -374,82 +374,3 @@ def _check_head(config: Config, graph: Graph, source: str) -> None:
     if last >= 0 and all(is_frozen(graph, *each, rules, last) for each in parameters):
         rule = "has nothing to train in its epochs, since train.freeze names the last layer"
         raise ConfigError(f"{source}: train.head", rule)
-
-
-def smaller_graphs(config: Config, source: str, graph: Graph) -> dict[ImageSize, Graph]:
-    """Build the network for each smaller size of `train.progressive_resizing`.
-
-    Args:
-        graph: the network for the full size, whose weights the others share.
-
-    Raises:
-        ConfigError: the network does not fit a size, or would have other weights.
-    """
-    place, found = f"{source}: train.progressive_resizing", {}
-    for size in sorted({*map(config.image_size, range(config.train.epochs))}):
-        if size == config.data.image_size:
-            continue
-        images, in_shape = f"images of {shape_text(size)}", (*size, config.data.channels)
-        try:
-            small = build_graph(config.model, in_shape, graph.classes, source)
-        except ConfigError as error:
-            rule = f"the network does not fit {images}: {error.line().removeprefix(f'{source}: ')}"
-            raise ConfigError(place, rule) from error
-        if other := _first_other(graph, small):
-            rule = f"{other} would have other weights for {images}; put global_avgpool before it"
-            raise ConfigError(place, rule)
-        if config.train.batch_size == 1 and needs_company(small):
-            rule = f"must be at least 2: a batchnorm sees one value per channel of {images}"
-            raise ConfigError(f"{source}: train.batch_size", rule, 1)
-        found[size] = small
-    return found
-
-
-def _first_other(graph: Graph, other: Graph) -> str | None:
-    """Return the first layer whose weights or statistics differ in name or shape, or None."""
-
-    def arrays(of: Graph) -> dict[str, list[tuple[str, Shape]]]:
-        return {
-            f"{node.name} ({node.layer.kind})": [
-                *((spec.name, spec.shape) for spec in node.layer.params),
-                *((spec.name, spec.shape) for spec in node.layer.buffers),
-            ]
-            for node in of.nodes
-            if node.layer.params
-        }
-
-    mine, others = arrays(graph), arrays(other)
-    return next((name for name in mine | others if mine.get(name) != others.get(name)), None)
-
-
-def needs_company(graph: Graph) -> bool:
-    """Whether a batchnorm sees one value per channel and image: one image has no variance."""
-    return any(
-        isinstance(node.layer, BatchLayer) and prod(node.layer.out_shape[:-1]) == 1
-        for node in graph.nodes
-    )
-
-
-def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None:
-    """Return `train.class_weights` as an array (classes,), or None.
-
-    `balanced` weights a class by images / (classes · images of the class), as scikit-learn does.
-    With several labels per image, the weight of a present label is the number of images without the
-    class divided by the number with it.
-    """
-    weights = config.train.class_weights
-    if weights is None:
-        return None
-    classes = len(dataset.classes)
-    if weights == "balanced":
-        counts, images = class_counts(dataset.train.labels, classes), len(dataset.train)
-        balanced: Array = images / (classes * counts)
-        if are_multiple(dataset.train.labels):
-            balanced = (images - counts) / counts
-        return balanced
-    if len(weights) != classes:
-        place = f"{source}: train.class_weights"
-        raise ConfigError(place, f"must have one weight per class, {classes}", len(weights))
-    if not any(weights):
-        raise ConfigError(f"{source}: train.class_weights", "must not all be 0")
-    return np.array(weights)

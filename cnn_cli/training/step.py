@@ -6,6 +6,7 @@ import numpy as np
 
 from cnn_cli.data.targets import Labels, has_guessed
 from cnn_cli.errors import DataError, none_readable
+from cnn_cli.nn.layers.batch import needs_company
 from cnn_cli.nn.loss import mean_divisor, target_weights
 from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.training_engine import TrainingEngine
@@ -14,7 +15,7 @@ from cnn_cli.parallel.batches import RankBatch
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.learner import Learner
 from cnn_cli.training.mixing import Mixer, dominant_labels
-from cnn_cli.training.setup import TrainingSetup, needs_company
+from cnn_cli.training.setup import TrainingSetup
 
 
 class NotFiniteError(Exception):
@@ -61,7 +62,7 @@ class Step:
         """
         setup, learner = self._setup, self._learner
         learner.finish_update_before(batch.number, state)
-        if len(batch) > 1 or not needs_company(engine.graph):
+        if len(batch) > 1 or not needs_company(node.layer for node in engine.graph.nodes):
             mix = self._mix(batch, state.epoch)
             divisor = mean_divisor(batch.labels, setup.target_weights, mixed=mix is not None)
             targets = step_targets(setup, batch.labels, mix, batch.own)

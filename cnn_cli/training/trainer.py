@@ -13,7 +13,7 @@ from cnn_cli.errors import DivergedError
 from cnn_cli.parallel.batches import BatchSplitter
 from cnn_cli.runs.results import TrainResult
 from cnn_cli.training.diagnose import explain
-from cnn_cli.training.features import EpochNetwork
+from cnn_cli.training.epoch_network import EpochNetwork
 from cnn_cli.training.precise_bn import PreciseStatistics
 from cnn_cli.training.requests import StopNow
 from cnn_cli.training.saving import Saver

@@ -25,8 +25,8 @@ import numpy as np
 from cnn_cli.config import Config
 from cnn_cli.config.load import load_config
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.dataset import open_labeled
 from cnn_cli.data.loader import Loader
+from cnn_cli.data.opening import open_labeled
 from cnn_cli.inference.evaluate import evaluate
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array

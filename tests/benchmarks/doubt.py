@@ -16,7 +16,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from cnn_cli.data.dataset import open_labeled
+from cnn_cli.data.opening import open_labeled
 from cnn_cli.data.roots import training_classes
 
 

@@ -23,9 +23,9 @@ from PIL import Image
 from cnn_cli.config import Config, load_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.dataset import open_dataset
 from cnn_cli.data.loader import Loader
 from cnn_cli.data.normalization import Normalization
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights

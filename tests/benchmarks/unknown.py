@@ -17,9 +17,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cnn_cli.data.dataset import Split, open_labeled
+from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import load_image
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.opening import open_labeled
 from cnn_cli.data.roots import training_classes
 from cnn_cli.data.sources import expand_sources
 from cnn_cli.inference.classifier import Classifier

@@ -14,7 +14,7 @@ import pytest
 from cli_program import COMMAND, Inside, Outcome
 from patience import PATIENCE
 
-from cnn_cli.data.pool import Pool
+from cnn_cli.data.reading_threads import Pool
 from cnn_cli.errors import ExitCode
 from cnn_cli.nn.team import Team
 

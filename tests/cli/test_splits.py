@@ -12,7 +12,7 @@ from cli_program import Inside
 from conftest import CONFIG
 from PIL import Image
 
-from cnn_cli.data.dataset import open_dataset
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.training.resumed_data import data_facts

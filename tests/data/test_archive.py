@@ -33,9 +33,10 @@ from cnn_cli.data.archive import (
 from cnn_cli.data.archive_listing import expand_braces
 from cnn_cli.data.check import check_folder
 from cnn_cli.data.content import content_digest
-from cnn_cli.data.dataset import Dataset, open_dataset, open_labeled
+from cnn_cli.data.dataset import Dataset
 from cnn_cli.data.decode import load_image, read_image
 from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.opening import open_dataset, open_labeled
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.roots import check_there, open_listing, plain_name
 from cnn_cli.data.sources import expand_sources

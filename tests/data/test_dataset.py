@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from data_samples import make_folders
 
-from cnn_cli.data.dataset import Split, open_dataset, open_labeled
+from cnn_cli.data.dataset import Split
+from cnn_cli.data.opening import open_dataset, open_labeled
 from cnn_cli.data.roots import KINDS
 from cnn_cli.errors import DataError, ExitCode
 

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from data_samples import await_threads, make_folders
 
-from cnn_cli.data.dataset import Split, open_dataset
+from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import load_image
 from cnn_cli.data.decode_ahead import decode_stream
 from cnn_cli.data.image_error import ImageError
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.data.preprocess import Preprocess
 
 PRE = Preprocess(4, 4, 1)

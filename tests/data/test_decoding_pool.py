@@ -7,7 +7,7 @@ import threading
 import pytest
 from patience import PATIENCE
 
-from cnn_cli.data.pool import Pool
+from cnn_cli.data.reading_threads import Pool
 
 
 def test_submit_gives_results_and_errors() -> None:

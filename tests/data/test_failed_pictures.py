@@ -117,7 +117,7 @@ from PIL import Image, ImageFile
 from cnn_cli.data.check import check_folder
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.decode_ahead import decode_batches
-from cnn_cli.data.dataset import open_dataset
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.loader import Loader
 

@@ -11,8 +11,8 @@ from data_samples import make_folders, save_gray
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn_cli.data.dataset import open_dataset
 from cnn_cli.data.folds import Fold, deal_folds
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.errors import DataError
 
 

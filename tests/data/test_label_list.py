@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from data_samples import make_folders, save_gray
 
-from cnn_cli.data.dataset import Dataset, open_dataset, open_labeled
+from cnn_cli.data.dataset import Dataset
 from cnn_cli.data.label_table import ColumnsConfig
 from cnn_cli.data.listing import ordered
+from cnn_cli.data.opening import open_dataset, open_labeled
 from cnn_cli.data.roots import check_there, open_listing, plain_name, training_classes
 from cnn_cli.errors import DataError, ExitCode
 

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cnn_cli.data.content import Contents
-from cnn_cli.data.dataset import Dataset, Split, open_dataset, open_labeled
+from cnn_cli.data.dataset import Dataset, Split
 from cnn_cli.data.folds import deal_folds
 from cnn_cli.data.label_table import ColumnsConfig
+from cnn_cli.data.opening import open_dataset, open_labeled
 from cnn_cli.data.roots import separator_of, training_classes
 from cnn_cli.data.split import TEST, TRAIN, VAL, by_ranks
 from cnn_cli.data.targets import (

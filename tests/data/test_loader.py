@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from patience import PATIENCE, wait_until
 
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.dataset import Split, open_dataset
+from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import load_image
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.image_store import CacheMode
 from cnn_cli.data.loader import Loader
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.data.preprocess import Preprocess
 
 Order = NDArray[np.int64]

@@ -16,7 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cnn_cli.data.content import Contents, content_hashes
-from cnn_cli.data.dataset import Dataset, Split, hold_back, open_dataset
+from cnn_cli.data.dataset import Dataset, Split
+from cnn_cli.data.held_back import hold_back
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.data.split import EMPTY, TEST, TRAIN, VAL, Parts, by_fractions, by_ranks
 from cnn_cli.errors import DataError
 

@@ -10,7 +10,7 @@ import pytest
 from learnable import config_document, make_pictures
 
 from cnn_cli.config import validate_config
-from cnn_cli.data.dataset import open_dataset
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.rng import Purpose, generator
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.results import EpochRow

@@ -19,8 +19,8 @@ from cnn_cli.config.networks import network_text
 from cnn_cli.config.yaml12 import parse_yaml
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
-from cnn_cli.optim.depth import blocks_above
 from cnn_cli.optim.groups import make_groups
+from cnn_cli.optim.layer_decay import blocks_above
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.planning import plan_training
 

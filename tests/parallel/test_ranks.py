@@ -13,7 +13,7 @@ from learnable import make_pictures
 from mpiexec import mpiexec, needs_mpi, together
 
 from cnn_cli.config import load_config
-from cnn_cli.data.dataset import open_dataset
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.data.shards import touched
 from cnn_cli.parallel.ranks import Alone, open_ranks, started_as, started_ranks
 from cnn_cli.runs.checkpoint import load_checkpoint

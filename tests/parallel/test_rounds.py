@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from cnn_cli.parallel.ranks import ALONE
-from cnn_cli.parallel.streams import rounds
+from cnn_cli.parallel.shared_items import rounds
 
 
 @pytest.mark.parametrize(

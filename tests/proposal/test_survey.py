@@ -11,8 +11,8 @@ import pytest
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn_cli.data.dataset import open_dataset
 from cnn_cli.data.depth import Depth
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.errors import DataError
 from cnn_cli.proposal.survey import SAMPLE, survey
 

@@ -16,7 +16,7 @@ from cnn_cli.nn.training_engine import Halves, TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.structs import replace
-from cnn_cli.training import features
+from cnn_cli.training import epoch_network, features
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.requests import Requests
 from cnn_cli.training.train import train
@@ -77,7 +77,7 @@ def test_features_train_as_images_do(
 ) -> None:
     watch = run(pictures, tmp_path / "features", freeze=STEM, dtype="float64")
     assert watch.notes == [NOTE]
-    monkeypatch.setattr(features, "cached_node", lambda *_: IMAGE)
+    monkeypatch.setattr(epoch_network, "cached_node", lambda *_: IMAGE)
     watch = run(pictures, tmp_path / "images", freeze=STEM, dtype="float64")
     assert watch.notes == []
     found, expected = arrays(tmp_path / "features"), arrays(tmp_path / "images")
@@ -213,7 +213,7 @@ def test_validation_runs_frozen_layers_once(
 def test_without_room_validation_takes_images(
     pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(features, "MEMORY_FRACTION", 0)
+    monkeypatch.setattr(epoch_network, "MEMORY_FRACTION", 0)
     monkeypatch.setattr(TrainingEngine, "predict", _refuse)
     with pytest.raises(AssertionError):
         run(pictures, tmp_path / "run", freeze=STEM, epochs=1)

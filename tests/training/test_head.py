@@ -18,7 +18,7 @@ from cnn_cli.errors import ConfigError, DivergedError
 from cnn_cli.nn.graph import IMAGE
 from cnn_cli.optim.schedule import CosineConfig, learning_rate
 from cnn_cli.runs.checkpoint import load_checkpoint
-from cnn_cli.training import diagnose, features
+from cnn_cli.training import diagnose, epoch_network
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.planning import plan_training
 from cnn_cli.training.requests import Requests
@@ -174,7 +174,7 @@ def test_the_epochs_after_it_have_images_of_their_own(
     for stop in AROUND_THE_END:
         run_in_parts(pictures, tmp_path / str(stop), stop, **keys)
         assert_equal(tmp_path / str(stop), tmp_path / "whole")
-    monkeypatch.setattr(features, "cached_node", lambda *_: IMAGE)
+    monkeypatch.setattr(epoch_network, "cached_node", lambda *_: IMAGE)
     assert run(pictures, tmp_path / "images", **keys).notes == []
     images = lasting(tmp_path / "images")
     for name, array in lasting(tmp_path / "whole").items():

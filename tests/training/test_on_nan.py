@@ -15,7 +15,7 @@ from learnable import config_document, make_pictures
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
-from cnn_cli.data.dataset import open_dataset
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.errors import DataError, DivergedError
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize

@@ -8,7 +8,7 @@ import pytest
 from learnable import config_document, make_pictures
 
 from cnn_cli.config import validate_config
-from cnn_cli.data.dataset import open_dataset
+from cnn_cli.data.opening import open_dataset
 from cnn_cli.training import training_data
 
 SIZE = 8 * 8  # bytes of a decoded image

@@ -51,8 +51,9 @@ def find_images(
     """
     import numpy as np
 
-    from cnn_cli.data.dataset import Split, open_labeled
+    from cnn_cli.data.dataset import Split
     from cnn_cli.data.label_table import is_list
+    from cnn_cli.data.opening import open_labeled
     from cnn_cli.inference.evaluate_files import own_dataset
 
     if folder is not None:

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 
@@ -33,10 +33,10 @@ from cnn_cli.interop.derive.pieces import (
 from cnn_cli.interop.derive.repeats import with_repeats
 from cnn_cli.interop.foreign import INPUT, Foreign, Module, Op
 from cnn_cli.nn.layers.base import shape_text
+from cnn_cli.nn.layers.squeeze_excite import ActivationKind, GateKind
 from cnn_cli.nn.types import Shape
 
-SQUEEZE_ACTIVATIONS = ("relu", "silu", "gelu", "relu6", "hardswish")
-GATES = ("sigmoid", "hardsigmoid")
+SQUEEZE_ACTIVATIONS, GATES = get_args(ActivationKind), get_args(GateKind)
 LONGEST = 100  # characters of a layer name
 TWO_SCORES = "must end in a score for each of two or more classes"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from math import prod
 from typing import TypeGuard
 
 import numpy as np
@@ -120,3 +121,12 @@ class BatchLayer(Layer):
 def waits_for_batch(layer: Layer) -> TypeGuard[BatchLayer]:
     """Whether a layer synchronizes its chunks in training."""
     return isinstance(layer, BatchLayer) and not layer.frozen
+
+
+def needs_company(layers: Iterable[Layer]) -> bool:
+    """Whether a batchnorm among them sees one value per channel and image: one image alone has no
+    variance.
+    """
+    return any(
+        isinstance(layer, BatchLayer) and prod(layer.out_shape[:-1]) == 1 for layer in layers
+    )

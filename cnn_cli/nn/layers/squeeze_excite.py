@@ -8,7 +8,9 @@ from cnn_cli.nn.layers.base import Block, Part
 from cnn_cli.nn.types import Shape
 from cnn_cli.schema.constraints import Count, Must
 
-Gate = Annotated[Literal["sigmoid", "hardsigmoid"], Must("sigmoid or hardsigmoid")]
+GateKind = Literal["sigmoid", "hardsigmoid"]
+Gate = Annotated[GateKind, Must("sigmoid or hardsigmoid")]
+ActivationKind = Literal["relu", "silu", "gelu", "relu6", "hardswish"]
 
 
 class SqueezeExcite(Block):
@@ -31,8 +33,7 @@ class SqueezeExcite(Block):
         *,
         squeeze_channels: Count,
         activation: Annotated[
-            Literal["relu", "silu", "gelu", "relu6", "hardswish"],
-            Must("relu, silu, gelu, relu6 or hardswish"),
+            ActivationKind, Must("relu, silu, gelu, relu6 or hardswish")
         ] = "relu",
         gate: Gate = "sigmoid",
     ) -> None:

@@ -1,4 +1,4 @@
-"""Threads that never keep the process alive.
+"""Daemon threads that read images, and waits for them that handle signals.
 
 Python waits for the threads of `concurrent.futures.ThreadPoolExecutor` at exit, however long a read
 from a network drive takes.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.conv import Conv
 
-GATES = ("product", "excite")
+GATE_KINDS = ("product", "excite")
 """Layers that apply a gate: they scale the channels or pixels of a map and compute no new ones."""
 
 
@@ -51,7 +51,7 @@ def _has_weights(part: Sequence[Node]) -> bool:
 
 def _makes_features(part: Sequence[Node]) -> bool:
     """Whether these nodes end a block."""
-    if not _has_weights(part) or part[-1].layer.kind in GATES:
+    if not _has_weights(part) or part[-1].layer.kind in GATE_KINDS:
         return False
     return len(part) > 1 or not _is_depthwise(part[0])
 
