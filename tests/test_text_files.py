@@ -15,7 +15,7 @@ import yaml
 
 from cnn_cli.config.load import load_config
 from cnn_cli.errors import CnnError, ConfigError, DataError
-from cnn_cli.interop.importing import _read_classes, _read_map
+from cnn_cli.interop.name_files import read_classes, read_map
 from cnn_cli.text_files import read_lines, read_text
 
 ENDS = {"LF": "\n", "CR LF": "\r\n", "CR": "\r"}
@@ -46,14 +46,14 @@ def test_the_same_text(tmp_path: Path, form: str, end: str) -> None:
 
 def test_class_names(tmp_path: Path, form: str, end: str) -> None:
     path = written(tmp_path / "a.txt", "ant \n\n\tbée\nc\u2028d\n", form, end)
-    assert _read_classes(path) == ["ant", "bée", "c\u2028d"]
+    assert read_classes(path) == ["ant", "bée", "c\u2028d"]
     path = written(tmp_path / "a.json", '["ant",\n"bée"]\n', form, end)
-    assert _read_classes(path) == ["ant", "bée"]
+    assert read_classes(path) == ["ant", "bée"]
 
 
 def test_a_map(tmp_path: Path, form: str, end: str) -> None:
     path = written(tmp_path / "a.yaml", "stem: première  \nhead: last\n", form, end)
-    assert _read_map(path) == {"stem": "première", "head": "last"}
+    assert read_map(path) == {"stem": "première", "head": "last"}
 
 
 def test_a_config(tmp_path: Path, form: str, end: str) -> None:

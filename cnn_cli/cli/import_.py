@@ -204,7 +204,9 @@ def run(
     if json:
         output.write_json(report.as_dict())
     else:
-        output.write_lines(report.lines())
+        from cnn_cli.report.text.import_result import import_lines
+
+        output.write_lines(import_lines(report))
 
 
 def _list(*, json: bool) -> None:

@@ -211,7 +211,9 @@ def run(
             if not quiet and json:
                 output.write_json(plan.as_dict())
             elif not quiet:
-                output.write_lines(plan.lines())
+                from cnn_cli.report.text.training_plan import plan_lines
+
+                output.write_lines(plan_lines(plan))
             return
         try:
             result = _train(loaded, config, folds, options, requests, quiet=quiet)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
@@ -24,6 +23,7 @@ from cnn_cli.interop.derive.network import TWO_SCORES, Derived, derive
 from cnn_cli.interop.foreign import Activation, Foreign, Module, Which
 from cnn_cli.interop.match_names import layers_with_arrays, match_map, match_names
 from cnn_cli.interop.match_structure import match_structure
+from cnn_cli.interop.name_files import read_classes, read_map, told_apart
 from cnn_cli.interop.onnx_agreement import compare_with_onnxruntime
 from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.graph import Graph
@@ -33,7 +33,6 @@ from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.runs.meta import SEVERAL, are_thresholds, split_rule
 from cnn_cli.runs.stored_network import network_facts
 from cnn_cli.structs import as_dict
-from cnn_cli.text_files import read_text
 
 NUMBERED = "classes are numbers: no --classes FILE names them"
 UNCOMPARED = "scores not compared with Keras', which cnn does not run"
@@ -43,7 +42,6 @@ EXTRA = (
     *("*.total_ops", "*.total_params", "*._extra_state", "*.n_averaged", ".n_averaged"),
 )
 EXPORTED = "cnn_version"  # in the metadata of every file that `cnn export` wrote
-MOST_BYTES = 10_000_000  # of a list of classes or a map
 LABELS: dict[Activation, str] = {"softmax": "single", "sigmoid": "multiple"}  # `data.labels`
 
 
@@ -96,18 +94,6 @@ class ImportReport:
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self) | {"output": str(self.output)}
-
-    def lines(self) -> list[str]:
-        """Return the result as text, one fact per line."""
-        order = "red, green, blue, of 0..1" if len(self.mean) == 3 else "of 0..1"
-        return [
-            f"matched     {self.layers} layers by {self.matched_by}",
-            f"parameters  {self.parameters:,}",
-            f"classes     {self.classes}",
-            f"mean, std   {_numbers(self.mean)}; {_numbers(self.std)} ({order})",
-            *(f"note        {note}" for note in self.notes),
-            f"written     {self.output}",
-        ]
 
 
 def import_weights(
@@ -300,7 +286,7 @@ def _match(
 ) -> tuple[dict[int, Module], Mapping[int, float], str]:
     """Return the file's module for each node, the eps of its batchnorms, and the matching rule."""
     if options.map_file is not None:
-        mapping = _read_map(options.map_file)
+        mapping = read_map(options.map_file)
         pairs = match_map(graph, foreign, mapping, str(options.map_file))
         return pairs, {}, str(options.map_file)
     if foreign.ops is not None:
@@ -332,8 +318,8 @@ def _named_classes(config: Config, options: ImportOptions) -> tuple[list[str], l
     """Return the class names of --classes, or else of the config."""
     if options.classes_file is None:
         return list(config.data.classes or ()), []
-    names = _read_classes(options.classes_file)
-    distinct = _told_apart(names)
+    names = read_classes(options.classes_file)
+    distinct = told_apart(names)
     changed = sum(a != b for a, b in zip(names, distinct, strict=True))
     note = f"classes of the same name, told apart by their numbers: {changed}"
     return distinct, [note] if changed else []
@@ -437,50 +423,3 @@ def _checkpoint(
     if several is not None:
         meta[SEVERAL] = several.as_meta()
     return Checkpoint(meta, {"model": params.named() | params.named_buffers()})
-
-
-def _read_classes(path: Path) -> list[str]:
-    """Read names from lines, a JSON list, or a JSON mapping of numbers to names (or to lists, whose
-    last item is used, as in Keras' imagenet_class_index.json).
-
-    Raises:
-        DataError: it is none of these, or two names are equal.
-    """
-    text = read_text(path, MOST_BYTES)
-    if text.lstrip()[:1] in ("[", "{"):
-        try:
-            found = strict_json.loads(text)
-        except ValueError as error:
-            raise DataError(path, "must be JSON, or have a name a line") from error
-        if isinstance(found, dict):
-            if sorted(found) != sorted(map(str, range(len(found)))):
-                raise DataError(path, "must have the keys 0, 1, 2 and so on")
-            found = [found[str(i)] for i in range(len(found))]
-        names = [name[-1] if isinstance(name, list) and name else name for name in found]
-    else:
-        names = [line.strip() for line in text.split("\n") if line.strip()]
-    if len(names) < 2 or not all(isinstance(name, str) and name for name in names):
-        raise DataError(path, "must hold two or more class names")
-    return names
-
-
-def _told_apart(names: list[str]) -> list[str]:
-    """Number equal names, such as ImageNet's two cranes."""
-    twice = {name for name, count in Counter(names).items() if count > 1}
-    return [f"{name} ({i})" if name in twice else name for i, name in enumerate(names)]
-
-
-def _read_map(path: Path) -> dict[str, str]:
-    """Read a YAML mapping of the network's layers to the file's."""
-    from cnn_cli.config.yaml12 import parse_yaml
-
-    found = parse_yaml(read_text(path, MOST_BYTES), str(path))
-    if not isinstance(found, dict) or not all(
-        isinstance(key, str) and isinstance(value, str) for key, value in found.items()
-    ):
-        raise DataError(path, "must be a mapping of the network's layers to the file's")
-    return found
-
-
-def _numbers(values: tuple[float, ...]) -> str:
-    return ", ".join(f"{value:.6g}" for value in values)

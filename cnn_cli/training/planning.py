@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from cnn_cli.config import Config
-from cnn_cli.errors import size_text
 from cnn_cli.files import check_could_write
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.parallel.ranks import ALONE, Ranks
@@ -49,24 +48,6 @@ class TrainingPlan:
             "classes": list(self.classes),
             "remarks": list(self.remarks),
         }
-
-    def lines(self) -> list[str]:
-        """Return the plan as text, one fact per line."""
-        return [
-            f"run folder   {self.run}",
-            f"classes      {len(self.classes)}: {', '.join(self.classes)}",
-            f"images       {self.train_images:,} to train on, {self.val_images:,} to validate on",
-            f"parameters   {self.parameters:,}",
-            f"steps        {self.epochs} epochs of {self.steps_per_epoch:,}",
-            f"threads      {self.threads}{self._each}",
-            f"backend      {self.backend}",
-            f"memory       about {size_text(self.memory_bytes)}{self._each}, without cached images",
-        ]
-
-    @property
-    def _each(self) -> str:
-        """Of what there is a number, where it is not the training as a whole."""
-        return "" if self.processes == 1 else f" in each of {self.processes} processes"
 
 
 def plan_training(

@@ -11,6 +11,7 @@ from short_training import Watch, run, weights
 
 from cnn_cli.config import validate_config
 from cnn_cli.errors import ConfigError, DataError, LockedError, UsageError
+from cnn_cli.report.text.training_plan import plan_lines
 from cnn_cli.runs.folder import RunFolder, choose_folder
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.planning import plan_training
@@ -43,7 +44,7 @@ def test_planning_writes_nothing(pictures: Path, tmp_path: Path) -> None:
     config = validate_config(config_document(pictures), "x.yaml")
     plan = plan_training(config, "x.yaml", TrainOptions(out=tmp_path / "run"))
     assert plan.as_dict()["train_images"] == 60
-    assert any("60" in line for line in plan.lines())
+    assert any("60" in line for line in plan_lines(plan))
     assert list(tmp_path.iterdir()) == []
 
 
