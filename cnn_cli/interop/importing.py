@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
@@ -126,8 +127,9 @@ def import_weights(
         config = lay_over(_document(foreign, derived), config_file, overrides)
         classes, notes = _derived_classes(config, derived, options)
     else:
-        config = given
+        config, remarks = _with_exported(given, config_file, foreign, options)
         classes, notes = _classes(config, config_file, foreign, options)
+        notes += remarks
     _check_labels(config, config_file, foreign)
     several, told = _several_labels(config, foreign, len(classes))
     config = _with_preprocessing(config, config_file, options, classes, foreign)
@@ -249,6 +251,30 @@ def _document(foreign: Foreign, derived: Derived) -> dict[str, Any]:
             data["depth"] = int(depth) if depth.isdecimal() else depth
     data = {key: value for key, value in data.items() if value is not None}
     return {"data": data, "model": {"layers": derived.layers}}
+
+
+def _with_exported(
+    config: Config, source: str, foreign: Foreign, options: ImportOptions
+) -> tuple[Config, list[str]]:
+    """Return a config with what it leaves open as `cnn export` wrote it, and notes about what it
+    says otherwise.
+    """
+    if EXPORTED not in foreign.facts:
+        return config, []
+    document = plain_config(config)
+    data = document["data"]
+    if options.classes_file is None and data["classes"] is None:
+        data["classes"] = _exported(foreign, "classes")
+    as_cnn = options.value_range is None and options.channel_order == "rgb"
+    for key in ("mean", "std"):
+        if as_cnn and data[key] == "auto":
+            data[key] = _exported(foreign, key) or "auto"
+    notes = []
+    for key in ("image_size", "channels", "depth", "resize_mode"):
+        written, own = foreign.facts.get(key), data[key]
+        if written not in (None, json.dumps(own), str(own)):
+            notes.append(f"data.{key} is {own}; the file was exported with {written}")
+    return validate_config(document, source), notes
 
 
 def _exported(foreign: Foreign, key: str) -> Any:

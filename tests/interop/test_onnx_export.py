@@ -247,6 +247,27 @@ def test_safetensors_out_and_in(cnn: Inside, checkpoint: Path) -> None:
     np.testing.assert_array_equal(Classifier.load(back).params.flat, classifier.params.flat)
 
 
+@pytest.mark.parametrize("kind", ["safetensors", "onnx"])
+def test_a_config_is_completed_by_what_export_wrote(
+    cnn: Inside, checkpoint: Path, kind: str
+) -> None:
+    pytest.importorskip("safetensors")
+    folder = checkpoint.parent
+    out, config, back = folder / f"net.{kind}", folder / "net.yaml", folder / "back.npz"
+    assert cnn("export", "--ckpt", checkpoint, "--output", out).code == 0
+    layers = json.dumps({"layers": CASES["mobile"].layers})
+    config.write_text(f"data: {{image_size: [17, 14]}}\nmodel: {layers}\n")
+    line = ("import", out, "--config", config, "--output", back)
+    outcome = cnn(*line)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "exported with" not in outcome.out
+    first, second = Classifier.load(checkpoint), Classifier.load(back)
+    assert (second.classes, second.normalization) == (first.classes, first.normalization)
+    note = "note        data.resize_mode is squash; the file was exported with crop\n"
+    assert note in cnn(*line, "data.resize_mode=squash").out
+    assert cnn(*line, "--channel-order", "bgr").code == 3  # whose mean, it does not say
+
+
 def test_a_difference_is_a_gate(
     cnn: Inside, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
