@@ -202,7 +202,7 @@ def run(
         _check_labels(classifier, confusion, reject)
         if against is not None:
             against.load(classifier, tta)
-        _check_alike(job, classifier, backend, against)
+        _check_alike(job, classifier, backend, against, calibrate, reject)
         if calibrate and writes:
             output.check_output(file)
         images = job.first(
@@ -336,13 +336,15 @@ def _check_alike(
     classifier: Classifier,
     backend: str | None,
     against: Against | None,
+    calibrate: bool,
+    reject: float | None,
 ) -> None:
     """Refuse ranks that were given different models or options."""
     if job.size > 1:
         from cnn_cli.parallel.alike import check_alike
 
         given: dict[str, object] = {"--ckpt": classifier.digest(), "--tta": classifier.tta_text}
-        given["--backend"] = backend
+        given |= {"--backend": backend, "--calibrate": calibrate, "--reject": reject}
         if against is not None:
             given["--not-worse-than"] = (against.model.digest(), against.model.tta_text)
         check_alike(job, NAME, given)

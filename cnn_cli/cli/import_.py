@@ -160,9 +160,24 @@ def run(
     from cnn_cli.interop.reading import is_network
 
     if list_:
-        for name, given in (("WEIGHTS", weights), ("--config", config), ("--output", output_file)):
-            if given is not None:
-                raise UsageError("--list", f"goes without {name}", given)
+        given = {
+            "WEIGHTS": weights,
+            "KEY=VALUE": overrides or None,
+            "--config": config,
+            "--output": output_file,
+            "--map": map_file,
+            "--classes": classes,
+            "--mean": mean,
+            "--std": std,
+            "--value-range": value_range,
+            "--channel-order": None if channel_order == "rgb" else channel_order,
+            "--ignore": ignore or None,
+            "--which": which,
+            "--standardize": standardize,
+        }
+        for name, value in given.items():
+            if value is not None:
+                raise UsageError("--list", f"goes without {name}", value)
         _list(json=json)
         return
     if weights is None:

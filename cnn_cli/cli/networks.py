@@ -61,6 +61,9 @@ def run(
     """
     from cnn_cli.config.networks import find_network, network_names, network_text
 
+    for option, given in (("--threads", threads), ("--backend", backend)):
+        if given is not None and not measure:
+            raise UsageError(option, "goes with --measure", given)
     names = list(network_names())
     if name is not None:
         found = find_network(name)

@@ -24,7 +24,8 @@ class ResidualConfig(LayerConfig):
 
     Attributes:
         layers: layers of the residual branch.
-        shortcut: layers of the shortcut; by default none, the identity.
+        shortcut: layers of the shortcut. By default it is the identity or, if the branch changes
+            the shape, a 1×1 convolution and a batchnorm (He et al. 2015, option B).
         drop_path: stochastic depth (Huang et al. 2016): in training, an image skips the branch
             with this probability; else its output is scaled by 1 / (1 - drop_path), as in timm.
     """

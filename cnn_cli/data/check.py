@@ -332,8 +332,7 @@ def _kind(image: Image.Image) -> str:
 def _of_files(seen: list[_Seen]) -> Iterator[Finding]:
     """Yield problems and unusual properties of single images."""
     kinds = Counter(each.picture.kind for each in seen if isinstance(each.picture, _Picture))
-    banded = [kind for kind in kinds if " bands" in kind]
-    usual = max([*ORDINARY, *banded], key=lambda kind: kinds[kind])
+    usual = max([*ORDINARY, *kinds], key=lambda kind: kinds[kind])
     for each in seen:
         path, picture = (each.path,), each.picture
         if isinstance(picture, str):

@@ -86,6 +86,9 @@ def read_image(
                 check_pixels(image.width, image.height, place)
                 if on_frames is not None and has_frames(image):
                     on_frames(place)
+                if image.mode == "I" and image.format == "TIFF":
+                    rule = "must have whole numbers of 8 or 16 bits for data.depth 8"
+                    return ImageError(place, rule, "32 bits, or a sign")
                 if has_lost_key(image):
                     file.seek(0)
                     return _read_samples(file, pre, place)

@@ -73,6 +73,7 @@ class Appended:
         self._is_csv = path.suffix.lower() == ".csv"
         self._labels: list[str] = [*classes]
         self._numbers = {self._text(name): number for number, name in enumerate(classes)}
+        self._dry = dry
         self._file = self._open(dry)
         try:
             self._end, self._keys, self._states, self._of = self._read()
@@ -147,7 +148,7 @@ class Appended:
         return file
 
     def _write(self, text: str) -> None:
-        if self._file is None:
+        if self._file is None or self._dry:
             return
         rest = memoryview(text.encode("utf-8", "backslashreplace"))
         try:

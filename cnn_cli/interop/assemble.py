@@ -146,12 +146,10 @@ class _Assembly:
         ours = getattr(node.layer, "eps", None)
         variance = f"{node.name}/running_var"
         # ONNX stores it in float32.
-        if (
-            eps is not None
-            and ours is not None
-            and np.float32(eps) != np.float32(ours)
-            and variance in self.arrays
-        ):
+        if eps is not None and ours is not None and np.float32(eps) != np.float32(ours):
+            if variance not in self.arrays:
+                rule = f"{node.layer.kind}.eps of {node.name} must be the file's, {eps:g}"
+                raise DataError(self.place, rule, f"{ours:g}")
             self.arrays[variance] = self.arrays[variance] + (eps - ours)
             self.epsilons += 1
             if self.arrays[variance].min() < 0:

@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
+from math import prod
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,19 +16,21 @@ from cnn_cli import __version__, strict_json
 from cnn_cli.config import Config, load_config, plain_config, validate_config
 from cnn_cli.config.load import lay_over
 from cnn_cli.config.network import build_graph
+from cnn_cli.data.depth import FULL_SCALE
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import ConfigError, DataError, UsageError, listed
 from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.inference.several_labels import HALF
 from cnn_cli.interop.assemble import Standardization, assemble, swap_colors
 from cnn_cli.interop.derive.network import TWO_SCORES, Derived, derive
-from cnn_cli.interop.foreign import Activation, Foreign, Module, Which
+from cnn_cli.interop.foreign import INPUT, PASSED_OVER, Activation, Foreign, Module, Which
 from cnn_cli.interop.match_names import layers_with_arrays, match_map, match_names
 from cnn_cli.interop.match_structure import match_structure
 from cnn_cli.interop.name_files import read_classes, read_map, told_apart
 from cnn_cli.interop.onnx_agreement import compare_with_onnxruntime
 from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.graph import Graph
+from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Shape
 from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
@@ -80,6 +83,7 @@ class ImportReport:
     Attributes:
         matched_by: the rule that matched the layers.
         pairs: the file's layer by the network's.
+        scaled: mean and std refer to pixels scaled to 0..1, as for every `data.depth` but `float`.
         notes: conversions that keep the function.
     """
 
@@ -91,6 +95,7 @@ class ImportReport:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     pairs: dict[str, str]
+    scaled: bool
     notes: list[str]
 
     def as_dict(self) -> dict[str, Any]:
@@ -131,6 +136,9 @@ def import_weights(
         classes, notes = _classes(config, config_file, foreign, options)
         notes += remarks
     _check_labels(config, config_file, foreign)
+    _check_end(foreign)
+    if derived is not None:
+        notes += _other_size(config, foreign)
     several, told = _several_labels(config, foreign, len(classes))
     config = _with_preprocessing(config, config_file, options, classes, foreign)
     graph = _graph(config, len(classes), config_file)
@@ -170,6 +178,7 @@ def import_weights(
         mean=mean,
         std=std,
         pairs={graph.nodes[index].name: module.name for index, module in sorted(pairs.items())},
+        scaled=FULL_SCALE[config.data.depth] != 1,
         notes=[*notes, *told, *foreign.notes, *ignored, *changes],
     )
 
@@ -314,7 +323,15 @@ def _match(
     if options.map_file is not None:
         mapping = read_map(options.map_file)
         pairs = match_map(graph, foreign, mapping, str(options.map_file))
-        return pairs, {}, str(options.map_file)
+        by_module = {
+            id(op.module): float(op.facts["eps"])
+            for op in foreign.ops or ()
+            if op.module is not None and "eps" in op.facts
+        }
+        eps = {
+            node: by_module[id(module)] for node, module in pairs.items() if id(module) in by_module
+        }
+        return pairs, eps, str(options.map_file)
     if foreign.ops is not None:
         return *match_structure(graph, foreign), "the network's structure"
     pairs, matched_by = match_names(graph, foreign)
@@ -371,14 +388,18 @@ def _with_preprocessing(
         if len(values) == 1:
             values = values * config.data.channels
         found[key] = np.array(values)
+    full = FULL_SCALE[config.data.depth]
+    if full == 1 and options.value_range is not None:
+        rule = "goes with data.depth 8 or 16, whose values end at a white"
+        raise UsageError("--value-range", rule, options.value_range)
     white = options.value_range or 1.0
     if own is not None and len(found["mean"]) == len(found["std"]):
         # ((v - mean)/std) scale + shift, for pixels v.
         found["std"] = found["std"] / own.scale
         found["mean"] = found["mean"] - own.shift * found["std"]
-        # A large std means that pixels are 0..255.
-        guess = 255.0 if found["std"].max() > 10 else 1.0
-        white = options.value_range or own.white or guess
+        # A large std means that pixels are whole numbers.
+        guess = full if found["std"].max() > 10 else 1.0
+        white = 1.0 if full == 1 else options.value_range or own.white or guess
     for key, numbers in found.items():
         values = (numbers[::-1] if options.channel_order == "bgr" else numbers).tolist()
         data[key] = [value / white for value in values]
@@ -393,6 +414,32 @@ def _check_labels(config: Config, source: str, foreign: Foreign) -> None:
     if kind is not None and config.data.labels != LABELS[kind]:
         rule = f"must be {LABELS[kind]}, because the file's network ends in a {kind}"
         raise ConfigError(f"{source}: data.labels", rule, config.data.labels)
+
+
+def _other_size(config: Config, foreign: Foreign) -> list[str]:
+    """Return a note about images of another size than those of a file whose layers pad by size."""
+    pads = [op.name for op in foreign.ops or () if op.facts.get("padding") == "same"]
+    if foreign.in_shape is None or config.data.image_size == foreign.in_shape[:2] or not pads:
+        return []
+    size = shape_text(foreign.in_shape[:2])
+    return [f"padding same is that of images of {size}, the file's, such as in {pads[0]}"]
+
+
+def _check_end(foreign: Foreign) -> None:
+    """Refuse a network that flattens a map with channels last to its scores, in another order than
+    this program does.
+
+    Raises:
+        DataError: the file's network ends so.
+    """
+    ops = foreign.ops or ()
+    at = len(ops) - 1
+    while foreign.channels_last and at != INPUT and ops[at].kind in PASSED_OVER:
+        (before,) = ops[at].inputs
+        shape = foreign.in_shape if before == INPUT else ops[before].shape
+        if ops[at].kind == "flatten" and shape is not None and prod(shape[:-1]) > 1:
+            raise DataError(foreign.place, TWO_SCORES, shape_text(shape))
+        at = before
 
 
 def _several_labels(

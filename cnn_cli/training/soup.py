@@ -117,6 +117,8 @@ def average_weights(
             )
         else:
             images = _estimate(first, found, threads, backend, note)
+    if root is not None and images is None:
+        remarks.append(f"--data {root} is not needed: no batch statistics are measured")
     labels = None
     if several:
         labels = SeveralLabels.mean(several)

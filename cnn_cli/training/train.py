@@ -68,7 +68,7 @@ def train(
     writes, alone = ranks.rank == 0, ranks.size == 1
     if options.resume:
         with requests.at_once():
-            finished = ranks.first(lambda: _finished(folder, config, source, options))
+            finished = ranks.first(lambda: _finished(folder, config, source, options, progress))
         if finished is not None:
             return finished
     with RunFolder(folder) if writes else nullcontext(RunFolder(folder)) as run:
@@ -81,6 +81,7 @@ def train(
                 if checkpoint is not None:
                     state = TrainingState.from_meta(checkpoint.meta, str(run.last))
                     bad_files = len(checkpoint.meta.get("bad_files", {}))
+                    config = _with_own_weights(config, checkpoint.meta, progress)
                     if writes:  # a kill may have come between the files
                         run.write_reports(state.rows, state.log)
                     if state.finished(options.epochs(config)):
@@ -88,7 +89,6 @@ def train(
                 if writes:
                     run.check_writable()
                 meta = {} if checkpoint is None else checkpoint.meta
-                config = _with_own_weights(config, meta, progress)
                 setup = prepare(config, source, options, meta, ranks)
                 asked = requests if alone else Agreement(requests, ranks)
                 trainer = Trainer(open_session(setup, run, checkpoint, progress, asked))
@@ -139,7 +139,7 @@ def _load_last(run: RunFolder, config: Config, source: str) -> Checkpoint | None
 
 def _with_own_weights(config: Config, meta: Mapping[str, Any], progress: Progress) -> Config:
     """Return the config with the `train.weights` of the run to resume, which is past them."""
-    weights = meta["config"]["train"].get("weights") if meta else config.train.weights
+    weights = meta["config"]["train"].get("weights")
     if weights == config.train.weights:
         return config
     progress.note("train.weights: ignored, since a resumed run continues from its own weights")
@@ -148,7 +148,7 @@ def _with_own_weights(config: Config, meta: Mapping[str, Any], progress: Progres
 
 
 def _finished(
-    folder: Path, config: Config, source: str, options: TrainOptions
+    folder: Path, config: Config, source: str, options: TrainOptions, progress: Progress
 ) -> TrainResult | None:
     """Return the result of a run with nothing left to do, without writing or locking; else None.
 
@@ -165,6 +165,7 @@ def _finished(
         return None
     if run.is_writable() and not run.has_reports(state.rows, state.log):
         return None
+    _with_own_weights(config, meta, progress)
     bad_files = len(meta.get("bad_files", {}))
     return state.result(run.path, config.train, bad_files, None)
 

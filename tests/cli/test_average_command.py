@@ -154,6 +154,8 @@ def test_statistics_that_were_frozen(cnn: Inside, runs: list[Path], tmp_path: Pa
         "keeps them all\n",
     )
     assert json.loads(cnn(*line, "--json").out)["images"] is None
+    note = "cnn: --data photos is not needed: no batch statistics are measured\n"
+    assert note in cnn(*line, "--data", "photos").err
     assert load_checkpoint(out).meta["averaged"]["images"] is None
     buffers = [Classifier.load(path).params.flat_buffers for path in (out, *members)]
     np.testing.assert_array_equal(buffers[0], buffers[1])

@@ -81,6 +81,10 @@ def test_the_worst_come_first(
             "--top-losses 3 --sheet c.png --confusion c.png",
             "--sheet: must be another file than --confusion.",
         ),
+        (
+            "--top-losses 3 --sheet ./c.png --confusion x/../c.png",
+            "--sheet: must be another file than --confusion.",
+        ),
     ],
 )
 def test_wrong_options(cnn: Inside, trained: Path, options: str, message: str) -> None:

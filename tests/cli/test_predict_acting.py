@@ -87,6 +87,18 @@ def test_dry_run_changes_nothing(cnn: Inside, trained: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
+def test_dry_run_of_what_a_file_lacks(cnn: Inside, trained: Path, name: str) -> None:
+    line = ("predict", "--ckpt", trained, "--append", name)
+    assert cnn(*line, "photos/dark/0.png").code == 0
+    before = files(".")
+    outcome = cnn(*line, "photos/dark", "--dry-run")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert "photos/dark/0.png" not in outcome.out
+    assert "photos/dark/1.png" in outcome.out
+    assert files(".") == before
+
+
+@pytest.mark.parametrize("name", ["out.csv", "out.jsonl"])
 def test_append_passes_over_what_the_file_holds(cnn: Inside, trained: Path, name: str) -> None:
     line = ("predict", "photos", "--ckpt", trained, "--append", name)
     assert cnn("predict", "photos/dark", *line[2:]).code == 0

@@ -128,6 +128,9 @@ def test_ranks_are_given_one_command_and_one_checkpoint(field: Field, trained: P
     assert outcome == Outcome(3, "", f"cnn: mpiexec: {rule}. Got another command on rank 1.\n")
     outcome = mpiexec(apart((*evaluation, "--tta", "hflip"), evaluation))
     assert outcome == Outcome(3, "", f"cnn: eval: {rule}. Got another --tta on rank 1.\n")
+    outcome = mpiexec(apart((*evaluation, "--calibrate", "--reject", 0.1), evaluation))
+    what = "--calibrate, --reject"
+    assert outcome == Outcome(3, "", f"cnn: eval: {rule}. Got another {what} on rank 1.\n")
 
 
 # Makes a function on rank 0 report its call and never return.

@@ -62,6 +62,15 @@ PREDICT = "predict --ckpt m.npz "
             "--confusion: must be another file than --predictions.",
         ),
         (
+            EVAL + "--confusion ./c.csv --predictions x/../c.csv",
+            "--confusion: must be another file than --predictions.",
+        ),
+        ("networks --threads 2", "--threads: goes with --measure. Got 2."),
+        ("networks resnet18 --backend numpy", "--backend: goes with --measure. Got numpy."),
+        ("import --list --which ema", "--list: goes without --which. Got ema."),
+        ("import --list --channel-order bgr", "--list: goes without --channel-order. Got bgr."),
+        ("import --list --classes a", "--list: goes without --classes. Got a."),
+        (
             EVAL + "--fail-under top1",
             "--fail-under: must be written METRIC=BOUND, as top1=0.9, recall:CLASS=0.8 or "
             "loss=0.5. Got 'top1'.",

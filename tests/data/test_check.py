@@ -7,6 +7,7 @@ import shutil
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -373,6 +374,18 @@ def test_bands_and_bits(tmp_path: Path) -> None:
         ("mode", ("a/real.npy",), f"5 bands, floating-point {usual}"),
         ("mode", ("b/photo.png",), f"color {usual}"),
     ]
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [(np.uint16, "16-bit"), (np.float32, "floating-point")])
+def test_a_folder_of_more_bits(tmp_path: Path, dtype: Any, kind: str) -> None:
+    values = np.random.default_rng(0).integers(0, 65536, (24, 8, 9)).astype(dtype)
+    for i, each in enumerate(values):
+        path = tmp_path / "ab"[i % 2] / f"{i:02}.tif"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(encoded(Image.fromarray(each), "TIFF"))
+    assert found(tmp_path) == []
+    save(tmp_path / "b" / "photo.png", Image.fromarray(noise(8, 9, 3)))
+    assert found(tmp_path) == [("mode", ("b/photo.png",), f"color where most are {kind}")]
 
 
 def test_arrays_of_bytes_are_pictures(tmp_path: Path) -> None:

@@ -7,16 +7,19 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import PIL
 import pytest
+from band_samples import tiff
 from data_samples import Pixels, encoded, noise
 from PIL import Image, ImageCms
 
 from cnn_cli.data import upright
 from cnn_cli.data.decode import fit_image, load_image, upright_size
 from cnn_cli.data.depth import Depth
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.samples import facts_of
 
@@ -133,8 +136,17 @@ def test_sixteen_bits_with_a_transparent_shade() -> None:
 def test_whole_numbers_are_clipped_to_sixteen_bits() -> None:
     numbers = np.zeros((6, 8), np.int32)
     numbers[0, :3] = -5, 70_000, 512
-    x = load_image(encoded(Image.fromarray(numbers), "TIFF"), GRAY)
+    x = fit_image(Image.fromarray(numbers), GRAY, "a")
     assert x[0, :3, 0].tolist() == [0, 255, 2]
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32, np.uint32])
+def test_whole_numbers_of_other_types_are_refused(dtype: Any) -> None:
+    """As with `data.depth: 16`: which of their bits are a picture is unknown."""
+    with pytest.raises(ImageError) as caught:
+        load_image(tiff(np.full((6, 8), 300, dtype)), GRAY, "a")
+    rule = "must have whole numbers of 8 or 16 bits for data.depth 8"
+    assert caught.value.line() == f"a: {rule}. Got 32 bits, or a sign."
 
 
 @pytest.mark.parametrize(("top", "scale"), [(1.0, 255.0), (200.0, 1.0), (65535.0, 1 / 257)])

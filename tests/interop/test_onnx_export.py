@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_program import Inside, call_inside
+from data_samples import noise
 from foreign_networks import arrays_of, random_parameters
 from networks import CASES
 from PIL import Image
@@ -266,6 +267,28 @@ def test_a_config_is_completed_by_what_export_wrote(
     note = "note        data.resize_mode is squash; the file was exported with crop\n"
     assert note in cnn(*line, "data.resize_mode=squash").out
     assert cnn(*line, "--channel-order", "bgr").code == 3  # whose mean, it does not say
+
+
+def test_what_onnxruntime_refuses_is_a_gate(cnn: Inside, tmp_path: Path) -> None:
+    """A window that ends further beyond the image than it is wide, as `ceil_mode` may ask for."""
+    pool = {"kernel_size": 2, "stride": 4, "padding": [0, 0, 0, 1], "dilation": 2}
+    layers: list[Any] = [{"maxpool": pool | {"ceil_mode": True}}, "flatten", {"linear": "classes"}]
+    classifier = classifier_of(layers, (4, 5, 3), 2)
+    meta = {
+        "config": {"model": {"layers": layers}},
+        "classes": list(classifier.classes),
+        "preprocess": {"height": 4, "width": 5, "channels": 3, "resize_mode": "crop"},
+        "mean": [0.4, 0.5, 0.6],
+        "std": [0.2, 0.2, 0.2],
+    }
+    save_checkpoint(tmp_path / "net.npz", Checkpoint(meta, {"model": arrays_of(classifier.params)}))
+    Image.fromarray(noise(4, 5, 3)).save(tmp_path / "a.png")
+    line = ("export", "--ckpt", tmp_path / "net.npz", "--output", tmp_path / "net.onnx")
+    outcome = cnn(*line, "--check", tmp_path / "a.png")
+    assert (outcome.code, outcome.out) == (6, "")
+    assert outcome.err.startswith("cnn: --check: onnxruntime must accept the network. Got ")
+    assert outcome.err.count("\n") == 1
+    assert not (tmp_path / "net.onnx").exists()
 
 
 def test_a_difference_is_a_gate(

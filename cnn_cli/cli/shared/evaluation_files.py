@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
@@ -42,7 +43,7 @@ def check_files(
             raise UsageError("--predictions", "must be a .csv file", f"'{predictions}'")
         files[predictions] = _predictions_csv
     if confusion is not None:
-        if confusion in files:
+        if _is_among(confusion, files):
             raise UsageError("--confusion", "must be another file than --predictions")
         files[confusion] = _confusion_writer(confusion)
     if sheet is not None and top_losses is None:
@@ -51,12 +52,17 @@ def check_files(
         sheet = SHEET if sheet is None else sheet
         if sheet.suffix.lower() != ".png":
             raise UsageError("--sheet", "must be a .png file", f"'{sheet}'")
-        if sheet in files:
+        if _is_among(sheet, files):
             raise UsageError("--sheet", "must be another file than --confusion")
         files[sheet] = _top_losses_writer(top_losses)
     for path in files:
         output.check_output(path)
     return files
+
+
+def _is_among(path: Path, others: Iterable[Path]) -> bool:
+    """Whether a path leads to the same file as one of the others, whatever its form."""
+    return os.path.realpath(path) in map(os.path.realpath, others)
 
 
 def _confusion_writer(path: Path) -> Writer:

@@ -12,7 +12,7 @@ from cnn_cli.data.decode_ahead import decode_stream
 from cnn_cli.data.depth import FULL_SCALE, Pixels
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.sources import expand_sources
-from cnn_cli.errors import DataError, GateError, missing_extra
+from cnn_cli.errors import DataError, GateError, missing_extra, reason
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.nn.types import Array
 
@@ -71,14 +71,18 @@ def open_session(content: bytes, option: str) -> Any:
 
     Raises:
         UsageError: onnxruntime is not installed.
+        GateError: onnxruntime refuses the network.
     """
     try:
         import onnxruntime
     except ImportError as error:
         raise missing_extra(option, "onnxruntime", "onnx") from error
     options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    options.log_severity_level = 4  # the exception says it
+    try:
+        return onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # of classes that only its compiled part names
+        raise GateError(option, "onnxruntime must accept the network", reason(error)) from error
 
 
 def feed(session: Any, classifier: Classifier, pixels: Array) -> dict[str, Array]:

@@ -184,6 +184,6 @@ def _torch_arrays(kind: str, word: str, found: Mapping[str, Array]) -> dict[str,
         arrays["weight"] = weight.transpose(3, 2, 0, 1)
     elif kind == "linear":
         arrays["weight"] = weight.T
-    elif kind == "prelu":
+    elif kind == "prelu" and weight.size == weight.shape[-1]:  # else it is refused by its shape
         arrays["weight"] = weight.reshape(-1)
     return arrays

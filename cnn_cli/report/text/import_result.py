@@ -7,7 +7,8 @@ from cnn_cli.interop.importing import ImportReport
 
 def import_lines(report: ImportReport) -> list[str]:
     """Return the result as text, one fact per line."""
-    order = "red, green, blue, of 0..1" if len(report.mean) == 3 else "of 0..1"
+    unit = "of 0..1" if report.scaled else "not scaled"
+    order = f"red, green, blue, {unit}" if len(report.mean) == 3 else unit
     return [
         f"matched     {report.layers} layers by {report.matched_by}",
         f"parameters  {report.parameters:,}",
