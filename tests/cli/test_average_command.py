@@ -98,7 +98,7 @@ def test_calibrated_checkpoints(cnn: Inside, runs: list[Path], tmp_path: Path) -
     """The mean has other scores and other features."""
     fitted = tmp_path / "fitted.npz"
     shutil.copy(runs[1] / "best.npz", fitted)
-    line = ("average", runs[0], fitted, "--output", tmp_path / "soup.npz")
+    line = ("average", runs[0], fitted, "--output", tmp_path / "soup.npz", "--backend", "numpy")
     assert cnn(*line).err == ""
     assert cnn("eval", "--ckpt", fitted, "--calibrate", "--reject", 0.2).code == 0
     note = (
