@@ -417,8 +417,14 @@ def _check_labels(config: Config, source: str, foreign: Foreign) -> None:
 
 
 def _other_size(config: Config, foreign: Foreign) -> list[str]:
-    """Return a note about images of another size than those of a file whose layers pad by size."""
-    pads = [op.name for op in foreign.ops or () if op.facts.get("padding") == "same"]
+    """Return a note about images of another size than the file's: with strides, padding `same`
+    depends on it.
+    """
+    pads = [
+        op.name
+        for op in foreign.ops or ()
+        if op.facts.get("padding") == "same" and max(op.facts.get("stride", (1,))) > 1
+    ]
     if foreign.in_shape is None or config.data.image_size == foreign.in_shape[:2] or not pads:
         return []
     size = shape_text(foreign.in_shape[:2])
