@@ -34,7 +34,7 @@ def test_a_page(cnn: Inside) -> None:
     outcome = cnn("docs", "scripts")
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out.startswith("Scripts and cron\n================\n")
-    assert "\n75       stopped early" in outcome.out
+    assert "\n75     stopped early" in outcome.out
     assert "\x1b" not in outcome.out
 
 
