@@ -306,7 +306,7 @@ class ProcessRanks:
         if self.rank == 0:
             gone = [
                 line
-                for line, worker in zip(self._lines[1:], self._workers, strict=True)
+                for line, worker in zip(self._lines[1:], self._workers, strict=False)
                 if line in at_work and worker.poll() is not None
             ]
             if gone or number > SIGNALS:

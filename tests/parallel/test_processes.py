@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,15 @@ def test_what_ranks_tell_each_other(count: int) -> None:
         assert here == 0
         assert codes == [10 + other for other in range(count)]
         assert again == list(range(count))
+
+
+def test_the_first_to_end_waits_for_the_others() -> None:
+    def act(job: ProcessRanks) -> list[int] | None:
+        if job.rank:
+            time.sleep(0.2)  # many polls of rank 0
+        return job.end(job.rank, lambda: False)
+
+    assert on_threads(2, act) == [[0, 1], [0, 1]]
 
 
 @pytest.mark.parametrize("count", [2, 3])
