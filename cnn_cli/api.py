@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
+from math import isnan
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any, get_args
@@ -39,7 +40,7 @@ class Prediction:
     """The prediction for one image.
 
     Attributes:
-        label: the most probable class; None if the image was rejected.
+        label: the most probable class; None if the image was rejected, or no score is finite.
         prob: its probability, from 0 to 1.
         topk: the most probable classes as pairs (name, probability), in descending order.
         labels: with `data.labels: multiple`, the labels at or above their thresholds as pairs
@@ -131,7 +132,8 @@ class Model:
                 )
                 label, prob = best[0]
                 labels = self._classifier.labels(scores)
-                found.append(Prediction(None if rejected else label, prob, best, labels, rejected))
+                known = None if rejected or isnan(prob) else label
+                found.append(Prediction(known, prob, best, labels, rejected))
         return found
 
     def close(self) -> None:

@@ -18,6 +18,7 @@ import cnn_cli
 from cnn_cli.config import validate_config
 from cnn_cli.data.upright import ORIENTATION
 from cnn_cli.errors import DataError
+from cnn_cli.inference.predictor import Predictor
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
@@ -47,6 +48,16 @@ def test_the_same_as_the_command(folder: Path) -> None:
         assert [(each.label, each.prob) for each in found] == expected
         assert model.classes == ("bright", "dark", "striped")
         assert model.image_size == (8, 8)
+
+
+def test_scores_that_are_not_finite(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No class is the most probable one; the command prints no label either."""
+    nothing = np.full((1, 3), np.nan, np.float32)
+    monkeypatch.setattr(Predictor, "probabilities", lambda *_: nothing)
+    with cnn_cli.load(folder / "run", threads=1) as model:
+        (found,) = model.predict(folder / "pictures" / "val" / "dark" / "0.png")
+    assert found.label is None
+    assert np.isnan(found.prob)
 
 
 def test_paths_bytes_arrays_and_images_are_the_same_picture(folder: Path) -> None:

@@ -174,12 +174,20 @@ class Classifier(Struct):
 
     def digest(self) -> bytes:
         """Return a hash of everything that determines the predictions for a view of an image."""
-        import hashlib  # imports OpenSSL, which is too slow for a single prediction
-
-        told = [self.classes, self.preprocess, self.normalization, self.temperature]
+        told = [self.classes, self.temperature]
         told += [] if self.several is None else [self.several]
         told += [] if self.rejection is None else [self.rejection.as_meta()]
-        digest = hashlib.blake2b(repr(told).encode(), digest_size=16)
+        return self._hash(told)
+
+    def network_digest(self) -> bytes:
+        """Return a hash of everything that determines the features of a view of an image."""
+        return self._hash([])
+
+    def _hash(self, told: list[Any]) -> bytes:
+        import hashlib  # imports OpenSSL, which is too slow for a single prediction
+
+        network = [self.graph.plain(), self.preprocess, self.normalization]
+        digest = hashlib.blake2b(repr([*told, *network]).encode(), digest_size=16)
         for array in (self.params.flat, self.params.flat_buffers):
             digest.update(array.data)
         return digest.digest()

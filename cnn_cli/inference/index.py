@@ -45,7 +45,7 @@ def index_meta(classifier: Classifier, layer: str | None) -> dict[str, Any]:
     """
     return {
         "checkpoint": os.path.abspath(classifier.path),
-        "digest": classifier.digest().hex(),
+        "digest": classifier.network_digest().hex(),
         "layer": layer,
     }
 
@@ -71,7 +71,7 @@ def write_index(
     with TemporaryFile(dir=folder) as rows:
         for names, features in found:
             paths += [os.fsencode(name) for name in names]
-            norms.append(np.linalg.norm(features, axis=1).astype(np.float32))
+            norms.append(_norms(features))
             width = features.shape[1]
             rows.write(features.data)
         rows.seek(0)
@@ -85,9 +85,15 @@ def write_index(
                 )
                 while block := rows.read(2**20):
                     member.write(block)
-            _add(archive, "norms", np.concatenate([np.empty(0, np.float32), *norms]))
+            _add(archive, "norms", np.concatenate([np.empty(0), *norms]))
             _add(archive, "paths", np.array(paths, np.bytes_))
     return len(paths)
+
+
+def _norms(features: Array) -> Array:
+    """Return the lengths of rows of features, in float64: squares overflow in float32."""
+    norms: Array = np.linalg.norm(features.astype(np.float64), axis=-1)
+    return norms
 
 
 def _add(archive: zipfile.ZipFile, name: str, array: Array) -> None:
@@ -160,7 +166,7 @@ class Index:
         Raises:
             DataError: the network is not the one of the index.
         """
-        if classifier.digest().hex() != self.meta.get("digest"):
+        if classifier.network_digest().hex() != self.meta.get("digest"):
             rule = f"was made by another network than {classifier.path}"
             raise DataError(place, rule)
         return Embedder(classifier, engine, self.meta.get("layer"))
@@ -171,29 +177,31 @@ class Index:
 
         Args:
             features: (d,) features of an image.
-            count: number of images, at most all.
+            count: number of images, at most all whose features are finite.
             threads: number of threads; the result does not depend on it.
         """
-        query = features / max(float(np.linalg.norm(features)), 1e-30)
+        query = (features / np.maximum(_norms(features), 1e-30)).astype(np.float32)
         cosines = np.empty(len(self.features), np.float32)
         starts = iter(range(0, len(cosines), BLOCK))  # shared by all threads
 
         def compare() -> None:
-            for start in starts:
-                part = slice(start, start + BLOCK)
-                np.matmul(self.features[part], query, out=cosines[part])
+            with np.errstate(over="ignore", invalid="ignore"):  # of features that are not finite
+                for start in starts:
+                    part = slice(start, start + BLOCK)
+                    np.matmul(self.features[part], query, out=cosines[part])
+                    cosines[part] /= np.maximum(self.norms[part], 1e-30)
 
         if threads == 1 or len(cosines) <= BLOCK:
             compare()
         else:
             with Pool(threads) as pool:
                 pool.run(compare)
-        cosines /= np.maximum(self.norms, 1e-30)
-        count = min(count, len(cosines))
+        known = cosines[np.isfinite(cosines)]
+        count = min(count, len(known))
         if count == 0:
             return []
         # All that are as near as the last one, so that ties are in index order.
-        least = np.partition(cosines, len(cosines) - count)[len(cosines) - count]
+        least = np.partition(known, len(known) - count)[len(known) - count]
         near = np.flatnonzero(cosines >= least)
         best = near[np.argsort(-cosines[near], kind="stable")][:count]
         return [(os.fsdecode(bytes(self.paths[i])), float(cosines[i])) for i in best]

@@ -140,7 +140,7 @@ class RejectingScorer:
     @property
     def rejected(self) -> NDArray[np.bool_]:
         """(n,) of the images of the last call."""
-        return self.distances > 1
+        return ~(self.distances <= 1)  # not a number is beyond all bounds
 
     def predict(self, x: Array) -> Array:
         """Return logits (n, classes) of images (n, h, w, c)."""
@@ -182,7 +182,7 @@ class RejectingEnsemble:
     def rejected(self) -> NDArray[np.bool_]:
         """(n,) of the images of the last call."""
         distances = [one.distances for one in self._scorers.values()]
-        beyond: NDArray[np.bool_] = np.mean(distances, axis=0) > 1
+        beyond: NDArray[np.bool_] = ~(np.mean(distances, axis=0) <= 1)
         return beyond
 
     def predict(self, x: Array) -> Array:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from cli_program import Inside
 
 from cnn_cli.data.decode import load_image
@@ -142,6 +143,26 @@ def test_a_checkpoint_that_was_moved_or_is_another(
     outcome = cnn(*line, "--ckpt", "run")
     said = "cnn: x.npz: was made by another network than run/last.npz.\n"
     assert (outcome.code, outcome.err) == (4, said)
+
+
+def test_the_same_weights_in_another_network(cnn: Inside, trained: Path, project: Path) -> None:
+    """Features depend on layers without weights too, but not on what `eval --calibrate` adds."""
+    shutil.copy(trained / "best.npz", "m.npz")
+    assert cnn("embed", "photos", "--ckpt", "m.npz", "--output", "x.npz").code == 0
+    line = ("similar", "photos/grey/1.png", "--index", "x.npz", "--ckpt")
+    expected = cnn(*line, "m.npz").out
+    layers = yaml.safe_load((trained / "config.yaml").read_text())["model"]["layers"]
+    other = [{"leaky_relu": {}} if each == {"relu": {}} else each for each in layers]
+    assert other != layers
+    model = f"model.layers={json.dumps(other)}"
+    line_of_other = ("train", project / "tiny.yaml", model, "--weights", "m.npz", "--epochs", 0)
+    assert cnn(*line_of_other, "--out", "run", "--quiet").code == 0
+    outcome = cnn(*line, "run")
+    said = "cnn: x.npz: was made by another network than run/last.npz.\n"
+    assert (outcome.code, outcome.err) == (4, said)
+    assert cnn("eval", project / "photos", "--ckpt", "m.npz", "--calibrate").code == 0
+    outcome = cnn(*line, "m.npz")
+    assert (outcome.code, outcome.out) == (0, expected)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from cnn_cli.cli import explain
 from cnn_cli.data.decode import load_image
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.gradcam import heat_maps
+from cnn_cli.report.pictures.explanations import Overlays
 from cnn_cli.report.pictures.overlay import overlay
 from cnn_cli.report.pictures.paper import enlarged
 
@@ -95,6 +96,13 @@ def test_many_images_make_several_sheets(
     sheets = [str(tmp_path / name) for name in ("sheet.png", "sheet-2.png", "sheet-3.png")]
     assert document["sheets"] == sheets
     assert len(document["images"]) == 12
+
+
+def test_no_image_takes_the_name_of_a_sheet(tmp_path: Path) -> None:
+    overlays = Overlays(tmp_path, "", "")
+    gray = Image.new("L", (8, 8))
+    names = [Path(overlays.add("im/sheet.png", label, 1, [gray, gray])).name for label in "2a2"]
+    assert names == ["sheet-2-2.png", "sheet-a.png", "sheet-2-3.png"]
 
 
 def test_names_are_made_safe(cnn: Inside, trained: Path, picture: Path, tmp_path: Path) -> None:

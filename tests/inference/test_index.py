@@ -61,6 +61,23 @@ def test_as_a_plain_search_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert index.nearest(query, 10, threads=3) == found
 
 
+def test_large_features(tmp_path: Path) -> None:
+    """Their squares overflow in float32; one that is not finite resembles nothing."""
+    rng = np.random.default_rng(2)
+    features = rng.standard_normal((6, 5)).astype(np.float32)
+    names = [*"abcdef"]
+    expected = saved(tmp_path / "x.npz", features, names).nearest(features[4], 6)
+    for factor in (1e21, 1e30):
+        large = (features * factor).astype(np.float32)
+        found = saved(tmp_path / "y.npz", large, names).nearest(large[4], 6)
+        assert [path for path, _ in found] == [path for path, _ in expected]
+        assert [cosine for _, cosine in found] == pytest.approx([c for _, c in expected], abs=1e-5)
+    features[0, 0], features[5, 1] = np.inf, np.nan
+    index = saved(tmp_path / "z.npz", features, names)
+    assert index.nearest(features[4], 3) == [pair for pair in expected if pair[0] in "bcde"][:3]
+    assert len(index.nearest(features[4], 6)) == 4
+
+
 def test_of_no_picture(tmp_path: Path) -> None:
     with (tmp_path / "x.npz").open("wb") as file:
         assert write_index(file, [], META, tmp_path) == 0

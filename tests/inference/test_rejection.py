@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnn_cli.inference.rejection import Rejection
+from cnn_cli.inference.rejection import RejectingScorer, Rejection
 
 
 def test_distance_is_the_formula_of_the_paper() -> None:
@@ -27,3 +27,10 @@ def test_distance_is_the_formula_of_the_paper() -> None:
 def test_a_bound_of_zero_accepts_the_means_only() -> None:
     found = Rejection(np.eye(2), np.eye(2), 0.0, 0.05, 1, 0)
     assert found.in_bounds(np.array([[1.0, 0.0], [1.0, 0.5]])).tolist() == [0.0, np.inf]
+
+
+def test_what_is_not_a_number_is_rejected() -> None:
+    """It is in no bounds."""
+    scorer = RejectingScorer.__new__(RejectingScorer)
+    scorer.distances = np.array([0.5, 1.5, np.nan])
+    assert scorer.rejected.tolist() == [False, True, True]

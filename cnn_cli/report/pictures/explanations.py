@@ -31,6 +31,7 @@ Decoded = tuple[str, Pixels | ImageError]
 Near = list[tuple[str, float]]
 """Paths and cosine similarities, nearest first."""
 
+SHEET = re.compile(r"sheet(-\d+)?")  # what sheets are called
 BATCH = 16
 ON_A_SHEET = 24
 MOST_BESIDE = 4  # largest number of tiles per row
@@ -190,10 +191,12 @@ class Overlays:
         self._tiles = []
 
     def _name(self, path: str, label: str) -> str:
-        """Return `<image>-<class>.png`, with a number if two images would have the same name."""
+        """Return `<image>-<class>.png`, with a number if it would be that of another image or of a
+        sheet.
+        """
         stem = re.sub(r"[^\w.-]+", "_", f"{Path(path).stem}-{label}")[:120]
         name, number = stem, 1
-        while name.casefold() in self._taken:
+        while name.casefold() in self._taken or SHEET.fullmatch(name.casefold()):
             number += 1
             name = f"{stem}-{number}"
         self._taken.add(name.casefold())
