@@ -145,6 +145,17 @@ def test_a_checkpoint_that_was_moved_or_is_another(
     assert (outcome.code, outcome.err) == (4, said)
 
 
+def test_features_that_are_not_finite(
+    cnn: Inside, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cnn("embed", "photos", "--ckpt", trained, "--output", "x.npz").code == 0
+    infinite = np.full((1, 4), np.inf, np.float32)
+    monkeypatch.setattr("cnn_cli.inference.index.Embedder.__call__", lambda *_: infinite)
+    outcome = cnn("similar", "photos/grey/1.png", "--index", "x.npz")
+    said = "cnn: photos/grey/1.png: must have finite features, to be compared.\n"
+    assert (outcome.code, outcome.out, outcome.err) == (4, "", said)
+
+
 def test_the_same_weights_in_another_network(cnn: Inside, trained: Path, project: Path) -> None:
     """Features depend on layers without weights too, but not on what `eval --calibrate` adds."""
     shutil.copy(trained / "best.npz", "m.npz")
