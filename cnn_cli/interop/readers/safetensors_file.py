@@ -40,8 +40,8 @@ def read_safetensors(path: Path) -> Foreign:
         DataError: it is damaged or has numbers of an unsupported type, such as 8-bit floats.
         UsageError: without the package.
     """
-    arrays, facts = _content(path, Budget(path))
-    return Foreign(str(path), modules_by_name(arrays), facts=facts)
+    modules = modules_by_name(_arrays(path, Budget(path)))
+    return Foreign(str(path), modules, facts=_metadata(path))
 
 
 def read_index(path: Path) -> Foreign:
@@ -63,14 +63,22 @@ def read_index(path: Path) -> Foreign:
         ) from error
     arrays: dict[str, Array] = {}
     for name in shards:
-        arrays |= _content(budget.file_beside(name), budget)[0]
+        arrays |= _arrays(budget.file_beside(name), budget)
     if missing := sorted(set(where) - set(arrays)):
         raise DataError(path, "its shards must hold all arrays of weight_map", listed(missing))
     return Foreign(str(path), modules_by_name({name: arrays[name] for name in where}))
 
 
-def _content(path: Path, budget: Budget) -> tuple[dict[str, Array], dict[str, str]]:
-    """Return a file's arrays by name, and its metadata."""
+def _metadata(path: Path) -> dict[str, str]:
+    """Return the metadata of a sound file."""
+    from safetensors import safe_open
+
+    with safe_open(path, "numpy") as file:
+        return file.metadata() or {}
+
+
+def _arrays(path: Path, budget: Budget) -> dict[str, Array]:
+    """Return a file's arrays by name."""
     try:
         from safetensors import SafetensorError, deserialize
     except ImportError as error:
@@ -78,8 +86,7 @@ def _content(path: Path, budget: Budget) -> tuple[dict[str, Array], dict[str, st
     arrays: dict[str, Array] = {}
     try:
         budget.take(2 * path.stat().st_size)  # the file, and a copy of each array
-        content = path.read_bytes()
-        found = deserialize(content)  # type: ignore[no-untyped-call]  # has no types
+        found = deserialize(path.read_bytes())  # type: ignore[no-untyped-call]  # has no types
         for name, tensor in found:
             if tensor["dtype"] not in DTYPES:
                 raise not_read(path, name, tensor["dtype"])
@@ -88,8 +95,6 @@ def _content(path: Path, budget: Budget) -> tuple[dict[str, Array], dict[str, st
                 budget.take(2 * array.nbytes)
                 array = widened(array)
             arrays[name] = array
-        end = 8 + int.from_bytes(content[:8], "little")
-        facts = strict_json.loads(content[8:end].decode()).get("__metadata__", {})
     except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(path, "must be a sound safetensors file", reason(error)) from error
-    return arrays, facts
+    return arrays
