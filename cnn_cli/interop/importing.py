@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from fnmatch import fnmatchcase
@@ -12,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from cnn_cli import __version__, strict_json
+from cnn_cli import __version__
 from cnn_cli.config import Config, load_config, plain_config, validate_config
 from cnn_cli.config.load import lay_over
 from cnn_cli.config.network import build_graph
@@ -23,6 +22,7 @@ from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.inference.several_labels import HALF
 from cnn_cli.interop.assemble import Standardization, assemble, swap_colors
 from cnn_cli.interop.derive.network import TWO_SCORES, Derived, derive
+from cnn_cli.interop.exported import exported, exported_data, with_exported
 from cnn_cli.interop.foreign import INPUT, PASSED_OVER, Activation, Foreign, Module, Which
 from cnn_cli.interop.match_names import layers_with_arrays, match_map, match_names
 from cnn_cli.interop.match_structure import match_structure
@@ -45,7 +45,6 @@ EXTRA = (
     *("aux1.*", "aux2.*", "AuxLogits.*", "criterion.*", "loss.*"),
     *("*.total_ops", "*.total_params", "*._extra_state", "*.n_averaged", ".n_averaged"),
 )
-EXPORTED = "cnn_version"  # in the metadata of every file that `cnn export` wrote
 LABELS: dict[Activation, str] = {"softmax": "single", "sigmoid": "multiple"}  # `data.labels`
 
 
@@ -132,7 +131,13 @@ def import_weights(
         config = lay_over(_document(foreign, derived), config_file, overrides)
         classes, notes = _derived_classes(config, derived, options)
     else:
-        config, remarks = _with_exported(given, config_file, foreign, options)
+        config, remarks = with_exported(
+            given,
+            config_file,
+            foreign,
+            classes=options.classes_file is None,
+            normalization=options.value_range is None and options.channel_order == "rgb",
+        )
         classes, notes = _classes(config, config_file, foreign, options)
         notes += remarks
     _check_labels(config, config_file, foreign)
@@ -252,48 +257,9 @@ def _document(foreign: Foreign, derived: Derived) -> dict[str, Any]:
     data: dict[str, Any] = {"image_size": [height, width], "channels": channels}
     if foreign.activation is not None:
         data["labels"] = LABELS[foreign.activation]
-    if EXPORTED in foreign.facts:
-        data |= {key: _exported(foreign, key) for key in ("classes", "mean", "std")}
-        texts = ("resize_mode", "label_sep")
-        data |= {key: foreign.facts[key] for key in texts if key in foreign.facts}
-        if (depth := foreign.facts.get("depth")) is not None:
-            data["depth"] = int(depth) if depth.isdecimal() else depth
+    data |= exported_data(foreign)
     data = {key: value for key, value in data.items() if value is not None}
     return {"data": data, "model": {"layers": derived.layers}}
-
-
-def _with_exported(
-    config: Config, source: str, foreign: Foreign, options: ImportOptions
-) -> tuple[Config, list[str]]:
-    """Return a config with what it leaves open as `cnn export` wrote it, and notes about what it
-    says otherwise.
-    """
-    if EXPORTED not in foreign.facts:
-        return config, []
-    document = plain_config(config)
-    data = document["data"]
-    if options.classes_file is None and data["classes"] is None:
-        data["classes"] = _exported(foreign, "classes")
-    as_cnn = options.value_range is None and options.channel_order == "rgb"
-    for key in ("mean", "std"):
-        if as_cnn and data[key] == "auto":
-            data[key] = _exported(foreign, key) or "auto"
-    notes = []
-    for key in ("image_size", "channels", "depth", "resize_mode"):
-        written, own = foreign.facts.get(key), data[key]
-        if written not in (None, json.dumps(own), str(own)):
-            notes.append(f"data.{key} is {own}; the file was exported with {written}")
-    return validate_config(document, source), notes
-
-
-def _exported(foreign: Foreign, key: str) -> Any:
-    """Return a value that `cnn export` wrote beside a network; None if there is none."""
-    if EXPORTED not in foreign.facts:
-        return None
-    try:
-        return strict_json.loads(foreign.facts.get(key, "null"))
-    except ValueError as error:
-        raise DataError(foreign.place, f"{key} beside its network must be JSON") from error
 
 
 def _derived_classes(
@@ -456,7 +422,7 @@ def _several_labels(
     """
     if config.data.labels == "single":
         return None, []
-    thresholds = _exported(foreign, "thresholds")
+    thresholds = exported(foreign, "thresholds")
     if thresholds is None:
         thresholds = [HALF] * classes
     if not are_thresholds(thresholds, classes):

@@ -1,0 +1,62 @@
+"""What `cnn export` wrote beside a network, for `cnn import`; see `export.metadata`."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from cnn_cli import strict_json
+from cnn_cli.config import Config, plain_config, validate_config
+from cnn_cli.errors import DataError
+from cnn_cli.interop.foreign import Foreign
+
+EXPORTED = "cnn_version"  # in the metadata of every file that `cnn export` wrote
+
+
+def exported_data(foreign: Foreign) -> dict[str, Any]:
+    """Return the keys of `data` that `cnn export` wrote; none of another file."""
+    if EXPORTED not in foreign.facts:
+        return {}
+    data = {key: exported(foreign, key) for key in ("classes", "mean", "std")}
+    texts = ("resize_mode", "label_sep")
+    data |= {key: foreign.facts[key] for key in texts if key in foreign.facts}
+    if (depth := foreign.facts.get("depth")) is not None:
+        data["depth"] = int(depth) if depth.isdecimal() else depth
+    return data
+
+
+def with_exported(
+    config: Config, source: str, foreign: Foreign, *, classes: bool, normalization: bool
+) -> tuple[Config, list[str]]:
+    """Return a config with what it leaves open as `cnn export` wrote it, and notes about what it
+    says otherwise.
+
+    Args:
+        source: the config's file, for messages.
+        classes, normalization: whether to take over the classes, and mean and std.
+    """
+    if EXPORTED not in foreign.facts:
+        return config, []
+    document = plain_config(config)
+    data = document["data"]
+    if classes and data["classes"] is None:
+        data["classes"] = exported(foreign, "classes")
+    for key in ("mean", "std"):
+        if normalization and data[key] == "auto":
+            data[key] = exported(foreign, key) or "auto"
+    notes = []
+    for key in ("image_size", "channels", "depth", "resize_mode"):
+        written, own = foreign.facts.get(key), data[key]
+        if written not in (None, json.dumps(own), str(own)):
+            notes.append(f"data.{key} is {own}; the file was exported with {written}")
+    return validate_config(document, source), notes
+
+
+def exported(foreign: Foreign, key: str) -> Any:
+    """Return a value that `cnn export` wrote beside a network; None if there is none."""
+    if EXPORTED not in foreign.facts:
+        return None
+    try:
+        return strict_json.loads(foreign.facts.get(key, "null"))
+    except ValueError as error:
+        raise DataError(foreign.place, f"{key} beside its network must be JSON") from error
