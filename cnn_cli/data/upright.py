@@ -52,7 +52,7 @@ def displayed_size(image: Image.Image) -> tuple[int, int]:
     """
     width, height = image.size
     if image.format == "TIFF":
-        tags: Any = image.tag_v2  # type: ignore[attr-defined]
+        tags: Any = image.tag_v2  # type: ignore[attr-defined]  # of TIFF
         width, height = tags.get(WIDTH, width), tags.get(HEIGHT, height)
     return (height, width) if orientation_of(image) in TRANSPOSED else (width, height)
 
