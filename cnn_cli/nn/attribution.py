@@ -17,7 +17,7 @@ from cnn_cli.nn.network import Network
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.passes import Chunk, Resources
 from cnn_cli.nn.team import Team
-from cnn_cli.nn.training_engine import TrainingPass
+from cnn_cli.nn.training_pass import TrainingPass
 from cnn_cli.nn.types import Array
 
 

@@ -25,7 +25,7 @@ NOT_FOR_PREDICTION = tuple(
         *("hashlib", "difflib", "csv", "dataclasses", "threadpoolctl", "cnn_cli.data.watch"),
         *("cnn_cli.runs.folder", "cnn_cli.runs.state", "cnn_cli.schema.fields"),
         *("cnn_cli.nn.attribution", "cnn_cli.nn.gradients", "cnn_cli.nn.float64_sums"),
-        *("cnn_cli.nn.training_engine", "cnn_cli.nn.training_engine", "cnn_cli.nn.mix"),
+        *("cnn_cli.nn.training_engine", "cnn_cli.nn.training_pass", "cnn_cli.nn.mix"),
         # Layers that the network does not use.
         *("cnn_cli.nn.layers.groupnorm", "cnn_cli.nn.layers.prelu", "cnn_cli.nn.layers.excite"),
     )

@@ -183,7 +183,7 @@ def test_an_error_in_a_worker_reaches_the_caller(monkeypatch: pytest.MonkeyPatch
         def fail(*_: Any) -> None:
             raise MemoryError("no room")
 
-        monkeypatch.setattr("cnn_cli.nn.training_engine.TrainingPass.forward", fail)
+        monkeypatch.setattr("cnn_cli.nn.training_pass.TrainingPass.forward", fail)
         with pytest.raises(MemoryError, match="no room"):
             engine.train_step(x, targets, divisor)
         monkeypatch.undo()
