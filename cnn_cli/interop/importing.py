@@ -22,7 +22,7 @@ from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.inference.several_labels import HALF
 from cnn_cli.interop.assemble import Standardization, assemble, swap_colors
 from cnn_cli.interop.derive.network import TWO_SCORES, Derived, derive
-from cnn_cli.interop.exported import exported, exported_data, with_exported
+from cnn_cli.interop.exported import exported_data, exported_value, with_exported
 from cnn_cli.interop.foreign import INPUT, PASSED_OVER, Activation, Foreign, Module, Which
 from cnn_cli.interop.match_names import layers_with_arrays, match_map, match_names
 from cnn_cli.interop.match_structure import match_structure
@@ -422,7 +422,7 @@ def _several_labels(
     """
     if config.data.labels == "single":
         return None, []
-    thresholds = exported(foreign, "thresholds")
+    thresholds = exported_value(foreign, "thresholds")
     if thresholds is None:
         thresholds = [HALF] * classes
     if not are_thresholds(thresholds, classes):

@@ -9,8 +9,8 @@ import numpy as np
 from cnn_cli import __version__
 from cnn_cli.errors import DataError, missing_extra, reason
 from cnn_cli.inference.classifier import Classifier
-from cnn_cli.interop.export.metadata import metadata
 from cnn_cli.interop.export.onnx_network import OnnxNetwork
+from cnn_cli.interop.exported import metadata
 from cnn_cli.nn.fold import FoldedNetwork
 
 OPSET, IR_VERSION = 20, 9  # of 2023, which current runtimes support

@@ -10,8 +10,8 @@ import numpy as np
 from cnn_cli.errors import missing_extra
 from cnn_cli.files import write_atomic
 from cnn_cli.inference.classifier import Classifier
-from cnn_cli.interop.export.metadata import metadata
 from cnn_cli.interop.export.torchvision_names import torchvision_arrays
+from cnn_cli.interop.exported import metadata
 
 
 def save_safetensors(
