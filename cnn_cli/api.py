@@ -142,7 +142,7 @@ class Model:
         """
         if not self._closed:
             self._closed = True
-            self._predictor.__exit__()
+            self._predictor.close()
 
     def __enter__(self) -> Model:
         return self

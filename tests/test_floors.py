@@ -35,6 +35,7 @@ FLOORS: list[set[str]] = [
     {"schema"},
     {
         "arithmetic",
+        "closing",
         "docstrings",
         "errors",
         "files",

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cnn_cli.closing import Closing
 from cnn_cli.config import Config
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.nn.exchange import Exchange
@@ -22,7 +23,7 @@ from cnn_cli.optim.optimizers import make_optimizer
 LEAST_STEPS = 3  # however long they take
 
 
-class Steps:
+class Steps(Closing):
     """An engine with random images for steps: a batch, or this process's part of one.
 
     Parameters that `train.freeze` freezes from the first epoch on are frozen.
@@ -78,10 +79,7 @@ class Steps:
         self.optimizer = make_optimizer(config.train.optimizer, params, groups)
         self.seconds = (0.0, 0.0)
 
-    def __enter__(self) -> Steps:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self.engine.close()
 
     def train(self) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.closing import Closing
 from cnn_cli.data.decode import load_image, upright_size
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_error import ImageError, NoReaderError
@@ -19,7 +20,7 @@ from cnn_cli.errors import UsageError
 SMALL_FILE = 4096
 
 
-class ImageCache:
+class ImageCache(Closing):
     """Images of a list of paths, decoded on first use; created by `open`.
 
     Thread-safe. As a context manager it frees the memory.
@@ -146,9 +147,3 @@ class ImageCache:
         self._store.close()
         self._images, self._filled = None, self._store.filled
         self.aspects = None if self.aspects is None else self._store.aspects
-
-    def __enter__(self) -> ImageCache:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

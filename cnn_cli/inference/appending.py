@@ -18,6 +18,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from cnn_cli import safe_csv
+from cnn_cli.closing import Closing
 from cnn_cli.data.archive import archive_of
 from cnn_cli.errors import DataError, LockedError, reason
 from cnn_cli.inference.formats import Format
@@ -50,7 +51,7 @@ def stamp_of(path: str) -> Stamp:
     return status.st_size, round(status.st_mtime, 6)
 
 
-class Appended:
+class Appended(Closing):
     """A `.csv` or `.jsonl` file to which predictions are appended; a context manager.
 
     A last line cut off by a kill or a full disk is removed first. Each existing line takes 20 bytes
@@ -121,12 +122,6 @@ class Appended:
     def close(self) -> None:
         if self._file is not None:
             self._file.close()
-
-    def __enter__(self) -> Appended:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _open(self, dry: bool) -> BinaryIO | None:
         try:

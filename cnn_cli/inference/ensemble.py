@@ -8,10 +8,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from math import log
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from cnn_cli.closing import Closing
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import ONE_VIEW, Classifier, SeveralLabels
@@ -125,7 +126,7 @@ class Ensemble(Classifier):
         return all(other == told[0] for other in told[1:])
 
 
-class EnsembleEngine:
+class EnsembleEngine(Closing):
     """The engines of several networks, which run one after another on the same threads.
 
     Attributes:
@@ -205,12 +206,6 @@ class EnsembleEngine:
     def close(self) -> None:
         """End the threads and restore the number of BLAS threads."""
         self._closing.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
 
 def _order(classes: Sequence[str], wanted: Sequence[str]) -> Array | None:

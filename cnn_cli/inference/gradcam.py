@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from cnn_cli.closing import Closing
 from cnn_cli.errors import DataError, UsageError, suggest
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.ensemble import Ensemble, EnsembleEngine
@@ -80,8 +81,8 @@ class Explained:
     heats: Array
 
 
-class Explainer:
-    """Grad-CAM of a classifier; a context manager that ends its threads.
+class Explainer(Closing):
+    """Grad-CAM of a classifier; holds threads until it is closed.
 
     For several networks, the heat map is the mean of theirs, for the class of their mean
     probabilities; smaller maps are enlarged to the largest.
@@ -125,10 +126,7 @@ class Explainer:
             heats = _mean(maps)
         return Explained(classes, self.classifier.probabilities(logits), heats)
 
-    def __enter__(self) -> Explainer:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._scorer.close()
 
 

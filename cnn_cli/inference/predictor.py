@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from cnn_cli.closing import Closing
 from cnn_cli.data import decode_ahead
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_error import ImageError
@@ -60,8 +61,8 @@ class Prediction(Struct):
     rejected: bool = False
 
 
-class Predictor:
-    """A classifier that predicts; a context manager that ends its threads.
+class Predictor(Closing):
+    """A classifier that predicts, and holds threads until it is closed.
 
     Unless a backend was requested it begins with NumPy, which needs no loading, and switches to the
     fastest backend after `BULK` images.
@@ -163,10 +164,7 @@ class Predictor:
             return self._rejecting
         return self.classifier.scorer(self.threads, backend, self._note)
 
-    def __enter__(self) -> Predictor:
-        return self
-
-    def __exit__(self, *_: object) -> None:
+    def close(self) -> None:
         self._scorer.close()
 
 

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.closing import Closing
 from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import REJECTION
 from cnn_cli.inference.embedding import Embedder
@@ -110,7 +111,7 @@ class Rejection:
 FACTS = ("bound", "share", "images", "refused")
 
 
-class RejectingScorer:
+class RejectingScorer(Closing):
     """An engine that also tells which images are rejected, in one forward pass.
 
     Attributes:
@@ -157,14 +158,8 @@ class RejectingScorer:
     def close(self) -> None:
         self._engine.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
-
-class RejectingEnsemble:
+class RejectingEnsemble(Closing):
     """The engines of several networks, which reject images together.
 
     Args:

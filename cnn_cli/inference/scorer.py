@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 
+from cnn_cli.closing import Closing
 from cnn_cli.data.views import Views
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
@@ -34,7 +35,7 @@ class Scorer(Protocol):
         """
 
 
-class ViewsEngine:
+class ViewsEngine(Closing):
     """Test-time augmentation: averages the logits of several views of each image.
 
     Attributes:
@@ -57,9 +58,3 @@ class ViewsEngine:
 
     def close(self) -> None:
         self._engine.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()

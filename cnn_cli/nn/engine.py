@@ -8,11 +8,12 @@ knows about threads. `training_engine` adds gradients.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cnn_cli.closing import Closing
 from cnn_cli.nn.blas import Blas
 from cnn_cli.nn.context import RunContext, Workspace
 from cnn_cli.nn.fold import FoldedNetwork
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from cnn_cli.nn.attribution import Attribution
 
 
-class Engine:
+class Engine(Closing):
     """A network with its memory and threads.
 
     Args:
@@ -101,12 +102,6 @@ class Engine:
         if not self._is_guest:
             self._team.close()
         self._blas.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def predict(self, x: Array, params: Parameters | None = None) -> Array:
         """The network's output for each image, with running statistics and without dropout.
