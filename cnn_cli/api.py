@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from cnn_cli.data.decode import fit_image, load_image
-from cnn_cli.data.depth import Pixels
+from cnn_cli.data.depth import REAL_KINDS, Pixels
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import listed
@@ -226,7 +226,7 @@ def _fit_array(values: NDArray[Any], pre: Preprocess, number: int) -> Pixels:
     from cnn_cli.data.samples import depth_of, fit_array
 
     whole = "real numbers" if pre.depth == "float" else "uint8 or uint16"
-    right = values.ndim in (2, 3) and 0 not in values.shape and values.dtype.kind in "buif"
+    right = values.ndim in (2, 3) and 0 not in values.shape and values.dtype.kind in REAL_KINDS
     bands = values.shape[2] if values.ndim == 3 else 1
     fits = bands == pre.channels or (bands in (1, 3) and pre.channels in (1, 3))
     if not right or not fits or (pre.depth != "float" and depth_of(values.dtype) == "float"):

@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image, JpegImagePlugin, UnidentifiedImageError
 
 from cnn_cli.data import resize
-from cnn_cli.data.archive import open_picture
+from cnn_cli.data.archive import MOST_BYTES, open_picture
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.draft import LARGE, draft
 from cnn_cli.data.formats import (
@@ -40,9 +40,6 @@ Source = str | Path | bytes
 
 CHOSEN = ("format", "mode", "size", "tile", "info")
 """Attributes of an opened image that tell which of its pixels will be decoded."""
-
-# Of a stream: an image at Pillow's pixel limit takes 0.7 GB as 16-bit color with alpha.
-MOST_BYTES = 2**30
 
 
 def load_image(

@@ -15,10 +15,13 @@ from cnn_cli.data.reading_threads import Pool
 
 WINDOW = 4  # pending items per thread
 
+Decoded = tuple[str, Pixels | ImageError]
+"""The name of an image, and its pixels (height, width, channels) or why it cannot be read."""
+
 
 def decode_stream(
     items: Iterable[tuple[str, Source | ImageError]], pre: Preprocess, threads: int
-) -> Iterator[tuple[str, Pixels | ImageError]]:
+) -> Iterator[Decoded]:
     """Decode images on several threads, in order, slightly ahead of the reader.
 
     Memory is bounded: at most ``4 * threads`` items are taken before the first is yielded.
@@ -36,7 +39,7 @@ def decode_stream(
 
 def decode_live(
     items: Iterable[tuple[str, Source | ImageError] | None], pre: Preprocess, threads: int
-) -> Iterator[tuple[str, Pixels | ImageError] | None]:
+) -> Iterator[Decoded | None]:
     """Like `decode_stream`, for items that arrive over time: None means that the next one is not
     there yet.
 
@@ -57,7 +60,7 @@ def decode_live(
 
 def decode_batches(
     batches: Iterable[Sequence[tuple[str, Source | ImageError]]], pre: Preprocess, threads: int
-) -> Iterator[list[tuple[str, Pixels | ImageError]]]:
+) -> Iterator[list[Decoded]]:
     """Like `decode_stream`, batch by batch; exactly one batch is taken ahead."""
     waiting: deque[list[tuple[str, Future[Pixels | ImageError]]]] = deque()
     with Pool(threads) as pool:

@@ -18,6 +18,9 @@ DTYPES: dict[Depth, np.dtype[Any]] = {
 FULL_SCALE: dict[Depth, int] = {8: 255, 16: 65535, "float": 1}
 """The full scale of each depth, which mean and std refer to; 1 for `float`."""
 
+REAL_KINDS = "buif"
+"""The `dtype.kind` of arrays of real numbers, booleans among them."""
+
 STRETCH = (2, 98)  # percentiles that are displayed as black and white
 
 

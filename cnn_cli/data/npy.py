@@ -11,9 +11,9 @@ import numpy as np
 from numpy.lib import format as npy_format
 from numpy.typing import NDArray
 
+from cnn_cli.data.depth import REAL_KINDS
 from cnn_cli.data.image_error import ImageError
 
-KINDS = "buif"
 MOST_ITEMSIZE = 8
 
 
@@ -48,7 +48,7 @@ def read_header(file: IO[bytes], place: str) -> Header:
         npy_format.read_array_header_1_0 if version == (1, 0) else npy_format.read_array_header_2_0
     )
     shape, by_columns, dtype = read(file)
-    if dtype.kind not in KINDS or dtype.itemsize > MOST_ITEMSIZE:
+    if dtype.kind not in REAL_KINDS or dtype.itemsize > MOST_ITEMSIZE:
         raise ImageError(place, "must be an array of numbers", dtype)
     if len(shape) not in (2, 3):
         rule = "must be an array of (height, width) or (height, width, bands)"

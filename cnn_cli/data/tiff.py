@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli import system
+from cnn_cli.data.depth import REAL_KINDS
 from cnn_cli.data.image_error import ImageError, NoReaderError, check_pixels
 from cnn_cli.errors import missing_extra
 
@@ -22,7 +23,6 @@ SAMPLES, SAMPLE_FORMAT, PHOTOMETRIC, ORIENTATION = 277, 339, 262, 274
 SIGNED = 2
 MINIMUM_IS_WHITE, MINIMUM_IS_BLACK = 0, 1
 ALPHA = (1, 2)  # of ExtraSamples: associated or unassociated alpha
-KINDS = "buif"
 
 Facts = tuple[int, int, int, np.dtype[Any], bool, int]
 
@@ -40,7 +40,7 @@ def facts(file: IO[bytes], place: str, channels: int = 1) -> Facts:
     """
     with _open(file, place) as opened:
         page = opened.pages[0]
-        if page.dtype is None or page.dtype.kind not in KINDS or page.imagedepth != 1:
+        if page.dtype is None or page.dtype.kind not in REAL_KINDS or page.imagedepth != 1:
             raise ImageError(place, "must be a flat image of numbers")
         check_pixels(page.tilewidth or 1, page.tilelength or 1, place)
         bands = page.samplesperpixel

@@ -7,15 +7,16 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 import numpy as np
 
 from cnn_cli import safe_csv
+from cnn_cli.data.decode_ahead import Decoded
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.errors import UsageError, suggest
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.nn.engine import Engine
-from cnn_cli.nn.graph import IMAGE, Graph
+from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.types import Array
 
-Decoded = tuple[str, Pixels | ImageError]
+LAYER = "--layer"
 
 
 def find_tensor(graph: Graph, name: str | None) -> int:
@@ -27,10 +28,19 @@ def find_tensor(graph: Graph, name: str | None) -> int:
     """
     if name is None:
         return next(node for node in reversed(graph.nodes) if node.layer.params).inputs[0]
-    nodes = {node.name: node.index for node in graph.nodes}
+    return layer_named(graph, name).index
+
+
+def layer_named(graph: Graph, name: str) -> Node:
+    """Return the layer that `--layer` names.
+
+    Raises:
+        UsageError: no layer has that name.
+    """
+    nodes = {node.name: node for node in graph.nodes}
     if name not in nodes:
         rule = f"must be a layer of the network.{suggest(name, nodes)}"
-        raise UsageError("--layer", rule, repr(name))
+        raise UsageError(LAYER, rule, repr(name))
     return nodes[name]
 
 

@@ -13,8 +13,9 @@ import numpy as np
 from PIL import Image
 
 from cnn_cli.closing import Closing
-from cnn_cli.errors import DataError, UsageError, suggest
+from cnn_cli.errors import DataError, UsageError
 from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.embedding import LAYER, layer_named
 from cnn_cli.inference.ensemble import Ensemble, EnsembleEngine
 from cnn_cli.nn.attribution import ScoreGradients
 from cnn_cli.nn.engine import Engine
@@ -22,7 +23,6 @@ from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.nn.types import Array
 
-LAYER = "--layer"
 MAP = "whose output is a map of more than one pixel"
 PASSED_OVER = ("maxpool", "avgpool", "dropout", "identity")
 
@@ -44,12 +44,7 @@ def find_layer(graph: Graph, name: str | None, place: str) -> Node:
             if _has_map(node) and node.layer.kind not in PASSED_OVER:
                 return node
         raise DataError(place, f"must have a layer {MAP}")
-    nodes = {node.name: node for node in graph.nodes}
-    if name not in nodes:
-        raise UsageError(
-            LAYER, f"must be a layer of the network.{suggest(name, nodes)}", repr(name)
-        )
-    node = nodes[name]
+    node = layer_named(graph, name)
     if not _has_map(node):
         got = f"{name}, of {shape_text(node.layer.out_shape)}"
         raise UsageError(LAYER, f"must be a layer {MAP}", got)

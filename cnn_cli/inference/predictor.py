@@ -10,6 +10,7 @@ import numpy as np
 
 from cnn_cli.closing import Closing
 from cnn_cli.data import decode_ahead
+from cnn_cli.data.decode_ahead import Decoded
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.preprocess import Preprocess
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from cnn_cli.inference.rejection import Rejecting
     from cnn_cli.inference.scorer import ViewsEngine
     from cnn_cli.nn.engine import Engine
-
-Decoded = tuple[str, Pixels | ImageError]
 
 
 class Prediction(Struct):

@@ -20,6 +20,7 @@ from cnn_cli.system import available_memory
 
 MOST_TIMES = 32  # multiple of the file's size: half precision, quantized or compressed weights
 ROOM = 256 * 2**20  # bytes allowed for even the smallest file
+MOST_TEXT = 10_000_000  # bytes of a description in JSON, or of a list of names
 
 
 class Budget:

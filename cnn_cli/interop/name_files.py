@@ -7,9 +7,8 @@ from pathlib import Path
 
 from cnn_cli import strict_json
 from cnn_cli.errors import DataError
+from cnn_cli.interop.limits import MOST_TEXT
 from cnn_cli.text_files import read_text
-
-MOST_BYTES = 10_000_000  # of a file
 
 
 def read_classes(path: Path) -> list[str]:
@@ -19,7 +18,7 @@ def read_classes(path: Path) -> list[str]:
     Raises:
         DataError: it is none of these, or two names are equal.
     """
-    text = read_text(path, MOST_BYTES)
+    text = read_text(path, MOST_TEXT)
     if text.lstrip()[:1] in ("[", "{"):
         try:
             found = strict_json.loads(text)
@@ -47,7 +46,7 @@ def read_map(path: Path) -> dict[str, str]:
     """Read a YAML mapping of the network's layers to the file's."""
     from cnn_cli.config.yaml12 import parse_yaml
 
-    found = parse_yaml(read_text(path, MOST_BYTES), str(path))
+    found = parse_yaml(read_text(path, MOST_TEXT), str(path))
     if not isinstance(found, dict) or not all(
         isinstance(key, str) and isinstance(value, str) for key, value in found.items()
     ):

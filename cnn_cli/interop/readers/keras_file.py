@@ -20,13 +20,12 @@ import numpy as np
 from cnn_cli import strict_json
 from cnn_cli.errors import DataError, missing_extra, reason
 from cnn_cli.interop.foreign import INPUT, Foreign
-from cnn_cli.interop.limits import Budget, not_read
+from cnn_cli.interop.limits import MOST_TEXT, Budget, not_read
 from cnn_cli.interop.readers.keras_layers import Layers, Stored, nested_layers
 from cnn_cli.interop.simplify import simplified
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.text_files import read_text
 
-MOST_JSON = 10_000_000  # bytes of a network's description
 # Groups of layers written by `Model.save` and `save_weights` of Keras 3, or of 2.13 and later.
 GROUPS = ("layers", "_layer_checkpoint_dependencies")
 
@@ -143,7 +142,7 @@ def _sound(path: Path) -> Iterator[None]:
 def _entry(archive: ZipFile, name: str, budget: Budget) -> bytes:
     """Read a file in an archive, after checking its size against the archive's."""
     info = archive.getinfo(name)
-    if name.endswith(".json") and info.file_size > MOST_JSON:
+    if name.endswith(".json") and info.file_size > MOST_TEXT:
         raise ValueError(f"{name} of {info.file_size:,} bytes")
     budget.take(info.file_size)
     return archive.read(info)
@@ -256,7 +255,7 @@ def _text(value: Any) -> str:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        document = strict_json.loads(read_text(path, MOST_JSON))
+        document = strict_json.loads(read_text(path, MOST_TEXT))
     except ValueError as error:
         raise DataError(path, "must be a JSON document") from error
     if not isinstance(document, dict):

@@ -9,11 +9,9 @@ import numpy as np
 from cnn_cli import strict_json
 from cnn_cli.errors import DataError, listed, missing_extra, reason
 from cnn_cli.interop.foreign import Foreign, modules_by_name
-from cnn_cli.interop.limits import Budget, not_read, widened
+from cnn_cli.interop.limits import MOST_TEXT, Budget, not_read, widened
 from cnn_cli.nn.types import Array
 from cnn_cli.text_files import read_text
-
-MOST_JSON = 10_000_000  # bytes of an index
 
 # NumPy's dtypes by the format's names. bfloat16, which NumPy lacks, is read as its bits.
 DTYPES = {
@@ -52,7 +50,7 @@ def read_index(path: Path) -> Foreign:
     """
     budget = Budget(path)
     try:
-        found = strict_json.loads(read_text(path, MOST_JSON))
+        found = strict_json.loads(read_text(path, MOST_TEXT))
         where = found["weight_map"]
         shards = dict.fromkeys(where.values())
         if not all(isinstance(name, str) for name in (*where, *shards)):

@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image
 
 from cnn_cli.data.decode import load_image
-from cnn_cli.data.depth import Pixels
+from cnn_cli.data.decode_ahead import Decoded
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import DataError
@@ -27,7 +27,6 @@ from cnn_cli.report.pictures.overlay import overlay
 from cnn_cli.report.pictures.paper import enlarged, png
 from cnn_cli.report.pictures.sheet import Tile, sheet_png
 
-Decoded = tuple[str, Pixels | ImageError]
 Near = list[tuple[str, float]]
 """Paths and cosine similarities, nearest first."""
 
