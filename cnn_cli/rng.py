@@ -13,6 +13,8 @@ from enum import IntEnum
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.arithmetic import ceil_div
+
 WORD = 2**64
 
 # Philox4x64-10, Salmon et al. 2011, table 2 and section 3.4: multipliers, Weyl increments, rounds.
@@ -69,7 +71,7 @@ def uniforms(
     Returns:
         float64 array (n, count).
     """
-    n, blocks = len(items), -(-count // 4)
+    n, blocks = len(items), ceil_div(count, 4)
     shape = (n, blocks)
     counter = (
         np.broadcast_to(np.arange(1, blocks + 1, dtype=np.uint64), shape).ravel(),

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.bench.steps import LEAST_STEPS, Steps, repeat
 from cnn_cli.config import Config
 from cnn_cli.nn.engine import Engine
@@ -95,7 +96,7 @@ def bench(
     """
     recompute = plan_memory(config, graph, source, threads, kernels.name).recompute
     size = config.train.batch_size
-    images = -(-size // threads)
+    images = ceil_div(size, threads)
     timed_graph, times = timed(graph)
     with Steps(timed_graph, params, config, kernels, images, 1, recompute=recompute) as steps:
         rows = []

@@ -18,6 +18,7 @@ from typing import Any, BinaryIO, Literal, Protocol, TypeVar
 import numpy as np
 from numpy.typing import DTypeLike
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.data.depth import Pixels
 from cnn_cli.errors import ConfigError, DataError, reason, size_text
 from cnn_cli.portable import can_share_memory, path_for_others, reserve, shared_memory
@@ -104,7 +105,7 @@ def _images_start(n: int, dtype: DTypeLike) -> int:
     dtype.
     """
     itemsize = np.dtype(dtype).itemsize
-    return -(-9 * n // itemsize) * itemsize
+    return ceil_div(9 * n, itemsize) * itemsize
 
 
 def _images_size(shape: Shape, dtype: DTypeLike) -> int:

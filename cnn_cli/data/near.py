@@ -21,6 +21,7 @@ from math import comb
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.data.depth import Pixels
 
 SIDE = 32  # pixels of the hashed image
@@ -178,7 +179,7 @@ def _bands(hashes: int, distance: int) -> int:
         pairs = hashes * (hashes / (2 << width))
         return count * patterns * (LOOK_UP * hashes + pairs)
 
-    return min(range(-(-64 // WIDEST), max(distance + 2, 4)), key=work)
+    return min(range(ceil_div(64, WIDEST), max(distance + 2, 4)), key=work)
 
 
 def _candidates(keys: Places, width: int, radius: int) -> Iterator[tuple[Places, Places]]:

@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.arithmetic import ceil_div
+
 Indices = NDArray[np.int64]
 
 
@@ -31,6 +33,6 @@ def draw_order(
     parts = []
     for name, count in zip(classes, counts, strict=True):
         members = np.flatnonzero(labels == name)
-        rounds = [rng.permutation(members) for _ in range(-(-count // len(members)))]
+        rounds = [rng.permutation(members) for _ in range(ceil_div(count, len(members)))]
         parts.append(np.concatenate(rounds)[:count] if rounds else members[:0])
     return rng.permutation(np.concatenate(parts))

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.arithmetic import ceil_div
+
 Indices = NDArray[np.int64]
 
 
@@ -81,7 +83,7 @@ def rank_images(shards: Sequence[Indices], rank: int, size: int) -> Indices:
 
 def touched(shards: Sequence[Indices], rank: int, size: int) -> Indices:
     """Return all images that a process needs in any epoch, ascending."""
-    first, stop = rank * len(shards) // size, -(-(rank + 1) * len(shards) // size)
+    first, stop = rank * len(shards) // size, ceil_div((rank + 1) * len(shards), size)
     return np.sort(np.concatenate(shards[first:stop]))
 
 

@@ -8,6 +8,7 @@ from math import sqrt
 
 import numpy as np
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.nn.types import Array
 from cnn_cli.structs import Struct
 
@@ -146,9 +147,9 @@ class Confusion(Struct):
 
     def joined(self, most: int) -> Confusion:
         """Merge neighboring classes until at most `most` are left."""
-        together = -(-self.classes // most)
+        together = ceil_div(self.classes, most)
         labels, guesses = self.labels // together, self.guesses // together
-        classes = -(-self.classes // together)
+        classes = ceil_div(self.classes, together)
         joined = np.zeros((classes, classes), np.int64)
         np.add.at(joined, (labels, guesses), self.counts)
         return Confusion.of_matrix(joined)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from math import isclose
 from typing import Any
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.errors import DataError
 from cnn_cli.interop.derive.padding import NOT_NEGATIVE
 from cnn_cli.interop.foreign import INPUT, PASSED_OVER, Foreign, Module, Op
@@ -204,7 +205,7 @@ class _Walk:
             full = size[axis] + before + after
             reach = facts.get("dilation", (1, 1))[axis] * (kernel[axis] - 1) + 1
             if facts["padding"] == "same":
-                outputs = -(-full // stride[axis])
+                outputs = ceil_div(full, stride[axis])
                 total = max((outputs - 1) * stride[axis] + reach - full, 0)
                 before += total // 2
             else:

@@ -9,6 +9,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.roots import check_there
@@ -130,7 +131,7 @@ class BatchSplitter:
             return RankBatch(batch.images, slice(0, n), batch.labels, batch.indices, batch.number)
         places = [bounds(len(whole), rank, ranks.size) for rank in range(ranks.size)]
         mine = whole[places[ranks.rank]]
-        good = np.zeros(-(-len(whole) // ranks.size), np.bool_)
+        good = np.zeros(ceil_div(len(whole), ranks.size), np.bool_)
         good[: len(mine)] = np.isin(mine, batch.indices)
         readable = [
             each[: place.stop - place.start]

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.bench.network_bench import images_a_second
 from cnn_cli.config import Config
 from cnn_cli.config.network import build_graph
@@ -78,7 +79,7 @@ def _feeding(
 ) -> tuple[float, float]:
     """Measure how many images per second are decoded, and augmented once decoded."""
     pre = preprocess_of(config)
-    paths = list(survey.sample[:: -(-len(survey.sample) // PICTURES)])
+    paths = list(survey.sample[:: ceil_div(len(survey.sample), PICTURES)])
     kept = kept_preprocess(config.augment.random_resized_crop, pre, paths)
     with ImageCache.open("ram", paths, kept, aspects=kept is not pre) as cache:
         split = Split(paths, np.zeros(len(paths), np.int64))

@@ -10,6 +10,7 @@ from statistics import median
 
 import numpy as np
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.data.archive import open_picture
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.decode import read_image, upright_size
@@ -184,7 +185,7 @@ def _spread(split: Split, classes: int) -> list[str]:
     """Return paths of some images, about equally many per class."""
     each = max(1, SAMPLE // classes)
     chosen: dict[str, None] = {}
-    for label in range(classes)[:: -(-classes // SAMPLE)]:
+    for label in range(classes)[:: ceil_div(classes, SAMPLE)]:
         own = np.flatnonzero(is_of(split.labels, label))
         places = np.unique(np.linspace(0, len(own) - 1, min(each, len(own))).astype(int))
         chosen |= dict.fromkeys(split.paths[own[i]] for i in places)

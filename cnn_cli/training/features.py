@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.targets import Labels
@@ -83,7 +84,7 @@ class ValidationFeatures:
         halves = engine.halves()
         if halves is None:
             return None
-        images = -(-len(loader.split) // ranks)
+        images = ceil_div(len(loader.split), ranks)
         nbytes = images * prod(halves.shape) * engine.dtype.itemsize
         return cls(engine, halves, loader) if nbytes <= room else None
 

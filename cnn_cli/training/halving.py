@@ -13,6 +13,8 @@ from collections.abc import Callable, Sequence
 from functools import cmp_to_key
 from typing import Generic, Literal, TypeVar
 
+from cnn_cli.arithmetic import ceil_div
+
 REDUCTION = 3  # one of so many trials is promoted; η in the papers
 MOST_RUNGS = 4
 
@@ -25,7 +27,7 @@ def rungs(epochs: int) -> tuple[int, ...]:
     count = 1
     while count < MOST_RUNGS and REDUCTION**count <= epochs:
         count += 1
-    return tuple(-(-epochs // REDUCTION**step) for step in reversed(range(count)))
+    return tuple(ceil_div(epochs, REDUCTION**step) for step in reversed(range(count)))
 
 
 class Halving(Generic[Score]):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.config import Config
 from cnn_cli.errors import ConfigError, size_text
 from cnn_cli.inference.evaluate import evaluation_bytes
@@ -80,9 +81,9 @@ def plan_memory(
     """
     train = config.train
     batch = train.batch_size if images is None else min(images, train.batch_size)
-    train = train.model_copy(update={"batch_size": -(-batch // ranks.size)})
+    train = train.model_copy(update={"batch_size": ceil_div(batch, ranks.size)})
     frozen = freeze_graph(graph, train, 0)
-    part = -(-to_validate // ranks.size)
+    part = ceil_div(to_validate, ranks.size)
     itemsize = np.dtype(train.dtype).itemsize
     evaluation = evaluation_bytes(
         graph.classes, part, train.batch_size, itemsize, keep_logits=keep_logits

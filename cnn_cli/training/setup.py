@@ -12,6 +12,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.config import Config, required_root
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.dataset import Dataset
@@ -143,11 +144,11 @@ class TrainingSetup:
 
     @property
     def steps_per_epoch(self) -> int:
-        return -(-len(self.dataset.train) // self.config.train.batch_size)
+        return ceil_div(len(self.dataset.train), self.config.train.batch_size)
 
     @property
     def updates_per_epoch(self) -> int:
-        return -(-self.steps_per_epoch // self.config.train.accumulate)
+        return ceil_div(self.steps_per_epoch, self.config.train.accumulate)
 
     def step_number(self, epoch: int, batch: int) -> int:
         """Return the number of a step in the whole training; all are counted from 0."""

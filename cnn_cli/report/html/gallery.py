@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.data.decode import load_image
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_error import ImageError
@@ -221,7 +222,7 @@ def _drawn(weight: Array) -> Image.Image:
     factor = max(1, FILTER_SIDE // max(h, w))
     columns = min(n, FILTER_COLUMNS)
     step = w * factor + FILTER_GAP, h * factor + FILTER_GAP
-    size = columns * step[0] - FILTER_GAP, -(-n // columns) * step[1] - FILTER_GAP
+    size = columns * step[0] - FILTER_GAP, ceil_div(n, columns) * step[1] - FILTER_GAP
     paper = Image.new("RGBA", size)
     for number in range(n):
         row, column = divmod(number, columns)

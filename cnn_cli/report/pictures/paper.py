@@ -9,6 +9,7 @@ from importlib.util import find_spec
 
 from PIL import Image, ImageFont
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.data.depth import Pixels, viewable
 
 MARGIN, GAP = 24, 14
@@ -79,7 +80,7 @@ def enlarged(pixels: Pixels, least_side: int) -> Image.Image:
     """
     shown = viewable(pixels)
     image = Image.fromarray(shown[..., 0] if shown.shape[2] == 1 else shown).convert("RGB")
-    factor = max(1, -(-least_side // min(image.size)))
+    factor = max(1, ceil_div(least_side, min(image.size)))
     return image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from PIL import Image, ImageDraw
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.errors import printable
 from cnn_cli.report.pictures.paper import (
     FAINT,
@@ -41,7 +42,7 @@ class Sheet:
         self._columns = min(columns, places)
         self._step = size[0] + GAP, size[1] + GAP
         self._top = MARGIN + TITLE_SIZE + LINE + 2 * GAP
-        rows = -(-places // self._columns)
+        rows = ceil_div(places, self._columns)
         width = 2 * MARGIN - GAP + self._columns * self._step[0]
         self.image = Image.new("RGB", (width, self._top + rows * self._step[1] + GAP), PAPER)
         self.draw = ImageDraw.Draw(self.image)

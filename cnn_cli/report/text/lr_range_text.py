@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from shlex import quote
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.report.text.numbers import number
 from cnn_cli.report.text.table import format_pairs, format_table
 from cnn_cli.training.lr_range import LrRange
@@ -40,7 +41,7 @@ def lr_range_text(found: LrRange, config: str, overrides: Sequence[str]) -> str:
         pairs.append(("next", f"cnn train {' '.join(map(quote, words))}"))
     rows = [
         (f"{point.lr:.2e}", _loss(point.loss), _loss(point.smoothed))
-        for point in found.points[:: -(-steps // ROWS)]
+        for point in found.points[:: ceil_div(steps, ROWS)]
     ]
     return f"{format_pairs(pairs)}\n{format_table(('lr', 'loss', 'smoothed'), rows, 'rrr')}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Iterable, Sequence
 
+from cnn_cli.arithmetic import ceil_div
 from cnn_cli.errors import printable
 
 GAP = "  "
@@ -70,7 +71,7 @@ def cut_middle(text: str, columns: int) -> str:
         return text
     start, end = text, ""
     for size in range(len(text) - 1, 0, -1):
-        start, end = text[: -(-size // 2)], text[len(text) - size // 2 :]
+        start, end = text[: ceil_div(size, 2)], text[len(text) - size // 2 :]
         if display_width(start + end) < columns:
             break
     return f"{start}…{end}"
