@@ -2,45 +2,23 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from PIL import Image
-
-from cnn_cli.data.archive import open_picture
-from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.content import content_digest
-from cnn_cli.data.decode import read_image
-from cnn_cli.data.depth import Pixels, viewable
-from cnn_cli.data.folder import ARRAY_EXTENSION
-from cnn_cli.data.formats import has_frames, open_image
-from cnn_cli.data.image_error import ImageError, NoReaderError
+from cnn_cli.data.examine import ORDINARY, Examined, examine_all
 from cnn_cli.data.listing import WHOLE, Listing, one_form
-from cnn_cli.data.near import SIDE, near_groups, perceptual_hash
+from cnn_cli.data.near import near_groups
 from cnn_cli.data.opening import open_dataset
-from cnn_cli.data.preprocess import Preprocess
-from cnn_cli.data.reading_threads import Pool
 from cnn_cli.data.roots import open_listing
-from cnn_cli.data.samples import Facts, facts_of
-from cnn_cli.errors import DataError, none_readable, reason
-from cnn_cli.files import NoDescriptorError
-from cnn_cli.structs import replace
+from cnn_cli.errors import DataError, none_readable
 
 FEW_IMAGES = 10  # of a class in training
 IMBALANCE = 10  # ratio between the sizes of two classes
 SMALL_SIDE = 8  # pixels
 LARGE_PIXELS = 40_000_000
 LONG_SIDE = 5  # ratio between the sides
-JOB = 16  # files that a thread reads per job
-WINDOW = 4  # pending jobs per thread
-DIGEST_SIZE = 16  # bytes: makes collisions within a data set practically impossible
-ORDINARY = ("color", "gray", "transparent")
-
-_PREPROCESS = Preprocess(SIDE, SIDE, 3, "squash")
 
 KINDS = (
     "unreadable",
@@ -120,24 +98,6 @@ class Findings:
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
-    """A readable image.
-
-    Attributes:
-        digest: hash of the file's content; equal for copies.
-        width, height: in pixels, before any rotation.
-        kind: one of `ORDINARY`, or an unusual property: `animated`, `16-bit`, `CMYK`, `5 bands`
-        look: its `perceptual_hash`.
-    """
-
-    digest: bytes
-    width: int
-    height: int
-    kind: str
-    look: bytes | None
-
-
-@dataclass(frozen=True, slots=True)
 class _Seen:
     """An image file, its place, and its properties.
 
@@ -149,7 +109,7 @@ class _Seen:
     part: str
     classes: tuple[str, ...]
     path: str
-    picture: _Picture | str
+    picture: Examined | str
 
 
 def check_folder(
@@ -182,13 +142,13 @@ def check_folder(
     seen = [
         _Seen(part, names, path, picture)
         for (part, names, path), picture in zip(
-            places, _examine_all([path for *_, path in places], threads, progress), strict=True
+            places, examine_all([path for *_, path in places], threads, progress), strict=True
         )
     ]
     counts = {part: dict.fromkeys(folders, 0) for part, folders in classes.items()}
     images = dict.fromkeys(classes, 0)
     for each in seen:
-        if isinstance(each.picture, _Picture):
+        if isinstance(each.picture, Examined):
             images[each.part] += 1
             for name in each.classes:
                 counts[each.part][name] += 1
@@ -241,97 +201,9 @@ def _list_images(
                 yield part, (name,), path
 
 
-def _examine_all(
-    paths: list[str], threads: int, progress: Callable[[int, int], object] | None
-) -> Iterator[_Picture | str]:
-    """Read each file, on several threads, and yield its properties in order."""
-    useful = ImageCache.open("none", paths, Preprocess(1, 1, 1)).useful_threads(threads)
-    waiting: deque[Future[list[_Picture | str]]] = deque()
-    done = 0
-    with Pool(useful) as pool:
-        for start in range(0, len(paths), JOB):
-            waiting.append(pool.submit(_examine_some, paths[start : start + JOB]))
-            while len(waiting) >= WINDOW * useful or (waiting and start + JOB >= len(paths)):
-                pictures = waiting.popleft().result()
-                yield from pictures
-                done += len(pictures)
-                if progress is not None:
-                    progress(done, len(paths))
-
-
-def _examine_some(paths: list[str]) -> list[_Picture | str]:
-    return [_examine(path) for path in paths]
-
-
-def _examine(path: str) -> _Picture | str:
-    """Read a file as training does; return its properties or what is wrong with it.
-
-    Thread-safe.
-    """
-    pixels = read_image(path, _PREPROCESS)
-    try:
-        if isinstance(pixels, ImageError) or path.lower().endswith(ARRAY_EXTENSION):
-            return _examine_bands(path, pixels)
-        digest = content_digest(path, DIGEST_SIZE)
-        with open_picture(path) as file, open_image(file) as image:
-            look = perceptual_hash(pixels)
-            return _Picture(digest, image.width, image.height, _kind(image), look)
-    except NoDescriptorError:
-        raise
-    except Exception as error:  # the file has changed since it was read
-        return f"cannot be read: {reason(error)}"
-
-
-def _examine_bands(path: str, plain: Pixels | ImageError) -> _Picture | str:
-    """Read a file again with all of its bands and bits.
-
-    Args:
-        plain: the image in 8-bit color, or why it could not be read.
-    """
-    with open_picture(path) as file:
-        try:
-            facts = facts_of(file, path)
-        except NoReaderError as error:
-            return error.message
-        except Exception:  # damaged, or not an image
-            return plain.message if isinstance(plain, ImageError) else "truncated or damaged"
-    pre = replace(_PREPROCESS, channels=facts.bands, depth=facts.depth)
-    if isinstance(plain, ImageError) and pre.is_plain:
-        return plain.message
-    pixels = read_image(path, pre)
-    if isinstance(pixels, ImageError):
-        return pixels.message
-    digest, shown = content_digest(path, DIGEST_SIZE), viewable(pixels)
-    look = perceptual_hash(np.broadcast_to(shown, (*shown.shape[:2], 3)))
-    return _Picture(digest, *facts.size, _kind_of_bands(facts), look)
-
-
-def _kind_of_bands(facts: Facts) -> str:
-    depth = {8: "", 16: "16-bit", "float": "floating-point"}[facts.depth]
-    if facts.bands not in (1, 3):
-        return f"{facts.bands} bands{depth and f', {depth}'}"
-    return depth or ("gray" if facts.bands == 1 else "color")
-
-
-def _kind(image: Image.Image) -> str:
-    if has_frames(image):
-        return "animated"
-    # 16-bit color shows only in how pixels are stored: Pillow keeps the upper 8 bits.
-    if image.mode.startswith("I") or ";16" in str(getattr(image, "tile", "")):
-        return "16-bit"
-    match image.mode:
-        case "F":
-            return "floating-point"
-        case "CMYK" | "LAB" | "HSV" | "YCbCr":
-            return image.mode
-    if image.has_transparency_data:
-        return "transparent"
-    return "gray" if image.mode in ("1", "L") else "color"
-
-
 def _of_files(seen: list[_Seen]) -> Iterator[Finding]:
     """Yield problems and unusual properties of single images."""
-    kinds = Counter(each.picture.kind for each in seen if isinstance(each.picture, _Picture))
+    kinds = Counter(each.picture.kind for each in seen if isinstance(each.picture, Examined))
     usual = max([*ORDINARY, *kinds], key=lambda kind: kinds[kind])
     for each in seen:
         path, picture = (each.path,), each.picture
@@ -358,7 +230,7 @@ def _copies(seen: list[_Seen]) -> Iterator[Finding]:
     """Yield files with equal content."""
     groups: dict[bytes, list[_Seen]] = defaultdict(list)
     for each in seen:
-        if isinstance(each.picture, _Picture):
+        if isinstance(each.picture, Examined):
             groups[each.picture.digest].append(each)
     for group in groups.values():
         if len(group) > 1:
@@ -367,7 +239,7 @@ def _copies(seen: list[_Seen]) -> Iterator[Finding]:
 
 def _near_copies(seen: list[_Seen], distance: int) -> tuple[list[Finding], Near]:
     """Return groups of similar images with different content, and how they were searched."""
-    looks = [(each, each.picture.look) for each in seen if isinstance(each.picture, _Picture)]
+    looks = [(each, each.picture.look) for each in seen if isinstance(each.picture, Examined)]
     compared = [each for each, look in looks if look is not None]
     found: list[Finding] = []
     for group in near_groups([look for _, look in looks if look is not None], distance):
@@ -403,7 +275,7 @@ def _varied(group: list[_Seen], key: Callable[[_Seen], Hashable]) -> list[_Seen]
 
 def _differ(group: list[_Seen]) -> bool:
     """Whether their content differs."""
-    digests = {each.picture.digest for each in group if isinstance(each.picture, _Picture)}
+    digests = {each.picture.digest for each in group if isinstance(each.picture, Examined)}
     return len(digests) > 1
 
 
