@@ -62,18 +62,16 @@ class Steps(Closing):
         self.offset = offset
         channels = graph.in_shape[-1]
         normalization = Normalization((0.5,) * channels, (0.25,) * channels)
-        scale, shift = normalization.scale_and_shift()
         self.engine = TrainingEngine(
             freeze_graph(graph, config.train, 0),
             params,
             threads=threads,
-            scale=scale,
-            shift=shift,
             kernels=kernels,
             exchange=exchange,
             batch_size=batch_size or images,
             recompute=recompute,
             loss=config.train.loss.make(multiple=multiple),
+            **normalization.for_engine(),
         )
         groups = make_groups(params, config.train)
         self.optimizer = make_optimizer(config.train.optimizer, params, groups)

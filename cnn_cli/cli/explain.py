@@ -88,7 +88,7 @@ def run(
             "--topk",
             metavar="K",
             parser=values.whole("--topk", 1, below=21),
-            help="With --index: number of similar images. Default: 5.",
+            help=f"With --index: number of similar images. Default: {TOPK}.",
         ),
     ] = None,
     threads: Threads = None,

@@ -202,17 +202,16 @@ def run(
         rule = "must be one number, or two with a comma between them"
         raise UsageError("--standardize", rule, len(standardize.values))
     output.check_output(output_file)
-    order = cast(Literal["rgb", "bgr"], channel_order)
     options = ImportOptions(
-        map_file,
-        classes,
-        None if mean is None else mean.values,
-        None if std is None else std.values,
-        value_range,
-        order,
-        tuple(ignore or ()),
-        cast(Literal["ema", "model"] | None, which),
-        None if standardize is None else Standardization(*standardize.values),
+        map_file=map_file,
+        classes_file=classes,
+        mean=None if mean is None else mean.values,
+        std=None if std is None else std.values,
+        value_range=value_range,
+        channel_order=cast(Literal["rgb", "bgr"], channel_order),
+        ignore=tuple(ignore or ()),
+        which=cast(Literal["ema", "model"] | None, which),
+        standardization=None if standardize is None else Standardization(*standardize.values),
     )
     with elapsing("importing"):
         report = import_weights(weights, config, overrides or [], output_file, options)

@@ -36,3 +36,8 @@ class Normalization(Struct):
         """Return the equivalent ``pixel * scale + shift``, both (channels,)."""
         std = np.array(self.std)
         return 1 / (FULL_SCALE[self.depth] * std), -np.array(self.mean) / std
+
+    def for_engine(self) -> dict[str, Any]:
+        """Return the arguments of `Engine` that normalize its images."""
+        scale, shift = self.scale_and_shift()
+        return {"scale": scale, "shift": shift, "scale_floats": self.depth == "float"}

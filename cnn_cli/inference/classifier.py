@@ -135,7 +135,6 @@ class Classifier(Struct):
         file = resolve_checkpoint(Path(path))
         checkpoint = load_checkpoint(file, (*WEIGHT_GROUPS, REJECTION))
         meta = checkpoint.meta
-        preprocess = Preprocess(**meta["preprocess"])
         classes = tuple(meta["classes"])
         graph, dtype = stored_network(meta, str(file))
         _check_memory(graph, dtype, str(file))
@@ -146,8 +145,6 @@ class Classifier(Struct):
         for group in WEIGHT_GROUPS:
             arrays |= checkpoint.groups.get(group, {})
         params.load(arrays, str(file))
-        normalization = Normalization.stored(meta)
-        temperature = meta.get("calibration", {}).get("temperature", 1.0)
         rejection = None
         if REJECTION in checkpoint.groups:
             from cnn_cli.inference.rejection import Rejection
@@ -155,17 +152,17 @@ class Classifier(Struct):
             arrays = checkpoint.groups[REJECTION]
             rejection = Rejection.stored(meta, arrays, len(classes), str(file))
         return cls(
-            file,
-            meta,
-            classes,
-            preprocess,
-            normalization,
-            graph,
-            params,
-            temperature,
-            SeveralLabels.stored(meta),
-            rejection,
-            None if tta == ONE_VIEW else tta or stored_tta(meta),
+            path=file,
+            meta=meta,
+            classes=classes,
+            preprocess=Preprocess(**meta["preprocess"]),
+            normalization=Normalization.stored(meta),
+            graph=graph,
+            params=params,
+            temperature=meta.get("calibration", {}).get("temperature", 1.0),
+            several=SeveralLabels.stored(meta),
+            rejection=rejection,
+            tta=None if tta == ONE_VIEW else tta or stored_tta(meta),
         )
 
     @cached_property
@@ -284,17 +281,13 @@ class Classifier(Struct):
             threads, backend, note: as in `scorer`.
             beside: see `Engine`.
         """
-        scale, shift = self.normalization.scale_and_shift()
-        kernels = open_kernels(backend, self.graph, str(self.params.dtype), note)
         return Engine(
             self.graph,
             self.params,
             threads=threads,
-            scale=scale,
-            shift=shift,
-            scale_floats=self.normalization.depth == "float",
-            kernels=kernels,
+            kernels=open_kernels(backend, self.graph, str(self.params.dtype), note),
             beside=beside,
+            **self.normalization.for_engine(),
         )
 
     def probabilities(self, logits: Array) -> Array:

@@ -188,6 +188,14 @@ def relative_root(root: Path, file: Path) -> str:
 
 def _trial(survey: Survey, network: Network) -> Choice:
     """Return a network with the most expensive augmentation that may be chosen."""
-    strong = images_a_class(survey) < FEW
-    size = batch_size(survey.train_images, network)
-    return Choice(network, size, STRONG_EPOCHS, strong, UNKNOWN, 1.0, 1.0, True, True)
+    return Choice(
+        network=network,
+        batch_size=batch_size(survey.train_images, network),
+        epochs=STRONG_EPOCHS,
+        strong=images_a_class(survey) < FEW,
+        speed=UNKNOWN,
+        epoch_seconds=1.0,
+        seconds=1.0,
+        fits=True,
+        limited=True,
+    )

@@ -128,21 +128,18 @@ class Session:
         Args:
             graph, params, entry, exchange: as in `Engine`.
         """
-        scale, shift = self.normalization.scale_and_shift()
         return TrainingEngine(
             graph,
             params,
             threads=self.setup.threads,
             seed=self.setup.config.train.seed,
-            scale=scale,
-            shift=shift,
-            scale_floats=self.normalization.depth == "float",
             kernels=self.kernels,
             entry=entry,
             exchange=exchange,
             batch_size=self.setup.config.train.batch_size,
             recompute=self.setup.memory.recompute,
             loss=self.setup.loss,
+            **self.normalization.for_engine(),
         )
 
     def replace_engine(self, graph: Graph, entry: int = IMAGE) -> None:

@@ -212,20 +212,20 @@ def set_up(
     weights = class_weights(config, dataset, source)
     initial = initial_weights(config, graph, dataset.classes, source, resumed=bool(meta))
     return TrainingSetup(
-        config,
-        ranks,
-        threads,
-        backend,
-        dataset,
-        facts,
-        graph,
-        smaller,
-        measured,
-        memory,
-        weights,
-        initial,
-        meta,
-        options.epochs(config),
+        config=config,
+        ranks=ranks,
+        threads=threads,
+        backend=backend,
+        dataset=dataset,
+        data_facts=facts,
+        graph=graph,
+        smaller=smaller,
+        measured=measured,
+        memory=memory,
+        class_weights=weights,
+        initial=initial,
+        meta=meta,
+        epochs=options.epochs(config),
     )
 
 

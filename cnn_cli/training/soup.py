@@ -205,7 +205,6 @@ def _estimate(
     )
     data = open_training_data(config, dataset, threads, note)
     augment_training(config, data, classifier.normalization)
-    scale, shift = classifier.normalization.scale_and_shift()
     try:
         with TrainingEngine(
             graph,
@@ -213,11 +212,9 @@ def _estimate(
             threads=threads,
             recompute=memory.recompute,
             seed=config.train.seed,
-            scale=scale,
-            shift=shift,
-            scale_floats=classifier.normalization.depth == "float",
             kernels=open_kernels(kernels, graph, str(params.dtype), note),
             batch_size=config.train.batch_size,
+            **classifier.normalization.for_engine(),
         ) as engine:
             awaited = Requests().awaited
             estimate_statistics(engine, weights, params, data, config, 0, ALONE, awaited)

@@ -251,14 +251,14 @@ class SweepState:
         own = self._trials[0] if self._trials and self._candidates.own is not None else None
         keys = tuple(each.key for each in self._candidates.space)
         return SweepResult(
-            self._run.path,
-            keys,
-            self._train.monitored,
-            self._rungs,
-            self._trials,
-            self._ranking(),
-            own,
-            stopped,
+            run=self._run.path,
+            keys=keys,
+            monitor=self._train.monitored,
+            rungs=self._rungs,
+            trials=self._trials,
+            ranking=self._ranking(),
+            own=own,
+            stopped=stopped,
         )
 
     def _ranking(self) -> list[Trial]:
