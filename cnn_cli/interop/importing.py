@@ -122,7 +122,7 @@ def import_weights(
     """
     given = None if config_file is None else load_config(config_file, overrides)
     foreign = read_foreign(weights, _in_shape(given, overrides), options.which)
-    _refuse_idle(config_file, overrides, options, foreign)
+    _refuse_ignored(config_file, overrides, options, foreign)
     foreign, ignored = _without_extra(foreign, options.ignore)
     derived = None
     if given is None or config_file is None:
@@ -147,17 +147,11 @@ def import_weights(
     several, told = _several_labels(config, foreign, len(classes))
     config = _with_preprocessing(config, config_file, options, classes, foreign)
     graph = _graph(config, len(classes), config_file)
-    if derived is not None:
-        nodes = layers_with_arrays(graph)
-        if len(nodes) != len(derived.modules):
-            rule = "must leave the layers as the file has them; give --config CONFIG for others"
-            raise ConfigError(f"{config_file}: model", rule)
-        pairs = {node.index: each for node, each in zip(nodes, derived.modules, strict=True)}
-        eps: Mapping[int, float] = {}
-        matched_by = "the file's own network"
-        foreign = replace(foreign, modules=tuple(derived.modules))
-    else:
+    if derived is None:
         pairs, eps, matched_by = _match(graph, foreign, options)
+    else:
+        pairs, eps, matched_by = _match_derived(graph, derived, config_file)
+        foreign = replace(foreign, modules=tuple(derived.modules))
     arrays, changes = assemble(graph, foreign, pairs, eps, options.standardization)
     params = Parameters(graph, config.train.dtype)
     params.load(arrays, str(weights))
@@ -188,10 +182,14 @@ def import_weights(
     )
 
 
-def _refuse_idle(
+def _refuse_ignored(
     config_file: str | None, overrides: list[str], options: ImportOptions, foreign: Foreign
 ) -> None:
-    """Refuse options and keys that the import of this file would ignore."""
+    """Refuse options and keys that the import of this file would ignore.
+
+    Raises:
+        UsageError: there is one.
+    """
     if config_file is None and options.map_file is not None:
         raise UsageError("--map", "goes with --config CONFIG", options.map_file)
     if foreign.normalization is None:
@@ -282,10 +280,29 @@ def _graph(config: Config, classes: int, source: str) -> Graph:
     return build_graph(config.model, in_shape, classes, source)
 
 
-def _match(
-    graph: Graph, foreign: Foreign, options: ImportOptions
-) -> tuple[dict[int, Module], Mapping[int, float], str]:
-    """Return the file's module for each node, the eps of its batchnorms, and the matching rule."""
+Matched = tuple[dict[int, Module], Mapping[int, float], str]
+"""The file's module by node, the eps of the file's batchnorms by node, and the matching rule."""
+
+
+def _match_derived(graph: Graph, derived: Derived, source: str) -> Matched:
+    """Match a derived network, whose layers are the file's, in the same order.
+
+    Args:
+        source: the file, for messages.
+
+    Raises:
+        ConfigError: overrides changed the layers.
+    """
+    nodes = layers_with_arrays(graph)
+    if len(nodes) != len(derived.modules):
+        rule = "must leave the layers as the file has them; give --config CONFIG for others"
+        raise ConfigError(f"{source}: model", rule)
+    pairs = {node.index: each for node, each in zip(nodes, derived.modules, strict=True)}
+    return pairs, {}, "the file's own network"
+
+
+def _match(graph: Graph, foreign: Foreign, options: ImportOptions) -> Matched:
+    """Match the layers of a config: by `--map`, by the file's network, or by the arrays' names."""
     if options.map_file is not None:
         mapping = read_map(options.map_file)
         pairs = match_map(graph, foreign, mapping, str(options.map_file))
@@ -344,10 +361,10 @@ def _with_preprocessing(
     data = document["data"]
     own = foreign.normalization
     found = {}
-    for key, option, idle in (("mean", options.mean, 0.0), ("std", options.std, 1.0)):
+    for key, option, neutral in (("mean", options.mean, 0.0), ("std", options.std, 1.0)):
         values = data[key] if option is None else list(option)
         if own is not None and option is None:
-            values = [idle]  # the file's network does it itself
+            values = [neutral]  # the file's network does it itself
         if values == "auto":
             rule = f"must be what the weights were trained with; give --{key}"
             raise ConfigError(f"{source}: data.{key}", rule, "auto")

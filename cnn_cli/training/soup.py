@@ -8,7 +8,7 @@ al. 2018, section 3.2).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,12 +91,7 @@ def average_weights(
     for place in places[1:]:
         other = Classifier.load(place)
         _check_same_network(other, first)
-        if other.normalization != first.normalization:
-            remarks.append(
-                f"{other.path} has a different mean and std; those of {first.path} are kept"
-            )
-        if other.tta != first.tta:
-            remarks.append(f"{other.path} has another augment.tta; that of {first.path} is kept")
+        remarks += _not_kept(other, first)
         flat += other.params.flat
         buffers += other.params.flat_buffers
         members.append(other.path)
@@ -105,18 +100,9 @@ def average_weights(
     first.params.flat[...] = flat / len(members)
     first.params.flat_buffers[...] = buffers / len(members)
     first.params.touch()
-    images = None
-    graph = freeze_graph(first.graph, first.config.train, 0)
-    layers = [node.layer for node in graph.nodes if isinstance(node.layer, BatchLayer)]
-    if layers:
-        frozen = all(layer.frozen for layer in layers)
-        found = "train.freeze keeps them all" if frozen else _own_images(first, root)
-        if isinstance(found, str):
-            remarks.append(
-                f"batch normalization statistics are the mean of the checkpoints': {found}"
-            )
-        else:
-            images = _estimate(first, found, threads, backend, note)
+    images, why = _estimate_statistics(first, root, threads, backend, note)
+    if why is not None:
+        remarks.append(f"batch normalization statistics are the mean of the checkpoints': {why}")
     if root is not None and images is None:
         remarks.append(f"--data {root} is not needed: no batch statistics are measured")
     labels = None
@@ -130,6 +116,14 @@ def average_weights(
         )
     checkpoint = _checkpoint(first, members, images, labels)
     return Soup(checkpoint, tuple(members), images, tuple(remarks))
+
+
+def _not_kept(other: Classifier, first: Classifier) -> Iterator[str]:
+    """Yield notes on what the mean has of the first checkpoint, not of another one."""
+    if other.normalization != first.normalization:
+        yield f"{other.path} has a different mean and std; those of {first.path} are kept"
+    if other.tta != first.tta:
+        yield f"{other.path} has another augment.tta; that of {first.path} is kept"
 
 
 def _is_fitted(classifier: Classifier) -> bool:
@@ -182,16 +176,44 @@ def _own_images(classifier: Classifier, root: Path | None) -> Dataset | str:
         return error.line().rstrip(".")
 
 
+def _estimate_statistics(
+    classifier: Classifier,
+    root: Path | None,
+    threads: int,
+    backend: str | None,
+    note: Callable[[str], None],
+) -> tuple[int | None, str | None]:
+    """Estimate the statistics of batch normalization from training images, if they can be.
+
+    Returns:
+        The number of images, or None; and, if statistics are left as they are, why.
+    """
+    graph = freeze_graph(classifier.graph, classifier.config.train, 0)
+    layers = [node.layer for node in graph.nodes if isinstance(node.layer, BatchLayer)]
+    if not layers:
+        return None, None
+    if all(layer.frozen for layer in layers):
+        return None, "train.freeze keeps them all"
+    dataset = _own_images(classifier, root)
+    if isinstance(dataset, str):
+        return None, dataset
+    return _estimate(classifier, graph, dataset, threads, backend, note), None
+
+
 def _estimate(
     classifier: Classifier,
+    graph: Graph,
     dataset: Dataset,
     threads: int,
     backend: str | None,
     note: Callable[[str], None],
 ) -> int:
-    """Estimate batch statistics from training images and return the number of images."""
+    """Estimate batch statistics from training images and return the number of images.
+
+    Args:
+        graph: the network, with frozen layers.
+    """
     params, config = classifier.params, classifier.config
-    graph = freeze_graph(classifier.graph, config.train, 0)
     weights = params.copy()
     kernels = choose_backend(backend)
     memory = plan_memory(
