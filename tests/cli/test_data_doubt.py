@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import json
 import re
 import shutil
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_program import COMMAND, Inside, process
+from cli_program import COMMAND, Inside, csv_rows, process
 from data_samples import save_gray
 from patience import PATIENCE
 from PIL import Image
@@ -65,13 +64,8 @@ def here(planted: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def test_planted_labels_are_found(planted: Path) -> None:
-    rows = rows_of(planted / "doubts.csv")
+    rows = csv_rows(planted / "doubts.csv")
     found = {"/".join(Path(row["path"]).parts[-2:]): row for row in rows}
     assert {name: found[name]["label"] for name in PLANTED} == PLANTED
     assert {found[name]["suggested"] for name in PLANTED} == {"dark", "grey", "bright"}
@@ -86,7 +80,7 @@ def test_planted_labels_are_found(planted: Path) -> None:
 
 
 def test_text(planted: Path) -> None:
-    rows = rows_of(planted / "doubts.csv")
+    rows = csv_rows(planted / "doubts.csv")
     lines = (planted / "out.txt").read_text().splitlines()
     assert lines[:4] == ["run      folds", "images   72", f"doubted  {len(rows)} labels", ""]
     assert lines[4].split() == ["path", "label", "suggested", "prob", "label_prob"]
@@ -110,7 +104,7 @@ def test_a_run_of_folds_is_judged_again(cnn: Inside, planted: Path, here: Path) 
     assert set(document["thresholds"]) == {"dark", "grey", "bright"}
     keys = ["path", "label", "suggested", "prob", "label_prob"]
     assert list(document["doubts"][0]) == keys
-    rows = rows_of(Path("again.csv"))
+    rows = csv_rows(Path("again.csv"))
     assert [each["path"] for each in document["doubts"]] == [row["path"] for row in rows]
 
 
@@ -125,8 +119,8 @@ def test_of_an_ordinary_run_only_unseen_images_are_looked_at(
         "run, networks are trained that judge all\n"
     )
     assert "images   24\n" in outcome.out
-    own = {row["path"] for row in rows_of(planted / "folds/out_of_fold.csv") if row["fold"] == "2"}
-    assert {row["path"] for row in rows_of(Path("one.csv"))} <= own
+    own = {row["path"] for row in csv_rows(planted / "folds/out_of_fold.csv") if row["fold"] == "2"}
+    assert {row["path"] for row in csv_rows(Path("one.csv"))} <= own
 
 
 def test_nothing_doubted(cnn: Inside, planted: Path, here: Path) -> None:
@@ -153,7 +147,7 @@ def test_stopped_and_resumed(cnn: Inside, planted: Path, here: Path) -> None:
     assert outcome.code == 0
 
     def relative(path: Path) -> list[tuple[str, str]]:
-        return [("/".join(Path(row["path"]).parts[-2:]), row["prob"]) for row in rows_of(path)]
+        return [("/".join(Path(row["path"]).parts[-2:]), row["prob"]) for row in csv_rows(path)]
 
     assert relative(Path("again.csv")) == relative(planted / "doubts.csv")
 
@@ -214,7 +208,7 @@ def test_what_changed_is_said(cnn: Inside, here: Path) -> None:
 
 def test_a_broken_image_is_named(cnn: Inside, here: Path) -> None:
     assert cnn("train", "c.yaml", *FOLDS, "train.epochs=1", "--out", "new", "--quiet").code == 0
-    out_of_fold = rows_of(Path("new/out_of_fold.csv"))
+    out_of_fold = csv_rows(Path("new/out_of_fold.csv"))
     assert len(out_of_fold) == 72
     Path("grey/0.png").write_bytes(b"no picture")
     outcome = cnn("data", "doubt", "new", "--json")

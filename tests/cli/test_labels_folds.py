@@ -4,7 +4,6 @@ labels.
 
 from __future__ import annotations
 
-import csv
 import json
 import shutil
 import statistics
@@ -12,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_program import Inside, kill_as_each_appears, process
+from cli_program import Inside, csv_rows, kill_as_each_appears, process
 from hardship import assert_same_run
 from html_check import Page
 from tagged import CLASSES
@@ -33,11 +32,6 @@ def folds(tagged: Path) -> Path:
     return tagged / "folds"
 
 
-def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
-
-
 def labels_of(text: str) -> set[str]:
     return set(text.split("|")) - {"none"}
 
@@ -51,10 +45,10 @@ def probabilities(cnn: Inside, tagged: Path, *ckpts: object) -> np.ndarray:
 
 
 def test_every_image_is_predicted_once(tagged: Path, folds: Path) -> None:
-    rows = rows_of(folds / "out_of_fold.csv")
+    rows = csv_rows(folds / "out_of_fold.csv")
     every = ("path", "fold", "true", "label", "prob", "error", *(f"prob:{c}" for c in CLASSES))
     assert tuple(rows[0]) == every
-    known = {row["path"]: row["label"] for row in rows_of(tagged / "tags.csv")}
+    known = {row["path"]: row["label"] for row in csv_rows(tagged / "tags.csv")}
     assert {Path(row["path"]).relative_to(tagged).as_posix() for row in rows} == set(known)
     assert len(rows) == len(known)
     for row in rows:
@@ -67,7 +61,7 @@ def test_every_image_is_predicted_once(tagged: Path, folds: Path) -> None:
 
 
 def test_folds_have_the_labels_in_equal_shares(folds: Path) -> None:
-    rows = rows_of(folds / "out_of_fold.csv")
+    rows = csv_rows(folds / "out_of_fold.csv")
     counts = {
         name: [
             sum(name in labels_of(row["true"]) for row in rows if row["fold"] == number)
@@ -86,7 +80,7 @@ def test_the_mean_and_deviation_of_every_metric(tagged: Path, folds: Path) -> No
         *("top1", "loss", "macro_f1", "weighted_f1", "auc", "average_precision", "brier"),
         *("micro_f1", "subset_accuracy"),
     ]
-    rows = rows_of(folds / "out_of_fold.csv")
+    rows = csv_rows(folds / "out_of_fold.csv")
     right = [
         statistics.fmean(
             labels_of(row["true"]) == labels_of(row["label"]) for row in rows if row["fold"] == n
@@ -236,7 +230,7 @@ def planted(tagged: Path, here: Path) -> dict[str, str]:
     """
     shutil.copytree(tagged / "pictures", here / "pictures")
     shutil.copy(tagged / "tiny.yaml", here / "tiny.yaml")
-    rows = {row["path"]: row["label"] for row in rows_of(tagged / "tags.csv")}
+    rows = {row["path"]: row["label"] for row in csv_rows(tagged / "tags.csv")}
     right = {f"pictures/{i}.png": rows[f"pictures/{i}.png"] for i in (10, 31, 55)}
     for path, label in right.items():
         flipped = labels_of(label) ^ {"top"}
@@ -256,7 +250,7 @@ def test_doubted_labels(cnn: Inside, planted: dict[str, str], here: Path) -> Non
     assert document["images"] == 84
     assert set(document["thresholds"]) == set(CLASSES)
     assert document["estimated_wrong"] > 1
-    rows = {Path(row["path"]).relative_to(here).as_posix(): row for row in rows_of(Path("d.csv"))}
+    rows = {Path(row["path"]).relative_to(here).as_posix(): row for row in csv_rows(Path("d.csv"))}
     assert set(planted) <= set(rows)
     assert len(rows) < 20
     for path, label in planted.items():

@@ -10,7 +10,7 @@ import statistics
 from pathlib import Path
 
 import pytest
-from cli_program import Inside, Outcome, kill_as_each_appears, process
+from cli_program import Inside, Outcome, csv_rows, kill_as_each_appears, process
 from hardship import assert_same_run, contents
 from PIL import Image
 
@@ -30,8 +30,7 @@ def folds(project: Path) -> Path:
 
 
 def rows_of(run: Path) -> list[dict[str, str]]:
-    with (run / "out_of_fold.csv").open(encoding="utf-8", newline="") as file:
-        return list(csv.DictReader(file))
+    return csv_rows(run / "out_of_fold.csv")
 
 
 def test_every_image_is_predicted_once(project: Path, folds: Path) -> None:

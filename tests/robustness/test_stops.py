@@ -145,7 +145,7 @@ def test_while_a_batch_is_waited_for(
     """A disk that stops answering, in the second epoch; nothing is cached."""
     out = tmp_path / "run"
     line = ("train", field.config, "--out", out, "--quiet")
-    mean_and_std = ("data.cache=none",)
+    uncached = "data.cache=none"
     answered = threading.Event()
 
     def hang() -> None:
@@ -154,13 +154,13 @@ def test_while_a_batch_is_waited_for(
 
     images = 24 + 24 + 24 + 12  # statistics, an epoch, its batchnorm statistics, its validation
     at_call(monkeypatch, cache, "load_image", images + 20, hang)
-    assert cnn(*line, *mean_and_std) == Outcome(75, "", "")
+    assert cnn(*line, uncached) == Outcome(75, "", "")
     assert not answered.is_set()
     answered.set()
     monkeypatch.undo()
     meta = load_checkpoint(out / "last.npz").meta
     assert STEPS <= meta["step"] <= STEPS + 1
-    assert cnn(*line, *mean_and_std, "--resume").code == 0
+    assert cnn(*line, uncached, "--resume").code == 0
     assert_same_run(whole, out)
 
 

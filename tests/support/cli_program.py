@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import signal
 import subprocess
@@ -44,6 +45,12 @@ def plainly(arguments: Sequence[object]) -> list[str]:
         if texts[: len(command)] == command and "--backend" not in texts:
             texts[len(command) : len(command)] = ["--backend", "numpy"]
     return texts
+
+
+def csv_rows(path: Path) -> list[dict[str, str]]:
+    """Return the rows of a table that the program wrote."""
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
 
 
 Inside = Callable[..., Outcome]
