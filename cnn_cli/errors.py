@@ -136,6 +136,11 @@ def suggest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean '{near[0]}'?" if near else ""
 
 
+def no_override(typed: str) -> UsageError:
+    """Return the error for a word that should be an override of the config."""
+    return UsageError(typed, "an override is written KEY=VALUE, such as train.epochs=3")
+
+
 def missing_extra(place: object, package: str, extra: str) -> UsageError:
     """Return the error for a file or option that needs a package which is not installed."""
     return UsageError(place, f"needs {package}; install it with pip install 'cnn-cli[{extra}]'")

@@ -139,7 +139,7 @@ def run(
             "--topk",
             metavar="K",
             parser=values.whole("--topk", 1),
-            help="Number of classes to list in json, jsonl and csv. Default: 5, in csv none.",
+            help=f"Number of classes to list in json, jsonl and csv. Default: {TOPK}, in csv none.",
         ),
     ] = None,
     probs: Annotated[bool, Option("--probs", help="Add the probabilities of all classes.")] = False,

@@ -19,7 +19,7 @@ from cnn_cli.config.show import show
 from cnn_cli.config.templates import write_out
 from cnn_cli.config.whole import Config
 from cnn_cli.data.augment import TECHNIQUES
-from cnn_cli.errors import ConfigError, UsageError
+from cnn_cli.errors import ConfigError, no_override
 
 
 def load_config(
@@ -88,7 +88,7 @@ def lay_over(
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
-            raise UsageError(override, "an override is written KEY=VALUE, such as train.epochs=3")
+            raise no_override(override)
         value = parse_yaml(text, key)
         if key.startswith("model.layers."):  # positions refer to the expanded layers
             later.append((key, value, override))

@@ -29,6 +29,13 @@ CHOICES: Mapping[str, Mapping[str, type[BaseModel]]] = {
     "loss": LOSSES,
 }
 
+# The models among which a word chooses, by the key below which the word is written.
+_MODELS: Mapping[str, Mapping[str, type[BaseModel]]] = {
+    "layers": LAYER_KINDS,
+    "augment": TECHNIQUES,
+    **CHOICES,
+}
+
 _TYPES: dict[str, str] = {
     "dict_type": "must be a mapping of keys to values",
     "model_type": "must be a mapping of keys to values",
@@ -76,8 +83,8 @@ def _is_leaf(location: Location) -> bool:
     """Whether a place is that of a single value, not of a section or layer."""
     steps = [step for step in location if isinstance(step, str)]
     last = steps[-1] if steps else ""
-    sections = {*Config.model_fields, *LAYER_KINDS, *OPTIMIZERS, *SCHEDULERS, *LOSSES, *TECHNIQUES}
-    return bool(steps) and last not in {*sections, *CHOICES, "progressive_resizing"}
+    sections = {*Config.model_fields, *CHOICES, "progressive_resizing"}.union(*_MODELS.values())
+    return bool(steps) and last not in sections
 
 
 def _unknown_choice(source: str, location: Location, value: Any) -> ConfigError:
@@ -111,16 +118,10 @@ def _known_keys(location: Location) -> list[str]:
     for step in location:
         if isinstance(step, int):
             continue
-        if step in LAYER_KINDS and "layers" in location:
-            model = LAYER_KINDS[step]
-        elif step in OPTIMIZERS and "optimizer" in location:
-            model = OPTIMIZERS[step]
-        elif step in SCHEDULERS and "scheduler" in location:
-            model = SCHEDULERS[step]
-        elif step in LOSSES and "loss" in location:
-            model = LOSSES[step]
-        elif step in TECHNIQUES and "augment" in location:
-            model = TECHNIQUES[step]
+        inside = (models for key, models in _MODELS.items() if key in location)
+        chosen = next((models[step] for models in inside if step in models), None)
+        if chosen is not None:
+            model = chosen
         elif step in model.model_fields:
             annotation = model.model_fields[step].annotation
             if isinstance(annotation, type) and issubclass(annotation, BaseModel):

@@ -224,16 +224,22 @@ def _several(members: Sequence[Classifier]) -> SeveralLabels | None:
     return SeveralLabels.mean(found) if found else None
 
 
+def class_of_one(model: Classifier, other: Classifier) -> str | None:
+    """Return, for a message, a class that only one of two models has; None if there is none."""
+    for one, than in ((model, other), (other, model)):
+        for name in one.classes:
+            if find_class(name, than.classes) is None:
+                return f"'{name}' in {one.path} only"
+    return None
+
+
 def _check_like(other: Classifier, first: Classifier) -> None:
     if other.labels_kind != first.labels_kind:
         wanted = f"data.labels {first.labels_kind}, as {first.path}"
         rule = f"must be of {wanted}, which it is averaged with"
         raise DataError(other.path, rule, other.labels_kind)
-    for one, than in ((other, first), (first, other)):
-        for name in one.classes:
-            if find_class(name, than.classes) is None:
-                rule = f"must have the classes of {first.path}"
-                raise DataError(other.path, rule, f"'{name}' in {one.path} only")
+    if (single := class_of_one(other, first)) is not None:
+        raise DataError(other.path, f"must have the classes of {first.path}", single)
     if other.preprocess != first.preprocess:
         rule = f"must prepare images as {first.path} does"
         got = f"{_words(other.preprocess)}, not {_words(first.preprocess)}"

@@ -58,16 +58,14 @@ class Against:
                 label where that assigns several.
         """
         from cnn_cli.inference.classifier import open_classifier
+        from cnn_cli.inference.ensemble import class_of_one
 
         self.model = open_classifier([self.path], tta)
         if self.model.labels_kind != new.labels_kind:
             rule = f"must be of data.labels {new.labels_kind}, as --ckpt is"
             raise DataError(self.path, rule, self.model.labels_kind)
-        for one, than in ((self.model, new), (new, self.model)):
-            for name in one.classes:
-                if find_class(name, than.classes) is None:
-                    rule = "must have the classes of --ckpt"
-                    raise DataError(self.path, rule, f"'{name}' in {one.path} only")
+        if (single := class_of_one(self.model, new)) is not None:
+            raise DataError(self.path, "must have the classes of --ckpt", single)
 
     def evaluate(
         self, images: Split, new: Classifier, options: EvaluationOptions, bad: Bad

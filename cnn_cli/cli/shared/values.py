@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from cnn_cli.errors import UsageError
+from cnn_cli.errors import UsageError, no_override
 from cnn_cli.structs import Struct
 
 _SIZE = re.compile(r"(?P<number>[0-9]+(\.[0-9]+)?) ?(?P<unit>[KMGTkmgt]?)(?P<binary>i?)[Bb]?")
@@ -160,5 +160,5 @@ def override(value: object) -> str:
     typed = str(value)
     key, equals, _ = typed.partition("=")
     if not (key and equals):
-        raise UsageError(typed, "an override is written KEY=VALUE, such as train.epochs=3")
+        raise no_override(typed)
     return typed
