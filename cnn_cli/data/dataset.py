@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from cnn_cli.data.content import Hashes
 from cnn_cli.data.targets import Labels, are_multiple
 
+Indices = NDArray[np.int64]
+"""Positions of images in a split."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Split:

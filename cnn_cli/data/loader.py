@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.data.cache import ImageCache
-from cnn_cli.data.dataset import Split
+from cnn_cli.data.dataset import Indices, Split
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.reading_threads import Pool, take
@@ -23,7 +23,6 @@ from cnn_cli.threads import start_thread
 if TYPE_CHECKING:  # evaluation does not need augmentation
     from cnn_cli.data.augment import Augmentation
 
-Indices = NDArray[np.int64]
 
 BUFFERS = 4  # one in the network, one being filled, two ready
 

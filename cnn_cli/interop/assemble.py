@@ -78,7 +78,7 @@ def assemble(
     taken = {id(module) for module in pairs.values()}
     work.extra += [module.name for module in foreign.modules if id(module) not in taken]
     work.refuse_problems()
-    work.refuse_idle()
+    work.refuse_unused_standardization()
     return work.arrays, work.notes()
 
 
@@ -100,6 +100,8 @@ def swap_colors(graph: Graph, arrays: dict[str, Array], place: str) -> None:
 
 
 class _Assembly:
+    """Collects the network's arrays, what is wrong with the file's, and counts of conversions."""
+
     def __init__(self, graph: Graph, place: str, standardization: Standardization | None) -> None:
         self.graph = graph
         self.place = place
@@ -143,18 +145,8 @@ class _Assembly:
         if "bias" in found and self._into_statistics(node, found["bias"]):
             del found["bias"]
         self.extra += [f"{module.name}.{param}" for param in found]
-        ours = getattr(node.layer, "eps", None)
-        variance = f"{node.name}/running_var"
-        # ONNX stores it in float32.
-        if eps is not None and ours is not None and np.float32(eps) != np.float32(ours):
-            if variance not in self.arrays:
-                rule = f"{node.layer.kind}.eps of {node.name} must be the file's, {eps:g}"
-                raise DataError(self.place, rule, f"{ours:g}")
-            self.arrays[variance] = self.arrays[variance] + (eps - ours)
-            self.epsilons += 1
-            if self.arrays[variance].min() < 0:
-                rule = f"batchnorm.eps of {node.name} must be at most the file's, {eps:g}"
-                raise DataError(self.place, rule, f"{ours:g}")
+        if eps is not None:
+            self._take_eps(node, eps)
 
     def fold(self, node: Node) -> None:
         """Add a batchnorm that the file has folded into the preceding convolution.
@@ -174,6 +166,22 @@ class _Assembly:
         ):
             self.arrays[f"{node.name}/{param}"] = value
         self.folded += 1
+
+    def _take_eps(self, node: Node, eps: float) -> None:
+        """Add what the file's eps has more than the network's to the running variance."""
+        ours = getattr(node.layer, "eps", None)
+        # ONNX stores it in float32.
+        if ours is None or np.float32(eps) == np.float32(ours):
+            return
+        variance = f"{node.name}/running_var"
+        if variance not in self.arrays:
+            rule = f"{node.layer.kind}.eps of {node.name} must be the file's, {eps:g}"
+            raise DataError(self.place, rule, f"{ours:g}")
+        self.arrays[variance] = self.arrays[variance] + (eps - ours)
+        self.epsilons += 1
+        if self.arrays[variance].min() < 0:
+            rule = f"batchnorm.eps of {node.name} must be at most the file's, {eps:g}"
+            raise DataError(self.place, rule, f"{ours:g}")
 
     def _into_statistics(self, node: Node, bias: Array) -> bool:
         """Move a bias that the network lacks into the running mean of the following batchnorm.
@@ -239,7 +247,7 @@ class _Assembly:
         if problems:
             raise DataError(self.place, "arrays must be the network's", "; ".join(problems))
 
-    def refuse_idle(self) -> None:
+    def refuse_unused_standardization(self) -> None:
         """Refuse a standardization without convolutions, or with a gamma but no gains."""
         if self.standardization is None:
             return

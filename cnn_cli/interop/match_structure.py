@@ -30,6 +30,10 @@ UNORDERED = ("add", "excite", "product")
 OTHERWISE = {"product": "excite", "part": "slice"}
 
 
+Sides = tuple[int, int, int, int]
+"""Top, bottom, left and right, in pixels."""
+
+
 class MismatchError(Exception):
     """Two steps differ; the text names them and the difference."""
 
@@ -63,6 +67,8 @@ def match_structure(graph: Graph, foreign: Foreign) -> tuple[dict[int, Module], 
 
 
 class _Walk:
+    """A walk through both networks; `pairs` are the steps that were found equal."""
+
     def __init__(self, graph: Graph, ops: Sequence[Op]) -> None:
         self.graph = graph
         self.ops = ops
@@ -105,8 +111,8 @@ class _Walk:
         furthest: tuple[int, MismatchError] | None = None
         for order in orders:
             try:
-                for ours, theirs_ in zip(node.inputs, order, strict=True):
-                    self.match(ours, theirs_)
+                for pair in zip(node.inputs, order, strict=True):
+                    self.match(*pair)
                 return
             except MismatchError as mismatch:
                 if furthest is None or len(self.pairs) > furthest[0]:
@@ -133,30 +139,19 @@ class _Walk:
 
     def _compare(self, node: Node, op: Op) -> tuple[int, ...]:
         """Check that two steps are equal; return the tensors that the file's step reads."""
-        layer, inputs, facts = node.layer, op.inputs, dict(op.facts)
-        kind = layer.kind
-        padded = (0, 0, 0, 0)
-        if "padding" in facts and inputs[0] != INPUT and self.ops[inputs[0]].kind == "zeropad":
-            pad = self.ops[inputs[0]]
-            (top, bottom), (left, right) = pad.facts["padding"]
-            if min(top, bottom, left, right) >= 0:
-                padded, inputs = (top, bottom, left, right), pad.inputs
+        layer, facts, kind = node.layer, op.facts, node.layer.kind
+        padded, inputs = self._padding_before(op)
         if isinstance(layer, Conv) and op.kind == "conv":
             self._same_window(node, op, padded, layer.geometry, layer.geometry.start)
             groups = facts["groups"] or layer.geometry.in_shape[2]
             self._agree(node, op, "groups", layer.geometry.groups, groups)
             self._agree(node, op, "dilation", layer.geometry.dilation, facts["dilation"])
         elif isinstance(layer, MaxPool | AvgPool) and op.kind == kind:
-            windows = layer.windows
             if any(padded) and (kind == "avgpool" or not self._is_positive(inputs[0])):
                 raise MismatchError(
                     f"{op.name} pads with zeros, which {node.name} ({kind}) does not"
                 )
-            self._same_window(node, op, padded, windows, windows.padding)
-            self._agree(node, op, "dilation", windows.dilation, facts.get("dilation", (1, 1)))
-            if isinstance(layer, AvgPool) and not windows.inside:
-                counts = facts.get("count_include_pad", False)  # unlike TensorFlow
-                self._agree(node, op, "count_include_pad", layer.count_include_pad, counts)
+            self._same_pool(node, op, layer, padded)
         elif kind == "global_avgpool" and op.kind == "avgpool":
             whole = layer.in_shape[:2]
             self._agree(node, op, "kernel_size", whole, facts["kernel_size"])
@@ -180,6 +175,25 @@ class _Walk:
             )
         return inputs
 
+    def _padding_before(self, op: Op) -> tuple[Sides, tuple[int, ...]]:
+        """Return the zeros that an op of its own puts around an op's input, and the tensors that
+        are then read.
+        """
+        before = op.inputs[0] if op.inputs else INPUT
+        if "padding" in op.facts and before != INPUT and self.ops[before].kind == "zeropad":
+            (top, bottom), (left, right) = self.ops[before].facts["padding"]
+            if min(top, bottom, left, right) >= 0:
+                return (top, bottom, left, right), self.ops[before].inputs
+        return (0, 0, 0, 0), op.inputs
+
+    def _same_pool(self, node: Node, op: Op, pool: MaxPool | AvgPool, padded: Sides) -> None:
+        windows = pool.windows
+        self._same_window(node, op, padded, windows, windows.padding)
+        self._agree(node, op, "dilation", windows.dilation, op.facts.get("dilation", (1, 1)))
+        if isinstance(pool, AvgPool) and not windows.inside:
+            counts = op.facts.get("count_include_pad", False)  # unlike TensorFlow
+            self._agree(node, op, "count_include_pad", pool.count_include_pad, counts)
+
     def _same_arguments(self, node: Node, op: Op) -> None:
         """Compare a layer's arguments, by their names in a config."""
         for key, theirs in op.facts.items():
@@ -191,7 +205,7 @@ class _Walk:
         self,
         node: Node,
         op: Op,
-        padded: tuple[int, int, int, int],
+        padded: Sides,
         ours: Geometry | Windows,
         start: tuple[int, int],
     ) -> None:

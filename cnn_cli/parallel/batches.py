@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cnn_cli.arithmetic import ceil_div
+from cnn_cli.data.dataset import Indices
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.loader import Batch, Loader
 from cnn_cli.data.roots import check_there
@@ -19,7 +20,6 @@ from cnn_cli.nn.mix import Mix
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.ranks import Ranks
 
-Indices = NDArray[np.int64]
 Awaited = Callable[[Iterator[Batch]], Iterator[Batch]]
 
 
