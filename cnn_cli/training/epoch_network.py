@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cnn_cli.data.shards import touched
-from cnn_cli.nn.graph import IMAGE
+from cnn_cli.nn.graph import IMAGE, Node
 from cnn_cli.optim.groups import freeze_graph, make_groups
 from cnn_cli.training.features import Features, ValidationFeatures, cached_node, compute_features
 from cnn_cli.training.session import Hook, Session
@@ -29,9 +29,7 @@ class EpochNetwork(Hook):
         graph = freeze_graph(graph, rules, epoch)
         session.data.train_loader.image_size = setup.config.image_size(epoch)
         # Features are useless if images change or statistics are averaged or estimated.
-        unchanged = session.mixer is None and setup.config.train.progressive_resizing is None
-        same_images = loader.augment is None and (setup.trains_head_alone(epoch) or unchanged)
-        cacheable = same_images and session.evaluated is learner.params
+        cacheable = _same_images(session) and session.evaluated is learner.params
         kept = session.source is loader or (cacheable and isinstance(session.source, Features))
         if kept and graph is session.engine.graph:
             return
@@ -41,27 +39,51 @@ class EpochNetwork(Hook):
             node = cached_node(graph, len(loader.split), learner.params.dtype.itemsize, room)
         session.source = loader
         if node != IMAGE:
-            layer, images = graph.nodes[node].name, len(loader.split)
-            session.progress.note(f"frozen up to {layer}: computed once for {images:,} images")
-            with session.requests.at_once():
-                ranks = session.setup.ranks
-                shards = deal_shards(session.setup.config, loader.split)
-                wanted = touched(shards, ranks.rank, ranks.size)
-                session.source = features = compute_features(session.engine, loader, node, wanted)
-                room -= features.values.nbytes
+            session.source = features = _compute(session, graph.nodes[node])
+            room -= features.values.nbytes
         if graph is session.engine.graph and node == session.engine.entry:
             return
         session.replace_engine(graph, node)
-        full = graph.in_shape == setup.graph.in_shape
-        # Each view of an image would have features of its own.
-        val_loader = session.data.val_loader if full and session.data.views is None else None
-        if val_loader is not None and session.evaluated is learner.params:
-            session.val_features = ValidationFeatures.open(
-                session.engine, val_loader, setup.ranks.size, room
-            )
+        session.val_features = _val_features(session, room)
 
     def after_epoch(self, session: Session) -> None:
         setup, epoch = session.setup, session.state.epoch
         if session.engine.graph.in_shape != setup.graph.in_shape:
             session.data.train_loader.image_size = None
             session.replace_engine(freeze_graph(setup.graph, setup.rules(epoch), epoch))
+
+
+def _same_images(session: Session) -> bool:
+    """Whether the network sees the same training images in each of the next epochs."""
+    setup = session.setup
+    unchanged = session.mixer is None and setup.config.train.progressive_resizing is None
+    head_alone = setup.trains_head_alone(session.state.epoch)
+    return session.loader.augment is None and (head_alone or unchanged)
+
+
+def _compute(session: Session, node: Node) -> Features:
+    """Compute the outputs of a frozen layer for this rank's training images."""
+    ranks, loader = session.setup.ranks, session.loader
+    session.progress.note(
+        f"frozen up to {node.name}: computed once for {len(loader.split):,} images"
+    )
+    with session.requests.at_once():
+        shards = deal_shards(session.setup.config, loader.split)
+        wanted = touched(shards, ranks.rank, ranks.size)
+        return compute_features(session.engine, loader, node.index, wanted)
+
+
+def _val_features(session: Session, room: int) -> ValidationFeatures | None:
+    """Return what keeps the frozen layers' outputs for validation images; None if nothing does.
+
+    Args:
+        room: bytes available.
+    """
+    setup, loader = session.setup, session.data.val_loader
+    is_full = session.engine.graph.in_shape == setup.graph.in_shape
+    # Each view of an image would have features of its own.
+    if loader is None or not is_full or session.data.views is not None:
+        return None
+    if session.evaluated is not session.learner.params:
+        return None
+    return ValidationFeatures.open(session.engine, loader, setup.ranks.size, room)

@@ -20,24 +20,11 @@ class Validation(Hook):
     _said = False
 
     def after_epoch(self, session: Session) -> None:
-        state, ranks = session.state, session.setup.ranks
+        state = session.state
         with session.requests.at_once():
             evaluation = _evaluate(session)
-        val_loss, val_top1 = None, None
-        others: dict[str, float | None] = {}
-        if evaluation is not None and session.data.val_loader is not None:
-            bad, root = session.data.val_loader.cache.bad, session.setup.dataset.root
-            totals = sum_scores(ranks, evaluation.totals, bad, root)
-            if totals is not None:
-                val_loss, val_top1 = totals
-                others = _others(session, evaluation)
-            elif not self._said:
-                self._said = True
-                images = len(session.data.val_loader.split)
-                session.progress.note(
-                    f"{root}: none of the {images:,} validation images can be read, so no "
-                    "epoch is evaluated; see bad_files.txt"
-                )
+        totals = None if evaluation is None else self._totals(session, evaluation)
+        val_loss, val_top1 = (None, None) if totals is None else totals
         row = EpochRow(
             epoch=state.epoch + 1,
             train_loss=state.sums.mean_loss,
@@ -47,7 +34,7 @@ class Validation(Hook):
             lr=session.learner.last_learning_rate(state),
             seconds=state.sums.seconds,
             images_per_second=state.sums.images / max(state.sums.seconds, 1e-9),
-            val=others,
+            val={} if evaluation is None or totals is None else _others(session, evaluation),
         )
         train = session.setup.config.train
         session.best = state.end_epoch(
@@ -56,7 +43,25 @@ class Validation(Hook):
         state.note_event("epoch", **row.as_dict())
         session.confusion = {}
         if session.best and val_top1 is not None and isinstance(evaluation, Evaluation):
-            session.confusion = validation_group(evaluation, ranks)
+            session.confusion = validation_group(evaluation, session.setup.ranks)
+
+    def _totals(
+        self, session: Session, evaluation: Evaluation | LabelsEvaluation
+    ) -> tuple[float, float] | None:
+        """Return loss and top-1 of all ranks' images; None if no image can be read, which is noted
+        once.
+        """
+        loader, root = session.data.val_loader, session.setup.dataset.root
+        if loader is None:
+            return None
+        totals = sum_scores(session.setup.ranks, evaluation.totals, loader.cache.bad, root)
+        if totals is None and not self._said:
+            self._said = True
+            session.progress.note(
+                f"{root}: none of the {len(loader.split):,} validation images can be read, so no "
+                "epoch is evaluated; see bad_files.txt"
+            )
+        return totals
 
 
 def _evaluate(session: Session) -> Evaluation | LabelsEvaluation | None:
