@@ -13,7 +13,13 @@ from cnn_cli.cli.shared.against import ALPHA, Against, gate_metric
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.evaluation_files import SHEET, check_files
 from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, check_gates, gate
-from cnn_cli.cli.shared.labeled import evaluate_images, find_images, shown_by, split_option
+from cnn_cli.cli.shared.labeled import (
+    evaluate_images,
+    find_images,
+    has_parts,
+    shown_by,
+    split_option,
+)
 from cnn_cli.cli.shared.options import (
     IMAGES,
     BatchSize,
@@ -394,14 +400,11 @@ def _learn(
     backend: str | None,
 ) -> Rejection:
     """Estimate the rejection from the training images of the folder, or else of the run."""
-    from cnn_cli.data.label_table import is_list
-    from cnn_cli.data.roots import has_parts
     from cnn_cli.inference.rejection import learn_rejection
     from cnn_cli.nn.backends import backend_for
     from cnn_cli.system import cpu_count
 
-    columns = classifier.config.data.columns if folder is not None and is_list(folder) else None
-    if folder is not None and not has_parts(folder, classifier.classes, columns):
+    if folder is not None and not has_parts(classifier, folder):
         folder = None
     train = find_images(NAME, classifier, folder, "train")
     kernels = backend or backend_for(len(train))

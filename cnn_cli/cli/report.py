@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import elapsing
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.labeled import evaluate_images, find_images, shown_by, split_option
+from cnn_cli.cli.shared.labeled import (
+    evaluate_images,
+    find_images,
+    has_parts,
+    shown_by,
+    split_option,
+)
 from cnn_cli.cli.shared.options import (
     IMAGES,
     BatchSize,
@@ -146,18 +152,14 @@ def _measure(
     threads: int | None,
     backend: str | None,
 ) -> Measured | MeasuredLabels:
-    from cnn_cli.data.label_table import is_list
-    from cnn_cli.data.roots import has_parts
+    """Evaluate a run on a part of the folder `--data`, or of its own images."""
     from cnn_cli.inference.evaluate import Evaluation
     from cnn_cli.report.html.subject import Measured, MeasuredLabels
 
     classifier = record.classifier
     images = find_images(NAME, classifier, data, split, "--data DIR")
     place = data or classifier.config.data.root
-    columns = classifier.config.data.columns if data is not None and is_list(data) else None
-    several = classifier.several
-    separator = None if several is None else several.separator
-    if data is not None and not has_parts(data, classifier.classes, columns, separator):
+    if data is not None and not has_parts(classifier, data):
         split = "all"
     options = shown_by(batch_size, threads, backend)
     evaluation, bad = evaluate_images(classifier, images, place, options)

@@ -127,11 +127,13 @@ class _Walk:
         return tensor
 
     def _theirs(self, tensor: int) -> int:
-        while tensor != INPUT and (self.ops[tensor].kind in PASSED_OVER or self._is_idle(tensor)):
+        while tensor != INPUT and (
+            self.ops[tensor].kind in PASSED_OVER or self._is_unit_pool(tensor)
+        ):
             (tensor,) = self.ops[tensor].inputs
         return tensor
 
-    def _is_idle(self, tensor: int) -> bool:
+    def _is_unit_pool(self, tensor: int) -> bool:
         """Whether a tensor comes from a pool with a window of one pixel."""
         facts = self.ops[tensor].facts
         pools = self.ops[tensor].kind in ("maxpool", "avgpool")

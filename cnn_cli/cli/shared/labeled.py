@@ -14,6 +14,7 @@ from cnn_cli.parallel.ranks import ALONE, Ranks
 if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
     from cnn_cli.data.image_error import ImageError
+    from cnn_cli.data.label_table import ColumnsConfig
     from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.evaluate import AnyEvaluation
     from cnn_cli.inference.evaluate_files import EvaluationOptions
@@ -52,15 +53,13 @@ def find_images(
     import numpy as np
 
     from cnn_cli.data.dataset import Split
-    from cnn_cli.data.label_table import is_list
     from cnn_cli.data.opening import open_labeled
     from cnn_cli.inference.evaluate_files import own_dataset
 
     if folder is not None:
         part = cast("Literal['train', 'val', 'test', 'all']", split)
-        columns = classifier.config.data.columns if is_list(folder) else None
-        separator = None if classifier.several is None else classifier.several.separator
-        return open_labeled(folder, classifier.classes, part, output.note, columns, separator)
+        form = _list_form(classifier, folder)
+        return open_labeled(folder, classifier.classes, part, output.note, *form)
     data = classifier.config.data
     if data.root is None:
         rule = f"needs {wanted}: the checkpoint does not say where its images are"
@@ -83,6 +82,23 @@ def find_images(
             data.root, f"must have images for --split {split}", f"{', '.join(found)} only"
         )
     return found[split]
+
+
+def has_parts(classifier: Classifier, folder: Path) -> bool:
+    """Whether a folder has parts to choose from; errors as in `find_images`."""
+    from cnn_cli.data.roots import has_parts
+
+    return has_parts(folder, classifier.classes, *_list_form(classifier, folder))
+
+
+def _list_form(classifier: Classifier, folder: Path) -> tuple[ColumnsConfig | None, str | None]:
+    """Return how a label list is read: its columns, as in the training, and the separator of
+    labels.
+    """
+    from cnn_cli.data.label_table import is_list
+
+    columns = classifier.config.data.columns if is_list(folder) else None
+    return columns, None if classifier.several is None else classifier.several.separator
 
 
 def evaluate_images(

@@ -32,6 +32,14 @@ MAPS = (
     *("lrn", "upsample"),
 )
 EPS = 1e-5
+CONV_DEFAULTS = {
+    "stride": 1,
+    "padding": 0,
+    "padding_mode": "zeros",
+    "dilation": 1,
+    "groups": 1,
+    "bias": True,
+}
 
 
 class Layers:
@@ -88,8 +96,7 @@ class Layers:
             case "global_avgpool" if len(shape) == 1:
                 return []
             case "slice":
-                idle = {"start": 0, "stop": shape[-1]}
-                return [Piece({"slice": without(facts, **idle)})]
+                return [Piece({"slice": without(facts, start=0, stop=shape[-1])})]
             case "channel_conv":
                 self.channel_convs[at] = op
                 return [Piece({"channel_conv": (at, facts["kernel_size"])}, [self._module(op)])]
@@ -128,8 +135,7 @@ class Layers:
             "groups": groups,
             "bias": "bias" in module.arrays,
         }
-        idle = {"stride": 1, "padding": 0, "padding_mode": "zeros", "dilation": 1, "groups": 1}
-        return [Piece({"conv": without(_square(arguments), bias=True, **idle)}, [module])]
+        return [Piece({"conv": without(_square(arguments), **CONV_DEFAULTS)}, [module])]
 
     def _padding(self, op: Op, shape: Shape) -> Any:
         """Return a convolution's padding in the form of a config."""
@@ -300,9 +306,13 @@ def _sides(sides: Sequence[int]) -> list[int]:
     return [top, left] if (top, left) == (bottom, right) else list(sides)
 
 
-def without(arguments: dict[str, Any], **idle: Any) -> dict[str, Any]:
+def without(arguments: dict[str, Any], **defaults: Any) -> dict[str, Any]:
     """Return arguments without those equal to the given defaults."""
-    return {key: value for key, value in arguments.items() if key not in idle or value != idle[key]}
+    return {
+        key: value
+        for key, value in arguments.items()
+        if key not in defaults or value != defaults[key]
+    }
 
 
 def _same_areas(layer: AvgPool, op: Op, padding: Sequence[int]) -> bool:

@@ -71,8 +71,7 @@ class Kinds(Network):
                 # A matrix product at each pixel.
                 if "kernel" in arrays:
                     arrays = {**arrays, "kernel": arrays["kernel"][None, None]}
-                facts = {**_window((1, 1), (1, 1), "valid"), "dilation": (1, 1), "groups": 1}
-                return self._op("conv", name, inputs, facts, arrays, count=config.get("units"))
+                return self._op("conv", name, inputs, POINTWISE, arrays, count=config.get("units"))
             case "Rescaling":
                 return self._affine(name, inputs, config["scale"], config.get("offset", 0.0))
             case "Normalization":
@@ -117,10 +116,8 @@ class Kinds(Network):
     ) -> tuple[str, dict[str, Any]]:
         match word:
             case "Conv2D" | "DepthwiseConv2D":
-                facts = _window(config["kernel_size"], config["strides"], config["padding"])
                 depthwise = word == "DepthwiseConv2D"
-                facts |= {"dilation": tuple(config.get("dilation_rate", (1, 1)))}
-                return "conv", facts | {"groups": None if depthwise else config.get("groups", 1)}
+                return "conv", _convolution(config, None if depthwise else config.get("groups", 1))
             case "BatchNormalization" | "LayerNormalization":
                 kind = "batchnorm" if word == "BatchNormalization" else "layernorm"
                 return kind, {"eps": config["epsilon"]}
@@ -211,8 +208,7 @@ class Kinds(Network):
         arrays: dict[str, Array],
     ) -> int:
         """Convert to a depthwise convolution and a 1×1 convolution."""
-        facts = _window(config["kernel_size"], config["strides"], config["padding"])
-        facts |= {"dilation": tuple(config.get("dilation_rate", (1, 1))), "groups": None}
+        facts = _convolution(config, None)
         deep = {key: arrays[key] for key in ("depthwise_kernel",) if key in arrays}
         found = self._op(
             "conv",
@@ -228,8 +224,7 @@ class Kinds(Network):
             for key, value in arrays.items()
             if key != "depthwise_kernel"
         }
-        facts = {**_window((1, 1), (1, 1), "valid"), "dilation": (1, 1), "groups": 1}
-        return self._op("conv", name, (found,), facts, point, count=config["filters"])
+        return self._op("conv", name, (found,), POINTWISE, point, count=config["filters"])
 
     def _affine(self, name: str, inputs: tuple[int, ...], scale: Any, shift: Any) -> int:
         """Convert to a scale and shift per channel."""
@@ -279,9 +274,19 @@ class Kinds(Network):
         return self._op("shift", name, inputs, {"term": number})
 
 
+def _convolution(config: Mapping[str, Any], groups: int | None) -> dict[str, Any]:
+    """Return the facts of a convolution; `groups` is None for as many as there are channels."""
+    facts = _window(config["kernel_size"], config["strides"], config["padding"])
+    return facts | {"dilation": tuple(config.get("dilation_rate", (1, 1))), "groups": groups}
+
+
 def _window(kernel_size: Any, stride: Any, padding: str) -> dict[str, Any]:
     return {
         "kernel_size": tuple(kernel_size),
         "stride": tuple(stride),
         "padding": "same" if padding == "same" else (0, 0, 0, 0),
     }
+
+
+POINTWISE = {**_window((1, 1), (1, 1), "valid"), "dilation": (1, 1), "groups": 1}
+"""The facts of a 1×1 convolution."""

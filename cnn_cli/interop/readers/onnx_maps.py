@@ -117,11 +117,11 @@ class Maps(Operator):
         sizes = zip(self._of_all(found, 0), self._view(0).shape, strict=True)
         return [int(n) if n else before for n, before in sizes]
 
-    def _of_all(self, found: Array, idle: Any) -> list[Any]:
+    def _of_all(self, found: Array, default: Any) -> list[Any]:
         """Expand values for some axes to all axes."""
         axes = self.given.get("axes", range(found.size))
         values = dict(zip([axis % 4 for axis in axes], found.reshape(-1).tolist(), strict=True))
-        return [values.get(axis, idle) for axis in range(4)]
+        return [values.get(axis, default) for axis in range(4)]
 
     def _check_places(self, block: int, size: int) -> None:
         """Refuse a Resize that does not repeat each position equally often, in order."""
