@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from cnn_cli.config import Config
 from cnn_cli.data.dataset import Split
@@ -15,6 +15,8 @@ from cnn_cli.inference.several_labels import LabelsEvaluation
 from cnn_cli.runs.checkpoint import LAST, load_checkpoint
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.runs.stored_network import stored_config
+
+E = TypeVar("E")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ class Record:
 
 
 @dataclass(frozen=True, slots=True)
-class Measured:
+class _Measurement(Generic[E]):
     """An evaluation on labeled images.
 
     Attributes:
@@ -67,26 +69,18 @@ class Measured:
     """
 
     images: Split
-    evaluation: Evaluation
+    evaluation: E
     bad: dict[int, ImageError]
     part: str
     place: str
 
 
-@dataclass(frozen=True, slots=True)
-class MeasuredLabels:
-    """An evaluation on images with several labels.
+class Measured(_Measurement[Evaluation]):
+    """An evaluation on images with one label."""
 
-    Attributes:
-        images, bad, part, place: as in `Measured`.
-        evaluation: of the readable images, at least one.
-    """
 
-    images: Split
-    evaluation: LabelsEvaluation
-    bad: dict[int, ImageError]
-    part: str
-    place: str
+class MeasuredLabels(_Measurement[LabelsEvaluation]):
+    """An evaluation on images with several labels."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,13 @@ from cnn_cli.inference.judging import AnyJudgement
 from cnn_cli.inference.several_labels import LabelsJudgement
 from cnn_cli.metric_names import Metric, overall_of
 from cnn_cli.report.text.numbers import number
-from cnn_cli.report.text.scores import Scores, score
+from cnn_cli.report.text.scores import (
+    Scores,
+    how_scored,
+    metric_lines,
+    score,
+    worst_classes,
+)
 from cnn_cli.report.text.table import format_pairs, format_table
 from cnn_cli.structs import as_dict
 
@@ -77,23 +83,14 @@ class LabelScores:
         ]
         if self.bad_files:
             pairs.insert(1, ("bad files", f"{self.bad_files:,}"))
-        for first, *others in LINES:
-            values = (f"{name} {number(overall[name])}" for name in others)
-            pairs.append((first, ", ".join((number(overall[first]), *values))))
-        if self.tta is not None:
-            stored = ", from the checkpoint" if self.tta_is_stored else ""
-            pairs.append(("tta", f"{self.tta}{stored}"))
-        if judgement.evaluation.temperature != 1:
-            pairs.append(("temperature", f"{judgement.evaluation.temperature:.4f}"))
+        pairs += metric_lines(LINES, overall)
+        pairs += how_scored(self.tta, self.tta_is_stored, judgement.evaluation.temperature)
         if self.calibration is not None:
             of = self.calibration
             pairs.append(("calibration", f"loss {of.loss_before:.4f} to {of.loss_after:.4f}"))
         if self.chosen_by is not None:
             pairs.append(("chosen by", self.chosen_by))
-        shown, note = self._by_class(), ""
-        if most is not None and len(shown) > most:
-            note = f"the {most} of {len(shown):,} classes with the lowest f1; | cat shows all\n"
-            shown = sorted(shown, key=lambda each: each[0][1].rank)[:most]
+        shown, note = worst_classes(self._by_class(), most, lambda each: each[0][1].rank)
         rows = [
             (
                 name,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from cnn_cli.inference.calibration import Calibration
 from cnn_cli.inference.judging import Judgement
@@ -12,6 +13,8 @@ from cnn_cli.metric_names import OVERALL, Metric
 from cnn_cli.report.text.numbers import number
 from cnn_cli.report.text.table import format_pairs, format_table
 from cnn_cli.structs import as_dict
+
+T = TypeVar("T")
 
 # Metrics that share a line.
 LINES = (
@@ -91,16 +94,10 @@ class Scores:
             ("top-1", f"{self.top1:.4f}, with 95 % confidence {low:.4f} to {high:.4f}"),
             (f"top-{self.k}", f"{self.topk:.4f}"),
         ]
-        for first, *others in LINES:
-            values = (f"{name} {number(self.overall[name])}" for name in others)
-            pairs.append((first, ", ".join((number(self.overall[first]), *values))))
+        pairs += metric_lines(LINES, self.overall)
         if self.bad_files == 0:
             del pairs[1]
-        if self.tta is not None:
-            stored = ", from the checkpoint" if self.tta_is_stored else ""
-            pairs.append(("tta", f"{self.tta}{stored}"))
-        if self.temperature != 1:
-            pairs.append(("temperature", f"{self.temperature:.4f}"))
+        pairs += how_scored(self.tta, self.tta_is_stored, self.temperature)
         if self.calibration is not None:
             of = self.calibration
             change = f"loss {of.loss_before:.4f} to {of.loss_after:.4f}"
@@ -108,11 +105,7 @@ class Scores:
             pairs.append(("calibration", change))
         if self.chosen_by is not None:
             pairs.append(("chosen by", self.chosen_by))
-        shown = list(self.classes.items())
-        note = ""
-        if most is not None and len(shown) > most:
-            note = f"the {most} of {len(shown):,} classes with the lowest f1; | cat shows all\n"
-            shown = sorted(shown, key=lambda item: item[1].rank)[:most]
+        shown, note = worst_classes(list(self.classes.items()), most, lambda item: item[1].rank)
         rows = [
             (
                 name,
@@ -124,6 +117,41 @@ class Scores:
         header = ("class", "precision", "recall", "f1", "specificity", "support")
         table = format_table(header, rows, "lrrrrr", width=width)
         return format_pairs(pairs) + "\n" + table + note
+
+
+def metric_lines(
+    lines: Iterable[Sequence[str]], overall: Mapping[str, float | None]
+) -> Iterator[tuple[str, str]]:
+    """Yield names and values of metrics, several on a line, which has the first one's name."""
+    for first, *others in lines:
+        values = (f"{name} {number(overall[name])}" for name in others)
+        yield first, ", ".join((number(overall[first]), *values))
+
+
+def how_scored(
+    tta: str | None, tta_is_stored: bool, temperature: float
+) -> Iterator[tuple[str, str]]:
+    """Yield what changes the scores: views of the images, and a temperature."""
+    if tta is not None:
+        yield "tta", f"{tta}{', from the checkpoint' if tta_is_stored else ''}"
+    if temperature != 1:
+        yield "temperature", f"{temperature:.4f}"
+
+
+def worst_classes(
+    classes: list[T], most: int | None, rank: Callable[[T], Any]
+) -> tuple[list[T], str]:
+    """Return the classes for a table of at most that many rows, and a note if some are left out.
+
+    Args:
+        classes: all of them, in the model's order.
+        most: None for all.
+        rank: the sort key, lowest F1 first.
+    """
+    if most is None or len(classes) <= most:
+        return classes, ""
+    note = f"the {most} of {len(classes):,} classes with the lowest f1; | cat shows all\n"
+    return sorted(classes, key=rank)[:most], note
 
 
 def score(
