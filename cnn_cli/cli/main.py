@@ -41,7 +41,7 @@ def main() -> None:
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     tell_blas()
     if "--debug" not in sys.argv:
-        _hush()
+        _silence_python()
     code = run(sys.argv[1:], hold_signals())
     ignore_signals()
     remove_unfinished()  # if a second interrupt came while the first one's files were being deleted
@@ -59,7 +59,7 @@ def _clean_up() -> None:
         atexit._run_exitfuncs()
 
 
-def _hush() -> None:
+def _silence_python() -> None:
     """Keep Python from writing to stderr anything that is not a line of this program."""
     import warnings
 

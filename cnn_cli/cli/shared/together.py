@@ -36,6 +36,7 @@ GRACE = 3.0
 """Seconds that a finished rank which gets a signal gives the others to handle theirs."""
 
 TOLD = 1
+"""What a rank that has printed its error tells the others."""
 
 T = TypeVar("T")
 
@@ -87,12 +88,12 @@ def takes_part(arguments: Sequence[str]) -> bool:
         return started_as() == 0
     job = ranks()
     if job.rank:
-        _hush()
+        _discard_output()
     check_alike(job, "mpiexec", {"command": name, "version of cnn": __version__})
     return True
 
 
-def _hush() -> None:
+def _discard_output() -> None:
     """Discard everything that is printed from now on."""
     sys.stdout = sys.stderr = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115 - until the end
 
@@ -102,7 +103,7 @@ def _join() -> None:
     from cnn_cli.parallel.processes import ProcessRanks, take_signals
 
     _workers.append(ProcessRanks.join())
-    _hush()
+    _discard_output()
     take_signals()
 
 
@@ -144,18 +145,7 @@ def conclude(code: int, tell: Callable[[], None] | None, held: Held) -> int:
         The exit code: that of the first rank that failed, if any did.
     """
     if alone():
-        # If the ranks cannot communicate, the first one prints.
-        if tell is None or started_as() != 0:
-            return code
-        try:
-            with end_at_signals():
-                held.answer()
-                tell()
-        except Terminated as end:  # while nobody reads the error
-            return end.code
-        except KeyboardInterrupt:
-            return ExitCode.INTERRUPTED
-        return code
+        return _conclude_alone(code, tell, held)
     job, repeats = ranks(), Repeats()
     until = None if code == ExitCode.OK else time.monotonic() + PATIENCE
     ended_by = 0
@@ -196,6 +186,21 @@ def conclude(code: int, tell: Callable[[], None] | None, held: Held) -> int:
         if job.end(0, enough) is None:
             job.abort(code)
         job.close(code)
+    return code
+
+
+def _conclude_alone(code: int, tell: Callable[[], None] | None, held: Held) -> int:
+    """Print the error of a command that no other process can be told of; return the exit code."""
+    if tell is None or started_as() != 0:  # if the ranks cannot communicate, the first one prints
+        return code
+    try:
+        with end_at_signals():
+            held.answer()
+            tell()
+    except Terminated as end:  # while nobody reads the error
+        return end.code
+    except KeyboardInterrupt:
+        return ExitCode.INTERRUPTED
     return code
 
 
