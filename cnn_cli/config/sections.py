@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import (
     AfterValidator,
@@ -20,10 +20,14 @@ from cnn_cli.config.layers import AnyLayer
 from cnn_cli.config.places import Places
 from cnn_cli.data.depth import Depth
 from cnn_cli.data.folds import Fold
+from cnn_cli.data.image_store import CacheMode
 from cnn_cli.data.label_list import SEPARATOR
 from cnn_cli.data.label_table import ColumnsConfig
+from cnn_cli.data.preprocess import ResizeMode
 from cnn_cli.data.progressive_resizing import ProgressiveResizing
+from cnn_cli.data.sampling import Sampler
 from cnn_cli.data.targets import NONE
+from cnn_cli.errors import listed
 from cnn_cli.metric_names import TOP1, Metric, find_metric
 from cnn_cli.nn.losses import AnyLoss
 from cnn_cli.nn.losses.cross_entropy import CrossEntropyConfig
@@ -166,9 +170,7 @@ class DataConfig(Frozen):
     image_size: Pair = (224, 224)
     channels: Count = 3
     depth: Annotated[Depth, Must("8, 16 or float")] = 8
-    resize_mode: Annotated[
-        Literal["crop", "squash", "letterbox"], Must("crop, squash or letterbox")
-    ] = "crop"
+    resize_mode: Annotated[ResizeMode, Must(listed(get_args(ResizeMode), last=" or "))] = "crop"
     mean: Annotated[
         Auto | tuple[Number, ...],
         Also(_one_for_all, lambda either: either["anyOf"][1]["items"]),
@@ -180,12 +182,12 @@ class DataConfig(Frozen):
         Must("auto, or a list of numbers above 0, one per channel"),
     ] = "auto"
     on_corrupt: Annotated[Literal["skip", "error"], Must("skip or error")] = "skip"
-    sampler: Annotated[Literal["shuffle", "balanced"], Must("shuffle or balanced")] = "shuffle"
+    sampler: Annotated[Sampler, Must(listed(get_args(Sampler), last=" or "))] = "shuffle"
     shards: Count = 1
     cache: Annotated[
-        Literal["auto", "ram", "disk", "none"],
+        CacheMode,
         Also(_none_is_a_word, lambda _: {"type": "null"}),
-        Must("auto, ram, disk or none"),
+        Must(listed(get_args(CacheMode), last=" or ")),
     ] = "auto"
 
     @property

@@ -12,7 +12,8 @@ from typing import TypeVar
 
 from PIL import JpegImagePlugin
 
-from cnn_cli.data.resize import Box, Mode, scaled
+from cnn_cli.data.preprocess import ResizeMode
+from cnn_cli.data.resize import Box, scaled
 from cnn_cli.data.upright import TRANSPOSED
 
 T = TypeVar("T")
@@ -31,7 +32,7 @@ UPENDED = (3, 4, 7, 8)
 
 
 def draft(
-    image: JpegImagePlugin.JpegImageFile, size: tuple[int, int], mode: Mode, orientation: int
+    image: JpegImagePlugin.JpegImageFile, size: tuple[int, int], mode: ResizeMode, orientation: int
 ) -> Box | None:
     """Make Pillow decode a large JPEG at a reduced size.
 

@@ -9,6 +9,8 @@ import numpy as np
 from cnn_cli.data.depth import DTYPES, Depth
 from cnn_cli.structs import Struct
 
+ResizeMode = Literal["crop", "squash", "letterbox"]
+
 
 class Preprocess(Struct):
     """The preprocessing of every image.
@@ -24,7 +26,7 @@ class Preprocess(Struct):
     height: int
     width: int
     channels: int
-    resize_mode: Literal["crop", "squash", "letterbox"] = "crop"
+    resize_mode: ResizeMode = "crop"
     depth: Depth = 8
 
     @property

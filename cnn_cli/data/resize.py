@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import numpy as np
 from PIL import Image
 
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.preprocess import ResizeMode
 
-Mode = Literal["crop", "squash", "letterbox"]
 Box = tuple[float, float, float, float]  # left, top, right, bottom
 
 BILINEAR = Image.Resampling.BILINEAR
@@ -21,7 +19,7 @@ MOST_PIXELS = 64 * 2**20
 def fit(
     image: Image.Image,
     size: tuple[int, int],
-    mode: Mode,
+    mode: ResizeMode,
     box: Box | None = None,
     *,
     fill: str | float = GRAY,
@@ -59,7 +57,7 @@ def fit(
     return canvas
 
 
-def fit_bands(x: Pixels, size: tuple[int, int], mode: Mode) -> Pixels:
+def fit_bands(x: Pixels, size: tuple[int, int], mode: ResizeMode) -> Pixels:
     """Resize an image (height, width, bands) band by band, as `fit` does.
 
     16-bit values are rounded once, at the end. `letterbox` pads with its gray, or with each band's
@@ -88,7 +86,7 @@ def shrink(x: Pixels, size: tuple[int, int]) -> Pixels:
     return fit_bands(x, size, "squash")
 
 
-def scaled(w: float, h: float, size: tuple[int, int], mode: Mode) -> tuple[int, int]:
+def scaled(w: float, h: float, size: tuple[int, int], mode: ResizeMode) -> tuple[int, int]:
     """Return the width and height to which an image of `w` by `h` is resized, before cropping or
     padding.
 

@@ -10,11 +10,10 @@ from numpy.typing import NDArray
 from cnn_cli.arithmetic import ceil_div
 
 Indices = NDArray[np.int64]
+Sampler = Literal["shuffle", "balanced"]
 
 
-def draw_order(
-    labels: Indices, sampler: Literal["shuffle", "balanced"], rng: np.random.Generator
-) -> Indices:
+def draw_order(labels: Indices, sampler: Sampler, rng: np.random.Generator) -> Indices:
     """Return the positions of an epoch's images: as many as there are images.
 
     Args:

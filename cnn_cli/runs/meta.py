@@ -9,7 +9,9 @@ import numpy as np
 
 from cnn_cli import strict_json
 from cnn_cli.data.depth import Depth
+from cnn_cli.data.preprocess import ResizeMode
 from cnn_cli.errors import DataError, listed
+from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.nn.types import Array
 
 if TYPE_CHECKING:
@@ -95,26 +97,7 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     yield rule, isinstance(classes, list) and all(isinstance(name, str) for name in classes)
     yield rule, len(set(meta["classes"])) == len(meta["classes"]) >= 2 and "" not in meta["classes"]
 
-    yield "preprocess must be a mapping", isinstance(meta.get("preprocess"), dict)
-    preprocess = meta["preprocess"]
-    keys = ("height", "width", "channels", "resize_mode")
-    # `depth` was added later.
-    yield f"preprocess must have the keys {', '.join(keys)}", {*preprocess} - {"depth"} == {*keys}
-    for key in ("height", "width"):
-        yield f"preprocess.{key} must be a whole number above 0", _is_whole(preprocess[key])
-    channels = preprocess["channels"]
-    yield "preprocess.channels must be a whole number above 0", _is_whole(channels)
-    depth = preprocess.get("depth", 8)
-    yield "preprocess.depth must be 8, 16 or float", _is_depth(depth)
-    rule = "preprocess.resize_mode must be crop, squash or letterbox"
-    yield rule, preprocess["resize_mode"] in ("crop", "squash", "letterbox")
-
-    for key in ("mean", "std"):
-        values = meta.get(key)
-        rule = f"{key} must be a list of {channels} finite numbers"
-        yield rule, isinstance(values, list) and len(values) == channels
-        yield rule, all(_is_number(value) for value in meta[key])
-    yield "std must be above 0", all(value > 0 for value in meta["std"])
+    yield from _rules_of_preprocessing(meta)
 
     versions = meta.get("versions", {})
     rule = "versions must be a mapping of names to texts"
@@ -123,7 +106,8 @@ def _rules(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
     threads = meta.get("threads", 1)
     rule = f"threads must be a whole number from 1 to {MOST_THREADS}"
     yield rule, _is_whole(threads) and threads <= MOST_THREADS
-    yield "backend must be numpy or fast", meta.get("backend", "numpy") in ("numpy", "fast")
+    backends = get_args(Backend)
+    yield f"backend must be {' or '.join(backends)}", meta.get("backend", "numpy") in backends
     bad = meta.get("bad_files", {})
     rule = "bad_files must be a mapping of paths to what is wrong with them"
     yield rule, isinstance(bad, dict) and all(isinstance(text, str) for text in bad.values())
@@ -154,6 +138,30 @@ def _rules_of_config(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
 
         rule = f"config.augment.tta must be {listed(['none', *TTA], last=' or ')}"
         yield rule, tta in TTA
+
+
+def _rules_of_preprocessing(meta: dict[str, Any]) -> Iterator[tuple[str, bool]]:
+    yield "preprocess must be a mapping", isinstance(meta.get("preprocess"), dict)
+    preprocess = meta["preprocess"]
+    keys = ("height", "width", "channels", "resize_mode")
+    # `depth` was added later.
+    yield f"preprocess must have the keys {', '.join(keys)}", {*preprocess} - {"depth"} == {*keys}
+    for key in ("height", "width"):
+        yield f"preprocess.{key} must be a whole number above 0", _is_whole(preprocess[key])
+    channels = preprocess["channels"]
+    yield "preprocess.channels must be a whole number above 0", _is_whole(channels)
+    depth = preprocess.get("depth", 8)
+    yield "preprocess.depth must be 8, 16 or float", _is_depth(depth)
+    modes = get_args(ResizeMode)
+    rule = f"preprocess.resize_mode must be {listed(modes, last=' or ')}"
+    yield rule, preprocess["resize_mode"] in modes
+
+    for key in ("mean", "std"):
+        values = meta.get(key)
+        rule = f"{key} must be a list of {channels} finite numbers"
+        yield rule, isinstance(values, list) and len(values) == channels
+        yield rule, all(_is_number(value) for value in meta[key])
+    yield "std must be above 0", all(value > 0 for value in meta["std"])
 
 
 def _rules_of_labels(labels: Any, classes: int) -> Iterator[tuple[str, bool]]:

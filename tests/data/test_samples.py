@@ -21,8 +21,8 @@ from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.decode import fit_image, load_image, read_image, upright_size
 from cnn_cli.data.depth import Depth
 from cnn_cli.data.image_error import ImageError
-from cnn_cli.data.preprocess import Preprocess
-from cnn_cli.data.resize import Mode, fit_bands
+from cnn_cli.data.preprocess import Preprocess, ResizeMode
+from cnn_cli.data.resize import fit_bands
 from cnn_cli.data.samples import Facts, depth_of, facts_of, fit_array
 from cnn_cli.data.upright import ORIENTATIONS, turn_array
 from cnn_cli.errors import UsageError
@@ -31,10 +31,10 @@ SIZE = (9, 7)
 WHOLE = np.random.default_rng(0).integers(0, 65536, (*SIZE, 5), dtype=np.uint16)
 REAL = np.random.default_rng(1).normal(-5, 300, (*SIZE, 5))
 NOT_FINITE = "a: holds a number that is not finite."
-MODES: tuple[Mode, ...] = get_args(Mode)
+MODES: tuple[ResizeMode, ...] = get_args(ResizeMode)
 
 
-def pre(channels: int, depth: Depth, mode: Mode = "crop") -> Preprocess:
+def pre(channels: int, depth: Depth, mode: ResizeMode = "crop") -> Preprocess:
     return Preprocess(*SIZE, channels, mode, depth)
 
 
@@ -81,7 +81,7 @@ def test_an_array_of_bytes_is_as_the_picture_of_them(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("size", [(16, 12), (12, 40), (5, 5), (50, 60)])
-def test_bands_are_resized_as_color_is(mode: Mode, size: tuple[int, int]) -> None:
+def test_bands_are_resized_as_color_is(mode: ResizeMode, size: tuple[int, int]) -> None:
     colors = noise(40, 30, 3)
     whole = load_image(encoded(Image.fromarray(colors)), Preprocess(*size, 3, mode))
     np.testing.assert_array_equal(fit_bands(colors, size, mode), whole)

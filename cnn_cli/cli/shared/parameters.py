@@ -133,11 +133,9 @@ def plain_values(callback: Callable[..., None], words: Sequence[str]) -> dict[st
     return values
 
 
-def _sorted_out(
-    parameters: Sequence[Declared], words: Sequence[str]
-) -> dict[str, list[str]] | None:
+def _sorted_out(parameters: Sequence[Declared], words: Sequence[str]) -> Typed | None:
     """Return the words typed for each parameter; None if the line is not plain."""
-    typed: dict[str, list[str]] = {each.name: [] for each in parameters}
+    typed: Typed = {each.name: [] for each in parameters}
     options: dict[str, Declared] = {}
     arguments = []
     for each in parameters:
