@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from cnn_cli.runs.results import TrainResult
     from cnn_cli.training.folds import FoldsResult
     from cnn_cli.training.options import TrainOptions
+    from cnn_cli.training.planning import TrainingPlan
 
 
 @command(
@@ -199,21 +200,10 @@ def run(
             )
         if dry_run:
             several = count(loaded)
-            plan = plan_training(
-                loaded,
-                config,
-                options,
-                ranks() if several == 1 else Foreseen(several),
-                folds,
-            )
-            for remark in () if quiet else plan.remarks:
-                output.note(remark)
-            if not quiet and json:
-                output.write_json(plan.as_dict())
-            elif not quiet:
-                from cnn_cli.report.text.training_plan import plan_lines
-
-                output.write_lines(plan_lines(plan))
+            job = ranks() if several == 1 else Foreseen(several)
+            plan = plan_training(loaded, config, options, job, folds)
+            if not quiet:
+                _print_plan(plan, json=json)
             return
         try:
             result = _train(loaded, config, folds, options, requests, quiet=quiet)
@@ -228,6 +218,18 @@ def run(
         if error is not None:
             raise error
         raise Exit(code)
+
+
+def _print_plan(plan: TrainingPlan, *, json: bool) -> None:
+    """Print what a training would do, for --dry-run."""
+    from cnn_cli.report.text.training_plan import plan_lines
+
+    for remark in plan.remarks:
+        output.note(remark)
+    if json:
+        output.write_json(plan.as_dict())
+    else:
+        output.write_lines(plan_lines(plan))
 
 
 def _train(

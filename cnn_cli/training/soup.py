@@ -83,7 +83,8 @@ def average_weights(
     if len(places) < 2:
         raise UsageError("average", "needs two checkpoints or more", len(places))
     first = Classifier.load(places[0])
-    members, remarks = [first.path], []
+    members = [first.path]
+    remarks: list[str] = []
     several = [] if first.several is None else [first.several]
     flat = first.params.flat.astype(np.float64)
     buffers = first.params.flat_buffers.astype(np.float64)
