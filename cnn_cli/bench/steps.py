@@ -63,7 +63,7 @@ class Steps(Closing):
         channels = graph.in_shape[-1]
         normalization = Normalization((0.5,) * channels, (0.25,) * channels)
         self.engine = TrainingEngine(
-            freeze_graph(graph, config.train, 0),
+            freeze_graph(graph, config.train.rules, 0),
             params,
             threads=threads,
             kernels=kernels,
@@ -73,7 +73,7 @@ class Steps(Closing):
             loss=config.train.loss.make(multiple=multiple),
             **normalization.for_engine(),
         )
-        groups = make_groups(params, config.train)
+        groups = make_groups(params, config.train.rules)
         self.optimizer = make_optimizer(config.train.optimizer, params, groups)
         self.seconds = (0.0, 0.0)
 

@@ -87,7 +87,7 @@ def run(
     if network.classifier is not None:
         params = network.classifier.params
     else:
-        check_patterns(network.graph, config.train, source)
+        check_patterns(network.graph, config.train.rules, source)
         params = Parameters(network.graph, config.train.dtype)
         initialize(params, config.train.seed, config.model.init)
     kernels = open_kernels(choose_backend(backend), network.graph, config.train.dtype, output.note)

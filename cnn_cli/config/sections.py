@@ -32,6 +32,7 @@ from cnn_cli.metric_names import TOP1, Metric, find_metric
 from cnn_cli.nn.losses import AnyLoss
 from cnn_cli.nn.losses.cross_entropy import CrossEntropyConfig
 from cnn_cli.optim.averages import LookaheadConfig
+from cnn_cli.optim.groups import GroupRules
 from cnn_cli.optim.optimizers import AnyOptimizer
 from cnn_cli.optim.optimizers.sgd import SGDConfig
 from cnn_cli.optim.schedule import AnyScheduler, CosineConfig, PlateauConfig
@@ -390,8 +391,15 @@ class TrainConfig(Frozen):
     tensorboard: Flag = False
 
     @property
-    def only(self) -> None:
-        """The layers to train: all, except in the epochs of `head` (`TrainingSetup.rules`)."""
+    def rules(self) -> GroupRules:
+        """The keys that determine parameter groups."""
+        return GroupRules(
+            self.optimizer,
+            self.lr_factors,
+            self.layer_decay,
+            self.weight_decay_factors,
+            self.freeze,
+        )
 
     @property
     def head_epochs(self) -> int:

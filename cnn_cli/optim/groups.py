@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence, Set
 from copy import copy
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
-from typing import Protocol, TypeVar
+from typing import TypeVar
 
 from cnn_cli.errors import ConfigError, suggest
 from cnn_cli.nn.graph import Graph, Node
@@ -20,28 +20,12 @@ from cnn_cli.structs import replace
 Value = TypeVar("Value")
 
 
-class Rules(Protocol):
-    """The keys of `train` that determine parameter groups."""
-
-    @property
-    def optimizer(self) -> OptimizerConfig: ...
-    @property
-    def lr_factors(self) -> Mapping[str, float]: ...
-    @property
-    def layer_decay(self) -> float: ...
-    @property
-    def weight_decay_factors(self) -> Mapping[str, float]: ...
-    @property
-    def freeze(self) -> int | Mapping[str, int]: ...
-    @property
-    def only(self) -> Set[str] | None: ...
-
-
 @dataclass(frozen=True, slots=True)
 class GroupRules:
-    """Rules as values; by default without factors and without frozen parameters.
+    """What determines the groups; by default no factors and no frozen parameters.
 
     Attributes:
+        optimizer, lr_factors, layer_decay, weight_decay_factors, freeze: as in `train`.
         only: names of the layers to train, as far as `freeze` leaves them; None for all.
     """
 
@@ -53,7 +37,7 @@ class GroupRules:
     only: Set[str] | None = None
 
 
-def make_groups(params: Parameters, rules: Rules, epoch: int = 0) -> Groups:
+def make_groups(params: Parameters, rules: GroupRules, epoch: int = 0) -> Groups:
     """Create the groups for `norm_weight_decay`, `layer_decay`, `freeze` and the factors.
 
     Adjacent parameters with equal treatment form one group; without these keys there is a single
@@ -84,7 +68,7 @@ def make_groups(params: Parameters, rules: Rules, epoch: int = 0) -> Groups:
     return Groups(tuple(trained), tuple(frozen))
 
 
-def is_frozen(graph: Graph, node: Node, spec: ParamSpec, rules: Rules, epoch: int) -> bool:
+def is_frozen(graph: Graph, node: Node, spec: ParamSpec, rules: GroupRules, epoch: int) -> bool:
     """Whether a parameter is frozen in an epoch, counted from 0."""
     if rules.only is not None and node.name not in rules.only:
         return True
@@ -94,7 +78,7 @@ def is_frozen(graph: Graph, node: Node, spec: ParamSpec, rules: Rules, epoch: in
     return first is not None and epoch >= first
 
 
-def freeze_graph(graph: Graph, rules: Rules, epoch: int) -> Graph:
+def freeze_graph(graph: Graph, rules: GroupRules, epoch: int) -> Graph:
     """Return the network with frozen flags for layers that are completely frozen in an epoch.
 
     Returns:
@@ -115,7 +99,7 @@ def freeze_graph(graph: Graph, rules: Rules, epoch: int) -> Graph:
     return replace(graph, nodes=tuple(nodes), frozen=frozenset(still))
 
 
-def check_patterns(graph: Graph, rules: Rules, source: str) -> None:
+def check_patterns(graph: Graph, rules: GroupRules, source: str) -> None:
     """Refuse patterns that match no parameter, and freezing everything.
 
     Raises:

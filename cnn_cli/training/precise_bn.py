@@ -61,7 +61,8 @@ def wants_precise_bn(config: Config, graph: Graph) -> bool:
 
     False if every batchnorm is frozen from the start.
     """
-    if not any(waits_for_batch(node.layer) for node in freeze_graph(graph, config.train, 0).nodes):
+    trained = freeze_graph(graph, config.train.rules, 0)
+    if not any(waits_for_batch(node.layer) for node in trained.nodes):
         return False
     asked = config.train.precise_bn
     return config.train.batch_size < SMALL_BATCH if asked == "auto" else bool(asked)

@@ -7,7 +7,7 @@ then made ready by `training_data`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ from cnn_cli.nn.layers.base import shape_text
 from cnn_cli.nn.layers.batch import needs_company
 from cnn_cli.nn.loss import Loss
 from cnn_cli.nn.types import Array
-from cnn_cli.optim.groups import GroupRules, Rules, check_patterns, is_frozen
+from cnn_cli.optim.groups import GroupRules, check_patterns, is_frozen
 from cnn_cli.optim.layer_decay import blocks_above
 from cnn_cli.parallel.ranks import ALONE, PROCESSES, Ranks
 from cnn_cli.runs.meta import split_rule
@@ -136,11 +136,11 @@ class TrainingSetup:
         """Whether an epoch, counted from 0, is one of `train.head`."""
         return epoch < self.config.train.head_epochs
 
-    def rules(self, epoch: int) -> Rules:
+    def rules(self, epoch: int) -> GroupRules:
         """Return the training rules (optimizer, freezing) of an epoch, counted from 0."""
         if self.trains_head_alone(epoch):
             return _rules_of_head(self.config, self.graph)
-        return self.config.train
+        return self.config.train.rules
 
     @property
     def steps_per_epoch(self) -> int:
@@ -336,29 +336,34 @@ def network_of(config: Config, source: str, dataset: Dataset) -> Graph:
     """
     in_shape = preprocess_of(config).shape
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)
-    check_patterns(graph, config.train, source)
+    check_patterns(graph, config.train.rules, source)
     if config.train.head is not None:
         _check_head(config, graph, source)
     if config.train.batch_size == 1 and needs_company(node.layer for node in graph.nodes):
         rule = "must be at least 2 where a batchnorm sees one value per channel of an image"
         raise ConfigError(f"{source}: train.batch_size", rule, 1)
-    if config.train.scheduler.type == "plateau" and not (dataset.val and len(dataset.val)):
+    if not (dataset.val and len(dataset.val)):
+        _check_without_validation(config, source)
+    return graph
+
+
+def _check_without_validation(config: Config, source: str) -> None:
+    """Refuse keys that would have no effect without validation images.
+
+    Raises:
+        ConfigError: there is one.
+    """
+    if config.train.scheduler.type == "plateau":
         rule = "plateau needs validation images; give some, or choose another schedule"
         raise ConfigError(f"{source}: train.scheduler", rule)
-    return graph
+    if config.train.early_stop is not None:
+        rule = "needs validation images; give some, or leave it out"
+        raise ConfigError(f"{source}: train.early_stop", rule, config.train.early_stop)
 
 
 def _rules_of_head(config: Config, graph: Graph) -> GroupRules:
     """Return the training rules of the epochs of `train.head`."""
-    train = config.train
-    return GroupRules(
-        train.optimizer,
-        train.lr_factors,
-        train.layer_decay,
-        train.weight_decay_factors,
-        train.freeze,
-        frozenset(head_names(config, graph)),
-    )
+    return replace(config.train.rules, only=frozenset(head_names(config, graph)))
 
 
 def _check_head(config: Config, graph: Graph, source: str) -> None:

@@ -189,7 +189,7 @@ def _estimate_statistics(
     Returns:
         The number of images, or None; and, if statistics are left as they are, why.
     """
-    graph = freeze_graph(classifier.graph, classifier.config.train, 0)
+    graph = freeze_graph(classifier.graph, classifier.config.train.rules, 0)
     layers = [node.layer for node in graph.nodes if isinstance(node.layer, BatchLayer)]
     if not layers:
         return None, None

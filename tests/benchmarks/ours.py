@@ -33,7 +33,7 @@ def build(name: str, network: Network) -> tuple[Config, Graph]:
     }
     config = validate_config(document, name)
     graph = build_graph(config.model, network.in_shape, network.classes, name)
-    return config, freeze_graph(graph, config.train, 0)
+    return config, freeze_graph(graph, config.train.rules, 0)
 
 
 class Ours:
@@ -65,7 +65,7 @@ class Ours:
         self.engine = make_engine(
             graph, params, threads, backend, batch_size=network.batch, recompute=recompute
         )
-        groups = make_groups(params, config.train)
+        groups = make_groups(params, config.train.rules)
         self.optimizer = make_optimizer(config.train.optimizer, params, groups)
 
     def step(self) -> float:

@@ -55,7 +55,7 @@ def network(patterns: list[str]) -> tuple[Graph, Graph]:
     document = {"model": {"layers": LAYERS}, "train": {"freeze": patterns, "dtype": "float64"}}
     config = validate_config(document, "x")
     graph = build_graph(config.model, (8, 8, 3), 4, "x")
-    return graph, freeze_graph(graph, config.train, 0)
+    return graph, freeze_graph(graph, config.train.rules, 0)
 
 
 def parameters(graph: Graph, dtype: str = "float64") -> Parameters:

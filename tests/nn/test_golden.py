@@ -44,7 +44,7 @@ class Twin:
         self.params = Parameters(graph, dtype)
         self.params.load(self.part("before"), name)
         self.engine = TrainingEngine(graph, self.params, threads=threads, kernels=kernels)
-        groups = make_groups(self.params, self.config.train)
+        groups = make_groups(self.params, self.config.train.rules)
         self.optimizer = make_optimizer(self.config.train.optimizer, self.params, groups)
         self.x = self.golden["x"].astype(dtype)
         weights = self.case.class_weights

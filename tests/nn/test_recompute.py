@@ -54,7 +54,7 @@ def network(layers: list[Any], freeze: object = 0) -> Graph:
     document = {"model": {"layers": [*layers, *END]}, "train": {"freeze": freeze}}
     config = validate_config(document, "x")
     graph = build_graph(config.model, (12, 12, 3), 4, "x")
-    return freeze_graph(graph, config.train, 0)
+    return freeze_graph(graph, config.train.rules, 0)
 
 
 def planned(graph: Graph) -> Recompute:

@@ -36,7 +36,7 @@ HEAD, HEAD_BIAS = slice(160, 192), slice(192, 208)
 def groups_of(**keys: Any) -> Groups:
     params = Parameters(small_graph(), "float32")
     assert params.flat.size == HEAD_BIAS.stop
-    return make_groups(params, TrainConfig(**keys), keys.pop("epoch", 0))
+    return make_groups(params, TrainConfig(**keys).rules, keys.pop("epoch", 0))
 
 
 def test_without_keys_there_is_one_group() -> None:
@@ -82,7 +82,7 @@ def test_a_count_is_of_the_first_layers(count: int, frozen: tuple[slice, ...]) -
 def test_freezing_begins_at_its_epoch() -> None:
     params = Parameters(small_graph(), "float32")
     config = TrainConfig(freeze={"stem.weight": 2})
-    assert [make_groups(params, config, epoch).frozen for epoch in (1, 2, 3)] == [
+    assert [make_groups(params, config.rules, epoch).frozen for epoch in (1, 2, 3)] == [
         (),
         (STEM,),
         (STEM,),
@@ -110,7 +110,7 @@ def test_five_steps_of_three_groups_as_torch(kind: str) -> None:
         },
     }
     config = TrainConfig(**keys)
-    optimizer = make_optimizer(config.optimizer, params, make_groups(params, config))
+    optimizer = make_optimizer(config.optimizer, params, make_groups(params, config.rules))
     for view, values in zip(params.views, start, strict=True):
         view["weight"][...] = values
     gradient, views = params.empty_like()
@@ -124,21 +124,21 @@ def test_five_steps_of_three_groups_as_torch(kind: str) -> None:
 
 def test_a_pattern_that_nothing_fits() -> None:
     with pytest.raises(ConfigError) as caught:
-        check_patterns(small_graph(), TrainConfig(lr_factors={"stem.wieght": 2}), "a.yaml")
+        check_patterns(small_graph(), TrainConfig(lr_factors={"stem.wieght": 2}).rules, "a.yaml")
     assert str(caught.value) == (
         "a.yaml: train.lr_factors: no parameter has such a name. Did you mean 'stem.weight'? "
         "Got 'stem.wieght'."
     )
     with pytest.raises(ConfigError) as caught:
-        check_patterns(small_graph(), TrainConfig(freeze={"xyz": 0}), "a.yaml")
+        check_patterns(small_graph(), TrainConfig(freeze={"xyz": 0}).rules, "a.yaml")
     assert str(caught.value) == "a.yaml: train.freeze: no parameter has such a name. Got 'xyz'."
 
 
 @pytest.mark.parametrize("count", [3, 4, 2**30])
 def test_a_count_leaves_a_layer_with_parameters(count: int) -> None:
-    check_patterns(small_graph(), TrainConfig(freeze=2), "a.yaml")
+    check_patterns(small_graph(), TrainConfig(freeze=2).rules, "a.yaml")
     with pytest.raises(ConfigError) as caught:
-        check_patterns(small_graph(), TrainConfig(freeze=count), "a.yaml")
+        check_patterns(small_graph(), TrainConfig(freeze=count).rules, "a.yaml")
     assert caught.value.code == ExitCode.CONFIG
     assert str(caught.value) == (
         f"a.yaml: train.freeze: must be below the number of layers with parameters, 3. Got {count}."
@@ -146,9 +146,11 @@ def test_a_count_leaves_a_layer_with_parameters(count: int) -> None:
 
 
 def test_all_that_is_frozen_later_trains_before() -> None:
-    check_patterns(small_graph(), TrainConfig(freeze={"*": 1}), "a.yaml")
+    check_patterns(small_graph(), TrainConfig(freeze={"*": 1}).rules, "a.yaml")
     with pytest.raises(ConfigError) as caught:
-        check_patterns(small_graph(), TrainConfig(freeze={"stem.*": 0, "layers.*": 0}), "a.yaml")
+        check_patterns(
+            small_graph(), TrainConfig(freeze={"stem.*": 0, "layers.*": 0}).rules, "a.yaml"
+        )
     assert str(caught.value) == (
         "a.yaml: train.freeze: must leave parameters to train. Got 'stem.*', 'layers.*'."
     )
@@ -199,13 +201,23 @@ def test_patterns_are_checked_before_training(pictures: Path, tmp_path: Path) ->
         plan_training(config, "a.yaml", TrainOptions(out=tmp_path / "run"))
 
 
-def test_plateau_needs_validation_images(pictures: Path, tmp_path: Path) -> None:
-    document = config_document(pictures / "train", scheduler="plateau")
+@pytest.mark.parametrize(
+    ("key", "value", "message"),
+    [
+        (
+            "scheduler",
+            "plateau",
+            "plateau needs validation images; give some, or choose another schedule.",
+        ),
+        ("early_stop", 2, "needs validation images; give some, or leave it out. Got 2."),
+    ],
+)
+def test_what_needs_validation_images(
+    pictures: Path, tmp_path: Path, key: str, value: Any, message: str
+) -> None:
+    document = config_document(pictures / "train", **{key: value})
     document["data"]["val_split"] = 0
     config = validate_config(document, "a.yaml")
     with pytest.raises(ConfigError) as caught:
         plan_training(config, "a.yaml", TrainOptions(out=tmp_path / "run"))
-    assert str(caught.value) == (
-        "a.yaml: train.scheduler: plateau needs validation images; give some, or choose another "
-        "schedule."
-    )
+    assert str(caught.value) == f"a.yaml: train.{key}: {message}"

@@ -99,7 +99,7 @@ def test_what_is_a_block(layers: str, expected: list[list[str]]) -> None:
 def rates(graph: Graph, **keys: Any) -> dict[str, float]:
     """Return the factor of the learning rate by parameter, `None` if frozen."""
     params = Parameters(graph, "float32")
-    groups = make_groups(params, TrainConfig.model_validate(keys))
+    groups = make_groups(params, TrainConfig.model_validate(keys).rules)
     return {
         f"{node.name.removeprefix('layers.')}.{spec.name}": group.lr_factor
         for node, spec, part in params.parts()
@@ -126,8 +126,8 @@ def test_rates_fall_from_the_last_layer_down() -> None:
 
 def test_blocks_move_as_one_group() -> None:
     params = Parameters(graph_of(NETWORK), "float32")
-    assert len(make_groups(params, TrainConfig(layer_decay=0.5)).trained) == 3
-    assert len(make_groups(params, TrainConfig(layer_decay=1.0)).trained) == 1
+    assert len(make_groups(params, TrainConfig(layer_decay=0.5).rules).trained) == 3
+    assert len(make_groups(params, TrainConfig(layer_decay=1.0).rules).trained) == 1
 
 
 def test_other_keys_multiply_and_what_is_frozen_counts() -> None:
@@ -155,7 +155,7 @@ def test_a_network_of_many_blocks_has_rates_of_0_at_worst() -> None:
     assert rates(graph, layer_decay=1e-3)["0.0.layers.0.weight"] == 0.0
     params = Parameters(graph, "float32")
     config = TrainConfig(layer_decay=1e-3)
-    optimizer = config.optimizer.make(params, make_groups(params, config))
+    optimizer = config.optimizer.make(params, make_groups(params, config.rules))
     before = params.flat.copy()
     optimizer.step(params.flat + 1, 0.1)
     assert (params.views[0]["weight"] == before[:16].reshape(1, 1, 4, 4)).all()

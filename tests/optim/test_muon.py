@@ -99,7 +99,7 @@ def test_what_was_frozen_starts_as_the_other_optimizer_does(other: str) -> None:
     config = TrainConfig.model_validate({"optimizer": single})
     alone = make_optimizer(config.optimizer, both.params.copy())
     everything = both.groups
-    both.groups = make_groups(both.params, TrainConfig.model_validate(keys))
+    both.groups = make_groups(both.params, TrainConfig.model_validate(keys).rules)
     for seed in range(50):
         both.step(random_gradient(both.params, seed), 0.02)
     both.groups = everything
@@ -137,7 +137,7 @@ def test_filters_have_factors_and_can_be_frozen() -> None:
             "freeze": ["high.weight"],
         }
     )
-    groups = make_groups(params, config)
+    groups = make_groups(params, config.rules)
     assert [(g.lr_factor, g.weight_decay, g.matrix) for g in groups.trained] == [
         (5.0, 5e-4, None),
         (2.0, 0.5, (27, 4)),
