@@ -56,7 +56,9 @@ class Halving(Generic[Score]):
             quota = 1 if left == "one" else tried // REDUCTION
             if left == "promotions":
                 quota = max(quota, 1)
-            for trial in self.ranking(scores, rung)[:quota]:
+            # A place that a trial lost by failing later goes to the next best.
+            ranking = [i for i in self.ranking(scores, rung) if scores[i][-1] is not None]
+            for trial in ranking[:quota]:
                 if len(scores[trial]) == rung + 1:
                     return trial
         return None

@@ -59,7 +59,11 @@ def halving(count: int = 3) -> Halving[float]:
         # A failed trial is not promoted, and counts as tried.
         ([[0.5], [None], [None]], "trials", 0),
         ([[None], [None], [None]], "promotions", None),
-        ([[0.5, None], [0.4], [0.3]], "promotions", None),
+        # If it fails after its promotion, the next best takes its place.
+        ([[0.5, None], [0.4], [0.3]], "trials", 1),
+        ([[0.5, None], [0.4], [0.3]], "promotions", 1),
+        ([[0.5, None], [0.4], [0.3]], "one", 1),
+        ([[0.5, None], [0.4, None], [0.3, None]], "promotions", None),
         ([[0.9, None], [0.8], [0.1], [0.2], [0.3], [0.4]], "trials", 1),
         # The higher rung first.
         ([[0.9, 0.5], [0.8, 0.6], [0.7, 0.4], *[[0.1]] * 9], "trials", 1),
