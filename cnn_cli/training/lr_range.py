@@ -87,16 +87,18 @@ class LrRange:
 
     @property
     def lowest(self) -> RangePoint:
-        """The point of the lowest smoothed loss."""
-        return min(self.points, key=lambda point: point.smoothed)
+        """The point of the lowest smoothed loss.
+
+        The first points are skipped because they average few losses: with small batches, one of
+        them may be the lowest by chance.
+        """
+        return min(self.points[SKIPPED:] or self.points, key=lambda point: point.smoothed)
 
     @property
     def steepest(self) -> RangePoint | None:
-        """The point where the smoothed loss falls fastest; None if it never fell.
-
-        The first points are skipped because they average few losses.
-        """
-        falling = range(SKIPPED, self.points.index(self.lowest))
+        """The point where the smoothed loss falls fastest; None if it never fell."""
+        before = range(SKIPPED, self.points.index(self.lowest))
+        falling = [step for step in before if self._slope(step) < 0]
         return self.points[min(falling, key=self._slope)] if falling else None
 
     def _slope(self, step: int) -> float:

@@ -219,6 +219,15 @@ def test_none_where_the_loss_falls_nowhere() -> None:
     assert of(FALLING, ended="time limit").suggestion is None
     # A fall in the first steps, which average few losses, does not count.
     assert of([3.0, 2.0, *[2.5] * 20]).suggestion is None
+    # Nor does a point below its neighbors, where the loss rises on the whole.
+    assert of([1.0] * 10 + [1.1, 1.09] + [1.2 + i / 10 for i in range(20)]).suggestion is None
+
+
+def test_a_low_loss_among_the_first_steps_hides_no_fall() -> None:
+    """With small batches, a single loss may by chance be below all smoothed ones."""
+    found = of([0.9, *FALLING[1:]])
+    assert found.lowest == found.points[44]
+    assert found.suggestion == of(FALLING).suggestion
 
 
 def test_other_rates_keep_their_ratio(pictures: Path) -> None:
