@@ -111,7 +111,7 @@ class TrainingState:
         self.rows.append(row.as_dict())
         if patience is not None and self.best is not None and value is not None:
             reached = self.best.value(monitor)
-            first = next(row["epoch"] for row in self.rows if row[monitor.column] == reached)
+            first = next(row["epoch"] for row in self.rows if row.get(monitor.column) == reached)
             self.early_stopped = self.epoch - first >= patience
         return is_best
 

@@ -94,7 +94,10 @@ def verify(path: Path, root: Path | None = None) -> Verified:
     meta = load_checkpoint(file, ()).meta
     receipt = meta.get(META)
     if not receipt:
-        rule = "has no receipt of its images; older versions of cnn train wrote none"
+        rule = (
+            "has no receipt of its images; data.shards, cnn average and older versions of cnn "
+            "train write none"
+        )
         raise DataError(file, rule)
     dataset = _dataset(file, meta, root)
     now = Receipt.of(dataset)

@@ -16,7 +16,7 @@ from cnn_cli.runs.folder import choose_folder, fold_folder
 from cnn_cli.training.folds import check_folder, check_images, fold_configs
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.setup import prepare
-from cnn_cli.training.train import check_alone, load_resumable
+from cnn_cli.training.train import check_alone, load_resumable, with_own_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +76,11 @@ def plan_training(
         place = fold_folder(folder, 1)
     check_could_write(folder)
     meta: Mapping[str, Any] = {}
+    remarks: list[str] = []
     if options.resume:
         if (place / LAST).exists():
-            meta = load_resumable(place / LAST, configs[0], source).meta
+            meta = load_resumable(place / LAST, configs[0], source, ()).meta
+            with_own_weights(config, meta, remarks.append)
         if folds is not None:
             check_images(folder, configs, source)
     setup = prepare(configs[0], source, options, meta, ranks)
@@ -96,5 +98,5 @@ def plan_training(
         backend=setup.backend,
         memory_bytes=setup.memory.nbytes,
         recompute=setup.memory.cost,
-        remarks=tuple(setup.remarks),
+        remarks=(*remarks, *setup.remarks),
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
@@ -81,7 +81,7 @@ def train(
                 if checkpoint is not None:
                     state = TrainingState.from_meta(checkpoint.meta, str(run.last))
                     bad_files = len(checkpoint.meta.get("bad_files", {}))
-                    config = _with_own_weights(config, checkpoint.meta, progress)
+                    config = with_own_weights(config, checkpoint.meta, progress.note)
                     if writes:  # a kill may have come between the files
                         run.write_reports(state.rows, state.log)
                     if state.finished(options.epochs(config)):
@@ -137,12 +137,19 @@ def _load_last(run: RunFolder, config: Config, source: str) -> Checkpoint | None
     return load_resumable(run.last, config, source) if run.last.exists() else None
 
 
-def _with_own_weights(config: Config, meta: Mapping[str, Any], progress: Progress) -> Config:
-    """Return the config with the `train.weights` of the run to resume, which is past them."""
+def with_own_weights(
+    config: Config, meta: Mapping[str, Any], note: Callable[[str], None]
+) -> Config:
+    """Return the config with the `train.weights` of the run to resume, which is past them.
+
+    Args:
+        meta: metadata of the run's checkpoint.
+        note: told if the config names others.
+    """
     weights = meta["config"]["train"].get("weights")
     if weights == config.train.weights:
         return config
-    progress.note("train.weights: ignored, since a resumed run continues from its own weights")
+    note("train.weights: ignored, since a resumed run continues from its own weights")
     train = config.train.model_copy(update={"weights": weights})
     return config.model_copy(update={"train": train})
 
@@ -165,7 +172,7 @@ def _finished(
         return None
     if run.is_writable() and not run.has_reports(state.rows, state.log):
         return None
-    _with_own_weights(config, meta, progress)
+    with_own_weights(config, meta, progress.note)
     bad_files = len(meta.get("bad_files", {}))
     return state.result(run.path, config.train, bad_files, None)
 

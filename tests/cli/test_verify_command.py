@@ -164,7 +164,10 @@ def test_no_receipt(cnn: Inside, run: Path) -> None:
     del checkpoint.meta["receipt"]
     save_checkpoint(run / "best.npz", checkpoint)
     outcome = cnn("verify", run)
-    rule = "has no receipt of its images; older versions of cnn train wrote none"
+    rule = (
+        "has no receipt of its images; data.shards, cnn average and older versions of cnn train "
+        "write none"
+    )
     assert (outcome.code, outcome.out, outcome.err) == (4, "", f"cnn: {run}/best.npz: {rule}.\n")
     checkpoint.meta["receipt"] = {"train": 3}
     save_checkpoint(run / "best.npz", checkpoint)

@@ -92,8 +92,8 @@ def test_a_run_goes_on_without_them(cnn: Inside, installed: Path) -> None:
     line = ("train", "tiny.yaml", "--out", "run", "--resume", "--epochs")
     note = "cnn: train.weights: ignored, since a resumed run continues from its own weights\n"
     for number, others in enumerate([("train.weights=none",), ("--weights", "gone.npz")], 2):
-        for _ in range(2):  # the second time, the run is finished
-            outcome = cnn(*line, number, *others)
+        for more in [("--dry-run",), (), ()]:  # the third time, the run is finished
+            outcome = cnn(*line, number, *others, *more)
             assert outcome.code == 0
             assert note in outcome.err
         assert "weights: tiny\n" in Path("run/config.yaml").read_text()

@@ -77,6 +77,15 @@ def test_of_equal_epochs_the_lower_loss_is_better(
     assert (state.best_epoch, state.early_stopped) == (best, stopped)
 
 
+def test_an_epoch_that_measured_nothing_before_others() -> None:
+    """As when no validation image can be read for a while."""
+    state, monitor = TrainingState(), Metric("macro_f1")
+    for number, val in enumerate([{}, {"macro_f1": 0.5}, {"macro_f1": 0.4}], start=1):
+        row = EpochRow(number, 1.0, 0.5, 1.0 if val else None, None, 0.1, 1.0, 1.0, val)
+        state.end_epoch(row, monitor, 1)
+    assert (state.best_epoch, state.early_stopped) == (2, True)
+
+
 def test_every_epoch_measures_what_costs_nothing(pictures: Path, tmp_path: Path) -> None:
     watch = Watch()
     run(pictures, tmp_path / "run", watch, epochs=1)
