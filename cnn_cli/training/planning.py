@@ -79,7 +79,7 @@ def plan_training(
     remarks: list[str] = []
     if options.resume:
         if (place / LAST).exists():
-            meta = load_resumable(place / LAST, configs[0], source, ()).meta
+            meta = load_resumable(place / LAST, configs[0], source).meta
             with_own_weights(config, meta, remarks.append)
         if folds is not None:
             check_images(folder, configs, source)
