@@ -14,7 +14,7 @@ import pytest
 from data_samples import encoded, make_folders, noise, photograph, save_gray
 from PIL import Image
 
-from cnn_cli.data import check
+from cnn_cli.data import check, examine
 from cnn_cli.data.check import check_folder
 from cnn_cli.errors import DataError
 
@@ -242,7 +242,7 @@ def test_images_beside_the_classes_of_a_part(tmp_path: Path) -> None:
 def test_more_images_than_are_read_at_once(
     tmp_path: Path, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(check, "JOB", 2)
+    monkeypatch.setattr(examine, "JOB", 2)
     make_folders(tmp_path, {"a": 30, "b": 31})
     (tmp_path / "b/030.png").write_bytes(b"x")
     steps: list[tuple[int, int]] = []
