@@ -219,33 +219,32 @@ class Conv(Layer):
         if bias is None:
             bias = run.scratch("no bias", y.shape[3:])
             bias.fill(0)
+        given = bias, geometry, self.activation, run.scratch, run.share, y
         if geometry.depthwise:
-            given = bias, geometry, self.activation, run.scratch, run.share, y
             run.kernels.direct_depthwise(x, node.params["weight"], *given)
             return
         if any(geometry.padding):
             padded = run.scratch("padded", (x.shape[0], *geometry.padded_size, x.shape[3]))
             pad(x, geometry.start, padded)
             x = padded
-        given = bias, geometry, self.activation, run.scratch, run.share, y
         run.kernels.direct_forward(x, node.prepared, *given)
 
     def backward(self, dy: Array, saved: Array, node: NodeContext, run: RunContext) -> Array | None:
         if "bias" in node.grads:
             node.add_row_sum("bias", dy, run)
         dx = run.take(saved.shape) if node.need_dx else None
-        x, dread = self._padded(saved, run), dx
+        x, dpadded = self._padded(saved, run), dx
         if dx is not None and self.reflected is not None:
-            dread = run.scratch("slopes of reflected", x.shape)
+            dpadded = run.scratch("slopes of reflected", x.shape)
         if self.path == "winograd":
-            self._backward_by_winograd(x, dy, node, run, dread)
+            self._backward_by_winograd(x, dy, node, run, dpadded)
         else:
             place = self.geometry, self.path, run.scratch
             conv.weight_gradient(x, dy, *place, node.grads["weight"], run.fresh, run.kernels)
-            if dread is not None:
-                conv.input_gradient(dy, node.params["weight"], *place, dread, run.kernels)
-        if dx is not None and dread is not None and self.reflected is not None:
-            fold_reflected(dread, self.reflected, dx)
+            if dpadded is not None:
+                conv.input_gradient(dy, node.params["weight"], *place, dpadded, run.kernels)
+        if dx is not None and dpadded is not None and self.reflected is not None:
+            fold_reflected(dpadded, self.reflected, dx)
         return dx
 
     def _padded(self, x: Array, run: RunContext) -> Array:
