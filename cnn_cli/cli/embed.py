@@ -101,7 +101,7 @@ def run(
         pre = classifier.preprocess
         entries = expand_all(sources, output.note, arrays=not pre.is_plain)
         batches = decoded_batches(iter(entries), pre, batch_size, threads, ALONE)
-        found = _some(embedded(embedder, batches, tell), sources)
+        found = _at_least_one(embedded(embedder, batches, tell), sources)
 
         def write(file: BinaryIO) -> None:
             if output_file.suffix.lower() == ".npz":
@@ -115,13 +115,13 @@ def run(
         raise Exit(ExitCode.DATA)
 
 
-def _some(
+def _at_least_one(
     found: Iterator[tuple[list[str], Array]], sources: list[str]
 ) -> Iterator[tuple[list[str], Array]]:
-    """Yield the same.
+    """Yield `found`, of which there must be something: otherwise an older file is kept.
 
     Raises:
-        DataError: there is nothing, so that the file of before is kept.
+        DataError: there is nothing.
     """
     first = next(found, None)
     if first is None:

@@ -16,7 +16,7 @@ from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, check_gates, gate
 from cnn_cli.cli.shared.labeled import (
     evaluate_images,
     find_images,
-    has_parts,
+    folder_has_parts,
     shown_by,
     split_option,
 )
@@ -404,7 +404,7 @@ def _learn(
     from cnn_cli.nn.backends import backend_for
     from cnn_cli.system import cpu_count
 
-    if folder is not None and not has_parts(classifier, folder):
+    if folder is not None and not folder_has_parts(classifier, folder):
         folder = None
     train = find_images(NAME, classifier, folder, "train")
     kernels = backend or backend_for(len(train))

@@ -12,7 +12,7 @@ from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.labeled import (
     evaluate_images,
     find_images,
-    has_parts,
+    folder_has_parts,
     shown_by,
     split_option,
 )
@@ -159,7 +159,7 @@ def _measure(
     classifier = record.classifier
     images = find_images(NAME, classifier, data, split, "--data DIR")
     place = data or classifier.config.data.root
-    if data is not None and not has_parts(classifier, data):
+    if data is not None and not folder_has_parts(classifier, data):
         split = "all"
     options = shown_by(batch_size, threads, backend)
     evaluation, bad = evaluate_images(classifier, images, place, options)

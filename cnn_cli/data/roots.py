@@ -63,14 +63,14 @@ def open_listing(
 
 
 def separator_of(root: Path, labels: str | None) -> str | None:
-    """What separates the labels of an image, for a data root of which no config tells.
+    """Return what separates the labels of an image, for a data root without a config.
 
     Args:
-        root: as of `open_listing`.
-        labels: `single` or `multiple`; by default several are read where a list seems to have some.
+        root: as in `open_listing`.
+        labels: `single` or `multiple`; by default `multiple` if a list seems to have several.
 
     Returns:
-        None where each image has one label.
+        The separator; None if each image has one label.
 
     Raises:
         DataError: the list cannot be read.
@@ -81,7 +81,7 @@ def separator_of(root: Path, labels: str | None) -> str | None:
 
 
 def several_text(root: Path) -> str:
-    """What to tell where a list decided that images have several labels."""
+    """Return the note for a list that seems to have several labels per image."""
     return f"{root}: an image may have several labels; --labels single takes each text as one class"
 
 

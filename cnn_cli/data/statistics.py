@@ -122,7 +122,7 @@ def _sums(x: Pixels) -> NDArray[np.int64]:
 
 
 def _float_sums(x: Pixels) -> Sums:
-    """The same for values that are not integers."""
+    """Return what `_sums` returns for values that are not integers, in units of 1 / `UNIT`."""
     height, width, channels = x.shape
     values = x.astype(np.float64)
     first, second = (each.sum(axis=(0, 1)).tolist() for each in (values, values * values))

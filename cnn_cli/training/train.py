@@ -140,7 +140,7 @@ def _load_last(run: RunFolder, config: Config, source: str) -> Checkpoint | None
 def with_own_weights(
     config: Config, meta: Mapping[str, Any], note: Callable[[str], None]
 ) -> Config:
-    """Return the config with the `train.weights` of the run to resume, which is past them.
+    """Return the config with the run's own `train.weights`, which a resumed run no longer reads.
 
     Args:
         meta: metadata of the run's checkpoint.

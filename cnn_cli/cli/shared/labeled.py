@@ -84,7 +84,7 @@ def find_images(
     return found[split]
 
 
-def has_parts(classifier: Classifier, folder: Path) -> bool:
+def folder_has_parts(classifier: Classifier, folder: Path) -> bool:
     """Whether a folder has parts to choose from; errors as in `find_images`."""
     from cnn_cli.data.roots import has_parts
 

@@ -77,7 +77,11 @@ class Place:
             self._move(images, below(numbers[:, 2:], 2 * self.padding + 1))
 
     def _move(self, images: Pixels, corners: NDArray[np.int64]) -> None:
-        """Cut each image out of a padded copy, whose corner there is (row, column)."""
+        """Replace each image by a part of its padded copy.
+
+        Args:
+            corners: (n, 2) row and column in the copy of each part's top left corner.
+        """
         pad, (n, height, width, channels) = self.padding, images.shape
         framed = np.zeros((n, height + 2 * pad, width + 2 * pad, channels), images.dtype)
         if np.any(self._edge):

@@ -259,7 +259,7 @@ class Layers:
 
 
 def _product_shape(shapes: Sequence[Shape]) -> Shape:
-    """What a product makes of a map and its gates, of which a vector is a map of one pixel."""
+    """Return the shape of a product of a map and its gates; a vector is a map of one pixel."""
     rank = max(map(len, shapes))
     padded = [(1,) * (rank - len(shape)) + shape for shape in shapes]
     return tuple(map(max, zip(*padded, strict=True)))

@@ -282,7 +282,11 @@ def _squeeze(gate: list[Piece]) -> dict[str, Any] | None:
 
 
 def _part_of(way: list[Piece], channels: int) -> tuple[int, int] | None:
-    """The channels of as many that a way begins with; None where it reads all."""
+    """Return the first channel that a way reads and the one after the last; None if it reads all.
+
+    Args:
+        channels: number of channels before the way.
+    """
     if not way or way[0].kind != "slice":
         return None
     (arguments,) = way[0].written.values()

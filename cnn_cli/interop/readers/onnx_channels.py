@@ -129,7 +129,7 @@ class Channels(Operator):
         self._give(view.summed(found, axis, keep=keep))
 
     def _softmax(self) -> None:
-        """Of a vector's scores, or of the same channel in all parts."""
+        """Convert a softmax over a vector's scores, or over the parts of each channel."""
         view, opset = self._view(0), self.network.opset
         axis = self.given.get("axis", -1 if opset >= 13 else 1) % len(view.axes)
         if len(view.axes) == 2 and axis == 1:

@@ -125,15 +125,18 @@ class View:
         return found[0] if len(found) == 1 else None
 
     def stacked(self, op: int, count: int, axis: int) -> View:
-        """The output of an op that joins as many such images along an axis of one place, right
-        before that of their channels.
+        """Return the output of an op that joins `count` such images along an axis.
+
+        Args:
+            op: position of the op.
+            axis: an axis of length 1, right before that of the channels.
         """
         ((_, channels),) = self.axes[axis + 1]
         parts: tuple[Axis, ...] = (((OUTER, count),), ((INNER, channels),))
         return View(op, (*self.axes[:axis], *parts, *self.axes[axis + 2 :]))
 
     def summed(self, op: int, axis: int, *, keep: bool) -> View:
-        """The output of an op that adds up the parts of the channels, which run along an axis."""
+        """Return the output of an op that adds up the parts of the channels along an axis."""
         axes = [
             ()
             if i == axis

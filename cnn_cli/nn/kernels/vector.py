@@ -132,7 +132,7 @@ def _channels_tile(
 
 
 def _sum_of_pixels(taps: int | None) -> Callable[..., Any]:
-    """Return the intrinsic of so many pixels; None: of as many as it is told."""
+    """Return the intrinsic that sums `taps` weighted pixels; None: the number is in `place`."""
 
     def sum_pixels(context: Any, x: Any, weight: Any, place: Any, y: Any) -> Any:
         def write(builder: Any, x: Any, weight: Any, place: Any, y: Any) -> None:
@@ -165,12 +165,12 @@ def _sum_of_pixels(taps: int | None) -> Callable[..., Any]:
 
 
 def _typed(write: Callable[..., None], *kinds: Any) -> Any:
-    """The signature of a tile and what appends its instructions.
+    """Return the signature of an intrinsic, and the function that appends its instructions.
 
     Args:
-        write: is given the builder, and for each argument its address, of an array, or its values,
+        write: is given the builder and, for each argument, the address of an array or the values
             of a tuple.
-        kinds: of the arguments.
+        kinds: numba's types of the arguments.
     """
     from numba.core import cgutils, types
 

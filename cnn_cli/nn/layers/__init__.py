@@ -31,7 +31,7 @@ def all_layers() -> dict[str, type[Layer]]:
 
 
 def all_written() -> dict[str, type[Written]]:
-    """Return the same, including kinds that stand for several layers."""
+    """Like `all_layers`, with the kinds that stand for several layers."""
     for module in _modules():
         import_module(f"{__name__}.{module}")
     named = [each for each in (*REGISTERED.values(), *BLOCKS.values()) if each.listed]

@@ -115,7 +115,7 @@ class Linear(Layer):
 
     @property
     def _geometry(self) -> Geometry:
-        """Of the convolution of a single pixel that is the same."""
+        """The geometry of the equivalent 1×1 convolution of a single pixel."""
         return Geometry((1, 1, prod(self.in_shape)), self.out_shape[0], (1, 1))
 
     @staticmethod
