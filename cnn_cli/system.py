@@ -16,7 +16,7 @@ from cnn_cli import portable
 
 ROOT = Path("/")
 PATIENCE = 0.1
-"""Seconds after which a wait for a pipe looks for signals."""
+"""Seconds after which a wait for a pipe or a folder looks for signals."""
 
 OPENBLAS_BYTES = 64 * 2**20
 """Bytes of the ``ulimit -v`` address space that memory plans leave free: OpenBLAS ends the process

@@ -17,9 +17,8 @@ from cnn_cli.data.folder import is_image_name, walk_images
 from cnn_cli.data.sources import Entry, reported
 from cnn_cli.errors import DataError, reason
 from cnn_cli.portable import Inotify
-from cnn_cli.system import wait_until_ready
+from cnn_cli.system import PATIENCE, wait_until_ready
 
-PATIENCE = 0.1  # seconds between checks for signals
 LOOK = 1.0  # seconds between two polls of a file that may be incomplete
 SLACK = 2.0  # seconds by which a file system's clock may be off or coarse
 ALWAYS = float("-inf")
@@ -40,21 +39,21 @@ def watch_images(folder: str) -> Iterator[Entry | None]:
     try:
         inotify = Inotify()
     except OSError:
-        yield from _looked_at(folder)
+        yield from _polled(folder)
         return
     try:
         inotify.add(folder)
     except OSError:
         inotify.close()
-        yield from _looked_at(folder)
+        yield from _polled(folder)
         return
     try:
-        yield from _Told(folder, inotify).entries()
+        yield from _Watched(folder, inotify).entries()
     finally:
         inotify.close()
 
 
-class _Told:
+class _Watched:
     """A folder watched with inotify."""
 
     def __init__(self, folder: str, inotify: Inotify) -> None:
@@ -193,8 +192,8 @@ class _Told:
                 self.inotify.remove(watch)
 
 
-def _looked_at(folder: str) -> Iterator[Entry | None]:
-    """Watch by polling; one number is remembered for each existing file."""
+def _polled(folder: str) -> Iterator[Entry | None]:
+    """Yield the images as `watch_images` does, by polling; a number is kept for each file."""
     given: set[int] = set()
     pending: set[int] = set()
     told: set[str] = set()

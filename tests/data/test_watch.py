@@ -199,7 +199,7 @@ def test_a_folder_that_cannot_be_read_is_reported_once(
 @needs_inotify
 def test_what_was_given_long_ago_is_forgotten(tmp_path: Path) -> None:
     """One number for each recent image is kept: memory does not grow."""
-    told = watch._Told(str(tmp_path), Inotify())
+    told = watch._Watched(str(tmp_path), Inotify())
     entries = told.entries()
     assert next(entries) is None
     for number in range(3):
