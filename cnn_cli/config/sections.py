@@ -23,7 +23,7 @@ from cnn_cli.data.folds import Fold
 from cnn_cli.data.image_store import CacheMode
 from cnn_cli.data.label_list import SEPARATOR
 from cnn_cli.data.label_table import ColumnsConfig
-from cnn_cli.data.preprocess import ResizeMode
+from cnn_cli.data.preprocess import Preprocess, ResizeMode
 from cnn_cli.data.progressive_resizing import ProgressiveResizing
 from cnn_cli.data.sampling import Sampler
 from cnn_cli.data.targets import NONE
@@ -190,6 +190,11 @@ class DataConfig(Frozen):
         Also(_none_is_a_word, lambda _: {"type": "null"}),
         Must(listed(get_args(CacheMode), last=" or ")),
     ] = "auto"
+
+    @property
+    def preprocess(self) -> Preprocess:
+        """How an image becomes the network's input."""
+        return Preprocess(*self.image_size, self.channels, self.resize_mode, self.depth)
 
     @property
     def separator(self) -> str | None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from cnn_cli import __version__, strict_json
 from cnn_cli.config import Config, plain_config, validate_config
+from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.interop.foreign import Foreign
@@ -16,19 +17,25 @@ EXPORTED = "cnn_version"  # in the metadata of every file that `cnn export` wrot
 
 def metadata(classifier: Classifier) -> dict[str, str]:
     """Return what a reader needs besides the arrays; lists as JSON."""
-    pre, several = classifier.preprocess, classifier.several
-    labels = {}
+    several, labels = classifier.several, {}
     if several is not None:
         labels = {"thresholds": json.dumps(several.thresholds), "label_sep": several.separator}
     return labels | {
         "classes": json.dumps(classifier.classes),
         "mean": json.dumps(classifier.normalization.mean),
         "std": json.dumps(classifier.normalization.std),
+        **_form(classifier.preprocess),
+        EXPORTED: __version__,
+    }
+
+
+def _form(pre: Preprocess) -> dict[str, str]:
+    """Return the keys of `data` that tell what images the network reads."""
+    return {
         "image_size": json.dumps([pre.height, pre.width]),
         "channels": str(pre.channels),
         "depth": str(pre.depth),
         "resize_mode": pre.resize_mode,
-        EXPORTED: __version__,
     }
 
 
@@ -65,11 +72,11 @@ def with_exported(
     for key in ("mean", "std"):
         if normalization and data[key] == "auto":
             data[key] = exported_value(foreign, key) or "auto"
-    notes = []
-    for key in ("image_size", "channels", "depth", "resize_mode"):
-        written, own = foreign.facts.get(key), data[key]
-        if written not in (None, json.dumps(own), str(own)):
-            notes.append(f"data.{key} is {own}; the file was exported with {written}")
+    notes = [
+        f"data.{key} is {own}; the file was exported with {written}"
+        for key, own in _form(config.data.preprocess).items()
+        if (written := foreign.facts.get(key, own)) != own
+    ]
     return validate_config(document, source), notes
 
 

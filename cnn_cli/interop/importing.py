@@ -16,7 +16,6 @@ from cnn_cli.config import Config, load_config, plain_config, validate_config
 from cnn_cli.config.load import lay_over
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.depth import FULL_SCALE
-from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import ConfigError, DataError, UsageError, listed
 from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.inference.several_labels import HALF
@@ -241,7 +240,7 @@ def _in_shape(config: Config | None, overrides: list[str]) -> Shape | None:
             return None
         plain = {"model": {"layers": ["flatten", {"linear": "classes"}]}}
         config = lay_over(plain, "import", data)
-    return (*config.data.image_size, config.data.channels)
+    return config.data.preprocess.shape
 
 
 def _document(foreign: Foreign, derived: Derived) -> dict[str, Any]:
@@ -276,8 +275,7 @@ def _derived_classes(
 
 
 def _graph(config: Config, classes: int, source: str) -> Graph:
-    in_shape = (*config.data.image_size, config.data.channels)
-    return build_graph(config.model, in_shape, classes, source)
+    return build_graph(config.model, config.data.preprocess.shape, classes, source)
 
 
 Matched = tuple[dict[int, Module], Mapping[int, float], str]
@@ -467,13 +465,11 @@ def _checkpoint(
     several: SeveralLabels | None,
     source: dict[str, Any],
 ) -> Checkpoint:
-    data = config.data
-    preprocess = Preprocess(*data.image_size, data.channels, data.resize_mode, data.depth)
     meta = {
         "program_version": __version__,
         "config": plain_config(config),
         "classes": classes,
-        "preprocess": as_dict(preprocess),
+        "preprocess": as_dict(config.data.preprocess),
         "mean": list(mean),
         "std": list(std),
         "epoch": 0,

@@ -22,7 +22,7 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.proposal.choose import Speed
 from cnn_cli.proposal.survey import Survey
 from cnn_cli.training.memory import plan_memory
-from cnn_cli.training.training_data import augment_kinds, preprocess_of
+from cnn_cli.training.training_data import augment_kinds
 
 SECONDS = 0.7  # least duration of each measurement
 PICTURES = 128  # to decode
@@ -52,7 +52,7 @@ def measure(
     Raises:
         ConfigError: the network needs more memory than there is.
     """
-    pre = preprocess_of(config)
+    pre = config.data.preprocess
     graph = build_graph(config.model, pre.shape, len(survey.classes), source)
     memory = plan_memory(config, graph, source, threads, backend, pixel_bytes=pre.dtype.itemsize)
     params = Parameters(graph, config.train.dtype)
@@ -78,7 +78,7 @@ def _feeding(
     config: Config, survey: Survey, threads: int, seconds: float, resample: Resample | None
 ) -> tuple[float, float]:
     """Measure how many images per second are decoded, and augmented once decoded."""
-    pre = preprocess_of(config)
+    pre = config.data.preprocess
     paths = list(survey.sample[:: ceil_div(len(survey.sample), PICTURES)])
     kept = kept_preprocess(config.augment.random_resized_crop, pre, paths)
     with ImageCache.open("ram", paths, kept, aspects=kept is not pre) as cache:

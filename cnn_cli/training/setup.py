@@ -41,7 +41,6 @@ from cnn_cli.training.memory import MemoryPlan, plan_memory
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.resumed_data import check_resumed, data_facts, was_elsewhere
 from cnn_cli.training.smaller_graphs import smaller_graphs
-from cnn_cli.training.training_data import preprocess_of
 
 NEW_RUN: Mapping[str, Any] = {}
 
@@ -258,7 +257,7 @@ def plan_memory_of(
         source,
         threads,
         backend,
-        pixel_bytes=preprocess_of(config).dtype.itemsize,
+        pixel_bytes=config.data.preprocess.dtype.itemsize,
         images=len(dataset.train),
         ranks=ranks,
         to_validate=0 if dataset.val is None else len(dataset.val),
@@ -334,7 +333,7 @@ def network_of(config: Config, source: str, dataset: Dataset) -> Graph:
     Raises:
         ConfigError: the network does not fit.
     """
-    in_shape = preprocess_of(config).shape
+    in_shape = config.data.preprocess.shape
     graph = build_graph(config.model, in_shape, len(dataset.classes), source)
     check_patterns(graph, config.train.rules, source)
     if config.train.head is not None:

@@ -33,7 +33,7 @@ from cnn_cli.runs.meta import SEVERAL
 from cnn_cli.training.memory import plan_memory
 from cnn_cli.training.precise_bn import IMAGES, estimate_statistics
 from cnn_cli.training.requests import Requests
-from cnn_cli.training.training_data import augment_training, open_training_data, preprocess_of
+from cnn_cli.training.training_data import augment_training, open_training_data
 
 # Metadata of the first checkpoint that also holds for the mean.
 KEPT = ("config", "classes", "preprocess", "mean", "std", "seed", "split_rule", "network")
@@ -223,7 +223,7 @@ def _estimate(
         str(classifier.path),
         threads,
         kernels,
-        pixel_bytes=preprocess_of(config).dtype.itemsize,
+        pixel_bytes=config.data.preprocess.dtype.itemsize,
         images=len(dataset.train),
     )
     data = open_training_data(config, dataset, threads, note)

@@ -73,11 +73,6 @@ class TrainingData:
             cache.close()
 
 
-def preprocess_of(config: Config) -> Preprocess:
-    data = config.data
-    return Preprocess(*data.image_size, data.channels, data.resize_mode, data.depth)
-
-
 def open_training_data(
     config: Config,
     dataset: Dataset,
@@ -112,7 +107,7 @@ def open_training_data(
             note(f"decoded images do not fit in memory; cache: {cache.mode}")
         return Loader(split, cache, batch_size, threads, config.data.on_corrupt)
 
-    preprocess = preprocess_of(config)
+    preprocess = config.data.preprocess
     crop = config.augment.random_resized_crop
     kept = kept_preprocess(crop, preprocess, dataset.train.paths)
     train_loader = loader(dataset.train, config.train.batch_size, kept, kept is not preprocess)

@@ -38,7 +38,6 @@ from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
 from cnn_cli.training.train import train
-from cnn_cli.training.training_data import preprocess_of
 
 CLASSES = 3
 DISTINCT = 12  # images that are generated; the others are shifted copies, which is cheaper
@@ -96,7 +95,7 @@ def compare(config: Config, source: str, options: Any) -> str:
     dataset = open_dataset(Path(str(config.data.root)), None, 0)
     images = len(dataset.train)
     order = np.random.default_rng(0).permutation(images)
-    pre = preprocess_of(config)
+    pre = config.data.preprocess
     arrays = np.empty((images, *pre.shape), np.uint8)
     with ImageCache.open("ram", dataset.train.paths, pre) as cache:
         loader = Loader(dataset.train, cache, config.train.batch_size, options.threads)

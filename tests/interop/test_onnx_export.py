@@ -24,6 +24,8 @@ from cnn_cli.interop.assemble import assemble
 from cnn_cli.interop.export.onnx_check import check_onnx, normalized
 from cnn_cli.interop.export.onnx_export import to_onnx
 from cnn_cli.interop.export.safetensors_export import save_safetensors
+from cnn_cli.interop.exported import with_exported
+from cnn_cli.interop.foreign import Foreign
 from cnn_cli.interop.match_structure import match_structure
 from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.init import initialize
@@ -267,6 +269,20 @@ def test_a_config_is_completed_by_what_export_wrote(
     note = "note        data.resize_mode is squash; the file was exported with crop\n"
     assert note in cnn(*line, "data.resize_mode=squash").out
     assert cnn(*line, "--channel-order", "bgr").code == 3  # whose mean, it does not say
+
+
+@pytest.mark.parametrize("exported", ["[8, 8]", "[9, 8]"])
+def test_a_config_of_another_image_size_is_noted(exported: str) -> None:
+    """A config writes the size of square images as one number."""
+    document = {
+        "data": {"image_size": 8},
+        "model": {"layers": ["flatten", {"linear": "classes"}]},
+    }
+    foreign = Foreign("x.onnx", (), facts={"cnn_version": "0", "image_size": exported})
+    config = validate_config(document, "x.yaml")
+    _, notes = with_exported(config, "x.yaml", foreign, classes=True, normalization=True)
+    note = f"data.image_size is [8, 8]; the file was exported with {exported}"
+    assert notes == ([] if exported == "[8, 8]" else [note])
 
 
 def test_what_onnxruntime_refuses_is_a_gate(cnn: Inside, tmp_path: Path) -> None:

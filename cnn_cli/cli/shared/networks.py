@@ -89,7 +89,7 @@ def _of_config(source: str, overrides: list[str], classes: int | None) -> NamedN
     from cnn_cli.config.network import build_graph
 
     config = load_config(source, overrides)
-    in_shape = (*config.data.image_size, config.data.channels)
+    in_shape = config.data.preprocess.shape
     if classes is None:
         classes = _count_classes(config, source)
     return NamedNetwork(config, build_graph(config.model, in_shape, classes, source), None)

@@ -50,9 +50,7 @@ def named_size(name: str, measure: Callable[[Graph], float] | None = None) -> Na
     """
     text = network_text(name)
     config = validate_config(parse_yaml(text, name), name)
-    graph = build_graph(
-        config.model, (*config.data.image_size, config.data.channels), CLASSES, name
-    )
+    graph = build_graph(config.model, config.data.preprocess.shape, CLASSES, name)
     return NamedSize(
         name=name,
         about=text.partition("\n")[0].removeprefix("# ").rstrip("."),
