@@ -82,8 +82,7 @@ def run(
 
     config = network.config
     if batch_size is not None:
-        train = config.train.model_copy(update={"batch_size": batch_size})
-        config = config.model_copy(update={"train": train})
+        config = config.with_keys("train", batch_size=batch_size)
     if network.classifier is not None:
         params = network.classifier.params
     else:

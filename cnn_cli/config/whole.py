@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import model_validator
 
@@ -37,6 +37,11 @@ class Config(Frozen):
         """How it is sent to another process: layers' models are made when their kinds are known,
         and have no names to be found by."""
         return Config.model_validate, (self.model_dump(mode="json"),)
+
+    def with_keys(self, section: Literal["data", "train"], **keys: Any) -> Config:
+        """Return a copy with other values for some keys of a section; they are not checked."""
+        changed = getattr(self, section).model_copy(update=keys)
+        return self.model_copy(update={section: changed})
 
     def image_size(self, epoch: int) -> ImageSize:
         """Return the height and width of the training images in an epoch, counted from 0."""

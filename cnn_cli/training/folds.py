@@ -125,9 +125,8 @@ def fold_configs(config: Config, source: str, count: int) -> list[Config]:
     if config.data.fold is not None:
         rule = "must not be there with --folds, which trains each of them"
         raise ConfigError(f"{source}: data.fold", rule, config.data.fold)
-    folds = [str(Fold(number, count)) for number in range(1, count + 1)]
-    data = [config.data.model_copy(update={"fold": fold}) for fold in folds]
-    return [config.model_copy(update={"data": own}) for own in data]
+    folds = [Fold(number, count) for number in range(1, count + 1)]
+    return [config.with_keys("data", fold=str(fold)) for fold in folds]
 
 
 def check_images(folder: Path, configs: list[Config], source: str) -> None:

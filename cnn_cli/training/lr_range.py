@@ -168,13 +168,13 @@ def range_test(
             finite at the lowest rate.
     """
     deadline = time.monotonic() + seconds
-    ignored = {
-        "scheduler": GivenConfig(),
-        "head": None,
-        "progressive_resizing": None,
-        "monitor": default_monitor(config.data.labels).name,
-    }
-    plain = config.model_copy(update={"train": config.train.model_copy(update=ignored)})
+    plain = config.with_keys(
+        "train",
+        scheduler=GivenConfig(),
+        head=None,
+        progressive_resizing=None,
+        monitor=default_monitor(config.data.labels).name,
+    )
     setup = _of_steps(prepare(plain, source, options, {}), steps)
     session = open_session(setup, RunFolder(Path()), None, _Notes(note), Requests())
     points: list[RangePoint] = []
@@ -217,8 +217,7 @@ def _rates(optimizer: OptimizerConfig) -> dict[str, float]:
 def _of_steps(setup: TrainingSetup, steps: int) -> TrainingSetup:
     """Return the set-up with enough epochs for the steps, if none of their updates is skipped."""
     epochs = ceil(steps / setup.updates_per_epoch)
-    train = setup.config.train.model_copy(update={"epochs": epochs})
-    return replace(setup, config=setup.config.model_copy(update={"train": train}))
+    return replace(setup, config=setup.config.with_keys("train", epochs=epochs))
 
 
 class _Notes(Silent):

@@ -72,8 +72,7 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
         CnnError: what `train` would raise, or no image can be read.
     """
     dataset, graph = open_network(config, source)
-    uncached = config.data.model_copy(update={"cache": "none"})  # each image is read only once
-    config = config.model_copy(update={"data": uncached})
+    config = config.with_keys("data", cache="none")  # each image is read only once
     data = open_training_data(config, dataset, threads, lambda _: None)
     try:
         augment_training(config, data, _normalization(config, source, data, graph, threads))

@@ -150,8 +150,7 @@ def with_own_weights(
     if weights == config.train.weights:
         return config
     note("train.weights: ignored, since a resumed run continues from its own weights")
-    train = config.train.model_copy(update={"weights": weights})
-    return config.model_copy(update={"train": train})
+    return config.with_keys("train", weights=weights)
 
 
 def _finished(
