@@ -27,7 +27,6 @@ from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import listed
 from cnn_cli.inference.classifier import ONE_VIEW, Classifier, open_classifier
-from cnn_cli.inference.metrics import top_k
 from cnn_cli.inference.predictor import Predictor
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.system import cpu_count
@@ -126,10 +125,7 @@ class Model:
             probabilities = self._predictor.probabilities(batch)
             refused = self._predictor.rejected(len(batch))
             for scores, rejected in zip(probabilities, refused, strict=True):
-                best = tuple(
-                    (self.classes[i], round(float(scores[i]), 8))
-                    for i in top_k(scores[None], topk)[0]
-                )
+                best = self._predictor.best(scores, topk)
                 label, prob = best[0]
                 labels = self._classifier.labels(scores)
                 known = None if rejected or isnan(prob) else label

@@ -104,6 +104,16 @@ class Predictor(Closing):
         self.images += len(images)
         return self.classifier.probabilities(self._scorer.predict(np.stack(images)))
 
+    def best(self, scores: Array, topk: int) -> tuple[tuple[str, float], ...]:
+        """Return an image's most probable classes and their probabilities, best first.
+
+        Args:
+            scores: (classes,) probabilities.
+            topk: number of classes.
+        """
+        classes = self.classifier.classes
+        return tuple((classes[i], round(float(scores[i]), 8)) for i in top_k(scores[None], topk)[0])
+
     def rejected(self, images: int) -> Sequence[bool]:
         """Return which images of the last call of `probabilities` were rejected."""
         rejecting = self._rejecting
@@ -121,7 +131,6 @@ class Predictor(Closing):
                 thresholds.
             probs: whether predictions contain the probabilities of all classes.
         """
-        classes = self.classifier.classes
         pixels = [image for _, image in batch if not isinstance(image, ImageError)]
         probabilities = iter(self.probabilities(pixels)) if pixels else iter(())
         refused = iter(self.rejected(len(pixels)) if pixels else ())
@@ -132,9 +141,7 @@ class Predictor(Closing):
                 found.append(Prediction(path, error=image.message))
                 continue
             scores = next(probabilities)
-            best = tuple(
-                (classes[i], round(float(scores[i]), 8)) for i in top_k(scores[None], topk)[0]
-            )
+            best = self.best(scores, topk)
             label, prob = best[0]
             all_of_them = tuple(round(float(score), 8) for score in scores) if probs else None
             labels = self.classifier.labels(scores, min_prob)

@@ -39,9 +39,6 @@ ORDERS: tuple[tuple[str, ...], ...] = (
         "_project_conv",
         "_bn2",
     ),
-)
-
-ORDERS += (
     # torchvision: SqueezeNet, MNASNet, RegNets, ShuffleNet V2, ConvNeXt.
     ("squeeze", "expand1x1", "expand3x3"),
     ("layers", "classifier"),
