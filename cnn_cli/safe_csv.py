@@ -31,6 +31,11 @@ def line(cells: Iterable[str | float]) -> str:
     return text.getvalue()
 
 
+def encoded(rows: Iterable[Iterable[str | float]]) -> bytes:
+    """Return the lines of rows in UTF-8; bytes of file names that are not text are escaped."""
+    return "".join(map(line, rows)).encode("utf-8", "backslashreplace")
+
+
 def cell(value: str | float) -> str:
     """Return the text that `line` writes for a value, before quoting."""
     if isinstance(value, str):

@@ -80,7 +80,7 @@ class DoubtedLabels:
         """Return CSV with one row per doubtful image, the most doubtful first."""
         rows: list[Sequence[str | float]] = [COLUMNS]
         rows += [tuple(asdict(doubt).values()) for doubt in self.doubts]
-        return b"".join(safe_csv.line(row).encode("utf-8", "backslashreplace") for row in rows)
+        return safe_csv.encoded(rows)
 
 
 def doubt_folds(run: Path, predictions: OutOfFold) -> DoubtedLabels:

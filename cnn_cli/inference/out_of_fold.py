@@ -93,9 +93,7 @@ class OutOfFold:
 
         With several labels, the probabilities of the predicted labels and of all classes follow.
         """
-        return b"".join(
-            safe_csv.line(row).encode("utf-8", "backslashreplace") for row in self._rows()
-        )
+        return safe_csv.encoded(self._rows())
 
     def _rows(self) -> Iterator[Sequence[str | float]]:
         if self.classifiers[0].several is None:

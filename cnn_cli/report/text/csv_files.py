@@ -99,7 +99,7 @@ def predictions_csv(
             cells += ["", ""] if before is None else [before.label, before.prob]
             cells.append(_change(now, before))
         rows.append([path, truth[i], *cells])
-    return b"".join(map(_encoded, rows))
+    return safe_csv.encoded(rows)
 
 
 def _change(now: Said | None, before: Said | None) -> str:
@@ -119,9 +119,9 @@ def confusion_csv(confusion: Confusion, names: Sequence[str], file: BinaryIO) ->
         names: class names.
         file: written row by row.
     """
-    file.write(_encoded(["true", *names]))
+    file.write(safe_csv.encoded([["true", *names]]))
     for name, row in zip(names, confusion.rows(), strict=True):
-        file.write(_encoded([name, *row.tolist()]))
+        file.write(safe_csv.encoded([[name, *row.tolist()]]))
 
 
 def confusions_csv(judgement: LabelsJudgement) -> bytes:
@@ -129,8 +129,4 @@ def confusions_csv(judgement: LabelsJudgement) -> bytes:
     rows: list[Sequence[str | float]] = [CONFUSIONS_COLUMNS]
     counts = judgement.confusions.tolist()
     rows += [[name, *row] for name, row in zip(judgement.classes, counts, strict=True)]
-    return b"".join(map(_encoded, rows))
-
-
-def _encoded(row: Sequence[str | float]) -> bytes:
-    return safe_csv.line(row).encode("utf-8", "backslashreplace")
+    return safe_csv.encoded(rows)
