@@ -21,7 +21,7 @@ from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.inference.several_labels import HALF
 from cnn_cli.interop.assemble import Standardization, assemble, swap_colors
 from cnn_cli.interop.derive.network import TWO_SCORES, Derived, derive
-from cnn_cli.interop.exported import exported_data, exported_value, with_exported
+from cnn_cli.interop.exported import EXPORTED, exported_data, exported_value, with_exported
 from cnn_cli.interop.foreign import INPUT, PASSED_OVER, Activation, Foreign, Module, Which
 from cnn_cli.interop.match_names import layers_with_arrays, match_map, match_names
 from cnn_cli.interop.match_structure import match_structure
@@ -358,10 +358,12 @@ def _with_preprocessing(
     document = plain_config(config)
     data = document["data"]
     own = foreign.normalization
+    # A network that `cnn export` wrote for normalized images may begin with a scale, too.
+    normalized = EXPORTED in foreign.facts and not foreign.channels_last
     found = {}
     for key, option, neutral in (("mean", options.mean, 0.0), ("std", options.std, 1.0)):
         values = data[key] if option is None else list(option)
-        if own is not None and option is None:
+        if own is not None and option is None and not normalized:
             values = [neutral]  # the file's network does it itself
         if values == "auto":
             rule = f"must be what the weights were trained with; give --{key}"
@@ -379,7 +381,7 @@ def _with_preprocessing(
         found["std"] = found["std"] / own.scale
         found["mean"] = found["mean"] - own.shift * found["std"]
         # A large std means that pixels are whole numbers.
-        guess = full if found["std"].max() > 10 else 1.0
+        guess = full if found["std"].max() > 10 and not normalized else 1.0
         white = 1.0 if full == 1 else options.value_range or own.white or guess
     for key, numbers in found.items():
         values = (numbers[::-1] if options.channel_order == "bgr" else numbers).tolist()

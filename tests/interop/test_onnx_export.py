@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_program import Inside, call_inside
-from data_samples import noise
 from foreign_networks import arrays_of, random_parameters
 from networks import CASES
 from PIL import Image
@@ -26,6 +25,7 @@ from cnn_cli.interop.export.onnx_export import to_onnx
 from cnn_cli.interop.export.safetensors_export import save_safetensors
 from cnn_cli.interop.exported import with_exported
 from cnn_cli.interop.foreign import Foreign
+from cnn_cli.interop.importing import ImportOptions, import_weights
 from cnn_cli.interop.match_structure import match_structure
 from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.init import initialize
@@ -115,6 +115,23 @@ def test_every_shipped_config(path: Path) -> None:
         expected = engine.predict(x).copy()
     found = run(to_onnx(whole, preprocessing=True, fold=False), x)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4 * float(np.abs(expected).max()))
+
+
+@pytest.mark.parametrize("preprocessing", [False, True])
+@pytest.mark.parametrize("factor", [2, 0.001])
+def test_a_scale_of_normalized_images_is_no_normalization_of_pixels(
+    tmp_path: Path, preprocessing: bool, factor: float
+) -> None:
+    """It is added to the mean and std that the file has beside its network."""
+    layers = [{"scale": factor}, "flatten", {"linear": "classes"}]
+    classifier = classifier_of(layers, (4, 5, 3), 2)
+    path = tmp_path / "net.onnx"
+    path.write_bytes(to_onnx(classifier, preprocessing=preprocessing, fold=False))
+    import_weights(path, None, [], tmp_path / "net.npz", ImportOptions())
+    back = Classifier.load(tmp_path / "net.npz")
+    x = pixels(classifier, 3)
+    with classifier.engine(1) as engine, back.engine(1) as other:
+        np.testing.assert_allclose(other.predict(x), engine.predict(x), rtol=1e-4, atol=1e-5)
 
 
 # Averages of odd windows and products of three become several operators, and what is reflected
@@ -285,26 +302,31 @@ def test_a_config_of_another_image_size_is_noted(exported: str) -> None:
     assert notes == ([] if exported == "[8, 8]" else [note])
 
 
-def test_what_onnxruntime_refuses_is_a_gate(cnn: Inside, tmp_path: Path) -> None:
-    """A window that ends further beyond the image than it is wide, as `ceil_mode` may ask for."""
-    pool = {"kernel_size": 2, "stride": 4, "padding": [0, 0, 0, 1], "dilation": 2}
+@pytest.mark.parametrize(
+    ("in_shape", "pool"),
+    [
+        ((4, 5, 3), {"kernel_size": 2, "stride": 4, "padding": [0, 0, 0, 1], "dilation": 2}),
+        ((9, 8, 3), {"kernel_size": [2, 3], "stride": [3, 4], "padding": [1, 0], "dilation": 3}),
+    ],
+)
+def test_a_dilated_window_that_ends_beyond_the_padding(
+    in_shape: tuple[int, int, int], pool: dict[str, Any]
+) -> None:
+    """onnxruntime takes no padding as wide as the kernel."""
     layers: list[Any] = [{"maxpool": pool | {"ceil_mode": True}}, "flatten", {"linear": "classes"}]
-    classifier = classifier_of(layers, (4, 5, 3), 2)
-    meta = {
-        "config": {"model": {"layers": layers}},
-        "classes": list(classifier.classes),
-        "preprocess": {"height": 4, "width": 5, "channels": 3, "resize_mode": "crop"},
-        "mean": [0.4, 0.5, 0.6],
-        "std": [0.2, 0.2, 0.2],
-    }
-    save_checkpoint(tmp_path / "net.npz", Checkpoint(meta, {"model": arrays_of(classifier.params)}))
-    Image.fromarray(noise(4, 5, 3)).save(tmp_path / "a.png")
-    line = ("export", "--ckpt", tmp_path / "net.npz", "--output", tmp_path / "net.onnx")
-    outcome = cnn(*line, "--check", tmp_path / "a.png")
+    assert_agrees(classifier_of(layers, in_shape, 2))
+
+
+def test_what_onnxruntime_refuses_is_a_gate(
+    cnn: Inside, checkpoint: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnn_cli.interop.export.onnx_export.to_onnx", lambda *_, **__: b"no model")
+    out, picture = checkpoint.parent / "net.onnx", checkpoint.parent / "a.png"
+    outcome = cnn("export", "--ckpt", checkpoint, "--output", out, "--check", picture)
     assert (outcome.code, outcome.out) == (6, "")
     assert outcome.err.startswith("cnn: --check: onnxruntime must accept the network. Got ")
     assert outcome.err.count("\n") == 1
-    assert not (tmp_path / "net.onnx").exists()
+    assert not out.exists()
 
 
 def test_a_difference_is_a_gate(

@@ -10,6 +10,7 @@ import numpy as np
 from cnn_cli.nn.context import NodeContext, RunContext
 from cnn_cli.nn.kernels.loops.activation import NONE
 from cnn_cli.nn.layers.base import Operators
+from cnn_cli.nn.layers.padding import pad_onnx
 from cnn_cli.nn.layers.pooling import Pool
 from cnn_cli.nn.types import Array
 
@@ -47,13 +48,19 @@ class MaxPool(Pool):
     def to_onnx(
         self, inputs: list[str], name: str, arrays: Mapping[str, Array], operators: Operators
     ) -> str:
-        windows = self.windows
+        windows, pads = self.windows, self.onnx_pads()
+        # onnxruntime takes no padding as wide as the kernel, as a last dilated window may need.
+        if any(pad >= size for pad, size in zip(pads, windows.kernel_size * 2, strict=True)):
+            top, left, bottom, right = pads
+            around = top, bottom, left, right
+            inputs = [pad_onnx(inputs, f"{name}.padded", around, "zeros", operators, -np.inf)]
+            pads = (0, 0, 0, 0)
         return operators.add(
             "MaxPool",
             inputs,
             name,
             kernel_shape=windows.kernel_size,
             strides=windows.stride,
-            pads=self.onnx_pads(),
+            pads=pads,
             dilations=windows.dilation,
         )

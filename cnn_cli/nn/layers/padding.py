@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
+
 from cnn_cli.nn.kernels.geometry import Padding
 from cnn_cli.nn.layers.base import Operators, ShapeError
 from cnn_cli.nn.types import Pair, Shape
@@ -44,10 +46,17 @@ def padded_shape(in_shape: Shape, padding: Padding, mode: str) -> Shape:
 
 
 def pad_onnx(
-    inputs: list[str], name: str, padding: Padding, mode: str, operators: Operators
+    inputs: list[str],
+    name: str,
+    padding: Padding,
+    mode: str,
+    operators: Operators,
+    value: float = 0.0,
 ) -> str:
-    """Add the ONNX operator that pads a map."""
+    """Add the ONNX operator that pads a map, with `value` unless it is reflected."""
     top, bottom, left, right = padding
     around = operators.constant(f"{name}.around", [0, 0, top, left, 0, 0, bottom, right])
-    onnx_mode = "constant" if mode == "zeros" else mode
-    return operators.add("Pad", [*inputs, around], name, mode=onnx_mode)
+    inputs = [*inputs, around]
+    if value:
+        inputs.append(operators.constant(f"{name}.value", np.array(value)))
+    return operators.add("Pad", inputs, name, mode="constant" if mode == "zeros" else mode)
