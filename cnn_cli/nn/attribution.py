@@ -106,7 +106,8 @@ class _ScorePass(TrainingPass):
         for step in reversed(self.network.segments[0].steps):
             if step.node.index == node:
                 return
-            self._backward_node(step, chunk, run)
+            if step.has_backward:
+                self._backward_node(step, chunk, run)
 
     def abandon(self, chunk: Chunk, run: RunContext) -> None:
         super().abandon(chunk, run)

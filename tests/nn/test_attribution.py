@@ -119,6 +119,17 @@ def test_gradients_are_the_slopes_of_the_scores(name: str) -> None:
         np.testing.assert_allclose(slope / (2 * H), exact, rtol=1e-5, atol=1e-9)
 
 
+def test_a_branch_without_weights_beside_the_layer() -> None:
+    """It has no backward pass."""
+    beside = {"avgpool": {"kernel_size": 3, "stride": 1, "padding": 1}}
+    layers = [{"branches": [[CONV], [beside, "silu"]]}, "global_avgpool", {"linear": "classes"}]
+    graph, params = network(layers)
+    with TrainingEngine(graph, params) as engine:
+        found = engine.attribution(place(graph, "layers.0.0.0"))(images(), np.zeros(3, np.int64))
+    slopes = params.named()["layers.2/weight"][0, :6] / 64  # of a mean of 64 pixels
+    np.testing.assert_allclose(found.gradients, np.broadcast_to(slopes, (3, 8, 8, 6)), rtol=1e-12)
+
+
 @pytest.mark.parametrize("layers", [LAYERS, KINKED])
 @pytest.mark.parametrize("name", ["numpy", "fast"])
 def test_the_network_is_the_one_that_predicts(
