@@ -55,6 +55,8 @@ from cnn_cli.schema.fields import (
     broken,
 )
 
+SMALL_BATCH = 32  # too few images for good running statistics
+
 
 def _any_name(value: Any) -> Any:
     """Accept names that are not valid UTF-8, which pydantic's strings refuse."""
@@ -405,6 +407,11 @@ class TrainConfig(Frozen):
             self.weight_decay_factors,
             self.freeze,
         )
+
+    @property
+    def estimates_statistics(self) -> bool:
+        """Whether `precise_bn` asks for it; `auto` does for batches below 32 images."""
+        return self.batch_size < SMALL_BATCH if self.precise_bn == "auto" else self.precise_bn
 
     @property
     def head_epochs(self) -> int:

@@ -9,9 +9,10 @@ from typing import Protocol
 
 import numpy as np
 
-from cnn_cli.nn.fuse import tuned_graph
+from cnn_cli.nn.fuse import predicting_graph, tuned_graph
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.kernels.paths import Backend
+from cnn_cli.nn.layers.batch import waits_for_batch
 from cnn_cli.nn.plan import (
     CHUNK_BYTES,
     BatchStep,
@@ -60,6 +61,8 @@ class Training(Protocol):
     def ema(self) -> object: ...
     @property
     def lookahead(self) -> object: ...
+    @property
+    def estimates_statistics(self) -> bool: ...
 
 
 def parameter_count(graph: Graph) -> int:
@@ -80,9 +83,9 @@ def training_bytes(
     cached images.
 
     It counts parameters, one gradient per worker (for some networks also its sum in float64), the
-    optimizer's state, summed gradients and averaged weights; and the blocks of activations and
-    their gradients: of the whole batch if batch normalization divides the network, else of one
-    chunk per worker.
+    optimizer's state, summed gradients and averaged weights; the evaluated network, with folded
+    parameters and arrays prepared from them; and the blocks of activations and their gradients: of
+    the whole batch if batch normalization divides the network, else of one chunk per worker.
 
     Args:
         graph: the network.
@@ -92,11 +95,14 @@ def training_bytes(
         pixel_bytes: bytes per value of an image.
         recompute: some activations are computed twice, see `nn.recompute`.
     """
+    evaluated = predicting_graph(graph, backend).nodes
     graph = tuned_graph(graph, backend)
     itemsize = np.dtype(train.dtype).itemsize
-    slots = len(train.optimizer.buffers)
+    slots = 1 + len(train.optimizer.buffers)
     slots += train.accumulate > 1
     slots += train.ema is not None or train.lookahead is not None
+    if train.estimates_statistics:  # of other weights than those that are trained
+        slots += any(waits_for_batch(node.layer) for node in graph.nodes)
     parameters = parameter_count(graph) * (1 + threads + slots) * itemsize
     in_float64 = uses_float64_sums(graph, itemsize, train.batch_size)
     if in_float64:
@@ -114,6 +120,7 @@ def training_bytes(
         prod(node.layer.prepared or (0,)) + threads * prod(node.layer.prepared_grad or (0,))
         for node in graph.nodes
     )
+    prepared += itemsize * sum(prod(node.layer.prepared or (0,)) for node in evaluated)
     widest = max(prod(node.layer.out_shape) for node in graph.nodes)
     scratch = SCRATCH_BYTES + chunk * widest * itemsize
     fixed = INTERPRETER_BYTES + threads * scratch

@@ -81,7 +81,11 @@ def plan_memory(
     """
     train = config.train
     batch = train.batch_size if images is None else min(images, train.batch_size)
-    train = train.model_copy(update={"batch_size": ceil_div(batch, ranks.size)})
+    changed = {
+        "batch_size": ceil_div(batch, ranks.size),
+        "precise_bn": train.estimates_statistics,
+    }
+    train = train.model_copy(update=changed)
     frozen = freeze_graph(graph, train.rules, 0)
     part = ceil_div(to_validate, ranks.size)
     itemsize = np.dtype(train.dtype).itemsize

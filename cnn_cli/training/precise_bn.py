@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from cnn_cli.config import Config
+from cnn_cli.config.sections import SMALL_BATCH
 from cnn_cli.data.loader import Loader
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.layers.batch import BatchLayer, Statistics, waits_for_batch
@@ -24,7 +25,6 @@ from cnn_cli.training.divergence import check_finite
 from cnn_cli.training.session import Hook, Session
 from cnn_cli.training.training_data import TrainingData, epoch_order
 
-SMALL_BATCH = 32  # `auto` estimates below this batch size, and uses it for the estimate
 IMAGES = 2048
 
 
@@ -57,15 +57,9 @@ class PreciseStatistics(Hook):
 
 
 def wants_precise_bn(config: Config, graph: Graph) -> bool:
-    """Evaluate `train.precise_bn`; `auto` means batches below 32 images.
-
-    False if every batchnorm is frozen from the start.
-    """
-    trained = freeze_graph(graph, config.train.rules, 0)
-    if not any(waits_for_batch(node.layer) for node in trained.nodes):
-        return False
-    asked = config.train.precise_bn
-    return config.train.batch_size < SMALL_BATCH if asked == "auto" else bool(asked)
+    """Evaluate `train.precise_bn`: False if every batchnorm is frozen from the start."""
+    nodes = freeze_graph(graph, config.train.rules, 0).nodes
+    return config.train.estimates_statistics and any(waits_for_batch(each.layer) for each in nodes)
 
 
 def estimate_statistics(

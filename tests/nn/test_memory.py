@@ -10,12 +10,14 @@ from typing import Any
 import pytest
 
 CONV = {"conv": {"out_channels": 32, "kernel_size": 3, "padding": 1}}
+WIDE = {"conv": {"out_channels": 256, "kernel_size": 3, "padding": 1}}
 NETWORKS: dict[str, tuple[list[Any], int, int]] = {
     "batchnorm": ([CONV, "batchnorm", "relu", CONV, "batchnorm", "relu"], 64, 64),
     "plain": ([CONV, "relu", {"maxpool": 2}, CONV, "relu"], 128, 32),
     "deep": ([*[CONV, "batchnorm", "relu"] * 8], 64, 64),
     "narrowing": ([*[CONV, "batchnorm", "relu"] * 2, {"maxpool": 2}] * 3, 64, 64),
     "residual": ([CONV, *[{"residual": {"layers": [CONV, "batchnorm"]}}, "relu"] * 6], 64, 32),
+    "filters": ([CONV, *[WIDE, "batchnorm", "relu"] * 6], 8, 16),
     "weights": ([{"maxpool": 4}, {"linear": 4000}, "relu", {"linear": 3000}], 64, 8),
 }
 
@@ -51,6 +53,8 @@ with TrainingEngine(
     for step in range(3):
         engine.train_step(images, targets, divisor, step=step)
         optimizer.step(engine.gradient, 0.01)
+    evaluated = params.copy() if config.train.estimates_statistics else params
+    engine.predict(images, evaluated)
 # Not ru_maxrss, which begins with what the parent had when it forked.
 peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
 foretold = training_bytes(graph, config.train, 2, backend, recompute=recompute)
