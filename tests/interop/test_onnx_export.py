@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from cli_program import Inside, call_inside
 from foreign_networks import arrays_of, random_parameters
-from networks import CASES
+from networks import CASES, Case
 from PIL import Image
 
 from cnn_cli.config import load_config, validate_config
@@ -138,11 +138,12 @@ def test_a_scale_of_normalized_images_is_no_normalization_of_pixels(
 # around an average lies before it: those are not read back.
 NOT_READ = ("pooling", "modern", "padding", "gates")
 READ_BACK = [name for name in CASES if name not in NOT_READ]
+ADAPTIVE = Case([{"adaptive_avgpool": [2, 3]}, {"linear": "classes"}], (7, 8, 3), 2)
 
 
-@pytest.mark.parametrize("name", READ_BACK)
+@pytest.mark.parametrize("name", [*READ_BACK, "adaptive"])
 def test_what_is_written_is_read(tmp_path: Path, name: str) -> None:
-    case = CASES[name]
+    case = CASES.get(name, ADAPTIVE)
     classifier = classifier_of(case.layers, case.in_shape, case.classes)
     path = tmp_path / "net.onnx"
     path.write_bytes(to_onnx(classifier, preprocessing=False, fold=False))

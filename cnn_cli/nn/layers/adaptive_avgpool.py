@@ -36,6 +36,7 @@ class AdaptiveAvgPool(Layer):
     def __init__(self, in_shape: Shape, *, output_size: Pair) -> None:
         h, w, c = map_shape(in_shape)
         self.in_shape = in_shape
+        self.output_size = output_size
         self.out_shape = (*output_size, c)
         # (oh, h) and (ow, w): matrices that average each part's rows or columns.
         self.means = tuple(map(part_means, (h, w), output_size))
