@@ -27,7 +27,7 @@ from cnn_cli.nn.layers.pad import Pad
 
 UNORDERED = ("add", "excite", "product")
 # Kinds of a network's layers, and what a file has for them.
-OTHERWISE = {"product": "excite", "part": "slice"}
+OTHERWISE = {"product": "excite", "part": "slice", "layer_scale": "affine"}
 
 
 Sides = tuple[int, int, int, int]

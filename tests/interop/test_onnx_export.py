@@ -138,12 +138,25 @@ def test_a_scale_of_normalized_images_is_no_normalization_of_pixels(
 # around an average lies before it: those are not read back.
 NOT_READ = ("pooling", "modern", "padding", "gates")
 READ_BACK = [name for name in CASES if name not in NOT_READ]
-ADAPTIVE = Case([{"adaptive_avgpool": [2, 3]}, {"linear": "classes"}], (7, 8, 3), 2)
+BLOCK = {
+    "residual": {
+        "layers": [
+            "layernorm",
+            {"conv": {"out_channels": 3, "kernel_size": 1}},
+            "gelu",
+            "layer_scale",
+        ]
+    }
+}
+MORE = {
+    "adaptive": Case([{"adaptive_avgpool": [2, 3]}, {"linear": "classes"}], (7, 8, 3), 2),
+    "scaled": Case([BLOCK, {"linear": "classes"}], (7, 8, 3), 2),
+}
 
 
-@pytest.mark.parametrize("name", [*READ_BACK, "adaptive"])
+@pytest.mark.parametrize("name", [*READ_BACK, *MORE])
 def test_what_is_written_is_read(tmp_path: Path, name: str) -> None:
-    case = CASES.get(name, ADAPTIVE)
+    case = (CASES | MORE)[name]
     classifier = classifier_of(case.layers, case.in_shape, case.classes)
     path = tmp_path / "net.onnx"
     path.write_bytes(to_onnx(classifier, preprocessing=False, fold=False))
