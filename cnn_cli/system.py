@@ -23,6 +23,14 @@ OPENBLAS_BYTES = 64 * 2**20
 if it cannot allocate a buffer of 32 MiB.
 """
 
+NETWORK = frozenset(
+    [
+        *("9p", "afs", "beegfs", "ceph", "cifs", "gfs2", "gpfs", "lustre", "ncpfs", "nfs", "nfs4"),
+        *("ocfs2", "prl_fs", "smb3", "smbfs", "vboxsf", "virtiofs", "vmhgfs"),
+    ]
+)
+"""Linux's names of file systems that several computers share; those of FUSE begin with `fuse.`."""
+
 _claimed = threading.Event()
 
 
@@ -188,12 +196,26 @@ def in_memory(folder: Path, root: Path = ROOT) -> bool:
         folder: an existing folder.
         root: the folder that contains ``proc``.
     """
+    return _file_system(folder, root) in ("tmpfs", "ramfs")
+
+
+def on_network(folder: Path, root: Path = ROOT) -> bool:
+    """Whether other computers, or the host of a virtual machine, may write to `folder` without
+    this system's knowledge.
+
+    Args:
+        folder: an existing folder.
+        root: the folder that contains ``proc``.
+    """
+    kind = _file_system(folder, root)
+    return kind in NETWORK or kind.startswith("fuse.")
+
+
+def _file_system(folder: Path, root: Path) -> str:
+    """Return the kind of file system of a folder, empty if the system does not report it."""
     real = folder.resolve()
     kinds = {mount: kind for mount, _, kind, _ in _mounts(root)}
-    for place in (real, *real.parents):
-        if str(place) in kinds:
-            return kinds[str(place)] in ("tmpfs", "ramfs")
-    return False
+    return next((kinds[str(each)] for each in (real, *real.parents) if str(each) in kinds), "")
 
 
 def versions() -> dict[str, str]:

@@ -11,7 +11,14 @@ import numpy as np
 import pytest
 
 from cnn_cli import portable
-from cnn_cli.system import available_memory, cpu_count, in_memory, user_cache_folder, versions
+from cnn_cli.system import (
+    available_memory,
+    cpu_count,
+    in_memory,
+    on_network,
+    user_cache_folder,
+    versions,
+)
 
 MIB = 2**20
 
@@ -173,6 +180,17 @@ def test_folders_in_memory(tmp_path: Path) -> None:
     assert not in_memory(tmp_path / "with space" / "disk", root)
     assert not in_memory(tmp_path, root)
     assert not in_memory(tmp_path, tmp_path / "no such root")
+
+
+def test_folders_on_the_network(tmp_path: Path) -> None:
+    kinds = ("ext4", "nfs4", "cifs", "fuse.sshfs", "fuseblk")  # NTFS on a disk is a `fuseblk`
+    mounts = "".join(
+        f"{i} 1 0:1 / {tmp_path}/{kind} rw - {kind} x rw\n" for i, kind in enumerate(kinds)
+    )
+    root = system(tmp_path, {"proc/self/mountinfo": mounts})
+    found = [kind for kind in kinds if on_network(tmp_path / kind / "inbox", root)]
+    assert found == ["nfs4", "cifs", "fuse.sshfs"]
+    assert not on_network(tmp_path, tmp_path / "no such root")
 
 
 def test_versions() -> None:

@@ -2,26 +2,30 @@
 
 An image is complete when its writer closes it or renames it into place. Both change the file's
 `ctime`, which tells images already yielded from others without remembering all of them. On systems
-without inotify, an image is complete when size and time are unchanged between two polls.
+without inotify, and on network drives, which do not report what other computers write, an image is
+complete when size and time are unchanged between two polls.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
 from itertools import count
+from pathlib import Path
 
 from cnn_cli.data.folder import is_image_name, walk_images
 from cnn_cli.data.sources import Entry, reported
 from cnn_cli.errors import DataError, reason
 from cnn_cli.portable import Inotify
-from cnn_cli.system import PATIENCE, wait_until_ready
+from cnn_cli.system import PATIENCE, on_network, wait_until_ready
 
 LOOK = 1.0  # seconds between two polls of a file that may be incomplete
 SLACK = 2.0  # seconds by which a file system's clock may be off or coarse
 ALWAYS = float("-inf")
+LIMIT = "more folders than fs.inotify.max_user_watches allows"
 
 
 def watch_images(folder: str) -> Iterator[Entry | None]:
@@ -36,6 +40,9 @@ def watch_images(folder: str) -> Iterator[Entry | None]:
     if not os.path.isdir(folder):
         got = "a file" if os.path.lexists(folder) else "no such folder"
         raise DataError(folder, "must be a folder", got)
+    if on_network(Path(folder)):
+        yield from _looked_at(folder)
+        return
     try:
         inotify = Inotify()
     except OSError:
@@ -59,6 +66,7 @@ class _Watched:
     def __init__(self, folder: str, inotify: Inotify) -> None:
         self.folder = folder
         self.inotify = inotify
+        self.identity = _identity(folder)
         self.watches: dict[int, str] = {}
         # Files that may still be written, their state, and when it was seen.
         self.pending: dict[str, tuple[int, float]] = {}
@@ -76,7 +84,9 @@ class _Watched:
                 yield None
                 self._age()
                 wait_until_ready(self.inotify.descriptor, "read", PATIENCE)
-                if not os.path.isdir(self.folder):  # no event reports that a drive was removed
+                # No event reports that a drive was removed or mounted, or a link to the folder
+                # or a folder above it replaced.
+                if _identity(self.folder) != self.identity:
                     raise _gone(self.folder)
             for watch, bits, name in events:
                 yield from self._happened(watch, bits, name)
@@ -100,10 +110,11 @@ class _Watched:
             yield from self._happened_to(os.path.join(folder, name), bits)
 
     def _happened_to(self, path: str, bits: int) -> Iterator[Entry]:
-        if bits & Inotify.FOLDER or (bits & Inotify.CREATE and os.path.isdir(path)):
+        came = bits & (Inotify.CREATE | Inotify.MOVED_TO)
+        if bits & Inotify.FOLDER or (came and os.path.isdir(path)):  # a link to a folder has no bit
             if bits & Inotify.MOVED_FROM:
                 self._forget(path)
-            elif bits & (Inotify.CREATE | Inotify.MOVED_TO):
+            elif came:
                 yield from self._scan(path, ALWAYS)
         elif is_image_name(path):
             if bits & Inotify.MOVED_TO:
@@ -125,14 +136,18 @@ class _Watched:
         def watch(path: str) -> bool:
             try:
                 number = self.inotify.add(path)
+                if _is_same(self.watches.get(number), path):  # reached through a link
+                    return False
+                if path == folder and path in self.watches.values():  # a link that was replaced
+                    self._forget(path)
+                    number = self.inotify.add(path)
             except (FileNotFoundError, NotADirectoryError):
                 return False
             except PermissionError:
                 return True  # it is reported as unreadable
             except OSError as error:
-                raise DataError(path, "cannot be watched", reason(error)) from error
-            if number in self.watches:  # reached through a link
-                return False
+                got = LIMIT if error.errno == errno.ENOSPC else reason(error)
+                raise DataError(path, "cannot be watched", got) from error
             self.watches[number] = path
             if number not in known:
                 new.add(path)
@@ -184,7 +199,7 @@ class _Watched:
             self.given_before, self.given = self.given, set()
 
     def _forget(self, folder: str) -> None:
-        """Stop watching a folder that was moved away, and its subfolders."""
+        """Stop watching a folder that was moved away or replaced, and its subfolders."""
         below = folder + os.sep
         for watch, path in tuple(self.watches.items()):
             if path == folder or path.startswith(below):
@@ -245,5 +260,19 @@ def _is_link(path: str) -> bool:
     return stat.S_ISLNK(status.st_mode) or status.st_nlink > 1
 
 
+def _identity(folder: str) -> tuple[int, int] | None:
+    """Return what tells a folder from another one of the same name; None if it is gone."""
+    try:
+        status = os.stat(folder)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def _is_same(path: str | None, other: str) -> bool:
+    """Whether two paths lead to one folder."""
+    return path is not None and _identity(path) == _identity(other)
+
+
 def _gone(folder: str) -> DataError:
-    return DataError(folder, "must not be moved or deleted while it is watched")
+    return DataError(folder, "must not be moved, replaced or deleted while it is watched")

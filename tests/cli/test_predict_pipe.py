@@ -147,5 +147,5 @@ def test_a_folder_that_is_gone(trained: Path, picture: Path, tmp_path: Path) -> 
         assert answers.readline()
         shutil.rmtree(inbox)
         assert process.wait(PATIENCE) == 4
-        said = b"cnn: inbox: must not be moved or deleted while it is watched.\n"
+        said = b"cnn: inbox: must not be moved, replaced or deleted while it is watched.\n"
         assert process.stderr.read() == said

@@ -111,6 +111,24 @@ def test_links_to_files_and_folders_and_in_a_circle(folder: Path) -> None:
     assert until(entries, 1) == ["inbox/q/n.png"]
 
 
+def test_a_link_to_a_folder_that_is_replaced(folder: Path) -> None:
+    """`ln -sfn` renames the new link over the old one."""
+    for name in ("one", "two"):
+        Path(name).mkdir()
+        Path(name, "x.png").write_bytes(name.encode())
+    entries = watch_images("inbox")
+    until(entries, 2)
+    for name in ("one", "two"):
+        os.symlink(Path(name).resolve(), "new")
+        os.rename("new", folder / "link")
+        assert until(entries, 1) == ["inbox/link/x.png"]
+        Path(name, f"{name}.png").write_bytes(b"later")
+        assert until(entries, 1) == [f"inbox/link/{name}.png"]
+    os.unlink(folder / "link")
+    os.symlink(Path("two").resolve(), folder / "other")
+    assert until(entries, 2) == ["inbox/other/two.png", "inbox/other/x.png"]
+
+
 @needs_inotify
 @pytest.mark.parametrize("folder", ["told"], indirect=True)
 def test_only_complete_ones(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +180,9 @@ def test_what_comes_while_the_first_ones_are_given(folder: Path) -> None:
     assert len({first[0], *rest}) == 82
 
 
+GONE = "must not be moved, replaced or deleted while it is watched."
+
+
 @pytest.mark.parametrize("act", [shutil.rmtree, lambda path: os.rename(path, "elsewhere")])
 def test_a_folder_that_is_gone(folder: Path, act: Callable[[Path], object]) -> None:
     entries = watch_images("inbox")
@@ -169,7 +190,56 @@ def test_a_folder_that_is_gone(folder: Path, act: Callable[[Path], object]) -> N
     act(folder)
     with pytest.raises(DataError) as caught:
         until(entries, 1)
-    assert caught.value.line() == "inbox: must not be moved or deleted while it is watched."
+    assert caught.value.line() == f"inbox: {GONE}"
+
+
+@needs_inotify
+@pytest.mark.parametrize("folder", ["told"], indirect=True)
+def test_another_folder_in_its_place(folder: Path) -> None:
+    """The events of the old one say nothing of the new one, as of a drive that is mounted."""
+    os.symlink(folder, "link")
+    Path("above/inbox").mkdir(parents=True)
+    watched = {name: watch_images(name) for name in ("link", "above/inbox")}
+    until(watched["link"], 2)
+    until(watched["above/inbox"], 0)
+    Path("elsewhere").mkdir()
+    os.symlink("elsewhere", "new")
+    os.rename("new", "link")
+    os.rename("above", "before")
+    Path("above/inbox").mkdir(parents=True)
+    for name, entries in watched.items():
+        with pytest.raises(DataError) as caught:
+            until(entries, 1)
+        assert caught.value.line() == f"{name}: {GONE}"
+
+
+@needs_inotify
+@pytest.mark.parametrize("folder", ["told"], indirect=True)
+def test_a_network_drive_is_looked_at(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Watching it succeeds, but what other computers write is not reported."""
+    monkeypatch.setattr(watch, "on_network", lambda _: True)
+    monkeypatch.setattr(Inotify, "events", lambda _: [])
+    entries = watch_images("inbox")
+    until(entries, 2)
+    (folder / "e.png").write_bytes(b"2")
+    assert until(entries, 1) == ["inbox/e.png"]
+
+
+@needs_inotify
+@pytest.mark.parametrize("folder", ["told"], indirect=True)
+def test_more_folders_than_may_be_watched(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = Inotify.add
+
+    def refuse_below(inotify: Inotify, path: str) -> int:
+        if path.endswith("below"):
+            raise OSError(28, "No space left on device")
+        return add(inotify, path)
+
+    monkeypatch.setattr(Inotify, "add", refuse_below)
+    with pytest.raises(DataError) as caught:
+        until(watch_images("inbox"), 2)
+    got = "more folders than fs.inotify.max_user_watches allows"
+    assert caught.value.line() == f"inbox/below: cannot be watched. Got {got}."
 
 
 @pytest.mark.parametrize(("name", "got"), [("inbox/a.png", "a file"), ("no", "no such folder")])
