@@ -110,6 +110,9 @@ class Appended(Closing):
 
         Args:
             synchronized: flush them to disk before returning.
+
+        Raises:
+            DataError: there is no room, or another program changed the file.
         """
         rows = [row for row in rows if self._is_news(row)]
         try:
@@ -145,6 +148,7 @@ class Appended(Closing):
     def _write(self, text: str) -> None:
         if self._file is None or self._dry:
             return
+        self._check_unchanged(self._file.fileno())
         rest = memoryview(text.encode("utf-8", "backslashreplace"))
         try:
             while rest:
@@ -154,6 +158,21 @@ class Appended(Closing):
             self._file.seek(self._end)
             raise
         self._end = self._file.tell()
+
+    def _check_unchanged(self, descriptor: int) -> None:
+        """Check that rows would be in the file of that path, after the last one.
+
+        A file that was deleted or renamed, as editors do when they save, would take them to where
+        nobody reads them; after one that was truncated, they would follow a gap of NUL bytes.
+        """
+        here = os.fstat(descriptor)
+        try:
+            is_there = os.path.samestat(here, os.stat(self.path))
+        except FileNotFoundError:
+            is_there = False
+        if not is_there or here.st_size != self._end:
+            rule = "must not be moved, deleted or changed while rows are appended to it"
+            raise DataError(self.path, rule)
 
     def _at(self, path: str) -> int | None:
         """Return the position of a path in the arrays."""

@@ -232,3 +232,25 @@ def test_without_room_the_last_line_is_whole(tmp_path: Path) -> None:
             appended.append(ROWS[1:])
         assert caught.value.line() == f"{path}: cannot be written. Got no space left on device."
     assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("act", ["delete", "replace", "truncate", "write"])
+def test_a_file_that_others_change(tmp_path: Path, name: str, act: str) -> None:
+    """As an editor that saves it, or a rotation of logs. Rows would be lost, or follow a gap."""
+    path = tmp_path / name
+    with opened(path) as appended:
+        appended.append(ROWS[:2])
+        whole = path.read_bytes()
+        if act in ("delete", "replace"):
+            path.rename(tmp_path / "before")
+        if act in ("replace", "write"):
+            path.write_bytes(whole + whole[-1:] * (act == "write"))
+        if act == "truncate":
+            path.write_bytes(b"")
+        after = path.read_bytes() if path.exists() else None
+        with pytest.raises(DataError) as caught:
+            appended.append(ROWS[2:])
+    rule = "must not be moved, deleted or changed while rows are appended to it"
+    assert caught.value.line() == f"{path}: {rule}."
+    assert (path.read_bytes() if path.exists() else None) == after
