@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,14 +36,14 @@ def read_document(path: Path) -> tuple[Document, list[tuple[str, Document]]]:
     here: Path | None = path
     place = ""
     while here is not None:
-        seen.append(here.resolve())
+        seen.append(_real(here))
         document = _read(here, place)
         files.append((str(here), document))
         absolute_paths(document, seen[-1].parent)
         place = f"{here}: {INCLUDE}"
         here = _included(document, here, place)
-        if here is not None and here.resolve() in seen:
-            first = seen.index(here.resolve())
+        if here is not None and _real(here) in seen:
+            first = seen.index(_real(here))
             chain = " > ".join([*(file for file, _ in files[first:]), str(here)])
             raise ConfigError(place, "a config must not include itself", chain)
         if here is not None and len(files) == MOST_FILES:
@@ -68,6 +69,11 @@ def file_of(place: str, files: Sequence[tuple[str, Document]]) -> str:
         return len(steps)
 
     return max(files, key=lambda file: known(file[1]))[0]
+
+
+def _real(path: Path) -> Path:
+    """Return the path without links; `Path.resolve` fails if they form a loop."""
+    return Path(os.path.realpath(path))
 
 
 def _included(document: Document, path: Path, place: str) -> Path | None:

@@ -204,6 +204,32 @@ def _walk(
             on_other(path)
 
 
+def walk_folders(folder: str) -> Iterator[str]:
+    """Yield a folder and its subfolders, each once and with a separator at its end.
+
+    Folders that cannot be read are skipped.
+
+    Args:
+        folder: where to look; empty for the working folder, whose subfolders begin with their name.
+    """
+    return _walk_folders(os.path.join(folder, ""), set())
+
+
+def _walk_folders(folder: str, visited: set[tuple[int, int]]) -> Iterator[str]:
+    try:
+        status = os.stat(folder or os.curdir)
+        with os.scandir(folder or os.curdir) as entries:
+            inside = sorted(e.name for e in entries if not is_hidden(e.name) and _is_folder(e))
+    except OSError:
+        return
+    if (status.st_dev, status.st_ino) in visited:
+        return
+    visited.add((status.st_dev, status.st_ino))
+    yield folder
+    for name in inside:
+        yield from _walk_folders(os.path.join(folder, name, ""), visited)
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from typing import BinaryIO
 
 from cnn_cli.data.archive import archive_of, is_archive, names_below
 from cnn_cli.data.decode import read_stream
-from cnn_cli.data.folder import is_image_name, walk_images
+from cnn_cli.data.folder import is_image_name, walk_folders, walk_images
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.listing import Other, ending, left_out_text
 from cnn_cli.errors import DataError
@@ -18,6 +19,8 @@ from cnn_cli.text_files import read_blocks, read_lines
 
 BLOCK = 2**16
 MOST_PATH = 2**20  # bytes
+_ENDS = f"{re.escape(os.sep)}/"  # of a folder's name
+_ANY_FOLDERS = re.compile(rf"(?<![^{_ENDS}])\*\*(?:[{_ENDS}]+\*\*)*([{_ENDS}]+|\Z)")
 
 Entry = tuple[str, str | bytes | ImageError]
 
@@ -91,9 +94,26 @@ def _is_pattern(source: str) -> bool:
 
 def _matches(pattern: str) -> list[str]:
     """Return the sorted matches of a pattern, without those in a folder that it also matches."""
-    matches = sorted(glob.glob(pattern, recursive=True))
+    matches = sorted(set(_glob(pattern)))
     folders = {match.rstrip(os.sep) for match in matches if os.path.isdir(match)}
     return [match for match in matches if folders.isdisjoint(_folders_above(match))]
+
+
+def _glob(pattern: str) -> Iterator[str]:
+    """Yield what `glob.glob` does with `recursive`, which would follow loops of links: below a
+    ``**``, each folder is entered once. What is in a folder that matches is left out.
+    """
+    found = _ANY_FOLDERS.search(pattern)
+    if found is None:
+        yield from glob.iglob(pattern)
+        return
+    above, below = pattern[: found.start()], pattern[found.end() :]
+    for top in glob.iglob(above) if above else [""]:
+        if not below:
+            yield from [top] if top else glob.iglob(f"*{found[1]}")
+            continue
+        for folder in walk_folders(top):
+            yield from _glob(glob.escape(folder) + below)
 
 
 def _folders_above(path: str) -> Iterator[str]:

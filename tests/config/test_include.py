@@ -127,6 +127,15 @@ def test_a_circle_is_named(folder: Path) -> None:
     assert error(folder, "include: b.yaml") == expected
 
 
+def test_a_loop_of_links_is_named(folder: Path) -> None:
+    (folder / "b.yaml").symlink_to("b.yaml")
+    expected = "cannot be read. Got too many levels of symbolic links."
+    assert error(folder, "include: b.yaml") == f"a.yaml: include: b.yaml: {expected}"
+    with pytest.raises(ConfigError) as caught:
+        load_config(folder / "b.yaml")
+    assert caught.value.line() == f"{folder}/b.yaml: {expected}"
+
+
 def test_a_chain_has_an_end(folder: Path) -> None:
     for i in range(30):
         (folder / f"{i}.yaml").write_text(f"include: {i + 1}.yaml")

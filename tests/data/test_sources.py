@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import io
 import os
 import zipfile
@@ -78,6 +79,40 @@ def test_a_pattern_that_matches_folders_and_what_is_in_them(pattern: str) -> Non
     found = [os.path.normpath(path) for path in expand(pattern)]
     expected = ["photos/a/0.PNG", "photos/a/1.png", "photos/b.jpg"]
     assert [path for path in found if path.startswith("photos/")] == expected
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["photos/**/*.[pj][np]g", "**/photos/**/*.[pj][np]g", "**/**/[1b].*", "./ph*/**/[1b].*"],
+)
+def test_a_pattern_in_folders_with_loops_of_links(pattern: str, tmp_path: Path) -> None:
+    """Two loops have more paths than can be listed."""
+    before = expand(pattern)
+    assert [os.path.normpath(path) for path in before] == ["photos/a/1.png", "photos/b.jpg"]
+    os.symlink(tmp_path / "photos", "photos/a/up")
+    os.symlink("a", "photos/same")
+    os.symlink(".", "photos/self")
+    assert expand(pattern) == before
+
+
+def test_patterns_are_those_of_glob(tmp_path: Path) -> None:
+    for folder in ("x/y/z", "x/y", "x/[y]", "x/.hidden/y", "w"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        for name in ("1.png", "z.png", ".h.png"):
+            save_gray(Path(folder, name))
+    for pattern in (
+        *("**/*.png", "**/y/*.png", "**/y/**/*.png", "x/**/z/*.png", "*/**/[z1].png", "**/y/z.png"),
+        *(
+            "x**/*.png",
+            f"{tmp_path}/**/*.png",
+            "x/**/[[]y]/*.png",
+            "**/gone/*.png",
+            "w/**/**/1.png",
+        ),
+    ):
+        assert expand(pattern) == (
+            sorted(set(glob.glob(pattern, recursive=True))) or [f"{pattern}: matches no file."]
+        )
 
 
 def test_skipped_files_are_noted_at_the_end() -> None:
