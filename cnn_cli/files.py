@@ -184,8 +184,21 @@ def check_could_write(path: str | Path) -> None:
         folder = folder.parent
     if not folder.is_dir():
         raise DataError(path, WRITABLE_FOLDER, f"a file, {folder}")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise DataError(path, WRITABLE_FOLDER, "permission denied")
+    if (problem := refusal(folder)) is not None:
+        raise DataError(path, WRITABLE_FOLDER, reason(problem))
+
+
+def refusal(place: str | Path) -> OSError | None:
+    """Return the error with which the system would refuse to write to a device or a pipe, or to
+    create and delete files in a folder; None if it allows that.
+    """
+    if os.access(place, os.W_OK | (os.X_OK if os.path.isdir(place) else 0)):
+        return None
+    number = errno.EACCES
+    if hasattr(os, "statvfs"):
+        with suppress(OSError):
+            number = errno.EROFS if os.statvfs(place).f_flag & os.ST_RDONLY else number
+    return OSError(number, os.strerror(number))
 
 
 def copy_to_new(source: str, target: str, *, synchronized: bool = False) -> None:

@@ -18,7 +18,7 @@ from typing import Literal
 
 from cnn_cli.data.archive import archive_of
 from cnn_cli.errors import DataError, printable, reason
-from cnn_cli.files import copy_to_new, make_folder, remove_stale_temporaries
+from cnn_cli.files import copy_to_new, make_folder, refusal, remove_stale_temporaries
 from cnn_cli.portable import rename_new
 
 How = Literal["copy", "link", "move"]
@@ -103,7 +103,8 @@ class Sorter:
                 self._made.add(str(folder))
             return self._place(path, folder), None
         except OSError as error:
-            if error.errno in FULL:
+            is_of_image = error.errno == errno.EROFS and error.filename == path
+            if error.errno in FULL and not is_of_image:
                 raise DataError(folder, "cannot be written", reason(error)) from error
             return "", DataError(path, f"cannot be {verb} to {folder}", reason(error))
 
@@ -132,6 +133,7 @@ class Sorter:
         elif self.how == "link":
             _link(os.path.realpath(path), target)
         elif os.path.islink(path):  # a relative link would be wrong in the new folder
+            _check_deletable(path)
             os.symlink(os.path.realpath(path), target)
             os.unlink(path)
         else:
@@ -140,6 +142,7 @@ class Sorter:
             except OSError as error:
                 if error.errno != errno.EXDEV:
                     raise
+                _check_deletable(path)
                 copy_to_new(path, target, synchronized=True)
                 os.unlink(path)
 
@@ -152,6 +155,17 @@ class Sorter:
         one = os.path.samestat(here, there) and here.st_nlink == 1
         if not one and _entry(path) != _entry(target):
             os.unlink(path)
+
+
+def _check_deletable(path: str) -> None:
+    """Check that an image can be deleted, so that none is copied that cannot be moved.
+
+    Raises:
+        OSError: it cannot, for example on a camera's card that is mounted read-only.
+    """
+    problem = refusal(os.path.dirname(path) or os.curdir)
+    if problem is not None:
+        raise OSError(problem.errno, problem.strerror, path)
 
 
 def _names(folder: Path, name: str) -> Iterator[str]:

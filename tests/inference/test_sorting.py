@@ -88,6 +88,26 @@ def test_a_move_across_file_systems(monkeypatch: pytest.MonkeyPatch) -> None:
     assert not os.path.exists("x/a.png")
 
 
+def test_what_cannot_be_deleted_is_not_moved(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a camera's card that is mounted read-only; the other images are moved."""
+
+    def refuse(old: str, new: str) -> None:
+        raise OSError(errno.EXDEV, "Invalid cross-device link")
+
+    monkeypatch.setattr(sorting, "rename_new", refuse)
+    card = OSError(errno.EROFS, "Read-only file system")
+    monkeypatch.setattr(sorting, "refusal", lambda folder: card if folder == "x" else None)
+    os.symlink("a.png", "x/link.png")
+    sorter = Sorter(Path("out"), "move", dry=False)
+    for name in ("x/a.png", "x/link.png"):
+        place, problem = sorter.place(name, "cat", False)
+        assert place == ""
+        assert problem is not None
+        assert problem.line() == f"{name}: cannot be moved to out/cat. Got read-only file system."
+    assert sorter.place("y/a.png", "cat", False) == ("out/cat/a.png", None)
+    assert contents() == {"cat/a.png": b"2"}
+
+
 def test_links_across_file_systems_are_symbolic(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError(errno.EXDEV, "Invalid cross-device link")

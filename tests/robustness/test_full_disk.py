@@ -174,6 +174,29 @@ def test_a_disk_that_is_really_full(
     assert_same_run(whole, out)
 
 
+def test_a_disk_that_is_mounted_read_only(field: Field, whole: Path, small_disk: Path) -> None:
+    """The reason is the disk, and the image that cannot be moved is named, not its new folder."""
+    shutil.copytree(field.pictures / "val/dark", small_disk / "card")
+    subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
+    card, moved = small_disk / "card", whole.parent / "moved"
+    read_only = "Got read-only file system."
+    for line, said in {
+        ("train", field.config, "--out", card / "run", "--dry-run"): (
+            f"{card}/run: must be a folder that can be written to. {read_only}"
+        ),
+        ("predict", card, "--ckpt", whole, "--output", card / "a.csv"): (
+            f"{card}/a.csv: cannot be written. {read_only}"
+        ),
+    }.items():
+        assert cnn(*line) == Outcome(4, "", f"cnn: {said}\n")
+    outcome = cnn("predict", card, "--ckpt", whole, "--sort-into", moved, "--move")
+    assert outcome.code == 4
+    for said, name in zip(outcome.err.splitlines(), sorted(os.listdir(card)), strict=True):
+        assert said.startswith(f"cnn: {card}/{name}: cannot be moved to {moved}/")
+        assert said.endswith(f". {read_only}")
+    assert not [path for path in moved.rglob("*") if path.is_file()]
+
+
 def bound(*arguments: object) -> Outcome:
     """Run a process whose file access depends on permissions only, even as root."""
 

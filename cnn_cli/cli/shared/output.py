@@ -12,7 +12,7 @@ from typing import Any
 from cnn_cli import strict_json
 from cnn_cli.cli.shared.streams import is_closed
 from cnn_cli.errors import DataError, printable, reason
-from cnn_cli.files import STDOUT, descriptor_of, remove_stale_temporaries
+from cnn_cli.files import STDOUT, descriptor_of, refusal, remove_stale_temporaries
 
 USUAL_SIZE = (80, 24)
 """Columns and lines assumed for a terminal of unknown size."""
@@ -126,6 +126,7 @@ def check_output(path: Path) -> None:
         folder = os.path.dirname(os.path.realpath(path)) if stat.S_ISREG(mode) else str(path)
     if not os.path.exists(folder):
         raise DataError(path, rule, "no such folder")
-    if not os.access(folder, os.W_OK):
-        raise DataError(path, rule, "permission denied")
+    problem = refusal(folder)
+    if problem is not None:
+        raise DataError(path, rule, reason(problem))
     remove_stale_temporaries(folder)
