@@ -39,6 +39,8 @@ def main() -> None:
     claim_process()
     # Otherwise pydantic reads the metadata of every installed package in search of plugins.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    # Otherwise onnxruntime gives this computer a number, and records events to send to Microsoft.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     tell_blas()
     if "--debug" not in sys.argv:
         _silence_python()

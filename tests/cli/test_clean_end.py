@@ -31,6 +31,23 @@ def test_libraries_delete_their_temporary_folders(tmp_path: Path) -> None:
     assert list((tmp_path / "t").iterdir()) == []
 
 
+def test_onnxruntime_records_nothing(trained: Path, tmp_path: Path) -> None:
+    """When it is imported, it writes a number of this computer and a database of events."""
+    pytest.importorskip("onnxruntime")
+    place = tmp_path / "home"
+    place.mkdir()
+    environment = os.environ | dict.fromkeys(PLACES, str(place))
+    environment.pop("ORT_DISABLE_TELEMETRY", None)
+    model = tmp_path / "m.onnx"
+    for line in (
+        ("export", "--ckpt", trained, "--output", model, "--check", "photos"),
+        ("import", model, "--output", tmp_path / "m.npz"),
+    ):
+        outcome = process(*line, env=environment)
+        assert outcome.code == 0, outcome
+        assert list(place.rglob("*")) == []
+
+
 @pytest.mark.parametrize("kind", ["file", "absent", "unset"])
 def test_quiet_is_quiet_without_folders(tmp_path: Path, kind: str) -> None:
     (tmp_path / "file").write_text("")
