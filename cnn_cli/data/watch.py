@@ -41,7 +41,7 @@ def watch_images(folder: str) -> Iterator[Entry | None]:
         got = "a file" if os.path.lexists(folder) else "no such folder"
         raise DataError(folder, "must be a folder", got)
     if on_network(Path(folder)):
-        yield from _looked_at(folder)
+        yield from _polled(folder)
         return
     try:
         inotify = Inotify()
