@@ -210,7 +210,7 @@ def run(
         rejects=classifier.rejects,
         separator="|" if classifier.several is None else classifier.several.separator,
     )
-    format_ = make_format(format_name or "text", replace(columns, file=sort_into is not None))
+    format_ = make_format(_format(format_name, topk), replace(columns, file=sort_into is not None))
     bad = 0
 
     def texts(
@@ -292,6 +292,13 @@ def _check(
         rule = "never ends, so --output would never be written; use --append"
         raise UsageError("--watch", rule)
     return name
+
+
+def _format(name: str | None, topk: int | None) -> str:
+    """Return the format, text by default; refuse `--topk` for it, which shows one class."""
+    if topk is not None and name in (None, "text"):
+        raise UsageError("--topk", "goes with --format json, jsonl or csv", "text")
+    return name or "text"
 
 
 def _load(ckpt: list[Path], tta: str | None, folder: Path | None) -> Classifier:

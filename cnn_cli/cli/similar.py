@@ -9,7 +9,7 @@ from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Debug, Json, Threads
 from cnn_cli.cli.shared.parameters import Argument, Option
-from cnn_cli.errors import DataError, printable
+from cnn_cli.errors import printable
 
 
 @command(
@@ -61,21 +61,20 @@ def run(
 
     Prints path and cosine similarity, most similar first.
     """
-    import numpy as np
-
     from cnn_cli.data.decode import load_image
+    from cnn_cli.data.image_error import ImageError
     from cnn_cli.inference.classifier import Classifier
-    from cnn_cli.inference.index import Index
+    from cnn_cli.inference.index import Index, Neighbors
     from cnn_cli.system import cpu_count
 
     opened = Index.open(index)
     classifier = Classifier.load(ckpt or opened.meta["checkpoint"])
     with classifier.engine(1) as engine:
         embed = opened.embedder_of(str(index), classifier, engine)
-        features = embed([load_image(image, classifier.preprocess)])[0]
-    if not np.isfinite(features).all():
-        raise DataError(image, "must have finite features, to be compared")
-    found = opened.nearest(features, topk, threads or cpu_count())
+        pixels = load_image(image, classifier.preprocess)
+        found = Neighbors(opened, embed, topk, threads or cpu_count())([(image, pixels)])[0]
+    if isinstance(found, ImageError):
+        raise found
     if json:
         near = [{"path": path, "cosine": round(cosine, 8)} for path, cosine in found]
         output.write_json({"path": image, "similar": near})

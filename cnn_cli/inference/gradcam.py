@@ -108,6 +108,10 @@ class Explainer(Closing):
             images: at least one.
             classes: (n,) the classes to explain; None for each image's most probable class.
         """
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow shows in the probabilities
+            return self._explained(images, classes)
+
+    def _explained(self, images: Array, classes: Array | None) -> Explained:
         if not isinstance(self._scorer, EnsembleEngine):
             found = self._attributions[0](images, classes)
             logits, classes, heats = found.logits, found.classes, heat_maps(found)

@@ -22,6 +22,7 @@ from numpy.lib import format as npy
 
 from cnn_cli import strict_json
 from cnn_cli.data.depth import Pixels
+from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.reading_threads import Pool
 from cnn_cli.errors import DataError, reason
 from cnn_cli.inference.classifier import Classifier
@@ -35,6 +36,9 @@ LOCAL_HEADER, ZIP64_EXTRA = 30, 20  # bytes
 PADDING = 0xD935  # the extra field of Android's zipalign
 BLOCK = 2**12  # images compared at a time: small blocks keep all threads busy
 MEMBERS = ("meta", "features", "norms", "paths")
+
+Near = list[tuple[str, float]]
+"""Paths and cosine similarities, nearest first."""
 
 
 def index_meta(classifier: Classifier, layer: str | None) -> dict[str, Any]:
@@ -171,12 +175,11 @@ class Index:
             raise DataError(place, rule)
         return Embedder(classifier, engine, self.meta.get("layer"))
 
-    def nearest(self, features: Array, count: int, threads: int = 1) -> list[tuple[str, float]]:
-        """Return paths and cosine similarities of the nearest images, nearest first; ties in index
-        order.
+    def nearest(self, features: Array, count: int, threads: int = 1) -> Near:
+        """Return the nearest images; ties in index order.
 
         Args:
-            features: (d,) features of an image.
+            features: (d,) finite features of an image.
             count: number of images, at most all whose features are finite.
             threads: number of threads; the result does not depend on it.
         """
@@ -223,10 +226,19 @@ class Neighbors:
         self._embed = embed
         self._threads = threads
 
-    def __call__(self, images: Sequence[Pixels]) -> list[list[tuple[str, float]]]:
-        """Return paths and cosine similarities for each image, nearest first."""
-        rows = self._embed(images)
-        return [self._index.nearest(row, self.count, self._threads) for row in rows]
+    def __call__(self, images: Sequence[tuple[str, Pixels]]) -> list[Near | ImageError]:
+        """Return the nearest images of each image, or why it cannot be compared.
+
+        Args:
+            images: paths and pixels of one or more images.
+        """
+        rows = self._embed([pixels for _, pixels in images])
+        return [self._of(path, row) for (path, _), row in zip(images, rows, strict=True)]
+
+    def _of(self, path: str, features: Array) -> Near | ImageError:
+        if not np.isfinite(features).all():
+            return ImageError(path, "must have finite features, to be compared")
+        return self._index.nearest(features, self.count, self._threads)
 
 
 def _mapped(file: BinaryIO, archive: zipfile.ZipFile, info: zipfile.ZipInfo, place: str) -> Array:

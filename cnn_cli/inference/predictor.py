@@ -102,7 +102,8 @@ class Predictor(Closing):
             best = backend_for(self.images)
             self._scorer = self._open(best)
         self.images += len(images)
-        return self.classifier.probabilities(self._scorer.predict(np.stack(images)))
+        with np.errstate(over="ignore", invalid="ignore"):  # overflow shows in the probabilities
+            return self.classifier.probabilities(self._scorer.predict(np.stack(images)))
 
     def best(self, scores: Array, topk: int) -> tuple[tuple[str, float], ...]:
         """Return an image's most probable classes and their probabilities, best first.

@@ -162,6 +162,44 @@ def test_the_most_similar_images(
     assert (outcome.code, outcome.out) == (4, "")
 
 
+def test_scores_and_features_that_are_not_finite(
+    cnn: Inside, project: Path, tmp_path: Path
+) -> None:
+    values = ("data.depth=float", "data.mean=[0]", "data.std=[0.001]")
+    line = ["train", project / "tiny.yaml", *values, "--epochs", 0, "--out", tmp_path / "run"]
+    assert cnn(*line, "--quiet").code == 0
+    huge, one = tmp_path / "huge.npy", tmp_path / "one.npy"
+    pixels = np.ones((8, 8), np.float32)
+    np.save(one, pixels)
+    pixels[2:4], pixels[5] = 1e38, -1e38
+    np.save(huge, pixels)
+    assert cnn("predict", huge, "--ckpt", tmp_path / "run").out == f"{huge}\t\tnan\n"
+    line = ["explain", huge, one, "--ckpt", tmp_path / "run", "--output", tmp_path / "why"]
+    outcome = cnn(*line)
+    assert (outcome.code, outcome.out.split("\t")[0]) == (4, str(one))
+    assert outcome.err.splitlines()[0] == f"cnn: {huge}: must have finite scores, to be explained."
+    assert len(list((tmp_path / "why").iterdir())) == 2
+
+
+def test_features_of_which_only_the_scores_are_finite(
+    cnn: Inside, trained: Path, picture: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    features = tmp_path / "features.npz"
+    assert cnn("embed", picture, "--ckpt", trained, "--output", features).code == 0
+    rows = np.array([[1, 1, 1, np.inf], [1, 1, 1, 1]], np.float32)
+    monkeypatch.setattr("cnn_cli.inference.index.Embedder.__call__", lambda *_: rows)
+    other = tmp_path / "other.png"
+    shutil.copy(picture, other)
+    line = ["explain", picture, other, "--ckpt", trained, "--output", tmp_path / "why"]
+    outcome = cnn(*line, "--index", features)
+    assert (outcome.code, outcome.out.split("\t")[0]) == (4, str(other))
+    rule = "must have finite features, to be compared"
+    assert outcome.err.splitlines()[0] == f"cnn: {picture}: {rule}."
+    found = json.loads(cnn(*line, "--index", features, "--json").out)["images"]
+    assert found[0] == {"path": str(picture), "error": rule}
+    assert len(found[1]["similar"]) == 1
+
+
 def test_nothing_that_can_be_read(cnn: Inside, trained: Path, tmp_path: Path) -> None:
     outcome = cnn("explain", tmp_path / "x.png", "--ckpt", trained, "--output", tmp_path / "out")
     message = f"cnn: {tmp_path}/x.png: cannot be read. Got no such file or directory.\n"

@@ -58,8 +58,10 @@ def test_sources_in_their_order(cnn: Inside, trained: Path) -> None:
 
 
 def test_all_formats_say_the_same(cnn: Inside, trained: Path) -> None:
-    line = ["predict", "photos/test", "gone.png", "--ckpt", trained, "--topk", 2]
-    outcomes = {name: cnn(*line, "--format", name) for name in ("text", "json", "jsonl", "csv")}
+    plain = ["predict", "photos/test", "gone.png", "--ckpt", trained]
+    line = [*plain, "--topk", 2]
+    outcomes = {name: cnn(*line, "--format", name) for name in ("json", "jsonl", "csv")}
+    outcomes["text"] = cnn(*plain, "--format", "text")
     assert {outcome.code for outcome in outcomes.values()} == {4}
     assert {outcome.err for outcome in outcomes.values()} == {f"cnn: gone.png: {MISSING}\n"}
     objects = json.loads(outcomes["json"].out)
@@ -81,6 +83,13 @@ def test_all_formats_say_the_same(cnn: Inside, trained: Path) -> None:
     assert [row[:3] for row in rows[1:-1]] == said
     assert [line.split("\t") for line in outcomes["text"].out.splitlines()] == said
     assert cnn(*line, "--json").out == outcomes["json"].out
+
+
+@pytest.mark.parametrize("more", ["", "--format text", "--probs", "--sort-into sorted"])
+def test_text_shows_one_class_only(cnn: Inside, trained: Path, more: str) -> None:
+    outcome = cnn("predict", "photos", "--ckpt", trained, "--topk", 2, *more.split())
+    message = "cnn: --topk: goes with --format json, jsonl or csv. Got text.\n"
+    assert (outcome.code, outcome.out, outcome.err) == (2, "", message)
 
 
 def test_topk_lists_at_most_all_classes(cnn: Inside, trained: Path) -> None:

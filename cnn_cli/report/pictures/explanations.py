@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from math import isfinite
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,15 +21,12 @@ from cnn_cli.errors import DataError
 from cnn_cli.files import write_atomic
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.gradcam import Explainer
-from cnn_cli.inference.index import Neighbors
+from cnn_cli.inference.index import Near, Neighbors
 from cnn_cli.nn.graph import Node
 from cnn_cli.nn.types import Array
 from cnn_cli.report.pictures.overlay import overlay
 from cnn_cli.report.pictures.paper import enlarged, png
 from cnn_cli.report.pictures.sheet import Tile, sheet_png
-
-Near = list[tuple[str, float]]
-"""Paths and cosine similarities, nearest first."""
 
 SHEET = re.compile(r"sheet(-\d+)?")  # what sheets are called
 BATCH = 16
@@ -86,17 +84,25 @@ def explain(
     """
     with Explainer(classifier, nodes, threads) as explainer:
         while batch := list(islice(images, BATCH)):
-            pixels = [image for _, image in batch if not isinstance(image, ImageError)]
-            rows = iter(range(len(pixels)))
-            answers = _answers(explainer, np.stack(pixels), number) if pixels else []
-            near = neighbors(pixels) if neighbors is not None and pixels else None
+            read = [(path, image) for path, image in batch if not isinstance(image, ImageError)]
+            rows = iter(range(len(read)))
+            pixels = [image for _, image in read]
+            answers = _answers(explainer, np.stack(pixels), number) if read else []
+            near = neighbors(read) if neighbors is not None and read else None
             for path, image in batch:
                 if isinstance(image, ImageError):
                     yield Explanation(path, error=image)
                     continue
-                picture = enlarged(image, LEAST_SIDE)
                 row = next(rows)
+                if not all(isfinite(answer.prob) for answer in answers[row]):
+                    error = ImageError(path, "must have finite scores, to be explained")
+                    yield Explanation(path, error=error)
+                    continue
                 similar = None if near is None else near[row]
+                if isinstance(similar, ImageError):
+                    yield Explanation(path, error=similar)
+                    continue
+                picture = enlarged(image, LEAST_SIDE)
                 beside = [_shown(other, classifier.preprocess) for other, _ in similar or ()]
                 for answer in answers[row]:
                     label, prob = classifier.classes[answer.number], round(answer.prob, 8)
