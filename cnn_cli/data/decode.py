@@ -83,9 +83,6 @@ def read_image(
                 check_pixels(image.width, image.height, place)
                 if on_frames is not None and has_frames(image):
                     on_frames(place)
-                if image.mode == "I" and image.format == "TIFF":
-                    rule = "must have whole numbers of 8 or 16 bits for data.depth 8"
-                    return ImageError(place, rule, "32 bits, or a sign")
                 if has_lost_key(image):
                     file.seek(0)
                     return _read_samples(file, pre, place)
@@ -256,6 +253,9 @@ def _fitted(
     image: Image.Image, pre: Preprocess, place: str, box: resize.Box | None = None
 ) -> Pixels:
     """Resize and convert an image; its size and mode are not changed."""
+    if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
+        rule = "must have whole numbers of 8 or 16 bits for data.depth 8"
+        raise ImageError(place, rule, "floats" if image.mode == "F" else "32 bits, or a sign")
     if 0 in image.size:
         raise ImageError(place, "has no pixels", f"{image.width}x{image.height}")
     image.load()

@@ -136,11 +136,8 @@ def _kind(image: Image.Image) -> str:
     # 16-bit color shows only in how pixels are stored: Pillow keeps the upper 8 bits.
     if image.mode.startswith("I") or ";16" in str(getattr(image, "tile", "")):
         return "16-bit"
-    match image.mode:
-        case "F":
-            return "floating-point"
-        case "CMYK" | "LAB" | "HSV" | "YCbCr":
-            return image.mode
+    if image.mode in ("CMYK", "LAB", "HSV", "YCbCr"):
+        return image.mode
     if image.has_transparency_data:
         return "transparent"
     return "gray" if image.mode in ("1", "L") else "color"

@@ -91,8 +91,8 @@ def turn_array(x: Pixels, orientation: int) -> Pixels:
 
 
 def as_plain(image: Image.Image, mode: str) -> Image.Image:
-    """Convert any image to `mode`, L or RGB: 8 bits, without alpha."""
-    if image.mode == "F" or image.mode.startswith("I"):
+    """Convert any image of whole numbers to `mode`, L or RGB: 8 bits, without alpha."""
+    if image.mode.startswith("I"):
         return _eight_bits(image).convert(mode)
     if image.has_transparency_data:
         color = image.convert("RGBA")
@@ -116,22 +116,14 @@ def as_8_bits(x: NDArray[Any]) -> NDArray[np.uint8]:
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    """Convert gray of 16 bits (I, I;16) or floats (F) to L.
-
-    Integers are 16-bit values; the upper 8 bits are kept, as Pillow does for 16-bit color. Floats
-    are scaled from 0..1, 0..255 or 0..65535, the smallest range that contains them.
+    """Convert gray of 16 bits (I, I;16) to L: keep the upper 8 bits, as Pillow does for 16-bit
+    color.
     """
     x = black_is_0(np.asarray(image), image)
-    if image.mode == "F":
-        x = np.clip(np.nan_to_num(x, nan=0.0), 0, 65535)
-        top = x.max(initial=0.0)
-        scale = 255.0 if top <= 1 else 1.0 if top <= 255 else 255.0 / 65535.0
-        y = np.rint(x * scale).astype(np.uint8)
-    else:
-        y = as_8_bits(np.clip(x, 0, 65535))
-        transparent = image.info.get("transparency")
-        if isinstance(transparent, int):
-            y[x == transparent] = 255
+    y = as_8_bits(np.clip(x, 0, 65535))
+    transparent = image.info.get("transparency")
+    if isinstance(transparent, int):
+        y[x == transparent] = 255
     return Image.fromarray(y)
 
 

@@ -149,18 +149,24 @@ def test_whole_numbers_of_other_types_are_refused(dtype: Any) -> None:
     assert caught.value.line() == f"a: {rule}. Got 32 bits, or a sign."
 
 
-@pytest.mark.parametrize(("top", "scale"), [(1.0, 255.0), (200.0, 1.0), (65535.0, 1 / 257)])
-def test_floats(top: float, scale: float) -> None:
-    numbers = np.linspace(0, top, 48, dtype=np.float32).reshape(6, 8)
-    x = load_image(encoded(Image.fromarray(numbers), "TIFF"), GRAY)
-    np.testing.assert_allclose(x[:, :, 0], numbers * scale, atol=0.51)
+def test_floats_are_refused() -> None:
+    """Which value is white is unknown: the largest of an image may be that of a dark one."""
+    numbers = Image.fromarray(np.full((6, 8), 0.5, np.float32))
+    message = "a: must have whole numbers of 8 or 16 bits for data.depth 8. Got floats."
+    for kind in ("TIFF", "SPIDER"):
+        with pytest.raises(ImageError) as caught:
+            load_image(encoded(numbers, kind), GRAY, "a")
+        assert caught.value.line() == message
+    with pytest.raises(ImageError) as caught:
+        fit_image(numbers, GRAY, "a")
+    assert caught.value.line() == message
 
 
-def test_floats_that_are_none() -> None:
-    numbers = np.full((6, 8), 0.5, np.float32)
-    numbers[0, :3] = np.nan, -np.inf, -1
-    x = load_image(encoded(Image.fromarray(numbers), "TIFF"), GRAY)
-    assert x[0, :4, 0].tolist() == [0, 0, 0, 128]
+def test_an_opened_tiff_is_refused_as_its_file_is() -> None:
+    content = encoded(Image.fromarray(np.full((6, 8), 300, np.int32)), "TIFF")
+    with Image.open(io.BytesIO(content)) as image, pytest.raises(ImageError) as caught:
+        fit_image(image, GRAY, "a")
+    assert caught.value.line().endswith("Got 32 bits, or a sign.")
 
 
 def test_cmyk() -> None:
