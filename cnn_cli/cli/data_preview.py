@@ -86,6 +86,9 @@ def run(
 
     root = None if data is None else str(data)
     loaded = load_config(config, overrides or [], {"data.root": root})
+    last = max(loaded.train.epochs, 1)
+    if epoch > last:
+        raise UsageError("--epoch", f"must be at most train.epochs, {last}", epoch)
     found = preview(loaded, config, epoch - 1, rows * columns, threads or cpu_count())
     title = f"{len(found.samples):,} of {found.images:,} training images, epoch {epoch}"
     changed = augment_text(loaded.augment)

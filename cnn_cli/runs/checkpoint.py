@@ -117,6 +117,9 @@ def resolve_checkpoint(path: str | Path) -> Path:
     for name in (BEST, LAST):
         if (path / name).exists():
             return path / name
+    if holds_folds(path):
+        rule = f"must be one network: name a fold, such as {path / FOLD}1"
+        raise DataError(path, rule, "a run of folds")
     raise DataError(path, f"must be a checkpoint, or a run folder with {BEST} or {LAST}")
 
 

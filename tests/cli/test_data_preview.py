@@ -63,6 +63,7 @@ def test_what_is_refused(cnn: Inside, project: Path) -> None:
             3,
             f"{config}: augment.hflp: unknown key. Did you mean 'hflip'?",
         ),
+        ([config, "--epoch", 3], 2, "--epoch: must be at most train.epochs, 2. Got 3."),
         ([config, "--output", "no/x.png"], 4, "no/x.png: cannot be written. Got no such folder."),
         (
             [config, "--data", "nope"],

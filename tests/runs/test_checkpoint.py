@@ -134,6 +134,9 @@ def test_which_checkpoint_a_path_means(tmp_path: Path) -> None:
     assert error_of(tmp_path, resolve_checkpoint) == (
         "must be a checkpoint, or a run folder with best.npz or last.npz."
     )
+    (tmp_path / "fold-1").mkdir()
+    rule = f"must be one network: name a fold, such as {tmp_path}/fold-1. Got a run of folds."
+    assert error_of(tmp_path, resolve_checkpoint) == rule
     save_checkpoint(tmp_path / "last.npz", example())
     assert resolve_checkpoint(tmp_path) == tmp_path / "last.npz"
     save_checkpoint(tmp_path / "best.npz", example())
