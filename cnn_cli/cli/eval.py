@@ -374,12 +374,14 @@ def _calibrate(
     from cnn_cli.inference.judging import judge
     from cnn_cli.inference.several_labels import LabelsEvaluation, best_thresholds
 
+    if not isfinite(evaluation.loss):
+        raise DataError(place, "--calibrate needs finite scores", f"a loss of {evaluation.loss}")
     found = calibrate(evaluation)
     if found is None:
         right = judge(evaluation, classifier.classes, classifier.thresholds).right.mean()
         share = f"{right:.4f} of {len(evaluation.labels):,} images right"
         fits_more = classifier.several is not None or reject is not None
-        if not fits_more or not isfinite(evaluation.loss):
+        if not fits_more:
             rule = "--calibrate needs images of which the network gets some wrong and most right"
             raise DataError(place, rule, share)
         output.say(f"cnn: {classifier.path}: no temperature is best with {share}: it is 1")

@@ -42,7 +42,8 @@ class Evaluation:
         squared_errors: (n,) squared errors of the probabilities, summed over the classes.
         label_probabilities: (n,) probability of the image's class.
         label_ranks: (n,) see `metrics.label_ranks`.
-        guesses, confidences: (n,) the most probable class and its probability.
+        guesses, confidences: (n,) the most probable class and its probability; for scores that are
+            not finite, a wrong class and NaN.
         seconds, second_probabilities: (n,) the second most probable class and its probability.
         logits: (n, classes), before division by the temperature; kept only on request.
         temperature: divisor of the logits for everything above.
@@ -81,6 +82,8 @@ class Evaluation:
         squares = np.einsum("nk,nk->n", probabilities, probabilities)
         guesses = probabilities.argmax(axis=1)
         confidences = probabilities[rows, guesses]
+        none = np.isnan(confidences)  # no class is the most probable one, which is a mistake
+        ranks[none], guesses[none] = logits.shape[1], (labels[none] + 1) % logits.shape[1]
         probabilities[rows, guesses] = -np.inf
         seconds = probabilities.argmax(axis=1)
         return cls(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from math import isnan
 from pathlib import Path
 
 import numpy as np
@@ -118,8 +119,9 @@ def _said(classifier: Classifier, fold: FoldPredictions, row: int) -> list[str |
     """Return the cells with the prediction for an image."""
     of, probabilities = fold.evaluation, fold.probabilities[row]
     if isinstance(of, Evaluation):
-        label = classifier.classes[int(of.guesses[row])]
-        return [label, float(of.confidences[row]), float(of.label_probabilities[row]), ""]
+        confidence = float(of.confidences[row])
+        label = "" if isnan(confidence) else classifier.classes[int(of.guesses[row])]
+        return [label, confidence, float(of.label_probabilities[row]), ""]
     given = classifier.labels(probabilities) or ()
     separator = "" if classifier.several is None else classifier.several.separator
     label = classifier.label_text([name for name, _ in given]) or ""

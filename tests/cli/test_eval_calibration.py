@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import shutil
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from cli_program import Inside
 from PIL import Image
 
+from cnn_cli.nn.engine import Engine
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.folder import RunFolder
 
@@ -127,6 +129,22 @@ def test_nothing_to_calibrate_with(cnn: Inside, model: Path, project: Path, tmp_
     got = "1.0000 of 1 images right"
     assert (outcome.code, outcome.err) == (4, f"cnn: {tmp_path}/right: {rule}. Got {got}.\n")
     assert model.read_bytes() == content
+
+
+def test_scores_that_are_not_finite(
+    cnn: Inside, model: Path, mixed: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def predict(_: Engine, x: np.ndarray, params: object = None) -> np.ndarray:
+        return np.full((len(x), 3), np.nan, np.float32)
+
+    monkeypatch.setattr(Engine, "predict", predict)
+    outcome = cnn("eval", mixed, "--ckpt", model, "--predictions", "p.csv", "--json")
+    assert (outcome.code, json.loads(outcome.out)["top1"]) == (0, 0)
+    rows = csv.DictReader(Path("p.csv").read_text().splitlines())
+    assert {(row["label"], row["prob"]) for row in rows} == {("", "nan")}
+    outcome = cnn("eval", mixed, "--ckpt", model, "--calibrate")
+    rule = "--calibrate needs finite scores. Got a loss of nan."
+    assert (outcome.code, outcome.out, outcome.err) == (4, "", f"cnn: {mixed}: {rule}\n")
 
 
 @pytest.mark.parametrize("option", [("--tta", "hflip"), ("--split", "train")])

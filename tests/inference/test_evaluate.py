@@ -123,6 +123,18 @@ def test_logits_are_kept_where_they_are_asked_for() -> None:
         plain.at_temperature(1.7)
 
 
+def test_scores_that_are_not_finite_are_mistakes() -> None:
+    """Otherwise a broken network would be right for all images of the first class."""
+    logits = np.zeros((4, 3), np.float32)
+    logits[:3], logits[3, 0] = np.nan, 1
+    logits[1, 0] = np.inf
+    found = Evaluation.of(logits, np.array([0, 1, 2, 0]), np.arange(4))
+    assert found.right.tolist() == [False, False, False, True]
+    assert found.label_ranks.tolist() == [3, 3, 3, 0]
+    assert found.confusion.right.tolist() == [1, 0, 0]
+    assert found.confusion.support.tolist() == [2, 1, 1]
+
+
 def test_no_images() -> None:
     engine, loader = split_of(0, 7, 20)
     found = evaluate(engine, loader, keep_logits=True)

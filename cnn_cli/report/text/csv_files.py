@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isnan
 from typing import BinaryIO
 
 from cnn_cli import safe_csv
@@ -49,8 +50,9 @@ def said_by(judgement: AnyJudgement, several: SeveralLabels | None) -> dict[int,
     if several is None or isinstance(of, Evaluation):
         if isinstance(of, LabelsEvaluation):
             raise ValueError("several labels of a network that gives one")
-        answers: Iterable[tuple[str, float | str]] = zip(
-            (names[int(guess)] for guess in of.guesses), of.confidences.tolist(), strict=True
+        answers: Iterable[tuple[str, float | str]] = (
+            ("" if isnan(confidence) else names[guess], confidence)
+            for guess, confidence in zip(of.guesses.tolist(), of.confidences.tolist(), strict=True)
         )
     else:
         answers = (_labels_said(names, several, row) for row in of.probabilities)
