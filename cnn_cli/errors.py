@@ -6,6 +6,7 @@ Got what.`` on one line, see `CnnError.line`.
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
@@ -45,7 +46,7 @@ class CnnError(Exception):
     def __init__(self, place: object, rule: str, got: object = None) -> None:
         self.place = str(place)
         self.rule = rule
-        self.got = None if got is None else _cut(str(got))
+        self.got = None if got is None else cut(str(got))
         super().__init__(self.line())
 
     def __reduce__(self) -> tuple[type[CnnError], tuple[str, str, str | None]]:
@@ -104,7 +105,8 @@ class LockedError(CnnError):
     code = ExitCode.LOCKED
 
 
-def _cut(text: str, most: int = 500) -> str:
+def cut(text: str, most: int = 500) -> str:
+    """Return at most so many characters of a text."""
     return text if len(text) <= most else text[: most - 1] + "…"
 
 
@@ -174,7 +176,15 @@ def size_text(nbytes: float) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """Return the operating system's reason for a failure, without the path that it repeats."""
+    """Return the operating system's reason for a failure, without the path that it repeats.
+
+    It continues "Got", so a folder is called that: "Got is a directory" would be no sentence.
+    """
+    if isinstance(error, IsADirectoryError):
+        return "a folder"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror[0].lower() + error.strerror[1:]
-    return str(error) or type(error).__name__
+    text = str(error)
+    if re.match("[A-Z][a-z]* ", text):
+        return text[0].lower() + text[1:]
+    return text or type(error).__name__

@@ -25,11 +25,15 @@ KEYS = {
     "img_size": "data.image_size",
     "imgsz": "data.image_size",
     "in_chans": "data.channels",
+    "initial_checkpoint": "train.weights",
     "input_size": "data.image_size",
     "learning_rate": f"{OPTIMIZER}.lr",
     "lr": f"{OPTIMIZER}.lr",
     "lr0": f"{OPTIMIZER}.lr",
     "max_epochs": "train.epochs",
+    "min_lr": "train.scheduler.min_lr",
+    "model": "model.network",
+    "model_ema": "train.ema",
     "model_ema_decay": "train.ema",
     "momentum": f"{OPTIMIZER}.momentum",
     "nesterov": f"{OPTIMIZER}.nesterov",
@@ -56,6 +60,8 @@ NEEDLESS = {
     "num_classes": "Leave it out: the classes are counted in data.root.",
     "num_workers": "Give --threads N instead.",
     "pin_memory": "Leave it out: the CPU computes.",
+    "project": "Give --out DIR instead.",
+    "resume": "Give --resume instead.",
     "workers": "Give --threads N instead.",
 }
 
@@ -84,6 +90,22 @@ OPTIONS = {
 them.
 """
 
+PLACES = {
+    "--cfg": ["CONFIG"],
+    "--checkpoint": ["CKPT", "RUN"],
+    "--ckpt": ["CKPT", "RUN"],
+    "--config": ["CONFIG"],
+    "--data": ["DIR"],
+    "--image": ["IMAGE", "SOURCE"],
+    "--images": ["IMAGE", "SOURCE", "DIR"],
+    "--model": ["CKPT", "RUN"],
+    "--name": ["NAME"],
+    "--run": ["RUN"],
+    "--source": ["SOURCE", "IMAGE"],
+    "--weights": ["WEIGHTS", "CKPT"],
+}
+"""Options of other programs and commands, with the arguments that take their values here."""
+
 
 def layer_hint(kind: str) -> str:
     """Return a hint for a layer of other programs that is not needed here, after a space, or ""."""
@@ -97,7 +119,7 @@ def peer_hint(key: str) -> str:
     Args:
         key: the other program's key, with or without a section.
     """
-    word = key.rpartition(".")[2].replace("-", "_").lower()
+    word = key.rpartition(".")[2].replace("-", "_")
     if word in NEEDLESS:
         return f" {NEEDLESS[word]}"
     place = KEYS.get(word, key)

@@ -85,7 +85,7 @@ def test_a_missing_folder_and_a_folder_in_the_way(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(DataError) as caught:
         write_atomic(tmp_path / "folder", b"")
-    assert caught.value.line() == f"{tmp_path}/folder: cannot be written. Got is a directory."
+    assert caught.value.line() == f"{tmp_path}/folder: cannot be written. Got a folder."
     assert names(tmp_path) == ["folder"]
 
 

@@ -27,7 +27,7 @@ def run(
         str,
         Argument(
             metavar="|".join(SHELLS),
-            parser=values.choice("SHELL", SHELLS),
+            parser=values.choice("completion", SHELLS),
             help="The shell.",
             show_default=False,
         ),

@@ -56,7 +56,7 @@ def run(
         output.write(format_pairs((name, summary_of(page_text(name))) for name in names))
         return
     if page not in names:
-        raise UsageError(page, f"no such page.{suggest(page, names)}")
+        raise UsageError(page, f"no such page; cnn docs lists them.{suggest(page, names)}")
     size = output.terminal_size()
     styled = size is not None and "NO_COLOR" not in os.environ
     width = WIDTH if size is None else min(size.columns, WIDEST)

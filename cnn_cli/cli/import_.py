@@ -149,7 +149,7 @@ def run(
     """Import pretrained weights from other programs.
 
     ONNX and Keras files need no --config: the config is derived from their network. For ONNX,
-    scores are compared with onnxruntime's; for Keras, compare some yourself. With --config, layers
+    scores are compared with onnxruntime's; for Keras, compare a few predictions yourself. With --config, layers
     are matched by structure if the file contains it, else by the names of known networks
     (torchvision, timm), or by --map. If arrays are missing, extra or misshapen, they are listed and
     nothing is written.
@@ -187,9 +187,10 @@ def run(
 
     named = PACKAGES.get(str(weights))
     if named is not None and not weights.exists():
-        weights = find_weights(named.name)
+        weights = find_weights(named.name, NAME)
         classes = classes or named.class_file
         config = config or str(FOLDER / f"{named.name}.yaml")
+    _check_name(weights)
     if config is None and not is_network(weights):
         raise UsageError(NAME, "needs --config CONFIG", "nothing")
     if output_file is None:
@@ -223,6 +224,16 @@ def run(
         output.write_lines(import_lines(report))
 
 
+def _check_name(weights: Path) -> None:
+    """Refuse a word that is neither a file nor a name of weights."""
+    from cnn_cli.errors import DataError, suggest
+    from cnn_cli.interop.pretrained import PACKAGES
+
+    if not weights.suffix and not weights.exists():
+        rule = "no such file or pretrained weights; cnn import --list shows their names"
+        raise DataError(weights, f"{rule}.{suggest(str(weights), PACKAGES)}")
+
+
 def _list(*, json: bool) -> None:
     """Print the weights that packages provide, and whether they are installed."""
     from cnn_cli.interop import pretrained
@@ -235,7 +246,7 @@ def _list(*, json: bool) -> None:
                     "name": package.name,
                     "package": package.distribution,
                     "image_size": package.image_size,
-                    "licence": package.licence,
+                    "license": package.license,
                     "file": None if file is None else str(file),
                 }
                 for package, file in found
@@ -245,4 +256,4 @@ def _list(*, json: bool) -> None:
     for package, file in found:
         state = "installed" if file else f"not installed: pip install 'cnn-cli[{package.extra}]'"
         size = f"{package.image_size}×{package.image_size}"
-        output.write(f"{package.name}\t{size}\t{package.licence}\t{state}\n")
+        output.write(f"{package.name}\t{size}\t{package.license}\t{state}\n")

@@ -68,7 +68,9 @@ def run(
     if name is not None:
         found = find_network(name)
         if found is None:
-            raise UsageError(name, f"no such network.{suggest(name, names)}")
+            raise UsageError(
+                name, f"no such network; cnn networks lists them.{suggest(name, names)}"
+            )
         if not (measure or json):
             output.write(network_text(found))
             return

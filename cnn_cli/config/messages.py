@@ -11,7 +11,7 @@ from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.show import show
 from cnn_cli.config.whole import Config
 from cnn_cli.data.augment import TECHNIQUES
-from cnn_cli.errors import ConfigError, suggest
+from cnn_cli.errors import ConfigError, listed, suggest
 from cnn_cli.nn.losses import LOSSES
 from cnn_cli.optim.optimizers import OPTIMIZERS, OTHER_OPTIMIZERS
 from cnn_cli.optim.schedule import SCHEDULERS
@@ -58,8 +58,8 @@ def config_error(error: ValidationError, source: str) -> ConfigError:
     if kind == "extra_forbidden":
         key = str(location[-1])
         near = suggest(key, _known_keys(location[:-1]))
-        if not near and len(location) <= MOST_STEPS:
-            near = peer_hint(".".join(map(str, location))) or _in_a_section(key)
+        if len(location) <= MOST_STEPS:
+            near = peer_hint(".".join(map(str, location))) or near or in_a_section(key)
         return ConfigError(place(source, location), f"unknown key.{near}")
     if kind == "invalid_key":
         return ConfigError(place(source, location[:-1]), "keys must be words", show(location[-1]))
@@ -101,12 +101,14 @@ def _unknown_choice(source: str, location: Location, value: Any) -> ConfigError:
         value = next(iter(value))
     if not isinstance(value, str):
         rule = "a layer is a name, or one name with its arguments"
-        return ConfigError(place(source, location), rule, show(value))
+        several = isinstance(value, dict) and len(value) > 1
+        got = f"the keys {listed([str(key) for key in value])}" if several else show(value)
+        return ConfigError(place(source, location), rule, got)
     rule = f"no such layer.{layer_hint(value) or suggest(value, LAYER_KINDS)}"
     return ConfigError(place(source, location), rule, show(value))
 
 
-def _in_a_section(key: str) -> str:
+def in_a_section(key: str) -> str:
     """Return a hint for a key that was given without its section: `epochs`."""
     sections = [name for name in Config.model_fields if key in _known_keys([name])]
     return f" Did you mean '{sections[0]}.{key}'?" if sections else ""

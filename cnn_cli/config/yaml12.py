@@ -14,7 +14,7 @@ from typing import Any
 
 import yaml
 
-from cnn_cli.errors import ConfigError
+from cnn_cli.errors import ConfigError, cut
 
 MAX_VALUES = 100_000
 MAX_DEPTH = 60
@@ -155,9 +155,9 @@ def parse_yaml(text: str, place: str) -> Any:
     except yaml.MarkedYAMLError as error:
         where = error.problem_mark or error.context_mark
         line = "" if where is None else f" at line {where.line + 1}, column {where.column + 1}"
-        raise ConfigError(place, "must be YAML", f"{error.problem}{line}") from error
+        raise ConfigError(place, f"is not YAML: {_problem(error.problem)}{line}") from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ConfigError(place, "must be YAML", " ".join(str(error).split())) from error
+        raise ConfigError(place, f"is not YAML: {_problem(str(error))}") from error
     except RecursionError as error:
         rule = f"must be at most {MAX_DEPTH} levels deep"
         raise ConfigError(place, rule, "deeper nesting") from error
@@ -168,6 +168,16 @@ def dump_yaml(value: Any) -> str:
     """Return text that `parse_yaml` reads back; ASCII, because names may contain any bytes."""
     text: str = yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=False)
     return text
+
+
+def _problem(text: str | None) -> str:
+    """Return PyYAML's words for a problem on one line, or plainer ones for the usual mistakes."""
+    words = " ".join((text or "").split())
+    if "'\\t' that cannot start" in words:
+        return "a tab where spaces are needed"
+    if words.startswith("expected <block end>"):
+        return "the indentation does not fit the lines above"
+    return cut(words)
 
 
 def _measure(value: Any, sizes: dict[int, int], depth: int) -> int:

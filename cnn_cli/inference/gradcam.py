@@ -46,7 +46,7 @@ def find_layer(graph: Graph, name: str | None, place: str) -> Node:
         raise DataError(place, f"must have a layer {MAP}")
     node = layer_named(graph, name)
     if not _has_map(node):
-        got = f"{name}, of {shape_text(node.layer.out_shape)}"
+        got = f"{name}, whose output is {shape_text(node.layer.out_shape)}"
         raise UsageError(LAYER, f"must be a layer {MAP}", got)
     return node
 

@@ -151,6 +151,8 @@ class Index:
                 features = _mapped(file, archive, members["features"], str(path))
         except DataError:
             raise
+        except zipfile.BadZipFile as error:
+            raise DataError(path, rule, "a file that is cut short or of another kind") from error
         except OSError as error:
             raise DataError(path, "cannot be read", reason(error)) from error
         except Exception as error:  # for hostile files the readers raise any exception

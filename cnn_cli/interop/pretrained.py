@@ -36,7 +36,7 @@ class Package:
         lower: number of layers with parameters below the last stages, which fine-tuning trains.
         normalization: normalization of their training.
         class_file: a file of their class names, in the order of the scores.
-        licence: license of the weights.
+        license: license of the weights.
     """
 
     name: str
@@ -47,7 +47,7 @@ class Package:
     lower: int
     normalization: Normalization
     class_file: Path
-    licence: str
+    license: str
 
     @property
     def distribution(self) -> str:
@@ -82,15 +82,19 @@ def _lite(number: int, image_size: int, lower: int) -> Package:
         lower=lower,
         normalization=_TENSORFLOW,
         class_file=IMAGENET,
-        licence="Apache-2.0",
+        license="Apache-2.0",
     )
 
 
 PACKAGES = {each.name: each for each in (_lite(0, 224, 66), _lite(1, 240, 90), _lite(2, 260, 90))}
 
 
-def find_weights(name: str) -> Path:
+def find_weights(name: str, place: str = "train.weights") -> Path:
     """Return the file of named weights.
+
+    Args:
+        name: a name that `cnn import --list` shows.
+        place: where the name was given, for messages.
 
     Raises:
         UsageError: the package with the weights is not installed.
@@ -98,13 +102,12 @@ def find_weights(name: str) -> Path:
     """
     if name not in PACKAGES:
         rule = f"must be a checkpoint, a run folder, or one of {', '.join(PACKAGES)}"
-        raise DataError("train.weights", f"{rule}.{suggest(name, PACKAGES)}", name)
+        raise DataError(place, f"{rule}.{suggest(name, PACKAGES)}", f"'{name}'")
     package = PACKAGES[name]
     file = package.find()
     if file is None:
-        raise missing_extra(
-            f"train.weights: {name}", f"the package {package.distribution}", package.extra
-        )
+        needed = f"the package {package.distribution}"
+        raise missing_extra(f"{place}: {name}", needed, package.extra)
     return file
 
 

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from cnn_cli.config import Config, validate_config
 from cnn_cli.config.yaml12 import parse_yaml
-from cnn_cli.errors import ConfigError
+from cnn_cli.errors import ConfigError, DataError, suggest
 from cnn_cli.interop.pretrained import EXTRA, PACKAGES, Package, find_weights
 from cnn_cli.proposal.choose import (
     FEW,
@@ -119,7 +119,10 @@ def propose(
 def _package(survey: Survey, start: str | None) -> Package | None:
     """Return the weights to start from, or None."""
     if start is not None:
-        find_weights(start)
+        if start not in PACKAGES:
+            rule = f"must be {SCRATCH} or one of {', '.join(PACKAGES)}.{suggest(start, PACKAGES)}"
+            raise DataError("--from", rule, f"'{start}'")
+        find_weights(start, "--from")
         return PACKAGES[start]
     if not suits(survey):
         return None

@@ -39,8 +39,13 @@ def balance_text(survey: Survey) -> str:
 
 
 def pictures_text(survey: Survey) -> str:
-    """`Grayscale images, 28×28 pixels (all of the 250 examined)`"""
+    """`Grayscale images, 28×28 pixels (all of the 250 examined)`
+
+    Sizes are height×width, as in the config; images that are not square are described in words.
+    """
     size = f"{survey.width}×{survey.height} pixels"
+    if survey.width != survey.height:
+        size = f"{survey.width} pixels wide, {survey.height} high"
     which = "all" if survey.uniform else "median"
     return f"{kind_text(survey)}, {size} ({which} of the {survey.looked_at} examined)"
 

@@ -161,7 +161,7 @@ def test_a_file_that_is_no_data(cnn: Inside, photos: Path) -> None:
         ("data chek x", "chek: no such command. Did you mean 'check'?"),
         ("data --strict", "--strict: no such option of data."),
         ("data check", "data check: needs DIR. Got nothing."),
-        ("data check a b", "data check: got unexpected extra argument(s) (b)."),
+        ("data check a b", "data check: takes no more arguments. Got b."),
         ("data check a --strct", "--strct: no such option of data check. Did you mean '--strict'?"),
         ("data check a --threads 0", "--threads: must be a whole number above 0. Got '0'."),
         ("data preview", "data preview: needs CONFIG. Got nothing."),

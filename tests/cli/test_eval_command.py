@@ -127,7 +127,7 @@ def test_a_picture_needs_an_extra(
 ) -> None:
     monkeypatch.setattr("cnn_cli.cli.shared.evaluation_files.find_spec", lambda name: None)
     outcome = cnn("eval", "--ckpt", trained, "--confusion", tmp_path / "c.png")
-    rule = "a .png needs matplotlib: python -m pip install 'cnn-cli[report]'"
+    rule = "needs matplotlib for a .png; install it with pip install 'cnn-cli[report]'"
     assert (outcome.code, outcome.err) == (2, f"cnn: --confusion: {rule}.\n")
 
 

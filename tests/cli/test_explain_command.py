@@ -131,7 +131,7 @@ def test_names_are_made_safe(cnn: Inside, trained: Path, picture: Path, tmp_path
         (
             "explain x.png --ckpt CKPT --layer layers.4",
             "--layer: must be a layer whose output is a map of more than one pixel."
-            " Got layers.4, of 3.",
+            " Got layers.4, whose output is 3.",
         ),
     ],
 )

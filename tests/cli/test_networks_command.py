@@ -50,7 +50,10 @@ def test_one_as_a_config(cnn: Inside) -> None:
 def test_an_unknown_one(cnn: Inside) -> None:
     outcome = cnn("networks", "resnet51")
     assert (outcome.code, outcome.out) == (2, "")
-    assert outcome.err == "cnn: resnet51: no such network. Did you mean 'resnet50'?\n"
+    assert (
+        outcome.err
+        == "cnn: resnet51: no such network; cnn networks lists them. Did you mean 'resnet50'?\n"
+    )
 
 
 def test_measured(cnn: Inside, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -159,7 +159,7 @@ def test_lists_that_cannot_be_read(cnn: Inside, trained: Path) -> None:
     outcome = cnn("predict", "--from-file", "gone", "--ckpt", trained, "--json")
     assert (outcome.code, outcome.out, outcome.err) == (4, "", f"cnn: gone: {MISSING}\n")
     outcome = cnn("predict", "--from-file", "photos", "--ckpt", trained)
-    message = "cnn: photos: cannot be read. Got is a directory.\n"
+    message = "cnn: photos: cannot be read. Got a folder.\n"
     assert (outcome.code, outcome.err) == (4, message)
 
 

@@ -23,10 +23,9 @@ DOCUMENTS = [
     ("model: {layers: [relu], init: he}", "model.init: must be pytorch or kaiming. Got 'he'."),
     (
         "a: [",
-        "must be YAML. Got expected the node content, but found '<stream end>' at line 1,"
-        " column 5.",
+        "is not YAML: expected the node content, but found '<stream end>' at line 1, column 5.",
     ),
-    ("a: 1\na: 2", "must be YAML. Got the key 'a' occurs twice at line 2, column 1."),
+    ("a: 1\na: 2", "is not YAML: the key 'a' occurs twice at line 2, column 1."),
 ]
 
 
@@ -52,7 +51,7 @@ def test_long_values_are_cut(path: Path) -> None:
 
 def test_files_that_are_no_text(path: Path) -> None:
     assert message(path, b"\xff\xfea") == "must be UTF-8 text."
-    assert message(path, b"a: \x00").startswith("must be YAML. Got unacceptable character #x0000")
+    assert message(path, b"a: \x00").startswith("is not YAML: unacceptable character #x0000")
     assert message(path, b"#" * 1_000_001) == "must be at most 1,000,000 bytes."
 
 
@@ -87,7 +86,7 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     )
     with pytest.raises(ConfigError) as caught:
         load_config(tmp_path)
-    assert caught.value.line() == f"{tmp_path}: cannot be read. Got is a directory."
+    assert caught.value.line() == f"{tmp_path}: cannot be read. Got a folder."
 
 
 def test_control_characters_stay_on_one_line(path: Path) -> None:

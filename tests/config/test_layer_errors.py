@@ -21,7 +21,7 @@ LAYERS = [
     ),
     ("3", f"[0]: {LAYER} Got 3."),
     ("null", f"[0]: {LAYER} Got nothing."),
-    ("{conv: 3, relu: }", f"[0]: {LAYER} Got a mapping."),
+    ("{conv: 3, relu: }", f"[0]: {LAYER} Got the keys conv, relu."),
     ("conv", "[0].conv.out_channels: is required."),
     ("conv: 8", "[0].conv.kernel_size: is required."),
     (

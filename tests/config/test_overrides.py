@@ -220,7 +220,7 @@ def test_errors_of_overrides(path: Path) -> None:
             "model.layers.x=relu: model.layers is a list of 6, counted from 0. Got 'x'."
         ),
         "train.epochs=[": (
-            "train.epochs: must be YAML. Got expected the node content, but found '<stream end>'"
+            "train.epochs: is not YAML: expected the node content, but found '<stream end>'"
             " at line 1, column 2."
         ),
         "model.layers.1.relu=3": f"{path}: model.layers[1].relu: takes no argument but name.",

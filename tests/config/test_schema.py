@@ -78,7 +78,7 @@ def errors(text: str) -> list[str]:
 def wrong() -> Iterator[tuple[str, str]]:
     """Yield what the loader refuses, with the document that contains it."""
     for text, expected in test_config_errors.DOCUMENTS:
-        if "must be YAML" not in expected:
+        if "is not YAML" not in expected:
             yield text, text
     for text, _ in test_layer_errors.LAYERS:
         yield text, f"model: {{layers: [{text}]}}"

@@ -89,36 +89,41 @@ def message(text: str) -> str:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("a: 1\nb: 2\na: 3", "must be YAML. Got the key 'a' occurs twice at line 3, column 1."),
-        ("{x: {a: 1, a: 1}}", "must be YAML. Got the key 'a' occurs twice at line 1, column 12."),
-        ("? [1]\n: 2", "must be YAML. Got a key must be a word at line 1, column 3."),
+        ("a: 1\nb: 2\na: 3", "is not YAML: the key 'a' occurs twice at line 3, column 1."),
+        ("{x: {a: 1, a: 1}}", "is not YAML: the key 'a' occurs twice at line 1, column 12."),
+        ("? [1]\n: 2", "is not YAML: a key must be a word at line 1, column 3."),
         (
             "{<<: {a: 1}, <<: {}}",
-            "must be YAML. Got the key '<<' occurs twice at line 1, column 14.",
+            "is not YAML: the key '<<' occurs twice at line 1, column 14.",
         ),
         (
             "{<<: [{a: 1}, 3]}",
-            "must be YAML. Got << takes a mapping, or a list of mappings at line 1, column 15.",
+            "is not YAML: << takes a mapping, or a list of mappings at line 1, column 15.",
         ),
         ("a: &a {<<: *a}", "must be at most 60 levels deep. Got deeper nesting."),
         (
             "- &a0 {}\n"
             + "".join(f"- &a{i} {{<<: [*a{i - 1}, *a{i - 1}]}}\n" for i in range(1, 60)),
-            "must be YAML. Got more than 100,000 values.",
+            "is not YAML: more than 100,000 values.",
         ),
-        ("a: b: c", "must be YAML. Got mapping values are not allowed here at line 1, column 5."),
-        ("a: *b", "must be YAML. Got found undefined alias 'b' at line 1, column 4."),
+        ("a: b: c", "is not YAML: mapping values are not allowed here at line 1, column 5."),
+        ("a:\n\tb: 1", "is not YAML: a tab where spaces are needed at line 2, column 1."),
+        (
+            "a:\n  b: 1\n c: 2",
+            "is not YAML: the indentation does not fit the lines above at line 3, column 2.",
+        ),
+        ("a: *b", "is not YAML: found undefined alias 'b' at line 1, column 4."),
         (
             "a: !!python/object:os.system x",
-            "must be YAML. Got could not determine a constructor for the tag"
+            "is not YAML: could not determine a constructor for the tag"
             " 'tag:yaml.org,2002:python/object:os.system' at line 1, column 4.",
         ),
         (
             "!foo x",
-            "must be YAML. Got could not determine a constructor for the tag '!foo'"
+            "is not YAML: could not determine a constructor for the tag '!foo'"
             " at line 1, column 1.",
         ),
-        ("!!int x", "must be YAML. Got invalid literal for int() with base 10: 'x'."),
+        ("!!int x", "is not YAML: invalid literal for int() with base 10: 'x'."),
         ("&a [1, *a]", "must be at most 60 levels deep. Got deeper nesting."),
         ("[" * 62 + "]" * 62, "must be at most 60 levels deep. Got deeper nesting."),
         ("[" * 100_000, "must be at most 60 levels deep. Got deeper nesting."),
@@ -153,7 +158,7 @@ def test_what_is_refused(text: str, expected: str) -> None:
     ],
 )
 def test_every_other_trouble_is_one_line_too(text: str) -> None:
-    assert message(text).startswith("must be YAML. Got ")
+    assert message(text).startswith("is not YAML: ")
 
 
 def test_sixty_levels_are_allowed() -> None:
@@ -165,5 +170,5 @@ def test_a_billion_laughs() -> None:
     for i in range(1, 10):
         lines.append(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 10)}]")
     assert message("\n".join(lines)) == (
-        "must be YAML. Got more than 100,000 values once aliases are written out."
+        "is not YAML: more than 100,000 values once aliases are written out."
     )

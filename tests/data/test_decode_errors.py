@@ -36,7 +36,7 @@ def test_missing_file(tmp_path: Path) -> None:
 
 
 def test_folder(tmp_path: Path) -> None:
-    assert error_of(tmp_path) == f"{tmp_path}: cannot be read. Got is a directory."
+    assert error_of(tmp_path) == f"{tmp_path}: cannot be read. Got a folder."
 
 
 def test_nul_byte_in_a_name() -> None:

@@ -196,7 +196,7 @@ def test_places_that_cannot_be_appended_to(tmp_path: Path) -> None:
     (tmp_path / "a.csv").mkdir()
     os.mkfifo(tmp_path / "b.csv")
     for name, rule in {
-        "a.csv": "cannot be written. Got is a directory.",
+        "a.csv": "cannot be written. Got a folder.",
         "b.csv": "must be a file, to be read and appended to.",
         "no/c.csv": "cannot be written. Got no such file or directory.",
     }.items():

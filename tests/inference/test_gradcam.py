@@ -71,7 +71,10 @@ def test_layers_by_name() -> None:
     assert caught.value.line() == f"--layer: {rule}"
     with pytest.raises(UsageError) as caught:
         find_layer(graph, "layers.2", "m.npz")
-    rule = "must be a layer whose output is a map of more than one pixel. Got layers.2, of 2."
+    rule = (
+        "must be a layer whose output is a map of more than one pixel. "
+        "Got layers.2, whose output is 2."
+    )
     assert caught.value.line() == f"--layer: {rule}"
 
 

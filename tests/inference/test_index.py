@@ -143,6 +143,10 @@ def test_files_that_are_no_index(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         Index.open(path)
     assert caught.value.line() == f"{rule} Got another .npz file."
+    path.write_text("epochs: 3")
+    with pytest.raises(DataError) as caught:
+        Index.open(path)
+    assert caught.value.line() == f"{rule} Got a file that is cut short or of another kind."
     for size in (0, 10, len(content) // 2, len(content) - 10):
         path.write_bytes(content[:size])
         with pytest.raises(DataError, match=r"must be an index that cnn embed wrote\."):

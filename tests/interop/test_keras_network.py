@@ -259,7 +259,7 @@ def test_archives_that_are_broken(tmp_path: Path) -> None:
     content = parts(DATA / "nested.keras")
     path = tmp_path / "a.keras"
     path.write_bytes(b"no archive")
-    assert refusal(path) == "must be a sound file of Keras. Got File is not a zip file."
+    assert refusal(path) == "must be a sound file of Keras. Got file is not a zip file."
     for name in content:
         write(path, {key: each for key, each in content.items() if key != name})
         assert refusal(path).startswith("must be a sound file of Keras. Got "), name

@@ -113,7 +113,7 @@ def test_the_package_is_not_there(cnn: Inside, here: Path) -> None:
         (
             "tinny",
             "train.weights: must be a checkpoint, a run folder, or one of tiny. "
-            "Did you mean 'tiny'? Got tinny.",
+            "Did you mean 'tiny'? Got 'tinny'.",
         ),
         ("gone.npz", "{}/gone.npz: cannot be read. Got no such file or directory."),
     ],
@@ -143,7 +143,7 @@ def test_the_list(cnn: Inside, installed: Path) -> None:
         "name": "tiny",
         "package": "tiny-model",
         "image_size": 8,
-        "licence": "MIT",
+        "license": "MIT",
         "file": str(installed / "site/tiny_model/models/tiny-1234.pth"),
     }
     shutil.rmtree("site")
@@ -180,6 +180,13 @@ def test_named_weights_are_imported_with_network_and_classes(
 def test_what_import_requires(cnn: Inside, line: tuple[str, ...], error: str) -> None:
     outcome = cnn("import", *line)
     assert (outcome.code, outcome.err) == (2, f"cnn: {error}\n")
+
+
+def test_a_name_that_import_does_not_know(cnn: Inside) -> None:
+    outcome = cnn("import", "efficientnet-lite9", "--output", "x.npz")
+    rule = "no such file or pretrained weights; cnn import --list shows their names."
+    hint = "Did you mean 'efficientnet-lite2'?"
+    assert (outcome.code, outcome.err) == (4, f"cnn: efficientnet-lite9: {rule} {hint}\n")
 
 
 def test_class_names() -> None:

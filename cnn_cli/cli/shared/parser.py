@@ -7,6 +7,7 @@ commands takes as long as importing NumPy.
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, Sequence
 from functools import cache, update_wrapper
 from typing import Annotated, Any, get_args
@@ -29,7 +30,7 @@ from cnn_cli.cli.shared.options import Debug
 from cnn_cli.cli.shared.parameters import REQUIRED, Option, Parameter, declared
 from cnn_cli.cli.shared.values import OrAlone
 from cnn_cli.errors import ExitCode, UsageError, suggest
-from cnn_cli.peer_names import OPTIONS, peer_hint
+from cnn_cli.peer_names import OPTIONS, PLACES, peer_hint
 
 ABOUT = "Train, evaluate and run convolutional image classifiers, in plain NumPy."
 EXAMPLES = """\b
@@ -325,6 +326,8 @@ def usage_error(error: typer.TyperException, context: Any) -> UsageError:
         if owner.is_flag:
             return UsageError(option, "takes no value")
         return UsageError(option, "needs a value", "nothing")
+    if extra := re.fullmatch(r"Got unexpected extra argument.*? \((.*)\)", error.message):
+        return UsageError(_name(context), "takes no more arguments", extra[1])
     parameter: Any = getattr(error, "param", None)
     if type(error).__name__ == "MissingParameter" and parameter is not None:
         return UsageError(_name(context), f"needs {_written(parameter)}", "nothing")
@@ -333,16 +336,29 @@ def usage_error(error: typer.TyperException, context: Any) -> UsageError:
 
 
 def _near(option: str, known: Sequence[str], parameters: Sequence[Any]) -> str:
-    """Suggest an option to type instead, including for options of other programs."""
+    """Suggest what to type instead: an option, a key or an argument."""
     alike = next((name for name in OPTIONS.get(option, ()) if name in known), None)
     if alike is not None:
         return f" Did you mean '{alike}'?"
-    hint = peer_hint(option.strip("-"))
-    if hint and any(getattr(each, "metavar", None) == OVERRIDES for each in parameters):
-        return hint.replace("'?", "=…'?")
-    if hint and "'" not in hint and (" --" not in hint or "--threads" in known):
+    metavars = [str(each.metavar) for each in parameters if each.param_type_name == "argument"]
+    for word in PLACES.get(option, ()):
+        if any(word in re.findall("[A-Z]+", metavar) for metavar in metavars):
+            return f" Write {word} without {option}."
+    key = option.strip("-").replace("-", "_")
+    hint = peer_hint(key)
+    if not set(re.findall(r"--[a-z-]+", hint)) <= set(known):
+        hint = ""
+    if OVERRIDES in metavars:
+        from cnn_cli.config.messages import in_a_section  # slow, and only errors need it
+
+        hint = hint or in_a_section(key)
+        if hint:
+            return hint.replace("'?", "=…'?")
+    if hint and "'" not in hint:
         return hint
-    return suggest(option, [name for name in known if name != "--help"])
+    # The dashes, which all options share, would make any two short options alike.
+    bare = [name[2:] for name in known if name.startswith("--") and name != "--help"]
+    return suggest(option.strip("-"), bare).replace("'", "'--", 1)
 
 
 def _name(context: Any) -> str:
