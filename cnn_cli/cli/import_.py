@@ -149,10 +149,10 @@ def run(
     """Import pretrained weights from other programs.
 
     ONNX and Keras files need no --config: the config is derived from their network. For ONNX,
-    scores are compared with onnxruntime's; for Keras, compare a few predictions yourself. With --config, layers
-    are matched by structure if the file contains it, else by the names of known networks
-    (torchvision, timm), or by --map. If arrays are missing, extra or misshapen, they are listed and
-    nothing is written.
+    scores are compared with onnxruntime's; for Keras, compare a few predictions yourself. With
+    --config, layers are matched by structure if the file contains it, else by the names of known
+    networks (torchvision, timm), or by --map. If arrays are missing, extra or misshapen, they are
+    listed and nothing is written.
     """
     from cnn_cli.errors import UsageError
     from cnn_cli.interop.assemble import Standardization

@@ -43,7 +43,7 @@ def run(
             "--plot",
             metavar="FILE.png",
             parser=values.path("--plot"),
-            help="Draw the loss by the rate.",
+            help="Draw the loss against the learning rate.",
         ),
     ] = None,
     time_limit: Annotated[
@@ -52,7 +52,7 @@ def run(
             "--time-limit",
             metavar="TIME",
             parser=values.duration("--time-limit"),
-            help="Stop without a suggestion, with 75, after 90s, 25m, 1h30m.",
+            help="Stop without a suggestion, with exit code 75, after this time: 90s, 25m, 1h30m.",
         ),
     ] = "10m",  # type: ignore[assignment]  # read by the parser, and shown in the help
     memory: Memory = None,

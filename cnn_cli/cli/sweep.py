@@ -78,7 +78,9 @@ def run(
     memory: Memory = None,
     threads: Threads = None,
     backend: Backend = None,
-    quiet: Annotated[bool, Option("--quiet", help="Print only errors, not even --json.")] = False,
+    quiet: Annotated[
+        bool, Option("--quiet", help="Print only errors; no result, even with --json.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -151,7 +151,9 @@ def run(
             "is below the bound (loss, brier, ece: above it). May be repeated.",
         ),
     ] = None,
-    quiet: Annotated[bool, Option("--quiet", help="Print only errors, not even --json.")] = False,
+    quiet: Annotated[
+        bool, Option("--quiet", help="Print only errors; no result, even with --json.")
+    ] = False,
     json: Json = False,
     debug: Debug = False,
 ) -> None:

@@ -19,7 +19,7 @@ class LayerNorm(Layer):
 
     Args:
         in_shape: (h, w, c) or (features,).
-        eps: added to the variance.
+        eps: added to the variance; 1e-5 in PyTorch.
     """
 
     kind: ClassVar[str] = "layernorm"

@@ -19,7 +19,7 @@ class Upsample(Layer):
 
     Args:
         in_shape: (h, w, c).
-        scale: height and width of the block.
+        scale: height and width of the block, `scale_factor` in PyTorch.
 
     Raises:
         ShapeError: the input is not a map.
