@@ -56,3 +56,10 @@ def test_losses_of_any_size(loss: float) -> None:
 
 def test_the_same_rows_are_the_same_bytes() -> None:
     assert curves_png(rows(3), 2) == curves_png(rows(3), 2)
+
+
+def test_the_legend_does_not_cover_a_low_accuracy() -> None:
+    png = curves_png(rows(3, train_top1=None, val_top1=0.1), best_epoch=3)
+    with Image.open(io.BytesIO(png)) as image:
+        end = np.asarray(image.convert("RGB"))[:, 1000:1060]  # before the last epoch
+    assert (end == ORANGE).all(axis=2).sum() > 50

@@ -46,7 +46,7 @@ def curves_png(rows: Sequence[Mapping[str, Any]], best_epoch: int | None) -> byt
             label = f"best: epoch {best_epoch}"
             axes.axvline(best_epoch, color=FAINT, linewidth=1, linestyle=":", label=label)
         _finish(axes, len(rows))
-    top1.legend(loc="lower right", frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK)
+    top1.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DPI)
     return file.getvalue()

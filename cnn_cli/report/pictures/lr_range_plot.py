@@ -40,7 +40,7 @@ def lr_range_png(found: LrRange) -> bytes:
     axes.set_xlabel("learning rate", color=INK, size=11)
     axes.set_ylabel("loss", color=INK, size=11)
     tidy(axes)
-    axes.legend(loc="lower left", frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK)
+    axes.legend(loc="best", frameon=True, framealpha=0.9, edgecolor="none", labelcolor=INK)
     file = io.BytesIO()
     figure.savefig(file, format="png", dpi=DPI)
     return file.getvalue()

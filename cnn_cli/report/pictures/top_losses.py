@@ -85,7 +85,7 @@ def doubts_png(most: int, found: DoubtedLabels) -> bytes:
             found.preprocess,
             (
                 (doubt.label, f" {doubt.label_prob:.4f}"),
-                (f"rather {doubt.suggested}", f" {doubt.prob:.4f}"),
+                (f"suggested {doubt.suggested}", f" {doubt.prob:.4f}"),
             ),
         )
         for doubt in shown
