@@ -15,7 +15,7 @@ from typing import Any
 from cnn_cli.config import Config, plain_config
 from cnn_cli.config.load import ConfigFile
 from cnn_cli.config.search import parse_space
-from cnn_cli.errors import ConfigError, DataError, DivergedError, UsageError
+from cnn_cli.errors import ConfigError, DataError, DivergedError, UsageError, listed
 from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.folder import choose_folder, holds_run, holds_sweep
@@ -65,7 +65,8 @@ def sweep(
         file = ConfigFile.read(source)
         space, overrides = parse_space(words)
         if not space:
-            raise UsageError("sweep", "needs KEY=LOW..HIGH or KEY=a,b,c", "nothing to search")
+            got = f"only {listed(words)}" if words else "nothing to search"
+            raise UsageError("sweep", "needs KEY=LOW..HIGH or KEY=a,b,c", got)
         base = file.config(overrides, settings)
         watcher = partial(progress, base.train.monitored.text)
         several = Several(source, options, requests, watcher, ranks)

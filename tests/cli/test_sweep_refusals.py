@@ -107,7 +107,11 @@ def test_values_that_cannot_be_trained_are_skipped(
     ("words", "code", "message"),
     [
         ([], 2, "sweep: needs KEY=LOW..HIGH or KEY=a,b,c. Got nothing to search."),
-        (["train.epochs=2"], 2, "sweep: needs KEY=LOW..HIGH or KEY=a,b,c. Got nothing to search."),
+        (
+            ["train.optimizer.lr=0.1-1"],
+            2,
+            "sweep: needs KEY=LOW..HIGH or KEY=a,b,c. Got only train.optimizer.lr=0.1-1.",
+        ),
         (
             ["train.epochs"],
             2,
