@@ -337,9 +337,10 @@ def usage_error(error: typer.TyperException, context: Any) -> UsageError:
 
 def _near(option: str, known: Sequence[str], parameters: Sequence[Any]) -> str:
     """Suggest what to type instead: an option, a key or an argument."""
-    alike = next((name for name in OPTIONS.get(option, ()) if name in known), None)
-    if alike is not None:
-        return f" Did you mean '{alike}'?"
+    meant = [name for name in OPTIONS.get(option, ()) if name in known]
+    meant += [name for name in known if name.startswith(option)]  # an abbreviation
+    if meant:
+        return f" Did you mean '{meant[0]}'?"
     metavars = [str(each.metavar) for each in parameters if each.param_type_name == "argument"]
     for word in PLACES.get(option, ()):
         if any(word in re.findall("[A-Z]+", metavar) for metavar in metavars):
