@@ -10,6 +10,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
+from itertools import islice
 from typing import Self
 
 _UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories
@@ -161,9 +162,16 @@ def listed(names: Sequence[str], most: int = 5, last: str = ", ") -> str:
     return last.join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def none_readable(place: object, count: int) -> DataError:
-    """Return the error for a place with `count` images, all of them unreadable."""
-    return DataError(place, "must hold a readable image", f"{count} that cannot")
+def none_readable(place: object, count: int, errors: Iterable[DataError] = ()) -> DataError:
+    """Return the error for a place with `count` images, all of them unreadable.
+
+    Args:
+        errors: what is wrong with images; the first is shown.
+    """
+    got = f"{count} that cannot"
+    for error in islice(errors, 1):
+        got += f", such as {error.line().removesuffix('.')}"
+    return DataError(place, "must hold a readable image", got)
 
 
 def size_text(nbytes: float) -> str:

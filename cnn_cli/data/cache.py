@@ -113,6 +113,10 @@ class ImageCache(Closing):
             self._filled[i] = True
         return image
 
+    def errors(self) -> list[ImageError]:
+        """Return what is wrong with the images in `bad`, in the order of their positions."""
+        return [self.bad[i] for i in sorted(self.bad)]
+
     def missing(self, indices: NDArray[np.int64]) -> NDArray[np.int64]:
         """Return those of `indices` that `get` would have to decode."""
         return indices[~self._filled[indices] & self.readable(indices)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from math import prod, sqrt
 from typing import Any
@@ -15,7 +15,7 @@ from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.reading_threads import Pool
-from cnn_cli.errors import none_readable
+from cnn_cli.errors import DataError, none_readable
 
 # Bytes summed at once: for single small images, the overhead would exceed the decoding time.
 BLOCK = 2**16
@@ -26,7 +26,9 @@ Channels = tuple[float, ...]
 Sums = NDArray[np.object_]
 
 
-def mean_and_std(sums: Sums, paths: Sequence[str], depth: Depth = 8) -> tuple[Channels, Channels]:
+def mean_and_std(
+    sums: Sums, paths: Sequence[str], depth: Depth = 8, errors: Iterable[DataError] = ()
+) -> tuple[Channels, Channels]:
     """Return mean and standard deviation of pixels scaled to 0..1, as in torchvision; of depth
     `float` unscaled.
 
@@ -38,6 +40,7 @@ def mean_and_std(sums: Sums, paths: Sequence[str], depth: Depth = 8) -> tuple[Ch
         sums: (3, channels), from `channel_sums`.
         paths: the image files.
         depth: depth of the images.
+        errors: those of images that cannot be read.
 
     Returns:
         mean and std, each (channels,).
@@ -47,7 +50,7 @@ def mean_and_std(sums: Sums, paths: Sequence[str], depth: Depth = 8) -> tuple[Ch
     """
     if not sums.any():
         place = os.path.commonpath(paths) if paths else "data"
-        raise none_readable(place, len(paths))
+        raise none_readable(place, len(paths), errors)
     moments = [_moments(n, first, second, depth) for n, first, second in sums.T.tolist()]
     return tuple(mean for mean, _ in moments), tuple(std for _, std in moments)
 

@@ -106,10 +106,15 @@ class LabelsEvaluation:
         """(3,): summed loss, number of images whose most probable class is among their labels, and
         number of images; see `Evaluation.totals`.
         """
-        right = (
-            has_guessed(self.labels, self.logits.argmax(axis=1)).sum() if len(self.labels) else 0
-        )
-        return np.array([self.losses.sum(dtype=np.float64), right, len(self.labels)])
+        if not len(self.labels):
+            return np.zeros(3)
+        right = has_guessed(self.labels, self.logits.argmax(axis=1)) & self.scored
+        return np.array([self.losses.sum(dtype=np.float64), right.sum(), len(self.labels)])
+
+    @property
+    def scored(self) -> NDArray[np.bool_]:
+        """(n,) whether all scores of an image are finite; if not, no label of it is right."""
+        return np.asarray(np.isfinite(self.logits).all(axis=1))
 
 
 def best_thresholds(evaluation: LabelsEvaluation) -> tuple[float, ...]:
@@ -216,7 +221,7 @@ class LabelsJudgement(MetricsByName):
     def right(self) -> NDArray[np.bool_]:
         """(n,) whether an image's predicted labels are exactly right."""
         same: NDArray[np.bool_] = (self.found == (self.evaluation.labels > 0)).all(axis=1)
-        return same
+        return same & self.evaluation.scored
 
     @cached_property
     def found(self) -> NDArray[np.bool_]:

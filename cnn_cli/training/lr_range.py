@@ -262,7 +262,7 @@ def _losses(session: Session) -> Iterator[float]:
         learner.finish_epoch(state)
         check_classes(session.data)
         if not learned:
-            raise nothing_learned(root, len(order), readable=update >= 0)
+            raise nothing_learned(session.data, len(order), readable=update >= 0)
         if state.sums.images:
             yield state.sums.mean_loss
         state.sums = EpochSums()

@@ -51,7 +51,9 @@ def measured_metrics(
     for kind, place, metric in asked:
         if metric != default_monitor(labels):
             _check_images(kind, place, metric, dataset)
-    asked += [(UsageError, GATE, metric) for metric in gates]
+    for metric in gates:
+        _check_validation(UsageError, GATE, metric, dataset)
+        asked.append((UsageError, GATE, metric))
     for kind, place, metric in asked:
         if rule := metric.not_of(labels):
             raise kind(place, rule)
@@ -84,10 +86,18 @@ def keeps_logits(metrics: Iterable[Metric]) -> bool:
     return any(metric.kind.needs_scores for metric in metrics)
 
 
-def _check_images(kind: type[CnnError], place: str, metric: Metric, dataset: Dataset) -> None:
-    """Refuse a metric for which there are no validation images."""
+def _check_validation(kind: type[CnnError], place: str, metric: Metric, dataset: Dataset) -> None:
     if dataset.val is None or not len(dataset.val):
         raise kind(place, f"{metric.text} needs validation images", "none")
+
+
+def _check_images(kind: type[CnnError], place: str, metric: Metric, dataset: Dataset) -> None:
+    """Refuse a metric for which there are no validation images, or none of its class."""
+    _check_validation(kind, place, metric, dataset)
     number = None if metric.of is None else find_class(metric.of, dataset.classes)
-    if number is not None and not is_of(dataset.val.labels, number).any():
+    if (
+        number is not None
+        and dataset.val is not None
+        and not is_of(dataset.val.labels, number).any()
+    ):
         raise kind(place, f"{metric.text} needs validation images of the class", "none")

@@ -16,6 +16,7 @@ from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.learner import Learner
 from cnn_cli.training.mixing import Mixer, dominant_labels
 from cnn_cli.training.setup import TrainingSetup
+from cnn_cli.training.training_data import TrainingData
 
 
 class NotFiniteError(Exception):
@@ -111,18 +112,19 @@ class Step:
         return loss, int(correct)
 
 
-def nothing_learned(root: object, images: int, *, readable: bool) -> DataError:
+def nothing_learned(data: TrainingData, images: int, *, readable: bool) -> DataError:
     """Return the error for an epoch without a batch to learn from.
 
     Args:
-        root: the place of the images.
+        data: the images.
         images: number of training images.
         readable: whether there was a batch; batchnorm cannot learn from a single image.
     """
+    root = data.dataset.root
     if readable:
         rule = "must hold two readable images in a batch, for batchnorm to learn from"
         return DataError(root, rule, "one per batch")
-    return none_readable(root, images)
+    return none_readable(root, images, data.train_loader.cache.errors())
 
 
 def step_targets(setup: TrainingSetup, labels: Labels, mix: Mix | None, rows: slice) -> Array:

@@ -109,7 +109,7 @@ class Trainer:
                 return reason
         session.learner.finish_epoch(state)
         if not state.sums.images:
-            raise nothing_learned(setup.dataset.root, len(order), readable=state.batch > 0)
+            raise nothing_learned(session.data, len(order), readable=state.batch > 0)
         check_classes(session.data)
         return None
 

@@ -152,7 +152,9 @@ def measure_normalization(
         brought = ranks.bring(channel_sums(cache, own, threads))
         sums = ranks.first(lambda: add_sums(brought))
         share_bad(ranks, cache.bad, dict(cache.bad))
-        measured_mean, measured_std = mean_and_std(sums, cache.paths, config.data.depth)
+        measured_mean, measured_std = mean_and_std(
+            sums, cache.paths, config.data.depth, cache.errors()
+        )
         check_classes(data)
         mean = measured_mean if mean == "auto" else mean
         std = measured_std if std == "auto" else std
@@ -182,16 +184,16 @@ def check_classes(data: TrainingData) -> None:
     Raises:
         DataError: all training images of a class read so far are unreadable.
     """
-    train, bad = data.dataset.train, list(data.train_loader.cache.bad)
+    train, bad = data.dataset.train, data.train_loader.cache.bad
     if not bad:
         return
     classes = len(data.dataset.classes)
     counts = class_counts(train.labels, classes)
-    lost = np.flatnonzero(counts == class_counts(train.labels[bad], classes))
+    lost = np.flatnonzero(counts == class_counts(train.labels[list(bad)], classes))
     if len(lost):
-        paths = [train.paths[i] for i in np.flatnonzero(is_of(train.labels, int(lost[0])))]
-        place = os.path.commonpath([os.path.dirname(path) for path in paths])
-        raise none_readable(place, len(paths))
+        images = np.flatnonzero(is_of(train.labels, int(lost[0]))).tolist()
+        place = os.path.commonpath([os.path.dirname(train.paths[i]) for i in images])
+        raise none_readable(place, len(images), (bad[i] for i in images))
 
 
 def deal_shards(config: Config, split: Split) -> list[NDArray[np.int64]]:

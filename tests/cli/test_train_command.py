@@ -199,8 +199,9 @@ def test_fail_under_without_validation(cnn: Inside, project: Path, here: Path) -
     photos = project / "photos/train"
     line = ["--data", photos, "data.val_split=0", "--fail-under", "top1=0", "--quiet"]
     outcome = cnn("train", project / "tiny.yaml", *line)
-    message = "cnn: --fail-under: top1 must be at least 0. Got no validation images.\n"
-    assert (outcome.code, outcome.err) == (6, message)
+    message = "cnn: --fail-under: top1 needs validation images. Got none.\n"
+    assert (outcome.code, outcome.err) == (2, message)
+    assert not list(here.rglob("*.npz")), "it was trained before"
 
 
 def test_a_run_that_another_process_trains(cnn: Inside, project: Path, here: Path) -> None:

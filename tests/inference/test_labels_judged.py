@@ -75,6 +75,17 @@ def test_no_images_and_numbers_that_are_not_finite() -> None:
     assert judgement.value(Metric("recall", "c")) is None
 
 
+def test_an_image_without_finite_scores_is_a_mistake() -> None:
+    """Not even that none of its labels is predicted is right."""
+    logits = np.array([[np.nan, np.nan], [np.nan, 1.0], [-1.0, -2.0]])
+    labels = np.array([[0, 0], [1, 0], [0, 0]], np.uint8)
+    evaluation = evaluation_of(logits, labels)
+    judgement = LabelsJudgement(evaluation, "ab", (HALF, HALF))
+    assert judgement.right.tolist() == [False, False, True]
+    assert judgement.value(Metric("top1")) == 0
+    assert evaluation.totals[1:].tolist() == [0, 3]
+
+
 def f1_at(threshold: float, scores: Array, own: Array) -> float:
     found = scores >= threshold
     return float(2 * (found & own).sum() / (found.sum() + own.sum()))

@@ -272,8 +272,10 @@ def test_all_images_vanish(field: Field, tmp_path: Path, monkeypatch: pytest.Mon
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Trainer, "_end_epoch", end_and_unmount)
         outcome = cnn(*line, "--out", out, "--quiet")
-    rule = "must hold a readable image. Got 18 that cannot."
-    assert outcome == Outcome(4, "", f"cnn: {pictures}: {rule}\n")
+    rule = "must hold a readable image. Got 18 that cannot, such as"
+    assert (outcome.code, outcome.out) == (4, "")
+    assert outcome.err.startswith(f"cnn: {pictures}: {rule} {pictures}/train/")
+    assert outcome.err.endswith(".png: cannot be read. Got no such file or directory.\n")
     assert load_checkpoint(out / "last.npz").meta["epoch"] == 1
     outcome = cnn(*line, "--out", out, "--quiet")
     assert (outcome.code, outcome.err.count("\n")) == (4, 1)
@@ -295,8 +297,9 @@ def test_a_class_without_an_image_that_can_be_read(field: Field, tmp_path: Path,
     std = "auto" if mean == "auto" else "0.25"
     line = ("train", field.config, "--data", pictures, "--out", out)
     options = ("--quiet", f"data.mean={mean}", f"data.std={std}")
-    rule = "must hold a readable image. Got 6 that cannot."
-    assert cnn(*line, *options) == Outcome(4, "", f"cnn: {pictures}/train/dark: {rule}\n")
+    dark, why = pictures / "train/dark", "not an image Pillow can read"
+    rule = f"must hold a readable image. Got 6 that cannot, such as {dark}/0.png: {why}."
+    assert cnn(*line, *options) == Outcome(4, "", f"cnn: {dark}: {rule}\n")
     assert not (out / "last.npz").exists()
     shutil.copy(field.pictures / "train/dark/0.png", pictures / "train/dark/0.png")
     assert cnn(*line, *options, "--overwrite") == Outcome(0, "", "")
@@ -317,8 +320,10 @@ def test_a_class_vanishes(field: Field, tmp_path: Path, monkeypatch: pytest.Monk
     with monkeypatch.context() as patch:
         patch.setattr(trainer.Trainer, "_end_epoch", end_and_take_away)
         outcome = cnn(*line, "--out", out)
-    rule = "must hold a readable image. Got 6 that cannot."
-    assert outcome == Outcome(4, "", f"cnn: {pictures}/train/dark: {rule}\n")
+    dark = pictures / "train/dark"
+    rule = f"must hold a readable image. Got 6 that cannot, such as {dark}/0.png: cannot be read"
+    gone = "no such file or directory"
+    assert outcome == Outcome(4, "", f"cnn: {dark}: {rule}. Got {gone}.\n")
     assert load_checkpoint(out / "last.npz").meta["epoch"] == 1
     shutil.copytree(field.pictures / "train/dark", pictures / "train/dark", dirs_exist_ok=True)
     assert cnn(*line, "--out", out).code == 0
