@@ -33,6 +33,8 @@ PRECISE_BN = "precise_bn"  # batch statistics estimated for evaluation
 WEIGHT_GROUPS = ("model", "ema", PRECISE_BN)
 BEST, LAST = "best.npz", "last.npz"
 FOLD = "fold-"  # followed by its number: the folder of one fold's run
+TRIAL = "trial-"  # the same, of a sweep
+SWEEP = "sweep.json"
 MOST_META = 16 * 2**20  # bytes, if compressed
 MOST_HEADER = 12_000  # bytes of a member searched for its header; NumPy allows 10,000
 # Version 1.0, as NumPy writes headers of numeric arrays.
@@ -117,9 +119,11 @@ def resolve_checkpoint(path: str | Path) -> Path:
     for name in (BEST, LAST):
         if (path / name).exists():
             return path / name
+    several = "must be one network: name a"
     if holds_folds(path):
-        rule = f"must be one network: name a fold, such as {path / FOLD}1"
-        raise DataError(path, rule, "a run of folds")
+        raise DataError(path, f"{several} fold, such as {path / FOLD}1", "a run of folds")
+    if (path / SWEEP).exists():
+        raise DataError(path, f"{several} trial, such as {path / TRIAL}1", "a sweep")
     raise DataError(path, f"must be a checkpoint, or a run folder with {BEST} or {LAST}")
 
 

@@ -20,7 +20,7 @@ from cnn_cli.files import (
     remove_stale_temporaries,
     write_atomic,
 )
-from cnn_cli.runs.checkpoint import BEST, FOLD, LAST
+from cnn_cli.runs.checkpoint import BEST, FOLD, LAST, SWEEP, TRIAL
 from cnn_cli.runs.lock import LOCK, RunLock
 
 RUNS = Path("runs")
@@ -29,11 +29,10 @@ METRICS = "metrics.csv"
 LOG = "log.jsonl"
 BAD_FILES = "bad_files.txt"
 CURVES, CONFUSION, REPORT = "curves.png", "confusion.png", "report.html"
-TRIAL = "trial-"  # like `FOLD`
 OUT_OF_FOLD = "out_of_fold.csv"
 RECEIPT = "receipt.csv"
 TENSORBOARD, EVENTS = "tensorboard", "events.out.tfevents.*"  # a folder, and its files
-SWEEP, TRIALS, BEST_CONFIG = "sweep.json", "sweep.csv", "best.yaml"
+TRIALS, BEST_CONFIG = "sweep.csv", "best.yaml"
 DRAWN = (CURVES, CONFUSION, REPORT)  # created afterwards from the other files
 OF_SEVERAL = (OUT_OF_FOLD, SWEEP, TRIALS, BEST_CONFIG)
 OWN_FILES = (CONFIG, LAST, BEST, METRICS, LOG, BAD_FILES, RECEIPT, *OF_SEVERAL, *DRAWN)

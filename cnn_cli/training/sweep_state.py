@@ -13,11 +13,10 @@ from cnn_cli import safe_csv
 from cnn_cli.config import Config, config_text, plain_config, validate_config
 from cnn_cli.errors import ConfigError, DataError, printable
 from cnn_cli.metric_names import Metric
-from cnn_cli.runs.checkpoint import LAST, load_checkpoint
+from cnn_cli.runs.checkpoint import LAST, SWEEP, load_checkpoint
 from cnn_cli.runs.folder import (
     BEST_CONFIG,
     RESUMABLE,
-    SWEEP,
     TRIALS,
     RunFolder,
     differences,

@@ -137,6 +137,10 @@ def test_which_checkpoint_a_path_means(tmp_path: Path) -> None:
     (tmp_path / "fold-1").mkdir()
     rule = f"must be one network: name a fold, such as {tmp_path}/fold-1. Got a run of folds."
     assert error_of(tmp_path, resolve_checkpoint) == rule
+    (tmp_path / "fold-1").rename(tmp_path / "trial-1")
+    (tmp_path / "sweep.json").touch()
+    rule = f"must be one network: name a trial, such as {tmp_path}/trial-1. Got a sweep."
+    assert error_of(tmp_path, resolve_checkpoint) == rule
     save_checkpoint(tmp_path / "last.npz", example())
     assert resolve_checkpoint(tmp_path) == tmp_path / "last.npz"
     save_checkpoint(tmp_path / "best.npz", example())
