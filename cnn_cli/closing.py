@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Self
 
 
-class Closing:
+class Closing(ABC):
     """Base class of context managers that are closed at the end of their ``with`` block."""
 
+    @abstractmethod
     def close(self) -> None:
         """End the threads, or close the files, that this object holds."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self

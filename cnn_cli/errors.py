@@ -10,7 +10,6 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from enum import IntEnum
-from itertools import islice
 from typing import Self
 
 _UNSAFE = ("Cc", "Cf", "Cs", "Zl", "Zp")  # Unicode categories
@@ -168,10 +167,9 @@ def none_readable(place: object, count: int, errors: Iterable[DataError] = ()) -
     Args:
         errors: what is wrong with images; the first is shown.
     """
-    got = f"{count} that cannot"
-    for error in islice(errors, 1):
-        got += f", such as {error.line().removesuffix('.')}"
-    return DataError(place, "must hold a readable image", got)
+    first = next(iter(errors), None)
+    example = "" if first is None else f", such as {first.line().removesuffix('.')}"
+    return DataError(place, "must hold a readable image", f"{count} that cannot{example}")
 
 
 def size_text(nbytes: float) -> str:

@@ -179,21 +179,14 @@ def _walk(
     if on_folder is not None and not on_folder(folder):
         return
     try:
-        status = os.stat(folder)
-        if (status.st_dev, status.st_ino) in visited:
-            return
-        visited.add((status.st_dev, status.st_ino))
-        with os.scandir(folder) as scanned:
-            entries = sorted(
-                (e for e in scanned if not is_hidden(e.name)), key=lambda entry: entry.name
-            )
+        entries = _entries(folder, visited)
     except OSError as error:
         problem = DataError(folder, "cannot be read", reason(error))
         if on_unreadable is None:
             raise problem from None
         on_unreadable(problem)
         return
-    for entry in entries:
+    for entry in entries or ():
         path = os.path.join(folder, entry.name)
         if _is_folder(entry):
             yield from _walk(path, visited, on_unreadable, on_other, on_folder, arrays)
@@ -217,17 +210,26 @@ def walk_folders(folder: str) -> Iterator[str]:
 
 def _walk_folders(folder: str, visited: set[tuple[int, int]]) -> Iterator[str]:
     try:
-        status = os.stat(folder or os.curdir)
-        with os.scandir(folder or os.curdir) as entries:
-            inside = sorted(e.name for e in entries if not is_hidden(e.name) and _is_folder(e))
+        entries = _entries(folder or os.curdir, visited)
     except OSError:
         return
-    if (status.st_dev, status.st_ino) in visited:
+    if entries is None:
         return
-    visited.add((status.st_dev, status.st_ino))
     yield folder
-    for name in inside:
-        yield from _walk_folders(os.path.join(folder, name, ""), visited)
+    for entry in entries:
+        if _is_folder(entry):
+            yield from _walk_folders(os.path.join(folder, entry.name, ""), visited)
+
+
+def _entries(folder: str, visited: set[tuple[int, int]]) -> list[os.DirEntry[str]] | None:
+    """Return a folder's visible entries by name; None if it was visited before, through a link."""
+    status = os.stat(folder)
+    identity = status.st_dev, status.st_ino
+    if identity in visited:
+        return None
+    visited.add(identity)
+    with os.scandir(folder) as scanned:
+        return sorted((e for e in scanned if not is_hidden(e.name)), key=lambda entry: entry.name)
 
 
 def _is_folder(entry: os.DirEntry[str]) -> bool:

@@ -17,7 +17,7 @@ from cnn_cli.errors import DataError
 from cnn_cli.interop.derive.padding import NOT_NEGATIVE
 from cnn_cli.interop.foreign import INPUT, PASSED_OVER, Foreign, Module, Op
 from cnn_cli.nn.graph import IMAGE, Graph, Node
-from cnn_cli.nn.kernels.geometry import Geometry
+from cnn_cli.nn.kernels.geometry import Geometry, Padding
 from cnn_cli.nn.kernels.windows import Windows
 from cnn_cli.nn.layers.avgpool import AvgPool
 from cnn_cli.nn.layers.conv import Conv
@@ -28,10 +28,6 @@ from cnn_cli.nn.layers.pad import Pad
 UNORDERED = ("add", "excite", "product")
 # Kinds of a network's layers, and what a file has for them.
 OTHERWISE = {"product": "excite", "part": "slice", "layer_scale": "affine"}
-
-
-Sides = tuple[int, int, int, int]
-"""Top, bottom, left and right, in pixels."""
 
 
 class MismatchError(Exception):
@@ -177,7 +173,7 @@ class _Walk:
             )
         return inputs
 
-    def _padding_before(self, op: Op) -> tuple[Sides, tuple[int, ...]]:
+    def _padding_before(self, op: Op) -> tuple[Padding, tuple[int, ...]]:
         """Return the zeros that an op of its own puts around an op's input, and the tensors that
         are then read.
         """
@@ -188,7 +184,7 @@ class _Walk:
                 return (top, bottom, left, right), self.ops[before].inputs
         return (0, 0, 0, 0), op.inputs
 
-    def _same_pool(self, node: Node, op: Op, pool: MaxPool | AvgPool, padded: Sides) -> None:
+    def _same_pool(self, node: Node, op: Op, pool: MaxPool | AvgPool, padded: Padding) -> None:
         windows = pool.windows
         self._same_window(node, op, padded, windows, windows.padding)
         self._agree(node, op, "dilation", windows.dilation, op.facts.get("dilation", (1, 1)))
@@ -207,7 +203,7 @@ class _Walk:
         self,
         node: Node,
         op: Op,
-        padded: Sides,
+        padded: Padding,
         ours: Geometry | Windows,
         start: tuple[int, int],
     ) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from cnn_cli.config import Config
-from cnn_cli.data.dataset import Dataset
+from cnn_cli.data.dataset import Dataset, Split
 from cnn_cli.data.targets import is_of
 from cnn_cli.errors import CnnError, ConfigError, UsageError, size_text
 from cnn_cli.inference.evaluate import logits_can_be_kept
@@ -52,7 +52,7 @@ def measured_metrics(
         if metric != default_monitor(labels):
             _check_images(kind, place, metric, dataset)
     for metric in gates:
-        _check_validation(UsageError, GATE, metric, dataset)
+        _validation(UsageError, GATE, metric, dataset)
         asked.append((UsageError, GATE, metric))
     for kind, place, metric in asked:
         if rule := metric.not_of(labels):
@@ -86,18 +86,16 @@ def keeps_logits(metrics: Iterable[Metric]) -> bool:
     return any(metric.kind.needs_scores for metric in metrics)
 
 
-def _check_validation(kind: type[CnnError], place: str, metric: Metric, dataset: Dataset) -> None:
+def _validation(kind: type[CnnError], place: str, metric: Metric, dataset: Dataset) -> Split:
+    """Return the validation images, which a metric needs."""
     if dataset.val is None or not len(dataset.val):
         raise kind(place, f"{metric.text} needs validation images", "none")
+    return dataset.val
 
 
 def _check_images(kind: type[CnnError], place: str, metric: Metric, dataset: Dataset) -> None:
     """Refuse a metric for which there are no validation images, or none of its class."""
-    _check_validation(kind, place, metric, dataset)
+    val = _validation(kind, place, metric, dataset)
     number = None if metric.of is None else find_class(metric.of, dataset.classes)
-    if (
-        number is not None
-        and dataset.val is not None
-        and not is_of(dataset.val.labels, number).any()
-    ):
+    if number is not None and not is_of(val.labels, number).any():
         raise kind(place, f"{metric.text} needs validation images of the class", "none")

@@ -83,7 +83,7 @@ def plan_memory(
     batch = train.batch_size if images is None else min(images, train.batch_size)
     changed = {
         "batch_size": ceil_div(batch, ranks.size),
-        "precise_bn": train.estimates_statistics,
+        "precise_bn": train.estimates_statistics,  # `auto` depends on the whole batch
     }
     train = train.model_copy(update=changed)
     frozen = freeze_graph(graph, train.rules, 0)
