@@ -58,7 +58,7 @@ class Attribution:
         self._team = team
         network = Network.open(graph, params, team, training=True, running_stats=True, keep=node)
         # Backward passes write parameter gradients, which are ignored here.
-        self._gradients = Gradients(graph, params, team)
+        self._gradients = Gradients(graph, params, team, network.segments)
         self._network = network.with_gradients(self._gradients)
 
     def __call__(self, x: Array, classes: Array | None = None) -> ScoreGradients:

@@ -31,7 +31,7 @@ class Float64Gradients(Gradients):
     in_float64 = True
 
     def __init__(
-        self, graph: Graph, params: Parameters, team: Team, segments: Sequence[Segment] = ()
+        self, graph: Graph, params: Parameters, team: Team, segments: Sequence[Segment]
     ) -> None:
         super().__init__(graph, params, team, segments)
         self.totals = [np.zeros(flat.shape) for flat in self.flat]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 
@@ -55,7 +56,8 @@ class Gradients:
 
     Attributes:
         parts: the gradients of each segment.
-        flat: arrays like `params.flat`; after `reduce` the first worker's contains the sum.
+        flat: arrays like `params.flat`, zero for nodes without a backward pass; after `reduce` the
+            first worker's contains the sum.
         views: named views of them.
         prepared: by node, gradients of the prepared arrays.
         finite: whether all of the last sum is finite.
@@ -65,7 +67,7 @@ class Gradients:
     in_float64 = False
 
     def __init__(
-        self, graph: Graph, params: Parameters, team: Team, segments: Sequence[Segment] = ()
+        self, graph: Graph, params: Parameters, team: Team, segments: Sequence[Segment]
     ) -> None:
         self._graph = graph
         self._team = team
@@ -80,12 +82,12 @@ class Gradients:
             }
             for _ in range(team.size)
         ]
-        self._shares = share_nodes(self._graph, team.size)
-        self._all = Part.of(params, range(len(graph.nodes)))
+        self._shares = share_nodes(graph.nodes, team.size)
         self.parts = [
             Part.of(params, (step.node.index for step in segment.steps if step.has_backward))
             for segment in segments
         ]
+        self._all = Part.of(params, chain.from_iterable(part.nodes for part in self.parts))
         self.finite = True
 
     @property

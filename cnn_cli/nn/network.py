@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import prod
 from typing import TYPE_CHECKING
 
@@ -19,21 +20,20 @@ if TYPE_CHECKING:
 
 
 class Prepared:
-    """The prepared arrays of one network's parameters, updated when the parameters change.
+    """The prepared arrays of some nodes' parameters, updated when the parameters change.
 
     Attributes:
         arrays: by node.
     """
 
-    def __init__(self, graph: Graph, params: Parameters, team: Team) -> None:
+    def __init__(self, nodes: Iterable[Node], params: Parameters, team: Team) -> None:
+        used = [node for node in nodes if node.layer.prepared is not None]
         self.params = params
         self.arrays = {
-            node.index: np.zeros(node.layer.prepared, params.dtype)
-            for node in graph.nodes
-            if node.layer.prepared is not None
+            node.index: np.zeros(node.layer.prepared or (), params.dtype) for node in used
         }
         self._team = team
-        self._shares = share_nodes(graph, team.size)
+        self._shares = share_nodes(used, team.size)
         self._version: int | None = None
 
     def refresh(self) -> None:
@@ -50,12 +50,11 @@ class Prepared:
             self._team.run(work)
 
 
-def share_nodes(graph: Graph, workers: int) -> list[list[Node]]:
-    """Distribute the nodes with `prepared` over the workers, largest first to the least loaded.
+def share_nodes(nodes: Iterable[Node], workers: int) -> list[list[Node]]:
+    """Distribute nodes with `prepared` over the workers, largest first to the least loaded.
 
     The result is deterministic.
     """
-    nodes = [node for node in graph.nodes if node.layer.prepared is not None]
     shares: list[list[Node]] = [[] for _ in range(workers)]
     loads = [0] * workers
     for node in sorted(nodes, key=lambda node: -prod(node.layer.prepared or ())):
@@ -103,7 +102,8 @@ class Network(Struct):
         segments = plan_segments(
             graph, training, running_stats=running_stats, keep=keep, entry=entry
         )
-        prepared = Prepared(graph, params, team)
+        steps = [step for segment in segments for step in segment.steps]
+        prepared = Prepared((step.node for step in steps), params, team)
         contexts = {
             step.node.index: NodeContext(
                 index=step.node.index,
@@ -114,8 +114,7 @@ class Network(Struct):
                 need_dx=bool(step.requires_grad),
                 has_backward=step.has_backward,
             )
-            for segment in segments
-            for step in segment.steps
+            for step in steps
         }
         each = (contexts,) * team.size
         return cls(graph, params, segments, prepared, each, training, running_stats, entry)

@@ -9,10 +9,12 @@ import pytest
 
 from cnn_cli.config import validate_config
 from cnn_cli.config.network import build_graph
+from cnn_cli.nn import gradients
 from cnn_cli.nn.graph import IMAGE, Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.kernels.fast import LoopKernels
 from cnn_cli.nn.kernels.interface import NUMPY, Kernels
+from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import frozen_prefix, plan_segments, requires_grad
@@ -141,6 +143,30 @@ def test_beginning_with_features_gives_the_same_gradient(name: str, kernels: Ker
                     np.testing.assert_allclose(value, whole[1][each.index][key], atol=1e-12)
         # Prediction still takes images.
         assert engine.predict(x).shape == (7, 4)
+
+
+def test_a_step_on_features_leaves_out_the_layers_below(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It neither prepares their weights nor adds up their gradients."""
+    _, graph = network(FROZEN["all but the head"][0])
+    node = frozen_prefix(graph)
+    checked: list[int] = []
+
+    def prepare(*_: object) -> None:
+        raise AssertionError("every convolution is below the features")
+
+    def is_finite(flat: Array) -> bool:
+        checked.append(flat.size)
+        return True
+
+    monkeypatch.setattr(Conv, "prepare", prepare)
+    monkeypatch.setattr(gradients, "is_finite", is_finite)
+    _, targets, divisor = data()
+    params = parameters(graph)
+    with TrainingEngine(graph, params, entry=node, kernels=LoopKernels()) as engine:
+        engine.train_step(np.ones((7, *graph.shape(node))), targets, divisor)
+    head = len(graph.nodes) - 1
+    places = [place for each, _, place in params.parts() if each.index == head]
+    assert sum(checked) == sum(place.stop - place.start for place in places)
 
 
 # The same cuts of the evaluation network, in which batchnorms are part of the convolutions.

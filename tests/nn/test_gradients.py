@@ -16,6 +16,7 @@ from cnn_cli.nn.gradients import Gradients, is_finite
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.plan import plan_segments
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
@@ -38,7 +39,8 @@ def opened(threads: int) -> Iterator[Gradients]:
     graph = build_graph(model, (16, 16, 3), 4, "x")
     team = Team(threads)
     try:
-        yield Gradients(graph, Parameters(graph, "float32"), team)
+        segments = plan_segments(graph, training=True)
+        yield Gradients(graph, Parameters(graph, "float32"), team, segments)
     finally:
         team.close()
 
