@@ -18,6 +18,7 @@ from cnn_cli.proposal.choose import (
 from cnn_cli.proposal.survey import Survey
 
 DEPTH = 2  # residual blocks per stage
+KEEP = "  keep: last   # as good as the best one where lr ends at 0; early_stop needs: best"
 
 
 def config_yaml(
@@ -206,7 +207,7 @@ def _train(choice: Choice) -> list[str]:
         f"    other: {{type: sgd, lr: {rate:.3g}, momentum: 0.9, nesterov: true, "
         "weight_decay: 5.0e-4}",
         f"  scheduler: {{type: cosine, warmup_epochs: {warm_up}}}   # up to lr, then down to 0",
-        "  keep: last   # as good as the best one where lr ends at 0; early_stop needs: best",
+        KEEP,
     ]
     if choice.strong:
         lines.append("  label_smoothing: 0.1")
@@ -219,7 +220,7 @@ def _tune(choice: Choice, tuning: Tuning) -> list[str]:
         f"  weights: {tuning.weights}   # trained on a million photographs of 1,000 kinds",
         f"  epochs: {choice.epochs}{'   # what the budget allows' if choice.limited else ''}",
         f"  batch_size: {choice.batch_size}",
-        f"  head: {{epochs: {tuning.head_epochs}, lr: 0.0125}}   # the last layer, alone",
+        f"  head: {{epochs: {tuning.head_epochs}, lr: 0.05}}   # the last layer, alone",
     ]
     if tuning.frozen:
         rate = "lr: 0.004, momentum: 0.9, nesterov: true, weight_decay: 1.0e-5"
@@ -228,7 +229,7 @@ def _tune(choice: Choice, tuning: Tuning) -> list[str]:
             f"  optimizer: {{type: sgd, {rate}}}",
             "  scheduler: {type: cosine, warmup_epochs: 0.5}   # up to lr, then down to 0",
         ]
-    return [*lines, "  precise_bn: false   # the statistics are those of the weights"]
+    return [*lines, KEEP, "  precise_bn: false   # the statistics are those of the weights"]
 
 
 def _quoted(text: str) -> str:

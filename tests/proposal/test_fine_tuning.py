@@ -20,7 +20,7 @@ from cnn_cli.proposal.survey import Survey
 from cnn_cli.proposal.words import network_text
 
 NAME = "efficientnet-lite0"
-HEAD = 5  # epochs, of PHOTOS
+HEAD = 20  # epochs, of PHOTOS
 SPEED = Speed(training=50, prediction=100, decoding=200, augmenting=100)
 
 
@@ -66,9 +66,9 @@ def test_photographs_in_color_suit(how: dict[str, Any], expected: bool) -> None:
 
 def test_the_time_of_the_last_layer() -> None:
     choice = head_alone(PHOTOS, NAME, 224, SPEED, 600)
-    assert choice.epoch_seconds == pytest.approx(1600 / 3000 + 200 / 100)
-    assert choice.seconds == pytest.approx(4 + 16 + 9 + 5 * (1600 / 3000 + 2))
-    assert (choice.epochs, choice.fits, choice.tuning) == (5, True, Tuning(NAME, 5))
+    assert choice.epoch_seconds == pytest.approx(1800 / 3000)
+    assert choice.seconds == pytest.approx(4 + 18 + 9 + HEAD * 1800 / 3000)
+    assert (choice.epochs, choice.fits, choice.tuning) == (HEAD, True, Tuning(NAME, HEAD))
     assert not head_alone(PHOTOS, NAME, 224, SPEED, 10).fits
 
 
@@ -95,14 +95,7 @@ def test_of_few_pictures_the_last_layer_is_enough() -> None:
 
 
 def test_epochs_of_the_last_layer() -> None:
-    assert [head_epochs(images) for images in (2, 40, 100, 200, 400, 3000)] == [
-        20,
-        20,
-        20,
-        10,
-        5,
-        5,
-    ]
+    assert [head_epochs(images) for images in (2, 3200, 6400, 12_800, 50_000)] == [20, 20, 10, 5, 5]
 
 
 @pytest.mark.parametrize("budget", [100, 5000])
@@ -116,6 +109,7 @@ def test_configs(
     assert config.data.root == str(tmp_path / "photos")
     assert (config.train.weights, config.data.image_size) == (NAME, (224, 224))
     assert config.train.head_epochs == HEAD
+    assert config.train.keeps_last
     upper = budget == 5000
     assert config.train.freeze == (66 if upper else {})
     assert (config.augment.random_resized_crop is not None) == upper
