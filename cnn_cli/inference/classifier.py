@@ -13,7 +13,6 @@ import numpy as np
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.targets import NONE
-from cnn_cli.errors import DataError, size_text
 from cnn_cli.nn.backends import open_kernels
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
@@ -30,7 +29,7 @@ from cnn_cli.runs.checkpoint import (
 from cnn_cli.runs.meta import SEVERAL, stored_tta
 from cnn_cli.runs.stored_network import stored_config, stored_network
 from cnn_cli.structs import Struct
-from cnn_cli.system import available_memory
+from cnn_cli.system import check_memory
 
 if TYPE_CHECKING:
     from cnn_cli.config import Config
@@ -338,7 +337,5 @@ def _check_memory(graph: Graph, dtype: str, place: str) -> None:
     """Refuse implausible shapes before trusting them: one image needs at least this much memory."""
     widest = max(prod(node.layer.out_shape) for node in graph.nodes)
     numbers = parameter_count(graph) + prod(graph.in_shape) + widest
-    need, have = numbers * np.dtype(dtype).itemsize, available_memory()
-    if need > have:
-        rule = "the network needs more memory than there is"
-        raise DataError(place, rule, f"{size_text(need)} of {size_text(have)}")
+    need = numbers * np.dtype(dtype).itemsize
+    check_memory(need, place, "the network needs more memory than there is")
