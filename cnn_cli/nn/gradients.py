@@ -21,7 +21,7 @@ BLOCK = 262_144
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class GradientPart:
     """The gradients of some nodes.
 
     Attributes:
@@ -33,7 +33,7 @@ class Part:
     slices: tuple[slice, ...]
 
     @classmethod
-    def of(cls, params: Parameters, nodes: Iterable[int]) -> Part:
+    def of(cls, params: Parameters, nodes: Iterable[int]) -> GradientPart:
         """Create the part of the nodes at these positions."""
         chosen = frozenset(nodes)
         slices: list[slice] = []
@@ -81,9 +81,9 @@ class Gradients:
             for _ in range(team.size)
         ]
         self._shares = share_nodes(self._graph, team.size)
-        self._all = Part.of(params, range(len(graph.nodes)))
+        self._all = GradientPart.of(params, range(len(graph.nodes)))
         self.parts = [
-            Part.of(params, (step.node.index for step in segment.steps if step.has_backward))
+            GradientPart.of(params, (step.node.index for step in segment.steps if step.has_backward))
             for segment in segments
         ]
         self.finite = True
@@ -116,7 +116,7 @@ class Gradients:
 
         self.finite = self._each_block(self._all, work)
 
-    def reduce_part(self, busy: int, part: Part) -> None:
+    def reduce_part(self, busy: int, part: GradientPart) -> None:
         """Like `reduce`, for some nodes, without the check for finiteness."""
         self._collect(busy, part)
 
@@ -133,7 +133,7 @@ class Gradients:
         """After `reduce_part` of all parts, check whether the sum is finite."""
         self.finite = self._each_block(self._all, lambda block: is_finite(self.flat[0][block]))
 
-    def _collect(self, busy: int, part: Part) -> None:
+    def _collect(self, busy: int, part: GradientPart) -> None:
         """Compute parameter gradients from those of the prepared arrays."""
 
         def collect(worker: int) -> None:
@@ -153,7 +153,7 @@ class Gradients:
         for flat in self.flat[1:busy]:
             total[block] += flat[block]
 
-    def _each_block(self, part: Part, act: Callable[[slice], bool]) -> bool:
+    def _each_block(self, part: GradientPart, act: Callable[[slice], bool]) -> bool:
         """Call `act` on a part's blocks, on all threads; return whether all calls returned true."""
         workers = self._team.size
         good = [True] * workers
