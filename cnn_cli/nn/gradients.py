@@ -9,12 +9,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from cnn_cli.nn.graph import Graph
-from cnn_cli.nn.network import share_nodes
+from cnn_cli.nn.context import NOTHING
+from cnn_cli.nn.network import Network, share_nodes
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.passes import Chunk
 from cnn_cli.nn.plan import Segment
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
+from cnn_cli.structs import replace
 
 # Elements: two arrays of this size fit an L2 cache of 2 MB; smaller ones cost Python time.
 BLOCK = 262_144
@@ -97,6 +99,23 @@ class Gradients:
     def sums(self) -> Array:
         """Array like `params.flat`: the result of `reduce_part`, to be summed over processes."""
         return self.flat[0]
+
+    def attached_to(self, network: Network) -> Network:
+        """Return the same network with workers that accumulate gradients here."""
+        contexts = tuple(
+            {
+                index: replace(
+                    context,
+                    grads=views[index],
+                    prepared_grad=prepared.get(index, NOTHING),
+                )
+                for index, context in shared.items()
+            }
+            for shared, views, prepared in zip(
+                network.contexts, self.views, self.prepared, strict=True
+            )
+        )
+        return replace(network, contexts=contexts)
 
     def keep(self, chunk: Chunk, level: int) -> None:
         """Add up the gradients that a chunk has computed in a segment."""

@@ -145,10 +145,10 @@ def test_the_pictures_vanish(tmp_path: Path) -> None:
 FAILING = """
 import sys
 from cnn_cli.errors import DataError
-from cnn_cli.parallel import batches, ranks
+from cnn_cli.parallel import batches, launcher
 def fail(*arguments, **options):
     raise DataError("here", "must work")
-if ranks.started_as() == {rank}:
+if launcher.started_as() == {rank}:
     batches.BatchSplitter._rank_batch = fail
 """
 

@@ -28,7 +28,8 @@ from cnn_cli.cli.shared.streams import stderr
 from cnn_cli.errors import ExitCode, UsageError
 from cnn_cli.files import remove_unfinished
 from cnn_cli.parallel.alike import check_alike
-from cnn_cli.parallel.ranks import Ranks, is_worker, open_ranks, started_as
+from cnn_cli.parallel.launcher import is_worker, open_ranks, started_as
+from cnn_cli.parallel.ranks import Ranks
 
 PATIENCE = 5.0
 """Seconds that a rank with an error gives the others to end with the same one."""
