@@ -91,9 +91,9 @@ def run(arguments: list[str], instruction: str | None) -> int:
     command = program()
     try:
         if instruction is not None:
-            from cnn_cli.cli import completion
+            from cnn_cli.cli.shared.shells import answer
 
-            completion.answer(command, instruction)
+            answer(command, instruction)
             return ExitCode.OK
         with command.make_context(PROGRAM, arguments) as context:
             command.invoke(context)
