@@ -195,8 +195,8 @@ def run(
     files = check_files(confusion, predictions, top_losses, sheet) if writes else {}
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.calibration import changing, store
-    from cnn_cli.inference.classifier import open_classifier
     from cnn_cli.inference.judging import judge
+    from cnn_cli.inference.opening import open_classifier
     from cnn_cli.report.text.label_scores import score_any
     from cnn_cli.report.text.training_result import chosen_by
     from cnn_cli.runs.checkpoint import resolve_checkpoint
@@ -402,7 +402,7 @@ def _learn(
     backend: str | None,
 ) -> Rejection:
     """Estimate the rejection from the training images of the folder, or else of the run."""
-    from cnn_cli.inference.rejection import learn_rejection
+    from cnn_cli.inference.rejecting import learn_rejection
     from cnn_cli.nn.backends import backend_for
     from cnn_cli.system import cpu_count
 

@@ -111,8 +111,9 @@ def run(
     from cnn_cli.data.decode_ahead import decode_stream
     from cnn_cli.data.sources import expand_all
     from cnn_cli.files import check_writable_folder, remove_stale_temporaries
-    from cnn_cli.inference.classifier import ONE_VIEW, open_classifier
+    from cnn_cli.inference.classifier import ONE_VIEW
     from cnn_cli.inference.gradcam import find_layer
+    from cnn_cli.inference.opening import open_classifier
     from cnn_cli.report.pictures.explanations import Explanation, Overlays, explain
     from cnn_cli.system import cpu_count
 

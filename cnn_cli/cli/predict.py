@@ -303,7 +303,7 @@ def _format(name: str | None, topk: int | None) -> str:
 
 def _load(ckpt: list[Path], tta: str | None, folder: Path | None) -> Classifier:
     """Load the model; refuse to sort into folders if an image may have several labels."""
-    from cnn_cli.inference.classifier import open_classifier
+    from cnn_cli.inference.opening import open_classifier
 
     classifier = open_classifier(ckpt, tta)
     if folder is not None and classifier.several is not None:

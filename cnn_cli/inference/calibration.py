@@ -19,7 +19,7 @@ from cnn_cli.data.targets import are_multiple
 from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.inference.evaluate import AnyEvaluation, row_blocks
 from cnn_cli.inference.metrics import expected_calibration_error
-from cnn_cli.inference.rejection import GROUP, Rejection
+from cnn_cli.inference.rejection import REJECTION, Rejection
 from cnn_cli.inference.several_labels import LabelsEvaluation
 from cnn_cli.nn.loss import sigmoid
 from cnn_cli.nn.types import Array
@@ -160,6 +160,6 @@ def store(
     if several is not None:
         checkpoint.meta[SEVERAL] = several.as_meta()
     if rejection is not None:
-        checkpoint.meta[GROUP] = rejection.as_meta()
-        checkpoint.groups[GROUP] = rejection.arrays()
+        checkpoint.meta[REJECTION] = rejection.as_meta()
+        checkpoint.groups[REJECTION] = rejection.arrays()
     save_checkpoint(file, checkpoint)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.context import NOTHING
+from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.network import Network, share_nodes
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.passes import Chunk
@@ -85,7 +85,9 @@ class Gradients:
         self._shares = share_nodes(self._graph, team.size)
         self._all = GradientPart.of(params, range(len(graph.nodes)))
         self.parts = [
-            GradientPart.of(params, (step.node.index for step in segment.steps if step.has_backward))
+            GradientPart.of(
+                params, (step.node.index for step in segment.steps if step.has_backward)
+            )
             for segment in segments
         ]
         self.finite = True

@@ -95,7 +95,10 @@ class Network(Struct):
         keep: int | None = None,
         entry: int = IMAGE,
     ) -> Network:
-        """Plan a network; arguments as in `plan_segments`. `Gradients.attached_to` adds gradients."""
+        """Plan a network, without gradients: see `Gradients.attached_to`.
+
+        Arguments as in `plan_segments`.
+        """
         segments = plan_segments(
             graph, training, running_stats=running_stats, keep=keep, entry=entry
         )

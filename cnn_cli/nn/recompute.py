@@ -185,7 +185,9 @@ class _Flow:
             if first <= made <= last and self.released.get(tensor, made) > last
         )
 
-    def _numbers(self, parts: Sequence[RecomputedPart], kept: Sequence[Sequence[int]], once: int) -> int:
+    def _numbers(
+        self, parts: Sequence[RecomputedPart], kept: Sequence[Sequence[int]], once: int
+    ) -> int:
         """Return the largest number of values per image that wait at once, including returning
         gradients.
         """

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from cnn_cli.data.dataset import Indices
 from cnn_cli.rng import Purpose, generator, uniforms
 
+
 class Stream(int):
     """The number of a stream of random numbers.
 

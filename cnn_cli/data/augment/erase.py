@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from cnn_cli.data.augment.draws import Indices, Stream, below, between, numbers_for, stream_for
+from cnn_cli.data.augment.draws import Stream, below, between, numbers_for, stream_for
 from cnn_cli.data.augment.technique import NEVER, Adds, Plan, Ratio, Scale, TechniqueConfig
+from cnn_cli.data.dataset import Indices
 from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
 from cnn_cli.schema.fields import Count, Must, Share, broken
 

@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn_cli.data.augment.draws import Indices, Stream, stream_for
+from cnn_cli.data.augment.draws import Stream, stream_for
 from cnn_cli.data.augment.technique import Numbers
+from cnn_cli.data.dataset import Indices
 from cnn_cli.data.depth import Pixels
 
 NEAREST = Image.Resampling.NEAREST

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.augment.draws import Indices, Stream, below, numbers_for
+from cnn_cli.data.augment.draws import Stream, below, numbers_for
 from cnn_cli.data.augment.technique import NEVER, Adds, Numbers, Plan, TechniqueConfig
+from cnn_cli.data.dataset import Indices
 from cnn_cli.data.depth import Depth, Pixels
 from cnn_cli.schema.fields import Also, Count, Must, Share
 
