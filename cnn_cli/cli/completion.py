@@ -26,8 +26,8 @@ def run(
     shell: Annotated[
         str,
         Argument(
-            metavar="|".join(SHELLS),
-            parser=values.choice("completion", SHELLS),
+            parser=values.Choice(SHELLS),
+            place="completion",
             help="The shell.",
             show_default=False,
         ),

@@ -73,7 +73,7 @@ def run(
         list[Path] | None,
         Argument(
             metavar="[DIR]",
-            parser=values.path("DIR"),
+            parser=values.path,
             help=f"{IMAGES} Default: the run's.",
             show_default=False,
         ),
@@ -84,7 +84,7 @@ def run(
         Option(
             "--topk",
             metavar="K",
-            parser=values.whole("--topk", 1),
+            parser=values.whole(1),
             help="K of top-k accuracy, at most the number of classes.",
         ),
     ] = 5,
@@ -93,7 +93,7 @@ def run(
         Option(
             "--confusion",
             metavar="FILE",
-            parser=values.path("--confusion"),
+            parser=values.path,
             help="Write the confusion matrix as .csv or .png.",
         ),
     ] = None,
@@ -102,7 +102,7 @@ def run(
         Option(
             "--predictions",
             metavar="FILE.csv",
-            parser=values.path("--predictions"),
+            parser=values.path,
             help="Write one row per image: path, true class, label, probability, error.",
         ),
     ] = None,
@@ -111,7 +111,7 @@ def run(
         Option(
             "--top-losses",
             metavar="N",
-            parser=values.whole("--top-losses", 1, below=1001),
+            parser=values.whole(1, below=1001),
             help="Draw the N images with the largest loss, with labels and predictions.",
         ),
     ] = None,
@@ -122,7 +122,7 @@ def run(
             "-o",
             "--sheet",
             metavar="FILE.png",
-            parser=values.path("--sheet"),
+            parser=values.path,
             help=f"The image file of --top-losses. Default: {SHEET}.",
         ),
     ] = None,
@@ -140,7 +140,7 @@ def run(
         Option(
             "--reject",
             metavar="SHARE",
-            parser=values.number("--reject", 1),
+            parser=values.number(1),
             help="With --calibrate: learn to refuse images of none of the classes, so that this "
             "share of the validation images is refused, such as 0.05.",
         ),
@@ -161,7 +161,7 @@ def run(
         Option(
             "--not-worse-than",
             metavar="CKPT",
-            parser=values.path("--not-worse-than"),
+            parser=values.path,
             help="Exit with 6 if the checkpoint is worse than this one on the same images, "
             "in top1 or in the metrics that --fail-under names.",
         ),
@@ -171,7 +171,7 @@ def run(
         Option(
             "--alpha",
             metavar="P",
-            parser=values.number("--alpha", 0.5),
+            parser=values.number(0.5),
             help=f"Significance level of --not-worse-than. Default: {ALPHA}.",
         ),
     ] = None,

@@ -68,7 +68,7 @@ def run(
             "--output",
             "-o",
             metavar="DIR",
-            parser=values.path("--output"),
+            parser=values.path,
             help="The folder to write to; created if needed.",
         ),
     ] = Path("explain"),
@@ -77,7 +77,7 @@ def run(
         Option(
             "--index",
             metavar="FILE.npz",
-            parser=values.path("--index"),
+            parser=values.path,
             help="Features that cnn embed wrote, such as those of the training images: show the "
             "most similar images as well.",
         ),
@@ -87,7 +87,7 @@ def run(
         Option(
             "--topk",
             metavar="K",
-            parser=values.whole("--topk", 1, below=21),
+            parser=values.whole(1, below=21),
             help=f"With --index: number of similar images. Default: {TOPK}.",
         ),
     ] = None,

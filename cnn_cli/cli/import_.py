@@ -35,7 +35,7 @@ def run(
         Path | None,
         Argument(
             metavar="WEIGHTS",
-            parser=values.path("WEIGHTS"),
+            parser=values.path,
             help="A .safetensors, .onnx, .keras, .h5, .npz or .pth file, a Keras model.json, or a "
             "name from --list.",
             show_default=False,
@@ -59,7 +59,7 @@ def run(
         Option(
             "--map",
             metavar="FILE",
-            parser=values.path("--map"),
+            parser=values.path,
             help="A YAML file that maps the network's layers to the names in the weights file.",
         ),
     ] = None,
@@ -68,7 +68,7 @@ def run(
         Option(
             "--classes",
             metavar="FILE",
-            parser=values.path("--classes"),
+            parser=values.path,
             help="Class names: one per line, or JSON. Default: data.classes, or numbers.",
         ),
     ] = None,
@@ -77,7 +77,7 @@ def run(
         Option(
             "--mean",
             metavar="X[,Y,Z]",
-            parser=values.numbers("--mean"),
+            parser=values.numbers(),
             help="Mean to subtract from pixels. Default: data.mean.",
         ),
     ] = None,
@@ -86,7 +86,7 @@ def run(
         Option(
             "--std",
             metavar="X[,Y,Z]",
-            parser=values.numbers("--std", above_0=True),
+            parser=values.numbers(above_0=True),
             help="Standard deviation to divide by. Default: data.std.",
         ),
     ] = None,
@@ -95,7 +95,7 @@ def run(
         Option(
             "--value-range",
             metavar="1|255",
-            parser=values.number("--value-range"),
+            parser=values.number(),
             help="The value of white pixels that mean and std refer to. Default: 1, or the value "
             "that a network which normalizes pixels itself expects.",
             show_default=False,
@@ -105,8 +105,7 @@ def run(
         str,
         Option(
             "--channel-order",
-            metavar="rgb|bgr",
-            parser=values.choice("--channel-order", ("rgb", "bgr")),
+            parser=values.Choice(("rgb", "bgr")),
             help="Order of the color channels that the weights, mean and std expect.",
         ),
     ] = "rgb",
@@ -125,8 +124,7 @@ def run(
         str | None,
         Option(
             "--which",
-            metavar="ema|model",
-            parser=values.choice("--which", ("ema", "model")),
+            parser=values.Choice(("ema", "model")),
             help="Weights to take from a training checkpoint that has both: their moving "
             "average, or the weights themselves. Default: model.",
             show_default=False,
@@ -137,7 +135,7 @@ def run(
         Option(
             "--standardize",
             metavar="EPS[,GAMMA]",
-            parser=values.numbers("--standardize", above_0=True),
+            parser=values.numbers(above_0=True),
             help="Standardize the weights of convolutions, as BiT and NFNets do in every pass; "
             "GAMMA where the file has gains.",
         ),

@@ -92,7 +92,7 @@ def run(
         Option(
             "--sort-into",
             metavar="DIR",
-            parser=values.path("--sort-into"),
+            parser=values.path,
             help="Put each image into a folder named after its class. Existing files are "
             "never overwritten.",
         ),
@@ -111,7 +111,7 @@ def run(
         Option(
             "--append",
             metavar="FILE.csv|FILE.jsonl",
-            parser=values.path("--append"),
+            parser=values.path,
             help="Append to this file, and skip images that it already lists.",
         ),
     ] = None,
@@ -127,8 +127,7 @@ def run(
         str | None,
         Option(
             "--format",
-            metavar="|".join(FORMATS),
-            parser=values.choice("--format", FORMATS),
+            parser=values.Choice(FORMATS),
             help="Output format. Default: text, one line per image: path, label, probability.",
         ),
     ] = None,
@@ -138,7 +137,7 @@ def run(
         Option(
             "--topk",
             metavar="K",
-            parser=values.whole("--topk", 1),
+            parser=values.whole(1),
             help=f"Number of classes to list in json, jsonl and csv. Default: {TOPK}, in csv none.",
         ),
     ] = None,
@@ -149,7 +148,7 @@ def run(
             "--output",
             "-o",
             metavar="FILE",
-            parser=values.path("--output"),
+            parser=values.path,
             help="Write to this file, in one step at the end, instead of stdout.",
         ),
     ] = None,
@@ -158,7 +157,7 @@ def run(
         Option(
             "--min-prob",
             metavar="P",
-            parser=values.number("--min-prob", 1),
+            parser=values.number(1),
             help="Leave the label empty below this probability.",
         ),
     ] = 0.0,
