@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,13 +31,11 @@ from cnn_cli.cli.shared.options import (
 )
 from cnn_cli.cli.shared.parameters import Argument, Option
 from cnn_cli.cli.shared.together import ranks
-from cnn_cli.errors import DataError, UsageError
+from cnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
-    from cnn_cli.inference.calibration import Calibration
-    from cnn_cli.inference.classifier import Classifier, SeveralLabels
-    from cnn_cli.inference.evaluate import AnyEvaluation
+    from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.judging import AnyJudgement
     from cnn_cli.inference.rejection import Rejection
     from cnn_cli.parallel.ranks import Ranks
@@ -194,7 +191,7 @@ def run(
     writes = job.rank == 0
     files = check_files(confusion, predictions, top_losses, sheet) if writes else {}
     from cnn_cli.files import write_atomic
-    from cnn_cli.inference.calibration import changing, store
+    from cnn_cli.inference.calibration import calibrate_classifier, changing, store
     from cnn_cli.inference.judging import judge
     from cnn_cli.inference.opening import open_classifier
     from cnn_cli.report.text.label_scores import score_any
@@ -223,7 +220,9 @@ def run(
             return
         calibration, several = None, classifier.several
         if calibrate:
-            calibration, several = _calibrate(evaluation, classifier, place, reject)
+            calibration, several = calibrate_classifier(
+                classifier, evaluation, place, rejects=reject is not None, note=output.note
+            )
             rejection = None
             if reject is not None:
                 folder = folders[0] if folders else None
@@ -360,37 +359,6 @@ def _room() -> tuple[int | None, int | None]:
     """Return columns, and rows for the table of classes, if stdout is a terminal."""
     size = output.terminal_size()
     return (None, None) if size is None else (size.columns, max(size.lines - AROUND, LEAST_ROWS))
-
-
-def _calibrate(
-    evaluation: AnyEvaluation, classifier: Classifier, place: object, reject: float | None
-) -> tuple[Calibration, SeveralLabels | None]:
-    """Return the best temperature and, with several labels, thresholds for it.
-
-    If none is best, it is 1, provided that something else is fitted.
-    """
-    from cnn_cli.inference.calibration import calibrate, calibration_at
-    from cnn_cli.inference.classifier import SeveralLabels
-    from cnn_cli.inference.judging import judge
-    from cnn_cli.inference.several_labels import LabelsEvaluation, best_thresholds
-
-    if not isfinite(evaluation.loss):
-        raise DataError(place, "--calibrate needs finite scores", f"a loss of {evaluation.loss}")
-    found = calibrate(evaluation)
-    if found is None:
-        right = judge(evaluation, classifier.classes, classifier.thresholds).right.mean()
-        share = f"{right:.4f} of {len(evaluation.labels):,} images right"
-        fits_more = classifier.several is not None or reject is not None
-        if not fits_more:
-            rule = "--calibrate needs images of which the network gets some wrong and most right"
-            raise DataError(place, rule, share)
-        output.say(f"cnn: {classifier.path}: no temperature is best with {share}: it is 1")
-        found = calibration_at(evaluation, 1)
-    several = classifier.several
-    if several is not None and isinstance(evaluation, LabelsEvaluation):
-        thresholds = best_thresholds(evaluation.at_temperature(found.temperature))
-        several = SeveralLabels(several.separator, thresholds)
-    return found, several
 
 
 def _learn(
