@@ -26,7 +26,7 @@ def run(
     shell: Annotated[
         str,
         Argument(
-            parser=values.Choice(SHELLS),
+            parser=values.OneWord(SHELLS),
             place="completion",
             help="The shell.",
             show_default=False,

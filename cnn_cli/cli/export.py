@@ -90,7 +90,7 @@ def run(
         str,
         Option(
             "--names",
-            parser=values.Choice(("own", "torchvision")),
+            parser=values.OneWord(("own", "torchvision")),
             help="Names of the arrays in a .safetensors: this network's, or those that "
             "torchvision's load_state_dict expects.",
         ),

@@ -105,7 +105,7 @@ def run(
         str,
         Option(
             "--channel-order",
-            parser=values.Choice(("rgb", "bgr")),
+            parser=values.OneWord(("rgb", "bgr")),
             help="Order of the color channels that the weights, mean and std expect.",
         ),
     ] = "rgb",
@@ -124,7 +124,7 @@ def run(
         str | None,
         Option(
             "--which",
-            parser=values.Choice(("ema", "model")),
+            parser=values.OneWord(("ema", "model")),
             help="Weights to take from a training checkpoint that has both: their moving "
             "average, or the weights themselves. Default: model.",
             show_default=False,

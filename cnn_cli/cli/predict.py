@@ -127,7 +127,7 @@ def run(
         str | None,
         Option(
             "--format",
-            parser=values.Choice(FORMATS),
+            parser=values.OneWord(FORMATS),
             help="Output format. Default: text, one line per image: path, label, probability.",
         ),
     ] = None,

@@ -35,7 +35,7 @@ Labels = Annotated[
     str | None,
     Option(
         "--labels",
-        parser=values.Choice(("single", "multiple")),
+        parser=values.OneWord(("single", "multiple")),
         help="Whether an image of a label list may have several labels, as cat|dog. Default: "
         "the list decides.",
     ),
@@ -77,7 +77,7 @@ TestTime = Annotated[
     str | None,
     Option(
         "--tta",
-        parser=values.Choice(TTA),
+        parser=values.OneWord(TTA),
         help="Test-time augmentation: average the scores of the image and its mirror "
         "image; of both, also shifted; or of ten crops. Default: the checkpoint's augment.tta.",
     ),
@@ -108,7 +108,7 @@ def backend_option(default: str) -> Any:
     """Return the option `--backend`, whose help describes the default."""
     return Option(
         "--backend",
-        parser=values.Choice(BACKENDS),
+        parser=values.OneWord(BACKENDS),
         help=f"Compute with NumPy, or with kernels compiled by numba. Default: {default}.",
     )
 

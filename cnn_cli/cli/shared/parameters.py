@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from cnn_cli.cli.shared.values import Choice, Parser
+from cnn_cli.cli.shared.values import OneWord, Parser
 
 Typed = dict[str, list[str]]
 """The words typed for each parameter, by its name in the function."""
@@ -23,7 +23,7 @@ class Parameter:
 
     Args:
         names: the option's names, `--batch-size` and `-b`; empty for an argument.
-        metavar: placeholder for the value in the help, by default a `Choice`'s words; None for a
+        metavar: placeholder for the value in the help, by default a `OneWord`'s words; None for a
             flag.
         parser: converts the text to a value, or raises a UsageError; an option without one is a
             flag.
@@ -46,7 +46,7 @@ class Parameter:
     ) -> None:
         self.names = names
         self.help = help
-        self.metavar = parser.metavar if isinstance(parser, Choice) else metavar
+        self.metavar = parser.metavar if isinstance(parser, OneWord) else metavar
         self.parse = parser and partial(parser, place or _place(names, metavar))
         self.show_default = show_default
         self.autocompletion = autocompletion

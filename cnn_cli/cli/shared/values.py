@@ -96,7 +96,7 @@ def numbers(*, above_0: bool = False) -> Parser[Numbers]:
     return parse
 
 
-class Choice:
+class OneWord:
     """A parser for one of several words.
 
     Attributes:
