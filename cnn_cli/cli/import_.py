@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -173,10 +174,7 @@ def run(
             "--which": which,
             "--standardize": standardize,
         }
-        for name, value in given.items():
-            if value is not None:
-                raise UsageError("--list", f"goes without {name}", value)
-        _list(json=json)
+        _list(given, json=json)
         return
     if weights is None:
         raise UsageError(NAME, "needs WEIGHTS, or --list", "nothing")
@@ -232,10 +230,21 @@ def _check_name(weights: Path) -> None:
         raise DataError(weights, f"{rule}.{suggest(str(weights), PACKAGES)}")
 
 
-def _list(*, json: bool) -> None:
-    """Print the weights that packages provide, and whether they are installed."""
+def _list(given: Mapping[str, object], *, json: bool) -> None:
+    """Print the weights that packages provide, and whether they are installed.
+
+    Args:
+        given: the other arguments by name, of which none may be given: all must be None.
+
+    Raises:
+        UsageError: one is not.
+    """
+    from cnn_cli.errors import UsageError
     from cnn_cli.interop import pretrained
 
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError("--list", f"goes without {name}", value)
     found = [(package, package.find()) for package in pretrained.PACKAGES.values()]
     if json:
         output.write_json(

@@ -21,7 +21,7 @@ from cnn_cli.nn.types import Array, Shape
 CONSTANT_BYTES = 2**20  # of a result computed from shapes and constants
 
 
-class OnnxNetwork:
+class OnnxGraph:
     """The ops, constants and views of a network so far.
 
     Args:
@@ -67,7 +67,7 @@ class Operator:
 
     def __init__(
         self,
-        network: OnnxNetwork,
+        network: OnnxGraph,
         name: str,
         word: str,
         given: Mapping[str, Any],
