@@ -175,7 +175,7 @@ def run(
     # A dry run has nothing to save: signals end it like other commands.
     with nullcontext() if dry_run else requests_from_signals(requests, quiet):
         from cnn_cli.config import load_config
-        from cnn_cli.parallel.ranks import Foreseen
+        from cnn_cli.parallel.ranks import PlannedRanks
         from cnn_cli.training.folds import fold_configs
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.planning import plan_training
@@ -200,7 +200,7 @@ def run(
             )
         if dry_run:
             several = count(loaded)
-            job = ranks() if several == 1 else Foreseen(several)
+            job = ranks() if several == 1 else PlannedRanks(several)
             plan = plan_training(loaded, config, options, job, folds)
             if not quiet:
                 _print_plan(plan, json=json)

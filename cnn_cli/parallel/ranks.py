@@ -130,7 +130,7 @@ class Alone:
 ALONE = Alone()
 
 
-class Foreseen(Alone):
+class PlannedRanks(Alone):
     """So many processes that are not started: what `processes` would be, for a plan."""
 
     def __init__(self, count: int) -> None:
