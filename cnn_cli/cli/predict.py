@@ -186,7 +186,7 @@ def run(
             sort_into, ways, append, dry_run, looked_through, output_file, format_name
         )
         format_name = file_format(append) if append is not None else format_name
-    from cnn_cli.inference.formats import Columns, make_format
+    from cnn_cli.inference.prediction_formats import Columns, make_format
     from cnn_cli.inference.predictor import Predictor, decoded_batches
     from cnn_cli.parallel.alike import check_alike
     from cnn_cli.system import cpu_count

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnn_cli.config.layer import LayerConfig
+from cnn_cli.config.layer_model import LayerConfig
 from cnn_cli.config.layers import (
     AnyLayer,
     BranchesConfig,

@@ -14,7 +14,7 @@ import numpy as np
 from cnn_cli.errors import DataError
 from cnn_cli.interop.foreign import INPUT, Module, Op
 from cnn_cli.interop.limits import Budget
-from cnn_cli.interop.readers.views import BATCH, LayoutError, View, image_view
+from cnn_cli.interop.readers.tensor_views import BATCH, LayoutError, View, image_view
 from cnn_cli.nn.layers import all_layers
 from cnn_cli.nn.types import Array, Shape
 

@@ -17,7 +17,7 @@ from cnn_cli.interop.readers.onnx_channels import Channels
 from cnn_cli.interop.readers.onnx_constants import Constants
 from cnn_cli.interop.readers.onnx_maps import Maps
 from cnn_cli.interop.readers.onnx_operator import OnnxGraph
-from cnn_cli.interop.readers.views import CHANNELS, OUTER, LayoutError
+from cnn_cli.interop.readers.tensor_views import CHANNELS, OUTER, LayoutError
 from cnn_cli.nn.types import Array
 
 
