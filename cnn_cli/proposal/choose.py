@@ -176,6 +176,7 @@ def batch_size(images: int, network: Candidate) -> int:
 
 
 def images_a_class(survey: Survey) -> float:
+    """Return the median number of training images in a class."""
     return median(survey.train)
 
 
