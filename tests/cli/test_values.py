@@ -9,6 +9,7 @@ import pytest
 
 from cnn_cli.cli.shared import values
 from cnn_cli.cli.shared.gates import Gate, gate
+from cnn_cli.cli.shared.parameters import Argument, Option, Parameter
 from cnn_cli.errors import GateError, UsageError
 from cnn_cli.metric_names import Metric
 
@@ -76,6 +77,29 @@ def test_whole_numbers() -> None:
 def test_what_is_no_number(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--lr: must be a number, 0 or more\. Got '"):
         values.number()("--lr", text)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "place"),
+    [
+        (Option("--batch-size", "-b", parser=values.path, help=""), "--batch-size"),
+        (Option("--output", "-o", "--out", parser=values.path, help=""), "--out"),
+        (Argument(metavar="[DIR]", parser=values.path, help=""), "DIR"),
+        (Argument(metavar="CKPT|RUN", parser=values.path, help=""), "CKPT"),
+        (Argument(parser=values.OneWord(("a", "b")), place="letters", help=""), "letters"),
+    ],
+)
+def test_an_error_names_the_parameter(parameter: Parameter, place: str) -> None:
+    assert parameter.parse is not None
+    with pytest.raises(UsageError) as caught:
+        parameter.parse("")
+    assert caught.value.place == place
+
+
+def test_words_are_shown_in_the_help() -> None:
+    assert (
+        Option("--which", parser=values.OneWord(("ema", "model")), help="").metavar == "ema|model"
+    )
 
 
 read: Any = partial(gate(topk=True), "--fail-under")
