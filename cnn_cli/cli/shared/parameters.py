@@ -23,8 +23,7 @@ class Parameter:
 
     Args:
         names: the option's names, `--batch-size` and `-b`; empty for an argument.
-        metavar: placeholder for the value in the help, by default a `OneWord`'s words; None for a
-            flag.
+        metavar: placeholder for the value in the help; a `OneWord` brings its own, a flag has none.
         parser: converts the text to a value, or raises a UsageError; an option without one is a
             flag.
         place: what that error names; by default the option, by its last long name, or the first
@@ -32,6 +31,9 @@ class Parameter:
         help: its description.
         show_default: whether the help shows the default.
         autocompletion: returns completions of a partial value.
+
+    Attributes:
+        parse: the parser, which has been told the place; None for a flag.
     """
 
     def __init__(
