@@ -26,7 +26,8 @@ from cnn_cli.data.depth import REAL_KINDS, Pixels
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import listed
-from cnn_cli.inference.classifier import ONE_VIEW, Classifier, open_classifier
+from cnn_cli.inference.classifier import ONE_VIEW, Classifier
+from cnn_cli.inference.opening import open_classifier
 from cnn_cli.inference.predictor import Predictor
 from cnn_cli.nn.kernels.paths import Backend
 from cnn_cli.system import cpu_count

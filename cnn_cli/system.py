@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from cnn_cli import portable
+from cnn_cli.errors import DataError, size_text
 
 ROOT = Path("/")
 PATIENCE = 0.1
@@ -96,6 +97,21 @@ def available_memory(root: Path = ROOT, *, processes: int = 1) -> int:
     if left is not None:
         available = min(available, left - OPENBLAS_BYTES)
     return max(0, available)
+
+
+def check_memory(need: int, place: object, rule: str) -> None:
+    """Refuse what needs more memory than is available, before it is allocated.
+
+    Args:
+        need: bytes.
+        place, rule: as in `DataError`.
+
+    Raises:
+        DataError: it needs more.
+    """
+    have = available_memory()
+    if need > have:
+        raise DataError(place, rule, f"{size_text(need)} of {size_text(have)}")
 
 
 def wait_until_ready(descriptor: int, to: Literal["read", "write"], seconds: float) -> bool:

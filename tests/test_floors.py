@@ -8,8 +8,9 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,9 @@ FLOORS: list[set[str]] = [
 ]
 # What the package itself exports, imported on first access.
 FRONT_DOOR = ["api"]
+# Imports that may close a circle: prediction uses constraints without pydantic, which asks them for
+# their form.
+ON_DEMAND = {("schema.constraints", "schema.fields")}
 # What each part of nn may import from the package.
 NN_PARTS = {
     "nn.kernels": ["nn.kernels", "nn.types", "arithmetic", "errors", "rng", "structs", "system"],
@@ -173,6 +177,26 @@ def upward(module: str, node: ast.AST) -> list[str]:
     ]
 
 
+def own_modules(module: str, node: ast.AST, known: set[str]) -> set[str]:
+    """Return the other modules of the package that a module imports, anywhere in it."""
+    found = set()
+    for name, _ in own_imports(node):
+        parts = name.split(".")
+        prefixes = (".".join(parts[:count]) for count in range(len(parts), 0, -1))
+        found.add(next((each for each in prefixes if each in known), module))
+    allowed = {inner for outer, inner in ON_DEMAND if outer == module}
+    return found - {module} - allowed
+
+
+def circle(imported: Mapping[str, set[str]]) -> list[str]:
+    """Return modules of which each imports the one before, first and last the same; if any."""
+    try:
+        TopologicalSorter(imported).prepare()
+    except CycleError as error:
+        return list(error.args[1])
+    return []
+
+
 def foreign(module: str, node: ast.AST, part: str) -> list[str]:
     """Return imports that a part of nn may not have."""
     return [
@@ -263,6 +287,24 @@ def test_the_package_is_found() -> None:
 @pytest.mark.parametrize("path", files(), ids=module_of)
 def test_imports_point_down(path: Path) -> None:
     assert upward(module_of(path), tree(path)) == []
+
+
+def test_no_modules_import_each_other() -> None:
+    modules = {module_of(path): tree(path) for path in files()}
+    del modules["__init__"]  # the front door
+    known = set(modules)
+    assert circle({name: own_modules(name, node, known) for name, node in modules.items()}) == []
+
+
+def test_a_circle_is_noticed() -> None:
+    lazy = ast.parse("def f():\n    from cnn_cli.nn.graph import Graph")
+    imported = {"nn.plan": own_modules("nn.plan", lazy, {"nn", "nn.plan", "nn.graph"})}
+    assert imported == {"nn.plan": {"nn.graph"}}
+    assert circle(imported) == []
+    assert circle(imported | {"nn.graph": {"nn.plan"}}) in (
+        ["nn.plan", "nn.graph", "nn.plan"],
+        ["nn.graph", "nn.plan", "nn.graph"],
+    )
 
 
 @pytest.mark.parametrize("part", NN_PARTS)

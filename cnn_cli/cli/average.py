@@ -27,7 +27,7 @@ def run(
         list[Path] | None,
         Argument(
             metavar="CKPT...",
-            parser=values.path("CKPT"),
+            parser=values.path,
             help="Two or more checkpoints (.npz) or run folders of the same network.",
             show_default=False,
         ),
@@ -38,7 +38,7 @@ def run(
         Option(
             "--data",
             metavar="DIR",
-            parser=values.path("--data"),
+            parser=values.path,
             help=f"Images to measure batch normalization on. {IMAGES} Default: the first "
             "checkpoint's.",
         ),

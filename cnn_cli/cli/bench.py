@@ -34,7 +34,7 @@ def run(
             "--batch-size",
             "-b",
             metavar="N",
-            parser=values.whole("--batch-size", 1),
+            parser=values.whole(1),
             help="Images per batch. Default: train.batch_size.",
         ),
     ] = None,
@@ -45,7 +45,7 @@ def run(
         Option(
             "--seconds",
             metavar="S",
-            parser=values.number("--seconds"),
+            parser=values.number(),
             help="Minimum time of each measurement, in seconds.",
         ),
     ] = 3.0,

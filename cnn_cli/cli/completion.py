@@ -1,15 +1,15 @@
-"""`cnn completion`: print or install shell completion, and answer a shell's requests."""
+"""`cnn completion`: print or install shell completion."""
 
 from __future__ import annotations
 
-import importlib
-from typing import Annotated, Any
+from typing import Annotated
 
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import COMPLETE, PROGRAM, command
 from cnn_cli.cli.shared.options import Debug
 from cnn_cli.cli.shared.parameters import Argument, Option
-from cnn_cli.errors import CnnError, DataError, reason
+from cnn_cli.cli.shared.shells import typer_completion
+from cnn_cli.errors import DataError, reason
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -26,8 +26,8 @@ def run(
     shell: Annotated[
         str,
         Argument(
-            metavar="|".join(SHELLS),
-            parser=values.choice("completion", SHELLS),
+            parser=values.OneWord(SHELLS),
+            place="completion",
             help="The shell.",
             show_default=False,
         ),
@@ -39,7 +39,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Print or install shell completion."""
-    completion = _typer_completion()
+    completion = typer_completion()
     if not install:
         lines = completion.get_completion_script(
             prog_name=PROGRAM, complete_var=COMPLETE, shell=shell
@@ -51,23 +51,3 @@ def run(
     except OSError as error:
         raise DataError("--install", "cannot be written", reason(error)) from error
     output.write_lines([f"written  {path}"])
-
-
-def answer(program: Any, instruction: str) -> None:
-    """Print the possible next words for the command line in a shell's variables.
-
-    Args:
-        program: the whole command.
-        instruction: the value of the variable `COMPLETE`.
-    """
-    try:
-        _typer_completion().shell_complete(program, {}, PROGRAM, COMPLETE, instruction)
-    except CnnError:
-        return  # the line is already wrong: nothing can follow
-
-
-def _typer_completion() -> Any:
-    """Return Typer's code for shells, which is slow to import and only used here."""
-    completion: Any = importlib.import_module("typer.completion")
-    completion.completion_init()
-    return completion

@@ -25,7 +25,7 @@ def run(
         Option(
             "--near",
             metavar="[DISTANCE]",
-            parser=values.OrAlone(values.whole("--near", below=MOST_NEAR + 1), NEAR),
+            parser=values.OrAlone(values.whole(below=MOST_NEAR + 1), NEAR),
             help="Find near-duplicates as well: resized, recompressed, slightly cropped. DISTANCE "
             f"is the number of bits, of 64, in which perceptual hashes may differ; default {NEAR}.",
             show_default=False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import watched, watcher
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.folds import check_folds, read_folds
+from cnn_cli.cli.shared.folds import check_folds, parse_folds
 from cnn_cli.cli.shared.networks import Overrides, is_checkpoint
 from cnn_cli.cli.shared.options import (
     Backend,
@@ -64,7 +64,7 @@ def run(
         Option(
             "--folds",
             metavar="K",
-            parser=read_folds,
+            parser=parse_folds,
             help=f"Number of folds to train for a config. Default: {FOLDS}.",
         ),
     ] = None,
@@ -74,7 +74,7 @@ def run(
             "--output",
             "-o",
             metavar="FILE.csv",
-            parser=values.path("--output"),
+            parser=values.path,
             help="Write one row per doubtful image: path, label, suggested label, probabilities.",
         ),
     ] = None,
@@ -83,7 +83,7 @@ def run(
         Option(
             "--sheet",
             metavar="FILE.png",
-            parser=values.path("--sheet"),
+            parser=values.path,
             help=f"Draw the {ON_SHEET} most doubtful images.",
         ),
     ] = None,

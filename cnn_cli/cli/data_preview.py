@@ -35,7 +35,7 @@ def run(
             "--output",
             "-o",
             metavar="FILE.png",
-            parser=values.path("--output"),
+            parser=values.path,
             help="The image file to write.",
         ),
     ] = Path("preview.png"),
@@ -44,7 +44,7 @@ def run(
         Option(
             "--rows",
             metavar="N",
-            parser=values.whole("--rows", 1, below=51),
+            parser=values.whole(1, below=51),
             help="Rows of images.",
         ),
     ] = 4,
@@ -53,7 +53,7 @@ def run(
         Option(
             "--columns",
             metavar="N",
-            parser=values.whole("--columns", 1, below=51),
+            parser=values.whole(1, below=51),
             help="Images per row.",
         ),
     ] = 8,
@@ -62,7 +62,7 @@ def run(
         Option(
             "--epoch",
             metavar="N",
-            parser=values.whole("--epoch", 1),
+            parser=values.whole(1),
             help="The epoch, counted from 1.",
         ),
     ] = 1,

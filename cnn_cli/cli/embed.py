@@ -36,7 +36,7 @@ def run(
             "--output",
             "-o",
             metavar="FILE.npz|FILE.csv",
-            parser=values.path("--output"),
+            parser=values.path,
             help="The file to write. cnn similar reads .npz.",
             show_default=False,
         ),

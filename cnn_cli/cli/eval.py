@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import nullcontext
-from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,13 +31,11 @@ from cnn_cli.cli.shared.options import (
 )
 from cnn_cli.cli.shared.parameters import Argument, Option
 from cnn_cli.cli.shared.together import ranks
-from cnn_cli.errors import DataError, UsageError
+from cnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from cnn_cli.data.dataset import Split
-    from cnn_cli.inference.calibration import Calibration
-    from cnn_cli.inference.classifier import Classifier, SeveralLabels
-    from cnn_cli.inference.evaluate import AnyEvaluation
+    from cnn_cli.inference.classifier import Classifier
     from cnn_cli.inference.judging import AnyJudgement
     from cnn_cli.inference.rejection import Rejection
     from cnn_cli.parallel.ranks import Ranks
@@ -73,7 +70,7 @@ def run(
         list[Path] | None,
         Argument(
             metavar="[DIR]",
-            parser=values.path("DIR"),
+            parser=values.path,
             help=f"{IMAGES} Default: the run's.",
             show_default=False,
         ),
@@ -84,7 +81,7 @@ def run(
         Option(
             "--topk",
             metavar="K",
-            parser=values.whole("--topk", 1),
+            parser=values.whole(1),
             help="K of top-k accuracy, at most the number of classes.",
         ),
     ] = 5,
@@ -93,7 +90,7 @@ def run(
         Option(
             "--confusion",
             metavar="FILE",
-            parser=values.path("--confusion"),
+            parser=values.path,
             help="Write the confusion matrix as .csv or .png.",
         ),
     ] = None,
@@ -102,7 +99,7 @@ def run(
         Option(
             "--predictions",
             metavar="FILE.csv",
-            parser=values.path("--predictions"),
+            parser=values.path,
             help="Write one row per image: path, true class, label, probability, error.",
         ),
     ] = None,
@@ -111,7 +108,7 @@ def run(
         Option(
             "--top-losses",
             metavar="N",
-            parser=values.whole("--top-losses", 1, below=1001),
+            parser=values.whole(1, below=1001),
             help="Draw the N images with the largest loss, with labels and predictions.",
         ),
     ] = None,
@@ -122,7 +119,7 @@ def run(
             "-o",
             "--sheet",
             metavar="FILE.png",
-            parser=values.path("--sheet"),
+            parser=values.path,
             help=f"The image file of --top-losses. Default: {SHEET}.",
         ),
     ] = None,
@@ -140,7 +137,7 @@ def run(
         Option(
             "--reject",
             metavar="SHARE",
-            parser=values.number("--reject", 1),
+            parser=values.number(1),
             help="With --calibrate: learn to refuse images of none of the classes, so that this "
             "share of the validation images is refused, such as 0.05.",
         ),
@@ -161,7 +158,7 @@ def run(
         Option(
             "--not-worse-than",
             metavar="CKPT",
-            parser=values.path("--not-worse-than"),
+            parser=values.path,
             help="Exit with 6 if the checkpoint is worse than this one on the same images, "
             "in top1 or in the metrics that --fail-under names.",
         ),
@@ -171,7 +168,7 @@ def run(
         Option(
             "--alpha",
             metavar="P",
-            parser=values.number("--alpha", 0.5),
+            parser=values.number(0.5),
             help=f"Significance level of --not-worse-than. Default: {ALPHA}.",
         ),
     ] = None,
@@ -194,9 +191,9 @@ def run(
     writes = job.rank == 0
     files = check_files(confusion, predictions, top_losses, sheet) if writes else {}
     from cnn_cli.files import write_atomic
-    from cnn_cli.inference.calibration import changing, store
-    from cnn_cli.inference.classifier import open_classifier
+    from cnn_cli.inference.calibration import calibrate_classifier, changing, store
     from cnn_cli.inference.judging import judge
+    from cnn_cli.inference.opening import open_classifier
     from cnn_cli.report.text.label_scores import score_any
     from cnn_cli.report.text.training_result import chosen_by
     from cnn_cli.runs.checkpoint import resolve_checkpoint
@@ -223,7 +220,9 @@ def run(
             return
         calibration, several = None, classifier.several
         if calibrate:
-            calibration, several = _calibrate(evaluation, classifier, place, reject)
+            calibration, several = calibrate_classifier(
+                classifier, evaluation, place, rejects=reject is not None, note=output.note
+            )
             rejection = None
             if reject is not None:
                 folder = folders[0] if folders else None
@@ -362,37 +361,6 @@ def _room() -> tuple[int | None, int | None]:
     return (None, None) if size is None else (size.columns, max(size.lines - AROUND, LEAST_ROWS))
 
 
-def _calibrate(
-    evaluation: AnyEvaluation, classifier: Classifier, place: object, reject: float | None
-) -> tuple[Calibration, SeveralLabels | None]:
-    """Return the best temperature and, with several labels, thresholds for it.
-
-    If none is best, it is 1, provided that something else is fitted.
-    """
-    from cnn_cli.inference.calibration import calibrate, calibration_at
-    from cnn_cli.inference.classifier import SeveralLabels
-    from cnn_cli.inference.judging import judge
-    from cnn_cli.inference.several_labels import LabelsEvaluation, best_thresholds
-
-    if not isfinite(evaluation.loss):
-        raise DataError(place, "--calibrate needs finite scores", f"a loss of {evaluation.loss}")
-    found = calibrate(evaluation)
-    if found is None:
-        right = judge(evaluation, classifier.classes, classifier.thresholds).right.mean()
-        share = f"{right:.4f} of {len(evaluation.labels):,} images right"
-        fits_more = classifier.several is not None or reject is not None
-        if not fits_more:
-            rule = "--calibrate needs images of which the network gets some wrong and most right"
-            raise DataError(place, rule, share)
-        output.say(f"cnn: {classifier.path}: no temperature is best with {share}: it is 1")
-        found = calibration_at(evaluation, 1)
-    several = classifier.several
-    if several is not None and isinstance(evaluation, LabelsEvaluation):
-        thresholds = best_thresholds(evaluation.at_temperature(found.temperature))
-        several = SeveralLabels(several.separator, thresholds)
-    return found, several
-
-
 def _learn(
     classifier: Classifier,
     val: Split,
@@ -402,7 +370,7 @@ def _learn(
     backend: str | None,
 ) -> Rejection:
     """Estimate the rejection from the training images of the folder, or else of the run."""
-    from cnn_cli.inference.rejection import learn_rejection
+    from cnn_cli.inference.rejecting import learn_rejection
     from cnn_cli.nn.backends import backend_for
     from cnn_cli.system import cpu_count
 

@@ -68,7 +68,7 @@ def run(
             "--output",
             "-o",
             metavar="DIR",
-            parser=values.path("--output"),
+            parser=values.path,
             help="The folder to write to; created if needed.",
         ),
     ] = Path("explain"),
@@ -77,7 +77,7 @@ def run(
         Option(
             "--index",
             metavar="FILE.npz",
-            parser=values.path("--index"),
+            parser=values.path,
             help="Features that cnn embed wrote, such as those of the training images: show the "
             "most similar images as well.",
         ),
@@ -87,7 +87,7 @@ def run(
         Option(
             "--topk",
             metavar="K",
-            parser=values.whole("--topk", 1, below=21),
+            parser=values.whole(1, below=21),
             help=f"With --index: number of similar images. Default: {TOPK}.",
         ),
     ] = None,
@@ -111,8 +111,9 @@ def run(
     from cnn_cli.data.decode_ahead import decode_stream
     from cnn_cli.data.sources import expand_all
     from cnn_cli.files import check_writable_folder, remove_stale_temporaries
-    from cnn_cli.inference.classifier import ONE_VIEW, open_classifier
+    from cnn_cli.inference.classifier import ONE_VIEW
     from cnn_cli.inference.gradcam import find_layer
+    from cnn_cli.inference.opening import open_classifier
     from cnn_cli.report.pictures.explanations import Explanation, Overlays, explain
     from cnn_cli.system import cpu_count
 

@@ -37,7 +37,7 @@ def run(
             "--output",
             "-o",
             metavar="FILE",
-            parser=values.path("--output"),
+            parser=values.path,
             help="The file to write, ending in .onnx or .safetensors.",
             show_default=False,
         ),
@@ -70,7 +70,7 @@ def run(
         Option(
             "--calibrate",
             metavar="DIR",
-            parser=values.path("--calibrate"),
+            parser=values.path,
             help="With --int8: labeled images that set the activation ranges and measure "
             "accuracy before and after.",
         ),
@@ -90,8 +90,7 @@ def run(
         str,
         Option(
             "--names",
-            metavar="own|torchvision",
-            parser=values.choice("--names", ("own", "torchvision")),
+            parser=values.OneWord(("own", "torchvision")),
             help="Names of the arrays in a .safetensors: this network's, or those that "
             "torchvision's load_state_dict expects.",
         ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
@@ -35,7 +36,7 @@ def run(
         Path | None,
         Argument(
             metavar="WEIGHTS",
-            parser=values.path("WEIGHTS"),
+            parser=values.path,
             help="A .safetensors, .onnx, .keras, .h5, .npz or .pth file, a Keras model.json, or a "
             "name from --list.",
             show_default=False,
@@ -59,7 +60,7 @@ def run(
         Option(
             "--map",
             metavar="FILE",
-            parser=values.path("--map"),
+            parser=values.path,
             help="A YAML file that maps the network's layers to the names in the weights file.",
         ),
     ] = None,
@@ -68,7 +69,7 @@ def run(
         Option(
             "--classes",
             metavar="FILE",
-            parser=values.path("--classes"),
+            parser=values.path,
             help="Class names: one per line, or JSON. Default: data.classes, or numbers.",
         ),
     ] = None,
@@ -77,7 +78,7 @@ def run(
         Option(
             "--mean",
             metavar="X[,Y,Z]",
-            parser=values.numbers("--mean"),
+            parser=values.numbers(),
             help="Mean to subtract from pixels. Default: data.mean.",
         ),
     ] = None,
@@ -86,7 +87,7 @@ def run(
         Option(
             "--std",
             metavar="X[,Y,Z]",
-            parser=values.numbers("--std", above_0=True),
+            parser=values.numbers(above_0=True),
             help="Standard deviation to divide by. Default: data.std.",
         ),
     ] = None,
@@ -95,7 +96,7 @@ def run(
         Option(
             "--value-range",
             metavar="1|255",
-            parser=values.number("--value-range"),
+            parser=values.number(),
             help="The value of white pixels that mean and std refer to. Default: 1, or the value "
             "that a network which normalizes pixels itself expects.",
             show_default=False,
@@ -105,8 +106,7 @@ def run(
         str,
         Option(
             "--channel-order",
-            metavar="rgb|bgr",
-            parser=values.choice("--channel-order", ("rgb", "bgr")),
+            parser=values.OneWord(("rgb", "bgr")),
             help="Order of the color channels that the weights, mean and std expect.",
         ),
     ] = "rgb",
@@ -125,8 +125,7 @@ def run(
         str | None,
         Option(
             "--which",
-            metavar="ema|model",
-            parser=values.choice("--which", ("ema", "model")),
+            parser=values.OneWord(("ema", "model")),
             help="Weights to take from a training checkpoint that has both: their moving "
             "average, or the weights themselves. Default: model.",
             show_default=False,
@@ -137,7 +136,7 @@ def run(
         Option(
             "--standardize",
             metavar="EPS[,GAMMA]",
-            parser=values.numbers("--standardize", above_0=True),
+            parser=values.numbers(above_0=True),
             help="Standardize the weights of convolutions, as BiT and NFNets do in every pass; "
             "GAMMA where the file has gains.",
         ),
@@ -175,10 +174,7 @@ def run(
             "--which": which,
             "--standardize": standardize,
         }
-        for name, value in given.items():
-            if value is not None:
-                raise UsageError("--list", f"goes without {name}", value)
-        _list(json=json)
+        _list(given, json=json)
         return
     if weights is None:
         raise UsageError(NAME, "needs WEIGHTS, or --list", "nothing")
@@ -234,10 +230,21 @@ def _check_name(weights: Path) -> None:
         raise DataError(weights, f"{rule}.{suggest(str(weights), PACKAGES)}")
 
 
-def _list(*, json: bool) -> None:
-    """Print the weights that packages provide, and whether they are installed."""
+def _list(given: Mapping[str, object], *, json: bool) -> None:
+    """Print the weights that packages provide, and whether they are installed.
+
+    Args:
+        given: the other arguments by name, of which none may be given: all must be None.
+
+    Raises:
+        UsageError: one is not.
+    """
+    from cnn_cli.errors import UsageError
     from cnn_cli.interop import pretrained
 
+    for name, value in given.items():
+        if value is not None:
+            raise UsageError("--list", f"goes without {name}", value)
     found = [(package, package.find()) for package in pretrained.PACKAGES.values()]
     if json:
         output.write_json(

@@ -33,7 +33,7 @@ def run(
             "--output",
             "-o",
             metavar="FILE",
-            parser=values.path("--output"),
+            parser=values.path,
             help="The config to write. Default: DIR's name with .yaml.",
         ),
     ] = None,
@@ -42,7 +42,7 @@ def run(
         Option(
             "--budget",
             metavar="TIME",
-            parser=values.duration("--budget"),
+            parser=values.duration,
             help="Time that training may take: 90s, 10m, 1h30m.",
         ),
     ] = "10m",  # type: ignore[assignment]  # read by the parser, and shown in the help

@@ -33,7 +33,7 @@ def run(
         Option(
             "--steps",
             metavar="N",
-            parser=values.whole("--steps", 20, below=100_001),
+            parser=values.whole(20, below=100_001),
             help="Updates on the way from the lowest rate to the highest.",
         ),
     ] = 100,
@@ -42,7 +42,7 @@ def run(
         Option(
             "--plot",
             metavar="FILE.png",
-            parser=values.path("--plot"),
+            parser=values.path,
             help="Draw the loss against the learning rate.",
         ),
     ] = None,
@@ -51,7 +51,7 @@ def run(
         Option(
             "--time-limit",
             metavar="TIME",
-            parser=values.duration("--time-limit"),
+            parser=values.duration,
             help="Stop without a suggestion, with exit code 75, after this time: 90s, 25m, 1h30m.",
         ),
     ] = "10m",  # type: ignore[assignment]  # read by the parser, and shown in the help

@@ -18,7 +18,7 @@ from cnn_cli.cli.shared import output
 from cnn_cli.cli.shared.commands import COMPLETE, plain_call
 from cnn_cli.cli.shared.parameters import Exit
 from cnn_cli.cli.shared.signals import (
-    Held,
+    HeldSignals,
     Terminated,
     end_at_signals,
     hold_signals,
@@ -70,7 +70,7 @@ def _silence_python() -> None:
     sys.unraisablehook = lambda _: None
 
 
-def run(arguments: Sequence[str], held: Held | None = None) -> int:
+def run(arguments: Sequence[str], held: HeldSignals | None = None) -> int:
     """Run a command line; errors are printed as one line on stderr.
 
     Args:
@@ -80,7 +80,7 @@ def run(arguments: Sequence[str], held: Held | None = None) -> int:
     Returns:
         The exit code.
     """
-    held = held or Held()
+    held = held or HeldSignals()
     code, tell = _attempt(arguments, held)
     try:
         return conclude(code, tell, held)
@@ -88,7 +88,7 @@ def run(arguments: Sequence[str], held: Held | None = None) -> int:
         leave()
 
 
-def _attempt(arguments: Sequence[str], held: Held) -> tuple[int, Callable[[], None] | None]:
+def _attempt(arguments: Sequence[str], held: HeldSignals) -> tuple[int, Callable[[], None] | None]:
     """Run a command line; return its exit code and, after an error, a function that prints it."""
     debug = "--debug" in takewhile(lambda argument: argument != "--", arguments)
     try:

@@ -92,7 +92,7 @@ def run(
         Option(
             "--sort-into",
             metavar="DIR",
-            parser=values.path("--sort-into"),
+            parser=values.path,
             help="Put each image into a folder named after its class. Existing files are "
             "never overwritten.",
         ),
@@ -111,7 +111,7 @@ def run(
         Option(
             "--append",
             metavar="FILE.csv|FILE.jsonl",
-            parser=values.path("--append"),
+            parser=values.path,
             help="Append to this file, and skip images that it already lists.",
         ),
     ] = None,
@@ -127,8 +127,7 @@ def run(
         str | None,
         Option(
             "--format",
-            metavar="|".join(FORMATS),
-            parser=values.choice("--format", FORMATS),
+            parser=values.OneWord(FORMATS),
             help="Output format. Default: text, one line per image: path, label, probability.",
         ),
     ] = None,
@@ -138,7 +137,7 @@ def run(
         Option(
             "--topk",
             metavar="K",
-            parser=values.whole("--topk", 1),
+            parser=values.whole(1),
             help=f"Number of classes to list in json, jsonl and csv. Default: {TOPK}, in csv none.",
         ),
     ] = None,
@@ -149,7 +148,7 @@ def run(
             "--output",
             "-o",
             metavar="FILE",
-            parser=values.path("--output"),
+            parser=values.path,
             help="Write to this file, in one step at the end, instead of stdout.",
         ),
     ] = None,
@@ -158,7 +157,7 @@ def run(
         Option(
             "--min-prob",
             metavar="P",
-            parser=values.number("--min-prob", 1),
+            parser=values.number(1),
             help="Leave the label empty below this probability.",
         ),
     ] = 0.0,
@@ -187,7 +186,7 @@ def run(
             sort_into, ways, append, dry_run, looked_through, output_file, format_name
         )
         format_name = file_format(append) if append is not None else format_name
-    from cnn_cli.inference.formats import Columns, make_format
+    from cnn_cli.inference.prediction_formats import Columns, make_format
     from cnn_cli.inference.predictor import Predictor, decoded_batches
     from cnn_cli.parallel.alike import check_alike
     from cnn_cli.system import cpu_count
@@ -303,7 +302,7 @@ def _format(name: str | None, topk: int | None) -> str:
 
 def _load(ckpt: list[Path], tta: str | None, folder: Path | None) -> Classifier:
     """Load the model; refuse to sort into folders if an image may have several labels."""
-    from cnn_cli.inference.classifier import open_classifier
+    from cnn_cli.inference.opening import open_classifier
 
     classifier = open_classifier(ckpt, tta)
     if folder is not None and classifier.several is not None:

@@ -49,7 +49,7 @@ def run(
         list[Path] | None,
         Argument(
             metavar="RUN...",
-            parser=values.path("RUN"),
+            parser=values.path,
             help="Run folders or checkpoints (.npz). A run of folds stands for each of its folds.",
             show_default=False,
         ),
@@ -60,7 +60,7 @@ def run(
             "--output",
             "-o",
             metavar="FILE",
-            parser=values.path("--output"),
+            parser=values.path,
             help="The page to write. Default: report.html, in the run folder if there is only one.",
         ),
     ] = None,
@@ -69,7 +69,7 @@ def run(
         Option(
             "--data",
             metavar="DIR",
-            parser=values.path("--data"),
+            parser=values.path,
             help=f"{IMAGES} Default: the run's.",
         ),
     ] = None,

@@ -30,7 +30,7 @@ def run(
         Option(
             "--index",
             metavar="FILE.npz",
-            parser=values.path("--index"),
+            parser=values.path,
             help="The features, written by cnn embed.",
             show_default=False,
         ),
@@ -40,7 +40,7 @@ def run(
         Option(
             "--topk",
             metavar="K",
-            parser=values.whole("--topk", 1),
+            parser=values.whole(1),
             help="Number of images.",
         ),
     ] = 5,
@@ -49,7 +49,7 @@ def run(
         Option(
             "--ckpt",
             metavar="FILE",
-            parser=values.path("--ckpt"),
+            parser=values.path,
             help="The checkpoint that made the index, if it was moved.",
         ),
     ] = None,

@@ -47,7 +47,7 @@ def run(
         Option(
             "--trials",
             metavar="N",
-            parser=values.whole("--trials", 1),
+            parser=values.whole(1),
             help="Number of trials. Default: 27, or as many as fit the budget.",
         ),
     ] = None,
@@ -56,7 +56,7 @@ def run(
         Option(
             "--budget",
             metavar="TIME",
-            parser=values.duration("--budget"),
+            parser=values.duration,
             help="Total time, including that before --resume: 90s, 25m, 1h30m.",
         ),
     ] = None,
@@ -68,7 +68,7 @@ def run(
             "-o",
             "--out",
             metavar="DIR",
-            parser=values.path("--out"),
+            parser=values.path,
             help="The sweep's folder. Default: runs/NAME-sweep, for NAME.yaml, then -2, …",
         ),
     ] = None,

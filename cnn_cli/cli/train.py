@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.bars import unwatched, watched, watcher
 from cnn_cli.cli.shared.commands import command
-from cnn_cli.cli.shared.folds import check_folds, read_folds
+from cnn_cli.cli.shared.folds import check_folds, parse_folds
 from cnn_cli.cli.shared.gates import NOT_DEFINED, Gate, gate
 from cnn_cli.cli.shared.options import (
     ConfigFile,
@@ -68,9 +68,7 @@ def run(
     overwrite: Overwrite = False,
     epochs: Annotated[
         int | None,
-        Option(
-            "--epochs", metavar="N", parser=values.whole("--epochs"), help="Overrides train.epochs."
-        ),
+        Option("--epochs", metavar="N", parser=values.whole(), help="Overrides train.epochs."),
     ] = None,
     batch_size: Annotated[
         int | None,
@@ -78,7 +76,7 @@ def run(
             "--batch-size",
             "-b",
             metavar="N",
-            parser=values.whole("--batch-size", 1),
+            parser=values.whole(1),
             help="Overrides train.batch_size.",
         ),
     ] = None,
@@ -87,7 +85,7 @@ def run(
         Option(
             "--lr",
             metavar="X",
-            parser=values.number("--lr"),
+            parser=values.number(),
             help="Overrides train.optimizer.lr; with muon, the rate of `other` stays.",
         ),
     ] = None,
@@ -96,7 +94,7 @@ def run(
         Option(
             "--seed",
             metavar="N",
-            parser=values.whole("--seed", below=2**63),
+            parser=values.whole(below=2**63),
             help="Overrides train.seed.",
         ),
     ] = None,
@@ -105,7 +103,7 @@ def run(
         Option(
             "--folds",
             metavar="K",
-            parser=read_folds,
+            parser=parse_folds,
             help="Cross-validate: train K networks, each validated on a different part of "
             "the images.",
         ),
@@ -115,7 +113,7 @@ def run(
         Option(
             "--threads",
             metavar="N",
-            parser=values.whole("--threads", 1, below=4097),
+            parser=values.whole(1, below=4097),
             help="Number of threads. Default: the cores that this process may use; with "
             "--resume, the run's own.",
         ),
@@ -130,7 +128,7 @@ def run(
         Option(
             "--weights",
             metavar="CKPT|NAME",
-            parser=values.path("--weights"),
+            parser=values.path,
             help="Start from a checkpoint's weights, or from pretrained weights by name "
             "(cnn import --list).",
         ),
@@ -177,7 +175,7 @@ def run(
     # A dry run has nothing to save: signals end it like other commands.
     with nullcontext() if dry_run else requests_from_signals(requests, quiet):
         from cnn_cli.config import load_config
-        from cnn_cli.parallel.ranks import Foreseen
+        from cnn_cli.parallel.ranks import PlannedRanks
         from cnn_cli.training.folds import fold_configs
         from cnn_cli.training.options import TrainOptions
         from cnn_cli.training.planning import plan_training
@@ -202,7 +200,7 @@ def run(
             )
         if dry_run:
             several = count(loaded)
-            job = ranks() if several == 1 else Foreseen(several)
+            job = ranks() if several == 1 else PlannedRanks(several)
             plan = plan_training(loaded, config, options, job, folds)
             if not quiet:
                 _print_plan(plan, json=json)

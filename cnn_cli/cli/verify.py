@@ -28,7 +28,7 @@ def run(
         Path,
         Argument(
             metavar="CKPT|RUN",
-            parser=values.path("CKPT"),
+            parser=values.path,
             help="A checkpoint (.npz), or a run folder; of a run of folds, each fold.",
             show_default=False,
         ),
@@ -38,7 +38,7 @@ def run(
         Option(
             "--data",
             metavar="DIR",
-            parser=values.path("--data"),
+            parser=values.path,
             help=f"Where the images are now. {IMAGES} Default: the run's.",
         ),
     ] = None,

@@ -1,6 +1,6 @@
 """The config: from YAML to frozen pydantic models, and all messages about it."""
 
-from cnn_cli.config.layer import LayerConfig
+from cnn_cli.config.layer_model import LayerConfig
 from cnn_cli.config.layers import (
     BranchesConfig,
     RepeatConfig,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Union
 
 from pydantic import Discriminator, Field, Tag
 
-from cnn_cli.config.layer import LayerConfig, LayerName, layer_model
+from cnn_cli.config.layer_model import LayerConfig, LayerName, layer_model
 from cnn_cli.nn.layers import all_written
 from cnn_cli.schema.fields import Must, ShareBelow1
 

@@ -214,7 +214,11 @@ def _drop_foreign_keys(document: dict[Any, Any], keys: list[str]) -> None:
 
 
 def required_root(config: Config, source: str) -> str:
-    """Return `data.root`, which training requires."""
+    """Return `data.root`, which training requires.
+
+    Raises:
+        ConfigError: there is none.
+    """
     if config.data.root is None:
         raise ConfigError(place(source, ["data", "root"]), "is required, here or as --data DIR")
     return config.data.root

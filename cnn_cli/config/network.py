@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from cnn_cli.config.layer import LayerConfig
+from cnn_cli.config.layer_model import LayerConfig
 from cnn_cli.config.layers import (
     AnyLayer,
     BranchesConfig,
@@ -172,8 +172,8 @@ class _Writer:
     ) -> int:
         """Append several layers that are written as one."""
         end = x
-        for part in block(self.shape(x), **arguments).parts:
-            end = self._node(part.kind, part.arguments, [end], f"{name}.{part.name}", place)
+        for each in block(self.shape(x), **arguments).chain:
+            end = self._node(each.kind, each.arguments, [end], f"{name}.{each.name}", place)
         return self._node(block.joins, {}, [x, end], name, place)
 
     def _default_shortcut(

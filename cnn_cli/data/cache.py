@@ -13,7 +13,7 @@ from cnn_cli.closing import Closing
 from cnn_cli.data.decode import load_image, upright_size
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.image_error import ImageError, NoReaderError
-from cnn_cli.data.image_store import CacheMode, ImageStore, Neighbors, open_store
+from cnn_cli.data.image_store import CacheMode, ImageStore, LocalProcesses, open_store
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import UsageError
 
@@ -59,7 +59,7 @@ class ImageCache(Closing):
         folder: Path | None = None,
         *,
         aspects: bool = False,
-        here: Neighbors | None = None,
+        here: LocalProcesses | None = None,
     ) -> ImageCache:
         """Choose where to cache the images, and reserve the space.
 

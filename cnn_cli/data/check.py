@@ -59,7 +59,7 @@ class Finding:
 
 
 @dataclass(frozen=True, slots=True)
-class Near:
+class NearSearch:
     """How near-duplicates were searched.
 
     Attributes:
@@ -93,7 +93,7 @@ class Findings:
     images: dict[str, int]
     found: tuple[Finding, ...]
     error: DataError | None
-    near: Near | None = None
+    near: NearSearch | None = None
     remarks: tuple[str, ...] = ()
 
 
@@ -237,7 +237,7 @@ def _copies(seen: list[_Seen]) -> Iterator[Finding]:
             yield from _by_place(group)
 
 
-def _near_copies(seen: list[_Seen], distance: int) -> tuple[list[Finding], Near]:
+def _near_copies(seen: list[_Seen], distance: int) -> tuple[list[Finding], NearSearch]:
     """Return groups of similar images with different content, and how they were searched."""
     looks = [(each, each.picture.look) for each in seen if isinstance(each.picture, Examined)]
     compared = [each for each, look in looks if look is not None]
@@ -245,7 +245,7 @@ def _near_copies(seen: list[_Seen], distance: int) -> tuple[list[Finding], Near]
     for group in near_groups([look for _, look in looks if look is not None], distance):
         members = [compared[place] for place in group.places]
         found += _by_place(members, "near_", f"distance {group.distance}")
-    return found, Near(distance, len(compared), len(looks) - len(compared))
+    return found, NearSearch(distance, len(compared), len(looks) - len(compared))
 
 
 def _by_place(group: list[_Seen], prefix: str = "", detail: str = "") -> Iterator[Finding]:

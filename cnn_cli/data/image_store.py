@@ -30,7 +30,7 @@ CacheMode = Literal["auto", "ram", "disk", "none"]
 Shape = tuple[int, ...]
 
 
-class Neighbors(Protocol):
+class LocalProcesses(Protocol):
     """The processes of one computer, which all open the same stores in the same order.
 
     Attributes:
@@ -118,7 +118,7 @@ def open_store(
     dtype: DTypeLike,
     budget: int | None = None,
     folder: Path | None = None,
-    here: Neighbors | None = None,
+    here: LocalProcesses | None = None,
 ) -> ImageStore:
     """Choose where to store images, and open the store; see `cache.ImageCache.open`.
 

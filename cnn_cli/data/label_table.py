@@ -145,7 +145,11 @@ class Table:
 
 
 def read_lines(root: Path) -> Iterator[Row]:
-    """Yield the rows of a list without header: the label is the last word of a line."""
+    """Yield the rows of a list without header: the label is the last word of a line.
+
+    Raises:
+        DataError: a line has one word, or the file cannot be read.
+    """
     text = read_text(root, MOST_BYTES)
     for line, content in enumerate(text.split("\n"), 1):
         words = content.strip().rsplit("\t" if "\t" in content.strip() else None, 1)

@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnn_cli.arithmetic import ceil_div
+from cnn_cli.data.dataset import Indices
+from cnn_cli.data.targets import Labels
 
-Indices = NDArray[np.int64]
 Sampler = Literal["shuffle", "balanced"]
 
 
-def draw_order(labels: Indices, sampler: Sampler, rng: np.random.Generator) -> Indices:
+def draw_order(labels: Labels, sampler: Sampler, rng: np.random.Generator) -> Indices:
     """Return the positions of an epoch's images: as many as there are images.
 
     Args:

@@ -9,11 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from cnn_cli.arithmetic import ceil_div
-
-Indices = NDArray[np.int64]
+from cnn_cli.data.dataset import Indices
 
 
 def bounds(n: int, part: int, parts: int) -> slice:

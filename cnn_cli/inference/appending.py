@@ -21,7 +21,7 @@ from cnn_cli import safe_csv
 from cnn_cli.closing import Closing
 from cnn_cli.data.archive import archive_of
 from cnn_cli.errors import DataError, LockedError, reason
-from cnn_cli.inference.formats import Format
+from cnn_cli.inference.prediction_formats import Format
 from cnn_cli.inference.predictor import Prediction
 from cnn_cli.portable import NoLocksError, lock, synchronize
 

@@ -8,19 +8,22 @@ accuracy.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from math import isfinite
 from pathlib import Path
 
 import numpy as np
 
 from cnn_cli.data.targets import are_multiple
-from cnn_cli.inference.classifier import SeveralLabels
+from cnn_cli.errors import DataError
+from cnn_cli.inference.classifier import Classifier, SeveralLabels
 from cnn_cli.inference.evaluate import AnyEvaluation, row_blocks
+from cnn_cli.inference.judging import judge
 from cnn_cli.inference.metrics import expected_calibration_error
-from cnn_cli.inference.rejection import GROUP, Rejection
-from cnn_cli.inference.several_labels import LabelsEvaluation
+from cnn_cli.inference.rejection import REJECTION, Rejection
+from cnn_cli.inference.several_labels import LabelsEvaluation, best_thresholds
 from cnn_cli.nn.loss import sigmoid
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
@@ -49,6 +52,45 @@ class Calibration:
     loss_after: float
     ece_before: float | None = None
     ece_after: float | None = None
+
+
+def calibrate_classifier(
+    classifier: Classifier,
+    evaluation: AnyEvaluation,
+    place: object,
+    *,
+    rejects: bool,
+    note: Callable[[str], None],
+) -> tuple[Calibration, SeveralLabels | None]:
+    """Find the best temperature of a classifier and, with several labels, thresholds for it.
+
+    If no temperature is best, it is 1, provided that something else is fitted.
+
+    Args:
+        classifier: one network.
+        evaluation: see `calibrate`.
+        place: the images, for messages.
+        rejects: whether a `Rejection` is fitted as well.
+        note: receives a note if no temperature is best.
+
+    Raises:
+        DataError: the scores are not finite, or nothing can be fitted.
+    """
+    if not isfinite(evaluation.loss):
+        raise DataError(place, "--calibrate needs finite scores", f"a loss of {evaluation.loss}")
+    found, several = calibrate(evaluation), classifier.several
+    if found is None:
+        right = judge(evaluation, classifier.classes, classifier.thresholds).right.mean()
+        share = f"{right:.4f} of {len(evaluation.labels):,} images right"
+        if several is None and not rejects:
+            rule = "--calibrate needs images of which the network gets some wrong and most right"
+            raise DataError(place, rule, share)
+        note(f"{classifier.path}: no temperature is best with {share}: it is 1")
+        found = calibration_at(evaluation, 1)
+    if several is not None and isinstance(evaluation, LabelsEvaluation):
+        thresholds = best_thresholds(evaluation.at_temperature(found.temperature))
+        several = SeveralLabels(several.separator, thresholds)
+    return found, several
 
 
 def calibrate(evaluation: AnyEvaluation) -> Calibration | None:
@@ -160,6 +202,6 @@ def store(
     if several is not None:
         checkpoint.meta[SEVERAL] = several.as_meta()
     if rejection is not None:
-        checkpoint.meta[GROUP] = rejection.as_meta()
-        checkpoint.groups[GROUP] = rejection.arrays()
+        checkpoint.meta[REJECTION] = rejection.as_meta()
+        checkpoint.groups[REJECTION] = rejection.arrays()
     save_checkpoint(file, checkpoint)

@@ -13,7 +13,7 @@ import numpy as np
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.targets import NONE
-from cnn_cli.errors import DataError, size_text
+from cnn_cli.inference.rejection import REJECTION, Rejection
 from cnn_cli.nn.backends import open_kernels
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.graph import Graph
@@ -21,27 +21,18 @@ from cnn_cli.nn.loss import sigmoid, softmax
 from cnn_cli.nn.memory import parameter_count
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.runs.checkpoint import (
-    WEIGHT_GROUPS,
-    holds_folds,
-    load_checkpoint,
-    resolve_checkpoint,
-)
+from cnn_cli.runs.checkpoint import WEIGHT_GROUPS, load_checkpoint, resolve_checkpoint
 from cnn_cli.runs.meta import SEVERAL, stored_tta
 from cnn_cli.runs.stored_network import stored_config, stored_network
 from cnn_cli.structs import Struct
-from cnn_cli.system import available_memory
+from cnn_cli.system import check_memory
 
 if TYPE_CHECKING:
     from cnn_cli.config import Config
     from cnn_cli.data.views import Views
-    from cnn_cli.inference.ensemble import EnsembleEngine
-    from cnn_cli.inference.rejection import Rejecting, Rejection
-    from cnn_cli.inference.scorer import ViewsEngine
-
+    from cnn_cli.inference.scorer import OpenScorer, ViewsEngine
 
 Labels = tuple[tuple[str, float], ...]
-REJECTION = "rejection"  # name of the checkpoint group, see `rejection`
 ONE_VIEW = "none"  # test-time augmentation that is turned off
 
 
@@ -147,8 +138,6 @@ class Classifier(Struct):
         params.load(arrays, str(file))
         rejection = None
         if REJECTION in checkpoint.groups:
-            from cnn_cli.inference.rejection import Rejection
-
             arrays = checkpoint.groups[REJECTION]
             rejection = Rejection.stored(meta, arrays, len(classes), str(file))
         return cls(
@@ -235,23 +224,9 @@ class Classifier(Struct):
         """Whether all of its networks have the same images in a part of their data set."""
         return True
 
-    def rejecting(
-        self, threads: int, backend: str, note: Callable[[str], None]
-    ) -> Rejecting | None:
-        """Create the engine that also rejects images; None if none are rejected.
-
-        Args:
-            threads, backend, note: as in `scorer`.
-        """
-        if self.rejection is None:
-            return None
-        from cnn_cli.inference.rejection import RejectingScorer
-
-        return RejectingScorer(self, self.engine(threads, backend, note))
-
     def scorer(
         self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None
-    ) -> Engine | EnsembleEngine | ViewsEngine:
+    ) -> OpenScorer:
         """Create the engine that scores images with all networks and views; close it when done.
 
         Args:
@@ -317,28 +292,9 @@ class Classifier(Struct):
         return None if self.several is None else self.several.text(labels)
 
 
-def open_classifier(paths: Sequence[str | Path], tta: str | None = None) -> Classifier:
-    """Open one checkpoint, or several, or a run of folds, as one classifier.
-
-    Args:
-        paths: at least one, see `Classifier.load` and `ensemble.Ensemble.open`.
-        tta: as in `Classifier.load`, for all of them.
-
-    Raises:
-        DataError: one cannot be read, or they differ in classes or preprocessing.
-    """
-    if len(paths) == 1 and not holds_folds(paths[0]):
-        return Classifier.load(paths[0], tta)
-    from cnn_cli.inference.ensemble import Ensemble
-
-    return Ensemble.open(paths, tta)
-
-
 def _check_memory(graph: Graph, dtype: str, place: str) -> None:
     """Refuse implausible shapes before trusting them: one image needs at least this much memory."""
     widest = max(prod(node.layer.out_shape) for node in graph.nodes)
     numbers = parameter_count(graph) + prod(graph.in_shape) + widest
-    need, have = numbers * np.dtype(dtype).itemsize, available_memory()
-    if need > have:
-        rule = "the network needs more memory than there is"
-        raise DataError(place, rule, f"{size_text(need)} of {size_text(have)}")
+    need = numbers * np.dtype(dtype).itemsize
+    check_memory(need, place, "the network needs more memory than there is")

@@ -17,7 +17,7 @@ from cnn_cli.errors import DataError, none_readable
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.confident import find_answer_doubts, find_doubts
 from cnn_cli.inference.evaluate_files import EvaluationOptions, evaluate_files, own_dataset
-from cnn_cli.inference.out_of_fold import OutOfFold, check_memory
+from cnn_cli.inference.out_of_fold import OutOfFold, check_scores_fit
 from cnn_cli.nn.types import Array
 
 COLUMNS = ("path", "label", "suggested", "prob", "label_prob")
@@ -113,7 +113,7 @@ def doubt_held_back(classifier: Classifier, options: EvaluationOptions) -> Doubt
         [path for part in parts for path in part.paths],
         np.concatenate([part.labels for part in parts]),
     )
-    check_memory(classifier, len(images))
+    check_scores_fit(classifier, len(images))
     for remark in dataset.remarks:
         options.note(remark)
     options.note(

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from math import log
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -21,12 +21,8 @@ from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.loss import softplus
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
-from cnn_cli.runs.checkpoint import holds_folds
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.structs import as_dict
-
-if TYPE_CHECKING:
-    from cnn_cli.inference.rejection import RejectingEnsemble
 
 # The keys of `data` that determine which images are in a part.
 DECIDES = {
@@ -52,28 +48,15 @@ class Ensemble(Classifier):
     members: tuple[Classifier, ...] = ()
 
     @classmethod
-    def open(cls, paths: Sequence[str | Path], tta: str | None = None) -> Ensemble:
-        """Read checkpoints, and all networks of runs of folds.
-
-        Args:
-            paths: the checkpoints.
-            tta: as in `Classifier.load`, for all of them.
+    def of(cls, members: Sequence[Classifier], path: Path) -> Ensemble:
+        """Create the ensemble of networks.
 
         Raises:
-            DataError: one cannot be read, or differs from the first in classes or preprocessing.
+            DataError: one differs from the first in classes or preprocessing.
         """
-        members: list[Classifier] = []
-        for path in map(Path, paths):
-            if holds_folds(path):
-                from cnn_cli.inference.out_of_fold import load_folds
-
-                members += load_folds(path, tta)
-            else:
-                members.append(Classifier.load(path, tta))
         first = members[0]
         for other in members[1:]:
             _check_like(other, first)
-        path = Path(paths[0]) if len(paths) == 1 else first.path
         own: dict[str, Any] = {
             "path": path,
             "temperature": 1.0,
@@ -97,25 +80,6 @@ class Ensemble(Classifier):
         self, threads: int, backend: str = "numpy", note: Callable[[str], None] = lambda _: None
     ) -> EnsembleEngine:
         return EnsembleEngine(self.members, threads, backend, note)
-
-    def rejecting(
-        self, threads: int, backend: str, note: Callable[[str], None]
-    ) -> RejectingEnsemble | None:
-        """Create the engine that also rejects images; None if no network rejects any.
-
-        Raises:
-            DataError: some do, and others do not.
-        """
-        does = next((one for one in self.members if one.rejects), None)
-        if does is None:
-            return None
-        for one in self.members:
-            if not one.rejects:
-                rule = f"must refuse images (cnn eval --calibrate --reject) as {does.path} does"
-                raise DataError(one.path, f"{rule}, which it is averaged with")
-        from cnn_cli.inference.rejection import RejectingEnsemble
-
-        return RejectingEnsemble(self.members, self.scorer(threads, backend, note))
 
     def agrees_on(self, split: str) -> bool:
         keys = DECIDES.get(split, DECIDES["val"])

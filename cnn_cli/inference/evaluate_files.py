@@ -30,7 +30,7 @@ from cnn_cli.inference.several_labels import LabelsEvaluation
 from cnn_cli.nn.backends import backend_for
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.meta import split_rule
-from cnn_cli.system import available_memory, cpu_count
+from cnn_cli.system import check_memory, cpu_count
 
 T = TypeVar("T")
 
@@ -151,7 +151,8 @@ def _keeps_logits(
     job, need = options.job, _logits_bytes(classifier, images, options.job)
     if calibrate or classifier.several is not None:
         what = "--calibrate" if calibrate else "data.labels multiple"
-        job.first(lambda: _check_logits_fit(need, what))
+        rule = "keeps the scores of all images, which need more memory than there is"
+        job.first(lambda: check_memory(need, what, rule))
         return True
     keep = job.first(lambda: logits_can_be_kept(need))
     if not keep and job.rank == 0:
@@ -166,11 +167,3 @@ def _logits_bytes(classifier: Classifier, images: int, job: Ranks) -> int:
     """Return the bytes of all logits, doubled if they are gathered from ranks."""
     numbers = images * len(classifier.classes) * (2 if job.size > 1 else 1)
     return numbers * classifier.params.dtype.itemsize
-
-
-def _check_logits_fit(need: int, what: str) -> None:
-    """Refuse to keep more than fits into memory."""
-    have = available_memory()
-    if need > have:
-        rule = "keeps the scores of all images, which need more memory than there is"
-        raise DataError(what, rule, f"{size_text(need)} of {size_text(have)}")

@@ -14,7 +14,7 @@ from cnn_cli import safe_csv
 from cnn_cli.data.folds import Fold
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.targets import numbers_of
-from cnn_cli.errors import DataError, size_text
+from cnn_cli.errors import DataError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import AnyEvaluation, Evaluation
 from cnn_cli.inference.evaluate_files import EvaluationOptions, evaluate_files, own_dataset
@@ -23,7 +23,7 @@ from cnn_cli.metric_names import TOP1, Metric, overall_of
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import BEST
 from cnn_cli.runs.folder import fold_folder, folds_in
-from cnn_cli.system import available_memory
+from cnn_cli.system import check_memory
 
 COLUMNS = ("path", "fold", "true", "label", "prob", "true_prob", "error")
 # Followed by prob:NAME for each class.
@@ -177,7 +177,7 @@ def predict_out_of_fold(classifiers: list[Classifier], options: EvaluationOption
         if images is None:  # `take_fold` leaves no fold empty
             raise ValueError("a fold without images")
         every = len(images) * len(classifiers)
-        options.job.first(partial(check_memory, classifier, every))
+        options.job.first(partial(check_scores_fit, classifier, every))
         evaluation, bad = evaluate_files(classifier, images, options, calibrate=True)
         if evaluation.logits is None or (options.job.rank == 0 and not len(evaluation.labels)):
             rule = f"fold {number} must hold a readable image"
@@ -193,7 +193,7 @@ def predict_out_of_fold(classifiers: list[Classifier], options: EvaluationOption
     return OutOfFold(classifiers[0].classes, classifiers, folds)
 
 
-def check_memory(classifier: Classifier, images: int) -> None:
+def check_scores_fit(classifier: Classifier, images: int) -> None:
     """Refuse to predict more images than fit into memory, with one logit and one probability per
     class.
 
@@ -201,7 +201,5 @@ def check_memory(classifier: Classifier, images: int) -> None:
         DataError: they do not fit.
     """
     numbers = 2 * images * len(classifier.classes)
-    need, have = numbers * classifier.params.dtype.itemsize, available_memory()
-    if need > have:
-        rule = "the scores of all images need more memory than there is"
-        raise DataError(classifier.path, rule, f"{size_text(need)} of {size_text(have)}")
+    need = numbers * classifier.params.dtype.itemsize
+    check_memory(need, classifier.path, "the scores of all images need more memory than there is")

@@ -23,10 +23,8 @@ from cnn_cli.parallel.ranks import Ranks
 from cnn_cli.structs import Struct
 
 if TYPE_CHECKING:
-    from cnn_cli.inference.ensemble import EnsembleEngine
-    from cnn_cli.inference.rejection import Rejecting
-    from cnn_cli.inference.scorer import ViewsEngine
-    from cnn_cli.nn.engine import Engine
+    from cnn_cli.inference.rejecting import Rejecting
+    from cnn_cli.inference.scorer import OpenScorer
 
 
 class Prediction(Struct):
@@ -165,11 +163,13 @@ class Predictor(Closing):
             )
         return found, errors
 
-    def _open(self, backend: str) -> Engine | EnsembleEngine | ViewsEngine | Rejecting:
-        self._rejecting = self.classifier.rejecting(self.threads, backend, self._note)
-        if self._rejecting is not None:
-            return self._rejecting
-        return self.classifier.scorer(self.threads, backend, self._note)
+    def _open(self, backend: str) -> OpenScorer | Rejecting:
+        if not self.classifier.rejects:
+            return self.classifier.scorer(self.threads, backend, self._note)
+        from cnn_cli.inference.rejecting import open_rejecting
+
+        self._rejecting = open_rejecting(self.classifier, self.threads, backend, self._note)
+        return self._rejecting
 
     def close(self) -> None:
         self._scorer.close()

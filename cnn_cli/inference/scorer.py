@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import numpy as np
 
@@ -33,6 +33,17 @@ class Scorer(Protocol):
             x: (n, h, w, c) images, as they were decoded, or what is kept of them.
             params: parameters to use instead of the engine's, such as averaged ones.
         """
+
+
+class OpenScorer(Scorer, Protocol):
+    """A scorer that holds threads until it is closed."""
+
+    def close(self) -> None:
+        """End the threads."""
+
+    def __enter__(self) -> Self: ...
+
+    def __exit__(self, *_: object) -> None: ...
 
 
 class ViewsEngine(Closing):

@@ -115,7 +115,11 @@ class _Assembly:
         self.gains = 0
 
     def take(self, node: Node, module: Module, eps: float | None) -> None:
-        """Add a node's arrays from its module."""
+        """Add a node's arrays from its module.
+
+        Raises:
+            DataError: it is a module of another kind of layer.
+        """
         if not fits(node, module):
             rule = f"{module.name} must be arrays for {node.name} ({node.layer.kind})"
             raise DataError(self.place, rule, f"those of a {module.kind} layer")
@@ -237,6 +241,11 @@ class _Assembly:
         return node.layer.in_shape if node.layer.kind != "global_avgpool" else node.layer.out_shape
 
     def refuse_problems(self) -> None:
+        """Refuse arrays that are not the network's.
+
+        Raises:
+            DataError: some are missing, left over, misshapen or not finite.
+        """
         kinds = {
             "missing": self.missing,
             "extra": self.extra,
@@ -248,7 +257,11 @@ class _Assembly:
             raise DataError(self.place, "arrays must be the network's", "; ".join(problems))
 
     def refuse_unused_standardization(self) -> None:
-        """Refuse a standardization without convolutions, or with a gamma but no gains."""
+        """Refuse a standardization without effect.
+
+        Raises:
+            UsageError: there are no convolutions, or there is a gamma but no gains.
+        """
         if self.standardization is None:
             return
         if not self.standardized:

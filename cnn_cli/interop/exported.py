@@ -81,7 +81,11 @@ def with_exported(
 
 
 def exported_value(foreign: Foreign, key: str) -> Any:
-    """Return a value that `cnn export` wrote as JSON; None if there is none."""
+    """Return a value that `cnn export` wrote as JSON; None if there is none.
+
+    Raises:
+        DataError: it is not JSON.
+    """
     if EXPORTED not in foreign.facts:
         return None
     try:

@@ -68,7 +68,7 @@ class Op:
 
 
 @dataclass(frozen=True, slots=True)
-class Normalization:
+class ScaleAndShift:
     """The normalization at the beginning of a network: image · `scale` + `shift`.
 
     Attributes:
@@ -103,7 +103,7 @@ class Foreign:
     ops: tuple[Op, ...] | None = None
     in_shape: Shape | None = None
     channels_last: bool = False
-    normalization: Normalization | None = None
+    normalization: ScaleAndShift | None = None
     activation: Activation | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()

@@ -81,6 +81,7 @@ Pairs = dict[int, Module]
 
 
 def layers_with_arrays(graph: Graph) -> list[Node]:
+    """Return the nodes with parameters or buffers, in order."""
     return [node for node in graph.nodes if node.layer.params or node.layer.buffers]
 
 

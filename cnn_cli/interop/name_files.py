@@ -43,7 +43,11 @@ def told_apart(names: list[str]) -> list[str]:
 
 
 def read_map(path: Path) -> dict[str, str]:
-    """Read a YAML mapping of the network's layers to the file's."""
+    """Read a YAML mapping of the network's layers to the file's.
+
+    Raises:
+        DataError: it cannot be read, or is no such mapping.
+    """
     from cnn_cli.config.yaml12 import parse_yaml
 
     found = parse_yaml(read_text(path, MOST_TEXT), str(path))

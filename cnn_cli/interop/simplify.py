@@ -13,7 +13,7 @@ from typing import Any, get_args
 
 import numpy as np
 
-from cnn_cli.interop.foreign import INPUT, PASSED_OVER, Activation, Foreign, Normalization, Op
+from cnn_cli.interop.foreign import INPUT, PASSED_OVER, Activation, Foreign, Op, ScaleAndShift
 from cnn_cli.nn.kernels.activation import ACTIVATIONS
 from cnn_cli.nn.layers.adaptive_avgpool import part_means
 from cnn_cli.nn.types import Array
@@ -24,7 +24,7 @@ TIMES_ITSELF = {"sigmoid": "silu", "hardsigmoid": "hardswish"}
 SCALED = ("affine", "groupnorm", "layernorm")
 
 
-def simplified(ops: Sequence[Op], end: int) -> tuple[tuple[Op, ...], Normalization | None]:
+def simplified(ops: Sequence[Op], end: int) -> tuple[tuple[Op, ...], ScaleAndShift | None]:
     """Return the ops that `end` needs, merged where they form one layer.
 
     Returns:
@@ -279,7 +279,7 @@ def _needed(ops: Sequence[Op], end: int) -> tuple[list[Op], int]:
     return kept, new[end]
 
 
-def _without_normalization(ops: list[Op], end: int) -> tuple[tuple[Op, ...], Normalization | None]:
+def _without_normalization(ops: list[Op], end: int) -> tuple[tuple[Op, ...], ScaleAndShift | None]:
     """Remove ops that only normalize the image; return the rest, and the normalization."""
     scale, shift = np.ones(1), np.zeros(1)
     found = INPUT
@@ -301,4 +301,4 @@ def _without_normalization(ops: list[Op], end: int) -> tuple[tuple[Op, ...], Nor
         replace(op, inputs=tuple(INPUT if i <= found else i - found - 1 for i in op.inputs))
         for op in ops[found + 1 :]
     ]
-    return tuple(moved), Normalization(scale, shift)
+    return tuple(moved), ScaleAndShift(scale, shift)

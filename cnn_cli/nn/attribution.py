@@ -59,7 +59,7 @@ class Attribution:
         network = Network.open(graph, params, team, training=True, running_stats=True, keep=node)
         # Backward passes write parameter gradients, which are ignored here.
         self._gradients = Gradients(graph, params, team, network.segments)
-        self._network = network.with_gradients(self._gradients)
+        self._network = self._gradients.attached_to(network)
 
     def __call__(self, x: Array, classes: Array | None = None) -> ScoreGradients:
         """Differentiate one score of each image.

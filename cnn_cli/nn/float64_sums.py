@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from cnn_cli.nn.gradients import Gradients, Part, is_finite
+from cnn_cli.nn.gradients import GradientPart, Gradients, is_finite
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.passes import Chunk
@@ -64,7 +64,7 @@ class Float64Gradients(Gradients):
 
         self.finite = self._each_block(self._all, work)
 
-    def reduce_part(self, busy: int, part: Part) -> None:
+    def reduce_part(self, busy: int, part: GradientPart) -> None:
         def work(block: slice) -> bool:
             self._total(busy, block)
             return True

@@ -9,20 +9,22 @@ from itertools import chain
 
 import numpy as np
 
+from cnn_cli.nn.context import NOTHING
 from cnn_cli.nn.graph import Graph
-from cnn_cli.nn.network import share_nodes
+from cnn_cli.nn.network import Network, share_nodes
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.passes import Chunk
 from cnn_cli.nn.plan import Segment
 from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
+from cnn_cli.structs import replace
 
 # Elements: two arrays of this size fit an L2 cache of 2 MB; smaller ones cost Python time.
 BLOCK = 262_144
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class GradientPart:
     """The gradients of some nodes.
 
     Attributes:
@@ -34,7 +36,7 @@ class Part:
     slices: tuple[slice, ...]
 
     @classmethod
-    def of(cls, params: Parameters, nodes: Iterable[int]) -> Part:
+    def of(cls, params: Parameters, nodes: Iterable[int]) -> GradientPart:
         """Create the part of the nodes at these positions."""
         chosen = frozenset(nodes)
         slices: list[slice] = []
@@ -84,10 +86,12 @@ class Gradients:
         ]
         self._shares = share_nodes(graph.nodes, team.size)
         self.parts = [
-            Part.of(params, (step.node.index for step in segment.steps if step.has_backward))
+            GradientPart.of(
+                params, (step.node.index for step in segment.steps if step.has_backward)
+            )
             for segment in segments
         ]
-        self._all = Part.of(params, chain.from_iterable(part.nodes for part in self.parts))
+        self._all = GradientPart.of(params, chain.from_iterable(part.nodes for part in self.parts))
         self.finite = True
 
     @property
@@ -99,6 +103,23 @@ class Gradients:
     def sums(self) -> Array:
         """Array like `params.flat`: the result of `reduce_part`, to be summed over processes."""
         return self.flat[0]
+
+    def attached_to(self, network: Network) -> Network:
+        """Return the same network with workers that accumulate gradients here."""
+        contexts = tuple(
+            {
+                index: replace(
+                    context,
+                    grads=views[index],
+                    prepared_grad=prepared.get(index, NOTHING),
+                )
+                for index, context in shared.items()
+            }
+            for shared, views, prepared in zip(
+                network.contexts, self.views, self.prepared, strict=True
+            )
+        )
+        return replace(network, contexts=contexts)
 
     def keep(self, chunk: Chunk, level: int) -> None:
         """Add up the gradients that a chunk has computed in a segment."""
@@ -118,7 +139,7 @@ class Gradients:
 
         self.finite = self._each_block(self._all, work)
 
-    def reduce_part(self, busy: int, part: Part) -> None:
+    def reduce_part(self, busy: int, part: GradientPart) -> None:
         """Like `reduce`, for some nodes, without the check for finiteness."""
         self._collect(busy, part)
 
@@ -135,7 +156,7 @@ class Gradients:
         """After `reduce_part` of all parts, check whether the sum is finite."""
         self.finite = self._each_block(self._all, lambda block: is_finite(self.flat[0][block]))
 
-    def _collect(self, busy: int, part: Part) -> None:
+    def _collect(self, busy: int, part: GradientPart) -> None:
         """Compute parameter gradients from those of the prepared arrays."""
 
         def collect(worker: int) -> None:
@@ -155,7 +176,7 @@ class Gradients:
         for flat in self.flat[1:busy]:
             total[block] += flat[block]
 
-    def _each_block(self, part: Part, act: Callable[[slice], bool]) -> bool:
+    def _each_block(self, part: GradientPart, act: Callable[[slice], bool]) -> bool:
         """Call `act` on a part's blocks, on all threads; return whether all calls returned true."""
         workers = self._team.size
         good = [True] * workers

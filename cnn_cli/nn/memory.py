@@ -37,7 +37,7 @@ SCRATCH_BYTES = 10_000_000
 LOADER_BATCHES = 4
 
 
-class Optimizer(Protocol):
+class OptimizerSettings(Protocol):
     """An optimizer's settings: `buffers` is the number of arrays like the parameters that it
     keeps.
     """
@@ -46,7 +46,7 @@ class Optimizer(Protocol):
     def buffers(self) -> Sized: ...
 
 
-class Training(Protocol):
+class TrainingSettings(Protocol):
     """The settings of a training on which its memory depends, as in the config's `train`."""
 
     @property
@@ -56,7 +56,7 @@ class Training(Protocol):
     @property
     def accumulate(self) -> int: ...
     @property
-    def optimizer(self) -> Optimizer: ...
+    def optimizer(self) -> OptimizerSettings: ...
     @property
     def ema(self) -> object: ...
     @property
@@ -72,7 +72,7 @@ def parameter_count(graph: Graph) -> int:
 
 def training_bytes(
     graph: Graph,
-    train: Training,
+    train: TrainingSettings,
     threads: int,
     backend: Backend = "numpy",
     pixel_bytes: int = 1,

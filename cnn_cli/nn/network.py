@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from math import prod
-from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,10 +12,7 @@ from cnn_cli.nn.graph import IMAGE, Graph, Node
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import Segment, plan_segments
 from cnn_cli.nn.team import Team
-from cnn_cli.structs import Struct, replace
-
-if TYPE_CHECKING:
-    from cnn_cli.nn.gradients import Gradients
+from cnn_cli.structs import Struct
 
 
 class Prepared:
@@ -98,7 +94,10 @@ class Network(Struct):
         keep: int | None = None,
         entry: int = IMAGE,
     ) -> Network:
-        """Plan a network; arguments as in `plan_segments`. `with_gradients` adds gradients."""
+        """Plan a network, without gradients: see `Gradients.attached_to`.
+
+        Arguments as in `plan_segments`.
+        """
         segments = plan_segments(
             graph, training, running_stats=running_stats, keep=keep, entry=entry
         )
@@ -118,20 +117,3 @@ class Network(Struct):
         }
         each = (contexts,) * team.size
         return cls(graph, params, segments, prepared, each, training, running_stats, entry)
-
-    def with_gradients(self, gradients: Gradients) -> Network:
-        """Return the same network with workers that accumulate gradients there."""
-        contexts = tuple(
-            {
-                index: replace(
-                    context,
-                    grads=views[index],
-                    prepared_grad=prepared.get(index, NOTHING),
-                )
-                for index, context in shared.items()
-            }
-            for shared, views, prepared in zip(
-                self.contexts, gradients.views, gradients.prepared, strict=True
-            )
-        )
-        return replace(self, contexts=contexts)

@@ -83,12 +83,14 @@ def share_chunks(bounds: list[tuple[int, int]], workers: int) -> list[list[Chunk
 
 
 def inputs_of(chunk: Chunk, node: Node) -> Array | Arrays:
+    """Return what a layer's `forward` reads: its input, or a tuple of several."""
     if len(node.inputs) == 1 and not node.layer.takes_tuple:
         return chunk.values[node.inputs[0]]
     return tuple(chunk.values[tensor] for tensor in node.inputs)
 
 
 def as_tuple(value: Array | Arrays | None) -> Arrays:
+    """Return one array, several, or none, as a tuple."""
     if value is None:
         return ()
     return value if isinstance(value, tuple) else (value,)

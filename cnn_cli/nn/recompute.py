@@ -23,7 +23,7 @@ TRIALS = 24  # part sizes to try
 GROWTH = 1.25  # ratio of successive sizes
 
 
-class Part(Struct):
+class RecomputedPart(Struct):
     """Segments that are repeated together.
 
     Attributes:
@@ -48,13 +48,13 @@ class Recompute(Struct):
         muladds: multiply-adds per image of the second forward pass.
     """
 
-    parts: tuple[Part, ...] = ()
+    parts: tuple[RecomputedPart, ...] = ()
     once: int = 0
     release: Mapping[int, tuple[int, ...]] = {}
     numbers: int = 0
     muladds: int = 0
 
-    def part_until(self, level: int) -> Part | None:
+    def part_until(self, level: int) -> RecomputedPart | None:
         """Return the part whose last segment this is, or None."""
         return next((part for part in self.parts if part.last == level), None)
 
@@ -155,7 +155,7 @@ class _Flow:
         kept = [self.crossing(cut) for cut in cuts]
         starts = [0, *(cut + 1 for cut in cuts)]
         parts = [
-            Part(first, last, self._leftover(first, last))
+            RecomputedPart(first, last, self._leftover(first, last))
             for first, last in zip(starts[:-1], cuts, strict=True)
         ]
         again = [part for part in parts if part.last >= self.trained_from]
@@ -185,7 +185,9 @@ class _Flow:
             if first <= made <= last and self.released.get(tensor, made) > last
         )
 
-    def _numbers(self, parts: Sequence[Part], kept: Sequence[Sequence[int]], once: int) -> int:
+    def _numbers(
+        self, parts: Sequence[RecomputedPart], kept: Sequence[Sequence[int]], once: int
+    ) -> int:
         """Return the largest number of values per image that wait at once, including returning
         gradients.
         """

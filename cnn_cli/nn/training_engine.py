@@ -290,5 +290,5 @@ class TrainingEngine(Engine):
             kind = Float64Gradients if self._in_float64 else Gradients
             network = self._network
             self._gradients = kind(network.graph, self.params, self._team, network.segments)
-            self._network = network.with_gradients(self._gradients)
+            self._network = self._gradients.attached_to(network)
         return self._gradients

@@ -18,7 +18,7 @@ from cnn_cli.nn.mix import Mix, blend
 from cnn_cli.nn.network import Network
 from cnn_cli.nn.passes import Chunk, Pass, Resources, as_tuple
 from cnn_cli.nn.plan import BatchStep, Step, chunks_multiple
-from cnn_cli.nn.recompute import ONCE, Part, Recompute
+from cnn_cli.nn.recompute import ONCE, Recompute, RecomputedPart
 from cnn_cli.nn.types import Array, Arrays, Saved
 from cnn_cli.structs import replace
 
@@ -132,7 +132,7 @@ class TrainingPass(Pass):
             release = self.recompute.release[step.node.index]
             self._forward_node(step, chunk, run, release, save=False)
 
-    def _run_again(self, part: Part, chunk: Chunk, run: RunContext) -> None:
+    def _run_again(self, part: RecomputedPart, chunk: Chunk, run: RunContext) -> None:
         """Take a chunk through a part a second time, for its backward pass."""
         for level in range(part.first, part.last + 1):
             super().forward(level, chunk, run)

@@ -26,7 +26,8 @@ import numpy as np
 from cnn_cli.data.shards import bounds
 from cnn_cli.errors import DataError, reason
 from cnn_cli.nn.types import Array
-from cnn_cli.parallel.ranks import COUNT, DESCRIPTORS, NUMBER, PROCESSES, JobEnded, part_of
+from cnn_cli.parallel.launcher import COUNT, DESCRIPTORS, NUMBER
+from cnn_cli.parallel.ranks import PROCESSES, JobEnded, part_of
 from cnn_cli.parallel.waiting import pause
 from cnn_cli.portable import end_with_parent, reserve, shared_memory
 from cnn_cli.threads import start_thread

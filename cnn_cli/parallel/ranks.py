@@ -1,33 +1,19 @@
-"""The processes of one job: only this one, as many as `mpiexec` started, or those that this program
-started itself (`processes`).
-
-MPI is imported only if there is more than one process.
+"""The processes of one job, as the program sees them: only this one, those that `mpiexec` started
+(`mpi`), or those that this program started itself (`processes`).
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol, TypeVar
-
-from cnn_cli.errors import UsageError
 
 if TYPE_CHECKING:
     from cnn_cli.nn.types import Array
 
 T = TypeVar("T")
 
-DESCRIPTORS, COUNT, NUMBER = "CNN_DESCRIPTORS", "CNN_PROCESSES", "CNN_PROCESS"
-"""Environment variables of a worker process that this program started: its open files (the shared
-memory and the lifeline), the number of processes, and its own number.
-"""
 PROCESSES = "train.processes"
 """The config key that asks for worker processes."""
-# Environment variables with the number of processes: of this program, Hydra (MPICH, Intel), Slurm's
-# PMI and MVAPICH, then Open MPI. PMIx has none, so Slurm's task count is used.
-COUNTS = (COUNT, "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
-NUMBERS = (NUMBER, "PMI_RANK", "OMPI_COMM_WORLD_RANK", "MV2_COMM_WORLD_RANK", "PMIX_RANK")
 
 
 class JobEnded(BaseException):
@@ -144,7 +130,7 @@ class Alone:
 ALONE = Alone()
 
 
-class Foreseen(Alone):
+class PlannedRanks(Alone):
     """So many processes that are not started: what `processes` would be, for a plan."""
 
     def __init__(self, count: int) -> None:
@@ -154,43 +140,3 @@ class Foreseen(Alone):
 def part_of(cores: int, processes: int) -> int:
     """A process's part of the cores that so many share; at least 1."""
     return max(1, cores // processes)
-
-
-def started_ranks(environment: Mapping[str, str] = os.environ) -> int:
-    """Return the number of processes of this job, as the launcher reports it; 1 without a
-    launcher.
-    """
-    names = (*COUNTS, "SLURM_STEP_NUM_TASKS") if "PMIX_RANK" in environment else COUNTS
-    return _first_number(environment, names, 1)
-
-
-def started_as(environment: Mapping[str, str] = os.environ) -> int:
-    """Return the number of this process among them, from 0."""
-    return _first_number(environment, NUMBERS, 0)
-
-
-def _first_number(environment: Mapping[str, str], names: Sequence[str], otherwise: int) -> int:
-    values = (environment.get(name, "") for name in names)
-    return next((int(value) for value in values if value.isdecimal()), otherwise)
-
-
-def is_worker(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether another process of this program started this one, to work with it."""
-    return DESCRIPTORS in environment
-
-
-def open_ranks() -> Ranks:
-    """Return the ranks of this job.
-
-    Raises:
-        UsageError: there are several, and mpi4py is missing or uses another MPI.
-    """
-    count = started_ranks()
-    if count <= 1:
-        return Alone()
-    if find_spec("mpi4py") is None:
-        rule = "several processes need mpi4py; install it with pip install 'cnn-cli[mpi]'"
-        raise UsageError("mpiexec", rule)
-    from cnn_cli.parallel.mpi import MpiRanks
-
-    return MpiRanks.open(count)

@@ -26,7 +26,7 @@ USED = 0.92  # fraction of the budget; the rest is for checkpoints and other pro
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class Candidate:
     """A candidate network.
 
     Attributes:
@@ -92,7 +92,7 @@ class Choice:
         tuning: how pretrained weights are fine-tuned; None for training from scratch.
     """
 
-    network: Network
+    network: Candidate
     batch_size: int
     epochs: int
     strong: bool
@@ -104,23 +104,23 @@ class Choice:
     tuning: Tuning | None = None
 
 
-def networks(survey: Survey) -> list[Network]:
+def networks(survey: Survey) -> list[Candidate]:
     """Return the networks that suit the images, slowest and most accurate first."""
     short = min(survey.width, survey.height)
     if short <= SMALL:
         size = _small_size(survey)
         return [
-            Network(size, "plain", widths)
+            Candidate(size, "plain", widths)
             for widths in ((64, 128, 256), (32, 64, 128), (16, 32, 64))
         ]
     widths, narrow = (32, 64, 128, 256), (16, 32, 64, 128)
     largest = min(PHOTO_SIDES[0], short // 8 * 8)
     found = []
     if largest < PHOTO_SIDES[1]:
-        found.append(Network(_photo_size(survey, largest), "residual", widths))
+        found.append(Candidate(_photo_size(survey, largest), "residual", widths))
     sides = sorted({largest, *(side for side in PHOTO_SIDES if side < largest)}, reverse=True)
-    found += [Network(_photo_size(survey, side), "residual", widths, 2) for side in sides]
-    return [*found, Network(_photo_size(survey, sides[-1]), "residual", narrow, 2)]
+    found += [Candidate(_photo_size(survey, side), "residual", widths, 2) for side in sides]
+    return [*found, Candidate(_photo_size(survey, sides[-1]), "residual", narrow, 2)]
 
 
 def aspect(survey: Survey) -> float:
@@ -166,7 +166,7 @@ def enough_epochs(images: int) -> int:
     return most_epochs(images) // 2
 
 
-def batch_size(images: int, network: Network) -> int:
+def batch_size(images: int, network: Candidate) -> int:
     """Return a batch size that gives an epoch enough batches."""
     if images < 400:
         return 8 if images < 64 else 16
@@ -176,6 +176,7 @@ def batch_size(images: int, network: Network) -> int:
 
 
 def images_a_class(survey: Survey) -> float:
+    """Return the median number of training images in a class."""
     return median(survey.train)
 
 
@@ -184,7 +185,7 @@ def is_uneven(survey: Survey) -> bool:
     return not survey.several and max(survey.train) > UNEVEN * min(survey.train)
 
 
-def fit(survey: Survey, network: Network, speed: Speed, budget: float) -> Choice:
+def fit(survey: Survey, network: Candidate, speed: Speed, budget: float) -> Choice:
     """Choose the number of epochs of a network for a budget.
 
     Args:

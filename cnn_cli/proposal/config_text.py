@@ -8,8 +8,8 @@ from collections.abc import Iterable
 
 from cnn_cli.errors import listed, printable
 from cnn_cli.proposal.choose import (
+    Candidate,
     Choice,
-    Network,
     Tuning,
     aspect,
     is_squashed,
@@ -146,7 +146,7 @@ def _model(survey: Survey, choice: Choice) -> list[str]:
     ]
 
 
-def _plain(network: Network) -> list[str]:
+def _plain(network: Candidate) -> list[str]:
     """Return the layers of `small.yaml`."""
     lines = []
     height, width = network.size
@@ -161,7 +161,7 @@ def _plain(network: Network) -> list[str]:
     return lines
 
 
-def _residual(network: Network) -> list[str]:
+def _residual(network: Candidate) -> list[str]:
     """Return the layers of `animals.yaml`."""
     first, *others = network.widths
     lines = [*_conv(first, network.stem_stride), "- relu", *_conv(first), "- relu", "- maxpool: 2"]

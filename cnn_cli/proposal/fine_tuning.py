@@ -8,8 +8,8 @@ from __future__ import annotations
 from cnn_cli.proposal.choose import (
     START_SECONDS,
     USED,
+    Candidate,
     Choice,
-    Network,
     Speed,
     Tuning,
     images_a_class,
@@ -51,7 +51,7 @@ def head_alone(survey: Survey, weights: str, side: int, speed: Speed, budget: fl
     epochs = head_epochs(train)
     seconds = first + epochs * epoch
     return Choice(
-        network=Network((side, side), "named"),
+        network=Candidate((side, side), "named"),
         batch_size=BATCH_SIZE,
         epochs=epochs,
         strong=False,

@@ -16,8 +16,8 @@ from cnn_cli.interop.pretrained import EXTRA, PACKAGES, Package, find_weights
 from cnn_cli.proposal.choose import (
     FEW,
     STRONG_EPOCHS,
+    Candidate,
     Choice,
-    Network,
     Speed,
     Tuning,
     batch_size,
@@ -189,7 +189,7 @@ def relative_root(root: Path, file: Path) -> str:
     return whole
 
 
-def _trial(survey: Survey, network: Network) -> Choice:
+def _trial(survey: Survey, network: Candidate) -> Choice:
     """Return a network with the most expensive augmentation that may be chosen."""
     return Choice(
         network=network,

@@ -91,7 +91,7 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class ImageProperties:
     """Properties of an image.
 
     Attributes:
@@ -192,7 +192,7 @@ def _spread(split: Split, classes: int) -> list[str]:
     return list(chosen)
 
 
-def _look(path: str, on_frames: OnFrames | None = None) -> Look | None:
+def _look(path: str, on_frames: OnFrames | None = None) -> ImageProperties | None:
     """Return the properties of an image; None if it is unreadable."""
     try:
         with open_picture(path) as file:
@@ -215,10 +215,10 @@ def _look(path: str, on_frames: OnFrames | None = None) -> Look | None:
     own = replace(_PREPROCESS, channels=facts.bands, depth=facts.depth)
     if not is_plain and (own.is_plain or isinstance(read_image(path, own), ImageError)):
         return None
-    return Look(facts.size, is_plain, gray, facts.bands, facts.depth, flat)
+    return ImageProperties(facts.size, is_plain, gray, facts.bands, facts.depth, flat)
 
 
-def _bands_and_depth(looks: Sequence[Look]) -> tuple[int, Depth]:
+def _bands_and_depth(looks: Sequence[ImageProperties]) -> tuple[int, Depth]:
     """Return bands and depth for most of these images; 8 bits if many have no more."""
     counts = Counter(look.bands if look.bands not in (1, 3) else 3 for look in looks)
     if not counts:

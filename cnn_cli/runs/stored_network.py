@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from cnn_cli.errors import ConfigError, DataError, size_text
 from cnn_cli.nn.graph import Graph, NodeError, read_graph
 from cnn_cli.nn.memory import parameter_count
-from cnn_cli.system import available_memory
+from cnn_cli.system import check_memory
 
 if TYPE_CHECKING:
     from cnn_cli.config import Config
@@ -93,6 +93,4 @@ def check_unpacked_size(size: int, meta: dict[str, Any], place: str) -> None:
     if size > most:
         rule = f"must not unpack to more than {size_text(most)}, the most for its network"
         raise DataError(place, rule, size_text(size))
-    have = available_memory()
-    if size > have:
-        raise DataError(place, "must fit into memory", f"{size_text(size)} of {size_text(have)}")
+    check_memory(size, place, "must fit into memory")

@@ -17,6 +17,9 @@ def class_weights(config: Config, dataset: Dataset, source: str) -> Array | None
     `balanced` weights a class by images / (classes · images of the class), as scikit-learn does.
     With several labels per image, the weight of a present label is the number of images without the
     class divided by the number with it.
+
+    Raises:
+        ConfigError: there is not one weight per class, or all are 0.
     """
     weights = config.train.class_weights
     if weights is None:

@@ -27,7 +27,7 @@ from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow
 from cnn_cli.training.resumed_data import change_since, data_facts, receipt_of
 from cnn_cli.training.setup import open_images, prepare
-from cnn_cli.training.several import FINAL, Several, locked_folder
+from cnn_cli.training.several import FINAL, Trainings, locked_folder
 from cnn_cli.training.train import check_given, load_resumable
 
 
@@ -88,14 +88,14 @@ def train_folds(
         if options.overwrite:  # every check comes before anything is deleted
             prepare(configs[0], source, options, {}, ranks)
     results: list[TrainResult] = []
-    several = Several(source, options, requests, progress, ranks)
+    trainings = Trainings(source, options, requests, progress, ranks)
     with locked_folder(folder, ranks, overwrite=options.overwrite) as run:
         try:
             with requests.at_once():
                 ranks.first(lambda: check_images(folder, configs, source))
             for number, own in enumerate(configs, 1):
                 place = fold_folder(folder, number)
-                result = several.train(own, place, f"fold {number} of {count}")
+                result = trainings.train(own, place, f"fold {number} of {count}")
                 results.append(result)
                 if result.stopped not in FINAL:
                     return FoldsResult(folder, count, results, result.stopped, None)

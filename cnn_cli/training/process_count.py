@@ -11,7 +11,7 @@ from typing import Any
 from cnn_cli.config import Config, required_root
 from cnn_cli.errors import CnnError, ConfigError
 from cnn_cli.nn.backends import training_backend
-from cnn_cli.parallel.ranks import ALONE, PROCESSES, Foreseen, Ranks
+from cnn_cli.parallel.ranks import ALONE, PROCESSES, PlannedRanks, Ranks
 from cnn_cli.portable import can_share_memory
 from cnn_cli.runs.checkpoint import LAST, load_checkpoint
 from cnn_cli.runs.folder import choose_folder
@@ -109,7 +109,7 @@ def _that_fit(
     limit = "memory" if options.memory is None else "--memory"
     plans: dict[int, MemoryPlan] = {}
     for count in counts:
-        job = Foreseen(count)
+        job = PlannedRanks(count)
         threads = choose_threads(options, meta, job)
         with suppress(ConfigError):
             plans[count] = plan_memory_of(

@@ -23,8 +23,8 @@ FINAL = (None, "early stop")  # states of a training with nothing left to do
 
 
 @dataclass(slots=True, eq=False)
-class Several:
-    """What the trainings have in common.
+class Trainings:
+    """The trainings of one folder, and what they have in common.
 
     Attributes:
         source: the config's file, for messages.

@@ -23,7 +23,7 @@ from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Progress
 from cnn_cli.training.requests import Requests, StopNow
 from cnn_cli.training.setup import TrainingSetup, prepare, set_up
-from cnn_cli.training.several import FINAL, Several, locked_folder
+from cnn_cli.training.several import FINAL, Trainings, locked_folder
 from cnn_cli.training.sweep_state import BUDGET, Job, SweepResult, SweepState
 from cnn_cli.training.trials import Candidates
 
@@ -69,7 +69,7 @@ def sweep(
             raise UsageError("sweep", "needs KEY=LOW..HIGH or KEY=a,b,c", got)
         base = file.config(overrides, settings)
         watcher = partial(progress, base.train.monitored.text)
-        several = Several(source, options, requests, watcher, ranks)
+        trainings = Trainings(source, options, requests, watcher, ranks)
         typed = [each.typed for each in space]
         check_alike(
             ranks, source, {"config": plain_config(base), "search": [*typed, trials, budget]}
@@ -78,7 +78,7 @@ def sweep(
         setup = prepare(base, source, options, {}, ranks)
         _check_comparable(setup, source)
         check = partial(_check, setup, source, options)
-        candidates = Candidates(file, overrides, settings, space, check, several.note)
+        candidates = Candidates(file, overrides, settings, space, check, trainings.note)
         candidates.space = ranks.first(lambda: _checked(candidates))
     with locked_folder(folder, ranks) as run:
         state = SweepState(candidates, typed, run, trials)
@@ -87,7 +87,7 @@ def sweep(
                 spent = ranks.first(lambda: state.open(source, setup))
             if budget is not None:
                 requests.deadline = started + budget - spent
-            stopped: str | None = _train_trials(state, candidates, several)
+            stopped: str | None = _train_trials(state, candidates, trainings)
         except StopNow as stop:
             if ranks.size > 1:  # see `train`
                 raise
@@ -95,9 +95,9 @@ def sweep(
         return state.result(BUDGET if stopped == "time limit" else stopped)
 
 
-def _train_trials(state: SweepState, candidates: Candidates, several: Several) -> str | None:
+def _train_trials(state: SweepState, candidates: Candidates, trainings: Trainings) -> str | None:
     """Train trials until nothing is left; return the reason for stopping early, or None."""
-    requests, ranks = several.requests, several.ranks
+    requests, ranks = trainings.requests, trainings.ranks
     while True:
         with requests.at_once():
             job = ranks.first(lambda: state.next_job(requests))
@@ -107,11 +107,11 @@ def _train_trials(state: SweepState, candidates: Candidates, several: Several) -
         began = time.monotonic()
         try:
             config = candidates.config(job.words)
-            result = several.train(config, state.place(job.number), job.title, job.until)
+            result = trainings.train(config, state.place(job.number), job.title, job.until)
             stopped = None if result.stopped in FINAL else result.stopped
         except DivergedError as error:
             failed = error.line()
-            several.note(f"trial {job.number}: {failed}")
+            trainings.note(f"trial {job.number}: {failed}")
         ranks.first(partial(state.take, job, failed, time.monotonic() - began))
         if stopped is not None:
             return stopped

@@ -186,6 +186,10 @@ def load_resumable(
         config: the config to resume with.
         source: the config's file, for messages.
         groups: groups of arrays to read; by default all.
+
+    Raises:
+        ConfigError: the configs differ in more than a resumed run may change.
+        DataError: the checkpoint is damaged.
     """
     checkpoint = load_checkpoint(path, groups)
     # Through the models, so that keys added since get their defaults.

@@ -34,8 +34,9 @@ from cnn_cli.nn.plan import (
     images_per_chunk,
     uses_float64_sums,
 )
+from cnn_cli.parallel.launcher import is_worker, open_ranks
 from cnn_cli.parallel.processes import ProcessRanks, take_signals
-from cnn_cli.parallel.ranks import ALONE, Ranks, is_worker, open_ranks
+from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.report.text.table import format_table
 
 ITEMSIZE = 4  # float32

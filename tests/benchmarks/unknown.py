@@ -25,7 +25,7 @@ from cnn_cli.data.roots import training_classes
 from cnn_cli.data.sources import expand_sources
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.embedding import Embedder
-from cnn_cli.inference.rejection import learn_rejection
+from cnn_cli.inference.rejecting import learn_rejection
 from cnn_cli.nn.types import Array
 
 KNOWN = 7

@@ -183,10 +183,16 @@ def test_a_training_under_way_is_not_disturbed(cnn: Inside, run_folder: Path, mi
 def test_calibration_says_what_scores_it_has_no_memory_for(
     cnn: Inside, model: Path, mixed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    from cnn_cli import system
     from cnn_cli.inference import evaluate_files
 
+    def check(need: int, place: object, rule: str) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(system, "available_memory", lambda: 26 * 3 * 4 - 1)
+            system.check_memory(need, place, rule)
+
     before = model.read_bytes()
-    monkeypatch.setattr(evaluate_files, "available_memory", lambda: 26 * 3 * 4 - 1)
+    monkeypatch.setattr(evaluate_files, "check_memory", check)
     outcome = cnn("eval", mixed, "--ckpt", model, "--calibrate")
     rule = "keeps the scores of all images, which need more memory than there is"
     assert outcome.err == f"cnn: --calibrate: {rule}. Got 312 B of 311 B.\n"

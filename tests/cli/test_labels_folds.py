@@ -17,7 +17,8 @@ from html_check import Page
 from tagged import CLASSES
 
 import cnn_cli
-from cnn_cli.inference.classifier import Classifier, open_classifier
+from cnn_cli.inference.classifier import Classifier
+from cnn_cli.inference.opening import open_classifier
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 FOLDS = ("--folds", 3, "--threads", 1, "--backend", "numpy")

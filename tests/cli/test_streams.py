@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 from cli_program import COMMAND
+from foreign_networks import PTH, PTH_MODEL
 from patience import PATIENCE
 
 from cnn_cli.cli.shared import streams
@@ -91,17 +92,6 @@ LINES = {
     "docs": "docs training",
     "completion": "completion bash",
 }
-FOREIGN = Path(__file__).parent.parent / "interop/data/zip.pth"
-FOREIGN_CONFIG = """\
-data: {image_size: 8}
-model:
-  layers:
-    - conv: {out_channels: 4, kernel_size: 3, bias: false}
-    - batchnorm
-    - relu
-    - global_avgpool
-    - linear: classes
-"""
 TIMED = ("init", "train", "bench")  # slower ones, whose numbers vary between calls
 FEW = [("open", "closed"), ("full", "open")]
 CASES = [(name, state) for name in LINES for state in (FEW if name in TIMED else STATES)]
@@ -116,8 +106,8 @@ def outcomes(project: Path, trained: Path, tmp_path_factory: pytest.TempPathFact
         os.symlink(project / name, folder / name)
     shutil.copytree(trained, folder / "model")
     (folder / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\nno picture")
-    os.symlink(FOREIGN, folder / "zip.pth")
-    (folder / "foreign.yaml").write_text(FOREIGN_CONFIG)
+    os.symlink(PTH, folder / "zip.pth")
+    (folder / "foreign.yaml").write_text("data: {image_size: 8}\n" + PTH_MODEL)
     asked: list[tuple[list[str], tuple[str, str]]] = []
     keys = [*((name, PLAIN) for name in LINES), *CASES]
     for number, (name, state) in enumerate(keys):

@@ -24,7 +24,7 @@ from patience import PATIENCE, wait_until
 
 from cnn_cli.config import load_config
 from cnn_cli.errors import ConfigError
-from cnn_cli.parallel.ranks import Foreseen
+from cnn_cli.parallel.ranks import PlannedRanks
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.training import memory, process_count, setup
 from cnn_cli.training.options import TrainOptions
@@ -145,10 +145,10 @@ def test_the_pictures_vanish(tmp_path: Path) -> None:
 FAILING = """
 import sys
 from cnn_cli.errors import DataError
-from cnn_cli.parallel import batches, ranks
+from cnn_cli.parallel import batches, launcher
 def fail(*arguments, **options):
     raise DataError("here", "must work")
-if ranks.started_as() == {rank}:
+if launcher.started_as() == {rank}:
     batches.BatchSplitter._rank_batch = fail
 """
 
@@ -297,7 +297,7 @@ def test_auto_heeds_memory(field: Field, tmp_path: Path, monkeypatch: pytest.Mon
     options = TrainOptions(backend="numpy")
 
     def each(count: int, threads: int) -> int:
-        plan = prepare(config, "x", TrainOptions(threads=threads), {}, Foreseen(count))
+        plan = prepare(config, "x", TrainOptions(threads=threads), {}, PlannedRanks(count))
         return plan.memory.nbytes
 
     def chosen(limit: int | None = None) -> tuple[int, str]:
@@ -327,7 +327,7 @@ def test_auto_computes_nothing_twice(tmp_path: Path) -> None:
     def needs(count: int, **train: Any) -> int:
         own = config.model_copy(update={"train": config.train.model_copy(update=train)})
         options = TrainOptions(threads=8 // count, backend="numpy")
-        return count * prepare(own, "x", options, {}, Foreseen(count)).memory.nbytes
+        return count * prepare(own, "x", options, {}, PlannedRanks(count)).memory.nbytes
 
     once, twice = ({n: needs(n, recompute=r) for n in (8, 4, 2, 1)} for r in (False, True))
     assert once[8] > twice[8] > once[2]

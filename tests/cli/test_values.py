@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 
 from cnn_cli.cli.shared import values
 from cnn_cli.cli.shared.gates import Gate, gate
+from cnn_cli.cli.shared.parameters import Argument, Option, Parameter
 from cnn_cli.errors import GateError, UsageError
 from cnn_cli.metric_names import Metric
 
@@ -26,13 +28,13 @@ from cnn_cli.metric_names import Metric
     ],
 )
 def test_durations(text: str, seconds: float) -> None:
-    assert values.duration("--time-limit")(text) == seconds
+    assert values.duration("--time-limit", text) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "0s", "-5", "5d", "1h30", "m", "1 m", "30m1h", "1e9"])
 def test_what_is_no_duration(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        values.duration("--time-limit")(text)
+        values.duration("--time-limit", text)
     rule = "must be a time above 0, as 90s, 25m or 1h30m"
     assert str(caught.value) == f"--time-limit: {rule}. Got {text!r}."
 
@@ -42,13 +44,13 @@ def test_what_is_no_duration(text: str) -> None:
     [("2G", 2 * 10**9), ("1.5 GB", 15 * 10**8), ("500m", 5 * 10**8), ("7", 7), ("2GiB", 2**31)],
 )
 def test_sizes(text: str, nbytes: int) -> None:
-    assert values.size("--memory")(text) == nbytes
+    assert values.size("--memory", text) == nbytes
 
 
 @pytest.mark.parametrize("text", ["", "0", "0G", "-1G", "G", "1P", "1e9", "1.G", "2 G B", "٣G"])
 def test_what_is_no_size(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        values.size("--memory")(text)
+        values.size("--memory", text)
     rule = "must be a size above 0, as 500M or 2G"
     assert str(caught.value) == f"--memory: {rule}. Got {text!r}."
 
@@ -56,28 +58,51 @@ def test_what_is_no_size(text: str) -> None:
 @pytest.mark.parametrize("text", ["", "1.0", "+1", "1_000", "٣"])
 def test_what_is_no_whole_number(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--n: must be a whole number, 0 or more\. Got '"):
-        values.whole("--n")(text)
+        values.whole()("--n", text)
 
 
 @pytest.mark.parametrize("text", ["2147483648", "9" * 5000])
 def test_a_whole_number_that_is_too_large(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--n: must be at most 2,147,483,647\. Got '") as caught:
-        values.whole("--n")(text)
+        values.whole()("--n", text)
     assert len(str(caught.value)) < 600
 
 
 def test_whole_numbers() -> None:
-    assert values.whole("--n")("007") == 7
-    assert values.whole("--seed", below=2**63)(str(2**63 - 1)) == 2**63 - 1
+    assert values.whole()("--n", "007") == 7
+    assert values.whole(below=2**63)("--seed", str(2**63 - 1)) == 2**63 - 1
 
 
 @pytest.mark.parametrize("text", ["inf", "nan", "-0.1", "one", ""])
 def test_what_is_no_number(text: str) -> None:
     with pytest.raises(UsageError, match=r"^--lr: must be a number, 0 or more\. Got '"):
-        values.number("--lr")(text)
+        values.number()("--lr", text)
 
 
-read: Any = gate(topk=True)
+@pytest.mark.parametrize(
+    ("parameter", "place"),
+    [
+        (Option("--batch-size", "-b", parser=values.path, help=""), "--batch-size"),
+        (Option("--output", "-o", "--out", parser=values.path, help=""), "--out"),
+        (Argument(metavar="[DIR]", parser=values.path, help=""), "DIR"),
+        (Argument(metavar="CKPT|RUN", parser=values.path, help=""), "CKPT"),
+        (Argument(parser=values.OneWord(("a", "b")), place="letters", help=""), "letters"),
+    ],
+)
+def test_an_error_names_the_parameter(parameter: Parameter, place: str) -> None:
+    assert parameter.parse is not None
+    with pytest.raises(UsageError) as caught:
+        parameter.parse("")
+    assert caught.value.place == place
+
+
+def test_words_are_shown_in_the_help() -> None:
+    assert (
+        Option("--which", parser=values.OneWord(("ema", "model")), help="").metavar == "ema|model"
+    )
+
+
+read: Any = partial(gate(topk=True), "--fail-under")
 
 
 @pytest.mark.parametrize(
@@ -133,7 +158,7 @@ def test_what_is_no_gate(text: str, message: str) -> None:
 
 def test_a_training_does_not_know_k() -> None:
     with pytest.raises(UsageError) as caught:
-        gate(topk=False)("topk=0.5")
+        gate(topk=False)("--fail-under", "topk=0.5")
     message = "no such metric. Did you mean 'top5'? Got 'topk'."
     assert str(caught.value) == f"--fail-under: {message}"
 

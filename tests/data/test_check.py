@@ -335,7 +335,7 @@ def test_near_copies(tmp_path: Path) -> None:
         ("near_copies", ("train/cat/a.png", "train/cat/a2.png", "train/cat/b.jpg")),
     ]
     assert {one.detail for one in findings.found if one.kind == "near_copies"} == {"distance 0"}
-    assert findings.near == check.Near(4, 11, 48)
+    assert findings.near == check.NearSearch(4, 11, 48)
 
 
 def test_of_many_near_copies_one_of_each_class_comes_first(photos: Path) -> None:

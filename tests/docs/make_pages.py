@@ -16,7 +16,7 @@ import cnn_cli
 from cnn_cli.cli.shared.parser import program
 from cnn_cli.config import Config
 from cnn_cli.config.json_schema import config_schema
-from cnn_cli.config.layer import LayerConfig
+from cnn_cli.config.layer_model import LayerConfig
 from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.templates import DEFINE, NETWORK
 from cnn_cli.data.augment import TECHNIQUES

@@ -12,7 +12,7 @@ import pytest
 
 from cnn_cli.errors import DataError, LockedError
 from cnn_cli.inference.appending import NO_STAMP, Appended, Stamp, stamp_of
-from cnn_cli.inference.formats import Columns, make_format
+from cnn_cli.inference.prediction_formats import Columns, make_format
 from cnn_cli.inference.predictor import Prediction
 from cnn_cli.structs import replace
 

@@ -12,8 +12,9 @@ from learnable import config_document, make_pictures
 from cnn_cli.config import validate_config
 from cnn_cli.data.decode import load_image
 from cnn_cli.errors import DataError
-from cnn_cli.inference.classifier import Classifier, open_classifier
+from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.ensemble import Ensemble
+from cnn_cli.inference.opening import open_classifier
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent

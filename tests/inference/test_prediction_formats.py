@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cnn_cli.inference.formats import FORMATS, make_format
+from cnn_cli.inference.prediction_formats import FORMATS, make_format
 from cnn_cli.inference.predictor import Prediction
 
 GOOD = Prediction("a,b.png", "cat", 0.75, (("cat", 0.75), ("dog", 0.25)))

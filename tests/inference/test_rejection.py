@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cnn_cli.inference.rejection import RejectingScorer, Rejection
+from cnn_cli.inference.rejecting import RejectingScorer
+from cnn_cli.inference.rejection import Rejection
 
 
 def test_distance_is_the_formula_of_the_paper() -> None:

@@ -16,10 +16,11 @@ from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.views import TTA
 from cnn_cli.errors import DataError
 from cnn_cli.inference.calibration import best_temperature, calibrate, store
-from cnn_cli.inference.classifier import ONE_VIEW, Classifier, open_classifier
+from cnn_cli.inference.classifier import ONE_VIEW, Classifier
 from cnn_cli.inference.ensemble import Ensemble
 from cnn_cli.inference.evaluate_files import EvaluationOptions, evaluate_files, own_dataset
-from cnn_cli.inference.rejection import RejectingScorer, learn_rejection
+from cnn_cli.inference.opening import open_classifier
+from cnn_cli.inference.rejecting import RejectingScorer, learn_rejection
 from cnn_cli.nn.engine import Engine
 from cnn_cli.nn.loss import softmax
 from cnn_cli.nn.types import Array

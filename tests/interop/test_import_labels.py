@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_program import Inside, call_inside
-from foreign_networks import arrays_of
+from foreign_networks import PTH, PTH_MODEL, arrays_of
 from networks import CASES
 from PIL import Image
 from test_keras_file import layer, write_h5, write_json
@@ -23,17 +23,7 @@ from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 from cnn_cli.runs.meta import SEVERAL
 
 OPTIONS = ImportOptions(mean=(0.0,), std=(1.0,))
-PTH = Path(__file__).parent / "data" / "zip.pth"
-PTH_CONFIG = """\
-data: {image_size: 8, mean: [0, 0, 0], std: [1, 1, 1]}
-model:
-  layers:
-    - conv: {out_channels: 4, kernel_size: 3, bias: false}
-    - batchnorm
-    - relu
-    - global_avgpool
-    - linear: classes
-"""
+PTH_CONFIG = "data: {image_size: 8, mean: [0, 0, 0], std: [1, 1, 1]}\n" + PTH_MODEL
 RNG = np.random.default_rng(5)
 WEIGHT = RNG.normal(size=(12, 3)).astype(np.float32)
 BIAS = np.array([-1.0, 0.0, 2.0], np.float32)

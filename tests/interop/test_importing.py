@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_program import Inside, call_inside
+from foreign_networks import PTH, PTH_MODEL
 from PIL import Image
 
 from cnn_cli.inference.classifier import Classifier
@@ -16,17 +17,7 @@ from cnn_cli.interop.importing import ImportOptions, import_weights
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
-WEIGHTS = Path(__file__).parent / "data" / "zip.pth"
-CONFIG = """\
-data: {image_size: 8}
-model:
-  layers:
-    - conv: {out_channels: 4, kernel_size: 3, bias: false}
-    - batchnorm
-    - relu
-    - global_avgpool
-    - linear: classes
-"""
+CONFIG = "data: {image_size: 8}\n" + PTH_MODEL
 
 
 @pytest.fixture
@@ -43,7 +34,7 @@ def cnn(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
 
 def imported(config: Path, **options: Any) -> Classifier:
     output = config.parent / "out.npz"
-    import_weights(WEIGHTS, str(config), [], output, ImportOptions(**options))
+    import_weights(PTH, str(config), [], output, ImportOptions(**options))
     return Classifier.load(output)
 
 
@@ -95,7 +86,7 @@ OPTIONS = ("--mean", "0.5", "--std", "0.5")
 def test_the_command(cnn: Inside, config: Path) -> None:
     folder = config.parent
     out = folder / "net.npz"
-    line = ("import", WEIGHTS, "--config", config, "--output", out, *OPTIONS)
+    line = ("import", PTH, "--config", config, "--output", out, *OPTIONS)
     outcome = cnn(*line)
     assert (outcome.code, outcome.err) == (0, "")
     assert outcome.out == (
@@ -148,7 +139,7 @@ def test_the_command(cnn: Inside, config: Path) -> None:
         (
             (*OPTIONS, "model.layers.0.conv.out_channels=5"),
             4,
-            f"{WEIGHTS}: arrays must be the network's. Got misshapen conv1.weight of shape "
+            f"{PTH}: arrays must be the network's. Got misshapen conv1.weight of shape "
             "(4, 3, 3, 3), not (5, 3, 3, 3) as layers.0/weight, bn1.weight of shape (4,), not (5,) "
             "as layers.1/weight, bn1.bias of shape (4,), not (5,) as layers.1/bias, "
             "bn1.running_mean of shape (4,), not (5,) as layers.1/running_mean, bn1.running_var of "
@@ -165,21 +156,21 @@ def test_errors(
     error: str,
 ) -> None:
     monkeypatch.chdir(config.parent)
-    outcome = cnn("import", WEIGHTS, *arguments, "--config", "net.yaml", "--output", "a.npz")
+    outcome = cnn("import", PTH, *arguments, "--config", "net.yaml", "--output", "a.npz")
     assert (outcome.code, outcome.out) == (code, "")
     assert outcome.err == f"cnn: {error}\n"
     assert not Path("a.npz").exists()
 
 
 def test_another_ending_is_no_checkpoint(cnn: Inside, config: Path) -> None:
-    outcome = cnn("import", WEIGHTS, "--config", config, "--output", "a.pth", *OPTIONS)
+    outcome = cnn("import", PTH, "--config", config, "--output", "a.pth", *OPTIONS)
     assert outcome.err == "cnn: --output: must be a name ending in .npz. Got a.pth.\n"
     assert outcome.code == 2
 
 
 def test_safetensors_and_npz(config: Path) -> None:
     save = pytest.importorskip("safetensors.numpy").save_file
-    with np.load(WEIGHTS.parent / "weights.npz") as file:
+    with np.load(PTH.parent / "weights.npz") as file:
         arrays = {name: file[name] for name in file.files}
     save(arrays, config.parent / "a.safetensors")
     np.savez(config.parent / "a.npz", **arrays)
@@ -200,7 +191,7 @@ def test_a_map_of_another_order(config: Path) -> None:
 
 
 def test_arrays_that_are_left_out(cnn: Inside, config: Path) -> None:
-    with np.load(WEIGHTS.parent / "weights.npz") as file:
+    with np.load(PTH.parent / "weights.npz") as file:
         arrays = {name: file[name] for name in file.files}
     file_ = config.parent / "a.npz"
     extra: dict[str, Any] = {"aux1.fc.weight": np.ones((2, 3)), "criterion.weight": np.ones(2)}
@@ -224,7 +215,7 @@ def test_arrays_that_are_left_out(cnn: Inside, config: Path) -> None:
 
 def test_standardized_weights(cnn: Inside, config: Path) -> None:
     out = config.parent / "net.npz"
-    line = ("import", WEIGHTS, "--config", config, "--output", out, *OPTIONS)
+    line = ("import", PTH, "--config", config, "--output", out, *OPTIONS)
     outcome = cnn(*line, "--standardize", "1e-6")
     assert "note        convolutions' weights standardized: 1\n" in outcome.out
     weight = Classifier.load(out).params.named()["layers.0/weight"]
@@ -244,7 +235,7 @@ def test_a_standardization_that_is_none(
     cnn: Inside, config: Path, value: str, expected: str
 ) -> None:
     out = config.parent / "net.npz"
-    line = ("import", WEIGHTS, "--config", config, "--output", out, *OPTIONS)
+    line = ("import", PTH, "--config", config, "--output", out, *OPTIONS)
     outcome = cnn(*line, "--standardize", value)
     assert (outcome.code, outcome.err) == (2, f"cnn: --standardize: {expected}\n")
     assert not out.exists()
@@ -321,7 +312,7 @@ def test_an_average_that_is_missing(cnn: Inside, config: Path) -> None:
 )
 def test_a_choice_that_other_formats_lack(cnn: Inside, config: Path, name: str, which: str) -> None:
     file = config.parent / name
-    file.write_bytes((WEIGHTS.parent / "weights.npz").read_bytes())
+    file.write_bytes((PTH.parent / "weights.npz").read_bytes())
     line = ("import", file, "--config", config, "--output", config.parent / "b.npz", *OPTIONS)
     outcome = cnn(*line, "--which", which)
     rule = f"goes with a .pth file or a checkpoint of cnn. Got {file}."

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from cli_program import Inside, call_inside
+from foreign_networks import PTH, PTH_MODEL
 from learnable import make_pictures
 
 from cnn_cli.config import load_config, validate_config
@@ -19,17 +20,9 @@ from cnn_cli.interop import pretrained
 from cnn_cli.interop.pretrained import PACKAGES, Package
 from cnn_cli.runs.checkpoint import load_checkpoint
 
-FILE = Path(__file__).parent / "data" / "zip.pth"  # with two classes
-CONFIG = """\
-data: {root: photos, image_size: 8}
-model:
-  layers:
-    - conv: {out_channels: 4, kernel_size: 3, bias: false}
-    - batchnorm
-    - relu
-    - global_avgpool
-    - linear: classes
-train: {weights: tiny, epochs: 0}
+CONFIG = f"""\
+data: {{root: photos, image_size: 8}}
+{PTH_MODEL}train: {{weights: tiny, epochs: 0}}
 """
 
 
@@ -59,7 +52,7 @@ def installed(here: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     models = site / "tiny_model" / "models"
     models.mkdir(parents=True)
     (site / "tiny_model" / "__init__.py").write_text("raise SystemExit('it was run')\n")
-    shutil.copy(FILE, models / "tiny-1234.pth")
+    shutil.copy(PTH, models / "tiny-1234.pth")
     monkeypatch.setattr(sys, "path", [str(site), *sys.path])
     return here
 
@@ -71,7 +64,7 @@ def test_a_config_names_its_weights(cnn: Inside, installed: Path) -> None:
     assert f"cnn: {note}\n" in outcome.err
     last = load_checkpoint("run/last.npz")
     assert last.meta["mean"] == [0.5, 0.5, 0.5]
-    cnn("import", FILE, "--config", "tiny.yaml", "--output", "all.npz", "--mean", 0, "--std", 1)
+    cnn("import", PTH, "--config", "tiny.yaml", "--output", "all.npz", "--mean", 0, "--std", 1)
     theirs = load_checkpoint("all.npz").groups["model"]
     ours = last.groups["model"]
     np.testing.assert_array_equal(ours["layers.0/weight"], theirs["layers.0/weight"])

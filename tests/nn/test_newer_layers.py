@@ -133,9 +133,9 @@ def test_channel_conv(channels: int, kernel_size: int) -> None:
     ("channels", "kernel_size"), [(1, 3), (16, 3), (32, 3), (64, 3), (100, 3), (256, 5), (2048, 7)]
 )
 def test_ecas_kernel_is_its_papers(channels: int, kernel_size: int) -> None:
-    parts = EfficientChannelAttention((4, 4, channels)).parts
-    assert parts[1].arguments == {"kernel_size": kernel_size}
-    assert [part.kind for part in parts] == ["global_avgpool", "channel_conv", "sigmoid"]
+    chain = EfficientChannelAttention((4, 4, channels)).chain
+    assert chain[1].arguments == {"kernel_size": kernel_size}
+    assert [each.kind for each in chain] == ["global_avgpool", "channel_conv", "sigmoid"]
 
 
 @pytest.mark.parametrize("scale", [(2, 2), (1, 3)])

@@ -115,7 +115,8 @@ PROGRAM = """
 import os, signal, sys, time
 import numpy as np
 from cnn_cli.parallel.processes import ProcessRanks
-from cnn_cli.parallel.ranks import JobEnded, is_worker
+from cnn_cli.parallel.launcher import is_worker
+from cnn_cli.parallel.ranks import JobEnded
 line = [sys.executable, "-c", sys.orig_argv[2], *sys.argv[1:]]
 job = ProcessRanks.join() if is_worker() else ProcessRanks.start(3, line)
 signal.pthread_sigmask(signal.SIG_SETMASK, ())

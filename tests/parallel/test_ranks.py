@@ -15,7 +15,8 @@ from mpiexec import mpiexec, needs_mpi, together
 from cnn_cli.config import load_config
 from cnn_cli.data.opening import open_dataset
 from cnn_cli.data.shards import touched
-from cnn_cli.parallel.ranks import Alone, open_ranks, started_as, started_ranks
+from cnn_cli.parallel.launcher import open_ranks, started_as, started_ranks
+from cnn_cli.parallel.ranks import Alone
 from cnn_cli.runs.checkpoint import load_checkpoint
 from cnn_cli.runs.folder import CONFUSION, CURVES
 from cnn_cli.training.training_data import deal_shards

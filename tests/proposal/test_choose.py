@@ -17,7 +17,7 @@ from cnn_cli.errors import ConfigError
 from cnn_cli.optim.optimizers.muon import MuonConfig
 from cnn_cli.proposal import propose as module
 from cnn_cli.proposal.choose import (
-    Network,
+    Candidate,
     Speed,
     enough_epochs,
     fit,
@@ -202,7 +202,7 @@ class Speeds:
     def __init__(self, speed: float, too_large: int = 1000) -> None:
         self.speed = speed
         self.too_large = too_large
-        self.seen: list[Network] = []
+        self.seen: list[Candidate] = []
 
     def __call__(self, config: Config, survey: Survey, source: str) -> Speed:
         height, width = config.data.image_size
@@ -210,7 +210,7 @@ class Speeds:
             raise ConfigError(source, "the network needs more memory than there is")
         first: Any = config.model.layers[0]
         rate = self.speed / (height * width * first.out_channels)
-        self.seen.append(Network((height, width), "residual", (first.out_channels,)))
+        self.seen.append(Candidate((height, width), "residual", (first.out_channels,)))
         return Speed(rate, 1e9, 1e9, 1e9)
 
 

@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from checkpoints import error_of, npy, npy_header, write_zip
 
+from cnn_cli import system
 from cnn_cli.errors import DataError
 from cnn_cli.nn.types import Array
-from cnn_cli.runs import stored_network
 from cnn_cli.runs.checkpoint import MOST_META, load_checkpoint
 
 STORED = Path(__file__).parent / "data/checkpoint-v1.npz"
@@ -103,7 +103,7 @@ def test_many_members_add_up(path: Path) -> None:
 
 def test_more_than_there_is(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_zip(path, members(), zipfile.ZIP_DEFLATED)
-    monkeypatch.setattr(stored_network, "available_memory", lambda: 1000)
+    monkeypatch.setattr(system, "available_memory", lambda: 1000)
     size = sum(map(len, members().values()))
     assert error_of(path) == f"must fit into memory. Got {size / 1000:.1f} kB of 1.0 kB."
 

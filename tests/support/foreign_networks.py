@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,19 @@ from cnn_cli.interop.foreign import Foreign, modules_by_name
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
+
+PTH = Path(__file__).parent.parent / "interop/data/zip.pth"
+"""Weights that PyTorch saved, of a network with two classes."""
+PTH_MODEL = """\
+model:
+  layers:
+    - conv: {out_channels: 4, kernel_size: 3, bias: false}
+    - batchnorm
+    - relu
+    - global_avgpool
+    - linear: classes
+"""
+"""The same network in a config."""
 
 
 def graph_of(layers: list[Any], in_shape: tuple[int, ...] = (9, 9, 3), classes: int = 4) -> Graph:

@@ -11,7 +11,7 @@ from pathlib import Path
 from cnn_cli.errors import UsageError
 from cnn_cli.inference.acting import Acting
 from cnn_cli.inference.appending import SUFFIXES, Appended
-from cnn_cli.inference.formats import Columns, make_format
+from cnn_cli.inference.prediction_formats import Columns, make_format
 from cnn_cli.inference.sorting import How, Sorter
 
 

@@ -57,8 +57,8 @@ class Against:
             DataError: it cannot be read, differs in classes from the new model, or assigns one
                 label where that assigns several.
         """
-        from cnn_cli.inference.classifier import open_classifier
         from cnn_cli.inference.ensemble import class_of_one
+        from cnn_cli.inference.opening import open_classifier
 
         self.model = open_classifier([self.path], tta)
         if self.model.labels_kind != new.labels_kind:

@@ -83,15 +83,15 @@ def _predictions_csv(
     against: Against | None,
 ) -> bytes:
     from cnn_cli.data.targets import numbers_of
-    from cnn_cli.report.text.csv_files import predictions_csv, said_by
+    from cnn_cli.report.text.csv_files import predicted_labels, predictions_csv
 
     problems, truth = {i: bad[i].message for i in bad}, []
     for i in range(len(images)):
         names = [classifier.classes[number] for number in numbers_of(images.labels, i)]
         truth.append(classifier.label_text(names) or names[0])
-    other = None if against is None else said_by(against.judgement, against.model.several)
-    said = said_by(judgement, classifier.several)
-    return predictions_csv(images.paths, truth, said, problems, other)
+    other = None if against is None else predicted_labels(against.judgement, against.model.several)
+    predicted = predicted_labels(judgement, classifier.several)
+    return predictions_csv(images.paths, truth, predicted, problems, other)
 
 
 def _confusion_csv(

@@ -8,7 +8,7 @@ from cnn_cli.cli.shared import values
 from cnn_cli.errors import UsageError
 
 OPTION = "--folds"
-read_folds = values.whole(OPTION, below=1001)
+parse_folds = values.whole(below=1001)
 
 
 def check_folds(folds: int | None, overrides: Sequence[str]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from cnn_cli.cli.shared.values import Parser
 from cnn_cli.errors import GateError, UsageError
 from cnn_cli.metric_names import TOP1, Metric, find_metric, nearest, no_such_class
 
@@ -45,7 +46,7 @@ class Gate:
             raise GateError(OPTION, rule, f"{value:.8g}")
 
 
-def gate(*, topk: bool) -> Callable[[object], Gate]:
+def gate(*, topk: bool) -> Parser[Gate]:
     """Return a parser for `METRIC=BOUND`, or for a bound of top1 alone.
 
     The bound follows the last `=`, because class names may contain one.
@@ -54,7 +55,7 @@ def gate(*, topk: bool) -> Callable[[object], Gate]:
         topk: whether `topk` is allowed.
     """
 
-    def read(value: object) -> Gate:
+    def parse(place: str, value: object) -> Gate:
         if isinstance(value, Gate):
             return value
         text = str(value)
@@ -62,20 +63,20 @@ def gate(*, topk: bool) -> Callable[[object], Gate]:
         limit = _number(bound)
         if limit is None or (equals and not name):
             rule = "must be written METRIC=BOUND, as top1=0.9, recall:CLASS=0.8 or loss=0.5"
-            raise UsageError(OPTION, rule, repr(text))
+            raise UsageError(place, rule, repr(text))
         metric = find_metric(name) if equals else TOP1
         if topk and name == TOPK:
             metric = Metric(TOPK)
         if metric is None:
             rule = f"no such metric.{nearest(name)}"
-            raise UsageError(OPTION, rule, repr(name))
+            raise UsageError(place, rule, repr(name))
         kind = metric.kind
         if not kind.least <= limit <= kind.most:
             rule = f"the bound of {metric.text} must be from {kind.least:g} to {kind.most:g}"
-            raise UsageError(OPTION, rule, repr(bound))
+            raise UsageError(place, rule, repr(bound))
         return Gate(metric, bound, limit)
 
-    return read
+    return parse
 
 
 def check_gates(gates: Sequence[Gate], classes: Sequence[str], labels: str = "single") -> None:

@@ -28,8 +28,7 @@ def split_option(default: str = "") -> Any:
     """Return the option `--split`; `default` describes the default if its value does not."""
     return Option(
         "--split",
-        metavar="|".join(SPLITS),
-        parser=values.choice("--split", SPLITS),
+        parser=values.OneWord(SPLITS),
         help=f"The part to evaluate. A DIR without parts is evaluated as a whole.{default}",
     )
 

@@ -38,7 +38,7 @@ Classes = Annotated[
     Option(
         "--classes",
         metavar="N",
-        parser=values.whole("--classes", 2),
+        parser=values.whole(2),
         help="Number of classes. Default: from data.classes or the folder data.root.",
     ),
 ]

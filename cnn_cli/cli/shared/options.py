@@ -19,7 +19,7 @@ Data = Annotated[
     Option(
         "--data",
         metavar="DIR",
-        parser=values.path("--data"),
+        parser=values.path,
         help="The images; overrides data.root.",
     ),
 ]
@@ -29,14 +29,13 @@ IMAGES = (
 )
 Folder = Annotated[
     Path,
-    Argument(metavar="DIR", parser=values.path("DIR"), help=IMAGES, show_default=False),
+    Argument(metavar="DIR", parser=values.path, help=IMAGES, show_default=False),
 ]
 Labels = Annotated[
     str | None,
     Option(
         "--labels",
-        metavar="single|multiple",
-        parser=values.choice("--labels", ("single", "multiple")),
+        parser=values.OneWord(("single", "multiple")),
         help="Whether an image of a label list may have several labels, as cat|dog. Default: "
         "the list decides.",
     ),
@@ -46,7 +45,7 @@ Checkpoint = Annotated[
     Option(
         "--ckpt",
         metavar="FILE",
-        parser=values.path("--ckpt"),
+        parser=values.path,
         help="A checkpoint (.npz), or a run folder: its best.npz, else its last.npz.",
         show_default=False,
     ),
@@ -57,7 +56,7 @@ NewCheckpoint = Annotated[
         "--output",
         "-o",
         metavar="FILE",
-        parser=values.path("--output"),
+        parser=values.path,
         help="The checkpoint (.npz) to write.",
         show_default=False,
     ),
@@ -67,7 +66,7 @@ Checkpoints = Annotated[
     Option(
         "--ckpt",
         metavar="FILE",
-        parser=values.path("--ckpt"),
+        parser=values.path,
         help="A checkpoint (.npz), or a run folder: its best.npz, else its last.npz. If "
         "repeated, or for a run of folds, probabilities are averaged.",
         show_default=False,
@@ -78,8 +77,7 @@ TestTime = Annotated[
     str | None,
     Option(
         "--tta",
-        metavar="|".join(TTA),
-        parser=values.choice("--tta", TTA),
+        parser=values.OneWord(TTA),
         help="Test-time augmentation: average the scores of the image and its mirror "
         "image; of both, also shifted; or of ten crops. Default: the checkpoint's augment.tta.",
     ),
@@ -90,7 +88,7 @@ BatchSize = Annotated[
         "--batch-size",
         "-b",
         metavar="N",
-        parser=values.whole("--batch-size", 1),
+        parser=values.whole(1),
         help="Images per batch.",
     ),
 ]
@@ -99,7 +97,7 @@ Threads = Annotated[
     Option(
         "--threads",
         metavar="N",
-        parser=values.whole("--threads", 1, below=4097),
+        parser=values.whole(1, below=4097),
         help="Number of threads. Default: the cores that this process may use.",
     ),
 ]
@@ -110,8 +108,7 @@ def backend_option(default: str) -> Any:
     """Return the option `--backend`, whose help describes the default."""
     return Option(
         "--backend",
-        metavar="|".join(BACKENDS),
-        parser=values.choice("--backend", BACKENDS),
+        parser=values.OneWord(BACKENDS),
         help=f"Compute with NumPy, or with kernels compiled by numba. Default: {default}.",
     )
 
@@ -128,7 +125,7 @@ def run_folder(*names: str) -> Option:
     return Option(
         *names,
         metavar="DIR",
-        parser=values.path(names[-1]),
+        parser=values.path,
         help="The run folder. Default: runs/NAME of the config, then NAME-2, …",
     )
 
@@ -143,7 +140,7 @@ TimeLimit = Annotated[
     Option(
         "--time-limit",
         metavar="TIME",
-        parser=values.duration("--time-limit"),
+        parser=values.duration,
         help="Save and stop with exit code 75 after this time: 90s, 25m, 1h30m.",
     ),
 ]
@@ -152,7 +149,7 @@ Memory = Annotated[
     Option(
         "--memory",
         metavar="SIZE",
-        parser=values.size("--memory"),
+        parser=values.size,
         help="Use at most this much memory, for example 2G; see train.recompute.",
     ),
 ]

@@ -6,11 +6,14 @@ Argument(...)]`.
 
 from __future__ import annotations
 
+import re
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
-Parser = Callable[[Any], Any]
+from cnn_cli.cli.shared.values import OneWord, Parser
+
 Typed = dict[str, list[str]]
 """The words typed for each parameter, by its name in the function."""
 
@@ -20,12 +23,17 @@ class Parameter:
 
     Args:
         names: the option's names, `--batch-size` and `-b`; empty for an argument.
-        metavar: placeholder for the value in the help; empty for a flag.
+        metavar: placeholder for the value in the help; a `OneWord` brings its own, a flag has none.
         parser: converts the text to a value, or raises a UsageError; an option without one is a
             flag.
+        place: what that error names; by default the option, by its last long name, or the first
+            word of the metavar.
         help: its description.
         show_default: whether the help shows the default.
         autocompletion: returns completions of a partial value.
+
+    Attributes:
+        parse: the parser, which has been told the place; None for a flag.
     """
 
     def __init__(
@@ -33,16 +41,23 @@ class Parameter:
         *names: str,
         help: str,
         metavar: str | None = None,
-        parser: Parser | None = None,
+        parser: Parser[Any] | None = None,
+        place: str | None = None,
         show_default: bool = True,
         autocompletion: Callable[[str], list[str]] | None = None,
     ) -> None:
         self.names = names
         self.help = help
-        self.metavar = metavar
-        self.parser = parser
+        self.metavar = parser.metavar if isinstance(parser, OneWord) else metavar
+        self.parse = parser and partial(parser, place or _place(names, metavar))
         self.show_default = show_default
         self.autocompletion = autocompletion
+
+
+def _place(names: Sequence[str], metavar: str | None) -> str:
+    """Return what an error about a value names."""
+    long = [name for name in names if name.startswith("--")]
+    return long[-1] if long else re.findall("[A-Z]+", metavar or "")[0]
 
 
 class Option(Parameter):
@@ -117,16 +132,16 @@ def plain_values(callback: Callable[..., None], words: Sequence[str]) -> dict[st
     for each in parameters:
         # Defaults are parsed too: they are written as typed, `10m`.
         texts: list[Any] = typed[each.name] or [each.default]
-        parser = None if each.described is None else each.described.parser
+        parse = None if each.described is None else each.described.parse
         if texts[-1] is REQUIRED:
             return None
-        if parser is None:
+        if parse is None:
             values[each.name] = bool(typed[each.name]) or each.default
         elif texts[-1] is None:
             values[each.name] = None
         else:
             try:
-                read = [parser(text) for text in texts]
+                read = [parse(text) for text in texts]
             except Exception:  # Typer meets and reports it as well
                 return None
             values[each.name] = read if each.is_list else read[-1]
@@ -140,7 +155,7 @@ def _sorted_out(parameters: Sequence[Declared], words: Sequence[str]) -> Typed |
     arguments = []
     for each in parameters:
         match each.described:
-            case Option(names=names, parser=parser) if parser is not None or each.type is bool:
+            case Option(names=names, parse=parse) if parse is not None or each.type is bool:
                 options |= dict.fromkeys(names, each)
             case Argument():
                 arguments.append(each)

@@ -91,9 +91,9 @@ def run(arguments: list[str], instruction: str | None) -> int:
     command = program()
     try:
         if instruction is not None:
-            from cnn_cli.cli import completion
+            from cnn_cli.cli.shared.shells import answer
 
-            completion.answer(command, instruction)
+            answer(command, instruction)
             return ExitCode.OK
         with command.make_context(PROGRAM, arguments) as context:
             command.invoke(context)
@@ -163,8 +163,8 @@ def _for_typer(callback: Callable[..., None]) -> Callable[..., None]:
 
 def _typers(described: Parameter) -> Any:
     make = typer.Option if isinstance(described, Option) else typer.Argument
-    rest = {key: value for key, value in vars(described).items() if key != "names"}
-    return make(*described.names, **rest)
+    rest = {key: value for key, value in vars(described).items() if key not in ("names", "parse")}
+    return make(*described.names, parser=described.parse, **rest)
 
 
 _DEBUG = _typers(get_args(Debug)[1])  # for a callback of Typer's own
@@ -220,20 +220,20 @@ class Command(_OwnReaders, TyperCommand):
 
     def _with_values(self, args: list[str]) -> list[str]:
         """Insert the default values of options that stand without one."""
-        readers = {
+        parsers = {
             name: parser
             for each in self.params
-            if isinstance(parser := _parser(each), OrAlone)
+            if isinstance(parser := getattr(_parser(each), "func", None), OrAlone)
             for name in each.opts
         }
-        if not readers:
+        if not parsers:
             return args
         end = args.index("--") if "--" in args else len(args)
         completed = []
         for place, arg in enumerate(args[:end]):
             completed.append(arg)
-            if arg in readers:
-                completed += readers[arg].completed(args[place + 1 : end])
+            if arg in parsers:
+                completed += parsers[arg].completed(args[place + 1 : end])
         return completed + args[end:]
 
     def invoke(self, ctx: Any) -> Any:

@@ -124,7 +124,7 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
-class Held:
+class HeldSignals:
     """Signals that arrived outside any handler.
 
     Attributes:
@@ -143,11 +143,11 @@ class Held:
             _unwind(self.number, None)
 
 
-def hold_signals() -> Held:
+def hold_signals() -> HeldSignals:
     """From now on, remember signals outside `handlers`: none ends the program before a command
     begins, or after its end, when the exit code is decided.
     """
-    held = Held()
+    held = HeldSignals()
     _answer(dict.fromkeys(ENDING, held))
     return held
 

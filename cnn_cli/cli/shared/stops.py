@@ -13,7 +13,7 @@ from cnn_cli.cli.shared.parameters import Exit
 from cnn_cli.cli.shared.signals import Handler, Repeats, after_imports, ending, handlers
 from cnn_cli.cli.shared.together import ranks
 from cnn_cli.errors import ExitCode
-from cnn_cli.parallel.ranks import started_as
+from cnn_cli.parallel.launcher import started_as
 from cnn_cli.portable import heed_cpu_limit
 from cnn_cli.training.requests import Requests, StopNow, StopReason
 

@@ -17,7 +17,7 @@ from cnn_cli import __version__
 from cnn_cli.cli.shared.commands import find
 from cnn_cli.cli.shared.signals import (
     ENDING,
-    Held,
+    HeldSignals,
     Repeats,
     Terminated,
     at_their_defaults,
@@ -28,7 +28,8 @@ from cnn_cli.cli.shared.streams import stderr
 from cnn_cli.errors import ExitCode, UsageError
 from cnn_cli.files import remove_unfinished
 from cnn_cli.parallel.alike import check_alike
-from cnn_cli.parallel.ranks import Ranks, is_worker, open_ranks, started_as
+from cnn_cli.parallel.launcher import is_worker, open_ranks, started_as
+from cnn_cli.parallel.ranks import Ranks
 
 PATIENCE = 5.0
 """Seconds that a rank with an error gives the others to end with the same one."""
@@ -131,7 +132,7 @@ def load_for_all(load: Callable[[], T], count: Callable[[T], int]) -> T:
     return ranks().first(lambda: loaded)
 
 
-def conclude(code: int, tell: Callable[[], None] | None, held: Held) -> int:
+def conclude(code: int, tell: Callable[[], None] | None, held: HeldSignals) -> int:
     """End the job together: one rank prints an error, and the others end.
 
     A signal during the wait for other ranks ends the job, too, at once if it is repeated.
@@ -189,7 +190,7 @@ def conclude(code: int, tell: Callable[[], None] | None, held: Held) -> int:
     return code
 
 
-def _conclude_alone(code: int, tell: Callable[[], None] | None, held: Held) -> int:
+def _conclude_alone(code: int, tell: Callable[[], None] | None, held: HeldSignals) -> int:
     """Print the error of a command that no other process can be told of; return the exit code."""
     if tell is None or started_as() != 0:  # if the ranks cannot communicate, the first one prints
         return code

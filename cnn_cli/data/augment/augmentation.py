@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.augment.draws import Indices
 from cnn_cli.data.augment.section import AugmentConfig
 from cnn_cli.data.augment.technique import Adds, Crop, Mirror, Plan, Resample, Step
+from cnn_cli.data.dataset import Indices
 from cnn_cli.data.depth import Pixels
 from cnn_cli.data.preprocess import Preprocess
 

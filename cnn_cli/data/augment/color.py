@@ -8,13 +8,13 @@ import numpy as np
 from PIL import Image, ImageEnhance
 from pydantic import model_validator
 
-from cnn_cli.data.augment.draws import Part, between
+from cnn_cli.data.augment.draws import Stream, between
 from cnn_cli.data.augment.pillow import OneByOne
 from cnn_cli.data.augment.technique import NEVER, Adds, OfColors, Plan, TechniqueConfig
 from cnn_cli.data.depth import Depth
 from cnn_cli.schema.fields import NotBelow0, ShareToHalf, broken
 
-COLOR_JITTER = Part(6)
+COLOR_JITTER = Stream(6)
 
 
 class ColorJitterConfig(TechniqueConfig):

@@ -19,7 +19,7 @@ import numpy as np
 import PIL
 from PIL import Image
 
-from cnn_cli.data.augment.draws import Part, stream_for
+from cnn_cli.data.augment.draws import Stream, stream_for
 from cnn_cli.data.augment.pillow import as_image, as_pixels, has_mode
 from cnn_cli.data.augment.technique import (
     NEVER,
@@ -36,7 +36,7 @@ from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.data.resize import BILINEAR, fit_bands
 from cnn_cli.structs import replace
 
-CROP = Part(3)
+CROP = Stream(3)
 TRIES = 10  # as in torchvision
 SAMPLE = 16  # images whose size is looked up
 

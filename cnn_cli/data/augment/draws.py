@@ -5,15 +5,14 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from cnn_cli.data.dataset import Indices
 from cnn_cli.rng import Purpose, generator, uniforms
 
-Indices = NDArray[np.int64]
 
+class Stream(int):
+    """The number of a stream of random numbers.
 
-class Part(int):
-    """The purpose of random numbers.
-
-    Each technique has its own number, so its random numbers do not depend on which others are on. A
+    Each technique has its own stream, so its random numbers do not depend on which others are on. A
     new technique takes an unused number, which tests/data/augment/test_draws.py checks.
     """
 
@@ -21,17 +20,17 @@ class Part(int):
 
 
 def numbers_for(
-    seed: int, part: Part, epoch: int, indices: Indices, count: int
+    seed: int, stream: Stream, epoch: int, indices: Indices, count: int
 ) -> NDArray[np.float64]:
     """Return (n, count) uniform numbers in [0, 1), one row per image."""
-    return uniforms(seed, Purpose.AUGMENT, epoch, indices, part, count)
+    return uniforms(seed, Purpose.AUGMENT, epoch, indices, stream, count)
 
 
-def stream_for(seed: int, part: Part, epoch: int, index: int) -> np.random.Generator:
+def stream_for(seed: int, stream: Stream, epoch: int, index: int) -> np.random.Generator:
     """Return the generator of one image; its first numbers equal the image's row of
     `numbers_for`.
     """
-    return generator(seed, Purpose.AUGMENT, epoch, index, part)
+    return generator(seed, Purpose.AUGMENT, epoch, index, stream)
 
 
 def between(numbers: NDArray[np.float64], low: float, high: float) -> NDArray[np.float64]:

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import model_validator
 
-from cnn_cli.data.augment.draws import Indices, Part, below, between, numbers_for, stream_for
+from cnn_cli.data.augment.draws import Stream, below, between, numbers_for, stream_for
 from cnn_cli.data.augment.technique import NEVER, Adds, Plan, Ratio, Scale, TechniqueConfig
+from cnn_cli.data.dataset import Indices
 from cnn_cli.data.depth import FULL_SCALE, Depth, Pixels
 from cnn_cli.schema.fields import Count, Must, Share, broken
 
-ERASE, NOISE = Part(7), Part(8)
+ERASE, NOISE = Stream(7), Stream(8)
 TRIES = 10  # as in torchvision
 
 

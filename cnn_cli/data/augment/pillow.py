@@ -8,8 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from cnn_cli.data.augment.draws import Indices, Part, stream_for
+from cnn_cli.data.augment.draws import Stream, stream_for
 from cnn_cli.data.augment.technique import Numbers
+from cnn_cli.data.dataset import Indices
 from cnn_cli.data.depth import Pixels
 
 NEAREST = Image.Resampling.NEAREST
@@ -29,21 +30,21 @@ class OneByOne:
         edge: (channels,) the fill at the edges of such images; L and RGB are filled with black.
 
     Attributes:
-        changes: by the purpose of their random numbers, in the order of application.
+        changes: by the stream of their random numbers, in the order of application.
     """
 
     def __init__(self, seed: int, edge: Numbers | float = 0.0) -> None:
         self._seed = seed
         self._edge = edge
-        self.changes: dict[Part, Change] = {}
+        self.changes: dict[Stream, Change] = {}
 
     def __call__(self, images: Pixels, indices: Indices, epoch: int) -> None:
         """Augment images, (n, height, width, channels), in place."""
         plain = has_mode(images)
         for pixels, index in zip(images, indices.tolist(), strict=True):
             image = as_image(pixels) if plain else _places(*pixels.shape[:2])
-            for part, change in self.changes.items():
-                image = change(image, stream_for(self._seed, part, epoch, index))
+            for stream, change in self.changes.items():
+                image = change(image, stream_for(self._seed, stream, epoch, index))
             pixels[...] = as_pixels(image) if plain else self._moved(pixels, np.asarray(image))
 
     def _moved(self, pixels: Pixels, places: NDArray[np.int32]) -> Pixels:

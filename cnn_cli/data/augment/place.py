@@ -7,12 +7,13 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from cnn_cli.data.augment.draws import Indices, Part, below, numbers_for
+from cnn_cli.data.augment.draws import Stream, below, numbers_for
 from cnn_cli.data.augment.technique import NEVER, Adds, Numbers, Plan, TechniqueConfig
+from cnn_cli.data.dataset import Indices
 from cnn_cli.data.depth import Depth, Pixels
 from cnn_cli.schema.fields import Also, Count, Must, Share
 
-PLACE, FIRST_FLIP = Part(1), Part(2)
+PLACE, FIRST_FLIP = Stream(1), Stream(2)
 FEW_CHANNELS = 4  # up to which a copy for each takes less time than pixels of so many bytes
 
 

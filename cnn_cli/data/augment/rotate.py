@@ -7,12 +7,12 @@ from typing import Annotated
 import numpy as np
 from PIL import Image
 
-from cnn_cli.data.augment.draws import Part
+from cnn_cli.data.augment.draws import Stream
 from cnn_cli.data.augment.pillow import NEAREST, Change, OneByOne
 from cnn_cli.data.augment.technique import NEVER, Adds, Plan
 from cnn_cli.schema.fields import Degrees
 
-ROTATE = Part(5)
+ROTATE = Stream(5)
 
 
 def rotation(degrees: float) -> Change:

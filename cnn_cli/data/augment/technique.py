@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, model_validator
 
-from cnn_cli.data.augment.draws import Indices
+from cnn_cli.data.dataset import Indices
 from cnn_cli.data.depth import Depth, Pixels
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.schema.fields import Above0, Also, Frozen, Must, PartAbove0, broken

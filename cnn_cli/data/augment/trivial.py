@@ -13,12 +13,12 @@ from typing import Annotated
 import numpy as np
 from PIL import Image, ImageEnhance, ImageOps
 
-from cnn_cli.data.augment.draws import Part
+from cnn_cli.data.augment.draws import Stream
 from cnn_cli.data.augment.pillow import NEAREST, OneByOne
 from cnn_cli.data.augment.technique import NEVER, Adds, OfColors, Plan
 from cnn_cli.schema.fields import Must
 
-TRIVIALAUGMENT = Part(4)
+TRIVIALAUGMENT = Stream(4)
 STRENGTHS = 31
 
 Operation = Callable[[Image.Image, float], Image.Image]

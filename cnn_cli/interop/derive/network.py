@@ -17,9 +17,9 @@ from typing import Any, get_args
 import numpy as np
 
 from cnn_cli.errors import DataError
+from cnn_cli.interop.derive.graph_paths import Paths
 from cnn_cli.interop.derive.layers import Layers, without
 from cnn_cli.interop.derive.padding import padded
-from cnn_cli.interop.derive.paths import Paths
 from cnn_cli.interop.derive.pieces import (
     COMBINE,
     Piece,

@@ -44,10 +44,12 @@ def branches(ways: Sequence[list[Piece]], join: str) -> Piece:
 
 
 def as_written(pieces: Iterable[Piece]) -> list[dict[str, Any]]:
+    """Return the layers as a config writes them."""
     return [piece.written for piece in pieces]
 
 
 def modules_of(ways: Iterable[list[Piece]]) -> list[Module]:
+    """Return the modules of several lists of layers, in order."""
     return [module for way in ways for piece in way for module in piece.modules]
 
 

@@ -21,7 +21,7 @@ from cnn_cli import strict_json
 from cnn_cli.errors import DataError, missing_extra, reason
 from cnn_cli.interop.foreign import INPUT, Foreign
 from cnn_cli.interop.limits import MOST_TEXT, Budget, not_read
-from cnn_cli.interop.readers.keras_layers import Layers, Stored, nested_layers
+from cnn_cli.interop.readers.keras_layers import KerasLayers, Stored, nested_layers
 from cnn_cli.interop.simplify import simplified
 from cnn_cli.nn.types import Array, Shape
 from cnn_cli.text_files import read_text
@@ -344,7 +344,7 @@ def _foreign(
     """Convert a description and its arrays to a network."""
     module = str(document.get("module", "")) if isinstance(document, dict) else ""
     is_third = str(version) >= "3" if version else "keras" in module and "engine" not in module
-    layers = Layers(path, stored, is_third=is_third, in_shape=in_shape)
+    layers = KerasLayers(path, stored, is_third=is_third, in_shape=in_shape)
     try:
         end = layers.network(document["config"], INPUT)
     except (DataError, RecursionError):

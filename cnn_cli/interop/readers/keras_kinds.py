@@ -12,7 +12,7 @@ import numpy as np
 from cnn_cli.errors import DataError
 from cnn_cli.interop.readers.arguments import check_arguments
 from cnn_cli.interop.readers.keras_arguments import ARGUMENTS, AUGMENTATION, COMMON, TRAINING
-from cnn_cli.interop.readers.keras_network import ACTIVATIONS, Network
+from cnn_cli.interop.readers.keras_network import ACTIVATIONS, KerasNetwork
 from cnn_cli.nn.types import Array, Shape
 
 SAME = {
@@ -45,8 +45,8 @@ ARITHMETIC = {
 }
 
 
-class Kinds(Network):
-    """Converts layers of all kinds.
+class KerasKinds(KerasNetwork):
+    """Converts Keras layers of all kinds.
 
     Args:
         is_third: whether Keras 3 wrote the file.

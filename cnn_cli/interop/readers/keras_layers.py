@@ -10,7 +10,7 @@ from cnn_cli.errors import DataError
 from cnn_cli.interop.readers.arguments import check_arguments
 from cnn_cli.interop.readers.keras_arguments import ARGUMENTS, COMMON, TRAINING
 from cnn_cli.interop.readers.keras_calls import call_arguments
-from cnn_cli.interop.readers.keras_kinds import ARITHMETIC, Kinds
+from cnn_cli.interop.readers.keras_kinds import ARITHMETIC, KerasKinds
 from cnn_cli.nn.types import Array, Shape
 
 Stored = Callable[[tuple[str, ...]], Mapping[str, Array]]
@@ -27,7 +27,7 @@ def nested_layers(config: Any) -> Sequence[Mapping[str, Any]]:
     return found
 
 
-class Layers(Kinds):
+class KerasLayers(KerasKinds):
     """The ops of a network, read layer by layer.
 
     Args:

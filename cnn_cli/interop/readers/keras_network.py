@@ -50,7 +50,7 @@ ACTIVATIONS = {
 ALIKE = (*ACTIVATIONS.values(), "dropout", "identity", "scale", "shift", "flatten")
 
 
-class Network:
+class KerasNetwork:
     """The ops of a network so far.
 
     Args:

@@ -8,7 +8,7 @@ import numpy as np
 
 from cnn_cli.interop.foreign import Module, Op
 from cnn_cli.interop.readers.onnx_operator import Operator
-from cnn_cli.interop.readers.views import LayoutError, View
+from cnn_cli.interop.readers.tensor_views import LayoutError, View
 from cnn_cli.nn.types import Array
 
 

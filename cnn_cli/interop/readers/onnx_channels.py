@@ -9,7 +9,7 @@ import numpy as np
 from cnn_cli.arithmetic import ceil_div
 from cnn_cli.interop.foreign import Module, Op
 from cnn_cli.interop.readers.onnx_operator import Operator
-from cnn_cli.interop.readers.views import CHANNELS, OUTER, LayoutError, View
+from cnn_cli.interop.readers.tensor_views import CHANNELS, OUTER, LayoutError, View
 from cnn_cli.nn.types import Array
 
 

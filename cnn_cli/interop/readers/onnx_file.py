@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from cnn_cli.errors import DataError, listed, missing_extra, reason
-from cnn_cli.interop.foreign import INPUT, Foreign, Normalization
+from cnn_cli.interop.foreign import INPUT, Foreign, ScaleAndShift
 from cnn_cli.interop.limits import Budget, not_read
-from cnn_cli.interop.readers.onnx_operators import Operators
+from cnn_cli.interop.readers.onnx_operators import OnnxOperators
 from cnn_cli.interop.simplify import simplified
 from cnn_cli.nn.types import Array, Shape
 
@@ -51,7 +51,7 @@ def read_onnx(path: Path, in_shape: Shape | None = None) -> Foreign:
             names = listed([item.name for item in graph.output])
             raise DataError(path, "must have one output", f"{len(graph.output)}: {names}")
         versions = {each.domain: each.version for each in model.opset_import}
-        network = Operators(budget, dict(values), versions.get("", versions.get("ai.onnx", 1)))
+        network = OnnxOperators(budget, dict(values), versions.get("", versions.get("ai.onnx", 1)))
         facts = {each.key: each.value for each in model.metadata_props}
         entry = _input(graph, values, in_shape, facts.get("channels"), path)
         network.begin(*entry)
@@ -77,7 +77,7 @@ def read_onnx(path: Path, in_shape: Shape | None = None) -> Foreign:
     if normalization is not None:
         normalization = replace(normalization, white=white)
     elif white is not None:
-        normalization = Normalization(np.ones(1), np.zeros(1), white)
+        normalization = ScaleAndShift(np.ones(1), np.zeros(1), white)
     modules = tuple(op.module for op in ops if op.module is not None)
     return Foreign(str(path), modules, ops, network.in_shape, entry[3], normalization, facts=facts)
 

@@ -10,7 +10,7 @@ import numpy as np
 from cnn_cli.errors import DataError
 from cnn_cli.interop.foreign import Module, Op
 from cnn_cli.interop.readers.onnx_operator import Operator, view_channels
-from cnn_cli.interop.readers.views import (
+from cnn_cli.interop.readers.tensor_views import (
     BATCH,
     CHANNELS,
     OUTER,

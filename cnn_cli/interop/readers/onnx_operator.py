@@ -14,14 +14,14 @@ import numpy as np
 from cnn_cli.errors import DataError
 from cnn_cli.interop.foreign import INPUT, Module, Op
 from cnn_cli.interop.limits import Budget
-from cnn_cli.interop.readers.views import BATCH, LayoutError, View, image_view
+from cnn_cli.interop.readers.tensor_views import BATCH, LayoutError, View, image_view
 from cnn_cli.nn.layers import all_layers
 from cnn_cli.nn.types import Array, Shape
 
 CONSTANT_BYTES = 2**20  # of a result computed from shapes and constants
 
 
-class Network:
+class OnnxGraph:
     """The ops, constants and views of a network so far.
 
     Args:
@@ -67,7 +67,7 @@ class Operator:
 
     def __init__(
         self,
-        network: Network,
+        network: OnnxGraph,
         name: str,
         word: str,
         given: Mapping[str, Any],

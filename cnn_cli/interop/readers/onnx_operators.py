@@ -16,12 +16,12 @@ from cnn_cli.interop.readers.onnx_arithmetic import Arithmetic
 from cnn_cli.interop.readers.onnx_channels import Channels
 from cnn_cli.interop.readers.onnx_constants import Constants
 from cnn_cli.interop.readers.onnx_maps import Maps
-from cnn_cli.interop.readers.onnx_operator import Network
-from cnn_cli.interop.readers.views import CHANNELS, OUTER, LayoutError
+from cnn_cli.interop.readers.onnx_operator import OnnxGraph
+from cnn_cli.interop.readers.tensor_views import CHANNELS, OUTER, LayoutError
 from cnn_cli.nn.types import Array
 
 
-class Operators(Network):
+class OnnxOperators(OnnxGraph):
     """The ops of a network, read operator by operator."""
 
     def add(self, node: Any, attributes: Mapping[str, Any], tensors: Mapping[str, Array]) -> None:

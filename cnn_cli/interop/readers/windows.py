@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cnn_cli.arithmetic import ceil_div
-from cnn_cli.interop.readers.views import LayoutError
+from cnn_cli.interop.readers.tensor_views import LayoutError
 from cnn_cli.nn.types import Shape
 
 

@@ -36,6 +36,7 @@ class Compile(Protocol):
 
 
 def as_it_is(loop: Loop) -> Loop:
+    """Return a loop in plain Python: the `Compile` that compiles nothing."""
     return loop
 
 

@@ -44,7 +44,10 @@ A_T = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0
 
 
 def window_transform(x: Array, top: int, left: int, v: Array, spare: Array) -> None:
-    """Write Bᵀ d B of the 6×6 windows of x to v."""
+    """Write Bᵀ d B of the 6×6 windows of x (n, h, w, c) to v (n, rows, columns, 36, c).
+
+    All arguments as in `Transforms`, also below.
+    """
     n, rows, columns, _, c = v.shape
     height, width = TILE * rows + 2, TILE * columns + 2
     if min(top, left) < 0 or top + height > x.shape[1] or left + width > x.shape[2]:
@@ -59,7 +62,7 @@ def window_transform(x: Array, top: int, left: int, v: Array, spare: Array) -> N
 
 
 def block_transform(x: Array, top: int, v: Array, spare: Array) -> None:
-    """Write A d Aᵀ of the 4×4 blocks of x to v."""
+    """Write A d Aᵀ of the 4×4 blocks of x (n, h, w, c) to v (n, rows, columns, 36, c)."""
     n, rows, columns, _, c = v.shape
     height, width = TILE * rows, TILE * columns
     if top + height > x.shape[1] or width > x.shape[2]:
@@ -73,7 +76,9 @@ def block_transform(x: Array, top: int, v: Array, spare: Array) -> None:
 
 
 def output_transform(m: Array, y: Array, top: int, spare: Array) -> None:
-    """Write Aᵀ m A to the 4×4 blocks of y; m is overwritten."""
+    """Write Aᵀ m A of m (n, rows, columns, 36, c) to the 4×4 blocks of y (n, h, w, c); m is
+    overwritten.
+    """
     n, rows, columns, _, c = m.shape
     height, width = TILE * rows, TILE * columns
     band = spare[: n * rows * columns * TILE * WINDOW * c]

@@ -244,8 +244,8 @@ def shape_text(shape: Shape) -> str:
     return "x".join(map(str, shape))
 
 
-class Part(Struct):
-    """One layer of a block: its name in the block, its kind, and its arguments."""
+class ChainLayer(Struct):
+    """One layer of the chain in a block: its name in the block, its kind, and its arguments."""
 
     name: str
     kind: str
@@ -257,11 +257,11 @@ class Block(Written):
 
     Attributes:
         joins: kind of the layer that reads the block's input and the chain's output.
-        parts: the layers of the chain.
+        chain: the layers of the chain.
     """
 
     joins: ClassVar[str]
-    parts: tuple[Part, ...]
+    chain: tuple[ChainLayer, ...]
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -15,6 +15,7 @@ from cnn_cli.structs import Struct
 
 
 def scale_and_shift(c: int) -> tuple[ParamSpec, ParamSpec]:
+    """Return the specs of a normalization's weight and bias, both (c,)."""
     return ParamSpec("weight", (c,), "scale"), ParamSpec("bias", (c,), "shift")
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from math import log2
 from typing import Any, ClassVar
 
-from cnn_cli.nn.layers.base import Block, Part, ShapeError
+from cnn_cli.nn.layers.base import Block, ChainLayer, ShapeError
 from cnn_cli.nn.layers.squeeze_excite import Gate
 from cnn_cli.nn.types import Shape
 from cnn_cli.schema.constraints import Count
@@ -37,8 +37,8 @@ class EfficientChannelAttention(Block):
     ) -> None:
         if kernel_size is None:
             kernel_size = max(3, int((log2(in_shape[-1]) + 1) / 2) | 1)
-        self.parts = (
-            Part("pool", "global_avgpool", {}),
-            Part("conv", "channel_conv", {"kernel_size": kernel_size}),
-            Part("gate", gate, {}),
+        self.chain = (
+            ChainLayer("pool", "global_avgpool", {}),
+            ChainLayer("conv", "channel_conv", {"kernel_size": kernel_size}),
+            ChainLayer("gate", gate, {}),
         )

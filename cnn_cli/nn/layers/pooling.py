@@ -91,6 +91,11 @@ def _with_dilation(dilation: Pair) -> str:
 
 
 def map_shape(in_shape: Shape) -> tuple[int, int, int]:
+    """Return the height, width and channels of an input.
+
+    Raises:
+        ShapeError: it is not a map.
+    """
     if len(in_shape) != 3:
         raise ShapeError("pooling needs a map: height, width and channels")
     h, w, c = in_shape

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal
 
-from cnn_cli.nn.layers.base import Block, Part
+from cnn_cli.nn.layers.base import Block, ChainLayer
 from cnn_cli.nn.types import Shape
 from cnn_cli.schema.constraints import Count, Must
 
@@ -37,10 +37,10 @@ class SqueezeExcite(Block):
         ] = "relu",
         gate: Gate = "sigmoid",
     ) -> None:
-        self.parts = (
-            Part("pool", "global_avgpool", {}),
-            Part("reduce", "linear", {"out_features": squeeze_channels}),
-            Part("activation", activation, {}),
-            Part("expand", "linear", {"out_features": in_shape[-1]}),
-            Part("gate", gate, {}),
+        self.chain = (
+            ChainLayer("pool", "global_avgpool", {}),
+            ChainLayer("reduce", "linear", {"out_features": squeeze_channels}),
+            ChainLayer("activation", activation, {}),
+            ChainLayer("expand", "linear", {"out_features": in_shape[-1]}),
+            ChainLayer("gate", gate, {}),
         )

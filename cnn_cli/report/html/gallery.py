@@ -35,7 +35,7 @@ _GALLERY = Templates("gallery.html")
 
 
 @dataclass(frozen=True, slots=True)
-class Shown:
+class GalleryImage:
     """An image to show.
 
     Attributes:
@@ -95,20 +95,20 @@ def first_rows(rows: Array, key: Array) -> list[int]:
 
 def load_shown(
     classifier: Classifier, measured: Measured | MeasuredLabels, rows: list[int]
-) -> list[Shown]:
+) -> list[GalleryImage]:
     """Load the images; those that no longer exist are left out."""
     found = []
     for row in rows:
         path = measured.images.paths[int(measured.evaluation.indices[row])]
         try:
-            found.append(Shown(row, load_image(path, classifier.preprocess)))
+            found.append(GalleryImage(row, load_image(path, classifier.preprocess)))
         except ImageError:
             continue
     return found
 
 
 def heats_of(
-    classifier: Classifier, shown: list[Shown], guesses: Array, threads: int
+    classifier: Classifier, shown: list[GalleryImage], guesses: Array, threads: int
 ) -> tuple[dict[int, Array] | None, str]:
     """Return heat maps by row, for one class per image, and the name of the layer.
 
@@ -132,7 +132,9 @@ def heats_of(
     return dict(zip(rows, heat_maps(found), strict=True)), f"{node.name} ({node.layer.kind})"
 
 
-def _tile(classifier: Classifier, measured: Measured, shown: Shown, heat: Array | None) -> Markup:
+def _tile(
+    classifier: Classifier, measured: Measured, shown: GalleryImage, heat: Array | None
+) -> Markup:
     evaluation, names = measured.evaluation, classifier.classes
     row = shown.row
     label, guess = int(evaluation.labels[row]), int(evaluation.guesses[row])

@@ -10,7 +10,14 @@ from cnn_cli.inference.several_labels import LabelsJudgement
 from cnn_cli.metric_names import Metric
 from cnn_cli.nn.types import Array
 from cnn_cli.report.html.elements import pairs, paragraph, table
-from cnn_cli.report.html.gallery import Shown, first_rows, gallery, heats_of, load_shown, tile
+from cnn_cli.report.html.gallery import (
+    GalleryImage,
+    first_rows,
+    gallery,
+    heats_of,
+    load_shown,
+    tile,
+)
 from cnn_cli.report.html.page import Section
 from cnn_cli.report.html.results import METRICS, large, scores_block, share, training_pairs, where
 from cnn_cli.report.html.subject import MeasuredLabels, Record
@@ -104,7 +111,7 @@ def _tile(
     record: Record,
     measured: MeasuredLabels,
     judgement: LabelsJudgement,
-    shown: Shown,
+    shown: GalleryImage,
     worst: Array,
     heat: Array | None,
 ) -> Markup:

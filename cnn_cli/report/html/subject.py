@@ -9,8 +9,9 @@ from typing import Any, Generic, TypeVar
 from cnn_cli.config import Config
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.image_error import ImageError
-from cnn_cli.inference.classifier import Classifier, open_classifier
+from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import Evaluation
+from cnn_cli.inference.opening import open_classifier
 from cnn_cli.inference.several_labels import LabelsEvaluation
 from cnn_cli.runs.checkpoint import LAST, load_checkpoint
 from cnn_cli.runs.state import TrainingState

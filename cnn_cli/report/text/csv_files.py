@@ -24,7 +24,7 @@ OTHER_COLUMNS = ("other_label", "other_prob", "change")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class PredictedLabels:
     """The prediction for an image.
 
     Attributes:
@@ -38,7 +38,9 @@ class Said:
     right: bool
 
 
-def said_by(judgement: AnyJudgement, several: SeveralLabels | None) -> dict[int, Said]:
+def predicted_labels(
+    judgement: AnyJudgement, several: SeveralLabels | None
+) -> dict[int, PredictedLabels]:
     """Return the prediction for each readable image, by position in the split.
 
     Args:
@@ -55,14 +57,14 @@ def said_by(judgement: AnyJudgement, several: SeveralLabels | None) -> dict[int,
             for guess, confidence in zip(of.guesses.tolist(), of.confidences.tolist(), strict=True)
         )
     else:
-        answers = (_labels_said(names, several, row) for row in of.probabilities)
+        answers = (_several_labels(names, several, row) for row in of.probabilities)
     return {
-        i: Said(*answer, bool(is_right))
+        i: PredictedLabels(*answer, bool(is_right))
         for i, answer, is_right in zip(indices, answers, right, strict=True)
     }
 
 
-def _labels_said(
+def _several_labels(
     names: Sequence[str], several: SeveralLabels, probabilities: Array
 ) -> tuple[str, str]:
     found = several.of(probabilities)
@@ -73,9 +75,9 @@ def _labels_said(
 def predictions_csv(
     paths: Sequence[str],
     truth: Sequence[str],
-    said: Mapping[int, Said],
+    predicted: Mapping[int, PredictedLabels],
     errors: Mapping[int, str],
-    other: Mapping[int, Said] | None = None,
+    other: Mapping[int, PredictedLabels] | None = None,
 ) -> bytes:
     """Return CSV with one row per image, in the split's order.
 
@@ -84,7 +86,7 @@ def predictions_csv(
 
     Args:
         paths, truth: paths and true labels of the split.
-        said: the result of `said_by`.
+        predicted: the result of `predicted_labels`.
         errors: errors of unreadable images, by position in the split.
         other: predictions of the model compared with.
     """
@@ -92,7 +94,7 @@ def predictions_csv(
         PREDICTION_COLUMNS if other is None else PREDICTION_COLUMNS + OTHER_COLUMNS
     ]
     for i, path in enumerate(paths):
-        now = said.get(i)
+        now = predicted.get(i)
         cells: list[str | float] = ["", "", errors.get(i, "")]
         if now is not None:
             cells = [now.label, now.prob, ""]
@@ -104,7 +106,7 @@ def predictions_csv(
     return safe_csv.encoded(rows)
 
 
-def _change(now: Said | None, before: Said | None) -> str:
+def _change(now: PredictedLabels | None, before: PredictedLabels | None) -> str:
     if now is None or before is None or now.label == before.label:
         return ""
     if now.right and before.right:  # several labels in another order

@@ -6,7 +6,7 @@ from importlib import import_module
 from pkgutil import iter_modules
 
 from cnn_cli.data import augment
-from cnn_cli.data.augment.draws import Part
+from cnn_cli.data.augment.draws import Stream
 
 
 def test_no_two_techniques_share_their_numbers() -> None:
@@ -14,11 +14,11 @@ def test_no_two_techniques_share_their_numbers() -> None:
     changes.
     """
     names = [f"{augment.__name__}.{found.name}" for found in iter_modules(augment.__path__)]
-    parts = {
+    streams = {
         name: value
         for module in map(import_module, names)
         for name, value in vars(module).items()
-        if isinstance(value, Part)
+        if isinstance(value, Stream)
     }
-    assert len(parts) >= 8
-    assert len(set(parts.values())) == len(parts)
+    assert len(streams) >= 8
+    assert len(set(streams.values())) == len(streams)

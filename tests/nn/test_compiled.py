@@ -1,4 +1,4 @@
-"""Choosing kernels, and the fallback if they cannot be compiled."""
+"""Compiled kernels: their cache, and plain NumPy if they cannot be compiled."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from cnn_cli.errors import UsageError
-from cnn_cli.nn import backends as backend
+from cnn_cli.nn import backends
 from cnn_cli.nn.backends import load_backend
 from cnn_cli.nn.kernels import compiled, loops
 from cnn_cli.nn.kernels.activation import ACTIVATIONS
@@ -47,16 +47,16 @@ def leaky(kernels: Kernels) -> list[float]:
 
 
 def test_numpy_needs_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "find_spec", None)
+    monkeypatch.setattr(backends, "find_spec", None)
     kernels, lines = load("numpy")
     assert (kernels.name, kernels.note, lines) == ("numpy", None, [])
 
 
 def test_without_room_for_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "address_space_left", lambda: 300_000_000)
-    monkeypatch.setattr(backend, "find_spec", lambda name: object())
-    assert backend.choose_backend() == "numpy"
-    assert backend.choose_backend("fast") == "fast"
+    monkeypatch.setattr(backends, "address_space_left", lambda: 300_000_000)
+    monkeypatch.setattr(backends, "find_spec", lambda name: object())
+    assert backends.choose_backend() == "numpy"
+    assert backends.choose_backend("fast") == "fast"
     kernels, lines = load("fast")
     why = "they take 536.9 MB of address space. Got 300.0 MB"
     assert kernels.note == f"plain NumPy, no compiled kernels: {why}"
@@ -64,7 +64,7 @@ def test_without_room_for_numba(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_without_numba(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backend, "find_spec", lambda name: None)
+    monkeypatch.setattr(backends, "find_spec", lambda name: None)
     kernels, lines = load("auto")
     assert (kernels.name, kernels.note, lines) == ("numpy", None, [])
     with pytest.raises(UsageError) as error:
