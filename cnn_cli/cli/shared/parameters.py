@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
+
+from cnn_cli.cli.shared import values
 
 Parser = Callable[[Any], Any]
 Typed = dict[str, list[str]]
@@ -74,6 +77,17 @@ class Declared(NamedTuple):
         kinds = typing.get_args(self.type)
         return any(typing.get_origin(kind) is list for kind in (self.type, *kinds))
 
+    @property
+    def is_single(self) -> bool:
+        """Whether giving it twice is an error: of two files or names, one would be passed over.
+
+        Of two numbers or settings the last counts, so that a script's own can be overridden.
+        """
+        if self.is_list or not isinstance(self.described, Option):
+            return False
+        is_path = Path in (self.type, *typing.get_args(self.type))
+        return is_path or self.described.parser is values.text
+
 
 REQUIRED: Any = ...
 
@@ -111,9 +125,9 @@ def plain_values(callback: Callable[..., None], words: Sequence[str]) -> dict[st
     """
     parameters = list(declared(callback))
     typed = _sorted_out(parameters, words)
-    if typed is None:
+    if typed is None or any(len(typed[each.name]) > 1 for each in parameters if each.is_single):
         return None
-    values = {}
+    parsed = {}
     for each in parameters:
         # Defaults are parsed too: they are written as typed, `10m`.
         texts: list[Any] = typed[each.name] or [each.default]
@@ -121,16 +135,16 @@ def plain_values(callback: Callable[..., None], words: Sequence[str]) -> dict[st
         if texts[-1] is REQUIRED:
             return None
         if parser is None:
-            values[each.name] = bool(typed[each.name]) or each.default
+            parsed[each.name] = bool(typed[each.name]) or each.default
         elif texts[-1] is None:
-            values[each.name] = None
+            parsed[each.name] = None
         else:
             try:
                 read = [parser(text) for text in texts]
             except Exception:  # Typer meets and reports it as well
                 return None
-            values[each.name] = read if each.is_list else read[-1]
-    return values
+            parsed[each.name] = read if each.is_list else read[-1]
+    return parsed
 
 
 def _sorted_out(parameters: Sequence[Declared], words: Sequence[str]) -> Typed | None:
