@@ -327,6 +327,9 @@ def test_nothing_to_validate_on_is_said(tmp_path: Path) -> None:
     make_folders(tmp_path, {"a": 1, "b": 1})
     line = "nothing is held back to validate on"
     assert remarks(tmp_path) == (f"{line}: no class has two different images",)
+    make_folders(tmp_path, {"a": 2, "b": 2})
+    rule = f"{line}: no class has three different images"
+    assert remarks(tmp_path, test_split=0.1) == (rule,), "testing takes one of two"
     assert open_dataset(tmp_path, None, 1e-9, rule="fractions").remarks == (line,)
     assert open_dataset(tmp_path, None, 0).remarks == ()
 
