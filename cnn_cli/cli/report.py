@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 NAME = "report"
 FILE = Path("report.html")
+SUFFIXES = (".html", ".htm", "")  # streams and pipes have none
 
 
 @command(
@@ -87,6 +88,8 @@ def run(
     """
     if not runs:
         raise UsageError(NAME, "needs RUN", "nothing")
+    if file is not None and file.suffix.lower() not in SUFFIXES:
+        raise UsageError("--output", "must be a .html file", repr(str(file)))
     own = file is None and len(runs) == 1 and runs[0].is_dir()
     if file is None:
         file = runs[0] / FILE if own else FILE

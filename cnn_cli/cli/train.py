@@ -309,7 +309,7 @@ def _best_value(result: TrainResult, metric: Metric) -> tuple[float | None, str]
     """Return a metric of the best epoch, and the reason if there is none."""
     best = result.best
     if best is None or best.val_loss is None:
-        return None, "no validation images"
+        return None, "none: no validation image was read"
     if metric.column not in best.as_dict():
         return None, "none: that epoch did not measure it; cnn eval does"
     return best.value(metric), NOT_DEFINED

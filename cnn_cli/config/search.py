@@ -145,7 +145,9 @@ def parse_space(words: Sequence[str]) -> tuple[list[Dimension], list[str]]:
                 raise ConfigError(word, "a range must begin below its end")
             space.append(Range(key, found[1], found[2]))
         elif len(choices) > 1:
-            if not all(choices) or len(set(choices)) < len(choices):
+            values = [parse_yaml(choice, key) for choice in choices if choice]
+            twice = any(value in values[:place] for place, value in enumerate(values))
+            if twice or not all(choices):
                 raise ConfigError(word, "must be different values with commas between them")
             space.append(Choices(key, tuple(choices)))
         else:

@@ -132,18 +132,18 @@ class Archive:
         if member.problem is not None:
             raise OSError(errno.EIO, member.problem, name)
         if max(member.size, member.packed) > MOST_BYTES:
-            raise OSError(errno.EIO, f"must have at most {MOST_BYTES:,} bytes", name)
+            raise OSError(errno.EIO, f"more than {MOST_BYTES:,} bytes", name)
         if member.method is None:
             file.seek(member.offset)
             data = _read(file, member.size)
             if len(data) < member.size:
-                raise OSError(errno.EIO, "its archive is truncated", name)
+                raise OSError(errno.EIO, "a truncated archive", name)
             return data
         return _read_zipped(member, file, name)
 
 
 def _read_zipped(member: Member, file: BinaryIO, name: str) -> bytes:
-    damaged = OSError(errno.EIO, "is damaged in its archive", name)
+    damaged = OSError(errno.EIO, "a file damaged in its archive", name)
     file.seek(member.offset)
     header = _read(file, _ZIP_HEADER.size)
     if len(header) < _ZIP_HEADER.size or not header.startswith(b"PK\x03\x04"):
@@ -158,7 +158,7 @@ def _read_zipped(member: Member, file: BinaryIO, name: str) -> bytes:
         except zlib.error:
             raise damaged from None
     if len(data) > member.size:
-        raise OSError(errno.EIO, "has more bytes than its archive declares", name)
+        raise OSError(errno.EIO, "more bytes than its archive declares", name)
     if len(data) < member.size or zlib.crc32(data) != member.crc:
         raise damaged
     return data
@@ -191,11 +191,11 @@ def _zip_members(path: str, file: BinaryIO) -> Iterator[tuple[str, Member]]:
             raise DataError(path, "must hold no links", f"'{name}'")
         problem = None
         if info.flag_bits & 1:
-            problem = "is encrypted"
+            problem = "an encrypted file"
         elif info.compress_type not in (STORED, DEFLATED):
-            problem = f"is compressed by method {info.compress_type}; deflate (8) is what is read"
+            problem = f"compression by method {info.compress_type}; only deflate (8) is read"
         elif info.header_offset + info.compress_size > end:
-            problem = "its archive is truncated"
+            problem = "a truncated archive"
         yield (
             name,
             Member(
@@ -232,7 +232,7 @@ def _read_tar(path: str, file: BinaryIO) -> Iterator[tuple[str, Member]]:
                 continue
             if not info.isreg():
                 raise DataError(path, "must hold files and folders only", f"'{info.name}'")
-            problem = "is a sparse file" if info.issparse() else None
+            problem = "a sparse file" if info.issparse() else None
             yield info.name, Member(info.offset_data, info.size, info.size, problem=problem)
         end = archive.offset  # offset of the next header
     file.seek(end)
@@ -357,7 +357,7 @@ def open_picture(path: str | Path, buffering: int = -1) -> BinaryIO:
     except NoDescriptorError:
         raise
     except DataError as error:
-        raise OSError(errno.EIO, f"its archive {error.rule}", archive) from None
+        raise OSError(errno.EIO, f"a refused archive: it {error.rule}", archive) from None
     with index.opened() as file:
         return io.BytesIO(index.read(name, file))
 

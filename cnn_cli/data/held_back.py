@@ -69,9 +69,10 @@ def hold_back(
         val=found.get(VAL, dataset.val),
         test=found.get(TEST, dataset.test),
     )
-    for part, purpose in ((VAL, "validate"), (TEST, "test")):
+    least = "three" if shares[TEST] else "two"  # testing takes its images first
+    for part, purpose, needed in ((VAL, "validate", least), (TEST, "test", "two")):
         if shares[part]:
-            remarks += _gave_none(dataset, found.get(part), purpose, rule)
+            remarks += _gave_none(dataset, found.get(part), purpose, needed, rule)
     return replace(dataset, remarks=(*remarks, *_on_two_sides(dataset)))
 
 
@@ -108,11 +109,13 @@ def _grouped(dataset: Dataset, pattern: str) -> tuple[Dataset, list[str]]:
     return held, [remark] if others else []
 
 
-def _gave_none(dataset: Dataset, part: Split | None, purpose: str, rule: Rule) -> Iterator[str]:
+def _gave_none(
+    dataset: Dataset, part: Split | None, purpose: str, needed: str, rule: Rule
+) -> Iterator[str]:
     """Yield a note about classes that gave no image to a part, if there are any."""
     kind = "images" if dataset.train.groups is None else "images or groups"
     if part is None:
-        why = f": no class has two different {kind}" if rule == "ranks" else ""
+        why = f": no class has {needed} different {kind}" if rule == "ranks" else ""
         yield f"nothing is held back to {purpose} on{why}"
     elif rule == "ranks":
         counts = class_counts(part.labels, len(dataset.classes))

@@ -6,7 +6,7 @@ group's name. Validation takes the first units, testing the last ones, until eac
 each class gives its share, to the nearest unit, and with two or more units at least one to each
 part, as long as one remains for training. Names, places and order of files have no influence; of
 groups, only the names do. If each unit has images of one class only, adding or removing a unit
-moves at most one other unit between parts.
+moves at most one other unit to or from validation, and one to or from testing.
 
 A unit of several classes (a group, or an image with several labels) is taken if that brings its
 classes, rare ones first, closer to their shares: stratification as in Sechidis et al. 2011, in the

@@ -84,14 +84,23 @@ class Embedder:
 def embedded(
     embedder: Embedder, batches: Iterable[Sequence[Decoded]], tell: Callable[[ImageError], object]
 ) -> Iterator[tuple[list[str], Array]]:
-    """Yield names and features of batches of images; unreadable ones are reported and left out."""
+    """Yield names and features of batches of images.
+
+    Unreadable images, and those whose features are not finite, are reported and left out.
+    """
     for batch in batches:
         good = [(name, image) for name, image in batch if not isinstance(image, ImageError)]
         for _, image in batch:
             if isinstance(image, ImageError):
                 tell(image)
-        if good:
-            yield [name for name, _ in good], embedder([image for _, image in good])
+        if not good:
+            continue
+        features = embedder([image for _, image in good])
+        finite = np.isfinite(features).all(axis=1)
+        for place in np.flatnonzero(~finite):
+            tell(ImageError(good[place][0], "must have finite features"))
+        if finite.any():
+            yield [good[place][0] for place in np.flatnonzero(finite)], features[finite]
 
 
 def csv_lines(found: Iterable[tuple[Sequence[str], Array]]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from cnn_cli.inference.evaluate import Watch
 from cnn_cli.inference.evaluate_files import EvaluationOptions
 from cnn_cli.inference.out_of_fold import OutOfFold, load_folds, predict_out_of_fold
 from cnn_cli.parallel.ranks import ALONE, Ranks
-from cnn_cli.runs.checkpoint import BEST, LAST
+from cnn_cli.runs.checkpoint import BEST, LAST, load_checkpoint
 from cnn_cli.runs.folder import (
     OUT_OF_FOLD,
     choose_folder,
@@ -164,5 +164,9 @@ def check_folder(folder: Path, count: int, options: TrainOptions) -> None:
     if any((folder / name).exists() for name in (LAST, BEST)) or holds_sweep(folder):
         kind = "a sweep" if holds_sweep(folder) else "a run without folds"
         raise UsageError("--folds", f"{folder} holds {kind}; give another --out")
-    for place in folds_in(folder)[count:]:
-        raise UsageError("--folds", f"{folder} holds more folds, as {place.name}", count)
+    for place in folds_in(folder):
+        if (place / LAST).exists():
+            meta = load_checkpoint(place / LAST, ()).meta
+            fold = Fold.parse(str(meta["config"].get("data", {}).get("fold")))
+            if fold is not None and fold.count != count:
+                raise UsageError("--folds", f"{folder} holds a run of {fold.count} folds", count)

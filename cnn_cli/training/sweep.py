@@ -96,7 +96,11 @@ def sweep(
 
 
 def _train_trials(state: SweepState, candidates: Candidates, trainings: Trainings) -> str | None:
-    """Train trials until nothing is left; return the reason for stopping early, or None."""
+    """Train trials until nothing is left; return the reason for stopping early, or None.
+
+    Raises:
+        DataError: no validation image can be read.
+    """
     requests, ranks = trainings.requests, trainings.ranks
     while True:
         with requests.at_once():
@@ -109,6 +113,9 @@ def _train_trials(state: SweepState, candidates: Candidates, trainings: Training
             config = candidates.config(job.words)
             result = trainings.train(config, state.place(job.number), job.title, job.until)
             stopped = None if result.stopped in FINAL else result.stopped
+            if result.best is not None and result.best.val_top1 is None:
+                rule = "must have a validation image that can be read, to compare trials"
+                raise DataError(config.data.root, rule, "none")
         except DivergedError as error:
             failed = error.line()
             trainings.note(f"trial {job.number}: {failed}")

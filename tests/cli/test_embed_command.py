@@ -145,6 +145,21 @@ def test_a_checkpoint_that_was_moved_or_is_another(
     assert (outcome.code, outcome.err) == (4, said)
 
 
+def test_infinite_features_are_named_and_left_out(
+    cnn: Inside, trained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They would be rows of nan in an index, which finds no image by them."""
+    rows = np.ones((12, 4), np.float32)
+    rows[1, 2] = np.inf
+    monkeypatch.setattr("cnn_cli.inference.embedding.Embedder.__call__", lambda *_: rows)
+    outcome = cnn("embed", "photos", "--ckpt", trained, "--output", "x.npz")
+    said = "cnn: photos/bright/1.png: must have finite features.\n"
+    assert (outcome.code, outcome.err) == (4, said)
+    with np.load("x.npz", allow_pickle=False) as archive:
+        assert archive["features"].tolist() == [[1.0] * 4] * 11
+        assert b"photos/bright/1.png" not in archive["paths"]
+
+
 def test_features_that_are_not_finite(
     cnn: Inside, trained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -267,6 +267,9 @@ def test_errors(cnn: Inside, run: Path, tmp_path: Path) -> None:
     outcome = cnn("report", run, "--output", tmp_path / "no" / "a.html")
     message = f"{tmp_path}/no/a.html: cannot be written. Got no such folder."
     assert (outcome.code, outcome.err) == (4, f"cnn: {message}\n")
+    outcome = cnn("report", run, "--output", "a.pdf")
+    message = "cnn: --output: must be a .html file. Got 'a.pdf'.\n"
+    assert (outcome.code, outcome.err) == (2, message)
     outcome = cnn("report", run, "--output", "")
     assert (outcome.code, outcome.err) == (2, "cnn: --output: must be a path. Got an empty one.\n")
 

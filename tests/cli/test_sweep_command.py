@@ -180,6 +180,7 @@ def test_a_signal_saves_and_stops(
     out, _ = running.communicate()
     assert running.returncode == code
     assert b"stopped" in out
+    assert b"the same command with --resume\n" in out
     assert process(*line, cwd=here).code == 0
     assert_same_sweep(swept, here / "a")
 

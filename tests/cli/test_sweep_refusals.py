@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -29,7 +30,7 @@ IMPOSSIBLE: list[tuple[str, str, str, list[str], int, str]] = [
     ),
     (
         "train.freeze",
-        "[nothing],['nothing']",
+        "[nothing],[nowhere]",
         "[]",
         [],
         3,
@@ -37,7 +38,7 @@ IMPOSSIBLE: list[tuple[str, str, str, list[str], int, str]] = [
     ),
     (
         "model.layers.0.conv.out_channels",
-        "5,0x5",
+        "5,6",
         "4",
         ["train.weights=TRAINED"],
         4,
@@ -56,7 +57,7 @@ IMPOSSIBLE: list[tuple[str, str, str, list[str], int, str]] = [
     ),
     (
         "model.layers.0.conv.kernel_size",
-        "99,0x63",
+        "99,98",
         "3",
         [],
         3,
@@ -196,6 +197,22 @@ def test_errors_come_before_anything_is_trained(
     assert (outcome.code, outcome.out) == (code, "")
     assert outcome.err.startswith(f"cnn: {message}"), outcome.err
     assert list(here.iterdir()) == []
+
+
+def test_no_validation_image_can_be_read(cnn: Inside, project: Path, here: Path) -> None:
+    """The first trial was the best one."""
+    shutil.copytree(project / "photos", "photos")
+    for path in Path("photos/val").rglob("*.png"):
+        path.write_bytes(b"no image")
+    words = ["train.optimizer.lr=0.1,0.2", "--data", "photos", "--backend", "numpy"]
+    outcome = cnn("sweep", project / "tiny.yaml", *words, "--quiet")
+    assert (outcome.code, outcome.out, outcome.err) == (
+        4,
+        "",
+        f"cnn: {here}/photos: must have a validation image that can be read, to compare trials. "
+        "Got none.\n",
+    )
+    assert not Path("runs/tiny-sweep/best.yaml").exists()
 
 
 @pytest.mark.parametrize(

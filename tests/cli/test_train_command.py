@@ -195,6 +195,17 @@ def test_fail_under_is_about_the_best_epoch(
         assert (outcome.code, outcome.err) == (6, f"cnn: --fail-under: {said}\n")
 
 
+def test_fail_under_where_no_validation_image_could_be_read(
+    cnn: Inside, project: Path, here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    best = replace(ROW, val_loss=None, val_top1=None)
+    result = TrainResult(Path("a"), 3, TOP1, best, ROW, 1.0, None, 0)
+    monkeypatch.setattr(train_module, "train", lambda *arguments: result)
+    outcome = cnn("train", project / "tiny.yaml", "--quiet", "--fail-under", "top1=0")
+    message = "top1 must be at least 0. Got none: no validation image was read"
+    assert (outcome.code, outcome.err) == (6, f"cnn: --fail-under: {message}.\n")
+
+
 def test_fail_under_without_validation(cnn: Inside, project: Path, here: Path) -> None:
     photos = project / "photos/train"
     line = ["--data", photos, "data.val_split=0", "--fail-under", "top1=0", "--quiet"]

@@ -68,6 +68,11 @@ PREDICT = "predict --ckpt m.npz "
             TRAIN + "--fail-under top1=90",
             "--fail-under: the bound of top1 must be from 0 to 1. Got '90'.",
         ),
+        # Of two files or names, the first was passed over without a word.
+        ("embed d --ckpt a --ckpt b -o x.npz", "--ckpt: may be given only once. Got 2."),
+        (PREDICT + "--from-file a --from-file=b", "--from-file: may be given only once. Got 2."),
+        ("explain d --ckpt m --class a --class b", "--class: may be given only once. Got 2."),
+        (TRAIN + "-o a --out b", "--output: may be given only once. Got 2."),
         ("eval", "eval: needs --ckpt FILE. Got nothing."),
         (EVAL + "a b", "eval: takes one DIR at most. Got 'b' as well."),
         (EVAL + "--split tset", "--split: must be train, val, test or all. Got 'tset'."),

@@ -66,6 +66,8 @@ def test_ranges_choices_and_overrides() -> None:
         (["a=1..1e999"], "a=1..1e999: a range must begin below its end."),
         (["a=1,,2"], "a=1,,2: must be different values with commas between them."),
         (["a=1,1"], "a=1,1: must be different values with commas between them."),
+        (["a=.05,0.050"], "a=.05,0.050: must be different values with commas between them."),
+        (["a=b,none,null"], "a=b,none,null: must be different values with commas between them."),
         (["a=1..2", "a=3"], "a=3: a must be given once."),
     ],
 )

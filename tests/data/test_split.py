@@ -139,15 +139,17 @@ def test_order_and_names_of_classes_have_no_part_in_it(
 def test_stable_where_images_are_added(
     found: list[tuple[int, int]], more: list[tuple[int, int]], val: float, test: float
 ) -> None:
-    """Adding one moves at most one other of its class, and all moves have the same direction."""
+    """Adding one moves at most one other of its class to or from each part held back, and all
+    moves have the same direction.
+    """
     known = {number for number, _ in found}
     new = list({n: (n, label) for n, label in more if n not in known}.values())
-    before, after = deal(found, val, 0), deal(found + new, val, 0)[: len(found)]
-    for label in range(5):
+    before, after = deal(found, val, test), deal(found + new, val, test)[: len(found)]
+    for label, part in product(range(5), (VAL, TEST)):
         own = np.array([each == label for _, each in found])
         added = sum(each == label for _, each in new)
-        came = np.count_nonzero((before == TRAIN)[own] & (after == VAL)[own])
-        went = np.count_nonzero((before == VAL)[own] & (after == TRAIN)[own])
+        came = np.count_nonzero((before != part)[own] & (after == part)[own])
+        went = np.count_nonzero((before == part)[own] & (after != part)[own])
         assert came + went <= added
         assert not (came and went)
 
@@ -327,6 +329,9 @@ def test_nothing_to_validate_on_is_said(tmp_path: Path) -> None:
     make_folders(tmp_path, {"a": 1, "b": 1})
     line = "nothing is held back to validate on"
     assert remarks(tmp_path) == (f"{line}: no class has two different images",)
+    make_folders(tmp_path, {"a": 2, "b": 2})
+    rule = f"{line}: no class has three different images"
+    assert remarks(tmp_path, test_split=0.1) == (rule,), "testing takes one of two"
     assert open_dataset(tmp_path, None, 1e-9, rule="fractions").remarks == (line,)
     assert open_dataset(tmp_path, None, 0).remarks == ()
 

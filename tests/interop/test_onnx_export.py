@@ -15,6 +15,7 @@ from PIL import Image
 
 from cnn_cli.config import load_config, validate_config
 from cnn_cli.config.network import build_graph
+from cnn_cli.data.dataset import Split
 from cnn_cli.data.normalization import Normalization
 from cnn_cli.data.preprocess import Preprocess
 from cnn_cli.errors import DataError, UsageError
@@ -22,6 +23,7 @@ from cnn_cli.inference.classifier import Classifier
 from cnn_cli.interop.assemble import assemble
 from cnn_cli.interop.export.onnx_check import check_onnx, normalized
 from cnn_cli.interop.export.onnx_export import to_onnx
+from cnn_cli.interop.export.onnx_int8 import quantize
 from cnn_cli.interop.export.safetensors_export import save_safetensors
 from cnn_cli.interop.exported import with_exported
 from cnn_cli.interop.foreign import Foreign
@@ -329,6 +331,23 @@ def test_a_dilated_window_that_ends_beyond_the_padding(
     """onnxruntime takes no padding as wide as the kernel."""
     layers: list[Any] = [{"maxpool": pool | {"ceil_mode": True}}, "flatten", {"linear": "classes"}]
     assert_agrees(classifier_of(layers, in_shape, 2))
+
+
+def test_an_infinite_border_is_not_quantized(tmp_path: Path) -> None:
+    """It has no range: all scores were -inf."""
+    pool = {"kernel_size": 2, "stride": 4, "padding": [0, 0, 0, 1], "dilation": 2}
+    conv = {"conv": {"out_channels": 4, "kernel_size": 1}}
+    layers = [conv, {"maxpool": pool | {"ceil_mode": True}}, "flatten", {"linear": "classes"}]
+    classifier = classifier_of(layers, (4, 5, 3), 2)
+    x = pixels(classifier, 8)
+    for number, one in enumerate(x):
+        Image.fromarray(one).save(tmp_path / f"{number}.png")
+    images = Split([str(tmp_path / f"{i}.png") for i in range(8)], np.zeros(8, np.int64))
+    content, _ = quantize(to_onnx(classifier, preprocessing=False, fold=True), classifier, images)
+    with classifier.engine(1) as engine:
+        expected = engine.predict(x).copy()
+    found = run(content, normalized(classifier, x))
+    np.testing.assert_allclose(found, expected, atol=0.05 * float(np.abs(expected).max()))
 
 
 def test_what_onnxruntime_refuses_is_a_gate(

@@ -10,8 +10,10 @@ import re
 import typing
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any, NamedTuple
 
+from cnn_cli.cli.shared import values
 from cnn_cli.cli.shared.values import OneWord, Parser
 
 Typed = dict[str, list[str]]
@@ -34,6 +36,7 @@ class Parameter:
 
     Attributes:
         parse: the parser, which has been told the place; None for a flag.
+        is_text: whether the value is the text itself.
     """
 
     def __init__(
@@ -50,6 +53,7 @@ class Parameter:
         self.help = help
         self.metavar = parser.metavar if isinstance(parser, OneWord) else metavar
         self.parse = parser and partial(parser, place or _place(names, metavar))
+        self.is_text = parser is values.text
         self.show_default = show_default
         self.autocompletion = autocompletion
 
@@ -89,6 +93,17 @@ class Declared(NamedTuple):
         kinds = typing.get_args(self.type)
         return any(typing.get_origin(kind) is list for kind in (self.type, *kinds))
 
+    @property
+    def is_single(self) -> bool:
+        """Whether giving it twice is an error: of two files or names, one would be passed over.
+
+        Of two numbers or settings the last counts, so that a script's own can be overridden.
+        """
+        if self.is_list or not isinstance(self.described, Option):
+            return False
+        is_path = Path in (self.type, *typing.get_args(self.type))
+        return is_path or self.described.is_text
+
 
 REQUIRED: Any = ...
 
@@ -126,9 +141,9 @@ def plain_values(callback: Callable[..., None], words: Sequence[str]) -> dict[st
     """
     parameters = list(declared(callback))
     typed = _sorted_out(parameters, words)
-    if typed is None:
+    if typed is None or any(len(typed[each.name]) > 1 for each in parameters if each.is_single):
         return None
-    values = {}
+    parsed = {}
     for each in parameters:
         # Defaults are parsed too: they are written as typed, `10m`.
         texts: list[Any] = typed[each.name] or [each.default]
@@ -136,16 +151,16 @@ def plain_values(callback: Callable[..., None], words: Sequence[str]) -> dict[st
         if texts[-1] is REQUIRED:
             return None
         if parse is None:
-            values[each.name] = bool(typed[each.name]) or each.default
+            parsed[each.name] = bool(typed[each.name]) or each.default
         elif texts[-1] is None:
-            values[each.name] = None
+            parsed[each.name] = None
         else:
             try:
                 read = [parse(text) for text in texts]
             except Exception:  # Typer meets and reports it as well
                 return None
-            values[each.name] = read if each.is_list else read[-1]
-    return values
+            parsed[each.name] = read if each.is_list else read[-1]
+    return parsed
 
 
 def _sorted_out(parameters: Sequence[Declared], words: Sequence[str]) -> Typed | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache, update_wrapper
 from typing import Annotated, Any, get_args
 
@@ -117,7 +117,9 @@ def _made(registered: Registered) -> Any:
     app = typer.Typer(add_completion=False, rich_markup_mode=None)
     described = app.command(last_word(name), cls=Command, help=about, epilog=epilog)
     described(_for_typer(registered.callback))
-    return typer.main.get_command(app)
+    made: Any = typer.main.get_command(app)
+    made.single = {each.name for each in declared(registered.callback) if each.is_single}
+    return made
 
 
 def _make_group(name: str, about: str, epilog: str, start: Callable[..., None]) -> Any:
@@ -210,13 +212,29 @@ class _OwnReaders:
 
 
 class Command(_OwnReaders, TyperCommand):
-    """A command whose help shows arguments by their metavar."""
+    """A command whose help shows arguments by their metavar.
+
+    Attributes:
+        single: names of the parameters that may be given only once.
+    """
+
+    single: Collection[str] = ()
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        args = self._with_values(args)
         try:
-            return super().parse_args(ctx, self._with_values(args))
+            rest = super().parse_args(ctx, list(args))
         except typer.TyperException as error:
             raise usage_error(error, ctx) from error
+        if not ctx.resilient_parsing:  # of a line that a shell completes
+            self._check_single(ctx, args)
+        return rest
+
+    def _check_single(self, ctx: Any, args: list[str]) -> None:
+        *_, given = self.make_parser(ctx).parse_args(args=args)
+        for each in self.params:
+            if each.name in self.single and given.count(each) > 1:
+                raise UsageError(each.opts[0], "may be given only once", given.count(each))
 
     def _with_values(self, args: list[str]) -> list[str]:
         """Insert the default values of options that stand without one."""

@@ -86,6 +86,7 @@ def quantize(content: bytes, classifier: Classifier, images: Split) -> tuple[byt
                 per_channel=True,
                 activation_type=QuantType.QInt8,
                 weight_type=QuantType.QInt8,
+                nodes_to_exclude=_padded_with_infinity(content),
             )
         except Exception as error:  # the quantizer raises any exception
             if not seen:
@@ -93,6 +94,23 @@ def quantize(content: bytes, classifier: Classifier, images: Split) -> tuple[byt
             text = reason(error).splitlines()[0]
             raise DataError(OPTION, "onnxruntime must be able to quantize it", text) from error
         return after.read_bytes(), seen
+
+
+def _padded_with_infinity(content: bytes) -> list[str]:
+    """Return the names of the operators around a border of -inf, which has no range.
+
+    Max pooling with dilation may need one, see `MaxPool.to_onnx`.
+    """
+    import onnx
+
+    graph = onnx.load_from_string(content).graph
+    arrays = {each.name: onnx.numpy_helper.to_array(each) for each in graph.initializer}
+    borders = {
+        node.output[0]
+        for node in graph.node
+        if node.op_type == "Pad" and len(node.input) > 2 and np.isinf(arrays[node.input[2]]).any()
+    }
+    return [node.name for node in graph.node if borders & {*node.input, *node.output}]
 
 
 def evaluate_onnx(
@@ -150,10 +168,13 @@ def _batches(
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence the quantizer's advice on the root logger, which is already followed."""
+    """Silence the quantizer's advice on the root logger, which is already followed, and NumPy's
+    warning about the range of a border of -inf, which is not used.
+    """
     before = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:
-        yield
+        with np.errstate(invalid="ignore"):
+            yield
     finally:
         logging.disable(before)

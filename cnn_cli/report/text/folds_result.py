@@ -9,7 +9,7 @@ from cnn_cli.inference.out_of_fold import OutOfFold, Spread
 from cnn_cli.metric_names import TOP1, Metric, default_monitor
 from cnn_cli.report.text.numbers import number
 from cnn_cli.report.text.table import format_pairs, format_table
-from cnn_cli.report.text.training_result import result_dict
+from cnn_cli.report.text.training_result import AGAIN, result_dict
 from cnn_cli.runs.folder import OUT_OF_FOLD
 from cnn_cli.training.folds import FoldsResult
 
@@ -39,11 +39,12 @@ def folds_text(result: FoldsResult) -> str:
     seconds = sum(each.seconds for each in result.folds)
     of = result.predictions
     if of is None:
-        return format_pairs([*pairs, ("time", f"{seconds:.1f} s")])
+        pairs.append(("time", f"{seconds:.1f} s"))
+        return format_pairs([*pairs, ("next", AGAIN)] if result.run.exists() else pairs)
     pairs += [(NAMES.get(name, name), _spread(one)) for name, one in of.spreads().items()]
     pairs.append(("out of fold", str(result.run / OUT_OF_FOLD)))
     pairs.append(("time", f"{seconds:.1f} s"))
-    pairs.append(("next", f"cnn report {quote(str(result.folds[0].run))}"))
+    pairs.append(("next", f"cnn report {quote(str(result.run))}"))
     return format_pairs(pairs) + "\n" + _table(result, of)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from cnn_cli.report.text.numbers import number
 from cnn_cli.report.text.table import format_pairs, format_table
-from cnn_cli.report.text.training_result import best_text
+from cnn_cli.report.text.training_result import AGAIN, RESUMABLE, best_text
 from cnn_cli.runs.folder import BEST_CONFIG, TRIALS
 from cnn_cli.training.sweep_state import SweepResult
 from cnn_cli.training.trials import Trial
@@ -60,13 +60,12 @@ def sweep_text(result: SweepResult) -> str:
         pairs.append(("config", str(result.run / BEST_CONFIG)))
     seconds = sum(trial.seconds for trial in result.trials)
     pairs.append(("time", f"{seconds:.1f} s"))
-    if best is None:
-        return format_pairs(pairs)
-    next_lines = [f"cnn train {quote(str(result.run / BEST_CONFIG))}"]
-    if best.finished:
-        next_lines.insert(0, f"cnn eval --ckpt {quote(str(best.run))}")
-    pairs += zip(("next", ""), next_lines, strict=False)
-    return f"{format_pairs(pairs)}\n{_table(result)}"
+    next_lines = [AGAIN] if result.stopped in RESUMABLE and result.run.exists() else []
+    if best is not None:
+        next_lines += [f"cnn eval --ckpt {quote(str(best.run))}"] * best.finished
+        next_lines.append(f"cnn train {quote(str(result.run / BEST_CONFIG))}")
+    pairs += zip(("next", "", ""), next_lines, strict=False)
+    return format_pairs(pairs) + ("" if best is None else f"\n{_table(result)}")
 
 
 def _trials_text(result: SweepResult) -> str:

@@ -15,6 +15,7 @@ from cnn_cli.runs.state import TrainingState
 from cnn_cli.runs.stored_network import stored_config
 
 RESUMABLE = ("time limit", "terminated", "interrupted")
+AGAIN = "the same command with --resume"  # of several trainings, whose folder has no config
 
 
 def result_dict(result: TrainResult) -> dict[str, Any]:
