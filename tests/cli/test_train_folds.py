@@ -73,7 +73,7 @@ def test_text(cnn: Inside, project: Path, here: Path) -> None:
     told = re.sub("  +", "  ", outcome.out)
     assert told.startswith("run  runs/tiny\nfolds  3 of 3\ntop-1  0.")
     assert "out of fold  runs/tiny/out_of_fold.csv\n" in told
-    assert "next  cnn report runs/tiny/fold-1\n" in told
+    assert "next  cnn report runs/tiny\n" in told
     assert "\n\nfold  images  best epoch  top-1  loss  macro_f1\n" in told
     assert sorted(path.name for path in (here / "runs/tiny").iterdir() if path.name != ".lock") == [
         "fold-1",

@@ -139,7 +139,7 @@ def _tile(classifier: Classifier, measured: Measured, shown: Shown, heat: Array 
     confidence = evaluation.confidences[row]
     if label == guess:
         second, next_best = int(evaluation.seconds[row]), evaluation.second_probabilities[row]
-        words = f" {confidence:.4f}, before {names[second]} {next_best:.4f}"
+        words = f" {confidence:.4f}, then {names[second]} {next_best:.4f}"
     else:
         own = evaluation.label_probabilities[row]
         words = f" {own:.4f}, predicted {names[guess]} {confidence:.4f}"
@@ -164,7 +164,7 @@ def tile(
     images = [_image(picture, alt)]
     if heat is not None:
         over = Image.fromarray(overlay(np.asarray(picture), heat))
-        images.append(_image(over, f"what speaks for {asked} in it"))
+        images.append(_image(over, f"Grad-CAM heat map for {asked}"))
     return _GALLERY.fill("tile", images=images, name=name, words=words, path=path)
 
 

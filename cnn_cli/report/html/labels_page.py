@@ -31,7 +31,8 @@ def labels_result(
 ) -> list[Markup]:
     """Return the scores, the images used, and the duration of training."""
     first, *others = [name for line in LINES for name in line]
-    main = large(number(judgement.value(Metric(first))), "threshold by threshold, 1 at best")
+    below = "area under the precision-recall curve; 1 is best"
+    main = large(number(judgement.value(Metric(first))), below)
     rows: list[tuple[str, str | Markup]] = [(NAMES[first], main)]
     rows += [(NAMES[name], number(judgement.value(Metric(name)))) for name in others]
     rows.insert(1, ("Loss", number(judgement.value(Metric("loss")))))
@@ -57,7 +58,7 @@ def labels_sections(
     return [
         Section("classes", "Classes", [_classes(judgement)]),
         Section("thresholds", "Thresholds", threshold_parts(judgement)),
-        Section("pictures", "Pictures", _pictures(record, measured, judgement, threads)),
+        Section("images", "Images", _pictures(record, measured, judgement, threads)),
     ]
 
 

@@ -16,7 +16,7 @@ from cnn_cli.runs.checkpoint import LAST, load_checkpoint
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.runs.stored_network import stored_config
 
-E = TypeVar("E")
+E = TypeVar("E", Evaluation, LabelsEvaluation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +73,11 @@ class _Measurement(Generic[E]):
     bad: dict[int, ImageError]
     part: str
     place: str
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The paths of the images that were evaluated."""
+        return tuple(self.images.paths[int(i)] for i in self.evaluation.indices)
 
 
 class Measured(_Measurement[Evaluation]):

@@ -43,7 +43,7 @@ def folds_text(result: FoldsResult) -> str:
     pairs += [(NAMES.get(name, name), _spread(one)) for name, one in of.spreads().items()]
     pairs.append(("out of fold", str(result.run / OUT_OF_FOLD)))
     pairs.append(("time", f"{seconds:.1f} s"))
-    pairs.append(("next", f"cnn report {quote(str(result.folds[0].run))}"))
+    pairs.append(("next", f"cnn report {quote(str(result.run))}"))
     return format_pairs(pairs) + "\n" + _table(result, of)
 
 
