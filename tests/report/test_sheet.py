@@ -9,7 +9,7 @@ import pytest
 from PIL import Image, ImageFont
 
 from cnn_cli.report.pictures import paper
-from cnn_cli.report.pictures.paper import PAPER, enlarged, legible, shortened
+from cnn_cli.report.pictures.paper import PAPER, enlarged, legible
 from cnn_cli.report.pictures.sheet import BESIDE, Tile, sheet_png
 
 OWN = "Aileron"
@@ -47,15 +47,6 @@ def test_long_text_leaves_the_edge_white() -> None:
     pixels = np.asarray(draw([tile], 5))
     assert (pixels[:, -10:] == 255).all()
     assert PAPER == "#ffffff"
-
-
-def test_a_long_name_keeps_its_end() -> None:
-    font = ImageFont.load_default(14)
-    assert shortened("class-1", font, 100) == "class-1"
-    found = [shortened(f"a very long class name, {which}", font, 100) for which in "AB"]
-    assert [text[0] + text[-1] for text in found] == ["aA", "aB"]
-    assert all("…" in text and 80 < font.getlength(text) <= 100 for text in found)
-    assert shortened("ab", font, 1) == "…"
 
 
 def test_small_pictures_are_enlarged_by_whole_numbers() -> None:
