@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -143,7 +142,7 @@ def _tile(classifier: Classifier, measured: Measured, shown: Shown, heat: Array 
     else:
         own = evaluation.label_probabilities[row]
         words = f" {own:.4f}, predicted {names[guess]} {confidence:.4f}"
-    path = os.path.relpath(measured.images.paths[int(evaluation.indices[row])], measured.place)
+    path = measured.shown_path(row)
     alt = f"an image of {names[label]}"
     return tile(shown.pixels, heat, alt, names[guess], names[label], words, path)
 

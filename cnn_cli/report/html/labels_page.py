@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from cnn_cli.inference.several_labels import LabelsJudgement
@@ -115,6 +113,6 @@ def _tile(
         for labels in (of.labels, judgement.found)
     )
     name = names[worst[row]]
-    words = f" given {given}; {name} {of.probabilities[row, worst[row]]:.4f}"
-    path = os.path.relpath(measured.images.paths[int(of.indices[row])], measured.place)
+    words = f", predicted {given}; {name} {of.probabilities[row, worst[row]]:.4f}"
+    path = measured.shown_path(row)
     return tile(shown.pixels, heat, f"an image of {own}", name, own, words, path)
