@@ -14,7 +14,9 @@ from cnn_cli.cli.shared.options import Debug
 def run(debug: Debug = False) -> None:
     """Print the JSON Schema of configs, which editors use.
 
-    Refer to it in the first line of a config: `# yaml-language-server: $schema=cnn.schema.json`.
+    Refer to it in the first line of a config:
+
+    `# yaml-language-server: $schema=cnn.schema.json`
     """
     from cnn_cli.config.json_schema import config_schema
 

@@ -6,9 +6,6 @@ from cnn_cli.cli.shared.commands import group
 
 EXAMPLES = (
     "cnn data check photos",
-    "cnn data check photos --strict && cnn train configs/small.yaml --data photos",
-    "cnn data check photos --json",
-    "cnn data check photos --near",
     "cnn data doubt configs/small.yaml --output doubts.csv",
     "cnn data preview configs/small.yaml augment.hflip=0.5",
 )

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-from cnn_cli.cli.data import EXAMPLES
 from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.options import Debug, Folder, Json, Labels, Threads
@@ -14,6 +13,13 @@ from cnn_cli.errors import DataError
 
 NEAR = 8  # bits of 64: see the measurements in `data.near`
 MOST_NEAR = 12  # beyond it, photographs of different things match
+
+EXAMPLES = (
+    "cnn data check photos",
+    "cnn data check photos --strict && cnn train configs/small.yaml --data photos",
+    "cnn data check photos --json",
+    "cnn data check photos --near",
+)
 
 
 @command("data check", order=10, examples=EXAMPLES)
@@ -38,8 +44,8 @@ def run(
 ) -> None:
     """Check images before training.
 
-    It reads every image, changes nothing, and lists damaged files, duplicates, odd images and
-    class mismatches. Exits with 4 if nothing can be trained on them.
+    Reads every image, changes nothing, and lists damaged files, duplicates, odd images and class
+    mismatches. Exits with 4 if no network can be trained on them.
     """
     from cnn_cli.report.text.data_findings import findings_dict, findings_text
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -382,6 +383,9 @@ def test_report(cnn: Inside, run: Path, tmp_path: Path) -> None:
         assert words in text, words
     for words in ("Confusion", "Calibration"):
         assert f">{words}<" not in text
+    # Labels, then predicted labels; a path of a list is relative to the list.
+    assert re.search(r"<strong>[a-z, ]+</strong>, predicted [a-z, ]+; [a-z]+ [01]\.\d{4}</p>", text)
+    assert re.search(r'<p class="note">pictures/\d+\.png</p>', text)
     listed = cnn("report", run, "--data", "tags.csv", "--split", "train", "--output", file)
     assert listed.out.endswith(" on 60 images\n"), listed.err
     gone = tmp_path / "gone"

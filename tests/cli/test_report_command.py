@@ -11,7 +11,7 @@ from html_check import Page
 
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
-MEASURED = ["Confusion", "Classes", "Thresholds", "Calibration", "Pictures"]
+MEASURED = ["Confusion", "Classes", "Thresholds", "Calibration", "Images"]
 SECTIONS = ["Result", "Curves", *MEASURED, "First filters", "Layers", "Config", "Environment"]
 
 

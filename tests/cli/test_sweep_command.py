@@ -102,7 +102,7 @@ def test_text(cnn: Inside, project: Path, swept: Path, here: Path) -> None:
     outcome = cnn("sweep", project / "tiny.yaml", *LINE)
     assert outcome.code == 0
     told = re.sub("  +", "  ", outcome.out)
-    assert told.startswith("run  runs/tiny-sweep\ntrials  4: ")
+    assert told.startswith("run  runs/tiny-sweep\ntrials  4: 4 to epoch 1, ")
     assert re.search(r"\nbest  trial \d: epoch \d, validation top1 [01]\.\d{4}\n", told)
     assert "\nconfig  runs/tiny-sweep/best.yaml\n" in told
     assert re.search(r"\nnext  cnn eval --ckpt runs/tiny-sweep/trial-\d\n", told)

@@ -73,10 +73,10 @@ def test_mistakes_from_the_surest_hits_from_the_least_sure(tmp_path: Path) -> No
     text = Page(page("x", "y", [Section("a", "A", parts)]).decode())
     assert text.faults == []
     assert "bee 0.0066, predicted ant 0.9867" in text.text
-    assert "bee 0.5761, before ant 0.2119" in text.text
+    assert "bee 0.5761, then ant 0.2119" in text.text
     assert [image["alt"] for image in text.images[:2]] == [
         "an image of bee",
-        "what speaks for ant in it",
+        "Grad-CAM heat map for ant",
     ]
     assert "Grad-CAM of layers.0 (conv)" in text.text
 

@@ -71,14 +71,13 @@ def test_odd_names_are_written_somehow() -> None:
     )
 
 
-def test_long_names_are_cut() -> None:
+def test_long_names_are_cut_in_their_middle() -> None:
     font = ImageFont.load_default(14)
     assert shortened("cat", font, 100) == "cat"
-    cut = shortened("a very long name of a class", font, 100)
-    assert cut.endswith("…")
-    assert cut[:-1] == "a very long name of a class"[: len(cut) - 1]
-    assert 80 < font.getlength(cut) <= 100
-    assert shortened("cat", font, 0) == "…"
+    found = [shortened(f"a very long class name, {which}", font, 100) for which in "AB"]
+    assert [text[0] + text[-1] for text in found] == ["aA", "aB"]
+    assert all("…" in text and 80 < font.getlength(text) <= 100 for text in found)
+    assert shortened("ab", font, 1) == "…"
 
 
 @pytest.mark.parametrize(

@@ -63,25 +63,28 @@ def _results(every: All) -> list[Markup]:
         names.insert(1, INTERVAL)
     header = ["run", *names, "images", "epochs", "best epoch", "time", "parameters"]
     caption = "Results of the best weights of each run"
-    places: dict[tuple[str, str, int], None] = {}
+    images: dict[tuple[str, str, int, int], list[str]] = {}  # names of runs by what they saw
     below = []
     for subject, judgement in every:
         measured = subject.measured
         if isinstance(measured, str):
             below.append(paragraph(f"{subject.name}: not measured. {measured}"))
         elif judgement is not None:
-            places[measured.place, measured.part, len(judgement.evaluation.labels)] = None
+            seen = measured.seen
+            key = measured.place, measured.part, len(seen), hash(seen)
+            images.setdefault(key, []).append(subject.name)
         if len(subject.record.classifier.networks) > 1:
             words = "the mean of the probabilities of all its networks"
             below.append(paragraph(f"{subject.name}: {words}."))
-    if len(places) > 1:
+    if len(images) > 1:
         below.append(
             paragraph("The runs were measured on different images; compare them with care.")
         )
-    for place, part, images in places:
-        below.append(paragraph(f"Measured on {images:,} {PARTS[part]} of {place}."))
+    for (place, part, count, _), runs in images.items():
+        who = f"{', '.join(runs)}: measured" if len(images) > 1 else "Measured"
+        below.append(paragraph(f"{who} on {count:,} {PARTS[part]} of {place}."))
     rows = [_row(subject, judgement, metrics) for subject, judgement in every]
-    if len(places) == 1:
+    if len(images) == 1:
         first = Metric(next(iter(metrics.values())))
         values = [None if of is None else of.value(first) for _, of in every]
         best = max(_known(values), default=None)

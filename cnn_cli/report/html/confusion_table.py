@@ -135,5 +135,6 @@ def _most_confused(confusion: Confusion, names: Sequence[str]) -> Markup:
         rows.append([names[i], names[j], f"{count:,}", percent(count / totals[i])])
     if not rows:
         return paragraph("No image was misclassified.")
-    header = ["class", "predicted as", "images", "of the class"]
-    return table("Most frequent mistakes", header, rows, "llrr")
+    header = ["class", "predicted as", "images", "share"]
+    caption = "Most frequent mistakes, with their share of the images of the class"
+    return table(caption, header, rows, "llrr")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import io
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -141,11 +140,11 @@ def _tile(
     confidence = evaluation.confidences[row]
     if label == guess:
         second, next_best = int(evaluation.seconds[row]), evaluation.second_probabilities[row]
-        words = f" {confidence:.4f}, before {names[second]} {next_best:.4f}"
+        words = f" {confidence:.4f}, then {names[second]} {next_best:.4f}"
     else:
         own = evaluation.label_probabilities[row]
         words = f" {own:.4f}, predicted {names[guess]} {confidence:.4f}"
-    path = os.path.relpath(measured.images.paths[int(evaluation.indices[row])], measured.place)
+    path = measured.shown_path(row)
     alt = f"an image of {names[label]}"
     return tile(shown.pixels, heat, alt, names[guess], names[label], words, path)
 
@@ -166,7 +165,7 @@ def tile(
     images = [_image(picture, alt)]
     if heat is not None:
         over = Image.fromarray(overlay(np.asarray(picture), heat))
-        images.append(_image(over, f"what speaks for {asked} in it"))
+        images.append(_image(over, f"Grad-CAM heat map for {asked}"))
     return _GALLERY.fill("tile", images=images, name=name, words=words, path=path)
 
 

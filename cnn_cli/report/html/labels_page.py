@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-
 import numpy as np
 
 from cnn_cli.inference.several_labels import LabelsJudgement
@@ -38,7 +36,8 @@ def labels_result(
 ) -> list[Markup]:
     """Return the scores, the images used, and the duration of training."""
     first, *others = [name for line in LINES for name in line]
-    main = large(number(judgement.value(Metric(first))), "threshold by threshold, 1 at best")
+    below = "area under the precision-recall curve; 1 is best"
+    main = large(number(judgement.value(Metric(first))), below)
     rows: list[tuple[str, str | Markup]] = [(NAMES[first], main)]
     rows += [(NAMES[name], number(judgement.value(Metric(name)))) for name in others]
     rows.insert(1, ("Loss", number(judgement.value(Metric("loss")))))
@@ -64,7 +63,7 @@ def labels_sections(
     return [
         Section("classes", "Classes", [_classes(judgement)]),
         Section("thresholds", "Thresholds", threshold_parts(judgement)),
-        Section("pictures", "Pictures", _pictures(record, measured, judgement, threads)),
+        Section("images", "Images", _pictures(record, measured, judgement, threads)),
     ]
 
 
@@ -121,6 +120,6 @@ def _tile(
         for labels in (of.labels, judgement.found)
     )
     name = names[worst[row]]
-    words = f" given {given}; {name} {of.probabilities[row, worst[row]]:.4f}"
-    path = os.path.relpath(measured.images.paths[int(of.indices[row])], measured.place)
+    words = f", predicted {given}; {name} {of.probabilities[row, worst[row]]:.4f}"
+    path = measured.shown_path(row)
     return tile(shown.pixels, heat, f"an image of {own}", name, own, words, path)

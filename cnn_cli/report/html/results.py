@@ -107,8 +107,13 @@ def training_pairs(record: Record) -> list[tuple[str, str]]:
     found += [("Parameters", parameters), ("Time", time_text(state.seconds))]
     times = [event["time"] for event in state.log if isinstance(event.get("time"), str)]
     if times:
-        found += [("Started", times[0]), ("Last saved", times[-1])]
+        found += [("Started", moment(times[0])), ("Last saved", moment(times[-1]))]
     return found
+
+
+def moment(stamp: str) -> str:
+    """Return `2026-05-01 12:30:00 UTC` for `2026-05-01T12:30:00Z`: narrow pages break it well."""
+    return stamp.replace("T", " ").replace("Z", " UTC")
 
 
 def epochs_text(record: Record) -> str:
@@ -222,7 +227,7 @@ def network_pairs(record: Record) -> list[tuple[str, str]]:
         ("Backend", str(meta.get("backend", "not known"))),
         ("Threads", str(meta.get("threads", "not known"))),
         ("Seed", str(config.train.seed)),
-        ("Numbers", config.train.dtype),
+        ("Data type", config.train.dtype),
     ]
     for part in ("train", "val"):
         if isinstance(counts.get(part), int):

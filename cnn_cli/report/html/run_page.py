@@ -68,7 +68,7 @@ def run_page(subject: Subject, threads: int) -> bytes:
                     measured, scores, calibrated="calibration" in record.classifier.meta
                 ),
             ),
-            Section("pictures", "Pictures", galleries(record.classifier, measured, threads)),
+            Section("images", "Images", galleries(record.classifier, measured, threads)),
         ]
     sections += [
         Section("filters", "First filters", filters(record.classifier)),
@@ -103,13 +103,13 @@ def layer_table(record: Record) -> Markup:
     ]
     rows.append(["total", "", "", "", f"{summary.parameters:,}", f"{summary.multiply_adds:,}"])
     header = ["layer", "type", "path", "output", "parameters", "multiply-adds"]
-    caption = "Layers, and what they make, hold and cost for one image"
+    caption = "Output shape, parameters and multiply-adds of each layer, for one image"
     return table(caption, header, rows, "llllrr")
 
 
 def environment(record: Record) -> list[Markup]:
     """Return the versions with which the network was trained and the report was made."""
-    made = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime())
+    made = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
     return [
         heading("Training"),
         pairs(network_pairs(record)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -17,7 +18,7 @@ from cnn_cli.runs.checkpoint import LAST, load_checkpoint
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.runs.stored_network import stored_config
 
-E = TypeVar("E")
+E = TypeVar("E", Evaluation, LabelsEvaluation)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,7 @@ class _Measurement(Generic[E]):
         evaluation: of the readable images, at least one, at the classifier's temperature.
         bad: the errors of unreadable images.
         part: name of the part, such as `val`.
-        place: the folder of the images.
+        place: the folder, archive or list of the images.
     """
 
     images: Split
@@ -74,6 +75,19 @@ class _Measurement(Generic[E]):
     bad: dict[int, ImageError]
     part: str
     place: str
+
+    def shown_path(self, row: int) -> str:
+        """Return the path of an evaluated image, relative to the folder, archive or list."""
+        path = os.path.abspath(self.images.paths[int(self.evaluation.indices[row])])
+        place = os.path.abspath(self.place)
+        return os.path.relpath(
+            path, place if path.startswith(place + os.sep) else os.path.dirname(place)
+        )
+
+    @property
+    def seen(self) -> tuple[str, ...]:
+        """The paths of the images that were evaluated."""
+        return tuple(self.images.paths[int(i)] for i in self.evaluation.indices)
 
 
 class Measured(_Measurement[Evaluation]):

@@ -21,6 +21,7 @@ SIZES = ((12, 0.72, 10.0), (25, 0.58, 8.0), (50, 0.42, 7.0), (150, 0.36, 6.5))
 WITH_SHARES = 25  # classes up to which a cell shows its fraction below its count
 SIDE = 40.0  # inches for matrices with more classes than in `SIZES`, without numbers
 MOST_CELLS = 2000  # per side; with more classes, neighbors are merged, without names
+MARGINS = 1.2  # cells to the right for recall, below for precision
 LONGEST = 60  # characters of a class name
 DPI = 110
 # One hue from white to dark, so that lightness alone carries the values, for all kinds of color
@@ -51,14 +52,14 @@ def confusion_png(of: Confusion, names: Sequence[str]) -> bytes:
     room = next((size for size in SIZES if classes <= size[0]), None)
     cell, points = (SIDE / classes, min(6.0, SIDE / classes * 54)) if room is None else room[1:]
     shares = confusion / confusion.sum(axis=1, keepdims=True).clip(min=1)
-    # The margins are cells as well. Sizes are absolute; long names enlarge the image.
-    side = (classes + 1.2) * cell
+    # Sizes are absolute; long names enlarge the image.
+    side = (classes + MARGINS) * cell
     figure = Figure(figsize=(side, side))
     axes = figure.add_axes((0, 0, 1, 1))
     # Mistakes are few compared with correct predictions; the square root makes them visible.
     axes.imshow(shares, cmap=COLOR_MAP, norm=PowerNorm(0.5, 0, 1), aspect="auto")
-    axes.set_xlim(-0.5, classes + 0.7)
-    axes.set_ylim(classes + 0.7, -0.5)
+    axes.set_xlim(-0.5, classes + MARGINS - 0.5)
+    axes.set_ylim(classes + MARGINS - 0.5, -0.5)
     if names:
         _name_axes(axes, names, cell, points)
     else:
@@ -82,8 +83,9 @@ def _name_axes(axes: Any, names: Sequence[str], cell: float, points: float) -> N
     axes.set_xticks(range(classes), labels, rotation=0 if short else 90, size=points + 1)
     axes.set_yticks(range(classes), labels, size=points + 1)
     axes.tick_params(length=0, colors=INK)
-    axes.set_xlabel("predicted", size=points + 3, color=INK, labelpad=8)
-    axes.set_ylabel("true", size=points + 3, color=INK, labelpad=8)
+    middle = classes / 2 / (classes + MARGINS)
+    axes.set_xlabel("predicted", x=middle, size=points + 3, color=INK, labelpad=8)
+    axes.set_ylabel("true", y=1 - middle, size=points + 3, color=INK, labelpad=8)
     for spine in axes.spines.values():
         spine.set_visible(False)
     edges = np.arange(classes + 1) - 0.5

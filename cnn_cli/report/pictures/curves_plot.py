@@ -10,7 +10,7 @@ from typing import Any
 from cnn_cli.report.pictures.confusion_plot import DPI, FAINT, INK
 from cnn_cli.report.pictures.matplotlib_log import hush_matplotlib
 
-SIZE = (10.0, 4.0)  # inches
+SIZE, PAD = (10.0, 4.0), 0.12  # inches; the space around each plot
 # Colors of Okabe and Ito (2008), safe for color-blind readers; in grayscale, dashes differ.
 STYLES = {"train": ("training", "#0072b2", "--"), "val": ("validation", "#d55e00", "-")}
 POINTS_UP_TO = 30  # epochs up to which points are marked
@@ -29,8 +29,9 @@ def curves_png(rows: Sequence[Mapping[str, Any]], best_epoch: int | None) -> byt
     """
     hush_matplotlib()
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD))
     loss, top1 = figure.subplots(1, 2)
     losses = _draw(loss, rows, "loss")
     if 0 < min(losses, default=0.0) * LOG_FROM < max(losses, default=0.0):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 
 from cnn_cli.report.pictures.confusion_plot import DPI, FAINT, INK
-from cnn_cli.report.pictures.curves_plot import STYLES, tidy
+from cnn_cli.report.pictures.curves_plot import PAD, STYLES, tidy
 from cnn_cli.report.pictures.matplotlib_log import hush_matplotlib
 from cnn_cli.training.lr_range import LrRange
 
@@ -21,8 +21,9 @@ def lr_range_png(found: LrRange) -> bytes:
     """
     hush_matplotlib()
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=SIZE, layout="constrained")
+    figure = Figure(figsize=SIZE, layout=ConstrainedLayoutEngine(w_pad=PAD, h_pad=PAD))
     axes = figure.subplots()
     rates = [point.lr for point in found.points]
     color = STYLES["val"][1]

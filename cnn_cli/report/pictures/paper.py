@@ -63,12 +63,15 @@ def _has_all(font: Font, text: str) -> bool:
 
 
 def shortened(text: str, font: Font, room: int) -> str:
-    """Return `text`, or as much of its beginning as fits, with an ellipsis."""
-    if font.getlength(text) <= room:
-        return text
-    while text and font.getlength(text + "…") > room:
-        text = text[:-1]
-    return text + "…"
+    """Return `text`, with an ellipsis in its middle if it is wider than `room` pixels.
+
+    Names that are long often differ only at their ends.
+    """
+    short, kept = text, len(text)
+    while kept and font.getlength(short) > room:
+        kept -= 1
+        short = f"{text[: ceil_div(kept, 2)]}…{text[len(text) - kept // 2 :]}"
+    return short
 
 
 def enlarged(pixels: Pixels, least_side: int) -> Image.Image:

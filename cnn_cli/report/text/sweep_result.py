@@ -69,9 +69,9 @@ def sweep_text(result: SweepResult) -> str:
 
 
 def _trials_text(result: SweepResult) -> str:
-    """Return `27: 3 to epoch 12, 9 to 4; 2 diverged`."""
+    """Return `27: 9 to epoch 4, 3 to epoch 12; 2 diverged`."""
     parts = []
-    for rung, epochs in reversed([*enumerate(result.rungs, 1)]):
+    for rung, epochs in enumerate(result.rungs, 1):
         came = sum(len(trial.scores) - bool(trial.failed) >= rung for trial in result.trials)
         if came:
             parts.append(f"{came} to epoch {epochs}")
