@@ -36,7 +36,6 @@ class Parameter:
 
     Attributes:
         parse: the parser, which has been told the place; None for a flag.
-        is_text: whether the value is the text itself.
     """
 
     def __init__(
@@ -53,9 +52,13 @@ class Parameter:
         self.help = help
         self.metavar = parser.metavar if isinstance(parser, OneWord) else metavar
         self.parse = parser and partial(parser, place or _place(names, metavar))
-        self.is_text = parser is values.text
         self.show_default = show_default
         self.autocompletion = autocompletion
+
+    @property
+    def is_text(self) -> bool:
+        """Whether the value is the text as it was typed."""
+        return self.parse is not None and self.parse.func is values.text
 
 
 def _place(names: Sequence[str], metavar: str | None) -> str:
