@@ -8,7 +8,7 @@ from cnn_cli.cli.shared import output, values
 from cnn_cli.cli.shared.commands import COMPLETE, PROGRAM, command
 from cnn_cli.cli.shared.options import Debug
 from cnn_cli.cli.shared.parameters import Argument, Option
-from cnn_cli.cli.shared.shells import typer_completion
+from cnn_cli.cli.shared.shells import shell_completion
 from cnn_cli.errors import DataError, reason
 
 SHELLS = ("bash", "zsh", "fish")
@@ -39,7 +39,7 @@ def run(
     debug: Debug = False,
 ) -> None:
     """Print or install shell completion."""
-    completion = typer_completion()
+    completion = shell_completion()
     if not install:
         lines = completion.get_completion_script(
             prog_name=PROGRAM, complete_var=COMPLETE, shell=shell

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -301,7 +302,7 @@ def test_scores_that_do_not_fit(
 
 
 def test_a_gate_names_a_class() -> None:
-    read: Any = gate(topk=True)
+    read = partial(gate(topk=True), "--fail-under")
     check_gates([read("recall:dark=1"), read("0.5")], ["dark", "bright"])
     with pytest.raises(UsageError) as caught:
         check_gates([read("recall:dakr=1")], ["dark", "bright"])

@@ -17,12 +17,12 @@ def answer(program: Any, instruction: str) -> None:
         instruction: the value of the variable `COMPLETE`.
     """
     try:
-        typer_completion().shell_complete(program, {}, PROGRAM, COMPLETE, instruction)
+        shell_completion().shell_complete(program, {}, PROGRAM, COMPLETE, instruction)
     except CnnError:
         return  # the line is already wrong: nothing can follow
 
 
-def typer_completion() -> Any:
+def shell_completion() -> Any:
     """Return Typer's code for shells, which is slow to import."""
     completion: Any = importlib.import_module("typer.completion")
     completion.completion_init()
