@@ -63,15 +63,14 @@ def _results(every: All) -> list[Markup]:
         names.insert(1, INTERVAL)
     header = ["run", *names, "images", "epochs", "best epoch", "time", "parameters"]
     caption = "Results of the best weights of each run"
-    images: dict[tuple[str, str, int, int], list[str]] = {}  # names of runs by what they saw
+    images: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}  # runs by what they saw
     below = []
     for subject, judgement in every:
         measured = subject.measured
         if isinstance(measured, str):
             below.append(paragraph(f"{subject.name}: not measured. {measured}"))
         elif judgement is not None:
-            seen = measured.seen
-            key = measured.place, measured.part, len(seen), hash(seen)
+            key = measured.place, measured.part, measured.seen
             images.setdefault(key, []).append(subject.name)
         if len(subject.record.classifier.networks) > 1:
             words = "the mean of the probabilities of all its networks"
@@ -80,9 +79,9 @@ def _results(every: All) -> list[Markup]:
         below.append(
             paragraph("The runs were measured on different images; compare them with care.")
         )
-    for (place, part, count, _), runs in images.items():
+    for (place, part, seen), runs in images.items():
         who = f"{', '.join(runs)}: measured" if len(images) > 1 else "Measured"
-        below.append(paragraph(f"{who} on {count:,} {PARTS[part]} of {place}."))
+        below.append(paragraph(f"{who} on {len(seen):,} {PARTS[part]} of {place}."))
     rows = [_row(subject, judgement, metrics) for subject, judgement in every]
     if len(images) == 1:
         first = Metric(next(iter(metrics.values())))
