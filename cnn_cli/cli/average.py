@@ -57,9 +57,7 @@ def run(
     if not ckpts:
         raise UsageError(NAME, "needs CKPT", "nothing")
     if output_file is None:
-        raise UsageError(NAME, "needs --output FILE", "nothing")
-    if output_file.suffix != ".npz":
-        raise UsageError("--output", "must be a name ending in .npz", output_file)
+        raise UsageError(NAME, "needs --output FILE.npz", "nothing")
     output.check_output(output_file)
     from cnn_cli.runs.checkpoint import save_checkpoint
     from cnn_cli.system import cpu_count

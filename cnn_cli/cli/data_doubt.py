@@ -73,8 +73,7 @@ def run(
         Option(
             "--output",
             "-o",
-            metavar="FILE.csv",
-            parser=values.path,
+            parser=values.FileOf(".csv"),
             help="Write one row per doubtful image: path, label, suggested label, probabilities.",
         ),
     ] = None,
@@ -82,8 +81,7 @@ def run(
         Path | None,
         Option(
             "--sheet",
-            metavar="FILE.png",
-            parser=values.path,
+            parser=values.FileOf(".png"),
             help=f"Draw the {ON_SHEET} most doubtful images.",
         ),
     ] = None,
@@ -104,7 +102,9 @@ def run(
     learning, Northcutt et al. 2021). Changes nothing. For a config, folds are trained first, which
     stops and resumes like cnn train --folds.
     """
-    _check_files(output_file, sheet)
+    for path in (output_file, sheet):
+        if path is not None:
+            output.check_output(path)
     if is_checkpoint(source):
         for option, given in {
             "--folds": folds is not None,
@@ -138,20 +138,6 @@ def run(
         from cnn_cli.report.text.doubts import doubts_text
 
         output.write(doubts_text(found))
-
-
-def _check_files(output_file: Path | None, sheet: Path | None) -> None:
-    """Check that files can be written, before any work.
-
-    Raises:
-        UsageError: a name has another extension.
-        DataError: a file cannot be written.
-    """
-    for option, path, suffix in (("--output", output_file, ".csv"), ("--sheet", sheet, ".png")):
-        if path is not None:
-            if path.suffix.lower() != suffix:
-                raise UsageError(option, f"must be a {suffix} file", f"'{path}'")
-            output.check_output(path)
 
 
 def _of_run(path: Path, threads: int | None, backend: str | None) -> DoubtedLabels:

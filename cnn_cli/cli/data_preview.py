@@ -34,8 +34,7 @@ def run(
         Option(
             "--output",
             "-o",
-            metavar="FILE.png",
-            parser=values.path,
+            parser=values.FileOf(".png"),
             help="The image file to write.",
         ),
     ] = Path("preview.png"),
@@ -75,8 +74,6 @@ def run(
     Draws the first images of the epoch's random order, with the config's `augment`. Mixed images
     show both labels and their shares.
     """
-    if output_file.suffix.lower() != ".png":
-        raise UsageError("--output", "must be a .png file", f"'{output_file}'")
     output.check_output(output_file)
     from cnn_cli.config import load_config
     from cnn_cli.files import write_atomic

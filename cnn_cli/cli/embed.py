@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from cnn_cli.nn.types import Array
 
 NAME = "embed"
-SUFFIXES = (".npz", ".csv")
 
 
 @command(
@@ -35,8 +34,7 @@ def run(
         Option(
             "--output",
             "-o",
-            metavar="FILE.npz|FILE.csv",
-            parser=values.path,
+            parser=values.FileOf(".npz", ".csv"),
             help="The file to write. cnn similar reads .npz.",
             show_default=False,
         ),
@@ -74,9 +72,6 @@ def run(
         raise UsageError(NAME, "needs SOURCE", "nothing")
     if "" in sources:
         raise UsageError("SOURCE", "must be a path", "an empty one")
-    if output_file.suffix.lower() not in SUFFIXES:
-        rule = f"must be a {' or '.join(SUFFIXES)} file"
-        raise UsageError("--output", rule, repr(str(output_file)))
     from cnn_cli.data.sources import expand_all
     from cnn_cli.files import write_atomic
     from cnn_cli.inference.classifier import Classifier

@@ -36,9 +36,8 @@ def run(
         Option(
             "--output",
             "-o",
-            metavar="FILE",
-            parser=values.path,
-            help="The file to write, ending in .onnx or .safetensors.",
+            parser=values.FileOf(".onnx", ".safetensors"),
+            help="The file to write.",
             show_default=False,
         ),
     ],
@@ -106,9 +105,7 @@ def run(
     the weights in PyTorch's layouts; --names torchvision fits the torchvision network without
     auxiliary heads.
     """
-    kind = output_file.suffix
-    if kind not in (".onnx", ".safetensors"):
-        raise UsageError("--output", "must be a name ending in .onnx or .safetensors", output_file)
+    kind = output_file.suffix.lower()
     if kind == ".safetensors" and (preprocessing or fold or check):
         name = "--preprocessing" if preprocessing else "--fold" if fold else "--check"
         raise UsageError(name, "goes with an --output ending in .onnx")

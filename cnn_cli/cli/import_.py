@@ -190,11 +190,9 @@ def run(
     if config is None and not is_network(weights):
         raise UsageError(NAME, "needs --config CONFIG", "nothing")
     if output_file is None:
-        raise UsageError(NAME, "needs --output FILE", "nothing")
+        raise UsageError(NAME, "needs --output FILE.npz", "nothing")
     if value_range == 0:
         raise UsageError("--value-range", "must be a number above 0", "0")
-    if output_file.suffix != ".npz":
-        raise UsageError("--output", "must be a name ending in .npz", output_file)
     if standardize is not None and len(standardize.values) > 2:
         rule = "must be one number, or two with a comma between them"
         raise UsageError("--standardize", rule, len(standardize.values))

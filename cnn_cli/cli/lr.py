@@ -12,7 +12,7 @@ from cnn_cli.cli.shared.commands import command
 from cnn_cli.cli.shared.networks import Overrides
 from cnn_cli.cli.shared.options import Backend, ConfigFile, Data, Debug, Json, Memory, Threads
 from cnn_cli.cli.shared.parameters import Exit, Option
-from cnn_cli.errors import ExitCode, UsageError, missing_extra
+from cnn_cli.errors import ExitCode, missing_extra
 
 
 @command(
@@ -41,8 +41,7 @@ def run(
         Path | None,
         Option(
             "--plot",
-            metavar="FILE.png",
-            parser=values.path,
+            parser=values.FileOf(".png"),
             help="Draw the loss against the learning rate.",
         ),
     ] = None,
@@ -67,8 +66,6 @@ def run(
     schedule, its warm-up and train.head, and saves nothing.
     """
     if plot is not None:
-        if plot.suffix.lower() != ".png":
-            raise UsageError("--plot", "must be a .png file", f"'{plot}'")
         output.check_output(plot)
         if find_spec("matplotlib") is None:
             raise missing_extra("--plot", "matplotlib", "report")

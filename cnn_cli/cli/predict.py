@@ -110,8 +110,7 @@ def run(
         Path | None,
         Option(
             "--append",
-            metavar="FILE.csv|FILE.jsonl",
-            parser=values.path,
+            parser=values.FileOf(".csv", ".jsonl"),
             help="Append to this file, and skip images that it already lists.",
         ),
     ] = None,

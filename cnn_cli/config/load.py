@@ -84,12 +84,15 @@ def lay_over(
     """
     from cnn_cli.config.yaml12 import parse_yaml  # not needed to read a checkpoint's config
 
-    later = []
+    changes = []
     for override in overrides:
         key, equals, text = override.partition("=")
         if not equals or not key:
             raise no_override(override)
-        value = parse_yaml(text, key)
+        changes.append((key, parse_yaml(text, key), override))
+    _refuse_two_choices(changes)
+    later = []
+    for key, value, override in sorted(changes, key=lambda change: _depth(change[0])):
         if key.startswith("model.layers."):  # positions refer to the expanded layers
             later.append((key, value, override))
         else:
@@ -150,6 +153,25 @@ def config_text(config: Config) -> str:
     from cnn_cli.config.yaml12 import dump_yaml
 
     return dump_yaml(plain_config(config))
+
+
+def _depth(dotted: str) -> tuple[int, bool]:
+    """Sort key: a section before what is in it, and its `type` first, so that in any order on the
+    command line no override undoes another one.
+    """
+    keys = dotted.split(".")
+    return len(keys), keys[-1] not in ("type", "name")
+
+
+def _refuse_two_choices(changes: list[tuple[str, Any, str]]) -> None:
+    """Refuse two overrides of which each chooses the network, or the kind of a section."""
+    same = [("model.network", "model.layers"), ("model.network", "model.network.name")]
+    same += [(f"train.{section}", f"train.{section}.type") for section in CHOICES]
+    keys = [key for key, _, _ in changes]
+    for pair in same:
+        if set(pair) <= set(keys):
+            first, second = sorted(pair, key=keys.index)
+            raise ConfigError(changes[keys.index(second)][2], f"cannot be combined with {first}")
 
 
 def _set(document: dict[Any, Any], dotted: str, value: Any, override: str) -> None:

@@ -25,7 +25,6 @@ from cnn_cli.inference.prediction_formats import Format
 from cnn_cli.inference.predictor import Prediction
 from cnn_cli.portable import NoLocksError, lock, synchronize
 
-SUFFIXES = (".csv", ".jsonl")
 MOST_LINE = 2**26  # bytes
 REFUSED = -1  # in place of a class number
 

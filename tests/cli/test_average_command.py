@@ -187,11 +187,11 @@ def test_another_network(cnn: Inside, runs: list[Path], project: Path, tmp_path:
     ("arguments", "code", "message"),
     [
         ([], 2, "average: needs CKPT. Got nothing."),
-        (["a.npz"], 2, "average: needs --output FILE. Got nothing."),
+        (["a.npz"], 2, "average: needs --output FILE.npz. Got nothing."),
         (
             ["a.npz", "--output", "a.onnx"],
             2,
-            "--output: must be a name ending in .npz. Got a.onnx.",
+            "--output: must be a .npz file. Got 'a.onnx'.",
         ),
         (
             ["a.npz", "b.npz", "--output", "c.npz"],

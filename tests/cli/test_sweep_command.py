@@ -246,15 +246,12 @@ def test_choices_are_tried_once_each(cnn: Inside, project: Path, here: Path) -> 
 def test_keys_that_some_choices_have_not(cnn: Inside, project: Path, here: Path) -> None:
     """A choice that is invalid with every value of another key is an error before training."""
     words = ["train.optimizer.type=sgd,adamw", "train.optimizer.momentum=0.5..0.9"]
-    outcome = cnn("sweep", project / "tiny.yaml", *words, "--out", "a")
-    assert (outcome.code, outcome.out) == (3, "")
-    assert outcome.err == f"cnn: {project / 'tiny.yaml'}: train.optimizer.momentum: unknown key.\n"
-    assert not Path("a").exists()
-    # In the other order, the choice removes the old keys.
-    outcome = cnn(
-        "sweep", project / "tiny.yaml", *reversed(words), "--trials", 2, "--out", "a", "--quiet"
-    )
-    assert (outcome.code, outcome.err) == (0, "")
+    for line in (words, words[::-1]):
+        outcome = cnn("sweep", project / "tiny.yaml", *line, "--out", "a")
+        assert (outcome.code, outcome.out) == (3, "")
+        place = f"{project / 'tiny.yaml'}: train.optimizer.momentum"
+        assert outcome.err == f"cnn: {place}: unknown key.\n"
+        assert not Path("a").exists()
 
 
 def test_combinations_that_make_no_network_are_passed_over(

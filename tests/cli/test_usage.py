@@ -151,7 +151,7 @@ PREDICT = "predict --ckpt m.npz "
             "--budget: must be a time above 0, as 90s, 25m or 1h30m. Got '0'.",
         ),
         ("init photos --backend c", "--backend: must be numpy or fast. Got 'c'."),
-        ("export --ckpt m.npz", "export: needs --output FILE. Got nothing."),
+        ("export --ckpt m.npz", "export: needs --output FILE.onnx|FILE.safetensors. Got nothing."),
         (
             "export --ckpt m.npz --output x.onnx --int8",
             "--int8: needs --calibrate DIR. Got nothing.",

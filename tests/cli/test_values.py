@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -53,6 +54,17 @@ def test_what_is_no_size(text: str) -> None:
         values.size("--memory", text)
     rule = "must be a size above 0, as 500M or 2G"
     assert str(caught.value) == f"--memory: {rule}. Got {text!r}."
+
+
+def test_files_of_a_format() -> None:
+    parse = values.FileOf(".npz", ".csv")
+    assert parse.metavar == "FILE.npz|FILE.csv"
+    for text in ("a.npz", "b/a.CSV", "a.onnx.npz"):
+        assert parse("--output", text) == Path(text)
+    for text in ("a", "a.npz/b", ".npz", "a.npz.gz"):
+        with pytest.raises(UsageError) as caught:
+            parse("--output", text)
+        assert str(caught.value) == f"--output: must be a .npz or .csv file. Got {text!r}."
 
 
 @pytest.mark.parametrize("text", ["", "1.0", "+1", "1_000", "٣"])

@@ -165,10 +165,9 @@ def test_another_optimizer_drops_the_old_ones_keys(path: Path) -> None:
 
 
 def test_another_schedule_drops_the_old_ones_keys(path: Path) -> None:
-    scheduler = "train.scheduler={type: cosine, min_lr: 0.01, warmup_epochs: 3}"
-    config = load_config(
-        path, [scheduler, "train.scheduler.type=step", "train.scheduler.step_size=2"]
-    )
+    with path.open("a") as file:
+        file.write("  scheduler: {type: cosine, min_lr: 0.01, warmup_epochs: 3}\n")
+    config = load_config(path, ["train.scheduler.type=step", "train.scheduler.step_size=2"])
     assert config.train.scheduler.model_dump() == {
         "type": "step",
         "step_size": 2,
@@ -177,10 +176,36 @@ def test_another_schedule_drops_the_old_ones_keys(path: Path) -> None:
     }
 
 
-def test_keys_given_after_the_type_are_not_dropped(path: Path) -> None:
+@pytest.mark.parametrize("order", [1, -1], ids=["choice first", "choice last"])
+def test_no_override_undoes_another_one(path: Path, order: int) -> None:
+    def load(*overrides: str) -> Config:
+        return load_config(path, overrides[::order])
+
     with pytest.raises(ConfigError) as caught:
-        load_config(path, ["train.optimizer.type=adam", "train.optimizer.momentum=0.9"])
+        load("train.optimizer.type=adam", "train.optimizer.momentum=0.9")
     assert caught.value.line() == f"{path}: train.optimizer.momentum: unknown key."
+    optimizer = load("train.optimizer=adam", "train.optimizer.lr=0.3").train.optimizer
+    assert (optimizer.type, optimizer.lr) == ("adam", 0.3)
+    augment = load("augment={vflip: 0.5}", "augment.hflip=0.3").augment
+    assert (augment.hflip, augment.vflip) == (0.3, 0.5)
+    relu = load("model.layers.1={leaky_relu: 0.5}", "model.layers.1.leaky_relu.negative_slope=0.1")
+    assert layers(relu)[1] == {"leaky_relu": {"negative_slope": 0.1}}
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("model.layers=[relu]", "model.network=resnet18"),
+        ("model.network=resnet18", "model.layers=[relu]"),
+        ("model.network.name=resnet18", "model.network=resnet34"),
+        ("train.optimizer.type=adam", "train.optimizer=sgd"),
+        ("train.loss=bce", "train.loss.type=focal"),
+    ],
+)
+def test_two_overrides_that_choose_the_same(path: Path, first: str, second: str) -> None:
+    error = refused(path, first, "train.epochs=3", second)
+    assert error.line() == f"{second}: cannot be combined with {first.partition('=')[0]}."
+    assert error.code == ExitCode.CONFIG
 
 
 @pytest.mark.parametrize("overrides", [["train.optimizer.lr=0.01"], []], ids=["override", "option"])

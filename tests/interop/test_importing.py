@@ -164,7 +164,7 @@ def test_errors(
 
 def test_another_ending_is_no_checkpoint(cnn: Inside, config: Path) -> None:
     outcome = cnn("import", PTH, "--config", config, "--output", "a.pth", *OPTIONS)
-    assert outcome.err == "cnn: --output: must be a name ending in .npz. Got a.pth.\n"
+    assert outcome.err == "cnn: --output: must be a .npz file. Got 'a.pth'.\n"
     assert outcome.code == 2
 
 

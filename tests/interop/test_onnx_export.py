@@ -381,7 +381,7 @@ def test_a_difference_is_a_gate(
         (
             ("--output", "a.pt"),
             2,
-            "--output: must be a name ending in .onnx or .safetensors. Got a.pt.",
+            "--output: must be a .onnx or .safetensors file. Got 'a.pt'.",
         ),
         (
             ("--output", "a.safetensors", "--fold"),

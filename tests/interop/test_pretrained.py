@@ -167,7 +167,7 @@ def test_named_weights_are_imported_with_network_and_classes(
     [
         ((), "import: needs WEIGHTS, or --list. Got nothing."),
         (("a.pth",), "import: needs --config CONFIG. Got nothing."),
-        (("a.pth", "--config", "a.yaml"), "import: needs --output FILE. Got nothing."),
+        (("a.pth", "--config", "a.yaml"), "import: needs --output FILE.npz. Got nothing."),
     ],
 )
 def test_what_import_requires(cnn: Inside, line: tuple[str, ...], error: str) -> None:

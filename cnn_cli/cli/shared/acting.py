@@ -10,7 +10,7 @@ from pathlib import Path
 
 from cnn_cli.errors import UsageError
 from cnn_cli.inference.acting import Acting
-from cnn_cli.inference.appending import SUFFIXES, Appended
+from cnn_cli.inference.appending import Appended
 from cnn_cli.inference.prediction_formats import Columns, make_format
 from cnn_cli.inference.sorting import How, Sorter
 
@@ -80,8 +80,6 @@ def check_acts(
 
 
 def _check_append(file: Path, output_file: Path | None, format_name: str | None) -> None:
-    if file.suffix.lower() not in SUFFIXES:
-        raise UsageError("--append", f"must be a {' or '.join(SUFFIXES)} file", repr(str(file)))
     if output_file is not None:
         raise UsageError("--append", "replaces --output", "both")
     name = file_format(file)

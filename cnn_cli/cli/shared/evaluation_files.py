@@ -34,13 +34,11 @@ def check_files(
         confusion, predictions, top_losses, sheet: the values of these options.
 
     Raises:
-        UsageError: a name has another extension, two files have one name, or matplotlib is missing.
+        UsageError: two files have one name, or matplotlib is missing.
         DataError: a file cannot be written.
     """
     files: dict[Path, Writer] = {}
     if predictions is not None:
-        if predictions.suffix.lower() != ".csv":
-            raise UsageError("--predictions", "must be a .csv file", f"'{predictions}'")
         files[predictions] = _predictions_csv
     if confusion is not None:
         if _is_among(confusion, files):
@@ -50,8 +48,6 @@ def check_files(
         raise UsageError("--sheet", "goes with --top-losses N")
     if top_losses is not None:
         sheet = SHEET if sheet is None else sheet
-        if sheet.suffix.lower() != ".png":
-            raise UsageError("--sheet", "must be a .png file", f"'{sheet}'")
         if _is_among(sheet, files):
             raise UsageError("--sheet", "must be another file than --confusion")
         files[sheet] = _top_losses_writer(top_losses)
@@ -66,8 +62,6 @@ def _is_among(path: Path, others: Iterable[Path]) -> bool:
 
 
 def _confusion_writer(path: Path) -> Writer:
-    if path.suffix.lower() not in (".csv", ".png"):
-        raise UsageError("--confusion", "must be a .csv or .png file", f"'{path}'")
     if path.suffix.lower() == ".csv":
         return _confusion_csv
     if find_spec("matplotlib") is None:

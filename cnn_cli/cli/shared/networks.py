@@ -75,7 +75,7 @@ def open_network(source: str, overrides: list[str], classes: int | None) -> Name
 def is_checkpoint(source: str) -> bool:
     """Whether a file is a checkpoint, by its extension or the first bytes of a zip file."""
     path = Path(source)
-    if path.suffix == ".npz" or path.is_dir():
+    if path.suffix.lower() == ".npz" or path.is_dir():
         return True
     try:
         with path.open("rb") as file:

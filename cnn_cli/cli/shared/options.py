@@ -55,9 +55,8 @@ NewCheckpoint = Annotated[
     Option(
         "--output",
         "-o",
-        metavar="FILE",
-        parser=values.path,
-        help="The checkpoint (.npz) to write.",
+        parser=values.FileOf(".npz"),
+        help="The checkpoint to write.",
         show_default=False,
     ),
 ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cnn_cli.cli.shared import values
-from cnn_cli.cli.shared.values import OneWord, Parser
+from cnn_cli.cli.shared.values import Parser
 
 Typed = dict[str, list[str]]
 """The words typed for each parameter, by its name in the function."""
@@ -25,7 +25,7 @@ class Parameter:
 
     Args:
         names: the option's names, `--batch-size` and `-b`; empty for an argument.
-        metavar: placeholder for the value in the help; a `OneWord` brings its own, a flag has none.
+        metavar: placeholder for the value in the help; a flag has none. A parser's own goes first.
         parser: converts the text to a value, or raises a UsageError; an option without one is a
             flag.
         place: what that error names; by default the option, by its last long name, or the first
@@ -50,7 +50,7 @@ class Parameter:
     ) -> None:
         self.names = names
         self.help = help
-        self.metavar = parser.metavar if isinstance(parser, OneWord) else metavar
+        self.metavar = getattr(parser, "metavar", metavar)
         self.parse = parser and partial(parser, place or _place(names, metavar))
         self.show_default = show_default
         self.autocompletion = autocompletion

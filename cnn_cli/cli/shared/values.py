@@ -122,6 +122,28 @@ def path(place: str, value: object) -> Path:
     return Path(str(value))
 
 
+class FileOf:
+    """A parser for the path of a file to write, whose extension says the format.
+
+    Args:
+        suffixes: the extensions, `.csv`; in the path, capital letters are the same.
+
+    Attributes:
+        metavar: the placeholder that the help shows.
+    """
+
+    def __init__(self, *suffixes: str) -> None:
+        self._suffixes = suffixes
+        self.metavar = "|".join(f"FILE{suffix}" for suffix in suffixes)
+
+    def __call__(self, place: str, value: object) -> Path:
+        found = path(place, value)
+        if found.suffix.lower() not in self._suffixes:
+            rule = f"must be a {' or '.join(self._suffixes)} file"
+            raise UsageError(place, rule, repr(str(found)))
+        return found
+
+
 def text(place: str, value: object) -> str:
     """Accept any text, including bytes that are not UTF-8."""
     return str(value)
