@@ -156,6 +156,8 @@ def test_a_report_of_folds_compares_them(cnn: Inside, runs: Path, tmp_path: Path
     assert "The runs were measured on different images" in text
     assert "fold-1: measured on 18 validation images of " in text
     assert "fold-2: measured on 18 validation images of " in text
+    assert "F1 score of each class, lowest first, on different images" in text
+    assert "<strong>" not in text
 
 
 def test_folds_that_were_not_trained(

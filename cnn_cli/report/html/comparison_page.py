@@ -23,6 +23,8 @@ from cnn_cli.runs.folder import differences, flat
 LAYERS = "model.layers"
 
 All = Sequence[tuple[Subject, AnyJudgement | None]]
+Images = dict[tuple[str, str, tuple[str, ...]], list[str]]
+"""The runs' names by the images that they were measured on: place, part and paths."""
 
 # Metrics of a run by heading, the most important first, by `data.labels`.
 SINGLE = {"top-1": "top1", "loss": "loss", "F1": "macro_f1", "AUC": "auc", "ECE": "ece"}
@@ -44,18 +46,29 @@ def comparison_page(subjects: Sequence[Subject]) -> bytes:
         subjects: at least two, with unique names and the same `data.labels`.
     """
     every = [(subject, judgement_of(subject)) for subject in subjects]
+    images = _images(every)
     sections = [
-        Section("results", "Results", _results(every)),
+        Section("results", "Results", _results(every, images)),
         Section("curves", "Curves", curves(subjects)),
         Section("configs", "Config differences", _configs(subjects)),
     ]
     if any(judgement is not None for _, judgement in every):
-        sections.append(Section("classes", "Classes", _classes(every)))
+        sections.append(Section("classes", "Classes", _classes(every, alike=len(images) == 1)))
     title = f"{len(subjects)} runs side by side"
     return page(title, ", ".join(str(subject.record.path) for subject in subjects), sections)
 
 
-def _results(every: All) -> list[Markup]:
+def _images(every: All) -> Images:
+    found: Images = {}
+    for subject, judgement in every:
+        if judgement is not None and not isinstance(subject.measured, str):
+            measured = subject.measured
+            key = measured.place, measured.part, measured.seen
+            found.setdefault(key, []).append(subject.name)
+    return found
+
+
+def _results(every: All, images: Images) -> list[Markup]:
     single = every[0][0].record.classifier.several is None
     metrics = SINGLE if single else MULTIPLE
     names = [*metrics]
@@ -63,15 +76,10 @@ def _results(every: All) -> list[Markup]:
         names.insert(1, INTERVAL)
     header = ["run", *names, "images", "epochs", "best epoch", "time", "parameters"]
     caption = "Results of the best weights of each run"
-    images: dict[tuple[str, str, tuple[str, ...]], list[str]] = {}  # runs by what they saw
     below = []
-    for subject, judgement in every:
-        measured = subject.measured
-        if isinstance(measured, str):
-            below.append(paragraph(f"{subject.name}: not measured. {measured}"))
-        elif judgement is not None:
-            key = measured.place, measured.part, measured.seen
-            images.setdefault(key, []).append(subject.name)
+    for subject, _ in every:
+        if isinstance(subject.measured, str):
+            below.append(paragraph(f"{subject.name}: not measured. {subject.measured}"))
         if len(subject.record.classifier.networks) > 1:
             words = "the mean of the probabilities of all its networks"
             below.append(paragraph(f"{subject.name}: {words}."))
@@ -154,8 +162,12 @@ def _value(config: Mapping[str, Any], key: str) -> str:
             return str(value)
 
 
-def _classes(every: All) -> list[Markup]:
-    """Return a table of each class's F1 score in each run, lowest first."""
+def _classes(every: All, *, alike: bool) -> list[Markup]:
+    """Return a table of each class's F1 score in each run, lowest first.
+
+    Args:
+        alike: whether the runs were measured on the same images.
+    """
     shown = [(subject, of.by_class) for subject, of in every if of is not None]
     found: dict[str, list[float | None]] = {}
     for _, classes in shown:
@@ -167,11 +179,12 @@ def _classes(every: All) -> list[Markup]:
     rows = []
     for name, values in sorted(found.items(), key=lambda item: min(_known(item[1]), default=2.0)):
         best, worst = max(_known(values), default=0.0), min(_known(values), default=0.0)
-        cells = [_bold(number(value), value == best != worst) for value in values]
+        cells = [_bold(number(value), alike and value == best != worst) for value in values]
         spread = number(best - worst if len(_known(values)) > 1 else None)
         rows.append([name, *cells, spread])
     header = ["class", *(subject.name for subject, _ in shown), "range"]
-    caption = "F1 score of each class, lowest first; the best in each row is bold"
+    caption = "F1 score of each class, lowest first"
+    caption += "; the best in each row is bold" if alike else ", on different images"
     return [table(caption, header, rows, "l" + "r" * (len(header) - 1))]
 
 
