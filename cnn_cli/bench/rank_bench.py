@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from cnn_cli.bench.steps import LEAST_STEPS, Steps
-from cnn_cli.config import Config
+from cnn_cli.config import Config, plain_config
 from cnn_cli.data.shards import bounds, place_counts
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.exchange import Exchange
@@ -18,7 +18,9 @@ from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.types import Array
+from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.ranks import Ranks
+from cnn_cli.runs.folder import flat
 from cnn_cli.training.memory import plan_memory
 
 
@@ -119,9 +121,12 @@ def rank_bench(
         seconds: least duration of each of the four measurements, after a warm-up of one step.
 
     Raises:
-        ConfigError: there are more ranks than images in a batch, or training takes more memory than
-            there is.
+        ConfigError: there are more ranks than images in a batch, the ranks have different configs,
+            classes or kernels, or training takes more memory than there is.
     """
+    given = dict(flat(plain_config(config)))
+    given |= {"--classes": graph.classes, "--backend": kernels.name}
+    check_alike(ranks, source, given)
     size = config.train.batch_size
     if size < ranks.size:
         raise ConfigError(f"{source}: train.batch_size", f"must be {ranks.size} or more", size)

@@ -175,6 +175,7 @@ def run(
     # A dry run has nothing to save: signals end it like other commands.
     with nullcontext() if dry_run else requests_from_signals(requests, quiet):
         from cnn_cli.config import load_config
+        from cnn_cli.parallel.alike import check_alike
         from cnn_cli.parallel.ranks import PlannedRanks
         from cnn_cli.training.folds import fold_configs
         from cnn_cli.training.options import TrainOptions
@@ -198,6 +199,8 @@ def run(
                 partial(load_config, config, overrides or [], settings),
                 (lambda _: 1) if dry_run else count,
             )
+        # The exchanges that follow depend on them.
+        check_alike(ranks(), config, {"--folds": folds, "--dry-run": dry_run})
         if dry_run:
             several = count(loaded)
             job = ranks() if several == 1 else PlannedRanks(several)

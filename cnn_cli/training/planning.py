@@ -16,7 +16,7 @@ from cnn_cli.runs.folder import choose_folder, fold_folder
 from cnn_cli.training.folds import check_folder, check_images, fold_configs
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.setup import prepare
-from cnn_cli.training.train import check_alone, load_resumable, with_own_weights
+from cnn_cli.training.train import check_alone, check_given, load_resumable, with_own_weights
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,7 @@ def plan_training(
         CnnError: what they would raise before their first step.
     """
     configs = [config] if folds is None else fold_configs(config, source, folds)
+    check_given(config, source, options, ranks)
     folder = choose_folder(options.out, source, resume=options.resume, overwrite=options.overwrite)
     place = folder
     if folds is None:

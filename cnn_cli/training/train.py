@@ -127,6 +127,7 @@ def check_given(config: Config, source: str, options: TrainOptions, ranks: Ranks
     given: dict[str, Any] = dict(flat(plain_config(config)))
     for name in ("out", "overwrite", "resume", "backend"):
         given[f"--{name}"] = getattr(options, name)
+    given["--fail-under"] = [metric.text for metric in options.gates]
     if config.train.weights is not None and ranks.size > 1:
         with suppress(CnnError, OSError):  # training itself reports it
             given["train.weights"] = content_digest(str(weights_file(config.train.weights)), 16)

@@ -108,6 +108,9 @@ def apart(first: tuple[Any, ...], second: tuple[Any, ...]) -> list[str]:
         (("train.optimizer.lr=0.5", "train.ema=0.6"), "train.optimizer.lr, train.ema"),
         (("--resume",), "--resume"),
         (("--weights", "BEST"), "train.weights"),
+        (("--fail-under", "auc=0.5"), "--fail-under"),
+        (("--folds", "2"), "--folds"),
+        (("--dry-run",), "--dry-run"),
     ],
 )
 def test_ranks_are_given_the_same(
@@ -119,6 +122,15 @@ def test_ranks_are_given_the_same(
     said = f"cnn: {field.config}: {rule}. Got another {what} on rank 1.\n"
     assert mpiexec(apart(line, other)) == Outcome(3, "", said)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("line", [("train", "CONFIG", "--dry-run"), ("bench", "CONFIG", "--ranks")])
+def test_ranks_without_a_run_are_given_the_same(field: Field, line: tuple[str, ...]) -> None:
+    one = tuple(str(field.config) if each == "CONFIG" else each for each in line)
+    rule = "all processes that mpiexec starts must be given the same"
+    said = f"cnn: {field.config}: {rule}. Got another train.batch_size on rank 1.\n"
+    outcome = mpiexec(apart(one, (*one, "train.batch_size=5")))
+    assert outcome == Outcome(3, "", said)
 
 
 def test_ranks_are_given_one_command_and_one_checkpoint(field: Field, trained: Path) -> None:
