@@ -164,7 +164,7 @@ class Evaluation:
         Raises:
             ValueError: the logits were not kept.
         """
-        if temperature == 1 or len(self.labels) == 0:
+        if temperature == self.temperature or len(self.labels) == 0:
             return self
         if self.logits is None:
             raise ValueError("evaluated without keep_logits")

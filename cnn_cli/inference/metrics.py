@@ -297,7 +297,6 @@ def calibration_bins(confidences: Array, right: Array) -> tuple[Array, Array, Ar
         For each bin the number of images, the sum of the probabilities, and the number of correct
         predictions.
     """
-    confidences = confidences.astype(np.float64)
     # Values that are not finite remain in the sums.
     places = np.nan_to_num(np.ceil(confidences * ECE_BINS))
     bins = places.astype(np.int64).clip(1, ECE_BINS) - 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Sequence
-from itertools import product
+from itertools import permutations, product
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,7 @@ def test_another_val_split_moves_no_test_images(
     np.testing.assert_array_equal(first == TEST, second == TEST)
 
 
-@given(found=single, one=shares, other=shares)
+@given(found=single, one=st.floats(0.01, 0.99), other=st.floats(0.01, 0.99))
 def test_a_larger_share_keeps_what_a_smaller_one_held(
     found: list[tuple[int, int]], one: float, other: float
 ) -> None:
@@ -186,6 +186,21 @@ def test_a_rare_class_counts_as_much_as_a_common_one() -> None:
     found = [(n, 0) for n in range(1000, 3000)] + [(n, c) for n in range(10) for c in (0, 1)]
     parts = deal(found, 0.2)
     assert counts(found, parts, VAL)[:2] == [402, 2]
+    last = [(n, 0) for n in range(2000)] + [(n, c) for n in range(3000, 3010) for c in (0, 1)]
+    assert counts(last, deal(last, 0.2), VAL)[:2] == [404, 2]  # though the first is complete
+
+
+def test_what_helps_one_class_as_much_as_it_harms_another_stays_in_training() -> None:
+    found = [(1, 0), (2, 0), (2, 1), (3, 1), (4, 0), (5, 0), (6, 1), (7, 1)]
+    assert deal(found, 0.25).tolist() == [VAL, TRAIN, TRAIN, VAL, TRAIN, TRAIN, TRAIN, TRAIN]
+
+
+@pytest.mark.parametrize("names", [*permutations(range(3))])
+def test_classes_are_served_in_the_order_of_their_first_units(names: tuple[int, ...]) -> None:
+    """By any names: unit 1 is the last class's first one, unit 2 that of the first class."""
+    found = [(1, 2), (2, 0), (2, 2), (3, 1), (4, 1), (4, 0)]
+    parts = deal([(number, names[label]) for number, label in found], 0.1)
+    assert parts.tolist() == [VAL, TRAIN, TRAIN, TRAIN, VAL, VAL]
 
 
 def test_damaged_files_stay_in_training() -> None:
@@ -195,6 +210,8 @@ def test_damaged_files_stay_in_training() -> None:
         Contents(hashes, readable), np.zeros(5, np.int64), 1, 0.5, 0.0, ["g"] * 3 + [""] * 2
     )
     assert parts.tolist() == [TRAIN, TRAIN, TRAIN, VAL, TRAIN]
+    empty_first = Contents(np.array([EMPTY, 2**64 - 2, 2**64 - 1], np.uint64), np.ones(3, np.bool_))
+    assert by_ranks(empty_first, np.zeros(3, np.int64), 1, 0.5).tolist() == [TRAIN, VAL, TRAIN]
     nothing = Contents(np.zeros(2, np.uint64), np.zeros(2, np.bool_))
     assert by_ranks(nothing, np.zeros(2, np.int64), 1, 0.5).tolist() == [TRAIN, TRAIN]
 
@@ -344,3 +361,6 @@ def test_parts_that_have_folders_are_left_alone(tmp_path: Path) -> None:
     assert (
         all(os.sep + "train" + os.sep in path for path in data.test.paths) if data.test else False
     )
+    make_folders(tmp_path / "test", {"a": 1, "b": 1})
+    data = open_dataset(tmp_path, None, 0.1, test_split=0.2)
+    assert [len(part or ()) for part in (data.train, data.val, data.test)] == [20, 4, 2]

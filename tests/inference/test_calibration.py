@@ -46,10 +46,12 @@ def evaluation(logits: Array, labels: Array) -> Evaluation:
     return replace(found, logits=logits)
 
 
-@pytest.mark.parametrize("true", [0.5, 1.0, 3.0])
+@pytest.mark.parametrize("true", [0.02, 0.5, 1.0, 3.0, 80.0])
 def test_the_true_temperature_is_found(true: float) -> None:
     logits, labels = sample(true)
+    before = logits.copy()
     found = best_temperature(logits, labels)
+    np.testing.assert_array_equal(logits, before)
     assert found is not None
     assert found == pytest.approx(true, rel=0.05)
     best = mean_loss(logits, labels, found)

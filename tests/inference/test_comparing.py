@@ -74,6 +74,18 @@ def test_a_model_is_worse_where_chance_does_not_explain_it(worse: int, expected:
     assert compare(new, old, metrics, 0.05) == list(found.values()), "the same draws each time"
 
 
+def test_both_models_are_drawn_the_same_images() -> None:
+    """Of a mean, the bootstrap gives the interval of the differences' normal distribution."""
+    new, old = models(20)
+    _, loss = compare(new, old, [Metric("loss")], 0.05)
+    differences = new.evaluation.losses - old.evaluation.losses
+    half = 1.645 * differences.std() / 200**0.5
+    expected = differences.mean() - half, differences.mean() + half
+    assert loss.interval == pytest.approx(expected, abs=0.1 * half)
+    _, same = compare(old, old, [Metric("loss")], 0.05)
+    assert (same.interval, same.worse) == ((0, 0), False)
+
+
 def test_a_better_model_is_not_worse() -> None:
     new, old = models(20)
     assert not any(one.worse for one in compare(old, new, [Metric("loss")], 0.05))

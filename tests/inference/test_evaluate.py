@@ -59,7 +59,27 @@ def test_numbers_are_those_of_the_whole_array(classes: int, temperature: float) 
         joined = Evaluation.joined(parts)
         for name in NUMBERS:
             np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name), name)
-        assert joined.loss == whole.loss
+        assert joined.loss == whole.loss == whole.totals[0] / 50
+
+
+def test_the_second_guess_of_a_certain_network_is_another_class() -> None:
+    found = Evaluation.of(np.array([[999, 0, 0]], np.float32), np.array([0]), np.array([0]))
+    assert (found.guesses.tolist(), found.seconds.tolist()) == ([0], [1])
+
+
+def test_joined_parts_keep_their_logits_and_their_temperature() -> None:
+    """Both decide how the images are ranked: AUC and average precision."""
+    rng = np.random.default_rng(0)
+    logits, labels, rows = rng.standard_normal((9, 4)), rng.integers(0, 4, 9), np.arange(9)
+    joined = Evaluation.joined(
+        [
+            Evaluation.of(logits[at], labels[at], rows[at], 1.7).with_logits(logits[at])
+            for at in blocks(9, 4)
+        ]
+    )
+    odds = np.exp(logits / 1.7)
+    expected = odds / odds.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(list(joined.probabilities_by_class()), expected.T)
 
 
 def test_row_blocks() -> None:
@@ -119,6 +139,7 @@ def test_logits_are_kept_where_they_are_asked_for() -> None:
     for name in NUMBERS:
         np.testing.assert_array_equal(getattr(later, name), getattr(divided, name), name)
     assert later.loss != kept.loss
+    assert later.at_temperature(1.0).loss == kept.loss
     with pytest.raises(ValueError, match="evaluated without keep_logits"):
         plain.at_temperature(1.7)
 

@@ -45,7 +45,8 @@ class MuonConfig(OptimizerConfig):
         weight_decay: decoupled weight decay, as in AdamW.
         adjust_lr: factor of the rate: √max(1, out / (in·kh·kw)) (`original`) or, to use AdamW's
             rates, 0.2·√max(out, in·kh·kw) (`match_rms_adamw`), as in torch.optim.Muon; or `none`.
-        normalize_weights: scale each filter to a mean square of 1 before each step.
+        normalize_weights: before each step, scale the filters of a convolution, all by one factor,
+            so that the mean of their squared norms is 1.
         other: the optimizer of all other parameters.
     """
 
