@@ -94,6 +94,19 @@ def test_groups_and_what_is_to_be_tested_on(tmp_path: Path) -> None:
     assert len(held) == len(set(held)) == 30 - tested
 
 
+def test_large_units_are_dealt_before_small_ones() -> None:
+    units = np.array([0, 1, 2, 3, 4, 5, *[6] * 6])
+    folds = deal_folds(units, np.zeros(12, np.int64), 1, 2)
+    assert folds.tolist() == [1] * 6 + [0] * 6
+
+
+def test_a_rare_class_counts_as_much_as_a_common_one() -> None:
+    """Of two units with the rare class, each fold gets one, though one has fewer images then."""
+    units = np.array([0] * 11 + [1] * 10 + [2] * 2)
+    labels = np.array([0] * 11 + [0] * 9 + [1] + [0, 1])
+    assert deal_folds(units, labels, 2, 2)[[0, 11, 21]].tolist() == [0, 1, 0]
+
+
 def test_a_damaged_file_is_a_unit_of_its_own() -> None:
     """Otherwise it would be in a fold with images that it has nothing to do with."""
     contents = Contents(np.array([5, EMPTY, 7, 9, 5], np.uint64), np.arange(5) != 2)

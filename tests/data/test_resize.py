@@ -59,11 +59,14 @@ def test_crop_is_resize_then_center_crop(
     np.testing.assert_array_equal(np.asarray(fit(image, box, "crop")), expected)
 
 
-def test_crop_of_a_strip_makes_only_what_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("box", [None, (40, 2, 640, 9)])
+def test_crop_of_a_strip_makes_only_what_is_kept(
+    monkeypatch: pytest.MonkeyPatch, box: resize.Box | None
+) -> None:
     image = Image.fromarray(noise(10, 900, 3))
-    whole = np.asarray(fit(image, (32, 32), "crop")).astype(int)
+    whole = np.asarray(fit(image, (32, 32), "crop", box)).astype(int)
     monkeypatch.setattr(resize, "MOST_PIXELS", 0)
-    part = np.asarray(fit(image, (32, 32), "crop")).astype(int)
+    part = np.asarray(fit(image, (32, 32), "crop", box)).astype(int)
     assert np.abs(whole - part).max() <= 1
     strip = Image.new("L", (2, 60_000), 7)
     assert np.asarray(fit(strip, (224, 224), "crop")).tolist() == [[7] * 224] * 224
@@ -82,6 +85,9 @@ def test_letterbox_keeps_all_and_fills_with_gray() -> None:
     np.testing.assert_array_equal(x[10:20], expected)
     assert (x[:10] == 114).all()
     assert (x[20:] == 114).all()
+    low = Image.fromarray(noise(4, 7, 3))  # 5.7 rows of 10
+    rows = np.asarray(fit(low, (10, 10), "letterbox"))[2:8]
+    np.testing.assert_array_equal(rows, low.resize((10, 6), Image.Resampling.BILINEAR))
     gray = np.asarray(fit(Image.new("L", (1, 9), 3), (4, 6), "letterbox"))
     assert gray.tolist() == [[114, 114, 3, 114, 114, 114]] * 4
 
@@ -100,3 +106,9 @@ def test_an_image_of_the_right_size_is_left_alone() -> None:
     image = Image.fromarray(noise(6, 8, 3))
     for mode in ("crop", "squash", "letterbox"):
         assert fit(image, (6, 8), mode) is image
+
+
+def test_a_part_of_an_image_of_the_right_size_is_resized() -> None:
+    image, box = Image.fromarray(noise(6, 8, 3)), (1, 1, 7, 5)
+    expected = image.resize((8, 6), Image.Resampling.BILINEAR, box)
+    np.testing.assert_array_equal(fit(image, (6, 8), "squash", box), expected)

@@ -282,7 +282,7 @@ def test_groups_of_a_pattern(tmp_path: Path) -> None:
     for seed, (name, patient, i) in enumerate(product("ab", range(6), range(3))):
         save_gray(tmp_path / name / f"p{patient}_{i}.png", seed=seed)
     save_gray(tmp_path / "a" / "other.png", seed=5000)
-    data = open_dataset(tmp_path, None, 0.3, test_split=0.2, group=r"/(p\d+)_")
+    data = open_dataset(tmp_path, None, 0.3, test_split=0.2, group=r"/(p\d+)_\d")
     assert data.val is not None
     assert data.test is not None
     sides = [{*(part.groups or ())} - {""} for part in (data.train, data.val, data.test)]
@@ -325,6 +325,8 @@ def test_groups_of_a_list_are_kept_together_and_said_where_they_are_not(tmp_path
     assert split.remarks == (
         f"2 groups have images in more than one part: {', '.join(sorted(set(data.val.groups)))}",
     )
+    none = Split(plain.train.paths, plain.train.labels, [""] * 24)
+    assert hold_back(Dataset(root, plain.base, plain.classes, none, none, None), 0.25).remarks == ()
 
 
 def remarks(root: Path, **options: Any) -> tuple[str, ...]:

@@ -111,11 +111,16 @@ def test_sums_do_not_overflow() -> None:
     assert mean_and_std(sums, ["a"], 16) == ((1.0,), (1 / 65535,))
 
 
-@pytest.mark.parametrize("value", [0.0, -7.25, 1e6 / 3])
-def test_the_same_number_everywhere_deviates_by_one(tmp_path: Path, value: float) -> None:
+@pytest.mark.parametrize(
+    ("value", "shape"),
+    [(0.0, (5, 7)), (-7.25, (5, 7)), (1e6 / 3, (5, 7)), (0.7, (99, 101))],  # the last sum is rounded
+)
+def test_the_same_number_everywhere_deviates_by_one(
+    tmp_path: Path, value: float, shape: tuple[int, int]
+) -> None:
     path = tmp_path / "a.npy"
-    np.save(path, np.full((5, 7), value))
-    cache = ImageCache.open("ram", [str(path)], Preprocess(5, 7, 1, "crop", "float"))
+    np.save(path, np.full(shape, value))
+    cache = ImageCache.open("ram", [str(path)], Preprocess(*shape, 1, "crop", "float"))
     (mean,), std = mean_and_std(channel_sums(cache, np.arange(1), 1), [str(path)], "float")
     assert mean == pytest.approx(value, rel=1e-6)
     assert std == (1.0,)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cnn_cli.inference.confident import Doubts, calibrated, find_doubts
+from cnn_cli.inference.confident import Doubts, calibrated, find_answer_doubts, find_doubts
 
 Table = list[tuple[int, list[int]]]  # label, and integer parts of a total for each class
 
@@ -127,3 +127,24 @@ def test_a_class_without_images_is_never_suggested() -> None:
 def test_a_label_of_which_no_image_counts_is_taken_to_be_right() -> None:
     joint = calibrated(np.array([[0, 0], [1, 3]]), np.array([5, 8]))
     assert joint.tolist() == [[5, 0], [2, 6]]
+
+
+def test_each_label_is_a_question_of_its_own() -> None:
+    rng = np.random.default_rng(0)
+    p, labels = rng.random((60, 3)), rng.integers(0, 2, (60, 3)).astype(np.uint8)
+    found = find_answer_doubts(p, labels)
+    alone = [find_doubts(np.stack([1 - p[:, j], p[:, j]], 1), labels[:, j]) for j in range(3)]
+    for j, own in enumerate(alone):
+        assert np.flatnonzero(found.wrong[:, j]).tolist() == sorted(own.rows.tolist()) != []
+        assert found.thresholds[j] == pytest.approx(p[labels[:, j] == 1, j].mean())
+    assert found.estimated_wrong == pytest.approx(sum(own.estimated_wrong for own in alone))
+    given_answers = np.where(labels == 1, p, 1 - p)
+    least = {
+        row: min((given_answers[row, j], j) for j in range(3) if found.wrong[row, j])
+        for row in range(60)
+        if found.wrong[row].any()
+    }
+    assert found.rows.tolist() == sorted(least, key=lambda row: least[row])
+    for row, (probability, number) in least.items():
+        assert found.worst(row) == number
+        assert found.own[row, number] == probability
