@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from cnn_cli.data import resize
-from cnn_cli.data.resize import center, covering, fit
+from cnn_cli.data.resize import center, covering, fit, fit_bands
 
 sides = st.integers(1, 3000)
 
@@ -112,3 +112,14 @@ def test_a_part_of_an_image_of_the_right_size_is_resized() -> None:
     image, box = Image.fromarray(noise(6, 8, 3)), (1, 1, 7, 5)
     expected = image.resize((8, 6), Image.Resampling.BILINEAR, box)
     np.testing.assert_array_equal(fit(image, (6, 8), "squash", box), expected)
+
+
+def test_16_bits_are_rounded_to_the_nearest_number() -> None:
+    x = np.random.default_rng(0).integers(0, 65536, (9, 7, 2), np.uint16)
+    expected = [
+        Image.fromarray(x[..., i].astype(np.float32)).resize((5, 4), Image.Resampling.BILINEAR)
+        for i in range(2)
+    ]
+    np.testing.assert_array_equal(
+        fit_bands(x, (4, 5), "squash"), np.rint(np.stack(expected, axis=2))
+    )

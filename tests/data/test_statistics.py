@@ -113,7 +113,12 @@ def test_sums_do_not_overflow() -> None:
 
 @pytest.mark.parametrize(
     ("value", "shape"),
-    [(0.0, (5, 7)), (-7.25, (5, 7)), (1e6 / 3, (5, 7)), (0.7, (99, 101))],  # the last sum is rounded
+    [
+        (0.0, (5, 7)),
+        (-7.25, (5, 7)),
+        (1e6 / 3, (5, 7)),
+        (0.7, (99, 101)),
+    ],  # the last sum is rounded
 )
 def test_the_same_number_everywhere_deviates_by_one(
     tmp_path: Path, value: float, shape: tuple[int, int]
