@@ -111,7 +111,7 @@ class Judgement(MetricsByName):
     def rankings(self) -> list[tuple[float, float] | None]:
         """`ranking_scores` of each class; empty if the logits were not kept or are not finite."""
         of = self.evaluation
-        if of.logits is None or not isfinite(of.loss) or not np.isfinite(of.squared_errors).all():
+        if of.logits is None or not isfinite(of.loss):
             return [None] * of.classes
         columns = enumerate(of.probabilities_by_class())
         return [ranking_scores(column, of.labels == number) for number, column in columns]

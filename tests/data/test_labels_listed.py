@@ -23,6 +23,7 @@ from cnn_cli.data.targets import (
     has_guessed,
     is_of,
     memberships,
+    renumbered,
     rows_of,
 )
 from cnn_cli.errors import DataError
@@ -263,6 +264,9 @@ def test_what_labels_have_in_common() -> None:
     assert is_of(rows, 2).tolist() == [False, False, True]
     assert has_guessed(numbers, np.array([0, 0])).tolist() == [True, False]
     assert has_guessed(rows, np.array([0, 0, 2])).tolist() == [True, False, True]
+    moved = np.array([1, 2, 0])  # class 0 becomes class 1, and so on
+    assert renumbered(numbers, moved).tolist() == [1, 0]
+    assert renumbered(rows, moved).tolist() == [[0, 1, 0], [0, 0, 0], [1, 1, 0]]
     assert [each.tolist() for each in memberships(numbers, 3)[:2]] == [[0, 1], [0, 2]]
     images, classes, count = memberships(rows, 3)
     assert (images.tolist(), classes.tolist(), count) == ([0, 1, 2, 2], [0, 3, 0, 2], 4)

@@ -116,10 +116,8 @@ def test_a_part_of_an_image_of_the_right_size_is_resized() -> None:
 
 def test_16_bits_are_rounded_to_the_nearest_number() -> None:
     x = np.random.default_rng(0).integers(0, 65536, (9, 7, 2), np.uint16)
-    expected = [
-        Image.fromarray(x[..., i].astype(np.float32)).resize((5, 4), Image.Resampling.BILINEAR)
-        for i in range(2)
-    ]
-    np.testing.assert_array_equal(
-        fit_bands(x, (4, 5), "squash"), np.rint(np.stack(expected, axis=2))
-    )
+    found = fit_bands(x, (4, 5), "squash")
+    for i in range(2):
+        band = Image.fromarray(x[..., i].astype(np.float32))
+        expected = np.asarray(band.resize((5, 4), Image.Resampling.BILINEAR))
+        np.testing.assert_array_equal(found[..., i], np.rint(expected))

@@ -112,19 +112,39 @@ def test_thresholds_lie_between_probabilities_and_near_the_middle() -> None:
     logits = np.log(p / (1 - p))[:, None]
     right = np.array([1, 1, 0, 0], np.uint8)[:, None]
     assert best_thresholds(evaluation_of(logits, right)) == pytest.approx((0.55,))
-    # Both 0.85 and 0.25 give an F1 of 2/3.
-    equal = np.array([1, 0, 1, 0], np.uint8)[:, None]
-    assert best_thresholds(evaluation_of(logits, equal)) == pytest.approx((0.25,))
+    # Both 0.895 and 0.15 give an F1 of 2/3; below the lowest probability, 0 is the next.
+    p = np.array([0.99, 0.8, 0.4, 0.3])
+    equal = np.array([1, 0, 0, 1], np.uint8)[:, None]
+    logits = np.log(p / (1 - p))[:, None]
+    assert best_thresholds(evaluation_of(logits, equal)) == pytest.approx((0.15,))
 
 
 def test_joined_parts_are_the_whole() -> None:
     logits, labels, _ = arrays_of("plain")
-    whole = evaluation_of(logits, labels)
+    whole = evaluation_of(logits, labels).at_temperature(1.7)
     cuts = (slice(0, 0), slice(0, 90), slice(90, None))
-    parts = [LabelsEvaluation.of(logits[at], labels[at], np.arange(300)[at]) for at in cuts]
+    parts = [LabelsEvaluation.of(logits[at], labels[at], np.arange(300)[at], 1.7) for at in cuts]
     joined = LabelsEvaluation.joined(parts)
-    for name in ("labels", "indices", "logits", "losses", "totals"):
+    for name in ("labels", "indices", "logits", "losses", "totals", "probabilities"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
+    rows = np.array([3, 3, 120])
+    for name in ("labels", "losses", "probabilities"):
+        np.testing.assert_array_equal(getattr(whole.at(rows), name), getattr(whole, name)[rows])
+
+
+def test_probabilities_of_1_are_ranked_by_their_logits() -> None:
+    evaluation = evaluation_of(np.array([[40.0], [50.0]]), np.array([[0], [1]], np.uint8))
+    assert evaluation.probabilities.tolist() == [[1.0], [1.0]]
+    assert LabelsJudgement(evaluation, "a", (HALF,)).value(Metric("auc")) == 1
+
+
+def test_answers_of_each_label_are_counted() -> None:
+    """A probability at the threshold is a yes."""
+    logits = np.array([[0.0, -1.0], [1.0, 1.0], [-1.0, 2.0], [3.0, -2.0], [2.0, -3.0]])
+    labels = np.array([[0, 0], [1, 0], [1, 1], [1, 1], [0, 1]], np.uint8)
+    judgement = LabelsJudgement(evaluation_of(logits, labels), "ab", (HALF, HALF))
+    right_no, wrong_yes, wrong_no, right_yes = judgement.confusions.T.tolist()
+    assert (right_no, wrong_yes, wrong_no, right_yes) == ([0, 1], [2, 1], [1, 2], [2, 1])
 
 
 def test_labels_are_those_at_their_thresholds_or_above() -> None:

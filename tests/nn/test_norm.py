@@ -143,6 +143,21 @@ def test_running_statistics() -> None:
         np.testing.assert_allclose(buffers["running_var"], var, rtol=0, atol=1e-14)
 
 
+def test_statistics_of_batches_combine_to_those_of_all_their_images() -> None:
+    """As the processes of a training and `precise_bn` combine them."""
+    layer = BatchNorm((2, 3, 2))
+    x = random_input(layer, 7, seed=1) + 1
+    params = random_params(layer, seed=1)
+    batches = [
+        run_batch(layer, x[at], x[at], [len(x[at])], params) for at in (slice(2), slice(2, 7))
+    ]
+    together = layer.combine([each.statistics.as_partial() for each in batches])
+    values = x.reshape(-1, 2)
+    assert together.count == 42
+    np.testing.assert_allclose(together.mean, values.mean(axis=0))
+    np.testing.assert_allclose(together.unbiased_var, values.var(axis=0, ddof=1))
+
+
 def test_one_value_a_channel_makes_no_nan() -> None:
     layer = BatchNorm((3,))
     x = np.array([[1.0, -2.0, 3.0]])

@@ -19,7 +19,7 @@ from cnn_cli.config.networks import network_text
 from cnn_cli.config.yaml12 import parse_yaml
 from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.params import Parameters
-from cnn_cli.optim.groups import make_groups
+from cnn_cli.optim.groups import freeze_graph, make_groups
 from cnn_cli.optim.layer_decay import blocks_above
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.planning import plan_training
@@ -57,8 +57,9 @@ def test_blocks_of_known_networks(name: str, blocks: int) -> None:
     assert sorted(set(above)) == list(range(blocks))
 
 
-CONV, DEPTHWISE = (
+CONV, GROUPED, DEPTHWISE = (
     "conv: {out_channels: 4, kernel_size: 1}",
+    "conv: {out_channels: 4, kernel_size: 1, groups: 2}",
     "conv: {out_channels: 4, kernel_size: 1, groups: 4}",
 )
 HEAD = "global_avgpool, linear: classes"
@@ -71,6 +72,7 @@ HEAD = "global_avgpool, linear: classes"
         (f"{CONV}, batchnorm, prelu, {CONV}, {HEAD}", [["0", "1", "2"], ["3"], ["5"]]),
         (f"batchnorm, {CONV}, {HEAD}", [["0", "1"], ["3"]]),
         (f"{CONV}, {DEPTHWISE}, batchnorm, {CONV}, {HEAD}", [["0"], ["1", "2", "3"], ["5"]]),
+        (f"{CONV}, {GROUPED}, batchnorm, {HEAD}", [["0"], ["1", "2"], ["4"]]),
         (f"{CONV}, eca, {CONV}, {HEAD}", [["0"], ["1.conv", "2"], ["4"]]),
         (
             f"residual: [{CONV}, relu, {CONV}], relu,"
@@ -109,6 +111,11 @@ def rates(graph: Graph, **keys: Any) -> dict[str, float]:
 
 
 NETWORK = f"{CONV}, batchnorm, relu, {CONV}, {HEAD}"
+
+
+def test_without_keys_nothing_is_frozen() -> None:
+    graph = graph_of(NETWORK, 3)
+    assert freeze_graph(graph, TrainConfig().rules, 0) is graph
 
 
 def test_rates_fall_from_the_last_layer_down() -> None:

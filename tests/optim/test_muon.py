@@ -155,6 +155,14 @@ def test_divergence_is_silent_and_nothing_is_no_movement() -> None:
         optimizer.step(np.full_like(optimizer.params.flat, value), 1e10)
 
 
+def test_weight_decay_follows_the_rate_of_the_step() -> None:
+    optimizer = muon(weight_decay=0.1, lr=0.02)
+    weight = optimizer.params.named()["high/weight"]
+    weight.fill(1)
+    optimizer.step(np.zeros_like(optimizer.params.flat), 0.5)
+    np.testing.assert_allclose(weight, 1 - 0.5 * 0.1)
+
+
 def test_defaults_are_the_authors() -> None:
     config = MuonConfig()
     assert (config.lr, config.momentum, config.nesterov, config.steps) == (0.02, 0.95, True, 5)

@@ -232,8 +232,10 @@ def test_the_gradient_is_left_as_it_is(config: OptimizerConfig) -> None:
     params = params_of(16)
     params.flat.fill(1)
     gradient = np.arange(16.0)
+    version = params.version
     make_optimizer(config, params).step(gradient, 0.1)
     assert (gradient == np.arange(16.0)).all()
+    assert params.version > version  # what is derived from the weights is computed again
 
 
 @pytest.mark.parametrize("config", CONFIGS)
@@ -374,7 +376,9 @@ def test_a_norm_of_large_and_many_numbers() -> None:
 
 
 def test_a_gradient_that_is_not_finite_says_so() -> None:
-    assert math.isnan(clip_grad_norm(np.array([1.0, math.nan]), 1.0))
+    gradient = np.array([1.0, math.nan])
+    assert math.isnan(clip_grad_norm(gradient, 1.0))
+    assert np.isnan(gradient).all()  # as in PyTorch
     gradient = np.array([1.0, math.inf])
     assert clip_grad_norm(gradient, 1.0) == math.inf
     assert not np.isfinite(gradient).all()

@@ -10,10 +10,14 @@ import numpy as np
 import pytest
 from data_samples import make_folders
 
-from cnn_cli.config import validate_config
+from cnn_cli.config import AugmentConfig, validate_config
 from cnn_cli.data.opening import open_dataset
+from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
+from cnn_cli.optim.averages import Lookahead
 from cnn_cli.runs.checkpoint import load_checkpoint
+from cnn_cli.training.mixing import Mixer
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
@@ -29,8 +33,10 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return make_folders(tmp_path_factory.mktemp("pictures"), COUNTS)
 
 
-def run(root: Path, out: Path, **keys: Any) -> tuple[Array, dict[str, str]]:
-    """Train a linear layer on all images at once; return its weights and the epoch's metrics."""
+def run(
+    root: Path, out: Path, augment: dict[str, Any] | None = None, **keys: Any
+) -> tuple[Array, list[dict[str, str]]]:
+    """Train a linear layer; return its weights and the metrics of the epochs."""
     sgd = {"type": "sgd", "lr": LR, "momentum": 0, "weight_decay": 0}
     given = {"epochs": 1, "dtype": "float64", "optimizer": sgd, "scheduler": "constant"} | keys
     document = {
@@ -38,6 +44,7 @@ def run(root: Path, out: Path, **keys: Any) -> tuple[Array, dict[str, str]]:
             **{"root": str(root), "image_size": 4, "channels": 1, "val_split": 0},
             **{"mean": [MEAN], "std": [STD], "resize_mode": "squash"},
         },
+        "augment": augment or {},
         "model": {"layers": [{"linear": "classes"}]},
         "train": given,
     }
@@ -47,7 +54,7 @@ def run(root: Path, out: Path, **keys: Any) -> tuple[Array, dict[str, str]]:
     (name,) = {each.rpartition("/")[0] for each in arrays}
     rows = [*csv.DictReader((out / "metrics.csv").read_text().splitlines())]
     weights = np.column_stack([arrays[f"{name}/weight"], arrays[f"{name}/bias"]])
-    return weights, rows[-1] if rows else {}
+    return weights, rows
 
 
 def inputs(root: Path) -> tuple[Array, Array]:
@@ -87,7 +94,7 @@ def mean_loss(kind: str, logits: Array, labels: Array, smoothing: float, weights
 )
 def test_one_step(root: Path, tmp_path: Path, keys: Any, kind: str, weights: Any) -> None:
     start, _ = run(root, tmp_path / "start", epochs=0)
-    end, row = run(root, tmp_path / "end", **keys)
+    end, (row,) = run(root, tmp_path / "end", **keys)
     x, labels = inputs(root)
 
     def loss_of(w: Array) -> float:
@@ -106,3 +113,32 @@ def test_one_step(root: Path, tmp_path: Path, keys: Any, kind: str, weights: Any
     assert float(row["train_loss"]) == pytest.approx(loss_of(start), rel=1e-5)
     right = (x @ start.T).argmax(axis=1) == labels
     assert float(row["train_top1"]) == pytest.approx(right.mean(), abs=1e-6)
+
+
+def test_each_step_has_its_place(
+    root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Random numbers, averages and rates depend on it."""
+    steps: list[dict[str, Any]] = []
+    averages: list[tuple[int, int]] = []
+    train_step, update = TrainingEngine.train_step, Lookahead.update
+
+    def watched_step(engine: TrainingEngine, *args: Any, **keys: Any) -> tuple[float, Array]:
+        steps.append(keys)
+        return train_step(engine, *args, **keys)
+
+    def watched_update(average: Lookahead, trained: Parameters, step: int, every: int) -> None:
+        averages.append((step, every))
+        update(average, trained, step, every)
+
+    monkeypatch.setattr(TrainingEngine, "train_step", watched_step)
+    monkeypatch.setattr(Lookahead, "update", watched_update)
+    schedule = {"type": "linear", "warmup_epochs": 0}
+    keys = {"epochs": 2, "batch_size": 6, "lookahead": {"every": 2}, "scheduler": schedule}
+    _, rows = run(root, tmp_path / "run", {"mixup": 1.0}, **keys)
+    assert [each["step"] for each in steps] == [0, 1, 2, 3]
+    mixer = Mixer(AugmentConfig.model_validate({"mixup": 1.0}), 0, (4, 4))
+    for each, place in zip(steps, [(0, 0, 6), (0, 6, 5), (1, 0, 6), (1, 6, 5)], strict=True):
+        np.testing.assert_array_equal(each["mix"].ratios, mixer.mix(*place).ratios)
+    assert averages == [(1, 4), (2, 4), (3, 4), (4, 4)]
+    assert [float(row["lr"]) for row in rows] == pytest.approx([LR * 3 / 4, LR / 4])
