@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,8 +14,8 @@ from learnable import config_document, make_pictures
 from cnn_cli.config import validate_config
 from cnn_cli.data.decode import load_image
 from cnn_cli.errors import DataError
-from cnn_cli.inference.classifier import Classifier
-from cnn_cli.inference.ensemble import Ensemble
+from cnn_cli.inference.classifier import Classifier, SeveralLabels
+from cnn_cli.inference.ensemble import Ensemble, EnsembleEngine, _several
 from cnn_cli.inference.opening import open_classifier
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 from cnn_cli.training.options import TrainOptions
@@ -125,3 +127,35 @@ def test_what_does_not_go_together(folder: Path, tmp_path: Path) -> None:
         open_classifier([first, other])
     rule = f"must prepare images as {first} does"
     assert caught.value.line() == f"{other}: {rule}. Got 8×8×1, squash, not 8×8×1, crop."
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_logits_are_those_of_the_mean_probabilities(several: bool) -> None:
+    """Each network has its own temperature and its own order of the classes."""
+    rng = np.random.default_rng(0)
+    scores = [rng.normal(size=(5, 3)) * 3 for _ in range(2)]
+    labels = SeveralLabels("|", (0.5,) * 3) if several else None
+    engine: Any = EnsembleEngine.__new__(EnsembleEngine)
+    engine.dtype = np.dtype(np.float64)
+    engine.engines = [0, 1]
+    engine._members = [SimpleNamespace(temperature=t, several=labels) for t in (1.0, 2.5)]
+    engine._orders = [None, np.array([2, 0, 1])]
+    found = engine.mean(lambda number: scores[number])
+    odds = [np.exp(scores[0]), np.exp(scores[1] / 2.5)[:, [2, 0, 1]]]
+    if several:
+        p = np.mean([each / (1 + each) for each in odds], axis=0)
+        np.testing.assert_allclose(found, np.log(p / (1 - p)))
+    else:
+        p = np.mean([each / each.sum(axis=1, keepdims=True) for each in odds], axis=0)
+        np.testing.assert_allclose(found, np.log(p))
+
+
+def test_thresholds_follow_their_classes() -> None:
+    """Those of a network with another order are put into the first one's."""
+    members: Any = [
+        SimpleNamespace(classes=("a", "b", "c"), several=SeveralLabels("|", (0.1, 0.2, 0.3))),
+        SimpleNamespace(classes=("c", "a", "b"), several=SeveralLabels("|", (0.5, 0.3, 0.4))),
+    ]
+    found = _several(members)
+    assert found is not None
+    assert found.thresholds == pytest.approx((0.2, 0.3, 0.4))
