@@ -140,6 +140,8 @@ def test_logits_are_those_of_the_mean_probabilities(several: bool) -> None:
     engine.engines = [0, 1]
     engine._members = [SimpleNamespace(temperature=t, several=labels) for t in (1.0, 2.5)]
     engine._orders = [None, np.array([2, 0, 1])]
+    for position, numbers in ((0, [0, 2]), (1, [2, 1])):
+        assert engine.own_numbers(position, np.array([0, 2])).tolist() == numbers
     found = engine.mean(lambda number: scores[number])
     odds = [np.exp(scores[0]), np.exp(scores[1] / 2.5)[:, [2, 0, 1]]]
     if several:
@@ -159,3 +161,18 @@ def test_thresholds_follow_their_classes() -> None:
     found = _several(members)
     assert found is not None
     assert found.thresholds == pytest.approx((0.2, 0.3, 0.4))
+
+
+@pytest.mark.parametrize(
+    ("key", "parts"),
+    [("fold", ["val"]), ("val_split", ["val"]), ("group", ["val", "test"]), ("classes", [])],
+)
+def test_networks_agree_on_a_part_if_its_keys_are_equal(key: str, parts: list[str]) -> None:
+    plain = dict.fromkeys(("root", "columns", "test_split", "group", "val_split", "fold"), 1)
+    members = [
+        SimpleNamespace(meta={}, config=SimpleNamespace(data=SimpleNamespace(**keys)))
+        for keys in (plain, plain | {key: 2})
+    ]
+    networks: Any = SimpleNamespace(members=members)
+    found = [part for part in ("val", "test", "all") if not Ensemble.agrees_on(networks, part)]
+    assert found == parts

@@ -48,6 +48,13 @@ def test_the_nearest_by_cosine(tmp_path: Path) -> None:
     assert len(index.nearest(np.zeros(2, np.float32), 2)) == 2
 
 
+def test_equally_near_ones_are_in_the_order_of_the_index(tmp_path: Path) -> None:
+    names = [f"{i}" for i in range(100)]
+    features = np.tile(np.array([[1, 2], [0, 3]], np.float32), (50, 1))
+    found = saved(tmp_path / "x.npz", features, names).nearest(features[0], 60)
+    assert [path for path, _ in found] == names[::2] + names[1:20:2]
+
+
 def test_as_a_plain_search_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cnn_cli.inference.index.BLOCK", 7)
     rng = np.random.default_rng(1)

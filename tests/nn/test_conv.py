@@ -185,6 +185,12 @@ def test_small_blocks_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         gradcheck(layer, random_input(layer, 3, seed=6), seed=6)
 
 
+def test_same_with_a_stride_pads_as_tensorflow() -> None:
+    """In all (⌈h / s⌉ - 1) s + k - h rows, half of them above, rounded down."""
+    layer = Conv((5, 6, 1), out_channels=1, kernel_size=(3, 3), padding="same", stride=(2, 2))
+    assert layer.geometry.padding == (1, 1, 0, 1)
+
+
 def test_same_pads_the_odd_row_and_column_at_the_end() -> None:
     layer = Conv((3, 3, 1), out_channels=1, kernel_size=(2, 2), padding="same", bias=False)
     x = np.arange(1.0, 10).reshape(1, 3, 3, 1)

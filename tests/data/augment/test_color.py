@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 from collections import Counter
 from itertools import permutations
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -229,3 +230,17 @@ def test_one_operation_of_one_of_31_strengths(monkeypatch: pytest.MonkeyPatch) -
 def test_operations_take_gray_images_too(act: Any) -> None:
     out = act(GRAY, 0.5)
     assert (out.mode, out.size) == ("L", GRAY.size)
+
+
+@pytest.mark.parametrize(("drawn", "levels"), [(0.0, -25), (0.999999, 25)])
+def test_hue_turns_to_both_sides_in_whole_levels_as_in_torchvision(
+    drawn: float, levels: int
+) -> None:
+    """0.1 of 255 levels are 25.5, cut to 25."""
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8))
+    numbers: Any = SimpleNamespace(random=lambda shape: np.full(shape, drawn))
+    found = ColorJitter(ColorJitterConfig(hue=0.1))(image, numbers)
+    hue, saturation, value = image.convert("HSV").split()
+    turned = Image.fromarray(((np.asarray(hue).astype(int) + levels) % 256).astype(np.uint8))
+    expected = Image.merge("HSV", (turned, saturation, value)).convert("RGB")
+    np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))

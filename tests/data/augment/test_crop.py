@@ -186,3 +186,10 @@ def test_the_cache_remembers_shapes_as_they_are_seen(tmp_path: Path) -> None:
         cache.get(i)
     assert cache.aspects.tolist() == [20 / 30, 30 / 20, 1.0]
     assert ImageCache.open("ram", paths, Preprocess(8, 8, 3)).aspects is None
+
+
+def test_narrow_images_are_not_kept_wider_than_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    Image.new("RGB", (9, 30)).save(path)
+    kept = kept_preprocess(RandomResizedCropConfig(), Preprocess(8, 8, 3), [str(path)])
+    assert (kept.height, kept.width, kept.resize_mode) == (11, 9, "squash")
