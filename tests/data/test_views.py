@@ -79,3 +79,11 @@ def test_tencrop_takes_corners_and_the_middle_of_a_larger_image() -> None:
 def test_an_unknown_kind() -> None:
     with pytest.raises(ValueError, match="vflip"):
         make_views("vflip", PRE)
+
+
+@pytest.mark.parametrize("kind", TTA)
+def test_the_mean_of_views_that_are_alike_is_each_of_them(kind: str) -> None:
+    views = make_views(kind, Preprocess(8, 8, 1))
+    images = np.full((2, views.pre.height, views.pre.width, 1), 5, np.uint8)
+    mean = views.mean(images, lambda x: x.reshape(2, -1).astype(float))
+    np.testing.assert_allclose(mean, np.full((2, 64), 5.0))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from data_samples import noise
 from numpy.typing import NDArray
-from PIL import Image, ImageEnhance
+from PIL import Image, ImageEnhance, ImageOps
 
 from cnn_cli.data.augment import trivial
 from cnn_cli.data.augment.color import COLOR_JITTER, ColorJitter, ColorJitterConfig, turn_hue
@@ -244,3 +244,10 @@ def test_hue_turns_to_both_sides_in_whole_levels_as_in_torchvision(
     turned = Image.fromarray(((np.asarray(hue).astype(int) + levels) % 256).astype(np.uint8))
     expected = Image.merge("HSV", (turned, saturation, value)).convert("RGB")
     np.testing.assert_array_equal(np.asarray(found), np.asarray(expected))
+
+
+def test_posterize_rounds_the_bits_as_torchvision() -> None:
+    image = Image.fromarray(noise(8, 8, 3))
+    for level, bits in ((1.4, 7), (1.8, 6), (6.0, 2)):
+        expected = ImageOps.posterize(image, bits)
+        assert trivial._posterize(image, level).tobytes() == expected.tobytes()

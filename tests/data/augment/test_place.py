@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from cnn_cli.data.augment import AugmentConfig, make_augmentation
+from cnn_cli.data.augment.augmentation import Augmentation
 from cnn_cli.data.augment.draws import numbers_for
 from cnn_cli.data.augment.place import PLACE, CropMirror, Place
 from cnn_cli.data.depth import Pixels
@@ -136,3 +137,15 @@ def test_hflip_is_the_crops_where_there_is_one() -> None:
     assert augment is not None
     assert augment.blocks(np.zeros((2, 4, 4, 3), np.uint8)) == []
     assert augment.mirrored(np.arange(3), 0).all()
+
+
+def test_steps_are_taken_one_after_another() -> None:
+    def double(images: Pixels, indices: Any, epoch: int) -> None:
+        images *= 2
+
+    def add(images: Pixels, indices: Any, epoch: int) -> None:
+        images += 1
+
+    images = np.full((2, 1, 1, 1), 3, np.uint8)
+    Augmentation([double, add], None)(images, np.arange(2), 0)
+    assert images.ravel().tolist() == [7, 7]
