@@ -276,3 +276,9 @@ def test_four_sides(
     uncounted = AvgPool((6, 7, 2), padding=padding, count_include_pad=False, **arguments)
     ones = np.ones((1, 6, 7, 2))
     np.testing.assert_allclose(run_layer(uncounted, ones, kernels=kernels)[0], 1, rtol=1e-12)
+
+
+def test_padding_is_at_most_half_of_the_kernel_along_its_own_axis() -> None:
+    assert MaxPool((8, 8, 1), kernel_size=(2, 6), padding=(1, 1, 3, 3)).out_shape == (5, 2, 1)
+    with pytest.raises(ShapeError, match="at most half"):
+        MaxPool((8, 8, 1), kernel_size=(2, 6), padding=(0, 2, 0, 0))

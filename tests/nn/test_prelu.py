@@ -24,3 +24,4 @@ def test_prelu(shape: tuple[int, ...], count: int) -> None:
 def test_prelus_numbers_are_one_or_one_a_channel() -> None:
     with pytest.raises(ShapeError, match="must be 1 or the number of channels 5"):
         PReLU((4, 3, 5), num_parameters=4)
+    assert PReLU((4, 3, 5)).params[0].shape == (1,)
