@@ -70,7 +70,8 @@ def run(
             "--classes",
             metavar="FILE",
             parser=values.path,
-            help="Class names: one per line, or JSON. Default: data.classes, or numbers.",
+            help="Class names: one per line, or JSON. Default: data.classes, those of a file that "
+            "cnn wrote, or numbers.",
         ),
     ] = None,
     mean: Annotated[

@@ -94,7 +94,7 @@ class Foreign:
         normalization: the network's normalization of its image, which is not among the ops.
         activation: the activation after the scores, which is not among the ops; None if the network
             ends in scores, or the file contains arrays only.
-        facts: the file's metadata; of a file of `cnn export`, see `exported`.
+        facts: the file's metadata; of a network of this program, see `exported`.
         notes: notes for the user on how the file was read.
     """
 

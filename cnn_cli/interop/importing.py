@@ -17,11 +17,18 @@ from cnn_cli.config.load import lay_over
 from cnn_cli.config.network import build_graph
 from cnn_cli.data.depth import FULL_SCALE
 from cnn_cli.errors import ConfigError, DataError, UsageError, listed
+from cnn_cli.inference.calibration import META as CALIBRATION
 from cnn_cli.inference.classifier import SeveralLabels
 from cnn_cli.inference.several_labels import HALF
 from cnn_cli.interop.assemble import Standardization, assemble, swap_colors
 from cnn_cli.interop.derive.network import TWO_SCORES, Derived, derive
-from cnn_cli.interop.exported import EXPORTED, exported_data, exported_value, with_exported
+from cnn_cli.interop.exported import (
+    EXPORTED,
+    exported_data,
+    exported_temperature,
+    exported_value,
+    with_exported,
+)
 from cnn_cli.interop.foreign import INPUT, PASSED_OVER, Activation, Foreign, Module, Which
 from cnn_cli.interop.match_names import layers_with_arrays, match_map, match_names
 from cnn_cli.interop.match_structure import match_structure
@@ -166,7 +173,11 @@ def import_weights(
         changes.append("first convolution turned from blue, green, red to red, green, blue")
     mean, std = _numbers_of(config)
     source = {"file": weights.name, "matched_by": matched_by, "notes": changes}
-    save_checkpoint(output, _checkpoint(config, params, classes, mean, std, several, source))
+    checkpoint = _checkpoint(config, params, classes, mean, std, several, source)
+    if (temperature := exported_temperature(foreign)) != 1:
+        checkpoint.meta[CALIBRATION] = {"temperature": temperature}
+        changes.append(f"temperature {temperature:g}, which divides the scores")
+    save_checkpoint(output, checkpoint)
     return ImportReport(
         output=output,
         layers=len(pairs),

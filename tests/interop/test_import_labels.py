@@ -83,6 +83,56 @@ def test_what_export_writes_is_predicted_alike(
         assert found["probs"][name] == pytest.approx(prob, abs=1e-6)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.5])
+@pytest.mark.parametrize("kind", ["npz", "safetensors"])
+def test_weights_of_our_own_are_predicted_alike(
+    cnn: Inside, tmp_path: Path, kind: str, temperature: float
+) -> None:
+    """The classes and the temperature of a checkpoint were lost, the thresholds too."""
+    pytest.importorskip("safetensors")
+    ours, file, back = (tmp_path / name for name in ("a.npz", f"a.{kind}", "b.npz"))
+    trained(ours, temperature)
+    if kind != "npz":
+        assert cnn("export", "--ckpt", ours, "--output", file).code == 0
+    config = tmp_path / "net.yaml"
+    layers = json.dumps({"layers": CASES["mobile"].layers})
+    data = 'image_size: [17, 14], labels: multiple, label_sep: ";"'
+    config.write_text(f"data: {{{data}}}\nmodel: {layers}\n")
+    line = ("import", file, "--config", config, "--output", back)
+    outcome = cnn(*line)
+    assert (outcome.code, outcome.err) == (0, "")
+    assert ("note        temperature 2.5, which" in outcome.out) == (temperature != 1)
+    first, second = Classifier.load(ours), Classifier.load(back)
+    for one in ("classes", "several", "temperature", "normalization", "preprocess"):
+        assert getattr(second, one) == getattr(first, one)
+    np.testing.assert_array_equal(second.params.flat, first.params.flat)
+    note = "note        data.label_sep is +; the file's is ;\n"
+    assert note in cnn(*line, "data.label_sep=+").out
+    (tmp_path / "names").write_text("a\nb\nc\nd\n")
+    assert cnn(*line, "--classes", tmp_path / "names").code == 0
+    assert Classifier.load(back).classes == ("a", "b", "c", "d")
+    back.unlink()
+    outcome = cnn(*line, "data.labels=single")
+    rule = "data.labels: must be multiple, as in the file. Got single."
+    assert (outcome.code, outcome.err) == (3, f"cnn: {config}: {rule}\n")
+    assert not back.exists()
+
+
+@pytest.mark.parametrize("temperature", ["0", "1e3", "true", '"2"'])
+def test_a_damaged_temperature(tmp_path: Path, temperature: str) -> None:
+    save = pytest.importorskip("safetensors.numpy").save_file
+    config, path = tmp_path / "net.yaml", tmp_path / "a.safetensors"
+    config.write_text(PTH_CONFIG)
+    with np.load(PTH.parent / "weights.npz") as file:
+        arrays = {name: file[name] for name in file.files}
+    save(arrays, path, {"cnn_version": "0.1.0", "temperature": temperature})
+    with pytest.raises(CnnError) as caught:
+        import_weights(path, str(config), [], tmp_path / "a.npz", ImportOptions())
+    rule = "temperature beside its network must be a number from 0.01 to 100"
+    assert caught.value.line() == f"{path}: {rule}. Got {json.loads(temperature)}."
+    assert not (tmp_path / "a.npz").exists()
+
+
 def dense(activation: str, units: int = 3, after: str | None = None) -> list[Any]:
     layers = [
         layer("InputLayer", "in", [], batch_input_shape=[None, 2, 2, 3]),

@@ -23,6 +23,7 @@ from cnn_cli.interop.importing import ImportOptions, import_weights
 from cnn_cli.interop.limits import MOST_TIMES, ROOM, Budget
 from cnn_cli.interop.reading import read_foreign
 from cnn_cli.nn.types import Array
+from cnn_cli.runs.checkpoint import Checkpoint, save_checkpoint
 
 GIGABYTES = 5 * 10**9  # of float32 claimed by a bomb
 LENGTH = GIGABYTES // 4
@@ -236,12 +237,21 @@ def test_npz(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("group", ["validation", "optimizer", "of_a_later_version"])
 def test_a_checkpoints_model_alone_is_taken(tmp_path: Path, group: str) -> None:
-    arrays = {"meta": np.zeros(2, np.uint8), "model/a/weight": np.ones((2, 3), "f4")}
-    arrays[f"{group}/confusion"] = np.eye(2)
-    np.savez(tmp_path / "a.npz", **arrays)  # type: ignore[arg-type]  # its allow_pickle is newer
+    weight = np.ones((2, 3), "f4")
+    meta = {
+        "config": {},
+        "classes": ["a", "b"],
+        "preprocess": {"height": 1, "width": 1, "channels": 1, "resize_mode": "crop"},
+        "mean": [0.5],
+        "std": [0.5],
+    }
+    groups: dict[str, dict[str, Array]] = {"model": {"a/weight": weight}}
+    save_checkpoint(
+        tmp_path / "a.npz", Checkpoint(meta, groups | {group: {"confusion": np.eye(2)}})
+    )
     found = arrays_of(read_foreign(tmp_path / "a.npz"))
     assert list(found) == ["a.weight"]
-    np.testing.assert_array_equal(found["a.weight"], arrays["model/a/weight"])
+    np.testing.assert_array_equal(found["a.weight"], weight)
 
 
 def test_numbers_of_safetensors(tmp_path: Path) -> None:

@@ -296,10 +296,10 @@ def test_a_config_is_completed_by_what_export_wrote(
     line = ("import", out, "--config", config, "--output", back)
     outcome = cnn(*line)
     assert (outcome.code, outcome.err) == (0, "")
-    assert "exported with" not in outcome.out
+    assert "the file's is" not in outcome.out
     first, second = Classifier.load(checkpoint), Classifier.load(back)
     assert (second.classes, second.normalization) == (first.classes, first.normalization)
-    note = "note        data.resize_mode is squash; the file was exported with crop\n"
+    note = "note        data.resize_mode is squash; the file's is crop\n"
     assert note in cnn(*line, "data.resize_mode=squash").out
     assert cnn(*line, "--channel-order", "bgr").code == 3  # whose mean, it does not say
 
@@ -314,7 +314,7 @@ def test_a_config_of_another_image_size_is_noted(exported: str) -> None:
     foreign = Foreign("x.onnx", (), facts={"cnn_version": "0", "image_size": exported})
     config = validate_config(document, "x.yaml")
     _, notes = with_exported(config, "x.yaml", foreign, classes=True, normalization=True)
-    note = f"data.image_size is [8, 8]; the file was exported with {exported}"
+    note = f"data.image_size is [8, 8]; the file's is {exported}"
     assert notes == ([] if exported == "[8, 8]" else [note])
 
 

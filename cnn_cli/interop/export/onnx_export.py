@@ -83,7 +83,7 @@ def to_onnx(classifier: Classifier, *, preprocessing: bool, fold: bool) -> bytes
         opset_imports=[helper.make_opsetid("", OPSET)],
         ir_version=IR_VERSION,
     )
-    helper.set_model_props(model, metadata(classifier))
+    helper.set_model_props(model, metadata(classifier, temperature=False))
     try:
         checker.check_model(model, full_check=True)
     except (checker.ValidationError, onnx.shape_inference.InferenceError) as error:

@@ -38,4 +38,4 @@ def save_safetensors(
         arrays = classifier.params.named() | classifier.params.named_buffers()
         named = {name.replace("/", "."): array for name, array in arrays.items()}
     whole = {name: np.array(array, order="C") for name, array in named.items()}
-    write_atomic(path, save(whole, metadata(classifier)))
+    write_atomic(path, save(whole, metadata(classifier, temperature=True)))

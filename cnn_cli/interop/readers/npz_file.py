@@ -7,10 +7,12 @@ from collections.abc import Collection
 from pathlib import Path
 
 from cnn_cli.errors import CnnError, DataError, reason
+from cnn_cli.interop.exported import checkpoint_metadata
 from cnn_cli.interop.foreign import HAS_BOTH, Foreign, Which, modules_by_name, no_choice
 from cnn_cli.interop.limits import Budget
 from cnn_cli.nn.types import Array
 from cnn_cli.runs.checkpoint import META, WEIGHT_GROUPS, check_array_header, read_array
+from cnn_cli.runs.meta import check_meta
 
 MODEL, EMA, _ = WEIGHT_GROUPS
 
@@ -38,13 +40,19 @@ def read_npz(path: Path, which: Which | None = None) -> Foreign:
                         check_array_header(archive, info, name, str(path))
                         budget.take(info.file_size)
                         arrays[name.removeprefix(group)] = read_array(archive, info)
+            facts: dict[str, str] = {}
+            if META in members:
+                check_array_header(archive, members[META], META, str(path))
+                budget.take(members[META].file_size)
+                meta = check_meta(read_array(archive, members[META]), str(path))
+                facts = checkpoint_metadata(meta)
     except CnnError:
         raise
     except MemoryError as error:
         raise DataError(path, "must fit into memory") from error
     except Exception as error:  # for hostile files the zip and npy readers raise any exception
         raise DataError(path, "must be a sound .npz file of plain arrays", reason(error)) from error
-    return Foreign(str(path), modules_by_name(arrays), notes=notes)
+    return Foreign(str(path), modules_by_name(arrays), facts=facts, notes=notes)
 
 
 def _groups(
