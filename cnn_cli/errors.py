@@ -161,15 +161,21 @@ def listed(names: Sequence[str], most: int = 5, last: str = ", ") -> str:
     return last.join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
-def none_readable(place: object, count: int, errors: Iterable[DataError] = ()) -> DataError:
+def none_readable(
+    place: object,
+    count: int,
+    errors: Iterable[DataError] = (),
+    rule: str = "must hold a readable image",
+) -> DataError:
     """Return the error for a place with `count` images, all of them unreadable.
 
     Args:
-        errors: what is wrong with images; the first is shown.
+        errors: what is wrong with images; the first is shown, unless all were shown before.
+        rule: what must hold instead.
     """
     first = next(iter(errors), None)
     example = "" if first is None else f", such as {first.line().removesuffix('.')}"
-    return DataError(place, "must hold a readable image", f"{count} that cannot{example}")
+    return DataError(place, rule, f"{count} that cannot{example}")
 
 
 def size_text(nbytes: float) -> str:

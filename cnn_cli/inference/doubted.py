@@ -122,7 +122,7 @@ def doubt_held_back(classifier: Classifier, options: EvaluationOptions) -> Doubt
     )
     evaluation, bad = evaluate_files(classifier, images, options, calibrate=True)
     if evaluation.logits is None or not len(evaluation.labels):
-        raise none_readable(dataset.root, len(bad))
+        raise none_readable(dataset.root, len(bad), bad.values())
     return _doubted(
         classifier.path,
         classifier,

@@ -14,7 +14,7 @@ from cnn_cli import safe_csv
 from cnn_cli.data.folds import Fold
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.targets import numbers_of
-from cnn_cli.errors import DataError
+from cnn_cli.errors import DataError, none_readable
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import AnyEvaluation, Evaluation
 from cnn_cli.inference.evaluate_files import EvaluationOptions, evaluate_files, own_dataset
@@ -181,7 +181,7 @@ def predict_out_of_fold(classifiers: list[Classifier], options: EvaluationOption
         evaluation, bad = evaluate_files(classifier, images, options, calibrate=True)
         if evaluation.logits is None or (options.job.rank == 0 and not len(evaluation.labels)):
             rule = f"fold {number} must hold a readable image"
-            raise DataError(dataset.root, rule, f"{len(bad)} that cannot")
+            raise none_readable(dataset.root, len(bad), bad.values(), rule)
         probabilities = classifier.probabilities(evaluation.logits)
         scaled = evaluation.at_temperature(classifier.temperature)
         judgement = judge(scaled, classifier.classes, classifier.thresholds)

@@ -144,7 +144,9 @@ def survey(root: Path, threads: int, labels: str | None = None) -> Survey:
     bands, depth = _bands_and_depth([look for _, look in looks if look is not None])
     seen = [(path, look) for path, look in looks if look is not None and look.fits(bands, depth)]
     if not seen:
-        raise none_readable(root, len(paths))
+        found = (read_image(path, _PREPROCESS) for path in paths)
+        errors = (each for each in found if isinstance(each, ImageError))
+        raise none_readable(root, len(paths), errors)
     sizes = [look.size for _, look in seen]
     val_split = None
     if dataset.val is None:

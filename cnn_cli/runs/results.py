@@ -75,7 +75,7 @@ class TrainResult:
         stopped: None if the training is complete, or reached its requested epoch; else why it ended
             early: a `StopReason`, after which `--resume` continues, or `early stop`, which is
             final.
-        bad_files: number of unreadable images.
+        bad_files: path and problem of each unreadable image.
         keeps_last: whether `best` is the last epoch, whatever its metrics, see `train.keep`.
     """
 
@@ -86,7 +86,7 @@ class TrainResult:
     last: EpochRow | None
     seconds: float
     stopped: str | None
-    bad_files: int
+    bad_files: Mapping[str, str]
     keeps_last: bool = False
 
     @property

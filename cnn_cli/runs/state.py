@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -149,7 +150,7 @@ class TrainingState:
         return round(-math.log2(self.lr_factor))
 
     def result(
-        self, run: Path, train: TrainConfig, bad_files: int, stopped: str | None
+        self, run: Path, train: TrainConfig, bad_files: Mapping[str, str], stopped: str | None
     ) -> TrainResult:
         """Return the result of a session that ends here.
 

@@ -77,11 +77,11 @@ def preview(config: Config, source: str, epoch: int, count: int, threads: int) -
     try:
         augment_training(config, data, _normalization(config, source, data, graph, threads))
         found = tuple(islice(samples(config, data, epoch), count))
+        if not found:
+            cache = data.train_loader.cache
+            raise none_readable(dataset.root, len(dataset.train), cache.errors())
     finally:
         data.close()
-    if not found:
-        images = len(dataset.train)
-        raise none_readable(dataset.root, images)
     return Preview(dataset.classes, len(dataset.train), found)
 
 

@@ -15,7 +15,9 @@ from typing import Any
 from cnn_cli.config import Config, plain_config
 from cnn_cli.config.load import ConfigFile
 from cnn_cli.config.search import parse_space
-from cnn_cli.errors import ConfigError, DataError, DivergedError, UsageError, listed
+from cnn_cli.data.dataset import Split
+from cnn_cli.data.image_error import ImageError
+from cnn_cli.errors import ConfigError, DataError, DivergedError, UsageError, listed, none_readable
 from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.ranks import ALONE, Ranks
 from cnn_cli.runs.folder import choose_folder, holds_run, holds_sweep
@@ -28,6 +30,7 @@ from cnn_cli.training.sweep_state import BUDGET, Job, SweepResult, SweepState
 from cnn_cli.training.trials import Candidates
 
 TRIALS_WITHOUT_BUDGET = 27
+UNREADABLE = "must have a validation image that can be read, to compare trials"
 
 
 def sweep(
@@ -76,7 +79,7 @@ def sweep(
         )
         folder = ranks.first(lambda: _choose_folder(options, source))
         setup = prepare(base, source, options, {}, ranks)
-        _check_comparable(setup, source)
+        validated = _validated(setup, source)
         check = partial(_check, setup, source, options)
         candidates = Candidates(file, overrides, settings, space, check, trainings.note)
         candidates.space = ranks.first(lambda: _checked(candidates))
@@ -87,7 +90,7 @@ def sweep(
                 spent = ranks.first(lambda: state.open(source, setup))
             if budget is not None:
                 requests.deadline = started + budget - spent
-            stopped: str | None = _train_trials(state, candidates, trainings)
+            stopped: str | None = _train_trials(state, candidates, trainings, validated)
         except StopNow as stop:
             if ranks.size > 1:  # see `train`
                 raise
@@ -95,8 +98,13 @@ def sweep(
         return state.result(BUDGET if stopped == "time limit" else stopped)
 
 
-def _train_trials(state: SweepState, candidates: Candidates, trainings: Trainings) -> str | None:
+def _train_trials(
+    state: SweepState, candidates: Candidates, trainings: Trainings, validated: Split
+) -> str | None:
     """Train trials until nothing is left; return the reason for stopping early, or None.
+
+    Args:
+        validated: the validation images.
 
     Raises:
         DataError: no validation image can be read.
@@ -114,8 +122,13 @@ def _train_trials(state: SweepState, candidates: Candidates, trainings: Training
             result = trainings.train(config, state.place(job.number), job.title, job.until)
             stopped = None if result.stopped in FINAL else result.stopped
             if result.best is not None and result.best.val_top1 is None:
-                rule = "must have a validation image that can be read, to compare trials"
-                raise DataError(config.data.root, rule, "none")
+                paths = validated.paths
+                errors = (
+                    ImageError(path, result.bad_files[path])
+                    for path in paths
+                    if path in result.bad_files
+                )
+                raise none_readable(config.data.root, len(paths), errors, UNREADABLE)
         except DivergedError as error:
             failed = error.line()
             trainings.note(f"trial {job.number}: {failed}")
@@ -147,8 +160,8 @@ def _choose_folder(options: TrainOptions, source: str) -> Path:
     return folder
 
 
-def _check_comparable(setup: TrainingSetup, source: str) -> None:
-    """Refuse set-ups in which trials have no value to compare.
+def _validated(setup: TrainingSetup, source: str) -> Split:
+    """Return the validation images; refuse set-ups in which trials have no value to compare.
 
     Raises:
         ConfigError: there are no epochs.
@@ -159,6 +172,7 @@ def _check_comparable(setup: TrainingSetup, source: str) -> None:
     if setup.dataset.val is None or not len(setup.dataset.val):
         rule = "must have validation images, to compare trials"
         raise DataError(setup.dataset.root, rule)
+    return setup.dataset.val
 
 
 def _check(setup: TrainingSetup, source: str, options: TrainOptions, config: Config) -> None:

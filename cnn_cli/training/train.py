@@ -73,14 +73,15 @@ def train(
             return finished
     with RunFolder(folder) if writes else nullcontext(RunFolder(folder)) as run:
         checkpoint = None
-        state, bad_files = TrainingState(), 0
+        state = TrainingState()
+        bad_files: Mapping[str, str] = {}
         try:
             with requests.at_once():
                 if options.resume:
                     checkpoint = ranks.first(lambda: _load_last(run, config, source))
                 if checkpoint is not None:
                     state = TrainingState.from_meta(checkpoint.meta, str(run.last))
-                    bad_files = len(checkpoint.meta.get("bad_files", {}))
+                    bad_files = checkpoint.meta.get("bad_files", {})
                     config = with_own_weights(config, checkpoint.meta, progress.note)
                     if writes:  # a kill may have come between the files
                         run.write_reports(state.rows, state.log)
@@ -173,8 +174,7 @@ def _finished(
     if run.is_writable() and not run.has_reports(state.rows, state.log):
         return None
     with_own_weights(config, meta, progress.note)
-    bad_files = len(meta.get("bad_files", {}))
-    return state.result(run.path, config.train, bad_files, None)
+    return state.result(run.path, config.train, meta.get("bad_files", {}), None)
 
 
 def load_resumable(

@@ -65,7 +65,7 @@ class Trainer:
                 self.saver.roll_back(session, error)
         if stopped is not None:
             self.saver.stop(session, stopped)
-        train, bad_files = session.setup.config.train, len(self.saver.bad_files)
+        train, bad_files = session.setup.config.train, self.saver.bad_files
         return session.state.result(session.run.path, train, bad_files, stopped)
 
     def _run_epoch(self) -> str | None:

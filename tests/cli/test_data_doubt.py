@@ -218,6 +218,16 @@ def test_a_broken_image_is_named(cnn: Inside, here: Path) -> None:
     assert json.loads(outcome.out)["images"] == 71
 
 
+def test_only_broken_images(cnn: Inside, here: Path) -> None:
+    assert cnn("train", "c.yaml", "train.epochs=1", "--out", "one", "--quiet").code == 0
+    for path in here.rglob("*.png"):
+        path.write_bytes(b"no picture")
+    outcome = cnn("data", "doubt", "one")
+    rule = r"must hold a readable image\. Got \d+ that cannot, such as .*\.png"
+    assert outcome.code == 4
+    assert re.search(rf": {rule}: not an image Pillow can read\.\n$", outcome.err)
+
+
 def test_a_run_without_unseen_images(cnn: Inside, here: Path) -> None:
     line = ("train", "c.yaml", "data.val_split=0", "train.epochs=1", "--out", "all", "--quiet")
     assert cnn(*line).code == 0

@@ -68,7 +68,9 @@ def test_pictures_that_cannot_be_read(cnn: Inside, trained: Path, tmp_path: Path
     line = ("export", "--ckpt", trained, "--output", tmp_path / "x.onnx", "--int8", "--calibrate")
     outcome = cnn(*line, tmp_path)
     assert (outcome.code, outcome.out) == (4, "")
-    assert outcome.err == "cnn: --calibrate: must hold a readable image.\n"
+    rule = "must hold a readable image. Got 2 that cannot, such as"
+    why = "not an image Pillow can read"
+    assert outcome.err == f"cnn: --calibrate: {rule} {tmp_path}/bright/0.png: {why}.\n"
     assert not (tmp_path / "x.onnx").exists()
 
 

@@ -153,6 +153,7 @@ def test_a_config_is_not_overwritten(cnn: Inside, here: Path, measured: None) ->
 
 
 KINDS = "or a list (.csv, .tsv, .txt), an archive (.zip, .tar, .tar.gz) or shards (s-{00..12}.tar)"
+EXAMPLE = "such as bad/a/x.png: not an image Pillow can read"
 LAYOUT = "must be a folder with a sub-folder of images for each class"
 
 
@@ -164,7 +165,7 @@ LAYOUT = "must be a folder with a sub-folder of images for each class"
         ("empty", f"empty: {LAYOUT}. Got no sub-folder."),
         ("one", "one: must hold at least two classes. Got one: 'a'."),
         ("none", "none/b: must hold at least one image. Got none."),
-        ("bad", "bad: must hold a readable image. Got 2 that cannot."),
+        ("bad", f"bad: must hold a readable image. Got 2 that cannot, {EXAMPLE}."),
     ],
 )
 def test_folders_without_pictures(cnn: Inside, here: Path, folder: str, message: str) -> None:

@@ -202,7 +202,9 @@ def test_errors_come_before_anything_is_trained(
 def test_no_validation_image_can_be_read(cnn: Inside, project: Path, here: Path) -> None:
     """The first trial was the best one."""
     shutil.copytree(project / "photos", "photos")
-    for path in Path("photos/val").rglob("*.png"):
+    files = sorted((here / "photos/val").rglob("*.png"))
+    count, first = len(files), files[0]
+    for path in files:
         path.write_bytes(b"no image")
     words = ["train.optimizer.lr=0.1,0.2", "--data", "photos", "--backend", "numpy"]
     outcome = cnn("sweep", project / "tiny.yaml", *words, "--quiet")
@@ -210,7 +212,7 @@ def test_no_validation_image_can_be_read(cnn: Inside, project: Path, here: Path)
         4,
         "",
         f"cnn: {here}/photos: must have a validation image that can be read, to compare trials. "
-        "Got none.\n",
+        f"Got {count} that cannot, such as {first}: not an image Pillow can read.\n",
     )
     assert not Path("runs/tiny-sweep/best.yaml").exists()
 

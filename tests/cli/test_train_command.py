@@ -177,7 +177,7 @@ def test_fail_under_is_about_the_best_epoch(
     cnn: Inside, project: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = replace(ROW, epoch=2, val_top1=0.25, val={"recall:a=b:c": 0.5, "kappa": None})
-    result = TrainResult(Path("a"), 3, TOP1, best, ROW, 1.0, None, 0)
+    result = TrainResult(Path("a"), 3, TOP1, best, ROW, 1.0, None, {})
     monkeypatch.setattr(train_module, "train", lambda *arguments: result)
     line = ["train", project / "tiny.yaml", "--quiet", "--fail-under"]
     for held in ("top1=0.25", "0.25", "loss=0.48", "recall:a=b:c=0.5"):
@@ -199,7 +199,7 @@ def test_fail_under_where_no_validation_image_could_be_read(
     cnn: Inside, project: Path, here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     best = replace(ROW, val_loss=None, val_top1=None)
-    result = TrainResult(Path("a"), 3, TOP1, best, ROW, 1.0, None, 0)
+    result = TrainResult(Path("a"), 3, TOP1, best, ROW, 1.0, None, {})
     monkeypatch.setattr(train_module, "train", lambda *arguments: result)
     outcome = cnn("train", project / "tiny.yaml", "--quiet", "--fail-under", "top1=0")
     message = "top1 must be at least 0. Got none: no validation image was read"

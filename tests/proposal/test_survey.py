@@ -104,7 +104,9 @@ def test_pictures_that_cannot_be_read(tmp_path: Path) -> None:
         path.write_bytes(b"no")
     with pytest.raises(DataError) as caught:
         survey(tmp_path, 1)
-    assert caught.value.line() == (f"{tmp_path}: must hold a readable image. Got 5 that cannot.")
+    rule = "must hold a readable image. Got 5 that cannot, such as"
+    assert caught.value.line().startswith(f"{tmp_path}: {rule} {tmp_path}/a/")
+    assert caught.value.line().endswith(".png: not an image Pillow can read.")
 
 
 def test_what_is_left_out_and_files_of_several_frames_are_said(tmp_path: Path) -> None:

@@ -143,5 +143,6 @@ def test_nothing_that_can_be_read(pictures: Path, tmp_path: Path) -> None:
     config = config_for(tmp_path, {"hflip": 0.5})
     with pytest.raises(DataError) as caught:
         preview(config, "p.yaml", 0, 9, threads=1)
-    rule = "must hold a readable image. Got 2 that cannot"
-    assert caught.value.line() == f"{tmp_path}: {rule}."
+    rule = "must hold a readable image. Got 2 that cannot, such as"
+    why = "not an image Pillow can read"
+    assert caught.value.line() == f"{tmp_path}: {rule} {tmp_path}/a/x.png: {why}."

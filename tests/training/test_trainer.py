@@ -218,7 +218,7 @@ def test_bad_files_are_left_out_and_listed(tmp_path: Path) -> None:
     bad = pictures / "train" / "dark" / "broken.png"
     bad.write_bytes(b"not a picture")
     result = run(pictures, tmp_path / "run", epochs=1)
-    assert result.bad_files == 1
+    assert result.bad_files == {str(bad): "not an image Pillow can read"}
     text = (tmp_path / "run" / "bad_files.txt").read_text()
     assert text == f"{bad}\tnot an image Pillow can read\n"
 
@@ -232,7 +232,7 @@ def test_no_validation_image_can_be_read(tmp_path: Path) -> None:
     options = TrainOptions(out=tmp_path / "run", threads=1, backend="numpy")
     result = train(config, "x", options, Requests(), watch)
     assert [row.val_top1 for row in watch.rows] == [None, None]
-    assert result.bad_files == 6
+    assert len(result.bad_files) == 6
     said = [note for note in watch.notes if "validation" in note]
     assert said == [
         f"{pictures}: none of the 6 validation images can be read, so no epoch is evaluated; "

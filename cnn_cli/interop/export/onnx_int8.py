@@ -15,7 +15,7 @@ from cnn_cli.data.cache import ImageCache
 from cnn_cli.data.dataset import Split
 from cnn_cli.data.image_error import ImageError
 from cnn_cli.data.loader import Batch, Loader
-from cnn_cli.errors import DataError, missing_extra, reason
+from cnn_cli.errors import DataError, missing_extra, none_readable, reason
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.inference.evaluate import AnyEvaluation, Evaluation, logits_can_be_kept
 from cnn_cli.inference.several_labels import LabelsEvaluation
@@ -61,7 +61,8 @@ def quantize(content: bytes, classifier: Classifier, images: Split) -> tuple[byt
 
     count = min(len(images), MOST_IMAGES)
     order = np.linspace(0, len(images) - 1, count).round().astype(np.int64)
-    batches = _batches(classifier, images, order, {})
+    bad: dict[int, ImageError] = {}
+    batches = _batches(classifier, images, order, bad)
     seen = 0
 
     class Reader(CalibrationDataReader):  # type: ignore[misc]  # ships no types
@@ -90,7 +91,7 @@ def quantize(content: bytes, classifier: Classifier, images: Split) -> tuple[byt
             )
         except Exception as error:  # the quantizer raises any exception
             if not seen:
-                raise DataError("--calibrate", "must hold a readable image") from error
+                raise none_readable("--calibrate", count, bad.values()) from error
             text = reason(error).splitlines()[0]
             raise DataError(OPTION, "onnxruntime must be able to quantize it", text) from error
         return after.read_bytes(), seen

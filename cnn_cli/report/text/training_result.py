@@ -53,7 +53,7 @@ def result_text(result: TrainResult) -> str:
         last = result.run / LAST
         pairs.append(("last", str(last) if last.exists() else "nothing was saved"))
     if result.bad_files:
-        pairs.append(("bad files", f"{result.bad_files:,}: {result.run / 'bad_files.txt'}"))
+        pairs.append(("bad files", f"{len(result.bad_files):,}: {result.run / 'bad_files.txt'}"))
     pairs.append(("time", f"{result.seconds:.1f} s"))
     pairs += zip(("next", ""), next_commands(result), strict=False)
     return format_pairs(pairs)
