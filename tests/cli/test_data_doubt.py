@@ -221,7 +221,7 @@ def test_a_broken_image_is_named(cnn: Inside, here: Path) -> None:
 def test_only_broken_images(cnn: Inside, here: Path) -> None:
     assert cnn("train", "c.yaml", "train.epochs=1", "--out", "one", "--quiet").code == 0
     for path in here.rglob("*.png"):
-        path.write_bytes(b"no picture")
+        path.write_bytes(str(path).encode())  # copies would stay together
     outcome = cnn("data", "doubt", "one")
     rule = r"must hold a readable image\. Got \d+ that cannot, such as .*\.png"
     assert outcome.code == 4
