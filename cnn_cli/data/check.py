@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
@@ -134,7 +135,10 @@ def check_folder(
     """
     listing = open_listing(root, separator=separator)
     error = _what_stops(root, separator)
-    classes = {part: dict(each.classes) for part, each in listing.parts.items()}
+    classes = {
+        part: {name: _place(name, place) for name, place in each.classes.items()}
+        for part, each in listing.parts.items()
+    }
     if error is not None and not any(classes.values()):
         raise error
     found: list[Finding] = []
@@ -170,6 +174,11 @@ def check_folder(
     found += [Finding("outside", (path,)) for path in listing.outside]
     found.sort(key=lambda finding: KINDS.index(finding.kind))
     return Findings(str(root), counts, images, tuple(found), error, looked, listing.remarks())
+
+
+def _place(name: str, place: str) -> str:
+    """Return the place of a class with its name, which the line of a list lacks."""
+    return place if os.path.basename(place) == name else f"{place} ({name})"
 
 
 def _what_stops(root: Path, separator: str | None) -> DataError | None:
