@@ -153,12 +153,20 @@ class ListedImages(Listing):
             self.parts[part] = Part(name, place, {each: classes[each] for each in ordered(classes)})
 
     def name_numbers(self, classes: Sequence[str]) -> None:
-        """If labels are numbers but not names in `classes`, use them as indices into it, from 0."""
-        labels = {name for part in self.parts.values() for name in part.classes}
-        if not labels or labels & set(classes) or not all(map(_is_number, labels)):
+        """If labels are numbers but `classes` are names, use them as indices into it, from 0.
+
+        Raises:
+            DataError: `classes` has no such place.
+        """
+        places = {name: at for part in self.parts.values() for name, at in part.classes.items()}
+        if not places or not places.keys().isdisjoint(classes):
             return
-        if not all(0 <= int(label) < len(classes) for label in labels):
+        if not all(map(_is_number, places)) or all(map(_is_number, classes)):
             return
+        for label, place in places.items():
+            if not 0 <= int(label) < len(classes):
+                rule = f"must be one of the classes, or its place in them, 0 to {len(classes) - 1}"
+                raise DataError(place, rule, label)
         for part, each in self.parts.items():
             for label in each.classes:
                 paths = self._images.pop((part, label))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -176,7 +177,8 @@ def _list_classes(
         if name not in known:
             place = listing.parts[part].classes[own]
             hint = suggest(name, sorted(known))
-            raise DataError(place, f"must be a class that {where} has.{hint}")
+            got = None if os.path.basename(place) == name else f"'{name}'"  # a line of a list
+            raise DataError(place, f"must be a class that {where} has.{hint}", got)
     return _list_images(listing, part, found, names)
 
 

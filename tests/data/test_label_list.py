@@ -123,9 +123,22 @@ def test_numbers_are_places_in_the_classes_that_are_known() -> None:
     assert listing.notes == [
         "list.txt: labels are places in the classes: 0 is cat, 1 is cow, 2 is dog"
     ]
-    with pytest.raises(DataError) as caught:  # an index beyond the list of names
-        open_labeled(root, ["cat", "cow"], "val")
-    assert caught.value.line() == "list.txt:1: must be a class that the model has."
+    rule = "must be one of the classes, or its place in them, 0 to 1. Got 2."
+    for opened in (
+        lambda: open_labeled(root, ["cat", "cow"], "val"),
+        lambda: open_dataset(root, ["cat", "cow"], 0.0),
+    ):
+        with pytest.raises(DataError) as caught:  # an index beyond the list of names
+            opened()
+        assert caught.value.line() == f"list.txt:2: {rule}"
+
+
+def test_numbers_of_other_classes_are_no_places() -> None:
+    """1 was taken for the class at place 1, which is 2."""
+    root = write("list.txt", "pics/0.png 1", "pics/1.png 1")
+    with pytest.raises(DataError) as caught:
+        open_labeled(root, ["0", "2"], "val")
+    assert caught.value.line() == "list.txt:1: must be a class that the model has. Got '1'."
 
 
 def test_the_order_of_the_config() -> None:
@@ -295,7 +308,7 @@ BAD: list[tuple[str, list[str], str]] = [
     (
         "list.csv",
         [HEAD + ",set", "pics/0.png,cat,train", "pics/1.png,dog,train", "pics/2.png,cats,val"],
-        "list.csv:4: must be a class that train has. Did you mean 'cat'?",
+        "list.csv:4: must be a class that train has. Did you mean 'cat'? Got 'cats'.",
     ),
     (
         "list.txt",

@@ -118,7 +118,7 @@ def test_to_evaluate_a_model_on() -> None:
     other = write("other.csv", "path,label", "pics/0.png,b|birb")
     with pytest.raises(DataError) as error:
         open_labeled(other, ["a", "b", "bird"], "val", separator="|")
-    rule = "other.csv:2: must be a class that the model has. Did you mean 'bird'?"
+    rule = "other.csv:2: must be a class that the model has. Did you mean 'bird'? Got 'birb'."
     assert error.value.line() == rule
 
 
