@@ -235,7 +235,7 @@ def test_npz(tmp_path: Path) -> None:
     assert caught.value.line() == f"{path}: {too_much(path, '280.0 MB')}"
 
 
-@pytest.mark.parametrize("group", ["validation", "optimizer", "of_a_later_version"])
+@pytest.mark.parametrize("group", ["validation", "optimizer", "rejection", "of_a_later_version"])
 def test_a_checkpoints_model_alone_is_taken(tmp_path: Path, group: str) -> None:
     weight = np.ones((2, 3), "f4")
     meta = {
@@ -249,9 +249,12 @@ def test_a_checkpoints_model_alone_is_taken(tmp_path: Path, group: str) -> None:
     save_checkpoint(
         tmp_path / "a.npz", Checkpoint(meta, groups | {group: {"confusion": np.eye(2)}})
     )
-    found = arrays_of(read_foreign(tmp_path / "a.npz"))
+    foreign = read_foreign(tmp_path / "a.npz")
+    found = arrays_of(foreign)
     assert list(found) == ["a.weight"]
     np.testing.assert_array_equal(found["a.weight"], weight)
+    note = "the file's network refuses images, which is not imported"
+    assert foreign.notes == ((note,) if group == "rejection" else ())
 
 
 def test_numbers_of_safetensors(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from cnn_cli.errors import CnnError, DataError, reason
+from cnn_cli.inference.rejection import REJECTION
 from cnn_cli.interop.exported import checkpoint_metadata
 from cnn_cli.interop.foreign import HAS_BOTH, Foreign, Which, modules_by_name, no_choice
 from cnn_cli.interop.limits import Budget
@@ -70,5 +71,7 @@ def _groups(
     if which == "ema" and not has_both:
         raise DataError(path, "must hold a moving average of the weights for --which ema")
     groups = (MODEL,) if has_both and which != "ema" else WEIGHT_GROUPS
-    notes = (HAS_BOTH,) if has_both and which is None else ()
-    return tuple(f"{group}/" for group in groups), notes
+    notes = [HAS_BOTH] if has_both and which is None else []
+    if any(name.startswith(f"{REJECTION}/") for name in names):
+        notes.append("the file's network refuses images, which is not imported")
+    return tuple(f"{group}/" for group in groups), tuple(notes)
