@@ -108,5 +108,6 @@ def test_one_may_stand_for_another_on_the_command_line(tmp_path: Path) -> None:
     assert config.model.layers[4].kind == "repeat"
     config = load_config(path, ["model.network=resnet18", "model.layers.2=tanh"])
     assert config.model.layers[2].kind == "tanh"
-    config = load_config(path, ["model.network=resnet18", "model.layers=[tanh]"])
+    path.write_text("model: {network: resnet18}")
+    config = load_config(path, ["model.layers=[tanh]"])
     assert len(config.model.layers) == 1
