@@ -121,4 +121,5 @@ def test_normalization_comes_along(checkpoint: Path) -> None:
     other = Normalization((0.1, 0.2, 0.4), (0.4, 0.5, 0.6))
     expected = "data.mean and data.std are not those that the weights were trained with"
     assert new.compare(other) == expected
+    assert new.compare(Normalization((0.1, 0.2, 0.3), (0.4, 0.5, 0.6), 16)) == expected
     assert start("abc", None).compare(other) is None

@@ -28,6 +28,7 @@ from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from cnn_cli.runs.results import TrainResult
 from cnn_cli.runs.state import TrainingState
 from cnn_cli.training.diagnose import Origin, find_origin
+from cnn_cli.training.divergence import go_back
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
@@ -247,6 +248,19 @@ def test_back_to_the_last_checkpoint(pictures: Path, tmp_path: Path) -> None:
         ["epoch 2, step 50", "epoch 2, step 40"],
     ]
     assert watch.steps[104:107] == [(2, 45), (2, 41), (2, 42)]
+
+
+def test_a_rollback_keeps_the_time_and_the_log(pictures: Path, tmp_path: Path) -> None:
+    """The time that was lost has passed."""
+    run(pictures, tmp_path, {"epochs": 1, "on_nan": "rollback"})
+    last = tmp_path / "last.npz"
+    failed = TrainingState.from_meta(load_checkpoint(last).meta, "last.npz")
+    failed.seconds += 100
+    failed.note_event("start")
+    there = TrainingState.from_meta(go_back(last, failed).meta, "last.npz")
+    assert there.seconds == failed.seconds
+    assert [event["event"] for event in there.log][-2:] == ["start", "rollback"]
+    assert there.lr_factor == failed.lr_factor / 2
 
 
 def test_three_rollbacks_are_the_most(pictures: Path, tmp_path: Path) -> None:

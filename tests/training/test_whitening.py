@@ -17,6 +17,7 @@ from cnn_cli.errors import ConfigError
 from cnn_cli.inference.classifier import Classifier
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.runs.checkpoint import load_checkpoint
+from cnn_cli.training import whitening
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.progress import Silent
 from cnn_cli.training.requests import Requests
@@ -81,6 +82,24 @@ def test_the_first_layers_output_is_white(pictures: Path, tmp_path: Path) -> Non
     y = np.einsum("nhwcij,ocij->nhwo", windows, weight).reshape(-1, 8)
     np.testing.assert_allclose(y[:, :4].T @ y[:, :4] / len(y), np.eye(4), atol=1e-5)
     np.testing.assert_allclose(y[:, 4:], -y[:, :4], rtol=1e-5)
+
+
+def test_the_images_are_drawn_at_random(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[list[int]] = []
+    moments = whitening._patch_moments
+
+    def watched(patch: Any, loader: Any, normalization: Any, indices: Any) -> Any:
+        seen.append(sorted(indices))
+        return moments(patch, loader, normalization, indices)
+
+    monkeypatch.setattr(whitening, "_patch_moments", watched)
+    monkeypatch.setattr(whitening, "IMAGES", 5)
+    for seed in (0, 1):
+        run(pictures, tmp_path / f"{seed}", epochs=0, seed=seed)
+    assert [len(each) for each in seen] == [5, 5]
+    assert seen[0] != seen[1]
 
 
 def test_resumed_with_whitening_freezing_and_dropped_paths(pictures: Path, tmp_path: Path) -> None:
