@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from cnn_cli.data.examine import ORDINARY, Examined, examine_all
-from cnn_cli.data.listing import WHOLE, Listing, one_form
+from cnn_cli.data.listing import WHOLE, Listing, one_form, shows_class
 from cnn_cli.data.near import near_groups
 from cnn_cli.data.opening import open_dataset
 from cnn_cli.data.roots import open_listing
@@ -177,8 +176,8 @@ def check_folder(
 
 
 def _place(name: str, place: str) -> str:
-    """Return the place of a class with its name, which the line of a list lacks."""
-    return place if os.path.basename(place) == name else f"{place} ({name})"
+    """Return the place of a class, with its name."""
+    return place if shows_class(place, name) else f"{place} ({name})"
 
 
 def _what_stops(root: Path, separator: str | None) -> DataError | None:

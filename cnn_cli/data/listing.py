@@ -6,6 +6,7 @@ A root is a folder, a label list or an archive; `data.roots.open_listing` create
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from abc import ABC, abstractmethod
@@ -45,6 +46,13 @@ class Part(Struct):
     name: str
     place: str
     classes: Mapping[str, str]
+
+
+def shows_class(place: str, name: str) -> bool:
+    """Whether the place of a class ends in its name, as that of a folder does and the line of a
+    list does not.
+    """
+    return os.path.basename(place) == name
 
 
 class Listing(ABC):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 from cnn_cli.data.dataset import Dataset, Split, joined
 from cnn_cli.data.held_back import hold_back, take_fold
 from cnn_cli.data.label_table import ColumnsConfig
-from cnn_cli.data.listing import WHOLE, Listing, Part, one_form
+from cnn_cli.data.listing import WHOLE, Listing, Part, one_form, shows_class
 from cnn_cli.data.roots import open_listing
 from cnn_cli.data.split import Rule
 from cnn_cli.data.targets import Labels, class_counts, rows_of
@@ -177,7 +176,7 @@ def _list_classes(
         if name not in known:
             place = listing.parts[part].classes[own]
             hint = suggest(name, sorted(known))
-            got = None if os.path.basename(place) == name else f"'{name}'"  # a line of a list
+            got = None if shows_class(place, name) else f"'{name}'"
             raise DataError(place, f"must be a class that {where} has.{hint}", got)
     return _list_images(listing, part, found, names)
 
