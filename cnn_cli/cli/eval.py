@@ -16,6 +16,7 @@ from cnn_cli.cli.shared.labeled import (
     evaluate_images,
     find_images,
     folder_has_parts,
+    note_training_images,
     shown_by,
     split_option,
 )
@@ -56,9 +57,9 @@ LEAST_ROWS = 9
         "cnn eval --ckpt runs/small",
         "cnn eval photos/ --ckpt model.npz --split test --json",
         "cnn eval --ckpt runs/small --confusion confusion.csv --fail-under top1=0.9",
-        "cnn eval --ckpt runs/small --split test --tta multicrop",
+        "cnn eval --ckpt runs/tested --split test --tta multicrop",
         "cnn eval --ckpt runs/small --not-worse-than runs/small-2",
-        "cnn eval --ckpt runs/folds --split test --json",
+        "cnn eval --ckpt runs/small --ckpt runs/small-2 --json",
         "cnn eval --ckpt runs/small --calibrate",
         "cnn eval --ckpt runs/small --calibrate --reject 0.05",
         "cnn eval --ckpt runs/small --top-losses 24 --sheet worst.png",
@@ -205,16 +206,17 @@ def run(
         _check_alike(job, classifier, backend, against, calibrate, reject)
         if calibrate and writes:
             output.check_output(file)
-        images = job.first(
-            lambda: find_images(NAME, classifier, folders[0] if folders else None, split)
-        )
-        place = folders[0] if folders else classifier.config.data.root
+        folder = folders[0] if folders else None
+        images = job.first(lambda: find_images(NAME, classifier, folder, split))
+        place = folder or classifier.config.data.root
         options = shown_by(batch_size, threads, backend, job)
         evaluation, bad = evaluate_images(classifier, images, place, options, calibrate=calibrate)
         if against is not None:
             against.evaluate(images, classifier, options, bad)
         if not writes:
             return
+        models = [classifier] if against is None else [classifier, against.model]
+        note_training_images(models, images, folder, split)
         calibration, several = None, classifier.several
         if calibrate:
             calibration, several = calibrate_classifier(
@@ -222,7 +224,6 @@ def run(
             )
             rejection = None
             if reject is not None:
-                folder = folders[0] if folders else None
                 rejection = _learn(classifier, images, folder, reject, threads, backend)
             store(file, calibration, rejection, several)
             output.say(f"cnn: {file}: has temperature {calibration.temperature:.4f} now")

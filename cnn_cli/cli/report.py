@@ -13,6 +13,7 @@ from cnn_cli.cli.shared.labeled import (
     evaluate_images,
     find_images,
     folder_has_parts,
+    note_training_images,
     shown_by,
     split_option,
 )
@@ -40,7 +41,7 @@ SUFFIXES = (".html", ".htm", "")  # streams and pipes have none
     order=40,
     examples=(
         "cnn report runs/small",
-        "cnn report runs/small --split test --output test.html",
+        "cnn report runs/tested --split test --output test.html",
         "cnn report model.npz --data photos",
         "cnn report runs/small runs/small-2 --output compared.html",
     ),
@@ -161,6 +162,8 @@ def _measure(
 
     classifier = record.classifier
     images = find_images(NAME, classifier, data, split, "--data DIR")
+    if len(classifier.networks) == 1:  # the folds of an average are measured one by one as well
+        note_training_images([classifier], images, data, split)
     place = data or classifier.config.data.root
     if data is not None and not folder_has_parts(classifier, data):
         split = "all"

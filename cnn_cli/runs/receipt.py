@@ -18,12 +18,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from cnn_cli import safe_csv
-from cnn_cli.data.content import content_hashes
+from cnn_cli.data.content import Hashes, content_hashes
 from cnn_cli.data.dataset import Dataset, Split
 from cnn_cli.data.targets import are_multiple
 from cnn_cli.errors import DataError, printable, reason
+from cnn_cli.runs.folder import RECEIPT
 from cnn_cli.safe_csv import FORMULA
 
 META = "receipt"
@@ -83,6 +85,22 @@ class Receipt:
             raise DataError(path, rule, reason(error)) from error
         return cls(lines)
 
+    @classmethod
+    def beside(cls, file: Path, meta: Mapping[str, Any]) -> Receipt | None:
+        """Read the list next to a checkpoint; None if there is none, or that of another training.
+
+        Args:
+            file: the checkpoint.
+            meta: its metadata.
+
+        Raises:
+            DataError: the list cannot be read.
+        """
+        found, digests = cls.read(file.parent / RECEIPT), meta.get(META) or {}
+        if found is None or any(found.digests()[part] != digests.get(part) for part in PARTS):
+            return None
+        return found
+
     def csv(self) -> bytes:
         """Return the list as CSV with a header."""
         return b"".join([_line(COLUMNS), *self.lines])
@@ -106,6 +124,12 @@ class Receipt:
         text = b"".join(self.lines).decode()
         rows = csv.reader(io.StringIO(text, newline=""), strict=True)
         return {name: (part, label, number) for part, label, name, number in rows}
+
+    def trained_on(self, hashes: Hashes) -> NDArray[np.bool_]:
+        """Whether files with these hashes, 0 for unreadable ones, are training images."""
+        found = (number for part, _, number in self.by_name().values() if part == PARTS[0])
+        own = np.array([int(number, 16) for number in found if number], np.uint64)
+        return np.isin(hashes, own)
 
 
 def _label_texts(split: Split, classes: Sequence[str]) -> Iterator[str]:

@@ -13,7 +13,7 @@ from cnn_cli.data.label_table import is_list
 from cnn_cli.data.opening import open_dataset
 from cnn_cli.errors import DataError
 from cnn_cli.runs.checkpoint import load_checkpoint, resolve_checkpoint
-from cnn_cli.runs.folder import CONFIG, RECEIPT, RESUMABLE, differences
+from cnn_cli.runs.folder import CONFIG, RESUMABLE, differences
 from cnn_cli.runs.meta import split_rule
 from cnn_cli.runs.receipt import META, PARTS, Receipt, config_digest
 from cnn_cli.runs.state import TrainingState
@@ -103,11 +103,10 @@ def verify(path: Path, root: Path | None = None) -> Verified:
     now = Receipt.of(dataset)
     digests = now.digests()
     same = {part: digests[part] == receipt.get(part) for part in PARTS}
-    before = Receipt.read(file.parent / RECEIPT)
     changes: list[Change] | None = None
     if all(same.values()):
         changes = []
-    elif before is not None and all(before.digests()[part] == receipt.get(part) for part in PARTS):
+    elif (before := Receipt.beside(file, meta)) is not None:
         changes = _changes(before, now)
     config = _changed_keys(file, meta, receipt)
     during = TrainingState.from_meta(meta, str(file)).data_changes

@@ -65,6 +65,42 @@ def test_it_says_what_training_said(cnn: Inside, trained: Path) -> None:
     assert document["loss"] == pytest.approx(rows[-1]["val_loss"], rel=1e-6)
 
 
+def told(cnn: Inside, *arguments: object) -> str:
+    outcome = cnn("eval", *arguments)
+    assert outcome.code == 0
+    return outcome.err
+
+
+def test_images_that_the_network_was_trained_on_are_counted(
+    cnn: Inside, trained: Path, project: Path, tmp_path: Path
+) -> None:
+    photos, mixed = project / "photos", tmp_path / "mixed"
+    shutil.copytree(photos / "val", mixed)
+    shutil.copy(photos / "train/dark/0.png", mixed / "dark/new-name.png")
+    best, last = (f"cnn: {trained / name}: was trained on" for name in ("best.npz", "last.npz"))
+    note = f"{best} 1 of the 13 images in {mixed}\n"
+    assert told(cnn, mixed, "--ckpt", trained) == note
+    assert told(cnn, mixed, "--ckpt", trained, "--not-worse-than", trained) == note
+    both = ("--ckpt", trained / "last.npz", "--not-worse-than", trained)
+    assert told(cnn, mixed, *both) == f"{last} 1 of the 13 images in {mixed}\n{note}"
+    whole = f"{best} 24 of the 24 images in {photos / 'train'}\n"
+    assert told(cnn, photos / "train", "--ckpt", trained) == whole
+    assert told(cnn, photos, "--ckpt", trained) == ""
+    assert told(cnn, photos, "--ckpt", trained, "--split", "train") == ""
+
+
+def test_a_receipt_of_another_training_counts_no_images(
+    cnn: Inside, trained: Path, project: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    lines = (run / "receipt.csv").read_text().splitlines(keepends=True)
+    (run / "receipt.csv").write_text("".join(lines[:-1]))
+    assert told(cnn, project / "photos/train", "--ckpt", run) == ""
+    (run / "receipt.csv").unlink()
+    assert told(cnn, project / "photos/train", "--ckpt", run) == ""
+
+
 @pytest.mark.parametrize(
     ("split", "images"), [("train", 24), ("val", 12), ("test", 6), ("all", 42)]
 )
@@ -79,7 +115,9 @@ def test_splits_of_the_run_and_of_a_folder(
 
 
 def test_a_folder_without_splits_is_taken_whole(cnn: Inside, trained: Path, project: Path) -> None:
-    assert result(cnn, project / "photos/train", "--ckpt", trained)["images"] == 24
+    for split in ("val", "test"):
+        given = ("--ckpt", trained, "--split", split)
+        assert result(cnn, project / "photos/test", *given)["images"] == 6
 
 
 def test_topk_counts_at_most_all_classes(cnn: Inside, trained: Path) -> None:

@@ -343,7 +343,8 @@ def test_images_without_labels_compare_nothing(cnn: Inside, run: Path, tmp_path:
     outcome = cnn("eval", images, "--ckpt", run, "--not-worse-than", run)
     line = f"average_precision –, {run} –; not comparable: it is not defined for these images"
     rule = f"average_precision must not be worse than that of {run}. Got {line}."
-    assert (outcome.code, outcome.err) == (6, f"cnn: --not-worse-than: {rule}\n")
+    note = f"cnn: {run / 'best.npz'}: was trained on 1 of the 1 images in {images}\n"
+    assert (outcome.code, outcome.err) == (6, f"{note}cnn: --not-worse-than: {rule}\n")
     assert outcome.out.splitlines()[-1] == line
 
 

@@ -97,6 +97,15 @@ def test_another_folder(cnn: Inside, run: Path, project: Path) -> None:
     assert f"On 6 images of {folder}" in page_of(run / "report.html").text
 
 
+def test_training_images_in_another_folder_are_counted(
+    cnn: Inside, run: Path, project: Path
+) -> None:
+    folder = project / "photos/train"
+    note = f"cnn: {run / 'best.npz'}: was trained on 24 of the 24 images in {folder}\n"
+    assert cnn("report", run, "--data", folder).err == note
+    assert cnn("report", run, "--data", project / "photos", "--split", "all").err == ""
+
+
 def test_images_that_cannot_be_read(cnn: Inside, run: Path, project: Path, tmp_path: Path) -> None:
     photos = Path(shutil.copytree(project / "photos/test", tmp_path / "photos"))
     broken = photos / "dark/broken.png"

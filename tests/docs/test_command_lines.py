@@ -164,7 +164,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     text = text.replace("../data/fashion", "photos")
     (home / "photos.yaml").write_text(text.replace("image_size: 28", "image_size: 16"))
     for i, name in enumerate(CLASSES):
-        for part in ("train", "val", "test"):
+        for part in ("train", "val"):  # as in the repository
             for j in range(3):
                 save(home / f"data/fashion/{part}/{name}/{j}.png", 28, 100 * i + 10 * len(part) + j)
     save(home / "data/fashion/val/bag/0018.png", 28, 99)
@@ -184,6 +184,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "train configs/small.yaml train.epochs=1",
             "train configs/seed.yaml --data photos data.image_size=64 train.epochs=1",
             "train photos.yaml train.epochs=1",
+            "train photos.yaml data.test_split=0.2 train.epochs=1 --out runs/tested",
             "train photos.yaml --data tags.csv data.labels=multiple train.epochs=1 --out runs/tags",
             "train configs/efficientnet-lite0.yaml --data photos train.epochs=1 --out runs/lite0",
             "train configs/small.yaml train.epochs=1 --folds 2 --out runs/folds",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -81,6 +82,37 @@ def find_images(
             data.root, f"must have images for --split {split}", f"{', '.join(found)} only"
         )
     return found[split]
+
+
+def note_training_images(
+    classifiers: Iterable[Classifier], images: Split, folder: Path | None, split: str
+) -> None:
+    """Note how many images of a folder each network was trained on, by the receipt of its run.
+
+    Args:
+        classifiers: the classifiers that are evaluated on them.
+        images: the result of `find_images`.
+        folder, split: as in `find_images`; no note for the model's own data set, nor for a split
+            that contains its training images.
+    """
+    import numpy as np
+
+    from cnn_cli.data.content import content_hashes
+    from cnn_cli.runs.receipt import Receipt
+
+    if folder is None or split not in ("val", "test"):
+        return
+    hashes = None
+    for file, meta in {one.path: one.meta for each in classifiers for one in each.networks}.items():
+        receipt = Receipt.beside(file, meta)
+        if receipt is None:
+            continue
+        if hashes is None:
+            hashes = content_hashes(images.paths, folder).hashes
+        if number := np.count_nonzero(receipt.trained_on(hashes)):
+            output.note(
+                f"{file}: was trained on {number:,} of the {len(images):,} images in {folder}"
+            )
 
 
 def folder_has_parts(classifier: Classifier, folder: Path) -> bool:
