@@ -217,10 +217,10 @@ def has_several_labels(root: Path) -> bool:
     Raises:
         DataError: it cannot be read.
     """
-    if root.suffix.lower() == ".txt":
+    table = _table_of(root)
+    if table is None:
         rows = read_lines(root)
     else:
-        table = Table(root, ColumnsConfig(), wanted=REQUIRED, required=())
         if "path" not in table.places:  # reading the list says so
             return False
         if "label" not in table.places:
@@ -228,6 +228,19 @@ def has_several_labels(root: Path) -> bool:
             return first is not None and all(mark in MARKS for mark in first.marks or ())
         rows = table.rows()
     return bool(_joined({row.label for row in rows}))
+
+
+def has_label_text(root: Path) -> bool:
+    """Whether a list names labels in words, not by columns of 0 and 1; errors as above."""
+    table = _table_of(root)
+    return table is None or "label" in table.places
+
+
+def _table_of(root: Path) -> Table | None:
+    """Return the table of a list; None if it is of lines."""
+    if root.suffix.lower() == ".txt":
+        return None
+    return Table(root, ColumnsConfig(), wanted=REQUIRED, required=())
 
 
 def _joined(labels: set[str]) -> set[str]:

@@ -220,6 +220,8 @@ def _columns(
                 f"must have a column for the {what}, headed {listed(spellings, 9, last=' or ')}, "
                 f"or as data.columns.{what} says"
             )
+            if what == "label":
+                rule += "; columns of 0 and 1 are for data.labels multiple"
             raise DataError(f"{root}:1", rule, listed(header, 20))
         if column is not None:
             if [name.lower() for name in header].count(header[column].lower()) > 1:

@@ -10,7 +10,7 @@ from cnn_cli.data.archive import SUFFIXES as ARCHIVES
 from cnn_cli.data.archive import open_archive
 from cnn_cli.data.archive_listing import ArchiveListing, ShardListing, expand_braces, is_sharded
 from cnn_cli.data.folder import LAYOUT, FolderListing, scan
-from cnn_cli.data.label_list import SEPARATOR, LabelList, has_several_labels
+from cnn_cli.data.label_list import SEPARATOR, LabelList, has_label_text, has_several_labels
 from cnn_cli.data.label_table import SUFFIXES as LISTS
 from cnn_cli.data.label_table import ColumnsConfig, is_list
 from cnn_cli.data.listing import Listing
@@ -82,7 +82,8 @@ def separator_of(root: Path, labels: str | None) -> str | None:
 
 def several_text(root: Path) -> str:
     """Return the note for a list that seems to have several labels per image."""
-    return f"{root}: an image may have several labels; --labels single takes each text as one class"
+    other = "; --labels single takes each text as one class" if has_label_text(root) else ""
+    return f"{root}: an image may have several labels{other}"
 
 
 def training_classes(

@@ -35,6 +35,21 @@ def test_nothing_found(cnn: Inside, photos: Path) -> None:
         assert (outcome.code, outcome.out, outcome.err) == (0, CLEAN, "")
 
 
+def test_a_list_of_several_labels_is_said(cnn: Inside, photos: Path) -> None:
+    files = sorted(photos.rglob("*.png"))
+    rows = [f"{file},{int(file.parent.name == 'a')},1\n" for file in files]
+    Path("marks.csv").write_text("path,a,all\n" + "".join(rows))
+    rows = [f"{file},{file.parent.name}{'|all' * (i % 2)}\n" for i, file in enumerate(files)]
+    Path("texts.csv").write_text("path,label\n" + "".join(rows))
+    note = "cnn: {}: an image may have several labels{}\n"
+    outcome = cnn("data", "check", "marks.csv")
+    assert (outcome.code, outcome.err) == (0, note.format("marks.csv", ""))
+    outcome = cnn("data", "check", "texts.csv")
+    instead = "; --labels single takes each text as one class"
+    assert (outcome.code, outcome.err) == (0, note.format("texts.csv", instead))
+    assert cnn("data", "check", "texts.csv", "--labels", "single").code == 0
+
+
 def test_findings_are_warnings(cnn: Inside, photos: Path) -> None:
     shutil.copy(photos / "a/0.png", photos / "b/0 copy.png")
     (photos / "a/cut.png").write_bytes((photos / "a/2.png").read_bytes()[:60])

@@ -232,7 +232,7 @@ PATH_WANTED = (
 )
 LABEL_WANTED = (
     "must have a column for the label, headed label, class, category or target, "
-    "or as data.columns.label says."
+    "or as data.columns.label says; columns of 0 and 1 are for data.labels multiple."
 )
 BAD: list[tuple[str, list[str], str]] = [
     ("list.csv", [], "list.csv: must have a header and rows. Got nothing."),
