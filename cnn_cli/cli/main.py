@@ -9,7 +9,7 @@ import atexit
 import gc
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from itertools import takewhile
@@ -25,7 +25,7 @@ from cnn_cli.cli.shared.signals import (
     ignore_signals,
 )
 from cnn_cli.cli.shared.streams import prepare_streams
-from cnn_cli.cli.shared.together import alone, conclude, leave, takes_part
+from cnn_cli.cli.shared.together import Tell, alone, conclude, leave, takes_part
 from cnn_cli.errors import CnnError, ConfigError, DataError, ExitCode, reason
 from cnn_cli.files import remove_unfinished
 from cnn_cli.parallel.ranks import JobEnded
@@ -88,7 +88,7 @@ def run(arguments: Sequence[str], held: HeldSignals | None = None) -> int:
         leave()
 
 
-def _attempt(arguments: Sequence[str], held: HeldSignals) -> tuple[int, Callable[[], None] | None]:
+def _attempt(arguments: Sequence[str], held: HeldSignals) -> tuple[int, Tell | None]:
     """Run a command line; return its exit code and, after an error, a function that prints it."""
     debug = "--debug" in takewhile(lambda argument: argument != "--", arguments)
     try:
@@ -111,7 +111,7 @@ def _attempt(arguments: Sequence[str], held: HeldSignals) -> tuple[int, Callable
     return code, None
 
 
-def _tell(error: Exception, debug: bool) -> None:
+def _tell(error: Exception, debug: bool, where: str) -> None:
     if debug:
         import traceback
 
@@ -120,9 +120,9 @@ def _tell(error: Exception, debug: bool) -> None:
     known = as_known(error)
     if known is None:
         text = f"{type(error).__name__}: {error}"
-        output.say(f"cnn: internal error: {text}{'' if debug else ' (--debug shows where)'}")
+        output.say(f"cnn: {where}internal error: {text}{'' if debug else ' (--debug shows where)'}")
     else:
-        output.say(f"cnn: {known.line()}")
+        output.say(f"cnn: {where}{known.line()}")
 
 
 def _invoke(arguments: list[str]) -> int:

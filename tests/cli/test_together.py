@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import re
 import shutil
 import signal
@@ -368,7 +369,8 @@ def test_the_pictures_of_one_rank_vanish(tmp_path: Path) -> None:
     flag.touch()
     outcome = job.end()
     text = "must be a folder with a sub-folder of images for each class. Got no such folder."
-    assert outcome == Outcome(4, "", f"cnn: {field.pictures}: {text}\n")
+    place = f"rank 1 on {platform.node()}"
+    assert outcome == Outcome(4, "", f"cnn: {place}: {field.pictures}: {text}\n")
     assert load_checkpoint(out / "last.npz").meta["epoch"] > 0
 
 

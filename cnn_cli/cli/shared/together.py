@@ -41,6 +41,9 @@ TOLD = 1
 
 T = TypeVar("T")
 
+Tell = Callable[[str], None]
+"""A function that prints an error; its argument says on which rank it occurred."""
+
 WORKER = (
     "import sys; n = int(sys.argv[1]); sys.path[:] = sys.argv[2 : 2 + n]; "
     "sys.argv[:] = ['cnn', *sys.argv[2 + n :]]; from cnn_cli.__main__ import main; main()"
@@ -132,7 +135,7 @@ def load_for_all(load: Callable[[], T], count: Callable[[T], int]) -> T:
     return ranks().first(lambda: loaded)
 
 
-def conclude(code: int, tell: Callable[[], None] | None, held: HeldSignals) -> int:
+def conclude(code: int, tell: Tell | None, held: HeldSignals) -> int:
     """End the job together: one rank prints an error, and the others end.
 
     A signal during the wait for other ranks ends the job, too, at once if it is repeated.
@@ -166,7 +169,7 @@ def conclude(code: int, tell: Callable[[], None] | None, held: HeldSignals) -> i
         if tell is not None:
             if job.rank:
                 sys.stderr = stderr()
-            tell()
+            tell(_place(job))
 
     with handlers(dict.fromkeys(ENDING, answer)):
         if held.number:
@@ -190,19 +193,28 @@ def conclude(code: int, tell: Callable[[], None] | None, held: HeldSignals) -> i
     return code
 
 
-def _conclude_alone(code: int, tell: Callable[[], None] | None, held: HeldSignals) -> int:
+def _conclude_alone(code: int, tell: Tell | None, held: HeldSignals) -> int:
     """Print the error of a command that no other process can be told of; return the exit code."""
     if tell is None or started_as() != 0:  # if the ranks cannot communicate, the first one prints
         return code
     try:
         with end_at_signals():
             held.answer()
-            tell()
+            tell("")
     except Terminated as end:  # while nobody reads the error
         return end.code
     except KeyboardInterrupt:
         return ExitCode.INTERRUPTED
     return code
+
+
+def _place(job: Ranks) -> str:
+    """Name this rank and its machine in an error that rank 0 does not have."""
+    if job.rank == 0 or _workers:
+        return ""
+    import platform
+
+    return f"rank {job.rank} on {platform.node()}: "
 
 
 def leave() -> None:
