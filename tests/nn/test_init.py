@@ -13,6 +13,7 @@ from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.init import initialize
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.layers.conv import Conv
+from cnn_cli.nn.layers.prelu import PReLU
 from cnn_cli.nn.params import Parameters
 
 Scheme = Literal["pytorch", "kaiming"]
@@ -64,6 +65,18 @@ def test_scales_are_one_and_shifts_zero(scheme: Scheme) -> None:
     views = drawn(small_graph(), scheme=scheme).views[1]
     assert views["weight"].tolist() == [1.0] * 4
     assert views["bias"].tolist() == [0.0] * 4
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_slopes_are_a_quarter(scheme: Scheme) -> None:
+    graph = stub_graph(prelu=PReLU((2, 2, 3), num_parameters=3))
+    assert drawn(graph, scheme=scheme).views[0]["weight"].tolist() == [0.25] * 3
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_the_bias_beside_given_filters_is_0(scheme: Scheme) -> None:
+    layer = Conv((6, 6, 3), out_channels=5, kernel_size=(3, 3), init="dirac")
+    assert drawn(stub_graph(layer=layer), scheme=scheme).named()["layer/bias"].tolist() == [0.0] * 5
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)

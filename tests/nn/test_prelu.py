@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from gradcheck import gradcheck, random_input, run_layer
+from gradcheck import gradcheck, random_input, run_backward, run_layer
 
 from cnn_cli.nn.layers.base import ShapeError
 from cnn_cli.nn.layers.prelu import PReLU
@@ -19,6 +19,15 @@ def test_prelu(shape: tuple[int, ...], count: int) -> None:
     y, _, _ = run_layer(layer, x, {"weight": weight})
     np.testing.assert_allclose(y, np.where(x > 0, x, weight * x), rtol=1e-15)
     gradcheck(layer, x, seed=1)
+
+
+def test_the_gradient_at_0_is_that_of_the_slope() -> None:
+    """As PyTorch's, which takes the slope for x <= 0."""
+    x = np.array([[-1.0, 0.0, 1.0]])
+    layer = PReLU((3,))
+    _, saved, contexts = run_layer(layer, x, {"weight": np.array([0.5])})
+    dx, grads = run_backward(layer, np.array([[2.0, 2.0, 2.0]]), saved, contexts)
+    assert (dx.tolist(), grads["weight"].tolist()) == ([[1.0, 1.0, 2.0]], [-2.0])
 
 
 def test_prelus_numbers_are_one_or_one_a_channel() -> None:
