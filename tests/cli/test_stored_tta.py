@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 from cli_program import Inside, process
+from PIL import Image
 
 import cnn_cli
 from cnn_cli.cli.shared import options
 from cnn_cli.data.views import TTA
-from cnn_cli.inference.classifier import ONE_VIEW
+from cnn_cli.inference.classifier import ONE_VIEW, Classifier
+from cnn_cli.inference.rejecting import RejectingScorer, open_rejecting
 from cnn_cli.runs.checkpoint import load_checkpoint, save_checkpoint
 
 TRAIN = ("train", "tiny.yaml", "--quiet", "--threads", 1, "train.epochs=1")
@@ -163,6 +165,32 @@ def test_calibration_keeps_the_views(cnn: Inside, run: Path, tmp_path: Path) -> 
     changed = with_tta(model, tmp_path / "changed.npz", None)
     given = evaluated(cnn, mixed, "--ckpt", changed, "--tta", "multicrop")
     assert given["loss"] == after["loss"]
+
+
+def test_rejection_looks_at_all_views(cnn: Inside, run: Path, tmp_path: Path) -> None:
+    """With mirror images, an image and its mirror image are equally far from a class."""
+    trees = [Path(shutil.copytree("photos", tmp_path / name)) for name in ("plain", "mirrored")]
+    for tree in trees:
+        shutil.copy(tree / "val/dark/0.png", tree / "val/bright/wrong.png")
+    for file in trees[1].rglob("*.png"):
+        with Image.open(file) as image:
+            image.transpose(Image.Transpose.FLIP_LEFT_RIGHT).save(file)
+    scorers = []
+    for tree in trees:
+        model = with_tta(run / "best.npz", tree / "m.npz", "hflip")
+        line = ("eval", tree, "--ckpt", model, "--calibrate", "--reject", 0.2)
+        assert cnn(*line).code == 0
+        scorers.append(open_rejecting(Classifier.load(model), 1, "numpy", print))
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 1), dtype=np.uint8)
+    distances = []
+    for scorer in scorers:
+        with scorer:
+            for images in (pixels, pixels[:, :, ::-1]):
+                scorer.predict(images)
+                assert isinstance(scorer, RejectingScorer)
+                distances.append(scorer.distances)
+    for each in distances[1:]:
+        np.testing.assert_allclose(each, distances[0], rtol=1e-3)
 
 
 def test_an_ensemble_averages_what_each_predicts(cnn: Inside, run: Path, trained: Path) -> None:
