@@ -28,7 +28,11 @@ CASES: list[tuple[Shape, int, dict[str, Any], Path, Path]] = [
     ((5, 5, 64), 64, {}, "im2col", "winograd"),
     ((32, 32, 4), 64, {}, "im2col", "im2col"),
     ((2, 2, 64), 64, {}, "im2col", "im2col"),
-    # Weights that are larger than the maps.
+    # Weights that are larger than the maps, and maps whose products justify them.
+    ((8, 8, 512), 512, {}, "winograd", "winograd"),
+    ((7, 7, 384), 512, {}, "winograd", "winograd"),
+    ((5, 5, 256), 256, {}, "im2col", "im2col"),
+    ((4, 4, 256), 256, {}, "im2col", "im2col"),
     ((7, 7, 512), 512, {}, "im2col", "im2col"),
     ((1, 1, 64), 64, {}, "im2col", "im2col"),
     # Shapes that Winograd does not support.

@@ -45,10 +45,13 @@ def choose_path(geometry: Geometry, backend: Backend = "numpy") -> Path:
         return "pointwise"
     if can_take("winograd", geometry):
         # Tiles extend over the edges: 7×7 outputs are computed as 8×8, 1.3 times as many.
-        computed = 4 * ceil_div(oh, 4) * 4 * ceil_div(ow, 4) / (oh * ow)
+        tiles = ceil_div(oh, 4) * ceil_div(ow, 4)
+        computed = 16 * tiles / (oh * ow)
         # Transformed weights are four times larger; few outputs do not justify reading and
-        # transforming them.
-        few = c * o > 2000 * oh * ow
+        # transforming them, unless an image saves so many products for each pair of channels that
+        # about six images in a chunk do.
+        saved = 9 * oh * ow - 36 * tiles
+        few = c * o > 2000 * oh * ow and (saved < 250 or c * o > 700 * saved)
         if backend == "fast":
             pays = min(c, o) >= 8 and computed < 2.6
         else:
