@@ -99,6 +99,10 @@ def test_a_receipt_of_another_training_counts_no_images(
     assert told(cnn, project / "photos/train", "--ckpt", run) == ""
     (run / "receipt.csv").unlink()
     assert told(cnn, project / "photos/train", "--ckpt", run) == ""
+    (run / "receipt.csv").mkdir()
+    rule = "must be a list of images, as cnn train writes it. Got a folder"
+    note = f"cnn: {run / 'receipt.csv'}: {rule}.\n"
+    assert told(cnn, project / "photos/train", "--ckpt", run) == note
 
 
 @pytest.mark.parametrize(

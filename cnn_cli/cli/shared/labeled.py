@@ -104,7 +104,11 @@ def note_training_images(
         return
     hashes = None
     for file, meta in {one.path: one.meta for each in classifiers for one in each.networks}.items():
-        receipt = Receipt.beside(file, meta)
+        try:
+            receipt = Receipt.beside(file, meta)
+        except DataError as error:  # the results need no receipt
+            output.note(error.line())
+            continue
         if receipt is None:
             continue
         if hashes is None:
