@@ -234,6 +234,13 @@ def _file_system(folder: Path, root: Path) -> str:
     return next((kinds[str(each)] for each in (real, *real.parents) if str(each) in kinds), "")
 
 
+def host_name() -> str:
+    """Return the name of this machine."""
+    import platform
+
+    return platform.node()
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python, of the installed numerical packages, and of the system."""
     import platform

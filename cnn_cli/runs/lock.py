@@ -25,6 +25,7 @@ from cnn_cli.portable import (
     open_unfollowed,
     start_of,
 )
+from cnn_cli.system import host_name
 
 LOCK = ".lock"
 CLAIM = ".lock-"  # prefix of the claims' file names
@@ -114,7 +115,7 @@ def _claim(folder: Path) -> Path:
     Each process writes its claim first and then looks for others, so that of two at least one sees
     the other.
     """
-    own = {"host": _host(), "process": os.getpid(), "started": start_of(os.getpid())}
+    own = {"host": host_name(), "process": os.getpid(), "started": start_of(os.getpid())}
     other: Path | None = None
     for _ in range(TRIES):
         path = folder / f"{CLAIM}{os.getpid()}-{random.getrandbits(64):016x}"
@@ -150,7 +151,7 @@ def _claims(folder: Path) -> list[Path]:
         found = _read(path)
         if found is None and not path.exists():
             continue
-        here = found is not None and found["host"] == _host()
+        here = found is not None and found["host"] == host_name()
         if found is not None and here and not is_running(found["process"], found["started"]):
             with suppress(FileNotFoundError):
                 path.unlink()
@@ -168,9 +169,3 @@ def _read(path: Path) -> dict[str, Any] | None:
         return dict(found) | {"process": int(found["process"])}
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return None
-
-
-def _host() -> str:
-    import platform
-
-    return platform.node()

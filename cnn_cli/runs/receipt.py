@@ -96,8 +96,8 @@ class Receipt:
         Raises:
             DataError: the list cannot be read.
         """
-        found, digests = cls.read(file.parent / RECEIPT), meta.get(META) or {}
-        if found is None or any(found.digests()[part] != digests.get(part) for part in PARTS):
+        found, stored = cls.read(file.parent / RECEIPT), meta.get(META) or {}
+        if found is None or found.digests() != {part: stored.get(part) for part in PARTS}:
             return None
         return found
 

@@ -20,6 +20,7 @@ from cnn_cli.errors import DataError, LockedError
 from cnn_cli.runs import lock as lock_module
 from cnn_cli.runs.folder import RunFolder
 from cnn_cli.runs.lock import CLAIM, LOCK, RunLock
+from cnn_cli.system import host_name
 
 
 def names(folder: Path) -> list[str]:
@@ -62,7 +63,7 @@ def running() -> Iterator[int]:
 def claim(folder: Path, **values: Any) -> Path:
     """Write another process's claim."""
     path = folder / f"{CLAIM}1-0123456789abcdef"
-    own = {"host": lock_module._host(), "process": 1, "started": None}
+    own = {"host": host_name(), "process": 1, "started": None}
     path.write_text(json.dumps(own | values))
     return path
 
@@ -93,7 +94,7 @@ class TestWithoutLocks:
             RunLock(tmp_path)
         assert caught.value.line() == (
             f"{tmp_path}: another process is training into this run folder; where it has ended, "
-            f"delete {mine}. Got process {os.getpid()} of {lock_module._host()}."
+            f"delete {mine}. Got process {os.getpid()} of {host_name()}."
         )
         assert names(tmp_path) == sorted([LOCK, mine])
         first.release()

@@ -30,6 +30,7 @@ from cnn_cli.files import remove_unfinished
 from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.launcher import is_worker, open_ranks, started_as
 from cnn_cli.parallel.ranks import Ranks
+from cnn_cli.system import host_name
 
 PATIENCE = 5.0
 """Seconds that a rank with an error gives the others to end with the same one."""
@@ -210,11 +211,7 @@ def _conclude_alone(code: int, tell: Tell | None, held: HeldSignals) -> int:
 
 def _place(job: Ranks) -> str:
     """Name this rank and its machine in an error that rank 0 does not have."""
-    if job.rank == 0 or _workers:
-        return ""
-    import platform
-
-    return f"rank {job.rank} on {platform.node()}: "
+    return f"rank {job.rank} on {host_name()}: " if job.rank and not _workers else ""
 
 
 def leave() -> None:
