@@ -147,6 +147,7 @@ class BatchSplitter:
         if not np.array_equal(batch.indices[m:], mates):  # one could not be read: take the next
             others = next(source.parts([mates], 0, epoch))
             if len(others) < len(mates):
+                check_there(self._root)
                 bad = self._loader.cache.bad
                 raise next(bad[i] for i in mates.tolist() if i in bad)
             images = np.concatenate([images[:m], others.images])
