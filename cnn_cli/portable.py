@@ -196,11 +196,23 @@ def end_with_parent() -> None:
     """Have Linux kill this process when the one that started it ends; elsewhere nothing happens."""
     if sys.platform != "linux":
         return
-    import ctypes  # which nothing else needs
+    import ctypes  # slow to import
 
     with suppress(OSError, AttributeError):  # another C library
         death_signal = 1  # PR_SET_PDEATHSIG
         ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL)
+
+
+def return_free_memory() -> None:
+    """Return freed memory to the system where the C library keeps it, as glibc does for each
+    thread; elsewhere nothing happens.
+    """
+    if sys.platform != "linux":
+        return
+    import ctypes
+
+    with suppress(OSError, AttributeError):  # another C library
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def path_for_others(descriptor: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -155,6 +156,27 @@ def test_memory_of_limited_address_space(
 def test_this_machine() -> None:
     assert cpu_count() >= 1
     assert available_memory() > 0
+
+
+FREED = """
+import json, re
+from pathlib import Path
+import numpy as np
+from cnn_cli.portable import return_free_memory
+def resident():
+    return int(re.search(r"VmRSS:\\s+(\\d+) kB", Path("/proc/self/status").read_text())[1])
+blocks = [np.ones(100_000, np.uint8) for _ in range(500)]
+del blocks[:-1]  # the last one keeps the memory before it
+before = resident()
+return_free_memory()
+print(json.dumps(before - resident()))
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc keeps freed memory")
+def test_freed_memory_is_returned() -> None:
+    done = subprocess.run([sys.executable, "-c", FREED], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 40_000  # of 50,000 kB
 
 
 def test_cache_folder(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine
 from cnn_cli.nn.types import Array
 from cnn_cli.parallel.batches import Source
+from cnn_cli.portable import return_free_memory
 from cnn_cli.runs.checkpoint import PRECISE_BN, Checkpoint
 from cnn_cli.runs.folder import RunFolder
 from cnn_cli.runs.receipt import Receipt
@@ -151,6 +152,8 @@ class Session:
         self.engine.close()
         self.val_features = None
         self.engine = self.open_engine(graph, self.learner.params, entry, self.exchange)
+        # Blocks of other sizes and threads would be allocated beside those of the last engine.
+        return_free_memory()
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Restore the training from a checkpoint of this run."""

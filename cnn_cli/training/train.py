@@ -12,6 +12,7 @@ from cnn_cli.data.content import content_digest
 from cnn_cli.errors import CnnError, ConfigError, UsageError
 from cnn_cli.parallel.alike import check_alike
 from cnn_cli.parallel.ranks import ALONE, Ranks
+from cnn_cli.portable import return_free_memory
 from cnn_cli.runs.checkpoint import Checkpoint, load_checkpoint
 from cnn_cli.runs.folder import (
     RESUMABLE,
@@ -90,6 +91,7 @@ def train(
                 if writes:
                     run.check_writable()
                 meta = {} if checkpoint is None else checkpoint.meta
+                return_free_memory()  # of a training before it: it counts as used
                 setup = prepare(config, source, options, meta, ranks)
                 asked = requests if alone else Agreement(requests, ranks)
                 trainer = Trainer(open_session(setup, run, checkpoint, progress, asked))

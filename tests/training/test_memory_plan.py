@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from weakref import ref
 
 import pytest
 from learnable import config_document, make_pictures
-from short_training import Watch, weights
+from short_training import Watch, run, weights
 
 from cnn_cli.config import Config, validate_config
 from cnn_cli.config.network import build_graph
 from cnn_cli.errors import ConfigError
 from cnn_cli.nn.graph import Graph
-from cnn_cli.training import memory
+from cnn_cli.nn.training_engine import TrainingEngine
+from cnn_cli.training import memory, session
+from cnn_cli.training import train as train_module
 from cnn_cli.training.memory import plan_memory
 from cnn_cli.training.options import TrainOptions
 from cnn_cli.training.planning import plan_training
@@ -126,3 +129,27 @@ def test_the_plan_tells_the_cost(pictures: Path, tmp_path: Path) -> None:
     assert found.remarks[-1] == (
         f"activations are computed twice to save memory: {found.recompute:.0%} more arithmetic"
     )
+
+
+def test_memory_of_what_came_before_is_returned(
+    pictures: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an earlier training, and of the engine before other layers are frozen."""
+    engines: list[ref[TrainingEngine]] = []
+    alive: list[list[bool]] = []
+    open_engine = session.Session.open_engine
+
+    def opened(self: session.Session, *arguments: Any, **options: Any) -> TrainingEngine:
+        engine = open_engine(self, *arguments, **options)
+        engines.append(ref(engine))
+        return engine
+
+    def look() -> None:
+        alive.append([engine() is not None for engine in engines])
+
+    monkeypatch.setattr(session.Session, "open_engine", opened)
+    for module in (session, train_module):
+        monkeypatch.setattr(module, "return_free_memory", look)
+    for name in ("first", "second"):
+        run(pictures, tmp_path / name, epochs=2, freeze={"stem.*": 1})
+    assert alive == [[], [False, True], [False, False], [False, False, False, True]]
