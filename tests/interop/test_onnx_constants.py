@@ -94,6 +94,8 @@ COMPUTED: dict[str, tuple[list[Any], dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", COMPUTED)
 def test_what_is_computed_before_there_is_an_image(tmp_path: Path, name: str) -> None:
+    if name == "a mean of none":
+        pytest.importorskip("onnxruntime", "1.24", reason="earlier ones refuse the network")
     nodes, constants = COMPUTED[name]
     middle = [*nodes, node("Relu", "a", "relu"), node("Mul", "relu k", "z")]
     imported(write(tmp_path / "a.onnx", *around(middle, constants)))
