@@ -194,25 +194,25 @@ def shared_memory(name: str) -> BinaryIO:
 
 def end_with_parent() -> None:
     """Have Linux kill this process when the one that started it ends; elsewhere nothing happens."""
-    if sys.platform != "linux":
-        return
-    import ctypes  # slow to import
-
-    with suppress(OSError, AttributeError):  # another C library
-        death_signal = 1  # PR_SET_PDEATHSIG
-        ctypes.CDLL(None).prctl(death_signal, signal.SIGKILL)
+    death_signal = 1  # PR_SET_PDEATHSIG
+    _call_linux("prctl", death_signal, signal.SIGKILL)
 
 
 def return_free_memory() -> None:
     """Return freed memory to the system where the C library keeps it, as glibc does for each
     thread; elsewhere nothing happens.
     """
+    _call_linux("malloc_trim", 0)
+
+
+def _call_linux(function: str, *arguments: int) -> None:
+    """Call a function of Linux's C library, if there is one."""
     if sys.platform != "linux":
         return
-    import ctypes
+    import ctypes  # slow to import
 
     with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
+        getattr(ctypes.CDLL(None), function)(*arguments)
 
 
 def path_for_others(descriptor: int) -> str:

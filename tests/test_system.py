@@ -159,7 +159,7 @@ def test_this_machine() -> None:
 
 
 FREED = """
-import json, re
+import re
 from pathlib import Path
 import numpy as np
 from cnn_cli.portable import return_free_memory
@@ -169,7 +169,7 @@ blocks = [np.ones(100_000, np.uint8) for _ in range(500)]
 del blocks[:-1]  # the last one keeps the memory before it
 before = resident()
 return_free_memory()
-print(json.dumps(before - resident()))
+print(before - resident())
 """
 
 
