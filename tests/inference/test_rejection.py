@@ -83,7 +83,7 @@ def test_what_is_learned_is_the_papers(monkeypatch: pytest.MonkeyPatch) -> None:
         engine=lambda *_: nullcontext(),
     )
     train, val = Images(60, 0), Images(40, 1)
-    found = learn_rejection(network, train, val, 0.1, 1, "numpy")  # type: ignore[arg-type]
+    found = learn_rejection(network, train, val, 0.1, 1, "numpy")  # type: ignore[arg-type]  # stand-ins
     x, labels = train.features, train.labels
     means = np.stack([x[labels == k].mean(axis=0) for k in range(3)])
     covariance = sum(np.cov(x[labels == k].T, bias=True) for k in range(3)) / 3
