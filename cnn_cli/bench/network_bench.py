@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,6 +16,7 @@ from cnn_cli.nn.graph import Graph, Node
 from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.plan import requires_grad
+from cnn_cli.nn.team import Team
 from cnn_cli.nn.timing import timed
 from cnn_cli.training.memory import plan_memory
 
@@ -49,7 +51,7 @@ class Bench:
         images, chunk: one worker's part of a batch, and its chunk size.
         layers: in the order of execution.
         engine_ms: time of the worker's step outside layers: loss, gradient sums, barriers.
-        optimizer_ms: time of the optimizer in the worker's step.
+        optimizer_ms: time of the optimizer, with all threads.
         step_ms: time of the worker's step.
         training, prediction: images per second on all threads.
     """
@@ -98,7 +100,19 @@ def bench(
     size = config.train.batch_size
     images = ceil_div(size, threads)
     timed_graph, times = timed(graph)
-    with Steps(timed_graph, params, config, kernels, images, 1, recompute=recompute) as steps:
+    with (
+        closing(Team(threads)) as team,
+        Steps(
+            timed_graph,
+            params,
+            config,
+            kernels,
+            images,
+            threads=1,
+            recompute=recompute,
+            share=team.share,
+        ) as steps,
+    ):
         rows = []
 
         def measured() -> None:

@@ -16,7 +16,7 @@ from cnn_cli.nn.kernels.interface import Kernels
 from cnn_cli.nn.loss import target_weights
 from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.training_engine import TrainingEngine
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.types import Array, Share
 from cnn_cli.optim.groups import freeze_graph, make_groups
 from cnn_cli.optim.optimizers import make_optimizer
 
@@ -34,6 +34,7 @@ class Steps(Closing):
         exchange: communication with the processes that have the other parts.
         offset: position of the part's first image in the batch.
         batch_size: size of the whole batch; by default `images`.
+        share: threads of the optimizer; by default the engine's.
 
     Attributes:
         seconds: time of the engine and of the optimizer in the last training step.
@@ -52,6 +53,7 @@ class Steps(Closing):
         exchange: Exchange | None = None,
         offset: int = 0,
         batch_size: int | None = None,
+        share: Share | None = None,
     ) -> None:
         rng = np.random.default_rng(offset)
         self.images = rng.integers(0, 256, (images, *graph.in_shape), np.uint8)
@@ -75,6 +77,7 @@ class Steps(Closing):
         )
         groups = make_groups(params, config.train.rules)
         self.optimizer = make_optimizer(config.train.optimizer, params, groups)
+        self.share = share or self.engine.share
         self.seconds = (0.0, 0.0)
 
     def close(self) -> None:
@@ -85,7 +88,7 @@ class Steps(Closing):
         start = time.perf_counter()
         self.engine.train_step(self.images, *self.targets, offset=self.offset)
         middle = time.perf_counter()
-        self.optimizer.step(self.engine.gradient, 0.0)
+        self.optimizer.step(self.engine.gradient, 0.0, self.share)
         self.seconds = (middle - start, time.perf_counter() - middle)
 
     def predict(self) -> Array:

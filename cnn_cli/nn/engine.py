@@ -25,7 +25,7 @@ from cnn_cli.nn.params import Parameters
 from cnn_cli.nn.passes import Chunk, Pass, Resources
 from cnn_cli.nn.plan import CHUNK_BYTES, images_per_chunk
 from cnn_cli.nn.team import Team
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.types import Array, Share
 
 if TYPE_CHECKING:
     from cnn_cli.nn.attribution import Attribution
@@ -82,6 +82,11 @@ class Engine(Closing):
     @property
     def threads(self) -> int:
         return self._team.size
+
+    @property
+    def share(self) -> Share:
+        """Gives parts of a task to the threads, between two calls of the engine."""
+        return self._team.share
 
     @property
     def chunk_size(self) -> int:

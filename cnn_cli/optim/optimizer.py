@@ -6,10 +6,12 @@ The optimizers themselves are in `optim.optimizers`, one file each.
 from __future__ import annotations
 
 import math
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from itertools import groupby
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -18,11 +20,12 @@ from cnn_cli.errors import DataError
 from cnn_cli.nn.graph import Node
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.types import Array, Share, whole
 from cnn_cli.schema.fields import Choice
 
 BLOCK = 32_768  # elements: a block of every array used fits the L2 cache
 NORM_BLOCK = 8_192
+SHARED = 2**24  # products of numbers; with fewer, sharing takes longer than it saves
 STEP = "step"
 
 
@@ -133,19 +136,34 @@ class Optimizer:
         size = min(BLOCK, params.flat.size)
         self._scratch = (np.empty(size, params.dtype), np.empty(size, params.dtype))
 
-    def step(self, gradient: Array, lr: float) -> None:
+    def step(self, gradient: Array, lr: float, share: Share = whole) -> None:
         """Take one step.
 
         Args:
             gradient: flat, like `params.flat`; not modified.
             lr: the learning rate of this step.
+            share: gives large matrices, of which each is updated alone, to several threads.
         """
-        # A diverging run overflows here; its loss reports that once, instead of many warnings.
-        with np.errstate(over="ignore", invalid="ignore"):
-            for group in self.groups.trained:
-                for part, steps in self._count(group.part):
-                    alike = group if part == group.part else replace(group, part=part)
-                    self.move(alike, gradient, lr * group.lr_factor, steps)
+        moves = [
+            (replace(group, part=part), steps)
+            for group in self.groups.trained
+            for part, steps in self._count(group.part)
+        ]
+        moves.sort(key=lambda move: -_products(move[0]))
+        shared = bisect_right(moves, -SHARED, key=lambda move: -_products(move[0]))
+        jobs: SimpleQueue[list[tuple[Group, int]]] = SimpleQueue()
+        for move in moves[:shared]:
+            jobs.put([move])
+        jobs.put(moves[shared:])  # together: they have one scratch memory
+
+        def work(first: int, end: int) -> None:
+            # A diverging run overflows here; its loss reports that once, instead of many warnings.
+            with np.errstate(over="ignore", invalid="ignore"), suppress(Empty):
+                while True:
+                    for group, steps in jobs.get_nowait():
+                        self.move(group, gradient, lr * group.lr_factor, steps)
+
+        (share if shared else whole)(jobs.qsize(), work)
         self.params.touch()
 
     def _count(self, part: slice) -> Iterator[tuple[slice, int]]:
@@ -250,6 +268,12 @@ def blocks(part: slice, block: int) -> Iterator[slice]:
     """Split `part` into slices of at most `block` elements."""
     for start in range(part.start, part.stop, block):
         yield slice(start, min(start + block, part.stop))
+
+
+def _products(group: Group) -> int:
+    """Return the number of products of numbers in a matrix times its transpose."""
+    short, long = sorted(group.matrix or (0, 0))
+    return long * short**2
 
 
 def _word(kind: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cnn_cli.nn.params import Parameters
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.types import Array, Share
 from cnn_cli.optim.accumulate import Accumulator
 from cnn_cli.optim.averages import make_average
 from cnn_cli.optim.optimizer import clip_grad_norm
@@ -47,7 +47,9 @@ class Learner:
         """The weights to evaluate, apart from estimated batch statistics."""
         return self.params if self.average is None else self.average.params
 
-    def learn(self, gradient: Array, divisor: float, batch: int, state: TrainingState) -> None:
+    def learn(
+        self, gradient: Array, divisor: float, batch: int, state: TrainingState, share: Share
+    ) -> None:
         """Update the weights with a batch's gradient, or add it to the pending gradient.
 
         Args:
@@ -55,29 +57,30 @@ class Learner:
             divisor: divisor of the batch, see `Accumulator`.
             batch: number of the batch in the epoch.
             state: gives the epoch and what the learning rate depends on.
+            share: as in `Optimizer.step`.
         """
         for part in self.optimizer.groups.frozen:
             gradient[part] = 0
         if self.accumulator is None:
-            self._update(gradient, batch, state)
+            self._update(gradient, batch, state, share)
         else:
             self.accumulator.add(gradient, divisor, batch)
 
-    def finish_update_before(self, batch: int, state: TrainingState) -> None:
+    def finish_update_before(self, batch: int, state: TrainingState, share: Share) -> None:
         """Apply the pending update if the batch of that number belongs to a later one."""
         if self.accumulator is not None and self.accumulator.is_due(batch):
-            self._update(self.accumulator.take(), self.accumulator.batch, state)
+            self._update(self.accumulator.take(), self.accumulator.batch, state, share)
 
-    def finish_epoch(self, state: TrainingState) -> None:
+    def finish_epoch(self, state: TrainingState, share: Share) -> None:
         """Apply the pending update: the last one of an epoch may have fewer batches."""
-        self.finish_update_before(self._updates_per_epoch * self._config.accumulate, state)
+        self.finish_update_before(self._updates_per_epoch * self._config.accumulate, state, share)
 
-    def _update(self, gradient: Array, batch: int, state: TrainingState) -> None:
+    def _update(self, gradient: Array, batch: int, state: TrainingState, share: Share) -> None:
         """Clip, step and average; `batch` is the last batch of the update."""
         number = state.epoch * self._updates_per_epoch + batch // self._config.accumulate
         if self._config.clip_grad_norm is not None:
             clip_grad_norm(gradient, self._config.clip_grad_norm)
-        self.optimizer.step(gradient, self._learning_rate(number, state))
+        self.optimizer.step(gradient, self._learning_rate(number, state), share)
         if self.average is not None:
             updates = self._config.epochs * self._updates_per_epoch
             self.average.update(self.params, number + 1, updates)

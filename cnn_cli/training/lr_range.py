@@ -249,7 +249,7 @@ def _losses(session: Session) -> Iterator[float]:
         learned = False
         for batch in splitter.batches(session.source, order, awaited, 0, state.epoch):
             if batch.number // every > update and state.sums.images:
-                learner.finish_update_before(batch.number, state)
+                learner.finish_update_before(batch.number, state, session.engine.share)
                 yield state.sums.mean_loss
                 state.sums = EpochSums()
             update = batch.number // every
@@ -259,7 +259,7 @@ def _losses(session: Session) -> Iterator[float]:
                 yield inf
                 return
             learned = learned or state.sums.images > 0
-        learner.finish_epoch(state)
+        learner.finish_epoch(state, session.engine.share)
         check_classes(session.data)
         if not learned:
             raise nothing_learned(session.data, len(order), readable=update >= 0)

@@ -62,7 +62,7 @@ class Step:
             NotFiniteError: the loss or the gradient is not finite.
         """
         setup, learner = self._setup, self._learner
-        learner.finish_update_before(batch.number, state)
+        learner.finish_update_before(batch.number, state, engine.share)
         if len(batch) > 1 or not needs_company(node.layer for node in engine.graph.nodes):
             mix = self._mix(batch, state.epoch)
             divisor = mean_divisor(batch.labels, setup.target_weights, mixed=mix is not None)
@@ -70,11 +70,11 @@ class Step:
             loss, correct = self._gradient(engine, batch, targets, divisor, mix, state.epoch)
             if not (np.isfinite(loss) and engine.gradient_is_finite):
                 raise NotFiniteError(loss, mix, divisor)
-            learner.learn(engine.gradient, divisor, batch.number, state)
+            learner.learn(engine.gradient, divisor, batch.number, state, engine.share)
             state.sums.loss += loss * len(batch)
             state.sums.correct += correct
             state.sums.images += len(batch)
-        learner.finish_update_before(batch.number + 1, state)
+        learner.finish_update_before(batch.number + 1, state, engine.share)
 
     def _mix(self, batch: RankBatch, epoch: int) -> Mix | None:
         if self._mixer is None or self._setup.trains_head_alone(epoch):

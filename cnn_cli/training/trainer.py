@@ -107,7 +107,7 @@ class Trainer:
                 hook.after_step(session, len(batch))
             if state.batch < setup.steps_per_epoch and (reason := session.requests.stop_reason()):
                 return reason
-        session.learner.finish_epoch(state)
+        session.learner.finish_epoch(state, session.engine.share)
         if not state.sums.images:
             raise nothing_learned(session.data, len(order), readable=state.batch > 0)
         check_classes(session.data)

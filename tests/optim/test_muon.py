@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +17,10 @@ from cnn_cli.nn.graph import Graph
 from cnn_cli.nn.layers.base import ParamSpec
 from cnn_cli.nn.layers.conv import Conv
 from cnn_cli.nn.params import Parameters
+from cnn_cli.nn.team import Team
 from cnn_cli.nn.types import Array
 from cnn_cli.optim.groups import make_groups
-from cnn_cli.optim.optimizer import Optimizer
+from cnn_cli.optim.optimizer import Group, Optimizer
 from cnn_cli.optim.optimizers import make_optimizer
 from cnn_cli.optim.optimizers.muon import MuonConfig, orthogonalize
 
@@ -126,6 +129,40 @@ def test_saved_and_restored_it_goes_on_with_the_same_bits(other: str) -> None:
         for optimizer in (first, second):
             optimizer.step(random_gradient(first.params, seed), 0.02)
     assert (first.params.flat == second.params.flat).all()
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_threads_share_the_filters_with_the_same_bits(
+    threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cnn_cli.optim.optimizer.SHARED", 1)
+    alone, shared = muon("float32"), muon("float32")
+    with closing(Team(threads)) as team:
+        for seed in range(3):
+            gradient = random_gradient(alone.params, seed)
+            alone.step(gradient, 0.02)
+            shared.step(gradient, 0.02, team.share)
+    assert shared.params.flat.tobytes() == alone.params.flat.tobytes()
+    for name, array in alone.named_state().items():
+        assert shared.named_state()[name].tobytes() == array.tobytes()
+
+
+def test_filters_of_several_layers_are_updated_at_the_same_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("cnn_cli.optim.optimizer.SHARED", 1)
+    optimizer = muon("float32")
+    together = threading.Barrier(2, timeout=60)
+    move = optimizer.move
+
+    def wait_for_another(group: Group, gradient: Array, lr: float, steps: int) -> None:
+        if group.matrix is not None:
+            together.wait()
+        move(group, gradient, lr, steps)
+
+    optimizer.move = wait_for_another  # type: ignore[method-assign]  # there are two filter banks
+    with closing(Team(2)) as team:
+        optimizer.step(random_gradient(optimizer.params, 0), 0.02, team.share)
 
 
 def test_filters_have_factors_and_can_be_frozen() -> None:

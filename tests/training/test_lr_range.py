@@ -16,7 +16,7 @@ from tagged import make_tagged, tagged_document
 
 from cnn_cli.config import validate_config
 from cnn_cli.errors import DataError, DivergedError
-from cnn_cli.nn.types import Array
+from cnn_cli.nn.types import Array, Share
 from cnn_cli.optim.optimizer import Optimizer
 from cnn_cli.training.lr_range import BETA, LrRange, RangePoint, range_test
 from cnn_cli.training.options import TrainOptions
@@ -42,9 +42,9 @@ def rates(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     given: list[float] = []
     original = Optimizer.step
 
-    def step(self: Optimizer, gradient: Array, lr: float) -> None:
+    def step(self: Optimizer, gradient: Array, lr: float, share: Share) -> None:
         given.append(lr)
-        original(self, gradient, lr)
+        original(self, gradient, lr, share)
 
     monkeypatch.setattr(Optimizer, "step", step)
     return given
