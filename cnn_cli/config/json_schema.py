@@ -15,6 +15,7 @@ from cnn_cli.schema.fields import once
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LAYER = {"$ref": "#/$defs/Layer"}
+_PARTIAL = "OfIncluding"  # ends the names of parts whose keys may all be missing
 # After a function validator, pydantic leaves bounds under their Python names.
 _BOUNDS = {
     "ge": "minimum",
@@ -39,6 +40,7 @@ def config_schema() -> dict[str, Any]:
     parts["Layer"] = _layer(parts)
     _add_templates(sections, parts)
     tidied: dict[str, Any] = _tidy(whole)
+    _add_include(tidied)
     return tidied
 
 
@@ -67,10 +69,6 @@ def _add_templates(sections: dict[str, Any], parts: dict[str, Any]) -> None:
     """Add what is expanded before a config is checked. A schema cannot know the names of a config's
     own blocks, so with `define` a layer may have any name.
     """
-    sections[INCLUDE] = {
-        "description": "another config, relative to this one, that this one is laid over.",
-        "anyOf": [{"type": "string", "minLength": 1}, {"type": "null"}],
-    }
     parts["LayerOrCall"] = {
         "description": "A layer, or a block of `define` with its arguments.",
         "anyOf": [LAYER, {"type": "string"}, {"type": "object", "maxProperties": 1}],
@@ -125,6 +123,49 @@ def _add_templates(sections: dict[str, Any], parts: dict[str, Any]) -> None:
             },
         ],
     }
+
+
+def _add_include(whole: dict[str, Any]) -> None:
+    """Add `include`. A file that includes another one may lack any key of the merged sections, and
+    may call the other file's blocks; a list of layers replaces the other file's list.
+    """
+    parts, sections = whole["$defs"], whole["properties"]
+    layers = {f"#/$defs/{model.__name__}" for model in LAYER_KINDS.values()}
+    own = {LAYER["$ref"], "#/$defs/LayerOrCall", *layers}
+    copies: dict[str, Any] = {}
+
+    def partial(node: Any) -> Any:
+        if isinstance(node, list):
+            return [partial(child) for child in node]
+        if not isinstance(node, dict):
+            return node
+        copy = {key: partial(value) for key, value in node.items() if key != "required"}
+        reference = copy.get("$ref", "")
+        if reference and reference not in own:
+            name = reference.rpartition("/")[2]
+            if name not in copies:
+                copies[name] = {}
+                copies[name] = partial(parts[name])
+            copy["$ref"] = f"{reference}{_PARTIAL}"
+        return copy
+
+    merged = {key: partial(section) for key, section in sections.items()}
+    model, calls = copies["ModelConfig"], parts["ModelConfig"]["then"]["properties"]
+    for key in ("oneOf", "if", "then", "else"):
+        del model[key]
+    model["properties"] |= calls
+    model["not"] = {"required": ["layers", NETWORK]}
+    parts |= {f"{name}{_PARTIAL}": part for name, part in copies.items()}
+    included = {
+        "description": "another config, relative to this one, that this one is laid over.",
+        "type": "string",
+        "minLength": 1,
+    }
+    whole["if"] = {"required": [INCLUDE], "properties": {INCLUDE: included}}
+    whole["then"] = {"properties": merged}
+    whole["else"] = {"properties": sections, "required": whole.pop("required")}
+    whole["properties"] = {key: _described({}, section) for key, section in sections.items()}
+    whole["properties"][INCLUDE] = _described({"anyOf": [included, {"type": "null"}]}, included)
 
 
 def _described(schema: dict[str, Any], as_that: dict[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from cnn_cli.config.layers import LAYER_KINDS
 from cnn_cli.config.networks import FOLDER
 from cnn_cli.config.yaml12 import parse_yaml
 from cnn_cli.docstrings import docstring
+from cnn_cli.errors import ConfigError
 from cnn_cli.nn.layers.base import Layer
 from cnn_cli.schema import described
 from cnn_cli.schema.fields import Frozen
@@ -230,6 +231,64 @@ def test_ways_of_writing_layers(tmp_path: Path, layer: str) -> None:
 )
 def test_ways_of_writing_networks(tmp_path: Path, model: str) -> None:
     check_loads_and_fits(tmp_path / "a.yaml", f"model: {model}")
+
+
+WHOLE = """
+augment: {pad_crop: {padding: 4}, cutmix: 0.5}
+model: {network: {name: resnet18, width: 0.5}}
+train: {optimizer: adam, scheduler: {type: step, step_size: 3}, loss: focal}
+"""
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        "model: {init: kaiming}",
+        "model: {network: {width: 2}}",
+        "augment: {pad_crop: {padding_mode: reflect}, cutmix: {p: 0.3}}",
+        "train: {optimizer: {betas: [0.8, 0.99]}, scheduler: {gamma: 0.5}, loss: {gamma: 3}}",
+    ],
+)
+def test_what_another_config_completes(tmp_path: Path, over: str) -> None:
+    """Alone, each lacks something that the included file has."""
+    (tmp_path / "base.yaml").write_text(WHOLE)
+    check_loads_and_fits(tmp_path / "a.yaml", f"include: base.yaml\n{over}")
+    alone = over if over.startswith("model") else f"model: {{layers: [relu]}}\n{over}"
+    assert errors(alone)
+    assert errors(f"include: null\n{alone}")
+
+
+def test_a_config_without_network(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(WHOLE)
+    check_loads_and_fits(tmp_path / "a.yaml", "include: base.yaml\ntrain: {epochs: 9}")
+    assert errors("train: {epochs: 9}") == ["'model' is a required property"]
+
+
+def test_blocks_of_the_included_file(tmp_path: Path) -> None:
+    block = "b(c): [conv: {out_channels: $c, kernel_size: 1}]"
+    (tmp_path / "base.yaml").write_text(f"model: {{define: {{{block}}}, layers: [b: 3]}}")
+    over = "model: {layers: [b: 8]}"
+    check_loads_and_fits(tmp_path / "a.yaml", f"include: base.yaml\n{over}")
+    assert errors(over)
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        "train: {epoch: 9}",
+        "model: {layers: [relu], network: resnet18}",
+        "model: {layers: []}",
+        "train: {optimizer: {lr: -1}}",
+        "models: {}",
+    ],
+)
+def test_what_no_config_completes(tmp_path: Path, over: str) -> None:
+    (tmp_path / "base.yaml").write_text(WHOLE)
+    document = f"include: base.yaml\n{over}\n"
+    (tmp_path / "a.yaml").write_text(document)
+    with pytest.raises(ConfigError):
+        load_config(tmp_path / "a.yaml")
+    assert errors(document)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
