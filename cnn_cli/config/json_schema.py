@@ -16,6 +16,7 @@ from cnn_cli.schema.fields import once
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 LAYER = {"$ref": "#/$defs/Layer"}
 _PARTIAL = "OfIncluding"  # ends the names of parts whose keys may all be missing
+_WHOLE = {"Layer", "LayerOrCall", *(model.__name__ for model in LAYER_KINDS.values())}
 # After a function validator, pydantic leaves bounds under their Python names.
 _BOUNDS = {
     "ge": "minimum",
@@ -130,32 +131,14 @@ def _add_include(whole: dict[str, Any]) -> None:
     may call the other file's blocks; a list of layers replaces the other file's list.
     """
     parts, sections = whole["$defs"], whole["properties"]
-    layers = {f"#/$defs/{model.__name__}" for model in LAYER_KINDS.values()}
-    own = {LAYER["$ref"], "#/$defs/LayerOrCall", *layers}
     copies: dict[str, Any] = {}
-
-    def partial(node: Any) -> Any:
-        if isinstance(node, list):
-            return [partial(child) for child in node]
-        if not isinstance(node, dict):
-            return node
-        copy = {key: partial(value) for key, value in node.items() if key != "required"}
-        reference = copy.get("$ref", "")
-        if reference and reference not in own:
-            name = reference.rpartition("/")[2]
-            if name not in copies:
-                copies[name] = {}
-                copies[name] = partial(parts[name])
-            copy["$ref"] = f"{reference}{_PARTIAL}"
-        return copy
-
-    merged = {key: partial(section) for key, section in sections.items()}
-    model, calls = copies["ModelConfig"], parts["ModelConfig"]["then"]["properties"]
+    merged = {key: _partial(section, parts, copies) for key, section in sections.items()}
+    model = copies[f"ModelConfig{_PARTIAL}"]
     for key in ("oneOf", "if", "then", "else"):
         del model[key]
-    model["properties"] |= calls
+    model["properties"] |= parts["ModelConfig"]["then"]["properties"]  # as with `define`
     model["not"] = {"required": ["layers", NETWORK]}
-    parts |= {f"{name}{_PARTIAL}": part for name, part in copies.items()}
+    parts |= copies
     included = {
         "description": "another config, relative to this one, that this one is laid over.",
         "type": "string",
@@ -166,6 +149,23 @@ def _add_include(whole: dict[str, Any]) -> None:
     whole["else"] = {"properties": sections, "required": whole.pop("required")}
     whole["properties"] = {key: _described({}, section) for key, section in sections.items()}
     whole["properties"][INCLUDE] = _described({"anyOf": [included, {"type": "null"}]}, included)
+
+
+def _partial(node: Any, parts: dict[str, Any], copies: dict[str, Any]) -> Any:
+    """Return a copy of a schema that requires no key, and add copies of the parts that it refers
+    to; layers are not copied.
+    """
+    if isinstance(node, list):
+        return [_partial(child, parts, copies) for child in node]
+    if not isinstance(node, dict):
+        return node
+    copy = {key: _partial(value, parts, copies) for key, value in node.items() if key != "required"}
+    name = copy.get("$ref", "").rpartition("/")[2]
+    if name and name not in _WHOLE:
+        copy["$ref"] += _PARTIAL
+        if f"{name}{_PARTIAL}" not in copies:
+            copies[f"{name}{_PARTIAL}"] = _partial(parts[name], parts, copies)
+    return copy
 
 
 def _described(schema: dict[str, Any], as_that: dict[str, Any]) -> dict[str, Any]:
